@@ -1,0 +1,25 @@
+//! Networks that turn images into features. Knows nothing of methods, losses or data sets.
+
+pub mod parameters;
+
+pub use parameters::{Builder, Initialise, Kind, Parameter, Parameters};
+
+use candle_core::{Result, Tensor};
+
+/// Which behaviour normalisation layers show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics; running statistics move.
+    Train,
+    /// Running statistics; nothing moves.
+    Evaluate,
+}
+
+/// An encoder: normalised images in, one feature vector an image out.
+pub trait Backbone: Send + Sync {
+    /// Images (batch, height, width, 3), normalised, to features (batch, [`Self::width`]).
+    fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor>;
+
+    /// Length of a feature vector.
+    fn width(&self) -> usize;
+}

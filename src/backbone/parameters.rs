@@ -1,0 +1,177 @@
+//! Named variables in a fixed order: initialisation, groups, safetensors in and out.
+//!
+//! Candle's `VarMap` iterates in random order and cannot tell a weight from a running statistic;
+//! both matter here, for equal bytes from equal seeds and for optimisers that treat them differently.
+
+use std::{collections::HashMap, path::Path};
+
+use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
+
+use crate::seed::Seed;
+
+/// What a variable is, as optimisers and weight decay see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Matrices, convolution kernels, tokens and position embeddings.
+    Weight,
+    /// Additive vectors of linear and convolution layers.
+    Bias,
+    /// Scale and shift of normalisation layers.
+    Norm,
+    /// Running statistics: saved and copied, never optimised.
+    Buffer,
+}
+
+/// One named variable.
+#[derive(Clone)]
+pub struct Parameter {
+    /// Dotted path, as torchvision or timm names it.
+    pub name: String,
+    pub variable: Var,
+    pub kind: Kind,
+}
+
+/// First values of a variable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initialise {
+    Constant(f64),
+    /// Uniform in [-bound, bound].
+    Uniform {
+        bound: f64,
+    },
+    Normal {
+        std: f64,
+    },
+    /// Normal, redrawn outside mean +- `limit` (absolute, as timm's `trunc_normal_` with a = -limit).
+    TruncatedNormal {
+        std: f64,
+        limit: f64,
+    },
+}
+
+/// All variables of a model, in the order in which they were made.
+#[derive(Clone, Default)]
+pub struct Parameters {
+    entries: Vec<Parameter>,
+}
+
+impl Parameters {
+    /// Everything, buffers included.
+    pub fn all(&self) -> &[Parameter] {
+        &self.entries
+    }
+
+    /// What an optimiser may move.
+    pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
+        self.entries.iter().filter(|parameter| parameter.kind != Kind::Buffer)
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.entries.iter().find(|parameter| parameter.name == name)
+    }
+
+    /// Numbers in all trainable variables together.
+    pub fn trainable_count(&self) -> usize {
+        self.trainable().map(|parameter| parameter.variable.elem_count()).sum()
+    }
+
+    /// Starts building: names are given below `prefix` (empty for the root).
+    pub fn builder(&mut self, prefix: &str, seed: Seed, dtype: DType, device: &Device) -> Builder<'_> {
+        Builder { parameters: self, prefix: prefix.to_owned(), seed, dtype, device: device.clone() }
+    }
+
+    /// Writes all variables under their names.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let tensors: HashMap<&str, Tensor> =
+            self.entries.iter().map(|p| (p.name.as_str(), p.variable.as_tensor().clone())).collect();
+        candle_core::safetensors::save(&tensors, path)
+    }
+
+    /// Overwrites every variable from a file; a missing name or another shape is an error, further
+    /// names in the file are ignored.
+    pub fn load(&self, path: &Path) -> Result<()> {
+        let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
+        for parameter in &self.entries {
+            let found = tensors.get(&parameter.name).ok_or_else(|| {
+                Error::Msg(format!("{}: no tensor named '{}'", path.display(), parameter.name))
+            })?;
+            if found.shape() != parameter.variable.shape() {
+                return Err(Error::Msg(format!(
+                    "{}: '{}' has shape {:?}, expected {:?}",
+                    path.display(),
+                    parameter.name,
+                    found.shape(),
+                    parameter.variable.shape()
+                )));
+            }
+            parameter
+                .variable
+                .set(&found.to_dtype(parameter.variable.dtype())?.to_device(parameter.variable.device())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds variables below a prefix. A variable's first values depend on the seed and its full name only.
+pub struct Builder<'a> {
+    parameters: &'a mut Parameters,
+    prefix: String,
+    seed: Seed,
+    dtype: DType,
+    device: Device,
+}
+
+impl Builder<'_> {
+    /// A builder for names below `name`.
+    pub fn scope(&mut self, name: &str) -> Builder<'_> {
+        Builder {
+            prefix: self.path(name),
+            parameters: self.parameters,
+            seed: self.seed,
+            dtype: self.dtype,
+            device: self.device.clone(),
+        }
+    }
+
+    /// Makes a variable and registers it.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn variable(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        initialise: Initialise,
+        kind: Kind,
+    ) -> Result<Var> {
+        let (name, shape) = (self.path(name), shape.into());
+        if self.parameters.get(&name).is_some() {
+            return Err(Error::Msg(format!("variable '{name}' is made twice")));
+        }
+        let mut stream = self.seed.child(&name).stream();
+        let count = shape.elem_count();
+        let values: Vec<f64> = match initialise {
+            Initialise::Constant(value) => vec![value; count],
+            Initialise::Uniform { bound } => (0..count).map(|_| stream.uniform(-bound, bound)).collect(),
+            Initialise::Normal { std } => (0..count).map(|_| std * stream.normal()).collect(),
+            Initialise::TruncatedNormal { std, limit } => (0..count)
+                .map(|_| {
+                    loop {
+                        let value = std * stream.normal();
+                        if value.abs() <= limit {
+                            return value;
+                        }
+                    }
+                })
+                .collect(),
+        };
+        let tensor = Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?;
+        let variable = Var::from_tensor(&tensor)?;
+        self.parameters.entries.push(Parameter { name, variable: variable.clone(), kind });
+        Ok(variable)
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+}
