@@ -1,0 +1,73 @@
+//! Three scales of one code path: how large everything is. What is learnt and how is the recipe's.
+
+use crate::backbone::Stem;
+
+/// Sizes of data, images, network and training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    /// Name in records; nothing measured below `full` is called a reproduction of the paper.
+    pub name: String,
+    /// Side of the square network input, pixels.
+    pub side: usize,
+    /// Images drawn for training and validation where data is synthetic.
+    pub synthetic_images: (usize, usize),
+    /// Channels of ResNet-18's first stage: 64 is the real network.
+    pub resnet_width: usize,
+    pub resnet_stem: Stem,
+    pub epochs: usize,
+    /// Images a batch, before views.
+    pub batch_size: usize,
+    /// Hidden and output width of a projection head.
+    pub projector: (usize, usize),
+    /// Part of the training and validation sets that is used at all, 0..=1.
+    pub sample: f64,
+}
+
+impl Scale {
+    /// For tests: seconds, on the CPU; shows change, learns little. All sizes are ours.
+    pub fn fixture() -> Self {
+        Self {
+            name: "fixture".to_owned(),
+            side: 32,
+            synthetic_images: (160, 120),
+            resnet_width: 8,
+            resnet_stem: Stem::ImageNet,
+            epochs: 2,
+            batch_size: 32,
+            projector: (64, 32),
+            sample: 1.0,
+        }
+    }
+
+    /// The default of `cargo xtask reproduce`: a laptop's CPU, embedded data. All sizes are ours,
+    /// chosen so that methods differ visibly and beat their floors.
+    pub fn small() -> Self {
+        Self {
+            name: "small".to_owned(),
+            side: 64,
+            synthetic_images: (2_000, 1_500),
+            resnet_width: 16,
+            resnet_stem: Stem::ImageNet,
+            epochs: 10,
+            batch_size: 64,
+            projector: (256, 64),
+            sample: 1.0,
+        }
+    }
+
+    /// The paper's protocol (its released code): 224 px, 45 epochs, a 50 % sample of Sewer-ML.
+    pub fn full() -> Self {
+        Self {
+            name: "full".to_owned(),
+            side: 224,
+            // Ours: as many as the released 50 % sample of Sewer-ML.
+            synthetic_images: (520_064, 65_023),
+            resnet_width: 64,
+            resnet_stem: Stem::ImageNet,
+            epochs: 45,
+            batch_size: 256,
+            projector: (2_048, 256),
+            sample: 0.5,
+        }
+    }
+}

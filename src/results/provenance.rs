@@ -1,0 +1,79 @@
+//! Which code, machine and time a record comes from.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::record::Provenance;
+
+/// Crates whose version can move a number.
+const CRATES: [&str; 7] =
+    ["candle-core", "candle-nn", "gemm", "image", "libm", "rand_chacha", "zune-jpeg"];
+
+/// Describes this build on this machine, now.
+pub fn collect(device: &candle_core::Device) -> Provenance {
+    Provenance {
+        started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
+        revision: revision(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        skewbench: env!("CARGO_PKG_VERSION").to_owned(),
+        crates: locked_versions(include_str!("../../Cargo.lock"), &CRATES),
+        device: if device.is_cuda() { "cuda".to_owned() } else { "cpu".to_owned() },
+        cpu: cpu_model(),
+        threads: rayon::current_num_threads(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    }
+}
+
+fn revision(checkout: &Path) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(checkout).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match git(&["rev-parse", "--short=12", "HEAD"]) {
+        Some(head) => match git(&["status", "--porcelain", "--untracked-files=no"]) {
+            Some(changes) if changes.is_empty() => head,
+            _ => format!("{head}-dirty"),
+        },
+        None => "unknown".to_owned(),
+    }
+}
+
+/// Reads `name = "..."` / `version = "..."` pairs of a Cargo lock file.
+fn locked_versions(lock: &str, wanted: &[&str]) -> BTreeMap<String, String> {
+    let mut versions = BTreeMap::new();
+    let mut name = None;
+    for line in lock.lines() {
+        if let Some(found) = line.strip_prefix("name = ") {
+            name = Some(found.trim_matches('"'));
+        } else if let (Some(found), Some(of)) = (line.strip_prefix("version = "), name.take())
+            && wanted.contains(&of)
+        {
+            versions.insert(of.to_owned(), found.trim_matches('"').to_owned());
+        }
+    }
+    versions
+}
+
+fn cpu_model() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    info.lines()
+        .find(|line| line.starts_with("model name"))
+        .and_then(|line| line.split_once(':'))
+        .map_or_else(|| "unknown".to_owned(), |(_, model)| model.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_crate_that_matters_is_in_the_lock_file() {
+        let versions = locked_versions(include_str!("../../Cargo.lock"), &CRATES);
+        assert_eq!(versions.len(), CRATES.len(), "{versions:?}");
+        // Pinned exactly in Cargo.toml.
+        assert_eq!(versions["candle-core"], "0.11.1");
+    }
+}

@@ -1,0 +1,149 @@
+//! What is written down for each cell: the only serialised types.
+//!
+//! Old records must stay readable and foreign ones must be refused, so every record begins with its
+//! schema number. Adding an optional field keeps the number; anything else raises it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Schema that this build writes, and the only one that it reads.
+pub const SCHEMA: u32 = 1;
+
+/// Everything measured of one cell, and where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    pub schema: u32,
+    pub cell: CellAxes,
+    /// BLAKE3 of cell, settings and data digest: equal fingerprints are the same experiment.
+    pub fingerprint: String,
+    pub settings: Settings,
+    pub data: Data,
+    pub curve: Vec<Epoch>,
+    pub probe: ProbeFit,
+    pub scores: Vec<Score>,
+    pub cost: Cost,
+    pub provenance: Provenance,
+}
+
+/// The axes of a cell, spelt as everywhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellAxes {
+    pub id: String,
+    pub study: String,
+    pub method: String,
+    pub backbone: String,
+    /// Share of defects asked for in training, 0..1; null for the data's own.
+    pub train_share: Option<f64>,
+    pub seed: u64,
+}
+
+/// Every choice that decides what is computed, by name. Flat text, so that a reader of another
+/// version can still show and compare it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `fixture`, `small` or `full`; only `full` on Sewer-ML may be compared with the paper.
+    pub scale: String,
+    /// Name of the recipe: whose hyper-parameters these are.
+    pub recipe: String,
+    pub values: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    pub source: String,
+    pub train_digest: String,
+    pub validation_digest: String,
+    /// Images trained on, after the share was made.
+    pub train: Counts,
+    /// The whole validation set that features are computed of.
+    pub validation: Counts,
+    /// Images left out because they could not be read (`--on-bad-image skip`).
+    pub skipped: Vec<String>,
+    pub limits: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    pub normals: usize,
+    pub defects: usize,
+}
+
+/// One epoch of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean loss of the method over the epoch's steps.
+    pub loss: f64,
+    /// Mean label loss of the online probe; null for supervised training, where it is the loss.
+    pub probe_loss: Option<f64>,
+    /// Learning rate at the last step.
+    pub learning_rate: f64,
+    pub seconds: f64,
+}
+
+/// How the converged logistic probe ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeFit {
+    pub iterations: usize,
+    /// Largest absolute component of the gradient at the end.
+    pub gradient: f64,
+}
+
+/// One classifier on one validation share. Threshold: logit > 0. Positive: defect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Score {
+    /// `in_training` (the supervised head, or the online linear probe) or `converged` (logistic
+    /// regression on frozen features).
+    pub classifier: String,
+    /// Share of defects in the validation view, 0..1; null for all validation images.
+    pub validation_share: Option<f64>,
+    pub normals: usize,
+    pub defects: usize,
+    pub f1: f64,
+    pub f1_normal: f64,
+    pub precision: f64,
+    pub recall: f64,
+    pub true_positive_rate: f64,
+    pub false_positive_rate: f64,
+    pub auroc: f64,
+    pub average_precision: f64,
+    /// Null where the data has no Sewer-ML classes.
+    pub f2_ciw_oracle: Option<f64>,
+    pub f2_ciw_multilabel: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    pub train_seconds: f64,
+    pub evaluate_seconds: f64,
+    /// Source images (not views) that training went through a second.
+    pub images_per_second: f64,
+}
+
+/// Which code and machine produced a record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Seconds since 1970 at which the cell started.
+    pub started_unix: u64,
+    /// Git revision, `-dirty` added when the work tree differs from it, `unknown` outside git.
+    pub revision: String,
+    pub skewbench: String,
+    /// Versions of the crates that numbers depend on, from the lock file.
+    pub crates: BTreeMap<String, String>,
+    pub device: String,
+    pub cpu: String,
+    pub threads: usize,
+    pub system: String,
+}
