@@ -6,6 +6,7 @@ pub mod backbone;
 pub mod data;
 pub mod evaluate;
 pub mod experiment;
+pub mod loader;
 pub mod loss;
 pub mod method;
 pub mod results;

@@ -36,15 +36,6 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The paper's five training shares (Table 1).
-    pub const SHARES: [Share; 5] = [
-        Share::percent(1),
-        Share::percent(2),
-        Share::percent(5),
-        Share::percent(15),
-        Share::percent(45),
-    ];
-
     /// Unique name, also of snapshots and record files: `table1/simclr-resnet18-share05-seed0`.
     pub fn id(&self) -> String {
         self.to_string()
@@ -54,7 +45,7 @@ impl Cell {
 impl fmt::Display for Cell {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { study, method, backbone, share, seed } = self;
-        write!(formatter, "{}/{method}-{backbone}-{share}-seed{seed}", study.id())
+        write!(formatter, "{}/{method}-{backbone}-{}-seed{seed}", study.id(), share.id())
     }
 }
 
@@ -63,12 +54,12 @@ impl fmt::Display for Cell {
 /// The rstest attributes of `benchmarks/cells/table1_methods.rs` spell out the same list, so that
 /// each cell is a named test; `tidy` fails when the two drift apart.
 pub fn table1(seed: u64) -> Vec<Cell> {
-    cells(Study::Table1, &Cell::SHARES, seed)
+    cells(Study::Table1, &Share::STUDY, seed)
 }
 
 /// Each method and backbone at the data's own defect share.
 pub fn natural(seed: u64) -> Vec<Cell> {
-    cells(Study::Natural, &[Share::Natural], seed)
+    cells(Study::Natural, &[Share::NATURAL], seed)
 }
 
 fn cells(study: Study, shares: &[Share], seed: u64) -> Vec<Cell> {

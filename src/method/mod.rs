@@ -11,7 +11,10 @@ use std::{fmt, str::FromStr};
 
 use candle_core::{Result, Tensor};
 
-use crate::backbone::{Backbone, Parameters};
+use crate::{
+    backbone::{Backbone, Parameters},
+    loader::Batch,
+};
 
 /// The methods of the paper that are built, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,16 +63,6 @@ impl FromStr for Name {
             anyhow::anyhow!("no method called '{text}'; known: {}", known.join(", "))
         })
     }
-}
-
-/// One batch: every view of every image, and the labels.
-pub struct Batch {
-    /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1.
-    pub images: Tensor,
-    /// (images), 1 for a defect and 0 for normal.
-    pub labels: Tensor,
-    /// Views of each image.
-    pub views: usize,
 }
 
 /// What one step computes.

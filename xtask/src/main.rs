@@ -1,1 +1,41 @@
-fn main() {}
+//! The commands of skewbench: a match from subcommand to function, one file a command.
+
+mod data;
+mod doctor;
+mod reproduce;
+mod source;
+mod table;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// When defects are rare, which self-supervised method should I pretrain with, and can I trust the
+/// number that tells me?
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train, probe and score the cells of the study; the main job
+    Reproduce(reproduce::Arguments),
+    /// Check machine, data and results folder before hours of training
+    Doctor(doctor::Arguments),
+    /// Get or look at data
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Reproduce(arguments) => reproduce::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Data(command) => data::run(&command),
+    }
+}

@@ -1,0 +1,139 @@
+//! From positions in a data set to tensors: seeded order, decode, augment, prefetch.
+//!
+//! An image's views depend on (stream, epoch, image, view) only, and are drawn in parallel: neither
+//! the number of threads nor the batch size moves a pixel. A background thread stays one batch ahead.
+//! Knows nothing of methods or losses.
+
+use std::sync::mpsc::sync_channel;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use crate::{
+    augment::{Normalisation, ViewRecipe, to_normalised},
+    data::{Dataset, OnBadImage},
+    seed::Seed,
+};
+
+/// Every view of some images, and their labels.
+pub struct Batch {
+    /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1.
+    pub images: Tensor,
+    /// (images), 1 for a defect and 0 for normal.
+    pub labels: Tensor,
+    /// Views of each image.
+    pub views: usize,
+    /// Positions in the data set, in batch order.
+    pub indices: Vec<usize>,
+    /// Positions left out because their image could not be read (only with [`OnBadImage::Skip`]).
+    pub skipped: Vec<usize>,
+}
+
+/// What is loaded, and how.
+pub struct Loader<'a> {
+    pub dataset: &'a dyn Dataset,
+    /// Positions in `dataset` that are gone through.
+    pub indices: &'a [usize],
+    /// One recipe a view; all with the same side.
+    pub views: &'a [ViewRecipe],
+    pub normalisation: &'a Normalisation,
+    /// Images a batch, before views.
+    pub batch_size: usize,
+    pub on_bad_image: OnBadImage,
+    pub device: &'a Device,
+    /// Root of the streams for order and views.
+    pub seed: Seed,
+}
+
+impl Loader<'_> {
+    /// Steps of one training epoch: a last, smaller batch is dropped, as contrastive losses need equal
+    /// batches; fewer images than one batch make one batch of all of them.
+    pub fn steps(&self) -> usize {
+        (self.indices.len() / self.batch_size).max(1)
+    }
+
+    /// Runs `consume` on the batches of a training epoch, in the epoch's own random order, while the
+    /// next one is being made.
+    ///
+    /// # Errors
+    /// The first error of loading (names the image) or of `consume`.
+    pub fn epoch(&self, epoch: usize, consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+        let mut order = self.indices.to_vec();
+        self.seed.child("order").index(epoch).stream().shuffle(&mut order);
+        order.truncate(self.steps() * self.batch_size);
+        self.run(&order, self.seed.child("views").index(epoch), consume)
+    }
+
+    /// Runs `consume` once on every image, in order; the last batch may be smaller.
+    ///
+    /// # Errors
+    /// As [`Self::epoch`].
+    pub fn once(&self, consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+        self.run(self.indices, self.seed.child("views"), consume)
+    }
+
+    fn run(&self, order: &[usize], seed: Seed, mut consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+        ensure!(!order.is_empty(), "no images to load");
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(1);
+            scope.spawn(move || {
+                for chunk in order.chunks(self.batch_size) {
+                    // A closed channel means that the consumer failed: its error is the one to report.
+                    if sender.send(self.load(seed, chunk)).is_err() {
+                        return;
+                    }
+                }
+            });
+            receiver.into_iter().try_for_each(|batch| consume(batch?))
+        })
+    }
+
+    fn load(&self, seed: Seed, chunk: &[usize]) -> Result<Batch> {
+        let drawn: Vec<Result<Vec<Vec<f32>>>> =
+            chunk.par_iter().map(|&index| self.draw(seed.index(index), index)).collect();
+
+        let mut kept = Vec::with_capacity(chunk.len());
+        let mut indices = Vec::with_capacity(chunk.len());
+        let mut skipped = Vec::new();
+        for (&index, result) in chunk.iter().zip(drawn) {
+            match (result, self.on_bad_image) {
+                (Ok(views), _) => {
+                    kept.push(views);
+                    indices.push(index);
+                }
+                (Err(_), OnBadImage::Skip) => skipped.push(index),
+                (Err(error), OnBadImage::Fail) => {
+                    return Err(error).context("--on-bad-image skip leaves such images out and counts them");
+                }
+            }
+        }
+        ensure!(!kept.is_empty(), "none of the {} images of a batch can be read", chunk.len());
+
+        let (views, side) = (self.views.len(), self.views[0].side);
+        let mut pixels = Vec::with_capacity(views * kept.len() * side * side * 3);
+        for view in 0..views {
+            for image in &kept {
+                pixels.extend_from_slice(&image[view]);
+            }
+        }
+        let images = Tensor::from_vec(pixels, (views * kept.len(), side, side, 3), self.device)?;
+        let labels: Vec<f32> = indices
+            .iter()
+            .map(|&index| f32::from(u8::from(self.dataset.labels()[index].defect)))
+            .collect();
+        Ok(Batch { images, labels: Tensor::new(labels, self.device)?, views, indices, skipped })
+    }
+
+    fn draw(&self, seed: Seed, index: usize) -> Result<Vec<Vec<f32>>> {
+        let image = self.dataset.open(index)?;
+        let views = self.views.iter().enumerate().map(|(view, recipe)| {
+            let drawn = recipe.draw(image.width, image.height, &mut seed.index(view).stream());
+            let augmented = drawn.apply(&image);
+            let mut values = vec![0.0; augmented.pixels.len()];
+            to_normalised(&augmented, self.normalisation, &mut values);
+            values
+        });
+        Ok(views.collect())
+    }
+}
