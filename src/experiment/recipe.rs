@@ -1,11 +1,123 @@
 //! Hyper-parameters as data, each with its source.
 //!
-//! `as_released` is what the paper's authors ran, read from their public code (the paper itself
-//! prints none of it); `short` is ours, for runs of minutes, where LARS with the released numbers
-//! would hardly leave its starting point.
+//! The paper prints none of its optimisation; `as_released` is what its authors' public code runs.
+//! `short` is ours, for runs of minutes: at a few hundred steps LARS with the released numbers hardly
+//! leaves its starting point.
 
 use crate::{
-    augment::{Normalisation, ViewRecipe},
+    augment::{self, Normalisation, ViewRecipe},
     method,
-    train::{optimiser::Algorithm, schedule::WarmupCosine},
+    train::{
+        Decayed, Optimisation,
+        optimiser::{Rule, Trust},
+    },
 };
+
+use super::Scale;
+
+/// All choices of a cell that are not a size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// `as_released` or `short`.
+    pub name: &'static str,
+    pub rule: Rule,
+    /// For a batch of 256 images; scaled in proportion.
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    pub decayed: Decayed,
+    /// Learning rate at the first step; like the released code, not scaled, and the same for the probe.
+    pub warm_up_start: f64,
+    /// Part of all epochs.
+    pub warm_up: f64,
+    pub probe_rule: Rule,
+    /// For a batch of 256 images.
+    pub probe_learning_rate: f64,
+    /// NT-Xent's temperature.
+    pub temperature: f64,
+}
+
+/// The released warm-up: 10 of 45 epochs, for every method.
+const RELEASED_WARM_UP: f64 = 10.0 / 45.0;
+/// The released cosine ends here, for every method.
+const RELEASED_END: f64 = 1e-6;
+/// The released batch size that learning rates are given for.
+const RELEASED_BATCH: f64 = 256.0;
+/// LARS as released: momentum 0.9, coefficient 1e-3, no clip; biases and norms take plain steps.
+const RELEASED_LARS: Rule =
+    Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient: 1e-3, clip: false } };
+
+impl Recipe {
+    /// What the paper's authors ran.
+    pub fn as_released(method: method::Name) -> Self {
+        // Supervised: AdamW 5e-4, decay 1e-4 on everything, warm-up from 3e-5; probe 1e-3.
+        let supervised = Self {
+            name: "as_released",
+            rule: Rule::ADAMW,
+            learning_rate: 5e-4,
+            weight_decay: 1e-4,
+            decayed: Decayed::Everything,
+            warm_up_start: 3e-5,
+            warm_up: RELEASED_WARM_UP,
+            probe_rule: Rule::ADAMW,
+            probe_learning_rate: 1e-3,
+            temperature: 0.2,
+        };
+        match method {
+            method::Name::Supervised => supervised,
+            // SimCLR: LARS 0.3, decay 1e-6, warm-up from 0.15, temperature 0.2; the probe's weight takes
+            // LARS steps too, so after warm-up it hardly moves.
+            method::Name::SimClr => Self {
+                rule: RELEASED_LARS,
+                learning_rate: 0.3,
+                weight_decay: 1e-6,
+                decayed: Decayed::Weights,
+                warm_up_start: 0.15,
+                probe_rule: RELEASED_LARS,
+                ..supervised
+            },
+        }
+    }
+
+    /// For minutes instead of days. All numbers are ours.
+    pub fn short(method: method::Name) -> Self {
+        let supervised = Self {
+            name: "short",
+            rule: Rule::ADAMW,
+            learning_rate: 4e-3,
+            weight_decay: 1e-2,
+            decayed: Decayed::Weights,
+            warm_up_start: 1e-5,
+            warm_up: 0.1,
+            probe_rule: Rule::ADAMW,
+            probe_learning_rate: 2e-2,
+            temperature: 0.2,
+        };
+        match method {
+            method::Name::Supervised | method::Name::SimClr => supervised,
+        }
+    }
+
+    /// The recipe of a scale: the released one at `full`, ours below.
+    pub fn at(scale: &Scale, method: method::Name) -> Self {
+        if scale.name == "full" { Self::as_released(method) } else { Self::short(method) }
+    }
+
+    /// The method's optimisation at a scale.
+    pub fn optimisation(&self, scale: &Scale) -> Optimisation {
+        Optimisation {
+            rule: self.rule,
+            learning_rate: self.learning_rate * scale.batch_size as f64 / RELEASED_BATCH,
+            weight_decay: self.weight_decay,
+            decayed: self.decayed,
+            warm_up_epochs: self.warm_up * scale.epochs as f64,
+            warm_up_start: self.warm_up_start,
+            end: RELEASED_END,
+            epochs: scale.epochs,
+        }
+    }
+
+    /// The probe's base learning rate at a scale.
+    pub fn probe_rate(&self, scale: &Scale) -> f64 {
+        self.probe_learning_rate * scale.batch_size as f64 / RELEASED_BATCH
+    }
+}

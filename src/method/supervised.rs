@@ -10,7 +10,7 @@ use super::{Method, Step};
 use crate::{
     backbone::{self, Backbone, Mode, Parameters, heads::Linear},
     loader::Batch,
-    loss::classification::weighted_binary_cross_entropy,
+    loss::classification::binary_cross_entropy,
     seed::Seed,
 };
 
@@ -36,7 +36,7 @@ impl Method for Supervised {
         let features = self.encoder.embed(&batch.images, Mode::Train)?;
         let logits = self.head.forward(&features)?.squeeze(1)?;
         let labels = batch.labels.repeat(batch.views)?;
-        let loss = weighted_binary_cross_entropy(&logits, &labels, self.defect_weight)?;
+        let loss = binary_cross_entropy(&logits, &labels, self.defect_weight)?;
         Ok(Step { loss, features })
     }
 

@@ -1,1 +1,134 @@
-//! (to come)
+//! The one training loop. Knows nothing of how its method, data or numbers were chosen.
+
+pub mod online_probe;
+pub mod optimiser;
+pub mod schedule;
+
+use anyhow::{Result, ensure};
+
+use self::{
+    online_probe::OnlineProbe,
+    optimiser::{Group, Optimiser, Rule},
+    schedule::LearningRate,
+};
+use crate::{loader::Loader, method::Method};
+
+/// How variables move, and how fast when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimisation {
+    pub rule: Rule,
+    /// Base learning rate for this run's batch size.
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    pub decayed: Decayed,
+    /// Linear warm-up, in epochs, from `warm_up_start`, then half a cosine to `end`.
+    pub warm_up_epochs: f64,
+    pub warm_up_start: f64,
+    pub end: f64,
+    pub epochs: usize,
+}
+
+/// What weight decay (and the trust ratio of LARS) applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decayed {
+    Everything,
+    /// Not biases, not normalisation layers.
+    Weights,
+}
+
+/// What a caller is told while training goes on.
+pub enum Progress<'a> {
+    Step { epoch: usize, step: usize, steps: usize, images: usize, loss: f64 },
+    Epoch(&'a Epoch),
+}
+
+/// Means over the steps of one epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Epoch {
+    /// From 0.
+    pub epoch: usize,
+    pub loss: f64,
+    /// None without an online probe.
+    pub probe_loss: Option<f64>,
+    /// At the last step.
+    pub learning_rate: f64,
+    /// Images seen.
+    pub images: usize,
+}
+
+/// What training leaves behind besides the method's and probe's variables.
+pub struct Trained {
+    pub curve: Vec<Epoch>,
+    /// Positions that were never seen because their image could not be read, ascending.
+    pub skipped: Vec<usize>,
+}
+
+/// Trains `method` (and `probe` beside it) on what `loader` gives.
+///
+/// # Errors
+/// If an image cannot be read, a loss is not finite, or a variable gets no gradient.
+pub fn pretrain(
+    method: &dyn Method,
+    mut probe: Option<&mut OnlineProbe>,
+    loader: &Loader,
+    optimisation: &Optimisation,
+    mut progress: impl FnMut(Progress),
+) -> Result<Trained> {
+    let steps = loader.steps();
+    let schedule = LearningRate::solo(
+        steps * optimisation.epochs,
+        (optimisation.warm_up_epochs * steps as f64).round() as usize,
+        optimisation.warm_up_start,
+        optimisation.end,
+    );
+    let mut optimiser = Optimiser::new(optimisation.rule, groups(method, optimisation))?;
+
+    let mut curve = Vec::with_capacity(optimisation.epochs);
+    let mut skipped = std::collections::BTreeSet::new();
+    for epoch in 0..optimisation.epochs {
+        let (mut losses, mut probe_losses, mut images, mut step) = (0.0, 0.0, 0, 0);
+        loader.epoch(epoch, |batch| {
+            let now = epoch * steps + step;
+            let rate = |base| schedule.at(now, base);
+
+            let output = method.step(&batch)?;
+            let loss = f64::from(output.loss.to_scalar::<f32>()?);
+            ensure!(
+                loss.is_finite(),
+                "loss is {loss} at epoch {}, step {}; a lower learning rate may help",
+                epoch + 1,
+                step + 1
+            );
+            optimiser.step(&output.loss.backward()?, rate)?;
+            if let Some(probe) = probe.as_deref_mut() {
+                probe_losses += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
+            }
+
+            losses += loss;
+            images += batch.indices.len();
+            skipped.extend(batch.skipped);
+            step += 1;
+            progress(Progress::Step { epoch, step, steps, images: batch.indices.len(), loss });
+            Ok(())
+        })?;
+        let summary = Epoch {
+            epoch,
+            loss: losses / step as f64,
+            probe_loss: probe.is_some().then_some(probe_losses / step as f64),
+            learning_rate: schedule.at(epoch * steps + step - 1, optimisation.learning_rate),
+            images,
+        };
+        progress(Progress::Epoch(&summary));
+        curve.push(summary);
+    }
+    Ok(Trained { curve, skipped: skipped.into_iter().collect() })
+}
+
+fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
+    let Optimisation { learning_rate, weight_decay, .. } = *optimisation;
+    let trainable = method.parameters().trainable();
+    match optimisation.decayed {
+        Decayed::Everything => vec![Group::uniform(trainable, learning_rate, weight_decay)],
+        Decayed::Weights => Group::by_kind(trainable, learning_rate, weight_decay).into(),
+    }
+}

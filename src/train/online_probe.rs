@@ -1,0 +1,63 @@
+//! One linear unit trained beside the method, on features that it sends no gradient into.
+//!
+//! This is how the paper's authors score self-supervised methods: weighted binary cross-entropy on
+//! features of the augmented training views, while the encoder still moves. Knows nothing of the
+//! method that it watches.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::optimiser::{Group, Optimiser, Rule};
+use crate::{
+    backbone::{Parameters, heads::Linear},
+    loss::classification::binary_cross_entropy,
+    seed::Seed,
+};
+
+pub struct OnlineProbe {
+    linear: Linear,
+    parameters: Parameters,
+    optimiser: Optimiser,
+    defect_weight: f64,
+}
+
+impl OnlineProbe {
+    /// A probe on features of `width` numbers. `defect_weight`: normals/defects of the training set.
+    pub fn new(
+        width: usize,
+        rule: Rule,
+        learning_rate: f64,
+        defect_weight: f64,
+        seed: Seed,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut parameters = Parameters::default();
+        let linear =
+            Linear::new(&mut parameters.builder("online_probe", seed, DType::F32, device), width, 1)?;
+        // No weight decay, as the authors.
+        let group = Group::uniform(parameters.trainable(), learning_rate, 0.0);
+        let optimiser = Optimiser::new(rule, vec![group])?;
+        Ok(Self { linear, parameters, optimiser, defect_weight })
+    }
+
+    /// One step on features (rows, width) and labels (rows); returns the loss before it.
+    pub fn step(
+        &mut self,
+        features: &Tensor,
+        labels: &Tensor,
+        learning_rate: impl Fn(f64) -> f64,
+    ) -> Result<f64> {
+        let logits = self.logits(&features.detach())?;
+        let loss = binary_cross_entropy(&logits, labels, self.defect_weight)?;
+        self.optimiser.step(&loss.backward()?, learning_rate)?;
+        Ok(f64::from(loss.to_scalar::<f32>()?))
+    }
+
+    /// Logits (rows) of features (rows, width).
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
+        self.linear.forward(features)?.squeeze(1)
+    }
+
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+}
