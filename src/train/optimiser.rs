@@ -1,0 +1,488 @@
+//! Optimisers over groups of named variables: SGD with momentum, AdamW and LARS. Know nothing of
+//! losses, networks or schedules: a step is given the gradients and the learning rate.
+//!
+//! Candle has AdamW without groups and SGD without momentum, and neither can save its state.
+//!
+//! Sources: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (PyTorch's form);
+//! You et al., "Large Batch Training of Convolutional Networks", 2017, in the forms of its users.
+
+mod update;
+
+use std::collections::{HashMap, HashSet};
+
+use candle_core::{DType, Device, Error, Result, Tensor, backprop::GradStore};
+
+use self::update::squared_norm;
+use crate::backbone::{Kind, Parameter};
+
+/// Variables that are treated alike.
+#[derive(Clone)]
+pub struct Group {
+    pub parameters: Vec<Parameter>,
+    /// Base learning rate: what a schedule starts from.
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    /// Whether LARS scales the learning rate by the trust ratio; other rules ignore it.
+    pub adapt: bool,
+    /// Longest gradient of a variable, by Euclidean length; longer ones are shortened to it.
+    pub clip: Option<f64>,
+    /// Leaves variables and state untouched, with or without a gradient (DINO's last layer, at first).
+    pub frozen: bool,
+}
+
+/// How gradients become updates. `p` is a weight, `g` its gradient, `v` its velocity (zero at first).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// v = momentum v + g + decay p;  p = p - rate v.
+    Sgd { momentum: f64 },
+    /// PyTorch's AdamW: decay acts on the weight, not through the gradient; epsilon is added to the
+    /// root of the corrected second moment.
+    AdamW { beta1: f64, beta2: f64, epsilon: f64 },
+    /// SGD with momentum whose d = g + decay p is scaled, per variable, by the [`Trust`] ratio.
+    Lars { momentum: f64, trust: Trust },
+}
+
+/// The trust ratio of LARS. Libraries use four; these three are those that methods here were tuned with.
+/// Variables of groups that do not adapt take plain steps, d = g + decay p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Trust {
+    /// coefficient |p| / (|g| + decay |p| + 1e-8); if |p| or |g| is 0, d = g.
+    ///
+    /// lightly: coefficient 1e-3, no clip, adapts exactly the groups with decay. solo-learn and the
+    /// paper's authors: adapt all but biases and norms; 1e-3 without clip or 0.02 with. `clip` makes the
+    /// rate of a variable min(ratio, learning rate) instead of ratio x learning rate.
+    SumOfNorms { coefficient: f64, clip: bool },
+    /// coefficient |p| / |g + decay p|; 1 if a norm is 0. Barlow Twins, DINO, MAE, BYOL: 1e-3.
+    NormOfSum { coefficient: f64 },
+}
+
+/// Moves variables; owns one state a variable.
+pub struct Optimiser {
+    rule: Rule,
+    groups: Vec<Group>,
+    /// Parallel to the variables of `groups`.
+    slots: Vec<Vec<Slot>>,
+}
+
+/// State of one variable: velocity, or first and second moment.
+struct Slot {
+    moments: Vec<Tensor>,
+    updates: u32,
+}
+
+impl Group {
+    /// One group in which everything decays and adapts: how the paper's authors run AdamW.
+    pub fn uniform<'a>(
+        parameters: impl IntoIterator<Item = &'a Parameter>,
+        learning_rate: f64,
+        weight_decay: f64,
+    ) -> Self {
+        let parameters = parameters.into_iter().filter(|p| p.kind != Kind::Buffer).cloned().collect();
+        Self { parameters, learning_rate, weight_decay, adapt: true, clip: None, frozen: false }
+    }
+
+    /// Two groups: weights decay and adapt; biases and normalisation layers do neither.
+    pub fn by_kind<'a>(
+        parameters: impl IntoIterator<Item = &'a Parameter>,
+        learning_rate: f64,
+        weight_decay: f64,
+    ) -> [Self; 2] {
+        let mut weights = Self::uniform(parameters, learning_rate, weight_decay);
+        let mut others = Self { weight_decay: 0.0, adapt: false, parameters: Vec::new(), ..weights.clone() };
+        (weights.parameters, others.parameters) =
+            weights.parameters.into_iter().partition(|parameter| parameter.kind == Kind::Weight);
+        [weights, others]
+    }
+}
+
+impl Rule {
+    /// PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8.
+    pub const ADAMW: Self = Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+    /// Names of the tensors that an optimiser keeps for each variable.
+    fn moments(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd { .. } | Self::Lars { .. } => &["velocity"],
+            Self::AdamW { .. } => &["first_moment", "second_moment"],
+        }
+    }
+}
+
+impl Optimiser {
+    /// An optimiser at rest.
+    ///
+    /// # Errors
+    /// If a name occurs twice (states are saved by name) or a group holds a buffer.
+    pub fn new(rule: Rule, groups: Vec<Group>) -> Result<Self> {
+        let mut names = HashSet::new();
+        for parameter in groups.iter().flat_map(|group| &group.parameters) {
+            let name = &parameter.name;
+            if parameter.kind == Kind::Buffer {
+                return Err(Error::Msg(format!("optimiser: '{name}' is a buffer, expected what is trained")));
+            }
+            if !names.insert(name.as_str()) {
+                return Err(Error::Msg(format!(
+                    "optimiser: two variables are called '{name}'; build them below prefixes of their own"
+                )));
+            }
+        }
+        let slot = |parameter: &Parameter| {
+            let zeros = rule.moments().iter().map(|_| parameter.variable.zeros_like());
+            Ok(Slot { moments: zeros.collect::<Result<_>>()?, updates: 0 })
+        };
+        let slots =
+            groups.iter().map(|group| group.parameters.iter().map(slot).collect()).collect::<Result<_>>()?;
+        Ok(Self { rule, groups, slots })
+    }
+
+    /// The groups, to freeze or thaw one.
+    pub fn groups_mut(&mut self) -> &mut [Group] {
+        &mut self.groups
+    }
+
+    /// One update of everything that is not frozen; `learning_rate` maps a group's base to the present
+    /// rate. Returns the Euclidean length of all gradients together, before clipping.
+    ///
+    /// # Errors
+    /// If a variable has no gradient (an operation without one lies between it and the loss), one of
+    /// another shape or dtype, or one that is not finite. Nothing has moved then.
+    pub fn step(&mut self, gradients: &GradStore, learning_rate: impl Fn(f64) -> f64) -> Result<f64> {
+        let lengths = self.check(gradients)?;
+        for ((group, slots), lengths) in self.groups.iter().zip(&mut self.slots).zip(&lengths) {
+            if group.frozen {
+                continue;
+            }
+            let rate = learning_rate(group.learning_rate);
+            for ((parameter, slot), &length) in group.parameters.iter().zip(slots).zip(lengths) {
+                let gradient = gradient_of(parameter, gradients)?;
+                slot.update(self.rule, group, rate, parameter, gradient, length)?;
+            }
+        }
+        Ok(lengths.iter().flatten().map(|length| length * length).sum::<f64>().sqrt())
+    }
+
+    /// Copies of all state, under names made from those of the variables.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut state = Vec::new();
+        for (parameter, slot) in self.named() {
+            for (moment, tensor) in self.rule.moments().iter().zip(&slot.moments) {
+                state.push((format!("{}.{moment}", parameter.name), tensor.copy()?));
+            }
+            state.push((format!("{}.updates", parameter.name), Tensor::new(slot.updates, &Device::Cpu)?));
+        }
+        Ok(state)
+    }
+
+    /// Takes over what [`Self::state`] gave; names of other variables are ignored.
+    ///
+    /// # Errors
+    /// If a name is missing or a tensor has another shape.
+    pub fn restore(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
+        let find = |name: String| {
+            state.get(&name).ok_or_else(|| {
+                Error::Msg(format!("optimiser: no state named '{name}'; was it saved by this rule?"))
+            })
+        };
+        for (group, slots) in self.groups.iter().zip(&mut self.slots) {
+            for (parameter, slot) in group.parameters.iter().zip(slots) {
+                for (moment, tensor) in self.rule.moments().iter().zip(&mut slot.moments) {
+                    let name = format!("{}.{moment}", parameter.name);
+                    let found = find(name.clone())?;
+                    if found.dims() != tensor.dims() {
+                        return Err(Error::Msg(format!(
+                            "optimiser: state '{name}' has shape {:?}, expected {:?}",
+                            found.dims(),
+                            tensor.dims()
+                        )));
+                    }
+                    *tensor = found.to_dtype(tensor.dtype())?.to_device(tensor.device())?.copy()?;
+                }
+                slot.updates =
+                    find(format!("{}.updates", parameter.name))?.to_dtype(DType::U32)?.to_scalar()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn named(&self) -> impl Iterator<Item = (&Parameter, &Slot)> {
+        self.groups.iter().flat_map(|group| &group.parameters).zip(self.slots.iter().flatten())
+    }
+
+    /// Euclidean length of every gradient; all variables are looked at before any moves.
+    fn check(&self, gradients: &GradStore) -> Result<Vec<Vec<f64>>> {
+        let length = |parameter: &Parameter| {
+            let length = squared_norm(gradient_of(parameter, gradients)?)?.sqrt();
+            if !length.is_finite() {
+                return Err(Error::Msg(format!(
+                    "gradient of '{}' is not finite; lower the learning rate or warm up longer",
+                    parameter.name
+                )));
+            }
+            Ok(length)
+        };
+        let of_group = |group: &Group| match group.frozen {
+            true => Ok(Vec::new()),
+            false => group.parameters.iter().map(length).collect(),
+        };
+        self.groups.iter().map(of_group).collect()
+    }
+}
+
+impl Slot {
+    fn update(
+        &mut self,
+        rule: Rule,
+        group: &Group,
+        learning_rate: f64,
+        parameter: &Parameter,
+        gradient: &Tensor,
+        length: f64,
+    ) -> Result<()> {
+        self.updates += 1;
+        // 1e-6 as in DINO's clipping and PyTorch's.
+        let clip = group.clip.map_or(1.0, |longest| (longest / (length + 1e-6)).min(1.0));
+        let (p, decay) = (&parameter.variable, group.weight_decay);
+        match (rule, self.moments.as_mut_slice()) {
+            (Rule::AdamW { beta1, beta2, epsilon }, [first, second]) => update::AdamW {
+                gradient_scale: clip,
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay: decay,
+                learning_rate,
+                t: self.updates,
+            }
+            .apply(p, first, second, gradient),
+            (Rule::Sgd { momentum } | Rule::Lars { momentum, .. }, [velocity]) => {
+                let (ratio, decay) = match rule {
+                    Rule::Lars { trust, .. } if group.adapt => {
+                        trust.ratio(p, gradient, clip, length * clip, decay, learning_rate)?
+                    }
+                    _ => (1.0, decay),
+                };
+                update::Momentum {
+                    gradient_scale: clip * ratio,
+                    weight_scale: decay * ratio,
+                    momentum,
+                    learning_rate,
+                }
+                .apply(p, velocity, gradient)
+            }
+            _ => unreachable!("slots are made with the moments of their rule"),
+        }
+    }
+}
+
+impl Trust {
+    /// The trust ratio, and the decay that goes with it, for `clip` times the `gradient`, a vector
+    /// `length` long.
+    fn ratio(
+        self,
+        weight: &Tensor,
+        gradient: &Tensor,
+        clip: f64,
+        length: f64,
+        decay: f64,
+        learning_rate: f64,
+    ) -> Result<(f64, f64)> {
+        let norm = squared_norm(weight)?.sqrt();
+        Ok(match self {
+            Self::SumOfNorms { .. } if norm == 0.0 || length == 0.0 => (1.0, 0.0),
+            Self::SumOfNorms { coefficient, clip } => {
+                let ratio = coefficient * norm / (length + decay * norm + 1e-8);
+                (if clip { (ratio / learning_rate).min(1.0) } else { ratio }, decay)
+            }
+            Self::NormOfSum { coefficient } => {
+                let sum = ((gradient * clip)? + (weight.detach() * decay)?)?;
+                let length = squared_norm(&sum)?.sqrt();
+                (if norm > 0.0 && length > 0.0 { coefficient * norm / length } else { 1.0 }, decay)
+            }
+        })
+    }
+}
+
+fn gradient_of<'a>(parameter: &Parameter, gradients: &'a GradStore) -> Result<&'a Tensor> {
+    let (name, variable) = (&parameter.name, &parameter.variable);
+    let gradient = gradients.get(variable).ok_or_else(|| {
+        Error::Msg(format!(
+            "'{name}' has no gradient: an operation between it and the loss has none, or it is not used"
+        ))
+    })?;
+    if gradient.dims() != variable.dims() || gradient.dtype() != variable.dtype() {
+        return Err(Error::Msg(format!(
+            "gradient of '{name}' is {:?} {:?}, expected {:?} {:?}",
+            gradient.dtype(),
+            gradient.dims(),
+            variable.dtype(),
+            variable.dims()
+        )));
+    }
+    Ok(gradient)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+    use rstest::rstest;
+
+    use super::*;
+
+    /// W_n = sin(0.3 n), 3 x 4; the gradients of the two steps are 0.1 cos(0.2 n) and twice that.
+    fn weights(name: &str, kind: Kind) -> Parameter {
+        let values: Vec<f64> = (0..12).map(|n| libm::sin(0.3 * f64::from(n))).collect();
+        let variable = Var::from_vec(values, (3, 4), &Device::Cpu).unwrap();
+        Parameter { name: name.to_owned(), variable, kind }
+    }
+
+    /// The store whose gradient for each variable is `scale` 0.1 cos(0.2 n), by way of a linear loss.
+    fn gradients(parameters: &[Parameter], scale: f64) -> GradStore {
+        let slope: Vec<f64> = (0..12).map(|n| scale * 0.1 * libm::cos(0.2 * f64::from(n))).collect();
+        let slope = Tensor::from_vec(slope, (3, 4), &Device::Cpu).unwrap();
+        let mut loss = Tensor::new(0.0, &Device::Cpu).unwrap();
+        for parameter in parameters {
+            let slope = slope.to_dtype(parameter.variable.dtype()).unwrap();
+            let part = (parameter.variable.as_tensor() * slope).unwrap().sum_all().unwrap();
+            loss = (loss + part.to_dtype(DType::F64).unwrap()).unwrap();
+        }
+        loss.backward().unwrap()
+    }
+
+    fn first_four(parameter: &Parameter) -> Vec<f64> {
+        let values = parameter.variable.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
+        values.to_vec1().unwrap()[..4].to_vec()
+    }
+
+    fn group(parameters: &[Parameter], learning_rate: f64, weight_decay: f64) -> Group {
+        Group::uniform(parameters, learning_rate, weight_decay)
+    }
+
+    fn lars(trust: Trust) -> Rule {
+        Rule::Lars { momentum: 0.9, trust }
+    }
+
+    const LIGHTLY: Trust = Trust::SumOfNorms { coefficient: 1e-3, clip: false };
+    const SOLO: Trust = Trust::SumOfNorms { coefficient: 0.02, clip: true };
+    const BARLOW: Trust = Trust::NormOfSum { coefficient: 1e-3 };
+
+    // LARS: each library's own class, run in float64: lightly 1.6.0 (and solo-learn 9187ea39 without
+    // clip, which agrees), Barlow Twins 8e8d284c (and MAE), solo-learn with clip. Plain SGD is lightly's
+    // LARS without decay. AdamW: NumPy 2, from the formula in the documentation of PyTorch.
+    #[rstest]
+    #[case::lightly(lars(LIGHTLY), 0.3, 1e-4, [-0.000891615907, 0.294646145660, 0.563820824137, 0.782590449283])]
+    #[case::barlow_twins(lars(BARLOW), 0.3, 1e-4, [-0.000891920609, 0.294645846950, 0.563820543333, 0.782590197587])]
+    #[case::solo(lars(SOLO), 0.3, 1e-4, [-0.059202340203, 0.237483470255, 0.510085799566, 0.734426671215])]
+    #[case::sgd(Rule::Sgd { momentum: 0.9 }, 0.3, 0.0, [-0.117000000000, 0.180852417054, 0.456878337097, 0.686762642683])]
+    #[case::adamw(Rule::AdamW { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 }, 0.1, 0.05, [-0.195298570981266, 0.097273821943290, 0.363711595109732, 0.580214656100854])]
+    #[case::adamw_defaults(Rule::ADAMW, 0.3, 0.01, [-0.588654559526241, -0.294904813442265, -0.027394855056623, 0.189979448790441])]
+    fn two_steps_agree_with_the_libraries(
+        #[case] rule: Rule,
+        #[case] learning_rate: f64,
+        #[case] weight_decay: f64,
+        #[case] expected: [f64; 4],
+    ) {
+        let parameters = [weights("w", Kind::Weight)];
+        let group = group(&parameters, learning_rate, weight_decay);
+        let mut optimiser = Optimiser::new(rule, vec![group]).unwrap();
+        for scale in [1.0, 2.0] {
+            optimiser.step(&gradients(&parameters, scale), |base| base).unwrap();
+        }
+        for (found, expected) in first_four(&parameters[0]).iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-10, "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn biases_and_norms_neither_decay_nor_adapt() {
+        // The bias must move as under plain SGD without decay (value above), the weight as under LARS.
+        let parameters = [weights("w", Kind::Weight), weights("b", Kind::Bias), weights("r", Kind::Buffer)];
+        let groups = Group::by_kind(&parameters, 0.3, 1e-4).to_vec();
+        let mut optimiser = Optimiser::new(lars(LIGHTLY), groups).unwrap();
+        for scale in [1.0, 2.0] {
+            optimiser.step(&gradients(&parameters, scale), |base| base).unwrap();
+        }
+        assert!((first_four(&parameters[0])[0] - -0.000891615907).abs() < 1e-10);
+        assert!((first_four(&parameters[1])[0] - -0.117).abs() < 1e-10);
+        assert_eq!(first_four(&parameters[2]), first_four(&weights("r", Kind::Buffer)));
+    }
+
+    #[test]
+    fn clipping_shortens_each_gradient_to_the_bound() {
+        // One plain step at rate 1 moves W by the clipped gradient itself.
+        let parameters = [weights("w", Kind::Weight)];
+        let group = Group { clip: Some(0.01), ..group(&parameters, 1.0, 0.0) };
+        let mut optimiser = Optimiser::new(Rule::Sgd { momentum: 0.9 }, vec![group]).unwrap();
+        let before = first_four(&parameters[0]);
+        let length = optimiser.step(&gradients(&parameters, 1.0), |base| base).unwrap();
+        let expected = (0..12).map(|n| (0.1 * (0.2 * f64::from(n)).cos()).powi(2)).sum::<f64>().sqrt();
+        assert!((length - expected).abs() < 1e-14, "{length} is not {expected}");
+        let moved = before[0] - first_four(&parameters[0])[0];
+        assert!((moved - 0.1 * 0.01 / (expected + 1e-6)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_restored_optimiser_goes_on_as_if_never_stopped() {
+        for rule in [Rule::ADAMW, lars(SOLO)] {
+            let (straight, stopped) = ([weights("w", Kind::Weight)], [weights("w", Kind::Weight)]);
+            let new =
+                |parameters: &[Parameter]| Optimiser::new(rule, vec![group(parameters, 0.1, 0.05)]).unwrap();
+            let (mut first, mut second) = (new(&straight), new(&stopped));
+            for scale in [1.0, 2.0] {
+                first.step(&gradients(&straight, scale), |base| base).unwrap();
+                second.step(&gradients(&stopped, scale), |base| base).unwrap();
+            }
+            let state: HashMap<_, _> = second.state().unwrap().into_iter().collect();
+            // The saved state is a copy: what happens next must not reach it.
+            second.step(&gradients(&stopped, 5.0), |base| base).unwrap();
+            stopped[0].variable.set(&straight[0].variable.copy().unwrap()).unwrap();
+            let mut third = new(&stopped);
+            third.restore(&state).unwrap();
+            first.step(&gradients(&straight, 3.0), |base| base / 2.0).unwrap();
+            third.step(&gradients(&stopped, 3.0), |base| base / 2.0).unwrap();
+            assert_eq!(first_four(&straight[0]), first_four(&stopped[0]), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_gradient_is_named_and_nothing_moves() {
+        let parameters = [weights("good", Kind::Weight), weights("bad", Kind::Weight)];
+        let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&parameters, 0.1, 0.0)]).unwrap();
+        let before = first_four(&parameters[0]);
+        let mut step = |store: &GradStore| optimiser.step(store, |base| base).unwrap_err().to_string();
+
+        let mut store = gradients(&parameters, 1.0);
+        store.remove(&parameters[1].variable);
+        assert!(step(&store).contains("'bad' has no gradient"));
+        for value in [f64::NAN, f64::INFINITY] {
+            let gradient = Tensor::full(value, (3, 4), &Device::Cpu).unwrap();
+            store.insert(&parameters[1].variable, gradient);
+            assert!(step(&store).contains("gradient of 'bad' is not finite"));
+        }
+        store.insert(&parameters[1].variable, Tensor::zeros((3, 3), DType::F64, &Device::Cpu).unwrap());
+        assert!(step(&store).contains("[3, 3], expected F64 [3, 4]"));
+        assert_eq!(first_four(&parameters[0]), before);
+    }
+
+    #[test]
+    fn a_frozen_group_needs_no_gradient_and_keeps_its_state() {
+        let parameters = [weights("head", Kind::Weight)];
+        let frozen = Group { frozen: true, ..group(&parameters, 0.1, 0.05) };
+        let mut optimiser = Optimiser::new(Rule::ADAMW, vec![frozen]).unwrap();
+        let before = first_four(&parameters[0]);
+        optimiser.step(&gradients(&[], 1.0), |base| base).unwrap();
+        assert_eq!(first_four(&parameters[0]), before);
+        optimiser.groups_mut()[0].frozen = false;
+        optimiser.step(&gradients(&parameters, 1.0), |base| base).unwrap();
+        // The first AdamW update is one learning rate long, whenever it comes.
+        assert!((first_four(&parameters[0])[0] - (before[0] * 0.995 - 0.1)).abs() < 1e-7);
+    }
+
+    #[test]
+    fn names_must_tell_variables_apart() {
+        let twice = [weights("w", Kind::Weight), weights("w", Kind::Weight)];
+        let error = Optimiser::new(Rule::ADAMW, vec![group(&twice, 0.1, 0.0)]).err().unwrap();
+        assert!(error.to_string().contains("two variables are called 'w'"));
+        let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&twice[..1], 0.1, 0.0)]).unwrap();
+        let error = optimiser.restore(&HashMap::new()).unwrap_err();
+        assert!(error.to_string().contains("no state named 'w.first_moment'"));
+    }
+}
