@@ -105,3 +105,179 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     println!("\nrecords: {}", out.display());
     Ok(())
 }
+
+fn scale(arguments: &Arguments) -> Result<Scale> {
+    let mut scale = if arguments.full { Scale::full() } else { Scale::small() };
+    let positive = |name: &str, value: usize| {
+        ensure!(value > 0, "--{name} must be at least 1");
+        Ok(value)
+    };
+    if let Some(side) = arguments.side {
+        ensure!(side >= 32, "--side must be at least 32 pixels, found {side}: the network halves it five times");
+        scale.side = side;
+    }
+    if let Some(epochs) = arguments.epochs {
+        scale.epochs = positive("epochs", epochs)?;
+    }
+    if let Some(batch_size) = arguments.batch_size {
+        ensure!(batch_size >= 2, "--batch-size must be at least 2: batch statistics need two images");
+        scale.batch_size = batch_size;
+    }
+    if let Some(width) = arguments.width {
+        scale.resnet_width = positive("width", width)?;
+    }
+    Ok(scale)
+}
+
+fn cells(arguments: &Arguments) -> Result<Vec<Cell>> {
+    let shares: &[Share] = if arguments.shares.is_empty() { &Share::STUDY } else { &arguments.shares };
+    ensure!(arguments.seeds > 0, "--seeds must be at least 1");
+    let mut cells: Vec<Cell> = (0..arguments.seeds).flat_map(|seed| cell::at(shares, seed)).collect();
+    let known = cells.iter().map(|cell| cell.id()).collect::<Vec<_>>().join("\n  ");
+    if !arguments.only.is_empty() {
+        cells.retain(|cell| arguments.only.iter().any(|text| cell.id().contains(text.as_str())));
+    }
+    ensure!(!cells.is_empty(), "no cell's name contains '{}'; cells are:\n  {known}", arguments.only.join("' or '"));
+    Ok(cells)
+}
+
+fn describe(plan: &Plan, source: &Source, cells: usize, passes: usize) {
+    let count = |dataset: &dyn skewbench::data::Dataset| {
+        let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
+        let images = dataset.labels().len();
+        format!("{} images, {:.1} % defects", thousands(images), 100.0 * defects as f64 / images.max(1) as f64)
+    };
+    let Scale { name, side, epochs, batch_size, resnet_width, .. } = &plan.scale;
+    println!("data    {}: train {}; validation {}", source.name, count(&*source.train), count(&*source.validation));
+    println!("scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}");
+    println!("cells   {cells}, {} image passes", thousands(passes));
+}
+
+/// Runs what is not finished yet, one cell after the other.
+fn train(cells: &[Cell], passes: &[usize], plan: &Plan, source: &Source, folder: &Folder) -> Result<Vec<Record>> {
+    let mut display = Display::new(passes.iter().sum::<usize>() as u64);
+    let mut records = Vec::with_capacity(cells.len());
+    for (number, (cell, &passes)) in cells.iter().zip(passes).enumerate() {
+        let fingerprint = experiment::fingerprint(cell, plan, source);
+        let title = format!("[{}/{}] {cell}", number + 1, cells.len());
+        let record = match folder.find(&cell.id(), &fingerprint)? {
+            Some(record) => {
+                display.skip(&title, passes);
+                record
+            }
+            None => {
+                display.begin(&title, passes);
+                let record = experiment::run(cell, plan, source, &mut |event| display.show(&event))?;
+                folder.write(&record)?;
+                display.end(&title, &record);
+                record
+            }
+        };
+        records.push(record);
+    }
+    display.close();
+    Ok(records)
+}
+
+/// Progress: two bars on a terminal, plain lines elsewhere.
+struct Display {
+    all: ProgressBar,
+    cell: ProgressBar,
+    bars: MultiProgress,
+    terminal: bool,
+    begun: Instant,
+    /// When a plain line was last written.
+    spoken: Instant,
+    title: String,
+}
+
+impl Display {
+    /// A plain line at most this often.
+    const PLAIN_EVERY: Duration = Duration::from_secs(20);
+
+    fn new(passes: u64) -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let style = |template| ProgressStyle::with_template(template).expect("the template is a literal");
+        let all = bars.add(ProgressBar::new(passes)).with_style(style(
+            "all cells  {wide_bar} {percent:>3} %  {per_sec}  {elapsed_precise}, {eta_precise} left",
+        ));
+        let cell = bars
+            .add(ProgressBar::new(1))
+            .with_style(style("{prefix}\n           {wide_bar} {percent:>3} %  {msg}"));
+        let now = Instant::now();
+        let terminal = std::io::stderr().is_terminal();
+        Self { all, cell, bars, terminal, begun: now, spoken: now, title: String::new() }
+    }
+
+    fn skip(&mut self, title: &str, passes: usize) {
+        // Finished work must not count towards the rate.
+        self.all.set_length(self.all.length().unwrap_or(0).saturating_sub(passes as u64));
+        self.line(&format!("{title}: finished earlier"));
+    }
+
+    fn begin(&mut self, title: &str, passes: usize) {
+        self.title = title.to_owned();
+        self.begun = Instant::now();
+        self.cell.reset();
+        self.cell.set_length(passes as u64);
+        self.cell.set_prefix(title.to_owned());
+    }
+
+    fn show(&mut self, event: &Event) {
+        use skewbench::train::Progress;
+        match event {
+            Event::Stage(stage) => self.cell.set_message(*stage),
+            Event::Training(Progress::Step { epoch, images, loss, .. }) => {
+                self.all.inc(*images as u64);
+                self.cell.inc(*images as u64);
+                let rate = self.cell.position() as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+                self.cell.set_message(format!("epoch {}, loss {loss:.4}, {rate:.0} images/s", epoch + 1));
+            }
+            Event::Training(Progress::Epoch(epoch)) => {
+                if !self.terminal && self.spoken.elapsed() >= Self::PLAIN_EVERY {
+                    self.spoken = Instant::now();
+                    let left = indicatif::HumanDuration(self.all.eta());
+                    eprintln!("{}: epoch {}, loss {:.4}; about {left:#} left in all", self.title, epoch.epoch + 1, epoch.loss);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, title: &str, record: &Record) {
+        let f1 = record.scores.iter().find(|score| score.validation_share.is_none()).map_or(f64::NAN, |score| score.f1);
+        let cost = &record.cost;
+        self.line(&format!(
+            "{title}: F1 {f1:.3}, {:.0} s, {:.0} images/s",
+            cost.train_seconds + cost.evaluate_seconds,
+            cost.images_per_second
+        ));
+    }
+
+    fn close(&mut self) {
+        self.cell.finish_and_clear();
+        self.all.finish_and_clear();
+    }
+
+    fn line(&mut self, text: &str) {
+        if self.terminal {
+            // A bar may have been closed already; then there is nothing to write above.
+            let _ = self.bars.println(text);
+        } else {
+            self.spoken = Instant::now();
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// 1234567 as `1 234 567`.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
