@@ -3,8 +3,12 @@
 //! Every source gives the same thing: a [`Dataset`] to train on and one to validate on.
 
 pub mod classes;
+pub mod imbalance;
+pub mod stratify;
 
-use anyhow::Result;
+use std::{fmt, str::FromStr};
+
+use anyhow::{Error, Result, bail};
 pub use classes::{ClassSet, DefectClass};
 
 /// An 8-bit RGB image, rows top to bottom, channels interleaved (height x width x 3).
@@ -53,6 +57,37 @@ pub trait Dataset: Send + Sync {
     fn digest(&self) -> String;
 }
 
+/// What a loader does with an image that cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadImage {
+    /// Stop, naming the file: a silently smaller data set is another data set.
+    #[default]
+    Fail,
+    /// Leave the image out and count it; the count is reported with the result.
+    Skip,
+}
+
+impl FromStr for OnBadImage {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "fail" => Ok(Self::Fail),
+            "skip" => Ok(Self::Skip),
+            _ => bail!("'{text}' is no policy for bad images, expected 'fail' or 'skip'"),
+        }
+    }
+}
+
+impl fmt::Display for OnBadImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        })
+    }
+}
+
 /// One source of data, split for the benchmark.
 pub struct Source {
     /// Name in records and reports: `synthetic`, `sewer-ml`, `elpv`, `folder`, `csv`.
@@ -63,4 +98,18 @@ pub struct Source {
     pub has_classes: bool,
     /// What a reader must know before believing numbers from this data; printed with every table.
     pub limits: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_for_bad_images_are_read_as_written() {
+        for policy in [OnBadImage::Fail, OnBadImage::Skip] {
+            assert_eq!(policy.to_string().parse::<OnBadImage>().unwrap(), policy);
+        }
+        let error = "ignore".parse::<OnBadImage>().unwrap_err();
+        assert_eq!(error.to_string(), "'ignore' is no policy for bad images, expected 'fail' or 'skip'");
+    }
 }

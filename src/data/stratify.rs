@@ -1,0 +1,131 @@
+//! Seeded orders whose every prefix is a fair sample of the strata, and splits cut from them.
+//!
+//! Item j of a stratum of m is placed at (j + u) / m, all strata are merged by place. Up to place q
+//! a stratum then has q m items, rounded up or down, whatever its size. The offsets u of the strata
+//! follow the golden-ratio sequence (Weyl's low-discrepancy sequence), by size of stratum, so that
+//! the many strata of one image are neither all early nor all late: a common random offset or the
+//! centre 1/2 would keep every rare class combination out of every small subset.
+//!
+//! Knows nothing of what a stratum means.
+
+use crate::{data::Labels, seed::Seed};
+
+/// `members` (positions in `labels`) in a seeded order in which every prefix is spread over the
+/// strata in proportion, within one image a stratum of the prefix's last place.
+pub fn order(labels: &[Labels], members: &[usize], seed: &Seed) -> Vec<usize> {
+    let mut shuffled = members.to_vec();
+    seed.child("order within strata").stream().shuffle(&mut shuffled);
+    // Stable, so that each stratum keeps its shuffled order.
+    shuffled.sort_by_key(|&index| labels[index].stratum);
+
+    let mut strata: Vec<&[usize]> =
+        shuffled.chunk_by(|&a, &b| labels[a].stratum == labels[b].stratum).collect();
+    strata.sort_by_key(|stratum| stratum.len());
+
+    let start = seed.child("offset of strata").stream().unit();
+    let mut placed = Vec::with_capacity(shuffled.len());
+    for (rank, stratum) in strata.into_iter().enumerate() {
+        let offset = (start + rank as f64 * GOLDEN_RATIO).fract();
+        let size = stratum.len() as f64;
+        placed
+            .extend(stratum.iter().enumerate().map(|(j, &index)| ((j as f64 + offset) / size, rank, index)));
+    }
+    placed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    placed.into_iter().map(|(_, _, index)| index).collect()
+}
+
+/// Cuts all images in two, each part in the order of `labels`: `numerator` / `denominator` of the
+/// normal images and as much of the defects (rounded down) in the first part, the rest in the second.
+pub fn split(
+    labels: &[Labels],
+    (numerator, denominator): (usize, usize),
+    seed: &Seed,
+) -> (Vec<usize>, Vec<usize>) {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for (defect, name) in [(false, "normal"), (true, "defect")] {
+        let members = positions(labels, defect);
+        let ordered = order(labels, &members, &seed.child(name));
+        let (head, tail) = ordered.split_at(ordered.len() * numerator / denominator);
+        first.extend_from_slice(head);
+        second.extend_from_slice(tail);
+    }
+    first.sort_unstable();
+    second.sort_unstable();
+    (first, second)
+}
+
+/// Positions of all defects, or of all normal images, ascending.
+pub fn positions(labels: &[Labels], defect: bool) -> Vec<usize> {
+    (0..labels.len()).filter(|&index| labels[index].defect == defect).collect()
+}
+
+/// Fractional part of the golden ratio, (sqrt 5 - 1) / 2.
+const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::data::ClassSet;
+
+    fn labels_of(strata: &[(u32, usize)]) -> Vec<Labels> {
+        strata
+            .iter()
+            .flat_map(|&(stratum, size)| {
+                (0..size).map(move |_| Labels { defect: true, classes: ClassSet::EMPTY, stratum })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_prefix_is_proportional() {
+        // One large, two middling strata and 200 of a single image: the shape of Sewer-ML's combinations.
+        let mut sizes = vec![(0, 600), (1, 150), (2, 50)];
+        sizes.extend((3..203).map(|stratum| (stratum, 1)));
+        let labels = labels_of(&sizes);
+        let members: Vec<usize> = (0..labels.len()).collect();
+        for seed in 0..20 {
+            let ordered = order(&labels, &members, &Seed::root(seed));
+            let mut counts: HashMap<u32, usize> = HashMap::new();
+            let mut singles = 0;
+            for (taken, &index) in ordered.iter().enumerate() {
+                let stratum = labels[index].stratum;
+                *counts.entry(stratum).or_default() += 1;
+                singles += usize::from(stratum >= 3);
+                let fraction = (taken + 1) as f64 / ordered.len() as f64;
+                for &(stratum, size) in &sizes[..3] {
+                    let found = counts.get(&stratum).copied().unwrap_or(0) as f64;
+                    assert!((found - fraction * size as f64).abs() < 4.0, "stratum {stratum} at {taken}");
+                }
+                assert!((singles as f64 - fraction * 200.0).abs() < 4.0, "{singles} singles at {taken}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_is_a_permutation_fixed_by_its_seed() {
+        let labels = labels_of(&[(5, 10), (9, 3), (1, 30)]);
+        let members: Vec<usize> = (0..labels.len()).step_by(2).collect();
+        let ordered = order(&labels, &members, &Seed::root(1));
+        assert_eq!(ordered, order(&labels, &members, &Seed::root(1)));
+        assert_ne!(ordered, order(&labels, &members, &Seed::root(2)));
+        let mut sorted = ordered;
+        sorted.sort_unstable();
+        assert_eq!(sorted, members);
+    }
+
+    #[test]
+    fn splits_are_disjoint_complete_and_stratified() {
+        let mut labels = labels_of(&[(0, 40), (1, 8)]);
+        labels.extend(labels_of(&[(2, 100)]).into_iter().map(|label| Labels { defect: false, ..label }));
+        let (train, validation) = split(&labels, (3, 4), &Seed::root(0));
+        let count = |part: &[usize], stratum| part.iter().filter(|&&i| labels[i].stratum == stratum).count();
+        assert_eq!([0, 1, 2].map(|s| count(&train, s)), [30, 6, 75]);
+        assert_eq!([0, 1, 2].map(|s| count(&validation, s)), [10, 2, 25]);
+        let mut all: Vec<usize> = train.iter().chain(&validation).copied().collect();
+        assert!(train.is_sorted() && validation.is_sorted());
+        all.sort_unstable();
+        assert_eq!(all, (0..labels.len()).collect::<Vec<_>>());
+    }
+}
