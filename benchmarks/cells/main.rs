@@ -1,1 +1,13 @@
+//! Every experiment cell and every check that needs more than one layer: one test binary.
+//!
+//! See `benchmarks/README.md` for how to read, run and add a cell.
 
+mod check;
+mod gradients;
+mod prevalence;
+mod table1_methods;
+mod tidy;
+mod within;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

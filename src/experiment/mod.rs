@@ -5,6 +5,7 @@
 pub mod cell;
 pub mod recipe;
 pub mod scale;
+mod score;
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -15,29 +16,26 @@ pub use recipe::Recipe;
 pub use scale::Scale;
 
 use crate::{
-    augment::{self, Normalisation, ViewRecipe},
-    backbone::{self, Architecture},
-    data::{OnBadImage, Share, Source, Subset, imbalance::Pool},
-    evaluate::{self, Classifier, features},
+    augment::{Normalisation, ViewRecipe},
+    backbone::Architecture,
+    data::{Dataset, Labels, OnBadImage, Source, Subset, imbalance::Pool, stratify},
+    evaluate::{
+        features::{self, Features},
+        probe,
+    },
     loader::Loader,
     loss::classification::balancing_weight,
     method::{self, Method, simclr::SimClr, supervised::Supervised},
-    results::record::{self, Record},
+    results::{
+        provenance,
+        record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Settings},
+    },
     seed::Seed,
-    train::{self, Progress, online_probe::OnlineProbe, pretrain},
+    train::{Progress, online_probe::OnlineProbe, pretrain},
 };
 
-/// Shares of defects at which every model is scored: all validation images, and the paper's five.
-const VALIDATION_SHARES: [Share; 6] = [
-    Share::NATURAL,
-    Share::percent(1),
-    Share::percent(2),
-    Share::percent(5),
-    Share::percent(15),
-    Share::percent(45),
-];
-
-/// Root of the streams that choose subsets: the same images for every cell, whatever its seed. Ours.
+/// Root of the streams that choose subsets: the same images for every cell, whatever its seed, as the
+/// paper's authors fix theirs. The number is ours.
 const SUBSET_SEED: u64 = 0;
 
 /// What all cells of a run share.
@@ -55,47 +53,48 @@ pub enum Event<'a> {
 }
 
 /// Source images that training a cell goes through, all epochs together.
+///
+/// # Errors
+/// If the data has too few defects for the cell's share.
 pub fn image_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> {
     Ok(training_subset(cell, plan, source)?.indices.len() * plan.scale.epochs)
 }
 
-/// Names everything that decides a cell's numbers.
+/// A digest of everything that decides a cell's numbers: settings, data, schema.
 pub fn fingerprint(cell: &Cell, plan: &Plan, source: &Source) -> String {
-    let mut hasher = blake3::Hasher::new();
     let settings = settings(cell, plan);
+    let digests = [source.train.digest(), source.validation.digest()];
+    let mut hasher = blake3::Hasher::new();
     let mut add = |text: &str| {
+        // Lengths first, so that no two lists of texts run together to the same bytes.
         hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
     };
-    add(&record::SCHEMA.to_string());
-    add(&cell.id());
-    add(&settings.scale);
-    add(&settings.recipe);
-    for (name, value) in &settings.values {
+    [SCHEMA.to_string(), cell.id(), settings.scale, settings.recipe].iter().for_each(|text| add(text));
+    settings.values.iter().for_each(|(name, value)| {
         add(name);
         add(value);
-    }
-    add(&source.train.digest());
-    add(&source.validation.digest());
+    });
+    digests.iter().for_each(|text| add(text));
     hasher.finalize().to_hex().to_string()
 }
 
 /// Trains, probes and scores one cell.
 ///
 /// # Errors
-/// Names the cell; see the parts for causes.
+/// Names the cell and what went wrong in it: an unreadable image, too few defects, a loss that is not
+/// finite, a probe that does not converge.
 pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Record> {
     walk(cell, plan, source, progress).with_context(|| format!("cell {cell}"))
 }
 
 fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Record> {
-    let provenance = crate::results::provenance::collect(&plan.device);
-    let (scale, recipe) = (&plan.scale, Recipe::at(&plan.scale, cell.method));
-    let seed = Seed::root(cell.seed);
+    let provenance = provenance::collect(&plan.device);
+    let (scale, recipe, seed) = (&plan.scale, Recipe::at(&plan.scale, cell.method), Seed::root(cell.seed));
     let subset = training_subset(cell, plan, source)?;
     let defect_weight = balancing_weight(subset.normals, subset.defects)?;
 
     let method = build(cell, plan, &recipe, defect_weight, seed.child("model"))?;
-    let mut probe = match cell.method.is_supervised() {
+    let mut online_probe = match cell.method.is_supervised() {
         true => None,
         false => Some(OnlineProbe::new(
             method.encoder().width(),
@@ -107,44 +106,174 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         )?),
     };
 
-    let views = cell.method.views(scale.side);
-    let normalisation = Normalisation::SEWER_ML;
+    progress(Event::Stage("training"));
+    let begun = Instant::now();
+    let views = recipe.views(cell.method, scale.side);
     let loader = Loader {
         dataset: &*source.train,
         indices: &subset.indices,
         views: &views,
-        normalisation: &normalisation,
+        normalisation: &Normalisation::SEWER_ML,
         batch_size: scale.batch_size,
         on_bad_image: plan.on_bad_image,
         device: &plan.device,
         seed: seed.child("training"),
     };
-    progress(Event::Stage("training"));
-    let started = Instant::now();
-    let mut epoch_ends = Vec::new();
-    let trained =
-        pretrain(&*method, probe.as_mut(), &loader, &recipe.optimisation(scale), |step| {
-            if let Progress::Epoch(_) = step {
-                epoch_ends.push(started.elapsed().as_secs_f64());
-            }
-            progress(Event::Training(step));
-        })?;
-    let train_seconds = started.elapsed().as_secs_f64();
+    let mut epoch_ends = Vec::with_capacity(scale.epochs);
+    let trained = pretrain(&*method, online_probe.as_mut(), &loader, &recipe.optimisation(scale), |step| {
+        if let Progress::Epoch(_) = step {
+            epoch_ends.push(begun.elapsed().as_secs_f64());
+        }
+        progress(Event::Training(step));
+    })?;
+    let train_seconds = begun.elapsed().as_secs_f64();
 
     progress(Event::Stage("features"));
-    let started = Instant::now();
+    let begun = Instant::now();
+    let validation_indices = sample(source.validation.labels(), scale, "validation");
     let evaluation = [ViewRecipe::evaluation(scale.side)];
-    let evaluated = |dataset, indices| Loader { dataset, indices, views: &evaluation, ..loader };
-    let validation_indices: Vec<usize> = validation_sample(plan, source)?;
-    let train = features::extract(method.encoder(), &evaluated(&*source.train, &subset.indices))?;
-    let validation =
-        features::extract(method.encoder(), &evaluated(&*source.validation, &validation_indices))?;
+    let frozen = |dataset, indices| -> Result<Features> {
+        features::extract(method.encoder(), &Loader { dataset, indices, views: &evaluation, ..loader })
+    };
+    let train = frozen(&*source.train, &subset.indices)?;
+    let validation = frozen(&*source.validation, &validation_indices)?;
 
     progress(Event::Stage("probe"));
-    let validation_features = validation.tensor(&plan.device)?;
-    let in_training = match &probe {
-        Some(probe) => probe.logits(&validation_features)?,
-        None => method.classify(&validation_features).context("a supervised method has no classifier")??,
+    let labels = labels_of(&*source.validation, &validation.indices);
+    let validation_rows = validation.tensor(&plan.device)?;
+    let in_training = match &online_probe {
+        Some(probe) => probe.logits(&validation_rows)?,
+        None => method.classify(&validation_rows).context("a supervised method has no classifier")??,
     };
-    Ok(todo)
+    let in_training: Vec<f64> = in_training.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+    let defects: Vec<bool> = labels_of(&*source.train, &train.indices).iter().map(|l| l.defect).collect();
+    let fit = probe::fit(&train.rows, train.width, &defects)?;
+    let converged = fit.logits(&validation.rows)?;
+    let score = |classifier, logits: &[f64]| {
+        score::at_every_share(classifier, logits, &labels, source.has_classes, &subset_seed("views"))
+    };
+    let scores = [score("in_training", &in_training)?, score("converged", &converged)?].concat();
+    let evaluate_seconds = begun.elapsed().as_secs_f64();
+
+    let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
+    let skipped = |dataset: &dyn Dataset, indices: &[usize]| -> Vec<String> {
+        indices.iter().map(|&index| dataset.place(index)).collect()
+    };
+    Ok(Record {
+        schema: SCHEMA,
+        cell: CellAxes {
+            id: cell.id(),
+            study: cell.study.id().to_owned(),
+            method: cell.method.id().to_owned(),
+            backbone: cell.backbone.id().to_owned(),
+            train_share: cell.share.fraction(),
+            seed: cell.seed,
+        },
+        fingerprint: fingerprint(cell, plan, source),
+        settings: settings(cell, plan),
+        data: Data {
+            source: source.name.clone(),
+            train_digest: source.train.digest(),
+            validation_digest: source.validation.digest(),
+            train: count(&labels_of(&*source.train, &train.indices)),
+            validation: count(&labels),
+            // Features are made of every training image, so this names all that training skipped.
+            skipped: [
+                skipped(&*source.train, &train.skipped),
+                skipped(&*source.validation, &validation.skipped),
+            ]
+            .concat(),
+            limits: source.limits.clone(),
+        },
+        curve: curve(&trained.curve, &epoch_ends),
+        probe: ProbeFit { iterations: fit.iterations, gradient: fit.gradient },
+        scores,
+        cost: Cost { train_seconds, evaluate_seconds, images_per_second: images as f64 / train_seconds },
+        provenance,
+    })
+}
+
+/// The training images of a cell.
+fn training_subset(cell: &Cell, plan: &Plan, source: &Source) -> Result<Subset> {
+    let kept = sample(source.train.labels(), &plan.scale, "train");
+    let labels = labels_of(&*source.train, &kept);
+    let mut subset = Pool::new(&labels, &subset_seed("train")).subset(cell.share)?;
+    subset.indices.iter_mut().for_each(|index| *index = kept[*index]);
+    Ok(subset)
+}
+
+/// The part of a split that a scale uses at all, stratified.
+fn sample(labels: &[Labels], scale: &Scale, split: &str) -> Vec<usize> {
+    stratify::split(labels, scale.sample, &subset_seed("sample").child(split)).0
+}
+
+fn subset_seed(name: &str) -> Seed {
+    Seed::root(SUBSET_SEED).child("subsets").child(name)
+}
+
+fn build(
+    cell: &Cell,
+    plan: &Plan,
+    recipe: &Recipe,
+    defect_weight: f64,
+    seed: Seed,
+) -> Result<Box<dyn Method>> {
+    let Scale { resnet_width, resnet_stem, projector, .. } = plan.scale;
+    let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem };
+    let device = &plan.device;
+    Ok(match cell.method {
+        method::Name::Supervised => Box::new(Supervised::new(&architecture, defect_weight, seed, device)?),
+        method::Name::SimClr => {
+            Box::new(SimClr::new(&architecture, projector, recipe.temperature, seed, device)?)
+        }
+    })
+}
+
+/// Every choice behind a cell's numbers, by name.
+fn settings(cell: &Cell, plan: &Plan) -> Settings {
+    let (scale, recipe) = (&plan.scale, Recipe::at(&plan.scale, cell.method));
+    let mut values = BTreeMap::new();
+    let mut set = |name: &str, value: String| values.insert(name.to_owned(), value);
+    set("side", scale.side.to_string());
+    set("epochs", scale.epochs.to_string());
+    set("batch_size", scale.batch_size.to_string());
+    set("resnet_width", scale.resnet_width.to_string());
+    set("resnet_stem", format!("{:?}", scale.resnet_stem));
+    set("sample", format!("{}/{}", scale.sample.0, scale.sample.1));
+    set("optimisation", format!("{:?}", recipe.optimisation(scale)));
+    set("views", format!("{:?}", recipe.views(cell.method, scale.side)));
+    set("normalisation", format!("{:?}", Normalisation::SEWER_ML));
+    if !cell.method.is_supervised() {
+        set("online_probe", format!("{:?} at {}", recipe.probe_rule, recipe.probe_rate(scale)));
+        set("projector", format!("{}-{}", scale.projector.0, scale.projector.1));
+        set("temperature", recipe.temperature.to_string());
+    }
+    if plan.on_bad_image == OnBadImage::Skip {
+        set("on_bad_image", "skip".to_owned());
+    }
+    Settings { scale: scale.name.clone(), recipe: recipe.name.to_owned(), values }
+}
+
+fn labels_of(dataset: &dyn Dataset, indices: &[usize]) -> Vec<Labels> {
+    indices.iter().map(|&index| dataset.labels()[index]).collect()
+}
+
+fn count(labels: &[Labels]) -> Counts {
+    let defects = labels.iter().filter(|labels| labels.defect).count();
+    Counts { normals: labels.len() - defects, defects }
+}
+
+fn curve(epochs: &[crate::train::Epoch], ends: &[f64]) -> Vec<Epoch> {
+    let begins = std::iter::once(&0.0).chain(ends);
+    epochs
+        .iter()
+        .zip(ends.iter().zip(begins))
+        .map(|(epoch, (end, begin))| Epoch {
+            epoch: epoch.epoch + 1,
+            loss: epoch.loss,
+            probe_loss: epoch.probe_loss,
+            learning_rate: epoch.learning_rate,
+            seconds: end - begin,
+        })
+        .collect()
 }

@@ -5,7 +5,7 @@
 //! leaves its starting point.
 
 use crate::{
-    augment::{self, Normalisation, ViewRecipe},
+    augment::ViewRecipe,
     method,
     train::{
         Decayed, Optimisation,
@@ -113,6 +113,15 @@ impl Recipe {
             warm_up_start: self.warm_up_start,
             end: RELEASED_END,
             epochs: scale.epochs,
+        }
+    }
+
+    /// Views of a training image: the paper's augmentation, once for supervised training and twice for
+    /// methods that compare views.
+    pub fn views(&self, method: method::Name, side: usize) -> Vec<ViewRecipe> {
+        match method {
+            method::Name::Supervised => vec![ViewRecipe::paper(side)],
+            method::Name::SimClr => vec![ViewRecipe::paper(side); 2],
         }
     }
 

@@ -19,8 +19,8 @@ pub struct Scale {
     pub batch_size: usize,
     /// Hidden and output width of a projection head.
     pub projector: (usize, usize),
-    /// Part of the training and validation sets that is used at all, 0..=1.
-    pub sample: f64,
+    /// Part of the training and validation sets that is used at all, numerator and denominator.
+    pub sample: (usize, usize),
 }
 
 impl Scale {
@@ -29,13 +29,14 @@ impl Scale {
         Self {
             name: "fixture".to_owned(),
             side: 32,
-            synthetic_images: (160, 120),
+            // 1 % needs two defects, so 198 normal images, in either split.
+            synthetic_images: (450, 420),
             resnet_width: 8,
             resnet_stem: Stem::ImageNet,
             epochs: 2,
             batch_size: 32,
             projector: (64, 32),
-            sample: 1.0,
+            sample: (1, 1),
         }
     }
 
@@ -51,7 +52,7 @@ impl Scale {
             epochs: 10,
             batch_size: 64,
             projector: (256, 64),
-            sample: 1.0,
+            sample: (1, 1),
         }
     }
 
@@ -67,7 +68,7 @@ impl Scale {
             epochs: 45,
             batch_size: 256,
             projector: (2_048, 256),
-            sample: 0.5,
+            sample: (1, 2),
         }
     }
 }

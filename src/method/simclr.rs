@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Result, ensure};
 
 use super::{Method, Step};
 use crate::{
-    backbone::{self, Backbone, Mode, Parameters, heads::Mlp},
+    backbone::{self, Backbone, Mode, Parameters, heads::{Layers, Perceptron}},
     loader::Batch,
     loss::contrastive::nt_xent,
     seed::Seed,
@@ -17,7 +17,7 @@ use crate::{
 
 pub struct SimClr {
     encoder: Box<dyn Backbone>,
-    projector: Mlp,
+    projector: Perceptron,
     parameters: Parameters,
     temperature: f64,
 }
@@ -35,7 +35,8 @@ impl SimClr {
         let mut parameters = Parameters::default();
         let encoder = architecture.build(&mut parameters.builder("", seed, DType::F32, device))?;
         let sizes = [encoder.width(), projector.0, projector.1];
-        let projector = Mlp::new(&mut parameters.builder("head.projector", seed, DType::F32, device), &sizes)?;
+        let mut builder = parameters.builder("head.projector", seed, DType::F32, device);
+        let projector = Perceptron::new(&mut builder, Layers::plain(&sizes))?;
         Ok(Self { encoder, projector, parameters, temperature })
     }
 }

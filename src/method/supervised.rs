@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::{Method, Step};
 use crate::{
-    backbone::{self, Backbone, Mode, Parameters, heads::Linear},
+    backbone::{self, Backbone, Mode, Parameters, layers::Linear},
     loader::Batch,
     loss::classification::binary_cross_entropy,
     seed::Seed,
@@ -26,7 +26,7 @@ impl Supervised {
     pub fn new(architecture: &backbone::Architecture, defect_weight: f64, seed: Seed, device: &Device) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = architecture.build(&mut parameters.builder("", seed, DType::F32, device))?;
-        let head = Linear::new(&mut parameters.builder("head", seed, DType::F32, device), encoder.width(), 1)?;
+        let head = Linear::new(&mut parameters.builder("head", seed, DType::F32, device), encoder.width(), 1, true)?;
         Ok(Self { encoder, head, parameters, defect_weight })
     }
 }

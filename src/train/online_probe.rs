@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::optimiser::{Group, Optimiser, Rule};
 use crate::{
-    backbone::{Parameters, heads::Linear},
+    backbone::{Parameters, layers::Linear},
     loss::classification::binary_cross_entropy,
     seed::Seed,
 };
@@ -32,7 +32,7 @@ impl OnlineProbe {
     ) -> Result<Self> {
         let mut parameters = Parameters::default();
         let linear =
-            Linear::new(&mut parameters.builder("online_probe", seed, DType::F32, device), width, 1)?;
+            Linear::new(&mut parameters.builder("online_probe", seed, DType::F32, device), width, 1, true)?;
         // No weight decay, as the authors.
         let group = Group::uniform(parameters.trainable(), learning_rate, 0.0);
         let optimiser = Optimiser::new(rule, vec![group])?;

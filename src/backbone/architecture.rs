@@ -1,0 +1,67 @@
+//! The encoders that are built, by name and size.
+
+use std::{fmt, str::FromStr};
+
+use anyhow::anyhow;
+use candle_core::Result;
+
+use super::{Backbone, Builder, ResNet, Stem};
+
+/// The encoders of the paper that are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    ResNet18,
+}
+
+impl Name {
+    pub const ALL: [Self; 1] = [Self::ResNet18];
+
+    /// The one spelling used in identifiers, records and file names.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "resnet18",
+        }
+    }
+
+    /// How the paper prints it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "ResNet-18",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.id())
+    }
+}
+
+impl FromStr for Name {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Self::ALL.into_iter().find(|name| name.id() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|name| name.id()).collect();
+            anyhow!("no backbone called '{text}'; known: {}", known.join(", "))
+        })
+    }
+}
+
+/// A name and the sizes that a scale chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Architecture {
+    pub name: Name,
+    /// Channels of ResNet's first stage: 64 is the real network.
+    pub resnet_width: usize,
+    pub resnet_stem: Stem,
+}
+
+impl Architecture {
+    /// Makes the encoder's variables below `builder`.
+    pub fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
+        match self.name {
+            Name::ResNet18 => Ok(Box::new(ResNet::new(builder, self.resnet_width, self.resnet_stem)?)),
+        }
+    }
+}
