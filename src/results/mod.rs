@@ -1,1 +1,3 @@
-//! (to come)
+//! Numbers after they were measured, and those that others printed. Knows nothing of how to train.
+
+pub mod paper;
