@@ -1,1 +1,6 @@
-//! (to come)
+//! Scores of detectors and of features. Know nothing of networks or training.
+
+pub mod detection;
+pub mod features;
+pub mod importance;
+pub mod probe;

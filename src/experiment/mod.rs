@@ -21,7 +21,7 @@ use crate::{
     data::{Dataset, Labels, OnBadImage, Source, Subset, imbalance::Pool, stratify},
     evaluate::{
         features::{self, Features},
-        probe,
+        probe::Probe,
     },
     loader::Loader,
     loss::classification::balancing_weight,
@@ -147,8 +147,8 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     };
     let in_training: Vec<f64> = in_training.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
     let defects: Vec<bool> = labels_of(&*source.train, &train.indices).iter().map(|l| l.defect).collect();
-    let fit = probe::fit(&train.rows, train.width, &defects)?;
-    let converged = fit.logits(&validation.rows)?;
+    let fit = Probe::fit(&train.tensor(&plan.device)?, &defects, recipe.converged_probe)?;
+    let converged = fit.logits(&validation_rows)?;
     let score = |classifier, logits: &[f64]| {
         score::at_every_share(classifier, logits, &labels, source.has_classes, &subset_seed("views"))
     };
@@ -186,7 +186,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
             limits: source.limits.clone(),
         },
         curve: curve(&trained.curve, &epoch_ends),
-        probe: ProbeFit { iterations: fit.iterations, gradient: fit.gradient },
+        probe: ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient },
         scores,
         cost: Cost { train_seconds, evaluate_seconds, images_per_second: images as f64 / train_seconds },
         provenance,
@@ -243,6 +243,7 @@ fn settings(cell: &Cell, plan: &Plan) -> Settings {
     set("optimisation", format!("{:?}", recipe.optimisation(scale)));
     set("views", format!("{:?}", recipe.views(cell.method, scale.side)));
     set("normalisation", format!("{:?}", Normalisation::SEWER_ML));
+    set("converged_probe", format!("{:?}", recipe.converged_probe));
     if !cell.method.is_supervised() {
         set("online_probe", format!("{:?} at {}", recipe.probe_rule, recipe.probe_rate(scale)));
         set("projector", format!("{}-{}", scale.projector.0, scale.projector.1));

@@ -6,6 +6,7 @@
 
 use crate::{
     augment::ViewRecipe,
+    evaluate::probe::{Options, Weighting},
     method,
     train::{
         Decayed, Optimisation,
@@ -32,6 +33,8 @@ pub struct Recipe {
     pub probe_rule: Rule,
     /// For a batch of 256 images.
     pub probe_learning_rate: f64,
+    /// The converged probe, on frozen features.
+    pub converged_probe: Options,
     /// NT-Xent's temperature.
     pub temperature: f64,
 }
@@ -45,6 +48,10 @@ const RELEASED_BATCH: f64 = 256.0;
 /// LARS as released: momentum 0.9, coefficient 1e-3, no clip; biases and norms take plain steps.
 const RELEASED_LARS: Rule =
     Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient: 1e-3, clip: false } };
+
+/// Ours: the released code has no probe after training. Weighted as the training loss is, with little
+/// penalty, on standardised features, so that methods with short and long features are treated alike.
+const CONVERGED_PROBE: Options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
 
 impl Recipe {
     /// What the paper's authors ran.
@@ -60,6 +67,7 @@ impl Recipe {
             warm_up: RELEASED_WARM_UP,
             probe_rule: Rule::ADAMW,
             probe_learning_rate: 1e-3,
+            converged_probe: CONVERGED_PROBE,
             temperature: 0.2,
         };
         match method {
@@ -90,6 +98,7 @@ impl Recipe {
             warm_up: 0.1,
             probe_rule: Rule::ADAMW,
             probe_learning_rate: 2e-2,
+            converged_probe: CONVERGED_PROBE,
             temperature: 0.2,
         };
         match method {

@@ -1,5 +1,6 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
+pub mod paper;
 pub mod provenance;
 pub mod record;
 

@@ -93,8 +93,9 @@ pub struct Epoch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeFit {
+    /// Newton steps.
     pub iterations: usize,
-    /// Largest absolute component of the gradient at the end.
+    /// Largest entry of the gradient at the end, relative to the largest that the features can give.
     pub gradient: f64,
 }
 

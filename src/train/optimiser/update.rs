@@ -197,11 +197,13 @@ fn read<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result<R> 
 }
 
 /// Lends the numbers of a contiguous CPU tensor for writing.
-fn write<T: Real>(tensor: &Tensor, work: &mut dyn FnMut(&mut [T]) -> Result<()>) -> Result<()> {
+fn write<T: Real>(tensor: &Tensor, work: &mut Work<'_, T>) -> Result<()> {
     tensor.inplace_op1(&Lend(RefCell::new(work)))
 }
 
-struct Lend<'a, T>(RefCell<&'a mut dyn FnMut(&mut [T]) -> Result<()>>);
+type Work<'a, T> = dyn FnMut(&mut [T]) -> Result<()> + 'a;
+
+struct Lend<'a, T>(RefCell<&'a mut Work<'a, T>>);
 
 impl<T: Real> InplaceOp1 for Lend<'_, T> {
     fn name(&self) -> &'static str {

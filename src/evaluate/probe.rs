@@ -1,0 +1,550 @@
+//! The converged linear probe: logistic regression on frozen features. Knows nothing of networks or of
+//! how features were made, and leaves nothing to a learning rate: it is fitted until the gradient is zero
+//! to rounding, or the fit is an error.
+//!
+//! min over w, b:  (1/S) sum_i s_i softplus(-+(w . x_i + b)) + lambda/2 |w|^2,   S = sum_i s_i
+//!
+//! with weights s of defects and normal images, and lambda = 1 / (C S): the minimiser of scikit-learn's
+//! `LogisticRegression` with the same C. The bias is not penalised. Newton's method, in f64; the optimum
+//! is unique, so any other converged solver finds the same probe.
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+/// Largest gradient entry of a converged fit, relative to the largest that these features can give.
+pub const TOLERANCE: f64 = 1e-10;
+
+/// Newton steps before giving up; ten are usual, thirty are needed where C is huge and classes separate.
+const MOST_STEPS: usize = 100;
+
+/// Rows whose contributions are summed together; fixed, so that sums do not depend on thread count.
+const ROWS: usize = 1024;
+
+/// How much images count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Weighting {
+    /// All the same.
+    Uniform,
+    /// Both classes the same in sum: n / (2 n_class), scikit-learn's `class_weight="balanced"`.
+    Balanced,
+    /// Defects this much, normal images 1: `pos_weight` of the training loss.
+    Defects(f64),
+}
+
+/// What to fit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// scikit-learn's C: the inverse of the penalty, against the *sum* of losses; above 0.
+    pub c: f64,
+    pub weighting: Weighting,
+    /// Whether features are centred and divided by their standard deviation (over the images fitted on)
+    /// first, so that the penalty treats them alike. Constant features are only centred.
+    pub standardise: bool,
+}
+
+/// A fitted probe. It acts on features as they came, standardised or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// One weight a feature.
+    pub weights: Vec<f64>,
+    pub bias: f64,
+    pub convergence: Convergence,
+}
+
+/// How the fit ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Convergence {
+    /// Newton steps taken.
+    pub steps: usize,
+    /// Largest entry of the gradient, relative as in [`TOLERANCE`].
+    pub gradient: f64,
+    /// The minimum found.
+    pub objective: f64,
+}
+
+impl Probe {
+    /// Fits `features` (images, width), of any float type, to `defects`.
+    ///
+    /// # Errors
+    /// If shapes or options make no sense, a feature is not finite, only one class is present, or the
+    /// tolerance is not reached.
+    pub fn fit(features: &Tensor, defects: &[bool], options: Options) -> Result<Self> {
+        let importances = importances(defects, options.weighting)?;
+        ensure!(
+            options.c > 0.0 && options.c.is_finite(),
+            "probe: C is {}, expected a number above 0",
+            options.c
+        );
+        let mut rows = Rows::new(features)?;
+        ensure!(
+            rows.count() == defects.len(),
+            "probe: {} rows of features for {} labels, expected one each",
+            rows.count(),
+            defects.len()
+        );
+        let scaling = options.standardise.then(|| rows.standardise());
+        let problem = Problem {
+            penalty: 1.0 / (options.c * importances.iter().sum::<f64>()),
+            importances: normalised(importances),
+            defects,
+            rows,
+        };
+        let (mut weights, convergence) = problem.minimise()?;
+        let mut bias = weights.pop().expect("the bias is the last of at least one weight");
+        for (weight, (mean, deviation)) in weights.iter_mut().zip(scaling.iter().flatten()) {
+            *weight /= deviation;
+            bias -= *weight * mean;
+        }
+        Ok(Self { weights, bias, convergence })
+    }
+
+    /// Logits of `features` (images, width): positive means defect.
+    ///
+    /// # Errors
+    /// If the width is not that of the fit, or a feature is not finite.
+    pub fn logits(&self, features: &Tensor) -> Result<Vec<f64>> {
+        let rows = Rows::new(features)?;
+        ensure!(
+            rows.width == self.weights.len() + 1,
+            "probe: {} features, expected {} as in the fit",
+            rows.width - 1,
+            self.weights.len()
+        );
+        let mut weights = self.weights.clone();
+        weights.push(self.bias);
+        Ok(rows.times(&weights))
+    }
+}
+
+/// Weight of each image in the loss.
+fn importances(defects: &[bool], weighting: Weighting) -> Result<Vec<f64>> {
+    let found = defects.iter().filter(|&&defect| defect).count();
+    let normals = defects.len() - found;
+    ensure!(
+        found > 0 && normals > 0,
+        "probe: {found} defective and {normals} normal images, expected at least one of each"
+    );
+    let all = defects.len() as f64;
+    let (of_defect, of_normal) = match weighting {
+        Weighting::Uniform => (1.0, 1.0),
+        Weighting::Balanced => (all / (2.0 * found as f64), all / (2.0 * normals as f64)),
+        Weighting::Defects(weight) => (weight, 1.0),
+    };
+    ensure!(
+        of_defect > 0.0 && f64::is_finite(of_defect),
+        "probe: a defect weighs {of_defect}, expected a number above 0"
+    );
+    Ok(defects.iter().map(|&defect| if defect { of_defect } else { of_normal }).collect())
+}
+
+fn normalised(mut numbers: Vec<f64>) -> Vec<f64> {
+    let sum: f64 = numbers.iter().sum();
+    numbers.iter_mut().for_each(|number| *number /= sum);
+    numbers
+}
+
+/// Features, each row with a 1 at its end that the bias multiplies.
+struct Rows {
+    numbers: Vec<f64>,
+    /// Features and the 1.
+    width: usize,
+}
+
+impl Rows {
+    fn new(features: &Tensor) -> Result<Self> {
+        let (_, width) = features.dims2().context("probe: features are one row an image")?;
+        let plain: Vec<f64> = features.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+        if let Some(place) = plain.iter().position(|number| !number.is_finite()) {
+            anyhow::bail!(
+                "probe: feature {} of image {} is {}; the network has diverged, lower its learning rate",
+                place % width,
+                place / width,
+                plain[place]
+            );
+        }
+        let mut numbers = Vec::with_capacity(plain.len() / width.max(1) * (width + 1));
+        for row in plain.chunks_exact(width.max(1)) {
+            numbers.extend_from_slice(row);
+            numbers.push(1.0);
+        }
+        Ok(Self { numbers, width: width + 1 })
+    }
+
+    fn count(&self) -> usize {
+        self.numbers.len() / self.width
+    }
+
+    /// Centres and scales all columns but the last; returns means and deviations.
+    fn standardise(&mut self) -> Vec<(f64, f64)> {
+        let (width, count) = (self.width, self.count() as f64);
+        let mut means = vec![0.0; width - 1];
+        for row in self.numbers.chunks_exact(width) {
+            means.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / count);
+        }
+        let mut variances = vec![0.0; width - 1];
+        for row in self.numbers.chunks_exact_mut(width) {
+            for ((x, mean), variance) in row.iter_mut().zip(&means).zip(&mut variances) {
+                *x -= mean;
+                *variance += *x * *x / count;
+            }
+        }
+        // What rounding alone leaves of a constant feature is no deviation.
+        let scaling: Vec<(f64, f64)> = means
+            .into_iter()
+            .zip(variances)
+            .map(|(mean, variance)| {
+                let deviation = variance.sqrt();
+                (mean, if deviation > 1e-12 * mean.abs() { deviation } else { 1.0 })
+            })
+            .collect();
+        for row in self.numbers.chunks_exact_mut(width) {
+            row.iter_mut().zip(&scaling).for_each(|(x, (_, deviation))| *x /= deviation);
+        }
+        scaling
+    }
+
+    /// X v: one number a row.
+    fn times(&self, vector: &[f64]) -> Vec<f64> {
+        self.numbers.par_chunks_exact(self.width).with_min_len(ROWS / 4).map(|row| dot(row, vector)).collect()
+    }
+
+    /// X^T v: one number a column.
+    fn transposed_times(&self, vector: &[f64]) -> Vec<f64> {
+        let of_piece = |(rows, numbers): (&[f64], &[f64])| {
+            let mut sums = vec![0.0; self.width];
+            for (row, number) in rows.chunks_exact(self.width).zip(numbers) {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * number);
+            }
+            sums
+        };
+        let pieces = self.numbers.par_chunks(ROWS * self.width).zip(vector.par_chunks(ROWS));
+        sum_of(pieces.map(of_piece).collect(), self.width)
+    }
+
+    /// X^T diag(v) X, row by row, for v that is not negative.
+    fn weighted_gram(&self, vector: &[f64]) -> Result<Vec<f64>> {
+        let mut gram = vec![0.0; self.width * self.width];
+        for (rows, numbers) in self.numbers.chunks(ROWS * self.width).zip(vector.chunks(ROWS)) {
+            let mut scaled = rows.to_vec();
+            for (row, number) in scaled.chunks_exact_mut(self.width).zip(numbers) {
+                let root = number.sqrt();
+                row.iter_mut().for_each(|x| *x *= root);
+            }
+            let scaled = Tensor::from_vec(scaled, (numbers.len(), self.width), &Device::Cpu)?;
+            let product: Vec<f64> = scaled.t()?.matmul(&scaled)?.flatten_all()?.to_vec1()?;
+            gram.iter_mut().zip(product).for_each(|(sum, x)| *sum += x);
+        }
+        Ok(gram)
+    }
+}
+
+/// The objective of one fit.
+struct Problem<'a> {
+    rows: Rows,
+    defects: &'a [bool],
+    /// s / S: weights that add up to 1.
+    importances: Vec<f64>,
+    /// lambda.
+    penalty: f64,
+}
+
+impl Problem<'_> {
+    /// Newton's method from zero, each step halved until the objective falls enough.
+    fn minimise(&self) -> Result<(Vec<f64>, Convergence)> {
+        let scale = self.largest_gradient();
+        let mut weights = vec![0.0; self.rows.width];
+        let mut margins = vec![0.0; self.rows.count()];
+        let mut objective = self.objective(&weights, &margins);
+        for steps in 0..=MOST_STEPS {
+            let (slopes, curvatures) = self.derivatives(&margins);
+            let mut gradient = self.rows.transposed_times(&slopes);
+            self.penalised(&mut gradient).zip(&weights).for_each(|(g, w)| *g += self.penalty * w);
+            let largest = gradient.iter().fold(0.0, |largest: f64, g| largest.max(g.abs())) / scale;
+            if largest <= TOLERANCE {
+                return Ok((weights, Convergence { steps, gradient: largest, objective }));
+            }
+            ensure!(
+                steps < MOST_STEPS && largest.is_finite(),
+                "probe: gradient is {largest:.1e} after {steps} Newton steps, expected {TOLERANCE:.0e}; \
+                 lower C, or standardise the features"
+            );
+
+            let step = self.newton_step(&curvatures, &gradient)?;
+            let step_margins = self.rows.times(&step);
+            let descent = dot(&gradient, &step);
+            let mut share = 1.0;
+            loop {
+                let less = |from: &[f64], step: &[f64]| -> Vec<f64> {
+                    from.iter().zip(step).map(|(from, step)| from - share * step).collect()
+                };
+                let (moved, moved_margins) = (less(&weights, &step), less(&margins, &step_margins));
+                let value = self.objective(&moved, &moved_margins);
+                // Near the minimum the fall is below the rounding of the objective: accept a tie.
+                if value <= objective - 1e-4 * share * descent + 1e-15 * objective.abs() {
+                    (weights, margins, objective) = (moved, moved_margins, value);
+                    break;
+                }
+                share /= 2.0;
+                ensure!(
+                    share > 1e-9,
+                    "probe: no step lowers the objective at gradient {largest:.1e}; lower C"
+                );
+            }
+        }
+        unreachable!("the last pass returns or fails")
+    }
+
+    fn objective(&self, weights: &[f64], margins: &[f64]) -> f64 {
+        let of_piece = |((margins, defects), importances): ((&[f64], &[bool]), &[f64])| -> f64 {
+            let of_image = |((&margin, &defect), s): ((&f64, &bool), &f64)| {
+                s * softplus(if defect { -margin } else { margin })
+            };
+            margins.iter().zip(defects).zip(importances).map(of_image).sum()
+        };
+        let pieces: Vec<f64> = margins
+            .par_chunks(ROWS)
+            .zip(self.defects.par_chunks(ROWS))
+            .zip(self.importances.par_chunks(ROWS))
+            .map(of_piece)
+            .collect();
+        let free = weights.len() - 1;
+        pieces.iter().sum::<f64>() + self.penalty / 2.0 * dot(&weights[..free], &weights[..free])
+    }
+
+    /// First and second derivative of each image's loss by its margin.
+    fn derivatives(&self, margins: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        margins
+            .par_iter()
+            .with_min_len(ROWS)
+            .zip(self.defects)
+            .zip(&self.importances)
+            .map(|((&margin, &defect), s)| {
+                let p = 1.0 / (1.0 + libm::exp(-margin));
+                (s * (p - f64::from(u8::from(defect))), s * p * (1.0 - p))
+            })
+            .unzip()
+    }
+
+    fn newton_step(&self, curvatures: &[f64], gradient: &[f64]) -> Result<Vec<f64>> {
+        let width = self.rows.width;
+        let mut hessian = self.rows.weighted_gram(curvatures)?;
+        for i in 0..width - 1 {
+            hessian[i * width + i] += self.penalty;
+        }
+        // Keeps the matrix regular where every image is far from the boundary; moves steps, not the optimum.
+        hessian[width * width - 1] += f64::EPSILON;
+        solve(&mut hessian, gradient.to_vec())
+            .context("probe: features are too nearly dependent for this C; lower C, or standardise them")
+    }
+
+    /// The largest entry that a gradient of the loss could have with these features.
+    fn largest_gradient(&self) -> f64 {
+        let sums =
+            Rows { numbers: self.rows.numbers.iter().map(|x| x.abs()).collect(), width: self.rows.width }
+                .transposed_times(&self.importances);
+        sums.into_iter().fold(0.0, f64::max)
+    }
+
+    /// All entries but that of the bias.
+    fn penalised<'v>(&self, vector: &'v mut [f64]) -> impl Iterator<Item = &'v mut f64> {
+        vector.iter_mut().take(self.rows.width - 1)
+    }
+}
+
+/// Solves A x = b for symmetric positive definite A by Cholesky factors (A is overwritten); `None` if A
+/// is not positive definite to rounding.
+fn solve(matrix: &mut [f64], mut vector: Vec<f64>) -> Option<Vec<f64>> {
+    let size = vector.len();
+    for i in 0..size {
+        let (done, rest) = matrix.split_at_mut(i * size);
+        let row = &mut rest[..size];
+        for j in 0..i {
+            let other = &done[j * size..][..size];
+            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
+        }
+        let pivot = row[i] - dot(&row[..i], &row[..i]);
+        if pivot.is_nan() || pivot <= 0.0 {
+            return None;
+        }
+        row[i] = pivot.sqrt();
+        vector[i] = (vector[i] - dot(&row[..i], &vector[..i])) / row[i];
+    }
+    for i in (0..size).rev() {
+        vector[i] /= matrix[i * size + i];
+        let solved = vector[i];
+        vector[..i].iter_mut().zip(&matrix[i * size..]).for_each(|(x, factor)| *x -= factor * solved);
+    }
+    Some(vector)
+}
+
+/// Dot product in eight lanes, which the compiler can keep in vector registers.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += x * y;
+        }
+    }
+    lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum::<f64>()
+}
+
+fn sum_of(pieces: Vec<Vec<f64>>, width: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; width];
+    for piece in pieces {
+        sums.iter_mut().zip(piece).for_each(|(sum, x)| *sum += x);
+    }
+    sums
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + libm::log1p(libm::exp(-x.abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{evaluate::detection::Detection, seed::Seed};
+
+    #[derive(Deserialize)]
+    struct Case {
+        c: f64,
+        /// `null`, `"balanced"` or the weight of a defect.
+        class_weight: serde_json::Value,
+        standardise: bool,
+        coefficients: Vec<f64>,
+        intercept: f64,
+        auroc: f64,
+        average_precision: f64,
+        f1: f64,
+    }
+
+    #[derive(Deserialize)]
+    struct Fixture {
+        probe: Vec<Case>,
+    }
+
+    /// 200 x 12 features and 21 defects by the formula of fixtures/scikit_learn/make.py.
+    fn made_up() -> (Tensor, Vec<bool>) {
+        let feature = |i: usize, j: usize| {
+            let (i, j) = (i as f64, j as f64);
+            libm::sin(0.37 * i * (j + 1.0) + 0.2 * j) * [0.5, 1.0, 2.0, 4.0][j as usize % 4] + 0.1 * j
+        };
+        let rows: Vec<[f64; 12]> = (0..200).map(|i| std::array::from_fn(|j| feature(i, j))).collect();
+        let defects = rows
+            .iter()
+            .enumerate()
+            .map(|(i, x)| x[0] + 0.5 * x[2] - 0.4 * x[5] + 2.0 * libm::sin(12.9898 * i as f64) > 2.1)
+            .collect();
+        (Tensor::from_vec(rows.concat(), (200, 12), &Device::Cpu).unwrap(), defects)
+    }
+
+    fn options(c: f64) -> Options {
+        Options { c, weighting: Weighting::Balanced, standardise: true }
+    }
+
+    #[test]
+    fn agrees_with_scikit_learn() {
+        let fixture: Fixture =
+            serde_json::from_str(include_str!("../../fixtures/scikit_learn/expected.json")).unwrap();
+        let (features, defects) = made_up();
+        assert_eq!(fixture.probe.len(), 5);
+        for case in fixture.probe {
+            let weighting = match &case.class_weight {
+                serde_json::Value::Null => Weighting::Uniform,
+                serde_json::Value::Number(weight) => Weighting::Defects(weight.as_f64().unwrap()),
+                _ => Weighting::Balanced,
+            };
+            let options = Options { c: case.c, weighting, standardise: case.standardise };
+            let probe = Probe::fit(&features, &defects, options).unwrap();
+            for (found, expected) in probe.weights.iter().zip(&case.coefficients) {
+                assert!((found - expected).abs() < 1e-5, "{options:?}: {found} is not {expected}");
+            }
+            assert!((probe.bias - case.intercept).abs() < 1e-5, "{options:?}: bias {}", probe.bias);
+            let scores = Detection::new(&probe.logits(&features).unwrap(), &defects).unwrap();
+            for (found, expected) in [
+                (scores.auroc, case.auroc),
+                (scores.average_precision, case.average_precision),
+                (scores.counts.f1(), case.f1),
+            ] {
+                assert!((found - expected).abs() < 1e-12, "{options:?}: {found} is not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_feature_by_hand() {
+        // Three of four images at x = 1 are defects, one of four at x = -1. By symmetry b = 0, and without
+        // penalty the probe gives the odds: w = ln 3.
+        let features =
+            Tensor::new(&[[1.0], [1.0], [1.0], [1.0], [-1.0], [-1.0], [-1.0], [-1.0]], &Device::Cpu);
+        let defects = [true, true, true, false, true, false, false, false];
+        let probe = Probe::fit(&features.unwrap(), &defects, options(1e9)).unwrap();
+        assert!((probe.weights[0] - 3_f64.ln()).abs() < 1e-7 && probe.bias.abs() < 1e-7, "{probe:?}");
+        assert!(probe.convergence.gradient <= TOLERANCE);
+    }
+
+    #[test]
+    fn standardising_forgets_units_and_ignores_constants() {
+        let (features, defects) = made_up();
+        let probe = Probe::fit(&features, &defects, options(1.0)).unwrap();
+        let in_other_units = ((&features * 1000.0).unwrap() + 50.0).unwrap();
+        let constant = Tensor::full(0.1, (200, 1), &Device::Cpu).unwrap();
+        let wider = Tensor::cat(&[&in_other_units, &constant], 1).unwrap();
+        let other = Probe::fit(&wider, &defects, options(1.0)).unwrap();
+        let logits = (probe.logits(&features).unwrap(), other.logits(&wider).unwrap());
+        for (a, b) in logits.0.iter().zip(logits.1) {
+            assert!((a - b).abs() < 1e-8, "{a} is not {b}");
+        }
+        assert!(other.weights[12].abs() < 1e-20, "what rounding leaves of a constant says nothing");
+    }
+
+    #[test]
+    fn separable_classes_converge_under_a_penalty() {
+        // 40 images in 60 dimensions are always separable; a weak penalty makes the optimum far and flat.
+        let mut stream = Seed::root(4).child("separable").stream();
+        let numbers: Vec<f32> = (0..40 * 60).map(|_| stream.normal() as f32).collect();
+        let features = Tensor::from_vec(numbers, (40, 60), &Device::Cpu).unwrap();
+        let defects: Vec<bool> = (0..40).map(|i| i % 10 == 0).collect();
+        for c in [1e-6, 1.0, 1e6] {
+            let probe = Probe::fit(&features, &defects, options(c)).unwrap();
+            assert!(probe.convergence.gradient <= TOLERANCE, "C = {c}: {:?}", probe.convergence);
+            let scores = Detection::new(&probe.logits(&features).unwrap(), &defects).unwrap();
+            assert!(c < 1.0 || scores.auroc == 1.0, "C = {c}: {scores:?}");
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let mut stream = Seed::root(6).child("threads").stream();
+        let numbers: Vec<f64> = (0..3000 * 20).map(|_| stream.normal()).collect();
+        let features = Tensor::from_vec(numbers, (3000, 20), &Device::Cpu).unwrap();
+        let defects: Vec<bool> = (0..3000).map(|_| stream.coin(0.1)).collect();
+        let fit_on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| Probe::fit(&features, &defects, options(1.0)).unwrap())
+        };
+        assert_eq!(fit_on(1), fit_on(3));
+    }
+
+    #[test]
+    fn unusable_input_is_an_error() {
+        let (features, defects) = made_up();
+        let message = |features: &Tensor, defects: &[bool], c| {
+            format!("{:#}", Probe::fit(features, defects, options(c)).unwrap_err())
+        };
+        assert!(message(&features, &[true; 200], 1.0).contains("200 defective and 0 normal"));
+        assert!(message(&features, &defects[..199], 1.0).contains("200 rows of features for 199 labels"));
+        assert!(message(&features, &defects, 0.0).contains("C is 0"));
+        let broken = Tensor::new(&[[1.0, 2.0], [3.0, f64::NAN]], &Device::Cpu).unwrap();
+        assert!(message(&broken, &[true, false], 1.0).contains("feature 1 of image 1 is NaN"));
+        let probe = Probe::fit(&features, &defects, options(1.0)).unwrap();
+        assert!(
+            probe.logits(&broken.narrow(0, 0, 1).unwrap()).unwrap_err().to_string().contains("2 features")
+        );
+    }
+}
