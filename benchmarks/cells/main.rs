@@ -4,7 +4,6 @@
 
 mod check;
 mod gradients;
-mod prevalence;
 mod table1_methods;
 mod tidy;
 mod within;

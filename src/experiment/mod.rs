@@ -93,7 +93,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     let subset = training_subset(cell, plan, source)?;
     let defect_weight = balancing_weight(subset.normals, subset.defects)?;
 
-    let method = build(cell, plan, &recipe, defect_weight, seed.child("model"))?;
+    let method = build(cell, plan, defect_weight, seed.child("model"))?;
     let mut online_probe = match cell.method.is_supervised() {
         true => None,
         false => Some(OnlineProbe::new(
@@ -211,13 +211,9 @@ fn subset_seed(name: &str) -> Seed {
     Seed::root(SUBSET_SEED).child("subsets").child(name)
 }
 
-fn build(
-    cell: &Cell,
-    plan: &Plan,
-    recipe: &Recipe,
-    defect_weight: f64,
-    seed: Seed,
-) -> Result<Box<dyn Method>> {
+/// The untrained model of a cell. `defect_weight`: normals/defects of its training set.
+pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
+    let recipe = Recipe::at(&plan.scale, cell.method);
     let Scale { resnet_width, resnet_stem, projector, .. } = plan.scale;
     let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem };
     let device = &plan.device;
