@@ -212,7 +212,7 @@ impl Pool {
             // floor(N h / (10,000 - h)) >= fewest, solved for h.
             let lowest = (Self::FEWEST_DEFECTS * 10_000).div_ceil(all_normals + Self::FEWEST_DEFECTS);
             bail!(
-                "{share} beside {all_normals} normal images is {defects} defects (of {all_defects}), at least {} are \
+                "{share} beside {all_normals} normal images selects {defects} of {all_defects} defects, at least {} are \
                  needed: the lowest share possible here is {}",
                 Self::FEWEST_DEFECTS,
                 Share(Some(lowest as u16))
@@ -353,7 +353,7 @@ mod tests {
         let pool = Pool::new(&labels_of(150, 37, 1), &Seed::root(0));
         assert_eq!(
             pool.subset(Share::percent(1)).unwrap_err().to_string(),
-            "1% beside 150 normal images is 1 defects (of 37), at least 2 are needed: the lowest share possible \
+            "1% beside 150 normal images selects 1 of 37 defects, at least 2 are needed: the lowest share possible \
              here is 1.32%"
         );
         // What it says is possible is, and a hundredth of a percent less is not.
@@ -363,7 +363,7 @@ mod tests {
         let one = Pool::new(&labels_of(150, 1, 1), &Seed::root(0));
         assert_eq!(
             one.subset(Share::NATURAL).unwrap_err().to_string(),
-            "1 defects among 151 images, at least 2 are needed"
+            "found 1 defects among 151 images, at least 2 are needed"
         );
         assert!(Pool::new(&labels_of(0, 9, 1), &Seed::root(0)).subset(Share::NATURAL).is_err());
     }

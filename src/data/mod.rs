@@ -2,9 +2,19 @@
 //!
 //! Every source gives the same thing: a [`Dataset`] to train on and one to validate on.
 
+pub mod annotations;
 pub mod classes;
+pub mod decode;
+pub mod elpv;
+pub mod files;
+#[cfg(test)]
+mod fixtures;
+pub mod folder;
 pub mod imbalance;
+pub mod inspect;
+pub mod sewer_ml;
 pub mod stratify;
+pub mod table;
 
 use std::{fmt, str::FromStr};
 
@@ -48,6 +58,12 @@ pub trait Dataset: Send + Sync {
 
     /// Decodes (or draws) the image at `index`; the error names its file and row.
     fn open(&self, index: usize) -> Result<Image>;
+
+    /// Width and height of the image at `index`; from the file's header where there is one, which is
+    /// cheaper than [`Self::open`] and finds missing, empty and foreign files, but not torn ones.
+    fn dimensions(&self, index: usize) -> Result<(usize, usize)> {
+        self.open(index).map(|image| (image.width, image.height))
+    }
 
     /// Where a person finds the image at `index`: a path, with its row in the annotation file.
     fn place(&self, index: usize) -> String;

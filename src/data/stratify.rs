@@ -8,10 +8,12 @@
 //!
 //! Knows nothing of what a stratum means.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{data::Labels, seed::Seed};
 
-/// `members` (positions in `labels`) in a seeded order in which every prefix is spread over the
-/// strata in proportion, within one image a stratum of the prefix's last place.
+/// `members` (positions in `labels`) in a seeded order of which every prefix holds the strata in
+/// proportion, to within about one image a stratum.
 pub fn order(labels: &[Labels], members: &[usize], seed: &Seed) -> Vec<usize> {
     let mut shuffled = members.to_vec();
     seed.child("order within strata").stream().shuffle(&mut shuffled);
@@ -34,30 +36,48 @@ pub fn order(labels: &[Labels], members: &[usize], seed: &Seed) -> Vec<usize> {
     placed.into_iter().map(|(_, _, index)| index).collect()
 }
 
-/// Cuts all images in two, each part in the order of `labels`: `numerator` / `denominator` of the
-/// normal images and as much of the defects (rounded down) in the first part, the rest in the second.
-pub fn split(
-    labels: &[Labels],
-    (numerator, denominator): (usize, usize),
-    seed: &Seed,
-) -> (Vec<usize>, Vec<usize>) {
-    let (mut first, mut second) = (Vec::new(), Vec::new());
+/// The fixed split of sources that bring none: three quarters of the normal images and of the defects
+/// (rounded down) to train on, the rest to validate on, both stratified and in the order of `labels`.
+///
+/// No seed of an experiment moves it: all its runs are validated on the same images.
+pub fn train_and_validation(labels: &[Labels]) -> (Vec<usize>, Vec<usize>) {
+    let seed = Seed::root(SPLIT_SEED).child("train and validation");
+    let (mut train, mut validation) = (Vec::new(), Vec::new());
     for (defect, name) in [(false, "normal"), (true, "defect")] {
-        let members = positions(labels, defect);
-        let ordered = order(labels, &members, &seed.child(name));
-        let (head, tail) = ordered.split_at(ordered.len() * numerator / denominator);
-        first.extend_from_slice(head);
-        second.extend_from_slice(tail);
+        let ordered = order(labels, &positions(labels, defect), &seed.child(name));
+        let (head, tail) = ordered.split_at(ordered.len() * 3 / 4);
+        train.extend_from_slice(head);
+        validation.extend_from_slice(tail);
     }
-    first.sort_unstable();
-    second.sort_unstable();
-    (first, second)
+    train.sort_unstable();
+    validation.sort_unstable();
+    (train, validation)
+}
+
+/// What to say of results on [`train_and_validation`].
+pub const SPLIT_LIMIT: &str = "split at random into training and validation images (3 to 1, fixed): images of one \
+                               object or video may be on both sides";
+
+/// Sets each stratum to the rank of its group among the different groups, in byte order.
+///
+/// # Panics
+/// If there are not as many groups as labels.
+pub fn number_strata(labels: &mut [Labels], groups: &[String]) {
+    assert_eq!(labels.len(), groups.len(), "one group for every image");
+    let distinct: BTreeSet<&String> = groups.iter().collect();
+    let rank: BTreeMap<&String, u32> = distinct.into_iter().zip(0..).collect();
+    for (label, group) in labels.iter_mut().zip(groups) {
+        label.stratum = rank[group];
+    }
 }
 
 /// Positions of all defects, or of all normal images, ascending.
 pub fn positions(labels: &[Labels], defect: bool) -> Vec<usize> {
     (0..labels.len()).filter(|&index| labels[index].defect == defect).collect()
 }
+
+/// Root of the fixed split.
+const SPLIT_SEED: u64 = 0;
 
 /// Fractional part of the golden ratio, (sqrt 5 - 1) / 2.
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
@@ -116,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn splits_are_disjoint_complete_and_stratified() {
+    fn the_split_is_disjoint_complete_and_stratified() {
         let mut labels = labels_of(&[(0, 40), (1, 8)]);
         labels.extend(labels_of(&[(2, 100)]).into_iter().map(|label| Labels { defect: false, ..label }));
-        let (train, validation) = split(&labels, (3, 4), &Seed::root(0));
+        let (train, validation) = train_and_validation(&labels);
         let count = |part: &[usize], stratum| part.iter().filter(|&&i| labels[i].stratum == stratum).count();
         assert_eq!([0, 1, 2].map(|s| count(&train, s)), [30, 6, 75]);
         assert_eq!([0, 1, 2].map(|s| count(&validation, s)), [10, 2, 25]);

@@ -1,0 +1,231 @@
+//! Comma-separated annotation tables, read by column name; every complaint names file, row and value.
+//!
+//! Columns may stand in any order, a byte-order mark is accepted. A row is counted as an editor
+//! counts lines: the header is row 1.
+//!
+//! Knows nothing of what the columns mean.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    str,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// One table in memory, as bytes.
+pub struct Annotations {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Annotations {
+    /// # Errors
+    /// If the file cannot be read, or is empty.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read annotations {}", path.display()))?;
+        ensure!(!bytes.is_empty(), "{}: the file has 0 bytes, expected a header and rows", path.display());
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// BLAKE3 of the file as it is, in hex (what `b3sum` prints).
+    pub fn digest(&self) -> String {
+        blake3::hash(&self.bytes).to_hex().to_string()
+    }
+
+    /// Calls `visit` for every row in order. Columns are addressed by their position in `required`,
+    /// then `optional`, not in the file.
+    ///
+    /// # Errors
+    /// A missing, unexpected or repeated column, a row of another length, no rows, or what `visit`
+    /// finds wrong; with the file and row.
+    pub fn for_each_row(
+        &self,
+        required: &[&'static str],
+        optional: &[&'static str],
+        mut visit: impl FnMut(&Row) -> Result<()>,
+    ) -> Result<()> {
+        let text = self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes);
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text);
+        let header = reader.byte_headers().with_context(|| self.path.display().to_string())?.clone();
+        let names = [required, optional].concat();
+        let positions = locate(&header, &names, required.len())
+            .with_context(|| format!("{}: unexpected header", self.path.display()))?;
+
+        let mut fields = csv::ByteRecord::new();
+        let mut rows = 0;
+        loop {
+            let (start, line) = (reader.position().byte() as usize, reader.position().line());
+            if !reader.read_byte_record(&mut fields).with_context(|| self.path.display().to_string())? {
+                break;
+            }
+            // The reader stands before the line breaks that lead up to the row.
+            let breaks = text[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+            let line = line as usize + breaks.filter(|&&byte| byte == b'\n').count();
+            let row = Row { line, fields: &fields, positions: &positions, names: &names };
+            let visited = match fields.len() == header.len() {
+                true => visit(&row),
+                false => Err(anyhow::anyhow!("expected {} fields, found {}", header.len(), fields.len())),
+            };
+            visited.with_context(|| format!("{}, row {line}", self.path.display()))?;
+            rows += 1;
+        }
+        ensure!(rows > 0, "{}: no rows below the header", self.path.display());
+        Ok(())
+    }
+}
+
+/// One row of a table.
+pub struct Row<'a> {
+    line: usize,
+    fields: &'a csv::ByteRecord,
+    positions: &'a [Option<usize>],
+    names: &'a [&'static str],
+}
+
+impl Row<'_> {
+    /// The row's number: its line in the file, the header being 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Text of a column, none where the file does not have the (optional) column.
+    ///
+    /// # Errors
+    /// If it is not UTF-8.
+    pub fn text(&self, column: usize) -> Result<Option<&str>> {
+        self.positions[column]
+            .map(|position| {
+                str::from_utf8(&self.fields[position])
+                    .with_context(|| format!("column {} is not UTF-8", self.names[column]))
+            })
+            .transpose()
+    }
+
+    /// Text of a required column that must not be empty.
+    ///
+    /// # Errors
+    /// If it is empty or not UTF-8.
+    pub fn filled(&self, column: usize) -> Result<&str> {
+        match self.text(column)? {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => bail!("column {} is empty", self.names[column]),
+        }
+    }
+
+    /// Value of a required column of zeros and ones.
+    ///
+    /// # Errors
+    /// If it holds anything else.
+    pub fn flag(&self, column: usize) -> Result<bool> {
+        match self.positions[column].map(|position| &self.fields[position]) {
+            Some(b"0") => Ok(false),
+            Some(b"1") => Ok(true),
+            found => bail!(
+                "column {}: expected 0 or 1, found '{}'",
+                self.names[column],
+                String::from_utf8_lossy(found.unwrap_or_default())
+            ),
+        }
+    }
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Where each of `names` stands in the header; the first `required` of them must.
+fn locate(header: &csv::ByteRecord, names: &[&'static str], required: usize) -> Result<Vec<Option<usize>>> {
+    let mut positions = vec![None; names.len()];
+    let mut unexpected = Vec::new();
+    for (position, found) in header.iter().enumerate() {
+        match names.iter().position(|name| name.as_bytes() == found) {
+            Some(column) => {
+                ensure!(positions[column].is_none(), "column {} stands there twice", names[column]);
+                positions[column] = Some(position);
+            }
+            None => unexpected.push(String::from_utf8_lossy(found)),
+        }
+    }
+    let missing: Vec<&str> =
+        (0..required).filter(|&column| positions[column].is_none()).map(|column| names[column]).collect();
+    let list = |names: &[&str]| match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    };
+    ensure!(
+        missing.is_empty() && unexpected.is_empty(),
+        "missing columns: {}; unexpected columns: {}; expected exactly {}",
+        list(&missing),
+        list(&unexpected.iter().map(AsRef::as_ref).collect::<Vec<_>>()),
+        names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| if i < required { (*name).to_owned() } else { format!("[{name}]") })
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    Ok(positions)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Rows as (line, a, flag b, c), or the whole chain of complaints.
+    fn read(text: &str) -> Result<Vec<(usize, String, bool, Option<String>)>, String> {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("t.csv");
+        fs::write(&path, text).unwrap();
+        let mut rows = Vec::new();
+        Annotations::read(&path)
+            .and_then(|table| {
+                table.for_each_row(&["a", "b"], &["c"], |row| {
+                    let c = row.text(2)?.map(str::to_owned);
+                    rows.push((row.line(), row.filled(0)?.to_owned(), row.flag(1)?, c));
+                    Ok(())
+                })
+            })
+            .map_err(|error| format!("{error:#}").replace(&format!("{}", path.display()), "t.csv"))?;
+        Ok(rows)
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let expected = vec![(2, "x".to_owned(), true, None), (3, "y".to_owned(), false, None)];
+        for text in ["a,b\nx,1\ny,0\n", "b,a\n1,x\n0,y", "\u{feff}a,b\nx,1\ny,0", "a,b\r\nx,1\r\ny,0\r\n"] {
+            assert_eq!(read(text).as_ref(), Ok(&expected), "{text:?}");
+        }
+        assert_eq!(read("c,b,a\nz,1,x\n"), Ok(vec![(2, "x".to_owned(), true, Some("z".to_owned()))]));
+    }
+
+    #[test]
+    fn rows_are_counted_as_an_editor_does() {
+        for text in ["a,b\n\n\nx,1\n\n\"y\nz\",0\nw,1", "a,b\r\n\r\n\r\nx,1\r\n\r\n\"y\r\nz\",0\r\nw,1\r\n"] {
+            let lines: Vec<usize> = read(text).unwrap().iter().map(|row| row.0).collect();
+            assert_eq!(lines, [4, 6, 8], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn complaints_name_file_row_and_value() {
+        for (text, expected) in [
+            ("", "t.csv: the file has 0 bytes, expected a header and rows"),
+            ("a,b\n", "t.csv: no rows below the header"),
+            (
+                "a,d\nx,1\n",
+                "t.csv: unexpected header: missing columns: b; unexpected columns: d; expected exactly a,b,[c]",
+            ),
+            ("a,b,a\nx,1,y\n", "t.csv: unexpected header: column a stands there twice"),
+            ("a,b\nx,1\ny\n", "t.csv, row 3: expected 2 fields, found 1"),
+            ("a,b\nx,2\n", "t.csv, row 2: column b: expected 0 or 1, found '2'"),
+            ("a,b\n,1\n", "t.csv, row 2: column a is empty"),
+        ] {
+            assert_eq!(read(text), Err(expected.to_owned()), "{text:?}");
+        }
+    }
+}

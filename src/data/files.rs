@@ -1,0 +1,293 @@
+//! Labelled image files on disk: what every source that reads files gives.
+//!
+//! A million images must be light, so names lie end to end in one string (Sewer-ML's training split
+//! takes 37 bytes an image, labels included), and which root folder holds a file is looked up when the
+//! file is first opened and remembered.
+//!
+//! Knows nothing of annotation formats.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::data::{Dataset, Image, Labels, decode};
+
+/// Labelled names, in order, before it is known which folder holds the files.
+#[derive(Default)]
+pub struct Listing {
+    labels: Vec<Labels>,
+    /// All names end to end; name i ends before `ends[i]`.
+    text: String,
+    ends: Vec<usize>,
+    /// Rows of the annotation table; empty where names were not read from one.
+    rows: Vec<u32>,
+}
+
+impl Listing {
+    /// Appends an image; `row` where the name was read from a table (for all images or for none).
+    pub fn push(&mut self, name: &str, labels: Labels, row: Option<usize>) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+        self.labels.push(labels);
+        self.rows.extend(row.map(|row| row as u32));
+    }
+
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    pub fn labels(&self) -> &[Labels] {
+        &self.labels
+    }
+
+    pub fn labels_mut(&mut self) -> &mut [Labels] {
+        &mut self.labels
+    }
+
+    pub fn name(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start..self.ends[index]]
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|index| self.name(index))
+    }
+
+    /// Row of the annotation table.
+    pub fn row(&self, index: usize) -> Option<usize> {
+        self.rows.get(index).map(|&row| row as usize)
+    }
+
+    /// The images at `indices`, in that order.
+    #[must_use]
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let mut selected = Self::default();
+        for &index in indices {
+            selected.push(self.name(index), self.labels[index], self.row(index));
+        }
+        selected
+    }
+
+    /// BLAKE3 of names and labels in order, in hex: for sources that are not defined by one table.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (name, labels) in self.names().zip(&self.labels) {
+            hasher.update(name.as_bytes()).update(&[0, u8::from(labels.defect)]);
+            hasher.update(&labels.classes.bits().to_le_bytes()).update(&labels.stratum.to_le_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// # Errors
+    /// If a name stands there twice; with both rows.
+    pub fn ensure_distinct(&self) -> Result<()> {
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_by_key(|&index| self.name(index as usize));
+        for pair in order.windows(2) {
+            let (first, second) = (pair[0] as usize, pair[1] as usize);
+            if self.name(first) == self.name(second) {
+                match (self.row(first), self.row(second)) {
+                    (Some(a), Some(b)) => bail!("rows {a} and {b} name the same file, {}", self.name(first)),
+                    _ => bail!("{} is listed twice", self.name(first)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// # Errors
+/// If one of the two has no images, or an image of one is in the other: such scores would be worthless.
+pub fn ensure_apart(train: &Listing, validation: &Listing) -> Result<()> {
+    for (part, name) in [(train, "training"), (validation, "validation")] {
+        ensure!(!part.is_empty(), "no {name} images");
+    }
+    let known: HashSet<&str> = validation.names().collect();
+    match train.names().enumerate().find(|(_, name)| known.contains(name)) {
+        Some((index, name)) => {
+            let row = train.row(index).map_or(String::new(), |row| format!(" (training row {row})"));
+            bail!("{name}{row} is both a training and a validation image")
+        }
+        None => Ok(()),
+    }
+}
+
+/// A data set of image files.
+pub struct Files {
+    listing: Listing,
+    roots: Vec<PathBuf>,
+    /// For each image one more than the root that holds it, 0 before it is known.
+    found: Vec<AtomicU8>,
+    /// The annotation table that rows belong to.
+    table: Option<PathBuf>,
+    digest: String,
+}
+
+impl Files {
+    /// Files named relative to one of `roots`, which are searched in order.
+    ///
+    /// # Errors
+    /// If there is no root or a root is no directory. Files are not looked for yet.
+    pub fn new(listing: Listing, roots: &[PathBuf], table: Option<&Path>, digest: String) -> Result<Self> {
+        ensure!(
+            (1..usize::from(u8::MAX)).contains(&roots.len()),
+            "expected 1 to 254 image folders, found {}",
+            roots.len()
+        );
+        for root in roots {
+            ensure!(root.is_dir(), "{}: no such image folder", root.display());
+        }
+        let found = std::iter::repeat_with(AtomicU8::default).take(listing.len()).collect();
+        Ok(Self { listing, roots: roots.to_vec(), found, table: table.map(Path::to_owned), digest })
+    }
+
+    /// The file at `index`, in the first root that has it.
+    fn path(&self, index: usize) -> Result<PathBuf> {
+        let name = self.listing.name(index);
+        // Threads that meet here find the same root, so no order between them is needed.
+        let known = usize::from(self.found[index].load(Relaxed));
+        if known > 0 {
+            return Ok(self.roots[known - 1].join(name));
+        }
+        for (number, root) in self.roots.iter().enumerate() {
+            let path = root.join(name);
+            if path.is_file() {
+                self.found[index].store(number as u8 + 1, Relaxed);
+                return Ok(path);
+            }
+        }
+        let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
+        bail!("{name}{}: no such file in {}", self.mention(index), roots.join(", "))
+    }
+
+    /// Where the table names the image: ` (labels.csv row 17)`.
+    fn mention(&self, index: usize) -> String {
+        match (&self.table, self.listing.row(index)) {
+            (Some(table), Some(row)) => {
+                let table = table.file_name().unwrap_or(table.as_os_str());
+                format!(" ({} row {row})", table.display())
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn explain<T>(&self, index: usize, result: Result<T>) -> Result<T> {
+        match self.mention(index).trim_start() {
+            "" => result,
+            mention => result.map_err(|error| error.context(mention.to_owned())),
+        }
+    }
+}
+
+impl Dataset for Files {
+    fn labels(&self) -> &[Labels] {
+        self.listing.labels()
+    }
+
+    fn open(&self, index: usize) -> Result<Image> {
+        let path = self.path(index)?;
+        self.explain(index, decode::decode(&path))
+    }
+
+    fn dimensions(&self, index: usize) -> Result<(usize, usize)> {
+        let path = self.path(index)?;
+        self.explain(index, decode::dimensions(&path))
+    }
+
+    fn place(&self, index: usize) -> String {
+        let path = self.path(index).unwrap_or_else(|_| PathBuf::from(self.listing.name(index)));
+        format!("{}{}", path.display(), self.mention(index))
+    }
+
+    fn digest(&self) -> String {
+        self.digest.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use image::RgbImage;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::data::ClassSet;
+
+    const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+
+    fn listing(names: &[&str]) -> Listing {
+        let mut listing = Listing::default();
+        for (i, name) in names.iter().enumerate() {
+            listing.push(name, NORMAL, Some(i + 2));
+        }
+        listing
+    }
+
+    #[test]
+    fn names_keep_their_place() {
+        let listing = listing(&["b.png", "", "a/ö.png"]);
+        assert_eq!(listing.names().collect::<Vec<_>>(), ["b.png", "", "a/ö.png"]);
+        let selected = listing.select(&[2, 0]);
+        assert_eq!(selected.names().collect::<Vec<_>>(), ["a/ö.png", "b.png"]);
+        assert_eq!((selected.row(0), selected.row(1)), (Some(4), Some(2)));
+        assert_ne!(listing.digest(), selected.digest());
+        assert_eq!(selected.digest(), listing.select(&[2, 0]).digest());
+    }
+
+    #[test]
+    fn duplicates_and_leaks_are_found() {
+        let names = listing(&["c", "a", "b", "a"]);
+        assert_eq!(names.ensure_distinct().unwrap_err().to_string(), "rows 3 and 5 name the same file, a");
+        assert!(listing(&["c", "a", "b"]).ensure_distinct().is_ok());
+
+        let error = ensure_apart(&listing(&["a", "b"]), &listing(&["c", "b"])).unwrap_err();
+        assert_eq!(error.to_string(), "b (training row 3) is both a training and a validation image");
+        assert!(ensure_apart(&listing(&["a"]), &listing(&["c"])).is_ok());
+        let error = ensure_apart(&listing(&["a"]), &listing(&[])).unwrap_err();
+        assert_eq!(error.to_string(), "no validation images");
+    }
+
+    #[test]
+    fn roots_are_searched_in_order_and_remembered() {
+        let folder = TempDir::new().unwrap();
+        let roots = ["first", "second"].map(|name| folder.path().join(name));
+        for (width, root) in roots.iter().enumerate() {
+            fs::create_dir(root).unwrap();
+            RgbImage::new(1 + width as u32, 1).save(root.join("both.png")).unwrap();
+        }
+        RgbImage::new(7, 1).save(roots[1].join("late.png")).unwrap();
+        let names = listing(&["both.png", "late.png", "none.png"]);
+        let files = Files::new(names, &roots, Some(Path::new("/data/t.csv")), String::new()).unwrap();
+
+        assert_eq!(files.open(0).unwrap().width, 1);
+        assert_eq!(files.dimensions(1).unwrap(), (7, 1));
+        assert_eq!(files.place(1), format!("{} (t.csv row 3)", roots[1].join("late.png").display()));
+        assert_eq!(files.found.iter().map(|root| root.load(Relaxed)).collect::<Vec<_>>(), [1, 2, 0]);
+
+        let expected =
+            format!("none.png (t.csv row 4): no such file in {}, {}", roots[0].display(), roots[1].display());
+        assert_eq!(files.open(2).unwrap_err().to_string(), expected);
+        assert_eq!(files.place(2), "none.png (t.csv row 4)");
+
+        // Remembered: a file that vanishes later is missed where it was, not looked for elsewhere.
+        fs::remove_file(roots[0].join("both.png")).unwrap();
+        let error = format!("{:#}", files.open(0).unwrap_err());
+        assert!(error.starts_with("(t.csv row 2): cannot read image"), "{error}");
+    }
+
+    #[test]
+    fn folders_must_exist() {
+        let error = Files::new(listing(&["a"]), &["/nowhere".into()], None, String::new()).err().unwrap();
+        assert_eq!(error.to_string(), "/nowhere: no such image folder");
+        assert!(Files::new(listing(&["a"]), &[], None, String::new()).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! Looks at every image of a data set before a long run does. Knows nothing of what is done about bad ones.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use rayon::prelude::*;
+
+use crate::data::Dataset;
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Find the file and read its size from its header: seconds, but torn files pass.
+    Header,
+    /// Decode every pixel.
+    Pixels,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Images looked at: all of them.
+    pub checked: usize,
+    /// Those that a run could not use, by position.
+    pub bad: Vec<BadImage>,
+    /// Number of sound images for each (width, height).
+    pub sizes: BTreeMap<(usize, usize), usize>,
+}
+
+/// An image that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadImage {
+    pub index: usize,
+    /// Path, with its row in the annotation file.
+    pub place: String,
+    /// What is wrong, outermost cause first.
+    pub error: String,
+}
+
+/// Looks at all images, on all cores. `progress` hears, from many threads, how many are done so far.
+pub fn inspect(dataset: &dyn Dataset, depth: Depth, progress: &(dyn Fn(usize) + Sync)) -> Inspection {
+    let checked = dataset.labels().len();
+    let done = AtomicUsize::new(0);
+    let results: Vec<Result<(usize, usize), BadImage>> = (0..checked)
+        .into_par_iter()
+        .map(|index| {
+            let size = match depth {
+                Depth::Header => dataset.dimensions(index),
+                Depth::Pixels => dataset.open(index).map(|image| (image.width, image.height)),
+            };
+            progress(1 + done.fetch_add(1, Relaxed));
+            size.map_err(|error| BadImage { index, place: dataset.place(index), error: format!("{error:#}") })
+        })
+        .collect();
+
+    let mut inspection = Inspection { checked, bad: Vec::new(), sizes: BTreeMap::new() };
+    for result in results {
+        match result {
+            Ok(size) => *inspection.sizes.entry(size).or_default() += 1,
+            Err(bad) => inspection.bad.push(bad),
+        }
+    }
+    inspection
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path, sync::Mutex};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::data::{folder, sewer_ml};
+
+    #[test]
+    fn the_fixture_is_sound() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sewer_ml");
+        let source = sewer_ml::open(&fixture).unwrap();
+        for depth in [Depth::Header, Depth::Pixels] {
+            let heard = Mutex::new(Vec::new());
+            let inspection = inspect(&*source.train, depth, &|done| heard.lock().unwrap().push(done));
+            let expected =
+                Inspection { checked: 28, bad: Vec::new(), sizes: BTreeMap::from([((32, 24), 28)]) };
+            assert_eq!(inspection, expected);
+            let mut heard = heard.into_inner().unwrap();
+            heard.sort_unstable();
+            assert_eq!(heard, (1..=28).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn bad_images_are_listed_by_position() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/folder/normal/1.png");
+        let whole = fs::read(fixture).unwrap();
+        let folder = TempDir::new().unwrap();
+        for part in ["train", "validation"] {
+            for label in ["normal", "defect"] {
+                let path = folder.path().join(part).join(label);
+                fs::create_dir_all(&path).unwrap();
+                fs::write(path.join("1.png"), &whole).unwrap();
+                fs::write(path.join("2.png"), &whole[..whole.len() - 20]).unwrap();
+                fs::write(path.join("3.png"), b"").unwrap();
+            }
+        }
+        let source = folder::source(folder.path()).unwrap();
+        let bad = |depth| {
+            let inspection = inspect(&*source.train, depth, &|_| {});
+            assert_eq!(inspection.sizes.values().sum::<usize>() + inspection.bad.len(), 6);
+            inspection.bad
+        };
+        assert_eq!(bad(Depth::Pixels).iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2, 4, 5]);
+        // A header does not tell that the end is torn.
+        assert_eq!(bad(Depth::Header).iter().map(|bad| bad.index).collect::<Vec<_>>(), [2, 5]);
+        let torn = &bad(Depth::Pixels)[0];
+        assert!(torn.place.ends_with("train/normal/2.png"), "{}", torn.place);
+        assert!(torn.error.contains("truncated"), "{}", torn.error);
+    }
+}
