@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use anyhow::{Context, Result, bail};
 use skewbench::{
-    data::{self, Source},
+    data::{self, Source, elpv::install},
     experiment::Scale,
     seed::Seed,
 };
@@ -49,9 +49,9 @@ Where images come from:
                 let (train, validation) = scale.synthetic_images;
                 Ok(data::synthetic::source(Seed::root(SYNTHETIC_SEED), train, validation, scale.side))
             }
-            Self::Elpv => data::elpv::source(&data::elpv::install::folder()?)
+            Self::Elpv => data::elpv::source(&install::folder_in(&install::cache_folder()?))
                 .context("fetch the photographs once with `cargo xtask data elpv`"),
-            Self::SewerMl(folder) => data::sewer_ml::source(folder),
+            Self::SewerMl(folder) => data::sewer_ml::open(folder),
             Self::Folder(folder) => data::folder::source(folder),
             Self::Csv(file) => data::table::source(file),
         }
