@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let source = arguments.data.open(&Scale::small())?;
     shares(&source, &mut troubles);
-    let depth = if arguments.quick { Depth::Header } else { Depth::Decode };
+    let depth = if arguments.quick { Depth::Header } else { Depth::Pixels };
     for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
         let found = look(split, &**dataset, depth)?;
         report(split, &found, &mut troubles);
