@@ -1,1 +1,20 @@
-//! (to come)
+//! Random views of images, the raw material of self-supervision.
+//!
+//! [`Recipe`] says what is random, [`Drawn`] what came of it, and [`Drawn::apply`] makes the view; with
+//! equal draws every byte equals what Pillow and torchvision's PIL path give. [`to_normalised`] then
+//! makes numbers of bytes. Knows nothing of data sets, tensors or methods.
+
+pub mod blur;
+pub mod color;
+pub mod crop;
+mod draw;
+mod normalise;
+mod recipe;
+pub mod resize;
+
+pub use draw::{Adjustment, Drawn, flip};
+pub use normalise::{Normalisation, to_normalised};
+pub use recipe::{Blur, Framing, Jitter, Recipe, ViewRecipe};
+
+#[cfg(test)]
+mod tests;

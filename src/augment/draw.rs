@@ -1,0 +1,82 @@
+//! One drawn view: plain data, and its application to an image.
+//!
+//! Drawing and applying are apart so that the same draws can be applied elsewhere, and so that a view
+//! can be recorded and repeated. Knows nothing of the distributions that it was drawn from.
+
+use super::{
+    blur::gaussian_blur,
+    color,
+    resize::{CropBox, Filter, resize},
+};
+use crate::data::Image;
+
+/// Everything that was random about one view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// Width and height of the view in pixels.
+    pub side: usize,
+    pub filter: Filter,
+    pub crop: CropBox,
+    /// Colour adjustments in the order of application.
+    pub jitter: Vec<Adjustment>,
+    /// Mirrored left to right.
+    pub flip: bool,
+    pub grey: bool,
+    /// Standard deviation in pixels, where the view is blurred.
+    pub blur: Option<f64>,
+    pub solarise: bool,
+}
+
+/// One step of colour jitter, with its factor (1 changes nothing) or its turn in circles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Adjustment {
+    Brightness(f64),
+    Contrast(f64),
+    Saturation(f64),
+    Hue(f64),
+}
+
+impl Drawn {
+    /// Makes the view: crop, jitter, flip, grey, blur, solarise.
+    ///
+    /// # Panics
+    /// If the crop reaches beyond `image`, which then is not the size it was drawn for.
+    pub fn apply(&self, image: &Image) -> Image {
+        let mut view = resize(image, self.crop, self.side, self.side, self.filter);
+        for adjustment in &self.jitter {
+            adjustment.apply(&mut view);
+        }
+        if self.flip {
+            flip(&mut view);
+        }
+        if self.grey {
+            color::greyscale(&mut view);
+        }
+        if let Some(sigma) = self.blur {
+            gaussian_blur(&mut view, sigma);
+        }
+        if self.solarise {
+            color::solarise(&mut view);
+        }
+        view
+    }
+}
+
+impl Adjustment {
+    /// Changes the image in place.
+    pub fn apply(self, image: &mut Image) {
+        match self {
+            Self::Brightness(factor) => color::brightness(image, factor),
+            Self::Contrast(factor) => color::contrast(image, factor),
+            Self::Saturation(factor) => color::saturation(image, factor),
+            Self::Hue(turn) => color::hue(image, turn),
+        }
+    }
+}
+
+/// Mirrors left to right, in place.
+pub fn flip(image: &mut Image) {
+    for row in image.pixels.chunks_exact_mut(3 * image.width) {
+        row.as_chunks_mut::<3>().0.reverse();
+    }
+}

@@ -1,0 +1,262 @@
+//! Antialiased resampling, equal to Pillow's byte for byte.
+//!
+//! An output pixel at x has its centre at c = (x + 1/2) in/out and is the sum over input pixels k of
+//! f((k - c + 1/2) / s) / sum, s = max(in/out, 1): the filter widens when the image shrinks. Weights
+//! are rounded to 22 fractional bits; rows are resampled first and rounded to bytes, then columns.
+//!
+//! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
+//! same filter without the rounding in between. Knows nothing of randomness.
+
+use crate::data::Image;
+
+/// A rectangle of whole pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CropBox {
+    pub left: usize,
+    pub top: usize,
+    pub width: usize,
+    pub height: usize,
+}
+
+impl CropBox {
+    /// All of a `width` x `height` image.
+    pub fn whole(width: usize, height: usize) -> Self {
+        Self { left: 0, top: 0, width, height }
+    }
+}
+
+/// Interpolation kernels f(t), named as in Pillow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Triangle: max(0, 1 - |t|).
+    Bilinear,
+    /// Keys' cubic with a = -1/2 (Torch's kernel without antialiasing has a = -3/4).
+    Bicubic,
+}
+
+impl Filter {
+    /// Half the kernel's width, in pixels of the coarser grid.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    fn at(self, t: f64) -> f64 {
+        const A: f64 = -0.5;
+        let t = t.abs();
+        match self {
+            Self::Bilinear if t < 1.0 => 1.0 - t,
+            Self::Bicubic if t < 1.0 => ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0,
+            Self::Bicubic if t < 2.0 => (((t - 5.0) * t + 8.0) * t - 4.0) * A,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Cuts `crop` out and resamples it to `width` x `height`; the filter sees no pixel outside the crop.
+///
+/// # Panics
+/// If `crop` is empty or reaches beyond the image, or if the output is empty.
+pub fn resize(image: &Image, crop: CropBox, width: usize, height: usize, filter: Filter) -> Image {
+    assert!(
+        crop.width > 0
+            && crop.height > 0
+            && crop.left + crop.width <= image.width
+            && crop.top + crop.height <= image.height,
+        "{crop:?} in a {} x {} image",
+        image.width,
+        image.height
+    );
+    assert!(width > 0 && height > 0, "resize to {width} x {height}");
+    let rows = if crop.width == width {
+        Rows::copied(image, crop)
+    } else {
+        Rows::resampled(image, crop, &Windows::new(crop.width, width, filter))
+    };
+    if crop.height == height {
+        rows.into_image()
+    } else {
+        rows.resample_columns(&Windows::new(crop.height, height, filter))
+    }
+}
+
+/// Resamples the whole image so that its shorter side becomes `side`; the longer one is
+/// floor(side * longer / shorter), as torchvision's `Resize(side)`.
+pub fn resize_shorter_side(image: &Image, side: usize, filter: Filter) -> Image {
+    let shorter = image.width.min(image.height);
+    let crop = CropBox::whole(image.width, image.height);
+    resize(image, crop, side * image.width / shorter, side * image.height / shorter, filter)
+}
+
+/// Fractional bits of a weight: 32, less 8 of a byte, less 2 for kernels that overshoot.
+const FRACTION: u32 = 22;
+const HALF: i32 = 1 << (FRACTION - 1);
+
+/// Rows that are resampled together, so that one weight multiplies a whole vector register.
+const ROWS: usize = 4;
+/// Bytes of one pixel in [`ROWS`] rows, padded to four channels.
+const LANES: usize = 4 * ROWS;
+/// Bytes of a row whose column sums stay in registers together.
+const STRIP: usize = 64;
+
+/// Which input pixels make an output pixel, and with which fixed-point weights, along one axis.
+struct Windows {
+    /// First input pixel of each output pixel.
+    first: Vec<usize>,
+    /// Output pixel i has the weights `weights[ends[i - 1]..ends[i]]`.
+    ends: Vec<usize>,
+    weights: Vec<i32>,
+}
+
+impl Windows {
+    /// Every operation is in the reference's order, for equal rounding.
+    fn new(input: usize, output: usize, filter: Filter) -> Self {
+        let scale = input as f64 / output as f64;
+        let widening = scale.max(1.0);
+        let support = filter.support() * widening;
+        let step = 1.0 / widening;
+        let mut windows = Self { first: Vec::new(), ends: Vec::new(), weights: Vec::new() };
+        let mut exact = Vec::new();
+        for x in 0..output {
+            let centre = (x as f64 + 0.5) * scale;
+            // Casts of negative numbers to `usize` give 0, which is the image's border.
+            let first = (centre - support + 0.5) as usize;
+            let end = ((centre + support + 0.5) as usize).min(input);
+            exact.clear();
+            exact.extend((first..end).map(|k| filter.at((k as f64 - centre + 0.5) * step)));
+            let sum: f64 = exact.iter().sum();
+            windows.weights.extend(exact.iter().map(|weight| fixed_point(weight / sum)));
+            windows.first.push(first);
+            windows.ends.push(windows.weights.len());
+        }
+        windows
+    }
+
+    /// (first input pixel, weights) of every output pixel.
+    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let ranges = starts.zip(&self.ends).map(|(start, &end)| &self.weights[start..end]);
+        self.first.iter().copied().zip(ranges)
+    }
+}
+
+/// Rounds half away from zero.
+fn fixed_point(weight: f64) -> i32 {
+    let scaled = weight * f64::from(1 << FRACTION);
+    (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
+}
+
+fn to_byte(sum: i32) -> u8 {
+    (sum >> FRACTION).clamp(0, 255) as u8
+}
+
+/// RGB rows whose stride is a whole number of strips.
+struct Rows {
+    width: usize,
+    height: usize,
+    stride: usize,
+    bytes: Vec<u8>,
+}
+
+impl Rows {
+    fn new(width: usize, height: usize) -> Self {
+        let stride = (3 * width).next_multiple_of(STRIP);
+        Self { width, height, stride, bytes: vec![0; stride * height] }
+    }
+
+    fn copied(image: &Image, crop: CropBox) -> Self {
+        let mut rows = Self::new(crop.width, crop.height);
+        for (y, row) in rows.bytes.chunks_exact_mut(rows.stride).enumerate() {
+            row[..3 * crop.width].copy_from_slice(crop_row(image, crop, y));
+        }
+        rows
+    }
+
+    /// The horizontal pass.
+    fn resampled(image: &Image, crop: CropBox, windows: &Windows) -> Self {
+        let mut rows = Self::new(windows.first.len(), crop.height);
+        let stride = rows.stride;
+        let mut columns = vec![[0; LANES]; crop.width];
+        for (group, output) in rows.bytes.chunks_mut(ROWS * stride).enumerate() {
+            for lane in 0..ROWS {
+                // The last group may repeat the last row; nobody reads it.
+                let y = (group * ROWS + lane).min(crop.height - 1);
+                spread(crop_row(image, crop, y), lane, &mut columns);
+            }
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (x, (first, weights)) in windows.iter().enumerate() {
+                        let pixel = weigh(&columns[first..first + weights.len()], weights);
+                        for (row, rgb) in output.chunks_exact_mut(stride).zip(pixel.chunks_exact(4)) {
+                            row[3 * x..3 * x + 3].copy_from_slice(&rgb[..3]);
+                        }
+                    }
+                },
+            );
+        }
+        rows
+    }
+
+    /// The vertical pass.
+    fn resample_columns(&self, windows: &Windows) -> Image {
+        let height = windows.first.len();
+        let mut pixels = vec![0; 3 * self.width * height];
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (output, (first, weights)) in pixels.chunks_exact_mut(3 * self.width).zip(windows.iter()) {
+                    for (strip, output) in output.chunks_mut(STRIP).enumerate() {
+                        let start = first * self.stride + strip * STRIP;
+                        let mut sums = [HALF; STRIP];
+                        for (row, &weight) in self.bytes[start..].chunks(self.stride).zip(weights) {
+                            for (sum, &byte) in sums.iter_mut().zip(&row[..STRIP]) {
+                                *sum += weight * i32::from(byte);
+                            }
+                        }
+                        let bytes = sums.map(to_byte);
+                        output.copy_from_slice(&bytes[..output.len()]);
+                    }
+                }
+            },
+        );
+        Image::new(self.width, height, pixels)
+    }
+
+    fn into_image(self) -> Image {
+        let rows = self.bytes.chunks_exact(self.stride);
+        let pixels = rows.flat_map(|row| &row[..3 * self.width]).copied().collect();
+        Image::new(self.width, self.height, pixels)
+    }
+}
+
+/// RGB bytes of row `y` of the crop.
+fn crop_row(image: &Image, crop: CropBox, y: usize) -> &[u8] {
+    let start = 3 * ((crop.top + y) * image.width + crop.left);
+    &image.pixels[start..start + 3 * crop.width]
+}
+
+/// Writes the pixels of one row to their lanes. A pixel moves as four bytes, so the fourth channel
+/// holds the next pixel's red: it is resampled with the others and never read.
+fn spread(row: &[u8], lane: usize, columns: &mut [[u8; LANES]]) {
+    let lanes = 4 * lane..4 * lane + 4;
+    let (last, others) = columns.split_last_mut().expect("crops are not empty");
+    for (column, four) in others.iter_mut().zip(row.windows(4).step_by(3)) {
+        column[lanes.clone()].copy_from_slice(four);
+    }
+    last[4 * lane..4 * lane + 3].copy_from_slice(&row[row.len() - 3..]);
+}
+
+/// One output pixel in [`ROWS`] rows.
+#[inline(always)]
+fn weigh(columns: &[[u8; LANES]], weights: &[i32]) -> [u8; LANES] {
+    let mut sums = [HALF; LANES];
+    for (column, &weight) in columns.iter().zip(weights) {
+        for (sum, &byte) in sums.iter_mut().zip(column) {
+            *sum += weight * i32::from(byte);
+        }
+    }
+    sums.map(to_byte)
+}

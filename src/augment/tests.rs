@@ -1,0 +1,73 @@
+//! Bytes against Pillow.
+
+use std::fmt::Write;
+
+use rstest::rstest;
+use sha2::{Digest, Sha256};
+
+use super::{
+    blur::gaussian_blur,
+    color::{brightness, contrast, greyscale, hue, saturation, solarise},
+    flip,
+    resize::{CropBox, Filter, resize, resize_shorter_side},
+};
+use crate::data::Image;
+
+/// v(x, y, c) = (37 x + 91 y + 53 c + 7 ((x y) mod 101)) mod 256.
+fn pattern(width: usize, height: usize) -> Image {
+    let mut pixels = Vec::with_capacity(3 * width * height);
+    for y in 0..height {
+        for x in 0..width {
+            pixels.extend((0..3).map(|c| (37 * x + 91 * y + 53 * c + 7 * (x * y % 101)) as u8));
+        }
+    }
+    Image::new(width, height, pixels)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("writing to a string");
+        hex
+    })
+}
+
+const CROP: CropBox = CropBox { left: 9, top: 5, width: 41, height: 30 };
+
+/// Sum of all bytes, pixels at (0, 0), (11, 7) and the last, and the first half of SHA-256, of what
+/// Pillow 13.0.0 makes of the 64 x 48 pattern.
+#[rstest]
+#[case::input(|_: &mut Image| (), 1177830, [[0, 53, 106], [47, 100, 153], [176, 229, 26]], "10b3026348643802")]
+#[case::darker(|i: &mut Image| brightness(i, 0.725), 849402, [[0, 38, 76], [34, 72, 110], [127, 166, 18]], "44fd113af2c65bc4")]
+#[case::brighter(|i: &mut Image| brightness(i, 1.275), 1428564, [[0, 67, 135], [59, 127, 195], [224, 255, 33]], "bff74cd009ca8e78")]
+#[case::less_contrast(|i: &mut Image| contrast(i, 0.725), 1173840, [[35, 73, 112], [69, 107, 146], [162, 201, 54]], "06f29029febc0cc3")]
+#[case::more_contrast(|i: &mut Image| contrast(i, 1.275), 1174569, [[0, 32, 99], [24, 92, 159], [189, 255, 0]], "c50db9eda41b87f5")]
+#[case::less_saturation(|i: &mut Image| saturation(i, 0.725), 1173873, [[11, 50, 88], [58, 97, 135], [179, 218, 71]], "49613b225ed4380a")]
+#[case::more_saturation(|i: &mut Image| saturation(i, 1.275), 1178982, [[0, 55, 123], [35, 102, 170], [172, 239, 0]], "8fd2fd7258223171")]
+#[case::hue_back(|i: &mut Image| hue(i, -0.1375), 1243459, [[0, 106, 70], [47, 153, 117], [229, 112, 26]], "55aa4d2e258797aa")]
+#[case::hue_forth(|i: &mut Image| hue(i, 0.1375), 1083270, [[32, 0, 106], [80, 47, 153], [26, 229, 40]], "cd99735d7535623d")]
+#[case::grey(greyscale, 1182003, [[43, 43, 43], [90, 90, 90], [190, 190, 190]], "8a4a56d55d999140")]
+#[case::blur_tenth(|i: &mut Image| gaussian_blur(i, 0.1), 1177934, [[0, 53, 106], [47, 100, 153], [176, 229, 26]], "3d00c2f9758d285d")]
+#[case::blur_half(|i: &mut Image| gaussian_blur(i, 0.5), 1177857, [[16, 68, 120], [93, 100, 153], [151, 201, 53]], "88495f4683b8a57a")]
+#[case::blur_one(|i: &mut Image| gaussian_blur(i, 1.0), 1173644, [[53, 100, 140], [129, 99, 147], [127, 157, 89]], "3a61c93c92e8abc1")]
+#[case::blur_two(|i: &mut Image| gaussian_blur(i, 2.0), 1177839, [[90, 123, 137], [129, 116, 134], [135, 144, 99]], "f10e1d8d40d2c3f6")]
+#[case::solarise(solarise, 587837, [[0, 53, 106], [47, 100, 102], [79, 26, 26]], "deb3e5f10e043ed8")]
+#[case::flip(flip, 1177830, [[27, 80, 133], [172, 225, 22], [181, 234, 31]], "2845a2dc68ca5e27")]
+#[case::crop_to_32_bilinear(|i: &mut Image| *i = resize(i, CROP, 32, 32, Filter::Bilinear), 394272, [[98, 151, 135], [111, 164, 51], [132, 185, 238]], "94baab1c5af05772")]
+#[case::crop_to_224_bilinear(|i: &mut Image| *i = resize(i, CROP, 224, 224, Filter::Bilinear), 19320447, [[79, 132, 185], [149, 125, 128], [137, 190, 243]], "d4c830767a70e1c5")]
+#[case::crop_to_224_bicubic(|i: &mut Image| *i = resize(i, CROP, 224, 224, Filter::Bicubic), 19319138, [[49, 136, 222], [154, 136, 132], [129, 215, 255]], "3c1d41511c182245")]
+#[case::shorter_side_20(|i: &mut Image| *i = resize_shorter_side(i, 20, Filter::Bilinear), 199346, [[106, 132, 142], [117, 119, 145], [132, 132, 109]], "1c9a8045b6187573")]
+#[case::whole_to_16_bilinear(|i: &mut Image| *i = resize(i, CropBox::whole(64, 48), 16, 16, Filter::Bilinear), 98244, [[117, 133, 141], [123, 133, 135], [140, 129, 110]], "de2f5d0dab68bf69")]
+#[case::whole_to_16_bicubic(|i: &mut Image| *i = resize(i, CropBox::whole(64, 48), 16, 16, Filter::Bicubic), 98158, [[116, 132, 142], [127, 134, 130], [140, 132, 106]], "0ba955a63bd3adc2")]
+fn steps_equal_pillow(
+    #[case] step: impl Fn(&mut Image),
+    #[case] sum: u64,
+    #[case] pixels: [[u8; 3]; 3],
+    #[case] digest: &str,
+) {
+    let mut image = pattern(64, 48);
+    step(&mut image);
+    let rgb = image.pixels.as_chunks::<3>().0;
+    assert_eq!([rgb[0], rgb[7 * image.width + 11], rgb[rgb.len() - 1]], pixels);
+    assert_eq!(image.pixels.iter().map(|&byte| u64::from(byte)).sum::<u64>(), sum);
+    assert_eq!(&sha256(&image.pixels)[..16], digest);
+}
