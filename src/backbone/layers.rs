@@ -1,0 +1,126 @@
+//! Layers that hold variables: convolution, batch normalisation, linear maps. Initialised as torchvision and
+//! torch do. Knows nothing of networks.
+
+use candle_core::{DType, Result, Tensor, Var};
+
+use super::{Builder, Initialise, Kind, Mode};
+use crate::tensor::{Geometry, Statistics, batch_norm, batch_norm::Then, convolution};
+
+/// A convolution without bias.
+pub struct Convolution {
+    weight: Var,
+    geometry: Geometry,
+}
+
+impl Convolution {
+    /// Makes `weight` (out, in, kernel, kernel), normal with variance 2 / (out kernel^2): Kaiming's for ReLU,
+    /// by fan out.
+    pub fn new(
+        builder: &mut Builder,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        geometry: Geometry,
+    ) -> Result<Self> {
+        let std = (2.0 / (outputs * kernel * kernel) as f64).sqrt();
+        let shape = (outputs, inputs, kernel, kernel);
+        let weight = builder.variable("weight", shape, Initialise::Normal { std }, Kind::Weight)?;
+        Ok(Self { weight, geometry })
+    }
+
+    /// Images (batch, height, width, in) to (batch, height', width', out).
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        convolution(images, &self.weight, self.geometry)
+    }
+}
+
+/// Batch normalisation with running statistics, over all axes but the last.
+pub struct BatchNorm {
+    /// Scale and shift; torch's `affine=False` has none.
+    affine: Option<(Var, Var)>,
+    running_mean: Var,
+    running_var: Var,
+}
+
+impl BatchNorm {
+    /// How far running statistics move at a training step: torch's `momentum`.
+    const MOMENTUM: f64 = 0.1;
+
+    /// Makes `weight` 1, `bias` 0 (both if `affine`), `running_mean` 0 and `running_var` 1.
+    pub fn new(builder: &mut Builder, channels: usize, affine: bool) -> Result<Self> {
+        let mut constant =
+            |name, value, kind| builder.variable(name, channels, Initialise::Constant(value), kind);
+        Ok(Self {
+            affine: match affine {
+                true => Some((constant("weight", 1.0, Kind::Norm)?, constant("bias", 0.0, Kind::Norm)?)),
+                false => None,
+            },
+            running_mean: constant("running_mean", 0.0, Kind::Buffer)?,
+            running_var: constant("running_var", 1.0, Kind::Buffer)?,
+        })
+    }
+
+    /// Normalises `input` (..., channels), then does what `then` says. In training, running statistics move
+    /// towards the batch's mean and unbiased variance.
+    pub fn forward(&self, input: &Tensor, mode: Mode, then: Then) -> Result<Tensor> {
+        let (weight, bias) = match &self.affine {
+            Some((weight, bias)) => (weight.as_tensor().clone(), bias.as_tensor().clone()),
+            None => (self.running_mean.ones_like()?.detach(), self.running_mean.zeros_like()?.detach()),
+        };
+        let given = match mode {
+            Mode::Train => None,
+            Mode::Evaluate => {
+                Some(Statistics { mean: numbers(&self.running_mean)?, variance: numbers(&self.running_var)? })
+            }
+        };
+        let (output, used) = batch_norm(input, &weight, &bias, given, then)?;
+        if mode == Mode::Train {
+            let rows = (input.elem_count() / used.mean.len()) as f64;
+            let unbiased = used.variance.iter().map(|variance| variance * rows / (rows - 1.0)).collect();
+            Self::move_towards(&self.running_mean, used.mean)?;
+            Self::move_towards(&self.running_var, unbiased)?;
+        }
+        Ok(output)
+    }
+
+    fn move_towards(running: &Var, batch: Vec<f64>) -> Result<()> {
+        let moved: Vec<f64> = numbers(running)?
+            .into_iter()
+            .zip(batch)
+            .map(|(running, batch)| (1.0 - Self::MOMENTUM) * running + Self::MOMENTUM * batch)
+            .collect();
+        running.set(&Tensor::from_vec(moved, running.shape(), running.device())?.to_dtype(running.dtype())?)
+    }
+}
+
+/// `y = x W^T + b`.
+pub struct Linear {
+    weight: Var,
+    bias: Option<Var>,
+}
+
+impl Linear {
+    /// Makes `weight` (out, in) and, if asked, `bias` (out), both uniform within +-1/sqrt(in): torch's default.
+    pub fn new(builder: &mut Builder, inputs: usize, outputs: usize, bias: bool) -> Result<Self> {
+        let initialise = Initialise::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
+        let weight = builder.variable("weight", (outputs, inputs), initialise, Kind::Weight)?;
+        let bias = match bias {
+            true => Some(builder.variable("bias", outputs, initialise, Kind::Bias)?),
+            false => None,
+        };
+        Ok(Self { weight, bias })
+    }
+
+    /// (rows, in) to (rows, out).
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let output = input.matmul(&self.weight.t()?)?;
+        match &self.bias {
+            Some(bias) => output.broadcast_add(bias),
+            None => Ok(output),
+        }
+    }
+}
+
+fn numbers(variable: &Var) -> Result<Vec<f64>> {
+    variable.as_detached_tensor().to_dtype(DType::F64)?.to_vec1()
+}

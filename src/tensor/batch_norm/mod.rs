@@ -1,0 +1,350 @@
+//! Batch normalisation with what follows it in a residual network, in one operation:
+//!
+//! y = relu( (x - mean) / sqrt(variance + epsilon) * weight + bias + residual )
+//!
+//! over all axes but the last (Ioffe & Szegedy 2015). Residual and ReLU are optional. Mean and biased
+//! variance are those of the batch, or given. Sums run in the element type over a few hundred rows, beyond that in
+//! double precision (Chan et al. 1979). Knows nothing of running averages.
+
+mod kernels;
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{
+    CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+};
+
+use super::storage::{Real, constant, unsupported, values, with_values};
+
+/// Added to variances, as in torchvision.
+pub const EPSILON: f64 = 1e-5;
+
+/// Mean and biased variance of each channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    pub mean: Vec<f64>,
+    pub variance: Vec<f64>,
+}
+
+/// What follows normalisation.
+#[derive(Clone, Copy, Default)]
+pub struct Then<'a> {
+    /// Added before the ReLU; of the input's shape.
+    pub residual: Option<&'a Tensor>,
+    pub relu: bool,
+}
+
+/// Normalises `input` (..., channels) with `given` statistics, or with its own where none are given, and returns
+/// which ones it used. `weight` and `bias` are (channels).
+///
+/// # Errors
+/// If shapes do not fit, or a batch of one row is to be normalised with its own statistics.
+pub fn batch_norm(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    given: Option<Statistics>,
+    then: Then,
+) -> Result<(Tensor, Statistics)> {
+    let channels = input.dim(D::Minus1)?;
+    if given.is_none() && input.elem_count() <= channels {
+        bail!("batch norm: expected more than one row to take statistics of, found {:?}", input.shape())
+    }
+    if given.as_ref().is_some_and(|given| given.mean.len() != channels || given.variance.len() != channels) {
+        bail!("batch norm: statistics given are not of {channels} channels")
+    }
+    let used = Arc::new(OnceLock::new());
+    let affine = Tensor::stack(&[weight, bias], 0)?;
+    let operation = BatchNorm { relu: then.relu, given, used: used.clone() };
+    let input = input.contiguous()?;
+    let output = match then.residual {
+        Some(residual) => input.apply_op3(&affine, &residual.contiguous()?, operation)?,
+        None => input.apply_op2(&affine, operation)?,
+    };
+    match used.get() {
+        Some(used) => Ok((output, Statistics::clone(used))),
+        None => bail!("batch norm: the operation left no statistics"),
+    }
+}
+
+/// [`batch_norm`] from Candle's own operations, whose ReLU passes the gradient at exactly 0.
+pub fn batch_norm_plain(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    given: Option<Statistics>,
+    then: Then,
+) -> Result<(Tensor, Statistics)> {
+    let channels = input.dim(D::Minus1)?;
+    let rows = input.reshape(((), channels))?;
+    let of_channels =
+        |values: Vec<f64>| Tensor::from_vec(values, (1, channels), input.device())?.to_dtype(input.dtype());
+    let (mean, variance) = match given {
+        Some(Statistics { mean, variance }) => (of_channels(mean)?, of_channels(variance)?),
+        None => {
+            let mean = rows.mean_keepdim(0)?;
+            let variance = rows.broadcast_sub(&mean)?.sqr()?.mean_keepdim(0)?;
+            (mean, variance)
+        }
+    };
+    let deviation = (&variance + EPSILON)?.sqrt()?;
+    let mut output = rows
+        .broadcast_sub(&mean)?
+        .broadcast_div(&deviation)?
+        .broadcast_mul(weight)?
+        .broadcast_add(bias)?
+        .reshape(input.shape())?;
+    if let Some(residual) = then.residual {
+        output = (output + residual)?;
+    }
+    if then.relu {
+        output = output.relu()?;
+    }
+    let values = |x: Tensor| x.flatten_all()?.to_dtype(DType::F64)?.to_vec1();
+    Ok((output, Statistics { mean: values(mean)?, variance: values(variance)? }))
+}
+
+struct BatchNorm {
+    relu: bool,
+    given: Option<Statistics>,
+    used: Arc<OnceLock<Statistics>>,
+}
+
+/// Gradients by input, by weight and bias (2, channels), and by the residual.
+type Gradients = (Tensor, Tensor, Option<Tensor>);
+
+impl BatchNorm {
+    fn forward(
+        &self,
+        input: (&CpuStorage, &Layout),
+        affine: (&CpuStorage, &Layout),
+        residual: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        match input.0 {
+            CpuStorage::F32(_) => self.forward_of::<f32>(input, affine, residual),
+            CpuStorage::F64(_) => self.forward_of::<f64>(input, affine, residual),
+            other => unsupported("batch norm", other.dtype()),
+        }
+    }
+
+    fn forward_of<T: Real>(
+        &self,
+        input: (&CpuStorage, &Layout),
+        affine: (&CpuStorage, &Layout),
+        residual: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = input.1.shape();
+        let channels = shape.dim(D::Minus1)?;
+        if affine.1.dims() != [2, channels] || residual.is_some_and(|residual| residual.1.shape() != shape) {
+            bail!("batch norm: weight, bias or residual do not fit an input of {shape:?}")
+        }
+        let (x, affine) = (values::<T>(input.0, input.1)?, values::<T>(affine.0, affine.1)?);
+        let residual = residual.map(|(storage, layout)| values::<T>(storage, layout)).transpose()?;
+        // The operation is made for one application; a second forward pass would find the same statistics.
+        let used = self.used.get_or_init(|| match &self.given {
+            Some(given) => given.clone(),
+            None => kernels::statistics(x, channels),
+        });
+        let output = kernels::normalise(x, affine, used, residual, self.relu);
+        Ok((T::to_cpu_storage_owned(output), shape.clone()))
+    }
+
+    fn backward(
+        &self,
+        input: &Tensor,
+        affine: &Tensor,
+        residual: Option<&Tensor>,
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Gradients> {
+        match input.dtype() {
+            DType::F32 => self.backward_of::<f32>(input, affine, residual, output, gradient),
+            DType::F64 => self.backward_of::<f64>(input, affine, residual, output, gradient),
+            other => unsupported("batch norm", other),
+        }
+    }
+
+    fn backward_of<T: Real>(
+        &self,
+        input: &Tensor,
+        affine: &Tensor,
+        residual: Option<&Tensor>,
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Gradients> {
+        let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
+        let moving = self.given.is_none();
+        let masked = residual.is_some_and(Tensor::track_op);
+        with_values::<T, _>(input, |x| {
+            with_values::<T, _>(affine, |affine| {
+                with_values::<T, _>(output, |y| {
+                    with_values::<T, _>(gradient, |dy| {
+                        let y = self.relu.then_some(y);
+                        let found = kernels::backward(x, affine, statistics, moving, y, dy, masked);
+                        let shape = input.shape();
+                        Ok((
+                            constant(found.input, shape),
+                            constant(found.affine, (2, statistics.mean.len())),
+                            found.residual.map(|residual| constant(residual, shape)),
+                        ))
+                    })
+                })
+            })
+        })
+    }
+}
+
+impl CustomOp2 for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((s1, l1), (s2, l2), None)
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        affine: &Tensor,
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (by_input, by_affine, _) = self.backward(input, affine, None, output, gradient)?;
+        Ok((Some(by_input), Some(by_affine)))
+    }
+}
+
+impl CustomOp3 for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch norm with residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((s1, l1), (s2, l2), Some((s3, l3)))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        affine: &Tensor,
+        residual: &Tensor,
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (by_input, by_affine, by_residual) =
+            self.backward(input, affine, Some(residual), output, gradient)?;
+        Ok((Some(by_input), Some(by_affine), by_residual))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::tensor::check::{
+        assert_differences, assert_thread_independent, assert_twins, differentiate, normal,
+    };
+
+    fn arguments(shape: &[usize], dtype: DType) -> Result<[Var; 4]> {
+        let channels = [shape[shape.len() - 1]];
+        Ok([
+            normal("input", shape, dtype)?,
+            normal("weight", &channels, dtype)?,
+            normal("bias", &channels, dtype)?,
+            normal("residual", shape, dtype)?,
+        ])
+    }
+
+    #[rstest]
+    fn equals_its_twin_and_its_differences(
+        #[values(&[3, 4, 5, 7], &[2, 1, 1, 3], &[5, 6], &[1, 40, 30, 17])] shape: &[usize],
+        #[values(false, true)] relu: bool,
+        #[values(false, true)] residual: bool,
+        #[values(false, true)] given: bool,
+    ) -> Result<()> {
+        let arguments = arguments(shape, DType::F64)?;
+        let arguments = if residual { &arguments[..] } else { &arguments[..3] };
+        let channels = shape[shape.len() - 1];
+        let statistics = given.then(|| Statistics {
+            mean: (0..channels).map(|channel| 0.3 * channel as f64 - 0.5).collect(),
+            variance: (0..channels).map(|channel| 0.2 + channel as f64).collect(),
+        });
+        let function = |x: &[Tensor]| {
+            let then = Then { residual: x.get(3), relu };
+            batch_norm(&x[0], &x[1], &x[2], statistics.clone(), then).map(|(output, _)| output)
+        };
+        let twin = |x: &[Tensor]| {
+            let then = Then { residual: x.get(3), relu };
+            batch_norm_plain(&x[0], &x[1], &x[2], statistics.clone(), then).map(|(output, _)| output)
+        };
+        assert_twins(&function, &twin, arguments, 1e-10)?;
+        assert_differences(&function, arguments)
+    }
+
+    #[test]
+    fn statistics_survive_a_large_mean_in_single_precision() -> Result<()> {
+        // Sums of squares would leave nothing of a variance of 1 at a mean of 10,000 in f32.
+        let [input, weight, bias, _] = arguments(&[32, 32, 32, 3], DType::F64)?;
+        let input = (input.as_tensor() + 1e4)?.to_dtype(DType::F32)?;
+        let exact = input.to_dtype(DType::F64)?;
+        let (_, expected) = batch_norm_plain(&exact, &weight, &bias, None, Then::default())?;
+        let (weight, bias) = (weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?);
+        let (_, found) = batch_norm(&input, &weight, &bias, None, Then::default())?;
+        for channel in 0..3 {
+            assert!((found.mean[channel] - expected.mean[channel]).abs() < 2e-3);
+            assert!((found.variance[channel] / expected.variance[channel] - 1.0).abs() < 1e-4);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn relu_stops_the_gradient_at_zero() -> Result<()> {
+        // As PyTorch does; Candle's own ReLU lets it through.
+        let input = Var::zeros((4, 1), DType::F32, &Device::Cpu)?;
+        let (weight, bias) =
+            (Tensor::ones(1, DType::F32, &Device::Cpu)?, Tensor::zeros(1, DType::F32, &Device::Cpu)?);
+        let given = Some(Statistics { mean: vec![0.0], variance: vec![1.0] });
+        let (output, _) = batch_norm(&input, &weight, &bias, given, Then { residual: None, relu: true })?;
+        let gradient = output.sum_all()?.backward()?.remove(&input).expect("a gradient");
+        assert_eq!(gradient.flatten_all()?.to_vec1::<f32>()?, [0.0; 4]);
+        Ok(())
+    }
+
+    #[test]
+    fn threads_do_not_move_a_bit() -> Result<()> {
+        assert_thread_independent(|| {
+            let function = |x: &[Tensor]| {
+                let then = Then { residual: Some(&x[3]), relu: true };
+                batch_norm(&x[0], &x[1], &x[2], None, then).map(|(output, _)| output)
+            };
+            let (value, mut gradients) = differentiate(&function, &arguments(&[9, 16, 17, 24], DType::F32)?)?;
+            gradients.push(value);
+            Ok(gradients)
+        })
+    }
+
+    #[test]
+    fn one_row_has_no_statistics_of_its_own() -> Result<()> {
+        let [input, weight, bias, _] = arguments(&[1, 3], DType::F32)?;
+        let error = batch_norm(&input, &weight, &bias, None, Then::default()).unwrap_err();
+        assert!(error.to_string().contains("more than one row"), "{error}");
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! Two-dimensional convolution (cross-correlation, as deep learning calls it), without bias or groups:
+//!
+//! y[b, r, c, o] = sum over (i, k, l) of x[b, r s + k - p, c s + l - p, i] w[o, i, k, l]
+//!
+//! with stride s and padding p, x zero outside. Images are (batch, height, width, channels), weights
+//! torchvision's (out, in, kernel height, kernel width). Windows are gathered into matrices and multiplied
+//! (Chellapilla et al. 2006, im2col). Knows nothing of layers.
+
+mod kernels;
+mod weights;
+
+use candle_core::{
+    CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+};
+use weights::{Axes, Order};
+
+use super::{
+    patches::Windows,
+    storage::{Real, constant, unsupported, values, with_values},
+};
+
+/// Step and border of a convolution, equal in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub stride: usize,
+    pub padding: usize,
+}
+
+/// Convolves images (batch, height, width, in) with weights (out, in, kernel height, kernel width) to
+/// (batch, height', width', out); both f32 or both f64, in main memory.
+///
+/// No gradient is computed for images that are constants.
+///
+/// # Errors
+/// If shapes do not fit, or the padding reaches the kernel's size.
+pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    images.contiguous()?.apply_op2(&weights.contiguous()?, Convolution(geometry))
+}
+
+/// [`convolution`] from Candle's own operations, channels first inside.
+pub fn convolution_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    let images = images.permute((0, 3, 1, 2))?.contiguous()?;
+    images.conv2d(weights, geometry.padding, geometry.stride, 1, 1)?.permute((0, 2, 3, 1))?.contiguous()
+}
+
+struct Convolution(Geometry);
+
+impl Convolution {
+    fn plan(&self, images: &Shape, weights: &Shape) -> Result<(Windows, Axes)> {
+        let Geometry { stride, padding } = self.0;
+        let (batch, height, width, channels) = images.dims4()?;
+        let (outputs, inputs, rows, columns) = weights.dims4()?;
+        if channels != inputs {
+            bail!(
+                "convolution: images {images:?} have {channels} channels, weights {weights:?} expect {inputs}"
+            )
+        }
+        if padding >= rows.min(columns) || rows > height + 2 * padding || columns > width + 2 * padding {
+            bail!("convolution: kernel {rows} x {columns} with padding {padding} does not fit {images:?}")
+        }
+        let kernel = (rows, columns);
+        let windows = Windows { batch, height, width, channels, kernel, stride, padding: (padding, padding) };
+        Ok((windows, Axes { outputs, inputs, taps: rows * columns }))
+    }
+
+    fn forward<T: Real>(
+        &self,
+        images: (&CpuStorage, &Layout),
+        weights: (&CpuStorage, &Layout),
+    ) -> Result<(CpuStorage, Shape)> {
+        let (windows, axes) = self.plan(images.1.shape(), weights.1.shape())?;
+        let (images, weights) = (values::<T>(images.0, images.1)?, values::<T>(weights.0, weights.1)?);
+        let (down, across) = windows.output();
+        let mut out = vec![T::zero(); windows.pixels() * axes.outputs];
+        kernels::forward(&windows, images, &axes.pack(weights, Order::OutputFirst), &mut out);
+        Ok((T::to_cpu_storage_owned(out), (windows.batch, down, across, axes.outputs).into()))
+    }
+
+    fn backward<T: Real>(
+        &self,
+        images: &Tensor,
+        weights: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Tensor)> {
+        let (windows, axes) = self.plan(images.shape(), weights.shape())?;
+        let wanted = images.track_op();
+        let (by_images, by_weights) = with_values::<T, _>(images, |x| {
+            with_values::<T, _>(weights, |w| {
+                with_values::<T, _>(gradient, |dy| {
+                    if windows.stride > 1 || !wanted {
+                        let packed = wanted.then(|| axes.pack(w, Order::OutputFirst));
+                        return Ok(kernels::backward(&windows, x, dy, packed.as_deref(), axes));
+                    }
+                    let packed = axes.pack(w, Order::MirroredTapFirst);
+                    let mirrored = mirrored(&windows, axes.outputs);
+                    let (by_images, by_weights) =
+                        kernels::backward_stride_one(&mirrored, x, dy, &packed, axes);
+                    Ok((Some(by_images), by_weights))
+                })
+            })
+        })?;
+        Ok((by_images.map(|x| constant(x, images.shape())), constant(by_weights, weights.shape())))
+    }
+}
+
+/// Of a stride-1 convolution: the windows of the output's gradient, one for each input pixel.
+fn mirrored(windows: &Windows, outputs: usize) -> Windows {
+    let (height, width) = windows.output();
+    let (rows, columns) = windows.kernel;
+    let padding = (rows - 1 - windows.padding.0, columns - 1 - windows.padding.1);
+    Windows { height, width, channels: outputs, padding, ..*windows }
+}
+
+impl CustomOp2 for Convolution {
+    fn name(&self) -> &'static str {
+        "convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        match s1 {
+            CpuStorage::F32(_) => self.forward::<f32>((s1, l1), (s2, l2)),
+            CpuStorage::F64(_) => self.forward::<f64>((s1, l1), (s2, l2)),
+            _ => unsupported(self.name(), s1.dtype()),
+        }
+    }
+
+    fn bwd(
+        &self,
+        images: &Tensor,
+        weights: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (by_images, by_weights) = match images.dtype() {
+            DType::F32 => self.backward::<f32>(images, weights, gradient)?,
+            DType::F64 => self.backward::<f64>(images, weights, gradient)?,
+            other => return unsupported(self.name(), other),
+        };
+        Ok((by_images, Some(by_weights)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::tensor::check::{
+        assert_differences, assert_thread_independent, assert_twins, differentiate, normal,
+    };
+
+    #[rstest]
+    #[case::three_by_three([2, 7, 5, 3], [5, 3, 3, 3], 1, 1)]
+    #[case::one_image([1, 6, 9, 4], [2, 4, 3, 3], 1, 1)]
+    #[case::stride_two([3, 7, 8, 5], [7, 5, 3, 3], 2, 1)]
+    #[case::shortcut([2, 5, 5, 6], [9, 6, 1, 1], 2, 0)]
+    #[case::pixels([2, 3, 4, 6], [5, 6, 1, 1], 1, 0)]
+    #[case::stem([9, 13, 11, 3], [8, 3, 7, 7], 2, 3)]
+    #[case::unpadded([2, 6, 6, 2], [3, 2, 3, 3], 1, 0)]
+    #[case::fully_padded([2, 4, 5, 2], [3, 2, 3, 3], 1, 2)]
+    #[case::oblong([2, 6, 7, 2], [3, 2, 2, 4], 1, 1)]
+    #[case::stride_three([2, 8, 9, 2], [3, 2, 2, 3], 3, 1)]
+    #[case::many_weights([3, 3, 2, 170], [180, 170, 3, 3], 1, 1)]
+    #[case::many_weights_stride_two([3, 4, 3, 170], [180, 170, 3, 3], 2, 1)]
+    #[case::two_chunks([1, 64, 60, 8], [4, 8, 3, 3], 1, 1)]
+    fn equals_its_twin_and_its_differences(
+        #[case] images: [usize; 4],
+        #[case] weights: [usize; 4],
+        #[case] stride: usize,
+        #[case] padding: usize,
+    ) -> Result<()> {
+        let geometry = Geometry { stride, padding };
+        let arguments = [normal("images", &images, DType::F64)?, normal("weights", &weights, DType::F64)?];
+        let function = |x: &[Tensor]| convolution(&x[0], &x[1], geometry);
+        let twin = |x: &[Tensor]| convolution_plain(&x[0], &x[1], geometry);
+        assert_twins(&function, &twin, &arguments, 1e-11)?;
+        assert_differences(&function, &arguments)
+    }
+
+    #[test]
+    fn constant_images_cost_no_gradient() -> Result<()> {
+        let geometry = Geometry { stride: 1, padding: 1 };
+        let images = normal("images", &[2, 5, 5, 3], DType::F64)?;
+        let weights = normal("weights", &[4, 3, 3, 3], DType::F64)?;
+        let constant = |x: &[Tensor]| convolution(&images.as_detached_tensor(), &x[0], geometry);
+        let twin = |x: &[Tensor]| convolution_plain(&images.as_detached_tensor(), &x[0], geometry);
+        assert_twins(&constant, &twin, &[weights], 1e-11)
+    }
+
+    #[rstest]
+    #[case::few_weights([9, 8, 8, 24], [40, 24, 3, 3], 1)]
+    #[case::few_weights_stride_two([9, 8, 8, 24], [40, 24, 3, 3], 2)]
+    #[case::many_weights([9, 3, 3, 256], [256, 256, 3, 3], 1)]
+    #[case::many_weights_stride_two([9, 4, 4, 256], [256, 256, 3, 3], 2)]
+    fn threads_do_not_move_a_bit(
+        #[case] images: [usize; 4],
+        #[case] weights: [usize; 4],
+        #[case] stride: usize,
+    ) -> Result<()> {
+        assert_thread_independent(|| {
+            let geometry = Geometry { stride, padding: 1 };
+            let arguments =
+                [normal("images", &images, DType::F32)?, normal("weights", &weights, DType::F32)?];
+            let function = |x: &[Tensor]| convolution(&x[0], &x[1], geometry);
+            let (value, mut gradients) = differentiate(&function, &arguments)?;
+            gradients.push(value);
+            Ok(gradients)
+        })
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() -> Result<()> {
+        let images = normal("images", &[1, 4, 4, 3], DType::F32)?;
+        let weights = normal("weights", &[2, 5, 3, 3], DType::F32)?;
+        let error = convolution(&images, &weights, Geometry { stride: 1, padding: 1 }).unwrap_err();
+        assert!(error.to_string().contains("have 3 channels"), "{error}");
+        Ok(())
+    }
+}

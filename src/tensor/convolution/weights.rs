@@ -1,0 +1,80 @@
+//! Orders of convolution weights. Variables hold torchvision's (out, in, kernel height, kernel width);
+//! products want input channels innermost, as pixels have them.
+
+use rayon::prelude::*;
+
+use crate::tensor::storage::Real;
+
+/// Which order a product wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// (out, tap, in): a row for each output channel, matching a window of the input.
+    OutputFirst,
+    /// (mirrored tap, out, in): a row for each number in a window of the output's gradient. Mirroring
+    /// turns the gradient by the input of a stride-1 convolution into a convolution.
+    MirroredTapFirst,
+}
+
+/// Lengths of the weights' axes, both kernel axes in one (`taps`).
+#[derive(Clone, Copy, Debug)]
+pub struct Axes {
+    pub outputs: usize,
+    pub inputs: usize,
+    pub taps: usize,
+}
+
+/// Output channels that one task reorders.
+const OUTPUTS: usize = 16;
+
+impl Axes {
+    pub fn count(&self) -> usize {
+        self.outputs * self.inputs * self.taps
+    }
+
+    /// Copies torchvision's order into `order`.
+    pub fn pack<T: Real>(&self, weights: &[T], order: Order) -> Vec<T> {
+        let mut packed = vec![T::zero(); self.count()];
+        let Self { inputs, taps, .. } = *self;
+        // Every task gets, for its output channels, one run of input channels for each tap and channel.
+        let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();
+        tasks.resize_with(self.outputs.div_ceil(OUTPUTS), Vec::new);
+        for (index, run) in packed.chunks_exact_mut(inputs).enumerate() {
+            let output = match order {
+                Order::OutputFirst => index / taps,
+                Order::MirroredTapFirst => index % self.outputs,
+            };
+            tasks[output / OUTPUTS].push(run);
+        }
+        tasks.into_par_iter().zip(weights.par_chunks(OUTPUTS * inputs * taps)).for_each(|(runs, weights)| {
+            let outputs = runs.len() / taps;
+            for (index, run) in runs.into_iter().enumerate() {
+                let (output, tap) = match order {
+                    Order::OutputFirst => (index / taps, index % taps),
+                    Order::MirroredTapFirst => (index % outputs, taps - 1 - index / outputs),
+                };
+                let source = weights[output * inputs * taps + tap..].iter().step_by(taps);
+                run.iter_mut().zip(source).for_each(|(packed, &weight)| *packed = weight);
+            }
+        });
+        packed
+    }
+
+    /// The sum of `parts`, each in `order`, in torchvision's order.
+    pub fn unpack_sum<T: Real>(&self, parts: &[T], order: Order) -> Vec<T> {
+        let mut weights = vec![T::zero(); self.count()];
+        let Self { inputs, taps, .. } = *self;
+        weights.par_chunks_mut(inputs * taps).enumerate().for_each(|(output, weights)| {
+            for part in parts.chunks_exact(self.count()) {
+                for tap in 0..taps {
+                    let run = match order {
+                        Order::OutputFirst => output * taps + tap,
+                        Order::MirroredTapFirst => (taps - 1 - tap) * self.outputs + output,
+                    };
+                    let target = weights[tap..].iter_mut().step_by(taps);
+                    target.zip(&part[run * inputs..][..inputs]).for_each(|(sum, &x)| *sum += x);
+                }
+            }
+        });
+        weights
+    }
+}

@@ -1,0 +1,118 @@
+//! Windows of an image as rows of a matrix (im2col) and back (col2im).
+//!
+//! A row holds one output pixel's window, ordered (kernel row, kernel column, channel). Windows are
+//! handled by output line: a line is one row of output pixels of one image, numbered through the batch.
+//! Knows nothing of weights.
+
+use std::ops::Range;
+
+use super::storage::Real;
+
+/// Where windows lie in a batch of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    pub batch: usize,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub kernel: (usize, usize),
+    pub stride: usize,
+    /// Zeros above and below, and left and right; less than the kernel.
+    pub padding: (usize, usize),
+}
+
+impl Windows {
+    /// Rows and columns of output pixels.
+    pub fn output(&self) -> (usize, usize) {
+        let length =
+            |size: usize, padding: usize, kernel: usize| (size + 2 * padding - kernel) / self.stride + 1;
+        let down = length(self.height, self.padding.0, self.kernel.0);
+        (down, length(self.width, self.padding.1, self.kernel.1))
+    }
+
+    /// Output lines of the whole batch.
+    pub fn lines(&self) -> usize {
+        self.batch * self.output().0
+    }
+
+    /// Output pixels of the whole batch.
+    pub fn pixels(&self) -> usize {
+        self.lines() * self.output().1
+    }
+
+    /// Numbers in one window.
+    pub fn size(&self) -> usize {
+        self.kernel.0 * self.kernel.1 * self.channels
+    }
+
+    /// Numbers in one image.
+    pub fn image(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether every window is exactly one pixel, so that the images already are the matrix.
+    pub fn are_pixels(&self) -> bool {
+        self.kernel == (1, 1) && self.stride == 1 && self.padding == (0, 0)
+    }
+
+    /// Copies the windows of `lines` into `rows` ((lines x output width) x size), zeros outside the image.
+    pub fn gather<T: Real>(&self, images: &[T], lines: Range<usize>, rows: &mut [T]) {
+        let (across, span) = (self.output().1, self.kernel.1 * self.channels);
+        let mut rows = rows.chunks_exact_mut(span);
+        for line in lines {
+            for column in 0..across {
+                let (left, inside) = self.columns(column);
+                for kernel_row in 0..self.kernel.0 {
+                    let row = rows.next().expect("`rows` holds every window of `lines`");
+                    match self.source(line, kernel_row) {
+                        Some(start) => {
+                            row[..inside.start].fill(T::zero());
+                            row[inside.end..].fill(T::zero());
+                            let length = inside.len();
+                            row[inside.clone()].copy_from_slice(&images[start + left..start + left + length]);
+                        }
+                        None => row.fill(T::zero()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The adjoint of [`Self::gather`]: adds the windows of `lines` onto `images`, which starts with
+    /// image `first` of the batch.
+    pub fn scatter<T: Real>(&self, rows: &[T], lines: Range<usize>, first: usize, images: &mut [T]) {
+        let (across, span) = (self.output().1, self.kernel.1 * self.channels);
+        let offset = first * self.image();
+        let mut rows = rows.chunks_exact(span);
+        for line in lines {
+            for column in 0..across {
+                let (left, inside) = self.columns(column);
+                for kernel_row in 0..self.kernel.0 {
+                    let row = rows.next().expect("`rows` holds every window of `lines`");
+                    if let Some(start) = self.source(line, kernel_row) {
+                        let start = start + left - offset;
+                        let target = &mut images[start..start + inside.len()];
+                        target.iter_mut().zip(&row[inside.clone()]).for_each(|(sum, &x)| *sum += x);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Start, within the batch, of the image row under `kernel_row` at an output line; none in the padding.
+    fn source(&self, line: usize, kernel_row: usize) -> Option<usize> {
+        let down = self.output().0;
+        let row = (line % down * self.stride + kernel_row).checked_sub(self.padding.0)?;
+        (row < self.height).then(|| (line / down * self.height + row) * self.width * self.channels)
+    }
+
+    /// For the window at output column `column`: where its part inside the image starts in an image
+    /// row, and which numbers of a window row that part is.
+    fn columns(&self, column: usize) -> (usize, Range<usize>) {
+        let start = column * self.stride;
+        let first = self.padding.1.saturating_sub(start).min(self.kernel.1);
+        let last = (self.width + self.padding.1).saturating_sub(start).clamp(first, self.kernel.1);
+        let left = (start + first).saturating_sub(self.padding.1);
+        (left * self.channels, first * self.channels..last * self.channels)
+    }
+}
