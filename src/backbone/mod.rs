@@ -1,10 +1,12 @@
 //! Networks that turn images into features. Knows nothing of methods, losses or data sets.
 
+pub mod architecture;
 pub mod heads;
 pub mod layers;
 pub mod parameters;
 pub mod resnet;
 
+pub use architecture::{Architecture, Name};
 pub use parameters::{Builder, Initialise, Kind, Parameter, Parameters};
 pub use resnet::{ResNet, Stem};
 

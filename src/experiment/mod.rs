@@ -131,7 +131,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     progress(Event::Stage("features"));
     let begun = Instant::now();
     let validation_indices = sample(source.validation.labels(), scale, "validation");
-    let evaluation = [ViewRecipe::evaluation(scale.side)];
+    let evaluation = [ViewRecipe::whole(scale.side)];
     let frozen = |dataset, indices| -> Result<Features> {
         features::extract(method.encoder(), &Loader { dataset, indices, views: &evaluation, ..loader })
     };

@@ -5,7 +5,7 @@
 //! leaves its starting point.
 
 use crate::{
-    augment::ViewRecipe,
+    augment::{self, ViewRecipe},
     evaluate::probe::{Options, Weighting},
     method,
     train::{
@@ -128,9 +128,10 @@ impl Recipe {
     /// Views of a training image: the paper's augmentation, once for supervised training and twice for
     /// methods that compare views.
     pub fn views(&self, method: method::Name, side: usize) -> Vec<ViewRecipe> {
+        let paper = augment::Recipe::paper(side);
         match method {
-            method::Name::Supervised => vec![ViewRecipe::paper(side)],
-            method::Name::SimClr => vec![ViewRecipe::paper(side); 2],
+            method::Name::Supervised => paper.first_view().views,
+            method::Name::SimClr => paper.views,
         }
     }
 
