@@ -118,10 +118,8 @@ impl Loader<'_> {
             }
         }
         let images = Tensor::from_vec(pixels, (views * kept.len(), side, side, 3), self.device)?;
-        let labels: Vec<f32> = indices
-            .iter()
-            .map(|&index| f32::from(u8::from(self.dataset.labels()[index].defect)))
-            .collect();
+        let labels: Vec<f32> =
+            indices.iter().map(|&index| f32::from(u8::from(self.dataset.labels()[index].defect))).collect();
         Ok(Batch { images, labels: Tensor::new(labels, self.device)?, views, indices, skipped })
     }
 

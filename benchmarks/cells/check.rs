@@ -32,7 +32,8 @@ pub fn fixture() -> (Plan, Source) {
 #[track_caller]
 pub fn check(cell: &Cell) {
     let (plan, source) = fixture();
-    let record = experiment::run(cell, &plan, &source, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}"));
+    let record =
+        experiment::run(cell, &plan, &source, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}"));
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots/cells"));
     settings.set_prepend_module_to_snapshot(false);
@@ -45,7 +46,10 @@ pub fn check(cell: &Cell) {
 fn fields(record: &Record) -> Fields {
     let mut fields = Fields::default();
     fields.exact("fingerprint", &record.fingerprint);
-    fields.exact("train", format!("{} normals, {} defects", record.data.train.normals, record.data.train.defects));
+    fields.exact(
+        "train",
+        format!("{} normals, {} defects", record.data.train.normals, record.data.train.defects),
+    );
     for epoch in &record.curve {
         fields.number(&format!("epoch {} loss", epoch.epoch), epoch.loss, LOSS);
         if let Some(loss) = epoch.probe_loss {

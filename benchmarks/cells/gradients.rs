@@ -41,11 +41,15 @@ fn every_variable_has_a_gradient(
             let gradients = model.step(&batch)?.loss.backward()?;
             for parameter in model.parameters().trainable() {
                 let name = &parameter.name;
-                let gradient =
-                    gradients.get(parameter.variable.as_tensor()).unwrap_or_else(|| panic!("{name}: no gradient"));
+                let gradient = gradients
+                    .get(parameter.variable.as_tensor())
+                    .unwrap_or_else(|| panic!("{name}: no gradient"));
                 assert_eq!(gradient.dims(), parameter.variable.dims(), "{name}");
                 let values = gradient.flatten_all()?.to_vec1::<f32>()?;
-                assert!(values.iter().all(|value| value.is_finite()), "{name}: a gradient that is not finite");
+                assert!(
+                    values.iter().all(|value| value.is_finite()),
+                    "{name}: a gradient that is not finite"
+                );
                 assert!(values.iter().any(|&value| value != 0.0), "{name}: a gradient of zeros");
             }
             Ok(())

@@ -7,7 +7,12 @@
 //! show change, not learning. Not built yet: BYOL, Barlow Twins, DINO, MAE, and ViT-Tiny.
 
 use rstest::rstest;
-use skewbench::{backbone, data::Share, experiment::{Cell, Study}, method};
+use skewbench::{
+    backbone,
+    data::Share,
+    experiment::{Cell, Study},
+    method,
+};
 
 use crate::check::check;
 

@@ -7,10 +7,7 @@ use std::{
     process::Command,
 };
 
-use skewbench::{
-    data::Share,
-    experiment::cell,
-};
+use skewbench::{data::Share, experiment::cell};
 
 /// Longest source file that a newcomer reads in one sitting.
 const LONGEST_FILE: usize = 700;
@@ -83,7 +80,8 @@ fn layers_are_respected() {
         }
         let own = layer(&module).unwrap_or_else(|| panic!("{file}: '{module}' stands in no layer"));
         for other in crate_paths(without_tests(&text)) {
-            let used = layer(&other).unwrap_or_else(|| panic!("{file}: uses '{other}', which stands in no layer"));
+            let used =
+                layer(&other).unwrap_or_else(|| panic!("{file}: uses '{other}', which stands in no layer"));
             if used > own || (used == own && other != module) {
                 wrong.push(format!("{file} uses crate::{other}"));
             }
@@ -105,7 +103,9 @@ fn crate_paths(text: &str) -> BTreeSet<String> {
                     '}' if depth == 0 => break,
                     '}' => depth -= 1,
                     ',' if depth == 0 => fresh = true,
-                    letter if depth == 0 && fresh && (letter.is_alphanumeric() || letter == '_') => name.push(letter),
+                    letter if depth == 0 && fresh && (letter.is_alphanumeric() || letter == '_') => {
+                        name.push(letter)
+                    }
                     _ if !name.is_empty() => {
                         found.insert(std::mem::take(&mut name));
                         fresh = false;
@@ -114,7 +114,9 @@ fn crate_paths(text: &str) -> BTreeSet<String> {
                 }
             }
         } else {
-            found.insert(rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect());
+            found.insert(
+                rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect(),
+            );
         }
     }
     found.retain(|name| name.chars().next().is_some_and(char::is_lowercase));

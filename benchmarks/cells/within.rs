@@ -7,9 +7,9 @@
 use std::fmt;
 
 use insta::{
+    Snapshot,
     comparator::Comparator,
     internals::{SnapshotContents, TextSnapshotContents},
-    Snapshot,
 };
 
 /// How far a value may lie from the stored one.

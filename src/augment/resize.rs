@@ -207,7 +207,8 @@ impl Rows {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                for (output, (first, weights)) in pixels.chunks_exact_mut(3 * self.width).zip(windows.iter()) {
+                for (output, (first, weights)) in pixels.chunks_exact_mut(3 * self.width).zip(windows.iter())
+                {
                     for (strip, output) in output.chunks_mut(STRIP).enumerate() {
                         let start = first * self.stride + strip * STRIP;
                         let mut sums = [HALF; STRIP];

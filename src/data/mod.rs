@@ -14,12 +14,14 @@ pub mod imbalance;
 pub mod inspect;
 pub mod sewer_ml;
 pub mod stratify;
+pub mod synthetic;
 pub mod table;
 
 use std::{fmt, str::FromStr};
 
 use anyhow::{Error, Result, bail};
 pub use classes::{ClassSet, DefectClass};
+pub use imbalance::{Share, Subset};
 
 /// An 8-bit RGB image, rows top to bottom, channels interleaved (height x width x 3).
 #[derive(Clone, Debug, PartialEq, Eq)]

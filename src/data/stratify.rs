@@ -41,17 +41,26 @@ pub fn order(labels: &[Labels], members: &[usize], seed: &Seed) -> Vec<usize> {
 ///
 /// No seed of an experiment moves it: all its runs are validated on the same images.
 pub fn train_and_validation(labels: &[Labels]) -> (Vec<usize>, Vec<usize>) {
-    let seed = Seed::root(SPLIT_SEED).child("train and validation");
-    let (mut train, mut validation) = (Vec::new(), Vec::new());
+    cut(labels, (3, 4), &Seed::root(SPLIT_SEED).child("train and validation"))
+}
+
+/// Cuts all images in two, stratified, each part in the order of `labels`: numerator/denominator of the
+/// normal images and of the defects (rounded down), and the rest.
+pub fn cut(
+    labels: &[Labels],
+    (numerator, denominator): (usize, usize),
+    seed: &Seed,
+) -> (Vec<usize>, Vec<usize>) {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
     for (defect, name) in [(false, "normal"), (true, "defect")] {
         let ordered = order(labels, &positions(labels, defect), &seed.child(name));
-        let (head, tail) = ordered.split_at(ordered.len() * 3 / 4);
-        train.extend_from_slice(head);
-        validation.extend_from_slice(tail);
+        let (head, tail) = ordered.split_at(ordered.len() * numerator / denominator);
+        first.extend_from_slice(head);
+        second.extend_from_slice(tail);
     }
-    train.sort_unstable();
-    validation.sort_unstable();
-    (train, validation)
+    first.sort_unstable();
+    second.sort_unstable();
+    (first, second)
 }
 
 /// What to say of results on [`train_and_validation`].

@@ -204,7 +204,7 @@ fn training_subset(cell: &Cell, plan: &Plan, source: &Source) -> Result<Subset> 
 
 /// The part of a split that a scale uses at all, stratified.
 fn sample(labels: &[Labels], scale: &Scale, split: &str) -> Vec<usize> {
-    stratify::split(labels, scale.sample, &subset_seed("sample").child(split)).0
+    stratify::cut(labels, scale.sample, &subset_seed("sample").child(split)).0
 }
 
 fn subset_seed(name: &str) -> Seed {

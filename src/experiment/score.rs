@@ -13,14 +13,8 @@ use crate::{
 };
 
 /// Shares of defects at which every model is scored: all validation images, then the paper's five.
-const SHARES: [Share; 6] = [
-    Share::NATURAL,
-    Share::STUDY[0],
-    Share::STUDY[1],
-    Share::STUDY[2],
-    Share::STUDY[3],
-    Share::STUDY[4],
-];
+const SHARES: [Share; 6] =
+    [Share::NATURAL, Share::STUDY[0], Share::STUDY[1], Share::STUDY[2], Share::STUDY[3], Share::STUDY[4]];
 
 /// Scores `logits` (one for each of `labels`) on six nested views of the same images: normal images
 /// stay, defects are thinned out. `seed` chooses which defects, and must be the same for all models.

@@ -5,11 +5,14 @@
 //! encoder in one batch, so batch normalisation cannot tell them apart (as lightly does; the
 //! authors' solo-learn port runs the views one after the other).
 
-use candle_core::{DType, Device, Result, ensure};
+use candle_core::{DType, Device, Result, bail};
 
 use super::{Method, Step};
 use crate::{
-    backbone::{self, Backbone, Mode, Parameters, heads::{Layers, Perceptron}},
+    backbone::{
+        self, Backbone, Mode, Parameters,
+        heads::{Layers, Perceptron},
+    },
     loader::Batch,
     loss::contrastive::nt_xent,
     seed::Seed,
@@ -43,7 +46,9 @@ impl SimClr {
 
 impl Method for SimClr {
     fn step(&self, batch: &Batch) -> Result<Step> {
-        ensure!(batch.views == 2, "simclr compares two views of an image, found {}", batch.views);
+        if batch.views != 2 {
+            bail!("simclr compares two views of an image, found {}", batch.views);
+        }
         let features = self.encoder.embed(&batch.images, Mode::Train)?;
         let projections = self.projector.forward(&features, Mode::Train)?;
         let halves = projections.chunk(2, 0)?;

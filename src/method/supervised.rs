@@ -23,10 +23,16 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    pub fn new(architecture: &backbone::Architecture, defect_weight: f64, seed: Seed, device: &Device) -> Result<Self> {
+    pub fn new(
+        architecture: &backbone::Architecture,
+        defect_weight: f64,
+        seed: Seed,
+        device: &Device,
+    ) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = architecture.build(&mut parameters.builder("", seed, DType::F32, device))?;
-        let head = Linear::new(&mut parameters.builder("head", seed, DType::F32, device), encoder.width(), 1, true)?;
+        let head =
+            Linear::new(&mut parameters.builder("head", seed, DType::F32, device), encoder.width(), 1, true)?;
         Ok(Self { encoder, head, parameters, defect_weight })
     }
 }

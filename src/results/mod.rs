@@ -68,7 +68,10 @@ impl Folder {
             Ok(())
         };
         write().with_context(|| {
-            format!("{}: cannot write the record; finished cells are kept, free the path and run again", path.display())
+            format!(
+                "{}: cannot write the record; finished cells are kept, free the path and run again",
+                path.display()
+            )
         })?;
         Ok(path)
     }

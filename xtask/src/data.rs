@@ -38,7 +38,10 @@ pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Elpv => elpv(),
         Command::Preview(preview) => {
-            write_png(&contact_sheet::draw(usize::from(preview.side), Seed::root(preview.seed)), &preview.out)?;
+            write_png(
+                &contact_sheet::draw(usize::from(preview.side), Seed::root(preview.seed)),
+                &preview.out,
+            )?;
             println!("contact sheet: {}", preview.out.display());
             Ok(())
         }
@@ -60,7 +63,8 @@ fn elpv() -> Result<()> {
 
 fn write_png(image: &Image, path: &Path) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("{}: cannot make the folder", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
     }
     let (width, height) = (u32::try_from(image.width)?, u32::try_from(image.height)?);
     image::RgbImage::from_raw(width, height, image.pixels.clone())

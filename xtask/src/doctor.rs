@@ -61,7 +61,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for trouble in &troubles {
         println!("TROUBLE  {trouble}");
     }
-    bail!("{} found; see above", if troubles.len() == 1 { "1 trouble".into() } else { format!("{} troubles", troubles.len()) })
+    bail!(
+        "{} found; see above",
+        if troubles.len() == 1 { "1 trouble".into() } else { format!("{} troubles", troubles.len()) }
+    )
 }
 
 fn machine() {
@@ -121,8 +124,11 @@ fn report(split: &str, found: &Inspection, troubles: &mut Vec<String>) {
     const NAMED: usize = 20;
     let mut sizes: Vec<_> = found.sizes.iter().collect();
     sizes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let common: Vec<String> =
-        sizes.iter().take(4).map(|((width, height), count)| format!("{count} of {width} x {height}")).collect();
+    let common: Vec<String> = sizes
+        .iter()
+        .take(4)
+        .map(|((width, height), count)| format!("{count} of {width} x {height}"))
+        .collect();
     println!("images   {split}: {} looked at, {} bad; {}", found.checked, found.bad.len(), common.join(", "));
     for bad in found.bad.iter().take(NAMED) {
         troubles.push(format!("{}: {}", bad.place, bad.error));

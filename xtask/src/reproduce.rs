@@ -87,7 +87,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     });
 
     // Every subset is made before the first is trained on: too few defects must not stop a long run half-way.
-    let passes = cells.iter().map(|cell| experiment::image_passes(cell, &plan, &source)).collect::<Result<Vec<_>>>()?;
+    let passes = cells
+        .iter()
+        .map(|cell| experiment::image_passes(cell, &plan, &source))
+        .collect::<Result<Vec<_>>>()?;
     describe(&plan, &source, cells.len(), passes.iter().sum());
     if arguments.dry_run {
         for (cell, passes) in cells.iter().zip(&passes) {
@@ -113,7 +116,10 @@ fn scale(arguments: &Arguments) -> Result<Scale> {
         Ok(value)
     };
     if let Some(side) = arguments.side {
-        ensure!(side >= 32, "--side must be at least 32 pixels, found {side}: the network halves it five times");
+        ensure!(
+            side >= 32,
+            "--side must be at least 32 pixels, found {side}: the network halves it five times"
+        );
         scale.side = side;
     }
     if let Some(epochs) = arguments.epochs {
@@ -137,7 +143,11 @@ fn cells(arguments: &Arguments) -> Result<Vec<Cell>> {
     if !arguments.only.is_empty() {
         cells.retain(|cell| arguments.only.iter().any(|text| cell.id().contains(text.as_str())));
     }
-    ensure!(!cells.is_empty(), "no cell's name contains '{}'; cells are:\n  {known}", arguments.only.join("' or '"));
+    ensure!(
+        !cells.is_empty(),
+        "no cell's name contains '{}'; cells are:\n  {known}",
+        arguments.only.join("' or '")
+    );
     Ok(cells)
 }
 
@@ -145,16 +155,33 @@ fn describe(plan: &Plan, source: &Source, cells: usize, passes: usize) {
     let count = |dataset: &dyn skewbench::data::Dataset| {
         let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
         let images = dataset.labels().len();
-        format!("{} images, {:.1} % defects", thousands(images), 100.0 * defects as f64 / images.max(1) as f64)
+        format!(
+            "{} images, {:.1} % defects",
+            thousands(images),
+            100.0 * defects as f64 / images.max(1) as f64
+        )
     };
     let Scale { name, side, epochs, batch_size, resnet_width, .. } = &plan.scale;
-    println!("data    {}: train {}; validation {}", source.name, count(&*source.train), count(&*source.validation));
-    println!("scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}");
+    println!(
+        "data    {}: train {}; validation {}",
+        source.name,
+        count(&*source.train),
+        count(&*source.validation)
+    );
+    println!(
+        "scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}"
+    );
     println!("cells   {cells}, {} image passes", thousands(passes));
 }
 
 /// Runs what is not finished yet, one cell after the other.
-fn train(cells: &[Cell], passes: &[usize], plan: &Plan, source: &Source, folder: &Folder) -> Result<Vec<Record>> {
+fn train(
+    cells: &[Cell],
+    passes: &[usize],
+    plan: &Plan,
+    source: &Source,
+    folder: &Folder,
+) -> Result<Vec<Record>> {
     let mut display = Display::new(passes.iter().sum::<usize>() as u64);
     let mut records = Vec::with_capacity(cells.len());
     for (number, (cell, &passes)) in cells.iter().zip(passes).enumerate() {
@@ -237,14 +264,23 @@ impl Display {
                 if !self.terminal && self.spoken.elapsed() >= Self::PLAIN_EVERY {
                     self.spoken = Instant::now();
                     let left = indicatif::HumanDuration(self.all.eta());
-                    eprintln!("{}: epoch {}, loss {:.4}; about {left:#} left in all", self.title, epoch.epoch + 1, epoch.loss);
+                    eprintln!(
+                        "{}: epoch {}, loss {:.4}; about {left:#} left in all",
+                        self.title,
+                        epoch.epoch + 1,
+                        epoch.loss
+                    );
                 }
             }
         }
     }
 
     fn end(&mut self, title: &str, record: &Record) {
-        let f1 = record.scores.iter().find(|score| score.validation_share.is_none()).map_or(f64::NAN, |score| score.f1);
+        let f1 = record
+            .scores
+            .iter()
+            .find(|score| score.validation_share.is_none())
+            .map_or(f64::NAN, |score| score.f1);
         let cost = &record.cost;
         self.line(&format!(
             "{title}: F1 {f1:.3}, {:.0} s, {:.0} images/s",

@@ -14,9 +14,7 @@ const COLUMNS: [Column; 7] = [
     ("F2_CIW oracle", |record| all_images(record, "converged").and_then(|score| score.f2_ciw_oracle)),
     ("AUROC", |record| all_images(record, "converged").map(|score| score.auroc)),
     ("images/s", |record| Some(record.cost.images_per_second)),
-    ("s/epoch", |record| {
-        Some(record.cost.train_seconds / record.curve.len().max(1) as f64)
-    }),
+    ("s/epoch", |record| Some(record.cost.train_seconds / record.curve.len().max(1) as f64)),
 ];
 
 /// One line a cell, seeds taken together; scores are of all validation images, the last five columns

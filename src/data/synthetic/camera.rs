@@ -1,0 +1,109 @@
+//! The pinhole camera of an inspection robot, and the little vector algebra the renderer needs.
+//!
+//! Lengths are in pipe radii. The pipe runs along +z, +y points to the crown, +x to the right;
+//! the camera stands at z = 0. Knows nothing of what it looks at.
+
+pub type Vec3 = [f32; 3];
+
+pub fn dot(a: Vec3, b: Vec3) -> f32 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+pub fn add(a: Vec3, b: Vec3) -> Vec3 {
+    [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
+}
+
+pub fn sub(a: Vec3, b: Vec3) -> Vec3 {
+    [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
+}
+
+pub fn cross(a: Vec3, b: Vec3) -> Vec3 {
+    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+}
+
+/// `origin + t direction`.
+pub fn along(origin: Vec3, direction: Vec3, t: f32) -> Vec3 {
+    [origin[0] + t * direction[0], origin[1] + t * direction[1], origin[2] + t * direction[2]]
+}
+
+/// `v` at length one.
+pub fn unit(v: Vec3) -> Vec3 {
+    let inverse = 1.0 / (dot(v, v) + 1e-20).sqrt();
+    v.map(|x| x * inverse)
+}
+
+/// A ray with a direction of length one.
+#[derive(Clone, Copy, Debug)]
+pub struct Ray {
+    pub origin: Vec3,
+    pub direction: Vec3,
+}
+
+impl Ray {
+    pub fn at(&self, t: f32) -> Vec3 {
+        along(self.origin, self.direction, t)
+    }
+}
+
+/// Where the camera stands, where it looks, and how wide.
+#[derive(Clone, Debug)]
+pub struct Camera {
+    pub position: Vec3,
+    right: Vec3,
+    up: Vec3,
+    forward: Vec3,
+    /// Tangents of half the horizontal and vertical angle of view.
+    half: [f32; 2],
+}
+
+impl Camera {
+    /// Angles in radians: yaw to the right, pitch upwards, roll clockwise.
+    pub fn new(position: Vec3, yaw: f64, pitch: f64, roll: f64, half: [f32; 2]) -> Self {
+        let [(sy, cy), (sp, cp), (sr, cr)] =
+            [yaw, pitch, roll].map(|a| (libm::sin(a) as f32, libm::cos(a) as f32));
+        let forward = [sy * cp, sp, cy * cp];
+        let level = [cy, 0.0, -sy];
+        let upright = cross(forward, level);
+        let right = add(level.map(|v| v * cr), upright.map(|v| v * sr));
+        let up = cross(forward, right);
+        Self { position, right, up, forward, half }
+    }
+
+    /// The ray through the image point (`u`, `v`): -1..1 from left to right and from top to bottom.
+    pub fn ray(&self, u: f32, v: f32) -> Ray {
+        let sideways = along(self.forward, self.right, u * self.half[0]);
+        Ray { origin: self.position, direction: unit(along(sideways, self.up, -v * self.half[1])) }
+    }
+
+    /// Image point and distance of a point in space; `None` behind the camera.
+    pub fn project(&self, point: Vec3) -> Option<([f32; 2], f32)> {
+        let p = sub(point, self.position);
+        let ahead = dot(p, self.forward);
+        if ahead < 0.05 {
+            return None;
+        }
+        let u = dot(p, self.right) / (ahead * self.half[0]);
+        let v = -dot(p, self.up) / (ahead * self.half[1]);
+        Some(([u, v], dot(p, p).sqrt()))
+    }
+
+    /// The angle that one pixel spans near the image centre, in radians, when `side` pixels span the image.
+    pub fn pixel_angle(&self, side: usize) -> f32 {
+        (self.half[0] + self.half[1]) / side as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn projection_undoes_the_ray() {
+        let camera = Camera::new([0.1, -0.2, 0.0], 0.3, -0.2, 0.1, [1.1, 0.9]);
+        for (u, v) in [(0.0, 0.0), (0.7, -0.4), (-0.9, 0.8)] {
+            let (image, distance) = camera.project(camera.ray(u, v).at(2.5)).expect("ahead of the camera");
+            assert!((image[0] - u).abs() < 1e-5 && (image[1] - v).abs() < 1e-5, "{image:?}");
+            assert!((distance - 2.5).abs() < 1e-5, "{distance}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! From light to bytes: what the camera, its cable and the archive do to a picture.
+//!
+//! Vignette, white balance, tone, blur, sensor noise, then compression as JPEG has it: 8 x 8 cosine
+//! blocks in luma and (halved) chroma, quantised. Knows nothing of pipes.
+
+use super::noise::hash;
+
+/// Settings of one camera and recorder.
+#[derive(Clone, Copy, Debug)]
+pub struct Finish {
+    /// Darkening towards the corners, 0..1.
+    pub vignette: f32,
+    /// Gain of red, green and blue.
+    pub balance: [f32; 3],
+    /// Added to every channel before tone: stray light.
+    pub haze: f32,
+    /// Bend of the tone curve: positive lifts the middle.
+    pub tone: f32,
+    /// 0 sharp .. 1 soft.
+    pub blur: f32,
+    /// Standard deviation of sensor noise, of full scale.
+    pub noise: f32,
+    /// Step of the coarsest luma coefficient, of full scale; 0 for no compression.
+    pub quantiser: f32,
+    pub seed: u32,
+}
+
+const BLOCK: usize = 8;
+
+/// The 8-point orthonormal cosine transform: row k is s_k cos(pi (2 i + 1) k / 16), as f32 literals so that
+/// no library function takes part.
+#[rustfmt::skip]
+#[allow(clippy::excessive_precision)]
+const COSINES: [[f32; BLOCK]; BLOCK] = [
+    [0.35355339,  0.35355339,  0.35355339,  0.35355339,  0.35355339,  0.35355339,  0.35355339,  0.35355339],
+    [0.49039264,  0.41573481,  0.27778512,  0.09754516, -0.09754516, -0.27778512, -0.41573481, -0.49039264],
+    [0.46193977,  0.19134172, -0.19134172, -0.46193977, -0.46193977, -0.19134172,  0.19134172,  0.46193977],
+    [0.41573481, -0.09754516, -0.49039264, -0.27778512,  0.27778512,  0.49039264,  0.09754516, -0.41573481],
+    [0.35355339, -0.35355339, -0.35355339,  0.35355339,  0.35355339, -0.35355339, -0.35355339,  0.35355339],
+    [0.27778512, -0.49039264,  0.09754516,  0.41573481, -0.41573481, -0.09754516,  0.49039264, -0.27778512],
+    [0.19134172, -0.46193977,  0.46193977, -0.19134172, -0.19134172,  0.46193977, -0.46193977,  0.19134172],
+    [0.09754516, -0.27778512,  0.41573481, -0.49039264,  0.49039264, -0.41573481,  0.27778512, -0.09754516],
+];
+
+impl Finish {
+    /// Bytes of a `side` x `side` picture of linear light.
+    pub fn develop(&self, light: &[[f32; 3]], side: usize) -> Vec<u8> {
+        let mut planes = [vec![0.0; side * side], vec![0.0; side * side], vec![0.0; side * side]];
+        let step = 2.0 / side as f32;
+        for (i, pixel) in light.iter().enumerate() {
+            let (x, y) = ((i % side) as f32 * step - 1.0, (i / side) as f32 * step - 1.0);
+            let corner = 1.0 - self.vignette * 0.5 * (x * x + y * y);
+            for (k, plane) in planes.iter_mut().enumerate() {
+                let c = (pixel[k] * corner + self.haze) * self.balance[k];
+                // A shoulder, so that bright wall bends towards white instead of clipping.
+                let c = c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c);
+                let c = c.clamp(0.0, 1.0);
+                plane[i] = c + self.tone * c * (1.0 - c);
+            }
+        }
+        let [red, green, blue] = &mut planes;
+        for ((r, g), b) in red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut()) {
+            let y = 0.299 * *r + 0.587 * *g + 0.114 * *b;
+            (*r, *g, *b) = (y, 0.564 * (*b - y), 0.713 * (*r - y));
+        }
+        for (k, plane) in planes.iter_mut().enumerate() {
+            // Analogue video carries less detail in colour than in brightness.
+            blur(plane, side, if k == 0 { 0.25 * self.blur } else { 0.25 });
+            self.add_noise(plane, k as u32, if k == 0 { self.noise } else { 0.6 * self.noise });
+        }
+        if self.quantiser > 0.0 {
+            // A picture smaller than a video frame was scaled down after compression, which averages it away.
+            let strength = self.quantiser * (side as f32 / 256.0).clamp(0.25, 1.0);
+            compress(&mut planes[0], side, strength);
+            for chroma in &mut planes[1..] {
+                compress_halved(chroma, side, 1.5 * strength);
+            }
+        }
+        let [luma, blueness, redness] = &planes;
+        let mut bytes = Vec::with_capacity(side * side * 3);
+        for ((y, b), r) in luma.iter().zip(blueness).zip(redness) {
+            let (red, blue) = (y + r * (1.0 / 0.713), y + b * (1.0 / 0.564));
+            let green = (y - 0.299 * red - 0.114 * blue) * (1.0 / 0.587);
+            bytes.extend([red, green, blue].map(|c| (c * 255.0 + 0.5) as u8));
+        }
+        bytes
+    }
+
+    /// Near-normal noise: the sum of four uniform bytes has standard deviation 147.8.
+    fn add_noise(&self, plane: &mut [f32], salt: u32, deviation: f32) {
+        let gain = deviation / 147.8;
+        for (i, value) in plane.iter_mut().enumerate() {
+            let bytes = hash(i as u32, salt, self.seed).to_le_bytes();
+            let sum = bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
+            *value += (sum as f32 - 510.0) * gain;
+        }
+    }
+}
+
+/// Three-tap blur (w, 1 - 2 w, w) along both axes, edges repeated.
+fn blur(plane: &mut [f32], side: usize, w: f32) {
+    let centre = 1.0 - 2.0 * w;
+    let mut line = vec![0.0; side];
+    for row in plane.chunks_exact_mut(side) {
+        line.copy_from_slice(row);
+        for i in 0..side {
+            row[i] = centre * line[i] + w * (line[i.saturating_sub(1)] + line[(i + 1).min(side - 1)]);
+        }
+    }
+    let mut above = plane[..side].to_vec();
+    for y in 0..side {
+        line.copy_from_slice(&plane[y * side..][..side]);
+        let below = (y + 1).min(side - 1) * side;
+        for x in 0..side {
+            plane[y * side + x] = centre * line[x] + w * (above[x] + plane[below + x]);
+        }
+        std::mem::swap(&mut above, &mut line);
+    }
+}
+
+/// Quantises the cosine coefficients of every 8 x 8 block; the step grows with frequency.
+fn compress(plane: &mut [f32], side: usize, strength: f32) {
+    for top in (0..side).step_by(BLOCK) {
+        for left in (0..side).step_by(BLOCK) {
+            let mut block = [[0.0; BLOCK]; BLOCK];
+            for (y, row) in block.iter_mut().enumerate() {
+                for (x, value) in row.iter_mut().enumerate() {
+                    *value = plane[(top + y).min(side - 1) * side + (left + x).min(side - 1)];
+                }
+            }
+            let mut coefficients = transform(&transform(&block, false), false);
+            for (v, row) in coefficients.iter_mut().enumerate() {
+                for (u, c) in row.iter_mut().enumerate() {
+                    let step = strength * (0.4 + 0.2 * (u + v) as f32);
+                    // Rounds half away from zero, by truncation.
+                    let levels = *c / step;
+                    *c = (levels + if levels < 0.0 { -0.5 } else { 0.5 }) as i32 as f32 * step;
+                }
+            }
+            let block = transform(&transform(&coefficients, true), true);
+            for (y, row) in block.iter().enumerate().take(side - top) {
+                for (x, value) in row.iter().enumerate().take(side - left) {
+                    plane[(top + y) * side + left + x] = *value;
+                }
+            }
+        }
+    }
+}
+
+/// [`compress`] at half the resolution, as recorders treat chroma.
+fn compress_halved(plane: &mut [f32], side: usize, strength: f32) {
+    let half = side.div_ceil(2);
+    let mut small = vec![0.0; half * half];
+    let at = |x: usize, y: usize| y.min(side - 1) * side + x.min(side - 1);
+    for (i, value) in small.iter_mut().enumerate() {
+        let (x, y) = (2 * (i % half), 2 * (i / half));
+        let sum = plane[at(x, y)] + plane[at(x + 1, y)] + plane[at(x, y + 1)] + plane[at(x + 1, y + 1)];
+        *value = 0.25 * sum;
+    }
+    compress(&mut small, half, strength);
+    for (i, value) in plane.iter_mut().enumerate() {
+        *value = small[(i / side / 2) * half + i % side / 2];
+    }
+}
+
+/// Transforms the rows of a block (back when `inverse`) and transposes it: twice is the transform in both axes.
+fn transform(block: &[[f32; BLOCK]; BLOCK], inverse: bool) -> [[f32; BLOCK]; BLOCK] {
+    let mut out = [[0.0; BLOCK]; BLOCK];
+    for (i, row) in block.iter().enumerate() {
+        let mut sums = [0.0; BLOCK];
+        for (j, &value) in row.iter().enumerate() {
+            for (k, sum) in sums.iter_mut().enumerate() {
+                *sum += value * if inverse { COSINES[j][k] } else { COSINES[k][j] };
+            }
+        }
+        for (k, sum) in sums.into_iter().enumerate() {
+            out[k][i] = sum;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosines_are_those_of_the_definition_and_invert() {
+        for (k, row) in COSINES.iter().enumerate() {
+            let norm = if k == 0 { 0.125_f64.sqrt() } else { 0.5 };
+            for (i, &value) in row.iter().enumerate() {
+                let angle = core::f64::consts::PI * ((2 * i + 1) * k) as f64 / 16.0;
+                assert!((f64::from(value) - norm * libm::cos(angle)).abs() < 1e-7, "{k}, {i}");
+            }
+        }
+        let mut block = [[0.0; BLOCK]; BLOCK];
+        block[2][5] = 1.0;
+        let there = transform(&transform(&block, false), false);
+        let back = transform(&transform(&there, true), true);
+        for (a, b) in back.iter().flatten().zip(block.iter().flatten()) {
+            assert!((a - b).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn compression_changes_little_at_small_steps_and_flattens_at_large_ones() {
+        let side = 20;
+        let plane: Vec<f32> = (0..side * side).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+        let worst = |strength: f32| {
+            let mut copy = plane.clone();
+            compress(&mut copy, side, strength);
+            copy.iter().zip(&plane).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        };
+        assert!(worst(1e-4) < 1e-2, "{}", worst(1e-4));
+        assert!(worst(2.0) > 0.3, "{}", worst(2.0));
+    }
+}

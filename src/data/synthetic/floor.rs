@@ -1,0 +1,146 @@
+//! What lies on the invert: flowing water, and sediment heaped in it.
+//!
+//! Both are nearly level surfaces y = f(x, z), met by intersecting the ray with the level found at
+//! the previous guess. Knows nothing of defect classes: some water is normal.
+
+use super::{
+    camera::{Ray, Vec3},
+    noise::{Sample, band, value_noise},
+};
+
+/// The invert's water.
+#[derive(Clone, Copy, Debug)]
+pub struct Water {
+    /// Height of its surface, -1 (none) to 1, in radii from the axis.
+    pub level: f32,
+    pub colour: [f32; 3],
+    /// 0 clear, 1 opaque.
+    pub murk: f32,
+    /// Slope of its ripples.
+    pub ripple: f32,
+    pub seed: u32,
+}
+
+/// Sediment heaped on the invert.
+#[derive(Clone, Copy, Debug)]
+pub struct Mound {
+    /// Depth of its top along the pipe, and half its length, in radii.
+    pub z: f32,
+    pub half_length: f32,
+    /// Sideways place of its ridge, in radii.
+    pub x: f32,
+    /// Height of its top above the invert, in radii.
+    pub height: f32,
+    pub colour: [f32; 3],
+    /// Size of its lumps: 0 silt, 1 gravel.
+    pub coarseness: f32,
+    pub seed: u32,
+}
+
+/// A place on the floor, ready for light.
+pub struct Ground {
+    pub t: f32,
+    pub point: Vec3,
+    /// Upward normal, not of length one.
+    pub normal: Vec3,
+    pub colour: [f32; 3],
+}
+
+impl Mound {
+    fn noise(&self, x: f32, z: f32, cells: f32, salt: u32) -> Sample {
+        value_noise((x + 2.0) * cells, (z + 8.0) * cells, 4096, self.seed ^ salt)
+    }
+
+    /// Height y of its surface at (`x`, `z`); below -1 where there is none.
+    fn top(&self, x: f32, z: f32) -> f32 {
+        let heap = band(self.half_length, z - self.z);
+        if heap == 0.0 {
+            return -2.0;
+        }
+        let lumps = 0.16 * self.noise(x, z, 2.5, 0).value + 0.05 * self.noise(x, z, 7.0, 1).value;
+        let flank = 1.0 - 0.35 * (x - self.x) * (x - self.x);
+        -1.0 + self.height * (heap * flank + lumps * heap)
+    }
+
+    /// Where `ray` meets it before `limit`; `pixel` is the angle of a pixel.
+    pub fn meet(&self, ray: &Ray, limit: f32, pixel: f32) -> Option<Ground> {
+        let [_, dy, dz] = ray.direction;
+        if dy > -0.01 || dz < 0.01 {
+            return None;
+        }
+        // March over the stretch that it covers, then close in on the crossing.
+        let begin = ((self.z - self.half_length - ray.origin[2]) / dz).max(0.2);
+        let end = ((self.z + self.half_length - ray.origin[2]) / dz).min(limit);
+        let clear = (-1.0 + 1.3 * self.height - ray.origin[1]) / dy;
+        let begin = begin.max(clear);
+        if begin >= end {
+            return None;
+        }
+        let above = |t: f32| {
+            let p = ray.at(t);
+            p[1] - self.top(p[0], p[2])
+        };
+        let steps = 6;
+        let (mut low, mut high) = (begin, begin);
+        let mut under = above(begin) < 0.0;
+        for step in 1..=steps {
+            if under {
+                break;
+            }
+            low = high;
+            high = begin + (end - begin) * step as f32 / steps as f32;
+            under = above(high) < 0.0;
+        }
+        if !under {
+            return None;
+        }
+        for _ in 0..5 {
+            let middle = 0.5 * (low + high);
+            if above(middle) < 0.0 {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        let point = ray.at(high);
+        let [x, _, z] = point;
+        let e = 0.05;
+        let here = self.top(x, z);
+        let mut slope_x = (self.top(x + e, z) - here) / e;
+        let mut slope_z = (self.top(x, z + e) - here) / e;
+        let mut shade = 1.0;
+        let cells = 24.0 - 13.0 * self.coarseness;
+        for (octave, weight) in [(1.0, 0.5), (2.3, 0.35)] {
+            let fade = (1.6 - pixel * high * cells * octave).clamp(0.0, 1.0);
+            if fade > 0.0 {
+                let grain = self.noise(x, z, cells * octave, 7);
+                let relief = (0.12 + 0.28 * self.coarseness) * weight * fade;
+                slope_x += relief * grain.dx;
+                slope_z += relief * grain.dy;
+                shade += weight * (0.35 + 0.25 * self.coarseness) * fade * grain.value;
+            }
+        }
+        let colour = self.colour.map(|c| c * shade);
+        Some(Ground { t: high, point, normal: [-slope_x, 1.0, -slope_z.clamp(-1.5, 1.5)], colour })
+    }
+}
+
+impl Water {
+    /// Distance at which `ray` meets its surface, and the surface's rippled normal.
+    pub fn meet(&self, ray: &Ray, limit: f32) -> Option<(f32, Vec3)> {
+        if ray.direction[1] > -1e-3 || self.level <= -0.999 {
+            return None;
+        }
+        let t = (self.level - ray.origin[1]) / ray.direction[1];
+        if t <= 0.0 || t >= limit {
+            return None;
+        }
+        let p = ray.at(t);
+        let calm = self.ripple / (1.0 + 0.4 * t);
+        let wave = value_noise((p[0] + 2.0) * 7.0, (p[2] + 8.0) * 3.0, 4096, self.seed);
+        let small = value_noise((p[0] + 2.0) * 21.0, (p[2] + 8.0) * 9.0, 4096, self.seed ^ 1);
+        let x = calm * (wave.dx + 0.5 * small.dx);
+        let z = calm * (wave.dy + 0.5 * small.dy);
+        Some((t, [-x, 1.0, -z]))
+    }
+}

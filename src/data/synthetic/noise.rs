@@ -1,0 +1,124 @@
+//! Noise and elementary functions that give the same bits on every machine.
+//!
+//! Value noise: hashed values on an integer lattice, smoothly interpolated, with its gradient, so
+//! that relief can be lit. Only + - * / and square roots appear here: no function of the system's
+//! mathematics library. Knows nothing of pipes.
+
+/// Mixes two lattice coordinates and a seed into 32 well-spread bits.
+pub fn hash(x: u32, y: u32, seed: u32) -> u32 {
+    let mut h = x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ seed;
+    h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
+    h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
+    h ^ (h >> 15)
+}
+
+/// [`hash`] as a number in [0, 1), in steps of 2^-24.
+pub fn hashed(x: u32, y: u32, seed: u32) -> f32 {
+    (hash(x, y, seed) >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// A noise value in [-1, 1] and its derivatives by both coordinates (per lattice cell).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    pub value: f32,
+    pub dx: f32,
+    pub dy: f32,
+}
+
+/// Value noise at (`x`, `y`), both in lattice cells: `y` is not negative, and `x`, in
+/// 0..2 `period`, wraps after `period` cells.
+pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> Sample {
+    let (xi, yi) = (x as u32, y as u32);
+    let (fx, fy) = (x - xi as f32, y - yi as f32);
+    let left = if xi >= period { xi - period } else { xi };
+    let right = if left + 1 == period { 0 } else { left + 1 };
+    let (a, b) = (hashed(left, yi, seed), hashed(right, yi, seed));
+    let (c, d) = (hashed(left, yi + 1, seed), hashed(right, yi + 1, seed));
+    let (sx, sy) = (fx * fx * (3.0 - 2.0 * fx), fy * fy * (3.0 - 2.0 * fy));
+    let (top, bottom) = (a + (b - a) * sx, c + (d - c) * sx);
+    Sample {
+        value: 2.0 * (top + (bottom - top) * sy) - 1.0,
+        dx: 12.0 * fx * (1.0 - fx) * ((b - a) + (d - c - b + a) * sy),
+        dy: 12.0 * fy * (1.0 - fy) * (bottom - top),
+    }
+}
+
+/// 0 below `low`, 1 above `high`, smooth between (cubic).
+pub fn smooth_step(low: f32, high: f32, x: f32) -> f32 {
+    let t = ((x - low) / (high - low)).clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}
+
+/// 1 at zero, 0 beyond `width` on either side, smooth between: a soft band.
+pub fn band(width: f32, x: f32) -> f32 {
+    let t = 1.0 - (x / width) * (x / width);
+    if t > 0.0 { t * t } else { 0.0 }
+}
+
+/// Direction of (`x`, `y`) in turns, 0..1, from +y towards +x: the clock angle on a pipe wall.
+///
+/// Polynomial of `atan` on 0..1 (Abramowitz and Stegun 4.4.49, error below 1e-5 rad).
+pub fn clock_turns(x: f32, y: f32) -> f32 {
+    let (ax, ay) = (x.abs(), y.abs());
+    let (small, large) = if ax < ay { (ax, ay) } else { (ay, ax) };
+    let q = small / (large + 1e-20);
+    let s = q * q;
+    let atan = q * (0.999_866 + s * (-0.330_299_5 + s * (0.180_141 + s * (-0.085_133 + s * 0.020_835_1))));
+    let eighth = atan * (1.0 / core::f32::consts::TAU);
+    let quarter = if ax < ay { eighth } else { 0.25 - eighth };
+    let half = if y < 0.0 { 0.5 - quarter } else { quarter };
+    if x < 0.0 { (1.0 - half).min(0.999_999_94) } else { half }
+}
+
+/// Signed difference `a - b` of two clock angles in turns, -0.5..0.5.
+pub fn turn_difference(a: f32, b: f32) -> f32 {
+    let d = a - b;
+    if d > 0.5 {
+        d - 1.0
+    } else if d < -0.5 {
+        d + 1.0
+    } else {
+        d
+    }
+}
+
+/// `a` at 0, `b` at 1, component by component.
+pub fn mix(a: [f32; 3], b: [f32; 3], t: f32) -> [f32; 3] {
+    [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t]
+}
+
+/// Every component times `factor`.
+pub fn scale(colour: [f32; 3], factor: f32) -> [f32; 3] {
+    colour.map(|c| c * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_angle_follows_the_arc_tangent() {
+        for step in 0..1000 {
+            let turn = step as f64 / 1000.0;
+            let angle = turn * core::f64::consts::TAU;
+            let (x, y) = (libm::sin(angle) as f32 * 0.7, libm::cos(angle) as f32 * 0.7);
+            let error = turn_difference(clock_turns(x, y), turn as f32).abs();
+            assert!(error < 4e-6, "{turn}: off by {error} turns");
+        }
+    }
+
+    #[test]
+    fn noise_wraps_and_its_gradient_is_its_slope() {
+        let (seed, step) = (9, 1e-2);
+        for i in 0..200 {
+            let (x, y) = (i as f32 * 0.037, i as f32 * 0.091);
+            let here = value_noise(x, y, 8, seed);
+            let wrapped = value_noise(x + 8.0, y, 8, seed);
+            assert!((here.value - wrapped.value).abs() < 1e-2, "no seam after one period");
+            let ahead = value_noise(x, y + step, 8, seed).value;
+            let behind = value_noise(x, y - step, 8, seed).value;
+            let slope = (ahead - behind) / (2.0 * step);
+            assert!((here.dy - slope).abs() < 0.1, "{} for {slope}", here.dy);
+        }
+    }
+}

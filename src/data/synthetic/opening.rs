@@ -1,0 +1,198 @@
+//! Holes in the wall where another pipe joins: the branch behind, its collar, its end inside the pipe.
+//!
+//! The branch is a cylinder whose axis may lean along the main pipe. Inside it the ray is followed
+//! to the branch's own wall. Knows nothing of defect classes.
+
+use super::{
+    camera::{Ray, Vec3, add, along, cross, dot, sub, unit},
+    noise::{clock_turns, mix, scale, smooth_step, value_noise},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// Cast or drilled: clean.
+    Clean,
+    /// Broken out with a chisel.
+    Ragged,
+    /// Cut through a liner: the liner's own edge, out of line with the branch behind it.
+    Cut,
+}
+
+/// A branch that opens into the pipe.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Middle of the hole on the wall.
+    at: Vec3,
+    /// Away from the pipe's axis, along the branch.
+    axis: Vec3,
+    /// Across the branch: around the main pipe, and (nearly) along it.
+    across: [Vec3; 2],
+    pub radius: f32,
+    pub edge: Edge,
+    /// Reflectance inside the branch and of its collar.
+    pub colour: [f32; 3],
+    pub collar: [f32; 3],
+    /// Width of the collar, in branch radii; 0 for none.
+    pub collar_width: f32,
+    /// How far the branch pipe reaches into the main pipe, in radii; 0 for not at all.
+    pub reach: f32,
+    /// Depth at which the branch has gone dark, in radii.
+    pub dark: f32,
+    pub seed: u32,
+}
+
+/// What a ray finds of a branch.
+pub struct Seen {
+    pub t: f32,
+    pub colour: [f32; 3],
+    /// Cosine between the surface's normal and the way back to the lamp.
+    pub facing: f32,
+}
+
+impl Opening {
+    /// A clean hole of `radius` at clock angle `turn` and depth `z` on a wall of radius `wall` around `centre`;
+    /// `lean` is how much the branch's axis leans along the pipe (0 square, 1 at 45 degrees).
+    pub fn new(turn: f32, z: f32, centre: [f32; 2], wall: f32, radius: f32, lean: f32) -> Self {
+        let angle = f64::from(turn) * core::f64::consts::TAU;
+        let (s, c) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
+        let outward = [s, c, 0.0];
+        let around = [c, -s, 0.0];
+        let axis = unit([s, c, lean]);
+        Self {
+            at: along([centre[0], centre[1], z], outward, wall),
+            axis,
+            across: [around, cross(around, axis)],
+            radius,
+            edge: Edge::Clean,
+            colour: [0.4; 3],
+            collar: [0.6; 3],
+            collar_width: 0.0,
+            reach: 0.0,
+            dark: 0.6,
+            seed: 0,
+        }
+    }
+
+    /// Repaints what the ray found on the wall at `point`, distance `t`: collar or branch. `bare` is the wall's
+    /// colour there, `pixel` the extent of a pixel.
+    pub fn look(&self, ray: &Ray, point: Vec3, bare: [f32; 3], pixel: f32) -> Option<([f32; 3], f32)> {
+        let q = sub(point, self.at);
+        let bound = 2.0 * self.radius;
+        if dot(q, q) > bound * bound {
+            return None;
+        }
+        let (a, b) = (dot(q, self.across[0]), dot(q, self.across[1]));
+        let distance = (a * a + b * b).sqrt() / self.radius;
+        let mut rim = 1.0;
+        let mut chips = 0.0;
+        if self.edge != Edge::Clean {
+            let turn = clock_turns(a, b);
+            let coarse = value_noise(turn * 9.0, 0.5, 9, self.seed).value;
+            let fine = value_noise(turn * 31.0, 0.5, 31, self.seed ^ 1).value;
+            let (strong, weak) = if self.edge == Edge::Ragged { (0.20, 0.10) } else { (0.07, 0.05) };
+            rim += strong * coarse + weak * fine;
+            if self.edge == Edge::Ragged {
+                chips = 0.30 + 0.25 * value_noise(turn * 13.0, 0.5, 13, self.seed ^ 2).value;
+            }
+        }
+        let soft = (pixel / self.radius).max(0.02);
+        if distance > rim + soft {
+            // On the wall: broken edge or collar, then a thin shadow around it.
+            if chips > 0.0 && distance < rim + chips {
+                let speckle =
+                    value_noise((a + 9.0) * 40.0 % 512.0, (b + 9.0) * 40.0, 1024, self.seed ^ 3).value;
+                let fresh = scale(self.collar, 1.0 + 0.35 * speckle);
+                let edge = smooth_step(rim + chips, rim + chips - 0.1, distance);
+                return Some((mix(bare, fresh, 0.85 * edge), 1.0));
+            }
+            let outer = 1.0 + self.collar_width;
+            if self.collar_width > 0.0 && distance < outer + soft {
+                let collar = mix(self.collar, bare, smooth_step(outer - soft, outer + soft, distance));
+                let groove = smooth_step(2.5 * soft, 0.0, (distance - outer).abs());
+                return Some((scale(collar, 1.0 - 0.35 * groove), 1.0));
+            }
+            let shadow = smooth_step(rim + 0.12, rim, distance);
+            return (shadow > 0.0).then(|| (scale(bare, 1.0 - 0.25 * shadow), 1.0));
+        }
+        let inside = self.interior(ray, point);
+        if distance > rim - soft {
+            let light = if self.edge == Edge::Cut { 1.25 } else { 0.8 };
+            let brink = if self.edge == Edge::Cut { scale(bare, light) } else { scale(self.collar, light) };
+            let w = smooth_step(rim - soft, rim + soft, distance);
+            return Some((mix(inside, brink, w), 1.0));
+        }
+        if self.edge == Edge::Cut {
+            // The liner's thickness, and the host pipe and branch mouth behind it, out of line.
+            if distance > rim - 0.09 {
+                return Some((scale(bare, if b > 0.0 { 1.35 } else { 0.5 }), 1.0));
+            }
+            let (x, y) = (a / self.radius + 0.28, b / self.radius - 0.22);
+            if x * x + y * y > 0.75 {
+                let grit = value_noise((a + 9.0) * 30.0, (b + 9.0) * 30.0, 1024, self.seed ^ 4).value;
+                return Some((scale(self.collar, 0.6 + 0.25 * grit), 1.0));
+            }
+        }
+        Some((inside, 0.0))
+    }
+
+    /// Colour inside the branch, lit by what reaches into it, for a ray that enters at `point`.
+    fn interior(&self, ray: &Ray, point: Vec3) -> [f32; 3] {
+        let q = sub(point, self.at);
+        let (a, b) = (dot(q, self.across[0]), dot(q, self.across[1]));
+        let (da, db) = (dot(ray.direction, self.across[0]), dot(ray.direction, self.across[1]));
+        let inward = dot(ray.direction, self.axis).max(0.0);
+        let (aa, bb) = (da * da + db * db, a * da + b * db);
+        let cc = (a * a + b * b - self.radius * self.radius).min(0.0);
+        let t = (-bb + (bb * bb - aa * cc).max(0.0).sqrt()) / (aa + 1e-6);
+        let depth = (dot(q, self.axis) + t * inward).max(0.0);
+        let lit = 1.0 / (1.0 + (depth / self.dark) * (depth / self.dark) * 6.0);
+        let streak =
+            value_noise((a + t * da + 4.0) * 9.0, (b + t * db + 4.0) * 9.0, 1024, self.seed ^ 5).value;
+        scale(self.colour, (0.75 + 0.15 * streak) * lit)
+    }
+
+    /// The end of the branch pipe that stands in the main pipe, if the ray meets it before `limit`.
+    pub fn stub(&self, ray: &Ray, limit: f32) -> Option<Seen> {
+        if self.reach <= 0.0 {
+            return None;
+        }
+        let q = sub(ray.origin, self.at);
+        let (a, b, c) = (dot(q, self.across[0]), dot(q, self.across[1]), dot(q, self.axis));
+        let (da, db) = (dot(ray.direction, self.across[0]), dot(ray.direction, self.across[1]));
+        let dc = dot(ray.direction, self.axis);
+        let outer = self.radius * 0.97;
+        let aa = da * da + db * db + 1e-9;
+        let bb = a * da + b * db;
+        let discriminant = bb * bb - aa * (a * a + b * b - outer * outer);
+        if discriminant <= 0.0 {
+            return None;
+        }
+        // The end face first: the camera stands on its side of the plane c = -reach.
+        if dc > 1e-5 {
+            let t = (-self.reach - c) / dc;
+            if t > 0.0 && t < limit {
+                let (x, y) = (a + t * da, b + t * db);
+                let d = (x * x + y * y).sqrt() / outer;
+                if d < 1.0 {
+                    let point = ray.at(t);
+                    let colour = if d > 0.84 {
+                        scale(self.collar, 1.15)
+                    } else {
+                        self.interior(ray, add(point, self.axis.map(|v| v * self.reach)))
+                    };
+                    return Some(Seen { t, colour, facing: if d > 0.84 { dc } else { 0.6 } });
+                }
+            }
+        }
+        let t = (-bb - discriminant.sqrt()) / aa;
+        let depth = c + t * dc;
+        if t <= 0.0 || t >= limit || depth < -self.reach || depth > 0.2 {
+            return None;
+        }
+        let normal_a = (a + t * da) / outer;
+        let normal_b = (b + t * db) / outer;
+        let facing = -(da * normal_a + db * normal_b);
+        let streak = value_noise((normal_a + 2.0) * 6.0, (depth + 4.0) * 14.0, 1024, self.seed ^ 6).value;
+        Some(Seen { t, colour: scale(self.collar, 1.0 + 0.15 * streak), facing })
+    }
+}

@@ -1,0 +1,124 @@
+//! The shape of the pipe: lengths of cylinder or cone, one behind the other, and where a ray meets them.
+//!
+//! A ray o + t d meets a cone of radius R(z) = a + s z around (c_x, c_y) where
+//! (o_x + t d_x - c_x)^2 + (o_y + t d_y - c_y)^2 = (a + s (o_z + t d_z))^2, a quadratic in t.
+//! Displaced joints, steps and tapers are two lengths that do not line up: what of the next
+//! length's end stands inside is hit as a face. Knows nothing of colours.
+
+use super::camera::{Ray, Vec3};
+
+/// A length of pipe from `start` to the start of the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Length {
+    /// Where it begins, in radii ahead of the camera.
+    pub start: f32,
+    /// Its axis, right of and above the nominal one.
+    pub centre: [f32; 2],
+    /// Radius at `start`.
+    pub radius: f32,
+    /// Radius gained per unit of z: zero for a cylinder.
+    pub taper: f32,
+    /// Which of the scene's materials it is made of.
+    pub material: usize,
+}
+
+impl Length {
+    pub fn radius_at(&self, z: f32) -> f32 {
+        self.radius + self.taper * (z - self.start)
+    }
+
+    /// Distance at which the ray leaves this length if it went on for ever, with `inset` taken off its radius.
+    fn leave(&self, ray: &Ray, inset: f32) -> Option<f32> {
+        let [dx, dy, dz] = ray.direction;
+        let (qx, qy) = (ray.origin[0] - self.centre[0], ray.origin[1] - self.centre[1]);
+        let radius = self.radius_at(ray.origin[2]) - inset;
+        let slope = self.taper * dz;
+        let a = dx * dx + dy * dy - slope * slope;
+        let b = qx * dx + qy * dy - radius * slope;
+        let c = qx * qx + qy * qy - radius * radius;
+        // The root in the form that stays exact as `a` goes to zero (a ray along the axis).
+        let t = -c / (b + (b * b - a * c).max(0.0).sqrt());
+        (t > 0.0 && t < FAR).then_some(t)
+    }
+}
+
+/// Nothing is drawn beyond this distance, in radii.
+pub const FAR: f32 = 60.0;
+
+/// Where a ray meets the pipe.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit {
+    pub t: f32,
+    pub point: Vec3,
+    /// Index of the length.
+    pub length: usize,
+    /// True on the end face of a length that stands inside the one before it.
+    pub face: bool,
+}
+
+/// Where `ray` first meets `lengths`; `relief(length, point)` is how far the wall stands inwards there.
+pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32) -> Hit {
+    for (index, length) in lengths.iter().enumerate() {
+        let end = lengths.get(index + 1);
+        let end_t = match end {
+            Some(next) if ray.direction[2] > 1e-4 => (next.start - ray.origin[2]) / ray.direction[2],
+            _ => f32::INFINITY,
+        };
+        let mut t = length.leave(ray, 0.0).unwrap_or(FAR);
+        for _ in 0..3 {
+            let inset = relief(length, ray.at(t.min(end_t)));
+            if inset == 0.0 {
+                break;
+            }
+            t = length.leave(ray, inset).unwrap_or(FAR);
+        }
+        if t < end_t {
+            return Hit { t, point: ray.at(t), length: index, face: false };
+        }
+        let point = ray.at(end_t);
+        if let Some(next) = end {
+            let (x, y) = (point[0] - next.centre[0], point[1] - next.centre[1]);
+            if x * x + y * y > next.radius * next.radius {
+                return Hit { t: end_t, point, length: index + 1, face: true };
+            }
+        }
+    }
+    Hit { t: FAR, point: ray.at(FAR), length: lengths.len() - 1, face: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cylinder(start: f32, x: f32, radius: f32) -> Length {
+        Length { start, centre: [x, 0.0], radius, taper: 0.0, material: 0 }
+    }
+
+    fn ray(x: f32, z: f32) -> Ray {
+        let length = (x * x + z * z).sqrt();
+        Ray { origin: [0.0; 3], direction: [x / length, 0.0, z / length] }
+    }
+
+    #[test]
+    fn a_displaced_length_shows_its_end_on_one_side_only() {
+        let lengths = [cylinder(0.0, 0.0, 1.0), cylinder(2.0, 0.2, 1.0)];
+        let flat = |_: &Length, _: Vec3| 0.0;
+        // Left, the second length begins at x = -0.8: a ray to (-0.9, 2) meets its end.
+        let face = meet(&lengths, &ray(-0.9, 2.0), flat);
+        assert!(face.face && (face.point[2] - 2.0).abs() < 1e-5, "{face:?}");
+        // Right, a ray passes the end of the first and meets the second, x = 1.2.
+        let wall = meet(&lengths, &ray(0.9, 2.0), flat);
+        assert!(!wall.face && wall.length == 1 && (wall.point[0] - 1.2).abs() < 1e-5, "{wall:?}");
+        // Before the joint the first length is met at x = 1.
+        let near = meet(&lengths, &ray(1.0, 1.0), flat);
+        assert!(near.length == 0 && (near.point[0] - 1.0).abs() < 1e-5, "{near:?}");
+    }
+
+    #[test]
+    fn a_cone_is_met_where_its_radius_says() {
+        let cone = Length { start: 0.0, centre: [0.0; 2], radius: 1.0, taper: -0.25, material: 0 };
+        // x = z and x = 1 - z / 4 meet at 0.8.
+        let hit = meet(&[cone], &ray(1.0, 1.0), |_, _| 0.0);
+        assert!((hit.point[0] - 0.8).abs() < 1e-5, "{hit:?}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Lines in space, drawn over the traced picture: cracks, roots, rubber rings, drops, cables.
+//!
+//! Each segment is projected and covers pixels by their distance to it, so that a line thinner than
+//! a pixel darkens its pixel in proportion instead of breaking up. Knows nothing of the wall except
+//! the distance that was traced there, which hides what lies behind.
+
+use super::{
+    camera::{Camera, Vec3},
+    noise::scale,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Painted or cut: takes its colour as it is.
+    Flat,
+    /// A round cord, bright along its middle.
+    Round,
+}
+
+/// A bent line.
+#[derive(Clone, Debug)]
+pub struct Stroke {
+    pub points: Vec<Vec3>,
+    /// Width at its first and last point, in radii.
+    pub width: [f32; 2],
+    pub colour: [f32; 3],
+    pub opacity: f32,
+    pub shape: Shape,
+}
+
+/// The traced picture that strokes are drawn over.
+pub struct Canvas<'a> {
+    pub side: usize,
+    pub colour: &'a mut [[f32; 3]],
+    /// Distance of what each pixel shows.
+    pub depth: &'a [f32],
+}
+
+/// How far a line may lie behind the traced surface and still be drawn on it, in radii: cracks lie in the wall.
+const SKIN: f32 = 0.06;
+
+impl Stroke {
+    /// Draws it; `light` is the brightness of a surface at a distance.
+    pub fn draw(&self, camera: &Camera, canvas: &mut Canvas, light: impl Fn(f32) -> f32) {
+        let half = canvas.side as f32 * 0.5;
+        let radians = camera.pixel_angle(canvas.side);
+        let steps = (self.points.len().max(2) - 1) as f32;
+        let mut previous = None;
+        for (i, &point) in self.points.iter().enumerate() {
+            let here = camera.project(point).map(|([u, v], distance)| {
+                let width = self.width[0] + (self.width[1] - self.width[0]) * i as f32 / steps;
+                ([(u + 1.0) * half, (v + 1.0) * half], distance, width / (distance * radians))
+            });
+            if let (Some(a), Some(b)) = (previous, here) {
+                self.segment(a, b, canvas, &light);
+            }
+            previous = here;
+        }
+    }
+
+    /// One straight piece between image points with their distances and widths in pixels.
+    fn segment(
+        &self,
+        (a, a_depth, a_width): ([f32; 2], f32, f32),
+        (b, b_depth, b_width): ([f32; 2], f32, f32),
+        canvas: &mut Canvas,
+        light: &impl Fn(f32) -> f32,
+    ) {
+        let reach = 0.5 * a_width.max(b_width) + 1.0;
+        let range = |p: f32, q: f32| {
+            let low = (p.min(q) - reach).max(0.0) as usize;
+            let high = (p.max(q) + reach).clamp(-1.0, canvas.side as f32 - 1.0);
+            if high < 0.0 { 1..1 } else { low..high as usize + 1 }
+        };
+        let (columns, rows) = (range(a[0], b[0]), range(a[1], b[1]));
+        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+        let inverse = 1.0 / (dx * dx + dy * dy + 1e-6);
+        for row in rows {
+            for column in columns.clone() {
+                let (x, y) = (column as f32 + 0.5 - a[0], row as f32 + 0.5 - a[1]);
+                let along = ((x * dx + y * dy) * inverse).clamp(0.0, 1.0);
+                let (ox, oy) = (x - along * dx, y - along * dy);
+                let off = (ox * ox + oy * oy).sqrt();
+                let width = a_width + (b_width - a_width) * along;
+                let cover = (0.5 * width + 0.5 - off).clamp(0.0, 1.0).min(width);
+                if cover <= 0.0 {
+                    continue;
+                }
+                let depth = a_depth + (b_depth - a_depth) * along;
+                let pixel = row * canvas.side + column;
+                if depth > canvas.depth[pixel] * 1.02 + SKIN {
+                    continue;
+                }
+                let mut shade = light(depth);
+                if self.shape == Shape::Round && width > 1.5 {
+                    let across = (2.0 * off / width).min(1.0);
+                    shade *= 0.45 + 0.75 * (1.0 - across * across);
+                }
+                let alpha = cover * self.opacity;
+                let paint = scale(self.colour, shade);
+                let under = &mut canvas.colour[pixel];
+                *under = [0, 1, 2].map(|k| under[k] + (paint[k] - under[k]) * alpha);
+            }
+        }
+    }
+}
