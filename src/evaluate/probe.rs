@@ -21,6 +21,10 @@ const MOST_STEPS: usize = 100;
 /// Rows whose contributions are summed together; fixed, so that sums do not depend on thread count.
 const ROWS: usize = 1024;
 
+/// Columns of a Gram matrix computed together: narrow enough to skip most of its upper triangle, wide
+/// enough for a fast matrix product.
+const PANEL: usize = 128;
+
 /// How much images count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weighting {
@@ -222,7 +226,7 @@ impl Rows {
         sum_of(pieces.map(of_piece).collect(), self.width)
     }
 
-    /// X^T diag(v) X, row by row, for v that is not negative.
+    /// X^T diag(v) X for v that is not negative, row by row: its lower triangle, and some of the upper.
     fn weighted_gram(&self, vector: &[f64]) -> Result<Vec<f64>> {
         let mut gram = vec![0.0; self.width * self.width];
         for (rows, numbers) in self.numbers.chunks(ROWS * self.width).zip(vector.chunks(ROWS)) {
@@ -232,8 +236,14 @@ impl Rows {
                 row.iter_mut().for_each(|x| *x *= root);
             }
             let scaled = Tensor::from_vec(scaled, (numbers.len(), self.width), &Device::Cpu)?;
-            let product: Vec<f64> = scaled.t()?.matmul(&scaled)?.flatten_all()?.to_vec1()?;
-            gram.iter_mut().zip(product).for_each(|(sum, x)| *sum += x);
+            for first in (0..self.width).step_by(PANEL) {
+                let count = PANEL.min(self.width - first);
+                let panel = scaled.narrow(1, first, count)?.t()?;
+                let product = panel.matmul(&scaled.narrow(1, 0, first + count)?)?.to_vec2::<f64>()?;
+                for (sums, row) in gram.chunks_exact_mut(self.width).skip(first).zip(product) {
+                    sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                }
+            }
         }
         Ok(gram)
     }
@@ -352,8 +362,8 @@ impl Problem<'_> {
     }
 }
 
-/// Solves A x = b for symmetric positive definite A by Cholesky factors (A is overwritten); `None` if A
-/// is not positive definite to rounding.
+/// Solves A x = b for symmetric positive definite A by Cholesky factors. Reads the lower triangle of A and
+/// overwrites it; `None` if A is not positive definite to rounding.
 fn solve(matrix: &mut [f64], mut vector: Vec<f64>) -> Option<Vec<f64>> {
     let size = vector.len();
     for i in 0..size {
