@@ -135,9 +135,12 @@ impl Optimiser {
         Ok(Self { rule, groups, slots })
     }
 
-    /// The groups, to freeze or thaw one.
-    pub fn groups_mut(&mut self) -> &mut [Group] {
-        &mut self.groups
+    /// Freezes or thaws the group at `index`, in the order given to [`Self::new`].
+    ///
+    /// # Panics
+    /// If there is no such group.
+    pub fn freeze(&mut self, index: usize, frozen: bool) {
+        self.groups[index].frozen = frozen;
     }
 
     /// One update of everything that is not frozen; `learning_rate` maps a group's base to the present
@@ -472,7 +475,7 @@ mod tests {
         let before = first_four(&parameters[0]);
         optimiser.step(&gradients(&[], 1.0), |base| base).unwrap();
         assert_eq!(first_four(&parameters[0]), before);
-        optimiser.groups_mut()[0].frozen = false;
+        optimiser.freeze(0, false);
         optimiser.step(&gradients(&parameters, 1.0), |base| base).unwrap();
         // The first AdamW update is one learning rate long, whenever it comes.
         assert!((first_four(&parameters[0])[0] - (before[0] * 0.995 - 0.1)).abs() < 1e-7);
