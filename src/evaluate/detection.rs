@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn figure_2_of_the_paper_is_one_detector_at_five_shares() {
-        // Largest departures noted for these rates: 0.6 points of F1, 0.2 of F1_Normal.
+        // Each row's rates are solved from its 45 % column. They leave 0.6 points of F1 and 0.2 of F1_Normal
+        // unexplained elsewhere; rounded to three digits, as in the file, 0.68 and 0.24.
         let mut compared = 0;
         for rates in figure_2_rates() {
             for cell in figure_2() {
@@ -306,18 +307,17 @@ mod tests {
                 }
                 let (t, f, p) = (rates.true_positive, rates.false_positive, cell.validation_share);
                 let (predicted, tolerance) = match cell.metric {
-                    Metric::F1 => (f1_at(t, f, p), 0.006),
-                    Metric::F1Normal => (f1_normal_at(t, f, p), 0.002),
+                    Metric::F1 => (f1_at(t, f, p), 0.007),
+                    Metric::F1Normal => (f1_normal_at(t, f, p), 0.0025),
                     Metric::F2Ciw => continue,
                 };
-                // Rates have three digits, printed scores too: half a unit of each on top.
                 let expected = match cell.printed {
                     Printed::Score(score) => score,
                     _ => cell.derived.unwrap(),
                 };
                 compared += 1;
                 assert!(
-                    (predicted - expected).abs() <= tolerance + 0.001,
+                    (predicted - expected).abs() <= tolerance,
                     "{:?} {} {} at {p}: {predicted} is not {expected}",
                     cell.metric,
                     cell.method,

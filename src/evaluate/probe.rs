@@ -8,18 +8,19 @@
 //! `LogisticRegression` with the same C. The bias is not penalised. Newton's method, in f64; the optimum
 //! is unique, so any other converged solver finds the same probe.
 
+mod rows;
+
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
+
+use self::rows::{ROWS, Rows, dot, solve};
 
 /// Largest gradient entry of a converged fit, relative to the largest that these features can give.
 pub const TOLERANCE: f64 = 1e-10;
 
 /// Newton steps before giving up; ten are usual, thirty are needed where C is huge and classes separate.
 const MOST_STEPS: usize = 100;
-
-/// Rows whose contributions are summed together; fixed, so that sums do not depend on thread count.
-const ROWS: usize = 1024;
 
 /// How much images count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,9 +107,9 @@ impl Probe {
     pub fn logits(&self, features: &Tensor) -> Result<Vec<f64>> {
         let rows = Rows::new(features)?;
         ensure!(
-            rows.width == self.weights.len() + 1,
+            rows.width() == self.weights.len() + 1,
             "probe: {} features, expected {} as in the fit",
-            rows.width - 1,
+            rows.width() - 1,
             self.weights.len()
         );
         let mut weights = self.weights.clone();
@@ -144,101 +145,6 @@ fn normalised(mut numbers: Vec<f64>) -> Vec<f64> {
     numbers
 }
 
-/// Features, each row with a 1 at its end that the bias multiplies.
-struct Rows {
-    numbers: Vec<f64>,
-    /// Features and the 1.
-    width: usize,
-}
-
-impl Rows {
-    fn new(features: &Tensor) -> Result<Self> {
-        let (_, width) = features.dims2().context("probe: features are one row an image")?;
-        let plain: Vec<f64> = features.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-        if let Some(place) = plain.iter().position(|number| !number.is_finite()) {
-            anyhow::bail!(
-                "probe: feature {} of image {} is {}; the network has diverged, lower its learning rate",
-                place % width,
-                place / width,
-                plain[place]
-            );
-        }
-        let mut numbers = Vec::with_capacity(plain.len() / width.max(1) * (width + 1));
-        for row in plain.chunks_exact(width.max(1)) {
-            numbers.extend_from_slice(row);
-            numbers.push(1.0);
-        }
-        Ok(Self { numbers, width: width + 1 })
-    }
-
-    fn count(&self) -> usize {
-        self.numbers.len() / self.width
-    }
-
-    /// Centres and scales all columns but the last; returns means and deviations.
-    fn standardise(&mut self) -> Vec<(f64, f64)> {
-        let (width, count) = (self.width, self.count() as f64);
-        let mut means = vec![0.0; width - 1];
-        for row in self.numbers.chunks_exact(width) {
-            means.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / count);
-        }
-        let mut variances = vec![0.0; width - 1];
-        for row in self.numbers.chunks_exact_mut(width) {
-            for ((x, mean), variance) in row.iter_mut().zip(&means).zip(&mut variances) {
-                *x -= mean;
-                *variance += *x * *x / count;
-            }
-        }
-        // What rounding alone leaves of a constant feature is no deviation.
-        let scaling: Vec<(f64, f64)> = means
-            .into_iter()
-            .zip(variances)
-            .map(|(mean, variance)| {
-                let deviation = variance.sqrt();
-                (mean, if deviation > 1e-12 * mean.abs() { deviation } else { 1.0 })
-            })
-            .collect();
-        for row in self.numbers.chunks_exact_mut(width) {
-            row.iter_mut().zip(&scaling).for_each(|(x, (_, deviation))| *x /= deviation);
-        }
-        scaling
-    }
-
-    /// X v: one number a row.
-    fn times(&self, vector: &[f64]) -> Vec<f64> {
-        self.numbers.par_chunks_exact(self.width).with_min_len(ROWS / 4).map(|row| dot(row, vector)).collect()
-    }
-
-    /// X^T v: one number a column.
-    fn transposed_times(&self, vector: &[f64]) -> Vec<f64> {
-        let of_piece = |(rows, numbers): (&[f64], &[f64])| {
-            let mut sums = vec![0.0; self.width];
-            for (row, number) in rows.chunks_exact(self.width).zip(numbers) {
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * number);
-            }
-            sums
-        };
-        let pieces = self.numbers.par_chunks(ROWS * self.width).zip(vector.par_chunks(ROWS));
-        sum_of(pieces.map(of_piece).collect(), self.width)
-    }
-
-    /// X^T diag(v) X, row by row, for v that is not negative.
-    fn weighted_gram(&self, vector: &[f64]) -> Result<Vec<f64>> {
-        let mut gram = vec![0.0; self.width * self.width];
-        for (rows, numbers) in self.numbers.chunks(ROWS * self.width).zip(vector.chunks(ROWS)) {
-            let mut scaled = rows.to_vec();
-            for (row, number) in scaled.chunks_exact_mut(self.width).zip(numbers) {
-                let root = number.sqrt();
-                row.iter_mut().for_each(|x| *x *= root);
-            }
-            let scaled = Tensor::from_vec(scaled, (numbers.len(), self.width), &Device::Cpu)?;
-            let product: Vec<f64> = scaled.t()?.matmul(&scaled)?.flatten_all()?.to_vec1()?;
-            gram.iter_mut().zip(product).for_each(|(sum, x)| *sum += x);
-        }
-        Ok(gram)
-    }
-}
-
 /// The objective of one fit.
 struct Problem<'a> {
     rows: Rows,
@@ -253,7 +159,7 @@ impl Problem<'_> {
     /// Newton's method from zero, each step halved until the objective falls enough.
     fn minimise(&self) -> Result<(Vec<f64>, Convergence)> {
         let scale = self.largest_gradient();
-        let mut weights = vec![0.0; self.rows.width];
+        let mut weights = vec![0.0; self.rows.width()];
         let mut margins = vec![0.0; self.rows.count()];
         let mut objective = self.objective(&weights, &margins);
         for steps in 0..=MOST_STEPS {
@@ -280,8 +186,10 @@ impl Problem<'_> {
                 };
                 let (moved, moved_margins) = (less(&weights, &step), less(&margins, &step_margins));
                 let value = self.objective(&moved, &moved_margins);
-                // Near the minimum the fall is below the rounding of the objective: accept a tie.
-                if value <= objective - 1e-4 * share * descent + 1e-15 * objective.abs() {
+                // Where the fall to expect is below the rounding of the objective, only the gradient can
+                // judge: take the whole step.
+                let hidden = descent <= 1e-12 * objective;
+                if hidden || value <= objective - 1e-4 * share * descent {
                     (weights, margins, objective) = (moved, moved_margins, value);
                     break;
                 }
@@ -327,7 +235,7 @@ impl Problem<'_> {
     }
 
     fn newton_step(&self, curvatures: &[f64], gradient: &[f64]) -> Result<Vec<f64>> {
-        let width = self.rows.width;
+        let width = self.rows.width();
         let mut hessian = self.rows.weighted_gram(curvatures)?;
         for i in 0..width - 1 {
             hessian[i * width + i] += self.penalty;
@@ -340,63 +248,13 @@ impl Problem<'_> {
 
     /// The largest entry that a gradient of the loss could have with these features.
     fn largest_gradient(&self) -> f64 {
-        let sums =
-            Rows { numbers: self.rows.numbers.iter().map(|x| x.abs()).collect(), width: self.rows.width }
-                .transposed_times(&self.importances);
-        sums.into_iter().fold(0.0, f64::max)
+        self.rows.absolute().transposed_times(&self.importances).into_iter().fold(0.0, f64::max)
     }
 
     /// All entries but that of the bias.
     fn penalised<'v>(&self, vector: &'v mut [f64]) -> impl Iterator<Item = &'v mut f64> {
-        vector.iter_mut().take(self.rows.width - 1)
+        vector.iter_mut().take(self.rows.width() - 1)
     }
-}
-
-/// Solves A x = b for symmetric positive definite A by Cholesky factors (A is overwritten); `None` if A
-/// is not positive definite to rounding.
-fn solve(matrix: &mut [f64], mut vector: Vec<f64>) -> Option<Vec<f64>> {
-    let size = vector.len();
-    for i in 0..size {
-        let (done, rest) = matrix.split_at_mut(i * size);
-        let row = &mut rest[..size];
-        for j in 0..i {
-            let other = &done[j * size..][..size];
-            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-        }
-        let pivot = row[i] - dot(&row[..i], &row[..i]);
-        if pivot.is_nan() || pivot <= 0.0 {
-            return None;
-        }
-        row[i] = pivot.sqrt();
-        vector[i] = (vector[i] - dot(&row[..i], &vector[..i])) / row[i];
-    }
-    for i in (0..size).rev() {
-        vector[i] /= matrix[i * size + i];
-        let solved = vector[i];
-        vector[..i].iter_mut().zip(&matrix[i * size..]).for_each(|(x, factor)| *x -= factor * solved);
-    }
-    Some(vector)
-}
-
-/// Dot product in eight lanes, which the compiler can keep in vector registers.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += x * y;
-        }
-    }
-    lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum::<f64>()
-}
-
-fn sum_of(pieces: Vec<Vec<f64>>, width: usize) -> Vec<f64> {
-    let mut sums = vec![0.0; width];
-    for piece in pieces {
-        sums.iter_mut().zip(piece).for_each(|(sum, x)| *sum += x);
-    }
-    sums
 }
 
 fn softplus(x: f64) -> f64 {
@@ -405,6 +263,7 @@ fn softplus(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use serde::Deserialize;
 
     use super::*;

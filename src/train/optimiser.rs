@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType, Device, Error, Result, Tensor, backprop::GradStore};
 
-use self::update::squared_norm;
+use self::update::inner;
 use crate::backbone::{Kind, Parameter};
 
 /// Variables that are treated alike.
@@ -135,9 +135,12 @@ impl Optimiser {
         Ok(Self { rule, groups, slots })
     }
 
-    /// The groups, to freeze or thaw one.
-    pub fn groups_mut(&mut self) -> &mut [Group] {
-        &mut self.groups
+    /// Freezes or thaws the group at `index`, in the order given to [`Self::new`].
+    ///
+    /// # Panics
+    /// If there is no such group.
+    pub fn freeze(&mut self, index: usize, frozen: bool) {
+        self.groups[index].frozen = frozen;
     }
 
     /// One update of everything that is not frozen; `learning_rate` maps a group's base to the present
@@ -211,7 +214,8 @@ impl Optimiser {
     /// Euclidean length of every gradient; all variables are looked at before any moves.
     fn check(&self, gradients: &GradStore) -> Result<Vec<Vec<f64>>> {
         let length = |parameter: &Parameter| {
-            let length = squared_norm(gradient_of(parameter, gradients)?)?.sqrt();
+            let gradient = gradient_of(parameter, gradients)?;
+            let length = inner(gradient, gradient)?.sqrt();
             if !length.is_finite() {
                 return Err(Error::Msg(format!(
                     "gradient of '{}' is not finite; lower the learning rate or warm up longer",
@@ -274,18 +278,18 @@ impl Slot {
 }
 
 impl Trust {
-    /// The trust ratio, and the decay that goes with it, for `clip` times the `gradient`, a vector
+    /// The trust ratio, and the decay that goes with it, for `scale` times the `gradient`: a vector
     /// `length` long.
     fn ratio(
         self,
         weight: &Tensor,
         gradient: &Tensor,
-        clip: f64,
+        scale: f64,
         length: f64,
         decay: f64,
         learning_rate: f64,
     ) -> Result<(f64, f64)> {
-        let norm = squared_norm(weight)?.sqrt();
+        let norm = inner(weight, weight)?.sqrt();
         Ok(match self {
             Self::SumOfNorms { .. } if norm == 0.0 || length == 0.0 => (1.0, 0.0),
             Self::SumOfNorms { coefficient, clip } => {
@@ -293,8 +297,9 @@ impl Trust {
                 (if clip { (ratio / learning_rate).min(1.0) } else { ratio }, decay)
             }
             Self::NormOfSum { coefficient } => {
-                let sum = ((gradient * clip)? + (weight.detach() * decay)?)?;
-                let length = squared_norm(&sum)?.sqrt();
+                // |g + decay p|, from the squares of both and the inner product.
+                let cross = scale * decay * inner(gradient, weight)?;
+                let length = (length * length + 2.0 * cross + (decay * norm).powi(2)).max(0.0).sqrt();
                 (if norm > 0.0 && length > 0.0 { coefficient * norm / length } else { 1.0 }, decay)
             }
         })
@@ -470,7 +475,7 @@ mod tests {
         let before = first_four(&parameters[0]);
         optimiser.step(&gradients(&[], 1.0), |base| base).unwrap();
         assert_eq!(first_four(&parameters[0]), before);
-        optimiser.groups_mut()[0].frozen = false;
+        optimiser.freeze(0, false);
         optimiser.step(&gradients(&parameters, 1.0), |base| base).unwrap();
         // The first AdamW update is one learning rate long, whenever it comes.
         assert!((first_four(&parameters[0])[0] - (before[0] * 0.995 - 0.1)).abs() < 1e-7);
