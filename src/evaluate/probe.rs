@@ -39,8 +39,8 @@ pub struct Options {
     /// scikit-learn's C: the inverse of the penalty, against the *sum* of losses; above 0.
     pub c: f64,
     pub weighting: Weighting,
-    /// Whether features are centred and divided by their standard deviation (over the images fitted on)
-    /// first, so that the penalty treats them alike. Constant features are only centred.
+    /// Whether features are divided by their standard deviation (over the images fitted on) first, so that
+    /// the penalty treats them alike. Constant features are left out of that.
     pub standardise: bool,
 }
 
@@ -84,7 +84,9 @@ impl Probe {
             rows.count(),
             defects.len()
         );
-        let scaling = options.standardise.then(|| rows.standardise());
+        // Centring moves the bias only, which is not penalised, and spares Newton's matrix a large offset.
+        let means = rows.centre();
+        let deviations = if options.standardise { rows.scale(&means) } else { vec![1.0; means.len()] };
         let problem = Problem {
             penalty: 1.0 / (options.c * importances.iter().sum::<f64>()),
             importances: normalised(importances),
@@ -93,7 +95,7 @@ impl Probe {
         };
         let (mut weights, convergence) = problem.minimise()?;
         let mut bias = weights.pop().expect("the bias is the last of at least one weight");
-        for (weight, (mean, deviation)) in weights.iter_mut().zip(scaling.iter().flatten()) {
+        for ((weight, mean), deviation) in weights.iter_mut().zip(&means).zip(&deviations) {
             *weight /= deviation;
             bias -= *weight * mean;
         }

@@ -56,33 +56,35 @@ impl Rows {
         self.numbers.len() / self.width
     }
 
-    /// Centres and scales all columns but the last; returns means and deviations.
-    pub fn standardise(&mut self) -> Vec<(f64, f64)> {
+    /// Takes their mean from all columns but the last; returns the means.
+    pub fn centre(&mut self) -> Vec<f64> {
         let (width, count) = (self.width, self.count() as f64);
         let mut means = vec![0.0; width - 1];
         for row in self.numbers.chunks_exact(width) {
             means.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / count);
         }
-        let mut variances = vec![0.0; width - 1];
         for row in self.numbers.chunks_exact_mut(width) {
-            for ((x, mean), variance) in row.iter_mut().zip(&means).zip(&mut variances) {
-                *x -= mean;
-                *variance += *x * *x / count;
-            }
+            row.iter_mut().zip(&means).for_each(|(x, mean)| *x -= mean);
         }
-        // What rounding alone leaves of a constant feature is no deviation.
-        let scaling: Vec<(f64, f64)> = means
-            .into_iter()
-            .zip(variances)
-            .map(|(mean, variance)| {
-                let deviation = variance.sqrt();
-                (mean, if deviation > 1e-12 * mean.abs() { deviation } else { 1.0 })
-            })
-            .collect();
+        means
+    }
+
+    /// Divides all columns but the last, which must be centred from `means`, by their standard deviations;
+    /// returns these. What rounding alone leaves of a constant feature is no deviation: 1 there.
+    pub fn scale(&mut self, means: &[f64]) -> Vec<f64> {
+        let (width, count) = (self.width, self.count() as f64);
+        let mut deviations = vec![0.0; width - 1];
+        for row in self.numbers.chunks_exact(width) {
+            deviations.iter_mut().zip(row).for_each(|(variance, x)| *variance += x * x / count);
+        }
+        for (deviation, mean) in deviations.iter_mut().zip(means) {
+            let root = deviation.sqrt();
+            *deviation = if root > 1e-12 * mean.abs() { root } else { 1.0 };
+        }
         for row in self.numbers.chunks_exact_mut(width) {
-            row.iter_mut().zip(&scaling).for_each(|(x, (_, deviation))| *x /= deviation);
+            row.iter_mut().zip(&deviations).for_each(|(x, deviation)| *x /= deviation);
         }
-        scaling
+        deviations
     }
 
     /// X v: one number a row.
