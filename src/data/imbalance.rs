@@ -11,7 +11,6 @@
 use std::{fmt, str::FromStr};
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{Labels, stratify},
@@ -21,8 +20,7 @@ use crate::{
 /// A share of defects among all images, in steps of 0.01 %, or the data's own.
 ///
 /// Written and read as `1%`, `0.5%`, `natural`; read also from fractions (`0.01`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Share(
     /// Hundredths of a percent, 1..=9,999; none for the data's own share.
     Option<u16>,
@@ -99,20 +97,6 @@ impl FromStr for Share {
             "a share of defects is given in steps of 0.01 %, found '{text}'"
         );
         Ok(Self(Some(hundredths as u16)))
-    }
-}
-
-impl TryFrom<String> for Share {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Share> for String {
-    fn from(share: Share) -> Self {
-        share.to_string()
     }
 }
 
@@ -383,10 +367,6 @@ mod tests {
             let share: Share = text.parse().unwrap();
             assert_eq!((share.to_string().as_str(), share.id().as_str()), (shown, id));
             assert_eq!(shown.parse::<Share>().unwrap(), share);
-            assert_eq!(
-                serde_json::from_str::<Share>(&serde_json::to_string(&share).unwrap()).unwrap(),
-                share
-            );
         }
         for wrong in ["0", "1", "100%", "-0.1", "0.001%", "0.000151", "one", "", "nan"] {
             assert!(wrong.parse::<Share>().is_err(), "{wrong}");
