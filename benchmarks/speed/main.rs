@@ -1,1 +1,18 @@
-fn main() {}
+//! How fast the operations and training steps are: `cargo bench --bench speed [-- filter]`.
+//!
+//! Every operation runs beside its twin of plain Candle operations.
+
+mod operations;
+mod step;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+criterion::criterion_group!(
+    speed,
+    operations::convolutions,
+    operations::batch_norms,
+    operations::pools,
+    step::resnet
+);
+criterion::criterion_main!(speed);

@@ -7,39 +7,58 @@ use crate::tensor::storage::Real;
 
 /// Numbers that a task handles at a time: a core's fastest caches hold them while they are read twice.
 const TASK_NUMBERS: usize = 1 << 14;
+/// Rows that a task handles at most: beyond, single-precision sums would lose digits.
+const TASK_ROWS: usize = 256;
 
 /// Mean and biased variance of each column of `x` (rows x channels).
 pub fn statistics<T: Real>(x: &[T], channels: usize) -> Statistics {
-    let partial: Vec<(f64, Vec<T>, Vec<T>)> = x
-        .par_chunks(chunk(channels))
-        .map(|x| {
-            let rows = (x.len() / channels) as f64;
-            let mut mean = vec![T::zero(); channels];
-            for row in x.chunks_exact(channels) {
-                mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
-            }
-            let scale = T::from_f64(1.0 / rows);
-            mean.iter_mut().for_each(|mean| *mean *= scale);
-            let mut squares = vec![T::zero(); channels];
-            for row in x.chunks_exact(channels) {
-                for ((sum, &mean), &x) in squares.iter_mut().zip(&mean).zip(row) {
-                    *sum += (x - mean) * (x - mean);
-                }
-            }
-            (rows, mean, squares)
-        })
-        .collect();
+    let partial: Vec<Part<T>> = x.par_chunks(chunk(channels)).map(|x| Part::new(x, channels)).collect();
     let (mut count, mut mean, mut squares) = (0.0, vec![0.0; channels], vec![0.0; channels]);
-    for (rows, part_mean, part_squares) in partial {
-        let total = count + rows;
+    for part in partial {
+        let total = count + part.rows;
         for channel in 0..channels {
-            let shift = part_mean[channel].to_f64() - mean[channel];
-            mean[channel] += shift * rows / total;
-            squares[channel] += part_squares[channel].to_f64() + shift * shift * count * rows / total;
+            let rest = part.rest[channel].to_f64() / part.rows;
+            let part_squares = part.squares[channel].to_f64() - part.rows * rest * rest;
+            let shift = part.mean[channel].to_f64() + rest - mean[channel];
+            mean[channel] += shift * part.rows / total;
+            squares[channel] += part_squares + shift * shift * count * part.rows / total;
         }
         count = total;
     }
     Statistics { mean, variance: squares.into_iter().map(|squares| squares / count).collect() }
+}
+
+/// Sums over some rows.
+struct Part<T> {
+    rows: f64,
+    /// Rounded.
+    mean: Vec<T>,
+    /// Sum of what exceeds the rounded mean: it corrects mean and squares.
+    rest: Vec<T>,
+    /// Sum of squared differences from the rounded mean.
+    squares: Vec<T>,
+}
+
+impl<T: Real> Part<T> {
+    fn new(x: &[T], channels: usize) -> Self {
+        let rows = (x.len() / channels) as f64;
+        let mut mean = vec![T::zero(); channels];
+        for row in x.chunks_exact(channels) {
+            mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+        }
+        let scale = T::from_f64(1.0 / rows);
+        mean.iter_mut().for_each(|mean| *mean *= scale);
+        let (mut rest, mut squares) = (vec![T::zero(); channels], vec![T::zero(); channels]);
+        for row in x.chunks_exact(channels) {
+            let sums = rest.iter_mut().zip(&mut squares);
+            for (((rest, squares), &mean), &x) in sums.zip(&mean).zip(row) {
+                let difference = x - mean;
+                *rest += difference;
+                *squares += difference * difference;
+            }
+        }
+        Self { rows, mean, rest, squares }
+    }
 }
 
 /// `y = x scale + shift (+ residual)`, rectified if asked; `affine` is weights, then biases.
@@ -204,5 +223,5 @@ fn deviations(statistics: &Statistics) -> impl Iterator<Item = f64> {
 
 /// Numbers in a task's rows.
 fn chunk(channels: usize) -> usize {
-    (TASK_NUMBERS / channels).max(1) * channels
+    (TASK_NUMBERS / channels).clamp(1, TASK_ROWS) * channels
 }
