@@ -3,6 +3,7 @@
 //! Every source gives the same thing: a [`Dataset`] to train on and one to validate on.
 
 pub mod classes;
+pub mod contact_sheet;
 pub mod synthetic;
 
 use anyhow::Result;

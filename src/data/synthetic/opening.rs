@@ -99,7 +99,7 @@ impl Opening {
         if distance > rim + soft {
             // On the wall: broken edge or collar, then a thin shadow around it.
             if chips > 0.0 && distance < rim + chips {
-                let speckle = value_noise((a + 9.0) * 40.0 % 512.0, (b + 9.0) * 40.0, 1024, self.seed ^ 3).value;
+                let speckle = value_noise((a + 9.0) * 40.0, (b + 9.0) * 40.0, 1024, self.seed ^ 3).value;
                 let fresh = scale(self.collar, 1.0 + 0.35 * speckle);
                 let edge = smooth_step(rim + chips, rim + chips - 0.1, distance);
                 return Some((mix(bare, fresh, 0.85 * edge), 1.0));

@@ -267,7 +267,7 @@ impl Draws {
             // The operator has panned the head towards a wall.
             yaw += if self.coin(0.5) { self.between(0.15, 0.45) } else { self.between(-0.45, -0.15) };
         }
-        let wide = self.between(0.85, 1.15);
+        let wide = self.between(0.75, 1.05);
         let aspect = self.between(0.8, 1.1);
         Camera::new(position, f64::from(yaw), f64::from(pitch), f64::from(roll), [wide, wide * aspect])
     }
@@ -275,7 +275,7 @@ impl Draws {
     fn lamp(&mut self) -> Lamp {
         Lamp {
             exposure: (1.75 * (1.0 + self.normal(0.2))).clamp(0.9, 2.8),
-            reach: self.between(1.5, 4.0),
+            reach: self.between(1.8, 4.5),
             ambient: self.between(0.25, 0.5),
             lean: [self.normal(0.08), self.normal(0.08)],
         }
@@ -284,7 +284,7 @@ impl Draws {
     fn joints(&mut self, kind: Kind) -> Joints {
         let faint = if matches!(kind, Kind::Liner | Kind::Brick) { 0.35 } else { 1.0 };
         Joints {
-            first: self.between(1.5, 3.3),
+            first: self.between(1.25, 2.6),
             spacing: self.between(2.5, 9.0),
             width: self.between(0.015, 0.05),
             darkness: faint * self.between(0.35, 0.95),

@@ -10,7 +10,7 @@ use crate::data::synthetic::{
 /// RB: dark jagged lines along or around the pipe, with branches; the worst have lost a piece of wall.
 pub fn crack(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let (turn, z) = (above_invert(draws), depth(severity, draws));
-    let width = grade(severity, 0.016, 0.06) * draws.between(0.8, 1.2);
+    let width = grade(severity, 0.016, 0.055) * draws.between(0.8, 1.2);
     let trunks = 1 + draws.below(1 + (3.0 * severity) as usize);
     for trunk in 0..trunks {
         let around = draws.coin(0.45);
@@ -120,10 +120,10 @@ pub fn production_error(scene: &mut Scene, severity: f32, draws: &mut Draws) {
 
 /// DE: the cross-section squeezed to an oval, or dented from one side.
 pub fn deformation(scene: &mut Scene, severity: f32, draws: &mut Draws) {
-    let strength = grade(severity, 0.10, 0.42);
+    let strength = grade(severity, 0.12, 0.5);
     let turn = if draws.coin(0.6) { draws.normal(0.04) + 0.25 } else { draws.normal(0.05) };
     let z = depth(severity, draws) + 0.6;
-    let half_z = draws.between(1.2, 2.2);
+    let half_z = draws.between(1.6, 3.5);
     let oval = draws.coin(0.6);
     let bulge = |turn: f32, half_turn: f32, seed: u32| Patch {
         kind: Kind::Dent,
