@@ -14,6 +14,7 @@ pub mod imbalance;
 pub mod inspect;
 pub mod sewer_ml;
 pub mod stratify;
+pub mod contact_sheet;
 pub mod synthetic;
 pub mod table;
 

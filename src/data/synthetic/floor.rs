@@ -57,7 +57,7 @@ impl Mound {
         if heap == 0.0 {
             return -2.0;
         }
-        let lumps = 0.16 * self.noise(x, z, 2.5, 0).value + 0.05 * self.noise(x, z, 7.0, 1).value;
+        let lumps = 0.24 * self.noise(x, z, 2.5, 0).value + 0.08 * self.noise(x, z, 7.0, 1).value;
         let flank = 1.0 - 0.35 * (x - self.x) * (x - self.x);
         -1.0 + self.height * (heap * flank + lumps * heap)
     }

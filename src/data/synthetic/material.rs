@@ -50,7 +50,7 @@ pub struct Place {
 impl Place {
     /// How much of a detail `size` radii wide survives at this footprint: 1 all, 0 none.
     pub fn visible(&self, size: f32) -> f32 {
-        let extent = self.footprint[0].max(0.4 * self.footprint[1]);
+        let extent = self.footprint[0].max(0.6 * self.footprint[1]);
         (1.6 - extent / size).clamp(0.0, 1.0)
     }
 }

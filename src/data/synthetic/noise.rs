@@ -63,7 +63,8 @@ pub fn clock_turns(x: f32, y: f32) -> f32 {
     let (small, large) = if ax < ay { (ax, ay) } else { (ay, ax) };
     let q = small / (large + 1e-20);
     let s = q * q;
-    let atan = q * (0.999_866 + s * (-0.330_299_5 + s * (0.180_141 + s * (-0.085_133 + s * 0.020_835_1))));
+    let atan = q
+        * (0.999_866 + s * (-0.330_299_5 + s * (0.180_141 + s * (-0.085_133 + s * 0.020_835_1))));
     let eighth = atan * (1.0 / core::f32::consts::TAU);
     let quarter = if ax < ay { eighth } else { 0.25 - eighth };
     let half = if y < 0.0 { 0.5 - quarter } else { quarter };

@@ -99,8 +99,7 @@ impl Opening {
         if distance > rim + soft {
             // On the wall: broken edge or collar, then a thin shadow around it.
             if chips > 0.0 && distance < rim + chips {
-                let speckle =
-                    value_noise((a + 9.0) * 40.0 % 512.0, (b + 9.0) * 40.0, 1024, self.seed ^ 3).value;
+                let speckle = value_noise((a + 9.0) * 40.0, (b + 9.0) * 40.0, 1024, self.seed ^ 3).value;
                 let fresh = scale(self.collar, 1.0 + 0.35 * speckle);
                 let edge = smooth_step(rim + chips, rim + chips - 0.1, distance);
                 return Some((mix(bare, fresh, 0.85 * edge), 1.0));
@@ -146,8 +145,7 @@ impl Opening {
         let t = (-bb + (bb * bb - aa * cc).max(0.0).sqrt()) / (aa + 1e-6);
         let depth = (dot(q, self.axis) + t * inward).max(0.0);
         let lit = 1.0 / (1.0 + (depth / self.dark) * (depth / self.dark) * 6.0);
-        let streak =
-            value_noise((a + t * da + 4.0) * 9.0, (b + t * db + 4.0) * 9.0, 1024, self.seed ^ 5).value;
+        let streak = value_noise((a + t * da + 4.0) * 9.0, (b + t * db + 4.0) * 9.0, 1024, self.seed ^ 5).value;
         scale(self.colour, (0.75 + 0.15 * streak) * lit)
     }
 

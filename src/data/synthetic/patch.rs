@@ -85,7 +85,7 @@ impl Patch {
                 let cy = 0.5 + (0.5 - size) * (hashed(xi, yi, self.seed ^ 2) - 0.5);
                 let (dx, dy) = (x - xi as f32 - cx, y - yi as f32 - cy);
                 let d = (dx * dx + dy * dy) / (size * size + 1e-3);
-                if size > 0.16 { 0.35 * self.strength * size * (1.0 - d).max(0.0).sqrt() } else { 0.0 }
+                if size > 0.16 { 0.5 * self.strength * size * (1.0 - d).max(0.0) * (1.0 - d).max(0.0) } else { 0.0 }
             }
             Kind::Fold => {
                 let lengthwise = self.half_z > self.half_turn * core::f32::consts::TAU;
@@ -106,16 +106,15 @@ impl Patch {
             Kind::Stain => {
                 let ragged = octave(place, 9, 1.0, self.seed, 0.0, &mut slope)
                     + 0.6 * octave(place, 25, 1.0, self.seed ^ 1, 0.0, &mut slope);
-                let cover =
-                    self.strength * smooth_step(0.0, 0.6, 1.0 - radius + 0.5 * ragged * (1.0 - radius));
+                let cover = self.strength * smooth_step(0.0, 0.6, 1.0 - radius + 0.5 * ragged * (1.0 - radius));
                 surface.colour = mix(surface.colour, self.colour, cover);
             }
             Kind::Corrosion => {
                 let ragged = octave(place, 11, 1.0, self.seed, 0.0, &mut slope);
                 let cover = self.strength * smooth_step(0.0, 0.3, 1.0 - radius + 0.5 * ragged);
                 let mut relief = [0.0; 2];
-                let stones = octave(place, 47, 1.0, self.seed ^ 1, 0.028, &mut relief);
-                let pits = octave(place, 23, 1.0, self.seed ^ 2, 0.035, &mut relief);
+                let stones = octave(place, 59, 1.0, self.seed ^ 1, 0.014, &mut relief);
+                let pits = octave(place, 23, 1.0, self.seed ^ 2, 0.018, &mut relief);
                 let grit = octave(place, 97, 1.0, self.seed ^ 3, 0.008, &mut relief);
                 let pebble = smooth_step(0.1, 0.45, stones);
                 let deep = smooth_step(0.05, -0.6, pits);
@@ -150,7 +149,7 @@ impl Patch {
             Kind::Blisters | Kind::Fold => {
                 let raised = smooth_step(0.0, 0.05, self.height(place.turn, place.z));
                 surface.colour = mix(surface.colour, scale(surface.colour, 1.08), raised);
-                surface.gloss += 0.25 * raised;
+                surface.gloss += 0.1 * raised;
             }
             Kind::Dent => {}
             Kind::Hole => {

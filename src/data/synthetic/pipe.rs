@@ -64,6 +64,9 @@ pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32
             Some(next) if ray.direction[2] > 1e-4 => (next.start - ray.origin[2]) / ray.direction[2],
             _ => f32::INFINITY,
         };
+        if end_t <= 0.0 {
+            continue;
+        }
         let mut t = length.leave(ray, 0.0).unwrap_or(FAR);
         for _ in 0..3 {
             let inset = relief(length, ray.at(t.min(end_t)));

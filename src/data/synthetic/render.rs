@@ -200,8 +200,7 @@ impl<'a> Tracer<'a> {
         let [arc, axial] = bare.slope.map(|s| s.clamp(-2.0, 2.0));
         let tangent = direction[0] * radial[1] - direction[1] * radial[0];
         let steepness = (1.0 + arc * arc + axial * axial).sqrt();
-        let facing =
-            (outward - length.taper * direction[2] + arc * tangent + axial * direction[2]) / steepness;
+        let facing = (outward - length.taper * direction[2] + arc * tangent + axial * direction[2]) / steepness;
         let light = scene.light(hit.t, facing);
         let f2 = facing.clamp(0.0, 1.0) * facing.clamp(0.0, 1.0);
         let shine = bare.gloss * f2 * f2 * scene.light(hit.t, 1.0) * 0.5;

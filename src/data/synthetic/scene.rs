@@ -217,13 +217,8 @@ impl Draws {
 
     /// Sewer dirt: from silt grey over rust to slime black.
     pub fn dirt(&mut self) -> [f32; 3] {
-        const DIRT: [[f32; 3]; 5] = [
-            [0.42, 0.34, 0.24],
-            [0.48, 0.28, 0.13],
-            [0.20, 0.17, 0.13],
-            [0.58, 0.54, 0.46],
-            [0.33, 0.33, 0.24],
-        ];
+        const DIRT: [[f32; 3]; 5] =
+            [[0.42, 0.34, 0.24], [0.48, 0.28, 0.13], [0.20, 0.17, 0.13], [0.58, 0.54, 0.46], [0.33, 0.33, 0.24]];
         let (colour, gain) = (DIRT[self.below(DIRT.len())], self.between(0.8, 1.2));
         colour.map(|c| c * gain)
     }
@@ -245,20 +240,14 @@ impl Draws {
             Kind::Concrete => {
                 (&[[0.66, 0.62, 0.54], [0.58, 0.57, 0.54], [0.68, 0.60, 0.44]], [0.6, 1.5], [0.0, 0.25])
             }
-            Kind::Clay => {
-                (&[[0.58, 0.34, 0.22], [0.48, 0.27, 0.17], [0.63, 0.44, 0.29]], [0.6, 1.4], [0.15, 0.6])
-            }
+            Kind::Clay => (&[[0.58, 0.34, 0.22], [0.48, 0.27, 0.17], [0.63, 0.44, 0.29]], [0.6, 1.4], [0.15, 0.6]),
             Kind::Plastic => {
                 (&[[0.80, 0.46, 0.22], [0.66, 0.66, 0.66], [0.74, 0.55, 0.36]], [0.5, 1.5], [0.2, 0.6])
             }
-            Kind::Brick => {
-                (&[[0.50, 0.30, 0.22], [0.58, 0.42, 0.30], [0.45, 0.40, 0.36]], [0.6, 1.3], [0.0, 0.2])
+            Kind::Brick => (&[[0.50, 0.30, 0.22], [0.58, 0.42, 0.30], [0.45, 0.40, 0.36]], [0.6, 1.3], [0.0, 0.2]),
+            Kind::Liner => {
+                (&[[0.74, 0.70, 0.56], [0.62, 0.68, 0.60], [0.72, 0.60, 0.38], [0.66, 0.68, 0.72]], [0.5, 1.5], [0.2, 0.6])
             }
-            Kind::Liner => (
-                &[[0.74, 0.70, 0.56], [0.62, 0.68, 0.60], [0.72, 0.60, 0.38], [0.66, 0.68, 0.72]],
-                [0.5, 1.5],
-                [0.2, 0.6],
-            ),
         };
         let colour = colours[self.below(colours.len())];
         let (gain, warmth) = (1.0 + self.normal(0.13), self.normal(0.05));
@@ -278,7 +267,7 @@ impl Draws {
             // The operator has panned the head towards a wall.
             yaw += if self.coin(0.5) { self.between(0.15, 0.45) } else { self.between(-0.45, -0.15) };
         }
-        let wide = self.between(0.85, 1.15);
+        let wide = self.between(0.75, 1.05);
         let aspect = self.between(0.8, 1.1);
         Camera::new(position, f64::from(yaw), f64::from(pitch), f64::from(roll), [wide, wide * aspect])
     }
@@ -286,7 +275,7 @@ impl Draws {
     fn lamp(&mut self) -> Lamp {
         Lamp {
             exposure: (1.75 * (1.0 + self.normal(0.2))).clamp(0.9, 2.8),
-            reach: self.between(1.5, 4.0),
+            reach: self.between(1.8, 4.5),
             ambient: self.between(0.25, 0.5),
             lean: [self.normal(0.08), self.normal(0.08)],
         }
@@ -295,7 +284,7 @@ impl Draws {
     fn joints(&mut self, kind: Kind) -> Joints {
         let faint = if matches!(kind, Kind::Liner | Kind::Brick) { 0.35 } else { 1.0 };
         Joints {
-            first: self.between(1.5, 3.3),
+            first: self.between(1.25, 2.6),
             spacing: self.between(2.5, 9.0),
             width: self.between(0.015, 0.05),
             darkness: faint * self.between(0.35, 0.95),

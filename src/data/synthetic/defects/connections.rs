@@ -25,7 +25,7 @@ fn hole(scene: &Scene, severity: f32, radius: f32, lean: f32, draws: &mut Draws)
 /// GR: a branch made with the pipe: a round, clean mouth with a collar, dark inside.
 pub fn branch_pipe(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let lean = if draws.coin(0.6) { draws.between(0.5, 1.1) } else { 0.0 };
-    let radius = grade(severity, 0.26, 0.5) * draws.between(0.9, 1.1);
+    let radius = grade(severity, 0.26, 0.56) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, lean, draws);
     let gain = if draws.coin(0.5) { 1.22 } else { 0.72 };
     opening.collar = opening.collar.map(|c| c * gain);
@@ -38,7 +38,8 @@ pub fn chiseled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let radius = grade(severity, 0.24, 0.46) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, 0.0, draws);
     opening.edge = Edge::Ragged;
-    opening.collar = [0.72, 0.68, 0.60].map(|c| c * draws.between(0.75, 1.15));
+    let fresh = draws.between(0.75, 1.15);
+    opening.collar = [0.72, 0.68, 0.60].map(|c| c * fresh);
     if draws.coin(0.6) {
         let mut pipe = opening;
         pipe.edge = Edge::Clean;
@@ -53,7 +54,7 @@ pub fn chiseled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
 
 /// PB: a hole cut with a core drill: small, clean, a pipe's end flush in it or standing out.
 pub fn drilled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
-    let radius = grade(severity, 0.14, 0.3) * draws.between(0.9, 1.1);
+    let radius = grade(severity, 0.15, 0.34) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, 0.0, draws);
     let kind = if draws.coin(0.6) { Kind::Plastic } else { Kind::Clay };
     opening.collar = draws.material(kind).colour;

@@ -12,8 +12,7 @@ use crate::data::synthetic::{
 
 /// IN: groundwater enters at a joint or a crack, runs down the wall, drips, and leaves lime or rust.
 pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
-    const LEFT_BEHIND: [[f32; 3]; 4] =
-        [[0.88, 0.86, 0.80], [0.62, 0.34, 0.12], [0.20, 0.18, 0.15], [0.74, 0.60, 0.36]];
+    const LEFT_BEHIND: [[f32; 3]; 4] = [[0.88, 0.86, 0.80], [0.62, 0.34, 0.12], [0.20, 0.18, 0.15], [0.74, 0.60, 0.36]];
     let at_joint = draws.coin(0.65);
     let z = if at_joint { scene.joints.first } else { depth(severity, draws) };
     let colour = LEFT_BEHIND[draws.below(LEFT_BEHIND.len())];
@@ -21,15 +20,15 @@ pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         // From the source at clock angle `high` down the nearer side towards the invert.
         let side = if draws.coin(0.5) { 1.0 } else { -1.0 };
         let high = draws.between(0.02, 0.22);
-        let low = high + grade(severity, 0.08, 0.34) * draws.between(0.7, 1.2);
+        let low = high + grade(severity, 0.12, 0.40) * draws.between(0.8, 1.2);
         let turn = side * 0.5 * (high + low);
         let patch = Patch {
             kind: Kind::Streaks,
             turn: if turn < 0.0 { turn + 1.0 } else { turn },
             z: z + draws.normal(0.05),
             half_turn: 0.5 * (low - high),
-            half_z: grade(severity, 0.12, 0.55) * draws.between(0.7, 1.3),
-            strength: grade(severity, 0.45, 1.0),
+            half_z: grade(severity, 0.18, 0.7) * draws.between(0.7, 1.3),
+            strength: grade(severity, 0.5, 1.0),
             colour,
             seed: draws.bits(),
         };
@@ -53,8 +52,7 @@ pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
 
 /// AF: sand, gravel or sludge heaped on the invert.
 pub fn settled_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
-    const SEDIMENTS: [[f32; 3]; 4] =
-        [[0.56, 0.46, 0.32], [0.40, 0.34, 0.26], [0.62, 0.57, 0.48], [0.30, 0.25, 0.18]];
+    const SEDIMENTS: [[f32; 3]; 4] = [[0.56, 0.46, 0.32], [0.40, 0.34, 0.26], [0.62, 0.57, 0.48], [0.30, 0.25, 0.18]];
     let colour = SEDIMENTS[draws.below(SEDIMENTS.len())];
     let z = depth(severity, draws) + 0.3;
     // What lies under water is not seen, so the heap reaches above it.
@@ -62,7 +60,7 @@ pub fn settled_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let height = grade(severity, 0.10, 0.45) * draws.between(0.85, 1.15) + 0.8 * flooded;
     scene.mounds.push(Mound {
         z,
-        half_length: grade(severity, 0.8, 2.4) * draws.between(0.8, 1.3),
+        half_length: grade(severity, 1.2, 4.0) * draws.between(0.8, 1.3),
         x: draws.normal(0.2),
         height: height.min(1.0),
         colour,
@@ -122,16 +120,12 @@ pub fn obstacle(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let what = draws.below(3);
     let size = grade(severity, 0.55, 1.25);
     let half = match what {
-        0 => [0.24, 0.12, 0.13],
-        1 => [draws.between(0.16, 0.28), draws.between(0.13, 0.22), draws.between(0.15, 0.25)],
+        0 => [0.32, 0.16, 0.17],
+        1 => [draws.between(0.2, 0.38), draws.between(0.17, 0.28), draws.between(0.2, 0.32)],
         _ => [draws.between(0.5, 0.75), 0.04, 0.11],
     }
     .map(|extent| extent * if what == 2 { 0.4 + 0.6 * size } else { size });
-    let heading = [
-        draws.normal(1.0),
-        if what == 2 { draws.normal(0.45) } else { draws.normal(0.12) },
-        draws.normal(0.5),
-    ];
+    let heading = [draws.normal(1.0), if what == 2 { draws.normal(0.45) } else { draws.normal(0.12) }, draws.normal(0.5)];
     let first = unit(heading);
     let third = unit(cross(first, [draws.normal(0.15), 1.0, 0.0]));
     let x = draws.normal(0.18).clamp(-0.45, 0.45);

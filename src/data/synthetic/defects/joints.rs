@@ -25,8 +25,7 @@ pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) 
     let z = scene.joints.first + if draws.coin(0.3) { 0.8 } else { 0.0 };
     let index = scene.cut_at(z);
     let old = scene.materials[scene.lengths[index].material].kind;
-    let kinds = [Kind::Concrete, Kind::Clay, Kind::Plastic, Kind::Liner, Kind::Brick]
-        .map(|kind| (kind != old).then_some(kind));
+    let kinds = [Kind::Concrete, Kind::Clay, Kind::Plastic, Kind::Liner, Kind::Brick].map(|kind| (kind != old).then_some(kind));
     let kinds: Vec<_> = kinds.into_iter().flatten().collect();
     let kind = kinds[draws.below(kinds.len())];
     let mut material = draws.material(kind);
@@ -72,8 +71,8 @@ pub fn transition_profile(scene: &mut Scene, severity: f32, draws: &mut Draws) {
 pub fn intruding_seal(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let z = scene.joints.first;
     let middle = if draws.coin(0.7) { draws.normal(0.08) } else { above_invert(draws) };
-    let span = grade(severity, 0.12, 0.4) * draws.between(0.8, 1.2);
-    let sag = grade(severity, 0.10, 0.55) * draws.between(0.8, 1.2);
+    let span = grade(severity, 0.15, 0.5) * draws.between(0.8, 1.2);
+    let sag = grade(severity, 0.14, 0.65) * draws.between(0.8, 1.2);
     let skew = draws.normal(0.25);
     let forward = draws.between(0.0, 0.25);
     let steps = 36;
@@ -91,7 +90,7 @@ pub fn intruding_seal(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let grey = draws.between(0.04, 0.14);
     scene.strokes.push(Stroke {
         points,
-        width: [draws.between(0.05, 0.09); 2],
+        width: [draws.between(0.07, 0.12); 2],
         colour: [grey, grey, 1.05 * grey],
         opacity: 1.0,
         shape: Shape::Round,
@@ -103,10 +102,12 @@ pub fn roots(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     const BARK: [[f32; 3]; 3] = [[0.34, 0.22, 0.12], [0.50, 0.38, 0.24], [0.22, 0.14, 0.08]];
     let bark = BARK[draws.below(BARK.len())];
     for _ in 0..1 + draws.below(2) {
-        let (turn, z) = (above_invert(draws), scene.joints.first + draws.normal(0.02));
+        let crown = draws.coin(0.6);
+        let turn = if crown { draws.normal(0.1) } else { above_invert(draws) };
+        let z = scene.joints.first + draws.normal(0.02);
         let spread = grade(severity, 0.02, 0.11) * draws.between(0.7, 1.4);
-        let reach = grade(severity, 0.22, 0.85) * draws.between(0.7, 1.2);
-        let hairs = 6 + (grade(severity, 8.0, 55.0) * draws.between(0.7, 1.2)) as usize;
+        let reach = grade(severity, 0.25, 1.0) * draws.between(0.7, 1.2);
+        let hairs = 6 + (grade(severity, 8.0, 65.0) * draws.between(0.7, 1.2)) as usize;
         for hair in 0..hairs {
             let thick = hair < 1 + hairs / 10;
             let foot = turn + draws.normal(0.6 * spread);
@@ -135,7 +136,7 @@ fn strand(
     let mut heading = [
         -0.8 * start[0] + draws.normal(0.5),
         -0.8 * start[1] + draws.normal(0.5) - 0.2,
-        draws.normal(0.45) - 0.1,
+        draws.normal(0.45) - 0.35,
     ];
     let mut point = start;
     let mut points = vec![point];
@@ -143,22 +144,12 @@ fn strand(
     for i in 0..steps {
         point = [0, 1, 2].map(|k| point[k] + step * heading[k]);
         points.push(point);
-        heading = [
-            heading[0] + draws.normal(0.3),
-            heading[1] + draws.normal(0.3) - 0.12,
-            heading[2] + draws.normal(0.3),
-        ];
+        heading = [heading[0] + draws.normal(0.3), heading[1] + draws.normal(0.3) - 0.2, heading[2] + draws.normal(0.3)];
         if i == 3 && forks > 0 {
             fork = Some(point);
         }
     }
-    scene.strokes.push(Stroke {
-        points,
-        width: [width, 0.3 * width],
-        colour,
-        opacity: 0.95,
-        shape: Shape::Round,
-    });
+    scene.strokes.push(Stroke { points, width: [width, 0.3 * width], colour, opacity: 0.95, shape: Shape::Round });
     if let Some(at) = fork {
         strand(scene, at, 0.55 * length, 0.7 * width, colour, forks - 1, draws);
     }

@@ -43,8 +43,8 @@ fn grade(severity: f32, hidden: f32, plain: f32) -> f32 {
 
 /// A depth in view: nearer, and so larger, the more severe.
 fn depth(severity: f32, draws: &mut Draws) -> f32 {
-    let far = grade(severity, 3.4, 2.2);
-    draws.between(1.35, far)
+    let far = grade(severity, 2.7, 1.8);
+    draws.between(1.15, far)
 }
 
 /// A clock angle on the upper three quarters of the wall, away from the invert.
