@@ -8,6 +8,7 @@
 //! Source: Pillow 13.0.0, `src/libImaging/BoxBlur.c`, after Gwosdek et al., SSVM 2011, eqs. 7, 11, 14.
 //! Knows nothing of randomness.
 
+use super::vector::vectorised;
 use crate::data::Image;
 
 /// Box blurs along each axis.
@@ -100,11 +101,11 @@ impl Kernel {
         let (Some(first), Some(last)) = (rows.next(), rows.next_back()) else {
             unreachable!("a box has at least three rows")
         };
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 sums.fill(0);
-                for row in rows {
+                for row in &mut rows {
                     for (sum, &byte) in sums.iter_mut().zip(row) {
                         *sum += u32::from(byte);
                     }

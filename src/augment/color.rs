@@ -6,77 +6,116 @@
 //! Source: Pillow 13.0.0 (`src/libImaging/Blend.c`, `Convert.c`), torchvision 0.29
 //! (`transforms/_functional_pil.py`). Knows nothing of randomness, nor of the order of adjustments.
 
+use super::vector::vectorised;
 use crate::data::Image;
 
 /// Blends with black; `factor` >= 0, 1 changes nothing.
 pub fn brightness(image: &mut Image, factor: f64) {
-    map_bytes(image, |x| blend(0, x, factor as f32));
+    blend_with(image, 0, factor as f32);
 }
 
 /// Blends with the mean grey of the image, rounded to a byte.
 pub fn contrast(image: &mut Image, factor: f64) {
     let mean = mean_grey(image);
-    map_bytes(image, |x| blend(mean, x, factor as f32));
+    blend_with(image, mean, factor as f32);
 }
 
 /// Blends every pixel with its own grey.
 pub fn saturation(image: &mut Image, factor: f64) {
-    map_pixels(image, |[r, g, b]| {
-        let d = grey(r, g, b);
-        [blend(d, r, factor as f32), blend(d, g, factor as f32), blend(d, b, factor as f32)]
-    });
+    map_pixels(
+        image,
+        #[inline(always)]
+        |[r, g, b]| {
+            let d = grey(r, g, b);
+            [blend(d, r, factor as f32), blend(d, g, factor as f32), blend(d, b, factor as f32)]
+        },
+    );
 }
 
 /// Turns hue by `turn` of the circle, in [-1/2, 1/2], truncated to steps of 1/255. Colours pass
 /// through 8-bit HSV, so even a turn of 0 changes some.
 pub fn hue(image: &mut Image, turn: f64) {
     let steps = (turn * 255.0) as i32 as u8;
-    map_pixels(image, |rgb| {
-        let [h, s, v] = rgb_to_hsv(rgb);
-        hsv_to_rgb([h.wrapping_add(steps), s, v])
-    });
+    map_pixels(
+        image,
+        #[inline(always)]
+        |rgb| {
+            let [h, s, v] = rgb_to_hsv(rgb);
+            hsv_to_rgb([h.wrapping_add(steps), s, v])
+        },
+    );
 }
 
 /// Makes the three channels equal.
 pub fn greyscale(image: &mut Image) {
-    map_pixels(image, |[r, g, b]| [grey(r, g, b); 3]);
+    map_pixels(
+        image,
+        #[inline(always)]
+        |[r, g, b]| [grey(r, g, b); 3],
+    );
 }
 
 /// Inverts bytes from 128 up.
 pub fn solarise(image: &mut Image) {
-    map_bytes(image, |x| if x < 128 { x } else { 255 - x });
-}
-
-#[inline(always)]
-fn map_bytes(image: &mut Image, map: impl Fn(u8) -> u8) {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for byte in &mut image.pixels {
-                *byte = map(*byte);
+                *byte = if *byte < 128 { *byte } else { 255 - *byte };
             }
         },
     );
 }
 
+/// Blends every byte with the same one, by table.
+fn blend_with(image: &mut Image, degenerate: u8, factor: f32) {
+    let table: [u8; 256] = std::array::from_fn(|x| blend(degenerate, x as u8, factor));
+    for byte in &mut image.pixels {
+        *byte = table[usize::from(*byte)];
+    }
+}
+
+/// Pixels that are mapped together.
+const BLOCK: usize = 64;
+
+/// Maps every pixel. A `map` without branches runs on vectors.
 #[inline(always)]
 fn map_pixels(image: &mut Image, map: impl Fn([u8; 3]) -> [u8; 3]) {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for pixel in image.pixels.as_chunks_mut::<3>().0 {
-                *pixel = map(*pixel);
+            let (blocks, rest) = image.pixels.as_chunks_mut();
+            for block in blocks {
+                map_block(block, &map);
             }
+            let mut block = [0; 3 * BLOCK];
+            block[..rest.len()].copy_from_slice(rest);
+            map_block(&mut block, &map);
+            rest.copy_from_slice(&block[..rest.len()]);
         },
     );
 }
 
-/// d + f (x - d) in single precision, truncated; a cast to `u8` also clips, which blends with
-/// 0 <= f <= 1 never need.
+/// Maps one block plane by plane: the compiler gives up on the arithmetic when channels interleave.
+#[inline(always)]
+fn map_block(block: &mut [u8; 3 * BLOCK], map: &impl Fn([u8; 3]) -> [u8; 3]) {
+    let [mut red, mut green, mut blue] = [[0; BLOCK]; 3];
+    for (i, &[r, g, b]) in block.as_chunks::<3>().0.iter().enumerate() {
+        (red[i], green[i], blue[i]) = (r, g, b);
+    }
+    for i in 0..BLOCK {
+        [red[i], green[i], blue[i]] = map([red[i], green[i], blue[i]]);
+    }
+    for (i, pixel) in block.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+        *pixel = [red[i], green[i], blue[i]];
+    }
+}
+
+/// d + f (x - d) in single precision, clipped, truncated.
 #[inline(always)]
 fn blend(degenerate: u8, x: u8, factor: f32) -> u8 {
     let degenerate = f32::from(degenerate);
-    (degenerate + factor * (f32::from(x) - degenerate)) as u8
+    (degenerate + factor * (f32::from(x) - degenerate)).clamp(0.0, 255.0) as i32 as u8
 }
 
 /// ITU-R 601 luma, 16 fractional bits, rounded.
@@ -86,7 +125,7 @@ fn grey(r: u8, g: u8, b: u8) -> u8 {
 }
 
 fn mean_grey(image: &Image) -> u8 {
-    let sum = pulp::Arch::new().dispatch(
+    let sum = vectorised(
         #[inline(always)]
         || {
             let rows = image.pixels.chunks(3 * image.width);
@@ -100,47 +139,60 @@ fn mean_grey(image: &Image) -> u8 {
 }
 
 /// Hue, saturation and value as bytes. Branch-free, so that it runs on vectors: greys divide 0 by 0,
-/// and the cast of NaN to `u8` is the 0 they should have.
+/// and the cast of NaN to `i32` is the 0 they should have.
+///
+/// Precision is mixed as in the reference, which computes in double and stores in single.
 #[inline(always)]
 fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     let max = r.max(g).max(b);
     let min = r.min(g).min(b);
     let range = f32::from(max - min);
     let saturation = range / f32::from(max);
-    let red = f32::from(max - r) / range;
-    let green = f32::from(max - g) / range;
-    let blue = f32::from(max - b) / range;
-    // The reference computes in double and stores in single precision; both roundings show.
-    let (sector, plus, minus) = if r == max {
-        (0.0, blue, green)
-    } else if g == max {
-        (2.0, red, blue)
+    let (red_leads, green_leads) = (r == max, g == max);
+    let sector = if red_leads {
+        0.0
+    } else if green_leads {
+        2.0
     } else {
-        (4.0, green, red)
+        4.0
     };
-    let sixths = (sector + f64::from(plus) - f64::from(minus)) as f32;
+    let plus = if red_leads {
+        b
+    } else if green_leads {
+        r
+    } else {
+        g
+    };
+    let minus = if red_leads {
+        g
+    } else if green_leads {
+        b
+    } else {
+        r
+    };
+    let plus = f64::from(f32::from(max - plus) / range);
+    let minus = f64::from(f32::from(max - minus) / range);
+    let sixths = (sector + plus - minus) as f32;
     let turns = f64::from(sixths) / 6.0 + 1.0;
-    let hue = (turns - f64::from(turns as i32)) as f32;
-    [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, max]
+    // Turns lie in [5/6, 11/6): fmod(turns, 1) is one subtraction at most.
+    let hue = (if turns >= 1.0 { turns - 1.0 } else { turns }) as f32;
+    [(f64::from(hue) * 255.0) as i32 as u8, (f64::from(saturation) * 255.0) as i32 as u8, max]
 }
 
-/// The inverse up to rounding.
+/// The inverse up to rounding: each channel is V (1 - S k), where k goes from 0 to 1 and back within a
+/// third of the circle either side, at a place of its own.
 #[inline(always)]
 fn hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
-    let sixths = f64::from(h) * 6.0 / 255.0;
-    let sector = sixths as i32;
-    let f = f64::from((sixths - f64::from(sector)) as f32);
-    let s = f64::from((f64::from(s) / 255.0) as f32);
-    let value = f64::from(v);
-    let p = (value * (1.0 - s) + 0.5) as u8;
-    let q = (value * (1.0 - s * f) + 0.5) as u8;
-    let t = (value * (1.0 - s * (1.0 - f)) + 0.5) as u8;
-    match sector % 6 {
-        0 => [v, t, p],
-        1 => [q, v, p],
-        2 => [p, v, t],
-        3 => [p, q, v],
-        4 => [t, p, v],
-        _ => [v, p, q],
-    }
+    let saturation = f64::from(f32::from(s) / 255.0);
+    // Sixths of the circle, in 255ths.
+    let place = 6 * i32::from(h);
+    let channel = |k: i32| {
+        let k = f64::from(k.clamp(0, 255) as f32 / 255.0);
+        (f64::from(v) * (1.0 - saturation * k) + 0.5) as i32 as u8
+    };
+    [
+        channel(510 - (place - 765).abs()),
+        channel((place - 510).abs() - 255),
+        channel((place - 1020).abs() - 255),
+    ]
 }

@@ -3,6 +3,7 @@
 //! The same single-precision operations as torchvision's `ToTensor` and `Normalize`, but channels stay
 //! last. Knows nothing of tensors.
 
+use super::vector::vectorised;
 use crate::data::Image;
 
 /// Mean and standard deviation of each channel, red, green, blue, for values in [0, 1].
@@ -29,7 +30,7 @@ impl Normalisation {
 pub fn to_normalised(image: &Image, normalisation: &Normalisation, out: &mut [f32]) {
     assert_eq!(out.len(), image.pixels.len(), "one number for each of the image's bytes");
     let Normalisation { mean, std } = normalisation;
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (out, rgb) in out.as_chunks_mut::<3>().0.iter_mut().zip(image.pixels.as_chunks::<3>().0) {

@@ -7,6 +7,7 @@
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
 //! same filter without the rounding in between. Knows nothing of randomness.
 
+use super::vector::vectorised;
 use crate::data::Image;
 
 /// A rectangle of whole pixels.
@@ -195,7 +196,7 @@ impl<'a> Pixels<'a> {
         let width = windows.first.len();
         let mut pixels = vec![0; 3 * width * self.height];
         let mut columns = vec![[0; LANES]; self.width];
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 for (group, output) in pixels.chunks_mut(ROWS * 3 * width).enumerate() {
@@ -218,7 +219,7 @@ impl<'a> Pixels<'a> {
     /// The vertical pass.
     fn resample_columns(self, windows: &Windows) -> Image {
         let mut pixels = vec![0; 3 * self.width * windows.first.len()];
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 for (output, (first, weights)) in pixels.chunks_exact_mut(3 * self.width).zip(windows.iter())
