@@ -176,8 +176,11 @@ mod tests {
 
     use super::*;
 
-    /// Rows as (line, a, flag b, c), or the whole chain of complaints.
-    fn read(text: &str) -> Result<Vec<(usize, String, bool, Option<String>)>, String> {
+    /// Line, a, flag b and optional c.
+    type Found = (usize, String, bool, Option<String>);
+
+    /// All rows, or the whole chain of complaints.
+    fn read(text: &str) -> Result<Vec<Found>, String> {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("t.csv");
         fs::write(&path, text).unwrap();

@@ -1,12 +1,16 @@
 //! Image files to 8-bit RGB: PNG and JPEG, told apart by content.
 //!
-//! Grey is repeated over the channels, alpha is dropped, 16 bits are scaled to 8. As in torchvision's
-//! loader, a rotation noted in a photo's metadata is not applied. Files are checked for completeness first, because
-//! lenient JPEG decoders fill what is missing with grey and report success.
+//! Grey is repeated over the channels, alpha is dropped, 16 bits are scaled to 8. A rotation noted in a
+//! photo's metadata is not applied. Files are checked for completeness first, because lenient JPEG
+//! decoders fill what is missing with grey and report success.
 //!
 //! Knows nothing of labels or data sets.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::BufReader,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use image::{ImageFormat, ImageReader};
@@ -27,12 +31,11 @@ pub fn decode(path: &Path) -> Result<Image> {
 /// # Errors
 /// As [`decode`], for what can be seen in the head.
 pub fn dimensions(path: &Path) -> Result<(usize, usize)> {
-    let reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .with_context(|| format!("cannot read image {}", path.display()))?;
+    let file = File::open(path).with_context(|| format!("cannot read image {}", path.display()))?;
     let read = || {
-        let length = fs::metadata(path)?.len();
-        ensure!(length > 0, "the file has 0 bytes");
+        // Not `ImageReader::open`, which believes the extension where the content says nothing.
+        let reader = ImageReader::new(BufReader::new(&file)).with_guessed_format()?;
+        ensure!(file.metadata()?.len() > 0, "the file has 0 bytes");
         check_format(reader.format())?;
         Ok(reader.into_dimensions()?)
     };
@@ -195,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_thumbnail_is_not_the_end_of_the_image() {
+        let mut bytes = encode(&frame().into(), ImageFormat::Jpeg);
+        // An application segment of 6 bytes, length included, that holds a whole tiny "image".
+        bytes.splice(2..2, [0xff, 0xe1, 0, 6, 0xff, 0xd8, 0xff, 0xd9]);
+        assert!(from_bytes(&bytes).is_ok());
+        assert!(from_bytes(&bytes[..bytes.len() - 2]).unwrap_err().to_string().starts_with("truncated"));
+    }
+
+    #[test]
     fn data_behind_the_image_does_no_harm() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg] {
             let mut bytes = encode(&frame().into(), format);
@@ -218,7 +230,8 @@ mod tests {
             assert_eq!(complaint(dimensions(&path).unwrap_err(), name), expected);
         }
         let path = write(&folder, "corrupt.png", &corrupt);
-        assert!(complaint(decode(&path).unwrap_err(), "corrupt.png").contains("CRC"));
+        let found = complaint(decode(&path).unwrap_err(), "corrupt.png");
+        assert!(found.starts_with("Format error decoding Png"), "{found}");
 
         let missing = folder.path().join("missing.png");
         for error in [decode(&missing).unwrap_err(), dimensions(&missing).unwrap_err()] {

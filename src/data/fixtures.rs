@@ -14,7 +14,8 @@ use crate::{
 
 const HEADER: &str = "Filename,WaterLevel,VA,RB,OB,PF,DE,FS,IS,RO,IN,AF,BE,FO,GR,PH,PB,OS,OP,OK,ND,Defect";
 
-/// Numbered images of each split; every third from 2 on (and 40) is a defect, those in `WATER` carry VA = 1 without one.
+/// Numbered images of each split; every third from 2 on (and 40) is a defect, those in `WATER` are
+/// normal with VA = 1.
 const TRAIN: std::ops::RangeInclusive<usize> = 1..=28;
 const VALIDATION: std::ops::RangeInclusive<usize> = 29..=40;
 const TEST: std::ops::RangeInclusive<usize> = 41..=42;
@@ -57,8 +58,8 @@ fn frame(number: usize, defect: bool) -> RgbImage {
         let radius = (dx * dx + dy * dy).sqrt();
         let ring = if (radius - 8.0).abs() < 2.0 { -60.0 } else { 0.0 };
         let arc = if defect && (radius - 10.0).abs() < 1.5 && dx > 3.0 { 110.0 } else { 0.0 };
-        // One bit a pixel: speckle that PNG still compresses.
-        let grain = if noise.coin(0.5) { 8.0 } else { 0.0 };
+        // Sparse speckle: full noise would not compress.
+        let grain = if noise.coin(0.1) { 8.0 } else { 0.0 };
         Rgb([0, 1, 2].map(|c| ([133.0, 115.0, 88.0][c] + tint[c] + ring + arc + grain) as u8))
     })
 }

@@ -164,8 +164,9 @@ impl Pool {
                 let defects = total * part / (part + rest);
                 ensure!(
                     defects >= Self::FEWEST_DEFECTS,
-                    "{share} of {total} images (the size of the smallest subset asked for) is {defects} defects, \
-                     at least {} are needed: leave out the share that forces so small a size, or take more images",
+                    "{share} of {total} images (the size of the smallest subset asked for) is {defects} \
+                     defects, at least {} are needed: leave out the share that forces so small a size, \
+                     or take more images",
                     Self::FEWEST_DEFECTS
                 );
                 Ok(self.cut(defects, total - defects))
@@ -182,7 +183,7 @@ impl Pool {
         );
         if all_defects < Self::FEWEST_DEFECTS {
             bail!(
-                "{all_defects} defects among {} images, at least {} are needed",
+                "found {all_defects} defects among {} images, at least {} are needed",
                 all_defects + all_normals,
                 Self::FEWEST_DEFECTS
             );
@@ -196,8 +197,8 @@ impl Pool {
             // floor(N h / (10,000 - h)) >= fewest, solved for h.
             let lowest = (Self::FEWEST_DEFECTS * 10_000).div_ceil(all_normals + Self::FEWEST_DEFECTS);
             bail!(
-                "{share} beside {all_normals} normal images selects {defects} of {all_defects} defects, at least {} are \
-                 needed: the lowest share possible here is {}",
+                "{share} beside {all_normals} normal images selects {defects} of {all_defects} defects, \
+                 at least {} are needed: the lowest share possible here is {}",
                 Self::FEWEST_DEFECTS,
                 Share(Some(lowest as u16))
             );
@@ -337,8 +338,8 @@ mod tests {
         let pool = Pool::new(&labels_of(150, 37, 1), &Seed::root(0));
         assert_eq!(
             pool.subset(Share::percent(1)).unwrap_err().to_string(),
-            "1% beside 150 normal images selects 1 of 37 defects, at least 2 are needed: the lowest share possible \
-             here is 1.32%"
+            "1% beside 150 normal images selects 1 of 37 defects, at least 2 are needed: the lowest \
+             share possible here is 1.32%"
         );
         // What it says is possible is, and a hundredth of a percent less is not.
         assert_eq!(pool.subset(Share(Some(132))).unwrap().defects, 2);

@@ -64,8 +64,8 @@ pub fn cut(
 }
 
 /// What to say of results on [`train_and_validation`].
-pub const SPLIT_LIMIT: &str = "split at random into training and validation images (3 to 1, fixed): images of one \
-                               object or video may be on both sides";
+pub const SPLIT_LIMIT: &str = "split at random into training and validation images (3 to 1, fixed): \
+                               images of one object or video may be on both sides";
 
 /// Sets each stratum to the rank of its group among the different groups, in byte order.
 ///

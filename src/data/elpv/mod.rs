@@ -23,14 +23,14 @@ pub const LICENCE: &str =
 
 /// The papers that the authors ask users of the data to cite.
 pub const CITATIONS: [&str; 3] = [
-    "Buerhop-Lutz, Deitsch, Maier, Gallwitz, Berger, Doll, Hauch, Camus and Brabec, \"A Benchmark for Visual \
-     Identification of Defective Solar Cells in Electroluminescence Imagery\", EU PVSEC 2018, \
+    "Buerhop-Lutz, Deitsch, Maier, Gallwitz, Berger, Doll, Hauch, Camus and Brabec, \"A Benchmark for \
+     Visual Identification of Defective Solar Cells in Electroluminescence Imagery\", EU PVSEC 2018, \
      doi:10.4229/35thEUPVSEC20182018-5CV.3.15",
-    "Deitsch, Christlein, Berger, Buerhop-Lutz, Maier, Gallwitz and Riess, \"Automatic classification of defective \
-     photovoltaic module cells in electroluminescence images\", Solar Energy 185 (2019) 455-468, \
+    "Deitsch, Christlein, Berger, Buerhop-Lutz, Maier, Gallwitz and Riess, \"Automatic classification of \
+     defective photovoltaic module cells in electroluminescence images\", Solar Energy 185 (2019) 455-468, \
      doi:10.1016/j.solener.2019.02.067",
-    "Deitsch, Buerhop-Lutz, Sovetkin, Steland, Maier, Gallwitz and Riess, \"Segmentation of photovoltaic module cells \
-     in uncalibrated electroluminescence images\", Machine Vision and Applications 32(4) (2021), \
+    "Deitsch, Buerhop-Lutz, Sovetkin, Steland, Maier, Gallwitz and Riess, \"Segmentation of photovoltaic \
+     module cells in uncalibrated electroluminescence images\", Machine Vision and Applications 32(4) (2021), \
      doi:10.1007/s00138-021-01191-9",
 ];
 
@@ -59,11 +59,12 @@ pub fn source(folder: &Path) -> Result<Source> {
         validation: files(validation)?,
         has_classes: false,
         limits: [
-            "the 2,624 cells come from 44 modules and the labels do not say from which: cells of one module may be \
-             on both sides of the split",
+            "the 2,624 cells come from 44 modules and the labels do not say from which: cells of one module may \
+             be on both sides of the split",
             "no defect classes: F2_CIW is not defined",
             "grey images: colour jitter reduces to brightness and contrast",
-            "about 600 defects to train on: at 1 % a dozen remain, so only the spread over seeds means anything",
+            "about 600 defects to train on: at 1 % a dozen remain, so only the spread over seeds \
+             means anything",
             LICENCE,
         ]
         .into_iter()
