@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skewbench::{
+    candle_core::Device,
     data::{OnBadImage, Share, Source},
     experiment::{self, Cell, Event, Plan, Scale, cell},
     results::{Folder, Record},
@@ -80,7 +81,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let scale = scale(arguments)?;
     let cells = cells(arguments)?;
-    let plan = Plan { scale, on_bad_image: arguments.on_bad_image, device: candle_device() };
+    let plan = Plan { scale, on_bad_image: arguments.on_bad_image, device: Device::Cpu };
     let source = arguments.data.open(&plan.scale)?;
     let out = arguments.out.clone().unwrap_or_else(|| {
         PathBuf::from("results/local").join(format!("{}-{}", plan.scale.name, arguments.data.name()))
