@@ -14,6 +14,7 @@ use candle_core::Device;
 pub use cell::{Cell, Study};
 pub use recipe::Recipe;
 pub use scale::Scale;
+use score::Views;
 
 use crate::{
     augment::{Normalisation, ViewRecipe},
@@ -52,11 +53,14 @@ pub enum Event<'a> {
     Training(Progress<'a>),
 }
 
-/// Source images that training a cell goes through, all epochs together.
+/// Source images that training a cell goes through, all epochs together. Asked of every cell before the
+/// first is trained, it also finds what would stop one.
 ///
 /// # Errors
-/// If the data has too few defects for the cell's share.
+/// If the data has too few defects for the cell's share, or to be scored at all.
 pub fn image_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> {
+    let validation = sample(source.validation.labels(), &plan.scale, "validation");
+    Views::new(&labels_of(&*source.validation, &validation), &subset_seed("views"))?;
     Ok(training_subset(cell, plan, source)?.indices.len() * plan.scale.epochs)
 }
 
@@ -149,8 +153,9 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     let defects: Vec<bool> = labels_of(&*source.train, &train.indices).iter().map(|l| l.defect).collect();
     let fit = Probe::fit(&train.tensor(&plan.device)?, &defects, recipe.converged_probe)?;
     let converged = fit.logits(&validation_rows)?;
+    let views = Views::new(&labels, &subset_seed("views"))?;
     let score = |classifier, logits: &[f64]| {
-        score::at_every_share(classifier, logits, &labels, source.has_classes, &subset_seed("views"))
+        score::at_every_share(classifier, logits, &labels, source.has_classes, &views)
     };
     let scores = [score("in_training", &in_training)?, score("converged", &converged)?].concat();
     let evaluate_seconds = begun.elapsed().as_secs_f64();
@@ -183,7 +188,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
                 skipped(&*source.validation, &validation.skipped),
             ]
             .concat(),
-            limits: source.limits.clone(),
+            limits: [source.limits.clone(), views.missing].concat(),
         },
         curve: curve(&trained.curve, &epoch_ends),
         probe: ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient },

@@ -1,12 +1,13 @@
-//! One classifier's logits on the validation set, scored at every validation share.
+//! One classifier's logits on the validation set, scored at every validation share: trained once, one
+//! feature matrix, five shares.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
-    data::{ClassSet, Labels, Share, imbalance::Pool},
+    data::{ClassSet, Labels, Share, Subset, imbalance::Pool},
     evaluate::{
         detection::Detection,
-        importance::{f2_ciw_multilabel_of_detector, f2_ciw_oracle},
+        importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
     results::record::Score,
     seed::Seed,
@@ -16,46 +17,67 @@ use crate::{
 const SHARES: [Share; 6] =
     [Share::NATURAL, Share::STUDY[0], Share::STUDY[1], Share::STUDY[2], Share::STUDY[3], Share::STUDY[4]];
 
-/// Scores `logits` (one for each of `labels`) on six nested views of the same images: normal images
-/// stay, defects are thinned out. `seed` chooses which defects, and must be the same for all models.
+/// The validation images at every share that there are defects enough for.
+pub struct Views {
+    pub subsets: Vec<(Share, Subset)>,
+    /// Why other shares are missing.
+    pub missing: Vec<String>,
+}
+
+impl Views {
+    /// Nested views of `labels`: normal images stay, defects are thinned out. `seed` chooses which, and
+    /// must be the same for all models.
+    ///
+    /// # Errors
+    /// If not even all images together can be scored: too few defects, or no normal image.
+    pub fn new(labels: &[Labels], seed: &Seed) -> Result<Self> {
+        let pool = Pool::new(labels, seed);
+        let (mut subsets, mut missing) = (Vec::new(), Vec::new());
+        for share in SHARES {
+            match pool.subset(share) {
+                Ok(subset) => subsets.push((share, subset)),
+                Err(error) if share == Share::NATURAL => return Err(error.context("validation images")),
+                Err(error) => missing.push(format!("no scores at validation share {share}: {error:#}")),
+            }
+        }
+        Ok(Self { subsets, missing })
+    }
+}
+
+/// Scores `logits`, one for each of `labels`, on every view.
 pub fn at_every_share(
     classifier: &str,
     logits: &[f64],
     labels: &[Labels],
     has_classes: bool,
-    seed: &Seed,
+    views: &Views,
 ) -> Result<Vec<Score>> {
-    let pool = Pool::new(labels, seed);
-    SHARES
-        .iter()
-        .map(|&share| {
-            let view = pool.subset(share).with_context(|| format!("validation share {share}"))?;
-            let logits: Vec<f64> = view.indices.iter().map(|&index| logits[index]).collect();
-            let defects: Vec<bool> = view.indices.iter().map(|&index| labels[index].defect).collect();
-            let Detection { counts, auroc, average_precision } = Detection::new(&logits, &defects)?;
+    let score = |(share, view): &(Share, Subset)| {
+        let logits: Vec<f64> = view.indices.iter().map(|&index| logits[index]).collect();
+        let defects: Vec<bool> = view.indices.iter().map(|&index| labels[index].defect).collect();
+        let Detection { counts, auroc, average_precision } = Detection::new(&logits, &defects)?;
 
-            let flagged: Vec<bool> = logits.iter().map(|&logit| logit > 0.0).collect();
-            let classes: Vec<ClassSet> = view.indices.iter().map(|&index| labels[index].classes).collect();
-            let f2 = |metric: fn(&[bool], &[ClassSet]) -> Result<_>| -> Result<Option<f64>> {
-                let importance: crate::evaluate::importance::Importance = metric(&flagged, &classes)?;
-                Ok(has_classes.then_some(importance.f2_ciw))
-            };
-            Ok(Score {
-                classifier: classifier.to_owned(),
-                validation_share: share.fraction(),
-                normals: view.normals,
-                defects: view.defects,
-                f1: counts.f1(),
-                f1_normal: counts.f1_normal(),
-                precision: counts.precision(),
-                recall: counts.recall(),
-                true_positive_rate: counts.recall(),
-                false_positive_rate: counts.false_positive_rate(),
-                auroc,
-                average_precision,
-                f2_ciw_oracle: f2(f2_ciw_oracle)?,
-                f2_ciw_multilabel: f2(f2_ciw_multilabel_of_detector)?,
-            })
+        let flagged: Vec<bool> = logits.iter().map(|&logit| logit > 0.0).collect();
+        let classes: Vec<ClassSet> = view.indices.iter().map(|&index| labels[index].classes).collect();
+        let f2 = |metric: fn(&[bool], &[ClassSet]) -> Result<Importance>| {
+            has_classes.then(|| metric(&flagged, &classes)).transpose()
+        };
+        Ok(Score {
+            classifier: classifier.to_owned(),
+            validation_share: share.fraction(),
+            normals: view.normals,
+            defects: view.defects,
+            f1: counts.f1(),
+            f1_normal: counts.f1_normal(),
+            precision: counts.precision(),
+            recall: counts.recall(),
+            true_positive_rate: counts.recall(),
+            false_positive_rate: counts.false_positive_rate(),
+            auroc,
+            average_precision,
+            f2_ciw_oracle: f2(f2_ciw_oracle)?.map(|importance| importance.f2_ciw),
+            f2_ciw_multilabel: f2(f2_ciw_multilabel_of_detector)?.map(|importance| importance.f2_ciw),
         })
-        .collect()
+    };
+    views.subsets.iter().map(score).collect()
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask reproduce`: the main job.
 
 use std::{
+    collections::BTreeSet,
     io::IsTerminal,
     path::PathBuf,
     time::{Duration, Instant},
@@ -103,8 +104,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::open(&out)?;
     let records = train(&cells, &passes, &plan, &source, &folder)?;
     println!("\n{}", table::render(&records));
-    for limit in &source.limits {
+    let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
+    for limit in limits {
         println!("note: {limit}");
+    }
+    let skipped = records.iter().map(|record| record.data.skipped.len()).max().unwrap_or(0);
+    if skipped > 0 {
+        println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
     }
     println!("\nrecords: {}", out.display());
     Ok(())
