@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_the_references() -> Result<()> {
-        // PyTorch 2.15, sum(p.numel()) over each head on 512 features: lightly's SimCLR projector (its hidden
+        // Counted on the PyTorch modules, on 512 features: lightly's SimCLR projector (its hidden
         // and last linear maps have no bias before an affine BatchNorm), BYOL's projector, Barlow Twins' projector.
         let lightly = Layers {
             sizes: &[512, 2048, 128],

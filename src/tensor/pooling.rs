@@ -116,7 +116,7 @@ impl MaxPool {
                             continue;
                         }
                         for ((best, winner), &x) in best.iter_mut().zip(winners.iter_mut()).zip(pixel) {
-                            // Not-a-number wins, so that it is seen rather than lost.
+                            #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
                             let wins = x > *best || x != x;
                             *best = if wins { x } else { *best };
                             *winner = if wins { place as u8 } else { *winner };

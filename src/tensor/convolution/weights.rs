@@ -52,8 +52,8 @@ impl Axes {
                     Order::OutputFirst => (index / taps, index % taps),
                     Order::MirroredTapFirst => (index % outputs, taps - 1 - index / outputs),
                 };
-                let source = weights[output * inputs * taps + tap..].iter().step_by(taps);
-                run.iter_mut().zip(source).for_each(|(packed, &weight)| *packed = weight);
+                let source = weights[output * inputs * taps..].chunks_exact(taps);
+                run.iter_mut().zip(source).for_each(|(packed, weights)| *packed = weights[tap]);
             }
         });
         packed
@@ -70,8 +70,8 @@ impl Axes {
                         Order::OutputFirst => output * taps + tap,
                         Order::MirroredTapFirst => (taps - 1 - tap) * self.outputs + output,
                     };
-                    let target = weights[tap..].iter_mut().step_by(taps);
-                    target.zip(&part[run * inputs..][..inputs]).for_each(|(sum, &x)| *sum += x);
+                    let target = weights.chunks_exact_mut(taps);
+                    target.zip(&part[run * inputs..][..inputs]).for_each(|(sums, &x)| sums[tap] += x);
                 }
             }
         });
