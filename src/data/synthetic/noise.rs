@@ -6,10 +6,9 @@
 
 /// Mixes two lattice coordinates and a seed into 32 well-spread bits.
 pub fn hash(x: u32, y: u32, seed: u32) -> u32 {
-    let mut h = x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ seed;
-    h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
-    h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
-    h ^ (h >> 15)
+    let h = x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ seed.wrapping_mul(0xC2B2_AE3D);
+    let h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
+    (h ^ (h >> 12)).wrapping_mul(0x297A_2D39)
 }
 
 /// [`hash`] as a number in [0, 1), in steps of 2^-24.
@@ -27,6 +26,7 @@ pub struct Sample {
 
 /// Value noise at (`x`, `y`), both in lattice cells: `y` is not negative, and `x`, in
 /// 0..2 `period`, wraps after `period` cells.
+#[inline]
 pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> Sample {
     let (xi, yi) = (x as u32, y as u32);
     let (fx, fy) = (x - xi as f32, y - yi as f32);

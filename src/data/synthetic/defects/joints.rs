@@ -105,17 +105,17 @@ pub fn roots(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         let crown = draws.coin(0.6);
         let turn = if crown { draws.normal(0.1) } else { above_invert(draws) };
         let z = scene.joints.first + draws.normal(0.02);
-        let spread = grade(severity, 0.02, 0.11) * draws.between(0.7, 1.4);
+        let spread = grade(severity, 0.03, 0.14) * draws.between(0.7, 1.4);
         let reach = grade(severity, 0.25, 1.0) * draws.between(0.7, 1.2);
-        let hairs = 6 + (grade(severity, 8.0, 65.0) * draws.between(0.7, 1.2)) as usize;
+        let hairs = 6 + (grade(severity, 6.0, 34.0) * draws.between(0.7, 1.2)) as usize;
         for hair in 0..hairs {
             let thick = hair < 1 + hairs / 10;
             let foot = turn + draws.normal(0.6 * spread);
             let start = scene.wall(foot, z, 0.0);
-            let gain = draws.between(0.6, 1.4);
+            let gain = draws.between(0.5, 1.9);
             let colour = bark.map(|c| c * gain);
             let length = reach * draws.between(0.35, 1.0);
-            let width = if thick { draws.between(0.02, 0.045) } else { draws.between(0.007, 0.018) };
+            let width = if thick { draws.between(0.025, 0.05) } else { draws.between(0.010, 0.022) };
             strand(scene, start, length, width, colour, if thick { 2 } else { 1 }, draws);
         }
     }
@@ -134,9 +134,9 @@ fn strand(
     let steps = 9;
     let step = length / steps as f32;
     let mut heading = [
-        -0.8 * start[0] + draws.normal(0.5),
-        -0.8 * start[1] + draws.normal(0.5) - 0.2,
-        draws.normal(0.45) - 0.35,
+        -0.6 * start[0] + draws.normal(0.45),
+        -0.6 * start[1] + draws.normal(0.35) - 0.3,
+        draws.normal(0.35) - 0.4,
     ];
     let mut point = start;
     let mut points = vec![point];
