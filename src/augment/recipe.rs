@@ -7,13 +7,11 @@
 //! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers. Knows nothing of losses.
 
 use super::{
+    crop::{RATIO, draw_crop},
     draw::{Adjustment, Drawn},
     resize::{CropBox, Filter},
 };
-use crate::{
-    augment::crop::{RATIO, draw_crop},
-    seed::Stream,
-};
+use crate::seed::Stream;
 
 /// The views that are made of each image, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,8 +64,8 @@ pub struct Blur {
 }
 
 impl Recipe {
-    /// Otero & Mateus' two views. Crop and jitter: their section on augmentation. Bicubic, jitter on
-    /// every view, flip, and no grey, blur or solarise: their released code.
+    /// The paper's two views. Crop and jitter: its section on augmentation. Bicubic, jitter on every
+    /// view, flip, and no grey, blur or solarise: its authors' released code.
     pub fn paper(side: usize) -> Self {
         let jitter =
             Jitter { probability: 1.0, brightness: 0.275, contrast: 0.275, saturation: 0.275, hue: 0.1375 };
@@ -111,7 +109,7 @@ impl Recipe {
     }
 
     /// BYOL's two views: the first always blurred, the second seldom, but sometimes solarised.
-    /// Source: BYOL, appendix B, as in solo-learn and lightly; bicubic as in solo-learn.
+    /// Source: solo-learn's and lightly's BYOL recipes; bicubic as in solo-learn (lightly: bilinear).
     pub fn byol(side: usize) -> Self {
         Self { name: "byol", views: asymmetric_pair(side, (0.08, 1.0)).into() }
     }

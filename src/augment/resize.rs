@@ -2,7 +2,7 @@
 //!
 //! An output pixel at x has its centre at c = (x + 1/2) in/out and is the sum over input pixels k of
 //! f((k - c + 1/2) / s) / sum, s = max(in/out, 1): the filter widens when the image shrinks. Weights
-//! are rounded to 22 fractional bits; rows are resampled first and rounded to bytes, then columns.
+//! are rounded to 22 fractional bits; one axis after the other, rounded to bytes in between.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
 //! same filter without the rounding in between. Knows nothing of randomness.
