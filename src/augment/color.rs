@@ -143,7 +143,7 @@ fn mean_grey(image: &Image) -> u8 {
 ///
 /// Precision is mixed as in the reference, which computes in double and stores in single.
 #[inline(always)]
-fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
+pub(super) fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     let max = r.max(g).max(b);
     let min = r.min(g).min(b);
     let range = f32::from(max - min);
@@ -182,7 +182,7 @@ fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
 /// The inverse up to rounding: each channel is V (1 - S k), where k goes from 0 to 1 and back within a
 /// third of the circle either side, at a place of its own.
 #[inline(always)]
-fn hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
+pub(super) fn hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     let saturation = f64::from(f32::from(s) / 255.0);
     // Sixths of the circle, in 255ths.
     let place = 6 * i32::from(h);

@@ -7,13 +7,11 @@
 //! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers. Knows nothing of losses.
 
 use super::{
+    crop::{RATIO, draw_crop},
     draw::{Adjustment, Drawn},
     resize::{CropBox, Filter},
 };
-use crate::{
-    augment::crop::{RATIO, draw_crop},
-    seed::Stream,
-};
+use crate::seed::Stream;
 
 /// The views that are made of each image, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,8 +64,8 @@ pub struct Blur {
 }
 
 impl Recipe {
-    /// Otero & Mateus' two views. Crop and jitter: their section on augmentation. Bicubic, jitter on
-    /// every view, flip, and no grey, blur or solarise: their released code.
+    /// The paper's two views. Crop and jitter: its section on augmentation. Bicubic, jitter on every
+    /// view, flip, and no grey, blur or solarise: its authors' released code.
     pub fn paper(side: usize) -> Self {
         let jitter =
             Jitter { probability: 1.0, brightness: 0.275, contrast: 0.275, saturation: 0.275, hue: 0.1375 };
@@ -111,7 +109,7 @@ impl Recipe {
     }
 
     /// BYOL's two views: the first always blurred, the second seldom, but sometimes solarised.
-    /// Source: BYOL, appendix B, as in solo-learn and lightly; bicubic as in solo-learn.
+    /// Source: solo-learn's and lightly's BYOL recipes; bicubic as in solo-learn (lightly: bilinear).
     pub fn byol(side: usize) -> Self {
         Self { name: "byol", views: asymmetric_pair(side, (0.08, 1.0)).into() }
     }
@@ -242,4 +240,119 @@ fn asymmetric_pair(side: usize, scale: (f64, f64)) -> [ViewRecipe; 2] {
         ViewRecipe { blur: Blur { probability: 1.0, sigma: BLUR_SIGMA }, ..view },
         ViewRecipe { blur: Blur { probability: 0.1, sigma: BLUR_SIGMA }, solarise: 0.2, ..view },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{data::Image, seed::Seed};
+
+    fn all() -> [Recipe; 9] {
+        [
+            Recipe::paper(224),
+            Recipe::evaluation(224),
+            Recipe::none(224),
+            Recipe::flip(224),
+            Recipe::simclr(224, 1.0),
+            Recipe::byol(224),
+            Recipe::barlow_twins(224),
+            Recipe::dino(224, 96, 8),
+            Recipe::mae(224),
+        ]
+    }
+
+    fn draws(view: &ViewRecipe, count: usize) -> Vec<Drawn> {
+        let seed = Seed::root(11).child("draws");
+        (0..count).map(|index| view.draw(720, 576, &mut seed.index(index).stream())).collect()
+    }
+
+    #[test]
+    fn one_stream_gives_one_view() {
+        for recipe in all() {
+            let seed = Seed::root(12).child(recipe.name);
+            let first = recipe.draw(352, 288, &mut seed.stream());
+            assert_eq!(first, recipe.draw(352, 288, &mut seed.stream()), "{}", recipe.name);
+            assert_eq!(first.len(), recipe.views.len());
+        }
+        let paper = Recipe::paper(224).draw(352, 288, &mut Seed::root(12).stream());
+        assert_ne!(paper[0], paper[1], "two views of a pair are drawn apart");
+    }
+
+    #[test]
+    fn adjustments_obey_their_ranges() {
+        for recipe in all() {
+            for view in &recipe.views {
+                let range = |strength: f64| (1.0 - strength).max(0.0)..=1.0 + strength;
+                for drawn in draws(view, 500) {
+                    for adjustment in drawn.jitter {
+                        let inside = match adjustment {
+                            Adjustment::Brightness(f) => range(view.jitter.brightness).contains(&f),
+                            Adjustment::Contrast(f) => range(view.jitter.contrast).contains(&f),
+                            Adjustment::Saturation(f) => range(view.jitter.saturation).contains(&f),
+                            Adjustment::Hue(turn) => turn.abs() <= view.jitter.hue,
+                        };
+                        assert!(inside, "{}: {adjustment:?}", recipe.name);
+                    }
+                    if let Some(sigma) = drawn.blur {
+                        assert!((0.1..2.0).contains(&sigma), "{}: sigma {sigma}", recipe.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn steps_come_as_often_as_stated() {
+        let count = 4000;
+        for recipe in all() {
+            for view in &recipe.views {
+                let drawn = draws(view, count);
+                let share = |happens: fn(&Drawn) -> bool| {
+                    drawn.iter().filter(|drawn| happens(drawn)).count() as f64 / count as f64
+                };
+                for (step, stated, seen) in [
+                    ("jitter", view.jitter.probability, share(|drawn| !drawn.jitter.is_empty())),
+                    ("flip", view.flip, share(|drawn| drawn.flip)),
+                    ("grey", view.grey, share(|drawn| drawn.grey)),
+                    ("blur", view.blur.probability, share(|drawn| drawn.blur.is_some())),
+                    ("solarise", view.solarise, share(|drawn| drawn.solarise)),
+                ] {
+                    // Five standard errors of a share; certain steps are exact.
+                    let error = 5.0 * (stated * (1.0 - stated) / count as f64).sqrt();
+                    assert!((seen - stated).abs() <= error, "{} {step}: {seen}", recipe.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_orders_of_jitter_are_equally_likely() {
+        let view = Recipe::paper(224).views[0];
+        let mut counts = std::collections::BTreeMap::new();
+        for drawn in draws(&view, 24 * 400) {
+            let order: Vec<_> = drawn.jitter.iter().map(std::mem::discriminant).collect();
+            *counts.entry(format!("{order:?}")).or_insert(0.0) += 1.0;
+        }
+        assert_eq!(counts.len(), 24);
+        // Chi-squared with 23 degrees of freedom: above 58.6 once in 16,000 seeds.
+        let statistic: f64 = counts.values().map(|count: &f64| (count - 400.0).powi(2) / 400.0).sum();
+        assert!(statistic < 58.6, "{statistic}");
+    }
+
+    #[test]
+    fn views_have_their_size_and_the_whole_image_is_scored() {
+        let image = Image::new(72, 58, (0..72 * 58 * 3).map(|n| (n * 7 % 256) as u8).collect());
+        for recipe in all() {
+            let drawn = recipe.draw(72, 58, &mut Seed::root(13).stream());
+            for (drawn, recipe) in drawn.iter().zip(&recipe.views) {
+                let view = drawn.apply(&image);
+                assert_eq!((view.width, view.height), (recipe.side, recipe.side));
+            }
+        }
+        let scored = Recipe::evaluation(32).draw(72, 58, &mut Seed::root(13).stream());
+        assert_eq!(scored[0].crop, CropBox::whole(72, 58));
+        assert!(!scored[0].flip && scored[0].jitter.is_empty());
+        assert_eq!(Recipe::dino(224, 96, 8).views.len(), 10);
+        assert_eq!(Recipe::paper(224).first_view().views.len(), 1);
+    }
 }

@@ -2,10 +2,12 @@
 //!
 //! An output pixel at x has its centre at c = (x + 1/2) in/out and is the sum over input pixels k of
 //! f((k - c + 1/2) / s) / sum, s = max(in/out, 1): the filter widens when the image shrinks. Weights
-//! are rounded to 22 fractional bits; rows are resampled first and rounded to bytes, then columns.
+//! are rounded to 22 fractional bits; one axis after the other, rounded to bytes in between.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
 //! same filter without the rounding in between. Knows nothing of randomness.
+
+use std::ops::Range;
 
 use super::vector::vectorised;
 use crate::data::Image;
@@ -103,20 +105,24 @@ pub fn resize_shorter_side(image: &Image, side: usize, filter: Filter) -> Image 
 const FRACTION: u32 = 22;
 const HALF: i32 = 1 << (FRACTION - 1);
 
-/// Rows that are resampled together, so that one weight multiplies a whole vector register.
-const ROWS: usize = 4;
+/// Rows that are resampled together, so that one weight multiplies whole vector registers.
+const ROWS: usize = 8;
 /// Bytes of one pixel in [`ROWS`] rows, padded to four channels.
 const LANES: usize = 4 * ROWS;
 /// Bytes of a row whose column sums stay in registers together; 32 pixels.
 const STRIP: usize = 96;
 
-/// Which input pixels make an output pixel, and with which fixed-point weights, along one axis.
+/// Which input pixels make each output pixel, and with which fixed-point weights, along one axis.
 struct Windows {
-    /// First input pixel of each output pixel.
-    first: Vec<usize>,
-    /// Output pixel i has the weights `weights[ends[i - 1]..ends[i]]`.
-    ends: Vec<usize>,
+    windows: Vec<Window>,
     weights: Vec<i32>,
+}
+
+struct Window {
+    /// First input pixel.
+    first: usize,
+    /// Where the weights lie in [`Windows::weights`].
+    weights: Range<usize>,
 }
 
 impl Windows {
@@ -126,7 +132,8 @@ impl Windows {
         let widening = scale.max(1.0);
         let support = filter.support() * widening;
         let step = 1.0 / widening;
-        let mut windows = Self { first: Vec::new(), ends: Vec::new(), weights: Vec::new() };
+        let mut windows = Vec::with_capacity(output);
+        let mut weights = Vec::new();
         let mut exact = Vec::new();
         for x in 0..output {
             let centre = (x as f64 + 0.5) * scale;
@@ -136,18 +143,21 @@ impl Windows {
             exact.clear();
             exact.extend((first..end).map(|k| filter.at((k as f64 - centre + 0.5) * step)));
             let sum: f64 = exact.iter().sum();
-            windows.weights.extend(exact.iter().map(|weight| fixed_point(weight / sum)));
-            windows.first.push(first);
-            windows.ends.push(windows.weights.len());
+            let start = weights.len();
+            weights.extend(exact.iter().map(|weight| fixed_point(weight / sum)));
+            windows.push(Window { first, weights: start..weights.len() });
         }
-        windows
+        Self { windows, weights }
+    }
+
+    /// Output pixels.
+    fn len(&self) -> usize {
+        self.windows.len()
     }
 
     /// (first input pixel, weights) of every output pixel.
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let ranges = starts.zip(&self.ends).map(|(start, &end)| &self.weights[start..end]);
-        self.first.iter().copied().zip(ranges)
+        self.windows.iter().map(|window| (window.first, &self.weights[window.weights.clone()]))
     }
 }
 
@@ -193,22 +203,23 @@ impl<'a> Pixels<'a> {
 
     /// The horizontal pass.
     fn resample_rows(self, windows: &Windows) -> Image {
-        let width = windows.first.len();
+        let width = windows.len();
         let mut pixels = vec![0; 3 * width * self.height];
-        let mut columns = vec![[0; LANES]; self.width];
+        let mut wide = vec![[0; LANES]; self.width];
+        let mut narrow = vec![[0; LANES]; width];
         vectorised(
             #[inline(always)]
             || {
                 for (group, output) in pixels.chunks_mut(ROWS * 3 * width).enumerate() {
                     for lane in 0..ROWS {
                         // The last group may repeat the last row; nobody reads it.
-                        spread(self.row((group * ROWS + lane).min(self.height - 1)), lane, &mut columns);
+                        spread(self.row((group * ROWS + lane).min(self.height - 1)), lane, &mut wide);
                     }
-                    for (x, (first, weights)) in windows.iter().enumerate() {
-                        let pixel = weigh(&columns[first..first + weights.len()], weights);
-                        for (row, rgb) in output.chunks_exact_mut(3 * width).zip(pixel.as_chunks::<4>().0) {
-                            row[3 * x..3 * x + 3].copy_from_slice(&rgb[..3]);
-                        }
+                    for (pixel, (first, weights)) in narrow.iter_mut().zip(windows.iter()) {
+                        *pixel = weigh(&wide[first..first + weights.len()], weights);
+                    }
+                    for (lane, row) in output.chunks_exact_mut(3 * width).enumerate() {
+                        gather(&narrow, lane, row);
                     }
                 }
             },
@@ -218,7 +229,7 @@ impl<'a> Pixels<'a> {
 
     /// The vertical pass.
     fn resample_columns(self, windows: &Windows) -> Image {
-        let mut pixels = vec![0; 3 * self.width * windows.first.len()];
+        let mut pixels = vec![0; 3 * self.width * windows.len()];
         vectorised(
             #[inline(always)]
             || {
@@ -236,12 +247,13 @@ impl<'a> Pixels<'a> {
                 }
             },
         );
-        Image::new(self.width, windows.first.len(), pixels)
+        Image::new(self.width, windows.len(), pixels)
     }
 }
 
 /// Writes the pixels of one row to their lanes. A pixel moves as four bytes, so the fourth channel
 /// holds the next pixel's red: it is resampled with the others and never read.
+#[inline(always)]
 fn spread(row: &[u8], lane: usize, columns: &mut [[u8; LANES]]) {
     let lanes = 4 * lane..4 * lane + 4;
     let (last, others) = columns.split_last_mut().expect("crops are not empty");
@@ -249,6 +261,14 @@ fn spread(row: &[u8], lane: usize, columns: &mut [[u8; LANES]]) {
         column[lanes.clone()].copy_from_slice(four);
     }
     last[4 * lane..4 * lane + 3].copy_from_slice(&row[row.len() - 3..]);
+}
+
+/// Reads one row from its lane.
+#[inline(always)]
+fn gather(columns: &[[u8; LANES]], lane: usize, row: &mut [u8]) {
+    for (rgb, column) in row.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
+        rgb.copy_from_slice(&column[4 * lane..4 * lane + 3]);
+    }
 }
 
 /// One output pixel in [`ROWS`] rows.

@@ -1,13 +1,12 @@
 //! Bytes against Pillow.
 
-use std::fmt::Write;
-
 use rstest::rstest;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
     blur::gaussian_blur,
-    color::{brightness, contrast, greyscale, hue, saturation, solarise},
+    color::{brightness, contrast, greyscale, hsv_to_rgb, hue, rgb_to_hsv, saturation, solarise},
     flip,
     resize::{CropBox, Filter, resize, resize_shorter_side},
 };
@@ -25,10 +24,11 @@ fn pattern(width: usize, height: usize) -> Image {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("writing to a string");
-        hex
-    })
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const CROP: CropBox = CropBox { left: 9, top: 5, width: 41, height: 30 };
@@ -70,4 +70,122 @@ fn steps_equal_pillow(
     assert_eq!([rgb[0], rgb[7 * image.width + 11], rgb[rgb.len() - 1]], pixels);
     assert_eq!(image.pixels.iter().map(|&byte| u64::from(byte)).sum::<u64>(), sum);
     assert_eq!(&sha256(&image.pixels)[..16], digest);
+}
+
+/// One line of `fixtures/pillow/cases.json`; the script next to it says what the fields mean.
+#[derive(Deserialize)]
+struct Case {
+    width: usize,
+    height: usize,
+    seed: u64,
+    #[serde(flatten)]
+    step: Step,
+    sha256: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "step", content = "value", rename_all = "lowercase")]
+enum Step {
+    Resize { crop: [usize; 4], to: [usize; 2], filter: String },
+    Brightness(f64),
+    Contrast(f64),
+    Saturation(f64),
+    Hue(f64),
+    Blur(f64),
+    Greyscale,
+    Solarise,
+    Flip,
+}
+
+#[derive(Deserialize)]
+struct Fixture {
+    hsv: String,
+    rgb: String,
+    cases: Vec<Case>,
+}
+
+fn fixture() -> Fixture {
+    serde_json::from_str(include_str!("../../fixtures/pillow/cases.json")).expect("fixture")
+}
+
+impl Case {
+    fn image(&self) -> Image {
+        let count = (3 * self.width * self.height) as u64;
+        let bytes = (self.seed..self.seed + count).map(|n| {
+            let byte = ((n * 2_654_435_761 % (1 << 32)) >> 24) as u8;
+            if self.seed % 2 == 1 { byte / 4 + 96 } else { byte }
+        });
+        Image::new(self.width, self.height, bytes.collect())
+    }
+}
+
+impl Step {
+    fn apply(&self, image: &mut Image) {
+        match self {
+            Self::Resize { crop: [left, top, width, height], to, filter } => {
+                let crop = CropBox { left: *left, top: *top, width: *width, height: *height };
+                let filter = if filter == "Bicubic" { Filter::Bicubic } else { Filter::Bilinear };
+                *image = resize(image, crop, to[0], to[1], filter);
+            }
+            Self::Brightness(factor) => brightness(image, *factor),
+            Self::Contrast(factor) => contrast(image, *factor),
+            Self::Saturation(factor) => saturation(image, *factor),
+            Self::Hue(turn) => hue(image, *turn),
+            Self::Blur(sigma) => gaussian_blur(image, *sigma),
+            Self::Greyscale => greyscale(image),
+            Self::Solarise => solarise(image),
+            Self::Flip => flip(image),
+        }
+    }
+}
+
+#[test]
+fn odd_sizes_equal_pillow() {
+    for case in fixture().cases {
+        let mut image = case.image();
+        case.step.apply(&mut image);
+        assert_eq!(
+            sha256(&image.pixels),
+            case.sha256,
+            "{} x {}, seed {}: {:?}",
+            case.width,
+            case.height,
+            case.seed,
+            case.step
+        );
+    }
+}
+
+#[test]
+fn every_colour_equals_pillow() {
+    let digest = |map: fn([u8; 3]) -> [u8; 3]| {
+        let mut hasher = Sha256::new();
+        for high in 0..=255 {
+            let block: Vec<[u8; 3]> =
+                (0..=u16::MAX).map(|low| map([high, (low >> 8) as u8, low as u8])).collect();
+            hasher.update(block.as_flattened());
+        }
+        hex(&hasher.finalize())
+    };
+    let fixture = fixture();
+    assert_eq!(digest(rgb_to_hsv), fixture.hsv);
+    assert_eq!(digest(hsv_to_rgb), fixture.rgb);
+}
+
+/// What lets a recipe leave out where its source flips.
+#[rstest]
+#[case::brightness(Step::Brightness(1.2))]
+#[case::contrast(Step::Contrast(0.7))]
+#[case::saturation(Step::Saturation(1.3))]
+#[case::hue(Step::Hue(-0.1))]
+#[case::blur(Step::Blur(1.7))]
+#[case::greyscale(Step::Greyscale)]
+#[case::solarise(Step::Solarise)]
+fn flip_commutes(#[case] step: Step) {
+    let (mut before, mut after) = (pattern(61, 40), pattern(61, 40));
+    flip(&mut before);
+    step.apply(&mut before);
+    step.apply(&mut after);
+    flip(&mut after);
+    assert_eq!(before, after);
 }
