@@ -3,7 +3,9 @@
 //! Every source gives the same thing: a [`Dataset`] to train on and one to validate on.
 
 pub mod annotations;
+pub mod cached;
 pub mod classes;
+pub mod contact_sheet;
 pub mod decode;
 pub mod elpv;
 pub mod files;
@@ -14,7 +16,6 @@ pub mod imbalance;
 pub mod inspect;
 pub mod sewer_ml;
 pub mod stratify;
-pub mod contact_sheet;
 pub mod synthetic;
 pub mod table;
 

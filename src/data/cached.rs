@@ -1,0 +1,106 @@
+//! A data set that remembers images once they were opened, as far as memory allows.
+//!
+//! Decoding (or drawing) costs more than augmenting, and every epoch opens every image. Pixels are the
+//! same with and without it.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use anyhow::Result;
+
+use super::{Dataset, Image, Labels};
+
+/// Keeps the first images that fit into a budget; others are opened anew each time.
+pub struct Cached {
+    inner: Box<dyn Dataset>,
+    images: Vec<OnceLock<Image>>,
+    /// Bytes of pixels that may still be kept.
+    left: AtomicUsize,
+}
+
+impl Cached {
+    /// Remembers up to `bytes` of pixels.
+    pub fn new(inner: Box<dyn Dataset>, bytes: usize) -> Self {
+        let images = (0..inner.labels().len()).map(|_| OnceLock::new()).collect();
+        Self { inner, images, left: AtomicUsize::new(bytes) }
+    }
+}
+
+impl Dataset for Cached {
+    fn labels(&self) -> &[Labels] {
+        self.inner.labels()
+    }
+
+    fn open(&self, index: usize) -> Result<Image> {
+        if let Some(image) = self.images[index].get() {
+            return Ok(image.clone());
+        }
+        let image = self.inner.open(index)?;
+        let size = image.pixels.len();
+        let reserve = |left: usize| left.checked_sub(size);
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+            && self.images[index].set(image.clone()).is_err()
+        {
+            // Another thread was faster with the same image: its bytes are counted once.
+            self.left.fetch_add(size, Ordering::Relaxed);
+        }
+        Ok(image)
+    }
+
+    fn dimensions(&self, index: usize) -> Result<(usize, usize)> {
+        self.inner.dimensions(index)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.inner.place(index)
+    }
+
+    fn digest(&self) -> String {
+        self.inner.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ClassSet;
+
+    /// Images of one pixel that count how often they are opened.
+    struct Counting {
+        labels: Vec<Labels>,
+        opened: std::sync::Arc<AtomicUsize>,
+    }
+
+    impl Dataset for Counting {
+        fn labels(&self) -> &[Labels] {
+            &self.labels
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            Ok(Image::new(1, 1, vec![index as u8; 3]))
+        }
+
+        fn place(&self, index: usize) -> String {
+            index.to_string()
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn images_are_opened_once_while_they_fit() {
+        let opened = std::sync::Arc::new(AtomicUsize::new(0));
+        let labels = vec![Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 }; 3];
+        // Two images of three bytes fit into seven.
+        let cached = Cached::new(Box::new(Counting { labels, opened: opened.clone() }), 7);
+        for index in [0, 1, 2, 0, 1, 2] {
+            assert_eq!(cached.open(index).unwrap().pixels, [index as u8; 3]);
+        }
+        assert_eq!(opened.load(Ordering::Relaxed), 4, "0 and 1 once, 2 twice");
+    }
+}
