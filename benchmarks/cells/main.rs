@@ -4,6 +4,7 @@
 
 mod check;
 mod gradients;
+mod learns;
 mod repeat;
 mod table1_methods;
 mod tidy;

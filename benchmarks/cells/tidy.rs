@@ -36,7 +36,10 @@ const RESERVED: [(&[&str], &[&str]); 7] = [
     (&["serde_json"], &["src/results/"]),
     // Scale and seeds are arguments: nothing below `experiment` reads the clock or the environment,
     // but for the place of the elpv cache and fixtures of unit tests.
-    (&["std::env::", "env::var"], &["src/experiment/", "src/results/provenance.rs", "src/data/elpv", "src/data/fixtures.rs"]),
+    (
+        &["std::env::", "env::var"],
+        &["src/experiment/", "src/results/provenance.rs", "src/data/elpv", "src/data/fixtures.rs"],
+    ),
     (&["Instant", "SystemTime"], &["src/experiment/", "src/results/provenance.rs"]),
     (&["Tensor::rand", "rand_like", "Device::set_seed"], &[]),
 ];

@@ -100,3 +100,94 @@ pub fn read(path: &Path) -> Result<Record> {
 fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use record::{CellAxes, Cost, Counts, Data, ProbeFit, Provenance, SCHEMA, Settings};
+
+    fn record() -> Record {
+        Record {
+            schema: SCHEMA,
+            cell: CellAxes {
+                id: "table1/simclr-resnet18-share05-seed0".into(),
+                study: "table1".into(),
+                method: "simclr".into(),
+                backbone: "resnet18".into(),
+                train_share: Some(0.05),
+                seed: 0,
+            },
+            fingerprint: "0123456789abcdef".into(),
+            settings: Settings { scale: "small".into(), recipe: "short".into(), values: BTreeMap::new() },
+            data: Data {
+                source: "synthetic".into(),
+                train_digest: String::new(),
+                validation_digest: String::new(),
+                train: Counts { normals: 95, defects: 5 },
+                validation: Counts { normals: 50, defects: 50 },
+                skipped: Vec::new(),
+                limits: Vec::new(),
+            },
+            curve: Vec::new(),
+            probe: ProbeFit { iterations: 7, gradient: 1e-12 },
+            scores: Vec::new(),
+            cost: Cost { train_seconds: 1.0, evaluate_seconds: 0.5, images_per_second: 100.0 },
+            provenance: Provenance {
+                started_unix: 0,
+                revision: "unknown".into(),
+                skewbench: "0.1.0".into(),
+                crates: BTreeMap::new(),
+                device: "cpu".into(),
+                cpu: "unknown".into(),
+                threads: 2,
+                system: "linux x86_64".into(),
+            },
+        }
+    }
+
+    fn message(result: Result<Option<Record>>) -> String {
+        format!("{:#}", result.expect_err("a bad record is refused"))
+    }
+
+    #[test]
+    fn a_record_reads_back_and_is_never_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, record) = (Folder::open(root.path()).unwrap(), record());
+        let id = record.cell.id.clone();
+        assert_eq!(folder.find(&id, &record.fingerprint).unwrap(), None);
+        let path = folder.write(&record).unwrap();
+        assert_eq!(folder.find(&id, &record.fingerprint).unwrap(), Some(record.clone()));
+
+        let before = fs::read(&path).unwrap();
+        let other = Record { fingerprint: "fedcba9876543210".into(), ..record };
+        assert!(folder.write(&other).is_err());
+        assert_eq!(fs::read(&path).unwrap(), before);
+        let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(files, 1, "no temporary file is left behind");
+    }
+
+    #[test]
+    fn bad_records_are_named_and_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, record) = (Folder::open(root.path()).unwrap(), record());
+        let (id, fingerprint) = (record.cell.id.clone(), record.fingerprint.clone());
+        let path = folder.write(&record).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+
+        let foreign = message(folder.find(&id, "fedcba9876543210"));
+        assert!(foreign.contains("fingerprint 0123456789ab, expected fedcba987654"), "{foreign}");
+        for (changed, expected) in [
+            (text[..text.len() / 2].to_owned(), "torn or not JSON"),
+            (text.replace("\"schema\": 1", "\"schema\": 99"), "record schema 99, this build reads 1"),
+            ("{\"accuracy\": 0.9}".to_owned(), "no number called 'schema'"),
+            (text.replace("\"seed\"", "\"sead\""), "not a record of schema 1"),
+        ] {
+            fs::write(&path, &changed).unwrap();
+            let error = message(folder.find(&id, &fingerprint));
+            assert!(error.contains(expected) && error.contains("share05-seed0.json"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), changed, "a bad record is not touched");
+        }
+    }
+}

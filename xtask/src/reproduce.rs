@@ -66,7 +66,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
 
-    /// Passes over the training set
+    /// Passes over the training set; 0 scores the untrained network, the floor of every method
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
 
@@ -130,7 +130,7 @@ fn scale(arguments: &Arguments) -> Result<Scale> {
         scale.side = side;
     }
     if let Some(epochs) = arguments.epochs {
-        scale.epochs = positive("epochs", epochs)?;
+        scale.epochs = epochs;
     }
     if let Some(batch_size) = arguments.batch_size {
         ensure!(batch_size >= 2, "--batch-size must be at least 2: batch statistics need two images");
