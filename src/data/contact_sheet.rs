@@ -31,14 +31,26 @@ const INK: [u8; 3] = [232, 230, 222];
 /// The 17 classes and normal pipes at `side` x `side` pixels a picture: from plain on the left to
 /// barely visible on the right, each defect followed by the same pipe without it.
 pub fn draw(side: usize, seed: Seed) -> Image {
-    let mut rows: Vec<Row> = DefectClass::ALL.into_par_iter().map(|class| class_row(class, side, seed)).collect();
+    let mut rows: Vec<Row> =
+        DefectClass::ALL.into_par_iter().map(|class| class_row(class, side, seed)).collect();
     let normals = (0..2 * PAIRS).into_par_iter().map(|i| {
         let scene = Scene::sample(seed.child("normal").index(i), ClassSet::EMPTY);
         synthetic::draw(&scene, side)
     });
     rows.push(Row { caption: "NORMAL\nno defect".into(), images: normals.collect() });
     let headings: Vec<_> = (0..PAIRS)
-        .flat_map(|i| [if i == 0 { "plain" } else if i + 1 == PAIRS { "hidden" } else { "" }, "without"])
+        .flat_map(|i| {
+            [
+                if i == 0 {
+                    "plain"
+                } else if i + 1 == PAIRS {
+                    "hidden"
+                } else {
+                    ""
+                },
+                "without",
+            ]
+        })
         .collect();
     grid(&headings, &rows)
 }
@@ -206,7 +218,10 @@ mod tests {
     #[test]
     fn pictures_and_captions_land_where_the_layout_says() {
         let tile = |value| Image::new(2, 2, vec![value; 12]);
-        let row = |caption: &str, value| Row { caption: caption.into(), images: vec![tile(value), tile(value + 1)] };
+        let row = |caption: &str, value| Row {
+            caption: caption.into(),
+            images: vec![tile(value), tile(value + 1)],
+        };
         let sheet = grid(&[], &[row("I", 7), row("I", 9)]);
         // Left margin: gap, one character, gap. Then two tiles of 2 and a gap after each.
         let left = GAP + ADVANCE + GAP;
@@ -225,7 +240,8 @@ mod tests {
 
     #[test]
     fn every_character_of_the_captions_has_a_glyph_of_five_by_seven() {
-        let captions: String = DefectClass::ALL.iter().flat_map(|class| [class.code(), class.meaning()]).collect();
+        let captions: String =
+            DefectClass::ALL.iter().flat_map(|class| [class.code(), class.meaning()]).collect();
         let box_glyph = glyph('\u{1}');
         for character in captions.chars().chain("NORMAL 0123456789".chars()) {
             let rows: Vec<_> = glyph(character).split(' ').collect();

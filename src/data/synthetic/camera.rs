@@ -5,28 +5,34 @@
 
 pub type Vec3 = [f32; 3];
 
+#[inline]
 pub fn dot(a: Vec3, b: Vec3) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
+#[inline]
 pub fn add(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
 }
 
+#[inline]
 pub fn sub(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
+#[inline]
 pub fn cross(a: Vec3, b: Vec3) -> Vec3 {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
 /// `origin + t direction`.
+#[inline]
 pub fn along(origin: Vec3, direction: Vec3, t: f32) -> Vec3 {
     [origin[0] + t * direction[0], origin[1] + t * direction[1], origin[2] + t * direction[2]]
 }
 
 /// `v` at length one.
+#[inline]
 pub fn unit(v: Vec3) -> Vec3 {
     let inverse = 1.0 / (dot(v, v) + 1e-20).sqrt();
     v.map(|x| x * inverse)
@@ -40,6 +46,7 @@ pub struct Ray {
 }
 
 impl Ray {
+    #[inline]
     pub fn at(&self, t: f32) -> Vec3 {
         along(self.origin, self.direction, t)
     }
@@ -70,6 +77,7 @@ impl Camera {
     }
 
     /// The ray through the image point (`u`, `v`): -1..1 from left to right and from top to bottom.
+    #[inline]
     pub fn ray(&self, u: f32, v: f32) -> Ray {
         let sideways = along(self.forward, self.right, u * self.half[0]);
         Ray { origin: self.position, direction: unit(along(sideways, self.up, -v * self.half[1])) }

@@ -47,27 +47,27 @@ impl Finish {
     pub fn develop(&self, light: &[[f32; 3]], side: usize) -> Vec<u8> {
         let mut planes = [vec![0.0; side * side], vec![0.0; side * side], vec![0.0; side * side]];
         let step = 2.0 / side as f32;
-        for (i, pixel) in light.iter().enumerate() {
-            let (x, y) = ((i % side) as f32 * step - 1.0, (i / side) as f32 * step - 1.0);
-            let corner = 1.0 - self.vignette * 0.5 * (x * x + y * y);
-            for (k, plane) in planes.iter_mut().enumerate() {
-                let c = (pixel[k] * corner + self.haze) * self.balance[k];
-                // A shoulder, so that bright wall bends towards white instead of clipping.
-                let c = c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c);
-                let c = c.clamp(0.0, 1.0);
-                plane[i] = c + self.tone * c * (1.0 - c);
+        let [luma, blueness, redness] = &mut planes;
+        for (row, pixels) in light.chunks_exact(side).enumerate() {
+            let v = row as f32 * step - 1.0;
+            for (column, pixel) in pixels.iter().enumerate() {
+                let u = column as f32 * step - 1.0;
+                let corner = 1.0 - self.vignette * 0.5 * (u * u + v * v);
+                let [r, g, b] = [0, 1, 2].map(|k| {
+                    let c = (pixel[k] * corner + self.haze) * self.balance[k];
+                    // A shoulder, so that bright wall bends towards white instead of clipping.
+                    let c = (c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c)).clamp(0.0, 1.0);
+                    c + self.tone * c * (1.0 - c)
+                });
+                let (i, y) = (row * side + column, 0.299 * r + 0.587 * g + 0.114 * b);
+                (luma[i], blueness[i], redness[i]) = (y, 0.564 * (b - y), 0.713 * (r - y));
             }
-        }
-        let [red, green, blue] = &mut planes;
-        for ((r, g), b) in red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut()) {
-            let y = 0.299 * *r + 0.587 * *g + 0.114 * *b;
-            (*r, *g, *b) = (y, 0.564 * (*b - y), 0.713 * (*r - y));
         }
         for (k, plane) in planes.iter_mut().enumerate() {
             // Analogue video carries less detail in colour than in brightness.
             blur(plane, side, if k == 0 { 0.25 * self.blur } else { 0.25 });
-            self.add_noise(plane, k as u32, if k == 0 { self.noise } else { 0.6 * self.noise });
         }
+        self.add_noise(&mut planes);
         if self.quantiser > 0.0 {
             // A picture smaller than a video frame was scaled down after compression, which averages it away.
             let strength = self.quantiser * (side as f32 / 256.0).clamp(0.25, 1.0);
@@ -81,18 +81,21 @@ impl Finish {
         for ((y, b), r) in luma.iter().zip(blueness).zip(redness) {
             let (red, blue) = (y + r * (1.0 / 0.713), y + b * (1.0 / 0.564));
             let green = (y - 0.299 * red - 0.114 * blue) * (1.0 / 0.587);
+            // `as` saturates: what noise pushed out of range is clipped.
             bytes.extend([red, green, blue].map(|c| (c * 255.0 + 0.5) as u8));
         }
         bytes
     }
 
-    /// Near-normal noise: the sum of four uniform bytes has standard deviation 147.8.
-    fn add_noise(&self, plane: &mut [f32], salt: u32, deviation: f32) {
-        let gain = deviation / 147.8;
-        for (i, value) in plane.iter_mut().enumerate() {
-            let bytes = hash(i as u32, salt, self.seed).to_le_bytes();
-            let sum = bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
-            *value += (sum as f32 - 510.0) * gain;
+    /// Near-normal noise: sums of four bytes in luma and two in chroma, of standard deviation 147.8 and 104.5.
+    fn add_noise(&self, [luma, blueness, redness]: &mut [Vec<f32>; 3]) {
+        let (gain, chroma_gain) = (self.noise / 147.8, 0.6 * self.noise / 104.5);
+        for (i, ((y, b), r)) in luma.iter_mut().zip(blueness).zip(redness).enumerate() {
+            let [p, q, s, t] = hash(i as u32, 0, self.seed).to_le_bytes().map(i32::from);
+            *y += (p + q + s + t - 510) as f32 * gain;
+            let [p, q, s, t] = hash(i as u32, 1, self.seed).to_le_bytes().map(i32::from);
+            *b += (p + q - 255) as f32 * chroma_gain;
+            *r += (s + t - 255) as f32 * chroma_gain;
         }
     }
 }
@@ -151,15 +154,20 @@ fn compress(plane: &mut [f32], side: usize, strength: f32) {
 fn compress_halved(plane: &mut [f32], side: usize, strength: f32) {
     let half = side.div_ceil(2);
     let mut small = vec![0.0; half * half];
-    let at = |x: usize, y: usize| y.min(side - 1) * side + x.min(side - 1);
-    for (i, value) in small.iter_mut().enumerate() {
-        let (x, y) = (2 * (i % half), 2 * (i / half));
-        let sum = plane[at(x, y)] + plane[at(x + 1, y)] + plane[at(x, y + 1)] + plane[at(x + 1, y + 1)];
-        *value = 0.25 * sum;
+    for (row, values) in small.chunks_exact_mut(half).enumerate() {
+        let upper = &plane[2 * row * side..][..side];
+        let lower = &plane[(2 * row + 1).min(side - 1) * side..][..side];
+        for (column, value) in values.iter_mut().enumerate() {
+            let (left, right) = (2 * column, (2 * column + 1).min(side - 1));
+            *value = 0.25 * (upper[left] + upper[right] + lower[left] + lower[right]);
+        }
     }
     compress(&mut small, half, strength);
-    for (i, value) in plane.iter_mut().enumerate() {
-        *value = small[(i / side / 2) * half + i % side / 2];
+    for (row, values) in plane.chunks_exact_mut(side).enumerate() {
+        let from = &small[row / 2 * half..][..half];
+        for (column, value) in values.iter_mut().enumerate() {
+            *value = from[column / 2];
+        }
     }
 }
 

@@ -47,11 +47,13 @@ pub struct Ground {
 }
 
 impl Mound {
+    #[inline]
     fn noise(&self, x: f32, z: f32, cells: f32, salt: u32) -> Sample {
         value_noise((x + 2.0) * cells, (z + 8.0) * cells, 4096, self.seed ^ salt)
     }
 
     /// Height y of its surface at (`x`, `z`); below -1 where there is none.
+    #[inline]
     fn top(&self, x: f32, z: f32) -> f32 {
         let heap = band(self.half_length, z - self.z);
         if heap == 0.0 {

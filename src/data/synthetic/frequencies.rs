@@ -32,8 +32,12 @@ impl Frequencies {
     /// The classes of one defective image: never none.
     pub fn draw(&self, draws: &mut Draws) -> ClassSet {
         loop {
-            let classes: ClassSet =
-                DefectClass::ALL.into_iter().zip(self.0).filter(|&(_, p)| draws.coin(p)).map(|(c, _)| c).collect();
+            let classes: ClassSet = DefectClass::ALL
+                .into_iter()
+                .zip(self.0)
+                .filter(|&(_, p)| draws.coin(p))
+                .map(|(c, _)| c)
+                .collect();
             if !classes.is_empty() {
                 return classes;
             }

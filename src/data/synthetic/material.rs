@@ -49,6 +49,7 @@ pub struct Place {
 
 impl Place {
     /// How much of a detail `size` radii wide survives at this footprint: 1 all, 0 none.
+    #[inline]
     pub fn visible(&self, size: f32) -> f32 {
         let extent = self.footprint[0].max(0.6 * self.footprint[1]);
         (1.6 - extent / size).clamp(0.0, 1.0)
@@ -57,6 +58,7 @@ impl Place {
 
 /// Noise with `period` cells around the pipe, stretched by `stretch` along the axis, faded by footprint.
 /// Adds `height` times its slope to `slope` and returns its value, -1..1.
+#[inline]
 pub fn octave(place: &Place, period: u32, stretch: f32, seed: u32, height: f32, slope: &mut [f32; 2]) -> f32 {
     let cells = period as f32 * (1.0 / core::f32::consts::TAU);
     let fade = place.visible(0.7 / cells);
@@ -103,7 +105,7 @@ impl Material {
                 let courses = 26.0;
                 let row = place.turn * courses;
                 let course = row as u32;
-                let stagger = if course % 2 == 0 { 0.0 } else { 0.5 };
+                let stagger = if course.is_multiple_of(2) { 0.0 } else { 0.5 };
                 let run = (place.z + 8.0) * 1.35 + stagger;
                 let brick = run as u32;
                 let across = (row - course as f32 - 0.5).abs();

@@ -114,3 +114,97 @@ impl Dataset for Synthetic {
         self.digest.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DefectClass;
+
+    fn small() -> Source {
+        source(Seed::root(0), 24, 6, 64)
+    }
+
+    #[test]
+    fn pictures_are_pinned_to_the_bit() {
+        // Computed by this code on x86-64 Linux. They must hold on every machine; where a picture is
+        // meant to change, change VERSION too.
+        let pinned = [(0, "50c0120144fd7678"), (1, "8527857ea6174f9c"), (2, "b98fac65996a44af")];
+        let mut found = Vec::new();
+        for (index, _) in pinned {
+            let image = small().train.open(index).expect("in range");
+            found.push((index, blake3::hash(&image.pixels).to_hex()[..16].to_string()));
+        }
+        let found: Vec<_> = found.iter().map(|(index, digest)| (*index, digest.as_str())).collect();
+        assert_eq!(found, pinned);
+    }
+
+    #[test]
+    fn every_class_shows_in_most_of_its_pictures() {
+        for class in DefectClass::ALL {
+            let classes = ClassSet::EMPTY.with(class);
+            let mut shares: Vec<f64> = (0..9)
+                .map(|index| {
+                    let seed = Seed::root(4).child(class.code()).index(index);
+                    let with = draw(&Scene::sample(seed, classes), 64).pixels;
+                    let without = draw(&Scene::without_defects(seed, classes), 64).pixels;
+                    let changed = with.iter().zip(&without).filter(|(a, b)| a.abs_diff(**b) > 12).count();
+                    changed as f64 / with.len() as f64
+                })
+                .collect();
+            shares.sort_by(f64::total_cmp);
+            assert!(
+                shares[4] > 0.005,
+                "{}: half of the pictures change less than {}",
+                class.code(),
+                shares[4]
+            );
+        }
+    }
+
+    #[test]
+    fn a_scene_is_the_same_scene_at_any_size() {
+        let scene = Scene::sample(Seed::root(4), ClassSet::EMPTY.with(DefectClass::GR).with(DefectClass::AF));
+        let mean = |side: usize, top: usize| {
+            let image = draw(&scene, side);
+            assert_eq!((image.width, image.height), (side, side));
+            let half = &image.pixels[top * side / 2 * side * 3..][..side / 2 * side * 3];
+            half.iter().map(|&byte| f64::from(byte)).sum::<f64>() / half.len() as f64
+        };
+        for half in [0, 1] {
+            let fine = mean(256, half);
+            for side in [32, 61, 128] {
+                assert!((mean(side, half) - fine).abs() < 4.0, "{side}, half {half}: {fine}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_agree_with_themselves_and_with_the_published_share() {
+        let source = source(Seed::root(1), 20_000, 20_000, 64);
+        for (data, share) in [(&source.train, 0.4685), (&source.validation, 0.4719)] {
+            for labels in data.labels() {
+                assert_eq!(labels.defect, !labels.classes.is_empty());
+                assert_eq!(labels.stratum, labels.classes.bits());
+            }
+            let found = data.labels().iter().filter(|labels| labels.defect).count() as f64 / 20_000.0;
+            // 4.5 standard errors.
+            assert!((found - share).abs() < 0.016, "{found} for {share}");
+        }
+    }
+
+    #[test]
+    fn a_longer_split_begins_with_the_shorter_and_splits_share_nothing() {
+        let (short, long) = (small(), source(Seed::root(0), 30, 6, 64));
+        assert_eq!(short.train.labels(), &long.train.labels()[..24]);
+        assert_eq!(short.train.open(3).expect("in range"), long.train.open(3).expect("in range"));
+        assert_ne!(short.train.digest(), long.train.digest());
+        assert_ne!(short.train.digest(), short.validation.digest());
+        assert_ne!(short.train.digest(), source(Seed::root(9), 24, 6, 64).train.digest());
+        assert_ne!(
+            short.train.open(0).expect("in range").pixels,
+            short.validation.open(0).expect("in range").pixels
+        );
+        let error = short.train.open(24).expect_err("one past the end").to_string();
+        assert!(error.contains("no image 24: there are 24"), "{error}");
+    }
+}

@@ -145,7 +145,8 @@ impl Opening {
         let t = (-bb + (bb * bb - aa * cc).max(0.0).sqrt()) / (aa + 1e-6);
         let depth = (dot(q, self.axis) + t * inward).max(0.0);
         let lit = 1.0 / (1.0 + (depth / self.dark) * (depth / self.dark) * 6.0);
-        let streak = value_noise((a + t * da + 4.0) * 9.0, (b + t * db + 4.0) * 9.0, 1024, self.seed ^ 5).value;
+        let streak =
+            value_noise((a + t * da + 4.0) * 9.0, (b + t * db + 4.0) * 9.0, 1024, self.seed ^ 5).value;
         scale(self.colour, (0.75 + 0.15 * streak) * lit)
     }
 

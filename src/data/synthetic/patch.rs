@@ -47,6 +47,7 @@ pub struct Patch {
 
 impl Patch {
     /// Place relative to the centre, in half extents; `None` outside.
+    #[inline]
     fn within(&self, turn: f32, z: f32) -> Option<(f32, f32)> {
         let b = (z - self.z) / self.half_z;
         if b.abs() >= 1.0 {
@@ -85,7 +86,11 @@ impl Patch {
                 let cy = 0.5 + (0.5 - size) * (hashed(xi, yi, self.seed ^ 2) - 0.5);
                 let (dx, dy) = (x - xi as f32 - cx, y - yi as f32 - cy);
                 let d = (dx * dx + dy * dy) / (size * size + 1e-3);
-                if size > 0.16 { 0.5 * self.strength * size * (1.0 - d).max(0.0) * (1.0 - d).max(0.0) } else { 0.0 }
+                if size > 0.16 {
+                    0.5 * self.strength * size * (1.0 - d).max(0.0) * (1.0 - d).max(0.0)
+                } else {
+                    0.0
+                }
             }
             Kind::Fold => {
                 let lengthwise = self.half_z > self.half_turn * core::f32::consts::TAU;
@@ -106,7 +111,8 @@ impl Patch {
             Kind::Stain => {
                 let ragged = octave(place, 9, 1.0, self.seed, 0.0, &mut slope)
                     + 0.6 * octave(place, 25, 1.0, self.seed ^ 1, 0.0, &mut slope);
-                let cover = self.strength * smooth_step(0.0, 0.6, 1.0 - radius + 0.5 * ragged * (1.0 - radius));
+                let cover =
+                    self.strength * smooth_step(0.0, 0.6, 1.0 - radius + 0.5 * ragged * (1.0 - radius));
                 surface.colour = mix(surface.colour, self.colour, cover);
             }
             Kind::Corrosion => {

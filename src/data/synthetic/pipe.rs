@@ -23,11 +23,13 @@ pub struct Length {
 }
 
 impl Length {
+    #[inline]
     pub fn radius_at(&self, z: f32) -> f32 {
         self.radius + self.taper * (z - self.start)
     }
 
     /// Distance at which the ray leaves this length if it went on for ever, with `inset` taken off its radius.
+    #[inline]
     fn leave(&self, ray: &Ray, inset: f32) -> Option<f32> {
         let [dx, dy, dz] = ray.direction;
         let (qx, qy) = (ray.origin[0] - self.centre[0], ray.origin[1] - self.centre[1]);
@@ -57,6 +59,7 @@ pub struct Hit {
 }
 
 /// Where `ray` first meets `lengths`; `relief(length, point)` is how far the wall stands inwards there.
+#[inline]
 pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32) -> Hit {
     for (index, length) in lengths.iter().enumerate() {
         let end = lengths.get(index + 1);

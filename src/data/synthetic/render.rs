@@ -38,10 +38,7 @@ pub fn trace(scene: &Scene, side: usize) -> Vec<[f32; 3]> {
         for column in 0..side {
             let i = row * side + column;
             let differs = |j: usize| traces[j].surface != traces[i].surface;
-            let border = column > 0 && differs(i - 1)
-                || column + 1 < side && differs(i + 1)
-                || row > 0 && differs(i - side)
-                || row + 1 < side && differs(i + side);
+            let border = column + 1 < side && differs(i + 1) || row + 1 < side && differs(i + side);
             if border {
                 let first = at(column as f32 + 0.17, row as f32 + 0.72).colour;
                 let second = at(column as f32 + 0.83, row as f32 + 0.28).colour;
@@ -59,6 +56,7 @@ pub fn trace(scene: &Scene, side: usize) -> Vec<[f32; 3]> {
 
 impl Scene {
     /// Brightness of a white surface at `distance` whose normal makes an angle of cosine `facing` with the ray.
+    #[inline]
     fn light(&self, distance: f32, facing: f32) -> f32 {
         let f = facing.clamp(0.0, 1.0);
         let lamp = &self.lamp;
@@ -83,10 +81,12 @@ impl<'a> Tracer<'a> {
         Self { scene, pixel: scene.camera.pixel_angle(side), reliefs, relief_range: [first, last] }
     }
 
+    #[inline]
     fn height(&self, turn: f32, z: f32) -> f32 {
         self.reliefs.iter().map(|patch| patch.height(turn, z)).fold(0.0, f32::max)
     }
 
+    #[inline]
     fn meet_wall(&self, ray: &Ray) -> Hit {
         let [first, last] = self.relief_range;
         pipe::meet(&self.scene.lengths, ray, |length, point| {
@@ -197,7 +197,8 @@ impl<'a> Tracer<'a> {
         let [arc, axial] = bare.slope.map(|s| s.clamp(-2.0, 2.0));
         let tangent = direction[0] * radial[1] - direction[1] * radial[0];
         let steepness = (1.0 + arc * arc + axial * axial).sqrt();
-        let facing = (outward - length.taper * direction[2] + arc * tangent + axial * direction[2]) / steepness;
+        let facing =
+            (outward - length.taper * direction[2] + arc * tangent + axial * direction[2]) / steepness;
         let light = scene.light(hit.t, facing);
         let f2 = facing.clamp(0.0, 1.0) * facing.clamp(0.0, 1.0);
         let shine = bare.gloss * f2 * f2 * scene.light(hit.t, 1.0) * 0.5;
@@ -206,6 +207,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// Joints and the tide's film: what every used pipe shows.
+    #[inline]
     fn age(&self, place: &Place, y: f32, kind: Kind, surface: &mut Surface) {
         let tide = &self.scene.tide;
         if y < tide.level + 0.2 {

@@ -1,7 +1,7 @@
 //! Things lying in the pipe: blocks with six faces. Knows nothing of what they are called.
 
 use super::{
-    camera::{Ray, Vec3, dot, sub},
+    camera::{Ray, Vec3, along, dot, sub},
     noise::value_noise,
 };
 
@@ -54,17 +54,19 @@ impl Block {
         // Chipped edges: what is near two faces at once is cut off by a superquadric of high power.
         let worn = [0, 1, 2].map(|i| (local[i] / self.half[i]) * (local[i] / self.half[i]));
         let fill = worn[0] + worn[1] + worn[2] - 1.0;
-        let ragged = 0.25 * value_noise((local[0] + 3.0) * 6.0, (local[1] + local[2] + 6.0) * 6.0, 4096, self.seed).value;
+        let ragged = 0.25
+            * value_noise((local[0] + 3.0) * 6.0, (local[1] + local[2] + 6.0) * 6.0, 4096, self.seed).value;
         if fill > 2.0 - 1.3 * self.roundness + ragged * (0.3 + self.roundness) {
             return None;
         }
         let sign = if dot(ray.direction, self.axes[side]) > 0.0 { -1.0 } else { 1.0 };
-        let grain = value_noise((local[0] + 3.0) * 9.0, (local[1] + local[2] + 6.0) * 23.0, 4096, self.seed ^ 1);
-        let fine = value_noise((local[0] + 3.0) * 31.0, (local[1] - local[2] + 6.0) * 31.0, 4096, self.seed ^ 2);
+        let grain =
+            value_noise((local[0] + 3.0) * 9.0, (local[1] + local[2] + 6.0) * 23.0, 4096, self.seed ^ 1);
+        let fine =
+            value_noise((local[0] + 3.0) * 31.0, (local[1] - local[2] + 6.0) * 31.0, 4096, self.seed ^ 2);
         let mut normal = self.axes[side].map(|v| v * sign);
-        for i in 0..3 {
-            let lean = self.roundness * local[i] / self.half[i];
-            normal = [0, 1, 2].map(|k| normal[k] + lean * self.axes[i][k]);
+        for (axis, (&place, &half)) in self.axes.iter().zip(local.iter().zip(&self.half)) {
+            normal = along(normal, *axis, self.roundness * place / half);
         }
         let shade = 1.0 + 0.16 * grain.value + 0.12 * fine.value;
         Some(Face { t: enter, normal, colour: self.colour.map(|c| c * shade) })

@@ -12,7 +12,8 @@ use crate::data::synthetic::{
 
 /// IN: groundwater enters at a joint or a crack, runs down the wall, drips, and leaves lime or rust.
 pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
-    const LEFT_BEHIND: [[f32; 3]; 4] = [[0.88, 0.86, 0.80], [0.62, 0.34, 0.12], [0.20, 0.18, 0.15], [0.74, 0.60, 0.36]];
+    const LEFT_BEHIND: [[f32; 3]; 4] =
+        [[0.88, 0.86, 0.80], [0.62, 0.34, 0.12], [0.20, 0.18, 0.15], [0.74, 0.60, 0.36]];
     let at_joint = draws.coin(0.65);
     let z = if at_joint { scene.joints.first } else { depth(severity, draws) };
     let colour = LEFT_BEHIND[draws.below(LEFT_BEHIND.len())];
@@ -52,7 +53,8 @@ pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
 
 /// AF: sand, gravel or sludge heaped on the invert.
 pub fn settled_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
-    const SEDIMENTS: [[f32; 3]; 4] = [[0.56, 0.46, 0.32], [0.40, 0.34, 0.26], [0.62, 0.57, 0.48], [0.30, 0.25, 0.18]];
+    const SEDIMENTS: [[f32; 3]; 4] =
+        [[0.56, 0.46, 0.32], [0.40, 0.34, 0.26], [0.62, 0.57, 0.48], [0.30, 0.25, 0.18]];
     let colour = SEDIMENTS[draws.below(SEDIMENTS.len())];
     let z = depth(severity, draws) + 0.3;
     // What lies under water is not seen, so the heap reaches above it.
@@ -125,7 +127,11 @@ pub fn obstacle(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         _ => [draws.between(0.5, 0.75), 0.04, 0.11],
     }
     .map(|extent| extent * if what == 2 { 0.4 + 0.6 * size } else { size });
-    let heading = [draws.normal(1.0), if what == 2 { draws.normal(0.45) } else { draws.normal(0.12) }, draws.normal(0.5)];
+    let heading = [
+        draws.normal(1.0),
+        if what == 2 { draws.normal(0.45) } else { draws.normal(0.12) },
+        draws.normal(0.5),
+    ];
     let first = unit(heading);
     let third = unit(cross(first, [draws.normal(0.15), 1.0, 0.0]));
     let x = draws.normal(0.18).clamp(-0.45, 0.45);

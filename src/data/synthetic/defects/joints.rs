@@ -25,7 +25,8 @@ pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) 
     let z = scene.joints.first + if draws.coin(0.3) { 0.8 } else { 0.0 };
     let index = scene.cut_at(z);
     let old = scene.materials[scene.lengths[index].material].kind;
-    let kinds = [Kind::Concrete, Kind::Clay, Kind::Plastic, Kind::Liner, Kind::Brick].map(|kind| (kind != old).then_some(kind));
+    let kinds = [Kind::Concrete, Kind::Clay, Kind::Plastic, Kind::Liner, Kind::Brick]
+        .map(|kind| (kind != old).then_some(kind));
     let kinds: Vec<_> = kinds.into_iter().flatten().collect();
     let kind = kinds[draws.below(kinds.len())];
     let mut material = draws.material(kind);
@@ -144,12 +145,22 @@ fn strand(
     for i in 0..steps {
         point = [0, 1, 2].map(|k| point[k] + step * heading[k]);
         points.push(point);
-        heading = [heading[0] + draws.normal(0.3), heading[1] + draws.normal(0.3) - 0.2, heading[2] + draws.normal(0.3)];
+        heading = [
+            heading[0] + draws.normal(0.3),
+            heading[1] + draws.normal(0.3) - 0.2,
+            heading[2] + draws.normal(0.3),
+        ];
         if i == 3 && forks > 0 {
             fork = Some(point);
         }
     }
-    scene.strokes.push(Stroke { points, width: [width, 0.3 * width], colour, opacity: 0.95, shape: Shape::Round });
+    scene.strokes.push(Stroke {
+        points,
+        width: [width, 0.3 * width],
+        colour,
+        opacity: 0.95,
+        shape: Shape::Round,
+    });
     if let Some(at) = fork {
         strand(scene, at, 0.55 * length, 0.7 * width, colour, forks - 1, draws);
     }

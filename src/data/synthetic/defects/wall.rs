@@ -17,7 +17,10 @@ pub fn crack(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         let extent = grade(severity, 0.7, 3.0) * draws.between(0.7, 1.3);
         let start = if trunk == 0 { (turn, z) } else { (turn + draws.normal(0.06), z + draws.normal(0.3)) };
         let heading = if around { [1.0, draws.normal(0.2)] } else { [draws.normal(0.2), 1.0] };
-        let begin = (start.0 - 0.5 * extent * heading[0] / core::f32::consts::TAU, start.1 - 0.35 * extent * heading[1]);
+        let begin = (
+            start.0 - 0.5 * extent * heading[0] / core::f32::consts::TAU,
+            start.1 - 0.35 * extent * heading[1],
+        );
         fissure(scene, begin, heading, extent, width, 2, draws);
     }
     if severity > 0.55 && draws.coin(0.6) {
@@ -77,7 +80,8 @@ fn fissure(
 
 /// OB: the surface eaten away in patches, aggregate and pits in the open.
 pub fn surface_damage(scene: &mut Scene, severity: f32, draws: &mut Draws) {
-    const EATEN: [[f32; 3]; 4] = [[0.40, 0.37, 0.30], [0.46, 0.34, 0.20], [0.34, 0.31, 0.27], [0.52, 0.46, 0.36]];
+    const EATEN: [[f32; 3]; 4] =
+        [[0.40, 0.37, 0.30], [0.46, 0.34, 0.20], [0.34, 0.31, 0.27], [0.52, 0.46, 0.36]];
     let colour = EATEN[draws.below(EATEN.len())];
     for _ in 0..1 + draws.below(3) {
         scene.patches.push(Patch {
@@ -127,7 +131,14 @@ pub fn deformation(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let oval = draws.coin(0.6);
     let bulge = |turn: f32, half_turn: f32, seed: u32| Patch {
         kind: Kind::Dent,
-        turn: turn - if turn >= 1.0 { 1.0 } else if turn < 0.0 { -1.0 } else { 0.0 },
+        turn: turn
+            - if turn >= 1.0 {
+                1.0
+            } else if turn < 0.0 {
+                -1.0
+            } else {
+                0.0
+            },
         z,
         half_turn,
         half_z,
