@@ -40,7 +40,6 @@ pub struct Mound {
 /// A place on the floor, ready for light.
 pub struct Ground {
     pub t: f32,
-    pub point: Vec3,
     /// Upward normal, not of length one.
     pub normal: Vec3,
     pub colour: [f32; 3],
@@ -104,8 +103,7 @@ impl Mound {
                 low = middle;
             }
         }
-        let point = ray.at(high);
-        let [x, _, z] = point;
+        let [x, _, z] = ray.at(high);
         let e = 0.05;
         let here = self.top(x, z);
         let mut slope_x = (self.top(x + e, z) - here) / e;
@@ -123,7 +121,7 @@ impl Mound {
             }
         }
         let colour = self.colour.map(|c| c * shade);
-        Some(Ground { t: high, point, normal: [-slope_x, 1.0, -slope_z.clamp(-1.5, 1.5)], colour })
+        Some(Ground { t: high, normal: [-slope_x, 1.0, -slope_z.clamp(-1.5, 1.5)], colour })
     }
 }
 
