@@ -135,7 +135,7 @@ fn crate_paths_are_found_in_grouped_imports() {
 #[test]
 fn reserved_words_stay_in_their_files() {
     let mut wrong = Vec::new();
-    for (file, text) in sources("src") {
+    for (file, text) in sources("src").into_iter().filter(|(file, _)| !file.ends_with("tests.rs")) {
         for (words, homes) in RESERVED {
             if homes.iter().any(|home| file.starts_with(home)) {
                 continue;
