@@ -33,10 +33,20 @@ pub struct Recipe {
     pub probe_rule: Rule,
     /// For a batch of 256 images.
     pub probe_learning_rate: f64,
+    pub augmentation: Augmentation,
     /// The converged probe, on frozen features.
     pub converged_probe: Options,
     /// NT-Xent's temperature.
     pub temperature: f64,
+}
+
+/// Whose views a method is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Augmentation {
+    /// The paper's, the same for all methods.
+    Paper,
+    /// Those that the method was published with.
+    Original,
 }
 
 /// The released warm-up: 10 of 45 epochs, for every method.
@@ -67,6 +77,7 @@ impl Recipe {
             warm_up: RELEASED_WARM_UP,
             probe_rule: Rule::ADAMW,
             probe_learning_rate: 1e-3,
+            augmentation: Augmentation::Paper,
             converged_probe: CONVERGED_PROBE,
             temperature: 0.2,
         };
@@ -98,11 +109,16 @@ impl Recipe {
             warm_up: 0.1,
             probe_rule: Rule::ADAMW,
             probe_learning_rate: 2e-2,
+            augmentation: Augmentation::Paper,
             converged_probe: CONVERGED_PROBE,
             temperature: 0.2,
         };
         match method {
-            method::Name::Supervised | method::Name::SimClr => supervised,
+            method::Name::Supervised => supervised,
+            // Measured at small scale on drawn pipes, 45 % defects, one seed, AUROC of the converged probe:
+            // 0.724 so, 0.636 with the paper's larger crops, 0.705 untrained. Each drawn pipe has a colour
+            // of its own, which large crops leave as a shortcut.
+            method::Name::SimClr => Self { augmentation: Augmentation::Original, ..supervised },
         }
     }
 
@@ -125,13 +141,13 @@ impl Recipe {
         }
     }
 
-    /// Views of a training image: the paper's augmentation, once for supervised training and twice for
-    /// methods that compare views.
+    /// Views of a training image: one for supervised training, two for methods that compare views.
     pub fn views(&self, method: method::Name, side: usize) -> Vec<ViewRecipe> {
         let paper = augment::Recipe::paper(side);
-        match method {
-            method::Name::Supervised => paper.first_view().views,
-            method::Name::SimClr => paper.views,
+        match (method, self.augmentation) {
+            (method::Name::Supervised, _) => paper.first_view().views,
+            (method::Name::SimClr, Augmentation::Paper) => paper.views,
+            (method::Name::SimClr, Augmentation::Original) => augment::Recipe::simclr(side, 1.0).views,
         }
     }
 
