@@ -44,7 +44,7 @@
 //! 4. A layer returns values; the only callbacks are progress reports.
 //! 5. Every trainable variable of every method has a finite, non-zero gradient (`gradients.rs`).
 //! 6. Each cell is one rstest case, one entry of `experiment::cell`, and one snapshot.
-//! 7. On the CPU equal seeds give equal bytes, whatever the number of threads (tests beside the
+//! 7. On the CPU equal seeds give equal bytes, with one thread or two (tests beside the
 //!    operations, and `repeat.rs`).
 //!
 //! # Where is ...?

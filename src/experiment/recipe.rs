@@ -116,7 +116,7 @@ impl Recipe {
         match method {
             method::Name::Supervised => supervised,
             // Measured at small scale on drawn pipes, 45 % defects, one seed, AUROC of the converged probe:
-            // 0.724 so, 0.636 with the paper's larger crops, 0.705 untrained. Each drawn pipe has a colour
+            // 0.724 so, 0.636 with the paper's larger crops (other adjustments kept), 0.705 untrained. Each drawn pipe has a colour
             // of its own, which large crops leave as a shortcut.
             method::Name::SimClr => Self { augmentation: Augmentation::Original, ..supervised },
         }
