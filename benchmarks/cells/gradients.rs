@@ -10,7 +10,7 @@ use skewbench::{
     data::Share,
     experiment::{self, Cell, Recipe, Study},
     loader::Loader,
-    method,
+    method::{self, Position},
     seed::Seed,
 };
 
@@ -38,7 +38,8 @@ fn every_variable_has_a_gradient(
     };
     loader
         .epoch(0, |batch| {
-            let gradients = model.step(&batch)?.loss.backward()?;
+            let gradients =
+                model.step(&batch, Position { step: 0, steps: 1, epoch: 0, epochs: 1 })?.loss.backward()?;
             for parameter in model.parameters().trainable() {
                 let name = &parameter.name;
                 let gradient = gradients

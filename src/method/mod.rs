@@ -9,7 +9,7 @@ pub mod supervised;
 
 use std::{fmt, str::FromStr};
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, backprop::GradStore};
 
 use crate::{
     backbone::{Backbone, Parameters},
@@ -65,6 +65,18 @@ impl FromStr for Name {
     }
 }
 
+/// Where in training a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Steps done before this one, over all epochs.
+    pub step: usize,
+    /// Steps of the whole training.
+    pub steps: usize,
+    /// Epochs done before this one.
+    pub epoch: usize,
+    pub epochs: usize,
+}
+
 /// What one step computes.
 pub struct Step {
     /// Scalar to minimise.
@@ -76,7 +88,17 @@ pub struct Step {
 /// A way to train an encoder.
 pub trait Method: Send {
     /// The loss of one batch, in training mode.
-    fn step(&self, batch: &Batch) -> Result<Step>;
+    fn step(&self, batch: &Batch, at: Position) -> Result<Step>;
+
+    /// Changes gradients before the optimiser sees them: clipping, layers that are frozen for a while.
+    fn edit_gradients(&self, _gradients: &mut GradStore, _at: Position) -> Result<()> {
+        Ok(())
+    }
+
+    /// Follows the optimiser's step: teachers that are moving averages.
+    fn after_step(&self, _at: Position) -> Result<()> {
+        Ok(())
+    }
 
     /// The encoder that is kept and evaluated.
     fn encoder(&self) -> &dyn Backbone;

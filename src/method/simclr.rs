@@ -7,7 +7,7 @@
 
 use candle_core::{DType, Device, Result, bail};
 
-use super::{Method, Step};
+use super::{Method, Position, Step};
 use crate::{
     backbone::{
         self, Backbone, Mode, Parameters,
@@ -45,7 +45,7 @@ impl SimClr {
 }
 
 impl Method for SimClr {
-    fn step(&self, batch: &Batch) -> Result<Step> {
+    fn step(&self, batch: &Batch, _at: Position) -> Result<Step> {
         if batch.views != 2 {
             bail!("simclr compares two views of an image, found {}", batch.views);
         }

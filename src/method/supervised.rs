@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::{Method, Step};
+use super::{Method, Position, Step};
 use crate::{
     backbone::{self, Backbone, Mode, Parameters, layers::Linear},
     loader::Batch,
@@ -38,7 +38,7 @@ impl Supervised {
 }
 
 impl Method for Supervised {
-    fn step(&self, batch: &Batch) -> Result<Step> {
+    fn step(&self, batch: &Batch, _at: Position) -> Result<Step> {
         let features = self.encoder.embed(&batch.images, Mode::Train)?;
         let logits = self.head.forward(&features)?.squeeze(1)?;
         let labels = batch.labels.repeat(batch.views)?;

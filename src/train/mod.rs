@@ -11,7 +11,10 @@ use self::{
     optimiser::{Group, Optimiser, Rule},
     schedule::LearningRate,
 };
-use crate::{loader::Loader, method::Method};
+use crate::{
+    loader::Loader,
+    method::{Method, Position},
+};
 
 /// How variables move, and how fast when.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,10 +91,15 @@ pub fn pretrain(
     for epoch in 0..optimisation.epochs {
         let (mut losses, mut probe_losses, mut images, mut step) = (0.0, 0.0, 0, 0);
         loader.epoch(epoch, |batch| {
-            let now = epoch * steps + step;
-            let rate = |base| schedule.at(now, base);
+            let at = Position {
+                step: epoch * steps + step,
+                steps: steps * optimisation.epochs,
+                epoch,
+                epochs: optimisation.epochs,
+            };
+            let rate = |base| schedule.at(at.step, base);
 
-            let output = method.step(&batch)?;
+            let output = method.step(&batch, at)?;
             let loss = f64::from(output.loss.to_scalar::<f32>()?);
             ensure!(
                 loss.is_finite(),
@@ -99,7 +107,10 @@ pub fn pretrain(
                 epoch + 1,
                 step + 1
             );
-            optimiser.step(&output.loss.backward()?, rate)?;
+            let mut gradients = output.loss.backward()?;
+            method.edit_gradients(&mut gradients, at)?;
+            optimiser.step(&gradients, rate)?;
+            method.after_step(at)?;
             if let Some(probe) = probe.as_deref_mut() {
                 probe_losses += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
             }
