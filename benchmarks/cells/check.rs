@@ -25,7 +25,7 @@ pub fn fixture() -> (Plan, Source) {
     let scale = Scale::fixture();
     let (train, validation) = scale.synthetic_images;
     let source = data::synthetic::source(Seed::root(0), train, validation, scale.side);
-    (Plan { scale, on_bad_image: OnBadImage::Fail, device: Device::Cpu }, source)
+    (Plan { scale, augmentation: None, on_bad_image: OnBadImage::Fail, device: Device::Cpu }, source)
 }
 
 /// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`.

@@ -8,7 +8,7 @@ use skewbench::{
     augment::{Normalisation, ViewRecipe},
     backbone,
     data::Share,
-    experiment::{self, Cell, Recipe, Study},
+    experiment::{self, Cell, Study},
     loader::Loader,
     method::{self, Position},
     seed::Seed,
@@ -23,7 +23,7 @@ fn every_variable_has_a_gradient(
 ) {
     let (plan, source) = fixture();
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };
-    let views: Vec<ViewRecipe> = Recipe::at(&plan.scale, method).views(method, plan.scale.side);
+    let views: Vec<ViewRecipe> = plan.recipe(method).views(method, plan.scale.side);
     let model = experiment::build(&cell, &plan, 1.0, Seed::root(0)).unwrap();
     let indices: Vec<usize> = (0..16).collect();
     let loader = Loader {

@@ -23,7 +23,7 @@ fn plan(epochs: usize) -> (Plan, Source) {
     };
     let (train, validation) = scale.synthetic_images;
     let source = data::synthetic::source(Seed::root(1), train, validation, scale.side);
-    (Plan { scale, on_bad_image: OnBadImage::Fail, device: Device::Cpu }, source)
+    (Plan { scale, augmentation: None, on_bad_image: OnBadImage::Fail, device: Device::Cpu }, source)
 }
 
 /// AUROC of the converged probe, and the losses of the first and last epoch.
@@ -56,14 +56,13 @@ fn supervised_features_beat_untrained_ones() {
     assert!(trained > untrained + 0.05, "AUROC {trained}, untrained {untrained}");
 }
 
-/// At this size SimCLR tells images apart but is not shown to be better for defects than untrained
-/// features (with the paper's views, AUROC 0.66 against 0.68); so this asks for the former only.
 #[test]
-fn simclr_tells_images_apart() {
-    let (_, losses) = train(method::Name::SimClr, 12);
+fn simclr_features_beat_untrained_ones() {
+    let (untrained, _) = train(method::Name::SimClr, 0);
+    let (trained, losses) = train(method::Name::SimClr, 12);
     let (_, last) = losses.unwrap();
     // Equal embeddings of 2 x 32 views give ln(63).
     let chance = 63_f64.ln();
-    // Seen: 4.05 after 228 steps, against 4.14; it starts above chance.
-    assert!(last < chance - 0.04, "loss {last}, {chance} is chance");
+    assert!(last < chance - 1.0, "loss {last}, {chance} is chance");
+    assert!(trained > untrained + 0.05, "AUROC {trained}, untrained {untrained}");
 }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Instant};
 use anyhow::{Context, Result};
 use candle_core::Device;
 pub use cell::{Cell, Study};
-pub use recipe::Recipe;
+pub use recipe::{Augmentation, Recipe};
 pub use scale::Scale;
 use score::Views;
 
@@ -42,8 +42,18 @@ const SUBSET_SEED: u64 = 0;
 /// What all cells of a run share.
 pub struct Plan {
     pub scale: Scale,
+    /// Instead of the views of each method's recipe.
+    pub augmentation: Option<Augmentation>,
     pub on_bad_image: OnBadImage,
     pub device: Device,
+}
+
+impl Plan {
+    /// The recipe of a method in this run.
+    pub fn recipe(&self, method: method::Name) -> Recipe {
+        let recipe = Recipe::at(&self.scale, method);
+        Recipe { augmentation: self.augmentation.unwrap_or(recipe.augmentation), ..recipe }
+    }
 }
 
 /// What a caller is told while a cell goes on.
@@ -93,7 +103,7 @@ pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(E
 
 fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Record> {
     let provenance = provenance::collect(&plan.device);
-    let (scale, recipe, seed) = (&plan.scale, Recipe::at(&plan.scale, cell.method), Seed::root(cell.seed));
+    let (scale, recipe, seed) = (&plan.scale, plan.recipe(cell.method), Seed::root(cell.seed));
     let subset = training_subset(cell, plan, source)?;
     let defect_weight = balancing_weight(subset.normals, subset.defects)?;
 
@@ -218,7 +228,7 @@ fn subset_seed(name: &str) -> Seed {
 
 /// The untrained model of a cell. `defect_weight`: normals/defects of its training set.
 pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
-    let recipe = Recipe::at(&plan.scale, cell.method);
+    let recipe = plan.recipe(cell.method);
     let Scale { resnet_width, resnet_stem, projector, .. } = plan.scale;
     let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem };
     let device = &plan.device;
@@ -232,7 +242,7 @@ pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result
 
 /// Every choice behind a cell's numbers, by name.
 fn settings(cell: &Cell, plan: &Plan) -> Settings {
-    let (scale, recipe) = (&plan.scale, Recipe::at(&plan.scale, cell.method));
+    let (scale, recipe) = (&plan.scale, plan.recipe(cell.method));
     let mut values = BTreeMap::new();
     let mut set = |name: &str, value: String| values.insert(name.to_owned(), value);
     set("side", scale.side.to_string());

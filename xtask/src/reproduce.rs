@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skewbench::{
     candle_core::Device,
     data::{OnBadImage, Share, Source},
-    experiment::{self, Cell, Event, Plan, Scale, cell},
+    experiment::{self, Augmentation, Cell, Event, Plan, Scale, cell},
     results::{Folder, Record},
 };
 
@@ -74,6 +74,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
+    /// Views of a training image [default: those of each method's recipe]
+    #[arg(long, value_name = "paper|original|flip|none")]
+    augmentation: Option<Augmentation>,
+
     /// Channels of ResNet-18's first stage; 64 is the real network
     #[arg(long, value_name = "CHANNELS")]
     width: Option<usize>,
@@ -82,7 +86,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let scale = scale(arguments)?;
     let cells = cells(arguments)?;
-    let plan = Plan { scale, on_bad_image: arguments.on_bad_image, device: Device::Cpu };
+    let augmentation = arguments.augmentation;
+    let plan = Plan { scale, augmentation, on_bad_image: arguments.on_bad_image, device: Device::Cpu };
     let source = arguments.data.open(&plan.scale)?;
     let out = arguments.out.clone().unwrap_or_else(|| {
         PathBuf::from("results/local").join(format!("{}-{}", plan.scale.name, arguments.data.name()))
