@@ -2,6 +2,7 @@
 //!
 //! Every operation runs beside its twin of plain Candle operations.
 
+mod drawing;
 mod operations;
 mod step;
 
@@ -10,6 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 criterion::criterion_group!(
     speed,
+    drawing::pipes,
     operations::convolutions,
     operations::batch_norms,
     operations::pools,
