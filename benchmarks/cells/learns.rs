@@ -12,12 +12,18 @@ use skewbench::{
     seed::Seed,
 };
 
-fn plan(epochs: usize) -> (Plan, Source) {
+struct Size {
+    side: usize,
+    images: (usize, usize),
+    epochs: usize,
+}
+
+fn plan(size: &Size) -> (Plan, Source) {
     let scale = Scale {
-        side: 48,
-        synthetic_images: (700, 500),
+        side: size.side,
+        synthetic_images: size.images,
         resnet_width: 16,
-        epochs,
+        epochs: size.epochs,
         batch_size: 32,
         ..Scale::fixture()
     };
@@ -27,8 +33,8 @@ fn plan(epochs: usize) -> (Plan, Source) {
 }
 
 /// AUROC of the converged probe, and the losses of the first and last epoch.
-fn train(method: method::Name, epochs: usize) -> (f64, Option<(f64, f64)>) {
-    let (plan, source) = plan(epochs);
+fn train(method: method::Name, size: &Size) -> (f64, Option<(f64, f64)>) {
+    let (plan, source) = plan(size);
     let cell = Cell {
         study: Study::Table1,
         method,
@@ -48,8 +54,9 @@ fn train(method: method::Name, epochs: usize) -> (f64, Option<(f64, f64)>) {
 
 #[test]
 fn supervised_features_beat_untrained_ones() {
-    let (untrained, _) = train(method::Name::Supervised, 0);
-    let (trained, losses) = train(method::Name::Supervised, 8);
+    let size = Size { side: 48, images: (700, 500), epochs: 8 };
+    let (untrained, _) = train(method::Name::Supervised, &Size { epochs: 0, ..size });
+    let (trained, losses) = train(method::Name::Supervised, &size);
     let (first, last) = losses.unwrap();
     assert!(last < first, "loss went from {first} to {last}");
     // Seen: 0.78 against 0.68; five hundredths are about twice the standard error of 500 images.
@@ -58,11 +65,14 @@ fn supervised_features_beat_untrained_ones() {
 
 #[test]
 fn simclr_features_beat_untrained_ones() {
-    let (untrained, _) = train(method::Name::SimClr, 0);
-    let (trained, losses) = train(method::Name::SimClr, 12);
+    // At 48 pixels and with 700 images it does not; this is the least that does.
+    let size = Size { side: 64, images: (2_000, 800), epochs: 10 };
+    let (untrained, _) = train(method::Name::SimClr, &Size { epochs: 0, ..size });
+    let (trained, losses) = train(method::Name::SimClr, &size);
     let (_, last) = losses.unwrap();
     // Equal embeddings of 2 x 32 views give ln(63).
     let chance = 63_f64.ln();
     assert!(last < chance - 1.0, "loss {last}, {chance} is chance");
-    assert!(trained > untrained + 0.05, "AUROC {trained}, untrained {untrained}");
+    // Seen: 0.77 against 0.69; the bound is half of that.
+    assert!(trained > untrained + 0.04, "AUROC {trained}, untrained {untrained}");
 }
