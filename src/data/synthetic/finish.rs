@@ -3,7 +3,10 @@
 //! Vignette, white balance, tone, blur, sensor noise, then compression as JPEG has it: 8 x 8 cosine
 //! blocks in luma and (halved) chroma, quantised. Knows nothing of pipes.
 
-use super::noise::hash;
+use super::{
+    noise::{hash, saturate},
+    render::Light,
+};
 
 /// Settings of one camera and recorder.
 #[derive(Clone, Copy, Debug)]
@@ -44,25 +47,9 @@ const COSINES: [[f32; BLOCK]; BLOCK] = [
 
 impl Finish {
     /// Bytes of a `side` x `side` picture of linear light.
-    pub fn develop(&self, light: &[[f32; 3]], side: usize) -> Vec<u8> {
-        let mut planes = [vec![0.0; side * side], vec![0.0; side * side], vec![0.0; side * side]];
-        let step = 2.0 / side as f32;
-        let [luma, blueness, redness] = &mut planes;
-        for (row, pixels) in light.chunks_exact(side).enumerate() {
-            let v = row as f32 * step - 1.0;
-            for (column, pixel) in pixels.iter().enumerate() {
-                let u = column as f32 * step - 1.0;
-                let corner = 1.0 - self.vignette * 0.5 * (u * u + v * v);
-                let [r, g, b] = [0, 1, 2].map(|k| {
-                    let c = (pixel[k] * corner + self.haze) * self.balance[k];
-                    // A shoulder, so that bright wall bends towards white instead of clipping.
-                    let c = (c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c)).clamp(0.0, 1.0);
-                    c + self.tone * c * (1.0 - c)
-                });
-                let (i, y) = (row * side + column, 0.299 * r + 0.587 * g + 0.114 * b);
-                (luma[i], blueness[i], redness[i]) = (y, 0.564 * (b - y), 0.713 * (r - y));
-            }
-        }
+    pub fn develop(&self, light: Light, side: usize) -> Vec<u8> {
+        let mut planes = light;
+        self.expose(&mut planes, side);
         for (k, plane) in planes.iter_mut().enumerate() {
             // Analogue video carries less detail in colour than in brightness.
             blur(plane, side, if k == 0 { 0.25 * self.blur } else { 0.25 });
@@ -85,6 +72,29 @@ impl Finish {
             bytes.extend([red, green, blue].map(|c| (c * 255.0 + 0.5) as u8));
         }
         bytes
+    }
+
+    /// Red, green and blue light to the brightness of a screen, as luma, blueness and redness.
+    fn expose(&self, [red, green, blue]: &mut Light, side: usize) {
+        let step = 2.0 / side as f32;
+        let rows = red.chunks_exact_mut(side).zip(green.chunks_exact_mut(side)).zip(blue.chunks_exact_mut(side));
+        for (row, ((red, green), blue)) in rows.enumerate() {
+            let v = row as f32 * step - 1.0;
+            for (column, ((red, green), blue)) in red.iter_mut().zip(green).zip(blue).enumerate() {
+                let u = column as f32 * step - 1.0;
+                let corner = 1.0 - self.vignette * 0.5 * (u * u + v * v);
+                let tone = |light: f32, balance: f32| {
+                    let c = (light * corner + self.haze) * balance;
+                    // A shoulder, so that bright wall bends towards white instead of clipping.
+                    let c = saturate(c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c));
+                    c + self.tone * c * (1.0 - c)
+                };
+                let [r, g, b] = self.balance;
+                let (r, g, b) = (tone(*red, r), tone(*green, g), tone(*blue, b));
+                let y = 0.299 * r + 0.587 * g + 0.114 * b;
+                (*red, *green, *blue) = (y, 0.564 * (b - y), 0.713 * (r - y));
+            }
+        }
     }
 
     /// Near-normal noise: sums of four bytes in luma and two in chroma, of standard deviation 147.8 and 104.5.

@@ -5,7 +5,11 @@
 //! Displaced joints, steps and tapers are two lengths that do not line up: what of the next
 //! length's end stands inside is hit as a face. Knows nothing of colours.
 
-use super::camera::{Ray, Vec3};
+use super::{
+    camera::{Ray, Vec3},
+    noise::at_least,
+    span::{SPAN, Values},
+};
 
 /// A length of pipe from `start` to the start of the next.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +32,10 @@ impl Length {
         self.radius + self.taper * (z - self.start)
     }
 
-    /// Distance at which the ray leaves this length if it went on for ever, with `inset` taken off its radius.
+    /// Distance at which the ray leaves this length if it went on for ever, with `inset` taken off its
+    /// radius; [`FAR`] where it does not.
     #[inline]
-    fn leave(&self, ray: &Ray, inset: f32) -> Option<f32> {
+    fn leave(&self, ray: &Ray, inset: f32) -> f32 {
         let [dx, dy, dz] = ray.direction;
         let (qx, qy) = (ray.origin[0] - self.centre[0], ray.origin[1] - self.centre[1]);
         let radius = self.radius_at(ray.origin[2]) - inset;
@@ -39,8 +44,8 @@ impl Length {
         let b = qx * dx + qy * dy - radius * slope;
         let c = qx * qx + qy * qy - radius * radius;
         // The root in the form that stays exact as `a` goes to zero (a ray along the axis).
-        let t = -c / (b + (b * b - a * c).max(0.0).sqrt());
-        (t > 0.0 && t < FAR).then_some(t)
+        let t = -c / (b + at_least(b * b - a * c, 0.0).sqrt());
+        if t > 0.0 && t < FAR { t } else { FAR }
     }
 }
 
@@ -70,13 +75,13 @@ pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32
         if end_t <= 0.0 {
             continue;
         }
-        let mut t = length.leave(ray, 0.0).unwrap_or(FAR);
+        let mut t = length.leave(ray, 0.0);
         for _ in 0..3 {
             let inset = relief(length, ray.at(t.min(end_t)));
             if inset == 0.0 {
                 break;
             }
-            t = length.leave(ray, inset).unwrap_or(FAR);
+            t = length.leave(ray, inset);
         }
         if t < end_t {
             return Hit { t, point: ray.at(t), length: index, face: false };
@@ -90,6 +95,58 @@ pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32
         }
     }
     Hit { t: FAR, point: ray.at(FAR), length: lengths.len() - 1, face: false }
+}
+
+/// Where the rays of a span meet the pipe.
+pub struct Hits {
+    pub t: Values,
+    /// [`Part`] of the pipe.
+    pub part: [Part; SPAN],
+}
+
+/// A part of the pipe: twice the index of the length, and one more for the length's end face.
+pub type Part = i32;
+
+/// What a ray meets that reaches [`FAR`].
+pub const NOTHING: Part = -1;
+
+/// [`meet`] for the first `n` rays from `origin`, on smooth walls.
+pub fn meet_smooth(lengths: &[Length], origin: Vec3, directions: &[Values; 3], n: usize, hits: &mut Hits) {
+    let n = n.min(SPAN);
+    hits.t[..n].fill(FAR);
+    hits.part[..n].fill(NOTHING);
+    for (index, length) in (0..).zip(lengths) {
+        // What begins infinitely far away is never reached.
+        let (start, centre, radius) =
+            lengths.get(index as usize + 1).map_or((f32::INFINITY, [0.0; 2], 0.0), |next| {
+                (next.start, next.centre, next.radius)
+            });
+        for i in 0..n {
+            let ray = Ray { origin, direction: [directions[0][i], directions[1][i], directions[2][i]] };
+            let end = (start - origin[2]) / ray.direction[2];
+            let end = if ray.direction[2] > 1e-4 { end } else { f32::INFINITY };
+            let t = length.leave(&ray, 0.0);
+            let (x, y) = (origin[0] + end * ray.direction[0], origin[1] + end * ray.direction[1]);
+            let (x, y) = (x - centre[0], y - centre[1]);
+            let wall = t < end;
+            let face = x * x + y * y > radius * radius;
+            let met = (hits.part[i] == NOTHING) & (end > 0.0) & (wall | face);
+            let part = if wall { 2 * index } else { 2 * index + 3 };
+            let t = if wall { t } else { end };
+            hits.part[i] = if met { part } else { hits.part[i] };
+            hits.t[i] = if met { t } else { hits.t[i] };
+        }
+    }
+    for i in 0..n {
+        hits.part[i] = if hits.t[i] < FAR { hits.part[i] } else { NOTHING };
+    }
+}
+
+impl Hit {
+    /// The part of the pipe that was met.
+    pub fn part(&self) -> Part {
+        if self.t < FAR { 2 * self.length as Part + Part::from(self.face) } else { NOTHING }
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +175,25 @@ mod tests {
         // Before the joint the first length is met at x = 1.
         let near = meet(&lengths, &ray(1.0, 1.0), flat);
         assert!(near.length == 0 && (near.point[0] - 1.0).abs() < 1e-5, "{near:?}");
+    }
+
+    #[test]
+    fn a_span_of_rays_meets_what_each_ray_meets() {
+        let cone = Length { taper: -0.2, ..cylinder(2.5, 0.2, 1.1) };
+        let lengths = [cylinder(-4.0, 0.0, 1.0), cylinder(1.5, 0.2, 1.1), cone, cylinder(3.5, -0.1, 0.9)];
+        let (mut directions, mut hits) = ([[0.0; SPAN]; 3], Hits { t: [0.0; SPAN], part: [0; SPAN] });
+        let rays: Vec<_> = (0..SPAN).map(|i| ray(0.06 * i as f32 - 1.9, 2.0)).collect();
+        for (i, ray) in rays.iter().enumerate() {
+            for (values, value) in directions.iter_mut().zip(ray.direction) {
+                values[i] = value;
+            }
+        }
+        meet_smooth(&lengths, [0.0; 3], &directions, SPAN, &mut hits);
+        for (i, ray) in rays.iter().enumerate() {
+            let alone = meet(&lengths, ray, |_, _| 0.0);
+            assert_eq!((hits.t[i], hits.part[i]), (alone.t, alone.part()), "{ray:?}");
+        }
+        assert!((0..=6).all(|part| part == 5 || hits.part.contains(&part)), "{:?}", hits.part);
     }
 
     #[test]
