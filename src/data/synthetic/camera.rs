@@ -3,6 +3,8 @@
 //! Lengths are in pipe radii. The pipe runs along +z, +y points to the crown, +x to the right;
 //! the camera stands at z = 0. Knows nothing of what it looks at.
 
+use super::span::{SPAN, Values, at};
+
 pub type Vec3 = [f32; 3];
 
 #[inline]
@@ -49,6 +51,24 @@ impl Ray {
     #[inline]
     pub fn at(&self, t: f32) -> Vec3 {
         along(self.origin, self.direction, t)
+    }
+}
+
+/// The rays of a span.
+pub struct Rays {
+    pub origin: [Values; 3],
+    pub direction: [Values; 3],
+}
+
+impl Rays {
+    /// Rays from `origin`, their directions yet to be set.
+    pub fn from_point(origin: Vec3) -> Self {
+        Self { origin: origin.map(|value| [value; SPAN]), direction: [[0.0; SPAN]; 3] }
+    }
+
+    #[inline]
+    pub fn get(&self, i: usize) -> Ray {
+        Ray { origin: at(&self.origin, i), direction: at(&self.direction, i) }
     }
 }
 
@@ -109,7 +129,9 @@ mod tests {
     fn projection_undoes_the_ray() {
         let camera = Camera::new([0.1, -0.2, 0.0], 0.3, -0.2, 0.1, [1.1, 0.9]);
         for (u, v) in [(0.0, 0.0), (0.7, -0.4), (-0.9, 0.8)] {
-            let (image, distance) = camera.project(along(camera.position, camera.direction(u, v), 2.5)).expect("ahead of the camera");
+            let (image, distance) = camera
+                .project(along(camera.position, camera.direction(u, v), 2.5))
+                .expect("ahead of the camera");
             assert!((image[0] - u).abs() < 1e-5 && (image[1] - v).abs() < 1e-5, "{image:?}");
             assert!((distance - 2.5).abs() < 1e-5, "{distance}");
         }

@@ -5,7 +5,9 @@
 //! a span at a time, what covers it place by place. Knows nothing of light.
 
 use super::{
-    noise::{at_least, at_most, band, hashed, mix, saturate, scale, smooth_step, turn_difference, value_noise},
+    noise::{
+        at_least, at_most, band, hashed, mix, saturate, scale, smooth_step, turn_difference, value_noise,
+    },
     span::{SPAN, Values, at, put},
 };
 

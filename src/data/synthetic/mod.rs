@@ -130,7 +130,7 @@ mod tests {
     fn pictures_are_pinned_to_the_bit() {
         // Computed by this code on x86-64 Linux. They must hold on every machine; where a picture is
         // meant to change, change VERSION too.
-        let pinned = [(0, "50c0120144fd7678"), (1, "8527857ea6174f9c"), (2, "b98fac65996a44af")];
+        let pinned = [(0, "89cbdb96d7816c46"), (1, "80878e2d88f061d6"), (2, "f94c58954e2fd379")];
         let mut found = Vec::new();
         for (index, _) in pinned {
             let image = small().train.open(index).expect("in range");

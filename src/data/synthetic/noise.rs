@@ -38,7 +38,7 @@ pub struct Sample {
 }
 
 /// 1.5 x 2^23: a number below 2^21 that is added to it loses its fraction, rounded to nearest, and leaves
-/// its whole part in the last bits. Vector units of every machine can do that; not all can convert.
+/// its whole part in the last bits. All vector units can do that; not all can convert without care.
 const WHOLE: f32 = 12_582_912.0;
 
 /// The whole number nearest to `x`, which is below 2^21 either way.
@@ -47,11 +47,16 @@ pub fn nearest(x: f32) -> f32 {
     (x + WHOLE) - WHOLE
 }
 
-/// The lattice cell of `x`, which is not negative, and the place in it, 0..=1.
+/// [`nearest`] as an integer.
+#[inline]
+pub fn nearest_integer(x: f32) -> i32 {
+    (x + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32
+}
+
+/// The lattice cell of `x` and the place in it, 0..=1: a lattice point may count as the end of the cell before.
 #[inline]
 fn cell(x: f32) -> (i32, f32) {
-    let shifted = (x - 0.5) + WHOLE;
-    ((shifted.to_bits() & 0x003F_FFFF) as i32, x - (shifted - WHOLE))
+    (nearest_integer(x - 0.5), x - nearest(x - 0.5))
 }
 
 /// Value noise at (`x`, `y`), both in lattice cells: `y` is not negative, and `x`, in

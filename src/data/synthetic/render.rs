@@ -5,9 +5,9 @@
 //! (1 + (t / reach)^2) with f the cosine between normal and ray. Knows nothing of defect classes.
 
 use super::{
-    camera::{Ray, Vec3, along, dot, unit},
+    camera::{Ray, Rays, Vec3, along, dot, unit},
     noise::{at_least, clock_turns, mix, saturate, scale},
-    pipe::{self, Hits, Part},
+    pipe::{self, Hit, Hits, Part},
     scene::Scene,
     span::{SPAN, Values, at, put},
     stroke::Canvas,
@@ -20,12 +20,14 @@ pub type Light = [Vec<f32>; 3];
 /// Which surface a pixel shows: different for surfaces that do not continue each other.
 type Surface = i32;
 
-/// Surfaces in front of the wall; from [`WALL`] on they are parts of the pipe.
 const MOUND: Surface = 0;
 const WATER: Surface = 1;
+/// The side of a branch that stands in the pipe; the next is its end.
 const STUB: Surface = 2;
 const OPENING: Surface = 4;
+/// The first block's four kinds of faces; other blocks follow.
 const BLOCK: Surface = 8;
+/// Added to the part of the pipe.
 const WALL: Surface = 1 << 16;
 
 /// Linear light of `scene` on `side` x `side` pixels.
@@ -78,11 +80,13 @@ struct Tracer<'a> {
     /// Angle of a pixel.
     pixel: f32,
     reliefs: Reliefs<'a>,
-    /// Image points, and the directions of their rays.
+    /// Image points, their rays and where those meet the pipe.
     image: [Values; 2],
-    direction: [Values; 3],
+    rays: Rays,
     hits: Hits,
     wall: Wall,
+    /// Rays that water has mirrored.
+    mirrored: Rays,
     /// What the rays saw.
     light: [Values; 3],
     depth: Values,
@@ -96,9 +100,10 @@ impl<'a> Tracer<'a> {
             pixel: scene.camera.pixel_angle(side),
             reliefs: Reliefs::of(scene),
             image: [[0.0; SPAN]; 2],
-            direction: [[0.0; SPAN]; 3],
-            hits: Hits { t: [0.0; SPAN], part: [pipe::NOTHING; SPAN] },
+            rays: Rays::from_point(scene.camera.position),
+            hits: Hits::new(),
             wall: Wall::new(),
+            mirrored: Rays::from_point([0.0; 3]),
             light: [[0.0; SPAN]; 3],
             depth: [0.0; SPAN],
             surface: [0; SPAN],
@@ -109,8 +114,9 @@ impl<'a> Tracer<'a> {
     fn see(&mut self, side: usize, pixels: impl ExactSizeIterator<Item = usize>, place: [f32; 2]) {
         let n = pixels.len();
         let step = 2.0 / side as f32;
+        let columns = side as u32;
         for (i, pixel) in pixels.enumerate() {
-            let (row, column) = (pixel / side, pixel % side);
+            let (row, column) = (pixel as u32 / columns, pixel as u32 % columns);
             let image = [(column as f32 + place[0]) * step - 1.0, (row as f32 + place[1]) * step - 1.0];
             put(&mut self.image, i, image);
         }
@@ -121,24 +127,20 @@ impl<'a> Tracer<'a> {
         self.lean(n);
     }
 
-    fn ray(&self, i: usize) -> Ray {
-        Ray { origin: self.scene.camera.position, direction: at(&self.direction, i) }
-    }
-
     /// Sends out the rays and finds where they meet the pipe.
     fn look(&mut self, n: usize) {
         let scene = self.scene;
         for i in 0..n.min(SPAN) {
             let [u, v] = at(&self.image, i);
-            put(&mut self.direction, i, scene.camera.direction(u, v));
+            put(&mut self.rays.direction, i, scene.camera.direction(u, v));
         }
-        let origin = scene.camera.position;
-        pipe::meet_smooth(&scene.lengths, origin, &self.direction, n, &mut self.hits);
+        pipe::meet_smooth(&scene.lengths, &self.rays, n, &mut self.hits);
         if !self.reliefs.is_empty() {
             for i in 0..n {
-                let z = origin[2] + self.hits.t[i] * self.direction[2][i];
+                let z = self.rays.get(i).at(self.hits.t[i])[2];
                 if !self.reliefs.lie_beyond(z) {
-                    (self.hits.t[i], self.hits.part[i]) = self.meet_relief(&self.ray(i));
+                    let hit = self.meet_relief(&self.rays.get(i));
+                    (self.hits.t[i], self.hits.part[i]) = (hit.t, hit.part);
                 }
             }
         }
@@ -149,15 +151,14 @@ impl<'a> Tracer<'a> {
     }
 
     /// Where `ray` meets the pipe if the wall stands inwards.
-    fn meet_relief(&self, ray: &Ray) -> (f32, Part) {
-        let hit = pipe::meet(&self.scene.lengths, ray, |length, point| {
+    fn meet_relief(&self, ray: &Ray) -> Hit {
+        pipe::meet(&self.scene.lengths, ray, |length, point| {
             if !self.reliefs.reach(point[2]) {
                 return 0.0;
             }
             let turn = clock_turns(point[0] - length.centre[0], point[1] - length.centre[1]);
             self.reliefs.height(turn, point[2])
-        });
-        (hit.t, hit.part())
+        })
     }
 
     /// Puts what stands in the pipe before the wall.
@@ -166,7 +167,7 @@ impl<'a> Tracer<'a> {
         let facing = |normal: Vec3, ray: &Ray| -dot(unit(normal), ray.direction);
         for mound in &scene.mounds {
             for i in 0..n {
-                let ray = self.ray(i);
+                let ray = self.rays.get(i);
                 if let Some(ground) = mound.meet(&ray, self.depth[i], self.pixel) {
                     self.hide(i, ground.t, facing(ground.normal, &ray), ground.colour, MOUND);
                 }
@@ -174,7 +175,7 @@ impl<'a> Tracer<'a> {
         }
         for (block, first) in scene.blocks.iter().zip((BLOCK..).step_by(4)) {
             for i in 0..n {
-                let ray = self.ray(i);
+                let ray = self.rays.get(i);
                 if let Some(face) = block.meet(&ray, self.depth[i]) {
                     let side = Surface::from(face.normal[1] > 0.5) + 2 * Surface::from(face.normal[2] < -0.5);
                     self.hide(i, face.t, facing(face.normal, &ray), face.colour, first + side);
@@ -183,7 +184,7 @@ impl<'a> Tracer<'a> {
         }
         for opening in scene.openings.iter().filter(|opening| opening.reach > 0.0) {
             for i in 0..n {
-                if let Some(stub) = opening.stub(&self.ray(i), self.depth[i]) {
+                if let Some(stub) = opening.stub(&self.rays.get(i), self.depth[i]) {
                     let part = STUB + Surface::from(stub.facing == 0.6);
                     self.hide(i, stub.t, stub.facing, stub.colour, part);
                 }
@@ -203,16 +204,17 @@ impl<'a> Tracer<'a> {
         let parts = 2 * self.scene.lengths.len() as Part;
         for part in pipe::NOTHING..parts {
             let mut count = 0;
-            for i in 0..n {
-                shown[count % SPAN] = i;
-                count += usize::from(self.surface[i] == WALL + part);
+            for i in 0..n.min(SPAN) {
+                if self.surface[i] == WALL + part {
+                    (shown[count], count) = (i, count + 1);
+                }
             }
             let shown = &shown[..count];
             if part == pipe::NOTHING {
                 shown.iter().for_each(|&i| put(&mut self.light, i, [0.0; 3]));
             } else if count > 0 {
                 for (k, &i) in shown.iter().enumerate() {
-                    put(&mut self.wall.direction, k, at(&self.direction, i));
+                    put(&mut self.wall.direction, k, at(&self.rays.direction, i));
                     self.wall.t[k] = self.hits.t[i];
                 }
                 self.wall.shade(self.scene, &self.reliefs, part, self.pixel, count);
@@ -228,31 +230,51 @@ impl<'a> Tracer<'a> {
 
     /// Lets water flow over what lies below its surface.
     fn flood(&mut self, n: usize) {
-        for i in 0..n {
-            let ray = self.ray(i);
-            if let Some((t, normal)) = self.scene.water.meet(&ray, self.depth[i]) {
-                let light = self.water(&ray, t, normal, at(&self.light, i));
-                put(&mut self.light, i, light);
+        let water = &self.scene.water;
+        if water.is_absent() {
+            return;
+        }
+        let (mut wet, mut count) = ([0_usize; SPAN], 0);
+        for i in 0..n.min(SPAN) {
+            let t = water.meet(&self.rays.get(i), self.depth[i]);
+            if t < self.depth[i] {
                 (self.depth[i], self.surface[i]) = (t, WATER);
+                (wet[count], count) = (i, count + 1);
             }
         }
+        self.mirror(&wet[..count]);
     }
 
-    /// Light from water met at `t` with rippled `normal`, over what lies `below`.
-    fn water(&self, ray: &Ray, t: f32, normal: Vec3, below: [f32; 3]) -> [f32; 3] {
-        let scene = self.scene;
-        let normal = unit(normal);
-        let facing = -dot(ray.direction, normal);
-        let away = along(ray.direction, normal, 2.0 * facing);
-        let mirrored = Ray { origin: ray.at(t), direction: [away[0], at_least(away[1], 0.02), away[2]] };
-        let hit = pipe::meet(&scene.lengths, &mirrored, |_, _| 0.0);
-        let length = &scene.lengths[hit.length];
-        let material = &scene.materials[length.material];
-        let reflected = scale(material.colour, scene.lamp.light(t + hit.t, 0.4));
-        let body = scale(scene.water.colour, scene.lamp.light(t, 0.7));
-        let grazing = 1.0 - saturate(facing);
-        let mirror = 0.05 + 0.75 * grazing * grazing * grazing * grazing;
-        mix(mix(below, body, scene.water.murk), reflected, mirror)
+    /// Light from the water that the rays of `wet` have met, over what lies below.
+    fn mirror(&mut self, wet: &[usize]) {
+        let (scene, water) = (self.scene, &self.scene.water);
+        let n = wet.len().min(SPAN);
+        let (mut t, mut facing) = ([0.0; SPAN], [0.0; SPAN]);
+        for (k, &i) in wet.iter().enumerate() {
+            t[k] = self.depth[i];
+            put(&mut self.mirrored.direction, k, at(&self.rays.direction, i));
+        }
+        for i in 0..n {
+            let direction = at(&self.mirrored.direction, i);
+            let point = along(scene.camera.position, direction, t[i]);
+            let normal = unit(water.normal(point, t[i]));
+            facing[i] = -dot(direction, normal);
+            let [x, y, z] = along(direction, normal, 2.0 * facing[i]);
+            put(&mut self.mirrored.origin, i, point);
+            put(&mut self.mirrored.direction, i, [x, at_least(y, 0.02), z]);
+        }
+        pipe::meet_smooth(&scene.lengths, &self.mirrored, n, &mut self.hits);
+        for (k, &i) in wet.iter().enumerate() {
+            let length =
+                &scene.lengths[pipe::length_of(self.hits.part[k]).unwrap_or(scene.lengths.len() - 1)];
+            let reflected = scene.materials[length.material].colour;
+            let reflected = scale(reflected, scene.lamp.light(t[k] + self.hits.t[k], 0.4));
+            let body = scale(water.colour, scene.lamp.light(t[k], 0.7));
+            let grazing = 1.0 - saturate(facing[k]);
+            let mirror = 0.05 + 0.75 * grazing * grazing * grazing * grazing;
+            let below = mix(at(&self.light, i), body, water.murk);
+            put(&mut self.light, i, mix(below, reflected, mirror));
+        }
     }
 
     /// Makes one side brighter, as the lamps do.

@@ -1,6 +1,7 @@
 //! Pixels side by side, property by property, so that loops over them run on vector registers.
 //!
-//! Every loop over a span is one formula from end to end, without branches: choices are selections.
+//! A loop over a span that is one formula without branches, choices being selections, does several
+//! pixels an instruction. Its bound `n.min(SPAN)` lets the compiler see that no index is out of range.
 //! Knows nothing of what the properties mean.
 
 /// Pixels that are worked on together at most.
