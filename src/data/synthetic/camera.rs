@@ -3,6 +3,8 @@
 //! Lengths are in pipe radii. The pipe runs along +z, +y points to the crown, +x to the right;
 //! the camera stands at z = 0. Knows nothing of what it looks at.
 
+use super::span::{SPAN, Values, at};
+
 pub type Vec3 = [f32; 3];
 
 #[inline]
@@ -52,6 +54,24 @@ impl Ray {
     }
 }
 
+/// The rays of a span.
+pub struct Rays {
+    pub origin: [Values; 3],
+    pub direction: [Values; 3],
+}
+
+impl Rays {
+    /// Rays from `origin`, their directions yet to be set.
+    pub fn from_point(origin: Vec3) -> Self {
+        Self { origin: origin.map(|value| [value; SPAN]), direction: [[0.0; SPAN]; 3] }
+    }
+
+    #[inline]
+    pub fn get(&self, i: usize) -> Ray {
+        Ray { origin: at(&self.origin, i), direction: at(&self.direction, i) }
+    }
+}
+
 /// Where the camera stands, where it looks, and how wide.
 #[derive(Clone, Debug)]
 pub struct Camera {
@@ -76,11 +96,11 @@ impl Camera {
         Self { position, right, up, forward, half }
     }
 
-    /// The ray through the image point (`u`, `v`): -1..1 from left to right and from top to bottom.
+    /// Direction of the ray through the image point (`u`, `v`): -1..1 from left to right and from top to bottom.
     #[inline]
-    pub fn ray(&self, u: f32, v: f32) -> Ray {
+    pub fn direction(&self, u: f32, v: f32) -> Vec3 {
         let sideways = along(self.forward, self.right, u * self.half[0]);
-        Ray { origin: self.position, direction: unit(along(sideways, self.up, -v * self.half[1])) }
+        unit(along(sideways, self.up, -v * self.half[1]))
     }
 
     /// Image point and distance of a point in space; `None` behind the camera.
@@ -109,7 +129,9 @@ mod tests {
     fn projection_undoes_the_ray() {
         let camera = Camera::new([0.1, -0.2, 0.0], 0.3, -0.2, 0.1, [1.1, 0.9]);
         for (u, v) in [(0.0, 0.0), (0.7, -0.4), (-0.9, 0.8)] {
-            let (image, distance) = camera.project(camera.ray(u, v).at(2.5)).expect("ahead of the camera");
+            let (image, distance) = camera
+                .project(along(camera.position, camera.direction(u, v), 2.5))
+                .expect("ahead of the camera");
             assert!((image[0] - u).abs() < 1e-5 && (image[1] - v).abs() < 1e-5, "{image:?}");
             assert!((distance - 2.5).abs() < 1e-5, "{distance}");
         }

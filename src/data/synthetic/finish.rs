@@ -3,7 +3,10 @@
 //! Vignette, white balance, tone, blur, sensor noise, then compression as JPEG has it: 8 x 8 cosine
 //! blocks in luma and (halved) chroma, quantised. Knows nothing of pipes.
 
-use super::noise::hash;
+use super::{
+    noise::{hash, nearest, nearest_integer, saturate},
+    render::Light,
+};
 
 /// Settings of one camera and recorder.
 #[derive(Clone, Copy, Debug)]
@@ -43,26 +46,9 @@ const COSINES: [[f32; BLOCK]; BLOCK] = [
 ];
 
 impl Finish {
-    /// Bytes of a `side` x `side` picture of linear light.
-    pub fn develop(&self, light: &[[f32; 3]], side: usize) -> Vec<u8> {
-        let mut planes = [vec![0.0; side * side], vec![0.0; side * side], vec![0.0; side * side]];
-        let step = 2.0 / side as f32;
-        let [luma, blueness, redness] = &mut planes;
-        for (row, pixels) in light.chunks_exact(side).enumerate() {
-            let v = row as f32 * step - 1.0;
-            for (column, pixel) in pixels.iter().enumerate() {
-                let u = column as f32 * step - 1.0;
-                let corner = 1.0 - self.vignette * 0.5 * (u * u + v * v);
-                let [r, g, b] = [0, 1, 2].map(|k| {
-                    let c = (pixel[k] * corner + self.haze) * self.balance[k];
-                    // A shoulder, so that bright wall bends towards white instead of clipping.
-                    let c = (c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c)).clamp(0.0, 1.0);
-                    c + self.tone * c * (1.0 - c)
-                });
-                let (i, y) = (row * side + column, 0.299 * r + 0.587 * g + 0.114 * b);
-                (luma[i], blueness[i], redness[i]) = (y, 0.564 * (b - y), 0.713 * (r - y));
-            }
-        }
+    /// Bytes of a `side` x `side` picture whose linear light is `planes`.
+    pub fn develop(&self, mut planes: Light, side: usize) -> Vec<u8> {
+        self.expose(&mut planes, side);
         for (k, plane) in planes.iter_mut().enumerate() {
             // Analogue video carries less detail in colour than in brightness.
             blur(plane, side, if k == 0 { 0.25 * self.blur } else { 0.25 });
@@ -77,14 +63,39 @@ impl Finish {
             }
         }
         let [luma, blueness, redness] = &planes;
-        let mut bytes = Vec::with_capacity(side * side * 3);
-        for ((y, b), r) in luma.iter().zip(blueness).zip(redness) {
+        let mut bytes = vec![0; side * side * 3];
+        for (((y, b), r), pixel) in luma.iter().zip(blueness).zip(redness).zip(bytes.chunks_exact_mut(3)) {
             let (red, blue) = (y + r * (1.0 / 0.713), y + b * (1.0 / 0.564));
             let green = (y - 0.299 * red - 0.114 * blue) * (1.0 / 0.587);
-            // `as` saturates: what noise pushed out of range is clipped.
-            bytes.extend([red, green, blue].map(|c| (c * 255.0 + 0.5) as u8));
+            // What noise pushed out of range is clipped.
+            let byte = |c: f32| nearest_integer(saturate(c) * 255.0) as u8;
+            pixel.copy_from_slice(&[byte(red), byte(green), byte(blue)]);
         }
         bytes
+    }
+
+    /// Red, green and blue light to the brightness of a screen, as luma, blueness and redness.
+    fn expose(&self, [red, green, blue]: &mut Light, side: usize) {
+        let step = 2.0 / side as f32;
+        let rows =
+            red.chunks_exact_mut(side).zip(green.chunks_exact_mut(side)).zip(blue.chunks_exact_mut(side));
+        for (row, ((red, green), blue)) in rows.enumerate() {
+            let v = row as f32 * step - 1.0;
+            for (column, ((red, green), blue)) in red.iter_mut().zip(green).zip(blue).enumerate() {
+                let u = column as f32 * step - 1.0;
+                let corner = 1.0 - self.vignette * 0.5 * (u * u + v * v);
+                let tone = |light: f32, balance: f32| {
+                    let c = (light * corner + self.haze) * balance;
+                    // A shoulder, so that bright wall bends towards white instead of clipping.
+                    let c = saturate(c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c));
+                    c + self.tone * c * (1.0 - c)
+                };
+                let [r, g, b] = self.balance;
+                let (r, g, b) = (tone(*red, r), tone(*green, g), tone(*blue, b));
+                let y = 0.299 * r + 0.587 * g + 0.114 * b;
+                (*red, *green, *blue) = (y, 0.564 * (b - y), 0.713 * (r - y));
+            }
+        }
     }
 
     /// Near-normal noise: sums of four bytes in luma and two in chroma, of standard deviation 147.8 and 104.5.
@@ -103,13 +114,16 @@ impl Finish {
 /// Three-tap blur (w, 1 - 2 w, w) along both axes, edges repeated.
 fn blur(plane: &mut [f32], side: usize, w: f32) {
     let centre = 1.0 - 2.0 * w;
-    let mut line = vec![0.0; side];
+    let mut line = vec![0.0; side + 2];
     for row in plane.chunks_exact_mut(side) {
-        line.copy_from_slice(row);
-        for i in 0..side {
-            row[i] = centre * line[i] + w * (line[i.saturating_sub(1)] + line[(i + 1).min(side - 1)]);
+        line[1..=side].copy_from_slice(row);
+        (line[0], line[side + 1]) = (row[0], row[side - 1]);
+        let neighbours = line.iter().zip(&line[2..]);
+        for ((value, here), (left, right)) in row.iter_mut().zip(&line[1..]).zip(neighbours) {
+            *value = centre * here + w * (left + right);
         }
     }
+    line.truncate(side);
     let mut above = plane[..side].to_vec();
     for y in 0..side {
         line.copy_from_slice(&plane[y * side..][..side]);
@@ -135,9 +149,7 @@ fn compress(plane: &mut [f32], side: usize, strength: f32) {
             for (v, row) in coefficients.iter_mut().enumerate() {
                 for (u, c) in row.iter_mut().enumerate() {
                     let step = strength * (0.4 + 0.2 * (u + v) as f32);
-                    // Rounds half away from zero, by truncation.
-                    let levels = *c / step;
-                    *c = (levels + if levels < 0.0 { -0.5 } else { 0.5 }) as i32 as f32 * step;
+                    *c = nearest(*c / step) * step;
                 }
             }
             let block = transform(&transform(&coefficients, true), true);

@@ -126,21 +126,25 @@ impl Mound {
 }
 
 impl Water {
-    /// Distance at which `ray` meets its surface, and the surface's rippled normal.
-    pub fn meet(&self, ray: &Ray, limit: f32) -> Option<(f32, Vec3)> {
-        if ray.direction[1] > -1e-3 || self.level <= -0.999 {
-            return None;
-        }
+    /// Distance at which `ray` meets its surface, if before `limit`; else `limit`.
+    #[inline]
+    pub fn meet(&self, ray: &Ray, limit: f32) -> f32 {
         let t = (self.level - ray.origin[1]) / ray.direction[1];
-        if t <= 0.0 || t >= limit {
-            return None;
-        }
-        let p = ray.at(t);
+        if (ray.direction[1] < -1e-3) & (t > 0.0) & (t < limit) { t } else { limit }
+    }
+
+    /// True if the invert is dry.
+    pub fn is_absent(&self) -> bool {
+        self.level <= -0.999
+    }
+
+    /// The upward normal of its rippled surface at `point`, `t` away; not of length one.
+    #[inline]
+    pub fn normal(&self, point: Vec3, t: f32) -> Vec3 {
+        let (x, z) = (point[0] + 2.0, point[2] + 8.0);
         let calm = self.ripple / (1.0 + 0.4 * t);
-        let wave = value_noise((p[0] + 2.0) * 7.0, (p[2] + 8.0) * 3.0, 4096, self.seed);
-        let small = value_noise((p[0] + 2.0) * 21.0, (p[2] + 8.0) * 9.0, 4096, self.seed ^ 1);
-        let x = calm * (wave.dx + 0.5 * small.dx);
-        let z = calm * (wave.dy + 0.5 * small.dy);
-        Some((t, [-x, 1.0, -z]))
+        let wave = value_noise(x * 7.0, z * 3.0, 4096, self.seed);
+        let small = value_noise(x * 21.0, z * 9.0, 4096, self.seed ^ 1);
+        [-calm * (wave.dx + 0.5 * small.dx), 1.0, -calm * (wave.dy + 0.5 * small.dy)]
     }
 }

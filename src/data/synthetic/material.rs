@@ -1,9 +1,15 @@
 //! What pipes are made of: colour, relief and gloss of the bare wall as functions of the place on it.
 //!
 //! Textures are sums of value noise in (clock angle, depth). Octaves finer than a pixel's
-//! footprint fade out, so that a distant wall is smooth instead of glittering. Knows nothing of light.
+//! footprint fade out, so that a distant wall is smooth instead of glittering. Bare wall is textured
+//! a span at a time, what covers it place by place. Knows nothing of light.
 
-use super::noise::{band, hashed, mix, scale, smooth_step, value_noise};
+use super::{
+    noise::{
+        at_least, at_most, band, hashed, mix, saturate, scale, smooth_step, turn_difference, value_noise,
+    },
+    span::{SPAN, Values, at, put},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -36,6 +42,13 @@ pub struct Surface {
     pub gloss: f32,
 }
 
+/// The wall at the places of a span.
+pub struct Surfaces {
+    pub colour: [Values; 3],
+    pub slope: [Values; 2],
+    pub gloss: Values,
+}
+
 /// A place on the wall as textures see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -43,16 +56,59 @@ pub struct Place {
     pub turn: f32,
     /// Depth along the axis, in radii.
     pub z: f32,
+    /// Size below which details drown in the pixel, from its extent on the wall, in radii.
+    pub grain: f32,
+}
+
+/// The places of a span: [`Place`] property by property.
+pub struct Places {
+    pub turn: Values,
+    pub z: Values,
+    pub grain: Values,
     /// Extent of a pixel on the wall across and along the axis, in radii.
-    pub footprint: [f32; 2],
+    pub footprint: [Values; 2],
 }
 
 impl Place {
     /// How much of a detail `size` radii wide survives at this footprint: 1 all, 0 none.
     #[inline]
     pub fn visible(&self, size: f32) -> f32 {
-        let extent = self.footprint[0].max(0.6 * self.footprint[1]);
-        (1.6 - extent / size).clamp(0.0, 1.0)
+        visible(self.grain, 1.0 / size)
+    }
+}
+
+/// How much of a detail of 1 / `fineness` radii survives in pixels of `grain`: 1 all, 0 none.
+#[inline]
+fn visible(grain: f32, fineness: f32) -> f32 {
+    saturate(1.6 - grain * fineness)
+}
+
+impl Places {
+    pub fn new() -> Self {
+        Self { turn: [0.0; SPAN], z: [0.0; SPAN], grain: [0.0; SPAN], footprint: [[0.0; SPAN]; 2] }
+    }
+
+    #[inline]
+    pub fn get(&self, i: usize) -> Place {
+        Place { turn: self.turn[i], z: self.z[i], grain: self.grain[i] }
+    }
+}
+
+impl Surfaces {
+    pub fn new() -> Self {
+        Self { colour: [[0.0; SPAN]; 3], slope: [[0.0; SPAN]; 2], gloss: [0.0; SPAN] }
+    }
+
+    #[inline]
+    pub fn get(&self, i: usize) -> Surface {
+        Surface { colour: at(&self.colour, i), slope: at(&self.slope, i), gloss: self.gloss[i] }
+    }
+
+    #[inline]
+    pub fn set(&mut self, i: usize, surface: Surface) {
+        put(&mut self.colour, i, surface.colour);
+        put(&mut self.slope, i, surface.slope);
+        self.gloss[i] = surface.gloss;
     }
 }
 
@@ -61,7 +117,7 @@ impl Place {
 #[inline]
 pub fn octave(place: &Place, period: u32, stretch: f32, seed: u32, height: f32, slope: &mut [f32; 2]) -> f32 {
     let cells = period as f32 * (1.0 / core::f32::consts::TAU);
-    let fade = place.visible(0.7 / cells);
+    let fade = visible(place.grain, cells * (1.0 / 0.7));
     if fade == 0.0 {
         return 0.0;
     }
@@ -72,65 +128,128 @@ pub fn octave(place: &Place, period: u32, stretch: f32, seed: u32, height: f32, 
     fade * noise.value
 }
 
+/// One scale of a material's texture.
+struct Octave {
+    /// Cells around the pipe, and how much longer they are along it.
+    period: u32,
+    stretch: f32,
+    /// Height of its relief, in radii.
+    height: f32,
+    /// How much it brightens red, green and blue.
+    shade: [f32; 3],
+}
+
+const fn grey(period: u32, stretch: f32, height: f32, shade: f32) -> Octave {
+    Octave { period, stretch, height, shade: [shade; 3] }
+}
+
+const CONCRETE: [Octave; 4] = [
+    Octave { period: 7, stretch: 1.3, height: 0.010, shade: [0.13, 0.13, 0.07] },
+    grey(19, 1.0, 0.007, 0.10),
+    grey(53, 1.0, 0.0045, 0.09),
+    grey(120, 1.0, 0.002, 0.10),
+];
+const CLAY: [Octave; 3] = [
+    grey(6, 2.0, 0.004, 0.12),
+    Octave { period: 37, stretch: 6.0, height: 0.002, shade: [0.14, 0.07, 0.07] },
+    grey(71, 1.0, 0.0015, 0.05),
+];
+const PLASTIC: [Octave; 2] = [grey(5, 3.0, 0.0, 0.05), grey(90, 14.0, 0.001, 0.05)];
+const BRICK: [Octave; 2] = [grey(61, 1.0, 0.006, 0.12), grey(9, 1.5, 0.004, 0.12)];
+const LINER: [Octave; 3] =
+    [grey(4, 3.0, 0.004, 0.07), grey(23, 4.0, 0.003, 0.05), grey(83, 1.0, 0.001, 0.03)];
+
 impl Material {
-    /// The bare wall at `place`.
-    pub fn surface(&self, place: &Place) -> Surface {
-        let (seed, c) = (self.seed, self.contrast);
-        let mut slope = [0.0; 2];
-        let mut colour = self.colour;
-        let mut gloss = self.gloss;
-        match self.kind {
-            Kind::Concrete => {
-                let coarse = octave(place, 7, 1.3, seed, 0.010 * c, &mut slope);
-                let medium = octave(place, 19, 1.0, seed ^ 1, 0.007 * c, &mut slope);
-                let fine = octave(place, 53, 1.0, seed ^ 2, 0.0045 * c, &mut slope);
-                let grain = octave(place, 120, 1.0, seed ^ 3, 0.002 * c, &mut slope);
-                let shade = 1.0 + c * (0.13 * coarse + 0.10 * medium + 0.09 * fine + 0.10 * grain);
-                colour = scale(colour, shade);
-                colour[2] *= 1.0 - 0.06 * c * coarse;
-            }
-            Kind::Clay => {
-                let coarse = octave(place, 6, 2.0, seed, 0.004 * c, &mut slope);
-                let streak = octave(place, 37, 6.0, seed ^ 1, 0.002 * c, &mut slope);
-                let fine = octave(place, 71, 1.0, seed ^ 2, 0.0015 * c, &mut slope);
-                colour = scale(colour, 1.0 + c * (0.12 * coarse + 0.07 * streak + 0.05 * fine));
-                colour[0] *= 1.0 + 0.07 * c * streak;
-            }
-            Kind::Plastic => {
-                let coarse = octave(place, 5, 3.0, seed, 0.0, &mut slope);
-                let scratch = octave(place, 90, 14.0, seed ^ 1, 0.001 * c, &mut slope);
-                colour = scale(colour, 1.0 + c * (0.05 * coarse + 0.05 * scratch));
-            }
-            Kind::Brick => {
-                let courses = 26.0;
-                let row = place.turn * courses;
-                let course = row as u32;
-                let stagger = if course.is_multiple_of(2) { 0.0 } else { 0.5 };
-                let run = (place.z + 8.0) * 1.35 + stagger;
-                let brick = run as u32;
-                let across = (row - course as f32 - 0.5).abs();
-                let lengthwise = (run - brick as f32 - 0.5).abs();
-                let joint = smooth_step(0.36, 0.46, across).max(smooth_step(0.42, 0.48, lengthwise));
-                let joint = joint * place.visible(0.07);
-                let tint = hashed(course, brick, seed) - 0.5;
-                let fine = octave(place, 61, 1.0, seed ^ 2, 0.006 * c, &mut slope);
-                let coarse = octave(place, 9, 1.5, seed ^ 3, 0.004 * c, &mut slope);
-                colour = scale(colour, 1.0 + c * (0.45 * tint + 0.12 * fine + 0.12 * coarse));
-                colour = mix(colour, [0.60, 0.57, 0.50], 0.75 * joint);
-                slope[1] += 0.25 * joint * if run - brick as f32 > 0.5 { -1.0 } else { 1.0 };
-            }
-            Kind::Liner => {
-                let coarse = octave(place, 4, 3.0, seed, 0.004 * c, &mut slope);
-                let wrinkle = octave(place, 23, 4.0, seed ^ 1, 0.003 * c, &mut slope);
-                let fine = octave(place, 83, 1.0, seed ^ 2, 0.001 * c, &mut slope);
-                colour = scale(colour, 1.0 + c * (0.07 * coarse + 0.05 * wrinkle + 0.03 * fine));
-                // The seam along which the felt was sewn.
-                let seam = hashed(0, 0, seed);
-                let d = super::noise::turn_difference(place.turn, seam);
-                colour = scale(colour, 1.0 - 0.22 * band(0.006 + place.footprint[0] * 0.1, d));
+    /// The bare wall at the first `n` of `places`.
+    pub fn cover(&self, places: &Places, n: usize, surfaces: &mut Surfaces) {
+        for values in surfaces.colour.iter_mut().chain([&mut surfaces.gloss]) {
+            values[..n].fill(1.0);
+        }
+        for values in &mut surfaces.slope {
+            values[..n].fill(0.0);
+        }
+        let octaves: &[Octave] = match self.kind {
+            Kind::Concrete => &CONCRETE,
+            Kind::Clay => &CLAY,
+            Kind::Plastic => &PLASTIC,
+            Kind::Brick => &BRICK,
+            Kind::Liner => &LINER,
+        };
+        for (octave, salt) in octaves.iter().zip(0..) {
+            octave.add(places, n, self.seed ^ salt, self.contrast, surfaces);
+        }
+        for (values, colour) in surfaces.colour.iter_mut().zip(self.colour) {
+            for value in &mut values[..n] {
+                *value *= colour;
             }
         }
-        gloss *= 1.0 + 0.3 * slope[1].clamp(-1.0, 1.0);
-        Surface { colour, slope, gloss }
+        match self.kind {
+            Kind::Brick => self.lay_bricks(places, n, surfaces),
+            Kind::Liner => self.sew(places, n, surfaces),
+            Kind::Concrete | Kind::Clay | Kind::Plastic => {}
+        }
+        for i in 0..n.min(SPAN) {
+            let tilt = at_most(at_least(surfaces.slope[1][i], -1.0), 1.0);
+            surfaces.gloss[i] = self.gloss * (1.0 + 0.3 * tilt);
+        }
+    }
+
+    /// Joints between bricks, and every brick's own tint.
+    fn lay_bricks(&self, places: &Places, n: usize, surfaces: &mut Surfaces) {
+        for i in 0..n.min(SPAN) {
+            let row = places.turn[i] * 26.0;
+            let course = row as u32;
+            let stagger = if course.is_multiple_of(2) { 0.0 } else { 0.5 };
+            let run = (places.z[i] + 8.0) * 1.35 + stagger;
+            let brick = run as u32;
+            let across = (row - course as f32 - 0.5).abs();
+            let lengthwise = (run - brick as f32 - 0.5).abs();
+            let joint = at_least(smooth_step(0.36, 0.46, across), smooth_step(0.42, 0.48, lengthwise));
+            let joint = joint * visible(places.grain[i], 1.0 / 0.07);
+            let tint = 1.0 + self.contrast * 0.45 * (hashed(course, brick, self.seed) - 0.5);
+            let mut surface = surfaces.get(i);
+            surface.colour = mix(scale(surface.colour, tint), [0.60, 0.57, 0.50], 0.75 * joint);
+            surface.slope[1] += 0.25 * joint * if run - brick as f32 > 0.5 { -1.0 } else { 1.0 };
+            surfaces.set(i, surface);
+        }
+    }
+
+    /// The seam along which the felt was sewn.
+    fn sew(&self, places: &Places, n: usize, surfaces: &mut Surfaces) {
+        let seam = hashed(0, 0, self.seed);
+        for i in 0..n.min(SPAN) {
+            let d = turn_difference(places.turn[i], seam);
+            let shade = 1.0 - 0.22 * band(0.006 + places.footprint[0][i] * 0.1, d);
+            for values in &mut surfaces.colour {
+                values[i] *= shade;
+            }
+        }
+    }
+}
+
+impl Octave {
+    /// Adds it, `contrast` times as strong, to the colour and relief of the first `n` of `surfaces`.
+    fn add(&self, places: &Places, n: usize, seed: u32, contrast: f32, surfaces: &mut Surfaces) {
+        let cells = self.period as f32 * (1.0 / core::f32::consts::TAU);
+        let along = cells / self.stretch;
+        let fineness = cells * (1.0 / 0.7);
+        let n = n.min(SPAN);
+        if places.grain[..n].iter().all(|&grain| visible(grain, fineness) == 0.0) {
+            return;
+        }
+        let height = contrast * self.height;
+        let (steep, steep_along) = (height * cells, height * along);
+        let [red, green, blue] = self.shade.map(|shade| contrast * shade);
+        for i in 0..n {
+            let (x, y) = (places.turn[i] * self.period as f32, (places.z[i] + 8.0) * along);
+            let noise = value_noise(x, y, self.period, seed);
+            let fade = visible(places.grain[i], fineness);
+            let value = fade * noise.value;
+            surfaces.slope[0][i] += steep * fade * noise.dx;
+            surfaces.slope[1][i] += steep_along * fade * noise.dy;
+            surfaces.colour[0][i] += red * value;
+            surfaces.colour[1][i] += green * value;
+            surfaces.colour[2][i] += blue * value;
+        }
     }
 }

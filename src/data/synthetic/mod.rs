@@ -18,7 +18,9 @@ mod pipe;
 mod render;
 mod scene;
 mod solid;
+mod span;
 mod stroke;
+mod wall;
 
 use anyhow::Result;
 pub use scene::Scene;
@@ -29,7 +31,7 @@ use frequencies::Frequencies;
 use scene::Draws;
 
 /// Changes whenever any picture or label would.
-const VERSION: &str = "synthetic 1";
+const VERSION: &str = "synthetic 2";
 
 /// Share of images with a defect in Sewer-ML's splits (Table 2: 487,309 of 1,040,129; 61,365 of 130,046).
 const TRAIN_DEFECT_SHARE: f64 = 0.4685;
@@ -60,7 +62,7 @@ pub fn source(seed: Seed, train_images: usize, validation_images: usize, side: u
 /// Draws `scene` on `side` x `side` pixels.
 pub fn draw(scene: &Scene, side: usize) -> Image {
     let light = render::trace(scene, side);
-    Image::new(side, side, scene.finish.develop(&light, side))
+    Image::new(side, side, scene.finish.develop(light, side))
 }
 
 struct Synthetic {
@@ -128,7 +130,7 @@ mod tests {
     fn pictures_are_pinned_to_the_bit() {
         // Computed by this code on x86-64 Linux. They must hold on every machine; where a picture is
         // meant to change, change VERSION too.
-        let pinned = [(0, "50c0120144fd7678"), (1, "8527857ea6174f9c"), (2, "b98fac65996a44af")];
+        let pinned = [(0, "89cbdb96d7816c46"), (1, "80878e2d88f061d6"), (2, "f94c58954e2fd379")];
         let mut found = Vec::new();
         for (index, _) in pinned {
             let image = small().train.open(index).expect("in range");

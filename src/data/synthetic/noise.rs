@@ -37,18 +37,40 @@ pub struct Sample {
     pub dy: f32,
 }
 
+/// 1.5 x 2^23: a number below 2^21 that is added to it loses its fraction, rounded to nearest, and leaves
+/// its whole part in the last bits. All vector units can do that; not all can convert without care.
+const WHOLE: f32 = 12_582_912.0;
+
+/// The whole number nearest to `x`, which is below 2^21 either way.
+#[inline]
+pub fn nearest(x: f32) -> f32 {
+    (x + WHOLE) - WHOLE
+}
+
+/// [`nearest`] as an integer.
+#[inline]
+pub fn nearest_integer(x: f32) -> i32 {
+    (x + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32
+}
+
+/// The lattice cell of `x` and the place in it, 0..=1: a lattice point may count as the end of the cell before.
+#[inline]
+fn cell(x: f32) -> (i32, f32) {
+    (nearest_integer(x - 0.5), x - nearest(x - 0.5))
+}
+
 /// Value noise at (`x`, `y`), both in lattice cells: `y` is not negative, and `x`, in
 /// 0..2 `period`, wraps after `period` cells.
 #[inline]
 pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> Sample {
-    let (xi, yi) = (x as u32, y as u32);
-    let (fx, fy) = (x - xi as f32, y - yi as f32);
-    let left = if xi >= period { xi - period } else { xi };
-    let right = if left + 1 == period { 0 } else { left + 1 };
-    // One table look-up a corner: four full hashes would be half of a picture's time.
-    let (column, next_column) = (left.wrapping_mul(0x9E37_79B1), right.wrapping_mul(0x9E37_79B1));
-    let row = yi.wrapping_mul(0x85EB_CA77) ^ seed;
-    let next_row = (yi + 1).wrapping_mul(0x85EB_CA77) ^ seed;
+    let ((xi, fx), (yi, fy)) = (cell(x), cell(y));
+    let left = if xi >= period as i32 { xi - period as i32 } else { xi };
+    // One table look-up a corner: four full hashes would be half of a picture's time. Multiples of
+    // the neighbours' coordinates follow by addition.
+    let column = (left as u32).wrapping_mul(0x9E37_79B1);
+    let next_column = if left + 1 == period as i32 { 0 } else { column.wrapping_add(0x9E37_79B1) };
+    let rows = (yi as u32).wrapping_mul(0x85EB_CA77);
+    let (row, next_row) = (rows ^ seed, rows.wrapping_add(0x85EB_CA77) ^ seed);
     let corner = |x: u32, y: u32| LATTICE[(x.wrapping_add(y) >> 21) as usize];
     let (a, b) = (corner(column, row), corner(next_column, row));
     let (c, d) = (corner(column, next_row), corner(next_column, next_row));
@@ -64,15 +86,34 @@ pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> Sample {
 /// 0 below `low`, 1 above `high`, smooth between (cubic).
 #[inline]
 pub fn smooth_step(low: f32, high: f32, x: f32) -> f32 {
-    let t = ((x - low) / (high - low)).clamp(0.0, 1.0);
+    let t = saturate((x - low) * (1.0 / (high - low)));
     t * t * (3.0 - 2.0 * t)
+}
+
+/// `x` held within 0..1. Unlike `clamp` it compiles to two instructions, as not-a-number need not pass.
+#[inline]
+pub fn saturate(x: f32) -> f32 {
+    at_most(at_least(x, 0.0), 1.0)
+}
+
+/// The larger of both: `max` without its care for not-a-number.
+#[inline]
+pub fn at_least(x: f32, low: f32) -> f32 {
+    if x > low { x } else { low }
+}
+
+/// The smaller of both: `min` without its care for not-a-number.
+#[inline]
+pub fn at_most(x: f32, high: f32) -> f32 {
+    if x < high { x } else { high }
 }
 
 /// 1 at zero, 0 beyond `width` on either side, smooth between: a soft band.
 #[inline]
 pub fn band(width: f32, x: f32) -> f32 {
-    let t = 1.0 - (x / width) * (x / width);
-    if t > 0.0 { t * t } else { 0.0 }
+    let q = x / width;
+    let t = at_least(1.0 - q * q, 0.0);
+    t * t
 }
 
 /// Direction of (`x`, `y`) in turns, 0..1, from +y towards +x: the clock angle on a pipe wall.
@@ -88,7 +129,7 @@ pub fn clock_turns(x: f32, y: f32) -> f32 {
     let eighth = atan * (1.0 / core::f32::consts::TAU);
     let quarter = if ax < ay { eighth } else { 0.25 - eighth };
     let half = if y < 0.0 { 0.5 - quarter } else { quarter };
-    if x < 0.0 { (1.0 - half).min(0.999_999_94) } else { half }
+    if x < 0.0 { at_most(1.0 - half, 0.999_999_94) } else { half }
 }
 
 /// Signed difference `a - b` of two clock angles in turns, -0.5..0.5.

@@ -73,14 +73,18 @@ impl Opening {
         }
     }
 
-    /// Repaints what the ray found on the wall at `point`, distance `t`: collar or branch. `bare` is the wall's
-    /// colour there, `pixel` the extent of a pixel.
-    pub fn look(&self, ray: &Ray, point: Vec3, bare: [f32; 3], pixel: f32) -> Option<([f32; 3], f32)> {
+    /// False if `point` on the wall is too far away to be of the opening's, its collar's or its edge's colour.
+    #[inline]
+    pub fn is_near(&self, point: Vec3) -> bool {
         let q = sub(point, self.at);
         let bound = 2.0 * self.radius;
-        if dot(q, q) > bound * bound {
-            return None;
-        }
+        dot(q, q) <= bound * bound
+    }
+
+    /// Repaints what the ray found on the wall at `point`, if near: collar or branch, and whether that lies on
+    /// the wall. `bare` is the wall's colour there, `pixel` the extent of a pixel.
+    pub fn look(&self, ray: &Ray, point: Vec3, bare: [f32; 3], pixel: f32) -> Option<([f32; 3], bool)> {
+        let q = sub(point, self.at);
         let (a, b) = (dot(q, self.across[0]), dot(q, self.across[1]));
         let distance = (a * a + b * b).sqrt() / self.radius;
         let mut rim = 1.0;
@@ -102,36 +106,36 @@ impl Opening {
                 let speckle = value_noise((a + 9.0) * 40.0, (b + 9.0) * 40.0, 1024, self.seed ^ 3).value;
                 let fresh = scale(self.collar, 1.0 + 0.35 * speckle);
                 let edge = smooth_step(rim + chips, rim + chips - 0.1, distance);
-                return Some((mix(bare, fresh, 0.85 * edge), 1.0));
+                return Some((mix(bare, fresh, 0.85 * edge), true));
             }
             let outer = 1.0 + self.collar_width;
             if self.collar_width > 0.0 && distance < outer + soft {
                 let collar = mix(self.collar, bare, smooth_step(outer - soft, outer + soft, distance));
                 let groove = smooth_step(2.5 * soft, 0.0, (distance - outer).abs());
-                return Some((scale(collar, 1.0 - 0.35 * groove), 1.0));
+                return Some((scale(collar, 1.0 - 0.35 * groove), true));
             }
             let shadow = smooth_step(rim + 0.12, rim, distance);
-            return (shadow > 0.0).then(|| (scale(bare, 1.0 - 0.25 * shadow), 1.0));
+            return (shadow > 0.0).then(|| (scale(bare, 1.0 - 0.25 * shadow), true));
         }
         let inside = self.interior(ray, point);
         if distance > rim - soft {
             let light = if self.edge == Edge::Cut { 1.25 } else { 0.8 };
             let brink = if self.edge == Edge::Cut { scale(bare, light) } else { scale(self.collar, light) };
             let w = smooth_step(rim - soft, rim + soft, distance);
-            return Some((mix(inside, brink, w), 1.0));
+            return Some((mix(inside, brink, w), true));
         }
         if self.edge == Edge::Cut {
             // The liner's thickness, and the host pipe and branch mouth behind it, out of line.
             if distance > rim - 0.09 {
-                return Some((scale(bare, if b > 0.0 { 1.35 } else { 0.5 }), 1.0));
+                return Some((scale(bare, if b > 0.0 { 1.35 } else { 0.5 }), true));
             }
             let (x, y) = (a / self.radius + 0.28, b / self.radius - 0.22);
             if x * x + y * y > 0.75 {
                 let grit = value_noise((a + 9.0) * 30.0, (b + 9.0) * 30.0, 1024, self.seed ^ 4).value;
-                return Some((scale(self.collar, 0.6 + 0.25 * grit), 1.0));
+                return Some((scale(self.collar, 0.6 + 0.25 * grit), true));
             }
         }
-        Some((inside, 0.0))
+        Some((inside, false))
     }
 
     /// Colour inside the branch, lit by what reaches into it, for a ray that enters at `point`.

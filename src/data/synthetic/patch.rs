@@ -5,7 +5,7 @@
 //! wall ([`Patch::paint`]). Knows nothing of defect classes: a stain is no defect.
 
 use super::{
-    material::{Place, Surface, octave},
+    material::{Place, Places, Surface, Surfaces, octave},
     noise::{band, hashed, mix, scale, smooth_step, turn_difference, value_noise},
 };
 
@@ -49,12 +49,12 @@ impl Patch {
     /// Place relative to the centre, in half extents; `None` outside.
     #[inline]
     fn within(&self, turn: f32, z: f32) -> Option<(f32, f32)> {
-        let b = (z - self.z) / self.half_z;
-        if b.abs() >= 1.0 {
+        let z = z - self.z;
+        if z.abs() >= self.half_z {
             return None;
         }
-        let a = turn_difference(turn, self.turn) / self.half_turn;
-        (a.abs() < 1.0).then_some((a, b))
+        let turn = turn_difference(turn, self.turn);
+        (turn.abs() < self.half_turn).then(|| (turn / self.half_turn, z / self.half_z))
     }
 
     /// True for kinds that stand inwards.
@@ -102,9 +102,19 @@ impl Patch {
         }
     }
 
-    /// Repaints `surface` where the patch covers `place`.
-    pub fn paint(&self, place: &Place, surface: &mut Surface) {
-        let Some((a, b)) = self.within(place.turn, place.z) else { return };
+    /// Repaints the first `n` of `surfaces` where the patch covers `places`.
+    pub fn paint(&self, places: &Places, n: usize, surfaces: &mut Surfaces) {
+        for i in 0..n {
+            if let Some(within) = self.within(places.turn[i], places.z[i]) {
+                let mut surface = surfaces.get(i);
+                self.repaint(&places.get(i), within, &mut surface);
+                surfaces.set(i, surface);
+            }
+        }
+    }
+
+    /// Repaints `surface` at `place`, which is (`a`, `b`) half extents from the centre.
+    fn repaint(&self, place: &Place, (a, b): (f32, f32), surface: &mut Surface) {
         let radius = (a * a + b * b).sqrt();
         let mut slope = [0.0; 2];
         match self.kind {

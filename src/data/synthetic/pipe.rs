@@ -5,7 +5,11 @@
 //! Displaced joints, steps and tapers are two lengths that do not line up: what of the next
 //! length's end stands inside is hit as a face. Knows nothing of colours.
 
-use super::camera::{Ray, Vec3};
+use super::{
+    camera::{Ray, Rays, Vec3},
+    noise::at_least,
+    span::{SPAN, Values},
+};
 
 /// A length of pipe from `start` to the start of the next.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +32,10 @@ impl Length {
         self.radius + self.taper * (z - self.start)
     }
 
-    /// Distance at which the ray leaves this length if it went on for ever, with `inset` taken off its radius.
+    /// Distance at which the ray leaves this length if it went on for ever, with `inset` taken off its
+    /// radius; [`FAR`] where it does not.
     #[inline]
-    fn leave(&self, ray: &Ray, inset: f32) -> Option<f32> {
+    fn leave(&self, ray: &Ray, inset: f32) -> f32 {
         let [dx, dy, dz] = ray.direction;
         let (qx, qy) = (ray.origin[0] - self.centre[0], ray.origin[1] - self.centre[1]);
         let radius = self.radius_at(ray.origin[2]) - inset;
@@ -39,30 +44,50 @@ impl Length {
         let b = qx * dx + qy * dy - radius * slope;
         let c = qx * qx + qy * qy - radius * radius;
         // The root in the form that stays exact as `a` goes to zero (a ray along the axis).
-        let t = -c / (b + (b * b - a * c).max(0.0).sqrt());
-        (t > 0.0 && t < FAR).then_some(t)
+        let t = -c / (b + at_least(b * b - a * c, 0.0).sqrt());
+        if t > 0.0 && t < FAR { t } else { FAR }
     }
 }
 
 /// Nothing is drawn beyond this distance, in radii.
 pub const FAR: f32 = 60.0;
 
+/// A part of the pipe: twice the index of the length, and one more for the end face of a length that stands
+/// inside the one before it.
+pub type Part = i32;
+
+/// The part that a ray meets which reaches [`FAR`].
+pub const NOTHING: Part = -1;
+
+/// Index of the length that `part` belongs to; none for [`NOTHING`].
+pub fn length_of(part: Part) -> Option<usize> {
+    usize::try_from(part).ok().map(|part| part / 2)
+}
+
 /// Where a ray meets the pipe.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
     pub t: f32,
-    pub point: Vec3,
-    /// Index of the length.
-    pub length: usize,
-    /// True on the end face of a length that stands inside the one before it.
-    pub face: bool,
+    pub part: Part,
+}
+
+/// Where the rays of a span meet the pipe.
+pub struct Hits {
+    pub t: Values,
+    pub part: [Part; SPAN],
+}
+
+impl Hits {
+    pub fn new() -> Self {
+        Self { t: [FAR; SPAN], part: [NOTHING; SPAN] }
+    }
 }
 
 /// Where `ray` first meets `lengths`; `relief(length, point)` is how far the wall stands inwards there.
 #[inline]
 pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32) -> Hit {
-    for (index, length) in lengths.iter().enumerate() {
-        let end = lengths.get(index + 1);
+    for (index, length) in (0..).zip(lengths) {
+        let end = lengths.get(index as usize + 1);
         let end_t = match end {
             Some(next) if ray.direction[2] > 1e-4 => (next.start - ray.origin[2]) / ray.direction[2],
             _ => f32::INFINITY,
@@ -70,31 +95,63 @@ pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32
         if end_t <= 0.0 {
             continue;
         }
-        let mut t = length.leave(ray, 0.0).unwrap_or(FAR);
+        let mut t = length.leave(ray, 0.0);
         for _ in 0..3 {
             let inset = relief(length, ray.at(t.min(end_t)));
             if inset == 0.0 {
                 break;
             }
-            t = length.leave(ray, inset).unwrap_or(FAR);
+            t = length.leave(ray, inset);
         }
         if t < end_t {
-            return Hit { t, point: ray.at(t), length: index, face: false };
+            return Hit { t, part: if t < FAR { 2 * index } else { NOTHING } };
         }
-        let point = ray.at(end_t);
         if let Some(next) = end {
+            let point = ray.at(end_t);
             let (x, y) = (point[0] - next.centre[0], point[1] - next.centre[1]);
             if x * x + y * y > next.radius * next.radius {
-                return Hit { t: end_t, point, length: index + 1, face: true };
+                return Hit { t: end_t, part: if end_t < FAR { 2 * index + 3 } else { NOTHING } };
             }
         }
     }
-    Hit { t: FAR, point: ray.at(FAR), length: lengths.len() - 1, face: false }
+    Hit { t: FAR, part: NOTHING }
+}
+
+/// [`meet`] for the first `n` of `rays`, on smooth walls.
+pub fn meet_smooth(lengths: &[Length], rays: &Rays, n: usize, hits: &mut Hits) {
+    let n = n.min(SPAN);
+    hits.t[..n].fill(FAR);
+    hits.part[..n].fill(NOTHING);
+    for (index, length) in (0..).zip(lengths) {
+        // What begins infinitely far away is never reached.
+        let (start, centre, radius) = lengths
+            .get(index as usize + 1)
+            .map_or((f32::INFINITY, [0.0; 2], 0.0), |next| (next.start, next.centre, next.radius));
+        for i in 0..n {
+            let ray = rays.get(i);
+            let end = (start - ray.origin[2]) / ray.direction[2];
+            let end = if ray.direction[2] > 1e-4 { end } else { f32::INFINITY };
+            let t = length.leave(&ray, 0.0);
+            let [x, y, _] = ray.at(end);
+            let (x, y) = (x - centre[0], y - centre[1]);
+            let wall = t < end;
+            let face = x * x + y * y > radius * radius;
+            let met = (hits.part[i] == NOTHING) & (end > 0.0) & (wall | face);
+            let part = if wall { 2 * index } else { 2 * index + 3 };
+            let t = if wall { t } else { end };
+            hits.part[i] = if met { part } else { hits.part[i] };
+            hits.t[i] = if met { t } else { hits.t[i] };
+        }
+    }
+    for i in 0..n {
+        hits.part[i] = if hits.t[i] < FAR { hits.part[i] } else { NOTHING };
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::synthetic::span::put;
 
     fn cylinder(start: f32, x: f32, radius: f32) -> Length {
         Length { start, centre: [x, 0.0], radius, taper: 0.0, material: 0 }
@@ -111,13 +168,33 @@ mod tests {
         let flat = |_: &Length, _: Vec3| 0.0;
         // Left, the second length begins at x = -0.8: a ray to (-0.9, 2) meets its end.
         let face = meet(&lengths, &ray(-0.9, 2.0), flat);
-        assert!(face.face && (face.point[2] - 2.0).abs() < 1e-5, "{face:?}");
+        assert!(face.part == 3 && (ray(-0.9, 2.0).at(face.t)[2] - 2.0).abs() < 1e-5, "{face:?}");
         // Right, a ray passes the end of the first and meets the second, x = 1.2.
         let wall = meet(&lengths, &ray(0.9, 2.0), flat);
-        assert!(!wall.face && wall.length == 1 && (wall.point[0] - 1.2).abs() < 1e-5, "{wall:?}");
+        assert!(wall.part == 2 && (ray(0.9, 2.0).at(wall.t)[0] - 1.2).abs() < 1e-5, "{wall:?}");
         // Before the joint the first length is met at x = 1.
         let near = meet(&lengths, &ray(1.0, 1.0), flat);
-        assert!(near.length == 0 && (near.point[0] - 1.0).abs() < 1e-5, "{near:?}");
+        assert!(near.part == 0 && (ray(1.0, 1.0).at(near.t)[0] - 1.0).abs() < 1e-5, "{near:?}");
+    }
+
+    #[test]
+    fn a_span_of_rays_meets_what_each_ray_meets() {
+        let cone = Length { taper: -0.2, ..cylinder(2.5, 0.2, 1.1) };
+        let lengths = [cylinder(-4.0, 0.0, 1.0), cylinder(1.5, 0.2, 1.1), cone, cylinder(3.5, -0.1, 0.9)];
+        let mut hits = Hits::new();
+        let mut rays = Rays::from_point([0.0; 3]);
+        for i in 0..SPAN {
+            put(&mut rays.direction, i, ray(0.06 * i as f32 - 1.9, 2.0).direction);
+        }
+        meet_smooth(&lengths, &rays, SPAN, &mut hits);
+        for i in 0..SPAN {
+            let ray = rays.get(i);
+            let alone = meet(&lengths, &ray, |_, _| 0.0);
+            assert_eq!((hits.t[i], hits.part[i]), (alone.t, alone.part), "{ray:?}");
+        }
+        for part in [NOTHING, 0, 2, 3, 4, 6, 7] {
+            assert!(hits.part.contains(&part), "no ray meets {part}: {:?}", hits.part);
+        }
     }
 
     #[test]
@@ -125,6 +202,6 @@ mod tests {
         let cone = Length { start: 0.0, centre: [0.0; 2], radius: 1.0, taper: -0.25, material: 0 };
         // x = z and x = 1 - z / 4 meet at 0.8.
         let hit = meet(&[cone], &ray(1.0, 1.0), |_, _| 0.0);
-        assert!((hit.point[0] - 0.8).abs() < 1e-5, "{hit:?}");
+        assert!((ray(1.0, 1.0).at(hit.t)[0] - 0.8).abs() < 1e-5, "{hit:?}");
     }
 }

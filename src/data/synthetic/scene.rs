@@ -10,6 +10,7 @@ use super::{
     finish::Finish,
     floor::{Mound, Water},
     material::{Kind, Material},
+    noise::saturate,
     opening::Opening,
     patch::{self, Patch},
     pipe::Length,
@@ -31,6 +32,28 @@ pub struct Lamp {
     pub ambient: f32,
     /// Extra brightness to the right and to the top: lamps are never even.
     pub lean: [f32; 2],
+}
+
+impl Lamp {
+    /// Light that reaches a surface at `distance`: E / (1 + (t / reach)^2).
+    #[inline]
+    pub fn reaching(&self, distance: f32) -> f32 {
+        let reach = self.reach * self.reach;
+        self.exposure * reach / (reach + distance * distance)
+    }
+
+    /// Share of it that a white surface returns whose normal makes an angle of cosine `facing` with the ray.
+    #[inline]
+    pub fn returned(&self, facing: f32) -> f32 {
+        let f = saturate(facing);
+        self.ambient + (1.0 - self.ambient) * f * (2.0 - f)
+    }
+
+    /// Brightness of a white surface at `distance`.
+    #[inline]
+    pub fn light(&self, distance: f32, facing: f32) -> f32 {
+        self.reaching(distance) * self.returned(facing)
+    }
 }
 
 /// Where the pipe's lengths are put together.

@@ -31,7 +31,7 @@ pub struct Stroke {
 /// The traced picture that strokes are drawn over.
 pub struct Canvas<'a> {
     pub side: usize,
-    pub colour: &'a mut [[f32; 3]],
+    pub light: &'a mut [Vec<f32>; 3],
     /// Distance of what each pixel shows.
     pub depth: &'a [f32],
 }
@@ -98,8 +98,10 @@ impl Stroke {
                 }
                 let alpha = cover * self.opacity;
                 let paint = scale(self.colour, shade);
-                let under = &mut canvas.colour[pixel];
-                *under = [0, 1, 2].map(|k| under[k] + (paint[k] - under[k]) * alpha);
+                for (plane, paint) in canvas.light.iter_mut().zip(paint) {
+                    let under = &mut plane[pixel];
+                    *under += (paint - *under) * alpha;
+                }
             }
         }
     }
