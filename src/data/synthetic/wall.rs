@@ -54,9 +54,11 @@ pub struct Wall {
     /// What to fill in: each ray's direction and where it ends.
     pub direction: [Values; 3],
     pub t: Values,
-    /// What comes out: linear light, and 1 where the pixel looks into an opening, else 0.
+    /// What comes out: linear light, and whether the pixel looks into an opening.
     pub light: [Values; 3],
     pub opening: [bool; SPAN],
+    /// Reflectance of what is seen in the opening.
+    inside: [Values; 3],
     point: [Values; 3],
     /// Components of the direction outwards and along the arc.
     outward: Values,
@@ -72,6 +74,7 @@ impl Wall {
             t: [0.0; SPAN],
             light: [[0.0; SPAN]; 3],
             opening: [false; SPAN],
+            inside: [[0.0; SPAN]; 3],
             point: [[0.0; SPAN]; 3],
             outward: [0.0; SPAN],
             tangent: [0.0; SPAN],
@@ -110,7 +113,7 @@ impl Wall {
         self.light(scene, length.taper, n);
         for i in (0..n).filter(|&i| self.opening[i]) {
             let light = scene.lamp.light(self.t[i], 0.6);
-            put(&mut self.light, i, at(&self.surfaces.colour, i).map(|c| c * light));
+            put(&mut self.light, i, at(&self.inside, i).map(|c| c * light));
         }
     }
 
@@ -211,7 +214,10 @@ impl Wall {
                 let (bare, across) = (at(&self.surfaces.colour, i), self.places.footprint[0][i]);
                 if let Some((colour, on_wall)) = opening.look(&ray, point, bare, across) {
                     put(&mut self.surfaces.colour, i, colour);
-                    self.opening[i] |= !on_wall;
+                    if !on_wall {
+                        put(&mut self.inside, i, colour);
+                        self.opening[i] = true;
+                    }
                 }
             }
         }
