@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     process::Command,
+    sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -16,7 +17,7 @@ const CRATES: [&str; 7] = ["candle-core", "candle-nn", "gemm", "image", "libm", 
 pub fn collect(device: &candle_core::Device) -> Provenance {
     Provenance {
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
-        revision: revision(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        revision: revision().to_owned(),
         skewbench: env!("CARGO_PKG_VERSION").to_owned(),
         crates: locked_versions(include_str!("../../Cargo.lock"), &CRATES),
         device: if device.is_cuda() { "cuda".to_owned() } else { "cpu".to_owned() },
@@ -26,7 +27,14 @@ pub fn collect(device: &candle_core::Device) -> Provenance {
     }
 }
 
-fn revision(checkout: &Path) -> String {
+/// The checkout's commit, asked once: a long run's later cells keep the revision that its code was built from, though
+/// somebody edits or commits meanwhile.
+fn revision() -> &'static str {
+    static REVISION: OnceLock<String> = OnceLock::new();
+    REVISION.get_or_init(|| revision_of(Path::new(env!("CARGO_MANIFEST_DIR"))))
+}
+
+fn revision_of(checkout: &Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").arg("-C").arg(checkout).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
