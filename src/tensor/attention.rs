@@ -94,7 +94,7 @@ impl<T: Exponential> Attention<T> {
     fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
         let (batch, tokens, joined) = shape.dims3()?;
         let heads = self.heads;
-        if heads == 0 || joined == 0 || joined % (3 * heads) != 0 {
+        if heads == 0 || joined == 0 || !joined.is_multiple_of(3 * heads) {
             bail!("attention: expected three times a multiple of {heads} heads, found {shape:?}")
         }
         Ok((batch, Sizes { tokens, width: joined / 3, heads }))

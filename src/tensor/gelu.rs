@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     exponential::Exponential,
-    storage::{Real, constant, unsupported, values, with_values},
+    storage::{constant, unsupported, values, with_values},
     vector::vectorised,
 };
 

@@ -1,7 +1,7 @@
 //! A linear map of rows, y = x W^T + b. Knows nothing of layers.
 
 use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+    CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
 };
 use rayon::prelude::*;
 

@@ -91,7 +91,11 @@ impl<'a, T> Output<'a, T> {
     /// # Panics
     /// If `width` does not divide the columns.
     pub fn bands(self, width: usize) -> impl Iterator<Item = Self> {
-        assert!(width > 0 && self.columns % width == 0, "bands of {width} in {} columns", self.columns);
+        assert!(
+            width > 0 && self.columns.is_multiple_of(width),
+            "bands of {width} in {} columns",
+            self.columns
+        );
         (0..self.columns / width).map(move |band| {
             // SAFETY: the band's first number lies in the first row; bands share no column.
             let start = Pointer(unsafe { self.start.0.add(band * width) });
