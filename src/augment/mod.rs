@@ -11,7 +11,6 @@ mod draw;
 mod normalise;
 mod recipe;
 pub mod resize;
-mod vector;
 
 pub use draw::{Adjustment, Drawn, flip};
 pub use normalise::{Normalisation, to_normalised};

@@ -9,8 +9,7 @@
 
 use std::ops::Range;
 
-use super::vector::vectorised;
-use crate::data::Image;
+use crate::{data::Image, tensor::vector::vectorised};
 
 /// A rectangle of whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

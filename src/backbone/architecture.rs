@@ -5,12 +5,13 @@ use std::{fmt, str::FromStr};
 use anyhow::anyhow;
 use candle_core::Result;
 
-use super::{Backbone, Builder, ResNet, Stem};
+use super::{Backbone, Builder, ResNet, Stem, Vit, VitSize, vit::Start};
 
 /// The encoders of the paper that are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     ResNet18,
+    ViTTiny,
 }
 
 impl Name {
@@ -20,6 +21,7 @@ impl Name {
     pub fn id(self) -> &'static str {
         match self {
             Self::ResNet18 => "resnet18",
+            Self::ViTTiny => "vit_tiny",
         }
     }
 
@@ -27,6 +29,7 @@ impl Name {
     pub fn label(self) -> &'static str {
         match self {
             Self::ResNet18 => "ResNet-18",
+            Self::ViTTiny => "ViT-Tiny",
         }
     }
 }
@@ -55,6 +58,9 @@ pub struct Architecture {
     /// Channels of ResNet's first stage: 64 is the real network.
     pub resnet_width: usize,
     pub resnet_stem: Stem,
+    pub vit: VitSize,
+    /// Of the images, in pixels: decides how many position embeddings a ViT has.
+    pub side: usize,
 }
 
 impl Architecture {
@@ -62,6 +68,7 @@ impl Architecture {
     pub fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
         match self.name {
             Name::ResNet18 => Ok(Box::new(ResNet::new(builder, self.resnet_width, self.resnet_stem)?)),
+            Name::ViTTiny => Ok(Box::new(Vit::new(builder, self.vit, self.side, Start::TIMM)?)),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Layers that hold variables: convolution, batch normalisation, linear maps. Initialised as torchvision and
-//! torch do. Knows nothing of networks.
+//! Layers that hold variables: convolution, batch and layer normalisation, linear maps. Initialised as
+//! torchvision and torch do, unless said. Knows nothing of networks.
 
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::{Builder, Initialise, Kind, Mode};
-use crate::tensor::{Geometry, Statistics, batch_norm, batch_norm::Then, convolution};
+use crate::tensor::{Geometry, Statistics, batch_norm, batch_norm::Then, convolution, layer_norm, linear};
 
 /// A convolution without bias.
 pub struct Convolution {
@@ -93,6 +93,29 @@ impl BatchNorm {
     }
 }
 
+/// Layer normalisation of the last axis.
+pub struct LayerNorm {
+    weight: Var,
+    bias: Var,
+}
+
+impl LayerNorm {
+    /// Added to variances: timm's and MAE's for vision transformers (torch's default is 1e-5).
+    const EPSILON: f64 = 1e-6;
+
+    /// Makes `weight` 1 and `bias` 0, both (width).
+    pub fn new(builder: &mut Builder, width: usize) -> Result<Self> {
+        let mut constant =
+            |name, value| builder.variable(name, width, Initialise::Constant(value), Kind::Norm);
+        Ok(Self { weight: constant("weight", 1.0)?, bias: constant("bias", 0.0)? })
+    }
+
+    /// Normalises rows of `input` (..., width).
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        layer_norm(input, &self.weight, &self.bias, Self::EPSILON)
+    }
+}
+
 /// `y = x W^T + b`.
 pub struct Linear {
     weight: Var,
@@ -111,13 +134,21 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    /// (rows, in) to (rows, out).
+    /// Makes `weight` (out, in) as `weights` says, and `bias` (out) 0.
+    pub fn with_weights(
+        builder: &mut Builder,
+        inputs: usize,
+        outputs: usize,
+        weights: Initialise,
+    ) -> Result<Self> {
+        let weight = builder.variable("weight", (outputs, inputs), weights, Kind::Weight)?;
+        let bias = builder.variable("bias", outputs, Initialise::Constant(0.0), Kind::Bias)?;
+        Ok(Self { weight, bias: Some(bias) })
+    }
+
+    /// Rows (..., in) to (..., out).
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let output = input.matmul(&self.weight.t()?)?;
-        match &self.bias {
-            Some(bias) => output.broadcast_add(bias),
-            None => Ok(output),
-        }
+        linear(input, &self.weight, self.bias.as_deref())
     }
 }
 

@@ -4,11 +4,14 @@ pub mod architecture;
 pub mod heads;
 pub mod layers;
 pub mod parameters;
+pub mod position;
 pub mod resnet;
+pub mod vit;
 
 pub use architecture::{Architecture, Name};
 pub use parameters::{Builder, Initialise, Kind, Parameter, Parameters};
 pub use resnet::{ResNet, Stem};
+pub use vit::{Vit, VitSize};
 
 use candle_core::{Result, Tensor};
 

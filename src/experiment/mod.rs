@@ -18,7 +18,7 @@ use score::Views;
 
 use crate::{
     augment::{Normalisation, ViewRecipe},
-    backbone::Architecture,
+    backbone::{Architecture, VitSize},
     data::{Dataset, Labels, OnBadImage, Source, Subset, imbalance::Pool, stratify},
     evaluate::{
         features::{self, Features},
@@ -230,7 +230,13 @@ fn subset_seed(name: &str) -> Seed {
 pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
     let recipe = plan.recipe(cell.method);
     let Scale { resnet_width, resnet_stem, projector, .. } = plan.scale;
-    let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem };
+    let architecture = Architecture {
+        name: cell.backbone,
+        resnet_width,
+        resnet_stem,
+        vit: VitSize::TINY,
+        side: plan.scale.side,
+    };
     let device = &plan.device;
     Ok(match cell.method {
         method::Name::Supervised => Box::new(Supervised::new(&architecture, defect_weight, seed, device)?),

@@ -2,6 +2,8 @@
 //!
 //! The only place that hands pointers to `gemm`. Knows nothing of tensors.
 
+use std::marker::PhantomData;
+
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -27,6 +29,19 @@ impl<'a, T> Matrix<'a, T> {
         Self { values, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// Wraps part of a larger row-major matrix whose rows start `row_stride` numbers apart.
+    ///
+    /// # Panics
+    /// If there are fewer numbers than that takes, or rows overlap.
+    pub fn part(values: &'a [T], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(
+            columns <= row_stride && (rows == 0 || (rows - 1) * row_stride + columns <= values.len()),
+            "{rows} x {columns} matrix, rows {row_stride} apart, in {} numbers",
+            values.len()
+        );
+        Self { values, rows, columns, row_stride, column_stride: 1 }
+    }
+
     /// The same numbers with rows and columns exchanged.
     #[must_use]
     pub fn transposed(self) -> Self {
@@ -40,33 +55,95 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// Whether a product replaces what its output holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
+/// A matrix to write to: contiguous rows, or a band of the columns of such a matrix.
+pub struct Output<'a, T> {
+    start: Pointer<T>,
+    pub rows: usize,
+    pub columns: usize,
+    row_stride: usize,
+    borrowed: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> Output<'a, T> {
+    /// Wraps numbers in row-major order.
+    ///
+    /// # Panics
+    /// If there are not `rows * columns` numbers.
+    pub fn new(values: &'a mut [T], rows: usize, columns: usize) -> Self {
+        Self::part(values, rows, columns, columns)
+    }
+
+    /// Wraps the first `columns` columns of rows that start `row_stride` numbers apart.
+    ///
+    /// # Panics
+    /// If there are not `rows * row_stride` numbers, or rows overlap.
+    pub fn part(values: &'a mut [T], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(
+            columns <= row_stride && values.len() == rows * row_stride,
+            "{rows} x {columns} matrix, rows {row_stride} apart, in {} numbers",
+            values.len()
+        );
+        Self { start: Pointer(values.as_mut_ptr()), rows, columns, row_stride, borrowed: PhantomData }
+    }
+
+    /// Cuts the columns into bands of `width`, to be written independently.
+    ///
+    /// # Panics
+    /// If `width` does not divide the columns.
+    pub fn bands(self, width: usize) -> impl Iterator<Item = Self> {
+        assert!(
+            width > 0 && self.columns.is_multiple_of(width),
+            "bands of {width} in {} columns",
+            self.columns
+        );
+        (0..self.columns / width).map(move |band| {
+            // SAFETY: the band's first number lies in the first row; bands share no column.
+            let start = Pointer(unsafe { self.start.0.add(band * width) });
+            Self {
+                start,
+                rows: self.rows,
+                columns: width,
+                row_stride: self.row_stride,
+                borrowed: PhantomData,
+            }
+        })
+    }
+}
+
+/// What a product does to its output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Write<'a, T> {
     Replace,
     Add,
+    /// Replaces it by the product with this row added to each of its rows.
+    WithRow(&'a [T]),
 }
 
 /// Largest number of rows or columns in one piece of [`multiply_parallel`].
 const PIECE: usize = 256;
 
-/// `out = left right` (or `out += left right`) on this thread; `out` is row-major.
-pub fn multiply<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<T>, write: Write) {
-    assert_eq!(out.len(), left.rows * right.columns, "{} x {} product", left.rows, right.columns);
+/// `out = left right` (or what `write` says) on this thread; `out` is row-major.
+pub fn multiply<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
+    multiply_into(Output::new(out, left.rows, right.columns), left, right, write);
+}
+
+/// As [`multiply`], into part of a larger matrix.
+pub fn multiply_into<T: Real>(out: Output<T>, left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
+    assert_eq!((out.rows, out.columns), (left.rows, right.columns), "shape of a product");
     let whole = Piece { row: 0, rows: left.rows, column: 0, columns: right.columns };
-    // SAFETY: `out` is borrowed mutably for the call and as large as the product.
-    unsafe { multiply_piece(Pointer(out.as_mut_ptr()), whole, left, right, write) }
+    // SAFETY: `out` is a mutable borrow, consumed here, and as large as the product.
+    unsafe { multiply_piece(out.start, out.row_stride, whole, left, right, write) }
 }
 
 /// As [`multiply`], shared among rayon's threads in pieces that depend on the shape only.
-pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<T>, write: Write) {
+pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
     assert_eq!(out.len(), left.rows * right.columns, "{} x {} product", left.rows, right.columns);
     let (rows, columns) = (left.rows, right.columns);
     let pointer = Pointer(out.as_mut_ptr());
     // At least four pieces along the longer side, so that two to four threads share small products.
     let side = |length: usize, longest: bool| {
         let pieces = if longest { length.div_ceil(PIECE).max(4) } else { length.div_ceil(PIECE) };
-        length.div_ceil(pieces).next_multiple_of(16)
+        length.div_ceil(pieces.max(1)).next_multiple_of(16)
     };
     let (tall, wide) = (side(rows, rows >= columns), side(columns, columns > rows));
     let across = columns.div_ceil(wide);
@@ -74,7 +151,7 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
         let (row, column) = (index / across * tall, index % across * wide);
         let piece = Piece { row, rows: tall.min(rows - row), column, columns: wide.min(columns - column) };
         // SAFETY: `out` is borrowed mutably for the call and pieces do not overlap.
-        unsafe { multiply_piece(pointer, piece, left, right, write) }
+        unsafe { multiply_piece(pointer, columns, piece, left, right, write) }
     });
 }
 
@@ -92,33 +169,45 @@ struct Piece {
 struct Pointer<T>(*mut T);
 
 // SAFETY: whoever shares a pointer writes disjoint pieces, as `multiply_piece` demands.
-unsafe impl<T> Send for Pointer<T> {}
+unsafe impl<T: Send> Send for Pointer<T> {}
 // SAFETY: as above.
-unsafe impl<T> Sync for Pointer<T> {}
+unsafe impl<T: Send> Sync for Pointer<T> {}
 
-/// Computes one rectangle of `left right` into the row-major `out`.
+/// Computes one rectangle of `left right` into the row-major `out`, whose rows start `row_stride` apart.
 ///
 /// # Safety
-/// `out` points to `left.rows * right.columns` numbers, of which nobody else uses the piece's now.
+/// `out` points to `left.rows` rows of `right.columns` numbers, of which nobody else uses the piece's now.
 unsafe fn multiply_piece<T: Real>(
     out: Pointer<T>,
+    row_stride: usize,
     piece: Piece,
     left: Matrix<T>,
     right: Matrix<T>,
-    write: Write,
+    write: Write<T>,
 ) {
     assert_eq!(left.columns, right.rows, "inner lengths of a matrix product");
     assert!(piece.row + piece.rows <= left.rows && piece.column + piece.columns <= right.columns);
-    // SAFETY: `Matrix::new` checked that its numbers fill rows x columns, and the piece is inside both.
+    // SAFETY: the piece is inside `out`.
+    let start = unsafe { out.0.add(piece.row * row_stride + piece.column) };
+    if let Write::WithRow(added) = write {
+        assert_eq!(added.len(), right.columns, "row added to a product");
+        let added = &added[piece.column..][..piece.columns];
+        for row in 0..piece.rows {
+            // SAFETY: the row is inside the piece.
+            unsafe { std::slice::from_raw_parts_mut(start.add(row * row_stride), piece.columns) }
+                .copy_from_slice(added);
+        }
+    }
+    // SAFETY: whoever made the matrices checked that they lie within their numbers; the piece is inside them.
     unsafe {
         gemm::gemm(
             piece.rows,
             piece.columns,
             left.columns,
-            out.0.add(piece.row * right.columns + piece.column),
+            start,
             1,
-            right.columns as isize,
-            write == Write::Add,
+            row_stride as isize,
+            write != Write::Replace,
             left.values.as_ptr().add(piece.row * left.row_stride),
             left.column_stride as isize,
             left.row_stride as isize,
@@ -132,5 +221,30 @@ unsafe fn multiply_piece<T: Real>(
             false,
             Parallelism::None,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_bands_and_rows_by_hand() {
+        // Left is columns 1 and 2 of a 2 x 3 matrix, right a 2 x 1 column; the product goes to the second
+        // band of a 2 x 3 output, and 10 is added.
+        let left = Matrix::part(&[0.0, 1.0, 2.0, 0.0, 3.0, 4.0][1..], 2, 2, 3);
+        let right = Matrix::new(&[5.0, 6.0], 2, 1);
+        let mut out = [-1.0; 6];
+        let band = Output::new(&mut out, 2, 3).bands(1).nth(1).expect("three bands");
+        multiply_into(band, left, right, Write::WithRow(&[10.0]));
+        assert_eq!(out, [-1.0, 27.0, -1.0, -1.0, 49.0, -1.0]);
+        multiply(&mut out[..4], left.transposed(), left, Write::Add);
+        assert_eq!(out, [9.0, 41.0, 13.0, 19.0, 49.0, -1.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 x 2 matrix, rows 3 apart, in 4 numbers")]
+    fn a_part_beyond_its_numbers_is_refused() {
+        Matrix::part(&[0.0; 4], 2, 2, 3);
     }
 }

@@ -1,20 +1,31 @@
-//! Differentiable operations on images laid out as (batch, height, width, channels).
+//! Differentiable operations on images laid out as (batch, height, width, channels), on tokens (batch, tokens,
+//! width) and on rows.
 //!
 //! Each is a Candle custom operation with a backward pass of its own, and keeps a twin made of
 //! plain Candle operations beside it as the oracle of its tests. Work is cut into pieces whose size
 //! depends on shapes only, and partial sums are added in a fixed order, so one thread and many give
 //! equal bits. Knows nothing of networks, parameters or losses.
 
+pub mod attention;
 pub mod batch_norm;
 pub mod convolution;
+mod exponential;
+pub mod gelu;
+pub mod layer_norm;
+pub mod linear;
 mod matrix;
 mod patches;
 pub mod pooling;
 mod storage;
+pub(crate) mod vector;
 
 #[cfg(test)]
 pub(crate) mod check;
 
+pub use attention::attention;
 pub use batch_norm::{Statistics, batch_norm};
 pub use convolution::{Geometry, convolution};
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
 pub use pooling::{global_mean, max_pool};

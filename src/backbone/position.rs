@@ -1,0 +1,141 @@
+//! Position embeddings of patches on a grid: MAE's fixed waves, and learnt ones moved to another grid.
+//! Knows nothing of networks.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+/// Rows and columns of patches.
+pub type Grid = (usize, usize);
+
+/// MAE's fixed embedding (1, 1 + rows x columns, width); the class token's row is 0.
+///
+/// The first half of a row tells the column, the second half the row, each as sin(w p) and then cos(w p) for
+/// `width / 4` frequencies w = 10000^(-4k / width). Source: MAE's code, `util/pos_embed.py`.
+///
+/// # Errors
+/// If the width is not a multiple of 4.
+pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    if !width.is_multiple_of(4) {
+        bail!("position embedding: expected a width that 4 divides, found {width}")
+    }
+    let quarter = width / 4;
+    let mut values = vec![0.0; (1 + rows * columns) * width];
+    for (place, embedding) in values.chunks_exact_mut(width).skip(1).enumerate() {
+        for (half, position) in
+            embedding.chunks_exact_mut(2 * quarter).zip([place % columns, place / columns])
+        {
+            let (sines, cosines) = half.split_at_mut(quarter);
+            for (k, (sine, cosine)) in sines.iter_mut().zip(cosines).enumerate() {
+                let angle = position as f64 * libm::pow(10_000.0, -(k as f64) / quarter as f64);
+                (*sine, *cosine) = (libm::sin(angle), libm::cos(angle));
+            }
+        }
+    }
+    Tensor::from_vec(values, (1, 1 + rows * columns, width), device)?.to_dtype(dtype)
+}
+
+/// The matrix (to's patches, from's patches) that interpolates a map on one grid to another: bicubic, with the
+/// filter widened where the map shrinks.
+///
+/// Of the variants in use this is timm's: `interpolate(mode="bicubic", antialias=True)`, whose kernel is Keys'
+/// cubic with a = -1/2, as in Pillow.
+pub fn interpolation(from: Grid, to: Grid, dtype: DType, device: &Device) -> Result<Tensor> {
+    let (down, across) = (axis(from.0, to.0), axis(from.1, to.1));
+    let mut values = Vec::with_capacity(to.0 * to.1 * from.0 * from.1);
+    for row in &down {
+        for column in &across {
+            values.extend(row.iter().flat_map(|row| column.iter().map(move |column| row * column)));
+        }
+    }
+    Tensor::from_vec(values, (to.0 * to.1, from.0 * from.1), device)?.to_dtype(dtype)
+}
+
+/// Weights of all `from` places for each of `to` places along one axis.
+fn axis(from: usize, to: usize) -> Vec<Vec<f64>> {
+    let ratio = from as f64 / to as f64;
+    let stretch = ratio.max(1.0);
+    let weights = |place: usize| -> Vec<f64> {
+        let centre = (place as f64 + 0.5) * ratio;
+        let first = (centre - 2.0 * stretch + 0.5).max(0.0) as usize;
+        let last = ((centre + 2.0 * stretch + 0.5) as usize).min(from);
+        let mut weights = vec![0.0; from];
+        for (index, weight) in weights.iter_mut().enumerate().take(last).skip(first) {
+            *weight = keys((index as f64 - centre + 0.5) / stretch);
+        }
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+        weights
+    };
+    (0..to).map(weights).collect()
+}
+
+/// Keys' cubic kernel with a = -1/2.
+fn keys(t: f64) -> f64 {
+    let t = t.abs();
+    if t < 1.0 {
+        (1.5 * t - 2.5) * t * t + 1.0
+    } else if t < 2.0 {
+        ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn waves_are_those_of_mae() -> Result<()> {
+        // `get_2d_sincos_pos_embed(192, 14, cls_token=True)` of MAE's code.
+        let waves = waves((14, 14), 192, DType::F64, &Device::Cpu)?.squeeze(0)?.to_vec2::<f64>()?;
+        assert_eq!((waves.len(), waves[0].len()), (197, 192));
+        let expected = [0.8414710, 0.7348220, 0.6297972, 0.5331684];
+        for (dimension, expected) in expected.into_iter().enumerate() {
+            // Row 0 and column 1, then row 1 and column 0.
+            assert!((waves[2][dimension] - expected).abs() < 5e-8);
+            assert!((waves[15][96 + dimension] - expected).abs() < 5e-8);
+            assert_eq!((waves[2][96 + dimension], waves[15][dimension]), (0.0, 0.0));
+        }
+        assert_eq!(waves[0], [0.0; 192]);
+        let sum: f64 = waves.iter().flatten().sum();
+        assert!((sum - 17277.5542).abs() < 5e-5, "{sum}");
+        Ok(())
+    }
+
+    #[rstest]
+    #[case::smaller(6, [0.3527449749, 0.7161098397, 0.9509749337], -0.1460062664, -1.164121624)]
+    #[case::larger(20, [-0.0299872607, 0.0760104111, 0.2306028852], 0.2452012301, -12.562323984)]
+    fn interpolation_is_that_of_timm(
+        #[case] side: usize,
+        #[case] first: [f64; 3],
+        #[case] last: f64,
+        #[case] sum: f64,
+    ) -> Result<()> {
+        // sin(0.3 row + 0.2 column) from 14 x 14, by the `interpolate` of PyTorch 2.15 that timm's
+        // `resample_abs_pos_embed` calls, in float64.
+        let map: Vec<f64> =
+            (0..196).map(|place| (0.3 * f64::from(place / 14) + 0.2 * f64::from(place % 14)).sin()).collect();
+        let map = Tensor::from_vec(map, (196, 1), &Device::Cpu)?;
+        let matrix = interpolation((14, 14), (side, side), DType::F64, &Device::Cpu)?;
+        let found = matrix.matmul(&map)?.flatten_all()?.to_vec1::<f64>()?;
+        for (found, expected) in found.iter().zip(first) {
+            assert!((found - expected).abs() < 1e-9, "found {found}, expected {expected}");
+        }
+        assert!((found[side * side - 1] - last).abs() < 1e-9);
+        assert!((found.iter().sum::<f64>() - sum).abs() < 1e-8);
+        Ok(())
+    }
+
+    #[test]
+    fn interpolation_to_the_same_grid_changes_nothing() -> Result<()> {
+        let matrix = interpolation((3, 4), (3, 4), DType::F64, &Device::Cpu)?.to_vec2::<f64>()?;
+        for (row, weights) in matrix.iter().enumerate() {
+            for (column, &weight) in weights.iter().enumerate() {
+                assert_eq!(weight, if row == column { 1.0 } else { 0.0 });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,498 @@
+//! Vision transformer (Dosovitskiy et al. 2021) with timm's parameter names, initialisation and behaviour:
+//!
+//! t = [class; patches] + positions;  t = t + attend(norm1(t)), t = t + mlp(norm2(t)) in every block;
+//!
+//! then a last normalisation. Features are the class token's row. No dropout, no layer scale. Left out: the
+//! classifier `head`. Knows nothing of methods or losses.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use candle_core::{IndexOp, Result, Tensor, Var, bail};
+
+use super::{
+    Backbone, Builder, Initialise, Kind, Mode,
+    layers::{LayerNorm, Linear},
+    position::{self, Grid},
+};
+use crate::tensor::{attention, gelu, linear};
+
+/// How large a transformer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VitSize {
+    /// Side of a patch, in pixels.
+    pub patch: usize,
+    /// Numbers in a token.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads of a block; they share the width.
+    pub heads: usize,
+}
+
+impl VitSize {
+    /// timm's `vit_tiny_patch16`.
+    pub const TINY: Self = Self { patch: 16, width: 192, depth: 12, heads: 3 };
+}
+
+/// Where position embeddings come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// A trainable variable, truncated normal with deviation 0.02.
+    Learned,
+    /// MAE's [`position::waves`]: saved like a variable, never trained.
+    Fixed,
+}
+
+/// First values of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// Linear maps truncated normal with deviation 0.02, the class token normal with 1e-6, patches as torch's
+    /// convolution.
+    Timm,
+    /// Linear maps and patches Xavier-uniform, the class token normal with deviation 0.02.
+    Mae,
+}
+
+impl Weights {
+    /// First values of a linear map's matrix; its bias is 0 in both.
+    pub fn linear(self, inputs: usize, outputs: usize) -> Initialise {
+        match self {
+            Self::Timm => Initialise::TruncatedNormal { std: 0.02, limit: 2.0 },
+            Self::Mae => Initialise::Uniform { bound: (6.0 / (inputs + outputs) as f64).sqrt() },
+        }
+    }
+}
+
+/// How a transformer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub position: Position,
+    pub weights: Weights,
+}
+
+impl Start {
+    pub const TIMM: Self = Self { position: Position::Learned, weights: Weights::Timm };
+    pub const MAE: Self = Self { position: Position::Fixed, weights: Weights::Mae };
+}
+
+/// The encoder, without classifier.
+pub struct Vit {
+    size: VitSize,
+    /// Grid that position embeddings are made for.
+    grid: Grid,
+    class_token: Var,
+    positions: Positions,
+    /// timm's convolution (width, 3, patch, patch).
+    patch_weight: Var,
+    patch_bias: Var,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    /// Constant matrices that move position embeddings to other grids.
+    interpolations: Mutex<BTreeMap<Grid, Tensor>>,
+}
+
+/// The variable `pos_embed`, which gradients reach only if it is learnt.
+enum Positions {
+    Learned(Var),
+    Fixed(Var),
+}
+
+impl Vit {
+    /// Makes all variables, with position embeddings for square images of `side` pixels.
+    ///
+    /// # Errors
+    /// If patches do not fill the side, or heads do not share the width.
+    pub fn new(builder: &mut Builder, size: VitSize, side: usize, start: Start) -> Result<Self> {
+        let VitSize { patch, width, depth, heads } = size;
+        if patch == 0 || side == 0 || !side.is_multiple_of(patch) {
+            bail!("vit: patches of {patch} px do not fill images of {side} px")
+        }
+        let grid = (side / patch, side / patch);
+        let class = match start.weights {
+            Weights::Timm => 1e-6,
+            Weights::Mae => 0.02,
+        };
+        let class = Initialise::Normal { std: class };
+        let class_token = builder.variable("cls_token", (1, 1, width), class, Kind::Weight)?;
+        let shape = (1, 1 + grid.0 * grid.1, width);
+        let positions = match start.position {
+            Position::Learned => {
+                let initialise = Initialise::TruncatedNormal { std: 0.02, limit: 2.0 };
+                Positions::Learned(builder.variable("pos_embed", shape, initialise, Kind::Weight)?)
+            }
+            Position::Fixed => {
+                let fixed = builder.variable("pos_embed", shape, Initialise::Constant(0.0), Kind::Buffer)?;
+                fixed.set(&position::waves(grid, width, fixed.dtype(), fixed.device())?)?;
+                Positions::Fixed(fixed)
+            }
+        };
+        let inputs = 3 * patch * patch;
+        let torch = Initialise::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
+        let mut projection = builder.scope("patch_embed");
+        let mut projection = projection.scope("proj");
+        let weights = match start.weights {
+            Weights::Timm => torch,
+            Weights::Mae => start.weights.linear(inputs, width),
+        };
+        let patch_weight = projection.variable("weight", (width, 3, patch, patch), weights, Kind::Weight)?;
+        // MAE leaves this bias as torch makes it, too.
+        let patch_bias = projection.variable("bias", width, torch, Kind::Bias)?;
+        let mut scope = builder.scope("blocks");
+        let blocks = (0..depth)
+            .map(|number| Block::new(&mut scope.scope(&number.to_string()), width, heads, start.weights))
+            .collect::<Result<_>>()?;
+        let norm = LayerNorm::new(&mut builder.scope("norm"), width)?;
+        let interpolations = Mutex::default();
+        Ok(Self {
+            size,
+            grid,
+            class_token,
+            positions,
+            patch_weight,
+            patch_bias,
+            blocks,
+            norm,
+            interpolations,
+        })
+    }
+
+    /// Tokens after the last normalisation (batch, 1 + patches, width), the class token first.
+    ///
+    /// With `kept` (batch, kept), of type u32, only these patches go through the blocks, in this order; a patch's
+    /// number counts row by row.
+    ///
+    /// # Errors
+    /// If patches do not fill the images.
+    pub fn tokens(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
+        let mut tokens = self.embed_patches(images, kept)?;
+        for block in &self.blocks {
+            tokens = block.forward(&tokens)?;
+        }
+        self.norm.forward(&tokens)
+    }
+
+    /// The blocks' input (batch, 1 + patches, width).
+    fn embed_patches(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
+        let (batch, height, width, channels) = images.dims4()?;
+        let patch = self.size.patch;
+        let grid @ (down, across) = (height / patch, width / patch);
+        if channels != 3 || (down * patch, across * patch) != (height, width) || down * across == 0 {
+            bail!("vit: patches of {patch} px in 3 channels do not fill images {:?}", images.shape())
+        }
+        // Pixels of a patch as (row, column, channel), and the kernel's numbers likewise.
+        let pixels = images
+            .reshape((batch, down, patch, across, patch, 3))?
+            .permute((0, 1, 3, 2, 4, 5))?
+            .reshape((batch, down * across, patch * patch * 3))?;
+        let weight = self.patch_weight.permute((0, 2, 3, 1))?.reshape((self.size.width, ()))?;
+        let patches = linear(&pixels, &weight, Some(&self.patch_bias))?;
+        let (class, places) = self.positions(grid)?;
+        let mut patches = patches.broadcast_add(&places)?;
+        if let Some(kept) = kept {
+            patches = select(&patches, kept)?;
+        }
+        let class = (self.class_token.as_tensor() + class)?.broadcast_as((batch, 1, self.size.width))?;
+        Tensor::cat(&[&class, &patches], 1)
+    }
+
+    /// Position embeddings of the class token (1, 1, width) and of a grid's patches (1, patches, width).
+    fn positions(&self, grid: Grid) -> Result<(Tensor, Tensor)> {
+        let all = match &self.positions {
+            Positions::Learned(variable) => variable.as_tensor().clone(),
+            Positions::Fixed(variable) => variable.as_detached_tensor(),
+        };
+        let (class, places) = (all.narrow(1, 0, 1)?, all.narrow(1, 1, self.grid.0 * self.grid.1)?);
+        if grid == self.grid {
+            return Ok((class, places));
+        }
+        let mut known = self.interpolations.lock().unwrap_or_else(PoisonError::into_inner);
+        let matrix = match known.get(&grid) {
+            Some(matrix) => matrix.clone(),
+            None => {
+                let matrix = position::interpolation(self.grid, grid, all.dtype(), all.device())?;
+                known.insert(grid, matrix.clone());
+                matrix
+            }
+        };
+        Ok((class, matrix.matmul(&places.squeeze(0)?)?.unsqueeze(0)?))
+    }
+}
+
+impl Backbone for Vit {
+    fn embed(&self, images: &Tensor, _: Mode) -> Result<Tensor> {
+        self.tokens(images, None)?.i((.., 0))
+    }
+
+    fn width(&self) -> usize {
+        self.size.width
+    }
+}
+
+/// Rows `kept` (batch, kept) of the tokens (batch, tokens, width) of each image.
+fn select(tokens: &Tensor, kept: &Tensor) -> Result<Tensor> {
+    let (batch, count, width) = tokens.dims3()?;
+    let (rows, kept_count) = kept.dims2()?;
+    if rows != batch {
+        bail!("vit: patches to keep are given for {rows} of {batch} images")
+    }
+    let mut places = kept.to_vec2::<u32>()?;
+    for (image, places) in places.iter_mut().enumerate() {
+        for place in places {
+            if *place as usize >= count {
+                bail!("vit: patch {place} to keep, of {count}")
+            }
+            *place += (image * count) as u32;
+        }
+    }
+    let places = Tensor::new(places.concat(), tokens.device())?;
+    tokens.reshape((batch * count, width))?.index_select(&places, 0)?.reshape((batch, kept_count, width))
+}
+
+/// Attention among tokens and a perceptron of each, both on normalised tokens and added to them.
+pub struct Block {
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    heads: usize,
+}
+
+impl Block {
+    /// Makes `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron is four times as
+    /// wide inside.
+    ///
+    /// # Errors
+    /// If heads do not share the width.
+    pub fn new(builder: &mut Builder, width: usize, heads: usize, weights: Weights) -> Result<Self> {
+        if heads == 0 || !width.is_multiple_of(heads) {
+            bail!("vit: {heads} heads do not share a width of {width}")
+        }
+        let linear = |builder: &mut Builder, name: &str, inputs: usize, outputs: usize| {
+            Linear::with_weights(&mut builder.scope(name), inputs, outputs, weights.linear(inputs, outputs))
+        };
+        let norm1 = LayerNorm::new(&mut builder.scope("norm1"), width)?;
+        let mut attention = builder.scope("attn");
+        let qkv = linear(&mut attention, "qkv", width, 3 * width)?;
+        let proj = linear(&mut attention, "proj", width, width)?;
+        let norm2 = LayerNorm::new(&mut builder.scope("norm2"), width)?;
+        let mut perceptron = builder.scope("mlp");
+        let fc1 = linear(&mut perceptron, "fc1", width, 4 * width)?;
+        let fc2 = linear(&mut perceptron, "fc2", 4 * width, width)?;
+        Ok(Self { norm1, qkv, proj, norm2, fc1, fc2, heads })
+    }
+
+    /// (batch, tokens, width) to the same.
+    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
+        let attended = attention(&self.qkv.forward(&self.norm1.forward(tokens)?)?, self.heads)?;
+        let tokens = (tokens + self.proj.forward(&attended)?)?;
+        let inner = gelu(&self.fc1.forward(&self.norm2.forward(&tokens)?)?)?;
+        &tokens + self.fc2.forward(&inner)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        backbone::Parameters,
+        seed::Seed,
+        tensor::check::{distance, normal},
+    };
+
+    const SMALL: VitSize = VitSize { patch: 4, width: 12, depth: 2, heads: 3 };
+
+    fn vit(size: VitSize, side: usize, start: Start, dtype: DType) -> Result<(Parameters, Vit)> {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), dtype, &Device::Cpu);
+        let vit = Vit::new(&mut builder, size, side, start)?;
+        Ok((parameters, vit))
+    }
+
+    fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+        tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()
+    }
+
+    fn assert_close(found: &[f64], expected: &[f64]) {
+        for (found, expected) in found.iter().zip(expected) {
+            // The references are printed to nine digits.
+            assert!((found - expected).abs() < 2e-9, "found {found}, expected {expected}");
+        }
+    }
+
+    /// The reference's fill rule: each entry of timm's `state_dict()`, in its order, gets a sine of its position.
+    fn fill(parameters: &Parameters) -> Result<()> {
+        for (index, parameter) in parameters.all().iter().enumerate() {
+            let (variable, index) = (&parameter.variable, index as f64);
+            let fan = match parameter.name.as_str() {
+                "cls_token" | "pos_embed" => 2500.0,
+                _ => (variable.elem_count() / variable.dims()[0]) as f64,
+            };
+            let of = |n: usize| -> f64 {
+                let a = (n % 1009) as f64;
+                match (variable.rank(), parameter.name.ends_with("weight")) {
+                    (1, true) => 1.0 + 0.1 * (0.01 * a + index).sin(),
+                    (1, false) => 0.1 * (0.01 * a + index).sin(),
+                    _ => (0.01 * a * a + index).sin() / fan.sqrt(),
+                }
+            };
+            let values: Vec<f64> = (0..variable.elem_count()).map(of).collect();
+            variable.set(&Tensor::from_vec(values, variable.shape(), &Device::Cpu)?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn values_are_those_of_timm() -> Result<()> {
+        // timm's vit_tiny_patch16_224 in float64 under the fill rule above; two images sin(0.001 n) +
+        // 0.5 sin(0.37 n), n counting (image, channel, row, column).
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu);
+        let vit = Vit::new(&mut builder, VitSize::TINY, 224, Start::TIMM)?;
+        let classifier = Linear::new(&mut builder.scope("head"), 192, 1000, true)?;
+        fill(&parameters)?;
+        let images: Vec<f64> = (0..2 * 3 * 224 * 224)
+            .map(f64::from)
+            .map(|n| (0.001 * n).sin() + 0.5 * (0.37 * n).sin())
+            .collect();
+        let images = Tensor::from_vec(images, (2, 3, 224, 224), &Device::Cpu)?.permute((0, 2, 3, 1))?;
+
+        let tokens = vit.tokens(&images, None)?;
+        assert_eq!(tokens.dims(), [2, 197, 192]);
+        assert_close(&values(&tokens.i((0, 0))?)?, &[0.281506377, 0.627070315, -0.475998444, -0.226449957]);
+        assert_close(&values(&tokens.i((0, 196))?)?, &[-0.297144492, 0.72523438, -0.691849251]);
+
+        let features = vit.embed(&images, Mode::Evaluate)?;
+        let logits = classifier.forward(&features)?;
+        let rows = logits.to_vec2::<f64>()?;
+        assert_close(&rows[0], &[0.0678453986, -0.00536742589, 0.693238934, -0.0230031867, -0.139989064]);
+        assert_close(&rows[1], &[0.0266753699, 0.067294357, 0.860737545]);
+        let mean = logits.mean_all()?.to_scalar::<f64>()?;
+        let std = (logits.sqr()?.mean_all()?.to_scalar::<f64>()? - mean * mean) * 2000.0 / 1999.0;
+        assert_close(&[mean, std.sqrt()], &[0.02298709506, 0.65461087524]);
+        Ok(())
+    }
+
+    #[test]
+    fn parameters_are_those_of_timm() -> Result<()> {
+        // timm's vit_tiny_patch16_224 without head: 5,524,416 numbers in 150 entries.
+        let (parameters, vit) = vit(VitSize::TINY, 224, Start::TIMM, DType::F32)?;
+        assert_eq!(vit.width(), 192);
+        assert_eq!(parameters.trainable_count(), 5_524_416);
+        assert_eq!(parameters.all().len(), 150);
+        let names: Vec<&str> = parameters.all().iter().map(|p| p.name.as_str()).collect();
+        let expected = "cls_token pos_embed patch_embed.proj.weight patch_embed.proj.bias \
+                        blocks.0.norm1.weight blocks.0.norm1.bias blocks.0.attn.qkv.weight blocks.0.attn.qkv.bias \
+                        blocks.0.attn.proj.weight blocks.0.attn.proj.bias blocks.0.norm2.weight blocks.0.norm2.bias \
+                        blocks.0.mlp.fc1.weight blocks.0.mlp.fc1.bias blocks.0.mlp.fc2.weight blocks.0.mlp.fc2.bias";
+        assert_eq!(names[..16], expected.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(names[148..], ["norm.weight", "norm.bias"]);
+        let shape = |name: &str| parameters.get(name).expect("a variable").variable.dims().to_vec();
+        assert_eq!(shape("patch_embed.proj.weight"), [192, 3, 16, 16]);
+        assert_eq!(shape("pos_embed"), [1, 197, 192]);
+        assert_eq!(shape("blocks.11.mlp.fc1.weight"), [768, 192]);
+        Ok(())
+    }
+
+    #[test]
+    fn first_values_are_those_of_timm_and_of_mae() -> Result<()> {
+        // Deviations of the references' initialisers: normal 0.02, uniform +-1/sqrt(768) for patches, Xavier's
+        // +-sqrt(6/(in + out)); within six standard errors of the draws.
+        let uniform = |bound: f64| bound / 3.0_f64.sqrt();
+        let cases = [
+            (Start::TIMM, 1e-6, uniform(0.03608439), 0.02),
+            (Start::MAE, 0.02, uniform((6.0_f64 / 960.0).sqrt()), uniform((6.0_f64 / 768.0).sqrt())),
+        ];
+        for (start, class, patches, qkv) in cases {
+            let (parameters, _) = vit(VitSize::TINY, 32, start, DType::F32)?;
+            let get = |name: &str| values(&parameters.get(name).expect("a variable").variable);
+            let names = ["cls_token", "patch_embed.proj.weight", "blocks.3.attn.qkv.weight"];
+            for (name, expected) in names.into_iter().zip([class, patches, qkv]) {
+                let values = get(name)?;
+                let count = values.len() as f64;
+                let std = (values.iter().map(|x| x * x).sum::<f64>() / count).sqrt();
+                assert!((std / expected - 1.0).abs() < 6.0 / (2.0 * count).sqrt(), "{start:?} {name}: {std}");
+            }
+            assert!(get("blocks.0.attn.qkv.bias")?.iter().all(|&x| x == 0.0));
+            assert!(get("patch_embed.proj.bias")?.iter().all(|&x| x != 0.0 && x.abs() <= 0.0361));
+            let positions = parameters.get("pos_embed").expect("a variable");
+            let fixed = start.position == Position::Fixed;
+            assert_eq!(positions.kind, if fixed { Kind::Buffer } else { Kind::Weight });
+            if fixed {
+                let waves = position::waves((2, 2), 192, DType::F32, &Device::Cpu)?;
+                assert_eq!(distance(positions.variable.as_tensor(), &waves)?, 0.0);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn keeping_every_patch_changes_nothing_and_order_is_kept() -> Result<()> {
+        let (_, vit) = vit(SMALL, 8, Start::MAE, DType::F64)?;
+        let images = normal("images", &[2, 8, 8, 3], DType::F64)?.as_detached_tensor();
+        let all = vit.tokens(&images, None)?;
+        let order = Tensor::new(&[[0_u32, 1, 2, 3], [3, 1, 0, 2]], &Device::Cpu)?;
+        let kept = vit.tokens(&images, Some(&order))?;
+        assert!(distance(&all.i((0, ..))?, &kept.i((0, ..))?)? < 1e-12);
+        for (place, token) in [(0, 0), (1, 4), (2, 2), (3, 1), (4, 3)] {
+            assert!(distance(&all.i((1, token))?, &kept.i((1, place))?)? < 1e-12);
+        }
+        let few = vit.tokens(&images, Some(&order.narrow(1, 0, 2)?))?;
+        assert_eq!(few.dims(), [2, 3, 12]);
+        let beyond = Tensor::new(&[[4_u32], [0]], &Device::Cpu)?;
+        let error = vit.tokens(&images, Some(&beyond)).unwrap_err();
+        assert!(error.to_string().contains("patch 4 to keep, of 4"), "{error}");
+        Ok(())
+    }
+
+    #[rstest]
+    #[case::timm(Start::TIMM, 16, None)]
+    #[case::smaller(Start::TIMM, 8, None)]
+    #[case::larger(Start::TIMM, 20, None)]
+    #[case::mae(Start::MAE, 16, Some(3))]
+    fn every_trainable_variable_gets_a_gradient(
+        #[case] start: Start,
+        #[case] side: usize,
+        #[case] kept: Option<u32>,
+    ) -> Result<()> {
+        let (parameters, vit) = vit(SMALL, 16, start, DType::F32)?;
+        let images = normal("images", &[3, side, side, 3], DType::F32)?.as_detached_tensor();
+        let features = match kept {
+            None => vit.embed(&images, Mode::Train)?,
+            Some(count) => {
+                let kept: Vec<u32> = (0..3 * count).map(|index| index * 5 % 16).collect();
+                vit.tokens(&images, Some(&Tensor::from_vec(kept, (3, count as usize), &Device::Cpu)?))?
+            }
+        };
+        // Squares of normalised tokens would sum to a constant.
+        let weights = normal("weights", features.dims(), DType::F32)?.as_detached_tensor();
+        let gradients = (features * weights)?.sum_all()?.backward()?;
+        for parameter in parameters.trainable() {
+            let gradient = gradients.get(&parameter.variable).expect(&parameter.name);
+            assert_eq!(gradient.shape(), parameter.variable.shape(), "{}", parameter.name);
+            let size = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
+            assert!(size.is_finite() && size > 0.0, "{}: squared gradient {size}", parameter.name);
+        }
+        let fixed = parameters.all().iter().filter(|parameter| parameter.kind == Kind::Buffer);
+        for parameter in fixed {
+            assert!(gradients.get(&parameter.variable).is_none(), "{}", parameter.name);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn images_that_patches_do_not_fill_are_named() -> Result<()> {
+        let (_, vit) = vit(SMALL, 8, Start::TIMM, DType::F32)?;
+        let images = normal("images", &[1, 8, 10, 3], DType::F32)?.as_detached_tensor();
+        let error = vit.embed(&images, Mode::Evaluate).unwrap_err();
+        assert!(error.to_string().contains("patches of 4 px"), "{error}");
+        Ok(())
+    }
+}
