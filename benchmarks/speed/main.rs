@@ -15,6 +15,9 @@ criterion::criterion_group!(
     operations::convolutions,
     operations::batch_norms,
     operations::pools,
-    step::resnet
+    operations::tokens,
+    operations::linear_maps,
+    step::resnet,
+    step::vit
 );
 criterion::criterion_main!(speed);

@@ -1,13 +1,14 @@
-//! Operations at the shapes of ResNet-18 on 32 images of 64 x 64 pixels, forward and backward.
+//! Operations at the shapes of ResNet-18 on 32 images of 64 x 64 pixels and of ViT-Tiny/16 on 16 images of
+//! 224 x 224, forward and backward.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use skewbench::{
     seed::Seed,
     tensor::{
-        Geometry,
+        Geometry, attention,
         batch_norm::{self, Then},
-        convolution,
+        convolution, gelu, layer_norm, linear,
         pooling::{self, Pool},
     },
 };
@@ -90,6 +91,70 @@ pub fn pools(criterion: &mut Criterion) {
         group.bench_function(way, |bencher| {
             bencher.iter(|| function(&images, pool).expect("shapes fit").backward().expect("a gradient"));
         });
+    }
+}
+
+/// Images, tokens of an image, and numbers of a token.
+const TOKENS: [usize; 3] = [16, 197, 192];
+
+pub fn tokens(criterion: &mut Criterion) {
+    let [batch, tokens, width] = TOKENS;
+    let input = normal(&TOKENS);
+    let (weight, bias) = (normal(&[width]), normal(&[width]));
+    let hidden = normal(&[batch, tokens, 4 * width]);
+    let joined = normal(&[batch, tokens, 3 * width]);
+    let ways: [(&str, usize, &dyn Fn() -> Result<Tensor>); 6] = [
+        ("layer norm/ours", input.elem_count(), &|| layer_norm::layer_norm(&input, &weight, &bias, 1e-6)),
+        ("layer norm/plain", input.elem_count(), &|| {
+            layer_norm::layer_norm_plain(&input, &weight, &bias, 1e-6)
+        }),
+        ("gelu/ours", hidden.elem_count(), &|| gelu::gelu(&hidden)),
+        ("gelu/plain", hidden.elem_count(), &|| gelu::gelu_plain(&hidden)),
+        // Two products forward and four backward.
+        ("attention/ours", 12 * batch * tokens * tokens * width, &|| attention::attention(&joined, 3)),
+        ("attention/plain", 12 * batch * tokens * tokens * width, &|| attention::attention_plain(&joined, 3)),
+    ];
+    let mut group = criterion.benchmark_group("tokens");
+    group.sample_size(10);
+    for (name, elements, function) in ways {
+        group.throughput(Throughput::Elements(elements as u64));
+        group.bench_function(format!("forward/{name}"), |bencher| {
+            bencher.iter(|| function().expect("shapes fit"));
+        });
+        group.bench_function(format!("both/{name}"), |bencher| {
+            bencher.iter(|| function().expect("shapes fit").backward().expect("a gradient"));
+        });
+    }
+}
+
+type Map = fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor>;
+
+pub fn linear_maps(criterion: &mut Criterion) {
+    let [batch, tokens, width] = TOKENS;
+    let mut group = criterion.benchmark_group("linear");
+    group.sample_size(10);
+    for (name, inputs, outputs) in [
+        ("qkv", width, 3 * width),
+        ("proj", width, width),
+        ("fc1", width, 4 * width),
+        ("fc2", 4 * width, width),
+    ] {
+        let input = normal(&[batch, tokens, inputs]);
+        let (weight, bias) = (normal(&[outputs, inputs]), normal(&[outputs]));
+        let products = batch * tokens * inputs * outputs;
+        for (way, function) in [("ours", linear::linear as Map), ("plain", linear::linear_plain)] {
+            group.throughput(Throughput::Elements(2 * products as u64));
+            group.bench_function(BenchmarkId::new(format!("forward/{way}"), name), |bencher| {
+                bencher.iter(|| function(&input, &weight, Some(&bias)).expect("shapes fit"));
+            });
+            group.throughput(Throughput::Elements(6 * products as u64));
+            group.bench_function(BenchmarkId::new(format!("both/{way}"), name), |bencher| {
+                bencher.iter(|| {
+                    let output = function(&input, &weight, Some(&bias)).expect("shapes fit");
+                    output.backward().expect("a gradient")
+                });
+            });
+        }
     }
 }
 

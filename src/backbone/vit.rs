@@ -223,7 +223,15 @@ impl Vit {
 
 impl Backbone for Vit {
     fn embed(&self, images: &Tensor, _: Mode) -> Result<Tensor> {
-        self.tokens(images, None)?.i((.., 0))
+        let mut tokens = self.embed_patches(images, None)?;
+        if let [blocks @ .., last] = self.blocks.as_slice() {
+            for block in blocks {
+                tokens = block.forward(&tokens)?;
+            }
+            // Nothing reads what becomes of the other tokens.
+            tokens = last.forward_first(&tokens)?;
+        }
+        self.norm.forward(&tokens.i((.., 0))?)
     }
 
     fn width(&self) -> usize {
@@ -288,8 +296,20 @@ impl Block {
 
     /// (batch, tokens, width) to the same.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
-        let attended = attention(&self.qkv.forward(&self.norm1.forward(tokens)?)?, self.heads)?;
-        let tokens = (tokens + self.proj.forward(&attended)?)?;
+        self.finish(tokens, &self.attend(tokens)?)
+    }
+
+    /// The first token (batch, 1, width) of [`Self::forward`], without working on the others.
+    fn forward_first(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.finish(&tokens.narrow(1, 0, 1)?, &self.attend(tokens)?.narrow(1, 0, 1)?)
+    }
+
+    fn attend(&self, tokens: &Tensor) -> Result<Tensor> {
+        attention(&self.qkv.forward(&self.norm1.forward(tokens)?)?, self.heads)
+    }
+
+    fn finish(&self, tokens: &Tensor, attended: &Tensor) -> Result<Tensor> {
+        let tokens = (tokens + self.proj.forward(attended)?)?;
         let inner = gelu(&self.fc1.forward(&self.norm2.forward(&tokens)?)?)?;
         &tokens + self.fc2.forward(&inner)?
     }
@@ -449,6 +469,16 @@ mod tests {
         let beyond = Tensor::new(&[[4_u32], [0]], &Device::Cpu)?;
         let error = vit.tokens(&images, Some(&beyond)).unwrap_err();
         assert!(error.to_string().contains("patch 4 to keep, of 4"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn features_are_the_first_of_the_tokens() -> Result<()> {
+        let (_, vit) = vit(SMALL, 16, Start::MAE, DType::F64)?;
+        let images = normal("images", &[3, 16, 16, 3], DType::F64)?.as_detached_tensor();
+        let tokens = vit.tokens(&images, None)?;
+        let features = vit.embed(&images, Mode::Train)?;
+        assert!(distance(&features, &tokens.i((.., 0))?)? < 1e-12);
         Ok(())
     }
 
