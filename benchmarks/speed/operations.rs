@@ -94,6 +94,8 @@ pub fn pools(criterion: &mut Criterion) {
     }
 }
 
+type Made<'a> = &'a dyn Fn() -> Result<Tensor>;
+
 /// Images, tokens of an image, and numbers of a token.
 const TOKENS: [usize; 3] = [16, 197, 192];
 
@@ -103,7 +105,7 @@ pub fn tokens(criterion: &mut Criterion) {
     let (weight, bias) = (normal(&[width]), normal(&[width]));
     let hidden = normal(&[batch, tokens, 4 * width]);
     let joined = normal(&[batch, tokens, 3 * width]);
-    let ways: [(&str, usize, &dyn Fn() -> Result<Tensor>); 6] = [
+    let ways: [(&str, usize, Made); 6] = [
         ("layer norm/ours", input.elem_count(), &|| layer_norm::layer_norm(&input, &weight, &bias, 1e-6)),
         ("layer norm/plain", input.elem_count(), &|| {
             layer_norm::layer_norm_plain(&input, &weight, &bias, 1e-6)
