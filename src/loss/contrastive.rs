@@ -63,7 +63,7 @@ fn anchor_mask(size: usize, dtype: DType, device: &Device) -> Result<Tensor> {
 
 /// log sum exp over the last dimension. The shift is a constant to the gradient: its own cancels,
 /// and Candle would give every tied maximum the whole of it.
-fn log_sum_exp(rows: &Tensor) -> Result<Tensor> {
+pub(super) fn log_sum_exp(rows: &Tensor) -> Result<Tensor> {
     let shift = rows.detach().max_keepdim(D::Minus1)?;
     rows.broadcast_sub(&shift)?.exp()?.sum(D::Minus1)?.log()? + shift.squeeze(D::Minus1)?
 }

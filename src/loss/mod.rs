@@ -4,5 +4,20 @@
 //! `abs` or `relu` at a point where a value may be exactly zero (their one-sided slopes differ from
 //! the derivative of the whole).
 
+use candle_core::Tensor;
+
 pub mod classification;
 pub mod contrastive;
+pub mod cross_correlation;
+pub mod distillation;
+pub mod reconstruction;
+pub mod regression;
+
+/// A loss of several terms.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// Scalar to minimise.
+    pub total: Tensor,
+    /// Parts worth a curve, by name.
+    pub parts: Vec<(&'static str, f64)>,
+}
