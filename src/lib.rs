@@ -24,7 +24,7 @@
 //! loss      loader      losses as plain tensor formulas; images to batches of views
 //! augment   backbone    views of an image; encoders, heads, their parameters
 //! data      tensor      where images come from; operations with a backward of their own
-//! seed                  named streams: the only source of randomness
+//! seed      schedule    named streams: the only source of randomness; values that change with the step
 //! ```
 //!
 //! # One cell's walk
@@ -60,6 +60,7 @@ pub mod loader;
 pub mod loss;
 pub mod method;
 pub mod results;
+pub mod schedule;
 pub mod seed;
 pub mod tensor;
 pub mod train;

@@ -4,8 +4,7 @@
 //! scores within stated bounds; timings and provenance never.
 
 use skewbench::{
-    candle_core::Device,
-    data::{self, OnBadImage, Source},
+    data::{self, Source},
     experiment::{self, Cell, Plan, Scale},
     results::Record,
     seed::Seed,
@@ -25,15 +24,22 @@ pub fn fixture() -> (Plan, Source) {
     let scale = Scale::fixture();
     let (train, validation) = scale.synthetic_images;
     let source = data::synthetic::source(Seed::root(0), train, validation, scale.side);
-    (Plan { scale, augmentation: None, on_bad_image: OnBadImage::Fail, device: Device::Cpu }, source)
+    (Plan::new(scale), source)
 }
 
 /// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`.
+///
+/// A cell that is not defined must be refused, with its reason.
 #[track_caller]
 pub fn check(cell: &Cell) {
     let (plan, source) = fixture();
+    if let Some(reason) = cell.undefined() {
+        let error = experiment::run(cell, &plan, &source, &mut |_| {}).err().expect("an undefined cell ran");
+        assert!(format!("{error:#}").contains(reason), "{error:#}");
+        return;
+    }
     let record =
-        experiment::run(cell, &plan, &source, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}"));
+        experiment::run(cell, &plan, &source, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}")).record;
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots/cells"));
     settings.set_prepend_module_to_snapshot(false);

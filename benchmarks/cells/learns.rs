@@ -5,8 +5,7 @@
 
 use skewbench::{
     backbone,
-    candle_core::Device,
-    data::{self, OnBadImage, Share, Source},
+    data::{self, Share, Source},
     experiment::{self, Cell, Plan, Scale, Study},
     method,
     seed::Seed,
@@ -29,7 +28,7 @@ fn plan(size: &Size) -> (Plan, Source) {
     };
     let (train, validation) = scale.synthetic_images;
     let source = data::synthetic::source(Seed::root(1), train, validation, scale.side);
-    (Plan { scale, augmentation: None, on_bad_image: OnBadImage::Fail, device: Device::Cpu }, source)
+    (Plan::new(scale), source)
 }
 
 /// AUROC of the converged probe, and the losses of the first and last epoch.
@@ -42,7 +41,7 @@ fn train(method: method::Name, size: &Size) -> (f64, Option<(f64, f64)>) {
         share: Share::percent(45),
         seed: 0,
     };
-    let record = experiment::run(&cell, &plan, &source, &mut |_| {}).unwrap();
+    let record = experiment::run(&cell, &plan, &source, &mut |_| {}).unwrap().record;
     let score = record
         .scores
         .iter()

@@ -8,6 +8,7 @@ mod learns;
 mod repeat;
 mod table1_methods;
 mod tidy;
+mod trajectories;
 mod within;
 
 #[global_allocator]

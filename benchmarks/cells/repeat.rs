@@ -20,7 +20,7 @@ fn run(threads: usize, seed: u64) -> Record {
         seed,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| experiment::run(&cell, &plan, &source, &mut |_| {})).unwrap()
+    pool.install(|| experiment::run(&cell, &plan, &source, &mut |_| {})).unwrap().record
 }
 
 /// Everything of a record that is computed, not timed.

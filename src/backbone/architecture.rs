@@ -15,7 +15,7 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Self; 1] = [Self::ResNet18];
+    pub const ALL: [Self; 2] = [Self::ResNet18, Self::ViTTiny];
 
     /// The one spelling used in identifiers, records and file names.
     pub fn id(self) -> &'static str {

@@ -1,13 +1,36 @@
-//! Multi-layer perceptrons on top of features: projectors, predictors, classifiers.
+//! Heads on top of features: projectors and predictors, DINO's prototypes.
 //! Knows nothing of what their outputs are compared with.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor, Var};
 
 use super::{
-    Builder, Mode,
+    Builder, Initialise, Kind, Mode,
     layers::{BatchNorm, Linear},
 };
-use crate::tensor::batch_norm::Then;
+use crate::tensor::{batch_norm::Then, gelu, linear};
+
+/// How large heads are. The paper's authors: hidden 2048, output 256, 8192 prototypes, a decoder of
+/// 192 x 12 with 12 heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Hidden layers of projectors, predictors and DINO's head.
+    pub hidden: usize,
+    /// Output of projectors and predictors, bottleneck of DINO's head.
+    pub output: usize,
+    /// Of DINO.
+    pub prototypes: usize,
+    /// Of MAE.
+    pub decoder: DecoderSize,
+}
+
+/// MAE's decoder: a transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderSize {
+    pub width: usize,
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+}
 
 /// How a perceptron's layers are made. Hidden layers end in ReLU, the last is linear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +62,12 @@ impl<'a> Layers<'a> {
     /// projector of the paper's authors.
     pub fn plain(sizes: &'a [usize]) -> Self {
         Self { sizes, hidden_norm: false, hidden_bias: true, last_bias: true, last_norm: LastNorm::None }
+    }
+
+    /// As [`Self::plain`], hidden layers batch-normalised: projectors of BYOL and Barlow Twins as solo-learn and
+    /// the paper's authors make them.
+    pub fn normalised(sizes: &'a [usize]) -> Self {
+        Self { hidden_norm: true, ..Self::plain(sizes) }
     }
 }
 
@@ -104,6 +133,53 @@ impl Perceptron {
             None => Ok(output),
         }
     }
+}
+
+/// DINO's head: a perceptron with GELU, a bottleneck brought to length 1, and its cosine with each prototype.
+///
+/// Variables are named as DINO's own: `mlp.{0,2,4}` and `last_layer.weight_v` (prototypes, bottleneck). The
+/// lengths `last_layer.weight_g` of its weight normalisation are fixed at 1 and left out.
+pub struct PrototypeHead {
+    mlp: [Linear; 3],
+    directions: Var,
+}
+
+impl PrototypeHead {
+    /// Full name, below `head`, of the variable that DINO freezes at first.
+    pub const LAST: &'static str = "head.last_layer.weight_v";
+
+    /// Linear maps begin truncated normal with deviation 0.02 and no bias, prototypes as torch's linear layer.
+    pub fn new(builder: &mut Builder, width: usize, heads: Heads) -> Result<Self> {
+        let normal = Initialise::TruncatedNormal { std: 0.02, limit: 2.0 };
+        let mut mlp = builder.scope("mlp");
+        let mut map =
+            |name: &str, inputs, outputs| Linear::with_weights(&mut mlp.scope(name), inputs, outputs, normal);
+        let mlp = [
+            map("0", width, heads.hidden)?,
+            map("2", heads.hidden, heads.hidden)?,
+            map("4", heads.hidden, heads.output)?,
+        ];
+        let torch = Initialise::Uniform { bound: 1.0 / (heads.output as f64).sqrt() };
+        let shape = (heads.prototypes, heads.output);
+        let directions = builder.scope("last_layer").variable("weight_v", shape, torch, Kind::Weight)?;
+        Ok(Self { mlp, directions })
+    }
+
+    /// Features (rows, width) to the bottleneck (rows, output), before it is brought to length 1.
+    pub fn bottleneck(&self, features: &Tensor) -> Result<Tensor> {
+        let [first, second, last] = &self.mlp;
+        last.forward(&gelu(&second.forward(&gelu(&first.forward(features)?)?)?)?)
+    }
+
+    /// Bottleneck rows to their cosines with the prototypes (rows, prototypes).
+    pub fn compare(&self, bottleneck: &Tensor) -> Result<Tensor> {
+        linear(&to_length_one(bottleneck)?, &to_length_one(&self.directions)?, None)
+    }
+}
+
+/// Rows divided by their Euclidean lengths, but by no less than 1e-12, as torch's `normalize`.
+fn to_length_one(rows: &Tensor) -> Result<Tensor> {
+    rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.maximum(1e-24)?.sqrt()?)
 }
 
 #[cfg(test)]

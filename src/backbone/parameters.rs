@@ -70,6 +70,12 @@ impl Parameters {
         self.entries.iter().find(|parameter| parameter.name == name)
     }
 
+    /// The encoder's: all but those of heads, whose names begin with `head.`.
+    pub fn encoder(&self) -> Self {
+        let entries = self.entries.iter().filter(|parameter| !parameter.name.starts_with("head."));
+        Self { entries: entries.cloned().collect() }
+    }
+
     /// Numbers in all trainable variables together.
     pub fn trainable_count(&self) -> usize {
         self.trainable().map(|parameter| parameter.variable.elem_count()).sum()

@@ -7,18 +7,23 @@ pub mod recipe;
 pub mod scale;
 mod score;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
-use anyhow::{Context, Result};
-use candle_core::Device;
-pub use cell::{Cell, Study};
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+pub use cell::{Ablation, Cell, Study};
 pub use recipe::{Augmentation, Recipe};
 pub use scale::Scale;
 use score::Views;
 
 use crate::{
     augment::{Normalisation, ViewRecipe},
-    backbone::{Architecture, VitSize},
+    backbone::{self, Architecture},
     data::{Dataset, Labels, OnBadImage, Source, Subset, imbalance::Pool, stratify},
     evaluate::{
         features::{self, Features},
@@ -26,7 +31,10 @@ use crate::{
     },
     loader::Loader,
     loss::classification::balancing_weight,
-    method::{self, Method, simclr::SimClr, supervised::Supervised},
+    method::{
+        Foundation, Method,
+        mae::{Reconstruction, Supervision},
+    },
     results::{
         provenance,
         record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Settings},
@@ -42,17 +50,66 @@ const SUBSET_SEED: u64 = 0;
 /// What all cells of a run share.
 pub struct Plan {
     pub scale: Scale,
+    /// Whose hyper-parameters.
+    pub recipe: recipe::Name,
     /// Instead of the views of each method's recipe.
     pub augmentation: Option<Augmentation>,
+    /// Weights that every encoder begins with.
+    pub init: Option<Init>,
     pub on_bad_image: OnBadImage,
     pub device: Device,
 }
 
+/// A file of encoder weights under torchvision's or timm's names.
+#[derive(Clone, Debug)]
+pub struct Init {
+    pub path: PathBuf,
+    /// BLAKE3 of the file.
+    pub digest: String,
+}
+
+impl Init {
+    /// Reads the file once, for its digest.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn new(path: &Path) -> Result<Self> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
+        Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string() })
+    }
+}
+
 impl Plan {
-    /// The recipe of a method in this run.
-    pub fn recipe(&self, method: method::Name) -> Recipe {
-        let recipe = Recipe::at(&self.scale, method);
-        Recipe { augmentation: self.augmentation.unwrap_or(recipe.augmentation), ..recipe }
+    /// The usual plan of a scale: the released recipe at `full`, ours below, on the CPU.
+    pub fn new(scale: Scale) -> Self {
+        let recipe = if scale.name == "full" { recipe::Name::AsReleased } else { recipe::Name::Short };
+        let on_bad_image = OnBadImage::Fail;
+        Self { scale, recipe, augmentation: None, init: None, on_bad_image, device: Device::Cpu }
+    }
+
+    /// The recipe of a cell in this run, with what its ablation changes.
+    pub fn recipe(&self, cell: &Cell) -> Recipe {
+        let mut recipe = Recipe::of(self.recipe, cell.method, cell.backbone);
+        recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
+        match cell.study {
+            Study::Table1 | Study::Extension => {}
+            Study::Ablation(Ablation::MaeAsReleased) => {
+                recipe.objective = Arc::new(Reconstruction {
+                    visible: 0.25,
+                    normalise_pixels: true,
+                    encoder_heads: None,
+                    supervision: Supervision::AsReleased,
+                });
+            }
+            Study::Ablation(Ablation::AugmentedValidation) => recipe.augmented_validation = true,
+            Study::Ablation(Ablation::ProbeUnderLars) => {
+                let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);
+                recipe.probe_rule = released.probe_rule;
+                recipe.probe_learning_rate = released.probe_learning_rate;
+            }
+        }
+        recipe
     }
 }
 
@@ -69,6 +126,9 @@ pub enum Event<'a> {
 /// # Errors
 /// If the data has too few defects for the cell's share, or to be scored at all.
 pub fn image_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> {
+    if let Some(reason) = cell.undefined() {
+        bail!("cell {cell}: {reason}")
+    }
     let validation = sample(source.validation.labels(), &plan.scale, "validation");
     Views::new(&labels_of(&*source.validation, &validation), &subset_seed("views"))?;
     Ok(training_subset(cell, plan, source)?.indices.len() * plan.scale.epochs)
@@ -92,18 +152,24 @@ pub fn fingerprint(cell: &Cell, plan: &Plan, source: &Source) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
+/// A cell's end: what is written down, and the trained model.
+pub struct Finished {
+    pub record: Record,
+    pub method: Box<dyn Method>,
+}
+
 /// Trains, probes and scores one cell.
 ///
 /// # Errors
 /// Names the cell and what went wrong in it: an unreadable image, too few defects, a loss that is not
 /// finite, a probe that does not converge.
-pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Record> {
+pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Finished> {
     walk(cell, plan, source, progress).with_context(|| format!("cell {cell}"))
 }
 
-fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Record> {
+fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Finished> {
     let provenance = provenance::collect(&plan.device);
-    let (scale, recipe, seed) = (&plan.scale, plan.recipe(cell.method), Seed::root(cell.seed));
+    let (scale, recipe, seed) = (&plan.scale, plan.recipe(cell), Seed::root(cell.seed));
     let subset = training_subset(cell, plan, source)?;
     let defect_weight = balancing_weight(subset.normals, subset.defects)?;
 
@@ -122,11 +188,11 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
 
     progress(Event::Stage("training"));
     let begun = Instant::now();
-    let views = recipe.views(cell.method, scale.side);
+    let training_views = recipe.views(cell.method, scale.side);
     let loader = Loader {
         dataset: &*source.train,
         indices: &subset.indices,
-        views: &views,
+        views: &training_views,
         normalisation: &Normalisation::SEWER_ML,
         batch_size: scale.batch_size,
         on_bad_image: plan.on_bad_image,
@@ -155,11 +221,14 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     progress(Event::Stage("probe"));
     let labels = labels_of(&*source.validation, &validation.indices);
     let validation_rows = validation.tensor(&plan.device)?;
-    let in_training = match &online_probe {
-        Some(probe) => probe.logits(&validation_rows)?,
-        None => method.classify(&validation_rows).context("a supervised method has no classifier")??,
+    let classify = |rows: &Tensor| -> Result<Vec<f64>> {
+        let logits = match &online_probe {
+            Some(probe) => probe.logits(rows)?,
+            None => method.classify(rows).context("a supervised method has no classifier")??,
+        };
+        Ok(logits.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
     };
-    let in_training: Vec<f64> = in_training.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+    let in_training = classify(&validation_rows)?;
     let defects: Vec<bool> = labels_of(&*source.train, &train.indices).iter().map(|l| l.defect).collect();
     let fit = Probe::fit(&train.tensor(&plan.device)?, &defects, recipe.converged_probe)?;
     let converged = fit.logits(&validation_rows)?;
@@ -167,14 +236,27 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     let score = |classifier, logits: &[f64]| {
         score::at_every_share(classifier, logits, &labels, source.has_classes, &views)
     };
-    let scores = [score("in_training", &in_training)?, score("converged", &converged)?].concat();
+    let mut scores = [score("in_training", &in_training)?, score("converged", &converged)?].concat();
+    if recipe.augmented_validation {
+        // As released: training's augmentation on validation images. One view each; the released code
+        // counts both views of methods that compare two, which moves a mean by nothing.
+        let augmented = Loader {
+            dataset: &*source.validation,
+            indices: &validation.indices,
+            views: &training_views[..1],
+            seed: seed.child("augmented validation"),
+            ..loader
+        };
+        let rows = features::extract(method.encoder(), &augmented)?.tensor(&plan.device)?;
+        scores.extend(score("in_training_augmented", &classify(&rows)?)?);
+    }
     let evaluate_seconds = begun.elapsed().as_secs_f64();
 
     let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
     let skipped = |dataset: &dyn Dataset, indices: &[usize]| -> Vec<String> {
         indices.iter().map(|&index| dataset.place(index)).collect()
     };
-    Ok(Record {
+    let record = Record {
         schema: SCHEMA,
         cell: CellAxes {
             id: cell.id(),
@@ -205,7 +287,8 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         scores,
         cost: Cost { train_seconds, evaluate_seconds, images_per_second: images as f64 / train_seconds },
         provenance,
-    })
+    };
+    Ok(Finished { record, method })
 }
 
 /// The training images of a cell.
@@ -227,49 +310,59 @@ fn subset_seed(name: &str) -> Seed {
 }
 
 /// The untrained model of a cell. `defect_weight`: normals/defects of its training set.
+///
+/// # Errors
+/// If the cell is not defined, or the plan's initial weights do not fit.
 pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
-    let recipe = plan.recipe(cell.method);
-    let Scale { resnet_width, resnet_stem, projector, .. } = plan.scale;
-    let architecture = Architecture {
-        name: cell.backbone,
-        resnet_width,
-        resnet_stem,
-        vit: VitSize::TINY,
-        side: plan.scale.side,
-    };
-    let device = &plan.device;
-    Ok(match cell.method {
-        method::Name::Supervised => Box::new(Supervised::new(&architecture, defect_weight, seed, device)?),
-        method::Name::SimClr => {
-            Box::new(SimClr::new(&architecture, projector, recipe.temperature, seed, device)?)
-        }
-    })
+    let Scale { resnet_width, resnet_stem, vit, side, heads, .. } = plan.scale;
+    let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem, vit, side };
+    let foundation =
+        Foundation { architecture, heads, defect_weight, seed, dtype: DType::F32, device: &plan.device };
+    let method = plan.recipe(cell).objective.build(&foundation)?;
+    if let Some(Init { path, .. }) = &plan.init {
+        method.parameters().encoder().load(path)?;
+    }
+    Ok(method)
 }
 
 /// Every choice behind a cell's numbers, by name.
 fn settings(cell: &Cell, plan: &Plan) -> Settings {
-    let (scale, recipe) = (&plan.scale, plan.recipe(cell.method));
+    let (scale, recipe) = (&plan.scale, plan.recipe(cell));
     let mut values = BTreeMap::new();
     let mut set = |name: &str, value: String| values.insert(name.to_owned(), value);
     set("side", scale.side.to_string());
     set("epochs", scale.epochs.to_string());
     set("batch_size", scale.batch_size.to_string());
-    set("resnet_width", scale.resnet_width.to_string());
-    set("resnet_stem", format!("{:?}", scale.resnet_stem));
+    match cell.backbone {
+        backbone::Name::ResNet18 => {
+            set("resnet_width", scale.resnet_width.to_string());
+            set("resnet_stem", format!("{:?}", scale.resnet_stem));
+        }
+        backbone::Name::ViTTiny => {
+            set("vit", format!("{:?}", scale.vit));
+        }
+    }
     set("sample", format!("{}/{}", scale.sample.0, scale.sample.1));
+    set("objective", format!("{:?}", recipe.objective));
     set("optimisation", format!("{:?}", recipe.optimisation(scale)));
     set("views", format!("{:?}", recipe.views(cell.method, scale.side)));
     set("normalisation", format!("{:?}", Normalisation::SEWER_ML));
     set("converged_probe", format!("{:?}", recipe.converged_probe));
     if !cell.method.is_supervised() {
         set("online_probe", format!("{:?} at {}", recipe.probe_rule, recipe.probe_rate(scale)));
-        set("projector", format!("{}-{}", scale.projector.0, scale.projector.1));
-        set("temperature", recipe.temperature.to_string());
+        set("heads", format!("{:?}", scale.heads));
+    }
+    if recipe.augmented_validation {
+        set("in_training_validation", "augmented".to_owned());
+    }
+    if let Some(Init { path, digest }) = &plan.init {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        set("init", format!("{name} {digest}"));
     }
     if plan.on_bad_image == OnBadImage::Skip {
         set("on_bad_image", "skip".to_owned());
     }
-    Settings { scale: scale.name.clone(), recipe: recipe.name.to_owned(), values }
+    Settings { scale: scale.name.clone(), recipe: recipe.name.id().to_owned(), values }
 }
 
 fn labels_of(dataset: &dyn Dataset, indices: &[usize]) -> Vec<Labels> {

@@ -1,6 +1,9 @@
 //! Three scales of one code path: how large everything is. What is learnt and how is the recipe's.
 
-use crate::backbone::Stem;
+use crate::backbone::{
+    Stem, VitSize,
+    heads::{DecoderSize, Heads},
+};
 
 /// Sizes of data, images, network and training.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,11 +17,11 @@ pub struct Scale {
     /// Channels of ResNet-18's first stage: 64 is the real network.
     pub resnet_width: usize,
     pub resnet_stem: Stem,
+    pub vit: VitSize,
     pub epochs: usize,
     /// Images a batch, before views.
     pub batch_size: usize,
-    /// Hidden and output width of a projection head.
-    pub projector: (usize, usize),
+    pub heads: Heads,
     /// Part of the training and validation sets that is used at all, numerator and denominator.
     pub sample: (usize, usize),
 }
@@ -33,9 +36,15 @@ impl Scale {
             synthetic_images: (450, 420),
             resnet_width: 8,
             resnet_stem: Stem::ImageNet,
+            vit: VitSize { patch: 8, width: 24, depth: 2, heads: 3 },
             epochs: 2,
             batch_size: 32,
-            projector: (64, 32),
+            heads: Heads {
+                hidden: 64,
+                output: 32,
+                prototypes: 64,
+                decoder: DecoderSize { width: 16, depth: 1, heads: 2 },
+            },
             sample: (1, 1),
         }
     }
@@ -49,9 +58,15 @@ impl Scale {
             synthetic_images: (2_000, 1_500),
             resnet_width: 16,
             resnet_stem: Stem::ImageNet,
+            vit: VitSize { patch: 8, width: 48, depth: 4, heads: 3 },
             epochs: 10,
             batch_size: 64,
-            projector: (256, 64),
+            heads: Heads {
+                hidden: 256,
+                output: 64,
+                prototypes: 512,
+                decoder: DecoderSize { width: 32, depth: 1, heads: 2 },
+            },
             sample: (1, 1),
         }
     }
@@ -65,9 +80,15 @@ impl Scale {
             synthetic_images: (520_064, 65_023),
             resnet_width: 64,
             resnet_stem: Stem::ImageNet,
+            vit: VitSize::TINY,
             epochs: 45,
             batch_size: 256,
-            projector: (2_048, 256),
+            heads: Heads {
+                hidden: 2_048,
+                output: 256,
+                prototypes: 8_192,
+                decoder: DecoderSize { width: 192, depth: 12, heads: 12 },
+            },
             sample: (1, 2),
         }
     }

@@ -1,35 +1,50 @@
 //! What a training step optimises: the paper's methods, behind one trait.
 //!
 //! A method owns its encoder and heads and turns a batch of views into a loss. It knows nothing of
-//! data sets, optimisers or schedules. To add one: a file here, a variant of [`Name`], a recipe in
-//! `experiment::recipe`.
+//! data sets, optimisers or learning rates. To add one: a file here with its [`Method`] and its
+//! [`Objective`], a variant of [`Name`], a recipe in `experiment::recipe`.
 
+pub mod barlow_twins;
+pub mod byol;
+pub mod dino;
+pub mod mae;
 pub mod simclr;
 pub mod supervised;
+pub mod teacher;
 
 use std::{fmt, str::FromStr};
 
-use candle_core::{Result, Tensor, backprop::GradStore};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::{
-    backbone::{Backbone, Parameters},
+    backbone::{self, Architecture, Backbone, Parameters, heads::Heads},
     loader::Batch,
+    seed::Seed,
 };
 
-/// The methods of the paper that are built, in its order.
+/// The methods of the paper, in the order of its Table 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     Supervised,
+    Byol,
+    BarlowTwins,
+    Dino,
+    Mae,
     SimClr,
 }
 
 impl Name {
-    pub const ALL: [Self; 2] = [Self::Supervised, Self::SimClr];
+    pub const ALL: [Self; 6] =
+        [Self::Supervised, Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
 
     /// The one spelling used in identifiers, records and file names.
     pub fn id(self) -> &'static str {
         match self {
             Self::Supervised => "supervised",
+            Self::Byol => "byol",
+            Self::BarlowTwins => "barlow_twins",
+            Self::Dino => "dino",
+            Self::Mae => "mae",
             Self::SimClr => "simclr",
         }
     }
@@ -38,6 +53,10 @@ impl Name {
     pub fn label(self) -> &'static str {
         match self {
             Self::Supervised => "Supervised",
+            Self::Byol => "BYOL",
+            Self::BarlowTwins => "Barlow Twins",
+            Self::Dino => "DINO",
+            Self::Mae => "MAE",
             Self::SimClr => "SimCLR",
         }
     }
@@ -45,6 +64,16 @@ impl Name {
     /// Whether labels reach the encoder.
     pub fn is_supervised(self) -> bool {
         self == Self::Supervised
+    }
+
+    /// Why the method cannot train this backbone, where it cannot. Such cells are stated, not left out.
+    pub fn undefined_on(self, backbone: backbone::Name) -> Option<&'static str> {
+        match (self, backbone) {
+            (Self::Mae, backbone::Name::ResNet18) => {
+                Some("not defined: MAE drops patches before the encoder, and a convolution needs every pixel")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -65,6 +94,33 @@ impl FromStr for Name {
     }
 }
 
+/// What any method is built on.
+#[derive(Clone, Copy)]
+pub struct Foundation<'a> {
+    pub architecture: Architecture,
+    pub heads: Heads,
+    /// Normals/defects of the training set: weight of a defect in losses on labels.
+    pub defect_weight: f64,
+    pub seed: Seed,
+    /// `f32` to train, `f64` to check.
+    pub dtype: DType,
+    pub device: &'a Device,
+}
+
+/// A method's constants; its `Debug` text is part of what identifies an experiment.
+pub trait Objective: fmt::Debug + Send + Sync {
+    /// Views of an image that a step takes.
+    fn views(&self) -> usize {
+        2
+    }
+
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If the method is not defined on the backbone, or sizes do not fit.
+    fn build(&self, on: &Foundation) -> Result<Box<dyn Method>>;
+}
+
 /// Where in training a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -83,6 +139,11 @@ pub struct Step {
     pub loss: Tensor,
     /// Encoder output (views x images, width), still attached to the graph.
     pub features: Tensor,
+    /// What the loss compares (views x images, width): a projector's output; none where it compares
+    /// labels or pixels.
+    pub embeddings: Option<Tensor>,
+    /// Parts of the loss that are worth a curve, by name.
+    pub parts: Vec<(&'static str, f64)>,
 }
 
 /// A way to train an encoder.
@@ -90,9 +151,9 @@ pub trait Method: Send {
     /// The loss of one batch, in training mode.
     fn step(&self, batch: &Batch, at: Position) -> Result<Step>;
 
-    /// Changes gradients before the optimiser sees them: clipping, layers that are frozen for a while.
-    fn edit_gradients(&self, _gradients: &mut GradStore, _at: Position) -> Result<()> {
-        Ok(())
+    /// Whether the optimiser must leave this variable alone at a step.
+    fn is_frozen(&self, _variable: &str, _at: Position) -> bool {
+        false
     }
 
     /// Follows the optimiser's step: teachers that are moving averages.
@@ -103,13 +164,36 @@ pub trait Method: Send {
     /// The encoder that is kept and evaluated.
     fn encoder(&self) -> &dyn Backbone;
 
-    /// Every variable, encoder and heads; the encoder's are named as torchvision or timm name them,
-    /// those of heads begin with `head.`.
+    /// Every variable that the optimiser moves, and the buffers beside them; the encoder's are named as
+    /// torchvision or timm name them, those of heads begin with `head.`.
     fn parameters(&self) -> &Parameters;
+
+    /// Variables that are not optimised but follow the others, under the same names.
+    fn teacher(&self) -> Option<&Parameters> {
+        None
+    }
 
     /// Logits (images) of the method's own classifier on encoder features (images, width), where it
     /// has one.
     fn classify(&self, _features: &Tensor) -> Option<Result<Tensor>> {
         None
     }
+
+    /// What the loss compares, (images, output), of encoder features (images, width) in evaluation mode.
+    fn embed(&self, _features: &Tensor) -> Option<Result<Tensor>> {
+        None
+    }
+}
+
+/// Fails unless a batch has this many views.
+fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
+    if batch.views != expected {
+        candle_core::bail!("{method}: expected {expected} views of an image, found {}", batch.views)
+    }
+    Ok(())
+}
+
+/// A batch's images view by view.
+fn each_view(batch: &Batch) -> Result<Vec<Tensor>> {
+    batch.images.chunk(batch.views, 0)
 }

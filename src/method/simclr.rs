@@ -3,20 +3,32 @@
 //! Loss: NT-Xent on projections of both views (`loss::contrastive`). Source: Chen et al., "A simple
 //! framework for contrastive learning of visual representations", ICML 2020. Both views pass the
 //! encoder in one batch, so batch normalisation cannot tell them apart (as lightly does; the
-//! authors' solo-learn port runs the views one after the other).
+//! authors' solo-learn port runs the views one after the other). The projector has two layers and no
+//! batch normalisation, as the paper's authors' (Google's second version: three layers, normalised).
 
-use candle_core::{DType, Device, Result, bail};
+use candle_core::{Result, Tensor};
 
-use super::{Method, Position, Step};
+use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
 use crate::{
     backbone::{
-        self, Backbone, Mode, Parameters,
+        Backbone, Mode, Parameters,
         heads::{Layers, Perceptron},
     },
     loader::Batch,
     loss::contrastive::nt_xent,
-    seed::Seed,
 };
+
+/// SimCLR's constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Contrast {
+    pub temperature: f64,
+}
+
+impl Objective for Contrast {
+    fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
+        Ok(Box::new(SimClr::new(self, on)?))
+    }
+}
 
 pub struct SimClr {
     encoder: Box<dyn Backbone>,
@@ -26,34 +38,24 @@ pub struct SimClr {
 }
 
 impl SimClr {
-    /// `projector`: hidden and output width of the two-layer head (no batch normalisation, as the
-    /// paper's authors).
-    pub fn new(
-        architecture: &backbone::Architecture,
-        projector: (usize, usize),
-        temperature: f64,
-        seed: Seed,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(constants: &Contrast, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
-        let encoder = architecture.build(&mut parameters.builder("", seed, DType::F32, device))?;
-        let sizes = [encoder.width(), projector.0, projector.1];
-        let mut builder = parameters.builder("head.projector", seed, DType::F32, device);
+        let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
+        let sizes = [encoder.width(), on.heads.hidden, on.heads.output];
+        let mut builder = parameters.builder("head.projector", on.seed, on.dtype, on.device);
         let projector = Perceptron::new(&mut builder, Layers::plain(&sizes))?;
-        Ok(Self { encoder, projector, parameters, temperature })
+        Ok(Self { encoder, projector, parameters, temperature: constants.temperature })
     }
 }
 
 impl Method for SimClr {
     fn step(&self, batch: &Batch, _at: Position) -> Result<Step> {
-        if batch.views != 2 {
-            bail!("simclr compares two views of an image, found {}", batch.views);
-        }
+        expect_views(Name::SimClr, batch, 2)?;
         let features = self.encoder.embed(&batch.images, Mode::Train)?;
         let projections = self.projector.forward(&features, Mode::Train)?;
         let halves = projections.chunk(2, 0)?;
         let loss = nt_xent(&halves[0], &halves[1], self.temperature)?;
-        Ok(Step { loss, features })
+        Ok(Step { loss, features, embeddings: Some(projections), parts: Vec::new() })
     }
 
     fn encoder(&self) -> &dyn Backbone {
@@ -62,5 +64,9 @@ impl Method for SimClr {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    fn embed(&self, features: &Tensor) -> Option<Result<Tensor>> {
+        Some(self.projector.forward(features, Mode::Evaluate))
     }
 }

@@ -4,15 +4,28 @@
 //! (the paper's "weighted loss based on defect proportions"). One linear unit on encoder features.
 //! Uses one view; further views would be averaged over.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use super::{Method, Position, Step};
+use super::{Foundation, Method, Objective, Position, Step};
 use crate::{
-    backbone::{self, Backbone, Mode, Parameters, layers::Linear},
+    backbone::{Backbone, Mode, Parameters, layers::Linear},
     loader::Batch,
     loss::classification::binary_cross_entropy,
-    seed::Seed,
 };
+
+/// Nothing to choose.
+#[derive(Clone, Copy, Debug)]
+pub struct OnLabels;
+
+impl Objective for OnLabels {
+    fn views(&self) -> usize {
+        1
+    }
+
+    fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Supervised::new(on)?))
+    }
+}
 
 pub struct Supervised {
     encoder: Box<dyn Backbone>,
@@ -23,17 +36,12 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    pub fn new(
-        architecture: &backbone::Architecture,
-        defect_weight: f64,
-        seed: Seed,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
-        let encoder = architecture.build(&mut parameters.builder("", seed, DType::F32, device))?;
-        let head =
-            Linear::new(&mut parameters.builder("head", seed, DType::F32, device), encoder.width(), 1, true)?;
-        Ok(Self { encoder, head, parameters, defect_weight })
+        let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
+        let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
+        let head = Linear::new(&mut builder, encoder.width(), 1, true)?;
+        Ok(Self { encoder, head, parameters, defect_weight: on.defect_weight })
     }
 }
 
@@ -41,9 +49,9 @@ impl Method for Supervised {
     fn step(&self, batch: &Batch, _at: Position) -> Result<Step> {
         let features = self.encoder.embed(&batch.images, Mode::Train)?;
         let logits = self.head.forward(&features)?.squeeze(1)?;
-        let labels = batch.labels.repeat(batch.views)?;
+        let labels = batch.labels.repeat(batch.views)?.to_dtype(logits.dtype())?;
         let loss = binary_cross_entropy(&logits, &labels, self.defect_weight)?;
-        Ok(Step { loss, features })
+        Ok(Step { loss, features, embeddings: None, parts: Vec::new() })
     }
 
     fn encoder(&self) -> &dyn Backbone {

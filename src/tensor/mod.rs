@@ -7,6 +7,7 @@
 //! equal bits. Knows nothing of networks, parameters or losses.
 
 pub mod attention;
+mod average;
 pub mod batch_norm;
 pub mod convolution;
 mod exponential;
@@ -23,6 +24,7 @@ pub(crate) mod vector;
 pub(crate) mod check;
 
 pub use attention::attention;
+pub use average::{move_average, move_average_plain};
 pub use batch_norm::{Statistics, batch_norm};
 pub use convolution::{Geometry, convolution};
 pub use gelu::gelu;

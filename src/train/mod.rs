@@ -2,18 +2,17 @@
 
 pub mod online_probe;
 pub mod optimiser;
-pub mod schedule;
 
 use anyhow::{Result, ensure};
 
 use self::{
     online_probe::OnlineProbe,
     optimiser::{Group, Optimiser, Rule},
-    schedule::LearningRate,
 };
 use crate::{
     loader::Loader,
     method::{Method, Position},
+    schedule::LearningRate,
 };
 
 /// How variables move, and how fast when.
@@ -24,6 +23,8 @@ pub struct Optimisation {
     pub learning_rate: f64,
     pub weight_decay: f64,
     pub decayed: Decayed,
+    /// Longest gradient of a variable, by Euclidean length.
+    pub clip: Option<f64>,
     /// Linear warm-up, in epochs, from `warm_up_start`, then half a cosine to `end`.
     pub warm_up_epochs: f64,
     pub warm_up_start: f64,
@@ -107,9 +108,8 @@ pub fn pretrain(
                 epoch + 1,
                 step + 1
             );
-            let mut gradients = output.loss.backward()?;
-            method.edit_gradients(&mut gradients, at)?;
-            optimiser.step(&gradients, rate)?;
+            let gradients = output.loss.backward()?;
+            optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
             method.after_step(at)?;
             if let Some(probe) = probe.as_deref_mut() {
                 probe_losses += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
@@ -136,10 +136,12 @@ pub fn pretrain(
 }
 
 fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
-    let Optimisation { learning_rate, weight_decay, .. } = *optimisation;
+    let Optimisation { learning_rate, weight_decay, clip, .. } = *optimisation;
     let trainable = method.parameters().trainable();
-    match optimisation.decayed {
+    let mut groups: Vec<Group> = match optimisation.decayed {
         Decayed::Everything => vec![Group::uniform(trainable, learning_rate, weight_decay)],
         Decayed::Weights => Group::by_kind(trainable, learning_rate, weight_decay).into(),
-    }
+    };
+    groups.iter_mut().for_each(|group| group.clip = clip);
+    groups
 }

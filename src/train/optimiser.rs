@@ -26,8 +26,6 @@ pub struct Group {
     pub adapt: bool,
     /// Longest gradient of a variable, by Euclidean length; longer ones are shortened to it.
     pub clip: Option<f64>,
-    /// Leaves variables and state untouched, with or without a gradient (DINO's last layer, at first).
-    pub frozen: bool,
 }
 
 /// How gradients become updates. `p` is a weight, `g` its gradient, `v` its velocity (zero at first).
@@ -78,7 +76,7 @@ impl Group {
         weight_decay: f64,
     ) -> Self {
         let parameters = parameters.into_iter().filter(|p| p.kind != Kind::Buffer).cloned().collect();
-        Self { parameters, learning_rate, weight_decay, adapt: true, clip: None, frozen: false }
+        Self { parameters, learning_rate, weight_decay, adapt: true, clip: None }
     }
 
     /// Two groups: weights decay and adapt; biases and normalisation layers do neither.
@@ -135,33 +133,38 @@ impl Optimiser {
         Ok(Self { rule, groups, slots })
     }
 
-    /// Freezes or thaws the group at `index`, in the order given to [`Self::new`].
-    ///
-    /// # Panics
-    /// If there is no such group.
-    pub fn freeze(&mut self, index: usize, frozen: bool) {
-        self.groups[index].frozen = frozen;
-    }
-
-    /// One update of everything that is not frozen; `learning_rate` maps a group's base to the present
-    /// rate. Returns the Euclidean length of all gradients together, before clipping.
+    /// One update of everything; `learning_rate` maps a group's base to the present rate. Returns the Euclidean
+    /// length of all gradients together, before clipping.
     ///
     /// # Errors
     /// If a variable has no gradient (an operation without one lies between it and the loss), one of
     /// another shape or dtype, or one that is not finite. Nothing has moved then.
     pub fn step(&mut self, gradients: &GradStore, learning_rate: impl Fn(f64) -> f64) -> Result<f64> {
-        let lengths = self.check(gradients)?;
+        self.step_all_but(|_| false, gradients, learning_rate)
+    }
+
+    /// [`Self::step`] that leaves variables and states alone whose names `frozen` picks, with or without a
+    /// gradient.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn step_all_but(
+        &mut self,
+        frozen: impl Fn(&str) -> bool,
+        gradients: &GradStore,
+        learning_rate: impl Fn(f64) -> f64,
+    ) -> Result<f64> {
+        let lengths = self.check(&frozen, gradients)?;
         for ((group, slots), lengths) in self.groups.iter().zip(&mut self.slots).zip(&lengths) {
-            if group.frozen {
-                continue;
-            }
             let rate = learning_rate(group.learning_rate);
-            for ((parameter, slot), &length) in group.parameters.iter().zip(slots).zip(lengths) {
-                let gradient = gradient_of(parameter, gradients)?;
-                slot.update(self.rule, group, rate, parameter, gradient, length)?;
+            for ((parameter, slot), length) in group.parameters.iter().zip(slots).zip(lengths) {
+                if let Some(length) = *length {
+                    let gradient = gradient_of(parameter, gradients)?;
+                    slot.update(self.rule, group, rate, parameter, gradient, length)?;
+                }
             }
         }
-        Ok(lengths.iter().flatten().map(|length| length * length).sum::<f64>().sqrt())
+        Ok(lengths.iter().flatten().flatten().map(|length| length * length).sum::<f64>().sqrt())
     }
 
     /// Copies of all state, under names made from those of the variables.
@@ -211,9 +214,12 @@ impl Optimiser {
         self.groups.iter().flat_map(|group| &group.parameters).zip(self.slots.iter().flatten())
     }
 
-    /// Euclidean length of every gradient; all variables are looked at before any moves.
-    fn check(&self, gradients: &GradStore) -> Result<Vec<Vec<f64>>> {
+    /// Euclidean length of every gradient, none where frozen; all variables are looked at before any moves.
+    fn check(&self, frozen: &impl Fn(&str) -> bool, gradients: &GradStore) -> Result<Vec<Vec<Option<f64>>>> {
         let length = |parameter: &Parameter| {
+            if frozen(&parameter.name) {
+                return Ok(None);
+            }
             let gradient = gradient_of(parameter, gradients)?;
             let length = inner(gradient, gradient)?.sqrt();
             if !length.is_finite() {
@@ -222,13 +228,9 @@ impl Optimiser {
                     parameter.name
                 )));
             }
-            Ok(length)
+            Ok(Some(length))
         };
-        let of_group = |group: &Group| match group.frozen {
-            true => Ok(Vec::new()),
-            false => group.parameters.iter().map(length).collect(),
-        };
-        self.groups.iter().map(of_group).collect()
+        self.groups.iter().map(|group| group.parameters.iter().map(length).collect()).collect()
     }
 }
 
@@ -468,14 +470,12 @@ mod tests {
     }
 
     #[test]
-    fn a_frozen_group_needs_no_gradient_and_keeps_its_state() {
+    fn a_frozen_variable_needs_no_gradient_and_keeps_its_state() {
         let parameters = [weights("head", Kind::Weight)];
-        let frozen = Group { frozen: true, ..group(&parameters, 0.1, 0.05) };
-        let mut optimiser = Optimiser::new(Rule::ADAMW, vec![frozen]).unwrap();
+        let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&parameters, 0.1, 0.05)]).unwrap();
         let before = first_four(&parameters[0]);
-        optimiser.step(&gradients(&[], 1.0), |base| base).unwrap();
+        optimiser.step_all_but(|name| name == "head", &gradients(&[], 1.0), |base| base).unwrap();
         assert_eq!(first_four(&parameters[0]), before);
-        optimiser.freeze(0, false);
         optimiser.step(&gradients(&parameters, 1.0), |base| base).unwrap();
         // The first AdamW update is one learning rate long, whenever it comes.
         assert!((first_four(&parameters[0])[0] - (before[0] * 0.995 - 0.1)).abs() < 1e-7);

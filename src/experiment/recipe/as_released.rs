@@ -1,0 +1,78 @@
+//! What the paper's authors ran, read from their public code: 45 epochs, warm-up for 10 of them, one
+//! online probe whose learning rate starts where the backbone's does. One number of theirs is not taken: the
+//! step of MAE that supervises two predictions a batch, which is an ablation here.
+
+use std::sync::Arc;
+
+use super::{Augmentation, CONVERGED_PROBE, LARS, Name, Recipe};
+use crate::{
+    method::{
+        self, Objective,
+        barlow_twins::Decorrelation,
+        byol::Bootstrap,
+        dino::{Distillation, TeacherTemperature},
+        mae::{Reconstruction, Supervision},
+        simclr::Contrast,
+        supervised::OnLabels,
+        teacher::Momentum,
+    },
+    train::{Decayed, optimiser::Rule},
+};
+
+/// The teacher's momentum, for BYOL and DINO.
+const MOMENTUM: Momentum = Momentum { start: 0.996, end: 0.999 };
+
+pub fn recipe(method: method::Name) -> Recipe {
+    // Supervised, DINO and MAE: AdamW, decay on everything, probe 1e-3.
+    let adamw = |objective: Arc<dyn Objective>, learning_rate, weight_decay, warm_up_start| Recipe {
+        name: Name::AsReleased,
+        objective,
+        rule: Rule::ADAMW,
+        learning_rate,
+        weight_decay,
+        decayed: Decayed::Everything,
+        clip: None,
+        warm_up_start,
+        warm_up: 10.0 / 45.0,
+        probe_rule: Rule::ADAMW,
+        probe_learning_rate: 1e-3,
+        augmentation: Augmentation::Paper,
+        augmented_validation: false,
+        converged_probe: CONVERGED_PROBE,
+    };
+    // SimCLR, BYOL and Barlow Twins: LARS, the probe's weight too, so after warm-up it hardly moves.
+    let lars = |objective: Arc<dyn Objective>, learning_rate, weight_decay, warm_up_start| Recipe {
+        rule: LARS,
+        decayed: Decayed::Weights,
+        probe_rule: LARS,
+        ..adamw(objective, learning_rate, weight_decay, warm_up_start)
+    };
+    match method {
+        method::Name::Supervised => adamw(Arc::new(OnLabels), 5e-4, 1e-4, 3e-5),
+        method::Name::SimClr => lars(Arc::new(Contrast { temperature: 0.2 }), 0.3, 1e-6, 0.15),
+        method::Name::Byol => lars(Arc::new(Bootstrap { momentum: MOMENTUM }), 0.2, 1.5e-6, 0.1),
+        method::Name::BarlowTwins => {
+            let objective = Decorrelation { off_diagonal_weight: 0.0051, scale: 0.024 };
+            lars(Arc::new(objective), 0.2, 1.5e-6, 0.1)
+        }
+        method::Name::Dino => {
+            let objective = Distillation {
+                momentum: MOMENTUM,
+                student_temperature: 0.1,
+                teacher_temperature: TeacherTemperature { start: 0.04, end: 0.07, warm_up: 15.0 / 45.0 },
+                centre_momentum: 0.9,
+                frozen_epochs: 1,
+            };
+            Recipe { clip: Some(1.0), ..adamw(Arc::new(objective), 5e-4, 1e-4, 3e-5) }
+        }
+        method::Name::Mae => {
+            let objective = Reconstruction {
+                visible: 0.25,
+                normalise_pixels: true,
+                encoder_heads: Some(12),
+                supervision: Supervision::All,
+            };
+            adamw(Arc::new(objective), 1e-3, 0.05, 5e-4)
+        }
+    }
+}

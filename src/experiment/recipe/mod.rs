@@ -1,0 +1,210 @@
+//! Hyper-parameters as data, each with its source.
+//!
+//! The paper prints none of its optimisation. [`Name::AsReleased`] is what its authors' public code runs;
+//! [`Name::Reference`] each method's own standard on small backbones; [`Name::Short`] ours, for runs of
+//! minutes: at a few hundred steps LARS with the released numbers hardly leaves its starting point.
+
+mod as_released;
+mod reference;
+mod short;
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use crate::{
+    augment::{self, ViewRecipe},
+    backbone,
+    evaluate::probe::{Options, Weighting},
+    method::{self, Objective},
+    train::{
+        Decayed, Optimisation,
+        optimiser::{Rule, Trust},
+    },
+};
+
+use super::Scale;
+
+/// All choices of a cell that are not a size.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub name: Name,
+    /// The method with its constants.
+    pub objective: Arc<dyn Objective>,
+    pub rule: Rule,
+    /// For a batch of 256 images; scaled in proportion.
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    pub decayed: Decayed,
+    /// Longest gradient of a variable.
+    pub clip: Option<f64>,
+    /// Learning rate at the first step; like the released code, not scaled, and the same for the probe.
+    pub warm_up_start: f64,
+    /// Part of all epochs.
+    pub warm_up: f64,
+    pub probe_rule: Rule,
+    /// For a batch of 256 images.
+    pub probe_learning_rate: f64,
+    pub augmentation: Augmentation,
+    /// Whether the classifier in training is also scored on augmented views, as the released code does.
+    pub augmented_validation: bool,
+    /// The converged probe, on frozen features.
+    pub converged_probe: Options,
+}
+
+/// Whose numbers a recipe has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    AsReleased,
+    Reference,
+    Short,
+}
+
+impl Name {
+    pub const ALL: [Self; 3] = [Self::AsReleased, Self::Reference, Self::Short];
+
+    /// The one spelling used on command lines and in records.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::AsReleased => "as_released",
+            Self::Reference => "reference",
+            Self::Short => "short",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.id())
+    }
+}
+
+impl FromStr for Name {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Self::ALL.into_iter().find(|name| name.id() == text).ok_or_else(|| {
+            anyhow::anyhow!("no recipe called '{text}'; known: {}", Self::ALL.map(Self::id).join(", "))
+        })
+    }
+}
+
+/// Whose views a method is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Augmentation {
+    /// The paper's, the same for all methods.
+    Paper,
+    /// Those that the method was published with; the paper's for supervised training.
+    Original,
+    /// The whole image, mirrored half the time.
+    Flip,
+    /// The whole image as it is.
+    None,
+}
+
+impl Augmentation {
+    pub const ALL: [Self; 4] = [Self::Paper, Self::Original, Self::Flip, Self::None];
+
+    /// The one spelling used on command lines.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Original => "original",
+            Self::Flip => "flip",
+            Self::None => "none",
+        }
+    }
+}
+
+impl FromStr for Augmentation {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Self::ALL.into_iter().find(|augmentation| augmentation.id() == text).ok_or_else(|| {
+            anyhow::anyhow!("no augmentation called '{text}'; known: {}", Self::ALL.map(Self::id).join(", "))
+        })
+    }
+}
+
+/// The batch size that learning rates are given for, in the released code and in the references.
+const BATCH: f64 = 256.0;
+/// Every cosine ends here (the released code's number; references end at 0 or 1e-6).
+const END: f64 = 1e-6;
+/// LARS that scales all but biases and norms, with momentum 0.9 and coefficient 1e-3: as released.
+const LARS: Rule = Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient: 1e-3, clip: false } };
+
+/// Ours: the released code has no probe after training. Weighted as the training loss is, with little
+/// penalty, on standardised features, so that methods with short and long features are treated alike.
+const CONVERGED_PROBE: Options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
+
+impl Recipe {
+    /// The numbers of `name` for a method on a backbone.
+    pub fn of(name: Name, method: method::Name, backbone: backbone::Name) -> Self {
+        match name {
+            Name::AsReleased => as_released::recipe(method),
+            Name::Reference => reference::recipe(method, backbone),
+            Name::Short => short::recipe(method),
+        }
+    }
+
+    /// The method's optimisation at a scale.
+    pub fn optimisation(&self, scale: &Scale) -> Optimisation {
+        Optimisation {
+            rule: self.rule,
+            learning_rate: self.learning_rate * scale.batch_size as f64 / BATCH,
+            weight_decay: self.weight_decay,
+            decayed: self.decayed,
+            clip: self.clip,
+            warm_up_epochs: self.warm_up * scale.epochs as f64,
+            warm_up_start: self.warm_up_start,
+            end: END,
+            epochs: scale.epochs,
+        }
+    }
+
+    /// Views of a training image, as many as the method compares.
+    pub fn views(&self, method: method::Name, side: usize) -> Vec<ViewRecipe> {
+        let recipe = match (self.augmentation, method) {
+            (Augmentation::Paper, _) | (Augmentation::Original, method::Name::Supervised) => {
+                augment::Recipe::paper(side)
+            }
+            (Augmentation::Original, method::Name::SimClr) => augment::Recipe::simclr(side, 1.0),
+            (Augmentation::Original, method::Name::Byol) => augment::Recipe::byol(side),
+            (Augmentation::Original, method::Name::BarlowTwins) => augment::Recipe::barlow_twins(side),
+            (Augmentation::Original, method::Name::Dino) => augment::Recipe::dino(side, side, 0),
+            (Augmentation::Original, method::Name::Mae) => augment::Recipe::mae(side),
+            (Augmentation::Flip, _) => augment::Recipe::flip(side),
+            (Augmentation::None, _) => augment::Recipe::none(side),
+        };
+        let last = recipe.views[recipe.views.len() - 1];
+        recipe.views.into_iter().chain(std::iter::repeat(last)).take(self.objective.views()).collect()
+    }
+
+    /// The probe's base learning rate at a scale.
+    pub fn probe_rate(&self, scale: &Scale) -> f64 {
+        self.probe_learning_rate * scale.batch_size as f64 / BATCH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_get_as_many_views_of_any_augmentation_as_they_compare() {
+        for augmentation in Augmentation::ALL {
+            for name in Name::ALL {
+                for method in method::Name::ALL {
+                    let recipe = Recipe::of(name, method, backbone::Name::ViTTiny);
+                    let recipe = Recipe { augmentation, ..recipe };
+                    let expected = match method {
+                        method::Name::Supervised | method::Name::Mae => 1,
+                        _ => 2,
+                    };
+                    assert_eq!(recipe.views(method, 32).len(), expected, "{method} {}", augmentation.id());
+                }
+            }
+            assert_eq!(augmentation.id().parse::<Augmentation>().unwrap(), augmentation);
+        }
+        assert!("crop".parse::<Augmentation>().unwrap_err().to_string().contains("paper, original"));
+        assert!("best".parse::<Name>().unwrap_err().to_string().contains("as_released, reference, short"));
+    }
+}

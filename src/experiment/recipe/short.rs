@@ -1,0 +1,64 @@
+//! For minutes instead of days. All numbers are ours.
+//!
+//! All methods see the paper's views. SimCLR's own are worse here: measured at small scale on drawn
+//! pipes, 45 % defects, one seed, temperature 0.2, AUROC of the converged probe 0.80 with the paper's
+//! views, 0.72 with its own, 0.69 with its own at half strength and 0.79 with those but without blur;
+//! 0.71 untrained. A blur made for 224 pixels hides at 64 what a defect is. With the paper's views,
+//! temperatures 0.1, 0.2 and 0.5 give 0.82, 0.80 and 0.71, so the paper's 0.2 stays.
+
+use std::sync::Arc;
+
+use super::{Augmentation, CONVERGED_PROBE, Name, Recipe};
+use crate::{
+    method::{
+        self, Objective,
+        barlow_twins::Decorrelation,
+        byol::Bootstrap,
+        dino::{Distillation, TeacherTemperature},
+        mae::{Reconstruction, Supervision},
+        simclr::Contrast,
+        supervised::OnLabels,
+        teacher::Momentum,
+    },
+    train::{Decayed, optimiser::Rule},
+};
+
+pub fn recipe(method: method::Name) -> Recipe {
+    // A few hundred steps: a teacher that keeps 0.996 of itself would hardly have moved.
+    let momentum = Momentum { start: 0.98, end: 1.0 };
+    let objective: Arc<dyn Objective> = match method {
+        method::Name::Supervised => Arc::new(OnLabels),
+        method::Name::SimClr => Arc::new(Contrast { temperature: 0.2 }),
+        method::Name::Byol => Arc::new(Bootstrap { momentum }),
+        method::Name::BarlowTwins => Arc::new(Decorrelation { off_diagonal_weight: 0.0051, scale: 0.024 }),
+        method::Name::Dino => Arc::new(Distillation {
+            momentum,
+            student_temperature: 0.1,
+            teacher_temperature: TeacherTemperature { start: 0.04, end: 0.04, warm_up: 0.0 },
+            centre_momentum: 0.9,
+            frozen_epochs: 1,
+        }),
+        method::Name::Mae => Arc::new(Reconstruction {
+            visible: 0.25,
+            normalise_pixels: true,
+            encoder_heads: None,
+            supervision: Supervision::All,
+        }),
+    };
+    Recipe {
+        name: Name::Short,
+        objective,
+        rule: Rule::ADAMW,
+        learning_rate: 4e-3,
+        weight_decay: 1e-2,
+        decayed: Decayed::Weights,
+        clip: None,
+        warm_up_start: 1e-5,
+        warm_up: 0.1,
+        probe_rule: Rule::ADAMW,
+        probe_learning_rate: 2e-2,
+        augmentation: Augmentation::Paper,
+        augmented_validation: false,
+        converged_probe: CONVERGED_PROBE,
+    }
+}

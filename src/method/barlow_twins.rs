@@ -1,0 +1,83 @@
+//! Barlow Twins: embeddings of two views agree in every dimension, and dimensions do not repeat each other.
+//!
+//! Loss: the cross-correlation of both views' embeddings against the identity (`loss::cross_correlation`),
+//! times a scale. Source: Zbontar et al., "Barlow Twins: self-supervised learning via redundancy reduction",
+//! ICML 2021. Views pass encoder and projector one after the other, as in its original code, lightly and
+//! solo-learn. The projector has three layers, the hidden ones batch-normalised and with biases, as the
+//! paper's authors' and solo-learn's (the original has no biases, which normalisation would cancel).
+
+use candle_core::{Result, Tensor};
+
+use super::{Foundation, Method, Name, Objective, Position, Step, each_view, expect_views};
+use crate::{
+    backbone::{
+        Backbone, Mode, Parameters,
+        heads::{Layers, Perceptron},
+    },
+    loader::Batch,
+    loss::cross_correlation::barlow_twins,
+};
+
+/// Barlow Twins' constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Decorrelation {
+    pub off_diagonal_weight: f64,
+    /// Of the whole loss. The original code has none, solo-learn 0.024 for small batches.
+    pub scale: f64,
+}
+
+impl Objective for Decorrelation {
+    fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
+        Ok(Box::new(BarlowTwins::new(*self, on)?))
+    }
+}
+
+pub struct BarlowTwins {
+    encoder: Box<dyn Backbone>,
+    projector: Perceptron,
+    parameters: Parameters,
+    constants: Decorrelation,
+}
+
+impl BarlowTwins {
+    pub fn new(constants: Decorrelation, on: &Foundation) -> Result<Self> {
+        let mut parameters = Parameters::default();
+        let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
+        let sizes = [encoder.width(), on.heads.hidden, on.heads.hidden, on.heads.output];
+        let mut builder = parameters.builder("head.projector", on.seed, on.dtype, on.device);
+        let projector = Perceptron::new(&mut builder, Layers::normalised(&sizes))?;
+        Ok(Self { encoder, projector, parameters, constants })
+    }
+}
+
+impl Method for BarlowTwins {
+    fn step(&self, batch: &Batch, _at: Position) -> Result<Step> {
+        expect_views(Name::BarlowTwins, batch, 2)?;
+        let (mut features, mut embeddings) = (Vec::new(), Vec::new());
+        for view in each_view(batch)? {
+            let of_view = self.encoder.embed(&view, Mode::Train)?;
+            embeddings.push(self.projector.forward(&of_view, Mode::Train)?);
+            features.push(of_view);
+        }
+        let Decorrelation { off_diagonal_weight, scale } = self.constants;
+        let loss = barlow_twins(&embeddings[0], &embeddings[1], off_diagonal_weight)?;
+        Ok(Step {
+            loss: (loss.total * scale)?,
+            features: Tensor::cat(&features, 0)?,
+            embeddings: Some(Tensor::cat(&embeddings, 0)?),
+            parts: loss.parts,
+        })
+    }
+
+    fn encoder(&self) -> &dyn Backbone {
+        &*self.encoder
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn embed(&self, features: &Tensor) -> Option<Result<Tensor>> {
+        Some(self.projector.forward(features, Mode::Evaluate))
+    }
+}

@@ -1,0 +1,159 @@
+//! DINO: the student's distribution over prototypes follows that of a teacher, which is centred and sharp.
+//!
+//! Loss: cross-entropy of the teacher's view t and the student's view s, over pairs s != t
+//! (`loss::distillation`). Source: Caron et al., "Emerging properties in self-supervised vision
+//! transformers", ICCV 2021. Two global views and no local ones, as the paper's authors ran it. The centre
+//! starts at zero and moves after the loss has used it (stable-pretraining sets it to the first batch's).
+//! No batch normalisation in the head, on either backbone, as the paper's authors (lightly normalises it on
+//! ResNet-18). The last layer's lengths are fixed at 1, and for some epochs its directions are too.
+
+use candle_core::{Result, Tensor, Var};
+
+use super::{
+    Foundation, Method, Name, Objective, Position, Step, each_view, expect_views,
+    teacher::{Momentum, Teacher},
+};
+use crate::{
+    backbone::{Backbone, Initialise, Kind, Mode, Parameters, heads::PrototypeHead},
+    loader::Batch,
+    loss::distillation::{dino, next_centre},
+};
+
+/// DINO's constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Distillation {
+    pub momentum: Momentum,
+    pub student_temperature: f64,
+    pub teacher_temperature: TeacherTemperature,
+    pub centre_momentum: f64,
+    /// The last layer stays as it began for this many epochs.
+    pub frozen_epochs: usize,
+}
+
+/// Rises in equal steps an epoch, then stays.
+#[derive(Clone, Copy, Debug)]
+pub struct TeacherTemperature {
+    pub start: f64,
+    pub end: f64,
+    /// Part of all epochs over which it rises.
+    pub warm_up: f64,
+}
+
+impl TeacherTemperature {
+    /// start + (end - start) epoch / (warm-up epochs - 1), `end` afterwards: DINO's `linspace`.
+    fn at(self, at: Position) -> f64 {
+        let epochs = (self.warm_up * at.epochs as f64).round();
+        if at.epoch as f64 >= epochs {
+            return self.end;
+        }
+        self.start + (self.end - self.start) * at.epoch as f64 / (epochs - 1.0).max(1.0)
+    }
+}
+
+impl Objective for Distillation {
+    fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Dino::new(*self, on)?))
+    }
+}
+
+pub struct Dino {
+    encoder: Box<dyn Backbone>,
+    head: PrototypeHead,
+    parameters: Parameters,
+    teacher_encoder: Box<dyn Backbone>,
+    teacher_head: PrototypeHead,
+    teacher: Teacher,
+    /// Mean of the teacher's logits (1, prototypes), moving.
+    centre: Var,
+    constants: Distillation,
+}
+
+impl Dino {
+    pub fn new(constants: Distillation, on: &Foundation) -> Result<Self> {
+        let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, PrototypeHead)> {
+            let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
+            let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
+            let head = PrototypeHead::new(&mut builder, encoder.width(), on.heads)?;
+            Ok((encoder, head))
+        };
+        let (mut parameters, mut followers) = (Parameters::default(), Parameters::default());
+        let (encoder, head) = branch(&mut parameters)?;
+        let (teacher_encoder, teacher_head) = branch(&mut followers)?;
+        let teacher = Teacher::new(followers, &parameters, constants.momentum)?;
+        let shape = (1, on.heads.prototypes);
+        let centre = parameters.builder("head", on.seed, on.dtype, on.device).variable(
+            "centre",
+            shape,
+            Initialise::Constant(0.0),
+            Kind::Buffer,
+        )?;
+        Ok(Self { encoder, head, parameters, teacher_encoder, teacher_head, teacher, centre, constants })
+    }
+}
+
+impl Method for Dino {
+    fn step(&self, batch: &Batch, at: Position) -> Result<Step> {
+        expect_views(Name::Dino, batch, 2)?;
+        let (mut features, mut embeddings) = (Vec::new(), Vec::new());
+        let (mut student, mut teacher) = (Vec::new(), Vec::new());
+        for view in each_view(batch)? {
+            let of_view = self.encoder.embed(&view, Mode::Train)?;
+            let embedding = self.head.bottleneck(&of_view)?;
+            student.push(self.head.compare(&embedding)?);
+            features.push(of_view);
+            embeddings.push(embedding);
+            let of_view = self.teacher_encoder.embed(&view, Mode::Train)?.detach();
+            teacher.push(self.teacher_head.compare(&self.teacher_head.bottleneck(&of_view)?)?.detach());
+        }
+        let Distillation { student_temperature, teacher_temperature, centre_momentum, .. } = self.constants;
+        let centre = self.centre.as_detached_tensor();
+        let loss = dino(&student, &teacher, &centre, student_temperature, teacher_temperature.at(at))?;
+        self.centre.set(&next_centre(&centre, &teacher, centre_momentum)?)?;
+        Ok(Step {
+            loss,
+            features: Tensor::cat(&features, 0)?,
+            embeddings: Some(Tensor::cat(&embeddings, 0)?),
+            parts: Vec::new(),
+        })
+    }
+
+    fn is_frozen(&self, variable: &str, at: Position) -> bool {
+        at.epoch < self.constants.frozen_epochs && variable == PrototypeHead::LAST
+    }
+
+    fn after_step(&self, at: Position) -> Result<()> {
+        self.teacher.follow(at)
+    }
+
+    fn encoder(&self) -> &dyn Backbone {
+        &*self.encoder
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn teacher(&self) -> Option<&Parameters> {
+        Some(self.teacher.parameters())
+    }
+
+    fn embed(&self, features: &Tensor) -> Option<Result<Tensor>> {
+        Some(self.head.bottleneck(features))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_teacher_warms_up_as_the_released_code() {
+        // numpy.linspace(0.04, 0.07, 15), then 0.07 for the rest of 45 epochs.
+        let temperature = TeacherTemperature { start: 0.04, end: 0.07, warm_up: 15.0 / 45.0 };
+        let expected = [(0, 0.04), (1, 0.042142857142857), (7, 0.055), (14, 0.07), (15, 0.07), (44, 0.07)];
+        for (epoch, expected) in expected {
+            let found = temperature.at(Position { step: 0, steps: 1, epoch, epochs: 45 });
+            assert!((found - expected).abs() < 1e-12, "epoch {epoch}: {found} is not {expected}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! MAE: the encoder sees a quarter of the patches; a small decoder paints the hidden ones.
+//!
+//! Loss: squared error of the hidden patches' pixels, each patch brought to mean 0 and variance 1
+//! (`loss::reconstruction`). Source: He et al., "Masked autoencoders are scalable vision learners", CVPR 2022.
+//! Vision transformers only. Positions are fixed sines and cosines in encoder and decoder. The feature of
+//! a training step is the class token of what was visible; of an image in evaluation, of all of it.
+//!
+//! [`Supervision::AsReleased`] is what the step of the paper's authors appears to compute: of a batch of two
+//! views only two predictions get a gradient, image i of the first view against pixels of image i of the
+//! second view, which is another crop. An ablation, not a method.
+
+use candle_core::{IndexOp, Result, Tensor, Var, bail};
+
+use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
+use crate::{
+    backbone::{
+        self, Backbone, Initialise, Kind, Parameters,
+        layers::{LayerNorm, Linear},
+        position,
+        vit::{Block, Start, Vit, VitSize, Weights},
+    },
+    loader::Batch,
+    loss::reconstruction::{masked_mse, patchify},
+    seed::Seed,
+};
+
+/// MAE's constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconstruction {
+    /// Part of an image's patches that the encoder sees.
+    pub visible: f64,
+    pub normalise_pixels: bool,
+    /// Attention heads of the encoder where they are not the architecture's: the paper's authors and
+    /// mae-lite share ViT-Tiny's 192 numbers among 12 heads, timm among 3.
+    pub encoder_heads: Option<usize>,
+    pub supervision: Supervision,
+}
+
+/// Which predictions are compared with pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supervision {
+    /// Every hidden patch of every image, with its own pixels.
+    All,
+    /// Two predictions a batch, with the pixels of another view.
+    AsReleased,
+}
+
+impl Objective for Reconstruction {
+    fn views(&self) -> usize {
+        match self.supervision {
+            Supervision::All => 1,
+            Supervision::AsReleased => 2,
+        }
+    }
+
+    fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Mae::new(*self, on)?))
+    }
+}
+
+pub struct Mae {
+    encoder: Vit,
+    decoder: Decoder,
+    parameters: Parameters,
+    constants: Reconstruction,
+    patch: usize,
+    masks: Seed,
+}
+
+impl Mae {
+    pub fn new(constants: Reconstruction, on: &Foundation) -> Result<Self> {
+        if let Some(reason) = Name::Mae.undefined_on(on.architecture.name) {
+            bail!("{} on {}: {reason}", Name::Mae, on.architecture.name)
+        }
+        let mut size = on.architecture.vit;
+        size.heads = constants.encoder_heads.unwrap_or(size.heads);
+        let side = on.architecture.side;
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", on.seed, on.dtype, on.device);
+        let encoder = Vit::new(&mut builder, size, side, Start::MAE)?;
+        let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
+        let decoder = Decoder::new(&mut builder, on.heads.decoder, size, side)?;
+        let masks = on.seed.child("masks");
+        Ok(Self { encoder, decoder, parameters, constants, patch: size.patch, masks })
+    }
+
+    /// The step of images (batch, side, side, 3) whose patches are ranked by `noise` (batch, patches): the
+    /// lowest stay visible, in this order.
+    pub fn step_with(&self, images: &Tensor, views: usize, noise: &[Vec<f64>]) -> Result<Step> {
+        let patches = noise[0].len();
+        let visible = ((patches as f64 * self.constants.visible) as usize).max(1);
+        let order: Vec<Vec<u32>> = noise.iter().map(|noise| ranked(noise)).collect();
+        let kept: Vec<Vec<u32>> = order.iter().map(|order| order[..visible].to_vec()).collect();
+        let tokens = self.encoder.tokens(images, Some(&Tensor::new(kept, images.device())?))?;
+        let predictions = self.decoder.forward(&tokens, &order)?;
+
+        let hidden = order.iter().map(|order| {
+            let mut hidden = vec![1.0; patches];
+            order[..visible].iter().for_each(|&place| hidden[place as usize] = 0.0);
+            hidden
+        });
+        let hidden: Vec<Vec<f64>> = hidden.collect();
+        let hidden = Tensor::new(hidden, images.device())?.to_dtype(images.dtype())?;
+        let pixels = patchify(images, self.patch)?;
+        let loss = match self.constants.supervision {
+            Supervision::All => masked_mse(&predictions, &pixels, &hidden, self.constants.normalise_pixels)?,
+            Supervision::AsReleased => {
+                let images = pixels.dim(0)? / views;
+                let count = images.min(2);
+                masked_mse(
+                    &predictions.narrow(0, 0, count)?,
+                    &pixels.narrow(0, images * (views - 1), count)?,
+                    &hidden.narrow(0, 0, count)?,
+                    self.constants.normalise_pixels,
+                )?
+            }
+        };
+        Ok(Step { loss, features: tokens.i((.., 0))?, embeddings: None, parts: Vec::new() })
+    }
+}
+
+impl Method for Mae {
+    fn step(&self, batch: &Batch, at: Position) -> Result<Step> {
+        expect_views(Name::Mae, batch, self.constants.views())?;
+        let (rows, height, width, _) = batch.images.dims4()?;
+        let patches = (height / self.patch) * (width / self.patch);
+        let mut stream = self.masks.index(at.step).stream();
+        let noise: Vec<Vec<f64>> = (0..rows).map(|_| (0..patches).map(|_| stream.unit()).collect()).collect();
+        self.step_with(&batch.images, batch.views, &noise)
+    }
+
+    fn encoder(&self) -> &dyn Backbone {
+        &self.encoder
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+}
+
+/// Places of `noise`, lowest first; ties keep their order.
+fn ranked(noise: &[f64]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..noise.len() as u32).collect();
+    order.sort_by(|&a, &b| noise[a as usize].total_cmp(&noise[b as usize]));
+    order
+}
+
+/// From visible tokens to the pixels of all patches; variables are named as MAE's original names them.
+struct Decoder {
+    embed: Linear,
+    mask_token: Var,
+    /// Fixed (1, 1 + patches, width).
+    positions: Tensor,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    predict: Linear,
+}
+
+impl Decoder {
+    fn new(
+        builder: &mut backbone::Builder,
+        size: backbone::heads::DecoderSize,
+        encoder: VitSize,
+        side: usize,
+    ) -> Result<Self> {
+        let linear = |builder: &mut backbone::Builder, name: &str, inputs, outputs| {
+            let weights = Weights::Mae.linear(inputs, outputs);
+            Linear::with_weights(&mut builder.scope(name), inputs, outputs, weights)
+        };
+        let embed = linear(builder, "decoder_embed", encoder.width, size.width)?;
+        let shape = (1, 1, size.width);
+        let mask_token =
+            builder.variable("mask_token", shape, Initialise::Normal { std: 0.02 }, Kind::Weight)?;
+        let grid = (side / encoder.patch, side / encoder.patch);
+        let positions = position::waves(grid, size.width, mask_token.dtype(), mask_token.device())?;
+        let mut scope = builder.scope("decoder_blocks");
+        let blocks = (0..size.depth)
+            .map(|number| {
+                Block::new(&mut scope.scope(&number.to_string()), size.width, size.heads, Weights::Mae)
+            })
+            .collect::<Result<_>>()?;
+        let norm = LayerNorm::new(&mut builder.scope("decoder_norm"), size.width)?;
+        let predict = linear(builder, "decoder_pred", size.width, encoder.patch * encoder.patch * 3)?;
+        Ok(Self { embed, mask_token, positions, blocks, norm, predict })
+    }
+
+    /// Tokens (batch, 1 + visible, encoder's width), whose patches are the first of `order` (batch, patches),
+    /// to pixels (batch, patches, patch x patch x 3), patches in the image's order.
+    fn forward(&self, tokens: &Tensor, order: &[Vec<u32>]) -> Result<Tensor> {
+        let tokens = self.embed.forward(tokens)?;
+        let (batch, count, width) = tokens.dims3()?;
+        let (visible, patches) = (count - 1, order[0].len());
+        // Rows: all tokens of the batch, then one mask token. Every place of the image picks its row.
+        let rows = Tensor::cat(&[&tokens.reshape((batch * count, width))?, &self.mask_token.squeeze(0)?], 0)?;
+        let mut picks = Vec::with_capacity(batch * (1 + patches));
+        for (image, order) in order.iter().enumerate() {
+            let start = picks.len();
+            picks.push((image * count) as u32);
+            picks.resize(start + 1 + patches, (batch * count) as u32);
+            for (rank, &place) in order[..visible].iter().enumerate() {
+                picks[start + 1 + place as usize] = (image * count + 1 + rank) as u32;
+            }
+        }
+        let picks = Tensor::new(picks, rows.device())?;
+        let mut tokens = rows.index_select(&picks, 0)?.reshape((batch, 1 + patches, width))?;
+        tokens = tokens.broadcast_add(&self.positions)?;
+        for block in &self.blocks {
+            tokens = block.forward(&tokens)?;
+        }
+        self.predict.forward(&self.norm.forward(&tokens)?.narrow(1, 1, patches)?.contiguous()?)
+    }
+}
