@@ -74,28 +74,10 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::seed::Seed;
-
-    /// A_ij = sin(0.7 i + 0.3 j^2 + 0.1 i j) and B, the same phase advanced by 0.4 (j + 1) / 6 + 0.15 i.
-    fn views() -> (Var, Var) {
-        let phase = |i: f64, j: f64| 0.7 * i + 0.3 * j * j + 0.1 * i * j;
-        let fill = |value: &dyn Fn(f64, f64) -> f64| {
-            let values: Vec<f64> = (0..24).map(|n| value((n / 6) as f64, (n % 6) as f64)).collect();
-            Var::from_vec(values, (4, 6), &Device::Cpu).unwrap()
-        };
-        (
-            fill(&|i, j| libm::sin(phase(i, j))),
-            fill(&|i, j| libm::sin(phase(i, j) + 0.4 * (j + 1.0) / 6.0 + 0.15 * i)),
-        )
-    }
-
-    fn scalar(tensor: &Tensor) -> f64 {
-        tensor.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
-    }
-
-    fn close(found: f64, expected: f64, tolerance: f64) {
-        assert!((found - expected).abs() <= tolerance, "{found} is not {expected} (+- {tolerance})");
-    }
+    use crate::{
+        loss::check::{close, scalar, views},
+        seed::Seed,
+    };
 
     // lightly 1.6.0 and solo-learn 9187ea39 run in float64 with torch 2.15.0; both give these values
     // and these gradients with respect to the first three entries of A.

@@ -59,3 +59,147 @@ fn standardise(rows: &Tensor) -> Result<Tensor> {
 fn value(scalar: &Tensor) -> Result<f64> {
     scalar.to_dtype(DType::F64)?.to_scalar()
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        loss::check::{assert_finite, begins, close, gradient, scalar, single, views},
+        tensor::check::{assert_differences, normal},
+    };
+
+    fn rows<const ROWS: usize, const COLUMNS: usize>(rows: &[[f64; COLUMNS]; ROWS]) -> Tensor {
+        Tensor::new(rows, &Device::Cpu).unwrap()
+    }
+
+    // Values of lightly 1.6.0 and solo-learn 9187ea39 (whose scale is 0.1) in float64 with torch 2.15.0.
+    // The first three slopes of A are central differences of the formula in 50-digit arithmetic (mpmath);
+    // ten digits noted from lightly are the same, but for the last slope at 0.0051, 2e-10 further from 0.
+    #[rstest]
+    #[case(0.005, 0.275079008343818, [0.019110818094883, -0.33609005911535, -0.0021973268148819])]
+    #[case(0.0051, 0.2765703034853798, [0.019142678832499, -0.33630082550577, -0.0021627756439137])]
+    #[case(0.0051, 10.0 * 0.0276570303485380, [0.019142678832499, -0.33630082550577, -0.0021627756439137])]
+    fn agrees_with_lightly(#[case] weight: f64, #[case] value: f64, #[case] slopes: [f64; 3]) {
+        let (a, b) = views();
+        let loss = barlow_twins(&a, &b, weight).unwrap();
+        close(scalar(&loss.total), value, 1e-14);
+        begins(&gradient(&loss.total, &a), &slopes, 1e-13);
+        let parts: f64 = loss.parts.iter().map(|(_, part)| part).sum();
+        close(parts, value, 1e-14);
+    }
+
+    #[test]
+    fn equal_views_agree_with_lightly() {
+        // As above, ten digits.
+        let (a, _) = views();
+        close(scalar(&barlow_twins(&a, &a, 0.005).unwrap().total), 0.0815678730, 1e-10);
+    }
+
+    #[test]
+    fn agrees_with_lightly_on_the_inputs_of_monai() {
+        // The inputs of MONAI's tests/losses/test_barlow_twins_loss.py; values of lightly 1.6.0 on them,
+        // six digits. MONAI's own (5.2562, 5.0015, 1.4736 for the last three) have the unbiased deviation.
+        let third = 1.0 / 3.0;
+        let ones = rows(&[[1.0, 1.0, 0.0, 0.0]; 2]);
+        let cases = [
+            (ones.clone(), ones.clone(), 5e-3, 4.0),
+            (rows(&[[0.0, 0.0, 1.0, 1.0]; 2]), ones, 5e-3, 4.0),
+            (
+                rows(&[[1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]]),
+                rows(&[[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 1.0]]),
+                5e-3,
+                7.024838,
+            ),
+            (
+                rows(&[[2.0, 3.0, 1.0, 2.0], [0.0, 1.0, 2.0, 5.0]]),
+                rows(&[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]),
+                5e-4,
+                8.005950,
+            ),
+            (
+                rows(&[[1.0, 2.0, 1.0, 1.0], [3.0, 1.0, 1.0, 2.0], [1.0; 4], [2.0, 1.0, 1.0, 0.0]]),
+                rows(&[
+                    [0.0, 1.0, -1.0, 0.0],
+                    [third, 0.0, -2.0 * third, third],
+                    [-2.0 * third, -1.0, 7.0 * third, third],
+                    [third, 0.0, third, -2.0 * third],
+                ]),
+                5e-3,
+                1.122752,
+            ),
+        ];
+        for (first, second, weight, expected) in cases {
+            close(scalar(&barlow_twins(&first, &second, weight).unwrap().total), expected, 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_shift_and_a_scale_change_nothing() {
+        // The property of lightly's tests/loss/test_barlow_twins_loss.py, at torch.allclose's tolerance
+        // (epsilon is not scaled, so it is not exact).
+        let x = normal("x", &[32, 64], DType::F64).unwrap();
+        let moved = x.affine(2.0, 4.0).unwrap();
+        let equal = scalar(&barlow_twins(&x, &x, 0.005).unwrap().total);
+        let apart = scalar(&barlow_twins(&x, &moved, 0.005).unwrap().total);
+        close(apart, equal, 1e-5 * equal);
+        assert!(equal > 0.1, "{equal}: the off-diagonal of 32 rows is not small");
+    }
+
+    #[test]
+    fn orthogonal_columns_by_hand() {
+        // Columns of +-1 have mean 0, variance 1 and no correlation, so C is the identity, or for
+        // exchanged columns the exchange, over 1 + epsilon.
+        let first = rows(&[[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]);
+        let second = rows(&[[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]);
+        let entry = 1.0 / (1.0 + 1e-5);
+        let equal = barlow_twins(&first, &first, 0.3).unwrap();
+        assert_eq!(
+            equal.parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["on_diagonal", "off_diagonal"]
+        );
+        close(equal.parts[0].1, 2.0 * (entry - 1.0) * (entry - 1.0), 1e-15);
+        close(equal.parts[1].1, 0.0, 1e-15);
+        let exchanged = barlow_twins(&first, &second, 0.3).unwrap();
+        close(exchanged.parts[0].1, 2.0, 1e-15);
+        close(exchanged.parts[1].1, 0.3 * 2.0 * entry * entry, 1e-15);
+        close(scalar(&exchanged.total), 2.0 + 0.6 * entry * entry, 1e-15);
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        let views = ["first", "second"].map(|name| normal(name, &[6, 5], DType::F64).unwrap());
+        assert_differences(&|x| Ok(barlow_twins(&x[0], &x[1], 0.3)?.total), &views).unwrap();
+    }
+
+    #[rstest]
+    fn single_precision_stays_finite(#[values(0.0, 1e-38, 1e-6, 1e6, 1e18, 1e30)] size: f32) {
+        // A column of one value, one of the given size, an ordinary one.
+        let values = [1.0, size, 0.3, 1.0, -size, 0.1, 1.0, size, -0.8];
+        let (first, second) = (single(&values, &[3, 3]), single(&values.map(|x| -x), &[3, 3]));
+        let loss = barlow_twins(&first, &second, 0.005).unwrap();
+        assert_finite(&loss.total, &[&first, &second]);
+    }
+
+    #[test]
+    fn single_precision_keeps_a_small_off_diagonal() {
+        // Wide embeddings, where the diagonal's squares are nearly the whole sum of squares: to 1e-3 of
+        // the same in double precision.
+        let x = normal("wide", &[2048, 64], DType::F64).unwrap();
+        let part = |x: &Tensor| barlow_twins(x, x, 1.0).unwrap().parts[1].1;
+        let (double, narrow) = (part(&x), part(&x.to_dtype(DType::F32).unwrap()));
+        close(narrow, double, 1e-3 * double);
+        assert!(double < 64.0 / 8.0, "{double} is not small beside 64");
+    }
+
+    #[test]
+    fn unusable_input_is_an_error() {
+        let (a, b) = views();
+        let error = barlow_twins(&a, &b.narrow(0, 0, 3).unwrap(), 0.005).unwrap_err().to_string();
+        assert!(error.contains("[4, 6]") && error.contains("[3, 6]"), "{error}");
+        let one = Var::zeros((1, 6), DType::F64, &Device::Cpu).unwrap();
+        assert!(barlow_twins(&one, &one, 0.005).unwrap_err().to_string().contains("at least two rows"));
+    }
+}

@@ -110,3 +110,197 @@ fn expect_shapes<'a>(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        loss::check::{
+            assert_constant, assert_finite, begins, close, gradient, matrix, numbers, scalar, single, views,
+        },
+        tensor::check::{assert_differences, normal},
+    };
+
+    /// Student view v = cos(0.5 v + 0.2 i + 0.35 j + 0.05 i j), 4 rows i and 6 columns j.
+    fn student(count: usize) -> Vec<Tensor> {
+        (0..count)
+            .map(|v| matrix(4, 6, |i, j| libm::cos(0.5 * v as f64 + 0.2 * i + 0.35 * j + 0.05 * i * j)))
+            .map(|view| view.as_detached_tensor())
+            .collect()
+    }
+
+    fn teacher() -> Vec<Tensor> {
+        let (a, b) = views();
+        vec![(a.as_tensor() * 2.0).unwrap(), (b.as_tensor() * 2.0).unwrap()]
+    }
+
+    fn zeros(prototypes: usize) -> Tensor {
+        Tensor::zeros((1, prototypes), DType::F64, &Device::Cpu).unwrap()
+    }
+
+    fn row(values: &[f64]) -> Var {
+        Var::from_slice(values, (1, values.len()), &Device::Cpu).unwrap()
+    }
+
+    // lightly 1.6.0 and dino's main_dino.py in float64 with torch 2.15.0: two calls, the centre moved
+    // by momentum 0.9 between them, and the centre after the first.
+    #[rstest]
+    #[case(0.04, [6.220665387385246, 7.726527543511863])]
+    #[case(0.07, [6.162258562577168, 7.274626352902324])]
+    fn agrees_with_dino(#[case] teacher_temperature: f64, #[case] expected: [f64; 2]) {
+        let (student, teacher) = (student(4), teacher());
+        let first = dino(&student, &teacher, &zeros(6), 0.1, teacher_temperature).unwrap();
+        close(scalar(&first), expected[0], 1e-13);
+        let centre = next_centre(&zeros(6), &teacher, 0.9).unwrap();
+        let after = [0.120877487, 0.113615136, 0.038354741, -0.075599218, 0.023381067, -0.004478533];
+        begins(&numbers(&centre), &after, 1e-9);
+        let second = dino(&student, &teacher, &centre, 0.1, teacher_temperature).unwrap();
+        close(scalar(&second), expected[1], 1e-13);
+    }
+
+    #[test]
+    fn agrees_with_dino_on_two_views() {
+        // As above.
+        let loss = dino(&student(2), &teacher(), &zeros(6), 0.1, 0.04).unwrap();
+        close(scalar(&loss), 7.332662985978574, 1e-13);
+    }
+
+    #[test]
+    fn two_prototypes_by_hand() {
+        // Less its centre the teacher is (3/4, 1/4) in view 0 and (1/2, 1/2) in view 1; the student is
+        // (3/4, 1/4) in view 0 and (1/2, 1/2) in view 1. Slopes: the student less the teacher of the
+        // other view, over the temperature 0.2 and two pairs.
+        let ln3 = 3_f64.ln();
+        let teacher = [row(&[0.5 * ln3 + 1.0, -1.0]), row(&[1.0, -1.0])].map(|x| x.as_tensor().clone());
+        let (centre, first, second) = (row(&[1.0, -1.0]), row(&[0.2 * ln3, 0.0]), row(&[7.0, 7.0]));
+        let student = [first.as_tensor().clone(), second.as_tensor().clone()];
+        let loss = dino(&student, &teacher, &centre, 0.2, 0.5).unwrap();
+        let first_pair = ((4.0_f64 / 3.0).ln() + 4_f64.ln()) / 2.0;
+        close(scalar(&loss), (first_pair + 2_f64.ln()) / 2.0, 1e-14);
+        begins(&gradient(&loss, &first), &[0.625, -0.625], 1e-14);
+        begins(&gradient(&loss, &second), &[-0.625, 0.625], 1e-14);
+    }
+
+    #[rstest]
+    fn a_uniform_student_costs_the_log_of_the_prototypes(#[values(1, 2, 6, 100)] prototypes: usize) {
+        // Closed form: -sum_k P_k log(1 / K) = log K for every P.
+        let student = [1.5, -4.0, 0.0].map(|x| matrix(3, prototypes, |_, _| x).as_detached_tensor());
+        let teacher = [matrix(3, prototypes, |i, j| libm::sin(i + 2.0 * j)).as_detached_tensor()];
+        let loss = dino(&student, &teacher, &zeros(prototypes), 0.1, 0.04).unwrap();
+        close(scalar(&loss), (prototypes as f64).ln(), 1e-13);
+    }
+
+    /// The definition, number by number, without any shift of exponents.
+    fn definition(student: &[Tensor], teacher: &[Tensor], centre: &[f64], temperatures: [f64; 2]) -> f64 {
+        let softmax = |logits: Vec<f64>| {
+            let sum: f64 = logits.iter().map(|x| x.exp()).sum();
+            logits.into_iter().map(move |x| x.exp() / sum).collect::<Vec<_>>()
+        };
+        let logits = |view: &Tensor, i: usize| numbers(&view.get(i).unwrap());
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (t, teacher) in teacher.iter().enumerate() {
+            for (_, student) in student.iter().enumerate().filter(|(s, _)| *s != t) {
+                for i in 0..student.dim(0).unwrap() {
+                    let (p, q) = (logits(teacher, i), logits(student, i));
+                    let p = p.iter().zip(centre).map(|(x, c)| (x - c) / temperatures[1]);
+                    let (p, q) =
+                        (softmax(p.collect()), softmax(q.iter().map(|x| x / temperatures[0]).collect()));
+                    sum -= p.iter().zip(&q).map(|(p, q)| p * q.ln()).sum::<f64>();
+                    count += 1.0;
+                }
+            }
+        }
+        sum / count
+    }
+
+    // The grid of lightly's tests/loss/test_dino_loss.py, less its optimiser step.
+    #[rstest]
+    fn every_count_of_views_follows_the_definition(
+        #[values(1, 2, 3)] batch: usize,
+        #[values(0, 1, 2, 3)] locals: usize,
+        #[values(1, 2, 3)] prototypes: usize,
+        #[values([0.1, 0.02], [0.2, 0.04])] temperatures: [f64; 2],
+    ) {
+        let draw = |name: &str, index: usize| {
+            let name = format!("{name}{index}");
+            (normal(&name, &[batch, prototypes], DType::F64).unwrap().as_tensor() * 0.3).unwrap()
+        };
+        let student: Vec<Tensor> = (0..2 + locals).map(|view| draw("student", view)).collect();
+        let teacher: Vec<Tensor> = (0..2).map(|view| draw("teacher", view)).collect();
+        let centre = normal("centre", &[1, prototypes], DType::F64).unwrap();
+        let loss = dino(&student, &teacher, &centre, temperatures[0], temperatures[1]).unwrap();
+        let expected = definition(&student, &teacher, &numbers(&centre), temperatures);
+        close(scalar(&loss), expected, 1e-12 * (1.0 + expected));
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        let student = [0, 1, 2].map(|v| normal(&format!("student{v}"), &[3, 5], DType::F64).unwrap());
+        let teacher = [0, 1].map(|v| normal(&format!("teacher{v}"), &[3, 5], DType::F64).unwrap());
+        let teacher = teacher.map(|view| view.as_detached_tensor());
+        let centre = normal("centre", &[1, 5], DType::F64).unwrap();
+        assert_differences(&|x| dino(x, &teacher, &centre, 0.3, 0.2), &student).unwrap();
+    }
+
+    #[test]
+    fn teacher_and_centre_are_constants() {
+        let (t, c, s) = (row(&[1.0, 2.0]), row(&[0.1, 0.2]), row(&[0.3, 0.1]));
+        let teacher = [t.as_tensor().clone()];
+        let loss = dino(&[s.as_tensor().clone(), s.as_tensor().clone()], &teacher, &c, 0.1, 0.04).unwrap();
+        assert_constant(&loss, &t);
+        assert_constant(&loss, &c);
+        let next = next_centre(&c, &teacher, 0.5).unwrap();
+        begins(&numbers(&next), &[0.55, 1.1], 1e-15);
+        assert_constant(&next.sum_all().unwrap(), &t);
+        assert_constant(&next.sum_all().unwrap(), &c);
+    }
+
+    #[test]
+    fn a_centre_is_the_mean_over_views_and_images() {
+        // By hand: the mean of 1, 2, 3, 6 is 3; 0.75 * 4 + 0.25 * 3.
+        let view = |values: [f64; 2]| Tensor::new(&values, &Device::Cpu).unwrap().reshape((2, 1)).unwrap();
+        let views = [view([1.0, 2.0]), view([3.0, 6.0])];
+        let centre = Tensor::new(&[[4.0]], &Device::Cpu).unwrap();
+        assert_eq!(numbers(&next_centre(&centre, &views, 0.75).unwrap()), [3.75]);
+        assert_eq!(numbers(&next_centre(&centre, &views, 0.0).unwrap()), [3.0]);
+        assert_eq!(numbers(&next_centre(&centre, &views, 1.0).unwrap()), [4.0]);
+    }
+
+    #[rstest]
+    fn single_precision_stays_finite(#[values(0.0, 1e-38, 1e3, 1e30)] size: f32) {
+        let first = single(&[size, -size, 0.0, 0.0, size, size], &[2, 3]);
+        let second = single(&[-size, 0.0, size, size, -size, -size], &[2, 3]);
+        let student = [first.as_tensor().clone(), second.as_tensor().clone()];
+        let teacher = student.clone().map(|view| view.detach());
+        let centre = zeros(3).to_dtype(DType::F32).unwrap();
+        assert_finite(&dino(&student, &teacher, &centre, 0.1, 0.04).unwrap(), &[&first, &second]);
+    }
+
+    #[test]
+    fn unusable_input_is_an_error() {
+        let (four, two) = (student(4), teacher());
+        let message = |student: &[Tensor], teacher: &[Tensor], centre: &Tensor, temperature: f64| {
+            dino(student, teacher, centre, temperature, 0.04).unwrap_err().to_string()
+        };
+        assert!(message(&four[..1], &two[..1], &zeros(6), 0.1).contains("1 student"));
+        assert!(message(&[], &[], &zeros(6), 0.1).contains("0 student"));
+        assert!(message(&four, &[], &zeros(6), 0.1).contains("0 teacher"));
+        assert!(message(&two, &four[..3], &zeros(6), 0.1).contains("3 teacher"));
+        assert!(message(&four, &two, &zeros(5), 0.1).contains("[1, 5]"));
+        for temperature in [0.0, -0.1, f64::NAN, f64::INFINITY] {
+            assert!(message(&four, &two, &zeros(6), temperature).contains("temperature"));
+        }
+        let short = [four[0].clone(), four[1].narrow(0, 0, 3).unwrap()];
+        assert!(message(&short, &two, &zeros(6), 0.1).contains("[3, 6]"));
+        let centre = |teacher: &[Tensor], centre: &Tensor, momentum: f64| {
+            next_centre(centre, teacher, momentum).unwrap_err().to_string()
+        };
+        assert!(centre(&[], &zeros(6), 0.9).contains("no views"));
+        assert!(centre(&two, &zeros(5), 0.9).contains("[1, 5]"));
+        assert!(centre(&two, &zeros(6), 1.1).contains("momentum 1.1"));
+        assert!(centre(&two, &zeros(6), f64::NAN).contains("momentum NaN"));
+    }
+}

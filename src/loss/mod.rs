@@ -13,6 +13,9 @@ pub mod distillation;
 pub mod reconstruction;
 pub mod regression;
 
+#[cfg(test)]
+mod check;
+
 /// A loss of several terms.
 #[derive(Clone, Debug)]
 pub struct Loss {

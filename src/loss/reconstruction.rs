@@ -87,3 +87,124 @@ fn normalise_patches(patches: &Tensor) -> Result<Tensor> {
     let variance = (centred.sqr()?.sum_keepdim(D::Minus1)? / (numbers - 1) as f64)?;
     centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        loss::check::{
+            assert_constant, assert_finite, begins, close, fill, gradient, numbers, scalar, single,
+        },
+        tensor::check::{assert_differences, normal},
+    };
+
+    fn mask<const IMAGES: usize>(values: &[[u8; 4]; IMAGES]) -> Tensor {
+        Tensor::new(values, &Device::Cpu).unwrap()
+    }
+
+    // MAE's models_mae.py and stable-pretraining in float64 with torch 2.15.0: images (2, 3, 8, 8) =
+    // sin(0.1 n), predictions (2, 4, 48) = cos(0.05 n) over the flat index n, patches of 4.
+    #[rstest]
+    #[case(true, 1.39993977814561)]
+    #[case(false, 0.7711017675286115)]
+    fn agrees_with_mae(#[case] normalise: bool, #[case] expected: f64) {
+        let images = fill(&[2, 3, 8, 8], |n| libm::sin(0.1 * n)).permute((0, 2, 3, 1)).unwrap();
+        let targets = patchify(&images, 4).unwrap();
+        let second = numbers(&targets.get(0).unwrap().get(1).unwrap());
+        begins(&second, &[0.3894183, 0.4941134, 0.5920735, 0.4794255], 1e-7);
+        let predictions = fill(&[2, 4, 48], |n| libm::cos(0.05 * n));
+        let hidden = mask(&[[1, 0, 1, 1], [0, 1, 1, 1]]);
+        let loss = masked_mse(&predictions, &targets, &hidden, normalise).unwrap();
+        close(scalar(&loss), expected, 1e-14);
+    }
+
+    #[test]
+    fn patches_go_by_row_column_and_channel() {
+        // Each number is its own place: 1000 row + 10 column + channel, in images of 4 x 6.
+        let images = fill(&[1, 4, 6, 3], |n| {
+            let (row, column, channel) = ((n / 18.0).floor(), (n % 18.0 / 3.0).floor(), n % 3.0);
+            1000.0 * row + 10.0 * column + channel
+        });
+        let patches = patchify(&images, 2).unwrap();
+        assert_eq!(patches.dims(), [1, 6, 12]);
+        let second_row_last: Vec<f64> = numbers(&patches.get(0).unwrap().get(5).unwrap());
+        let corner = [2040.0, 2041.0, 2042.0, 2050.0, 2051.0, 2052.0];
+        assert_eq!(second_row_last[..6], corner);
+        assert_eq!(second_row_last[6..], corner.map(|place| place + 1000.0));
+        let first_of_each: Vec<f64> = numbers(&patches.narrow(2, 0, 1).unwrap());
+        assert_eq!(first_of_each, [0.0, 20.0, 40.0, 2000.0, 2020.0, 2040.0]);
+    }
+
+    #[test]
+    fn values_and_slopes_by_hand() {
+        // Mean squares 5/2 | visible || 9/2 | 8, over three hidden patches; slopes 2 e / (2 * 3). One image
+        // hides one patch, the other two: a mean over images first would give 4.375, not 5.
+        let targets = fill(&[2, 2, 2], |n| n);
+        let errors = [[[1.0, 2.0], [5.0, 7.0]], [[0.0, 3.0], [4.0, 0.0]]];
+        let errors = Tensor::new(&errors, &Device::Cpu).unwrap();
+        let predictions = Var::from_tensor(&(targets.as_tensor() + errors).unwrap()).unwrap();
+        let hidden = Tensor::new(&[[1.0, 0.0], [1.0, 1.0]], &Device::Cpu).unwrap();
+        let loss = masked_mse(&predictions, &targets, &hidden, false).unwrap();
+        close(scalar(&loss), 5.0, 1e-14);
+        let third = 1.0 / 3.0;
+        let slopes = [third, 2.0 * third, 0.0, 0.0, 0.0, 1.0, 4.0 * third, 0.0];
+        begins(&gradient(&loss, &predictions), &slopes, 1e-15);
+        assert_constant(&loss, &targets);
+    }
+
+    #[test]
+    fn normalised_targets_by_hand() {
+        // (1, 3) has mean 2 and unbiased variance 2: -+ 1 / sqrt(2 + 1e-6). (5, 5) has 0: zeros.
+        let targets = Tensor::new(&[[[1.0, 3.0], [5.0, 5.0]]], &Device::Cpu).unwrap();
+        let half = 1.0 / (2.0_f64 + 1e-6).sqrt();
+        let exact = Tensor::new(&[[[-half, half], [0.0, 0.0]]], &Device::Cpu).unwrap();
+        let hidden = Tensor::new(&[[1_u8, 1]], &Device::Cpu).unwrap();
+        close(scalar(&masked_mse(&exact, &targets, &hidden, true).unwrap()), 0.0, 1e-30);
+        let zeros = exact.zeros_like().unwrap();
+        close(scalar(&masked_mse(&zeros, &targets, &hidden, true).unwrap()), half * half / 2.0, 1e-15);
+    }
+
+    #[rstest]
+    fn gradients_are_finite_differences(#[values(true, false)] normalise: bool) {
+        let predictions = normal("predictions", &[2, 4, 6], DType::F64).unwrap();
+        let targets = normal("targets", &[2, 4, 6], DType::F64).unwrap();
+        let hidden = mask(&[[1, 0, 1, 1], [0, 1, 1, 0]]);
+        assert_differences(&|x| masked_mse(&x[0], &targets, &hidden, normalise), &[predictions]).unwrap();
+    }
+
+    #[rstest]
+    fn single_precision_stays_finite(
+        #[values(true, false)] normalise: bool,
+        #[values(0.0, 1e-38, 1e-6, 1e15)] size: f32,
+    ) {
+        // A patch of one value, and one of both signs.
+        let targets = single(&[size, size, size, size, -size, 0.0], &[1, 2, 3]);
+        let predictions = single(&[-size, 0.0, 1.0, 2.0, size, -1.0], &[1, 2, 3]);
+        let hidden = Tensor::new(&[[1_u8, 1]], &Device::Cpu).unwrap();
+        let loss = masked_mse(&predictions, &targets, &hidden, normalise).unwrap();
+        assert_finite(&loss, &[&predictions]);
+    }
+
+    #[test]
+    fn unusable_input_is_an_error() {
+        let images = fill(&[1, 4, 6, 3], |n| n);
+        for patch in [0, 3, 4] {
+            let error = patchify(&images, patch).unwrap_err().to_string();
+            assert!(error.contains("[1, 4, 6, 3]") && error.contains(&format!("of {patch}")), "{error}");
+        }
+        let patches = fill(&[1, 4, 2], |n| n);
+        let message = |predictions: &Tensor, targets: &Tensor, hidden: &Tensor| {
+            masked_mse(predictions, targets, hidden, true).unwrap_err().to_string()
+        };
+        let hidden = mask(&[[1, 0, 1, 1]]);
+        let narrow = patches.narrow(2, 0, 1).unwrap();
+        assert!(message(&patches, &narrow, &hidden).contains("[1, 4, 1]"));
+        assert!(message(&patches, &patches, &hidden.t().unwrap()).contains("[4, 1]"));
+        assert!(message(&narrow, &narrow, &hidden).contains("1 numbers"));
+        assert!(message(&patches, &patches, &mask(&[[0; 4]])).contains("no patch is hidden"));
+        masked_mse(&narrow, &narrow, &hidden, false).unwrap();
+    }
+}
