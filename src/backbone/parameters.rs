@@ -3,7 +3,7 @@
 //! Candle's `VarMap` iterates in random order and cannot tell a weight from a running statistic;
 //! both matter here, for equal bytes from equal seeds and for optimisers that treat them differently.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 
@@ -86,11 +86,31 @@ impl Parameters {
         Builder { parameters: self, prefix: prefix.to_owned(), seed, dtype, device: device.clone() }
     }
 
-    /// Writes all variables under their names.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let tensors: HashMap<&str, Tensor> =
-            self.entries.iter().map(|p| (p.name.as_str(), p.variable.as_tensor().clone())).collect();
-        candle_core::safetensors::save(&tensors, path)
+    /// Writes all variables under their names, as safetensors, with `notes` in its header.
+    pub fn save(&self, path: &Path, notes: &BTreeMap<String, String>) -> Result<()> {
+        let tensors: Vec<(&str, Tensor)> =
+            self.entries.iter().map(|p| (p.name.as_str(), p.variable.as_detached_tensor())).collect();
+        let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
+        // torch's loaders ask for the format.
+        let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
+        safetensors::serialize_to_file(tensors, Some(notes), path)
+            .map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
+    }
+
+    /// All tensors of a file, in the order of their names; what a variable is, is told from its name.
+    pub fn read(path: &Path) -> Result<Self> {
+        let tensors: BTreeMap<String, Tensor> =
+            candle_core::safetensors::load(path, &Device::Cpu)?.into_iter().collect();
+        let entry = |(name, tensor): (String, Tensor)| {
+            let kind = match name.rsplit('.').next() {
+                Some("running_mean" | "running_var") => Kind::Buffer,
+                Some("bias") => Kind::Bias,
+                Some("weight") if tensor.rank() == 1 => Kind::Norm,
+                _ => Kind::Weight,
+            };
+            Ok(Parameter { name, variable: Var::from_tensor(&tensor)?, kind })
+        };
+        Ok(Self { entries: tensors.into_iter().map(entry).collect::<Result<_>>()? })
     }
 
     /// Overwrites every variable from a file; a missing name or another shape is an error, further

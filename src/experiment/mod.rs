@@ -320,7 +320,8 @@ pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result
         Foundation { architecture, heads, defect_weight, seed, dtype: DType::F32, device: &plan.device };
     let method = plan.recipe(cell).objective.build(&foundation)?;
     if let Some(Init { path, .. }) = &plan.init {
-        method.parameters().encoder().load(path)?;
+        let encoder = method.parameters().encoder();
+        encoder.load(path).context("other weights than this backbone's? --only chooses cells")?;
     }
     Ok(method)
 }
@@ -340,6 +341,8 @@ fn settings(cell: &Cell, plan: &Plan) -> Settings {
         }
         backbone::Name::ViTTiny => {
             set("vit", format!("{:?}", scale.vit));
+            let heads = recipe.objective.attention_heads().unwrap_or(scale.vit.heads);
+            set("attention_heads", heads.to_string());
         }
     }
     set("sample", format!("{}/{}", scale.sample.0, scale.sample.1));

@@ -53,6 +53,10 @@ impl Objective for Reconstruction {
         }
     }
 
+    fn attention_heads(&self) -> Option<usize> {
+        self.encoder_heads
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(Mae::new(*self, on)?))
     }

@@ -114,6 +114,11 @@ pub trait Objective: fmt::Debug + Send + Sync {
         2
     }
 
+    /// Attention heads of a ViT encoder where the method's recipe has other than the architecture's.
+    fn attention_heads(&self) -> Option<usize> {
+        None
+    }
+
     /// The untrained model.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod provenance;
 pub mod record;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -12,6 +13,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 pub use record::Record;
+
+use crate::backbone::Parameters;
 
 /// Where records are kept: `FOLDER/<study>/<cell>.json`.
 pub struct Folder {
@@ -51,6 +54,31 @@ impl Folder {
             short(fingerprint)
         );
         Ok(Some(record))
+    }
+
+    /// File of the trained variables of the cell with this id.
+    pub fn weights(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.safetensors"))
+    }
+
+    /// Writes a cell's trained variables, heads too, beside where its record goes. Before the record: only a
+    /// cell that has one is finished, and weights without one are written again.
+    pub fn write_weights(&self, cell: &str, parameters: &Parameters) -> Result<()> {
+        let path = self.weights(cell);
+        let write = || -> Result<()> {
+            let folder = path.parent().context("a file of weights has no folder")?;
+            fs::create_dir_all(folder)?;
+            let file = tempfile::NamedTempFile::new_in(folder)?;
+            parameters.save(file.path(), &BTreeMap::new())?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| {
+            format!(
+                "{}: cannot write the weights; finished cells are kept, --no-weights goes without",
+                path.display()
+            )
+        })
     }
 
     /// Writes a record under its cell's name: first to a temporary file beside it, then renamed, so
@@ -103,8 +131,6 @@ fn short(fingerprint: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use record::{CellAxes, Cost, Counts, Data, ProbeFit, Provenance, SCHEMA, Settings};
 

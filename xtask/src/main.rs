@@ -2,6 +2,7 @@
 
 mod data;
 mod doctor;
+mod export;
 mod reproduce;
 mod source;
 mod table;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Train, probe and score the cells of the study; the main job
     Reproduce(reproduce::Arguments),
+    /// Write a trained encoder for torchvision or timm
+    Export(export::Arguments),
     /// Check machine, data and results folder before hours of training
     Doctor(doctor::Arguments),
     /// Get or look at data
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Reproduce(arguments) => reproduce::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Data(command) => data::run(&command),
     }

@@ -10,9 +10,8 @@ use std::{
 use anyhow::{Result, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skewbench::{
-    candle_core::Device,
     data::{OnBadImage, Share, Source},
-    experiment::{self, Augmentation, Cell, Event, Plan, Scale, cell},
+    experiment::{self, Augmentation, Cell, Event, Finished, Init, Plan, Scale, cell, recipe},
     results::{Folder, Record},
 };
 
@@ -74,6 +73,22 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
+    /// Whose hyper-parameters [default: short at small scale, as_released with --full]
+    #[arg(long, value_name = "short|reference|as_released")]
+    recipe: Option<recipe::Name>,
+
+    /// Encoder weights to begin with: a safetensors file under torchvision's or timm's names
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+
+    /// Also train what the authors' released code does otherwise, one thing at a time
+    #[arg(long)]
+    ablations: bool,
+
+    /// Keep no weights beside the records
+    #[arg(long)]
+    no_weights: bool,
+
     /// Views of a training image [default: those of each method's recipe]
     #[arg(long, value_name = "paper|original|flip|none")]
     augmentation: Option<Augmentation>,
@@ -86,14 +101,19 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let scale = scale(arguments)?;
     let cells = cells(arguments)?;
-    let augmentation = arguments.augmentation;
-    let plan = Plan { scale, augmentation, on_bad_image: arguments.on_bad_image, device: Device::Cpu };
+    let mut plan = Plan::new(scale);
+    plan.augmentation = arguments.augmentation;
+    plan.on_bad_image = arguments.on_bad_image;
+    plan.recipe = arguments.recipe.unwrap_or(plan.recipe);
+    plan.init = arguments.init.as_deref().map(Init::new).transpose()?;
     let source = arguments.data.open(&plan.scale)?;
     let out = arguments.out.clone().unwrap_or_else(|| {
         PathBuf::from("results/local").join(format!("{}-{}", plan.scale.name, arguments.data.name()))
     });
 
     // Every subset is made before the first is trained on: too few defects must not stop a long run half-way.
+    let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
+        cells.into_iter().partition(|cell| cell.undefined().is_none());
     let passes = cells
         .iter()
         .map(|cell| experiment::image_passes(cell, &plan, &source))
@@ -101,14 +121,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     describe(&plan, &source, cells.len(), passes.iter().sum());
     if arguments.dry_run {
         for (cell, passes) in cells.iter().zip(&passes) {
-            println!("{:<44} {:>14} image passes", cell.id(), thousands(*passes));
+            println!("{:<52} {:>14} image passes", cell.id(), thousands(*passes));
         }
+        print_undefined(&undefined);
         return Ok(());
     }
 
     let folder = Folder::open(&out)?;
-    let records = train(&cells, &passes, &plan, &source, &folder)?;
+    let records = train(&cells, &passes, &plan, &source, &folder, !arguments.no_weights)?;
     println!("\n{}", table::render(&records));
+    print_undefined(&undefined);
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
     for limit in limits {
         println!("note: {limit}");
@@ -119,6 +141,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     println!("\nrecords: {}", out.display());
     Ok(())
+}
+
+/// A line for each pair of method and backbone that has no cell, with the reason.
+fn print_undefined(cells: &[Cell]) {
+    let lines: BTreeSet<String> = cells
+        .iter()
+        .filter_map(|cell| Some(format!("{} on {}: {}", cell.method, cell.backbone, cell.undefined()?)))
+        .collect();
+    lines.iter().for_each(|line| println!("{line}"));
 }
 
 fn scale(arguments: &Arguments) -> Result<Scale> {
@@ -150,7 +181,11 @@ fn scale(arguments: &Arguments) -> Result<Scale> {
 fn cells(arguments: &Arguments) -> Result<Vec<Cell>> {
     let shares: &[Share] = if arguments.shares.is_empty() { &Share::STUDY } else { &arguments.shares };
     ensure!(arguments.seeds > 0, "--seeds must be at least 1");
-    let mut cells: Vec<Cell> = (0..arguments.seeds).flat_map(|seed| cell::at(shares, seed)).collect();
+    let seeds = 0..arguments.seeds;
+    let mut cells: Vec<Cell> = seeds.clone().flat_map(|seed| cell::at(shares, seed)).collect();
+    if arguments.ablations {
+        cells.extend(seeds.flat_map(cell::ablations));
+    }
     let known = cells.iter().map(|cell| cell.id()).collect::<Vec<_>>().join("\n  ");
     if !arguments.only.is_empty() {
         cells.retain(|cell| arguments.only.iter().any(|text| cell.id().contains(text.as_str())));
@@ -173,7 +208,7 @@ fn describe(plan: &Plan, source: &Source, cells: usize, passes: usize) {
             100.0 * defects as f64 / images.max(1) as f64
         )
     };
-    let Scale { name, side, epochs, batch_size, resnet_width, .. } = &plan.scale;
+    let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &plan.scale;
     println!(
         "data    {}: train {}; validation {}",
         source.name,
@@ -181,7 +216,9 @@ fn describe(plan: &Plan, source: &Source, cells: usize, passes: usize) {
         count(&*source.validation)
     );
     println!(
-        "scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}"
+        "scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}, \
+         ViT patch {} width {} depth {}, recipe {}",
+        vit.patch, vit.width, vit.depth, plan.recipe
     );
     println!("cells   {cells}, {} image passes", thousands(passes));
 }
@@ -193,6 +230,7 @@ fn train(
     plan: &Plan,
     source: &Source,
     folder: &Folder,
+    keep_weights: bool,
 ) -> Result<Vec<Record>> {
     let mut display = Display::new(passes.iter().sum::<usize>() as u64);
     let mut records = Vec::with_capacity(cells.len());
@@ -206,7 +244,11 @@ fn train(
             }
             None => {
                 display.begin(&title, passes);
-                let record = experiment::run(cell, plan, source, &mut |event| display.show(&event))?;
+                let Finished { record, method } =
+                    experiment::run(cell, plan, source, &mut |event| display.show(&event))?;
+                if keep_weights {
+                    folder.write_weights(&cell.id(), method.parameters())?;
+                }
                 folder.write(&record)?;
                 display.end(&title, &record);
                 record
