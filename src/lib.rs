@@ -22,6 +22,7 @@
 //! train     evaluate    the one training loop; features, probes, scores
 //! method                what a training step optimises
 //! loss      loader      losses as plain tensor formulas; images to batches of views
+//! label_free            what features tell without labels (beside loss and loader)
 //! augment   backbone    views of an image; encoders, heads, their parameters
 //! data      tensor      where images come from; operations with a backward of their own
 //! seed      schedule    named streams: the only source of randomness; values that change with the step
@@ -49,13 +50,15 @@
 //!
 //! # Where is ...?
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe.rs`. A metric's
-//! formula: `evaluate/`. What the paper prints: `fixtures/paper/`, read by [`results::paper`].
+//! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
+//! [`results::paper`].
 
 pub mod augment;
 pub mod backbone;
 pub mod data;
 pub mod evaluate;
 pub mod experiment;
+pub mod label_free;
 pub mod loader;
 pub mod loss;
 pub mod method;

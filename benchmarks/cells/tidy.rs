@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 8] = [
     &["seed", "schedule"],
     &["data", "tensor"],
     &["augment", "backbone"],
-    &["loss", "loader"],
+    &["loss", "loader", "label_free"],
     &["method"],
     &["train", "evaluate"],
     &["results"],

@@ -1,0 +1,244 @@
+use super::{
+    power_law::alpha_req,
+    spectrum::{RELEASED_EPSILON, effective_rank, participation_ratio, pseudo_condition_number, stable_rank},
+    *,
+};
+
+/// The matrix of `fixtures/torch/label_free.py`: sin(0.37 r (k + 1) + 0.2 k + phase) 2^(2 - k).
+fn formula(rows: usize, columns: usize, phase: f64) -> Vec<f64> {
+    (0..rows * columns)
+        .map(|place| ((place / columns) as f64, (place % columns) as f64))
+        .map(|(r, k)| (0.37 * r * (k + 1.0) + 0.2 * k + phase).sin() * (2.0 - k).exp2())
+        .collect()
+}
+
+/// Rows of random directions whose singular values fall over `decades`, some columns zero.
+fn decaying(rows: usize, columns: usize, decades: f64) -> Vec<f32> {
+    let mut stream = Seed::root(9).stream();
+    let mixing: Vec<f64> = (0..columns * columns).map(|_| stream.normal()).collect();
+    (0..rows)
+        .flat_map(|_| {
+            let parts: Vec<f64> = (0..columns)
+                .map(|j| stream.normal() * 10_f64.powf(-decades * j as f64 / columns as f64) + 0.1)
+                .collect();
+            let mixed: Vec<f32> = (0..columns)
+                .map(|k| (0..columns).map(|j| parts[j] * mixing[j * columns + k]).sum::<f64>() as f32)
+                .collect();
+            mixed
+        })
+        .collect()
+}
+
+fn close(found: f64, expected: f64, relative: f64, what: &str) {
+    assert!((found - expected).abs() <= relative * expected.abs(), "{what}: {found}, expected {expected}");
+}
+
+#[test]
+fn other_libraries_agree() {
+    // NumPy, SciPy, scikit-learn and lightly; see fixtures/torch/README.md.
+    let reference: serde_json::Value =
+        serde_json::from_str(include_str!("../../fixtures/torch/label_free.json")).unwrap();
+    for (name, count, width) in [("tall", 16, 6), ("wide", 5, 8)] {
+        let expected = |key: &str| reference[name][key].as_f64().unwrap();
+        let (values, other) = (formula(count, width, 0.0), formula(count, width, 0.3));
+        let rows = Rows::new(&values, width).unwrap();
+        let check = |key: &str, found: f64| close(found, expected(key), 1e-12, &format!("{name} {key}"));
+        for column in 0..3 {
+            let value = reference[name]["row_1"][column].as_f64().unwrap();
+            close(values[width + column], value, 1e-15, "the formula itself");
+        }
+
+        let all = LabelFree::of(rows, &Seed::root(0)).unwrap();
+        check("rankme", all.rankme);
+        check("effective_rank", all.effective_rank);
+        check("stable_rank", all.stable_rank);
+        check("nesum", all.nesum.unwrap());
+        check("participation_ratio", all.participation_ratio.unwrap());
+        check("pseudo_condition_number", all.pseudo_condition_number);
+        check("coherence", all.coherence);
+        check("self_cluster", all.self_cluster);
+        check("uniformity", all.uniformity);
+        let root = (width as f64).sqrt();
+        check("std_of_l2_normalized", all.spread.unit_deviation / root);
+        check("mean_of_l2_normalized", all.spread.unit_mean / root);
+
+        let spectrum = Spectrum::of(rows).unwrap();
+        let squares: Vec<f64> = spectrum.plain.iter().map(|value| value * value).collect();
+        check("participation_ratio_uncentred", participation_ratio(&squares).unwrap());
+        check("pseudo_condition_number_uncentred", pseudo_condition_number(&spectrum.plain));
+        if name == "tall" {
+            check("alpha_req_weighted", all.alpha_req_all.unwrap());
+            check("alpha_req", alpha_req(&spectrum.eigenvalues(), 1..=6, Weight::Equal).unwrap());
+        }
+
+        let interleaved: Vec<f64> =
+            values.chunks(width).zip(other.chunks(width)).flat_map(|(a, b)| [a, b].concat()).collect();
+        let views = Views::new(Rows::new(&interleaved, width).unwrap(), 2).unwrap();
+        check("alignment", views.alignment());
+    }
+}
+
+#[test]
+fn singular_values_and_lidar_as_computed_elsewhere() {
+    let values = formula(16, 6, 0.0);
+    let rows = Rows::new(&values, 6).unwrap();
+    let spectrum = Spectrum::of(rows).unwrap();
+    // NumPy's SVD.
+    let expected = [11.570_191, 5.740_698, 2.841_605, 1.403_276, 0.690_938, 0.337_577];
+    for (found, expected) in spectrum.plain.iter().zip(expected) {
+        assert!((found - expected).abs() < 6e-7, "{found}, expected {expected}");
+    }
+    close(
+        spectrum::rankme(&spectrum.plain, 1e-5),
+        3.646_794_936,
+        2e-10,
+        "RankMe with stable-pretraining's 1e-5",
+    );
+    close(spectrum::rankme(&spectrum.centred, RANKME_EPSILON), 3.643_392_182, 2e-10, "centred RankMe");
+
+    // stable-pretraining's formula in NumPy, with its symmetric inverse root of S_w.
+    for (views, expected) in [(4, 1.619_456_164_666_729), (2, 2.422_353_071_639_229)] {
+        let metrics = Views::new(rows, views).unwrap().metrics().unwrap();
+        close(metrics.lidar, expected, 1e-11, "LiDAR");
+        close(
+            metrics.lidar_normalised,
+            expected / [3.0, 6.0][usize::from(views == 2)],
+            1e-11,
+            "LiDAR's bound",
+        );
+        assert_eq!((metrics.images, metrics.views), (16 / views, views));
+    }
+}
+
+#[test]
+fn ranks_by_hand() {
+    // Rows 3 e1, 0, 4 e2: singular values 4 and 3. Centred, Z^T Z is (6, -4; -4, 32 / 3).
+    let rows = Rows::new(&[3.0_f32, 0.0, 0.0, 0.0, 0.0, 4.0], 2).unwrap();
+    let all = LabelFree::of(rows, &Seed::root(0)).unwrap();
+    close(all.stable_rank, 25.0 / 16.0, 1e-14, "stable rank");
+    let entropy = -(4.0_f64 / 7.0) * (4.0_f64 / 7.0).ln() - 3.0 / 7.0 * (3.0_f64 / 7.0).ln();
+    close(all.effective_rank, entropy.exp(), 1e-14, "effective rank");
+    close(all.normalised().effective_rank, entropy.exp() / 2.0, 1e-14, "its share of 2");
+    // Trace 50 / 3, squares 36 + 1024 / 9 + 32; largest eigenvalue (50 / 3 + sqrt(2500 / 9 - 192)) / 2.
+    let (trace, squares) = (50.0 / 3.0, 36.0 + 1024.0 / 9.0 + 32.0);
+    close(all.participation_ratio.unwrap(), trace * trace / squares, 1e-14, "participation ratio");
+    let largest = (trace + (2500.0_f64 / 9.0 - 192.0).sqrt()) / 2.0;
+    close(all.nesum.unwrap(), trace / largest, 1e-14, "NESum");
+    close(all.normalised().nesum.unwrap(), trace / largest / 2.0, 1e-14, "its share of 2");
+    let smallest = trace - largest;
+    close(all.pseudo_condition_number, (largest / smallest).sqrt(), 1e-14, "pseudo-condition number");
+    // The first row alone makes its singular vector: leverage 1, times 3 rows, over rank 2.
+    close(all.coherence, 1.5, 1e-14, "coherence");
+    assert_eq!((all.alpha_req, all.cluster_learnability), (None, None));
+}
+
+#[test]
+fn bounds_are_reached() {
+    // Orthogonal rows of equal length: everything is full. Uncentred ranks are 8 of 8.
+    let identity: Vec<f32> = (0..64).map(|place| f32::from(u8::from(place % 9 == 0))).collect();
+    let all = LabelFree::of(Rows::new(&identity, 8).unwrap(), &Seed::root(0)).unwrap();
+    let full = all.normalised();
+    for value in [full.rankme, full.effective_rank, full.stable_rank] {
+        assert!((value - 1.0).abs() < 1e-5, "{value}");
+    }
+    // Centred, seven equal eigenvalues are left.
+    for value in [full.nesum, full.participation_ratio] {
+        assert!((value.unwrap() - 1.0).abs() < 1e-12, "{value:?}");
+    }
+    assert!((all.coherence - 1.0).abs() < 1e-12);
+
+    // Equal rows: rank 1, and nothing is left when centred.
+    let constant: Vec<f32> = [0.3, -1.7, 2.9].repeat(20);
+    let all = LabelFree::of(Rows::new(&constant, 3).unwrap(), &Seed::root(0)).unwrap();
+    assert!((all.effective_rank - 1.0).abs() < 1e-12 && (all.stable_rank - 1.0).abs() < 1e-12);
+    assert_eq!((all.nesum, all.participation_ratio, all.pseudo_condition_number), (None, None, 0.0));
+    assert_eq!((all.alpha_req_all, all.cluster_learnability, all.intrinsic_dimension), (None, None, None));
+    assert!(all.uniformity.abs() < 1e-12 && (all.self_cluster - 1.0).abs() < 1e-12);
+    assert!(all.spread.deviation < 1e-7);
+
+    let message = LabelFree::of(Rows::new(&[0.0; 6], 3).unwrap(), &Seed::root(0)).unwrap_err().to_string();
+    assert!(message.contains("all features are zero"), "{message}");
+}
+
+#[test]
+fn pieces_are_put_together_without_losing_digits() {
+    // 700 rows are five pieces; values fall over twelve decades and beyond rounding to f32.
+    let values = decaying(700, 24, 12.0);
+    let rows = Rows::new(&values, 24).unwrap();
+    assert_eq!(rows.pieces().len(), 5);
+    let spectrum = Spectrum::of(rows).unwrap();
+    let whole = rows.matrix(0, 700, |_| 1.0);
+    let expected = whole.singular_values().unwrap();
+    let means: Vec<f64> = (0..24).map(|column| whole.col(column).iter().sum::<f64>() / 700.0).collect();
+    let centred = faer::Mat::from_fn(700, 24, |row, column| whole[(row, column)] - means[column])
+        .singular_values()
+        .unwrap();
+    // The largest value is some 1e2, the smallest some 1e-5.
+    for (found, expected) in spectrum.plain.iter().zip(&expected).chain(spectrum.centred.iter().zip(&centred))
+    {
+        assert!((found - expected).abs() < 1e-14 * spectrum.plain[0], "{found}, expected {expected}");
+    }
+}
+
+#[test]
+fn columns_without_content_do_not_count() {
+    // Two of six columns are zero, as those of dead units are: the coherence is that of the other four.
+    let values = formula(16, 6, 0.0);
+    let kept: Vec<f64> = values.chunks(6).flat_map(|row| row[..4].to_vec()).collect();
+    let padded: Vec<f64> =
+        values.chunks(6).flat_map(|row| [row[0], 0.0, row[1], row[2], 0.0, row[3]]).collect();
+    let (kept, padded) = (Rows::new(&kept, 4).unwrap(), Rows::new(&padded, 6).unwrap());
+    let (short, long) = (Spectrum::of(kept).unwrap(), Spectrum::of(padded).unwrap());
+    close(long.coherence(padded), short.coherence(kept), 1e-12, "coherence");
+    close(effective_rank(&long.plain), effective_rank(&short.plain), 1e-12, "effective rank");
+    assert_eq!(long.plain[4..], [0.0, 0.0]);
+    assert!(stable_rank(&long.plain) > 1.0);
+}
+
+#[test]
+fn the_cheap_rankme_agrees_with_the_exact() {
+    // Falling gently, falling beyond what squares can hold, and collapsed to one direction.
+    let collapsed: Vec<f32> = (0..64 * 96).map(|place| ((place / 96) as f32 + 1.0) * 0.37).collect();
+    for (values, width, bound) in [
+        (decaying(64, 24, 3.0), 24, 1e-9),
+        (decaying(20, 24, 3.0), 24, 1e-9),
+        (decaying(64, 24, 12.0), 24, 1e-6),
+        (collapsed, 96, 1e-4),
+    ] {
+        let rows = Rows::new(&values, width).unwrap();
+        let exact = spectrum::rankme(&Spectrum::of(rows).unwrap().plain, RELEASED_EPSILON);
+        close(rankme_released(rows), exact, bound, "RankMe of a batch");
+    }
+}
+
+#[test]
+fn threads_and_repeats_change_nothing() {
+    let values = decaying(1200, 20, 4.0);
+    let of = |threads| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+            let rows = Rows::new(&values, 20).unwrap();
+            let views = Views::new(rows, 4).unwrap().metrics().unwrap();
+            (LabelFree::of(rows, &Seed::root(2)).unwrap(), views, rankme_released(rows).to_bits())
+        })
+    };
+    let one = of(1);
+    assert_eq!(one, of(2));
+    assert_eq!(one, of(1));
+}
+
+#[test]
+fn views_are_checked() {
+    let values = [1.0_f32; 12];
+    let message = |views| Views::new(Rows::new(&values, 2).unwrap(), views).unwrap_err().to_string();
+    for views in [0, 1, 4, 6] {
+        assert!(message(views).contains(&format!("6 rows in {views} views")), "{}", message(views));
+    }
+}
+
+#[test]
+fn three_views_align_by_hand() {
+    // First image: e1, e2, -e1, so squared distances 2, 2, 4; second: one direction, so 0.
+    let values = [5.0_f32, 0.0, 0.0, 0.1, -2.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0];
+    let views = Views::new(Rows::new(&values, 2).unwrap(), 3).unwrap();
+    assert!((views.alignment() - 8.0 / 6.0).abs() < 1e-15);
+}
