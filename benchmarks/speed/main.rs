@@ -3,6 +3,7 @@
 //! Every operation runs beside its twin of plain Candle operations.
 
 mod drawing;
+mod label_free;
 mod operations;
 mod step;
 
@@ -12,6 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 criterion::criterion_group!(
     speed,
     drawing::pipes,
+    label_free::metrics,
     operations::convolutions,
     operations::batch_norms,
     operations::pools,

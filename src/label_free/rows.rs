@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use faer::Mat;
+use rayon::prelude::*;
 
 use crate::seed::Seed;
 
@@ -78,6 +79,19 @@ impl<'a, T: Number> Rows<'a, T> {
             }
         }
         matrix
+    }
+
+    /// Sum of X^T X over all pieces X, as `piece` makes them (D x D).
+    pub(super) fn gram(&self, piece: impl Fn(usize, usize) -> Mat<f64> + Sync) -> Mat<f64> {
+        let parts: Vec<Mat<f64>> = self
+            .pieces()
+            .into_par_iter()
+            .map(|(first, count)| {
+                let x = piece(first, count);
+                x.transpose() * &x
+            })
+            .collect();
+        parts.into_iter().fold(Mat::zeros(self.width, self.width), |sum, part| sum + part)
     }
 
     /// At most `most` rows, drawn without replacement and in the drawn order.

@@ -118,9 +118,9 @@ impl<'a, T: Number> Views<'a, T> {
             .map_err(|error| anyhow!("lidar: no root of the covariance within images: {error:?}"))?;
 
         let mut between = means;
-        for mut row in between.row_iter_mut() {
-            let mean = row.iter().sum::<f64>() / n as f64;
-            row.iter_mut().for_each(|x| *x = (*x - mean) / ((n - 1) as f64).sqrt());
+        for row in 0..width {
+            let mean = between.row(row).iter().sum::<f64>() / n as f64;
+            between.row_mut(row).iter_mut().for_each(|x| *x = (*x - mean) / ((n - 1) as f64).sqrt());
         }
         solve_lower_triangular_in_place(root.L(), between.as_mut(), Par::Seq);
         let mut eigenvalues: Vec<f64> = between
@@ -136,18 +136,12 @@ impl<'a, T: Number> Views<'a, T> {
 
     /// Sum over rows of the products of their distances from their image's mean (D x D).
     fn scatter(&self, means: &Mat<f64>) -> Mat<f64> {
-        let parts: Vec<Mat<f64>> = self
-            .rows
-            .pieces()
-            .into_par_iter()
-            .map(|(first, count)| {
-                let mut piece = self.rows.matrix(first, count, |_| 1.0);
-                for (index, mut row) in piece.row_iter_mut().enumerate() {
-                    row -= means.col((first + index) / self.views).transpose();
-                }
-                piece.transpose() * &piece
-            })
-            .collect();
-        parts.into_iter().reduce(|sum, part| sum + part).unwrap_or_default()
+        self.rows.gram(|first, count| {
+            let mut piece = self.rows.matrix(first, count, |_| 1.0);
+            for (index, mut row) in piece.row_iter_mut().enumerate() {
+                row -= means.col((first + index) / self.views).transpose();
+            }
+            piece
+        })
     }
 }
