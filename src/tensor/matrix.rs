@@ -53,6 +53,11 @@ impl<'a, T> Matrix<'a, T> {
             ..self
         }
     }
+
+    /// First number, distance of rows, distance of columns.
+    pub fn raw(&self) -> (*const T, usize, usize) {
+        (self.values.as_ptr(), self.row_stride, self.column_stride)
+    }
 }
 
 /// A matrix to write to: contiguous rows, or a band of the columns of such a matrix.
@@ -84,6 +89,27 @@ impl<'a, T> Output<'a, T> {
             values.len()
         );
         Self { start: Pointer(values.as_mut_ptr()), rows, columns, row_stride, borrowed: PhantomData }
+    }
+
+    /// First number and distance of rows; what lies there is borrowed as long as the output is.
+    pub fn raw(&self) -> (*mut T, usize) {
+        (self.start.0, self.row_stride)
+    }
+
+    /// The first `columns` columns, and the others where there are any.
+    ///
+    /// # Panics
+    /// If there are fewer columns.
+    pub fn split(self, columns: usize) -> (Self, Option<Self>) {
+        assert!(columns <= self.columns, "{columns} of {} columns", self.columns);
+        let Self { start, rows, row_stride, borrowed, .. } = self;
+        let rest = self.columns - columns;
+        let tail = (rest > 0).then(|| {
+            // SAFETY: the column exists in the first row; both parts share none.
+            let start = Pointer(unsafe { start.0.add(columns) });
+            Self { start, rows, columns: rest, row_stride, borrowed }
+        });
+        (Self { start, rows, columns, row_stride, borrowed }, tail)
     }
 
     /// Cuts the columns into bands of `width`, to be written independently.

@@ -18,6 +18,7 @@ mod matrix;
 mod patches;
 pub mod pooling;
 mod storage;
+mod strips;
 pub(crate) mod vector;
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::storage::{Real, constant, unsupported, values, with_values};
+use super::{
+    storage::{Real, constant, unsupported, values, with_values},
+    vector::vectorised,
+};
 
 /// Square windows of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,32 +100,42 @@ impl MaxPool {
         let mut winners = vec![0_u8; out.len()];
         out.par_chunks_mut(line).zip(winners.par_chunks_mut(line)).enumerate().for_each(
             |(index, (out, winners))| {
-                let image = &images[index / down * height * width * channels..][..height * width * channels];
-                let pixels = out.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
-                for (column, (best, winners)) in pixels.enumerate() {
-                    let mut first = true;
-                    for place in 0..kernel * kernel {
-                        let row = (index % down * stride + place / kernel).checked_sub(padding);
-                        let column = (column * stride + place % kernel).checked_sub(padding);
-                        let (Some(row), Some(column)) = (row, column) else { continue };
-                        if row >= height || column >= width {
-                            continue;
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let image =
+                            &images[index / down * height * width * channels..][..height * width * channels];
+                        let pixels = out.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
+                        for (column, (best, winners)) in pixels.enumerate() {
+                            let mut first = true;
+                            for place in 0..kernel * kernel {
+                                let row = (index % down * stride + place / kernel).checked_sub(padding);
+                                let column = (column * stride + place % kernel).checked_sub(padding);
+                                let (Some(row), Some(column)) = (row, column) else { continue };
+                                if row >= height || column >= width {
+                                    continue;
+                                }
+                                let pixel = &image[(row * width + column) * channels..][..channels];
+                                if first {
+                                    best.copy_from_slice(pixel);
+                                    winners.fill(place as u8);
+                                    first = false;
+                                    continue;
+                                }
+                                for ((best, winner), &x) in best.iter_mut().zip(winners.iter_mut()).zip(pixel)
+                                {
+                                    #[expect(
+                                        clippy::eq_op,
+                                        reason = "not-a-number wins: it is seen, not lost"
+                                    )]
+                                    let wins = x > *best || x != x;
+                                    *best = if wins { x } else { *best };
+                                    *winner = if wins { place as u8 } else { *winner };
+                                }
+                            }
                         }
-                        let pixel = &image[(row * width + column) * channels..][..channels];
-                        if first {
-                            best.copy_from_slice(pixel);
-                            winners.fill(place as u8);
-                            first = false;
-                            continue;
-                        }
-                        for ((best, winner), &x) in best.iter_mut().zip(winners.iter_mut()).zip(pixel) {
-                            #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
-                            let wins = x > *best || x != x;
-                            *best = if wins { x } else { *best };
-                            *winner = if wins { place as u8 } else { *winner };
-                        }
-                    }
-                }
+                    },
+                );
             },
         );
         // The operation is made for one application; a second forward pass would find the same winners.

@@ -1,0 +1,89 @@
+//! Sixteen neighbouring channels, handled as one number. Plain loops: the compiler makes vectors of them where
+//! callers are compiled for a machine that has some. Knows nothing of tiles.
+
+use std::ops::{Add, Mul, Sub};
+
+use crate::tensor::{storage::Real, strips::STRIP};
+
+/// As many numbers as a strip has columns.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub struct Lanes<T>([T; STRIP]);
+
+impl<T: Real> Lanes<T> {
+    #[inline(always)]
+    pub fn zero() -> Self {
+        Self([T::zero(); STRIP])
+    }
+
+    /// The first sixteen of `numbers`.
+    #[inline(always)]
+    pub fn load(numbers: &[T]) -> Self {
+        Self(*numbers.first_chunk().expect("sixteen numbers"))
+    }
+
+    /// As [`Self::load`], zeros beyond `count`.
+    #[inline(always)]
+    pub fn load_some(numbers: &[T], count: usize) -> Self {
+        if count >= STRIP { Self::load(numbers) } else { Self::load_strided(numbers, 1, count) }
+    }
+
+    /// One of every `stride` numbers, zeros beyond `count`.
+    #[inline(always)]
+    pub fn load_strided(numbers: &[T], stride: usize, count: usize) -> Self {
+        let mut lanes = [T::zero(); STRIP];
+        lanes.iter_mut().zip(numbers.iter().step_by(stride)).take(count).for_each(|(lane, &x)| *lane = x);
+        Self(lanes)
+    }
+
+    /// To the first sixteen of `numbers`.
+    #[inline(always)]
+    pub fn store(self, numbers: &mut [T]) {
+        *numbers.first_chunk_mut().expect("sixteen numbers") = self.0;
+    }
+
+    /// To all of `numbers`, at most sixteen.
+    #[inline(always)]
+    pub fn store_some(self, numbers: &mut [T]) {
+        match numbers.first_chunk_mut() {
+            Some(numbers) => *numbers = self.0,
+            None => numbers.iter_mut().zip(self.0).for_each(|(x, lane)| *x = lane),
+        }
+    }
+
+    #[inline(always)]
+    pub fn get(self, lane: usize) -> T {
+        self.0[lane]
+    }
+}
+
+impl<T: Real> Add for Lanes<T> {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(x, y)| *x += y);
+        self
+    }
+}
+
+impl<T: Real> Sub for Lanes<T> {
+    type Output = Self;
+
+    #[inline(always)]
+    fn sub(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(x, y)| *x -= y);
+        self
+    }
+}
+
+impl<T: Real> Mul<f64> for Lanes<T> {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(mut self, factor: f64) -> Self {
+        let factor = T::from_f64(factor);
+        self.0.iter_mut().for_each(|x| *x *= factor);
+        self
+    }
+}

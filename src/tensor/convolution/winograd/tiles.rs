@@ -1,0 +1,276 @@
+//! A batch of maps cut into square tiles, and the transforms between maps and tiles' values.
+//!
+//! Tiles of all images are numbered in reading order and handled in blocks. Values lie by place (one of the
+//! products of a tile), then as the caller's matrices want them. Knows nothing of products.
+
+use std::{marker::PhantomData, ops::Range};
+
+use super::{
+    lanes::Lanes,
+    scheme::{Axis, Scheme, along_both},
+};
+use crate::tensor::{patches::Windows, storage::Real, strips::STRIP, vector::vectorised};
+
+/// Where the tiles of a 3 x 3 convolution with stride 1 lie.
+pub struct Tiles<S> {
+    windows: Windows,
+    /// Rows and columns of output pixels.
+    output: (usize, usize),
+    /// Rows and columns of tiles in an image.
+    grid: (usize, usize),
+    scheme: PhantomData<S>,
+}
+
+/// A map whose pixels have channels.
+#[derive(Clone, Copy)]
+struct Map {
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+/// Part of a map under a tile: its first pixel, which may lie outside, and pixels of a side.
+#[derive(Clone, Copy)]
+struct Place {
+    image: usize,
+    top: isize,
+    left: isize,
+    side: usize,
+}
+
+/// How values of a block lie: distances between places, between groups of channels and between tiles.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    pub place: usize,
+    pub group: usize,
+    pub tile: usize,
+}
+
+impl Layout {
+    /// A matrix (tiles x channels) for each place.
+    pub fn rows(tiles: usize, channels: usize) -> Self {
+        let padded = channels.next_multiple_of(STRIP);
+        Self { place: tiles * padded, group: STRIP, tile: padded }
+    }
+
+    /// A strip of all tiles for each sixteen channels and place.
+    pub fn strips(tiles: usize, places: usize) -> Self {
+        Self { place: tiles * STRIP, group: places * tiles * STRIP, tile: STRIP }
+    }
+}
+
+impl<S: Scheme> Tiles<S> {
+    /// Products of a tile.
+    pub const PLACES: usize = S::IN * S::IN;
+
+    pub fn new(windows: Windows) -> Self {
+        let output = windows.output();
+        let grid = (output.0.div_ceil(S::OUT), output.1.div_ceil(S::OUT));
+        Self { windows, output, grid, scheme: PhantomData }
+    }
+
+    /// Tiles of the whole batch.
+    pub fn count(&self) -> usize {
+        self.windows.batch * self.grid.0 * self.grid.1
+    }
+
+    /// B^T d B of the input under each tile of a block, for some groups of channels.
+    pub fn input<T: Real>(
+        &self,
+        images: &[T],
+        block: Range<usize>,
+        groups: Range<usize>,
+        layout: Layout,
+        values: &mut [T],
+    ) {
+        let Windows { height, width, channels, padding, .. } = self.windows;
+        let map = Map { height, width, channels };
+        vectorised(
+            #[inline(always)]
+            || {
+                for (index, tile) in block.clone().enumerate() {
+                    let place = self.place(tile, padding, S::IN);
+                    for group in groups.clone() {
+                        let start = (group - groups.start) * layout.group + index * layout.tile;
+                        map.read(
+                            images,
+                            place,
+                            group * STRIP,
+                            #[inline(always)]
+                            |axis| S::input(axis),
+                            (S::IN, layout.place, &mut values[start..]),
+                        );
+                    }
+                }
+            },
+        );
+    }
+
+    /// A y A^T of the output's gradient under each tile of a block, for some groups of its `channels`.
+    pub fn gradient<T: Real>(
+        &self,
+        gradient: &[T],
+        channels: usize,
+        block: Range<usize>,
+        groups: Range<usize>,
+        layout: Layout,
+        values: &mut [T],
+    ) {
+        let map = Map { height: self.output.0, width: self.output.1, channels };
+        vectorised(
+            #[inline(always)]
+            || {
+                for (index, tile) in block.clone().enumerate() {
+                    let place = self.place(tile, (0, 0), S::OUT);
+                    for group in groups.clone() {
+                        let start = (group - groups.start) * layout.group + index * layout.tile;
+                        map.read(
+                            gradient,
+                            place,
+                            group * STRIP,
+                            #[inline(always)]
+                            |axis| S::gradient(axis),
+                            (S::IN, layout.place, &mut values[start..]),
+                        );
+                    }
+                }
+            },
+        );
+    }
+
+    /// Writes A^T v A of each tile of a block to the output, whose pixels have `channels`; values are those of
+    /// `groups` groups of channels from `first` on.
+    ///
+    /// # Safety
+    /// `out` points to all output pixels, of which nobody else uses these groups' channels of these tiles now.
+    pub unsafe fn output<T: Real>(
+        &self,
+        values: &[T],
+        layout: Layout,
+        block: Range<usize>,
+        (first, groups): (usize, usize),
+        channels: usize,
+        out: *mut T,
+    ) {
+        let map = Map { height: self.output.0, width: self.output.1, channels };
+        vectorised(
+            #[inline(always)]
+            || {
+                for (index, tile) in block.clone().enumerate() {
+                    let place = self.place(tile, (0, 0), S::OUT);
+                    for group in 0..groups {
+                        let values = &values[group * layout.group + index * layout.tile..];
+                        // SAFETY: by the caller.
+                        unsafe {
+                            map.write(
+                                (S::IN, layout.place, values),
+                                place,
+                                (first + group) * STRIP,
+                                #[inline(always)]
+                                |axis| S::output(axis),
+                                out,
+                            );
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    /// The part of a map under a tile, `padding` pixels up and left of where its outputs are.
+    #[inline(always)]
+    fn place(&self, tile: usize, padding: (usize, usize), side: usize) -> Place {
+        let (row, column) = (tile / self.grid.1 % self.grid.0, tile % self.grid.1);
+        Place {
+            image: tile / (self.grid.0 * self.grid.1),
+            top: (row * S::OUT) as isize - padding.0 as isize,
+            left: (column * S::OUT) as isize - padding.1 as isize,
+            side,
+        }
+    }
+}
+
+impl Map {
+    /// Transforms sixteen channels of the pixels at a place, zeros outside, to `side` x `side` values that lie
+    /// `distance` apart.
+    #[inline(always)]
+    fn read<T: Real>(
+        &self,
+        images: &[T],
+        place: Place,
+        channel: usize,
+        transform: impl Fn(Axis<T>) -> Axis<T>,
+        (side, distance, values): (usize, usize, &mut [T]),
+    ) {
+        let Self { height, width, channels } = *self;
+        let image = &images[place.image * height * width * channels..][..height * width * channels];
+        let (top, left) = (place.top, place.left);
+        let within = |start: isize, length: usize| start >= 0 && start as usize + place.side <= length;
+        if within(top, height) && within(left, width) && channel + STRIP <= channels {
+            let image = &image[(top as usize * width + left as usize) * channels + channel..];
+            along_both(
+                place.side,
+                side,
+                #[inline(always)]
+                |row, column| Lanes::load(&image[(row * width + column) * channels..]),
+                transform,
+                #[inline(always)]
+                |row, column, lanes| lanes.store(&mut values[(row * side + column) * distance..]),
+            );
+            return;
+        }
+        along_both(
+            place.side,
+            side,
+            #[inline(always)]
+            |row, column| {
+                // Negative numbers wrap around to large ones.
+                let (row, column) = ((top + row as isize) as usize, (left + column as isize) as usize);
+                if row >= height || column >= width {
+                    return Lanes::zero();
+                }
+                Lanes::load_some(&image[(row * width + column) * channels + channel..], channels - channel)
+            },
+            transform,
+            #[inline(always)]
+            |row, column, lanes| lanes.store(&mut values[(row * side + column) * distance..]),
+        );
+    }
+
+    /// Transforms `side` x `side` values that lie `distance` apart to sixteen channels of those pixels at a
+    /// place that are inside.
+    ///
+    /// # Safety
+    /// `images` points to all pixels, of which nobody else uses these now.
+    #[inline(always)]
+    unsafe fn write<T: Real>(
+        &self,
+        (side, distance, values): (usize, usize, &[T]),
+        place: Place,
+        channel: usize,
+        transform: impl Fn(Axis<T>) -> Axis<T>,
+        images: *mut T,
+    ) {
+        let Self { height, width, channels } = *self;
+        let (top, left) = (place.top as usize, place.left as usize);
+        let count = STRIP.min(channels - channel);
+        along_both(
+            side,
+            place.side,
+            #[inline(always)]
+            |row, column| Lanes::load(&values[(row * side + column) * distance..]),
+            transform,
+            #[inline(always)]
+            |row, column, lanes| {
+                if top + row < height && left + column < width {
+                    let pixel = (place.image * height + top + row) * width + left + column;
+                    // SAFETY: the pixel and the channels exist; the rest by the caller.
+                    let pixel = unsafe {
+                        std::slice::from_raw_parts_mut(images.add(pixel * channels + channel), count)
+                    };
+                    lanes.store_some(pixel);
+                }
+            },
+        );
+    }
+}
