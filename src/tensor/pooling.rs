@@ -155,15 +155,31 @@ impl MaxPool {
                 .zip(gradient.par_chunks(down * across * channels))
                 .zip(winners.par_chunks(down * across * channels))
                 .for_each(|((by_image, gradient), winners)| {
-                    let pixels = gradient.chunks_exact(channels).zip(winners.chunks_exact(channels));
-                    for (pixel, (gradient, winners)) in pixels.enumerate() {
-                        let (row, column) = (pixel / across * stride, pixel % across * stride);
-                        for (channel, (&gradient, &winner)) in gradient.iter().zip(winners).enumerate() {
-                            let row = row + winner as usize / kernel - padding;
-                            let column = column + winner as usize % kernel - padding;
-                            by_image[(row * width + column) * channels + channel] += gradient;
-                        }
-                    }
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            let pixels = gradient.chunks_exact(channels).zip(winners.chunks_exact(channels));
+                            for (pixel, (gradient, winners)) in pixels.enumerate() {
+                                for place in 0..kernel * kernel {
+                                    // Negative numbers wrap around to large ones.
+                                    let row =
+                                        (pixel / across * stride + place / kernel).wrapping_sub(padding);
+                                    let column =
+                                        (pixel % across * stride + place % kernel).wrapping_sub(padding);
+                                    if row >= height || column >= width {
+                                        continue;
+                                    }
+                                    let sums = &mut by_image[(row * width + column) * channels..][..channels];
+                                    for ((sum, &gradient), &winner) in
+                                        sums.iter_mut().zip(gradient).zip(winners)
+                                    {
+                                        let won = winner == place as u8;
+                                        *sum += if won { gradient } else { T::zero() };
+                                    }
+                                }
+                            }
+                        },
+                    );
                 });
             Ok(())
         })?;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{EPSILON, Statistics};
-use crate::tensor::storage::Real;
+use crate::tensor::{storage::Real, vector::vectorised};
 
 /// Numbers that a task handles at a time: a core's fastest caches hold them while they are read twice.
 const TASK_NUMBERS: usize = 1 << 14;
@@ -43,20 +43,29 @@ impl<T: Real> Part<T> {
     fn new(x: &[T], channels: usize) -> Self {
         let rows = (x.len() / channels) as f64;
         let mut mean = vec![T::zero(); channels];
-        for row in x.chunks_exact(channels) {
-            mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
-        }
-        let scale = T::from_f64(1.0 / rows);
-        mean.iter_mut().for_each(|mean| *mean *= scale);
         let (mut rest, mut squares) = (vec![T::zero(); channels], vec![T::zero(); channels]);
-        for row in x.chunks_exact(channels) {
-            let sums = rest.iter_mut().zip(&mut squares);
-            for (((rest, squares), &mean), &x) in sums.zip(&mean).zip(row) {
-                let difference = x - mean;
-                *rest += difference;
-                *squares += difference * difference;
-            }
-        }
+        let scale = T::from_f64(1.0 / rows);
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in x.chunks_exact(channels) {
+                    for (sum, &x) in mean.iter_mut().zip(row) {
+                        *sum += x;
+                    }
+                }
+                for mean in &mut mean {
+                    *mean *= scale;
+                }
+                for row in x.chunks_exact(channels) {
+                    let sums = rest.iter_mut().zip(&mut squares);
+                    for (((rest, squares), &mean), &x) in sums.zip(&mean).zip(row) {
+                        let difference = x - mean;
+                        *rest += difference;
+                        *squares += difference * difference;
+                    }
+                }
+            },
+        );
         Self { rows, mean, rest, squares }
     }
 }
@@ -80,20 +89,31 @@ pub fn normalise<T: Real>(
     let size = chunk(channels);
     y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
         let x = &x[index * size..][..y.len()];
-        let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
-        match residual.map(|residual| &residual[index * size..][..x.len()]) {
-            None => rows.for_each(|(y, x)| {
-                for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                    *y = above(x * scale + shift, floor);
+        let residual = residual.map(|residual| &residual[index * size..][..x.len()]);
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+                match residual {
+                    None => {
+                        for (y, x) in rows {
+                            for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
+                                *y = above(x * scale + shift, floor);
+                            }
+                        }
+                    }
+                    Some(residual) => {
+                        for ((y, x), residual) in rows.zip(residual.chunks_exact(channels)) {
+                            let affine = scale.iter().zip(&shift);
+                            let numbers = y.iter_mut().zip(x).zip(residual);
+                            for (((y, &x), &r), (&scale, &shift)) in numbers.zip(affine) {
+                                *y = above(x * scale + shift + r, floor);
+                            }
+                        }
+                    }
                 }
-            }),
-            Some(residual) => rows.zip(residual.chunks_exact(channels)).for_each(|((y, x), residual)| {
-                let affine = scale.iter().zip(&shift);
-                for (((y, &x), &r), (&scale, &shift)) in y.iter_mut().zip(x).zip(residual).zip(affine) {
-                    *y = above(x * scale + shift + r, floor);
-                }
-            }),
-        }
+            },
+        );
     });
     y
 }
@@ -126,13 +146,18 @@ pub fn backward<T: Real>(
     let mut masked = vec![T::zero(); if residual { dy.len() } else { 0 }];
     let sums = |g: &[T], x: &[T]| {
         let (mut sum, mut product) = (vec![T::zero(); channels], vec![T::zero(); channels]);
-        for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-            let sums = sum.iter_mut().zip(&mut product);
-            for ((((sum, product), &g), &x), &mean) in sums.zip(g).zip(x).zip(&mean) {
-                *sum += g;
-                *product += g * (x - mean);
-            }
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+                    let sums = sum.iter_mut().zip(&mut product);
+                    for ((((sum, product), &g), &x), &mean) in sums.zip(g).zip(x).zip(&mean) {
+                        *sum += g;
+                        *product += g * (x - mean);
+                    }
+                }
+            },
+        );
         (sum, product)
     };
     let partial: Vec<(Vec<T>, Vec<T>)> = if residual {
@@ -187,15 +212,22 @@ pub fn backward<T: Real>(
                 mask(g, &dy[index * size..], y.get(index * size..).unwrap_or(&[]));
                 g
             };
-            let rows =
-                dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).zip(g.chunks_exact(channels));
-            for ((dx, x), g) in rows {
-                let constants = mean.iter().zip(&scale).zip(&slope).zip(&offset);
-                let numbers = dx.iter_mut().zip(x).zip(g);
-                for (((dx, &x), &g), (((&mean, &scale), &slope), &offset)) in numbers.zip(constants) {
-                    *dx = g * scale - (x - mean) * slope - offset;
-                }
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    let rows = dx
+                        .chunks_exact_mut(channels)
+                        .zip(x.chunks_exact(channels))
+                        .zip(g.chunks_exact(channels));
+                    for ((dx, x), g) in rows {
+                        let constants = mean.iter().zip(&scale).zip(&slope).zip(&offset);
+                        let numbers = dx.iter_mut().zip(x).zip(g);
+                        for (((dx, &x), &g), (((&mean, &scale), &slope), &offset)) in numbers.zip(constants) {
+                            *dx = g * scale - (x - mean) * slope - offset;
+                        }
+                    }
+                },
+            );
         },
     );
     Gradients { input: by_input, affine: by_affine, residual: residual.then_some(masked) }
@@ -207,12 +239,18 @@ fn mask<T: Real>(g: &mut [T], dy: &[T], y: &[T]) {
         g.copy_from_slice(&dy[..g.len()]);
         return;
     }
-    for ((g, &dy), &y) in g.iter_mut().zip(dy).zip(y) {
-        *g = if y > T::zero() { dy } else { T::zero() };
-    }
+    vectorised(
+        #[inline(always)]
+        || {
+            for ((g, &dy), &y) in g.iter_mut().zip(dy).zip(y) {
+                *g = if y > T::zero() { dy } else { T::zero() };
+            }
+        },
+    );
 }
 
 /// `x`, but at least `floor`; not-a-number stays.
+#[inline(always)]
 fn above<T: Real>(x: T, floor: T) -> T {
     if x < floor { floor } else { x }
 }

@@ -8,6 +8,8 @@ use crate::tensor::{storage::Real, strips::STRIP, vector::vectorised};
 
 /// Numbers of a filter.
 const TAPS: usize = 9;
+/// Filters of a channel that are read at a time.
+const FILTERS: usize = 16;
 
 /// Weights as a convolution reads them: its own, or those of its adjoint, a convolution from outputs back to
 /// inputs with mirrored filters.
@@ -40,23 +42,36 @@ impl<'a, T: Real> Filters<'a, T> {
         vectorised(
             #[inline(always)]
             || {
-                for index in 0..steps {
-                    along_both(
-                        3,
-                        S::IN,
-                        #[inline(always)]
-                        |row, column| {
-                            let tap = 3 * row + column;
-                            let source = index * step + if adjoint { TAPS - 1 - tap } else { tap };
-                            Lanes::load_strided(&weights[source..], lane, count)
-                        },
-                        #[inline(always)]
-                        |axis| S::weights(axis),
-                        #[inline(always)]
-                        |row, column, lanes| {
-                            lanes.store(&mut packed[((row * S::IN + column) * steps + index) * STRIP..]);
-                        },
-                    );
+                // Numbers of a filter lie side by side; of each channel that comes out, a few filters are read at a time.
+                let mut turned = [Lanes::zero(); FILTERS * TAPS];
+                for start in (0..steps).step_by(FILTERS) {
+                    let end = steps.min(start + FILTERS);
+                    for channel in 0..count {
+                        for index in start..end {
+                            let filter = &weights[channel * lane + index * step..][..TAPS];
+                            for (turned, &x) in turned[(index - start) * TAPS..].iter_mut().zip(filter) {
+                                turned.set(channel, x);
+                            }
+                        }
+                    }
+                    for index in start..end {
+                        let turned = &turned[(index - start) * TAPS..][..TAPS];
+                        along_both(
+                            3,
+                            S::IN,
+                            #[inline(always)]
+                            |row, column| {
+                                let tap = 3 * row + column;
+                                turned[if adjoint { TAPS - 1 - tap } else { tap }]
+                            },
+                            #[inline(always)]
+                            |axis| S::weights(axis),
+                            #[inline(always)]
+                            |row, column, lanes| {
+                                lanes.store(&mut packed[((row * S::IN + column) * steps + index) * STRIP..]);
+                            },
+                        );
+                    }
                 }
             },
         );
@@ -69,8 +84,10 @@ pub fn collect<S: Scheme, T: Real>(values: &[T], first: usize, inputs: usize, gr
     vectorised(
         #[inline(always)]
         || {
+            let mut sums = [Lanes::zero(); STRIP * TAPS];
+            let rows = STRIP.min(inputs - first);
             for (strip, gradients) in gradients.chunks_mut(STRIP * inputs * TAPS).enumerate() {
-                for row in 0..STRIP.min(inputs - first) {
+                for row in 0..rows {
                     along_both(
                         S::IN,
                         3,
@@ -82,15 +99,14 @@ pub fn collect<S: Scheme, T: Real>(values: &[T], first: usize, inputs: usize, gr
                         #[inline(always)]
                         |axis| S::weights_gradient(axis),
                         #[inline(always)]
-                        |down, across, lanes| {
-                            let place = (first + row) * TAPS + 3 * down + across;
-                            for (lane, sum) in
-                                gradients[place..].iter_mut().step_by(inputs * TAPS).enumerate()
-                            {
-                                *sum += lanes.get(lane);
-                            }
-                        },
+                        |down, across, lanes| sums[row * TAPS + 3 * down + across] = lanes,
                     );
+                }
+                for (lane, gradients) in gradients.chunks_mut(inputs * TAPS).enumerate() {
+                    let gradients = &mut gradients[first * TAPS..][..rows * TAPS];
+                    for (gradient, sum) in gradients.iter_mut().zip(&sums) {
+                        *gradient += sum.get(lane);
+                    }
                 }
             }
         },

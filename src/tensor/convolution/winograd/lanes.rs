@@ -25,15 +25,12 @@ impl<T: Real> Lanes<T> {
     /// As [`Self::load`], zeros beyond `count`.
     #[inline(always)]
     pub fn load_some(numbers: &[T], count: usize) -> Self {
-        if count >= STRIP { Self::load(numbers) } else { Self::load_strided(numbers, 1, count) }
-    }
-
-    /// One of every `stride` numbers, zeros beyond `count`.
-    #[inline(always)]
-    pub fn load_strided(numbers: &[T], stride: usize, count: usize) -> Self {
-        let mut lanes = [T::zero(); STRIP];
-        lanes.iter_mut().zip(numbers.iter().step_by(stride)).take(count).for_each(|(lane, &x)| *lane = x);
-        Self(lanes)
+        if count >= STRIP {
+            return Self::load(numbers);
+        }
+        let mut lanes = Self::zero();
+        lanes.0.iter_mut().zip(&numbers[..count]).for_each(|(lane, &x)| *lane = x);
+        lanes
     }
 
     /// To the first sixteen of `numbers`.
@@ -52,8 +49,13 @@ impl<T: Real> Lanes<T> {
     }
 
     #[inline(always)]
-    pub fn get(self, lane: usize) -> T {
+    pub fn get(&self, lane: usize) -> T {
         self.0[lane]
+    }
+
+    #[inline(always)]
+    pub fn set(&mut self, lane: usize, x: T) {
+        self.0[lane] = x;
     }
 }
 
