@@ -120,7 +120,7 @@ mod wide {
                 let mut left = self.left;
                 // References, not pointers: builds with assertions check every pointer that is read.
                 for (&first, &second) in self.right[0].iter().zip(self.right[1]) {
-                    let right = [transmute::<[f32; STRIP], __m512>(first), transmute(second)];
+                    let right: [__m512; 2] = transmute([first, second]);
                     for (row, sums) in sums.iter_mut().enumerate() {
                         let x = _mm512_set1_ps(*left.add(row * self.row_stride));
                         sums[0] = _mm512_fmadd_ps(x, right[0], sums[0]);

@@ -3,8 +3,9 @@
 //! y[b, r, c, o] = sum over (i, k, l) of x[b, r s + k - p, c s + l - p, i] w[o, i, k, l]
 //!
 //! with stride s and padding p, x zero outside. Images are (batch, height, width, channels), weights
-//! torchvision's (out, in, kernel height, kernel width). Windows are gathered into matrices and multiplied
-//! (Chellapilla et al. 2006, im2col). Knows nothing of layers.
+//! torchvision's (out, in, kernel height, kernel width). 3 x 3 kernels with stride 1 take fewer multiplications
+//! (`winograd`); for others, windows are gathered into matrices and multiplied (`kernels`; Chellapilla et al. 2006,
+//! im2col). Knows nothing of layers.
 
 mod kernels;
 mod weights;
@@ -31,7 +32,8 @@ pub struct Geometry {
 /// Convolves images (batch, height, width, in) with weights (out, in, kernel height, kernel width) to
 /// (batch, height', width', out); both f32 or both f64, in main memory.
 ///
-/// No gradient is computed for images that are constants.
+/// No gradient is computed for images that are constants. In f32, values and gradients of 3 x 3 kernels with stride 1
+/// err by up to 4e-5 of their standard deviation (ours, tested up to 512 channels).
 ///
 /// # Errors
 /// If shapes do not fit, or the padding reaches the kernel's size.
@@ -207,6 +209,17 @@ mod tests {
         let twin = |x: &[Tensor]| convolution_plain(&x[0], &x[1], geometry);
         assert_twins(&function, &twin, &arguments, 1e-11)?;
         assert_differences(&function, &arguments)
+    }
+
+    #[test]
+    fn rounds_of_shared_tiles_add_up() -> Result<()> {
+        // 900 tiles: two rounds of the product, three of the gradient by the weights.
+        let geometry = Geometry { stride: 1, padding: 1 };
+        let images = normal("images", &[1, 120, 118, 136], DType::F64)?;
+        let weights = normal("weights", &[128, 136, 3, 3], DType::F64)?;
+        let function = |x: &[Tensor]| convolution(&x[0], &x[1], geometry);
+        let twin = |x: &[Tensor]| convolution_plain(&x[0], &x[1], geometry);
+        assert_twins(&function, &twin, &[images, weights], 1e-10)
     }
 
     #[test]

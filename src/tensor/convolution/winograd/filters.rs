@@ -38,18 +38,20 @@ impl<'a, T: Real> Filters<'a, T> {
         let Self { weights, steps, channels, adjoint } = *self;
         let (lane, step) = if adjoint { (TAPS, channels * TAPS) } else { (steps * TAPS, TAPS) };
         let count = STRIP.min(channels - strip * STRIP);
+        assert!(count <= STRIP, "the compiler drops checks of lanes");
         let weights = &weights[strip * STRIP * lane..];
         vectorised(
             #[inline(always)]
             || {
-                // Numbers of a filter lie side by side; of each channel that comes out, a few filters are read at a time.
+                // Numbers of a filter lie side by side: a few filters of each channel are turned at a time.
                 let mut turned = [Lanes::zero(); FILTERS * TAPS];
                 for start in (0..steps).step_by(FILTERS) {
                     let end = steps.min(start + FILTERS);
                     for channel in 0..count {
-                        for index in start..end {
-                            let filter = &weights[channel * lane + index * step..][..TAPS];
-                            for (turned, &x) in turned[(index - start) * TAPS..].iter_mut().zip(filter) {
+                        let source = &weights[channel * lane + start * step..];
+                        for (index, turned) in turned.chunks_exact_mut(TAPS).take(end - start).enumerate() {
+                            let filter = &source[index * step..][..TAPS];
+                            for (turned, &x) in turned.iter_mut().zip(filter) {
                                 turned.set(channel, x);
                             }
                         }
