@@ -2,6 +2,7 @@
 //!
 //! See `benchmarks/README.md` for how to read, run and add a cell.
 
+mod ablations;
 mod check;
 mod gradients;
 mod learns;

@@ -7,7 +7,10 @@ use std::{
     process::Command,
 };
 
-use skewbench::{data::Share, experiment::cell};
+use skewbench::{
+    data::Share,
+    experiment::{Cell, cell},
+};
 
 /// Longest source file that a newcomer reads in one sitting.
 const LONGEST_FILE: usize = 700;
@@ -166,23 +169,32 @@ fn files_can_be_read_in_one_sitting() {
     assert!(long.is_empty(), "longer than {LONGEST_FILE} lines:\n{}", long.join("\n"));
 }
 
-/// The rstest attributes of Table 1, read back from this very test binary, are the cells that
-/// `cargo xtask reproduce` runs; and each has its snapshot, and no snapshot is an orphan.
+/// The rstest attributes of Table 1 and of the ablations, read back from this very test binary, are the cells
+/// that `cargo xtask reproduce` runs; and each has its snapshot (but those that are not defined), and no
+/// snapshot is an orphan.
 #[test]
 fn cells_tests_and_snapshots_agree() {
-    let wanted: BTreeSet<String> = cell::at(&Share::STUDY, 0).iter().map(|cell| cell.id()).collect();
-    assert_eq!(wanted.len(), cell::at(&Share::STUDY, 0).len(), "two cells share a name");
+    let cells: Vec<Cell> = cell::at(&Share::STUDY, 0).into_iter().chain(cell::ablations(0)).collect();
+    let wanted: BTreeSet<String> = cells.iter().map(Cell::id).collect();
+    assert_eq!(wanted.len(), cells.len(), "two cells share a name");
 
     let output = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
     let listed: BTreeSet<String> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
-        .filter_map(|line| line.strip_prefix("table1_methods::cell::")?.strip_suffix(": test"))
-        .map(|axes| {
+        .filter_map(|line| {
+            let line = line.strip_suffix(": test")?;
             // `method_1_supervised::backbone_1_resnet18::...`: what follows an axis' name and number.
-            let values: Vec<&str> =
-                axes.split("::").map(|axis| axis.splitn(3, '_').nth(2).unwrap_or(axis)).collect();
-            format!("table1/{}", values.join("-"))
+            let value = |axis: &str| axis.splitn(3, '_').nth(2).unwrap_or(axis).to_owned();
+            let values = |axes: &str| axes.split("::").map(value).collect::<Vec<_>>();
+            if let Some(axes) = line.strip_prefix("table1_methods::cell::") {
+                return Some(format!("table1/{}", values(axes).join("-")));
+            }
+            // `case_1_mae_as_released__mae_vit_tiny`: study and cell, as far as an identifier can spell them.
+            let case = value(line.strip_prefix("ablations::cell::")?);
+            let spelt =
+                |cell: &&Cell| format!("{}__{}_{}", cell.study.id(), cell.method, cell.backbone) == case;
+            Some(cells.iter().find(spelt).map_or(case.clone(), Cell::id))
         })
         .collect();
     assert_eq!(listed, wanted, "rstest attributes (left) against experiment::cell (right)");
@@ -192,7 +204,8 @@ fn cells_tests_and_snapshots_agree() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter_map(|name| name.strip_suffix(".snap").map(str::to_owned))
         .collect();
-    let expected: BTreeSet<String> = wanted.iter().map(|id| id.replace('/', "-")).collect();
+    let defined = cells.iter().filter(|cell| cell.undefined().is_none());
+    let expected: BTreeSet<String> = defined.map(|cell| cell.id().replace('/', "-")).collect();
     assert_eq!(snapshots, expected, "snapshots (left) against cells (right)");
 }
 

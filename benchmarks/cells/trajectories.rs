@@ -157,14 +157,14 @@ fn optimiser(method: method::Name, parameters: &Parameters) -> Result<Optimiser>
 /// A model under test; MAE is told its masks.
 enum Model {
     Any(Box<dyn Method>),
-    Mae(Mae),
+    Mae(Box<Mae>),
 }
 
 impl Model {
     fn method(&self) -> &dyn Method {
         match self {
             Self::Any(method) => &**method,
-            Self::Mae(mae) => mae,
+            Self::Mae(mae) => &**mae,
         }
     }
 
@@ -209,7 +209,7 @@ fn run(method: method::Name, backbone: backbone::Name, dtype: DType) -> Result<R
     let (seed, device) = (Seed::root(0), &Device::Cpu);
     let foundation = Foundation { architecture, heads, defect_weight: 3.0, seed, dtype, device };
     let model = match method {
-        method::Name::Mae => Model::Mae(Mae::new(MAE, &foundation)?),
+        method::Name::Mae => Model::Mae(Box::new(Mae::new(MAE, &foundation)?)),
         _ => Model::Any(objective(method).build(&foundation)?),
     };
     let parameters = model.method().parameters();
