@@ -33,8 +33,8 @@
 //! training images with the wanted share ([`data::imbalance`]); batches of views ([`loader`],
 //! [`augment`]); training ([`train::pretrain`]) of a method ([`method`]) with its online probe; features
 //! of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]);
-//! scores at six validation shares ([`evaluate::detection`], [`evaluate::importance`]); a record
-//! ([`results::record`]). Nothing returns to an earlier file.
+//! scores at six validation shares ([`evaluate::detection`], [`evaluate::importance`]); what they tell
+//! without labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
 //!
 //! # Invariants
 //! Enforced by `benchmarks/cells/tidy.rs` unless marked:
@@ -49,7 +49,7 @@
 //!    operations, and `repeat.rs`).
 //!
 //! # Where is ...?
-//! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe.rs`. A metric's
+//! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`].
 

@@ -14,6 +14,8 @@ use crate::within::{Bound, Fields, Within};
 
 /// Losses: kernels differ between CPUs in their last bits, and training amplifies that. Ours.
 const LOSS: Bound = Bound::Relative(1e-2);
+/// Label-free metrics, of features after a few steps. Ours.
+const LABEL_FREE: Bound = Bound::Relative(5e-2);
 /// Scores of 420 images: about two flipped images of the rarer kind. Ours.
 const SCORE: Bound = Bound::Absolute(2e-2);
 /// Scores at validation shares of 1 to 5 %, where 2 to 11 defects decide. Ours.
@@ -60,6 +62,18 @@ fn fields(record: &Record) -> Fields {
         fields.number(&format!("epoch {} loss", epoch.epoch), epoch.loss, LOSS);
         if let Some(loss) = epoch.probe_loss {
             fields.number(&format!("epoch {} probe loss", epoch.epoch), loss, LOSS);
+        }
+    }
+    if let Some(last) = record.curve.last() {
+        for name in ["rankme_released", "rankme", "features_unit_deviation"] {
+            fields.number(&format!("last epoch {name}"), last.monitors[name], LABEL_FREE);
+        }
+    }
+    for (of, metrics) in &record.label_free {
+        for name in ["rankme", "effective_rank", "uniformity", "self_cluster", "alignment", "lidar"] {
+            if let Some(&value) = metrics.get(name) {
+                fields.number(&format!("{of} {name}"), value, LABEL_FREE);
+            }
         }
     }
     for score in &record.scores {

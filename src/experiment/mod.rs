@@ -3,6 +3,7 @@
 //! Knows everything below and nothing above: neither snapshots, nor reports, nor a command line.
 
 pub mod cell;
+mod label_free;
 pub mod recipe;
 pub mod scale;
 mod score;
@@ -115,7 +116,7 @@ impl Plan {
 
 /// What a caller is told while a cell goes on.
 pub enum Event<'a> {
-    /// A stage begins: `training`, `features`, `probe`.
+    /// A stage begins: `training`, `features`, `probe`, `label-free`.
     Stage(&'static str),
     Training(Progress<'a>),
 }
@@ -200,7 +201,16 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         seed: seed.child("training"),
     };
     let mut epoch_ends = Vec::with_capacity(scale.epochs);
-    let trained = pretrain(&*method, online_probe.as_mut(), &loader, &recipe.optimisation(scale), |step| {
+    let whole = [ViewRecipe::whole(scale.side)];
+    let evenly = |count: usize| -> Vec<usize> {
+        let all = &subset.indices;
+        let count = count.min(all.len());
+        (0..count).map(|place| all[place * all.len() / count]).collect()
+    };
+    let ranked = evenly(scale.rank_images);
+    let rank_sample = Loader { indices: &ranked, views: &whole, ..loader };
+    let optimisation = recipe.optimisation(scale);
+    let trained = pretrain(&*method, online_probe.as_mut(), &loader, &rank_sample, &optimisation, |step| {
         if let Progress::Epoch(_) = step {
             epoch_ends.push(begun.elapsed().as_secs_f64());
         }
@@ -211,9 +221,8 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     progress(Event::Stage("features"));
     let begun = Instant::now();
     let validation_indices = sample(source.validation.labels(), scale, "validation");
-    let evaluation = [ViewRecipe::whole(scale.side)];
     let frozen = |dataset, indices| -> Result<Features> {
-        features::extract(method.encoder(), &Loader { dataset, indices, views: &evaluation, ..loader })
+        features::extract(method.encoder(), &Loader { dataset, indices, views: &whole, ..loader })
     };
     let train = frozen(&*source.train, &subset.indices)?;
     let validation = frozen(&*source.validation, &validation_indices)?;
@@ -250,6 +259,12 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         let rows = features::extract(method.encoder(), &augmented)?.tensor(&plan.device)?;
         scores.extend(score("in_training_augmented", &classify(&rows)?)?);
     }
+    progress(Event::Stage("label-free"));
+    let (viewed_images, views_of_each) = scale.view_sample;
+    let seen = evenly(viewed_images);
+    let viewed = Loader { indices: &seen, seed: seed.child("label_free"), ..loader };
+    let label_free =
+        label_free::of(&*method, &train, &viewed, training_views[0], views_of_each, &plan.device)?;
     let evaluate_seconds = begun.elapsed().as_secs_f64();
 
     let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
@@ -284,6 +299,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         },
         curve: curve(&trained.curve, &epoch_ends),
         probe: ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient },
+        label_free,
         scores,
         cost: Cost { train_seconds, evaluate_seconds, images_per_second: images as f64 / train_seconds },
         provenance,
@@ -346,6 +362,10 @@ fn settings(cell: &Cell, plan: &Plan) -> Settings {
         }
     }
     set("sample", format!("{}/{}", scale.sample.0, scale.sample.1));
+    set(
+        "label_free",
+        format!("{} images ranked, {:?} images and views", scale.rank_images, scale.view_sample),
+    );
     set("objective", format!("{:?}", recipe.objective));
     set("optimisation", format!("{:?}", recipe.optimisation(scale)));
     set("views", format!("{:?}", recipe.views(cell.method, scale.side)));
@@ -388,6 +408,7 @@ fn curve(epochs: &[crate::train::Epoch], ends: &[f64]) -> Vec<Epoch> {
             probe_loss: epoch.probe_loss,
             learning_rate: epoch.learning_rate,
             seconds: end - begin,
+            monitors: epoch.monitors.clone(),
         })
         .collect()
 }

@@ -22,6 +22,10 @@ pub struct Scale {
     /// Images a batch, before views.
     pub batch_size: usize,
     pub heads: Heads,
+    /// Training images whose embeddings' rank is taken after each epoch (RankMe's paper: 25,600).
+    pub rank_images: usize,
+    /// Images, and views of each, that LiDAR and alignment compare.
+    pub view_sample: (usize, usize),
     /// Part of the training and validation sets that is used at all, numerator and denominator.
     pub sample: (usize, usize),
 }
@@ -45,6 +49,8 @@ impl Scale {
                 prototypes: 64,
                 decoder: DecoderSize { width: 16, depth: 1, heads: 2 },
             },
+            rank_images: 128,
+            view_sample: (32, 4),
             sample: (1, 1),
         }
     }
@@ -67,6 +73,8 @@ impl Scale {
                 prototypes: 512,
                 decoder: DecoderSize { width: 32, depth: 1, heads: 2 },
             },
+            rank_images: 512,
+            view_sample: (100, 10),
             sample: (1, 1),
         }
     }
@@ -89,6 +97,8 @@ impl Scale {
                 prototypes: 8_192,
                 decoder: DecoderSize { width: 192, depth: 12, heads: 12 },
             },
+            rank_images: 25_600,
+            view_sample: (1_000, 10),
             sample: (1, 2),
         }
     }

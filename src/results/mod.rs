@@ -158,6 +158,7 @@ mod tests {
             },
             curve: Vec::new(),
             probe: ProbeFit { iterations: 7, gradient: 1e-12 },
+            label_free: BTreeMap::new(),
             scores: Vec::new(),
             cost: Cost { train_seconds: 1.0, evaluate_seconds: 0.5, images_per_second: 100.0 },
             provenance: Provenance {

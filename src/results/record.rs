@@ -22,6 +22,10 @@ pub struct Record {
     pub data: Data,
     pub curve: Vec<Epoch>,
     pub probe: ProbeFit,
+    /// Label-free metrics of training images in evaluation mode, by what they are of (`features`,
+    /// `embeddings`, `views`) and by name. Empty in records from before they were kept.
+    #[serde(default)]
+    pub label_free: BTreeMap<String, BTreeMap<String, f64>>,
     pub scores: Vec<Score>,
     pub cost: Cost,
     pub provenance: Provenance,
@@ -87,6 +91,10 @@ pub struct Epoch {
     /// Learning rate at the last step.
     pub learning_rate: f64,
     pub seconds: f64,
+    /// Means over the epoch, by name: parts of the loss, ranks, spread (`train::monitor`). Empty in records
+    /// from before they were kept.
+    #[serde(default)]
+    pub monitors: BTreeMap<String, f64>,
 }
 
 /// How the converged logistic probe ended.

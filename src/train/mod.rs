@@ -1,11 +1,15 @@
 //! The one training loop. Knows nothing of how its method, data or numbers were chosen.
 
+pub mod monitor;
 pub mod online_probe;
 pub mod optimiser;
+
+use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 
 use self::{
+    monitor::Monitor,
     online_probe::OnlineProbe,
     optimiser::{Group, Optimiser, Rule},
 };
@@ -58,6 +62,8 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// Images seen.
     pub images: usize,
+    /// Means of what [`Monitor`] saw, by name.
+    pub monitors: BTreeMap<String, f64>,
 }
 
 /// What training leaves behind besides the method's and probe's variables.
@@ -67,7 +73,8 @@ pub struct Trained {
     pub skipped: Vec<usize>,
 }
 
-/// Trains `method` (and `probe` beside it) on what `loader` gives.
+/// Trains `method` (and `probe` beside it) on what `loader` gives; `sample` are the images that the rank of
+/// embeddings is taken of after each epoch.
 ///
 /// # Errors
 /// If an image cannot be read, a loss is not finite, or a variable gets no gradient.
@@ -75,6 +82,7 @@ pub fn pretrain(
     method: &dyn Method,
     mut probe: Option<&mut OnlineProbe>,
     loader: &Loader,
+    sample: &Loader,
     optimisation: &Optimisation,
     mut progress: impl FnMut(Progress),
 ) -> Result<Trained> {
@@ -91,6 +99,7 @@ pub fn pretrain(
     let mut skipped = std::collections::BTreeSet::new();
     for epoch in 0..optimisation.epochs {
         let (mut losses, mut probe_losses, mut images, mut step) = (0.0, 0.0, 0, 0);
+        let mut monitor = Monitor::default();
         loader.epoch(epoch, |batch| {
             let at = Position {
                 step: epoch * steps + step,
@@ -115,6 +124,8 @@ pub fn pretrain(
                 probe_losses += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
             }
 
+            monitor.see(&output, batch.views)?;
+
             losses += loss;
             images += batch.indices.len();
             skipped.extend(batch.skipped);
@@ -122,12 +133,14 @@ pub fn pretrain(
             progress(Progress::Step { epoch, step, steps, images: batch.indices.len(), loss });
             Ok(())
         })?;
+        monitor.sample(method, sample)?;
         let summary = Epoch {
             epoch,
             loss: losses / step as f64,
             probe_loss: probe.is_some().then_some(probe_losses / step as f64),
             learning_rate: schedule.at(epoch * steps + step - 1, optimisation.learning_rate),
             images,
+            monitors: monitor.means(),
         };
         progress(Progress::Epoch(&summary));
         curve.push(summary);

@@ -1,0 +1,127 @@
+//! The label-free suite of a trained model, as a record keeps it: names and numbers.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+use crate::{
+    augment::ViewRecipe,
+    evaluate::features::{self, Features},
+    label_free::{LabelFree, Normalised, Rows, Spread, ViewMetrics, Views},
+    loader::Loader,
+    method::Method,
+    seed::Seed,
+};
+
+type Named = BTreeMap<String, f64>;
+
+/// Metrics of `features`, of the method's embeddings of them, and of several views of each image of `images`,
+/// drawn by `view`.
+///
+/// # Errors
+/// If features are not finite, or an image cannot be read.
+pub fn of(
+    method: &dyn Method,
+    features: &Features,
+    images: &Loader,
+    view: ViewRecipe,
+    views: usize,
+    device: &Device,
+) -> Result<BTreeMap<String, Named>> {
+    let seed = images.seed;
+    let mut all = BTreeMap::new();
+    let matrix = features.tensor(device)?;
+    all.insert("features".to_owned(), of_rows(&features.rows, features.width, &seed)?);
+    if let Some(embeddings) = method.embed(&matrix) {
+        let (values, width) = numbers(&embeddings?)?;
+        all.insert("embeddings".to_owned(), of_rows(&values, width, &seed)?);
+    }
+
+    // View by view, then put in the order (image, view).
+    let drawn = (0..views)
+        .map(|number| {
+            let seed = seed.child("views").index(number);
+            let loader = Loader { views: std::slice::from_ref(&view), seed, ..*images };
+            let rows = features::extract(method.encoder(), &loader)?.tensor(device)?;
+            let rows = method.embed(&rows).transpose()?.unwrap_or(rows);
+            Ok(rows.unsqueeze(1)?)
+        })
+        .collect::<Result<Vec<Tensor>>>()?;
+    let rows = Tensor::cat(&drawn, 1)?.flatten(0, 1)?;
+    let (values, width) = numbers(&rows)?;
+    if values.iter().all(|&value| value == 0.0) {
+        return Ok(all);
+    }
+    let ViewMetrics { images, views, alignment, lidar, lidar_normalised } =
+        Views::new(Rows::new(&values, width)?, views)?.metrics()?;
+    all.insert(
+        "views".to_owned(),
+        named([
+            ("images", Some(images as f64)),
+            ("views", Some(views as f64)),
+            ("alignment", Some(alignment)),
+            ("lidar", Some(lidar)),
+            ("lidar_normalised", Some(lidar_normalised)),
+        ]),
+    );
+    Ok(all)
+}
+
+fn of_rows(values: &[f32], width: usize, seed: &Seed) -> Result<Named> {
+    // A network whose features are all zero has none of these; its record says so by an empty list.
+    if values.iter().all(|&value| value == 0.0) {
+        return Ok(Named::new());
+    }
+    let found = LabelFree::of(Rows::new(values, width)?, seed)?;
+    let Normalised {
+        rankme,
+        effective_rank,
+        stable_rank,
+        nesum,
+        participation_ratio,
+        uniformity,
+        intrinsic_dimension,
+    } = found.normalised();
+    let Spread { mean, deviation, unit_mean, unit_deviation } = found.spread;
+    Ok(named([
+        ("rows", Some(found.rows as f64)),
+        ("width", Some(found.width as f64)),
+        ("rankme", Some(found.rankme)),
+        ("rankme_normalised", Some(rankme)),
+        ("effective_rank", Some(found.effective_rank)),
+        ("effective_rank_normalised", Some(effective_rank)),
+        ("stable_rank", Some(found.stable_rank)),
+        ("stable_rank_normalised", Some(stable_rank)),
+        ("nesum", found.nesum),
+        ("nesum_normalised", nesum),
+        ("participation_ratio", found.participation_ratio),
+        ("participation_ratio_normalised", participation_ratio),
+        ("pseudo_condition_number", Some(found.pseudo_condition_number)),
+        ("alpha_req", found.alpha_req),
+        ("alpha_req_all", found.alpha_req_all),
+        ("coherence", Some(found.coherence)),
+        ("self_cluster", Some(found.self_cluster)),
+        ("uniformity", Some(found.uniformity)),
+        ("uniformity_normalised", Some(uniformity)),
+        ("cluster_learnability", found.cluster_learnability),
+        ("intrinsic_dimension", found.intrinsic_dimension),
+        ("intrinsic_dimension_normalised", intrinsic_dimension),
+        ("mean", Some(mean)),
+        ("deviation", Some(deviation)),
+        ("unit_mean", Some(unit_mean)),
+        ("unit_deviation", Some(unit_deviation)),
+    ]))
+}
+
+/// Those that are defined; a number that is not finite has no place in a record.
+fn named<const N: usize>(values: [(&str, Option<f64>); N]) -> Named {
+    let defined = |(name, value): (&str, Option<f64>)| {
+        Some((name.to_owned(), value.filter(|value| value.is_finite())?))
+    };
+    values.into_iter().filter_map(defined).collect()
+}
+
+fn numbers(rows: &Tensor) -> candle_core::Result<(Vec<f32>, usize)> {
+    Ok((rows.flatten_all()?.to_vec1()?, rows.dim(1)?))
+}
