@@ -65,5 +65,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for (name, value) in &notes {
         println!("  {name} = {value}");
     }
+    // Shapes are the same for any number of heads, so timm would load it and compute something else.
+    if let Some(heads) = notes.get("attention_heads").filter(|heads| *heads != "3") {
+        println!("timm's vit_tiny has 3 attention heads: create it with num_heads={heads}");
+    }
     Ok(())
 }
