@@ -24,7 +24,7 @@ use crate::{source::Choice, table};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask reproduce                                  all cells, a few minutes, nothing to install
+  cargo xtask reproduce                                  all cells, half an hour or more, nothing to install
   cargo xtask reproduce --only simclr --seeds 3          one method, three seeds
   cargo xtask reproduce --data elpv --shares natural     real solar-cell photographs
   cargo xtask reproduce --data folder=my-pipes --side 128
