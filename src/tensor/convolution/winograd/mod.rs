@@ -30,11 +30,11 @@ use crate::tensor::{
     strips::{STRIP, multiply_strips},
 };
 
-/// Fewest channels on either side (ours, by measurement): with fewer, transforms cost more than they save.
+/// Fewest channels on either side (ours, not measured yet): with fewer, transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
 /// Tiles of a task that has its own: a multiple of the kernel's rows, whose values a core's cache holds.
 const TILES: usize = 28;
-/// Products of channels up to which tasks share tiles (ours, by measurement).
+/// Products of channels up to which tasks share tiles (ours, not measured yet).
 const FEW_FILTERS: usize = 128 * 128;
 /// Most tiles of a block that all tasks read.
 const SHARED_TILES: usize = 112;
