@@ -20,26 +20,34 @@ const COLUMNS: [Column; 7] = [
 /// One line a cell, seeds taken together; scores are of all validation images, the last five columns
 /// but two of the converged probe on frozen features.
 pub fn render(records: &[Record]) -> String {
-    let mut groups: BTreeMap<(String, String, u64), Vec<&Record>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String, String, u64), Vec<&Record>> = BTreeMap::new();
     for record in records {
         let share = record.cell.train_share.map_or(u64::MAX, |share| (share * 1e4).round() as u64);
         groups
-            .entry((record.cell.method.clone(), record.cell.backbone.clone(), share))
+            .entry((
+                record.cell.study.clone(),
+                record.cell.method.clone(),
+                record.cell.backbone.clone(),
+                share,
+            ))
             .or_default()
             .push(record);
     }
 
     let mut lines = vec![
-        std::iter::once(format!("{:<12} {:<10} {:>8} {:>5}", "method", "backbone", "trained", "seeds"))
-            .chain(COLUMNS.iter().map(|(heading, _)| format!("{heading:>15}")))
-            .collect::<String>(),
+        std::iter::once(format!(
+            "{:<20} {:<12} {:<10} {:>8} {:>5}",
+            "study", "method", "backbone", "trained", "seeds"
+        ))
+        .chain(COLUMNS.iter().map(|(heading, _)| format!("{heading:>15}")))
+        .collect::<String>(),
     ];
-    for ((method, backbone, _), records) in &groups {
+    for ((study, method, backbone, _), records) in &groups {
         let share = match records[0].cell.train_share {
             Some(share) => format!("{} %", share * 100.0),
             None => "natural".to_owned(),
         };
-        let mut line = format!("{method:<12} {backbone:<10} {share:>8} {:>5}", records.len());
+        let mut line = format!("{study:<20} {method:<12} {backbone:<10} {share:>8} {:>5}", records.len());
         for (_, number) in COLUMNS {
             let values: Vec<f64> = records.iter().filter_map(|record| number(record)).collect();
             line += &format!("{:>15}", mean_and_spread(&values));
