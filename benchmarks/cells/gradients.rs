@@ -32,6 +32,7 @@ fn every_variable_has_a_gradient(
     let (plan, source) = fixture();
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };
     if cell.undefined().is_some() {
+        assert!(experiment::build(&cell, &plan, 1.0, Seed::root(0)).is_err(), "an undefined cell was built");
         return;
     }
     let views: Vec<ViewRecipe> = plan.recipe(&cell).views(method, plan.scale.side);

@@ -99,7 +99,7 @@ impl Plan {
                 recipe.objective = Arc::new(Reconstruction {
                     visible: 0.25,
                     normalise_pixels: true,
-                    encoder_heads: None,
+                    encoder_heads: recipe.objective.attention_heads(),
                     supervision: Supervision::AsReleased,
                 });
             }
@@ -248,7 +248,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     let mut scores = [score("in_training", &in_training)?, score("converged", &converged)?].concat();
     if recipe.augmented_validation {
         // As released: training's augmentation on validation images. One view each; the released code
-        // counts both views of methods that compare two, which moves a mean by nothing.
+        // counts both views of methods that compare two: more rows of the same kind.
         let augmented = Loader {
             dataset: &*source.validation,
             indices: &validation.indices,
