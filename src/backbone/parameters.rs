@@ -3,7 +3,10 @@
 //! Candle's `VarMap` iterates in random order and cannot tell a weight from a running statistic;
 //! both matter here, for equal bytes from equal seeds and for optimisers that treat them differently.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 
@@ -99,8 +102,7 @@ impl Parameters {
 
     /// All tensors of a file, in the order of their names; what a variable is, is told from its name.
     pub fn read(path: &Path) -> Result<Self> {
-        let tensors: BTreeMap<String, Tensor> =
-            candle_core::safetensors::load(path, &Device::Cpu)?.into_iter().collect();
+        let tensors: BTreeMap<String, Tensor> = tensors(path)?.into_iter().collect();
         let entry = |(name, tensor): (String, Tensor)| {
             let kind = match name.rsplit('.').next() {
                 Some("running_mean" | "running_var") => Kind::Buffer,
@@ -116,7 +118,7 @@ impl Parameters {
     /// Overwrites every variable from a file; a missing name or another shape is an error, further
     /// names in the file are ignored.
     pub fn load(&self, path: &Path) -> Result<()> {
-        let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
+        let tensors = tensors(path)?;
         for parameter in &self.entries {
             let found = tensors.get(&parameter.name).ok_or_else(|| {
                 Error::Msg(format!("{}: no tensor named '{}'", path.display(), parameter.name))
@@ -136,6 +138,12 @@ impl Parameters {
         }
         Ok(())
     }
+}
+
+/// All tensors of a file; an error names it.
+fn tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
+    candle_core::safetensors::load(path, &Device::Cpu)
+        .map_err(|error| Error::Msg(format!("{}: torn or not safetensors: {error}", path.display())))
 }
 
 /// Adds variables below a prefix. A variable's first values depend on the seed and its full name only.
