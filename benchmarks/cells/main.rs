@@ -3,6 +3,7 @@
 //! See `benchmarks/README.md` for how to read, run and add a cell.
 
 mod ablations;
+mod another_method;
 mod check;
 mod gradients;
 mod learns;

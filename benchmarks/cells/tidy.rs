@@ -210,6 +210,16 @@ fn cells_tests_and_snapshots_agree() {
 }
 
 #[test]
+fn the_readme_shows_the_method_that_is_tested() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let tested = read("benchmarks/cells/another_method.rs");
+    let (_, rest) = tested.split_once("// README: begin\n").unwrap();
+    let (example, _) = rest.split_once("// README: end\n").unwrap();
+    let readme = read("benchmarks/README.md");
+    assert!(readme.contains(&format!("```rust\n{example}```\n")), "copy the code between the marks");
+}
+
+#[test]
 fn ci_runs_what_the_readme_tells() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let ci = fs::read_to_string(root().join(".ci/run")).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A method owns its encoder and heads and turns a batch of views into a loss. It knows nothing of
 //! data sets, optimisers or learning rates. To add one: a file here with its [`Method`] and its
-//! [`Objective`], a variant of [`Name`], a recipe in `experiment::recipe`.
+//! [`Objective`], a variant of [`Name`], a recipe in `experiment::recipe` (`benchmarks/README.md` shows it).
 
 pub mod barlow_twins;
 pub mod byol;
