@@ -3,6 +3,7 @@
 //! Knows everything below and nothing above: neither snapshots, nor reports, nor a command line.
 
 pub mod cell;
+mod checkpoint;
 mod label_free;
 pub mod recipe;
 pub mod scale;
@@ -18,6 +19,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 pub use cell::{Ablation, Cell, Study};
+pub use checkpoint::Checkpoint;
+use checkpoint::Keeper;
 pub use recipe::{Augmentation, Recipe};
 pub use scale::Scale;
 use score::Views;
@@ -37,7 +40,7 @@ use crate::{
         mae::{Reconstruction, Supervision},
     },
     results::{
-        provenance,
+        Logits, provenance,
         record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Settings},
     },
     seed::Seed,
@@ -119,6 +122,14 @@ pub enum Event<'a> {
     /// A stage begins: `training`, `features`, `probe`, `label-free`.
     Stage(&'static str),
     Training(Progress<'a>),
+    /// Training goes on after so many epochs, steps of the next, and images in all.
+    Resumed {
+        epoch: usize,
+        step: usize,
+        images: usize,
+    },
+    /// What a person should know, such as a checkpoint that cannot be gone on from.
+    Note(&'a str),
 }
 
 /// Source images that training a cell goes through, all epochs together. Asked of every cell before the
@@ -156,6 +167,7 @@ pub fn fingerprint(cell: &Cell, plan: &Plan, source: &Source) -> String {
 /// A cell's end: what is written down, and the trained model.
 pub struct Finished {
     pub record: Record,
+    pub logits: Logits,
     pub method: Box<dyn Method>,
 }
 
@@ -165,11 +177,35 @@ pub struct Finished {
 /// Names the cell and what went wrong in it: an unreadable image, too few defects, a loss that is not
 /// finite, a probe that does not converge.
 pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Finished> {
-    walk(cell, plan, source, progress).with_context(|| format!("cell {cell}"))
+    walk(cell, plan, source, None, progress).with_context(|| format!("cell {cell}"))
 }
 
-fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Finished> {
+/// [`run`] that keeps its state in a file while it trains, and goes on from that file if it is there. However
+/// often it was interrupted, on the CPU the end is the same to the bit. The file stays; who writes the record
+/// removes it.
+///
+/// # Errors
+/// As [`run`], and if the state cannot be written, or is of another experiment.
+pub fn run_kept(
+    cell: &Cell,
+    plan: &Plan,
+    source: &Source,
+    checkpoint: &Checkpoint,
+    progress: &mut dyn FnMut(Event),
+) -> Result<Finished> {
+    walk(cell, plan, source, Some(checkpoint), progress).with_context(|| format!("cell {cell}"))
+}
+
+fn walk(
+    cell: &Cell,
+    plan: &Plan,
+    source: &Source,
+    checkpoint: Option<&Checkpoint>,
+    progress: &mut dyn FnMut(Event),
+) -> Result<Finished> {
     let provenance = provenance::collect(&plan.device);
+    let fingerprint = fingerprint(cell, plan, source);
+    let mut keeper = Keeper::open(checkpoint, &fingerprint, &provenance, progress)?;
     let (scale, recipe, seed) = (&plan.scale, plan.recipe(cell), Seed::root(cell.seed));
     let subset = training_subset(cell, plan, source)?;
     let defect_weight = balancing_weight(subset.normals, subset.defects)?;
@@ -188,7 +224,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     };
 
     progress(Event::Stage("training"));
-    let begun = Instant::now();
+    keeper.start();
     let training_views = recipe.views(cell.method, scale.side);
     let loader = Loader {
         dataset: &*source.train,
@@ -200,7 +236,6 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         device: &plan.device,
         seed: seed.child("training"),
     };
-    let mut epoch_ends = Vec::with_capacity(scale.epochs);
     let whole = [ViewRecipe::whole(scale.side)];
     let evenly = |count: usize| -> Vec<usize> {
         let all = &subset.indices;
@@ -210,13 +245,14 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     let ranked = evenly(scale.rank_images);
     let rank_sample = Loader { indices: &ranked, views: &whole, ..loader };
     let optimisation = recipe.optimisation(scale);
-    let trained = pretrain(&*method, online_probe.as_mut(), &loader, &rank_sample, &optimisation, |step| {
-        if let Progress::Epoch(_) = step {
-            epoch_ends.push(begun.elapsed().as_secs_f64());
-        }
+    let from = keeper.from.take();
+    let (probe, from) = (online_probe.as_mut(), from.as_ref());
+    let trained = pretrain(&*method, probe, &loader, &rank_sample, &optimisation, from, |step| {
+        keeper.see(&step)?;
         progress(Event::Training(step));
+        Ok(())
     })?;
-    let train_seconds = begun.elapsed().as_secs_f64();
+    let train_seconds = keeper.seconds();
 
     progress(Event::Stage("features"));
     let begun = Instant::now();
@@ -246,6 +282,10 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         score::at_every_share(classifier, logits, &labels, source.has_classes, &views)
     };
     let mut scores = [score("in_training", &in_training)?, score("converged", &converged)?].concat();
+    let mut logits = Logits {
+        images: validation.indices.iter().copied().zip(labels.iter().copied()).collect(),
+        classifiers: vec![("in_training".to_owned(), in_training), ("converged".to_owned(), converged)],
+    };
     if recipe.augmented_validation {
         // As released: training's augmentation on validation images. One view each; the released code
         // counts both views of methods that compare two: more rows of the same kind.
@@ -257,7 +297,9 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
             ..loader
         };
         let rows = features::extract(method.encoder(), &augmented)?.tensor(&plan.device)?;
-        scores.extend(score("in_training_augmented", &classify(&rows)?)?);
+        let augmented = classify(&rows)?;
+        scores.extend(score("in_training_augmented", &augmented)?);
+        logits.classifiers.push(("in_training_augmented".to_owned(), augmented));
     }
     progress(Event::Stage("label-free"));
     let (viewed_images, views_of_each) = scale.view_sample;
@@ -271,6 +313,9 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     let skipped = |dataset: &dyn Dataset, indices: &[usize]| -> Vec<String> {
         indices.iter().map(|&index| dataset.place(index)).collect()
     };
+    let elsewhere =
+        keeper.elsewhere.iter().map(|machine| format!("training began on another machine: {machine}"));
+    let elsewhere = elsewhere.collect::<Vec<_>>();
     let record = Record {
         schema: SCHEMA,
         cell: CellAxes {
@@ -281,7 +326,7 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
             train_share: cell.share.fraction(),
             seed: cell.seed,
         },
-        fingerprint: fingerprint(cell, plan, source),
+        fingerprint,
         settings: settings(cell, plan),
         data: Data {
             source: source.name.clone(),
@@ -295,16 +340,21 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
                 skipped(&*source.validation, &validation.skipped),
             ]
             .concat(),
-            limits: [source.limits.clone(), views.missing].concat(),
+            limits: [source.limits.clone(), views.missing, elsewhere].concat(),
         },
-        curve: curve(&trained.curve, &epoch_ends),
+        curve: curve(&trained.curve, &keeper.epoch_ends),
         probe: ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient },
         label_free,
         scores,
-        cost: Cost { train_seconds, evaluate_seconds, images_per_second: images as f64 / train_seconds },
+        cost: Cost {
+            train_seconds,
+            evaluate_seconds,
+            images_per_second: images as f64 / train_seconds,
+            resumed: keeper.resumed,
+        },
         provenance,
     };
-    Ok(Finished { record, method })
+    Ok(Finished { record, logits, method })
 }
 
 /// The training images of a cell.

@@ -1,5 +1,7 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
+mod claim;
+pub mod logits;
 pub mod paper;
 pub mod provenance;
 pub mod record;
@@ -12,11 +14,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+pub use claim::Claim;
+pub use logits::Logits;
 pub use record::Record;
 
-use crate::backbone::Parameters;
+use crate::{backbone::Parameters, train::checkpoint::State};
 
-/// Where records are kept: `FOLDER/<study>/<cell>.json`.
+/// Where records are kept: `FOLDER/<study>/<cell>.json`. While a cell trains, its lock and its checkpoint lie
+/// there too.
 pub struct Folder {
     root: PathBuf,
 }
@@ -61,14 +66,51 @@ impl Folder {
         self.root.join(format!("{cell}.safetensors"))
     }
 
+    /// File of the state of the cell with this id, while it trains.
+    pub fn checkpoint(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.checkpoint"))
+    }
+
+    /// Claims a cell for this process; none if another works on it. Ask for its record after that: the other may
+    /// just have finished.
+    ///
+    /// # Errors
+    /// If the lock cannot be made.
+    pub fn claim(&self, cell: &str) -> Result<Option<Claim>> {
+        Claim::new(&self.lock(cell))
+    }
+
+    /// What the process that works on a cell, or last did, tells of it, and whether it still does.
+    ///
+    /// # Errors
+    /// If the lock is there and cannot be read.
+    pub fn claimed(&self, cell: &str) -> Result<Option<(String, bool)>> {
+        claim::look(&self.lock(cell))
+    }
+
+    fn lock(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.lock"))
+    }
+
+    /// Ends the work on a cell: its record stands, so its checkpoint and its lock are not needed any more.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be removed.
+    pub fn finish(&self, cell: &str, claim: Claim) -> Result<()> {
+        let path = self.checkpoint(cell);
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
+        }
+        claim.finish();
+        Ok(())
+    }
+
     /// Writes a cell's trained variables, heads too, beside where its record goes. Before the record: only a
     /// cell that has one is finished, and weights without one are written again.
     pub fn write_weights(&self, cell: &str, parameters: &Parameters) -> Result<()> {
         let path = self.weights(cell);
         let write = || -> Result<()> {
-            let folder = path.parent().context("a file of weights has no folder")?;
-            fs::create_dir_all(folder)?;
-            let file = tempfile::NamedTempFile::new_in(folder)?;
+            let file = temporary(&path)?;
             parameters.save(file.path(), &BTreeMap::new())?;
             file.persist(&path)?;
             Ok(())
@@ -81,14 +123,34 @@ impl Folder {
         })
     }
 
+    /// File of what classifiers say of each validation image.
+    pub fn logits(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.logits.csv"))
+    }
+
+    /// Writes a cell's logits beside where its record goes, and before it, like its weights.
+    pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<()> {
+        let path = self.logits(cell);
+        let write = || -> Result<()> {
+            let file = temporary(&path)?;
+            logits.write(file.as_file())?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| {
+            format!(
+                "{}: cannot write the logits; finished cells are kept, free the path and run again",
+                path.display()
+            )
+        })
+    }
+
     /// Writes a record under its cell's name: first to a temporary file beside it, then renamed, so
     /// that a kill or a full disk leaves no torn record.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
         let path = self.path(&record.cell.id);
         let write = || -> Result<()> {
-            let folder = path.parent().context("a record's path has no folder")?;
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            let mut file = temporary(&path)?;
             serde_json::to_writer_pretty(&mut file, record)?;
             file.write_all(b"\n")?;
             file.as_file().sync_all()?;
@@ -103,6 +165,38 @@ impl Folder {
         })?;
         Ok(path)
     }
+}
+
+/// Writes a checkpoint whole or not at all, over an earlier one.
+///
+/// # Errors
+/// If it cannot be written; an earlier one then stays.
+pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, String>) -> Result<()> {
+    let write = || -> Result<()> {
+        // One name, not a new one each time: a kill between two steps must not leave a file for each try.
+        let partial = path.with_extension("checkpoint-partial");
+        state.save(&partial, notes)?;
+        fs::File::open(&partial)?.sync_all()?;
+        fs::rename(&partial, path)?;
+        Ok(())
+    };
+    write().with_context(|| {
+        format!(
+            "{}: cannot write the checkpoint; finished cells are kept, free the path and run again",
+            path.display()
+        )
+    })
+}
+
+/// A file beside `path`, to be renamed to it; others may read it as far as the user's umask lets them.
+fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let folder = path.parent().context("the path has no folder")?;
+    fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    // `tempfile` would make it private to the user.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    Ok(builder.tempfile_in(folder)?)
 }
 
 /// Reads one record file.
@@ -125,7 +219,8 @@ pub fn read(path: &Path) -> Result<Record> {
         .with_context(|| format!("{}: not a record of schema {}", path.display(), record::SCHEMA))
 }
 
-fn short(fingerprint: &str) -> &str {
+/// As much of a fingerprint as messages show.
+pub fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
@@ -160,7 +255,7 @@ mod tests {
             probe: ProbeFit { iterations: 7, gradient: 1e-12 },
             label_free: BTreeMap::new(),
             scores: Vec::new(),
-            cost: Cost { train_seconds: 1.0, evaluate_seconds: 0.5, images_per_second: 100.0 },
+            cost: Cost { train_seconds: 1.0, evaluate_seconds: 0.5, images_per_second: 100.0, resumed: 0 },
             provenance: Provenance {
                 started_unix: 0,
                 revision: "unknown".into(),
@@ -193,6 +288,16 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), before);
         let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(files, 1, "no temporary file is left behind");
+
+        // As readable as any file that this process makes.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            let ordinary = root.path().join("ordinary");
+            fs::write(&ordinary, "").unwrap();
+            assert_eq!(mode(&path), mode(&ordinary));
+        }
     }
 
     #[test]

@@ -138,6 +138,14 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Source images (not views) that training went through a second.
     pub images_per_second: f64,
+    /// How often the cell was interrupted and gone on with. Seconds are those of one pass through: work that an
+    /// interruption cost and that was done again counts once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed: usize,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Which code and machine produced a record.

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skewbench::{
     data::{OnBadImage, Share, Source},
-    experiment::{self, Augmentation, Cell, Event, Finished, Init, Plan, Scale, cell, recipe},
+    experiment::{self, Augmentation, Cell, Checkpoint, Event, Finished, Init, Plan, Scale, cell, recipe},
     results::{Folder, Record},
 };
 
@@ -20,7 +20,9 @@ use crate::{source::Choice, table};
 /// Train, probe and score the cells of the study.
 ///
 /// Without flags: the built cells of the paper's Table 1 at small scale, on drawn sewer pipes, on the
-/// CPU. Finished cells are kept: stop it at any moment (Ctrl-C) and run the same command to go on.
+/// CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept,
+/// and the one that was being trained goes on where it was, to the same numbers. Several processes may share
+/// a results folder: each takes cells that no other works on.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -223,7 +225,8 @@ fn describe(plan: &Plan, source: &Source, cells: usize, passes: usize) {
     println!("cells   {cells}, {} image passes", thousands(passes));
 }
 
-/// Runs what is not finished yet, one cell after the other.
+/// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on: should
+/// one of those end early, its cell is gone on with here.
 fn train(
     cells: &[Cell],
     passes: &[usize],
@@ -232,32 +235,84 @@ fn train(
     folder: &Folder,
     keep_weights: bool,
 ) -> Result<Vec<Record>> {
+    /// How often others are looked at.
+    const LOOK: Duration = Duration::from_secs(1);
     let mut display = Display::new(passes.iter().sum::<usize>() as u64);
-    let mut records = Vec::with_capacity(cells.len());
-    for (number, (cell, &passes)) in cells.iter().zip(passes).enumerate() {
-        let fingerprint = experiment::fingerprint(cell, plan, source);
-        let title = format!("[{}/{}] {cell}", number + 1, cells.len());
-        let record = match folder.find(&cell.id(), &fingerprint)? {
-            Some(record) => {
-                display.skip(&title, passes);
-                record
+    let mut records: Vec<Option<Record>> = vec![None; cells.len()];
+    let mut told = false;
+    loop {
+        let (mut worked, mut elsewhere) = (false, 0);
+        for (number, (cell, &passes)) in cells.iter().zip(passes).enumerate() {
+            if records[number].is_some() {
+                continue;
             }
-            None => {
-                display.begin(&title, passes);
-                let Finished { record, method } =
-                    experiment::run(cell, plan, source, &mut |event| display.show(&event))?;
-                if keep_weights {
-                    folder.write_weights(&cell.id(), method.parameters())?;
+            let title = format!("[{}/{}] {cell}", number + 1, cells.len());
+            let job = Job { cell, title: &title, passes, plan, source, folder, keep_weights };
+            match job.work(&mut display)? {
+                Some(record) => {
+                    records[number] = Some(record);
+                    worked = true;
                 }
-                folder.write(&record)?;
-                display.end(&title, &record);
-                record
+                None => elsewhere += 1,
             }
-        };
-        records.push(record);
+        }
+        if elsewhere == 0 {
+            break;
+        }
+        if !worked {
+            if !told {
+                display.line(&format!("waiting for {elsewhere} cells that other processes work on"));
+                told = true;
+            }
+            std::thread::sleep(LOOK);
+        }
     }
     display.close();
-    Ok(records)
+    Ok(records.into_iter().flatten().collect())
+}
+
+/// One cell to be done.
+struct Job<'a> {
+    cell: &'a Cell,
+    title: &'a str,
+    passes: usize,
+    plan: &'a Plan,
+    source: &'a Source,
+    folder: &'a Folder,
+    keep_weights: bool,
+}
+
+impl Job<'_> {
+    /// The cell's record, finished earlier or now; none if another process works on it.
+    fn work(&self, display: &mut Display) -> Result<Option<Record>> {
+        let Self { cell, title, passes, plan, source, folder, keep_weights } = *self;
+        let (id, fingerprint) = (cell.id(), experiment::fingerprint(cell, plan, source));
+        let finished = folder.find(&id, &fingerprint)?;
+        let leftovers = folder.checkpoint(&id).exists() || folder.claimed(&id)?.is_some();
+        if finished.is_some() && !leftovers {
+            display.skip(title, passes);
+            return Ok(finished);
+        }
+        let Some(claim) = folder.claim(&id)? else { return Ok(None) };
+        // Another process may have finished it just before the claim.
+        if let Some(record) = folder.find(&id, &fingerprint)? {
+            folder.finish(&id, claim)?;
+            display.skip(title, passes);
+            return Ok(Some(record));
+        }
+        display.begin(title, passes);
+        let checkpoint = Checkpoint::new(folder, &id);
+        let Finished { record, logits, method } =
+            experiment::run_kept(cell, plan, source, &checkpoint, &mut |event| display.show(&event))?;
+        if keep_weights {
+            folder.write_weights(&id, method.parameters())?;
+        }
+        folder.write_logits(&id, &logits)?;
+        folder.write(&record)?;
+        folder.finish(&id, claim)?;
+        display.end(title, &record);
+        Ok(Some(record))
+    }
 }
 
 /// Progress: two bars on a terminal, plain lines elsewhere.
@@ -314,7 +369,14 @@ impl Display {
                 let rate = self.cell.position() as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
                 self.cell.set_message(format!("epoch {}, loss {loss:.4}, {rate:.0} images/s", epoch + 1));
             }
-            Event::Training(Progress::Epoch(epoch)) => {
+            Event::Resumed { epoch, step, images } => {
+                // Done earlier: it must not count towards the rate.
+                self.all.set_length(self.all.length().unwrap_or(0).saturating_sub(*images as u64));
+                self.cell.set_length(self.cell.length().unwrap_or(0).saturating_sub(*images as u64));
+                self.line(&format!("{}: goes on after {epoch} epochs and {step} steps", self.title));
+            }
+            Event::Note(text) => self.line(&format!("{}: {text}", self.title)),
+            Event::Training(Progress::Epoch { epoch, .. }) => {
                 if !self.terminal && self.spoken.elapsed() >= Self::PLAIN_EVERY {
                     self.spoken = Instant::now();
                     let left = indicatif::HumanDuration(self.all.eta());
