@@ -96,8 +96,11 @@ impl Parameters {
         let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
         // torch's loaders ask for the format.
         let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
-        safetensors::serialize_to_file(tensors, Some(notes), path)
-            .map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
+        let written = safetensors::serialize(tensors, Some(notes))
+            .map_err(|error| error.to_string())
+            // The crate's own writer makes a file that only its owner may read.
+            .and_then(|bytes| std::fs::write(path, bytes).map_err(|error| error.to_string()));
+        written.map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
     }
 
     /// All tensors of a file, in the order of their names; what a variable is, is told from its name.

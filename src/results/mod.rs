@@ -294,9 +294,11 @@ mod tests {
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            folder.write_weights("x", &Parameters::default()).unwrap();
             let ordinary = root.path().join("ordinary");
             fs::write(&ordinary, "").unwrap();
             assert_eq!(mode(&path), mode(&ordinary));
+            assert_eq!(mode(&folder.weights("x")), mode(&ordinary));
         }
     }
 

@@ -234,7 +234,8 @@ impl State {
     pub fn save(&self, path: &Path, notes: &BTreeMap<String, String>) -> Result<()> {
         let own = [(FORMAT_NOTE, FORMAT.to_owned()), (DIGEST_NOTE, digest(&self.tensors))];
         let notes = own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(notes.clone());
-        safetensors::serialize_to_file(&self.tensors, Some(notes.collect()), path)
+        let bytes = safetensors::serialize(&self.tensors, Some(notes.collect()))?;
+        std::fs::write(path, bytes)
             .with_context(|| format!("{}: cannot write the checkpoint", path.display()))
     }
 
