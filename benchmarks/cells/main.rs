@@ -4,10 +4,13 @@
 
 mod ablations;
 mod check;
+mod extensions;
+mod figure3_augmentation;
 mod gradients;
 mod learns;
 mod repeat;
 mod table1_methods;
+mod table2_resolution;
 mod tidy;
 mod trajectories;
 mod within;

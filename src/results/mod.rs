@@ -237,6 +237,7 @@ mod tests {
                 study: "table1".into(),
                 method: "simclr".into(),
                 backbone: "resnet18".into(),
+                variant: None,
                 train_share: Some(0.05),
                 seed: 0,
             },

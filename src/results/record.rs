@@ -37,8 +37,13 @@ pub struct Record {
 pub struct CellAxes {
     pub id: String,
     pub study: String,
+    /// `none` where nothing was trained.
     pub method: String,
+    /// `resnet18`, `vit_tiny`, or `pixels` where there is no network.
     pub backbone: String,
+    /// What the study varies besides: `side224`, `jitter0275-crop0395`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Share of defects asked for in training, 0..1; null for the data's own.
     pub train_share: Option<f64>,
     pub seed: u64,
