@@ -96,6 +96,7 @@ fn computed_files(finished: &Finished) -> (Record, Vec<u8>, Vec<u8>) {
         evaluate_seconds: 0.0,
         images_per_second: 0.0,
         resumed: 0,
+        parts: Default::default(),
     };
     record.curve.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
     let read = |path: PathBuf| fs::read(path).unwrap();

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use super::Event;
 use crate::{
     results::{self, Folder, provenance, record::Provenance},
-    train::{Progress, checkpoint::State},
+    train::{Part, Progress, checkpoint::State},
 };
 
 /// Where the state of a cell is kept while it trains, and how often.
@@ -49,6 +49,10 @@ pub(super) struct Keeper<'a> {
     kept: Instant,
     /// Seconds from the beginning of training to the end of each epoch.
     pub epoch_ends: Vec<f64>,
+    /// Seconds by what they went to.
+    pub parts: BTreeMap<String, f64>,
+    /// When the last of these ended.
+    lap: Instant,
     /// Processes that worked on the cell before this one and left a state.
     pub resumed: usize,
     /// Other machines that worked on it.
@@ -58,6 +62,7 @@ pub(super) struct Keeper<'a> {
 /// Names under which this file keeps its own.
 const EPOCH_ENDS: &str = "clock/epoch_ends";
 const ELAPSED: &str = "clock/elapsed";
+const PARTS: &str = "clock_part";
 const FINGERPRINT: &str = "fingerprint";
 const BUILD: &str = "build";
 const MACHINE: &str = "machine";
@@ -87,6 +92,8 @@ impl<'a> Keeper<'a> {
             begun: now,
             kept: now,
             epoch_ends: Vec::new(),
+            parts: BTreeMap::new(),
+            lap: now,
             resumed: 0,
             elsewhere: None,
         };
@@ -115,6 +122,9 @@ impl<'a> Keeper<'a> {
         }
         keeper.epoch_ends = state.numbers(EPOCH_ENDS)?;
         keeper.before = state.numbers(ELAPSED)?.first().copied().context("no time in the checkpoint")?;
+        for (part, seconds) in state.under(PARTS)? {
+            keeper.parts.insert(part, seconds.first().copied().unwrap_or(0.0));
+        }
         keeper.resumed = 1 + note(RESUMED).parse::<usize>().unwrap_or(0);
         keeper.notes.insert(RESUMED.to_owned(), keeper.resumed.to_string());
         if note(MACHINE) != machine {
@@ -144,6 +154,15 @@ impl<'a> Keeper<'a> {
     pub fn start(&mut self) {
         self.begun = Instant::now();
         self.kept = self.begun;
+        self.lap = self.begun;
+    }
+
+    /// Counts the time since the last call, or since [`Self::start`], towards `part`.
+    pub fn lap(&mut self, part: &str) {
+        let now = Instant::now();
+        let seconds = now.duration_since(self.lap).as_secs_f64();
+        *self.parts.entry(part.to_owned()).or_default() += seconds;
+        self.lap = now;
     }
 
     /// Seconds of training so far.
@@ -157,6 +176,13 @@ impl<'a> Keeper<'a> {
     /// If it cannot be written.
     pub fn see(&mut self, progress: &Progress) -> Result<()> {
         let (state, due) = match progress {
+            Progress::Part(part) => {
+                self.lap(match part {
+                    Part::Data => "data",
+                    Part::Update => "updates",
+                });
+                return Ok(());
+            }
             Progress::Epoch { state, .. } => {
                 self.epoch_ends.push(self.seconds());
                 (state, true)
@@ -165,12 +191,17 @@ impl<'a> Keeper<'a> {
                 (state, self.checkpoint.is_some_and(|checkpoint| self.kept.elapsed() >= checkpoint.every))
             }
         };
+        self.lap("monitors");
         if let Some(checkpoint) = self.checkpoint.filter(|_| due) {
             let mut state = state()?;
+            for (part, &seconds) in &self.parts {
+                state.set_numbers(&format!("{PARTS}/{part}"), &[seconds])?;
+            }
             state.set_numbers(EPOCH_ENDS, &self.epoch_ends)?;
             state.set_numbers(ELAPSED, &[self.seconds()])?;
             results::write_checkpoint(&checkpoint.path, &state, &self.notes)?;
             self.kept = Instant::now();
+            self.lap("checkpoints");
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! Knows everything below and nothing above: neither snapshots, nor reports, nor a command line.
 
+pub mod calibrate;
 pub mod cell;
 mod checkpoint;
 mod label_free;
@@ -197,6 +198,19 @@ pub fn image_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> 
     Ok(training_subset(cell, plan, source)?.indices.len() * plan.scale_of(cell).epochs)
 }
 
+/// Images that go through the encoder of a cell to be evaluated, its monitors too: views of training images each
+/// epoch, then training and validation images once, then views that label-free metrics compare.
+///
+/// # Errors
+/// As [`image_passes`].
+pub fn evaluation_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> {
+    let scale = plan.scale_of(cell);
+    let training = training_subset(cell, plan, source)?.indices.len();
+    let validation = sample(source.validation.labels(), scale.sample, "validation").len();
+    let (images, views) = scale.view_sample;
+    Ok(scale.epochs * scale.rank_images.min(training) + training + validation + images.min(training) * views)
+}
+
 /// A digest of everything that decides a cell's numbers: settings, data, schema.
 pub fn fingerprint(cell: &Cell, plan: &Plan, source: &Source) -> String {
     let settings = settings(cell, plan);
@@ -306,6 +320,7 @@ fn walk(
     let train_seconds = keeper.seconds();
 
     progress(Event::Stage("features"));
+    keeper.start();
     let begun = Instant::now();
     let validation_indices = sample(source.validation.labels(), scale.sample, "validation");
     let frozen = |dataset, indices| -> Result<Features> {
@@ -314,6 +329,7 @@ fn walk(
     let train = frozen(&*source.train, &subset.indices)?;
     let validation = frozen(&*source.validation, &validation_indices)?;
 
+    keeper.lap("features");
     progress(Event::Stage("probe"));
     let labels = labels_of(&*source.validation, &validation.indices);
     let validation_rows = validation.tensor(&plan.device)?;
@@ -354,12 +370,14 @@ fn walk(
     }
     let images = validation.indices.iter().copied().zip(labels.iter().copied()).collect();
     let logits = Logits { images, classifiers };
+    keeper.lap("probe");
     progress(Event::Stage("label-free"));
     let (viewed_images, views_of_each) = scale.view_sample;
     let seen = evenly(viewed_images);
     let viewed = Loader { indices: &seen, seed: seed.child("label_free"), ..loader };
     let label_free =
         label_free::of(&*method, &train, &viewed, training_views[0], views_of_each, &plan.device)?;
+    keeper.lap("label_free");
     let evaluate_seconds = begun.elapsed().as_secs_f64();
 
     let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
@@ -405,6 +423,7 @@ fn walk(
             evaluate_seconds,
             images_per_second: images as f64 / train_seconds,
             resumed: keeper.resumed,
+            parts: keeper.parts,
         },
         provenance,
     };

@@ -1,10 +1,16 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
 mod claim;
+pub mod compare;
+#[cfg(test)]
+mod example;
 pub mod logits;
 pub mod paper;
 pub mod provenance;
 pub mod record;
+pub mod summary;
+pub mod tables;
+pub mod tensorboard;
 
 use std::{
     collections::BTreeMap,
@@ -17,8 +23,12 @@ use anyhow::{Context, Result, bail, ensure};
 pub use claim::Claim;
 pub use logits::Logits;
 pub use record::Record;
+use record::{Environment, Provenance, Run};
 
 use crate::{backbone::Parameters, train::checkpoint::State};
+
+/// Name of the file that says who asked for a folder's records.
+const ENVIRONMENT: &str = "environment";
 
 /// Where records are kept: `FOLDER/<study>/<cell>.json`. While a cell trains, its lock and its checkpoint lie
 /// there too.
@@ -145,6 +155,66 @@ impl Folder {
         })
     }
 
+    /// Writes a file below the folder whole or not at all, over an earlier one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.root.join(name);
+        let write = || -> Result<()> {
+            let mut file = temporary(&path)?;
+            file.write_all(bytes)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("{}: cannot be written", path.display()))
+    }
+
+    /// Notes in `environment.json` who asks for cells: a command like one before, of the same code on the same
+    /// machine, is counted, another one added.
+    ///
+    /// # Errors
+    /// If the file is torn or cannot be written.
+    pub fn note_run(&self, run: Run) -> Result<()> {
+        // Others may begin at the same moment.
+        let claim = loop {
+            match self.claim(ENVIRONMENT)? {
+                Some(claim) => break claim,
+                None => std::thread::sleep(std::time::Duration::from_millis(20)),
+            }
+        };
+        let mut runs = self.runs()?;
+        let same = |known: &&mut Run| {
+            let who =
+                |run: &Run| (run.command.clone(), Provenance { started_unix: 0, ..run.provenance.clone() });
+            who(known) == who(&run)
+        };
+        match runs.iter_mut().find(same) {
+            Some(known) => {
+                known.times += run.times;
+                known.cells = run.cells;
+            }
+            None => runs.push(run),
+        }
+        let text = serde_json::to_string_pretty(&Environment { schema: record::SCHEMA, runs })?;
+        self.write_file(&format!("{ENVIRONMENT}.json"), format!("{text}\n").as_bytes())?;
+        claim.finish();
+        Ok(())
+    }
+
+    /// What `environment.json` holds; nothing where there is none.
+    ///
+    /// # Errors
+    /// If it is torn or of another schema.
+    pub fn runs(&self) -> Result<Vec<Run>> {
+        let path = self.root.join(format!("{ENVIRONMENT}.json"));
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let read = || -> Result<Environment> { Ok(serde_json::from_str(&fs::read_to_string(&path)?)?) };
+        Ok(read().with_context(|| format!("{}: torn, or not of this build", path.display()))?.runs)
+    }
+
     /// Writes a record under its cell's name: first to a temporary file beside it, then renamed, so
     /// that a kill or a full disk leaves no torn record.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
@@ -226,49 +296,7 @@ pub fn short(fingerprint: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use record::{CellAxes, Cost, Counts, Data, ProbeFit, Provenance, SCHEMA, Settings};
-
-    fn record() -> Record {
-        Record {
-            schema: SCHEMA,
-            cell: CellAxes {
-                id: "table1/simclr-resnet18-share05-seed0".into(),
-                study: "table1".into(),
-                method: "simclr".into(),
-                backbone: "resnet18".into(),
-                variant: None,
-                train_share: Some(0.05),
-                seed: 0,
-            },
-            fingerprint: "0123456789abcdef".into(),
-            settings: Settings { scale: "small".into(), recipe: "short".into(), values: BTreeMap::new() },
-            data: Data {
-                source: "synthetic".into(),
-                train_digest: String::new(),
-                validation_digest: String::new(),
-                train: Counts { normals: 95, defects: 5 },
-                validation: Counts { normals: 50, defects: 50 },
-                skipped: Vec::new(),
-                limits: Vec::new(),
-            },
-            curve: Vec::new(),
-            probe: ProbeFit { iterations: 7, gradient: 1e-12 },
-            label_free: BTreeMap::new(),
-            scores: Vec::new(),
-            cost: Cost { train_seconds: 1.0, evaluate_seconds: 0.5, images_per_second: 100.0, resumed: 0 },
-            provenance: Provenance {
-                started_unix: 0,
-                revision: "unknown".into(),
-                skewbench: "0.1.0".into(),
-                crates: BTreeMap::new(),
-                device: "cpu".into(),
-                cpu: "unknown".into(),
-                threads: 2,
-                system: "linux x86_64".into(),
-            },
-        }
-    }
+    use super::{example::record, *};
 
     fn message(result: Result<Option<Record>>) -> String {
         format!("{:#}", result.expect_err("a bad record is refused"))

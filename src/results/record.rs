@@ -147,6 +147,10 @@ pub struct Cost {
     /// interruption cost and that was done again counts once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,
+    /// Seconds by what they went to: in training `data` (batches waited for), `updates`, `monitors`, `checkpoints`; in
+    /// evaluation `features`, `probe` (and scores at all shares), `label_free`. Empty in records from before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f64>,
 }
 
 fn is_zero(value: &usize) -> bool {
@@ -168,4 +172,25 @@ pub struct Provenance {
     pub cpu: String,
     pub threads: usize,
     pub system: String,
+}
+
+/// Who asked for the records of a folder, and where: one entry for each different command, build or machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    pub schema: u32,
+    pub runs: Vec<Run>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Arguments, as a shell takes them.
+    pub command: String,
+    /// Of the first time.
+    pub provenance: Provenance,
+    /// How often it was begun: once, and again after each interruption.
+    pub times: usize,
+    /// Names of its cells, and the source images that training goes through for each.
+    pub cells: Vec<(String, usize)>,
 }

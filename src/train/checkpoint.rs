@@ -214,6 +214,12 @@ impl State {
         self.tensors.get(name).map_or(Ok(Vec::new()), |found| Ok(found.to_vec1()?))
     }
 
+    /// All numbers under names that begin with `prefix` and a slash, by the rest of their names.
+    pub fn under(&self, prefix: &str) -> Result<BTreeMap<String, Vec<f64>>> {
+        let found = self.part(prefix).into_iter().map(|(name, tensor)| Ok((name, tensor.to_vec1()?)));
+        found.collect()
+    }
+
     fn set_whole(&mut self, name: &str, values: &[usize]) -> Result<()> {
         let values = values.iter().map(|&value| i64::try_from(value)).collect::<Result<Vec<_>, _>>()?;
         if !values.is_empty() {

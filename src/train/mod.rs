@@ -48,6 +48,8 @@ pub enum Decayed {
 
 /// What a caller is told while training goes on.
 pub enum Progress<'a> {
+    /// Something within a step is done, and this is what it was.
+    Part(Part),
     /// A step is done.
     Step {
         /// From 0.
@@ -62,6 +64,15 @@ pub enum Progress<'a> {
     },
     /// An epoch is done; its monitors are in.
     Epoch { epoch: &'a Epoch, state: &'a dyn Fn() -> Result<State> },
+}
+
+/// Parts of a step that a caller may want to time. What follows them, up to the step's end, is monitors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A batch has been waited for.
+    Data,
+    /// Loss, gradients and updates.
+    Update,
 }
 
 /// Means over the steps of one epoch.
@@ -120,6 +131,7 @@ pub fn pretrain(
 
     for epoch in tally.curve.len()..optimisation.epochs {
         loader.rest_of_epoch(epoch, tally.step, |batch| {
+            progress(Progress::Part(Part::Data))?;
             let at = Position {
                 step: epoch * steps + tally.step,
                 steps: steps * optimisation.epochs,
@@ -143,6 +155,7 @@ pub fn pretrain(
                 tally.probe_loss += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
             }
 
+            progress(Progress::Part(Part::Update))?;
             tally.monitor.see(&output, batch.views)?;
 
             tally.loss += loss;
