@@ -1,10 +1,12 @@
 //! Two sets of records beside each other, or one beside the paper: what moved, and whether beyond noise.
 //!
-//! Noise is the spread of seeds: the standard deviation of a score over seeds, pooled over all methods and backbones
-//! that were trained at one share (one study, one classifier, one validation share), in both sets; a
-//! difference of means has moved beyond it when it is larger than 3 sd sqrt(1/n + 1/m). The 3 is ours: a few of a thousand
-//! comparisons pass it by chance. Where no cell has two seeds nothing is known of noise, and nothing is said. What it leaves
-//! out is that another set of validation images would give other scores.
+//! Noise is the spread of seeds: the standard deviation sd of a score over seeds, pooled over all methods and backbones
+//! that were trained at one share (one study, one classifier, one validation share), in both sets. A difference of
+//! means over n and m seeds has moved beyond it when it is larger than t sd sqrt(1/n + 1/m), where t is
+//! what Student's t exceeds as seldom as a normal variable exceeds 3 deviations: with many cells 3, with few more, since
+//! sd itself is then uncertain. The 3 is ours: a few of a thousand comparisons pass it by chance. Where no cell has two
+//! seeds nothing is known of noise, and nothing is said. What it leaves out: another set of validation images would
+//! give other scores.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +16,23 @@ use super::{
     summary::{Group, Level, METRICS, Metric, Place, deviation, groups, mean, places, values},
 };
 
-/// Standard errors that a difference must have. Ours.
-const BEYOND: f64 = 3.0;
+/// Degrees of freedom, and what Student's t with so many exceeds with the probability (both sides, 0.27 %) with which a
+/// normal variable exceeds 3 (scipy 1.16, `t.isf(norm.sf(3), degrees)`).
+const BEYOND: [(usize, f64); 13] = [
+    (1, 235.801),
+    (2, 19.207),
+    (3, 9.219),
+    (4, 6.62),
+    (5, 5.507),
+    (6, 4.904),
+    (8, 4.277),
+    (10, 3.957),
+    (15, 3.586),
+    (20, 3.422),
+    (30, 3.27),
+    (60, 3.13),
+    (120, 3.064),
+];
 
 /// What became of a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,7 +173,9 @@ impl Noise {
     fn of_means(&self, group: &Group, place: &Place, metric: &Metric, n: usize, m: usize) -> Option<f64> {
         let (squares, freedom) = self.0.get(&Self::kind(group, place, metric.0))?;
         let deviation = (squares / *freedom as f64).sqrt();
-        Some(BEYOND * deviation * (1.0 / n as f64 + 1.0 / m as f64).sqrt())
+        // Of the next smaller number of degrees that is listed: rather too much noise than too little.
+        let (_, beyond) = BEYOND.iter().rev().find(|(degrees, _)| degrees <= freedom)?;
+        Some(beyond * deviation * (1.0 / n as f64 + 1.0 / m as f64).sqrt())
     }
 }
 
@@ -180,20 +199,23 @@ mod tests {
 
     #[test]
     fn what_moved_is_judged_by_the_spread_of_seeds() {
-        // Spread known from BYOL alone: sd of 0.60, 0.62 is 0.01414. SimCLR has one seed in each set:
-        // noise 3 x 0.01414 x sqrt(2) = 0.06.
-        let before = [record("byol", 0, 0.60), record("byol", 1, 0.62), record("simclr", 0, 0.50)];
-        let same = [record("byol", 0, 0.60), record("byol", 1, 0.62), record("simclr", 0, 0.55)];
-        let found = compare(&before, &same, |_| true);
+        // Spread known from BYOL alone, which both sets have: variance of 0.60, 0.62 is 0.0002, with 2 degrees of
+        // freedom. SimCLR has one seed in each set: noise 19.207 x 0.014142 x sqrt(2) = 0.38414.
+        let byol = [record("byol", 0, 0.60), record("byol", 1, 0.62)];
+        let with = |f1: f64| [byol.as_slice(), &[record("simclr", 0, f1)]].concat();
+        let before = with(0.40);
+        let found = compare(&before, &with(0.78), |_| true);
         assert_eq!(verdicts(&found), [("byol", Verdict::Equal), ("simclr", Verdict::WithinNoise)]);
         let noise =
             found.iter().find(|d| d.group.method == "simclr" && d.metric == "f1").unwrap().noise.unwrap();
-        assert!((noise - 0.06).abs() < 1e-9, "{noise}");
+        assert!((noise - 0.384_14).abs() < 1e-5, "{noise}");
 
-        let moved = [record("simclr", 0, 0.57), record("mae", 0, 0.5)];
-        assert_eq!(verdicts(&compare(&before, &moved, |_| true)), [("simclr", Verdict::MovedBeyondNoise)]);
+        let moved = with(0.79);
+        let found = compare(&before, &moved, |_| true);
+        assert_eq!(verdicts(&found), [("byol", Verdict::Equal), ("simclr", Verdict::MovedBeyondNoise)]);
         let alone = [record("simclr", 0, 0.5)];
-        assert_eq!(verdicts(&compare(&alone, &moved, |_| true)), [("simclr", Verdict::Undecided)]);
+        let other = [record("simclr", 0, 0.6), record("mae", 0, 0.5)];
+        assert_eq!(verdicts(&compare(&alone, &other, |_| true)), [("simclr", Verdict::Undecided)]);
         assert!(compare(&before, &moved, |place| place.0 == "converged").is_empty());
     }
 
@@ -206,10 +228,11 @@ mod tests {
                 && cell.train_share == 0.05
         });
         let printed = printed.unwrap().printed.score().unwrap();
-        let records = [record("supervised", 0, printed - 0.3), record("supervised", 1, printed - 0.32)];
+        let seeds = [(0, 0.300), (1, 0.302), (2, 0.301), (3, 0.301)];
+        let records = seeds.map(|(seed, lower)| record("supervised", seed, printed - lower));
         let found = with_paper(&records);
         assert_eq!(verdicts(&found), [("supervised", Verdict::MovedBeyondNoise)]);
         let f1 = found.iter().find(|difference| difference.metric == "f1").unwrap();
-        assert!((f1.before - printed).abs() < 1e-12 && (f1.after - printed + 0.31).abs() < 1e-12);
+        assert!((f1.before - printed).abs() < 1e-12 && (f1.after - printed + 0.301).abs() < 1e-12);
     }
 }

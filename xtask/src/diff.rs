@@ -11,8 +11,8 @@ use skewbench::results::{
 
 /// Show which scores moved between two results folders, or between the paper and one.
 ///
-/// Noise is the spread of seeds, pooled over cells of one kind in both folders; a score has moved beyond noise when
-/// means differ by more than 3 standard errors. With one seed in both, nothing is said.
+/// Noise is what seeds alone do to a difference, at the odds of 3 standard deviations: from their spread, pooled over
+/// cells of one kind in both folders. With one seed everywhere nothing is said.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

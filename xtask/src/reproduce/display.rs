@@ -110,12 +110,12 @@ impl Display {
         let all = record.scores.iter().find(|score| score.validation_share.is_none());
         let (classifier, f1) = all.map_or(("", f64::NAN), |score| (score.classifier.as_str(), score.f1));
         let cost = &record.cost;
-        self.line(&format!(
-            "{title}: F1 {f1:.3} ({}), {:.0} s, {:.0} images/s",
-            classifier.replace('_', " "),
-            cost.train_seconds + cost.evaluate_seconds,
-            cost.images_per_second
-        ));
+        let seconds = cost.train_seconds + cost.evaluate_seconds;
+        let pace = match record.curve.is_empty() {
+            true => String::new(),
+            false => format!(", {:.0} images/s", cost.images_per_second),
+        };
+        self.line(&format!("{title}: F1 {f1:.3} ({}), {seconds:.0} s{pace}", classifier.replace('_', " ")));
     }
 
     pub fn close(&mut self) {

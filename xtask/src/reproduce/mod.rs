@@ -143,9 +143,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .iter()
         .map(|cell| experiment::image_passes(cell, &plan, sources.of(cell, &plan)?))
         .collect::<Result<Vec<_>>>()?;
-    for source in sources.by_side.values() {
-        describe(&plan, source, cells.len(), passes.iter().sum());
-    }
+    describe(&plan, &sources, cells.len(), passes.iter().sum());
     if arguments.dry_run {
         estimate::print(&cells, &passes, &plan, &sources)?;
         print_undefined(&undefined);
@@ -253,7 +251,7 @@ fn scale(arguments: &Arguments) -> Result<Scale> {
     Ok(scale)
 }
 
-fn describe(plan: &Plan, source: &Source, cells: usize, passes: usize) {
+fn describe(plan: &Plan, sources: &Sources, cells: usize, passes: usize) {
     let count = |dataset: &dyn skewbench::data::Dataset| {
         let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
         let images = dataset.labels().len();
@@ -264,12 +262,15 @@ fn describe(plan: &Plan, source: &Source, cells: usize, passes: usize) {
         )
     };
     let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &plan.scale;
-    println!(
-        "data    {}: train {}; validation {}",
-        source.name,
-        count(&*source.train),
-        count(&*source.validation)
-    );
+    for (side, source) in &sources.by_side {
+        println!(
+            "data    {}{}: train {}; validation {}",
+            source.name,
+            if sources.drawn { format!(", {side} px") } else { String::new() },
+            count(&*source.train),
+            count(&*source.validation)
+        );
+    }
     println!(
         "scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}, \
          ViT patch {} width {} depth {}, recipe {}",
