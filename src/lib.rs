@@ -35,6 +35,8 @@
 //! of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]);
 //! scores at six validation shares ([`evaluate::detection`], [`evaluate::importance`]); what they tell
 //! without labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
+//! [`experiment::run_kept`] is the same walk with its state kept on disk ([`train::checkpoint`]): killed at any
+//! moment, it ends with the same numbers.
 //!
 //! # Invariants
 //! Enforced by `benchmarks/cells/tidy.rs` unless marked:
@@ -42,11 +44,11 @@
 //! 2. Only `seed.rs` makes a generator; only `data/decode.rs` decodes images; only `results/record.rs`
 //!    has serialised types; only `check.rs` of the cells compares snapshots.
 //! 3. Nothing below `experiment` reads the clock or the environment: scale and seeds are arguments.
-//! 4. A layer returns values; the only callbacks are progress reports.
+//! 4. A layer returns values; the only callbacks are progress reports (which offer training's state).
 //! 5. Every trainable variable of every method has a finite, non-zero gradient (`gradients.rs`).
 //! 6. Each cell is one rstest case, one entry of `experiment::cell`, and one snapshot.
 //! 7. On the CPU equal seeds give equal bytes, with one thread or two (tests beside the
-//!    operations, and `repeat.rs`).
+//!    operations, and `repeat.rs`), interrupted or not.
 //!
 //! # Where is ...?
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's

@@ -59,10 +59,27 @@ impl Loader<'_> {
     /// # Errors
     /// The first error of loading (names the image) or of `consume`.
     pub fn epoch(&self, epoch: usize, consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+        self.rest_of_epoch(epoch, 0, consume)
+    }
+
+    /// [`Self::epoch`] without its first `done` batches; the others are the same.
+    ///
+    /// # Errors
+    /// As [`Self::epoch`].
+    pub fn rest_of_epoch(
+        &self,
+        epoch: usize,
+        done: usize,
+        consume: impl FnMut(Batch) -> Result<()>,
+    ) -> Result<()> {
         let mut order = self.indices.to_vec();
         self.seed.child("order").index(epoch).stream().shuffle(&mut order);
         order.truncate(self.steps() * self.batch_size);
-        self.run(&order, self.seed.child("views").index(epoch), consume)
+        let left = order.get(done * self.batch_size..).unwrap_or_default();
+        if done > 0 && left.is_empty() {
+            return Ok(());
+        }
+        self.run(left, self.seed.child("views").index(epoch), consume)
     }
 
     /// Runs `consume` once on every image, in order; the last batch may be smaller.

@@ -5,10 +5,13 @@
 mod ablations;
 mod another_method;
 mod check;
+mod extensions;
+mod figure3_augmentation;
 mod gradients;
 mod learns;
 mod repeat;
 mod table1_methods;
+mod table2_resolution;
 mod tidy;
 mod trajectories;
 mod within;

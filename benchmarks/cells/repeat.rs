@@ -1,11 +1,20 @@
-//! Same seed, same bytes: a repeated cell is bit-identical, with one thread or two.
+//! Same seed, same bytes: a repeated cell is bit-identical, with one thread or two, and so is one that was
+//! interrupted and gone on with.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rstest::rstest;
 use skewbench::{
     backbone,
-    data::Share,
-    experiment::{self, Cell, Study},
+    data::{Share, Source},
+    experiment::{self, Cell, Checkpoint, Event, Finished, Plan, Scale, Study, recipe},
     method,
-    results::Record,
+    results::{self, Folder, Record},
+    train::{Progress, checkpoint::State},
 };
 
 use crate::check::fixture;
@@ -35,4 +44,146 @@ fn a_cell_is_bit_identical_when_repeated_and_whatever_the_threads() {
     assert_eq!(first, computed(&run(1, 0)), "repeated");
     assert_eq!(first, computed(&run(2, 0)), "two threads");
     assert_ne!(first, computed(&run(1, 1)), "another seed must give another run");
+}
+
+/// A cell of few images, which is trained for two epochs of some steps.
+fn short(recipe: recipe::Name) -> (Plan, Source) {
+    let scale = Scale { batch_size: 16, synthetic_images: (160, 420), ..Scale::fixture() };
+    let (train, validation) = scale.synthetic_images;
+    let source =
+        skewbench::data::synthetic::source(skewbench::seed::Seed::root(0), train, validation, scale.side);
+    (Plan { recipe, ..Plan::new(scale) }, source)
+}
+
+fn cell(method: method::Name, backbone: backbone::Name) -> Cell {
+    Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 }
+}
+
+/// Trains with a state kept after every step, in `folder`; copies the file as a kill after (epoch, step) would leave
+/// it. Step 0 is the end of the epoch before.
+fn train(
+    cell: &Cell,
+    plan: &Plan,
+    source: &Source,
+    folder: &Path,
+    kill: (usize, usize),
+) -> (Finished, PathBuf) {
+    let checkpoint = Checkpoint { path: folder.join("x.checkpoint"), every: Duration::ZERO };
+    let killed = folder.join("killed");
+    let finished = experiment::run_kept(cell, plan, source, &checkpoint, &mut |event| {
+        let at = match event {
+            Event::Training(Progress::Step { epoch, step, .. }) => (epoch, step),
+            Event::Training(Progress::Epoch { epoch, .. }) => (epoch.epoch + 1, 0),
+            _ => return,
+        };
+        if at == kill {
+            fs::copy(&checkpoint.path, &killed).unwrap();
+        }
+    });
+    (finished.unwrap(), killed)
+}
+
+/// What a cell computed: its record without times, and the bytes of its weights and logits.
+fn computed_files(finished: &Finished) -> (Record, Vec<u8>, Vec<u8>) {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    folder.write_weights("x", finished.method.parameters()).unwrap();
+    folder.write_logits("x", &finished.logits).unwrap();
+    let mut record = finished.record.clone();
+    record.provenance.started_unix = 0;
+    record.cost = results::record::Cost {
+        train_seconds: 0.0,
+        evaluate_seconds: 0.0,
+        images_per_second: 0.0,
+        resumed: 0,
+        parts: Default::default(),
+    };
+    record.curve.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+    let read = |path: PathBuf| fs::read(path).unwrap();
+    (record, read(folder.weights("x")), read(folder.logits("x")))
+}
+
+/// Every kind of state: AdamW, an online probe, teachers (with statistics of their own), DINO's centre and frozen layer,
+/// LARS, MAE's masks; within an epoch and between two.
+#[rstest]
+#[case::supervised(recipe::Name::Short, method::Name::Supervised, backbone::Name::ResNet18, (0, 3))]
+#[case::simclr_lars(recipe::Name::AsReleased, method::Name::SimClr, backbone::Name::ResNet18, (1, 2))]
+#[case::byol(recipe::Name::Short, method::Name::Byol, backbone::Name::ResNet18, (0, 2))]
+#[case::barlow_twins(recipe::Name::Short, method::Name::BarlowTwins, backbone::Name::ViTTiny, (1, 0))]
+#[case::dino(recipe::Name::Short, method::Name::Dino, backbone::Name::ViTTiny, (0, 3))]
+#[case::mae(recipe::Name::Short, method::Name::Mae, backbone::Name::ViTTiny, (1, 1))]
+fn an_interrupted_cell_ends_as_if_it_had_not_been(
+    #[case] recipe: recipe::Name,
+    #[case] method: method::Name,
+    #[case] backbone: backbone::Name,
+    #[case] kill: (usize, usize),
+) {
+    let (plan, source) = short(recipe);
+    let cell = cell(method, backbone);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = train(&cell, &plan, &source, folder.path(), kill);
+    assert_eq!(whole.record.cost.resumed, 0);
+
+    // Interrupted a second time, at the end of training: from there only scores are left.
+    let again = tempfile::tempdir().unwrap();
+    fs::copy(&killed, again.path().join("x.checkpoint")).unwrap();
+    let (second, killed) = train(&cell, &plan, &source, again.path(), (2, 0));
+    let last = tempfile::tempdir().unwrap();
+    fs::copy(&killed, last.path().join("x.checkpoint")).unwrap();
+    let (third, _) = train(&cell, &plan, &source, last.path(), (9, 9));
+
+    let expected = computed_files(&whole);
+    assert_eq!(second.record.cost.resumed, 1);
+    assert_eq!(third.record.cost.resumed, 2);
+    for (name, resumed) in [("once", second), ("twice", third)] {
+        let found = computed_files(&resumed);
+        assert_eq!(found.0, expected.0, "record, interrupted {name}");
+        assert!(found.1 == expected.1, "weights, interrupted {name}");
+        assert!(found.2 == expected.2, "logits, interrupted {name}");
+        let cost = &resumed.record.cost;
+        let epochs: f64 = resumed.record.curve.iter().map(|epoch| epoch.seconds).sum();
+        assert!(resumed.record.curve.iter().all(|epoch| epoch.seconds > 0.0));
+        assert!(epochs <= cost.train_seconds && cost.train_seconds < epochs + 1.0, "{epochs} s of {cost:?}");
+    }
+}
+
+#[test]
+fn a_state_that_does_not_belong_is_never_gone_on_from() {
+    let (plan, source) = short(recipe::Name::Short);
+    let supervised = cell(method::Name::Supervised, backbone::Name::ResNet18);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = train(&supervised, &plan, &source, folder.path(), (0, 3));
+    let expected = computed_files(&whole);
+    let path = folder.path().join("x.checkpoint");
+    let checkpoint = Checkpoint { path: path.clone(), every: Duration::MAX };
+
+    // Other settings: refused, and the file is not touched.
+    let before = fs::read(&path).unwrap();
+    let other = Plan { recipe: recipe::Name::Reference, ..short(recipe::Name::Short).0 };
+    let error = experiment::run_kept(&supervised, &other, &source, &checkpoint, &mut |_| {}).err().unwrap();
+    assert!(format!("{error:#}").contains("other settings or data: fingerprint"), "{error:#}");
+    assert!(fs::read(&path).unwrap() == before);
+
+    // Torn, or of another build: put aside, told of, and begun anew.
+    let torn = fs::read(&killed).unwrap();
+    let (state, mut notes) = State::read(&killed).unwrap();
+    notes.insert("build".to_owned(), "another".to_owned());
+    let rebuilt = folder.path().join("rebuilt");
+    state.save(&rebuilt, &notes).unwrap();
+    for (bytes, reason) in
+        [(torn[..torn.len() - 9].to_vec(), "torn"), (fs::read(rebuilt).unwrap(), "another build")]
+    {
+        fs::write(&path, &bytes).unwrap();
+        let mut notes = Vec::new();
+        let finished = experiment::run_kept(&supervised, &plan, &source, &checkpoint, &mut |event| {
+            assert!(!matches!(event, Event::Resumed { .. }), "gone on from a state that is {reason}");
+            if let Event::Note(text) = event {
+                notes.push(text.to_owned());
+            }
+        })
+        .unwrap();
+        assert!(notes.len() == 1 && notes[0].contains(reason), "{notes:?}");
+        assert!(fs::read(path.with_extension("checkpoint-unused")).unwrap() == bytes, "it is kept");
+        assert!(computed_files(&finished).1 == expected.1);
+    }
 }

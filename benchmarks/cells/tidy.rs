@@ -169,12 +169,20 @@ fn files_can_be_read_in_one_sitting() {
     assert!(long.is_empty(), "longer than {LONGEST_FILE} lines:\n{}", long.join("\n"));
 }
 
-/// The rstest attributes of Table 1 and of the ablations, read back from this very test binary, are the cells
+/// The rstest attributes of all studies, read back from this very test binary, are the cells
 /// that `cargo xtask reproduce` runs; and each has its snapshot (but those that are not defined), and no
 /// snapshot is an orphan.
 #[test]
 fn cells_tests_and_snapshots_agree() {
-    let cells: Vec<Cell> = cell::at(&Share::STUDY, 0).into_iter().chain(cell::ablations(0)).collect();
+    let cells: Vec<Cell> = [
+        cell::at(&Share::STUDY, 0),
+        cell::floors(&Share::STUDY, 0),
+        cell::size_matched(0),
+        cell::table2(0),
+        cell::figure3(0),
+        cell::ablations(0),
+    ]
+    .concat();
     let wanted: BTreeSet<String> = cells.iter().map(Cell::id).collect();
     assert_eq!(wanted.len(), cells.len(), "two cells share a name");
 
@@ -187,8 +195,19 @@ fn cells_tests_and_snapshots_agree() {
             // `method_1_supervised::backbone_1_resnet18::...`: what follows an axis' name and number.
             let value = |axis: &str| axis.splitn(3, '_').nth(2).unwrap_or(axis).to_owned();
             let values = |axes: &str| axes.split("::").map(value).collect::<Vec<_>>();
-            if let Some(axes) = line.strip_prefix("table1_methods::cell::") {
-                return Some(format!("table1/{}", values(axes).join("-")));
+            // Where a test's cells begin, and what of their names is no axis.
+            let axes = [
+                ("table1_methods::cell::", "table1/"),
+                ("table2_resolution::cell::", "table2/supervised-"),
+                ("figure3_augmentation::cell::", "figure3/supervised-resnet18-"),
+                ("extensions::size_matched::", "size_matched/"),
+                ("extensions::random_weights::", "random_weights/"),
+                ("extensions::pixels::", "pixels/"),
+            ];
+            for (test, name) in axes {
+                if let Some(axes) = line.strip_prefix(test) {
+                    return Some(format!("{name}{}", values(axes).join("-")));
+                }
             }
             // `case_1_mae_as_released__mae_vit_tiny`: study and cell, as far as an identifier can spell them.
             let case = value(line.strip_prefix("ablations::cell::")?);

@@ -4,6 +4,7 @@ pub mod architecture;
 pub mod heads;
 pub mod layers;
 pub mod parameters;
+pub mod pixels;
 pub mod position;
 pub mod resnet;
 pub mod vit;

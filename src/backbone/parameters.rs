@@ -96,8 +96,11 @@ impl Parameters {
         let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
         // torch's loaders ask for the format.
         let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
-        safetensors::serialize_to_file(tensors, Some(notes), path)
-            .map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
+        let written = safetensors::serialize(tensors, Some(notes))
+            .map_err(|error| error.to_string())
+            // The crate's own writer makes a file that only its owner may read.
+            .and_then(|bytes| std::fs::write(path, bytes).map_err(|error| error.to_string()));
+        written.map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
     }
 
     /// All tensors of a file, in the order of their names; what a variable is, is told from its name.
@@ -119,22 +122,24 @@ impl Parameters {
     /// names in the file are ignored.
     pub fn load(&self, path: &Path) -> Result<()> {
         let tensors = tensors(path)?;
-        for parameter in &self.entries {
-            let found = tensors.get(&parameter.name).ok_or_else(|| {
-                Error::Msg(format!("{}: no tensor named '{}'", path.display(), parameter.name))
-            })?;
-            if found.shape() != parameter.variable.shape() {
+        self.set(|name| tensors.get(name)).map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
+    }
+
+    /// Overwrites every variable by the tensor that `find` has for its name.
+    ///
+    /// # Errors
+    /// If there is none, or it has another shape.
+    pub fn set<'a>(&self, find: impl Fn(&str) -> Option<&'a Tensor>) -> Result<()> {
+        for Parameter { name, variable, .. } in &self.entries {
+            let found = find(name).ok_or_else(|| Error::Msg(format!("no tensor named '{name}'")))?;
+            if found.shape() != variable.shape() {
                 return Err(Error::Msg(format!(
-                    "{}: '{}' has shape {:?}, expected {:?}",
-                    path.display(),
-                    parameter.name,
+                    "'{name}' has shape {:?}, expected {:?}",
                     found.shape(),
-                    parameter.variable.shape()
+                    variable.shape()
                 )));
             }
-            parameter
-                .variable
-                .set(&found.to_dtype(parameter.variable.dtype())?.to_device(parameter.variable.device())?)?;
+            variable.set(&found.to_dtype(variable.dtype())?.to_device(variable.device())?)?;
         }
         Ok(())
     }

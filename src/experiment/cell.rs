@@ -8,10 +8,22 @@ use crate::{backbone, data::Share, method};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Study {
     /// Table 1: methods and backbones, trained at five defect shares. Its models, scored at five
-    /// validation shares, also make Figures 2, 4 and 5.
+    /// validation shares, also make Figures 2, 4 and 5; its curves Figures 6 and 7.
     Table1,
+    /// Table 2: supervised, nothing but resized, at a side that is `side` pixels at the paper's 224.
+    Table2 { side: u16 },
+    /// Figure 3: supervised, on a quarter of the training images, with the paper's views but for these two, in
+    /// thousandths: strength of the colour jitter (hue: half of it) and smallest part of the area that a crop shows.
+    Figure3 { jitter: u16, crop: u16 },
     /// Ours: training shares that the paper does not have, the data's own among them.
     Extension,
+    /// Ours: training sets of one size at all five shares. In the paper's, 45 % comes with 1.8 times as
+    /// many images, and so steps, as 1 %.
+    SizeMatched,
+    /// Ours: a floor, the backbone with random weights. The cell's method means nothing.
+    RandomWeights,
+    /// Ours: a floor, the pixels of the image made small. The cell's method and backbone mean nothing.
+    Pixels,
     /// Ours: one thing done as the authors' released code does it, where we do it otherwise.
     Ablation(Ablation),
 }
@@ -31,10 +43,24 @@ impl Study {
     pub fn id(self) -> &'static str {
         match self {
             Self::Table1 => "table1",
+            Self::Table2 { .. } => "table2",
+            Self::Figure3 { .. } => "figure3",
             Self::Extension => "extension",
+            Self::SizeMatched => "size_matched",
+            Self::RandomWeights => "random_weights",
+            Self::Pixels => "pixels",
             Self::Ablation(Ablation::MaeAsReleased) => "mae_as_released",
             Self::Ablation(Ablation::AugmentedValidation) => "augmented_validation",
             Self::Ablation(Ablation::ProbeUnderLars) => "probe_under_lars",
+        }
+    }
+
+    /// What a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`.
+    pub fn variant(self) -> Option<String> {
+        match self {
+            Self::Table2 { side } => Some(format!("side{side:03}")),
+            Self::Figure3 { jitter, crop } => Some(format!("jitter{jitter:04}-crop{crop:04}")),
+            _ => None,
         }
     }
 }
@@ -57,6 +83,19 @@ impl Cell {
         self.to_string()
     }
 
+    /// Name of the method in records; `none` of the floors.
+    pub fn method(&self) -> &'static str {
+        match self.study {
+            Study::RandomWeights | Study::Pixels => "none",
+            _ => self.method.id(),
+        }
+    }
+
+    /// Name of the encoder in records.
+    pub fn encoder(&self) -> &'static str {
+        if self.study == Study::Pixels { "pixels" } else { self.backbone.id() }
+    }
+
     /// Why the cell cannot be trained, where it cannot: a state that tables show, not a gap.
     pub fn undefined(&self) -> Option<&'static str> {
         self.method.undefined_on(self.backbone)
@@ -65,8 +104,14 @@ impl Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { study, method, backbone, share, seed } = self;
-        write!(formatter, "{}/{method}-{backbone}-{}-seed{seed}", study.id(), share.id())
+        write!(formatter, "{}/{}-{}", self.study.id(), self.method(), self.encoder())?;
+        match self.study.variant() {
+            // Such studies train on the data's own share only.
+            Some(variant) if self.share == Share::NATURAL => write!(formatter, "-{variant}")?,
+            Some(variant) => write!(formatter, "-{variant}-{}", self.share.id())?,
+            None => write!(formatter, "-{}", self.share.id())?,
+        }
+        write!(formatter, "-seed{}", self.seed)
     }
 }
 
@@ -85,6 +130,57 @@ pub fn at(shares: &[Share], seed: u64) -> Vec<Cell> {
         }
     }
     cells
+}
+
+/// The floors at each share: pixels (for seed 0 only: nothing of them is random), and both backbones with random
+/// weights.
+pub fn floors(shares: &[Share], seed: u64) -> Vec<Cell> {
+    let (method, resnet) = (method::Name::Supervised, backbone::Name::ResNet18);
+    let mut cells = Vec::new();
+    for &share in shares {
+        if seed == 0 {
+            cells.push(Cell { study: Study::Pixels, method, backbone: resnet, share, seed });
+        }
+        for backbone in backbone::Name::ALL {
+            cells.push(Cell { study: Study::RandomWeights, method, backbone, share, seed });
+        }
+    }
+    cells
+}
+
+/// Sides of Table 2, pixels.
+pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
+
+/// Table 2: both backbones at five resolutions.
+pub fn table2(seed: u64) -> Vec<Cell> {
+    let (method, share) = (method::Name::Supervised, Share::NATURAL);
+    let at =
+        |backbone| SIDES.map(|side| Cell { study: Study::Table2 { side }, method, backbone, share, seed });
+    backbone::Name::ALL.into_iter().flat_map(at).collect()
+}
+
+/// Strengths of jitter in Figure 3, thousandths. The paper names the ends, 100 and 800, and the values 275 and 450:
+/// this is the coarsest even grid that has all four.
+pub const JITTERS: [u16; 5] = [100, 275, 450, 625, 800];
+/// Smallest crops in Figure 3, thousandths of the area: likewise, from 80, 395, 605 and 710.
+pub const CROPS: [u16; 7] = [80, 185, 290, 395, 500, 605, 710];
+
+/// Figure 3: jitter x smallest crop.
+pub fn figure3(seed: u64) -> Vec<Cell> {
+    let (method, backbone, share) = (method::Name::Supervised, backbone::Name::ResNet18, Share::NATURAL);
+    let cell = |jitter, crop| Cell { study: Study::Figure3 { jitter, crop }, method, backbone, share, seed };
+    JITTERS.into_iter().flat_map(|jitter| CROPS.map(|crop| cell(jitter, crop))).collect()
+}
+
+/// Methods that are also trained on sets of one size: the ceiling, the paper's best of low shares, and ours.
+pub const SIZE_MATCHED: [method::Name; 3] =
+    [method::Name::Supervised, method::Name::BarlowTwins, method::Name::SimClr];
+
+/// Training sets of one size, at the five shares, on ResNet-18.
+pub fn size_matched(seed: u64) -> Vec<Cell> {
+    let (study, backbone) = (Study::SizeMatched, backbone::Name::ResNet18);
+    let at = |method| Share::STUDY.map(|share| Cell { study, method, backbone, share, seed });
+    SIZE_MATCHED.into_iter().flat_map(at).collect()
 }
 
 /// What the authors' released code does otherwise, one at a time, at 45 % defects. The sound counterpart of

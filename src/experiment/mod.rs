@@ -2,7 +2,9 @@
 //!
 //! Knows everything below and nothing above: neither snapshots, nor reports, nor a command line.
 
+pub mod calibrate;
 pub mod cell;
+mod checkpoint;
 mod label_free;
 pub mod recipe;
 pub mod scale;
@@ -18,14 +20,16 @@ use std::{
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 pub use cell::{Ablation, Cell, Study};
+pub use checkpoint::Checkpoint;
+use checkpoint::Keeper;
 pub use recipe::{Augmentation, Recipe};
 pub use scale::Scale;
 use score::Views;
 
 use crate::{
-    augment::{Normalisation, ViewRecipe},
+    augment::{Framing, Jitter, Normalisation, ViewRecipe},
     backbone::{self, Architecture},
-    data::{Dataset, Labels, OnBadImage, Source, Subset, imbalance::Pool, stratify},
+    data::{Dataset, Labels, OnBadImage, Share, Source, Subset, imbalance::Pool, stratify},
     evaluate::{
         features::{self, Features},
         probe::Probe,
@@ -35,9 +39,10 @@ use crate::{
     method::{
         Foundation, Method,
         mae::{Reconstruction, Supervision},
+        untrained::Untrained,
     },
     results::{
-        provenance,
+        Logits, provenance,
         record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Settings},
     },
     seed::Seed,
@@ -94,7 +99,10 @@ impl Plan {
         let mut recipe = Recipe::of(self.recipe, cell.method, cell.backbone);
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
         match cell.study {
-            Study::Table1 | Study::Extension => {}
+            Study::Table1 | Study::Extension | Study::SizeMatched => {}
+            Study::RandomWeights | Study::Pixels => {}
+            Study::Table2 { .. } => recipe.augmentation = Augmentation::None,
+            Study::Figure3 { .. } => recipe.augmentation = Augmentation::Paper,
             Study::Ablation(Ablation::MaeAsReleased) => {
                 recipe.objective = Arc::new(Reconstruction {
                     visible: 0.25,
@@ -112,6 +120,53 @@ impl Plan {
         }
         recipe
     }
+
+    /// How large everything is in a cell.
+    pub fn scale_of(&self, cell: &Cell) -> Scale {
+        let mut scale = self.scale.clone();
+        match cell.study {
+            Study::Table2 { side } => scale.side = scale.side_like(usize::from(side)),
+            Study::RandomWeights | Study::Pixels => scale.epochs = 0,
+            _ => {}
+        }
+        scale
+    }
+
+    /// Side of drawn pictures that a cell learns from: those of Table 2 are drawn once, for its largest side.
+    pub fn drawn_side(&self, cell: &Cell) -> usize {
+        match cell.study {
+            Study::Table2 { .. } => {
+                cell::SIDES.map(|side| self.scale.side_like(side.into())).into_iter().max()
+            }
+            _ => None,
+        }
+        .unwrap_or(self.scale.side)
+    }
+
+    /// Part of the training set that is used at all.
+    fn training_sample(&self, cell: &Cell) -> (usize, usize) {
+        match cell.study {
+            // The paper: "25 % of the dataset"; whether validation was cut too it does not say, and here it is not.
+            Study::Figure3 { .. } => (1, 4),
+            _ => self.scale.sample,
+        }
+    }
+
+    /// Views of a training image.
+    fn views(&self, cell: &Cell) -> Vec<ViewRecipe> {
+        let mut views = self.recipe(cell).views(cell.method, self.scale_of(cell).side);
+        if let Study::Figure3 { jitter, crop } = cell.study {
+            let [strength, smallest] = [jitter, crop].map(|thousandths| f64::from(thousandths) / 1e3);
+            for view in &mut views {
+                let [brightness, contrast, saturation] = [strength; 3];
+                view.jitter = Jitter { brightness, contrast, saturation, hue: strength / 2.0, ..view.jitter };
+                if let Framing::Random { scale: (least, _), .. } = &mut view.framing {
+                    *least = smallest;
+                }
+            }
+        }
+        views
+    }
 }
 
 /// What a caller is told while a cell goes on.
@@ -119,6 +174,14 @@ pub enum Event<'a> {
     /// A stage begins: `training`, `features`, `probe`, `label-free`.
     Stage(&'static str),
     Training(Progress<'a>),
+    /// Training goes on after so many epochs, steps of the next, and images in all.
+    Resumed {
+        epoch: usize,
+        step: usize,
+        images: usize,
+    },
+    /// What a person should know, such as a checkpoint that cannot be gone on from.
+    Note(&'a str),
 }
 
 /// Source images that training a cell goes through, all epochs together. Asked of every cell before the
@@ -130,9 +193,22 @@ pub fn image_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> 
     if let Some(reason) = cell.undefined() {
         bail!("cell {cell}: {reason}")
     }
-    let validation = sample(source.validation.labels(), &plan.scale, "validation");
+    let validation = sample(source.validation.labels(), plan.scale.sample, "validation");
     Views::new(&labels_of(&*source.validation, &validation), &subset_seed("views"))?;
-    Ok(training_subset(cell, plan, source)?.indices.len() * plan.scale.epochs)
+    Ok(training_subset(cell, plan, source)?.indices.len() * plan.scale_of(cell).epochs)
+}
+
+/// Images that go through the encoder of a cell to be evaluated, its monitors too: views of training images each
+/// epoch, then training and validation images once, then views that label-free metrics compare.
+///
+/// # Errors
+/// As [`image_passes`].
+pub fn evaluation_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> {
+    let scale = plan.scale_of(cell);
+    let training = training_subset(cell, plan, source)?.indices.len();
+    let validation = sample(source.validation.labels(), scale.sample, "validation").len();
+    let (images, views) = scale.view_sample;
+    Ok(scale.epochs * scale.rank_images.min(training) + training + validation + images.min(training) * views)
 }
 
 /// A digest of everything that decides a cell's numbers: settings, data, schema.
@@ -156,6 +232,7 @@ pub fn fingerprint(cell: &Cell, plan: &Plan, source: &Source) -> String {
 /// A cell's end: what is written down, and the trained model.
 pub struct Finished {
     pub record: Record,
+    pub logits: Logits,
     pub method: Box<dyn Method>,
 }
 
@@ -165,12 +242,36 @@ pub struct Finished {
 /// Names the cell and what went wrong in it: an unreadable image, too few defects, a loss that is not
 /// finite, a probe that does not converge.
 pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Finished> {
-    walk(cell, plan, source, progress).with_context(|| format!("cell {cell}"))
+    walk(cell, plan, source, None, progress).with_context(|| format!("cell {cell}"))
 }
 
-fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Finished> {
+/// [`run`] that keeps its state in a file while it trains, and goes on from that file if it is there. However
+/// often it was interrupted, on the CPU the end is the same to the bit. The file stays; who writes the record
+/// removes it.
+///
+/// # Errors
+/// As [`run`], and if the state cannot be written, or is of another experiment.
+pub fn run_kept(
+    cell: &Cell,
+    plan: &Plan,
+    source: &Source,
+    checkpoint: &Checkpoint,
+    progress: &mut dyn FnMut(Event),
+) -> Result<Finished> {
+    walk(cell, plan, source, Some(checkpoint), progress).with_context(|| format!("cell {cell}"))
+}
+
+fn walk(
+    cell: &Cell,
+    plan: &Plan,
+    source: &Source,
+    checkpoint: Option<&Checkpoint>,
+    progress: &mut dyn FnMut(Event),
+) -> Result<Finished> {
     let provenance = provenance::collect(&plan.device);
-    let (scale, recipe, seed) = (&plan.scale, plan.recipe(cell), Seed::root(cell.seed));
+    let fingerprint = fingerprint(cell, plan, source);
+    let mut keeper = Keeper::open(checkpoint, &fingerprint, &provenance, progress)?;
+    let (scale, recipe, seed) = (&plan.scale_of(cell), plan.recipe(cell), Seed::root(cell.seed));
     let subset = training_subset(cell, plan, source)?;
     let defect_weight = balancing_weight(subset.normals, subset.defects)?;
 
@@ -188,8 +289,8 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     };
 
     progress(Event::Stage("training"));
-    let begun = Instant::now();
-    let training_views = recipe.views(cell.method, scale.side);
+    keeper.start();
+    let training_views = plan.views(cell);
     let loader = Loader {
         dataset: &*source.train,
         indices: &subset.indices,
@@ -200,7 +301,6 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         device: &plan.device,
         seed: seed.child("training"),
     };
-    let mut epoch_ends = Vec::with_capacity(scale.epochs);
     let whole = [ViewRecipe::whole(scale.side)];
     let evenly = |count: usize| -> Vec<usize> {
         let all = &subset.indices;
@@ -210,26 +310,31 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
     let ranked = evenly(scale.rank_images);
     let rank_sample = Loader { indices: &ranked, views: &whole, ..loader };
     let optimisation = recipe.optimisation(scale);
-    let trained = pretrain(&*method, online_probe.as_mut(), &loader, &rank_sample, &optimisation, |step| {
-        if let Progress::Epoch(_) = step {
-            epoch_ends.push(begun.elapsed().as_secs_f64());
-        }
+    let from = keeper.from.take();
+    let (probe, from) = (online_probe.as_mut(), from.as_ref());
+    let trained = pretrain(&*method, probe, &loader, &rank_sample, &optimisation, from, |step| {
+        keeper.see(&step)?;
         progress(Event::Training(step));
+        Ok(())
     })?;
-    let train_seconds = begun.elapsed().as_secs_f64();
+    let train_seconds = keeper.seconds();
 
     progress(Event::Stage("features"));
+    keeper.start();
     let begun = Instant::now();
-    let validation_indices = sample(source.validation.labels(), scale, "validation");
+    let validation_indices = sample(source.validation.labels(), scale.sample, "validation");
     let frozen = |dataset, indices| -> Result<Features> {
         features::extract(method.encoder(), &Loader { dataset, indices, views: &whole, ..loader })
     };
     let train = frozen(&*source.train, &subset.indices)?;
     let validation = frozen(&*source.validation, &validation_indices)?;
 
+    keeper.lap("features");
     progress(Event::Stage("probe"));
     let labels = labels_of(&*source.validation, &validation.indices);
     let validation_rows = validation.tensor(&plan.device)?;
+    // A classifier that was never trained is none.
+    let classifies = !trained.curve.is_empty();
     let classify = |rows: &Tensor| -> Result<Vec<f64>> {
         let logits = match &online_probe {
             Some(probe) => probe.logits(rows)?,
@@ -237,16 +342,16 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
         };
         Ok(logits.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
     };
-    let in_training = classify(&validation_rows)?;
     let defects: Vec<bool> = labels_of(&*source.train, &train.indices).iter().map(|l| l.defect).collect();
     let fit = Probe::fit(&train.tensor(&plan.device)?, &defects, recipe.converged_probe)?;
     let converged = fit.logits(&validation_rows)?;
     let views = Views::new(&labels, &subset_seed("views"))?;
-    let score = |classifier, logits: &[f64]| {
-        score::at_every_share(classifier, logits, &labels, source.has_classes, &views)
-    };
-    let mut scores = [score("in_training", &in_training)?, score("converged", &converged)?].concat();
-    if recipe.augmented_validation {
+    let mut classifiers = Vec::new();
+    if classifies {
+        classifiers.push(("in_training".to_owned(), classify(&validation_rows)?));
+    }
+    classifiers.push(("converged".to_owned(), converged));
+    if recipe.augmented_validation && classifies {
         // As released: training's augmentation on validation images. One view each; the released code
         // counts both views of methods that compare two: more rows of the same kind.
         let augmented = Loader {
@@ -257,31 +362,43 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
             ..loader
         };
         let rows = features::extract(method.encoder(), &augmented)?.tensor(&plan.device)?;
-        scores.extend(score("in_training_augmented", &classify(&rows)?)?);
+        classifiers.push(("in_training_augmented".to_owned(), classify(&rows)?));
     }
+    let mut scores = Vec::new();
+    for (name, logits) in &classifiers {
+        scores.extend(score::at_every_share(name, logits, &labels, source.has_classes, &views)?);
+    }
+    let images = validation.indices.iter().copied().zip(labels.iter().copied()).collect();
+    let logits = Logits { images, classifiers };
+    keeper.lap("probe");
     progress(Event::Stage("label-free"));
     let (viewed_images, views_of_each) = scale.view_sample;
     let seen = evenly(viewed_images);
     let viewed = Loader { indices: &seen, seed: seed.child("label_free"), ..loader };
     let label_free =
         label_free::of(&*method, &train, &viewed, training_views[0], views_of_each, &plan.device)?;
+    keeper.lap("label_free");
     let evaluate_seconds = begun.elapsed().as_secs_f64();
 
     let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
     let skipped = |dataset: &dyn Dataset, indices: &[usize]| -> Vec<String> {
         indices.iter().map(|&index| dataset.place(index)).collect()
     };
+    let elsewhere =
+        keeper.elsewhere.iter().map(|machine| format!("training began on another machine: {machine}"));
+    let elsewhere = elsewhere.collect::<Vec<_>>();
     let record = Record {
         schema: SCHEMA,
         cell: CellAxes {
             id: cell.id(),
             study: cell.study.id().to_owned(),
-            method: cell.method.id().to_owned(),
-            backbone: cell.backbone.id().to_owned(),
+            method: cell.method().to_owned(),
+            backbone: cell.encoder().to_owned(),
+            variant: cell.study.variant(),
             train_share: cell.share.fraction(),
             seed: cell.seed,
         },
-        fingerprint: fingerprint(cell, plan, source),
+        fingerprint,
         settings: settings(cell, plan),
         data: Data {
             source: source.name.clone(),
@@ -295,30 +412,41 @@ fn walk(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Even
                 skipped(&*source.validation, &validation.skipped),
             ]
             .concat(),
-            limits: [source.limits.clone(), views.missing].concat(),
+            limits: [source.limits.clone(), views.missing, elsewhere].concat(),
         },
-        curve: curve(&trained.curve, &epoch_ends),
+        curve: curve(&trained.curve, &keeper.epoch_ends),
         probe: ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient },
         label_free,
         scores,
-        cost: Cost { train_seconds, evaluate_seconds, images_per_second: images as f64 / train_seconds },
+        cost: Cost {
+            train_seconds,
+            evaluate_seconds,
+            images_per_second: images as f64 / train_seconds,
+            resumed: keeper.resumed,
+            parts: keeper.parts,
+        },
         provenance,
     };
-    Ok(Finished { record, method })
+    Ok(Finished { record, logits, method })
 }
 
 /// The training images of a cell.
 fn training_subset(cell: &Cell, plan: &Plan, source: &Source) -> Result<Subset> {
-    let kept = sample(source.train.labels(), &plan.scale, "train");
+    let kept = sample(source.train.labels(), plan.training_sample(cell), "train");
     let labels = labels_of(&*source.train, &kept);
-    let mut subset = Pool::new(&labels, &subset_seed("train")).subset(cell.share)?;
+    let pool = Pool::new(&labels, &subset_seed("train"));
+    let mut subset = match (cell.study, Share::STUDY.iter().position(|&share| share == cell.share)) {
+        (Study::SizeMatched, Some(place)) => pool.size_matched(&Share::STUDY)?.swap_remove(place),
+        (Study::SizeMatched, None) => bail!("sizes are matched over the study's five shares"),
+        _ => pool.subset(cell.share)?,
+    };
     subset.indices.iter_mut().for_each(|index| *index = kept[*index]);
     Ok(subset)
 }
 
-/// The part of a split that a scale uses at all, stratified.
-fn sample(labels: &[Labels], scale: &Scale, split: &str) -> Vec<usize> {
-    stratify::cut(labels, scale.sample, &subset_seed("sample").child(split)).0
+/// The `part` of a split that is used at all, stratified.
+fn sample(labels: &[Labels], part: (usize, usize), split: &str) -> Vec<usize> {
+    stratify::cut(labels, part, &subset_seed("sample").child(split)).0
 }
 
 fn subset_seed(name: &str) -> Seed {
@@ -330,11 +458,15 @@ fn subset_seed(name: &str) -> Seed {
 /// # Errors
 /// If the cell is not defined, or the plan's initial weights do not fit.
 pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
-    let Scale { resnet_width, resnet_stem, vit, side, heads, .. } = plan.scale;
+    let Scale { resnet_width, resnet_stem, vit, side, heads, .. } = plan.scale_of(cell);
     let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem, vit, side };
     let foundation =
         Foundation { architecture, heads, defect_weight, seed, dtype: DType::F32, device: &plan.device };
-    let method = plan.recipe(cell).objective.build(&foundation)?;
+    let method: Box<dyn Method> = match cell.study {
+        Study::Pixels => return Ok(Box::new(Untrained::pixels())),
+        Study::RandomWeights => Box::new(Untrained::weights(&foundation)?),
+        _ => plan.recipe(cell).objective.build(&foundation)?,
+    };
     if let Some(Init { path, .. }) = &plan.init {
         let encoder = method.parameters().encoder();
         encoder.load(path).context("other weights than this backbone's? --only chooses cells")?;
@@ -344,13 +476,15 @@ pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result
 
 /// Every choice behind a cell's numbers, by name.
 fn settings(cell: &Cell, plan: &Plan) -> Settings {
-    let (scale, recipe) = (&plan.scale, plan.recipe(cell));
+    let (scale, recipe) = (&plan.scale_of(cell), plan.recipe(cell));
+    let untrained = matches!(cell.study, Study::RandomWeights | Study::Pixels);
     let mut values = BTreeMap::new();
     let mut set = |name: &str, value: String| values.insert(name.to_owned(), value);
     set("side", scale.side.to_string());
     set("epochs", scale.epochs.to_string());
     set("batch_size", scale.batch_size.to_string());
     match cell.backbone {
+        _ if cell.study == Study::Pixels => {}
         backbone::Name::ResNet18 => {
             set("resnet_width", scale.resnet_width.to_string());
             set("resnet_stem", format!("{:?}", scale.resnet_stem));
@@ -366,9 +500,14 @@ fn settings(cell: &Cell, plan: &Plan) -> Settings {
         "label_free",
         format!("{} images ranked, {:?} images and views", scale.rank_images, scale.view_sample),
     );
-    set("objective", format!("{:?}", recipe.objective));
-    set("optimisation", format!("{:?}", recipe.optimisation(scale)));
-    set("views", format!("{:?}", recipe.views(cell.method, scale.side)));
+    if !untrained {
+        set("objective", format!("{:?}", recipe.objective));
+        set("optimisation", format!("{:?}", recipe.optimisation(scale)));
+    }
+    if plan.training_sample(cell) != scale.sample {
+        set("training_sample", format!("{:?}", plan.training_sample(cell)));
+    }
+    set("views", format!("{:?}", plan.views(cell)));
     set("normalisation", format!("{:?}", Normalisation::SEWER_ML));
     set("converged_probe", format!("{:?}", recipe.converged_probe));
     if !cell.method.is_supervised() {

@@ -79,6 +79,13 @@ impl Scale {
         }
     }
 
+    /// The side that is to this scale what `side` pixels are to the paper's 224, rounded up to whole patches; two
+    /// patches at least. At the paper's scale it is `side`.
+    pub fn side_like(&self, side: usize) -> usize {
+        let (patch, paper) = (self.vit.patch, 224);
+        (self.side * side).div_ceil(paper * patch).max(2) * patch
+    }
+
     /// The paper's protocol (its released code): 224 px, 45 epochs, a 50 % sample of Sewer-ML.
     pub fn full() -> Self {
         Self {
@@ -101,5 +108,19 @@ impl Scale {
             view_sample: (1_000, 10),
             sample: (1, 2),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_those_of_the_paper_at_its_scale_and_in_proportion_below() {
+        let sides = |scale: Scale| [64, 128, 224, 384, 512].map(|side| scale.side_like(side));
+        assert_eq!(sides(Scale::full()), [64, 128, 224, 384, 512]);
+        // 64 x 64 / 224 = 18.3, in patches of 8: 24; and so on.
+        assert_eq!(sides(Scale::small()), [24, 40, 64, 112, 152]);
+        assert_eq!(sides(Scale::fixture()), [16, 24, 32, 56, 80]);
     }
 }

@@ -11,6 +11,7 @@ pub mod mae;
 pub mod simclr;
 pub mod supervised;
 pub mod teacher;
+pub mod untrained;
 
 use std::{fmt, str::FromStr};
 

@@ -1,8 +1,16 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
+mod claim;
+pub mod compare;
+#[cfg(test)]
+mod example;
+pub mod logits;
 pub mod paper;
 pub mod provenance;
 pub mod record;
+pub mod summary;
+pub mod tables;
+pub mod tensorboard;
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +20,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+pub use claim::Claim;
+pub use logits::Logits;
 pub use record::Record;
+use record::{Environment, Provenance, Run};
 
-use crate::backbone::Parameters;
+use crate::{backbone::Parameters, train::checkpoint::State};
 
-/// Where records are kept: `FOLDER/<study>/<cell>.json`.
+/// Name of the file that says who asked for a folder's records.
+const ENVIRONMENT: &str = "environment";
+
+/// Where records are kept: `FOLDER/<study>/<cell>.json`. While a cell trains, its lock and its checkpoint lie
+/// there too.
 pub struct Folder {
     root: PathBuf,
 }
@@ -61,14 +76,51 @@ impl Folder {
         self.root.join(format!("{cell}.safetensors"))
     }
 
+    /// File of the state of the cell with this id, while it trains.
+    pub fn checkpoint(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.checkpoint"))
+    }
+
+    /// Claims a cell for this process; none if another works on it. Ask for its record after that: the other may
+    /// just have finished.
+    ///
+    /// # Errors
+    /// If the lock cannot be made.
+    pub fn claim(&self, cell: &str) -> Result<Option<Claim>> {
+        Claim::new(&self.lock(cell))
+    }
+
+    /// What the process that works on a cell, or last did, tells of it, and whether it still does.
+    ///
+    /// # Errors
+    /// If the lock is there and cannot be read.
+    pub fn claimed(&self, cell: &str) -> Result<Option<(String, bool)>> {
+        claim::look(&self.lock(cell))
+    }
+
+    fn lock(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.lock"))
+    }
+
+    /// Ends the work on a cell: its record stands, so its checkpoint and its lock are not needed any more.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be removed.
+    pub fn finish(&self, cell: &str, claim: Claim) -> Result<()> {
+        let path = self.checkpoint(cell);
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
+        }
+        claim.finish();
+        Ok(())
+    }
+
     /// Writes a cell's trained variables, heads too, beside where its record goes. Before the record: only a
     /// cell that has one is finished, and weights without one are written again.
     pub fn write_weights(&self, cell: &str, parameters: &Parameters) -> Result<()> {
         let path = self.weights(cell);
         let write = || -> Result<()> {
-            let folder = path.parent().context("a file of weights has no folder")?;
-            fs::create_dir_all(folder)?;
-            let file = tempfile::NamedTempFile::new_in(folder)?;
+            let file = temporary(&path)?;
             parameters.save(file.path(), &BTreeMap::new())?;
             file.persist(&path)?;
             Ok(())
@@ -81,14 +133,94 @@ impl Folder {
         })
     }
 
+    /// File of what classifiers say of each validation image.
+    pub fn logits(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.logits.csv"))
+    }
+
+    /// Writes a cell's logits beside where its record goes, and before it, like its weights.
+    pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<()> {
+        let path = self.logits(cell);
+        let write = || -> Result<()> {
+            let file = temporary(&path)?;
+            logits.write(file.as_file())?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| {
+            format!(
+                "{}: cannot write the logits; finished cells are kept, free the path and run again",
+                path.display()
+            )
+        })
+    }
+
+    /// Writes a file below the folder whole or not at all, over an earlier one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.root.join(name);
+        let write = || -> Result<()> {
+            let mut file = temporary(&path)?;
+            file.write_all(bytes)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("{}: cannot be written", path.display()))
+    }
+
+    /// Notes in `environment.json` who asks for cells: a command like one before, of the same code on the same
+    /// machine, is counted, another one added.
+    ///
+    /// # Errors
+    /// If the file is torn or cannot be written.
+    pub fn note_run(&self, run: Run) -> Result<()> {
+        // Others may begin at the same moment.
+        let claim = loop {
+            match self.claim(ENVIRONMENT)? {
+                Some(claim) => break claim,
+                None => std::thread::sleep(std::time::Duration::from_millis(20)),
+            }
+        };
+        let mut runs = self.runs()?;
+        let same = |known: &&mut Run| {
+            let who =
+                |run: &Run| (run.command.clone(), Provenance { started_unix: 0, ..run.provenance.clone() });
+            who(known) == who(&run)
+        };
+        match runs.iter_mut().find(same) {
+            Some(known) => {
+                known.times += run.times;
+                known.cells = run.cells;
+            }
+            None => runs.push(run),
+        }
+        let text = serde_json::to_string_pretty(&Environment { schema: record::SCHEMA, runs })?;
+        self.write_file(&format!("{ENVIRONMENT}.json"), format!("{text}\n").as_bytes())?;
+        claim.finish();
+        Ok(())
+    }
+
+    /// What `environment.json` holds; nothing where there is none.
+    ///
+    /// # Errors
+    /// If it is torn or of another schema.
+    pub fn runs(&self) -> Result<Vec<Run>> {
+        let path = self.root.join(format!("{ENVIRONMENT}.json"));
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let read = || -> Result<Environment> { Ok(serde_json::from_str(&fs::read_to_string(&path)?)?) };
+        Ok(read().with_context(|| format!("{}: torn, or not of this build", path.display()))?.runs)
+    }
+
     /// Writes a record under its cell's name: first to a temporary file beside it, then renamed, so
     /// that a kill or a full disk leaves no torn record.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
         let path = self.path(&record.cell.id);
         let write = || -> Result<()> {
-            let folder = path.parent().context("a record's path has no folder")?;
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            let mut file = temporary(&path)?;
             serde_json::to_writer_pretty(&mut file, record)?;
             file.write_all(b"\n")?;
             file.as_file().sync_all()?;
@@ -103,6 +235,38 @@ impl Folder {
         })?;
         Ok(path)
     }
+}
+
+/// Writes a checkpoint whole or not at all, over an earlier one.
+///
+/// # Errors
+/// If it cannot be written; an earlier one then stays.
+pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, String>) -> Result<()> {
+    let write = || -> Result<()> {
+        // One name, not a new one each time: a kill between two steps must not leave a file for each try.
+        let partial = path.with_extension("checkpoint-partial");
+        state.save(&partial, notes)?;
+        fs::File::open(&partial)?.sync_all()?;
+        fs::rename(&partial, path)?;
+        Ok(())
+    };
+    write().with_context(|| {
+        format!(
+            "{}: cannot write the checkpoint; finished cells are kept, free the path and run again",
+            path.display()
+        )
+    })
+}
+
+/// A file beside `path`, to be renamed to it; others may read it as far as the user's umask lets them.
+fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let folder = path.parent().context("the path has no folder")?;
+    fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    // `tempfile` would make it private to the user.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    Ok(builder.tempfile_in(folder)?)
 }
 
 /// Reads one record file.
@@ -125,54 +289,14 @@ pub fn read(path: &Path) -> Result<Record> {
         .with_context(|| format!("{}: not a record of schema {}", path.display(), record::SCHEMA))
 }
 
-fn short(fingerprint: &str) -> &str {
+/// As much of a fingerprint as messages show.
+pub fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use record::{CellAxes, Cost, Counts, Data, ProbeFit, Provenance, SCHEMA, Settings};
-
-    fn record() -> Record {
-        Record {
-            schema: SCHEMA,
-            cell: CellAxes {
-                id: "table1/simclr-resnet18-share05-seed0".into(),
-                study: "table1".into(),
-                method: "simclr".into(),
-                backbone: "resnet18".into(),
-                train_share: Some(0.05),
-                seed: 0,
-            },
-            fingerprint: "0123456789abcdef".into(),
-            settings: Settings { scale: "small".into(), recipe: "short".into(), values: BTreeMap::new() },
-            data: Data {
-                source: "synthetic".into(),
-                train_digest: String::new(),
-                validation_digest: String::new(),
-                train: Counts { normals: 95, defects: 5 },
-                validation: Counts { normals: 50, defects: 50 },
-                skipped: Vec::new(),
-                limits: Vec::new(),
-            },
-            curve: Vec::new(),
-            probe: ProbeFit { iterations: 7, gradient: 1e-12 },
-            label_free: BTreeMap::new(),
-            scores: Vec::new(),
-            cost: Cost { train_seconds: 1.0, evaluate_seconds: 0.5, images_per_second: 100.0 },
-            provenance: Provenance {
-                started_unix: 0,
-                revision: "unknown".into(),
-                skewbench: "0.1.0".into(),
-                crates: BTreeMap::new(),
-                device: "cpu".into(),
-                cpu: "unknown".into(),
-                threads: 2,
-                system: "linux x86_64".into(),
-            },
-        }
-    }
+    use super::{example::record, *};
 
     fn message(result: Result<Option<Record>>) -> String {
         format!("{:#}", result.expect_err("a bad record is refused"))
@@ -193,6 +317,18 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), before);
         let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(files, 1, "no temporary file is left behind");
+
+        // As readable as any file that this process makes.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            folder.write_weights("x", &Parameters::default()).unwrap();
+            let ordinary = root.path().join("ordinary");
+            fs::write(&ordinary, "").unwrap();
+            assert_eq!(mode(&path), mode(&ordinary));
+            assert_eq!(mode(&folder.weights("x")), mode(&ordinary));
+        }
     }
 
     #[test]

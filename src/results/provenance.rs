@@ -34,6 +34,19 @@ fn revision() -> &'static str {
     REVISION.get_or_init(|| revision_of(Path::new(env!("CARGO_MANIFEST_DIR"))))
 }
 
+/// BLAKE3 of the running program: equal builds compute equal bits, and a revision does not tell what was edited since.
+/// `unknown` where the program cannot be read.
+pub fn build() -> &'static str {
+    static BUILD: OnceLock<String> = OnceLock::new();
+    BUILD.get_or_init(|| {
+        // On Linux this is the program itself even when its file was replaced meanwhile.
+        let running = Path::new("/proc/self/exe");
+        let path = if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() };
+        path.and_then(std::fs::read)
+            .map_or_else(|_| "unknown".to_owned(), |bytes| blake3::hash(&bytes).to_hex().to_string())
+    })
+}
+
 fn revision_of(checkout: &Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").arg("-C").arg(checkout).args(arguments).output().ok()?;

@@ -37,8 +37,13 @@ pub struct Record {
 pub struct CellAxes {
     pub id: String,
     pub study: String,
+    /// `none` where nothing was trained.
     pub method: String,
+    /// `resnet18`, `vit_tiny`, or `pixels` where there is no network.
     pub backbone: String,
+    /// What the study varies besides: `side224`, `jitter0275-crop0395`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Share of defects asked for in training, 0..1; null for the data's own.
     pub train_share: Option<f64>,
     pub seed: u64,
@@ -138,6 +143,18 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Source images (not views) that training went through a second.
     pub images_per_second: f64,
+    /// How often the cell was interrupted and gone on with. Seconds are those of one pass through: work that an
+    /// interruption cost and that was done again counts once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed: usize,
+    /// Seconds by what they went to: in training `data` (batches waited for), `updates`, `monitors`, `checkpoints`; in
+    /// evaluation `features`, `probe` (and scores at all shares), `label_free`. Empty in records from before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f64>,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Which code and machine produced a record.
@@ -155,4 +172,25 @@ pub struct Provenance {
     pub cpu: String,
     pub threads: usize,
     pub system: String,
+}
+
+/// Who asked for the records of a folder, and where: one entry for each different command, build or machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    pub schema: u32,
+    pub runs: Vec<Run>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Arguments, as a shell takes them.
+    pub command: String,
+    /// Of the first time.
+    pub provenance: Provenance,
+    /// How often it was begun: once, and again after each interruption.
+    pub times: usize,
+    /// Names of its cells, and the source images that training goes through for each.
+    pub cells: Vec<(String, usize)>,
 }

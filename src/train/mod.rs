@@ -1,15 +1,17 @@
-//! The one training loop. Knows nothing of how its method, data or numbers were chosen.
+//! The one training loop. Knows nothing of how its method, data or numbers were chosen, nor when its state is
+//! kept: it offers that after every step, and goes on from any state that it gave.
 
+pub mod checkpoint;
 pub mod monitor;
 pub mod online_probe;
 pub mod optimiser;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::{
-    monitor::Monitor,
+    checkpoint::{State, Tally},
     online_probe::OnlineProbe,
     optimiser::{Group, Optimiser, Rule},
 };
@@ -46,8 +48,31 @@ pub enum Decayed {
 
 /// What a caller is told while training goes on.
 pub enum Progress<'a> {
-    Step { epoch: usize, step: usize, steps: usize, images: usize, loss: f64 },
-    Epoch(&'a Epoch),
+    /// Something within a step is done, and this is what it was.
+    Part(Part),
+    /// A step is done.
+    Step {
+        /// From 0.
+        epoch: usize,
+        /// Steps done in the epoch, and of each epoch.
+        step: usize,
+        steps: usize,
+        images: usize,
+        loss: f64,
+        /// Copies all that the next step depends on.
+        state: &'a dyn Fn() -> Result<State>,
+    },
+    /// An epoch is done; its monitors are in.
+    Epoch { epoch: &'a Epoch, state: &'a dyn Fn() -> Result<State> },
+}
+
+/// Parts of a step that a caller may want to time. What follows them, up to the step's end, is monitors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A batch has been waited for.
+    Data,
+    /// Loss, gradients and updates.
+    Update,
 }
 
 /// Means over the steps of one epoch.
@@ -74,17 +99,20 @@ pub struct Trained {
 }
 
 /// Trains `method` (and `probe` beside it) on what `loader` gives; `sample` are the images that the rank of
-/// embeddings is taken of after each epoch.
+/// embeddings is taken of after each epoch. Begins where the state `from` was taken, if there is one; on the
+/// CPU the end is then the same to the bit.
 ///
 /// # Errors
-/// If an image cannot be read, a loss is not finite, or a variable gets no gradient.
+/// If an image cannot be read, a loss is not finite, a variable gets no gradient, the state is of another
+/// model, or `progress` fails.
 pub fn pretrain(
     method: &dyn Method,
     mut probe: Option<&mut OnlineProbe>,
     loader: &Loader,
     sample: &Loader,
     optimisation: &Optimisation,
-    mut progress: impl FnMut(Progress),
+    from: Option<&State>,
+    mut progress: impl FnMut(Progress) -> Result<()>,
 ) -> Result<Trained> {
     let steps = loader.steps();
     let schedule = LearningRate::solo(
@@ -94,15 +122,18 @@ pub fn pretrain(
         optimisation.end,
     );
     let mut optimiser = Optimiser::new(optimisation.rule, groups(method, optimisation))?;
+    let mut tally = match from {
+        Some(state) => state
+            .restore(method, probe.as_deref_mut(), &mut optimiser)
+            .context("the kept state does not fit this model")?,
+        None => Tally::default(),
+    };
 
-    let mut curve = Vec::with_capacity(optimisation.epochs);
-    let mut skipped = std::collections::BTreeSet::new();
-    for epoch in 0..optimisation.epochs {
-        let (mut losses, mut probe_losses, mut images, mut step) = (0.0, 0.0, 0, 0);
-        let mut monitor = Monitor::default();
-        loader.epoch(epoch, |batch| {
+    for epoch in tally.curve.len()..optimisation.epochs {
+        loader.rest_of_epoch(epoch, tally.step, |batch| {
+            progress(Progress::Part(Part::Data))?;
             let at = Position {
-                step: epoch * steps + step,
+                step: epoch * steps + tally.step,
                 steps: steps * optimisation.epochs,
                 epoch,
                 epochs: optimisation.epochs,
@@ -115,37 +146,42 @@ pub fn pretrain(
                 loss.is_finite(),
                 "loss is {loss} at epoch {}, step {}; a lower learning rate may help",
                 epoch + 1,
-                step + 1
+                tally.step + 1
             );
             let gradients = output.loss.backward()?;
             optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
             method.after_step(at)?;
             if let Some(probe) = probe.as_deref_mut() {
-                probe_losses += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
+                tally.probe_loss += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
             }
 
-            monitor.see(&output, batch.views)?;
+            progress(Progress::Part(Part::Update))?;
+            tally.monitor.see(&output, batch.views)?;
 
-            losses += loss;
-            images += batch.indices.len();
-            skipped.extend(batch.skipped);
-            step += 1;
-            progress(Progress::Step { epoch, step, steps, images: batch.indices.len(), loss });
-            Ok(())
+            tally.loss += loss;
+            tally.images += batch.indices.len();
+            tally.skipped.extend(batch.skipped);
+            tally.step += 1;
+            let state = || State::of(method, probe.as_deref(), &optimiser, &tally);
+            let (step, images) = (tally.step, batch.indices.len());
+            progress(Progress::Step { epoch, step, steps, images, loss, state: &state })
         })?;
+        let Tally { step, loss, probe_loss, images, monitor, .. } = &mut tally;
+        let mut monitor = std::mem::take(monitor);
         monitor.sample(method, sample)?;
         let summary = Epoch {
             epoch,
-            loss: losses / step as f64,
-            probe_loss: probe.is_some().then_some(probe_losses / step as f64),
-            learning_rate: schedule.at(epoch * steps + step - 1, optimisation.learning_rate),
-            images,
+            loss: *loss / *step as f64,
+            probe_loss: probe.is_some().then_some(*probe_loss / *step as f64),
+            learning_rate: schedule.at(epoch * steps + *step - 1, optimisation.learning_rate),
+            images: *images,
             monitors: monitor.means(),
         };
-        progress(Progress::Epoch(&summary));
-        curve.push(summary);
+        tally.close(summary.clone());
+        let state = || State::of(method, probe.as_deref(), &optimiser, &tally);
+        progress(Progress::Epoch { epoch: &summary, state: &state })?;
     }
-    Ok(Trained { curve, skipped: skipped.into_iter().collect() })
+    Ok(Trained { curve: tally.curve, skipped: tally.skipped.into_iter().collect() })
 }
 
 fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {

@@ -80,6 +80,16 @@ impl Monitor {
         means.filter(|(_, mean)| mean.is_finite()).collect()
     }
 
+    /// Sums and counts so far, by name.
+    pub(super) fn sums(&self) -> &BTreeMap<String, (f64, usize)> {
+        &self.sums
+    }
+
+    /// A monitor that has taken in what another had.
+    pub(super) fn from_sums(sums: BTreeMap<String, (f64, usize)>) -> Self {
+        Self { sums }
+    }
+
     fn spread(&mut self, name: &str, rows: &Tensor) -> Result<()> {
         let width = rows.dim(1)?;
         let values = numbers(rows)?;

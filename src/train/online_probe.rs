@@ -60,4 +60,12 @@ impl OnlineProbe {
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
+
+    pub(super) fn optimiser(&self) -> &Optimiser {
+        &self.optimiser
+    }
+
+    pub(super) fn optimiser_mut(&mut self) -> &mut Optimiser {
+        &mut self.optimiser
+    }
 }

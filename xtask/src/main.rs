@@ -1,10 +1,13 @@
 //! The commands of skewbench: a match from subcommand to function, one file a command.
 
 mod data;
+mod diff;
 mod doctor;
 mod export;
+mod pulse;
 mod reproduce;
 mod source;
+mod status;
 mod table;
 
 use std::process::ExitCode;
@@ -28,6 +31,10 @@ struct Arguments {
 enum Command {
     /// Train, probe and score the cells of the study; the main job
     Reproduce(reproduce::Arguments),
+    /// Show how far a results folder is
+    Status(status::Arguments),
+    /// Show what moved between two results folders, or between the paper and one
+    Diff(diff::Arguments),
     /// Write a trained encoder for torchvision or timm
     Export(export::Arguments),
     /// Check machine, data and results folder before hours of training
@@ -51,6 +58,8 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Reproduce(arguments) => reproduce::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Data(command) => data::run(&command),

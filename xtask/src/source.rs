@@ -13,7 +13,7 @@ use skewbench::{
 const SYNTHETIC_SEED: u64 = 0;
 
 /// Pixels of training images that are kept in memory. Ours: a quarter of a small laptop's.
-const CACHED_BYTES: usize = 1 << 30;
+pub const CACHED_BYTES: usize = 1 << 30;
 
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

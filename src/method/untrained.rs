@@ -1,0 +1,47 @@
+//! No method: an encoder as it begins, or the pixels themselves. What is trained must beat it.
+//!
+//! Has no loss; a step is an error. Knows nothing of why it is asked for.
+
+use candle_core::{Result, bail};
+
+use super::{Foundation, Method, Position, Step};
+use crate::{
+    backbone::{Backbone, Parameters, pixels::Pixels},
+    loader::Batch,
+};
+
+pub struct Untrained {
+    encoder: Box<dyn Backbone>,
+    parameters: Parameters,
+}
+
+impl Untrained {
+    /// Random weights: those that supervised training with this seed begins with.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
+    pub fn weights(on: &Foundation) -> Result<Self> {
+        let mut parameters = Parameters::default();
+        let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
+        Ok(Self { encoder, parameters })
+    }
+
+    /// The image itself, made small.
+    pub fn pixels() -> Self {
+        Self { encoder: Box::new(Pixels), parameters: Parameters::default() }
+    }
+}
+
+impl Method for Untrained {
+    fn step(&self, _batch: &Batch, _at: Position) -> Result<Step> {
+        bail!("an untrained encoder has no training step")
+    }
+
+    fn encoder(&self) -> &dyn Backbone {
+        &*self.encoder
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+}

@@ -1,0 +1,128 @@
+//! Event files that TensorBoard reads: scalars only.
+//!
+//! A file is a list of records: length (u64), masked CRC-32C of its bytes, data, masked CRC-32C of the data;
+//! little-endian. Data is a protocol-buffer `Event`: 1 wall time (double), 2 step (varint), 3 file version (string), 5
+//! summary; a summary is a list of 1: { 1: tag (string), 2: simple value (float) }. Source: TensorFlow's
+//! `record_writer`, `event.proto` and `summary.proto`. Ours, because the crates for it bring protocol-buffer compilers
+//! or image codecs for what takes a hundred lines.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+
+/// An event file of one cell.
+pub struct EventFile {
+    file: File,
+}
+
+impl EventFile {
+    /// Makes a new file in `folder`, which is the run's name to TensorBoard. `now`: seconds since 1970. A process
+    /// that goes on with a cell makes a file of its own; TensorBoard joins them.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn new(folder: &Path, now: f64) -> Result<Self> {
+        let name = format!("events.out.tfevents.{:010}.{}.skewbench", now as u64, std::process::id());
+        let path = folder.join(name);
+        let make = || -> Result<Self> {
+            fs::create_dir_all(folder)?;
+            let mut file = Self { file: File::create(&path)? };
+            file.add(&[double(1, now), bytes(3, b"brain.Event:2")].concat())?;
+            Ok(file)
+        };
+        make().with_context(|| format!("{}: cannot write events", path.display()))
+    }
+
+    /// Adds scalars of one step.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn scalars<'a>(
+        &mut self,
+        now: f64,
+        step: usize,
+        scalars: impl IntoIterator<Item = (&'a str, f64)>,
+    ) -> Result<()> {
+        let value = |(tag, value): (&str, f64)| {
+            // Field 2 of 32 bits.
+            let simple = [&[2 << 3 | 5][..], &(value as f32).to_le_bytes()].concat();
+            bytes(1, &[bytes(1, tag.as_bytes()), simple].concat())
+        };
+        let summary: Vec<u8> = scalars.into_iter().flat_map(value).collect();
+        self.add(&[double(1, now), [vec![2 << 3], varint(step as u64)].concat(), bytes(5, &summary)].concat())
+            .context("cannot write events for TensorBoard")
+    }
+
+    /// One record, in one write, so that a kill leaves whole ones.
+    fn add(&mut self, data: &[u8]) -> std::io::Result<()> {
+        let length = (data.len() as u64).to_le_bytes();
+        let record = [&length[..], &masked(&length), data, &masked(data)].concat();
+        self.file.write_all(&record)
+    }
+}
+
+fn double(field: u8, value: f64) -> Vec<u8> {
+    [&[field << 3 | 1][..], &value.to_le_bytes()].concat()
+}
+
+fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
+    [&[field << 3 | 2][..], &varint(value.len() as u64), value].concat()
+}
+
+/// Seven bits a byte, lowest first, the eighth set while more follow.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+/// TensorFlow's masked checksum.
+fn masked(data: &[u8]) -> [u8; 4] {
+    crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
+/// CRC-32C (Castagnoli), bit by bit: files are small.
+fn crc32c(data: &[u8]) -> u32 {
+    !data.iter().fold(!0_u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_those_of_the_standard() {
+        // The check value of CRC-32C, and two vectors of RFC 3720, appendix B.4.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    }
+
+    #[test]
+    fn a_file_is_what_python_writes() {
+        // Written by the Python package tensorboard 2.21.0 (`RecordWriter`, and its protocol buffers of `Event`).
+        let expected = concat!(
+            "1800000000000000a37f4b220900002040fc54d9411a0d627261696e2e4576656e743a322b353110",
+            "33000000000000000ca720560900005040fc54d94110ac022a250a0b0a046c6f7373150000003f0a",
+            "160a0f6d6f6e69746f72732f72616e6b6d6515000000c0e7c764a6",
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = EventFile::new(folder.path(), 1_700_000_000.5).unwrap();
+        file.scalars(1_700_000_001.25, 300, [("loss", 0.5), ("monitors/rankme", -2.0)]).unwrap();
+        drop(file);
+        let path = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        assert!(path.to_str().unwrap().contains("events.out.tfevents.1700000000."));
+        let found: String = fs::read(path).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,356 @@
+//! The state of training: everything that its next step depends on, and what it has told so far; as one
+//! safetensors file.
+//!
+//! Numbers of the curve and of running sums are tensors too (f64, bit by bit): text would round them. A file
+//! says which format it has and carries a digest of its tensors, so that a torn one, even one whose length is
+//! right, is never gone on from. Knows nothing of clocks, of when to keep a state, or of whose it is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{Device, Tensor};
+use safetensors::View;
+
+use super::{Epoch, monitor::Monitor, online_probe::OnlineProbe, optimiser::Optimiser};
+use crate::method::Method;
+
+/// Raised whenever what a state holds, or how, changes.
+const FORMAT: &str = "1";
+
+/// Names in a file's header.
+const FORMAT_NOTE: &str = "checkpoint_format";
+const DIGEST_NOTE: &str = "checkpoint_digest";
+
+/// A copy of training's state between two steps.
+pub struct State {
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// Where training stands within its epoch, and what it has told so far.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Epochs that are done.
+    pub curve: Vec<Epoch>,
+    pub skipped: BTreeSet<usize>,
+    /// Of the present epoch: steps done, and sums over them.
+    pub step: usize,
+    pub images: usize,
+    pub loss: f64,
+    pub probe_loss: f64,
+    pub monitor: Monitor,
+}
+
+impl Tally {
+    /// Ends the present epoch.
+    pub fn close(&mut self, epoch: Epoch) {
+        let (mut curve, skipped) = (std::mem::take(&mut self.curve), std::mem::take(&mut self.skipped));
+        curve.push(epoch);
+        *self = Self { curve, skipped, ..Self::default() };
+    }
+}
+
+impl State {
+    /// Copies the state.
+    pub(super) fn of(
+        method: &dyn Method,
+        probe: Option<&OnlineProbe>,
+        optimiser: &Optimiser,
+        tally: &Tally,
+    ) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        let parameters = [
+            ("model", Some(method.parameters())),
+            ("teacher", method.teacher()),
+            ("probe", probe.map(OnlineProbe::parameters)),
+        ];
+        for (part, parameters) in parameters {
+            for parameter in parameters.iter().flat_map(|parameters| parameters.all()) {
+                tensors.insert(format!("{part}/{}", parameter.name), parameter.variable.copy()?);
+            }
+        }
+        let optimisers =
+            [("optimiser", Some(optimiser)), ("probe_optimiser", probe.map(OnlineProbe::optimiser))];
+        for (part, optimiser) in optimisers {
+            for (name, tensor) in optimiser.map(Optimiser::state).transpose()?.into_iter().flatten() {
+                tensors.insert(format!("{part}/{name}"), tensor);
+            }
+        }
+        let mut state = Self { tensors };
+        state.set_tally(tally)?;
+        Ok(state)
+    }
+
+    /// Takes the state over: variables, optimisers, and what is returned.
+    ///
+    /// # Errors
+    /// If it is of another model, or of another optimiser.
+    pub(super) fn restore(
+        &self,
+        method: &dyn Method,
+        probe: Option<&mut OnlineProbe>,
+        optimiser: &mut Optimiser,
+    ) -> Result<Tally> {
+        let part = |part: &'static str| move |name: &str| self.tensors.get(&format!("{part}/{name}"));
+        method.parameters().set(part("model"))?;
+        if let Some(teacher) = method.teacher() {
+            teacher.set(part("teacher"))?;
+        }
+        optimiser.restore(&self.part("optimiser"))?;
+        if let Some(probe) = probe {
+            probe.parameters().set(part("probe"))?;
+            probe.optimiser_mut().restore(&self.part("probe_optimiser"))?;
+        }
+        self.tally()
+    }
+
+    fn part(&self, part: &str) -> HashMap<String, Tensor> {
+        let under = |(name, tensor): (&String, &Tensor)| {
+            let name = name.strip_prefix(part)?.strip_prefix('/')?;
+            Some((name.to_owned(), tensor.clone()))
+        };
+        self.tensors.iter().filter_map(under).collect()
+    }
+
+    fn set_tally(&mut self, tally: &Tally) -> Result<()> {
+        self.set_whole("tally/step", &[tally.step])?;
+        self.set_whole("tally/images", &[tally.images])?;
+        self.set_numbers("tally/loss", &[tally.loss])?;
+        self.set_numbers("tally/probe_loss", &[tally.probe_loss])?;
+        self.set_whole("tally/skipped", &tally.skipped.iter().copied().collect::<Vec<_>>())?;
+        for (name, &(sum, count)) in tally.monitor.sums() {
+            self.set_numbers(&format!("monitor_sum/{name}"), &[sum])?;
+            self.set_whole(&format!("monitor_count/{name}"), &[count])?;
+        }
+
+        let curve = &tally.curve;
+        let column = |of: &dyn Fn(&Epoch) -> f64| curve.iter().map(of).collect::<Vec<f64>>();
+        self.set_whole("curve/images", &curve.iter().map(|epoch| epoch.images).collect::<Vec<_>>())?;
+        self.set_numbers("curve/loss", &column(&|epoch| epoch.loss))?;
+        self.set_numbers("curve/learning_rate", &column(&|epoch| epoch.learning_rate))?;
+        // NaN stands for none: means are finite.
+        self.set_numbers("curve/probe_loss", &column(&|epoch| epoch.probe_loss.unwrap_or(f64::NAN)))?;
+        let monitors: BTreeSet<&String> = curve.iter().flat_map(|epoch| epoch.monitors.keys()).collect();
+        for name in monitors {
+            let means = column(&|epoch| epoch.monitors.get(name).copied().unwrap_or(f64::NAN));
+            self.set_numbers(&format!("curve_monitor/{name}"), &means)?;
+        }
+        Ok(())
+    }
+
+    fn tally(&self) -> Result<Tally> {
+        let one = |name: &str| self.numbers(name)?.first().copied().context("an empty tensor");
+        let one_whole = |name: &str| self.whole(name)?.first().copied().context("an empty tensor");
+        let sums = self.part("monitor_sum").into_keys().map(|name| {
+            let sum = one(&format!("monitor_sum/{name}"))?;
+            let count = one_whole(&format!("monitor_count/{name}"))?;
+            Ok((name, (sum, count)))
+        });
+        let monitors = self.part("curve_monitor").into_keys().map(|name| {
+            let means = self.numbers(&format!("curve_monitor/{name}"))?;
+            Ok((name, means))
+        });
+        let monitors = monitors.collect::<Result<BTreeMap<_, _>>>()?;
+        let (losses, rates) = (self.numbers("curve/loss")?, self.numbers("curve/learning_rate")?);
+        let (probe_losses, images) = (self.numbers("curve/probe_loss")?, self.whole("curve/images")?);
+        let columns = [rates.len(), probe_losses.len(), images.len()];
+        ensure!(
+            columns.into_iter().chain(monitors.values().map(Vec::len)).all(|length| length == losses.len()),
+            "columns of the curve differ in length"
+        );
+        let defined = |value: f64| (!value.is_nan()).then_some(value);
+        let epoch = |epoch: usize| Epoch {
+            epoch,
+            loss: losses[epoch],
+            probe_loss: defined(probe_losses[epoch]),
+            learning_rate: rates[epoch],
+            images: images[epoch],
+            monitors: monitors
+                .iter()
+                .filter_map(|(name, means)| Some((name.clone(), defined(means[epoch])?)))
+                .collect(),
+        };
+        Ok(Tally {
+            curve: (0..losses.len()).map(epoch).collect(),
+            skipped: self.whole("tally/skipped")?.into_iter().collect(),
+            step: one_whole("tally/step")?,
+            images: one_whole("tally/images")?,
+            loss: one("tally/loss")?,
+            probe_loss: one("tally/probe_loss")?,
+            monitor: Monitor::from_sums(sums.collect::<Result<_>>()?),
+        })
+    }
+
+    /// Epochs done, and steps done of the next.
+    ///
+    /// # Errors
+    /// If that is not in the state.
+    pub fn position(&self) -> Result<(usize, usize)> {
+        let tally = self.tally()?;
+        Ok((tally.curve.len(), tally.step))
+    }
+
+    /// Images gone through so far, over all epochs.
+    ///
+    /// # Errors
+    /// If that is not in the state.
+    pub fn images(&self) -> Result<usize> {
+        let tally = self.tally()?;
+        Ok(tally.images + tally.curve.iter().map(|epoch| epoch.images).sum::<usize>())
+    }
+
+    /// Adds numbers of the caller's own, which are kept to the bit. An empty list is kept as none.
+    pub fn set_numbers(&mut self, name: &str, values: &[f64]) -> Result<()> {
+        if !values.is_empty() {
+            self.tensors.insert(name.to_owned(), Tensor::new(values, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
+    /// Numbers under a name; none where nothing was kept under it.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.tensors.get(name).map_or(Ok(Vec::new()), |found| Ok(found.to_vec1()?))
+    }
+
+    /// All numbers under names that begin with `prefix` and a slash, by the rest of their names.
+    pub fn under(&self, prefix: &str) -> Result<BTreeMap<String, Vec<f64>>> {
+        let found = self.part(prefix).into_iter().map(|(name, tensor)| Ok((name, tensor.to_vec1()?)));
+        found.collect()
+    }
+
+    fn set_whole(&mut self, name: &str, values: &[usize]) -> Result<()> {
+        let values = values.iter().map(|&value| i64::try_from(value)).collect::<Result<Vec<_>, _>>()?;
+        if !values.is_empty() {
+            self.tensors.insert(name.to_owned(), Tensor::new(values, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
+    fn whole(&self, name: &str) -> Result<Vec<usize>> {
+        let values: Vec<i64> = self.tensors.get(name).map_or(Ok(Vec::new()), Tensor::to_vec1)?;
+        values.into_iter().map(|value| Ok(usize::try_from(value)?)).collect()
+    }
+
+    /// Writes the state as safetensors with `notes` in its header. Not atomic: give a temporary path.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path, notes: &BTreeMap<String, String>) -> Result<()> {
+        let own = [(FORMAT_NOTE, FORMAT.to_owned()), (DIGEST_NOTE, digest(&self.tensors))];
+        let notes = own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(notes.clone());
+        let bytes = safetensors::serialize(&self.tensors, Some(notes.collect()))?;
+        std::fs::write(path, bytes)
+            .with_context(|| format!("{}: cannot write the checkpoint", path.display()))
+    }
+
+    /// Reads a state and its notes.
+    ///
+    /// # Errors
+    /// If the file is torn, or of another format.
+    pub fn read(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
+        let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        parse(&bytes).with_context(|| path.display().to_string())
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<(State, BTreeMap<String, String>)> {
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).context("torn or not safetensors")?;
+    let notes: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    match notes.get(FORMAT_NOTE).map(String::as_str) {
+        Some(FORMAT) => {}
+        Some(found) => bail!("checkpoint format {found}, this build reads {FORMAT}"),
+        None => bail!("not a checkpoint"),
+    }
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).context("torn")?;
+    let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+    ensure!(
+        notes.get(DIGEST_NOTE) == Some(&digest(&tensors)),
+        "torn: its numbers do not have the digest that it states"
+    );
+    Ok((State { tensors }, notes))
+}
+
+/// BLAKE3 of names, types, shapes and numbers.
+fn digest(tensors: &BTreeMap<String, Tensor>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, tensor) in tensors {
+        hasher.update(format!("{name} {:?} {:?}\n", tensor.dtype(), tensor.dims()).as_bytes());
+        hasher.update(&View::data(tensor));
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let monitors = BTreeMap::from([("rankme".to_owned(), 0.1 + 0.2)]);
+        let epoch = |epoch, monitors| Epoch {
+            epoch,
+            loss: 1.0 / 3.0,
+            probe_loss: None,
+            learning_rate: 1e-300,
+            images: 64,
+            monitors,
+        };
+        let tally = Tally {
+            curve: vec![epoch(0, BTreeMap::new()), epoch(1, monitors)],
+            skipped: BTreeSet::from([3, 70_000]),
+            step: 2,
+            images: 17,
+            loss: 0.7,
+            probe_loss: -0.0,
+            monitor: Monitor::from_sums(BTreeMap::from([("a/b".to_owned(), (f64::MIN_POSITIVE, 5))])),
+        };
+        let mut state = State { tensors: BTreeMap::new() };
+        state.set_tally(&tally).unwrap();
+        state
+    }
+
+    #[test]
+    fn a_state_reads_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, state) = (folder.path().join("state"), state());
+        let notes = BTreeMap::from([("cell".to_owned(), "x".to_owned())]);
+        state.save(&path, &notes).unwrap();
+        let (read, found) = State::read(&path).unwrap();
+        assert_eq!(found["cell"], "x");
+        let (tally, before) = (read.tally().unwrap(), state.tally().unwrap());
+        assert_eq!(tally.curve, before.curve);
+        assert_eq!(tally.curve[1].monitors["rankme"].to_bits(), (0.1_f64 + 0.2).to_bits());
+        assert_eq!((tally.curve[0].monitors.len(), tally.curve[0].probe_loss), (0, None));
+        assert_eq!((tally.step, tally.images, tally.loss), (2, 17, 0.7));
+        assert_eq!(tally.skipped, BTreeSet::from([3, 70_000]));
+        assert!(tally.probe_loss.is_sign_negative());
+        assert_eq!(tally.monitor.sums()["a/b"], (f64::MIN_POSITIVE, 5));
+    }
+
+    #[test]
+    fn a_torn_state_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        state().save(&path, &BTreeMap::new()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let refused = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            format!("{:#}", State::read(&path).err().expect("a torn state was read"))
+        };
+        for length in [0, 4, whole.len() / 2, whole.len() - 1] {
+            let error = refused(&whole[..length]);
+            assert!(error.contains("torn") && error.contains("state"), "{error}");
+        }
+        // What a power failure can leave: the right length, zeros at the end.
+        let mut zeroed = whole.clone();
+        let length = whole.len();
+        zeroed[length - 40..].fill(0);
+        assert!(refused(&zeroed).contains("digest"));
+        // A file of weights is not a state.
+        let mut other = whole;
+        let at = other.windows(FORMAT_NOTE.len()).position(|part| part == FORMAT_NOTE.as_bytes()).unwrap();
+        other[at] = b'X';
+        assert!(refused(&other).contains("not a checkpoint"));
+    }
+}

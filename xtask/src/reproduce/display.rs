@@ -1,0 +1,135 @@
+//! What a person sees of a run: two bars on a terminal, plain lines elsewhere.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use skewbench::{experiment::Event, results::Record, train::Progress};
+
+/// Progress of all cells and of the present one.
+pub struct Display {
+    all: ProgressBar,
+    cell: ProgressBar,
+    bars: MultiProgress,
+    terminal: bool,
+    begun: Instant,
+    /// When a plain line was last written.
+    spoken: Instant,
+    title: String,
+    /// Of the last epoch.
+    rankme: Option<f64>,
+}
+
+impl Display {
+    /// A plain line at most this often.
+    const PLAIN_EVERY: Duration = Duration::from_secs(20);
+
+    pub fn new(passes: u64) -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let style = |template| ProgressStyle::with_template(template).expect("the template is a literal");
+        let all = bars.add(ProgressBar::new(passes)).with_style(style(
+            "all cells  {wide_bar} {percent:>3} %  {per_sec}  {elapsed_precise}, {eta_precise} left",
+        ));
+        let cell = bars
+            .add(ProgressBar::new(1))
+            .with_style(style("{prefix}\n           {wide_bar} {percent:>3} %  {msg}"));
+        let now = Instant::now();
+        let terminal = std::io::stderr().is_terminal();
+        Self { all, cell, bars, terminal, begun: now, spoken: now, title: String::new(), rankme: None }
+    }
+
+    pub fn skip(&mut self, title: &str, passes: usize) {
+        // Finished work must not count towards the rate.
+        self.all.set_length(self.all.length().unwrap_or(0).saturating_sub(passes as u64));
+        self.line(&format!("{title}: finished earlier"));
+    }
+
+    pub fn begin(&mut self, title: &str, passes: usize) {
+        self.title = title.to_owned();
+        self.begun = Instant::now();
+        self.rankme = None;
+        self.cell.reset();
+        self.cell.set_length(passes as u64);
+        self.cell.set_prefix(title.to_owned());
+    }
+
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Stage(stage) => self.cell.set_message(*stage),
+            Event::Training(Progress::Step { epoch, images, loss, .. }) => {
+                self.all.inc(*images as u64);
+                self.cell.inc(*images as u64);
+                let rate = self.rate();
+                let message =
+                    format!("epoch {}, loss {loss:.4}, {}{rate:.0} images/s", epoch + 1, self.rank());
+                self.cell.set_message(message);
+            }
+            Event::Resumed { epoch, step, images } => {
+                // Done earlier: it must not count towards the rate.
+                self.all.set_length(self.all.length().unwrap_or(0).saturating_sub(*images as u64));
+                self.cell.set_length(self.cell.length().unwrap_or(0).saturating_sub(*images as u64));
+                self.line(&format!("{}: goes on after {epoch} epochs and {step} steps", self.title));
+            }
+            Event::Note(text) => self.line(&format!("{}: {text}", self.title)),
+            Event::Training(Progress::Part(_)) => {}
+            Event::Training(Progress::Epoch { epoch, .. }) => {
+                self.rankme = epoch.monitors.get("rankme").copied();
+                if !self.terminal && self.spoken.elapsed() >= Self::PLAIN_EVERY {
+                    self.spoken = Instant::now();
+                    let left = indicatif::HumanDuration(self.all.eta());
+                    eprintln!(
+                        "{}: epoch {}, loss {:.4}, {}{:.0} images/s; about {left:#} left in all",
+                        self.title,
+                        epoch.epoch + 1,
+                        epoch.loss,
+                        self.rank(),
+                        self.rate()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Source images a second in the present cell.
+    pub fn rate(&self) -> f64 {
+        self.cell.position() as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    /// Source images of the present cell that are left.
+    pub fn left(&self) -> u64 {
+        self.cell.length().unwrap_or(0).saturating_sub(self.cell.position())
+    }
+
+    fn rank(&self) -> String {
+        self.rankme.map_or_else(String::new, |rank| format!("RankMe {rank:.1}, "))
+    }
+
+    pub fn end(&mut self, title: &str, record: &Record) {
+        let all = record.scores.iter().find(|score| score.validation_share.is_none());
+        let (classifier, f1) = all.map_or(("", f64::NAN), |score| (score.classifier.as_str(), score.f1));
+        let cost = &record.cost;
+        let seconds = cost.train_seconds + cost.evaluate_seconds;
+        let pace = match record.curve.is_empty() {
+            true => String::new(),
+            false => format!(", {:.0} images/s", cost.images_per_second),
+        };
+        self.line(&format!("{title}: F1 {f1:.3} ({}), {seconds:.0} s{pace}", classifier.replace('_', " ")));
+    }
+
+    pub fn close(&mut self) {
+        self.cell.finish_and_clear();
+        self.all.finish_and_clear();
+    }
+
+    pub fn line(&mut self, text: &str) {
+        if self.terminal {
+            // A bar may have been closed already; then there is nothing to write above.
+            let _ = self.bars.println(text);
+        } else {
+            self.spoken = Instant::now();
+            eprintln!("{text}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `--study`: which tables' cells are trained.
+
+use std::str::FromStr;
+
+use anyhow::{Result, anyhow, ensure};
+use skewbench::{
+    data::Share,
+    experiment::{Cell, cell},
+};
+
+/// A set of cells, by the name that it has on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Study {
+    Table1,
+    Floors,
+    Table2,
+    Figure3,
+    SizeMatched,
+    Extensions,
+    Ablations,
+    All,
+}
+
+impl Study {
+    pub const HELP: &'static str = "\
+Which cells:
+  table1        methods x backbones x shares; its records also make Figures 2, 4, 5, 6 and 7
+  floors        pixels and random weights at the same shares: what a method must beat
+  table2        supervised at five resolutions
+  figure3       supervised at 35 strengths of augmentation, on a quarter of the data
+  size_matched  training sets of one size at the paper's five shares
+  extensions    floors and size_matched
+  ablations     what the authors' released code does otherwise, one thing at a time
+  all           every one of these";
+
+    const NAMES: [(&'static str, Self); 8] = [
+        ("table1", Self::Table1),
+        ("floors", Self::Floors),
+        ("table2", Self::Table2),
+        ("figure3", Self::Figure3),
+        ("size_matched", Self::SizeMatched),
+        ("extensions", Self::Extensions),
+        ("ablations", Self::Ablations),
+        ("all", Self::All),
+    ];
+
+    fn cells(self, shares: &[Share], seed: u64) -> Vec<Cell> {
+        match self {
+            Self::Table1 => cell::at(shares, seed),
+            Self::Floors => cell::floors(shares, seed),
+            Self::Table2 => cell::table2(seed),
+            Self::Figure3 => cell::figure3(seed),
+            Self::SizeMatched => cell::size_matched(seed),
+            Self::Extensions => [cell::floors(shares, seed), cell::size_matched(seed)].concat(),
+            Self::Ablations => cell::ablations(seed),
+            Self::All => Self::NAMES
+                .into_iter()
+                .filter(|(_, study)| !matches!(study, Self::All | Self::Extensions))
+                .flat_map(|(_, study)| study.cells(shares, seed))
+                .collect(),
+        }
+    }
+}
+
+impl FromStr for Study {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::NAMES.into_iter().find(|(name, _)| *name == text).map(|(_, study)| study).ok_or_else(|| {
+            anyhow!("no study called '{text}'; known: {}", Self::NAMES.map(|(name, _)| name).join(", "))
+        })
+    }
+}
+
+/// Cells of some studies whose names contain one of the texts `only`, where there are any; each once, seed by seed.
+pub fn cells(studies: &[Study], shares: &[Share], seeds: u64, only: &[String]) -> Result<Vec<Cell>> {
+    ensure!(seeds > 0, "--seeds must be at least 1");
+    let mut cells: Vec<Cell> = Vec::new();
+    for seed in 0..seeds {
+        for cell in studies.iter().flat_map(|study| study.cells(shares, seed)) {
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
+        }
+    }
+    let known = cells.iter().map(|cell| cell.id()).collect::<Vec<_>>().join("\n  ");
+    if !only.is_empty() {
+        cells.retain(|cell| only.iter().any(|text| cell.id().contains(text.as_str())));
+    }
+    ensure!(
+        !cells.is_empty(),
+        "no cell's name contains '{}'; cells are:\n  {known}\n--study chooses others",
+        only.join("' or '")
+    );
+    Ok(cells)
+}
