@@ -6,44 +6,38 @@ pub mod calibrate;
 pub mod cell;
 mod checkpoint;
 mod label_free;
+mod plan;
 pub mod recipe;
 pub mod scale;
 mod score;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 pub use cell::{Ablation, Cell, Study};
 pub use checkpoint::Checkpoint;
 use checkpoint::Keeper;
+use plan::settings;
+pub use plan::{Init, Plan};
 pub use recipe::{Augmentation, Recipe};
 pub use scale::Scale;
 use score::Views;
 
 use crate::{
-    augment::{Framing, Jitter, Normalisation, ViewRecipe},
-    backbone::{self, Architecture},
-    data::{Dataset, Labels, OnBadImage, Share, Source, Subset, imbalance::Pool, stratify},
+    augment::{Normalisation, ViewRecipe},
+    backbone::Architecture,
+    data::{Dataset, Labels, Share, Source, Subset, imbalance::Pool, stratify},
     evaluate::{
         features::{self, Features},
         probe::Probe,
     },
     loader::Loader,
     loss::classification::balancing_weight,
-    method::{
-        Foundation, Method,
-        mae::{Reconstruction, Supervision},
-        untrained::Untrained,
-    },
+    method::{Foundation, Method, untrained::Untrained},
     results::{
         Logits, provenance,
-        record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Settings},
+        record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA},
     },
     seed::Seed,
     train::{Progress, online_probe::OnlineProbe, pretrain},
@@ -52,122 +46,6 @@ use crate::{
 /// Root of the streams that choose subsets: the same images for every cell, whatever its seed, as the
 /// paper's authors fix theirs. The number is ours.
 const SUBSET_SEED: u64 = 0;
-
-/// What all cells of a run share.
-pub struct Plan {
-    pub scale: Scale,
-    /// Whose hyper-parameters.
-    pub recipe: recipe::Name,
-    /// Instead of the views of each method's recipe.
-    pub augmentation: Option<Augmentation>,
-    /// Weights that every encoder begins with.
-    pub init: Option<Init>,
-    pub on_bad_image: OnBadImage,
-    pub device: Device,
-}
-
-/// A file of encoder weights under torchvision's or timm's names.
-#[derive(Clone, Debug)]
-pub struct Init {
-    pub path: PathBuf,
-    /// BLAKE3 of the file.
-    pub digest: String,
-}
-
-impl Init {
-    /// Reads the file once, for its digest.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn new(path: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
-        Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string() })
-    }
-}
-
-impl Plan {
-    /// The usual plan of a scale: the released recipe at `full`, ours below, on the CPU.
-    pub fn new(scale: Scale) -> Self {
-        let recipe = if scale.name == "full" { recipe::Name::AsReleased } else { recipe::Name::Short };
-        let on_bad_image = OnBadImage::Fail;
-        Self { scale, recipe, augmentation: None, init: None, on_bad_image, device: Device::Cpu }
-    }
-
-    /// The recipe of a cell in this run, with what its ablation changes.
-    pub fn recipe(&self, cell: &Cell) -> Recipe {
-        let mut recipe = Recipe::of(self.recipe, cell.method, cell.backbone);
-        recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
-        match cell.study {
-            Study::Table1 | Study::Extension | Study::SizeMatched => {}
-            Study::RandomWeights | Study::Pixels => {}
-            Study::Table2 { .. } => recipe.augmentation = Augmentation::None,
-            Study::Figure3 { .. } => recipe.augmentation = Augmentation::Paper,
-            Study::Ablation(Ablation::MaeAsReleased) => {
-                recipe.objective = Arc::new(Reconstruction {
-                    visible: 0.25,
-                    normalise_pixels: true,
-                    encoder_heads: recipe.objective.attention_heads(),
-                    supervision: Supervision::AsReleased,
-                });
-            }
-            Study::Ablation(Ablation::AugmentedValidation) => recipe.augmented_validation = true,
-            Study::Ablation(Ablation::ProbeUnderLars) => {
-                let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);
-                recipe.probe_rule = released.probe_rule;
-                recipe.probe_learning_rate = released.probe_learning_rate;
-            }
-        }
-        recipe
-    }
-
-    /// How large everything is in a cell.
-    pub fn scale_of(&self, cell: &Cell) -> Scale {
-        let mut scale = self.scale.clone();
-        match cell.study {
-            Study::Table2 { side } => scale.side = scale.side_like(usize::from(side)),
-            Study::RandomWeights | Study::Pixels => scale.epochs = 0,
-            _ => {}
-        }
-        scale
-    }
-
-    /// Side of drawn pictures that a cell learns from: those of Table 2 are drawn once, for its largest side.
-    pub fn drawn_side(&self, cell: &Cell) -> usize {
-        match cell.study {
-            Study::Table2 { .. } => {
-                cell::SIDES.map(|side| self.scale.side_like(side.into())).into_iter().max()
-            }
-            _ => None,
-        }
-        .unwrap_or(self.scale.side)
-    }
-
-    /// Part of the training set that is used at all.
-    fn training_sample(&self, cell: &Cell) -> (usize, usize) {
-        match cell.study {
-            // The paper: "25 % of the dataset"; whether validation was cut too it does not say, and here it is not.
-            Study::Figure3 { .. } => (1, 4),
-            _ => self.scale.sample,
-        }
-    }
-
-    /// Views of a training image.
-    fn views(&self, cell: &Cell) -> Vec<ViewRecipe> {
-        let mut views = self.recipe(cell).views(cell.method, self.scale_of(cell).side);
-        if let Study::Figure3 { jitter, crop } = cell.study {
-            let [strength, smallest] = [jitter, crop].map(|thousandths| f64::from(thousandths) / 1e3);
-            for view in &mut views {
-                let [brightness, contrast, saturation] = [strength; 3];
-                view.jitter = Jitter { brightness, contrast, saturation, hue: strength / 2.0, ..view.jitter };
-                if let Framing::Random { scale: (least, _), .. } = &mut view.framing {
-                    *least = smallest;
-                }
-            }
-        }
-        views
-    }
-}
 
 /// What a caller is told while a cell goes on.
 pub enum Event<'a> {
@@ -195,7 +73,9 @@ pub fn image_passes(cell: &Cell, plan: &Plan, source: &Source) -> Result<usize> 
     }
     let validation = sample(source.validation.labels(), plan.scale.sample, "validation");
     Views::new(&labels_of(&*source.validation, &validation), &subset_seed("views"))?;
-    Ok(training_subset(cell, plan, source)?.indices.len() * plan.scale_of(cell).epochs)
+    let (images, scale) = (training_subset(cell, plan, source)?.indices.len(), plan.scale_of(cell));
+    // An epoch drops a last, smaller batch; images fewer than a batch are one.
+    Ok(if images < scale.batch_size { images } else { images - images % scale.batch_size } * scale.epochs)
 }
 
 /// Images that go through the encoder of a cell to be evaluated, its monitors too: views of training images each
@@ -472,59 +352,6 @@ pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result
         encoder.load(path).context("other weights than this backbone's? --only chooses cells")?;
     }
     Ok(method)
-}
-
-/// Every choice behind a cell's numbers, by name.
-fn settings(cell: &Cell, plan: &Plan) -> Settings {
-    let (scale, recipe) = (&plan.scale_of(cell), plan.recipe(cell));
-    let untrained = matches!(cell.study, Study::RandomWeights | Study::Pixels);
-    let mut values = BTreeMap::new();
-    let mut set = |name: &str, value: String| values.insert(name.to_owned(), value);
-    set("side", scale.side.to_string());
-    set("epochs", scale.epochs.to_string());
-    set("batch_size", scale.batch_size.to_string());
-    match cell.backbone {
-        _ if cell.study == Study::Pixels => {}
-        backbone::Name::ResNet18 => {
-            set("resnet_width", scale.resnet_width.to_string());
-            set("resnet_stem", format!("{:?}", scale.resnet_stem));
-        }
-        backbone::Name::ViTTiny => {
-            set("vit", format!("{:?}", scale.vit));
-            let heads = recipe.objective.attention_heads().unwrap_or(scale.vit.heads);
-            set("attention_heads", heads.to_string());
-        }
-    }
-    set("sample", format!("{}/{}", scale.sample.0, scale.sample.1));
-    set(
-        "label_free",
-        format!("{} images ranked, {:?} images and views", scale.rank_images, scale.view_sample),
-    );
-    if !untrained {
-        set("objective", format!("{:?}", recipe.objective));
-        set("optimisation", format!("{:?}", recipe.optimisation(scale)));
-    }
-    if plan.training_sample(cell) != scale.sample {
-        set("training_sample", format!("{:?}", plan.training_sample(cell)));
-    }
-    set("views", format!("{:?}", plan.views(cell)));
-    set("normalisation", format!("{:?}", Normalisation::SEWER_ML));
-    set("converged_probe", format!("{:?}", recipe.converged_probe));
-    if !cell.method.is_supervised() {
-        set("online_probe", format!("{:?} at {}", recipe.probe_rule, recipe.probe_rate(scale)));
-        set("heads", format!("{:?}", scale.heads));
-    }
-    if recipe.augmented_validation {
-        set("in_training_validation", "augmented".to_owned());
-    }
-    if let Some(Init { path, digest }) = &plan.init {
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        set("init", format!("{name} {digest}"));
-    }
-    if plan.on_bad_image == OnBadImage::Skip {
-        set("on_bad_image", "skip".to_owned());
-    }
-    Settings { scale: scale.name.clone(), recipe: recipe.name.id().to_owned(), values }
 }
 
 fn labels_of(dataset: &dyn Dataset, indices: &[usize]) -> Vec<Labels> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use skewbench::{experiment::Event, results::Record, train::Progress};
 
 /// Progress of all cells and of the present one.
@@ -29,9 +29,13 @@ impl Display {
     pub fn new(passes: u64) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let style = |template| ProgressStyle::with_template(template).expect("the template is a literal");
-        let all = bars.add(ProgressBar::new(passes)).with_style(style(
-            "all cells  {wide_bar} {percent:>3} %  {per_sec}  {elapsed_precise}, {eta_precise} left",
-        ));
+        let pace = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            // A bar that cannot be written is not worth a failure.
+            let _ = write!(text, "{:.0} images/s", state.per_sec());
+        };
+        let all =
+            style("all cells  {wide_bar} {percent:>3} %  {pace}  {elapsed_precise}, {eta_precise} left");
+        let all = bars.add(ProgressBar::new(passes)).with_style(all.with_key("pace", pace));
         let cell = bars
             .add(ProgressBar::new(1))
             .with_style(style("{prefix}\n           {wide_bar} {percent:>3} %  {msg}"));

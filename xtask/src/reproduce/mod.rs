@@ -57,9 +57,9 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// How many seeds: 0, 1, ... of each cell
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    seeds: u64,
+    /// How many seeds: 0, 1, ... of each cell [default: 1 at small scale, 3 with --full]
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
 
     /// Defect shares to train at, such as `1%,natural` [default: the paper's 1, 2, 5, 15 and 45 %]
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]
@@ -125,7 +125,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         studies.push(Study::Ablations);
     }
     let shares: &[Share] = if arguments.shares.is_empty() { &Share::STUDY } else { &arguments.shares };
-    let cells = study::cells(&studies, shares, arguments.seeds, &arguments.only)?;
+    let seeds = arguments.seeds.unwrap_or(if arguments.full { 3 } else { 1 });
+    let cells = study::cells(&studies, shares, seeds, &arguments.only)?;
     let mut plan = Plan::new(scale);
     plan.augmentation = arguments.augmentation;
     plan.on_bad_image = arguments.on_bad_image;
