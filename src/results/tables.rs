@@ -95,12 +95,19 @@ fn scores(records: &[&Record], wanted: impl Fn(&Place) -> bool) -> Result<String
             let mut row = group_columns(&group, records.len());
             row.extend([place.0.clone(), place.1.to_string()]);
             METRICS.iter().for_each(|metric| row.extend(statistics(&values(&records, place, metric))));
-            row.push(pace(|record| record.cost.train_seconds / record.curve.len() as f64));
+            row.push(pace(median_epoch));
             row.push(pace(|record| record.cost.images_per_second));
             rows.push(row);
         }
     }
     text(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows)
+}
+
+/// Seconds of the middle epoch: the first may have drawn or decoded what later ones find in memory.
+fn median_epoch(record: &Record) -> f64 {
+    let mut seconds: Vec<f64> = record.curve.iter().map(|epoch| epoch.seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
 }
 
 /// One row a cell, epoch and monitor.
