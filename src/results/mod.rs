@@ -269,6 +269,29 @@ fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
     Ok(builder.tempfile_in(folder)?)
 }
 
+/// All record files below a folder, in order of their paths.
+///
+/// # Errors
+/// If a folder cannot be listed.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("{}: cannot list the folder", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "json") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Reads one record file.
 pub fn read(path: &Path) -> Result<Record> {
     let text =
