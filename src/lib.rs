@@ -55,8 +55,10 @@
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`].
 
+pub mod analysis;
 pub mod augment;
 pub mod backbone;
+pub mod claims;
 pub mod data;
 pub mod evaluate;
 pub mod experiment;

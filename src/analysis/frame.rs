@@ -124,7 +124,7 @@ impl Frame {
     }
 
     fn filtered(&self, mask: impl Fn(&DataFrame) -> PolarsResult<BooleanChunked>) -> Self {
-        let none = || BooleanChunked::full_null("none".into(), self.height());
+        let none = || BooleanChunked::new("none".into(), vec![false; self.height()]);
         let mask = mask(&self.0).unwrap_or_else(|_| none());
         Self(self.0.filter(&mask).expect("a mask is as long as its table"))
     }
@@ -191,9 +191,11 @@ mod tests {
 
     fn frame() -> Frame {
         let mut rows = Rows::default();
-        for (method, share, seed, f1) in
-            [("simclr", Some(0.05), 0, Some(0.5)), ("byol", None, 1, None), ("simclr", None, 1, Some(f64::NAN))]
-        {
+        for (method, share, seed, f1) in [
+            ("simclr", Some(0.05), 0, Some(0.5)),
+            ("byol", None, 1, None),
+            ("simclr", None, 1, Some(f64::NAN)),
+        ] {
             rows.begin(Some(seed));
             rows.text("method", method);
             rows.text("backbone", "resnet18");

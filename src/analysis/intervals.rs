@@ -1,1 +1,212 @@
-//! x
+//! Intervals: how far a number might be from what it estimates.
+//!
+//! Two sources of doubt, kept apart. Another *seed* would give another model: with the one to five seeds that anybody
+//! trains, resampling them is too narrow (three values have ten different resamples), so the interval is Student's,
+//! with the deviation of seeds pooled over cells ([`Spread`]) where few seeds each say little. Other *test images*
+//! would give another score: there are many, so they are resampled ([`of_images`]), normals and defects apart, and
+//! the same images for every model, which pairs them. Knows nothing of tables.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::seed::Seed;
+
+/// Part of repeated studies in which an interval holds what it estimates.
+pub const LEVEL: f64 = 0.95;
+
+/// An estimate and the interval at [`LEVEL`]; infinite ends where nothing is known of the spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    pub estimate: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// A standard deviation and how well it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub deviation: f64,
+    /// Degrees of freedom.
+    pub freedom: f64,
+}
+
+impl Interval {
+    pub fn is_above(&self, bound: f64) -> bool {
+        self.low > bound
+    }
+
+    pub fn is_below(&self, bound: f64) -> bool {
+        self.high < bound
+    }
+}
+
+impl Spread {
+    /// Of values about the mean of their own group, pooled over groups; none where no group has two values.
+    pub fn pooled<'a>(groups: impl IntoIterator<Item = &'a [f64]>) -> Option<Self> {
+        let (mut squares, mut freedom) = (0.0, 0.0);
+        for group in groups {
+            let middle = mean(group);
+            squares += group.iter().map(|value| (value - middle).powi(2)).sum::<f64>();
+            freedom += group.len().saturating_sub(1) as f64;
+        }
+        (freedom > 0.0).then(|| Self { deviation: (squares / freedom).sqrt(), freedom })
+    }
+
+    /// Known from elsewhere, as exactly as need be.
+    pub fn known(deviation: f64) -> Self {
+        Self { deviation, freedom: f64::INFINITY }
+    }
+
+    /// Interval of a mean of `count` values.
+    pub fn about(&self, estimate: f64, count: usize) -> Interval {
+        self.wide(estimate, self.deviation / (count as f64).sqrt(), LEVEL)
+    }
+
+    /// Interval of the difference of the means of two groups.
+    pub fn of_difference(&self, first: &[f64], second: &[f64]) -> Interval {
+        self.of_difference_at(first, second, LEVEL)
+    }
+
+    /// As [`Self::of_difference`], at another level.
+    pub fn of_difference_at(&self, first: &[f64], second: &[f64], level: f64) -> Interval {
+        let error = self.deviation * (1.0 / first.len() as f64 + 1.0 / second.len() as f64).sqrt();
+        self.wide(mean(first) - mean(second), error, level)
+    }
+
+    /// Probability (both sides) of a mean as far from 0 in standard errors, if the truth were 0.
+    pub fn p_value(&self, estimate: f64, error: f64) -> f64 {
+        if error == 0.0 {
+            return if estimate == 0.0 { 1.0 } else { 0.0 };
+        }
+        2.0 * (1.0 - student(self.freedom).cdf((estimate / error).abs()))
+    }
+
+    fn wide(&self, estimate: f64, error: f64, level: f64) -> Interval {
+        let half = error * student(self.freedom).inverse_cdf(0.5 + level / 2.0);
+        Interval { estimate, low: estimate - half, high: estimate + half }
+    }
+}
+
+/// Mean of seeds; with one seed and no spread from elsewhere the ends are infinite.
+pub fn of_seeds(values: &[f64], spread: Option<Spread>) -> Interval {
+    let estimate = mean(values);
+    match spread.or_else(|| Spread::pooled([values])) {
+        Some(spread) => spread.about(estimate, values.len()),
+        None => Interval { estimate, low: f64::NEG_INFINITY, high: f64::INFINITY },
+    }
+}
+
+/// Interval of a statistic over test images: percentiles over resamples of normals and of defects, each as many as
+/// there are. `statistic` gets positions, with repetitions; what it compares on them is paired.
+///
+/// The same seed gives the same resamples, whatever the statistic.
+pub fn of_images(
+    defects: &[bool],
+    rounds: usize,
+    seed: Seed,
+    mut statistic: impl FnMut(&[usize]) -> f64,
+) -> Interval {
+    let positions = |wanted: bool| -> Vec<usize> {
+        defects.iter().enumerate().filter(|(_, defect)| **defect == wanted).map(|(place, _)| place).collect()
+    };
+    let (normals, defects) = (positions(false), positions(true));
+    let all: Vec<usize> = normals.iter().chain(&defects).copied().collect();
+    let estimate = statistic(&all);
+    let mut values = Vec::with_capacity(rounds);
+    let mut drawn = Vec::with_capacity(all.len());
+    for round in 0..rounds {
+        let mut stream = seed.child("images").index(round).stream();
+        drawn.clear();
+        for class in [&normals, &defects] {
+            drawn.extend((0..class.len()).map(|_| class[stream.below(class.len())]));
+        }
+        values.push(statistic(&drawn));
+    }
+    values.sort_by(f64::total_cmp);
+    let [low, high] = [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0].map(|part| quantile(&values, part));
+    Interval { estimate, low, high }
+}
+
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The value below which `part` of the ascending values lie, between neighbours in proportion; NaN of none.
+pub fn quantile(ascending: &[f64], part: f64) -> f64 {
+    let Some(last) = ascending.len().checked_sub(1) else { return f64::NAN };
+    let place = part * last as f64;
+    let (low, high) = (ascending[place.floor() as usize], ascending[place.ceil() as usize]);
+    low + (high - low) * place.fract()
+}
+
+fn student(freedom: f64) -> StudentsT {
+    // From here on the normal distribution is as good, and the library's quantile wants a number.
+    StudentsT::new(0.0, 1.0, freedom.min(1e6)).expect("freedom is positive")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+    }
+
+    // scipy 1.17.1: `stats.t.interval(0.95, 2, mean, sem)`, `stats.ttest_ind(a, b)` and its confidence_interval.
+    const FIRST: [f64; 3] = [0.71, 0.74, 0.69];
+    const SECOND: [f64; 4] = [0.66, 0.70, 0.75, 0.64];
+
+    #[test]
+    fn seeds_agree_with_scipy() {
+        let interval = of_seeds(&FIRST, None);
+        close(interval.low, 0.6508172385395754);
+        close(interval.high, 0.7758494281270911);
+        let spread = Spread::pooled([&FIRST[..], &SECOND]).unwrap();
+        let difference = spread.of_difference(&FIRST, &SECOND);
+        close(difference.estimate, 2.14 / 3.0 - 0.6875);
+        close(difference.low, -0.05435870358494624);
+        close(difference.high, 0.10602537025161277);
+        let error = spread.deviation * (1.0 / 3.0 + 1.0 / 4.0_f64).sqrt();
+        close(spread.p_value(difference.estimate, error), 0.4453298349373915);
+    }
+
+    #[test]
+    fn one_seed_says_nothing_unless_others_do() {
+        assert_eq!(of_seeds(&[0.7], None).high, f64::INFINITY);
+        let known = of_seeds(&[0.7], Some(Spread::known(0.01)));
+        // 1.96 standard deviations.
+        assert!((known.high - 0.7196).abs() < 1e-4, "{known:?}");
+    }
+
+    #[test]
+    fn images_are_resampled_within_their_class_and_alike_for_all() {
+        let defects: Vec<bool> = (0..300).map(|place| place % 3 == 0).collect();
+        let share = |drawn: &[usize]| drawn.iter().filter(|&&place| defects[place]).count() as f64 / 300.0;
+        let interval = of_images(&defects, 50, Seed::root(0), share);
+        assert_eq!((interval.low, interval.high), (interval.estimate, interval.estimate));
+
+        // A model against itself: no doubt at all. Half of its images right: the binomial's deviation, 1/sqrt(4 n).
+        let right = |drawn: &[usize]| drawn.iter().filter(|&&place| place % 2 == 0).count() as f64 / 300.0;
+        let same = of_images(&defects, 200, Seed::root(0), |drawn| right(drawn) - right(drawn));
+        assert_eq!((same.low, same.high), (0.0, 0.0));
+        let interval = of_images(&defects, 2_000, Seed::root(0), right);
+        let half = (interval.high - interval.low) / 2.0;
+        assert!((half / 1.96 - 0.5 / 300_f64.sqrt()).abs() < 0.002, "{interval:?}");
+        assert_eq!(interval, of_images(&defects, 2_000, Seed::root(0), right), "repeated");
+    }
+
+    /// Over many studies, the interval of few seeds holds the truth as often as it says.
+    #[test]
+    fn intervals_of_few_seeds_cover() {
+        for seeds in [2, 3, 5] {
+            let mut stream = Seed::root(seeds as u64).stream();
+            let studies = 4_000;
+            let held = (0..studies).filter(|_| {
+                let values: Vec<f64> = (0..seeds).map(|_| stream.normal()).collect();
+                let interval = of_seeds(&values, None);
+                interval.low < 0.0 && interval.high > 0.0
+            });
+            let part = held.count() as f64 / f64::from(studies);
+            assert!((part - LEVEL).abs() < 0.015, "{seeds} seeds: {part}");
+        }
+    }
+}

@@ -94,24 +94,43 @@ pub fn of(records: Vec<(String, Record)>) -> Reading {
     gather(&records, Vec::new())
 }
 
-/// What must be equal for two records to be compared.
+/// What must be equal for two records to be compared, and is short enough to be a heading.
 pub fn setting(record: &Record) -> String {
+    let (settings, source) = (&record.settings, &record.data.source);
+    format!("{} scale, {} recipe, {source}", settings.scale, settings.recipe)
+}
+
+/// What must be equal besides, where a study does not vary it itself: data, image side, epochs.
+fn detail(record: &Record) -> Option<String> {
+    // Table 2 varies the side, and draws its pictures for the largest; floors are not trained.
+    if matches!(record.cell.study.as_str(), "table2" | "random_weights" | "pixels") {
+        return None;
+    }
     let value = |name: &str| record.settings.values.get(name).map_or("?", String::as_str);
     let digest = |text: &str| text.get(..8).unwrap_or(text).to_owned();
-    format!(
-        "{} scale, {} recipe, {} {}/{} sample {}, {} px, {} epochs",
-        record.settings.scale,
-        record.settings.recipe,
-        record.data.source,
+    Some(format!(
+        "data {} {}, sample {}, {} px, {} epochs",
         digest(&record.data.train_digest),
         digest(&record.data.validation_digest),
         value("sample"),
         value("side"),
         value("epochs"),
-    )
+    ))
 }
 
 fn gather(records: &[(&Path, String, Record)], mut problems: Vec<Problem>) -> Reading {
+    // Details are part of a setting's name only where there is more than one.
+    let mut details: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, _, record) in records {
+        details.entry(setting(record)).or_default().extend(detail(record));
+    }
+    let setting = |record: &Record| {
+        let name = setting(record);
+        match detail(record).filter(|_| details[&name].len() > 1) {
+            Some(detail) => format!("{name}, {detail}"),
+            None => name,
+        }
+    };
     let mut kept: BTreeMap<(String, &str), &(&Path, String, Record)> = BTreeMap::new();
     let mut folders: BTreeMap<&Path, BTreeMap<String, usize>> = BTreeMap::new();
     for entry in records {
@@ -168,9 +187,8 @@ fn missing(kept: &BTreeMap<(String, &str), &(&Path, String, Record)>) -> Vec<Pro
                 if method.undefined_on(backbone).is_some() {
                     continue;
                 }
-                let there = |run: &&(Option<u64>, u64)| {
-                    cells.contains(&(method.id(), backbone.id(), run.0, run.1))
-                };
+                let there =
+                    |run: &&(Option<u64>, u64)| cells.contains(&(method.id(), backbone.id(), run.0, run.1));
                 let absent = runs.len() - runs.iter().filter(there).count();
                 if absent > 0 {
                     let what = format!("{method} on {backbone}: {absent} of {} cells", runs.len());
@@ -189,6 +207,7 @@ fn add(rows: &mut Rows, setting: &str, place: &str, record: &Record, problems: &
         ("cost.evaluate_seconds".into(), record.cost.evaluate_seconds),
         ("cost.images_per_second".into(), record.cost.images_per_second),
         ("epochs".into(), record.curve.len() as f64),
+        ("cost.epoch_seconds".into(), record.cost.train_seconds / record.curve.len().max(1) as f64),
         ("train_normals".into(), record.data.train.normals as f64),
         ("train_defects".into(), record.data.train.defects as f64),
     ];
@@ -221,6 +240,9 @@ fn add(rows: &mut Rows, setting: &str, place: &str, record: &Record, problems: &
             ("classifier", &score.classifier),
         ] {
             rows.text(column, text);
+        }
+        if let Some(variant) = &record.cell.variant {
+            rows.text("variant", variant);
         }
         rows.number("train_share", record.cell.train_share);
         rows.number("validation_share", score.validation_share);
@@ -267,4 +289,95 @@ fn unreadable(file: &Path, error: &str) -> Problem {
 
 fn problem(kind: Kind, place: &str, what: &str) -> Problem {
     Problem { kind, place: place.to_owned(), what: what.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::{Folder, example};
+
+    /// The example with a score.
+    fn scored() -> Record {
+        Record { scores: vec![example::score("in_training", None)], ..example::record() }
+    }
+
+    fn kinds(reading: &Reading) -> Vec<Kind> {
+        reading.problems.iter().map(|problem| problem.kind).collect()
+    }
+
+    #[test]
+    fn a_good_folder_is_one_setting_and_says_what_is_missing() {
+        let reading = of(vec![("a.json".into(), scored())]);
+        assert_eq!(reading.records, 1);
+        assert_eq!(reading.frame.distinct("setting").len(), 1);
+        // Ten other pairs of method and backbone.
+        assert_eq!(kinds(&reading), [Kind::Missing; 10]);
+        assert!(reading.problems[0].what.ends_with("1 of 1 cells"), "{}", reading.problems[0]);
+    }
+
+    #[test]
+    fn what_may_not_be_compared_is_kept_apart_and_named() {
+        let first = scored();
+        let mut other = first.clone();
+        other.cell.id += "x";
+        other.settings.scale = "full".into();
+        let mut digest = first.clone();
+        digest.cell.id += "y";
+        digest.data.train_digest = "0000".into();
+        let folder = vec![("a".into(), first), ("b".into(), other), ("c".into(), digest)];
+        let reading = of(folder);
+        assert_eq!(reading.frame.distinct("setting").len(), 3);
+        let mixed = reading.problems.iter().find(|problem| problem.kind == Kind::Mixed).unwrap();
+        assert!(mixed.what.starts_with("3 settings, kept apart"), "{mixed}");
+    }
+
+    #[test]
+    fn a_cell_twice_counts_once() {
+        let (first, mut second) = (scored(), scored());
+        second.provenance.started_unix += 1;
+        second.fingerprint = "other".into();
+        let reading = of(vec![("old".into(), first.clone()), ("new".into(), second)]);
+        assert_eq!(reading.frame.height(), first.scores.len());
+        let repeated = reading.problems.iter().find(|problem| problem.kind == Kind::Repeated).unwrap();
+        assert_eq!(repeated.place, "old");
+        assert!(repeated.what.contains("other fingerprint"), "{repeated}");
+    }
+
+    #[test]
+    fn torn_foreign_and_nan_files_are_named_and_the_rest_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let record = scored();
+        let good = folder.write(&record).unwrap();
+        let text = std::fs::read_to_string(&good).unwrap();
+        let f1 = text.lines().find(|line| line.contains("\"f1\":")).unwrap().to_owned();
+        let beside = |name: &str| good.with_file_name(name);
+        std::fs::write(beside("torn.json"), &text[..text.len() / 2]).unwrap();
+        std::fs::write(beside("nan.json"), text.replace(&f1, "\"f1\": null,")).unwrap();
+        std::fs::write(beside("foreign.json"), "{\"accuracy\": 1}").unwrap();
+        std::fs::write(root.path().join("environment.json"), "{}").unwrap();
+        let reading = read(&[root.path().to_owned(), root.path().join("nowhere")]);
+        assert_eq!(reading.records, 1);
+        let told: Vec<String> = reading.problems.iter().map(Problem::to_string).collect();
+        for (name, what) in [
+            ("torn.json", "torn or not JSON"),
+            ("nan.json", "null"),
+            ("foreign.json", "no number"),
+            ("nowhere", ""),
+        ] {
+            assert!(told.iter().any(|line| line.contains(name) && line.contains(what)), "{name}: {told:?}");
+        }
+        assert!(kinds(&reading).contains(&Kind::NotANumber), "{told:?}");
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_left_out_of_its_column_only() {
+        let mut record = scored();
+        record.scores[0].f1 = f64::NAN;
+        let reading = of(vec![("a".into(), record.clone())]);
+        assert_eq!(reading.frame.height(), record.scores.len());
+        assert_eq!(reading.frame.numbers("f1")[0], None);
+        let problem = reading.problems.iter().find(|problem| problem.kind == Kind::NotANumber).unwrap();
+        assert_eq!(problem.what, "left out: f1");
+    }
 }

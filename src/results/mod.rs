@@ -3,7 +3,7 @@
 mod claim;
 pub mod compare;
 #[cfg(test)]
-mod example;
+pub(crate) mod example;
 pub mod logits;
 pub mod paper;
 pub mod provenance;
@@ -269,7 +269,10 @@ fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
     Ok(builder.tempfile_in(folder)?)
 }
 
-/// All record files below a folder, in order of their paths.
+/// Files of a results folder that are JSON and no records.
+const BESIDE_RECORDS: [&str; 2] = ["environment.json", "race.json"];
+
+/// All record files below a folder, in order of their paths: every `.json` but those that tell of the run itself.
 ///
 /// # Errors
 /// If a folder cannot be listed.
@@ -283,7 +286,9 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "json") {
+            } else if path.extension().is_some_and(|extension| extension == "json")
+                && !BESIDE_RECORDS.iter().any(|name| path.ends_with(name))
+            {
                 found.push(path);
             }
         }

@@ -1,5 +1,6 @@
 //! The commands of skewbench: a match from subcommand to function, one file a command.
 
+mod claims;
 mod data;
 mod diff;
 mod doctor;
@@ -35,6 +36,8 @@ enum Command {
     Status(status::Arguments),
     /// Show what moved between two results folders, or between the paper and one
     Diff(diff::Arguments),
+    /// Judge what the paper says, on its own numbers and on records
+    Claims(claims::Arguments),
     /// Write a trained encoder for torchvision or timm
     Export(export::Arguments),
     /// Check machine, data and results folder before hours of training
@@ -60,6 +63,7 @@ fn run() -> Result<()> {
         Command::Reproduce(arguments) => reproduce::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Claims(arguments) => claims::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Data(command) => data::run(&command),

@@ -1,0 +1,202 @@
+//! What a claim is judged on: scores by cell, the spread of seeds, and comparisons between them.
+//!
+//! Every comparison is a contrast: weights times the means of cells, with the standard error of seeds.
+
+use std::collections::BTreeMap;
+
+use super::{Finding, Verdict};
+use crate::analysis::{
+    Frame, Interval,
+    comparison::holm,
+    intervals::{LEVEL, Spread, mean},
+};
+
+/// Standard deviation of a score over seeds that the paper's numbers are read with. Ours: it gives no seeds. Half a
+/// point is what repeated training on some hundred thousand images usually shows.
+pub const ASSUMED_DEVIATION: f64 = 0.005;
+
+/// How far seeds spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noise {
+    /// Pooled over cells with several seeds.
+    Measured,
+    /// Taken as known, the same for every score.
+    Assumed(f64),
+}
+
+/// Scores of one setting.
+pub struct Evidence {
+    frame: Frame,
+    noise: Noise,
+    /// In tables: `paper`, or the setting.
+    pub name: String,
+}
+
+/// The cells of one comparison: method, backbone, share of defects in training and in validation (none: as the data
+/// are).
+#[derive(Clone, Debug, PartialEq)]
+pub struct At<'a> {
+    pub method: &'a str,
+    pub backbone: &'a str,
+    pub train: f64,
+    pub validation: Option<f64>,
+}
+
+/// Weights times means, and its error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contrast {
+    /// What is above what, in words.
+    pub what: String,
+    pub value: Interval,
+    /// That it is not above 0, and not below: one side each.
+    pub not_above: f64,
+    pub not_below: f64,
+    /// Standard error, and how well it is known.
+    error: Spread,
+}
+
+/// Methods of the paper that learn without labels, in its order.
+pub const SELF_SUPERVISED: [&str; 5] = ["byol", "barlow_twins", "dino", "mae", "simclr"];
+pub const BACKBONES: [&str; 2] = ["resnet18", "vit_tiny"];
+/// Shares of defects in training and validation.
+pub const SHARES: [f64; 5] = [0.01, 0.02, 0.05, 0.15, 0.45];
+
+impl Evidence {
+    /// Rows of one setting. Scores are those of the classifier in training, as the paper's.
+    pub fn new(name: &str, frame: &Frame, noise: Noise) -> Self {
+        Self { frame: frame.of("classifier", "in_training"), noise, name: name.to_owned() }
+    }
+
+    /// Rows of one study.
+    pub fn study(&self, study: &str) -> Frame {
+        self.frame.of("study", study)
+    }
+
+    /// A score of a cell of Table 1, seed by seed.
+    pub fn seeds(&self, metric: &str, at: &At) -> Vec<f64> {
+        self.seeds_of("table1", metric, at)
+    }
+
+    /// As [`Self::seeds`], of another study.
+    pub fn seeds_of(&self, study: &str, metric: &str, at: &At) -> Vec<f64> {
+        let rows = self.study(study).of("method", at.method).of("backbone", at.backbone);
+        let rows = rows.at("train_share", Some(at.train)).at("validation_share", at.validation);
+        rows.points(metric).into_iter().map(|point| point.value).collect()
+    }
+
+    /// The spread of seeds of a score at a validation share, over all methods, backbones and training shares.
+    pub fn spread(&self, metric: &str, validation: Option<f64>) -> Option<Spread> {
+        match self.noise {
+            Noise::Assumed(deviation) => Some(Spread::known(deviation)),
+            Noise::Measured => {
+                let mut cells: BTreeMap<(String, String, u64), Vec<f64>> = BTreeMap::new();
+                for point in self.study("table1").at("validation_share", validation).points(metric) {
+                    let share = point.train_share.map_or(0, |share| (share * 1e4).round() as u64);
+                    cells.entry((point.method, point.backbone, share)).or_default().push(point.value);
+                }
+                Spread::pooled(cells.values().map(Vec::as_slice)).filter(|spread| spread.deviation > 0.0)
+            }
+        }
+    }
+
+    /// The contrast of weighted groups of seeds. None where a group is empty or nothing is known of seeds.
+    pub fn contrast(
+        &self,
+        what: impl Into<String>,
+        terms: &[(f64, Vec<f64>)],
+        spread: Option<Spread>,
+    ) -> Option<Contrast> {
+        let spread = spread?;
+        if terms.is_empty() || terms.iter().any(|(_, values)| values.is_empty()) {
+            return None;
+        }
+        let estimate = terms.iter().map(|(weight, values)| weight * mean(values)).sum();
+        let squares: f64 = terms.iter().map(|(weight, values)| weight * weight / values.len() as f64).sum();
+        let error = spread.deviation * squares.sqrt();
+        let both = spread.p_value(estimate, error);
+        let (near, far) = (both / 2.0, 1.0 - both / 2.0);
+        Some(Contrast {
+            what: what.into(),
+            value: Spread { deviation: error, ..spread }.about(estimate, 1),
+            not_above: if estimate > 0.0 { near } else { far },
+            not_below: if estimate > 0.0 { far } else { near },
+            error: Spread { deviation: error, ..spread },
+        })
+    }
+
+    /// First less second, of Table 1.
+    pub fn above(&self, metric: &str, first: &At, second: &At) -> Result<Contrast, String> {
+        let name = |at: &At| {
+            let share = |share: f64| format!("{} %", (share * 1e4).round() / 100.0);
+            let validation = at.validation.map_or(String::new(), |v| format!(", validation {}", share(v)));
+            format!("{} on {} at {}{validation}", at.method, at.backbone, share(at.train))
+        };
+        let what = format!("{metric}: {} less {}", name(first), name(second));
+        let terms = [(1.0, self.seeds(metric, first)), (-1.0, self.seeds(metric, second))];
+        let spread = self.spread(metric, first.validation);
+        self.contrast(what.clone(), &terms, spread).ok_or(what)
+    }
+}
+
+impl Contrast {
+    fn line(&self) -> String {
+        format!("{}: {}", self.what, interval(&self.value))
+    }
+}
+
+/// `0.012 [-0.003, 0.027]`.
+pub fn interval(interval: &Interval) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", interval.estimate, interval.low, interval.high)
+}
+
+/// The claim that all these contrasts are above 0.
+pub fn all_above(contrasts: Vec<Result<Contrast, String>>) -> Finding {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for contrast in contrasts {
+        match contrast {
+            Ok(contrast) => found.push(contrast),
+            Err(what) => missing.push(what),
+        }
+    }
+    let beyond = (1.0 - LEVEL) / 2.0;
+    let against = holm(&found.iter().map(|contrast| contrast.not_below).collect::<Vec<_>>());
+    let verdict = if against.iter().any(|&p| p < beyond) {
+        Verdict::Fails
+    } else if !found.is_empty()
+        && missing.is_empty()
+        && found.iter().all(|contrast| contrast.not_above < beyond)
+    {
+        Verdict::Holds
+    } else {
+        Verdict::Undecided
+    };
+    // What is most against the claim first.
+    found.sort_by(|a, b| b.not_above.total_cmp(&a.not_above));
+    Finding { verdict, evidence: found.iter().map(Contrast::line).collect(), missing }
+}
+
+/// The claim that all these contrasts lie within `margin` of 0: two one-sided tests each.
+pub fn all_within(contrasts: Vec<Result<Contrast, String>>, margin: f64) -> Finding {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for contrast in contrasts {
+        match contrast {
+            Ok(contrast) => found.push(contrast),
+            Err(what) => missing.push(what),
+        }
+    }
+    let inside = |contrast: &Contrast| contrast.value.low > -margin && contrast.value.high < margin;
+    let beyond = (1.0 - LEVEL) / 2.0;
+    let outside = found.iter().map(|contrast| {
+        let distance = contrast.value.estimate.abs() - margin;
+        if distance > 0.0 { contrast.error.p_value(distance, contrast.error.deviation) / 2.0 } else { 1.0 }
+    });
+    let verdict = if holm(&outside.collect::<Vec<_>>()).iter().any(|&p| p < beyond) {
+        Verdict::Fails
+    } else if !found.is_empty() && missing.is_empty() && found.iter().all(inside) {
+        Verdict::Holds
+    } else {
+        Verdict::Undecided
+    };
+    found.sort_by(|a, b| b.value.estimate.abs().total_cmp(&a.value.estimate.abs()));
+    Finding { verdict, evidence: found.iter().map(Contrast::line).collect(), missing }
+}
