@@ -21,7 +21,7 @@ use skewbench::{
 };
 
 fn train(method: method::Name, backbone: backbone::Name, epochs: usize) -> (f64, Record) {
-    let scale = Scale { epochs, synthetic_images: (2_000, 800), ..Scale::small() };
+    let scale = Scale { epochs, synthetic_images: (5_000, 1_000), ..Scale::small() };
     let (train, validation) = scale.synthetic_images;
     let source = data::synthetic::source(Seed::root(1), train, validation, scale.side);
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };
