@@ -1,8 +1,8 @@
 //! Ablations: one thing at a time as the authors' released code does it.
 //!
-//! Their step of MAE appears to supervise two predictions a batch, against pixels of another view; their
-//! validation during training goes through training's augmentation; under LARS their online probe hardly
-//! moves after warm-up. Each cell's sound counterpart is the cell of Table 1 with the same method, backbone and
+//! Their step of MAE appears to supervise two predictions a batch, against pixels of another view: each alone
+//! and both. Their validation during training goes through training's augmentation. Under LARS their online
+//! probe hardly moves after warm-up: the rule alone at our learning rate, and with theirs. Each cell's sound counterpart is the cell of Table 1 with the same method, backbone and
 //! share. At fixture scale these cells show change; what each ablation costs is a matter of longer runs.
 
 use rstest::rstest;
@@ -16,10 +16,13 @@ use skewbench::{
 use crate::check::check;
 
 #[rstest]
+#[case::mae_two_predictions__mae_vit_tiny(Ablation::MaeTwoPredictions, Mae, ViTTiny)]
+#[case::mae_crossed_views__mae_vit_tiny(Ablation::MaeCrossedViews, Mae, ViTTiny)]
 #[case::mae_as_released__mae_vit_tiny(Ablation::MaeAsReleased, Mae, ViTTiny)]
 #[case::augmented_validation__supervised_resnet18(Ablation::AugmentedValidation, Supervised, ResNet18)]
 #[case::augmented_validation__simclr_resnet18(Ablation::AugmentedValidation, SimClr, ResNet18)]
 #[case::probe_under_lars__simclr_resnet18(Ablation::ProbeUnderLars, SimClr, ResNet18)]
+#[case::probe_as_released__simclr_resnet18(Ablation::ProbeAsReleased, SimClr, ResNet18)]
 #[expect(non_snake_case, reason = "two underscores part study and cell")]
 fn cell(
     #[case] ablation: Ablation,

@@ -128,8 +128,10 @@ impl Parameters {
     /// Overwrites every variable by the tensor that `find` has for its name.
     ///
     /// # Errors
-    /// If there is none, or it has another shape.
+    /// If there is none, or it has another shape; then nothing is overwritten.
     pub fn set<'a>(&self, find: impl Fn(&str) -> Option<&'a Tensor>) -> Result<()> {
+        // All are looked at before one is overwritten.
+        let mut pairs = Vec::with_capacity(self.entries.len());
         for Parameter { name, variable, .. } in &self.entries {
             let found = find(name).ok_or_else(|| Error::Msg(format!("no tensor named '{name}'")))?;
             if found.shape() != variable.shape() {
@@ -139,6 +141,9 @@ impl Parameters {
                     variable.shape()
                 )));
             }
+            pairs.push((variable, found));
+        }
+        for (variable, found) in pairs {
             variable.set(&found.to_dtype(variable.dtype())?.to_device(variable.device())?)?;
         }
         Ok(())
@@ -212,5 +217,64 @@ impl Builder<'_> {
 
     fn path(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bias of ones and a matrix called `fc.weight`.
+    fn matrix(rows: usize) -> Parameters {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
+        builder.variable("bias", rows, Initialise::Constant(1.0), Kind::Bias).unwrap();
+        builder.variable("weight", (rows, 2), Initialise::Normal { std: 1.0 }, Kind::Weight).unwrap();
+        parameters
+    }
+
+    fn values(parameters: &Parameters) -> Vec<Vec<f32>> {
+        let rows = |parameter: &Parameter| parameter.variable.flatten_all().unwrap().to_vec1().unwrap();
+        parameters.all().iter().map(rows).collect()
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_is_named_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let parameters = matrix(3);
+        let before = values(&parameters);
+        parameters.save(&path, &BTreeMap::new()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+
+        // The bias fits, the matrix is not there.
+        let mut other = Parameters::default();
+        let mut builder = other.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
+        builder.variable("bias", 3, Initialise::Constant(0.0), Kind::Bias).unwrap();
+        for (expected, write) in [
+            (
+                "torn or not safetensors",
+                &(|| std::fs::write(&path, &whole[..whole.len() - 1]).unwrap()) as &dyn Fn(),
+            ),
+            ("torn or not safetensors", &|| std::fs::write(&path, "weights").unwrap()),
+            ("'fc.bias' has shape [4], expected [3]", &|| {
+                matrix(4).save(&path, &BTreeMap::new()).unwrap();
+            }),
+            ("no tensor named 'fc.weight'", &|| other.save(&path, &BTreeMap::new()).unwrap()),
+            ("torn or not safetensors", &|| std::fs::remove_file(&path).unwrap()),
+        ] {
+            write();
+            let error = parameters.load(&path).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("weights.safetensors"), "{error}");
+            assert_eq!(values(&parameters), before, "{expected}");
+        }
+
+        // Another start, then what was saved.
+        std::fs::write(&path, &whole).unwrap();
+        for Parameter { variable, .. } in parameters.all() {
+            variable.set(&variable.zeros_like().unwrap()).unwrap();
+        }
+        parameters.load(&path).unwrap();
+        assert_eq!(values(&parameters), before);
     }
 }

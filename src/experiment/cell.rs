@@ -31,12 +31,41 @@ pub enum Study {
 /// What an ablation does as released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ablation {
-    /// MAE's step supervises two predictions a batch, with the pixels of another view.
+    /// MAE's step supervises two predictions a batch.
+    MaeTwoPredictions,
+    /// MAE's step compares predictions with the pixels of another view.
+    MaeCrossedViews,
+    /// Both.
     MaeAsReleased,
     /// The classifier in training is scored on augmented validation images.
     AugmentedValidation,
-    /// The online probe takes LARS steps.
+    /// The online probe takes LARS steps, at our learning rate.
     ProbeUnderLars,
+    /// The online probe takes LARS steps, at the released learning rate.
+    ProbeAsReleased,
+}
+
+impl Ablation {
+    pub const ALL: [Self; 6] = [
+        Self::MaeTwoPredictions,
+        Self::MaeCrossedViews,
+        Self::MaeAsReleased,
+        Self::AugmentedValidation,
+        Self::ProbeUnderLars,
+        Self::ProbeAsReleased,
+    ];
+
+    /// The one spelling used on command lines and in records.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::MaeTwoPredictions => "mae_two_predictions",
+            Self::MaeCrossedViews => "mae_crossed_views",
+            Self::MaeAsReleased => "mae_as_released",
+            Self::AugmentedValidation => "augmented_validation",
+            Self::ProbeUnderLars => "probe_under_lars",
+            Self::ProbeAsReleased => "probe_as_released",
+        }
+    }
 }
 
 impl Study {
@@ -49,9 +78,7 @@ impl Study {
             Self::SizeMatched => "size_matched",
             Self::RandomWeights => "random_weights",
             Self::Pixels => "pixels",
-            Self::Ablation(Ablation::MaeAsReleased) => "mae_as_released",
-            Self::Ablation(Ablation::AugmentedValidation) => "augmented_validation",
-            Self::Ablation(Ablation::ProbeUnderLars) => "probe_under_lars",
+            Self::Ablation(ablation) => ablation.id(),
         }
     }
 
@@ -195,9 +222,12 @@ pub fn ablations(seed: u64) -> Vec<Cell> {
         seed,
     };
     vec![
+        cell(Ablation::MaeTwoPredictions, method::Name::Mae, ViTTiny),
+        cell(Ablation::MaeCrossedViews, method::Name::Mae, ViTTiny),
         cell(Ablation::MaeAsReleased, method::Name::Mae, ViTTiny),
         cell(Ablation::AugmentedValidation, method::Name::Supervised, ResNet18),
         cell(Ablation::AugmentedValidation, method::Name::SimClr, ResNet18),
         cell(Ablation::ProbeUnderLars, method::Name::SimClr, ResNet18),
+        cell(Ablation::ProbeAsReleased, method::Name::SimClr, ResNet18),
     ]
 }

@@ -68,16 +68,15 @@ impl Plan {
             Study::RandomWeights | Study::Pixels => {}
             Study::Table2 { .. } => recipe.augmentation = Augmentation::None,
             Study::Figure3 { .. } => recipe.augmentation = Augmentation::Paper,
-            Study::Ablation(Ablation::MaeAsReleased) => {
-                recipe.objective = Arc::new(Reconstruction {
-                    visible: 0.25,
-                    normalise_pixels: true,
-                    encoder_heads: recipe.objective.attention_heads(),
-                    supervision: Supervision::AsReleased,
-                });
-            }
+            Study::Ablation(Ablation::MaeTwoPredictions) => mae(&mut recipe, Supervision::TwoPredictions),
+            Study::Ablation(Ablation::MaeCrossedViews) => mae(&mut recipe, Supervision::CrossedViews),
+            Study::Ablation(Ablation::MaeAsReleased) => mae(&mut recipe, Supervision::AsReleased),
             Study::Ablation(Ablation::AugmentedValidation) => recipe.augmented_validation = true,
             Study::Ablation(Ablation::ProbeUnderLars) => {
+                let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);
+                recipe.probe_rule = released.probe_rule;
+            }
+            Study::Ablation(Ablation::ProbeAsReleased) => {
                 let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);
                 recipe.probe_rule = released.probe_rule;
                 recipe.probe_learning_rate = released.probe_learning_rate;
@@ -132,6 +131,16 @@ impl Plan {
         }
         views
     }
+}
+
+/// MAE with other predictions supervised; all else as in the recipe.
+fn mae(recipe: &mut Recipe, supervision: Supervision) {
+    recipe.objective = Arc::new(Reconstruction {
+        visible: 0.25,
+        normalise_pixels: true,
+        encoder_heads: recipe.objective.attention_heads(),
+        supervision,
+    });
 }
 
 /// Every choice behind a cell's numbers, by name.

@@ -61,11 +61,13 @@ impl Scale {
         Self {
             name: "small".to_owned(),
             side: 64,
-            synthetic_images: (2_000, 1_500),
+            // Rather more images than epochs: SimCLR on ResNet-18 at 45 % (data of another seed, seeds 0 to 2) had an
+            // AUROC of 0.68, 0.80 and 0.74 after 10 epochs of 2,000 images, of 0.80, 0.79 and 0.74 after 4 of 6,000.
+            synthetic_images: (5_000, 1_500),
             resnet_width: 16,
             resnet_stem: Stem::ImageNet,
             vit: VitSize { patch: 8, width: 48, depth: 4, heads: 3 },
-            epochs: 10,
+            epochs: 5,
             batch_size: 64,
             heads: Heads {
                 hidden: 256,

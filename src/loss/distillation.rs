@@ -11,15 +11,17 @@
 //! solo-learn the average starts at zero; in stable-pretraining the first batch sets it. This is the
 //! authors': the caller starts with zeros. solo-learn pairs the two large views only; we pair all.
 
-use candle_core::{D, Error, Result, Tensor};
+use candle_core::{D, DType, Error, Result, Tensor};
 
-use super::contrastive::log_sum_exp;
+use super::{Loss, contrastive::log_sum_exp};
 
 /// DINO's cross-entropy over all pairs of different views.
 ///
 /// `student` and `teacher` hold (batch, prototypes) logits, one tensor per view; view t of the teacher
 /// and view t of the student are the same pixels. `centre` is (1, prototypes). No gradient reaches
-/// `teacher` or `centre`. The result is a scalar, ln(prototypes) when the student is uniform.
+/// `teacher` or `centre`. The total is ln(prototypes) when the student is uniform. Its parts, in nats, are
+/// the `teacher_entropy`, which no student can change, and the `divergence` (Kullback-Leibler) of the student
+/// from it: the loss may rise while a student learns, because its teacher grows less sure.
 ///
 /// # Errors
 /// If the student has fewer than two views, the teacher none or more than the student, shapes differ,
@@ -30,7 +32,7 @@ pub fn dino(
     centre: &Tensor,
     student_temperature: f64,
     teacher_temperature: f64,
-) -> Result<Tensor> {
+) -> Result<Loss> {
     if student.len() < 2 || teacher.is_empty() || teacher.len() > student.len() {
         return Err(Error::Msg(format!(
             "dino: {} student views and {} teacher views, expected at least two of the student and one of \
@@ -47,10 +49,13 @@ pub fn dino(
     expect_shapes("dino", student.iter().chain(teacher), centre)?;
 
     let centre = centre.detach();
-    let targets = teacher
-        .iter()
-        .map(|logits| log_softmax(&logits.detach().broadcast_sub(&centre)?, teacher_temperature)?.exp())
-        .collect::<Result<Vec<_>>>()?;
+    let (mut targets, mut entropies) = (Vec::new(), Vec::new());
+    for logits in teacher {
+        let log_target = log_softmax(&logits.detach().broadcast_sub(&centre)?, teacher_temperature)?;
+        let target = log_target.exp()?;
+        entropies.push((&target * log_target)?.sum(D::Minus1)?.mean_all()?.neg()?);
+        targets.push(target);
+    }
     let mut costs = Vec::new();
     for (view, logits) in student.iter().enumerate() {
         let log_probabilities = log_softmax(logits, student_temperature)?;
@@ -58,7 +63,15 @@ pub fn dino(
             costs.push((target * &log_probabilities)?.sum(D::Minus1)?.mean_all()?);
         }
     }
-    Tensor::stack(&costs, 0)?.mean_all()?.neg()
+    let total = Tensor::stack(&costs, 0)?.mean_all()?.neg()?;
+    // Every view of the teacher is in as many pairs, so its mean over views is the mean over pairs.
+    let entropy = value(&Tensor::stack(&entropies, 0)?.mean_all()?)?;
+    let divergence = value(&total)? - entropy;
+    Ok(Loss { total, parts: vec![("teacher_entropy", entropy), ("divergence", divergence)] })
+}
+
+fn value(scalar: &Tensor) -> Result<f64> {
+    scalar.to_dtype(DType::F64)?.to_scalar()
 }
 
 /// The centre for the next step: an exponential average of the teacher's mean logits, (1, prototypes).
@@ -152,19 +165,19 @@ mod tests {
     #[case(0.07, [6.162258562577168, 7.274626352902324])]
     fn agrees_with_dino(#[case] teacher_temperature: f64, #[case] expected: [f64; 2]) {
         let (student, teacher) = (student(4), teacher());
-        let first = dino(&student, &teacher, &zeros(6), 0.1, teacher_temperature).unwrap();
+        let first = dino(&student, &teacher, &zeros(6), 0.1, teacher_temperature).unwrap().total;
         close(scalar(&first), expected[0], 1e-13);
         let centre = next_centre(&zeros(6), &teacher, 0.9).unwrap();
         let after = [0.120877487, 0.113615136, 0.038354741, -0.075599218, 0.023381067, -0.004478533];
         begins(&numbers(&centre), &after, 1e-9);
-        let second = dino(&student, &teacher, &centre, 0.1, teacher_temperature).unwrap();
+        let second = dino(&student, &teacher, &centre, 0.1, teacher_temperature).unwrap().total;
         close(scalar(&second), expected[1], 1e-13);
     }
 
     #[test]
     fn agrees_with_dino_on_two_views() {
         // As above.
-        let loss = dino(&student(2), &teacher(), &zeros(6), 0.1, 0.04).unwrap();
+        let loss = dino(&student(2), &teacher(), &zeros(6), 0.1, 0.04).unwrap().total;
         close(scalar(&loss), 7.332662985978574, 1e-13);
     }
 
@@ -177,11 +190,19 @@ mod tests {
         let teacher = [row(&[0.5 * ln3 + 1.0, -1.0]), row(&[1.0, -1.0])].map(|x| x.as_tensor().clone());
         let (centre, first, second) = (row(&[1.0, -1.0]), row(&[0.2 * ln3, 0.0]), row(&[7.0, 7.0]));
         let student = [first.as_tensor().clone(), second.as_tensor().clone()];
-        let loss = dino(&student, &teacher, &centre, 0.2, 0.5).unwrap();
+        let Loss { total: loss, parts } = dino(&student, &teacher, &centre, 0.2, 0.5).unwrap();
         let first_pair = ((4.0_f64 / 3.0).ln() + 4_f64.ln()) / 2.0;
         close(scalar(&loss), (first_pair + 2_f64.ln()) / 2.0, 1e-14);
         begins(&gradient(&loss, &first), &[0.625, -0.625], 1e-14);
         begins(&gradient(&loss, &second), &[-0.625, 0.625], 1e-14);
+        // Of (3/4, 1/4): ln 4 - 3/4 ln 3; of (1/2, 1/2): ln 2.
+        let entropy = (4_f64.ln() - 0.75 * ln3 + 2_f64.ln()) / 2.0;
+        assert_eq!(
+            parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["teacher_entropy", "divergence"]
+        );
+        close(parts[0].1, entropy, 1e-14);
+        close(parts[1].1, (first_pair + 2_f64.ln()) / 2.0 - entropy, 1e-14);
     }
 
     #[rstest]
@@ -189,7 +210,7 @@ mod tests {
         // Closed form: -sum_k P_k log(1 / K) = log K for every P.
         let student = [1.5, -4.0, 0.0].map(|x| matrix(3, prototypes, |_, _| x).as_detached_tensor());
         let teacher = [matrix(3, prototypes, |i, j| libm::sin(i + 2.0 * j)).as_detached_tensor()];
-        let loss = dino(&student, &teacher, &zeros(prototypes), 0.1, 0.04).unwrap();
+        let loss = dino(&student, &teacher, &zeros(prototypes), 0.1, 0.04).unwrap().total;
         close(scalar(&loss), (prototypes as f64).ln(), 1e-13);
     }
 
@@ -231,7 +252,7 @@ mod tests {
         let student: Vec<Tensor> = (0..2 + locals).map(|view| draw("student", view)).collect();
         let teacher: Vec<Tensor> = (0..2).map(|view| draw("teacher", view)).collect();
         let centre = normal("centre", &[1, prototypes], DType::F64).unwrap();
-        let loss = dino(&student, &teacher, &centre, temperatures[0], temperatures[1]).unwrap();
+        let loss = dino(&student, &teacher, &centre, temperatures[0], temperatures[1]).unwrap().total;
         let expected = definition(&student, &teacher, &numbers(&centre), temperatures);
         close(scalar(&loss), expected, 1e-12 * (1.0 + expected));
     }
@@ -242,14 +263,16 @@ mod tests {
         let teacher = [0, 1].map(|v| normal(&format!("teacher{v}"), &[3, 5], DType::F64).unwrap());
         let teacher = teacher.map(|view| view.as_detached_tensor());
         let centre = normal("centre", &[1, 5], DType::F64).unwrap();
-        assert_differences(&|x| dino(x, &teacher, &centre, 0.3, 0.2), &student).unwrap();
+        assert_differences(&|x| dino(x, &teacher, &centre, 0.3, 0.2).map(|loss| loss.total), &student)
+            .unwrap();
     }
 
     #[test]
     fn teacher_and_centre_are_constants() {
         let (t, c, s) = (row(&[1.0, 2.0]), row(&[0.1, 0.2]), row(&[0.3, 0.1]));
         let teacher = [t.as_tensor().clone()];
-        let loss = dino(&[s.as_tensor().clone(), s.as_tensor().clone()], &teacher, &c, 0.1, 0.04).unwrap();
+        let loss =
+            dino(&[s.as_tensor().clone(), s.as_tensor().clone()], &teacher, &c, 0.1, 0.04).unwrap().total;
         assert_constant(&loss, &t);
         assert_constant(&loss, &c);
         let next = next_centre(&c, &teacher, 0.5).unwrap();
@@ -276,7 +299,7 @@ mod tests {
         let student = [first.as_tensor().clone(), second.as_tensor().clone()];
         let teacher = student.clone().map(|view| view.detach());
         let centre = zeros(3).to_dtype(DType::F32).unwrap();
-        assert_finite(&dino(&student, &teacher, &centre, 0.1, 0.04).unwrap(), &[&first, &second]);
+        assert_finite(&dino(&student, &teacher, &centre, 0.1, 0.04).unwrap().total, &[&first, &second]);
     }
 
     #[test]

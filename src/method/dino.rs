@@ -110,10 +110,10 @@ impl Method for Dino {
         let loss = dino(&student, &teacher, &centre, student_temperature, teacher_temperature.at(at))?;
         self.centre.set(&next_centre(&centre, &teacher, centre_momentum)?)?;
         Ok(Step {
-            loss,
+            loss: loss.total,
             features: Tensor::cat(&features, 0)?,
             embeddings: Some(Tensor::cat(&embeddings, 0)?),
-            parts: Vec::new(),
+            parts: loss.parts,
         })
     }
 

@@ -7,7 +7,7 @@
 //!
 //! [`Supervision::AsReleased`] is what the step of the paper's authors appears to compute: of a batch of two
 //! views only two predictions get a gradient, image i of the first view against pixels of image i of the
-//! second view, which is another crop. An ablation, not a method.
+//! second view, which is another crop. Its two departures are there alone too. Ablations, not methods.
 
 use candle_core::{IndexOp, Result, Tensor, Var, bail};
 
@@ -41,15 +41,19 @@ pub struct Reconstruction {
 pub enum Supervision {
     /// Every hidden patch of every image, with its own pixels.
     All,
-    /// Two predictions a batch, with the pixels of another view.
+    /// The hidden patches of the first two images of a batch, with their own pixels.
+    TwoPredictions,
+    /// Every hidden patch of two views of every image, with the pixels of the other view.
+    CrossedViews,
+    /// The hidden patches of the first two images of a batch in one view, with the pixels of another view.
     AsReleased,
 }
 
 impl Objective for Reconstruction {
     fn views(&self) -> usize {
         match self.supervision {
-            Supervision::All => 1,
-            Supervision::AsReleased => 2,
+            Supervision::All | Supervision::TwoPredictions => 1,
+            Supervision::CrossedViews | Supervision::AsReleased => 2,
         }
     }
 
@@ -106,19 +110,24 @@ impl Mae {
         let hidden: Vec<Vec<f64>> = hidden.collect();
         let hidden = Tensor::new(hidden, images.device())?.to_dtype(images.dtype())?;
         let pixels = patchify(images, self.patch)?;
-        let loss = match self.constants.supervision {
-            Supervision::All => masked_mse(&predictions, &pixels, &hidden, self.constants.normalise_pixels)?,
-            Supervision::AsReleased => {
-                let images = pixels.dim(0)? / views;
-                let count = images.min(2);
-                masked_mse(
-                    &predictions.narrow(0, 0, count)?,
-                    &pixels.narrow(0, images * (views - 1), count)?,
-                    &hidden.narrow(0, 0, count)?,
-                    self.constants.normalise_pixels,
-                )?
+        let own = pixels.dim(0)? / views;
+        // Views stand one after the other, so another view of row i is half of all rows further.
+        let pixels = match self.constants.supervision {
+            Supervision::All | Supervision::TwoPredictions => pixels,
+            Supervision::CrossedViews | Supervision::AsReleased => {
+                Tensor::cat(&[pixels.narrow(0, own, own)?, pixels.narrow(0, 0, own)?], 0)?
             }
         };
+        let supervised = match self.constants.supervision {
+            Supervision::All | Supervision::CrossedViews => views * own,
+            Supervision::TwoPredictions | Supervision::AsReleased => own.min(2),
+        };
+        let loss = masked_mse(
+            &predictions.narrow(0, 0, supervised)?,
+            &pixels.narrow(0, 0, supervised)?,
+            &hidden.narrow(0, 0, supervised)?,
+            self.constants.normalise_pixels,
+        )?;
         Ok(Step { loss, features: tokens.i((.., 0))?, embeddings: None, parts: Vec::new() })
     }
 }
@@ -212,5 +221,99 @@ impl Decoder {
             tokens = block.forward(&tokens)?;
         }
         self.predict.forward(&self.norm.forward(&tokens)?.narrow(1, 1, patches)?.contiguous()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::backbone::{
+        Stem,
+        architecture::Architecture,
+        heads::{DecoderSize, Heads},
+    };
+
+    const SIDE: usize = 16;
+    const IMAGES: usize = 3;
+
+    fn model(supervision: Supervision) -> Mae {
+        let constants =
+            Reconstruction { visible: 0.5, normalise_pixels: true, encoder_heads: None, supervision };
+        let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
+        Mae::new(
+            constants,
+            &Foundation {
+                architecture: Architecture {
+                    name: backbone::Name::ViTTiny,
+                    side: SIDE,
+                    resnet_width: 8,
+                    resnet_stem: Stem::ImageNet,
+                    vit: VitSize { patch: 4, width: 8, depth: 1, heads: 2 },
+                },
+                heads: Heads { hidden: 8, output: 8, prototypes: 8, decoder },
+                defect_weight: 1.0,
+                seed: Seed::root(0),
+                dtype: DType::F64,
+                device: &Device::Cpu,
+            },
+        )
+        .unwrap()
+    }
+
+    /// Loss of views (view, image) drawn from these seeds; masks are those of the row, whatever it shows.
+    fn loss(supervision: Supervision, seeds: [u64; 2 * IMAGES]) -> f64 {
+        let views = Reconstruction::views(&model(supervision).constants);
+        let pixels = |seed: u64| {
+            let mut stream = Seed::root(seed).stream();
+            (0..SIDE * SIDE * 3).map(move |_| stream.unit())
+        };
+        let rows = views * IMAGES;
+        let images: Vec<f64> = seeds[..rows].iter().flat_map(|&seed| pixels(seed)).collect();
+        let images = Tensor::from_vec(images, (rows, SIDE, SIDE, 3), &Device::Cpu).unwrap();
+        // Both views of an image are masked alike, so that equal views are equal problems.
+        let noise: Vec<Vec<f64>> = (0..rows)
+            .map(|row| {
+                let mut stream = Seed::root(100 + (row % IMAGES) as u64).stream();
+                (0..16).map(|_| stream.unit()).collect()
+            })
+            .collect();
+        model(supervision).step_with(&images, views, &noise).unwrap().loss.to_scalar().unwrap()
+    }
+
+    #[test]
+    fn all_images_are_supervised_by_themselves() {
+        let base = loss(Supervision::All, [1, 2, 3, 0, 0, 0]);
+        for seeds in [[9, 2, 3, 0, 0, 0], [1, 2, 9, 0, 0, 0]] {
+            assert_ne!(loss(Supervision::All, seeds), base);
+        }
+    }
+
+    #[test]
+    fn two_predictions_are_those_of_the_first_two_images() {
+        let base = loss(Supervision::TwoPredictions, [1, 2, 3, 0, 0, 0]);
+        assert_ne!(loss(Supervision::TwoPredictions, [1, 9, 3, 0, 0, 0]), base);
+        assert_eq!(loss(Supervision::TwoPredictions, [1, 2, 9, 0, 0, 0]), base, "the third has no loss");
+    }
+
+    #[test]
+    fn crossed_views_are_each_others_targets() {
+        let base = loss(Supervision::CrossedViews, [1, 2, 3, 1, 2, 3]);
+        let own = loss(Supervision::All, [1, 2, 3, 0, 0, 0]);
+        assert!((base - own).abs() < 1e-12, "equal views: {base}, without a second view {own}");
+        // Painting pixels that one has not seen is harder or easier, never the same.
+        assert!((loss(Supervision::CrossedViews, [1, 2, 3, 4, 2, 3]) - own).abs() > 1e-6);
+    }
+
+    #[test]
+    fn as_released_two_images_are_compared_with_their_second_view() {
+        let base = loss(Supervision::AsReleased, [1, 2, 3, 4, 5, 6]);
+        assert_ne!(loss(Supervision::AsReleased, [1, 2, 3, 4, 9, 6]), base, "a target");
+        assert_eq!(loss(Supervision::AsReleased, [1, 2, 9, 4, 5, 6]), base, "the third image has no loss");
+        assert_eq!(loss(Supervision::AsReleased, [1, 2, 3, 4, 5, 9]), base, "nor has its second view");
+        let equal = loss(Supervision::AsReleased, [1, 2, 3, 1, 2, 3]);
+        let two = loss(Supervision::TwoPredictions, [1, 2, 3, 0, 0, 0]);
+        assert!((equal - two).abs() < 1e-12, "equal views: {equal}, two predictions {two}");
     }
 }

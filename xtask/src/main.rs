@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod export;
 mod pulse;
+mod race;
 mod reproduce;
 mod source;
 mod status;
@@ -40,6 +41,8 @@ enum Command {
     Claims(claims::Arguments),
     /// Write a trained encoder for torchvision or timm
     Export(export::Arguments),
+    /// Time training steps, or loading, against PyTorch's on this machine
+    Race(race::Arguments),
     /// Check machine, data and results folder before hours of training
     Doctor(doctor::Arguments),
     /// Get or look at data
@@ -65,6 +68,7 @@ fn run() -> Result<()> {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Claims(arguments) => claims::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Race(arguments) => race::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Data(command) => data::run(&command),
     }

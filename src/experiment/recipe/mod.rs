@@ -141,7 +141,7 @@ impl Recipe {
         match name {
             Name::AsReleased => as_released::recipe(method),
             Name::Reference => reference::recipe(method, backbone),
-            Name::Short => short::recipe(method),
+            Name::Short => short::recipe(method, backbone),
         }
     }
 

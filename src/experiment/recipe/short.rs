@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::{Augmentation, CONVERGED_PROBE, Name, Recipe};
 use crate::{
+    backbone,
     method::{
         self, Objective,
         barlow_twins::Decorrelation,
@@ -23,7 +24,7 @@ use crate::{
     train::{Decayed, optimiser::Rule},
 };
 
-pub fn recipe(method: method::Name) -> Recipe {
+pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
     // A few hundred steps: a teacher that keeps 0.996 of itself would hardly have moved.
     let momentum = Momentum { start: 0.98, end: 1.0 };
     let objective: Arc<dyn Objective> = match method {
@@ -45,11 +46,16 @@ pub fn recipe(method: method::Name) -> Recipe {
             supervision: Supervision::All,
         }),
     };
+    let learning_rate = match (method, backbone) {
+        (method::Name::Supervised | method::Name::Mae, backbone::Name::ViTTiny) => 8e-3,
+        (method::Name::Dino, backbone::Name::ResNet18) => 1e-3,
+        _ => 4e-3,
+    };
     Recipe {
         name: Name::Short,
         objective,
         rule: Rule::ADAMW,
-        learning_rate: 4e-3,
+        learning_rate,
         weight_decay: 1e-2,
         decayed: Decayed::Weights,
         clip: None,

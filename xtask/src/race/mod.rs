@@ -1,0 +1,243 @@
+//! `race`: training steps of ours and of PyTorch's, alternately, on this machine, now.
+//!
+//! Each side is a process of its own that keeps its model warm and takes a step on request
+//! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser, f32, random
+//! images that lie in memory; no augmentation, probe or monitors. PyTorch runs in every layout that it has, the
+//! fastest one is raced. Then blocks of steps alternate, so that whatever else the machine does meets both; the
+//! ratio is the median over pairs of blocks.
+
+mod cases;
+mod child;
+mod loader;
+pub mod worker;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use skewbench::results::provenance;
+
+use self::{
+    cases::{CASES, Case},
+    child::Child,
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A Python that has torch, torchvision, timm and lightly:
+    /// `python3 -m venv E && E/bin/pip install -r fixtures/torch/requirements.txt`, then `--python E/bin/python`
+    #[arg(long, required_unless_present = "worker")]
+    python: Option<PathBuf>,
+    /// Only cases whose name contains one of these texts, such as `simclr` or `64px`
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Alternating pairs of blocks
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Threads of either side [default: the machine's cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Race decoding and two views of 224 px instead of training steps, on one thread
+    #[arg(long)]
+    loader: bool,
+    /// Folder for `race.json`; a file that is there already is kept, and an error
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Take steps on request: our side, started by the race itself
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+/// What a race of one case found.
+struct Outcome {
+    name: String,
+    /// Of PyTorch's settings the fastest.
+    setting: String,
+    /// Seconds a step (or an image), block by block.
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+    /// Peak resident memory of the process, and how much of it training adds, bytes; ours and theirs.
+    memory: Option<[(u64, u64); 2]>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.worker {
+        return worker::run();
+    }
+    let python = arguments.python.as_deref().context("--python is needed")?;
+    let versions = versions(python)?;
+    let file = arguments.out.as_deref().map(new_file).transpose()?;
+    let threads = match arguments.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism()?.get(),
+    };
+    let threads = if arguments.loader { 1 } else { threads };
+    println!("{versions}; {threads} threads; {} pairs", arguments.pairs);
+
+    let chosen =
+        |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|text| name.contains(text));
+    let mut outcomes = Vec::new();
+    if arguments.loader {
+        for name in loader::KINDS.into_iter().filter(|name| chosen(name)) {
+            outcomes.push(loader::race(name, python, arguments.pairs)?);
+            print(&outcomes[outcomes.len() - 1]);
+        }
+    } else {
+        for case in CASES.iter().filter(|case| chosen(&case.name())) {
+            outcomes.push(race(case, python, threads, arguments.pairs)?);
+            print(&outcomes[outcomes.len() - 1]);
+        }
+    }
+    if outcomes.is_empty() {
+        let known: Vec<String> = if arguments.loader {
+            loader::KINDS.map(str::to_owned).to_vec()
+        } else {
+            CASES.iter().map(Case::name).collect()
+        };
+        bail!("no case is called that; known: {}", known.join(", "))
+    }
+    if let Some(file) = file {
+        let text = serde_json::to_string_pretty(&record(&outcomes, &versions, threads))?;
+        std::fs::write(&file, text + "\n")
+            .with_context(|| format!("{}: cannot be written", file.display()))?;
+        println!("{}", file.display());
+    }
+    Ok(())
+}
+
+/// Blocks long enough to be timed, in turn.
+fn race(case: &Case, python: &Path, threads: usize, pairs: u32) -> Result<Outcome> {
+    let (mut theirs, setting) = fastest(case, python, threads)?;
+    let mut ours = Child::ours(&case.line(threads, false, false), threads)?;
+    ours.step()?;
+    let once = ours.step()?;
+    // A block of half a second, ours.
+    let steps = (0.5 / once).ceil().clamp(1.0, 20.0) as usize;
+    let (mut our_blocks, mut their_blocks) = (Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        our_blocks.push(ours.block(steps)?);
+        their_blocks.push(theirs.block(steps)?);
+    }
+    let memory = [ours.memory()?, theirs.memory()?];
+    Ok(Outcome { name: case.name(), setting, ours: our_blocks, theirs: their_blocks, memory: Some(memory) })
+}
+
+/// PyTorch in its fastest setting, warm.
+fn fastest(case: &Case, python: &Path, threads: usize) -> Result<(Child, String)> {
+    let mut best: Option<(f64, Child, String)> = None;
+    for channels_last in [false, true] {
+        for &together in case.together() {
+            let line = case.line(threads, channels_last, together);
+            let mut child = Child::python(python, "race.py", &line, threads)?;
+            child.step()?;
+            let seconds = (0..3).map(|_| child.step()).collect::<Result<Vec<_>>>()?;
+            let seconds = seconds.into_iter().fold(f64::INFINITY, f64::min);
+            if best.as_ref().is_none_or(|(fastest, ..)| seconds < *fastest) {
+                let layout = if channels_last { "channels last" } else { "channels first" };
+                let views = if case.views() == 1 {
+                    ""
+                } else if together {
+                    ", views in one batch"
+                } else {
+                    ", view by view"
+                };
+                best = Some((seconds, child, format!("{layout}{views}")));
+            }
+        }
+    }
+    let (_, child, setting) = best.context("no setting was tried")?;
+    Ok((child, setting))
+}
+
+impl Outcome {
+    /// Theirs over ours, pair by pair, ascending.
+    fn ratios(&self) -> Vec<f64> {
+        let mut ratios: Vec<f64> =
+            self.theirs.iter().zip(&self.ours).map(|(theirs, ours)| theirs / ours).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios
+    }
+}
+
+/// The value below which `part` of the ascending values lie, between two neighbours in proportion.
+fn quantile(ascending: &[f64], part: f64) -> f64 {
+    let place = part * (ascending.len() - 1) as f64;
+    let (low, high) = (ascending[place.floor() as usize], ascending[place.ceil() as usize]);
+    low + (high - low) * place.fract()
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    quantile(&values, 0.5)
+}
+
+fn print(outcome: &Outcome) {
+    let ratios = outcome.ratios();
+    let mut line = format!(
+        "{:<34} ours {:>8.1} ms  PyTorch {:>8.1} ms  ratio {:.2} ({:.2} to {:.2})",
+        outcome.name,
+        1e3 * median(&outcome.ours),
+        1e3 * median(&outcome.theirs),
+        quantile(&ratios, 0.5),
+        ratios[0],
+        ratios[ratios.len() - 1],
+    );
+    if let Some([ours, theirs]) = outcome.memory {
+        let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        line += &format!("  training adds {:.0} MiB, PyTorch {:.0}", megabytes(ours.1), megabytes(theirs.1));
+    }
+    println!("{line}  [{}]", outcome.setting);
+}
+
+fn record(outcomes: &[Outcome], versions: &str, threads: usize) -> serde_json::Value {
+    let provenance = provenance::collect(&skewbench::candle_core::Device::Cpu);
+    let cases: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| {
+            let ratios = outcome.ratios();
+            json!({
+                "case": outcome.name,
+                "pytorch_setting": outcome.setting,
+                "ratio": { "median": quantile(&ratios, 0.5), "quartiles": [quantile(&ratios, 0.25), quantile(&ratios, 0.75)],
+                           "least": ratios[0], "largest": ratios[ratios.len() - 1] },
+                "seconds": { "ours": outcome.ours, "pytorch": outcome.theirs },
+                "memory_bytes": outcome.memory.map(|[ours, theirs]| json!({
+                    "ours": { "process_peak": ours.0, "training_adds": ours.1 },
+                    "pytorch": { "process_peak": theirs.0, "training_adds": theirs.1 },
+                })),
+            })
+        })
+        .collect();
+    json!({ "schema": 1, "kind": "race", "pytorch": versions, "threads": threads, "cases": cases, "provenance": provenance })
+}
+
+/// What the Python has, or what it lacks.
+fn versions(python: &Path) -> Result<String> {
+    let script = "import importlib.metadata as m, platform\n\
+                  print('Python', platform.python_version(), *(f'{n} {m.version(n)}' for n in \
+                  ('torch', 'torchvision', 'timm', 'lightly')))";
+    let output = Command::new(python)
+        .args(["-c", script])
+        .output()
+        .with_context(|| format!("{}: cannot be started", python.display()))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{}: lacks a package that the race needs: {}; install fixtures/torch/requirements.txt",
+        python.display(),
+        error.lines().last().unwrap_or("no message")
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// `race.json` in a folder that has none.
+fn new_file(folder: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let file = folder.join("race.json");
+    ensure!(!file.exists(), "{}: is there already; measurements are never overwritten", file.display());
+    Ok(file)
+}
