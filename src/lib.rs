@@ -66,6 +66,7 @@ pub mod label_free;
 pub mod loader;
 pub mod loss;
 pub mod method;
+pub mod report;
 pub mod results;
 pub mod schedule;
 pub mod seed;

@@ -90,3 +90,12 @@ fn fields(record: &Record) -> Fields {
     }
     fields
 }
+
+/// Compares a text that is the same on every machine with `snapshots/<name>.snap`.
+pub fn text(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}

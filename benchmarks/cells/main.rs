@@ -8,6 +8,7 @@ mod check;
 mod extensions;
 mod figure3_augmentation;
 mod gradients;
+mod judge;
 mod learns;
 mod repeat;
 mod table1_methods;

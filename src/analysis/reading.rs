@@ -20,8 +20,8 @@ use crate::{
 /// What was read.
 pub struct Reading {
     pub frame: Frame,
-    /// Records in the frame.
-    pub records: usize,
+    /// Records in the frame, each with its setting.
+    pub records: Vec<(String, Record)>,
     pub problems: Vec<Problem>,
 }
 
@@ -164,7 +164,8 @@ fn gather(records: &[(&Path, String, Record)], mut problems: Vec<Problem>) -> Re
         add(&mut rows, setting, place, record, &mut problems);
     }
     problems.sort();
-    Reading { frame: rows.frame(), records: kept.len(), problems }
+    let records = kept.into_iter().map(|((setting, _), (_, _, record))| (setting, record.clone())).collect();
+    Reading { frame: rows.frame(), records, problems }
 }
 
 /// Cells of Table 1 that are not there although their setting has other cells of that share and seed.
@@ -308,7 +309,7 @@ mod tests {
     #[test]
     fn a_good_folder_is_one_setting_and_says_what_is_missing() {
         let reading = of(vec![("a.json".into(), scored())]);
-        assert_eq!(reading.records, 1);
+        assert_eq!(reading.records.len(), 1);
         assert_eq!(reading.frame.distinct("setting").len(), 1);
         // Ten other pairs of method and backbone.
         assert_eq!(kinds(&reading), [Kind::Missing; 10]);
@@ -357,7 +358,7 @@ mod tests {
         std::fs::write(beside("foreign.json"), "{\"accuracy\": 1}").unwrap();
         std::fs::write(root.path().join("environment.json"), "{}").unwrap();
         let reading = read(&[root.path().to_owned(), root.path().join("nowhere")]);
-        assert_eq!(reading.records, 1);
+        assert_eq!(reading.records.len(), 1);
         let told: Vec<String> = reading.problems.iter().map(Problem::to_string).collect();
         for (name, what) in [
             ("torn.json", "torn or not JSON"),

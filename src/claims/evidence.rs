@@ -2,7 +2,7 @@
 //!
 //! Every comparison is a contrast: weights times the means of cells, with the standard error of seeds.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use super::{Finding, Verdict};
 use crate::analysis::{
@@ -27,10 +27,19 @@ pub enum Noise {
 /// Scores of one setting.
 pub struct Evidence {
     frame: Frame,
+    /// Rows of the probe that is fitted after training.
+    converged: Frame,
     noise: Noise,
     /// In tables: `paper`, or the setting.
     pub name: String,
+    /// What was asked for before, by score: claims ask for the same cells again and again.
+    cells: RefCell<BTreeMap<String, Rc<Cells>>>,
 }
+
+/// Study, method, backbone, shares in training and validation in hundredths of a percent (none: as the data are).
+type Key = (String, String, String, Option<u64>, Option<u64>);
+/// Seeds of every cell.
+type Cells = BTreeMap<Key, Vec<f64>>;
 
 /// The cells of one comparison: method, backbone, share of defects in training and in validation (none: as the data
 /// are).
@@ -64,7 +73,8 @@ pub const SHARES: [f64; 5] = [0.01, 0.02, 0.05, 0.15, 0.45];
 impl Evidence {
     /// Rows of one setting. Scores are those of the classifier in training, as the paper's.
     pub fn new(name: &str, frame: &Frame, noise: Noise) -> Self {
-        Self { frame: frame.of("classifier", "in_training"), noise, name: name.to_owned() }
+        let (converged, frame) = (frame.of("classifier", "converged"), frame.of("classifier", "in_training"));
+        Self { frame, converged, noise, name: name.to_owned(), cells: RefCell::default() }
     }
 
     /// Rows of one study.
@@ -79,9 +89,40 @@ impl Evidence {
 
     /// As [`Self::seeds`], of another study.
     pub fn seeds_of(&self, study: &str, metric: &str, at: &At) -> Vec<f64> {
-        let rows = self.study(study).of("method", at.method).of("backbone", at.backbone);
+        let text = str::to_owned;
+        let key = (text(study), text(at.method), text(at.backbone), hundredths(Some(at.train)), hundredths(at.validation));
+        self.cells(metric).get(&key).cloned().unwrap_or_default()
+    }
+
+    /// A score of the converged probe of a cell of Table 1, seed by seed.
+    pub fn converged(&self, metric: &str, at: &At) -> Vec<f64> {
+        let rows = self.converged.of("study", "table1").of("method", at.method).of("backbone", at.backbone);
         let rows = rows.at("train_share", Some(at.train)).at("validation_share", at.validation);
         rows.points(metric).into_iter().map(|point| point.value).collect()
+    }
+
+    /// AUROC of a floor at 45 % defects in training: the converged probe's on all validation images.
+    pub fn floor(&self, study: &str, encoder: &str) -> Vec<f64> {
+        let rows = self.converged.of("study", study).of("backbone", encoder);
+        let rows = rows.at("train_share", Some(0.45)).at("validation_share", None);
+        rows.points("auroc").into_iter().map(|point| point.value).collect()
+    }
+
+    fn cells(&self, metric: &str) -> Rc<Cells> {
+        if let Some(known) = self.cells.borrow().get(metric) {
+            return known.clone();
+        }
+        let mut cells = Cells::new();
+        for study in self.frame.distinct("study") {
+            for point in self.study(&study).points(metric) {
+                let shares = (hundredths(point.train_share), hundredths(point.validation_share));
+                let key = (study.clone(), point.method, point.backbone, shares.0, shares.1);
+                cells.entry(key).or_default().push(point.value);
+            }
+        }
+        let cells = Rc::new(cells);
+        self.cells.borrow_mut().insert(metric.to_owned(), cells.clone());
+        cells
     }
 
     /// The spread of seeds of a score at a validation share, over all methods, backbones and training shares.
@@ -89,12 +130,9 @@ impl Evidence {
         match self.noise {
             Noise::Assumed(deviation) => Some(Spread::known(deviation)),
             Noise::Measured => {
-                let mut cells: BTreeMap<(String, String, u64), Vec<f64>> = BTreeMap::new();
-                for point in self.study("table1").at("validation_share", validation).points(metric) {
-                    let share = point.train_share.map_or(0, |share| (share * 1e4).round() as u64);
-                    cells.entry((point.method, point.backbone, share)).or_default().push(point.value);
-                }
-                Spread::pooled(cells.values().map(Vec::as_slice)).filter(|spread| spread.deviation > 0.0)
+                let (cells, wanted) = (self.cells(metric), hundredths(validation));
+                let cells = cells.iter().filter(|((study, .., seen), _)| study == "table1" && *seen == wanted);
+                Spread::pooled(cells.map(|(_, seeds)| seeds.as_slice())).filter(|spread| spread.deviation > 0.0)
             }
         }
     }
@@ -136,6 +174,10 @@ impl Evidence {
         let spread = self.spread(metric, first.validation);
         self.contrast(what.clone(), &terms, spread).ok_or(what)
     }
+}
+
+fn hundredths(share: Option<f64>) -> Option<u64> {
+    share.map(|share| (share * 1e4).round() as u64)
 }
 
 impl Contrast {

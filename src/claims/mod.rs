@@ -14,7 +14,7 @@
 
 pub mod evidence;
 mod imbalance;
-mod label_free;
+pub mod label_free;
 mod methods;
 mod protocol;
 

@@ -54,10 +54,12 @@ fn print(judged: &[(&Claim, Vec<Finding>)], bodies: &[Evidence], evidence: bool)
     for (place, body) in bodies.iter().enumerate() {
         println!("({}) {}", place + 1, body.name);
     }
-    let heads: String = (0..bodies.len()).map(|place| format!("{:<11}", format!("({})", place + 1))).collect();
+    let heads: String =
+        (0..bodies.len()).map(|place| format!("{:<11}", format!("({})", place + 1))).collect();
     println!("{:<48}{heads}", "claim");
     for (claim, findings) in judged {
-        let verdicts: String = findings.iter().map(|finding| format!("{:<11}", finding.verdict.id())).collect();
+        let verdicts: String =
+            findings.iter().map(|finding| format!("{:<11}", finding.verdict.id())).collect();
         println!("{:<48}{verdicts}", claim.id);
         if evidence {
             if !claim.quote.is_empty() {
@@ -69,7 +71,11 @@ fn print(judged: &[(&Claim, Vec<Finding>)], bodies: &[Evidence], evidence: bool)
                     println!("    ({}) {line}", place + 1);
                 }
                 if let Some(first) = finding.missing.first() {
-                    println!("    ({}) not measured: {first} and {} more", place + 1, finding.missing.len() - 1);
+                    println!(
+                        "    ({}) not measured: {first} and {} more",
+                        place + 1,
+                        finding.missing.len() - 1
+                    );
                 }
             }
         }

@@ -7,6 +7,7 @@ mod doctor;
 mod export;
 mod pulse;
 mod race;
+mod report;
 mod reproduce;
 mod source;
 mod status;
@@ -39,6 +40,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Judge what the paper says, on its own numbers and on records
     Claims(claims::Arguments),
+    /// Write the results as one page of HTML
+    Report(report::Arguments),
     /// Write a trained encoder for torchvision or timm
     Export(export::Arguments),
     /// Time training steps, or loading, against PyTorch's on this machine
@@ -67,6 +70,7 @@ fn run() -> Result<()> {
         Command::Status(arguments) => status::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Claims(arguments) => claims::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Race(arguments) => race::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -1,0 +1,128 @@
+//! The deployment explorer: what a model's rates mean where defects are as rare as on one's own site.
+//!
+//! Each method's rates (true and false positives at its own threshold, seed by seed) go into the page as numbers; the script
+//! turns them into precision, recall, alarms, misses and costs at any share of defects. Intervals come from drawing a seed
+//! and, for the finite test set, rates from binomial counts; with one seed they cover the test images only, and say so.
+//! The table is here already for the first setting, for print and without a script.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::{Page, figure::colour};
+use crate::{
+    analysis::{intervals::mean, prevalence::Rates},
+    claims::evidence::{At, BACKBONES, SHARES},
+};
+
+/// Where the page opens. Ours: one defect in a hundred images, a miss as dear as a hundred false alarms.
+const DEFECTS: f64 = 0.01;
+const MISS: f64 = 100.0;
+const ALARM: f64 = 1.0;
+
+struct Entry {
+    method: String,
+    backbone: &'static str,
+    train: f64,
+    /// True and false positive rate, seed by seed.
+    rates: Vec<(f64, f64)>,
+    /// Validation images behind a rate.
+    defects: f64,
+    normals: f64,
+}
+
+fn entries(page: &Page) -> Vec<Entry> {
+    let Some(ours) = page.ours() else { return Vec::new() };
+    let mut entries = Vec::new();
+    for backbone in BACKBONES {
+        for method in ["supervised", "byol", "barlow_twins", "dino", "mae", "simclr"] {
+            for train in SHARES {
+                let cell = At { method, backbone, train, validation: None };
+                let of = |metric: &str| ours.converged(metric, &cell);
+                let rates: Vec<(f64, f64)> =
+                    of("true_positive_rate").into_iter().zip(of("false_positive_rate")).collect();
+                if !rates.is_empty() {
+                    let (defects, normals) = (mean(&of("defects")), mean(&of("normals")));
+                    entries.push(Entry { method: method.to_owned(), backbone, train, rates, defects, normals });
+                }
+            }
+        }
+    }
+    entries
+}
+
+fn json(entries: &[Entry]) -> String {
+    let list: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            serde_json::json!({
+                "method": colour::label(&entry.method), "backbone": colour::label(entry.backbone), "train": entry.train,
+                "colour": colour::of(&entry.method), "rates": entry.rates, "defects": entry.defects, "normals": entry.normals,
+            })
+        })
+        .collect();
+    // In a script element nothing may look like its end.
+    serde_json::Value::from(list).to_string().replace("</", "<\\/")
+}
+
+pub fn section(page: &Page) -> Markup {
+    let entries = entries(page);
+    if entries.is_empty() {
+        return html! { p { "No rates in these records." } };
+    }
+    let seeds = entries.iter().map(|entry| entry.rates.len()).min().unwrap_or_default();
+    let train = 0.45;
+    html! {
+        p {
+            "Set how rare defects are on your own site and what a miss and a false alarm cost. Rates are those measured on the validation images of "
+            "this data, by the converged probe at its own threshold, and are taken over to your share of defects: they do not depend on it, as "
+            "long as your images are of the same kind. "
+            @if seeds < 2 { "One seed a cell: intervals cover the test images only." }
+        }
+        form.explorer aria-label="Your site" onsubmit="return false" {
+            p {
+                label for="share" { "Defects among images" }
+                input type="range" id="share" min="-4" max="-0.301" step="0.01" value=(DEFECTS.log10()) aria-describedby="share-text";
+                output id="share-text" for="share" { (format!("{} %", 100.0 * DEFECTS)) }
+            }
+            p { label for="miss" { "Cost of a missed defect" } input type="number" id="miss" min="0" step="any" value=(MISS); }
+            p { label for="alarm" { "Cost of a false alarm" } input type="number" id="alarm" min="0" step="any" value=(ALARM); }
+            p {
+                label for="train" { "Trained at" }
+                select id="train" { @for share in SHARES { option value=(share) selected[(share - train).abs() < 1e-9] { (100.0 * share) " % defects" } } }
+            }
+        }
+        p #choice role="status" aria-live="polite" { "Sorted by expected cost." }
+        div.wide { table #explorer-table {
+            caption { "Per 1,000 images of your site" }
+            thead { tr {
+                th scope="col" { "Method" } th scope="col" { "Backbone" } th scope="col" { "Precision" } th scope="col" { "Recall" } th scope="col" { "F1" }
+                th scope="col" { "Alarms" } th scope="col" { "False alarms" } th scope="col" { "Misses" } th scope="col" { "Expected cost" }
+            } }
+            tbody { (rows(&entries, train)) }
+        } }
+        script type="application/json" id="explorer-data" { (PreEscaped(json(&entries))) }
+    }
+}
+
+fn rows(entries: &[Entry], train: f64) -> Markup {
+    let mut rows: Vec<(f64, Markup)> = entries
+        .iter()
+        .filter(|entry| (entry.train - train).abs() < 1e-9)
+        .map(|entry| {
+            let of = |side: fn(&(f64, f64)) -> f64| mean(&entry.rates.iter().map(side).collect::<Vec<_>>());
+            let rates = Rates { true_positive: of(|rates| rates.0), false_positive: of(|rates| rates.1) };
+            let hits = 1e3 * DEFECTS * rates.true_positive;
+            let (false_alarms, misses) = (1e3 * (1.0 - DEFECTS) * rates.false_positive, 1e3 * DEFECTS - hits);
+            let cost = MISS * misses + ALARM * false_alarms;
+            let row = html! { tr {
+                th scope="row" { span.dot style={ "background:" (colour::of(&entry.method)) } {} (colour::label(&entry.method)) }
+                td { (colour::label(entry.backbone)) }
+                td.number { (format!("{:.3}", rates.precision(DEFECTS))) } td.number { (format!("{:.3}", rates.true_positive)) }
+                td.number { (format!("{:.3}", rates.f1(DEFECTS))) } td.number { (format!("{:.0}", hits + false_alarms)) }
+                td.number { (format!("{false_alarms:.0}")) } td.number { (format!("{misses:.1}")) } td.number { (format!("{cost:.0}")) }
+            } };
+            (cost, row)
+        })
+        .collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    html! { @for (_, row) in rows { (row) } }
+}

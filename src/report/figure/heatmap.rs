@@ -1,0 +1,68 @@
+//! Heat maps in the paper's layout: rows are trained models, columns validation shares (or two settings).
+
+use maud::{Markup, html};
+
+use super::{colour, framed, round, text};
+
+/// A table of numbers as colours with the numbers in them.
+pub struct Heatmap {
+    pub caption: String,
+    pub row_axis: String,
+    pub column_axis: String,
+    /// Group of a row (a method), and its name.
+    pub rows: Vec<(String, String)>,
+    pub columns: Vec<String>,
+    /// Row by row; what was not measured is none.
+    pub cells: Vec<Vec<Option<f64>>>,
+    /// Values of the palest and the fullest colour.
+    pub range: (f64, f64),
+    /// Decimals of the numbers, which are percent.
+    pub percent_decimals: usize,
+}
+
+const CELL: (f64, f64) = (58.0, 22.0);
+const LEFT: f64 = 150.0;
+const TOP: f64 = 44.0;
+
+impl Heatmap {
+    pub fn draw(&self) -> Markup {
+        let gap = |row: usize| {
+            // A little air between methods.
+            let changes = (1..=row).filter(|&row| self.rows[row].0 != self.rows[row - 1].0).count();
+            6.0 * changes as f64
+        };
+        let width = LEFT + CELL.0 * self.columns.len() as f64 + 8.0;
+        let last = self.rows.len().saturating_sub(1);
+        let height = TOP + CELL.1 * self.rows.len() as f64 + if self.rows.is_empty() { 0.0 } else { gap(last) } + 26.0;
+        let (low, high) = self.range;
+        let content = html! {
+            (text(LEFT + CELL.0 * self.columns.len() as f64 / 2.0, 14.0, "middle", "axis", &self.column_axis))
+            @for (column, name) in self.columns.iter().enumerate() {
+                (text(LEFT + CELL.0 * (column as f64 + 0.5), TOP - 8.0, "middle", "tick", name))
+            }
+            @for (row, (group, name)) in self.rows.iter().enumerate() {
+                @let y = TOP + CELL.1 * row as f64 + gap(row);
+                rect x="2" y=(round(y + 2.0)) width="4" height=(CELL.1 - 4.0) fill=(colour::of(group)) {}
+                (text(LEFT - 8.0, y + 15.0, "end", "tick", name))
+                @for (column, cell) in self.cells[row].iter().enumerate() {
+                    @let x = LEFT + CELL.0 * column as f64;
+                    @match cell {
+                        Some(value) => {
+                            @let part = (value - low) / (high - low).max(f64::MIN_POSITIVE);
+                            rect x=(round(x)) y=(round(y)) width=(CELL.0 - 1.0) height=(CELL.1 - 1.0)
+                                style={ "fill:" (colour::heat(0.08 + 0.92 * part)) } {}
+                            (text(x + CELL.0 / 2.0, y + 15.0, "middle", if part > 0.55 { "cell on" } else { "cell" },
+                                &format!("{:.*}", self.percent_decimals, 100.0 * value)))
+                        }
+                        None => {
+                            rect.none x=(round(x)) y=(round(y)) width=(CELL.0 - 1.0) height=(CELL.1 - 1.0) {}
+                            (text(x + CELL.0 / 2.0, y + 15.0, "middle", "cell", "\u{2013}"))
+                        }
+                    }
+                }
+            }
+            (text(LEFT, height - 8.0, "start", "axis", &format!("rows: {}; numbers in per cent", self.row_axis)))
+        };
+        framed(&self.caption, &self.caption, width, height, content)
+    }
+}

@@ -1,0 +1,165 @@
+//! Points, lines and intervals in a frame with two axes.
+
+use maud::{Markup, html};
+
+use super::{colour, framed, round, text};
+
+/// Values on an axis, its label (with the unit) and how ticks are written.
+pub struct Axis {
+    pub label: String,
+    pub low: f64,
+    pub high: f64,
+    pub decimals: usize,
+}
+
+/// One method's points, joined on request.
+pub struct Series {
+    pub method: String,
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
+    pub joined: bool,
+    /// Dashed for the second backbone.
+    pub dashed: bool,
+}
+
+pub struct Plot {
+    pub caption: String,
+    pub x: Axis,
+    pub y: Axis,
+    pub series: Vec<Series>,
+    /// Whether every series is named below.
+    pub legend: bool,
+}
+
+/// One number with its interval, by name.
+pub struct Row {
+    pub method: String,
+    pub name: String,
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+const SIZE: (f64, f64) = (420.0, 260.0);
+const LEFT: f64 = 56.0;
+const BOTTOM: f64 = 44.0;
+
+impl Axis {
+    /// An axis about all values, with a little air; from 0 to 1 of none.
+    pub fn about(label: &str, values: impl IntoIterator<Item = f64>, decimals: usize) -> Self {
+        let (low, high) = values
+            .into_iter()
+            .filter(|value| value.is_finite())
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+        let air = (0.06 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
+        Self { label: label.to_owned(), low: low - air, high: high + air, decimals }
+    }
+
+    fn at(&self, value: f64, from: f64, to: f64) -> f64 {
+        from + (value - self.low) / (self.high - self.low) * (to - from)
+    }
+
+    /// Round numbers inside the axis.
+    fn ticks(&self) -> Vec<f64> {
+        let rough = (self.high - self.low) / 5.0;
+        let power = 10_f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
+        let step = step.unwrap_or(rough);
+        let first = (self.low / step).ceil() as i64;
+        let last = (self.high / step).floor() as i64;
+        (first..=last).map(|tick| tick as f64 * step).collect()
+    }
+}
+
+impl Plot {
+    pub fn draw(&self) -> Markup {
+        let names = if self.legend { self.series.len().div_ceil(3) } else { 0 };
+        let (width, height) = (SIZE.0, SIZE.1 + 18.0 * names as f64);
+        let (right, floor) = (SIZE.0 - 10.0, SIZE.1 - BOTTOM);
+        let x = |value: f64| self.x.at(value, LEFT, right);
+        let y = |value: f64| self.y.at(value, floor, 12.0);
+        let content = html! {
+            @for tick in self.y.ticks() {
+                line.grid x1=(LEFT) x2=(right) y1=(round(y(tick))) y2=(round(y(tick))) {}
+                (text(LEFT - 6.0, y(tick) + 4.0, "end", "tick", &format!("{tick:.*}", self.y.decimals)))
+            }
+            @for tick in self.x.ticks() {
+                line.grid x1=(round(x(tick))) x2=(round(x(tick))) y1="12" y2=(floor) {}
+                (text(x(tick), floor + 16.0, "middle", "tick", &format!("{tick:.*}", self.x.decimals)))
+            }
+            (text((LEFT + right) / 2.0, floor + 36.0, "middle", "axis", &self.x.label))
+            text x="14" y=(round(floor / 2.0)) text-anchor="middle" class="axis"
+                transform={ "rotate(-90 14 " (round(floor / 2.0)) ")" } { (self.y.label) }
+            @for series in &self.series {
+                @let colour = colour::of(&series.method);
+                @if series.joined && series.points.len() > 1 {
+                    polyline fill="none" stroke=(colour) stroke-width="2"
+                        stroke-dasharray=[series.dashed.then_some("6 4")]
+                        points=(series.points.iter().map(|p| format!("{},{}", round(x(p.0)), round(y(p.1)))).collect::<Vec<_>>().join(" ")) {}
+                }
+                @for point in &series.points {
+                    path d=(colour::marker(&series.method)) transform={ "translate(" (round(x(point.0))) " " (round(y(point.1))) ") scale(.8)" }
+                        fill=(if series.dashed { "none" } else { colour }) stroke=(colour) stroke-width="1.6" {}
+                }
+            }
+            @if self.legend {
+                @for (place, series) in self.series.iter().enumerate() {
+                    @let (column, row) = (place % 3, place / 3);
+                    @let (x, y) = (LEFT + 120.0 * column as f64, SIZE.1 + 12.0 + 18.0 * row as f64);
+                    path d=(colour::marker(&series.method)) transform={ "translate(" (round(x)) " " (round(y - 4.0)) ") scale(.8)" }
+                        fill=(if series.dashed { "none" } else { colour::of(&series.method) }) stroke=(colour::of(&series.method)) stroke-width="1.6" {}
+                    (text(x + 9.0, y, "start", "tick", &series.name))
+                }
+            }
+        };
+        framed(&self.caption, &self.caption, width, height, content)
+    }
+}
+
+/// Numbers with intervals below each other, about a line at `zero`.
+pub fn intervals(caption: &str, axis: &Axis, zero: Option<f64>, rows: &[Row]) -> Markup {
+    const NAMES: f64 = 210.0;
+    let (width, step) = (560.0, 22.0);
+    let floor = 10.0 + step * rows.len() as f64;
+    let x = |value: f64| axis.at(value.clamp(axis.low, axis.high), NAMES, width - 12.0);
+    let content = html! {
+        @for tick in axis.ticks() {
+            line.grid x1=(round(x(tick))) x2=(round(x(tick))) y1="6" y2=(floor) {}
+            (text(x(tick), floor + 16.0, "middle", "tick", &format!("{tick:.*}", axis.decimals)))
+        }
+        @if let Some(zero) = zero {
+            line.zero x1=(round(x(zero))) x2=(round(x(zero))) y1="6" y2=(floor) {}
+        }
+        (text((NAMES + width) / 2.0, floor + 36.0, "middle", "axis", &axis.label))
+        @for (place, row) in rows.iter().enumerate() {
+            @let y = 10.0 + step * (place as f64 + 0.5);
+            @let colour = colour::of(&row.method);
+            (text(NAMES - 10.0, y + 4.0, "end", "tick", &row.name))
+            @if row.low.is_finite() && row.high.is_finite() {
+                line x1=(round(x(row.low))) x2=(round(x(row.high))) y1=(round(y)) y2=(round(y)) stroke=(colour) stroke-width="2.5" {}
+            }
+            path d=(colour::marker(&row.method)) transform={ "translate(" (round(x(row.value))) " " (round(y)) ")" }
+                fill=(colour) stroke=(colour) stroke-width="1.6" {}
+        }
+    };
+    framed(caption, caption, width, floor + 46.0, content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        let axis = Axis { label: String::new(), low: 0.0, high: 1.0, decimals: 1 };
+        let found = axis.ticks();
+        assert_eq!(found.len(), 6);
+        assert!((found[1] - 0.2).abs() < 1e-12);
+        let odd = Axis::about("", [137.0, 912.0], 0);
+        assert!(odd.ticks().iter().all(|tick| (odd.low..=odd.high).contains(tick) && tick % 100.0 == 0.0));
+        // One value, or none, is still an axis.
+        assert!(Axis::about("", [3.0], 0).high > 3.0);
+        assert_eq!(Axis::about("", [], 0).ticks().len(), 6);
+    }
+}

@@ -1,0 +1,154 @@
+//! Records and the paper's numbers as one page of HTML: no network, no file beside it.
+//!
+//! Everything that is a statement comes from [`crate::claims`] and [`crate::analysis`]; this layer only shows. Figures are
+//! SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen, print
+//! and telephone, which the plotting libraries at hand do not give. Knows nothing of training.
+
+mod explorer;
+pub mod figure;
+mod findings;
+mod pictures;
+mod scores;
+mod sources;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+pub use pictures::{Example, Examples};
+
+use crate::{
+    analysis::Reading,
+    claims::{self, Claim, Evidence, Finding, Noise},
+    results::Record,
+};
+
+/// What a page is made from.
+pub struct Page {
+    reading: Reading,
+    /// The setting that figures show: the one with the most rows.
+    setting: Option<String>,
+    judged: Vec<(&'static Claim, Vec<Finding>)>,
+    bodies: Vec<Evidence>,
+    examples: Option<Examples>,
+}
+
+/// The largest setting of a reading.
+pub fn main_setting(reading: &Reading) -> Option<String> {
+    let rows = |setting: &String| reading.frame.of("setting", setting).height();
+    reading.frame.distinct("setting").into_iter().max_by_key(rows)
+}
+
+impl Page {
+    /// Judges all claims on the paper's numbers and on the largest setting.
+    pub fn new(reading: Reading, examples: Option<Examples>) -> Self {
+        let setting = main_setting(&reading);
+        let mut bodies = vec![claims::paper()];
+        if let Some(setting) = &setting {
+            bodies.push(Evidence::new(setting, &reading.frame.of("setting", setting), Noise::Measured));
+        }
+        let judged = claims::all()
+            .into_iter()
+            .map(|claim| (claim, bodies.iter().map(|evidence| claim.judge(evidence)).collect()))
+            .collect();
+        Self { reading, setting, judged, bodies, examples }
+    }
+
+    /// Whether the largest setting may be called the paper's protocol on the paper's data.
+    fn is_the_papers(&self) -> bool {
+        self.ours().is_some_and(|ours| {
+            let rows = ours.study("table1");
+            rows.distinct("scale") == ["full"] && rows.distinct("data").iter().all(|data| data == "Sewer-ML")
+        })
+    }
+
+    /// Records of the largest setting.
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        let wanted = self.setting.as_deref();
+        self.reading.records.iter().filter(move |(setting, _)| Some(setting.as_str()) == wanted).map(|(_, record)| record)
+    }
+
+    fn paper(&self) -> &Evidence {
+        &self.bodies[0]
+    }
+
+    fn ours(&self) -> Option<&Evidence> {
+        self.bodies.get(1)
+    }
+
+    /// The page.
+    pub fn html(&self) -> String {
+        let sections: Vec<(&str, &str, Markup)> = vec![
+            ("verdicts", "What holds", findings::verdicts(self)),
+            ("table1", "Methods and training shares", scores::table_1(self)),
+            ("ranking", "Which method is best, and how sure", scores::ranking(self)),
+            ("explorer", "Your own site", explorer::section(self)),
+            ("imbalance", "Imbalance in validation", scores::imbalance(self)),
+            ("label_free", "Without labels", scores::label_free(self)),
+            ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
+            ("pictures", "What was looked at", pictures::section(self.examples.as_ref())),
+            ("sources", "Cost, and where numbers come from", sources::section(self)),
+        ];
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { "skewbench: which self-supervised method when defects are rare" }
+                    style { (PreEscaped(include_str!("style.css"))) }
+                }
+                body {
+                    a.skip href="#main" { "To the content" }
+                    header {
+                        div.head {
+                            h1 { "When defects are rare, which method, and can the number be trusted?" }
+                            button type="button" id="theme" aria-pressed="false" { "Dark" }
+                        }
+                        (self.banner())
+                        nav aria-label="Sections" {
+                            ol { @for (id, title, _) in &sections { li { a href={ "#" (id) } { (title) } } } }
+                        }
+                    }
+                    main id="main" {
+                        @for (id, title, body) in &sections {
+                            section id=(id) aria-labelledby={ (id) "-title" } {
+                                h2 id={ (id) "-title" } { (title) }
+                                (body)
+                            }
+                        }
+                    }
+                    footer {
+                        p { "Paper: Otero, Mateus and Balestriero, \u{201c}Anomaly Detection In The Wild: Can SSL Handle Strong \
+                             Distribution Imbalances?\u{201d}, 2024. Numbers of theirs are as printed; all others were measured \
+                             by skewbench." }
+                    }
+                    script { (PreEscaped(include_str!("script.js"))) }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn banner(&self) -> Markup {
+        let Some(setting) = &self.setting else {
+            return html! { p.banner role="note" { "No records could be read: the page shows the paper's own numbers only." } };
+        };
+        html! {
+            p.banner role="note" {
+                strong { (setting) ". " }
+                @if self.is_the_papers() {
+                    "The paper's protocol on the paper's data."
+                } @else {
+                    "This is not a reproduction of the paper: data, sizes and training are other than its own. Scores say how \
+                     methods compare here, and whether the paper's statements carry over; they say nothing of Sewer-ML."
+                }
+            }
+            @if !self.reading.problems.is_empty() {
+                details.banner {
+                    summary { (self.reading.problems.len()) " things to know about these records" }
+                    ul { @for problem in self.reading.problems.iter().take(50) { li { (problem) } } }
+                    @if self.reading.problems.len() > 50 { p { "and " (self.reading.problems.len() - 50) " more" } }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What the models saw: drawn pictures only. Images of other sources never enter a page, whatever their licence.
+
+use maud::{Markup, html};
+
+/// One validation image and what a model said of it.
+pub struct Example {
+    /// `data:image/png;base64,...`
+    pub uri: String,
+    /// What it shows, in words: `normal`, or class codes.
+    pub shows: String,
+    pub logit: f64,
+}
+
+/// Examples of one model: the surest of each kind.
+pub struct Examples {
+    /// Which cell.
+    pub cell: String,
+    pub hits: Vec<Example>,
+    pub misses: Vec<Example>,
+    pub false_alarms: Vec<Example>,
+    pub passed: Vec<Example>,
+}
+
+pub fn section(examples: Option<&Examples>) -> Markup {
+    let Some(examples) = examples else {
+        return html! { p {
+            "No pictures: they are shown for drawn data only, of cells whose logits lie beside their records."
+        } };
+    };
+    let kinds = [
+        ("Defects found, the surest", &examples.hits),
+        ("Defects missed, the worst", &examples.misses),
+        ("False alarms, the worst", &examples.false_alarms),
+        ("Normal and passed, the surest", &examples.passed),
+    ];
+    html! {
+        p { "Validation images as " code { (examples.cell) } " (converged probe) called them, drawn by skewbench. Below each: what it shows, and the logit." }
+        div.kinds { @for (title, list) in kinds { div {
+            h3 { (title) }
+            @if list.is_empty() { p { "None." } }
+            ul.pictures { @for example in list { li {
+                img src=(example.uri) width="96" height="96" loading="lazy" alt={ "drawn sewer pipe: " (example.shows) };
+                span { (example.shows) ", " (format!("{:+.1}", example.logit)) }
+            } } }
+        } } }
+    }
+}

@@ -1,0 +1,84 @@
+//! What it cost, on which machine and code, and what the page is not.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::{Page, figure::colour};
+use crate::{analysis::intervals::mean, results::Record};
+
+pub fn section(page: &Page) -> Markup {
+    let records: Vec<&Record> = page.records().collect();
+    html! {
+        (cost(&records))
+        (provenance(&records))
+        h3 { "What this page is not" }
+        ul {
+            li { "Not a measurement on Sewer-ML unless the heading says so: drawn pictures, small networks and minutes of training." }
+            li { "Not a ranking for all of inspection: one data set is one data set." }
+            li { "F2_CIW here is the oracle-typed reading that the paper's authors compute: a flagged defect counts as all its true classes, and no false \
+                  alarm counts. It must not be compared with the official multi-label score." }
+        }
+    }
+}
+
+fn cost(records: &[&Record]) -> Markup {
+    let mut groups: BTreeMap<(&str, &str), Vec<&Record>> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.cell.study == "table1") {
+        groups.entry((&record.cell.method, &record.cell.backbone)).or_default().push(record);
+    }
+    let average = |records: &[&Record], of: fn(&Record) -> f64| mean(&records.iter().map(|record| of(record)).collect::<Vec<_>>());
+    let total: f64 = records.iter().map(|record| record.cost.train_seconds + record.cost.evaluate_seconds).sum();
+    html! {
+        h3 { "Cost" }
+        @if groups.is_empty() { p { "No trained models." } } @else {
+            p { (records.len()) " models, " (format!("{:.1}", total / 3_600.0)) " hours of training and evaluation in all." }
+            div.wide { table {
+                caption { "Means over shares and seeds" }
+                thead { tr { th scope="col" { "Method" } th scope="col" { "Backbone" } th scope="col" { "Models" } th scope="col" { "Training, s" }
+                    th scope="col" { "Evaluation, s" } th scope="col" { "Images/s" } } }
+                tbody { @for ((method, backbone), records) in &groups { tr {
+                    th scope="row" { (colour::label(method)) } td { (colour::label(backbone)) } td.number { (records.len()) }
+                    td.number { (format!("{:.1}", average(records, |record| record.cost.train_seconds))) }
+                    td.number { (format!("{:.1}", average(records, |record| record.cost.evaluate_seconds))) }
+                    td.number { (format!("{:.0}", average(records, |record| record.cost.images_per_second))) }
+                } } }
+            } }
+        }
+    }
+}
+
+fn provenance(records: &[&Record]) -> Markup {
+    let mut machines: BTreeMap<[String; 5], usize> = BTreeMap::new();
+    let mut settings: BTreeMap<(&str, &str), BTreeMap<&str, usize>> = BTreeMap::new();
+    for record in records {
+        let made = &record.provenance;
+        let key = [&made.revision, &made.skewbench, &made.cpu, &made.device, &made.system].map(String::clone);
+        *machines.entry(key).or_default() += 1;
+        for (name, value) in &record.settings.values {
+            *settings.entry((&record.cell.study, name)).or_default().entry(value).or_default() += 1;
+        }
+    }
+    let limits: std::collections::BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
+    html! {
+        h3 { "Provenance" }
+        div.wide { table {
+            caption { "Code and machines that made these records" }
+            thead { tr { th scope="col" { "Records" } th scope="col" { "Revision" } th scope="col" { "Version" } th scope="col" { "Processor" } th scope="col" { "Device" } th scope="col" { "System" } } }
+            tbody { @for (made, count) in &machines { tr { td.number { (count) } @for text in made { td { (text) } } } } }
+        } }
+        @if !limits.is_empty() { h4 { "What is known against the data" } ul { @for limit in limits { li { (limit) } } } }
+        details {
+            summary { "Every setting, by study" }
+            div.wide { table {
+                caption { "Values that differ within a study are listed with how many records have each, the most frequent only" }
+                thead { tr { th scope="col" { "Study" } th scope="col" { "Setting" } th scope="col" { "Value" } } }
+                tbody { @for ((study, name), values) in &settings {
+                    @if let Some((value, count)) = values.iter().max_by_key(|(_, count)| **count) {
+                        tr { td { (study) } td { (name) } td.value { (value) @if values.len() > 1 { " (" (count) " records; " (values.len() - 1) " other values)" } } }
+                    }
+                } }
+            } }
+        }
+    }
+}
