@@ -51,9 +51,12 @@ fn study(truth: Truth, seeds: u64, stream: &mut Stream) -> Evidence {
                     rows.text("classifier", "in_training");
                     rows.number("train_share", Some(share));
                     rows.number("validation_share", validation);
-                    for (column, value) in
-                        [("f1", f1), ("f2_ciw_oracle", f1), ("recall", f1), ("monitor.rankme_released", rankme)]
-                    {
+                    for (column, value) in [
+                        ("f1", f1),
+                        ("f2_ciw_oracle", f1),
+                        ("recall", f1),
+                        ("monitor.rankme_released", rankme),
+                    ] {
                         rows.number(column, Some(value));
                     }
                 }
@@ -109,7 +112,10 @@ fn verdicts_of_chance_are_seldom_and_of_effects_frequent() {
             let [holds, fails, undecided] = verdicts(claim, NULL, seeds);
             writeln!(table, "{claim}, nothing, {seeds}: {holds:.3}, {fails:.3}, {undecided:.3}").unwrap();
             // 5 % and what 200 studies scatter about it, two deviations.
-            assert!(holds + fails <= 0.05 + 0.031, "{claim}, {seeds} seeds: {holds} hold, {fails} fail by chance");
+            assert!(
+                holds + fails <= 0.05 + 0.031,
+                "{claim}, {seeds} seeds: {holds} hold, {fails} fail by chance"
+            );
             if seeds == 1 {
                 assert_eq!(undecided, 1.0, "{claim}: one seed says nothing");
             }
@@ -121,15 +127,18 @@ fn verdicts_of_chance_are_seldom_and_of_effects_frequent() {
     }
     // Correlation: a claim of *none*. With nothing planted `fails` is wrong; planted, `holds` is.
     let follows: Truth = |method, backbone, share| {
-        let value = 0.7 + 0.05 * share + if method == "mae" { -0.1 } else { 0.0 } - if backbone == "vit_tiny" { 0.05 } else { 0.0 };
+        let value = 0.7 + 0.05 * share + if method == "mae" { -0.1 } else { 0.0 }
+            - if backbone == "vit_tiny" { 0.05 } else { 0.0 };
         (value, value)
     };
     for seeds in [1, 2, 3, 5] {
         let [holds, fails, undecided] = verdicts("rankme_does_not_correlate", NULL, seeds);
-        writeln!(table, "rankme_does_not_correlate, true, {seeds}: {holds:.3}, {fails:.3}, {undecided:.3}").unwrap();
+        writeln!(table, "rankme_does_not_correlate, true, {seeds}: {holds:.3}, {fails:.3}, {undecided:.3}")
+            .unwrap();
         assert!(fails <= 0.05, "{seeds} seeds: nothing correlates, {fails} say so");
         let [holds, fails, undecided] = verdicts("rankme_does_not_correlate", follows, seeds);
-        writeln!(table, "rankme_does_not_correlate, false, {seeds}: {holds:.3}, {fails:.3}, {undecided:.3}").unwrap();
+        writeln!(table, "rankme_does_not_correlate, false, {seeds}: {holds:.3}, {fails:.3}, {undecided:.3}")
+            .unwrap();
         assert!(holds <= 0.05, "{seeds} seeds: it correlates, {holds} say it does not");
     }
     check::text("judge", &table);

@@ -41,7 +41,14 @@ fn entries(page: &Page) -> Vec<Entry> {
                     of("true_positive_rate").into_iter().zip(of("false_positive_rate")).collect();
                 if !rates.is_empty() {
                     let (defects, normals) = (mean(&of("defects")), mean(&of("normals")));
-                    entries.push(Entry { method: method.to_owned(), backbone, train, rates, defects, normals });
+                    entries.push(Entry {
+                        method: method.to_owned(),
+                        backbone,
+                        train,
+                        rates,
+                        defects,
+                        normals,
+                    });
                 }
             }
         }

@@ -10,7 +10,10 @@ const LINES: usize = 8;
 
 pub fn verdicts(page: &Page) -> Markup {
     let of = |place: usize, verdict: Verdict| {
-        page.judged.iter().filter(|(_, findings)| findings.get(place).is_some_and(|found| found.verdict == verdict)).count()
+        page.judged
+            .iter()
+            .filter(|(_, findings)| findings.get(place).is_some_and(|found| found.verdict == verdict))
+            .count()
     };
     let count = |place: usize| {
         format!(

@@ -63,7 +63,11 @@ impl Page {
     /// Records of the largest setting.
     fn records(&self) -> impl Iterator<Item = &Record> {
         let wanted = self.setting.as_deref();
-        self.reading.records.iter().filter(move |(setting, _)| Some(setting.as_str()) == wanted).map(|(_, record)| record)
+        self.reading
+            .records
+            .iter()
+            .filter(move |(setting, _)| Some(setting.as_str()) == wanted)
+            .map(|(_, record)| record)
     }
 
     fn paper(&self) -> &Evidence {

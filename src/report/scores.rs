@@ -24,7 +24,14 @@ use crate::{
     seed::Seed,
 };
 
-const METHODS: [&str; 6] = ["supervised", SELF_SUPERVISED[0], SELF_SUPERVISED[1], SELF_SUPERVISED[2], SELF_SUPERVISED[3], SELF_SUPERVISED[4]];
+const METHODS: [&str; 6] = [
+    "supervised",
+    SELF_SUPERVISED[0],
+    SELF_SUPERVISED[1],
+    SELF_SUPERVISED[2],
+    SELF_SUPERVISED[3],
+    SELF_SUPERVISED[4],
+];
 
 fn percent(share: f64) -> String {
     format!("{} %", (share * 1e4).round() / 100.0)
@@ -160,10 +167,16 @@ fn lines(ours: &Evidence) -> Markup {
             })
             .filter(|series| !series.points.is_empty())
             .collect();
-        let values = series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect::<Vec<_>>();
+        let values =
+            series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect::<Vec<_>>();
         Plot {
             caption: format!("{label} by training share, {}", colour::label(backbone)),
-            x: Axis { label: "defects in training (log10 of the share)".into(), low: -2.1, high: -0.25, decimals: 1 },
+            x: Axis {
+                label: "defects in training (log10 of the share)".into(),
+                low: -2.1,
+                high: -0.25,
+                decimals: 1,
+            },
             y: Axis::about(label, values, 2),
             series,
             legend: true,
@@ -175,43 +188,51 @@ fn lines(ours: &Evidence) -> Markup {
 
 /// Figures 2, 4 and 5.
 pub fn imbalance(page: &Page) -> Markup {
-    let map = |body: &Evidence, whose: &str, backbone: Option<&str>, metric: &str, title: &str| -> Option<Markup> {
-        let mut rows = Vec::new();
-        let mut cells = Vec::new();
-        for method in METHODS {
-            for backbone in BACKBONES.into_iter().filter(|known| backbone.is_none_or(|wanted| wanted == *known)) {
-                for train in SHARES {
-                    let row: Vec<Option<f64>> = SHARES
-                        .iter()
-                        .map(|&share| {
-                            let seeds = body.seeds(metric, &at(method, backbone, train, Some(share)));
-                            (!seeds.is_empty()).then(|| mean(&seeds))
-                        })
-                        .collect();
-                    if row.iter().any(Option::is_some) {
-                        rows.push((method.to_owned(), format!("{} {}", colour::label(method), percent(train))));
-                        cells.push(row);
+    let map =
+        |body: &Evidence, whose: &str, backbone: Option<&str>, metric: &str, title: &str| -> Option<Markup> {
+            let mut rows = Vec::new();
+            let mut cells = Vec::new();
+            for method in METHODS {
+                for backbone in
+                    BACKBONES.into_iter().filter(|known| backbone.is_none_or(|wanted| wanted == *known))
+                {
+                    for train in SHARES {
+                        let row: Vec<Option<f64>> = SHARES
+                            .iter()
+                            .map(|&share| {
+                                let seeds = body.seeds(metric, &at(method, backbone, train, Some(share)));
+                                (!seeds.is_empty()).then(|| mean(&seeds))
+                            })
+                            .collect();
+                        if row.iter().any(Option::is_some) {
+                            rows.push((
+                                method.to_owned(),
+                                format!("{} {}", colour::label(method), percent(train)),
+                            ));
+                            cells.push(row);
+                        }
                     }
                 }
             }
-        }
-        let place = backbone.map_or(String::new(), |backbone| format!(", {}", colour::label(backbone)));
-        (!rows.is_empty()).then(|| {
-            Heatmap {
-                caption: format!("{title}, {whose}{place}"),
-                row_axis: "method and defects in training".into(),
-                column_axis: "defects in validation".into(),
-                rows,
-                columns: SHARES.map(percent).into(),
-                cells,
-                range: (0.0, 1.0),
-                percent_decimals: 1,
-            }
-            .draw()
-        })
-    };
-    const FIGURE_2: [(&str, &str); 3] = [("f1", "F1"), ("f2_ciw_oracle", "F2_CIW"), ("f1_normal", "F1_Normal")];
-    const FIGURE_5: [(&str, &str); 3] = [("precision", "Precision"), ("recall", "Recall"), ("auroc", "AUROC")];
+            let place = backbone.map_or(String::new(), |backbone| format!(", {}", colour::label(backbone)));
+            (!rows.is_empty()).then(|| {
+                Heatmap {
+                    caption: format!("{title}, {whose}{place}"),
+                    row_axis: "method and defects in training".into(),
+                    column_axis: "defects in validation".into(),
+                    rows,
+                    columns: SHARES.map(percent).into(),
+                    cells,
+                    range: (0.0, 1.0),
+                    percent_decimals: 1,
+                }
+                .draw()
+            })
+        };
+    const FIGURE_2: [(&str, &str); 3] =
+        [("f1", "F1"), ("f2_ciw_oracle", "F2_CIW"), ("f1_normal", "F1_Normal")];
+    const FIGURE_5: [(&str, &str); 3] =
+        [("precision", "Precision"), ("recall", "Recall"), ("auroc", "AUROC")];
     html! {
         p {
             "The same model, scored with more and more normal images beside the same kind of defects (Figures 2, 4 and 5). F1 and precision must \
@@ -249,7 +270,12 @@ pub fn label_free(page: &Page) -> Markup {
         })
         .collect();
     board.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
-    let axis = Axis { label: "Spearman's correlation with F1, within method and backbone".into(), low: -1.0, high: 1.0, decimals: 1 };
+    let axis = Axis {
+        label: "Spearman's correlation with F1, within method and backbone".into(),
+        low: -1.0,
+        high: 1.0,
+        decimals: 1,
+    };
     html! {
         p {
             "RankMe needs no labels; the paper found that it does not follow F1. Here every label-free metric of every trained model, against \
@@ -280,15 +306,29 @@ fn scatter(ours: &Evidence, metric: &str, caption: &str) -> Markup {
                 })
                 .collect();
             if !points.is_empty() {
-                let name = format!("{}, {}", colour::label(method), if backbone == "resnet18" { "R-18" } else { "ViT" });
-                series.push(Series { method: method.into(), name, points, joined: false, dashed: backbone == "vit_tiny" });
+                let name = format!(
+                    "{}, {}",
+                    colour::label(method),
+                    if backbone == "resnet18" { "R-18" } else { "ViT" }
+                );
+                series.push(Series {
+                    method: method.into(),
+                    name,
+                    points,
+                    joined: false,
+                    dashed: backbone == "vit_tiny",
+                });
             }
         }
     }
     let all = || series.iter().flat_map(|series| series.points.iter());
     Plot {
         caption: caption.to_owned(),
-        x: Axis::about("metric (filled: ResNet-18, hollow: ViT-Tiny)", all().map(|point| point.0), if metric.contains("normalised") { 2 } else { 0 }),
+        x: Axis::about(
+            "metric (filled: ResNet-18, hollow: ViT-Tiny)",
+            all().map(|point| point.0),
+            if metric.contains("normalised") { 2 } else { 0 },
+        ),
         y: Axis::about("F1", all().map(|point| point.1), 2),
         series,
         legend: true,
@@ -299,13 +339,25 @@ fn scatter(ours: &Evidence, metric: &str, caption: &str) -> Markup {
 /// Figure 6: a monitor by epoch, at 45 % and the first seed.
 fn curves(records: &[&Record], backbone: &str, monitor: &str, label: &str) -> Markup {
     let wanted = |record: &&&Record| {
-        record.cell.backbone == backbone && record.cell.seed == 0 && record.cell.train_share.is_some_and(|share| (share - 0.45).abs() < 1e-9)
+        record.cell.backbone == backbone
+            && record.cell.seed == 0
+            && record.cell.train_share.is_some_and(|share| (share - 0.45).abs() < 1e-9)
     };
     let mut series: Vec<Series> = Vec::new();
     for method in METHODS {
         for record in records.iter().filter(wanted).filter(|record| record.cell.method == method) {
-            let points = record.curve.iter().filter_map(|epoch| Some((epoch.epoch as f64, *epoch.monitors.get(monitor)?))).collect();
-            series.push(Series { method: method.into(), name: colour::label(method).into(), points, joined: true, dashed: false });
+            let points = record
+                .curve
+                .iter()
+                .filter_map(|epoch| Some((epoch.epoch as f64, *epoch.monitors.get(monitor)?)))
+                .collect();
+            series.push(Series {
+                method: method.into(),
+                name: colour::label(method).into(),
+                points,
+                joined: true,
+                dashed: false,
+            });
         }
     }
     series.retain(|series| !series.points.is_empty());
@@ -316,7 +368,11 @@ fn curves(records: &[&Record], backbone: &str, monitor: &str, label: &str) -> Ma
     Plot {
         caption: format!("Figure 6: {label} by epoch, {} at 45 %, seed 0", colour::label(backbone)),
         x: Axis::about("epoch", values.iter().map(|point| point.0), 0),
-        y: Axis::about(label, values.iter().map(|point| point.1), if monitor.contains("rankme") { 0 } else { 2 }),
+        y: Axis::about(
+            label,
+            values.iter().map(|point| point.1),
+            if monitor.contains("rankme") { 0 } else { 2 },
+        ),
         series,
         legend: true,
     }
@@ -335,7 +391,8 @@ pub fn protocol(page: &Page) -> Markup {
 fn table_2(page: &Page) -> Markup {
     const SIDES: [&str; 5] = ["side064", "side128", "side224", "side384", "side512"];
     let value = |body: &Evidence, backbone: &str, side: &str, metric: &str| {
-        let rows = body.study("table2").of("backbone", backbone).of("variant", side).at("validation_share", None);
+        let rows =
+            body.study("table2").of("backbone", backbone).of("variant", side).at("validation_share", None);
         let seeds: Vec<f64> = rows.points(metric).into_iter().map(|point| point.value).collect();
         (!seeds.is_empty()).then(|| mean(&seeds))
     };
@@ -364,7 +421,12 @@ fn table_2(page: &Page) -> Markup {
 fn figure_3(ours: &Evidence) -> Markup {
     let rows = ours.study("figure3").at("validation_share", None);
     let variants = rows.distinct("variant");
-    let split = |variant: &String| variant.strip_prefix("jitter")?.split_once("-crop").map(|(jitter, crop)| (jitter.to_owned(), crop.to_owned()));
+    let split = |variant: &String| {
+        variant
+            .strip_prefix("jitter")?
+            .split_once("-crop")
+            .map(|(jitter, crop)| (jitter.to_owned(), crop.to_owned()))
+    };
     let mut jitters: Vec<String> = variants.iter().filter_map(split).map(|pair| pair.0).collect();
     let mut crops: Vec<String> = variants.iter().filter_map(split).map(|pair| pair.1).collect();
     jitters.dedup();
@@ -424,10 +486,20 @@ fn ablations(ours: &Evidence) -> Markup {
                 }
                 let difference = match ours.spread("f1", None) {
                     Some(spread) => spread.of_difference(&released, &sound),
-                    None => Interval { estimate: mean(&released) - mean(&sound), low: f64::NEG_INFINITY, high: f64::INFINITY },
+                    None => Interval {
+                        estimate: mean(&released) - mean(&sound),
+                        low: f64::NEG_INFINITY,
+                        high: f64::INFINITY,
+                    },
                 };
                 let name = format!("{}: {name}", colour::label(method));
-                rows.push(Row { method: method.into(), name, value: difference.estimate, low: difference.low, high: difference.high });
+                rows.push(Row {
+                    method: method.into(),
+                    name,
+                    value: difference.estimate,
+                    low: difference.low,
+                    high: difference.high,
+                });
             }
         }
     }
@@ -451,7 +523,13 @@ fn floors(ours: &Evidence) -> Markup {
         let table = ours.floor(study, backbone);
         if !table.is_empty() {
             let interval = of_seeds(&table, None);
-            rows.push(Row { method: "none".into(), name: name.into(), value: interval.estimate, low: interval.low, high: interval.high });
+            rows.push(Row {
+                method: "none".into(),
+                name: name.into(),
+                value: interval.estimate,
+                low: interval.low,
+                high: interval.high,
+            });
         }
     }
     for backbone in BACKBONES {
@@ -460,11 +538,20 @@ fn floors(ours: &Evidence) -> Markup {
             if !seeds.is_empty() {
                 let interval = of_seeds(&seeds, None);
                 let name = format!("{}, {}", colour::label(method), colour::label(backbone));
-                rows.push(Row { method: method.into(), name, value: interval.estimate, low: interval.low, high: interval.high });
+                rows.push(Row {
+                    method: method.into(),
+                    name,
+                    value: interval.estimate,
+                    low: interval.low,
+                    high: interval.high,
+                });
             }
         }
     }
-    let ends: Vec<f64> = rows.iter().flat_map(|row| [row.value, row.low.max(row.value - 0.2), row.high.min(row.value + 0.2)]).collect();
+    let ends: Vec<f64> = rows
+        .iter()
+        .flat_map(|row| [row.value, row.low.max(row.value - 0.2), row.high.min(row.value + 0.2)])
+        .collect();
     html! {
         h3 { "What a method must beat" }
         @if rows.is_empty() { p { "Not measured here." } }

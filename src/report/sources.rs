@@ -27,8 +27,11 @@ fn cost(records: &[&Record]) -> Markup {
     for record in records.iter().filter(|record| record.cell.study == "table1") {
         groups.entry((&record.cell.method, &record.cell.backbone)).or_default().push(record);
     }
-    let average = |records: &[&Record], of: fn(&Record) -> f64| mean(&records.iter().map(|record| of(record)).collect::<Vec<_>>());
-    let total: f64 = records.iter().map(|record| record.cost.train_seconds + record.cost.evaluate_seconds).sum();
+    let average = |records: &[&Record], of: fn(&Record) -> f64| {
+        mean(&records.iter().map(|record| of(record)).collect::<Vec<_>>())
+    };
+    let total: f64 =
+        records.iter().map(|record| record.cost.train_seconds + record.cost.evaluate_seconds).sum();
     html! {
         h3 { "Cost" }
         @if groups.is_empty() { p { "No trained models." } } @else {
@@ -59,7 +62,8 @@ fn provenance(records: &[&Record]) -> Markup {
             *settings.entry((&record.cell.study, name)).or_default().entry(value).or_default() += 1;
         }
     }
-    let limits: std::collections::BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
+    let limits: std::collections::BTreeSet<&String> =
+        records.iter().flat_map(|record| &record.data.limits).collect();
     html! {
         h3 { "Provenance" }
         div.wide { table {

@@ -33,7 +33,8 @@ impl Heatmap {
         };
         let width = LEFT + CELL.0 * self.columns.len() as f64 + 8.0;
         let last = self.rows.len().saturating_sub(1);
-        let height = TOP + CELL.1 * self.rows.len() as f64 + if self.rows.is_empty() { 0.0 } else { gap(last) } + 26.0;
+        let height =
+            TOP + CELL.1 * self.rows.len() as f64 + if self.rows.is_empty() { 0.0 } else { gap(last) } + 26.0;
         let (low, high) = self.range;
         let content = html! {
             (text(LEFT + CELL.0 * self.columns.len() as f64 / 2.0, 14.0, "middle", "axis", &self.column_axis))
