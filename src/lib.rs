@@ -18,6 +18,9 @@
 //! ```text
 //! xtask, benchmarks     commands; cells and checks as tests; timings
 //! experiment            one cell's walk; cells, scales, recipes
+//! report                one page: verdicts, figures, tables, the explorer (knows nothing of experiment)
+//! claims                what the paper says, as predicates with a verdict
+//! analysis              many records as one table; intervals, comparisons, correlations
 //! results               records, provenance, the paper's numbers
 //! train     evaluate    the one training loop; features, probes, scores
 //! method                what a training step optimises
@@ -53,7 +56,7 @@
 //! # Where is ...?
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
-//! [`results::paper`].
+//! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge.rs`.
 
 pub mod analysis;
 pub mod augment;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use skewbench::{
     analysis::frame::Rows,
-    claims::{self, Evidence, Noise, Verdict},
+    claims::{self, Evidence, Noise},
     seed::{Seed, Stream},
 };
 

@@ -42,6 +42,60 @@ pub fn verdicts(page: &Page) -> Markup {
             } }
             tbody { @for (claim, findings) in &page.judged { (row(page, claim, findings)) } }
         }
+        (judge())
+    }
+}
+
+/// What simulated studies say of the verdicts: `benchmarks/cells/judge.rs` writes this table and checks it.
+const JUDGED: &str = include_str!("../../snapshots/judge.snap");
+
+/// Of a claim: seeds, and the parts of studies in which it held, failed, and stayed undecided.
+type Judged<'a> = (&'a str, &'a str, u32, [f64; 3]);
+
+fn judged() -> Vec<Judged<'static>> {
+    let line = |line: &'static str| -> Option<Judged<'static>> {
+        let (head, parts) = line.split_once(": ")?;
+        let mut head = head.split(", ");
+        let (claim, truth, seeds) = (head.next()?, head.next()?, head.next()?.parse().ok()?);
+        let parts: Vec<f64> = parts.split(", ").filter_map(|part| part.parse().ok()).collect();
+        Some((claim, truth, seeds, parts.try_into().ok()?))
+    };
+    JUDGED.lines().filter_map(line).collect()
+}
+
+fn judge() -> Markup {
+    let judged = judged();
+    let mut claims: Vec<&str> = judged.iter().map(|found| found.0).collect();
+    claims.dedup();
+    let of = |claim: &str, truth: &str, seeds: u32| {
+        judged.iter().find(|found| (found.0, found.1, found.2) == (claim, truth, seeds)).map(|found| found.3)
+    };
+    let part =
+        |value: Option<f64>| value.map_or("\u{2013}".to_owned(), |value| format!("{:.1} %", 100.0 * value));
+    html! {
+        details {
+            summary { "How far the judge can be trusted" }
+            p {
+                "Simulated studies of which the truth is known, 200 each, seeds spread by 0.02. With nothing planted, any verdict but \u{201c}undecided\u{201d} is \
+                 wrong; with an effect of three deviations of a seed planted, the part that says so is the power."
+            }
+            div.wide { table {
+                caption { "Wrong verdicts where nothing is planted, and power" }
+                thead { tr { th scope="col" { "Claim" } @for seeds in [2, 3, 5] { th scope="col" { "Wrong, " (seeds) " seeds" } }
+                    @for seeds in [2, 3, 5] { th scope="col" { "Power, " (seeds) " seeds" } } } }
+                tbody { @for claim in claims {
+                    // The claim of no correlation is true where nothing is planted, and false where something is.
+                    @let nothing = of(claim, "nothing", 2).is_some();
+                    tr {
+                        th scope="row" { (claim.replace('_', " ")) }
+                        @for seeds in [2, 3, 5] { td.number { (part(if nothing { of(claim, "nothing", seeds).map(|found| found[0] + found[1]) }
+                            else { of(claim, "true", seeds).map(|found| found[1]) })) } }
+                        @for seeds in [2, 3, 5] { td.number { (part(if nothing { of(claim, "true", seeds).map(|found| found[0]) }
+                            else { of(claim, "false", seeds).map(|found| found[1]) })) } }
+                    }
+                } }
+            } }
+        }
     }
 }
 
@@ -78,5 +132,20 @@ fn row(page: &Page, claim: &Claim, findings: &[Finding]) -> Markup {
             }
             @for finding in findings { td { span class={ "verdict " (finding.verdict.id()) } { (finding.verdict.id()) } } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_judges_table_is_read_whole() {
+        let judged = judged();
+        assert_eq!(
+            judged.len(),
+            JUDGED.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit())).count()
+        );
+        assert!(judged.iter().all(|found| (found.3.iter().sum::<f64>() - 1.0).abs() < 0.002));
     }
 }
