@@ -10,11 +10,19 @@ use std::{
 use rstest::rstest;
 use skewbench::{
     backbone,
+    candle_core::Tensor,
     data::{Share, Source},
     experiment::{self, Cell, Checkpoint, Event, Finished, Plan, Scale, Study, recipe},
-    method,
+    loader::Batch,
+    method::{self, Position},
     results::{self, Folder, Record},
-    train::{Progress, checkpoint::State},
+    seed::Seed,
+    tensor::backward,
+    train::{
+        Progress,
+        checkpoint::State,
+        optimiser::{Group, Optimiser, Rule},
+    },
 };
 
 use crate::check::fixture;
@@ -44,6 +52,73 @@ fn a_cell_is_bit_identical_when_repeated_and_whatever_the_threads() {
     assert_eq!(first, computed(&run(1, 0)), "repeated");
     assert_eq!(first, computed(&run(2, 0)), "two threads");
     assert_ne!(first, computed(&run(1, 1)), "another seed must give another run");
+}
+
+/// Every variable, teachers' and statistics too, after two training steps of AdamW on random images.
+fn trained(method: method::Name, backbone: backbone::Name, threads: usize) -> Vec<(String, Vec<u32>)> {
+    let plan = Plan::new(Scale::fixture());
+    let train = || -> anyhow::Result<Vec<(String, Vec<u32>)>> {
+        let model = experiment::build(&cell(method, backbone), &plan, 3.0, Seed::root(0))?;
+        let group = Group::uniform(model.parameters().trainable(), 1e-3, 1e-2);
+        let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group])?;
+        // More than sixteen channels and tiles, so that convolutions and products are cut in pieces.
+        let (images, side) = (12, plan.scale.side);
+        let views = if matches!(method, method::Name::Supervised | method::Name::Mae) { 1 } else { 2 };
+        for step in 0..2 {
+            let mut stream = Seed::root(0).child("images").index(step).stream();
+            let pixels: Vec<f32> =
+                (0..views * images * side * side * 3).map(|_| stream.normal() as f32).collect();
+            let labels: Vec<f32> = (0..images).map(|image| f32::from(u8::from(image % 4 == 0))).collect();
+            let batch = Batch {
+                images: Tensor::from_vec(pixels, (views * images, side, side, 3), &plan.device)?,
+                labels: Tensor::new(labels, &plan.device)?,
+                views,
+                indices: (0..images).collect(),
+                skipped: Vec::new(),
+            };
+            let at = Position { step, steps: 10, epoch: 1, epochs: 5 };
+            let gradients = backward(&model.step(&batch, at)?.loss)?;
+            optimiser.step_all_but(|name| model.is_frozen(name, at), &gradients, |base| base)?;
+            model.after_step(at)?;
+        }
+        let teacher = model.teacher().into_iter().flat_map(|teacher| teacher.all());
+        model
+            .parameters()
+            .all()
+            .iter()
+            .chain(teacher)
+            .map(|parameter| {
+                let values = parameter.variable.flatten_all()?.to_vec1::<f32>()?;
+                Ok((parameter.name.clone(), values.into_iter().map(f32::to_bits).collect()))
+            })
+            .collect()
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(train).unwrap()
+}
+
+#[rstest]
+fn a_training_step_is_bit_identical_whatever_the_threads(
+    #[values(
+        method::Name::Supervised,
+        method::Name::Byol,
+        method::Name::BarlowTwins,
+        method::Name::Dino,
+        method::Name::Mae,
+        method::Name::SimClr
+    )]
+    method: method::Name,
+    #[values(backbone::Name::ResNet18, backbone::Name::ViTTiny)] backbone: backbone::Name,
+) {
+    if method.undefined_on(backbone).is_some() {
+        return;
+    }
+    let expected = trained(method, backbone, 1);
+    for threads in [2, 3] {
+        for (expected, found) in expected.iter().zip(trained(method, backbone, threads)) {
+            assert!(*expected == found, "{}: {threads} threads", found.0);
+        }
+    }
 }
 
 /// A cell of few images, which is trained for two epochs of some steps.

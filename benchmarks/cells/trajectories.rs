@@ -29,6 +29,7 @@ use skewbench::{
         teacher::Momentum,
     },
     seed::Seed,
+    tensor::backward,
     train::optimiser::{Group, Optimiser, Rule, Trust},
 };
 
@@ -226,7 +227,7 @@ fn run(method: method::Name, backbone: backbone::Name, dtype: DType) -> Result<R
         let at = Position { step, steps: STEPS, epoch: step / 5, epochs: 2 };
         let output = model.step(&batch(step, objective(method).views(), dtype)?, at)?;
         losses.push(output.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?);
-        let gradients = output.loss.backward()?;
+        let gradients = backward(&output.loss)?;
         if step == 0 {
             first = lengths(parameters, &gradients)?;
         }

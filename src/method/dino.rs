@@ -94,27 +94,23 @@ impl Dino {
 impl Method for Dino {
     fn step(&self, batch: &Batch, at: Position) -> Result<Step> {
         expect_views(Name::Dino, batch, 2)?;
-        let (mut features, mut embeddings) = (Vec::new(), Vec::new());
-        let (mut student, mut teacher) = (Vec::new(), Vec::new());
+        let (mut features, mut taught) = (Vec::new(), Vec::new());
         for view in each_view(batch)? {
-            let of_view = self.encoder.embed(&view, Mode::Train)?;
-            let embedding = self.head.bottleneck(&of_view)?;
-            student.push(self.head.compare(&embedding)?);
-            features.push(of_view);
-            embeddings.push(embedding);
-            let of_view = self.teacher_encoder.embed(&view, Mode::Train)?.detach();
-            teacher.push(self.teacher_head.compare(&self.teacher_head.bottleneck(&of_view)?)?.detach());
+            features.push(self.encoder.embed(&view, Mode::Train)?);
+            // Detached at once, so that what the teacher computed on the way is freed.
+            taught.push(self.teacher_encoder.embed(&view, Mode::Train)?.detach());
         }
+        // Heads handle rows one by one: both views share a pass, whose cost is reading the weights.
+        let features = Tensor::cat(&features, 0)?;
+        let embeddings = self.head.bottleneck(&features)?;
+        let student = self.head.compare(&embeddings)?.chunk(batch.views, 0)?;
+        let teacher = self.teacher_head.bottleneck(&Tensor::cat(&taught, 0)?)?;
+        let teacher = self.teacher_head.compare(&teacher)?.detach().chunk(batch.views, 0)?;
         let Distillation { student_temperature, teacher_temperature, centre_momentum, .. } = self.constants;
         let centre = self.centre.as_detached_tensor();
         let loss = dino(&student, &teacher, &centre, student_temperature, teacher_temperature.at(at))?;
         self.centre.set(&next_centre(&centre, &teacher, centre_momentum)?)?;
-        Ok(Step {
-            loss: loss.total,
-            features: Tensor::cat(&features, 0)?,
-            embeddings: Some(Tensor::cat(&embeddings, 0)?),
-            parts: loss.parts,
-        })
+        Ok(Step { loss: loss.total, features, embeddings: Some(embeddings), parts: loss.parts })
     }
 
     fn is_frozen(&self, variable: &str, at: Position) -> bool {

@@ -7,6 +7,7 @@ pub(crate) mod example;
 pub mod logits;
 pub mod paper;
 pub mod provenance;
+pub mod race;
 pub mod record;
 pub mod summary;
 pub mod tables;

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::{
     exponential::Exponential,
     matrix::{Matrix, Output, Write, multiply_into},
-    storage::{Real, constant, unsupported, values, with_values},
+    storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
 
@@ -103,7 +103,7 @@ impl<T: Exponential> Attention<T> {
     fn forward(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, sizes) = self.sizes(layout.shape())?;
         let joined = values::<T>(storage, layout)?;
-        let mut out = vec![T::zero(); batch * sizes.tokens * sizes.width];
+        let mut out = unwritten(batch * sizes.tokens * sizes.width);
         let pairs: Vec<(usize, Output<T>)> = out
             .chunks_mut((sizes.tokens * sizes.width).max(1))
             .flat_map(|image| Output::new(image, sizes.tokens, sizes.width).bands(sizes.head_width()))
@@ -117,15 +117,13 @@ impl<T: Exponential> Attention<T> {
         };
         match &self.kept {
             Some(kept) => {
-                let mut probabilities = vec![T::zero(); pairs.len() * size];
+                let mut probabilities = unwritten(pairs.len() * size);
                 let parts: Vec<&mut [T]> = probabilities.chunks_mut(size.max(1)).collect();
                 pairs.into_par_iter().zip(parts).for_each(|(pair, part)| work(pair, part));
                 // The operation is made for one application; a second forward pass would find the same.
                 let _ = kept.set(probabilities);
             }
-            None => {
-                pairs.into_par_iter().for_each_init(|| vec![T::zero(); size], |part, pair| work(pair, part))
-            }
+            None => pairs.into_par_iter().for_each_init(|| unwritten(size), |part, pair| work(pair, part)),
         }
         Ok((T::to_cpu_storage_owned(out), (batch, sizes.tokens, sizes.width).into()))
     }
@@ -135,7 +133,7 @@ impl<T: Exponential> Attention<T> {
         let Some(probabilities) = self.kept.as_ref().and_then(OnceLock::get) else {
             bail!("attention: backward before forward, or of a constant")
         };
-        let mut by_joined = vec![T::zero(); joined.elem_count()];
+        let mut by_joined = unwritten(joined.elem_count());
         let size = sizes.tokens * sizes.row();
         let image = sizes.tokens * sizes.width;
         with_values::<T, _>(joined, |joined| {

@@ -5,7 +5,10 @@
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, backend::BackendStorage, bail};
 use rayon::prelude::*;
 
-use super::storage::{Real, unsupported, values};
+use super::{
+    storage::{Real, unsupported, values},
+    vector::vectorised,
+};
 
 /// Numbers that one thread works on at a time (ours: two such pieces of f32 fit a second-level cache).
 const PIECE: usize = 32_768;
@@ -49,7 +52,10 @@ impl Average {
         let value = values::<T>(value, of)?;
         average[start..end].par_chunks_mut(PIECE).zip(value.par_chunks(PIECE)).for_each(
             |(average, value)| {
-                average.iter_mut().zip(value).for_each(|(a, &x)| *a = keep * *a + take * x);
+                vectorised(
+                    #[inline(always)]
+                    || average.iter_mut().zip(value).for_each(|(a, &x)| *a = keep * *a + take * x),
+                );
             },
         );
         Ok(())

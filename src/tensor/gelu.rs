@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     exponential::Exponential,
-    storage::{constant, unsupported, values, with_values},
+    storage::{constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
 
@@ -88,7 +88,7 @@ struct Gelu;
 impl Gelu {
     fn forward<T: Normal>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let input = values::<T>(storage, layout)?;
-        let mut out = vec![T::zero(); input.len()];
+        let mut out = unwritten(input.len());
         out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
             vectorised(
                 #[inline(always)]
@@ -103,7 +103,7 @@ impl Gelu {
     }
 
     fn backward<T: Normal>(input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let mut out = vec![T::zero(); input.elem_count()];
+        let mut out = unwritten(input.elem_count());
         with_values::<T, _>(input, |input| {
             with_values::<T, _>(gradient, |gradient| {
                 let given = input.par_chunks(PIECE).zip(gradient.par_chunks(PIECE));

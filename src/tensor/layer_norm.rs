@@ -10,7 +10,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
-    storage::{Real, constant, unsupported, values, with_values},
+    storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
 
@@ -56,7 +56,7 @@ impl LayerNorm {
         }
         let [x, weight, bias] =
             [values::<T>(input.0, input.1)?, values(weight.0, weight.1)?, values(bias.0, bias.1)?];
-        let mut out = vec![T::zero(); x.len()];
+        let mut out = unwritten(x.len());
         let piece = x.len().div_ceil(width).div_ceil(GROUPS).max(1) * width;
         out.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(out, x)| {
             vectorised(
@@ -84,7 +84,7 @@ impl LayerNorm {
         let width = weight.elem_count();
         let rows = input.elem_count() / width;
         let piece = rows.div_ceil(GROUPS).max(1) * width;
-        let mut by_input = vec![T::zero(); rows * width];
+        let mut by_input = unwritten(rows * width);
         // For each group the sum of its gradients by weight, then by bias.
         let mut parts = vec![T::zero(); (rows * width).div_ceil(piece).max(1) * 2 * width];
         with_values::<T, _>(input, |x| {

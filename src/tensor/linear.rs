@@ -6,8 +6,9 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
+    gradients::hand_over,
     matrix::{Matrix, Write, multiply_parallel},
-    storage::{Real, constant, unsupported, values, with_values},
+    storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
 
@@ -77,7 +78,7 @@ impl Linear {
         shape.push(outputs);
         let (x, weight) = (values::<T>(input.0, input.1)?, values::<T>(weight.0, weight.1)?);
         let bias = bias.map(|(storage, layout)| values::<T>(storage, layout)).transpose()?;
-        let mut out = vec![T::zero(); rows * outputs];
+        let mut out = unwritten(rows * outputs);
         let weight = Matrix::new(weight, outputs, inputs).transposed();
         let write = bias.map_or(Write::Replace, Write::WithRow);
         multiply_parallel(&mut out, Matrix::new(x, rows, inputs), weight, write);
@@ -109,7 +110,7 @@ impl Linear {
             let gradient = Matrix::new(dy, rows, outputs);
             let by_input = match input.track_op() {
                 true => Some(with_values::<T, _>(weight, |weight| {
-                    let mut out = vec![T::zero(); rows * inputs];
+                    let mut out = unwritten(rows * inputs);
                     let weight = Matrix::new(weight, outputs, inputs);
                     multiply_parallel(&mut out, gradient, weight, Write::Replace);
                     Ok(constant(out, input.shape()))
@@ -118,7 +119,7 @@ impl Linear {
             };
             let by_weight = match weight.track_op() {
                 true => Some(with_values::<T, _>(input, |x| {
-                    let mut out = vec![T::zero(); outputs * inputs];
+                    let mut out = unwritten(outputs * inputs);
                     let x = Matrix::new(x, rows, inputs);
                     multiply_parallel(&mut out, gradient.transposed(), x, Write::Replace);
                     Ok(constant(out, weight.shape()))
@@ -126,7 +127,14 @@ impl Linear {
                 false => None,
             };
             let by_bias = bias.map(|bias| constant(column_sums(dy, outputs), bias.shape()));
-            Ok((by_input, by_weight, by_bias))
+            Ok((
+                hand_over(input, by_input)?,
+                hand_over(weight, by_weight)?,
+                match bias {
+                    Some(bias) => hand_over(bias, by_bias)?,
+                    None => None,
+                },
+            ))
         })
     }
 }

@@ -8,7 +8,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
-    storage::{Real, constant, unsupported, values, with_values},
+    storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
 
@@ -96,7 +96,7 @@ impl MaxPool {
         let Pool { kernel, stride, padding } = self.pool;
         let (down, across) = self.pool.output(height, width)?;
         let line = across * channels;
-        let mut out = vec![T::zero(); batch * down * line];
+        let mut out = unwritten(batch * down * line);
         let mut winners = vec![0_u8; out.len()];
         out.par_chunks_mut(line).zip(winners.par_chunks_mut(line)).enumerate().for_each(
             |(index, (out, winners))| {

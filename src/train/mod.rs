@@ -19,6 +19,7 @@ use crate::{
     loader::Loader,
     method::{Method, Position},
     schedule::LearningRate,
+    tensor::backward,
 };
 
 /// How variables move, and how fast when.
@@ -148,7 +149,7 @@ pub fn pretrain(
                 epoch + 1,
                 tally.step + 1
             );
-            let gradients = output.loss.backward()?;
+            let gradients = backward(&output.loss)?;
             optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
             method.after_step(at)?;
             if let Some(probe) = probe.as_deref_mut() {

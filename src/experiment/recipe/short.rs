@@ -47,7 +47,7 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
         }),
     };
     let learning_rate = match (method, backbone) {
-        (method::Name::Supervised | method::Name::Mae, backbone::Name::ViTTiny) => 8e-3,
+        (method::Name::Mae, backbone::Name::ViTTiny) => 8e-3,
         (method::Name::Dino, backbone::Name::ResNet18) => 1e-3,
         _ => 4e-3,
     };

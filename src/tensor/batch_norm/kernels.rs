@@ -3,7 +3,10 @@
 use rayon::prelude::*;
 
 use super::{EPSILON, Statistics};
-use crate::tensor::{storage::Real, vector::vectorised};
+use crate::tensor::{
+    storage::{Real, make_room, unwritten},
+    vector::vectorised,
+};
 
 /// Numbers that a task handles at a time: a core's fastest caches hold them while they are read twice.
 const TASK_NUMBERS: usize = 1 << 14;
@@ -85,7 +88,7 @@ pub fn normalise<T: Real>(
         .collect();
     let scale: Vec<T> = scale.into_iter().map(T::from_f64).collect();
     let floor = if relu { T::zero() } else { T::from_f64(f64::NEG_INFINITY) };
-    let mut y = vec![T::zero(); x.len()];
+    let mut y = unwritten(x.len());
     let size = chunk(channels);
     y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
         let x = &x[index * size..][..y.len()];
@@ -143,7 +146,7 @@ pub fn backward<T: Real>(
     let size = chunk(channels);
     let y = y.unwrap_or(&[]);
     let mean: Vec<T> = statistics.mean.iter().map(|&mean| T::from_f64(mean)).collect();
-    let mut masked = vec![T::zero(); if residual { dy.len() } else { 0 }];
+    let mut masked = unwritten(if residual { dy.len() } else { 0 });
     let sums = |g: &[T], x: &[T]| {
         let (mut sum, mut product) = (vec![T::zero(); channels], vec![T::zero(); channels]);
         vectorised(
@@ -176,7 +179,7 @@ pub fn backward<T: Real>(
             .zip(x.par_chunks(size))
             .enumerate()
             .map_init(Vec::new, |g, (index, (dy, x))| {
-                g.resize(dy.len(), T::zero());
+                make_room(g, dy.len());
                 mask(g, dy, y.get(index * size..).unwrap_or(&[]));
                 sums(g, x)
             })
@@ -201,14 +204,14 @@ pub fn backward<T: Real>(
         by_affine.push(T::from_f64(product[channel] / deviation));
     }
     by_affine.extend(sum.into_iter().map(T::from_f64));
-    let mut by_input = vec![T::zero(); x.len()];
+    let mut by_input = unwritten(x.len());
     by_input.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each_init(
         Vec::new,
         |g, (index, (dx, x))| {
             let g: &[T] = if residual {
                 &masked[index * size..][..dx.len()]
             } else {
-                g.resize(dx.len(), T::zero());
+                make_room(g, dx.len());
                 mask(g, &dy[index * size..], y.get(index * size..).unwrap_or(&[]));
                 g
             };

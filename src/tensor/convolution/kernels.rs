@@ -11,7 +11,7 @@ use super::weights::{Axes, Order};
 use crate::tensor::{
     matrix::{Matrix, Write, multiply, multiply_parallel},
     patches::Windows,
-    storage::Real,
+    storage::{Real, make_room, unwritten},
 };
 
 /// More weights than this, and tasks share channels instead of pixels (ours, by measurement).
@@ -36,7 +36,7 @@ pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mu
             Vec::new,
             |rows, (index, out)| {
                 let pixels = out.len() / outputs;
-                rows.resize(pixels * size, T::zero());
+                make_room(rows, pixels * size);
                 windows.gather(images, index * lines..index * lines + pixels / across, rows);
                 multiply(out, Matrix::new(rows, pixels, size), weights, Write::Replace);
             },
@@ -67,7 +67,7 @@ pub fn backward_stride_one<T: Real>(
     let (size, inputs) = (windows.size(), axes.inputs);
     let (down, across) = windows.output();
     let weights = Matrix::new(weights, size, inputs);
-    let mut by_images = vec![T::zero(); images.len()];
+    let mut by_images = unwritten(images.len());
     let image = down * across * inputs;
     let parts = if weights.rows * weights.columns <= MANY_WEIGHTS {
         let group = windows.batch.div_ceil(GROUPS);
@@ -85,7 +85,7 @@ pub fn backward_stride_one<T: Real>(
             {
                 let pixels = images.len() / inputs;
                 let first = index * group * down + step * lines;
-                rows.resize(pixels * size, T::zero());
+                make_room(&mut rows, pixels * size);
                 windows.gather(gradient, first..first + pixels / across, &mut rows);
                 let rows = Matrix::new(&rows, pixels, size);
                 multiply(by_images, rows, weights, Write::Replace);
@@ -144,7 +144,7 @@ pub fn backward<T: Real>(
                 let pixels = gradient.len() / outputs;
                 let first = index * group * down + step * lines;
                 let range = first..first + pixels / across;
-                rows.resize(pixels * size, T::zero());
+                make_room(&mut rows, pixels * size);
                 windows.gather(images, range.clone(), &mut rows);
                 let gradient = Matrix::new(gradient, pixels, outputs);
                 let gathered = Matrix::new(&rows, pixels, size);
@@ -189,7 +189,7 @@ fn lines_within(numbers: usize, windows: &Windows) -> usize {
 /// [`Windows::gather`] of `lines` lines from `first` on, shared among threads.
 fn gather_parallel<T: Real>(windows: &Windows, images: &[T], first: usize, lines: usize, rows: &mut Vec<T>) {
     let line = windows.output().1 * windows.size();
-    rows.resize(lines * line, T::zero());
+    make_room(rows, lines * line);
     rows.par_chunks_mut(line).enumerate().for_each(|(index, rows)| {
         windows.gather(images, first + index..first + index + 1, rows);
     });

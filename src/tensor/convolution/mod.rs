@@ -18,8 +18,9 @@ use weights::{Axes, Order};
 use winograd::Filters;
 
 use super::{
+    gradients::hand_over,
     patches::Windows,
-    storage::{Real, constant, unsupported, values, with_values},
+    storage::{Real, constant, unsupported, unwritten, values, with_values},
 };
 
 /// Step and border of a convolution, equal in both directions.
@@ -75,7 +76,7 @@ impl Convolution {
         let (windows, axes) = self.plan(images.1.shape(), weights.1.shape())?;
         let (images, weights) = (values::<T>(images.0, images.1)?, values::<T>(weights.0, weights.1)?);
         let (down, across) = windows.output();
-        let mut out = vec![T::zero(); windows.pixels() * axes.outputs];
+        let mut out = unwritten(windows.pixels() * axes.outputs);
         if winograd::fits(&windows, axes.outputs) {
             let filters = Filters::new(weights, axes.outputs, axes.inputs);
             winograd::forward(&windows, images, filters, &mut out);
@@ -99,7 +100,7 @@ impl Convolution {
                     if winograd::fits(&windows, axes.outputs) {
                         let by_images = wanted.then(|| {
                             let filters = Filters::adjoint(w, axes.outputs, axes.inputs);
-                            let mut by_images = vec![T::zero(); x.len()];
+                            let mut by_images = unwritten(x.len());
                             let mirrored = mirrored(&windows, axes.outputs);
                             winograd::forward(&mirrored, dy, filters, &mut by_images);
                             by_images
@@ -161,7 +162,7 @@ impl CustomOp2 for Convolution {
             DType::F64 => self.backward::<f64>(images, weights, gradient)?,
             other => return unsupported(self.name(), other),
         };
-        Ok((by_images, Some(by_weights)))
+        Ok((by_images, hand_over(weights, Some(by_weights))?))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::tensor::storage::Real;
+use crate::tensor::storage::{Real, unwritten};
 
 /// Which order a product wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Axes {
 
     /// Copies torchvision's order into `order`.
     pub fn pack<T: Real>(&self, weights: &[T], order: Order) -> Vec<T> {
-        let mut packed = vec![T::zero(); self.count()];
+        let mut packed = unwritten(self.count());
         let Self { inputs, taps, .. } = *self;
         // Every task gets, for its output channels, one run of input channels for each tap and channel.
         let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();

@@ -10,6 +10,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, Error, InplaceOp1, Layout, Result, Storage, Tensor, Var, WithDType};
 use rayon::prelude::*;
 
+use crate::tensor::vector::vectorised;
+
 /// Numbers that one thread works on at a time: three such pieces of f32 fit a core's second-level cache.
 const PIECE: usize = 32_768;
 
@@ -61,10 +63,15 @@ impl Momentum {
                 write(p, &mut |p: &mut [T]| {
                     p.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE)).zip(g.par_chunks(PIECE)).for_each(
                         |((p, v), g)| {
-                            for ((p, v), &g) in p.iter_mut().zip(v).zip(g) {
-                                *v = momentum * *v + (a * g + b * *p);
-                                *p -= rate * *v;
-                            }
+                            vectorised(
+                                #[inline(always)]
+                                || {
+                                    for ((p, v), &g) in p.iter_mut().zip(v.iter_mut()).zip(g) {
+                                        *v = momentum * *v + (a * g + b * *p);
+                                        *p -= rate * *v;
+                                    }
+                                },
+                            );
                         },
                     );
                     Ok(())
@@ -107,12 +114,18 @@ impl AdamW {
                             .zip(v.par_chunks_mut(PIECE))
                             .zip(g.par_chunks(PIECE))
                             .for_each(|(((p, m), v), g)| {
-                                for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                                    let g = scale * g;
-                                    *m = beta1 * *m + rest1 * g;
-                                    *v = beta2 * *v + rest2 * (g * g);
-                                    *p = keep * *p - size * (*m / (v.root() / root + epsilon));
-                                }
+                                vectorised(
+                                    #[inline(always)]
+                                    || {
+                                        let moments = m.iter_mut().zip(v.iter_mut());
+                                        for ((p, (m, v)), &g) in p.iter_mut().zip(moments).zip(g) {
+                                            let g = scale * g;
+                                            *m = beta1 * *m + rest1 * g;
+                                            *v = beta2 * *v + rest2 * (g * g);
+                                            *p = keep * *p - size * (*m / (v.root() / root + epsilon));
+                                        }
+                                    },
+                                );
                             });
                         Ok(())
                     })
@@ -159,11 +172,16 @@ fn inner_of_piece<T: Real>(a: &[T], b: &[T]) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += x.to_f64() * y.to_f64();
-        }
-    }
+    vectorised(
+        #[inline(always)]
+        || {
+            for (a, b) in a.iter().zip(b) {
+                for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+                    *lane += x.to_f64() * y.to_f64();
+                }
+            }
+        },
+    );
     for ((lane, x), y) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
         *lane += x.to_f64() * y.to_f64();
     }
@@ -177,6 +195,7 @@ trait Real: WithDType {
 }
 
 impl Real for f32 {
+    #[inline(always)]
     fn root(self) -> Self {
         self.sqrt()
     }
@@ -187,6 +206,7 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    #[inline(always)]
     fn root(self) -> Self {
         self.sqrt()
     }

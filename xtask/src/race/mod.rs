@@ -18,7 +18,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use skewbench::results::provenance;
+use skewbench::results::{
+    provenance,
+    race::{Ratio, median},
+};
 
 use self::{
     cases::{CASES, Case},
@@ -28,7 +31,8 @@ use self::{
 #[derive(clap::Args)]
 pub struct Arguments {
     /// A Python that has torch, torchvision, timm and lightly:
-    /// `python3 -m venv E && E/bin/pip install -r fixtures/torch/requirements.txt`, then `--python E/bin/python`
+    /// `python3.11 -m venv E && E/bin/pip install --no-deps -r fixtures/torch/requirements.txt`, then
+    /// `--python E/bin/python`
     #[arg(long, required_unless_present = "worker")]
     python: Option<PathBuf>,
     /// Only cases whose name contains one of these texts, such as `simclr` or `64px`
@@ -43,7 +47,7 @@ pub struct Arguments {
     /// Race decoding and two views of 224 px instead of training steps, on one thread
     #[arg(long)]
     loader: bool,
-    /// Folder for `race.json`; a file that is there already is kept, and an error
+    /// Folder for `race.json`; with one there already, for `race-2.json`, and so on
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Take steps on request: our side, started by the race itself
@@ -83,12 +87,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.loader {
         for name in loader::KINDS.into_iter().filter(|name| chosen(name)) {
             outcomes.push(loader::race(name, python, arguments.pairs)?);
-            print(&outcomes[outcomes.len() - 1]);
+            print(&outcomes[outcomes.len() - 1])?;
         }
     } else {
         for case in CASES.iter().filter(|case| chosen(&case.name())) {
             outcomes.push(race(case, python, threads, arguments.pairs)?);
-            print(&outcomes[outcomes.len() - 1]);
+            print(&outcomes[outcomes.len() - 1])?;
         }
     }
     if outcomes.is_empty() {
@@ -100,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("no case is called that; known: {}", known.join(", "))
     }
     if let Some(file) = file {
-        let text = serde_json::to_string_pretty(&record(&outcomes, &versions, threads))?;
+        let text = serde_json::to_string_pretty(&record(&outcomes, &versions, threads)?)?;
         std::fs::write(&file, text + "\n")
             .with_context(|| format!("{}: cannot be written", file.display()))?;
         println!("{}", file.display());
@@ -152,67 +156,48 @@ fn fastest(case: &Case, python: &Path, threads: usize) -> Result<(Child, String)
     Ok((child, setting))
 }
 
-impl Outcome {
-    /// Theirs over ours, pair by pair, ascending.
-    fn ratios(&self) -> Vec<f64> {
-        let mut ratios: Vec<f64> =
-            self.theirs.iter().zip(&self.ours).map(|(theirs, ours)| theirs / ours).collect();
-        ratios.sort_by(f64::total_cmp);
-        ratios
-    }
-}
-
-/// The value below which `part` of the ascending values lie, between two neighbours in proportion.
-fn quantile(ascending: &[f64], part: f64) -> f64 {
-    let place = part * (ascending.len() - 1) as f64;
-    let (low, high) = (ascending[place.floor() as usize], ascending[place.ceil() as usize]);
-    low + (high - low) * place.fract()
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    quantile(&values, 0.5)
-}
-
-fn print(outcome: &Outcome) {
-    let ratios = outcome.ratios();
+fn print(outcome: &Outcome) -> Result<()> {
+    let ratio = Ratio::of(&outcome.ours, &outcome.theirs)?;
     let mut line = format!(
         "{:<34} ours {:>8.1} ms  PyTorch {:>8.1} ms  ratio {:.2} ({:.2} to {:.2})",
         outcome.name,
         1e3 * median(&outcome.ours),
         1e3 * median(&outcome.theirs),
-        quantile(&ratios, 0.5),
-        ratios[0],
-        ratios[ratios.len() - 1],
+        ratio.median,
+        ratio.least,
+        ratio.largest,
     );
     if let Some([ours, theirs]) = outcome.memory {
         let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         line += &format!("  training adds {:.0} MiB, PyTorch {:.0}", megabytes(ours.1), megabytes(theirs.1));
     }
     println!("{line}  [{}]", outcome.setting);
+    Ok(())
 }
 
-fn record(outcomes: &[Outcome], versions: &str, threads: usize) -> serde_json::Value {
+fn record(outcomes: &[Outcome], versions: &str, threads: usize) -> Result<serde_json::Value> {
     let provenance = provenance::collect(&skewbench::candle_core::Device::Cpu);
     let cases: Vec<_> = outcomes
         .iter()
         .map(|outcome| {
-            let ratios = outcome.ratios();
-            json!({
+            let ratio = Ratio::of(&outcome.ours, &outcome.theirs)?;
+            Ok(json!({
                 "case": outcome.name,
                 "pytorch_setting": outcome.setting,
-                "ratio": { "median": quantile(&ratios, 0.5), "quartiles": [quantile(&ratios, 0.25), quantile(&ratios, 0.75)],
-                           "least": ratios[0], "largest": ratios[ratios.len() - 1] },
+                "ratio": { "median": ratio.median, "quartiles": ratio.quartiles,
+                           "least": ratio.least, "largest": ratio.largest },
                 "seconds": { "ours": outcome.ours, "pytorch": outcome.theirs },
                 "memory_bytes": outcome.memory.map(|[ours, theirs]| json!({
                     "ours": { "process_peak": ours.0, "training_adds": ours.1 },
                     "pytorch": { "process_peak": theirs.0, "training_adds": theirs.1 },
                 })),
-            })
+            }))
         })
-        .collect();
-    json!({ "schema": 1, "kind": "race", "pytorch": versions, "threads": threads, "cases": cases, "provenance": provenance })
+        .collect::<Result<_>>()?;
+    Ok(json!({
+        "schema": 1, "kind": "race", "pytorch": versions, "threads": threads, "cases": cases,
+        "provenance": provenance,
+    }))
 }
 
 /// What the Python has, or what it lacks.
@@ -227,17 +212,19 @@ fn versions(python: &Path) -> Result<String> {
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "{}: lacks a package that the race needs: {}; install fixtures/torch/requirements.txt",
+        "{}: lacks a package that the race needs: {}; the head of fixtures/torch/requirements.txt says how to make a \
+         Python that has all",
         python.display(),
         error.lines().last().unwrap_or("no message")
     );
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// `race.json` in a folder that has none.
+/// `race.json` in a folder, or `race-2.json` and so on where there is one: measurements are never overwritten.
 fn new_file(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    let file = folder.join("race.json");
-    ensure!(!file.exists(), "{}: is there already; measurements are never overwritten", file.display());
-    Ok(file)
+    let name =
+        |number: usize| if number == 1 { "race.json".to_owned() } else { format!("race-{number}.json") };
+    let files = (1..).map(|number| folder.join(name(number)));
+    Ok(files.skip_while(|file| file.exists()).next().unwrap_or_default())
 }

@@ -15,6 +15,7 @@ use skewbench::{
     loader::Batch,
     method::{self, Method, Position},
     seed::Seed,
+    tensor::backward,
     train::optimiser::{Group, Optimiser, Rule},
 };
 
@@ -109,7 +110,7 @@ impl Worker {
         let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
         self.step += 1;
         let loss = self.method.step(&self.batch, at)?.loss;
-        let gradients = loss.backward()?;
+        let gradients = backward(&loss)?;
         self.optimiser.step_all_but(|name| self.method.is_frozen(name, at), &gradients, |base| base)?;
         self.method.after_step(at)?;
         Ok(loss.to_scalar()?)

@@ -26,7 +26,7 @@ use tiles::{Layout, Tiles};
 use crate::tensor::{
     matrix::{Matrix, Output},
     patches::Windows,
-    storage::Real,
+    storage::{Real, make_room, unwritten},
     strips::{STRIP, multiply_strips},
 };
 
@@ -88,13 +88,13 @@ fn forward_with<S: Scheme, T: Real>(windows: &Windows, images: &[T], filters: Fi
     let products = Products { tiles: &tiles, steps, channels, out: Shared(out.as_mut_ptr()) };
     let strip = Tiles::<S>::PLACES * steps * STRIP;
     if steps * channels <= FEW_FILTERS && tiles.count() > GROUPS * TILES {
-        let mut packed = vec![T::zero(); channels.div_ceil(STRIP) * strip];
+        let mut packed = unwritten(channels.div_ceil(STRIP) * strip);
         packed.par_chunks_mut(strip).enumerate().for_each(|(index, packed)| filters.pack::<S>(index, packed));
         (0..tiles.count().div_ceil(TILES)).into_par_iter().for_each_init(
             || (Vec::new(), Vec::new()),
             |(values, products_of_pair), index| {
                 let block = index * TILES..tiles.count().min((index + 1) * TILES);
-                values.resize(products.values(&block), T::zero());
+                make_room(values, products.values(&block));
                 let layout = Layout::rows(block.len(), steps);
                 tiles.input(images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
                 for (pair, packed) in packed.chunks(2 * strip).enumerate() {
@@ -110,7 +110,7 @@ fn forward_with<S: Scheme, T: Real>(windows: &Windows, images: &[T], filters: Fi
     let block_of = |index: usize| index * size..tiles.count().min((index + 1) * size);
     let numbers = products.values(&block_of(0));
     let together = (SHARED_NUMBERS / numbers).max(1);
-    let mut values = vec![T::zero(); together.min(blocks) * numbers];
+    let mut values = unwritten(together.min(blocks) * numbers);
     for first in (0..blocks).step_by(together) {
         let count = together.min(blocks - first);
         values.par_chunks_mut(numbers).take(count).enumerate().for_each(|(index, values)| {
@@ -122,7 +122,7 @@ fn forward_with<S: Scheme, T: Real>(windows: &Windows, images: &[T], filters: Fi
             || (Vec::new(), Vec::new()),
             |(packed, products_of_pair), pair| {
                 let strips = (channels - pair * PAIR).div_ceil(STRIP).min(2);
-                packed.resize(strips * strip, T::zero());
+                make_room(packed, strips * strip);
                 for (index, packed) in packed.chunks_mut(strip).enumerate() {
                     filters.pack::<S>(2 * pair + index, packed);
                 }
@@ -163,7 +163,7 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
         let strips = packed.len() / (places * steps * STRIP);
         let (first, second) = packed.split_at(places * steps * STRIP);
         let layout = Layout::rows(rows, strips * STRIP);
-        products.resize(places * layout.place, T::zero());
+        make_room(products, places * layout.place);
         let padded = steps.next_multiple_of(STRIP);
         let values = values.chunks_exact(rows * padded);
         for (place, (values, products)) in values.zip(products.chunks_exact_mut(layout.place)).enumerate() {
@@ -227,8 +227,8 @@ fn weights_gradient_with<S: Scheme, T: Real>(
             for index in part * blocks / GROUPS..(part + 1) * blocks / GROUPS {
                 let block = index * TILES..tiles.count().min((index + 1) * TILES);
                 let strip = places * block.len() * STRIP;
-                values.resize(groups * strip, T::zero());
-                gradients.resize(strips * strip, T::zero());
+                make_room(&mut values, groups * strip);
+                make_room(&mut gradients, strips * strip);
                 input(&block, 0..groups, &mut values);
                 spread(&block, 0..strips, &mut gradients);
                 let pairs = gradients.chunks(2 * strip);
@@ -257,8 +257,8 @@ fn weights_gradient_with<S: Scheme, T: Real>(
     for start in (0..tiles.count()).step_by(together) {
         let block = start..tiles.count().min(start + together);
         let strip = places * block.len() * STRIP;
-        values.resize(groups * strip, T::zero());
-        gradients.resize(strips * strip, T::zero());
+        make_room(&mut values, groups * strip);
+        make_room(&mut gradients, strips * strip);
         let parts = values.par_chunks_mut(strip).enumerate();
         parts.for_each(|(group, values)| input(&block, group..group + 1, values));
         let parts = gradients.par_chunks_mut(strip).enumerate();

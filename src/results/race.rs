@@ -1,0 +1,87 @@
+//! Times of two programs that take turns on one machine: how much longer one takes, and how far that spreads.
+//!
+//! Whatever else the machine does meets both programs of a pair, so ratios are taken pair by pair. Knows nothing of
+//! what is timed.
+
+use anyhow::{Result, ensure};
+
+/// Their times over ours, pair by pair: above 1 where we are faster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    pub median: f64,
+    /// A quarter of the pairs lies below the first, a quarter above the second.
+    pub quartiles: [f64; 2],
+    pub least: f64,
+    pub largest: f64,
+}
+
+impl Ratio {
+    /// Of times in any unit, in the order in which they were taken.
+    ///
+    /// # Errors
+    /// If there are no pairs, or a time is not a positive number.
+    pub fn of(ours: &[f64], theirs: &[f64]) -> Result<Self> {
+        ensure!(ours.len() == theirs.len(), "{} times of ours, {} of theirs", ours.len(), theirs.len());
+        ensure!(!ours.is_empty(), "no times to compare");
+        for &time in ours.iter().chain(theirs) {
+            ensure!(time > 0.0 && time.is_finite(), "expected a positive time, found {time}");
+        }
+        let ratios = ascending(theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours));
+        Ok(Self {
+            median: quantile(&ratios, 0.5),
+            quartiles: [quantile(&ratios, 0.25), quantile(&ratios, 0.75)],
+            least: ratios[0],
+            largest: ratios[ratios.len() - 1],
+        })
+    }
+}
+
+/// The middle value, or the mean of both middle ones; not-a-number of none.
+pub fn median(values: &[f64]) -> f64 {
+    if values.is_empty() { f64::NAN } else { quantile(&ascending(values.iter().copied()), 0.5) }
+}
+
+fn ascending(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// The value below which `part` of the ascending values lie, between two neighbours in proportion.
+fn quantile(ascending: &[f64], part: f64) -> f64 {
+    let place = part * (ascending.len() - 1) as f64;
+    let (low, high) = (ascending[place.floor() as usize], ascending[place.ceil() as usize]);
+    low + (high - low) * place.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_pair_by_pair() {
+        // By hand: ratios 3, 1.5, 2, 1.25, 4. The machine was twice as slow in the second half, for both.
+        let ratio = Ratio::of(&[1.0, 2.0, 2.0, 4.0, 2.0], &[3.0, 3.0, 4.0, 5.0, 8.0]).unwrap();
+        let expected = Ratio { median: 2.0, quartiles: [1.5, 3.0], least: 1.25, largest: 4.0 };
+        assert_eq!(ratio, expected);
+        assert_eq!(Ratio::of(&[2.0], &[3.0]).unwrap().quartiles, [1.5, 1.5]);
+    }
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        // numpy.quantile([1, 2, 4, 8], [0.25, 0.5, 0.75]), its default method.
+        let values = [1.0, 2.0, 4.0, 8.0];
+        assert_eq!([0.25, 0.5, 0.75].map(|part| quantile(&values, part)), [1.75, 3.0, 5.0]);
+        assert_eq!(median(&[8.0, 1.0, 4.0, 2.0]), 3.0);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        let message = |ours: &[f64], theirs: &[f64]| Ratio::of(ours, theirs).unwrap_err().to_string();
+        assert_eq!(message(&[], &[]), "no times to compare");
+        assert_eq!(message(&[1.0], &[1.0, 2.0]), "1 times of ours, 2 of theirs");
+        assert_eq!(message(&[1.0, 0.0], &[1.0, 1.0]), "expected a positive time, found 0");
+        assert!(message(&[1.0], &[f64::NAN]).contains("found NaN"));
+    }
+}
