@@ -104,7 +104,8 @@ impl Fit {
 /// One step of Gauss and Newton, with slopes by differences.
 fn newton(row: &[Printed], rates: Rates) -> Rates {
     const STEP: f64 = 1e-6;
-    let models: [(fn(&Printed) -> Option<f64>, fn(Rates, f64) -> f64); 2] =
+    type Model = (fn(&Printed) -> Option<f64>, fn(Rates, f64) -> f64);
+    let models: [Model; 2] =
         [(|printed| printed.f1, Rates::f1), (|printed| printed.f1_normal, Rates::f1_normal)];
     // Normal equations of two unknowns.
     let (mut tt, mut tf, mut ff, mut t, mut f) = (0.0, 0.0, 0.0, 0.0, 0.0);

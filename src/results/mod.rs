@@ -270,8 +270,13 @@ fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
     Ok(builder.tempfile_in(folder)?)
 }
 
+/// `race.json`, `race-2.json`, ...: timings, not records.
+fn is_race(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("race"))
+}
+
 /// Files of a results folder that are JSON and no records.
-const BESIDE_RECORDS: [&str; 2] = ["environment.json", "race.json"];
+const BESIDE_RECORDS: [&str; 1] = ["environment.json"];
 
 /// All record files below a folder, in order of their paths: every `.json` but those that tell of the run itself.
 ///
@@ -289,6 +294,7 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "json")
                 && !BESIDE_RECORDS.iter().any(|name| path.ends_with(name))
+                && !is_race(&path)
             {
                 found.push(path);
             }

@@ -3,7 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use skewbench::{analysis::reading, report::Page};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use skewbench::{
+    analysis::reading,
+    data::{self, Dataset},
+    report::{Example, Examples, Page},
+    results::{self, Record},
+    seed::Seed,
+};
+
+use crate::source::SYNTHETIC_SEED;
+
+/// Pictures of each kind on the page.
+const PICTURES: usize = 8;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -21,12 +33,78 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Writes the page of these folders, and says where.
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<()> {
     let reading = reading::read(folders);
-    for problem in reading.problems.iter().take(10) {
-        eprintln!("{problem}");
-    }
     let (records, problems) = (reading.records.len(), reading.problems.len());
-    let page = Page::new(reading, None).html();
+    let page = Page::new(reading, examples(folders)).html();
     std::fs::write(out, page).with_context(|| format!("{}: cannot be written", out.display()))?;
-    println!("report  {} ({records} records, {problems} things to know)", out.display());
+    println!("report  {} ({records} records, {problems} things to know about them)", out.display());
     Ok(())
+}
+
+/// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at 45 % where its logits are there, or the
+/// first that has any. A page without pictures is no error.
+fn examples(folders: &[PathBuf]) -> Option<Examples> {
+    let files = folders.iter().filter_map(|folder| results::files(folder).ok()).flatten();
+    let with_logits = files.filter(|file| logits(file).exists());
+    let mut files: Vec<PathBuf> = with_logits.collect();
+    files.sort_by_key(|file| !file.ends_with("table1/simclr-resnet18-share45-seed0.json"));
+    files.iter().find_map(|file| {
+        let record = results::read(file).ok()?;
+        of(&record, &logits(file)).ok().flatten()
+    })
+}
+
+fn logits(record: &Path) -> PathBuf {
+    record.with_extension("logits.csv")
+}
+
+fn of(record: &Record, logits: &Path) -> Result<Option<Examples>> {
+    let side = record.settings.values.get("side").and_then(|side| side.parse().ok());
+    let (Some(side), "synthetic") = (side, record.data.source.as_str()) else { return Ok(None) };
+    let count = record.data.validation.normals + record.data.validation.defects;
+    let drawn = data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, count, side).validation;
+    // Other pictures than the record's would be worse than none.
+    if drawn.digest() != record.data.validation_digest {
+        return Ok(None);
+    }
+    let columns = results::logits::read(logits)?;
+    let column =
+        |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, values)| values.as_slice());
+    let (Some(positions), Some(converged)) = (column("position"), column("converged")) else {
+        return Ok(None);
+    };
+    let mut images: Vec<(usize, f64)> =
+        positions.iter().zip(converged).map(|(&position, &logit)| (position as usize, logit)).collect();
+    images.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let pick = |defect: bool, highest: bool| -> Result<Vec<Example>> {
+        let called = move |logit: f64| (logit > 0.0) == highest;
+        let chosen = images.iter().filter(|(place, logit)| {
+            drawn.labels().get(*place).is_some_and(|labels| labels.defect == defect) && called(*logit)
+        });
+        let chosen: Vec<_> =
+            if highest { chosen.take(PICTURES).collect() } else { chosen.rev().take(PICTURES).collect() };
+        chosen.into_iter().map(|&(place, logit)| example(&*drawn, place, logit)).collect()
+    };
+    Ok(Some(Examples {
+        cell: record.cell.id.clone(),
+        hits: pick(true, true)?,
+        misses: pick(true, false)?,
+        false_alarms: pick(false, true)?,
+        passed: pick(false, false)?,
+    }))
+}
+
+fn example(drawn: &dyn Dataset, place: usize, logit: f64) -> Result<Example> {
+    let picture = drawn.open(place)?;
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let picture =
+        image::RgbImage::from_raw(width, height, picture.pixels).context("pixels fill the picture")?;
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png)?;
+    let labels = drawn.labels()[place];
+    let codes: Vec<&str> = labels.classes.iter().map(|class| class.code()).collect();
+    Ok(Example {
+        uri: format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())),
+        shows: if labels.defect { codes.join("+") } else { "normal".to_owned() },
+        logit,
+    })
 }

@@ -10,7 +10,7 @@ use skewbench::{
 };
 
 /// Root of the stream that the synthetic sewer is drawn from: the same pictures for every cell. Ours.
-const SYNTHETIC_SEED: u64 = 0;
+pub const SYNTHETIC_SEED: u64 = 0;
 
 /// Pixels of training images that are kept in memory. Ours: a quarter of a small laptop's.
 pub const CACHED_BYTES: usize = 1 << 30;

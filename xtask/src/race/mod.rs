@@ -225,6 +225,6 @@ fn new_file(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let name =
         |number: usize| if number == 1 { "race.json".to_owned() } else { format!("race-{number}.json") };
-    let files = (1..).map(|number| folder.join(name(number)));
-    Ok(files.skip_while(|file| file.exists()).next().unwrap_or_default())
+    let mut files = (1..).map(|number| folder.join(name(number)));
+    Ok(files.find(|file| !file.exists()).unwrap_or_default())
 }

@@ -174,6 +174,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
+    crate::report::write(std::slice::from_ref(&out), &out.join("report.html"))?;
     Ok(())
 }
 
