@@ -101,8 +101,8 @@ pub fn section(page: &Page) -> Markup {
         div.wide { table #explorer-table {
             caption { "Per 1,000 images of your site" }
             thead { tr {
-                th scope="col" { "Method" } th scope="col" { "Backbone" } th scope="col" { "Precision" } th scope="col" { "Recall" } th scope="col" { "F1" }
-                th scope="col" { "Alarms" } th scope="col" { "False alarms" } th scope="col" { "Misses" } th scope="col" { "Expected cost" }
+                th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Precision" } th.number scope="col" { "Recall" } th.number scope="col" { "F1" }
+                th.number scope="col" { "Alarms" } th.number scope="col" { "False alarms" } th.number scope="col" { "Misses" } th.number scope="col" { "Expected cost" }
             } }
             tbody { (rows(&entries, train)) }
         } }

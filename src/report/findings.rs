@@ -81,8 +81,8 @@ fn judge() -> Markup {
             }
             div.wide { table {
                 caption { "Wrong verdicts where nothing is planted, and power" }
-                thead { tr { th scope="col" { "Claim" } @for seeds in [2, 3, 5] { th scope="col" { "Wrong, " (seeds) " seeds" } }
-                    @for seeds in [2, 3, 5] { th scope="col" { "Power, " (seeds) " seeds" } } } }
+                thead { tr { th scope="col" { "Claim" } @for seeds in [2, 3, 5] { th.number scope="col" { "Wrong, " (seeds) " seeds" } }
+                    @for seeds in [2, 3, 5] { th.number scope="col" { "Power, " (seeds) " seeds" } } } }
                 tbody { @for claim in claims {
                     // The claim of no correlation is true where nothing is planted, and false where something is.
                     @let nothing = of(claim, "nothing", 2).is_some();

@@ -76,7 +76,7 @@ pub fn table_1(page: &Page) -> Markup {
                     caption { (title) " by method, backbone and share of defects in training" }
                     thead { tr {
                         th scope="col" { "Method" } th scope="col" { "Backbone" } th scope="col" { "Whose" }
-                        @for share in SHARES { th scope="col" { (percent(share)) } }
+                        @for share in SHARES { th.number scope="col" { (percent(share)) } }
                     } }
                     tbody {
                         @for backbone in BACKBONES { @for method in METHODS {
@@ -172,10 +172,11 @@ fn lines(ours: &Evidence) -> Markup {
         Plot {
             caption: format!("{label} by training share, {}", colour::label(backbone)),
             x: Axis {
-                label: "defects in training (log10 of the share)".into(),
+                label: "defects in training, logarithmic".into(),
                 low: -2.1,
                 high: -0.25,
                 decimals: 1,
+                marks: SHARES.map(|share| (share.log10(), percent(share))).into(),
             },
             y: Axis::about(label, values, 2),
             series,
@@ -183,7 +184,7 @@ fn lines(ours: &Evidence) -> Markup {
         }
         .draw()
     };
-    html! { div.figures { @for backbone in BACKBONES { (plot(backbone, "f1", "F1")) (plot(backbone, "auroc", "AUROC")) } } }
+    html! { div.figures.two { @for backbone in BACKBONES { (plot(backbone, "f1", "F1")) (plot(backbone, "auroc", "AUROC")) } } }
 }
 
 /// Figures 2, 4 and 5.
@@ -275,6 +276,7 @@ pub fn label_free(page: &Page) -> Markup {
         low: -1.0,
         high: 1.0,
         decimals: 1,
+        marks: Vec::new(),
     };
     html! {
         p {
@@ -283,7 +285,7 @@ pub fn label_free(page: &Page) -> Markup {
         }
         @if board.is_empty() { p { "No label-free metrics in these records, or too few models." } }
         @else { (intervals("Which label-free metric orders models as F1 does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
-        div.figures {
+        div.figures.two {
             (scatter(ours, "monitor.rankme_released", "Figure 7: RankMe as released (mini-batches of features) against F1"))
             (scatter(ours, "features.rankme_normalised", "RankMe of features over its bound, against F1"))
             @for backbone in BACKBONES {
@@ -400,7 +402,7 @@ fn table_2(page: &Page) -> Markup {
         h3 { "Table 2: image size" }
         div.wide { table {
             caption { "Supervised training without augmentation: F1 (seconds an epoch). Ours at sides in the same proportion to its own." }
-            thead { tr { th scope="col" { "Backbone" } th scope="col" { "Whose" } @for side in SIDES { th scope="col" { (side.trim_start_matches("side0").trim_start_matches("side")) " px" } } } }
+            thead { tr { th scope="col" { "Backbone" } th scope="col" { "Whose" } @for side in SIDES { th.number scope="col" { (side.trim_start_matches("side0").trim_start_matches("side")) " px" } } } }
             tbody { @for backbone in BACKBONES { @for (place, body) in page.bodies.iter().enumerate() { tr {
                 th scope="row" { (colour::label(backbone)) }
                 td { (if place == 0 { "paper" } else { "ours" }) }
@@ -492,7 +494,11 @@ fn ablations(ours: &Evidence) -> Markup {
                         high: f64::INFINITY,
                     },
                 };
-                let name = format!("{}: {name}", colour::label(method));
+                let name = if name.starts_with(colour::label(method)) {
+                    name.to_owned()
+                } else {
+                    format!("{}: {name}", colour::label(method))
+                };
                 rows.push(Row {
                     method: method.into(),
                     name,

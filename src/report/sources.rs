@@ -38,8 +38,8 @@ fn cost(records: &[&Record]) -> Markup {
             p { (records.len()) " models, " (format!("{:.1}", total / 3_600.0)) " hours of training and evaluation in all." }
             div.wide { table {
                 caption { "Means over shares and seeds" }
-                thead { tr { th scope="col" { "Method" } th scope="col" { "Backbone" } th scope="col" { "Models" } th scope="col" { "Training, s" }
-                    th scope="col" { "Evaluation, s" } th scope="col" { "Images/s" } } }
+                thead { tr { th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Models" } th.number scope="col" { "Training, s" }
+                    th.number scope="col" { "Evaluation, s" } th.number scope="col" { "Images/s" } } }
                 tbody { @for ((method, backbone), records) in &groups { tr {
                     th scope="row" { (colour::label(method)) } td { (colour::label(backbone)) } td.number { (records.len()) }
                     td.number { (format!("{:.1}", average(records, |record| record.cost.train_seconds))) }
@@ -68,7 +68,7 @@ fn provenance(records: &[&Record]) -> Markup {
         h3 { "Provenance" }
         div.wide { table {
             caption { "Code and machines that made these records" }
-            thead { tr { th scope="col" { "Records" } th scope="col" { "Revision" } th scope="col" { "Version" } th scope="col" { "Processor" } th scope="col" { "Device" } th scope="col" { "System" } } }
+            thead { tr { th.number scope="col" { "Records" } th scope="col" { "Revision" } th scope="col" { "Version" } th scope="col" { "Processor" } th scope="col" { "Device" } th scope="col" { "System" } } }
             tbody { @for (made, count) in &machines { tr { td.number { (count) } @for text in made { td { (text) } } } } }
         } }
         @if !limits.is_empty() { h4 { "What is known against the data" } ul { @for limit in limits { li { (limit) } } } }

@@ -10,6 +10,8 @@ pub struct Axis {
     pub low: f64,
     pub high: f64,
     pub decimals: usize,
+    /// Instead of round numbers: where, and what is written.
+    pub marks: Vec<(f64, String)>,
 }
 
 /// One method's points, joined on request.
@@ -53,14 +55,22 @@ impl Axis {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         let air = (0.06 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
-        Self { label: label.to_owned(), low: low - air, high: high + air, decimals }
+        Self { label: label.to_owned(), low: low - air, high: high + air, decimals, marks: Vec::new() }
     }
 
     fn at(&self, value: f64, from: f64, to: f64) -> f64 {
         from + (value - self.low) / (self.high - self.low) * (to - from)
     }
 
-    /// Round numbers inside the axis.
+    /// Round numbers inside the axis, or its marks, each with what is written.
+    fn labels(&self) -> Vec<(f64, String)> {
+        if self.marks.is_empty() {
+            self.ticks().into_iter().map(|tick| (tick, format!("{tick:.*}", self.decimals))).collect()
+        } else {
+            self.marks.clone()
+        }
+    }
+
     fn ticks(&self) -> Vec<f64> {
         let rough = (self.high - self.low) / 5.0;
         let power = 10_f64.powf(rough.log10().floor());
@@ -74,19 +84,21 @@ impl Axis {
 
 impl Plot {
     pub fn draw(&self) -> Markup {
-        let names = if self.legend { self.series.len().div_ceil(3) } else { 0 };
+        // Long names need room.
+        let columns = if self.series.iter().any(|series| series.name.len() > 14) { 2 } else { 3 };
+        let names = if self.legend { self.series.len().div_ceil(columns) } else { 0 };
         let (width, height) = (SIZE.0, SIZE.1 + 18.0 * names as f64);
         let (right, floor) = (SIZE.0 - 10.0, SIZE.1 - BOTTOM);
         let x = |value: f64| self.x.at(value, LEFT, right);
         let y = |value: f64| self.y.at(value, floor, 12.0);
         let content = html! {
-            @for tick in self.y.ticks() {
+            @for (tick, name) in self.y.labels() {
                 line.grid x1=(LEFT) x2=(right) y1=(round(y(tick))) y2=(round(y(tick))) {}
-                (text(LEFT - 6.0, y(tick) + 4.0, "end", "tick", &format!("{tick:.*}", self.y.decimals)))
+                (text(LEFT - 6.0, y(tick) + 4.0, "end", "tick", &name))
             }
-            @for tick in self.x.ticks() {
+            @for (tick, name) in self.x.labels() {
                 line.grid x1=(round(x(tick))) x2=(round(x(tick))) y1="12" y2=(floor) {}
-                (text(x(tick), floor + 16.0, "middle", "tick", &format!("{tick:.*}", self.x.decimals)))
+                (text(x(tick), floor + 16.0, "middle", "tick", &name))
             }
             (text((LEFT + right) / 2.0, floor + 36.0, "middle", "axis", &self.x.label))
             text x="14" y=(round(floor / 2.0)) text-anchor="middle" class="axis"
@@ -105,8 +117,8 @@ impl Plot {
             }
             @if self.legend {
                 @for (place, series) in self.series.iter().enumerate() {
-                    @let (column, row) = (place % 3, place / 3);
-                    @let (x, y) = (LEFT + 120.0 * column as f64, SIZE.1 + 12.0 + 18.0 * row as f64);
+                    @let (column, row) = (place % columns, place / columns);
+                    @let (x, y) = (LEFT + (360.0 / columns as f64) * column as f64, SIZE.1 + 12.0 + 18.0 * row as f64);
                     path d=(colour::marker(&series.method)) transform={ "translate(" (round(x)) " " (round(y - 4.0)) ") scale(.8)" }
                         fill=(if series.dashed { "none" } else { colour::of(&series.method) }) stroke=(colour::of(&series.method)) stroke-width="1.6" {}
                     (text(x + 9.0, y, "start", "tick", &series.name))
@@ -119,14 +131,14 @@ impl Plot {
 
 /// Numbers with intervals below each other, about a line at `zero`.
 pub fn intervals(caption: &str, axis: &Axis, zero: Option<f64>, rows: &[Row]) -> Markup {
-    const NAMES: f64 = 210.0;
-    let (width, step) = (560.0, 22.0);
+    const NAMES: f64 = 260.0;
+    let (width, step) = (620.0, 22.0);
     let floor = 10.0 + step * rows.len() as f64;
     let x = |value: f64| axis.at(value.clamp(axis.low, axis.high), NAMES, width - 12.0);
     let content = html! {
-        @for tick in axis.ticks() {
+        @for (tick, name) in axis.labels() {
             line.grid x1=(round(x(tick))) x2=(round(x(tick))) y1="6" y2=(floor) {}
-            (text(x(tick), floor + 16.0, "middle", "tick", &format!("{tick:.*}", axis.decimals)))
+            (text(x(tick), floor + 16.0, "middle", "tick", &name))
         }
         @if let Some(zero) = zero {
             line.zero x1=(round(x(zero))) x2=(round(x(zero))) y1="6" y2=(floor) {}
@@ -152,7 +164,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let axis = Axis { label: String::new(), low: 0.0, high: 1.0, decimals: 1 };
+        let axis = Axis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
         let found = axis.ticks();
         assert_eq!(found.len(), 6);
         assert!((found[1] - 0.2).abs() < 1e-12);
