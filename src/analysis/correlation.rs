@@ -110,11 +110,11 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
     let mut ranks = vec![0.0; values.len()];
+    let mut before = 0;
     for run in order.chunk_by(|&a, &b| values[a] == values[b]) {
-        // `run` lies inside `order`; how many come before it is its first rank.
-        let before = values.iter().filter(|&&value| value < values[run[0]]).count();
         let rank = before as f64 + (run.len() + 1) as f64 / 2.0;
         run.iter().for_each(|&place| ranks[place] = rank);
+        before += run.len();
     }
     ranks
 }

@@ -1,6 +1,8 @@
 //! What features tell without labels: claims about RankMe, Figures 6 and 7. Numbers of the paper are in pictures only,
 //! so its own evidence is `undecided`.
 
+use std::collections::HashMap;
+
 use super::{
     Claim, Evidence, Finding, Verdict,
     evidence::{At, Contrast, SHARES, all_above, interval},
@@ -86,19 +88,14 @@ pub static CLAIMS: [Claim; 7] = [
 /// Metric against F1, model by model.
 fn pairs(evidence: &Evidence, metric: &str) -> Vec<(Point, f64)> {
     let rows = evidence.study("table1").at("validation_share", None);
-    // Both columns of the same rows, so the order is the same where both are there.
-    let scores = rows.points("f1");
-    let values = rows.points(metric);
-    let same = |a: &Point, b: &Point| {
-        (&a.method, &a.backbone, a.train_share, a.seed) == (&b.method, &b.backbone, b.train_share, b.seed)
+    let key = |point: &Point| {
+        let share = point.train_share.map_or(0, |share| (share * 1e4).round() as u64);
+        (point.method.clone(), point.backbone.clone(), share, point.seed)
     };
-    values
-        .into_iter()
-        .filter_map(|point| {
-            let f1 = scores.iter().find(|score| same(score, &point))?.value;
-            Some((point, f1))
-        })
-        .collect()
+    let scores: HashMap<_, f64> =
+        rows.points("f1").into_iter().map(|point| (key(&point), point.value)).collect();
+    let with_f1 = |point: Point| scores.get(&key(&point)).map(|&f1| (point, f1));
+    rows.points(metric).into_iter().filter_map(with_f1).collect()
 }
 
 /// The correlation of a label-free metric with F1: pooled, or within method and backbone.
@@ -112,7 +109,10 @@ pub fn correlation(evidence: &Evidence, metric: &str, inside: bool) -> Option<Co
         }
     }
     let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
-    within(&groups, Coefficient::Spearman, ROUNDS, Seed::root(0).child(metric))
+    // Thousands of models have narrow intervals anyway.
+    let models: usize = groups.iter().map(Vec::len).sum();
+    let rounds = (500_000 / models.max(1)).clamp(100, ROUNDS);
+    within(&groups, Coefficient::Spearman, rounds, Seed::root(0).child(metric))
 }
 
 /// Label-free metrics of features and embeddings that the records have.
