@@ -24,6 +24,10 @@ impl Backbone for Pixels {
         columns.broadcast_matmul(&narrow)?.reshape((batch, self.width()))
     }
 
+    fn mixes_images(&self) -> bool {
+        false
+    }
+
     fn width(&self) -> usize {
         GRID * GRID * 3
     }

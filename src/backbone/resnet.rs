@@ -76,6 +76,10 @@ impl Backbone for ResNet {
     fn width(&self) -> usize {
         self.width
     }
+
+    fn mixes_images(&self) -> bool {
+        true
+    }
 }
 
 /// Two 3 x 3 convolutions around a shortcut: torchvision's `BasicBlock`.

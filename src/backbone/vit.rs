@@ -234,6 +234,10 @@ impl Backbone for Vit {
         self.norm.forward(&tokens.i((.., 0))?)
     }
 
+    fn mixes_images(&self) -> bool {
+        false
+    }
+
     fn width(&self) -> usize {
         self.size.width
     }

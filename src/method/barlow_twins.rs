@@ -8,7 +8,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Foundation, Method, Name, Objective, Position, Step, each_view, expect_views};
+use super::{Foundation, Method, Name, Objective, Position, Step, expect_views, features_of_views};
 use crate::{
     backbone::{
         Backbone, Mode, Parameters,
@@ -53,12 +53,11 @@ impl BarlowTwins {
 impl Method for BarlowTwins {
     fn step(&self, batch: &Batch, _at: Position) -> Result<Step> {
         expect_views(Name::BarlowTwins, batch, 2)?;
-        let (mut features, mut embeddings) = (Vec::new(), Vec::new());
-        for view in each_view(batch)? {
-            let of_view = self.encoder.embed(&view, Mode::Train)?;
-            embeddings.push(self.projector.forward(&of_view, Mode::Train)?);
-            features.push(of_view);
-        }
+        let features = features_of_views(&*self.encoder, batch)?;
+        let embeddings = features
+            .iter()
+            .map(|of_view| self.projector.forward(of_view, Mode::Train))
+            .collect::<Result<Vec<_>>>()?;
         let Decorrelation { off_diagonal_weight, scale } = self.constants;
         let loss = barlow_twins(&embeddings[0], &embeddings[1], off_diagonal_weight)?;
         Ok(Step {

@@ -9,7 +9,7 @@
 use candle_core::{Result, Tensor};
 
 use super::{
-    Foundation, Method, Name, Objective, Position, Step, each_view, expect_views,
+    Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
     teacher::{Momentum, Teacher},
 };
 use crate::{
@@ -66,13 +66,11 @@ impl Byol {
 impl Method for Byol {
     fn step(&self, batch: &Batch, _at: Position) -> Result<Step> {
         expect_views(Name::Byol, batch, 2)?;
-        let (mut features, mut embeddings) = (Vec::new(), Vec::new());
-        let (mut predictions, mut targets) = (Vec::new(), Vec::new());
-        for view in each_view(batch)? {
-            let of_view = self.encoder.embed(&view, Mode::Train)?;
-            let embedding = self.projector.forward(&of_view, Mode::Train)?;
+        let features = features_of_views(&*self.encoder, batch)?;
+        let (mut embeddings, mut predictions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        for (of_view, view) in features.iter().zip(each_view(batch)?) {
+            let embedding = self.projector.forward(of_view, Mode::Train)?;
             predictions.push(self.predictor.forward(&embedding, Mode::Train)?);
-            features.push(of_view);
             embeddings.push(embedding);
             // Detached at once, so that what the teacher computed on the way is freed.
             let of_view = self.teacher_encoder.embed(&view, Mode::Train)?.detach();

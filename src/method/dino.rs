@@ -10,7 +10,7 @@
 use candle_core::{Result, Tensor, Var};
 
 use super::{
-    Foundation, Method, Name, Objective, Position, Step, each_view, expect_views,
+    Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
     teacher::{Momentum, Teacher},
 };
 use crate::{
@@ -94,9 +94,9 @@ impl Dino {
 impl Method for Dino {
     fn step(&self, batch: &Batch, at: Position) -> Result<Step> {
         expect_views(Name::Dino, batch, 2)?;
-        let (mut features, mut taught) = (Vec::new(), Vec::new());
+        let features = features_of_views(&*self.encoder, batch)?;
+        let mut taught = Vec::new();
         for view in each_view(batch)? {
-            features.push(self.encoder.embed(&view, Mode::Train)?);
             // Detached at once, so that what the teacher computed on the way is freed.
             taught.push(self.teacher_encoder.embed(&view, Mode::Train)?.detach());
         }

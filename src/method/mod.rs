@@ -18,7 +18,7 @@ use std::{fmt, str::FromStr};
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::{
-    backbone::{self, Architecture, Backbone, Parameters, heads::Heads},
+    backbone::{self, Architecture, Backbone, Mode, Parameters, heads::Heads},
     loader::Batch,
     seed::Seed,
 };
@@ -197,6 +197,16 @@ fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
         candle_core::bail!("{method}: expected {expected} views of an image, found {}", batch.views)
     }
     Ok(())
+}
+
+/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by one: fewer
+/// and larger products.
+fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor>> {
+    if encoder.mixes_images() {
+        each_view(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()
+    } else {
+        encoder.embed(&batch.images, Mode::Train)?.chunk(batch.views, 0)
+    }
 }
 
 /// A batch's images view by view.

@@ -131,8 +131,8 @@ impl Plot {
 
 /// Numbers with intervals below each other, about a line at `zero`.
 pub fn intervals(caption: &str, axis: &Axis, zero: Option<f64>, rows: &[Row]) -> Markup {
-    const NAMES: f64 = 260.0;
-    let (width, step) = (620.0, 22.0);
+    const NAMES: f64 = 300.0;
+    let (width, step) = (660.0, 22.0);
     let floor = 10.0 + step * rows.len() as f64;
     let x = |value: f64| axis.at(value.clamp(axis.low, axis.high), NAMES, width - 12.0);
     let content = html! {
