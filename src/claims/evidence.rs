@@ -29,6 +29,8 @@ pub struct Evidence {
     frame: Frame,
     /// Rows of the probe that is fitted after training.
     converged: Frame,
+    /// Rows of the classifier in training on augmented validation images, of the ablation that has them.
+    augmented: Frame,
     noise: Noise,
     /// In tables: `paper`, or the setting.
     pub name: String,
@@ -64,6 +66,9 @@ pub struct Contrast {
     error: Spread,
 }
 
+/// The ablation whose score is another classifier's: the same model has both.
+const AUGMENTED: &str = "augmented_validation";
+
 /// Methods of the paper that learn without labels, in its order.
 pub const SELF_SUPERVISED: [&str; 5] = ["byol", "barlow_twins", "dino", "mae", "simclr"];
 pub const BACKBONES: [&str; 2] = ["resnet18", "vit_tiny"];
@@ -73,8 +78,9 @@ pub const SHARES: [f64; 5] = [0.01, 0.02, 0.05, 0.15, 0.45];
 impl Evidence {
     /// Rows of one setting. Scores are those of the classifier in training, as the paper's.
     pub fn new(name: &str, frame: &Frame, noise: Noise) -> Self {
-        let (converged, frame) = (frame.of("classifier", "converged"), frame.of("classifier", "in_training"));
-        Self { frame, converged, noise, name: name.to_owned(), cells: RefCell::default() }
+        let [converged, augmented, frame] =
+            ["converged", "in_training_augmented", "in_training"].map(|name| frame.of("classifier", name));
+        Self { frame, converged, augmented, noise, name: name.to_owned(), cells: RefCell::default() }
     }
 
     /// Rows of one study.
@@ -102,7 +108,12 @@ impl Evidence {
 
     /// A score of the converged probe of a cell of Table 1, seed by seed.
     pub fn converged(&self, metric: &str, at: &At) -> Vec<f64> {
-        let rows = self.converged.of("study", "table1").of("method", at.method).of("backbone", at.backbone);
+        self.converged_of("table1", metric, at)
+    }
+
+    /// As [`Self::converged`], of another study.
+    pub fn converged_of(&self, study: &str, metric: &str, at: &At) -> Vec<f64> {
+        let rows = self.converged.of("study", study).of("method", at.method).of("backbone", at.backbone);
         let rows = rows.at("train_share", Some(at.train)).at("validation_share", at.validation);
         rows.points(metric).into_iter().map(|point| point.value).collect()
     }
@@ -120,7 +131,9 @@ impl Evidence {
         }
         let mut cells = Cells::new();
         for study in self.frame.distinct("study") {
-            for point in self.study(&study).points(metric) {
+            let rows =
+                if study == AUGMENTED { self.augmented.of("study", AUGMENTED) } else { self.study(&study) };
+            for point in rows.points(metric) {
                 let shares = (hundredths(point.train_share), hundredths(point.validation_share));
                 let key = (study.clone(), point.method, point.backbone, shares.0, shares.1);
                 cells.entry(key).or_default().push(point.value);
@@ -262,4 +275,71 @@ pub fn all_within(contrasts: Vec<Result<Contrast, String>>, margin: f64) -> Find
     };
     found.sort_by(|a, b| b.value.estimate.abs().total_cmp(&a.value.estimate.abs()));
     Finding { verdict, evidence: found.iter().map(Contrast::line).collect(), missing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::frame::Rows;
+
+    /// Study, classifier, seed, F1; SimCLR on ResNet-18 at 45 %.
+    fn evidence(rows: &[(&str, &str, u64, f64)], noise: Noise) -> Evidence {
+        let mut table = Rows::default();
+        for &(study, classifier, seed, f1) in rows {
+            table.begin(Some(seed));
+            let texts = [
+                ("study", study),
+                ("method", "simclr"),
+                ("backbone", "resnet18"),
+                ("classifier", classifier),
+            ];
+            texts.into_iter().for_each(|(column, text)| table.text(column, text));
+            table.number("train_share", Some(0.45));
+            table.number("validation_share", None);
+            table.number("f1", Some(f1));
+        }
+        Evidence::new("test", &table.frame(), noise)
+    }
+
+    const CELL: At = At { method: "simclr", backbone: "resnet18", train: 0.45, validation: None };
+
+    #[test]
+    fn an_ablation_of_validation_is_its_own_classifier() {
+        let evidence = evidence(
+            &[
+                ("table1", "in_training", 0, 0.7),
+                ("table1", "converged", 0, 0.8),
+                ("augmented_validation", "in_training", 0, 0.7),
+                ("augmented_validation", "in_training_augmented", 0, 0.6),
+            ],
+            Noise::Measured,
+        );
+        assert_eq!(evidence.seeds("f1", &CELL), [0.7]);
+        assert_eq!(evidence.seeds_of("augmented_validation", "f1", &CELL), [0.6]);
+        assert_eq!(evidence.converged("f1", &CELL), [0.8]);
+        assert_eq!(evidence.spread("f1", None), None, "one seed");
+    }
+
+    #[test]
+    fn contrasts_know_their_side() {
+        let seeds = |values: [f64; 3]| {
+            let rows: Vec<_> =
+                values.iter().zip(0..).map(|(&f1, seed)| ("table1", "in_training", seed, f1)).collect();
+            evidence(&rows, Noise::Assumed(0.01))
+        };
+        let evidence = seeds([0.71, 0.7, 0.69]);
+        let above = |other: f64| {
+            let terms = [(1.0, evidence.seeds("f1", &CELL)), (-1.0, vec![other; 3])];
+            evidence.contrast("x", &terms, evidence.spread("f1", None)).ok_or("x".to_owned())
+        };
+        // The error is 0.01 sqrt(2/3) = 0.0082: 0.05 is six of them, 0.005 less than one.
+        assert_eq!(all_above(vec![above(0.65)]).verdict, Verdict::Holds);
+        assert_eq!(all_above(vec![above(0.75)]).verdict, Verdict::Fails);
+        assert_eq!(all_above(vec![above(0.695)]).verdict, Verdict::Undecided);
+        assert_eq!(all_above(vec![above(0.65), Err("y".into())]).verdict, Verdict::Undecided, "a gap");
+        assert_eq!(all_above(vec![]).verdict, Verdict::Undecided);
+        assert_eq!(all_within(vec![above(0.7)], 0.05).verdict, Verdict::Holds);
+        assert_eq!(all_within(vec![above(0.6)], 0.05).verdict, Verdict::Fails);
+        assert_eq!(all_within(vec![above(0.66)], 0.05).verdict, Verdict::Undecided);
+    }
 }
