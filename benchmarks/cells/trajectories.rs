@@ -118,8 +118,26 @@ const MAE: Reconstruction = Reconstruction {
     supervision: Supervision::All,
 };
 
-fn objective(method: method::Name) -> Box<dyn Objective> {
-    match method {
+/// A method with the head that its cells have at full scale, or DINO with a batch-normalised one.
+#[derive(Clone, Copy)]
+struct Case {
+    method: method::Name,
+    head_norm: bool,
+}
+
+impl Case {
+    fn plain(method: method::Name) -> Self {
+        Self { method, head_norm: false }
+    }
+
+    /// Its name in the fixture.
+    fn id(self) -> String {
+        format!("{}{}", self.method, if self.head_norm { "_head_norm" } else { "" })
+    }
+}
+
+fn objective(case: Case) -> Box<dyn Objective> {
+    match case.method {
         method::Name::Supervised => Box::new(OnLabels),
         method::Name::SimClr => Box::new(Contrast { temperature: 0.2 }),
         method::Name::Byol => Box::new(Bootstrap { momentum: MOMENTUM }),
@@ -129,6 +147,7 @@ fn objective(method: method::Name) -> Box<dyn Objective> {
             student_temperature: 0.1,
             teacher_temperature: TeacherTemperature { start: 0.04, end: 0.04, warm_up: 0.0 },
             centre_momentum: 0.9,
+            head_norm: case.head_norm,
             frozen_epochs: 1,
         }),
         method::Name::Mae => Box::new(MAE),
@@ -197,7 +216,8 @@ fn lengths(parameters: &Parameters, gradients: &GradStore) -> Result<BTreeMap<St
     parameters.trainable().map(of).collect()
 }
 
-fn run(method: method::Name, backbone: backbone::Name, dtype: DType) -> Result<Run> {
+fn run(case: Case, backbone: backbone::Name, dtype: DType) -> Result<Run> {
+    let method = case.method;
     let architecture = Architecture {
         name: backbone,
         resnet_width: 64,
@@ -211,7 +231,7 @@ fn run(method: method::Name, backbone: backbone::Name, dtype: DType) -> Result<R
     let foundation = Foundation { architecture, heads, defect_weight: 3.0, seed, dtype, device };
     let model = match method {
         method::Name::Mae => Model::Mae(Box::new(Mae::new(MAE, &foundation)?)),
-        _ => Model::Any(objective(method).build(&foundation)?),
+        _ => Model::Any(objective(case).build(&foundation)?),
     };
     let parameters = model.method().parameters();
     fill(parameters)?;
@@ -225,7 +245,7 @@ fn run(method: method::Name, backbone: backbone::Name, dtype: DType) -> Result<R
     let (mut losses, mut first) = (Vec::new(), BTreeMap::new());
     for step in 0..STEPS {
         let at = Position { step, steps: STEPS, epoch: step / 5, epochs: 2 };
-        let output = model.step(&batch(step, objective(method).views(), dtype)?, at)?;
+        let output = model.step(&batch(step, objective(case).views(), dtype)?, at)?;
         losses.push(output.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?);
         let gradients = backward(&output.loss)?;
         if step == 0 {
@@ -238,8 +258,8 @@ fn run(method: method::Name, backbone: backbone::Name, dtype: DType) -> Result<R
 }
 
 /// The recorded run of a pair.
-fn recorded(method: method::Name, backbone: backbone::Name) -> Value {
-    let of_pair = |run: &Value| run["method"] == method.id() && run["backbone"] == backbone.id();
+fn recorded(case: Case, backbone: backbone::Name) -> Value {
+    let of_pair = |run: &Value| run["method"] == case.id() && run["backbone"] == backbone.id();
     let all = fixture();
     all["trajectories"].as_array().unwrap().iter().find(|run| of_pair(run)).unwrap().clone()
 }
@@ -272,11 +292,24 @@ fn double_precision_follows_pytorch(
     #[values(backbone::Name::ResNet18, backbone::Name::ViTTiny)] backbone: backbone::Name,
 ) {
     if method.undefined_on(backbone).is_some() {
-        assert!(run(method, backbone, DType::F64).is_err(), "an undefined pair was built");
+        assert!(run(Case::plain(method), backbone, DType::F64).is_err(), "an undefined pair was built");
         return;
     }
-    let expected = recorded(method, backbone);
-    let run = run(method, backbone, DType::F64).unwrap();
+    follow_in_double_precision(Case::plain(method), backbone);
+}
+
+/// What our small scales use on ResNet-18, and lightly.
+#[test]
+fn double_precision_follows_pytorch_with_a_normalised_head() {
+    follow_in_double_precision(
+        Case { method: method::Name::Dino, head_norm: true },
+        backbone::Name::ResNet18,
+    );
+}
+
+fn follow_in_double_precision(case: Case, backbone: backbone::Name) {
+    let expected = recorded(case, backbone);
+    let run = run(case, backbone, DType::F64).unwrap();
 
     let mut worst_loss = 0_f64;
     for (step, (found, expected)) in run.losses.iter().zip(numbers(&expected["losses"])).enumerate() {
@@ -323,8 +356,9 @@ fn double_precision_follows_pytorch(
         }
     }
     println!(
-        "{method} {backbone}: losses {worst_loss:.1e}, last {:.1e}, first gradients {worst_gradient:.1e}, \
+        "{} {backbone}: losses {worst_loss:.1e}, last {:.1e}, first gradients {worst_gradient:.1e}, \
          variables after {STEPS} steps {worst_variable:.1e}",
+        case.id(),
         (run.losses[STEPS - 1] / numbers(&expected["losses"])[STEPS - 1] - 1.0).abs()
     );
 }
@@ -343,12 +377,12 @@ fn single_precision_follows_pytorch(
     #[values(backbone::Name::ResNet18, backbone::Name::ViTTiny)] backbone: backbone::Name,
 ) {
     if method.undefined_on(backbone).is_some() {
-        assert!(run(method, backbone, DType::F64).is_err(), "an undefined pair was built");
+        assert!(run(Case::plain(method), backbone, DType::F64).is_err(), "an undefined pair was built");
         return;
     }
-    let expected = numbers(&recorded(method, backbone)["losses"]);
+    let expected = numbers(&recorded(Case::plain(method), backbone)["losses"]);
     let held = if backbone == backbone::Name::ViTTiny { STEPS } else { 1 };
-    let run = run(method, backbone, DType::F32).unwrap();
+    let run = run(Case::plain(method), backbone, DType::F32).unwrap();
     let apart: Vec<f64> =
         run.losses.iter().zip(&expected).map(|(found, expected)| (found / expected - 1.0).abs()).collect();
     println!("{method} {backbone}: losses apart {apart:?}");

@@ -137,10 +137,12 @@ impl Perceptron {
 
 /// DINO's head: a perceptron with GELU, a bottleneck brought to length 1, and its cosine with each prototype.
 ///
-/// Variables are named as DINO's own: `mlp.{0,2,4}` and `last_layer.weight_v` (prototypes, bottleneck). The
-/// lengths `last_layer.weight_g` of its weight normalisation are fixed at 1 and left out.
+/// Variables are named as DINO's own: `mlp.{0,2,4}`, or with batch normalisation `mlp.{0,1,3,4,6}`, and
+/// `last_layer.weight_v` (prototypes, bottleneck). The lengths `last_layer.weight_g` of its weight normalisation
+/// are fixed at 1 and left out.
 pub struct PrototypeHead {
-    mlp: [Linear; 3],
+    hidden: [(Linear, Option<BatchNorm>); 2],
+    last: Linear,
     directions: Var,
 }
 
@@ -148,27 +150,46 @@ impl PrototypeHead {
     /// Full name, below `head`, of the variable that DINO freezes at first.
     pub const LAST: &'static str = "head.last_layer.weight_v";
 
-    /// Linear maps begin truncated normal with deviation 0.02 and no bias, prototypes as torch's linear layer.
-    pub fn new(builder: &mut Builder, width: usize, heads: Heads) -> Result<Self> {
+    /// Linear maps begin truncated normal with deviation 0.02 and no bias, prototypes as torch's linear layer. If
+    /// `hidden_norm`, both hidden maps are followed by batch normalisation, and have no bias, which it would undo.
+    pub fn new(builder: &mut Builder, width: usize, heads: Heads, hidden_norm: bool) -> Result<Self> {
         let normal = Initialise::TruncatedNormal { std: 0.02, limit: 2.0 };
         let mut mlp = builder.scope("mlp");
-        let mut map =
-            |name: &str, inputs, outputs| Linear::with_weights(&mut mlp.scope(name), inputs, outputs, normal);
-        let mlp = [
-            map("0", width, heads.hidden)?,
-            map("2", heads.hidden, heads.hidden)?,
-            map("4", heads.hidden, heads.output)?,
-        ];
+        let mut layer = |name: usize, inputs| -> Result<(Linear, Option<BatchNorm>)> {
+            let mut scope = mlp.scope(&name.to_string());
+            if !hidden_norm {
+                return Ok((Linear::with_weights(&mut scope, inputs, heads.hidden, normal)?, None));
+            }
+            let linear = Linear::without_bias(&mut scope, inputs, heads.hidden, normal)?;
+            let norm = BatchNorm::new(&mut mlp.scope(&(name + 1).to_string()), heads.hidden, true)?;
+            Ok((linear, Some(norm)))
+        };
+        let second = if hidden_norm { 3 } else { 2 };
+        let hidden = [layer(0, width)?, layer(second, heads.hidden)?];
+        let last = (2 * second).to_string();
+        let last = Linear::with_weights(&mut mlp.scope(&last), heads.hidden, heads.output, normal)?;
         let torch = Initialise::Uniform { bound: 1.0 / (heads.output as f64).sqrt() };
         let shape = (heads.prototypes, heads.output);
         let directions = builder.scope("last_layer").variable("weight_v", shape, torch, Kind::Weight)?;
-        Ok(Self { mlp, directions })
+        Ok(Self { hidden, last, directions })
+    }
+
+    /// Whether rows are handled one by one, so that what shares a batch does not matter.
+    pub fn is_rowwise(&self) -> bool {
+        self.hidden.iter().all(|(_, norm)| norm.is_none())
     }
 
     /// Features (rows, width) to the bottleneck (rows, output), before it is brought to length 1.
-    pub fn bottleneck(&self, features: &Tensor) -> Result<Tensor> {
-        let [first, second, last] = &self.mlp;
-        last.forward(&gelu(&second.forward(&gelu(&first.forward(features)?)?)?)?)
+    pub fn bottleneck(&self, features: &Tensor, mode: Mode) -> Result<Tensor> {
+        let mut hidden = features.clone();
+        for (linear, norm) in &self.hidden {
+            hidden = linear.forward(&hidden)?;
+            if let Some(norm) = norm {
+                hidden = norm.forward(&hidden, mode, Then::default())?;
+            }
+            hidden = gelu(&hidden)?;
+        }
+        self.last.forward(&hidden)
     }
 
     /// Bottleneck rows to their cosines with the prototypes (rows, prototypes).

@@ -141,9 +141,20 @@ impl Linear {
         outputs: usize,
         weights: Initialise,
     ) -> Result<Self> {
-        let weight = builder.variable("weight", (outputs, inputs), weights, Kind::Weight)?;
+        let Self { weight, .. } = Self::without_bias(builder, inputs, outputs, weights)?;
         let bias = builder.variable("bias", outputs, Initialise::Constant(0.0), Kind::Bias)?;
         Ok(Self { weight, bias: Some(bias) })
+    }
+
+    /// Makes `weight` (out, in) as `weights` says, and no bias.
+    pub fn without_bias(
+        builder: &mut Builder,
+        inputs: usize,
+        outputs: usize,
+        weights: Initialise,
+    ) -> Result<Self> {
+        let weight = builder.variable("weight", (outputs, inputs), weights, Kind::Weight)?;
+        Ok(Self { weight, bias: None })
     }
 
     /// Rows (..., in) to (..., out).

@@ -252,10 +252,12 @@ fn best(evidence: &Evidence, metric: &str, method: &str, shares: &[f64]) -> Vec<
         .collect()
 }
 
-/// A cell of Table 1 above the same cell with something done as released.
-pub fn ablation(evidence: &Evidence, study: &str, cell: &At) -> Finding {
-    let what = format!("f1: {} on {} soundly less {study}", cell.method, cell.backbone);
-    let terms = [(1.0, evidence.seeds("f1", cell)), (-1.0, evidence.seeds_of(study, "f1", cell))];
+/// A cell of the study `sound` above the same cell with something done as released.
+pub fn ablation(evidence: &Evidence, (sound, released): (&str, &str), cell: &At) -> Finding {
+    let soundly = if sound == "table1" { "soundly" } else { sound };
+    let what = format!("f1: {} on {} {soundly} less {released}", cell.method, cell.backbone);
+    let terms =
+        [(1.0, evidence.seeds_of(sound, "f1", cell)), (-1.0, evidence.seeds_of(released, "f1", cell))];
     all_above(vec![evidence.contrast(what.clone(), &terms, evidence.spread("f1", None)).ok_or(what)])
 }
 

@@ -14,7 +14,10 @@ use crate::{
     augment::{Framing, Jitter, Normalisation, ViewRecipe},
     backbone,
     data::OnBadImage,
-    method::mae::{Reconstruction, Supervision},
+    method::{
+        dino::Distillation,
+        mae::{Reconstruction, Supervision},
+    },
     results::record::Settings,
 };
 
@@ -71,6 +74,11 @@ impl Plan {
             Study::Ablation(Ablation::MaeTwoPredictions) => mae(&mut recipe, Supervision::TwoPredictions),
             Study::Ablation(Ablation::MaeCrossedViews) => mae(&mut recipe, Supervision::CrossedViews),
             Study::Ablation(Ablation::MaeAsReleased) => mae(&mut recipe, Supervision::AsReleased),
+            Study::Ablation(ablation @ (Ablation::DinoPlainHead | Ablation::DinoHeadNorm)) => {
+                let head_norm = ablation == Ablation::DinoHeadNorm;
+                let constants = Recipe::distillation(self.recipe, cell.backbone);
+                recipe.objective = Arc::new(Distillation { head_norm, ..constants });
+            }
             Study::Ablation(Ablation::AugmentedValidation) => recipe.augmented_validation = true,
             Study::Ablation(Ablation::ProbeUnderLars) => {
                 let released = Recipe::of(recipe::Name::AsReleased, cell.method, cell.backbone);

@@ -4,8 +4,8 @@
 //! (`loss::distillation`). Source: Caron et al., "Emerging properties in self-supervised vision
 //! transformers", ICCV 2021. Two global views and no local ones, as the paper's authors ran it. The centre
 //! starts at zero and moves after the loss has used it (stable-pretraining sets it to the first batch's).
-//! No batch normalisation in the head, on either backbone, as the paper's authors (lightly normalises it on
-//! ResNet-18). The last layer's lengths are fixed at 1, and for some epochs its directions are too.
+//! Batch normalisation in the head is a constant: the paper's authors have none on either backbone, lightly
+//! normalises on ResNet-18. The last layer's lengths are fixed at 1, and for some epochs its directions are too.
 
 use candle_core::{Result, Tensor, Var};
 
@@ -26,6 +26,8 @@ pub struct Distillation {
     pub student_temperature: f64,
     pub teacher_temperature: TeacherTemperature,
     pub centre_momentum: f64,
+    /// Batch normalisation of the head's hidden layers, each view by itself: DINO's `use_bn_in_head`.
+    pub head_norm: bool,
     /// The last layer stays as it began for this many epochs.
     pub frozen_epochs: usize,
 }
@@ -73,7 +75,7 @@ impl Dino {
         let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, PrototypeHead)> {
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
             let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
-            let head = PrototypeHead::new(&mut builder, encoder.width(), on.heads)?;
+            let head = PrototypeHead::new(&mut builder, encoder.width(), on.heads, constants.head_norm)?;
             Ok((encoder, head))
         };
         let (mut parameters, mut followers) = (Parameters::default(), Parameters::default());
@@ -100,11 +102,10 @@ impl Method for Dino {
             // Detached at once, so that what the teacher computed on the way is freed.
             taught.push(self.teacher_encoder.embed(&view, Mode::Train)?.detach());
         }
-        // Heads handle rows one by one: both views share a pass, whose cost is reading the weights.
+        let embeddings = bottlenecks(&self.head, &features)?;
         let features = Tensor::cat(&features, 0)?;
-        let embeddings = self.head.bottleneck(&features)?;
         let student = self.head.compare(&embeddings)?.chunk(batch.views, 0)?;
-        let teacher = self.teacher_head.bottleneck(&Tensor::cat(&taught, 0)?)?;
+        let teacher = bottlenecks(&self.teacher_head, &taught)?;
         let teacher = self.teacher_head.compare(&teacher)?.detach().chunk(batch.views, 0)?;
         let Distillation { student_temperature, teacher_temperature, centre_momentum, .. } = self.constants;
         let centre = self.centre.as_detached_tensor();
@@ -134,8 +135,18 @@ impl Method for Dino {
     }
 
     fn embed(&self, features: &Tensor) -> Option<Result<Tensor>> {
-        Some(self.head.bottleneck(features))
+        Some(self.head.bottleneck(features, Mode::Evaluate))
     }
+}
+
+/// Features of each view to the bottlenecks of all, views one after the other.
+fn bottlenecks(head: &PrototypeHead, features: &[Tensor]) -> Result<Tensor> {
+    if head.is_rowwise() {
+        // Views share a pass, whose cost is reading the weights.
+        return head.bottleneck(&Tensor::cat(features, 0)?, Mode::Train);
+    }
+    let views = features.iter().map(|view| head.bottleneck(view, Mode::Train));
+    Tensor::cat(&views.collect::<Result<Vec<_>>>()?, 0)
 }
 
 #[cfg(test)]

@@ -21,11 +21,13 @@ pub fn write(folder: &Folder, records: &[Record]) -> Result<()> {
 }
 
 /// Ablations, and what they are compared with.
-const ABLATIONS: [&str; 7] = [
+const ABLATIONS: [&str; 9] = [
     "table1",
     "mae_two_predictions",
     "mae_crossed_views",
     "mae_as_released",
+    "dino_plain_head",
+    "dino_head_norm",
     "augmented_validation",
     "probe_under_lars",
     "probe_as_released",

@@ -22,6 +22,15 @@ use crate::{
 /// The teacher's momentum, for BYOL and DINO.
 const MOMENTUM: Momentum = Momentum { start: 0.996, end: 0.999 };
 
+pub const DINO: Distillation = Distillation {
+    momentum: MOMENTUM,
+    student_temperature: 0.1,
+    teacher_temperature: TeacherTemperature { start: 0.04, end: 0.07, warm_up: 15.0 / 45.0 },
+    centre_momentum: 0.9,
+    head_norm: false,
+    frozen_epochs: 1,
+};
+
 pub fn recipe(method: method::Name) -> Recipe {
     // Supervised, DINO and MAE: AdamW, decay on everything, probe 1e-3.
     let adamw = |objective: Arc<dyn Objective>, learning_rate, weight_decay, warm_up_start| Recipe {
@@ -55,16 +64,7 @@ pub fn recipe(method: method::Name) -> Recipe {
             let objective = Decorrelation { off_diagonal_weight: 0.0051, scale: 0.024 };
             lars(Arc::new(objective), 0.2, 1.5e-6, 0.1)
         }
-        method::Name::Dino => {
-            let objective = Distillation {
-                momentum: MOMENTUM,
-                student_temperature: 0.1,
-                teacher_temperature: TeacherTemperature { start: 0.04, end: 0.07, warm_up: 15.0 / 45.0 },
-                centre_momentum: 0.9,
-                frozen_epochs: 1,
-            };
-            Recipe { clip: Some(1.0), ..adamw(Arc::new(objective), 5e-4, 1e-4, 3e-5) }
-        }
+        method::Name::Dino => Recipe { clip: Some(1.0), ..adamw(Arc::new(DINO), 5e-4, 1e-4, 3e-5) },
         method::Name::Mae => {
             let objective = Reconstruction {
                 visible: 0.25,

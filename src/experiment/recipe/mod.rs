@@ -14,7 +14,7 @@ use crate::{
     augment::{self, ViewRecipe},
     backbone,
     evaluate::probe::{Options, Weighting},
-    method::{self, Objective},
+    method::{self, Objective, dino::Distillation},
     train::{
         Decayed, Optimisation,
         optimiser::{Rule, Trust},
@@ -142,6 +142,15 @@ impl Recipe {
             Name::AsReleased => as_released::recipe(method),
             Name::Reference => reference::recipe(method, backbone),
             Name::Short => short::recipe(method, backbone),
+        }
+    }
+
+    /// The constants of DINO in the recipe of `name`.
+    pub fn distillation(name: Name, backbone: backbone::Name) -> Distillation {
+        match name {
+            Name::AsReleased => as_released::DINO,
+            Name::Reference => reference::DINO,
+            Name::Short => short::dino(backbone),
         }
     }
 

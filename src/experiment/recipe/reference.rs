@@ -32,6 +32,15 @@ const LARS: Rule = Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coeffi
 /// AdamW of MAE and of stable-pretraining's transformers.
 const ADAMW_095: Rule = Rule::AdamW { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
 
+pub const DINO: Distillation = Distillation {
+    momentum: Momentum { start: 0.9995, end: 1.0 },
+    student_temperature: 0.1,
+    teacher_temperature: TeacherTemperature { start: 0.04, end: 0.07, warm_up: 50.0 / 400.0 },
+    centre_momentum: 0.9,
+    head_norm: false,
+    frozen_epochs: 1,
+};
+
 pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
     let vit = backbone == backbone::Name::ViTTiny;
     // The probe of a reference is AdamW's, not LARS's: ours, so that it is trained.
@@ -67,13 +76,7 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
             if vit { with(objective, ADAMW_095, 5e-4, 0.05) } else { with(objective, LARS, 0.3, 1e-4) }
         }
         method::Name::Dino => {
-            let objective = Arc::new(Distillation {
-                momentum: Momentum { start: 0.9995, end: 1.0 },
-                student_temperature: 0.1,
-                teacher_temperature: TeacherTemperature { start: 0.04, end: 0.07, warm_up: 50.0 / 400.0 },
-                centre_momentum: 0.9,
-                frozen_epochs: 1,
-            });
+            let objective = Arc::new(DINO);
             let recipe = if vit {
                 Recipe { warm_up_start: 1e-5, ..with(objective, Rule::ADAMW, 5e-3, 1e-4) }
             } else {
