@@ -2,7 +2,7 @@
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{At, BACKBONES, SELF_SUPERVISED, SHARES, all_above, all_within},
+    evidence::{At, BACKBONES, Contrast, Missing, SELF_SUPERVISED, SHARES, all_above, all_within},
     methods::percent,
 };
 use crate::analysis::prevalence::{Fit, Printed};
@@ -118,7 +118,7 @@ pub static CLAIMS: [Claim; 6] = [
                     term(1.0, "simclr", 0.45),
                 ];
                 let what = format!("f1: gap at 1 % less gap at 45 %, trained at {} %", percent(train));
-                evidence.contrast(what.clone(), &terms, evidence.spread("f1", Some(0.45))).ok_or(what)
+                evidence.contrast(what, &terms, evidence.spread("f1", Some(0.45)))
             });
             all_above(wider.into())
         },
@@ -141,7 +141,7 @@ fn seen<'a>(at: &At<'a>, validation: f64) -> At<'a> {
 }
 
 /// A score at every other validation share less the one at 45 %.
-fn moves(evidence: &Evidence, metric: &str) -> Vec<Result<super::evidence::Contrast, String>> {
+fn moves(evidence: &Evidence, metric: &str) -> Vec<Result<Contrast, Missing>> {
     let mut contrasts = Vec::new();
     for at in rows(evidence, metric) {
         for share in SHARES[..4].iter().copied() {
@@ -152,7 +152,7 @@ fn moves(evidence: &Evidence, metric: &str) -> Vec<Result<super::evidence::Contr
         }
     }
     if contrasts.is_empty() {
-        contrasts.push(Err(format!("{metric} at several validation shares")));
+        contrasts.push(Err(format!("{metric} at several validation shares").into()));
     }
     contrasts
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{At, Contrast, SHARES, all_above, interval},
+    evidence::{At, Contrast, Missing, SHARES, all_above, interval},
     methods::percent,
 };
 use crate::{
@@ -166,7 +166,7 @@ fn leaderboard_claim(evidence: &Evidence) -> Finding {
 }
 
 /// ResNet-18 less ViT-Tiny, by method and training share.
-fn by_backbone(evidence: &Evidence, metric: &str) -> Vec<Result<Contrast, String>> {
+fn by_backbone(evidence: &Evidence, metric: &str) -> Vec<Result<Contrast, Missing>> {
     let mut contrasts = Vec::new();
     for method in ["byol", "barlow_twins", "dino", "simclr"] {
         for share in SHARES {
@@ -174,8 +174,7 @@ fn by_backbone(evidence: &Evidence, metric: &str) -> Vec<Result<Contrast, String
                 |backbone| evidence.seeds(metric, &At { method, backbone, train: share, validation: None });
             let what = format!("{metric}: {method} at {} %, ResNet-18 less ViT-Tiny", percent(share));
             let terms = [(1.0, seeds("resnet18")), (-1.0, seeds("vit_tiny"))];
-            contrasts
-                .push(evidence.contrast(what.clone(), &terms, evidence.spread(metric, None)).ok_or(what));
+            contrasts.push(evidence.contrast(what, &terms, evidence.spread(metric, None)));
         }
     }
     contrasts

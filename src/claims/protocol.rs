@@ -2,7 +2,7 @@
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{BACKBONES, Contrast, all_above},
+    evidence::{BACKBONES, Contrast, Missing, all_above},
     methods::{ablation, at, percent},
 };
 use crate::{
@@ -176,8 +176,8 @@ fn sized(evidence: &Evidence, backbone: &str, side: &str) -> Vec<f64> {
     rows.points("f1").into_iter().map(|point| point.value).collect()
 }
 
-fn contrast(evidence: &Evidence, what: String, terms: &[(f64, Vec<f64>)]) -> Result<Contrast, String> {
-    evidence.contrast(what.clone(), terms, evidence.spread("f1", None)).ok_or(what)
+fn contrast(evidence: &Evidence, what: String, terms: &[(f64, Vec<f64>)]) -> Result<Contrast, Missing> {
+    evidence.contrast(what, terms, evidence.spread("f1", None))
 }
 
 /// `jitter0275-crop0395`.

@@ -118,6 +118,51 @@ pub fn average_precision(scores: &[f64], defects: &[bool]) -> Result<f64> {
     Ok(area / ranking.defects as f64)
 }
 
+/// A threshold worth having, and the rates at it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OperatingPoint {
+    /// Images with this logit or a higher one are called defects.
+    pub threshold: f64,
+    pub false_positive_rate: f64,
+    pub true_positive_rate: f64,
+}
+
+/// Corners of the upper convex hull of the receiver operating characteristic, from the highest threshold to the lowest,
+/// without those that flag nothing or everything. Whatever defects cost and however rare they are, a cheapest threshold
+/// is among these, or one of the two left out (Provost and Fawcett 2001).
+///
+/// # Errors
+/// If the lengths differ, a score is NaN, or only one class is present.
+pub fn operating_points(scores: &[f64], defects: &[bool]) -> Result<Vec<OperatingPoint>> {
+    let ranking = Ranking::new(scores, defects)?;
+    // Counts flagged up to each threshold, defects and normal images: whole numbers, so that turns are exact.
+    let (mut found, mut alarms) = (0_u64, 0_u64);
+    let mut hull: Vec<(f64, u64, u64)> = vec![(f64::INFINITY, 0, 0)];
+    for (tie, (defects, normals)) in ranking.ties.iter().zip(ranking.ties()) {
+        (found, alarms) = (found + defects, alarms + normals);
+        while let [.., (_, t1, f1), (_, t2, f2)] = hull[..] {
+            // Not a right turn: the corner lies on or below the line past it.
+            let bends =
+                u128::from(t2 - t1) * u128::from(alarms - f2) > u128::from(found - t2) * u128::from(f2 - f1);
+            if bends {
+                break;
+            }
+            hull.pop();
+        }
+        hull.push((ranking.scores[tie.start], found, alarms));
+    }
+    let corners =
+        hull.into_iter().filter(|corner| corner.1 + corner.2 > 0 && corner.1 + corner.2 < found + alarms);
+    let rate = |count: u64, of: u64| count as f64 / of as f64;
+    Ok(corners
+        .map(|(threshold, found, alarms)| OperatingPoint {
+            threshold,
+            false_positive_rate: rate(alarms, ranking.normals),
+            true_positive_rate: rate(found, ranking.defects),
+        })
+        .collect())
+}
+
 /// F1 of a detector with these rates where a share p of images shows a defect:
 /// 2pT / (2pT + (1 - p)F + p(1 - T)); 0 where that is 0 / 0.
 pub fn f1_at(true_positive_rate: f64, false_positive_rate: f64, share: f64) -> f64 {
@@ -144,6 +189,7 @@ fn expected(true_positive_rate: f64, false_positive_rate: f64, share: f64) -> [f
 
 /// Labels from the highest score to the lowest.
 struct Ranking {
+    scores: Vec<f64>,
     labels: Vec<bool>,
     ties: Vec<Range<usize>>,
     defects: u64,
@@ -168,12 +214,8 @@ impl Ranking {
             ties.push(start..start + tie.len());
             start += tie.len();
         }
-        Ok(Self {
-            labels: order.into_iter().map(|(_, defect)| defect).collect(),
-            ties,
-            defects: found,
-            normals,
-        })
+        let (scores, labels) = order.into_iter().unzip();
+        Ok(Self { scores, labels, ties, defects: found, normals })
     }
 
     /// Numbers of defects and of normal images at each score, from high to low.
@@ -233,6 +275,25 @@ mod tests {
             f1_normal_at(0.5, 1.0, 0.5),
         ];
         assert_eq!(scores, [0.0; 7]);
+    }
+
+    #[test]
+    fn hand_worked_operating_points() {
+        // From high to low: defect, defect, normal, defect, normal, normal. Corners (false alarms of 3, found of 3): (0, 2),
+        // (1, 3); the point (1, 2) lies below the line between them, (2, 3) on the line to (3, 3) flags more for nothing.
+        let points =
+            operating_points(&[5.0, 4.0, 3.0, 2.0, 1.0, 0.0], &[true, true, false, true, false, false])
+                .unwrap();
+        let found: Vec<_> = points
+            .iter()
+            .map(|point| (point.threshold, point.false_positive_rate, point.true_positive_rate))
+            .collect();
+        assert_eq!(found, [(4.0, 0.0, 2.0 / 3.0), (2.0, 1.0 / 3.0, 1.0)]);
+        // A separator needs one threshold; a constant has none besides nothing and everything.
+        let separating = operating_points(&[3.0, 2.0, 1.0], &[true, true, false]).unwrap();
+        assert_eq!(separating.len(), 1);
+        assert_eq!((separating[0].threshold, separating[0].true_positive_rate), (2.0, 1.0));
+        assert_eq!(operating_points(&[1.0; 4], &[true, false, true, false]).unwrap(), []);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::{
     data::{ClassSet, Labels, Share, Subset, imbalance::Pool},
     evaluate::{
-        detection::Detection,
+        detection::{Detection, operating_points},
         importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
     results::record::Score,
@@ -77,6 +77,13 @@ pub fn at_every_share(
             average_precision,
             f2_ciw_oracle: f2(f2_ciw_oracle)?.map(|importance| importance.f2_ciw),
             f2_ciw_multilabel: f2(f2_ciw_multilabel_of_detector)?.map(|importance| importance.f2_ciw),
+            operating_points: match *share {
+                Share::NATURAL => operating_points(&logits, &defects)?
+                    .into_iter()
+                    .map(|point| [point.threshold, point.false_positive_rate, point.true_positive_rate])
+                    .collect(),
+                _ => Vec::new(),
+            },
         })
     };
     views.subsets.iter().map(score).collect()

@@ -69,5 +69,6 @@ pub fn score(classifier: &str, validation_share: Option<f64>) -> Score {
         average_precision: 0.5,
         f2_ciw_oracle: None,
         f2_ciw_multilabel: None,
+        operating_points: Vec::new(),
     }
 }

@@ -134,6 +134,10 @@ pub struct Score {
     /// Null where the data has no Sewer-ML classes.
     pub f2_ciw_oracle: Option<f64>,
     pub f2_ciw_multilabel: Option<f64>,
+    /// Threshold, false and true positive rate of every threshold that can be the cheapest, of all validation images
+    /// only; empty in records from before. Chosen on the images that they are read on, so a little too good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operating_points: Vec<[f64; 3]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
