@@ -8,6 +8,7 @@ use super::{Finding, Verdict};
 use crate::analysis::{
     Frame, Interval,
     comparison::holm,
+    correlation::Correlation,
     intervals::{LEVEL, Spread, mean},
 };
 
@@ -35,7 +36,16 @@ pub struct Evidence {
     /// In tables: `paper`, or the setting.
     pub name: String,
     /// What was asked for before, by score: claims ask for the same cells again and again.
-    cells: RefCell<BTreeMap<String, Rc<Cells>>>,
+    cells: RefCell<BTreeMap<(Classifier, String), Rc<Cells>>>,
+    /// The same for correlations, which take thousands of resamples: by metric, and whether within models.
+    correlations: RefCell<BTreeMap<(String, bool), Option<Correlation>>>,
+}
+
+/// Whose scores.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Classifier {
+    InTraining,
+    Converged,
 }
 
 /// Study, method, backbone, shares in training and validation in hundredths of a percent (none: as the data are).
@@ -97,7 +107,24 @@ impl Evidence {
     pub fn new(name: &str, frame: &Frame, noise: Noise) -> Self {
         let [converged, augmented, frame] =
             ["converged", "in_training_augmented", "in_training"].map(|name| frame.of("classifier", name));
-        Self { frame, converged, augmented, noise, name: name.to_owned(), cells: RefCell::default() }
+        let (cells, correlations) = (RefCell::default(), RefCell::default());
+        Self { frame, converged, augmented, noise, name: name.to_owned(), cells, correlations }
+    }
+
+    /// The correlation of a metric with F1 that was asked for before, or what `compute` finds.
+    pub(super) fn correlation(
+        &self,
+        metric: &str,
+        inside: bool,
+        compute: impl FnOnce() -> Option<Correlation>,
+    ) -> Option<Correlation> {
+        let asked = (metric.to_owned(), inside);
+        if let Some(known) = self.correlations.borrow().get(&asked) {
+            return *known;
+        }
+        let found = compute();
+        self.correlations.borrow_mut().insert(asked, found);
+        found
     }
 
     /// Rows of one study.
@@ -117,15 +144,7 @@ impl Evidence {
 
     /// As [`Self::seeds_of`], with the seeds' numbers.
     pub fn runs_of(&self, study: &str, metric: &str, at: &At) -> Vec<Run> {
-        let text = str::to_owned;
-        let key = (
-            text(study),
-            text(at.method),
-            text(at.backbone),
-            hundredths(Some(at.train)),
-            hundredths(at.validation),
-        );
-        self.cells(metric).get(&key).cloned().unwrap_or_default()
+        self.runs(Classifier::InTraining, study, metric, at)
     }
 
     /// A score of the converged probe of a cell of Table 1, seed by seed.
@@ -135,9 +154,19 @@ impl Evidence {
 
     /// As [`Self::converged`], of any study and with the seeds' numbers.
     pub fn converged_runs_of(&self, study: &str, metric: &str, at: &At) -> Vec<Run> {
-        let rows = self.converged.of("study", study).of("method", at.method).of("backbone", at.backbone);
-        let rows = rows.at("train_share", Some(at.train)).at("validation_share", at.validation);
-        rows.points(metric).into_iter().map(|point| (point.seed, point.value)).collect()
+        self.runs(Classifier::Converged, study, metric, at)
+    }
+
+    fn runs(&self, classifier: Classifier, study: &str, metric: &str, at: &At) -> Vec<Run> {
+        let text = str::to_owned;
+        let key = (
+            text(study),
+            text(at.method),
+            text(at.backbone),
+            hundredths(Some(at.train)),
+            hundredths(at.validation),
+        );
+        self.cells(classifier, metric).get(&key).cloned().unwrap_or_default()
     }
 
     /// AUROC of a floor at 45 % defects in training: the converged probe's on all validation images.
@@ -147,14 +176,18 @@ impl Evidence {
         rows.points("auroc").into_iter().map(|point| point.value).collect()
     }
 
-    fn cells(&self, metric: &str) -> Rc<Cells> {
-        if let Some(known) = self.cells.borrow().get(metric) {
+    fn cells(&self, classifier: Classifier, metric: &str) -> Rc<Cells> {
+        let asked = (classifier, metric.to_owned());
+        if let Some(known) = self.cells.borrow().get(&asked) {
             return known.clone();
         }
         let mut cells = Cells::new();
-        for study in self.frame.distinct("study") {
-            let rows =
-                if study == AUGMENTED { self.augmented.of("study", AUGMENTED) } else { self.study(&study) };
+        let all = if classifier == Classifier::Converged { &self.converged } else { &self.frame };
+        for study in all.distinct("study") {
+            let rows = match classifier {
+                Classifier::InTraining if study == AUGMENTED => self.augmented.of("study", AUGMENTED),
+                _ => all.of("study", &study),
+            };
             for point in rows.points(metric) {
                 let shares = (hundredths(point.train_share), hundredths(point.validation_share));
                 let key = (study.clone(), point.method, point.backbone, shares.0, shares.1);
@@ -162,7 +195,7 @@ impl Evidence {
             }
         }
         let cells = Rc::new(cells);
-        self.cells.borrow_mut().insert(metric.to_owned(), cells.clone());
+        self.cells.borrow_mut().insert(asked, cells.clone());
         cells
     }
 
@@ -171,7 +204,7 @@ impl Evidence {
         match self.noise {
             Noise::Assumed(deviation) => Some(Spread::known(deviation.hypot(sampling(metric, validation)))),
             Noise::Measured => {
-                let (cells, wanted) = (self.cells(metric), hundredths(validation));
+                let (cells, wanted) = (self.cells(Classifier::InTraining, metric), hundredths(validation));
                 let cells = cells
                     .iter()
                     .filter(|((study, .., seen), _)| study == "table1" && *seen == wanted)
@@ -295,7 +328,7 @@ fn sorted(contrasts: Vec<Result<Contrast, Missing>>) -> (Vec<Contrast>, Vec<Stri
     let gaps = !missing.is_empty()
         && (missing.len() >= found.len() || missing.iter().any(|missing| !missing.unprinted));
     let words = missing.into_iter().map(|missing| match missing.unprinted {
-        true => format!("{} (not to be read in print)", missing.what),
+        true => format!("{} (no legible number in print)", missing.what),
         false => missing.what,
     });
     (found, words.collect(), gaps)

@@ -100,6 +100,10 @@ fn pairs(evidence: &Evidence, metric: &str) -> Vec<(Point, f64)> {
 
 /// The correlation of a label-free metric with F1: pooled, or within method and backbone.
 pub fn correlation(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlation> {
+    evidence.correlation(metric, inside, || correlate(evidence, metric, inside))
+}
+
+fn correlate(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlation> {
     let mut groups: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
     for (point, f1) in pairs(evidence, metric) {
         let name = if inside { format!("{} {}", point.method, point.backbone) } else { String::new() };

@@ -10,6 +10,9 @@
 //! divide by N, so that their diagonal cannot exceed (N - 1) / N and two equal views have a loss. This
 //! is the authors'. They also disagree on a factor in front (1 in the authors' code, 0.024 to 0.1 in
 //! solo-learn), which belongs to the recipe: the caller scales.
+//!
+//! The sum of all C_ij^2 is also sum_nm (a a^T)_nm (b b^T)_nm / N^2, so where images are fewer than columns no matrix
+//! of width x width is made: 2 N^2 width operations instead of N width^2.
 
 use candle_core::{DType, Error, Result, Tensor};
 
@@ -36,17 +39,33 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
     }
     let (first, second) = (standardise(first)?, standardise(second)?);
     let per_image = 1.0 / images as f64;
-    let correlation = (first.t()?.matmul(&second)? * per_image)?;
+    let everything = sum_of_squares(&first, &second)?;
     let diagonal = ((first * second)?.sum(0)? * per_image)?;
     let on_diagonal = (&diagonal - 1.0)?.sqr()?.sum_all()?;
-    // All entries less the diagonal: a mask would be as large as C. Rows first, so that f32 adds
-    // numbers of like size.
-    let everything = correlation.sqr()?.sum(1)?.sum_all()?;
+    // All entries less the diagonal: a mask would be as large as C.
     let off_diagonal = ((everything - diagonal.sqr()?.sum_all()?)? * off_diagonal_weight)?;
     Ok(Loss {
         total: (&on_diagonal + &off_diagonal)?,
         parts: vec![("on_diagonal", value(&on_diagonal)?), ("off_diagonal", value(&off_diagonal)?)],
     })
+}
+
+/// Of all entries of C, from standardised embeddings.
+fn sum_of_squares(first: &Tensor, second: &Tensor) -> Result<Tensor> {
+    let (images, width) = first.dims2()?;
+    if images < width { by_images(first, second) } else { by_columns(first, second) }
+}
+
+fn by_columns(first: &Tensor, second: &Tensor) -> Result<Tensor> {
+    let correlation = (first.t()?.matmul(second)? * (1.0 / first.dim(0)? as f64))?;
+    // Rows first, so that f32 adds numbers of like size.
+    correlation.sqr()?.sum(1)?.sum_all()
+}
+
+fn by_images(first: &Tensor, second: &Tensor) -> Result<Tensor> {
+    let per_image = 1.0 / first.dim(0)? as f64;
+    let [first, second] = [first, second].map(|rows| rows.matmul(&rows.t()?)? * per_image);
+    (first? * second?)?.sum(1)?.sum_all()
 }
 
 /// Columns less their mean, over the root of their biased variance plus [`EPSILON`].
@@ -134,6 +153,23 @@ mod tests {
         for (first, second, weight, expected) in cases {
             close(scalar(&barlow_twins(&first, &second, weight).unwrap().total), expected, 1e-6);
         }
+    }
+
+    #[rstest]
+    #[case::fewer_images([5, 19])]
+    #[case::fewer_columns([23, 4])]
+    fn both_sums_of_squares_are_one(#[case] shape: [usize; 2]) -> Result<()> {
+        let sums = [by_columns, by_images].map(|sum| -> Result<_> {
+            let views = [normal("first", &shape, DType::F64)?, normal("second", &shape, DType::F64)?];
+            let value = sum(&views[0], &views[1])?;
+            Ok((scalar(&value), gradient(&value, &views[0]), gradient(&value, &views[1])))
+        });
+        let [columns, images] = sums;
+        let (columns, images) = (columns?, images?);
+        close(images.0, columns.0, 1e-12);
+        begins(&images.1, &columns.1, 1e-12);
+        begins(&images.2, &columns.2, 1e-12);
+        Ok(())
     }
 
     #[test]

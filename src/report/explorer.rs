@@ -1,7 +1,8 @@
 //! The deployment explorer: what a model's rates mean where defects are as rare as on one's own site.
 //!
-//! Each method's rates (true and false positives at its own threshold, seed by seed) go into the page as numbers; the script
-//! turns them into precision, recall, alarms, misses and costs at any share of defects. Intervals come from drawing a seed
+//! Each method's rates (true and false positives at its own threshold, seed by seed) go into the page as numbers, and so do
+//! the corners of its receiver operating characteristic, among which any cheapest threshold is; the script turns them into
+//! precision, recall, alarms, misses and costs at any share of defects. Intervals come from drawing a seed
 //! and, for the finite test set, rates from binomial counts; with one seed they cover the test images only, and say so.
 //! The table is here already for the first setting, for print and without a script.
 
@@ -11,6 +12,7 @@ use super::{Page, figure::colour};
 use crate::{
     analysis::{intervals::mean, prevalence::Rates},
     claims::evidence::{At, BACKBONES, SHARES},
+    results::Record,
 };
 
 /// Where the page opens. Ours: one defect in a hundred images, a miss as dear as a hundred false alarms.
@@ -24,6 +26,8 @@ struct Entry {
     train: f64,
     /// True and false positive rate, seed by seed.
     rates: Vec<(f64, f64)>,
+    /// The same at other thresholds, seed by seed; empty where records have none.
+    points: Vec<Vec<(f64, f64)>>,
     /// Validation images behind a rate.
     defects: f64,
     normals: f64,
@@ -40,12 +44,15 @@ fn entries(page: &Page) -> Vec<Entry> {
                 let rates: Vec<(f64, f64)> =
                     of("true_positive_rate").into_iter().zip(of("false_positive_rate")).collect();
                 if !rates.is_empty() {
+                    let points = points(page, &cell);
+                    let points = if points.len() == rates.len() { points } else { Vec::new() };
                     let (defects, normals) = (mean(&of("defects")), mean(&of("normals")));
                     entries.push(Entry {
                         method: method.to_owned(),
                         backbone,
                         train,
                         rates,
+                        points,
                         defects,
                         normals,
                     });
@@ -56,13 +63,35 @@ fn entries(page: &Page) -> Vec<Entry> {
     entries
 }
 
+/// True and false positive rates at the operating points of each record of a cell.
+fn points(page: &Page, cell: &At) -> Vec<Vec<(f64, f64)>> {
+    let of_cell = |record: &&Record| {
+        let axes = &record.cell;
+        axes.study == "table1"
+            && axes.method == cell.method
+            && axes.backbone == cell.backbone
+            && axes.train_share.is_some_and(|share| (share - cell.train).abs() < 1e-9)
+    };
+    let scores = page.records().filter(of_cell).flat_map(|record| &record.scores);
+    // Five digits are more than test images decide, and a page is shorter for it.
+    let short = |rate: f64| (rate * 1e5).round() / 1e5;
+    let converged =
+        scores.filter(|score| score.classifier == "converged" && score.validation_share.is_none());
+    converged
+        .filter(|score| !score.operating_points.is_empty())
+        .map(|score| {
+            score.operating_points.iter().map(|&[_, alarms, found]| (short(found), short(alarms))).collect()
+        })
+        .collect()
+}
+
 fn json(entries: &[Entry]) -> String {
     let list: Vec<_> = entries
         .iter()
         .map(|entry| {
             serde_json::json!({
                 "method": colour::label(&entry.method), "backbone": colour::label(entry.backbone), "train": entry.train,
-                "colour": colour::of(&entry.method), "rates": entry.rates, "defects": entry.defects, "normals": entry.normals,
+                "colour": colour::of(&entry.method), "rates": entry.rates, "points": entry.points, "defects": entry.defects, "normals": entry.normals,
             })
         })
         .collect();
@@ -75,13 +104,15 @@ pub fn section(page: &Page) -> Markup {
     if entries.is_empty() {
         return html! { p { "No rates in these records." } };
     }
+    let has_points = entries.iter().all(|entry| !entry.points.is_empty());
     let seeds = entries.iter().map(|entry| entry.rates.len()).min().unwrap_or_default();
     let train = 0.45;
     html! {
         p {
             "Set how rare defects are on your own site and what a miss and a false alarm cost. Rates are those measured on the validation images of "
-            "this data, by the converged probe at its own threshold, and are taken over to your share of defects: they do not depend on it, as "
+            "this data, by the converged probe, and are taken over to your share of defects: they do not depend on it, as "
             "long as your images are of the same kind. "
+            @if has_points { "The cheapest threshold is chosen on the images that its rates are read on, so it looks a little too good. " }
             @if seeds < 2 { "One seed a cell: intervals cover the test images only." }
         }
         form.explorer aria-label="Your site" onsubmit="return false" {
@@ -95,6 +126,13 @@ pub fn section(page: &Page) -> Markup {
             p {
                 label for="train" { "Trained at" }
                 select id="train" { @for share in SHARES { option value=(share) selected[(share - train).abs() < 1e-9] { (100.0 * share) " % defects" } } }
+            }
+            p {
+                label for="threshold" { "Threshold" }
+                select id="threshold" {
+                    option value="own" selected { "the probe's own" }
+                    option value="cheapest" disabled[!has_points] { "cheapest for these costs" }
+                }
             }
         }
         p #choice role="status" aria-live="polite" { "Sorted by expected cost." }

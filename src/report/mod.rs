@@ -7,6 +7,7 @@
 mod explorer;
 pub mod figure;
 mod findings;
+pub mod markdown;
 mod pictures;
 mod scores;
 mod sources;

@@ -15,28 +15,29 @@
   // A fixed stream of numbers: the same page gives the same intervals.
   const stream = (state) => () => { state = (Math.imul(state, 1664525) + 1013904223) >>> 0; return (state + 0.5) / 4294967296; };
   const normal = (unit) => Math.sqrt(-2 * Math.log(unit())) * Math.cos(2 * Math.PI * unit());
+  const average = (rates) => [0, 1].map((side) => rates.reduce((sum, r) => sum + r[side], 0) / rates.length);
   // Rates as new seeds and new test images would give them.
-  const draws = (entry) => {
+  const draws = (entry, rates) => {
     const unit = stream(entry.method.length * 7919 + entry.backbone.length * 104729 + Math.round(1000 * entry.train));
-    const n = entry.rates.length;
+    const n = rates.length;
     const clip = (x) => Math.min(1, Math.max(0, x));
-    const mean = [0, 1].map((side) => entry.rates.reduce((sum, r) => sum + r[side], 0) / n);
-    const deviation = [0, 1].map((side) => n < 2 ? 0 : Math.sqrt(entry.rates.reduce((sum, r) => sum + (r[side] - mean[side]) ** 2, 0) / (n - 1)));
+    const mean = average(rates);
+    const deviation = [0, 1].map((side) => n < 2 ? 0 : Math.sqrt(rates.reduce((sum, r) => sum + (r[side] - mean[side]) ** 2, 0) / (n - 1)));
     return Array.from({ length: DRAWS }, () => [0, 1].map((side) => {
       const count = side === 0 ? entry.defects : entry.normals;
       const images = Math.sqrt(Math.max(mean[side] * (1 - mean[side]), 0) / count / n);
       return clip(mean[side] + normal(unit) * Math.hypot(images, deviation[side] / Math.sqrt(n)));
     }));
   };
-  entries.forEach((entry) => {
-    entry.mean = [0, 1].map((side) => entry.rates.reduce((sum, r) => sum + r[side], 0) / entry.rates.length);
-    entry.draws = draws(entry);
-  });
   const at = ([hit, alarm], p, miss, cost) => {
     const hits = 1000 * p * hit, wrong = 1000 * (1 - p) * alarm, misses = 1000 * p - hits;
     return { precision: hits + wrong > 0 ? hits / (hits + wrong) : 0, recall: hit, f1: 2 * hits / (hits + wrong + 1000 * p),
       alarms: hits + wrong, wrong, misses, cost: miss * misses + cost * wrong };
   };
+  // Each seed's rates at its own threshold, or at the one that costs least here: flagging nothing or everything is one too.
+  const chosen = (entry, cheapest, p, miss, alarm) => !cheapest || entry.points.length === 0 ? entry.rates :
+    entry.rates.map((own, seed) => [own, [0, 0], [1, 1], ...entry.points[seed]].reduce((best, rates) =>
+      at(rates, p, miss, alarm).cost < at(best, p, miss, alarm).cost ? rates : best));
   const ends = (values) => { const v = values.slice().sort((a, b) => a - b); return [v[Math.floor(0.025 * v.length)], v[Math.ceil(0.975 * v.length) - 1]]; };
   const number = (x, digits) => x.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const update = () => {
@@ -45,8 +46,11 @@
     const text = `${number(100 * p, p < 0.001 ? 3 : p < 0.01 ? 2 : 1)} %`;
     field("share-text").textContent = text;
     field("share").setAttribute("aria-valuetext", `${text} of images have a defect`);
-    const rows = entries.filter((e) => Math.abs(e.train - train) < 1e-9).map((e) => ({
-      e, mean: at(e.mean, p, miss, alarm), drawn: e.draws.map((d) => at(d, p, miss, alarm)) }));
+    const cheapest = field("threshold").value === "cheapest";
+    const rows = entries.filter((e) => Math.abs(e.train - train) < 1e-9).map((e) => {
+      const rates = chosen(e, cheapest, p, miss, alarm);
+      return { e, mean: at(average(rates), p, miss, alarm), drawn: draws(e, rates).map((d) => at(d, p, miss, alarm)) };
+    });
     rows.sort((a, b) => a.mean.cost - b.mean.cost);
     const columns = [["precision", 3], ["recall", 3], ["f1", 3], ["alarms", 0], ["wrong", 0], ["misses", 1], ["cost", 0]];
     const body = document.querySelector("#explorer-table tbody");
@@ -86,6 +90,10 @@
     field("choice").textContent = words;
     body.firstElementChild.className = "best";
   };
-  for (const id of ["share", "miss", "alarm", "train"]) field(id).addEventListener("input", update);
+  // A link may carry a site: ?defects=0.002&miss=50&alarm=1&train=0.05&threshold=cheapest
+  const given = new URLSearchParams(location.search);
+  if (Number(given.get("defects")) > 0) field("share").value = Math.log10(Number(given.get("defects")));
+  for (const id of ["miss", "alarm", "train", "threshold"]) if (given.has(id)) field(id).value = given.get(id);
+  for (const id of ["share", "miss", "alarm", "train", "threshold"]) field(id).addEventListener("input", update);
   update();
 })();

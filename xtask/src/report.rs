@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use skewbench::{
     analysis::reading,
     data::{self, Dataset},
-    report::{Example, Examples, Page},
+    report::{Example, Examples, Page, markdown},
     results::{self, Record},
     seed::Seed,
 };
@@ -24,10 +24,25 @@ pub struct Arguments {
     /// The page
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
+    /// Also put the page's tables into this Markdown file, where it has places for them:
+    /// `<!-- begin verdicts: this command -->` ... `<!-- end verdicts -->`, and `table1`
+    #[arg(long, value_name = "FILE")]
+    splice: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    write(&arguments.folders, &arguments.out)
+    write(&arguments.folders, &arguments.out)?;
+    if let Some(document) = &arguments.splice {
+        let page = Page::new(reading::read(&arguments.folders), None);
+        let text = std::fs::read_to_string(document)
+            .with_context(|| format!("{}: cannot be read", document.display()))?;
+        let spliced = markdown::splice(&text, &markdown::tables(&page))
+            .with_context(|| document.display().to_string())?;
+        std::fs::write(document, spliced)
+            .with_context(|| format!("{}: cannot be written", document.display()))?;
+        println!("tables  {}", document.display());
+    }
+    Ok(())
 }
 
 /// Writes the page of these folders, and says where.

@@ -27,6 +27,10 @@ use crate::{
 /// A few hundred steps: a teacher that keeps 0.996 of itself would hardly have moved.
 const MOMENTUM: Momentum = Momentum { start: 0.98, end: 1.0 };
 
+/// The published 0.0051 is for 8,192 columns; ours are 64, so that their off-diagonal entries hardly count. On ResNet-18,
+/// 45 % defects, seed 0, AUROC 0.66 with 0.0051, 0.75 with 0.02, 0.80 with 0.05, 0.77 with 0.15; 0.72 untrained.
+const BARLOW_TWINS: Decorrelation = Decorrelation { off_diagonal_weight: 0.05, scale: 0.024 };
+
 /// On ResNet-18 with batch normalisation in the head, as lightly there. Without, its features, all positive and much
 /// alike, leave the head nothing to tell images apart by, and DINO does not get above untrained features, whatever the
 /// rate (5e-4 to 8e-3), momentum (0.95 to 0.99), temperature (0.02 to 0.07), centre's momentum, prototypes (64, 512),
@@ -48,7 +52,7 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
         method::Name::Supervised => Arc::new(OnLabels),
         method::Name::SimClr => Arc::new(Contrast { temperature: 0.2 }),
         method::Name::Byol => Arc::new(Bootstrap { momentum: MOMENTUM }),
-        method::Name::BarlowTwins => Arc::new(Decorrelation { off_diagonal_weight: 0.0051, scale: 0.024 }),
+        method::Name::BarlowTwins => Arc::new(BARLOW_TWINS),
         method::Name::Dino => Arc::new(dino(backbone)),
         method::Name::Mae => Arc::new(Reconstruction {
             visible: 0.25,

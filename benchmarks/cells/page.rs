@@ -1,0 +1,226 @@
+//! The report as a reader meets it: its tables from committed records, in a real browser, and from folders that are
+//! not as they should be.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+use skewbench::{
+    analysis::reading::{self, Reading},
+    claims,
+    report::{Page, markdown},
+};
+
+use crate::check;
+
+/// Committed records that these tests read: they are never changed.
+const COMMITTED: &str = "results/2026-11-25-small-ablations";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(folders: &[&str]) -> Reading {
+    reading::read(&folders.iter().map(|folder| root().join(folder)).collect::<Vec<_>>())
+}
+
+#[test]
+fn claims_and_tables_of_committed_records() {
+    let page = Page::new(read(&[COMMITTED]), None);
+    let tables = markdown::tables(&page);
+    let mut text: String = tables.into_iter().map(|(name, table)| format!("# {name}\n\n{table}\n")).collect();
+    text.push_str("# evidence of the paper's own numbers\n\n");
+    let paper = claims::paper();
+    for claim in claims::all() {
+        let finding = claim.judge(&paper);
+        text.push_str(&format!("{}: {}\n", claim.id, finding.verdict.id()));
+        finding.evidence.iter().take(3).for_each(|line| text.push_str(&format!("  {line}\n")));
+        finding.missing.iter().take(1).for_each(|line| text.push_str(&format!("  not measured: {line}\n")));
+    }
+    check::text("page", &text);
+}
+
+/// The README's tables are those that the commands beside them make.
+#[test]
+fn the_readme_says_what_records_say() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mark = "<!-- begin table1: ";
+    let command = readme.split(mark).nth(1).expect(mark).split(" -->").next().unwrap();
+    let folders: Vec<&str> = command.split(' ').filter(|word| word.starts_with("results/")).collect();
+    assert!(!folders.is_empty(), "no results folder in '{command}'");
+    assert_eq!(readme.matches(&format!(": {command} -->")).count(), 2, "one command fills both places");
+    let tables = markdown::tables(&Page::new(read(&folders), None));
+    let spliced = markdown::splice(&readme, &tables).unwrap();
+    assert!(spliced == readme, "README.md is behind: run {command}");
+}
+
+/// Copies some committed records to a new folder, each changed by `change`.
+fn copied(change: impl Fn(&str, &mut Value) -> Option<String>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (study, name) in [
+        ("table1", "mae-vit_tiny-share45-seed0"),
+        ("table1", "simclr-resnet18-share45-seed0"),
+        ("table1", "simclr-resnet18-share45-seed1"),
+        ("table1", "supervised-resnet18-share45-seed0"),
+    ] {
+        let text =
+            fs::read_to_string(root().join(COMMITTED).join(study).join(format!("{name}.json"))).unwrap();
+        let mut record: Value = serde_json::from_str(&text).unwrap();
+        let text = change(name, &mut record).unwrap_or_else(|| record.to_string());
+        fs::create_dir_all(folder.path().join(study)).unwrap();
+        fs::write(folder.path().join(study).join(format!("{name}.json")), text).unwrap();
+    }
+    folder
+}
+
+/// What is said of a folder in which the record of `simclr-resnet18-share45-seed1` is changed; the page renders.
+fn told_of(change: impl Fn(&mut Value) -> Option<String>) -> (Reading, String) {
+    let folder = copied(|name, record| if name.ends_with("seed1") { change(record) } else { None });
+    let read = || reading::read(&[folder.path().to_owned()]);
+    let html = Page::new(read(), None).html();
+    assert!(html.ends_with("</html>") && html.contains("id=\"verdicts\""), "a page");
+    let reading = read();
+    let told = reading.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for problem in &reading.problems {
+        assert!(html.contains(problem.what.split('\'').next().unwrap()), "not on the page: {problem}");
+    }
+    (reading, told)
+}
+
+#[test]
+fn a_folder_in_order_lacks_cells_only() {
+    let (reading, told) = told_of(|_| None);
+    assert_eq!(reading.records.len(), 4);
+    assert!(told.lines().all(|line| line.starts_with("missing: ")), "{told}");
+}
+
+#[test]
+fn a_torn_record_is_named_and_left_out() {
+    let (reading, told) = told_of(|record| {
+        let text = record.to_string();
+        Some(text[..text.len() / 2].to_owned())
+    });
+    assert_eq!(reading.records.len(), 3);
+    assert!(told.contains("not read: ") && told.contains("simclr-resnet18-share45-seed1.json"), "{told}");
+}
+
+#[test]
+fn a_record_of_another_schema_is_named_and_left_out() {
+    let (reading, told) = told_of(|record| {
+        record["schema"] = json!(99);
+        None
+    });
+    assert_eq!(reading.records.len(), 3);
+    assert!(told.contains("not read: ") && told.contains("99"), "{told}");
+}
+
+#[test]
+fn a_score_that_is_no_number_is_named_and_not_averaged() {
+    let (reading, told) = told_of(|record| {
+        record["scores"][0]["f1"] = Value::Null;
+        None
+    });
+    assert_eq!(reading.records.len(), 3);
+    assert!(told.contains("not a number: "), "{told}");
+}
+
+#[test]
+fn another_scale_recipe_or_data_set_is_kept_apart() {
+    for (field, name, value) in [
+        ("settings", "scale", json!("fixture")),
+        ("settings", "recipe", json!("reference")),
+        ("data", "source", json!("elpv")),
+        ("data", "train_digest", json!("0".repeat(64))),
+    ] {
+        let (reading, told) = told_of(|record| {
+            record[field][name] = value.clone();
+            None
+        });
+        assert_eq!(reading.records.len(), 4, "{name}");
+        assert!(told.contains("mixed: "), "{name}: {told}");
+        let settings = reading.frame.distinct("setting");
+        assert_eq!(settings.len(), 2, "{name}: {settings:?}");
+    }
+}
+
+#[test]
+fn one_cell_twice_is_named() {
+    let (reading, told) = told_of(|record| {
+        record["cell"]["id"] = json!("table1/simclr-resnet18-share45-seed0");
+        record["cell"]["seed"] = json!(0);
+        None
+    });
+    assert_eq!(reading.records.len(), 3);
+    assert!(told.contains("repeated: "), "{told}");
+}
+
+#[test]
+fn folders_without_records_leave_the_papers_numbers() {
+    let empty = tempfile::tempdir().unwrap();
+    let folders = [empty.path().to_owned(), empty.path().join("nowhere")];
+    let reading = reading::read(&folders);
+    assert_eq!(reading.problems.len(), 2, "{:?}", reading.problems);
+    assert!(Page::new(reading, None).html().contains("the paper's own numbers only"));
+}
+
+/// A browser that renders without a window, if one is installed.
+fn browser() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
+    names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .find(|path| path.is_file())
+}
+
+/// What a browser makes of a page: its elements after scripts have run, and what scripts complained of.
+fn shown(browser: &Path, page: &Path, query: &str) -> (String, Vec<String>) {
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=3000",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .args(["--dump-dom".to_owned(), format!("file://{}{query}", page.display())])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let complaints = complaints.lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect();
+    (String::from_utf8(output.stdout).unwrap(), complaints)
+}
+
+fn choice(elements: &str) -> &str {
+    let text = elements.split("id=\"choice\"").nth(1).expect("the explorer's sentence");
+    text.split('>').nth(1).unwrap().split('<').next().unwrap()
+}
+
+#[test]
+fn a_browser_shows_the_page_and_its_explorer_answers() {
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: no Chromium or Chrome on the PATH, so the page was not opened in a browser");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    fs::write(&page, Page::new(read(&["results/2026-11-25-small-45-percent"]), None).html()).unwrap();
+
+    let (elements, complaints) = shown(&browser, &page, "");
+    assert_eq!(complaints, [""; 0], "console");
+    assert!(choice(&elements).starts_with("At 1.0 % defects: "), "{}", choice(&elements));
+    assert!(elements.matches("<svg").count() >= 4, "{} figures", elements.matches("<svg").count());
+
+    // Another site: by hand, a defect in 500 images, each miss 2,000 and each alarm 3, so passing everything costs 4,000.
+    let (elements, complaints) = shown(&browser, &page, "?defects=0.002&miss=2000&alarm=3");
+    assert_eq!(complaints, [""; 0], "console");
+    assert!(choice(&elements).starts_with("At 0.20 % defects: "), "{}", choice(&elements));
+    let (elements, _) = shown(&browser, &page, "?defects=0.002&miss=1&alarm=3");
+    assert!(choice(&elements).contains("Not inspecting at all would cost 2."), "{}", choice(&elements));
+}

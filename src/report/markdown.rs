@@ -1,0 +1,128 @@
+//! Tables as Markdown, and their place in a document: verdicts and Table 1, for a README that must not drift from
+//! records.
+//!
+//! A place is everything between `<!-- begin NAME: COMMAND -->` and `<!-- end NAME -->`; the command is the one that fills
+//! it. Knows nothing of HTML.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Page, figure::colour, scores};
+use crate::{
+    analysis::Interval,
+    claims::{
+        Verdict,
+        evidence::{BACKBONES, SHARES},
+    },
+};
+
+/// Names and texts of all tables of a page.
+pub fn tables(page: &Page) -> Vec<(&'static str, String)> {
+    vec![("verdicts", verdicts(page)), ("table1", table_1(page))]
+}
+
+/// `document` with each table at its place. Tables without a place are left out.
+///
+/// # Errors
+/// If there is no place at all, or one has no end.
+pub fn splice(document: &str, tables: &[(&str, String)]) -> Result<String> {
+    let mut spliced = document.to_owned();
+    let mut places = 0;
+    for (name, table) in tables {
+        let Some(begin) = spliced.find(&format!("<!-- begin {name}: ")) else { continue };
+        let end = format!("<!-- end {name} -->");
+        let end = begin
+            + spliced[begin..].find(&end).with_context(|| format!("expected '{end}' below its beginning"))?;
+        let first =
+            begin + spliced[begin..end].find("-->\n").context("expected '-->' at the end of the line")? + 4;
+        spliced.replace_range(first..end, &format!("\n{table}\n"));
+        places += 1;
+    }
+    let names: Vec<_> = tables.iter().map(|(name, _)| *name).collect();
+    ensure!(
+        places > 0,
+        "expected '<!-- begin NAME: COMMAND -->' for one of {}, found none",
+        names.join(", ")
+    );
+    Ok(spliced)
+}
+
+/// One line a claim: what is judged, where the paper says it, the verdict on each body of numbers.
+fn verdicts(page: &Page) -> String {
+    let mut text = "| Claim | Paper | Its numbers |".to_owned();
+    text += if page.ours().is_some() { " Ours |\n|---|---|---|---|\n" } else { "\n|---|---|---|\n" };
+    for (claim, findings) in &page.judged {
+        let said = if claim.quote.is_empty() {
+            claim.predicate.to_owned()
+        } else {
+            format!("\u{201c}{}\u{201d}", claim.quote)
+        };
+        let _ = write!(text, "| {} | {} |", said.replace('|', "\\|"), claim.section);
+        for finding in findings {
+            let verdict = match finding.verdict {
+                Verdict::Undecided => "undecided".to_owned(),
+                decided => format!("**{}**", decided.id()),
+            };
+            let _ = write!(text, " {verdict} |");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// F1 of the classifier in training on all validation images, ours: mean and half of its interval at 95 %.
+fn table_1(page: &Page) -> String {
+    let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
+    let mut text = format!("F1, {}\n\n| Method | Backbone |", ours.name);
+    for share in SHARES {
+        let _ = write!(text, " {} |", scores::percent(share));
+    }
+    let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(SHARES.len()));
+    for backbone in BACKBONES {
+        for method in scores::METHODS {
+            let cells =
+                SHARES.map(|share| scores::interval(ours, "f1", &scores::at(method, backbone, share, None)));
+            if cells.iter().all(Option::is_none) {
+                continue;
+            }
+            let _ = write!(text, "| {} | {} |", colour::label(method), colour::label(backbone));
+            for cell in cells {
+                let _ = write!(text, " {} |", cell.map_or("\u{2013}".to_owned(), number));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// `0.742 \u{b1}0.012`.
+fn number(interval: Interval) -> String {
+    let half = (interval.high - interval.low) / 2.0;
+    if half.is_finite() {
+        format!("{:.3} \u{b1}{half:.3}", interval.estimate)
+    } else {
+        format!("{:.3}", interval.estimate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_replace_what_is_between_their_marks() {
+        let document = "a\n<!-- begin x: command -->\nold\n<!-- end x -->\nb\n";
+        let spliced = splice(document, &[("x", "| new |\n".to_owned()), ("y", String::new())]).unwrap();
+        assert_eq!(spliced, "a\n<!-- begin x: command -->\n\n| new |\n\n<!-- end x -->\nb\n");
+        assert_eq!(splice(&spliced, &[("x", "| new |\n".to_owned())]).unwrap(), spliced, "again");
+    }
+
+    #[test]
+    fn places_that_are_not_there_are_named() {
+        let error = splice("text", &[("x", String::new())]).unwrap_err();
+        assert!(error.to_string().contains("for one of x, found none"), "{error}");
+        let error = splice("<!-- begin x: c -->\n", &[("x", String::new())]).unwrap_err();
+        assert!(error.to_string().contains("expected '<!-- end x -->'"), "{error}");
+    }
+}
