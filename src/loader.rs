@@ -4,7 +4,7 @@
 //! the number of threads nor the batch size moves a pixel. A background thread stays one batch ahead.
 //! Knows nothing of methods or losses.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -102,7 +102,10 @@ impl Loader<'_> {
                     }
                 }
             });
-            receiver.into_iter().try_for_each(|batch| consume(batch?))
+            while let Some(batch) = next(&receiver) {
+                consume(batch?)?;
+            }
+            Ok(())
         })
     }
 
@@ -150,5 +153,24 @@ impl Loader<'_> {
             values
         });
         Ok(views.collect())
+    }
+}
+
+/// The next batch, none after the last. One of the pool's own threads must not sleep: there may be no other to load.
+fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
+    if rayon::current_thread_index().is_none() {
+        return receiver.recv().ok();
+    }
+    loop {
+        match receiver.try_recv() {
+            Ok(batch) => return Some(batch),
+            Err(TryRecvError::Disconnected) => return None,
+            // Helps to load, or else lets others have the processor.
+            Err(TryRecvError::Empty) => {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    std::thread::yield_now();
+                }
+            }
+        }
     }
 }

@@ -54,7 +54,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    // As one of the pool's threads: whoever is not has to be woken up after each of the thousands of operations of a step.
+    match rayon::join(run, || ()).0 {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What went wrong and where, not the stack: the message is for a person at a terminal.

@@ -22,7 +22,7 @@ use crate::{
 pub fn label_free(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let records: Vec<&Record> = page.records().filter(|record| record.cell.study == "table1").collect();
-    let mut board: Vec<Row> = claims::label_free::metrics(ours)
+    let mut board: Vec<Row> = claims::label_free::metrics_within(ours)
         .into_iter()
         .filter_map(|metric| {
             let found = claims::label_free::correlation(ours, &metric, true)?;
@@ -37,7 +37,7 @@ pub fn label_free(page: &Page) -> Markup {
         .collect();
     board.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
     let axis = Axis {
-        label: "Spearman's correlation with F1, within method and backbone".into(),
+        label: "Spearman's correlation with F1".into(),
         low: -1.0,
         high: 1.0,
         decimals: 1,
@@ -49,7 +49,7 @@ pub fn label_free(page: &Page) -> Markup {
              its F1: pooled as in Figure 7, and, what a practitioner needs, within one method on one backbone."
         }
         @if board.is_empty() { p { "No label-free metrics in these records, or too few models." } }
-        @else { (intervals("Which label-free metric orders models as F1 does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
+        @else { (intervals("Which label-free metric orders the models of one method and backbone as F1 does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
         div.figures.two {
             (scatter(ours, "monitor.rankme_released", "Figure 7: RankMe as released (mini-batches of features) against F1"))
             (scatter(ours, "features.rankme_normalised", "RankMe of features over its bound, against F1"))
