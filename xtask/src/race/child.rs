@@ -32,6 +32,8 @@ impl Child {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/torch");
         let mut command = Command::new(python);
         command.arg(folder.join(script)).env("OMP_NUM_THREADS", threads.to_string());
+        // PyTorch's best: glibc keeps the memory of large tensors instead of asking the system for it at every step.
+        command.env("MALLOC_MMAP_THRESHOLD_", "4294967296").env("MALLOC_TRIM_THRESHOLD_", "17179869184");
         Self::new(command, line)
     }
 
