@@ -11,7 +11,8 @@ use std::{
 use super::record::Provenance;
 
 /// Crates whose version can move a number.
-const CRATES: [&str; 7] = ["candle-core", "candle-nn", "gemm", "image", "libm", "rand_chacha", "zune-jpeg"];
+const CRATES: [&str; 8] =
+    ["candle-core", "candle-nn", "faer", "gemm", "image", "libm", "rand_chacha", "zune-jpeg"];
 
 /// Describes this build on this machine, now.
 pub fn collect(device: &candle_core::Device) -> Provenance {
