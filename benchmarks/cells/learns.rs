@@ -40,14 +40,14 @@ fn falls(method: method::Name) -> Option<&'static str> {
     (method == Dino).then_some("divergence")
 }
 
-/// Seen, one seed, AUROC: ResNet-18 0.719 untrained, supervised 0.882, BYOL 0.759, Barlow Twins 0.730, DINO 0.801, SimCLR
-/// 0.802; ViT-Tiny 0.632 untrained (MAE begins elsewhere: 0.654), supervised 0.772, BYOL 0.713, Barlow Twins 0.715, DINO
+/// Seen, one seed, AUROC: ResNet-18 0.719 untrained, supervised 0.875, BYOL 0.780, Barlow Twins 0.788, DINO 0.752, SimCLR
+/// 0.808; ViT-Tiny 0.632 untrained (MAE begins elsewhere: 0.654), supervised 0.772, BYOL 0.713, Barlow Twins 0.711, DINO
 /// 0.688, MAE 0.698, SimCLR 0.716. `margin` is half of the gain or less: another processor rounds otherwise.
 #[rstest]
 #[case::supervised_resnet18(Supervised, ResNet18, 0.08)]
 #[case::byol_resnet18(Byol, ResNet18, 0.015)]
-#[case::barlow_twins_resnet18(BarlowTwins, ResNet18, 0.0)]
-#[case::dino_resnet18(Dino, ResNet18, 0.03)]
+#[case::barlow_twins_resnet18(BarlowTwins, ResNet18, 0.03)]
+#[case::dino_resnet18(Dino, ResNet18, 0.01)]
 #[case::simclr_resnet18(SimClr, ResNet18, 0.03)]
 #[case::supervised_vit_tiny(Supervised, ViTTiny, 0.04)]
 #[case::byol_vit_tiny(Byol, ViTTiny, 0.04)]
