@@ -1,8 +1,7 @@
 //! Matrix products over borrowed numbers, on one thread or on a fixed partition.
 //!
-//! The only place that hands pointers to faer, whose products of a transformer's sizes take a third to a half of the
-//! time that the crate `gemm` takes (AVX-512, one thread: 95 to 115 against 35 to 45 thousand million operations a
-//! second). Knows nothing of tensors.
+//! The only place that hands pointers to faer, with which a transformer's training step takes 3 to 8 % less time than
+//! with the crate `gemm` (AVX-512, two threads; a ResNet's is as fast). Knows nothing of tensors.
 
 use std::marker::PhantomData;
 

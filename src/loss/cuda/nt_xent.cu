@@ -10,6 +10,8 @@
 // row. Operations: 2 R^2 D forward, and backward 2 R^2 D again for every 128 columns of the gradient, and 2 R^2 D.
 // No atomics: equal bits in every run. Source: Chen et al. 2020, equation 1; the plain twin is `nt_xent` of
 // src/loss/contrastive.rs. Products run on the ordinary units; inputs are f32 or bf16, sums f32.
+//
+// Nothing loads it yet, and it never ran on a GPU: benchmarks/cells/kernels.rs runs it on the CPU and compiles it.
 #ifndef __CUDACC__
 #include "on_cpu.h"
 #endif
