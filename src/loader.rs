@@ -4,7 +4,10 @@
 //! the number of threads nor the batch size moves a pixel. A background thread stays one batch ahead.
 //! Knows nothing of methods or losses.
 
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -156,6 +159,9 @@ impl Loader<'_> {
     }
 }
 
+/// How long one of the pool's threads sleeps before it asks again whether it can help. Ours.
+const SLEEP: Duration = Duration::from_micros(200);
+
 /// The next batch, none after the last. One of the pool's own threads must not sleep: there may be no other to load.
 fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
     if rayon::current_thread_index().is_none() {
@@ -165,10 +171,14 @@ fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
         match receiver.try_recv() {
             Ok(batch) => return Some(batch),
             Err(TryRecvError::Disconnected) => return None,
-            // Helps to load, or else lets others have the processor.
+            // Helps to load; where there is nothing to help with, sleeps, but never for long.
             Err(TryRecvError::Empty) => {
                 if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                    std::thread::yield_now();
+                    match receiver.recv_timeout(SLEEP) {
+                        Ok(batch) => return Some(batch),
+                        Err(RecvTimeoutError::Disconnected) => return None,
+                        Err(RecvTimeoutError::Timeout) => {}
+                    }
                 }
             }
         }

@@ -151,8 +151,10 @@ pub fn operating_points(scores: &[f64], defects: &[bool]) -> Result<Vec<Operatin
         }
         hull.push((ranking.scores[tie.start], found, alarms));
     }
-    let corners =
-        hull.into_iter().filter(|corner| corner.1 + corner.2 > 0 && corner.1 + corner.2 < found + alarms);
+    // A record cannot hold an infinite threshold: of an overflowed logit it keeps the other corners.
+    let corners = hull.into_iter().filter(|&(threshold, hits, false_alarms)| {
+        threshold.is_finite() && hits + false_alarms > 0 && hits + false_alarms < found + alarms
+    });
     let rate = |count: u64, of: u64| count as f64 / of as f64;
     Ok(corners
         .map(|(threshold, found, alarms)| OperatingPoint {
@@ -294,6 +296,8 @@ mod tests {
         assert_eq!(separating.len(), 1);
         assert_eq!((separating[0].threshold, separating[0].true_positive_rate), (2.0, 1.0));
         assert_eq!(operating_points(&[1.0; 4], &[true, false, true, false]).unwrap(), []);
+        let overflowed = operating_points(&[f64::INFINITY, 1.0, 0.0], &[true, true, false]).unwrap();
+        assert!(overflowed.len() == 1 && overflowed[0].threshold == 1.0, "{overflowed:?}");
     }
 
     #[test]
