@@ -4,6 +4,8 @@
 
 mod drawing;
 mod label_free;
+mod loader;
+mod losses;
 mod operations;
 mod step;
 
@@ -14,6 +16,8 @@ criterion::criterion_group!(
     speed,
     drawing::pipes,
     label_free::metrics,
+    loader::files,
+    losses::losses,
     operations::convolutions,
     operations::batch_norms,
     operations::pools,
