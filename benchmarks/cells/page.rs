@@ -85,7 +85,9 @@ fn told_of(change: impl Fn(&mut Value) -> Option<String>) -> (Reading, String) {
     let reading = read();
     let told = reading.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     for problem in &reading.problems {
-        assert!(html.contains(problem.what.split('\'').next().unwrap()), "not on the page: {problem}");
+        // As HTML writes it.
+        let what = problem.what.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        assert!(html.contains(&what.replace('"', "&quot;")), "not on the page: {problem}");
     }
     (reading, told)
 }
@@ -223,4 +225,28 @@ fn a_browser_shows_the_page_and_its_explorer_answers() {
     assert!(choice(&elements).starts_with("At 0.20 % defects: "), "{}", choice(&elements));
     let (elements, _) = shown(&browser, &page, "?defects=0.002&miss=1&alarm=3");
     assert!(choice(&elements).contains("Not inspecting at all would cost 2."), "{}", choice(&elements));
+}
+
+#[test]
+fn the_cheapest_threshold_costs_no_more_than_any_other() {
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: no Chromium or Chrome on the PATH, so the page was not opened in a browser");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    fs::write(&page, Page::new(read(&["results/2026-11-25-small-study"]), None).html()).unwrap();
+    let cost = |query: &str| -> f64 {
+        let (elements, complaints) = shown(&browser, &page, query);
+        assert_eq!(complaints, [""; 0], "console");
+        let words = choice(&elements).split("lowest expected cost, ").nth(1).expect("a cost");
+        words.split(' ').next().unwrap().replace(',', "").parse().unwrap()
+    };
+    // By hand: 200 defects in 1,000 images; missing all costs 4,000, looking at all 800, and both are thresholds.
+    let (own, cheapest) =
+        (cost("?defects=0.2&miss=20&alarm=1"), cost("?defects=0.2&miss=20&alarm=1&threshold=cheapest"));
+    assert!(cheapest <= own && cheapest <= 800.0, "cheapest {cheapest}, own {own}");
+    assert!(cheapest > 0.0 && own > 800.0, "cheapest {cheapest}, own {own}: nothing was chosen");
+    // A defect in 1,000 images, a miss as cheap as an alarm: to flag nothing costs 1.
+    assert!(cost("?defects=0.001&miss=1&alarm=1&threshold=cheapest") <= 1.0);
 }

@@ -100,10 +100,22 @@ fn pairs(evidence: &Evidence, metric: &str) -> Vec<(Point, f64)> {
 
 /// The correlation of a label-free metric with F1: pooled, or within method and backbone.
 pub fn correlation(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlation> {
-    evidence.correlation(metric, inside, || correlate(evidence, metric, inside))
+    evidence.correlation(metric, inside, || correlate(evidence, metric, inside, Coefficient::Spearman))
 }
 
-fn correlate(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlation> {
+/// [`correlation`] by Kendall's coefficient, which looks at every pair of models: none of more than a thousand.
+pub fn kendall(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlation> {
+    (pairs(evidence, metric).len() <= 1_000)
+        .then(|| correlate(evidence, metric, inside, Coefficient::Kendall))
+        .flatten()
+}
+
+fn correlate(
+    evidence: &Evidence,
+    metric: &str,
+    inside: bool,
+    coefficient: Coefficient,
+) -> Option<Correlation> {
     let mut groups: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
     for (point, f1) in pairs(evidence, metric) {
         let name = if inside { format!("{} {}", point.method, point.backbone) } else { String::new() };
@@ -116,7 +128,7 @@ fn correlate(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlat
     // Thousands of models have narrow intervals anyway.
     let models: usize = groups.iter().map(Vec::len).sum();
     let rounds = (500_000 / models.max(1)).clamp(100, ROUNDS);
-    within(&groups, Coefficient::Spearman, rounds, Seed::root(0).child(metric))
+    within(&groups, coefficient, rounds, Seed::root(0).child(metric))
 }
 
 /// [`metrics`] that may order the models of one method and backbone: over its bound, which is one there, a metric orders

@@ -7,6 +7,7 @@
 mod explorer;
 pub mod figure;
 mod findings;
+pub mod images;
 pub mod markdown;
 mod pictures;
 mod scores;
@@ -14,6 +15,7 @@ mod sources;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub use images::OnImages;
 pub use pictures::{Example, Examples};
 
 use crate::{
@@ -30,6 +32,7 @@ pub struct Page {
     judged: Vec<(&'static Claim, Vec<Finding>)>,
     bodies: Vec<Evidence>,
     examples: Option<Examples>,
+    on_images: Vec<OnImages>,
 }
 
 /// The largest setting of a reading.
@@ -50,7 +53,13 @@ impl Page {
             .into_iter()
             .map(|claim| (claim, bodies.iter().map(|evidence| claim.judge(evidence)).collect()))
             .collect();
-        Self { reading, setting, judged, bodies, examples }
+        Self { reading, setting, judged, bodies, examples, on_images: Vec::new() }
+    }
+
+    /// Also shows how far test images move differences between models.
+    #[must_use]
+    pub fn with_images(self, on_images: Vec<OnImages>) -> Self {
+        Self { on_images, ..self }
     }
 
     /// Whether the largest setting may be called the paper's protocol on the paper's data.

@@ -6,8 +6,10 @@ use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use skewbench::{
     analysis::reading,
+    backbone,
     data::{self, Dataset},
-    report::{Example, Examples, Page, markdown},
+    method,
+    report::{Example, Examples, OnImages, Page, images, markdown},
     results::{self, Record},
     seed::Seed,
 };
@@ -49,10 +51,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<()> {
     let reading = reading::read(folders);
     let (records, problems) = (reading.records.len(), reading.problems.len());
-    let page = Page::new(reading, examples(folders)).html();
+    let page = Page::new(reading, examples(folders)).with_images(on_images(folders)).html();
     std::fs::write(out, page).with_context(|| format!("{}: cannot be written", out.display()))?;
     println!("report  {} ({records} records, {problems} things to know about them)", out.display());
     Ok(())
+}
+
+/// Every method's model at 45 % and seed 0 beside the supervised one, where both have logits of the same images. A page
+/// without is no error.
+fn on_images(folders: &[PathBuf]) -> Vec<OnImages> {
+    let columns = |method: method::Name, backbone: backbone::Name| {
+        let name = format!("table1/{method}-{backbone}-share45-seed0.logits.csv");
+        folders.iter().find_map(|folder| results::logits::read(&folder.join(&name)).ok())
+    };
+    let mut found = Vec::new();
+    for backbone in backbone::Name::ALL {
+        let Some(supervised) = columns(method::Name::Supervised, backbone) else { continue };
+        for method in method::Name::ALL.into_iter().filter(|method| !method.is_supervised()) {
+            let difference =
+                columns(method, backbone).and_then(|own| images::auroc_difference(&own, &supervised).ok());
+            let (method, backbone) = (method.to_string(), backbone.to_string());
+            found.extend(difference.map(|difference| OnImages { method, backbone, difference }));
+        }
+    }
+    found
 }
 
 /// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at 45 % where its logits are there, or the

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::{METHODS, at};
 use crate::{
+    analysis::correlation::Correlation,
     claims::{
         self, Evidence,
         evidence::{BACKBONES, SHARES},
@@ -50,6 +51,7 @@ pub fn label_free(page: &Page) -> Markup {
         }
         @if board.is_empty() { p { "No label-free metrics in these records, or too few models." } }
         @else { (intervals("Which label-free metric orders the models of one method and backbone as F1 does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
+        (coefficients(ours))
         div.figures.two {
             (scatter(ours, "monitor.rankme_released", "Figure 7: RankMe as released (mini-batches of features) against F1"))
             (scatter(ours, "features.rankme_normalised", "RankMe of features over its bound, against F1"))
@@ -59,6 +61,38 @@ pub fn label_free(page: &Page) -> Markup {
             }
         }
     }
+}
+
+/// RankMe against F1 by both coefficients, pooled and within.
+fn coefficients(ours: &Evidence) -> Markup {
+    const RANKME: [(&str, &str); 3] = [
+        ("monitor.rankme_released", "RankMe as released"),
+        ("monitor.rankme", "RankMe as defined"),
+        ("features.rankme_normalised", "RankMe of features over its bound"),
+    ];
+    let cell = |found: Option<Correlation>| {
+        html! { td.number { @match found {
+            None => "\u{2013}",
+            Some(found) => {
+                (format!("{:+.2}", found.value.estimate)) " "
+                span.interval { (format!("{:+.2} to {:+.2}, p {:.3}", found.value.low, found.value.high, found.p_value)) }
+            }
+        } } }
+    };
+    html! { div.wide { table {
+        caption { "RankMe and F1: 95 % intervals over resampled models, p over shuffled ones" }
+        thead { tr {
+            th scope="col" { "Metric" } th.number scope="col" { "Spearman, all models" } th.number scope="col" { "Kendall, all models" }
+            th.number scope="col" { "Spearman, within one method and backbone" } th.number scope="col" { "Kendall, within" }
+        } }
+        tbody { @for (metric, name) in RANKME { tr {
+            th scope="row" { (name) }
+            @for inside in [false, true] {
+                (cell(claims::label_free::correlation(ours, metric, inside)))
+                (cell(claims::label_free::kendall(ours, metric, inside)))
+            }
+        } } }
+    } } }
 }
 
 fn scatter(ours: &Evidence, metric: &str, caption: &str) -> Markup {

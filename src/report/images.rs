@@ -1,0 +1,90 @@
+//! Two models on the same test images: how far other images would move the difference of their AUROC.
+//!
+//! Seeds are not in this interval: it is of the two models at hand. Drawn again are normals and defects apart, the same
+//! for both models ([`of_images`]). Knows nothing of where logits are kept.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    analysis::{Interval, intervals::of_images},
+    evaluate::detection::auroc,
+    seed::Seed,
+};
+
+/// Draws of test images.
+const ROUNDS: usize = 400;
+
+/// A method's model less the supervised one of the same backbone.
+pub struct OnImages {
+    pub method: String,
+    pub backbone: String,
+    /// Of the converged probes, on all validation images.
+    pub difference: Interval,
+}
+
+/// Columns of a file of logits by name, as `results::logits` reads them.
+pub type Columns = [(String, Vec<f64>)];
+
+/// AUROC of the first converged probe less that of the second, on the images that both files are of.
+///
+/// # Errors
+/// If a column is missing, or the files are of other images.
+pub fn auroc_difference(first: &Columns, second: &Columns) -> Result<Interval> {
+    let column = |columns: &'_ Columns, name: &str| -> Result<Vec<f64>> {
+        let found = columns.iter().find(|(known, _)| known == name);
+        Ok(found.with_context(|| format!("expected a column '{name}', found none"))?.1.clone())
+    };
+    for name in ["position", "defect"] {
+        ensure!(column(first, name)? == column(second, name)?, "column '{name}' differs: other test images");
+    }
+    let defects: Vec<bool> = column(first, "defect")?.into_iter().map(|defect| defect > 0.5).collect();
+    let logits = [column(first, "converged")?, column(second, "converged")?];
+    // Both classes must be there, or no draw can be ranked.
+    auroc(&logits[0], &defects)?;
+    Ok(of_images(&defects, ROUNDS, Seed::root(0), |positions| {
+        let labels: Vec<bool> = positions.iter().map(|&position| defects[position]).collect();
+        let of = |logits: &[f64]| {
+            let drawn: Vec<f64> = positions.iter().map(|&position| logits[position]).collect();
+            auroc(&drawn, &labels).unwrap_or(f64::NAN)
+        };
+        of(&logits[0]) - of(&logits[1])
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(converged: &[f64], defects: &[f64]) -> Vec<(String, Vec<f64>)> {
+        let positions = (0..defects.len()).map(|position| position as f64).collect();
+        vec![
+            ("position".to_owned(), positions),
+            ("defect".to_owned(), defects.to_vec()),
+            ("converged".to_owned(), converged.to_vec()),
+        ]
+    }
+
+    #[test]
+    fn differences_are_paired() {
+        let defects: Vec<f64> = (0..60).map(|image| f64::from(u8::from(image % 3 == 0))).collect();
+        let logits: Vec<f64> = (0..60).map(|image| f64::from(image * 37 % 60)).collect();
+        // By hand: a model is as good as itself moved and stretched, whatever images are drawn.
+        let same: Vec<f64> = logits.iter().map(|logit| 3.0 * logit - 7.0).collect();
+        let interval = auroc_difference(&columns(&same, &defects), &columns(&logits, &defects)).unwrap();
+        assert_eq!((interval.estimate, interval.low, interval.high), (0.0, 0.0, 0.0));
+        // And one that knows the labels has AUROC 1 in every draw: the interval is the other's alone, and above 0.
+        let interval = auroc_difference(&columns(&defects, &defects), &columns(&logits, &defects)).unwrap();
+        let truth: Vec<bool> = defects.iter().map(|defect| *defect > 0.5).collect();
+        assert!((interval.estimate - (1.0 - auroc(&logits, &truth).unwrap())).abs() < 1e-12);
+        assert!(interval.low > 0.0 && interval.low < interval.estimate && interval.estimate < interval.high);
+    }
+
+    #[test]
+    fn files_of_other_images_are_refused() {
+        let [first, second] = [[1.0, 0.0], [0.0, 1.0]].map(|defects| columns(&[0.5, 0.6], &defects));
+        let error = auroc_difference(&first, &second).unwrap_err();
+        assert!(error.to_string().contains("column 'defect' differs"), "{error}");
+        let error = auroc_difference(&first[..2], &first).unwrap_err();
+        assert!(error.to_string().contains("expected a column 'converged'"), "{error}");
+    }
+}
