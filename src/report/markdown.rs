@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Page, figure::colour, scores};
 use crate::{
-    analysis::Interval,
+    analysis::intervals::{Interval, Spread, of_seeds},
     claims::{
         Verdict,
         evidence::{BACKBONES, SHARES},
@@ -19,7 +19,7 @@ use crate::{
 
 /// Names and texts of all tables of a page.
 pub fn tables(page: &Page) -> Vec<(&'static str, String)> {
-    vec![("verdicts", verdicts(page)), ("table1", table_1(page))]
+    vec![("verdicts", verdicts(page)), ("table1", table_1(page)), ("auroc", auroc(page))]
 }
 
 /// `document` with each table at its place. Tables without a place are left out.
@@ -74,24 +74,61 @@ fn verdicts(page: &Page) -> String {
 /// F1 of the classifier in training on all validation images, ours: mean and half of its interval at 95 %.
 fn table_1(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
-    let mut text = format!("F1, {}\n\n| Method | Backbone |", ours.name);
-    for share in SHARES {
-        let _ = write!(text, " {} |", scores::percent(share));
-    }
-    let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(SHARES.len()));
+    let mut rows = Vec::new();
     for backbone in BACKBONES {
         for method in scores::METHODS {
             let cells =
                 SHARES.map(|share| scores::interval(ours, "f1", &scores::at(method, backbone, share, None)));
-            if cells.iter().all(Option::is_none) {
-                continue;
-            }
-            let _ = write!(text, "| {} | {} |", colour::label(method), colour::label(backbone));
-            for cell in cells {
-                let _ = write!(text, " {} |", cell.map_or("\u{2013}".to_owned(), number));
-            }
-            text.push('\n');
+            rows.push((colour::label(method), backbone, cells));
         }
+    }
+    format!("F1, {}\n\n{}", ours.name, by_share(&rows))
+}
+
+/// AUROC of the converged probe on all validation images, ours, with what random weights reach in front. Intervals use
+/// the spread of seeds of all rows together.
+fn auroc(page: &Page) -> String {
+    let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
+    let mut rows = Vec::new();
+    for backbone in BACKBONES {
+        for (study, method) in
+            [("random_weights", "none")].into_iter().chain(scores::METHODS.map(|method| ("table1", method)))
+        {
+            let seeds = SHARES.map(|share| {
+                let runs = ours.converged_runs_of(study, "auroc", &scores::at(method, backbone, share, None));
+                runs.into_iter().map(|(_, score)| score).collect::<Vec<_>>()
+            });
+            let label = if study == "table1" { colour::label(method) } else { "random weights" };
+            rows.push((label, backbone, seeds));
+        }
+    }
+    let spread = Spread::pooled(rows.iter().flat_map(|(.., seeds)| seeds).map(Vec::as_slice));
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(label, backbone, seeds)| {
+            let cells = seeds.map(|seeds| (!seeds.is_empty()).then(|| of_seeds(&seeds, spread)));
+            (label, backbone, cells)
+        })
+        .collect();
+    format!("AUROC of the converged probe, {}\n\n{}", ours.name, by_share(&rows))
+}
+
+/// Rows with a number for each training share; those without any are left out.
+fn by_share(rows: &[(&str, &str, [Option<Interval>; SHARES.len()])]) -> String {
+    let mut text = "| Method | Backbone |".to_owned();
+    for share in SHARES {
+        let _ = write!(text, " {} |", scores::percent(share));
+    }
+    let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(SHARES.len()));
+    for (method, backbone, cells) in rows {
+        if cells.iter().all(Option::is_none) {
+            continue;
+        }
+        let _ = write!(text, "| {method} | {} |", colour::label(backbone));
+        for cell in cells {
+            let _ = write!(text, " {} |", cell.map_or("\u{2013}".to_owned(), number));
+        }
+        text.push('\n');
     }
     text
 }
