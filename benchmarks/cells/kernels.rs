@@ -13,7 +13,7 @@ use std::{
 use rstest::rstest;
 use skewbench::{
     candle_core::{DType, Device, Result, Tensor, Var},
-    loss::contrastive::nt_xent,
+    loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
     seed::Seed,
 };
 
@@ -47,56 +47,99 @@ fn program() -> Option<&'static Path> {
     PROGRAM.get_or_init(compile).as_ref().map(|(_, program)| program.as_path())
 }
 
-/// Rows of length 1, exactly, even in sixteen bits: 4^m entries of +-2^-m each, the rest 0.
-fn rows(count: usize, width: usize) -> Result<Tensor> {
-    let mut stream = Seed::root(0).child("kernels").index(count).index(width).stream();
-    let entries = 4_usize.pow(width.ilog(4));
-    let value = 1.0 / (entries as f64).sqrt();
-    let mut values = vec![0.0; count * width];
-    for row in values.chunks_exact_mut(width) {
-        let shift = (stream.normal().abs() * 1e3) as usize;
-        for entry in 0..entries {
-            row[(shift + entry) % width] = if stream.normal() > 0.0 { value } else { -value };
-        }
-    }
-    Tensor::from_vec(values, (count, width), &Device::Cpu)
+/// Runs one of the program's losses: what it writes, as numbers. See `on_cpu.cpp`.
+fn run(
+    program: &Path,
+    loss: &str,
+    sizes: [usize; 4],
+    constants: [f64; 2],
+    views: &Tensor,
+) -> Result<Vec<f64>> {
+    let mut input = Vec::new();
+    sizes.iter().for_each(|&n| input.extend((n as i32).to_ne_bytes()));
+    let values: Vec<f32> = views.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    constants.iter().for_each(|&x| input.extend((x as f32).to_ne_bytes()));
+    values.iter().for_each(|x| input.extend(x.to_ne_bytes()));
+    let mut child =
+        Command::new(program).arg(loss).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    Ok(output.stdout.chunks_exact(4).map(|x| f32::from_ne_bytes(x.try_into().unwrap()).into()).collect())
+}
+
+/// Views of normal numbers; in sixteen bits the twin gets what the kernel gets.
+fn views(rows: usize, width: usize, bf16: bool) -> Result<Var> {
+    let mut stream = Seed::root(0).child("kernels").index(rows).index(width).stream();
+    let values: Vec<f32> = (0..rows * width).map(|_| stream.normal() as f32).collect();
+    let values = Tensor::from_vec(values, (rows, width), &Device::Cpu)?;
+    let values = if bf16 { values.to_dtype(DType::BF16)? } else { values };
+    Var::from_tensor(&values.to_dtype(DType::F64)?)
+}
+
+/// Holds value and gradient to the twin's, the gradient relative to its largest number.
+fn assert_close(found: &[f64], loss: &Tensor, views: &Var, upstream: f64, bf16: bool) -> Result<()> {
+    // Of bf16: eight bits of each similarity, weight and correlation, in sums of many.
+    let (value_bound, gradient_bound) = if bf16 { (5e-3, 1e-2) } else { (2e-6, 3e-6) };
+    let expected: f64 = loss.to_scalar()?;
+    let value = found[0];
+    assert!(
+        (value - expected).abs() < value_bound * expected.abs().max(1.0),
+        "loss {value}, expected {expected}"
+    );
+    let expected = (loss.backward()?.get(views).expect("a gradient") * upstream)?;
+    let gradient =
+        Tensor::from_slice(&found[found.len() - views.elem_count()..], views.shape(), &Device::Cpu)?;
+    let apart = (gradient - &expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
+    // Two rows point along themselves or not at all: nothing but rounding is left of their gradient.
+    let largest = expected.abs()?.max_all()?.to_scalar::<f64>()?.max(1e-3);
+    assert!(apart < gradient_bound * largest, "gradients {apart:e} apart, of {largest:e} at most");
+    Ok(())
 }
 
 #[rstest]
 fn nt_xent_is_its_twin(
-    #[values((2, 5), (6, 64), (66, 128), (130, 200), (260, 17))] shape: (usize, usize),
+    // Rows of both views, width, blocks that share a row's columns: less than a tile, more than one, odd, two bands.
+    #[values((2, 5, 1), (66, 64, 2), (130, 128, 1), (150, 200, 3), (300, 17, 2))] shape: (
+        usize,
+        usize,
+        usize,
+    ),
     #[values(false, true)] bf16: bool,
 ) -> Result<()> {
-    const TEMPERATURE: f32 = 0.2;
-    const UPSTREAM: f32 = 1.7;
+    const TEMPERATURE: f64 = 0.2;
+    const UPSTREAM: f64 = 1.7;
     let Some(program) = program() else { return Ok(()) };
-    let (count, width) = shape;
-    let z = Var::from_tensor(&rows(count, width)?)?;
+    let (rows, width, parts) = shape;
+    let z = views(rows, width, bf16)?;
+    let sizes = [rows, width, usize::from(bf16), parts];
+    let found = run(program, "nt_xent", sizes, [TEMPERATURE, UPSTREAM], &z)?;
+    assert_eq!(found.len(), 1 + rows * width);
+    let loss = nt_xent(&z.narrow(0, 0, rows / 2)?, &z.narrow(0, rows / 2, rows / 2)?, TEMPERATURE)?;
+    assert_close(&found, &loss, &z, UPSTREAM, bf16)
+}
 
-    let mut input = Vec::new();
-    [count as i32, width as i32, i32::from(bf16)].iter().for_each(|n| input.extend(n.to_ne_bytes()));
-    let values: Vec<f32> = z.as_detached_tensor().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    [TEMPERATURE, UPSTREAM].iter().chain(&values).for_each(|x| input.extend(x.to_ne_bytes()));
-    let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(&input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    let found: Vec<f32> =
-        output.stdout.chunks_exact(4).map(|x| f32::from_ne_bytes(x.try_into().unwrap())).collect();
-    assert_eq!(found.len(), 1 + count * width);
-
-    let half = count / 2;
-    let loss = nt_xent(&z.narrow(0, 0, half)?, &z.narrow(0, half, half)?, f64::from(TEMPERATURE))?;
-    let expected: f64 = loss.to_scalar()?;
-    assert!((f64::from(found[0]) - expected).abs() < 1e-5, "loss {}, expected {expected}", found[0]);
-    let expected = (loss.backward()?.get(&z).expect("a gradient") * f64::from(UPSTREAM))?;
-    // The twin brings rows to length 1 first, which takes the part along each row out of its gradient.
-    let found = Tensor::from_slice(&found[1..], shape, &Device::Cpu)?.to_dtype(DType::F64)?;
-    let z = z.as_detached_tensor();
-    let across = (&found - z.broadcast_mul(&(&found * &z)?.sum_keepdim(1)?)?)?;
-    let apart = (across - &expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
-    assert!(apart < 1e-6, "gradients {apart:e} apart");
-    Ok(())
+#[rstest]
+fn barlow_twins_is_its_twin(
+    // Images, width.
+    #[values((3, 4), (5, 19), (33, 70), (70, 33), (64, 64))] shape: (usize, usize),
+    #[values(false, true)] by_columns: bool,
+    #[values(false, true)] bf16: bool,
+) -> Result<()> {
+    const WEIGHT: f64 = 0.05;
+    const UPSTREAM: f64 = 1.7;
+    let Some(program) = program() else { return Ok(()) };
+    let (images, width) = shape;
+    let z = views(2 * images, width, bf16)?;
+    let sizes = [images, width, usize::from(bf16), usize::from(by_columns)];
+    let found = run(program, "barlow_twins", sizes, [WEIGHT, UPSTREAM], &z)?;
+    assert_eq!(found.len(), 3 + 2 * images * width);
+    let loss = barlow_twins(&z.narrow(0, 0, images)?, &z.narrow(0, images, images)?, WEIGHT)?;
+    for (found, (name, expected)) in found[1..3].iter().zip(&loss.parts) {
+        let bound = if bf16 { 1e-2 } else { 3e-6 } * expected.abs().max(1.0);
+        assert!((found - expected).abs() < bound, "{name} {found}, expected {expected}");
+    }
+    assert_close(&found, &loss.total, &z, UPSTREAM, bf16)
 }
 
 #[test]

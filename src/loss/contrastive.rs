@@ -35,6 +35,10 @@ pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tens
             "nt_xent: temperature {temperature}, expected |temperature| >= 1e-8"
         )));
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_nt_xent(first) {
+        return super::cuda::nt_xent(first, second, temperature);
+    }
     let (first, second) = (l2_normalise(first)?, l2_normalise(second)?);
     let all = Tensor::cat(&[&first, &second], 0)?;
     let similarity = (all.matmul(&all.t()?)? / temperature)?;

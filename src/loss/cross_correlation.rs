@@ -37,6 +37,12 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
             second.dims()
         )));
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_barlow_twins(first) {
+        let [total, on_diagonal, off_diagonal] =
+            super::cuda::barlow_twins(first, second, off_diagonal_weight)?;
+        return Ok(Loss { total, parts: parts(&on_diagonal, &off_diagonal)? });
+    }
     let (first, second) = (standardise(first)?, standardise(second)?);
     let per_image = 1.0 / images as f64;
     let everything = sum_of_squares(&first, &second)?;
@@ -44,10 +50,11 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
     let on_diagonal = (&diagonal - 1.0)?.sqr()?.sum_all()?;
     // All entries less the diagonal: a mask would be as large as C.
     let off_diagonal = ((everything - diagonal.sqr()?.sum_all()?)? * off_diagonal_weight)?;
-    Ok(Loss {
-        total: (&on_diagonal + &off_diagonal)?,
-        parts: vec![("on_diagonal", value(&on_diagonal)?), ("off_diagonal", value(&off_diagonal)?)],
-    })
+    Ok(Loss { total: (&on_diagonal + &off_diagonal)?, parts: parts(&on_diagonal, &off_diagonal)? })
+}
+
+fn parts(on_diagonal: &Tensor, off_diagonal: &Tensor) -> Result<Vec<(&'static str, f64)>> {
+    Ok(vec![("on_diagonal", value(on_diagonal)?), ("off_diagonal", value(off_diagonal)?)])
 }
 
 /// Of all entries of C, from standardised embeddings.

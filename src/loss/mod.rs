@@ -9,6 +9,8 @@ use candle_core::Tensor;
 pub mod classification;
 pub mod contrastive;
 pub mod cross_correlation;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod distillation;
 pub mod reconstruction;
 pub mod regression;

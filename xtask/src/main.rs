@@ -5,6 +5,7 @@ mod data;
 mod diff;
 mod doctor;
 mod export;
+mod gpu;
 mod pulse;
 mod race;
 mod report;
@@ -46,6 +47,9 @@ enum Command {
     Export(export::Arguments),
     /// Time training steps, or loading, against PyTorch's on this machine
     Race(race::Arguments),
+    /// Prepare and do what needs a GPU
+    #[command(subcommand)]
+    Gpu(gpu::Command),
     /// Check machine, data and results folder before hours of training
     Doctor(doctor::Arguments),
     /// Get or look at data
@@ -93,6 +97,7 @@ fn run() -> Result<()> {
         Command::Claims(arguments) => claims::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Gpu(command) => gpu::run(&command),
         Command::Race(arguments) => race::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Data(command) => data::run(&command),

@@ -1,10 +1,19 @@
-// Runs the kernels on the CPU for a test: NT-Xent of rows from standard input, its value and gradient to standard output.
+// Runs the kernels on the CPU for a test: numbers from standard input, results to standard output, all little-endian.
 //
-// In: i32 rows, width, bf16 (0 or 1); f32 temperature, upstream; f32 z[rows * width]. Out: f32 loss, gradient[rows * width].
-#include "nt_xent.cu"
+//     nt_xent       in: i32 rows, width, bf16 (0, 1), parts; f32 temperature, upstream, views[rows * width]
+//                   out: f32 loss, gradient[rows * width]
+//     barlow_twins  in: i32 rows (of one view), width, bf16, by columns (0, 1); f32 weight, upstream, views[2 * rows * width]
+//                   out: f32 loss, on, off, gradient[2 * rows * width]
+#include "warp.cuh"
 
 #include <cstdio>
-#include <cstring>
+
+namespace nt_xent {
+#include "nt_xent.cu"
+}
+namespace barlow_twins {
+#include "barlow_twins.cu"
+}
 
 template <typename T>
 static std::vector<T> read(std::size_t count) {
@@ -12,37 +21,121 @@ static std::vector<T> read(std::size_t count) {
     if (std::fread(values.data(), sizeof(T), count, stdin) != count) std::exit(2);
     return values;
 }
+static void write(const std::vector<float> &values) { std::fwrite(values.data(), sizeof(float), values.size(), stdout); }
 
-int main() {
-    const auto sizes = read<int>(3);
-    const int rows = sizes[0], width = sizes[1];
-    const auto constants = read<float>(2);
-    const float inverse = 1.0f / constants[0], upstream = constants[1];
-    const auto z = read<float>(std::size_t(rows) * width);
-    std::vector<Bf16> halves(z.size());
-    for (std::size_t n = 0; n < z.size(); n++) {
-        std::uint32_t bits;
-        std::memcpy(&bits, &z[n], 4);
-        halves[n].bits = bits >> 16;  // the test sends numbers that are bf16 already
+template <typename T>
+static std::vector<T> rounded(const std::vector<float> &values) {
+    std::vector<T> result(values.size());
+    for (std::size_t n = 0; n < values.size(); n++) store(&result[n], values[n]);
+    return result;
+}
+
+static int blocks(int count, int each) { return (count + each - 1) / each; }
+
+// The kernels of one type of number, by name.
+#define OF(T, NAME)                                                                                                               \
+    static void run_nt_xent(const std::vector<T> &views, int rows, int width, int parts, float temperature, float upstream) {     \
+        using namespace nt_xent;                                                                                                  \
+        const int in_word = sizeof(unsigned) / sizeof(T), words = blocks(width, STEP * in_word) * STEP;                           \
+        const int padded = words * in_word, each = blocks(blocks(rows, COLUMNS), parts) * COLUMNS;                                \
+        const unsigned tiles = blocks(rows, ROWS), p = blocks(rows, each), bands = blocks(padded, BAND);                          \
+        const std::size_t shared = std::size_t(ROWS + COLUMNS) * (words + PADDING);                                               \
+        const float inverse = 1.0f / temperature;                                                                                 \
+        const Index block{WARPS * LANES, 1, 1};                                                                                   \
+        std::vector<T> z(std::size_t(rows) * padded);                                                                             \
+        std::vector<float> length(rows), maximum(p * rows), sum(p * rows), positive(rows), lse(rows), loss(1);                    \
+        std::vector<float> partial(std::size_t(p) * rows * padded), gradient(views.size());                                       \
+        const T *second = views.data() + views.size() / 2;                                                                        \
+        on_cpu::launch({unsigned(blocks(rows, WARPS)), 1, 1}, block, 0, [&] {                                                     \
+            nt_xent_normalise_##NAME(views.data(), second, rows, width, padded, z.data(), length.data());                         \
+        });                                                                                                                       \
+        on_cpu::launch({tiles, p, 1}, block, shared, [&] {                                                                        \
+            nt_xent_forward_##NAME(z.data(), rows, words, each, inverse, maximum.data(), sum.data(), positive.data());            \
+        });                                                                                                                       \
+        on_cpu::launch({1, 1, 1}, {1024, 1, 1}, 0, [&] {                                                                          \
+            nt_xent_loss(maximum.data(), sum.data(), positive.data(), rows, p, lse.data(), loss.data());                          \
+        });                                                                                                                       \
+        on_cpu::launch({tiles, p, bands}, block, shared, [&] {                                                                    \
+            nt_xent_backward_##NAME(z.data(), lse.data(), rows, words, each, inverse, partial.data());                            \
+        });                                                                                                                       \
+        on_cpu::launch({unsigned(blocks(rows, WARPS)), 1, 1}, block, 0, [&] {                                                     \
+            nt_xent_gradient_##NAME(partial.data(), z.data(), length.data(), &upstream, rows, width, padded, p, inverse,          \
+                                    gradient.data());                                                                             \
+        });                                                                                                                       \
+        write(loss);                                                                                                              \
+        write(gradient);                                                                                                          \
+    }                                                                                                                             \
+    static void run_barlow_twins(const std::vector<T> &views, int rows, int width, bool by_columns, float weight,                 \
+                                 float upstream) {                                                                                \
+        using namespace barlow_twins;                                                                                             \
+        const std::size_t size = views.size() / 2;                                                                                \
+        std::vector<T> a(size), b(size), product(2 * size);                                                                       \
+        std::vector<float> inverse(2 * width), diagonal(width), loss(3), gradient(2 * size);                                      \
+        const unsigned tiles = blocks(width, ACROSS);                                                                             \
+        const Index block{THREADS, 1, 1};                                                                                         \
+        on_cpu::launch({tiles, 1, 1}, block, 0, [&] {                                                                             \
+            barlow_twins_standardise_##NAME(views.data(), views.data() + size, rows, width, a.data(), b.data(), inverse.data(),   \
+                                            diagonal.data());                                                                     \
+        });                                                                                                                       \
+        /* The products are a library's on the GPU; here they are plain. */                                                       \
+        const int side = by_columns ? width : rows;                                                                               \
+        std::vector<T> x(std::size_t(side) * side), y(x.size());                                                                  \
+        auto at = [&](const std::vector<T> &m, int row, int column) { return number(m[std::size_t(row) * width + column]); };     \
+        for (int i = 0; i < side; i++)                                                                                            \
+            for (int j = 0; j < side; j++) {                                                                                      \
+                double left = 0, right = 0;                                                                                       \
+                for (int k = 0; k < (by_columns ? rows : width); k++) {                                                           \
+                    left += by_columns ? double(at(a, k, i)) * at(b, k, j) : double(at(a, i, k)) * at(a, j, k);                   \
+                    right += by_columns ? 0.0 : double(at(b, i, k)) * at(b, j, k);                                                \
+                }                                                                                                                 \
+                store(&x[std::size_t(i) * side + j], float(left));                                                                \
+                store(&y[std::size_t(i) * side + j], float(by_columns ? left : right));                                           \
+            }                                                                                                                     \
+        const unsigned partials = 7;                                                                                              \
+        std::vector<float> partial(partials);                                                                                     \
+        on_cpu::launch({partials, 1, 1}, block, 0, [&] {                                                                          \
+            barlow_twins_inner_product_##NAME(x.data(), y.data(), (long long)x.size(), partial.data());                           \
+        });                                                                                                                       \
+        const float scale = 1.0f / (float(rows) * rows);                                                                          \
+        on_cpu::launch({1, 1, 1}, block, 0, [&] {                                                                                 \
+            barlow_twins_loss(diagonal.data(), partial.data(), width, partials, scale, weight, loss.data());                      \
+        });                                                                                                                       \
+        for (int n = 0; n < rows; n++)                                                                                            \
+            for (int d = 0; d < width; d++) {                                                                                     \
+                double left = 0, right = 0;                                                                                       \
+                for (int k = 0; k < side; k++) {                                                                                  \
+                    const auto row = [&](int i, int j) { return double(number(x[std::size_t(i) * side + j])); };                  \
+                    left += by_columns ? at(b, n, k) * row(d, k) : number(y[std::size_t(n) * side + k]) * double(at(a, k, d));    \
+                    right += by_columns ? at(a, n, k) * row(k, d) : row(n, k) * at(b, k, d);                                      \
+                }                                                                                                                 \
+                store(&product[std::size_t(n) * width + d], float(left));                                                         \
+                store(&product[size + std::size_t(n) * width + d], float(right));                                                 \
+            }                                                                                                                     \
+        on_cpu::launch({tiles, 2, 1}, block, 0, [&] {                                                                             \
+            barlow_twins_backward_##NAME(a.data(), b.data(), product.data(), inverse.data(), diagonal.data(), &upstream, rows,    \
+                                         width, 2.0f * weight * scale, weight, gradient.data());                                  \
+        });                                                                                                                       \
+        write(loss);                                                                                                              \
+        write(gradient);                                                                                                          \
     }
-    std::vector<float> lse(rows), positive(rows), gradient(z.size());
-    float loss = 0.0f;
-    const unsigned tiles = (rows + TILE - 1) / TILE, bands = (width + WIDTH - 1) / WIDTH;
-    const Index block{SIDE, SIDE, 1};
-    on_cpu::launch({tiles, 1, 1}, block, [&] {
+OF(float, f32)
+OF(Bf16, bf16)
+
+int main(int count, char **arguments) {
+    const auto sizes = read<int>(4);
+    const auto constants = read<float>(2);
+    const bool contrastive = count > 1 && std::strcmp(arguments[1], "nt_xent") == 0;
+    const auto views = read<float>(std::size_t(sizes[0]) * sizes[1] * (contrastive ? 1 : 2));
+    if (contrastive) {
         if (sizes[2])
-            nt_xent_forward_bf16(halves.data(), rows, width, inverse, lse.data(), positive.data());
+            run_nt_xent(rounded<Bf16>(views), sizes[0], sizes[1], sizes[3], constants[0], constants[1]);
         else
-            nt_xent_forward_f32(z.data(), rows, width, inverse, lse.data(), positive.data());
-    });
-    on_cpu::launch({1, 1, 1}, {SIDE * SIDE, 1, 1}, [&] { nt_xent_mean(lse.data(), positive.data(), rows, &loss); });
-    on_cpu::launch({tiles, bands, 1}, block, [&] {
+            run_nt_xent(views, sizes[0], sizes[1], sizes[3], constants[0], constants[1]);
+    } else {
         if (sizes[2])
-            nt_xent_backward_bf16(halves.data(), lse.data(), rows, width, inverse, upstream, gradient.data());
+            run_barlow_twins(rounded<Bf16>(views), sizes[0], sizes[1], sizes[3] != 0, constants[0], constants[1]);
         else
-            nt_xent_backward_f32(z.data(), lse.data(), rows, width, inverse, upstream, gradient.data());
-    });
-    std::fwrite(&loss, sizeof(float), 1, stdout);
-    std::fwrite(gradient.data(), sizeof(float), gradient.size(), stdout);
+            run_barlow_twins(views, sizes[0], sizes[1], sizes[3] != 0, constants[0], constants[1]);
+    }
     return std::fflush(stdout);
 }

@@ -1,0 +1,137 @@
+//! `gpu losses`: NT-Xent and Barlow Twins on a GPU, forward and backward: equal to the CPU's twin, and how long they take.
+//!
+//! The same cases, in the same order, are PyTorch's in `fixtures/torch/gpu_losses.py`.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use skewbench::{
+    candle_core::{DType, Device, Tensor, Var},
+    loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
+    results::race::median,
+    seed::Seed,
+};
+
+use super::LossesArguments;
+
+const TEMPERATURE: f64 = 0.2;
+const WEIGHT: f64 = 0.0051;
+/// Rows of one view and width.
+const NT_XENT: [(usize, usize); 6] =
+    [(512, 128), (512, 256), (2_048, 128), (2_048, 256), (8_192, 128), (8_192, 256)];
+const BARLOW_TWINS: [(usize, usize); 4] = [(256, 2_048), (256, 8_192), (2_048, 2_048), (2_048, 8_192)];
+const SMALL: [(usize, usize); 2] = [(33, 64), (96, 200)];
+/// The twin on the CPU holds matrices of rows x rows or width x width in f64; larger cases are timed only.
+const LARGEST_TWIN: usize = 2_048;
+/// Timed blocks, and seconds each takes at least. Ours.
+const BLOCKS: usize = 5;
+const BLOCK_SECONDS: f64 = 0.2;
+
+type Loss = fn(&Tensor, &Tensor) -> skewbench::candle_core::Result<Tensor>;
+
+pub fn run(arguments: &LossesArguments) -> Result<()> {
+    let gpu = Device::new_cuda(0).context("no GPU that CUDA finds")?;
+    // One stream: nothing to track between streams.
+    // SAFETY: this process uses the device from this thread only.
+    unsafe { gpu.as_cuda_device()?.disable_event_tracking() };
+    let losses: [(&str, Loss, &[(usize, usize)]); 2] = [
+        ("nt_xent", |a, b| nt_xent(a, b, TEMPERATURE), if arguments.small { &SMALL } else { &NT_XENT }),
+        (
+            "barlow_twins",
+            |a, b| Ok(barlow_twins(a, b, WEIGHT)?.total),
+            if arguments.small { &SMALL } else { &BARLOW_TWINS },
+        ),
+    ];
+    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
+    for (name, loss, sizes) in losses {
+        for &size in sizes {
+            for dtype in [DType::F32, DType::BF16] {
+                let case = case(name, loss, size, dtype, &gpu, arguments.small)
+                    .with_context(|| format!("{name} {size:?} {dtype:?}"))?;
+                println!("{case}");
+                if case["equal"] == json!(false) {
+                    wrong.push(case["case"].to_string());
+                }
+                cases.push(case);
+            }
+        }
+    }
+    if let Some(out) = &arguments.out {
+        std::fs::write(out, serde_json::to_string_pretty(&cases)? + "\n")
+            .with_context(|| format!("{}: cannot be written", out.display()))?;
+    }
+    ensure!(wrong.is_empty(), "not equal to the CPU's twin: {}", wrong.join(", "));
+    Ok(())
+}
+
+fn case(
+    name: &str,
+    loss: Loss,
+    (rows, width): (usize, usize),
+    dtype: DType,
+    gpu: &Device,
+    small: bool,
+) -> Result<Value> {
+    let [first, second] = [0, 1].map(|view| views(rows, width, view, dtype));
+    let (first, second) = (first?, second?);
+    let [on_gpu, other] = [&first, &second].map(|view| Var::from_tensor(&view.to_device(gpu)?));
+    let (on_gpu, other) = (on_gpu?, other?);
+    let step = || -> Result<(Tensor, Tensor)> {
+        let total = loss(&on_gpu, &other)?;
+        let gradient = total.backward()?.get(&on_gpu).context("no gradient")?.clone();
+        Ok((total, gradient))
+    };
+    let found = step()?;
+    let label = format!("{name} {rows} x {width} {}", if dtype == DType::F32 { "f32" } else { "bf16" });
+    let mut case = json!({ "case": label });
+    if rows.max(if name == "nt_xent" { 0 } else { width.min(rows) }) <= LARGEST_TWIN {
+        let apart = apart(loss, &first, &second, &found)?;
+        // Of bf16: eight bits of each similarity, weight and correlation.
+        let bound = if dtype == DType::F32 { 1e-5 } else { 1e-2 };
+        case["apart"] = json!(apart);
+        case["equal"] = json!(apart.iter().all(|&apart| apart < bound));
+    }
+    if !small {
+        case["seconds"] = json!(timed(gpu, || step().map(drop))?);
+        case["median"] = json!(median(&timed(gpu, || step().map(drop))?));
+    }
+    Ok(case)
+}
+
+/// Value and gradient less the twin's, relative to the value and to the gradient's largest number.
+fn apart(loss: Loss, first: &Tensor, second: &Tensor, found: &(Tensor, Tensor)) -> Result<[f64; 2]> {
+    let first = Var::from_tensor(&first.to_dtype(DType::F64)?)?;
+    let total = loss(&first, &second.to_dtype(DType::F64)?)?;
+    let gradient = total.backward()?.get(&first).context("no gradient")?.clone();
+    let home = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_device(&Device::Cpu);
+    let largest = |tensor: &Tensor| tensor.abs()?.max_all()?.to_scalar::<f64>();
+    let value = total.to_scalar::<f64>()?;
+    Ok([
+        (home(&found.0)?.to_scalar::<f64>()? - value).abs() / value.abs(),
+        largest(&(home(&found.1)? - &gradient)?)? / largest(&gradient)?,
+    ])
+}
+
+/// Normal numbers on the CPU, as the kernel gets them.
+fn views(rows: usize, width: usize, view: usize, dtype: DType) -> Result<Tensor> {
+    let mut stream = Seed::root(0).child("gpu").index(rows).index(width).index(view).stream();
+    let values: Vec<f32> = (0..rows * width).map(|_| stream.normal() as f32).collect();
+    Ok(Tensor::from_vec(values, (rows, width), &Device::Cpu)?.to_dtype(dtype)?)
+}
+
+/// Seconds of one call, block by block.
+fn timed(gpu: &Device, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    let mut block = |calls: usize| -> Result<f64> {
+        gpu.synchronize()?;
+        let start = Instant::now();
+        for _ in 0..calls {
+            call()?;
+        }
+        gpu.synchronize()?;
+        Ok(start.elapsed().as_secs_f64() / calls as f64)
+    };
+    block(3)?;
+    let calls = (BLOCK_SECONDS / block(3)?).ceil() as usize;
+    (0..BLOCKS).map(|_| block(calls.clamp(3, 10_000))).collect()
+}

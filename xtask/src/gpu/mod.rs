@@ -1,0 +1,39 @@
+//! `gpu`: what a machine with a GPU shall do, prepared on one without, and done there.
+
+#[cfg(feature = "cuda")]
+mod losses;
+mod package;
+
+use anyhow::Result;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Build for a GPU and put all that is needed there into one folder (needs nvcc, no GPU)
+    Package(package::Arguments),
+    /// Hold the losses' kernels to their twins on the CPU and time them (on a machine with a GPU, built with `cuda`)
+    Losses(LossesArguments),
+}
+
+#[derive(clap::Args)]
+pub struct LossesArguments {
+    /// Sizes small enough for compute-sanitizer, and no timings
+    #[arg(long)]
+    small: bool,
+    /// File for the numbers, as JSON
+    #[arg(long, value_name = "FILE")]
+    out: Option<std::path::PathBuf>,
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Package(arguments) => package::run(arguments),
+        #[cfg(feature = "cuda")]
+        Command::Losses(arguments) => losses::run(arguments),
+        #[cfg(not(feature = "cuda"))]
+        Command::Losses(LossesArguments { .. }) => {
+            anyhow::bail!(
+                "built without the feature cuda: cargo run --package xtask --features cuda -- gpu losses"
+            )
+        }
+    }
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Runs what `cargo xtask gpu package` made, on a machine with an NVIDIA GPU and a driver of CUDA 13 or newer:
+#
+#     ./run.sh RESULTS [PYTHON]
+#
+# Parts follow one another, each with its own limit (9 minutes in all); one that fails is told and stops no other.
+# RESULTS gets machine.txt, a log a part, JSON files and table.md.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=${1:?the folder for results}
+python=${2:-python3}
+mkdir -p "$out"
+unpacked=$(mktemp -d)
+trap 'rm -rf "$unpacked"' EXIT
+program=$unpacked/skewbench
+gunzip -c "$here/skewbench.gz" >"$program" && chmod +x "$program"
+
+# CUDA's libraries: a toolkit's, or those inside PyTorch's packages. Without them the program does not start.
+folders=$(ls -d /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib 2>/dev/null)
+folders+=" $("$python" -c '
+import glob, os, site, sys
+for root in site.getsitepackages() + [site.getusersitepackages()] + sys.path:
+    print(*glob.glob(os.path.join(root, "nvidia", "*", "lib")), *glob.glob(os.path.join(root, "torch", "lib")), sep="\n")
+' 2>/dev/null)"
+path=$(printf '%s\n' $folders | sort -u | paste -sd:)
+export LD_LIBRARY_PATH=$path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export CANDLE_NUM_THREADS=1 MIMALLOC_PURGE_DELAY=-1
+
+{ nvidia-smi; "$python" -c 'import torch; print("torch", torch.__version__, "cuda", torch.version.cuda)'; ldd "$program" | grep "not found"; } >"$out/machine.txt" 2>&1
+
+failed=0
+part() { # name, seconds, command ...
+    local name=$1 seconds=$2 start=$SECONDS
+    shift 2
+    if timeout "$seconds" "$@" >"$out/$name.log" 2>&1; then
+        echo "done    $name ($((SECONDS - start)) s)"
+    else
+        echo "FAILED  $name, exit status $? after $((SECONDS - start)) s: $(tail -n 1 "$out/$name.log")"
+        failed=1
+    fi
+}
+
+# Rounds take turns, so that both sides meet whatever else the machine does.
+for round in 1 2; do
+    part "ours-$round" 90 "$program" gpu losses --out "$out/ours-$round.json"
+    part "torch-$round" 130 "$python" "$here/gpu_losses.py" --out "$out/torch-$round.json"
+done
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
+if [ -n "$sanitizer" ]; then
+    for tool in memcheck racecheck; do
+        part "$tool" 40 "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" gpu losses --small
+    done
+else
+    echo "SKIPPED compute-sanitizer: not found"
+fi
+part table 20 "$python" "$here/gpu_losses.py" --table "$out"
+cat "$out/table.md" 2>/dev/null
+exit $failed
