@@ -57,7 +57,8 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge.rs`.
-//! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`.
+//! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`,
+//! `augment/cuda/`; what they share: `tensor/cuda/`.
 
 pub mod analysis;
 pub mod augment;

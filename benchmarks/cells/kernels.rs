@@ -12,14 +12,18 @@ use std::{
 
 use rstest::rstest;
 use skewbench::{
+    augment::{Normalisation, Recipe, packed, to_normalised},
     candle_core::{DType, Device, Result, Tensor, Var},
+    data::Image,
     loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
     seed::Seed,
 };
 
-/// Where kernels lie.
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/loss/cuda")
+/// Where kernels lie, from the root; the first has what they share.
+const FOLDERS: [&str; 3] = ["src/tensor/cuda", "src/loss/cuda", "src/augment/cuda"];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn is_there(program: &str) -> bool {
@@ -37,8 +41,12 @@ fn program() -> Option<&'static Path> {
         let place = tempfile::tempdir().unwrap();
         let program = place.path().join("kernels");
         let made = Command::new("c++")
-            .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-o"])
-            .args([&program, &folder().join("on_cpu.cpp")])
+            .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"])
+            // As the views' kernel is compiled for a GPU.
+            .args(["-ffp-contract=off", "-o"])
+            .args([&program, &folder(FOLDERS[0]).join("on_cpu.cpp")])
+            .arg("-I")
+            .arg(folder(FOLDERS[0]))
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -60,12 +68,17 @@ fn run(
     let values: Vec<f32> = views.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     constants.iter().for_each(|&x| input.extend((x as f32).to_ne_bytes()));
     values.iter().for_each(|x| input.extend(x.to_ne_bytes()));
+    Ok(exchange(program, loss, &input))
+}
+
+/// What the program writes for an input, as numbers.
+fn exchange(program: &Path, what: &str, input: &[u8]) -> Vec<f64> {
     let mut child =
-        Command::new(program).arg(loss).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(&input).unwrap();
+        Command::new(program).arg(what).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", output.status);
-    Ok(output.stdout.chunks_exact(4).map(|x| f32::from_ne_bytes(x.try_into().unwrap()).into()).collect())
+    output.stdout.chunks_exact(4).map(|x| f32::from_ne_bytes(x.try_into().unwrap()).into()).collect()
 }
 
 /// Views of normal numbers; in sixteen bits the twin gets what the kernel gets.
@@ -142,6 +155,70 @@ fn barlow_twins_is_its_twin(
     assert_close(&found, &loss.total, &z, UPSTREAM, bf16)
 }
 
+#[rstest]
+fn views_are_the_cpus(
+    // Larger and smaller than the images, odd.
+    #[values(16, 37, 64)] side: usize,
+    #[values(false, true)] bf16: bool,
+) -> Result<()> {
+    let Some(program) = program() else { return Ok(()) };
+    let normalisation = Normalisation::SEWER_ML;
+    let seed = Seed::root(0).child("views").index(side);
+    let sizes = [(72, 58), (40, 90), (64, 64), (30, 25)];
+    let images: Vec<Image> = sizes
+        .iter()
+        .enumerate()
+        .map(|(place, &(width, height))| {
+            let mut stream = seed.child("image").index(place).stream();
+            // Smooth with noise: every adjustment, and clipping at both ends, has something to do.
+            let pixels = (0..3 * width * height).map(|n| {
+                let x =
+                    127.0 + 90.0 * ((n / 3) as f64 * 0.05 + (n % 3) as f64).sin() + 40.0 * stream.normal();
+                x.clamp(0.0, 255.0) as u8
+            });
+            Image::new(width, height, pixels.collect())
+        })
+        .collect();
+    let recipes = [
+        Recipe::simclr(side, 1.0),
+        Recipe::byol(side),
+        Recipe::paper(side),
+        Recipe::mae(side),
+        Recipe::evaluation(side),
+    ];
+    let (mut drawn, mut source) = (Vec::new(), 0);
+    for (place, image) in images.iter().enumerate() {
+        for recipe in &recipes {
+            let views =
+                recipe.draw(image.width, image.height, &mut seed.index(place).child(recipe.name).stream());
+            drawn.extend(views.into_iter().map(|view| (view, source, image.width)));
+        }
+        source += image.pixels.len();
+    }
+    let batch = packed::Batch::new(&drawn);
+    let mut input = Vec::new();
+    [drawn.len(), side, batch.taps, 0].iter().for_each(|&n| input.extend((n as i32).to_ne_bytes()));
+    normalisation.mean.iter().chain(&normalisation.std).for_each(|x| input.extend(x.to_ne_bytes()));
+    [source, batch.scratch].iter().for_each(|&n| input.extend((n as i64).to_ne_bytes()));
+    batch.views.iter().for_each(|view| input.extend(view.bytes()));
+    images.iter().for_each(|image| input.extend(&image.pixels));
+    let found = exchange(program, if bf16 { "views_bf16" } else { "views" }, &input);
+
+    let mut expected = Vec::new();
+    for (place, (view, ..)) in drawn.iter().enumerate() {
+        let view = view.apply(&images[place / (drawn.len() / images.len())]);
+        let mut numbers = vec![0.0; view.pixels.len()];
+        to_normalised(&view, &normalisation, &mut numbers);
+        expected.extend(numbers);
+    }
+    let expected = Tensor::new(expected, &Device::Cpu)?;
+    let expected = if bf16 { expected.to_dtype(DType::BF16)?.to_dtype(DType::F32)? } else { expected };
+    let different =
+        expected.to_vec1::<f32>()?.iter().zip(&found).filter(|(a, b)| f64::from(**a) != **b).count();
+    assert_eq!((found.len(), different), (expected.elem_count(), 0), "numbers, and how many differ");
+    Ok(())
+}
+
 #[test]
 fn every_kernel_compiles_for_an_h100() {
     if !is_there("nvcc") {
@@ -150,11 +227,13 @@ fn every_kernel_compiles_for_an_h100() {
     }
     let place = tempfile::tempdir().unwrap();
     let mut kernels = 0;
-    for entry in fs::read_dir(folder()).unwrap() {
+    for entry in FOLDERS.iter().flat_map(|name| fs::read_dir(folder(name)).unwrap()) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "cu") {
             let made = Command::new("nvcc")
-                .args(["-arch=sm_90", "-cubin", "-Werror", "all-warnings", "-o"])
+                .args(["-arch=sm_90", "-cubin", "-Werror", "all-warnings", "-I"])
+                .arg(folder(FOLDERS[0]))
+                .arg("-o")
                 .args([&place.path().join("kernel.cubin"), &path])
                 .output()
                 .unwrap();
@@ -162,5 +241,5 @@ fn every_kernel_compiles_for_an_h100() {
             kernels += 1;
         }
     }
-    assert!(kernels > 0, "no kernels in {}", folder().display());
+    assert_eq!(kernels, 3, "kernels in {FOLDERS:?}");
 }

@@ -16,11 +16,7 @@ const HALF: u32 = 1 << 23;
 
 /// Blurs in place with standard deviation `sigma` >= 0, in pixels; 0 changes nothing.
 pub fn gaussian_blur(image: &mut Image, sigma: f64) {
-    let radius = box_radius(sigma as f32);
-    if radius == 0.0 {
-        return;
-    }
-    let kernel = Kernel::new(radius);
+    let Some(kernel) = Kernel::of(sigma) else { return };
     for _ in 0..PASSES {
         kernel.along_rows(image);
     }
@@ -39,16 +35,22 @@ fn box_radius(sigma: f32) -> f32 {
     whole + fraction / (6.0 * (variance - (whole + 1.0) * (whole + 1.0)))
 }
 
-/// Fixed-point weights with 24 fractional bits.
-struct Kernel {
+/// One box: fixed-point weights with 24 fractional bits.
+pub(super) struct Kernel {
     /// Pixels on either side that weigh fully.
-    radius: usize,
-    full: u32,
+    pub(super) radius: usize,
+    pub(super) full: u32,
     /// Weight of the pixel beyond `radius` on either side.
-    edge: u32,
+    pub(super) edge: u32,
 }
 
 impl Kernel {
+    /// The box of a blur; none where it changes nothing.
+    pub(super) fn of(sigma: f64) -> Option<Self> {
+        let radius = box_radius(sigma as f32);
+        (radius != 0.0).then(|| Self::new(radius))
+    }
+
     fn new(radius: f32) -> Self {
         let whole = radius as u32;
         let full = ((1 << 24) as f32 / (radius * 2.0 + 1.0)) as u32;

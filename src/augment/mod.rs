@@ -7,8 +7,11 @@
 pub mod blur;
 pub mod color;
 pub mod crop;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod draw;
 mod normalise;
+pub mod packed;
 mod recipe;
 pub mod resize;
 

@@ -45,6 +45,12 @@ impl Filter {
         }
     }
 
+    /// Most input pixels that make one output pixel, of `input` that become `output`.
+    pub(super) fn most_taps(self, input: usize, output: usize) -> usize {
+        let widening = (input as f64 / output as f64).max(1.0);
+        (2.0 * self.support() * widening).ceil() as usize + 1
+    }
+
     fn at(self, t: f64) -> f64 {
         const A: f64 = -0.5;
         let t = t.abs();

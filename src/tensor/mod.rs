@@ -10,6 +10,8 @@ pub mod attention;
 mod average;
 pub mod batch_norm;
 pub mod convolution;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod exponential;
 pub mod gelu;
 pub mod gradients;

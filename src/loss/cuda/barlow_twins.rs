@@ -7,7 +7,8 @@ use candle_core::{
 };
 use half::bf16;
 
-use super::{Element, Module, config, constant, device, is_taken, launch, no_gpu, view, with_view};
+use super::is_taken;
+use crate::tensor::cuda::{Element, Module, config, constant, device, launch, no_gpu, view, with_view};
 
 // As in barlow_twins.cu.
 const ACROSS: usize = 16;

@@ -1,131 +1,19 @@
 //! Losses on a GPU by kernels of our own. Their plain twins are [`super::contrastive`] and [`super::cross_correlation`],
 //! which call them for tensors on a GPU; the kernels' text is tested without one in `benchmarks/cells/kernels.rs`.
-//!
-//! Everything is launched on the device's own stream and waits for nothing.
 
 mod barlow_twins;
 mod nt_xent;
 
-use candle_core::{
-    CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
-    backend::BackendStorage,
-    cuda_backend::{CudaDType, WrapErr},
-    op::BackpropOp,
-};
-use cudarc::driver::{
-    CudaFunction, CudaSlice, CudaView, DeviceRepr, LaunchConfig,
-    sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-};
+use candle_core::{DType, Tensor};
 
 pub use self::{
     barlow_twins::{barlow_twins, has_barlow_twins},
     nt_xent::{has_nt_xent, nt_xent},
 };
 
-/// Dynamic shared memory that a kernel gets without asking, in bytes.
-const SHARED_UNASKED: u32 = 48 * 1024;
-
-/// Numbers that the kernels are compiled for.
-trait Element: WithDType + CudaDType + DeviceRepr {
-    /// Suffix of a kernel's name.
-    const NAME: &'static str;
-    /// Numbers in a word of 32 bits.
-    const IN_WORD: usize;
-}
-
-impl Element for f32 {
-    const NAME: &'static str = "f32";
-    const IN_WORD: usize = 1;
-}
-
-impl Element for half::bf16 {
-    const NAME: &'static str = "bf16";
-    const IN_WORD: usize = 2;
-}
-
 /// Whether kernels take this tensor as it is.
 fn is_taken(tensor: &Tensor) -> bool {
     tensor.device().is_cuda() && matches!(tensor.dtype(), DType::F32 | DType::BF16)
-}
-
-/// A compiled file of kernels on a device.
-struct Module<'a> {
-    name: &'static str,
-    ptx: &'static str,
-    device: &'a CudaDevice,
-}
-
-impl Module<'_> {
-    /// The kernel `name`, allowed to use `shared` bytes of dynamic shared memory.
-    fn kernel(&self, name: &str, shared: u32) -> Result<CudaFunction> {
-        let kernel = self.device.get_or_load_custom_func(name, self.name, self.ptx)?.into_cuda_function();
-        if shared > SHARED_UNASKED {
-            kernel.set_attribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared as i32).w()?;
-        }
-        Ok(kernel)
-    }
-
-    /// Room for numbers of which a kernel writes every one.
-    fn room<T: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: nothing reads it before a kernel on the same stream has written it.
-        unsafe { self.device.alloc::<T>(count) }
-    }
-}
-
-/// `kernel<<<blocks, threads, shared>>>(arguments)` on the device's stream.
-macro_rules! launch {
-    ($module:expr, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
-        let config: cudarc::driver::LaunchConfig = $config;
-        let kernel = $module.kernel(&$name, config.shared_mem_bytes)?;
-        let stream = $module.device.cuda_stream();
-        let mut builder = stream.launch_builder(&kernel);
-        $(cudarc::driver::PushKernelArg::arg(&mut builder, $argument);)+
-        // SAFETY: arguments are those of the kernel's text, in its order and of its types, and buffers have the sizes that
-        // it says.
-        unsafe { builder.launch(config) }.map_err(candle_core::cuda_backend::CudaError::from)?;
-    }};
-}
-use launch;
-
-fn config(blocks: [usize; 3], threads: usize, shared_bytes: usize) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: (blocks[0] as u32, blocks[1] as u32, blocks[2] as u32),
-        block_dim: (threads as u32, 1, 1),
-        shared_mem_bytes: shared_bytes as u32,
-    }
-}
-
-/// The numbers of a contiguous tensor on a GPU.
-fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
-    let (start, end) = layout.contiguous_offsets().ok_or_else(|| {
-        Error::Msg(format!("expected contiguous numbers, found strides {:?}", layout.stride())).bt()
-    })?;
-    Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
-}
-
-/// Calls `body` with the numbers of a tensor on a GPU, made contiguous first where they are not.
-fn with_view<T: Element, R>(tensor: &Tensor, body: impl FnOnce(&CudaView<T>) -> Result<R>) -> Result<R> {
-    let tensor = tensor.detach().contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cuda(storage) => body(&view(storage, layout)?),
-        _ => Err(Error::Msg("expected a tensor on a GPU".to_owned()).bt()),
-    }
-}
-
-/// Wraps freshly computed numbers; the tensor is a constant to automatic differentiation.
-fn constant<T: Element>(numbers: CudaSlice<T>, device: &CudaDevice, shape: impl Into<Shape>) -> Tensor {
-    let storage = CudaStorage::wrap_cuda_slice(numbers, device.clone());
-    Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
-}
-
-/// Where an operation of ours ends up on the CPU: its twin should have been called.
-fn no_gpu<T>(name: &str) -> Result<T> {
-    Err(Error::Msg(format!("{name}: expected tensors on a GPU")).bt())
-}
-
-fn device(storage: &CudaStorage) -> &CudaDevice {
-    BackendStorage::device(storage)
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Error, Layout, Resu
 use cudarc::driver::CudaSlice;
 use half::bf16;
 
-use super::{Element, Module, config, constant, device, is_taken, launch, no_gpu, view, with_view};
+use super::is_taken;
+use crate::tensor::cuda::{Element, Module, config, constant, device, launch, no_gpu, view, with_view};
 
 /// Widest rows: 128 of them and 64 more lie in a multiprocessor's shared memory, 195 KiB in f32.
 const WIDEST: usize = 256;

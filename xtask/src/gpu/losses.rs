@@ -13,29 +13,29 @@ use skewbench::{
     seed::Seed,
 };
 
-use super::LossesArguments;
+use super::Sizes;
 
 const TEMPERATURE: f64 = 0.2;
 const WEIGHT: f64 = 0.0051;
-/// Rows of one view and width.
-const NT_XENT: [(usize, usize); 6] =
-    [(512, 128), (512, 256), (2_048, 128), (2_048, 256), (8_192, 128), (8_192, 256)];
-const BARLOW_TWINS: [(usize, usize); 4] = [(256, 2_048), (256, 8_192), (2_048, 2_048), (2_048, 8_192)];
-const SMALL: [(usize, usize); 2] = [(33, 64), (96, 200)];
+const NT_XENT: [Size; 6] = [(512, 128), (512, 256), (2_048, 128), (2_048, 256), (8_192, 128), (8_192, 256)];
+const BARLOW_TWINS: [Size; 4] = [(256, 2_048), (256, 8_192), (2_048, 2_048), (2_048, 8_192)];
+const SMALL: [Size; 2] = [(33, 64), (96, 200)];
 /// The twin on the CPU holds matrices of rows x rows or width x width in f64; larger cases are timed only.
 const LARGEST_TWIN: usize = 2_048;
 /// Timed blocks, and seconds each takes at least. Ours.
 const BLOCKS: usize = 5;
 const BLOCK_SECONDS: f64 = 0.2;
 
+/// Rows of one view, and width.
+type Size = (usize, usize);
 type Loss = fn(&Tensor, &Tensor) -> skewbench::candle_core::Result<Tensor>;
 
-pub fn run(arguments: &LossesArguments) -> Result<()> {
+pub fn run(arguments: &Sizes) -> Result<()> {
     let gpu = Device::new_cuda(0).context("no GPU that CUDA finds")?;
     // One stream: nothing to track between streams.
     // SAFETY: this process uses the device from this thread only.
     unsafe { gpu.as_cuda_device()?.disable_event_tracking() };
-    let losses: [(&str, Loss, &[(usize, usize)]); 2] = [
+    let losses: [(&str, Loss, &[Size]); 2] = [
         ("nt_xent", |a, b| nt_xent(a, b, TEMPERATURE), if arguments.small { &SMALL } else { &NT_XENT }),
         (
             "barlow_twins",
@@ -68,7 +68,7 @@ pub fn run(arguments: &LossesArguments) -> Result<()> {
 fn case(
     name: &str,
     loss: Loss,
-    (rows, width): (usize, usize),
+    (rows, width): Size,
     dtype: DType,
     gpu: &Device,
     small: bool,

@@ -3,6 +3,8 @@
 #[cfg(feature = "cuda")]
 mod losses;
 mod package;
+#[cfg(feature = "cuda")]
+mod views;
 
 use anyhow::Result;
 
@@ -11,11 +13,13 @@ pub enum Command {
     /// Build for a GPU and put all that is needed there into one folder (needs nvcc, no GPU)
     Package(package::Arguments),
     /// Hold the losses' kernels to their twins on the CPU and time them (on a machine with a GPU, built with `cuda`)
-    Losses(LossesArguments),
+    Losses(Sizes),
+    /// Hold views made there to the CPU's, and time them (likewise)
+    Views(Sizes),
 }
 
 #[derive(clap::Args)]
-pub struct LossesArguments {
+pub struct Sizes {
     /// Sizes small enough for compute-sanitizer, and no timings
     #[arg(long)]
     small: bool,
@@ -28,11 +32,13 @@ pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Package(arguments) => package::run(arguments),
         #[cfg(feature = "cuda")]
-        Command::Losses(arguments) => losses::run(arguments),
+        Command::Losses(sizes) => losses::run(sizes),
+        #[cfg(feature = "cuda")]
+        Command::Views(sizes) => views::run(sizes),
         #[cfg(not(feature = "cuda"))]
-        Command::Losses(LossesArguments { .. }) => {
+        Command::Losses(Sizes { .. }) | Command::Views(Sizes { .. }) => {
             anyhow::bail!(
-                "built without the feature cuda: cargo run --package xtask --features cuda -- gpu losses"
+                "built without the feature cuda: cargo run --package xtask --features cuda -- gpu ..."
             )
         }
     }

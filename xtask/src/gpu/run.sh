@@ -45,10 +45,13 @@ for round in 1 2; do
     part "ours-$round" 90 "$program" gpu losses --out "$out/ours-$round.json"
     part "torch-$round" 130 "$python" "$here/gpu_losses.py" --out "$out/torch-$round.json"
 done
+part views 40 "$program" gpu views --out "$out/views.json"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
 if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck; do
-        part "$tool" 40 "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" gpu losses --small
+        for what in losses views; do
+            part "$tool-$what" 20 "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" gpu "$what" --small
+        done
     done
 else
     echo "SKIPPED compute-sanitizer: not found"

@@ -4,15 +4,23 @@
 //                   out: f32 loss, gradient[rows * width]
 //     barlow_twins  in: i32 rows (of one view), width, bf16, by columns (0, 1); f32 weight, upstream, views[2 * rows * width]
 //                   out: f32 loss, on, off, gradient[2 * rows * width]
+//     views, views_bf16
+//                   in: i32 count, side, taps, 0; f32 mean[3], deviation[3]; i64 bytes of images, scratch of a view;
+//                       View[count]; u8 images
+//                   out: f32 views[count * side * side * 3]
 #include "warp.cuh"
 
 #include <cstdio>
+#include <string>
 
 namespace nt_xent {
-#include "nt_xent.cu"
+#include "../../loss/cuda/nt_xent.cu"
 }
 namespace barlow_twins {
-#include "barlow_twins.cu"
+#include "../../loss/cuda/barlow_twins.cu"
+}
+namespace views {
+#include "../../augment/cuda/views.cu"
 }
 
 template <typename T>
@@ -121,10 +129,36 @@ static int blocks(int count, int each) { return (count + each - 1) / each; }
 OF(float, f32)
 OF(Bf16, bf16)
 
+template <typename T>
+static void run_views(void (*kernel)(const views::Byte *, const views::View *, int, int, long long, views::Byte *, int *,
+                                     views::Normalisation, T *)) {
+    using namespace views;
+    const auto sizes = read<int>(4);
+    const auto normalisation = read<Normalisation>(1);
+    const auto bytes = read<long long>(2);
+    const int count = sizes[0], side = sizes[1], taps = sizes[2];
+    const auto drawn = read<View>(count);
+    const auto images = read<Byte>(bytes[0]);
+    std::vector<Byte> scratch(std::size_t(count) * bytes[1]);
+    std::vector<int> windows(std::size_t(count) * 2 * side * (taps + 2));
+    std::vector<T> out(std::size_t(count) * side * side * 3);
+    const std::size_t shared = (3 * side * side + 96 * side + 3) / 4;
+    on_cpu::launch({unsigned(count), 1, 1}, {THREADS, 1, 1}, shared, [&] {
+        kernel(images.data(), drawn.data(), side, taps, bytes[1], scratch.data(), windows.data(), normalisation[0], out.data());
+    });
+    std::vector<float> numbers;
+    for (const T &value : out) numbers.push_back(number(value));
+    write(numbers);
+}
+
 int main(int count, char **arguments) {
+    const std::string what = count > 1 ? arguments[1] : "";
+    if (what == "views") run_views(views::views_f32);
+    if (what == "views_bf16") run_views(views::views_bf16);
+    if (what.rfind("views", 0) == 0) return std::fflush(stdout);
     const auto sizes = read<int>(4);
     const auto constants = read<float>(2);
-    const bool contrastive = count > 1 && std::strcmp(arguments[1], "nt_xent") == 0;
+    const bool contrastive = what == "nt_xent";
     const auto views = read<float>(std::size_t(sizes[0]) * sizes[1] * (contrastive ? 1 : 2));
     if (contrastive) {
         if (sizes[2])

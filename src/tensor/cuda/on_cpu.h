@@ -116,6 +116,9 @@ static std::uint32_t __float_as_uint(float value) {
     return bits;
 }
 
+// Threads of a block take turns.
+static void atomicAdd(unsigned *place, unsigned value) { *place += value; }
+
 static float exchange(float value, int mask) { return on_cpu::board(value)[(threadIdx.x % 32) ^ mask]; }
 
 // d += a b, `each` numbers of a word at a time; `factor` reads the n-th of them. Layouts by the PTX ISA.
