@@ -17,6 +17,10 @@ use skewbench::{
     data::Image,
     loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
     seed::Seed,
+    tensor::{
+        batch_norm::{Statistics, Then, batch_norm},
+        gelu, layer_norm,
+    },
 };
 
 /// Where kernels lie, from the root; the first has what they share.
@@ -155,6 +159,120 @@ fn barlow_twins_is_its_twin(
     assert_close(&found, &loss.total, &z, UPSTREAM, bf16)
 }
 
+/// Numbers for a kernel, and for its twin in double precision: what bf16 leaves of them.
+fn numbers(name: &str, shape: &[usize], bf16: bool) -> Result<Tensor> {
+    let mut stream = Seed::root(0).child("layers").child(name).stream();
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| stream.normal() as f32).collect();
+    let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
+    (if bf16 { values.to_dtype(DType::BF16)? } else { values }).to_dtype(DType::F64)
+}
+
+/// Runs a layer's kernels: sizes, then tensors one after the other.
+fn layer(program: &Path, what: &str, sizes: [usize; 5], tensors: &[&Tensor]) -> Result<Vec<f64>> {
+    let mut input: Vec<u8> = sizes.iter().flat_map(|&n| (n as i32).to_ne_bytes()).collect();
+    for tensor in tensors {
+        let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        values.iter().for_each(|x| input.extend(x.to_ne_bytes()));
+    }
+    Ok(exchange(program, what, &input))
+}
+
+/// Takes as many numbers as `expected` has from the front of `found`, and holds them to it.
+fn assert_next(name: &str, found: &mut &[f64], expected: &Tensor, bf16: bool) -> Result<()> {
+    let expected: Vec<f64> = expected.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let (mine, rest) = found.split_at(expected.len());
+    *found = rest;
+    let largest = expected.iter().fold(1e-3_f64, |largest, x| largest.max(x.abs()));
+    let bound = if bf16 { 1e-2 } else { 3e-6 } * largest;
+    for (place, (mine, expected)) in mine.iter().zip(&expected).enumerate() {
+        assert!((mine - expected).abs() < bound, "{name} {place}: {mine}, expected {expected}");
+    }
+    Ok(())
+}
+
+#[rstest]
+fn batch_norm_is_its_twin(
+    // Rows, channels, blocks that share the rows.
+    #[values((5, 3, 1), (37, 64, 3), (200, 33, 4))] shape: (usize, usize, usize),
+    #[values(false, true)] residual: bool,
+    #[values(false, true)] relu: bool,
+    #[values(false, true)] given: bool,
+    #[values(false, true)] bf16: bool,
+) -> Result<()> {
+    let Some(program) = program() else { return Ok(()) };
+    let (rows, channels, parts) = shape;
+    // A mean that is large beside the deviation: what a sum of squares would lose.
+    let x = Var::from_tensor(&(numbers("x", &[rows, channels], bf16)? + if bf16 { 0.0 } else { 30.0 })?)?;
+    let added = Var::from_tensor(&numbers("residual", &[rows, channels], bf16)?)?;
+    let slope = numbers("slope", &[rows, channels], bf16)?;
+    let [weight, bias, mean] = ["weight", "bias", "mean"].map(|name| numbers(name, &[channels], false));
+    let (weight, bias, mean) = (Var::from_tensor(&weight?)?, Var::from_tensor(&bias?)?, mean?);
+    let variance = (mean.sqr()? + 0.5)?;
+    let flags = usize::from(residual) + 2 * usize::from(relu) + 4 * usize::from(given);
+    let tensors: [&Tensor; 7] = [&x, &slope, &added, &weight, &bias, &mean, &variance];
+    let found = layer(program, "batch_norm", [rows, channels, usize::from(bf16), flags, parts], &tensors)?;
+
+    let statistics = Statistics { mean: mean.to_vec1()?, variance: variance.to_vec1()? };
+    let then = Then { residual: residual.then_some(&added), relu };
+    let (y, used) = batch_norm(&x, &weight, &bias, given.then_some(statistics), then)?;
+    let gradients = (&y * &slope)?.sum_all()?.backward()?;
+    let none = Tensor::zeros((rows, channels), DType::F64, &Device::Cpu)?;
+    let mut left = found.as_slice();
+    assert_next("y", &mut left, &y, bf16)?;
+    if bf16 && relu {
+        // A number that sixteen bits round to 0 has another slope.
+        return Ok(());
+    }
+    assert_next("by x", &mut left, gradients.get(&x).unwrap(), bf16)?;
+    assert_next(
+        "by residual",
+        &mut left,
+        if residual { gradients.get(&added).unwrap() } else { &none },
+        bf16,
+    )?;
+    assert_next("by weight", &mut left, gradients.get(&weight).unwrap(), bf16)?;
+    assert_next("by bias", &mut left, gradients.get(&bias).unwrap(), bf16)?;
+    assert_next("mean", &mut left, &Tensor::new(used.mean, &Device::Cpu)?, bf16)?;
+    assert_next("variance", &mut left, &Tensor::new(used.variance, &Device::Cpu)?, bf16)?;
+    assert!(left.is_empty());
+    Ok(())
+}
+
+#[rstest]
+fn layer_norm_and_gelu_are_their_twins(
+    // Rows, width, blocks that share the rows.
+    #[values((1, 5, 1), (37, 64, 3), (100, 192, 2))] shape: (usize, usize, usize),
+    #[values(false, true)] bf16: bool,
+) -> Result<()> {
+    let Some(program) = program() else { return Ok(()) };
+    let (rows, width, parts) = shape;
+    let x = Var::from_tensor(&numbers("x", &[rows, width], bf16)?)?;
+    let slope = numbers("slope", &[rows, width], bf16)?;
+    let [weight, bias] = ["weight", "bias"].map(|name| numbers(name, &[width], false));
+    let (weight, bias) = (Var::from_tensor(&weight?)?, Var::from_tensor(&bias?)?);
+    let sizes = [rows, width, usize::from(bf16), parts, 0];
+    let tensors: [&Tensor; 4] = [&x, &slope, &weight, &bias];
+
+    let found = layer(program, "layer_norm", sizes, &tensors)?;
+    let y = layer_norm(&x, &weight, &bias, 1e-6)?;
+    let gradients = (&y * &slope)?.sum_all()?.backward()?;
+    let mut left = found.as_slice();
+    assert_next("y", &mut left, &y, bf16)?;
+    for (name, variable) in [("by x", &x), ("by weight", &weight), ("by bias", &bias)] {
+        assert_next(name, &mut left, gradients.get(variable).unwrap(), bf16)?;
+    }
+    assert!(left.is_empty());
+
+    let found = layer(program, "gelu", sizes, &tensors)?;
+    let y = gelu(&x)?;
+    let gradients = (&y * &slope)?.sum_all()?.backward()?;
+    let mut left = found.as_slice();
+    assert_next("gelu", &mut left, &y, bf16)?;
+    assert_next("gelu by x", &mut left, gradients.get(&x).unwrap(), bf16)?;
+    assert!(left.is_empty());
+    Ok(())
+}
+
 #[rstest]
 fn views_are_the_cpus(
     // Larger and smaller than the images, odd.
@@ -241,5 +359,5 @@ fn every_kernel_compiles_for_an_h100() {
             kernels += 1;
         }
     }
-    assert_eq!(kernels, 3, "kernels in {FOLDERS:?}");
+    assert_eq!(kernels, 5, "kernels in {FOLDERS:?}");
 }

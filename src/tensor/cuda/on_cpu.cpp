@@ -4,6 +4,12 @@
 //                   out: f32 loss, gradient[rows * width]
 //     barlow_twins  in: i32 rows (of one view), width, bf16, by columns (0, 1); f32 weight, upstream, views[2 * rows * width]
 //                   out: f32 loss, on, off, gradient[2 * rows * width]
+//     batch_norm    in: i32 rows, channels, bf16, flags (1 residual, 2 ReLU, 4 statistics given), parts; f32 x, slope, residual
+//                   [rows * channels each], weight, bias, mean, variance [channels each]
+//                   out: f32 y, by x, by residual, by weight, by bias, mean, variance
+//     layer_norm    in: i32 rows, width, bf16, parts, 0; f32 x, slope [rows * width each], weight, bias [width each]
+//                   out: f32 y, by x, by weight, by bias
+//     gelu          in: as layer_norm; out: f32 y, by x
 //     views, views_bf16
 //                   in: i32 count, side, taps, 0; f32 mean[3], deviation[3]; i64 bytes of images, scratch of a view;
 //                       View[count]; u8 images
@@ -18,6 +24,12 @@ namespace nt_xent {
 }
 namespace barlow_twins {
 #include "../../loss/cuda/barlow_twins.cu"
+}
+namespace batch_norm {
+#include "batch_norm.cu"
+}
+namespace transformer {
+#include "transformer.cu"
 }
 namespace views {
 #include "../../augment/cuda/views.cu"
@@ -130,6 +142,94 @@ OF(float, f32)
 OF(Bf16, bf16)
 
 template <typename T>
+static void write_numbers(const std::vector<T> &values) {
+    std::vector<float> numbers;
+    for (const T &value : values) numbers.push_back(number(value));
+    write(numbers);
+}
+
+// As above, of layers. Few blocks go through all numbers, so that each has several.
+#define LAYERS_OF(T, NAME)                                                                                                        \
+    static void run_batch_norm(const std::vector<int> &sizes, T) {                                                                \
+        using namespace batch_norm;                                                                                               \
+        const int rows = sizes[0], channels = sizes[1], flags = sizes[3], relu = flags & 2, own = !(flags & 4);                   \
+        const unsigned parts = sizes[4], wide = blocks(channels, LANES), all = blocks(channels, THREADS);                         \
+        const std::size_t count = std::size_t(rows) * channels;                                                                   \
+        const auto x = rounded<T>(read<float>(count)), slope = rounded<T>(read<float>(count));                                    \
+        const auto residual = rounded<T>(read<float>(count));                                                                     \
+        const auto weight = read<float>(channels), bias = read<float>(channels);                                                  \
+        auto mean = read<float>(channels), variance = read<float>(channels);                                                      \
+        std::vector<T> y(count), by_x(count), by_residual(count);                                                                 \
+        std::vector<float> inverse(channels), of_bias(channels), of_weight(channels), partial(2 * parts * channels);              \
+        std::vector<Moments> moments(parts * channels);                                                                           \
+        const Index block{THREADS, 1, 1};                                                                                         \
+        if (own) {                                                                                                                \
+            on_cpu::launch({wide, parts, 1}, block, 0,                                                                            \
+                           [&] { batch_norm_statistics_##NAME(x.data(), rows, channels, moments.data()); });                      \
+            on_cpu::launch({all, 1, 1}, block, 0, [&] {                                                                           \
+                batch_norm_moments(moments.data(), channels, parts, mean.data(), variance.data(), inverse.data());                \
+            });                                                                                                                   \
+        } else {                                                                                                                  \
+            for (int n = 0; n < channels; n++) inverse[n] = 1.0f / std::sqrt(variance[n] + EPSILON);                              \
+        }                                                                                                                         \
+        const T *added = flags & 1 ? residual.data() : nullptr;                                                                   \
+        on_cpu::launch({3, 1, 1}, block, 0, [&] {                                                                                 \
+            batch_norm_apply_##NAME(x.data(), added, weight.data(), bias.data(), mean.data(), inverse.data(), rows, channels,     \
+                                    relu, y.data());                                                                              \
+        });                                                                                                                       \
+        on_cpu::launch({wide, parts, 1}, block, 0, [&] {                                                                          \
+            batch_norm_slopes_##NAME(x.data(), y.data(), slope.data(), mean.data(), inverse.data(), rows, channels, relu,         \
+                                     partial.data());                                                                             \
+        });                                                                                                                       \
+        on_cpu::launch({all, 1, 1}, block, 0,                                                                                     \
+                       [&] { batch_norm_sums(partial.data(), channels, parts, of_bias.data(), of_weight.data()); });              \
+        on_cpu::launch({3, 1, 1}, block, 0, [&] {                                                                                 \
+            batch_norm_gradient_##NAME(x.data(), y.data(), slope.data(), weight.data(), mean.data(), inverse.data(),              \
+                                       of_bias.data(), of_weight.data(), rows, channels, relu, own, by_x.data(),                  \
+                                       flags & 1 ? by_residual.data() : nullptr);                                                 \
+        });                                                                                                                       \
+        write_numbers(y);                                                                                                         \
+        write_numbers(by_x);                                                                                                      \
+        write_numbers(by_residual);                                                                                               \
+        for (const auto &values : {of_weight, of_bias, mean, variance}) write(values);                                            \
+    }                                                                                                                             \
+    static void run_layer_norm(const std::vector<int> &sizes, bool gelu, T) {                                                     \
+        using namespace transformer;                                                                                              \
+        const int rows = sizes[0], width = sizes[1];                                                                              \
+        const unsigned parts = sizes[3], lines = blocks(rows, WARPS);                                                             \
+        const std::size_t count = std::size_t(rows) * width;                                                                      \
+        const auto x = rounded<T>(read<float>(count)), slope = rounded<T>(read<float>(count));                                    \
+        const auto weight = read<float>(width), bias = read<float>(width);                                                        \
+        std::vector<T> y(count), by_x(count);                                                                                     \
+        std::vector<float> mean(rows), inverse(rows), partial(2 * parts * width), sums(2 * width);                                \
+        const Index block{THREADS, 1, 1};                                                                                         \
+        if (gelu) {                                                                                                               \
+            on_cpu::launch({3, 1, 1}, block, 0, [&] { gelu_##NAME(x.data(), (long long)count, y.data()); });                      \
+            on_cpu::launch({3, 1, 1}, block, 0,                                                                                   \
+                           [&] { gelu_gradient_##NAME(x.data(), slope.data(), (long long)count, by_x.data()); });                 \
+            write_numbers(y);                                                                                                     \
+            return write_numbers(by_x);                                                                                           \
+        }                                                                                                                         \
+        on_cpu::launch({lines, 1, 1}, block, 0, [&] {                                                                             \
+            layer_norm_##NAME(x.data(), weight.data(), bias.data(), 1e-6f, rows, width, y.data(), mean.data(), inverse.data());   \
+        });                                                                                                                       \
+        on_cpu::launch({lines, 1, 1}, block, 0, [&] {                                                                             \
+            layer_norm_gradient_##NAME(x.data(), slope.data(), weight.data(), mean.data(), inverse.data(), rows, width,           \
+                                       by_x.data());                                                                              \
+        });                                                                                                                       \
+        on_cpu::launch({unsigned(blocks(width, LANES)), parts, 1}, block, 0, [&] {                                                \
+            layer_norm_sums_##NAME(x.data(), slope.data(), mean.data(), inverse.data(), rows, width, partial.data());             \
+        });                                                                                                                       \
+        on_cpu::launch({unsigned(blocks(width, THREADS)), 2, 1}, block, 0,                                                        \
+                       [&] { layer_norm_together(partial.data(), width, parts, sums.data()); });                                  \
+        write_numbers(y);                                                                                                         \
+        write_numbers(by_x);                                                                                                      \
+        write(sums);                                                                                                              \
+    }
+LAYERS_OF(float, f32)
+LAYERS_OF(Bf16, bf16)
+
+template <typename T>
 static void run_views(void (*kernel)(const views::Byte *, const views::View *, int, int, long long, views::Byte *, int *,
                                      views::Normalisation, T *)) {
     using namespace views;
@@ -146,9 +246,7 @@ static void run_views(void (*kernel)(const views::Byte *, const views::View *, i
     on_cpu::launch({unsigned(count), 1, 1}, {THREADS, 1, 1}, shared, [&] {
         kernel(images.data(), drawn.data(), side, taps, bytes[1], scratch.data(), windows.data(), normalisation[0], out.data());
     });
-    std::vector<float> numbers;
-    for (const T &value : out) numbers.push_back(number(value));
-    write(numbers);
+    write_numbers(out);
 }
 
 int main(int count, char **arguments) {
@@ -156,6 +254,15 @@ int main(int count, char **arguments) {
     if (what == "views") run_views(views::views_f32);
     if (what == "views_bf16") run_views(views::views_bf16);
     if (what.rfind("views", 0) == 0) return std::fflush(stdout);
+    if (what == "batch_norm" || what == "layer_norm" || what == "gelu") {
+        const auto sizes = read<int>(5);
+        const bool gelu = what == "gelu";
+        if (what == "batch_norm")
+            sizes[2] ? run_batch_norm(sizes, Bf16()) : run_batch_norm(sizes, float());
+        else
+            sizes[2] ? run_layer_norm(sizes, gelu, Bf16()) : run_layer_norm(sizes, gelu, float());
+        return std::fflush(stdout);
+    }
     const auto sizes = read<int>(4);
     const auto constants = read<float>(2);
     const bool contrastive = what == "nt_xent";
