@@ -27,6 +27,9 @@ use super::{
 /// # Errors
 /// If shapes do not fit.
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
+    if !joined.device().is_cpu() {
+        return attention_plain(joined, heads);
+    }
     let joined = joined.contiguous()?;
     let tracked = joined.track_op();
     match joined.dtype() {

@@ -19,6 +19,10 @@ use super::{
 /// # Errors
 /// If shapes do not fit.
 pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if input.device().is_cuda() {
+        return super::cuda::layers::layer_norm(input, weight, bias, epsilon);
+    }
     input.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, LayerNorm { epsilon })
 }
 

@@ -19,6 +19,9 @@ use super::{
 /// # Errors
 /// If shapes do not fit.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if !input.device().is_cpu() {
+        return linear_plain(input, weight, bias);
+    }
     let (input, weight) = (input.contiguous()?, weight.contiguous()?);
     match bias {
         Some(bias) => input.apply_op3(&weight, &bias.contiguous()?, Linear),

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::{
-    CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+    CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
 };
 use rayon::prelude::*;
 
@@ -28,6 +28,9 @@ pub struct Pool {
 /// # Errors
 /// If the windows do not fit the images.
 pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
+    if !images.device().is_cpu() {
+        return max_pool_plain(images, pool);
+    }
     images.contiguous()?.apply_op1(MaxPool { pool, winners: OnceLock::new() })
 }
 
@@ -48,7 +51,7 @@ pub fn max_pool_plain(images: &Tensor, pool: Pool) -> Result<Tensor> {
     let padded = border(border(images.clone(), 1)?, 2)?;
     let places = |offset: usize, count: usize| -> Result<Tensor> {
         let places: Vec<u32> = (0..count).map(|place| (place * stride + offset) as u32).collect();
-        Tensor::new(places, &Device::Cpu)
+        Tensor::new(places, images.device())
     };
     let mut best: Option<Tensor> = None;
     for row in 0..kernel {
@@ -211,7 +214,7 @@ impl CustomOp1 for MaxPool {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Var;
+    use candle_core::{Device, Var};
     use rstest::rstest;
 
     use super::*;

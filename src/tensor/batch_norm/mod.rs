@@ -53,6 +53,10 @@ pub fn batch_norm(
     if given.as_ref().is_some_and(|given| given.mean.len() != channels || given.variance.len() != channels) {
         bail!("batch norm: statistics given are not of {channels} channels")
     }
+    #[cfg(feature = "cuda")]
+    if input.device().is_cuda() {
+        return super::cuda::layers::batch_norm(input, weight, bias, given, then);
+    }
     let used = Arc::new(OnceLock::new());
     let affine = Tensor::stack(&[weight, bias], 0)?;
     let operation = BatchNorm { relu: then.relu, given, used: used.clone() };

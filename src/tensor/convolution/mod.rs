@@ -39,6 +39,10 @@ pub struct Geometry {
 /// # Errors
 /// If shapes do not fit, or the padding reaches the kernel's size.
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    // On a GPU Candle's own, whose backward pass is slow there.
+    if !images.device().is_cpu() {
+        return convolution_plain(images, weights, geometry);
+    }
     images.contiguous()?.apply_op2(&weights.contiguous()?, Convolution(geometry))
 }
 

@@ -3,6 +3,8 @@
 //! Everything is launched on the device's own stream and waits for nothing. What kernels share is `warp.cuh`; `on_cpu.h` and
 //! `on_cpu.cpp` run their text without a GPU. Knows nothing of what is computed.
 
+pub(crate) mod layers;
+
 use candle_core::{
     CudaDevice, CudaStorage, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
     backend::BackendStorage,

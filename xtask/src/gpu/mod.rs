@@ -4,6 +4,8 @@
 mod losses;
 mod package;
 #[cfg(feature = "cuda")]
+mod steps;
+#[cfg(feature = "cuda")]
 mod views;
 
 use anyhow::Result;
@@ -16,6 +18,8 @@ pub enum Command {
     Losses(Sizes),
     /// Hold views made there to the CPU's, and time them (likewise)
     Views(Sizes),
+    /// Train a few steps of every method there and on the CPU, from equal weights, and time them (likewise)
+    Steps(Sizes),
 }
 
 #[derive(clap::Args)]
@@ -35,8 +39,10 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Losses(sizes) => losses::run(sizes),
         #[cfg(feature = "cuda")]
         Command::Views(sizes) => views::run(sizes),
+        #[cfg(feature = "cuda")]
+        Command::Steps(sizes) => steps::run(sizes),
         #[cfg(not(feature = "cuda"))]
-        Command::Losses(Sizes { .. }) | Command::Views(Sizes { .. }) => {
+        Command::Losses(Sizes { .. }) | Command::Views(Sizes { .. }) | Command::Steps(Sizes { .. }) => {
             anyhow::bail!(
                 "built without the feature cuda: cargo run --package xtask --features cuda -- gpu ..."
             )

@@ -46,6 +46,7 @@ for round in 1 2; do
     part "torch-$round" 130 "$python" "$here/gpu_losses.py" --out "$out/torch-$round.json"
 done
 part views 40 "$program" gpu views --out "$out/views.json"
+part steps 60 "$program" gpu steps --out "$out/steps.json"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
 if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck; do

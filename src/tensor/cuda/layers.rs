@@ -1,0 +1,562 @@
+//! Batch normalisation, layer normalisation and GELU by kernels of our own: what is launched, and its place in automatic
+//! differentiation. Weights and statistics are f32; numbers f32 or bf16.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{
+    CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, Layout, Result,
+    Shape, Tensor, bail,
+};
+use half::bf16;
+
+use super::{Element, Module, config, constant, device, launch, no_gpu, view, with_view};
+use crate::tensor::batch_norm::{EPSILON, Statistics, Then};
+
+/// Blocks that share the rows of sums over rows, whatever the card, so that sums are added in one order. Ours.
+const PARTS: usize = 32;
+/// Blocks of kernels that go through all numbers. Ours: eight for each multiprocessor of an H100.
+const BLOCKS: usize = 1_056;
+// As in batch_norm.cu and transformer.cu.
+const LANES: usize = 32;
+const BATCH_NORM_THREADS: usize = 512;
+const TRANSFORMER_THREADS: usize = 256;
+const TRANSFORMER_WARPS: usize = 8;
+
+fn module<'a>(name: &'static str, device: &'a CudaDevice) -> Module<'a> {
+    let ptx = match name {
+        "batch_norm" => include_str!(concat!(env!("OUT_DIR"), "/batch_norm.ptx")),
+        _ => include_str!(concat!(env!("OUT_DIR"), "/transformer.ptx")),
+    };
+    Module { name, ptx, device }
+}
+
+fn not_a_type<T>(name: &str, dtype: DType) -> Result<T> {
+    Err(Error::Msg(format!("{name}: numbers are {dtype:?}, expected f32 or bf16")).bt())
+}
+
+fn no_forward_pass<T>(name: &str) -> Result<T> {
+    Err(Error::Msg(format!("{name}: expected a forward pass before the backward pass")).bt())
+}
+
+/// As [`crate::tensor::gelu`].
+pub fn gelu(input: &Tensor) -> Result<Tensor> {
+    let input = input.contiguous()?;
+    match input.dtype() {
+        DType::F32 => input.apply_op1(Gelu::<f32>::default()),
+        DType::BF16 => input.apply_op1(Gelu::<bf16>::default()),
+        other => not_a_type("gelu", other),
+    }
+}
+
+#[derive(Default)]
+struct Gelu<T>(std::marker::PhantomData<T>);
+
+impl<T: Element> CustomOp1 for Gelu<T> {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        no_gpu("gelu")
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let module = module("transformer", device(x));
+        let (x, count) = (view::<T>(x, layout)?, layout.shape().elem_count() as i64);
+        let mut y = module.room::<T>(count as usize)?;
+        let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+        launch!(module, format!("gelu_{}", T::NAME), blocks, &x, &count, &mut y);
+        Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, slope: &Tensor) -> Result<Option<Tensor>> {
+        let module = module("transformer", x.device().as_cuda_device()?);
+        let count = x.elem_count() as i64;
+        let mut by_x = module.room::<T>(x.elem_count())?;
+        with_view::<T, _>(x, |x| {
+            with_view::<T, _>(slope, |slope| {
+                let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+                launch!(module, format!("gelu_gradient_{}", T::NAME), blocks, x, slope, &count, &mut by_x);
+                Ok(())
+            })
+        })?;
+        Ok(Some(constant(by_x, module.device, x.shape())))
+    }
+}
+
+/// As [`crate::tensor::layer_norm`].
+pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let (input, weight, bias) = (input.contiguous()?, weight.contiguous()?, bias.contiguous()?);
+    match input.dtype() {
+        DType::F32 => input.apply_op3(&weight, &bias, LayerNorm::<f32>::new(epsilon)),
+        DType::BF16 => input.apply_op3(&weight, &bias, LayerNorm::<bf16>::new(epsilon)),
+        other => not_a_type("layer norm", other),
+    }
+}
+
+struct LayerNorm<T> {
+    epsilon: f32,
+    /// Mean and one over the deviation, (rows) each.
+    saved: OnceLock<[Tensor; 2]>,
+    numbers: std::marker::PhantomData<T>,
+}
+
+impl<T> LayerNorm<T> {
+    fn new(epsilon: f64) -> Self {
+        Self { epsilon: epsilon as f32, saved: OnceLock::new(), numbers: std::marker::PhantomData }
+    }
+}
+
+impl<T: Element> CustomOp3 for LayerNorm<T> {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        no_gpu("layer norm")
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let module = module("transformer", device(x));
+        let (count, width) = (layout.shape().elem_count(), weight_layout.shape().elem_count());
+        if width == 0
+            || layout.shape().dims().last() != Some(&width)
+            || bias_layout.shape().elem_count() != width
+        {
+            bail!("layer norm: rows of {:?} by weights of {width}", layout.shape())
+        }
+        let rows = count / width;
+        let x = view::<T>(x, layout)?;
+        let (weight, bias) = (view::<f32>(weight, weight_layout)?, view::<f32>(bias, bias_layout)?);
+        let mut y = module.room::<T>(count)?;
+        let (mut mean, mut inverse) = (module.room::<f32>(rows)?, module.room::<f32>(rows)?);
+        let lines = config([rows.div_ceil(TRANSFORMER_WARPS), 1, 1], TRANSFORMER_THREADS, 0);
+        let (rows_, width) = (rows as i32, width as i32);
+        launch!(
+            module,
+            format!("layer_norm_{}", T::NAME),
+            lines,
+            &x,
+            &weight,
+            &bias,
+            &self.epsilon,
+            &rows_,
+            &width,
+            &mut y,
+            &mut mean,
+            &mut inverse,
+        );
+        let _ = self.saved.set([mean, inverse].map(|numbers| constant(numbers, module.device, rows)));
+        Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        slope: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some([mean, inverse]) = self.saved.get() else { return no_forward_pass("layer norm") };
+        let module = module("transformer", x.device().as_cuda_device()?);
+        let width = weight.elem_count();
+        let rows = x.elem_count() / width;
+        let mut by_x = module.room::<T>(rows * width)?;
+        let mut partial = module.room::<f32>(2 * PARTS * width)?;
+        let mut sums = module.room::<f32>(2 * width)?;
+        let (rows_, width_, parts) = (rows as i32, width as i32, PARTS as i32);
+        with_view::<T, _>(x, |x| {
+            with_view::<T, _>(slope, |slope| {
+                with_view::<f32, _>(weight, |weight| {
+                    with_view::<f32, _>(mean, |mean| {
+                        with_view::<f32, _>(inverse, |inverse| {
+                            let lines =
+                                config([rows.div_ceil(TRANSFORMER_WARPS), 1, 1], TRANSFORMER_THREADS, 0);
+                            launch!(
+                                module,
+                                format!("layer_norm_gradient_{}", T::NAME),
+                                lines,
+                                x,
+                                slope,
+                                weight,
+                                mean,
+                                inverse,
+                                &rows_,
+                                &width_,
+                                &mut by_x,
+                            );
+                            let columns = config([width.div_ceil(LANES), PARTS, 1], TRANSFORMER_THREADS, 0);
+                            launch!(
+                                module,
+                                format!("layer_norm_sums_{}", T::NAME),
+                                columns,
+                                x,
+                                slope,
+                                mean,
+                                inverse,
+                                &rows_,
+                                &width_,
+                                &mut partial,
+                            );
+                            Ok(())
+                        })
+                    })
+                })
+            })
+        })?;
+        let columns = config([width.div_ceil(TRANSFORMER_THREADS), 2, 1], TRANSFORMER_THREADS, 0);
+        launch!(module, "layer_norm_together", columns, &partial, &width_, &parts, &mut sums);
+        let sums = constant(sums, module.device, (2, width));
+        Ok((
+            Some(constant(by_x, module.device, x.shape())),
+            Some(sums.get(0)?.reshape(weight.shape())?),
+            Some(sums.get(1)?.reshape(bias.shape())?),
+        ))
+    }
+}
+
+/// As [`crate::tensor::batch_norm`], which has checked shapes. Statistics come back to main memory, so the device is waited for.
+pub fn batch_norm(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    given: Option<Statistics>,
+    then: Then,
+) -> Result<(Tensor, Statistics)> {
+    let input = input.contiguous()?;
+    let affine = Tensor::stack(&[weight, bias], 0)?;
+    let residual = then.residual.map(Tensor::contiguous).transpose()?;
+    let used = Arc::new(OnceLock::new());
+    let given = given.map(|given| Given::of(&given, input.device())).transpose()?;
+    let output = match input.dtype() {
+        DType::F32 => {
+            BatchNorm::<f32>::new(then.relu, given, &used).apply(&input, &affine, residual.as_ref())?
+        }
+        DType::BF16 => {
+            BatchNorm::<bf16>::new(then.relu, given, &used).apply(&input, &affine, residual.as_ref())?
+        }
+        other => return not_a_type("batch norm", other),
+    };
+    let Some(Used { mean, variance, .. }) = used.get() else { return no_forward_pass("batch norm") };
+    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1();
+    Ok((output, Statistics { mean: numbers(mean)?, variance: numbers(variance)? }))
+}
+
+/// Fixed statistics on the device.
+struct Given {
+    mean: Tensor,
+    variance: Tensor,
+    inverse: Tensor,
+}
+
+impl Given {
+    fn of(given: &Statistics, device: &candle_core::Device) -> Result<Self> {
+        let there = |values: &[f64]| Tensor::new(values, device)?.to_dtype(DType::F32);
+        let inverse: Vec<f64> =
+            given.variance.iter().map(|variance| 1.0 / (variance + EPSILON).sqrt()).collect();
+        Ok(Self { mean: there(&given.mean)?, variance: there(&given.variance)?, inverse: there(&inverse)? })
+    }
+}
+
+/// Statistics that were used, (channels) each.
+struct Used {
+    mean: Tensor,
+    variance: Tensor,
+    inverse: Tensor,
+}
+
+struct BatchNorm<T> {
+    relu: bool,
+    given: Option<Given>,
+    used: Arc<OnceLock<Used>>,
+    numbers: std::marker::PhantomData<T>,
+}
+
+impl<T: Element + Send + Sync> BatchNorm<T> {
+    fn new(relu: bool, given: Option<Given>, used: &Arc<OnceLock<Used>>) -> Self {
+        Self { relu, given, used: used.clone(), numbers: std::marker::PhantomData }
+    }
+
+    fn apply(self, input: &Tensor, affine: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        match residual {
+            Some(residual) => input.apply_op3(affine, residual, self),
+            None => input.apply_op2(affine, self),
+        }
+    }
+
+    fn forward(
+        &self,
+        (x, layout): (&CudaStorage, &Layout),
+        (affine, affine_layout): (&CudaStorage, &Layout),
+        residual: Option<(&CudaStorage, &Layout)>,
+    ) -> Result<(CudaStorage, Shape)> {
+        let module = module("batch_norm", device(x));
+        let (_, channels) = affine_layout.shape().dims2()?;
+        let count = layout.shape().elem_count();
+        let (rows, channels_, relu) = ((count / channels) as i32, channels as i32, i32::from(self.relu));
+        let x = view::<T>(x, layout)?;
+        let used = match &self.given {
+            Some(Given { mean, variance, inverse }) => {
+                Used { mean: mean.clone(), variance: variance.clone(), inverse: inverse.clone() }
+            }
+            None => {
+                // Count, mean and sum of squares of each part and channel.
+                let mut partial = module.room::<f32>(3 * PARTS * channels)?;
+                let columns = config([channels.div_ceil(LANES), PARTS, 1], BATCH_NORM_THREADS, 0);
+                launch!(
+                    module,
+                    format!("batch_norm_statistics_{}", T::NAME),
+                    columns,
+                    &x,
+                    &rows,
+                    &channels_,
+                    &mut partial
+                );
+                let mut found = [
+                    module.room::<f32>(channels)?,
+                    module.room::<f32>(channels)?,
+                    module.room::<f32>(channels)?,
+                ];
+                let [mean, variance, inverse] = &mut found;
+                let all = config([channels.div_ceil(BATCH_NORM_THREADS), 1, 1], BATCH_NORM_THREADS, 0);
+                let parts = PARTS as i32;
+                launch!(
+                    module,
+                    "batch_norm_moments",
+                    all,
+                    &partial,
+                    &channels_,
+                    &parts,
+                    mean,
+                    variance,
+                    inverse
+                );
+                let [mean, variance, inverse] =
+                    found.map(|numbers| constant(numbers, module.device, channels));
+                Used { mean, variance, inverse }
+            }
+        };
+        let affine = view::<f32>(affine, affine_layout)?;
+        let (weight, bias) = (affine.slice(..channels), affine.slice(channels..));
+        let mut y = module.room::<T>(count)?;
+        let blocks = config([BLOCKS, 1, 1], BATCH_NORM_THREADS, 0);
+        let name = format!("batch_norm_apply_{}", T::NAME);
+        with_view::<f32, _>(&used.mean, |mean| {
+            with_view::<f32, _>(&used.inverse, |inverse| {
+                match residual {
+                    Some((residual, layout)) => {
+                        let residual = view::<T>(residual, layout)?;
+                        launch!(
+                            module, name, blocks, &x, &residual, &weight, &bias, mean, inverse, &rows,
+                            &channels_, &relu, &mut y,
+                        );
+                    }
+                    None => launch!(
+                        module, name, blocks, &x, &NULL, &weight, &bias, mean, inverse, &rows, &channels_,
+                        &relu, &mut y,
+                    ),
+                }
+                Ok(())
+            })
+        })?;
+        let _ = self.used.set(used);
+        Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
+    }
+
+    /// Gradients by input, affine, and where there is one the residual.
+    fn backward(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        y: &Tensor,
+        slope: &Tensor,
+        has_residual: bool,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let Some(used) = self.used.get() else { return no_forward_pass("batch norm") };
+        let module = module("batch_norm", x.device().as_cuda_device()?);
+        let (_, channels) = affine.dims2()?;
+        let count = x.elem_count();
+        let (rows, channels_, parts) = ((count / channels) as i32, channels as i32, PARTS as i32);
+        let (relu, own) = (i32::from(self.relu), i32::from(self.given.is_none()));
+        let mut partial = module.room::<f32>(2 * PARTS * channels)?;
+        let mut by_affine = module.room::<f32>(2 * channels)?;
+        let mut by_x = module.room::<T>(count)?;
+        let mut by_residual = has_residual.then(|| module.room::<T>(count)).transpose()?;
+        with_view::<T, _>(x, |x| {
+            with_view::<T, _>(y, |y| {
+                with_view::<T, _>(slope, |slope| {
+                    with_view::<f32, _>(affine, |affine| {
+                        with_view::<f32, _>(&used.mean, |mean| {
+                            with_view::<f32, _>(&used.inverse, |inverse| {
+                                let columns =
+                                    config([channels.div_ceil(LANES), PARTS, 1], BATCH_NORM_THREADS, 0);
+                                launch!(
+                                    module,
+                                    format!("batch_norm_slopes_{}", T::NAME),
+                                    columns,
+                                    x,
+                                    y,
+                                    slope,
+                                    mean,
+                                    inverse,
+                                    &rows,
+                                    &channels_,
+                                    &relu,
+                                    &mut partial,
+                                );
+                                let all = config(
+                                    [channels.div_ceil(BATCH_NORM_THREADS), 1, 1],
+                                    BATCH_NORM_THREADS,
+                                    0,
+                                );
+                                {
+                                    let (mut of_weight, mut of_bias) = by_affine.split_at_mut(channels);
+                                    launch!(
+                                        module,
+                                        "batch_norm_sums",
+                                        all,
+                                        &partial,
+                                        &channels_,
+                                        &parts,
+                                        &mut of_bias,
+                                        &mut of_weight,
+                                    );
+                                }
+                                let (of_weight, of_bias) =
+                                    (by_affine.slice(..channels), by_affine.slice(channels..));
+                                let weight = affine.slice(..channels);
+                                let blocks = config([BLOCKS, 1, 1], BATCH_NORM_THREADS, 0);
+                                let name = format!("batch_norm_gradient_{}", T::NAME);
+                                match &mut by_residual {
+                                    Some(by_residual) => launch!(
+                                        module,
+                                        name,
+                                        blocks,
+                                        x,
+                                        y,
+                                        slope,
+                                        &weight,
+                                        mean,
+                                        inverse,
+                                        &of_bias,
+                                        &of_weight,
+                                        &rows,
+                                        &channels_,
+                                        &relu,
+                                        &own,
+                                        &mut by_x,
+                                        by_residual,
+                                    ),
+                                    None => launch!(
+                                        module, name, blocks, x, y, slope, &weight, mean, inverse, &of_bias,
+                                        &of_weight, &rows, &channels_, &relu, &own, &mut by_x, &NULL,
+                                    ),
+                                }
+                                Ok(())
+                            })
+                        })
+                    })
+                })
+            })
+        })?;
+        let by_residual = by_residual.map(|numbers| constant(numbers, module.device, x.shape()));
+        Ok([
+            Some(constant(by_x, module.device, x.shape())),
+            Some(constant(by_affine, module.device, (2, channels))),
+            by_residual,
+        ])
+    }
+}
+
+/// A pointer to nothing, as a kernel's argument.
+const NULL: u64 = 0;
+
+impl<T: Element + Send + Sync> CustomOp2 for BatchNorm<T> {
+    fn name(&self) -> &'static str {
+        "batch-norm"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        no_gpu("batch norm")
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        layout: &Layout,
+        affine: &CudaStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward((x, layout), (affine, affine_layout), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        y: &Tensor,
+        slope: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [by_x, by_affine, _] = self.backward(x, affine, y, slope, false)?;
+        Ok((by_x, by_affine))
+    }
+}
+
+impl<T: Element + Send + Sync> CustomOp3 for BatchNorm<T> {
+    fn name(&self) -> &'static str {
+        "batch-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        no_gpu("batch norm")
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        layout: &Layout,
+        affine: &CudaStorage,
+        affine_layout: &Layout,
+        residual: &CudaStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward((x, layout), (affine, affine_layout), Some((residual, residual_layout)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        _: &Tensor,
+        y: &Tensor,
+        slope: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [by_x, by_affine, by_residual] = self.backward(x, affine, y, slope, true)?;
+        Ok((by_x, by_affine, by_residual))
+    }
+}
