@@ -58,7 +58,7 @@
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge.rs`.
 //! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`,
-//! `augment/cuda/`; what they share, and a training step's kernels that nothing launches yet: `tensor/cuda/`.
+//! `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution: `tensor/convolution/cuda.rs`.
 
 pub mod analysis;
 pub mod augment;

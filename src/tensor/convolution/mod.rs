@@ -7,6 +7,8 @@
 //! (`winograd`); for others, windows are gathered into matrices and multiplied (`kernels`; Chellapilla et al. 2006,
 //! im2col). Knows nothing of layers.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod kernels;
 mod weights;
 mod winograd;
@@ -39,9 +41,9 @@ pub struct Geometry {
 /// # Errors
 /// If shapes do not fit, or the padding reaches the kernel's size.
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
-    // On a GPU Candle's own, whose backward pass is slow there.
-    if !images.device().is_cpu() {
-        return convolution_plain(images, weights, geometry);
+    #[cfg(feature = "cuda")]
+    if images.device().is_cuda() {
+        return cuda::convolution(images, weights, geometry);
     }
     images.contiguous()?.apply_op2(&weights.contiguous()?, Convolution(geometry))
 }

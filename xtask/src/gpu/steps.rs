@@ -1,7 +1,7 @@
 //! `gpu steps`: training steps of every method on both backbones, on a GPU and on the CPU from equal weights: losses alike, and
 //! how long a step takes.
 //!
-//! Steps are f32. Convolutions are Candle's own there, whose backward pass is slow: these times are a floor, not an aim.
+//! Steps are f32 on ordinary units: these times are a floor, not an aim.
 
 use std::time::Instant;
 

@@ -1,0 +1,250 @@
+//! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is multiplied as f32; bf16 on
+//! tensor cores with f32 sums.
+//!
+//! Algorithms are fixed, not picked: those of cuDNN's that add in one order every time. Descriptors and workspace are made once a
+//! shape.
+
+use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
+
+use candle_core::{
+    CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, DeviceLocation, Error, Layout, Result, Shape,
+    Tensor,
+};
+use cudarc::{
+    cudnn::{
+        ConvBackwardData, ConvBackwardFilter, ConvDescriptor, ConvForward, Cudnn, CudnnDataType, CudnnError,
+        FilterDescriptor, TensorDescriptor, sys,
+    },
+    driver::CudaSlice,
+};
+use half::bf16;
+
+use super::{Convolution, Geometry};
+use crate::tensor::cuda::{Element, Module, constant, device, no_gpu, view, with_view};
+
+// Deterministic, and written for channels last.
+const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+const BY_IMAGES: sys::cudnnConvolutionBwdDataAlgo_t =
+    sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+const BY_WEIGHTS: sys::cudnnConvolutionBwdFilterAlgo_t =
+    sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+
+/// As [`super::convolution`].
+pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    // (out, in, height, width) to cuDNN's (out, height, width, in).
+    let (images, weights) = (images.contiguous()?, weights.permute((0, 2, 3, 1))?.contiguous()?);
+    match images.dtype() {
+        DType::F32 => images.apply_op2(&weights, OnGpu::<f32>(geometry, PhantomData)),
+        DType::BF16 => images.apply_op2(&weights, OnGpu::<bf16>(geometry, PhantomData)),
+        other => Err(Error::Msg(format!("convolution: numbers are {other:?}, expected f32 or bf16")).bt()),
+    }
+}
+
+struct OnGpu<T>(Geometry, PhantomData<T>);
+
+/// Numbers that cuDNN multiplies, and how.
+trait Multiplied: Element + CudnnDataType {
+    const MATH: sys::cudnnMathType_t;
+    const ONE: Self;
+    const ZERO: Self;
+}
+
+impl Multiplied for f32 {
+    const MATH: sys::cudnnMathType_t = sys::cudnnMathType_t::CUDNN_FMA_MATH;
+    const ONE: Self = 1.0;
+    const ZERO: Self = 0.0;
+}
+
+impl Multiplied for bf16 {
+    const MATH: sys::cudnnMathType_t = sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH;
+    const ONE: Self = Self::ONE;
+    const ZERO: Self = Self::ZERO;
+}
+
+/// What a plan is made for: images (batch, height, width, in), weights (out, height, width, in), step and border.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Sizes {
+    images: [usize; 4],
+    weights: [usize; 4],
+    output: [usize; 4],
+    stride: usize,
+    padding: usize,
+}
+
+impl Sizes {
+    fn new(images: &Shape, weights: &Shape, geometry: Geometry) -> Result<Self> {
+        let (batch, height, width, channels) = images.dims4()?;
+        let (outputs, rows, columns, inputs) = weights.dims4()?;
+        // The CPU's own check of shapes, which has weights in PyTorch's order.
+        Convolution(geometry).plan(images, &Shape::from((outputs, inputs, rows, columns)))?;
+        let Geometry { stride, padding } = geometry;
+        let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
+        Ok(Self {
+            images: [batch, height, width, channels],
+            weights: [outputs, rows, columns, inputs],
+            output: [batch, out(height, rows), out(width, columns), outputs],
+            stride,
+            padding,
+        })
+    }
+}
+
+/// Descriptors of one shape.
+struct Plan<T: Multiplied> {
+    images: TensorDescriptor<T>,
+    weights: FilterDescriptor<T>,
+    output: TensorDescriptor<T>,
+    /// Sums are f32.
+    convolution: ConvDescriptor<f32>,
+}
+
+impl<T: Multiplied> Plan<T> {
+    fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
+        const NHWC: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+        // cuDNN names sizes in one order, however they lie in memory: batch, channels, height, width.
+        let named = |[batch, height, width, channels]: [usize; 4]| {
+            [batch, channels, height, width].map(|size| size as i32)
+        };
+        let both = |size: usize| [size as i32; 2];
+        let mut convolution = cudnn.create_conv2d::<f32>(
+            both(sizes.padding),
+            both(sizes.stride),
+            [1, 1],
+            sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
+        )?;
+        convolution.set_math_type(T::MATH)?;
+        Ok(Self {
+            images: cudnn.create_4d_tensor(NHWC, named(sizes.images))?,
+            weights: cudnn.create_4d_filter(NHWC, named(sizes.weights))?,
+            output: cudnn.create_4d_tensor(NHWC, named(sizes.output))?,
+            convolution,
+        })
+    }
+
+    fn forward(&self) -> ConvForward<'_, T, f32, T> {
+        ConvForward { conv: &self.convolution, x: &self.images, w: &self.weights, y: &self.output }
+    }
+
+    fn by_images(&self) -> ConvBackwardData<'_, T, f32, T> {
+        ConvBackwardData { conv: &self.convolution, dx: &self.images, w: &self.weights, dy: &self.output }
+    }
+
+    fn by_weights(&self) -> ConvBackwardFilter<'_, T, f32, T> {
+        ConvBackwardFilter { conv: &self.convolution, x: &self.images, dw: &self.weights, dy: &self.output }
+    }
+}
+
+type Plans = HashMap<(Sizes, DType), Rc<dyn std::any::Any>>;
+
+thread_local! {
+    /// A handle and its plans for each device: a device's stream belongs to the thread.
+    static CUDNN: RefCell<HashMap<DeviceLocation, (Arc<Cudnn>, Plans)>> = RefCell::new(HashMap::new());
+}
+
+fn failed(error: CudnnError) -> Error {
+    Error::Msg(format!("convolution: cuDNN says {error:?}")).bt()
+}
+
+fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<Rc<Plan<T>>> {
+    CUDNN.with_borrow_mut(|known| {
+        let location = candle_core::backend::BackendDevice::location(device);
+        if let std::collections::hash_map::Entry::Vacant(place) = known.entry(location) {
+            place.insert((Cudnn::new(device.cuda_stream()).map_err(failed)?, Plans::new()));
+        }
+        let (cudnn, plans) = known.get_mut(&location).expect("inserted above");
+        let key = (*sizes, T::DTYPE);
+        if let Some(plan) = plans.get(&key).and_then(|plan| plan.clone().downcast::<Plan<T>>().ok()) {
+            return Ok(plan);
+        }
+        let plan = Rc::new(Plan::<T>::new(cudnn, sizes).map_err(failed)?);
+        plans.insert(key, plan.clone());
+        Ok(plan)
+    })
+}
+
+/// Memory that an algorithm works in; from the device's pool, which hands back what it had before.
+fn workspace(module: &Module, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
+    (bytes > 0).then(|| module.room::<u8>(bytes)).transpose()
+}
+
+fn memory(device: &CudaDevice) -> Module<'_> {
+    Module { name: "", ptx: "", device }
+}
+
+impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
+    fn name(&self) -> &'static str {
+        "convolution"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        no_gpu("convolution")
+    }
+
+    fn cuda_fwd(
+        &self,
+        images: &CudaStorage,
+        images_layout: &Layout,
+        weights: &CudaStorage,
+        weights_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let memory = memory(device(images));
+        let sizes = Sizes::new(images_layout.shape(), weights_layout.shape(), self.0)?;
+        let plan = plan::<T>(memory.device, &sizes)?;
+        let (images, weights) = (view::<T>(images, images_layout)?, view::<T>(weights, weights_layout)?);
+        let mut output = memory.room::<T>(sizes.output.iter().product())?;
+        let forward = plan.forward();
+        let mut workspace = workspace(&memory, forward.get_workspace_size(FORWARD).map_err(failed)?)?;
+        // SAFETY: buffers have the sizes and types of the descriptors.
+        unsafe {
+            forward.launch(FORWARD, workspace.as_mut(), (T::ONE, T::ZERO), &images, &weights, &mut output)
+        }
+        .map_err(failed)?;
+        Ok((CudaStorage::wrap_cuda_slice(output, memory.device.clone()), Shape::from(sizes.output.to_vec())))
+    }
+
+    fn bwd(
+        &self,
+        images: &Tensor,
+        weights: &Tensor,
+        _: &Tensor,
+        slope: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let memory = memory(images.device().as_cuda_device()?);
+        let sizes = Sizes::new(images.shape(), weights.shape(), self.0)?;
+        let plan = plan::<T>(memory.device, &sizes)?;
+        let by_images = images.track_op().then(|| -> Result<Tensor> {
+            let mut gradient = memory.room::<T>(images.elem_count())?;
+            let backward = plan.by_images();
+            let mut workspace = workspace(&memory, backward.get_workspace_size(BY_IMAGES).map_err(failed)?)?;
+            with_view::<T, _>(weights, |weights| {
+                with_view::<T, _>(slope, |slope| {
+                    // SAFETY: buffers have the sizes and types of the descriptors.
+                    unsafe {
+                        let scale = (T::ONE, T::ZERO);
+                        backward.launch(BY_IMAGES, workspace.as_mut(), scale, &mut gradient, weights, slope)
+                    }
+                    .map_err(failed)
+                })
+            })?;
+            Ok(constant(gradient, memory.device, images.shape()))
+        });
+        let by_weights = weights.track_op().then(|| -> Result<Tensor> {
+            let mut gradient = memory.room::<T>(weights.elem_count())?;
+            let backward = plan.by_weights();
+            let mut workspace = workspace(&memory, backward.get_workspace_size(BY_WEIGHTS).map_err(failed)?)?;
+            with_view::<T, _>(images, |images| {
+                with_view::<T, _>(slope, |slope| {
+                    // SAFETY: buffers have the sizes and types of the descriptors.
+                    unsafe {
+                        let scale = (T::ONE, T::ZERO);
+                        backward.launch(BY_WEIGHTS, workspace.as_mut(), scale, images, &mut gradient, slope)
+                    }
+                    .map_err(failed)
+                })
+            })?;
+            Ok(constant(gradient, memory.device, weights.shape()))
+        });
+        Ok((by_images.transpose()?, by_weights.transpose()?))
+    }
+}
