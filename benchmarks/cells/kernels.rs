@@ -19,7 +19,8 @@ use skewbench::{
     seed::Seed,
     tensor::{
         batch_norm::{Statistics, Then, batch_norm},
-        gelu, layer_norm,
+        gelu, layer_norm, max_pool,
+        pooling::Pool,
     },
 };
 
@@ -274,6 +275,69 @@ fn layer_norm_and_gelu_are_their_twins(
 }
 
 #[rstest]
+fn max_pool_is_its_twin(
+    // Images, height, width, channels; the last does not fill its windows.
+    #[values((2, 8, 8, 3), (1, 5, 7, 33), (3, 9, 4, 2))] shape: (usize, usize, usize, usize),
+    #[values((3, 2, 1), (2, 2, 0))] window: (usize, usize, usize),
+    #[values(false, true)] bf16: bool,
+) -> Result<()> {
+    let Some(program) = program() else { return Ok(()) };
+    let (batch, height, width, channels) = shape;
+    let (kernel, stride, padding) = window;
+    let (down, across) =
+        ((height + 2 * padding - kernel) / stride + 1, (width + 2 * padding - kernel) / stride + 1);
+    // Whole numbers, so that maxima tie: the first of them has the gradient.
+    let images = Var::from_tensor(&numbers("images", &[batch, height, width, channels], bf16)?.round()?)?;
+    let slope = numbers("slope", &[batch, down, across, channels], bf16)?;
+    let mut input: Vec<u8> =
+        [0, 0, usize::from(bf16), 0, 0].iter().flat_map(|&n| (n as i32).to_ne_bytes()).collect();
+    for size in [batch, height, width, channels, down, across, kernel, stride, padding] {
+        input.extend((size as i32).to_ne_bytes());
+    }
+    for tensor in [images.as_tensor(), &slope] {
+        let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        values.iter().for_each(|x| input.extend(x.to_ne_bytes()));
+    }
+    let found = exchange(program, "max_pool", &input);
+    let out = max_pool(&images, Pool { kernel, stride, padding })?;
+    let gradients = (&out * &slope)?.sum_all()?.backward()?;
+    let mut left = found.as_slice();
+    assert_next("maxima", &mut left, &out, bf16)?;
+    assert_next("by images", &mut left, gradients.get(&images).unwrap(), bf16)?;
+    assert!(left.is_empty());
+    Ok(())
+}
+
+#[test]
+fn updates_are_their_formulas() -> Result<()> {
+    const COUNT: usize = 2_000;
+    let Some(program) = program() else { return Ok(()) };
+    let [p, first, g] = ["p", "first", "g"].map(|name| numbers(name, &[COUNT], false));
+    let (p, first, g) = (p?, first?, g?);
+    let second = numbers("second", &[COUNT], false)?.sqr()?;
+    // Scale of gradients; beta1 and its rest; beta2 and its rest; what decay keeps; rate; root of the correction; epsilon.
+    let constants = [0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.02, 0.3, 1e-8];
+    let [scale, beta1, rest1, beta2, rest2, keep, size, root, epsilon] = constants;
+    let constants = Tensor::new(&constants, &Device::Cpu)?;
+    let found = layer(program, "updates", [COUNT, 0, 0, 0, 0], &[&constants, &p, &first, &second, &g])?;
+
+    let mut left = found.as_slice();
+    let velocity = ((&first * 0.9)? + ((&g * scale)? + (&p * 0.01)?)?)?;
+    assert_next("momentum", &mut left, &(&p - (&velocity * 0.1)?)?, false)?;
+    assert_next("velocity", &mut left, &velocity, false)?;
+    let slope = (&g * scale)?;
+    let m = ((&first * beta1)? + (&slope * rest1)?)?;
+    let v = ((&second * beta2)? + (slope.sqr()? * rest2)?)?;
+    let moved = ((&p * keep)? - ((&m / ((v.sqrt()? / root)? + epsilon)?)? * size)?)?;
+    for (name, expected) in [("adamw", &moved), ("first", &m), ("second", &v)] {
+        assert_next(name, &mut left, expected, false)?;
+    }
+    assert_next("average", &mut left, &((&p * 0.9)? + (&g * 0.1)?)?, false)?;
+    assert!(left.is_empty());
+    Ok(())
+}
+
+#[rstest]
 fn views_are_the_cpus(
     // Larger and smaller than the images, odd.
     #[values(16, 37, 64)] side: usize,
@@ -359,5 +423,5 @@ fn every_kernel_compiles_for_an_h100() {
             kernels += 1;
         }
     }
-    assert_eq!(kernels, 5, "kernels in {FOLDERS:?}");
+    assert_eq!(kernels, 7, "kernels in {FOLDERS:?}");
 }

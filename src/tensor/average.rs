@@ -22,6 +22,10 @@ pub fn move_average(average: &Var, value: &Tensor, momentum: f64) -> Result<()> 
         bail!("moving average: of shape {:?}, towards {:?}", average.shape(), value.shape())
     }
     let value = value.detach().contiguous()?;
+    #[cfg(feature = "cuda")]
+    if super::cuda::updates::is_taken(&[average, &value]) {
+        return super::cuda::updates::move_average(average, &value, momentum);
+    }
     match average.device().is_cpu() {
         true => average.inplace_op2(&value, &Average { momentum }),
         false => move_average_plain(average, &value, momentum),

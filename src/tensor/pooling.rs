@@ -28,8 +28,10 @@ pub struct Pool {
 /// # Errors
 /// If the windows do not fit the images.
 pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
-    if !images.device().is_cpu() {
-        return max_pool_plain(images, pool);
+    #[cfg(feature = "cuda")]
+    if images.device().is_cuda() {
+        let (height, width) = (images.dim(1)?, images.dim(2)?);
+        return super::cuda::layers::max_pool(images, pool, pool.output(height, width)?);
     }
     images.contiguous()?.apply_op1(MaxPool { pool, winners: OnceLock::new() })
 }

@@ -4,9 +4,11 @@
 use std::{env, path::PathBuf, process::Command};
 
 /// Files of kernels, and what else each is compiled with.
-const KERNELS: [(&str, &[&str]); 5] = [
+const KERNELS: [(&str, &[&str]); 7] = [
     ("src/tensor/cuda/batch_norm.cu", &[]),
+    ("src/tensor/cuda/pooling.cu", &[]),
     ("src/tensor/cuda/transformer.cu", &[]),
+    ("src/tensor/cuda/updates.cu", &[]),
     ("src/loss/cuda/nt_xent.cu", &[]),
     ("src/loss/cuda/barlow_twins.cu", &[]),
     // Equal to the CPU's bytes, which are made without fused multiply-add.

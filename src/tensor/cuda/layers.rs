@@ -1,4 +1,4 @@
-//! Batch normalisation, layer normalisation and GELU by kernels of our own: what is launched, and its place in automatic
+//! Batch normalisation, layer normalisation, GELU and pooling by kernels of our own: what is launched, and its place in automatic
 //! differentiation. Weights and statistics are f32; numbers f32 or bf16.
 
 use std::sync::{Arc, OnceLock};
@@ -7,10 +7,14 @@ use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, Layout, Result,
     Shape, Tensor, bail,
 };
+use cudarc::driver::{CudaSlice, DeviceRepr};
 use half::bf16;
 
 use super::{Element, Module, config, constant, device, launch, no_gpu, view, with_view};
-use crate::tensor::batch_norm::{EPSILON, Statistics, Then};
+use crate::tensor::{
+    batch_norm::{EPSILON, Statistics, Then},
+    pooling::Pool,
+};
 
 /// Blocks that share the rows of sums over rows, whatever the card, so that sums are added in one order. Ours.
 const PARTS: usize = 32;
@@ -25,6 +29,7 @@ const TRANSFORMER_WARPS: usize = 8;
 fn module<'a>(name: &'static str, device: &'a CudaDevice) -> Module<'a> {
     let ptx = match name {
         "batch_norm" => include_str!(concat!(env!("OUT_DIR"), "/batch_norm.ptx")),
+        "pooling" => include_str!(concat!(env!("OUT_DIR"), "/pooling.ptx")),
         _ => include_str!(concat!(env!("OUT_DIR"), "/transformer.ptx")),
     };
     Module { name, ptx, device }
@@ -81,6 +86,84 @@ impl<T: Element> CustomOp1 for Gelu<T> {
             })
         })?;
         Ok(Some(constant(by_x, module.device, x.shape())))
+    }
+}
+
+/// `Pool` of `pooling.cu`: batch, height, width and channels of images, height and width of the output, then the window.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Windows([i32; 9]);
+
+// SAFETY: plain numbers, laid out as the kernel's structure.
+unsafe impl DeviceRepr for Windows {}
+
+/// As [`crate::tensor::max_pool`], whose output is `down` x `across`.
+pub fn max_pool(images: &Tensor, pool: Pool, (down, across): (usize, usize)) -> Result<Tensor> {
+    let images = images.contiguous()?;
+    let (batch, height, width, channels) = images.dims4()?;
+    let Pool { kernel, stride, padding } = pool;
+    let sizes = [batch, height, width, channels, down, across, kernel, stride, padding];
+    let windows = Windows(sizes.map(|size| size as i32));
+    match images.dtype() {
+        DType::F32 => images.apply_op1(MaxPool::<f32>::new(windows)),
+        DType::BF16 => images.apply_op1(MaxPool::<bf16>::new(windows)),
+        other => not_a_type("max pool", other),
+    }
+}
+
+struct MaxPool<T> {
+    windows: Windows,
+    winners: OnceLock<CudaSlice<u8>>,
+    numbers: std::marker::PhantomData<T>,
+}
+
+impl<T> MaxPool<T> {
+    fn new(windows: Windows) -> Self {
+        Self { windows, winners: OnceLock::new(), numbers: std::marker::PhantomData }
+    }
+}
+
+impl<T: Element> CustomOp1 for MaxPool<T> {
+    fn name(&self) -> &'static str {
+        "max pool"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        no_gpu("max pool")
+    }
+
+    fn cuda_fwd(&self, images: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let module = module("pooling", device(images));
+        let images = view::<T>(images, layout)?;
+        let [batch, _, _, channels, down, across, ..] = self.windows.0.map(|size| size as usize);
+        let count = batch * down * across * channels;
+        let (mut out, mut winners) = (module.room::<T>(count)?, module.room::<u8>(count)?);
+        let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+        launch!(
+            module,
+            format!("max_pool_{}", T::NAME),
+            blocks,
+            &images,
+            &self.windows,
+            &mut out,
+            &mut winners
+        );
+        let _ = self.winners.set(winners);
+        let storage = CudaStorage::wrap_cuda_slice(out, module.device.clone());
+        Ok((storage, (batch, down, across, channels).into()))
+    }
+
+    fn bwd(&self, images: &Tensor, _: &Tensor, slope: &Tensor) -> Result<Option<Tensor>> {
+        let Some(winners) = self.winners.get() else { return no_forward_pass("max pool") };
+        let module = module("pooling", images.device().as_cuda_device()?);
+        let mut by_images = module.room::<T>(images.elem_count())?;
+        with_view::<T, _>(slope, |slope| {
+            let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+            let name = format!("max_pool_gradient_{}", T::NAME);
+            launch!(module, name, blocks, slope, winners, &self.windows, &mut by_images);
+            Ok(())
+        })?;
+        Ok(Some(constant(by_images, module.device, images.shape())))
     }
 }
 

@@ -4,6 +4,7 @@
 //! `on_cpu.cpp` run their text without a GPU. Knows nothing of what is computed.
 
 pub(crate) mod layers;
+pub(crate) mod updates;
 
 use candle_core::{
     CudaDevice, CudaStorage, Error, Layout, Result, Shape, Storage, Tensor, WithDType,

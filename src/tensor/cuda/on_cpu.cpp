@@ -10,6 +10,10 @@
 //     layer_norm    in: i32 rows, width, bf16, parts, 0; f32 x, slope [rows * width each], weight, bias [width each]
 //                   out: f32 y, by x, by weight, by bias
 //     gelu          in: as layer_norm; out: f32 y, by x
+//     max_pool      in: i32 0, 0, bf16, 0, 0; Pool; f32 images, slope of the output
+//                   out: f32 maxima, by images
+//     updates       in: i32 numbers, 0, 0, 0, 0; f32 constants[9], p, first, second, g
+//                   out: f32 p, velocity (momentum 0.9; of p, first, g), p, first, second (AdamW), average (0.9; of p, g)
 //     views, views_bf16
 //                   in: i32 count, side, taps, 0; f32 mean[3], deviation[3]; i64 bytes of images, scratch of a view;
 //                       View[count]; u8 images
@@ -30,6 +34,12 @@ namespace batch_norm {
 }
 namespace transformer {
 #include "transformer.cu"
+}
+namespace pooling {
+#include "pooling.cu"
+}
+namespace updates {
+#include "updates.cu"
 }
 namespace views {
 #include "../../augment/cuda/views.cu"
@@ -230,6 +240,45 @@ LAYERS_OF(float, f32)
 LAYERS_OF(Bf16, bf16)
 
 template <typename T>
+static void run_max_pool(void (*forward)(const T *, pooling::Pool, T *, unsigned char *),
+                         void (*backward)(const T *, const unsigned char *, pooling::Pool, T *)) {
+    const auto pool = read<pooling::Pool>(1)[0];
+    const std::size_t inputs = std::size_t(pool.batch) * pool.height * pool.width * pool.channels;
+    const std::size_t outputs = std::size_t(pool.batch) * pool.down * pool.across * pool.channels;
+    const auto images = rounded<T>(read<float>(inputs)), slope = rounded<T>(read<float>(outputs));
+    std::vector<T> out(outputs), by_images(inputs);
+    std::vector<unsigned char> winners(outputs);
+    const Index block{pooling::THREADS, 1, 1};
+    on_cpu::launch({3, 1, 1}, block, 0, [&] { forward(images.data(), pool, out.data(), winners.data()); });
+    on_cpu::launch({3, 1, 1}, block, 0, [&] { backward(slope.data(), winners.data(), pool, by_images.data()); });
+    write_numbers(out);
+    write_numbers(by_images);
+}
+
+static void run_updates(int count) {
+    using namespace updates;
+    const auto c = read<float>(9);
+    const auto start = read<float>(count), first = read<float>(count), second = read<float>(count), g = read<float>(count);
+    const Index block{THREADS, 1, 1};
+    auto p = start, m = first, v = second;
+    on_cpu::launch({3, 1, 1}, block, 0,
+                   [&] { update_momentum(p.data(), m.data(), g.data(), count, c[0], 0.01f, 0.9f, 0.1f); });
+    write(p);
+    write(m);
+    p = start;
+    m = first;
+    on_cpu::launch({3, 1, 1}, block, 0, [&] {
+        update_adamw(p.data(), m.data(), v.data(), g.data(), count, c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]);
+    });
+    write(p);
+    write(m);
+    write(v);
+    p = start;
+    on_cpu::launch({3, 1, 1}, block, 0, [&] { move_average(p.data(), g.data(), count, 0.9f, 0.1f); });
+    write(p);
+}
+
+template <typename T>
 static void run_views(void (*kernel)(const views::Byte *, const views::View *, int, int, long long, views::Byte *, int *,
                                      views::Normalisation, T *)) {
     using namespace views;
@@ -254,6 +303,16 @@ int main(int count, char **arguments) {
     if (what == "views") run_views(views::views_f32);
     if (what == "views_bf16") run_views(views::views_bf16);
     if (what.rfind("views", 0) == 0) return std::fflush(stdout);
+    if (what == "max_pool") {
+        const auto sizes = read<int>(5);
+        sizes[2] ? run_max_pool<Bf16>(pooling::max_pool_bf16, pooling::max_pool_gradient_bf16)
+                 : run_max_pool<float>(pooling::max_pool_f32, pooling::max_pool_gradient_f32);
+        return std::fflush(stdout);
+    }
+    if (what == "updates") {
+        run_updates(read<int>(5)[0]);
+        return std::fflush(stdout);
+    }
     if (what == "batch_norm" || what == "layer_norm" || what == "gelu") {
         const auto sizes = read<int>(5);
         const bool gelu = what == "gelu";

@@ -10,6 +10,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, Error, InplaceOp1, Layout, Result, Storage, Tensor, Var, WithDType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::tensor::cuda::updates;
 use crate::tensor::vector::vectorised;
 
 /// Numbers that one thread works on at a time: three such pieces of f32 fit a core's second-level cache.
@@ -44,6 +46,16 @@ impl Momentum {
         match (p.device().is_cpu(), p.dtype()) {
             (true, DType::F32) => self.fused::<f32>(p, velocity, g),
             (true, DType::F64) => self.fused::<f64>(p, velocity, g),
+            #[cfg(feature = "cuda")]
+            _ if updates::is_taken(&[p, velocity, g]) => {
+                let Self { gradient_scale, weight_scale, momentum, learning_rate: rate } = *self;
+                updates::momentum(
+                    p,
+                    velocity,
+                    g,
+                    &updates::Momentum { gradient_scale, weight_scale, momentum, rate },
+                )
+            }
             _ => self.plain(p, velocity, g),
         }
     }
@@ -87,6 +99,13 @@ impl AdamW {
         match (p.device().is_cpu(), p.dtype()) {
             (true, DType::F32) => self.fused::<f32>(p, first, second, g),
             (true, DType::F64) => self.fused::<f64>(p, first, second, g),
+            #[cfg(feature = "cuda")]
+            _ if updates::is_taken(&[p, first, second, g]) => {
+                let (keep, size, root) = self.scalars();
+                let Self { gradient_scale, beta1, beta2, epsilon, .. } = *self;
+                let constants = updates::AdamW { gradient_scale, beta1, beta2, keep, size, root, epsilon };
+                updates::adamw(p, first, second, g, &constants)
+            }
             _ => self.plain(p, first, second, g),
         }
     }
