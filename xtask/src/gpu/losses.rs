@@ -31,10 +31,7 @@ type Size = (usize, usize);
 type Loss = fn(&Tensor, &Tensor) -> skewbench::candle_core::Result<Tensor>;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
-    let gpu = Device::new_cuda(0).context("no GPU that CUDA finds")?;
-    // One stream: nothing to track between streams.
-    // SAFETY: this process uses the device from this thread only.
-    unsafe { gpu.as_cuda_device()?.disable_event_tracking() };
+    let gpu = super::device()?;
     let losses: [(&str, Loss, &[Size]); 2] = [
         ("nt_xent", |a, b| nt_xent(a, b, TEMPERATURE), if arguments.small { &SMALL } else { &NT_XENT }),
         (

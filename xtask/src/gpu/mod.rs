@@ -9,6 +9,7 @@ mod steps;
 mod views;
 
 use anyhow::Result;
+use skewbench::candle_core::Device;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -32,6 +33,26 @@ pub struct Sizes {
     out: Option<std::path::PathBuf>,
 }
 
+/// The first GPU.
+///
+/// # Errors
+/// If there is none, or this build is for the CPU alone.
+#[cfg(feature = "cuda")]
+pub fn device() -> Result<Device> {
+    use anyhow::Context;
+
+    // One stream for all threads: the loader's thread makes tensors, too.
+    let device = Device::new_cuda_with_stream(0).context("no GPU that CUDA finds")?;
+    // SAFETY: everything goes to that one stream, so nothing is to be tracked between streams.
+    unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    Ok(device)
+}
+
+#[cfg(not(feature = "cuda"))]
+pub fn device() -> Result<Device> {
+    anyhow::bail!("built without the feature cuda: cargo run --package xtask --features cuda -- ...")
+}
+
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Package(arguments) => package::run(arguments),
@@ -43,9 +64,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Steps(sizes) => steps::run(sizes),
         #[cfg(not(feature = "cuda"))]
         Command::Losses(Sizes { .. }) | Command::Views(Sizes { .. }) | Command::Steps(Sizes { .. }) => {
-            anyhow::bail!(
-                "built without the feature cuda: cargo run --package xtask --features cuda -- gpu ..."
-            )
+            device().map(drop)
         }
     }
 }

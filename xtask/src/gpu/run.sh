@@ -42,21 +42,22 @@ part() { # name, seconds, command ...
 
 # Rounds take turns, so that both sides meet whatever else the machine does.
 for round in 1 2; do
-    part "ours-$round" 90 "$program" gpu losses --out "$out/ours-$round.json"
-    part "torch-$round" 130 "$python" "$here/gpu_losses.py" --out "$out/torch-$round.json"
+    part "ours-$round" 60 "$program" gpu losses --out "$out/ours-$round.json"
+    part "torch-$round" 100 "$python" "$here/gpu_losses.py" --out "$out/torch-$round.json"
 done
-part views 40 "$program" gpu views --out "$out/views.json"
-part steps 60 "$program" gpu steps --out "$out/steps.json"
+part views 30 "$program" gpu views --out "$out/views.json"
+part steps 50 "$program" gpu steps --out "$out/steps.json"
+part study 80 "$program" reproduce --gpu --shares 45% --out "$out/study"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
 if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck; do
         for what in losses views; do
-            part "$tool-$what" 20 "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" gpu "$what" --small
+            part "$tool-$what" 12 "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" gpu "$what" --small
         done
     done
 else
     echo "SKIPPED compute-sanitizer: not found"
 fi
-part table 20 "$python" "$here/gpu_losses.py" --table "$out"
+part table 10 "$python" "$here/gpu_losses.py" --table "$out"
 cat "$out/table.md" 2>/dev/null
 exit $failed

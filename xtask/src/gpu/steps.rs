@@ -29,9 +29,7 @@ const TIMED: (usize, usize) = (32, 224);
 const BOUND: f64 = 2e-3;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
-    let gpu = Device::new_cuda(0).context("no GPU that CUDA finds")?;
-    // SAFETY: this process uses the device from this thread only, and one stream.
-    unsafe { gpu.as_cuda_device()?.disable_event_tracking() };
+    let gpu = super::device()?;
     let (mut cases, mut wrong) = (Vec::new(), Vec::new());
     for backbone in backbone::Name::ALL {
         for method in method::Name::ALL {

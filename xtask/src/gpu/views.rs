@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use skewbench::{
     augment::{Drawn, Normalisation, Recipe, cuda::Images, to_normalised},
-    candle_core::{DType, Device},
+    candle_core::DType,
     data::{Image, synthetic},
     results::race::median,
     seed::Seed,
@@ -22,10 +22,8 @@ const BLOCKS: usize = 5;
 const CALLS: usize = 20;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
-    let gpu = Device::new_cuda(0).context("no GPU that CUDA finds")?;
+    let gpu = super::device()?;
     let device = gpu.as_cuda_device()?;
-    // SAFETY: this process uses the device from this thread only, and one stream.
-    unsafe { device.disable_event_tracking() };
     let (count, side) = if arguments.small { (3, 37) } else { (IMAGES, SIDE) };
     let drawn_pipes = synthetic::source(Seed::root(0), 1, count, IMAGE_SIDE).validation;
     let images = (0..count).map(|place| drawn_pipes.open(place)).collect::<Result<Vec<Image>>>()?;

@@ -19,7 +19,7 @@ use skewbench::{
 };
 
 use self::{display::Display, study::Study, watch::Watch};
-use crate::{source::Choice, table};
+use crate::{gpu, source::Choice, table};
 
 /// Train, probe and score the cells of the study.
 ///
@@ -113,6 +113,10 @@ pub struct Arguments {
     #[arg(long, value_name = "paper|original|flip|none")]
     augmentation: Option<Augmentation>,
 
+    /// Train on the first NVIDIA GPU; needs a build with the feature `cuda`. No GPU has run it yet
+    #[arg(long)]
+    gpu: bool,
+
     /// Channels of ResNet-18's first stage; 64 is the real network
     #[arg(long, value_name = "CHANNELS")]
     width: Option<usize>,
@@ -128,6 +132,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let seeds = arguments.seeds.unwrap_or(if arguments.full { 3 } else { 1 });
     let cells = study::cells(&studies, shares, seeds, &arguments.only)?;
     let mut plan = Plan::new(scale);
+    if arguments.gpu {
+        plan.device = gpu::device()?;
+    }
     plan.augmentation = arguments.augmentation;
     plan.on_bad_image = arguments.on_bad_image;
     plan.recipe = arguments.recipe.unwrap_or(plan.recipe);
