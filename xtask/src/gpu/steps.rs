@@ -9,17 +9,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use skewbench::{
     backbone,
-    candle_core::{DType, Device, Tensor},
+    candle_core::Device,
     data::Share,
-    experiment::{self, Cell, Plan, Scale, Study, recipe},
-    loader::Batch,
-    method::{self, Method, Position},
-    seed::Seed,
-    tensor::backward,
-    train::optimiser::{Group, Optimiser, Rule},
+    experiment::{Cell, Study},
+    method,
 };
 
 use super::Sizes;
+use crate::race::worker::Worker;
 
 const STEPS: usize = 5;
 /// Images a step; pixels of a side.
@@ -61,8 +58,8 @@ pub fn run(arguments: &Sizes) -> Result<()> {
 
 fn case(cell: &Cell, gpu: &Device, small: bool) -> Result<Value> {
     let losses = |device: &Device| -> Result<Vec<f64>> {
-        let mut training = Training::new(cell, device, COMPARED)?;
-        (0..STEPS).map(|_| training.step()).collect()
+        let mut training = worker(cell, device, COMPARED)?;
+        (0..STEPS).map(|_| training.step().map(f64::from)).collect()
     };
     let (found, expected) = (losses(gpu)?, losses(&Device::Cpu)?);
     let apart =
@@ -73,7 +70,7 @@ fn case(cell: &Cell, gpu: &Device, small: bool) -> Result<Value> {
         "losses": found, "on_the_cpu": expected, "apart": apart, "equal": apart < BOUND,
     });
     if !small {
-        let mut training = Training::new(cell, gpu, TIMED)?;
+        let mut training = worker(cell, gpu, TIMED)?;
         training.step()?;
         let start = Instant::now();
         for _ in 0..STEPS {
@@ -84,46 +81,8 @@ fn case(cell: &Cell, gpu: &Device, small: bool) -> Result<Value> {
     Ok(case)
 }
 
-/// A model in training on images that never change.
-struct Training {
-    method: Box<dyn Method>,
-    optimiser: Optimiser,
-    batch: Batch,
-    step: usize,
-}
-
-impl Training {
-    fn new(cell: &Cell, device: &Device, (images, side): (usize, usize)) -> Result<Self> {
-        let scale = Scale { side, ..Scale::full() };
-        let mut plan = Plan { recipe: recipe::Name::Short, ..Plan::new(scale) };
-        plan.device = device.clone();
-        let method = experiment::build(cell, &plan, 3.0, Seed::root(0))?;
-        let group = Group::uniform(method.parameters().trainable(), 5e-4, 1e-4);
-        let optimiser = Optimiser::new(Rule::ADAMW, vec![group])?;
-        let one = matches!(cell.method, method::Name::Supervised | method::Name::Mae);
-        let views = if one { 1 } else { 2 };
-        let mut stream = Seed::root(0).child("images").stream();
-        let pixels = (0..views * images * side * side * 3).map(|_| stream.normal() as f32).collect();
-        let labels: Vec<f32> = (0..images).map(|image| f32::from(u8::from(image % 4 == 0))).collect();
-        let batch = Batch {
-            images: Tensor::from_vec::<_, f32>(pixels, (views * images, side, side, 3), device)?,
-            labels: Tensor::new(labels, device)?,
-            views,
-            indices: (0..images).collect(),
-            skipped: Vec::new(),
-        };
-        Ok(Self { method, optimiser, batch, step: 0 })
-    }
-
-    /// One whole training step; its loss.
-    fn step(&mut self) -> Result<f64> {
-        // The second epoch: no layer is frozen.
-        let at = Position { step: self.step, steps: 1_000, epoch: 1, epochs: 100 };
-        self.step += 1;
-        let loss = self.method.step(&self.batch, at)?.loss;
-        let gradients = backward(&loss)?;
-        self.optimiser.step_all_but(|name| self.method.is_frozen(name, at), &gradients, |base| base)?;
-        self.method.after_step(at)?;
-        Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
-    }
+/// As in the race: its sizes of network and heads, its optimiser, its images.
+fn worker(cell: &Cell, device: &Device, (images, side): (usize, usize)) -> Result<Worker> {
+    let one = matches!(cell.method, method::Name::Supervised | method::Name::Mae);
+    Worker::new(cell, device, if one { 1 } else { 2 }, images, side)
 }

@@ -37,7 +37,7 @@ pub fn run() -> Result<()> {
             Box::new(move || worker.step())
         }
         None => {
-            let mut worker = Worker::new(&case)?;
+            let mut worker = Worker::of_case(&case)?;
             Box::new(move || worker.step())
         }
     };
@@ -64,7 +64,8 @@ fn answer(text: &str) -> Result<()> {
     Ok(output.flush()?)
 }
 
-struct Worker {
+/// A model in training on images that never change.
+pub struct Worker {
     method: Box<dyn Method>,
     optimiser: Optimiser,
     batch: Batch,
@@ -72,7 +73,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(case: &serde_json::Value) -> Result<Self> {
+    fn of_case(case: &serde_json::Value) -> Result<Self> {
         let text = |name: &str| case[name].as_str().with_context(|| format!("{name}: expected a text"));
         let number = |name: &str| -> Result<usize> {
             let number = case[name].as_u64().with_context(|| format!("{name}: expected a number"))?;
@@ -80,12 +81,16 @@ impl Worker {
         };
         let method: method::Name = text("method")?.parse()?;
         let backbone: backbone::Name = text("backbone")?.parse()?;
-        let (images, side, views) = (number("batch")?, number("side")?, number("views_of_pixels")?);
-
-        // Constants do not matter to speed; sizes of network and heads are the paper's.
-        let plan = Plan { recipe: recipe::Name::Short, ..Plan::new(Scale { side, ..Scale::full() }) };
         let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };
-        let method = experiment::build(&cell, &plan, 3.0, Seed::root(0))?;
+        Self::new(&cell, &Device::Cpu, number("views_of_pixels")?, number("batch")?, number("side")?)
+    }
+
+    /// `images` in `views` views each, of `side` pixels.
+    pub fn new(cell: &Cell, device: &Device, views: usize, images: usize, side: usize) -> Result<Self> {
+        // Constants do not matter to speed; sizes of network and heads are the paper's.
+        let mut plan = Plan { recipe: recipe::Name::Short, ..Plan::new(Scale { side, ..Scale::full() }) };
+        plan.device = device.clone();
+        let method = experiment::build(cell, &plan, 3.0, Seed::root(0))?;
         let clip = (cell.method == method::Name::Dino).then_some(1.0);
         let group =
             Group { clip, ..Group::uniform(method.parameters().trainable(), LEARNING_RATE, WEIGHT_DECAY) };
@@ -95,8 +100,8 @@ impl Worker {
         let pixels = (0..views * images * side * side * 3).map(|_| stream.normal() as f32).collect();
         let labels: Vec<f32> = (0..images).map(|image| f32::from(u8::from(image % 4 == 0))).collect();
         let batch = Batch {
-            images: Tensor::from_vec::<_, f32>(pixels, (views * images, side, side, 3), &Device::Cpu)?,
-            labels: Tensor::new(labels, &Device::Cpu)?,
+            images: Tensor::from_vec::<_, f32>(pixels, (views * images, side, side, 3), device)?,
+            labels: Tensor::new(labels, device)?,
             views,
             indices: (0..images).collect(),
             skipped: Vec::new(),
@@ -105,7 +110,7 @@ impl Worker {
     }
 
     /// One whole training step; its loss.
-    fn step(&mut self) -> Result<f32> {
+    pub fn step(&mut self) -> Result<f32> {
         // The second epoch: no layer is frozen.
         let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
         self.step += 1;
