@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::{
@@ -21,7 +21,8 @@ use crate::{
 
 /// Every view of some images, and their labels.
 pub struct Batch {
-    /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1.
+    /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1. Their type is that of
+    /// all numbers that flow from them ([`crate::tensor::precision`]).
     pub images: Tensor,
     /// (images), 1 for a defect and 0 for normal.
     pub labels: Tensor,
@@ -45,6 +46,8 @@ pub struct Loader<'a> {
     pub batch_size: usize,
     pub on_bad_image: OnBadImage,
     pub device: &'a Device,
+    /// f32, or bf16 for training in mixed precision.
+    pub numbers: DType,
     /// Root of the streams for order and views.
     pub seed: Seed,
 }
@@ -140,7 +143,8 @@ impl Loader<'_> {
                 pixels.extend_from_slice(&image[view]);
             }
         }
-        let images = Tensor::from_vec(pixels, (views * kept.len(), side, side, 3), self.device)?;
+        let images = Tensor::from_vec(pixels, (views * kept.len(), side, side, 3), self.device)?
+            .to_dtype(self.numbers)?;
         let labels: Vec<f32> =
             indices.iter().map(|&index| f32::from(u8::from(self.dataset.labels()[index].defect))).collect();
         Ok(Batch { images, labels: Tensor::new(labels, self.device)?, views, indices, skipped })

@@ -6,6 +6,7 @@
 use skewbench::{
     augment::{self, Normalisation},
     backbone::{self, Architecture},
+    candle_core::DType,
     data::{self, OnBadImage},
     experiment::{Plan, Scale},
     loader::Loader,
@@ -97,7 +98,7 @@ fn it_trains_without_touching_the_library() {
         heads: scale.heads,
         defect_weight: 1.0,
         seed: Seed::root(0),
-        dtype: skewbench::candle_core::DType::F32,
+        dtype: DType::F32,
         device: &plan.device,
     };
     let method = skewbench::method::Objective::build(&simsiam::StopGradient, &foundation).unwrap();
@@ -111,6 +112,7 @@ fn it_trains_without_touching_the_library() {
         batch_size: 32,
         on_bad_image: OnBadImage::Fail,
         device: &plan.device,
+        numbers: DType::F32,
         seed: Seed::root(0),
     };
     let optimisation = Optimisation {

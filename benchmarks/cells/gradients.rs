@@ -7,6 +7,7 @@ use rstest::rstest;
 use skewbench::{
     augment::{Normalisation, ViewRecipe},
     backbone,
+    candle_core::DType,
     data::Share,
     experiment::{self, Cell, Study},
     loader::Loader,
@@ -29,11 +30,36 @@ fn every_variable_has_a_gradient(
     method: method::Name,
     #[values(backbone::Name::ResNet18, backbone::Name::ViTTiny)] backbone: backbone::Name,
 ) {
+    // Of f32 numbers, then in mixed precision: loss, and all gradients one after the other.
+    let mut found: Vec<(f64, Vec<f32>)> = Vec::new();
+    for numbers in [DType::F32, DType::BF16] {
+        match gradients(method, backbone, numbers) {
+            Some(of) => found.push(of),
+            None => return,
+        }
+    }
+    let [(exact, expected), (rounded, gradient)] = &found[..] else { unreachable!("two types") };
+    assert!(
+        (rounded - exact).abs() < 0.02 * exact.abs(),
+        "loss {rounded} in mixed precision, {exact} in f32"
+    );
+    let inner =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    let cosine = inner(gradient, expected) / (inner(gradient, gradient) * inner(expected, expected)).sqrt();
+    // ResNet-18 normalises maps of one pixel over 16 images, which magnifies rounding layer by layer; operations are held more
+    // tightly (src/tensor/precision.rs).
+    let bound = if backbone == backbone::Name::ResNet18 { 0.85 } else { 0.98 };
+    assert!(cosine > bound, "gradients in mixed precision and in f32: cosine {cosine}");
+    assert_ne!(rounded, exact, "nothing was rounded");
+}
+
+/// Loss and gradients of one step, of whichever type its numbers are; none if the method is not defined there.
+fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> Option<(f64, Vec<f32>)> {
     let (plan, source) = fixture();
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };
     if cell.undefined().is_some() {
         assert!(experiment::build(&cell, &plan, 1.0, Seed::root(0)).is_err(), "an undefined cell was built");
-        return;
+        return None;
     }
     let views: Vec<ViewRecipe> = plan.recipe(&cell).views(method, plan.scale.side);
     let model = experiment::build(&cell, &plan, 1.0, Seed::root(0)).unwrap();
@@ -46,12 +72,16 @@ fn every_variable_has_a_gradient(
         batch_size: 16,
         on_bad_image: plan.on_bad_image,
         device: &plan.device,
+        numbers,
         seed: Seed::root(0),
     };
+    let (mut loss, mut all) = (0.0, Vec::new());
     loader
         .epoch(0, |batch| {
-            let gradients =
-                model.step(&batch, Position { step: 0, steps: 1, epoch: 0, epochs: 1 })?.loss.backward()?;
+            assert_eq!(batch.images.dtype(), numbers);
+            let step = model.step(&batch, Position { step: 0, steps: 1, epoch: 0, epochs: 1 })?;
+            loss = f64::from(step.loss.to_scalar::<f32>()?);
+            let gradients = step.loss.backward()?;
             for parameter in model.parameters().trainable() {
                 let name = &parameter.name;
                 let gradient = gradients
@@ -64,8 +94,10 @@ fn every_variable_has_a_gradient(
                     "{name}: a gradient that is not finite"
                 );
                 assert!(values.iter().any(|&value| value != 0.0), "{name}: a gradient of zeros");
+                all.extend(values);
             }
             Ok(())
         })
         .unwrap();
+    Some((loss, all))
 }

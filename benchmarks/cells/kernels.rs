@@ -18,6 +18,7 @@ use skewbench::{
     loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
     seed::Seed,
     tensor::{
+        attention,
         batch_norm::{Statistics, Then, batch_norm},
         gelu, layer_norm, max_pool,
         pooling::Pool,
@@ -154,6 +155,7 @@ fn barlow_twins_is_its_twin(
     assert_eq!(found.len(), 3 + 2 * images * width);
     let loss = barlow_twins(&z.narrow(0, 0, images)?, &z.narrow(0, images, images)?, WEIGHT)?;
     for (found, (name, expected)) in found[1..3].iter().zip(&loss.parts) {
+        let expected = expected.to_scalar::<f64>()?;
         let bound = if bf16 { 1e-2 } else { 3e-6 } * expected.abs().max(1.0);
         assert!((found - expected).abs() < bound, "{name} {found}, expected {expected}");
     }
@@ -213,7 +215,7 @@ fn batch_norm_is_its_twin(
     let tensors: [&Tensor; 7] = [&x, &slope, &added, &weight, &bias, &mean, &variance];
     let found = layer(program, "batch_norm", [rows, channels, usize::from(bf16), flags, parts], &tensors)?;
 
-    let statistics = Statistics { mean: mean.to_vec1()?, variance: variance.to_vec1()? };
+    let statistics = Statistics { mean: mean.clone(), variance: variance.clone() };
     let then = Then { residual: residual.then_some(&added), relu };
     let (y, used) = batch_norm(&x, &weight, &bias, given.then_some(statistics), then)?;
     let gradients = (&y * &slope)?.sum_all()?.backward()?;
@@ -229,8 +231,8 @@ fn batch_norm_is_its_twin(
     )?;
     assert_next("by weight", &mut left, gradients.get(&weight).unwrap(), bf16)?;
     assert_next("by bias", &mut left, gradients.get(&bias).unwrap(), bf16)?;
-    assert_next("mean", &mut left, &Tensor::new(used.mean, &Device::Cpu)?, bf16)?;
-    assert_next("variance", &mut left, &Tensor::new(used.variance, &Device::Cpu)?, bf16)?;
+    assert_next("mean", &mut left, &used.mean, bf16)?;
+    assert_next("variance", &mut left, &used.variance, bf16)?;
     assert!(left.is_empty());
     Ok(())
 }
@@ -258,6 +260,7 @@ fn layer_norm_and_gelu_are_their_twins(
     for (name, variable) in [("by x", &x), ("by weight", &weight), ("by bias", &bias)] {
         assert_next(name, &mut left, gradients.get(variable).unwrap(), bf16)?;
     }
+    assert_next("sums of columns", &mut left, &slope.sum(0)?, bf16)?;
     assert!(left.is_empty());
 
     let found = layer(program, "gelu", sizes, &tensors)?;
@@ -266,6 +269,32 @@ fn layer_norm_and_gelu_are_their_twins(
     let mut left = found.as_slice();
     assert_next("gelu", &mut left, &y, bf16)?;
     assert_next("gelu by x", &mut left, gradients.get(&x).unwrap(), bf16)?;
+    assert!(left.is_empty());
+    Ok(())
+}
+
+#[rstest]
+fn attention_is_its_twin(
+    // Images, tokens, width of a head, heads: fewer tokens than a warp's rows, than a block's, one more; ViT-Tiny's at 224 px.
+    #[values((2, 5, 16, 3), (1, 33, 32, 2), (1, 64, 48, 1), (2, 65, 64, 2), (1, 197, 64, 3))] shape: (
+        usize,
+        usize,
+        usize,
+        usize,
+    ),
+) -> Result<()> {
+    let Some(program) = program() else { return Ok(()) };
+    let (images, tokens, width, heads) = shape;
+    // Wide scores, so that a few tokens of many have most of the weight.
+    let joined = (numbers("joined", &[images, tokens, 3 * width * heads], true)? * 2.0)?;
+    let joined = Var::from_tensor(&joined)?;
+    let slope = numbers("slope", &[images, tokens, width * heads], true)?;
+    let found = layer(program, "attention", [images, tokens, width, heads, 0], &[&joined, &slope])?;
+    let out = attention(&joined, heads)?;
+    let gradients = (&out * &slope)?.sum_all()?.backward()?;
+    let mut left = found.as_slice();
+    assert_next("output", &mut left, &out, true)?;
+    assert_next("by joined", &mut left, gradients.get(&joined).unwrap(), true)?;
     assert!(left.is_empty());
     Ok(())
 }
@@ -304,31 +333,50 @@ fn max_pool_is_its_twin(
     Ok(())
 }
 
-#[test]
-fn updates_are_their_formulas() -> Result<()> {
-    const COUNT: usize = 2_000;
+#[rstest]
+fn updates_are_their_formulas(
+    // Numbers: less than a piece, whole pieces, one more.
+    #[values(2_000, 8_192, 12_289)] count: usize,
+) -> Result<()> {
     let Some(program) = program() else { return Ok(()) };
-    let [p, first, g] = ["p", "first", "g"].map(|name| numbers(name, &[COUNT], false));
+    let [p, first, g] = ["p", "first", "g"].map(|name| numbers(name, &[count], false));
     let (p, first, g) = (p?, first?, g?);
-    let second = numbers("second", &[COUNT], false)?.sqr()?;
+    let second = numbers("second", &[count], false)?.sqr()?;
     // Scale of gradients; beta1 and its rest; beta2 and its rest; what decay keeps; rate; root of the correction; epsilon.
     let constants = [0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.02, 0.3, 1e-8];
     let [scale, beta1, rest1, beta2, rest2, keep, size, root, epsilon] = constants;
     let constants = Tensor::new(&constants, &Device::Cpu)?;
-    let found = layer(program, "updates", [COUNT, 0, 0, 0, 0], &[&constants, &p, &first, &second, &g])?;
+    let found = layer(program, "updates", [count, 0, 0, 0, 0], &[&constants, &p, &first, &second, &g])?;
 
     let mut left = found.as_slice();
-    let velocity = ((&first * 0.9)? + ((&g * scale)? + (&p * 0.01)?)?)?;
-    assert_next("momentum", &mut left, &(&p - (&velocity * 0.1)?)?, false)?;
-    assert_next("velocity", &mut left, &velocity, false)?;
-    let slope = (&g * scale)?;
-    let m = ((&first * beta1)? + (&slope * rest1)?)?;
-    let v = ((&second * beta2)? + (slope.sqr()? * rest2)?)?;
-    let moved = ((&p * keep)? - ((&m / ((v.sqrt()? / root)? + epsilon)?)? * size)?)?;
-    for (name, expected) in [("adamw", &moved), ("first", &m), ("second", &v)] {
-        assert_next(name, &mut left, expected, false)?;
+    // The program's two variables: all numbers, and their last half.
+    let variables = [0, count / 2].map(|from| -> Result<[Tensor; 4]> {
+        let last = |of: &Tensor| of.narrow(0, from, count - from);
+        Ok([last(&p)?, last(&first)?, last(&second)?, last(&g)?])
+    });
+    let variables = variables.into_iter().collect::<Result<Vec<_>>>()?;
+    for [p, first, _, g] in &variables {
+        let velocity = ((first * 0.9)? + ((g * scale)? + (p * 0.01)?)?)?;
+        assert_next("momentum", &mut left, &(p - (&velocity * 0.1)?)?, false)?;
+        assert_next("velocity", &mut left, &velocity, false)?;
     }
-    assert_next("average", &mut left, &((&p * 0.9)? + (&g * 0.1)?)?, false)?;
+    for [p, first, second, g] in &variables {
+        let slope = (g * scale)?;
+        let m = ((first * beta1)? + (&slope * rest1)?)?;
+        let v = ((second * beta2)? + (slope.sqr()? * rest2)?)?;
+        let moved = ((p * keep)? - ((&m / ((v.sqrt()? / root)? + epsilon)?)? * size)?)?;
+        for (name, expected) in [("adamw", &moved), ("first", &m), ("second", &v)] {
+            assert_next(name, &mut left, expected, false)?;
+        }
+    }
+    for [p, _, _, g] in &variables {
+        assert_next("average", &mut left, &((p * 0.9)? + (g * 0.1)?)?, false)?;
+    }
+    for [p, _, _, g] in &variables {
+        for (a, b) in [(g, g), (p, p), (g, p)] {
+            assert_next("inner product", &mut left, &(a * b)?.sum_all()?, false)?;
+        }
+    }
     assert!(left.is_empty());
     Ok(())
 }
@@ -419,5 +467,5 @@ fn every_kernel_compiles_for_an_h100() {
             kernels += 1;
         }
     }
-    assert_eq!(kernels, 7, "kernels in {FOLDERS:?}");
+    assert_eq!(kernels, 8, "kernels in {FOLDERS:?}");
 }

@@ -1,6 +1,6 @@
 //! From files to batches: decoding pictures of 720 x 720 px and two of the paper's views, on all threads.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use criterion::{Criterion, Throughput};
 use image::{ImageFormat, RgbImage};
 use skewbench::{
@@ -42,6 +42,7 @@ pub fn files(criterion: &mut Criterion) {
                 batch_size: indices.len(),
                 on_bad_image: OnBadImage::Fail,
                 device: &Device::Cpu,
+                numbers: DType::F32,
                 seed: Seed::root(0),
             };
             group.bench_function(

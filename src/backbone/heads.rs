@@ -7,7 +7,7 @@ use super::{
     Builder, Initialise, Kind, Mode,
     layers::{BatchNorm, Linear},
 };
-use crate::tensor::{batch_norm::Then, gelu, linear};
+use crate::tensor::{batch_norm::Then, gelu, linear, widen};
 
 /// How large heads are. The paper's authors: hidden 2048, output 256, 8192 prototypes, a decoder of
 /// 192 x 12 with 12 heads.
@@ -192,9 +192,10 @@ impl PrototypeHead {
         self.last.forward(&hidden)
     }
 
-    /// Bottleneck rows to their cosines with the prototypes (rows, prototypes).
+    /// Bottleneck rows to their cosines with the prototypes (rows, prototypes), in f32 at least: divided by small
+    /// temperatures, bf16 would tell few of them apart.
     pub fn compare(&self, bottleneck: &Tensor) -> Result<Tensor> {
-        linear(&to_length_one(bottleneck)?, &to_length_one(&self.directions)?, None)
+        linear(&to_length_one(&widen(bottleneck)?)?, &to_length_one(&self.directions)?, None)
     }
 }
 

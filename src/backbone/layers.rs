@@ -1,7 +1,7 @@
 //! Layers that hold variables: convolution, batch and layer normalisation, linear maps. Initialised as
 //! torchvision and torch do, unless said. Knows nothing of networks.
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 
 use super::{Builder, Initialise, Kind, Mode};
 use crate::tensor::{Geometry, Statistics, batch_norm, batch_norm::Then, convolution, layer_norm, linear};
@@ -69,27 +69,17 @@ impl BatchNorm {
         };
         let given = match mode {
             Mode::Train => None,
-            Mode::Evaluate => {
-                Some(Statistics { mean: numbers(&self.running_mean)?, variance: numbers(&self.running_var)? })
-            }
+            Mode::Evaluate => Some(Statistics {
+                mean: self.running_mean.as_detached_tensor(),
+                variance: self.running_var.as_detached_tensor(),
+            }),
         };
         let (output, used) = batch_norm(input, &weight, &bias, given, then)?;
         if mode == Mode::Train {
-            let rows = (input.elem_count() / used.mean.len()) as f64;
-            let unbiased = used.variance.iter().map(|variance| variance * rows / (rows - 1.0)).collect();
-            Self::move_towards(&self.running_mean, used.mean)?;
-            Self::move_towards(&self.running_var, unbiased)?;
+            let rows = input.elem_count() / self.running_mean.elem_count();
+            used.move_running(&self.running_mean, &self.running_var, rows, 1.0 - Self::MOMENTUM)?;
         }
         Ok(output)
-    }
-
-    fn move_towards(running: &Var, batch: Vec<f64>) -> Result<()> {
-        let moved: Vec<f64> = numbers(running)?
-            .into_iter()
-            .zip(batch)
-            .map(|(running, batch)| (1.0 - Self::MOMENTUM) * running + Self::MOMENTUM * batch)
-            .collect();
-        running.set(&Tensor::from_vec(moved, running.shape(), running.device())?.to_dtype(running.dtype())?)
     }
 }
 
@@ -161,8 +151,4 @@ impl Linear {
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         linear(input, &self.weight, self.bias.as_deref())
     }
-}
-
-fn numbers(variable: &Var) -> Result<Vec<f64>> {
-    variable.as_detached_tensor().to_dtype(DType::F64)?.to_vec1()
 }

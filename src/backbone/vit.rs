@@ -17,7 +17,7 @@ use super::{
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
-use crate::tensor::{attention, gelu, linear};
+use crate::tensor::{attention, gelu, linear, widen};
 
 /// How large a transformer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,14 +188,15 @@ impl Vit {
             .permute((0, 1, 3, 2, 4, 5))?
             .reshape((batch, down * across, patch * patch * 3))?;
         let weight = self.patch_weight.permute((0, 2, 3, 1))?.reshape((self.size.width, ()))?;
-        let patches = linear(&pixels, &weight, Some(&self.patch_bias))?;
+        // Positions are added as they are, before anything is rounded.
+        let patches = widen(&linear(&pixels, &weight, Some(&self.patch_bias))?)?;
         let (class, places) = self.positions(grid)?;
         let mut patches = patches.broadcast_add(&places)?;
         if let Some(kept) = kept {
             patches = select(&patches, kept)?;
         }
         let class = (self.class_token.as_tensor() + class)?.broadcast_as((batch, 1, self.size.width))?;
-        Tensor::cat(&[&class, &patches], 1)
+        Tensor::cat(&[&class, &patches], 1)?.to_dtype(images.dtype())
     }
 
     /// Position embeddings of the class token (1, 1, width) and of a grid's patches (1, patches, width).

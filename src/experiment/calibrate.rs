@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use candle_core::DType;
 
 use super::{Cell, Plan, build, training_subset};
 use crate::{
@@ -61,6 +62,7 @@ pub fn pace(cell: &Cell, plan: &Plan, source: &Source, enough: f64, again: bool)
             batch_size,
             on_bad_image: plan.on_bad_image,
             device: &plan.device,
+            numbers: DType::F32,
             seed: seed.child("training"),
         };
         let ranked = Loader { indices: &subset.indices[..2.min(count)], views: &whole, ..loader };
@@ -75,11 +77,12 @@ pub fn pace(cell: &Cell, plan: &Plan, source: &Source, enough: f64, again: bool)
             evaluate = timed(&frozen)?;
         }
         let mut train = 0.0;
+        let trained_on = Loader { numbers: plan.numbers(), ..loader };
         if scale.epochs > 0 {
             let optimisation = crate::train::Optimisation { epochs: 2, ..recipe.optimisation(&scale) };
             let counted = usize::from(again);
             let (mut last, mut seconds, mut images) = (Instant::now(), 0.0, 0);
-            pretrain(&*method, probe.as_mut(), &loader, &ranked, &optimisation, None, |progress| {
+            pretrain(&*method, probe.as_mut(), &trained_on, &ranked, &optimisation, None, |progress| {
                 match progress {
                     Progress::Step { epoch, images: seen, .. } => {
                         if epoch == counted {

@@ -179,6 +179,7 @@ fn walk(
         batch_size: scale.batch_size,
         on_bad_image: plan.on_bad_image,
         device: &plan.device,
+        numbers: DType::F32,
         seed: seed.child("training"),
     };
     let whole = [ViewRecipe::whole(scale.side)];
@@ -192,7 +193,8 @@ fn walk(
     let optimisation = recipe.optimisation(scale);
     let from = keeper.from.take();
     let (probe, from) = (online_probe.as_mut(), from.as_ref());
-    let trained = pretrain(&*method, probe, &loader, &rank_sample, &optimisation, from, |step| {
+    let trained_on = Loader { numbers: plan.numbers(), ..loader };
+    let trained = pretrain(&*method, probe, &trained_on, &rank_sample, &optimisation, from, |step| {
         keeper.see(&step)?;
         progress(Event::Training(step));
         Ok(())

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use super::{Ablation, Augmentation, Cell, Recipe, Scale, Study, cell, recipe};
 use crate::{
@@ -32,6 +32,8 @@ pub struct Plan {
     pub init: Option<Init>,
     pub on_bad_image: OnBadImage,
     pub device: Device,
+    /// Whether training flows in bf16 ([`crate::tensor::precision`]); evaluation is f32 always.
+    pub mixed_precision: bool,
 }
 
 /// A file of encoder weights under torchvision's or timm's names.
@@ -59,7 +61,15 @@ impl Plan {
     pub fn new(scale: Scale) -> Self {
         let recipe = if scale.name == "full" { recipe::Name::AsReleased } else { recipe::Name::Short };
         let on_bad_image = OnBadImage::Fail;
-        Self { scale, recipe, augmentation: None, init: None, on_bad_image, device: Device::Cpu }
+        Self {
+            scale,
+            recipe,
+            augmentation: None,
+            init: None,
+            on_bad_image,
+            device: Device::Cpu,
+            mixed_precision: false,
+        }
     }
 
     /// The recipe of a cell in this run, with what its ablation changes.
@@ -91,6 +101,11 @@ impl Plan {
             }
         }
         recipe
+    }
+
+    /// Type of the numbers that flow in training.
+    pub(super) fn numbers(&self) -> DType {
+        if self.mixed_precision { DType::BF16 } else { DType::F32 }
     }
 
     /// How large everything is in a cell.
@@ -200,6 +215,9 @@ pub(super) fn settings(cell: &Cell, plan: &Plan) -> Settings {
     }
     if plan.on_bad_image == OnBadImage::Skip {
         set("on_bad_image", "skip".to_owned());
+    }
+    if plan.mixed_precision {
+        set("precision", "bf16 with f32 weights".to_owned());
     }
     Settings { scale: scale.name.clone(), recipe: recipe.name.id().to_owned(), values }
 }

@@ -9,6 +9,8 @@
 
 use candle_core::{Error, Result, Tensor};
 
+use crate::tensor::widen;
+
 /// Weighted binary cross-entropy.
 ///
 /// `logits` and `defects` (1 where the image shows a defect, 0 where not) have one shape and dtype.
@@ -24,6 +26,7 @@ pub fn binary_cross_entropy(logits: &Tensor, defects: &Tensor, defect_weight: f6
             defects.dims()
         )));
     }
+    let (logits, defects) = (&widen(logits)?, &widen(defects)?);
     let of_defects = (defects * softplus(&logits.neg()?)?)?;
     let of_normals = (defects.affine(-1.0, 1.0)? * softplus(logits)?)?;
     (of_defects * defect_weight)?.add(&of_normals)?.mean_all()

@@ -11,6 +11,8 @@
 
 use candle_core::{D, DType, Device, Error, Result, Tensor};
 
+use crate::tensor::widen;
+
 /// Smallest length that [`l2_normalise`] divides by, as in PyTorch's `normalize`.
 pub const SMALLEST_NORM: f64 = 1e-12;
 
@@ -39,7 +41,7 @@ pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tens
     if super::cuda::has_nt_xent(first) {
         return super::cuda::nt_xent(first, second, temperature);
     }
-    let (first, second) = (l2_normalise(first)?, l2_normalise(second)?);
+    let (first, second) = (l2_normalise(&widen(first)?)?, l2_normalise(&widen(second)?)?);
     let all = Tensor::cat(&[&first, &second], 0)?;
     let similarity = (all.matmul(&all.t()?)? / temperature)?;
     let others = similarity.broadcast_add(&anchor_mask(2 * images, all.dtype(), all.device())?)?;

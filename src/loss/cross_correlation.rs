@@ -14,9 +14,10 @@
 //! The sum of all C_ij^2 is also sum_nm (a a^T)_nm (b b^T)_nm / N^2, so where images are fewer than columns no matrix
 //! of width x width is made: 2 N^2 width operations instead of N width^2.
 
-use candle_core::{DType, Error, Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 
 use super::Loss;
+use crate::tensor::widen;
 
 /// Added to the variance inside the root, as in PyTorch's `BatchNorm1d`.
 const EPSILON: f64 = 1e-5;
@@ -41,20 +42,20 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
     if super::cuda::has_barlow_twins(first) {
         let [total, on_diagonal, off_diagonal] =
             super::cuda::barlow_twins(first, second, off_diagonal_weight)?;
-        return Ok(Loss { total, parts: parts(&on_diagonal, &off_diagonal)? });
+        return Ok(Loss { total, parts: parts(&on_diagonal, &off_diagonal) });
     }
-    let (first, second) = (standardise(first)?, standardise(second)?);
+    let (first, second) = (standardise(&widen(first)?)?, standardise(&widen(second)?)?);
     let per_image = 1.0 / images as f64;
     let everything = sum_of_squares(&first, &second)?;
     let diagonal = ((first * second)?.sum(0)? * per_image)?;
     let on_diagonal = (&diagonal - 1.0)?.sqr()?.sum_all()?;
     // All entries less the diagonal: a mask would be as large as C.
     let off_diagonal = ((everything - diagonal.sqr()?.sum_all()?)? * off_diagonal_weight)?;
-    Ok(Loss { total: (&on_diagonal + &off_diagonal)?, parts: parts(&on_diagonal, &off_diagonal)? })
+    Ok(Loss { total: (&on_diagonal + &off_diagonal)?, parts: parts(&on_diagonal, &off_diagonal) })
 }
 
-fn parts(on_diagonal: &Tensor, off_diagonal: &Tensor) -> Result<Vec<(&'static str, f64)>> {
-    Ok(vec![("on_diagonal", value(on_diagonal)?), ("off_diagonal", value(off_diagonal)?)])
+fn parts(on_diagonal: &Tensor, off_diagonal: &Tensor) -> Vec<(&'static str, Tensor)> {
+    vec![("on_diagonal", on_diagonal.detach()), ("off_diagonal", off_diagonal.detach())]
 }
 
 /// Of all entries of C, from standardised embeddings.
@@ -82,13 +83,9 @@ fn standardise(rows: &Tensor) -> Result<Tensor> {
     centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)
 }
 
-fn value(scalar: &Tensor) -> Result<f64> {
-    scalar.to_dtype(DType::F64)?.to_scalar()
-}
-
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use rstest::rstest;
 
     use super::*;
@@ -113,7 +110,7 @@ mod tests {
         let loss = barlow_twins(&a, &b, weight).unwrap();
         close(scalar(&loss.total), value, 1e-14);
         begins(&gradient(&loss.total, &a), &slopes, 1e-13);
-        let parts: f64 = loss.parts.iter().map(|(_, part)| part).sum();
+        let parts: f64 = loss.parts.iter().map(|(_, part)| scalar(part)).sum();
         close(parts, value, 1e-14);
     }
 
@@ -203,11 +200,11 @@ mod tests {
             equal.parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
             ["on_diagonal", "off_diagonal"]
         );
-        close(equal.parts[0].1, 2.0 * (entry - 1.0) * (entry - 1.0), 1e-15);
-        close(equal.parts[1].1, 0.0, 1e-15);
+        close(scalar(&equal.parts[0].1), 2.0 * (entry - 1.0) * (entry - 1.0), 1e-15);
+        close(scalar(&equal.parts[1].1), 0.0, 1e-15);
         let exchanged = barlow_twins(&first, &second, 0.3).unwrap();
-        close(exchanged.parts[0].1, 2.0, 1e-15);
-        close(exchanged.parts[1].1, 0.3 * 2.0 * entry * entry, 1e-15);
+        close(scalar(&exchanged.parts[0].1), 2.0, 1e-15);
+        close(scalar(&exchanged.parts[1].1), 0.3 * 2.0 * entry * entry, 1e-15);
         close(scalar(&exchanged.total), 2.0 + 0.6 * entry * entry, 1e-15);
     }
 
@@ -231,7 +228,7 @@ mod tests {
         // Wide embeddings, where the diagonal's squares are nearly the whole sum of squares: to 1e-3 of
         // the same in double precision.
         let x = normal("wide", &[2048, 64], DType::F64).unwrap();
-        let part = |x: &Tensor| barlow_twins(x, x, 1.0).unwrap().parts[1].1;
+        let part = |x: &Tensor| scalar(&barlow_twins(x, x, 1.0).unwrap().parts[1].1);
         let (double, narrow) = (part(&x), part(&x.to_dtype(DType::F32).unwrap()));
         close(narrow, double, 1e-3 * double);
         assert!(double < 64.0 / 8.0, "{double} is not small beside 64");

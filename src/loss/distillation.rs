@@ -14,6 +14,7 @@
 use candle_core::{D, DType, Error, Result, Tensor};
 
 use super::{Loss, contrastive::log_sum_exp};
+use crate::tensor::widen;
 
 /// DINO's cross-entropy over all pairs of different views.
 ///
@@ -51,27 +52,23 @@ pub fn dino(
     let centre = centre.detach();
     let (mut targets, mut entropies) = (Vec::new(), Vec::new());
     for logits in teacher {
-        let log_target = log_softmax(&logits.detach().broadcast_sub(&centre)?, teacher_temperature)?;
+        let log_target = log_softmax(&widen(logits)?.detach().broadcast_sub(&centre)?, teacher_temperature)?;
         let target = log_target.exp()?;
         entropies.push((&target * log_target)?.sum(D::Minus1)?.mean_all()?.neg()?);
         targets.push(target);
     }
     let mut costs = Vec::new();
     for (view, logits) in student.iter().enumerate() {
-        let log_probabilities = log_softmax(logits, student_temperature)?;
+        let log_probabilities = log_softmax(&widen(logits)?, student_temperature)?;
         for (_, target) in targets.iter().enumerate().filter(|(other, _)| *other != view) {
             costs.push((target * &log_probabilities)?.sum(D::Minus1)?.mean_all()?);
         }
     }
     let total = Tensor::stack(&costs, 0)?.mean_all()?.neg()?;
     // Every view of the teacher is in as many pairs, so its mean over views is the mean over pairs.
-    let entropy = value(&Tensor::stack(&entropies, 0)?.mean_all()?)?;
-    let divergence = value(&total)? - entropy;
+    let entropy = Tensor::stack(&entropies, 0)?.mean_all()?.to_dtype(DType::F64)?;
+    let divergence = (total.detach().to_dtype(DType::F64)? - &entropy)?;
     Ok(Loss { total, parts: vec![("teacher_entropy", entropy), ("divergence", divergence)] })
-}
-
-fn value(scalar: &Tensor) -> Result<f64> {
-    scalar.to_dtype(DType::F64)?.to_scalar()
 }
 
 /// The centre for the next step: an exponential average of the teacher's mean logits, (1, prototypes).
@@ -86,7 +83,8 @@ pub fn next_centre(centre: &Tensor, teacher: &[Tensor], momentum: f64) -> Result
         return Err(Error::Msg(format!("next_centre: momentum {momentum}, expected 0 to 1")));
     }
     expect_shapes("next_centre", teacher.iter(), centre)?;
-    let means = teacher.iter().map(|logits| logits.detach().mean_keepdim(0)).collect::<Result<Vec<_>>>()?;
+    let means =
+        teacher.iter().map(|logits| widen(logits)?.detach().mean_keepdim(0)).collect::<Result<Vec<_>>>()?;
     let mean = Tensor::cat(&means, 0)?.mean_keepdim(0)?;
     (centre.detach() * momentum)? + (mean * (1.0 - momentum))?
 }
@@ -201,8 +199,8 @@ mod tests {
             parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
             ["teacher_entropy", "divergence"]
         );
-        close(parts[0].1, entropy, 1e-14);
-        close(parts[1].1, (first_pair + 2_f64.ln()) / 2.0 - entropy, 1e-14);
+        close(scalar(&parts[0].1), entropy, 1e-14);
+        close(scalar(&parts[1].1), (first_pair + 2_f64.ln()) / 2.0 - entropy, 1e-14);
     }
 
     #[rstest]

@@ -13,6 +13,8 @@
 
 use candle_core::{D, DType, Error, Result, Tensor};
 
+use crate::tensor::widen;
+
 /// Added to a patch's variance inside the root, as in the authors' code.
 const EPSILON: f64 = 1e-6;
 
@@ -43,7 +45,7 @@ pub fn patchify(images: &Tensor, patch: usize) -> Result<Tensor> {
 /// Mean squared error over hidden patches.
 ///
 /// `predictions` and `targets` are (batch, patches, n), `hidden` is (batch, patches), 1 where the
-/// encoder did not see the patch, else 0, of any dtype. With `normalise` each patch of `targets` gets
+/// encoder did not see the patch, else 0, of any dtype, best in main memory: they are counted there. With `normalise` each patch of `targets` gets
 /// mean 0 and variance 1 first. No gradient reaches `targets`. The result is a scalar.
 ///
 /// # Errors
@@ -73,10 +75,10 @@ pub fn masked_mse(
     if hidden_patches <= 0.0 {
         return Err(Error::Msg("masked_mse: no patch is hidden, expected at least one".into()));
     }
-    let targets = targets.detach();
+    let (predictions, targets) = (widen(predictions)?, widen(&targets.detach())?);
     let targets = if normalise { normalise_patches(&targets)? } else { targets };
     let costs = (predictions - targets)?.sqr()?.mean(D::Minus1)?;
-    let hidden = hidden.detach().to_dtype(costs.dtype())?;
+    let hidden = hidden.detach().to_dtype(costs.dtype())?.to_device(costs.device())?;
     (costs * hidden)?.sum_all()? / hidden_patches
 }
 

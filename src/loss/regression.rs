@@ -12,6 +12,7 @@
 use candle_core::{D, Error, Result, Tensor};
 
 use super::contrastive::l2_normalise;
+use crate::tensor::widen;
 
 /// 2 - 2 cos of predictions and targets, the mean over rows.
 ///
@@ -30,7 +31,8 @@ pub fn cosine_distance(predictions: &Tensor, targets: &Tensor) -> Result<Tensor>
             targets.dims()
         )));
     }
-    let (predictions, targets) = (l2_normalise(predictions)?, l2_normalise(&targets.detach())?);
+    let (predictions, targets) =
+        (l2_normalise(&widen(predictions)?)?, l2_normalise(&widen(&targets.detach())?)?);
     (predictions * targets)?.sum(D::Minus1)?.mean_all()?.affine(-2.0, 2.0)
 }
 

@@ -9,7 +9,7 @@
 //! views only two predictions get a gradient, image i of the first view against pixels of image i of the
 //! second view, which is another crop. Its two departures are there alone too. Ablations, not methods.
 
-use candle_core::{IndexOp, Result, Tensor, Var, bail};
+use candle_core::{Device, IndexOp, Result, Tensor, Var, bail};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     loader::Batch,
     loss::reconstruction::{masked_mse, patchify},
     seed::Seed,
+    tensor::widen,
 };
 
 /// MAE's constants.
@@ -99,7 +100,7 @@ impl Mae {
         let visible = ((patches as f64 * self.constants.visible) as usize).max(1);
         let order: Vec<Vec<u32>> = noise.iter().map(|noise| ranked(noise)).collect();
         let kept: Vec<Vec<u32>> = order.iter().map(|order| order[..visible].to_vec()).collect();
-        let tokens = self.encoder.tokens(images, Some(&Tensor::new(kept, images.device())?))?;
+        let tokens = self.encoder.tokens(images, Some(&Tensor::new(kept, &Device::Cpu)?))?;
         let predictions = self.decoder.forward(&tokens, &order)?;
 
         let hidden = order.iter().map(|order| {
@@ -108,7 +109,8 @@ impl Mae {
             hidden
         });
         let hidden: Vec<Vec<f64>> = hidden.collect();
-        let hidden = Tensor::new(hidden, images.device())?.to_dtype(images.dtype())?;
+        // Counted in main memory, so that a GPU is not waited for.
+        let hidden = Tensor::new(hidden, &Device::Cpu)?;
         let pixels = patchify(images, self.patch)?;
         let own = pixels.dim(0)? / views;
         // Views stand one after the other, so another view of row i is half of all rows further.
@@ -200,7 +202,8 @@ impl Decoder {
     /// Tokens (batch, 1 + visible, encoder's width), whose patches are the first of `order` (batch, patches),
     /// to pixels (batch, patches, patch x patch x 3), patches in the image's order.
     fn forward(&self, tokens: &Tensor, order: &[Vec<u32>]) -> Result<Tensor> {
-        let tokens = self.embed.forward(tokens)?;
+        let numbers = tokens.dtype();
+        let tokens = widen(&self.embed.forward(tokens)?)?;
         let (batch, count, width) = tokens.dims3()?;
         let (visible, patches) = (count - 1, order[0].len());
         // Rows: all tokens of the batch, then one mask token. Every place of the image picks its row.
@@ -216,7 +219,7 @@ impl Decoder {
         }
         let picks = Tensor::new(picks, rows.device())?;
         let mut tokens = rows.index_select(&picks, 0)?.reshape((batch, 1 + patches, width))?;
-        tokens = tokens.broadcast_add(&self.positions)?;
+        tokens = tokens.broadcast_add(&self.positions)?.to_dtype(numbers)?;
         for block in &self.blocks {
             tokens = block.forward(&tokens)?;
         }
@@ -226,7 +229,7 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::*;
     use crate::backbone::{

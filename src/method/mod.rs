@@ -148,8 +148,8 @@ pub struct Step {
     /// What the loss compares (views x images, width): a projector's output; none where it compares
     /// labels or pixels.
     pub embeddings: Option<Tensor>,
-    /// Parts of the loss that are worth a curve, by name.
-    pub parts: Vec<(&'static str, f64)>,
+    /// Parts of the loss that are worth a curve, by name: scalars.
+    pub parts: Vec<(&'static str, Tensor)>,
 }
 
 /// A way to train an encoder.

@@ -12,7 +12,7 @@ use super::Position;
 use crate::{
     backbone::{Kind, Parameters},
     schedule::{self, CosineEnd},
-    tensor::move_average,
+    tensor::move_averages,
 };
 
 /// How much of itself a teacher keeps at a step.
@@ -59,10 +59,7 @@ impl Teacher {
 
     /// Follows the student's step.
     pub fn follow(&self, at: Position) -> Result<()> {
-        let momentum = self.momentum.at(at);
-        self.pairs
-            .iter()
-            .try_for_each(|(average, followed)| move_average(average, followed.as_tensor(), momentum))
+        move_averages(&self.pairs, self.momentum.at(at))
     }
 
     /// All variables, buffers included, under the student's names.

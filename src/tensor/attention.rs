@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::{
     exponential::Exponential,
     matrix::{Matrix, Output, Write, multiply_into},
+    precision::{emulate, is_emulated},
     storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
@@ -27,6 +28,13 @@ use super::{
 /// # Errors
 /// If shapes do not fit.
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::cuda::attention::is_taken(joined, heads) {
+        return super::cuda::attention::attention(joined, heads);
+    }
+    if is_emulated(joined) {
+        return emulate(joined, |joined| attention(joined, heads));
+    }
     if !joined.device().is_cpu() {
         return attention_plain(joined, heads);
     }

@@ -13,6 +13,26 @@ use super::{
 /// Numbers that one thread works on at a time (ours: two such pieces of f32 fit a second-level cache).
 const PIECE: usize = 32_768;
 
+/// [`move_average`] of many variables and what they follow; on a GPU in one launch.
+///
+/// # Errors
+/// As [`move_average`].
+pub fn move_averages(pairs: &[(Var, Var)], momentum: f64) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if pairs.iter().all(|(average, value)| super::cuda::updates::is_taken(&[average, value])) {
+        use super::cuda::updates::{Update, update};
+        let constants = vec![momentum, 1.0 - momentum];
+        let of = |(average, value): &(Var, Var)| Update {
+            p: average,
+            moments: &[],
+            g: value.as_detached_tensor(),
+            constants: constants.clone(),
+        };
+        return update("move_averages", &pairs.iter().map(of).collect::<Vec<_>>());
+    }
+    pairs.iter().try_for_each(|(average, value)| move_average(average, value.as_tensor(), momentum))
+}
+
 /// Moves `average` towards `value`, of equal shape and type, keeping `momentum` (0..1) of itself.
 ///
 /// # Errors
@@ -24,7 +44,9 @@ pub fn move_average(average: &Var, value: &Tensor, momentum: f64) -> Result<()> 
     let value = value.detach().contiguous()?;
     #[cfg(feature = "cuda")]
     if super::cuda::updates::is_taken(&[average, &value]) {
-        return super::cuda::updates::move_average(average, &value, momentum);
+        use super::cuda::updates::{Update, update};
+        let constants = vec![momentum, 1.0 - momentum];
+        return update("move_averages", &[Update { p: average, moments: &[], g: value, constants }]);
     }
     match average.device().is_cpu() {
         true => average.inplace_op2(&value, &Average { momentum }),

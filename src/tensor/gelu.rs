@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     exponential::Exponential,
+    precision::{emulate, is_emulated},
     storage::{constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
@@ -20,6 +21,9 @@ pub fn gelu(input: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
         return super::cuda::layers::gelu(input);
+    }
+    if is_emulated(input) {
+        return emulate(input, gelu);
     }
     input.contiguous()?.apply_op1(Gelu)
 }

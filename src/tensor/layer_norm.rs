@@ -10,6 +10,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
+    precision::{emulate, is_emulated},
     storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
@@ -22,6 +23,9 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
         return super::cuda::layers::layer_norm(input, weight, bias, epsilon);
+    }
+    if is_emulated(input) {
+        return emulate(input, |input| layer_norm(input, weight, bias, epsilon));
     }
     input.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, LayerNorm { epsilon })
 }

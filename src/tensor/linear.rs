@@ -8,19 +8,24 @@ use rayon::prelude::*;
 use super::{
     gradients::hand_over,
     matrix::{Matrix, Write, multiply_parallel},
+    precision::{emulate, is_emulated, round},
     storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
 
-/// Maps rows (..., in) to (..., out) by `weight` (out, in) and, if given, `bias` (out).
+/// Maps rows (..., in) to (..., out) by `weight` (out, in) and, if given, `bias` (out), which are f32 where rows are bf16.
 ///
 /// No gradient is computed for an input or a weight that is a constant.
 ///
 /// # Errors
 /// If shapes do not fit.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    if !input.device().is_cpu() {
-        return linear_plain(input, weight, bias);
+    #[cfg(feature = "cuda")]
+    if input.device().is_cuda() {
+        return super::cuda::linear::linear(input, weight, bias);
+    }
+    if is_emulated(input) {
+        return emulate(input, |input| linear(input, &round(weight)?, bias));
     }
     let (input, weight) = (input.contiguous()?, weight.contiguous()?);
     match bias {

@@ -8,6 +8,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
+    precision::{emulate, is_emulated, widen},
     storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
 };
@@ -32,6 +33,9 @@ pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     if images.device().is_cuda() {
         let (height, width) = (images.dim(1)?, images.dim(2)?);
         return super::cuda::layers::max_pool(images, pool, pool.output(height, width)?);
+    }
+    if is_emulated(images) {
+        return emulate(images, |images| max_pool(images, pool));
     }
     images.contiguous()?.apply_op1(MaxPool { pool, winners: OnceLock::new() })
 }
@@ -72,7 +76,8 @@ pub fn max_pool_plain(images: &Tensor, pool: Pool) -> Result<Tensor> {
 /// Mean over height and width: (batch, height, width, channels) to (batch, channels).
 pub fn global_mean(images: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = images.dims4()?;
-    images.reshape((batch, height * width, channels))?.mean(D::Minus2)
+    let means = widen(images)?.reshape((batch, height * width, channels))?.mean(D::Minus2)?;
+    means.to_dtype(images.dtype())
 }
 
 impl Pool {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::{
     backbone::Mode,
@@ -34,7 +34,7 @@ impl Monitor {
     /// If features are not finite.
     pub fn see(&mut self, step: &Step, views: usize) -> Result<()> {
         for (name, value) in &step.parts {
-            self.add(name, *value);
+            self.add(name, value.to_dtype(DType::F64)?.to_scalar()?);
         }
         for view in step.features.detach().chunk(views, 0)? {
             let width = view.dim(1)?;
@@ -109,5 +109,5 @@ impl Monitor {
 }
 
 fn numbers(rows: &Tensor) -> candle_core::Result<Vec<f32>> {
-    rows.detach().to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()
+    rows.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()
 }

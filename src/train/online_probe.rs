@@ -11,6 +11,7 @@ use crate::{
     backbone::{Parameters, layers::Linear},
     loss::classification::binary_cross_entropy,
     seed::Seed,
+    tensor::widen,
 };
 
 pub struct OnlineProbe {
@@ -54,7 +55,7 @@ impl OnlineProbe {
 
     /// Logits (rows) of features (rows, width).
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
-        self.linear.forward(features)?.squeeze(1)
+        self.linear.forward(&widen(features)?)?.squeeze(1)
     }
 
     pub fn parameters(&self) -> &Parameters {

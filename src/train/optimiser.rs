@@ -12,8 +12,10 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType, Device, Error, Result, Tensor, backprop::GradStore};
 
-use self::update::inner;
+use self::update::{Update, inner};
 use crate::backbone::{Kind, Parameter};
+#[cfg(feature = "cuda")]
+use crate::tensor::cuda::updates;
 
 /// Variables that are treated alike.
 #[derive(Clone)]
@@ -154,17 +156,20 @@ impl Optimiser {
         gradients: &GradStore,
         learning_rate: impl Fn(f64) -> f64,
     ) -> Result<f64> {
-        let lengths = self.check(&frozen, gradients)?;
-        for ((group, slots), lengths) in self.groups.iter().zip(&mut self.slots).zip(&lengths) {
+        let products = self.check(&frozen, gradients)?;
+        let mut due = Vec::new();
+        for ((group, slots), products) in self.groups.iter().zip(&mut self.slots).zip(&products) {
             let rate = learning_rate(group.learning_rate);
-            for ((parameter, slot), length) in group.parameters.iter().zip(slots).zip(lengths) {
-                if let Some(length) = *length {
-                    let gradient = gradient_of(parameter, gradients)?;
-                    slot.update(self.rule, group, rate, parameter, gradient, length)?;
+            for ((parameter, slot), products) in group.parameters.iter().zip(slots).zip(products) {
+                if let Some(products) = products {
+                    slot.updates += 1;
+                    let update = products.update(self.rule, group, rate, slot.updates);
+                    due.push(Due { update, parameter, slot, gradient: gradient_of(parameter, gradients)? });
                 }
             }
         }
-        Ok(lengths.iter().flatten().flatten().map(|length| length * length).sum::<f64>().sqrt())
+        apply(due)?;
+        Ok(products.iter().flatten().flatten().map(|products| products.of_gradient).sum::<f64>().sqrt())
     }
 
     /// Copies of all state, under names made from those of the variables.
@@ -214,85 +219,112 @@ impl Optimiser {
         self.groups.iter().flat_map(|group| &group.parameters).zip(self.slots.iter().flatten())
     }
 
-    /// Euclidean length of every gradient, none where frozen; all variables are looked at before any moves.
-    fn check(&self, frozen: &impl Fn(&str) -> bool, gradients: &GradStore) -> Result<Vec<Vec<Option<f64>>>> {
-        let length = |parameter: &Parameter| {
-            if frozen(&parameter.name) {
-                return Ok(None);
-            }
-            let gradient = gradient_of(parameter, gradients)?;
-            let length = inner(gradient, gradient)?.sqrt();
-            if !length.is_finite() {
+    /// Inner products of every variable and its gradient, none where frozen; all are looked at before any moves.
+    fn check(
+        &self,
+        frozen: &impl Fn(&str) -> bool,
+        gradients: &GradStore,
+    ) -> Result<Vec<Vec<Option<Products>>>> {
+        let moving = |parameter: &&Parameter| !frozen(&parameter.name);
+        let all: Vec<(&Group, &Parameter)> = self
+            .groups
+            .iter()
+            .flat_map(|group| group.parameters.iter().filter(moving).map(move |parameter| (group, parameter)))
+            .collect();
+        let mut products = products(self.rule, &all, gradients)?.into_iter();
+        for ((_, parameter), products) in all.iter().zip(products.as_slice()) {
+            if !products.of_gradient.is_finite() {
                 return Err(Error::Msg(format!(
                     "gradient of '{}' is not finite; lower the learning rate or warm up longer",
                     parameter.name
                 )));
             }
-            Ok(Some(length))
-        };
-        self.groups.iter().map(|group| group.parameters.iter().map(length).collect()).collect()
+        }
+        let of = |parameter: &Parameter| if moving(&parameter) { products.next() } else { None };
+        let mut of = of;
+        Ok(self.groups.iter().map(|group| group.parameters.iter().map(&mut of).collect()).collect())
     }
 }
 
-impl Slot {
-    fn update(
-        &mut self,
-        rule: Rule,
-        group: &Group,
-        learning_rate: f64,
-        parameter: &Parameter,
-        gradient: &Tensor,
-        length: f64,
-    ) -> Result<()> {
-        self.updates += 1;
+/// Inner products of a weight p and its gradient g that an update needs.
+#[derive(Clone, Copy, Debug)]
+struct Products {
+    /// g g.
+    of_gradient: f64,
+    /// p p and g p; 0 where a rule does not ask for them.
+    of_weight: f64,
+    of_both: f64,
+}
+
+/// Of all variables; where they lie on a GPU, in one launch, and the only wait of a training step.
+fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> Result<Vec<Products>> {
+    #[cfg(feature = "cuda")]
+    if all.first().is_some_and(|(_, parameter)| parameter.variable.device().is_cuda()) {
+        let pairs = all
+            .iter()
+            .map(|(_, parameter)| {
+                let gradient = gradient_of(parameter, gradients)?.detach().contiguous()?;
+                Ok((parameter.variable.as_tensor(), gradient))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let found = updates::inner_products(&pairs)?.into_iter();
+        let products =
+            |[of_gradient, of_weight, of_both]: [f64; 3]| Products { of_gradient, of_weight, of_both };
+        return Ok(found.map(products).collect());
+    }
+    let of = |(group, parameter): &(&Group, &Parameter)| {
+        let (weight, gradient) = (parameter.variable.as_tensor(), gradient_of(parameter, gradients)?);
+        let of_gradient = inner(gradient, gradient)?;
+        let (mut of_weight, mut of_both) = (0.0, 0.0);
+        if let (Rule::Lars { trust, .. }, true) = (rule, group.adapt) {
+            of_weight = inner(weight, weight)?;
+            if matches!(trust, Trust::NormOfSum { .. }) {
+                of_both = inner(gradient, weight)?;
+            }
+        }
+        Ok(Products { of_gradient, of_weight, of_both })
+    };
+    all.iter().map(of).collect()
+}
+
+impl Products {
+    /// The `t`-th update of a variable, from 1.
+    fn update(&self, rule: Rule, group: &Group, learning_rate: f64, t: u32) -> Update {
         // 1e-6 as in DINO's clipping and PyTorch's.
+        let length = self.of_gradient.sqrt();
         let clip = group.clip.map_or(1.0, |longest| (longest / (length + 1e-6)).min(1.0));
-        let (p, decay) = (&parameter.variable, group.weight_decay);
-        match (rule, self.moments.as_mut_slice()) {
-            (Rule::AdamW { beta1, beta2, epsilon }, [first, second]) => update::AdamW {
+        let decay = group.weight_decay;
+        match rule {
+            Rule::AdamW { beta1, beta2, epsilon } => Update::AdamW(update::AdamW {
                 gradient_scale: clip,
                 beta1,
                 beta2,
                 epsilon,
                 weight_decay: decay,
                 learning_rate,
-                t: self.updates,
-            }
-            .apply(p, first, second, gradient),
-            (Rule::Sgd { momentum } | Rule::Lars { momentum, .. }, [velocity]) => {
+                t,
+            }),
+            Rule::Sgd { momentum } | Rule::Lars { momentum, .. } => {
                 let (ratio, decay) = match rule {
-                    Rule::Lars { trust, .. } if group.adapt => {
-                        trust.ratio(p, gradient, clip, length * clip, decay, learning_rate)?
-                    }
+                    Rule::Lars { trust, .. } if group.adapt => trust.ratio(self, clip, decay, learning_rate),
                     _ => (1.0, decay),
                 };
-                update::Momentum {
+                Update::Momentum(update::Momentum {
                     gradient_scale: clip * ratio,
                     weight_scale: decay * ratio,
                     momentum,
                     learning_rate,
-                }
-                .apply(p, velocity, gradient)
+                })
             }
-            _ => unreachable!("slots are made with the moments of their rule"),
         }
     }
 }
 
 impl Trust {
-    /// The trust ratio, and the decay that goes with it, for `scale` times the `gradient`: a vector
-    /// `length` long.
-    fn ratio(
-        self,
-        weight: &Tensor,
-        gradient: &Tensor,
-        scale: f64,
-        length: f64,
-        decay: f64,
-        learning_rate: f64,
-    ) -> Result<(f64, f64)> {
-        let norm = inner(weight, weight)?.sqrt();
-        Ok(match self {
+    /// The trust ratio, and the decay that goes with it, for `scale` times the gradient.
+    fn ratio(self, products: &Products, scale: f64, decay: f64, learning_rate: f64) -> (f64, f64) {
+        let (norm, length) = (products.of_weight.sqrt(), products.of_gradient.sqrt() * scale);
+        match self {
             Self::SumOfNorms { .. } if norm == 0.0 || length == 0.0 => (1.0, 0.0),
             Self::SumOfNorms { coefficient, clip } => {
                 let ratio = coefficient * norm / (length + decay * norm + 1e-8);
@@ -300,12 +332,45 @@ impl Trust {
             }
             Self::NormOfSum { coefficient } => {
                 // |g + decay p|, from the squares of both and the inner product.
-                let cross = scale * decay * inner(gradient, weight)?;
+                let cross = scale * decay * products.of_both;
                 let length = (length * length + 2.0 * cross + (decay * norm).powi(2)).max(0.0).sqrt();
                 (if norm > 0.0 && length > 0.0 { coefficient * norm / length } else { 1.0 }, decay)
             }
-        })
+        }
     }
+}
+
+/// An update that was decided.
+struct Due<'a> {
+    update: Update,
+    parameter: &'a Parameter,
+    slot: &'a mut Slot,
+    gradient: &'a Tensor,
+}
+
+/// Makes updates of one rule: one after the other, or on a GPU all in one launch.
+fn apply(due: Vec<Due>) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if let Some(first) = due.first()
+        && first.parameter.variable.device().is_cuda()
+    {
+        let (kernel, _) = first.update.of_kernel();
+        let updates = due
+            .iter()
+            .map(|due| {
+                Ok(updates::Update {
+                    p: &due.parameter.variable,
+                    moments: &due.slot.moments,
+                    g: due.gradient.detach().contiguous()?,
+                    constants: due.update.of_kernel().1,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        return updates::update(kernel, &updates);
+    }
+    due.into_iter().try_for_each(|Due { update, parameter, slot, gradient }| {
+        update.apply(&parameter.variable, &mut slot.moments, gradient)
+    })
 }
 
 fn gradient_of<'a>(parameter: &Parameter, gradients: &'a GradStore) -> Result<&'a Tensor> {

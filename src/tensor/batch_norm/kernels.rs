@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{EPSILON, Statistics};
+use super::{EPSILON, Moments};
 use crate::tensor::{
     storage::{Real, make_room, unwritten},
     vector::vectorised,
@@ -14,7 +14,7 @@ const TASK_NUMBERS: usize = 1 << 14;
 const TASK_ROWS: usize = 256;
 
 /// Mean and biased variance of each column of `x` (rows x channels).
-pub fn statistics<T: Real>(x: &[T], channels: usize) -> Statistics {
+pub fn statistics<T: Real>(x: &[T], channels: usize) -> Moments {
     let partial: Vec<Part<T>> = x.par_chunks(chunk(channels)).map(|x| Part::new(x, channels)).collect();
     let (mut count, mut mean, mut squares) = (0.0, vec![0.0; channels], vec![0.0; channels]);
     for part in partial {
@@ -28,7 +28,7 @@ pub fn statistics<T: Real>(x: &[T], channels: usize) -> Statistics {
         }
         count = total;
     }
-    Statistics { mean, variance: squares.into_iter().map(|squares| squares / count).collect() }
+    Moments { mean, variance: squares.into_iter().map(|squares| squares / count).collect() }
 }
 
 /// Sums over some rows.
@@ -77,7 +77,7 @@ impl<T: Real> Part<T> {
 pub fn normalise<T: Real>(
     x: &[T],
     affine: &[T],
-    statistics: &Statistics,
+    statistics: &Moments,
     residual: Option<&[T]>,
     relu: bool,
 ) -> Vec<T> {
@@ -136,7 +136,7 @@ pub struct Gradients<T> {
 pub fn backward<T: Real>(
     x: &[T],
     affine: &[T],
-    statistics: &Statistics,
+    statistics: &Moments,
     moving: bool,
     y: Option<&[T]>,
     dy: &[T],
@@ -258,7 +258,7 @@ fn above<T: Real>(x: T, floor: T) -> T {
     if x < floor { floor } else { x }
 }
 
-fn deviations(statistics: &Statistics) -> impl Iterator<Item = f64> {
+fn deviations(statistics: &Moments) -> impl Iterator<Item = f64> {
     statistics.variance.iter().map(|variance| (variance + EPSILON).sqrt())
 }
 

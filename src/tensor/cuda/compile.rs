@@ -4,7 +4,8 @@
 use std::{env, path::PathBuf, process::Command};
 
 /// Files of kernels, and what else each is compiled with.
-const KERNELS: [(&str, &[&str]); 7] = [
+const KERNELS: [(&str, &[&str]); 8] = [
+    ("src/tensor/cuda/attention.cu", &[]),
     ("src/tensor/cuda/batch_norm.cu", &[]),
     ("src/tensor/cuda/pooling.cu", &[]),
     ("src/tensor/cuda/transformer.cu", &[]),

@@ -10,18 +10,15 @@ use candle_core::{
 use cudarc::driver::{CudaSlice, DeviceRepr};
 use half::bf16;
 
-use super::{Element, Module, config, constant, device, launch, no_gpu, view, with_view};
+use super::{
+    BLOCKS, Element, LANES, Module, PARTS, config, constant, device, launch, no_gpu, view, with_view,
+};
 use crate::tensor::{
     batch_norm::{EPSILON, Statistics, Then},
     pooling::Pool,
 };
 
-/// Blocks that share the rows of sums over rows, whatever the card, so that sums are added in one order. Ours.
-const PARTS: usize = 32;
-/// Blocks of kernels that go through all numbers. Ours: eight for each multiprocessor of an H100.
-const BLOCKS: usize = 1_056;
 // As in batch_norm.cu and transformer.cu.
-const LANES: usize = 32;
 const BATCH_NORM_THREADS: usize = 512;
 const TRANSFORMER_THREADS: usize = 256;
 const TRANSFORMER_WARPS: usize = 8;
@@ -33,6 +30,10 @@ fn module<'a>(name: &'static str, device: &'a CudaDevice) -> Module<'a> {
         _ => include_str!(concat!(env!("OUT_DIR"), "/transformer.ptx")),
     };
     Module { name, ptx, device }
+}
+
+pub(super) fn transformer(device: &CudaDevice) -> Module<'_> {
+    module("transformer", device)
 }
 
 fn not_a_type<T>(name: &str, dtype: DType) -> Result<T> {
@@ -315,7 +316,7 @@ impl<T: Element> CustomOp3 for LayerNorm<T> {
     }
 }
 
-/// As [`crate::tensor::batch_norm`], which has checked shapes. Statistics come back to main memory, so the device is waited for.
+/// As [`crate::tensor::batch_norm`], which has checked shapes.
 pub fn batch_norm(
     input: &Tensor,
     weight: &Tensor,
@@ -327,7 +328,7 @@ pub fn batch_norm(
     let affine = Tensor::stack(&[weight, bias], 0)?;
     let residual = then.residual.map(Tensor::contiguous).transpose()?;
     let used = Arc::new(OnceLock::new());
-    let given = given.map(|given| Given::of(&given, input.device())).transpose()?;
+    let given = given.map(|given| Used::of(&given)).transpose()?;
     let output = match input.dtype() {
         DType::F32 => {
             BatchNorm::<f32>::new(then.relu, given, &used).apply(&input, &affine, residual.as_ref())?
@@ -338,42 +339,34 @@ pub fn batch_norm(
         other => return not_a_type("batch norm", other),
     };
     let Some(Used { mean, variance, .. }) = used.get() else { return no_forward_pass("batch norm") };
-    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1();
-    Ok((output, Statistics { mean: numbers(mean)?, variance: numbers(variance)? }))
+    Ok((output, Statistics { mean: mean.clone(), variance: variance.clone() }))
 }
 
-/// Fixed statistics on the device.
-struct Given {
-    mean: Tensor,
-    variance: Tensor,
-    inverse: Tensor,
-}
-
-impl Given {
-    fn of(given: &Statistics, device: &candle_core::Device) -> Result<Self> {
-        let there = |values: &[f64]| Tensor::new(values, device)?.to_dtype(DType::F32);
-        let inverse: Vec<f64> =
-            given.variance.iter().map(|variance| 1.0 / (variance + EPSILON).sqrt()).collect();
-        Ok(Self { mean: there(&given.mean)?, variance: there(&given.variance)?, inverse: there(&inverse)? })
-    }
-}
-
-/// Statistics that were used, (channels) each.
+/// Statistics of each channel, and one over the deviation: (channels) each, f32.
+#[derive(Clone)]
 struct Used {
     mean: Tensor,
     variance: Tensor,
     inverse: Tensor,
 }
 
+impl Used {
+    fn of(Statistics { mean, variance }: &Statistics) -> Result<Self> {
+        let (mean, variance) = (mean.to_dtype(DType::F32)?, variance.to_dtype(DType::F32)?);
+        let inverse = (&variance + EPSILON)?.sqrt()?.recip()?;
+        Ok(Self { mean, variance, inverse })
+    }
+}
+
 struct BatchNorm<T> {
     relu: bool,
-    given: Option<Given>,
+    given: Option<Used>,
     used: Arc<OnceLock<Used>>,
     numbers: std::marker::PhantomData<T>,
 }
 
 impl<T: Element + Send + Sync> BatchNorm<T> {
-    fn new(relu: bool, given: Option<Given>, used: &Arc<OnceLock<Used>>) -> Self {
+    fn new(relu: bool, given: Option<Used>, used: &Arc<OnceLock<Used>>) -> Self {
         Self { relu, given, used: used.clone(), numbers: std::marker::PhantomData }
     }
 
@@ -396,9 +389,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (rows, channels_, relu) = ((count / channels) as i32, channels as i32, i32::from(self.relu));
         let x = view::<T>(x, layout)?;
         let used = match &self.given {
-            Some(Given { mean, variance, inverse }) => {
-                Used { mean: mean.clone(), variance: variance.clone(), inverse: inverse.clone() }
-            }
+            Some(given) => given.clone(),
             None => {
                 // Count, mean and sum of squares of each part and channel.
                 let mut partial = module.room::<f32>(3 * PARTS * channels)?;

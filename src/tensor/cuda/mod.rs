@@ -3,7 +3,9 @@
 //! Everything is launched on the device's own stream and waits for nothing. What kernels share is `warp.cuh`; `on_cpu.h` and
 //! `on_cpu.cpp` run their text without a GPU. Knows nothing of what is computed.
 
+pub(crate) mod attention;
 pub(crate) mod layers;
+pub(crate) mod linear;
 pub(crate) mod updates;
 
 use candle_core::{
@@ -17,6 +19,12 @@ use cudarc::driver::{
     sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
 };
 
+/// Blocks that share the rows of sums over rows, whatever the card, so that sums are added in one order. Ours.
+const PARTS: usize = 32;
+/// Blocks of kernels that go through all numbers. Ours: eight for each multiprocessor of an H100.
+const BLOCKS: usize = 1_056;
+/// Threads of a warp.
+const LANES: usize = 32;
 /// Dynamic shared memory that a kernel gets without asking, in bytes.
 const SHARED_UNASKED: u32 = 48 * 1024;
 

@@ -8,12 +8,15 @@
 //                   [rows * channels each], weight, bias, mean, variance [channels each]
 //                   out: f32 y, by x, by residual, by weight, by bias, mean, variance
 //     layer_norm    in: i32 rows, width, bf16, parts, 0; f32 x, slope [rows * width each], weight, bias [width each]
-//                   out: f32 y, by x, by weight, by bias
+//                   out: f32 y, by x, by weight, by bias, sums of the slope's columns
 //     gelu          in: as layer_norm; out: f32 y, by x
+//     attention     in: i32 images, tokens, width of a head, heads, 0; f32 joined, slope of the output; numbers are bf16
+//                   out: f32 output, by joined
 //     max_pool      in: i32 0, 0, bf16, 0, 0; Pool; f32 images, slope of the output
 //                   out: f32 maxima, by images
 //     updates       in: i32 numbers, 0, 0, 0, 0; f32 constants[9], p, first, second, g
-//                   out: f32 p, velocity (momentum 0.9; of p, first, g), p, first, second (AdamW), average (0.9; of p, g)
+//                   out, of all numbers and then of their last half: f32 p, velocity (momentum 0.9; of p, first, g); p, first,
+//                   second (AdamW); average (0.9; of p, g); sums of g g, p p, g p
 //     views, views_bf16
 //                   in: i32 count, side, taps, 0; f32 mean[3], deviation[3]; i64 bytes of images, scratch of a view;
 //                       View[count]; u8 images
@@ -34,6 +37,9 @@ namespace batch_norm {
 }
 namespace transformer {
 #include "transformer.cu"
+}
+namespace attention {
+#include "attention.cu"
 }
 namespace pooling {
 #include "pooling.cu"
@@ -232,12 +238,49 @@ static void write_numbers(const std::vector<T> &values) {
         });                                                                                                                       \
         on_cpu::launch({unsigned(blocks(width, THREADS)), 2, 1}, block, 0,                                                        \
                        [&] { layer_norm_together(partial.data(), width, parts, sums.data()); });                                  \
+        std::vector<float> parts_of_columns(std::size_t(parts) * width), columns(width);                                          \
+        on_cpu::launch({unsigned(blocks(width, LANES)), parts, 1}, block, 0,                                                      \
+                       [&] { column_sums_##NAME(slope.data(), rows, width, parts_of_columns.data()); });                          \
+        on_cpu::launch({unsigned(blocks(width, THREADS)), 1, 1}, block, 0,                                                        \
+                       [&] { sums_together(parts_of_columns.data(), width, parts, columns.data()); });                            \
         write_numbers(y);                                                                                                         \
         write_numbers(by_x);                                                                                                      \
         write(sums);                                                                                                              \
+        write(columns);                                                                                                           \
     }
 LAYERS_OF(float, f32)
 LAYERS_OF(Bf16, bf16)
+
+static void run_attention(const std::vector<int> &sizes) {
+    using namespace attention;
+    const int images = sizes[0], tokens = sizes[1], width = sizes[2], heads = sizes[3], pairs = images * heads;
+    const int words = width / 2, padded = blocks(tokens, GROUP) * GROUP;
+    const std::size_t count = std::size_t(images) * tokens * heads * width;
+    const float scale = 1.0f / std::sqrt(float(width));
+    const auto joined = rounded<Bf16>(read<float>(3 * count)), slope = rounded<Bf16>(read<float>(count));
+    std::vector<Bf16> out(count), by_joined(3 * count);
+    std::vector<float> lse(std::size_t(pairs) * tokens), dots(lse.size());
+    const auto words_of = [](const std::vector<Bf16> &numbers) { return (unsigned *)numbers.data(); };
+    const Index block{THREADS, 1, 1};
+    const auto forward = width == 16   ? attention_forward_16
+                         : width == 32 ? attention_forward_32
+                         : width == 48 ? attention_forward_48
+                                       : attention_forward_64;
+    const auto backward = width == 16   ? attention_backward_16
+                          : width == 32 ? attention_backward_32
+                          : width == 48 ? attention_backward_48
+                                        : attention_backward_64;
+    on_cpu::launch({unsigned(pairs), 1, 1}, block, std::size_t(2) * padded * (words + PADDING),
+                   [&] { forward(words_of(joined), tokens, heads, scale, words_of(out), lse.data()); });
+    on_cpu::launch({unsigned(blocks(pairs * tokens, WARPS)), 1, 1}, block, 0, [&] {
+        attention_dots(words_of(out), words_of(slope), pairs * tokens, tokens, heads, words, dots.data());
+    });
+    on_cpu::launch({unsigned(pairs), 2, 1}, block, std::size_t(2) * padded * (words + PADDING + 1), [&] {
+        backward(words_of(joined), words_of(slope), lse.data(), dots.data(), tokens, heads, scale, words_of(by_joined));
+    });
+    write_numbers(out);
+    write_numbers(by_joined);
+}
 
 template <typename T>
 static void run_max_pool(void (*forward)(const T *, pooling::Pool, T *, unsigned char *),
@@ -255,27 +298,52 @@ static void run_max_pool(void (*forward)(const T *, pooling::Pool, T *, unsigned
     write_numbers(by_images);
 }
 
+// Two variables, the numbers given and the same from the middle on, so that pieces of both are not whole.
 static void run_updates(int count) {
     using namespace updates;
-    const auto c = read<float>(9);
+    const auto constants = read<float>(MOST_CONSTANTS);
     const auto start = read<float>(count), first = read<float>(count), second = read<float>(count), g = read<float>(count);
-    const Index block{THREADS, 1, 1};
-    auto p = start, m = first, v = second;
-    on_cpu::launch({3, 1, 1}, block, 0,
-                   [&] { update_momentum(p.data(), m.data(), g.data(), count, c[0], 0.01f, 0.9f, 0.1f); });
-    write(p);
-    write(m);
-    p = start;
-    m = first;
-    on_cpu::launch({3, 1, 1}, block, 0, [&] {
-        update_adamw(p.data(), m.data(), v.data(), g.data(), count, c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]);
-    });
-    write(p);
-    write(m);
-    write(v);
-    p = start;
-    on_cpu::launch({3, 1, 1}, block, 0, [&] { move_average(p.data(), g.data(), count, 0.9f, 0.1f); });
-    write(p);
+    const int sizes[2] = {count, count - count / 2};
+    struct Numbers {
+        std::vector<float> p, first, second, g;
+    };
+    const auto run = [&](void (*kernel)(const Variable *, int), const std::vector<float> &values) {
+        std::vector<Numbers> numbers;
+        std::vector<Variable> variables;
+        int pieces = 0;
+        for (const int size : sizes) {
+            const auto last = [&](const std::vector<float> &all) { return std::vector<float>(all.end() - size, all.end()); };
+            numbers.push_back({last(start), last(first), last(second), last(g)});
+        }
+        for (auto &of : numbers) {
+            Variable variable = {of.p.data(), of.first.data(), of.second.data(), of.g.data(), (long long)of.p.size(), pieces, {}};
+            std::copy(values.begin(), values.end(), variable.constants);
+            variables.push_back(variable);
+            pieces += blocks(int(of.p.size()), PIECE);
+        }
+        const Index block{THREADS, 1, 1};
+        if (kernel) {
+            on_cpu::launch({unsigned(pieces), 1, 1}, block, 0, [&] { kernel(variables.data(), 2); });
+        } else {
+            std::vector<double> partial(3 * pieces), products(6);
+            on_cpu::launch({unsigned(pieces), 1, 1}, block, 0, [&] { inner_products(variables.data(), 2, partial.data()); });
+            on_cpu::launch({1, 1, 1}, block, 0,
+                           [&] { inner_products_together(variables.data(), 2, pieces, partial.data(), products.data()); });
+            write(std::vector<float>(products.begin(), products.end()));
+        }
+        return numbers;
+    };
+    for (const auto &of : run(update_momentum, {constants[0], 0.01f, 0.9f, 0.1f})) {
+        write(of.p);
+        write(of.first);
+    }
+    for (const auto &of : run(update_adamw, constants)) {
+        write(of.p);
+        write(of.first);
+        write(of.second);
+    }
+    for (const auto &of : run(move_averages, {0.9f, 0.1f})) write(of.p);
+    run(nullptr, {});
 }
 
 template <typename T>
@@ -307,6 +375,10 @@ int main(int count, char **arguments) {
         const auto sizes = read<int>(5);
         sizes[2] ? run_max_pool<Bf16>(pooling::max_pool_bf16, pooling::max_pool_gradient_bf16)
                  : run_max_pool<float>(pooling::max_pool_f32, pooling::max_pool_gradient_f32);
+        return std::fflush(stdout);
+    }
+    if (what == "attention") {
+        run_attention(read<int>(5));
         return std::fflush(stdout);
     }
     if (what == "updates") {

@@ -16,6 +16,7 @@
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __align__(BYTES) alignas(BYTES)
 #define __restrict__
 #define __launch_bounds__(...)
 // Blocks take turns, so one array serves them all.

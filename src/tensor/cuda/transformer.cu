@@ -1,4 +1,4 @@
-// What a transformer does between its matrix products: layer normalisation and GELU, forward and backward.
+// What a transformer does between its matrix products: layer normalisation and GELU, forward and backward, and gradients by biases.
 //
 //   y = (x - m) / sqrt(v + epsilon) w + b, of each row        gelu(x) = x / 2 (1 + erf(x / sqrt(2)))
 //
@@ -85,6 +85,31 @@ extern "C" __global__ void __launch_bounds__(THREADS) layer_norm_together(const 
     sums[blockIdx.y * width + column] = sum;
 }
 
+// Blocks: ceil(width / 32) x parts. Threads: 256. Writes sums of the columns of (rows, width) over each part's rows (parts, width).
+template <typename T>
+__device__ void column_sums(const T *x, int rows, int width, float *partial) {
+    __shared__ float share[THREADS];
+    const int column = blockIdx.x * LANES + threadIdx.x % LANES, place = threadIdx.x / LANES;
+    float sum = 0.0f;
+    for (int row = blockIdx.y * WARPS + place; column < width && row < rows; row += gridDim.y * WARPS)
+        sum += number(x[(long long)row * width + column]);
+    share[threadIdx.x] = sum;
+    for (int half = WARPS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (place < half) share[threadIdx.x] += share[threadIdx.x + half * LANES];
+    }
+    if (place == 0 && column < width) partial[(long long)blockIdx.y * width + column] = share[threadIdx.x];
+}
+
+// Blocks: ceil(width / 256). Threads: 256. Puts parts together: (width).
+extern "C" __global__ void __launch_bounds__(THREADS) sums_together(const float *partial, int width, int parts, float *sums) {
+    const int column = blockIdx.x * THREADS + threadIdx.x;
+    if (column >= width) return;
+    float sum = 0.0f;
+    for (int part = 0; part < parts; part++) sum += partial[(long long)part * width + column];
+    sums[column] = sum;
+}
+
 // Blocks: any. Threads: 256.
 template <typename T>
 __device__ void gelu(const T *x, long long count, T *y) {
@@ -117,6 +142,9 @@ __device__ void gelu_gradient(const T *x, const T *slope, long long count, T *by
     extern "C" __global__ void __launch_bounds__(THREADS) layer_norm_sums_##NAME(                                                 \
         const T *x, const T *slope, const float *mean, const float *inverse, int rows, int width, float *partial) {               \
         layer_norm_sums(x, slope, mean, inverse, rows, width, partial);                                                           \
+    }                                                                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS) column_sums_##NAME(const T *x, int rows, int width, float *partial) {   \
+        column_sums(x, rows, width, partial);                                                                                     \
     }                                                                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS) gelu_##NAME(const T *x, long long count, T *y) { gelu(x, count, y); }   \
     extern "C" __global__ void __launch_bounds__(THREADS) gelu_gradient_##NAME(const T *x, const T *slope, long long count,       \

@@ -1,18 +1,75 @@
-//! Updates of one variable in one launch, in place: f32 only. Formulas: `train/optimiser/update.rs`, `tensor/average.rs`.
+//! Updates of all variables in one launch, in place; f32 only. Formulas: `train/optimiser/update.rs`, `tensor/average.rs`.
 
-use candle_core::{CudaDevice, DType, Result, Tensor};
+use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor, cuda_backend::WrapErr};
+use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
 
-use super::{Module, config, launch, with_view};
+use super::{Module, config, launch, view};
 
+// As in updates.cu.
 const THREADS: usize = 256;
-/// Blocks of kernels that go through all numbers. Ours: eight for each multiprocessor of an H100.
-const BLOCKS: usize = 1_056;
+const PIECE: usize = 4_096;
+const MOST_CONSTANTS: usize = 9;
 
-/// Whether an update of these takes one launch: contiguous, f32, on a GPU.
+/// `Variable` of `updates.cu`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Variable {
+    p: u64,
+    first: u64,
+    second: u64,
+    g: u64,
+    count: i64,
+    piece: i32,
+    constants: [f32; MOST_CONSTANTS],
+}
+
+// SAFETY: plain numbers, laid out as the kernel's structure.
+unsafe impl DeviceRepr for Variable {}
+
+/// What one variable's update needs.
+pub struct Update<'a> {
+    /// What moves.
+    pub p: &'a Tensor,
+    /// What is kept of its gradients: one or two, of its shape; moves too.
+    pub moments: &'a [Tensor],
+    /// Its gradient, or what it follows.
+    pub g: Tensor,
+    /// Constants in the kernel's order.
+    pub constants: Vec<f64>,
+}
+
+/// Whether these are updated together: contiguous, f32, on a GPU.
 pub fn is_taken(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
         .all(|tensor| tensor.device().is_cuda() && tensor.dtype() == DType::F32 && tensor.is_contiguous())
+}
+
+/// Runs `update_momentum`, `update_adamw` or `move_averages` on all variables, which lie on one device.
+pub fn update(kernel: &str, updates: &[Update]) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    let module = module(first.p.device().as_cuda_device()?);
+    let (table, pieces) = table(&module, updates)?;
+    let count = updates.len() as i32;
+    launch!(module, kernel, config([pieces, 1, 1], THREADS, 0), &table, &count);
+    Ok(())
+}
+
+/// Sums of g g, p p and g p of each pair (p, g), in f64. Waits for the device: this is where a training step ends.
+pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
+    let Some((first, _)) = pairs.first() else { return Ok(Vec::new()) };
+    let module = module(first.device().as_cuda_device()?);
+    let updates: Vec<Update> =
+        pairs.iter().map(|(p, g)| Update { p, moments: &[], g: g.clone(), constants: Vec::new() }).collect();
+    let (table, pieces) = table(&module, &updates)?;
+    let (count, pieces_) = (pairs.len() as i32, pieces as i32);
+    let mut partial = module.room::<f64>(3 * pieces)?;
+    let mut products = module.room::<f64>(3 * pairs.len())?;
+    launch!(module, "inner_products", config([pieces, 1, 1], THREADS, 0), &table, &count, &mut partial);
+    let variables = config([pairs.len().div_ceil(THREADS), 1, 1], THREADS, 0);
+    launch!(module, "inner_products_together", variables, &table, &count, &pieces_, &partial, &mut products);
+    let products = module.device.clone_dtoh(&products)?;
+    Ok(products.as_chunks::<3>().0.to_vec())
 }
 
 fn module(device: &CudaDevice) -> Module<'_> {
@@ -20,93 +77,39 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_updates", ptx, device }
 }
 
-/// Constants of momentum's update, in the kernel's order.
-pub struct Momentum {
-    pub gradient_scale: f64,
-    pub weight_scale: f64,
-    pub momentum: f64,
-    pub rate: f64,
+/// Variables as kernels read them, and the number of their pieces.
+fn table(module: &Module, updates: &[Update]) -> Result<(CudaSlice<Variable>, usize)> {
+    let mut pieces = 0;
+    let mut variables = Vec::with_capacity(updates.len());
+    for Update { p, moments, g, constants } in updates {
+        if g.shape() != p.shape() || moments.iter().any(|moment| moment.shape() != p.shape()) {
+            return Err(Error::Msg(format!("update: of {:?} along {:?}", p.shape(), g.shape())).bt());
+        }
+        let mut values = [0.0; MOST_CONSTANTS];
+        values.iter_mut().zip(constants).for_each(|(value, &constant)| *value = constant as f32);
+        let moment = |place: usize| moments.get(place).map_or(Ok(0), address);
+        variables.push(Variable {
+            p: address(p)?,
+            first: moment(0)?,
+            second: moment(1)?,
+            g: address(g)?,
+            count: p.elem_count() as i64,
+            piece: pieces as i32,
+            constants: values,
+        });
+        pieces += p.elem_count().div_ceil(PIECE);
+    }
+    Ok((module.device.cuda_stream().clone_htod(&variables).w()?, pieces))
 }
 
-/// Constants of AdamW's update, in the kernel's order.
-pub struct AdamW {
-    pub gradient_scale: f64,
-    pub beta1: f64,
-    pub beta2: f64,
-    pub keep: f64,
-    pub size: f64,
-    pub root: f64,
-    pub epsilon: f64,
-}
-
-// Kernels write through views that are lent for reading. On the host nothing of the numbers is seen, and on the device launches
-// of one stream follow one another.
-
-/// Moves `p` and its `velocity`.
-pub fn momentum(p: &Tensor, velocity: &Tensor, g: &Tensor, constants: &Momentum) -> Result<()> {
-    let module = module(p.device().as_cuda_device()?);
-    let count = p.elem_count() as i64;
-    let Momentum { gradient_scale, weight_scale, momentum, rate } = *constants;
-    let [a, b, c, d] = [gradient_scale, weight_scale, momentum, rate].map(|constant| constant as f32);
-    with_view::<f32, _>(p, |p| {
-        with_view::<f32, _>(velocity, |velocity| {
-            with_view::<f32, _>(g, |g| {
-                let blocks = config([BLOCKS, 1, 1], THREADS, 0);
-                launch!(module, "update_momentum", blocks, p, velocity, g, &count, &a, &b, &c, &d);
-                Ok(())
-            })
-        })
-    })
-}
-
-/// Moves `p` and the averages of its gradient and of the gradient's square.
-pub fn adamw(p: &Tensor, first: &Tensor, second: &Tensor, g: &Tensor, constants: &AdamW) -> Result<()> {
-    let module = module(p.device().as_cuda_device()?);
-    let count = p.elem_count() as i64;
-    let AdamW { gradient_scale, beta1, beta2, keep, size, root, epsilon } = *constants;
-    let all = [gradient_scale, beta1, 1.0 - beta1, beta2, 1.0 - beta2, keep, size, root, epsilon];
-    let [scale, beta1, rest1, beta2, rest2, keep, size, root, epsilon] = all.map(|constant| constant as f32);
-    with_view::<f32, _>(p, |p| {
-        with_view::<f32, _>(first, |first| {
-            with_view::<f32, _>(second, |second| {
-                with_view::<f32, _>(g, |g| {
-                    let blocks = config([BLOCKS, 1, 1], THREADS, 0);
-                    launch!(
-                        module,
-                        "update_adamw",
-                        blocks,
-                        p,
-                        first,
-                        second,
-                        g,
-                        &count,
-                        &scale,
-                        &beta1,
-                        &rest1,
-                        &beta2,
-                        &rest2,
-                        &keep,
-                        &size,
-                        &root,
-                        &epsilon,
-                    );
-                    Ok(())
-                })
-            })
-        })
-    })
-}
-
-/// Moves `average` towards `value`, keeping `momentum` of itself.
-pub fn move_average(average: &Tensor, value: &Tensor, momentum: f64) -> Result<()> {
-    let module = module(average.device().as_cuda_device()?);
-    let count = average.elem_count() as i64;
-    let [momentum, rest] = [momentum, 1.0 - momentum].map(|constant| constant as f32);
-    with_view::<f32, _>(average, |average| {
-        with_view::<f32, _>(value, |value| {
-            let blocks = config([BLOCKS, 1, 1], THREADS, 0);
-            launch!(module, "move_average", blocks, average, value, &count, &momentum, &rest);
-            Ok(())
-        })
-    })
+/// Where a contiguous tensor's numbers lie on the device. Kernels write through it although it is lent for reading: on
+/// the host nothing of the numbers is seen, and on the device launches of one stream follow one another.
+fn address(tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cuda(storage) = &*storage else {
+        return Err(Error::Msg("update: expected tensors on a GPU".to_owned()).bt());
+    };
+    let numbers = view::<f32>(storage, layout)?;
+    let (address, _) = numbers.device_ptr(&storage.device.cuda_stream());
+    Ok(address)
 }

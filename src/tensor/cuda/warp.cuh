@@ -5,7 +5,7 @@
 
 #ifdef __CUDACC__
 
-#define DYNAMIC_SHARED(NAME) extern __shared__ unsigned NAME[]
+#define DYNAMIC_SHARED(NAME) extern __shared__ __align__(16) unsigned NAME[]
 // Where an array must stay in registers, so that every place in it is known to the compiler.
 #define UNROLL _Pragma("unroll")
 

@@ -10,8 +10,6 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, Error, InplaceOp1, Layout, Result, Storage, Tensor, Var, WithDType};
 use rayon::prelude::*;
 
-#[cfg(feature = "cuda")]
-use crate::tensor::cuda::updates;
 use crate::tensor::vector::vectorised;
 
 /// Numbers that one thread works on at a time: three such pieces of f32 fit a core's second-level cache.
@@ -40,22 +38,46 @@ pub struct AdamW {
     pub t: u32,
 }
 
+/// An update of either kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Update {
+    Momentum(Momentum),
+    AdamW(AdamW),
+}
+
+impl Update {
+    /// Moves `p` and its `moments` (one, or two for AdamW) along the gradient `g`.
+    pub fn apply(&self, p: &Var, moments: &mut [Tensor], g: &Tensor) -> Result<()> {
+        match (self, moments) {
+            (Self::Momentum(update), [velocity]) => update.apply(p, velocity, g),
+            (Self::AdamW(update), [first, second]) => update.apply(p, first, second, g),
+            (_, moments) => Err(Error::Msg(format!("{self:?} with {} moments", moments.len()))),
+        }
+    }
+
+    /// The kernel that makes this update, and its constants in order.
+    #[cfg(feature = "cuda")]
+    pub fn of_kernel(&self) -> (&'static str, Vec<f64>) {
+        match self {
+            Self::Momentum(Momentum { gradient_scale, weight_scale, momentum, learning_rate }) => {
+                ("update_momentum", vec![*gradient_scale, *weight_scale, *momentum, *learning_rate])
+            }
+            Self::AdamW(update) => {
+                let (keep, size, root) = update.scalars();
+                let AdamW { gradient_scale: scale, beta1, beta2, epsilon, .. } = *update;
+                let rests = [1.0 - beta1, 1.0 - beta2];
+                ("update_adamw", vec![scale, beta1, rests[0], beta2, rests[1], keep, size, root, epsilon])
+            }
+        }
+    }
+}
+
 impl Momentum {
     /// Moves `p` and its `velocity` by one update along the gradient `g`.
     pub fn apply(&self, p: &Var, velocity: &mut Tensor, g: &Tensor) -> Result<()> {
         match (p.device().is_cpu(), p.dtype()) {
             (true, DType::F32) => self.fused::<f32>(p, velocity, g),
             (true, DType::F64) => self.fused::<f64>(p, velocity, g),
-            #[cfg(feature = "cuda")]
-            _ if updates::is_taken(&[p, velocity, g]) => {
-                let Self { gradient_scale, weight_scale, momentum, learning_rate: rate } = *self;
-                updates::momentum(
-                    p,
-                    velocity,
-                    g,
-                    &updates::Momentum { gradient_scale, weight_scale, momentum, rate },
-                )
-            }
             _ => self.plain(p, velocity, g),
         }
     }
@@ -99,13 +121,6 @@ impl AdamW {
         match (p.device().is_cpu(), p.dtype()) {
             (true, DType::F32) => self.fused::<f32>(p, first, second, g),
             (true, DType::F64) => self.fused::<f64>(p, first, second, g),
-            #[cfg(feature = "cuda")]
-            _ if updates::is_taken(&[p, first, second, g]) => {
-                let (keep, size, root) = self.scalars();
-                let Self { gradient_scale, beta1, beta2, epsilon, .. } = *self;
-                let constants = updates::AdamW { gradient_scale, beta1, beta2, keep, size, root, epsilon };
-                updates::adamw(p, first, second, g, &constants)
-            }
             _ => self.plain(p, first, second, g),
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use skewbench::{
     backbone,
-    candle_core::Device,
+    candle_core::{DType, Device},
     data::Share,
     experiment::{Cell, Study},
     method,
@@ -84,5 +84,5 @@ fn case(cell: &Cell, gpu: &Device, small: bool) -> Result<Value> {
 /// As in the race: its sizes of network and heads, its optimiser, its images.
 fn worker(cell: &Cell, device: &Device, (images, side): (usize, usize)) -> Result<Worker> {
     let one = matches!(cell.method, method::Name::Supervised | method::Name::Mae);
-    Worker::new(cell, device, if one { 1 } else { 2 }, images, side)
+    Worker::new(cell, device, DType::F32, if one { 1 } else { 2 }, images, side)
 }

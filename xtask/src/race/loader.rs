@@ -9,7 +9,7 @@ use image::{ImageEncoder, codecs, imageops};
 use serde_json::json;
 use skewbench::{
     augment::{Normalisation, Recipe},
-    candle_core::Device,
+    candle_core::{DType, Device},
     data::{self, OnBadImage, Source},
     loader::Loader,
     seed::Seed,
@@ -104,6 +104,7 @@ impl Worker {
             batch_size: IMAGES,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
+            numbers: DType::F32,
             seed: Seed::root(0),
         };
         self.pass += 1;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
     backbone,
-    candle_core::{Device, Tensor},
+    candle_core::{DType, Device, Tensor},
     data::Share,
     experiment::{self, Cell, Plan, Scale, Study, recipe},
     loader::Batch,
@@ -82,11 +82,25 @@ impl Worker {
         let method: method::Name = text("method")?.parse()?;
         let backbone: backbone::Name = text("backbone")?.parse()?;
         let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };
-        Self::new(&cell, &Device::Cpu, number("views_of_pixels")?, number("batch")?, number("side")?)
+        Self::new(
+            &cell,
+            &Device::Cpu,
+            DType::F32,
+            number("views_of_pixels")?,
+            number("batch")?,
+            number("side")?,
+        )
     }
 
-    /// `images` in `views` views each, of `side` pixels.
-    pub fn new(cell: &Cell, device: &Device, views: usize, images: usize, side: usize) -> Result<Self> {
+    /// `images` in `views` views each, of `side` pixels; `numbers` is the type of what flows.
+    pub fn new(
+        cell: &Cell,
+        device: &Device,
+        numbers: DType,
+        views: usize,
+        images: usize,
+        side: usize,
+    ) -> Result<Self> {
         // Constants do not matter to speed; sizes of network and heads are the paper's.
         let mut plan = Plan { recipe: recipe::Name::Short, ..Plan::new(Scale { side, ..Scale::full() }) };
         plan.device = device.clone();
@@ -100,7 +114,8 @@ impl Worker {
         let pixels = (0..views * images * side * side * 3).map(|_| stream.normal() as f32).collect();
         let labels: Vec<f32> = (0..images).map(|image| f32::from(u8::from(image % 4 == 0))).collect();
         let batch = Batch {
-            images: Tensor::from_vec::<_, f32>(pixels, (views * images, side, side, 3), device)?,
+            images: Tensor::from_vec::<_, f32>(pixels, (views * images, side, side, 3), device)?
+                .to_dtype(numbers)?,
             labels: Tensor::new(labels, device)?,
             views,
             indices: (0..images).collect(),
