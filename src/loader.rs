@@ -13,6 +13,8 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::augment::cuda::Upload;
 use crate::{
     augment::{Normalisation, ViewRecipe, to_normalised},
     data::{Dataset, OnBadImage},
@@ -101,9 +103,10 @@ impl Loader<'_> {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {
+                let mut maker = Maker::new(self);
                 for chunk in order.chunks(self.batch_size) {
                     // A closed channel means that the consumer failed: its error is the one to report.
-                    if sender.send(self.load(seed, chunk)).is_err() {
+                    if sender.send(self.load(seed, chunk, &mut maker)).is_err() {
                         return;
                     }
                 }
@@ -115,17 +118,54 @@ impl Loader<'_> {
         })
     }
 
-    fn load(&self, seed: Seed, chunk: &[usize]) -> Result<Batch> {
-        let drawn: Vec<Result<Vec<Vec<f32>>>> =
-            chunk.par_iter().map(|&index| self.draw(seed.index(index), index)).collect();
+    fn load(&self, seed: Seed, chunk: &[usize], maker: &mut Maker) -> Result<Batch> {
+        let (images, indices, skipped) = match maker {
+            Maker::Here => {
+                let (drawn, indices, skipped) =
+                    self.read(chunk, |index| self.draw(seed.index(index), index))?;
+                (self.assemble(&drawn)?, indices, skipped)
+            }
+            #[cfg(feature = "cuda")]
+            Maker::There(upload) => {
+                let open = |index: usize| {
+                    let image = self.dataset.open(index)?;
+                    let seed = seed.index(index);
+                    let views = self.views.iter().enumerate().map(|(view, recipe)| {
+                        recipe.draw(image.width, image.height, &mut seed.index(view).stream())
+                    });
+                    let views = views.collect::<Vec<_>>();
+                    Ok((image, views))
+                };
+                let (opened, indices, skipped) = self.read(chunk, open)?;
+                let (images, drawn): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+                let in_order = (0..self.views.len()).flat_map(|view| {
+                    drawn.iter().enumerate().map(move |(image, views)| (image, views[view].clone()))
+                });
+                let in_order = in_order.collect::<Vec<_>>();
+                (upload.views(&images, &in_order, self.normalisation, self.numbers)?, indices, skipped)
+            }
+        };
+        let labels: Vec<f32> =
+            indices.iter().map(|&index| f32::from(u8::from(self.dataset.labels()[index].defect))).collect();
+        let labels = Tensor::new(labels, self.device)?;
+        Ok(Batch { images, labels, views: self.views.len(), indices, skipped })
+    }
 
+    /// What `open` makes of the images of `chunk`, in parallel, and the positions of these images and of those that
+    /// cannot be read.
+    fn read<T: Send>(
+        &self,
+        chunk: &[usize],
+        open: impl Fn(usize) -> Result<T> + Sync,
+    ) -> Result<(Vec<T>, Vec<usize>, Vec<usize>)> {
+        let opened: Vec<Result<T>> = chunk.par_iter().map(|&index| open(index)).collect();
         let mut kept = Vec::with_capacity(chunk.len());
         let mut indices = Vec::with_capacity(chunk.len());
         let mut skipped = Vec::new();
-        for (&index, result) in chunk.iter().zip(drawn) {
+        for (&index, result) in chunk.iter().zip(opened) {
             match (result, self.on_bad_image) {
-                (Ok(views), _) => {
-                    kept.push(views);
+                (Ok(of_image), _) => {
+                    kept.push(of_image);
                     indices.push(index);
                 }
                 (Err(_), OnBadImage::Skip) => skipped.push(index),
@@ -135,19 +175,20 @@ impl Loader<'_> {
             }
         }
         ensure!(!kept.is_empty(), "none of the {} images of a batch can be read", chunk.len());
+        Ok((kept, indices, skipped))
+    }
 
+    /// Views of each image to one tensor, view by view.
+    fn assemble(&self, images: &[Vec<Vec<f32>>]) -> Result<Tensor> {
         let (views, side) = (self.views.len(), self.views[0].side);
-        let mut pixels = Vec::with_capacity(views * kept.len() * side * side * 3);
+        let mut pixels = Vec::with_capacity(views * images.len() * side * side * 3);
         for view in 0..views {
-            for image in &kept {
+            for image in images {
                 pixels.extend_from_slice(&image[view]);
             }
         }
-        let images = Tensor::from_vec(pixels, (views * kept.len(), side, side, 3), self.device)?
-            .to_dtype(self.numbers)?;
-        let labels: Vec<f32> =
-            indices.iter().map(|&index| f32::from(u8::from(self.dataset.labels()[index].defect))).collect();
-        Ok(Batch { images, labels: Tensor::new(labels, self.device)?, views, indices, skipped })
+        let shape = (views * images.len(), side, side, 3);
+        Ok(Tensor::from_vec(pixels, shape, self.device)?.to_dtype(self.numbers)?)
     }
 
     fn draw(&self, seed: Seed, index: usize) -> Result<Vec<Vec<f32>>> {
@@ -160,6 +201,29 @@ impl Loader<'_> {
             values
         });
         Ok(views.collect())
+    }
+}
+
+/// Where views are made; their bytes are the same.
+enum Maker {
+    /// By this machine's cores.
+    Here,
+    /// On the GPU that trains, from images uploaded beside its work.
+    #[cfg(feature = "cuda")]
+    There(Upload),
+}
+
+impl Maker {
+    fn new(loader: &Loader) -> Self {
+        #[cfg(feature = "cuda")]
+        if let Ok(device) = loader.device.as_cuda_device()
+            && loader.views.iter().all(|view| Upload::fits(view.side))
+        {
+            return Self::There(Upload::new(device));
+        }
+        #[cfg(not(feature = "cuda"))]
+        let _ = loader;
+        Self::Here
     }
 }
 

@@ -14,6 +14,7 @@ pub mod convolution;
 pub(crate) mod cuda;
 mod exponential;
 pub mod gelu;
+pub mod gpu;
 pub mod gradients;
 pub mod layer_norm;
 pub mod linear;

@@ -120,7 +120,7 @@ impl State {
         self.set_numbers("tally/loss", &[tally.loss])?;
         self.set_numbers("tally/probe_loss", &[tally.probe_loss])?;
         self.set_whole("tally/skipped", &tally.skipped.iter().copied().collect::<Vec<_>>())?;
-        for (name, &(sum, count)) in tally.monitor.sums() {
+        for (name, (sum, count)) in tally.monitor.sums()? {
             self.set_numbers(&format!("monitor_sum/{name}"), &[sum])?;
             self.set_whole(&format!("monitor_count/{name}"), &[count])?;
         }
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!((tally.step, tally.images, tally.loss), (2, 17, 0.7));
         assert_eq!(tally.skipped, BTreeSet::from([3, 70_000]));
         assert!(tally.probe_loss.is_sign_negative());
-        assert_eq!(tally.monitor.sums()["a/b"], (f64::MIN_POSITIVE, 5));
+        assert_eq!(tally.monitor.sums().unwrap()["a/b"], (f64::MIN_POSITIVE, 5));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     loader::Loader,
     method::{Method, Position},
     schedule::LearningRate,
-    tensor::backward,
+    tensor::{backward, gpu::KeptUploads},
 };
 
 /// How variables move, and how fast when.
@@ -130,6 +130,7 @@ pub fn pretrain(
         None => Tally::default(),
     };
 
+    let _kept = KeptUploads::new(loader.device);
     for epoch in tally.curve.len()..optimisation.epochs {
         loader.rest_of_epoch(epoch, tally.step, |batch| {
             progress(Progress::Part(Part::Data))?;
@@ -142,6 +143,8 @@ pub fn pretrain(
             let rate = |base| schedule.at(at.step, base);
 
             let output = method.step(&batch, at)?;
+            let gradients = backward(&output.loss)?;
+            // A GPU is waited for here, when it has all work up to the update.
             let loss = f64::from(output.loss.to_scalar::<f32>()?);
             ensure!(
                 loss.is_finite(),
@@ -149,7 +152,6 @@ pub fn pretrain(
                 epoch + 1,
                 tally.step + 1
             );
-            let gradients = backward(&output.loss)?;
             optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
             method.after_step(at)?;
             if let Some(probe) = probe.as_deref_mut() {
@@ -176,7 +178,7 @@ pub fn pretrain(
             probe_loss: probe.is_some().then_some(*probe_loss / *step as f64),
             learning_rate: schedule.at(epoch * steps + *step - 1, optimisation.learning_rate),
             images: *images,
-            monitors: monitor.means(),
+            monitors: monitor.means()?,
         };
         tally.close(summary.clone());
         let state = || State::of(method, probe.as_deref(), &optimiser, &tally);

@@ -5,7 +5,7 @@
 //! As in its paper (Garrido et al., ICML 2023): of embeddings of a fixed sample in evaluation mode, epsilon
 //! 1e-7, with the number of images stated. Neither is comparable between widths as it stands.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap, thread::JoinHandle};
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -24,28 +24,48 @@ use crate::{
 /// Sums over an epoch's steps.
 #[derive(Default)]
 pub struct Monitor {
-    sums: BTreeMap<String, (f64, usize)>,
+    sums: RefCell<BTreeMap<String, (f64, usize)>>,
+    /// Of the last step, where it is still being computed.
+    pending: RefCell<Option<JoinHandle<Result<Measured>>>>,
+}
+
+/// Values of one step, by name, in the order in which they are added up.
+type Measured = Vec<(String, f64)>;
+
+/// Numbers of one step in main memory.
+struct Seen {
+    parts: Measured,
+    features: Numbers,
+    embeddings: Option<Numbers>,
+    views: usize,
+}
+
+/// A matrix in main memory.
+struct Numbers {
+    values: Vec<f32>,
+    width: usize,
 }
 
 impl Monitor {
-    /// Takes in a step of `views` views.
+    /// Takes in a step of `views` views. Where training runs on a GPU, what it tells is computed beside the next step.
     ///
     /// # Errors
-    /// If features are not finite.
+    /// If numbers of this step, or on a GPU of the one before, are not finite.
     pub fn see(&mut self, step: &Step, views: usize) -> Result<()> {
-        for (name, value) in &step.parts {
-            self.add(name, value.to_dtype(DType::F64)?.to_scalar()?);
-        }
-        for view in step.features.detach().chunk(views, 0)? {
-            let width = view.dim(1)?;
-            if view.dim(0)? > 1 {
-                let values = numbers(&view)?;
-                self.add("rankme_released", rankme_released(Rows::new(&values, width)?));
-            }
-        }
-        self.spread("features", &step.features)?;
-        if let Some(embeddings) = &step.embeddings {
-            self.spread("embeddings", embeddings)?;
+        let part = |(name, value): &(&str, Tensor)| {
+            Ok(((*name).to_owned(), value.to_dtype(DType::F64)?.to_scalar()?))
+        };
+        let seen = Seen {
+            parts: step.parts.iter().map(part).collect::<Result<_>>()?,
+            features: Numbers::of(&step.features)?,
+            embeddings: step.embeddings.as_ref().map(Numbers::of).transpose()?,
+            views,
+        };
+        self.settle()?;
+        if step.features.device().is_cpu() {
+            self.add_all(seen.measure()?);
+        } else {
+            *self.pending.get_mut() = Some(std::thread::spawn(move || seen.measure()));
         }
         Ok(())
     }
@@ -61,7 +81,7 @@ impl Monitor {
             let features = method.encoder().embed(&batch.images, Mode::Evaluate)?;
             let embeddings = method.embed(&features).transpose()?.unwrap_or(features);
             (rows, width) = (rows + embeddings.dim(0)?, embeddings.dim(1)?);
-            values.extend(numbers(&embeddings)?);
+            values.extend(Numbers::of(&embeddings)?.values);
             Ok(())
         })?;
         // A network whose embeddings are all zero has no rank; training, and the record, go on without one.
@@ -75,39 +95,77 @@ impl Monitor {
     }
 
     /// Means over what was taken in, by name; those that are not finite are left out.
-    pub fn means(self) -> BTreeMap<String, f64> {
-        let means = self.sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64));
-        means.filter(|(_, mean)| mean.is_finite()).collect()
+    ///
+    /// # Errors
+    /// As [`Self::see`], of the last step.
+    pub fn means(self) -> Result<BTreeMap<String, f64>> {
+        let means = self.sums()?.into_iter().map(|(name, (sum, count))| (name, sum / count as f64));
+        Ok(means.filter(|(_, mean)| mean.is_finite()).collect())
     }
 
     /// Sums and counts so far, by name.
-    pub(super) fn sums(&self) -> &BTreeMap<String, (f64, usize)> {
-        &self.sums
+    pub(super) fn sums(&self) -> Result<BTreeMap<String, (f64, usize)>> {
+        self.settle()?;
+        Ok(self.sums.borrow().clone())
     }
 
     /// A monitor that has taken in what another had.
     pub(super) fn from_sums(sums: BTreeMap<String, (f64, usize)>) -> Self {
-        Self { sums }
+        Self { sums: RefCell::new(sums), pending: RefCell::default() }
     }
 
-    fn spread(&mut self, name: &str, rows: &Tensor) -> Result<()> {
-        let width = rows.dim(1)?;
-        let values = numbers(rows)?;
-        let spread = spread(Rows::new(&values, width)?);
-        self.add(&format!("{name}_mean"), spread.mean);
-        self.add(&format!("{name}_deviation"), spread.deviation);
-        self.add(&format!("{name}_unit_mean"), spread.unit_mean);
-        self.add(&format!("{name}_unit_deviation"), spread.unit_deviation);
+    /// Waits for what is being computed.
+    fn settle(&self) -> Result<()> {
+        if let Some(pending) = self.pending.take() {
+            match pending.join() {
+                Ok(measured) => self.add_all(measured?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
         Ok(())
     }
 
-    fn add(&mut self, name: &str, value: f64) {
-        let (sum, count) = self.sums.entry(name.to_owned()).or_default();
+    fn add_all(&self, measured: Measured) {
+        measured.into_iter().for_each(|(name, value)| self.add(&name, value));
+    }
+
+    fn add(&self, name: &str, value: f64) {
+        let mut sums = self.sums.borrow_mut();
+        let (sum, count) = sums.entry(name.to_owned()).or_default();
         *sum += value;
         *count += 1;
     }
 }
 
-fn numbers(rows: &Tensor) -> candle_core::Result<Vec<f32>> {
-    rows.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+impl Seen {
+    fn measure(self) -> Result<Measured> {
+        let mut measured = self.parts;
+        let Numbers { values, width } = &self.features;
+        for view in values.chunks((values.len() / self.views).max(1)) {
+            if view.len() > *width {
+                measured.push(("rankme_released".to_owned(), rankme_released(Rows::new(view, *width)?)));
+            }
+        }
+        self.features.spread("features", &mut measured)?;
+        if let Some(embeddings) = &self.embeddings {
+            embeddings.spread("embeddings", &mut measured)?;
+        }
+        Ok(measured)
+    }
+}
+
+impl Numbers {
+    fn of(rows: &Tensor) -> candle_core::Result<Self> {
+        let width = rows.dim(1)?;
+        Ok(Self { values: rows.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, width })
+    }
+
+    fn spread(&self, name: &str, measured: &mut Measured) -> Result<()> {
+        let spread = spread(Rows::new(&self.values, self.width)?);
+        measured.push((format!("{name}_mean"), spread.mean));
+        measured.push((format!("{name}_deviation"), spread.deviation));
+        measured.push((format!("{name}_unit_mean"), spread.unit_mean));
+        measured.push((format!("{name}_unit_deviation"), spread.unit_deviation));
+        Ok(())
+    }
 }

@@ -1,8 +1,8 @@
 //! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is multiplied as f32; bf16 on
 //! tensor cores with f32 sums.
 //!
-//! Algorithms are fixed, not picked: those of cuDNN's that add in one order every time. Descriptors and workspace are made once a
-//! shape.
+//! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the gradients'
+//! add in one order every time. Descriptors are made once a shape.
 
 use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -22,18 +22,37 @@ use half::bf16;
 use super::{Convolution, Geometry};
 use crate::tensor::cuda::{Element, Module, constant, device, no_gpu, view, with_view};
 
-// Deterministic, and written for channels last.
-const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
-    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-const BY_IMAGES: sys::cudnnConvolutionBwdDataAlgo_t =
-    sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
-const BY_WEIGHTS: sys::cudnnConvolutionBwdFilterAlgo_t =
-    sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+// Written for channels last come first.
+const FORWARD: [sys::cudnnConvolutionFwdAlgo_t; 2] = [
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+];
+const BY_IMAGES: [sys::cudnnConvolutionBwdDataAlgo_t; 2] = [
+    sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+    sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
+];
+const BY_WEIGHTS: [sys::cudnnConvolutionBwdFilterAlgo_t; 2] = [
+    sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1,
+    sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
+];
+
+/// The first algorithm that cuDNN has, and the bytes that it works in.
+fn choose<A: Copy>(
+    algorithms: [A; 2],
+    bytes: impl Fn(A) -> std::result::Result<usize, CudnnError>,
+) -> Result<(A, usize)> {
+    let [first, second] = algorithms;
+    bytes(first)
+        .map(|bytes| (first, bytes))
+        .or_else(|_| bytes(second).map(|bytes| (second, bytes)))
+        .map_err(failed)
+}
 
 /// As [`super::convolution`].
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
-    // (out, in, height, width) to cuDNN's (out, height, width, in).
-    let (images, weights) = (images.contiguous()?, weights.permute((0, 2, 3, 1))?.contiguous()?);
+    // (out, in, height, width) to cuDNN's (out, height, width, in), in the type of the numbers that flow.
+    let weights = weights.permute((0, 2, 3, 1))?.to_dtype(images.dtype())?;
+    let (images, weights) = (images.contiguous()?, weights.contiguous()?);
     match images.dtype() {
         DType::F32 => images.apply_op2(&weights, OnGpu::<f32>(geometry, PhantomData)),
         DType::BF16 => images.apply_op2(&weights, OnGpu::<bf16>(geometry, PhantomData)),
@@ -194,10 +213,11 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let (images, weights) = (view::<T>(images, images_layout)?, view::<T>(weights, weights_layout)?);
         let mut output = memory.room::<T>(sizes.output.iter().product())?;
         let forward = plan.forward();
-        let mut workspace = workspace(&memory, forward.get_workspace_size(FORWARD).map_err(failed)?)?;
+        let (algorithm, bytes) = choose(FORWARD, |algorithm| forward.get_workspace_size(algorithm))?;
+        let mut workspace = workspace(&memory, bytes)?;
         // SAFETY: buffers have the sizes and types of the descriptors.
         unsafe {
-            forward.launch(FORWARD, workspace.as_mut(), (T::ONE, T::ZERO), &images, &weights, &mut output)
+            forward.launch(algorithm, workspace.as_mut(), (T::ONE, T::ZERO), &images, &weights, &mut output)
         }
         .map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(output, memory.device.clone()), Shape::from(sizes.output.to_vec())))
@@ -216,13 +236,14 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let by_images = images.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(images.elem_count())?;
             let backward = plan.by_images();
-            let mut workspace = workspace(&memory, backward.get_workspace_size(BY_IMAGES).map_err(failed)?)?;
+            let (algorithm, bytes) = choose(BY_IMAGES, |algorithm| backward.get_workspace_size(algorithm))?;
+            let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(weights, |weights| {
                 with_view::<T, _>(slope, |slope| {
                     // SAFETY: buffers have the sizes and types of the descriptors.
                     unsafe {
                         let scale = (T::ONE, T::ZERO);
-                        backward.launch(BY_IMAGES, workspace.as_mut(), scale, &mut gradient, weights, slope)
+                        backward.launch(algorithm, workspace.as_mut(), scale, &mut gradient, weights, slope)
                     }
                     .map_err(failed)
                 })
@@ -232,13 +253,14 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let by_weights = weights.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(weights.elem_count())?;
             let backward = plan.by_weights();
-            let mut workspace = workspace(&memory, backward.get_workspace_size(BY_WEIGHTS).map_err(failed)?)?;
+            let (algorithm, bytes) = choose(BY_WEIGHTS, |algorithm| backward.get_workspace_size(algorithm))?;
+            let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(images, |images| {
                 with_view::<T, _>(slope, |slope| {
                     // SAFETY: buffers have the sizes and types of the descriptors.
                     unsafe {
                         let scale = (T::ONE, T::ZERO);
-                        backward.launch(BY_WEIGHTS, workspace.as_mut(), scale, images, &mut gradient, slope)
+                        backward.launch(algorithm, workspace.as_mut(), scale, images, &mut gradient, slope)
                     }
                     .map_err(failed)
                 })

@@ -7,7 +7,7 @@ use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, Layout, Result,
     Shape, Tensor, bail,
 };
-use cudarc::driver::{CudaSlice, DeviceRepr};
+use cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig};
 use half::bf16;
 
 use super::{
@@ -316,6 +316,22 @@ impl<T: Element> CustomOp3 for LayerNorm<T> {
     }
 }
 
+/// Parts that share the rows of batch normalisation's sums at most, two for each multiprocessor of an H100, and numbers that a
+/// thread of one has at least, sixteen bytes counted as one. Ours.
+const MOST_PARTS: usize = 264;
+const LEAST_OF_A_THREAD: usize = 8;
+
+/// Blocks for sums over the rows of `count` numbers, and how many of them share the rows: by shape alone, so that sums are added in
+/// one order on every card.
+fn sums_over_rows<T: Element>(count: usize, channels: usize) -> (LaunchConfig, usize) {
+    let wide = 16 / size_of::<T>();
+    let together = if channels.is_multiple_of(wide) { wide } else { 1 };
+    let parts = count / together / (BATCH_NORM_THREADS * LEAST_OF_A_THREAD);
+    let parts = parts.clamp(1, MOST_PARTS);
+    let across = (channels / together).div_ceil(BATCH_NORM_THREADS);
+    (config([across, parts, 1], BATCH_NORM_THREADS, 0), parts)
+}
+
 /// As [`crate::tensor::batch_norm`], which has checked shapes.
 pub fn batch_norm(
     input: &Tensor,
@@ -391,9 +407,9 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let used = match &self.given {
             Some(given) => given.clone(),
             None => {
-                // Count, mean and sum of squares of each part and channel.
-                let mut partial = module.room::<f32>(3 * PARTS * channels)?;
-                let columns = config([channels.div_ceil(LANES), PARTS, 1], BATCH_NORM_THREADS, 0);
+                let (columns, parts) = sums_over_rows::<T>(count, channels);
+                // Two sums of each part and channel, and what differences were taken from.
+                let mut partial = module.room::<f32>((2 * parts + 1) * channels)?;
                 launch!(
                     module,
                     format!("batch_norm_statistics_{}", T::NAME),
@@ -409,13 +425,14 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                     module.room::<f32>(channels)?,
                 ];
                 let [mean, variance, inverse] = &mut found;
-                let all = config([channels.div_ceil(BATCH_NORM_THREADS), 1, 1], BATCH_NORM_THREADS, 0);
-                let parts = PARTS as i32;
+                let all = config([channels.div_ceil(LANES), 1, 1], BATCH_NORM_THREADS, 0);
+                let parts = parts as i32;
                 launch!(
                     module,
                     "batch_norm_moments",
                     all,
                     &partial,
+                    &rows,
                     &channels_,
                     &parts,
                     mean,
@@ -467,9 +484,10 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let module = module("batch_norm", x.device().as_cuda_device()?);
         let (_, channels) = affine.dims2()?;
         let count = x.elem_count();
-        let (rows, channels_, parts) = ((count / channels) as i32, channels as i32, PARTS as i32);
+        let (columns, parts) = sums_over_rows::<T>(count, channels);
+        let (rows, channels_, parts_) = ((count / channels) as i32, channels as i32, parts as i32);
         let (relu, own) = (i32::from(self.relu), i32::from(self.given.is_none()));
-        let mut partial = module.room::<f32>(2 * PARTS * channels)?;
+        let mut partial = module.room::<f32>(2 * parts * channels)?;
         let mut by_affine = module.room::<f32>(2 * channels)?;
         let mut by_x = module.room::<T>(count)?;
         let mut by_residual = has_residual.then(|| module.room::<T>(count)).transpose()?;
@@ -479,8 +497,6 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                     with_view::<f32, _>(affine, |affine| {
                         with_view::<f32, _>(&used.mean, |mean| {
                             with_view::<f32, _>(&used.inverse, |inverse| {
-                                let columns =
-                                    config([channels.div_ceil(LANES), PARTS, 1], BATCH_NORM_THREADS, 0);
                                 launch!(
                                     module,
                                     format!("batch_norm_slopes_{}", T::NAME),
@@ -495,11 +511,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                                     &relu,
                                     &mut partial,
                                 );
-                                let all = config(
-                                    [channels.div_ceil(BATCH_NORM_THREADS), 1, 1],
-                                    BATCH_NORM_THREADS,
-                                    0,
-                                );
+                                let all = config([channels.div_ceil(LANES), 1, 1], BATCH_NORM_THREADS, 0);
                                 {
                                     let (mut of_weight, mut of_bias) = by_affine.split_at_mut(channels);
                                     launch!(
@@ -508,7 +520,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                                         all,
                                         &partial,
                                         &channels_,
-                                        &parts,
+                                        &parts_,
                                         &mut of_bias,
                                         &mut of_weight,
                                     );

@@ -20,7 +20,7 @@ use cudarc::driver::{
 };
 
 /// Blocks that share the rows of sums over rows, whatever the card, so that sums are added in one order. Ours.
-const PARTS: usize = 32;
+const PARTS: usize = 128;
 /// Blocks of kernels that go through all numbers. Ours: eight for each multiprocessor of an H100.
 const BLOCKS: usize = 1_056;
 /// Threads of a warp.

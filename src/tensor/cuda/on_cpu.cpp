@@ -169,21 +169,21 @@ static void write_numbers(const std::vector<T> &values) {
     static void run_batch_norm(const std::vector<int> &sizes, T) {                                                                \
         using namespace batch_norm;                                                                                               \
         const int rows = sizes[0], channels = sizes[1], flags = sizes[3], relu = flags & 2, own = !(flags & 4);                   \
-        const unsigned parts = sizes[4], wide = blocks(channels, LANES), all = blocks(channels, THREADS);                         \
+        const int together = channels % WIDE<T> == 0 ? WIDE<T> : 1;                                                               \
+        const unsigned parts = sizes[4], wide = blocks(channels / together, THREADS), all = blocks(channels, LANES);              \
         const std::size_t count = std::size_t(rows) * channels;                                                                   \
         const auto x = rounded<T>(read<float>(count)), slope = rounded<T>(read<float>(count));                                    \
         const auto residual = rounded<T>(read<float>(count));                                                                     \
         const auto weight = read<float>(channels), bias = read<float>(channels);                                                  \
         auto mean = read<float>(channels), variance = read<float>(channels);                                                      \
         std::vector<T> y(count), by_x(count), by_residual(count);                                                                 \
-        std::vector<float> inverse(channels), of_bias(channels), of_weight(channels), partial(2 * parts * channels);              \
-        std::vector<Moments> moments(parts * channels);                                                                           \
+        std::vector<float> inverse(channels), of_bias(channels), of_weight(channels), partial((2 * parts + 1) * channels);        \
         const Index block{THREADS, 1, 1};                                                                                         \
         if (own) {                                                                                                                \
             on_cpu::launch({wide, parts, 1}, block, 0,                                                                            \
-                           [&] { batch_norm_statistics_##NAME(x.data(), rows, channels, moments.data()); });                      \
+                           [&] { batch_norm_statistics_##NAME(x.data(), rows, channels, partial.data()); });                      \
             on_cpu::launch({all, 1, 1}, block, 0, [&] {                                                                           \
-                batch_norm_moments(moments.data(), channels, parts, mean.data(), variance.data(), inverse.data());                \
+                batch_norm_moments(partial.data(), rows, channels, parts, mean.data(), variance.data(), inverse.data());          \
             });                                                                                                                   \
         } else {                                                                                                                  \
             for (int n = 0; n < channels; n++) inverse[n] = 1.0f / std::sqrt(variance[n] + EPSILON);                              \

@@ -22,6 +22,7 @@
 // Blocks take turns, so one array serves them all.
 #define __shared__ static
 #define UNROLL
+#define UNROLL_FOUR
 #define DYNAMIC_SHARED(NAME) unsigned *NAME = on_cpu::dynamic_shared.data()
 
 struct Index {

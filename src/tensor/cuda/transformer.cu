@@ -60,6 +60,7 @@ __device__ void layer_norm_sums(const T *x, const T *slope, const float *mean, c
     __shared__ float share[2][THREADS];
     const int column = blockIdx.x * LANES + threadIdx.x % LANES, place = threadIdx.x / LANES;
     float along = 0.0f, sum = 0.0f;
+    UNROLL_FOUR
     for (int row = blockIdx.y * WARPS + place; column < width && row < rows; row += gridDim.y * WARPS) {
         const long long n = (long long)row * width + column;
         sum += number(slope[n]);
@@ -91,6 +92,7 @@ __device__ void column_sums(const T *x, int rows, int width, float *partial) {
     __shared__ float share[THREADS];
     const int column = blockIdx.x * LANES + threadIdx.x % LANES, place = threadIdx.x / LANES;
     float sum = 0.0f;
+    UNROLL_FOUR
     for (int row = blockIdx.y * WARPS + place; column < width && row < rows; row += gridDim.y * WARPS)
         sum += number(x[(long long)row * width + column]);
     share[threadIdx.x] = sum;
@@ -110,22 +112,34 @@ extern "C" __global__ void __launch_bounds__(THREADS) sums_together(const float 
     sums[column] = sum;
 }
 
-// Blocks: any. Threads: 256.
-template <typename T>
+// Blocks: any. Threads: 256. `count` is in units of V.
+template <typename T, int V>
 __device__ void gelu(const T *x, long long count, T *y) {
     for (long long n = (long long)blockIdx.x * THREADS + threadIdx.x; n < count; n += (long long)gridDim.x * THREADS) {
-        const float value = number(x[n]);
-        store(&y[n], 0.5f * value * (1.0f + erff(value * 0.70710678f)));
+        const Numbers<T, V> values = read_wide<V>(x, n);
+        Numbers<T, V> out;
+        UNROLL
+        for (int v = 0; v < V; v++) {
+            const float value = number(values.n[v]);
+            store(&out.n[v], 0.5f * value * (1.0f + erff(value * 0.70710678f)));
+        }
+        write_wide<V>(y, n, out);
     }
 }
 
 // The slope of gelu is Phi(x) + x phi(x).
-template <typename T>
+template <typename T, int V>
 __device__ void gelu_gradient(const T *x, const T *slope, long long count, T *by_x) {
     for (long long n = (long long)blockIdx.x * THREADS + threadIdx.x; n < count; n += (long long)gridDim.x * THREADS) {
-        const float value = number(x[n]);
-        const float share = 0.5f * (1.0f + erff(value * 0.70710678f)), density = 0.39894228f * expf(-0.5f * value * value);
-        store(&by_x[n], number(slope[n]) * (share + value * density));
+        const Numbers<T, V> values = read_wide<V>(x, n), slopes = read_wide<V>(slope, n);
+        Numbers<T, V> by;
+        UNROLL
+        for (int v = 0; v < V; v++) {
+            const float value = number(values.n[v]);
+            const float share = 0.5f * (1.0f + erff(value * 0.70710678f)), density = 0.39894228f * expf(-0.5f * value * value);
+            store(&by.n[v], number(slopes.n[v]) * (share + value * density));
+        }
+        write_wide<V>(by_x, n, by);
     }
 }
 
@@ -146,10 +160,13 @@ __device__ void gelu_gradient(const T *x, const T *slope, long long count, T *by
     extern "C" __global__ void __launch_bounds__(THREADS) column_sums_##NAME(const T *x, int rows, int width, float *partial) {   \
         column_sums(x, rows, width, partial);                                                                                     \
     }                                                                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS) gelu_##NAME(const T *x, long long count, T *y) { gelu(x, count, y); }   \
+    extern "C" __global__ void __launch_bounds__(THREADS) gelu_##NAME(const T *x, long long count, T *y) {                    \
+        count % WIDE<T> == 0 ? gelu<T, WIDE<T>>(x, count / WIDE<T>, y) : gelu<T, 1>(x, count, y);                                 \
+    }                                                                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS) gelu_gradient_##NAME(const T *x, const T *slope, long long count,       \
                                                                                T *by_x) {                                         \
-        gelu_gradient(x, slope, count, by_x);                                                                                     \
+        count % WIDE<T> == 0 ? gelu_gradient<T, WIDE<T>>(x, slope, count / WIDE<T>, by_x)                                         \
+                             : gelu_gradient<T, 1>(x, slope, count, by_x);                                                        \
     }
 TRANSFORMER_OF(float, f32)
 TRANSFORMER_OF(Bf16, bf16)

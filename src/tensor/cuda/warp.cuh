@@ -8,6 +8,8 @@
 #define DYNAMIC_SHARED(NAME) extern __shared__ __align__(16) unsigned NAME[]
 // Where an array must stay in registers, so that every place in it is known to the compiler.
 #define UNROLL _Pragma("unroll")
+// Where several reads shall be under way at once.
+#define UNROLL_FOUR _Pragma("unroll 4")
 
 // d (16 x 8) += a (16 x 16) b (16 x 8), bf16 factors, f32 sums.
 __device__ __forceinline__ void multiply_bf16(float d[4], const unsigned a[4], const unsigned b[2]) {
@@ -59,4 +61,22 @@ __device__ __forceinline__ void store(Bf16 *place, float value) { place->bits = 
 __device__ __forceinline__ float sum_of_lanes(float value) {
     for (int mask = LANES / 2; mask > 0; mask /= 2) value += exchange(value, mask);
     return value;
+}
+
+// Numbers that are read and written together: `V` of them, at place n of all such.
+template <typename T, int V>
+struct __align__(sizeof(T) * V) Numbers {
+    T n[V];
+};
+// How many are sixteen bytes.
+template <typename T>
+constexpr int WIDE = 16 / sizeof(T);
+
+template <int V, typename T>
+__device__ __forceinline__ Numbers<T, V> read_wide(const T *from, long long n) {
+    return *(const Numbers<T, V> *)(from + n * V);
+}
+template <int V, typename T>
+__device__ __forceinline__ void write_wide(T *to, long long n, const Numbers<T, V> &values) {
+    *(Numbers<T, V> *)(to + n * V) = values;
 }

@@ -31,7 +31,7 @@ type Size = (usize, usize);
 type Loss = fn(&Tensor, &Tensor) -> skewbench::candle_core::Result<Tensor>;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
-    let gpu = super::device()?;
+    let gpu = arguments.device()?;
     let losses: [(&str, Loss, &[Size]); 2] = [
         ("nt_xent", |a, b| nt_xent(a, b, TEMPERATURE), if arguments.small { &SMALL } else { &NT_XENT }),
         (

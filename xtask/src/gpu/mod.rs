@@ -1,15 +1,15 @@
 //! `gpu`: what a machine with a GPU shall do, prepared on one without, and done there.
 
-#[cfg(feature = "cuda")]
+mod end_to_end;
 mod losses;
+mod operations;
 mod package;
-#[cfg(feature = "cuda")]
 mod steps;
 #[cfg(feature = "cuda")]
 mod views;
 
 use anyhow::Result;
-use skewbench::candle_core::Device;
+use skewbench::{candle_core::Device, tensor::gpu};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -19,8 +19,12 @@ pub enum Command {
     Losses(Sizes),
     /// Hold views made there to the CPU's, and time them (likewise)
     Views(Sizes),
+    /// Hold every operation, its gradients and the optimisers' updates to the CPU's (likewise)
+    Operations(Sizes),
     /// Train a few steps of every method there and on the CPU, from equal weights, and time them (likewise)
     Steps(Sizes),
+    /// Time training with its views made there, beside the model's step alone (likewise)
+    EndToEnd(Sizes),
 }
 
 #[derive(clap::Args)]
@@ -28,43 +32,30 @@ pub struct Sizes {
     /// Sizes small enough for compute-sanitizer, and no timings
     #[arg(long)]
     small: bool,
+    /// On the CPU instead, to see that everything runs; timings then say nothing
+    #[arg(long)]
+    rehearse: bool,
     /// File for the numbers, as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<std::path::PathBuf>,
 }
 
-/// The first GPU.
-///
-/// # Errors
-/// If there is none, or this build is for the CPU alone.
-#[cfg(feature = "cuda")]
-pub fn device() -> Result<Device> {
-    use anyhow::Context;
-
-    // One stream for all threads: the loader's thread makes tensors, too.
-    let device = Device::new_cuda_with_stream(0).context("no GPU that CUDA finds")?;
-    // SAFETY: everything goes to that one stream, so nothing is to be tracked between streams.
-    unsafe { device.as_cuda_device()?.disable_event_tracking() };
-    Ok(device)
-}
-
-#[cfg(not(feature = "cuda"))]
-pub fn device() -> Result<Device> {
-    anyhow::bail!("built without the feature cuda: cargo run --package xtask --features cuda -- ...")
+impl Sizes {
+    fn device(&self) -> Result<Device> {
+        Ok(if self.rehearse { Device::Cpu } else { gpu::open()? })
+    }
 }
 
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Package(arguments) => package::run(arguments),
-        #[cfg(feature = "cuda")]
         Command::Losses(sizes) => losses::run(sizes),
         #[cfg(feature = "cuda")]
         Command::Views(sizes) => views::run(sizes),
-        #[cfg(feature = "cuda")]
-        Command::Steps(sizes) => steps::run(sizes),
         #[cfg(not(feature = "cuda"))]
-        Command::Losses(Sizes { .. }) | Command::Views(Sizes { .. }) | Command::Steps(Sizes { .. }) => {
-            device().map(drop)
-        }
+        Command::Views(_) => Ok(gpu::open().map(drop)?),
+        Command::Operations(sizes) => operations::run(sizes),
+        Command::Steps(sizes) => steps::run(sizes),
+        Command::EndToEnd(sizes) => end_to_end::run(sizes),
     }
 }

@@ -10,9 +10,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 /// Beside the program. Each names what it comes from.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 4] = [
     ("run.sh", include_str!("run.sh")),
     ("gpu_losses.py", include_str!("../../../fixtures/torch/gpu_losses.py")),
+    ("gpu_table.py", include_str!("../../../fixtures/torch/gpu_table.py")),
+    ("gpu_steps.py", include_str!("../../../fixtures/torch/gpu_steps.py")),
 ];
 const MIB: f64 = 1024.0 * 1024.0;
 

@@ -40,24 +40,24 @@ part() { # name, seconds, command ...
     fi
 }
 
-# Rounds take turns, so that both sides meet whatever else the machine does.
-for round in 1 2; do
-    part "ours-$round" 60 "$program" gpu losses --out "$out/ours-$round.json"
-    part "torch-$round" 100 "$python" "$here/gpu_losses.py" --out "$out/torch-$round.json"
-done
-part views 30 "$program" gpu views --out "$out/views.json"
-part steps 50 "$program" gpu steps --out "$out/steps.json"
-part study 80 "$program" reproduce --gpu --shares 45% --out "$out/study"
+part operations 25 "$program" gpu operations --out "$out/operations.json"
+part views 20 "$program" gpu views --out "$out/views.json"
+part steps 75 "$program" gpu steps --out "$out/steps.json"
+part torch-steps 110 "$python" "$here/gpu_steps.py" --out "$out/torch-steps.json" --seconds 85
+part losses 40 "$program" gpu losses --out "$out/losses.json"
+part torch-losses 80 "$python" "$here/gpu_losses.py" --out "$out/torch-losses.json" --seconds 60
+part end-to-end 50 "$program" gpu end-to-end --out "$out/end-to-end.json"
+part study 60 "$program" reproduce --gpu --mixed-precision --shares 45% --out "$out/study"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
 if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck; do
-        for what in losses views; do
-            part "$tool-$what" 12 "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" gpu "$what" --small
+        for what in losses views operations; do
+            part "$tool-$what" 10 "$sanitizer" --tool "$tool" --error-exitcode 1 "$program" gpu "$what" --small
         done
     done
 else
     echo "SKIPPED compute-sanitizer: not found"
 fi
-part table 10 "$python" "$here/gpu_losses.py" --table "$out"
+part table 10 "$python" "$here/gpu_table.py" "$out"
 cat "$out/table.md" 2>/dev/null
 exit $failed

@@ -22,7 +22,7 @@ const BLOCKS: usize = 5;
 const CALLS: usize = 20;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
-    let gpu = super::device()?;
+    let gpu = arguments.device()?;
     let device = gpu.as_cuda_device()?;
     let (count, side) = if arguments.small { (3, 37) } else { (IMAGES, SIDE) };
     let drawn_pipes = synthetic::source(Seed::root(0), 1, count, IMAGE_SIDE).validation;

@@ -15,7 +15,7 @@ use skewbench::{
     loader::Batch,
     method::{self, Method, Position},
     seed::Seed,
-    tensor::backward,
+    tensor::{backward, gpu::KeptUploads},
     train::optimiser::{Group, Optimiser, Rule},
 };
 
@@ -70,6 +70,7 @@ pub struct Worker {
     optimiser: Optimiser,
     batch: Batch,
     step: usize,
+    _kept: KeptUploads,
 }
 
 impl Worker {
@@ -121,7 +122,7 @@ impl Worker {
             indices: (0..images).collect(),
             skipped: Vec::new(),
         };
-        Ok(Self { method, optimiser, batch, step: 0 })
+        Ok(Self { method, optimiser, batch, step: 0, _kept: KeptUploads::new(device) })
     }
 
     /// One whole training step; its loss.

@@ -19,7 +19,7 @@ use skewbench::{
 };
 
 use self::{display::Display, study::Study, watch::Watch};
-use crate::{gpu, source::Choice, table};
+use crate::{source::Choice, table};
 
 /// Train, probe and score the cells of the study.
 ///
@@ -137,7 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let cells = study::cells(&studies, shares, seeds, &arguments.only)?;
     let mut plan = Plan::new(scale);
     if arguments.gpu {
-        plan.device = gpu::device()?;
+        plan.device = skewbench::tensor::gpu::open()?;
     }
     plan.mixed_precision = arguments.mixed_precision;
     plan.augmentation = arguments.augmentation;

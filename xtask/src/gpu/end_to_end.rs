@@ -1,0 +1,150 @@
+//! `gpu end-to-end`: source images a second of training as `reproduce --gpu --mixed-precision` does it, views from bytes in main
+//! memory and monitors included, beside the rate of the model's step alone.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use skewbench::{
+    augment::Normalisation,
+    backbone,
+    candle_core::{DType, Device},
+    data::{Dataset, OnBadImage, Share, cached::Cached, synthetic},
+    experiment::{self, Cell, Plan, Scale, Study, recipe},
+    loader::Loader,
+    method,
+    results::race::median,
+    seed::Seed,
+    train::{Optimisation, Progress, pretrain},
+};
+
+use super::Sizes;
+use crate::race::worker::Worker;
+
+/// Images of the data set; pixels of a side of one, as large as Sewer-ML's are high.
+const IMAGES: usize = 1_024;
+const IMAGE_SIDE: usize = 576;
+const BATCH: usize = 256;
+const SIDE: usize = 224;
+/// Epochs that are gone through; the first is not counted.
+const EPOCHS: usize = 6;
+/// Steps of the model alone.
+const STEPS: usize = 8;
+
+pub fn run(arguments: &Sizes) -> Result<()> {
+    let gpu = arguments.device()?;
+    let (images, batch, side) = if arguments.rehearse { (8, 4, 64) } else { (IMAGES, BATCH, SIDE) };
+    let drawn = synthetic::source(Seed::root(0), images, 1, IMAGE_SIDE).train;
+    let data = Cached::new(drawn, usize::MAX);
+    // Drawn once, so that epochs read bytes.
+    let begun = Instant::now();
+    open_all(&data, images)?;
+    println!("{images} images drawn in {:.1} s", begun.elapsed().as_secs_f64());
+    let mut cases = Vec::new();
+    for (method, backbone) in [
+        (method::Name::BarlowTwins, backbone::Name::ResNet18),
+        (method::Name::SimClr, backbone::Name::ResNet18),
+        (method::Name::SimClr, backbone::Name::ViTTiny),
+    ] {
+        let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };
+        let case = match case(&cell, &gpu, &data, (images, batch, side)) {
+            Ok(case) => case,
+            Err(error) => json!({ "case": format!("{method} {backbone}"), "error": format!("{error:#}") }),
+        };
+        println!("{case}");
+        cases.push(case);
+        if let Some(out) = &arguments.out {
+            std::fs::write(out, serde_json::to_string_pretty(&cases)? + "\n")
+                .with_context(|| format!("{}: cannot be written", out.display()))?;
+        }
+    }
+    anyhow::ensure!(cases.iter().all(|case| case.get("error").is_none()), "a case failed; see the log");
+    Ok(())
+}
+
+/// Opens every image once, in parallel.
+fn open_all(data: &dyn Dataset, images: usize) -> Result<()> {
+    let indices: Vec<usize> = (0..images).collect();
+    let normalisation = &Normalisation::SEWER_ML;
+    let views = [skewbench::augment::ViewRecipe::whole(8)];
+    let device = &Device::Cpu;
+    let on_bad_image = OnBadImage::Fail;
+    let seed = Seed::root(0);
+    let numbers = DType::F32;
+    let all = Loader {
+        dataset: data,
+        indices: &indices,
+        views: &views,
+        normalisation,
+        batch_size: images,
+        on_bad_image,
+        device,
+        numbers,
+        seed,
+    };
+    all.once(|_| Ok(()))
+}
+
+fn case(
+    cell: &Cell,
+    gpu: &Device,
+    data: &dyn Dataset,
+    (images, batch, side): (usize, usize, usize),
+) -> Result<Value> {
+    let mut plan = Plan { recipe: recipe::Name::Short, ..Plan::new(Scale { side, ..Scale::full() }) };
+    plan.device = gpu.clone();
+    let model = experiment::build(cell, &plan, 3.0, Seed::root(0))?;
+    let views = plan.recipe(cell).views(cell.method, side);
+    let (indices, few): (Vec<usize>, Vec<usize>) = ((0..images).collect(), (0..batch).collect());
+    let loader = Loader {
+        dataset: data,
+        indices: &indices,
+        views: &views,
+        normalisation: &Normalisation::SEWER_ML,
+        batch_size: batch,
+        on_bad_image: OnBadImage::Fail,
+        device: gpu,
+        numbers: DType::BF16,
+        seed: Seed::root(0),
+    };
+    let sample = Loader { indices: &few, numbers: DType::F32, ..loader };
+    let optimisation = Optimisation { epochs: EPOCHS, ..plan.recipe(cell).optimisation(&plan.scale) };
+    // Seconds of the steps of each epoch; what follows the last step is evaluation.
+    let (mut epochs, mut begun) = (Vec::new(), Instant::now());
+    let mut waited = 0.0;
+    let mut last = Instant::now();
+    pretrain(&*model, None, &loader, &sample, &optimisation, None, |progress| {
+        match progress {
+            Progress::Part(skewbench::train::Part::Data) => waited += last.elapsed().as_secs_f64(),
+            Progress::Step { step, steps, .. } if step == steps => {
+                epochs.push(begun.elapsed().as_secs_f64());
+            }
+            Progress::Epoch { .. } => begun = Instant::now(),
+            _ => {}
+        }
+        last = Instant::now();
+        Ok(())
+    })?;
+    let steps = images / batch;
+    let rates: Vec<f64> = epochs[1..].iter().map(|seconds| (steps * batch) as f64 / seconds).collect();
+
+    let one = matches!(cell.method, method::Name::Supervised | method::Name::Mae);
+    let mut alone = Worker::new(cell, gpu, DType::BF16, if one { 1 } else { 2 }, batch, side)?;
+    alone.step()?;
+    alone.step()?;
+    let step = |_| -> Result<f64> {
+        let start = Instant::now();
+        alone.step()?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let seconds = (0..STEPS).map(step).collect::<Result<Vec<_>>>()?;
+    let (whole, model) = (median(&rates), batch as f64 / median(&seconds));
+    Ok(json!({
+        "case": format!("{} {}", cell.method, cell.backbone),
+        "source_images_per_second": whole,
+        "model_alone_images_per_second": model,
+        "share": whole / model,
+        "rates": rates,
+        "seconds_waited_for_data": waited,
+    }))
+}

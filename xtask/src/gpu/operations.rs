@@ -1,0 +1,198 @@
+//! `gpu operations`: every operation on a GPU against the CPU's, in f32 and in mixed precision: values, and gradients by
+//! every argument.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use skewbench::backbone::{Kind, Parameter};
+use skewbench::{
+    candle_core::{DType, Device, Result as Outcome, Tensor, Var},
+    seed::Seed,
+    tensor::{
+        Geometry, attention, batch_norm, batch_norm::Then, convolution, gelu, global_mean, layer_norm,
+        linear, max_pool, move_averages, pooling::Pool, widen,
+    },
+    train::optimiser::{Group, Optimiser, Rule, Trust},
+};
+
+use super::Sizes;
+
+/// Largest difference, relative to the largest number of the CPU's. Ours: f32 sums in another order; of bf16 one rounding.
+const BOUND: f64 = 2e-5;
+const MIXED_BOUND: f64 = 1.5e-2;
+
+/// Shapes of arguments, the first of which flows, and the operation.
+struct Case {
+    name: &'static str,
+    shapes: Vec<Vec<usize>>,
+    operation: fn(&[Tensor]) -> Outcome<Tensor>,
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name, shapes: &[&[usize]], operation| Case {
+        name,
+        shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
+        operation,
+    };
+    vec![
+        case("convolution 3 x 3", &[&[4, 14, 13, 64], &[128, 64, 3, 3]], |x| {
+            convolution(&x[0], &x[1], Geometry { stride: 1, padding: 1 })
+        }),
+        case("convolution 3 x 3, stride 2", &[&[4, 14, 14, 64], &[128, 64, 3, 3]], |x| {
+            convolution(&x[0], &x[1], Geometry { stride: 2, padding: 1 })
+        }),
+        case("convolution 1 x 1, stride 2", &[&[4, 14, 14, 64], &[128, 64, 1, 1]], |x| {
+            convolution(&x[0], &x[1], Geometry { stride: 2, padding: 0 })
+        }),
+        case("convolution 7 x 7, stride 2, of images", &[&[4, 64, 64, 3], &[64, 3, 7, 7]], |x| {
+            convolution(&x[0], &x[1], Geometry { stride: 2, padding: 3 })
+        }),
+        case("batch norm", &[&[8, 9, 7, 64], &[64], &[64]], |x| {
+            Ok(batch_norm(&x[0], &x[1], &x[2], None, Then { residual: None, relu: true })?.0)
+        }),
+        case("batch norm, odd", &[&[50, 37], &[37], &[37]], |x| {
+            Ok(batch_norm(&x[0], &x[1], &x[2], None, Then::default())?.0)
+        }),
+        case("batch norm of many rows", &[&[16, 56, 56, 64], &[64], &[64]], |x| {
+            let then = Then { residual: Some(&x[0]), relu: true };
+            Ok(batch_norm(&x[0], &x[1], &x[2], None, then)?.0)
+        }),
+        case("layer norm", &[&[3, 197, 192], &[192], &[192]], |x| layer_norm(&x[0], &x[1], &x[2], 1e-6)),
+        case("linear", &[&[3, 197, 192], &[576, 192], &[576]], |x| linear(&x[0], &x[1], Some(&x[2]))),
+        case("linear without bias", &[&[70, 256], &[512, 256]], |x| linear(&x[0], &x[1], None)),
+        case("linear to one", &[&[32, 512], &[1, 512], &[1]], |x| linear(&x[0], &x[1], Some(&x[2]))),
+        case("attention of 197 tokens", &[&[2, 197, 576]], |x| attention(&x[0], 3)),
+        case("attention of narrow heads", &[&[2, 50, 576]], |x| attention(&x[0], 12)),
+        case("gelu", &[&[3, 197, 768]], |x| gelu(&x[0])),
+        case("max pool", &[&[4, 15, 14, 64]], |x| max_pool(&x[0], Pool { kernel: 3, stride: 2, padding: 1 })),
+        case("global mean", &[&[4, 7, 7, 512]], |x| global_mean(&x[0])),
+    ]
+}
+
+pub fn run(arguments: &Sizes) -> Result<()> {
+    let gpu = arguments.device()?;
+    let (mut results, mut wrong) = (Vec::new(), Vec::new());
+    let mut take = |name: String, found: Result<f64>, bound: f64| {
+        let result = match found {
+            Ok(apart) => json!({ "case": name, "apart": apart, "equal": apart < bound }),
+            // An operation that fails is told, and the others go on.
+            Err(error) => json!({ "case": name, "error": format!("{error:#}") }),
+        };
+        println!("{result}");
+        if result["equal"] != json!(true) {
+            wrong.push(name);
+        }
+        results.push(result);
+    };
+    for case in cases() {
+        for (name, numbers, bound) in [("f32", DType::F32, BOUND), ("bf16", DType::BF16, MIXED_BOUND)] {
+            take(format!("{} {name}", case.name), apart(&case, numbers, &gpu), bound);
+        }
+    }
+    let rules = [
+        ("AdamW", Rule::ADAMW),
+        ("SGD", Rule::Sgd { momentum: 0.9 }),
+        ("LARS", Rule::Lars { momentum: 0.9, trust: Trust::NormOfSum { coefficient: 1e-3 } }),
+        (
+            "LARS, clipped",
+            Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient: 0.02, clip: true } },
+        ),
+    ];
+    for (name, rule) in rules {
+        take(name.to_owned(), updates_apart(rule, &gpu), BOUND);
+    }
+    take("moving averages".to_owned(), averages_apart(&gpu), BOUND);
+    if let Some(out) = &arguments.out {
+        std::fs::write(out, serde_json::to_string_pretty(&Value::from(results))? + "\n")
+            .with_context(|| format!("{}: cannot be written", out.display()))?;
+    }
+    ensure!(wrong.is_empty(), "not as on the CPU: {}", wrong.join(", "));
+    Ok(())
+}
+
+fn normal(name: &str, shape: &[usize]) -> Result<Tensor> {
+    let mut stream = Seed::root(0).child("operations").child(name).stream();
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| stream.normal() as f32).collect();
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+fn home(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
+}
+
+/// The largest difference of numbers, relative to the largest number.
+fn relative(found: &[Tensor], expected: &[Tensor]) -> Result<f64> {
+    let mut furthest = 0.0_f64;
+    for (found, expected) in found.iter().zip(expected) {
+        let largest = |tensor: &Tensor| tensor.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>();
+        ensure!(found.dims() == expected.dims(), "{:?}, expected {:?}", found.dims(), expected.dims());
+        let apart = largest(&(found - expected)?)? / largest(expected)?;
+        ensure!(apart.is_finite(), "a number that is not finite");
+        furthest = furthest.max(apart);
+    }
+    Ok(furthest)
+}
+
+/// Value and gradients on `device`, in f64 on the CPU.
+fn differentiate(case: &Case, numbers: DType, device: &Device) -> Result<Vec<Tensor>> {
+    let mut variables = Vec::new();
+    for (place, shape) in case.shapes.iter().enumerate() {
+        let values = normal(&format!("{} {place}", case.name), shape)?;
+        // Both devices get what the type leaves of the numbers that flow.
+        let values = if place == 0 { values.to_dtype(numbers)? } else { values };
+        variables.push(Var::from_tensor(&values.to_device(device)?)?);
+    }
+    let arguments: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+    let value = (case.operation)(&arguments)?;
+    ensure!(value.dtype() == numbers, "numbers are {:?}, expected {numbers:?}", value.dtype());
+    let slope = normal("slope", value.dims())?.to_dtype(numbers)?.to_device(device)?;
+    let gradients = (widen(&value)? * widen(&slope)?)?.sum_all()?.backward()?;
+    let mut found = vec![home(&value)?];
+    for variable in &variables {
+        found.push(home(gradients.get(variable).context("no gradient")?)?);
+    }
+    Ok(found)
+}
+
+fn apart(case: &Case, numbers: DType, gpu: &Device) -> Result<f64> {
+    relative(&differentiate(case, numbers, gpu)?, &differentiate(case, numbers, &Device::Cpu)?)
+}
+
+/// Weights after three updates of variables that are larger and smaller than a kernel's piece.
+fn updates_apart(rule: Rule, gpu: &Device) -> Result<f64> {
+    let after = |device: &Device| -> Result<Vec<Tensor>> {
+        let mut parameters = Vec::new();
+        for (place, shape) in [vec![70, 200], vec![3], vec![64, 64]].iter().enumerate() {
+            let name = format!("weight {place}");
+            let variable = Var::from_tensor(&normal(&name, shape)?.to_device(device)?)?;
+            parameters.push(Parameter { name, variable, kind: Kind::Weight });
+        }
+        let group = Group { clip: Some(1.0), ..Group::uniform(&parameters, 0.1, 0.01) };
+        let mut optimiser = Optimiser::new(rule, vec![group])?;
+        for step in 0..3 {
+            let mut loss = Tensor::zeros((), DType::F32, device)?;
+            for parameter in &parameters {
+                let slope = normal(&format!("{} {step}", parameter.name), parameter.variable.dims())?;
+                let slope = slope.to_device(device)?;
+                loss = (loss + (parameter.variable.as_tensor() * slope)?.sum_all()?)?;
+            }
+            optimiser.step(&loss.backward()?, |base| base)?;
+        }
+        parameters.iter().map(|parameter| home(&parameter.variable)).collect()
+    };
+    relative(&after(gpu)?, &after(&Device::Cpu)?)
+}
+
+fn averages_apart(gpu: &Device) -> Result<f64> {
+    let after = |device: &Device| -> Result<Vec<Tensor>> {
+        let variable = |name: &str, shape: &[usize]| -> Result<Var> {
+            Ok(Var::from_tensor(&normal(name, shape)?.to_device(device)?)?)
+        };
+        let pair = |name: &str, shape: &[usize]| -> Result<(Var, Var)> {
+            Ok((variable(&format!("average {name}"), shape)?, variable(name, shape)?))
+        };
+        let pairs = [pair("large", &[70, 200])?, pair("small", &[3])?];
+        move_averages(&pairs, 0.996)?;
+        pairs.iter().map(|(average, _)| home(average)).collect()
+    };
+    relative(&after(gpu)?, &after(&Device::Cpu)?)
+}
