@@ -210,7 +210,7 @@ enum Maker {
     Here,
     /// On the GPU that trains, from images uploaded beside its work.
     #[cfg(feature = "cuda")]
-    There(Upload),
+    There(Box<Upload>),
 }
 
 impl Maker {
@@ -219,7 +219,7 @@ impl Maker {
         if let Ok(device) = loader.device.as_cuda_device()
             && loader.views.iter().all(|view| Upload::fits(view.side))
         {
-            return Self::There(Upload::new(device));
+            return Self::There(Box::new(Upload::new(device)));
         }
         #[cfg(not(feature = "cuda"))]
         let _ = loader;

@@ -17,7 +17,7 @@ use super::{
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
-use crate::tensor::{attention, gelu, linear, widen};
+use crate::tensor::{attention, gelu, linear, pick_rows, widen};
 
 /// How large a transformer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,8 +260,8 @@ fn select(tokens: &Tensor, kept: &Tensor) -> Result<Tensor> {
             *place += (image * count) as u32;
         }
     }
-    let places = Tensor::new(places.concat(), tokens.device())?;
-    tokens.reshape((batch * count, width))?.index_select(&places, 0)?.reshape((batch, kept_count, width))
+    let rows = tokens.reshape((batch * count, width))?;
+    pick_rows(&rows, &places.concat())?.reshape((batch, kept_count, width))
 }
 
 /// Attention among tokens and a perceptron of each, both on normalised tokens and added to them.

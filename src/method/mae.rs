@@ -22,7 +22,7 @@ use crate::{
     loader::Batch,
     loss::reconstruction::{masked_mse, patchify},
     seed::Seed,
-    tensor::widen,
+    tensor::{pick_rows, widen},
 };
 
 /// MAE's constants.
@@ -217,8 +217,7 @@ impl Decoder {
                 picks[start + 1 + place as usize] = (image * count + 1 + rank) as u32;
             }
         }
-        let picks = Tensor::new(picks, rows.device())?;
-        let mut tokens = rows.index_select(&picks, 0)?.reshape((batch, 1 + patches, width))?;
+        let mut tokens = pick_rows(&rows, &picks)?.reshape((batch, 1 + patches, width))?;
         tokens = tokens.broadcast_add(&self.positions)?.to_dtype(numbers)?;
         for block in &self.blocks {
             tokens = block.forward(&tokens)?;

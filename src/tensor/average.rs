@@ -22,13 +22,11 @@ pub fn move_averages(pairs: &[(Var, Var)], momentum: f64) -> Result<()> {
     if pairs.iter().all(|(average, value)| super::cuda::updates::is_taken(&[average, value])) {
         use super::cuda::updates::{Update, update};
         let constants = vec![momentum, 1.0 - momentum];
-        let of = |(average, value): &(Var, Var)| Update {
-            p: average,
-            moments: &[],
-            g: value.as_detached_tensor(),
-            constants: constants.clone(),
-        };
-        return update("move_averages", &pairs.iter().map(of).collect::<Vec<_>>());
+        let updates = pairs.iter().map(|(average, value)| {
+            let constants = constants.clone();
+            Update { p: average, moments: &[], g: value.as_detached_tensor(), constants }
+        });
+        return update("move_averages", &updates.collect::<Vec<_>>());
     }
     pairs.iter().try_for_each(|(average, value)| move_average(average, value.as_tensor(), momentum))
 }

@@ -88,6 +88,7 @@ impl CustomOp1 for Attention {
         let Sizes { images, tokens, width, scale } = self.sizes(layout.shape())?;
         let joined = view::<bf16>(joined, layout)?;
         let pairs = images * self.heads;
+        let (tokens_, heads) = (tokens as i32, self.heads as i32);
         let mut out = module.room::<bf16>(pairs * tokens * width)?;
         let mut log_sum_exp = module.room::<f32>(pairs * tokens)?;
         launch!(
@@ -95,8 +96,8 @@ impl CustomOp1 for Attention {
             format!("attention_forward_{width}"),
             config([pairs, 1, 1], THREADS, forward_shared(tokens, width)),
             &joined,
-            &(tokens as i32),
-            &(self.heads as i32),
+            &tokens_,
+            &heads,
             &scale,
             &mut out,
             &mut log_sum_exp,
@@ -115,6 +116,7 @@ impl CustomOp1 for Attention {
         let mut dots = module.room::<f32>(pairs * tokens)?;
         let mut by_joined = module.room::<bf16>(joined.elem_count())?;
         let (tokens_, heads) = (tokens as i32, self.heads as i32);
+        let (count, words) = ((pairs * tokens) as i32, (width / 2) as i32);
         with_view::<bf16, _>(slope, |slope| {
             with_view::<bf16, _>(out, |out| {
                 launch!(
@@ -123,10 +125,10 @@ impl CustomOp1 for Attention {
                     config([(pairs * tokens).div_ceil(WARPS), 1, 1], THREADS, 0),
                     out,
                     slope,
-                    &((pairs * tokens) as i32),
+                    &count,
                     &tokens_,
                     &heads,
-                    &((width / 2) as i32),
+                    &words,
                     &mut dots,
                 );
                 Ok(())

@@ -4,10 +4,11 @@
 use std::{env, path::PathBuf, process::Command};
 
 /// Files of kernels, and what else each is compiled with.
-const KERNELS: [(&str, &[&str]); 8] = [
+const KERNELS: [(&str, &[&str]); 9] = [
     ("src/tensor/cuda/attention.cu", &[]),
     ("src/tensor/cuda/batch_norm.cu", &[]),
     ("src/tensor/cuda/pooling.cu", &[]),
+    ("src/tensor/cuda/rows.cu", &[]),
     ("src/tensor/cuda/transformer.cu", &[]),
     ("src/tensor/cuda/updates.cu", &[]),
     ("src/loss/cuda/nt_xent.cu", &[]),

@@ -192,7 +192,7 @@ impl Linear {
         let (outputs, inputs) = self.weight.dims2()?;
         let rows = input.elem_count() / inputs;
         with_view::<bf16, _>(slope, |slope| {
-            let by_input = input.track_op().then(|| {
+            let by_input = input.track_op().then(|| -> Result<Tensor> {
                 let mut by = module.room::<bf16>(rows * inputs)?;
                 // dx^T = W^T dy^T.
                 let product = Product { sizes: [inputs, rows, outputs], transposed: [false, false] };
@@ -201,14 +201,14 @@ impl Linear {
                 })?;
                 Ok(constant(by, module.device, input.shape()))
             });
-            let by_weight = weight.track_op().then(|| {
+            let by_weight = weight.track_op().then(|| -> Result<Tensor> {
                 let mut by = module.room::<f32>(outputs * inputs)?;
                 // dW^T = x^T dy.
                 let product = Product { sizes: [inputs, outputs, rows], transposed: [false, true] };
                 with_view::<bf16, _>(input, |x| product.wide(module.device, x, slope, &mut by))?;
                 Ok(constant(by, module.device, weight.shape()))
             });
-            let by_bias = bias.map(|bias| {
+            let by_bias = bias.map(|bias| -> Result<Tensor> {
                 let mut partial = module.room::<f32>(PARTS * outputs)?;
                 let mut sums = module.room::<f32>(outputs)?;
                 let (rows, width, parts) = (rows as i32, outputs as i32, PARTS as i32);

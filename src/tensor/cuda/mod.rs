@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod layers;
 pub(crate) mod linear;
+pub(crate) mod rows;
 pub(crate) mod updates;
 
 use candle_core::{

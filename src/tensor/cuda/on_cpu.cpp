@@ -14,6 +14,8 @@
 //                   out: f32 output, by joined
 //     max_pool      in: i32 0, 0, bf16, 0, 0; Pool; f32 images, slope of the output
 //                   out: f32 maxima, by images
+//     rows          in: i32 rows, width, picks, 0, 0; f32 rows, slope of the picked; i32 picks; then i32 starts[rows + 1], members
+//                   out: f32 picked, by rows
 //     updates       in: i32 numbers, 0, 0, 0, 0; f32 constants[9], p, first, second, g
 //                   out, of all numbers and then of their last half: f32 p, velocity (momentum 0.9; of p, first, g); p, first,
 //                   second (AdamW); average (0.9; of p, g); sums of g g, p p, g p
@@ -43,6 +45,9 @@ namespace attention {
 }
 namespace pooling {
 #include "pooling.cu"
+}
+namespace rows {
+#include "rows.cu"
 }
 namespace updates {
 #include "updates.cu"
@@ -298,6 +303,20 @@ static void run_max_pool(void (*forward)(const T *, pooling::Pool, T *, unsigned
     write_numbers(by_images);
 }
 
+static void run_rows(const std::vector<int> &sizes) {
+    using namespace rows;
+    const int count = sizes[0], width = sizes[1], picked = sizes[2];
+    const auto from = read<float>(std::size_t(count) * width), slope = read<float>(std::size_t(picked) * width);
+    const auto picks = read<unsigned>(picked), starts = read<unsigned>(count + 1), members = read<unsigned>(picked);
+    std::vector<float> out(slope.size()), by_rows(from.size());
+    const Index block{THREADS, 1, 1};
+    on_cpu::launch({3, 1, 1}, block, 0, [&] { pick_rows(from.data(), picks.data(), picked, width, out.data()); });
+    on_cpu::launch({unsigned(blocks(width, LANES)), unsigned(count), 1}, block, 0,
+                   [&] { pick_rows_gradient(slope.data(), starts.data(), members.data(), width, by_rows.data()); });
+    write(out);
+    write(by_rows);
+}
+
 // Two variables, the numbers given and the same from the middle on, so that pieces of both are not whole.
 static void run_updates(int count) {
     using namespace updates;
@@ -379,6 +398,10 @@ int main(int count, char **arguments) {
     }
     if (what == "attention") {
         run_attention(read<int>(5));
+        return std::fflush(stdout);
+    }
+    if (what == "rows") {
+        run_rows(read<int>(5));
         return std::fflush(stdout);
     }
     if (what == "updates") {
