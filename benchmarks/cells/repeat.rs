@@ -223,6 +223,30 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
 }
 
 #[test]
+fn mixed_precision_is_another_experiment_and_goes_on_to_the_same_bytes() {
+    let (plan, source) = short(recipe::Name::Short);
+    let plan = Plan { mixed_precision: true, ..plan };
+    let cell = cell(method::Name::SimClr, backbone::Name::ViTTiny);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = train(&cell, &plan, &source, folder.path(), (1, 2));
+    let again = tempfile::tempdir().unwrap();
+    fs::copy(&killed, again.path().join("x.checkpoint")).unwrap();
+    let (resumed, _) = train(&cell, &plan, &source, again.path(), (9, 9));
+    let (expected, found) = (computed_files(&whole), computed_files(&resumed));
+    assert!(found == expected, "interrupted once");
+    assert_eq!(expected.0.settings.values["precision"], "bf16 with f32 weights");
+
+    let exact = Plan { mixed_precision: false, ..short(recipe::Name::Short).0 };
+    let other = tempfile::tempdir().unwrap();
+    let (exact, _) = train(&cell, &exact, &source, other.path(), (9, 9));
+    assert!(!exact.record.settings.values.contains_key("precision"));
+    assert_ne!(exact.record.fingerprint, expected.0.fingerprint);
+    let loss = |record: &Record| record.curve.last().unwrap().loss;
+    let (rounded, exact) = (loss(&expected.0), loss(&exact.record));
+    assert!((rounded / exact - 1.0).abs() < 0.05, "last loss {rounded}, in f32 {exact}");
+}
+
+#[test]
 fn a_state_that_does_not_belong_is_never_gone_on_from() {
     let (plan, source) = short(recipe::Name::Short);
     let supervised = cell(method::Name::Supervised, backbone::Name::ResNet18);

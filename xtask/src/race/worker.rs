@@ -125,6 +125,20 @@ impl Worker {
         Ok(Self { method, optimiser, batch, step: 0, _kept: KeptUploads::new(device) })
     }
 
+    /// Loss and all gradients, one after the other, where training stands; nothing moves.
+    pub fn gradients(&self) -> Result<(f32, Vec<f32>)> {
+        let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
+        let loss = self.method.step(&self.batch, at)?.loss;
+        let gradients = backward(&loss)?;
+        let mut all = Vec::new();
+        for parameter in self.method.parameters().trainable() {
+            let gradient = gradients.get(&parameter.variable);
+            let gradient = gradient.with_context(|| format!("{}: no gradient", parameter.name))?;
+            all.extend(gradient.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok((loss.to_scalar()?, all))
+    }
+
     /// One whole training step; its loss.
     pub fn step(&mut self) -> Result<f32> {
         // The second epoch: no layer is frozen.
