@@ -7,7 +7,7 @@ use candle_core::{
 };
 use half::bf16;
 
-use super::{Module, config, constant, device, launch, no_gpu, view, with_view};
+use super::{Module, aligned, config, constant, device, launch, no_gpu, view, with_view};
 
 // As in attention.cu.
 const WARPS: usize = 4;
@@ -44,7 +44,7 @@ fn backward_shared(tokens: usize, width: usize) -> usize {
 
 /// As [`crate::tensor::attention()`], of what [`is_taken`].
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
-    joined.contiguous()?.apply_op1(Attention { heads, log_sum_exp: OnceLock::new() })
+    aligned(joined)?.apply_op1(Attention { heads, log_sum_exp: OnceLock::new() })
 }
 
 struct Attention {

@@ -11,7 +11,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig};
 use half::bf16;
 
 use super::{
-    BLOCKS, Element, LANES, Module, PARTS, config, constant, device, launch, no_gpu, view, with_view,
+    BLOCKS, Element, LANES, Module, PARTS, aligned, config, constant, device, launch, no_gpu, view, with_view,
 };
 use crate::tensor::{
     batch_norm::{EPSILON, Statistics, Then},
@@ -46,7 +46,7 @@ fn no_forward_pass<T>(name: &str) -> Result<T> {
 
 /// As [`crate::tensor::gelu`].
 pub fn gelu(input: &Tensor) -> Result<Tensor> {
-    let input = input.contiguous()?;
+    let input = aligned(input)?;
     match input.dtype() {
         DType::F32 => input.apply_op1(Gelu::<f32>::default()),
         DType::BF16 => input.apply_op1(Gelu::<bf16>::default()),
@@ -100,7 +100,7 @@ unsafe impl DeviceRepr for Windows {}
 
 /// As [`crate::tensor::max_pool`], whose output is `down` x `across`.
 pub fn max_pool(images: &Tensor, pool: Pool, (down, across): (usize, usize)) -> Result<Tensor> {
-    let images = images.contiguous()?;
+    let images = aligned(images)?;
     let (batch, height, width, channels) = images.dims4()?;
     let Pool { kernel, stride, padding } = pool;
     let sizes = [batch, height, width, channels, down, across, kernel, stride, padding];
@@ -340,9 +340,9 @@ pub fn batch_norm(
     given: Option<Statistics>,
     then: Then,
 ) -> Result<(Tensor, Statistics)> {
-    let input = input.contiguous()?;
+    let input = aligned(input)?;
     let affine = Tensor::stack(&[weight, bias], 0)?;
-    let residual = then.residual.map(Tensor::contiguous).transpose()?;
+    let residual = then.residual.map(aligned).transpose()?;
     let used = Arc::new(OnceLock::new());
     let given = given.map(|given| Used::of(&given)).transpose()?;
     let output = match input.dtype() {
