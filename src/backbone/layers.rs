@@ -77,7 +77,7 @@ impl BatchNorm {
         let (output, used) = batch_norm(input, &weight, &bias, given, then)?;
         if mode == Mode::Train {
             let rows = input.elem_count() / self.running_mean.elem_count();
-            used.move_running(&self.running_mean, &self.running_var, rows, 1.0 - Self::MOMENTUM)?;
+            used.move_running(&self.running_mean, &self.running_var, rows, Self::MOMENTUM)?;
         }
         Ok(output)
     }

@@ -45,8 +45,9 @@ pub fn patchify(images: &Tensor, patch: usize) -> Result<Tensor> {
 /// Mean squared error over hidden patches.
 ///
 /// `predictions` and `targets` are (batch, patches, n), `hidden` is (batch, patches), 1 where the
-/// encoder did not see the patch, else 0, of any dtype, best in main memory: they are counted there. With `normalise` each patch of `targets` gets
-/// mean 0 and variance 1 first. No gradient reaches `targets`. The result is a scalar.
+/// encoder did not see the patch, else 0, of any dtype and best in main memory, where they are counted. With
+/// `normalise` each patch of `targets` gets mean 0 and variance 1 first. No gradient reaches `targets`. The result
+/// is a scalar.
 ///
 /// # Errors
 /// If shapes do not fit, no patch is hidden, or n < 2 with `normalise`.

@@ -5,7 +5,8 @@
 //! operation runs in f32 between roundings, which is the twin that a GPU is held to, and no faster than f32.
 //!
 //! Nothing overflows that would not in f32: bf16 has its exponents, so losses need no scale as in f16 (Kalamkar et
-//! al., "A study of bfloat16 for deep learning training", 2019), and they widen what they are given first. Knows nothing of layers.
+//! al., "A study of bfloat16 for deep learning training", 2019), and they widen what they are given first. Knows
+//! nothing of layers.
 
 use candle_core::{DType, Result, Tensor};
 

@@ -33,23 +33,23 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Moves running statistics towards the mean and the unbiased variance of a batch of `rows` rows, keeping
-    /// `momentum` of them.
-    pub fn move_running(&self, mean: &Var, variance: &Var, rows: usize, momentum: f64) -> Result<()> {
+    /// Moves running statistics `share` (0..1) of the way to the mean and the unbiased variance of a batch of `rows`
+    /// rows.
+    pub fn move_running(&self, mean: &Var, variance: &Var, rows: usize, share: f64) -> Result<()> {
         let rows = rows as f64;
         if mean.device().is_cpu() {
             let moved = |running: &Var, batch: Vec<f64>| -> Result<()> {
                 let all = numbers(running)?.into_iter().zip(batch);
                 let moved: Vec<f64> =
-                    all.map(|(running, batch)| momentum * running + (1.0 - momentum) * batch).collect();
+                    all.map(|(running, batch)| (1.0 - share) * running + share * batch).collect();
                 running.set(&Tensor::new(moved, running.device())?.to_dtype(running.dtype())?)
             };
             let unbiased = numbers(&self.variance)?.into_iter().map(|biased| biased * rows / (rows - 1.0));
             moved(mean, numbers(&self.mean)?)?;
             return moved(variance, unbiased.collect());
         }
-        move_average(mean, &self.mean, momentum)?;
-        move_average(variance, &(&self.variance * (rows / (rows - 1.0)))?, momentum)
+        move_average(mean, &self.mean, 1.0 - share)?;
+        move_average(variance, &(&self.variance * (rows / (rows - 1.0)))?, 1.0 - share)
     }
 }
 
@@ -386,7 +386,7 @@ mod tests {
             (Tensor::ones(2, DType::F32, &Device::Cpu)?, Tensor::zeros(2, DType::F32, &Device::Cpu)?);
         let (_, used) = batch_norm(&rows, &ones, &zeros, None, Then::default())?;
         let (mean, variance) = (Var::from_tensor(&zeros)?, Var::from_tensor(&ones)?);
-        used.move_running(&mean, &variance, 4, 0.9)?;
+        used.move_running(&mean, &variance, 4, 0.1)?;
         assert_eq!(mean.to_vec1::<f32>()?, [0.2, 0.4]);
         assert_eq!(variance.to_vec1::<f32>()?, [0.9 + 0.1 * 4.0 / 3.0, 0.9 + 1.2]);
         Ok(())
