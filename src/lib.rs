@@ -58,7 +58,8 @@
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge.rs`.
 //! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`,
-//! `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution: `tensor/convolution/cuda.rs`.
+//! `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution: `tensor/convolution/cuda.rs`. What is
+//! rounded to bf16 and what not: `tensor/precision.rs`.
 
 pub mod analysis;
 pub mod augment;

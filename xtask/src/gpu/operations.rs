@@ -196,3 +196,18 @@ fn averages_apart(gpu: &Device) -> Result<f64> {
     };
     relative(&after(gpu)?, &after(&Device::Cpu)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rehearsal_runs_every_case_and_differs_from_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("operations.json");
+        run(&Sizes { small: true, rehearse: true, out: Some(out.clone()) }).unwrap();
+        let results: Vec<Value> = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+        assert_eq!(results.len(), 2 * cases().len() + 5);
+        assert!(results.iter().all(|result| result["apart"] == json!(0.0)), "the CPU differs from itself");
+    }
+}
