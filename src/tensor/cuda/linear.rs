@@ -17,15 +17,27 @@ use half::bf16;
 use super::{
     LANES, Module, PARTS, config, constant, device, launch, layers::transformer, no_gpu, view, with_view,
 };
-use crate::tensor::{gradients::hand_over, linear::linear_plain};
+use crate::tensor::{
+    gradients::hand_over,
+    linear::linear_plain,
+    precision::{emulate, round},
+};
 
 // As in transformer.cu.
 const THREADS: usize = 256;
 
-/// As [`crate::tensor::linear()`]. Rows of other types take Candle's own product, in f32 without tensor cores.
+/// Sizes that tensor cores multiply without padding are multiples of this: sixteen bytes.
+const WHOLE: usize = 8;
+
+/// As [`crate::tensor::linear()`]. Rows of other types take Candle's own product, in f32 without tensor cores; so do those of odd
+/// sizes, such as a classifier's one output, between roundings.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if input.dtype() != DType::BF16 {
         return linear_plain(input, weight, bias);
+    }
+    let (outputs, inputs) = weight.dims2()?;
+    if !outputs.is_multiple_of(WHOLE) || !inputs.is_multiple_of(WHOLE) {
+        return emulate(input, |input| linear_plain(input, &round(weight)?, bias));
     }
     let rounded = |tensor: &Tensor| tensor.detach().to_dtype(DType::BF16)?.contiguous();
     let operation = Linear { weight: rounded(weight)?, bias: bias.map(rounded).transpose()? };
