@@ -35,6 +35,9 @@ pub struct Sizes {
     /// On the CPU instead, to see that everything runs; timings then say nothing
     #[arg(long)]
     rehearse: bool,
+    /// File for what operations were given and computed, as safetensors; others keep nothing
+    #[arg(long, value_name = "FILE")]
+    keep: Option<std::path::PathBuf>,
     /// File for the numbers, as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<std::path::PathBuf>,

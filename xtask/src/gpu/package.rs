@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 /// Beside the program. Each names what it comes from.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("run.sh", include_str!("run.sh")),
     ("gpu_losses.py", include_str!("../../../fixtures/torch/gpu_losses.py")),
+    ("gpu_operations.py", include_str!("../../../fixtures/torch/gpu_operations.py")),
     ("gpu_table.py", include_str!("../../../fixtures/torch/gpu_table.py")),
     ("gpu_steps.py", include_str!("../../../fixtures/torch/gpu_steps.py")),
 ];

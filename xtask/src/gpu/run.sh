@@ -40,10 +40,11 @@ part() { # name, seconds, command ...
     fi
 }
 
-part operations 25 "$program" gpu operations --out "$out/operations.json"
+part operations 25 "$program" gpu operations --out "$out/operations.json" --keep "$unpacked/operations"
+part torch-operations 15 "$python" "$here/gpu_operations.py" "$unpacked/operations" --out "$out/torch-operations.json"
 part views 20 "$program" gpu views --out "$out/views.json"
 part steps 75 "$program" gpu steps --out "$out/steps.json"
-part torch-steps 110 "$python" "$here/gpu_steps.py" --out "$out/torch-steps.json" --seconds 85
+part torch-steps 105 "$python" "$here/gpu_steps.py" --out "$out/torch-steps.json" --seconds 85
 part losses 40 "$program" gpu losses --out "$out/losses.json"
 part torch-losses 80 "$python" "$here/gpu_losses.py" --out "$out/torch-losses.json" --seconds 60
 part end-to-end 50 "$program" gpu end-to-end --out "$out/end-to-end.json"
