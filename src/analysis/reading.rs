@@ -97,7 +97,9 @@ pub fn of(records: Vec<(String, Record)>) -> Reading {
 /// What must be equal for two records to be compared, and is short enough to be a heading.
 pub fn setting(record: &Record) -> String {
     let (settings, source) = (&record.settings, &record.data.source);
-    format!("{} scale, {} recipe, {source}", settings.scale, settings.recipe)
+    // Only what training rounded names its precision.
+    let mixed = if settings.values.contains_key("precision") { ", mixed precision" } else { "" };
+    format!("{} scale, {} recipe, {source}{mixed}", settings.scale, settings.recipe)
 }
 
 /// What must be equal besides, where a study does not vary it itself: data, image side, epochs.
@@ -330,6 +332,16 @@ mod tests {
         assert_eq!(reading.frame.distinct("setting").len(), 3);
         let mixed = reading.problems.iter().find(|problem| problem.kind == Kind::Mixed).unwrap();
         assert!(mixed.what.starts_with("3 settings, kept apart"), "{mixed}");
+    }
+
+    #[test]
+    fn mixed_precision_is_kept_apart() {
+        let (exact, mut rounded) = (scored(), scored());
+        rounded.settings.values.insert("precision".into(), "bf16 with f32 weights".into());
+        let reading = of(vec![("a".into(), exact), ("b".into(), rounded)]);
+        assert_eq!(reading.records.len(), 2);
+        let settings = reading.frame.distinct("setting");
+        assert!(settings.iter().any(|setting| setting.ends_with("mixed precision")), "{settings:?}");
     }
 
     #[test]
