@@ -240,8 +240,7 @@ impl Optimiser {
                 )));
             }
         }
-        let of = |parameter: &Parameter| if moving(&parameter) { products.next() } else { None };
-        let mut of = of;
+        let mut of = |parameter: &Parameter| if moving(&parameter) { products.next() } else { None };
         Ok(self.groups.iter().map(|group| group.parameters.iter().map(&mut of).collect()).collect())
     }
 }
@@ -256,7 +255,7 @@ struct Products {
     of_both: f64,
 }
 
-/// Of all variables; where they lie on a GPU, in one launch, and the only wait of a training step.
+/// Of all variables; where they lie on a GPU, in one launch, which is then waited for: clipping and trust ratios are decided here.
 fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> Result<Vec<Products>> {
     #[cfg(feature = "cuda")]
     if all.first().is_some_and(|(_, parameter)| parameter.variable.device().is_cuda()) {

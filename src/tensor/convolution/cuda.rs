@@ -2,9 +2,16 @@
 //! tensor cores with f32 sums.
 //!
 //! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the gradients'
-//! add in one order every time. Descriptors are made once a shape.
+//! add in one order every time. Descriptors and algorithms are kept for each
+//! shape.
 
-use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    marker::PhantomData,
+    rc::Rc,
+    sync::Arc,
+};
 
 use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, DeviceLocation, Error, Layout, Result, Shape,
@@ -36,16 +43,21 @@ const BY_WEIGHTS: [sys::cudnnConvolutionBwdFilterAlgo_t; 2] = [
     sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
 ];
 
-/// The first algorithm that cuDNN has, and the bytes that it works in.
+/// The first algorithm that cuDNN has, and the bytes that it works in; asked once.
 fn choose<A: Copy>(
+    chosen: &Chosen<A>,
     algorithms: [A; 2],
     bytes: impl Fn(A) -> std::result::Result<usize, CudnnError>,
 ) -> Result<(A, usize)> {
+    if let Some(&known) = chosen.get() {
+        return Ok(known);
+    }
     let [first, second] = algorithms;
-    bytes(first)
+    let found = bytes(first)
         .map(|bytes| (first, bytes))
         .or_else(|_| bytes(second).map(|bytes| (second, bytes)))
-        .map_err(failed)
+        .map_err(failed)?;
+    Ok(*chosen.get_or_init(|| found))
 }
 
 /// As [`super::convolution`].
@@ -116,7 +128,13 @@ struct Plan<T: Multiplied> {
     output: TensorDescriptor<T>,
     /// Sums are f32.
     convolution: ConvDescriptor<f32>,
+    /// Algorithms with the bytes that they work in, found at their first use.
+    forward: Chosen<sys::cudnnConvolutionFwdAlgo_t>,
+    by_images: Chosen<sys::cudnnConvolutionBwdDataAlgo_t>,
+    by_weights: Chosen<sys::cudnnConvolutionBwdFilterAlgo_t>,
 }
+
+type Chosen<A> = OnceCell<(A, usize)>;
 
 impl<T: Multiplied> Plan<T> {
     fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
@@ -138,6 +156,9 @@ impl<T: Multiplied> Plan<T> {
             weights: cudnn.create_4d_filter(NHWC, named(sizes.weights))?,
             output: cudnn.create_4d_tensor(NHWC, named(sizes.output))?,
             convolution,
+            forward: OnceCell::new(),
+            by_images: OnceCell::new(),
+            by_weights: OnceCell::new(),
         })
     }
 
@@ -213,7 +234,8 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let (images, weights) = (view::<T>(images, images_layout)?, view::<T>(weights, weights_layout)?);
         let mut output = memory.room::<T>(sizes.output.iter().product())?;
         let forward = plan.forward();
-        let (algorithm, bytes) = choose(FORWARD, |algorithm| forward.get_workspace_size(algorithm))?;
+        let (algorithm, bytes) =
+            choose(&plan.forward, FORWARD, |algorithm| forward.get_workspace_size(algorithm))?;
         let mut workspace = workspace(&memory, bytes)?;
         // SAFETY: buffers have the sizes and types of the descriptors.
         unsafe {
@@ -236,7 +258,8 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let by_images = images.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(images.elem_count())?;
             let backward = plan.by_images();
-            let (algorithm, bytes) = choose(BY_IMAGES, |algorithm| backward.get_workspace_size(algorithm))?;
+            let (algorithm, bytes) =
+                choose(&plan.by_images, BY_IMAGES, |algorithm| backward.get_workspace_size(algorithm))?;
             let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(weights, |weights| {
                 with_view::<T, _>(slope, |slope| {
@@ -253,7 +276,8 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let by_weights = weights.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(weights.elem_count())?;
             let backward = plan.by_weights();
-            let (algorithm, bytes) = choose(BY_WEIGHTS, |algorithm| backward.get_workspace_size(algorithm))?;
+            let (algorithm, bytes) =
+                choose(&plan.by_weights, BY_WEIGHTS, |algorithm| backward.get_workspace_size(algorithm))?;
             let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(images, |images| {
                 with_view::<T, _>(slope, |slope| {

@@ -55,7 +55,7 @@ pub fn update(kernel: &str, updates: &[Update]) -> Result<()> {
     Ok(())
 }
 
-/// Sums of g g, p p and g p of each pair (p, g), in f64. Waits for the device: this is where a training step ends.
+/// Sums of g g, p p and g p of each pair (p, g), in f64. Waits for the device.
 pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
     let Some((first, _)) = pairs.first() else { return Ok(Vec::new()) };
     let module = module(first.device().as_cuda_device()?);

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use skewbench::{
-    augment::Normalisation,
+    augment::{Normalisation, ViewRecipe},
     backbone,
     candle_core::{DType, Device},
     data::{Dataset, OnBadImage, Share, cached::Cached, synthetic},
@@ -15,21 +15,23 @@ use skewbench::{
     method,
     results::race::median,
     seed::Seed,
-    train::{Optimisation, Progress, pretrain},
+    train::{Optimisation, Part, Progress, pretrain},
 };
 
-use super::Sizes;
-use crate::race::worker::Worker;
+use super::{Sizes, steps::worker};
 
 /// Images of the data set; pixels of a side of one, as large as Sewer-ML's are high.
 const IMAGES: usize = 1_024;
 const IMAGE_SIDE: usize = 576;
 const BATCH: usize = 256;
 const SIDE: usize = 224;
-/// Epochs that are gone through; the first is not counted.
-const EPOCHS: usize = 6;
-/// Steps of the model alone.
+/// How often an epoch goes through the images, and epochs. The first epoch is not counted, nor what comes before a later one's
+/// first step is done: its first batch is waited for, which an epoch of a thousand steps does not notice.
+const ROUNDS: usize = 4;
+const EPOCHS: usize = 3;
+/// Steps of the model alone, and before them.
 const STEPS: usize = 8;
+const WARM_UP: usize = 2;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
     let gpu = arguments.device()?;
@@ -65,22 +67,16 @@ pub fn run(arguments: &Sizes) -> Result<()> {
 /// Opens every image once, in parallel.
 fn open_all(data: &dyn Dataset, images: usize) -> Result<()> {
     let indices: Vec<usize> = (0..images).collect();
-    let normalisation = &Normalisation::SEWER_ML;
-    let views = [skewbench::augment::ViewRecipe::whole(8)];
-    let device = &Device::Cpu;
-    let on_bad_image = OnBadImage::Fail;
-    let seed = Seed::root(0);
-    let numbers = DType::F32;
     let all = Loader {
         dataset: data,
         indices: &indices,
-        views: &views,
-        normalisation,
+        views: &[ViewRecipe::whole(8)],
+        normalisation: &Normalisation::SEWER_ML,
         batch_size: images,
-        on_bad_image,
-        device,
-        numbers,
-        seed,
+        on_bad_image: OnBadImage::Fail,
+        device: &Device::Cpu,
+        numbers: DType::F32,
+        seed: Seed::root(0),
     };
     all.once(|_| Ok(()))
 }
@@ -95,7 +91,8 @@ fn case(
     plan.device = gpu.clone();
     let model = experiment::build(cell, &plan, 3.0, Seed::root(0))?;
     let views = plan.recipe(cell).views(cell.method, side);
-    let (indices, few): (Vec<usize>, Vec<usize>) = ((0..images).collect(), (0..batch).collect());
+    let indices: Vec<usize> = (0..ROUNDS * images).map(|place| place % images).collect();
+    let few: Vec<usize> = (0..batch).collect();
     let loader = Loader {
         dataset: data,
         indices: &indices,
@@ -109,36 +106,23 @@ fn case(
     };
     let sample = Loader { indices: &few, numbers: DType::F32, ..loader };
     let optimisation = Optimisation { epochs: EPOCHS, ..plan.recipe(cell).optimisation(&plan.scale) };
-    // Seconds of the steps of each epoch; what follows the last step is evaluation.
-    let (mut epochs, mut begun) = (Vec::new(), Instant::now());
-    let mut waited = 0.0;
-    let mut last = Instant::now();
+    // Seconds of each epoch's steps but its first; what follows the last step is evaluation.
+    let (mut epochs, mut begun, mut waited, mut last) = (Vec::new(), Instant::now(), 0.0, Instant::now());
     pretrain(&*model, None, &loader, &sample, &optimisation, None, |progress| {
         match progress {
-            Progress::Part(skewbench::train::Part::Data) => waited += last.elapsed().as_secs_f64(),
+            Progress::Part(Part::Data) => waited += last.elapsed().as_secs_f64(),
+            Progress::Step { step: 1, .. } => begun = Instant::now(),
             Progress::Step { step, steps, .. } if step == steps => {
-                epochs.push(begun.elapsed().as_secs_f64());
+                epochs.push((step - 1) as f64 * batch as f64 / begun.elapsed().as_secs_f64());
             }
-            Progress::Epoch { .. } => begun = Instant::now(),
             _ => {}
         }
         last = Instant::now();
         Ok(())
     })?;
-    let steps = images / batch;
-    let rates: Vec<f64> = epochs[1..].iter().map(|seconds| (steps * batch) as f64 / seconds).collect();
-
-    let one = matches!(cell.method, method::Name::Supervised | method::Name::Mae);
-    let mut alone = Worker::new(cell, gpu, DType::BF16, if one { 1 } else { 2 }, batch, side)?;
-    alone.step()?;
-    alone.step()?;
-    let step = |_| -> Result<f64> {
-        let start = Instant::now();
-        alone.step()?;
-        Ok(start.elapsed().as_secs_f64())
-    };
-    let seconds = (0..STEPS).map(step).collect::<Result<Vec<_>>>()?;
-    let (whole, model) = (median(&rates), batch as f64 / median(&seconds));
+    let rates = &epochs[1..];
+    let seconds = worker(cell, gpu, DType::BF16, (batch, side))?.timed(WARM_UP, STEPS)?;
+    let (whole, model) = (median(rates), batch as f64 / median(&seconds));
     Ok(json!({
         "case": format!("{} {}", cell.method, cell.backbone),
         "source_images_per_second": whole,

@@ -3,8 +3,6 @@
 //!
 //! PyTorch's side is `fixtures/torch/gpu_steps.py`.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use skewbench::{
@@ -98,15 +96,7 @@ fn case(cell: &Cell, gpu: &Device, arguments: &Sizes) -> Result<Value> {
     if !arguments.small {
         let size = if arguments.rehearse { REHEARSED } else { TIMED };
         let mut training = worker(cell, gpu, DType::BF16, size)?;
-        for _ in 0..WARM_UP {
-            training.step()?;
-        }
-        let step = |_| -> Result<f64> {
-            let start = Instant::now();
-            training.step()?;
-            Ok(start.elapsed().as_secs_f64())
-        };
-        let seconds = (0..TIMED_STEPS).map(step).collect::<Result<Vec<_>>>()?;
+        let seconds = training.timed(WARM_UP, TIMED_STEPS)?;
         case["median"] = json!(median(&seconds));
         case["seconds"] = json!(seconds);
         case["images"] = json!(size.0);
@@ -122,7 +112,12 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// As in the race: its sizes of network and heads, its optimiser, its images.
-fn worker(cell: &Cell, device: &Device, numbers: DType, (images, side): (usize, usize)) -> Result<Worker> {
+pub fn worker(
+    cell: &Cell,
+    device: &Device,
+    numbers: DType,
+    (images, side): (usize, usize),
+) -> Result<Worker> {
     let one = matches!(cell.method, method::Name::Supervised | method::Name::Mae);
     Worker::new(cell, device, numbers, if one { 1 } else { 2 }, images, side)
 }

@@ -150,4 +150,15 @@ impl Worker {
         self.method.after_step(at)?;
         Ok(loss.to_scalar()?)
     }
+
+    /// Seconds of each of `count` steps, after `warm_up` that are not timed.
+    pub fn timed(&mut self, warm_up: usize, count: usize) -> Result<Vec<f64>> {
+        (0..warm_up).try_for_each(|_| self.step().map(drop))?;
+        let step = |_| -> Result<f64> {
+            let start = Instant::now();
+            self.step()?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        (0..count).map(step).collect()
+    }
 }
