@@ -1,19 +1,33 @@
-// Makes the text of a CUDA kernel run on a CPU: one fibre a thread, blocks one after the other, barriers that every fibre
-// of a block must reach. For tests of a kernel's logic without a GPU; says nothing of races within a warp or of speed.
-// What a warp does together must be done by all warps of a block at the same place.
+// Makes the text of a CUDA kernel run on a CPU: one fibre a thread, blocks one after the other, a warp's exchanges and a block's
+// barriers that every fibre of it must reach. For tests of a kernel's logic without a GPU; says nothing of races or of speed.
 #pragma once
-
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <vector>
+#ifndef __x86_64__
+#include <ucontext.h>
+#endif
 
+#undef __global__
+#undef __device__
+#undef __forceinline__
+#undef __align__
+#undef __restrict__
+#undef __launch_bounds__
+#undef __shared__
+// A mark for a list of kernels by name (see ON_CPU_KERNEL of the imitated driver).
+#ifdef ON_CPU_KERNEL
+#define __global__ ON_CPU_KERNEL
+#else
 #define __global__
+#endif
 #define __device__
 #define __forceinline__ inline
 #define __align__(BYTES) alignas(BYTES)
@@ -34,78 +48,151 @@ using std::min;
 
 namespace on_cpu {
 constexpr std::size_t STACK = 64 * 1024;
-constexpr unsigned LARGEST_BLOCK = 1024;
+constexpr unsigned LARGEST_BLOCK = 1024, WARP = 32;
+
+// A place in the program with a stack of its own: swap(mine, other) keeps this place in `mine` and goes on at `other`.
+#ifdef __x86_64__
+using Place = void *;
+// What a call must not change goes onto the stack; nothing else is kept, and no system call made, as there are millions of swaps.
+__attribute__((naked, noinline, unused)) static void swap_stacks(Place *, Place) {
+    asm("push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
+        "mov %rsp, (%rdi)\n mov %rsi, %rsp\n"
+        "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret");
+}
+static void swap(Place &mine, Place &other) {
+    // Others write to memory meanwhile, which no compiler sees.
+    asm volatile("" ::: "memory");
+    swap_stacks(&mine, other);
+    asm volatile("" ::: "memory");
+}
+static void begin(Place &place, std::vector<char> &stack, void (*entry)()) {
+    auto top = (std::uintptr_t(stack.data() + stack.size()) & ~std::uintptr_t(15)) - 8;
+    auto *words = (std::uintptr_t *)top;
+    *--words = std::uintptr_t(entry);
+    for (int kept = 0; kept < 6; kept++) *--words = 0;
+    place = words;
+}
+#else
+using Place = ucontext_t;
+static void swap(Place &mine, Place &other) { swapcontext(&mine, &other); }
+static void begin(Place &place, std::vector<char> &stack, void (*entry)()) {
+    getcontext(&place);
+    place.uc_stack.ss_sp = stack.data();
+    place.uc_stack.ss_size = stack.size();
+    place.uc_link = nullptr;
+    makecontext(&place, entry, 0);
+}
+#endif
+
+enum class State { Done, AtWarp, AtBlock };
 
 struct Fibre {
-    ucontext_t context;
+    Place place;
     std::vector<char> stack = std::vector<char>(STACK);
     Index index;
-    unsigned exchanges = 0;
-    bool done = false;
+    unsigned number = 0, exchanges = 0;
+    State state = State::Done;
 };
 
-static ucontext_t scheduler;
+static Place scheduler;
 static Fibre *running = nullptr;
 static const std::function<void()> *body = nullptr;
 static std::vector<unsigned> dynamic_shared;
 
+// A fibre serves one thread after the other.
 static void enter() {
-    (*body)();
-    running->done = true;
-    swapcontext(&running->context, &scheduler);
+    for (;;) {
+        (*body)();
+        running->state = State::Done;
+        swap(running->place, scheduler);
+    }
 }
 
-// Runs `kernel` for every thread of every block. Aborts where some threads of a block end and others wait.
+static void go_on(Fibre &fibre) {
+    running = &fibre;
+    threadIdx = fibre.index;
+    swap(scheduler, fibre.place);
+}
+
+static void wait(State state) {
+    running->state = state;
+    swap(running->place, scheduler);
+}
+
+// The threads of one block, to their ends. Aborts where some wait for others that cannot come.
+static void run_block(Index block) {
+    static std::vector<std::unique_ptr<Fibre>> spare;
+    std::vector<std::unique_ptr<Fibre>> waiting;
+    const unsigned threads = block.x * block.y * block.z;
+    for (unsigned t = 0; t < threads; t++) {
+        if (spare.empty()) {
+            spare.push_back(std::make_unique<Fibre>());
+            begin(spare.back()->place, spare.back()->stack, enter);
+        }
+        auto fibre = std::move(spare.back());
+        spare.pop_back();
+        fibre->index = {t % block.x, t / block.x % block.y, t / (block.x * block.y)};
+        fibre->number = t;
+        fibre->exchanges = 0;
+        go_on(*fibre);
+        (fibre->state == State::Done ? spare : waiting).push_back(std::move(fibre));
+    }
+    while (!waiting.empty()) {
+        const bool barrier = std::all_of(waiting.begin(), waiting.end(), [](auto &fibre) { return fibre->state == State::AtBlock; });
+        bool moved = false;
+        if (barrier && waiting.size() == threads) {
+            moved = true;
+            for (auto &fibre : waiting) go_on(*fibre);
+        }
+        for (std::size_t first = 0, end; !barrier && first < waiting.size(); first = end) {
+            bool together = true;
+            for (end = first; end < waiting.size() && waiting[end]->number / WARP == waiting[first]->number / WARP; end++)
+                together &= waiting[end]->state == State::AtWarp;
+            const std::size_t lanes = std::min(WARP, threads - waiting[first]->number / WARP * WARP);
+            if (!together || end - first < lanes) continue;
+            moved = true;
+            for (std::size_t n = first; n < end; n++) go_on(*waiting[n]);
+        }
+        if (!moved) {
+            std::fprintf(stderr, "a block's threads wait for one another: %zu of %u left\n", waiting.size(), threads);
+            std::abort();
+        }
+        const auto ended = std::stable_partition(waiting.begin(), waiting.end(), [](auto &fibre) { return fibre->state != State::Done; });
+        std::move(ended, waiting.end(), std::back_inserter(spare));
+        waiting.erase(ended, waiting.end());
+    }
+}
+
+// Runs `kernel` for every thread of every block.
 static void launch(Index grid, Index block, std::size_t shared_words, const std::function<void()> &kernel) {
     gridDim = grid;
     blockDim = block;
     body = &kernel;
     // What another block left is no zero on a GPU either.
     dynamic_shared.assign(shared_words, 0x7fc00000u);
-    std::vector<Fibre> fibres(std::size_t(block.x) * block.y);
     for (unsigned b = 0; b < grid.x * grid.y * grid.z; b++) {
         blockIdx = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
-        for (unsigned t = 0; t < fibres.size(); t++) {
-            Fibre &fibre = fibres[t];
-            fibre.index = {t % block.x, t / block.x, 0};
-            fibre.exchanges = 0;
-            fibre.done = false;
-            getcontext(&fibre.context);
-            fibre.context.uc_stack.ss_sp = fibre.stack.data();
-            fibre.context.uc_stack.ss_size = STACK;
-            fibre.context.uc_link = &scheduler;
-            makecontext(&fibre.context, enter, 0);
-        }
-        for (std::size_t left = fibres.size(); left > 0;) {
-            std::size_t waiting = 0;
-            for (Fibre &fibre : fibres) {
-                if (fibre.done) continue;
-                running = &fibre;
-                threadIdx = fibre.index;
-                swapcontext(&scheduler, &fibre.context);
-                fibre.done ? left-- : waiting++;
-            }
-            if (waiting != left || (left != 0 && left != fibres.size())) std::abort();
-        }
+        run_block(block);
     }
 }
 
-// What every lane of the warp gives, in their order. Two boards take turns, so that one barrier is enough.
+// What every lane of the warp gives, in their order. Two boards take turns, so that one exchange does not wait for the next.
 template <typename T>
 static const T *board(const T &mine) {
     static T boards[2][LARGEST_BLOCK];
     T *board = boards[running->exchanges++ % 2];
-    board[threadIdx.x] = mine;
-    swapcontext(&running->context, &scheduler);
-    return board + threadIdx.x / 32 * 32;
+    board[running->number] = mine;
+    wait(State::AtWarp);
+    return board + running->number / WARP * WARP;
 }
+static unsigned lane() { return running->number % WARP; }
 
 struct Fragments {
     unsigned a[4], b[2];
 };
 }  // namespace on_cpu
 
-static void __syncthreads() { swapcontext(&on_cpu::running->context, &on_cpu::scheduler); }
+static void __syncthreads() { on_cpu::wait(on_cpu::State::AtBlock); }
 
 static float __uint_as_float(std::uint32_t bits) {
     float value;
@@ -121,7 +208,7 @@ static std::uint32_t __float_as_uint(float value) {
 // Threads of a block take turns.
 static void atomicAdd(unsigned *place, unsigned value) { *place += value; }
 
-static float exchange(float value, int mask) { return on_cpu::board(value)[(threadIdx.x % 32) ^ mask]; }
+static float exchange(float value, int mask) { return on_cpu::board(value)[on_cpu::lane() ^ mask]; }
 
 // d += a b, `each` numbers of a word at a time; `factor` reads the n-th of them. Layouts by the PTX ISA.
 template <typename Factor>
@@ -130,7 +217,7 @@ static void multiply_words(float d[4], const unsigned a[4], const unsigned b[2],
     std::copy(a, a + 4, mine.a);
     std::copy(b, b + 2, mine.b);
     const on_cpu::Fragments *lanes = on_cpu::board(mine);
-    const int lane = threadIdx.x % 32;
+    const int lane = on_cpu::lane();
     for (int c = 0; c < 4; c++) {
         const int row = lane / 4 + 8 * (c / 2), column = 2 * (lane % 4) + c % 2;
         double sum = d[c];
@@ -152,7 +239,7 @@ static void multiply_tf32(float d[4], const unsigned a[4], const unsigned b[2]) 
 
 static void load_transposed(unsigned b[2], const unsigned *row) {
     const unsigned *const *rows = on_cpu::board(row);
-    const int lane = threadIdx.x % 32, column = lane / 4;
+    const int lane = on_cpu::lane(), column = lane / 4;
     for (int block = 0; block < 2; block++) {
         unsigned halves[2];
         for (int n = 0; n < 2; n++) {
