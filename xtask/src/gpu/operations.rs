@@ -193,7 +193,8 @@ fn differentiate(case: &Case, numbers: DType, device: &Device) -> Result<Found> 
     let value = (case.operation)(&arguments)?;
     ensure!(value.dtype() == numbers, "numbers are {:?}, expected {numbers:?}", value.dtype());
     let slope = normal("slope", value.dims())?.to_dtype(numbers)?.to_device(device)?;
-    let gradients = (widen(&value)? * widen(&slope)?)?.sum_all()?.backward()?;
+    // Not `sum_all`: Candle cannot sum a number without dimensions on a GPU.
+    let gradients = (widen(&value)? * widen(&slope)?)?.flatten_all()?.sum(0)?.backward()?;
     let mut results = vec![home(&value)?];
     for variable in &variables {
         results.push(home(gradients.get(variable).context("no gradient")?)?);

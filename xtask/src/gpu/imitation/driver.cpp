@@ -1,6 +1,6 @@
 // CUDA's driver as far as skewbench and Candle call it, with kernels that run on the CPU. Everything that a stream is given is
-// done as late as a GPU may do it: when somebody waits. Device memory cannot be touched by the program itself; what is fresh or
-// freed is NaN, and what lies around each piece is looked at after every kernel.
+// done as late as a GPU may do it: when somebody waits. Device memory that is fresh or freed is NaN, and so is what lies behind each
+// piece, which is looked at after every kernel.
 #include "imitation.h"
 
 #include <sys/mman.h>
@@ -34,24 +34,13 @@ std::size_t used = 0;
 std::map<char *, std::size_t> pieces;
 std::multimap<std::size_t, char *> spare;
 std::map<char *, std::size_t> pinned;
-int open_doors = 0;
 
 std::size_t rounded(std::size_t bytes) { return (bytes + ALIGNED - 1) / ALIGNED * ALIGNED; }
-
-// While one lives, device memory can be touched.
-struct Door {
-    Door() {
-        if (open_doors++ == 0 && used && mprotect(arena, used, PROT_READ | PROT_WRITE)) fail("mprotect refused");
-    }
-    ~Door() {
-        if (--open_doors == 0 && used && mprotect(arena, used, PROT_NONE)) fail("mprotect refused");
-    }
-};
 
 char *allocate(std::size_t bytes) {
     const std::size_t whole = rounded(bytes) + GUARD;
     if (!arena) {
-        arena = (char *)mmap(nullptr, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        arena = (char *)mmap(nullptr, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (arena == MAP_FAILED) fail("no room for device memory");
     }
     char *place;
@@ -62,10 +51,8 @@ char *allocate(std::size_t bytes) {
     } else {
         place = arena + used;
         if (used + whole > ARENA) fail("device memory is full: %zu bytes asked for, %zu used", bytes, used);
-        if (open_doors && mprotect(place, whole, PROT_READ | PROT_WRITE)) fail("mprotect refused");
         used += whole;
     }
-    Door door;
     std::memset(place, NOTHING, whole);
     pieces[place] = bytes;
     return place;
@@ -81,7 +68,6 @@ void look_behind(char *place, std::size_t bytes, const char *after) {
 void release(char *place) {
     const auto found = pieces.find(place);
     if (found == pieces.end()) fail("frees %p, which was not allocated", (void *)place);
-    Door door;
     look_behind(place, found->second, "free");
     const std::size_t whole = rounded(found->second) + GUARD;
     std::memset(place, NOTHING, whole);
@@ -140,7 +126,6 @@ CUstream real(CUstream stream) {
 }
 
 void drain(CUstream stream, unsigned long long until) {
-    Door door;
     while (stream->done < until && !stream->waiting.empty()) {
         const Work work = std::move(stream->waiting.front());
         stream->waiting.pop_front();
