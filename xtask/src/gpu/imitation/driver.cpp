@@ -187,12 +187,12 @@ CUmod_st *parse(const std::string &ptx) {
     auto module = std::make_unique<CUmod_st>();
     std::map<std::string, std::size_t> shared;
     for (std::size_t at = 0; (at = ptx.find(".shared .align", at)) != std::string::npos;) {
-        const std::size_t open = ptx.find('[', at), close = ptx.find(']', at);
-        std::size_t start = open;
+        // `.shared .align 4 .b8 name[256];`; of one word no size is said, nor of what a launch gives the size of.
+        const std::size_t end = std::min(ptx.find('[', at), ptx.find(';', at));
+        std::size_t start = end;
         while (of_a_name(ptx[start - 1])) start--;
-        // Of dynamic shared memory no size is said.
-        shared[ptx.substr(start, open - start)] = close > open + 1 ? std::stoul(ptx.substr(open + 1)) : 0;
-        at = close;
+        shared[ptx.substr(start, end - start)] = std::strtoul(ptx.c_str() + end + 1, nullptr, 10);
+        at = end;
     }
     const std::string mark = ".entry ";
     for (std::size_t at = 0; (at = ptx.find(mark, at)) != std::string::npos;) {
