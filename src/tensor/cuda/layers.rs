@@ -11,7 +11,8 @@ use cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig};
 use half::bf16;
 
 use super::{
-    BLOCKS, Element, LANES, Module, PARTS, aligned, config, constant, device, launch, no_gpu, view, with_view,
+    Element, LANES, Module, PARTS, aligned, config, constant, device, launch, no_gpu, through, view,
+    with_view,
 };
 use crate::tensor::{
     batch_norm::{EPSILON, Statistics, Then},
@@ -70,7 +71,7 @@ impl<T: Element> CustomOp1 for Gelu<T> {
         let module = module("transformer", device(x));
         let (x, count) = (view::<T>(x, layout)?, layout.shape().elem_count() as i64);
         let mut y = module.room::<T>(count as usize)?;
-        let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+        let blocks = through(count as usize, TRANSFORMER_THREADS);
         launch!(module, format!("gelu_{}", T::NAME), blocks, &x, &count, &mut y);
         Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
     }
@@ -81,7 +82,7 @@ impl<T: Element> CustomOp1 for Gelu<T> {
         let mut by_x = module.room::<T>(x.elem_count())?;
         with_view::<T, _>(x, |x| {
             with_view::<T, _>(slope, |slope| {
-                let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+                let blocks = through(count as usize, TRANSFORMER_THREADS);
                 launch!(module, format!("gelu_gradient_{}", T::NAME), blocks, x, slope, &count, &mut by_x);
                 Ok(())
             })
@@ -139,7 +140,7 @@ impl<T: Element> CustomOp1 for MaxPool<T> {
         let [batch, _, _, channels, down, across, ..] = self.windows.0.map(|size| size as usize);
         let count = batch * down * across * channels;
         let (mut out, mut winners) = (module.room::<T>(count)?, module.room::<u8>(count)?);
-        let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+        let blocks = through(count, TRANSFORMER_THREADS);
         launch!(
             module,
             format!("max_pool_{}", T::NAME),
@@ -159,7 +160,7 @@ impl<T: Element> CustomOp1 for MaxPool<T> {
         let module = module("pooling", images.device().as_cuda_device()?);
         let mut by_images = module.room::<T>(images.elem_count())?;
         with_view::<T, _>(slope, |slope| {
-            let blocks = config([BLOCKS, 1, 1], TRANSFORMER_THREADS, 0);
+            let blocks = through(images.elem_count(), TRANSFORMER_THREADS);
             let name = format!("max_pool_gradient_{}", T::NAME);
             launch!(module, name, blocks, slope, winners, &self.windows, &mut by_images);
             Ok(())
@@ -447,7 +448,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let affine = view::<f32>(affine, affine_layout)?;
         let (weight, bias) = (affine.slice(..channels), affine.slice(channels..));
         let mut y = module.room::<T>(count)?;
-        let blocks = config([BLOCKS, 1, 1], BATCH_NORM_THREADS, 0);
+        let blocks = through(count, BATCH_NORM_THREADS);
         let name = format!("batch_norm_apply_{}", T::NAME);
         with_view::<f32, _>(&used.mean, |mean| {
             with_view::<f32, _>(&used.inverse, |inverse| {
@@ -528,7 +529,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                                 let (of_weight, of_bias) =
                                     (by_affine.slice(..channels), by_affine.slice(channels..));
                                 let weight = affine.slice(..channels);
-                                let blocks = config([BLOCKS, 1, 1], BATCH_NORM_THREADS, 0);
+                                let blocks = through(count, BATCH_NORM_THREADS);
                                 let name = format!("batch_norm_gradient_{}", T::NAME);
                                 match &mut by_residual {
                                     Some(by_residual) => launch!(

@@ -94,6 +94,11 @@ pub(crate) fn config(blocks: [usize; 3], threads: usize, shared_bytes: usize) ->
     }
 }
 
+/// For a kernel that goes through `count` numbers in steps of all its threads: a thread for each, but not more than [`BLOCKS`].
+fn through(count: usize, threads: usize) -> LaunchConfig {
+    config([count.div_ceil(threads).clamp(1, BLOCKS), 1, 1], threads, 0)
+}
+
 /// The numbers of a contiguous tensor on a GPU.
 pub(crate) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
     let (start, end) = layout.contiguous_offsets().ok_or_else(|| {

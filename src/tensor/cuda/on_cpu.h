@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <vector>
 #ifndef __x86_64__
@@ -92,17 +91,27 @@ struct Fibre {
     Index index;
     unsigned number = 0, exchanges = 0;
     State state = State::Done;
+    bool waited = false;
 };
 
 static Place scheduler;
 static Fibre *running = nullptr;
-static const std::function<void()> *body = nullptr;
+// What a thread does, and how many of the block's threads have begun.
+static void (*body)(const void *) = nullptr;
+static const void *kernel = nullptr;
+static unsigned begun = 0, threads = 0;
 static std::vector<unsigned> dynamic_shared;
 
-// A fibre serves one thread after the other.
+// A fibre serves one thread after the other for as long as none waits.
 static void enter() {
     for (;;) {
-        (*body)();
+        for (running->waited = false; begun < threads && !running->waited;) {
+            const unsigned t = begun++;
+            running->number = t;
+            running->exchanges = 0;
+            running->index = threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+            body(kernel);
+        }
         running->state = State::Done;
         swap(running->place, scheduler);
     }
@@ -116,63 +125,61 @@ static void go_on(Fibre &fibre) {
 
 static void wait(State state) {
     running->state = state;
+    running->waited = true;
     swap(running->place, scheduler);
 }
 
 // The threads of one block, to their ends. Aborts where some wait for others that cannot come.
-static void run_block(Index block) {
+static void run_block() {
     static std::vector<std::unique_ptr<Fibre>> spare;
     std::vector<std::unique_ptr<Fibre>> waiting;
-    const unsigned threads = block.x * block.y * block.z;
-    for (unsigned t = 0; t < threads; t++) {
+    for (begun = 0; begun < threads;) {
         if (spare.empty()) {
             spare.push_back(std::make_unique<Fibre>());
             begin(spare.back()->place, spare.back()->stack, enter);
         }
         auto fibre = std::move(spare.back());
         spare.pop_back();
-        fibre->index = {t % block.x, t / block.x % block.y, t / (block.x * block.y)};
-        fibre->number = t;
-        fibre->exchanges = 0;
         go_on(*fibre);
         (fibre->state == State::Done ? spare : waiting).push_back(std::move(fibre));
     }
     while (!waiting.empty()) {
-        const bool barrier = std::all_of(waiting.begin(), waiting.end(), [](auto &fibre) { return fibre->state == State::AtBlock; });
-        bool moved = false;
-        if (barrier && waiting.size() == threads) {
-            moved = true;
-            for (auto &fibre : waiting) go_on(*fibre);
-        }
-        for (std::size_t first = 0, end; !barrier && first < waiting.size(); first = end) {
+        const auto at_block = [](auto &fibre) { return fibre->state == State::AtBlock; };
+        const bool barrier = waiting.size() == threads && std::all_of(waiting.begin(), waiting.end(), at_block);
+        bool moved = barrier;
+        for (std::size_t first = 0, end; first < waiting.size(); first = end) {
+            const unsigned warp = waiting[first]->number / WARP;
             bool together = true;
-            for (end = first; end < waiting.size() && waiting[end]->number / WARP == waiting[first]->number / WARP; end++)
+            for (end = first; end < waiting.size() && waiting[end]->number / WARP == warp; end++)
                 together &= waiting[end]->state == State::AtWarp;
-            const std::size_t lanes = std::min(WARP, threads - waiting[first]->number / WARP * WARP);
-            if (!together || end - first < lanes) continue;
-            moved = true;
-            for (std::size_t n = first; n < end; n++) go_on(*waiting[n]);
+            together &= end - first == std::min(WARP, threads - warp * WARP);
+            for (std::size_t n = first; (barrier || together) && n < end; n++) go_on(*waiting[n]);
+            moved |= together;
         }
         if (!moved) {
             std::fprintf(stderr, "a block's threads wait for one another: %zu of %u left\n", waiting.size(), threads);
             std::abort();
         }
-        const auto ended = std::stable_partition(waiting.begin(), waiting.end(), [](auto &fibre) { return fibre->state != State::Done; });
+        const auto left = [](auto &fibre) { return fibre->state != State::Done; };
+        const auto ended = std::stable_partition(waiting.begin(), waiting.end(), left);
         std::move(ended, waiting.end(), std::back_inserter(spare));
         waiting.erase(ended, waiting.end());
     }
 }
 
-// Runs `kernel` for every thread of every block.
-static void launch(Index grid, Index block, std::size_t shared_words, const std::function<void()> &kernel) {
+// Runs `run` for every thread of every block.
+template <typename Run>
+static void launch(Index grid, Index block, std::size_t shared_words, const Run &run) {
     gridDim = grid;
     blockDim = block;
-    body = &kernel;
+    threads = block.x * block.y * block.z;
+    kernel = &run;
+    body = [](const void *run) { (*(const Run *)run)(); };
     // What another block left is no zero on a GPU either.
     dynamic_shared.assign(shared_words, 0x7fc00000u);
     for (unsigned b = 0; b < grid.x * grid.y * grid.z; b++) {
         blockIdx = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
-        run_block(block);
+        run_block();
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::{
     cuda_backend::WrapErr,
 };
 
-use super::{BLOCKS, LANES, Module, config, constant, device, launch, no_gpu, view, with_view};
+use super::{LANES, Module, config, constant, device, launch, no_gpu, through, view, with_view};
 use crate::tensor::rows::members;
 
 // As in rows.cu.
@@ -48,7 +48,7 @@ impl CustomOp1 for PickRows {
         let picks = module.device.cuda_stream().clone_htod(&self.picks).w()?;
         let mut out = module.room::<f32>(self.picks.len() * width)?;
         let (count, width_) = (self.picks.len() as i64, width as i32);
-        let blocks = config([BLOCKS, 1, 1], THREADS, 0);
+        let blocks = through(count as usize * width, THREADS);
         launch!(module, "pick_rows", blocks, &rows, &picks, &count, &width_, &mut out);
         let storage = CudaStorage::wrap_cuda_slice(out, module.device.clone());
         Ok((storage, (self.picks.len(), width).into()))

@@ -1,6 +1,6 @@
 // CUDA's driver as far as skewbench and Candle call it, with kernels that run on the CPU. Everything that a stream is given is
 // done as late as a GPU may do it: when somebody waits. Device memory that is fresh or freed is NaN, and so is what lies behind each
-// piece, which is looked at after every kernel.
+// piece, which is looked at after every kernel that is given it.
 #include "imitation.h"
 
 #include <sys/mman.h>
@@ -95,6 +95,8 @@ bool is_pinned(const void *address) {
 struct Work {
     const char *name;
     std::function<void()> run;
+    // Addresses that it is given, perhaps.
+    std::vector<char *> given;
 };
 
 }  // namespace
@@ -131,21 +133,25 @@ void drain(CUstream stream, unsigned long long until) {
         stream->waiting.pop_front();
         work.run();
         stream->done++;
-        for (const auto &piece : pieces) look_behind(piece.first, piece.second, work.name);
+        for (char *place : work.given) {
+            const auto piece = pieces.find(place);
+            if (piece != pieces.end()) look_behind(piece->first, piece->second, work.name);
+        }
     }
+    for (const auto &piece : pieces) look_behind(piece.first, piece.second, "something");
 }
 
 void drain_all() {
     for (const auto stream : streams) drain(stream, stream->given);
 }
 
-void give(CUstream stream, const char *name, std::function<void()> run) {
+void give(CUstream stream, const char *name, std::function<void()> run, std::vector<char *> given = {}) {
     stream = real(stream);
     if (stream->recorded) {
-        stream->recorded->push_back({name, std::move(run)});
+        stream->recorded->push_back({name, std::move(run), std::move(given)});
         return;
     }
-    stream->waiting.push_back({name, std::move(run)});
+    stream->waiting.push_back({name, std::move(run), std::move(given)});
     stream->given++;
     if (stream->waiting.size() > LONGEST_QUEUE) drain(stream, stream->given);
 }
@@ -458,9 +464,12 @@ API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsign
     if (kernel->parameters.size() != function->parameters)
         fail("%s: %zu parameters, %zu in its PTX", name, kernel->parameters.size(), function->parameters);
     auto values = std::make_shared<std::vector<char>>(function->parameters * PLACE);
-    for (std::size_t n = 0; n < function->parameters; n++)
+    std::vector<char *> given;
+    for (std::size_t n = 0; n < function->parameters; n++) {
         std::memcpy(values->data() + n * PLACE, parameters[n], kernel->parameters[n]);
-    give(stream, name, [=] { kernel->run(grid, block, shared, values->data()); });
+        if (kernel->parameters[n] == sizeof(char *)) given.push_back(*(char **)(values->data() + n * PLACE));
+    }
+    give(stream, name, [=] { kernel->run(grid, block, shared, values->data()); }, std::move(given));
     return CUDA_SUCCESS;
 }
 

@@ -86,7 +86,9 @@ fn headers() -> Result<PathBuf> {
     let beside = env::var_os("PATH").unwrap_or_default();
     let beside = env::split_paths(&beside).filter(|folder| folder.join("nvcc").exists());
     let mut found = homes.chain(beside.map(|folder| folder.join(".."))).map(|home| home.join("include"));
-    found.find(|folder| folder.join("cuda.h").exists()).context("no cuda.h: set CUDA_HOME to a toolkit of CUDA 13")
+    found
+        .find(|folder| folder.join("cuda.h").exists())
+        .context("no cuda.h: set CUDA_HOME to a toolkit of CUDA 13")
 }
 
 /// The sources of the package candle-kernels, as cargo has them.
@@ -102,7 +104,8 @@ fn candle_kernels(root: &Path) -> Result<PathBuf> {
     let packages = told["packages"].as_array().into_iter().flatten();
     let mut found = packages.filter(|package| package["name"] == "candle-kernels");
     let manifest = found.next().and_then(|package| package["manifest_path"].as_str());
-    let manifest = manifest.context("cargo metadata names no candle-kernels; build with feature cuda first")?;
+    let manifest =
+        manifest.context("cargo metadata names no candle-kernels; build with feature cuda first")?;
     Ok(Path::new(manifest).with_file_name("src"))
 }
 
@@ -146,14 +149,22 @@ impl Compiler {
         let at = |extension| self.work.path().join(&name).with_extension(extension);
         let (wrapped, expanded) = (at("cc"), at("ii"));
         // Files have functions of equal names, and each its own threads.
-        fs::write(&wrapped, format!("#include \"{before}\"\nnamespace {{\n#include \"{}\"\n}}\n", source.display()))?;
+        fs::write(
+            &wrapped,
+            format!("#include \"{before}\"\nnamespace {{\n#include \"{}\"\n}}\n", source.display()),
+        )?;
         let mut command = self.command();
-        command.args(["-E", "-P"]).arg(format!("-DON_CPU_KERNEL={MARK}")).arg("-o").args([&expanded, &wrapped]);
+        command
+            .args(["-E", "-P"])
+            .arg(format!("-DON_CPU_KERNEL={MARK}"))
+            .arg("-o")
+            .args([&expanded, &wrapped]);
         Self::made(command, source)?;
 
         let text = fs::read_to_string(&expanded)?;
         let (text, kernels) = named(&text).with_context(|| source.display().to_string())?;
-        let places: String = kernels.iter().map(|kernel| format!("{{\"{kernel}\", kernel_of({kernel})}},")).collect();
+        let places: String =
+            kernels.iter().map(|kernel| format!("{{\"{kernel}\", kernel_of({kernel})}},")).collect();
         let added = format!("static const bool added = (imitation::add(\"{name}\", {{{places}}}), true);");
         let listed = at("cpp");
         fs::write(&listed, format!("{text}\n{added}\n"))?;
@@ -169,7 +180,11 @@ impl Compiler {
     fn library(&self, library: &Path, objects: &[PathBuf], others: &[&Path]) -> Result<()> {
         let name = library.file_name().expect("a file").to_string_lossy().into_owned();
         let mut command = self.command();
-        command.args(["-shared", "-fsanitize=alignment,bounds", "-o"]).arg(library).args(objects).args(others);
+        command
+            .args(["-shared", "-fsanitize=alignment,bounds", "-o"])
+            .arg(library)
+            .args(objects)
+            .args(others);
         command.arg(format!("-Wl,-soname,{name}"));
         if !others.is_empty() {
             // Programs ask for functions of a version that is called as the library.
