@@ -13,6 +13,7 @@ use skewbench::{
     loader::Loader,
     method::{self, Position},
     seed::Seed,
+    tensor::backward,
 };
 
 use crate::check::fixture;
@@ -81,7 +82,7 @@ fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> 
             assert_eq!(batch.images.dtype(), numbers);
             let step = model.step(&batch, Position { step: 0, steps: 1, epoch: 0, epochs: 1 })?;
             loss = f64::from(step.loss.to_scalar::<f32>()?);
-            let gradients = step.loss.backward()?;
+            let gradients = backward(&step.loss)?;
             for parameter in model.parameters().trainable() {
                 let name = &parameter.name;
                 let gradient = gradients

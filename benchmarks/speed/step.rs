@@ -5,6 +5,7 @@ use criterion::{Criterion, Throughput};
 use skewbench::{
     backbone::{Backbone, Mode, Parameters, ResNet, Stem, Vit, VitSize, vit::Start},
     seed::Seed,
+    tensor::backward,
 };
 
 pub fn resnet(criterion: &mut Criterion) {
@@ -36,7 +37,7 @@ fn step(criterion: &mut Criterion, name: &str, backbone: &dyn Backbone, batch: u
     group.bench_function(format!("{name}, {batch} views of {side} px"), |bencher| {
         bencher.iter(|| {
             let features = backbone.embed(&images, Mode::Train).expect("shapes fit");
-            features.sqr().and_then(|x| x.sum_all()?.backward()).expect("gradients")
+            features.sqr().and_then(|x| backward(&x.sum_all()?)).expect("gradients")
         });
     });
 }

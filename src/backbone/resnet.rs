@@ -9,7 +9,7 @@ use super::{
     Backbone, Builder, Mode,
     layers::{BatchNorm, Convolution},
 };
-use crate::tensor::{Geometry, batch_norm::Then, global_mean, max_pool, pooling::Pool};
+use crate::tensor::{Geometry, batch_norm::Then, chain, global_mean, max_pool, pooling::Pool};
 
 /// What meets the image first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,10 @@ impl ResNet {
     /// Maps before the global mean: (batch, height / 32, width / 32, 8 width) with the ImageNet stem,
     /// height / 8 and width / 8 with the small one, rounded up.
     pub fn maps(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        chain(images, |images| self.through(images, mode))
+    }
+
+    fn through(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         let maps = self.conv1.forward(images)?;
         let mut maps = self.bn1.forward(&maps, mode, Then { residual: None, relu: true })?;
         if self.stem == Stem::ImageNet {
@@ -135,7 +139,7 @@ mod tests {
     use crate::{
         backbone::{Parameters, layers::Linear},
         seed::Seed,
-        tensor::check::normal,
+        tensor::{backward, check::normal},
     };
 
     /// The reference's fill rule: each entry of torchvision's `state_dict()`, in its order, gets a
@@ -237,7 +241,7 @@ mod tests {
         let images = normal("images", &[4, 32, 32, 3], DType::F32)?.as_detached_tensor();
         let features = resnet.embed(&images, mode)?;
         assert_eq!(features.dims(), [4, 64]);
-        let gradients = features.sqr()?.sum_all()?.backward()?;
+        let gradients = backward(&features.sqr()?.sum_all()?)?;
         for parameter in parameters.trainable() {
             let gradient = gradients.get(&parameter.variable).expect(&parameter.name);
             assert_eq!(gradient.shape(), parameter.variable.shape(), "{}", parameter.name);

@@ -17,7 +17,7 @@ use super::{
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
-use crate::tensor::{attention, gelu, linear, pick_rows, widen};
+use crate::tensor::{add, attention, chain, gelu, linear, pick_rows, widen};
 
 /// How large a transformer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,11 +167,9 @@ impl Vit {
     /// # Errors
     /// If patches do not fill the images.
     pub fn tokens(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
-        let mut tokens = self.embed_patches(images, kept)?;
-        for block in &self.blocks {
-            tokens = block.forward(&tokens)?;
-        }
-        self.norm.forward(&tokens)
+        chain(&self.embed_patches(images, kept)?, |tokens| {
+            self.norm.forward(&Block::forward_all(&self.blocks, tokens)?)
+        })
     }
 
     /// The blocks' input (batch, 1 + patches, width).
@@ -226,9 +224,7 @@ impl Backbone for Vit {
     fn embed(&self, images: &Tensor, _: Mode) -> Result<Tensor> {
         let mut tokens = self.embed_patches(images, None)?;
         if let [blocks @ .., last] = self.blocks.as_slice() {
-            for block in blocks {
-                tokens = block.forward(&tokens)?;
-            }
+            tokens = chain(&tokens, |tokens| Block::forward_all(blocks, tokens))?;
             // Nothing reads what becomes of the other tokens.
             tokens = last.forward_first(&tokens)?;
         }
@@ -304,6 +300,11 @@ impl Block {
         self.finish(tokens, &self.attend(tokens)?)
     }
 
+    /// Through several blocks, one after another.
+    pub fn forward_all(blocks: &[Self], tokens: &Tensor) -> Result<Tensor> {
+        blocks.iter().try_fold(tokens.clone(), |tokens, block| block.forward(&tokens))
+    }
+
     /// The first token (batch, 1, width) of [`Self::forward`], without working on the others.
     fn forward_first(&self, tokens: &Tensor) -> Result<Tensor> {
         self.finish(&tokens.narrow(1, 0, 1)?, &self.attend(tokens)?.narrow(1, 0, 1)?)
@@ -314,9 +315,9 @@ impl Block {
     }
 
     fn finish(&self, tokens: &Tensor, attended: &Tensor) -> Result<Tensor> {
-        let tokens = (tokens + self.proj.forward(attended)?)?;
+        let tokens = add(tokens, &self.proj.forward(attended)?)?;
         let inner = gelu(&self.fc1.forward(&self.norm2.forward(&tokens)?)?)?;
-        &tokens + self.fc2.forward(&inner)?
+        add(&tokens, &self.fc2.forward(&inner)?)
     }
 }
 
@@ -329,7 +330,10 @@ mod tests {
     use crate::{
         backbone::Parameters,
         seed::Seed,
-        tensor::check::{distance, normal},
+        tensor::{
+            backward,
+            check::{distance, normal},
+        },
     };
 
     const SMALL: VitSize = VitSize { patch: 4, width: 12, depth: 2, heads: 3 };
@@ -508,7 +512,7 @@ mod tests {
         };
         // Squares of normalised tokens would sum to a constant.
         let weights = normal("weights", features.dims(), DType::F32)?.as_detached_tensor();
-        let gradients = (features * weights)?.sum_all()?.backward()?;
+        let gradients = backward(&(features * weights)?.sum_all()?)?;
         for parameter in parameters.trainable() {
             let gradient = gradients.get(&parameter.variable).expect(&parameter.name);
             assert_eq!(gradient.shape(), parameter.variable.shape(), "{}", parameter.name);

@@ -22,7 +22,7 @@ use crate::{
     loader::Batch,
     loss::reconstruction::{masked_mse, patchify},
     seed::Seed,
-    tensor::{pick_rows, widen},
+    tensor::{chain, pick_rows, widen},
 };
 
 /// MAE's constants.
@@ -217,11 +217,9 @@ impl Decoder {
                 picks[start + 1 + place as usize] = (image * count + 1 + rank) as u32;
             }
         }
-        let mut tokens = pick_rows(&rows, &picks)?.reshape((batch, 1 + patches, width))?;
-        tokens = tokens.broadcast_add(&self.positions)?.to_dtype(numbers)?;
-        for block in &self.blocks {
-            tokens = block.forward(&tokens)?;
-        }
+        let tokens = pick_rows(&rows, &picks)?.reshape((batch, 1 + patches, width))?;
+        let tokens = tokens.broadcast_add(&self.positions)?.to_dtype(numbers)?;
+        let tokens = chain(&tokens, |tokens| Block::forward_all(&self.blocks, tokens))?;
         self.predict.forward(&self.norm.forward(&tokens)?.narrow(1, 1, patches)?.contiguous()?)
     }
 }

@@ -13,6 +13,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
+    chain::apply1,
     exponential::Exponential,
     matrix::{Matrix, Output, Write, multiply_into},
     precision::{emulate, is_emulated},
@@ -41,8 +42,8 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     let joined = joined.contiguous()?;
     let tracked = joined.track_op();
     match joined.dtype() {
-        DType::F32 => joined.apply_op1(Attention::<f32> { heads, kept: tracked.then(OnceLock::new) }),
-        DType::F64 => joined.apply_op1(Attention::<f64> { heads, kept: tracked.then(OnceLock::new) }),
+        DType::F32 => apply1(&joined, Attention::<f32> { heads, kept: tracked.then(OnceLock::new) }),
+        DType::F64 => apply1(&joined, Attention::<f64> { heads, kept: tracked.then(OnceLock::new) }),
         other => unsupported("attention", other),
     }
 }

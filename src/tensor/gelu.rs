@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, b
 use rayon::prelude::*;
 
 use super::{
+    chain::apply1,
     exponential::Exponential,
     precision::{emulate, is_emulated},
     storage::{constant, unsupported, unwritten, values, with_values},
@@ -25,7 +26,7 @@ pub fn gelu(input: &Tensor) -> Result<Tensor> {
     if is_emulated(input) {
         return emulate(input, gelu);
     }
-    input.contiguous()?.apply_op1(Gelu)
+    apply1(&input.contiguous()?, Gelu)
 }
 
 /// [`gelu`] from Candle's own operations.

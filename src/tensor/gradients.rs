@@ -5,10 +5,7 @@
 //! gradient aside instead. Values are the same; an operation used under Candle's own `backward` does as Candle wants.
 //! Knows nothing of what computed a gradient.
 
-use std::{
-    cell::RefCell,
-    collections::{HashMap, hash_map::Entry},
-};
+use std::{cell::RefCell, collections::HashMap};
 
 use candle_core::{Result, Tensor, TensorId, backprop::GradStore};
 
@@ -51,19 +48,34 @@ pub fn hand_over(of: &Tensor, gradient: Option<Tensor>) -> Result<Option<Tensor>
     if !of.is_variable() {
         return Ok(Some(gradient));
     }
+    if !is_running() {
+        return Ok(Some(gradient));
+    }
+    put_aside(of.id(), gradient)?;
+    Ok(None)
+}
+
+/// Whether this thread is in [`backward`].
+pub(super) fn is_running() -> bool {
+    BESIDE.with_borrow(Option::is_some)
+}
+
+/// Puts the gradient by a variable aside, as [`hand_over`] does.
+pub(super) fn put_aside(of: TensorId, gradient: Tensor) -> Result<()> {
     BESIDE.with_borrow_mut(|beside| {
-        let Some(beside) = beside else { return Ok(Some(gradient)) };
-        match beside.entry(of.id()) {
-            Entry::Occupied(mut entry) => {
-                let sum = (entry.get() + gradient)?;
-                entry.insert(sum);
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(gradient);
-            }
-        }
-        Ok(None)
+        let Some(beside) = beside else { return Ok(()) };
+        let sum = match beside.remove(&of) {
+            Some(other) => (other + gradient)?,
+            None => gradient,
+        };
+        beside.insert(of, sum);
+        Ok(())
     })
+}
+
+/// What was put aside.
+pub(super) fn take_back(of: TensorId) -> Option<Tensor> {
+    BESIDE.with_borrow_mut(|beside| beside.as_mut()?.remove(&of))
 }
 
 #[cfg(test)]

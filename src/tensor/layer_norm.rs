@@ -10,6 +10,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
+    chain::apply3,
     precision::{emulate, is_emulated},
     storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
@@ -27,7 +28,7 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
     if is_emulated(input) {
         return emulate(input, |input| layer_norm(input, weight, bias, epsilon));
     }
-    input.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, LayerNorm { epsilon })
+    apply3(&input.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, LayerNorm { epsilon })
 }
 
 /// [`layer_norm`] from Candle's own operations.

@@ -6,6 +6,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
+    chain::{apply2, apply3},
     gradients::hand_over,
     matrix::{Matrix, Write, multiply_parallel},
     precision::{emulate, is_emulated, round},
@@ -29,8 +30,8 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     }
     let (input, weight) = (input.contiguous()?, weight.contiguous()?);
     match bias {
-        Some(bias) => input.apply_op3(&weight, &bias.contiguous()?, Linear),
-        None => input.apply_op2(&weight, Linear),
+        Some(bias) => apply3(&input, &weight, &bias.contiguous()?, Linear),
+        None => apply2(&input, &weight, Linear),
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod attention;
 mod average;
 pub mod batch_norm;
+pub mod chain;
 pub mod convolution;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -33,6 +34,7 @@ pub(crate) mod check;
 pub use attention::attention;
 pub use average::{move_average, move_average_plain, move_averages};
 pub use batch_norm::{Statistics, batch_norm};
+pub use chain::{add, chain};
 pub use convolution::{Geometry, convolution};
 pub use gelu::gelu;
 pub use gradients::backward;

@@ -8,6 +8,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
+    chain::apply1,
     precision::{emulate, is_emulated, widen},
     storage::{Real, constant, unsupported, unwritten, values, with_values},
     vector::vectorised,
@@ -37,7 +38,7 @@ pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     if is_emulated(images) {
         return emulate(images, |images| max_pool(images, pool));
     }
-    images.contiguous()?.apply_op1(MaxPool { pool, winners: OnceLock::new() })
+    apply1(&images.contiguous()?, MaxPool { pool, winners: OnceLock::new() })
 }
 
 /// [`max_pool`] as the maximum of strided slices; ties share the gradient.

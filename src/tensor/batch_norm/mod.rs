@@ -16,6 +16,7 @@ use candle_core::{
 };
 
 use super::{
+    chain::{apply2, apply3, join},
     move_average,
     precision::{is_emulated, widen},
     storage::{Real, constant, unsupported, values, with_values},
@@ -109,12 +110,12 @@ pub fn batch_norm(
         None => None,
     };
     let used = Arc::new(OnceLock::new());
-    let affine = Tensor::stack(&[weight, bias], 0)?;
+    let affine = join(weight, bias)?;
     let operation = BatchNorm { relu: then.relu, given, used: used.clone() };
     let input = input.contiguous()?;
     let output = match then.residual {
-        Some(residual) => input.apply_op3(&affine, &residual.contiguous()?, operation)?,
-        None => input.apply_op2(&affine, operation)?,
+        Some(residual) => apply3(&input, &affine, &residual.contiguous()?, operation)?,
+        None => apply2(&input, &affine, operation)?,
     };
     match used.get() {
         Some(Moments { mean, variance }) => {

@@ -27,7 +27,11 @@ use cudarc::{
 use half::bf16;
 
 use super::{Convolution, Geometry};
-use crate::tensor::cuda::{Element, Module, constant, device, no_gpu, view, with_view};
+use crate::tensor::{
+    chain::apply2,
+    cuda::{Element, Module, constant, device, no_gpu, view, with_view},
+    gradients::hand_over,
+};
 
 // Written for channels last come first.
 const FORWARD: [sys::cudnnConvolutionFwdAlgo_t; 2] = [
@@ -63,16 +67,27 @@ fn choose<A: Copy>(
 /// As [`super::convolution`].
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     // (out, in, height, width) to cuDNN's (out, height, width, in), in the type of the numbers that flow.
-    let weights = weights.permute((0, 2, 3, 1))?.to_dtype(images.dtype())?;
-    let (images, weights) = (images.contiguous()?, weights.contiguous()?);
+    let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
+    let images = images.contiguous()?;
     match images.dtype() {
-        DType::F32 => images.apply_op2(&weights, OnGpu::<f32>(geometry, PhantomData)),
-        DType::BF16 => images.apply_op2(&weights, OnGpu::<bf16>(geometry, PhantomData)),
+        DType::F32 => apply2(&images, weights, OnGpu::<f32>::new(geometry, there)),
+        DType::BF16 => apply2(&images, weights, OnGpu::<bf16>::new(geometry, there)),
         other => Err(Error::Msg(format!("convolution: numbers are {other:?}, expected f32 or bf16")).bt()),
     }
 }
 
-struct OnGpu<T>(Geometry, PhantomData<T>);
+/// A convolution with its weights as cuDNN takes them; as an argument they are f32 and torchvision's.
+struct OnGpu<T> {
+    geometry: Geometry,
+    weights: Tensor,
+    numbers: PhantomData<T>,
+}
+
+impl<T> OnGpu<T> {
+    fn new(geometry: Geometry, weights: Tensor) -> Self {
+        Self { geometry, weights, numbers: PhantomData }
+    }
+}
 
 /// Numbers that cuDNN multiplies, and how.
 trait Multiplied: Element + CudnnDataType {
@@ -225,23 +240,26 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         &self,
         images: &CudaStorage,
         images_layout: &Layout,
-        weights: &CudaStorage,
-        weights_layout: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let memory = memory(device(images));
-        let sizes = Sizes::new(images_layout.shape(), weights_layout.shape(), self.0)?;
+        let sizes = Sizes::new(images_layout.shape(), self.weights.shape(), self.geometry)?;
         let plan = plan::<T>(memory.device, &sizes)?;
-        let (images, weights) = (view::<T>(images, images_layout)?, view::<T>(weights, weights_layout)?);
+        let images = view::<T>(images, images_layout)?;
         let mut output = memory.room::<T>(sizes.output.iter().product())?;
         let forward = plan.forward();
         let (algorithm, bytes) =
             choose(&plan.forward, FORWARD, |algorithm| forward.get_workspace_size(algorithm))?;
         let mut workspace = workspace(&memory, bytes)?;
-        // SAFETY: buffers have the sizes and types of the descriptors.
-        unsafe {
-            forward.launch(algorithm, workspace.as_mut(), (T::ONE, T::ZERO), &images, &weights, &mut output)
-        }
-        .map_err(failed)?;
+        with_view::<T, _>(&self.weights, |weights| {
+            // SAFETY: buffers have the sizes and types of the descriptors.
+            unsafe {
+                let scale = (T::ONE, T::ZERO);
+                forward.launch(algorithm, workspace.as_mut(), scale, &images, weights, &mut output)
+            }
+            .map_err(failed)
+        })?;
         Ok((CudaStorage::wrap_cuda_slice(output, memory.device.clone()), Shape::from(sizes.output.to_vec())))
     }
 
@@ -253,7 +271,7 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         slope: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let memory = memory(images.device().as_cuda_device()?);
-        let sizes = Sizes::new(images.shape(), weights.shape(), self.0)?;
+        let sizes = Sizes::new(images.shape(), self.weights.shape(), self.geometry)?;
         let plan = plan::<T>(memory.device, &sizes)?;
         let by_images = images.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(images.elem_count())?;
@@ -261,7 +279,7 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
             let (algorithm, bytes) =
                 choose(&plan.by_images, BY_IMAGES, |algorithm| backward.get_workspace_size(algorithm))?;
             let mut workspace = workspace(&memory, bytes)?;
-            with_view::<T, _>(weights, |weights| {
+            with_view::<T, _>(&self.weights, |weights| {
                 with_view::<T, _>(slope, |slope| {
                     // SAFETY: buffers have the sizes and types of the descriptors.
                     unsafe {
@@ -274,7 +292,7 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
             Ok(constant(gradient, memory.device, images.shape()))
         });
         let by_weights = weights.track_op().then(|| -> Result<Tensor> {
-            let mut gradient = memory.room::<T>(weights.elem_count())?;
+            let mut gradient = memory.room::<T>(self.weights.elem_count())?;
             let backward = plan.by_weights();
             let (algorithm, bytes) =
                 choose(&plan.by_weights, BY_WEIGHTS, |algorithm| backward.get_workspace_size(algorithm))?;
@@ -289,8 +307,9 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
                     .map_err(failed)
                 })
             })?;
-            Ok(constant(gradient, memory.device, weights.shape()))
+            let gradient = constant(gradient, memory.device, self.weights.shape());
+            gradient.permute((0, 3, 1, 2))?.to_dtype(weights.dtype())?.contiguous()
         });
-        Ok((by_images.transpose()?, by_weights.transpose()?))
+        Ok((by_images.transpose()?, hand_over(weights, by_weights.transpose()?)?))
     }
 }

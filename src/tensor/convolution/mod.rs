@@ -20,6 +20,7 @@ use weights::{Axes, Order};
 use winograd::Filters;
 
 use super::{
+    chain::apply2,
     gradients::hand_over,
     patches::Windows,
     precision::{emulate, is_emulated, round},
@@ -49,7 +50,7 @@ pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Res
     if is_emulated(images) {
         return emulate(images, |images| convolution(images, &round(weights)?, geometry));
     }
-    images.contiguous()?.apply_op2(&weights.contiguous()?, Convolution(geometry))
+    apply2(&images.contiguous()?, &weights.contiguous()?, Convolution(geometry))
 }
 
 /// [`convolution`] from Candle's own operations, channels first inside.

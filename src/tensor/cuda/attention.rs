@@ -8,6 +8,7 @@ use candle_core::{
 use half::bf16;
 
 use super::{Module, aligned, config, constant, device, launch, no_gpu, view, with_view};
+use crate::tensor::chain::apply1;
 
 // As in attention.cu.
 const WARPS: usize = 4;
@@ -44,7 +45,7 @@ fn backward_shared(tokens: usize, width: usize) -> usize {
 
 /// As [`crate::tensor::attention()`], of what [`is_taken`].
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
-    aligned(joined)?.apply_op1(Attention { heads, log_sum_exp: OnceLock::new() })
+    apply1(&aligned(joined)?, Attention { heads, log_sum_exp: OnceLock::new() })
 }
 
 struct Attention {

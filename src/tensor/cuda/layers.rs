@@ -16,6 +16,7 @@ use super::{
 };
 use crate::tensor::{
     batch_norm::{EPSILON, Statistics, Then},
+    chain::{apply1, apply2, apply3, join},
     pooling::Pool,
 };
 
@@ -49,8 +50,8 @@ fn no_forward_pass<T>(name: &str) -> Result<T> {
 pub fn gelu(input: &Tensor) -> Result<Tensor> {
     let input = aligned(input)?;
     match input.dtype() {
-        DType::F32 => input.apply_op1(Gelu::<f32>::default()),
-        DType::BF16 => input.apply_op1(Gelu::<bf16>::default()),
+        DType::F32 => apply1(&input, Gelu::<f32>::default()),
+        DType::BF16 => apply1(&input, Gelu::<bf16>::default()),
         other => not_a_type("gelu", other),
     }
 }
@@ -107,8 +108,8 @@ pub fn max_pool(images: &Tensor, pool: Pool, (down, across): (usize, usize)) -> 
     let sizes = [batch, height, width, channels, down, across, kernel, stride, padding];
     let windows = Windows(sizes.map(|size| size as i32));
     match images.dtype() {
-        DType::F32 => images.apply_op1(MaxPool::<f32>::new(windows)),
-        DType::BF16 => images.apply_op1(MaxPool::<bf16>::new(windows)),
+        DType::F32 => apply1(&images, MaxPool::<f32>::new(windows)),
+        DType::BF16 => apply1(&images, MaxPool::<bf16>::new(windows)),
         other => not_a_type("max pool", other),
     }
 }
@@ -173,8 +174,8 @@ impl<T: Element> CustomOp1 for MaxPool<T> {
 pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let (input, weight, bias) = (input.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     match input.dtype() {
-        DType::F32 => input.apply_op3(&weight, &bias, LayerNorm::<f32>::new(epsilon)),
-        DType::BF16 => input.apply_op3(&weight, &bias, LayerNorm::<bf16>::new(epsilon)),
+        DType::F32 => apply3(&input, &weight, &bias, LayerNorm::<f32>::new(epsilon)),
+        DType::BF16 => apply3(&input, &weight, &bias, LayerNorm::<bf16>::new(epsilon)),
         other => not_a_type("layer norm", other),
     }
 }
@@ -342,7 +343,7 @@ pub fn batch_norm(
     then: Then,
 ) -> Result<(Tensor, Statistics)> {
     let input = aligned(input)?;
-    let affine = Tensor::stack(&[weight, bias], 0)?;
+    let affine = join(weight, bias)?;
     let residual = then.residual.map(aligned).transpose()?;
     let used = Arc::new(OnceLock::new());
     let given = given.map(|given| Used::of(&given)).transpose()?;
@@ -389,8 +390,8 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
 
     fn apply(self, input: &Tensor, affine: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         match residual {
-            Some(residual) => input.apply_op3(affine, residual, self),
-            None => input.apply_op2(affine, self),
+            Some(residual) => apply3(input, affine, residual, self),
+            None => apply2(input, affine, self),
         }
     }
 

@@ -18,6 +18,7 @@ use super::{
     LANES, Module, PARTS, config, constant, device, launch, layers::transformer, no_gpu, view, with_view,
 };
 use crate::tensor::{
+    chain::{apply2, apply3},
     gradients::hand_over,
     linear::linear_plain,
     precision::{emulate, round},
@@ -43,8 +44,8 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     let operation = Linear { weight: rounded(weight)?, bias: bias.map(rounded).transpose()? };
     let input = input.contiguous()?;
     match bias {
-        Some(bias) => input.apply_op3(weight, bias, operation),
-        None => input.apply_op2(weight, operation),
+        Some(bias) => apply3(&input, weight, bias, operation),
+        None => apply2(&input, weight, operation),
     }
 }
 
