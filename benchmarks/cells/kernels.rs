@@ -1,4 +1,4 @@
-//! Our CUDA kernels without a GPU: their text runs on the CPU, fibre by thread, and is held to the plain-Candle twin.
+//! Our CUDA kernels without a GPU: their text runs on the CPU, fibre by thread, in two orders of threads, and is held to the plain-Candle twin.
 //!
 //! Needs a C++ compiler (`c++`); where there is none, or no `nvcc`, a test says that it was skipped.
 
@@ -77,14 +77,25 @@ fn run(
     Ok(exchange(program, loss, &input))
 }
 
-/// What the program writes for an input, as numbers.
+/// What the program writes for an input, as numbers; the same bytes whether a kernel's threads and blocks go forwards or backwards.
 fn exchange(program: &Path, what: &str, input: &[u8]) -> Vec<f64> {
-    let mut child =
-        Command::new(program).arg(what).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    output.stdout.chunks_exact(4).map(|x| f32::from_ne_bytes(x.try_into().unwrap()).into()).collect()
+    let begin = |backwards: bool| {
+        let mut command = Command::new(program);
+        command.arg(what).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if backwards {
+            command.env("ON_CPU_BACKWARDS", "1");
+        }
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child
+    };
+    let [forwards, backwards] = [begin(false), begin(true)].map(|child| {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", output.status);
+        output.stdout
+    });
+    assert!(forwards == backwards, "{what}: the order of threads matters; is a barrier missing?");
+    forwards.chunks_exact(4).map(|x| f32::from_ne_bytes(x.try_into().unwrap()).into()).collect()
 }
 
 /// Views of normal numbers; in sixteen bits the twin gets what the kernel gets.

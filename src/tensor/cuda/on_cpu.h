@@ -1,5 +1,6 @@
 // Makes the text of a CUDA kernel run on a CPU: one fibre a thread, blocks one after the other, a warp's exchanges and a block's
-// barriers that every fibre of it must reach. For tests of a kernel's logic without a GPU; says nothing of races or of speed.
+// barriers that every fibre of it must reach. Threads and blocks go forwards or, with ON_CPU_BACKWARDS in the environment,
+// backwards: where a barrier is missing, one of the two reads what is not written yet. Says nothing of speed.
 #pragma once
 
 #include <algorithm>
@@ -100,13 +101,15 @@ static Fibre *running = nullptr;
 static void (*body)(const void *) = nullptr;
 static const void *kernel = nullptr;
 static unsigned begun = 0, threads = 0;
+static const bool backwards = std::getenv("ON_CPU_BACKWARDS") != nullptr;
 static std::vector<unsigned> dynamic_shared;
 
 // A fibre serves one thread after the other for as long as none waits.
 static void enter() {
     for (;;) {
         for (running->waited = false; begun < threads && !running->waited;) {
-            const unsigned t = begun++;
+            const unsigned t = backwards ? threads - 1 - begun : begun;
+            begun++;
             running->number = t;
             running->exchanges = 0;
             running->index = threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
@@ -177,7 +180,9 @@ static void launch(Index grid, Index block, std::size_t shared_words, const Run 
     body = [](const void *run) { (*(const Run *)run)(); };
     // What another block left is no zero on a GPU either.
     dynamic_shared.assign(shared_words, 0x7fc00000u);
-    for (unsigned b = 0; b < grid.x * grid.y * grid.z; b++) {
+    const unsigned blocks = grid.x * grid.y * grid.z;
+    for (unsigned n = 0; n < blocks; n++) {
+        const unsigned b = backwards ? blocks - 1 - n : n;
         blockIdx = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
         run_block();
     }
