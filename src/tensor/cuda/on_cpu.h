@@ -1,6 +1,7 @@
 // Makes the text of a CUDA kernel run on a CPU: one fibre a thread, blocks one after the other, a warp's exchanges and a block's
 // barriers that every fibre of it must reach. Threads and blocks go forwards or, with ON_CPU_BACKWARDS in the environment,
-// backwards: where a barrier is missing, one of the two reads what is not written yet. Says nothing of speed.
+// backwards, and a warp as far as it can before the next one: where a barrier is missing, something is read too early or too late.
+// Says nothing of speed.
 #pragma once
 
 #include <algorithm>
@@ -151,13 +152,16 @@ static void run_block() {
         const bool barrier = waiting.size() == threads && std::all_of(waiting.begin(), waiting.end(), at_block);
         bool moved = barrier;
         for (std::size_t first = 0, end; first < waiting.size(); first = end) {
-            const unsigned warp = waiting[first]->number / WARP;
-            bool together = true;
-            for (end = first; end < waiting.size() && waiting[end]->number / WARP == warp; end++)
-                together &= waiting[end]->state == State::AtWarp;
-            together &= end - first == std::min(WARP, threads - warp * WARP);
-            for (std::size_t n = first; (barrier || together) && n < end; n++) go_on(*waiting[n]);
-            moved |= together;
+            const unsigned warp = waiting[first]->number / WARP, lanes = std::min(WARP, threads - warp * WARP);
+            for (end = first; end < waiting.size() && waiting[end]->number / WARP == warp;) end++;
+            const auto all_on = [&] { for (std::size_t n = first; n < end; n++) go_on(*waiting[n]); };
+            const auto together = [&] {
+                const auto at_warp = [](auto &fibre) { return fibre->state == State::AtWarp; };
+                return end - first == lanes && std::all_of(&waiting[first], &waiting[first] + lanes, at_warp);
+            };
+            if (barrier) all_on();
+            // As far as it comes before others do anything: they may still read what it overwrites.
+            for (; together(); moved = true) all_on();
         }
         if (!moved) {
             std::fprintf(stderr, "a block's threads wait for one another: %zu of %u left\n", waiting.size(), threads);

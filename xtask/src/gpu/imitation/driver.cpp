@@ -186,6 +186,18 @@ struct CUmod_st {
 
 namespace {
 
+// How often each kernel was launched, for the file that IMITATED_GPU_LAUNCHED names.
+struct Launched {
+    std::map<std::string, unsigned long long> times;
+    ~Launched() {
+        const char *path = std::getenv("IMITATED_GPU_LAUNCHED");
+        std::FILE *file = path ? std::fopen(path, "a") : nullptr;
+        if (!file) return;
+        for (const auto &[name, count] : times) std::fprintf(file, "%s %llu\n", name.c_str(), count);
+        std::fclose(file);
+    }
+} launched;
+
 bool of_a_name(char c) { return std::isalnum((unsigned char)c) || c == '_' || c == '$'; }
 
 // The kernels that a text of PTX has, with what it says of each.
@@ -463,6 +475,7 @@ API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsign
     if (!kernel) fail("%s: its text is not compiled for the CPU", name);
     if (kernel->parameters.size() != function->parameters)
         fail("%s: %zu parameters, %zu in its PTX", name, kernel->parameters.size(), function->parameters);
+    launched.times[function->name]++;
     auto values = std::make_shared<std::vector<char>>(function->parameters * PLACE);
     std::vector<char *> given;
     for (std::size_t n = 0; n < function->parameters; n++) {

@@ -4,6 +4,7 @@
 //! says what it is strict about. Nothing is learnt of speed, or of races between threads.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -35,20 +36,52 @@ pub struct Arguments {
     /// The folder; is made, or its files are replaced
     #[arg(default_value = "target/gpu-imitation")]
     out: PathBuf,
+    /// Then hold operations, losses and views on it to the CPU's, at small sizes
+    #[arg(long)]
+    run: bool,
 }
 
+/// What is run: every kernel of ours, through its place in the program.
+const CHECKS: [&str; 3] = ["operations", "losses", "views"];
+/// Where the imitated driver writes which kernels were launched, and how often.
+const LAUNCHED: &str = "IMITATED_GPU_LAUNCHED";
+
 pub fn run(arguments: &Arguments) -> Result<()> {
-    make(&arguments.out)?;
+    let kernels = make(&arguments.out)?;
     let out = arguments.out.display();
     println!("{out}: made; with LD_LIBRARY_PATH={out}:$CUDA_HOME/lib a program finds a GPU that is none");
+    if arguments.run { check(&arguments.out, &kernels) } else { Ok(()) }
+}
+
+/// Runs this program's checks of a GPU on the imitation.
+fn check(out: &Path, kernels: &[String]) -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    let others = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = std::iter::once(out.canonicalize()?).chain(env::split_paths(&others));
+    let folders = env::join_paths(folders)?;
+    let mut failed = Vec::new();
+    for what in CHECKS {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["gpu", what, "--small"]).env("LD_LIBRARY_PATH", &folders).env(LAUNCHED, file.path());
+        if !command.status()?.success() {
+            failed.push(what);
+        }
+    }
+    let told = fs::read_to_string(file.path())?;
+    let launched: BTreeSet<&str> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+    let left: Vec<&str> =
+        kernels.iter().map(String::as_str).filter(|name| !launched.contains(name)).collect();
+    println!("{} of our {} kernels were launched", kernels.len() - left.len(), kernels.len());
+    ensure!(failed.is_empty(), "not as on the CPU, or failed: {}", failed.join(", "));
+    ensure!(left.is_empty(), "never launched: {}", left.join(", "));
     Ok(())
 }
 
-/// Makes the libraries in a folder.
+/// Makes the libraries in a folder; the names of our kernels.
 ///
 /// # Errors
 /// If there is no compiler, or CUDA's headers or Candle's sources are not found.
-pub fn make(out: &Path) -> Result<()> {
+fn make(out: &Path) -> Result<Vec<String>> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (root, here) = (crates.join(".."), crates.join("src/gpu/imitation"));
     let headers = headers()?;
@@ -69,15 +102,18 @@ pub fn make(out: &Path) -> Result<()> {
     }
     let candle = candle_kernels(&root)?;
     sources.extend(CANDLES.map(|name| (candle.join(name).with_extension("cu"), "candle.h")));
-    let kernels = sources.par_iter().map(|(source, before)| compiler.kernels(source, before));
-    let mut objects = kernels.collect::<Result<Vec<_>>>()?;
+    let ours = sources.len() - CANDLES.len();
+    let compiled = sources.par_iter().map(|(source, before)| compiler.kernels(source, before));
+    let compiled = compiled.collect::<Result<Vec<_>>>()?;
+    let names = compiled[..ours].iter().flat_map(|(_, names)| names.clone()).collect();
+    let mut objects: Vec<PathBuf> = compiled.into_iter().map(|(object, _)| object).collect();
     objects.push(compiler.object("driver", &here.join("driver.cpp"))?);
     compiler.library(&out.join(DRIVER), &objects, &[])?;
     for (library, source) in LIBRARIES {
         let object = compiler.object(source, &here.join(source).with_extension("cpp"))?;
         compiler.library(&out.join(library), &[object], &[&out.join(DRIVER)])?;
     }
-    Ok(())
+    Ok(names)
 }
 
 /// CUDA's headers: those of `CUDA_HOME`, or of the nvcc on the PATH.
@@ -143,8 +179,8 @@ impl Compiler {
         Ok(object)
     }
 
-    /// A file of kernels, whose first include is `before`, with a list of them.
-    fn kernels(&self, source: &Path, before: &str) -> Result<PathBuf> {
+    /// A file of kernels, whose first include is `before`, with a list of them; and their names.
+    fn kernels(&self, source: &Path, before: &str) -> Result<(PathBuf, Vec<String>)> {
         let name = source.file_stem().expect("a file").to_string_lossy().into_owned();
         let at = |extension| self.work.path().join(&name).with_extension(extension);
         let (wrapped, expanded) = (at("cc"), at("ii"));
@@ -174,7 +210,7 @@ impl Compiler {
         command.args(["-fsanitize=alignment,bounds", "-fno-sanitize-recover=all", "-w", "-c", "-o"]);
         command.args([&object, &listed]);
         Self::made(command, source)?;
-        Ok(object)
+        Ok((object, kernels))
     }
 
     fn library(&self, library: &Path, objects: &[PathBuf], others: &[&Path]) -> Result<()> {
