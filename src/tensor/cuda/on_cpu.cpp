@@ -245,7 +245,7 @@ static void write_numbers(const std::vector<T> &values) {
                        [&] { layer_norm_together(partial.data(), width, parts, sums.data()); });                                  \
         std::vector<float> parts_of_columns(std::size_t(parts) * width), columns(width);                                          \
         on_cpu::launch({unsigned(blocks(width, LANES)), parts, 1}, block, 0,                                                      \
-                       [&] { column_sums_##NAME(slope.data(), rows, width, parts_of_columns.data()); });                          \
+                       [&] { column_sums(slope.data(), rows, width, parts_of_columns.data()); });                                 \
         on_cpu::launch({unsigned(blocks(width, THREADS)), 1, 1}, block, 0,                                                        \
                        [&] { sums_together(parts_of_columns.data(), width, parts, columns.data()); });                            \
         write_numbers(y);                                                                                                         \

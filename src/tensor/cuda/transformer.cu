@@ -157,9 +157,6 @@ __device__ void gelu_gradient(const T *x, const T *slope, long long count, T *by
         const T *x, const T *slope, const float *mean, const float *inverse, int rows, int width, float *partial) {               \
         layer_norm_sums(x, slope, mean, inverse, rows, width, partial);                                                           \
     }                                                                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS) column_sums_##NAME(const T *x, int rows, int width, float *partial) {   \
-        column_sums(x, rows, width, partial);                                                                                     \
-    }                                                                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS) gelu_##NAME(const T *x, long long count, T *y) {                    \
         count % WIDE<T> == 0 ? gelu<T, WIDE<T>>(x, count / WIDE<T>, y) : gelu<T, 1>(x, count, y);                                 \
     }                                                                                                                             \
@@ -170,3 +167,7 @@ __device__ void gelu_gradient(const T *x, const T *slope, long long count, T *by
     }
 TRANSFORMER_OF(float, f32)
 TRANSFORMER_OF(Bf16, bf16)
+
+extern "C" __global__ void __launch_bounds__(THREADS) column_sums_bf16(const Bf16 *x, int rows, int width, float *partial) {
+    column_sums(x, rows, width, partial);
+}

@@ -12,7 +12,7 @@ use skewbench::{
     seed::Seed,
     tensor::{
         Geometry, attention, batch_norm, batch_norm::Then, convolution, gelu, global_mean, layer_norm,
-        linear, max_pool, move_averages, pooling::Pool, widen,
+        linear, max_pool, move_averages, pick_rows, pooling::Pool, widen,
     },
     train::optimiser::{Group, Optimiser, Rule, Trust},
 };
@@ -66,6 +66,12 @@ fn cases() -> Vec<Case> {
         case("linear to one", &[&[32, 512], &[1, 512], &[1]], |x| linear(&x[0], &x[1], Some(&x[2]))),
         case("attention of 197 tokens", &[&[2, 197, 576]], |x| attention(&x[0], 3)),
         case("attention of narrow heads", &[&[2, 50, 576]], |x| attention(&x[0], 12)),
+        case("attention of heads of 32", &[&[2, 50, 576]], |x| attention(&x[0], 6)),
+        case("attention of heads of 48", &[&[2, 50, 576]], |x| attention(&x[0], 4)),
+        // As MAE picks: rows that nobody picks, that one does, and that many do.
+        case("pick rows", &[&[7, 192]], |x| {
+            pick_rows(&widen(&x[0])?, &[5, 0, 6, 6, 3, 6, 0, 6, 6])?.to_dtype(x[0].dtype())
+        }),
         case("gelu", &[&[3, 197, 768]], |x| gelu(&x[0])),
         case("max pool", &[&[4, 15, 14, 64]], |x| max_pool(&x[0], Pool { kernel: 3, stride: 2, padding: 1 })),
         case("global mean", &[&[4, 7, 7, 512]], |x| global_mean(&x[0])),

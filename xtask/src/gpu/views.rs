@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use skewbench::{
     augment::{Drawn, Normalisation, Recipe, cuda::Images, to_normalised},
-    candle_core::DType,
+    candle_core::{DType, Device, Tensor},
     data::{Image, synthetic},
     results::race::median,
     seed::Seed,
@@ -50,6 +50,12 @@ pub fn run(arguments: &Sizes) -> Result<()> {
             furthest = furthest.max(levels);
         }
     }
+    // In sixteen bits the same, rounded.
+    let rounded = |tensor: Tensor| -> Result<Vec<f32>> {
+        Ok(tensor.to_dtype(DType::BF16)?.to_dtype(DType::F32)?.to_vec1()?)
+    };
+    let halves = uploaded.views(&draws, &normalisation, DType::BF16)?.flatten_all()?;
+    let halves_differ = rounded(halves)? != rounded(Tensor::new(found.as_slice(), &Device::Cpu)?)?;
     let mut rates = Vec::new();
     if !arguments.small {
         for _ in 0..BLOCKS {
@@ -74,6 +80,7 @@ pub fn run(arguments: &Sizes) -> Result<()> {
         std::fs::write(out, serde_json::to_string_pretty(&result)? + "\n")
             .with_context(|| format!("{}: cannot be written", out.display()))?;
     }
+    ensure!(!halves_differ, "views in bf16 are not those in f32, rounded");
     ensure!(furthest <= 1.01, "views differ from the CPU's by {furthest} levels");
     Ok(())
 }
