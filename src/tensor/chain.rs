@@ -20,12 +20,14 @@ use super::{gradients, precision::is_emulated};
 /// Gradients by an operation's arguments, in their order.
 type Gradients = Vec<Option<Tensor>>;
 
+/// Of the arguments, the result and its gradient.
+type Backward = dyn Fn(&[Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send + Sync;
+
 /// An operation that was done, with what its backward pass wants.
 struct Note {
     arguments: Vec<Tensor>,
     result: Tensor,
-    /// Of the arguments, the result and its gradient.
-    backward: Box<dyn Fn(&[Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send + Sync>,
+    backward: Box<Backward>,
 }
 
 thread_local! {
@@ -473,7 +475,7 @@ mod tests {
         assert!(gradients.get(&images).is_none());
         assert!(variables[..7].iter().all(|variable| gradients.get(variable).is_some()));
 
-        let same = chain(&images, |images| gelu(images))?;
+        let same = chain(&images, gelu)?;
         assert_eq!(bits(&same)?, bits(&gelu(&images)?)?);
         assert!(!same.track_op());
         Ok(())

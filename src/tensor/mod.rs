@@ -4,7 +4,7 @@
 //! Each is a Candle custom operation with a backward pass of its own, and keeps a twin made of
 //! plain Candle operations beside it as the oracle of its tests. Work is cut into pieces whose size
 //! depends on shapes only, and partial sums are added in a fixed order, so one thread and many give
-//! equal bits. Knows nothing of networks, parameters or losses.
+//! equal bits. In a [`chain()`] they are noted for one node of Candle's graph. Knows nothing of networks, parameters or losses.
 
 pub mod attention;
 mod average;

@@ -1,7 +1,7 @@
 //! Running kernels of our own on a GPU: modules, launches, and the way between tensors and their numbers.
 //!
 //! Everything is launched on the device's own stream and waits for nothing. What kernels share is `warp.cuh`; `on_cpu.h` and
-//! `on_cpu.cpp` run their text without a GPU. Knows nothing of what is computed.
+//! `on_cpu.cpp` run their text without a GPU; `cargo xtask gpu imitation` runs what is launched here, too. Knows nothing of what is computed.
 
 pub(crate) mod attention;
 pub(crate) mod layers;
