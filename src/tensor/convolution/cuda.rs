@@ -2,16 +2,10 @@
 //! tensor cores with f32 sums.
 //!
 //! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the gradients'
-//! add in one order every time. Descriptors and algorithms are kept for each
-//! shape.
+//! add in one order every time. Descriptors and algorithms are kept for each shape. A shape that cuDNN refuses goes Candle's way, which
+//! is slow and is told once.
 
-use std::{
-    cell::{OnceCell, RefCell},
-    collections::HashMap,
-    marker::PhantomData,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 
 use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, DeviceLocation, Error, Layout, Result, Shape,
@@ -26,11 +20,12 @@ use cudarc::{
 };
 use half::bf16;
 
-use super::{Convolution, Geometry};
+use super::{Convolution, Geometry, convolution_plain};
 use crate::tensor::{
     chain::apply2,
     cuda::{Element, Module, constant, device, no_gpu, view, with_view},
     gradients::hand_over,
+    precision::{emulate, round},
 };
 
 // Written for channels last come first.
@@ -47,31 +42,20 @@ const BY_WEIGHTS: [sys::cudnnConvolutionBwdFilterAlgo_t; 2] = [
     sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
 ];
 
-/// The first algorithm that cuDNN has, and the bytes that it works in; asked once.
+/// The first algorithm that cuDNN has, and the bytes that it works in.
 fn choose<A: Copy>(
-    chosen: &Chosen<A>,
     algorithms: [A; 2],
     bytes: impl Fn(A) -> std::result::Result<usize, CudnnError>,
-) -> Result<(A, usize)> {
-    if let Some(&known) = chosen.get() {
-        return Ok(known);
-    }
-    let [first, second] = algorithms;
-    let found = bytes(first)
-        .map(|bytes| (first, bytes))
-        .or_else(|_| bytes(second).map(|bytes| (second, bytes)))
-        .map_err(failed)?;
-    Ok(*chosen.get_or_init(|| found))
+) -> std::result::Result<(A, usize), CudnnError> {
+    let [first, second] = algorithms.map(|algorithm| bytes(algorithm).map(|bytes| (algorithm, bytes)));
+    first.or(second)
 }
 
 /// As [`super::convolution`].
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
-    // (out, in, height, width) to cuDNN's (out, height, width, in), in the type of the numbers that flow.
-    let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
-    let images = images.contiguous()?;
     match images.dtype() {
-        DType::F32 => apply2(&images, weights, OnGpu::<f32>::new(geometry, there)),
-        DType::BF16 => apply2(&images, weights, OnGpu::<bf16>::new(geometry, there)),
+        DType::F32 => OnGpu::<f32>::apply(images, weights, geometry),
+        DType::BF16 => OnGpu::<bf16>::apply(images, weights, geometry),
         other => Err(Error::Msg(format!("convolution: numbers are {other:?}, expected f32 or bf16")).bt()),
     }
 }
@@ -83,9 +67,21 @@ struct OnGpu<T> {
     numbers: PhantomData<T>,
 }
 
-impl<T> OnGpu<T> {
-    fn new(geometry: Geometry, weights: Tensor) -> Self {
-        Self { geometry, weights, numbers: PhantomData }
+impl<T: Multiplied + Send + Sync + 'static> OnGpu<T> {
+    fn apply(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
+        // (out, in, height, width) to cuDNN's (out, height, width, in), in the type of the numbers that flow.
+        let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
+        let sizes = Sizes::new(images.shape(), there.shape(), geometry)?;
+        let plan = plan::<T>(images.device().as_cuda_device()?, &sizes)?;
+        if plan.is_refused(images.track_op()) {
+            return match T::DTYPE {
+                DType::BF16 => {
+                    emulate(images, |images| convolution_plain(images, &round(weights)?, geometry))
+                }
+                _ => convolution_plain(images, weights, geometry),
+            };
+        }
+        apply2(&images.contiguous()?, weights, Self { geometry, weights: there, numbers: PhantomData })
     }
 }
 
@@ -109,7 +105,7 @@ impl Multiplied for bf16 {
 }
 
 /// What a plan is made for: images (batch, height, width, in), weights (out, height, width, in), step and border.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Sizes {
     images: [usize; 4],
     weights: [usize; 4],
@@ -143,13 +139,16 @@ struct Plan<T: Multiplied> {
     output: TensorDescriptor<T>,
     /// Sums are f32.
     convolution: ConvDescriptor<f32>,
-    /// Algorithms with the bytes that they work in, found at their first use.
-    forward: Chosen<sys::cudnnConvolutionFwdAlgo_t>,
-    by_images: Chosen<sys::cudnnConvolutionBwdDataAlgo_t>,
-    by_weights: Chosen<sys::cudnnConvolutionBwdFilterAlgo_t>,
+    chosen: Chosen,
 }
 
-type Chosen<A> = OnceCell<(A, usize)>;
+/// Algorithms with the bytes that they work in, where cuDNN has one.
+#[derive(Default)]
+struct Chosen {
+    forward: Option<(sys::cudnnConvolutionFwdAlgo_t, usize)>,
+    by_images: Option<(sys::cudnnConvolutionBwdDataAlgo_t, usize)>,
+    by_weights: Option<(sys::cudnnConvolutionBwdFilterAlgo_t, usize)>,
+}
 
 impl<T: Multiplied> Plan<T> {
     fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
@@ -166,15 +165,28 @@ impl<T: Multiplied> Plan<T> {
             sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
         )?;
         convolution.set_math_type(T::MATH)?;
-        Ok(Self {
+        let mut plan = Self {
             images: cudnn.create_4d_tensor(NHWC, named(sizes.images))?,
             weights: cudnn.create_4d_filter(NHWC, named(sizes.weights))?,
             output: cudnn.create_4d_tensor(NHWC, named(sizes.output))?,
             convolution,
-            forward: OnceCell::new(),
-            by_images: OnceCell::new(),
-            by_weights: OnceCell::new(),
-        })
+            chosen: Chosen::default(),
+        };
+        plan.chosen = Chosen {
+            forward: choose(FORWARD, |algorithm| plan.forward().get_workspace_size(algorithm)).ok(),
+            by_images: choose(BY_IMAGES, |algorithm| plan.by_images().get_workspace_size(algorithm)).ok(),
+            by_weights: choose(BY_WEIGHTS, |algorithm| plan.by_weights().get_workspace_size(algorithm)).ok(),
+        };
+        if plan.is_refused(false) {
+            eprintln!("convolution: cuDNN refuses {sizes:?} in {:?}; it goes the slow way", T::DTYPE);
+        }
+        Ok(plan)
+    }
+
+    /// Whether a pass is not to be had from cuDNN; nobody asks for the gradient by images that are constants.
+    fn is_refused(&self, by_images: bool) -> bool {
+        let Chosen { forward, by_images: found, by_weights } = &self.chosen;
+        forward.is_none() || by_weights.is_none() || by_images && found.is_none()
     }
 
     fn forward(&self) -> ConvForward<'_, T, f32, T> {
@@ -199,6 +211,10 @@ thread_local! {
 
 fn failed(error: CudnnError) -> Error {
     Error::Msg(format!("convolution: cuDNN says {error:?}")).bt()
+}
+
+fn refused() -> Error {
+    Error::Msg("convolution: cuDNN has no algorithm for this shape".to_owned()).bt()
 }
 
 fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<Rc<Plan<T>>> {
@@ -249,8 +265,7 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let images = view::<T>(images, images_layout)?;
         let mut output = memory.room::<T>(sizes.output.iter().product())?;
         let forward = plan.forward();
-        let (algorithm, bytes) =
-            choose(&plan.forward, FORWARD, |algorithm| forward.get_workspace_size(algorithm))?;
+        let (algorithm, bytes) = plan.chosen.forward.ok_or_else(refused)?;
         let mut workspace = workspace(&memory, bytes)?;
         with_view::<T, _>(&self.weights, |weights| {
             // SAFETY: buffers have the sizes and types of the descriptors.
@@ -276,8 +291,7 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let by_images = images.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(images.elem_count())?;
             let backward = plan.by_images();
-            let (algorithm, bytes) =
-                choose(&plan.by_images, BY_IMAGES, |algorithm| backward.get_workspace_size(algorithm))?;
+            let (algorithm, bytes) = plan.chosen.by_images.ok_or_else(refused)?;
             let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(&self.weights, |weights| {
                 with_view::<T, _>(slope, |slope| {
@@ -294,8 +308,7 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let by_weights = weights.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(self.weights.elem_count())?;
             let backward = plan.by_weights();
-            let (algorithm, bytes) =
-                choose(&plan.by_weights, BY_WEIGHTS, |algorithm| backward.get_workspace_size(algorithm))?;
+            let (algorithm, bytes) = plan.chosen.by_weights.ok_or_else(refused)?;
             let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(images, |images| {
                 with_view::<T, _>(slope, |slope| {

@@ -24,8 +24,8 @@ const DRIVER: &str = "libcuda.so.1";
 /// Where our kernels lie, from the root; the first has what they share.
 const OURS: [&str; 3] = ["src/tensor/cuda", "src/loss/cuda", "src/augment/cuda"];
 /// Candle's files of kernels that its operations use.
-const CANDLES: [&str; 9] =
-    ["affine", "binary", "cast", "fill", "indexing", "reduce", "sort", "ternary", "unary"];
+const CANDLES: [&str; 10] =
+    ["affine", "binary", "cast", "conv", "fill", "indexing", "reduce", "sort", "ternary", "unary"];
 /// As much of a compiler's errors as is told.
 const LINES: usize = 20;
 /// What a preprocessed kernel begins with.
