@@ -1,9 +1,9 @@
-//! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is multiplied as f32; bf16 on
-//! tensor cores with f32 sums.
+//! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is multiplied as f32;
+//! bf16 on tensor cores with f32 sums.
 //!
-//! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the gradients'
-//! add in one order every time. Descriptors and algorithms are kept for each shape. A shape that cuDNN refuses goes Candle's way, which
-//! is slow and is told once.
+//! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the
+//! gradients' add in one order every time. Descriptors and algorithms are kept for each shape. A shape that cuDNN refuses goes
+//! Candle's way, which is slow and is told once.
 
 use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 

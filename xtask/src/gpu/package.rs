@@ -27,18 +27,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    println!("builds with the feature cuda; the first time takes ten minutes and more");
-    let built = Command::new(cargo)
-        .args(["build", "--workspace", "--features", "cuda", "--message-format", "json-render-diagnostics"])
-        .current_dir(&root)
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("cargo cannot be run")?;
-    ensure!(built.status.success(), "the build failed; feature cuda needs nvcc of CUDA 12 or 13 on the PATH");
-    let program = executable(&built.stdout)?;
-
+    let program = build()?;
     let out = &arguments.out;
     fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
     let stripped = out.join("skewbench");
@@ -57,6 +46,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let bytes: u64 = fs::read_dir(out)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<Result<u64>>()?;
     println!("{}: {:.1} MiB; there: ./run.sh RESULTS", out.display(), bytes as f64 / MIB);
     Ok(())
+}
+
+/// This program, built for a GPU.
+pub fn build() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    println!("builds with the feature cuda; the first time takes ten minutes and more");
+    let built = Command::new(cargo)
+        .args(["build", "--workspace", "--features", "cuda", "--message-format", "json-render-diagnostics"])
+        .current_dir(&root)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cargo cannot be run")?;
+    ensure!(built.status.success(), "the build failed; feature cuda needs nvcc of CUDA 12 or 13 on the PATH");
+    executable(&built.stdout)
 }
 
 /// The program among cargo's messages.

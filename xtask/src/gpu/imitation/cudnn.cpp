@@ -58,13 +58,14 @@ struct Sizes {
         const auto out = [&](int size, int kernel, int axis) {
             return (size + 2 * convolution.padding[axis] - kernel) / convolution.stride[axis] + 1;
         };
-        const bool last = images.format == CUDNN_TENSOR_NHWC && weights.format == CUDNN_TENSOR_NHWC && output.format == CUDNN_TENSOR_NHWC;
+        const auto is_last = [](cudnnTensorFormat_t format) { return format == CUDNN_TENSOR_NHWC; };
+        const bool last = is_last(images.format) && is_last(weights.format) && is_last(output.format);
         if (!last || images.type != weights.type || images.type != output.type || convolution.sums != CUDNN_DATA_FLOAT)
             fail("a convolution that is not channels last, of one type, with f32 sums");
         if (images.channels != weights.inputs || output.channels != weights.outputs || output.batch != images.batch ||
             output.height != out(images.height, weights.rows, 0) || output.width != out(images.width, weights.columns, 1))
-            fail("a convolution of %d x %d x %d images to %d x %d x %d", images.height, images.width, images.channels, output.height,
-                 output.width, output.channels);
+            fail("a convolution of %d x %d x %d images to %d x %d x %d", images.height, images.width, images.channels,
+                 output.height, output.width, output.channels);
     }
 
     // Calls visit(place of channel 0 in the images, in the weights for output 0, in the output) for each product of pixels.
@@ -87,7 +88,8 @@ struct Sizes {
 
 // Scales are f32 for both types.
 void plain(const void *alpha, const void *beta) {
-    if (*(const float *)alpha != 1 || *(const float *)beta != 0) fail("a convolution scaled by %g and %g", *(const float *)alpha, *(const float *)beta);
+    const float one = *(const float *)alpha, zero = *(const float *)beta;
+    if (one != 1 || zero != 0) fail("a convolution scaled by %g and %g", one, zero);
 }
 
 // An algorithm works in some memory, which it spoils. The first choice is refused for images of three channels, so that the second
@@ -167,8 +169,10 @@ DNN cudnnConvolutionForward(cudnnHandle_t handle, const void *alpha, cudnnTensor
                             cudnnTensorDescriptor_t y, void *output) {
     plain(alpha, beta);
     const Sizes sizes{*x, *w, *convolution, *y};
-    return run(handle, "cudnnConvolutionForward", sizes, algorithm == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, workspace, bytes, [=] {
-        const auto from = all(images, sizes.images.type, sizes.of_images()), by = all(weights, sizes.weights.type, sizes.of_weights());
+    const bool first = algorithm == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+    return run(handle, "cudnnConvolutionForward", sizes, first, workspace, bytes, [=] {
+        const auto from = all(images, sizes.images.type, sizes.of_images());
+        const auto by = all(weights, sizes.weights.type, sizes.of_weights());
         std::vector<float> out(sizes.of_output());
         const int inputs = sizes.weights.inputs, outputs = sizes.weights.outputs;
         const std::size_t each = sizes.of_weights() / outputs;
@@ -188,8 +192,10 @@ DNN cudnnConvolutionBackwardData(cudnnHandle_t handle, const void *alpha, cudnnF
                                  cudnnTensorDescriptor_t dx, void *by_images) {
     plain(alpha, beta);
     const Sizes sizes{*dx, *w, *convolution, *dy};
-    return run(handle, "cudnnConvolutionBackwardData", sizes, algorithm == CUDNN_CONVOLUTION_BWD_DATA_ALGO_1, workspace, bytes, [=] {
-        const auto by = all(weights, sizes.weights.type, sizes.of_weights()), from = all(slope, sizes.output.type, sizes.of_output());
+    const bool first = algorithm == CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+    return run(handle, "cudnnConvolutionBackwardData", sizes, first, workspace, bytes, [=] {
+        const auto by = all(weights, sizes.weights.type, sizes.of_weights());
+        const auto from = all(slope, sizes.output.type, sizes.of_output());
         std::vector<float> out(sizes.of_images());
         const int inputs = sizes.weights.inputs, outputs = sizes.weights.outputs;
         const std::size_t each = sizes.of_weights() / outputs;
@@ -206,8 +212,10 @@ DNN cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void *alpha, cudn
                                    cudnnFilterDescriptor_t dw, void *by_weights) {
     plain(alpha, beta);
     const Sizes sizes{*x, *dw, *convolution, *dy};
-    return run(handle, "cudnnConvolutionBackwardFilter", sizes, algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, workspace, bytes, [=] {
-        const auto of = all(images, sizes.images.type, sizes.of_images()), from = all(slope, sizes.output.type, sizes.of_output());
+    const bool first = algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+    return run(handle, "cudnnConvolutionBackwardFilter", sizes, first, workspace, bytes, [=] {
+        const auto of = all(images, sizes.images.type, sizes.of_images());
+        const auto from = all(slope, sizes.output.type, sizes.of_output());
         std::vector<float> out(sizes.of_weights());
         const int inputs = sizes.weights.inputs, outputs = sizes.weights.outputs;
         const std::size_t each = sizes.of_weights() / outputs;

@@ -1,6 +1,6 @@
 // CUDA's driver as far as skewbench and Candle call it, with kernels that run on the CPU. Everything that a stream is given is
-// done as late as a GPU may do it: when somebody waits. Device memory that is fresh or freed is NaN, and so is what lies behind each
-// piece, which is looked at after every kernel that is given it.
+// done as late as a GPU may do it: when somebody waits. Device memory that is fresh or freed is NaN, and so is what lies behind
+// each piece, which is looked at after every kernel that is given it.
 #include "imitation.h"
 
 #include <sys/mman.h>
@@ -467,10 +467,12 @@ API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsign
     const Size grid{grid_x, grid_y, grid_z}, block{block_x, block_y, block_z};
     const unsigned long long threads = (unsigned long long)block_x * block_y * block_z;
     const auto out = [](unsigned value, unsigned most) { return value < 1 || value > most; };
-    if (threads < 1 || threads > function->most_threads) fail("%s: %llu threads a block, at most %u", name, threads, function->most_threads);
+    if (threads < 1 || threads > function->most_threads)
+        fail("%s: %llu threads a block, at most %u", name, threads, function->most_threads);
     if (out(grid_x, GRID_ACROSS) || out(grid_y, GRID_DOWN) || out(grid_z, GRID_DOWN))
         fail("%s: a grid of %u x %u x %u blocks", name, grid_x, grid_y, grid_z);
-    if (shared > function->allowed_shared) fail("%s: %u bytes of dynamic shared memory, %zu allowed", name, shared, function->allowed_shared);
+    if (shared > function->allowed_shared)
+        fail("%s: %u bytes of dynamic shared memory, %zu allowed", name, shared, function->allowed_shared);
     const Kernel *kernel = function->kernel;
     if (!kernel) fail("%s: its text is not compiled for the CPU", name);
     if (kernel->parameters.size() != function->parameters)

@@ -1,7 +1,8 @@
 //! `gpu imitation`: CUDA's driver and libraries as skewbench calls them, made for the CPU, so that what needs a GPU runs without one.
 //!
 //! Our kernels and Candle's run from their own text, thread by thread; products and convolutions are plain loops. `driver.cpp`
-//! says what it is strict about. Nothing is learnt of speed, or of races between threads.
+//! says what it is strict about. Nothing is learnt of speed; threads that do not wait where they should are looked for by
+//! `benchmarks/cells/kernels.rs`.
 
 use std::{
     collections::BTreeSet,
@@ -12,6 +13,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
+
+use super::package;
 
 /// Libraries by the name that a program asks for, with the source beside this file.
 const LIBRARIES: [(&str, &str); 4] = [
@@ -36,7 +39,7 @@ pub struct Arguments {
     /// The folder; is made, or its files are replaced
     #[arg(default_value = "target/gpu-imitation")]
     out: PathBuf,
-    /// Then hold operations, losses and views on it to the CPU's, at small sizes
+    /// Then build this program for a GPU, and hold operations, losses and views on the imitation to the CPU's, at small sizes
     #[arg(long)]
     run: bool,
 }
@@ -53,15 +56,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.run { check(&arguments.out, &kernels) } else { Ok(()) }
 }
 
-/// Runs this program's checks of a GPU on the imitation.
+/// Runs the program's checks of a GPU on the imitation.
 fn check(out: &Path, kernels: &[String]) -> Result<()> {
+    let program = package::build()?;
     let file = tempfile::NamedTempFile::new()?;
     let others = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let folders = std::iter::once(out.canonicalize()?).chain(env::split_paths(&others));
-    let folders = env::join_paths(folders)?;
+    // CUDA's runtime is NVIDIA's.
+    let toolkit = toolkit()?;
+    let folders = [out.canonicalize()?, toolkit.join("lib64"), toolkit.join("lib")];
+    let folders = env::join_paths(folders.into_iter().chain(env::split_paths(&others)))?;
     let mut failed = Vec::new();
     for what in CHECKS {
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = Command::new(&program);
         command.args(["gpu", what, "--small"]).env("LD_LIBRARY_PATH", &folders).env(LAUNCHED, file.path());
         if !command.status()?.success() {
             failed.push(what);
@@ -84,7 +90,7 @@ fn check(out: &Path, kernels: &[String]) -> Result<()> {
 fn make(out: &Path) -> Result<Vec<String>> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (root, here) = (crates.join(".."), crates.join("src/gpu/imitation"));
-    let headers = headers()?;
+    let headers = toolkit()?.join("include");
     let compiler = Compiler {
         folders: vec![here.clone(), root.join(OURS[0]), headers.clone(), headers.join("cccl")],
         work: tempfile::tempdir()?,
@@ -116,15 +122,15 @@ fn make(out: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// CUDA's headers: those of `CUDA_HOME`, or of the nvcc on the PATH.
-fn headers() -> Result<PathBuf> {
+/// CUDA's folder: `CUDA_HOME`, or that of the nvcc on the PATH.
+fn toolkit() -> Result<PathBuf> {
     let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from);
     let beside = env::var_os("PATH").unwrap_or_default();
     let beside = env::split_paths(&beside).filter(|folder| folder.join("nvcc").exists());
-    let mut found = homes.chain(beside.map(|folder| folder.join(".."))).map(|home| home.join("include"));
+    let mut found = homes.chain(beside.map(|folder| folder.join("..")));
     found
-        .find(|folder| folder.join("cuda.h").exists())
-        .context("no cuda.h: set CUDA_HOME to a toolkit of CUDA 13")
+        .find(|home| home.join("include/cuda.h").exists())
+        .context("no include/cuda.h: set CUDA_HOME to a toolkit of CUDA 13")
 }
 
 /// The sources of the package candle-kernels, as cargo has them.
