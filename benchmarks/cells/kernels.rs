@@ -595,7 +595,7 @@ fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
         let stem = match (literal.split_once('{'), name.contains("Self::kernel")) {
             (Some((stem, _)), _) => stem.to_owned(),
             (None, true) => format!("barlow_twins_{literal}_"),
-            (None, false) => literal.trim_end_matches("bf16").to_owned(),
+            (None, false) => literal.to_owned(),
         };
         let taken = kernels.get(&stem).unwrap_or_else(|| panic!("{}: no kernel {stem}", path.display()));
         assert_eq!(arguments.len(), *taken, "{}: arguments of {stem}", path.display());
