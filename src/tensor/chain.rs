@@ -57,10 +57,10 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
     let output = body(input)?;
     let notes = NOTES.take().unwrap_or_default();
     drop(within);
-    // Any variable makes Candle come back to this node.
+    // Any variable makes Candle come back to this node. Without notes the graph is Candle's, if there is one.
     let mut arguments = notes.iter().flat_map(|note| &note.arguments);
     let Some(variable) = arguments.find(|argument| argument.track_op()).cloned() else {
-        return Ok(output.detach());
+        return Ok(output);
     };
     input.apply_op2(&variable, Chain { notes, output })
 }
@@ -223,8 +223,8 @@ impl Open<'_> {
             return Ok(());
         }
         // Candle made it out of something: the gradient of this sum by it is the gradient.
-        let found = (of * gradient)?.flatten_all()?.sum(0)?.backward()?;
-        for &id in found.get_ids() {
+        let found = (of * &gradient)?.flatten_all()?.sum(0)?.backward()?;
+        for &id in found.get_ids().filter(|&&id| id != gradient.id()) {
             let Some(gradient) = found.get_id(id).cloned() else { continue };
             match self.is_inside(id) {
                 true => self.add(id, gradient)?,
@@ -301,51 +301,7 @@ pub fn add(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     if first.shape() != second.shape() {
         bail!("add: expected equal shapes, found {:?} and {:?}", first.shape(), second.shape())
     }
-    apply2(first, second, Sum)
-}
-
-struct Sum;
-
-impl Sum {
-    fn forward<S: BackendStorage>((s1, l1): (&S, &Layout), (s2, l2): (&S, &Layout)) -> Result<(S, Shape)> {
-        Ok((s1.binary_impl::<Add>(s2, l1, l2)?, l1.shape().clone()))
-    }
-}
-
-impl CustomOp2 for Sum {
-    fn name(&self) -> &'static str {
-        "add"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Self::forward((s1, l1), (s2, l2))
-    }
-
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        Self::forward((s1, l1), (s2, l2))
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(gradient.clone()), Some(gradient.clone())))
-    }
+    apply2(first, second, Pair::Sum)
 }
 
 /// Two rows (count) as a matrix (2, count).
@@ -356,29 +312,41 @@ pub fn join(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     if first.dims1()? != second.dims1()? {
         bail!("join: expected rows of one length, found {:?} and {:?}", first.shape(), second.shape())
     }
-    apply2(first, second, Join)
+    apply2(first, second, Pair::Join)
 }
 
-struct Join;
+/// What becomes of two tensors of one shape.
+enum Pair {
+    Sum,
+    Join,
+}
 
-impl Join {
-    fn forward<S>((s1, l1): (&S, &Layout), (s2, l2): (&S, &Layout)) -> Result<(S, Shape)>
+impl Pair {
+    fn forward<S>(&self, (s1, l1): (&S, &Layout), (s2, l2): (&S, &Layout)) -> Result<(S, Shape)>
     where
         S: BackendStorage<Device: BackendDevice<Storage = S>>,
     {
-        let count = l1.shape().elem_count();
-        let shape = Shape::from((2, count));
-        // SAFETY: both rows are written next.
-        let mut joined = unsafe { s1.device().alloc_uninit(&shape, s1.dtype())? };
-        s1.copy_strided_src(&mut joined, 0, l1)?;
-        s2.copy_strided_src(&mut joined, count, l2)?;
-        Ok((joined, shape))
+        match self {
+            Self::Sum => Ok((s1.binary_impl::<Add>(s2, l1, l2)?, l1.shape().clone())),
+            Self::Join => {
+                let count = l1.shape().elem_count();
+                let shape = Shape::from((2, count));
+                // SAFETY: both rows are written next.
+                let mut joined = unsafe { s1.device().alloc_uninit(&shape, s1.dtype())? };
+                s1.copy_strided_src(&mut joined, 0, l1)?;
+                s2.copy_strided_src(&mut joined, count, l2)?;
+                Ok((joined, shape))
+            }
+        }
     }
 }
 
-impl CustomOp2 for Join {
+impl CustomOp2 for Pair {
     fn name(&self) -> &'static str {
-        "join"
+        match self {
+            Self::Sum => "add",
+            Self::Join => "join",
+        }
     }
 
     fn cpu_fwd(
@@ -388,7 +356,7 @@ impl CustomOp2 for Join {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Self::forward((s1, l1), (s2, l2))
+        self.forward((s1, l1), (s2, l2))
     }
 
     fn cuda_fwd(
@@ -398,7 +366,7 @@ impl CustomOp2 for Join {
         s2: &CudaStorage,
         l2: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        Self::forward((s1, l1), (s2, l2))
+        self.forward((s1, l1), (s2, l2))
     }
 
     fn bwd(
@@ -408,8 +376,12 @@ impl CustomOp2 for Join {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let part = |of: &Tensor, row| gradients::hand_over(of, Some(gradient.get(row)?));
-        Ok((part(first, 0)?, part(second, 1)?))
+        let (by_first, by_second) = match self {
+            Self::Sum => (gradient.clone(), gradient.clone()),
+            Self::Join => (gradient.get(0)?, gradient.get(1)?),
+        };
+        let by_first = gradients::hand_over(first, Some(by_first))?;
+        Ok((by_first, gradients::hand_over(second, Some(by_second))?))
     }
 }
 
@@ -478,6 +450,10 @@ mod tests {
         let same = chain(&images, gelu)?;
         assert_eq!(bits(&same)?, bits(&gelu(&images)?)?);
         assert!(!same.track_op());
+
+        // All of it Candle's.
+        let gradients = backward(&chain(&variables[6], |rows| rows * 2.0)?.sum_all()?)?;
+        assert_eq!(bits(gradients.get(&variables[6]).expect("a gradient"))?, [2.0_f32.to_bits(); 64]);
         Ok(())
     }
 

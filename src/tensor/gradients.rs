@@ -45,10 +45,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 /// What an operation answers to Candle for the `gradient` by its argument `of`: nothing if it was put aside.
 pub fn hand_over(of: &Tensor, gradient: Option<Tensor>) -> Result<Option<Tensor>> {
     let Some(gradient) = gradient else { return Ok(None) };
-    if !of.is_variable() {
-        return Ok(Some(gradient));
-    }
-    if !is_running() {
+    if !of.is_variable() || !is_running() {
         return Ok(Some(gradient));
     }
     put_aside(of.id(), gradient)?;

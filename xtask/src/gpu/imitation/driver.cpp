@@ -104,10 +104,6 @@ struct Work {
 struct CUstream_st {
     std::deque<Work> waiting;
     unsigned long long given = 0, done = 0;
-    // What is recorded instead of done.
-    std::unique_ptr<std::vector<Work>> recorded;
-    std::set<char *> allocated;
-    bool spoiled = false;
 };
 
 struct CUevent_st {
@@ -147,19 +143,9 @@ void drain_all() {
 
 void give(CUstream stream, const char *name, std::function<void()> run, std::vector<char *> given = {}) {
     stream = real(stream);
-    if (stream->recorded) {
-        stream->recorded->push_back({name, std::move(run), std::move(given)});
-        return;
-    }
     stream->waiting.push_back({name, std::move(run), std::move(given)});
     stream->given++;
     if (stream->waiting.size() > LONGEST_QUEUE) drain(stream, stream->given);
-}
-
-// Nobody may wait for a stream that is being recorded.
-bool spoils(CUstream stream) { return stream->recorded && (stream->spoiled = true); }
-bool spoils_any() {
-    return std::any_of(streams.begin(), streams.end(), [](CUstream stream) { return spoils(stream); });
 }
 
 // ---- Modules
@@ -173,7 +159,7 @@ std::map<std::string, Kernels> &files() {
 
 struct CUfunc_st {
     std::string name;
-    const Kernel *kernel;
+    const Kernel *kernel = nullptr;
     // By the compiled text for GPUs.
     std::size_t parameters = 0, static_shared = 0;
     unsigned most_threads = THREADS;
@@ -263,7 +249,6 @@ extern "C" {
 #define API EXPORTED CUresult CUDAAPI
 
 API cuInit(unsigned) { return CUDA_SUCCESS; }
-API cuDriverGetVersion(int *version) { return *version = CUDA_VERSION, CUDA_SUCCESS; }
 API cuDeviceGet(CUdevice *device, int number) {
     *device = 0;
     return number == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
@@ -310,14 +295,12 @@ API cuStreamSynchronize(CUstream stream) {
     NEEDS_CONTEXT;
     ALONE;
     stream = real(stream);
-    if (spoils(stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     drain(stream, stream->given);
     return CUDA_SUCCESS;
 }
 API cuCtxSynchronize() {
     NEEDS_CONTEXT;
     ALONE;
-    if (spoils_any()) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     drain_all();
     return CUDA_SUCCESS;
 }
@@ -351,34 +334,22 @@ API cuMemAlloc(CUdeviceptr *address, std::size_t bytes) {
 }
 API cuMemFree(CUdeviceptr address) {
     ALONE;
-    if (spoils_any()) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     drain_all();
     release((char *)address);
     return CUDA_SUCCESS;
 }
-API cuMemAllocAsync(CUdeviceptr *address, std::size_t bytes, CUstream stream) {
+API cuMemAllocAsync(CUdeviceptr *address, std::size_t bytes, CUstream) {
     NEEDS_CONTEXT;
     ALONE;
     if (!bytes) return CUDA_ERROR_INVALID_VALUE;
     *address = (CUdeviceptr)allocate(bytes);
-    stream = real(stream);
-    if (stream->recorded) stream->allocated.insert((char *)*address);
     return CUDA_SUCCESS;
 }
 API cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
     NEEDS_CONTEXT;
     ALONE;
-    stream = real(stream);
     char *place = (char *)address;
-    if (!stream->recorded) {
-        give(stream, "free", [place] { release(place); });
-    } else if (stream->allocated.erase(place)) {
-        // Its address stays the recording's; its numbers are gone from here on.
-        const std::size_t bytes = pieces.at(place);
-        give(stream, "free", [place, bytes] { std::memset(place, NOTHING, bytes); });
-    } else {
-        fail("frees %p while recording, which was allocated before", (void *)place);
-    }
+    give(stream, "free", [place] { release(place); });
     return CUDA_SUCCESS;
 }
 API cuMemHostAlloc(void **address, std::size_t bytes, unsigned) {
@@ -399,8 +370,8 @@ API cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, std::size_t bytes, CUstr
     NEEDS_CONTEXT;
     ALONE;
     inside(to, bytes, "upload");
-    // Memory that is not pinned has been read when the call returns, except by a recording.
-    if (is_pinned(from) || real(stream)->recorded) {
+    // Memory that is not pinned has been read when the call returns.
+    if (is_pinned(from)) {
         give(stream, "upload", [=] { std::memcpy((void *)to, from, bytes); });
     } else {
         auto kept = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
@@ -414,7 +385,6 @@ API cuMemcpyDtoHAsync(void *to, CUdeviceptr from, std::size_t bytes, CUstream st
     inside(from, bytes, "download");
     stream = real(stream);
     const bool late = is_pinned(to);
-    if (!late && spoils(stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     give(stream, "download", [=] { std::memcpy(to, (void *)from, bytes); });
     if (!late) drain(stream, stream->given);
     return CUDA_SUCCESS;
@@ -488,10 +458,9 @@ API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsign
     return CUDA_SUCCESS;
 }
 
-API cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
-    ALONE;
-    *status = real(stream)->recorded ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
-    return CUDA_SUCCESS;
+// No stream is ever recorded here.
+API cuStreamIsCapturing(CUstream, CUstreamCaptureStatus *status) {
+    return *status = CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
 }
 
 }  // extern "C"

@@ -114,10 +114,10 @@ fn make(out: &Path) -> Result<Vec<String>> {
     let names = compiled[..ours].iter().flat_map(|(_, names)| names.clone()).collect();
     let mut objects: Vec<PathBuf> = compiled.into_iter().map(|(object, _)| object).collect();
     objects.push(compiler.object("driver", &here.join("driver.cpp"))?);
-    compiler.library(&out.join(DRIVER), &objects, &[])?;
+    compiler.link(&out.join(DRIVER), &objects, &[])?;
     for (library, source) in LIBRARIES {
         let object = compiler.object(source, &here.join(source).with_extension("cpp"))?;
-        compiler.library(&out.join(library), &[object], &[&out.join(DRIVER)])?;
+        compiler.link(&out.join(library), &[object], &[&out.join(DRIVER)])?;
     }
     Ok(names)
 }
@@ -142,6 +142,10 @@ fn candle_kernels(root: &Path) -> Result<PathBuf> {
         .stderr(Stdio::inherit())
         .output()
         .context("cargo cannot be run")?;
+    ensure!(
+        told.status.success(),
+        "cargo metadata failed; build with feature cuda first, so that the sources are there"
+    );
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).context("what cargo metadata says")?;
     let packages = told["packages"].as_array().into_iter().flatten();
     let mut found = packages.filter(|package| package["name"] == "candle-kernels");
@@ -219,7 +223,7 @@ impl Compiler {
         Ok((object, kernels))
     }
 
-    fn library(&self, library: &Path, objects: &[PathBuf], others: &[&Path]) -> Result<()> {
+    fn link(&self, library: &Path, objects: &[PathBuf], others: &[&Path]) -> Result<()> {
         let name = library.file_name().expect("a file").to_string_lossy().into_owned();
         let mut command = self.command();
         command
