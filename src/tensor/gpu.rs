@@ -2,6 +2,11 @@
 //!
 //! Without the feature `cuda` there is none. Knows nothing of kernels.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 use candle_core::{Device, Result};
 
 /// The first GPU that CUDA finds.
@@ -39,6 +44,19 @@ pub fn open() -> Result<Device> {
 #[cfg(not(feature = "cuda"))]
 pub fn open() -> Result<Device> {
     candle_core::bail!("built without the feature cuda: cargo run --package xtask --features cuda -- ...")
+}
+
+/// What a user should know of how things were computed, each once.
+static NOTES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+#[cfg(feature = "cuda")]
+pub(super) fn note(text: String) {
+    NOTES.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
+}
+
+/// What a user should know of how this process computed on a GPU, such as what went a slow way.
+pub fn notes() -> Vec<String> {
+    NOTES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
 
 /// While it lives, this thread uploads no shapes and strides twice: Candle does so at almost every operation on numbers

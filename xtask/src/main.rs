@@ -64,7 +64,9 @@ const SETTINGS: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("MIMALLOC_PUR
 fn main() -> ExitCode {
     start_again_with_settings();
     // As one of the pool's threads: whoever is not has to be woken up after each of the thousands of operations of a step.
-    match rayon::join(run, || ()).0 {
+    let ended = rayon::join(run, || ()).0;
+    skewbench::tensor::gpu::notes().iter().for_each(|note| eprintln!("note: {note}"));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What went wrong and where, not the stack: the message is for a person at a terminal.

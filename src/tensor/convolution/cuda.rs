@@ -3,7 +3,7 @@
 //!
 //! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the
 //! gradients' add in one order every time. Descriptors and algorithms are kept for each shape. A shape that cuDNN refuses goes
-//! Candle's way, which is slow and is told once.
+//! Candle's way, which is slow: [`gpu::notes`] tells.
 
 use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -24,6 +24,7 @@ use super::{Convolution, Geometry, convolution_plain};
 use crate::tensor::{
     chain::apply2,
     cuda::{Element, Module, constant, device, no_gpu, view, with_view},
+    gpu,
     gradients::hand_over,
     precision::{emulate, round},
 };
@@ -42,11 +43,11 @@ const BY_WEIGHTS: [sys::cudnnConvolutionBwdFilterAlgo_t; 2] = [
     sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
 ];
 
-/// The first algorithm that cuDNN has, and the bytes that it works in.
+/// The first algorithm that cuDNN has.
 fn choose<A: Copy>(
     algorithms: [A; 2],
     bytes: impl Fn(A) -> std::result::Result<usize, CudnnError>,
-) -> std::result::Result<(A, usize), CudnnError> {
+) -> Chosen<A> {
     let [first, second] = algorithms.map(|algorithm| bytes(algorithm).map(|bytes| (algorithm, bytes)));
     first.or(second)
 }
@@ -73,7 +74,14 @@ impl<T: Multiplied + Send + Sync + 'static> OnGpu<T> {
         let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
         let sizes = Sizes::new(images.shape(), there.shape(), geometry)?;
         let plan = plan::<T>(images.device().as_cuda_device()?, &sizes)?;
-        if plan.is_refused(images.track_op()) {
+        if let Some(error) = plan.error(images.track_op()) {
+            if !is_refusal(error) {
+                return Err(failed(error));
+            }
+            gpu::note(format!(
+                "convolution: cuDNN refuses {sizes:?} in {:?}; it went the slow way",
+                T::DTYPE
+            ));
             return match T::DTYPE {
                 DType::BF16 => {
                     emulate(images, |images| convolution_plain(images, &round(weights)?, geometry))
@@ -132,25 +140,16 @@ impl Sizes {
     }
 }
 
-/// Descriptors of one shape.
-struct Plan<T: Multiplied> {
+/// A shape as cuDNN is told it.
+struct Descriptors<T: Multiplied> {
     images: TensorDescriptor<T>,
     weights: FilterDescriptor<T>,
     output: TensorDescriptor<T>,
     /// Sums are f32.
     convolution: ConvDescriptor<f32>,
-    chosen: Chosen,
 }
 
-/// Algorithms with the bytes that they work in, where cuDNN has one.
-#[derive(Default)]
-struct Chosen {
-    forward: Option<(sys::cudnnConvolutionFwdAlgo_t, usize)>,
-    by_images: Option<(sys::cudnnConvolutionBwdDataAlgo_t, usize)>,
-    by_weights: Option<(sys::cudnnConvolutionBwdFilterAlgo_t, usize)>,
-}
-
-impl<T: Multiplied> Plan<T> {
+impl<T: Multiplied> Descriptors<T> {
     fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
         const NHWC: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
         // cuDNN names sizes in one order, however they lie in memory: batch, channels, height, width.
@@ -165,28 +164,12 @@ impl<T: Multiplied> Plan<T> {
             sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
         )?;
         convolution.set_math_type(T::MATH)?;
-        let mut plan = Self {
+        Ok(Self {
             images: cudnn.create_4d_tensor(NHWC, named(sizes.images))?,
             weights: cudnn.create_4d_filter(NHWC, named(sizes.weights))?,
             output: cudnn.create_4d_tensor(NHWC, named(sizes.output))?,
             convolution,
-            chosen: Chosen::default(),
-        };
-        plan.chosen = Chosen {
-            forward: choose(FORWARD, |algorithm| plan.forward().get_workspace_size(algorithm)).ok(),
-            by_images: choose(BY_IMAGES, |algorithm| plan.by_images().get_workspace_size(algorithm)).ok(),
-            by_weights: choose(BY_WEIGHTS, |algorithm| plan.by_weights().get_workspace_size(algorithm)).ok(),
-        };
-        if plan.is_refused(false) {
-            eprintln!("convolution: cuDNN refuses {sizes:?} in {:?}; it goes the slow way", T::DTYPE);
-        }
-        Ok(plan)
-    }
-
-    /// Whether a pass is not to be had from cuDNN; nobody asks for the gradient by images that are constants.
-    fn is_refused(&self, by_images: bool) -> bool {
-        let Chosen { forward, by_images: found, by_weights } = &self.chosen;
-        forward.is_none() || by_weights.is_none() || by_images && found.is_none()
+        })
     }
 
     fn forward(&self) -> ConvForward<'_, T, f32, T> {
@@ -202,6 +185,42 @@ impl<T: Multiplied> Plan<T> {
     }
 }
 
+/// An algorithm and the bytes that it works in, or why cuDNN has none.
+type Chosen<A> = std::result::Result<(A, usize), CudnnError>;
+
+/// How one shape is computed.
+struct Plan<T: Multiplied> {
+    descriptors: Descriptors<T>,
+    forward: Chosen<sys::cudnnConvolutionFwdAlgo_t>,
+    by_images: Chosen<sys::cudnnConvolutionBwdDataAlgo_t>,
+    by_weights: Chosen<sys::cudnnConvolutionBwdFilterAlgo_t>,
+}
+
+impl<T: Multiplied> Plan<T> {
+    fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
+        let descriptors = Descriptors::new(cudnn, sizes)?;
+        let (forward, by_images, by_weights) =
+            (descriptors.forward(), descriptors.by_images(), descriptors.by_weights());
+        Ok(Self {
+            forward: choose(FORWARD, |algorithm| forward.get_workspace_size(algorithm)),
+            by_images: choose(BY_IMAGES, |algorithm| by_images.get_workspace_size(algorithm)),
+            by_weights: choose(BY_WEIGHTS, |algorithm| by_weights.get_workspace_size(algorithm)),
+            descriptors,
+        })
+    }
+
+    /// Why a pass is not to be had; nobody asks for the gradient by images that are constants.
+    fn error(&self, by_images: bool) -> Option<CudnnError> {
+        let by_images = if by_images { self.by_images.err() } else { None };
+        self.forward.err().or(self.by_weights.err()).or(by_images)
+    }
+}
+
+/// Whether an error says that cuDNN has no algorithm, and not that something went wrong: its status 3000 and what is finer.
+fn is_refusal(error: CudnnError) -> bool {
+    error.0 as u32 / 1000 == 3
+}
+
 type Plans = HashMap<(Sizes, DType), Rc<dyn std::any::Any>>;
 
 thread_local! {
@@ -211,10 +230,6 @@ thread_local! {
 
 fn failed(error: CudnnError) -> Error {
     Error::Msg(format!("convolution: cuDNN says {error:?}")).bt()
-}
-
-fn refused() -> Error {
-    Error::Msg("convolution: cuDNN has no algorithm for this shape".to_owned()).bt()
 }
 
 fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<Rc<Plan<T>>> {
@@ -264,8 +279,8 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let plan = plan::<T>(memory.device, &sizes)?;
         let images = view::<T>(images, images_layout)?;
         let mut output = memory.room::<T>(sizes.output.iter().product())?;
-        let forward = plan.forward();
-        let (algorithm, bytes) = plan.chosen.forward.ok_or_else(refused)?;
+        let forward = plan.descriptors.forward();
+        let (algorithm, bytes) = plan.forward.map_err(failed)?;
         let mut workspace = workspace(&memory, bytes)?;
         with_view::<T, _>(&self.weights, |weights| {
             // SAFETY: buffers have the sizes and types of the descriptors.
@@ -290,8 +305,8 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         let plan = plan::<T>(memory.device, &sizes)?;
         let by_images = images.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(images.elem_count())?;
-            let backward = plan.by_images();
-            let (algorithm, bytes) = plan.chosen.by_images.ok_or_else(refused)?;
+            let backward = plan.descriptors.by_images();
+            let (algorithm, bytes) = plan.by_images.map_err(failed)?;
             let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(&self.weights, |weights| {
                 with_view::<T, _>(slope, |slope| {
@@ -307,8 +322,8 @@ impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
         });
         let by_weights = weights.track_op().then(|| -> Result<Tensor> {
             let mut gradient = memory.room::<T>(self.weights.elem_count())?;
-            let backward = plan.by_weights();
-            let (algorithm, bytes) = plan.chosen.by_weights.ok_or_else(refused)?;
+            let backward = plan.descriptors.by_weights();
+            let (algorithm, bytes) = plan.by_weights.map_err(failed)?;
             let mut workspace = workspace(&memory, bytes)?;
             with_view::<T, _>(images, |images| {
                 with_view::<T, _>(slope, |slope| {
