@@ -10,6 +10,7 @@ mod plan;
 pub mod recipe;
 pub mod scale;
 mod score;
+pub mod trajectory;
 
 use std::time::Instant;
 

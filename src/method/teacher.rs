@@ -12,7 +12,7 @@ use super::Position;
 use crate::{
     backbone::{Kind, Parameters},
     schedule::{self, CosineEnd},
-    tensor::move_averages,
+    tensor::{Move, move_averages},
 };
 
 /// How much of itself a teacher keeps at a step.
@@ -59,7 +59,10 @@ impl Teacher {
 
     /// Follows the student's step.
     pub fn follow(&self, at: Position) -> Result<()> {
-        move_averages(&self.pairs, self.momentum.at(at))
+        let keep = self.momentum.at(at);
+        let pairs = self.pairs.iter();
+        let moves = pairs.map(|(average, value)| Move { average, value, keep, take: 1.0 - keep });
+        move_averages(&moves.collect::<Vec<_>>())
     }
 
     /// All variables, buffers included, under the student's names.

@@ -1,4 +1,4 @@
-//! Exponential moving averages of variables, in place: a = momentum a + (1 - momentum) x.
+//! Exponential moving averages of variables, in place: a = keep a + take x, where mostly take = 1 - keep.
 //!
 //! Pieces have a fixed size, and every number is computed by one thread. Knows nothing of networks.
 
@@ -13,52 +13,51 @@ use super::{
 /// Numbers that one thread works on at a time (ours: two such pieces of f32 fit a second-level cache).
 const PIECE: usize = 32_768;
 
-/// [`move_average`] of many variables and what they follow; on a GPU in one launch.
-///
-/// # Errors
-/// As [`move_average`].
-pub fn move_averages(pairs: &[(Var, Var)], momentum: f64) -> Result<()> {
-    #[cfg(feature = "cuda")]
-    if pairs.iter().all(|(average, value)| super::cuda::updates::is_taken(&[average, value])) {
-        use super::cuda::updates::{Update, update};
-        let constants = vec![momentum, 1.0 - momentum];
-        let updates = pairs.iter().map(|(average, value)| {
-            let constants = constants.clone();
-            Update { p: average, moments: &[], g: value.as_detached_tensor(), constants }
-        });
-        return update("move_averages", &updates.collect::<Vec<_>>());
-    }
-    pairs.iter().try_for_each(|(average, value)| move_average(average, value.as_tensor(), momentum))
+/// A variable, what it moves towards, and how much of either is kept: a = keep a + take x.
+pub struct Move<'a> {
+    pub average: &'a Var,
+    pub value: &'a Tensor,
+    pub keep: f64,
+    pub take: f64,
 }
 
-/// Moves `average` towards `value`, of equal shape and type, keeping `momentum` (0..1) of itself.
+/// Moves every `average` towards its `value`, of equal shape and type; on a GPU in one launch.
 ///
 /// # Errors
 /// If shapes differ.
-pub fn move_average(average: &Var, value: &Tensor, momentum: f64) -> Result<()> {
-    if average.shape() != value.shape() {
-        bail!("moving average: of shape {:?}, towards {:?}", average.shape(), value.shape())
+pub fn move_averages(moves: &[Move]) -> Result<()> {
+    for Move { average, value, .. } in moves {
+        if average.shape() != value.shape() {
+            bail!("moving average: of shape {:?}, towards {:?}", average.shape(), value.shape())
+        }
     }
-    let value = value.detach().contiguous()?;
     #[cfg(feature = "cuda")]
-    if super::cuda::updates::is_taken(&[average, &value]) {
+    if moves.iter().all(|one| super::cuda::updates::is_taken(&[one.average, one.value])) {
         use super::cuda::updates::{Update, update};
-        let constants = vec![momentum, 1.0 - momentum];
-        return update("move_averages", &[Update { p: average, moments: &[], g: value, constants }]);
+        let updates = moves.iter().map(|&Move { average, value, keep, take }| Update {
+            p: average,
+            moments: &[],
+            g: value.detach(),
+            constants: vec![keep, take],
+        });
+        return update("move_averages", &updates.collect::<Vec<_>>());
     }
-    match average.device().is_cpu() {
-        true => average.inplace_op2(&value, &Average { momentum }),
-        false => move_average_plain(average, &value, momentum),
-    }
+    moves.iter().try_for_each(|&Move { average, value, keep, take }| {
+        if !average.device().is_cpu() {
+            return move_average_plain(average, value, keep, take);
+        }
+        average.inplace_op2(&value.detach().contiguous()?, &Average { keep, take })
+    })
 }
 
-/// [`move_average`] from Candle's own operations.
-pub fn move_average_plain(average: &Var, value: &Tensor, momentum: f64) -> Result<()> {
-    average.set(&((average.as_detached_tensor() * momentum)? + (value.detach() * (1.0 - momentum))?)?)
+/// One of [`move_averages`] from Candle's own operations.
+pub fn move_average_plain(average: &Var, value: &Tensor, keep: f64, take: f64) -> Result<()> {
+    average.set(&((average.as_detached_tensor() * keep)? + (value.detach() * take)?)?)
 }
 
 struct Average {
-    momentum: f64,
+    keep: f64,
+    take: f64,
 }
 
 impl Average {
@@ -72,7 +71,7 @@ impl Average {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("moving average: expected a contiguous variable, found strides {:?}", layout.stride())
         };
-        let (keep, take) = (T::from_f64(self.momentum), T::from_f64(1.0 - self.momentum));
+        let (keep, take) = (T::from_f64(self.keep), T::from_f64(self.take));
         let value = values::<T>(value, of)?;
         average[start..end].par_chunks_mut(PIECE).zip(value.par_chunks(PIECE)).for_each(
             |(average, value)| {
@@ -114,9 +113,10 @@ mod tests {
         let shape = [3, 12_345];
         let (average, value) = (normal("average", &shape, dtype)?, normal("value", &shape, dtype)?);
         let twin = Var::from_tensor(&average.as_detached_tensor().copy()?)?;
-        for momentum in [0.0, 0.996, 1.0] {
-            move_average(&average, value.as_tensor(), momentum)?;
-            move_average_plain(&twin, value.as_tensor(), momentum)?;
+        for keep in [0.0, 0.996, 1.0] {
+            let take = 1.0 - keep;
+            move_averages(&[Move { average: &average, value: value.as_tensor(), keep, take }])?;
+            move_average_plain(&twin, value.as_tensor(), keep, take)?;
             assert!(distance(average.as_tensor(), twin.as_tensor())? < 1e-6);
         }
         // After a momentum of 0 the average is the value itself.
@@ -127,8 +127,14 @@ mod tests {
     #[test]
     fn a_worked_average() -> Result<()> {
         let average = Var::new(&[1.0, -2.0], &candle_core::Device::Cpu)?;
-        move_average(&average, &Tensor::new(&[2.0, 2.0], average.device())?, 0.75)?;
+        let other = Var::new(&[3.0], average.device())?;
+        let (value, ones) = (Tensor::new(&[2.0, 2.0], average.device())?, other.ones_like()?);
+        move_averages(&[
+            Move { average: &average, value: &value, keep: 0.75, take: 0.25 },
+            Move { average: &other, value: &ones, keep: 0.5, take: 1.0 },
+        ])?;
         assert_eq!(average.to_vec1::<f64>()?, [1.25, -1.0]);
+        assert_eq!(other.to_vec1::<f64>()?, [2.5]);
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ pub(crate) mod vector;
 pub(crate) mod check;
 
 pub use attention::attention;
-pub use average::{move_average, move_average_plain, move_averages};
+pub use average::{Move, move_average_plain, move_averages};
 pub use batch_norm::{Statistics, batch_norm};
 pub use chain::{add, chain};
 pub use convolution::{Geometry, convolution};

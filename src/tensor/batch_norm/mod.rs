@@ -16,8 +16,8 @@ use candle_core::{
 };
 
 use super::{
+    average::{Move, move_averages},
     chain::{apply2, apply3, join},
-    move_average,
     precision::{is_emulated, widen},
     storage::{Real, constant, unsupported, values, with_values},
 };
@@ -49,8 +49,11 @@ impl Statistics {
             moved(mean, numbers(&self.mean)?)?;
             return moved(variance, unbiased.collect());
         }
-        move_average(mean, &self.mean, 1.0 - share)?;
-        move_average(variance, &(&self.variance * (rows / (rows - 1.0)))?, 1.0 - share)
+        let unbiased = rows / (rows - 1.0);
+        move_averages(&[
+            Move { average: mean, value: &self.mean, keep: 1.0 - share, take: share },
+            Move { average: variance, value: &self.variance, keep: 1.0 - share, take: share * unbiased },
+        ])
     }
 }
 

@@ -35,7 +35,8 @@ const WARM_UP: usize = 2;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
     let gpu = arguments.device()?;
-    let (images, batch, side) = if arguments.rehearse { (8, 4, 64) } else { (IMAGES, BATCH, SIDE) };
+    let (images, batch, side) =
+        if arguments.rehearse || arguments.small { (8, 4, 64) } else { (IMAGES, BATCH, SIDE) };
     let drawn = synthetic::source(Seed::root(0), images, 1, IMAGE_SIDE).train;
     let data = Cached::new(drawn, usize::MAX);
     // Drawn once, so that epochs read bytes.
@@ -121,8 +122,8 @@ fn case(
         Ok(())
     })?;
     let rates = &epochs[1..];
-    let seconds = worker(cell, gpu, DType::BF16, (batch, side))?.timed(WARM_UP, STEPS)?;
-    let (whole, model) = (median(rates), batch as f64 / median(&seconds));
+    let timing = worker(cell, gpu, DType::BF16, (batch, side))?.timed(WARM_UP, STEPS)?;
+    let (whole, model) = (median(rates), batch as f64 / median(&timing.seconds));
     Ok(json!({
         "case": format!("{} {}", cell.method, cell.backbone),
         "source_images_per_second": whole,

@@ -6,6 +6,7 @@ mod losses;
 mod operations;
 mod package;
 mod steps;
+mod trajectories;
 #[cfg(feature = "cuda")]
 mod views;
 
@@ -26,6 +27,8 @@ pub enum Command {
     Operations(Sizes),
     /// Train a few steps of every method there and on the CPU, from equal weights, and time them (likewise)
     Steps(Sizes),
+    /// Hold ten steps of every method there to PyTorch's, which are recorded (likewise)
+    Trajectories(Sizes),
     /// Time training with its views made there, beside the model's step alone (likewise)
     EndToEnd(Sizes),
 }
@@ -63,6 +66,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Views(_) => Ok(gpu::open().map(drop)?),
         Command::Operations(sizes) => operations::run(sizes),
         Command::Steps(sizes) => steps::run(sizes),
+        Command::Trajectories(sizes) => trajectories::run(sizes),
         Command::EndToEnd(sizes) => end_to_end::run(sizes),
     }
 }

@@ -5,6 +5,8 @@
 #
 # Parts follow one another, each with its own limit (9 minutes in all); one that fails is told and stops no other.
 # RESULTS gets machine.txt, a log a part, JSON files and table.md.
+#
+# SMALL=1 ./run.sh ... tries all of it with small sizes, no limits, and PyTorch on the CPU: for a GPU that is only imitated.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?the folder for results}
@@ -23,15 +25,18 @@ for root in site.getsitepackages() + [site.getusersitepackages()] + sys.path:
     print(*glob.glob(os.path.join(root, "nvidia", "*", "lib")), *glob.glob(os.path.join(root, "torch", "lib")), sep="\n")
 ' 2>/dev/null)"
 path=$(printf '%s\n' $folders | sort -u | paste -sd:)
-export LD_LIBRARY_PATH=$path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$path
 export CANDLE_NUM_THREADS=1 MIMALLOC_PURGE_DELAY=-1
 
 { nvidia-smi; "$python" -c 'import torch; print("torch", torch.__version__, "cuda", torch.version.cuda)'; ldd "$program" | grep "not found"; } >"$out/machine.txt" 2>&1
 
+small=${SMALL:+--small}
+on_cpu=${SMALL:+--device cpu}
 failed=0
 part() { # name, seconds, command ...
     local name=$1 seconds=$2 start=$SECONDS
     shift 2
+    [ -z "$small" ] || seconds=3600
     if timeout "$seconds" "$@" >"$out/$name.log" 2>&1; then
         echo "done    $name ($((SECONDS - start)) s)"
     else
@@ -40,14 +45,15 @@ part() { # name, seconds, command ...
     fi
 }
 
-part operations 25 "$program" gpu operations --out "$out/operations.json" --keep "$unpacked/operations"
+part operations 25 "$program" gpu operations $small --out "$out/operations.json" --keep "$unpacked/operations"
 part torch-operations 15 "$python" "$here/gpu_operations.py" "$unpacked/operations" --out "$out/torch-operations.json"
-part views 20 "$program" gpu views --out "$out/views.json"
-part steps 75 "$program" gpu steps --out "$out/steps.json"
-part torch-steps 105 "$python" "$here/gpu_steps.py" --out "$out/torch-steps.json" --seconds 85
-part losses 40 "$program" gpu losses --out "$out/losses.json"
-part torch-losses 80 "$python" "$here/gpu_losses.py" --out "$out/torch-losses.json" --seconds 60
-part end-to-end 50 "$program" gpu end-to-end --out "$out/end-to-end.json"
+part trajectories 20 "$program" gpu trajectories --out "$out/trajectories.json"
+part views 15 "$program" gpu views $small --out "$out/views.json"
+part steps 65 "$program" gpu steps $small --out "$out/steps.json"
+part torch-steps 95 "$python" "$here/gpu_steps.py" ${SMALL:+$on_cpu --images 4 --side 64} --out "$out/torch-steps.json" --seconds 75
+part losses 40 "$program" gpu losses $small --out "$out/losses.json"
+part torch-losses 70 "$python" "$here/gpu_losses.py" --out "$out/torch-losses.json" --seconds 50
+part end-to-end 45 "$program" gpu end-to-end $small --out "$out/end-to-end.json"
 part study 60 "$program" reproduce --gpu --mixed-precision --shares 45% --out "$out/study"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
 if [ -n "$sanitizer" ]; then

@@ -96,9 +96,10 @@ fn case(cell: &Cell, gpu: &Device, arguments: &Sizes) -> Result<Value> {
     if !arguments.small {
         let size = if arguments.rehearse { REHEARSED } else { TIMED };
         let mut training = worker(cell, gpu, DType::BF16, size)?;
-        let seconds = training.timed(WARM_UP, TIMED_STEPS)?;
-        case["median"] = json!(median(&seconds));
-        case["seconds"] = json!(seconds);
+        let timing = training.timed(WARM_UP, TIMED_STEPS)?;
+        case["median"] = json!(median(&timing.seconds));
+        case["seconds"] = json!(timing.seconds);
+        case["seconds_launching"] = json!(timing.launching);
         case["images"] = json!(size.0);
         case["side"] = json!(size.1);
     }

@@ -1,6 +1,6 @@
 // CUDA's driver as far as skewbench and Candle call it, with kernels that run on the CPU. Everything that a stream is given is
-// done as late as a GPU may do it: when somebody waits. Device memory that is fresh or freed is NaN, and so is what lies behind
-// each piece, which is looked at after every kernel that is given it.
+// done as late as a GPU may do it: when somebody waits, or gigabytes are to be freed. Device memory that is fresh or freed is NaN,
+// and so is what lies behind each piece, which is looked at after every kernel that is given it.
 #include "imitation.h"
 
 #include <sys/mman.h>
@@ -34,6 +34,9 @@ std::size_t used = 0;
 std::map<char *, std::size_t> pieces;
 std::multimap<std::size_t, char *> spare;
 std::map<char *, std::size_t> pinned;
+// Bytes that a stream will free. Beyond so many, everything is done before more is given.
+std::size_t to_free = 0;
+constexpr std::size_t MOST_TO_FREE = std::size_t(2) << 30;
 
 std::size_t rounded(std::size_t bytes) { return (bytes + ALIGNED - 1) / ALIGNED * ALIGNED; }
 
@@ -349,7 +352,14 @@ API cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
     NEEDS_CONTEXT;
     ALONE;
     char *place = (char *)address;
-    give(stream, "free", [place] { release(place); });
+    const auto piece = pieces.find(place);
+    const std::size_t bytes = piece == pieces.end() ? 0 : piece->second;
+    to_free += bytes;
+    give(stream, "free", [place, bytes] {
+        to_free -= bytes;
+        release(place);
+    });
+    if (to_free > MOST_TO_FREE) drain_all();
     return CUDA_SUCCESS;
 }
 API cuMemHostAlloc(void **address, std::size_t bytes, unsigned) {

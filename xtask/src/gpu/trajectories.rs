@@ -1,0 +1,128 @@
+//! `gpu trajectories`: ten training steps of every method on both backbones on a GPU, held to PyTorch's own from the same weights
+//! and images, which are recorded: it needs no PyTorch there.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use skewbench::{
+    backbone,
+    candle_core::{DType, Device},
+    experiment::trajectory::{Case, Numbers, STEPS, drift, follow},
+    method,
+};
+
+use super::Sizes;
+
+/// What torch computed in double precision.
+const RECORDED: &str = include_str!("../../../fixtures/torch/trajectories.json");
+
+/// How far from PyTorch's double precision a trajectory may be; ours.
+struct Bounds {
+    name: &'static str,
+    images: DType,
+    /// Of the first loss, and of all first gradients' length.
+    first: f64,
+    length: f64,
+    /// PyTorch's own trajectory in such numbers.
+    recorded: &'static str,
+}
+
+const BOUNDS: [Bounds; 2] = [
+    Bounds { name: "f32", images: DType::F32, first: 1e-4, length: 2e-3, recorded: "losses_float32" },
+    Bounds {
+        name: "mixed",
+        images: DType::BF16,
+        first: 2e-2,
+        length: 0.1,
+        recorded: "losses_autocast_bfloat16",
+    },
+];
+/// How many times further than PyTorch's own all losses may drift, and how far always.
+const DRIFT: (f64, f64) = (3.0, 1e-3);
+
+pub fn run(arguments: &Sizes) -> Result<()> {
+    let device = arguments.device()?;
+    let recorded: Value = serde_json::from_str(RECORDED)?;
+    let recorded = recorded["trajectories"].as_array().context("no trajectories are recorded")?;
+    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
+    for expected in recorded {
+        let case = case(expected, &device).unwrap_or_else(|error| {
+            let name = format!("{} {}", text(expected, "method"), text(expected, "backbone"));
+            json!({ "case": name, "error": format!("{error:#}") })
+        });
+        println!("{case}");
+        if case["equal"] != json!(true) {
+            wrong.push(case["case"].to_string());
+        }
+        cases.push(case);
+        if let Some(out) = &arguments.out {
+            std::fs::write(out, serde_json::to_string_pretty(&cases)? + "\n")
+                .with_context(|| format!("{}: cannot be written", out.display()))?;
+        }
+    }
+    ensure!(wrong.is_empty(), "not as PyTorch: {}", wrong.join(", "));
+    Ok(())
+}
+
+fn text<'a>(recorded: &'a Value, name: &str) -> &'a str {
+    recorded[name].as_str().unwrap_or_default()
+}
+
+fn losses(recorded: &Value, name: &str) -> Result<Vec<f64>> {
+    let all = recorded[name].as_array().into_iter().flatten().filter_map(Value::as_f64).collect::<Vec<_>>();
+    ensure!(all.len() == STEPS, "{name}: expected {STEPS} losses, found {}", all.len());
+    Ok(all)
+}
+
+fn case(recorded: &Value, device: &Device) -> Result<Value> {
+    let (id, backbone) = (text(recorded, "method"), text(recorded, "backbone").parse::<backbone::Name>()?);
+    let case = match id.strip_suffix("_head_norm") {
+        Some(method) => Case { method: method.parse()?, head_norm: true },
+        None => Case::plain(id.parse::<method::Name>()?),
+    };
+    let losses = losses(recorded, "losses")?;
+    let variables = recorded["parameters"].as_object().context("parameters: expected an object")?;
+    let (mut found, mut equal) = (json!({ "case": format!("{id} {backbone}"), "pytorch": losses }), true);
+    for Bounds { name, images, first, length, recorded: own } in BOUNDS {
+        let trajectory = follow(case, backbone, &Numbers { device, weights: DType::F32, images })?;
+        let first_apart = (trajectory.losses[0] / losses[0] - 1.0).abs();
+        let (drifts, theirs) =
+            (drift(&trajectory.losses, &losses), drift(&self::losses(recorded, own)?, &losses));
+        // Squared lengths of all first gradients, ours and PyTorch's.
+        let mut squares = [0.0; 2];
+        for (variable, ours) in &trajectory.gradients {
+            let theirs = variables[variable][3].as_f64();
+            let theirs = theirs.with_context(|| format!("{variable}: PyTorch has no such gradient"))?;
+            squares[0] += ours * ours;
+            squares[1] += theirs * theirs;
+        }
+        let lengths_apart = ((squares[0] / squares[1]).sqrt() - 1.0).abs();
+        // Written so that a number that is none does not pass.
+        equal &= first_apart <= first && lengths_apart <= length && drifts <= (DRIFT.0 * theirs).max(DRIFT.1);
+        found[name] = json!({
+            "losses": trajectory.losses, "first_apart": first_apart, "drift": drifts, "drift_of_pytorch": theirs,
+            "apart_in_length_of_gradients": lengths_apart,
+        });
+    }
+    found["equal"] = json!(equal);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(method: &str) -> Value {
+        let all: Value = serde_json::from_str(RECORDED).unwrap();
+        let of = |run: &&Value| text(run, "method") == method && text(run, "backbone") == "vit_tiny";
+        all["trajectories"].as_array().unwrap().iter().find(of).unwrap().clone()
+    }
+
+    #[test]
+    fn the_cpu_follows_pytorch_but_not_one_that_rounds_nothing() {
+        let mut simclr = recorded("simclr");
+        let found = case(&simclr, &Device::Cpu).unwrap();
+        assert_eq!(found["equal"], json!(true), "{found}");
+        simclr["losses_autocast_bfloat16"] = simclr["losses"].clone();
+        assert_eq!(case(&simclr, &Device::Cpu).unwrap()["equal"], json!(false));
+    }
+}
