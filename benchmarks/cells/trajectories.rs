@@ -37,7 +37,7 @@ fn fixture() -> Value {
 }
 
 fn run(case: Case, backbone: backbone::Name, dtype: DType) -> Result<Trajectory> {
-    follow(case, backbone, &Numbers { device: &Device::Cpu, weights: dtype, images: dtype })
+    follow(case, backbone, &Numbers { device: &Device::Cpu, weights: dtype, images: dtype }, STEPS)
 }
 
 /// The recorded run of a pair.
@@ -188,7 +188,7 @@ fn mixed_precision_drifts_no_more_than_pytorchs_autocast(
     #[values(backbone::Name::ResNet18, backbone::Name::ViTTiny)] backbone: backbone::Name,
 ) {
     let numbers = Numbers { device: &Device::Cpu, weights: DType::F32, images: DType::BF16 };
-    let run = follow(Case::plain(method), backbone, &numbers);
+    let run = follow(Case::plain(method), backbone, &numbers, STEPS);
     if method.undefined_on(backbone).is_some() {
         assert!(run.is_err(), "an undefined pair was built");
         return;

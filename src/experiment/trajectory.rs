@@ -194,10 +194,10 @@ impl Trajectory {
     }
 }
 
-/// Root mean square of how far losses are from others, each relative to the other.
+/// Root mean square of how far losses are from others (as far as there are any), each relative to the other.
 pub fn drift(losses: &[f64], from: &[f64]) -> f64 {
     let squares = losses.iter().zip(from).map(|(loss, from)| (loss / from - 1.0).powi(2));
-    (squares.sum::<f64>() / from.len() as f64).sqrt()
+    (squares.sum::<f64>() / losses.len() as f64).sqrt()
 }
 
 /// Euclidean length.
@@ -222,11 +222,11 @@ pub struct Numbers<'a> {
     pub images: DType,
 }
 
-/// [`STEPS`] steps.
+/// The first `steps` of [`STEPS`].
 ///
 /// # Errors
 /// If the method is undefined on the backbone.
-pub fn follow(case: Case, backbone: backbone::Name, numbers: &Numbers) -> Result<Trajectory> {
+pub fn follow(case: Case, backbone: backbone::Name, numbers: &Numbers, steps: usize) -> Result<Trajectory> {
     let &Numbers { device, weights: dtype, images } = numbers;
     let method = case.method;
     let architecture = Architecture {
@@ -256,7 +256,7 @@ pub fn follow(case: Case, backbone: backbone::Name, numbers: &Numbers) -> Result
     }
     let mut optimiser = optimiser(method, parameters)?;
     let (mut losses, mut first) = (Vec::new(), BTreeMap::new());
-    for step in 0..STEPS {
+    for step in 0..steps.min(STEPS) {
         let at = Position { step, steps: STEPS, epoch: step / 5, epochs: 2 };
         let output = model.step(&batch(step, objective(case).views(), images, device)?, at)?;
         losses.push(output.loss.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?);

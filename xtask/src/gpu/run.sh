@@ -31,7 +31,6 @@ export CANDLE_NUM_THREADS=1 MIMALLOC_PURGE_DELAY=-1
 { nvidia-smi; "$python" -c 'import torch; print("torch", torch.__version__, "cuda", torch.version.cuda)'; ldd "$program" | grep "not found"; } >"$out/machine.txt" 2>&1
 
 small=${SMALL:+--small}
-on_cpu=${SMALL:+--device cpu}
 failed=0
 part() { # name, seconds, command ...
     local name=$1 seconds=$2 start=$SECONDS
@@ -47,14 +46,14 @@ part() { # name, seconds, command ...
 
 part operations 25 "$program" gpu operations $small --out "$out/operations.json" --keep "$unpacked/operations"
 part torch-operations 15 "$python" "$here/gpu_operations.py" "$unpacked/operations" --out "$out/torch-operations.json"
-part trajectories 20 "$program" gpu trajectories --out "$out/trajectories.json"
+part trajectories 20 "$program" gpu trajectories $small --out "$out/trajectories.json"
 part views 15 "$program" gpu views $small --out "$out/views.json"
 part steps 65 "$program" gpu steps $small --out "$out/steps.json"
-part torch-steps 95 "$python" "$here/gpu_steps.py" ${SMALL:+$on_cpu --images 4 --side 64} --out "$out/torch-steps.json" --seconds 75
+part torch-steps 95 "$python" "$here/gpu_steps.py" ${SMALL:+--device cpu --images 4 --side 64} --out "$out/torch-steps.json" --seconds 75
 part losses 40 "$program" gpu losses $small --out "$out/losses.json"
-part torch-losses 70 "$python" "$here/gpu_losses.py" --out "$out/torch-losses.json" --seconds 50
+[ -n "$small" ] || part torch-losses 70 "$python" "$here/gpu_losses.py" --out "$out/torch-losses.json" --seconds 50
 part end-to-end 45 "$program" gpu end-to-end $small --out "$out/end-to-end.json"
-part study 60 "$program" reproduce --gpu --mixed-precision --shares 45% --out "$out/study"
+part study 60 "$program" reproduce --gpu --mixed-precision --shares 45% ${SMALL:+--only simclr --side 32 --epochs 1} --out "$out/study"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
 if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck; do

@@ -23,6 +23,7 @@ const WARM_UP: usize = 3;
 const TIMED_STEPS: usize = 8;
 /// Images a step; pixels of a side.
 const COMPARED: (usize, usize) = (8, 64);
+const SMALL: (usize, usize) = (8, 32);
 const TIMED: (usize, usize) = (256, 224);
 const REHEARSED: (usize, usize) = (2, 64);
 /// Of f32 and of mixed precision: the largest relative difference of the first loss, and the least cosine of all first gradients
@@ -77,8 +78,9 @@ fn case(cell: &Cell, gpu: &Device, arguments: &Sizes) -> Result<Value> {
     let mut case = json!({ "case": format!("{} {}", cell.method, cell.backbone) });
     let mut equal = true;
     for (name, numbers, loss_bound, cosine_bound) in BOUNDS {
+        let compared = if arguments.small { SMALL } else { COMPARED };
         let run = |device: &Device| -> Result<(Vec<f32>, Vec<f64>)> {
-            let mut training = worker(cell, device, numbers, COMPARED)?;
+            let mut training = worker(cell, device, numbers, compared)?;
             let (_, gradients) = training.gradients()?;
             let losses = (0..COMPARED_STEPS).map(|_| training.step().map(f64::from));
             Ok((gradients, losses.collect::<Result<_>>()?))
