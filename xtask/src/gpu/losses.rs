@@ -81,7 +81,8 @@ fn case(
     };
     let found = step()?;
     let label = format!("{name} {rows} x {width} {}", if dtype == DType::F32 { "f32" } else { "bf16" });
-    let mut case = json!({ "case": label });
+    let (operations, bytes) = floor(name, (rows, width), dtype);
+    let mut case = json!({ "case": label, "operations": operations, "bytes": bytes });
     if rows <= LARGEST_TWIN {
         let apart = apart(loss, &first, &second, &found)?;
         // Of bf16: eight bits of each similarity, weight and correlation.
@@ -95,6 +96,18 @@ fn case(
         case["seconds"] = json!(seconds);
     }
     Ok(case)
+}
+
+/// Multiplications and additions of the products forward and backward, and bytes of all views read in both and of gradients written.
+fn floor(name: &str, (rows, width): Size, dtype: DType) -> (f64, f64) {
+    let (n, d) = (rows as f64, width as f64);
+    let products = match name {
+        // Similarities of 2 N rows, the same again, and their weights times the rows.
+        "nt_xent" => 3.0 * (2.0 * n) * (2.0 * n) * d,
+        // The matrix of correlations, and that times either view.
+        _ => 3.0 * n * d * d,
+    };
+    (2.0 * products, 3.0 * 2.0 * n * d * dtype.size_in_bytes() as f64)
 }
 
 /// Value and gradient less the twin's, relative to the value and to the gradient's largest number.

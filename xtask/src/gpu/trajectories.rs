@@ -36,7 +36,8 @@ const BOUNDS: [Bounds; 2] = [
         recorded: "losses_autocast_bfloat16",
     },
 ];
-/// How many times further than PyTorch's own all losses may drift, and how far always.
+/// How many times further than PyTorch's own all losses may drift, and how far always. Of few losses that is chance: it is asked of
+/// whole trajectories.
 const DRIFT: (f64, f64) = (3.0, 1e-3);
 
 pub fn run(arguments: &Sizes) -> Result<()> {
@@ -98,7 +99,9 @@ fn case(recorded: &Value, device: &Device, steps: usize) -> Result<Value> {
         }
         let lengths_apart = ((squares[0] / squares[1]).sqrt() - 1.0).abs();
         // Written so that a number that is none does not pass.
-        equal &= first_apart <= first && lengths_apart <= length && drifts <= (DRIFT.0 * theirs).max(DRIFT.1);
+        equal &= first_apart <= first
+            && lengths_apart <= length
+            && (steps < STEPS || drifts <= (DRIFT.0 * theirs).max(DRIFT.1));
         found[name] = json!({
             "losses": trajectory.losses, "first_apart": first_apart, "drift": drifts, "drift_of_pytorch": theirs,
             "apart_in_length_of_gradients": lengths_apart,
