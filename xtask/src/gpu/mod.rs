@@ -35,7 +35,7 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct Sizes {
-    /// Sizes small enough for compute-sanitizer; timings then say nothing of a card
+    /// Sizes small enough for compute-sanitizer, and no timings (of end-to-end some that say nothing)
     #[arg(long)]
     small: bool,
     /// On the CPU instead, to see that everything runs; timings then say nothing
