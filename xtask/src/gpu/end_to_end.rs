@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use skewbench::{
     augment::{Normalisation, ViewRecipe},
@@ -18,7 +18,7 @@ use skewbench::{
     train::{Optimisation, Part, Progress, pretrain},
 };
 
-use super::{Sizes, steps::worker};
+use super::{Sizes, cases::Cases, steps::worker};
 
 /// Images of the data set; pixels of a side of one, as large as Sewer-ML's are high.
 const IMAGES: usize = 1_024;
@@ -43,26 +43,16 @@ pub fn run(arguments: &Sizes) -> Result<()> {
     let begun = Instant::now();
     open_all(&data, images)?;
     println!("{images} images drawn in {:.1} s", begun.elapsed().as_secs_f64());
-    let mut cases = Vec::new();
+    let mut cases = Cases::new(arguments);
     for (method, backbone) in [
         (method::Name::BarlowTwins, backbone::Name::ResNet18),
         (method::Name::SimClr, backbone::Name::ResNet18),
         (method::Name::SimClr, backbone::Name::ViTTiny),
     ] {
         let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };
-        let case = match case(&cell, &gpu, &data, (images, batch, side)) {
-            Ok(case) => case,
-            Err(error) => json!({ "case": format!("{method} {backbone}"), "error": format!("{error:#}") }),
-        };
-        println!("{case}");
-        cases.push(case);
-        if let Some(out) = &arguments.out {
-            std::fs::write(out, serde_json::to_string_pretty(&cases)? + "\n")
-                .with_context(|| format!("{}: cannot be written", out.display()))?;
-        }
+        cases.take(&format!("{method} {backbone}"), case(&cell, &gpu, &data, (images, batch, side)))?;
     }
-    anyhow::ensure!(cases.iter().all(|case| case.get("error").is_none()), "a case failed; see the log");
-    Ok(())
+    cases.end("failed")
 }
 
 /// Opens every image once, in parallel.
@@ -125,7 +115,6 @@ fn case(
     let timing = worker(cell, gpu, DType::BF16, (batch, side))?.timed(WARM_UP, STEPS)?;
     let (whole, model) = (median(rates), batch as f64 / median(&timing.seconds));
     Ok(json!({
-        "case": format!("{} {}", cell.method, cell.backbone),
         "source_images_per_second": whole,
         "model_alone_images_per_second": model,
         "share": whole / model,

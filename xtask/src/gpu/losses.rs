@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use skewbench::{
     candle_core::{DType, Device, Tensor, Var},
@@ -13,7 +13,7 @@ use skewbench::{
     seed::Seed,
 };
 
-use super::Sizes;
+use super::{Sizes, cases::Cases};
 
 const TEMPERATURE: f64 = 0.2;
 const WEIGHT: f64 = 0.0051;
@@ -40,26 +40,16 @@ pub fn run(arguments: &Sizes) -> Result<()> {
             if arguments.small { &SMALL } else { &BARLOW_TWINS },
         ),
     ];
-    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
+    let mut cases = Cases::new(arguments);
     for (name, loss, sizes) in losses {
         for &size in sizes {
-            for dtype in [DType::F32, DType::BF16] {
-                let case = case(name, loss, size, dtype, &gpu, arguments.small)
-                    .with_context(|| format!("{name} {size:?} {dtype:?}"))?;
-                println!("{case}");
-                if case["equal"] == json!(false) {
-                    wrong.push(case["case"].to_string());
-                }
-                cases.push(case);
+            for (numbers, dtype) in [("f32", DType::F32), ("bf16", DType::BF16)] {
+                let label = format!("{name} {} x {} {numbers}", size.0, size.1);
+                cases.take(&label, case(name, loss, size, dtype, &gpu, arguments.small))?;
             }
         }
     }
-    if let Some(out) = &arguments.out {
-        std::fs::write(out, serde_json::to_string_pretty(&cases)? + "\n")
-            .with_context(|| format!("{}: cannot be written", out.display()))?;
-    }
-    ensure!(wrong.is_empty(), "not equal to the CPU's twin: {}", wrong.join(", "));
-    Ok(())
+    cases.end("not equal to the CPU's twin, or failed")
 }
 
 fn case(
@@ -80,9 +70,8 @@ fn case(
         Ok((total, gradient))
     };
     let found = step()?;
-    let label = format!("{name} {rows} x {width} {}", if dtype == DType::F32 { "f32" } else { "bf16" });
     let (operations, bytes) = floor(name, (rows, width), dtype);
-    let mut case = json!({ "case": label, "operations": operations, "bytes": bytes });
+    let mut case = json!({ "operations": operations, "bytes": bytes });
     if rows <= LARGEST_TWIN {
         let apart = apart(loss, &first, &second, &found)?;
         // Of bf16: eight bits of each similarity, weight and correlation.

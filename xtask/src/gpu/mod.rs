@@ -1,5 +1,6 @@
 //! `gpu`: what a machine with a GPU shall do, prepared on one without, and done there.
 
+mod cases;
 mod end_to_end;
 mod imitation;
 mod losses;

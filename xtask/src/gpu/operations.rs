@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use skewbench::backbone::{Kind, Parameter};
 use skewbench::{
     candle_core::{DType, Device, Result as Outcome, Tensor, Var, safetensors},
@@ -17,7 +17,7 @@ use skewbench::{
     train::optimiser::{Group, Optimiser, Rule, Trust},
 };
 
-use super::Sizes;
+use super::{Sizes, cases::Cases};
 
 /// Largest difference, relative to the largest number of the CPU's. Ours: f32 sums in another order; of bf16 one rounding.
 const BOUND: f64 = 2e-5;
@@ -88,28 +88,18 @@ fn cases() -> Vec<Case> {
 
 pub fn run(arguments: &Sizes) -> Result<()> {
     let gpu = arguments.device()?;
-    let (mut results, mut wrong) = (Vec::new(), Vec::new());
-    let mut take = |name: String, found: Result<f64>, bound: f64| {
-        let result = match found {
-            Ok(apart) => json!({ "case": name, "apart": apart, "equal": apart < bound }),
-            // An operation that fails is told, and the others go on.
-            Err(error) => json!({ "case": name, "error": format!("{error:#}") }),
-        };
-        println!("{result}");
-        if result["equal"] != json!(true) {
-            wrong.push(name);
-        }
-        results.push(result);
-    };
+    let mut found = Cases::new(arguments);
+    let judged =
+        |apart: Result<f64>, bound: f64| apart.map(|apart| json!({ "apart": apart, "equal": apart < bound }));
     let mut kept = HashMap::new();
     for case in cases() {
         for (name, numbers, bound) in [("f32", DType::F32, BOUND), ("bf16", DType::BF16, MIXED_BOUND)] {
             let label = format!("{} {name}", case.name);
-            let apart = differentiate(&case, numbers, &gpu).and_then(|found| {
-                found.keep(&label, &mut kept)?;
-                relative(&found.results, &differentiate(&case, numbers, &Device::Cpu)?.results)
+            let apart = differentiate(&case, numbers, &gpu).and_then(|there| {
+                there.keep(&label, &mut kept)?;
+                relative(&there.results, &differentiate(&case, numbers, &Device::Cpu)?.results)
             });
-            take(label, apart, bound);
+            found.take(&label, judged(apart, bound))?;
         }
     }
     if let Some(file) = &arguments.keep {
@@ -125,15 +115,10 @@ pub fn run(arguments: &Sizes) -> Result<()> {
         ),
     ];
     for (name, rule) in rules {
-        take(name.to_owned(), updates_apart(rule, &gpu), BOUND);
+        found.take(name, judged(updates_apart(rule, &gpu), BOUND))?;
     }
-    take("moving averages".to_owned(), averages_apart(&gpu), BOUND);
-    if let Some(out) = &arguments.out {
-        std::fs::write(out, serde_json::to_string_pretty(&Value::from(results))? + "\n")
-            .with_context(|| format!("{}: cannot be written", out.display()))?;
-    }
-    ensure!(wrong.is_empty(), "not as on the CPU: {}", wrong.join(", "));
-    Ok(())
+    found.take("moving averages", judged(averages_apart(&gpu), BOUND))?;
+    found.end("not as on the CPU, or failed")
 }
 
 fn normal(name: &str, shape: &[usize]) -> Result<Tensor> {
@@ -259,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("operations.json");
         run(&Sizes { small: true, rehearse: true, out: Some(out.clone()), keep: None }).unwrap();
-        let results: Vec<Value> = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+        let results: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
         assert_eq!(results.len(), 2 * cases().len() + 5);
         assert!(results.iter().all(|result| result["apart"] == json!(0.0)), "the CPU differs from itself");
     }

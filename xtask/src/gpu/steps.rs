@@ -3,7 +3,7 @@
 //!
 //! PyTorch's side is `fixtures/torch/gpu_steps.py`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use skewbench::{
     backbone,
@@ -14,7 +14,7 @@ use skewbench::{
     results::race::median,
 };
 
-use super::Sizes;
+use super::{Sizes, cases::Cases};
 use crate::race::worker::Worker;
 
 /// Steps that are compared, that are not timed, and that are.
@@ -35,7 +35,7 @@ const DRIFT: f64 = 0.3;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
     let gpu = arguments.device()?;
-    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
+    let mut cases = Cases::new(arguments);
     // SimCLR and Barlow Twins first: what a limit of time cuts off is the least asked for.
     let methods = [
         method::Name::SimClr,
@@ -51,31 +51,14 @@ pub fn run(arguments: &Sizes) -> Result<()> {
                 continue;
             }
             let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };
-            // A method that fails is told, and the others go on.
-            let case = match case(&cell, &gpu, arguments) {
-                Ok(case) => case,
-                Err(error) => {
-                    json!({ "case": format!("{method} {backbone}"), "error": format!("{error:#}") })
-                }
-            };
-            println!("{case}");
-            if case["equal"] != json!(true) {
-                wrong.push(case["case"].to_string());
-            }
-            cases.push(case);
-            // After each, so that nothing is lost to a limit of time.
-            if let Some(out) = &arguments.out {
-                std::fs::write(out, serde_json::to_string_pretty(&cases)? + "\n")
-                    .with_context(|| format!("{}: cannot be written", out.display()))?;
-            }
+            cases.take(&format!("{method} {backbone}"), case(&cell, &gpu, arguments))?;
         }
     }
-    ensure!(wrong.is_empty(), "not as on the CPU: {}", wrong.join(", "));
-    Ok(())
+    cases.end("not as on the CPU, or failed")
 }
 
 fn case(cell: &Cell, gpu: &Device, arguments: &Sizes) -> Result<Value> {
-    let mut case = json!({ "case": format!("{} {}", cell.method, cell.backbone) });
+    let mut case = json!({});
     let mut equal = true;
     for (name, numbers, loss_bound, cosine_bound) in BOUNDS {
         let compared = if arguments.small { SMALL } else { COMPARED };

@@ -10,7 +10,7 @@ use skewbench::{
     method,
 };
 
-use super::Sizes;
+use super::{Sizes, cases::Cases};
 
 /// What torch computed in double precision.
 const RECORDED: &str = include_str!("../../../fixtures/torch/trajectories.json");
@@ -45,24 +45,12 @@ pub fn run(arguments: &Sizes) -> Result<()> {
     let steps = if arguments.small { 1 } else { STEPS };
     let recorded: Value = serde_json::from_str(RECORDED)?;
     let recorded = recorded["trajectories"].as_array().context("no trajectories are recorded")?;
-    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
+    let mut cases = Cases::new(arguments);
     for expected in recorded {
-        let case = case(expected, &device, steps).unwrap_or_else(|error| {
-            let name = format!("{} {}", text(expected, "method"), text(expected, "backbone"));
-            json!({ "case": name, "error": format!("{error:#}") })
-        });
-        println!("{case}");
-        if case["equal"] != json!(true) {
-            wrong.push(case["case"].to_string());
-        }
-        cases.push(case);
-        if let Some(out) = &arguments.out {
-            std::fs::write(out, serde_json::to_string_pretty(&cases)? + "\n")
-                .with_context(|| format!("{}: cannot be written", out.display()))?;
-        }
+        let name = format!("{} {}", text(expected, "method"), text(expected, "backbone"));
+        cases.take(&name, case(expected, &device, steps))?;
     }
-    ensure!(wrong.is_empty(), "not as PyTorch: {}", wrong.join(", "));
-    Ok(())
+    cases.end("not as PyTorch, or failed")
 }
 
 fn text<'a>(recorded: &'a Value, name: &str) -> &'a str {
@@ -83,7 +71,7 @@ fn case(recorded: &Value, device: &Device, steps: usize) -> Result<Value> {
     };
     let losses = losses(recorded, "losses")?;
     let variables = recorded["parameters"].as_object().context("parameters: expected an object")?;
-    let (mut found, mut equal) = (json!({ "case": format!("{id} {backbone}"), "pytorch": losses }), true);
+    let (mut found, mut equal) = (json!({ "pytorch": losses }), true);
     for Bounds { name, images, first, length, recorded: own } in BOUNDS {
         let trajectory = follow(case, backbone, &Numbers { device, weights: DType::F32, images }, steps)?;
         let first_apart = (trajectory.losses[0] / losses[0] - 1.0).abs();
