@@ -27,9 +27,9 @@ const VARIABLE: f64 = 1e-8;
 /// In single precision, ten steps on ViT-Tiny and one on ResNet-18. Seen: 4e-4 (BYOL on ViT-Tiny, where a ReLU
 /// of the heads turns at the seventh step), 2e-6 elsewhere; PyTorch's own, against its double precision: 2e-5.
 const LOSS_F32: f64 = 1e-3;
-/// Largest drift of ten losses in mixed precision over the drift of PyTorch's autocast, and what it may always be.
+/// Largest drift of ten losses in mixed precision over the drift of PyTorch's autocast.
 /// Seen: 0.35 times (DINO on ViT-Tiny) to 1.7 times (SimCLR on ResNet-18).
-const MIXED_DRIFT: (f64, f64) = (3.0, 1e-3);
+const MIXED_DRIFT: f64 = 3.0;
 
 fn fixture() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/torch/trajectories.json");
@@ -198,7 +198,6 @@ fn mixed_precision_drifts_no_more_than_pytorchs_autocast(
     let theirs = drift(&numbers_of(&recorded["losses_autocast_bfloat16"]), &double);
     let ours = drift(&run.unwrap().losses, &double);
     println!("{method} {backbone}: {ours:.1e}, PyTorch {theirs:.1e}: {:.2} times", ours / theirs);
-    let (times, always) = MIXED_DRIFT;
-    assert!(ours <= (times * theirs).max(always), "losses drift by {ours}, PyTorch's by {theirs}");
+    assert!(ours <= MIXED_DRIFT * theirs, "losses drift by {ours}, PyTorch's by {theirs}");
     assert!(ours > 1e-6, "nothing was rounded to bf16");
 }

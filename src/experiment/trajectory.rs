@@ -28,6 +28,7 @@ use crate::{
     train::optimiser::{Group, Optimiser, Rule, Trust},
 };
 
+/// As many as are recorded.
 pub const STEPS: usize = 10;
 const IMAGES: usize = 8;
 const SIDE: usize = 64;

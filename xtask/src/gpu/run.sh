@@ -6,7 +6,7 @@
 # Parts follow one another, each with its own limit (9 minutes in all); one that fails is told and stops no other.
 # RESULTS gets machine.txt, a log a part, JSON files and table.md.
 #
-# SMALL=1 ./run.sh ... tries all of it with small sizes, no limits, and PyTorch on the CPU: for a GPU that is only imitated.
+# SMALL=1 ./run.sh ... tries all of it with small sizes, an hour for each part, and PyTorch on the CPU: for a GPU that is only imitated.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?the folder for results}
