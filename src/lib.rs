@@ -57,6 +57,9 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge.rs`.
+//! The drawn sewer: `data/synthetic/` (`scene.rs` what a picture shows, `sample.rs` what is drawn into it, `draws.rs`
+//! the dice); its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up frames of `fixtures/`:
+//! `benchmarks/cells/frames.rs`.
 //! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`,
 //! `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution: `tensor/convolution/cuda.rs`. What is
 //! rounded to bf16 and what not: `tensor/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/gpu/imitation/`.

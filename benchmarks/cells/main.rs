@@ -7,6 +7,7 @@ mod another_method;
 mod check;
 mod extensions;
 mod figure3_augmentation;
+mod frames;
 mod gradients;
 mod judge;
 mod kernels;

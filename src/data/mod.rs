@@ -5,12 +5,9 @@
 pub mod annotations;
 pub mod cached;
 pub mod classes;
-pub mod contact_sheet;
 pub mod decode;
 pub mod elpv;
 pub mod files;
-#[cfg(test)]
-mod fixtures;
 pub mod folder;
 pub mod imbalance;
 pub mod inspect;

@@ -4,8 +4,8 @@
 //! blocks in luma and (halved) chroma, quantised. Knows nothing of pipes.
 
 use super::{
+    light::Light,
     noise::{hash, nearest, nearest_integer, saturate},
-    render::Light,
 };
 
 /// Settings of one camera and recorder.

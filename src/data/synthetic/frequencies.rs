@@ -5,7 +5,7 @@
 //! defective images with class c is p_c / q = f_c, the published one; the mean number of classes
 //! is then sum_c f_c = 2.05. Knows nothing of pictures.
 
-use super::scene::Draws;
+use super::draws::Draws;
 use crate::data::{ClassSet, DefectClass};
 
 /// Images with any defect in the training split (Sewer-ML, Table 7).

@@ -6,6 +6,7 @@
 
 use super::{
     camera::{Ray, Rays, Vec3, along, dot, unit},
+    light::Light,
     noise::{at_least, clock_turns, mix, saturate, scale},
     pipe::{self, Hit, Hits, Part},
     scene::Scene,
@@ -13,9 +14,6 @@ use super::{
     stroke::Canvas,
     wall::{Reliefs, Wall},
 };
-
-/// Linear light of a square picture: red, green and blue planes, rows from the top.
-pub type Light = [Vec<f32>; 3];
 
 /// Which surface a pixel shows: different for surfaces that do not continue each other.
 type Surface = i32;

@@ -2,9 +2,10 @@
 
 use super::{depth, grade};
 use crate::data::synthetic::{
+    draws::Draws,
     material::Kind,
     opening::{Edge, Opening},
-    scene::{Draws, Scene},
+    scene::Scene,
 };
 
 /// A hole of `radius` in the upper part of the wall, its axis leaning by `lean` (0 square, 1 at 45 degrees).

@@ -3,9 +3,10 @@
 use super::{above_invert, depth, grade};
 use crate::data::synthetic::{
     camera::{cross, unit},
+    draws::Draws,
     floor::Mound,
     patch::{Kind, Patch},
-    scene::{Draws, Scene},
+    scene::Scene,
     solid::Block,
     stroke::{Shape, Stroke},
 };

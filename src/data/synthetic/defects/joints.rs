@@ -3,9 +3,10 @@
 use super::{above_invert, grade};
 use crate::data::synthetic::{
     camera::Vec3,
+    draws::Draws,
     material::Kind,
     noise::band,
-    scene::{Draws, Scene},
+    scene::Scene,
     stroke::{Shape, Stroke},
 };
 

@@ -9,7 +9,7 @@ mod flow;
 mod joints;
 mod wall;
 
-use super::scene::{Draws, Scene};
+use super::{draws::Draws, scene::Scene};
 use crate::data::DefectClass;
 
 /// Adds a defect of `class` to `scene`.

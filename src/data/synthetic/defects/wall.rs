@@ -2,8 +2,9 @@
 
 use super::{above_invert, depth, grade};
 use crate::data::synthetic::{
+    draws::Draws,
     patch::{Kind, Patch},
-    scene::{Draws, Scene},
+    scene::Scene,
     stroke::{Shape, Stroke},
 };
 

@@ -5,12 +5,13 @@
 //! only). Knows nothing of files: the caller writes the picture.
 
 use rayon::prelude::*;
-
-use super::{
-    ClassSet, DefectClass, Image,
-    synthetic::{self, Scene},
+use skewbench::{
+    data::{
+        ClassSet, DefectClass, Image,
+        synthetic::{self, Scene},
+    },
+    seed::Seed,
 };
-use crate::seed::Seed;
 
 /// One line of a sheet: a caption (its lines broken at spaces, or where `\n` says) and its pictures.
 pub struct Row {

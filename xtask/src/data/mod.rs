@@ -1,5 +1,7 @@
 //! `cargo xtask data`: get data, or look at it.
 
+mod contact_sheet;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -7,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use skewbench::{
-    data::{Image, contact_sheet, elpv::install},
+    data::{Image, elpv::install},
     seed::Seed,
 };
 
