@@ -62,7 +62,7 @@
 //! `benchmarks/cells/frames.rs`.
 //! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`,
 //! `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution: `tensor/convolution/cuda.rs`. What is
-//! rounded to bf16 and what not: `tensor/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/gpu/imitation/`.
+//! rounded to bf16 and what not: `tensor/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/cmd/gpu/imitation/`.
 //! How gradients go back through a backbone: `tensor/chain.rs`. The steps that are held to PyTorch's: `experiment/trajectory.rs`.
 
 pub mod analysis;

@@ -13,6 +13,8 @@ use skewbench::{
     seed::Seed,
 };
 
+use crate::support::program;
+
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Fetch the elpv photographs of solar cells (91 MB; needs Python with pip, and its package index)
@@ -59,7 +61,7 @@ fn elpv() -> Result<()> {
     for citation in installed.citations {
         println!("  {citation}");
     }
-    println!("use them: cargo xtask reproduce --data elpv");
+    println!("use them: {} reproduce --data elpv", program::name());
     Ok(())
 }
 

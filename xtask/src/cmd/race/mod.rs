@@ -9,6 +9,7 @@
 mod cases;
 mod child;
 mod loader;
+mod scripts;
 pub mod worker;
 
 use std::{
@@ -30,10 +31,10 @@ use self::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A Python that has torch, torchvision, timm and lightly:
-    /// `python3.11 -m venv E && E/bin/pip install --no-deps -r fixtures/torch/requirements.txt`, then
+    /// A Python that has torch, torchvision, timm and lightly: `python3.11 -m venv E`, `cargo xtask race
+    /// --requirements > E/requirements.txt`, `E/bin/pip install --no-deps -r E/requirements.txt`, then
     /// `--python E/bin/python`
-    #[arg(long, required_unless_present = "worker")]
+    #[arg(long, required_unless_present_any = ["worker", "requirements"])]
     python: Option<PathBuf>,
     /// Only cases whose name contains one of these texts, such as `simclr` or `64px`
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Folder for `race.json`; with one there already, for `race-2.json`, and so on
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print the Python packages that PyTorch's side needs, as pip reads them, and stop
+    #[arg(long)]
+    requirements: bool,
     /// Take steps on request: our side, started by the race itself
     #[arg(long, hide = true)]
     worker: bool,
@@ -70,6 +74,10 @@ struct Outcome {
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.worker {
         return worker::run();
+    }
+    if arguments.requirements {
+        print!("{}", scripts::REQUIREMENTS);
+        return Ok(());
     }
     let python = arguments.python.as_deref().context("--python is needed")?;
     let versions = versions(python)?;
@@ -212,8 +220,8 @@ fn versions(python: &Path) -> Result<String> {
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "{}: lacks a package that the race needs: {}; the head of fixtures/torch/requirements.txt says how to make a \
-         Python that has all",
+        "{}: lacks a package that the race needs: {}; `cargo xtask race --requirements` lists them all, and says how to \
+         install them",
         python.display(),
         error.lines().last().unwrap_or("no message")
     );
