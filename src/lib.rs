@@ -65,6 +65,9 @@
 //! rounded to bf16 and what not: `tensor/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/cmd/gpu/imitation/`.
 //! How gradients go back through a backbone: `tensor/chain.rs`. The steps that are held to PyTorch's: `experiment/trajectory.rs`.
 
+// A library returns what it finds; only the program prints.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod analysis;
 pub mod augment;
 pub mod backbone;

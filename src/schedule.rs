@@ -38,9 +38,11 @@ pub struct LearningRate {
     pub steps: usize,
     /// Steps of warm-up, w.
     pub warm_up_steps: usize,
+    /// How the rate rises during warm-up.
     pub warm_up: WarmUp,
     /// What the cosine falls to; the same for every base.
     pub end: f64,
+    /// When `end` is reached.
     pub cosine_end: CosineEnd,
 }
 

@@ -8,7 +8,9 @@ use crate::{data::Image, tensor::vector::vectorised};
 /// Mean and standard deviation of each channel, red, green, blue, for values in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalisation {
+    /// Taken from each channel.
     pub mean: [f32; 3],
+    /// What each channel is then divided by; not 0.
     pub std: [f32; 3],
 }
 

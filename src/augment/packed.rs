@@ -35,7 +35,9 @@ pub struct View {
 /// Views of one side, and what the kernel needs to make them.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    /// In the order in which the batch shows them.
     pub views: Vec<View>,
+    /// Width and height of every view in pixels.
     pub side: usize,
     /// Most input pixels of one output pixel, along either axis.
     pub taps: usize,

@@ -18,6 +18,7 @@ use crate::seed::Stream;
 pub struct Recipe {
     /// Name in records and reports.
     pub name: &'static str,
+    /// One distribution for each view of an image.
     pub views: Vec<ViewRecipe>,
 }
 
@@ -26,12 +27,19 @@ pub struct Recipe {
 pub struct ViewRecipe {
     /// Width and height of the view in pixels.
     pub side: usize,
+    /// Kernel that the crop is resized with.
     pub filter: Filter,
+    /// Which part of the image is shown.
     pub framing: Framing,
+    /// Colour jitter.
     pub jitter: Jitter,
+    /// Probability of mirroring left to right.
     pub flip: f64,
+    /// Probability of dropping colour.
     pub grey: f64,
+    /// Gaussian blur.
     pub blur: Blur,
+    /// Probability of inverting bytes of 128 and more.
     pub solarise: f64,
 }
 
@@ -47,10 +55,13 @@ pub enum Framing {
 /// Colour jitter: with `probability`, all adjustments of non-zero strength, in random order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter {
+    /// That anything is adjusted at all, 0..1.
     pub probability: f64,
     /// The factor is uniform in [max(0, 1 - strength), 1 + strength]; likewise the next two.
     pub brightness: f64,
+    /// As brightness.
     pub contrast: f64,
+    /// As brightness.
     pub saturation: f64,
     /// The turn is uniform in [-strength, strength], in circles; at most 1/2.
     pub hue: f64,
@@ -59,7 +70,9 @@ pub struct Jitter {
 /// Blur: with `probability`, of a standard deviation uniform in `sigma`, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Blur {
+    /// That a view is blurred, 0..1.
     pub probability: f64,
+    /// Least and largest standard deviation, pixels.
     pub sigma: (f64, f64),
 }
 

@@ -14,9 +14,13 @@ use crate::{data::Image, tensor::vector::vectorised};
 /// A rectangle of whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CropBox {
+    /// First column, from 0.
     pub left: usize,
+    /// First row, from 0.
     pub top: usize,
+    /// Columns, at least 1.
     pub width: usize,
+    /// Rows, at least 1.
     pub height: usize,
 }
 

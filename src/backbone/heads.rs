@@ -26,7 +26,9 @@ pub struct Heads {
 /// MAE's decoder: a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderSize {
+    /// Numbers a patch.
     pub width: usize,
+    /// Blocks.
     pub depth: usize,
     /// Attention heads.
     pub heads: usize,
@@ -50,6 +52,7 @@ pub struct Layers<'a> {
 /// Whether and how a perceptron's output is batch-normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastNorm {
+    /// Left as it is.
     None,
     /// Zero mean and unit variance, nothing learnt.
     Plain,

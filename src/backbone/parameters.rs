@@ -30,24 +30,32 @@ pub enum Kind {
 pub struct Parameter {
     /// Dotted path, as torchvision or timm names it.
     pub name: String,
+    /// Its numbers, shared with the layer that uses them.
     pub variable: Var,
+    /// How optimisers treat it.
     pub kind: Kind,
 }
 
 /// First values of a variable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initialise {
+    /// Every number the same.
     Constant(f64),
     /// Uniform in [-bound, bound].
     Uniform {
+        /// Largest absolute value.
         bound: f64,
     },
+    /// Normal with mean 0.
     Normal {
+        /// Standard deviation.
         std: f64,
     },
     /// Normal, redrawn outside mean +- `limit` (absolute, as timm's `trunc_normal_` with a = -limit).
     TruncatedNormal {
+        /// Standard deviation before truncation.
         std: f64,
+        /// Largest absolute value that is kept.
         limit: f64,
     },
 }
@@ -69,6 +77,7 @@ impl Parameters {
         self.entries.iter().filter(|parameter| parameter.kind != Kind::Buffer)
     }
 
+    /// The variable called `name` (its dotted path), if there is one.
     pub fn get(&self, name: &str) -> Option<&Parameter> {
         self.entries.iter().find(|parameter| parameter.name == name)
     }

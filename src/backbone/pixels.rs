@@ -11,6 +11,7 @@ use super::{Backbone, Mode};
 /// Cells along either side.
 const GRID: usize = 8;
 
+/// The encoder without variables: (batch, height, width, 3) to (batch, 192).
 pub struct Pixels;
 
 impl Backbone for Pixels {

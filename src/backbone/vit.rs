@@ -69,12 +69,16 @@ impl Weights {
 /// How a transformer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
+    /// Where position embeddings come from.
     pub position: Position,
+    /// First values of everything else.
     pub weights: Weights,
 }
 
 impl Start {
+    /// timm's `vit_tiny_patch16_224`.
     pub const TIMM: Self = Self { position: Position::Learned, weights: Weights::Timm };
+    /// MAE's original code.
     pub const MAE: Self = Self { position: Position::Fixed, weights: Weights::Mae };
 }
 

@@ -20,6 +20,8 @@ pub struct Annotations {
 }
 
 impl Annotations {
+    /// Reads the file at `path` whole.
+    ///
     /// # Errors
     /// If the file cannot be read, or is empty.
     pub fn read(path: &Path) -> Result<Self> {
@@ -28,6 +30,7 @@ impl Annotations {
         Ok(Self { path: path.to_owned(), bytes })
     }
 
+    /// The file that was read.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -36,27 +36,33 @@ impl Listing {
         self.rows.extend(row.map(|row| row as u32));
     }
 
+    /// How many images are listed.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
+    /// Whether no image is listed.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
+    /// Labels of all images, in order.
     pub fn labels(&self) -> &[Labels] {
         &self.labels
     }
 
+    /// The same, to be changed in place.
     pub fn labels_mut(&mut self) -> &mut [Labels] {
         &mut self.labels
     }
 
+    /// Name of the image at `index`, relative to the folder that will hold it.
     pub fn name(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.text[start..self.ends[index]]
     }
 
+    /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|index| self.name(index))
     }

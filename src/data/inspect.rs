@@ -32,6 +32,7 @@ pub struct Inspection {
 /// An image that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadImage {
+    /// Position in the data set.
     pub index: usize,
     /// Path, with its row in the annotation file.
     pub place: String,

@@ -20,8 +20,11 @@ use crate::data::{
     files::{Files, Listing, ensure_apart},
 };
 
+/// Annotation table of the training split, as published.
 pub const TRAIN: &str = "SewerML_Train.csv";
+/// Annotation table of the validation split, as published.
 pub const VALIDATION: &str = "SewerML_Val.csv";
+/// File names of the test split, whose labels are not published.
 pub const TEST: &str = "SewerML_Test.csv";
 
 /// The data in a folder as people keep it: both tables, and frames in `images/`, beside the tables, or in

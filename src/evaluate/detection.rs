@@ -11,15 +11,20 @@ use anyhow::{Result, bail, ensure};
 /// Confusion counts; positive means defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Defects called defects.
     pub true_positives: u64,
+    /// Normal images called defects.
     pub false_positives: u64,
+    /// Normal images called normal.
     pub true_negatives: u64,
+    /// Defects called normal.
     pub false_negatives: u64,
 }
 
 /// Everything that is said of one detector on one set of images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
+    /// At threshold 0 of the logit.
     pub counts: Counts,
     /// Probability that a defect scores above a normal image, ties counted half.
     pub auroc: f64,
@@ -123,7 +128,9 @@ pub fn average_precision(scores: &[f64], defects: &[bool]) -> Result<f64> {
 pub struct OperatingPoint {
     /// Images with this logit or a higher one are called defects.
     pub threshold: f64,
+    /// Part of normal images that it flags, 0..1.
     pub false_positive_rate: f64,
+    /// Part of defects that it flags, 0..1.
     pub true_positive_rate: f64,
 }
 

@@ -38,6 +38,7 @@ pub enum Weighting {
 pub struct Options {
     /// scikit-learn's C: the inverse of the penalty, against the *sum* of losses; above 0.
     pub c: f64,
+    /// How much each image counts, by its class.
     pub weighting: Weighting,
     /// Whether features are divided by their standard deviation (over the images fitted on) first, so that
     /// the penalty treats them alike. Constant features are left out of that.
@@ -49,7 +50,9 @@ pub struct Options {
 pub struct Probe {
     /// One weight a feature.
     pub weights: Vec<f64>,
+    /// Added to the weighted sum; not penalised in the fit.
     pub bias: f64,
+    /// How the fit ended.
     pub convergence: Convergence,
 }
 

@@ -24,7 +24,9 @@ pub struct Views<'a, T> {
 /// What views of images tell about features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewMetrics {
+    /// N, at least 2.
     pub images: usize,
+    /// Of each image, at least 2.
     pub views: usize,
     /// [`Views::alignment`]: 0 to 4, low is good.
     pub alignment: f64,

@@ -24,6 +24,7 @@ use crate::{
 /// BYOL's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Bootstrap {
+    /// Of the teacher.
     pub momentum: Momentum,
 }
 
@@ -33,6 +34,7 @@ impl Objective for Bootstrap {
     }
 }
 
+/// A student with projector and predictor, and the teacher whose projections it predicts.
 pub struct Byol {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -44,6 +46,10 @@ pub struct Byol {
 }
 
 impl Byol {
+    /// The untrained model; the teacher begins as a copy of the student.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: &Bootstrap, on: &Foundation) -> Result<Self> {
         let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, Perceptron)> {
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

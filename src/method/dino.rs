@@ -22,9 +22,13 @@ use crate::{
 /// DINO's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Distillation {
+    /// Of the teacher.
     pub momentum: Momentum,
+    /// Divides the student's logits; above 0.
     pub student_temperature: f64,
+    /// Divides the teacher's logits.
     pub teacher_temperature: TeacherTemperature,
+    /// How much of itself the centre keeps at a step, 0..1.
     pub centre_momentum: f64,
     /// Batch normalisation of the head's hidden layers, each view by itself: DINO's `use_bn_in_head`.
     pub head_norm: bool,
@@ -35,7 +39,9 @@ pub struct Distillation {
 /// Rises in equal steps an epoch, then stays.
 #[derive(Clone, Copy, Debug)]
 pub struct TeacherTemperature {
+    /// In the first epoch; above 0.
     pub start: f64,
+    /// After the rise.
     pub end: f64,
     /// Part of all epochs over which it rises.
     pub warm_up: f64,
@@ -58,6 +64,7 @@ impl Objective for Distillation {
     }
 }
 
+/// A student and a teacher, each an encoder with a head of prototypes, and the centre of the teacher's logits.
 pub struct Dino {
     encoder: Box<dyn Backbone>,
     head: PrototypeHead,
@@ -71,6 +78,10 @@ pub struct Dino {
 }
 
 impl Dino {
+    /// The untrained model; the teacher begins as a copy of the student.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: Distillation, on: &Foundation) -> Result<Self> {
         let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, PrototypeHead)> {
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -30,10 +30,12 @@ use crate::{
 pub struct Reconstruction {
     /// Part of an image's patches that the encoder sees.
     pub visible: f64,
+    /// Whether a patch's pixels are standardised, patch by patch, before they are compared.
     pub normalise_pixels: bool,
     /// Attention heads of the encoder where they are not the architecture's: the paper's authors and
     /// mae-lite share ViT-Tiny's 192 numbers among 12 heads, timm among 3.
     pub encoder_heads: Option<usize>,
+    /// Which predictions are compared with which pixels.
     pub supervision: Supervision,
 }
 
@@ -67,6 +69,7 @@ impl Objective for Reconstruction {
     }
 }
 
+/// A ViT that sees some patches, and a decoder that predicts the pixels of the others.
 pub struct Mae {
     encoder: Vit,
     decoder: Decoder,
@@ -77,6 +80,10 @@ pub struct Mae {
 }
 
 impl Mae {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If the backbone is no ViT, or sizes do not fit.
     pub fn new(constants: Reconstruction, on: &Foundation) -> Result<Self> {
         if let Some(reason) = Name::Mae.undefined_on(on.architecture.name) {
             bail!("{} on {}: {reason}", Name::Mae, on.architecture.name)

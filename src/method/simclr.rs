@@ -21,6 +21,7 @@ use crate::{
 /// SimCLR's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Contrast {
+    /// Divides similarities; above 0.
     pub temperature: f64,
 }
 
@@ -30,6 +31,7 @@ impl Objective for Contrast {
     }
 }
 
+/// Encoder and projector, trained to tell an image's other view from those of all other images.
 pub struct SimClr {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -38,6 +40,10 @@ pub struct SimClr {
 }
 
 impl SimClr {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: &Contrast, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

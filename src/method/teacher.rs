@@ -18,6 +18,7 @@ use crate::{
 /// How much of itself a teacher keeps at a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentum {
+    /// Of the first step, 0..1.
     pub start: f64,
     /// Of the step after the last.
     pub end: f64,

@@ -10,6 +10,7 @@ use crate::{
     loader::Batch,
 };
 
+/// An encoder that is never trained: the floor that any method must beat.
 pub struct Untrained {
     encoder: Box<dyn Backbone>,
     parameters: Parameters,

@@ -34,12 +34,17 @@ pub struct State {
 pub(super) struct Tally {
     /// Epochs that are done.
     pub curve: Vec<Epoch>,
+    /// Positions of images that could not be read.
     pub skipped: BTreeSet<usize>,
     /// Of the present epoch: steps done, and sums over them.
     pub step: usize,
+    /// Images seen.
     pub images: usize,
+    /// Sum of the method's losses.
     pub loss: f64,
+    /// Sum of the online probe's losses.
     pub probe_loss: f64,
+    /// Sums of what is monitored.
     pub monitor: Monitor,
 }
 

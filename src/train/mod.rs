@@ -25,23 +25,30 @@ use crate::{
 /// How variables move, and how fast when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimisation {
+    /// The optimiser.
     pub rule: Rule,
     /// Base learning rate for this run's batch size.
     pub learning_rate: f64,
+    /// Coefficient of weight decay, as the rule uses it; 0 for none.
     pub weight_decay: f64,
+    /// What decay applies to.
     pub decayed: Decayed,
     /// Longest gradient of a variable, by Euclidean length.
     pub clip: Option<f64>,
     /// Linear warm-up, in epochs, from `warm_up_start`, then half a cosine to `end`.
     pub warm_up_epochs: f64,
+    /// Learning rate that warm-up starts from.
     pub warm_up_start: f64,
+    /// Learning rate that the cosine falls to.
     pub end: f64,
+    /// Passes over the training images; 0 trains nothing.
     pub epochs: usize,
 }
 
 /// What weight decay (and the trust ratio of LARS) applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decayed {
+    /// All trainable variables.
     Everything,
     /// Not biases, not normalisation layers.
     Weights,
@@ -57,8 +64,11 @@ pub enum Progress<'a> {
         epoch: usize,
         /// Steps done in the epoch, and of each epoch.
         step: usize,
+        /// Steps of each epoch.
         steps: usize,
+        /// Images of the step, before views.
         images: usize,
+        /// The method's loss, before the update.
         loss: f64,
         /// Copies all that the next step depends on.
         state: &'a dyn Fn() -> Result<State>,
@@ -81,6 +91,7 @@ pub enum Part {
 pub struct Epoch {
     /// From 0.
     pub epoch: usize,
+    /// The method's.
     pub loss: f64,
     /// None without an online probe.
     pub probe_loss: Option<f64>,
@@ -94,6 +105,7 @@ pub struct Epoch {
 
 /// What training leaves behind besides the method's and probe's variables.
 pub struct Trained {
+    /// All epochs, in order.
     pub curve: Vec<Epoch>,
     /// Positions that were never seen because their image could not be read, ascending.
     pub skipped: Vec<usize>,

@@ -14,6 +14,7 @@ use crate::{
     tensor::widen,
 };
 
+/// A linear unit with an optimiser of its own.
 pub struct OnlineProbe {
     linear: Linear,
     parameters: Parameters,
@@ -58,6 +59,7 @@ impl OnlineProbe {
         self.linear.forward(&widen(features)?)?.squeeze(1)
     }
 
+    /// Its weights (1, width) and bias (1).
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }

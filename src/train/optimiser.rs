@@ -20,9 +20,11 @@ use crate::tensor::cuda::updates;
 /// Variables that are treated alike.
 #[derive(Clone)]
 pub struct Group {
+    /// What is moved; no variable is in two groups.
     pub parameters: Vec<Parameter>,
     /// Base learning rate: what a schedule starts from.
     pub learning_rate: f64,
+    /// Coefficient of weight decay, as the rule uses it; 0 for none.
     pub weight_decay: f64,
     /// Whether LARS scales the learning rate by the trust ratio; other rules ignore it.
     pub adapt: bool,

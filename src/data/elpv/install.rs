@@ -25,7 +25,9 @@ pub struct Installed {
     pub folder: PathBuf,
     /// False where the data was there already.
     pub fetched: bool,
+    /// [`LICENCE`].
     pub licence: &'static str,
+    /// [`CITATIONS`].
     pub citations: [&'static str; 3],
 }
 

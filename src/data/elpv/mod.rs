@@ -18,6 +18,7 @@ use crate::data::{
     stratify,
 };
 
+/// Under which the authors publish the data.
 pub const LICENCE: &str =
     "images and labels: CC BY-NC-SA 4.0 (non-commercial; derived images under the same licence)";
 

@@ -26,6 +26,7 @@ impl Draws {
         colour.map(|c| c * gain)
     }
 
+    /// What the pipe is made of, at the shares given here.
     pub fn kind(&mut self) -> Kind {
         let u = self.unit();
         match () {
@@ -69,6 +70,7 @@ impl Draws {
         }
     }
 
+    /// A camera near the axis, now and then panned towards a wall.
     pub fn camera(&mut self) -> Camera {
         let position = [self.normal(0.08), -0.12 + self.normal(0.09), 0.0];
         let (mut yaw, pitch, roll) = (self.normal(0.07), self.normal(0.07) - 0.02, self.normal(0.05));
@@ -81,6 +83,7 @@ impl Draws {
         Camera::new(position, f64::from(yaw), f64::from(pitch), f64::from(roll), [wide, wide * aspect])
     }
 
+    /// A ring of lamps, a little uneven.
     pub fn lamp(&mut self) -> Lamp {
         Lamp {
             exposure: (1.75 * (1.0 + self.normal(0.2))).clamp(0.9, 2.8),
@@ -90,6 +93,7 @@ impl Draws {
         }
     }
 
+    /// Joints at regular distances; faint where lengths are bonded or laid in mortar.
     pub fn joints(&mut self, kind: Kind) -> Joints {
         let faint = if matches!(kind, Kind::Liner | Kind::Brick) { 0.35 } else { 1.0 };
         Joints {
@@ -100,6 +104,7 @@ impl Draws {
         }
     }
 
+    /// A band of film below the usual flow; none in three pipes of ten.
     pub fn tide(&mut self) -> Tide {
         let colour = self.dirt();
         Tide {
@@ -109,6 +114,7 @@ impl Draws {
         }
     }
 
+    /// Water on the invert: none to nearly half full.
     pub fn water(&mut self) -> Water {
         const WATERS: [[f32; 3]; 4] =
             [[0.30, 0.28, 0.22], [0.38, 0.30, 0.18], [0.20, 0.20, 0.17], [0.42, 0.42, 0.38]];
@@ -129,6 +135,7 @@ impl Draws {
         }
     }
 
+    /// A recorder of its own, mostly with compression.
     pub fn finish(&mut self) -> Finish {
         let warm = self.normal(0.07) + 0.05;
         Finish {

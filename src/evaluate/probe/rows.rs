@@ -52,6 +52,7 @@ impl Rows {
         Self { numbers: self.numbers.iter().map(|x| x.abs()).collect(), width: self.width }
     }
 
+    /// Rows.
     pub fn count(&self) -> usize {
         self.numbers.len() / self.width
     }

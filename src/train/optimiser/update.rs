@@ -18,9 +18,13 @@ const PIECE: usize = 32_768;
 /// d = gradient_scale g + weight_scale p;  v = momentum v + d;  p = p - learning_rate v.
 #[derive(Clone, Copy, Debug)]
 pub struct Momentum {
+    /// Factor of the gradient: what clips it, and LARS' ratio.
     pub gradient_scale: f64,
+    /// Factor of the weight: decay, and LARS' ratio.
     pub weight_scale: f64,
+    /// How much of the velocity is kept, 0..1.
     pub momentum: f64,
+    /// Length of the step.
     pub learning_rate: f64,
 }
 
@@ -28,11 +32,17 @@ pub struct Momentum {
 /// p = p - learning_rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
+    /// Factor of the gradient: what clips it.
     pub gradient_scale: f64,
+    /// How much the average of g keeps, 0..1.
     pub beta1: f64,
+    /// How much the average of g^2 keeps, 0..1.
     pub beta2: f64,
+    /// Added to the root; above 0.
     pub epsilon: f64,
+    /// Part of the weight that a step of rate 1 takes off.
     pub weight_decay: f64,
+    /// Length of the step.
     pub learning_rate: f64,
     /// Number of this update, from 1.
     pub t: u32,
