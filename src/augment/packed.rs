@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_view_is_as_long_as_its_bytes() {
         let drawn =
-            super::super::Recipe::simclr(32, 1.0).draw(40, 30, &mut crate::seed::Seed::root(1).stream());
+            super::super::ViewSet::simclr(32, 1.0).draw(40, 30, &mut crate::seed::Seed::root(1).stream());
         let batch = Batch::new(&[(drawn[0].clone(), 0, 40)]);
         assert_eq!(batch.views[0].bytes().len(), size_of::<View>());
     }

@@ -15,7 +15,7 @@ use crate::seed::Stream;
 
 /// The views that are made of each image, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recipe {
+pub struct ViewSet {
     /// Name in records and reports.
     pub name: &'static str,
     /// One distribution for each view of an image.
@@ -76,7 +76,7 @@ pub struct Blur {
     pub sigma: (f64, f64),
 }
 
-impl Recipe {
+impl ViewSet {
     /// The paper's two views. Crop and jitter: its section on augmentation. Bicubic, jitter on every
     /// view, flip, and no grey, blur or solarise: its authors' released code.
     pub fn paper(side: usize) -> Self {
@@ -260,17 +260,17 @@ mod tests {
     use super::*;
     use crate::{data::Image, seed::Seed};
 
-    fn all() -> [Recipe; 9] {
+    fn all() -> [ViewSet; 9] {
         [
-            Recipe::paper(224),
-            Recipe::evaluation(224),
-            Recipe::none(224),
-            Recipe::flip(224),
-            Recipe::simclr(224, 1.0),
-            Recipe::byol(224),
-            Recipe::barlow_twins(224),
-            Recipe::dino(224, 96, 8),
-            Recipe::mae(224),
+            ViewSet::paper(224),
+            ViewSet::evaluation(224),
+            ViewSet::none(224),
+            ViewSet::flip(224),
+            ViewSet::simclr(224, 1.0),
+            ViewSet::byol(224),
+            ViewSet::barlow_twins(224),
+            ViewSet::dino(224, 96, 8),
+            ViewSet::mae(224),
         ]
     }
 
@@ -287,7 +287,7 @@ mod tests {
             assert_eq!(first, recipe.draw(352, 288, &mut seed.stream()), "{}", recipe.name);
             assert_eq!(first.len(), recipe.views.len());
         }
-        let paper = Recipe::paper(224).draw(352, 288, &mut Seed::root(12).stream());
+        let paper = ViewSet::paper(224).draw(352, 288, &mut Seed::root(12).stream());
         assert_ne!(paper[0], paper[1], "two views of a pair are drawn apart");
     }
 
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn all_orders_of_jitter_are_equally_likely() {
-        let view = Recipe::paper(224).views[0];
+        let view = ViewSet::paper(224).views[0];
         let mut counts = std::collections::BTreeMap::new();
         for drawn in draws(&view, 24 * 400) {
             let order: Vec<_> = drawn.jitter.iter().map(std::mem::discriminant).collect();
@@ -362,10 +362,10 @@ mod tests {
                 assert_eq!((view.width, view.height), (recipe.side, recipe.side));
             }
         }
-        let scored = Recipe::evaluation(32).draw(72, 58, &mut Seed::root(13).stream());
+        let scored = ViewSet::evaluation(32).draw(72, 58, &mut Seed::root(13).stream());
         assert_eq!(scored[0].crop, CropBox::whole(72, 58));
         assert!(!scored[0].flip && scored[0].jitter.is_empty());
-        assert_eq!(Recipe::dino(224, 96, 8).views.len(), 10);
-        assert_eq!(Recipe::paper(224).first_view().views.len(), 1);
+        assert_eq!(ViewSet::dino(224, 96, 8).views.len(), 10);
+        assert_eq!(ViewSet::paper(224).first_view().views.len(), 1);
     }
 }

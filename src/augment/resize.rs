@@ -82,17 +82,17 @@ pub fn resize(image: &Image, crop: CropBox, width: usize, height: usize, filter:
         image.height
     );
     assert!(width > 0 && height > 0, "resize to {width} x {height}");
-    let source = Pixels::of(image, crop);
-    let rows = || Windows::new(crop.width, width, filter);
-    let columns = || Windows::new(crop.height, height, filter);
+    let source = Region::of(image, crop);
+    let rows = || FilterWindows::new(crop.width, width, filter);
+    let columns = || FilterWindows::new(crop.height, height, filter);
     match (crop.width == width, crop.height == height) {
         (true, true) => source.to_image(),
         (false, true) => source.resample_rows(&rows()),
         (true, false) => source.resample_columns(&columns()),
         (false, false) if columns_first(crop, width, height) => {
-            Pixels::all(&source.resample_columns(&columns())).resample_rows(&rows())
+            Region::all(&source.resample_columns(&columns())).resample_rows(&rows())
         }
-        (false, false) => Pixels::all(&source.resample_rows(&rows())).resample_columns(&columns()),
+        (false, false) => Region::all(&source.resample_rows(&rows())).resample_columns(&columns()),
     }
 }
 
@@ -122,7 +122,7 @@ const LANES: usize = 4 * ROWS;
 const STRIP: usize = 96;
 
 /// Which input pixels make each output pixel, and with which fixed-point weights, along one axis.
-struct Windows {
+struct FilterWindows {
     windows: Vec<Window>,
     weights: Vec<i32>,
 }
@@ -130,11 +130,11 @@ struct Windows {
 struct Window {
     /// First input pixel.
     first: usize,
-    /// Where the weights lie in [`Windows::weights`].
+    /// Where the weights lie in [`FilterWindows::weights`].
     weights: Range<usize>,
 }
 
-impl Windows {
+impl FilterWindows {
     /// Every operation is in the reference's order, for equal rounding.
     fn new(input: usize, output: usize, filter: Filter) -> Self {
         let scale = input as f64 / output as f64;
@@ -182,7 +182,7 @@ fn to_byte(sum: i32) -> u8 {
 
 /// A rectangle of an image, as the passes read it.
 #[derive(Clone, Copy)]
-struct Pixels<'a> {
+struct Region<'a> {
     width: usize,
     height: usize,
     /// Bytes from one row to the next.
@@ -190,7 +190,7 @@ struct Pixels<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Pixels<'a> {
+impl<'a> Region<'a> {
     fn of(image: &'a Image, crop: CropBox) -> Self {
         let stride = 3 * image.width;
         let bytes = &image.pixels[stride * crop.top + 3 * crop.left..];
@@ -211,7 +211,7 @@ impl<'a> Pixels<'a> {
     }
 
     /// The horizontal pass.
-    fn resample_rows(self, windows: &Windows) -> Image {
+    fn resample_rows(self, windows: &FilterWindows) -> Image {
         let width = windows.len();
         let mut pixels = vec![0; 3 * width * self.height];
         let mut wide = vec![[0; LANES]; self.width];
@@ -237,7 +237,7 @@ impl<'a> Pixels<'a> {
     }
 
     /// The vertical pass.
-    fn resample_columns(self, windows: &Windows) -> Image {
+    fn resample_columns(self, windows: &FilterWindows) -> Image {
         let mut pixels = vec![0; 3 * self.width * windows.len()];
         vectorised(
             #[inline(always)]

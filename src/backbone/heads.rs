@@ -4,7 +4,7 @@
 use candle_core::{D, Result, Tensor, Var};
 
 use super::{
-    Builder, Initialise, Kind, Mode,
+    Builder, Initialise, Mode, Role,
     layers::{BatchNorm, Linear},
 };
 use crate::tensor::{batch_norm::Then, gelu, linear, widen};
@@ -173,7 +173,7 @@ impl PrototypeHead {
         let last = Linear::with_weights(&mut mlp.scope(&last), heads.hidden, heads.output, normal)?;
         let torch = Initialise::Uniform { bound: 1.0 / (heads.output as f64).sqrt() };
         let shape = (heads.prototypes, heads.output);
-        let directions = builder.scope("last_layer").variable("weight_v", shape, torch, Kind::Weight)?;
+        let directions = builder.scope("last_layer").variable("weight_v", shape, torch, Role::Weight)?;
         Ok(Self { hidden, last, directions })
     }
 

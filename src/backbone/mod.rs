@@ -10,7 +10,7 @@ pub mod resnet;
 pub mod vit;
 
 pub use architecture::{Architecture, Name};
-pub use parameters::{Builder, Initialise, Kind, Parameter, Parameters};
+pub use parameters::{Builder, Initialise, Parameter, Parameters, Role};
 pub use resnet::{ResNet, Stem};
 pub use vit::{Vit, VitSize};
 

@@ -14,7 +14,7 @@ use crate::seed::Seed;
 
 /// What a variable is, as optimisers and weight decay see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum Role {
     /// Matrices, convolution kernels, tokens and position embeddings.
     Weight,
     /// Additive vectors of linear and convolution layers.
@@ -33,7 +33,7 @@ pub struct Parameter {
     /// Its numbers, shared with the layer that uses them.
     pub variable: Var,
     /// How optimisers treat it.
-    pub kind: Kind,
+    pub kind: Role,
 }
 
 /// First values of a variable.
@@ -74,7 +74,7 @@ impl Parameters {
 
     /// What an optimiser may move.
     pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
-        self.entries.iter().filter(|parameter| parameter.kind != Kind::Buffer)
+        self.entries.iter().filter(|parameter| parameter.kind != Role::Buffer)
     }
 
     /// The variable called `name` (its dotted path), if there is one.
@@ -117,10 +117,10 @@ impl Parameters {
         let tensors: BTreeMap<String, Tensor> = tensors(path)?.into_iter().collect();
         let entry = |(name, tensor): (String, Tensor)| {
             let kind = match name.rsplit('.').next() {
-                Some("running_mean" | "running_var") => Kind::Buffer,
-                Some("bias") => Kind::Bias,
-                Some("weight") if tensor.rank() == 1 => Kind::Norm,
-                _ => Kind::Weight,
+                Some("running_mean" | "running_var") => Role::Buffer,
+                Some("bias") => Role::Bias,
+                Some("weight") if tensor.rank() == 1 => Role::Norm,
+                _ => Role::Weight,
             };
             Ok(Parameter { name, variable: Var::from_tensor(&tensor)?, kind })
         };
@@ -195,7 +195,7 @@ impl Builder<'_> {
         name: &str,
         shape: impl Into<Shape>,
         initialise: Initialise,
-        kind: Kind,
+        kind: Role,
     ) -> Result<Var> {
         let (name, shape) = (self.path(name), shape.into());
         if self.parameters.get(&name).is_some() {
@@ -237,8 +237,8 @@ mod tests {
     fn matrix(rows: usize) -> Parameters {
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
-        builder.variable("bias", rows, Initialise::Constant(1.0), Kind::Bias).unwrap();
-        builder.variable("weight", (rows, 2), Initialise::Normal { std: 1.0 }, Kind::Weight).unwrap();
+        builder.variable("bias", rows, Initialise::Constant(1.0), Role::Bias).unwrap();
+        builder.variable("weight", (rows, 2), Initialise::Normal { std: 1.0 }, Role::Weight).unwrap();
         parameters
     }
 
@@ -259,7 +259,7 @@ mod tests {
         // The bias fits, the matrix is not there.
         let mut other = Parameters::default();
         let mut builder = other.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
-        builder.variable("bias", 3, Initialise::Constant(0.0), Kind::Bias).unwrap();
+        builder.variable("bias", 3, Initialise::Constant(0.0), Role::Bias).unwrap();
         for (expected, write) in [
             (
                 "torn or not safetensors",

@@ -25,7 +25,7 @@ pub struct ResNet {
     stem: Stem,
     conv1: Convolution,
     bn1: BatchNorm,
-    blocks: Vec<Block>,
+    blocks: Vec<BasicBlock>,
     width: usize,
 }
 
@@ -46,7 +46,12 @@ impl ResNet {
             let outputs = width << stage;
             for number in 0..2 {
                 let stride = if stage > 0 && number == 0 { 2 } else { 1 };
-                blocks.push(Block::new(&mut builder.scope(&number.to_string()), inputs, outputs, stride)?);
+                blocks.push(BasicBlock::new(
+                    &mut builder.scope(&number.to_string()),
+                    inputs,
+                    outputs,
+                    stride,
+                )?);
                 inputs = outputs;
             }
         }
@@ -87,7 +92,7 @@ impl Backbone for ResNet {
 }
 
 /// Two 3 x 3 convolutions around a shortcut: torchvision's `BasicBlock`.
-struct Block {
+struct BasicBlock {
     conv1: Convolution,
     bn1: BatchNorm,
     conv2: Convolution,
@@ -96,7 +101,7 @@ struct Block {
     downsample: Option<(Convolution, BatchNorm)>,
 }
 
-impl Block {
+impl BasicBlock {
     fn new(builder: &mut Builder, inputs: usize, outputs: usize, stride: usize) -> Result<Self> {
         let first = Geometry { stride, padding: 1 };
         let second = Geometry { stride: 1, padding: 1 };

@@ -13,7 +13,7 @@ use std::{
 use candle_core::{IndexOp, Result, Tensor, Var, bail};
 
 use super::{
-    Backbone, Builder, Initialise, Kind, Mode,
+    Backbone, Builder, Initialise, Mode, Role,
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
@@ -39,7 +39,7 @@ impl VitSize {
 
 /// Where position embeddings come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub enum PositionEmbedding {
     /// A trainable variable, truncated normal with deviation 0.02.
     Learned,
     /// MAE's [`position::waves`]: saved like a variable, never trained.
@@ -70,16 +70,16 @@ impl Weights {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// Where position embeddings come from.
-    pub position: Position,
+    pub position: PositionEmbedding,
     /// First values of everything else.
     pub weights: Weights,
 }
 
 impl Start {
     /// timm's `vit_tiny_patch16_224`.
-    pub const TIMM: Self = Self { position: Position::Learned, weights: Weights::Timm };
+    pub const TIMM: Self = Self { position: PositionEmbedding::Learned, weights: Weights::Timm };
     /// MAE's original code.
-    pub const MAE: Self = Self { position: Position::Fixed, weights: Weights::Mae };
+    pub const MAE: Self = Self { position: PositionEmbedding::Fixed, weights: Weights::Mae };
 }
 
 /// The encoder, without classifier.
@@ -92,7 +92,7 @@ pub struct Vit {
     /// timm's convolution (width, 3, patch, patch).
     patch_weight: Var,
     patch_bias: Var,
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
     /// Constant matrices that move position embeddings to other grids.
     interpolations: Mutex<BTreeMap<Grid, Tensor>>,
@@ -120,15 +120,15 @@ impl Vit {
             Weights::Mae => 0.02,
         };
         let class = Initialise::Normal { std: class };
-        let class_token = builder.variable("cls_token", (1, 1, width), class, Kind::Weight)?;
+        let class_token = builder.variable("cls_token", (1, 1, width), class, Role::Weight)?;
         let shape = (1, 1 + grid.0 * grid.1, width);
         let positions = match start.position {
-            Position::Learned => {
+            PositionEmbedding::Learned => {
                 let initialise = Initialise::TruncatedNormal { std: 0.02, limit: 2.0 };
-                Positions::Learned(builder.variable("pos_embed", shape, initialise, Kind::Weight)?)
+                Positions::Learned(builder.variable("pos_embed", shape, initialise, Role::Weight)?)
             }
-            Position::Fixed => {
-                let fixed = builder.variable("pos_embed", shape, Initialise::Constant(0.0), Kind::Buffer)?;
+            PositionEmbedding::Fixed => {
+                let fixed = builder.variable("pos_embed", shape, Initialise::Constant(0.0), Role::Buffer)?;
                 fixed.set(&position::waves(grid, width, fixed.dtype(), fixed.device())?)?;
                 Positions::Fixed(fixed)
             }
@@ -141,12 +141,14 @@ impl Vit {
             Weights::Timm => torch,
             Weights::Mae => start.weights.linear(inputs, width),
         };
-        let patch_weight = projection.variable("weight", (width, 3, patch, patch), weights, Kind::Weight)?;
+        let patch_weight = projection.variable("weight", (width, 3, patch, patch), weights, Role::Weight)?;
         // MAE leaves this bias as torch makes it, too.
-        let patch_bias = projection.variable("bias", width, torch, Kind::Bias)?;
+        let patch_bias = projection.variable("bias", width, torch, Role::Bias)?;
         let mut scope = builder.scope("blocks");
         let blocks = (0..depth)
-            .map(|number| Block::new(&mut scope.scope(&number.to_string()), width, heads, start.weights))
+            .map(|number| {
+                TransformerBlock::new(&mut scope.scope(&number.to_string()), width, heads, start.weights)
+            })
             .collect::<Result<_>>()?;
         let norm = LayerNorm::new(&mut builder.scope("norm"), width)?;
         let interpolations = Mutex::default();
@@ -172,7 +174,7 @@ impl Vit {
     /// If patches do not fill the images.
     pub fn tokens(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
         chain(&self.embed_patches(images, kept)?, |tokens| {
-            self.norm.forward(&Block::forward_all(&self.blocks, tokens)?)
+            self.norm.forward(&TransformerBlock::forward_all(&self.blocks, tokens)?)
         })
     }
 
@@ -228,7 +230,7 @@ impl Backbone for Vit {
     fn embed(&self, images: &Tensor, _: Mode) -> Result<Tensor> {
         let mut tokens = self.embed_patches(images, None)?;
         if let [blocks @ .., last] = self.blocks.as_slice() {
-            tokens = chain(&tokens, |tokens| Block::forward_all(blocks, tokens))?;
+            tokens = chain(&tokens, |tokens| TransformerBlock::forward_all(blocks, tokens))?;
             // Nothing reads what becomes of the other tokens.
             tokens = last.forward_first(&tokens)?;
         }
@@ -265,7 +267,7 @@ fn select(tokens: &Tensor, kept: &Tensor) -> Result<Tensor> {
 }
 
 /// Attention among tokens and a perceptron of each, both on normalised tokens and added to them.
-pub struct Block {
+pub struct TransformerBlock {
     norm1: LayerNorm,
     qkv: Linear,
     proj: Linear,
@@ -275,7 +277,7 @@ pub struct Block {
     heads: usize,
 }
 
-impl Block {
+impl TransformerBlock {
     /// Makes `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron is four times as
     /// wide inside.
     ///
@@ -456,8 +458,8 @@ mod tests {
             assert!(get("blocks.0.attn.qkv.bias")?.iter().all(|&x| x == 0.0));
             assert!(get("patch_embed.proj.bias")?.iter().all(|&x| x != 0.0 && x.abs() <= 0.0361));
             let positions = parameters.get("pos_embed").expect("a variable");
-            let fixed = start.position == Position::Fixed;
-            assert_eq!(positions.kind, if fixed { Kind::Buffer } else { Kind::Weight });
+            let fixed = start.position == PositionEmbedding::Fixed;
+            assert_eq!(positions.kind, if fixed { Role::Buffer } else { Role::Weight });
             if fixed {
                 let waves = position::waves((2, 2), 192, DType::F32, &Device::Cpu)?;
                 assert_eq!(distance(positions.variable.as_tensor(), &waves)?, 0.0);
@@ -523,7 +525,7 @@ mod tests {
             let size = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
             assert!(size.is_finite() && size > 0.0, "{}: squared gradient {size}", parameter.name);
         }
-        let fixed = parameters.all().iter().filter(|parameter| parameter.kind == Kind::Buffer);
+        let fixed = parameters.all().iter().filter(|parameter| parameter.kind == Role::Buffer);
         for parameter in fixed {
             assert!(gradients.get(&parameter.variable).is_none(), "{}", parameter.name);
         }

@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 
 /// Confusion counts; positive means defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct Confusion {
     /// Defects called defects.
     pub true_positives: u64,
     /// Normal images called defects.
@@ -25,7 +25,7 @@ pub struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
     /// At threshold 0 of the logit.
-    pub counts: Counts,
+    pub counts: Confusion,
     /// Probability that a defect scores above a normal image, ties counted half.
     pub auroc: f64,
     /// Area under precision over recall, as steps: see [`average_precision`].
@@ -39,14 +39,14 @@ impl Detection {
     /// If the lengths differ, a logit is NaN, or only one class is present.
     pub fn new(logits: &[f64], defects: &[bool]) -> Result<Self> {
         Ok(Self {
-            counts: Counts::new(logits, defects)?,
+            counts: Confusion::new(logits, defects)?,
             auroc: auroc(logits, defects)?,
             average_precision: average_precision(logits, defects)?,
         })
     }
 }
 
-impl Counts {
+impl Confusion {
     /// Counts with a defect predicted where the logit is above 0 (strictly: probability above one half).
     ///
     /// # Errors
@@ -262,10 +262,10 @@ mod tests {
         // A logit of exactly 0 is not an alarm.
         let logits = [2.0, 0.5, -1.0, 0.0, 3.0, -0.1, 1e-300];
         let defects = [true, true, true, true, false, false, false];
-        let counts = Counts::new(&logits, &defects).unwrap();
+        let counts = Confusion::new(&logits, &defects).unwrap();
         assert_eq!(
             counts,
-            Counts { true_positives: 2, false_positives: 2, true_negatives: 1, false_negatives: 2 }
+            Confusion { true_positives: 2, false_positives: 2, true_negatives: 1, false_negatives: 2 }
         );
         assert_eq!((counts.f1(), counts.precision(), counts.recall()), (0.5, 0.5, 0.5));
         assert_eq!((counts.f1_normal(), counts.false_positive_rate()), (2.0 / 6.0, 2.0 / 3.0));
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn empty_denominators_give_zero() {
-        let counts = Counts::default();
+        let counts = Confusion::default();
         let scores = [
             counts.f1(),
             counts.f1_normal(),
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn rates_at_a_share_are_the_counts_there() {
         let counts =
-            Counts { true_positives: 30, false_positives: 7, true_negatives: 63, false_negatives: 10 };
+            Confusion { true_positives: 30, false_positives: 7, true_negatives: 63, false_negatives: 10 };
         let (t, f, p) = (counts.recall(), counts.false_positive_rate(), 40.0 / 110.0);
         assert!((f1_at(t, f, p) - counts.f1()).abs() < 1e-15);
         assert!((f1_normal_at(t, f, p) - counts.f1_normal()).abs() < 1e-15);

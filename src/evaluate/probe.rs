@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use self::rows::{ROWS, Rows, dot, solve};
+use self::rows::{DesignMatrix, ROWS, dot, solve};
 
 /// Largest gradient entry of a converged fit, relative to the largest that these features can give.
 pub const TOLERANCE: f64 = 1e-10;
@@ -80,7 +80,7 @@ impl Probe {
             "probe: C is {}, expected a number above 0",
             options.c
         );
-        let mut rows = Rows::new(features)?;
+        let mut rows = DesignMatrix::new(features)?;
         ensure!(
             rows.count() == defects.len(),
             "probe: {} rows of features for {} labels, expected one each",
@@ -90,7 +90,7 @@ impl Probe {
         // Centring moves the bias only, which is not penalised, and spares Newton's matrix a large offset.
         let means = rows.centre();
         let deviations = if options.standardise { rows.scale(&means) } else { vec![1.0; means.len()] };
-        let problem = Problem {
+        let problem = Regression {
             penalty: 1.0 / (options.c * importances.iter().sum::<f64>()),
             importances: normalised(importances),
             defects,
@@ -110,7 +110,7 @@ impl Probe {
     /// # Errors
     /// If the width is not that of the fit, or a feature is not finite.
     pub fn logits(&self, features: &Tensor) -> Result<Vec<f64>> {
-        let rows = Rows::new(features)?;
+        let rows = DesignMatrix::new(features)?;
         ensure!(
             rows.width() == self.weights.len() + 1,
             "probe: {} features, expected {} as in the fit",
@@ -151,8 +151,8 @@ fn normalised(mut numbers: Vec<f64>) -> Vec<f64> {
 }
 
 /// The objective of one fit.
-struct Problem<'a> {
-    rows: Rows,
+struct Regression<'a> {
+    rows: DesignMatrix,
     defects: &'a [bool],
     /// s / S: weights that add up to 1.
     importances: Vec<f64>,
@@ -160,7 +160,7 @@ struct Problem<'a> {
     penalty: f64,
 }
 
-impl Problem<'_> {
+impl Regression<'_> {
     /// Newton's method from zero, each step halved until the objective falls enough.
     fn minimise(&self) -> Result<(Vec<f64>, Convergence)> {
         let scale = self.largest_gradient();

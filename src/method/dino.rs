@@ -14,7 +14,7 @@ use super::{
     teacher::{Momentum, Teacher},
 };
 use crate::{
-    backbone::{Backbone, Initialise, Kind, Mode, Parameters, heads::PrototypeHead},
+    backbone::{Backbone, Initialise, Mode, Parameters, Role, heads::PrototypeHead},
     loader::Batch,
     loss::distillation::{dino, next_centre},
 };
@@ -98,7 +98,7 @@ impl Dino {
             "centre",
             shape,
             Initialise::Constant(0.0),
-            Kind::Buffer,
+            Role::Buffer,
         )?;
         Ok(Self { encoder, head, parameters, teacher_encoder, teacher_head, teacher, centre, constants })
     }

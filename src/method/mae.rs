@@ -14,10 +14,10 @@ use candle_core::{Device, IndexOp, Result, Tensor, Var, bail};
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
 use crate::{
     backbone::{
-        self, Backbone, Initialise, Kind, Parameters,
+        self, Backbone, Initialise, Parameters, Role,
         layers::{LayerNorm, Linear},
         position,
-        vit::{Block, Start, Vit, VitSize, Weights},
+        vit::{Start, TransformerBlock, Vit, VitSize, Weights},
     },
     loader::Batch,
     loss::reconstruction::{masked_mse, patchify},
@@ -173,7 +173,7 @@ struct Decoder {
     mask_token: Var,
     /// Fixed (1, 1 + patches, width).
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
     predict: Linear,
 }
@@ -192,13 +192,18 @@ impl Decoder {
         let embed = linear(builder, "decoder_embed", encoder.width, size.width)?;
         let shape = (1, 1, size.width);
         let mask_token =
-            builder.variable("mask_token", shape, Initialise::Normal { std: 0.02 }, Kind::Weight)?;
+            builder.variable("mask_token", shape, Initialise::Normal { std: 0.02 }, Role::Weight)?;
         let grid = (side / encoder.patch, side / encoder.patch);
         let positions = position::waves(grid, size.width, mask_token.dtype(), mask_token.device())?;
         let mut scope = builder.scope("decoder_blocks");
         let blocks = (0..size.depth)
             .map(|number| {
-                Block::new(&mut scope.scope(&number.to_string()), size.width, size.heads, Weights::Mae)
+                TransformerBlock::new(
+                    &mut scope.scope(&number.to_string()),
+                    size.width,
+                    size.heads,
+                    Weights::Mae,
+                )
             })
             .collect::<Result<_>>()?;
         let norm = LayerNorm::new(&mut builder.scope("decoder_norm"), size.width)?;
@@ -226,7 +231,7 @@ impl Decoder {
         }
         let tokens = pick_rows(&rows, &picks)?.reshape((batch, 1 + patches, width))?;
         let tokens = tokens.broadcast_add(&self.positions)?.to_dtype(numbers)?;
-        let tokens = chain(&tokens, |tokens| Block::forward_all(&self.blocks, tokens))?;
+        let tokens = chain(&tokens, |tokens| TransformerBlock::forward_all(&self.blocks, tokens))?;
         self.predict.forward(&self.norm.forward(&tokens)?.narrow(1, 1, patches)?.contiguous()?)
     }
 }

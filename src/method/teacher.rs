@@ -10,7 +10,7 @@ use candle_core::{Result, Var};
 
 use super::Position;
 use crate::{
-    backbone::{Kind, Parameters},
+    backbone::{Parameters, Role},
     schedule::{self, CosineEnd},
     tensor::{Move, move_averages},
 };
@@ -51,7 +51,7 @@ impl Teacher {
                 candle_core::bail!("teacher: the student has no variable called '{}'", average.name)
             };
             average.variable.set(&followed.variable.as_detached_tensor())?;
-            if average.kind != Kind::Buffer {
+            if average.kind != Role::Buffer {
                 pairs.push((average.variable.clone(), followed.variable.clone()));
             }
         }

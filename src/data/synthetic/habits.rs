@@ -8,7 +8,7 @@ use super::{
     finish::Finish,
     floor::Water,
     light::Lamp,
-    material::{Kind, Material},
+    material::{Material, MaterialKind},
     scene::{Joints, Tide},
 };
 
@@ -27,33 +27,33 @@ impl Draws {
     }
 
     /// What the pipe is made of, at the shares given here.
-    pub fn kind(&mut self) -> Kind {
+    pub fn kind(&mut self) -> MaterialKind {
         let u = self.unit();
         match () {
-            () if u < 0.42 => Kind::Concrete,
-            () if u < 0.57 => Kind::Clay,
-            () if u < 0.74 => Kind::Plastic,
-            () if u < 0.80 => Kind::Brick,
-            () => Kind::Liner,
+            () if u < 0.42 => MaterialKind::Concrete,
+            () if u < 0.57 => MaterialKind::Clay,
+            () if u < 0.74 => MaterialKind::Plastic,
+            () if u < 0.80 => MaterialKind::Brick,
+            () => MaterialKind::Liner,
         }
     }
 
     /// A pipe of `kind`, in one of the colours that it comes in.
-    pub fn material(&mut self, kind: Kind) -> Material {
+    pub fn material(&mut self, kind: MaterialKind) -> Material {
         let (colours, contrast, gloss): (&[[f32; 3]], [f32; 2], [f32; 2]) = match kind {
-            Kind::Concrete => {
+            MaterialKind::Concrete => {
                 (&[[0.66, 0.62, 0.54], [0.58, 0.57, 0.54], [0.68, 0.60, 0.44]], [0.6, 1.5], [0.0, 0.25])
             }
-            Kind::Clay => {
+            MaterialKind::Clay => {
                 (&[[0.58, 0.34, 0.22], [0.48, 0.27, 0.17], [0.63, 0.44, 0.29]], [0.6, 1.4], [0.15, 0.6])
             }
-            Kind::Plastic => {
+            MaterialKind::Plastic => {
                 (&[[0.80, 0.46, 0.22], [0.66, 0.66, 0.66], [0.74, 0.55, 0.36]], [0.5, 1.5], [0.2, 0.6])
             }
-            Kind::Brick => {
+            MaterialKind::Brick => {
                 (&[[0.50, 0.30, 0.22], [0.58, 0.42, 0.30], [0.45, 0.40, 0.36]], [0.6, 1.3], [0.0, 0.2])
             }
-            Kind::Liner => (
+            MaterialKind::Liner => (
                 &[[0.74, 0.70, 0.56], [0.62, 0.68, 0.60], [0.72, 0.60, 0.38], [0.66, 0.68, 0.72]],
                 [0.5, 1.5],
                 [0.2, 0.6],
@@ -94,8 +94,8 @@ impl Draws {
     }
 
     /// Joints at regular distances; faint where lengths are bonded or laid in mortar.
-    pub fn joints(&mut self, kind: Kind) -> Joints {
-        let faint = if matches!(kind, Kind::Liner | Kind::Brick) { 0.35 } else { 1.0 };
+    pub fn joints(&mut self, kind: MaterialKind) -> Joints {
+        let faint = if matches!(kind, MaterialKind::Liner | MaterialKind::Brick) { 0.35 } else { 1.0 };
         Joints {
             first: self.between(1.25, 2.6),
             spacing: self.between(2.5, 9.0),

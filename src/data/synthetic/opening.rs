@@ -42,7 +42,7 @@ pub struct Opening {
 }
 
 /// What a ray finds of a branch.
-pub struct Seen {
+pub struct OpeningHit {
     pub t: f32,
     pub colour: [f32; 3],
     /// Cosine between the surface's normal and the way back to the lamp.
@@ -155,7 +155,7 @@ impl Opening {
     }
 
     /// The end of the branch pipe that stands in the main pipe, if the ray meets it before `limit`.
-    pub fn stub(&self, ray: &Ray, limit: f32) -> Option<Seen> {
+    pub fn stub(&self, ray: &Ray, limit: f32) -> Option<OpeningHit> {
         if self.reach <= 0.0 {
             return None;
         }
@@ -183,7 +183,7 @@ impl Opening {
                     } else {
                         self.interior(ray, add(point, self.axis.map(|v| v * self.reach)))
                     };
-                    return Some(Seen { t, colour, facing: if d > 0.84 { dc } else { 0.6 } });
+                    return Some(OpeningHit { t, colour, facing: if d > 0.84 { dc } else { 0.6 } });
                 }
             }
         }
@@ -196,6 +196,6 @@ impl Opening {
         let normal_b = (b + t * db) / outer;
         let facing = -(da * normal_a + db * normal_b);
         let streak = value_noise((normal_a + 2.0) * 6.0, (depth + 4.0) * 14.0, 1024, self.seed ^ 6).value;
-        Some(Seen { t, colour: scale(self.collar, 1.0 + 0.15 * streak), facing })
+        Some(OpeningHit { t, colour: scale(self.collar, 1.0 + 0.15 * streak), facing })
     }
 }

@@ -6,8 +6,8 @@
 use super::{
     defects,
     draws::Draws,
-    material,
-    patch::{self, Patch},
+    material::MaterialKind,
+    patch::{Patch, PatchKind},
     pipe::Length,
     scene::Scene,
     stroke::{Shape, Stroke},
@@ -34,9 +34,9 @@ impl Scene {
     pub fn without_defects(seed: Seed, classes: ClassSet) -> Self {
         let mut draws = Draws::new(seed.child("pipe"));
         let mut kind = draws.kind();
-        let folds_need_liner = classes.contains(DefectClass::PF) && kind != material::Kind::Plastic;
+        let folds_need_liner = classes.contains(DefectClass::PF) && kind != MaterialKind::Plastic;
         if classes.contains(DefectClass::OS) || folds_need_liner {
-            kind = material::Kind::Liner;
+            kind = MaterialKind::Liner;
         }
         let material = draws.material(kind);
         let mut scene = Self {
@@ -68,7 +68,7 @@ impl Scene {
         for _ in 0..draws.below(4) {
             let colour = draws.dirt();
             self.patches.push(Patch {
-                kind: patch::Kind::Stain,
+                kind: PatchKind::Stain,
                 turn: draws.unit(),
                 z: draws.between(1.0, 5.0),
                 half_turn: draws.between(0.03, 0.2),

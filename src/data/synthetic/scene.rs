@@ -12,7 +12,7 @@ use super::{
     opening::Opening,
     patch::Patch,
     pipe::Length,
-    solid::Block,
+    solid::Solid,
     stroke::Stroke,
 };
 
@@ -49,7 +49,7 @@ pub struct Scene {
     pub(super) patches: Vec<Patch>,
     pub(super) openings: Vec<Opening>,
     pub(super) mounds: Vec<Mound>,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<Solid>,
     pub(super) strokes: Vec<Stroke>,
     pub(super) finish: Finish,
 }

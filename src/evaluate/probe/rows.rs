@@ -15,13 +15,13 @@ pub const ROWS: usize = 1024;
 const PANEL: usize = 128;
 
 /// Features, each row with a 1 at its end that the bias multiplies.
-pub struct Rows {
+pub struct DesignMatrix {
     numbers: Vec<f64>,
     /// Features and the 1.
     width: usize,
 }
 
-impl Rows {
+impl DesignMatrix {
     /// Takes features (images, width) of any float type; the error names the first that is not finite.
     pub fn new(features: &Tensor) -> Result<Self> {
         let (_, width) = features.dims2().context("probe: features are one row an image")?;
@@ -187,7 +187,8 @@ mod tests {
         let entry =
             |i: usize, j: usize| if j + 1 == width { 1.0 } else { ((3 * i + 5 * j) % 7) as f64 - 3.0 };
         let features: Vec<f64> = (0..count).flat_map(|i| (0..width - 1).map(move |j| entry(i, j))).collect();
-        let rows = Rows::new(&Tensor::from_vec(features, (count, width - 1), &Device::Cpu).unwrap()).unwrap();
+        let rows = DesignMatrix::new(&Tensor::from_vec(features, (count, width - 1), &Device::Cpu).unwrap())
+            .unwrap();
         assert_eq!((rows.count(), rows.width()), (count, width));
 
         let of_columns: Vec<f64> = (0..width).map(|j| (j % 4) as f64).collect();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use image::{ImageEncoder, codecs, imageops};
 use serde_json::json;
 use skewbench::{
-    augment::{Normalisation, Recipe},
+    augment::{Normalisation, ViewSet},
     candle_core::{DType, Device},
     data::{self, OnBadImage, Source},
     loader::Loader,
@@ -79,7 +79,7 @@ fn write(folder: &Path, kind: &str) -> Result<()> {
 pub struct Worker {
     source: Source,
     indices: Vec<usize>,
-    recipe: Recipe,
+    recipe: ViewSet,
     pass: usize,
 }
 
@@ -88,7 +88,7 @@ impl Worker {
         let source = data::folder::source(folder)?;
         let indices: Vec<usize> = (0..source.train.labels().len()).collect();
         ensure!(indices.len() == IMAGES, "{}: {} images, expected {IMAGES}", folder.display(), indices.len());
-        let mut recipe = Recipe::paper(side);
+        let mut recipe = ViewSet::paper(side);
         recipe.views.push(recipe.views[0]);
         recipe.views.truncate(2);
         Ok(Self { source, indices, recipe, pass: 0 })
