@@ -17,7 +17,10 @@ pub enum WarmUp {
     NextStep,
     /// start + (base - start) t / (w - 1), both ends included: DINO (start 0), solo-learn and the
     /// paper's authors (start 3e-5 and others).
-    BothEnds { start: f64 },
+    BothEnds {
+        /// Rate of the first step.
+        start: f64,
+    },
     /// base t / w, zero at first and full at the first cosine step: MAE, BYOL, SimCLR, Barlow Twins.
     FromZero,
 }

@@ -48,8 +48,13 @@ pub struct ViewRecipe {
 pub enum Framing {
     /// All of it, squeezed into a square.
     Whole,
-    /// A random crop: share of the area, and width / height.
-    Random { scale: (f64, f64), ratio: (f64, f64) },
+    /// A random crop.
+    Random {
+        /// Least and largest share of the image's area, 0..1.
+        scale: (f64, f64),
+        /// Least and largest width / height.
+        ratio: (f64, f64),
+    },
 }
 
 /// Colour jitter: with `probability`, all adjustments of non-zero strength, in random order.

@@ -14,6 +14,7 @@ pub const RELEASED_RANGE: RangeInclusive<usize> = 12..=100;
 /// What an eigenvalue's squared distance from the line counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
+    /// 1: as ordinary least squares.
     Equal,
     /// 1 / j, as in the authors' code: equal in all octaves of j.
     Inverse,

@@ -73,8 +73,13 @@ pub enum Progress<'a> {
         /// Copies all that the next step depends on.
         state: &'a dyn Fn() -> Result<State>,
     },
-    /// An epoch is done; its monitors are in.
-    Epoch { epoch: &'a Epoch, state: &'a dyn Fn() -> Result<State> },
+    /// An epoch is done.
+    Epoch {
+        /// Its means, monitors included.
+        epoch: &'a Epoch,
+        /// Copies all that the next step depends on.
+        state: &'a dyn Fn() -> Result<State>,
+    },
 }
 
 /// Parts of a step that a caller may want to time. What follows them, up to the step's end, is monitors.

@@ -36,12 +36,27 @@ pub struct Group {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// v = momentum v + g + decay p;  p = p - rate v.
-    Sgd { momentum: f64 },
+    Sgd {
+        /// How much of the velocity is kept, 0..1.
+        momentum: f64,
+    },
     /// PyTorch's AdamW: decay acts on the weight, not through the gradient; epsilon is added to the
     /// root of the corrected second moment.
-    AdamW { beta1: f64, beta2: f64, epsilon: f64 },
+    AdamW {
+        /// How much the average of g keeps, 0..1.
+        beta1: f64,
+        /// How much the average of g^2 keeps, 0..1.
+        beta2: f64,
+        /// Added to the root; above 0.
+        epsilon: f64,
+    },
     /// SGD with momentum whose d = g + decay p is scaled, per variable, by the [`Trust`] ratio.
-    Lars { momentum: f64, trust: Trust },
+    Lars {
+        /// How much of the velocity is kept, 0..1.
+        momentum: f64,
+        /// How the rate is scaled.
+        trust: Trust,
+    },
 }
 
 /// The trust ratio of LARS. Libraries use four; these three are those that methods here were tuned with.
@@ -53,9 +68,17 @@ pub enum Trust {
     /// lightly: coefficient 1e-3, no clip, adapts exactly the groups with decay. solo-learn and the
     /// paper's authors: adapt all but biases and norms; 1e-3 without clip or 0.02 with. `clip` makes the
     /// rate of a variable min(ratio, learning rate) instead of ratio x learning rate.
-    SumOfNorms { coefficient: f64, clip: bool },
+    SumOfNorms {
+        /// Factor of the ratio of norms; above 0.
+        coefficient: f64,
+        /// Whether the ratio bounds the rate instead of scaling it.
+        clip: bool,
+    },
     /// coefficient |p| / |g + decay p|; 1 if a norm is 0. Barlow Twins, DINO, MAE, BYOL: 1e-3.
-    NormOfSum { coefficient: f64 },
+    NormOfSum {
+        /// Factor of the ratio of norms; above 0.
+        coefficient: f64,
+    },
 }
 
 /// Moves variables; owns one state a variable.
