@@ -1,5 +1,4 @@
-//! Values that change with the training step: learning rates and averaging momenta. Know nothing of
-//! optimisers.
+//! Values that change with the training step: learning rates and averaging momenta.
 //!
 //! After w warm-up steps of T, a value falls (or rises) from a to b along half a cosine:
 //!

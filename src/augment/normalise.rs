@@ -1,7 +1,7 @@
 //! From bytes to the numbers that a network sees: y = (x / 255 - mean) / std, per channel.
 //!
 //! The same single-precision operations as torchvision's `ToTensor` and `Normalize`, but channels stay
-//! last. Knows nothing of tensors.
+//! last.
 
 use crate::{data::Image, tensor::vector::vectorised};
 

@@ -4,7 +4,7 @@
 //! place for the flip: mirroring commutes, byte for byte, with every step after the crop.
 //!
 //! Sources: torchvision 0.29 for the meaning of every number; lightly e8d317fc, solo-learn 9187ea39,
-//! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers. Knows nothing of losses.
+//! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers.
 
 use super::{
     crop::{RATIO, draw_crop},

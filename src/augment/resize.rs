@@ -5,7 +5,7 @@
 //! are rounded to 22 fractional bits; one axis after the other, rounded to bytes in between.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
-//! same filter without the rounding in between. Knows nothing of randomness.
+//! same filter without the rounding in between.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
 //! Layers that hold variables: convolution, batch and layer normalisation, linear maps. Initialised as
-//! torchvision and torch do, unless said. Knows nothing of networks.
+//! torchvision and torch do, unless said.
 
 use candle_core::{Result, Tensor, Var};
 
@@ -113,7 +113,8 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Makes `weight` (out, in) and, if asked, `bias` (out), both uniform within +-1/sqrt(in): torch's default.
+    /// Makes `weight` (out, in) and, if asked, `bias` (out), both uniform within +-1/sqrt(in): torch's
+    /// default.
     pub fn new(builder: &mut Builder, inputs: usize, outputs: usize, bias: bool) -> Result<Self> {
         let initialise = Initialise::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
         let weight = builder.variable("weight", (outputs, inputs), initialise, Role::Weight)?;

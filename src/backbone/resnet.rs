@@ -1,7 +1,7 @@
 //! ResNet-18 (He et al. 2016) with torchvision's parameter names, initialisation and behaviour, at any width.
 //!
 //! Left out: the classifier `fc` (a head's business) and the counters `num_batches_tracked` (torch restores
-//! them when they are missing). Knows nothing of methods or losses.
+//! them when they are missing).
 
 use candle_core::{Result, Tensor};
 
@@ -30,8 +30,8 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    /// Makes all variables. `width` is the number of channels of the first stage: 64 is ResNet-18, less is for
-    /// small scales; features are `8 * width` long.
+    /// Makes all variables. `width` is the number of channels of the first stage: 64 is ResNet-18, less is
+    /// for small scales; features are `8 * width` long.
     pub fn new(builder: &mut Builder, width: usize, stem: Stem) -> Result<Self> {
         let (kernel, geometry) = match stem {
             Stem::ImageNet => (7, Geometry { stride: 2, padding: 3 }),

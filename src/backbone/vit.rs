@@ -3,7 +3,7 @@
 //! t = [class; patches] + positions;  t = t + attend(norm1(t)), t = t + mlp(norm2(t)) in every block;
 //!
 //! then a last normalisation. Features are the class token's row. No dropout, no layer scale. Left out: the
-//! classifier `head`. Knows nothing of methods or losses.
+//! classifier `head`.
 
 use std::{
     collections::BTreeMap,
@@ -167,8 +167,8 @@ impl Vit {
 
     /// Tokens after the last normalisation (batch, 1 + patches, width), the class token first.
     ///
-    /// With `kept` (batch, kept), of type u32, only these patches go through the blocks, in this order; a patch's
-    /// number counts row by row.
+    /// With `kept` (batch, kept), of type u32, only these patches go through the blocks, in this order; a
+    /// patch's number counts row by row.
     ///
     /// # Errors
     /// If patches do not fill the images.
@@ -278,8 +278,8 @@ pub struct TransformerBlock {
 }
 
 impl TransformerBlock {
-    /// Makes `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron is four times as
-    /// wide inside.
+    /// Makes `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron is four times
+    /// as wide inside.
     ///
     /// # Errors
     /// If heads do not share the width.
@@ -362,7 +362,8 @@ mod tests {
         }
     }
 
-    /// The reference's fill rule: each entry of timm's `state_dict()`, in its order, gets a sine of its position.
+    /// The reference's fill rule: each entry of timm's `state_dict()`, in its order, gets a sine of its
+    /// position.
     fn fill(parameters: &Parameters) -> Result<()> {
         for (index, parameter) in parameters.all().iter().enumerate() {
             let (variable, index) = (&parameter.variable, index as f64);
@@ -438,8 +439,8 @@ mod tests {
 
     #[test]
     fn first_values_are_those_of_timm_and_of_mae() -> Result<()> {
-        // Deviations of the references' initialisers: normal 0.02, uniform +-1/sqrt(768) for patches, Xavier's
-        // +-sqrt(6/(in + out)); within six standard errors of the draws.
+        // Deviations of the references' initialisers: normal 0.02, uniform +-1/sqrt(768) for patches,
+        // Xavier's +-sqrt(6/(in + out)); within six standard errors of the draws.
         let uniform = |bound: f64| bound / 3.0_f64.sqrt();
         let cases = [
             (Start::TIMM, 1e-6, uniform(0.03608439), 0.02),

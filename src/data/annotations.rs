@@ -2,8 +2,6 @@
 //!
 //! Columns may stand in any order, a byte-order mark is accepted. A row is counted as an editor
 //! counts lines: the header is row 1.
-//!
-//! Knows nothing of what the columns mean.
 
 use std::{
     fs,

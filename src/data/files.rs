@@ -3,8 +3,6 @@
 //! A million images must be light, so names lie end to end in one string (Sewer-ML's training split
 //! takes 37 bytes an image, labels included), and which root folder holds a file is looked up when the
 //! file is first opened and remembered.
-//!
-//! Knows nothing of annotation formats.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! Looks at every image of a data set before a long run does. Knows nothing of what is done about bad ones.
+//! Looks at every image of a data set before a long run does.
 
 use std::{
     collections::BTreeMap,

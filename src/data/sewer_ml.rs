@@ -5,7 +5,7 @@
 //! `VA` = 1, `ND` = 0 and no class is normal.
 //!
 //! Source: Haurum and Moeslund, "Sewer-ML", CVPR 2021, section 3.2 and Table 1; column names as in the
-//! published files. Knows nothing of archives: frames are read as extracted files.
+//! published files. Archives have to be extracted first.
 
 use std::{
     fs,

@@ -134,9 +134,9 @@ pub struct OperatingPoint {
     pub true_positive_rate: f64,
 }
 
-/// Corners of the upper convex hull of the receiver operating characteristic, from the highest threshold to the lowest,
-/// without those that flag nothing or everything. Whatever defects cost and however rare they are, a cheapest threshold
-/// is among these, or one of the two left out (Provost and Fawcett 2001).
+/// Corners of the upper convex hull of the receiver operating characteristic, from the highest threshold to
+/// the lowest, without those that flag nothing or everything. Whatever defects cost and however rare they
+/// are, a cheapest threshold is among these, or one of the two left out (Provost and Fawcett 2001).
 ///
 /// # Errors
 /// If the lengths differ, a score is NaN, or only one class is present.
@@ -288,8 +288,9 @@ mod tests {
 
     #[test]
     fn hand_worked_operating_points() {
-        // From high to low: defect, defect, normal, defect, normal, normal. Corners (false alarms of 3, found of 3): (0, 2),
-        // (1, 3); the point (1, 2) lies below the line between them, (2, 3) on the line to (3, 3) flags more for nothing.
+        // From high to low: defect, defect, normal, defect, normal, normal. Corners (false alarms of 3, found
+        // of 3): (0, 2), (1, 3); the point (1, 2) lies below the line between them, (2, 3) on the line to (3,
+        // 3) flags more for nothing.
         let points =
             operating_points(&[5.0, 4.0, 3.0, 2.0, 1.0, 0.0], &[true, true, false, true, false, false])
                 .unwrap();

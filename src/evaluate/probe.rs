@@ -191,8 +191,8 @@ impl Regression<'_> {
                 };
                 let (moved, moved_margins) = (less(&weights, &step), less(&margins, &step_margins));
                 let value = self.objective(&moved, &moved_margins);
-                // Where the fall to expect is below the rounding of the objective, only the gradient can
-                // judge: take the whole step.
+                // Once the expected decrease is below rounding error, rely on the gradient: take the full
+                // step.
                 let hidden = descent <= 1e-12 * objective;
                 if hidden || value <= objective - 1e-4 * share * descent {
                     (weights, margins, objective) = (moved, moved_margins, value);

@@ -1,4 +1,4 @@
-//! alpha-ReQ: how fast the spectrum of the covariance falls. Knows nothing of features.
+//! alpha-ReQ: how fast the spectrum of the covariance falls.
 //!
 //! ln lambda_j = c - alpha ln j, by least squares; good representations are said to have alpha near 1.
 //!

@@ -1,4 +1,4 @@
-//! Metrics of several views of each image: alignment and LiDAR. Know nothing of how views are made.
+//! Metrics of several views of each image: alignment and LiDAR.
 
 use anyhow::{Result, anyhow, ensure};
 use faer::{Mat, Par, linalg::triangular_solve::solve_lower_triangular_in_place};

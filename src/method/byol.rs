@@ -1,10 +1,10 @@
 //! BYOL: the student predicts, from one view, what a slowly moving teacher makes of the other.
 //!
 //! Loss: 2 - 2 cos of prediction and the teacher's projection, summed over both directions
-//! (`loss::regression`). Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020. Reductions disagree:
-//! this is the original's and solo-learn's; lightly's small benchmarks take half the mean, a quarter of the
-//! gradient. Projector and predictor have two layers, the hidden one batch-normalised, biases everywhere,
-//! as solo-learn's and the paper's authors'. Views pass one after the other, as in the original.
+//! (`loss::regression`). Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020. Reductions
+//! disagree: this is the original's and solo-learn's; lightly's small benchmarks take half the mean, a
+//! quarter of the gradient. Projector and predictor have two layers, the hidden one batch-normalised, biases
+//! everywhere, as solo-learn's and the paper's authors'. Views pass one after the other, as in the original.
 
 use candle_core::{Result, Tensor};
 

@@ -5,7 +5,8 @@
 //! transformers", ICCV 2021. Two global views and no local ones, as the paper's authors ran it. The centre
 //! starts at zero and moves after the loss has used it (stable-pretraining sets it to the first batch's).
 //! Batch normalisation in the head is a constant: the paper's authors have none on either backbone, lightly
-//! normalises on ResNet-18. The last layer's lengths are fixed at 1, and for some epochs its directions are too.
+//! normalises on ResNet-18. The last layer's lengths are fixed at 1, and for some epochs its directions are
+//! too.
 
 use candle_core::{Result, Tensor, Var};
 
@@ -64,7 +65,8 @@ impl Objective for Distillation {
     }
 }
 
-/// A student and a teacher, each an encoder with a head of prototypes, and the centre of the teacher's logits.
+/// A student and a teacher, each an encoder with a head of prototypes, and the centre of the teacher's
+/// logits.
 pub struct Dino {
     encoder: Box<dyn Backbone>,
     head: PrototypeHead,

@@ -1,9 +1,9 @@
 //! MAE: the encoder sees a quarter of the patches; a small decoder paints the hidden ones.
 //!
 //! Loss: squared error of the hidden patches' pixels, each patch brought to mean 0 and variance 1
-//! (`loss::reconstruction`). Source: He et al., "Masked autoencoders are scalable vision learners", CVPR 2022.
-//! Vision transformers only. Positions are fixed sines and cosines in encoder and decoder. The feature of
-//! a training step is the class token of what was visible; of an image in evaluation, of all of it.
+//! (`loss::reconstruction`). Source: He et al., "Masked autoencoders are scalable vision learners", CVPR
+//! 2022. Vision transformers only. Positions are fixed sines and cosines in encoder and decoder. The feature
+//! of a training step is the class token of what was visible; of an image in evaluation, of all of it.
 //!
 //! [`Supervision::AsReleased`] is what the step of the paper's authors appears to compute: of a batch of two
 //! views only two predictions get a gradient, image i of the first view against pixels of image i of the

@@ -211,8 +211,8 @@ fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
     Ok(())
 }
 
-/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by one: fewer
-/// and larger products.
+/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by
+/// one: fewer and larger products.
 fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor>> {
     if encoder.mixes_images() {
         each_view(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()

@@ -1,6 +1,6 @@
 //! No method: an encoder as it begins, or the pixels themselves. What is trained must beat it.
 //!
-//! Has no loss; a step is an error. Knows nothing of why it is asked for.
+//! Has no loss; a step is an error.
 
 use candle_core::{Result, bail};
 

@@ -1,9 +1,9 @@
-//! The state of training: everything that its next step depends on, and what it has told so far; as one
-//! safetensors file.
+//! The state of training, as one safetensors file: everything that the next step depends on, and the curve so
+//! far.
 //!
 //! Numbers of the curve and of running sums are tensors too (f64, bit by bit): text would round them. A file
-//! says which format it has and carries a digest of its tensors, so that a torn one, even one whose length is
-//! right, is never gone on from. Knows nothing of clocks, of when to keep a state, or of whose it is.
+//! names its format and carries a digest of its tensors, so that training never resumes from a torn one, even
+//! if its length is right. Knows nothing of clocks, of when to keep a state, or of whose it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

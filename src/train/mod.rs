@@ -1,5 +1,5 @@
 //! The one training loop. Knows nothing of how its method, data or numbers were chosen, nor when its state is
-//! kept: it offers that after every step, and goes on from any state that it gave.
+//! kept: it offers the state after every step, and resumes from any state that it offered.
 
 pub mod checkpoint;
 pub mod monitor;

@@ -47,7 +47,8 @@ struct HostRows {
 }
 
 impl Monitor {
-    /// Takes in a step of `views` views. Where training runs on a GPU, what it tells is computed beside the next step.
+    /// Takes in a step of `views` views. Where training runs on a GPU, what it tells is computed beside the
+    /// next step.
     ///
     /// # Errors
     /// If numbers of this step, or on a GPU of the one before, are not finite.

@@ -1,8 +1,7 @@
 //! One linear unit trained beside the method, on features that it sends no gradient into.
 //!
 //! This is how the paper's authors score self-supervised methods: weighted binary cross-entropy on
-//! features of the augmented training views, while the encoder still moves. Knows nothing of the
-//! method that it watches.
+//! features of the augmented training views, while the encoder still moves.
 
 use candle_core::{DType, Device, Result, Tensor};
 

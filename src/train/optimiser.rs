@@ -160,8 +160,8 @@ impl Optimiser {
         Ok(Self { rule, groups, slots })
     }
 
-    /// One update of everything; `learning_rate` maps a group's base to the present rate. Returns the Euclidean
-    /// length of all gradients together, before clipping.
+    /// One update of everything; `learning_rate` maps a group's base to the present rate. Returns the
+    /// Euclidean length of all gradients together, before clipping.
     ///
     /// # Errors
     /// If a variable has no gradient (an operation without one lies between it and the loss), one of
@@ -244,7 +244,8 @@ impl Optimiser {
         self.groups.iter().flat_map(|group| &group.parameters).zip(self.slots.iter().flatten())
     }
 
-    /// Inner products of every variable and its gradient, none where frozen; all are looked at before any moves.
+    /// Inner products of every variable and its gradient, none where frozen; all are looked at before any
+    /// moves.
     fn check(
         &self,
         frozen: &impl Fn(&str) -> bool,
@@ -280,7 +281,8 @@ struct InnerProducts {
     of_both: f64,
 }
 
-/// Of all variables; where they lie on a GPU, in one launch, which is then waited for: clipping and trust ratios are decided here.
+/// Of all variables; where they lie on a GPU, in one launch, which is then waited for: clipping and trust
+/// ratios are decided here.
 fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> Result<Vec<InnerProducts>> {
     #[cfg(feature = "cuda")]
     if all.first().is_some_and(|(_, parameter)| parameter.variable.device().is_cuda()) {

@@ -21,8 +21,8 @@ struct Arguments {
     command: cmd::Command,
 }
 
-/// What `.cargo/config.toml` sets for programs that cargo runs, and why. Without them training is slower by a quarter
-/// to a third, so an installed program sets them itself.
+/// What `.cargo/config.toml` sets for programs that cargo runs, and why. Without them training is slower by a
+/// quarter to a third, so an installed program sets them itself.
 const SETTINGS: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("MIMALLOC_PURGE_DELAY", "-1")];
 
 fn main() -> ExitCode {
@@ -59,7 +59,8 @@ fn print(message: &clap::Error) -> ExitCode {
     u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Replaces this process by itself with [`SETTINGS`] if one is missing: the allocator reads its own before `main`.
+/// Replaces this process by itself with [`SETTINGS`] if one is missing: the allocator reads its own before
+/// `main`.
 fn start_again_with_settings() {
     #[cfg(unix)]
     if SETTINGS.iter().any(|(name, _)| std::env::var_os(name).is_none())

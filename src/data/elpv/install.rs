@@ -4,7 +4,7 @@
 //! the package elpv-dataset in the version and with the SHA-256 pinned here, and unpacked beside their
 //! licence. The folder appears by one rename, so it is either complete or absent.
 //!
-//! Knows nothing of labels; prints nothing.
+//! Prints nothing.
 
 use std::{
     env, fs,

@@ -2,7 +2,7 @@
 //!
 //! Textures are sums of value noise in (clock angle, depth). Octaves finer than a pixel's
 //! footprint fade out, so that a distant wall is smooth instead of glittering. Bare wall is textured
-//! a span at a time, what covers it place by place. Knows nothing of light.
+//! a span at a time, what covers it place by place.
 
 use super::{
     noise::{

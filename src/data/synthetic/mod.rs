@@ -3,7 +3,7 @@
 //! Labels follow the statistics of Sewer-ML ([`frequencies`]); a scene ([`scene`]) is drawn from the seed
 //! ([`sample`], [`habits`], [`defects`]), traced as a robot's camera would see it ([`render`]) and recorded
 //! as its recorder would ([`finish`]). Bit-identical on every machine: IEEE-exact operations and `libm`
-//! alone. Knows nothing of Sewer-ML's pictures: none were seen in making it.
+//! alone. Nobody looked at Sewer-ML's pictures to make it.
 
 mod camera;
 mod defects;

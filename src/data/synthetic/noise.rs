@@ -2,7 +2,7 @@
 //!
 //! Value noise: hashed values on an integer lattice, smoothly interpolated, with its gradient, so
 //! that relief can be lit. Only + - * / and square roots appear here: no function of the system's
-//! mathematics library. Knows nothing of pipes.
+//! mathematics library.
 
 /// Mixes two lattice coordinates and a seed into 32 well-spread bits.
 #[inline]
@@ -53,7 +53,8 @@ pub fn nearest_integer(x: f32) -> i32 {
     (x + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32
 }
 
-/// The lattice cell of `x` and the place in it, 0..=1: a lattice point may count as the end of the cell before.
+/// The lattice cell of `x` and the place in it, 0..=1: a lattice point may count as the end of the cell
+/// before.
 #[inline]
 fn cell(x: f32) -> (i32, f32) {
     (nearest_integer(x - 0.5), x - nearest(x - 0.5))

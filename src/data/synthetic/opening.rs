@@ -50,8 +50,8 @@ pub struct OpeningHit {
 }
 
 impl Opening {
-    /// A clean hole of `radius` at clock angle `turn` and depth `z` on a wall of radius `wall` around `centre`;
-    /// `lean` is how much the branch's axis leans along the pipe (0 square, 1 at 45 degrees).
+    /// A clean hole of `radius` at clock angle `turn` and depth `z` on a wall of radius `wall` around
+    /// `centre`; `lean` is how much the branch's axis leans along the pipe (0 square, 1 at 45 degrees).
     pub fn new(turn: f32, z: f32, centre: [f32; 2], wall: f32, radius: f32, lean: f32) -> Self {
         let angle = f64::from(turn) * core::f64::consts::TAU;
         let (s, c) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
@@ -73,7 +73,8 @@ impl Opening {
         }
     }
 
-    /// False if `point` on the wall is too far away to be of the opening's, its collar's or its edge's colour.
+    /// False if `point` on the wall is too far away to be of the opening's, its collar's or its edge's
+    /// colour.
     #[inline]
     pub fn is_near(&self, point: Vec3) -> bool {
         let q = sub(point, self.at);
@@ -81,8 +82,8 @@ impl Opening {
         dot(q, q) <= bound * bound
     }
 
-    /// Repaints what the ray found on the wall at `point`, if near: collar or branch, and whether that lies on
-    /// the wall. `bare` is the wall's colour there, `pixel` the extent of a pixel.
+    /// Repaints what the ray found on the wall at `point`, if near: collar or branch, and whether that lies
+    /// on the wall. `bare` is the wall's colour there, `pixel` the extent of a pixel.
     pub fn look(&self, ray: &Ray, point: Vec3, bare: [f32; 3], pixel: f32) -> Option<([f32; 3], bool)> {
         let q = sub(point, self.at);
         let (a, b) = (dot(q, self.across[0]), dot(q, self.across[1]));

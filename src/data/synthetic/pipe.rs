@@ -3,7 +3,7 @@
 //! A ray o + t d meets a cone of radius R(z) = a + s z around (c_x, c_y) where
 //! (o_x + t d_x - c_x)^2 + (o_y + t d_y - c_y)^2 = (a + s (o_z + t d_z))^2, a quadratic in t.
 //! Displaced joints, steps and tapers are two lengths that do not line up: what of the next
-//! length's end stands inside is hit as a face. Knows nothing of colours.
+//! length's end stands inside is hit as a face.
 
 use super::{
     camera::{Ray, Rays, Vec3},

@@ -1,4 +1,4 @@
-//! Things lying in the pipe: blocks with six faces. Knows nothing of what they are called.
+//! Things lying in the pipe: blocks with six faces.
 
 use super::{
     camera::{Ray, Vec3, along, dot, sub},

@@ -1,7 +1,7 @@
 //! The pipe's wall as the lamp at the lens shows it, for the pixels of a span together.
 //!
 //! Bare material, then what use has done to it (joints, the tide's film, steps between lengths),
-//! then patches, relief and openings, then light. Knows nothing of what stands in front of the wall.
+//! then patches, relief and openings, then light.
 
 use super::{
     camera::{Ray, along},

@@ -1,5 +1,4 @@
 //! The features of a fit as rows of f64, and the few products and the solver that Newton's method needs.
-//! Knows nothing of labels or losses.
 //!
 //! Sums over rows are cut at fixed places: results do not depend on the number of threads.
 

@@ -1,6 +1,5 @@
 //! The arithmetic of one update of one variable: in one pass over memory on the CPU, in plain tensor
-//! operations elsewhere. The two are twins and tested against each other. Knows nothing of groups,
-//! names or schedules.
+//! operations elsewhere. The two are twins and tested against each other.
 //!
 //! On the CPU a tensor is cut at fixed places, whatever the number of threads, and every number is
 //! computed by one of them: results do not depend on how many there are.

@@ -2,7 +2,7 @@
 //!
 //! Every class is a function of (scene, severity, draws): it picks a place and pushes patches,
 //! strokes, openings, blocks or changed lengths of pipe. Severity, 0..1, sets size, nearness and
-//! contrast together. Knows nothing of pixels.
+//! contrast together.
 
 mod connections;
 mod flow;

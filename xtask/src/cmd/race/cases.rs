@@ -1,4 +1,5 @@
-//! What is raced. Sizes are ours: the paper's 224 pixels, and 64 as at small scale, in batches that a laptop holds.
+//! What is raced. Sizes are ours: the paper's 224 pixels, and 64 as at small scale, in batches that a laptop
+//! holds.
 
 use serde_json::json;
 use skewbench::{
@@ -54,8 +55,8 @@ impl Case {
         if matches!(self.method, Supervised | Mae) { 1 } else { 2 }
     }
 
-    /// Whether PyTorch may put both views in one batch: where that changes nothing but speed. SimCLR does so itself;
-    /// elsewhere batch normalisation would see both.
+    /// Whether PyTorch may put both views in one batch: where that changes nothing but speed. SimCLR does so
+    /// itself; elsewhere batch normalisation would see both.
     pub fn together(&self) -> &'static [bool] {
         match (self.method, self.backbone) {
             (SimClr, _) => &[true],

@@ -37,7 +37,8 @@ impl Child {
         let scripts = scripts::unpack()?;
         let mut command = Command::new(python);
         command.arg(scripts.path().join(script)).env("OMP_NUM_THREADS", threads.to_string());
-        // PyTorch's best: glibc keeps the memory of large tensors instead of asking the system for it at every step.
+        // PyTorch's best: glibc keeps the memory of large tensors instead of asking the system for it at
+        // every step.
         command.env("MALLOC_MMAP_THRESHOLD_", "4294967296").env("MALLOC_TRIM_THRESHOLD_", "17179869184");
         Self::new(command, line, Some(scripts))
     }
@@ -68,8 +69,8 @@ impl Child {
         Ok(seconds / steps as f64)
     }
 
-    /// Peak resident memory so far, and how much of it came after the model was built, bytes. Zero where the system
-    /// does not tell.
+    /// Peak resident memory so far, and how much of it came after the model was built, bytes. Zero where the
+    /// system does not tell.
     pub fn memory(&self) -> Result<(u64, u64)> {
         let peak = self.status("VmHWM")?;
         Ok((peak, peak.saturating_sub(self.built)))

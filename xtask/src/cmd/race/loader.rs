@@ -1,6 +1,7 @@
 //! The race of loaders: decoding and two of the paper's views at 224 px, on one thread, from the same files.
 //!
-//! The files are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of quality 90.
+//! The files are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of
+//! quality 90.
 
 use std::{fs, io::BufWriter, path::Path};
 

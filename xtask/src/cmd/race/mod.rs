@@ -1,10 +1,10 @@
-//! `race`: training steps of ours and of PyTorch's, alternately, on this machine, now.
+//! `race`: training steps of ours and of PyTorch's, in turn, on this machine.
 //!
 //! Each side is a process of its own that keeps its model warm and takes a step on request
-//! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser, f32, random
-//! images that lie in memory; no augmentation, probe or monitors. PyTorch runs in every layout that it has, the
-//! fastest one is raced. Then blocks of steps alternate, so that whatever else the machine does meets both; the
-//! ratio is the median over pairs of blocks.
+//! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser,
+//! f32, random images that lie in memory; no augmentation, probe or monitors. PyTorch runs in every layout
+//! that it has, the fastest one is raced. Then blocks of steps alternate, so that whatever else the machine
+//! does meets both; the ratio is the median over pairs of blocks.
 
 mod cases;
 mod child;
@@ -228,7 +228,8 @@ fn versions(python: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// `race.json` in a folder, or `race-2.json` and so on where there is one: measurements are never overwritten.
+/// `race.json` in a folder, or `race-2.json` and so on where there is one: measurements are never
+/// overwritten.
 fn new_file(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let name =

@@ -1,4 +1,5 @@
-//! PyTorch's side of a race: scripts of `fixtures/torch`, kept inside the program, which may run without a checkout.
+//! PyTorch's side of a race: scripts of `fixtures/torch`, kept inside the program, which may run without a
+//! checkout.
 
 use std::fs;
 
