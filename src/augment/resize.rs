@@ -221,7 +221,7 @@ impl<'a> Region<'a> {
             || {
                 for (group, output) in pixels.chunks_mut(ROWS * 3 * width).enumerate() {
                     for lane in 0..ROWS {
-                        // The last group may repeat the last row; nobody reads it.
+                        // The last group may repeat the last row; it is not read.
                         spread(self.row((group * ROWS + lane).min(self.height - 1)), lane, &mut wide);
                     }
                     for (pixel, (first, weights)) in narrow.iter_mut().zip(windows.iter()) {

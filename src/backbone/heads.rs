@@ -196,7 +196,7 @@ impl PrototypeHead {
     }
 
     /// Bottleneck rows to their cosines with the prototypes (rows, prototypes), in f32 at least: divided by
-    /// small temperatures, bf16 would tell few of them apart.
+    /// small temperatures, few of them would differ in bf16.
     pub fn compare(&self, bottleneck: &Tensor) -> Result<Tensor> {
         linear(&to_length_one(&widen(bottleneck)?)?, &to_length_one(&self.directions)?, None)
     }

@@ -112,7 +112,7 @@ impl Parameters {
         written.map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
     }
 
-    /// All tensors of a file, in the order of their names; what a variable is, is told from its name.
+    /// All tensors of a file, in the order of their names; a variable's role follows from its name.
     pub fn read(path: &Path) -> Result<Self> {
         let tensors: BTreeMap<String, Tensor> = tensors(path)?.into_iter().collect();
         let entry = |(name, tensor): (String, Tensor)| {

@@ -7,7 +7,7 @@ pub type Grid = (usize, usize);
 
 /// MAE's fixed embedding (1, 1 + rows x columns, width); the class token's row is 0.
 ///
-/// The first half of a row tells the column, the second half the row, each as sin(w p) and then cos(w p) for
+/// The first half of a row encodes the column, the second half the row, each as sin(w p) and then cos(w p) for
 /// `width / 4` frequencies w = 10000^(-4k / width). Source: MAE's code, `util/pos_embed.py`.
 ///
 /// # Errors

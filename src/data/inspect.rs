@@ -112,7 +112,7 @@ mod tests {
             inspection.bad
         };
         assert_eq!(bad(Depth::Pixels).iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2, 4, 5]);
-        // A header does not tell that the end is torn.
+        // A header does not show that the end is torn.
         assert_eq!(bad(Depth::Header).iter().map(|bad| bad.index).collect::<Vec<_>>(), [2, 5]);
         let torn = &bad(Depth::Pixels)[0];
         assert!(torn.place.ends_with("train/normal/2.png"), "{}", torn.place);

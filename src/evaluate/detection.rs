@@ -218,7 +218,7 @@ impl Ranking {
         order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
         let mut ties = Vec::new();
         let mut start = 0;
-        // `==` and not the sorting order, which tells 0 from -0.
+        // `==` and not the sorting order, which distinguishes 0 from -0.
         for tie in order.chunk_by(|a, b| a.0 == b.0) {
             ties.push(start..start + tie.len());
             start += tie.len();

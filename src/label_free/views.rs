@@ -21,7 +21,7 @@ pub struct Views<'a, T> {
     views: usize,
 }
 
-/// What views of images tell about features.
+/// What several views of each image show about features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewMetrics {
     /// N, at least 2.

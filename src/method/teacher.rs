@@ -4,7 +4,7 @@
 //! a start to an end. Parameters only: batch normalisation in the teacher takes statistics of its own
 //! batches and keeps running statistics of its own, as BYOL's, DINO's, lightly's and solo-learn's teachers do
 //! (stable-pretraining averages the buffers too). It begins as a copy of the student (BYOL's original: drawn
-//! anew).
+//! again).
 
 use candle_core::{Result, Var};
 

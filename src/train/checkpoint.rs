@@ -29,7 +29,7 @@ pub struct State {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// Where training stands within its epoch, and what it has told so far.
+/// Where training stands within its epoch, and what it has reported so far.
 #[derive(Default)]
 pub(super) struct Tally {
     /// Epochs that are done.
@@ -197,7 +197,7 @@ impl State {
         Ok((tally.curve.len(), tally.step))
     }
 
-    /// Images gone through so far, over all epochs.
+    /// Images seen so far, over all epochs.
     ///
     /// # Errors
     /// If that is not in the state.

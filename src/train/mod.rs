@@ -54,7 +54,7 @@ pub enum Decayed {
     Weights,
 }
 
-/// What a caller is told while training goes on.
+/// Reports to the caller during training.
 pub enum Progress<'a> {
     /// Something within a step is done, and this is what it was.
     Part(Part),

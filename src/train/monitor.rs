@@ -1,4 +1,4 @@
-//! What training tells of itself, epoch by epoch, without labels: ranks, spread, parts of the loss.
+//! What is measured during training, epoch by epoch, without labels: ranks, spread, parts of the loss.
 //!
 //! RankMe comes in two definitions. As released by the paper's authors: of backbone features of each
 //! mini-batch and view in training mode, epsilon 1e-6, averaged over the epoch; it cannot exceed the batch.
@@ -47,7 +47,7 @@ struct HostRows {
 }
 
 impl Monitor {
-    /// Takes in a step of `views` views. Where training runs on a GPU, what it tells is computed beside the
+    /// Takes in a step of `views` views. Where training runs on a GPU, its values are computed beside the
     /// next step.
     ///
     /// # Errors

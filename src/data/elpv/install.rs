@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CITATIONS, LICENCE};
 
-/// What a person should be told after installing.
+/// What to tell the user after installing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// Give this to [`super::source`].

@@ -1,6 +1,6 @@
 //! What normal pipes are like: which materials, colours, lamps, cameras and waters occur, and how often.
 //!
-//! All numbers are ours. Nothing here depends on a defect, so none of it tells the label.
+//! All numbers are ours. Nothing here depends on a defect, so nothing of it gives the label away.
 
 use super::{
     camera::Camera,

@@ -1,7 +1,7 @@
 //! The program itself: what its user calls it, and the checkout it was built from.
 //!
-//! `cargo xtask` in a checkout and an installed `skewbench` are the same program. Cargo tells what it runs
-//! where the package lies, so its variables say which of the two this is.
+//! `cargo xtask` in a checkout and an installed `skewbench` are the same program. Cargo sets
+//! `CARGO_MANIFEST_DIR` for what it runs, which says which of the two this is.
 
 use std::path::PathBuf;
 

@@ -66,7 +66,7 @@ impl Case {
         }
     }
 
-    /// What a worker is told.
+    /// The line that starts a worker.
     pub fn line(&self, threads: usize, channels_last: bool, together: bool) -> String {
         json!({
             "method": self.method.id(), "backbone": self.backbone.id(), "views_of_pixels": self.views(),

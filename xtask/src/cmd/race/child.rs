@@ -70,7 +70,7 @@ impl Child {
     }
 
     /// Peak resident memory so far, and how much of it came after the model was built, bytes. Zero where the
-    /// system does not tell.
+    /// system has no such figures.
     pub fn memory(&self) -> Result<(u64, u64)> {
         let peak = self.status("VmHWM")?;
         Ok((peak, peak.saturating_sub(self.built)))

@@ -70,7 +70,7 @@ fn write(folder: &Path, kind: &str) -> Result<()> {
             codecs::jpeg::JpegEncoder::new_with_quality(file, 90).write_image(pixels, width, 576, rgb)?;
         }
     }
-    // A source has a validation split; nobody reads this one's.
+    // A source has a validation split; this one's is not read.
     let first = fs::read_dir(folder.join("train/normal"))?.next().context("no normal image was drawn")??;
     fs::copy(first.path(), folder.join("validation/normal").join(first.file_name()))?;
     Ok(())
