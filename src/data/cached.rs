@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use super::{Dataset, Image, Labels, files::Files};
 
-/// Keeps the first images that fit into a budget; others are opened anew each time.
+/// Keeps the first images that fit into a budget; others are opened again each time.
 pub struct Cached {
     inner: Box<dyn Dataset>,
     images: Vec<OnceLock<Image>>,

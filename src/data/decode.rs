@@ -3,8 +3,6 @@
 //! Grey is repeated over the channels, alpha is dropped, 16 bits are scaled to 8. A rotation noted in a
 //! photo's metadata is not applied. Files are checked for completeness first, because lenient JPEG
 //! decoders fill what is missing with grey and report success.
-//!
-//! Knows nothing of labels or data sets.
 
 use std::{
     fs::{self, File},

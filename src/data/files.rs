@@ -3,8 +3,6 @@
 //! A million images must be light, so names lie end to end in one string (Sewer-ML's training split
 //! takes 37 bytes an image, labels included), and which root folder holds a file is looked up when the
 //! file is first opened and remembered.
-//!
-//! Knows nothing of annotation formats.
 
 use std::{
     collections::HashSet,
@@ -39,27 +37,33 @@ impl Listing {
         self.rows.extend(row.map(|row| row as u32));
     }
 
+    /// How many images are listed.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
+    /// Whether no image is listed.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
+    /// Labels of all images, in order.
     pub fn labels(&self) -> &[Labels] {
         &self.labels
     }
 
+    /// The same, to be changed in place.
     pub fn labels_mut(&mut self) -> &mut [Labels] {
         &mut self.labels
     }
 
+    /// Name of the image at `index`, relative to the folder that will hold it.
     pub fn name(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.text[start..self.ends[index]]
     }
 
+    /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|index| self.name(index))
     }

@@ -5,13 +5,10 @@
 pub mod annotations;
 pub mod cached;
 pub mod classes;
-pub mod contact_sheet;
 pub mod content;
 pub mod decode;
 pub mod elpv;
 pub mod files;
-#[cfg(test)]
-mod fixtures;
 pub mod folder;
 pub mod imbalance;
 pub mod inspect;
@@ -29,8 +26,11 @@ pub use imbalance::{Share, Subset};
 /// An 8-bit RGB image, rows top to bottom, channels interleaved (height x width x 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
+    /// Pixels a row.
     pub width: usize,
+    /// Rows.
     pub height: usize,
+    /// Bytes, `height * width * 3` of them.
     pub pixels: Vec<u8>,
 }
 
@@ -119,7 +119,9 @@ impl fmt::Display for OnBadImage {
 pub struct Source {
     /// Name in records and reports: `synthetic`, `sewer-ml`, `elpv`, `folder`, `csv`.
     pub name: String,
+    /// Images to train on; subsets are drawn from them.
     pub train: Box<dyn Dataset>,
+    /// Images to score on; none of them is in `train`.
     pub validation: Box<dyn Dataset>,
     /// True where images carry the 17 Sewer-ML classes, so that F2_CIW is defined.
     pub has_classes: bool,

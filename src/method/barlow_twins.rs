@@ -22,6 +22,7 @@ use crate::{
 /// Barlow Twins' constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Decorrelation {
+    /// Of the off-diagonal terms of the cross-correlation, against 1 of the diagonal's.
     pub off_diagonal_weight: f64,
     /// Of the whole loss. The original code has none, solo-learn 0.024 for small batches.
     pub scale: f64,
@@ -42,6 +43,7 @@ impl Objective for Decorrelation {
     }
 }
 
+/// Encoder and projector, trained to decorrelate the projector's outputs.
 pub struct BarlowTwins {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -50,6 +52,10 @@ pub struct BarlowTwins {
 }
 
 impl BarlowTwins {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: Decorrelation, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -22,6 +22,7 @@ use crate::{
 /// SimCLR's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Contrast {
+    /// Divides similarities; above 0.
     pub temperature: f64,
 }
 
@@ -36,6 +37,7 @@ impl Objective for Contrast {
     }
 }
 
+/// Encoder and projector, trained to tell an image's other view from those of all other images.
 pub struct SimClr {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -44,6 +46,10 @@ pub struct SimClr {
 }
 
 impl SimClr {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: &Contrast, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -33,6 +33,7 @@ impl Objective for OnLabels {
     }
 }
 
+/// Encoder and a linear classifier, trained on labels.
 pub struct Supervised {
     encoder: Box<dyn Backbone>,
     head: Linear,
@@ -42,6 +43,10 @@ pub struct Supervised {
 }
 
 impl Supervised {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

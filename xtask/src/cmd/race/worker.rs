@@ -1,4 +1,5 @@
-//! Our side of the race: training steps on request, over standard input and output, as `fixtures/torch/race.py`.
+//! Our side of the race: training steps on request, over standard input and output, as
+//! `fixtures/torch/race.py`.
 
 use std::{
     io::{BufRead, Write},
@@ -174,7 +175,7 @@ impl Worker {
 /// Seconds of training steps.
 pub struct Timing {
     pub seconds: Vec<f64>,
-    /// Of these, until the CPU had launched everything. Where that is nearly all, the GPU waits for launches (or the step for the
-    /// GPU, as clipping does), and a CUDA graph could help.
+    /// Of these, until the CPU had launched everything. Where that is nearly all, the GPU waits for launches
+    /// (or the step for the GPU, as clipping does), and a CUDA graph could help.
     pub launching: Vec<f64>,
 }

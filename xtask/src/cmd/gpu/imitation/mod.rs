@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::package;
+use crate::support::program;
 
 /// Libraries by the name that a program asks for, with the source beside this file.
 const LIBRARIES: [(&str, &str); 4] = [
@@ -88,8 +89,8 @@ fn check(out: &Path, kernels: &[String]) -> Result<()> {
 /// # Errors
 /// If there is no compiler, or CUDA's headers or Candle's sources are not found.
 fn make(out: &Path) -> Result<Vec<String>> {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (root, here) = (crates.join(".."), crates.join("src/gpu/imitation"));
+    let root = program::checkout()?;
+    let here = root.join("xtask/src/cmd/gpu/imitation");
     let headers = toolkit()?.join("include");
     let compiler = Compiler {
         folders: vec![here.clone(), root.join(OURS[0]), headers.clone(), headers.join("cccl")],

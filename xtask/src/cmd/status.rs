@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Duration};
 use anyhow::{Result, ensure};
 use skewbench::results::{self, Folder, Record};
 
-use crate::pulse::{Pulse, duration, now};
+use crate::support::pulse::{Pulse, duration, now};
 
 /// Show finished cells, cells in training and what is left, with the time that it will take.
 ///

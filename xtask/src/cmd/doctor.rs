@@ -14,7 +14,7 @@ use skewbench::{
     seed::Seed,
 };
 
-use crate::source::Choice;
+use crate::support::source::Choice;
 
 /// Check machine, data and results folder before hours of training.
 ///

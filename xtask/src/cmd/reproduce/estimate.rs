@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use skewbench::experiment::{self, Cell, Plan, calibrate};
 
 use super::{Sources, thousands};
-use crate::pulse::duration;
+use crate::support::pulse::duration;
 
 /// Seconds that a step of the calibration is made to take, about.
 const ENOUGH: f64 = 0.5;

@@ -1,14 +1,15 @@
-//! `race`: training steps of ours and of PyTorch's, alternately, on this machine, now.
+//! `race`: training steps of ours and of PyTorch's, in turn, on this machine.
 //!
 //! Each side is a process of its own that keeps its model warm and takes a step on request
-//! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser, f32, random
-//! images that lie in memory; no augmentation, probe or monitors. PyTorch runs in every layout that it has, the
-//! fastest one is raced. Then blocks of steps alternate, so that whatever else the machine does meets both; the
-//! ratio is the median over pairs of blocks.
+//! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser,
+//! f32, random images that lie in memory; no augmentation, probe or monitors. PyTorch runs in every layout
+//! that it has, the fastest one is raced. Then blocks of steps alternate, so that whatever else the machine
+//! does meets both; the ratio is the median over pairs of blocks.
 
 mod cases;
 mod child;
 mod loader;
+mod scripts;
 pub mod worker;
 
 use std::{
@@ -30,10 +31,10 @@ use self::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A Python that has torch, torchvision, timm and lightly:
-    /// `python3.11 -m venv E && E/bin/pip install --no-deps -r fixtures/torch/requirements.txt`, then
+    /// A Python that has torch, torchvision, timm and lightly: `python3.11 -m venv E`, `cargo xtask race
+    /// --requirements > E/requirements.txt`, `E/bin/pip install --no-deps -r E/requirements.txt`, then
     /// `--python E/bin/python`
-    #[arg(long, required_unless_present = "worker")]
+    #[arg(long, required_unless_present_any = ["worker", "requirements"])]
     python: Option<PathBuf>,
     /// Only cases whose name contains one of these texts, such as `simclr` or `64px`
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Folder for `race.json`; with one there already, for `race-2.json`, and so on
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print the Python packages that PyTorch's side needs, as pip reads them, and stop
+    #[arg(long)]
+    requirements: bool,
     /// Take steps on request: our side, started by the race itself
     #[arg(long, hide = true)]
     worker: bool,
@@ -70,6 +74,10 @@ struct Outcome {
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.worker {
         return worker::run();
+    }
+    if arguments.requirements {
+        print!("{}", scripts::REQUIREMENTS);
+        return Ok(());
     }
     let python = arguments.python.as_deref().context("--python is needed")?;
     let versions = versions(python)?;
@@ -212,15 +220,16 @@ fn versions(python: &Path) -> Result<String> {
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "{}: lacks a package that the race needs: {}; the head of fixtures/torch/requirements.txt says how to make a \
-         Python that has all",
+        "{}: lacks a package that the race needs: {}; `cargo xtask race --requirements` lists them all, and says how to \
+         install them",
         python.display(),
         error.lines().last().unwrap_or("no message")
     );
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// `race.json` in a folder, or `race-2.json` and so on where there is one: measurements are never overwritten.
+/// `race.json` in a folder, or `race-2.json` and so on where there is one: measurements are never
+/// overwritten.
 fn new_file(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let name =

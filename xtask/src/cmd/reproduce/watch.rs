@@ -13,7 +13,7 @@ use skewbench::{
 };
 
 use super::display::Display;
-use crate::pulse::{Pulse, now};
+use crate::support::pulse::{Pulse, now};
 
 /// Passes events of one cell on. Failures are kept until the end: training must not stop for them.
 pub struct Watch<'a> {

@@ -1,4 +1,5 @@
-//! What is raced. Sizes are ours: the paper's 224 pixels, and 64 as at small scale, in batches that a laptop holds.
+//! What is raced. Sizes are ours: the paper's 224 pixels, and 64 as at small scale, in batches that a laptop
+//! holds.
 
 use serde_json::json;
 use skewbench::{
@@ -54,8 +55,8 @@ impl Case {
         if matches!(self.method, Supervised | Mae) { 1 } else { 2 }
     }
 
-    /// Whether PyTorch may put both views in one batch: where that changes nothing but speed. SimCLR does so itself;
-    /// elsewhere batch normalisation would see both.
+    /// Whether PyTorch may put both views in one batch: where that changes nothing but speed. SimCLR does so
+    /// itself; elsewhere batch normalisation would see both.
     pub fn together(&self) -> &'static [bool] {
         match (self.method, self.backbone) {
             (SimClr, _) => &[true],
@@ -65,7 +66,7 @@ impl Case {
         }
     }
 
-    /// What a worker is told.
+    /// The line that starts a worker.
     pub fn line(&self, threads: usize, channels_last: bool, together: bool) -> String {
         json!({
             "method": self.method.id(), "backbone": self.backbone.id(), "views_of_pixels": self.views(),

@@ -19,7 +19,7 @@ use skewbench::{
 };
 
 use self::{display::Display, study::Study, watch::Watch};
-use crate::{source::Choice, table};
+use crate::support::{program, source::Choice, table};
 
 /// Train, probe and score the cells of the study.
 ///
@@ -186,7 +186,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
-    crate::report::write(std::slice::from_ref(&out), &out.join("report.html"))?;
+    crate::cmd::report::write(std::slice::from_ref(&out), &out.join("report.html"))?;
     Ok(())
 }
 
@@ -197,7 +197,7 @@ fn command() -> String {
         if argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
     };
     let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
-    format!("cargo xtask {}", arguments.join(" "))
+    format!("{} {}", program::name(), arguments.join(" "))
 }
 
 /// Data by the side that drawn pictures have; other data has one source.
@@ -226,7 +226,7 @@ impl Sources {
     /// Whether memory holds all of a cell's pictures after the first epoch. Files are taken to be too large.
     fn remembers(&self, cell: &Cell, plan: &Plan) -> Result<bool> {
         let (images, side) = (self.of(cell, plan)?.train.labels().len(), plan.drawn_side(cell));
-        Ok(self.drawn && images * side * side * 3 <= crate::source::CACHED_BYTES)
+        Ok(self.drawn && images * side * side * 3 <= crate::support::source::CACHED_BYTES)
     }
 }
 

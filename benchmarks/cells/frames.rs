@@ -1,13 +1,12 @@
 //! Draws the frames under `fixtures/sewer_ml` and `fixtures/folder`, and checks that they are what is there.
 //!
 //! Made-up pictures in the published form: a pipe mouth as a dark ring on noise, a bright arc on it where
-//! there is a defect. `SKEWBENCH_FIXTURES=write cargo test --lib data::fixtures` draws them anew.
+//! there is a defect. `SKEWBENCH_FIXTURES=write cargo test --test cells frames` draws them anew.
 
 use std::{env, fs, io::Cursor, path::Path};
 
 use image::{ImageFormat, Rgb, RgbImage};
-
-use crate::{
+use skewbench::{
     data::{ClassSet, DefectClass, decode::decode},
     seed::Seed,
 };

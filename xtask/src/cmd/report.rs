@@ -14,7 +14,7 @@ use skewbench::{
     seed::Seed,
 };
 
-use crate::source::SYNTHETIC_SEED;
+use crate::support::source::SYNTHETIC_SEED;
 
 /// Pictures of each kind on the page.
 const PICTURES: usize = 8;

@@ -15,7 +15,7 @@ use skewbench::{
 };
 
 use super::{Sizes, cases::Cases};
-use crate::race::worker::Worker;
+use crate::cmd::race::worker::Worker;
 
 /// Steps that are compared, that are not timed, and that are.
 const COMPARED_STEPS: usize = 5;

@@ -1,5 +1,7 @@
 //! `cargo xtask data`: get data, or look at it.
 
+mod contact_sheet;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -7,9 +9,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use skewbench::{
-    data::{Image, contact_sheet, elpv::install},
+    data::{Image, elpv::install},
     seed::Seed,
 };
+
+use crate::support::program;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -57,7 +61,7 @@ fn elpv() -> Result<()> {
     for citation in installed.citations {
         println!("  {citation}");
     }
-    println!("use them: cargo xtask reproduce --data elpv");
+    println!("use them: {} reproduce --data elpv", program::name());
     Ok(())
 }
 

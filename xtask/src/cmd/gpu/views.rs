@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 use skewbench::{
-    augment::{Drawn, Normalisation, Recipe, cuda::Images, to_normalised},
+    augment::{Drawn, Normalisation, ViewSet, cuda::Images, to_normalised},
     candle_core::{DType, Device, Tensor},
     data::{Image, synthetic},
     results::race::median,
@@ -27,7 +27,7 @@ pub fn run(arguments: &Sizes) -> Result<()> {
     let (count, side) = if arguments.small { (3, 37) } else { (IMAGES, SIDE) };
     let drawn_pipes = synthetic::source(Seed::root(0), 1, count, IMAGE_SIDE).validation;
     let images = (0..count).map(|place| drawn_pipes.open(place)).collect::<Result<Vec<Image>>>()?;
-    let recipe = Recipe::byol(side);
+    let recipe = ViewSet::byol(side);
     let draws: Vec<(usize, Drawn)> = images
         .iter()
         .enumerate()

@@ -1,4 +1,5 @@
-//! What a process says of the cell that it works on, in the cell's lock: written by `reproduce`, read by `status`.
+//! What a process says of the cell that it works on, in the cell's lock: written by `reproduce`, read by
+//! `status`.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +43,8 @@ impl Pulse {
         text
     }
 
-    /// Reads what [`Self::text`] wrote. What is missing, as in a file that is just being written, is left at zero.
+    /// Reads what [`Self::text`] wrote. What is missing, as in a file that is just being written, is left at
+    /// zero.
     pub fn read(text: &str) -> Self {
         let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(" = ")).collect();
         let number = |name: &str| values.get(name).and_then(|value| value.parse::<f64>().ok());

@@ -5,15 +5,16 @@
 //! only). Knows nothing of files: the caller writes the picture.
 
 use rayon::prelude::*;
-
-use super::{
-    ClassSet, DefectClass, Image,
-    synthetic::{self, Scene},
+use skewbench::{
+    data::{
+        ClassSet, DefectClass, Image,
+        synthetic::{self, Scene},
+    },
+    seed::Seed,
 };
-use crate::seed::Seed;
 
 /// One line of a sheet: a caption (its lines broken at spaces, or where `\n` says) and its pictures.
-pub struct Row {
+pub struct Line {
     pub caption: String,
     /// All of one size.
     pub images: Vec<Image>,
@@ -31,13 +32,13 @@ const INK: [u8; 3] = [232, 230, 222];
 /// The 17 classes and normal pipes at `side` x `side` pixels a picture: from plain on the left to
 /// barely visible on the right, each defect followed by the same pipe without it.
 pub fn draw(side: usize, seed: Seed) -> Image {
-    let mut rows: Vec<Row> =
+    let mut rows: Vec<Line> =
         DefectClass::ALL.into_par_iter().map(|class| class_row(class, side, seed)).collect();
     let normals = (0..2 * PAIRS).into_par_iter().map(|i| {
         let scene = Scene::sample(seed.child("normal").index(i), ClassSet::EMPTY);
         synthetic::draw(&scene, side)
     });
-    rows.push(Row { caption: "NORMAL\nno defect".into(), images: normals.collect() });
+    rows.push(Line { caption: "NORMAL\nno defect".into(), images: normals.collect() });
     let headings: Vec<_> = (0..PAIRS)
         .flat_map(|i| {
             [
@@ -55,7 +56,7 @@ pub fn draw(side: usize, seed: Seed) -> Image {
     grid(&headings, &rows)
 }
 
-fn class_row(class: DefectClass, side: usize, seed: Seed) -> Row {
+fn class_row(class: DefectClass, side: usize, seed: Seed) -> Line {
     let severity = |seed: &Seed| Scene::severity(*seed, class);
     let mut seeds: Vec<_> = (0..CANDIDATES).map(|i| seed.child(class.code()).index(i)).collect();
     seeds.sort_by(|a, b| severity(b).total_cmp(&severity(a)));
@@ -64,14 +65,14 @@ fn class_row(class: DefectClass, side: usize, seed: Seed) -> Row {
         [Scene::sample(seed, classes), Scene::without_defects(seed, classes)]
             .map(|scene| synthetic::draw(&scene, side))
     });
-    Row { caption: format!("{}\n{}", class.code(), class.meaning()), images: images.collect() }
+    Line { caption: format!("{}\n{}", class.code(), class.meaning()), images: images.collect() }
 }
 
 /// Lays out `rows` under `headings`, one heading a column (fewer, or none, is fine).
 ///
 /// # Panics
 /// If there is no picture at all.
-pub fn grid(headings: &[&str], rows: &[Row]) -> Image {
+pub fn grid(headings: &[&str], rows: &[Line]) -> Image {
     let first = rows.iter().flat_map(|row| &row.images).next().expect("a contact sheet needs a picture");
     let (width, height) = (first.width, first.height);
     let size = (height / 48).max(1);
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn pictures_and_captions_land_where_the_layout_says() {
         let tile = |value| Image::new(2, 2, vec![value; 12]);
-        let row = |caption: &str, value| Row {
+        let row = |caption: &str, value| Line {
             caption: caption.into(),
             images: vec![tile(value), tile(value + 1)],
         };

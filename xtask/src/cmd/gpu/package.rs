@@ -1,21 +1,18 @@
 //! `gpu package`: one folder to carry to a machine that has a GPU, and no Rust.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::support::program;
 
 /// Beside the program. Each names what it comes from.
 const FILES: [(&str, &str); 5] = [
     ("run.sh", include_str!("run.sh")),
-    ("gpu_losses.py", include_str!("../../../fixtures/torch/gpu_losses.py")),
-    ("gpu_operations.py", include_str!("../../../fixtures/torch/gpu_operations.py")),
-    ("gpu_table.py", include_str!("../../../fixtures/torch/gpu_table.py")),
-    ("gpu_steps.py", include_str!("../../../fixtures/torch/gpu_steps.py")),
+    ("gpu_losses.py", include_str!("../../../../fixtures/torch/gpu_losses.py")),
+    ("gpu_operations.py", include_str!("../../../../fixtures/torch/gpu_operations.py")),
+    ("gpu_table.py", include_str!("../../../../fixtures/torch/gpu_table.py")),
+    ("gpu_steps.py", include_str!("../../../../fixtures/torch/gpu_steps.py")),
 ];
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -50,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// This program, built for a GPU.
 pub fn build() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = program::checkout()?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     println!("builds with the feature cuda; the first time takes ten minutes and more");
     let built = Command::new(cargo)
@@ -69,7 +66,7 @@ fn executable(messages: &[u8]) -> Result<PathBuf> {
     let mut found = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let path = message["executable"].as_str()?;
-        (message["target"]["name"] == "xtask").then(|| PathBuf::from(path))
+        (message["target"]["name"] == "skewbench").then(|| PathBuf::from(path))
     });
-    found.next_back().context("cargo names no program of xtask")
+    found.next_back().context("cargo names no program skewbench")
 }

@@ -1,6 +1,7 @@
 //! The race of loaders: decoding and two of the paper's views at 224 px, on one thread, from the same files.
 //!
-//! The files are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of quality 90.
+//! The files are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of
+//! quality 90.
 
 use std::{fs, io::BufWriter, path::Path};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use image::{ImageEncoder, codecs, imageops};
 use serde_json::json;
 use skewbench::{
-    augment::{Normalisation, Recipe},
+    augment::{Normalisation, ViewSet},
     candle_core::{DType, Device},
     data::{self, OnBadImage, Source},
     loader::Loader,
@@ -69,7 +70,7 @@ fn write(folder: &Path, kind: &str) -> Result<()> {
             codecs::jpeg::JpegEncoder::new_with_quality(file, 90).write_image(pixels, width, 576, rgb)?;
         }
     }
-    // A source has a validation split; nobody reads this one's.
+    // A source has a validation split; this one's is not read.
     let first = fs::read_dir(folder.join("train/normal"))?.next().context("no normal image was drawn")??;
     fs::copy(first.path(), folder.join("validation/normal").join(first.file_name()))?;
     Ok(())
@@ -79,7 +80,7 @@ fn write(folder: &Path, kind: &str) -> Result<()> {
 pub struct Worker {
     source: Source,
     indices: Vec<usize>,
-    recipe: Recipe,
+    recipe: ViewSet,
     pass: usize,
 }
 
@@ -88,7 +89,7 @@ impl Worker {
         let source = data::folder::source(folder)?;
         let indices: Vec<usize> = (0..source.train.labels().len()).collect();
         ensure!(indices.len() == IMAGES, "{}: {} images, expected {IMAGES}", folder.display(), indices.len());
-        let mut recipe = Recipe::paper(side);
+        let mut recipe = ViewSet::paper(side);
         recipe.views.push(recipe.views[0]);
         recipe.views.truncate(2);
         Ok(Self { source, indices, recipe, pass: 0 })

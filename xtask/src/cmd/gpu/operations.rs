@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use skewbench::backbone::{Kind, Parameter};
+use skewbench::backbone::{Parameter, Role};
 use skewbench::{
     candle_core::{DType, Device, Result as Outcome, Tensor, Var, safetensors},
     loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
@@ -200,7 +200,7 @@ fn updates_apart(rule: Rule, gpu: &Device) -> Result<f64> {
         for (place, shape) in [vec![70, 200], vec![3], vec![64, 64]].iter().enumerate() {
             let name = format!("weight {place}");
             let variable = Var::from_tensor(&normal(&name, shape)?.to_device(device)?)?;
-            parameters.push(Parameter { name, variable, kind: Kind::Weight });
+            parameters.push(Parameter { name, variable, kind: Role::Weight });
         }
         let group = Group { clip: Some(1.0), ..Group::uniform(&parameters, 0.1, 0.01) };
         let mut optimiser = Optimiser::new(rule, vec![group])?;

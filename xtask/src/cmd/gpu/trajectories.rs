@@ -13,7 +13,7 @@ use skewbench::{
 use super::{Sizes, cases::Cases};
 
 /// What torch computed in double precision.
-const RECORDED: &str = include_str!("../../../fixtures/torch/trajectories.json");
+const RECORDED: &str = include_str!("../../../../fixtures/torch/trajectories.json");
 
 /// How far from PyTorch's double precision a trajectory may be; ours.
 struct Bounds {

@@ -8,6 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use super::scripts;
 
 /// The process; it ends with this value.
 pub struct Child {
@@ -16,6 +19,8 @@ pub struct Child {
     output: BufReader<process::ChildStdout>,
     /// Resident memory with the model built and no step taken, bytes.
     built: u64,
+    /// Where its script lies, if it has one.
+    _scripts: Option<TempDir>,
 }
 
 impl Child {
@@ -24,25 +29,26 @@ impl Child {
         let program = std::env::current_exe()?;
         let mut command = Command::new(program);
         command.args(["race", "--worker"]).env("RAYON_NUM_THREADS", threads.to_string());
-        Self::new(command, line)
+        Self::new(command, line, None)
     }
 
-    /// A script of `fixtures/torch`.
+    /// One of PyTorch's [`scripts`].
     pub fn python(python: &Path, script: &str, line: &str, threads: usize) -> Result<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/torch");
+        let scripts = scripts::unpack()?;
         let mut command = Command::new(python);
-        command.arg(folder.join(script)).env("OMP_NUM_THREADS", threads.to_string());
-        // PyTorch's best: glibc keeps the memory of large tensors instead of asking the system for it at every step.
+        command.arg(scripts.path().join(script)).env("OMP_NUM_THREADS", threads.to_string());
+        // PyTorch's best: glibc keeps the memory of large tensors instead of asking the system for it at
+        // every step.
         command.env("MALLOC_MMAP_THRESHOLD_", "4294967296").env("MALLOC_TRIM_THRESHOLD_", "17179869184");
-        Self::new(command, line)
+        Self::new(command, line, Some(scripts))
     }
 
-    fn new(mut command: Command, line: &str) -> Result<Self> {
+    fn new(mut command: Command, line: &str, scripts: Option<TempDir>) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("{command:?}: cannot be started"))?;
         let input = process.stdin.take().context("no standard input")?;
         let output = BufReader::new(process.stdout.take().context("no standard output")?);
-        let mut child = Self { process, input, output, built: 0 };
+        let mut child = Self { process, input, output, built: 0, _scripts: scripts };
         let answer = child.ask(line)?;
         if answer != "ready" {
             bail!("{command:?} answered '{answer}', expected 'ready'")
@@ -63,8 +69,8 @@ impl Child {
         Ok(seconds / steps as f64)
     }
 
-    /// Peak resident memory so far, and how much of it came after the model was built, bytes. Zero where the system
-    /// does not tell.
+    /// Peak resident memory so far, and how much of it came after the model was built, bytes. Zero where the
+    /// system has no such figures.
     pub fn memory(&self) -> Result<(u64, u64)> {
         let peak = self.status("VmHWM")?;
         Ok((peak, peak.saturating_sub(self.built)))
