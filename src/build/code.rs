@@ -77,7 +77,8 @@ fn write(tokens: TokenStream, to: &mut String) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
         if matches!(&token, TokenTree::Punct(mark) if mark.as_char() == '#') {
-            let inner = tokens.next_if(|next| matches!(next, TokenTree::Punct(mark) if mark.as_char() == '!'));
+            let inner =
+                tokens.next_if(|next| matches!(next, TokenTree::Punct(mark) if mark.as_char() == '!'));
             if let Some(TokenTree::Group(attribute)) = tokens.peek() {
                 let attribute = attribute.stream().to_string();
                 if attribute.starts_with("doc") {

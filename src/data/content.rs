@@ -66,7 +66,9 @@ enum State {
     Untouched,
     Missing,
     /// The file is there; whether its stamp is the known one.
-    Seen { unchanged: bool },
+    Seen {
+        unchanged: bool,
+    },
     /// This process has used the bytes.
     Used,
 }
@@ -184,7 +186,8 @@ impl Memory {
 /// # Errors
 /// If there is no such file.
 pub fn stamp(path: &Path) -> Result<Stamp> {
-    let metadata = std::fs::metadata(path).with_context(|| format!("cannot read image {}", path.display()))?;
+    let metadata =
+        std::fs::metadata(path).with_context(|| format!("cannot read image {}", path.display()))?;
     Ok(Stamp::of(&metadata))
 }
 
@@ -212,7 +215,8 @@ mod tests {
         assert_eq!(memory.look(0, || stamp(&path)), Content::Unread);
         assert_eq!(memory.read(0, &path).unwrap(), b"abc");
         // printf abc | b3sum
-        let digest = [0x64, 0x37, 0xb3, 0xac, 0x38, 0x46, 0x51, 0x33, 0xff, 0xb6, 0x3b, 0x75, 0x27, 0x3a, 0x8d, 0xb5];
+        let digest =
+            [0x64, 0x37, 0xb3, 0xac, 0x38, 0x46, 0x51, 0x33, 0xff, 0xb6, 0x3b, 0x75, 0x27, 0x3a, 0x8d, 0xb5];
         assert_eq!(memory.look(0, || panic!("looked twice")), Content::Bytes(digest));
 
         // Another process: a look is enough, until the file changes.

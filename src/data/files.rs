@@ -177,7 +177,8 @@ impl Files {
     /// # Errors
     /// If one was used by this process and has changed since.
     pub fn read(&self, indices: &[usize]) -> Result<Vec<Content>> {
-        let unread = indices.iter().zip(self.look(indices)).filter(|(_, content)| *content == Content::Unread);
+        let unread =
+            indices.iter().zip(self.look(indices)).filter(|(_, content)| *content == Content::Unread);
         let unread: Vec<usize> = unread.map(|(&index, _)| index).collect();
         unread.par_iter().try_for_each(|&index| self.memory.read(index, &self.path(index)?).map(drop))?;
         Ok(self.look(indices))

@@ -44,7 +44,8 @@ fn pace_at(resolved: &Resolved, batch_size: usize, again: bool) -> Result<Pace> 
     let method = resolved.build(resolved.seed().child("model"))?;
     let whole = [ViewRecipe::whole(resolved.scale.side)];
     let all = resolved.loader();
-    let loader = Loader { indices: &all.indices[..(2 * batch_size).min(all.indices.len())], batch_size, ..all };
+    let loader =
+        Loader { indices: &all.indices[..(2 * batch_size).min(all.indices.len())], batch_size, ..all };
     let frozen = Loader { views: &whole, ..loader };
     let timed = || -> Result<f64> {
         let begun = Instant::now();

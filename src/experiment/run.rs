@@ -281,11 +281,8 @@ fn data(resolved: &Resolved, content: Option<String>, frozen: &Frozen, limits: V
         train: count(&labels_of(&**train, &frozen.train.indices)),
         validation: count(&frozen.labels),
         // Features are made of every training image, so this names all that training skipped.
-        skipped: [
-            places(&**train, &frozen.train.skipped),
-            places(&**validation, &frozen.validation.skipped),
-        ]
-        .concat(),
+        skipped: [places(&**train, &frozen.train.skipped), places(&**validation, &frozen.validation.skipped)]
+            .concat(),
         limits: [known.clone(), limits].concat(),
     }
 }

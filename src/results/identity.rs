@@ -23,7 +23,8 @@ impl Settings {
         let mut lines = Vec::new();
         let mut compare = |name: &str, there: Option<String>, asked: Option<String>| {
             if there != asked {
-                let [there, asked] = [there, asked].map(|value| value.unwrap_or_else(|| "nothing".to_owned()));
+                let [there, asked] =
+                    [there, asked].map(|value| value.unwrap_or_else(|| "nothing".to_owned()));
                 lines.push(format!("{name}: {there} there, {asked} asked"));
             }
         };
@@ -45,8 +46,14 @@ fn plain(value: &serde_json::Value) -> String {
 impl Identity {
     /// BLAKE3 of all of it, and of the `content` of the image files where there are any.
     pub fn fingerprint(&self, content: Option<&str>) -> String {
-        let Self { cell, settings: Settings { scale, recipe, values }, train_digest, validation_digest, code, device } =
-            self;
+        let Self {
+            cell,
+            settings: Settings { scale, recipe, values },
+            train_digest,
+            validation_digest,
+            code,
+            device,
+        } = self;
         let mut hasher = blake3::Hasher::new();
         let mut add = |name: &str, value: &str| {
             // Lengths first, so that no two lists of texts run together to the same bytes.
@@ -111,7 +118,8 @@ impl Record {
         };
         let mut differences = there.differences(asked);
         if self.data.content.as_deref() != content {
-            differences.push("content of the image files: their names are the same, their bytes are not".to_owned());
+            differences
+                .push("content of the image files: their names are the same, their bytes are not".to_owned());
         }
         ensure!(differences.is_empty(), "{}", differences.join("; "));
         let expected = asked.fingerprint(content);
@@ -179,7 +187,11 @@ mod tests {
         others[5].code.push('x');
         others[6].device.push('x');
         let mut all: Vec<String> = others.iter().map(|other| other.fingerprint(None)).collect();
-        all.extend([identity.fingerprint(None), identity.fingerprint(Some("x")), identity.fingerprint(Some("y"))]);
+        all.extend([
+            identity.fingerprint(None),
+            identity.fingerprint(Some("x")),
+            identity.fingerprint(Some("y")),
+        ]);
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 10);

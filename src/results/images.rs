@@ -97,7 +97,9 @@ mod tests {
     fn a_list_that_was_written_spares_the_next_process_the_reading() {
         let root = tempfile::tempdir().unwrap();
         let data = root.path().join("data");
-        for (folder, name, bytes) in [("normal", "a.png", "1"), ("normal", "b, \"c\".png", "22"), ("defect", "d.png", "333")] {
+        for (folder, name, bytes) in
+            [("normal", "a.png", "1"), ("normal", "b, \"c\".png", "22"), ("defect", "d.png", "333")]
+        {
             for part in ["train", "validation"] {
                 let folder = data.join(part).join(folder);
                 fs::create_dir_all(&folder).unwrap();

@@ -22,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 pub use lock::Lock;
 pub use logits::Logits;
 pub use record::Record;
@@ -317,7 +317,8 @@ pub fn read(path: &Path) -> Result<Record> {
         None => bail!("{}: not a skewbench record: no number called 'schema'", path.display()),
     }
     let schema = value["schema"].clone();
-    serde_json::from_value(value).with_context(|| format!("{}: not a record of schema {schema}", path.display()))
+    serde_json::from_value(value)
+        .with_context(|| format!("{}: not a record of schema {schema}", path.display()))
 }
 
 #[cfg(test)]
