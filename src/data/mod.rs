@@ -5,6 +5,7 @@
 pub mod annotations;
 pub mod cached;
 pub mod classes;
+pub mod content;
 pub mod decode;
 pub mod elpv;
 pub mod files;
@@ -73,8 +74,14 @@ pub trait Dataset: Send + Sync {
     fn place(&self, index: usize) -> String;
 
     /// BLAKE3 of what defines this data set (annotations, or generator version and seed), in hex.
-    /// Two runs with equal digests saw the same labels in the same order.
+    /// Two runs with equal digests saw the same labels in the same order. What lies in image files is not in
+    /// it ([`Self::files`]).
     fn digest(&self) -> String;
+
+    /// The files behind the images; none where they are drawn, since then the digest defines them.
+    fn files(&self) -> Option<&files::Files> {
+        None
+    }
 }
 
 /// What a loader does with an image that cannot be decoded.

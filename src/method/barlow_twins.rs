@@ -7,6 +7,7 @@
 //! paper's authors' and solo-learn's (the original has no biases, which normalisation would cancel).
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views, features_of_views};
 use crate::{
@@ -28,6 +29,15 @@ pub struct Decorrelation {
 }
 
 impl Objective for Decorrelation {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self { off_diagonal_weight, scale } = self;
+        vec![
+            ("name", json!("barlow_twins")),
+            ("off_diagonal_weight", json!(off_diagonal_weight)),
+            ("scale", json!(scale)),
+        ]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(BarlowTwins::new(*self, on)?))
     }

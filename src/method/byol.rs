@@ -7,6 +7,7 @@
 //! everywhere, as solo-learn's and the paper's authors'. Views pass one after the other, as in the original.
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{
     Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
@@ -29,6 +30,11 @@ pub struct Bootstrap {
 }
 
 impl Objective for Bootstrap {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self { momentum: Momentum { start, end } } = self;
+        vec![("name", json!("byol")), ("momentum.start", json!(start)), ("momentum.end", json!(end))]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(Byol::new(self, on)?))
     }

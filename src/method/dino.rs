@@ -9,6 +9,7 @@
 //! too.
 
 use candle_core::{Result, Tensor, Var};
+use serde_json::{Value, json};
 
 use super::{
     Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
@@ -60,6 +61,29 @@ impl TeacherTemperature {
 }
 
 impl Objective for Distillation {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self {
+            momentum: Momentum { start, end },
+            student_temperature,
+            teacher_temperature: TeacherTemperature { start: first, end: last, warm_up },
+            centre_momentum,
+            head_norm,
+            frozen_epochs,
+        } = self;
+        vec![
+            ("name", json!("dino")),
+            ("momentum.start", json!(start)),
+            ("momentum.end", json!(end)),
+            ("student_temperature", json!(student_temperature)),
+            ("teacher_temperature.start", json!(first)),
+            ("teacher_temperature.end", json!(last)),
+            ("teacher_temperature.warm_up", json!(warm_up)),
+            ("centre_momentum", json!(centre_momentum)),
+            ("head_norm", json!(head_norm)),
+            ("frozen_epochs", json!(frozen_epochs)),
+        ]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(Dino::new(*self, on)?))
     }

@@ -10,6 +10,7 @@
 //! second view, which is another crop. Its two departures are there alone too. Ablations, not methods.
 
 use candle_core::{Device, IndexOp, Result, Tensor, Var, bail};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
 use crate::{
@@ -53,6 +54,23 @@ pub enum Supervision {
 }
 
 impl Objective for Reconstruction {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        // Heads of the encoder are a setting of the encoder.
+        let Self { visible, normalise_pixels, encoder_heads: _, supervision } = self;
+        let supervision = match supervision {
+            Supervision::All => "all",
+            Supervision::TwoPredictions => "two_predictions",
+            Supervision::CrossedViews => "crossed_views",
+            Supervision::AsReleased => "as_released",
+        };
+        vec![
+            ("name", json!("mae")),
+            ("visible", json!(visible)),
+            ("normalise_pixels", json!(normalise_pixels)),
+            ("supervision", json!(supervision)),
+        ]
+    }
+
     fn views(&self) -> usize {
         match self.supervision {
             Supervision::All | Supervision::TwoPredictions => 1,

@@ -16,6 +16,7 @@ pub mod untrained;
 use std::{fmt, str::FromStr};
 
 use candle_core::{DType, Device, Result, Tensor};
+use serde_json::Value;
 
 use crate::{
     backbone::{self, Architecture, Backbone, Mode, Parameters, heads::Heads},
@@ -119,8 +120,11 @@ pub struct Foundation<'a> {
     pub device: &'a Device,
 }
 
-/// A method's constants; its `Debug` text is part of what identifies an experiment.
+/// A method's constants.
 pub trait Objective: fmt::Debug + Send + Sync {
+    /// The constants by fixed names, the method's own under `name`: part of what identifies an experiment.
+    fn settings(&self) -> Vec<(&'static str, Value)>;
+
     /// Views of an image that a step takes.
     fn views(&self) -> usize {
         2

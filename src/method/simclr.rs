@@ -7,6 +7,7 @@
 //! batch normalisation, as the paper's authors' (Google's second version: three layers, normalised).
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
 use crate::{
@@ -26,6 +27,11 @@ pub struct Contrast {
 }
 
 impl Objective for Contrast {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self { temperature } = self;
+        vec![("name", json!("simclr")), ("temperature", json!(temperature))]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(SimClr::new(self, on)?))
     }

@@ -5,6 +5,7 @@
 //! Uses one view; further views would be averaged over.
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Objective, Position, Step};
 use crate::{
@@ -18,6 +19,11 @@ use crate::{
 pub struct OnLabels;
 
 impl Objective for OnLabels {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self = self;
+        vec![("name", json!("supervised"))]
+    }
+
     fn views(&self) -> usize {
         1
     }

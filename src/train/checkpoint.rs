@@ -225,6 +225,20 @@ impl State {
         found.collect()
     }
 
+    /// Adds bytes of the caller's own. An empty list is kept as none.
+    pub fn set_bytes(&mut self, name: &str, values: Vec<u8>) -> Result<()> {
+        if !values.is_empty() {
+            let count = values.len();
+            self.tensors.insert(name.to_owned(), Tensor::from_vec(values, count, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
+    /// Bytes under a name; none where nothing was kept under it.
+    pub fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        self.tensors.get(name).map_or(Ok(Vec::new()), |found| Ok(found.to_vec1()?))
+    }
+
     fn set_whole(&mut self, name: &str, values: &[usize]) -> Result<()> {
         let values = values.iter().map(|&value| i64::try_from(value)).collect::<Result<Vec<_>, _>>()?;
         if !values.is_empty() {

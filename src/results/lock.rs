@@ -1,9 +1,9 @@
 //! Who works on a cell: a lock that the operating system releases however its holder ends.
 //!
-//! Two processes on one folder share its cells: one that finds a cell claimed goes on to the next. The file
-//! holds what its holder says of itself, for people and for `cargo xtask status`; the lock, not the file, is
-//! the claim. The file goes when the record stands, never before: a process that waited for the lock of a
-//! removed file then finds the record.
+//! Two processes on one folder share its cells: one that finds a cell locked takes the next. The file holds
+//! what its holder says of itself, for people and for `cargo xtask status`; what counts is the system's lock
+//! on it, not the file. Whoever releases a lock for good removes the file, so a lock counts only while its
+//! path still names the file that was locked.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -14,13 +14,13 @@ use std::{
 use anyhow::{Context, Result};
 
 /// A cell that nobody else works on while this lives.
-pub struct Claim {
+pub struct Lock {
     path: PathBuf,
     file: File,
 }
 
-impl Claim {
-    /// Claims the cell whose lock lies at `path`; none if another process has it.
+impl Lock {
+    /// Locks the cell whose lock lies at `path`; none if another process has it.
     ///
     /// # Errors
     /// If the file cannot be made.
@@ -29,16 +29,21 @@ impl Claim {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-            match file.try_lock() {
-                Ok(()) => Ok(Some(file)),
-                Err(TryLockError::WouldBlock) => Ok(None),
-                // Some network file systems have no locks: work without is better than none.
-                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(Some(file)),
-                Err(TryLockError::Error(error)) => Err(error),
+            loop {
+                let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+                match file.try_lock() {
+                    Ok(()) if !is_at(&file, path) => {}
+                    Ok(()) => return Ok(Some(file)),
+                    Err(TryLockError::WouldBlock) => return Ok(None),
+                    // Some network file systems have no locks: work without is better than none.
+                    Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                        return Ok(Some(file));
+                    }
+                    Err(TryLockError::Error(error)) => return Err(error),
+                }
             }
         };
-        let file = open().with_context(|| format!("{}: cannot claim the cell", path.display()))?;
+        let file = open().with_context(|| format!("{}: cannot lock the cell", path.display()))?;
         Ok(file.map(|file| Self { path: path.to_owned(), file }))
     }
 
@@ -55,11 +60,25 @@ impl Claim {
         write(&mut self.file).with_context(|| format!("{}: cannot be written", self.path.display()))
     }
 
-    /// Ends the claim of a cell whose record stands.
+    /// Releases the lock for good and removes its file.
     pub(super) fn finish(self) {
         // A file that stays is harmless: its lock is free.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether `path` still names `file`: another process may have removed it between opening and locking.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let node = |found: std::io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    node(file.metadata()).is_some_and(|locked| node(fs::metadata(path)) == Some(locked))
+}
+
+/// An open file cannot be removed here.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
 }
 
 /// What a lock at `path` tells, and whether somebody holds it; none without a file.
@@ -101,18 +120,18 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("table1/x.lock");
         assert_eq!(look(&path).unwrap(), None);
-        let mut claim = Claim::new(&path).unwrap().expect("nobody has it");
+        let mut lock = Lock::new(&path).unwrap().expect("nobody has it");
         // Locks belong to open files, so this process stands for two.
-        assert!(Claim::new(&path).unwrap().is_none(), "claimed twice");
-        claim.tell("epoch = 10\n").unwrap();
-        claim.tell("epoch = 2\n").unwrap();
+        assert!(Lock::new(&path).unwrap().is_none(), "locked twice");
+        lock.tell("epoch = 10\n").unwrap();
+        lock.tell("epoch = 2\n").unwrap();
         assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), true)));
 
         // A holder that dies leaves the file, not the lock.
-        drop(claim);
+        drop(lock);
         assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), false)));
-        let claim = Claim::new(&path).unwrap().expect("its holder is gone");
-        claim.finish();
+        let lock = Lock::new(&path).unwrap().expect("its holder is gone");
+        lock.finish();
         assert!(!path.exists());
     }
 }
