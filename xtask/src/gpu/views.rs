@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 use skewbench::{
-    augment::{Drawn, Normalisation, Recipe, cuda::Images, to_normalised},
+    augment::{Drawn, Normalisation, Recipe, gpu::Images, to_normalised},
     candle_core::{DType, Device, Tensor},
     data::{Image, synthetic},
     results::race::median,
