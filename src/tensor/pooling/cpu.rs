@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::{
-    CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+    CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
 };
 use rayon::prelude::*;
 
