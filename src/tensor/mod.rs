@@ -29,11 +29,7 @@ pub use attention::attention;
 pub use batch_norm::{Statistics, batch_norm};
 pub use convolution::{Geometry, convolution};
 pub use gelu::gelu;
-pub use graph::{
-    chain::{add, chain},
-    gradients::backward,
-    precision::widen,
-};
+pub use graph::{chain::chain, gradients::backward, pair::add, precision::widen};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use pooling::{global_mean, max_pool};

@@ -2,9 +2,7 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{
-    CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
-};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail};
 use rayon::prelude::*;
 
 use crate::tensor::{
@@ -14,7 +12,10 @@ use crate::tensor::{
         storage::{Real, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
-    graph::chain::apply1,
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnCpu, Operation},
+    },
 };
 
 /// As [`crate::tensor::attention()`].
@@ -22,8 +23,8 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     let joined = joined.contiguous()?;
     let tracked = joined.track_op();
     match joined.dtype() {
-        DType::F32 => apply1(&joined, Attention::<f32> { heads, kept: tracked.then(OnceLock::new) }),
-        DType::F64 => apply1(&joined, Attention::<f64> { heads, kept: tracked.then(OnceLock::new) }),
+        DType::F32 => apply(&[&joined], Attention::<f32> { heads, kept: tracked.then(OnceLock::new) }),
+        DType::F64 => apply(&[&joined], Attention::<f64> { heads, kept: tracked.then(OnceLock::new) }),
         other => unsupported("attention", other),
     }
 }
@@ -81,7 +82,8 @@ impl<T: Exponential> Attention<T> {
     fn forward(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, sizes) = self.sizes(layout.shape())?;
         let joined = values::<T>(storage, layout)?;
-        let mut out = unwritten(batch * sizes.tokens * sizes.width);
+        // SAFETY: every pair writes its band of columns, and bands are all columns.
+        let mut out = unsafe { unwritten(batch * sizes.tokens * sizes.width) };
         let pairs: Vec<(usize, Output<T>)> = out
             .chunks_mut((sizes.tokens * sizes.width).max(1))
             .flat_map(|image| Output::new(image, sizes.tokens, sizes.width).bands(sizes.head_width()))
@@ -95,55 +97,57 @@ impl<T: Exponential> Attention<T> {
         };
         match &self.kept {
             Some(kept) => {
-                let mut probabilities = unwritten(pairs.len() * size);
+                // SAFETY: `forward_pair` writes scores, then whole rows.
+                let mut probabilities = unsafe { unwritten(pairs.len() * size) };
                 let parts: Vec<&mut [T]> = probabilities.chunks_mut(size.max(1)).collect();
                 pairs.into_par_iter().zip(parts).for_each(|(pair, part)| work(pair, part));
                 // The operation is made for one application; a second forward pass would find the same.
                 let _ = kept.set(probabilities);
             }
-            None => pairs.into_par_iter().for_each_init(|| unwritten(size), |part, pair| work(pair, part)),
+            None => {
+                // SAFETY: as above.
+                let room = || unsafe { unwritten(size) };
+                pairs.into_par_iter().for_each_init(room, |part, pair| work(pair, part));
+            }
         }
         Ok((T::to_cpu_storage_owned(out), (batch, sizes.tokens, sizes.width).into()))
     }
 
-    fn backward(&self, joined: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+    fn gradient(&self, joined: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         let (_, sizes) = self.sizes(joined.shape())?;
         let Some(probabilities) = self.kept.as_ref().and_then(OnceLock::get) else {
             bail!("attention: backward before forward, or of a constant")
         };
-        let mut by_joined = unwritten(joined.elem_count());
+        // SAFETY: every pair writes its bands of columns: queries', keys' and values'.
+        let mut by_joined = unsafe { unwritten(joined.elem_count()) };
         let size = sizes.tokens * sizes.row();
         let image = sizes.tokens * sizes.width;
-        with_values::<T, _>(joined, |joined| {
-            with_values::<T, _>(output, |out| {
-                with_values::<T, _>(gradient, |gradient| {
-                    let mut pairs = Vec::with_capacity(probabilities.len() / size.max(1));
-                    for by_image in by_joined.chunks_mut((3 * image).max(1)) {
-                        let bands = Output::new(by_image, sizes.tokens, 3 * sizes.width);
-                        let mut bands: Vec<_> = bands.bands(sizes.head_width()).map(Some).collect();
-                        for head in 0..sizes.heads {
-                            pairs.push([0, 1, 2].map(|part| bands[part * sizes.heads + head].take()));
-                        }
-                    }
-                    let work = |scratch: &mut Vec<T>, (pair, made): (usize, [Option<Output<T>>; 3])| {
-                        let [Some(by_queries), Some(by_keys), Some(by_values)] = made else { return };
-                        let (index, head) = (pair / sizes.heads, pair % sizes.heads);
-                        let first = index * image + head * sizes.head_width();
-                        backward_pair(
-                            sizes,
-                            sizes.parts(&joined[3 * index * image..][..3 * image], head),
-                            &probabilities[pair * size..][..size],
-                            [&out[first..], &gradient[first..]],
-                            scratch,
-                            [by_queries, by_keys, by_values],
-                        );
-                    };
-                    pairs.into_par_iter().enumerate().for_each_init(|| vec![T::zero(); size], work);
-                    Ok(())
-                })
-            })
+        with_values::<T, _, _>([joined, output, gradient], |[joined, out, gradient]| {
+            let mut pairs = Vec::with_capacity(probabilities.len() / size.max(1));
+            for by_image in by_joined.chunks_mut((3 * image).max(1)) {
+                let bands = Output::new(by_image, sizes.tokens, 3 * sizes.width);
+                let mut bands: Vec<_> = bands.bands(sizes.head_width()).map(Some).collect();
+                for head in 0..sizes.heads {
+                    pairs.push([0, 1, 2].map(|part| bands[part * sizes.heads + head].take()));
+                }
+            }
+            let work = |scratch: &mut Vec<T>, (pair, made): (usize, [Option<Output<T>>; 3])| {
+                let [Some(by_queries), Some(by_keys), Some(by_values)] = made else { return };
+                let (index, head) = (pair / sizes.heads, pair % sizes.heads);
+                let first = index * image + head * sizes.head_width();
+                backward_pair(
+                    sizes,
+                    sizes.parts(&joined[3 * index * image..][..3 * image], head),
+                    &probabilities[pair * size..][..size],
+                    [&out[first..], &gradient[first..]],
+                    scratch,
+                    [by_queries, by_keys, by_values],
+                );
+            };
+            pairs.into_par_iter().enumerate().for_each_init(|| vec![T::zero(); size], work);
+            Ok(())
         })?;
-        Ok(Some(constant(by_joined, joined.shape())))
+        Ok(constant(by_joined, joined.shape()))
     }
 }
 
@@ -236,19 +240,18 @@ fn backward_pair<T: Exponential>(
     multiply_into(by_keys, by_scores.transposed(), queries, Write::Replace);
 }
 
-impl<T: Exponential> CustomOp1 for Attention<T> {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
+impl<T: Exponential> Operation for Attention<T> {
+    const NAME: &'static str = "attention";
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        let (storage, layout) = arguments[0];
         if storage.dtype() != T::DTYPE {
-            return unsupported(CustomOp1::name(self), storage.dtype());
+            return unsupported(Self::NAME, storage.dtype());
         }
         self.forward(storage, layout)
     }
 
-    fn bwd(&self, joined: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        self.backward(joined, output, gradient)
+    fn backward(&self, arguments: &[&Tensor], output: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        Ok(vec![Some(self.gradient(arguments[0], output, gradient)?)])
     }
 }

@@ -3,9 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
-};
+use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
 
 use super::{
     loops::{self, Moments},
@@ -13,7 +11,11 @@ use super::{
 };
 use crate::tensor::{
     cpu::storage::{Real, constant, unsupported, values, with_values},
-    graph::chain::{apply2, apply3, join},
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnCpu, Operation},
+        pair::join,
+    },
 };
 
 /// As [`crate::tensor::batch_norm()`], which has checked shapes.
@@ -33,8 +35,8 @@ pub fn batch_norm(
     let operation = BatchNorm { relu: then.relu, given, used: used.clone() };
     let input = input.contiguous()?;
     let output = match then.residual {
-        Some(residual) => apply3(&input, &affine, &residual.contiguous()?, operation)?,
-        None => apply2(&input, &affine, operation)?,
+        Some(residual) => apply(&[&input, &affine, &residual.contiguous()?], operation)?,
+        None => apply(&[&input, &affine], operation)?,
     };
     match used.get() {
         Some(Moments { mean, variance }) => {
@@ -51,29 +53,10 @@ struct BatchNorm {
     used: Arc<OnceLock<Moments>>,
 }
 
-/// Gradients by input, by weight and bias (2, channels), and by the residual.
-type Gradients = (Tensor, Tensor, Option<Tensor>);
-
 impl BatchNorm {
-    fn forward(
-        &self,
-        input: (&CpuStorage, &Layout),
-        affine: (&CpuStorage, &Layout),
-        residual: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        match input.0 {
-            CpuStorage::F32(_) => self.forward_of::<f32>(input, affine, residual),
-            CpuStorage::F64(_) => self.forward_of::<f64>(input, affine, residual),
-            other => unsupported("batch norm", other.dtype()),
-        }
-    }
-
-    fn forward_of<T: Real>(
-        &self,
-        input: (&CpuStorage, &Layout),
-        affine: (&CpuStorage, &Layout),
-        residual: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
+    /// Of numbers, weight and bias (2, channels) and, if there is one, the residual.
+    fn forward<T: Real>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
         let shape = input.1.shape();
         let channels = shape.dim(D::Minus1)?;
         if affine.1.dims() != [2, channels] || residual.is_some_and(|residual| residual.1.shape() != shape) {
@@ -90,105 +73,50 @@ impl BatchNorm {
         Ok((T::to_cpu_storage_owned(output), shape.clone()))
     }
 
-    fn backward(
+    fn gradients<T: Real>(
         &self,
-        input: &Tensor,
-        affine: &Tensor,
-        residual: Option<&Tensor>,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Gradients> {
-        match input.dtype() {
-            DType::F32 => self.backward_of::<f32>(input, affine, residual, output, gradient),
-            DType::F64 => self.backward_of::<f64>(input, affine, residual, output, gradient),
-            other => unsupported("batch norm", other),
-        }
-    }
-
-    fn backward_of<T: Real>(
-        &self,
-        input: &Tensor,
-        affine: &Tensor,
-        residual: Option<&Tensor>,
+        arguments: &[&Tensor],
         output: &Tensor,
         gradient: &Tensor,
     ) -> Result<Gradients> {
         let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
-        let moving = self.given.is_none();
-        let masked = residual.is_some_and(Tensor::track_op);
-        with_values::<T, _>(input, |x| {
-            with_values::<T, _>(affine, |affine| {
-                with_values::<T, _>(output, |y| {
-                    with_values::<T, _>(gradient, |dy| {
-                        let y = self.relu.then_some(y);
-                        let found = loops::backward(x, affine, statistics, moving, y, dy, masked);
-                        let shape = input.shape();
-                        Ok((
-                            constant(found.input, shape),
-                            constant(found.affine, (2, statistics.mean.len())),
-                            found.residual.map(|residual| constant(residual, shape)),
-                        ))
-                    })
-                })
-            })
-        })
+        let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
+        let found = with_values::<T, _, _>([input, affine, output, gradient], |[x, affine, y, dy]| {
+            Ok(loops::backward(loops::Given {
+                x,
+                affine,
+                statistics,
+                moving: self.given.is_none(),
+                y: self.relu.then_some(y),
+                dy,
+                residual: residual.is_some_and(|residual| residual.track_op()),
+            }))
+        })?;
+        let by_input = constant(found.input, input.shape());
+        let by_affine = constant(found.affine, affine.shape());
+        let by_residual = found.residual.map(|residual| constant(residual, input.shape()));
+        let mut by = vec![Some(by_input), Some(by_affine)];
+        by.extend(residual.map(|_| by_residual));
+        Ok(by)
     }
 }
 
-impl CustomOp2 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch norm"
+impl Operation for BatchNorm {
+    const NAME: &'static str = "batch norm";
+
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        match arguments[0].0 {
+            CpuStorage::F32(_) => self.forward::<f32>(arguments),
+            CpuStorage::F64(_) => self.forward::<f64>(arguments),
+            other => unsupported(Self::NAME, other.dtype()),
+        }
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), None)
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        affine: &Tensor,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (by_input, by_affine, _) = self.backward(input, affine, None, output, gradient)?;
-        Ok((Some(by_input), Some(by_affine)))
-    }
-}
-
-impl CustomOp3 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch norm with residual"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), Some((s3, l3)))
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        affine: &Tensor,
-        residual: &Tensor,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (by_input, by_affine, by_residual) =
-            self.backward(input, affine, Some(residual), output, gradient)?;
-        Ok((Some(by_input), Some(by_affine), by_residual))
+    fn backward(&self, arguments: &[&Tensor], output: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        match gradient.dtype() {
+            DType::F32 => self.gradients::<f32>(arguments, output, gradient),
+            DType::F64 => self.gradients::<f64>(arguments, output, gradient),
+            other => unsupported(Self::NAME, other),
+        }
     }
 }

@@ -95,7 +95,8 @@ pub fn normalise<T: Real>(
         .collect();
     let scale: Vec<T> = scale.into_iter().map(T::from_f64).collect();
     let floor = if relu { T::zero() } else { T::from_f64(f64::NEG_INFINITY) };
-    let mut y = unwritten(x.len());
+    // SAFETY: rows are whole, and the loops write every one.
+    let mut y = unsafe { unwritten(x.len()) };
     let size = chunk(channels);
     y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
         let x = &x[index * size..][..y.len()];
@@ -136,59 +137,68 @@ pub struct Gradients<T> {
     pub residual: Option<Vec<T>>,
 }
 
+/// What [`backward`] is given.
+pub struct Given<'a, T> {
+    pub x: &'a [T],
+    /// Weights, then biases.
+    pub affine: &'a [T],
+    pub statistics: &'a Moments,
+    /// Whether the statistics are the batch's.
+    pub moving: bool,
+    /// The output, where it was rectified.
+    pub y: Option<&'a [T]>,
+    pub dy: &'a [T],
+    /// Whether there is a residual that wants its gradient.
+    pub residual: bool,
+}
+
 /// With g the output's gradient where the output `y` is above 0 (everywhere without `y`) and
 /// n = (x - mean) / deviation, means over rows:
 /// dx = weight / deviation (g - mean(g) - n mean(g n)) where the statistics are the batch's (`moving`), else
 /// weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual = g.
-pub fn backward<T: Real>(
-    x: &[T],
-    affine: &[T],
-    statistics: &Moments,
-    moving: bool,
-    y: Option<&[T]>,
-    dy: &[T],
-    residual: bool,
-) -> Gradients<T> {
-    let channels = statistics.mean.len();
-    let size = chunk(channels);
-    let y = y.unwrap_or(&[]);
+pub fn backward<T: Real>(given: Given<T>) -> Gradients<T> {
+    let Given { x, affine, statistics, moving, dy, residual, .. } = given;
     let mean: Vec<T> = statistics.mean.iter().map(|&mean| T::from_f64(mean)).collect();
-    let mut masked = unwritten(if residual { dy.len() } else { 0 });
-    let sums = |g: &[T], x: &[T]| {
-        let (mut sum, mut product) = (vec![T::zero(); channels], vec![T::zero(); channels]);
-        vectorised(
-            #[inline(always)]
-            || {
-                for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-                    let sums = sum.iter_mut().zip(&mut product);
-                    for ((((sum, product), &g), &x), &mean) in sums.zip(g).zip(x).zip(&mean) {
-                        *sum += g;
-                        *product += g * (x - mean);
-                    }
-                }
-            },
-        );
-        (sum, product)
-    };
+    // SAFETY: `sums` writes every number of it.
+    let mut masked = unsafe { unwritten(if residual { dy.len() } else { 0 }) };
+    let (sum, product) = sums(&given, &mean, &mut masked);
+    let rows = (x.len() / mean.len()) as f64;
+    let mut slopes = Slopes { mean, scale: Vec::new(), slope: Vec::new(), offset: Vec::new() };
+    let mut by_affine = Vec::new();
+    for (channel, deviation) in deviations(statistics).enumerate() {
+        let weight = affine[channel].to_f64() / deviation;
+        slopes.scale.push(T::from_f64(weight));
+        let share = if moving { weight / rows } else { 0.0 };
+        slopes.slope.push(T::from_f64(share * product[channel] / (deviation * deviation)));
+        slopes.offset.push(T::from_f64(share * sum[channel]));
+        by_affine.push(T::from_f64(product[channel] / deviation));
+    }
+    by_affine.extend(sum.into_iter().map(T::from_f64));
+    let input = by_input(&given, &slopes, &masked);
+    Gradients { input, affine: by_affine, residual: residual.then_some(masked) }
+}
+
+/// Sums of g and of g (x - mean) for each channel. Writes g to `masked` where a residual wants it.
+fn sums<T: Real>(given: &Given<T>, mean: &[T], masked: &mut [T]) -> (Vec<f64>, Vec<f64>) {
+    let &Given { x, dy, residual, .. } = given;
+    let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
+    let size = chunk(channels);
     let partial: Vec<(Vec<T>, Vec<T>)> = if residual {
-        masked
-            .par_chunks_mut(size)
-            .zip(dy.par_chunks(size))
-            .zip(x.par_chunks(size))
-            .enumerate()
+        let rows = masked.par_chunks_mut(size).zip(dy.par_chunks(size)).zip(x.par_chunks(size));
+        rows.enumerate()
             .map(|(index, ((g, dy), x))| {
                 mask(g, dy, y.get(index * size..).unwrap_or(&[]));
-                sums(g, x)
+                sums_of_rows(g, x, mean)
             })
             .collect()
     } else {
-        dy.par_chunks(size)
-            .zip(x.par_chunks(size))
-            .enumerate()
+        let rows = dy.par_chunks(size).zip(x.par_chunks(size));
+        rows.enumerate()
             .map_init(Vec::new, |g, (index, (dy, x))| {
-                make_room(g, dy.len());
+                // SAFETY: `mask` writes every number.
+                unsafe { make_room(g, dy.len()) };
                 mask(g, dy, y.get(index * size..).unwrap_or(&[]));
-                sums(g, x)
+                sums_of_rows(g, x, mean)
             })
             .collect()
     };
@@ -199,26 +209,52 @@ pub fn backward<T: Real>(
             product[channel] += part_product[channel].to_f64();
         }
     }
-    let rows = (x.len() / channels) as f64;
-    let (mut scale, mut slope, mut offset) = (Vec::new(), Vec::new(), Vec::new());
-    let mut by_affine = Vec::new();
-    for (channel, deviation) in deviations(statistics).enumerate() {
-        let weight = affine[channel].to_f64() / deviation;
-        scale.push(T::from_f64(weight));
-        let share = if moving { weight / rows } else { 0.0 };
-        slope.push(T::from_f64(share * product[channel] / (deviation * deviation)));
-        offset.push(T::from_f64(share * sum[channel]));
-        by_affine.push(T::from_f64(product[channel] / deviation));
-    }
-    by_affine.extend(sum.into_iter().map(T::from_f64));
-    let mut by_input = unwritten(x.len());
+    (sum, product)
+}
+
+/// As [`sums`], over few rows in the element type.
+fn sums_of_rows<T: Real>(g: &[T], x: &[T], mean: &[T]) -> (Vec<T>, Vec<T>) {
+    let channels = mean.len();
+    let (mut sum, mut product) = (vec![T::zero(); channels], vec![T::zero(); channels]);
+    vectorised(
+        #[inline(always)]
+        || {
+            for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+                let sums = sum.iter_mut().zip(&mut product);
+                for ((((sum, product), &g), &x), &mean) in sums.zip(g).zip(x).zip(mean) {
+                    *sum += g;
+                    *product += g * (x - mean);
+                }
+            }
+        },
+    );
+    (sum, product)
+}
+
+/// Constants of each channel: dx = g scale - (x - mean) slope - offset.
+struct Slopes<T> {
+    mean: Vec<T>,
+    scale: Vec<T>,
+    slope: Vec<T>,
+    offset: Vec<T>,
+}
+
+/// The gradient by `x`; `masked` is g where a residual wanted it.
+fn by_input<T: Real>(given: &Given<T>, slopes: &Slopes<T>, masked: &[T]) -> Vec<T> {
+    let &Given { x, dy, residual, .. } = given;
+    let Slopes { mean, scale, slope, offset } = slopes;
+    let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
+    let size = chunk(channels);
+    // SAFETY: rows are whole, and the loop writes every one.
+    let mut by_input = unsafe { unwritten(x.len()) };
     by_input.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each_init(
         Vec::new,
         |g, (index, (dx, x))| {
             let g: &[T] = if residual {
                 &masked[index * size..][..dx.len()]
             } else {
-                make_room(g, dx.len());
+                // SAFETY: `mask` writes every number.
+                unsafe { make_room(g, dx.len()) };
                 mask(g, &dy[index * size..], y.get(index * size..).unwrap_or(&[]));
                 g
             };
@@ -230,7 +266,7 @@ pub fn backward<T: Real>(
                         .zip(x.chunks_exact(channels))
                         .zip(g.chunks_exact(channels));
                     for ((dx, x), g) in rows {
-                        let constants = mean.iter().zip(&scale).zip(&slope).zip(&offset);
+                        let constants = mean.iter().zip(scale).zip(slope).zip(offset);
                         let numbers = dx.iter_mut().zip(x).zip(g);
                         for (((dx, &x), &g), (((&mean, &scale), &slope), &offset)) in numbers.zip(constants) {
                             *dx = g * scale - (x - mean) * slope - offset;
@@ -240,7 +276,7 @@ pub fn backward<T: Real>(
             );
         },
     );
-    Gradients { input: by_input, affine: by_affine, residual: residual.then_some(masked) }
+    by_input
 }
 
 /// `dy` where `y` is above 0; all of it where there is no `y`.

@@ -36,7 +36,8 @@ pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mu
             Vec::new,
             |rows, (index, out)| {
                 let pixels = out.len() / outputs;
-                make_room(rows, pixels * size);
+                // SAFETY: `gather` writes whole windows.
+                unsafe { make_room(rows, pixels * size) };
                 windows.gather(images, index * lines..index * lines + pixels / across, rows);
                 multiply(out, Matrix::new(rows, pixels, size), weights, Write::Replace);
             },
@@ -67,7 +68,8 @@ pub fn backward_stride_one<T: Real>(
     let (size, inputs) = (windows.size(), axes.inputs);
     let (down, across) = windows.output();
     let weights = Matrix::new(weights, size, inputs);
-    let mut by_images = unwritten(images.len());
+    // SAFETY: products write every pixel's channels.
+    let mut by_images = unsafe { unwritten(images.len()) };
     let image = down * across * inputs;
     let parts = if weights.rows * weights.columns <= MANY_WEIGHTS {
         let group = windows.batch.div_ceil(GROUPS);
@@ -85,7 +87,8 @@ pub fn backward_stride_one<T: Real>(
             {
                 let pixels = images.len() / inputs;
                 let first = index * group * down + step * lines;
-                make_room(&mut rows, pixels * size);
+                // SAFETY: `gather` writes whole windows.
+                unsafe { make_room(&mut rows, pixels * size) };
                 windows.gather(gradient, first..first + pixels / across, &mut rows);
                 let rows = Matrix::new(&rows, pixels, size);
                 multiply(by_images, rows, weights, Write::Replace);
@@ -121,7 +124,6 @@ pub fn backward<T: Real>(
     axes: Axes,
 ) -> (Option<Vec<T>>, Vec<T>) {
     let (size, outputs) = (windows.size(), axes.outputs);
-    let (down, across) = windows.output();
     let weights = weights.map(|weights| Matrix::new(weights, outputs, size));
     let mut by_images = vec![T::zero(); if weights.is_some() { images.len() } else { 0 }];
     let few = size * outputs <= MANY_WEIGHTS;
@@ -131,12 +133,31 @@ pub fn backward<T: Real>(
         Some(_) => by_images.chunks_mut(group * windows.image()).collect(),
         None => (0..windows.batch.div_ceil(group)).map(|_| &mut [][..]).collect(),
     };
-    let parts = if few {
+    let given = Given { windows, images, gradient, weights, outputs };
+    let parts = if few { given.share_pixels(group, &mut groups) } else { given.share_channels(&mut groups) };
+    (weights.map(|_| by_images), axes.unpack_sum(&parts, Order::OutputFirst))
+}
+
+/// What [`backward`] is given.
+struct Given<'a, T> {
+    windows: &'a Windows,
+    images: &'a [T],
+    gradient: &'a [T],
+    weights: Option<Matrix<'a, T>>,
+    outputs: usize,
+}
+
+impl<T: Real> Given<'_, T> {
+    /// Private sums of the gradient by weights, one after another, and the gradient by images: a task has a group of `group`
+    /// images.
+    fn share_pixels(&self, group: usize, groups: &mut [&mut [T]]) -> Vec<T> {
+        let &Self { windows, images, weights, outputs, .. } = self;
+        let (size, (down, across)) = (windows.size(), windows.output());
         let mut parts = vec![T::zero(); groups.len() * size * outputs];
         let tasks = parts
             .par_chunks_mut(size * outputs)
-            .zip(&mut groups)
-            .zip(gradient.par_chunks(group * down * across * outputs));
+            .zip(groups)
+            .zip(self.gradient.par_chunks(group * down * across * outputs));
         tasks.enumerate().for_each(|(index, ((by_weights, by_images), gradient))| {
             let lines = lines_within(TASK_NUMBERS, windows);
             let mut rows = Vec::new();
@@ -144,7 +165,8 @@ pub fn backward<T: Real>(
                 let pixels = gradient.len() / outputs;
                 let first = index * group * down + step * lines;
                 let range = first..first + pixels / across;
-                make_room(&mut rows, pixels * size);
+                // SAFETY: `gather` writes whole windows.
+                unsafe { make_room(&mut rows, pixels * size) };
                 windows.gather(images, range.clone(), &mut rows);
                 let gradient = Matrix::new(gradient, pixels, outputs);
                 let gathered = Matrix::new(&rows, pixels, size);
@@ -156,11 +178,16 @@ pub fn backward<T: Real>(
             }
         });
         parts
-    } else {
+    }
+
+    /// The gradient by weights, and that by images, each of which is a group.
+    fn share_channels(&self, groups: &mut [&mut [T]]) -> Vec<T> {
+        let &Self { windows, images, weights, outputs, .. } = self;
+        let (size, (down, across)) = (windows.size(), windows.output());
         let mut by_weights = vec![T::zero(); size * outputs];
         let together = (SHARED_NUMBERS / (down * across * size)).max(1);
         let mut rows = Vec::new();
-        let chunks = gradient.chunks(together * down * across * outputs);
+        let chunks = self.gradient.chunks(together * down * across * outputs);
         for (step, (gradient, groups)) in chunks.zip(groups.chunks_mut(together)).enumerate() {
             let (pixels, first) = (gradient.len() / outputs, step * together);
             gather_parallel(windows, images, first * down, pixels / across, &mut rows);
@@ -177,8 +204,7 @@ pub fn backward<T: Real>(
             }
         }
         by_weights
-    };
-    (weights.map(|_| by_images), axes.unpack_sum(&parts, Order::OutputFirst))
+    }
 }
 
 /// Output lines whose windows hold about `numbers` numbers.
@@ -189,7 +215,8 @@ fn lines_within(numbers: usize, windows: &Windows) -> usize {
 /// [`Windows::gather`] of `lines` lines from `first` on, shared among threads.
 fn gather_parallel<T: Real>(windows: &Windows, images: &[T], first: usize, lines: usize, rows: &mut Vec<T>) {
     let line = windows.output().1 * windows.size();
-    make_room(rows, lines * line);
+    // SAFETY: `gather` writes whole windows.
+    unsafe { make_room(rows, lines * line) };
     rows.par_chunks_mut(line).enumerate().for_each(|(index, rows)| {
         windows.gather(images, first + index..first + index + 1, rows);
     });

@@ -1,7 +1,7 @@
 //! GELU on the CPU. For f32, C(-|x|) = e^(-x^2 / 2) R(t) with t = 1 / (1 + 0.3 |x|) and R a polynomial of degree 8
 //! fitted by us on |x| < 14.5 for the least relative error (6e-8 before rounding). For f64: libm's.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
 use rayon::prelude::*;
 
 use crate::tensor::{
@@ -10,12 +10,15 @@ use crate::tensor::{
         storage::{constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
-    graph::chain::apply1,
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnCpu, Operation},
+    },
 };
 
 /// As [`crate::tensor::gelu()`].
 pub fn gelu(input: &Tensor) -> Result<Tensor> {
-    apply1(&input.contiguous()?, Gelu)
+    apply(&[&input.contiguous()?], Gelu)
 }
 
 /// Element types that [`gelu`] is written for.
@@ -80,7 +83,8 @@ struct Gelu;
 impl Gelu {
     fn forward<T: Normal>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let input = values::<T>(storage, layout)?;
-        let mut out = unwritten(input.len());
+        // SAFETY: the loop writes every number.
+        let mut out = unsafe { unwritten(input.len()) };
         out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
             vectorised(
                 #[inline(always)]
@@ -94,47 +98,46 @@ impl Gelu {
         Ok((T::to_cpu_storage_owned(out), layout.shape().clone()))
     }
 
-    fn backward<T: Normal>(input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let mut out = unwritten(input.elem_count());
-        with_values::<T, _>(input, |input| {
-            with_values::<T, _>(gradient, |gradient| {
-                let given = input.par_chunks(PIECE).zip(gradient.par_chunks(PIECE));
-                out.par_chunks_mut(PIECE).zip(given).for_each(|(out, (input, gradient))| {
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for ((dx, &x), &dy) in out.iter_mut().zip(input).zip(gradient) {
-                                let (distribution, density) = x.normal();
-                                *dx = dy * (distribution + x * density);
-                            }
-                        },
-                    );
-                });
-                Ok(())
-            })
+    fn gradient<T: Normal>(input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        // SAFETY: as above.
+        let mut out = unsafe { unwritten(input.elem_count()) };
+        with_values::<T, _, _>([input, gradient], |[input, gradient]| {
+            let given = input.par_chunks(PIECE).zip(gradient.par_chunks(PIECE));
+            out.par_chunks_mut(PIECE).zip(given).for_each(|(out, (input, gradient))| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for ((dx, &x), &dy) in out.iter_mut().zip(input).zip(gradient) {
+                            let (distribution, density) = x.normal();
+                            *dx = dy * (distribution + x * density);
+                        }
+                    },
+                );
+            });
+            Ok(())
         })?;
         Ok(constant(out, input.shape()))
     }
 }
 
-impl CustomOp1 for Gelu {
-    fn name(&self) -> &'static str {
-        "gelu"
-    }
+impl Operation for Gelu {
+    const NAME: &'static str = "gelu";
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        let (storage, layout) = arguments[0];
         match storage {
             CpuStorage::F32(_) => Self::forward::<f32>(storage, layout),
             CpuStorage::F64(_) => Self::forward::<f64>(storage, layout),
-            _ => unsupported(self.name(), storage.dtype()),
+            _ => unsupported(Self::NAME, storage.dtype()),
         }
     }
 
-    fn bwd(&self, input: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        match input.dtype() {
-            DType::F32 => Self::backward::<f32>(input, gradient).map(Some),
-            DType::F64 => Self::backward::<f64>(input, gradient).map(Some),
-            other => unsupported(self.name(), other),
-        }
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        let by = match gradient.dtype() {
+            DType::F32 => Self::gradient::<f32>(arguments[0], gradient)?,
+            DType::F64 => Self::gradient::<f64>(arguments[0], gradient)?,
+            other => return unsupported(Self::NAME, other),
+        };
+        Ok(vec![Some(by)])
     }
 }

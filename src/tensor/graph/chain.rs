@@ -8,20 +8,20 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor,
-    TensorId,
+    CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, TensorId,
     backend::{BackendDevice, BackendStorage},
     bail,
-    op::{Add, BackpropOp},
+    op::BackpropOp,
 };
 
-use super::{gradients, precision::is_emulated};
-
-/// Gradients by an operation's arguments, in their order.
-type Gradients = Vec<Option<Tensor>>;
+use super::{
+    gradients,
+    operation::{Gradients, Operation, node},
+    precision::is_emulated,
+};
 
 /// Of the arguments, the result and its gradient.
-type Backward = dyn Fn(&[Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send + Sync;
+type Backward = dyn Fn(&[&Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send + Sync;
 
 /// An operation that was done, with what its backward pass wants.
 struct Note {
@@ -65,75 +65,26 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
     input.apply_op2(&variable, Chain { notes, output })
 }
 
-/// As [`Tensor::apply_op1`]; in a chain a note.
-pub fn apply1<O>(argument: &Tensor, operation: O) -> Result<Tensor>
-where
-    O: CustomOp1 + Send + Sync + 'static,
-{
-    if !is_noted(&[argument]) {
-        return argument.apply_op1(operation);
+/// `operation(arguments)`: a node of Candle's graph, or in a chain a note.
+///
+/// # Errors
+/// Those of the operation, or if arguments lie on several devices.
+pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor> {
+    if !is_noted(arguments) {
+        return node(arguments, operation);
     }
-    let done = {
-        let (storage, layout) = argument.storage_and_layout();
-        match &*storage {
-            Storage::Cpu(storage) => on_cpu(operation.cpu_fwd(storage, layout)?),
-            Storage::Cuda(storage) => on_gpu(operation.cuda_fwd(storage, layout)?),
-            Storage::Metal(_) => return unsupported(operation.name()),
-        }
-    };
-    note(&[argument], done, move |arguments, result, gradient| {
-        Ok(vec![operation.bwd(&arguments[0], result, gradient)?])
-    })
-}
-
-/// As [`Tensor::apply_op2`]; in a chain a note.
-pub fn apply2<O>(first: &Tensor, second: &Tensor, operation: O) -> Result<Tensor>
-where
-    O: CustomOp2 + Send + Sync + 'static,
-{
-    if !is_noted(&[first, second]) {
-        return first.apply_op2(second, operation);
-    }
-    let done = {
-        let ((s1, l1), (s2, l2)) = (first.storage_and_layout(), second.storage_and_layout());
-        match (&*s1, &*s2) {
-            (Storage::Cpu(s1), Storage::Cpu(s2)) => on_cpu(operation.cpu_fwd(s1, l1, s2, l2)?),
-            (Storage::Cuda(s1), Storage::Cuda(s2)) => on_gpu(operation.cuda_fwd(s1, l1, s2, l2)?),
-            _ => return unsupported(operation.name()),
-        }
-    };
-    note(&[first, second], done, move |arguments, result, gradient| {
-        let (first, second) = operation.bwd(&arguments[0], &arguments[1], result, gradient)?;
-        Ok(vec![first, second])
-    })
-}
-
-/// As [`Tensor::apply_op3`]; in a chain a note.
-pub fn apply3<O>(first: &Tensor, second: &Tensor, third: &Tensor, operation: O) -> Result<Tensor>
-where
-    O: CustomOp3 + Send + Sync + 'static,
-{
-    if !is_noted(&[first, second, third]) {
-        return first.apply_op3(second, third, operation);
-    }
-    let done = {
-        let (s1, l1) = first.storage_and_layout();
-        let ((s2, l2), (s3, l3)) = (second.storage_and_layout(), third.storage_and_layout());
-        match (&*s1, &*s2, &*s3) {
-            (Storage::Cpu(s1), Storage::Cpu(s2), Storage::Cpu(s3)) => {
-                on_cpu(operation.cpu_fwd(s1, l1, s2, l2, s3, l3)?)
-            }
-            (Storage::Cuda(s1), Storage::Cuda(s2), Storage::Cuda(s3)) => {
-                on_gpu(operation.cuda_fwd(s1, l1, s2, l2, s3, l3)?)
-            }
-            _ => return unsupported(operation.name()),
-        }
-    };
-    note(&[first, second, third], done, move |arguments, result, gradient| {
-        let [first, second, third] = arguments else { unreachable!("three arguments") };
-        let (first, second, third) = operation.bwd(first, second, third, result, gradient)?;
-        Ok(vec![first, second, third])
-    })
+    let (storage, shape) = forward(arguments, &operation)?;
+    // A variable, so that operations compute its gradient and hand it over as one.
+    let result = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
+    let backward = Box::new(move |arguments: &[&Tensor], result: &Tensor, gradient: &Tensor| {
+        operation.backward(arguments, result, gradient)
+    });
+    NOTES.with_borrow_mut(|notes| {
+        let arguments = arguments.iter().map(|&argument| argument.clone()).collect();
+        let notes = notes.as_mut().expect("a chain, as asked before");
+        notes.push(Note { arguments, result: result.clone(), backward });
+    });
+    Ok(result)
 }
 
 /// Whether this is a chain, and there is a gradient to take.
@@ -141,31 +92,27 @@ fn is_noted(arguments: &[&Tensor]) -> bool {
     NOTES.with_borrow(Option::is_some) && arguments.iter().any(|argument| argument.track_op())
 }
 
-fn on_cpu((storage, shape): (CpuStorage, Shape)) -> (Storage, Shape) {
-    (Storage::Cpu(storage), shape)
-}
-
-fn on_gpu((storage, shape): (CudaStorage, Shape)) -> (Storage, Shape) {
-    (Storage::Cuda(storage), shape)
+fn forward<O: Operation>(arguments: &[&Tensor], operation: &O) -> Result<(Storage, Shape)> {
+    let held: Vec<_> = arguments.iter().map(|argument| argument.storage_and_layout()).collect();
+    let on_cpu = held.iter().map(|(storage, layout)| match &**storage {
+        Storage::Cpu(storage) => Some((storage, *layout)),
+        _ => None,
+    });
+    if let Some(arguments) = on_cpu.collect::<Option<Vec<_>>>() {
+        let (storage, shape) = operation.on_cpu(&arguments)?;
+        return Ok((Storage::Cpu(storage), shape));
+    }
+    let on_gpu = held.iter().map(|(storage, layout)| match &**storage {
+        Storage::Cuda(storage) => Some((storage, *layout)),
+        _ => None,
+    });
+    let Some(arguments) = on_gpu.collect::<Option<Vec<_>>>() else { return unsupported(O::NAME) };
+    let (storage, shape) = operation.on_gpu(&arguments)?;
+    Ok((Storage::Cuda(storage), shape))
 }
 
 fn unsupported<T>(name: &str) -> Result<T> {
     bail!("{name}: expected arguments on one device, the CPU or an NVIDIA GPU")
-}
-
-fn note(
-    arguments: &[&Tensor],
-    (storage, shape): (Storage, Shape),
-    backward: impl Fn(&[Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send + Sync + 'static,
-) -> Result<Tensor> {
-    // A variable, so that operations compute its gradient and hand it over as one.
-    let result = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
-    NOTES.with_borrow_mut(|notes| {
-        let arguments = arguments.iter().map(|&argument| argument.clone()).collect();
-        let notes = notes.as_mut().expect("a chain, as asked before");
-        notes.push(Note { arguments, result: result.clone(), backward: Box::new(backward) });
-    });
-    Ok(result)
 }
 
 struct Chain {
@@ -276,7 +223,8 @@ impl CustomOp2 for Chain {
         open.deliver(&self.output, gradient.clone())?;
         for note in self.notes.iter().rev() {
             let Some(gradient) = open.gradients.remove(&note.result.id()) else { continue };
-            let found = (note.backward)(&note.arguments, &note.result, &gradient)?;
+            let arguments: Vec<&Tensor> = note.arguments.iter().collect();
+            let found = (note.backward)(&arguments, &note.result, &gradient)?;
             for (argument, gradient) in note.arguments.iter().zip(found) {
                 if let Some(gradient) = gradient {
                     open.deliver(argument, gradient)?;
@@ -293,104 +241,12 @@ impl CustomOp2 for Chain {
     }
 }
 
-/// `first + second`, of one shape.
-///
-/// # Errors
-/// If shapes differ.
-pub fn add(first: &Tensor, second: &Tensor) -> Result<Tensor> {
-    if first.shape() != second.shape() {
-        bail!("add: expected equal shapes, found {:?} and {:?}", first.shape(), second.shape())
-    }
-    apply2(first, second, Pair::Sum)
-}
-
-/// Two rows (count) as a matrix (2, count).
-///
-/// # Errors
-/// If they are not rows of one length.
-pub fn join(first: &Tensor, second: &Tensor) -> Result<Tensor> {
-    if first.dims1()? != second.dims1()? {
-        bail!("join: expected rows of one length, found {:?} and {:?}", first.shape(), second.shape())
-    }
-    apply2(first, second, Pair::Join)
-}
-
-/// What becomes of two tensors of one shape.
-enum Pair {
-    Sum,
-    Join,
-}
-
-impl Pair {
-    fn forward<S>(&self, (s1, l1): (&S, &Layout), (s2, l2): (&S, &Layout)) -> Result<(S, Shape)>
-    where
-        S: BackendStorage<Device: BackendDevice<Storage = S>>,
-    {
-        match self {
-            Self::Sum => Ok((s1.binary_impl::<Add>(s2, l1, l2)?, l1.shape().clone())),
-            Self::Join => {
-                let count = l1.shape().elem_count();
-                let shape = Shape::from((2, count));
-                // SAFETY: both rows are written next.
-                let mut joined = unsafe { s1.device().alloc_uninit(&shape, s1.dtype())? };
-                s1.copy_strided_src(&mut joined, 0, l1)?;
-                s2.copy_strided_src(&mut joined, count, l2)?;
-                Ok((joined, shape))
-            }
-        }
-    }
-}
-
-impl CustomOp2 for Pair {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Sum => "add",
-            Self::Join => "join",
-        }
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2))
-    }
-
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2))
-    }
-
-    fn bwd(
-        &self,
-        first: &Tensor,
-        second: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (by_first, by_second) = match self {
-            Self::Sum => (gradient.clone(), gradient.clone()),
-            Self::Join => (gradient.get(0)?, gradient.get(1)?),
-        };
-        let by_first = gradients::hand_over(first, Some(by_first))?;
-        Ok((by_first, gradients::hand_over(second, Some(by_second))?))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
 
     use super::*;
-    use crate::tensor::{Geometry, backward, batch_norm, check::normal, convolution, gelu, linear};
+    use crate::tensor::{Geometry, add, backward, batch_norm, check::normal, convolution, gelu, linear};
 
     /// Weights of [`network`], then its images.
     fn variables() -> Result<Vec<Var>> {

@@ -3,4 +3,6 @@
 
 pub mod chain;
 pub mod gradients;
+pub mod operation;
+pub mod pair;
 pub mod precision;

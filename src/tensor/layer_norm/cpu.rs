@@ -1,8 +1,6 @@
 //! Layer normalisation on the CPU: tasks share the rows.
 
-use candle_core::{
-    CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
-};
+use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
 use rayon::prelude::*;
 
 use crate::tensor::{
@@ -10,12 +8,15 @@ use crate::tensor::{
         storage::{Real, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
-    graph::chain::apply3,
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnCpu, Operation},
+    },
 };
 
 /// As [`crate::tensor::layer_norm()`].
 pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
-    apply3(&input.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, LayerNorm { epsilon })
+    apply(&[&input.contiguous()?, &weight.contiguous()?, &bias.contiguous()?], LayerNorm { epsilon })
 }
 
 /// Private sums of the gradients by weight and bias (ours).
@@ -28,12 +29,8 @@ struct LayerNorm {
 }
 
 impl LayerNorm {
-    fn forward<T: Real>(
-        &self,
-        input: (&CpuStorage, &Layout),
-        weight: (&CpuStorage, &Layout),
-        bias: (&CpuStorage, &Layout),
-    ) -> Result<(CpuStorage, Shape)> {
+    fn forward<T: Real>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        let (input, weight, bias) = (arguments[0], arguments[1], arguments[2]);
         let shape = input.1.shape();
         let width = shape.dim(D::Minus1)?;
         if width == 0 || weight.1.dims() != [width] || bias.1.dims() != [width] {
@@ -45,7 +42,8 @@ impl LayerNorm {
         }
         let [x, weight, bias] =
             [values::<T>(input.0, input.1)?, values(weight.0, weight.1)?, values(bias.0, bias.1)?];
-        let mut out = unwritten(x.len());
+        // SAFETY: rows are whole, and the loop writes every one.
+        let mut out = unsafe { unwritten(x.len()) };
         let piece = x.len().div_ceil(width).div_ceil(GROUPS).max(1) * width;
         out.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(out, x)| {
             vectorised(
@@ -63,44 +61,36 @@ impl LayerNorm {
         Ok((T::to_cpu_storage_owned(out), shape.clone()))
     }
 
-    fn backward<T: Real>(
-        &self,
-        input: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn gradients<T: Real>(&self, arguments: &[&Tensor], gradient: &Tensor) -> Result<Gradients> {
+        let (input, weight, bias) = (arguments[0], arguments[1], arguments[2]);
         let width = weight.elem_count();
         let rows = input.elem_count() / width;
         let piece = rows.div_ceil(GROUPS).max(1) * width;
-        let mut by_input = unwritten(rows * width);
+        // SAFETY: as above.
+        let mut by_input = unsafe { unwritten(rows * width) };
         // For each group the sum of its gradients by weight, then by bias.
         let mut parts = vec![T::zero(); (rows * width).div_ceil(piece).max(1) * 2 * width];
-        with_values::<T, _>(input, |x| {
-            with_values::<T, _>(weight, |weight| {
-                with_values::<T, _>(gradient, |dy| {
-                    let given = x.par_chunks(piece).zip(dy.par_chunks(piece));
-                    let made = by_input.par_chunks_mut(piece).zip(parts.par_chunks_mut(2 * width));
-                    made.zip(given).for_each(|((dx, parts), (x, dy))| {
-                        vectorised(
-                            #[inline(always)]
-                            || self.backward_rows(x, dy, weight, dx, parts),
-                        );
-                    });
-                    Ok(())
-                })
-            })
+        with_values::<T, _, _>([input, weight, gradient], |[x, weight, dy]| {
+            let given = x.par_chunks(piece).zip(dy.par_chunks(piece));
+            let made = by_input.par_chunks_mut(piece).zip(parts.par_chunks_mut(2 * width));
+            made.zip(given).for_each(|((dx, parts), (x, dy))| {
+                vectorised(
+                    #[inline(always)]
+                    || self.backward_rows(x, dy, weight, dx, parts),
+                );
+            });
+            Ok(())
         })?;
         let mut sums = parts[..2 * width].to_vec();
         for part in parts.chunks_exact(2 * width).skip(1) {
             sums.iter_mut().zip(part).for_each(|(sum, &part)| *sum += part);
         }
         let by_bias = sums.split_off(width);
-        Ok((
+        Ok(vec![
             Some(constant(by_input, input.shape())),
             Some(constant(sums, weight.shape())),
             Some(constant(by_bias, bias.shape())),
-        ))
+        ])
     }
 
     /// With n the normalised row and g = dy weight: dx = scale (g - mean(g) - n mean(g n)).
@@ -180,39 +170,22 @@ fn sum<T: Real, const N: usize>(slices: [&[T]; N], term: impl Fn([T; N]) -> T) -
     lanes[0]
 }
 
-impl CustomOp3 for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer norm"
-    }
+impl Operation for LayerNorm {
+    const NAME: &'static str = "layer norm";
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        match s1 {
-            CpuStorage::F32(_) => self.forward::<f32>((s1, l1), (s2, l2), (s3, l3)),
-            CpuStorage::F64(_) => self.forward::<f64>((s1, l1), (s2, l2), (s3, l3)),
-            _ => unsupported(self.name(), s1.dtype()),
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        match arguments[0].0 {
+            CpuStorage::F32(_) => self.forward::<f32>(arguments),
+            CpuStorage::F64(_) => self.forward::<f64>(arguments),
+            other => unsupported(Self::NAME, other.dtype()),
         }
     }
 
-    fn bwd(
-        &self,
-        input: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        match input.dtype() {
-            DType::F32 => self.backward::<f32>(input, weight, bias, gradient),
-            DType::F64 => self.backward::<f64>(input, weight, bias, gradient),
-            other => unsupported(self.name(), other),
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        match gradient.dtype() {
+            DType::F32 => self.gradients::<f32>(arguments, gradient),
+            DType::F64 => self.gradients::<f64>(arguments, gradient),
+            other => unsupported(Self::NAME, other),
         }
     }
 }

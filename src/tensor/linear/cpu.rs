@@ -1,8 +1,6 @@
 //! Linear maps on the CPU, as products of matrices.
 
-use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
-};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
 use rayon::prelude::*;
 
 use crate::tensor::{
@@ -12,8 +10,9 @@ use crate::tensor::{
         vector::vectorised,
     },
     graph::{
-        chain::{apply2, apply3},
+        chain::apply,
         gradients::hand_over,
+        operation::{Gradients, OnCpu, Operation},
     },
 };
 
@@ -21,8 +20,8 @@ use crate::tensor::{
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (input, weight) = (input.contiguous()?, weight.contiguous()?);
     match bias {
-        Some(bias) => apply3(&input, &weight, &bias.contiguous()?, Linear),
-        None => apply2(&input, &weight, Linear),
+        Some(bias) => apply(&[&input, &weight, &bias.contiguous()?], Linear),
+        None => apply(&[&input, &weight], Linear),
     }
 }
 
@@ -31,27 +30,10 @@ const GROUPS: usize = 32;
 
 struct Linear;
 
-/// Gradients by input, weight and bias.
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
 impl Linear {
-    fn forward(
-        input: (&CpuStorage, &Layout),
-        weight: (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        match input.0 {
-            CpuStorage::F32(_) => Self::forward_of::<f32>(input, weight, bias),
-            CpuStorage::F64(_) => Self::forward_of::<f64>(input, weight, bias),
-            other => unsupported("linear", other.dtype()),
-        }
-    }
-
-    fn forward_of<T: Real>(
-        input: (&CpuStorage, &Layout),
-        weight: (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
+    /// Of rows, weight and, if there is one, bias.
+    fn forward<T: Real>(arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        let (input, weight, bias) = (arguments[0], arguments[1], arguments.get(2));
         let (outputs, inputs) = weight.1.shape().dims2()?;
         let mut shape = input.1.dims().to_vec();
         if shape.pop() != Some(inputs) || bias.is_some_and(|(_, layout)| layout.dims() != [outputs]) {
@@ -65,65 +47,38 @@ impl Linear {
         shape.push(outputs);
         let (x, weight) = (values::<T>(input.0, input.1)?, values::<T>(weight.0, weight.1)?);
         let bias = bias.map(|(storage, layout)| values::<T>(storage, layout)).transpose()?;
-        let mut out = unwritten(rows * outputs);
         let weight = Matrix::new(weight, outputs, inputs).transposed();
-        let write = bias.map_or(Write::Replace, Write::WithRow);
-        multiply_parallel(&mut out, Matrix::new(x, rows, inputs), weight, write);
+        let out = product(Matrix::new(x, rows, inputs), weight, bias);
         Ok((T::to_cpu_storage_owned(out), shape.into()))
     }
 
-    fn backward(
-        input: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        gradient: &Tensor,
-    ) -> Result<Gradients> {
-        match input.dtype() {
-            DType::F32 => Self::backward_of::<f32>(input, weight, bias, gradient),
-            DType::F64 => Self::backward_of::<f64>(input, weight, bias, gradient),
-            other => unsupported("linear", other),
-        }
-    }
-
-    fn backward_of<T: Real>(
-        input: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        gradient: &Tensor,
-    ) -> Result<Gradients> {
+    fn gradients<T: Real>(arguments: &[&Tensor], gradient: &Tensor) -> Result<Gradients> {
+        let (input, weight) = (arguments[0], arguments[1]);
         let (outputs, inputs) = weight.dims2()?;
         let rows = input.dims()[..input.rank() - 1].iter().product();
-        with_values::<T, _>(gradient, |dy| {
+        let mut by = with_values::<T, _, _>([input, weight, gradient], |[x, w, dy]| {
             let gradient = Matrix::new(dy, rows, outputs);
-            let by_input = match input.track_op() {
-                true => Some(with_values::<T, _>(weight, |weight| {
-                    let mut out = unwritten(rows * inputs);
-                    let weight = Matrix::new(weight, outputs, inputs);
-                    multiply_parallel(&mut out, gradient, weight, Write::Replace);
-                    Ok(constant(out, input.shape()))
-                })?),
-                false => None,
-            };
-            let by_weight = match weight.track_op() {
-                true => Some(with_values::<T, _>(input, |x| {
-                    let mut out = unwritten(outputs * inputs);
-                    let x = Matrix::new(x, rows, inputs);
-                    multiply_parallel(&mut out, gradient.transposed(), x, Write::Replace);
-                    Ok(constant(out, weight.shape()))
-                })?),
-                false => None,
-            };
-            let by_bias = bias.map(|bias| constant(column_sums(dy, outputs), bias.shape()));
-            Ok((
-                hand_over(input, by_input)?,
-                hand_over(weight, by_weight)?,
-                match bias {
-                    Some(bias) => hand_over(bias, by_bias)?,
-                    None => None,
-                },
-            ))
-        })
+            let by_input = input.track_op().then(|| {
+                let weight = Matrix::new(w, outputs, inputs);
+                constant(product(gradient, weight, None), input.shape())
+            });
+            let by_weight = weight.track_op().then(|| {
+                let x = Matrix::new(x, rows, inputs);
+                constant(product(gradient.transposed(), x, None), weight.shape())
+            });
+            let by_bias = arguments.get(2).map(|bias| constant(column_sums(dy, outputs), bias.shape()));
+            Ok([by_input, by_weight, by_bias])
+        })?;
+        arguments.iter().zip(&mut by).map(|(of, by)| hand_over(of, by.take())).collect()
     }
+}
+
+/// `left right`, with `added` to each of its rows.
+fn product<T: Real>(left: Matrix<T>, right: Matrix<T>, added: Option<&[T]>) -> Vec<T> {
+    // SAFETY: the product writes every number.
+    let mut out = unsafe { unwritten(left.rows * right.columns) };
+    multiply_parallel(&mut out, left, right, added.map_or(Write::Replace, Write::WithRow));
+    out
 }
 
 /// Sums of the columns of a row-major matrix.
@@ -147,58 +102,22 @@ fn column_sums<T: Real>(matrix: &[T], columns: usize) -> Vec<T> {
     sums
 }
 
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
+impl Operation for Linear {
+    const NAME: &'static str = "linear";
+
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        match arguments[0].0 {
+            CpuStorage::F32(_) => Self::forward::<f32>(arguments),
+            CpuStorage::F64(_) => Self::forward::<f64>(arguments),
+            other => unsupported(Self::NAME, other.dtype()),
+        }
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Self::forward((s1, l1), (s2, l2), None)
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (by_input, by_weight, _) = Self::backward(input, weight, None, gradient)?;
-        Ok((by_input, by_weight))
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear with bias"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Self::forward((s1, l1), (s2, l2), Some((s3, l3)))
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Gradients> {
-        Self::backward(input, weight, Some(bias), gradient)
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        match gradient.dtype() {
+            DType::F32 => Self::gradients::<f32>(arguments, gradient),
+            DType::F64 => Self::gradients::<f64>(arguments, gradient),
+            other => unsupported(Self::NAME, other),
+        }
     }
 }
