@@ -147,7 +147,9 @@ impl Upload {
             bytes[place.start..][..image.pixels.len()].copy_from_slice(&image.pixels);
         }
         stream.memcpy_htod(here, there).w()?;
-        // Not the training's stream: it would wait too.
+        // Events are not tracked (`tensor::gpu::open`), so nothing but this keeps training's kernels from reading before the
+        // bytes are there, as nothing but `read` keeps these from being written before kernels have read them. Not the
+        // training's stream: it would wait too.
         stream.synchronize().w()?;
         let views = views(&self.device, there, &places, drawn, normalisation, dtype)?;
         *read = Some(training.record_event(None).w()?);
@@ -206,27 +208,34 @@ fn make<T: Element>(
     let module = Module { name: "skewbench_views", ptx, device };
     let count = views.len();
     let views = device.cuda_stream().clone_htod(views).w()?;
-    let mut between = module.room::<u8>(count * scratch)?;
-    let mut windows = module.room::<i32>(count * 2 * side * (taps + 2))?;
-    let mut out = module.room::<T>(count * side * side * 3)?;
-    let (side_, taps, scratch) = (side as i32, taps as i32, scratch as i64);
+    let (side_, taps_, scratch_) = (side as i32, taps as i32, scratch as i64);
     let [a, b, c] = normalisation.mean;
     let [d, e, f] = normalisation.std;
     let constants = Constants([a, b, c, d, e, f]);
     let shared = (3 * side * side + LINES * 3 * side).next_multiple_of(4);
-    launch!(
-        module,
-        format!("views_{}", T::NAME),
-        config([count, 1, 1], THREADS, shared),
-        bytes,
-        &views,
-        &side_,
-        &taps,
-        &scratch,
-        &mut between,
-        &mut windows,
-        &constants,
-        &mut out,
-    );
+    let blocks = config([count, 1, 1], THREADS, shared);
+    let name = format!("views_{}", T::NAME);
+    // SAFETY: views of views.cu writes `count` views, and reads of its scratch what it wrote there; every view's image lies within
+    // `bytes`, and scratch and taps are enough for each, as `packed::Batch` says.
+    let out = unsafe {
+        let mut between = module.room::<u8>(count * scratch)?;
+        let mut windows = module.room::<i32>(count * 2 * side * (taps + 2))?;
+        let mut out = module.room::<T>(count * side * side * 3)?;
+        launch!(
+            module,
+            name,
+            blocks,
+            bytes,
+            &views,
+            &side_,
+            &taps_,
+            &scratch_,
+            &mut between,
+            &mut windows,
+            &constants,
+            &mut out,
+        );
+        out
+    };
     Ok(constant(out, device, (count, side, side, 3)))
 }

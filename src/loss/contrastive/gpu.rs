@@ -2,13 +2,16 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
-use cudarc::driver::CudaSlice;
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
+use cudarc::driver::{CudaSlice, CudaView};
 use half::bf16;
 
-use crate::tensor::gpu::launch::{
-    Element, Module, config, constant, device, is_taken, launch, no_forward_pass, no_gpu, not_a_type, view,
-    with_view,
+use crate::tensor::{
+    gpu::launch::{
+        Element, Module, config, constant, device, is_taken, launch, no_forward_pass, not_a_type, view,
+        with_views,
+    },
+    graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
 /// Widest rows: 128 of them and 64 more lie in a multiprocessor's shared memory, 195 KiB in f32.
@@ -36,9 +39,9 @@ pub fn has_nt_xent(view: &Tensor) -> bool {
 pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tensor> {
     let (first, second) = (first.contiguous()?, second.contiguous()?);
     match first.dtype() {
-        DType::F32 => first.apply_op2(&second, NtXent::<f32>::new(temperature)),
-        DType::BF16 => first.apply_op2(&second, NtXent::<bf16>::new(temperature)),
-        other => Err(Error::Msg(format!("nt_xent: numbers are {other:?}, expected f32 or bf16"))),
+        DType::F32 => node(&[&first, &second], NtXent::<f32>::new(temperature)),
+        DType::BF16 => node(&[&first, &second], NtXent::<bf16>::new(temperature)),
+        other => not_a_type("nt_xent", other),
     }
 }
 
@@ -86,6 +89,11 @@ impl Sizes {
         (self.rows as usize).div_ceil(ROWS)
     }
 
+    /// Numbers of all rows as they are stored.
+    fn stored(&self) -> usize {
+        self.rows as usize * self.padded as usize
+    }
+
     /// A warp a row.
     fn by_warps(&self) -> [usize; 3] {
         [(self.rows as usize).div_ceil(WARPS), 1, 1]
@@ -100,136 +108,137 @@ impl<T: Element> NtXent<T> {
     fn new(temperature: f64) -> Self {
         Self { inverse_temperature: (1.0 / temperature) as f32, saved: OnceLock::new() }
     }
+
+    /// Rows of both views, as long as they are stored, of length 1; and one over the length that each had.
+    fn normalise(
+        module: &Module,
+        sizes: &Sizes,
+        [first, second]: [&CudaView<T>; 2],
+    ) -> Result<(CudaSlice<T>, CudaSlice<f32>)> {
+        let Sizes { rows, width, padded, .. } = sizes;
+        let name = format!("nt_xent_normalise_{}", T::NAME);
+        let blocks = config(sizes.by_warps(), THREADS, 0);
+        // SAFETY: nt_xent_normalise of nt_xent.cu writes (rows, padded) numbers, and a length of each row, out of `rows / 2` rows of
+        // `width` in each view.
+        unsafe {
+            let mut z = module.room::<T>(sizes.stored())?;
+            let mut inverse_length = module.room::<f32>(*rows as usize)?;
+            launch!(module, name, blocks, first, second, rows, width, padded, &mut z, &mut inverse_length);
+            Ok((z, inverse_length))
+        }
+    }
+
+    /// Logarithms of each row's sum of exponentials, and the loss.
+    fn loss(
+        &self,
+        module: &Module,
+        sizes: &Sizes,
+        z: &CudaSlice<T>,
+    ) -> Result<(CudaSlice<f32>, CudaSlice<f32>)> {
+        let Sizes { rows, words, each, parts, .. } = sizes;
+        let (count, all_parts) = (*rows as usize, (parts * rows) as usize);
+        let name = format!("nt_xent_forward_{}", T::NAME);
+        let blocks = config([sizes.row_blocks(), *parts as usize, 1], THREADS, sizes.shared_bytes());
+        let one = config([1, 1, 1], 1024, 0);
+        // SAFETY: nt_xent_forward of nt_xent.cu writes a largest similarity and a sum for each part and row, and a row's similarity to
+        // its other view; nt_xent_loss a logarithm for each row out of them, and the loss.
+        unsafe {
+            let (mut maximum, mut sum) = (module.room::<f32>(all_parts)?, module.room::<f32>(all_parts)?);
+            let mut positive = module.room::<f32>(count)?;
+            launch!(
+                module,
+                name,
+                blocks,
+                z,
+                rows,
+                words,
+                each,
+                &self.inverse_temperature,
+                &mut maximum,
+                &mut sum,
+                &mut positive,
+            );
+            let (mut log_sum_exp, mut loss) = (module.room::<f32>(count)?, module.room::<f32>(1)?);
+            launch!(
+                module,
+                "nt_xent_loss",
+                one,
+                &maximum,
+                &sum,
+                &positive,
+                rows,
+                parts,
+                &mut log_sum_exp,
+                &mut loss,
+            );
+            Ok((log_sum_exp, loss))
+        }
+    }
 }
 
-fn module(device: &candle_core::CudaDevice) -> Module<'_> {
+fn module(device: &CudaDevice) -> Module<'_> {
     let ptx = include_str!(concat!(env!("OUT_DIR"), "/nt_xent.ptx"));
     Module { name: "skewbench_nt_xent", ptx, device }
 }
 
-impl<T: Element + Send + Sync> CustomOp2 for NtXent<T> {
-    fn name(&self) -> &'static str {
-        "nt-xent"
-    }
+impl<T: Element + Send + Sync> Operation for NtXent<T> {
+    const NAME: &'static str = "nt_xent";
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_gpu("nt_xent")
-    }
-
-    fn cuda_fwd(
-        &self,
-        first: &CudaStorage,
-        first_layout: &Layout,
-        second: &CudaStorage,
-        second_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let ((first, first_layout), (second, second_layout)) = (arguments[0], arguments[1]);
         let module = module(device(first));
         let (images, width) = first_layout.shape().dims2()?;
         let (first, second) = (view::<T>(first, first_layout)?, view::<T>(second, second_layout)?);
         let sizes = Sizes::new::<T>(2 * images, width);
-        let Sizes { rows, width, padded, words, each, parts } = sizes;
-        let (count, all_parts) = (rows as usize, (parts * rows) as usize);
-
-        let mut z = module.room::<T>(count * padded as usize)?;
-        let mut inverse_length = module.room::<f32>(count)?;
-        launch!(
-            module,
-            format!("nt_xent_normalise_{}", T::NAME),
-            config(sizes.by_warps(), THREADS, 0),
-            &first,
-            &second,
-            &rows,
-            &width,
-            &padded,
-            &mut z,
-            &mut inverse_length,
-        );
-        let mut maximum = module.room::<f32>(all_parts)?;
-        let mut sum = module.room::<f32>(all_parts)?;
-        let mut positive = module.room::<f32>(count)?;
-        let blocks = [sizes.row_blocks(), parts as usize, 1];
-        launch!(
-            module,
-            format!("nt_xent_forward_{}", T::NAME),
-            config(blocks, THREADS, sizes.shared_bytes()),
-            &z,
-            &rows,
-            &words,
-            &each,
-            &self.inverse_temperature,
-            &mut maximum,
-            &mut sum,
-            &mut positive,
-        );
-        let mut log_sum_exp = module.room::<f32>(count)?;
-        let mut loss = module.room::<f32>(1)?;
-        launch!(
-            module,
-            "nt_xent_loss",
-            config([1, 1, 1], 1024, 0),
-            &maximum,
-            &sum,
-            &positive,
-            &rows,
-            &parts,
-            &mut log_sum_exp,
-            &mut loss,
-        );
+        let (z, inverse_length) = Self::normalise(&module, &sizes, [&first, &second])?;
+        let (log_sum_exp, loss) = self.loss(&module, &sizes, &z)?;
         // An operation is applied once; were it twice, the numbers would be the same.
         let _ = self.saved.set(Saved { sizes, z, inverse_length, log_sum_exp });
         Ok((CudaStorage::wrap_cuda_slice(loss, module.device.clone()), Shape::from(())))
     }
 
-    fn bwd(
-        &self,
-        first: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, upstream: &Tensor) -> Result<Gradients> {
         let Some(Saved { sizes, z, inverse_length, log_sum_exp }) = self.saved.get() else {
-            return Err(
-                Error::Msg("nt_xent: expected a forward pass before the backward pass".to_owned()).bt()
-            );
+            return no_forward_pass(Self::NAME);
         };
+        let first = arguments[0];
         let module = module(first.device().as_cuda_device()?);
-        let Sizes { rows, width, padded, words, each, parts } = *sizes;
-        let mut partial = module.room::<f32>((parts * rows) as usize * padded as usize)?;
-        let blocks = [sizes.row_blocks(), parts as usize, (padded as usize).div_ceil(BAND)];
-        launch!(
-            module,
-            format!("nt_xent_backward_{}", T::NAME),
-            config(blocks, THREADS, sizes.shared_bytes()),
-            z,
-            log_sum_exp,
-            &rows,
-            &words,
-            &each,
-            &self.inverse_temperature,
-            &mut partial,
-        );
-        let mut gradient = module.room::<f32>((rows * width) as usize)?;
-        with_view::<f32, _>(upstream, |upstream| {
-            launch!(
-                module,
-                format!("nt_xent_gradient_{}", T::NAME),
-                config(sizes.by_warps(), THREADS, 0),
-                &partial,
-                z,
-                inverse_length,
-                upstream,
-                &rows,
-                &width,
-                &padded,
-                &parts,
-                &self.inverse_temperature,
-                &mut gradient,
-            );
-            Ok(())
+        let Sizes { rows, width, padded, words, each, parts } = sizes;
+        let over = &self.inverse_temperature;
+        let blocks = [sizes.row_blocks(), *parts as usize, (*padded as usize).div_ceil(BAND)];
+        let blocks = config(blocks, THREADS, sizes.shared_bytes());
+        let by_warps = config(sizes.by_warps(), THREADS, 0);
+        let gradient = with_views([upstream], |[upstream]: &[CudaView<f32>; 1]| {
+            // SAFETY: nt_xent_backward of nt_xent.cu writes (parts, rows, padded) numbers out of what the forward pass saved of the same
+            // sizes, and nt_xent_gradient (rows, width) out of them.
+            unsafe {
+                let mut partial = module.room::<f32>(*parts as usize * sizes.stored())?;
+                let name = format!("nt_xent_backward_{}", T::NAME);
+                launch!(module, name, blocks, z, log_sum_exp, rows, words, each, over, &mut partial);
+                let mut gradient = module.room::<f32>((rows * width) as usize)?;
+                let name = format!("nt_xent_gradient_{}", T::NAME);
+                launch!(
+                    module,
+                    name,
+                    by_warps,
+                    &partial,
+                    z,
+                    inverse_length,
+                    upstream,
+                    rows,
+                    width,
+                    padded,
+                    parts,
+                    over,
+                    &mut gradient,
+                );
+                Ok(gradient)
+            }
         })?;
-        let images = rows as usize / 2;
-        let both = constant(gradient, module.device, (2 * images, width as usize)).to_dtype(first.dtype())?;
-        Ok((Some(both.narrow(0, 0, images)?), Some(both.narrow(0, images, images)?)))
+        let images = *rows as usize / 2;
+        let both =
+            constant(gradient, module.device, (2 * images, *width as usize)).to_dtype(first.dtype())?;
+        Ok(vec![Some(both.narrow(0, 0, images)?), Some(both.narrow(0, images, images)?)])
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor,
-};
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
+use cudarc::driver::{CudaSlice, CudaView};
 use half::bf16;
 
-use crate::tensor::gpu::launch::{
-    Element, Module, config, constant, device, is_taken, launch, no_forward_pass, no_gpu, not_a_type, view,
-    with_view,
+use crate::tensor::{
+    gpu::launch::{
+        Element, Module, config, constant, device, is_taken, launch, no_forward_pass, not_a_type, view,
+        with_views,
+    },
+    graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
 // As in barlow_twins.cu.
@@ -29,11 +31,9 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
     let (first, second) = (first.contiguous()?, second.contiguous()?);
     let weight = off_diagonal_weight as f32;
     let terms = match first.dtype() {
-        DType::F32 => first.apply_op2(&second, BarlowTwins::<f32>::new(weight))?,
-        DType::BF16 => first.apply_op2(&second, BarlowTwins::<bf16>::new(weight))?,
-        other => {
-            return Err(Error::Msg(format!("barlow_twins: numbers are {other:?}, expected f32 or bf16")));
-        }
+        DType::F32 => node(&[&first, &second], BarlowTwins::<f32>::new(weight))?,
+        DType::BF16 => node(&[&first, &second], BarlowTwins::<bf16>::new(weight))?,
+        other => return not_a_type("barlow_twins", other),
     };
     // Only the total has a gradient: the parts are for curves.
     Ok([terms.get(0)?, terms.detach().get(1)?, terms.detach().get(2)?])
@@ -100,6 +100,77 @@ impl<T: Element> BarlowTwins<T> {
     fn kernel(name: &str) -> String {
         format!("barlow_twins_{name}_{}", T::NAME)
     }
+
+    /// Standardised columns of both views (images, width) and their correlations.
+    fn standardise(
+        module: &Module,
+        [first, second]: [&CudaView<T>; 2],
+        (images, width): (usize, usize),
+    ) -> Result<Saved> {
+        let columns = config([width.div_ceil(ACROSS), 1, 1], THREADS, 0);
+        let (images_, width_) = (images as i32, width as i32);
+        // SAFETY: barlow_twins_standardise of barlow_twins.cu writes both views, and for each column two deviations and a
+        // correlation.
+        let (views, inverse, diagonal) = unsafe {
+            let mut left = module.room::<T>(images * width)?;
+            let mut right = module.room::<T>(images * width)?;
+            let (mut inverse, mut diagonal) = (module.room::<f32>(2 * width)?, module.room::<f32>(width)?);
+            launch!(
+                module,
+                Self::kernel("standardise"),
+                columns,
+                first,
+                second,
+                &images_,
+                &width_,
+                &mut left,
+                &mut right,
+                &mut inverse,
+                &mut diagonal,
+            );
+            ([left, right], inverse, diagonal)
+        };
+        let views = views.map(|view| constant(view, module.device, (images, width)));
+        Ok(Saved {
+            correlations: Correlations::new(&views)?,
+            views,
+            inverse: constant(inverse, module.device, (2, width)),
+            diagonal: constant(diagonal, module.device, width),
+        })
+    }
+
+    /// Total, part on the diagonal, part beside it.
+    fn terms(&self, module: &Module, saved: &Saved) -> Result<CudaSlice<f32>> {
+        let (images, width) = saved.views[0].dims2()?;
+        let count = saved.correlations.pair()[0].elem_count() as i64;
+        let (width, partials) = (width as i32, PARTIALS as i32);
+        let scale = 1.0 / (images as f32 * images as f32);
+        let (parts, one) = (config([PARTIALS, 1, 1], THREADS, 0), config([1, 1, 1], THREADS, 0));
+        with_views(saved.correlations.pair(), |[left, right]: &[CudaView<T>; 2]| {
+            with_views([&saved.diagonal], |[diagonal]: &[CudaView<f32>; 1]| {
+                // SAFETY: barlow_twins_inner_product of barlow_twins.cu writes a sum for each block, out of `count` numbers of
+                // both; barlow_twins_loss three numbers out of those and of `width` on the diagonal.
+                unsafe {
+                    let mut partial = module.room::<f32>(PARTIALS)?;
+                    launch!(module, Self::kernel("inner_product"), parts, left, right, &count, &mut partial);
+                    let mut terms = module.room::<f32>(3)?;
+                    launch!(
+                        module,
+                        "barlow_twins_loss",
+                        one,
+                        diagonal,
+                        &partial,
+                        &width,
+                        &partials,
+                        &scale,
+                        &self.weight,
+                        &mut terms,
+                    );
+                    Ok(terms)
+                }
+            })
+        })
+    }
 }
 
 fn module(device: &CudaDevice) -> Module<'_> {
@@ -107,139 +178,62 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_barlow_twins", ptx, device }
 }
 
-impl<T: Element + Send + Sync> CustomOp2 for BarlowTwins<T> {
-    fn name(&self) -> &'static str {
-        "barlow-twins"
-    }
+impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
+    const NAME: &'static str = "barlow_twins";
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_gpu("barlow_twins")
-    }
-
-    fn cuda_fwd(
-        &self,
-        first: &CudaStorage,
-        first_layout: &Layout,
-        second: &CudaStorage,
-        second_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let ((first, first_layout), (second, second_layout)) = (arguments[0], arguments[1]);
         let module = module(device(first));
-        let shape = first_layout.shape().dims2()?;
-        let (images, width) = (shape.0 as i32, shape.1 as i32);
         let (first, second) = (view::<T>(first, first_layout)?, view::<T>(second, second_layout)?);
-
-        let mut views = [module.room::<T>(shape.0 * shape.1)?, module.room::<T>(shape.0 * shape.1)?];
-        let mut inverse = module.room::<f32>(2 * shape.1)?;
-        let mut diagonal = module.room::<f32>(shape.1)?;
-        let [first_view, second_view] = &mut views;
-        let columns = config([shape.1.div_ceil(ACROSS), 1, 1], THREADS, 0);
-        launch!(
-            module,
-            Self::kernel("standardise"),
-            columns,
-            &first,
-            &second,
-            &images,
-            &width,
-            first_view,
-            second_view,
-            &mut inverse,
-            &mut diagonal,
-        );
-        let views = views.map(|view| constant(view, module.device, shape));
-        let correlations = Correlations::new(&views)?;
-
-        let [left, right] = correlations.pair();
-        let count = left.elem_count() as i64;
-        let mut partial = module.room::<f32>(PARTIALS)?;
-        with_view::<T, _>(left, |left| {
-            with_view::<T, _>(right, |right| {
-                launch!(
-                    module,
-                    Self::kernel("inner_product"),
-                    config([PARTIALS, 1, 1], THREADS, 0),
-                    left,
-                    right,
-                    &count,
-                    &mut partial,
-                );
-                Ok(())
-            })
-        })?;
-        let (partials, scale) = (PARTIALS as i32, 1.0 / (images as f32 * images as f32));
-        let mut loss = module.room::<f32>(3)?;
-        launch!(
-            module,
-            "barlow_twins_loss",
-            config([1, 1, 1], THREADS, 0),
-            &diagonal,
-            &partial,
-            &width,
-            &partials,
-            &scale,
-            &self.weight,
-            &mut loss,
-        );
-        let inverse = constant(inverse, module.device, (2, shape.1));
-        let diagonal = constant(diagonal, module.device, shape.1);
+        let saved = Self::standardise(&module, [&first, &second], first_layout.shape().dims2()?)?;
+        let terms = self.terms(&module, &saved)?;
         // An operation is applied once; were it twice, the numbers would be the same.
-        let _ = self.saved.set(Saved { views, correlations, inverse, diagonal });
-        Ok((CudaStorage::wrap_cuda_slice(loss, module.device.clone()), Shape::from(3)))
+        let _ = self.saved.set(saved);
+        Ok((CudaStorage::wrap_cuda_slice(terms, module.device.clone()), Shape::from(3)))
     }
 
-    fn bwd(
-        &self,
-        first: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(saved) = self.saved.get() else {
-            return Err(Error::Msg(
-                "barlow_twins: expected a forward pass before the backward pass".to_owned(),
-            )
-            .bt());
-        };
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, upstream: &Tensor) -> Result<Gradients> {
+        let Some(saved) = self.saved.get() else { return no_forward_pass(Self::NAME) };
+        let first = arguments[0];
         let module = module(first.device().as_cuda_device()?);
-        let shape = first.dims2()?;
-        let (images, width) = (shape.0 as i32, shape.1 as i32);
+        let (images, width) = first.dims2()?;
+        let (images_, width_) = (images as i32, width as i32);
         let factor = 2.0 * self.weight / (images as f32 * images as f32);
         let slopes = saved.correlations.slopes(&saved.views)?;
-        let mut gradient = module.room::<f32>(2 * shape.0 * shape.1)?;
-        let columns = config([shape.1.div_ceil(ACROSS), 2, 1], THREADS, 0);
+        let columns = config([width.div_ceil(ACROSS), 2, 1], THREADS, 0);
         let [a, b] = &saved.views;
         // The first of three upstream numbers is the total's.
         let total = upstream.narrow(0, 0, 1)?;
-        with_view::<T, _>(a, |a| {
-            with_view::<T, _>(b, |b| {
-                with_view::<T, _>(&slopes, |slopes| {
-                    with_view::<f32, _>(&saved.inverse, |inverse| {
-                        with_view::<f32, _>(&saved.diagonal, |diagonal| {
-                            with_view::<f32, _>(&total, |total| {
-                                launch!(
-                                    module,
-                                    Self::kernel("backward"),
-                                    columns,
-                                    a,
-                                    b,
-                                    slopes,
-                                    inverse,
-                                    diagonal,
-                                    total,
-                                    &images,
-                                    &width,
-                                    &factor,
-                                    &self.weight,
-                                    &mut gradient,
-                                );
-                                Ok(())
-                            })
-                        })
-                    })
-                })
-            })
+        let gradient = with_views([a, b, &slopes], |[a, b, slopes]: &[CudaView<T>; 3]| {
+            with_views(
+                [&saved.inverse, &saved.diagonal, &total],
+                |[inverse, diagonal, total]: &[CudaView<f32>; 3]| {
+                    // SAFETY: barlow_twins_backward of barlow_twins.cu writes two views' numbers, out of as many of both and of
+                    // slopes, of three numbers of each column, and of one of all.
+                    unsafe {
+                        let mut gradient = module.room::<f32>(2 * images * width)?;
+                        launch!(
+                            module,
+                            Self::kernel("backward"),
+                            columns,
+                            a,
+                            b,
+                            slopes,
+                            inverse,
+                            diagonal,
+                            total,
+                            &images_,
+                            &width_,
+                            &factor,
+                            &self.weight,
+                            &mut gradient,
+                        );
+                        Ok(gradient)
+                    }
+                },
+            )
         })?;
-        let both = constant(gradient, module.device, (2, shape.0, shape.1)).to_dtype(first.dtype())?;
-        Ok((Some(both.get(0)?), Some(both.get(1)?)))
+        let both = constant(gradient, module.device, (2, images, width)).to_dtype(first.dtype())?;
+        Ok(vec![Some(both.get(0)?), Some(both.get(1)?)])
     }
 }

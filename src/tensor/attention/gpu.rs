@@ -2,14 +2,16 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail,
-};
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
+use cudarc::driver::{CudaSlice, CudaView};
 use half::bf16;
 
 use crate::tensor::{
-    gpu::launch::{Module, aligned, config, constant, device, launch, no_gpu, view, with_view},
-    graph::chain::apply1,
+    gpu::launch::{Module, aligned, config, constant, device, launch, no_forward_pass, view, with_views},
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnGpu, Operation},
+    },
 };
 
 // As in attention.cu.
@@ -47,7 +49,7 @@ fn backward_shared(tokens: usize, width: usize) -> usize {
 
 /// As [`crate::tensor::attention()`], of what [`is_taken`].
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
-    apply1(&aligned(joined)?, Attention { heads, log_sum_exp: OnceLock::new() })
+    apply(&[&aligned(joined)?], Attention { heads, log_sum_exp: OnceLock::new() })
 }
 
 struct Attention {
@@ -77,84 +79,84 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_attention", ptx, device }
 }
 
-impl CustomOp1 for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
+/// Sums of slopes times outputs of each token, (images x heads, tokens).
+fn dots(
+    module: &Module,
+    [out, slope]: [&CudaView<bf16>; 2],
+    &Sizes { images, tokens, width, .. }: &Sizes,
+    heads: usize,
+) -> Result<CudaSlice<f32>> {
+    let count = images * heads * tokens;
+    let blocks = config([count.div_ceil(WARPS), 1, 1], THREADS, 0);
+    let (count_, words) = (count as i32, (width / 2) as i32);
+    let (tokens, heads) = (tokens as i32, heads as i32);
+    // SAFETY: attention_dots of attention.cu writes `count` sums out of `count` times `width` numbers of both.
+    unsafe {
+        let mut dots = module.room::<f32>(count)?;
+        launch!(module, "attention_dots", blocks, out, slope, &count_, &tokens, &heads, &words, &mut dots);
+        Ok(dots)
     }
+}
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_gpu("attention")
-    }
+impl Operation for Attention {
+    const NAME: &'static str = "attention";
 
-    fn cuda_fwd(&self, joined: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let (joined, layout) = arguments[0];
         let module = module(device(joined));
         let Sizes { images, tokens, width, scale } = self.sizes(layout.shape())?;
         let joined = view::<bf16>(joined, layout)?;
         let pairs = images * self.heads;
         let (tokens_, heads) = (tokens as i32, self.heads as i32);
-        let mut out = module.room::<bf16>(pairs * tokens * width)?;
-        let mut log_sum_exp = module.room::<f32>(pairs * tokens)?;
-        launch!(
-            module,
-            format!("attention_forward_{width}"),
-            config([pairs, 1, 1], THREADS, forward_shared(tokens, width)),
-            &joined,
-            &tokens_,
-            &heads,
-            &scale,
-            &mut out,
-            &mut log_sum_exp,
-        );
+        let blocks = config([pairs, 1, 1], THREADS, forward_shared(tokens, width));
+        let name = format!("attention_forward_{width}");
+        // SAFETY: attention_forward of attention.cu, made for this width, writes the output of each pair of an image and a head, and
+        // a number for each of its tokens.
+        let (out, log_sum_exp) = unsafe {
+            let mut out = module.room::<bf16>(pairs * tokens * width)?;
+            let mut log_sum_exp = module.room::<f32>(pairs * tokens)?;
+            launch!(module, name, blocks, &joined, &tokens_, &heads, &scale, &mut out, &mut log_sum_exp);
+            (out, log_sum_exp)
+        };
         // An operation is applied once; were it twice, the numbers would be the same.
         let _ = self.log_sum_exp.set(constant(log_sum_exp, module.device, (pairs, tokens)));
         let shape = (images, tokens, self.heads * width);
         Ok((CudaStorage::wrap_cuda_slice(out, module.device.clone()), shape.into()))
     }
 
-    fn bwd(&self, joined: &Tensor, out: &Tensor, slope: &Tensor) -> Result<Option<Tensor>> {
-        let Some(log_sum_exp) = self.log_sum_exp.get() else { bail!("attention: backward before forward") };
+    fn backward(&self, arguments: &[&Tensor], out: &Tensor, slope: &Tensor) -> Result<Gradients> {
+        let Some(log_sum_exp) = self.log_sum_exp.get() else { return no_forward_pass(Self::NAME) };
+        let joined = arguments[0];
         let module = module(joined.device().as_cuda_device()?);
-        let Sizes { images, tokens, width, scale } = self.sizes(joined.shape())?;
-        let pairs = images * self.heads;
-        let mut dots = module.room::<f32>(pairs * tokens)?;
-        let mut by_joined = module.room::<bf16>(joined.elem_count())?;
-        let (tokens_, heads) = (tokens as i32, self.heads as i32);
-        let (count, words) = ((pairs * tokens) as i32, (width / 2) as i32);
-        with_view::<bf16, _>(slope, |slope| {
-            with_view::<bf16, _>(out, |out| {
-                launch!(
-                    module,
-                    "attention_dots",
-                    config([(pairs * tokens).div_ceil(WARPS), 1, 1], THREADS, 0),
-                    out,
-                    slope,
-                    &count,
-                    &tokens_,
-                    &heads,
-                    &words,
-                    &mut dots,
-                );
-                Ok(())
-            })?;
-            with_view::<bf16, _>(joined, |joined| {
-                with_view::<f32, _>(log_sum_exp, |log_sum_exp| {
+        let sizes = self.sizes(joined.shape())?;
+        let (tokens, heads, scale) = (sizes.tokens as i32, self.heads as i32, sizes.scale);
+        let shared = backward_shared(sizes.tokens, sizes.width);
+        let blocks = config([sizes.images * self.heads, 2, 1], THREADS, shared);
+        let name = format!("attention_backward_{}", sizes.width);
+        let by_joined = with_views([joined, out, slope], |[joined, out, slope]| {
+            with_views([log_sum_exp], |[log_sum_exp]: &[CudaView<f32>; 1]| {
+                let dots = dots(&module, [out, slope], &sizes, self.heads)?;
+                // SAFETY: attention_backward of attention.cu, made for this width, writes every number by what was joined, out of as
+                // many, of slopes of the output, and of two numbers of each token and head.
+                unsafe {
+                    let mut by_joined = module.room::<bf16>(3 * out.len())?;
                     launch!(
                         module,
-                        format!("attention_backward_{width}"),
-                        config([pairs, 2, 1], THREADS, backward_shared(tokens, width)),
+                        name,
+                        blocks,
                         joined,
                         slope,
                         log_sum_exp,
                         &dots,
-                        &tokens_,
+                        &tokens,
                         &heads,
                         &scale,
                         &mut by_joined,
                     );
-                    Ok(())
-                })
+                    Ok(by_joined)
+                }
             })
         })?;
-        Ok(Some(constant(by_joined, module.device, joined.shape())))
+        Ok(vec![Some(constant(by_joined, module.device, joined.shape()))])
     }
 }

@@ -3,19 +3,21 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
-};
-use cudarc::driver::LaunchConfig;
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
+use cudarc::driver::{CudaSlice, CudaView, LaunchConfig};
 use half::bf16;
 
 use super::statistics::{EPSILON, Statistics, Then};
 use crate::tensor::{
     gpu::launch::{
-        Element, LANES, Module, aligned, config, constant, device, launch, no_forward_pass, no_gpu,
-        not_a_type, through, view, with_view,
+        Element, LANES, Module, aligned, config, constant, device, launch, no_forward_pass, not_a_type,
+        through, view, with_views,
     },
-    graph::chain::{apply2, apply3, join},
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnGpu, Operation},
+        pair::join,
+    },
 };
 
 // As in batch_norm.cu.
@@ -98,261 +100,216 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
 
     fn apply(self, input: &Tensor, affine: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         match residual {
-            Some(residual) => apply3(input, affine, residual, self),
-            None => apply2(input, affine, self),
+            Some(residual) => apply(&[input, affine, residual], self),
+            None => apply(&[input, affine], self),
         }
     }
 
-    fn forward(
-        &self,
-        (x, layout): (&CudaStorage, &Layout),
-        (affine, affine_layout): (&CudaStorage, &Layout),
-        residual: Option<(&CudaStorage, &Layout)>,
-    ) -> Result<(CudaStorage, Shape)> {
-        let module = module(device(x));
-        let (_, channels) = affine_layout.shape().dims2()?;
-        let count = layout.shape().elem_count();
-        let (rows, channels_, relu) = ((count / channels) as i32, channels as i32, i32::from(self.relu));
-        let x = view::<T>(x, layout)?;
-        let used = match &self.given {
-            Some(given) => given.clone(),
-            None => {
-                let (columns, parts) = sums_over_rows::<T>(count, channels);
-                // Two sums of each part and channel, and what differences were taken from.
-                let mut partial = module.room::<f32>((2 * parts + 1) * channels)?;
-                launch!(
-                    module,
-                    format!("batch_norm_statistics_{}", T::NAME),
-                    columns,
-                    &x,
-                    &rows,
-                    &channels_,
-                    &mut partial
-                );
-                let mut found = [
-                    module.room::<f32>(channels)?,
-                    module.room::<f32>(channels)?,
-                    module.room::<f32>(channels)?,
-                ];
-                let [mean, variance, inverse] = &mut found;
-                let all = config([channels.div_ceil(LANES), 1, 1], THREADS, 0);
-                let parts = parts as i32;
-                launch!(
-                    module,
-                    "batch_norm_moments",
-                    all,
-                    &partial,
-                    &rows,
-                    &channels_,
-                    &parts,
-                    mean,
-                    variance,
-                    inverse
-                );
-                let [mean, variance, inverse] =
-                    found.map(|numbers| constant(numbers, module.device, channels));
-                Used { mean, variance, inverse }
-            }
+    /// Statistics of the rows (rows, channels) of `x`.
+    fn measure(module: &Module, x: &CudaView<T>, (rows, channels): (usize, usize)) -> Result<Used> {
+        let (columns, parts) = sums_over_rows::<T>(rows * channels, channels);
+        let (rows, channels_, parts_) = (rows as i32, channels as i32, parts as i32);
+        let name = format!("batch_norm_statistics_{}", T::NAME);
+        // SAFETY: batch_norm_statistics of batch_norm.cu writes two sums of each part and channel, and what differences were taken
+        // from; batch_norm_moments a mean, a variance and a deviation for each channel.
+        let found = unsafe {
+            let mut partial = module.room::<f32>((2 * parts + 1) * channels)?;
+            launch!(module, name, columns, x, &rows, &channels_, &mut partial);
+            let (mut mean, mut variance) = (module.room::<f32>(channels)?, module.room::<f32>(channels)?);
+            let mut inverse = module.room::<f32>(channels)?;
+            launch!(
+                module,
+                "batch_norm_moments",
+                by_channels(channels),
+                &partial,
+                &rows,
+                &channels_,
+                &parts_,
+                &mut mean,
+                &mut variance,
+                &mut inverse,
+            );
+            [mean, variance, inverse]
         };
-        let affine = view::<f32>(affine, affine_layout)?;
-        let (weight, bias) = (affine.slice(..channels), affine.slice(channels..));
-        let mut y = module.room::<T>(count)?;
-        let blocks = through(count, THREADS);
-        let name = format!("batch_norm_apply_{}", T::NAME);
-        with_view::<f32, _>(&used.mean, |mean| {
-            with_view::<f32, _>(&used.inverse, |inverse| {
-                match residual {
-                    Some((residual, layout)) => {
-                        let residual = view::<T>(residual, layout)?;
-                        launch!(
-                            module, name, blocks, &x, &residual, &weight, &bias, mean, inverse, &rows,
-                            &channels_, &relu, &mut y,
-                        );
-                    }
-                    None => launch!(
-                        module, name, blocks, &x, &NULL, &weight, &bias, mean, inverse, &rows, &channels_,
-                        &relu, &mut y,
-                    ),
-                }
-                Ok(())
-            })
-        })?;
-        let _ = self.used.set(used);
-        Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
+        let [mean, variance, inverse] = found.map(|numbers| constant(numbers, module.device, channels));
+        Ok(Used { mean, variance, inverse })
     }
 
-    /// Gradients by input, affine, and where there is one the residual.
-    fn backward(
+    /// The output of rows (rows, channels).
+    fn normalise(
         &self,
-        x: &Tensor,
-        affine: &Tensor,
-        y: &Tensor,
-        slope: &Tensor,
-        has_residual: bool,
-    ) -> Result<[Option<Tensor>; 3]> {
-        let Some(used) = self.used.get() else { return no_forward_pass("batch norm") };
-        let module = module(x.device().as_cuda_device()?);
-        let (_, channels) = affine.dims2()?;
-        let count = x.elem_count();
-        let (columns, parts) = sums_over_rows::<T>(count, channels);
-        let (rows, channels_, parts_) = ((count / channels) as i32, channels as i32, parts as i32);
-        let (relu, own) = (i32::from(self.relu), i32::from(self.given.is_none()));
-        let mut partial = module.room::<f32>(2 * parts * channels)?;
-        let mut by_affine = module.room::<f32>(2 * channels)?;
-        let mut by_x = module.room::<T>(count)?;
-        let mut by_residual = has_residual.then(|| module.room::<T>(count)).transpose()?;
-        with_view::<T, _>(x, |x| {
-            with_view::<T, _>(y, |y| {
-                with_view::<T, _>(slope, |slope| {
-                    with_view::<f32, _>(affine, |affine| {
-                        with_view::<f32, _>(&used.mean, |mean| {
-                            with_view::<f32, _>(&used.inverse, |inverse| {
-                                launch!(
-                                    module,
-                                    format!("batch_norm_slopes_{}", T::NAME),
-                                    columns,
-                                    x,
-                                    y,
-                                    slope,
-                                    mean,
-                                    inverse,
-                                    &rows,
-                                    &channels_,
-                                    &relu,
-                                    &mut partial,
-                                );
-                                let all = config([channels.div_ceil(LANES), 1, 1], THREADS, 0);
-                                {
-                                    let (mut of_weight, mut of_bias) = by_affine.split_at_mut(channels);
-                                    launch!(
-                                        module,
-                                        "batch_norm_sums",
-                                        all,
-                                        &partial,
-                                        &channels_,
-                                        &parts_,
-                                        &mut of_bias,
-                                        &mut of_weight,
-                                    );
-                                }
-                                let (of_weight, of_bias) =
-                                    (by_affine.slice(..channels), by_affine.slice(channels..));
-                                let weight = affine.slice(..channels);
-                                let blocks = through(count, THREADS);
-                                let name = format!("batch_norm_gradient_{}", T::NAME);
-                                match &mut by_residual {
-                                    Some(by_residual) => launch!(
-                                        module,
-                                        name,
-                                        blocks,
-                                        x,
-                                        y,
-                                        slope,
-                                        &weight,
-                                        mean,
-                                        inverse,
-                                        &of_bias,
-                                        &of_weight,
-                                        &rows,
-                                        &channels_,
-                                        &relu,
-                                        &own,
-                                        &mut by_x,
-                                        by_residual,
-                                    ),
-                                    None => launch!(
-                                        module, name, blocks, x, y, slope, &weight, mean, inverse, &of_bias,
-                                        &of_weight, &rows, &channels_, &relu, &own, &mut by_x, &NULL,
-                                    ),
-                                }
-                                Ok(())
-                            })
-                        })
-                    })
-                })
-            })
-        })?;
-        let by_residual = by_residual.map(|numbers| constant(numbers, module.device, x.shape()));
-        Ok([
-            Some(constant(by_x, module.device, x.shape())),
-            Some(constant(by_affine, module.device, (2, channels))),
-            by_residual,
-        ])
+        module: &Module,
+        (x, residual): (&CudaView<T>, Option<&CudaView<T>>),
+        affine: &CudaView<f32>,
+        [mean, inverse]: &[CudaView<f32>; 2],
+        (rows, channels): (usize, usize),
+    ) -> Result<CudaSlice<T>> {
+        let count = rows * channels;
+        let (rows, channels_, relu) = (rows as i32, channels as i32, i32::from(self.relu));
+        let (weight, bias) = (affine.slice(..channels), affine.slice(channels..));
+        let blocks = through(count, THREADS);
+        let name = format!("batch_norm_apply_{}", T::NAME);
+        // SAFETY: batch_norm_apply of batch_norm.cu writes (rows, channels) numbers out of as many of `x` and, where it is not
+        // null, the residual, and of four constants of each channel.
+        unsafe {
+            let mut y = module.room::<T>(count)?;
+            match residual {
+                Some(residual) => launch!(
+                    module, name, blocks, x, residual, &weight, &bias, mean, inverse, &rows, &channels_,
+                    &relu, &mut y,
+                ),
+                None => launch!(
+                    module, name, blocks, x, &NULL, &weight, &bias, mean, inverse, &rows, &channels_, &relu,
+                    &mut y,
+                ),
+            }
+            Ok(y)
+        }
     }
+
+    /// Gradients by weight, then by bias, of rows (rows, channels): (2, channels).
+    fn by_affine(
+        &self,
+        module: &Module,
+        [x, y, slope]: &[CudaView<T>; 3],
+        [_, mean, inverse]: &[CudaView<f32>; 3],
+        (rows, channels): (usize, usize),
+    ) -> Result<CudaSlice<f32>> {
+        let (columns, parts) = sums_over_rows::<T>(rows * channels, channels);
+        let (rows, channels_, parts_, relu) =
+            (rows as i32, channels as i32, parts as i32, i32::from(self.relu));
+        let name = format!("batch_norm_slopes_{}", T::NAME);
+        // SAFETY: batch_norm_slopes of batch_norm.cu writes two sums of each part and channel; batch_norm_sums adds them up to a
+        // number for each channel twice, by bias first.
+        unsafe {
+            let mut partial = module.room::<f32>(2 * parts * channels)?;
+            launch!(
+                module,
+                name,
+                columns,
+                x,
+                y,
+                slope,
+                mean,
+                inverse,
+                &rows,
+                &channels_,
+                &relu,
+                &mut partial
+            );
+            let mut sums = module.room::<f32>(2 * channels)?;
+            let (mut of_weight, mut of_bias) = sums.split_at_mut(channels);
+            launch!(
+                module,
+                "batch_norm_sums",
+                by_channels(channels),
+                &partial,
+                &channels_,
+                &parts_,
+                &mut of_bias,
+                &mut of_weight,
+            );
+            Ok(sums)
+        }
+    }
+
+    /// Gradients by `x` and, where there is one, by the residual, of rows (rows, channels).
+    fn by_x(
+        &self,
+        module: &Module,
+        [x, y, slope]: &[CudaView<T>; 3],
+        [affine, mean, inverse]: &[CudaView<f32>; 3],
+        by_affine: &CudaSlice<f32>,
+        (rows, channels): (usize, usize),
+        has_residual: bool,
+    ) -> Result<(CudaSlice<T>, Option<CudaSlice<T>>)> {
+        let count = rows * channels;
+        let (rows, channels_) = (rows as i32, channels as i32);
+        let (relu, own) = (i32::from(self.relu), i32::from(self.given.is_none()));
+        let (of_weight, of_bias) = (by_affine.slice(..channels), by_affine.slice(channels..));
+        let weight = affine.slice(..channels);
+        let blocks = through(count, THREADS);
+        let name = format!("batch_norm_gradient_{}", T::NAME);
+        // SAFETY: batch_norm_gradient of batch_norm.cu writes (rows, channels) numbers, and as many by the residual where that is
+        // not null.
+        unsafe {
+            let mut by_x = module.room::<T>(count)?;
+            let mut by_residual = has_residual.then(|| module.room::<T>(count)).transpose()?;
+            match &mut by_residual {
+                Some(by_residual) => launch!(
+                    module,
+                    name,
+                    blocks,
+                    x,
+                    y,
+                    slope,
+                    &weight,
+                    mean,
+                    inverse,
+                    &of_bias,
+                    &of_weight,
+                    &rows,
+                    &channels_,
+                    &relu,
+                    &own,
+                    &mut by_x,
+                    by_residual,
+                ),
+                None => launch!(
+                    module, name, blocks, x, y, slope, &weight, mean, inverse, &of_bias, &of_weight, &rows,
+                    &channels_, &relu, &own, &mut by_x, &NULL,
+                ),
+            }
+            Ok((by_x, by_residual))
+        }
+    }
+}
+
+fn by_channels(channels: usize) -> LaunchConfig {
+    config([channels.div_ceil(LANES), 1, 1], THREADS, 0)
 }
 
 /// A pointer to nothing, as a kernel's argument.
 const NULL: u64 = 0;
 
-impl<T: Element + Send + Sync> CustomOp2 for BatchNorm<T> {
-    fn name(&self) -> &'static str {
-        "batch-norm"
+impl<T: Element + Send + Sync> Operation for BatchNorm<T> {
+    const NAME: &'static str = "batch norm";
+
+    /// Of numbers, weight and bias (2, channels) and, if there is one, the residual.
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let ((x, layout), (affine, affine_layout)) = (arguments[0], arguments[1]);
+        let module = module(device(x));
+        let (_, channels) = affine_layout.shape().dims2()?;
+        let sizes = (layout.shape().elem_count() / channels, channels);
+        let x = view::<T>(x, layout)?;
+        let used = match &self.given {
+            Some(given) => given.clone(),
+            None => Self::measure(&module, &x, sizes)?,
+        };
+        let affine = view::<f32>(affine, affine_layout)?;
+        let residual = arguments.get(2).map(|(residual, layout)| view::<T>(residual, layout)).transpose()?;
+        let y = with_views([&used.mean, &used.inverse], |constants| {
+            self.normalise(&module, (&x, residual.as_ref()), &affine, constants, sizes)
+        })?;
+        let _ = self.used.set(used);
+        Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_gpu("batch norm")
-    }
-
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        layout: &Layout,
-        affine: &CudaStorage,
-        affine_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward((x, layout), (affine, affine_layout), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
-        y: &Tensor,
-        slope: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [by_x, by_affine, _] = self.backward(x, affine, y, slope, false)?;
-        Ok((by_x, by_affine))
-    }
-}
-
-impl<T: Element + Send + Sync> CustomOp3 for BatchNorm<T> {
-    fn name(&self) -> &'static str {
-        "batch-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        no_gpu("batch norm")
-    }
-
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        layout: &Layout,
-        affine: &CudaStorage,
-        affine_layout: &Layout,
-        residual: &CudaStorage,
-        residual_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward((x, layout), (affine, affine_layout), Some((residual, residual_layout)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
-        _: &Tensor,
-        y: &Tensor,
-        slope: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [by_x, by_affine, by_residual] = self.backward(x, affine, y, slope, true)?;
-        Ok((by_x, by_affine, by_residual))
+    fn backward(&self, arguments: &[&Tensor], y: &Tensor, slope: &Tensor) -> Result<Gradients> {
+        let Some(used) = self.used.get() else { return no_forward_pass(Self::NAME) };
+        let (x, affine, has_residual) = (arguments[0], arguments[1], arguments.len() > 2);
+        let module = module(x.device().as_cuda_device()?);
+        let (_, channels) = affine.dims2()?;
+        let sizes = (x.elem_count() / channels, channels);
+        let ((by_x, by_residual), by_affine) = with_views([x, y, slope], |rows| {
+            with_views([affine, &used.mean, &used.inverse], |constants| {
+                let by_affine = self.by_affine(&module, rows, constants, sizes)?;
+                Ok((self.by_x(&module, rows, constants, &by_affine, sizes, has_residual)?, by_affine))
+            })
+        })?;
+        let by_x = constant(by_x, module.device, x.shape());
+        let mut by = vec![Some(by_x), Some(constant(by_affine, module.device, (2, channels)))];
+        by.extend(by_residual.map(|by| Some(constant(by, module.device, x.shape()))));
+        Ok(by)
     }
 }

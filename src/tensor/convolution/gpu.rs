@@ -7,16 +7,13 @@
 
 use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 
-use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, DeviceLocation, Error, Layout, Result, Shape,
-    Tensor,
-};
+use candle_core::{CudaDevice, CudaStorage, DType, DeviceLocation, Error, Result, Shape, Tensor};
 use cudarc::{
     cudnn::{
         ConvBackwardData, ConvBackwardFilter, ConvDescriptor, ConvForward, Cudnn, CudnnDataType, CudnnError,
         FilterDescriptor, TensorDescriptor, sys,
     },
-    driver::CudaSlice,
+    driver::{CudaSlice, CudaView},
 };
 use half::bf16;
 
@@ -24,9 +21,13 @@ use super::geometry::Geometry;
 use crate::tensor::{
     gpu::{
         self,
-        launch::{Element, Module, constant, device, no_gpu, not_a_type, view, with_view},
+        launch::{Element, Module, constant, device, not_a_type, view, with_views},
     },
-    graph::{chain::apply2, gradients::hand_over},
+    graph::{
+        chain::apply,
+        gradients::hand_over,
+        operation::{Gradients, OnGpu, Operation},
+    },
 };
 
 // Written for channels last come first.
@@ -55,20 +56,20 @@ fn choose<A: Copy>(
 /// As [`crate::tensor::convolution()`]; nothing where cuDNN refuses the shape.
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
     match images.dtype() {
-        DType::F32 => OnGpu::<f32>::apply(images, weights, geometry),
-        DType::BF16 => OnGpu::<bf16>::apply(images, weights, geometry),
+        DType::F32 => OnDevice::<f32>::apply(images, weights, geometry),
+        DType::BF16 => OnDevice::<bf16>::apply(images, weights, geometry),
         other => not_a_type("convolution", other),
     }
 }
 
 /// A convolution with its weights as cuDNN takes them; as an argument they are f32 and torchvision's.
-struct OnGpu<T> {
+struct OnDevice<T> {
     geometry: Geometry,
     weights: Tensor,
     numbers: PhantomData<T>,
 }
 
-impl<T: Multiplied + Send + Sync + 'static> OnGpu<T> {
+impl<T: Multiplied + Send + Sync + 'static> OnDevice<T> {
     fn apply(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
         // (out, in, height, width) to cuDNN's (out, height, width, in), in the type of the numbers that flow.
         let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
@@ -85,7 +86,7 @@ impl<T: Multiplied + Send + Sync + 'static> OnGpu<T> {
             return Ok(None);
         }
         let operation = Self { geometry, weights: there, numbers: PhantomData };
-        apply2(&images.contiguous()?, weights, operation).map(Some)
+        apply(&[&images.contiguous()?, weights], operation).map(Some)
     }
 }
 
@@ -246,94 +247,107 @@ fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<R
 }
 
 /// Memory that an algorithm works in; from the device's pool, which hands back what it had before.
-fn workspace(module: &Module, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
-    (bytes > 0).then(|| module.room::<u8>(bytes)).transpose()
+fn workspace(memory: &Module, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
+    // SAFETY: cuDNN reads there what it wrote.
+    (bytes > 0).then(|| unsafe { memory.room::<u8>(bytes) }).transpose()
 }
 
 fn memory(device: &CudaDevice) -> Module<'_> {
     Module { name: "", ptx: "", device }
 }
 
-impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
-    fn name(&self) -> &'static str {
-        "convolution"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_gpu("convolution")
-    }
-
-    fn cuda_fwd(
+impl<T: Multiplied> Plan<T> {
+    /// The gradient by images, (batch, height, width, in).
+    fn by_images(
         &self,
-        images: &CudaStorage,
-        images_layout: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
+        memory: &Module,
+        sizes: &Sizes,
+        [weights, slope]: [&CudaView<T>; 2],
+    ) -> Result<CudaSlice<T>> {
+        let backward = self.descriptors.by_images();
+        let (algorithm, bytes) = self.by_images.map_err(failed)?;
+        let mut workspace = workspace(memory, bytes)?;
+        // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types of the descriptors.
+        unsafe {
+            let mut gradient = memory.room::<T>(sizes.images.iter().product())?;
+            let scale = (T::ONE, T::ZERO);
+            backward
+                .launch(algorithm, workspace.as_mut(), scale, &mut gradient, weights, slope)
+                .map_err(failed)?;
+            Ok(gradient)
+        }
+    }
+
+    /// The gradient by weights, (out, height, width, in).
+    fn by_weights(
+        &self,
+        memory: &Module,
+        sizes: &Sizes,
+        [images, slope]: [&CudaView<T>; 2],
+    ) -> Result<CudaSlice<T>> {
+        let backward = self.descriptors.by_weights();
+        let (algorithm, bytes) = self.by_weights.map_err(failed)?;
+        let mut workspace = workspace(memory, bytes)?;
+        // SAFETY: as above.
+        unsafe {
+            let mut gradient = memory.room::<T>(sizes.weights.iter().product())?;
+            let scale = (T::ONE, T::ZERO);
+            backward
+                .launch(algorithm, workspace.as_mut(), scale, images, &mut gradient, slope)
+                .map_err(failed)?;
+            Ok(gradient)
+        }
+    }
+}
+
+impl<T: Multiplied + Send + Sync + 'static> Operation for OnDevice<T> {
+    const NAME: &'static str = "convolution";
+
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let (images, images_layout) = arguments[0];
         let memory = memory(device(images));
         let sizes = Sizes::new(images_layout.shape(), self.weights.shape(), self.geometry)?;
         let plan = plan::<T>(memory.device, &sizes)?;
         let images = view::<T>(images, images_layout)?;
-        let mut output = memory.room::<T>(sizes.output.iter().product())?;
         let forward = plan.descriptors.forward();
         let (algorithm, bytes) = plan.forward.map_err(failed)?;
         let mut workspace = workspace(&memory, bytes)?;
-        with_view::<T, _>(&self.weights, |weights| {
-            // SAFETY: buffers have the sizes and types of the descriptors.
+        let output = with_views([&self.weights], |[weights]| {
+            // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types of the descriptors.
             unsafe {
+                let mut output = memory.room::<T>(sizes.output.iter().product())?;
                 let scale = (T::ONE, T::ZERO);
-                forward.launch(algorithm, workspace.as_mut(), scale, &images, weights, &mut output)
+                forward
+                    .launch(algorithm, workspace.as_mut(), scale, &images, weights, &mut output)
+                    .map_err(failed)?;
+                Ok(output)
             }
-            .map_err(failed)
         })?;
         Ok((CudaStorage::wrap_cuda_slice(output, memory.device.clone()), Shape::from(sizes.output.to_vec())))
     }
 
-    fn bwd(
-        &self,
-        images: &Tensor,
-        weights: &Tensor,
-        _: &Tensor,
-        slope: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, slope: &Tensor) -> Result<Gradients> {
+        let (images, weights) = (arguments[0], arguments[1]);
         let memory = memory(images.device().as_cuda_device()?);
         let sizes = Sizes::new(images.shape(), self.weights.shape(), self.geometry)?;
         let plan = plan::<T>(memory.device, &sizes)?;
-        let by_images = images.track_op().then(|| -> Result<Tensor> {
-            let mut gradient = memory.room::<T>(images.elem_count())?;
-            let backward = plan.descriptors.by_images();
-            let (algorithm, bytes) = plan.by_images.map_err(failed)?;
-            let mut workspace = workspace(&memory, bytes)?;
-            with_view::<T, _>(&self.weights, |weights| {
-                with_view::<T, _>(slope, |slope| {
-                    // SAFETY: buffers have the sizes and types of the descriptors.
-                    unsafe {
-                        let scale = (T::ONE, T::ZERO);
-                        backward.launch(algorithm, workspace.as_mut(), scale, &mut gradient, weights, slope)
-                    }
-                    .map_err(failed)
-                })
-            })?;
-            Ok(constant(gradient, memory.device, images.shape()))
-        });
-        let by_weights = weights.track_op().then(|| -> Result<Tensor> {
-            let mut gradient = memory.room::<T>(self.weights.elem_count())?;
-            let backward = plan.descriptors.by_weights();
-            let (algorithm, bytes) = plan.by_weights.map_err(failed)?;
-            let mut workspace = workspace(&memory, bytes)?;
-            with_view::<T, _>(images, |images| {
-                with_view::<T, _>(slope, |slope| {
-                    // SAFETY: buffers have the sizes and types of the descriptors.
-                    unsafe {
-                        let scale = (T::ONE, T::ZERO);
-                        backward.launch(algorithm, workspace.as_mut(), scale, images, &mut gradient, slope)
-                    }
-                    .map_err(failed)
-                })
-            })?;
-            let gradient = constant(gradient, memory.device, self.weights.shape());
-            gradient.permute((0, 3, 1, 2))?.to_dtype(weights.dtype())?.contiguous()
-        });
-        Ok((by_images.transpose()?, hand_over(weights, by_weights.transpose()?)?))
+        with_views([images, &self.weights, slope], |[x, w, slope]| {
+            let by_images = match images.track_op() {
+                true => {
+                    let gradient = plan.by_images(&memory, &sizes, [w, slope])?;
+                    Some(constant(gradient, memory.device, images.shape()))
+                }
+                false => None,
+            };
+            let by_weights = match weights.track_op() {
+                true => {
+                    let gradient = plan.by_weights(&memory, &sizes, [x, slope])?;
+                    let gradient = constant(gradient, memory.device, self.weights.shape());
+                    Some(gradient.permute((0, 3, 1, 2))?.to_dtype(weights.dtype())?.contiguous()?)
+                }
+                false => None,
+            };
+            Ok(vec![by_images, hand_over(weights, by_weights)?])
+        })
     }
 }

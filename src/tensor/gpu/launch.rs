@@ -58,14 +58,21 @@ impl Module<'_> {
         Ok(kernel)
     }
 
-    /// Room for numbers of which a kernel writes every one.
-    pub fn room<T: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: nothing reads it before a kernel on the same stream has written it.
+    /// Room for numbers.
+    ///
+    /// # Safety
+    /// The caller has every number written, by what goes to the device's stream, before any is read.
+    pub unsafe fn room<T: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<T>> {
+        // SAFETY: by the caller.
         unsafe { self.device.alloc::<T>(count) }
     }
 }
 
 /// `kernel<<<blocks, threads, shared>>>(arguments)` on the device's stream.
+///
+/// # Safety
+/// It expands to an unsafe call: the caller says that arguments are those of the kernel's text, in its order and of its types,
+/// that buffers have the sizes that the text reads and writes, and that blocks and threads are what it was written for.
 macro_rules! launch {
     ($module:expr, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
         let config: cudarc::driver::LaunchConfig = $config;
@@ -73,9 +80,7 @@ macro_rules! launch {
         let stream = $module.device.cuda_stream();
         let mut builder = stream.launch_builder(&kernel);
         $(cudarc::driver::PushKernelArg::arg(&mut builder, $argument);)+
-        // SAFETY: arguments are those of the kernel's text, in its order and of its types, and buffers have the sizes that
-        // it says.
-        unsafe { builder.launch(config) }.map_err(candle_core::cuda_backend::CudaError::from)?;
+        builder.launch(config).map_err(candle_core::cuda_backend::CudaError::from)?;
     }};
 }
 pub(crate) use launch;
@@ -107,17 +112,21 @@ pub(crate) fn aligned(tensor: &Tensor) -> Result<Tensor> {
     if start.is_multiple_of(16) { tensor.contiguous() } else { tensor.force_contiguous() }
 }
 
-/// Calls `body` with the numbers of a tensor on a GPU, [`aligned`] first.
-pub(crate) fn with_view<T: Element, R>(
-    tensor: &Tensor,
-    body: impl FnOnce(&CudaView<T>) -> Result<R>,
+/// Calls `body` with the numbers of tensors on a GPU, [`aligned`] first.
+pub(crate) fn with_views<T: Element, R, const N: usize>(
+    tensors: [&Tensor; N],
+    body: impl FnOnce(&[CudaView<T>; N]) -> Result<R>,
 ) -> Result<R> {
-    let tensor = aligned(&tensor.detach())?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cuda(storage) => body(&view(storage, layout)?),
+    let tensors = tensors.iter().map(|tensor| aligned(&tensor.detach())).collect::<Result<Vec<_>>>()?;
+    let held: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let views = held.iter().map(|(storage, layout)| match &**storage {
+        Storage::Cuda(storage) => view(storage, layout),
         _ => Err(Error::Msg("expected a tensor on a GPU".to_owned()).bt()),
-    }
+    });
+    let Ok(views) = <[CudaView<T>; N]>::try_from(views.collect::<Result<Vec<_>>>()?) else {
+        unreachable!("as many as tensors")
+    };
+    body(&views)
 }
 
 /// Wraps freshly computed numbers; the tensor is a constant to automatic differentiation.
@@ -143,11 +152,6 @@ pub(crate) fn not_a_type<T>(name: &str, dtype: DType) -> Result<T> {
 /// The error for a backward pass without what the forward pass keeps.
 pub(crate) fn no_forward_pass<T>(name: &str) -> Result<T> {
     Err(Error::Msg(format!("{name}: expected a forward pass before the backward pass")).bt())
-}
-
-/// Where an operation of ours ends up on the CPU: its twin should have been called.
-pub(crate) fn no_gpu<T>(name: &str) -> Result<T> {
-    Err(Error::Msg(format!("{name}: expected tensors on a GPU")).bt())
 }
 
 pub(crate) fn device(storage: &CudaStorage) -> &CudaDevice {

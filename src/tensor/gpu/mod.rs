@@ -25,7 +25,8 @@ pub fn open() -> Result<Device> {
     // One stream for all threads: the loader's thread makes tensors, too.
     let device = Device::new_cuda_with_stream(0)?;
     let cuda = device.as_cuda_device()?;
-    // SAFETY: everything goes to that one stream (or is waited for by hand), so nothing is to be tracked.
+    // SAFETY: everything goes to that one stream, so nothing is to be tracked, but for the uploads of `augment::gpu::Upload`:
+    // it has a stream of its own, waits for it before training's may read, and for training's before it writes or frees.
     unsafe { cuda.disable_event_tracking() };
     // A training step frees and asks for the same gigabytes over and over; by default they go back to the driver
     // whenever the stream is waited for.

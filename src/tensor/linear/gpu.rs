@@ -4,8 +4,8 @@
 use std::{cell::RefCell, collections::HashMap, ffi::c_void};
 
 use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp2, CustomOp3, DType, DeviceLocation, Error, Layout, Result,
-    Shape, Tensor, backend::BackendDevice, bail,
+    CudaDevice, CudaStorage, DType, DeviceLocation, Error, Result, Shape, Tensor, backend::BackendDevice,
+    bail,
 };
 use cudarc::{
     cublas::{result::gemm_ex, sys},
@@ -15,10 +15,11 @@ use cudarc::{
 use half::bf16;
 
 use crate::tensor::{
-    gpu::launch::{LANES, Module, PARTS, config, constant, device, launch, no_gpu, view, with_view},
+    gpu::launch::{LANES, Module, PARTS, config, constant, device, launch, view, with_views},
     graph::{
-        chain::{apply2, apply3},
+        chain::apply,
         gradients::hand_over,
+        operation::{Gradients, OnGpu, Operation},
     },
 };
 
@@ -39,8 +40,8 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     let operation = Linear { weight: rounded(weight)?, bias: bias.map(rounded).transpose()? };
     let input = input.contiguous()?;
     match bias {
-        Some(bias) => apply3(&input, weight, bias, operation),
-        None => apply2(&input, weight, operation),
+        Some(bias) => apply(&[&input, weight, bias], operation),
+        None => apply(&[&input, weight], operation),
     }
 }
 
@@ -167,12 +168,57 @@ fn failed(error: impl std::fmt::Debug) -> Error {
     Error::Msg(format!("linear: cuBLAS says {error:?}")).bt()
 }
 
-/// Gradients by input, weight and bias.
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
 impl Linear {
-    fn forward(&self, input: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let memory = Module { name: "", ptx: "", device: device(input) };
+    /// W^T dy^T = dx^T, of a slope (rows, out).
+    fn by_input(&self, module: &Module, slope: &CudaView<bf16>, rows: usize) -> Result<CudaSlice<bf16>> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        let product = Product { sizes: [inputs, rows, outputs], transposed: [false, false] };
+        // SAFETY: the product writes every number.
+        let mut by = unsafe { module.room::<bf16>(rows * inputs)? };
+        with_views([&self.weight], |[weight]| product.rounded(module.device, weight, slope, None, &mut by))?;
+        Ok(by)
+    }
+
+    /// x^T dy = dW^T, of a slope (rows, out).
+    fn by_weight(
+        &self,
+        module: &Module,
+        x: &CudaView<bf16>,
+        slope: &CudaView<bf16>,
+        rows: usize,
+    ) -> Result<CudaSlice<f32>> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        let product = Product { sizes: [inputs, outputs, rows], transposed: [false, true] };
+        // SAFETY: the product writes every number.
+        let mut by = unsafe { module.room::<f32>(outputs * inputs)? };
+        product.wide(module.device, x, slope, &mut by)?;
+        Ok(by)
+    }
+
+    /// Sums of the columns of a slope (rows, out).
+    fn by_bias(&self, module: &Module, slope: &CudaView<bf16>, rows: usize) -> Result<CudaSlice<f32>> {
+        let (outputs, _) = self.weight.dims2()?;
+        let (rows, width, parts) = (rows as i32, outputs as i32, PARTS as i32);
+        let columns = config([outputs.div_ceil(LANES), PARTS, 1], THREADS, 0);
+        let all = config([outputs.div_ceil(THREADS), 1, 1], THREADS, 0);
+        // SAFETY: column_sums of linear.cu writes (parts, width) sums, as many parts as the grid's second size, and sums_together
+        // (width) out of them.
+        unsafe {
+            let mut partial = module.room::<f32>(PARTS * outputs)?;
+            launch!(module, "column_sums_bf16", columns, slope, &rows, &width, &mut partial);
+            let mut sums = module.room::<f32>(outputs)?;
+            launch!(module, "sums_together", all, &partial, &width, &parts, &mut sums);
+            Ok(sums)
+        }
+    }
+}
+
+impl Operation for Linear {
+    const NAME: &'static str = "linear";
+
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let (input, layout) = arguments[0];
+        let module = module(device(input));
         let (outputs, inputs) = self.weight.dims2()?;
         let mut shape = layout.dims().to_vec();
         let bias_fits = self.bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]);
@@ -182,129 +228,44 @@ impl Linear {
         let rows = shape.iter().product::<usize>();
         shape.push(outputs);
         let x = view::<bf16>(input, layout)?;
-        let mut y = memory.room::<bf16>(rows * outputs)?;
+        // SAFETY: the product writes every number.
+        let mut y = unsafe { module.room::<bf16>(rows * outputs)? };
         // y^T = W x^T: row by row, W is (in, out) column by column, and x (in, rows).
         let product = Product { sizes: [outputs, rows, inputs], transposed: [true, false] };
-        with_view::<bf16, _>(&self.weight, |weight| match &self.bias {
-            Some(bias) => with_view::<bf16, _>(bias, |bias| {
-                product.rounded(memory.device, weight, &x, Some(bias), &mut y)
-            }),
-            None => product.rounded(memory.device, weight, &x, None, &mut y),
+        with_views([&self.weight], |[weight]| match &self.bias {
+            Some(bias) => {
+                with_views([bias], |[bias]| product.rounded(module.device, weight, &x, Some(bias), &mut y))
+            }
+            None => product.rounded(module.device, weight, &x, None, &mut y),
         })?;
-        Ok((CudaStorage::wrap_cuda_slice(y, memory.device.clone()), shape.into()))
+        Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), shape.into()))
     }
 
-    fn backward(
-        &self,
-        input: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        slope: &Tensor,
-    ) -> Result<Gradients> {
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, slope: &Tensor) -> Result<Gradients> {
+        let (input, weight) = (arguments[0], arguments[1]);
         let module = module(input.device().as_cuda_device()?);
-        let (outputs, inputs) = self.weight.dims2()?;
-        let rows = input.elem_count() / inputs;
-        with_view::<bf16, _>(slope, |slope| {
-            let by_input = input.track_op().then(|| -> Result<Tensor> {
-                let mut by = module.room::<bf16>(rows * inputs)?;
-                // dx^T = W^T dy^T.
-                let product = Product { sizes: [inputs, rows, outputs], transposed: [false, false] };
-                with_view::<bf16, _>(&self.weight, |weight| {
-                    product.rounded(module.device, weight, slope, None, &mut by)
-                })?;
-                Ok(constant(by, module.device, input.shape()))
-            });
-            let by_weight = weight.track_op().then(|| -> Result<Tensor> {
-                let mut by = module.room::<f32>(outputs * inputs)?;
-                // dW^T = x^T dy.
-                let product = Product { sizes: [inputs, outputs, rows], transposed: [false, true] };
-                with_view::<bf16, _>(input, |x| product.wide(module.device, x, slope, &mut by))?;
-                Ok(constant(by, module.device, weight.shape()))
-            });
-            let by_bias = bias.map(|bias| -> Result<Tensor> {
-                let mut partial = module.room::<f32>(PARTS * outputs)?;
-                let mut sums = module.room::<f32>(outputs)?;
-                let (rows, width, parts) = (rows as i32, outputs as i32, PARTS as i32);
-                let columns = config([outputs.div_ceil(LANES), PARTS, 1], THREADS, 0);
-                launch!(module, "column_sums_bf16", columns, slope, &rows, &width, &mut partial);
-                let columns = config([outputs.div_ceil(THREADS), 1, 1], THREADS, 0);
-                launch!(module, "sums_together", columns, &partial, &width, &parts, &mut sums);
-                Ok(constant(sums, module.device, bias.shape()))
-            });
-            Ok((by_input.transpose()?, by_weight.transpose()?, by_bias.transpose()?))
-        })
-    }
-}
-
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_gpu("linear")
-    }
-
-    fn cuda_fwd(
-        &self,
-        input: &CudaStorage,
-        layout: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward(input, layout)
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        slope: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (by_input, by_weight, _) = self.backward(input, weight, None, slope)?;
-        Ok((by_input, hand_over(weight, by_weight)?))
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear with bias"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        no_gpu("linear")
-    }
-
-    fn cuda_fwd(
-        &self,
-        input: &CudaStorage,
-        layout: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward(input, layout)
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        slope: &Tensor,
-    ) -> Result<Gradients> {
-        let (by_input, by_weight, by_bias) = self.backward(input, weight, Some(bias), slope)?;
-        Ok((by_input, hand_over(weight, by_weight)?, hand_over(bias, by_bias)?))
+        let rows = input.elem_count() / self.weight.dim(1)?;
+        let mut by = with_views([input, slope], |[x, slope]| {
+            let by_input = match input.track_op() {
+                true => Some(constant(self.by_input(&module, slope, rows)?, module.device, input.shape())),
+                false => None,
+            };
+            let by_weight = match weight.track_op() {
+                true => {
+                    Some(constant(self.by_weight(&module, x, slope, rows)?, module.device, weight.shape()))
+                }
+                false => None,
+            };
+            let by_bias = match arguments.get(2) {
+                Some(bias) => {
+                    Some(constant(self.by_bias(&module, slope, rows)?, module.device, bias.shape()))
+                }
+                None => None,
+            };
+            Ok([by_input, by_weight, by_bias])
+        })?;
+        let [by_input, rest @ ..] = &mut by;
+        let rest = arguments[1..].iter().zip(rest).map(|(of, by)| hand_over(of, by.take()));
+        std::iter::once(Ok(by_input.take())).chain(rest).collect()
     }
 }

@@ -2,17 +2,20 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
-use cudarc::driver::{CudaSlice, DeviceRepr};
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
+use cudarc::driver::{CudaSlice, CudaView, DeviceRepr};
 use half::bf16;
 
 use super::window::Pool;
 use crate::tensor::{
     gpu::launch::{
-        Element, Module, aligned, constant, device, launch, no_forward_pass, no_gpu, not_a_type, through,
-        view, with_view,
+        Element, Module, aligned, constant, device, launch, no_forward_pass, not_a_type, through, view,
+        with_views,
     },
-    graph::chain::apply1,
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnGpu, Operation},
+    },
 };
 
 // As in pooling.cu.
@@ -40,8 +43,8 @@ pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     let sizes = [batch, height, width, channels, down, across, kernel, stride, padding];
     let windows = Windows(sizes.map(|size| size as i32));
     match images.dtype() {
-        DType::F32 => apply1(&images, MaxPool::<f32>::new(windows)),
-        DType::BF16 => apply1(&images, MaxPool::<bf16>::new(windows)),
+        DType::F32 => apply(&[&images], MaxPool::<f32>::new(windows)),
+        DType::BF16 => apply(&[&images], MaxPool::<bf16>::new(windows)),
         other => not_a_type("max pool", other),
     }
 }
@@ -58,46 +61,44 @@ impl<T> MaxPool<T> {
     }
 }
 
-impl<T: Element> CustomOp1 for MaxPool<T> {
-    fn name(&self) -> &'static str {
-        "max pool"
-    }
+impl<T: Element + Send + Sync> Operation for MaxPool<T> {
+    const NAME: &'static str = "max pool";
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_gpu("max pool")
-    }
-
-    fn cuda_fwd(&self, images: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let (images, layout) = arguments[0];
         let module = module(device(images));
         let images = view::<T>(images, layout)?;
         let [batch, _, _, channels, down, across, ..] = self.windows.0.map(|size| size as usize);
         let count = batch * down * across * channels;
-        let (mut out, mut winners) = (module.room::<T>(count)?, module.room::<u8>(count)?);
         let blocks = through(count, THREADS);
-        launch!(
-            module,
-            format!("max_pool_{}", T::NAME),
-            blocks,
-            &images,
-            &self.windows,
-            &mut out,
-            &mut winners
-        );
+        let name = format!("max_pool_{}", T::NAME);
+        // SAFETY: max_pool of pooling.cu writes a maximum and a winner for each of `count` numbers of the output, out of images of
+        // the windows' sizes.
+        let (out, winners) = unsafe {
+            let (mut out, mut winners) = (module.room::<T>(count)?, module.room::<u8>(count)?);
+            launch!(module, name, blocks, &images, &self.windows, &mut out, &mut winners);
+            (out, winners)
+        };
         let _ = self.winners.set(winners);
         let storage = CudaStorage::wrap_cuda_slice(out, module.device.clone());
         Ok((storage, (batch, down, across, channels).into()))
     }
 
-    fn bwd(&self, images: &Tensor, _: &Tensor, slope: &Tensor) -> Result<Option<Tensor>> {
-        let Some(winners) = self.winners.get() else { return no_forward_pass("max pool") };
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, slope: &Tensor) -> Result<Gradients> {
+        let Some(winners) = self.winners.get() else { return no_forward_pass(Self::NAME) };
+        let images = arguments[0];
         let module = module(images.device().as_cuda_device()?);
-        let mut by_images = module.room::<T>(images.elem_count())?;
-        with_view::<T, _>(slope, |slope| {
+        let by_images = with_views([slope], |[slope]: &[CudaView<T>; 1]| {
             let blocks = through(images.elem_count(), THREADS);
             let name = format!("max_pool_gradient_{}", T::NAME);
-            launch!(module, name, blocks, slope, winners, &self.windows, &mut by_images);
-            Ok(())
+            // SAFETY: max_pool_gradient of pooling.cu writes every number of images of the windows' sizes, out of as many slopes as
+            // winners.
+            unsafe {
+                let mut by_images = module.room::<T>(images.elem_count())?;
+                launch!(module, name, blocks, slope, winners, &self.windows, &mut by_images);
+                Ok(by_images)
+            }
         })?;
-        Ok(Some(constant(by_images, module.device, images.shape())))
+        Ok(vec![Some(constant(by_images, module.device, images.shape()))])
     }
 }

@@ -51,7 +51,9 @@ pub fn update(kernel: &str, updates: &[Update]) -> Result<()> {
     let module = module(first.p.device().as_cuda_device()?);
     let (table, pieces) = table(&module, updates)?;
     let count = updates.len() as i32;
-    launch!(module, kernel, config([pieces, 1, 1], THREADS, 0), &table, &count);
+    // SAFETY: the table has addresses of tensors of one shape for each variable, which live as long as `updates`; every kernel of
+    // updates.cu with this table and count goes through `pieces` pieces of them.
+    unsafe { launch!(module, kernel, config([pieces, 1, 1], THREADS, 0), &table, &count) };
     Ok(())
 }
 
@@ -63,11 +65,26 @@ pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
         pairs.iter().map(|(p, g)| Update { p, moments: &[], g: g.clone(), constants: Vec::new() }).collect();
     let (table, pieces) = table(&module, &updates)?;
     let (count, pieces_) = (pairs.len() as i32, pieces as i32);
-    let mut partial = module.room::<f64>(3 * pieces)?;
-    let mut products = module.room::<f64>(3 * pairs.len())?;
-    launch!(module, "inner_products", config([pieces, 1, 1], THREADS, 0), &table, &count, &mut partial);
-    let variables = config([pairs.len().div_ceil(THREADS), 1, 1], THREADS, 0);
-    launch!(module, "inner_products_together", variables, &table, &count, &pieces_, &partial, &mut products);
+    let (all, variables) =
+        (config([pieces, 1, 1], THREADS, 0), config([pairs.len().div_ceil(THREADS), 1, 1], THREADS, 0));
+    // SAFETY: of the table as in `update`; inner_products writes three sums of each piece, inner_products_together three of each
+    // variable.
+    let products = unsafe {
+        let mut partial = module.room::<f64>(3 * pieces)?;
+        launch!(module, "inner_products", all, &table, &count, &mut partial);
+        let mut products = module.room::<f64>(3 * pairs.len())?;
+        launch!(
+            module,
+            "inner_products_together",
+            variables,
+            &table,
+            &count,
+            &pieces_,
+            &partial,
+            &mut products
+        );
+        products
+    };
     let products = module.device.clone_dtoh(&products)?;
     Ok(products.as_chunks::<3>().0.to_vec())
 }
