@@ -48,7 +48,13 @@ const RESERVED: [(&[&str], &[&str]); 10] = [
     // but for the place of the elpv cache and the build script.
     (
         &["std::env::", "env::var"],
-        &["src/experiment/", "src/results/provenance.rs", "src/data/elpv", "src/tensor/cuda/compile.rs"],
+        &[
+            "src/experiment/",
+            "src/results/provenance.rs",
+            "src/data/elpv",
+            "src/tensor/gpu/compile.rs",
+            "src/build/",
+        ],
     ),
     (&["Instant", "SystemTime"], &["src/experiment/", "src/results/provenance.rs"]),
     (&["Tensor::rand", "rand_like", "Device::set_seed"], &[]),
