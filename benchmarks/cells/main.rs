@@ -13,6 +13,7 @@ mod kernels;
 mod learns;
 mod page;
 mod repeat;
+mod skip;
 mod table1_methods;
 mod table2_resolution;
 mod tidy;
