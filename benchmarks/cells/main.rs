@@ -5,9 +5,11 @@
 mod ablations;
 mod another_method;
 mod check;
+mod compiled_once;
 mod extensions;
 mod figure3_augmentation;
 mod gradients;
+mod identity;
 mod judge;
 mod kernels;
 mod learns;
