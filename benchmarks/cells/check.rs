@@ -10,7 +10,7 @@ use std::{env, sync::LazyLock};
 use skewbench::{
     data::{self, Source, cached::Cached},
     experiment::{self, Cell, Plan, Scale},
-    results::Record,
+    results::{Record, record::Identity},
     seed::Seed,
 };
 
@@ -83,7 +83,7 @@ pub fn check(cell: &Cell) {
         return;
     }
     if !everything() && !identity::trains_by_default(cell) {
-        identity::assert_stored(cell, &plan, source);
+        identity::assert_stored(&plan.resolve(cell, source).unwrap());
         skip::by_identity(cell.id());
         return;
     }
@@ -101,7 +101,8 @@ pub fn check(cell: &Cell) {
 
 fn fields(record: &Record) -> Fields {
     let mut fields = Fields::default();
-    fields.exact("fingerprint", &record.fingerprint);
+    let identity = Identity::of(record).expect("a record of this build");
+    fields.exact("identity", identity::digest(&identity));
     fields.exact("train", identity::counts(record.data.train.normals, record.data.train.defects));
     for epoch in &record.curve {
         fields.number(&format!("epoch {} loss", epoch.epoch), epoch.loss, LOSS);

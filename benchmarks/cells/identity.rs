@@ -1,4 +1,4 @@
-//! What every cell is, before anything is trained: settings, training images, fingerprint.
+//! What every cell is, before anything is trained: settings and training images.
 //!
 //! One table of all cells, in milliseconds: an error of wiring (a wrong share, a grid's axis swapped, a view's
 //! size, a recipe's number) shows as the lines that it moves. So by default only some cells train.
@@ -12,12 +12,13 @@ use std::{
 
 use skewbench::{
     backbone::Name::{ResNet18, ViTTiny},
-    data::{Share, Source},
-    experiment::{self, Cell, Plan, Study, cell},
+    data::Share,
+    experiment::{Cell, Resolved, Resolver, Study, cell},
     method::{
         self,
         Name::{SimClr, Supervised},
     },
+    results::record::Identity,
 };
 
 use crate::check;
@@ -63,16 +64,20 @@ pub fn counts(normals: usize, defects: usize) -> String {
     format!("{normals} normals, {defects} defects")
 }
 
-/// Holds fingerprint and number of training images to those of the cell's snapshot.
+/// A digest of what decides a cell's numbers, but for the code, which snapshots are to outlive.
+pub fn digest(identity: &Identity) -> String {
+    Identity { code: String::new(), ..identity.clone() }.fingerprint(None)
+}
+
+/// Holds identity and number of training images to those of the cell's snapshot.
 #[track_caller]
-pub fn assert_stored(cell: &Cell, plan: &Plan, source: &Source) {
-    let name = format!("snapshots/cells/{}.snap", check::snapshot(cell));
+pub fn assert_stored(resolved: &Resolved) {
+    let name = format!("snapshots/cells/{}.snap", check::snapshot(&resolved.cell));
     let stored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name))
         .unwrap_or_else(|error| panic!("{name}: {error}; SKEWBENCH_TESTS=all trains the cell and makes one"));
-    let subset = experiment::training_subset(cell, plan, source).unwrap();
     for (field, found) in [
-        ("fingerprint", experiment::fingerprint(cell, plan, source)),
-        ("train", counts(subset.normals, subset.defects)),
+        ("identity", digest(&resolved.identity)),
+        ("train", counts(resolved.subset.normals, resolved.subset.defects)),
     ] {
         let line = format!("{field} = {found} (exact)");
         assert!(stored.lines().any(|stored| stored == line), "{name}: no line '{line}'");
@@ -82,24 +87,23 @@ pub fn assert_stored(cell: &Cell, plan: &Plan, source: &Source) {
 #[test]
 fn identities_of_all_cells() {
     let (plan, source) = check::fixture();
-    let defined: Vec<Cell> = cells().into_iter().filter(|cell| cell.undefined().is_none()).collect();
+    let mut resolver = Resolver::new(&plan, source);
     // Values of each setting, numbered in the order in which cells come.
     let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut lines = String::new();
-    for cell in &defined {
-        let subset = experiment::training_subset(cell, &plan, source).unwrap();
-        let mut digest = blake3::Hasher::new();
-        subset.indices.iter().for_each(|&index| {
-            digest.update(&(index as u64).to_le_bytes());
-        });
-        let [images, fingerprint] =
-            [digest.finalize().to_hex().to_string(), experiment::fingerprint(cell, &plan, source)];
-        let passes = experiment::image_passes(cell, &plan, source).unwrap();
-        let evaluated = experiment::evaluation_passes(cell, &plan, source).unwrap();
-        let trained_on = counts(subset.normals, subset.defects);
-        write!(lines, "{cell}: {} | {trained_on}, {} |", &fingerprint[..16], &images[..16]).unwrap();
+    for cell in cells().into_iter().filter(|cell| cell.undefined().is_none()) {
+        let resolved = resolver.resolve(&cell).unwrap();
+        let mut images = blake3::Hasher::new();
+        for &index in &resolved.subset.indices {
+            images.update(&(index as u64).to_le_bytes());
+        }
+        let images = images.finalize().to_hex().to_string();
+        let trained_on = counts(resolved.subset.normals, resolved.subset.defects);
+        write!(lines, "{cell}: {} | {trained_on}, {} |", digest(&resolved.identity), &images[..16]).unwrap();
+        let (passes, evaluated) = (resolved.image_passes(), resolved.evaluation_passes());
         write!(lines, " {passes} images trained on, {evaluated} evaluated |").unwrap();
-        for (name, value) in experiment::settings(cell, &plan).values {
+        for (name, value) in &resolved.identity.settings.values {
+            let value = value.to_string();
             let values = known.entry(name.clone()).or_default();
             let number = values.iter().position(|known| *known == value).unwrap_or_else(|| {
                 values.push(value);
@@ -115,9 +119,8 @@ fn identities_of_all_cells() {
             writeln!(text, "{name} {number} = {value}").unwrap();
         }
     }
-    write!(text, "\n# cells: fingerprint | training images, digest of which | passes | settings\n\n{lines}")
-        .unwrap();
-    check::text("identity", &text);
+    text.push_str("\n# cells: identity | training images, digest of which | passes | settings\n\n");
+    check::text("identity", &(text + &lines));
 }
 
 #[test]

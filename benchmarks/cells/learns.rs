@@ -144,18 +144,46 @@ fn more_images_teach_every_pair(
 fn five_seeds() {
     check::on_one_thread();
     let n = |name: &str| std::env::var(name).unwrap().parse::<usize>().unwrap();
-    let scale = Scale { side: n("L_SIDE"), batch_size: n("L_B"), epochs: n("L_E"), synthetic_images: (n("L_N"), n("L_V")), ..Scale::small() };
+    let scale = Scale {
+        side: n("L_SIDE"),
+        batch_size: n("L_B"),
+        epochs: n("L_E"),
+        synthetic_images: (n("L_N"), n("L_V")),
+        ..Scale::small()
+    };
     let source = check::drawn(1, scale.synthetic_images, scale.side);
     let setting = Setting { scale, source, untrained: Default::default() };
-    let all = [(Supervised, ResNet18), (Byol, ViTTiny), (BarlowTwins, ResNet18), (Dino, ViTTiny), (Mae, ViTTiny), (SimClr, ResNet18),
-     (Supervised, ViTTiny), (Byol, ResNet18), (BarlowTwins, ViTTiny), (Dino, ResNet18), (SimClr, ViTTiny)];
+    let all = [
+        (Supervised, ResNet18),
+        (Byol, ViTTiny),
+        (BarlowTwins, ResNet18),
+        (Dino, ViTTiny),
+        (Mae, ViTTiny),
+        (SimClr, ResNet18),
+        (Supervised, ViTTiny),
+        (Byol, ResNet18),
+        (BarlowTwins, ViTTiny),
+        (Dino, ResNet18),
+        (SimClr, ViTTiny),
+    ];
     for pair in std::env::var("L_P").unwrap().split(',') {
         let (method, backbone) = all[pair.parse::<usize>().unwrap()];
         for seed in n("L_S0")..n("L_S1") {
             let begun = std::time::Instant::now();
             let (u, _) = setting.train(method, backbone, seed as u64, 0);
             let (t, record) = setting.train(method, backbone, seed as u64, setting.scale.epochs);
-            println!("{method} {backbone} {seed}: {u:.3} {t:.3} {:.3}, {:.1} s, spread {:.2}, losses {:.3?} {:.4?}", t - u, begun.elapsed().as_secs_f64(), record.curve.last().unwrap().monitors["features_unit_deviation"], record.curve.iter().map(|e| e.loss).collect::<Vec<_>>(), record.curve.iter().map(|e| e.monitors.get("divergence").copied().unwrap_or(0.0)).collect::<Vec<_>>());
+            println!(
+                "{method} {backbone} {seed}: {u:.3} {t:.3} {:.3}, {:.1} s, spread {:.2}, losses {:.3?} {:.4?}",
+                t - u,
+                begun.elapsed().as_secs_f64(),
+                record.curve.last().unwrap().monitors["features_unit_deviation"],
+                record.curve.iter().map(|e| e.loss).collect::<Vec<_>>(),
+                record
+                    .curve
+                    .iter()
+                    .map(|e| e.monitors.get("divergence").copied().unwrap_or(0.0))
+                    .collect::<Vec<_>>()
+            );
         }
     }
 }

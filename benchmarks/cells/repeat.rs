@@ -1,5 +1,5 @@
 //! Same seed, same bytes: a repeated cell is bit-identical, with one thread or two, and so is one that was
-//! interrupted and gone on with.
+//! interrupted and resumed.
 
 use std::{
     fs,
@@ -21,7 +21,6 @@ use skewbench::{
     tensor::backward,
     train::{
         Progress,
-        checkpoint::State,
         optimiser::{Group, Optimiser, Rule},
     },
 };
@@ -57,9 +56,11 @@ fn a_cell_is_bit_identical_when_repeated_and_whatever_the_threads() {
 
 /// Every variable, teachers' and statistics too, after two training steps of AdamW on random images.
 fn trained(method: method::Name, backbone: backbone::Name, threads: usize) -> Vec<(String, Vec<u32>)> {
-    let plan = Plan::new(Scale::fixture());
+    let (plan, source) = fixture();
     let train = || -> anyhow::Result<Vec<(String, Vec<u32>)>> {
-        let model = experiment::build(&cell(method, backbone), &plan, 3.0, Seed::root(0))?;
+        let mut resolved = plan.resolve(&cell(method, backbone), source)?;
+        resolved.defect_weight = 3.0;
+        let model = resolved.build(Seed::root(0))?;
         let group = Group::uniform(model.parameters().trainable(), 1e-3, 1e-2);
         let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group])?;
         // More than sixteen channels and tiles, so that convolutions and products are cut in pieces.
@@ -146,7 +147,7 @@ fn train(
 ) -> (Finished, PathBuf) {
     let checkpoint = Checkpoint { path: folder.join("x.checkpoint"), every: Duration::ZERO };
     let killed = folder.join("killed");
-    let finished = experiment::run_kept(cell, plan, source, &checkpoint, &mut |event| {
+    let finished = experiment::run_kept(&plan.resolve(cell, source).unwrap(), &checkpoint, &mut |event| {
         let at = match event {
             Event::Training(Progress::Step { epoch, step, .. }) => (epoch, step),
             Event::Training(Progress::Epoch { epoch, .. }) => (epoch.epoch + 1, 0),
@@ -224,7 +225,7 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
 }
 
 #[test]
-fn mixed_precision_is_another_experiment_and_goes_on_to_the_same_bytes() {
+fn mixed_precision_is_another_experiment_and_resumes_to_the_same_bytes() {
     let (plan, source) = short(recipe::Name::Short);
     let plan = Plan { mixed_precision: true, ..plan };
     let cell = cell(method::Name::SimClr, backbone::Name::ViTTiny);
@@ -240,7 +241,7 @@ fn mixed_precision_is_another_experiment_and_goes_on_to_the_same_bytes() {
     let exact = Plan { mixed_precision: false, ..short(recipe::Name::Short).0 };
     let other = tempfile::tempdir().unwrap();
     let (exact, _) = train(&cell, &exact, source, other.path(), (9, 9));
-    assert!(!exact.record.settings.values.contains_key("precision"));
+    assert_eq!(exact.record.settings.values["precision"], "f32");
     assert_ne!(exact.record.fingerprint, expected.0.fingerprint);
     let loss = |record: &Record| record.curve.last().unwrap().loss;
     let (rounded, exact) = (loss(&expected.0), loss(&exact.record));
@@ -248,7 +249,7 @@ fn mixed_precision_is_another_experiment_and_goes_on_to_the_same_bytes() {
 }
 
 #[test]
-fn a_state_that_does_not_belong_is_never_gone_on_from() {
+fn a_state_that_does_not_belong_is_never_resumed() {
     let (plan, source) = short(recipe::Name::Short);
     let supervised = cell(method::Name::Supervised, backbone::Name::ResNet18);
     let folder = tempfile::tempdir().unwrap();
@@ -257,33 +258,33 @@ fn a_state_that_does_not_belong_is_never_gone_on_from() {
     let path = folder.path().join("x.checkpoint");
     let checkpoint = Checkpoint { path: path.clone(), every: Duration::MAX };
 
-    // Other settings: refused, and the file is not touched.
+    // Other settings, or numeric code: refused, saying what differs, and the file is not touched.
     let before = fs::read(&path).unwrap();
     let other = Plan { recipe: recipe::Name::Reference, ..short(recipe::Name::Short).0 };
-    let error = experiment::run_kept(&supervised, &other, source, &checkpoint, &mut |_| {}).err().unwrap();
-    assert!(format!("{error:#}").contains("other settings or data: fingerprint"), "{error:#}");
-    assert!(fs::read(&path).unwrap() == before);
-
-    // Torn, or of another build: put aside, told of, and begun anew.
-    let torn = fs::read(&killed).unwrap();
-    let (state, mut notes) = State::read(&killed).unwrap();
-    notes.insert("build".to_owned(), "another".to_owned());
-    let rebuilt = folder.path().join("rebuilt");
-    state.save(&rebuilt, &notes).unwrap();
-    for (bytes, reason) in
-        [(torn[..torn.len() - 9].to_vec(), "torn"), (fs::read(rebuilt).unwrap(), "another build")]
-    {
-        fs::write(&path, &bytes).unwrap();
-        let mut notes = Vec::new();
-        let finished = experiment::run_kept(&supervised, &plan, source, &checkpoint, &mut |event| {
-            assert!(!matches!(event, Event::Resumed { .. }), "gone on from a state that is {reason}");
-            if let Event::Note(text) = event {
-                notes.push(text.to_owned());
-            }
-        })
-        .unwrap();
-        assert!(notes.len() == 1 && notes[0].contains(reason), "{notes:?}");
-        assert!(fs::read(path.with_extension("checkpoint-unused")).unwrap() == bytes, "it is kept");
-        assert!(computed_files(&finished).1 == expected.1);
+    let other = other.resolve(&supervised, source).unwrap();
+    let mut rebuilt = plan.resolve(&supervised, source).unwrap();
+    rebuilt.identity.code = "0".repeat(64);
+    for (asked, difference) in [(other, "recipe"), (rebuilt, "code")] {
+        let error = experiment::run_kept(&asked, &checkpoint, &mut |_| {}).err().unwrap();
+        let told = format!("{error:#}");
+        assert!(told.contains("training began otherwise: ") && told.contains(difference), "{told}");
+        assert!(fs::read(&path).unwrap() == before);
     }
+
+    // Torn: put aside, reported, and begun anew.
+    let torn = fs::read(&killed).unwrap();
+    let torn = &torn[..torn.len() - 9];
+    fs::write(&path, torn).unwrap();
+    let mut notes = Vec::new();
+    let resolved = plan.resolve(&supervised, source).unwrap();
+    let finished = experiment::run_kept(&resolved, &checkpoint, &mut |event| {
+        assert!(!matches!(event, Event::Resumed { .. }), "a torn state was resumed");
+        if let Event::Note(text) = event {
+            notes.push(text.to_owned());
+        }
+    })
+    .unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("torn"), "{notes:?}");
+    assert!(fs::read(path.with_extension("checkpoint-unused")).unwrap() == torn, "it is kept");
+    assert!(computed_files(&finished).1 == expected.1);
 }

@@ -135,7 +135,7 @@ impl fmt::Display for Summary {
         if !self.by_identity.is_empty() {
             writeln!(
                 out,
-                "  not trained, {}: only their settings, training images and fingerprints were checked \
+                "  not trained, {}: only their settings and training images were checked \
                  (SKEWBENCH_TESTS=all trains them)",
                 self.by_identity.len()
             )?;
