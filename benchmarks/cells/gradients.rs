@@ -9,7 +9,7 @@ use skewbench::{
     backbone,
     candle_core::DType,
     data::Share,
-    experiment::{self, Cell, Study},
+    experiment::{Cell, Study},
     loader::Loader,
     method::{self, Position},
     seed::Seed,
@@ -59,11 +59,13 @@ fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> 
     let (plan, source) = fixture();
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };
     if cell.undefined().is_some() {
-        assert!(experiment::build(&cell, &plan, 1.0, Seed::root(0)).is_err(), "an undefined cell was built");
+        assert!(plan.resolve(&cell, source).is_err(), "an undefined cell was resolved");
         return None;
     }
     let views: Vec<ViewRecipe> = plan.recipe(&cell).views(method, plan.scale.side);
-    let model = experiment::build(&cell, &plan, 1.0, Seed::root(0)).unwrap();
+    let mut resolved = plan.resolve(&cell, source).unwrap();
+    resolved.defect_weight = 1.0;
+    let model = resolved.build(Seed::root(0)).unwrap();
     let indices: Vec<usize> = (0..16).collect();
     let loader = Loader {
         dataset: &*source.train,

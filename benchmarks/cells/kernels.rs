@@ -1,6 +1,6 @@
 //! Our CUDA kernels without a GPU: their text runs on the CPU, fibre by thread, in two orders of threads, and is held to the plain-Candle twin.
 //!
-//! Needs a C++ compiler (`c++`); where there is none, or no `nvcc`, a test says that it was skipped.
+//! Needs a C++ compiler (`c++`); where there is none, or no `nvcc`, the summary says so.
 
 use std::{
     fs,
@@ -24,6 +24,8 @@ use skewbench::{
         pooling::Pool,
     },
 };
+
+use crate::skip::Tool;
 
 /// What runs kernels on the CPU, and what their text shares, from the root.
 const HARNESS: &str = "benchmarks/kernels";
@@ -50,21 +52,14 @@ fn sources(extension: &str) -> Vec<PathBuf> {
     found
 }
 
-fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-}
-
 /// The kernels compiled for the CPU, once for all tests; none without a compiler.
 fn program() -> Option<&'static Path> {
     static PROGRAM: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
     let compile = || {
-        if !is_there("c++") {
-            eprintln!("SKIPPED: no c++ on the PATH, so no kernel ran");
-            return None;
-        }
+        let compiler = Tool::Compiler.find("no kernel ran")?;
         let place = tempfile::tempdir().unwrap();
         let program = place.path().join("kernels");
-        let made = Command::new("c++")
+        let made = Command::new(compiler)
             .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"])
             // As the views' kernel is compiled for a GPU.
             .args(["-ffp-contract=off", "-o"])
@@ -510,14 +505,11 @@ const MOST_STACK: usize = 8;
 
 #[test]
 fn every_kernel_compiles_for_an_h100_and_keeps_its_numbers_in_registers() {
-    if !is_there("nvcc") {
-        eprintln!("SKIPPED: no nvcc on the PATH, so no kernel was compiled for a GPU");
-        return;
-    }
+    let Some(nvcc) = Tool::Nvcc.find("no kernel was compiled for a GPU") else { return };
     let place = tempfile::tempdir().unwrap();
     let (mut files, mut kernels) = (0, 0);
     for path in sources("cu") {
-        let made = Command::new("nvcc")
+        let made = Command::new(&nvcc)
             .args(["-arch=sm_90", "-cubin", "-Xptxas", "-v", "-Werror", "all-warnings", "-I"])
             .arg(folder(SHARED))
             .arg("-o")
