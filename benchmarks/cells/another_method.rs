@@ -103,7 +103,7 @@ fn it_trains_without_touching_the_library() {
     };
     let method = skewbench::method::Objective::build(&simsiam::StopGradient, &foundation).unwrap();
     let indices: Vec<usize> = (0..128).collect();
-    let views = augment::Recipe::paper(scale.side).views;
+    let views = augment::ViewSet::paper(scale.side).views;
     let loader = Loader {
         dataset: &*source.train,
         indices: &indices,

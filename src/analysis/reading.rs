@@ -98,7 +98,7 @@ pub fn of(records: Vec<(String, Record)>) -> Reading {
 pub fn setting(record: &Record) -> String {
     let (settings, source) = (&record.settings, &record.data.source);
     // Only what training rounded names its precision.
-    let mixed = if settings.values.contains_key("precision") { ", mixed precision" } else { "" };
+    let mixed = if settings.mixed_precision() { ", mixed precision" } else { "" };
     format!("{} scale, {} recipe, {source}{mixed}", settings.scale, settings.recipe)
 }
 
@@ -108,7 +108,7 @@ fn detail(record: &Record) -> Option<String> {
     if matches!(record.cell.study.as_str(), "table2" | "random_weights" | "pixels") {
         return None;
     }
-    let value = |name: &str| record.settings.values.get(name).map_or("?", String::as_str);
+    let value = |name: &str| record.settings.text(name).unwrap_or_else(|| "?".to_owned());
     let digest = |text: &str| text.get(..8).unwrap_or(text).to_owned();
     Some(format!(
         "data {} {}, sample {}, {} px, {} epochs",

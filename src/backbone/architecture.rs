@@ -10,11 +10,14 @@ use super::{Backbone, Builder, ResNet, Stem, Vit, VitSize, vit::Start};
 /// The encoders of the paper that are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
+    /// He et al. 2016: a convolutional network of four stages; `backbone::resnet`.
     ResNet18,
+    /// Touvron et al. 2021 (DeiT-Ti): a transformer over patches; `backbone::vit`.
     ViTTiny,
 }
 
 impl Name {
+    /// In the order in which tables show them.
     pub const ALL: [Self; 2] = [Self::ResNet18, Self::ViTTiny];
 
     /// The one spelling used in identifiers, records and file names.
@@ -54,10 +57,13 @@ impl FromStr for Name {
 /// A name and the sizes that a scale chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
+    /// Which encoder.
     pub name: Name,
     /// Channels of ResNet's first stage: 64 is the real network.
     pub resnet_width: usize,
+    /// What stands before ResNet's first stage.
     pub resnet_stem: Stem,
+    /// Sizes of the transformer.
     pub vit: VitSize,
     /// Of the images, in pixels: decides how many position embeddings a ViT has.
     pub side: usize,

@@ -16,6 +16,7 @@ pub mod untrained;
 use std::{fmt, str::FromStr};
 
 use candle_core::{DType, Device, Result, Tensor};
+use serde_json::Value;
 
 use crate::{
     backbone::{self, Architecture, Backbone, Mode, Parameters, heads::Heads},
@@ -26,15 +27,22 @@ use crate::{
 /// The methods of the paper, in the order of its Table 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
+    /// Cross-entropy on the labels.
     Supervised,
+    /// Grill et al. 2020.
     Byol,
+    /// Zbontar et al. 2021.
     BarlowTwins,
+    /// Caron et al. 2021.
     Dino,
+    /// He et al. 2022.
     Mae,
+    /// Chen et al. 2020.
     SimClr,
 }
 
 impl Name {
+    /// In the order of the paper's Table 1.
     pub const ALL: [Self; 6] =
         [Self::Supervised, Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
 
@@ -98,18 +106,25 @@ impl FromStr for Name {
 /// What any method is built on.
 #[derive(Clone, Copy)]
 pub struct Foundation<'a> {
+    /// The encoder.
     pub architecture: Architecture,
+    /// Sizes of heads.
     pub heads: Heads,
     /// Normals/defects of the training set: weight of a defect in losses on labels.
     pub defect_weight: f64,
+    /// First values of all variables are drawn from it.
     pub seed: Seed,
     /// `f32` to train, `f64` to check.
     pub dtype: DType,
+    /// Where the variables live.
     pub device: &'a Device,
 }
 
-/// A method's constants; its `Debug` text is part of what identifies an experiment.
+/// A method's constants.
 pub trait Objective: fmt::Debug + Send + Sync {
+    /// The constants by fixed names, the method's own under `name`: part of what identifies an experiment.
+    fn settings(&self) -> Vec<(&'static str, Value)>;
+
     /// Views of an image that a step takes.
     fn views(&self) -> usize {
         2
@@ -136,6 +151,7 @@ pub struct Position {
     pub steps: usize,
     /// Epochs done before this one.
     pub epoch: usize,
+    /// Epochs of the whole training.
     pub epochs: usize,
 }
 
@@ -199,8 +215,8 @@ fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
     Ok(())
 }
 
-/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by one: fewer
-/// and larger products.
+/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by
+/// one: fewer and larger products.
 fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor>> {
     if encoder.mixes_images() {
         each_view(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()

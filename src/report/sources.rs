@@ -53,12 +53,13 @@ fn cost(records: &[&Record]) -> Markup {
 
 fn provenance(records: &[&Record]) -> Markup {
     let mut machines: BTreeMap<[String; 5], usize> = BTreeMap::new();
-    let mut settings: BTreeMap<(&str, &str), BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut settings: BTreeMap<(&str, &str), BTreeMap<String, usize>> = BTreeMap::new();
     for record in records {
         let made = &record.provenance;
         let key = [&made.revision, &made.skewbench, &made.cpu, &made.device, &made.system].map(String::clone);
         *machines.entry(key).or_default() += 1;
-        for (name, value) in &record.settings.values {
+        for name in record.settings.values.keys() {
+            let value = record.settings.text(name).unwrap_or_default();
             *settings.entry((&record.cell.study, name)).or_default().entry(value).or_default() += 1;
         }
     }

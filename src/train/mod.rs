@@ -1,5 +1,5 @@
 //! The one training loop. Knows nothing of how its method, data or numbers were chosen, nor when its state is
-//! kept: it offers that after every step, and goes on from any state that it gave.
+//! kept: it offers the state after every step, and resumes from any state that it offered.
 
 pub mod checkpoint;
 pub mod monitor;
@@ -25,29 +25,36 @@ use crate::{
 /// How variables move, and how fast when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimisation {
+    /// The optimiser.
     pub rule: Rule,
     /// Base learning rate for this run's batch size.
     pub learning_rate: f64,
+    /// Coefficient of weight decay, as the rule uses it; 0 for none.
     pub weight_decay: f64,
+    /// What decay applies to.
     pub decayed: Decayed,
     /// Longest gradient of a variable, by Euclidean length.
     pub clip: Option<f64>,
     /// Linear warm-up, in epochs, from `warm_up_start`, then half a cosine to `end`.
     pub warm_up_epochs: f64,
+    /// Learning rate that warm-up starts from.
     pub warm_up_start: f64,
+    /// Learning rate that the cosine falls to.
     pub end: f64,
+    /// Passes over the training images; 0 trains nothing.
     pub epochs: usize,
 }
 
 /// What weight decay (and the trust ratio of LARS) applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decayed {
+    /// All trainable variables.
     Everything,
     /// Not biases, not normalisation layers.
     Weights,
 }
 
-/// What a caller is told while training goes on.
+/// Reports to the caller during training.
 pub enum Progress<'a> {
     /// Something within a step is done, and this is what it was.
     Part(Part),
@@ -57,14 +64,22 @@ pub enum Progress<'a> {
         epoch: usize,
         /// Steps done in the epoch, and of each epoch.
         step: usize,
+        /// Steps of each epoch.
         steps: usize,
+        /// Images of the step, before views.
         images: usize,
+        /// The method's loss, before the update.
         loss: f64,
         /// Copies all that the next step depends on.
         state: &'a dyn Fn() -> Result<State>,
     },
-    /// An epoch is done; its monitors are in.
-    Epoch { epoch: &'a Epoch, state: &'a dyn Fn() -> Result<State> },
+    /// An epoch is done.
+    Epoch {
+        /// Its means, monitors included.
+        epoch: &'a Epoch,
+        /// Copies all that the next step depends on.
+        state: &'a dyn Fn() -> Result<State>,
+    },
 }
 
 /// Parts of a step that a caller may want to time. What follows them, up to the step's end, is monitors.
@@ -81,6 +96,7 @@ pub enum Part {
 pub struct Epoch {
     /// From 0.
     pub epoch: usize,
+    /// The method's.
     pub loss: f64,
     /// None without an online probe.
     pub probe_loss: Option<f64>,
@@ -94,6 +110,7 @@ pub struct Epoch {
 
 /// What training leaves behind besides the method's and probe's variables.
 pub struct Trained {
+    /// All epochs, in order.
     pub curve: Vec<Epoch>,
     /// Positions that were never seen because their image could not be read, ascending.
     pub skipped: Vec<usize>,

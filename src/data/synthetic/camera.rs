@@ -1,7 +1,7 @@
 //! The pinhole camera of an inspection robot, and the little vector algebra the renderer needs.
 //!
 //! Lengths are in pipe radii. The pipe runs along +z, +y points to the crown, +x to the right;
-//! the camera stands at z = 0. Knows nothing of what it looks at.
+//! the camera stands at z = 0.
 
 use super::span::{SPAN, Values, at};
 
@@ -96,7 +96,8 @@ impl Camera {
         Self { position, right, up, forward, half }
     }
 
-    /// Direction of the ray through the image point (`u`, `v`): -1..1 from left to right and from top to bottom.
+    /// Direction of the ray through the image point (`u`, `v`): -1..1 from left to right and from top to
+    /// bottom.
     #[inline]
     pub fn direction(&self, u: f32, v: f32) -> Vec3 {
         let sideways = along(self.forward, self.right, u * self.half[0]);

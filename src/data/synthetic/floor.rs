@@ -5,7 +5,7 @@
 
 use super::{
     camera::{Ray, Vec3},
-    noise::{Sample, band, value_noise},
+    noise::{NoiseValue, band, value_noise},
 };
 
 /// The invert's water.
@@ -47,7 +47,7 @@ pub struct Ground {
 
 impl Mound {
     #[inline]
-    fn noise(&self, x: f32, z: f32, cells: f32, salt: u32) -> Sample {
+    fn noise(&self, x: f32, z: f32, cells: f32, salt: u32) -> NoiseValue {
         value_noise((x + 2.0) * cells, (z + 8.0) * cells, 4096, self.seed ^ salt)
     }
 

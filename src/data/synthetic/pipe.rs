@@ -3,7 +3,7 @@
 //! A ray o + t d meets a cone of radius R(z) = a + s z around (c_x, c_y) where
 //! (o_x + t d_x - c_x)^2 + (o_y + t d_y - c_y)^2 = (a + s (o_z + t d_z))^2, a quadratic in t.
 //! Displaced joints, steps and tapers are two lengths that do not line up: what of the next
-//! length's end stands inside is hit as a face. Knows nothing of colours.
+//! length's end stands inside is hit as a face.
 
 use super::{
     camera::{Ray, Rays, Vec3},
@@ -54,13 +54,13 @@ pub const FAR: f32 = 60.0;
 
 /// A part of the pipe: twice the index of the length, and one more for the end face of a length that stands
 /// inside the one before it.
-pub type Part = i32;
+pub type PipePart = i32;
 
 /// The part that a ray meets which reaches [`FAR`].
-pub const NOTHING: Part = -1;
+pub const NOTHING: PipePart = -1;
 
 /// Index of the length that `part` belongs to; none for [`NOTHING`].
-pub fn length_of(part: Part) -> Option<usize> {
+pub fn length_of(part: PipePart) -> Option<usize> {
     usize::try_from(part).ok().map(|part| part / 2)
 }
 
@@ -68,13 +68,13 @@ pub fn length_of(part: Part) -> Option<usize> {
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
     pub t: f32,
-    pub part: Part,
+    pub part: PipePart,
 }
 
 /// Where the rays of a span meet the pipe.
 pub struct Hits {
     pub t: Values,
-    pub part: [Part; SPAN],
+    pub part: [PipePart; SPAN],
 }
 
 impl Hits {

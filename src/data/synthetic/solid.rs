@@ -1,4 +1,4 @@
-//! Things lying in the pipe: blocks with six faces. Knows nothing of what they are called.
+//! Things lying in the pipe: blocks with six faces.
 
 use super::{
     camera::{Ray, Vec3, along, dot, sub},
@@ -7,7 +7,7 @@ use super::{
 
 /// A block: brick, stone or plank.
 #[derive(Clone, Copy, Debug)]
-pub struct Block {
+pub struct Solid {
     pub centre: Vec3,
     /// Its three axes, at right angles and of length one.
     pub axes: [Vec3; 3],
@@ -26,7 +26,7 @@ pub struct Face {
     pub colour: [f32; 3],
 }
 
-impl Block {
+impl Solid {
     /// Where `ray` meets it before `limit`.
     pub fn meet(&self, ray: &Ray, limit: f32) -> Option<Face> {
         let q = sub(ray.origin, self.centre);

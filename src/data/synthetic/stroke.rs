@@ -1,8 +1,8 @@
 //! Lines in space, drawn over the traced picture: cracks, roots, rubber rings, drops, cables.
 //!
 //! Each segment is projected and covers pixels by their distance to it, so that a line thinner than
-//! a pixel darkens its pixel in proportion instead of breaking up. Knows nothing of the wall except
-//! the distance that was traced there, which hides what lies behind.
+//! a pixel darkens its pixel in proportion instead of breaking up. Of the wall it
+//! uses only the distance that was traced there, which hides what lies behind.
 
 use super::{
     camera::{Camera, Vec3},
@@ -36,7 +36,8 @@ pub struct Canvas<'a> {
     pub depth: &'a [f32],
 }
 
-/// How far a line may lie behind the traced surface and still be drawn on it, in radii: cracks lie in the wall.
+/// How far a line may lie behind the traced surface and still be drawn on it, in radii: cracks lie in the
+/// wall.
 const SKIN: f32 = 0.06;
 
 impl Stroke {

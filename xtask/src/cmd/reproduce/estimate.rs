@@ -1,0 +1,70 @@
+//! `--dry-run`: what would be trained, and how long that takes on this machine.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use skewbench::experiment::{self, Cell, Plan, calibrate};
+
+use super::{Sources, thousands};
+use crate::support::pulse::duration;
+
+/// Seconds that a step of the calibration is made to take, about.
+const ENOUGH: f64 = 0.5;
+
+/// Cells of one kind take equally long an image.
+#[derive(Default)]
+struct Kind<'a> {
+    cells: Vec<&'a Cell>,
+    train: usize,
+    evaluate: usize,
+}
+
+/// Prints cells, image passes and hours, kind by kind.
+///
+/// # Errors
+/// As training's.
+pub fn print(cells: &[Cell], passes: &[usize], plan: &Plan, sources: &Sources) -> Result<()> {
+    let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
+    for (cell, &passes) in cells.iter().zip(passes) {
+        let variant = match cell.study {
+            // Steps of Figure 3 differ in their views only.
+            experiment::Study::Figure3 { .. } => None,
+            _ => cell.study.variant(),
+        };
+        let variant = variant.map_or_else(String::new, |variant| format!(" {variant}"));
+        let name = format!("{} {} {}{variant}", cell.study.id(), cell.method(), cell.encoder());
+        let kind = kinds.entry(name).or_default();
+        kind.cells.push(cell);
+        kind.train += passes;
+        kind.evaluate += experiment::evaluation_passes(cell, plan, sources.of(cell, plan)?)?;
+    }
+    println!(
+        "\n{:<44} {:>5} {:>15} {:>12} {:>14} {:>14}",
+        "kind", "cells", "image passes", "images/s", "training", "evaluation"
+    );
+    let (mut training, mut evaluation) = (0.0, 0.0);
+    for (name, kind) in &kinds {
+        let cell = kind.cells.first().context("a kind without cells")?;
+        let source = sources.of(cell, plan)?;
+        let pace = calibrate::pace(cell, plan, source, ENOUGH, sources.remembers(cell, plan)?)?;
+        let (train, evaluate) = (kind.train as f64 * pace.train, kind.evaluate as f64 * pace.evaluate);
+        let rate = if pace.train > 0.0 { format!("{:.1}", 1.0 / pace.train) } else { "-".to_owned() };
+        println!(
+            "{name:<44} {:>5} {:>15} {rate:>12} {:>14} {:>14}",
+            kind.cells.len(),
+            thousands(kind.train),
+            duration(train),
+            duration(evaluate)
+        );
+        training += train;
+        evaluation += evaluate;
+    }
+    println!(
+        "\nestimate for this machine, one process: {} ({} training, {} evaluation; a few steps of each kind were \
+         timed; probes and label-free metrics come on top)",
+        duration(training + evaluation),
+        duration(training),
+        duration(evaluation)
+    );
+    Ok(())
+}
