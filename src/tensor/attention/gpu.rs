@@ -128,7 +128,7 @@ impl Operation for Attention {
         let Some(log_sum_exp) = self.log_sum_exp.get() else { return no_forward_pass(Self::NAME) };
         let joined = arguments[0];
         let module = module(joined.device().as_cuda_device()?);
-        let sizes = self.sizes(joined.shape())?;
+        let (sizes, count) = (self.sizes(joined.shape())?, joined.elem_count());
         let (tokens, heads, scale) = (sizes.tokens as i32, self.heads as i32, sizes.scale);
         let shared = backward_shared(sizes.tokens, sizes.width);
         let blocks = config([sizes.images * self.heads, 2, 1], THREADS, shared);
@@ -139,7 +139,7 @@ impl Operation for Attention {
                 // SAFETY: attention_backward of attention.cu, made for this width, writes every number by what was joined, out of as
                 // many, of slopes of the output, and of two numbers of each token and head.
                 unsafe {
-                    let mut by_joined = module.room::<bf16>(3 * out.len())?;
+                    let mut by_joined = module.room::<bf16>(count)?;
                     launch!(
                         module,
                         name,

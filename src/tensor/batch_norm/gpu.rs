@@ -198,17 +198,19 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                 &mut partial
             );
             let mut sums = module.room::<f32>(2 * channels)?;
-            let (mut of_weight, mut of_bias) = sums.split_at_mut(channels);
-            launch!(
-                module,
-                "batch_norm_sums",
-                by_channels(channels),
-                &partial,
-                &channels_,
-                &parts_,
-                &mut of_bias,
-                &mut of_weight,
-            );
+            {
+                let (mut of_weight, mut of_bias) = sums.split_at_mut(channels);
+                launch!(
+                    module,
+                    "batch_norm_sums",
+                    by_channels(channels),
+                    &partial,
+                    &channels_,
+                    &parts_,
+                    &mut of_bias,
+                    &mut of_weight,
+                );
+            }
             Ok(sums)
         }
     }
