@@ -38,6 +38,27 @@ impl Checkpoint {
     pub fn new(folder: &Folder, cell: &str) -> Self {
         Self { path: folder.checkpoint(cell), every: Self::EVERY }
     }
+
+    /// # Errors
+    /// If there is a whole state and it is of another experiment; says what differs. A torn one is not an error: the
+    /// cell then starts from scratch.
+    pub fn ensure_of(&self, resolved: &Resolved) -> Result<()> {
+        match State::read(&self.path) {
+            Ok((state, notes)) => ensure_of(&state, &notes, resolved),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// # Errors
+/// If the state is of another experiment; says what differs.
+fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolved) -> Result<()> {
+    let identity = notes.get(IDENTITY).map_or("", String::as_str);
+    let there: Identity =
+        serde_json::from_str(identity).context("written by another version of skewbench")?;
+    let differences = there.differences(&resolved.identity);
+    ensure!(differences.is_empty(), "training began otherwise: {}", differences.join("; "));
+    resolved.ensure_used(&state.bytes(FILES)?)
 }
 
 /// Keeps the state of one cell, and the time that it took.
@@ -129,11 +150,7 @@ impl<'a> Keeper<'a> {
 
     fn resume(&mut self, state: &State, notes: &BTreeMap<String, String>, machine: &str) -> Result<()> {
         let note = |name: &str| notes.get(name).cloned().unwrap_or_default();
-        let there: Identity =
-            serde_json::from_str(&note(IDENTITY)).context("written by another version of skewbench")?;
-        let differences = there.differences(&self.resolved.identity);
-        ensure!(differences.is_empty(), "training began otherwise: {}", differences.join("; "));
-        self.resolved.ensure_used(&state.bytes(FILES)?)?;
+        ensure_of(state, notes, self.resolved)?;
         self.epoch_ends = state.numbers(EPOCH_ENDS)?;
         self.before = state.numbers(ELAPSED)?.first().copied().context("no time in the checkpoint")?;
         for (part, seconds) in state.under(PARTS)? {

@@ -21,6 +21,6 @@ pub use checkpoint::Checkpoint;
 pub use event::Event;
 pub use plan::{Init, Plan};
 pub use recipe::{Augmentation, Recipe};
-pub use resolve::{Resolved, Resolver};
+pub use resolve::{Resolved, Resolver, build};
 pub use run::{Finished, run, run_kept};
 pub use scale::Scale;

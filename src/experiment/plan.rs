@@ -106,6 +106,11 @@ impl Plan {
         recipe
     }
 
+    /// Weights that the cell's encoder begins with; none where they are random, as a floor's always are.
+    pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
+        self.init.as_ref().filter(|_| !cell.is_floor())
+    }
+
     /// Every choice behind a cell's numbers, by name.
     pub fn settings(&self, cell: &Cell) -> Settings {
         settings::of(cell, self, &self.scale_of(cell), &self.recipe(cell), &self.views(cell))

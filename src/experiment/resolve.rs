@@ -120,7 +120,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
             defect_weight: balancing_weight(subset.normals, subset.defects)?,
             subset,
             validation,
-            init: plan.init.clone().filter(|_| !cell.is_floor()),
+            init: plan.init_of(cell).cloned(),
             on_bad_image: plan.on_bad_image,
             device: plan.device.clone(),
             numbers: plan.numbers(),
@@ -213,36 +213,48 @@ impl<'p, 'a> Resolver<'p, 'a> {
     }
 }
 
+/// The untrained model of a cell. `defect_weight`: normals/defects of its training set.
+///
+/// # Errors
+/// If the cell is not defined, sizes do not fit each other, or the plan's initial weights do not fit the backbone.
+pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
+    let (scale, recipe) = (plan.scale_of(cell), plan.recipe(cell));
+    model(cell, &scale, &recipe, plan.init_of(cell), (defect_weight, seed, &plan.device))
+}
+
+fn model(
+    cell: &Cell,
+    scale: &Scale,
+    recipe: &Recipe,
+    init: Option<&Init>,
+    (defect_weight, seed, device): (f64, Seed, &Device),
+) -> Result<Box<dyn Method>> {
+    let &Scale { resnet_width, resnet_stem, vit, side, heads, .. } = scale;
+    let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem, vit, side };
+    let foundation = Foundation { architecture, heads, defect_weight, seed, dtype: DType::F32, device };
+    let built = match cell.study {
+        Study::Pixels => return Ok(Box::new(Untrained::pixels())),
+        Study::RandomWeights => {
+            Untrained::weights(&foundation).map(|floor| Box::new(floor) as Box<dyn Method>)
+        }
+        _ => recipe.objective.build(&foundation),
+    };
+    let method = built.with_context(|| format!("no {} for images of {side} px (--side)", cell.backbone))?;
+    if let Some(Init { path, .. }) = init {
+        let encoder = method.parameters().encoder();
+        encoder.load(path).context("--init: other weights than this backbone's? --only chooses cells")?;
+    }
+    Ok(method)
+}
+
 impl Resolved<'_> {
     /// The untrained model.
     ///
     /// # Errors
-    /// If sizes do not fit each other, or the initial weights do not fit the backbone.
+    /// As [`build`].
     pub fn build(&self, seed: Seed) -> Result<Box<dyn Method>> {
-        let Scale { resnet_width, resnet_stem, vit, side, heads, .. } = self.scale;
-        let architecture = Architecture { name: self.cell.backbone, resnet_width, resnet_stem, vit, side };
-        let foundation = Foundation {
-            architecture,
-            heads,
-            defect_weight: self.defect_weight,
-            seed,
-            dtype: DType::F32,
-            device: &self.device,
-        };
-        let built = match self.cell.study {
-            Study::Pixels => return Ok(Box::new(Untrained::pixels())),
-            Study::RandomWeights => {
-                Untrained::weights(&foundation).map(|floor| Box::new(floor) as Box<dyn Method>)
-            }
-            _ => self.recipe.objective.build(&foundation),
-        };
-        let method =
-            built.with_context(|| format!("no {} for images of {side} px; --side", self.cell.backbone))?;
-        if let Some(Init { path, .. }) = &self.init {
-            let encoder = method.parameters().encoder();
-            encoder.load(path).context("--init: other weights than this backbone's? --only chooses cells")?;
-        }
-        Ok(method)
+        let Self { cell, scale, recipe, init, defect_weight, device, .. } = self;
+        model(cell, scale, recipe, init.as_ref(), (*defect_weight, seed, device))
     }
 
     /// Loads training images in f32, with the views that are trained on.
@@ -281,6 +293,13 @@ impl Resolved<'_> {
             + training
             + validation
             + images.min(training) * views
+    }
+
+    /// Validation shares that there are too few defects for, a line each.
+    pub fn shares_without_scores(&self) -> Vec<String> {
+        let labels = labels_of(&*self.source.validation, &self.validation);
+        ValidationSubsets::new(&labels)
+            .map_or_else(|error| vec![format!("{error:#}")], |subsets| subsets.missing)
     }
 
     /// Training images, then validation images, each with the data set that they are of.

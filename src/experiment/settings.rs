@@ -59,7 +59,7 @@ pub(super) fn of(cell: &Cell, plan: &Plan, scale: &Scale, recipe: &Recipe, views
     if !cell.is_floor() {
         values.under("objective", recipe.objective.settings());
         values.under("optimisation", optimisation(recipe));
-        if let Some(init) = &plan.init {
+        if let Some(init) = plan.init_of(cell) {
             values.set("init.name", init.name());
             values.set("init.blake3", init.digest.clone());
         }

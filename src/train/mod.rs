@@ -16,7 +16,7 @@ use self::{
     optimiser::{Group, Optimiser, Rule},
 };
 use crate::{
-    loader::Loader,
+    loader::{Batch, Loader},
     method::{Method, Position},
     schedule::LearningRate,
     tensor::{backward, gpu::KeptUploads},
@@ -140,68 +140,104 @@ pub fn pretrain(
         optimisation.end,
     );
     let mut optimiser = Optimiser::new(optimisation.rule, groups(method, optimisation))?;
-    let mut tally = match from {
+    let tally = match from {
         Some(state) => state
             .restore(method, probe.as_deref_mut(), &mut optimiser)
             .context("the kept state does not fit this model")?,
         None => Tally::default(),
     };
 
+    let mut training = Training { method, probe, optimiser, schedule, optimisation, steps, tally };
     let _kept = KeptUploads::new(loader.device);
-    for epoch in tally.curve.len()..optimisation.epochs {
-        loader.rest_of_epoch(epoch, tally.step, |batch| {
-            progress(Progress::Part(Part::Data))?;
-            let at = Position {
-                step: epoch * steps + tally.step,
-                steps: steps * optimisation.epochs,
-                epoch,
-                epochs: optimisation.epochs,
-            };
-            let rate = |base| schedule.at(at.step, base);
+    for epoch in training.tally.curve.len()..optimisation.epochs {
+        loader
+            .rest_of_epoch(epoch, training.tally.step, |batch| training.step(epoch, batch, &mut progress))?;
+        let summary = training.close(epoch, sample)?;
+        progress(Progress::Epoch { epoch: &summary, state: &|| training.state() })?;
+    }
+    let Tally { curve, skipped, .. } = training.tally;
+    Ok(Trained { curve, skipped: skipped.into_iter().collect() })
+}
 
-            let output = method.step(&batch, at)?;
-            let gradients = backward(&output.loss)?;
-            // A GPU is waited for here, when it has all work up to the update.
-            let loss = f64::from(output.loss.to_scalar::<f32>()?);
-            ensure!(
-                loss.is_finite(),
-                "loss is {loss} at epoch {}, step {}; a lower learning rate may help",
-                epoch + 1,
-                tally.step + 1
-            );
-            optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
-            method.after_step(at)?;
-            if let Some(probe) = probe.as_deref_mut() {
-                tally.probe_loss += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
-            }
+/// A training between two of its steps.
+struct Training<'a> {
+    method: &'a dyn Method,
+    probe: Option<&'a mut OnlineProbe>,
+    optimiser: Optimiser,
+    schedule: LearningRate,
+    optimisation: &'a Optimisation,
+    /// Of one epoch.
+    steps: usize,
+    tally: Tally,
+}
 
-            progress(Progress::Part(Part::Update))?;
-            tally.monitor.see(&output, batch.views)?;
+impl Training<'_> {
+    /// One step on one batch.
+    fn step(
+        &mut self,
+        epoch: usize,
+        batch: Batch,
+        progress: &mut impl FnMut(Progress) -> Result<()>,
+    ) -> Result<()> {
+        progress(Progress::Part(Part::Data))?;
+        let (method, epochs) = (self.method, self.optimisation.epochs);
+        let at = Position {
+            step: epoch * self.steps + self.tally.step,
+            steps: self.steps * epochs,
+            epoch,
+            epochs,
+        };
+        let rate = |base| self.schedule.at(at.step, base);
 
-            tally.loss += loss;
-            tally.images += batch.indices.len();
-            tally.skipped.extend(batch.skipped);
-            tally.step += 1;
-            let state = || State::of(method, probe.as_deref(), &optimiser, &tally);
-            let (step, images) = (tally.step, batch.indices.len());
-            progress(Progress::Step { epoch, step, steps, images, loss, state: &state })
-        })?;
-        let Tally { step, loss, probe_loss, images, monitor, .. } = &mut tally;
-        let mut monitor = std::mem::take(monitor);
-        monitor.sample(method, sample)?;
+        let output = method.step(&batch, at)?;
+        let gradients = backward(&output.loss)?;
+        // A GPU is waited for here, when it has all work up to the update.
+        let loss = f64::from(output.loss.to_scalar::<f32>()?);
+        ensure!(
+            loss.is_finite(),
+            "loss is {loss} at epoch {}, step {}; a lower learning rate may help",
+            epoch + 1,
+            self.tally.step + 1
+        );
+        self.optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
+        method.after_step(at)?;
+        if let Some(probe) = self.probe.as_deref_mut() {
+            let labels = batch.labels.repeat(batch.views)?;
+            self.tally.probe_loss += probe.step(&output.features, &labels, rate)?;
+        }
+
+        progress(Progress::Part(Part::Update))?;
+        self.tally.monitor.see(&output, batch.views)?;
+
+        self.tally.loss += loss;
+        self.tally.images += batch.indices.len();
+        self.tally.skipped.extend(batch.skipped);
+        self.tally.step += 1;
+        let (step, steps, images) = (self.tally.step, self.steps, batch.indices.len());
+        progress(Progress::Step { epoch, step, steps, images, loss, state: &|| self.state() })
+    }
+
+    /// Ends an epoch: means over its steps, and the rank of the embeddings of `sample`.
+    fn close(&mut self, epoch: usize, sample: &Loader) -> Result<Epoch> {
+        let mut monitor = std::mem::take(&mut self.tally.monitor);
+        monitor.sample(self.method, sample)?;
+        let Tally { step, loss, probe_loss, images, .. } = self.tally;
         let summary = Epoch {
             epoch,
-            loss: *loss / *step as f64,
-            probe_loss: probe.is_some().then_some(*probe_loss / *step as f64),
-            learning_rate: schedule.at(epoch * steps + *step - 1, optimisation.learning_rate),
-            images: *images,
+            loss: loss / step as f64,
+            probe_loss: self.probe.is_some().then_some(probe_loss / step as f64),
+            learning_rate: self.schedule.at(epoch * self.steps + step - 1, self.optimisation.learning_rate),
+            images,
             monitors: monitor.means()?,
         };
-        tally.close(summary.clone());
-        let state = || State::of(method, probe.as_deref(), &optimiser, &tally);
-        progress(Progress::Epoch { epoch: &summary, state: &state })?;
+        self.tally.close(summary.clone());
+        Ok(summary)
     }
-    Ok(Trained { curve: tally.curve, skipped: tally.skipped.into_iter().collect() })
+
+    /// Copies all that the next step depends on.
+    fn state(&self) -> Result<State> {
+        State::of(self.method, self.probe.as_deref(), &self.optimiser, &self.tally)
+    }
 }
 
 fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {

@@ -1,5 +1,6 @@
 //! skewbench, the program: its settings, its arguments, and how it ends. Verbs are in [`cmd`].
 
+mod asked;
 mod cmd;
 mod support;
 

@@ -25,6 +25,7 @@ pub struct Finish {
     pub noise: f32,
     /// Step of the coarsest luma coefficient, of full scale; 0 for no compression.
     pub quantiser: f32,
+    /// Of the sensor's noise.
     pub seed: u32,
 }
 

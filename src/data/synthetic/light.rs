@@ -8,6 +8,7 @@ pub type Light = [Vec<f32>; 3];
 /// The ring of lamps around the lens.
 #[derive(Clone, Copy, Debug)]
 pub struct Lamp {
+    /// Light on a white surface right at the lens; 1 is full scale.
     pub exposure: f32,
     /// Distance, in radii, at which light has fallen to half.
     pub reach: f32,

@@ -11,6 +11,7 @@ use super::{
     span::{SPAN, Values, at, put},
 };
 
+/// What a pipe is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaterialKind {
     Concrete,
@@ -23,6 +24,7 @@ pub enum MaterialKind {
 /// One wall material.
 #[derive(Clone, Copy, Debug)]
 pub struct Material {
+    /// Which texture it has.
     pub kind: MaterialKind,
     /// Mean reflectance, red, green and blue, about 0..1.
     pub colour: [f32; 3],
@@ -30,22 +32,28 @@ pub struct Material {
     pub contrast: f32,
     /// 0 dull, 1 mirror-like.
     pub gloss: f32,
+    /// Of the texture.
     pub seed: u32,
 }
 
 /// The wall at one place, ready for light.
 #[derive(Clone, Copy, Debug)]
 pub struct Surface {
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
     /// Slope of the relief (inward height) along the arc and along the axis.
     pub slope: [f32; 2],
+    /// 0 dull, 1 mirror-like.
     pub gloss: f32,
 }
 
 /// The wall at the places of a span.
 pub struct Surfaces {
+    /// Reflectance, red, green and blue.
     pub colour: [Values; 3],
+    /// Slopes of the relief along the arc and along the axis.
     pub slope: [Values; 2],
+    /// 0 dull, 1 mirror-like.
     pub gloss: Values,
 }
 
@@ -62,8 +70,11 @@ pub struct WallPoint {
 
 /// The places of a span: [`WallPoint`] property by property.
 pub struct WallPoints {
+    /// Clock angles in turns.
     pub turn: Values,
+    /// Depths along the axis, in radii.
     pub z: Values,
+    /// Sizes below which details drown, in radii.
     pub grain: Values,
     /// Extent of a pixel on the wall across and along the axis, in radii.
     pub footprint: [Values; 2],
@@ -84,10 +95,12 @@ fn visible(grain: f32, fineness: f32) -> f32 {
 }
 
 impl WallPoints {
+    /// All zero, to be filled in.
     pub fn new() -> Self {
         Self { turn: [0.0; SPAN], z: [0.0; SPAN], grain: [0.0; SPAN], footprint: [[0.0; SPAN]; 2] }
     }
 
+    /// Point `i` of the span.
     #[inline]
     pub fn get(&self, i: usize) -> WallPoint {
         WallPoint { turn: self.turn[i], z: self.z[i], grain: self.grain[i] }
@@ -95,15 +108,18 @@ impl WallPoints {
 }
 
 impl Surfaces {
+    /// All zero, to be filled in.
     pub fn new() -> Self {
         Self { colour: [[0.0; SPAN]; 3], slope: [[0.0; SPAN]; 2], gloss: [0.0; SPAN] }
     }
 
+    /// Surface `i` of the span.
     #[inline]
     pub fn get(&self, i: usize) -> Surface {
         Surface { colour: at(&self.colour, i), slope: at(&self.slope, i), gloss: self.gloss[i] }
     }
 
+    /// Replaces surface `i` of the span.
     #[inline]
     pub fn set(&mut self, i: usize, surface: Surface) {
         put(&mut self.colour, i, surface.colour);

@@ -32,8 +32,11 @@ static LATTICE: [f32; 2048] = {
 /// A noise value in [-1, 1] and its derivatives by both coordinates (per lattice cell).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoiseValue {
+    /// -1..1.
     pub value: f32,
+    /// Derivative by the first coordinate.
     pub dx: f32,
+    /// Derivative by the second coordinate.
     pub dy: f32,
 }
 

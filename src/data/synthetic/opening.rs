@@ -8,6 +8,7 @@ use super::{
     noise::{clock_turns, mix, scale, smooth_step, value_noise},
 };
 
+/// How the hole was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// Cast or drilled: clean.
@@ -27,10 +28,13 @@ pub struct Opening {
     axis: Vec3,
     /// Across the branch: around the main pipe, and (nearly) along it.
     across: [Vec3; 2],
+    /// Of the branch, in radii of the pipe.
     pub radius: f32,
+    /// What the rim looks like.
     pub edge: Edge,
-    /// Reflectance inside the branch and of its collar.
+    /// Reflectance inside the branch, red, green and blue.
     pub colour: [f32; 3],
+    /// Reflectance of the collar, red, green and blue.
     pub collar: [f32; 3],
     /// Width of the collar, in branch radii; 0 for none.
     pub collar_width: f32,
@@ -38,12 +42,15 @@ pub struct Opening {
     pub reach: f32,
     /// Depth at which the branch has gone dark, in radii.
     pub dark: f32,
+    /// Of the rim and the dirt inside.
     pub seed: u32,
 }
 
 /// What a ray finds of a branch.
 pub struct OpeningHit {
+    /// Distance along the ray, in radii.
     pub t: f32,
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
     /// Cosine between the surface's normal and the way back to the lamp.
     pub facing: f32,

@@ -9,6 +9,7 @@ use super::{
     noise::{band, hashed, mix, scale, smooth_step, turn_difference, value_noise},
 };
 
+/// What happened to a patch of wall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {
     /// Discolouration with a soft, ragged edge.
@@ -32,16 +33,21 @@ pub enum PatchKind {
 /// A part of the wall, an ellipse in (clock angle, depth).
 #[derive(Clone, Copy, Debug)]
 pub struct Patch {
+    /// What happened there.
     pub kind: PatchKind,
-    /// Its centre: clock angle in turns, depth in radii.
+    /// Clock angle of its centre, in turns.
     pub turn: f32,
+    /// Depth of its centre, in radii.
     pub z: f32,
-    /// Half its extent around the pipe, in turns, and along it, in radii.
+    /// Half its extent around the pipe, in turns.
     pub half_turn: f32,
+    /// Half its extent along the pipe, in radii.
     pub half_z: f32,
     /// Opacity or height, about 0..1.
     pub strength: f32,
+    /// Reflectance of what covers it, red, green and blue.
     pub colour: [f32; 3],
+    /// Of its ragged edge and its texture.
     pub seed: u32,
 }
 

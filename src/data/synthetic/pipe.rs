@@ -27,6 +27,7 @@ pub struct Length {
 }
 
 impl Length {
+    /// Radius at depth `z`.
     #[inline]
     pub fn radius_at(&self, z: f32) -> f32 {
         self.radius + self.taper * (z - self.start)
@@ -67,17 +68,22 @@ pub fn length_of(part: PipePart) -> Option<usize> {
 /// Where a ray meets the pipe.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
+    /// Distance along the ray, in radii.
     pub t: f32,
+    /// What is met.
     pub part: PipePart,
 }
 
 /// Where the rays of a span meet the pipe.
 pub struct Hits {
+    /// Distances along the rays, in radii.
     pub t: Values,
+    /// What is met.
     pub part: [PipePart; SPAN],
 }
 
 impl Hits {
+    /// Nothing met yet.
     pub fn new() -> Self {
         Self { t: [FAR; SPAN], part: [NOTHING; SPAN] }
     }

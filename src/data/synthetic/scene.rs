@@ -19,9 +19,11 @@ use super::{
 /// Where the pipe's lengths are put together.
 #[derive(Clone, Copy, Debug)]
 pub struct Joints {
-    /// Depth of one joint that is in good view, and distance between joints, in radii.
+    /// Depth of one joint that is in good view, in radii.
     pub first: f32,
+    /// Distance between joints, in radii.
     pub spacing: f32,
+    /// Of the gap, in radii.
     pub width: f32,
     /// Darkness of the gap, 0..1.
     pub darkness: f32,
@@ -32,7 +34,9 @@ pub struct Joints {
 pub struct Tide {
     /// Height of its upper edge, -1..1.
     pub level: f32,
+    /// Of the film, red, green and blue.
     pub colour: [f32; 3],
+    /// Opacity of the film, 0..1.
     pub strength: f32,
 }
 

@@ -8,21 +8,27 @@ use super::{
 /// A block: brick, stone or plank.
 #[derive(Clone, Copy, Debug)]
 pub struct Solid {
+    /// In radii.
     pub centre: Vec3,
     /// Its three axes, at right angles and of length one.
     pub axes: [Vec3; 3],
     /// Half its extent along each axis, in radii.
     pub half: [f32; 3],
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
     /// How rounded its faces look: 0 sawn, 1 a boulder.
     pub roundness: f32,
+    /// Of its texture.
     pub seed: u32,
 }
 
 /// A block's face as a ray finds it.
 pub struct Face {
+    /// Distance along the ray, in radii.
     pub t: f32,
+    /// Outwards, of length one.
     pub normal: Vec3,
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
 }
 

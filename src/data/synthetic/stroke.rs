@@ -9,6 +9,7 @@ use super::{
     noise::scale,
 };
 
+/// What a line is in cross-section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Painted or cut: takes its colour as it is.
@@ -20,17 +21,23 @@ pub enum Shape {
 /// A bent line.
 #[derive(Clone, Debug)]
 pub struct Stroke {
+    /// Its corners in space, in radii.
     pub points: Vec<Vec3>,
     /// Width at its first and last point, in radii.
     pub width: [f32; 2],
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
+    /// 0..1.
     pub opacity: f32,
+    /// How it takes the light.
     pub shape: Shape,
 }
 
 /// The traced picture that strokes are drawn over.
 pub struct Canvas<'a> {
+    /// Pixels a side.
     pub side: usize,
+    /// What is drawn on.
     pub light: &'a mut [Vec<f32>; 3],
     /// Distance of what each pixel shows.
     pub depth: &'a [f32],

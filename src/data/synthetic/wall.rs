@@ -22,6 +22,7 @@ pub struct Reliefs<'a> {
 }
 
 impl<'a> Reliefs<'a> {
+    /// Those of a scene.
     pub fn of(scene: &'a Scene) -> Self {
         let patches: Vec<_> = scene.patches.iter().filter(|patch| patch.has_relief()).collect();
         let first = patches.iter().map(|patch| patch.z - patch.half_z).fold(f32::INFINITY, f32::min);
@@ -29,6 +30,7 @@ impl<'a> Reliefs<'a> {
         Self { patches, first, last }
     }
 
+    /// Whether the wall stands inwards nowhere.
     pub fn is_empty(&self) -> bool {
         self.patches.is_empty()
     }
@@ -51,11 +53,13 @@ impl<'a> Reliefs<'a> {
 
 /// The wall that the rays of a span have met, all on one part of the pipe.
 pub struct Wall {
-    /// What to fill in: each ray's direction and where it ends.
+    /// To be filled in: each ray's direction.
     pub direction: [Values; 3],
+    /// Where each ray ends.
     pub t: Values,
-    /// What comes out: linear light, and whether the pixel looks into an opening.
+    /// What comes out: linear light.
     pub light: [Values; 3],
+    /// Whether the pixel looks into an opening.
     pub opening: [bool; SPAN],
     /// Reflectance of what is seen in the opening.
     inside: [Values; 3],
@@ -68,6 +72,7 @@ pub struct Wall {
 }
 
 impl Wall {
+    /// Nothing filled in yet.
     pub fn new() -> Self {
         Self {
             direction: [[0.0; SPAN]; 3],

@@ -1,29 +1,28 @@
 //! `cargo xtask doctor`: what would go wrong later, found now.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use skewbench::{
     data::{
-        Dataset, Share, Source,
-        imbalance::Pool,
+        Dataset, OnBadImage,
         inspect::{Depth, Inspection, inspect},
     },
-    experiment::Scale,
-    seed::Seed,
+    experiment::Resolved,
+    results::{Folder, provenance},
 };
 
-use crate::support::source::Choice;
+use crate::asked::{Asked, Run};
 
 /// Check machine, data and results folder before hours of training.
 ///
-/// Every image is decoded once (`--quick` reads headers only). Ends with exit code 1 if something would
-/// stop a run.
+/// Takes the flags of `reproduce` and judges what that run would do: trouble is what would stop it; everything else is
+/// a note. Every image is decoded once (`--quick` reads headers only). Ends with exit code 1 if there is trouble.
 #[derive(clap::Args)]
 pub struct Arguments {
-    #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
-    data: Choice,
+    #[command(flatten)]
+    asked: Asked,
 
     /// Read only the headers of images: finds missing and foreign files, not torn ones
     #[arg(long)]
@@ -34,40 +33,96 @@ pub struct Arguments {
     out: PathBuf,
 }
 
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    troubles: Vec<String>,
+    notes: BTreeSet<String>,
+}
+
 pub fn run(arguments: &Arguments) -> Result<()> {
-    machine();
-    let mut troubles = Vec::new();
-    if let Err(error) = writable(&arguments.out) {
-        troubles.push(format!("{error:#}"));
-    } else {
-        println!("results  {}: can be written", arguments.out.display());
+    let run = arguments.asked.run()?;
+    machine(provenance::name(&run.plan.device));
+    let mut findings = Findings::default();
+    match writable(&arguments.out) {
+        Ok(()) => println!("results  {}: can be written", arguments.out.display()),
+        Err(error) => findings.troubles.push(format!("{error:#}")),
     }
-
-    let source = arguments.data.open(&Scale::small())?;
-    shares(&source, &mut troubles);
+    if arguments.out.is_dir() {
+        run.sources.remember(&Folder::open(&arguments.out)?);
+    }
+    let (resolved, stopped) = run.resolve_each()?;
+    findings.troubles.extend(stopped);
+    cells(&resolved, &run, &mut findings);
     let depth = if arguments.quick { Depth::Header } else { Depth::Pixels };
-    for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
-        let found = look(split, &**dataset, depth)?;
-        report(split, &found, &mut troubles);
+    images(&run, &resolved, depth, &mut findings)?;
+    for note in &findings.notes {
+        println!("note     {note}");
     }
-    for limit in &source.limits {
-        println!("note     {limit}");
-    }
-
-    if troubles.is_empty() {
+    if findings.troubles.is_empty() {
         println!("nothing stands in the way");
         return Ok(());
     }
-    for trouble in &troubles {
+    for trouble in &findings.troubles {
         println!("TROUBLE  {trouble}");
     }
     bail!(
         "{} found; see above",
-        if troubles.len() == 1 { "1 trouble".into() } else { format!("{} troubles", troubles.len()) }
+        match findings.troubles.len() {
+            1 => "1 trouble".into(),
+            count => format!("{count} troubles"),
+        }
     )
 }
 
-fn machine() {
+/// What the cells would be trained on and scored on.
+fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
+    for source in run.sources.all() {
+        for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
+            let labels = dataset.labels();
+            let defects = labels.iter().filter(|labels| labels.defect).count();
+            println!(
+                "data     {} {split}: {} normals, {defects} defects",
+                source.name,
+                labels.len() - defects
+            );
+        }
+        findings.notes.extend(source.limits.iter().cloned());
+    }
+    let mut seen = BTreeSet::new();
+    for cell in resolved {
+        let (images, defects) = (cell.subset.indices.len(), cell.subset.defects);
+        let line = format!(
+            "{} {}: {images} images, {defects} of them defects",
+            cell.cell.study.id(),
+            cell.cell.share
+        );
+        if seen.insert(line.clone()) {
+            println!("         {line}");
+        }
+        findings.notes.extend(cell.shares_without_scores());
+    }
+    println!("cells    {}", resolved.len());
+}
+
+/// Looks at every image; a bad one is trouble if the run uses it and would stop at it.
+fn images(run: &Run, resolved: &[Resolved], depth: Depth, findings: &mut Findings) -> Result<()> {
+    for source in run.sources.all() {
+        let cells = || resolved.iter().filter(|cell| std::ptr::eq(cell.source, source));
+        let train: BTreeSet<usize> = cells().flat_map(|cell| cell.subset.indices.iter().copied()).collect();
+        let validation: BTreeSet<usize> = cells().flat_map(|cell| cell.validation.iter().copied()).collect();
+        for (split, dataset, used) in
+            [("train", &source.train, train), ("validation", &source.validation, validation)]
+        {
+            let found = look(split, &**dataset, depth)?;
+            let stops = run.plan.on_bad_image == OnBadImage::Fail;
+            report(split, &found, &|index| stops && used.contains(&index), findings);
+        }
+    }
+    Ok(())
+}
+
+fn machine(device: &str) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let kernels = if cfg!(target_arch = "x86_64") {
         let features: [(&str, bool); 3] = [
@@ -80,33 +135,13 @@ fn machine() {
     } else {
         std::env::consts::ARCH.to_owned()
     };
-    println!("machine  {threads} threads, {kernels}; device cpu");
+    println!("machine  {threads} threads, {kernels}; device {device}");
 }
 
 fn writable(folder: &PathBuf) -> Result<()> {
     std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::tempfile_in(folder).map(drop))
         .with_context(|| format!("{}: results cannot be written there", folder.display()))
-}
-
-/// Which shares of the study the data has defects enough for.
-fn shares(source: &Source, troubles: &mut Vec<String>) {
-    for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
-        let labels = dataset.labels();
-        let defects = labels.iter().filter(|labels| labels.defect).count();
-        println!("data     {} {split}: {} normals, {defects} defects", source.name, labels.len() - defects);
-        let pool = Pool::new(labels, &Seed::root(0));
-        for share in Share::STUDY {
-            match pool.subset(share) {
-                Ok(subset) => println!(
-                    "         at {share}: {} images, {} of them defects",
-                    subset.indices.len(),
-                    subset.defects
-                ),
-                Err(error) => troubles.push(format!("{split} at {share}: {error:#}")),
-            }
-        }
-    }
 }
 
 fn look(split: &str, dataset: &dyn Dataset, depth: Depth) -> Result<Inspection> {
@@ -119,7 +154,8 @@ fn look(split: &str, dataset: &dyn Dataset, depth: Depth) -> Result<Inspection> 
     Ok(found)
 }
 
-fn report(split: &str, found: &Inspection, troubles: &mut Vec<String>) {
+/// Prints what the images are like; `stops` says whether a bad image at a position would stop the run.
+fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findings: &mut Findings) {
     /// Bad images that are named one by one.
     const NAMED: usize = 20;
     let mut sizes: Vec<_> = found.sizes.iter().collect();
@@ -130,10 +166,17 @@ fn report(split: &str, found: &Inspection, troubles: &mut Vec<String>) {
         .map(|((width, height), count)| format!("{count} of {width} x {height}"))
         .collect();
     println!("images   {split}: {} looked at, {} bad; {}", found.checked, found.bad.len(), common.join(", "));
-    for bad in found.bad.iter().take(NAMED) {
-        troubles.push(format!("{}: {}", bad.place, bad.error));
+    let (stopping, others): (Vec<_>, Vec<_>) = found.bad.iter().partition(|bad| stops(bad.index));
+    for bad in stopping.iter().take(NAMED) {
+        findings.troubles.push(format!("{}: {}", bad.place, bad.error));
     }
-    if found.bad.len() > NAMED {
-        troubles.push(format!("and {} bad images more in {split}", found.bad.len() - NAMED));
+    if stopping.len() > NAMED {
+        findings.troubles.push(format!("and {} bad images more in {split}", stopping.len() - NAMED));
+    }
+    if let [first, ..] = &others[..] {
+        let (count, place, error) = (others.len(), &first.place, &first.error);
+        findings.notes.insert(format!(
+            "{count} bad images in {split} would be left out, the first is {place}: {error}"
+        ));
     }
 }

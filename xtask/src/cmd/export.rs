@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let parameters = Parameters::read(&weights)?.encoder();
     ensure!(!parameters.all().is_empty(), "{}: holds no encoder", weights.display());
 
-    let setting = |name: &str| record.settings.values.get(name).cloned();
+    let setting = |name: &str| record.settings.text(name);
     let Normalisation { mean, std } = Normalisation::SEWER_ML;
     let notes = BTreeMap::from([
         ("backbone".to_owned(), record.cell.backbone.clone()),
@@ -56,8 +56,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("normalisation_mean".to_owned(), format!("{mean:?}")),
         ("normalisation_std".to_owned(), format!("{std:?}")),
     ]);
-    let sizes = ["vit", "attention_heads", "resnet_width", "resnet_stem"];
-    let sizes = sizes.into_iter().filter_map(|name| Some((name.to_owned(), setting(name)?)));
+    // Records of schema 1 say `attention_heads`, `vit` and `resnet_width`, later ones `vit.heads` and so on.
+    let size = |name: &&String| ["vit", "resnet", "attention_heads"].iter().any(|of| name.starts_with(of));
+    let sizes = record.settings.values.keys().filter(size);
+    let sizes = sizes.filter_map(|name| Some((name.clone(), setting(name)?)));
     let notes: BTreeMap<String, String> = notes.into_iter().chain(sizes).collect();
     parameters.save(&arguments.to, &notes)?;
 
@@ -66,7 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("  {name} = {value}");
     }
     // Shapes are the same for any number of heads, so timm would load it and compute something else.
-    if let Some(heads) = notes.get("attention_heads").filter(|heads| *heads != "3") {
+    let heads = notes.get("vit.heads").or_else(|| notes.get("attention_heads"));
+    if let Some(heads) = heads.filter(|heads| *heads != "3") {
         println!("timm's vit_tiny has 3 attention heads: create it with num_heads={heads}");
     }
     Ok(())

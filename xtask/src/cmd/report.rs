@@ -95,7 +95,7 @@ fn logits(record: &Path) -> PathBuf {
 }
 
 fn of(record: &Record, logits: &Path) -> Result<Option<Examples>> {
-    let side = record.settings.values.get("side").and_then(|side| side.parse().ok());
+    let side = record.settings.text("side").and_then(|side| side.parse().ok());
     let (Some(side), "synthetic") = (side, record.data.source.as_str()) else { return Ok(None) };
     let count = record.data.validation.normals + record.data.validation.defects;
     let drawn = data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, count, side).validation;

@@ -59,7 +59,7 @@ fn look(folder: &Folder) -> Result<(String, usize)> {
             done.push(results::read(&folder.path(cell))?);
             continue;
         }
-        match folder.claimed(cell)? {
+        match folder.locked(cell)? {
             Some((text, true)) => {
                 let pulse = Pulse::read(&text);
                 images_left += images * (1.0 - part(&pulse));

@@ -25,8 +25,7 @@ pub fn as_typed(text: &str) -> String {
 /// # Errors
 /// If the program runs without cargo: it may have been installed, and its checkout may be gone or changed.
 pub fn checkout() -> Result<PathBuf> {
-    let package =
-        manifest().context("this builds from source: run it in a checkout, through `cargo xtask`")?;
+    let package = manifest().context("this builds from source: run it in a checkout, through cargo")?;
     Ok(package.join(".."))
 }
 

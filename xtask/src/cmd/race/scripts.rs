@@ -28,3 +28,25 @@ pub fn unpack() -> Result<TempDir> {
     }
     Ok(folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn scripts_import_nothing_of_their_folder_that_is_left_behind() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/torch");
+        for (name, text) in SCRIPTS {
+            let imports = text.lines().filter_map(|line| {
+                line.strip_prefix("import ").or_else(|| line.strip_prefix("from "))?.split([' ', '.']).next()
+            });
+            for import in imports.map(|import| format!("{import}.py")) {
+                let inside = SCRIPTS.iter().any(|(script, _)| *script == import);
+                assert!(inside || !folder.join(&import).exists(), "{name} imports {import}");
+            }
+        }
+        assert!(SCRIPTS[0].1.contains("\nimport methods\n"), "race.py imports none of its folder's files");
+    }
+}

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use skewbench::experiment::{self, Cell, Plan, calibrate};
+use skewbench::experiment::{Resolved, Study, calibrate};
 
-use super::{Sources, thousands};
-use crate::support::pulse::duration;
+use crate::{
+    asked::{Run, thousands},
+    support::pulse::duration,
+};
 
 /// Seconds that a step of the calibration is made to take, about.
 const ENOUGH: f64 = 0.5;
@@ -14,7 +16,7 @@ const ENOUGH: f64 = 0.5;
 /// Cells of one kind take equally long an image.
 #[derive(Default)]
 struct Kind<'a> {
-    cells: Vec<&'a Cell>,
+    cells: Vec<&'a Resolved<'a>>,
     train: usize,
     evaluate: usize,
 }
@@ -23,20 +25,21 @@ struct Kind<'a> {
 ///
 /// # Errors
 /// As training's.
-pub fn print(cells: &[Cell], passes: &[usize], plan: &Plan, sources: &Sources) -> Result<()> {
+pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
-    for (cell, &passes) in cells.iter().zip(passes) {
+    for resolved in cells {
+        let cell = &resolved.cell;
         let variant = match cell.study {
             // Steps of Figure 3 differ in their views only.
-            experiment::Study::Figure3 { .. } => None,
+            Study::Figure3 { .. } => None,
             _ => cell.study.variant(),
         };
         let variant = variant.map_or_else(String::new, |variant| format!(" {variant}"));
         let name = format!("{} {} {}{variant}", cell.study.id(), cell.method(), cell.encoder());
         let kind = kinds.entry(name).or_default();
-        kind.cells.push(cell);
-        kind.train += passes;
-        kind.evaluate += experiment::evaluation_passes(cell, plan, sources.of(cell, plan)?)?;
+        kind.cells.push(resolved);
+        kind.train += resolved.image_passes();
+        kind.evaluate += resolved.evaluation_passes();
     }
     println!(
         "\n{:<44} {:>5} {:>15} {:>12} {:>14} {:>14}",
@@ -45,8 +48,7 @@ pub fn print(cells: &[Cell], passes: &[usize], plan: &Plan, sources: &Sources) -
     let (mut training, mut evaluation) = (0.0, 0.0);
     for (name, kind) in &kinds {
         let cell = kind.cells.first().context("a kind without cells")?;
-        let source = sources.of(cell, plan)?;
-        let pace = calibrate::pace(cell, plan, source, ENOUGH, sources.remembers(cell, plan)?)?;
+        let pace = calibrate::pace(cell, ENOUGH, run.sources.remembers(cell, &run.plan))?;
         let (train, evaluate) = (kind.train as f64 * pace.train, kind.evaluate as f64 * pace.evaluate);
         let rate = if pace.train > 0.0 { format!("{:.1}", 1.0 / pace.train) } else { "-".to_owned() };
         println!(

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use skewbench::{
     experiment::Event,
-    results::{Claim, Record, tensorboard::EventFile},
+    results::{Lock, Record, tensorboard::EventFile},
     train::Progress,
 };
 
@@ -18,7 +18,7 @@ use crate::support::pulse::{Pulse, now};
 /// Passes events of one cell on. Failures are kept until the end: training must not stop for them.
 pub struct Watch<'a> {
     display: &'a mut Display,
-    claim: &'a mut Claim,
+    lock: &'a mut Lock,
     pulse: Pulse,
     told: Option<Instant>,
     events: Option<EventFile>,
@@ -32,13 +32,13 @@ impl<'a> Watch<'a> {
     /// `tensorboard`: folder for the cell's event file.
     pub fn new(
         display: &'a mut Display,
-        claim: &'a mut Claim,
+        lock: &'a mut Lock,
         epochs: usize,
         tensorboard: Option<&Path>,
     ) -> Result<Self> {
         let pulse = Pulse { process: std::process::id(), epochs, ..Pulse::default() };
         let events = tensorboard.map(|folder| EventFile::new(folder, now())).transpose()?;
-        Ok(Self { display, claim, pulse, told: None, events, failure: Ok(()) })
+        Ok(Self { display, lock, pulse, told: None, events, failure: Ok(()) })
     }
 
     pub fn see(&mut self, event: &Event) {
@@ -75,7 +75,7 @@ impl<'a> Watch<'a> {
             self.pulse.images_per_second = self.display.rate();
             self.pulse.seconds_left = self.display.left() as f64 / self.display.rate().max(1e-9);
             self.pulse.unix = now() as u64;
-            let told = self.claim.tell(&self.pulse.text());
+            let told = self.lock.tell(&self.pulse.text());
             self.keep(told);
         }
     }
@@ -104,7 +104,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn keep(&mut self, result: Result<()>) {
+    /// Keeps the first failure.
+    pub fn keep(&mut self, result: Result<()>) {
         if self.failure.is_ok() {
             self.failure = result;
         }
