@@ -11,7 +11,9 @@ pub const EPSILON: f64 = 1e-5;
 /// waited for. Of a batch on the CPU f64, on a GPU f32.
 #[derive(Clone, Debug)]
 pub struct Statistics {
+    /// (channels).
     pub mean: Tensor,
+    /// Biased, (channels).
     pub variance: Tensor,
 }
 
@@ -44,9 +46,11 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.detach().to_dtype(DType::F64)?.to_vec1()
 }
 
+/// What follows normalisation.
 #[derive(Clone, Copy, Default)]
 pub struct Then<'a> {
     /// Added before the ReLU; of the input's shape.
     pub residual: Option<&'a Tensor>,
+    /// Whether negative numbers become 0.
     pub relu: bool,
 }

@@ -8,7 +8,9 @@ use crate::tensor::cpu::patches::Windows;
 /// Step and border of a convolution, equal in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
+    /// Pixels from one window to the next.
     pub stride: usize,
+    /// Zeros around the images, in pixels.
     pub padding: usize,
 }
 

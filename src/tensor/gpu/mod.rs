@@ -72,6 +72,7 @@ pub struct KeptUploads {
 }
 
 impl KeptUploads {
+    /// Of uploads to `device`; on the CPU there are none.
     pub fn new(device: &Device) -> Self {
         #[cfg(not(feature = "cuda"))]
         let _ = device;
