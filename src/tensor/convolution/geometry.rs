@@ -15,7 +15,8 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Windows of images (batch, height, width, in), and axes of weights (out, in, kernel height, kernel width).
+    /// Windows of images (batch, height, width, in), and axes of weights (out, in, kernel height, kernel
+    /// width).
     ///
     /// # Errors
     /// If shapes do not fit, or the padding reaches the kernel's size.
