@@ -107,6 +107,7 @@ impl Upload {
         side <= LARGEST_SIDE
     }
 
+    /// Nothing is uploaded yet.
     pub fn new(device: &CudaDevice) -> Self {
         Self { device: device.clone(), stream: None, buffers: [None, None], turn: 0 }
     }
