@@ -92,11 +92,12 @@
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up
 //! frames of `fixtures/`: `benchmarks/cells/frames.rs`.
 //!
-//! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them:
-//! `.cu` and `gpu.rs` beside what they compute, in a folder of `tensor/`, `loss/` or `augment/`; what they share:
-//! `tensor/gpu/`; cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
-//! `tensor/graph/precision.rs`. CPU emulation of CUDA, for testing without a GPU: `xtask/src/cmd/gpu/imitation/`.
-//! How gradients go back through a backbone: `tensor/graph/chain.rs`. The steps that are checked against PyTorch's: `experiment/trajectory.rs`.
+//! An operation's folder, `tensor/<operation>/`: its face with a plain twin in `mod.rs`, then `cpu.rs`, `gpu.rs`
+//! and its CUDA kernels (`.cu`; feature `cuda`; tested on the CPU, never run on a GPU yet). Losses and views with
+//! kernels have `gpu.rs` and `.cu` beside them, too. What kernels share: `tensor/gpu/`; what runs them on the CPU:
+//! `benchmarks/kernels/`. cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
+//! `tensor/graph/precision.rs`. CPU emulation of CUDA, for testing without a GPU:
+//! `xtask/src/cmd/gpu/imitation/`. How gradients go back through a backbone: `tensor/graph/chain.rs`. The steps that are checked against PyTorch's: `experiment/trajectory.rs`.
 
 // A library returns what it finds; only the program prints.
 #![warn(clippy::print_stderr, clippy::print_stdout)]

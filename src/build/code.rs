@@ -117,15 +117,16 @@ fn write(tokens: TokenStream, to: &mut String) {
     }
 }
 
-/// The commit that is built; `unknown` without git.
+/// The commit that is built, `-dirty` added if tracked files differed from it then; `unknown` without git. Not asked
+/// again at every commit, which would compile everything anew: what cargo runs asks its checkout itself.
 fn revision() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    // Each commit and each checkout appends a line to this file.
-    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).is_file()) {
-        println!("cargo::rerun-if-changed={log}");
+    let Some(head) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => head,
+        _ => format!("{head}-dirty"),
     }
-    git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::{Resolved, run::evenly};
+use super::Resolved;
 use crate::{
     evaluate::features::{self, Features},
     label_free::{LabelFree, Normalised, Rows, Spread, ViewMetrics, Views},
@@ -24,7 +24,7 @@ type Named = BTreeMap<String, f64>;
 pub fn of(method: &dyn Method, features: &Features, resolved: &Resolved) -> Result<BTreeMap<String, Named>> {
     let (seed, device) = (resolved.seed().child("label_free"), &resolved.device);
     let (images, views) = resolved.scale.view_sample;
-    let viewed = evenly(&resolved.subset.indices, images);
+    let viewed = resolved.evenly(images);
     let images = Loader { indices: &viewed, views: &resolved.views[..1], seed, ..resolved.loader() };
     let mut all = BTreeMap::new();
     let matrix = features.tensor(device)?;

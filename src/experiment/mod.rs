@@ -14,6 +14,7 @@ mod run;
 pub mod scale;
 mod score;
 mod settings;
+mod subsets;
 pub mod trajectory;
 
 pub use cell::{Ablation, Cell, Study};

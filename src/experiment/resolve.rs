@@ -12,15 +12,17 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
-use super::{Cell, Init, Plan, Recipe, Scale, Study, score::ValidationSubsets};
+use super::{
+    Cell, Init, Plan, Recipe, Scale, Study,
+    subsets::{ValidationSubsets, labels_of, sample, subset_seed},
+};
 use crate::{
     augment::{Normalisation, ViewRecipe},
     backbone::Architecture,
     data::{
-        Dataset, Labels, OnBadImage, Share, Source, Subset,
+        Dataset, OnBadImage, Share, Source, Subset,
         content::{Content, Digest},
         imbalance::Pool,
-        stratify,
     },
     loader::Loader,
     loss::classification::balancing_weight,
@@ -28,10 +30,6 @@ use crate::{
     results::{provenance, record::Identity},
     seed::Seed,
 };
-
-/// Root of the streams that choose subsets: the same images for every cell, whatever its seed, as the
-/// paper's authors fix theirs. The number is ours.
-const SUBSET_SEED: u64 = 0;
 
 /// A cell that is ready to be trained.
 pub struct Resolved<'a> {
@@ -272,6 +270,13 @@ impl Resolved<'_> {
         }
     }
 
+    /// Some of the training images, evenly spread: `count` of them, or all if there are fewer.
+    pub(super) fn evenly(&self, count: usize) -> Vec<usize> {
+        let all = &self.subset.indices;
+        let count = count.min(all.len());
+        (0..count).map(|place| all[place * all.len() / count]).collect()
+    }
+
     /// Root of all of the cell's random streams.
     pub(super) fn seed(&self) -> Seed {
         Seed::root(self.cell.seed)
@@ -359,18 +364,4 @@ impl Resolved<'_> {
         }
         Ok(())
     }
-}
-
-/// The `part` of a split that is used at all, stratified.
-fn sample(labels: &[Labels], part: (usize, usize), split: &str) -> Vec<usize> {
-    stratify::cut(labels, part, &subset_seed("sample").child(split)).0
-}
-
-/// The stream that chooses subsets of one kind.
-pub(super) fn subset_seed(name: &str) -> Seed {
-    Seed::root(SUBSET_SEED).child("subsets").child(name)
-}
-
-pub(super) fn labels_of(dataset: &dyn Dataset, indices: &[usize]) -> Vec<Labels> {
-    indices.iter().map(|&index| dataset.labels()[index]).collect()
 }

@@ -9,9 +9,8 @@ use candle_core::Tensor;
 use super::{
     Cell, Checkpoint, Event, Plan, Resolved,
     checkpoint::Keeper,
-    label_free,
-    resolve::labels_of,
-    score::{self, ValidationSubsets},
+    label_free, score,
+    subsets::{ValidationSubsets, labels_of},
 };
 use crate::{
     augment::ViewRecipe,
@@ -157,7 +156,7 @@ fn train(
 ) -> Result<Trained> {
     let loader = resolved.loader();
     let whole = [ViewRecipe::whole(resolved.scale.side)];
-    let ranked = evenly(&resolved.subset.indices, resolved.scale.rank_images);
+    let ranked = resolved.evenly(resolved.scale.rank_images);
     let rank_sample = Loader { indices: &ranked, views: &whole, ..loader };
     let loader = Loader { numbers: resolved.numbers, ..loader };
     let optimisation = resolved.recipe.optimisation(&resolved.scale);
@@ -168,12 +167,6 @@ fn train(
         progress(Event::Training(step));
         Ok(())
     })
-}
-
-/// Some of `all`, evenly spread: `count` of them, or all where there are fewer.
-pub(super) fn evenly(all: &[usize], count: usize) -> Vec<usize> {
-    let count = count.min(all.len());
-    (0..count).map(|place| all[place * all.len() / count]).collect()
 }
 
 /// Features of the frozen encoder, of whole images.

@@ -3,45 +3,15 @@
 
 use anyhow::Result;
 
-use super::resolve::subset_seed;
+use super::subsets::ValidationSubsets;
 use crate::{
-    data::{ClassSet, Labels, Share, Subset, imbalance::Pool},
+    data::{ClassSet, Labels, Share, Subset},
     evaluate::{
         detection::{Detection, operating_points},
         importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
     results::record::Score,
 };
-
-/// Shares of defects at which every model is scored: all validation images, then the paper's five.
-const SHARES: [Share; 6] =
-    [Share::NATURAL, Share::STUDY[0], Share::STUDY[1], Share::STUDY[2], Share::STUDY[3], Share::STUDY[4]];
-
-/// The validation images at every share that there are defects enough for.
-pub struct ValidationSubsets {
-    pub subsets: Vec<(Share, Subset)>,
-    /// Why other shares are missing.
-    pub missing: Vec<String>,
-}
-
-impl ValidationSubsets {
-    /// Nested subsets of `labels`: normal images stay, defects are thinned out, the same for all models.
-    ///
-    /// # Errors
-    /// If not even all images together can be scored: too few defects, or no normal image.
-    pub fn new(labels: &[Labels]) -> Result<Self> {
-        let pool = Pool::new(labels, &subset_seed("views"));
-        let (mut subsets, mut missing) = (Vec::new(), Vec::new());
-        for share in SHARES {
-            match pool.subset(share) {
-                Ok(subset) => subsets.push((share, subset)),
-                Err(error) if share == Share::NATURAL => return Err(error.context("validation images")),
-                Err(error) => missing.push(format!("no scores at validation share {share}: {error:#}")),
-            }
-        }
-        Ok(Self { subsets, missing })
-    }
-}
 
 /// Scores `logits`, one for each of `labels`, on every subset.
 pub fn at_every_share(

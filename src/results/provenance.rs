@@ -43,14 +43,15 @@ pub fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// The checkout's commit, asked once: a long run's later cells keep the revision that its code was built from,
-/// though somebody edits or commits meanwhile. An installed program has no checkout: it states the commit that
-/// it was built from.
+/// The commit that the code is of, asked once: a long run's later cells keep the one that it was started from. What
+/// cargo runs was just built from its checkout, which knows; a program that runs without cargo says what its build
+/// script found.
 fn revision() -> &'static str {
     static REVISION: OnceLock<String> = OnceLock::new();
-    REVISION.get_or_init(|| match revision_of(Path::new(env!("CARGO_MANIFEST_DIR"))) {
-        Some(revision) => revision,
-        None => env!("SKEWBENCH_REVISION").to_owned(),
+    REVISION.get_or_init(|| {
+        let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").is_some();
+        let asked = by_cargo.then(|| revision_of(Path::new(env!("CARGO_MANIFEST_DIR")))).flatten();
+        asked.unwrap_or_else(|| env!("SKEWBENCH_REVISION").to_owned())
     })
 }
 

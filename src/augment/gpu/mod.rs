@@ -1,5 +1,5 @@
-//! Views made on a GPU by `views.cu`, from images that lie there as bytes; equal to [`super::Drawn::apply`] and
-//! [`super::to_normalised`].
+//! Views made on a GPU by `views.cu`, from images that lie there as bytes; equal to [`super::Drawn::apply`]
+//! and [`super::to_normalised`].
 
 use std::sync::Arc;
 
@@ -71,8 +71,8 @@ impl Images {
     /// Makes views, each with the position of its image: (views, side, side, 3) in `dtype`, f32 or bf16.
     ///
     /// # Errors
-    /// If a view was drawn for an image of another size, views' sides differ, or a side is more than shared memory holds
-    /// (272 pixels on an H100).
+    /// If a view was drawn for an image of another size, views' sides differ, or a side is more than shared
+    /// memory holds (272 pixels on an H100).
     pub fn views(
         &self,
         drawn: &[(usize, Drawn)],
@@ -83,8 +83,8 @@ impl Images {
     }
 }
 
-/// Uploads batches of images on a stream of its own, so that training's kernels go on, and makes their views on
-/// training's. Two buffers take turns: one is read by a kernel while the other is filled.
+/// Uploads batches of images on a stream of its own, so that training's kernels go on, and makes their views
+/// on training's. Two buffers take turns: one is read by a kernel while the other is filled.
 pub struct Upload {
     device: CudaDevice,
     /// Made with the first batch, when its size is known.
@@ -107,11 +107,13 @@ impl Upload {
         side <= LARGEST_SIDE
     }
 
+    /// Nothing is uploaded yet.
     pub fn new(device: &CudaDevice) -> Self {
         Self { device: device.clone(), stream: None, buffers: [None, None], turn: 0 }
     }
 
-    /// Uploads `images` and makes views of them, as [`Images::views`]. Waits for the upload, not for the views.
+    /// Uploads `images` and makes views of them, as [`Images::views`]. Waits for the upload, not for the
+    /// views.
     ///
     /// # Errors
     /// As [`Images::views`], or if memory does not hold the images.
@@ -147,9 +149,9 @@ impl Upload {
             bytes[place.start..][..image.pixels.len()].copy_from_slice(&image.pixels);
         }
         stream.memcpy_htod(here, there).w()?;
-        // Events are not tracked (`tensor::gpu::open`), so nothing but this keeps training's kernels from reading before the
-        // bytes are there, as nothing but `read` keeps these from being written before kernels have read them. Not the
-        // training's stream: it would wait too.
+        // Events are not tracked (`tensor::gpu::open`), so nothing but this keeps training's kernels from
+        // reading before the bytes are there, as nothing but `read` keeps these from being written before
+        // kernels have read them. Not the training's stream: it would wait too.
         stream.synchronize().w()?;
         let views = views(&self.device, there, &places, drawn, normalisation, dtype)?;
         *read = Some(training.record_event(None).w()?);
@@ -215,8 +217,8 @@ fn make<T: Element>(
     let shared = (3 * side * side + LINES * 3 * side).next_multiple_of(4);
     let blocks = config([count, 1, 1], THREADS, shared);
     let name = format!("views_{}", T::NAME);
-    // SAFETY: views of views.cu writes `count` views, and reads of its scratch what it wrote there; every view's image lies within
-    // `bytes`, and scratch and taps are enough for each, as `packed::Batch` says.
+    // SAFETY: views of views.cu writes `count` views, and reads of its scratch what it wrote there; every
+    // view's image lies within `bytes`, and scratch and taps are enough for each, as `packed::Batch` says.
     let out = unsafe {
         let mut between = module.room::<u8>(count * scratch)?;
         let mut windows = module.room::<i32>(count * 2 * side * (taps + 2))?;

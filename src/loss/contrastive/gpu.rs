@@ -26,8 +26,8 @@ const BAND: usize = 128;
 const STEP: usize = 8;
 const PADDING: usize = 4;
 
-/// Blocks that a pass is cut into where it has fewer rows: two for each multiprocessor of an H100, but the same on every card,
-/// so that sums are added in one order. Ours.
+/// Blocks that a pass is cut into where it has fewer rows: two for each multiprocessor of an H100, but the
+/// same on every card, so that sums are added in one order. Ours.
 const ENOUGH_BLOCKS: usize = 264;
 
 /// Whether [`nt_xent`] takes this view.
@@ -118,8 +118,8 @@ impl<T: Element> NtXent<T> {
         let Sizes { rows, width, padded, .. } = sizes;
         let name = format!("nt_xent_normalise_{}", T::NAME);
         let blocks = config(sizes.by_warps(), THREADS, 0);
-        // SAFETY: nt_xent_normalise of nt_xent.cu writes (rows, padded) numbers, and a length of each row, out of `rows / 2` rows of
-        // `width` in each view.
+        // SAFETY: nt_xent_normalise of nt_xent.cu writes (rows, padded) numbers, and a length of each row,
+        // out of `rows / 2` rows of `width` in each view.
         unsafe {
             let mut z = module.room::<T>(sizes.stored())?;
             let mut inverse_length = module.room::<f32>(*rows as usize)?;
@@ -140,8 +140,9 @@ impl<T: Element> NtXent<T> {
         let name = format!("nt_xent_forward_{}", T::NAME);
         let blocks = config([sizes.row_blocks(), *parts as usize, 1], THREADS, sizes.shared_bytes());
         let one = config([1, 1, 1], 1024, 0);
-        // SAFETY: nt_xent_forward of nt_xent.cu writes a largest similarity and a sum for each part and row, and a row's similarity to
-        // its other view; nt_xent_loss a logarithm for each row out of them, and the loss.
+        // SAFETY: nt_xent_forward of nt_xent.cu writes a largest similarity and a sum for each part and row,
+        // and a row's similarity to its other view; nt_xent_loss a logarithm for each row out of them, and
+        // the loss.
         unsafe {
             let (mut maximum, mut sum) = (module.room::<f32>(all_parts)?, module.room::<f32>(all_parts)?);
             let mut positive = module.room::<f32>(count)?;
@@ -209,8 +210,8 @@ impl<T: Element + Send + Sync> Operation for NtXent<T> {
         let blocks = config(blocks, THREADS, sizes.shared_bytes());
         let by_warps = config(sizes.by_warps(), THREADS, 0);
         let gradient = with_views([upstream], |[upstream]: &[CudaView<f32>; 1]| {
-            // SAFETY: nt_xent_backward of nt_xent.cu writes (parts, rows, padded) numbers out of what the forward pass saved of the same
-            // sizes, and nt_xent_gradient (rows, width) out of them.
+            // SAFETY: nt_xent_backward of nt_xent.cu writes (parts, rows, padded) numbers out of what the
+            // forward pass saved of the same sizes, and nt_xent_gradient (rows, width) out of them.
             unsafe {
                 let mut partial = module.room::<f32>(*parts as usize * sizes.stored())?;
                 let name = format!("nt_xent_backward_{}", T::NAME);

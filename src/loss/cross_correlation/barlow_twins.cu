@@ -1,14 +1,15 @@
 // Barlow Twins' loss around two matrix products: everything but the products themselves, in one pass each.
 //
-// For views a, b (N, D) with columns standardised over the batch, c_d = sum_n a_nd b_nd / N and S the sum of all squared
-// correlations (from a^T b, or from a a^T and b b^T, whichever is smaller):
+// For views a, b (N, D) with columns standardised over the batch, c_d = sum_n a_nd b_nd / N and S the sum of
+// all squared correlations (from a^T b, or from a a^T and b b^T, whichever is smaller):
 //
 //   L = sum_d (c_d - 1)^2 + lambda (S - sum_d c_d^2)
 //   dL/da = 2 lambda / N^2 P_a + (2 (c_d - 1) - 2 lambda c_d) / N b, and back through the standardisation
 //
-// with P_a = b (a^T b)^T or (b b^T) a, which are equal. No pass over a matrix of correlations but the one that adds up its
-// squares. A block owns 16 columns of both views. No atomics: equal bits in every run. Source: Zbontar et al. 2021, equations
-// 1 and 2; the plain twin is `barlow_twins` of src/loss/cross_correlation.rs. It never ran on a GPU yet.
+// with P_a = b (a^T b)^T or (b b^T) a, which are equal. No pass over a matrix of correlations but the one
+// that adds up its squares. A block owns 16 columns of both views. No atomics: equal bits in every run.
+// Source: Zbontar et al. 2021, equations 1 and 2; the plain twin is `barlow_twins` of
+// src/loss/cross_correlation.rs. It never ran on a GPU yet.
 #include "warp.cuh"
 
 constexpr int ACROSS = 16;   // columns of a block
@@ -30,8 +31,8 @@ __device__ __forceinline__ void sum_of_column(float (*share)[THREADS], float *va
     __syncthreads();
 }
 
-// Blocks: ceil(width / 16). Threads: 512. Writes both views standardised (rows, width), one over the root of variance plus
-// epsilon (2, width), and the diagonal (width).
+// Blocks: ceil(width / 16). Threads: 512. Writes both views standardised (rows, width), one over the root of
+// variance plus epsilon (2, width), and the diagonal (width).
 template <typename T>
 __device__ void standardise(const T *first, const T *second, int rows, int width, T *a, T *b, float *inverse, float *diagonal) {
     __shared__ float share[2][THREADS];
@@ -112,8 +113,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) barlow_twins_loss(const fl
     }
 }
 
-// Blocks: ceil(width / 16) x 2 views. Threads: 512. `product` (2, rows, width) is P_a and P_b; writes the gradients of both
-// views before their standardisation (2, rows, width).
+// Blocks: ceil(width / 16) x 2 views. Threads: 512. `product` (2, rows, width) is P_a and P_b; writes the
+// gradients of both views before their standardisation (2, rows, width).
 template <typename T>
 __device__ void backward(const T *a, const T *b, const T *product, const float *inverse, const float *diagonal,
                          const float *upstream, int rows, int width, float factor, float weight, float *out) {

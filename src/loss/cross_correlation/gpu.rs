@@ -25,8 +25,8 @@ pub fn has_barlow_twins(view: &Tensor) -> bool {
     is_taken(view)
 }
 
-/// As [`crate::loss::cross_correlation::barlow_twins`], which has checked shapes: total, part on the diagonal, part beside
-/// it; f32.
+/// As [`crate::loss::cross_correlation::barlow_twins`], which has checked shapes: total, part on the
+/// diagonal, part beside it; f32.
 pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -> Result<[Tensor; 3]> {
     let (first, second) = (first.contiguous()?, second.contiguous()?);
     let weight = off_diagonal_weight as f32;
@@ -109,8 +109,8 @@ impl<T: Element> BarlowTwins<T> {
     ) -> Result<Saved> {
         let columns = config([width.div_ceil(ACROSS), 1, 1], THREADS, 0);
         let (images_, width_) = (images as i32, width as i32);
-        // SAFETY: barlow_twins_standardise of barlow_twins.cu writes both views, and for each column two deviations and a
-        // correlation.
+        // SAFETY: barlow_twins_standardise of barlow_twins.cu writes both views, and for each column two
+        // deviations and a correlation.
         let (views, inverse, diagonal) = unsafe {
             let mut left = module.room::<T>(images * width)?;
             let mut right = module.room::<T>(images * width)?;
@@ -148,8 +148,9 @@ impl<T: Element> BarlowTwins<T> {
         let (parts, one) = (config([PARTIALS, 1, 1], THREADS, 0), config([1, 1, 1], THREADS, 0));
         with_views(saved.correlations.pair(), |[left, right]: &[CudaView<T>; 2]| {
             with_views([&saved.diagonal], |[diagonal]: &[CudaView<f32>; 1]| {
-                // SAFETY: barlow_twins_inner_product of barlow_twins.cu writes a sum for each block, out of `count` numbers of
-                // both; barlow_twins_loss three numbers out of those and of `width` on the diagonal.
+                // SAFETY: barlow_twins_inner_product of barlow_twins.cu writes a sum for each block, out of
+                // `count` numbers of both; barlow_twins_loss three numbers out of those and of `width` on the
+                // diagonal.
                 unsafe {
                     let mut partial = module.room::<f32>(PARTIALS)?;
                     launch!(module, Self::kernel("inner_product"), parts, left, right, &count, &mut partial);
@@ -208,8 +209,8 @@ impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
             with_views(
                 [&saved.inverse, &saved.diagonal, &total],
                 |[inverse, diagonal, total]: &[CudaView<f32>; 3]| {
-                    // SAFETY: barlow_twins_backward of barlow_twins.cu writes two views' numbers, out of as many of both and of
-                    // slopes, of three numbers of each column, and of one of all.
+                    // SAFETY: barlow_twins_backward of barlow_twins.cu writes two views' numbers, out of as
+                    // many of both and of slopes, of three numbers of each column, and of one of all.
                     unsafe {
                         let mut gradient = module.room::<f32>(2 * images * width)?;
                         launch!(

@@ -24,7 +24,8 @@ const WIDTHS: [usize; 4] = [16, 32, 48, 64];
 /// Shared memory that a block may have on an H100, in bytes; 768 tokens of 64 numbers take as much.
 const MOST_SHARED: usize = 227 * 1024;
 
-/// Whether [`attention`] takes these joined queries, keys and values: bf16 on a GPU, with heads and tokens that fit.
+/// Whether [`attention`] takes these joined queries, keys and values: bf16 on a GPU, with heads and tokens
+/// that fit.
 pub fn is_taken(joined: &Tensor, heads: usize) -> bool {
     let &[_, tokens, joined_width] = joined.dims() else { return false };
     let width = joined_width / (3 * heads).max(1);
@@ -90,7 +91,8 @@ fn dots(
     let blocks = config([count.div_ceil(WARPS), 1, 1], THREADS, 0);
     let (count_, words) = (count as i32, (width / 2) as i32);
     let (tokens, heads) = (tokens as i32, heads as i32);
-    // SAFETY: attention_dots of attention.cu writes `count` sums out of `count` times `width` numbers of both.
+    // SAFETY: attention_dots of attention.cu writes `count` sums out of `count` times `width` numbers of
+    // both.
     unsafe {
         let mut dots = module.room::<f32>(count)?;
         launch!(module, "attention_dots", blocks, out, slope, &count_, &tokens, &heads, &words, &mut dots);
@@ -110,8 +112,8 @@ impl Operation for Attention {
         let (tokens_, heads) = (tokens as i32, self.heads as i32);
         let blocks = config([pairs, 1, 1], THREADS, forward_shared(tokens, width));
         let name = format!("attention_forward_{width}");
-        // SAFETY: attention_forward of attention.cu, made for this width, writes the output of each pair of an image and a head, and
-        // a number for each of its tokens.
+        // SAFETY: attention_forward of attention.cu, made for this width, writes the output of each pair of
+        // an image and a head, and a number for each of its tokens.
         let (out, log_sum_exp) = unsafe {
             let mut out = module.room::<bf16>(pairs * tokens * width)?;
             let mut log_sum_exp = module.room::<f32>(pairs * tokens)?;
@@ -128,7 +130,7 @@ impl Operation for Attention {
         let Some(log_sum_exp) = self.log_sum_exp.get() else { return no_forward_pass(Self::NAME) };
         let joined = arguments[0];
         let module = module(joined.device().as_cuda_device()?);
-        let sizes = self.sizes(joined.shape())?;
+        let (sizes, count) = (self.sizes(joined.shape())?, joined.elem_count());
         let (tokens, heads, scale) = (sizes.tokens as i32, self.heads as i32, sizes.scale);
         let shared = backward_shared(sizes.tokens, sizes.width);
         let blocks = config([sizes.images * self.heads, 2, 1], THREADS, shared);
@@ -136,10 +138,11 @@ impl Operation for Attention {
         let by_joined = with_views([joined, out, slope], |[joined, out, slope]| {
             with_views([log_sum_exp], |[log_sum_exp]: &[CudaView<f32>; 1]| {
                 let dots = dots(&module, [out, slope], &sizes, self.heads)?;
-                // SAFETY: attention_backward of attention.cu, made for this width, writes every number by what was joined, out of as
-                // many, of slopes of the output, and of two numbers of each token and head.
+                // SAFETY: attention_backward of attention.cu, made for this width, writes every number by
+                // what was joined, out of as many, of slopes of the output, and of two numbers of each token
+                // and head.
                 unsafe {
-                    let mut by_joined = module.room::<bf16>(3 * out.len())?;
+                    let mut by_joined = module.room::<bf16>(count)?;
                     launch!(
                         module,
                         name,

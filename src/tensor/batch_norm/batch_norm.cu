@@ -1,18 +1,20 @@
-// Batch normalisation of (rows, channels) with what follows it (an addition, a ReLU), in two passes forward and two backward.
+// Batch normalisation of (rows, channels) with what follows it (an addition, a ReLU), in two passes forward
+// and two backward.
 //
 //   y = relu((x - m) / sqrt(v + epsilon) w + b + residual)
 //
-// A thread reads sixteen bytes at a time where channels allow it, always of the same channels. Statistics are sums of differences,
-// and of their squares, from the mean of the first rows, so a large mean costs few digits; `parts` blocks share the rows, and what
-// they find is put together in one order. No atomics: equal bits in every run. Numbers are f32 or bf16, statistics and
-// weights f32. The CPU's twin is cpu.rs.
+// A thread reads sixteen bytes at a time where channels allow it, always of the same channels. Statistics are
+// sums of differences, and of their squares, from the mean of the first rows, so a large mean costs few
+// digits; `parts` blocks share the rows, and what they find is put together in one order. No atomics: equal
+// bits in every run. Numbers are f32 or bf16, statistics and weights f32. The CPU's twin is cpu.rs.
 #include "warp.cuh"
 
 constexpr int THREADS = 512;
 constexpr int FIRST_ROWS = 8;  // whose mean differences are taken from
 constexpr float EPSILON = 1e-5f;
 
-// How a block of sums over rows is laid out: `across` threads beside each other in a row, `down` rows at a time.
+// How a block of sums over rows is laid out: `across` threads beside each other in a row, `down` rows at a
+// time.
 struct Place {
     int across, down, row, column;  // column in units of V channels
     bool inside;
@@ -44,8 +46,8 @@ __device__ __forceinline__ void put_together(float share[2 * V][THREADS], const 
                 partial[(2LL * blockIdx.y + k) * channels + place.column * V + v] = share[k * V + v][threadIdx.x];
 }
 
-// Blocks: ceil(channels / V / 512) x parts. Threads: 512. Writes sums of differences and of their squares (parts, 2, channels), then
-// what they differ from (channels).
+// Blocks: ceil(channels / V / 512) x parts. Threads: 512. Writes sums of differences and of their squares
+// (parts, 2, channels), then what they differ from (channels).
 template <typename T, int V>
 __device__ void statistics(const T *x, int rows, int channels, float *partial) {
     __shared__ float share[2 * V][THREADS];
@@ -76,7 +78,8 @@ __device__ void statistics(const T *x, int rows, int channels, float *partial) {
     put_together<V>(share, sums, place, channels, partial);
 }
 
-// Two sums of a channel over all parts. Blocks: ceil(channels / 32). Threads: 512, sixteen a channel, of which the first has them.
+// Two sums of a channel over all parts. Blocks: ceil(channels / 32). Threads: 512, sixteen a channel, of
+// which the first has them.
 struct Sums {
     float first, second;
 };
@@ -117,7 +120,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) batch_norm_sums(const floa
     of_weight[channel] = sums.second;
 }
 
-// Threads that go through all numbers, each in steps of whole rows, so that its channels stay the same: how many there are.
+// Threads that go through all numbers, each in steps of whole rows, so that its channels stay the same: how
+// many there are.
 __device__ __forceinline__ int threads_of(int per_row) { return gridDim.x * THREADS / per_row * per_row; }
 
 // Blocks: any that have a thread for each V channels. Threads: 512. `residual` may be null.
@@ -156,7 +160,8 @@ __device__ __forceinline__ float behind_relu(T slope, T y, int relu) {
     return relu && !(number(y) > 0.0f) ? 0.0f : number(slope);
 }
 
-// Blocks and threads as `statistics`. Writes sums (parts, 2, channels): of slopes, and of slopes times normalised numbers.
+// Blocks and threads as `statistics`. Writes sums (parts, 2, channels): of slopes, and of slopes times
+// normalised numbers.
 template <typename T, int V>
 __device__ void slopes(const T *x, const T *y, const T *slope, const float *mean, const float *inverse, int rows, int channels, int relu,
                        float *partial) {
@@ -184,8 +189,8 @@ __device__ void slopes(const T *x, const T *y, const T *slope, const float *mean
     put_together<V>(share, sums, place, channels, partial);
 }
 
-// Blocks and threads as `apply`. Writes the gradients by x and, where not null, by the residual. Of fixed statistics (`own` = 0) x has
-// no part in them.
+// Blocks and threads as `apply`. Writes the gradients by x and, where not null, by the residual. Of fixed
+// statistics (`own` = 0) x has no part in them.
 template <typename T, int V>
 __device__ void gradient(const T *x, const T *y, const T *slope, const float *weight, const float *mean, const float *inverse,
                          const float *of_bias, const float *of_weight, int rows, int channels, int relu, int own, T *by_x,

@@ -1,5 +1,5 @@
-//! Batch normalisation on the CPU. Sums run in the element type over a few hundred rows, beyond that in double precision
-//! (Chan et al. 1979).
+//! Batch normalisation on the CPU. Sums run in the element type over a few hundred rows, beyond that in
+//! double precision (Chan et al. 1979).
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,5 +1,5 @@
-//! Batch normalisation by `batch_norm.cu`: what is launched, and its place in automatic differentiation. Weights and
-//! statistics are f32.
+//! Batch normalisation by `batch_norm.cu`: what is launched, and its place in automatic differentiation.
+//! Weights and statistics are f32.
 
 use std::sync::{Arc, OnceLock};
 
@@ -28,13 +28,13 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_batch_norm", ptx, device }
 }
 
-/// Parts that share the rows of batch normalisation's sums at most, two for each multiprocessor of an H100, and numbers that a
-/// thread of one has at least, sixteen bytes counted as one. Ours.
+/// Parts that share the rows of batch normalisation's sums at most, two for each multiprocessor of an H100,
+/// and numbers that a thread of one has at least, sixteen bytes counted as one. Ours.
 const MOST_PARTS: usize = 264;
 const LEAST_OF_A_THREAD: usize = 8;
 
-/// Blocks for sums over the rows of `count` numbers, and how many of them share the rows: by shape alone, so that sums are added in
-/// one order on every card.
+/// Blocks for sums over the rows of `count` numbers, and how many of them share the rows: by shape alone, so
+/// that sums are added in one order on every card.
 fn sums_over_rows<T: Element>(count: usize, channels: usize) -> (LaunchConfig, usize) {
     let wide = 16 / size_of::<T>();
     let together = if channels.is_multiple_of(wide) { wide } else { 1 };
@@ -110,8 +110,9 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (columns, parts) = sums_over_rows::<T>(rows * channels, channels);
         let (rows, channels_, parts_) = (rows as i32, channels as i32, parts as i32);
         let name = format!("batch_norm_statistics_{}", T::NAME);
-        // SAFETY: batch_norm_statistics of batch_norm.cu writes two sums of each part and channel, and what differences were taken
-        // from; batch_norm_moments a mean, a variance and a deviation for each channel.
+        // SAFETY: batch_norm_statistics of batch_norm.cu writes two sums of each part and channel, and what
+        // differences were taken from; batch_norm_moments a mean, a variance and a deviation for each
+        // channel.
         let found = unsafe {
             let mut partial = module.room::<f32>((2 * parts + 1) * channels)?;
             launch!(module, name, columns, x, &rows, &channels_, &mut partial);
@@ -149,8 +150,8 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (weight, bias) = (affine.slice(..channels), affine.slice(channels..));
         let blocks = through(count, THREADS);
         let name = format!("batch_norm_apply_{}", T::NAME);
-        // SAFETY: batch_norm_apply of batch_norm.cu writes (rows, channels) numbers out of as many of `x` and, where it is not
-        // null, the residual, and of four constants of each channel.
+        // SAFETY: batch_norm_apply of batch_norm.cu writes (rows, channels) numbers out of as many of `x`
+        // and, where it is not null, the residual, and of four constants of each channel.
         unsafe {
             let mut y = module.room::<T>(count)?;
             match residual {
@@ -179,8 +180,8 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let (rows, channels_, parts_, relu) =
             (rows as i32, channels as i32, parts as i32, i32::from(self.relu));
         let name = format!("batch_norm_slopes_{}", T::NAME);
-        // SAFETY: batch_norm_slopes of batch_norm.cu writes two sums of each part and channel; batch_norm_sums adds them up to a
-        // number for each channel twice, by bias first.
+        // SAFETY: batch_norm_slopes of batch_norm.cu writes two sums of each part and channel;
+        // batch_norm_sums adds them up to a number for each channel twice, by bias first.
         unsafe {
             let mut partial = module.room::<f32>(2 * parts * channels)?;
             launch!(
@@ -198,17 +199,19 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
                 &mut partial
             );
             let mut sums = module.room::<f32>(2 * channels)?;
-            let (mut of_weight, mut of_bias) = sums.split_at_mut(channels);
-            launch!(
-                module,
-                "batch_norm_sums",
-                by_channels(channels),
-                &partial,
-                &channels_,
-                &parts_,
-                &mut of_bias,
-                &mut of_weight,
-            );
+            {
+                let (mut of_weight, mut of_bias) = sums.split_at_mut(channels);
+                launch!(
+                    module,
+                    "batch_norm_sums",
+                    by_channels(channels),
+                    &partial,
+                    &channels_,
+                    &parts_,
+                    &mut of_bias,
+                    &mut of_weight,
+                );
+            }
             Ok(sums)
         }
     }
@@ -230,8 +233,8 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         let weight = affine.slice(..channels);
         let blocks = through(count, THREADS);
         let name = format!("batch_norm_gradient_{}", T::NAME);
-        // SAFETY: batch_norm_gradient of batch_norm.cu writes (rows, channels) numbers, and as many by the residual where that is
-        // not null.
+        // SAFETY: batch_norm_gradient of batch_norm.cu writes (rows, channels) numbers, and as many by the
+        // residual where that is not null.
         unsafe {
             let mut by_x = module.room::<T>(count)?;
             let mut by_residual = has_residual.then(|| module.room::<T>(count)).transpose()?;

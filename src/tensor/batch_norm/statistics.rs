@@ -7,17 +7,19 @@ use crate::tensor::updates::{Move, move_averages};
 /// Added to variances, as in torchvision.
 pub const EPSILON: f64 = 1e-5;
 
-/// Mean and biased variance of each channel, (channels) each: constants where the numbers are, so that a GPU is not
-/// waited for. Of a batch on the CPU f64, on a GPU f32.
+/// Mean and biased variance of each channel, (channels) each: constants where the numbers are, so that a GPU
+/// is not waited for. Of a batch on the CPU f64, on a GPU f32.
 #[derive(Clone, Debug)]
 pub struct Statistics {
+    /// (channels).
     pub mean: Tensor,
+    /// Biased, (channels).
     pub variance: Tensor,
 }
 
 impl Statistics {
-    /// Moves running statistics `share` (0..1) of the way to the mean and the unbiased variance of a batch of `rows`
-    /// rows.
+    /// Moves running statistics `share` (0..1) of the way to the mean and the unbiased variance of a batch of
+    /// `rows` rows.
     pub fn move_running(&self, mean: &Var, variance: &Var, rows: usize, share: f64) -> Result<()> {
         let rows = rows as f64;
         if mean.device().is_cpu() {
@@ -44,9 +46,11 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.detach().to_dtype(DType::F64)?.to_vec1()
 }
 
+/// What follows normalisation.
 #[derive(Clone, Copy, Default)]
 pub struct Then<'a> {
     /// Added before the ReLU; of the input's shape.
     pub residual: Option<&'a Tensor>,
+    /// Whether negative numbers become 0.
     pub relu: bool,
 }

@@ -8,12 +8,15 @@ use crate::tensor::cpu::patches::Windows;
 /// Step and border of a convolution, equal in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
+    /// Pixels from one window to the next.
     pub stride: usize,
+    /// Zeros around the images, in pixels.
     pub padding: usize,
 }
 
 impl Geometry {
-    /// Windows of images (batch, height, width, in), and axes of weights (out, in, kernel height, kernel width).
+    /// Windows of images (batch, height, width, in), and axes of weights (out, in, kernel height, kernel
+    /// width).
     ///
     /// # Errors
     /// If shapes do not fit, or the padding reaches the kernel's size.

@@ -1,9 +1,9 @@
-//! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is multiplied as f32;
-//! bf16 on tensor cores with f32 sums.
+//! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is
+//! multiplied as f32; bf16 on tensor cores with f32 sums.
 //!
-//! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the
-//! gradients' add in one order every time. Descriptors and algorithms are kept for each shape. Of a shape that cuDNN
-//! refuses [`gpu::notes`] tells.
+//! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but
+//! the last of the gradients' add in one order every time. Descriptors and algorithms are kept for each
+//! shape. Of a shape that cuDNN refuses [`gpu::notes`] tells.
 
 use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -109,7 +109,8 @@ impl Multiplied for bf16 {
     const ZERO: Self = Self::ZERO;
 }
 
-/// What a plan is made for: images (batch, height, width, in), weights (out, height, width, in), step and border.
+/// What a plan is made for: images (batch, height, width, in), weights (out, height, width, in), step and
+/// border.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Sizes {
     images: [usize; 4],
@@ -213,7 +214,8 @@ impl<T: Multiplied> Plan<T> {
     }
 }
 
-/// Whether an error says that cuDNN has no algorithm, and not that something went wrong: its status 3000 and what is finer.
+/// Whether an error says that cuDNN has no algorithm, and not that something went wrong: its status 3000 and
+/// what is finer.
 fn is_refusal(error: CudnnError) -> bool {
     error.0 as u32 / 1000 == 3
 }
@@ -267,7 +269,8 @@ impl<T: Multiplied> Plan<T> {
         let backward = self.descriptors.by_images();
         let (algorithm, bytes) = self.by_images.map_err(failed)?;
         let mut workspace = workspace(memory, bytes)?;
-        // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types of the descriptors.
+        // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types of
+        // the descriptors.
         unsafe {
             let mut gradient = memory.room::<T>(sizes.images.iter().product())?;
             let scale = (T::ONE, T::ZERO);
@@ -313,7 +316,8 @@ impl<T: Multiplied + Send + Sync + 'static> Operation for OnDevice<T> {
         let (algorithm, bytes) = plan.forward.map_err(failed)?;
         let mut workspace = workspace(&memory, bytes)?;
         let output = with_views([&self.weights], |[weights]| {
-            // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types of the descriptors.
+            // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types
+            // of the descriptors.
             unsafe {
                 let mut output = memory.room::<T>(sizes.output.iter().product())?;
                 let scale = (T::ONE, T::ZERO);

@@ -53,8 +53,9 @@ pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mu
     }
 }
 
-/// Gradients of a stride-1 convolution, by images and by weights (in torchvision's order), from one gathering:
-/// with D the windows of the output's gradient, `dX = D W` and `dW = D^T X` for mirrored weights W.
+/// Gradients of a stride-1 convolution, by images and by weights (in torchvision's order), from one
+/// gathering: with D the windows of the output's gradient, `dX = D W` and `dW = D^T X` for mirrored weights
+/// W.
 ///
 /// `windows` are those of the output's gradient, as large as the kernel and padded so that there is one for
 /// each pixel of `images`; `weights` are (mirrored tap, out, in).
@@ -148,8 +149,8 @@ struct Given<'a, T> {
 }
 
 impl<T: Real> Given<'_, T> {
-    /// Private sums of the gradient by weights, one after another, and the gradient by images: a task has a group of `group`
-    /// images.
+    /// Private sums of the gradient by weights, one after another, and the gradient by images: a task has a
+    /// group of `group` images.
     fn share_pixels(&self, group: usize, groups: &mut [&mut [T]]) -> Vec<T> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.size(), windows.output());

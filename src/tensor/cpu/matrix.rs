@@ -1,7 +1,7 @@
 //! Matrix products over borrowed numbers, on one thread or on a fixed partition.
 //!
-//! The only place that hands pointers to faer, with which a transformer's training step takes 3 to 8 % less time than
-//! with the crate `gemm` (AVX-512, two threads; a ResNet's is as fast). Knows nothing of tensors.
+//! The only place that hands pointers to faer, with which a transformer's training step takes 3 to 8 % less
+//! time than with the crate `gemm` (AVX-512, two threads; a ResNet's is as fast). Knows nothing of tensors.
 
 use std::marker::PhantomData;
 
@@ -167,8 +167,8 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
     assert_eq!(out.len(), left.rows * right.columns, "{} x {} product", left.rows, right.columns);
     let (rows, columns) = (left.rows, right.columns);
     let pointer = Pointer(out.as_mut_ptr());
-    // Four equal pieces along the longer side, or a multiple, so that two or four threads end together. Kernels take
-    // four rows and whole vectors of columns at a time.
+    // Four equal pieces along the longer side, or a multiple, so that two or four threads end together.
+    // Kernels take four rows and whole vectors of columns at a time.
     let side = |length: usize, longest: bool, unit| {
         let pieces = length.div_ceil(PIECE);
         let pieces = if longest { pieces.next_multiple_of(4) } else { pieces };

@@ -40,8 +40,8 @@ pub fn constant<T: Real>(values: Vec<T>, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(Storage::Cpu(T::to_cpu_storage_owned(values)), shape, BackpropOp::none(), false)
 }
 
-/// Room for numbers: as `vec![zero; count]`, without a pass over memory. Tests get not-a-number instead, so that one which
-/// is read before it was written is seen.
+/// Room for numbers: as `vec![zero; count]`, without a pass over memory. Tests get not-a-number instead, so
+/// that one which is read before it was written is seen.
 ///
 /// # Safety
 /// The caller writes every number before any is read: what lies there is whatever the memory held.
@@ -51,9 +51,9 @@ pub unsafe fn unwritten<T: Real>(count: usize) -> Vec<T> {
     }
     let mut numbers = Vec::with_capacity(count);
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    // SAFETY: the room holds `count` numbers, and every pattern of bits is an f32 or f64. A vector's numbers must be
-    // initialised: to the compiler the assembly may have written them, so whatever lies in memory is what it wrote, and
-    // nothing is assumed of a slice of them before the caller writes there.
+    // SAFETY: the room holds `count` numbers, and every pattern of bits is an f32 or f64. A vector's numbers
+    // must be initialised: to the compiler the assembly may have written them, so whatever lies in memory is
+    // what it wrote, and nothing is assumed of a slice of them before the caller writes there.
     unsafe {
         std::arch::asm!("/* {} */", in(reg) numbers.as_mut_ptr(), options(nostack, preserves_flags));
         numbers.set_len(count);

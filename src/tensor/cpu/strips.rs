@@ -1,4 +1,5 @@
-//! Products with a right matrix that lies packed in strips of 16 columns, so that nothing is packed at each call.
+//! Products with a right matrix that lies packed in strips of 16 columns, so that nothing is packed at each
+//! call.
 //!
 //! A strip is (steps x 16) numbers in a row: all rows of 16 neighbouring columns, zeros where the matrix has
 //! fewer. The kernel for AVX-512 keeps up to 14 rows of two strips in registers; elsewhere, and in double
@@ -12,8 +13,8 @@ use super::{
 /// Columns of a strip.
 pub const STRIP: usize = 16;
 
-/// `out = left [first | second]` (added to `out` if `add`) on this thread. `out` has at most two strips' columns;
-/// `second` is empty where it has no more than one strip's.
+/// `out = left [first | second]` (added to `out` if `add`) on this thread. `out` has at most two strips'
+/// columns; `second` is empty where it has no more than one strip's.
 ///
 /// # Panics
 /// If shapes do not fit.
@@ -60,9 +61,9 @@ mod wide {
         let (rows, pieces) = (left.rows, left.rows.div_ceil(ROWS));
         for piece in 0..pieces {
             let (start, end) = (piece * rows / pieces, (piece + 1) * rows / pieces);
-            // SAFETY: T is f32 and the machine has AVX-512. The caller checked that strips hold as many rows as
-            // the left matrix has columns; the matrices guarantee what lies behind their pointers, and masked
-            // lanes are not touched.
+            // SAFETY: T is f32 and the machine has AVX-512. The caller checked that strips hold as many rows
+            // as the left matrix has columns; the matrices guarantee what lies behind their pointers, and
+            // masked lanes are not touched.
             unsafe {
                 let block = Block {
                     left: left_start.add(start * row_stride).cast(),
@@ -110,8 +111,8 @@ mod wide {
 
     impl Block<'_> {
         /// # Safety
-        /// Behind the pointers lie `R` rows of as many numbers as strips have rows (left) and `R` rows with the
-        /// columns of the masks (out), which nobody else uses now.
+        /// Behind the pointers lie `R` rows of as many numbers as strips have rows (left) and `R` rows with
+        /// the columns of the masks (out), which nobody else uses now.
         #[target_feature(enable = "avx512f")]
         unsafe fn multiply<const R: usize>(&self) {
             let mut sums = [[_mm512_setzero_ps(); 2]; R];

@@ -1,5 +1,5 @@
-//! GELU on the CPU. For f32, C(-|x|) = e^(-x^2 / 2) R(t) with t = 1 / (1 + 0.3 |x|) and R a polynomial of degree 8
-//! fitted by us on |x| < 14.5 for the least relative error (6e-8 before rounding). For f64: libm's.
+//! GELU on the CPU. For f32, C(-|x|) = e^(-x^2 / 2) R(t) with t = 1 / (1 + 0.3 |x|) and R a polynomial of
+//! degree 8 fitted by us on |x| < 14.5 for the least relative error (6e-8 before rounding). For f64: libm's.
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
 use rayon::prelude::*;

@@ -1,5 +1,5 @@
-//! Part of the build script: with the feature `cuda` it compiles our kernels to PTX, for every card from Ampere
-//! on; without it does nothing.
+//! Part of the build script: with the feature `cuda` it compiles our kernels to PTX, for every card from
+//! Ampere on; without it does nothing.
 
 use std::{env, path::PathBuf, process::Command};
 

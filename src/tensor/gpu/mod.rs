@@ -1,7 +1,7 @@
 //! The GPU as training wants it: one stream, nothing tracked between streams, memory kept.
 //!
-//! Without the feature `cuda` there is none. Running kernels of our own is `launch.rs`; what their text shares is
-//! `warp.cuh`; `compile.rs` is the build script. Knows nothing of what is computed.
+//! Without the feature `cuda` there is none. Running kernels of our own is `launch.rs`; what their text
+//! shares is `warp.cuh`; `compile.rs` is part of the build script. Knows nothing of what is computed.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod launch;
@@ -25,11 +25,12 @@ pub fn open() -> Result<Device> {
     // One stream for all threads: the loader's thread makes tensors, too.
     let device = Device::new_cuda_with_stream(0)?;
     let cuda = device.as_cuda_device()?;
-    // SAFETY: everything goes to that one stream, so nothing is to be tracked, but for the uploads of `augment::gpu::Upload`:
-    // it has a stream of its own, waits for it before training's may read, and for training's before it writes or frees.
+    // SAFETY: everything goes to that one stream, so nothing is to be tracked, but for the uploads of
+    // `augment::gpu::Upload`: it has a stream of its own, waits for it before training's may read, and for
+    // training's before it writes or frees.
     unsafe { cuda.disable_event_tracking() };
-    // A training step frees and asks for the same gigabytes over and over; by default they go back to the driver
-    // whenever the stream is waited for.
+    // A training step frees and asks for the same gigabytes over and over; by default they go back to the
+    // driver whenever the stream is waited for.
     let keep_all = u64::MAX;
     // SAFETY: the pool is this device's own, and the attribute is a number of 64 bits.
     unsafe {
@@ -64,14 +65,16 @@ pub fn notes() -> Vec<String> {
     NOTES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
 
-/// While it lives, this thread uploads no shapes and strides twice: Candle does so at almost every operation on numbers
-/// that do not lie in order. What is at most 4 KiB long is kept on the GPU, so only training's own thread should.
+/// While it lives, this thread uploads no shapes and strides twice: Candle does so at almost every operation
+/// on numbers that do not lie in order. What is at most 4 KiB long is kept on the GPU, so only training's own
+/// thread should.
 pub struct KeptUploads {
     #[cfg(feature = "cuda")]
     _kept: Option<Box<dyn std::any::Any>>,
 }
 
 impl KeptUploads {
+    /// Of uploads to `device`; on the CPU there are none.
     pub fn new(device: &Device) -> Self {
         #[cfg(not(feature = "cuda"))]
         let _ = device;

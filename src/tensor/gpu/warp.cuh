@@ -1,7 +1,7 @@
-// What a warp does together: products on tensor cores, exchanges. Where there is no GPU, whoever includes this has defined
-// functions of the same names before: benchmarks/kernels/on_cpu.h. Layouts of fragments: PTX ISA, "Matrix Fragments for
-// mma.m16n8k16" and "m16n8k8"; in words of 32 bits they are the same for bf16 (two numbers a word, 16 deep) and tf32 (one,
-// 8 deep).
+// What a warp does together: products on tensor cores, exchanges. Where there is no GPU, whoever includes
+// this has defined functions of the same names before: benchmarks/kernels/on_cpu.h. Layouts of fragments: PTX
+// ISA, "Matrix Fragments for mma.m16n8k16" and "m16n8k8"; in words of 32 bits they are the same for bf16 (two
+// numbers a word, 16 deep) and tf32 (one, 8 deep).
 #pragma once
 
 #ifdef __CUDACC__
@@ -28,7 +28,8 @@ __device__ __forceinline__ void multiply_tf32(float d[4], const unsigned a[4], c
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Two blocks of 8 x 8 numbers of 16 bits, transposed: lane n < 16 names row n % 8 of block n / 8 in shared memory.
+// Two blocks of 8 x 8 numbers of 16 bits, transposed: lane n < 16 names row n % 8 of block n / 8 in shared
+// memory.
 __device__ __forceinline__ void load_transposed(unsigned b[2], const unsigned *row) {
     const unsigned address = (unsigned)__cvta_generic_to_shared(row);
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(b[0]), "=r"(b[1]) : "r"(address) : "memory");

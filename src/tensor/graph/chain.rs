@@ -261,7 +261,7 @@ mod tests {
         let geometry = Geometry { stride: 1, padding: 1 };
         let normalise = |x: &Tensor, weight: usize, residual: Option<&Tensor>| {
             let then = batch_norm::Then { residual, relu: true };
-            batch_norm::batch_norm(x, &weights[weight], &weights[weight + 1], None, then).map(|(x, _)| x)
+            batch_norm(x, &weights[weight], &weights[weight + 1], None, then).map(|(x, _)| x)
         };
         let first = normalise(&convolution(images, &weights[0], geometry)?, 1, None)?;
         let second = normalise(&convolution(&first, &weights[3], geometry)?, 4, Some(&first))?;

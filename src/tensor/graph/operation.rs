@@ -1,13 +1,14 @@
 //! An operation as this layer writes it, and as Candle wants it.
 //!
-//! Candle has a trait for each number of arguments, with a method for each device. Here an operation takes any number of them
-//! and says what it can. Knows nothing of what is computed.
+//! Candle has a trait for each number of arguments, with a method for each device. Here an operation takes
+//! any number of them and says what it can. Knows nothing of what is computed.
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-/// Gradients by an operation's arguments, in their order; none where nobody wants one, or where it was handed over.
+/// Gradients by an operation's arguments, in their order; none where nobody wants one, or where it was handed
+/// over.
 pub type Gradients = Vec<Option<Tensor>>;
 
 /// An argument's numbers on the CPU, and where they lie among them.
@@ -16,8 +17,8 @@ pub type OnCpu<'a> = (&'a CpuStorage, &'a Layout);
 /// An argument's numbers on a GPU, and where they lie among them.
 pub type OnGpu<'a> = (&'a CudaStorage, &'a Layout);
 
-/// A differentiable operation of one to three arguments. It is made for one application, and may keep what its backward
-/// pass needs.
+/// A differentiable operation of one to three arguments. It is made for one application, and may keep what
+/// its backward pass needs.
 pub trait Operation: Send + Sync + 'static {
     /// As errors call it.
     const NAME: &'static str;

@@ -21,7 +21,8 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
 
 /// Private sums of the gradients by weight and bias (ours).
 const GROUPS: usize = 32;
-/// Accumulators of a sum, so that it becomes vector code; the order of additions does not depend on the machine.
+/// Accumulators of a sum, so that it becomes vector code; the order of additions does not depend on the
+/// machine.
 const LANES: usize = 16;
 
 struct LayerNorm {

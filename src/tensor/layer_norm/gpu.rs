@@ -1,5 +1,5 @@
-//! Layer normalisation by `layer_norm.cu`: what is launched, and its place in automatic differentiation. Weights and
-//! statistics are f32.
+//! Layer normalisation by `layer_norm.cu`: what is launched, and its place in automatic differentiation.
+//! Weights and statistics are f32.
 
 use std::sync::OnceLock;
 
@@ -58,8 +58,8 @@ impl<T: Element> LayerNorm<T> {
     ) -> Result<CudaSlice<T>> {
         let (rows_, width_) = (rows as i32, width as i32);
         let name = format!("layer_norm_gradient_{}", T::NAME);
-        // SAFETY: layer_norm_gradient of layer_norm.cu writes (rows, width) numbers out of as many of `x` and the slope, `width`
-        // weights, and a mean and a deviation for each row.
+        // SAFETY: layer_norm_gradient of layer_norm.cu writes (rows, width) numbers out of as many of `x` and
+        // the slope, `width` weights, and a mean and a deviation for each row.
         unsafe {
             let mut by_x = module.room::<T>(rows * width)?;
             launch!(module, name, lines(rows), x, slope, weight, mean, inverse, &rows_, &width_, &mut by_x,);
@@ -78,8 +78,8 @@ impl<T: Element> LayerNorm<T> {
         let columns = config([width.div_ceil(LANES), PARTS, 1], THREADS, 0);
         let all = config([width.div_ceil(THREADS), 2, 1], THREADS, 0);
         let name = format!("layer_norm_sums_{}", T::NAME);
-        // SAFETY: layer_norm_sums of layer_norm.cu writes (parts, 2, width) sums, whose second size of the grid is `PARTS`, and
-        // layer_norm_together (2, width) out of them.
+        // SAFETY: layer_norm_sums of layer_norm.cu writes (parts, 2, width) sums, whose second size of the
+        // grid is `PARTS`, and layer_norm_together (2, width) out of them.
         unsafe {
             let mut partial = module.room::<f32>(2 * PARTS * width)?;
             launch!(module, name, columns, x, slope, mean, inverse, &rows, &width_, &mut partial);
@@ -113,7 +113,8 @@ impl<T: Element + Send + Sync> Operation for LayerNorm<T> {
         let x = view::<T>(x, layout)?;
         let (weight, bias) = (view::<f32>(weight, weight_layout)?, view::<f32>(bias, bias_layout)?);
         let (rows_, width, name) = (rows as i32, width as i32, format!("layer_norm_{}", T::NAME));
-        // SAFETY: layer_norm of layer_norm.cu writes `count` numbers, and a mean and a deviation for each row.
+        // SAFETY: layer_norm of layer_norm.cu writes `count` numbers, and a mean and a deviation for each
+        // row.
         let (y, saved) = unsafe {
             let mut y = module.room::<T>(count)?;
             let (mut mean, mut inverse) = (module.room::<f32>(rows)?, module.room::<f32>(rows)?);

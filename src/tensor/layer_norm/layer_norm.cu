@@ -2,9 +2,9 @@
 //
 //   y = (x - m) / sqrt(v + epsilon) w + b, of each row
 //
-// A warp has a row and keeps nothing: means and sums are taken twice from what lies in the nearest memory. Gradients by weight and
-// bias are added up in parts of the rows, then in one order: no atomics, equal bits in every run. Numbers are f32 or bf16,
-// statistics and weights f32. The CPU's twin is cpu.rs.
+// A warp has a row and keeps nothing: means and sums are taken twice from what lies in the nearest memory.
+// Gradients by weight and bias are added up in parts of the rows, then in one order: no atomics, equal bits
+// in every run. Numbers are f32 or bf16, statistics and weights f32. The CPU's twin is cpu.rs.
 #include "warp.cuh"
 
 constexpr int WARPS = 8;
@@ -52,8 +52,8 @@ __device__ void layer_norm_gradient(const T *x, const T *slope, const float *wei
     }
 }
 
-// Blocks: ceil(width / 32) x parts. Threads: 256. Writes sums over rows (parts, 2, width): of slopes times normalised numbers, which
-// is the gradient by weight, and of slopes, by bias.
+// Blocks: ceil(width / 32) x parts. Threads: 256. Writes sums over rows (parts, 2, width): of slopes times
+// normalised numbers, which is the gradient by weight, and of slopes, by bias.
 template <typename T>
 __device__ void layer_norm_sums(const T *x, const T *slope, const float *mean, const float *inverse, int rows, int width,
                                 float *partial) {

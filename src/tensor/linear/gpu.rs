@@ -1,5 +1,5 @@
-//! Linear maps of bf16 rows by cuBLAS: products on tensor cores with f32 sums; the bias is added before rounding, and
-//! gradients by weight and bias are f32.
+//! Linear maps of bf16 rows by cuBLAS: products on tensor cores with f32 sums; the bias is added before
+//! rounding, and gradients by weight and bias are f32.
 
 use std::{cell::RefCell, collections::HashMap, ffi::c_void};
 
@@ -136,7 +136,8 @@ impl Product {
         let stream = device.cuda_stream();
         let ((left, _left), (right, _right)) = (left.device_ptr(&stream), right.device_ptr(&stream));
         let (out, _out) = out.device_ptr_mut(&stream);
-        // SAFETY: buffers have the sizes and types that are said here; the handle works on the device's stream.
+        // SAFETY: buffers have the sizes and types that are said here; the handle works on the device's
+        // stream.
         unsafe {
             gemm_ex(
                 *device.cublas_handle().handle(),
@@ -201,8 +202,8 @@ impl Linear {
         let (rows, width, parts) = (rows as i32, outputs as i32, PARTS as i32);
         let columns = config([outputs.div_ceil(LANES), PARTS, 1], THREADS, 0);
         let all = config([outputs.div_ceil(THREADS), 1, 1], THREADS, 0);
-        // SAFETY: column_sums of linear.cu writes (parts, width) sums, as many parts as the grid's second size, and sums_together
-        // (width) out of them.
+        // SAFETY: column_sums of linear.cu writes (parts, width) sums, as many parts as the grid's second
+        // size, and sums_together (width) out of them.
         unsafe {
             let mut partial = module.room::<f32>(PARTS * outputs)?;
             launch!(module, "column_sums_bf16", columns, slope, &rows, &width, &mut partial);

@@ -1,11 +1,12 @@
-// The gradient by a linear map's bias: sums of columns, added up in parts of the rows, then in one order: no atomics, equal bits in
-// every run. Products are cuBLAS's.
+// The gradient by a linear map's bias: sums of columns, added up in parts of the rows, then in one order: no
+// atomics, equal bits in every run. Products are cuBLAS's.
 #include "warp.cuh"
 
 constexpr int WARPS = 8;
 constexpr int THREADS = WARPS * LANES;
 
-// Blocks: ceil(width / 32) x parts. Threads: 256. Writes sums of the columns of (rows, width) over each part's rows (parts, width).
+// Blocks: ceil(width / 32) x parts. Threads: 256. Writes sums of the columns of (rows, width) over each
+// part's rows (parts, width).
 template <typename T>
 __device__ void column_sums(const T *x, int rows, int width, float *partial) {
     __shared__ float share[THREADS];

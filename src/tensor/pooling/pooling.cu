@@ -1,9 +1,9 @@
-// Maximum over windows of images (batch, height, width, channels), and its gradient: as cpu.rs, where the first of
-// equal maxima in reading order wins, and not-a-number always.
+// Maximum over windows of images (batch, height, width, channels), and its gradient: as cpu.rs, where the
+// first of equal maxima in reading order wins, and not-a-number always.
 //
-// A thread has one pixel's channels, sixteen bytes of them where they divide so: of the output forward, of the images backward,
-// where it adds what the windows that it won in were given, in one order and without atomics. Numbers are f32 or bf16. Images have
-// fewer than 2^31 pixels.
+// A thread has one pixel's channels, sixteen bytes of them where they divide so: of the output forward, of
+// the images backward, where it adds what the windows that it won in were given, in one order and without
+// atomics. Numbers are f32 or bf16. Images have fewer than 2^31 pixels.
 #include "warp.cuh"
 
 constexpr int THREADS = 256;

@@ -5,7 +5,9 @@ use candle_core::{Result, bail};
 /// Square windows of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
+    /// Pixels of a side, 1 to 15.
     pub kernel: usize,
+    /// Pixels from one window to the next.
     pub stride: usize,
     /// Pixels around the image, which never are the maximum; at most half the kernel.
     pub padding: usize,

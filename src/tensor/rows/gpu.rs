@@ -64,7 +64,8 @@ impl Operation for PickRows {
         let width_ = width as i32;
         let by_rows = with_views([slope], |[slope]: &[CudaView<f32>; 1]| {
             let blocks = config([width.div_ceil(LANES), count, 1], THREADS, 0);
-            // SAFETY: pick_rows_gradient of rows.cu writes `count` rows of `width`, whose members are rows of the slope.
+            // SAFETY: pick_rows_gradient of rows.cu writes `count` rows of `width`, whose members are rows of
+            // the slope.
             unsafe {
                 let mut by_rows = module.room::<f32>(count * width)?;
                 launch!(

@@ -1,6 +1,7 @@
 //! Which picks took a row: what its gradient is the sum of.
 
-/// For each row of `count`, where its picks begin in the list of members; and that list: places among `picks`, ascending.
+/// For each row of `count`, where its picks begin in the list of members; and that list: places among
+/// `picks`, ascending.
 pub fn members(picks: &[u32], count: usize) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0_u32; count + 1];
     picks.iter().for_each(|&pick| starts[pick as usize + 1] += 1);

@@ -1,5 +1,5 @@
-// Rows of a matrix picked by their numbers, and the gradient: a row's is the sum of what its picks were given, in one order and
-// without atomics. Numbers are f32. The CPU's twin is src/tensor/rows/mod.rs.
+// Rows of a matrix picked by their numbers, and the gradient: a row's is the sum of what its picks were
+// given, in one order and without atomics. Numbers are f32. The CPU's twin is src/tensor/rows/mod.rs.
 #include "warp.cuh"
 
 constexpr int WARPS = 8;
@@ -14,7 +14,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) pick_rows(const float *row
     }
 }
 
-// Blocks: ceil(width / 32) x rows. Threads: 256; the warps share a row's picks, which are members starts[row] to starts[row + 1].
+// Blocks: ceil(width / 32) x rows. Threads: 256; the warps share a row's picks, which are members starts[row]
+// to starts[row + 1].
 extern "C" __global__ void __launch_bounds__(THREADS) pick_rows_gradient(const float *slope, const unsigned *starts,
                                                                          const unsigned *members, int width, float *by_rows) {
     __shared__ float share[THREADS];

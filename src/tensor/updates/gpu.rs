@@ -1,4 +1,5 @@
-//! Updates of all variables in one launch, in place; f32 only. Formulas: `train/optimiser/update.rs`, `mod.rs`.
+//! Updates of all variables in one launch, in place; f32 only. Formulas: `train/optimiser/update.rs`,
+//! `mod.rs`.
 
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor, cuda_backend::WrapErr};
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
@@ -51,8 +52,8 @@ pub fn update(kernel: &str, updates: &[Update]) -> Result<()> {
     let module = module(first.p.device().as_cuda_device()?);
     let (table, pieces) = table(&module, updates)?;
     let count = updates.len() as i32;
-    // SAFETY: the table has addresses of tensors of one shape for each variable, which live as long as `updates`; every kernel of
-    // updates.cu with this table and count goes through `pieces` pieces of them.
+    // SAFETY: the table has addresses of tensors of one shape for each variable, which live as long as
+    // `updates`; every kernel of updates.cu with this table and count goes through `pieces` pieces of them.
     unsafe { launch!(module, kernel, config([pieces, 1, 1], THREADS, 0), &table, &count) };
     Ok(())
 }
@@ -67,8 +68,8 @@ pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
     let (count, pieces_) = (pairs.len() as i32, pieces as i32);
     let (all, variables) =
         (config([pieces, 1, 1], THREADS, 0), config([pairs.len().div_ceil(THREADS), 1, 1], THREADS, 0));
-    // SAFETY: of the table as in `update`; inner_products writes three sums of each piece, inner_products_together three of each
-    // variable.
+    // SAFETY: of the table as in `update`; inner_products writes three sums of each piece,
+    // inner_products_together three of each variable.
     let products = unsafe {
         let mut partial = module.room::<f64>(3 * pieces)?;
         launch!(module, "inner_products", all, &table, &count, &mut partial);
@@ -119,8 +120,9 @@ fn table(module: &Module, updates: &[Update]) -> Result<(CudaSlice<Variable>, us
     Ok((module.device.cuda_stream().clone_htod(&variables).w()?, pieces))
 }
 
-/// Where a contiguous tensor's numbers lie on the device. Kernels write through it although it is lent for reading: on
-/// the host nothing of the numbers is seen, and on the device launches of one stream follow one another.
+/// Where a contiguous tensor's numbers lie on the device. Kernels write through it although it is lent for
+/// reading: on the host nothing of the numbers is seen, and on the device launches of one stream follow one
+/// another.
 fn address(tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else {

@@ -9,9 +9,13 @@ use candle_core::{Result, Tensor, Var, bail};
 
 /// A variable, what it moves towards, and how much of either is kept: a = keep a + take x.
 pub struct Move<'a> {
+    /// a: what moves.
     pub average: &'a Var,
+    /// x: what it moves towards.
     pub value: &'a Tensor,
+    /// How much of a stays.
     pub keep: f64,
+    /// How much of x is added.
     pub take: f64,
 }
 

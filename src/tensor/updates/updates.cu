@@ -1,9 +1,9 @@
-// Updates of all variables in one launch: stochastic gradient descent with momentum, AdamW, moving averages, and the inner
-// products that clipping and LARS need. The formulas and their constants are those of src/train/optimiser and
-// src/tensor/updates/mod.rs; a variable's own constants lie beside its addresses.
+// Updates of all variables in one launch: stochastic gradient descent with momentum, AdamW, moving averages,
+// and the inner products that clipping and LARS need. The formulas and their constants are those of
+// src/train/optimiser and src/tensor/updates/mod.rs; a variable's own constants lie beside its addresses.
 //
-// A block has one piece of one variable, so that large and small variables fill a card alike. All numbers are f32; inner
-// products are added in f64, in one order.
+// A block has one piece of one variable, so that large and small variables fill a card alike. All numbers are
+// f32; inner products are added in f64, in one order.
 #include "warp.cuh"
 
 constexpr int THREADS = 256;
@@ -53,8 +53,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) update_momentum(const Vari
     }
 }
 
-// Blocks: all pieces. Threads: 256. Constants: scale of the gradient; beta1 and its rest; beta2 and its rest; what decay keeps;
-// size of the step; root of the second correction; epsilon.
+// Blocks: all pieces. Threads: 256. Constants: scale of the gradient; beta1 and its rest; beta2 and its rest;
+// what decay keeps; size of the step; root of the second correction; epsilon.
 extern "C" __global__ void __launch_bounds__(THREADS) update_adamw(const Variable *variables, int count) {
     const Part part = part_of(variables, count);
     const Variable of = *part.variable;

@@ -33,7 +33,8 @@ impl<'a, T: Real> Filters<'a, T> {
         Self { weights, steps: outputs, channels: inputs, adjoint: true }
     }
 
-    /// G g G^T of the filters of strip `strip` of the channels that come out: a strip (steps x 16) for each place.
+    /// G g G^T of the filters of strip `strip` of the channels that come out: a strip (steps x 16) for each
+    /// place.
     pub fn pack<S: Scheme>(&self, strip: usize, packed: &mut [T]) {
         let Self { weights, steps, channels, adjoint } = *self;
         let (lane, step) = if adjoint { (TAPS, channels * TAPS) } else { (steps * TAPS, TAPS) };
@@ -80,8 +81,8 @@ impl<'a, T: Real> Filters<'a, T> {
     }
 }
 
-/// Adds G^T v G to the gradients (outputs, inputs, 3, 3) of up to two strips of outputs, given whole, and of the
-/// sixteen inputs from `first` on; `values` are (place, 16 inputs, 32 outputs).
+/// Adds G^T v G to the gradients (outputs, inputs, 3, 3) of up to two strips of outputs, given whole, and of
+/// the sixteen inputs from `first` on; `values` are (place, 16 inputs, 32 outputs).
 pub fn collect<S: Scheme, T: Real>(values: &[T], first: usize, inputs: usize, gradients: &mut [T]) {
     vectorised(
         #[inline(always)]

@@ -3,9 +3,9 @@
 //! Y = A^T [ sum over inputs of (G g G^T) * (B^T d B) ] A
 //!
 //! for tiles d of the input, with elementwise products: 36 products of matrices (tiles x inputs) and
-//! (inputs x outputs) for tiles of 4 x 4 outputs, a quarter of the multiplications; 16 for tiles of 2 x 2. The
-//! gradient by the input is the same with mirrored filters; that by the weights is the adjoint in g,
-//! dg = G^T [ sum over tiles of (B^T d B) * (A dY A^T) ] G.
+//! (inputs x outputs) for tiles of 4 x 4 outputs, a quarter of the multiplications; 16 for tiles of 2 x 2.
+//! The gradient by the input is the same with mirrored filters; that by the weights is the adjoint in g, dg =
+//! G^T [ sum over tiles of (B^T d B) * (A dY A^T) ] G.
 //!
 //! Tasks share tiles where weights are few, and output channels where weights are many or tiles few; both cut
 //! by shape only. Knows nothing of tensors.
@@ -216,7 +216,8 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
             );
         }
         let groups = (2 * pair, strips);
-        // SAFETY: the output is borrowed mutably as long as `self` is, and nobody else has these tiles and channels.
+        // SAFETY: the output is borrowed mutably as long as `self` is, and nobody else has these tiles and
+        // channels.
         unsafe { self.tiles.output(products, layout, block.clone(), groups, channels, self.out.0) };
     }
 }
@@ -288,7 +289,8 @@ impl<S: Scheme, T: Real> Correlation<'_, S, T> {
         }
     }
 
-    /// The gradient by weights: every task has blocks of its own and private sums, which are added up at the end.
+    /// The gradient by weights: every task has blocks of its own and private sums, which are added up at the
+    /// end.
     fn share_tiles(&self) -> Vec<T> {
         let [groups, strips] = self.strips();
         let pairs = self.outputs.div_ceil(PAIR);

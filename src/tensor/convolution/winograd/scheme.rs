@@ -2,10 +2,10 @@
 //! products instead of 3 m, y = A^T [ (G g) * (B^T d) ] with elementwise products.
 //!
 //! Filter and signal are polynomials, multiplied by their values at m + 1 points and at infinity; between
-//! values and coefficients lie Vandermonde matrices (Toom and Cook). Points decide about rounding: those of four
-//! outputs are 0, +-5/8 and +-3/2, exact in binary and better than +-1 and +-2 by a factor of 2.5 (ours, by
-//! measurement; see Barabasz et al. 2020 on the choice). In two dimensions every transform is applied along
-//! both axes. Source: Lavin & Gray 2016. Knows nothing of images.
+//! values and coefficients lie Vandermonde matrices (Toom and Cook). Points decide about rounding: those of
+//! four outputs are 0, +-5/8 and +-3/2, exact in binary and better than +-1 and +-2 by a factor of 2.5 (ours,
+//! by measurement; see Barabasz et al. 2020 on the choice). In two dimensions every transform is applied
+//! along both axes. Source: Lavin & Gray 2016. Knows nothing of images.
 
 use super::lanes::Lanes;
 use crate::tensor::cpu::storage::Real;
@@ -142,8 +142,8 @@ impl Scheme for Four {
     }
 }
 
-/// Applies a transform along both axes of `from` x `from` numbers, which `load` gives by row and column, and hands
-/// `to` x `to` numbers to `store`.
+/// Applies a transform along both axes of `from` x `from` numbers, which `load` gives by row and column, and
+/// hands `to` x `to` numbers to `store`.
 ///
 /// All closures must carry `#[inline(always)]`, as for `vectorised`.
 #[inline(always)]

@@ -138,11 +138,12 @@ impl<S: Scheme> Tiles<S> {
         );
     }
 
-    /// Writes A^T v A of each tile of a block to the output, whose pixels have `channels`; values are those of
-    /// `groups` groups of channels from `first` on.
+    /// Writes A^T v A of each tile of a block to the output, whose pixels have `channels`; values are those
+    /// of `groups` groups of channels from `first` on.
     ///
     /// # Safety
-    /// `out` points to all output pixels, of which nobody else uses these groups' channels of these tiles now.
+    /// `out` points to all output pixels, of which nobody else uses these groups' channels of these tiles
+    /// now.
     pub unsafe fn output<T: Real>(
         &self,
         values: &[T],
@@ -191,8 +192,8 @@ impl<S: Scheme> Tiles<S> {
 }
 
 impl Map {
-    /// Transforms sixteen channels of the pixels at a place, zeros outside, to `side` x `side` values that lie
-    /// `distance` apart.
+    /// Transforms sixteen channels of the pixels at a place, zeros outside, to `side` x `side` values that
+    /// lie `distance` apart.
     #[inline(always)]
     fn read<T: Real>(
         &self,
