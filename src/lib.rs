@@ -29,8 +29,8 @@
 //!
 //! What is kept:
 //! - **Record**: what a cell measured, and which code, data and machine measured it.
-//! - **Identity**: all that decides a cell's numbers: settings, content of the images, code, device, precision.
-//!   **Fingerprint**: its digest.
+//! - **Identity**: all that decides a cell's numbers: settings, content of the images, code, device,
+//!   precision. **Fingerprint**: its digest.
 //! - **Checkpoint**: a cell's state while it trains. **Resume**: continue from it, to the same bits.
 //! - **Lock**: a file that says which process works on a cell.
 //! - **Skip**: leave out an image that cannot be read, and count it.
@@ -94,10 +94,11 @@
 //! frames of `fixtures/`: `benchmarks/cells/frames.rs`.
 //!
 //! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them:
-//! `.cu` and `gpu.rs` beside what they compute, in a folder of `tensor/`, `loss/` or `augment/`; what they share:
-//! `tensor/gpu/`; cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
-//! `tensor/graph/precision.rs`. CPU emulation of CUDA, for testing without a GPU: `xtask/src/cmd/gpu/imitation/`.
-//! How gradients go back through a backbone: `tensor/graph/chain.rs`. The steps that are checked against PyTorch's: `experiment/trajectory.rs`.
+//! `.cu` and `gpu.rs` beside what they compute, in a folder of `tensor/`, `loss/` or `augment/`; what they
+//! share: `tensor/gpu/`; cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what
+//! not: `tensor/graph/precision.rs`. CPU emulation of CUDA, for testing without a GPU:
+//! `xtask/src/cmd/gpu/imitation/`. How gradients go back through a backbone: `tensor/graph/chain.rs`. The
+//! steps that are checked against PyTorch's: `experiment/trajectory.rs`.
 
 // A library returns what it finds; only the program prints.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
