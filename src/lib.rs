@@ -29,7 +29,8 @@
 //!
 //! What is kept:
 //! - **Record**: what a cell measured, and which code, data and machine measured it.
-//! - **Fingerprint**: a digest of all that decides a cell's numbers.
+//! - **Identity**: all that decides a cell's numbers: settings, content of the images, code, device,
+//!   precision. **Fingerprint**: its digest.
 //! - **Checkpoint**: a cell's state while it trains. **Resume**: continue from it, to the same bits.
 //! - **Lock**: a file that says which process works on a cell.
 //! - **Skip**: leave out an image that cannot be read, and count it.

@@ -1,6 +1,9 @@
 //! What a person meets at the command line: results that belong to other images or flags are never taken for this
 //! run's, and what could stop a run is said before it trains.
 
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
