@@ -34,6 +34,10 @@ mod simsiam {
     pub struct StopGradient;
 
     impl Objective for StopGradient {
+        fn settings(&self) -> Vec<(&'static str, serde_json::Value)> {
+            vec![("name", serde_json::json!("simsiam"))]
+        }
+
         fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
             let mut parameters = Parameters::default();
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

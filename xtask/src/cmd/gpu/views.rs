@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 use skewbench::{
-    augment::{Drawn, Normalisation, ViewSet, cuda::Images, to_normalised},
+    augment::{Drawn, Normalisation, ViewSet, gpu::Images, to_normalised},
     candle_core::{DType, Device, Tensor},
     data::{Image, synthetic},
     results::race::median,
