@@ -70,8 +70,8 @@ pub fn snapshot(cell: &Cell) -> String {
     cell.id().replace('/', "-")
 }
 
-/// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`; or, where the cell does not
-/// train by default, compares what its snapshot says of its identity.
+/// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`; or, where the cell
+/// does not train by default, compares what its snapshot says of its identity.
 ///
 /// A cell that is not defined must be refused, with its reason.
 #[track_caller]

@@ -1,8 +1,8 @@
 //! Packages are compiled once for all commands.
 //!
-//! Cargo compiles a package anew when a command asks for other features of it, and a command that names one package
-//! asks for what that package needs, not for what the workspace does. Candle and polars take minutes. The root's
-//! `Cargo.toml` evens features out, in one place; here the commands are compared.
+//! Cargo compiles a package anew when a command asks for other features of it, and a command that names one
+//! package asks for what that package needs, not for what the workspace does. Candle and polars take minutes.
+//! The root's `Cargo.toml` evens features out, in one place; here the commands are compared.
 
 use std::{collections::BTreeSet, env, process::Command};
 

@@ -1,7 +1,7 @@
 //! What every cell is, before anything is trained: settings and training images.
 //!
-//! One table of all cells, in milliseconds: an error of wiring (a wrong share, a grid's axis swapped, a view's
-//! size, a recipe's number) shows as the lines that it moves. So by default only some cells train.
+//! One table of all cells, in milliseconds: an error of wiring (a wrong share, a grid's axis swapped, a
+//! view's size, a recipe's number) shows as the lines that it moves. So by default only some cells train.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,8 +36,9 @@ pub fn cells() -> Vec<Cell> {
     .concat()
 }
 
-/// Whether a cell trains without `SKEWBENCH_TESTS=all`. Those that do cover each method on each backbone, each share,
-/// both ends of the sides, the corners of Figure 3's grid, both ends of the matched sizes, each floor, each ablation.
+/// Whether a cell trains without `SKEWBENCH_TESTS=all`. Those that do cover each method on each backbone,
+/// each share, both ends of the sides, the corners of Figure 3's grid, both ends of the matched sizes, each
+/// floor, each ablation.
 pub fn trains_by_default(cell: &Cell) -> bool {
     let place = Share::STUDY.iter().position(|&share| share == cell.share);
     match cell.study {

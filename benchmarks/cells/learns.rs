@@ -1,9 +1,9 @@
-//! Training learns, on drawn pipes: every method, by default on one backbone, with `SKEWBENCH_TESTS=all` on every
-//! backbone where it is defined.
+//! Training learns, on drawn pipes: every method, by default on one backbone, with `SKEWBENCH_TESTS=all` on
+//! every backbone where it is defined.
 //!
-//! The cells at fixture scale show change only; this shows sense, with the networks of the small scale. Scores
-//! are AUROC of converged probes on all validation images, so that no threshold is in play, and of the method's own
-//! untrained encoder: where weights begin differs between methods.
+//! The cells at fixture scale show change only; this shows sense, with the networks of the small scale.
+//! Scores are AUROC of converged probes on all validation images, so that no threshold is in play, and of the
+//! method's own untrained encoder: where weights begin differs between methods.
 
 use std::sync::{LazyLock, OnceLock};
 
@@ -82,25 +82,29 @@ impl Setting {
     }
 }
 
-/// The curve that learning bends down: the loss, but for DINO, whose teacher grows less sure meanwhile, what the
-/// student lacks of it.
+/// The curve that learning bends down: the loss, but for DINO, whose teacher grows less sure meanwhile, what
+/// the student lacks of it.
 fn falls(method: method::Name) -> Option<&'static str> {
     (method == Dino).then_some("divergence")
 }
 
-/// Few images of 64 px. At 32 px ResNet-18's last maps are single pixels, and training makes its features worse.
+/// Few images of 64 px. At 32 px ResNet-18's last maps are single pixels, and training makes its features
+/// worse.
 static FEW: LazyLock<Setting> = LazyLock::new(|| Setting::new(64, (2_000, 1_000), 3));
 /// Many small images, of which ViT-Tiny makes sixteen tokens.
 static SMALL: LazyLock<Setting> = LazyLock::new(|| Setting::new(32, (5_000, 1_000), 5));
 /// Many images of 64 px.
 static MANY: LazyLock<Setting> = LazyLock::new(|| Setting::new(64, (5_000, 1_000), 5));
 
-/// Where each method's gain is cheap and far from what seeds scatter.
+/// Where each method's gain is cheap and far from what seeds scatter. Seen, gains of AUROC over untrained
+/// weights, other images of the same kind and numbers: supervised, five seeds, 0.10, 0.11, 0.12, 0.12, 0.16;
+/// with small images, where untrained weights have 0.61 and 0.60, BYOL 0.08, 0.09, 0.08, DINO 0.08, 0.09,
+/// SimCLR 0.08, 0.07, 0.06, Barlow Twins 0.09; MAE as below.
 #[rstest]
 #[case::supervised_resnet18(&FEW, Supervised, ResNet18, 0.05)]
-#[case::byol_vit_tiny(&SMALL, Byol, ViTTiny, 0.03)]
-#[case::barlow_twins_vit_tiny(&SMALL, BarlowTwins, ViTTiny, 0.03)]
-#[case::dino_vit_tiny(&SMALL, Dino, ViTTiny, 0.03)]
+#[case::byol_vit_tiny(&SMALL, Byol, ViTTiny, 0.04)]
+#[case::barlow_twins_vit_tiny(&SMALL, BarlowTwins, ViTTiny, 0.04)]
+#[case::dino_vit_tiny(&SMALL, Dino, ViTTiny, 0.04)]
 #[case::simclr_vit_tiny(&SMALL, SimClr, ViTTiny, 0.03)]
 #[case::mae_vit_tiny(&MANY, Mae, ViTTiny, 0.02)]
 fn trained_features_beat_untrained_ones(
@@ -112,10 +116,10 @@ fn trained_features_beat_untrained_ones(
     setting.assert_learns(method, backbone, margin);
 }
 
-/// Seen, one seed, AUROC: ResNet-18 0.719 untrained, supervised 0.875, BYOL 0.780, Barlow Twins 0.788, DINO 0.752,
-/// SimCLR 0.808; ViT-Tiny 0.632 untrained (MAE begins elsewhere: 0.654), supervised 0.772, BYOL 0.713, Barlow Twins
-/// 0.711, DINO 0.688, MAE 0.698, SimCLR 0.716. `margin` is half of the gain or less: another processor rounds
-/// otherwise.
+/// Seen, one seed, AUROC: ResNet-18 0.719 untrained, supervised 0.875, BYOL 0.780, Barlow Twins 0.788, DINO
+/// 0.752, SimCLR 0.808; ViT-Tiny 0.632 untrained (MAE begins elsewhere: 0.654), supervised 0.772, BYOL 0.713,
+/// Barlow Twins 0.711, DINO 0.688, MAE 0.698, SimCLR 0.716. `margin` is half of the gain or less: another
+/// processor rounds otherwise.
 #[rstest]
 #[case::supervised_resnet18(Supervised, ResNet18, 0.08)]
 #[case::byol_resnet18(Byol, ResNet18, 0.015)]

@@ -136,8 +136,8 @@ fn cell(method: method::Name, backbone: backbone::Name) -> Cell {
     Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 }
 }
 
-/// Trains with a state kept after every step, in `folder`; copies the file as a kill after (epoch, step) would leave
-/// it. Step 0 is the end of the epoch before.
+/// Trains with a state kept after every step, in `folder`; copies the file as a kill after (epoch, step)
+/// would leave it. Step 0 is the end of the epoch before.
 fn train(
     cell: &Cell,
     plan: &Plan,
@@ -180,8 +180,8 @@ fn computed_files(finished: &Finished) -> (Record, Vec<u8>, Vec<u8>) {
     (record, read(folder.weights("x")), read(folder.logits("x")))
 }
 
-/// Every kind of state: AdamW, an online probe, teachers (with statistics of their own), DINO's centre and frozen layer,
-/// LARS, MAE's masks; within an epoch and between two.
+/// Every kind of state: AdamW, an online probe, teachers (with statistics of their own), DINO's centre and
+/// frozen layer, LARS, MAE's masks; within an epoch and between two.
 #[rstest]
 #[case::supervised(recipe::Name::Short, method::Name::Supervised, backbone::Name::ResNet18, (0, 3))]
 #[case::simclr_lars(recipe::Name::AsReleased, method::Name::SimClr, backbone::Name::ResNet18, (1, 2))]
