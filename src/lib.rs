@@ -29,6 +29,7 @@
 //! augment   backbone    views of an image; encoders, heads, their parameters
 //! data      tensor      where images come from; operations with a backward of their own
 //! seed      schedule    named streams: the only source of randomness; values that change with the step
+//! named     study       names with one spelling; which table or question a cell belongs to
 //! ```
 //!
 //! # One cell's walk
@@ -73,10 +74,12 @@ pub mod label_free;
 pub mod loader;
 pub mod loss;
 pub mod method;
+mod named;
 pub mod report;
 pub mod results;
 pub mod schedule;
 pub mod seed;
+pub mod study;
 pub mod tensor;
 pub mod train;
 

@@ -18,7 +18,7 @@ const LONGEST_FILE: usize = 700;
 /// Layers of `src/`, lowest first; a file may use only what stands in front of its own layer, and
 /// within its own.
 const LAYERS: [&[&str]; 11] = [
-    &["seed", "schedule"],
+    &["seed", "schedule", "named", "study"],
     &["data", "tensor"],
     &["augment", "backbone"],
     &["loss", "loader", "label_free"],

@@ -1,8 +1,9 @@
 //! What the paper says, sentence by sentence, as predicates with a verdict: holds, fails, undecided.
 //!
 //! A claim is judged on one [`Evidence`]: the paper's own printed numbers, or records of one setting. The same
-//! predicate judges both. A verdict is wrong for a claim that chance alone made at most one time in twenty
-//! (`benchmarks/cells/judge.rs` measures how often):
+//! predicate judges both. How far seeds spread is [`crate::analysis::noise`]'s, share by share. Where cells of one share
+//! spread alike, a verdict is wrong for a claim that chance alone made at most one time in twenty
+//! (`benchmarks/cells/judge.rs` measures how often, under that assumption):
 //!
 //! - *holds*, where every comparison that the claim makes is above what new seeds do (each at 97.5 %, one side; all of
 //!   them must pass, so none needs a correction);
@@ -18,7 +19,7 @@ pub mod label_free;
 mod methods;
 mod protocol;
 
-pub use evidence::{Evidence, Noise};
+pub use evidence::Evidence;
 
 use crate::analysis::published;
 
@@ -84,7 +85,7 @@ pub const PAPER: &str = "paper";
 
 /// The paper's own printed numbers.
 pub fn paper() -> Evidence {
-    Evidence::new(PAPER, &published::frame(), Noise::Assumed(evidence::ASSUMED_DEVIATION))
+    Evidence::assumed(PAPER, &published::frame(), evidence::ASSUMED_DEVIATION)
 }
 
 /// Every claim, in the order of the paper.

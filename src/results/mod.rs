@@ -1,16 +1,14 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
 mod claim;
-pub mod compare;
 #[cfg(test)]
 pub(crate) mod example;
 pub mod logits;
+pub mod lost;
+pub mod metric;
 pub mod paper;
 pub mod provenance;
-pub mod race;
 pub mod record;
-pub mod summary;
-pub mod tables;
 pub mod tensorboard;
 
 use std::{
@@ -23,6 +21,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 pub use claim::Claim;
 pub use logits::Logits;
+pub use metric::{Classifier, Metric};
 pub use record::Record;
 use record::{Environment, Provenance, Run};
 
