@@ -111,7 +111,8 @@ impl Study {
 /// The number after a name: 224 of `side224`.
 fn number(text: Option<&str>, name: &str) -> Result<u16> {
     let digits = text.and_then(|text| text.strip_prefix(name));
-    let digits = digits.with_context(|| format!("expected '{name}' and a number, found '{}'", text.unwrap_or_default()))?;
+    let digits = digits
+        .with_context(|| format!("expected '{name}' and a number, found '{}'", text.unwrap_or_default()))?;
     digits.parse().with_context(|| format!("'{digits}' is no number of '{name}'"))
 }
 

@@ -244,11 +244,27 @@ fn cells_tests_and_snapshots_agree() {
 #[test]
 fn the_readme_shows_the_method_that_is_tested() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
-    let tested = read("benchmarks/cells/another_method.rs");
-    let (_, rest) = tested.split_once("// README: begin\n").unwrap();
-    let (example, _) = rest.split_once("// README: end\n").unwrap();
     let readme = read("benchmarks/README.md");
-    assert!(readme.contains(&format!("```rust\n{example}```\n")), "copy the code between the marks");
+    let (_, added) = readme.split_once("**Add a method.**").unwrap();
+    let (added, _) = added.split_once("**Add a score.**").unwrap();
+    let blocks: Vec<&str> = added.split("```").skip(1).step_by(2).collect();
+    let code = |block: &str| block.strip_prefix("rust\n").expect("a block of Rust").to_owned();
+    let [file, lines @ ..] = &blocks[..] else { panic!("no code") };
+    let method = read("src/method/simsiam.rs");
+    let (_, example) = method.split_once("// README: begin\n").unwrap();
+    let (example, _) = example.split_once("// README: end\n").unwrap();
+    assert_eq!(code(file), example, "copy the code between the marks of src/method/simsiam.rs");
+    // Of the other files only lines are shown, each after its file's name.
+    for block in lines {
+        let block = code(block);
+        let mut lines = block.lines();
+        let path = lines.next().unwrap().strip_prefix("// ").expect("the file that the lines are of");
+        let file = read(path);
+        for line in lines {
+            assert!(file.contains(line.trim()), "{path} has no line '{}'", line.trim());
+        }
+    }
+    assert!(lines.len() >= 3, "variant, look, recipes");
 }
 
 #[test]

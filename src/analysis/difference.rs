@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_moved_is_judged_by_the_spread_of_seeds() {
-        // Spread known from BYOL alone, which both sets have: variance of 0.60, 0.62 is 0.0002, with 2 degrees of
+        // Uncertainty known from BYOL alone, which both sets have: variance of 0.60, 0.62 is 0.0002, with 2 degrees of
         // freedom. SimCLR has one seed in each set: noise 19.207 x 0.014142 x sqrt(2) = 0.38414.
         let byol = [record("byol", 0, 0.60), record("byol", 1, 0.62)];
         let with = |f1: f64| filed(&[byol.as_slice(), &[record("simclr", 0, f1)]].concat());

@@ -71,7 +71,8 @@ impl Frame {
     /// Settings and how many rows each has, the largest first.
     pub fn settings(&self) -> Vec<(String, usize)> {
         let mut rows: BTreeMap<String, usize> = BTreeMap::new();
-        for setting in self.column(SETTING).str().into_iter().flatten().flatten() {
+        let settings = self.column(SETTING).str().expect("settings are texts");
+        for setting in settings.iter().flatten() {
             *rows.entry(setting.to_owned()).or_default() += 1;
         }
         let mut settings: Vec<_> = rows.into_iter().collect();
@@ -140,13 +141,15 @@ impl Frame {
         let [means, deviations] = [grouped.mean(), grouped.std(1)];
         let statistic = |table: &PolarsResult<DataFrame>, id: &str, end: &str| -> Vec<Option<f64>> {
             let table = table.as_ref().expect("columns of numbers can be aggregated");
-            let column = table.column(&format!("{id}_{end}")).expect("an aggregate is named after its column");
+            let column =
+                table.column(&format!("{id}_{end}")).expect("an aggregate is named after its column");
             column.f64().expect("an aggregate of numbers is a number").iter().collect()
         };
         let columns: BTreeMap<&str, Vec<Aggregate>> = there()
             .map(|id| {
                 let numbers = self.column(id).f64().expect("measures are numbers");
-                let measured = |rows: &Vec<usize>| rows.iter().filter(|&&row| numbers.get(row).is_some()).count();
+                let measured =
+                    |rows: &Vec<usize>| rows.iter().filter(|&&row| numbers.get(row).is_some()).count();
                 let of = statistic(&means, id, "mean").into_iter().zip(statistic(&deviations, id, "agg_std"));
                 let of = of.zip(&rows).map(|((mean, deviation), rows)| Aggregate {
                     count: measured(rows),

@@ -2,7 +2,7 @@
 //!
 //! Two sources of doubt, kept apart. Another *seed* would give another model: with the one to five seeds that anybody
 //! trains, resampling them is too narrow (three values have ten different resamples), so the interval is Student's,
-//! with a deviation and its degrees of freedom ([`Spread`]) from [`super::noise`]. Other *test images*
+//! with a deviation and its degrees of freedom ([`Uncertainty`]) from [`super::noise`]. Other *test images*
 //! would give another score: there are many, so they are resampled ([`of_images`]), normals and defects apart, and
 //! the same images for every model, which pairs them. Knows nothing of tables.
 
@@ -26,7 +26,7 @@ pub struct Interval {
 
 /// A standard deviation and how well it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub struct Uncertainty {
     pub deviation: f64,
     /// Degrees of freedom.
     pub freedom: f64,
@@ -39,7 +39,7 @@ impl Interval {
     }
 }
 
-impl Spread {
+impl Uncertainty {
     /// Of values about the mean of their own group, pooled over groups; none where no group has two values.
     pub fn pooled<'a>(groups: impl IntoIterator<Item = &'a [f64]>) -> Option<Self> {
         let (mut squares, mut freedom) = (0.0, 0.0);
@@ -106,7 +106,7 @@ fn chi_square(freedom: f64, mut normal: impl FnMut() -> f64) -> f64 {
 }
 
 /// Mean of seeds; where nothing is known of their spread the ends are infinite.
-pub fn of_seeds(values: &[f64], spread: Option<Spread>) -> Interval {
+pub fn of_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
     match spread {
         Some(spread) => spread.about(mean(values), values.len()),
         None => Interval::unknown(mean(values)),
@@ -150,7 +150,7 @@ pub fn mean(values: &[f64]) -> f64 {
 
 /// Sample standard deviation; none of fewer than two values.
 pub fn deviation(values: &[f64]) -> Option<f64> {
-    Spread::pooled([values]).map(|spread| spread.deviation)
+    Uncertainty::pooled([values]).map(|spread| spread.deviation)
 }
 
 /// The value below which `part` of the ascending values lie, between neighbours in proportion; NaN of none.
@@ -180,10 +180,10 @@ mod tests {
 
     #[test]
     fn seeds_agree_with_scipy() {
-        let interval = of_seeds(&FIRST, Spread::pooled([&FIRST[..]]));
+        let interval = of_seeds(&FIRST, Uncertainty::pooled([&FIRST[..]]));
         close(interval.low, 0.6508172385395754);
         close(interval.high, 0.7758494281270911);
-        let spread = Spread::pooled([&FIRST[..], &SECOND]).unwrap();
+        let spread = Uncertainty::pooled([&FIRST[..], &SECOND]).unwrap();
         let difference = spread.of_difference(&FIRST, &SECOND);
         close(difference.estimate, 2.14 / 3.0 - 0.6875);
         close(difference.low, -0.05435870358494624);
@@ -204,8 +204,10 @@ mod tests {
     #[test]
     fn tails_agree_with_scipy() {
         // scipy 1.16, `t.isf(norm.sf(3), degrees)`: what is exceeded as seldom as a normal variable exceeds 3.
-        for (freedom, expected) in [(1.0, 235.801), (2.0, 19.207), (5.0, 5.507), (22.0, 3.380), (120.0, 3.064)] {
-            let found = Spread { deviation: 1.0, freedom }.beyond(THREE_DEVIATIONS);
+        for (freedom, expected) in
+            [(1.0, 235.801), (2.0, 19.207), (5.0, 5.507), (22.0, 3.380), (120.0, 3.064)]
+        {
+            let found = Uncertainty { deviation: 1.0, freedom }.beyond(THREE_DEVIATIONS);
             assert!((found / expected - 1.0).abs() < 1e-3, "{freedom}: {found}, expected {expected}");
         }
     }
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn one_seed_says_nothing_unless_others_do() {
         assert_eq!(of_seeds(&[0.7], None).high, f64::INFINITY);
-        let known = of_seeds(&[0.7], Some(Spread::known(0.01)));
+        let known = of_seeds(&[0.7], Some(Uncertainty::known(0.01)));
         // 1.96 standard deviations.
         assert!((known.high - 0.7196).abs() < 1e-4, "{known:?}");
     }
@@ -259,7 +261,7 @@ mod tests {
             let studies = 4_000;
             let held = (0..studies).filter(|_| {
                 let values: Vec<f64> = (0..seeds).map(|_| stream.normal()).collect();
-                let interval = of_seeds(&values, Spread::pooled([values.as_slice()]));
+                let interval = of_seeds(&values, Uncertainty::pooled([values.as_slice()]));
                 interval.low < 0.0 && interval.high > 0.0
             });
             let part = held.count() as f64 / f64::from(studies);

@@ -7,14 +7,15 @@
 //! *The estimator is provisional.* Variances about each cell's mean are pooled over all methods and backbones of one
 //! study that were trained at one share, classifier by classifier and validation share by validation share. That is
 //! right where methods spread alike; measured records say that MAE spreads more than Barlow Twins. Another estimator
-//! replaces [`Pools::of`] (what is pooled) and [`Pool`] (with what); callers do not change.
+//! replaces [`Spreads::of`] (what is pooled) and [`Pooled`] (with what); callers do not change.
 //!
 //! A study without repeated seeds of its own at a share takes Table 1's there: its cells are Table 1's with one thing
-//! done otherwise. Floors do not: nobody trained them. What all this leaves out: other validation images would give other scores too.
+//! done otherwise. Floors do not: nobody trained them. What all this leaves out: other validation images would give
+//! other scores too.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use super::{Frame, cell::Scored, intervals::Spread, measure::Measure};
+use super::{Frame, cell::Scored, intervals::Uncertainty, measure::Measure};
 use crate::{
     data::Share,
     results::{Classifier, Metric},
@@ -24,12 +25,12 @@ use crate::{
 
 /// How far seeds spread.
 pub struct Noise {
-    source: Source,
+    source: Origin,
     /// What was asked for before, by score: claims ask for the same cells again and again.
-    pools: RefCell<BTreeMap<Measure, Rc<Pools>>>,
+    pools: RefCell<BTreeMap<Measure, Rc<Spreads>>>,
 }
 
-enum Source {
+enum Origin {
     /// The same for every score, and known.
     Assumed(f64),
     /// Records with several seeds.
@@ -38,7 +39,7 @@ enum Source {
 
 /// Which cells' spreads are taken to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pool {
+pub struct Pooled {
     /// Name of the study.
     study: &'static str,
     /// Of defects in training.
@@ -57,26 +58,26 @@ pub struct Weighed {
     pub seeds: usize,
 }
 
-struct Pools(BTreeMap<Pool, Spread>);
+struct Spreads(BTreeMap<Pooled, Uncertainty>);
 
 impl Noise {
     /// Measured on records: variances about the mean of each cell, setting by setting.
     pub fn measured(frame: &Frame) -> Self {
-        Self { source: Source::Measured(frame.clone()), pools: RefCell::default() }
+        Self { source: Origin::Measured(frame.clone()), pools: RefCell::default() }
     }
 
     /// Taken as known, the same for every score: for numbers without seeds.
     pub fn assumed(deviation: f64) -> Self {
-        Self { source: Source::Assumed(deviation), pools: RefCell::default() }
+        Self { source: Origin::Assumed(deviation), pools: RefCell::default() }
     }
 
     /// Whether it was not measured.
     pub fn is_assumed(&self) -> bool {
-        matches!(self.source, Source::Assumed(_))
+        matches!(self.source, Origin::Assumed(_))
     }
 
     /// Standard deviation of one seed's score, and its degrees of freedom; none where no seed was repeated.
-    pub fn of(&self, measure: &Measure, at: &Scored) -> Option<Spread> {
+    pub fn of(&self, measure: &Measure, at: &Scored) -> Option<Uncertainty> {
         self.pooled(measure, at).map(|(_, spread)| spread)
     }
 
@@ -84,8 +85,8 @@ impl Noise {
     ///
     /// Of pools p with deviations s_p, degrees of freedom f_p and c_p = sum of w^2 / n: its square is V = sum of
     /// c_p s_p^2, with V^2 / (sum of (c_p s_p^2)^2 / f_p) degrees (Welch 1947, Satterthwaite 1946).
-    pub fn error(&self, measure: &Measure, terms: &[Weighed]) -> Option<Spread> {
-        let mut parts: BTreeMap<Pool, (f64, f64)> = BTreeMap::new();
+    pub fn error(&self, measure: &Measure, terms: &[Weighed]) -> Option<Uncertainty> {
+        let mut parts: BTreeMap<Pooled, (f64, f64)> = BTreeMap::new();
         for term in terms {
             let (pool, spread) = self.pooled(measure, &term.at)?;
             let part = parts.entry(pool).or_insert((0.0, spread.freedom));
@@ -94,13 +95,18 @@ impl Noise {
         let variance: f64 = parts.values().map(|(part, _)| part).sum();
         let uncertain: f64 = parts.values().map(|(part, freedom)| part.powi(2) / freedom).sum();
         let freedom = if uncertain > 0.0 { variance.powi(2) / uncertain } else { f64::INFINITY };
-        (!parts.is_empty()).then(|| Spread { deviation: variance.sqrt(), freedom })
+        (!parts.is_empty()).then(|| Uncertainty { deviation: variance.sqrt(), freedom })
     }
 
     /// What new seeds could give instead of these means: each moved by its error, and the deviation of each pool drawn
     /// too, since it is uncertain itself. `None` where nothing is known of one of them.
-    pub fn redrawn(&self, measure: &Measure, means: &[(Scored, f64, usize)], stream: &mut Stream) -> Option<Vec<f64>> {
-        let mut scales: BTreeMap<Pool, f64> = BTreeMap::new();
+    pub fn redrawn(
+        &self,
+        measure: &Measure,
+        means: &[(Scored, f64, usize)],
+        stream: &mut Stream,
+    ) -> Option<Vec<f64>> {
+        let mut scales: BTreeMap<Pooled, f64> = BTreeMap::new();
         let mut drawn = Vec::with_capacity(means.len());
         for (at, mean, seeds) in means {
             let (pool, spread) = self.pooled(measure, at)?;
@@ -110,27 +116,27 @@ impl Noise {
         Some(drawn)
     }
 
-    fn pooled(&self, measure: &Measure, at: &Scored) -> Option<(Pool, Spread)> {
-        let own = Pool::of(at);
+    fn pooled(&self, measure: &Measure, at: &Scored) -> Option<(Pooled, Uncertainty)> {
+        let own = Pooled::of(at);
         match &self.source {
-            Source::Assumed(deviation) => {
-                Some((own, Spread::known(deviation.hypot(sampling(measure, at.validation)))))
+            Origin::Assumed(deviation) => {
+                Some((own, Uncertainty::known(deviation.hypot(sampling(measure, at.validation)))))
             }
-            Source::Measured(frame) => {
+            Origin::Measured(frame) => {
                 let known = self.pools.borrow().get(measure).cloned();
                 let pools = known.unwrap_or_else(|| {
-                    let pools = Rc::new(Pools::of(frame, measure));
+                    let pools = Rc::new(Spreads::of(frame, measure));
                     self.pools.borrow_mut().insert(measure.clone(), pools.clone());
                     pools
                 });
-                let found = |pool: Pool| pools.0.get(&pool).map(|spread| (pool, *spread));
+                let found = |pool: Pooled| pools.0.get(&pool).map(|spread| (pool, *spread));
                 found(own).or_else(|| own.of_table_1(at.cell.study).and_then(found))
             }
         }
     }
 }
 
-impl Pool {
+impl Pooled {
     fn of(at: &Scored) -> Self {
         Self {
             study: at.cell.study.id(),
@@ -151,20 +157,20 @@ impl Pool {
     }
 }
 
-impl Pools {
+impl Spreads {
     fn of(frame: &Frame, measure: &Measure) -> Self {
-        let mut pools: BTreeMap<Pool, (f64, usize)> = BTreeMap::new();
+        let mut pools: BTreeMap<Pooled, (f64, usize)> = BTreeMap::new();
         for summary in frame.summaries(std::slice::from_ref(measure)) {
             let [aggregate] = summary.aggregates[..] else { continue };
             if let Some(deviation) = aggregate.deviation {
-                let (squares, freedom) = pools.entry(Pool::of(&summary.at)).or_default();
+                let (squares, freedom) = pools.entry(Pooled::of(&summary.at)).or_default();
                 *squares += deviation.powi(2) * (aggregate.count - 1) as f64;
                 *freedom += aggregate.count - 1;
             }
         }
-        let spread = |(pool, (squares, freedom)): (Pool, (f64, usize))| {
+        let spread = |(pool, (squares, freedom)): (Pooled, (f64, usize))| {
             let freedom = freedom as f64;
-            let spread = Spread { deviation: (squares / freedom).sqrt(), freedom };
+            let spread = Uncertainty { deviation: (squares / freedom).sqrt(), freedom };
             // Scores that no seed moves say nothing of what a seed does.
             (spread.deviation > 0.0).then_some((pool, spread))
         };
@@ -243,7 +249,9 @@ mod tests {
         assert!((error.freedom - expected).abs() < 1e-9, "{error:?}, expected {expected}");
         // Cells of one pool share one deviation and all of its degrees: Student's test.
         let same = noise.error(&f1(), &[weigh(1.0, LOW, 3), weigh(-1.0, LOW, 3)]).unwrap();
-        assert!((same.freedom - 2.0).abs() < 1e-12 && (same.deviation - f64::sqrt(2.0 * first)).abs() < 1e-12);
+        assert!(
+            (same.freedom - 2.0).abs() < 1e-12 && (same.deviation - f64::sqrt(2.0 * first)).abs() < 1e-12
+        );
         assert_eq!(noise.error(&f1(), &[]), None);
         assert_eq!(noise.error(&f1(), &[weigh(1.0, LOW.on(Share::percent(5)), 3)]), None);
     }
@@ -263,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_assumed_adds_the_draw_of_rare_defects() {
         let noise = Noise::assumed(0.005);
-        assert_eq!(noise.of(&f1(), &LOW), Some(Spread::known(0.005)));
+        assert_eq!(noise.of(&f1(), &LOW), Some(Uncertainty::known(0.005)));
         let rare = noise.of(&Metric::F2Oracle.into(), &LOW.on(Share::percent(1))).unwrap();
         assert!((rare.deviation - 0.005_f64.hypot(0.032)).abs() < 1e-15);
     }

@@ -106,8 +106,8 @@ impl Fit {
 /// One step of Gauss and Newton, with slopes by differences.
 fn newton(row: &[AtShare], rates: Rates) -> Rates {
     const STEP: f64 = 1e-6;
-    type Model = (fn(&AtShare) -> Option<f64>, fn(Rates, f64) -> f64);
-    let models: [Model; 2] =
+    type ByShare = (fn(&AtShare) -> Option<f64>, fn(Rates, f64) -> f64);
+    let models: [ByShare; 2] =
         [(|printed| printed.f1, Rates::f1), (|printed| printed.f1_normal, Rates::f1_normal)];
     // Normal equations of two unknowns.
     let (mut tt, mut tf, mut ff, mut t, mut f) = (0.0, 0.0, 0.0, 0.0, 0.0);

@@ -80,7 +80,7 @@ impl fmt::Display for ReadingProblem {
 }
 
 /// A record, its axes, and where it comes from.
-struct Found {
+struct Located {
     folder: PathBuf,
     place: String,
     cell: Axes,
@@ -154,12 +154,12 @@ fn detail(cell: &Axes, record: &Record) -> Option<String> {
 }
 
 /// The setting of each record, in their order. Details are part of its name only where it has more than one.
-fn settings_of(found: &[Found]) -> Vec<String> {
+fn settings_of(found: &[Located]) -> Vec<String> {
     let mut details: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for found in found {
         details.entry(setting(&found.record)).or_default().extend(detail(&found.cell, &found.record));
     }
-    let named = |found: &Found| {
+    let named = |found: &Located| {
         let name = setting(&found.record);
         match detail(&found.cell, &found.record).filter(|_| details[&name].len() > 1) {
             Some(detail) => format!("{name}, {detail}"),
@@ -173,12 +173,12 @@ fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProb
     let mut found = Vec::new();
     for (folder, place, record) in records {
         match Axes::of(&record.cell).and_then(|cell| classifiers(&record).map(|()| cell)) {
-            Ok(cell) => found.push(Found { folder, place, cell, record }),
+            Ok(cell) => found.push(Located { folder, place, cell, record }),
             Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
         }
     }
     let settings = settings_of(&found);
-    let mut kept: BTreeMap<(&str, &str), &Found> = BTreeMap::new();
+    let mut kept: BTreeMap<(&str, &str), &Located> = BTreeMap::new();
     let mut folders: BTreeMap<&Path, BTreeMap<&str, usize>> = BTreeMap::new();
     for (setting, found) in settings.iter().zip(&found) {
         *folders.entry(&found.folder).or_default().entry(setting).or_default() += 1;
@@ -210,7 +210,7 @@ fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProb
             problems.push(problem(ProblemKind::NotANumber, &found.place, &format!("left out: {list}")));
         }
     }
-    let filed = |((setting, _), found): (&(&str, &str), &&Found)| Filed {
+    let filed = |((setting, _), found): (&(&str, &str), &&Located)| Filed {
         place: found.place.clone(),
         setting: (*setting).to_owned(),
         cell: found.cell,
@@ -423,7 +423,8 @@ mod tests {
         let reading = of(vec![("a".into(), record.clone())]);
         assert_eq!(reading.frame.height(), record.scores.len());
         assert_eq!(reading.frame.numbers(&Metric::F1.into())[0], None);
-        let problem = reading.problems.iter().find(|problem| problem.kind == ProblemKind::NotANumber).unwrap();
+        let problem =
+            reading.problems.iter().find(|problem| problem.kind == ProblemKind::NotANumber).unwrap();
         assert_eq!(problem.what, "left out: f1");
     }
 
@@ -436,7 +437,13 @@ mod tests {
         let reading = of(vec![("a".into(), scored()), ("b".into(), other), ("c".into(), classifier)]);
         assert_eq!(reading.records.len(), 1);
         let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
-        assert!(told.iter().any(|line| line.starts_with("not read: b: ") && line.contains("'moco'")), "{told:?}");
-        assert!(told.iter().any(|line| line.starts_with("not read: c: ") && line.contains("'guess'")), "{told:?}");
+        assert!(
+            told.iter().any(|line| line.starts_with("not read: b: ") && line.contains("'moco'")),
+            "{told:?}"
+        );
+        assert!(
+            told.iter().any(|line| line.starts_with("not read: c: ") && line.contains("'guess'")),
+            "{told:?}"
+        );
     }
 }

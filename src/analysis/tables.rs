@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{
     cell::{Axes, Scored},
     frame::{Aggregate, Summary},
-    intervals::{mean},
+    intervals::mean,
     measure::Measure,
     reading::{Filed, Reading, by_cell},
 };
@@ -40,7 +40,10 @@ pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
     let every: Vec<&Filed> = reading.records.iter().collect();
     let table_1: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.study == Table1).collect();
     let tables = [
-        ("table1", scores(reading, of(|study| matches!(study, Table1 | Extension | RandomWeights | Pixels)))?),
+        (
+            "table1",
+            scores(reading, of(|study| matches!(study, Table1 | Extension | RandomWeights | Pixels)))?,
+        ),
         ("figures2_4_5", scores(reading, |at| at.cell.study == Table1)?),
         ("table2", scores(reading, of(|study| matches!(study, Table2 { .. })))?),
         ("figure3", scores(reading, of(|study| matches!(study, Figure3 { .. })))?),
@@ -147,7 +150,8 @@ fn ranks(records: &[&Filed]) -> Result<String> {
         let last = record.curve.last()?;
         let monitor = |name: &str| last.monitors.get(name).map_or_else(String::new, f64::to_string);
         let f1 = |classifier: Classifier| {
-            let wanted = |score: &&Score| score.classifier == classifier.id() && score.validation_share.is_none();
+            let wanted =
+                |score: &&Score| score.classifier == classifier.id() && score.validation_share.is_none();
             record.scores.iter().find(wanted).map_or_else(String::new, |score| score.f1.to_string())
         };
         Some(vec![

@@ -91,7 +91,8 @@ struct Space {
 impl Space {
     /// QR with pivoting: columns that others span come last, with nothing left of them.
     fn new(rows: usize, columns: &[Vec<f64>]) -> Self {
-        let entry = |row: usize, column: usize| column.checked_sub(1).map_or(1.0, |place| columns[place][row]);
+        let entry =
+            |row: usize, column: usize| column.checked_sub(1).map_or(1.0, |place| columns[place][row]);
         let qr = Mat::from_fn(rows, columns.len() + 1, entry).col_piv_qr();
         let (q, r) = (qr.compute_thin_Q(), qr.thin_R());
         let sizes: Vec<f64> = (0..r.nrows().min(r.ncols())).map(|place| r[(place, place)].abs()).collect();

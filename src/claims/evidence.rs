@@ -11,7 +11,7 @@ use crate::{
         cell::percent,
         comparison::holm,
         correlation::Correlation,
-        intervals::{LEVEL, Spread, mean, of_seeds},
+        intervals::{LEVEL, Uncertainty, mean, of_seeds},
         noise::Weighed,
     },
     results::{Classifier, Metric},
@@ -50,7 +50,7 @@ pub struct Term {
 
 /// Weights times means, and its error.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Contrast {
+pub struct MeanContrast {
     /// What is above what, in words.
     pub what: String,
     pub value: Interval,
@@ -58,7 +58,7 @@ pub struct Contrast {
     pub not_above: f64,
     pub not_below: f64,
     /// Standard error, and how well it is known.
-    error: Spread,
+    error: Uncertainty,
 }
 
 /// A comparison that could not be made.
@@ -142,7 +142,7 @@ impl Evidence {
     }
 
     /// How far one seed's score lies from another's.
-    pub fn spread(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Spread> {
+    pub fn spread(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Uncertainty> {
         self.noise.of(&measure.into(), &of_its_own(at))
     }
 
@@ -173,7 +173,7 @@ impl Evidence {
         what: impl Into<String>,
         measure: impl Into<Measure>,
         terms: &[Term],
-    ) -> Result<Contrast, Unmeasured> {
+    ) -> Result<MeanContrast, Unmeasured> {
         let what = what.into();
         let weigh = |term: &Term| Weighed { weight: term.weight, at: term.at, seeds: term.scores.len() };
         let measured = terms.iter().all(|term| !term.scores.is_empty());
@@ -181,7 +181,7 @@ impl Evidence {
         match measured.then(|| self.noise.error(&measure.into(), &weighed)).flatten() {
             Some(error) => {
                 let estimate = terms.iter().map(|term| term.weight * mean(&term.scores)).sum();
-                Ok(Contrast::new(what, estimate, error))
+                Ok(MeanContrast::new(what, estimate, error))
             }
             None => Err(Unmeasured { what, unprinted: self.noise.is_assumed() }),
         }
@@ -198,17 +198,17 @@ impl Evidence {
         what: impl Into<String>,
         measure: impl Into<Measure>,
         [first, second]: [&Scored; 2],
-    ) -> Result<Contrast, Unmeasured> {
+    ) -> Result<MeanContrast, Unmeasured> {
         let measure = measure.into();
         let others = self.runs(&measure, second);
         let other = |seed: Option<u64>| others.iter().find(|run| run.0 == seed && seed.is_some());
         let runs = self.runs(&measure, first);
         let differences: Vec<f64> =
             runs.iter().filter_map(|run| other(run.0).map(|other| run.1 - other.1)).collect();
-        match Spread::pooled([differences.as_slice()]).filter(|spread| spread.deviation > 0.0) {
+        match Uncertainty::pooled([differences.as_slice()]).filter(|spread| spread.deviation > 0.0) {
             Some(spread) => {
                 let deviation = spread.deviation / (differences.len() as f64).sqrt();
-                Ok(Contrast::new(what.into(), mean(&differences), Spread { deviation, ..spread }))
+                Ok(MeanContrast::new(what.into(), mean(&differences), Uncertainty { deviation, ..spread }))
             }
             None => {
                 let terms = [self.term(1.0, &measure, first), self.term(-1.0, &measure, second)];
@@ -223,7 +223,7 @@ impl Evidence {
         metric: impl Into<Measure>,
         first: &Scored,
         second: &Scored,
-    ) -> Result<Contrast, Unmeasured> {
+    ) -> Result<MeanContrast, Unmeasured> {
         let metric = metric.into();
         let what = format!("{metric}: {} less {}", name(first), name(second));
         let terms = [self.term(1.0, &metric, first), self.term(-1.0, &metric, second)];
@@ -257,9 +257,9 @@ fn name(at: &Scored) -> String {
     format!("{} on {} at {}{validation}", at.cell.method_id(), at.cell.backbone_id(), percent(at.cell.share))
 }
 
-impl Contrast {
+impl MeanContrast {
     /// An estimate with its standard error.
-    fn new(what: String, estimate: f64, error: Spread) -> Self {
+    fn new(what: String, estimate: f64, error: Uncertainty) -> Self {
         let both = error.p_value(estimate, error.deviation);
         let (near, far) = (both / 2.0, 1.0 - both / 2.0);
         Self {
@@ -283,7 +283,7 @@ pub fn interval(interval: &Interval) -> String {
 
 /// Comparisons that were made; those that were not, in words; and whether they are too many to say that a claim holds:
 /// any that could still be measured, or of those that the paper does not print as many as it does.
-fn sorted(contrasts: Vec<Result<Contrast, Unmeasured>>) -> (Vec<Contrast>, Vec<String>, bool) {
+fn sorted(contrasts: Vec<Result<MeanContrast, Unmeasured>>) -> (Vec<MeanContrast>, Vec<String>, bool) {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for contrast in contrasts {
         match contrast {
@@ -301,7 +301,7 @@ fn sorted(contrasts: Vec<Result<Contrast, Unmeasured>>) -> (Vec<Contrast>, Vec<S
 }
 
 /// The claim that all these contrasts are above 0.
-pub fn all_above(contrasts: Vec<Result<Contrast, Unmeasured>>) -> Finding {
+pub fn all_above(contrasts: Vec<Result<MeanContrast, Unmeasured>>) -> Finding {
     let (mut found, missing, gaps) = sorted(contrasts);
     let beyond = (1.0 - LEVEL) / 2.0;
     let against = holm(&found.iter().map(|contrast| contrast.not_below).collect::<Vec<_>>());
@@ -314,13 +314,13 @@ pub fn all_above(contrasts: Vec<Result<Contrast, Unmeasured>>) -> Finding {
     };
     // What is most against the claim first.
     found.sort_by(|a, b| b.not_above.total_cmp(&a.not_above));
-    Finding { verdict, evidence: found.iter().map(Contrast::line).collect(), missing }
+    Finding { verdict, evidence: found.iter().map(MeanContrast::line).collect(), missing }
 }
 
 /// The claim that all these contrasts lie within `margin` of 0: two one-sided tests each.
-pub fn all_within(contrasts: Vec<Result<Contrast, Unmeasured>>, margin: f64) -> Finding {
+pub fn all_within(contrasts: Vec<Result<MeanContrast, Unmeasured>>, margin: f64) -> Finding {
     let (mut found, missing, gaps) = sorted(contrasts);
-    let inside = |contrast: &Contrast| contrast.value.low > -margin && contrast.value.high < margin;
+    let inside = |contrast: &MeanContrast| contrast.value.low > -margin && contrast.value.high < margin;
     let beyond = (1.0 - LEVEL) / 2.0;
     let outside = found.iter().map(|contrast| {
         let distance = contrast.value.estimate.abs() - margin;
@@ -334,15 +334,13 @@ pub fn all_within(contrasts: Vec<Result<Contrast, Unmeasured>>, margin: f64) -> 
         Verdict::Undecided
     };
     found.sort_by(|a, b| b.value.estimate.abs().total_cmp(&a.value.estimate.abs()));
-    Finding { verdict, evidence: found.iter().map(Contrast::line).collect(), missing }
+    Finding { verdict, evidence: found.iter().map(MeanContrast::line).collect(), missing }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        analysis::frame::FrameBuilder, backbone::Name::ResNet18, data::Share, method::Name::SimClr,
-    };
+    use crate::{analysis::frame::FrameBuilder, backbone::Name::ResNet18, data::Share, method::Name::SimClr};
 
     const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
     const AUGMENTED: Axes = CELL.in_study(Study::Ablation(Ablation::AugmentedValidation));
@@ -398,7 +396,8 @@ mod tests {
         let pair = frame(&[rows[0], rows[5]]);
         let alone = Evidence::measured("test", &pair).paired("x", Metric::F1, [&first, &second]);
         assert!(alone.is_err(), "one pair, and nothing known of seeds");
-        let known = Evidence::assumed("test", &pair, 0.01).paired("x", Metric::F1, [&first, &second]).unwrap();
+        let known =
+            Evidence::assumed("test", &pair, 0.01).paired("x", Metric::F1, [&first, &second]).unwrap();
         assert!((known.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{Contrast, Unmeasured, all_above, all_within},
+    evidence::{MeanContrast, Unmeasured, all_above, all_within},
 };
 use crate::{
     analysis::{
@@ -34,8 +34,8 @@ pub static CLAIMS: [Claim; 6] = [
         note: "It must be: with fixed rates F1 falls with the share of defects, whatever was learnt. See \
                decline_is_arithmetic.",
         judge: |evidence| {
-            let ends = rows(evidence, Metric::F1)
-                .map(|at| evidence.above(Metric::F1, &at.on(MOST), &at.on(LEAST)));
+            let ends =
+                rows(evidence, Metric::F1).map(|at| evidence.above(Metric::F1, &at.on(MOST), &at.on(LEAST)));
             all_above(ends.collect())
         },
     },
@@ -154,7 +154,7 @@ fn rows(evidence: &Evidence, metric: Metric) -> impl Iterator<Item = Scored> {
 }
 
 /// A score at every other validation share less the one at 45 %.
-fn moves(evidence: &Evidence, metric: Metric) -> Vec<Result<Contrast, Unmeasured>> {
+fn moves(evidence: &Evidence, metric: Metric) -> Vec<Result<MeanContrast, Unmeasured>> {
     let mut contrasts = Vec::new();
     for at in rows(evidence, metric) {
         for share in SHARES.into_iter().filter(|share| *share != MOST) {

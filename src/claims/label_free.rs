@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{Contrast, Unmeasured, all_above, interval},
+    evidence::{MeanContrast, Unmeasured, all_above, interval},
 };
 use crate::{
     analysis::{
@@ -100,8 +100,11 @@ fn is_a_model(at: &Scored) -> bool {
 /// Metric against F1, model by model.
 fn pairs(evidence: &Evidence, metric: &Measure) -> Vec<(Point, f64)> {
     let rows = evidence.frame().only(is_a_model);
-    let scores: HashMap<(Scored, Option<u64>), f64> =
-        rows.points(&Metric::F1.into()).into_iter().map(|point| ((point.at, point.seed), point.value)).collect();
+    let scores: HashMap<(Scored, Option<u64>), f64> = rows
+        .points(&Metric::F1.into())
+        .into_iter()
+        .map(|point| ((point.at, point.seed), point.value))
+        .collect();
     let with_f1 = |point: Point| scores.get(&(point.at, point.seed)).map(|&f1| (point, f1));
     rows.points(metric).into_iter().filter_map(with_f1).collect()
 }
@@ -185,7 +188,7 @@ fn leaderboard_claim(evidence: &Evidence) -> Finding {
 }
 
 /// ResNet-18 less ViT-Tiny, by method and training share.
-fn by_backbone(evidence: &Evidence, metric: &Measure) -> Vec<Result<Contrast, Unmeasured>> {
+fn by_backbone(evidence: &Evidence, metric: &Measure) -> Vec<Result<MeanContrast, Unmeasured>> {
     let mut contrasts = Vec::new();
     for method in [Byol, BarlowTwins, Dino, SimClr] {
         for share in Share::STUDY {

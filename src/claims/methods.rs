@@ -3,7 +3,7 @@
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{Contrast, Term, Unmeasured, all_above},
+    evidence::{MeanContrast, Term, Unmeasured, all_above},
 };
 use crate::{
     analysis::{Axes, Scored, cell::percent, comparison::holm, intervals::mean, variance::Design},
@@ -27,7 +27,8 @@ pub static CLAIMS: [Claim; 13] = [
         note: "The released MAE step appears to supervise two predictions a batch, against pixels of another view; see \
                mae_step_costs.",
         judge: |evidence| {
-            let over = |method| move |share| evidence.above(Metric::F1, &vit(method, share), &vit(Mae, share));
+            let over =
+                |method| move |share| evidence.above(Metric::F1, &vit(method, share), &vit(Mae, share));
             let [simclr, barlow] = [SimClr, BarlowTwins].map(|method| SHARES.map(over(method)));
             all_above(simclr.into_iter().chain(barlow).collect())
         },
@@ -43,11 +44,7 @@ pub static CLAIMS: [Claim; 13] = [
             let sound = vit(Mae, Share::percent(45)).cell;
             let released = sound.in_study(Study::Ablation(Ablation::MaeAsReleased));
             let what = "auroc of the converged probe: MAE soundly less MAE as released";
-            all_above(vec![evidence.paired(
-                what,
-                Metric::Auroc,
-                [&sound.converged(), &released.converged()],
-            )])
+            all_above(vec![evidence.paired(what, Metric::Auroc, [&sound.converged(), &released.converged()])])
         },
     },
     Claim {
@@ -180,13 +177,13 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "F1 of some method at some share is significantly higher on ResNet-18, and of some on ViT-Tiny",
         note: "",
         judge: |evidence| {
-            let mut found: Vec<Contrast> = Vec::new();
+            let mut found: Vec<MeanContrast> = Vec::new();
             for method in [Supervised, Byol, BarlowTwins, Dino, SimClr] {
                 let pairs = SHARES
                     .map(|share| evidence.above(Metric::F1, &resnet(method, share), &vit(method, share)));
                 found.extend(pairs.into_iter().flatten());
             }
-            let corrected = |p: fn(&Contrast) -> f64| holm(&found.iter().map(p).collect::<Vec<_>>());
+            let corrected = |p: fn(&MeanContrast) -> f64| holm(&found.iter().map(p).collect::<Vec<_>>());
             let resnet_wins = corrected(|contrast| contrast.not_above).iter().filter(|&&p| p < 0.025).count();
             let vit_wins = corrected(|contrast| contrast.not_below).iter().filter(|&&p| p < 0.025).count();
             let consistent = found.iter().all(|contrast| contrast.not_above < 0.025)
@@ -250,7 +247,7 @@ fn best(
     metric: Metric,
     method: Name,
     shares: &[Share],
-) -> Vec<Result<Contrast, Unmeasured>> {
+) -> Vec<Result<MeanContrast, Unmeasured>> {
     let others = others_than(method).filter(|&other| other != Mae);
     let pairs = others.flat_map(|other| shares.iter().map(move |&share| (other, share)));
     pairs

@@ -25,9 +25,9 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "F1 of supervised training rises from each side to the next, on both backbones",
         note: "Table 2 gives the best epoch's score, chosen on the validation set that it reports.",
         judge: |evidence| {
-            let steps = backbone::Name::ALL.into_iter().flat_map(|backbone| {
-                Study::SIDES.windows(2).map(move |pair| (backbone, pair[0], pair[1]))
-            });
+            let steps = backbone::Name::ALL
+                .into_iter()
+                .flat_map(|backbone| Study::SIDES.windows(2).map(move |pair| (backbone, pair[0], pair[1])));
             let contrasts = steps.map(|(backbone, small, large)| {
                 let what = format!("f1: {large} less {small} on {backbone}");
                 let term = |weight, side| evidence.term(weight, Metric::F1, &sized(backbone, side));
@@ -63,8 +63,7 @@ pub static CLAIMS: [Claim; 7] = [
         note: "The released validation during training goes through training's crops and colours.",
         judge: |evidence| {
             let studies = [Table1, Ablation(AugmentedValidation)];
-            let [first, second] =
-                [Supervised, SimClr].map(|method| evidence.soundly(at_45(method), studies));
+            let [first, second] = [Supervised, SimClr].map(|method| evidence.soundly(at_45(method), studies));
             both(first, second)
         },
     },
@@ -75,9 +74,7 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "DINO on ResNet-18 scores a higher F1 with batch normalisation in its head than without, as released \
                     (45 %)",
         note: "What fails on ResNet-18 may then be the head as released and not the method: lightly normalises it there.",
-        judge: |evidence| {
-            evidence.soundly(at_45(Dino), [Ablation(DinoHeadNorm), Ablation(DinoPlainHead)])
-        },
+        judge: |evidence| evidence.soundly(at_45(Dino), [Ablation(DinoHeadNorm), Ablation(DinoPlainHead)]),
     },
     Claim {
         id: "probe_under_lars",

@@ -261,7 +261,7 @@ pub fn follow(case: Case, backbone: backbone::Name, numbers: &Numbers, steps: us
     let (mut losses, mut first) = (Vec::new(), BTreeMap::new());
     for step in 0..steps.min(STEPS) {
         let at = Position { step, steps: STEPS, epoch: step / 5, epochs: 2 };
-        let output = model.step(&batch(step, objective(case).views(), images, device)?, at)?;
+        let output = model.step(&batch(step, objective(case)?.views(), images, device)?, at)?;
         losses.push(output.loss.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?);
         let gradients = backward(&output.loss)?;
         if step == 0 {

@@ -45,7 +45,8 @@ impl Name {
         [Self::Supervised, Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
 
     /// The paper's that learn without labels.
-    pub const SELF_SUPERVISED: [Self; 5] = [Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
+    pub const SELF_SUPERVISED: [Self; 5] =
+        [Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
 
     /// How it is printed, its colour, and the path of its marker about (0, 0), some 8 wide.
     ///

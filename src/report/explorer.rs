@@ -48,8 +48,7 @@ fn entries(page: &Page) -> Vec<Entry> {
                 if !rates.is_empty() {
                     let points = points(page, &cell);
                     let points = if points.len() == rates.len() { points } else { Vec::new() };
-                    let count =
-                        |measure: Measure| ours.mean(measure, &cell.converged()).unwrap_or(f64::NAN);
+                    let count = |measure: Measure| ours.mean(measure, &cell.converged()).unwrap_or(f64::NAN);
                     let (defects, normals) = (count(Measure::DEFECTS), count(Measure::NORMALS));
                     entries.push(Entry { method, backbone, train, rates, points, defects, normals });
                 }
@@ -65,9 +64,8 @@ fn points(page: &Page, cell: &Axes) -> Vec<Vec<(f64, f64)>> {
     let scores = records.flat_map(|filed| &filed.record.scores);
     // Five digits are more than test images decide, and a page is shorter for it.
     let short = |rate: f64| (rate * 1e5).round() / 1e5;
-    let converged = scores.filter(|score| {
-        score.classifier == Classifier::Converged.id() && score.validation_share.is_none()
-    });
+    let converged = scores
+        .filter(|score| score.classifier == Classifier::Converged.id() && score.validation_share.is_none());
     converged
         .filter(|score| !score.operating_points.is_empty())
         .map(|score| {

@@ -98,7 +98,11 @@ fn auroc(page: &Page) -> String {
             let (study, backbone) = (Study::RandomWeights, Some(backbone));
             Axes { study, method: None, backbone, share }.converged()
         };
-        rows.push(("random weights", backbone, SHARES.map(|share| ours.interval(Metric::Auroc, &floor(share)))));
+        rows.push((
+            "random weights",
+            backbone,
+            SHARES.map(|share| ours.interval(Metric::Auroc, &floor(share))),
+        ));
         for method in page.methods() {
             let cell = |share| Axes::table_1(method, backbone, share).converged();
             let cells = SHARES.map(|share| ours.interval(Metric::Auroc, &cell(share)));

@@ -70,7 +70,8 @@ impl Page {
         let mut records = self.records().filter(|filed| filed.cell.study == Study::Table1).peekable();
         records.peek().is_some()
             && records.all(|filed| {
-                (filed.record.settings.scale.as_str(), filed.record.data.source.as_str()) == ("full", "sewer-ml")
+                (filed.record.settings.scale.as_str(), filed.record.data.source.as_str())
+                    == ("full", "sewer-ml")
             })
     }
 

@@ -34,8 +34,10 @@ fn cost(records: &[&Filed]) -> Markup {
     let average = |records: &[&Record], of: fn(&Record) -> f64| {
         mean(&records.iter().map(|record| of(record)).collect::<Vec<_>>())
     };
-    let total: f64 =
-        records.iter().map(|Filed { record, .. }| record.cost.train_seconds + record.cost.evaluate_seconds).sum();
+    let total: f64 = records
+        .iter()
+        .map(|Filed { record, .. }| record.cost.train_seconds + record.cost.evaluate_seconds)
+        .sum();
     html! {
         h3 { "Cost" }
         @if groups.is_empty() { p { "No trained models." } } @else {
@@ -63,7 +65,8 @@ fn provenance(records: &[&Filed]) -> Markup {
         let key = [&made.revision, &made.skewbench, &made.cpu, &made.device, &made.system].map(String::clone);
         *machines.entry(key).or_default() += 1;
         for (name, value) in &record.settings.values {
-            *settings.entry((&record.cell.study, name)).or_default().entry(value.to_string()).or_default() += 1;
+            *settings.entry((&record.cell.study, name)).or_default().entry(value.to_string()).or_default() +=
+                1;
         }
     }
     let limits: std::collections::BTreeSet<&String> =

@@ -43,9 +43,15 @@ mod tests {
             std::fs::write(file.path(), text).unwrap();
             lost_numbers(file.path())
         };
-        assert_eq!(lost(r#"{"scores": [{"f1": null, "f2_ciw_oracle": null, "validation_share": null}]}"#), ["f1"]);
+        assert_eq!(
+            lost(r#"{"scores": [{"f1": null, "f2_ciw_oracle": null, "validation_share": null}]}"#),
+            ["f1"]
+        );
         assert_eq!(lost(r#"{"curve": [{"monitors": {"rankme": null}, "probe_loss": null}]}"#), ["rankme"]);
-        assert_eq!(lost(r#"{"cell": {"train_share": null}, "settings": {"values": {"clip": null}}}"#), [""; 0]);
+        assert_eq!(
+            lost(r#"{"cell": {"train_share": null}, "settings": {"values": {"clip": null}}}"#),
+            [""; 0]
+        );
         assert_eq!(lost("{"), [""; 0]);
     }
 }

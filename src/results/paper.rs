@@ -72,7 +72,7 @@ impl Printed {
 
 /// Table 1, row by row.
 pub fn table_1() -> Vec<Table1Cell> {
-    let sheet = Sheet::new(include_str!("../../fixtures/paper/table_1.csv"));
+    let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/table_1.csv"));
     let mut cells = Vec::new();
     for row in &sheet.rows {
         for (share, cell) in sheet.head.iter().zip(row).skip(3) {
@@ -90,7 +90,7 @@ pub fn table_1() -> Vec<Table1Cell> {
 
 /// Table 2, from low resolution to high.
 pub fn table_2() -> Vec<Table2Column> {
-    let sheet = Sheet::new(include_str!("../../fixtures/paper/table_2.csv"));
+    let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/table_2.csv"));
     (1..sheet.head.len())
         .map(|column| Table2Column {
             resolution: parsed(&sheet.head[column]),
@@ -104,7 +104,7 @@ pub fn table_2() -> Vec<Table2Column> {
 /// Figure 2, row by row.
 pub fn figure_2() -> Vec<Figure2Cell> {
     let derived: HashMap<[String; 4], f64> =
-        Sheet::new(include_str!("../../fixtures/paper/figure_2_derived.csv"))
+        PrintedSheet::new(include_str!("../../fixtures/paper/figure_2_derived.csv"))
             .rows
             .into_iter()
             .map(|row| {
@@ -113,7 +113,7 @@ pub fn figure_2() -> Vec<Figure2Cell> {
                 ([metric, method, train, validation], parsed::<f64>(&value) / 100.0)
             })
             .collect();
-    let sheet = Sheet::new(include_str!("../../fixtures/paper/figure_2.csv"));
+    let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/figure_2.csv"));
     let mut cells = Vec::new();
     for row in &sheet.rows {
         for (share, cell) in sheet.head.iter().zip(row).skip(3) {
@@ -133,7 +133,7 @@ pub fn figure_2() -> Vec<Figure2Cell> {
 
 /// The fifteen pairs of rates behind Figure 2.
 pub fn figure_2_rates() -> Vec<SolvedRates> {
-    Sheet::new(include_str!("../../fixtures/paper/figure_2_rates.csv"))
+    PrintedSheet::new(include_str!("../../fixtures/paper/figure_2_rates.csv"))
         .rows
         .iter()
         .map(|row| SolvedRates {
@@ -147,12 +147,12 @@ pub fn figure_2_rates() -> Vec<SolvedRates> {
 
 /// One embedded file. Reading cannot fail at run time: the text is fixed when this is compiled, and
 /// the tests read all of it.
-struct Sheet {
+struct PrintedSheet {
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
-impl Sheet {
+impl PrintedSheet {
     fn new(text: &str) -> Self {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let cells = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect();
@@ -238,7 +238,9 @@ mod tests {
         let (table, figure) = (table_1(), figure_2());
         for (method, backbone, rows) in noted {
             for (share, row) in Share::STUDY.into_iter().zip(rows) {
-                for (metric, expected) in [Metric::F1, Metric::F2Oracle, Metric::F1Normal].into_iter().zip(row) {
+                for (metric, expected) in
+                    [Metric::F1, Metric::F2Oracle, Metric::F1Normal].into_iter().zip(row)
+                {
                     let in_table = table.iter().find(|cell| {
                         (cell.metric, cell.backbone, cell.method, cell.train_share)
                             == (metric, backbone, method, share)

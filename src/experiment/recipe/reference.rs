@@ -98,8 +98,10 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
             }
         }
         // Chen and He 2021, as in `as_released`.
-        method::Name::SimSiam => {
-            Recipe { name: Name::Reference, augmentation: Augmentation::Original, ..as_released::recipe(method) }
-        }
+        method::Name::SimSiam => Recipe {
+            name: Name::Reference,
+            augmentation: Augmentation::Original,
+            ..as_released::recipe(method)
+        },
     }
 }

@@ -47,7 +47,7 @@ pub fn label_free(page: &Page) -> Markup {
             (scatter(page, ours, &Measure::RANKME_NORMALISED, "RankMe of features over its bound, against F1"))
             @for backbone in backbone::Name::ALL {
                 (curves(page, backbone, "rankme_released", "RankMe as released"))
-                (curves(page, backbone, "features_unit_deviation", "Spread of directions"))
+                (curves(page, backbone, "features_unit_deviation", "Uncertainty of directions"))
             }
         }
     }
@@ -128,8 +128,7 @@ fn curves(page: &Page, backbone: backbone::Name, monitor: &str, label: &str) -> 
         let first = |filed: &&Filed| filed.cell == cell && filed.record.cell.seed == 0;
         for filed in page.records().filter(first) {
             let epochs = filed.record.curve.iter();
-            let points =
-                epochs.filter_map(|epoch| Some((epoch.epoch as f64, *epoch.monitors.get(monitor)?)));
+            let points = epochs.filter_map(|epoch| Some((epoch.epoch as f64, *epoch.monitors.get(monitor)?)));
             series.push(Series {
                 method: Some(method),
                 name: method.label().into(),

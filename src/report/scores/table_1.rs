@@ -49,11 +49,8 @@ fn rows(page: &Page, metric: Metric, method: method::Name, backbone: backbone::N
             td colspan="6" { (reason) }
         } };
     }
-    let bodies: Vec<&Evidence> = if method.is_the_papers() {
-        page.bodies.iter().collect()
-    } else {
-        page.ours().into_iter().collect()
-    };
+    let bodies: Vec<&Evidence> =
+        if method.is_the_papers() { page.bodies.iter().collect() } else { page.ours().into_iter().collect() };
     html! {
         @for (place, body) in bodies.iter().enumerate() {
             @let is_the_papers = std::ptr::eq(*body, page.paper());

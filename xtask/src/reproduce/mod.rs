@@ -13,9 +13,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use skewbench::{
+    analysis::{reading, tables},
     data::{OnBadImage, Share, Source},
     experiment::{self, Augmentation, Cell, Checkpoint, Finished, Init, Plan, Scale, recipe},
-    results::{Folder, Record, provenance, record::Run, summary, tables},
+    results::{Folder, Record, provenance, record::Run},
 };
 
 use self::{display::Display, study::Study, watch::Watch};
@@ -174,7 +175,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         All { cells: &cells, passes: &passes, plan: &plan, sources: &sources, folder: &folder, arguments };
     let records = all.train()?;
     // Tables are of the whole folder: other commands may have put cells there.
-    tables::write(&folder, &summary::read_all(&out)?)?;
+    tables::write(&folder, &reading::read(std::slice::from_ref(&out)))?;
     println!("\n{}", table::render(&records));
     print_undefined(&undefined);
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
