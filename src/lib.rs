@@ -4,13 +4,41 @@
 //! A harness that reproduces, audits and extends "Anomaly Detection In The Wild: Can SSL Handle Strong
 //! Distribution Imbalances?" (Otero, Mateus and Balestriero, 2024). This page is the map.
 //!
-//! # Vocabulary
-//! - **Cell**: one trained model: method x backbone x training share x seed.
-//! - **Share**: defects among all images, 0..1; `natural` is the data's own.
+//! # Glossary
+//! One name for one thing, in code, records, pages and documents.
+//!
+//! What is trained:
+//! - **Cell**: one trained model: study x method x backbone x training share x seed.
+//! - **Study**: the cells that answer one question: a table or figure of the paper, a floor, an ablation.
+//! - **Share**: defects among all images, 0..1. **Natural share**: the data's own, with nothing left out.
+//! - **Training subset**: training images chosen so that defects have a cell's share. **Validation subset**:
+//!   the same of validation images; every model is scored on several.
 //! - **Scale**: how large everything is: `fixture` (tests), `small` (a laptop), `full` (the paper's).
-//! - **Recipe**: hyper-parameters, each with its source.
-//! - **View**: one augmented version of an image.
+//! - **Recipe**: hyper-parameters, each with its source. **Objective**: the part of them that is the method's
+//!   own.
+//! - **View**: one augmented version of an image. **View set**: the distributions that a method's views come
+//!   from.
+//!
+//! What is scored:
+//! - **Features**: what an encoder makes of an image. **Embeddings**: what a loss compares, a projector's
+//!   output.
+//! - **Probe**: a linear classifier on features. *Online*: trained beside the method. *Converged*: fitted to
+//!   frozen features until its gradient vanishes.
+//! - **Logit**: what a classifier says of an image; above 0 it calls it a defect.
+//! - **Floor**: what costs no training and must be beaten: pixels, random weights.
+//!
+//! What is kept:
 //! - **Record**: what a cell measured, and which code, data and machine measured it.
+//! - **Fingerprint**: a digest of all that decides a cell's numbers.
+//! - **Checkpoint**: a cell's state while it trains. **Resume**: continue from it, to the same bits.
+//! - **Lock**: a file that says which process works on a cell.
+//! - **Skip**: leave out an image that cannot be read, and count it.
+//!
+//! What is said:
+//! - **Claim**: a sentence of the paper, or a question of ours, as a predicate on records.
+//! - **Verdict**: what a claim comes to: holds, fails or undecided.
+//! - **Noise**: how far a score moves when nothing but the seed changes.
+//! - **Twin**: an operation written with Candle's own operations, which ours is tested against.
 //!
 //! # Layers
 //! A file uses only what stands below its layer:
@@ -39,8 +67,8 @@
 //! of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]);
 //! scores at six validation shares ([`evaluate::detection`], [`evaluate::importance`]); what they tell
 //! without labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
-//! [`experiment::run_kept`] is the same walk with its state kept on disk ([`train::checkpoint`]): killed at any
-//! moment, it ends with the same numbers.
+//! [`experiment::run_kept`] is the same walk with its state kept on disk ([`train::checkpoint`]): killed at
+//! any moment and resumed, it ends with the same numbers.
 //!
 //! # Invariants
 //! Enforced by `benchmarks/cells/tidy.rs` unless marked:
@@ -57,11 +85,22 @@
 //! # Where is ...?
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
-//! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge.rs`.
-//! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`,
-//! `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution: `tensor/convolution/cuda.rs`. What is
-//! rounded to bf16 and what not: `tensor/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/gpu/imitation/`.
-//! How gradients go back through a backbone: `tensor/chain.rs`. The steps that are held to PyTorch's: `experiment/trajectory.rs`.
+//! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is:
+//! `benchmarks/cells/judge.rs`. What was tuned for whom: `results/BIAS.md`. A verb of the program:
+//! `xtask/src/cmd/<verb>.rs`.
+//!
+//! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
+//! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up
+//! frames of `fixtures/`: `benchmarks/cells/frames.rs`.
+//!
+//! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them:
+//! `loss/cuda/`, `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution:
+//! `tensor/convolution/cuda.rs`. What is rounded to bf16 and what not: `tensor/precision.rs`. CPU emulation
+//! of CUDA, for testing without a GPU: `xtask/src/cmd/gpu/imitation/`. How gradients go back through a
+//! backbone: `tensor/chain.rs`. The steps that are checked against PyTorch's: `experiment/trajectory.rs`.
+
+// A library returns what it finds; only the program prints.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod analysis;
 pub mod augment;

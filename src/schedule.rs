@@ -1,5 +1,4 @@
-//! Values that change with the training step: learning rates and averaging momenta. Know nothing of
-//! optimisers.
+//! Values that change with the training step: learning rates and averaging momenta.
 //!
 //! After w warm-up steps of T, a value falls (or rises) from a to b along half a cosine:
 //!
@@ -17,7 +16,10 @@ pub enum WarmUp {
     NextStep,
     /// start + (base - start) t / (w - 1), both ends included: DINO (start 0), solo-learn and the
     /// paper's authors (start 3e-5 and others).
-    BothEnds { start: f64 },
+    BothEnds {
+        /// Rate of the first step.
+        start: f64,
+    },
     /// base t / w, zero at first and full at the first cosine step: MAE, BYOL, SimCLR, Barlow Twins.
     FromZero,
 }
@@ -38,9 +40,11 @@ pub struct LearningRate {
     pub steps: usize,
     /// Steps of warm-up, w.
     pub warm_up_steps: usize,
+    /// How the rate rises during warm-up.
     pub warm_up: WarmUp,
     /// What the cosine falls to; the same for every base.
     pub end: f64,
+    /// When `end` is reached.
     pub cosine_end: CosineEnd,
 }
 

@@ -11,10 +11,18 @@ pub enum Study {
     /// validation shares, also make Figures 2, 4 and 5; its curves Figures 6 and 7.
     Table1,
     /// Table 2: supervised, nothing but resized, at a side that is `side` pixels at the paper's 224.
-    Table2 { side: u16 },
+    Table2 {
+        /// At the paper's scale, pixels: one of [`Self::SIDES`].
+        side: u16,
+    },
     /// Figure 3: supervised, on a quarter of the training images, with the paper's views but for these two, in
     /// thousandths: strength of the colour jitter (hue: half of it) and smallest part of the area that a crop shows.
-    Figure3 { jitter: u16, crop: u16 },
+    Figure3 {
+        /// Strength of the colour jitter, thousandths.
+        jitter: u16,
+        /// Smallest part of the area, thousandths.
+        crop: u16,
+    },
     /// Ours: training shares that the paper does not have, the data's own among them.
     Extension,
     /// Ours: training sets of one size at all five shares. In the paper's, 45 % comes with 1.8 times as

@@ -12,7 +12,7 @@ use std::{
 
 use rstest::rstest;
 use skewbench::{
-    augment::{Normalisation, Recipe, packed, to_normalised},
+    augment::{Normalisation, ViewSet, packed, to_normalised},
     candle_core::{DType, Device, Result, Tensor, Var},
     data::Image,
     loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
@@ -447,11 +447,11 @@ fn views_are_the_cpus(
         })
         .collect();
     let recipes = [
-        Recipe::simclr(side, 1.0),
-        Recipe::byol(side),
-        Recipe::paper(side),
-        Recipe::mae(side),
-        Recipe::evaluation(side),
+        ViewSet::simclr(side, 1.0),
+        ViewSet::byol(side),
+        ViewSet::paper(side),
+        ViewSet::mae(side),
+        ViewSet::evaluation(side),
     ];
     let (mut drawn, mut source) = (Vec::new(), 0);
     for (place, image) in images.iter().enumerate() {

@@ -2,11 +2,15 @@
 //!
 //! See `benchmarks/README.md` for how to read, run and add a cell.
 
+// A test or timing that unwraps fails, as it should; clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used)]
+
 mod ablations;
 mod another_method;
 mod check;
 mod extensions;
 mod figure3_augmentation;
+mod frames;
 mod gradients;
 mod judge;
 mod kernels;

@@ -125,8 +125,7 @@ fn a_training_step_is_bit_identical_whatever_the_threads(
 fn short(recipe: recipe::Name) -> (Plan, Source) {
     let scale = Scale { batch_size: 16, synthetic_images: (160, 420), ..Scale::fixture() };
     let (train, validation) = scale.synthetic_images;
-    let source =
-        skewbench::data::synthetic::source(skewbench::seed::Seed::root(0), train, validation, scale.side);
+    let source = skewbench::data::synthetic::source(Seed::root(0), train, validation, scale.side);
     (Plan { recipe, ..Plan::new(scale) }, source)
 }
 

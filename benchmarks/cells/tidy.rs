@@ -45,16 +45,10 @@ const RESERVED: [(&[&str], &[&str]); 10] = [
     (&["statrs::"], &["src/analysis/intervals.rs"]),
     (&["maud::"], &["src/report/"]),
     // Scale and seeds are arguments: nothing below `experiment` reads the clock or the environment,
-    // but for the place of the elpv cache, fixtures of unit tests and the build script.
+    // but for the place of the elpv cache and the build script.
     (
         &["std::env::", "env::var"],
-        &[
-            "src/experiment/",
-            "src/results/provenance.rs",
-            "src/data/elpv",
-            "src/data/fixtures.rs",
-            "src/tensor/cuda/compile.rs",
-        ],
+        &["src/experiment/", "src/results/provenance.rs", "src/data/elpv", "src/tensor/cuda/compile.rs"],
     ),
     (&["Instant", "SystemTime"], &["src/experiment/", "src/results/provenance.rs"]),
     (&["Tensor::rand", "rand_like", "Device::set_seed"], &[]),

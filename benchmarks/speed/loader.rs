@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 use criterion::{Criterion, Throughput};
 use image::{ImageFormat, RgbImage};
 use skewbench::{
-    augment::{Normalisation, Recipe},
+    augment::{Normalisation, ViewSet},
     data::{self, OnBadImage},
     loader::Loader,
     seed::Seed,
@@ -33,7 +33,7 @@ pub fn files(criterion: &mut Criterion) {
         let indices: Vec<usize> = (0..source.train.labels().len()).collect();
         group.throughput(Throughput::Elements(indices.len() as u64));
         for side in [64, 224] {
-            let view = Recipe::paper(side).views[0];
+            let view = ViewSet::paper(side).views[0];
             let loader = Loader {
                 dataset: &*source.train,
                 indices: &indices,

@@ -36,8 +36,7 @@ pub fn convolutions(criterion: &mut Criterion) {
         let geometry = Geometry { stride, padding: kernel / 2 };
         let across = side / stride;
         let products = BATCH * across * across * outputs * inputs * kernel * kernel;
-        let ways: [(&str, Function); 2] =
-            [("ours", convolution::convolution), ("plain", convolution::convolution_plain)];
+        let ways: [(&str, Function); 2] = [("ours", convolution), ("plain", convolution::convolution_plain)];
         for (way, function) in ways {
             group.throughput(Throughput::Elements(2 * products as u64));
             group.bench_function(BenchmarkId::new(format!("forward/{way}"), name), |bencher| {
@@ -106,14 +105,14 @@ pub fn tokens(criterion: &mut Criterion) {
     let hidden = normal(&[batch, tokens, 4 * width]);
     let joined = normal(&[batch, tokens, 3 * width]);
     let ways: [(&str, usize, Made); 6] = [
-        ("layer norm/ours", input.elem_count(), &|| layer_norm::layer_norm(&input, &weight, &bias, 1e-6)),
+        ("layer norm/ours", input.elem_count(), &|| layer_norm(&input, &weight, &bias, 1e-6)),
         ("layer norm/plain", input.elem_count(), &|| {
             layer_norm::layer_norm_plain(&input, &weight, &bias, 1e-6)
         }),
-        ("gelu/ours", hidden.elem_count(), &|| gelu::gelu(&hidden)),
+        ("gelu/ours", hidden.elem_count(), &|| gelu(&hidden)),
         ("gelu/plain", hidden.elem_count(), &|| gelu::gelu_plain(&hidden)),
         // Two products forward and four backward.
-        ("attention/ours", 12 * batch * tokens * tokens * width, &|| attention::attention(&joined, 3)),
+        ("attention/ours", 12 * batch * tokens * tokens * width, &|| attention(&joined, 3)),
         ("attention/plain", 12 * batch * tokens * tokens * width, &|| attention::attention_plain(&joined, 3)),
     ];
     let mut group = criterion.benchmark_group("tokens");
@@ -144,7 +143,7 @@ pub fn linear_maps(criterion: &mut Criterion) {
         let input = normal(&[batch, tokens, inputs]);
         let (weight, bias) = (normal(&[outputs, inputs]), normal(&[outputs]));
         let products = batch * tokens * inputs * outputs;
-        for (way, function) in [("ours", linear::linear as Map), ("plain", linear::linear_plain)] {
+        for (way, function) in [("ours", linear as Map), ("plain", linear::linear_plain)] {
             group.throughput(Throughput::Elements(2 * products as u64));
             group.bench_function(BenchmarkId::new(format!("forward/{way}"), name), |bencher| {
                 bencher.iter(|| function(&input, &weight, Some(&bias)).expect("shapes fit"));

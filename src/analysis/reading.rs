@@ -131,7 +131,7 @@ pub fn by_cell<'a>(records: impl IntoIterator<Item = &'a Filed>) -> BTreeMap<Axe
 pub fn setting(record: &Record) -> String {
     let (settings, source) = (&record.settings, &record.data.source);
     // Only what training rounded names its precision.
-    let mixed = if settings.values.contains_key("precision") { ", mixed precision" } else { "" };
+    let mixed = if settings.mixed_precision() { ", mixed precision" } else { "" };
     format!("{} scale, {} recipe, {source}{mixed}", settings.scale, settings.recipe)
 }
 
@@ -141,7 +141,7 @@ fn detail(cell: &Axes, record: &Record) -> Option<String> {
     if matches!(cell.study, Study::Table2 { .. } | Study::RandomWeights | Study::Pixels) {
         return None;
     }
-    let value = |name: &str| record.settings.values.get(name).map_or("?".to_owned(), ToString::to_string);
+    let value = |name: &str| record.settings.text(name).unwrap_or_else(|| "?".to_owned());
     let digest = |text: &str| text.get(..8).unwrap_or(text).to_owned();
     Some(format!(
         "data {} {}, sample {}, {} px, {} epochs",

@@ -6,7 +6,6 @@
 //! TensorFlow and JAX codes, differ visibly.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/BoxBlur.c`, after Gwosdek et al., SSVM 2011, eqs. 7, 11, 14.
-//! Knows nothing of randomness.
 
 use crate::{data::Image, tensor::vector::vectorised};
 

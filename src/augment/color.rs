@@ -4,7 +4,7 @@
 //! the image's mean grey, each pixel's own grey. Hue turns the colour circle in 256 steps.
 //!
 //! Source: Pillow 13.0.0 (`src/libImaging/Blend.c`, `Convert.c`), torchvision 0.29
-//! (`transforms/_functional_pil.py`). Knows nothing of randomness, nor of the order of adjustments.
+//! (`transforms/_functional_pil.py`).
 
 use crate::{data::Image, tensor::vector::vectorised};
 

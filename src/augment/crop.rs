@@ -2,7 +2,7 @@
 //!
 //! Area is uniform in a range of shares, the aspect ratio r (width / height) uniform in its logarithm;
 //! width = round(sqrt(A r)), height = round(sqrt(A / r)). Source: torchvision 0.29,
-//! `transforms/transforms.py`. Knows nothing of pixels.
+//! `transforms/transforms.py`.
 
 use super::resize::CropBox;
 use crate::seed::Stream;

@@ -15,24 +15,32 @@ use crate::data::Image;
 pub struct Drawn {
     /// Width and height of the view in pixels.
     pub side: usize,
+    /// Kernel that the crop is resized with.
     pub filter: Filter,
+    /// Part of the image that the view shows, in pixels of the image.
     pub crop: CropBox,
     /// Colour adjustments in the order of application.
     pub jitter: Vec<Adjustment>,
     /// Mirrored left to right.
     pub flip: bool,
+    /// Colours replaced by their luma.
     pub grey: bool,
     /// Standard deviation in pixels, where the view is blurred.
     pub blur: Option<f64>,
+    /// Bytes of 128 and more inverted.
     pub solarise: bool,
 }
 
 /// One step of colour jitter, with its factor (1 changes nothing) or its turn in circles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Adjustment {
+    /// Factor of every value, at least 0.
     Brightness(f64),
+    /// Factor of the distance to the mean luma, at least 0.
     Contrast(f64),
+    /// Factor of the distance to the pixel's own luma, at least 0.
     Saturation(f64),
+    /// Turn of the hue in circles, -1/2..1/2.
     Hue(f64),
 }
 

@@ -1,6 +1,6 @@
 //! Random views of images, the raw material of self-supervision.
 //!
-//! [`Recipe`] says what is random, [`Drawn`] what came of it, and [`Drawn::apply`] makes the view; with
+//! [`ViewSet`] says what is random, [`Drawn`] what came of it, and [`Drawn::apply`] makes the view; with
 //! equal draws every byte equals what Pillow and torchvision's PIL path give. [`to_normalised`] then
 //! makes numbers of bytes. Knows nothing of data sets, tensors or methods.
 
@@ -17,7 +17,7 @@ pub mod resize;
 
 pub use draw::{Adjustment, Drawn, flip};
 pub use normalise::{Normalisation, to_normalised};
-pub use recipe::{Blur, Framing, Jitter, Recipe, ViewRecipe};
+pub use recipe::{Blur, Framing, Jitter, ViewRecipe, ViewSet};
 
 #[cfg(test)]
 mod tests;

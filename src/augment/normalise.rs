@@ -1,14 +1,16 @@
 //! From bytes to the numbers that a network sees: y = (x / 255 - mean) / std, per channel.
 //!
 //! The same single-precision operations as torchvision's `ToTensor` and `Normalize`, but channels stay
-//! last. Knows nothing of tensors.
+//! last.
 
 use crate::{data::Image, tensor::vector::vectorised};
 
 /// Mean and standard deviation of each channel, red, green, blue, for values in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalisation {
+    /// Taken from each channel.
     pub mean: [f32; 3],
+    /// What each channel is then divided by; not 0.
     pub std: [f32; 3],
 }
 

@@ -35,7 +35,9 @@ pub struct View {
 /// Views of one side, and what the kernel needs to make them.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    /// In the order in which the batch shows them.
     pub views: Vec<View>,
+    /// Width and height of every view in pixels.
     pub side: usize,
     /// Most input pixels of one output pixel, along either axis.
     pub taps: usize,
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn a_view_is_as_long_as_its_bytes() {
         let drawn =
-            super::super::Recipe::simclr(32, 1.0).draw(40, 30, &mut crate::seed::Seed::root(1).stream());
+            super::super::ViewSet::simclr(32, 1.0).draw(40, 30, &mut crate::seed::Seed::root(1).stream());
         let batch = Batch::new(&[(drawn[0].clone(), 0, 40)]);
         assert_eq!(batch.views[0].bytes().len(), size_of::<View>());
     }

@@ -4,7 +4,7 @@
 //! place for the flip: mirroring commutes, byte for byte, with every step after the crop.
 //!
 //! Sources: torchvision 0.29 for the meaning of every number; lightly e8d317fc, solo-learn 9187ea39,
-//! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers. Knows nothing of losses.
+//! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers.
 
 use super::{
     crop::{RATIO, draw_crop},
@@ -15,9 +15,10 @@ use crate::seed::Stream;
 
 /// The views that are made of each image, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recipe {
+pub struct ViewSet {
     /// Name in records and reports.
     pub name: &'static str,
+    /// One distribution for each view of an image.
     pub views: Vec<ViewRecipe>,
 }
 
@@ -26,12 +27,19 @@ pub struct Recipe {
 pub struct ViewRecipe {
     /// Width and height of the view in pixels.
     pub side: usize,
+    /// Kernel that the crop is resized with.
     pub filter: Filter,
+    /// Which part of the image is shown.
     pub framing: Framing,
+    /// Colour jitter.
     pub jitter: Jitter,
+    /// Probability of mirroring left to right.
     pub flip: f64,
+    /// Probability of dropping colour.
     pub grey: f64,
+    /// Gaussian blur.
     pub blur: Blur,
+    /// Probability of inverting bytes of 128 and more.
     pub solarise: f64,
 }
 
@@ -40,17 +48,25 @@ pub struct ViewRecipe {
 pub enum Framing {
     /// All of it, squeezed into a square.
     Whole,
-    /// A random crop: share of the area, and width / height.
-    Random { scale: (f64, f64), ratio: (f64, f64) },
+    /// A random crop.
+    Random {
+        /// Least and largest share of the image's area, 0..1.
+        scale: (f64, f64),
+        /// Least and largest width / height.
+        ratio: (f64, f64),
+    },
 }
 
 /// Colour jitter: with `probability`, all adjustments of non-zero strength, in random order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter {
+    /// That anything is adjusted at all, 0..1.
     pub probability: f64,
     /// The factor is uniform in [max(0, 1 - strength), 1 + strength]; likewise the next two.
     pub brightness: f64,
+    /// As brightness.
     pub contrast: f64,
+    /// As brightness.
     pub saturation: f64,
     /// The turn is uniform in [-strength, strength], in circles; at most 1/2.
     pub hue: f64,
@@ -59,11 +75,13 @@ pub struct Jitter {
 /// Blur: with `probability`, of a standard deviation uniform in `sigma`, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Blur {
+    /// That a view is blurred, 0..1.
     pub probability: f64,
+    /// Least and largest standard deviation, pixels.
     pub sigma: (f64, f64),
 }
 
-impl Recipe {
+impl ViewSet {
     /// The paper's two views. Crop and jitter: its section on augmentation. Bicubic, jitter on every
     /// view, flip, and no grey, blur or solarise: its authors' released code.
     pub fn paper(side: usize) -> Self {
@@ -247,17 +265,17 @@ mod tests {
     use super::*;
     use crate::{data::Image, seed::Seed};
 
-    fn all() -> [Recipe; 9] {
+    fn all() -> [ViewSet; 9] {
         [
-            Recipe::paper(224),
-            Recipe::evaluation(224),
-            Recipe::none(224),
-            Recipe::flip(224),
-            Recipe::simclr(224, 1.0),
-            Recipe::byol(224),
-            Recipe::barlow_twins(224),
-            Recipe::dino(224, 96, 8),
-            Recipe::mae(224),
+            ViewSet::paper(224),
+            ViewSet::evaluation(224),
+            ViewSet::none(224),
+            ViewSet::flip(224),
+            ViewSet::simclr(224, 1.0),
+            ViewSet::byol(224),
+            ViewSet::barlow_twins(224),
+            ViewSet::dino(224, 96, 8),
+            ViewSet::mae(224),
         ]
     }
 
@@ -274,7 +292,7 @@ mod tests {
             assert_eq!(first, recipe.draw(352, 288, &mut seed.stream()), "{}", recipe.name);
             assert_eq!(first.len(), recipe.views.len());
         }
-        let paper = Recipe::paper(224).draw(352, 288, &mut Seed::root(12).stream());
+        let paper = ViewSet::paper(224).draw(352, 288, &mut Seed::root(12).stream());
         assert_ne!(paper[0], paper[1], "two views of a pair are drawn apart");
     }
 
@@ -327,7 +345,7 @@ mod tests {
 
     #[test]
     fn all_orders_of_jitter_are_equally_likely() {
-        let view = Recipe::paper(224).views[0];
+        let view = ViewSet::paper(224).views[0];
         let mut counts = std::collections::BTreeMap::new();
         for drawn in draws(&view, 24 * 400) {
             let order: Vec<_> = drawn.jitter.iter().map(std::mem::discriminant).collect();
@@ -349,10 +367,10 @@ mod tests {
                 assert_eq!((view.width, view.height), (recipe.side, recipe.side));
             }
         }
-        let scored = Recipe::evaluation(32).draw(72, 58, &mut Seed::root(13).stream());
+        let scored = ViewSet::evaluation(32).draw(72, 58, &mut Seed::root(13).stream());
         assert_eq!(scored[0].crop, CropBox::whole(72, 58));
         assert!(!scored[0].flip && scored[0].jitter.is_empty());
-        assert_eq!(Recipe::dino(224, 96, 8).views.len(), 10);
-        assert_eq!(Recipe::paper(224).first_view().views.len(), 1);
+        assert_eq!(ViewSet::dino(224, 96, 8).views.len(), 10);
+        assert_eq!(ViewSet::paper(224).first_view().views.len(), 1);
     }
 }

@@ -5,7 +5,7 @@
 //! are rounded to 22 fractional bits; one axis after the other, rounded to bytes in between.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
-//! same filter without the rounding in between. Knows nothing of randomness.
+//! same filter without the rounding in between.
 
 use std::ops::Range;
 
@@ -14,9 +14,13 @@ use crate::{data::Image, tensor::vector::vectorised};
 /// A rectangle of whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CropBox {
+    /// First column, from 0.
     pub left: usize,
+    /// First row, from 0.
     pub top: usize,
+    /// Columns, at least 1.
     pub width: usize,
+    /// Rows, at least 1.
     pub height: usize,
 }
 
@@ -78,17 +82,17 @@ pub fn resize(image: &Image, crop: CropBox, width: usize, height: usize, filter:
         image.height
     );
     assert!(width > 0 && height > 0, "resize to {width} x {height}");
-    let source = Pixels::of(image, crop);
-    let rows = || Windows::new(crop.width, width, filter);
-    let columns = || Windows::new(crop.height, height, filter);
+    let source = Region::of(image, crop);
+    let rows = || FilterWindows::new(crop.width, width, filter);
+    let columns = || FilterWindows::new(crop.height, height, filter);
     match (crop.width == width, crop.height == height) {
         (true, true) => source.to_image(),
         (false, true) => source.resample_rows(&rows()),
         (true, false) => source.resample_columns(&columns()),
         (false, false) if columns_first(crop, width, height) => {
-            Pixels::all(&source.resample_columns(&columns())).resample_rows(&rows())
+            Region::all(&source.resample_columns(&columns())).resample_rows(&rows())
         }
-        (false, false) => Pixels::all(&source.resample_rows(&rows())).resample_columns(&columns()),
+        (false, false) => Region::all(&source.resample_rows(&rows())).resample_columns(&columns()),
     }
 }
 
@@ -118,7 +122,7 @@ const LANES: usize = 4 * ROWS;
 const STRIP: usize = 96;
 
 /// Which input pixels make each output pixel, and with which fixed-point weights, along one axis.
-struct Windows {
+struct FilterWindows {
     windows: Vec<Window>,
     weights: Vec<i32>,
 }
@@ -126,11 +130,11 @@ struct Windows {
 struct Window {
     /// First input pixel.
     first: usize,
-    /// Where the weights lie in [`Windows::weights`].
+    /// Where the weights lie in [`FilterWindows::weights`].
     weights: Range<usize>,
 }
 
-impl Windows {
+impl FilterWindows {
     /// Every operation is in the reference's order, for equal rounding.
     fn new(input: usize, output: usize, filter: Filter) -> Self {
         let scale = input as f64 / output as f64;
@@ -178,7 +182,7 @@ fn to_byte(sum: i32) -> u8 {
 
 /// A rectangle of an image, as the passes read it.
 #[derive(Clone, Copy)]
-struct Pixels<'a> {
+struct Region<'a> {
     width: usize,
     height: usize,
     /// Bytes from one row to the next.
@@ -186,7 +190,7 @@ struct Pixels<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Pixels<'a> {
+impl<'a> Region<'a> {
     fn of(image: &'a Image, crop: CropBox) -> Self {
         let stride = 3 * image.width;
         let bytes = &image.pixels[stride * crop.top + 3 * crop.left..];
@@ -207,7 +211,7 @@ impl<'a> Pixels<'a> {
     }
 
     /// The horizontal pass.
-    fn resample_rows(self, windows: &Windows) -> Image {
+    fn resample_rows(self, windows: &FilterWindows) -> Image {
         let width = windows.len();
         let mut pixels = vec![0; 3 * width * self.height];
         let mut wide = vec![[0; LANES]; self.width];
@@ -217,7 +221,7 @@ impl<'a> Pixels<'a> {
             || {
                 for (group, output) in pixels.chunks_mut(ROWS * 3 * width).enumerate() {
                     for lane in 0..ROWS {
-                        // The last group may repeat the last row; nobody reads it.
+                        // The last group may repeat the last row; it is not read.
                         spread(self.row((group * ROWS + lane).min(self.height - 1)), lane, &mut wide);
                     }
                     for (pixel, (first, weights)) in narrow.iter_mut().zip(windows.iter()) {
@@ -233,7 +237,7 @@ impl<'a> Pixels<'a> {
     }
 
     /// The vertical pass.
-    fn resample_columns(self, windows: &Windows) -> Image {
+    fn resample_columns(self, windows: &FilterWindows) -> Image {
         let mut pixels = vec![0; 3 * self.width * windows.len()];
         vectorised(
             #[inline(always)]

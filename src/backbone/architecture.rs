@@ -8,7 +8,9 @@ use crate::named::named;
 named! {
     /// The encoders of the paper that are built.
     pub enum Name: "backbone" {
+        /// He et al. 2016: a convolutional network of four stages; `backbone::resnet`.
         ResNet18 = "resnet18",
+        /// Touvron et al. 2021 (DeiT-Ti): a transformer over patches; `backbone::vit`.
         ViTTiny = "vit_tiny",
     }
 }
@@ -34,10 +36,13 @@ impl Name {
 /// A name and the sizes that a scale chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
+    /// Which encoder.
     pub name: Name,
     /// Channels of ResNet's first stage: 64 is the real network.
     pub resnet_width: usize,
+    /// What stands before ResNet's first stage.
     pub resnet_stem: Stem,
+    /// Sizes of the transformer.
     pub vit: VitSize,
     /// Of the images, in pixels: decides how many position embeddings a ViT has.
     pub side: usize,

@@ -1,10 +1,9 @@
 //! Heads on top of features: projectors and predictors, DINO's prototypes.
-//! Knows nothing of what their outputs are compared with.
 
 use candle_core::{D, Result, Tensor, Var};
 
 use super::{
-    Builder, Initialise, Kind, Mode,
+    Builder, Initialise, Mode, Role,
     layers::{BatchNorm, Linear},
 };
 use crate::tensor::{batch_norm::Then, gelu, linear, widen};
@@ -26,7 +25,9 @@ pub struct Heads {
 /// MAE's decoder: a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderSize {
+    /// Numbers a patch.
     pub width: usize,
+    /// Blocks.
     pub depth: usize,
     /// Attention heads.
     pub heads: usize,
@@ -50,6 +51,7 @@ pub struct Layers<'a> {
 /// Whether and how a perceptron's output is batch-normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastNorm {
+    /// Left as it is.
     None,
     /// Zero mean and unit variance, nothing learnt.
     Plain,
@@ -64,8 +66,8 @@ impl<'a> Layers<'a> {
         Self { sizes, hidden_norm: false, hidden_bias: true, last_bias: true, last_norm: LastNorm::None }
     }
 
-    /// As [`Self::plain`], hidden layers batch-normalised: projectors of BYOL and Barlow Twins as solo-learn and
-    /// the paper's authors make them.
+    /// As [`Self::plain`], hidden layers batch-normalised: projectors of BYOL and Barlow Twins as solo-learn
+    /// and the paper's authors make them.
     pub fn normalised(sizes: &'a [usize]) -> Self {
         Self { hidden_norm: true, ..Self::plain(sizes) }
     }
@@ -138,8 +140,8 @@ impl Perceptron {
 /// DINO's head: a perceptron with GELU, a bottleneck brought to length 1, and its cosine with each prototype.
 ///
 /// Variables are named as DINO's own: `mlp.{0,2,4}`, or with batch normalisation `mlp.{0,1,3,4,6}`, and
-/// `last_layer.weight_v` (prototypes, bottleneck). The lengths `last_layer.weight_g` of its weight normalisation
-/// are fixed at 1 and left out.
+/// `last_layer.weight_v` (prototypes, bottleneck). The lengths `last_layer.weight_g` of its weight
+/// normalisation are fixed at 1 and left out.
 pub struct PrototypeHead {
     hidden: [(Linear, Option<BatchNorm>); 2],
     last: Linear,
@@ -150,8 +152,9 @@ impl PrototypeHead {
     /// Full name, below `head`, of the variable that DINO freezes at first.
     pub const LAST: &'static str = "head.last_layer.weight_v";
 
-    /// Linear maps begin truncated normal with deviation 0.02 and no bias, prototypes as torch's linear layer. If
-    /// `hidden_norm`, both hidden maps are followed by batch normalisation, and have no bias, which it would undo.
+    /// Linear maps begin truncated normal with deviation 0.02 and no bias, prototypes as torch's linear
+    /// layer. If `hidden_norm`, both hidden maps are followed by batch normalisation, and have no bias, which
+    /// it would undo.
     pub fn new(builder: &mut Builder, width: usize, heads: Heads, hidden_norm: bool) -> Result<Self> {
         let normal = Initialise::TruncatedNormal { std: 0.02, limit: 2.0 };
         let mut mlp = builder.scope("mlp");
@@ -170,7 +173,7 @@ impl PrototypeHead {
         let last = Linear::with_weights(&mut mlp.scope(&last), heads.hidden, heads.output, normal)?;
         let torch = Initialise::Uniform { bound: 1.0 / (heads.output as f64).sqrt() };
         let shape = (heads.prototypes, heads.output);
-        let directions = builder.scope("last_layer").variable("weight_v", shape, torch, Kind::Weight)?;
+        let directions = builder.scope("last_layer").variable("weight_v", shape, torch, Role::Weight)?;
         Ok(Self { hidden, last, directions })
     }
 
@@ -192,8 +195,8 @@ impl PrototypeHead {
         self.last.forward(&hidden)
     }
 
-    /// Bottleneck rows to their cosines with the prototypes (rows, prototypes), in f32 at least: divided by small
-    /// temperatures, bf16 would tell few of them apart.
+    /// Bottleneck rows to their cosines with the prototypes (rows, prototypes), in f32 at least: divided by
+    /// small temperatures, few of them would differ in bf16.
     pub fn compare(&self, bottleneck: &Tensor) -> Result<Tensor> {
         linear(&to_length_one(&widen(bottleneck)?)?, &to_length_one(&self.directions)?, None)
     }
@@ -214,7 +217,8 @@ mod tests {
     #[test]
     fn parameter_counts_are_the_references() -> Result<()> {
         // Counted on the PyTorch modules, on 512 features: lightly's SimCLR projector (its hidden
-        // and last linear maps have no bias before an affine BatchNorm), BYOL's projector, Barlow Twins' projector.
+        // and last linear maps have no bias before an affine BatchNorm), BYOL's projector, Barlow Twins'
+        // projector.
         let lightly = Layers {
             sizes: &[512, 2048, 128],
             hidden_norm: true,

@@ -1,9 +1,9 @@
 //! Layers that hold variables: convolution, batch and layer normalisation, linear maps. Initialised as
-//! torchvision and torch do, unless said. Knows nothing of networks.
+//! torchvision and torch do, unless said.
 
 use candle_core::{Result, Tensor, Var};
 
-use super::{Builder, Initialise, Kind, Mode};
+use super::{Builder, Initialise, Mode, Role};
 use crate::tensor::{Geometry, Statistics, batch_norm, batch_norm::Then, convolution, layer_norm, linear};
 
 /// A convolution without bias.
@@ -24,7 +24,7 @@ impl Convolution {
     ) -> Result<Self> {
         let std = (2.0 / (outputs * kernel * kernel) as f64).sqrt();
         let shape = (outputs, inputs, kernel, kernel);
-        let weight = builder.variable("weight", shape, Initialise::Normal { std }, Kind::Weight)?;
+        let weight = builder.variable("weight", shape, Initialise::Normal { std }, Role::Weight)?;
         Ok(Self { weight, geometry })
     }
 
@@ -52,11 +52,11 @@ impl BatchNorm {
             |name, value, kind| builder.variable(name, channels, Initialise::Constant(value), kind);
         Ok(Self {
             affine: match affine {
-                true => Some((constant("weight", 1.0, Kind::Norm)?, constant("bias", 0.0, Kind::Norm)?)),
+                true => Some((constant("weight", 1.0, Role::Norm)?, constant("bias", 0.0, Role::Norm)?)),
                 false => None,
             },
-            running_mean: constant("running_mean", 0.0, Kind::Buffer)?,
-            running_var: constant("running_var", 1.0, Kind::Buffer)?,
+            running_mean: constant("running_mean", 0.0, Role::Buffer)?,
+            running_var: constant("running_var", 1.0, Role::Buffer)?,
         })
     }
 
@@ -96,7 +96,7 @@ impl LayerNorm {
     /// Makes `weight` 1 and `bias` 0, both (width).
     pub fn new(builder: &mut Builder, width: usize) -> Result<Self> {
         let mut constant =
-            |name, value| builder.variable(name, width, Initialise::Constant(value), Kind::Norm);
+            |name, value| builder.variable(name, width, Initialise::Constant(value), Role::Norm);
         Ok(Self { weight: constant("weight", 1.0)?, bias: constant("bias", 0.0)? })
     }
 
@@ -113,12 +113,13 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Makes `weight` (out, in) and, if asked, `bias` (out), both uniform within +-1/sqrt(in): torch's default.
+    /// Makes `weight` (out, in) and, if asked, `bias` (out), both uniform within +-1/sqrt(in): torch's
+    /// default.
     pub fn new(builder: &mut Builder, inputs: usize, outputs: usize, bias: bool) -> Result<Self> {
         let initialise = Initialise::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
-        let weight = builder.variable("weight", (outputs, inputs), initialise, Kind::Weight)?;
+        let weight = builder.variable("weight", (outputs, inputs), initialise, Role::Weight)?;
         let bias = match bias {
-            true => Some(builder.variable("bias", outputs, initialise, Kind::Bias)?),
+            true => Some(builder.variable("bias", outputs, initialise, Role::Bias)?),
             false => None,
         };
         Ok(Self { weight, bias })
@@ -132,7 +133,7 @@ impl Linear {
         weights: Initialise,
     ) -> Result<Self> {
         let Self { weight, .. } = Self::without_bias(builder, inputs, outputs, weights)?;
-        let bias = builder.variable("bias", outputs, Initialise::Constant(0.0), Kind::Bias)?;
+        let bias = builder.variable("bias", outputs, Initialise::Constant(0.0), Role::Bias)?;
         Ok(Self { weight, bias: Some(bias) })
     }
 
@@ -143,7 +144,7 @@ impl Linear {
         outputs: usize,
         weights: Initialise,
     ) -> Result<Self> {
-        let weight = builder.variable("weight", (outputs, inputs), weights, Kind::Weight)?;
+        let weight = builder.variable("weight", (outputs, inputs), weights, Role::Weight)?;
         Ok(Self { weight, bias: None })
     }
 

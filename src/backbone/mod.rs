@@ -10,7 +10,7 @@ pub mod resnet;
 pub mod vit;
 
 pub use architecture::{Architecture, Name};
-pub use parameters::{Builder, Initialise, Kind, Parameter, Parameters};
+pub use parameters::{Builder, Initialise, Parameter, Parameters, Role};
 pub use resnet::{ResNet, Stem};
 pub use vit::{Vit, VitSize};
 
@@ -33,7 +33,7 @@ pub trait Backbone: Send + Sync {
     /// Length of a feature vector.
     fn width(&self) -> usize;
 
-    /// Whether, in training, an image's features depend on the others of its batch (batch normalisation): then views
-    /// must not share a pass.
+    /// Whether, in training, an image's features depend on the others of its batch (batch normalisation):
+    /// then views must not share a pass.
     fn mixes_images(&self) -> bool;
 }

@@ -14,7 +14,7 @@ use crate::seed::Seed;
 
 /// What a variable is, as optimisers and weight decay see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum Role {
     /// Matrices, convolution kernels, tokens and position embeddings.
     Weight,
     /// Additive vectors of linear and convolution layers.
@@ -30,24 +30,32 @@ pub enum Kind {
 pub struct Parameter {
     /// Dotted path, as torchvision or timm names it.
     pub name: String,
+    /// Its numbers, shared with the layer that uses them.
     pub variable: Var,
-    pub kind: Kind,
+    /// How optimisers treat it.
+    pub kind: Role,
 }
 
 /// First values of a variable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initialise {
+    /// Every number the same.
     Constant(f64),
     /// Uniform in [-bound, bound].
     Uniform {
+        /// Largest absolute value.
         bound: f64,
     },
+    /// Normal with mean 0.
     Normal {
+        /// Standard deviation.
         std: f64,
     },
     /// Normal, redrawn outside mean +- `limit` (absolute, as timm's `trunc_normal_` with a = -limit).
     TruncatedNormal {
+        /// Standard deviation before truncation.
         std: f64,
+        /// Largest absolute value that is kept.
         limit: f64,
     },
 }
@@ -66,9 +74,10 @@ impl Parameters {
 
     /// What an optimiser may move.
     pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
-        self.entries.iter().filter(|parameter| parameter.kind != Kind::Buffer)
+        self.entries.iter().filter(|parameter| parameter.kind != Role::Buffer)
     }
 
+    /// The variable called `name` (its dotted path), if there is one.
     pub fn get(&self, name: &str) -> Option<&Parameter> {
         self.entries.iter().find(|parameter| parameter.name == name)
     }
@@ -103,15 +112,15 @@ impl Parameters {
         written.map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
     }
 
-    /// All tensors of a file, in the order of their names; what a variable is, is told from its name.
+    /// All tensors of a file, in the order of their names; a variable's role follows from its name.
     pub fn read(path: &Path) -> Result<Self> {
         let tensors: BTreeMap<String, Tensor> = tensors(path)?.into_iter().collect();
         let entry = |(name, tensor): (String, Tensor)| {
             let kind = match name.rsplit('.').next() {
-                Some("running_mean" | "running_var") => Kind::Buffer,
-                Some("bias") => Kind::Bias,
-                Some("weight") if tensor.rank() == 1 => Kind::Norm,
-                _ => Kind::Weight,
+                Some("running_mean" | "running_var") => Role::Buffer,
+                Some("bias") => Role::Bias,
+                Some("weight") if tensor.rank() == 1 => Role::Norm,
+                _ => Role::Weight,
             };
             Ok(Parameter { name, variable: Var::from_tensor(&tensor)?, kind })
         };
@@ -186,7 +195,7 @@ impl Builder<'_> {
         name: &str,
         shape: impl Into<Shape>,
         initialise: Initialise,
-        kind: Kind,
+        kind: Role,
     ) -> Result<Var> {
         let (name, shape) = (self.path(name), shape.into());
         if self.parameters.get(&name).is_some() {
@@ -228,8 +237,8 @@ mod tests {
     fn matrix(rows: usize) -> Parameters {
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
-        builder.variable("bias", rows, Initialise::Constant(1.0), Kind::Bias).unwrap();
-        builder.variable("weight", (rows, 2), Initialise::Normal { std: 1.0 }, Kind::Weight).unwrap();
+        builder.variable("bias", rows, Initialise::Constant(1.0), Role::Bias).unwrap();
+        builder.variable("weight", (rows, 2), Initialise::Normal { std: 1.0 }, Role::Weight).unwrap();
         parameters
     }
 
@@ -250,7 +259,7 @@ mod tests {
         // The bias fits, the matrix is not there.
         let mut other = Parameters::default();
         let mut builder = other.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
-        builder.variable("bias", 3, Initialise::Constant(0.0), Kind::Bias).unwrap();
+        builder.variable("bias", 3, Initialise::Constant(0.0), Role::Bias).unwrap();
         for (expected, write) in [
             (
                 "torn or not safetensors",

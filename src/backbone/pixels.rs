@@ -1,8 +1,9 @@
-//! No network: the image itself, made small. What a probe on it scores is the floor that any encoder must beat.
+//! No network: the image itself, made small. What a probe on it scores is the floor that any encoder must
+//! beat.
 //!
-//! Feature (row, column, channel) is the mean of that colour over a cell of an 8 x 8 grid; cells of a side that 8
-//! does not divide share their border pixels. Mean colours of the whole image lie in the span of these, so a
-//! linear probe sees them too. The grid is ours. Has no variables and nothing to train.
+//! Feature (row, column, channel) is the mean of that colour over a cell of an 8 x 8 grid; cells of a side
+//! that 8 does not divide share their border pixels. Mean colours of the whole image lie in the span of
+//! these, so a linear probe sees them too. The grid is ours. Has no variables and nothing to train.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -11,6 +12,7 @@ use super::{Backbone, Mode};
 /// Cells along either side.
 const GRID: usize = 8;
 
+/// The encoder without variables: (batch, height, width, 3) to (batch, 192).
 pub struct Pixels;
 
 impl Backbone for Pixels {
@@ -49,7 +51,8 @@ mod tests {
 
     #[test]
     fn features_are_means_of_cells() {
-        // An image whose pixel (y, x) of channel c is 100 y + x + 1000 c: a cell's mean is that at its middle.
+        // An image whose pixel (y, x) of channel c is 100 y + x + 1000 c: a cell's mean is that at its
+        // middle.
         let of = |side: usize| {
             let value = |at: usize| (100 * (at / 3 / side) + at / 3 % side + 1_000 * (at % 3)) as f32;
             let pixels: Vec<f32> = (0..side * side * 3).map(value).collect();

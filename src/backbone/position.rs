@@ -1,5 +1,4 @@
 //! Position embeddings of patches on a grid: MAE's fixed waves, and learnt ones moved to another grid.
-//! Knows nothing of networks.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
@@ -8,7 +7,7 @@ pub type Grid = (usize, usize);
 
 /// MAE's fixed embedding (1, 1 + rows x columns, width); the class token's row is 0.
 ///
-/// The first half of a row tells the column, the second half the row, each as sin(w p) and then cos(w p) for
+/// The first half of a row encodes the column, the second half the row, each as sin(w p) and then cos(w p) for
 /// `width / 4` frequencies w = 10000^(-4k / width). Source: MAE's code, `util/pos_embed.py`.
 ///
 /// # Errors
@@ -33,11 +32,11 @@ pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device)
     Tensor::from_vec(values, (1, 1 + rows * columns, width), device)?.to_dtype(dtype)
 }
 
-/// The matrix (to's patches, from's patches) that interpolates a map on one grid to another: bicubic, with the
-/// filter widened where the map shrinks.
+/// The matrix (to's patches, from's patches) that interpolates a map on one grid to another: bicubic, with
+/// the filter widened where the map shrinks.
 ///
-/// Of the variants in use this is timm's: `interpolate(mode="bicubic", antialias=True)`, whose kernel is Keys'
-/// cubic with a = -1/2, as in Pillow.
+/// Of the variants in use this is timm's: `interpolate(mode="bicubic", antialias=True)`, whose kernel is
+/// Keys' cubic with a = -1/2, as in Pillow.
 pub fn interpolation(from: Grid, to: Grid, dtype: DType, device: &Device) -> Result<Tensor> {
     let (down, across) = (axis(from.0, to.0), axis(from.1, to.1));
     let mut values = Vec::with_capacity(to.0 * to.1 * from.0 * from.1);

@@ -1,7 +1,7 @@
 //! ResNet-18 (He et al. 2016) with torchvision's parameter names, initialisation and behaviour, at any width.
 //!
 //! Left out: the classifier `fc` (a head's business) and the counters `num_batches_tracked` (torch restores
-//! them when they are missing). Knows nothing of methods or losses.
+//! them when they are missing).
 
 use candle_core::{Result, Tensor};
 
@@ -25,13 +25,13 @@ pub struct ResNet {
     stem: Stem,
     conv1: Convolution,
     bn1: BatchNorm,
-    blocks: Vec<Block>,
+    blocks: Vec<BasicBlock>,
     width: usize,
 }
 
 impl ResNet {
-    /// Makes all variables. `width` is the number of channels of the first stage: 64 is ResNet-18, less is for
-    /// small scales; features are `8 * width` long.
+    /// Makes all variables. `width` is the number of channels of the first stage: 64 is ResNet-18, less is
+    /// for small scales; features are `8 * width` long.
     pub fn new(builder: &mut Builder, width: usize, stem: Stem) -> Result<Self> {
         let (kernel, geometry) = match stem {
             Stem::ImageNet => (7, Geometry { stride: 2, padding: 3 }),
@@ -46,7 +46,12 @@ impl ResNet {
             let outputs = width << stage;
             for number in 0..2 {
                 let stride = if stage > 0 && number == 0 { 2 } else { 1 };
-                blocks.push(Block::new(&mut builder.scope(&number.to_string()), inputs, outputs, stride)?);
+                blocks.push(BasicBlock::new(
+                    &mut builder.scope(&number.to_string()),
+                    inputs,
+                    outputs,
+                    stride,
+                )?);
                 inputs = outputs;
             }
         }
@@ -87,7 +92,7 @@ impl Backbone for ResNet {
 }
 
 /// Two 3 x 3 convolutions around a shortcut: torchvision's `BasicBlock`.
-struct Block {
+struct BasicBlock {
     conv1: Convolution,
     bn1: BatchNorm,
     conv2: Convolution,
@@ -96,7 +101,7 @@ struct Block {
     downsample: Option<(Convolution, BatchNorm)>,
 }
 
-impl Block {
+impl BasicBlock {
     fn new(builder: &mut Builder, inputs: usize, outputs: usize, stride: usize) -> Result<Self> {
         let first = Geometry { stride, padding: 1 };
         let second = Geometry { stride: 1, padding: 1 };

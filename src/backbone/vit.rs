@@ -3,7 +3,7 @@
 //! t = [class; patches] + positions;  t = t + attend(norm1(t)), t = t + mlp(norm2(t)) in every block;
 //!
 //! then a last normalisation. Features are the class token's row. No dropout, no layer scale. Left out: the
-//! classifier `head`. Knows nothing of methods or losses.
+//! classifier `head`.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use std::{
 use candle_core::{IndexOp, Result, Tensor, Var, bail};
 
 use super::{
-    Backbone, Builder, Initialise, Kind, Mode,
+    Backbone, Builder, Initialise, Mode, Role,
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
@@ -39,7 +39,7 @@ impl VitSize {
 
 /// Where position embeddings come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub enum PositionEmbedding {
     /// A trainable variable, truncated normal with deviation 0.02.
     Learned,
     /// MAE's [`position::waves`]: saved like a variable, never trained.
@@ -69,13 +69,17 @@ impl Weights {
 /// How a transformer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    pub position: Position,
+    /// Where position embeddings come from.
+    pub position: PositionEmbedding,
+    /// First values of everything else.
     pub weights: Weights,
 }
 
 impl Start {
-    pub const TIMM: Self = Self { position: Position::Learned, weights: Weights::Timm };
-    pub const MAE: Self = Self { position: Position::Fixed, weights: Weights::Mae };
+    /// timm's `vit_tiny_patch16_224`.
+    pub const TIMM: Self = Self { position: PositionEmbedding::Learned, weights: Weights::Timm };
+    /// MAE's original code.
+    pub const MAE: Self = Self { position: PositionEmbedding::Fixed, weights: Weights::Mae };
 }
 
 /// The encoder, without classifier.
@@ -88,7 +92,7 @@ pub struct Vit {
     /// timm's convolution (width, 3, patch, patch).
     patch_weight: Var,
     patch_bias: Var,
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
     /// Constant matrices that move position embeddings to other grids.
     interpolations: Mutex<BTreeMap<Grid, Tensor>>,
@@ -116,15 +120,15 @@ impl Vit {
             Weights::Mae => 0.02,
         };
         let class = Initialise::Normal { std: class };
-        let class_token = builder.variable("cls_token", (1, 1, width), class, Kind::Weight)?;
+        let class_token = builder.variable("cls_token", (1, 1, width), class, Role::Weight)?;
         let shape = (1, 1 + grid.0 * grid.1, width);
         let positions = match start.position {
-            Position::Learned => {
+            PositionEmbedding::Learned => {
                 let initialise = Initialise::TruncatedNormal { std: 0.02, limit: 2.0 };
-                Positions::Learned(builder.variable("pos_embed", shape, initialise, Kind::Weight)?)
+                Positions::Learned(builder.variable("pos_embed", shape, initialise, Role::Weight)?)
             }
-            Position::Fixed => {
-                let fixed = builder.variable("pos_embed", shape, Initialise::Constant(0.0), Kind::Buffer)?;
+            PositionEmbedding::Fixed => {
+                let fixed = builder.variable("pos_embed", shape, Initialise::Constant(0.0), Role::Buffer)?;
                 fixed.set(&position::waves(grid, width, fixed.dtype(), fixed.device())?)?;
                 Positions::Fixed(fixed)
             }
@@ -137,12 +141,14 @@ impl Vit {
             Weights::Timm => torch,
             Weights::Mae => start.weights.linear(inputs, width),
         };
-        let patch_weight = projection.variable("weight", (width, 3, patch, patch), weights, Kind::Weight)?;
+        let patch_weight = projection.variable("weight", (width, 3, patch, patch), weights, Role::Weight)?;
         // MAE leaves this bias as torch makes it, too.
-        let patch_bias = projection.variable("bias", width, torch, Kind::Bias)?;
+        let patch_bias = projection.variable("bias", width, torch, Role::Bias)?;
         let mut scope = builder.scope("blocks");
         let blocks = (0..depth)
-            .map(|number| Block::new(&mut scope.scope(&number.to_string()), width, heads, start.weights))
+            .map(|number| {
+                TransformerBlock::new(&mut scope.scope(&number.to_string()), width, heads, start.weights)
+            })
             .collect::<Result<_>>()?;
         let norm = LayerNorm::new(&mut builder.scope("norm"), width)?;
         let interpolations = Mutex::default();
@@ -161,14 +167,14 @@ impl Vit {
 
     /// Tokens after the last normalisation (batch, 1 + patches, width), the class token first.
     ///
-    /// With `kept` (batch, kept), of type u32, only these patches go through the blocks, in this order; a patch's
-    /// number counts row by row.
+    /// With `kept` (batch, kept), of type u32, only these patches go through the blocks, in this order; a
+    /// patch's number counts row by row.
     ///
     /// # Errors
     /// If patches do not fill the images.
     pub fn tokens(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
         chain(&self.embed_patches(images, kept)?, |tokens| {
-            self.norm.forward(&Block::forward_all(&self.blocks, tokens)?)
+            self.norm.forward(&TransformerBlock::forward_all(&self.blocks, tokens)?)
         })
     }
 
@@ -224,7 +230,7 @@ impl Backbone for Vit {
     fn embed(&self, images: &Tensor, _: Mode) -> Result<Tensor> {
         let mut tokens = self.embed_patches(images, None)?;
         if let [blocks @ .., last] = self.blocks.as_slice() {
-            tokens = chain(&tokens, |tokens| Block::forward_all(blocks, tokens))?;
+            tokens = chain(&tokens, |tokens| TransformerBlock::forward_all(blocks, tokens))?;
             // Nothing reads what becomes of the other tokens.
             tokens = last.forward_first(&tokens)?;
         }
@@ -261,7 +267,7 @@ fn select(tokens: &Tensor, kept: &Tensor) -> Result<Tensor> {
 }
 
 /// Attention among tokens and a perceptron of each, both on normalised tokens and added to them.
-pub struct Block {
+pub struct TransformerBlock {
     norm1: LayerNorm,
     qkv: Linear,
     proj: Linear,
@@ -271,9 +277,9 @@ pub struct Block {
     heads: usize,
 }
 
-impl Block {
-    /// Makes `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron is four times as
-    /// wide inside.
+impl TransformerBlock {
+    /// Makes `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron is four times
+    /// as wide inside.
     ///
     /// # Errors
     /// If heads do not share the width.
@@ -356,7 +362,8 @@ mod tests {
         }
     }
 
-    /// The reference's fill rule: each entry of timm's `state_dict()`, in its order, gets a sine of its position.
+    /// The reference's fill rule: each entry of timm's `state_dict()`, in its order, gets a sine of its
+    /// position.
     fn fill(parameters: &Parameters) -> Result<()> {
         for (index, parameter) in parameters.all().iter().enumerate() {
             let (variable, index) = (&parameter.variable, index as f64);
@@ -432,8 +439,8 @@ mod tests {
 
     #[test]
     fn first_values_are_those_of_timm_and_of_mae() -> Result<()> {
-        // Deviations of the references' initialisers: normal 0.02, uniform +-1/sqrt(768) for patches, Xavier's
-        // +-sqrt(6/(in + out)); within six standard errors of the draws.
+        // Deviations of the references' initialisers: normal 0.02, uniform +-1/sqrt(768) for patches,
+        // Xavier's +-sqrt(6/(in + out)); within six standard errors of the draws.
         let uniform = |bound: f64| bound / 3.0_f64.sqrt();
         let cases = [
             (Start::TIMM, 1e-6, uniform(0.03608439), 0.02),
@@ -452,8 +459,8 @@ mod tests {
             assert!(get("blocks.0.attn.qkv.bias")?.iter().all(|&x| x == 0.0));
             assert!(get("patch_embed.proj.bias")?.iter().all(|&x| x != 0.0 && x.abs() <= 0.0361));
             let positions = parameters.get("pos_embed").expect("a variable");
-            let fixed = start.position == Position::Fixed;
-            assert_eq!(positions.kind, if fixed { Kind::Buffer } else { Kind::Weight });
+            let fixed = start.position == PositionEmbedding::Fixed;
+            assert_eq!(positions.kind, if fixed { Role::Buffer } else { Role::Weight });
             if fixed {
                 let waves = position::waves((2, 2), 192, DType::F32, &Device::Cpu)?;
                 assert_eq!(distance(positions.variable.as_tensor(), &waves)?, 0.0);
@@ -519,7 +526,7 @@ mod tests {
             let size = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
             assert!(size.is_finite() && size > 0.0, "{}: squared gradient {size}", parameter.name);
         }
-        let fixed = parameters.all().iter().filter(|parameter| parameter.kind == Kind::Buffer);
+        let fixed = parameters.all().iter().filter(|parameter| parameter.kind == Role::Buffer);
         for parameter in fixed {
             assert!(gradients.get(&parameter.variable).is_none(), "{}", parameter.name);
         }

@@ -2,8 +2,6 @@
 //!
 //! Columns may stand in any order, a byte-order mark is accepted. A row is counted as an editor
 //! counts lines: the header is row 1.
-//!
-//! Knows nothing of what the columns mean.
 
 use std::{
     fs,
@@ -20,6 +18,8 @@ pub struct Annotations {
 }
 
 impl Annotations {
+    /// Reads the file at `path` whole.
+    ///
     /// # Errors
     /// If the file cannot be read, or is empty.
     pub fn read(path: &Path) -> Result<Self> {
@@ -28,6 +28,7 @@ impl Annotations {
         Ok(Self { path: path.to_owned(), bytes })
     }
 
+    /// The file that was read.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -10,9 +10,9 @@ use std::sync::{
 
 use anyhow::Result;
 
-use super::{Dataset, Image, Labels};
+use super::{Dataset, Image, Labels, files::Files};
 
-/// Keeps the first images that fit into a budget; others are opened anew each time.
+/// Keeps the first images that fit into a budget; others are opened again each time.
 pub struct Cached {
     inner: Box<dyn Dataset>,
     images: Vec<OnceLock<Image>>,
@@ -59,6 +59,10 @@ impl Dataset for Cached {
 
     fn digest(&self) -> String {
         self.inner.digest()
+    }
+
+    fn files(&self) -> Option<&Files> {
+        self.inner.files()
     }
 }
 

@@ -6,22 +6,39 @@
 /// One defect class, in the column order of the annotation files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DefectClass {
+    /// Cracks, breaks and collapses.
     RB,
+    /// Surface damage.
     OB,
+    /// Production error.
     PF,
+    /// Deformation.
     DE,
+    /// Displaced joint.
     FS,
+    /// Intruding sealing material.
     IS,
+    /// Roots.
     RO,
+    /// Infiltration.
     IN,
+    /// Settled deposits.
     AF,
+    /// Attached deposits.
     BE,
+    /// Obstacle.
     FO,
+    /// Branch pipe.
     GR,
+    /// Chiselled connection.
     PH,
+    /// Drilled connection.
     PB,
+    /// Lateral reinstatement cuts.
     OS,
+    /// Connection with transition profile.
     OP,
+    /// Connection with construction changes.
     OK,
 }
 
@@ -69,7 +86,9 @@ const FACTS: [Facts; DefectClass::COUNT] = [
 ];
 
 impl DefectClass {
+    /// How many classes there are.
     pub const COUNT: usize = 17;
+    /// In the column order of the annotation files.
     pub const ALL: [Self; Self::COUNT] = {
         let mut all = [RB; Self::COUNT];
         let mut i = 0;
@@ -115,21 +134,26 @@ impl DefectClass {
 pub struct ClassSet(u32);
 
 impl ClassSet {
+    /// No class: a normal image, or one of data without classes.
     pub const EMPTY: Self = Self(0);
 
+    /// This set and `class`.
     #[must_use]
     pub fn with(self, class: DefectClass) -> Self {
         Self(self.0 | 1 << class as u32)
     }
 
+    /// Whether `class` is in the set.
     pub fn contains(self, class: DefectClass) -> bool {
         self.0 & (1 << class as u32) != 0
     }
 
+    /// Whether no class is in the set.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
+    /// How many classes are in the set, 0..=17.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize
     }

@@ -3,8 +3,6 @@
 //! Grey is repeated over the channels, alpha is dropped, 16 bits are scaled to 8. A rotation noted in a
 //! photo's metadata is not applied. Files are checked for completeness first, because lenient JPEG
 //! decoders fill what is missing with grey and report success.
-//!
-//! Knows nothing of labels or data sets.
 
 use std::{
     fs::{self, File},
@@ -23,7 +21,15 @@ use crate::data::Image;
 /// Names the file and what is wrong with it: missing, 0 bytes, neither PNG nor JPEG, truncated, corrupt.
 pub fn decode(path: &Path) -> Result<Image> {
     let bytes = fs::read(path).with_context(|| format!("cannot read image {}", path.display()))?;
-    from_bytes(&bytes).with_context(|| format!("cannot decode image {}", path.display()))
+    decode_bytes(&bytes, path)
+}
+
+/// Reads a whole image from the bytes of the file at `path`.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_bytes(bytes: &[u8], path: &Path) -> Result<Image> {
+    from_bytes(bytes).with_context(|| format!("cannot decode image {}", path.display()))
 }
 
 /// Reads width and height from the head of the file; does not notice if the rest is damaged.

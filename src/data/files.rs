@@ -3,8 +3,6 @@
 //! A million images must be light, so names lie end to end in one string (Sewer-ML's training split
 //! takes 37 bytes an image, labels included), and which root folder holds a file is looked up when the
 //! file is first opened and remembered.
-//!
-//! Knows nothing of annotation formats.
 
 use std::{
     collections::HashSet,
@@ -14,6 +12,9 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 
+use rayon::prelude::*;
+
+use super::content::{self, Content, Known, Memory};
 use crate::data::{Dataset, Image, Labels, decode};
 
 /// Labelled names, in order, before it is known which folder holds the files.
@@ -36,27 +37,33 @@ impl Listing {
         self.rows.extend(row.map(|row| row as u32));
     }
 
+    /// How many images are listed.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
+    /// Whether no image is listed.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
+    /// Labels of all images, in order.
     pub fn labels(&self) -> &[Labels] {
         &self.labels
     }
 
+    /// The same, to be changed in place.
     pub fn labels_mut(&mut self) -> &mut [Labels] {
         &mut self.labels
     }
 
+    /// Name of the image at `index`, relative to the folder that will hold it.
     pub fn name(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.text[start..self.ends[index]]
     }
 
+    /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|index| self.name(index))
     }
@@ -126,6 +133,8 @@ pub struct Files {
     roots: Vec<PathBuf>,
     /// For each image one more than the root that holds it, 0 before it is known.
     found: Vec<AtomicU8>,
+    /// What is known of each file's bytes.
+    memory: Memory,
     /// The annotation table that rows belong to.
     table: Option<PathBuf>,
     digest: String,
@@ -146,7 +155,56 @@ impl Files {
             ensure!(root.is_dir(), "{}: no such image folder", root.display());
         }
         let found = std::iter::repeat_with(AtomicU8::default).take(listing.len()).collect();
-        Ok(Self { listing, roots: roots.to_vec(), found, table: table.map(Path::to_owned), digest })
+        let memory = Memory::new(listing.len());
+        Ok(Self { listing, roots: roots.to_vec(), found, memory, table: table.map(Path::to_owned), digest })
+    }
+
+    /// Name of the file at `index`, relative to its folder.
+    pub fn name(&self, index: usize) -> &str {
+        self.listing.name(index)
+    }
+
+    /// What one look at each file says of its content, in the order of `indices`.
+    pub fn look(&self, indices: &[usize]) -> Vec<Content> {
+        let look = |&index: &usize| {
+            self.memory.look(index, || self.path(index).and_then(|path| content::stamp(&path)))
+        };
+        indices.par_iter().map(look).collect()
+    }
+
+    /// The content of each file, in the order of `indices`; reads those whose bytes are not known.
+    ///
+    /// # Errors
+    /// If one was used by this process and has changed since.
+    pub fn read(&self, indices: &[usize]) -> Result<Vec<Content>> {
+        let unread =
+            indices.iter().zip(self.look(indices)).filter(|(_, content)| *content == Content::Unread);
+        let unread: Vec<usize> = unread.map(|(&index, _)| index).collect();
+        unread.par_iter().try_for_each(|&index| self.memory.read(index, &self.path(index)?).map(drop))?;
+        Ok(self.look(indices))
+    }
+
+    /// Digests of the files among `indices` whose bytes this process has used.
+    pub fn used(&self, indices: &[usize]) -> Vec<Option<content::Digest>> {
+        let used = |&index: &usize| {
+            self.memory.known(index).filter(|_| self.memory.used(index)).map(|known| known.digest)
+        };
+        indices.iter().map(used).collect()
+    }
+
+    /// Counts the known bytes of these files as used by this process.
+    pub fn confirm(&self, indices: &[usize]) {
+        indices.iter().for_each(|&index| self.memory.confirm(index));
+    }
+
+    /// What is known of the bytes of the file at `index`.
+    pub fn known(&self, index: usize) -> Option<Known> {
+        self.memory.known(index)
+    }
+
+    /// Takes over what an earlier process knew of the file at `index`.
+    pub fn remember(&self, index: usize, known: Known) {
+        self.memory.remember(index, known);
     }
 
     /// The file at `index`, in the first root that has it.
@@ -194,7 +252,8 @@ impl Dataset for Files {
 
     fn open(&self, index: usize) -> Result<Image> {
         let path = self.path(index)?;
-        self.explain(index, decode::decode(&path))
+        let image = self.memory.read(index, &path).and_then(|bytes| decode::decode_bytes(&bytes, &path));
+        self.explain(index, image)
     }
 
     fn dimensions(&self, index: usize) -> Result<(usize, usize)> {
@@ -209,6 +268,10 @@ impl Dataset for Files {
 
     fn digest(&self) -> String {
         self.digest.clone()
+    }
+
+    fn files(&self) -> Option<&Files> {
+        Some(self)
     }
 }
 

@@ -3,8 +3,6 @@
 //! Every PNG and JPEG below them is an image, by name in byte order, so that positions do not depend on
 //! the file system. The first folder below `normal/` or `defect/` is the stratum (`defect/crack/..`).
 //! Without `train/` and `validation/` the fixed split is used.
-//!
-//! Knows nothing of annotation tables.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Looks at every image of a data set before a long run does. Knows nothing of what is done about bad ones.
+//! Looks at every image of a data set before a long run does.
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,7 @@ pub struct Inspection {
 /// An image that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadImage {
+    /// Position in the data set.
     pub index: usize,
     /// Path, with its row in the annotation file.
     pub place: String,
@@ -111,7 +112,7 @@ mod tests {
             inspection.bad
         };
         assert_eq!(bad(Depth::Pixels).iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2, 4, 5]);
-        // A header does not tell that the end is torn.
+        // A header does not show that the end is torn.
         assert_eq!(bad(Depth::Header).iter().map(|bad| bad.index).collect::<Vec<_>>(), [2, 5]);
         let torn = &bad(Depth::Pixels)[0];
         assert!(torn.place.ends_with("train/normal/2.png"), "{}", torn.place);

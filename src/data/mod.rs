@@ -5,12 +5,10 @@
 pub mod annotations;
 pub mod cached;
 pub mod classes;
-pub mod contact_sheet;
+pub mod content;
 pub mod decode;
 pub mod elpv;
 pub mod files;
-#[cfg(test)]
-mod fixtures;
 pub mod folder;
 pub mod imbalance;
 pub mod inspect;
@@ -28,8 +26,11 @@ pub use imbalance::{Share, Subset};
 /// An 8-bit RGB image, rows top to bottom, channels interleaved (height x width x 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
+    /// Pixels a row.
     pub width: usize,
+    /// Rows.
     pub height: usize,
+    /// Bytes, `height * width * 3` of them.
     pub pixels: Vec<u8>,
 }
 
@@ -73,8 +74,14 @@ pub trait Dataset: Send + Sync {
     fn place(&self, index: usize) -> String;
 
     /// BLAKE3 of what defines this data set (annotations, or generator version and seed), in hex.
-    /// Two runs with equal digests saw the same labels in the same order.
+    /// Two runs with equal digests saw the same labels in the same order. What lies in image files is not in
+    /// it ([`Self::files`]).
     fn digest(&self) -> String;
+
+    /// The files behind the images; none where they are drawn, since then the digest defines them.
+    fn files(&self) -> Option<&files::Files> {
+        None
+    }
 }
 
 /// What a loader does with an image that cannot be decoded.
@@ -112,7 +119,9 @@ impl fmt::Display for OnBadImage {
 pub struct Source {
     /// Name in records and reports: `synthetic`, `sewer-ml`, `elpv`, `folder`, `csv`.
     pub name: String,
+    /// Images to train on; subsets are drawn from them.
     pub train: Box<dyn Dataset>,
+    /// Images to score on; none of them is in `train`.
     pub validation: Box<dyn Dataset>,
     /// True where images carry the 17 Sewer-ML classes, so that F2_CIW is defined.
     pub has_classes: bool,

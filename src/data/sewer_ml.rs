@@ -5,7 +5,7 @@
 //! `VA` = 1, `ND` = 0 and no class is normal.
 //!
 //! Source: Haurum and Moeslund, "Sewer-ML", CVPR 2021, section 3.2 and Table 1; column names as in the
-//! published files. Knows nothing of archives: frames are read as extracted files.
+//! published files. Archives have to be extracted first.
 
 use std::{
     fs,
@@ -20,8 +20,11 @@ use crate::data::{
     files::{Files, Listing, ensure_apart},
 };
 
+/// Annotation table of the training split, as published.
 pub const TRAIN: &str = "SewerML_Train.csv";
+/// Annotation table of the validation split, as published.
 pub const VALIDATION: &str = "SewerML_Val.csv";
+/// File names of the test split, whose labels are not published.
 pub const TEST: &str = "SewerML_Test.csv";
 
 /// The data in a folder as people keep it: both tables, and frames in `images/`, beside the tables, or in

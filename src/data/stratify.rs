@@ -5,8 +5,6 @@
 //! follow the golden-ratio sequence (Weyl's low-discrepancy sequence), by size of stratum, so that
 //! the many strata of one image are neither all early nor all late: a common random offset or the
 //! centre 1/2 would keep every rare class combination out of every small subset.
-//!
-//! Knows nothing of what a stratum means.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,10 +1,8 @@
 //! A table of images: one CSV file with the columns `path`, `label` and, if wanted, `class` and `split`.
 //!
 //! `label` is 0 / 1 or normal / defect. `class` is free text by which subsets and splits are
-//! stratified (a pipe, a camera, a kind of defect); it is never scored. `split` is train / validation; without
-//! it the fixed split is used. Paths are relative to the table.
-//!
-//! Knows nothing of the 17 Sewer-ML classes.
+//! stratified (a pipe, a camera, a kind of defect); it is never scored. `split` is train / validation;
+//! without it the fixed split is used. Paths are relative to the table.
 
 use std::path::Path;
 

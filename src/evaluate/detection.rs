@@ -10,17 +10,22 @@ use anyhow::{Result, bail, ensure};
 
 /// Confusion counts; positive means defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct Confusion {
+    /// Defects called defects.
     pub true_positives: u64,
+    /// Normal images called defects.
     pub false_positives: u64,
+    /// Normal images called normal.
     pub true_negatives: u64,
+    /// Defects called normal.
     pub false_negatives: u64,
 }
 
 /// Everything that is said of one detector on one set of images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
-    pub counts: Counts,
+    /// At threshold 0 of the logit.
+    pub counts: Confusion,
     /// Probability that a defect scores above a normal image, ties counted half.
     pub auroc: f64,
     /// Area under precision over recall, as steps: see [`average_precision`].
@@ -34,14 +39,14 @@ impl Detection {
     /// If the lengths differ, a logit is NaN, or only one class is present.
     pub fn new(logits: &[f64], defects: &[bool]) -> Result<Self> {
         Ok(Self {
-            counts: Counts::new(logits, defects)?,
+            counts: Confusion::new(logits, defects)?,
             auroc: auroc(logits, defects)?,
             average_precision: average_precision(logits, defects)?,
         })
     }
 }
 
-impl Counts {
+impl Confusion {
     /// Counts with a defect predicted where the logit is above 0 (strictly: probability above one half).
     ///
     /// # Errors
@@ -123,13 +128,15 @@ pub fn average_precision(scores: &[f64], defects: &[bool]) -> Result<f64> {
 pub struct OperatingPoint {
     /// Images with this logit or a higher one are called defects.
     pub threshold: f64,
+    /// Part of normal images that it flags, 0..1.
     pub false_positive_rate: f64,
+    /// Part of defects that it flags, 0..1.
     pub true_positive_rate: f64,
 }
 
-/// Corners of the upper convex hull of the receiver operating characteristic, from the highest threshold to the lowest,
-/// without those that flag nothing or everything. Whatever defects cost and however rare they are, a cheapest threshold
-/// is among these, or one of the two left out (Provost and Fawcett 2001).
+/// Corners of the upper convex hull of the receiver operating characteristic, from the highest threshold to
+/// the lowest, without those that flag nothing or everything. Whatever defects cost and however rare they
+/// are, a cheapest threshold is among these, or one of the two left out (Provost and Fawcett 2001).
 ///
 /// # Errors
 /// If the lengths differ, a score is NaN, or only one class is present.
@@ -211,7 +218,7 @@ impl Ranking {
         order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
         let mut ties = Vec::new();
         let mut start = 0;
-        // `==` and not the sorting order, which tells 0 from -0.
+        // `==` and not the sorting order, which distinguishes 0 from -0.
         for tie in order.chunk_by(|a, b| a.0 == b.0) {
             ties.push(start..start + tie.len());
             start += tie.len();
@@ -255,10 +262,10 @@ mod tests {
         // A logit of exactly 0 is not an alarm.
         let logits = [2.0, 0.5, -1.0, 0.0, 3.0, -0.1, 1e-300];
         let defects = [true, true, true, true, false, false, false];
-        let counts = Counts::new(&logits, &defects).unwrap();
+        let counts = Confusion::new(&logits, &defects).unwrap();
         assert_eq!(
             counts,
-            Counts { true_positives: 2, false_positives: 2, true_negatives: 1, false_negatives: 2 }
+            Confusion { true_positives: 2, false_positives: 2, true_negatives: 1, false_negatives: 2 }
         );
         assert_eq!((counts.f1(), counts.precision(), counts.recall()), (0.5, 0.5, 0.5));
         assert_eq!((counts.f1_normal(), counts.false_positive_rate()), (2.0 / 6.0, 2.0 / 3.0));
@@ -266,7 +273,7 @@ mod tests {
 
     #[test]
     fn empty_denominators_give_zero() {
-        let counts = Counts::default();
+        let counts = Confusion::default();
         let scores = [
             counts.f1(),
             counts.f1_normal(),
@@ -281,8 +288,9 @@ mod tests {
 
     #[test]
     fn hand_worked_operating_points() {
-        // From high to low: defect, defect, normal, defect, normal, normal. Corners (false alarms of 3, found of 3): (0, 2),
-        // (1, 3); the point (1, 2) lies below the line between them, (2, 3) on the line to (3, 3) flags more for nothing.
+        // From high to low: defect, defect, normal, defect, normal, normal. Corners (false alarms of 3, found
+        // of 3): (0, 2), (1, 3); the point (1, 2) lies below the line between them, (2, 3) on the line to (3,
+        // 3) flags more for nothing.
         let points =
             operating_points(&[5.0, 4.0, 3.0, 2.0, 1.0, 0.0], &[true, true, false, true, false, false])
                 .unwrap();
@@ -354,7 +362,7 @@ mod tests {
     #[test]
     fn rates_at_a_share_are_the_counts_there() {
         let counts =
-            Counts { true_positives: 30, false_positives: 7, true_negatives: 63, false_negatives: 10 };
+            Confusion { true_positives: 30, false_positives: 7, true_negatives: 63, false_negatives: 10 };
         let (t, f, p) = (counts.recall(), counts.false_positive_rate(), 40.0 / 110.0);
         assert!((f1_at(t, f, p) - counts.f1()).abs() < 1e-15);
         assert!((f1_normal_at(t, f, p) - counts.f1_normal()).abs() < 1e-15);

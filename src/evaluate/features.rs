@@ -12,6 +12,7 @@ use crate::{
 pub struct Features {
     /// (images x width), row-major.
     pub rows: Vec<f32>,
+    /// Features of an image.
     pub width: usize,
     /// Position in the data set of each row.
     pub indices: Vec<usize>,

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use self::rows::{ROWS, Rows, dot, solve};
+use self::rows::{DesignMatrix, ROWS, dot, solve};
 
 /// Largest gradient entry of a converged fit, relative to the largest that these features can give.
 pub const TOLERANCE: f64 = 1e-10;
@@ -38,6 +38,7 @@ pub enum Weighting {
 pub struct Options {
     /// scikit-learn's C: the inverse of the penalty, against the *sum* of losses; above 0.
     pub c: f64,
+    /// How much each image counts, by its class.
     pub weighting: Weighting,
     /// Whether features are divided by their standard deviation (over the images fitted on) first, so that
     /// the penalty treats them alike. Constant features are left out of that.
@@ -49,7 +50,9 @@ pub struct Options {
 pub struct Probe {
     /// One weight a feature.
     pub weights: Vec<f64>,
+    /// Added to the weighted sum; not penalised in the fit.
     pub bias: f64,
+    /// How the fit ended.
     pub convergence: Convergence,
 }
 
@@ -77,7 +80,7 @@ impl Probe {
             "probe: C is {}, expected a number above 0",
             options.c
         );
-        let mut rows = Rows::new(features)?;
+        let mut rows = DesignMatrix::new(features)?;
         ensure!(
             rows.count() == defects.len(),
             "probe: {} rows of features for {} labels, expected one each",
@@ -87,7 +90,7 @@ impl Probe {
         // Centring moves the bias only, which is not penalised, and spares Newton's matrix a large offset.
         let means = rows.centre();
         let deviations = if options.standardise { rows.scale(&means) } else { vec![1.0; means.len()] };
-        let problem = Problem {
+        let problem = Regression {
             penalty: 1.0 / (options.c * importances.iter().sum::<f64>()),
             importances: normalised(importances),
             defects,
@@ -107,7 +110,7 @@ impl Probe {
     /// # Errors
     /// If the width is not that of the fit, or a feature is not finite.
     pub fn logits(&self, features: &Tensor) -> Result<Vec<f64>> {
-        let rows = Rows::new(features)?;
+        let rows = DesignMatrix::new(features)?;
         ensure!(
             rows.width() == self.weights.len() + 1,
             "probe: {} features, expected {} as in the fit",
@@ -148,8 +151,8 @@ fn normalised(mut numbers: Vec<f64>) -> Vec<f64> {
 }
 
 /// The objective of one fit.
-struct Problem<'a> {
-    rows: Rows,
+struct Regression<'a> {
+    rows: DesignMatrix,
     defects: &'a [bool],
     /// s / S: weights that add up to 1.
     importances: Vec<f64>,
@@ -157,7 +160,7 @@ struct Problem<'a> {
     penalty: f64,
 }
 
-impl Problem<'_> {
+impl Regression<'_> {
     /// Newton's method from zero, each step halved until the objective falls enough.
     fn minimise(&self) -> Result<(Vec<f64>, Convergence)> {
         let scale = self.largest_gradient();
@@ -188,8 +191,8 @@ impl Problem<'_> {
                 };
                 let (moved, moved_margins) = (less(&weights, &step), less(&margins, &step_margins));
                 let value = self.objective(&moved, &moved_margins);
-                // Where the fall to expect is below the rounding of the objective, only the gradient can
-                // judge: take the whole step.
+                // Once the expected decrease is below rounding error, rely on the gradient: take the full
+                // step.
                 let hidden = descent <= 1e-12 * objective;
                 if hidden || value <= objective - 1e-4 * share * descent {
                     (weights, margins, objective) = (moved, moved_margins, value);

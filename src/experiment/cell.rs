@@ -25,15 +25,17 @@ impl Cell {
 
     /// Name of the method in records; `none` of the floors.
     pub fn method(&self) -> &'static str {
-        match self.study {
-            Study::RandomWeights | Study::Pixels => "none",
-            _ => self.method.id(),
-        }
+        if self.is_floor() { "none" } else { self.method.id() }
     }
 
     /// Name of the encoder in records.
     pub fn encoder(&self) -> &'static str {
         if self.study == Study::Pixels { "pixels" } else { self.backbone.id() }
+    }
+
+    /// Whether nothing is trained: what methods have to beat.
+    pub fn is_floor(&self) -> bool {
+        matches!(self.study, Study::RandomWeights | Study::Pixels)
     }
 
     /// Why the cell cannot be trained, where it cannot: a state that tables show, not a gap.

@@ -1,8 +1,8 @@
-//! When a cell's state is kept while it trains, and whether a kept one is gone on from.
+//! When a cell's training state is saved, and whether a saved state is resumed.
 //!
-//! Seconds after a resume: those of the state that is gone on from plus those since. What was done after that
-//! state was kept is done again and counts once, and the time between two processes does not count: seconds
-//! of epochs, and of training, are what one process would have taken.
+//! Seconds after a resume are those of the saved state plus those since. Work that was lost and repeated counts once,
+//! and the time between two processes does not count: seconds of epochs, and of training, are what one process would
+//! have taken.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::Event;
+use super::{Event, Resolved};
 use crate::{
-    results::{self, Folder, provenance, record::Provenance},
+    results::{
+        self, Folder,
+        record::{Identity, Provenance},
+    },
     train::{Part, Progress, checkpoint::State},
 };
 
@@ -35,15 +38,37 @@ impl Checkpoint {
     pub fn new(folder: &Folder, cell: &str) -> Self {
         Self { path: folder.checkpoint(cell), every: Self::EVERY }
     }
+
+    /// # Errors
+    /// If there is a whole state and it is of another experiment; says what differs. A torn one is not an error: the
+    /// cell then starts from scratch.
+    pub fn ensure_of(&self, resolved: &Resolved) -> Result<()> {
+        match State::read(&self.path) {
+            Ok((state, notes)) => ensure_of(&state, &notes, resolved),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// # Errors
+/// If the state is of another experiment; says what differs.
+fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolved) -> Result<()> {
+    let identity = notes.get(IDENTITY).map_or("", String::as_str);
+    let there: Identity =
+        serde_json::from_str(identity).context("written by another version of skewbench")?;
+    let differences = there.differences(&resolved.identity);
+    ensure!(differences.is_empty(), "training began otherwise: {}", differences.join("; "));
+    resolved.ensure_used(&state.bytes(FILES)?)
 }
 
 /// Keeps the state of one cell, and the time that it took.
 pub(super) struct Keeper<'a> {
     checkpoint: Option<&'a Checkpoint>,
+    resolved: &'a Resolved<'a>,
     /// What every state of this cell says of itself.
     notes: BTreeMap<String, String>,
     pub from: Option<State>,
-    /// Seconds up to the state gone on from.
+    /// Seconds up to the state that is resumed.
     before: f64,
     begun: Instant,
     kept: Instant,
@@ -55,38 +80,62 @@ pub(super) struct Keeper<'a> {
     lap: Instant,
     /// Processes that worked on the cell before this one and left a state.
     pub resumed: usize,
-    /// Other machines that worked on it.
-    pub elsewhere: Option<String>,
+    /// Another machine that worked on it.
+    elsewhere: Option<String>,
 }
 
 /// Names under which this file keeps its own.
 const EPOCH_ENDS: &str = "clock/epoch_ends";
 const ELAPSED: &str = "clock/elapsed";
 const PARTS: &str = "clock_part";
-const FINGERPRINT: &str = "fingerprint";
-const BUILD: &str = "build";
+const IDENTITY: &str = "identity";
+/// Digests of the image files used so far.
+const FILES: &str = "files";
 const MACHINE: &str = "machine";
 const RESUMED: &str = "resumed";
 
 impl<'a> Keeper<'a> {
-    /// Takes up what is kept of the cell, if it is this experiment's, whole, and of this very build. A torn one, and
-    /// one of another build (whose sums might round otherwise), is put aside and told of: the cell begins anew.
+    /// Takes up what is kept of the cell, if it is this experiment's and whole. A torn one is renamed and reported:
+    /// the cell begins anew.
     ///
     /// # Errors
-    /// If a whole one is of another experiment under the same name: it may be somebody's day of work.
+    /// If a whole one is of another experiment under the same name (other settings, labels, images, code or device):
+    /// it may be somebody's day of work. Says what differs.
     pub fn open(
         checkpoint: Option<&'a Checkpoint>,
-        fingerprint: &str,
+        resolved: &'a Resolved<'a>,
         provenance: &Provenance,
         progress: &mut dyn FnMut(Event),
     ) -> Result<Self> {
         let machine = format!("{}, {}", provenance.device, provenance.cpu);
-        let own = [(FINGERPRINT, fingerprint), (BUILD, provenance::build()), (MACHINE, &machine)];
-        let notes = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut keeper = Self::new(checkpoint, resolved, &machine)?;
+        let Some(Checkpoint { path, .. }) = checkpoint.filter(|checkpoint| checkpoint.path.exists()) else {
+            return Ok(keeper);
+        };
+        match State::read(path) {
+            Ok((state, notes)) => {
+                keeper.resume(&state, &notes, &machine).with_context(|| {
+                    format!(
+                        "{}: cannot be resumed; choose another --out, or remove the file to train the cell anew",
+                        path.display()
+                    )
+                })?;
+                let (epoch, step) = state.position()?;
+                progress(Event::Resumed { epoch, step, images: state.images()? });
+                keeper.from = Some(state);
+            }
+            Err(error) => keeper.put_aside(&format!("{error:#}"), progress)?,
+        }
+        Ok(keeper)
+    }
+
+    fn new(checkpoint: Option<&'a Checkpoint>, resolved: &'a Resolved<'a>, machine: &str) -> Result<Self> {
+        let own = [(IDENTITY, serde_json::to_string(&resolved.identity)?), (MACHINE, machine.to_owned())];
         let now = Instant::now();
-        let mut keeper = Self {
+        Ok(Self {
             checkpoint,
-            notes,
+            resolved,
+            notes: own.map(|(name, value)| (name.to_owned(), value)).into(),
             from: None,
             before: 0.0,
             begun: now,
@@ -96,46 +145,31 @@ impl<'a> Keeper<'a> {
             lap: now,
             resumed: 0,
             elsewhere: None,
-        };
-        let Some(Checkpoint { path, .. }) = checkpoint.filter(|checkpoint| checkpoint.path.exists()) else {
-            return Ok(keeper);
-        };
-        let (state, notes) = match State::read(path) {
-            Ok(found) => found,
-            Err(error) => {
-                keeper.put_aside(&format!("{error:#}"), progress)?;
-                return Ok(keeper);
-            }
-        };
+        })
+    }
+
+    fn resume(&mut self, state: &State, notes: &BTreeMap<String, String>, machine: &str) -> Result<()> {
         let note = |name: &str| notes.get(name).cloned().unwrap_or_default();
-        ensure!(
-            note(FINGERPRINT) == fingerprint,
-            "{}: training began with other settings or data: fingerprint {}, expected {}; choose another \
-             --out, or remove the file to train the cell anew",
-            path.display(),
-            results::short(&note(FINGERPRINT)),
-            results::short(fingerprint)
-        );
-        if note(BUILD) != provenance::build() {
-            keeper.put_aside("training began with another build of skewbench", progress)?;
-            return Ok(keeper);
-        }
-        keeper.epoch_ends = state.numbers(EPOCH_ENDS)?;
-        keeper.before = state.numbers(ELAPSED)?.first().copied().context("no time in the checkpoint")?;
+        ensure_of(state, notes, self.resolved)?;
+        self.epoch_ends = state.numbers(EPOCH_ENDS)?;
+        self.before = state.numbers(ELAPSED)?.first().copied().context("no time in the checkpoint")?;
         for (part, seconds) in state.under(PARTS)? {
-            keeper.parts.insert(part, seconds.first().copied().unwrap_or(0.0));
+            self.parts.insert(part, seconds.first().copied().unwrap_or(0.0));
         }
-        keeper.resumed = 1 + note(RESUMED).parse::<usize>().unwrap_or(0);
-        keeper.notes.insert(RESUMED.to_owned(), keeper.resumed.to_string());
+        self.resumed = 1 + note(RESUMED).parse::<usize>().unwrap_or(0);
+        self.notes.insert(RESUMED.to_owned(), self.resumed.to_string());
         if note(MACHINE) != machine {
-            keeper.elsewhere = Some(note(MACHINE));
+            self.elsewhere = Some(note(MACHINE));
             // Kept for the record, however often the cell is interrupted again.
-            keeper.notes.insert(MACHINE.to_owned(), note(MACHINE));
+            self.notes.insert(MACHINE.to_owned(), note(MACHINE));
         }
-        let (epoch, step) = state.position()?;
-        progress(Event::Resumed { epoch, step, images: state.images()? });
-        keeper.from = Some(state);
-        Ok(keeper)
+        Ok(())
+    }
+
+    /// What a reader of the record must know of how the cell was trained.
+    pub fn limits(&self) -> Vec<String> {
+        let elsewhere = self.elsewhere.iter();
+        elsewhere.map(|machine| format!("training began on another machine: {machine}")).collect()
     }
 
     fn put_aside(&self, reason: &str, progress: &mut dyn FnMut(Event)) -> Result<()> {
@@ -143,7 +177,7 @@ impl<'a> Keeper<'a> {
             let aside = path.with_extension("checkpoint-unused");
             fs::rename(path, &aside).with_context(|| format!("{}: cannot be put aside", path.display()))?;
             progress(Event::Note(&format!(
-                "begins anew: {reason}; the old state is kept as {}",
+                "starts from scratch: {reason}; the old state is kept as {}",
                 aside.display()
             )));
         }
@@ -199,6 +233,7 @@ impl<'a> Keeper<'a> {
             }
             state.set_numbers(EPOCH_ENDS, &self.epoch_ends)?;
             state.set_numbers(ELAPSED, &[self.seconds()])?;
+            state.set_bytes(FILES, self.resolved.used())?;
             results::write_checkpoint(&checkpoint.path, &state, &self.notes)?;
             self.kept = Instant::now();
             self.lap("checkpoints");

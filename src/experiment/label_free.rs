@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
+use super::{Resolved, run::evenly};
 use crate::{
-    augment::ViewRecipe,
     evaluate::features::{self, Features},
     label_free::{LabelFree, Normalised, Rows, Spread, ViewMetrics, Views},
     loader::Loader,
@@ -16,20 +16,16 @@ use crate::{
 
 type Named = BTreeMap<String, f64>;
 
-/// Metrics of `features`, of the method's embeddings of them, and of several views of each image of `images`,
-/// drawn by `view`.
+/// Metrics of `features` of training images, of the method's embeddings of them, and of several views of some of
+/// the images, drawn by the first recipe of views.
 ///
 /// # Errors
 /// If features are not finite, or an image cannot be read.
-pub fn of(
-    method: &dyn Method,
-    features: &Features,
-    images: &Loader,
-    view: ViewRecipe,
-    views: usize,
-    device: &Device,
-) -> Result<BTreeMap<String, Named>> {
-    let seed = images.seed;
+pub fn of(method: &dyn Method, features: &Features, resolved: &Resolved) -> Result<BTreeMap<String, Named>> {
+    let (seed, device) = (resolved.seed().child("label_free"), &resolved.device);
+    let (images, views) = resolved.scale.view_sample;
+    let viewed = evenly(&resolved.subset.indices, images);
+    let images = Loader { indices: &viewed, views: &resolved.views[..1], seed, ..resolved.loader() };
     let mut all = BTreeMap::new();
     let matrix = features.tensor(device)?;
     all.insert("features".to_owned(), of_rows(&features.rows, features.width, &seed)?);
@@ -42,7 +38,7 @@ pub fn of(
     let drawn = (0..views)
         .map(|number| {
             let seed = seed.child("views").index(number);
-            let loader = Loader { views: std::slice::from_ref(&view), seed, ..*images };
+            let loader = Loader { seed, ..images };
             let rows = features::extract(method.encoder(), &loader)?.tensor(device)?;
             let rows = method.embed(&rows).transpose()?.unwrap_or(rows);
             Ok(rows.unsqueeze(1)?)

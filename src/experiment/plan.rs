@@ -1,7 +1,6 @@
-//! What all cells of a run share, and what a cell makes of it: its recipe, sizes, views, and all of them by name.
+//! What all cells of a run share, and what each cell makes of it: its recipe, sizes and views.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,10 +8,9 @@ use std::{
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 
-use super::{Ablation, Augmentation, Cell, Recipe, Scale, Study, cell, recipe};
+use super::{Ablation, Augmentation, Cell, Recipe, Scale, Study, cell, recipe, settings};
 use crate::{
-    augment::{Framing, Jitter, Normalisation, ViewRecipe},
-    backbone,
+    augment::{Framing, Jitter, ViewRecipe},
     data::OnBadImage,
     method::{
         dino::Distillation,
@@ -28,7 +26,7 @@ pub struct Plan {
     pub recipe: recipe::Name,
     /// Instead of the views of each method's recipe.
     pub augmentation: Option<Augmentation>,
-    /// Weights that every encoder begins with.
+    /// Weights that every trained encoder begins with; floors keep their random ones.
     pub init: Option<Init>,
     pub on_bad_image: OnBadImage,
     pub device: Device,
@@ -53,6 +51,11 @@ impl Init {
         let bytes =
             std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
         Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string() })
+    }
+
+    /// Name of the file, without the folder that it lies in.
+    pub fn name(&self) -> String {
+        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 }
 
@@ -103,6 +106,16 @@ impl Plan {
         recipe
     }
 
+    /// Weights that the cell's encoder begins with; none where they are random, as a floor's always are.
+    pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
+        self.init.as_ref().filter(|_| !cell.is_floor())
+    }
+
+    /// Every choice behind a cell's numbers, by name.
+    pub fn settings(&self, cell: &Cell) -> Settings {
+        settings::of(cell, self, &self.scale_of(cell), &self.recipe(cell), &self.views(cell))
+    }
+
     /// Type of the numbers that flow in training.
     pub(super) fn numbers(&self) -> DType {
         if self.mixed_precision { DType::BF16 } else { DType::F32 }
@@ -140,7 +153,7 @@ impl Plan {
     }
 
     /// Views of a training image.
-    pub(super) fn views(&self, cell: &Cell) -> Vec<ViewRecipe> {
+    pub fn views(&self, cell: &Cell) -> Vec<ViewRecipe> {
         let mut views = self.recipe(cell).views(cell.method, self.scale_of(cell).side);
         if let Study::Figure3 { jitter, crop } = cell.study {
             let [strength, smallest] = [jitter, crop].map(|thousandths| f64::from(thousandths) / 1e3);
@@ -164,60 +177,4 @@ fn mae(recipe: &mut Recipe, supervision: Supervision) {
         encoder_heads: recipe.objective.attention_heads(),
         supervision,
     });
-}
-
-/// Every choice behind a cell's numbers, by name.
-pub(super) fn settings(cell: &Cell, plan: &Plan) -> Settings {
-    let (scale, recipe) = (&plan.scale_of(cell), plan.recipe(cell));
-    let untrained = matches!(cell.study, Study::RandomWeights | Study::Pixels);
-    let mut values = BTreeMap::new();
-    let mut set = |name: &str, value: String| values.insert(name.to_owned(), value);
-    set("side", scale.side.to_string());
-    set("epochs", scale.epochs.to_string());
-    set("batch_size", scale.batch_size.to_string());
-    match cell.backbone {
-        _ if cell.study == Study::Pixels => {}
-        backbone::Name::ResNet18 => {
-            set("resnet_width", scale.resnet_width.to_string());
-            set("resnet_stem", format!("{:?}", scale.resnet_stem));
-        }
-        backbone::Name::ViTTiny => {
-            set("vit", format!("{:?}", scale.vit));
-            let heads = recipe.objective.attention_heads().unwrap_or(scale.vit.heads);
-            set("attention_heads", heads.to_string());
-        }
-    }
-    set("sample", format!("{}/{}", scale.sample.0, scale.sample.1));
-    set(
-        "label_free",
-        format!("{} images ranked, {:?} images and views", scale.rank_images, scale.view_sample),
-    );
-    if !untrained {
-        set("objective", format!("{:?}", recipe.objective));
-        set("optimisation", format!("{:?}", recipe.optimisation(scale)));
-    }
-    if plan.training_sample(cell) != scale.sample {
-        set("training_sample", format!("{:?}", plan.training_sample(cell)));
-    }
-    set("views", format!("{:?}", plan.views(cell)));
-    set("normalisation", format!("{:?}", Normalisation::SEWER_ML));
-    set("converged_probe", format!("{:?}", recipe.converged_probe));
-    if !cell.method.is_supervised() {
-        set("online_probe", format!("{:?} at {}", recipe.probe_rule, recipe.probe_rate(scale)));
-        set("heads", format!("{:?}", scale.heads));
-    }
-    if recipe.augmented_validation {
-        set("in_training_validation", "augmented".to_owned());
-    }
-    if let Some(Init { path, digest }) = &plan.init {
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        set("init", format!("{name} {digest}"));
-    }
-    if plan.on_bad_image == OnBadImage::Skip {
-        set("on_bad_image", "skip".to_owned());
-    }
-    if plan.mixed_precision {
-        set("precision", "bf16 with f32 weights".to_owned());
-    }
-    Settings { scale: scale.name.clone(), recipe: recipe.name.id().to_owned(), values }
 }

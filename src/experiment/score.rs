@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use super::resolve::subset_seed;
 use crate::{
     data::{ClassSet, Labels, Share, Subset, imbalance::Pool},
     evaluate::{
@@ -10,7 +11,6 @@ use crate::{
         importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
     results::record::Score,
-    seed::Seed,
 };
 
 /// Shares of defects at which every model is scored: all validation images, then the paper's five.
@@ -18,20 +18,19 @@ const SHARES: [Share; 6] =
     [Share::NATURAL, Share::STUDY[0], Share::STUDY[1], Share::STUDY[2], Share::STUDY[3], Share::STUDY[4]];
 
 /// The validation images at every share that there are defects enough for.
-pub struct Views {
+pub struct ValidationSubsets {
     pub subsets: Vec<(Share, Subset)>,
     /// Why other shares are missing.
     pub missing: Vec<String>,
 }
 
-impl Views {
-    /// Nested views of `labels`: normal images stay, defects are thinned out. `seed` chooses which, and
-    /// must be the same for all models.
+impl ValidationSubsets {
+    /// Nested subsets of `labels`: normal images stay, defects are thinned out, the same for all models.
     ///
     /// # Errors
     /// If not even all images together can be scored: too few defects, or no normal image.
-    pub fn new(labels: &[Labels], seed: &Seed) -> Result<Self> {
-        let pool = Pool::new(labels, seed);
+    pub fn new(labels: &[Labels]) -> Result<Self> {
+        let pool = Pool::new(labels, &subset_seed("views"));
         let (mut subsets, mut missing) = (Vec::new(), Vec::new());
         for share in SHARES {
             match pool.subset(share) {
@@ -44,29 +43,29 @@ impl Views {
     }
 }
 
-/// Scores `logits`, one for each of `labels`, on every view.
+/// Scores `logits`, one for each of `labels`, on every subset.
 pub fn at_every_share(
     classifier: &str,
     logits: &[f64],
     labels: &[Labels],
     has_classes: bool,
-    views: &Views,
+    subsets: &ValidationSubsets,
 ) -> Result<Vec<Score>> {
-    let score = |(share, view): &(Share, Subset)| {
-        let logits: Vec<f64> = view.indices.iter().map(|&index| logits[index]).collect();
-        let defects: Vec<bool> = view.indices.iter().map(|&index| labels[index].defect).collect();
+    let score = |(share, subset): &(Share, Subset)| {
+        let logits: Vec<f64> = subset.indices.iter().map(|&index| logits[index]).collect();
+        let defects: Vec<bool> = subset.indices.iter().map(|&index| labels[index].defect).collect();
         let Detection { counts, auroc, average_precision } = Detection::new(&logits, &defects)?;
 
         let flagged: Vec<bool> = logits.iter().map(|&logit| logit > 0.0).collect();
-        let classes: Vec<ClassSet> = view.indices.iter().map(|&index| labels[index].classes).collect();
+        let classes: Vec<ClassSet> = subset.indices.iter().map(|&index| labels[index].classes).collect();
         let f2 = |metric: fn(&[bool], &[ClassSet]) -> Result<Importance>| {
             has_classes.then(|| metric(&flagged, &classes)).transpose()
         };
         Ok(Score {
             classifier: classifier.to_owned(),
             validation_share: share.fraction(),
-            normals: view.normals,
-            defects: view.defects,
+            normals: subset.normals,
+            defects: subset.defects,
             f1: counts.f1(),
             f1_normal: counts.f1_normal(),
             precision: counts.precision(),
@@ -86,5 +85,5 @@ pub fn at_every_share(
             },
         })
     };
-    views.subsets.iter().map(score).collect()
+    subsets.subsets.iter().map(score).collect()
 }

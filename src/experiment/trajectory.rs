@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Result, Tensor, backprop::GradStore};
 
 use crate::{
     backbone::{
-        self, Architecture, Kind, Parameter, Parameters, Stem, VitSize,
+        self, Architecture, Parameter, Parameters, Role, Stem, VitSize,
         heads::{DecoderSize, Heads},
     },
     loader::Batch,
@@ -61,8 +61,8 @@ fn fill(parameters: &Parameters) -> Result<()> {
         let fan = variable.elem_count() / variable.dims()[0];
         let is_token = ["cls_token", "pos_embed", "head.mask_token"].contains(&name);
         let value = |n: usize| match parameter.kind {
-            Kind::Norm if name.ends_with("weight") => 1.0 + 0.1 * around(key, n),
-            Kind::Norm | Kind::Bias => 0.1 * around(key, n),
+            Role::Norm if name.ends_with("weight") => 1.0 + 0.1 * around(key, n),
+            Role::Norm | Role::Bias => 0.1 * around(key, n),
             _ if is_token => 0.05 * around(key, n),
             _ => (3.0 / fan as f64).sqrt() * around(key, n),
         };

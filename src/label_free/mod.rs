@@ -1,4 +1,4 @@
-//! What features tell without labels: rank, evenness, learnability, collapse. Knows nothing of networks,
+//! What features show without labels: rank, evenness, learnability, collapse. Knows nothing of networks,
 //! training or labels.
 //!
 //! All arithmetic is in `f64`. [`LabelFree::of`] computes everything of one matrix; [`views::Views`] what
@@ -66,12 +66,15 @@ pub struct LabelFree {
 /// Metrics divided by the most that N and D allow: 0 (or nearly) to 1, high is good.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalised {
-    /// Over min(N, D); so are the next two.
+    /// Over min(N, D).
     pub rankme: f64,
+    /// Over min(N, D).
     pub effective_rank: f64,
+    /// Over min(N, D).
     pub stable_rank: f64,
-    /// Over min(N - 1, D); so is the next.
+    /// Over min(N - 1, D).
     pub nesum: Option<f64>,
+    /// Over min(N - 1, D).
     pub participation_ratio: Option<f64>,
     /// Over that of the uniform distribution on the sphere.
     pub uniformity: f64,

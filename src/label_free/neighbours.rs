@@ -1,4 +1,4 @@
-//! Cluster learnability and intrinsic dimension, the two halves of CLID. Know nothing of spectra.
+//! Cluster learnability and intrinsic dimension, the two halves of CLID.
 //!
 //! Source of the idea: Lu et al., "Using representation expressiveness and learnability to evaluate
 //! self-supervised learning methods", 2022: features are good if they are expressive (high intrinsic

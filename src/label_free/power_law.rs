@@ -1,4 +1,4 @@
-//! alpha-ReQ: how fast the spectrum of the covariance falls. Knows nothing of features.
+//! alpha-ReQ: how fast the spectrum of the covariance falls.
 //!
 //! ln lambda_j = c - alpha ln j, by least squares; good representations are said to have alpha near 1.
 //!
@@ -14,6 +14,7 @@ pub const RELEASED_RANGE: RangeInclusive<usize> = 12..=100;
 /// What an eigenvalue's squared distance from the line counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
+    /// 1: as ordinary least squares.
     Equal,
     /// 1 / j, as in the authors' code: equal in all octaves of j.
     Inverse,

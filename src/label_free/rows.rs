@@ -1,4 +1,4 @@
-//! The matrix that every metric reads, and what several of them do to it. Knows nothing of metrics.
+//! The matrix that every metric reads, and what several of them do to it.
 
 use anyhow::{Result, ensure};
 use faer::Mat;

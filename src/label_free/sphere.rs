@@ -1,4 +1,4 @@
-//! How evenly rows of unit length cover the sphere. Knows nothing of views.
+//! How evenly rows of unit length cover the sphere.
 
 use rayon::prelude::*;
 
@@ -10,7 +10,8 @@ const SAMPLE: usize = 2000;
 
 /// (A - E) / (N^2 - E), A = ||Z Z^T||_F^2 of unit rows, E = N + N (N - 1) / D its mean for uniform rows.
 ///
-/// 1: collapsed to a line; about 0: uniform at random; below 0: more even than that. Source: Tsitsulin et al. 2023.
+/// 1: collapsed to a line; about 0: uniform at random; below 0: more even than that. Source: Tsitsulin et al.
+/// 2023.
 pub fn self_cluster<T: Number>(rows: Rows<T>) -> f64 {
     let (n, d) = (rows.count() as f64, rows.width() as f64);
     let expected = n + n * (n - 1.0) / d;
@@ -77,7 +78,8 @@ mod tests {
     #[test]
     fn by_hand() {
         // Four unit rows along the axes of the plane, after scaling: each has one opposite (distance 2) and
-        // two at distance sqrt 2. Similarities are 1 or -1 eight times, 0 otherwise: A = 8, and E = 4 + 12 / 2.
+        // two at distance sqrt 2. Similarities are 1 or -1 eight times, 0 otherwise: A = 8, and E = 4 + 12 /
+        // 2.
         let cross = [3.0, 0.0, -0.5, 0.0, 0.0, 2.0, 0.0, -7.0];
         let rows = Rows::new(&cross, 2).unwrap();
         assert!((self_cluster(rows) + 1.0 / 3.0).abs() < 1e-14);

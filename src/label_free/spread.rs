@@ -1,4 +1,4 @@
-//! How far features spread, the cheapest sign of collapse. Knows nothing of spectra.
+//! How far features spread, the cheapest sign of collapse.
 
 use super::rows::{Number, Rows};
 

@@ -1,4 +1,4 @@
-//! Metrics of several views of each image: alignment and LiDAR. Know nothing of how views are made.
+//! Metrics of several views of each image: alignment and LiDAR.
 
 use anyhow::{Result, anyhow, ensure};
 use faer::{Mat, Par, linalg::triangular_solve::solve_lower_triangular_in_place};
@@ -21,10 +21,12 @@ pub struct Views<'a, T> {
     views: usize,
 }
 
-/// What views of images tell about features.
+/// What several views of each image show about features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewMetrics {
+    /// N, at least 2.
     pub images: usize,
+    /// Of each image, at least 2.
     pub views: usize,
     /// [`Views::alignment`]: 0 to 4, low is good.
     pub alignment: f64,

@@ -1,4 +1,4 @@
-//! Binary cross-entropy on logits, with defects weighted up. Knows nothing of thresholds or scores.
+//! Binary cross-entropy on logits, with defects weighted up.
 //!
 //! For logit x, label y in {0, 1} and weight w of a defect, with softplus(x) = ln(1 + e^x):
 //!

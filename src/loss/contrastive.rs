@@ -1,4 +1,4 @@
-//! NT-Xent, the loss of SimCLR. Knows nothing of the network that made the projections.
+//! NT-Xent, the loss of SimCLR.
 //!
 //! For the 2N L2-normalised projections z of N images in two views, with p(i) the other view of i:
 //!

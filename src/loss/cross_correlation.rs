@@ -1,4 +1,4 @@
-//! Cross-correlation to the identity, the loss of Barlow Twins. Knows nothing of projectors.
+//! Cross-correlation to the identity, the loss of Barlow Twins.
 //!
 //! For the embeddings a, b of N images in two views, each column standardised over the batch:
 //!
@@ -11,8 +11,8 @@
 //! is the authors'. They also disagree on a factor in front (1 in the authors' code, 0.024 to 0.1 in
 //! solo-learn), which belongs to the recipe: the caller scales.
 //!
-//! The sum of all C_ij^2 is also sum_nm (a a^T)_nm (b b^T)_nm / N^2, so where images are fewer than columns no matrix
-//! of width x width is made: 2 N^2 width operations instead of N width^2.
+//! The sum of all C_ij^2 is also sum_nm (a a^T)_nm (b b^T)_nm / N^2, so where images are fewer than columns
+//! no matrix of width x width is made: 2 N^2 width operations instead of N width^2.
 
 use candle_core::{Error, Result, Tensor};
 

@@ -1,4 +1,4 @@
-//! Cross-entropy to a centred, sharpened teacher, the loss of DINO. Knows nothing of crops or heads.
+//! Cross-entropy to a centred, sharpened teacher, the loss of DINO.
 //!
 //! For logits g of K prototypes, centre c and temperatures tau, over the pairs of a teacher's view t and
 //! a student's view s other than t, averaged over pairs and images:

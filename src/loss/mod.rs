@@ -23,6 +23,6 @@ mod check;
 pub struct Loss {
     /// Scalar to minimise.
     pub total: Tensor,
-    /// Parts worth a curve, by name: scalar constants, read when somebody wants them.
+    /// Parts worth a curve, by name: scalar constants, read on demand.
     pub parts: Vec<(&'static str, Tensor)>,
 }

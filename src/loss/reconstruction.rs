@@ -1,5 +1,4 @@
-//! Mean squared error of hidden patches, the loss of MAE. Knows nothing of encoders or of which patches
-//! to hide.
+//! Mean squared error of hidden patches, the loss of MAE.
 //!
 //! For prediction y and target x of n numbers in each of a batch's patches, h = 1 where hidden, else 0:
 //!
@@ -46,8 +45,8 @@ pub fn patchify(images: &Tensor, patch: usize) -> Result<Tensor> {
 ///
 /// `predictions` and `targets` are (batch, patches, n), `hidden` is (batch, patches), 1 where the
 /// encoder did not see the patch, else 0, of any dtype and best in main memory, where they are counted. With
-/// `normalise` each patch of `targets` gets mean 0 and variance 1 first. No gradient reaches `targets`. The result
-/// is a scalar.
+/// `normalise` each patch of `targets` gets mean 0 and variance 1 first. No gradient reaches `targets`. The
+/// result is a scalar.
 ///
 /// # Errors
 /// If shapes do not fit, no patch is hidden, or n < 2 with `normalise`.

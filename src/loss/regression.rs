@@ -1,4 +1,4 @@
-//! Squared distance of directions, the loss of BYOL. Knows nothing of predictors or moving averages.
+//! Squared distance of directions, the loss of BYOL.
 //!
 //! For a prediction q and a target z of the same image, averaged over the images:
 //!

@@ -7,6 +7,7 @@
 //! paper's authors' and solo-learn's (the original has no biases, which normalisation would cancel).
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views, features_of_views};
 use crate::{
@@ -21,17 +22,28 @@ use crate::{
 /// Barlow Twins' constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Decorrelation {
+    /// Of the off-diagonal terms of the cross-correlation, against 1 of the diagonal's.
     pub off_diagonal_weight: f64,
     /// Of the whole loss. The original code has none, solo-learn 0.024 for small batches.
     pub scale: f64,
 }
 
 impl Objective for Decorrelation {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self { off_diagonal_weight, scale } = self;
+        vec![
+            ("name", json!("barlow_twins")),
+            ("off_diagonal_weight", json!(off_diagonal_weight)),
+            ("scale", json!(scale)),
+        ]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(BarlowTwins::new(*self, on)?))
     }
 }
 
+/// Encoder and projector, trained to decorrelate the projector's outputs.
 pub struct BarlowTwins {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -40,6 +52,10 @@ pub struct BarlowTwins {
 }
 
 impl BarlowTwins {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: Decorrelation, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

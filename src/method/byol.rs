@@ -1,12 +1,13 @@
 //! BYOL: the student predicts, from one view, what a slowly moving teacher makes of the other.
 //!
 //! Loss: 2 - 2 cos of prediction and the teacher's projection, summed over both directions
-//! (`loss::regression`). Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020. Reductions disagree:
-//! this is the original's and solo-learn's; lightly's small benchmarks take half the mean, a quarter of the
-//! gradient. Projector and predictor have two layers, the hidden one batch-normalised, biases everywhere,
-//! as solo-learn's and the paper's authors'. Views pass one after the other, as in the original.
+//! (`loss::regression`). Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020. Reductions
+//! disagree: this is the original's and solo-learn's; lightly's small benchmarks take half the mean, a
+//! quarter of the gradient. Projector and predictor have two layers, the hidden one batch-normalised, biases
+//! everywhere, as solo-learn's and the paper's authors'. Views pass one after the other, as in the original.
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{
     Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
@@ -24,15 +25,22 @@ use crate::{
 /// BYOL's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Bootstrap {
+    /// Of the teacher.
     pub momentum: Momentum,
 }
 
 impl Objective for Bootstrap {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self { momentum: Momentum { start, end } } = self;
+        vec![("name", json!("byol")), ("momentum.start", json!(start)), ("momentum.end", json!(end))]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(Byol::new(self, on)?))
     }
 }
 
+/// A student with projector and predictor, and the teacher whose projections it predicts.
 pub struct Byol {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -44,6 +52,10 @@ pub struct Byol {
 }
 
 impl Byol {
+    /// The untrained model; the teacher begins as a copy of the student.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: &Bootstrap, on: &Foundation) -> Result<Self> {
         let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, Perceptron)> {
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -5,16 +5,18 @@
 //! transformers", ICCV 2021. Two global views and no local ones, as the paper's authors ran it. The centre
 //! starts at zero and moves after the loss has used it (stable-pretraining sets it to the first batch's).
 //! Batch normalisation in the head is a constant: the paper's authors have none on either backbone, lightly
-//! normalises on ResNet-18. The last layer's lengths are fixed at 1, and for some epochs its directions are too.
+//! normalises on ResNet-18. The last layer's lengths are fixed at 1, and for some epochs its directions are
+//! too.
 
 use candle_core::{Result, Tensor, Var};
+use serde_json::{Value, json};
 
 use super::{
     Foundation, Method, Name, Objective, Position, Step, each_view, expect_views, features_of_views,
     teacher::{Momentum, Teacher},
 };
 use crate::{
-    backbone::{Backbone, Initialise, Kind, Mode, Parameters, heads::PrototypeHead},
+    backbone::{Backbone, Initialise, Mode, Parameters, Role, heads::PrototypeHead},
     loader::Batch,
     loss::distillation::{dino, next_centre},
 };
@@ -22,9 +24,13 @@ use crate::{
 /// DINO's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Distillation {
+    /// Of the teacher.
     pub momentum: Momentum,
+    /// Divides the student's logits; above 0.
     pub student_temperature: f64,
+    /// Divides the teacher's logits.
     pub teacher_temperature: TeacherTemperature,
+    /// How much of itself the centre keeps at a step, 0..1.
     pub centre_momentum: f64,
     /// Batch normalisation of the head's hidden layers, each view by itself: DINO's `use_bn_in_head`.
     pub head_norm: bool,
@@ -35,7 +41,9 @@ pub struct Distillation {
 /// Rises in equal steps an epoch, then stays.
 #[derive(Clone, Copy, Debug)]
 pub struct TeacherTemperature {
+    /// In the first epoch; above 0.
     pub start: f64,
+    /// After the rise.
     pub end: f64,
     /// Part of all epochs over which it rises.
     pub warm_up: f64,
@@ -53,11 +61,36 @@ impl TeacherTemperature {
 }
 
 impl Objective for Distillation {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self {
+            momentum: Momentum { start, end },
+            student_temperature,
+            teacher_temperature: TeacherTemperature { start: first, end: last, warm_up },
+            centre_momentum,
+            head_norm,
+            frozen_epochs,
+        } = self;
+        vec![
+            ("name", json!("dino")),
+            ("momentum.start", json!(start)),
+            ("momentum.end", json!(end)),
+            ("student_temperature", json!(student_temperature)),
+            ("teacher_temperature.start", json!(first)),
+            ("teacher_temperature.end", json!(last)),
+            ("teacher_temperature.warm_up", json!(warm_up)),
+            ("centre_momentum", json!(centre_momentum)),
+            ("head_norm", json!(head_norm)),
+            ("frozen_epochs", json!(frozen_epochs)),
+        ]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(Dino::new(*self, on)?))
     }
 }
 
+/// A student and a teacher, each an encoder with a head of prototypes, and the centre of the teacher's
+/// logits.
 pub struct Dino {
     encoder: Box<dyn Backbone>,
     head: PrototypeHead,
@@ -71,6 +104,10 @@ pub struct Dino {
 }
 
 impl Dino {
+    /// The untrained model; the teacher begins as a copy of the student.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: Distillation, on: &Foundation) -> Result<Self> {
         let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, PrototypeHead)> {
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
@@ -87,7 +124,7 @@ impl Dino {
             "centre",
             shape,
             Initialise::Constant(0.0),
-            Kind::Buffer,
+            Role::Buffer,
         )?;
         Ok(Self { encoder, head, parameters, teacher_encoder, teacher_head, teacher, centre, constants })
     }

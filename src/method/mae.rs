@@ -1,23 +1,24 @@
 //! MAE: the encoder sees a quarter of the patches; a small decoder paints the hidden ones.
 //!
 //! Loss: squared error of the hidden patches' pixels, each patch brought to mean 0 and variance 1
-//! (`loss::reconstruction`). Source: He et al., "Masked autoencoders are scalable vision learners", CVPR 2022.
-//! Vision transformers only. Positions are fixed sines and cosines in encoder and decoder. The feature of
-//! a training step is the class token of what was visible; of an image in evaluation, of all of it.
+//! (`loss::reconstruction`). Source: He et al., "Masked autoencoders are scalable vision learners", CVPR
+//! 2022. Vision transformers only. Positions are fixed sines and cosines in encoder and decoder. The feature
+//! of a training step is the class token of what was visible; of an image in evaluation, of all of it.
 //!
 //! [`Supervision::AsReleased`] is what the step of the paper's authors appears to compute: of a batch of two
 //! views only two predictions get a gradient, image i of the first view against pixels of image i of the
 //! second view, which is another crop. Its two departures are there alone too. Ablations, not methods.
 
 use candle_core::{Device, IndexOp, Result, Tensor, Var, bail};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
 use crate::{
     backbone::{
-        self, Backbone, Initialise, Kind, Parameters,
+        self, Backbone, Initialise, Parameters, Role,
         layers::{LayerNorm, Linear},
         position,
-        vit::{Block, Start, Vit, VitSize, Weights},
+        vit::{Start, TransformerBlock, Vit, VitSize, Weights},
     },
     loader::Batch,
     loss::reconstruction::{masked_mse, patchify},
@@ -30,10 +31,12 @@ use crate::{
 pub struct Reconstruction {
     /// Part of an image's patches that the encoder sees.
     pub visible: f64,
+    /// Whether a patch's pixels are standardised, patch by patch, before they are compared.
     pub normalise_pixels: bool,
     /// Attention heads of the encoder where they are not the architecture's: the paper's authors and
     /// mae-lite share ViT-Tiny's 192 numbers among 12 heads, timm among 3.
     pub encoder_heads: Option<usize>,
+    /// Which predictions are compared with which pixels.
     pub supervision: Supervision,
 }
 
@@ -51,6 +54,23 @@ pub enum Supervision {
 }
 
 impl Objective for Reconstruction {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        // Heads of the encoder are a setting of the encoder.
+        let Self { visible, normalise_pixels, encoder_heads: _, supervision } = self;
+        let supervision = match supervision {
+            Supervision::All => "all",
+            Supervision::TwoPredictions => "two_predictions",
+            Supervision::CrossedViews => "crossed_views",
+            Supervision::AsReleased => "as_released",
+        };
+        vec![
+            ("name", json!("mae")),
+            ("visible", json!(visible)),
+            ("normalise_pixels", json!(normalise_pixels)),
+            ("supervision", json!(supervision)),
+        ]
+    }
+
     fn views(&self) -> usize {
         match self.supervision {
             Supervision::All | Supervision::TwoPredictions => 1,
@@ -67,6 +87,7 @@ impl Objective for Reconstruction {
     }
 }
 
+/// A ViT that sees some patches, and a decoder that predicts the pixels of the others.
 pub struct Mae {
     encoder: Vit,
     decoder: Decoder,
@@ -77,6 +98,10 @@ pub struct Mae {
 }
 
 impl Mae {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If the backbone is no ViT, or sizes do not fit.
     pub fn new(constants: Reconstruction, on: &Foundation) -> Result<Self> {
         if let Some(reason) = Name::Mae.undefined_on(on.architecture.name) {
             bail!("{} on {}: {reason}", Name::Mae, on.architecture.name)
@@ -166,7 +191,7 @@ struct Decoder {
     mask_token: Var,
     /// Fixed (1, 1 + patches, width).
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
     predict: Linear,
 }
@@ -185,13 +210,18 @@ impl Decoder {
         let embed = linear(builder, "decoder_embed", encoder.width, size.width)?;
         let shape = (1, 1, size.width);
         let mask_token =
-            builder.variable("mask_token", shape, Initialise::Normal { std: 0.02 }, Kind::Weight)?;
+            builder.variable("mask_token", shape, Initialise::Normal { std: 0.02 }, Role::Weight)?;
         let grid = (side / encoder.patch, side / encoder.patch);
         let positions = position::waves(grid, size.width, mask_token.dtype(), mask_token.device())?;
         let mut scope = builder.scope("decoder_blocks");
         let blocks = (0..size.depth)
             .map(|number| {
-                Block::new(&mut scope.scope(&number.to_string()), size.width, size.heads, Weights::Mae)
+                TransformerBlock::new(
+                    &mut scope.scope(&number.to_string()),
+                    size.width,
+                    size.heads,
+                    Weights::Mae,
+                )
             })
             .collect::<Result<_>>()?;
         let norm = LayerNorm::new(&mut builder.scope("decoder_norm"), size.width)?;
@@ -219,7 +249,7 @@ impl Decoder {
         }
         let tokens = pick_rows(&rows, &picks)?.reshape((batch, 1 + patches, width))?;
         let tokens = tokens.broadcast_add(&self.positions)?.to_dtype(numbers)?;
-        let tokens = chain(&tokens, |tokens| Block::forward_all(&self.blocks, tokens))?;
+        let tokens = chain(&tokens, |tokens| TransformerBlock::forward_all(&self.blocks, tokens))?;
         self.predict.forward(&self.norm.forward(&tokens)?.narrow(1, 1, patches)?.contiguous()?)
     }
 }

@@ -17,6 +17,7 @@ pub mod untrained;
 use std::fmt;
 
 use candle_core::{DType, Device, Result, Tensor};
+use serde_json::Value;
 
 use crate::{
     backbone::{self, Architecture, Backbone, Mode, Parameters, heads::Heads},
@@ -28,13 +29,19 @@ use crate::{
 named! {
     /// The methods: the paper's in the order of its Table 1, then others.
     pub enum Name: "method" {
+        /// Cross-entropy on the labels.
         Supervised = "supervised",
+        /// Grill et al. 2020.
         Byol = "byol",
+        /// Zbontar et al. 2021.
         BarlowTwins = "barlow_twins",
+        /// Caron et al. 2021.
         Dino = "dino",
+        /// He et al. 2022.
         Mae = "mae",
+        /// Chen et al. 2020.
         SimClr = "simclr",
-        /// Not the paper's: the example of `benchmarks/README.md`.
+        /// Chen and He 2021. Not the paper's: the example of `benchmarks/README.md`.
         SimSiam = "simsiam",
     }
 }
@@ -102,18 +109,25 @@ impl Name {
 /// What any method is built on.
 #[derive(Clone, Copy)]
 pub struct Foundation<'a> {
+    /// The encoder.
     pub architecture: Architecture,
+    /// Sizes of heads.
     pub heads: Heads,
     /// Normals/defects of the training set: weight of a defect in losses on labels.
     pub defect_weight: f64,
+    /// First values of all variables are drawn from it.
     pub seed: Seed,
     /// `f32` to train, `f64` to check.
     pub dtype: DType,
+    /// Where the variables live.
     pub device: &'a Device,
 }
 
-/// A method's constants; its `Debug` text is part of what identifies an experiment.
+/// A method's constants.
 pub trait Objective: fmt::Debug + Send + Sync {
+    /// The constants by fixed names, the method's own under `name`: part of what identifies an experiment.
+    fn settings(&self) -> Vec<(&'static str, Value)>;
+
     /// Views of an image that a step takes.
     fn views(&self) -> usize {
         2
@@ -140,6 +154,7 @@ pub struct Position {
     pub steps: usize,
     /// Epochs done before this one.
     pub epoch: usize,
+    /// Epochs of the whole training.
     pub epochs: usize,
 }
 
@@ -203,8 +218,8 @@ fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
     Ok(())
 }
 
-/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by one: fewer
-/// and larger products.
+/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by
+/// one: fewer and larger products.
 fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor>> {
     if encoder.mixes_images() {
         each_view(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()

@@ -7,6 +7,7 @@
 //! batch normalisation, as the paper's authors' (Google's second version: three layers, normalised).
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views};
 use crate::{
@@ -21,15 +22,22 @@ use crate::{
 /// SimCLR's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Contrast {
+    /// Divides similarities; above 0.
     pub temperature: f64,
 }
 
 impl Objective for Contrast {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self { temperature } = self;
+        vec![("name", json!("simclr")), ("temperature", json!(temperature))]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         Ok(Box::new(SimClr::new(self, on)?))
     }
 }
 
+/// Encoder and projector, trained to tell an image's other view from those of all other images.
 pub struct SimClr {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -38,6 +46,10 @@ pub struct SimClr {
 }
 
 impl SimClr {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(constants: &Contrast, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

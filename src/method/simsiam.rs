@@ -9,6 +9,7 @@
 
 // README: begin
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Name, Objective, Position, Step, expect_views, features_of_views};
 use crate::{
@@ -25,6 +26,10 @@ use crate::{
 pub struct StopGradient;
 
 impl Objective for StopGradient {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        vec![("name", json!("simsiam"))]
+    }
+
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -5,6 +5,7 @@
 //! Uses one view; further views would be averaged over.
 
 use candle_core::{Result, Tensor};
+use serde_json::{Value, json};
 
 use super::{Foundation, Method, Objective, Position, Step};
 use crate::{
@@ -18,6 +19,11 @@ use crate::{
 pub struct OnLabels;
 
 impl Objective for OnLabels {
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let Self = self;
+        vec![("name", json!("supervised"))]
+    }
+
     fn views(&self) -> usize {
         1
     }
@@ -27,6 +33,7 @@ impl Objective for OnLabels {
     }
 }
 
+/// Encoder and a linear classifier, trained on labels.
 pub struct Supervised {
     encoder: Box<dyn Backbone>,
     head: Linear,
@@ -36,6 +43,10 @@ pub struct Supervised {
 }
 
 impl Supervised {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// If sizes do not fit.
     pub fn new(on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -4,13 +4,13 @@
 //! a start to an end. Parameters only: batch normalisation in the teacher takes statistics of its own
 //! batches and keeps running statistics of its own, as BYOL's, DINO's, lightly's and solo-learn's teachers do
 //! (stable-pretraining averages the buffers too). It begins as a copy of the student (BYOL's original: drawn
-//! anew). Knows nothing of losses.
+//! again).
 
 use candle_core::{Result, Var};
 
 use super::Position;
 use crate::{
-    backbone::{Kind, Parameters},
+    backbone::{Parameters, Role},
     schedule::{self, CosineEnd},
     tensor::{Move, move_averages},
 };
@@ -18,6 +18,7 @@ use crate::{
 /// How much of itself a teacher keeps at a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentum {
+    /// Of the first step, 0..1.
     pub start: f64,
     /// Of the step after the last.
     pub end: f64,
@@ -50,7 +51,7 @@ impl Teacher {
                 candle_core::bail!("teacher: the student has no variable called '{}'", average.name)
             };
             average.variable.set(&followed.variable.as_detached_tensor())?;
-            if average.kind != Kind::Buffer {
+            if average.kind != Role::Buffer {
                 pairs.push((average.variable.clone(), followed.variable.clone()));
             }
         }

@@ -1,6 +1,6 @@
 //! No method: an encoder as it begins, or the pixels themselves. What is trained must beat it.
 //!
-//! Has no loss; a step is an error. Knows nothing of why it is asked for.
+//! Has no loss; a step is an error.
 
 use candle_core::{Result, bail};
 
@@ -10,6 +10,7 @@ use crate::{
     loader::Batch,
 };
 
+/// An encoder that is never trained: the floor that any method must beat.
 pub struct Untrained {
     encoder: Box<dyn Backbone>,
     parameters: Parameters,

@@ -64,9 +64,9 @@ fn provenance(records: &[&Filed]) -> Markup {
         let made = &record.provenance;
         let key = [&made.revision, &made.skewbench, &made.cpu, &made.device, &made.system].map(String::clone);
         *machines.entry(key).or_default() += 1;
-        for (name, value) in &record.settings.values {
-            *settings.entry((&record.cell.study, name)).or_default().entry(value.to_string()).or_default() +=
-                1;
+        for name in record.settings.values.keys() {
+            let value = record.settings.text(name).unwrap_or_default();
+            *settings.entry((&record.cell.study, name)).or_default().entry(value).or_default() += 1;
         }
     }
     let limits: std::collections::BTreeSet<&String> =

@@ -21,6 +21,7 @@ pub fn record() -> Record {
         settings: Settings { scale: "small".into(), recipe: "short".into(), values: BTreeMap::new() },
         data: Data {
             source: "synthetic".into(),
+            content: None,
             train_digest: String::new(),
             validation_digest: String::new(),
             train: Counts { normals: 95, defects: 5 },
@@ -42,6 +43,7 @@ pub fn record() -> Record {
         provenance: Provenance {
             started_unix: 0,
             revision: "unknown".into(),
+            code: Some("0123456789abcdef".into()),
             skewbench: "0.1.0".into(),
             crates: BTreeMap::new(),
             device: "cpu".into(),

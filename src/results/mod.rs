@@ -1,8 +1,10 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
-mod claim;
 #[cfg(test)]
 pub(crate) mod example;
+mod identity;
+pub mod images;
+mod lock;
 pub mod logits;
 pub mod lost;
 pub mod metric;
@@ -18,8 +20,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-pub use claim::Claim;
+use anyhow::{Context, Result, bail};
+pub use lock::Lock;
 pub use logits::Logits;
 pub use metric::{Classifier, Metric};
 pub use record::Record;
@@ -52,23 +54,10 @@ impl Folder {
     /// The finished record of a cell, if there is one.
     ///
     /// # Errors
-    /// If the file is torn, of another schema, or of another experiment under the same name (other
-    /// settings or data): nothing is overwritten, and the message says what differs.
-    pub fn find(&self, cell: &str, fingerprint: &str) -> Result<Option<Record>> {
+    /// If the file is torn or of a schema that this build does not read.
+    pub fn find(&self, cell: &str) -> Result<Option<Record>> {
         let path = self.path(cell);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let record = read(&path)?;
-        ensure!(
-            record.fingerprint == fingerprint,
-            "{}: made with other settings, data or code: fingerprint {}, expected {}; choose another --out, \
-             or move the file away to compute the cell again",
-            path.display(),
-            short(&record.fingerprint),
-            short(fingerprint)
-        );
-        Ok(Some(record))
+        if path.exists() { read(&path).map(Some) } else { Ok(None) }
     }
 
     /// File of the trained variables of the cell with this id.
@@ -81,24 +70,24 @@ impl Folder {
         self.root.join(format!("{cell}.checkpoint"))
     }
 
-    /// Claims a cell for this process; none if another works on it. Ask for its record after that: the other may
-    /// just have finished.
+    /// Locks a cell for this process; none if another works on it. Ask for its record after that: the other
+    /// may just have finished.
     ///
     /// # Errors
     /// If the lock cannot be made.
-    pub fn claim(&self, cell: &str) -> Result<Option<Claim>> {
-        Claim::new(&self.lock(cell))
+    pub fn lock(&self, cell: &str) -> Result<Option<Lock>> {
+        Lock::new(&self.lock_file(cell))
     }
 
-    /// What the process that works on a cell, or last did, tells of it, and whether it still does.
+    /// What the process that works on a cell, or last did, says of it, and whether it still works on it.
     ///
     /// # Errors
     /// If the lock is there and cannot be read.
-    pub fn claimed(&self, cell: &str) -> Result<Option<(String, bool)>> {
-        claim::look(&self.lock(cell))
+    pub fn locked(&self, cell: &str) -> Result<Option<(String, bool)>> {
+        lock::look(&self.lock_file(cell))
     }
 
-    fn lock(&self, cell: &str) -> PathBuf {
+    fn lock_file(&self, cell: &str) -> PathBuf {
         self.root.join(format!("{cell}.lock"))
     }
 
@@ -106,12 +95,12 @@ impl Folder {
     ///
     /// # Errors
     /// If the checkpoint cannot be removed.
-    pub fn finish(&self, cell: &str, claim: Claim) -> Result<()> {
+    pub fn finish(&self, cell: &str, lock: Lock) -> Result<()> {
         let path = self.checkpoint(cell);
         if path.exists() {
             fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
         }
-        claim.finish();
+        lock.finish();
         Ok(())
     }
 
@@ -122,8 +111,7 @@ impl Folder {
         let write = || -> Result<()> {
             let file = temporary(&path)?;
             parameters.save(file.path(), &BTreeMap::new())?;
-            file.persist(&path)?;
-            Ok(())
+            settle(file, &path)
         };
         write().with_context(|| {
             format!(
@@ -144,8 +132,7 @@ impl Folder {
         let write = || -> Result<()> {
             let file = temporary(&path)?;
             logits.write(file.as_file())?;
-            file.persist(&path)?;
-            Ok(())
+            settle(file, &path)
         };
         write().with_context(|| {
             format!(
@@ -164,8 +151,7 @@ impl Folder {
         let write = || -> Result<()> {
             let mut file = temporary(&path)?;
             file.write_all(bytes)?;
-            file.persist(&path)?;
-            Ok(())
+            settle(file, &path)
         };
         write().with_context(|| format!("{}: cannot be written", path.display()))
     }
@@ -177,9 +163,9 @@ impl Folder {
     /// If the file is torn or cannot be written.
     pub fn note_run(&self, run: Run) -> Result<()> {
         // Others may begin at the same moment.
-        let claim = loop {
-            match self.claim(ENVIRONMENT)? {
-                Some(claim) => break claim,
+        let lock = loop {
+            match self.lock(ENVIRONMENT)? {
+                Some(lock) => break lock,
                 None => std::thread::sleep(std::time::Duration::from_millis(20)),
             }
         };
@@ -198,7 +184,7 @@ impl Folder {
         }
         let text = serde_json::to_string_pretty(&Environment { schema: record::SCHEMA, runs })?;
         self.write_file(&format!("{ENVIRONMENT}.json"), format!("{text}\n").as_bytes())?;
-        claim.finish();
+        lock.finish();
         Ok(())
     }
 
@@ -258,6 +244,15 @@ pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, Str
     })
 }
 
+/// Gives a temporary file its name once its bytes are on the disk: a record that stands after a power cut must
+/// not stand alone.
+fn settle(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
+    // By name: what was written may be another file under the temporary's name.
+    fs::File::open(file.path())?.sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
 /// A file beside `path`, to be renamed to it; others may read it as far as the user's umask lets them.
 fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
     let folder = path.parent().context("the path has no folder")?;
@@ -311,21 +306,18 @@ pub fn read(path: &Path) -> Result<Record> {
         format!("{}: torn or not JSON; move it away to compute the cell again", path.display())
     })?;
     match value.get("schema").and_then(serde_json::Value::as_u64) {
-        Some(found) if found == u64::from(record::SCHEMA) => {}
+        Some(found) if (record::OLDEST_SCHEMA.into()..=record::SCHEMA.into()).contains(&found) => {}
         Some(found) => bail!(
-            "{}: record schema {found}, this build reads {}; choose another --out",
+            "{}: record schema {found}, this build reads {} to {}; choose another --out",
             path.display(),
+            record::OLDEST_SCHEMA,
             record::SCHEMA
         ),
         None => bail!("{}: not a skewbench record: no number called 'schema'", path.display()),
     }
+    let schema = value["schema"].clone();
     serde_json::from_value(value)
-        .with_context(|| format!("{}: not a record of schema {}", path.display(), record::SCHEMA))
-}
-
-/// As much of a fingerprint as messages show.
-pub fn short(fingerprint: &str) -> &str {
-    fingerprint.get(..12).unwrap_or(fingerprint)
+        .with_context(|| format!("{}: not a record of schema {schema}", path.display()))
 }
 
 #[cfg(test)]
@@ -341,9 +333,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (folder, record) = (Folder::open(root.path()).unwrap(), record());
         let id = record.cell.id.clone();
-        assert_eq!(folder.find(&id, &record.fingerprint).unwrap(), None);
+        assert_eq!(folder.find(&id).unwrap(), None);
         let path = folder.write(&record).unwrap();
-        assert_eq!(folder.find(&id, &record.fingerprint).unwrap(), Some(record.clone()));
+        assert_eq!(folder.find(&id).unwrap(), Some(record.clone()));
 
         let before = fs::read(&path).unwrap();
         let other = Record { fingerprint: "fedcba9876543210".into(), ..record };
@@ -369,20 +361,18 @@ mod tests {
     fn bad_records_are_named_and_kept() {
         let root = tempfile::tempdir().unwrap();
         let (folder, record) = (Folder::open(root.path()).unwrap(), record());
-        let (id, fingerprint) = (record.cell.id.clone(), record.fingerprint.clone());
+        let id = record.cell.id.clone();
         let path = folder.write(&record).unwrap();
         let text = fs::read_to_string(&path).unwrap();
 
-        let foreign = message(folder.find(&id, "fedcba9876543210"));
-        assert!(foreign.contains("fingerprint 0123456789ab, expected fedcba987654"), "{foreign}");
         for (changed, expected) in [
             (text[..text.len() / 2].to_owned(), "torn or not JSON"),
-            (text.replace("\"schema\": 1", "\"schema\": 99"), "record schema 99, this build reads 1"),
+            (text.replace("\"schema\": 2", "\"schema\": 99"), "record schema 99, this build reads 1 to 2"),
             ("{\"accuracy\": 0.9}".to_owned(), "no number called 'schema'"),
-            (text.replace("\"seed\"", "\"sead\""), "not a record of schema 1"),
+            (text.replace("\"seed\"", "\"sead\""), "not a record of schema 2"),
         ] {
             fs::write(&path, &changed).unwrap();
-            let error = message(folder.find(&id, &fingerprint));
+            let error = message(folder.find(&id));
             assert!(error.contains(expected) && error.contains("share05-seed0.json"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), changed, "a bad record is not touched");
         }

@@ -19,46 +19,51 @@ pub fn collect(device: &candle_core::Device) -> Provenance {
     Provenance {
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         revision: revision().to_owned(),
+        code: Some(CODE.to_owned()),
         skewbench: env!("CARGO_PKG_VERSION").to_owned(),
         crates: locked_versions(include_str!("../../Cargo.lock"), &CRATES),
-        device: if device.is_cuda() { "cuda".to_owned() } else { "cpu".to_owned() },
+        device: name(device).to_owned(),
         cpu: cpu_model(),
         threads: rayon::current_num_threads(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
     }
 }
 
-/// The checkout's commit, asked once: a long run's later cells keep the revision that its code was built from, though
-/// somebody edits or commits meanwhile.
-fn revision() -> &'static str {
-    static REVISION: OnceLock<String> = OnceLock::new();
-    REVISION.get_or_init(|| revision_of(Path::new(env!("CARGO_MANIFEST_DIR"))))
+/// BLAKE3 of the sources that compute numbers and of the lock file, taken when this program was built
+/// (`src/tensor/cuda/compile.rs`): equal digests compute equal bits on equal processors.
+pub const CODE: &str = env!("SKEWBENCH_CODE");
+
+/// Name of a device in records.
+pub fn name(device: &candle_core::Device) -> &'static str {
+    if device.is_cuda() { "cuda" } else { "cpu" }
 }
 
-/// BLAKE3 of the running program: equal builds compute equal bits, and a revision does not tell what was edited since.
-/// `unknown` where the program cannot be read.
-pub fn build() -> &'static str {
-    static BUILD: OnceLock<String> = OnceLock::new();
-    BUILD.get_or_init(|| {
-        // On Linux this is the program itself even when its file was replaced meanwhile.
-        let running = Path::new("/proc/self/exe");
-        let path = if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() };
-        path.and_then(std::fs::read)
-            .map_or_else(|_| "unknown".to_owned(), |bytes| blake3::hash(&bytes).to_hex().to_string())
+/// As much of a digest as messages show.
+pub fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+/// The checkout's commit, asked once: a long run's later cells keep the revision that its code was built from,
+/// though somebody edits or commits meanwhile. An installed program has no checkout: it states the commit that
+/// it was built from.
+fn revision() -> &'static str {
+    static REVISION: OnceLock<String> = OnceLock::new();
+    REVISION.get_or_init(|| match revision_of(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+        Some(revision) => revision,
+        None => env!("SKEWBENCH_REVISION").to_owned(),
     })
 }
 
-fn revision_of(checkout: &Path) -> String {
+/// None where there is no checkout.
+fn revision_of(checkout: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").arg("-C").arg(checkout).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    match git(&["rev-parse", "--short=12", "HEAD"]) {
-        Some(head) => match git(&["status", "--porcelain", "--untracked-files=no"]) {
-            Some(changes) if changes.is_empty() => head,
-            _ => format!("{head}-dirty"),
-        },
-        None => "unknown".to_owned(),
+    let head = git(&["rev-parse", "--short=12", "HEAD"])?;
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => Some(head),
+        _ => Some(format!("{head}-dirty")),
     }
 }
 

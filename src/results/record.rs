@@ -2,13 +2,19 @@
 //!
 //! Old records must stay readable and foreign ones must be refused, so every record begins with its
 //! schema number. Adding an optional field keeps the number; anything else raises it.
+//!
+//! Schema 2 states settings as typed values under fixed names, the content of image files and the code;
+//! schema 1 had settings as text, and neither content nor code.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// Schema that this build writes, and the only one that it reads.
-pub const SCHEMA: u32 = 1;
+/// Schema that this build writes.
+pub const SCHEMA: u32 = 2;
+/// The oldest schema that it reads.
+pub const OLDEST_SCHEMA: u32 = 1;
 
 /// Everything measured of one cell, and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,7 +22,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Record {
     pub schema: u32,
     pub cell: CellAxes,
-    /// BLAKE3 of cell, settings and data digest: equal fingerprints are the same experiment.
+    /// BLAKE3 of everything that decides the numbers ([`Identity`] and the content of the images): equal
+    /// fingerprints are the same experiment. In schema 1 of cell, settings and labels only.
     pub fingerprint: String,
     pub settings: Settings,
     pub data: Data,
@@ -49,8 +56,8 @@ pub struct CellAxes {
     pub seed: u64,
 }
 
-/// Every choice that decides what is computed, by name. Flat text, so that a reader of another
-/// version can still show and compare it.
+/// Every choice that decides what is computed, by name. Flat, so that a reader of another version can
+/// still show and compare it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -58,7 +65,26 @@ pub struct Settings {
     pub scale: String,
     /// Name of the recipe: whose hyper-parameters these are.
     pub recipe: String,
-    pub values: BTreeMap<String, String>,
+    /// By dotted name (`optimisation.learning_rate`): numbers, texts, truth values, or lists of numbers. Text
+    /// throughout in schema 1.
+    pub values: BTreeMap<String, Value>,
+}
+
+/// What decides the numbers of a cell, as far as it is known before training. The content of image files
+/// comes on top, once they have been read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The cell's name.
+    pub cell: String,
+    pub settings: Settings,
+    /// Names and labels of the images, in order.
+    pub train_digest: String,
+    pub validation_digest: String,
+    /// Digest of the sources that compute numbers, and of the lock file.
+    pub code: String,
+    /// `cpu` or `cuda`.
+    pub device: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +93,9 @@ pub struct Data {
     pub source: String,
     pub train_digest: String,
     pub validation_digest: String,
+    /// BLAKE3 of the bytes of every image file used; none where images are drawn, and in schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// Images trained on, after the share was made.
     pub train: Counts,
     /// The whole validation set that features are computed of.
@@ -147,7 +176,7 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Source images (not views) that training went through a second.
     pub images_per_second: f64,
-    /// How often the cell was interrupted and gone on with. Seconds are those of one pass through: work that an
+    /// How often the cell was interrupted and resumed. Seconds are those of one pass through: work that an
     /// interruption cost and that was done again counts once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,
@@ -169,6 +198,9 @@ pub struct Provenance {
     pub started_unix: u64,
     /// Git revision, `-dirty` added when the work tree differs from it, `unknown` outside git.
     pub revision: String,
+    /// Digest of the sources that compute numbers, and of the lock file; none in schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     pub skewbench: String,
     /// Versions of the crates that numbers depend on, from the lock file.
     pub crates: BTreeMap<String, String>,

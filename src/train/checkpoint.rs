@@ -1,9 +1,9 @@
-//! The state of training: everything that its next step depends on, and what it has told so far; as one
-//! safetensors file.
+//! The state of training, as one safetensors file: everything that the next step depends on, and the curve so
+//! far.
 //!
 //! Numbers of the curve and of running sums are tensors too (f64, bit by bit): text would round them. A file
-//! says which format it has and carries a digest of its tensors, so that a torn one, even one whose length is
-//! right, is never gone on from. Knows nothing of clocks, of when to keep a state, or of whose it is.
+//! names its format and carries a digest of its tensors, so that training never resumes from a torn one, even
+//! if its length is right. Knows nothing of clocks, of when to keep a state, or of whose it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -29,17 +29,22 @@ pub struct State {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// Where training stands within its epoch, and what it has told so far.
+/// Where training stands within its epoch, and what it has reported so far.
 #[derive(Default)]
 pub(super) struct Tally {
     /// Epochs that are done.
     pub curve: Vec<Epoch>,
+    /// Positions of images that could not be read.
     pub skipped: BTreeSet<usize>,
     /// Of the present epoch: steps done, and sums over them.
     pub step: usize,
+    /// Images seen.
     pub images: usize,
+    /// Sum of the method's losses.
     pub loss: f64,
+    /// Sum of the online probe's losses.
     pub probe_loss: f64,
+    /// Sums of what is monitored.
     pub monitor: Monitor,
 }
 
@@ -192,7 +197,7 @@ impl State {
         Ok((tally.curve.len(), tally.step))
     }
 
-    /// Images gone through so far, over all epochs.
+    /// Images seen so far, over all epochs.
     ///
     /// # Errors
     /// If that is not in the state.
@@ -218,6 +223,20 @@ impl State {
     pub fn under(&self, prefix: &str) -> Result<BTreeMap<String, Vec<f64>>> {
         let found = self.part(prefix).into_iter().map(|(name, tensor)| Ok((name, tensor.to_vec1()?)));
         found.collect()
+    }
+
+    /// Adds bytes of the caller's own. An empty list is kept as none.
+    pub fn set_bytes(&mut self, name: &str, values: Vec<u8>) -> Result<()> {
+        if !values.is_empty() {
+            let count = values.len();
+            self.tensors.insert(name.to_owned(), Tensor::from_vec(values, count, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
+    /// Bytes under a name; none where nothing was kept under it.
+    pub fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        self.tensors.get(name).map_or(Ok(Vec::new()), |found| Ok(found.to_vec1()?))
     }
 
     fn set_whole(&mut self, name: &str, values: &[usize]) -> Result<()> {

@@ -1,5 +1,5 @@
 //! The one training loop. Knows nothing of how its method, data or numbers were chosen, nor when its state is
-//! kept: it offers that after every step, and goes on from any state that it gave.
+//! kept: it offers the state after every step, and resumes from any state that it offered.
 
 pub mod checkpoint;
 pub mod monitor;
@@ -16,7 +16,7 @@ use self::{
     optimiser::{Group, Optimiser, Rule},
 };
 use crate::{
-    loader::Loader,
+    loader::{Batch, Loader},
     method::{Method, Position},
     schedule::LearningRate,
     tensor::{backward, gpu::KeptUploads},
@@ -25,29 +25,36 @@ use crate::{
 /// How variables move, and how fast when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimisation {
+    /// The optimiser.
     pub rule: Rule,
     /// Base learning rate for this run's batch size.
     pub learning_rate: f64,
+    /// Coefficient of weight decay, as the rule uses it; 0 for none.
     pub weight_decay: f64,
+    /// What decay applies to.
     pub decayed: Decayed,
     /// Longest gradient of a variable, by Euclidean length.
     pub clip: Option<f64>,
     /// Linear warm-up, in epochs, from `warm_up_start`, then half a cosine to `end`.
     pub warm_up_epochs: f64,
+    /// Learning rate that warm-up starts from.
     pub warm_up_start: f64,
+    /// Learning rate that the cosine falls to.
     pub end: f64,
+    /// Passes over the training images; 0 trains nothing.
     pub epochs: usize,
 }
 
 /// What weight decay (and the trust ratio of LARS) applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decayed {
+    /// All trainable variables.
     Everything,
     /// Not biases, not normalisation layers.
     Weights,
 }
 
-/// What a caller is told while training goes on.
+/// Reports to the caller during training.
 pub enum Progress<'a> {
     /// Something within a step is done, and this is what it was.
     Part(Part),
@@ -57,14 +64,22 @@ pub enum Progress<'a> {
         epoch: usize,
         /// Steps done in the epoch, and of each epoch.
         step: usize,
+        /// Steps of each epoch.
         steps: usize,
+        /// Images of the step, before views.
         images: usize,
+        /// The method's loss, before the update.
         loss: f64,
         /// Copies all that the next step depends on.
         state: &'a dyn Fn() -> Result<State>,
     },
-    /// An epoch is done; its monitors are in.
-    Epoch { epoch: &'a Epoch, state: &'a dyn Fn() -> Result<State> },
+    /// An epoch is done.
+    Epoch {
+        /// Its means, monitors included.
+        epoch: &'a Epoch,
+        /// Copies all that the next step depends on.
+        state: &'a dyn Fn() -> Result<State>,
+    },
 }
 
 /// Parts of a step that a caller may want to time. What follows them, up to the step's end, is monitors.
@@ -81,6 +96,7 @@ pub enum Part {
 pub struct Epoch {
     /// From 0.
     pub epoch: usize,
+    /// The method's.
     pub loss: f64,
     /// None without an online probe.
     pub probe_loss: Option<f64>,
@@ -94,6 +110,7 @@ pub struct Epoch {
 
 /// What training leaves behind besides the method's and probe's variables.
 pub struct Trained {
+    /// All epochs, in order.
     pub curve: Vec<Epoch>,
     /// Positions that were never seen because their image could not be read, ascending.
     pub skipped: Vec<usize>,
@@ -123,68 +140,104 @@ pub fn pretrain(
         optimisation.end,
     );
     let mut optimiser = Optimiser::new(optimisation.rule, groups(method, optimisation))?;
-    let mut tally = match from {
+    let tally = match from {
         Some(state) => state
             .restore(method, probe.as_deref_mut(), &mut optimiser)
             .context("the kept state does not fit this model")?,
         None => Tally::default(),
     };
 
+    let mut training = Training { method, probe, optimiser, schedule, optimisation, steps, tally };
     let _kept = KeptUploads::new(loader.device);
-    for epoch in tally.curve.len()..optimisation.epochs {
-        loader.rest_of_epoch(epoch, tally.step, |batch| {
-            progress(Progress::Part(Part::Data))?;
-            let at = Position {
-                step: epoch * steps + tally.step,
-                steps: steps * optimisation.epochs,
-                epoch,
-                epochs: optimisation.epochs,
-            };
-            let rate = |base| schedule.at(at.step, base);
+    for epoch in training.tally.curve.len()..optimisation.epochs {
+        loader
+            .rest_of_epoch(epoch, training.tally.step, |batch| training.step(epoch, batch, &mut progress))?;
+        let summary = training.close(epoch, sample)?;
+        progress(Progress::Epoch { epoch: &summary, state: &|| training.state() })?;
+    }
+    let Tally { curve, skipped, .. } = training.tally;
+    Ok(Trained { curve, skipped: skipped.into_iter().collect() })
+}
 
-            let output = method.step(&batch, at)?;
-            let gradients = backward(&output.loss)?;
-            // A GPU is waited for here, when it has all work up to the update.
-            let loss = f64::from(output.loss.to_scalar::<f32>()?);
-            ensure!(
-                loss.is_finite(),
-                "loss is {loss} at epoch {}, step {}; a lower learning rate may help",
-                epoch + 1,
-                tally.step + 1
-            );
-            optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
-            method.after_step(at)?;
-            if let Some(probe) = probe.as_deref_mut() {
-                tally.probe_loss += probe.step(&output.features, &batch.labels.repeat(batch.views)?, rate)?;
-            }
+/// A training between two of its steps.
+struct Training<'a> {
+    method: &'a dyn Method,
+    probe: Option<&'a mut OnlineProbe>,
+    optimiser: Optimiser,
+    schedule: LearningRate,
+    optimisation: &'a Optimisation,
+    /// Of one epoch.
+    steps: usize,
+    tally: Tally,
+}
 
-            progress(Progress::Part(Part::Update))?;
-            tally.monitor.see(&output, batch.views)?;
+impl Training<'_> {
+    /// One step on one batch.
+    fn step(
+        &mut self,
+        epoch: usize,
+        batch: Batch,
+        progress: &mut impl FnMut(Progress) -> Result<()>,
+    ) -> Result<()> {
+        progress(Progress::Part(Part::Data))?;
+        let (method, epochs) = (self.method, self.optimisation.epochs);
+        let at = Position {
+            step: epoch * self.steps + self.tally.step,
+            steps: self.steps * epochs,
+            epoch,
+            epochs,
+        };
+        let rate = |base| self.schedule.at(at.step, base);
 
-            tally.loss += loss;
-            tally.images += batch.indices.len();
-            tally.skipped.extend(batch.skipped);
-            tally.step += 1;
-            let state = || State::of(method, probe.as_deref(), &optimiser, &tally);
-            let (step, images) = (tally.step, batch.indices.len());
-            progress(Progress::Step { epoch, step, steps, images, loss, state: &state })
-        })?;
-        let Tally { step, loss, probe_loss, images, monitor, .. } = &mut tally;
-        let mut monitor = std::mem::take(monitor);
-        monitor.sample(method, sample)?;
+        let output = method.step(&batch, at)?;
+        let gradients = backward(&output.loss)?;
+        // A GPU is waited for here, when it has all work up to the update.
+        let loss = f64::from(output.loss.to_scalar::<f32>()?);
+        ensure!(
+            loss.is_finite(),
+            "loss is {loss} at epoch {}, step {}; a lower learning rate may help",
+            epoch + 1,
+            self.tally.step + 1
+        );
+        self.optimiser.step_all_but(|name| method.is_frozen(name, at), &gradients, rate)?;
+        method.after_step(at)?;
+        if let Some(probe) = self.probe.as_deref_mut() {
+            let labels = batch.labels.repeat(batch.views)?;
+            self.tally.probe_loss += probe.step(&output.features, &labels, rate)?;
+        }
+
+        progress(Progress::Part(Part::Update))?;
+        self.tally.monitor.see(&output, batch.views)?;
+
+        self.tally.loss += loss;
+        self.tally.images += batch.indices.len();
+        self.tally.skipped.extend(batch.skipped);
+        self.tally.step += 1;
+        let (step, steps, images) = (self.tally.step, self.steps, batch.indices.len());
+        progress(Progress::Step { epoch, step, steps, images, loss, state: &|| self.state() })
+    }
+
+    /// Ends an epoch: means over its steps, and the rank of the embeddings of `sample`.
+    fn close(&mut self, epoch: usize, sample: &Loader) -> Result<Epoch> {
+        let mut monitor = std::mem::take(&mut self.tally.monitor);
+        monitor.sample(self.method, sample)?;
+        let Tally { step, loss, probe_loss, images, .. } = self.tally;
         let summary = Epoch {
             epoch,
-            loss: *loss / *step as f64,
-            probe_loss: probe.is_some().then_some(*probe_loss / *step as f64),
-            learning_rate: schedule.at(epoch * steps + *step - 1, optimisation.learning_rate),
-            images: *images,
+            loss: loss / step as f64,
+            probe_loss: self.probe.is_some().then_some(probe_loss / step as f64),
+            learning_rate: self.schedule.at(epoch * self.steps + step - 1, self.optimisation.learning_rate),
+            images,
             monitors: monitor.means()?,
         };
-        tally.close(summary.clone());
-        let state = || State::of(method, probe.as_deref(), &optimiser, &tally);
-        progress(Progress::Epoch { epoch: &summary, state: &state })?;
+        self.tally.close(summary.clone());
+        Ok(summary)
     }
-    Ok(Trained { curve: tally.curve, skipped: tally.skipped.into_iter().collect() })
+
+    /// Copies all that the next step depends on.
+    fn state(&self) -> Result<State> {
+        State::of(self.method, self.probe.as_deref(), &self.optimiser, &self.tally)
+    }
 }
 
 fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {

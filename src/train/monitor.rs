@@ -1,4 +1,4 @@
-//! What training tells of itself, epoch by epoch, without labels: ranks, spread, parts of the loss.
+//! What is measured during training, epoch by epoch, without labels: ranks, spread, parts of the loss.
 //!
 //! RankMe comes in two definitions. As released by the paper's authors: of backbone features of each
 //! mini-batch and view in training mode, epsilon 1e-6, averaged over the epoch; it cannot exceed the batch.
@@ -35,19 +35,20 @@ type Measured = Vec<(String, f64)>;
 /// Numbers of one step in main memory.
 struct Seen {
     parts: Measured,
-    features: Numbers,
-    embeddings: Option<Numbers>,
+    features: HostRows,
+    embeddings: Option<HostRows>,
     views: usize,
 }
 
 /// A matrix in main memory.
-struct Numbers {
+struct HostRows {
     values: Vec<f32>,
     width: usize,
 }
 
 impl Monitor {
-    /// Takes in a step of `views` views. Where training runs on a GPU, what it tells is computed beside the next step.
+    /// Takes in a step of `views` views. Where training runs on a GPU, its values are computed beside the
+    /// next step.
     ///
     /// # Errors
     /// If numbers of this step, or on a GPU of the one before, are not finite.
@@ -57,8 +58,8 @@ impl Monitor {
         };
         let seen = Seen {
             parts: step.parts.iter().map(part).collect::<Result<_>>()?,
-            features: Numbers::of(&step.features)?,
-            embeddings: step.embeddings.as_ref().map(Numbers::of).transpose()?,
+            features: HostRows::of(&step.features)?,
+            embeddings: step.embeddings.as_ref().map(HostRows::of).transpose()?,
             views,
         };
         self.settle()?;
@@ -81,7 +82,7 @@ impl Monitor {
             let features = method.encoder().embed(&batch.images, Mode::Evaluate)?;
             let embeddings = method.embed(&features).transpose()?.unwrap_or(features);
             (rows, width) = (rows + embeddings.dim(0)?, embeddings.dim(1)?);
-            values.extend(Numbers::of(&embeddings)?.values);
+            values.extend(HostRows::of(&embeddings)?.values);
             Ok(())
         })?;
         // A network whose embeddings are all zero has no rank; training, and the record, go on without one.
@@ -140,7 +141,7 @@ impl Monitor {
 impl Seen {
     fn measure(self) -> Result<Measured> {
         let mut measured = self.parts;
-        let Numbers { values, width } = &self.features;
+        let HostRows { values, width } = &self.features;
         for view in values.chunks((values.len() / self.views).max(1)) {
             if view.len() > *width {
                 measured.push(("rankme_released".to_owned(), rankme_released(Rows::new(view, *width)?)));
@@ -154,7 +155,7 @@ impl Seen {
     }
 }
 
-impl Numbers {
+impl HostRows {
     fn of(rows: &Tensor) -> candle_core::Result<Self> {
         let width = rows.dim(1)?;
         Ok(Self { values: rows.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, width })

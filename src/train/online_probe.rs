@@ -1,8 +1,7 @@
 //! One linear unit trained beside the method, on features that it sends no gradient into.
 //!
 //! This is how the paper's authors score self-supervised methods: weighted binary cross-entropy on
-//! features of the augmented training views, while the encoder still moves. Knows nothing of the
-//! method that it watches.
+//! features of the augmented training views, while the encoder still moves.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -14,6 +13,7 @@ use crate::{
     tensor::widen,
 };
 
+/// A linear unit with an optimiser of its own.
 pub struct OnlineProbe {
     linear: Linear,
     parameters: Parameters,
@@ -58,6 +58,7 @@ impl OnlineProbe {
         self.linear.forward(&widen(features)?)?.squeeze(1)
     }
 
+    /// Its weights (1, width) and bias (1).
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }

@@ -13,16 +13,18 @@ use std::collections::{HashMap, HashSet};
 use candle_core::{DType, Device, Error, Result, Tensor, backprop::GradStore};
 
 use self::update::{Update, inner};
-use crate::backbone::{Kind, Parameter};
+use crate::backbone::{Parameter, Role};
 #[cfg(feature = "cuda")]
 use crate::tensor::cuda::updates;
 
 /// Variables that are treated alike.
 #[derive(Clone)]
 pub struct Group {
+    /// What is moved; no variable is in two groups.
     pub parameters: Vec<Parameter>,
     /// Base learning rate: what a schedule starts from.
     pub learning_rate: f64,
+    /// Coefficient of weight decay, as the rule uses it; 0 for none.
     pub weight_decay: f64,
     /// Whether LARS scales the learning rate by the trust ratio; other rules ignore it.
     pub adapt: bool,
@@ -34,12 +36,27 @@ pub struct Group {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// v = momentum v + g + decay p;  p = p - rate v.
-    Sgd { momentum: f64 },
+    Sgd {
+        /// How much of the velocity is kept, 0..1.
+        momentum: f64,
+    },
     /// PyTorch's AdamW: decay acts on the weight, not through the gradient; epsilon is added to the
     /// root of the corrected second moment.
-    AdamW { beta1: f64, beta2: f64, epsilon: f64 },
+    AdamW {
+        /// How much the average of g keeps, 0..1.
+        beta1: f64,
+        /// How much the average of g^2 keeps, 0..1.
+        beta2: f64,
+        /// Added to the root; above 0.
+        epsilon: f64,
+    },
     /// SGD with momentum whose d = g + decay p is scaled, per variable, by the [`Trust`] ratio.
-    Lars { momentum: f64, trust: Trust },
+    Lars {
+        /// How much of the velocity is kept, 0..1.
+        momentum: f64,
+        /// How the rate is scaled.
+        trust: Trust,
+    },
 }
 
 /// The trust ratio of LARS. Libraries use four; these three are those that methods here were tuned with.
@@ -51,9 +68,17 @@ pub enum Trust {
     /// lightly: coefficient 1e-3, no clip, adapts exactly the groups with decay. solo-learn and the
     /// paper's authors: adapt all but biases and norms; 1e-3 without clip or 0.02 with. `clip` makes the
     /// rate of a variable min(ratio, learning rate) instead of ratio x learning rate.
-    SumOfNorms { coefficient: f64, clip: bool },
+    SumOfNorms {
+        /// Factor of the ratio of norms; above 0.
+        coefficient: f64,
+        /// Whether the ratio bounds the rate instead of scaling it.
+        clip: bool,
+    },
     /// coefficient |p| / |g + decay p|; 1 if a norm is 0. Barlow Twins, DINO, MAE, BYOL: 1e-3.
-    NormOfSum { coefficient: f64 },
+    NormOfSum {
+        /// Factor of the ratio of norms; above 0.
+        coefficient: f64,
+    },
 }
 
 /// Moves variables; owns one state a variable.
@@ -77,7 +102,7 @@ impl Group {
         learning_rate: f64,
         weight_decay: f64,
     ) -> Self {
-        let parameters = parameters.into_iter().filter(|p| p.kind != Kind::Buffer).cloned().collect();
+        let parameters = parameters.into_iter().filter(|p| p.kind != Role::Buffer).cloned().collect();
         Self { parameters, learning_rate, weight_decay, adapt: true, clip: None }
     }
 
@@ -90,7 +115,7 @@ impl Group {
         let mut weights = Self::uniform(parameters, learning_rate, weight_decay);
         let mut others = Self { weight_decay: 0.0, adapt: false, parameters: Vec::new(), ..weights.clone() };
         (weights.parameters, others.parameters) =
-            weights.parameters.into_iter().partition(|parameter| parameter.kind == Kind::Weight);
+            weights.parameters.into_iter().partition(|parameter| parameter.kind == Role::Weight);
         [weights, others]
     }
 }
@@ -117,7 +142,7 @@ impl Optimiser {
         let mut names = HashSet::new();
         for parameter in groups.iter().flat_map(|group| &group.parameters) {
             let name = &parameter.name;
-            if parameter.kind == Kind::Buffer {
+            if parameter.kind == Role::Buffer {
                 return Err(Error::Msg(format!("optimiser: '{name}' is a buffer, expected what is trained")));
             }
             if !names.insert(name.as_str()) {
@@ -135,8 +160,8 @@ impl Optimiser {
         Ok(Self { rule, groups, slots })
     }
 
-    /// One update of everything; `learning_rate` maps a group's base to the present rate. Returns the Euclidean
-    /// length of all gradients together, before clipping.
+    /// One update of everything; `learning_rate` maps a group's base to the present rate. Returns the
+    /// Euclidean length of all gradients together, before clipping.
     ///
     /// # Errors
     /// If a variable has no gradient (an operation without one lies between it and the loss), one of
@@ -219,12 +244,13 @@ impl Optimiser {
         self.groups.iter().flat_map(|group| &group.parameters).zip(self.slots.iter().flatten())
     }
 
-    /// Inner products of every variable and its gradient, none where frozen; all are looked at before any moves.
+    /// Inner products of every variable and its gradient, none where frozen; all are looked at before any
+    /// moves.
     fn check(
         &self,
         frozen: &impl Fn(&str) -> bool,
         gradients: &GradStore,
-    ) -> Result<Vec<Vec<Option<Products>>>> {
+    ) -> Result<Vec<Vec<Option<InnerProducts>>>> {
         let moving = |parameter: &&Parameter| !frozen(&parameter.name);
         let all: Vec<(&Group, &Parameter)> = self
             .groups
@@ -247,7 +273,7 @@ impl Optimiser {
 
 /// Inner products of a weight p and its gradient g that an update needs.
 #[derive(Clone, Copy, Debug)]
-struct Products {
+struct InnerProducts {
     /// g g.
     of_gradient: f64,
     /// p p and g p; 0 where a rule does not ask for them.
@@ -255,8 +281,9 @@ struct Products {
     of_both: f64,
 }
 
-/// Of all variables; where they lie on a GPU, in one launch, which is then waited for: clipping and trust ratios are decided here.
-fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> Result<Vec<Products>> {
+/// Of all variables; where they lie on a GPU, in one launch, which is then waited for: clipping and trust
+/// ratios are decided here.
+fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> Result<Vec<InnerProducts>> {
     #[cfg(feature = "cuda")]
     if all.first().is_some_and(|(_, parameter)| parameter.variable.device().is_cuda()) {
         let pairs = all
@@ -268,7 +295,7 @@ fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> 
             .collect::<Result<Vec<_>>>()?;
         let found = updates::inner_products(&pairs)?.into_iter();
         let products =
-            |[of_gradient, of_weight, of_both]: [f64; 3]| Products { of_gradient, of_weight, of_both };
+            |[of_gradient, of_weight, of_both]: [f64; 3]| InnerProducts { of_gradient, of_weight, of_both };
         return Ok(found.map(products).collect());
     }
     let of = |(group, parameter): &(&Group, &Parameter)| {
@@ -281,12 +308,12 @@ fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> 
                 of_both = inner(gradient, weight)?;
             }
         }
-        Ok(Products { of_gradient, of_weight, of_both })
+        Ok(InnerProducts { of_gradient, of_weight, of_both })
     };
     all.iter().map(of).collect()
 }
 
-impl Products {
+impl InnerProducts {
     /// The `t`-th update of a variable, from 1.
     fn update(&self, rule: Rule, group: &Group, learning_rate: f64, t: u32) -> Update {
         // 1e-6 as in DINO's clipping and PyTorch's.
@@ -294,7 +321,7 @@ impl Products {
         let clip = group.clip.map_or(1.0, |longest| (longest / (length + 1e-6)).min(1.0));
         let decay = group.weight_decay;
         match rule {
-            Rule::AdamW { beta1, beta2, epsilon } => Update::AdamW(update::AdamW {
+            Rule::AdamW { beta1, beta2, epsilon } => Update::AdamW(update::AdamWUpdate {
                 gradient_scale: clip,
                 beta1,
                 beta2,
@@ -308,7 +335,7 @@ impl Products {
                     Rule::Lars { trust, .. } if group.adapt => trust.ratio(self, clip, decay, learning_rate),
                     _ => (1.0, decay),
                 };
-                Update::Momentum(update::Momentum {
+                Update::Momentum(update::MomentumUpdate {
                     gradient_scale: clip * ratio,
                     weight_scale: decay * ratio,
                     momentum,
@@ -321,7 +348,7 @@ impl Products {
 
 impl Trust {
     /// The trust ratio, and the decay that goes with it, for `scale` times the gradient.
-    fn ratio(self, products: &Products, scale: f64, decay: f64, learning_rate: f64) -> (f64, f64) {
+    fn ratio(self, products: &InnerProducts, scale: f64, decay: f64, learning_rate: f64) -> (f64, f64) {
         let (norm, length) = (products.of_weight.sqrt(), products.of_gradient.sqrt() * scale);
         match self {
             Self::SumOfNorms { .. } if norm == 0.0 || length == 0.0 => (1.0, 0.0),
@@ -399,7 +426,7 @@ mod tests {
     use super::*;
 
     /// W_n = sin(0.3 n), 3 x 4; the gradients of the two steps are 0.1 cos(0.2 n) and twice that.
-    fn weights(name: &str, kind: Kind) -> Parameter {
+    fn weights(name: &str, kind: Role) -> Parameter {
         let values: Vec<f64> = (0..12).map(|n| libm::sin(0.3 * f64::from(n))).collect();
         let variable = Var::from_vec(values, (3, 4), &Device::Cpu).unwrap();
         Parameter { name: name.to_owned(), variable, kind }
@@ -451,7 +478,7 @@ mod tests {
         #[case] weight_decay: f64,
         #[case] expected: [f64; 4],
     ) {
-        let parameters = [weights("w", Kind::Weight)];
+        let parameters = [weights("w", Role::Weight)];
         let group = group(&parameters, learning_rate, weight_decay);
         let mut optimiser = Optimiser::new(rule, vec![group]).unwrap();
         for scale in [1.0, 2.0] {
@@ -465,7 +492,7 @@ mod tests {
     #[test]
     fn biases_and_norms_neither_decay_nor_adapt() {
         // The bias must move as under plain SGD without decay (value above), the weight as under LARS.
-        let parameters = [weights("w", Kind::Weight), weights("b", Kind::Bias), weights("r", Kind::Buffer)];
+        let parameters = [weights("w", Role::Weight), weights("b", Role::Bias), weights("r", Role::Buffer)];
         let groups = Group::by_kind(&parameters, 0.3, 1e-4).to_vec();
         let mut optimiser = Optimiser::new(lars(LIGHTLY), groups).unwrap();
         for scale in [1.0, 2.0] {
@@ -473,13 +500,13 @@ mod tests {
         }
         assert!((first_four(&parameters[0])[0] - -0.000891615907).abs() < 1e-10);
         assert!((first_four(&parameters[1])[0] - -0.117).abs() < 1e-10);
-        assert_eq!(first_four(&parameters[2]), first_four(&weights("r", Kind::Buffer)));
+        assert_eq!(first_four(&parameters[2]), first_four(&weights("r", Role::Buffer)));
     }
 
     #[test]
     fn clipping_shortens_each_gradient_to_the_bound() {
         // One plain step at rate 1 moves W by the clipped gradient itself.
-        let parameters = [weights("w", Kind::Weight)];
+        let parameters = [weights("w", Role::Weight)];
         let group = Group { clip: Some(0.01), ..group(&parameters, 1.0, 0.0) };
         let mut optimiser = Optimiser::new(Rule::Sgd { momentum: 0.9 }, vec![group]).unwrap();
         let before = first_four(&parameters[0]);
@@ -493,7 +520,7 @@ mod tests {
     #[test]
     fn a_restored_optimiser_goes_on_as_if_never_stopped() {
         for rule in [Rule::ADAMW, lars(SOLO)] {
-            let (straight, stopped) = ([weights("w", Kind::Weight)], [weights("w", Kind::Weight)]);
+            let (straight, stopped) = ([weights("w", Role::Weight)], [weights("w", Role::Weight)]);
             let new =
                 |parameters: &[Parameter]| Optimiser::new(rule, vec![group(parameters, 0.1, 0.05)]).unwrap();
             let (mut first, mut second) = (new(&straight), new(&stopped));
@@ -515,7 +542,7 @@ mod tests {
 
     #[test]
     fn a_bad_gradient_is_named_and_nothing_moves() {
-        let parameters = [weights("good", Kind::Weight), weights("bad", Kind::Weight)];
+        let parameters = [weights("good", Role::Weight), weights("bad", Role::Weight)];
         let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&parameters, 0.1, 0.0)]).unwrap();
         let before = first_four(&parameters[0]);
         let mut step = |store: &GradStore| optimiser.step(store, |base| base).unwrap_err().to_string();
@@ -535,7 +562,7 @@ mod tests {
 
     #[test]
     fn a_frozen_variable_needs_no_gradient_and_keeps_its_state() {
-        let parameters = [weights("head", Kind::Weight)];
+        let parameters = [weights("head", Role::Weight)];
         let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&parameters, 0.1, 0.05)]).unwrap();
         let before = first_four(&parameters[0]);
         optimiser.step_all_but(|name| name == "head", &gradients(&[], 1.0), |base| base).unwrap();
@@ -547,7 +574,7 @@ mod tests {
 
     #[test]
     fn names_must_tell_variables_apart() {
-        let twice = [weights("w", Kind::Weight), weights("w", Kind::Weight)];
+        let twice = [weights("w", Role::Weight), weights("w", Role::Weight)];
         let error = Optimiser::new(Rule::ADAMW, vec![group(&twice, 0.1, 0.0)]).err().unwrap();
         assert!(error.to_string().contains("two variables are called 'w'"));
         let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&twice[..1], 0.1, 0.0)]).unwrap();

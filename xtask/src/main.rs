@@ -1,23 +1,14 @@
-//! The commands of skewbench: a match from subcommand to function, one file a command.
+//! skewbench, the program: its settings, its arguments, and how it ends. Verbs are in [`cmd`].
 
-mod claims;
-mod data;
-mod diff;
-mod doctor;
-mod export;
-mod gpu;
-mod pulse;
-mod race;
-mod report;
-mod reproduce;
-mod source;
-mod status;
-mod table;
+mod asked;
+mod cmd;
+mod support;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::Parser;
+
+use self::support::program;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,58 +16,52 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// When defects are rare, which self-supervised method should I pretrain with, and can I trust the
 /// number that tells me?
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+#[command(name = "skewbench", bin_name = "cargo xtask", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: cmd::Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Train, probe and score the cells of the study; the main job
-    Reproduce(reproduce::Arguments),
-    /// Show how far a results folder is
-    Status(status::Arguments),
-    /// Show what moved between two results folders, or between the paper and one
-    Diff(diff::Arguments),
-    /// Judge what the paper says, on its own numbers and on records
-    Claims(claims::Arguments),
-    /// Write the results as one page of HTML
-    Report(report::Arguments),
-    /// Write a trained encoder for torchvision or timm
-    Export(export::Arguments),
-    /// Time training steps, or loading, against PyTorch's on this machine
-    Race(race::Arguments),
-    /// Prepare and do what needs a GPU
-    #[command(subcommand)]
-    Gpu(gpu::Command),
-    /// Check machine, data and results folder before hours of training
-    Doctor(doctor::Arguments),
-    /// Get or look at data
-    #[command(subcommand)]
-    Data(data::Command),
-}
-
-/// What `.cargo/config.toml` sets for what cargo runs, and why: a binary that is started without cargo is slower by a
-/// quarter to a third unless it has the same.
+/// What `.cargo/config.toml` sets for programs that cargo runs, and why. Without them training is slower by a
+/// quarter to a third, so an installed program sets them itself.
 const SETTINGS: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("MIMALLOC_PURGE_DELAY", "-1")];
 
 fn main() -> ExitCode {
     start_again_with_settings();
-    // As one of the pool's threads: whoever is not has to be woken up after each of the thousands of operations of a step.
-    let ended = rayon::join(run, || ()).0;
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => return print(&message),
+    };
+    // Run on a rayon worker: a thread outside the pool is parked and woken for every operation.
+    let ended = rayon::join(|| arguments.command.run(), || ()).0;
     skewbench::tensor::gpu::notes().iter().for_each(|note| eprintln!("note: {note}"));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What went wrong and where, not the stack: the message is for a person at a terminal.
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", program::as_typed(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Replaces this process by itself with [`SETTINGS`], where one is missing: the allocator reads its own before `main`.
+/// Prints help, or what is wrong with the arguments, with commands as the user types them.
+fn print(message: &clap::Error) -> ExitCode {
+    let is_terminal =
+        if message.use_stderr() { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let coloured = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    let text = message.render();
+    let text = program::as_typed(&if coloured { text.ansi().to_string() } else { text.to_string() });
+    if message.use_stderr() {
+        eprint!("{text}");
+    } else {
+        print!("{text}");
+    }
+    u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Replaces this process by itself with [`SETTINGS`] if one is missing: the allocator reads its own before
+/// `main`.
 fn start_again_with_settings() {
     #[cfg(unix)]
     if SETTINGS.iter().any(|(name, _)| std::env::var_os(name).is_none())
@@ -91,17 +76,14 @@ fn start_again_with_settings() {
     }
 }
 
-fn run() -> Result<()> {
-    match Arguments::parse().command {
-        Command::Reproduce(arguments) => reproduce::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
-        Command::Diff(arguments) => diff::run(&arguments),
-        Command::Claims(arguments) => claims::run(&arguments),
-        Command::Report(arguments) => report::run(&arguments),
-        Command::Export(arguments) => export::run(&arguments),
-        Command::Gpu(command) => gpu::run(&command),
-        Command::Race(arguments) => race::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::Data(command) => data::run(&command),
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
     }
 }

@@ -4,7 +4,7 @@
 //! the package elpv-dataset in the version and with the SHA-256 pinned here, and unpacked beside their
 //! licence. The folder appears by one rename, so it is either complete or absent.
 //!
-//! Knows nothing of labels; prints nothing.
+//! Prints nothing.
 
 use std::{
     env, fs,
@@ -18,14 +18,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CITATIONS, LICENCE};
 
-/// What a person should be told after installing.
+/// What to tell the user after installing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// Give this to [`super::source`].
     pub folder: PathBuf,
     /// False where the data was there already.
     pub fetched: bool,
+    /// [`LICENCE`].
     pub licence: &'static str,
+    /// [`CITATIONS`].
     pub citations: [&'static str; 3],
 }
 

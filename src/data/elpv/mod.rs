@@ -4,7 +4,6 @@
 //! Probability and cell type are the stratum, so splits and subsets keep both in proportion.
 //!
 //! Source: the papers in [`CITATIONS`]; the form of `labels.csv` from the package elpv-dataset 1.0.0.post1.
-//! Knows nothing of how the files got there: that is [`install`].
 
 pub mod install;
 
@@ -18,6 +17,7 @@ use crate::data::{
     stratify,
 };
 
+/// Under which the authors publish the data.
 pub const LICENCE: &str =
     "images and labels: CC BY-NC-SA 4.0 (non-commercial; derived images under the same licence)";
 
@@ -155,7 +155,8 @@ mod tests {
         let defects = |labels: &[Labels]| labels.iter().filter(|label| label.defect).count();
         let (train, validation) = (source.train.labels(), source.validation.labels());
         assert_eq!(train.len() + validation.len(), 2_624);
-        // 821 of 2,624: 56 + 50 + 313 + 402. Three quarters of 821 and of 1,803, rounded down, are trained on.
+        // 821 of 2,624: 56 + 50 + 313 + 402. Three quarters of 821 and of 1,803, rounded down, are trained
+        // on.
         assert_eq!((defects(train), defects(validation)), (615, 206));
         assert_eq!((train.len(), validation.len()), (615 + 1_352, 206 + 451));
         for (stratum, count) in (0_u32..).zip(COUNTS) {

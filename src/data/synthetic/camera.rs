@@ -1,27 +1,32 @@
 //! The pinhole camera of an inspection robot, and the little vector algebra the renderer needs.
 //!
 //! Lengths are in pipe radii. The pipe runs along +z, +y points to the crown, +x to the right;
-//! the camera stands at z = 0. Knows nothing of what it looks at.
+//! the camera stands at z = 0.
 
 use super::span::{SPAN, Values, at};
 
+/// A point or direction: right, up, ahead.
 pub type Vec3 = [f32; 3];
 
+/// Inner product.
 #[inline]
 pub fn dot(a: Vec3, b: Vec3) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
+/// Sum.
 #[inline]
 pub fn add(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
 }
 
+/// `a` less `b`.
 #[inline]
 pub fn sub(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
+/// Cross product: at right angles to both, right-handed.
 #[inline]
 pub fn cross(a: Vec3, b: Vec3) -> Vec3 {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
@@ -43,11 +48,14 @@ pub fn unit(v: Vec3) -> Vec3 {
 /// A ray with a direction of length one.
 #[derive(Clone, Copy, Debug)]
 pub struct Ray {
+    /// Where it starts, in radii.
     pub origin: Vec3,
+    /// Of length one.
     pub direction: Vec3,
 }
 
 impl Ray {
+    /// The point at distance `t` from the origin, in radii.
     #[inline]
     pub fn at(&self, t: f32) -> Vec3 {
         along(self.origin, self.direction, t)
@@ -56,7 +64,9 @@ impl Ray {
 
 /// The rays of a span.
 pub struct Rays {
+    /// Components of the origins.
     pub origin: [Values; 3],
+    /// Components of the directions.
     pub direction: [Values; 3],
 }
 
@@ -66,6 +76,7 @@ impl Rays {
         Self { origin: origin.map(|value| [value; SPAN]), direction: [[0.0; SPAN]; 3] }
     }
 
+    /// Ray `i` of the span.
     #[inline]
     pub fn get(&self, i: usize) -> Ray {
         Ray { origin: at(&self.origin, i), direction: at(&self.direction, i) }
@@ -75,6 +86,7 @@ impl Rays {
 /// Where the camera stands, where it looks, and how wide.
 #[derive(Clone, Debug)]
 pub struct Camera {
+    /// Where the lens is, in radii from the axis.
     pub position: Vec3,
     right: Vec3,
     up: Vec3,
@@ -96,7 +108,8 @@ impl Camera {
         Self { position, right, up, forward, half }
     }
 
-    /// Direction of the ray through the image point (`u`, `v`): -1..1 from left to right and from top to bottom.
+    /// Direction of the ray through the image point (`u`, `v`): -1..1 from left to right and from top to
+    /// bottom.
     #[inline]
     pub fn direction(&self, u: f32, v: f32) -> Vec3 {
         let sideways = along(self.forward, self.right, u * self.half[0]);

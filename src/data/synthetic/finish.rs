@@ -1,11 +1,11 @@
 //! From light to bytes: what the camera, its cable and the archive do to a picture.
 //!
 //! Vignette, white balance, tone, blur, sensor noise, then compression as JPEG has it: 8 x 8 cosine
-//! blocks in luma and (halved) chroma, quantised. Knows nothing of pipes.
+//! blocks in luma and (halved) chroma, quantised.
 
 use super::{
+    light::Light,
     noise::{hash, nearest, nearest_integer, saturate},
-    render::Light,
 };
 
 /// Settings of one camera and recorder.
@@ -25,6 +25,7 @@ pub struct Finish {
     pub noise: f32,
     /// Step of the coarsest luma coefficient, of full scale; 0 for no compression.
     pub quantiser: f32,
+    /// Of the sensor's noise.
     pub seed: u32,
 }
 
@@ -98,7 +99,8 @@ impl Finish {
         }
     }
 
-    /// Near-normal noise: sums of four bytes in luma and two in chroma, of standard deviation 147.8 and 104.5.
+    /// Near-normal noise: sums of four bytes in luma and two in chroma, of standard deviation 147.8 and
+    /// 104.5.
     fn add_noise(&self, [luma, blueness, redness]: &mut [Vec<f32>; 3]) {
         let (gain, chroma_gain) = (self.noise / 147.8, 0.6 * self.noise / 104.5);
         for (i, ((y, b), r)) in luma.iter_mut().zip(blueness).zip(redness).enumerate() {
@@ -183,7 +185,8 @@ fn compress_halved(plane: &mut [f32], side: usize, strength: f32) {
     }
 }
 
-/// Transforms the rows of a block (back when `inverse`) and transposes it: twice is the transform in both axes.
+/// Transforms the rows of a block (back when `inverse`) and transposes it: twice is the transform in both
+/// axes.
 fn transform(block: &[[f32; BLOCK]; BLOCK], inverse: bool) -> [[f32; BLOCK]; BLOCK] {
     let mut out = [[0.0; BLOCK]; BLOCK];
     for (i, row) in block.iter().enumerate() {

@@ -5,7 +5,7 @@
 
 use super::{
     camera::{Ray, Vec3},
-    noise::{Sample, band, value_noise},
+    noise::{NoiseValue, band, value_noise},
 };
 
 /// The invert's water.
@@ -13,41 +13,48 @@ use super::{
 pub struct Water {
     /// Height of its surface, -1 (none) to 1, in radii from the axis.
     pub level: f32,
+    /// Reflectance, red, green and blue, about 0..1.
     pub colour: [f32; 3],
     /// 0 clear, 1 opaque.
     pub murk: f32,
     /// Slope of its ripples.
     pub ripple: f32,
+    /// Of the ripples.
     pub seed: u32,
 }
 
 /// Sediment heaped on the invert.
 #[derive(Clone, Copy, Debug)]
 pub struct Mound {
-    /// Depth of its top along the pipe, and half its length, in radii.
+    /// Depth of its top along the pipe, in radii.
     pub z: f32,
+    /// Half its length along the pipe, in radii.
     pub half_length: f32,
     /// Sideways place of its ridge, in radii.
     pub x: f32,
     /// Height of its top above the invert, in radii.
     pub height: f32,
+    /// Reflectance, red, green and blue, about 0..1.
     pub colour: [f32; 3],
     /// Size of its lumps: 0 silt, 1 gravel.
     pub coarseness: f32,
+    /// Of the lumps.
     pub seed: u32,
 }
 
 /// A place on the floor, ready for light.
 pub struct Ground {
+    /// Distance along the ray, in radii.
     pub t: f32,
     /// Upward normal, not of length one.
     pub normal: Vec3,
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
 }
 
 impl Mound {
     #[inline]
-    fn noise(&self, x: f32, z: f32, cells: f32, salt: u32) -> Sample {
+    fn noise(&self, x: f32, z: f32, cells: f32, salt: u32) -> NoiseValue {
         value_noise((x + 2.0) * cells, (z + 8.0) * cells, 4096, self.seed ^ salt)
     }
 

@@ -3,9 +3,9 @@
 //! Classes are drawn independently, and the draw is repeated until at least one came up. With odds
 //! p_c = f_c q, where q = 1 - prod_c (1 - p_c) is the chance that one comes up, the share of
 //! defective images with class c is p_c / q = f_c, the published one; the mean number of classes
-//! is then sum_c f_c = 2.05. Knows nothing of pictures.
+//! is then sum_c f_c = 2.05.
 
-use super::scene::Draws;
+use super::draws::Draws;
 use crate::data::{ClassSet, DefectClass};
 
 /// Images with any defect in the training split (Sewer-ML, Table 7).

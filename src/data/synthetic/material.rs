@@ -2,7 +2,7 @@
 //!
 //! Textures are sums of value noise in (clock angle, depth). Octaves finer than a pixel's
 //! footprint fade out, so that a distant wall is smooth instead of glittering. Bare wall is textured
-//! a span at a time, what covers it place by place. Knows nothing of light.
+//! a span at a time, what covers it place by place.
 
 use super::{
     noise::{
@@ -11,8 +11,9 @@ use super::{
     span::{SPAN, Values, at, put},
 };
 
+/// What a pipe is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MaterialKind {
     Concrete,
     Clay,
     Plastic,
@@ -23,35 +24,42 @@ pub enum Kind {
 /// One wall material.
 #[derive(Clone, Copy, Debug)]
 pub struct Material {
-    pub kind: Kind,
+    /// Which texture it has.
+    pub kind: MaterialKind,
     /// Mean reflectance, red, green and blue, about 0..1.
     pub colour: [f32; 3],
     /// Strength of its texture, around 1.
     pub contrast: f32,
     /// 0 dull, 1 mirror-like.
     pub gloss: f32,
+    /// Of the texture.
     pub seed: u32,
 }
 
 /// The wall at one place, ready for light.
 #[derive(Clone, Copy, Debug)]
 pub struct Surface {
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
     /// Slope of the relief (inward height) along the arc and along the axis.
     pub slope: [f32; 2],
+    /// 0 dull, 1 mirror-like.
     pub gloss: f32,
 }
 
 /// The wall at the places of a span.
 pub struct Surfaces {
+    /// Reflectance, red, green and blue.
     pub colour: [Values; 3],
+    /// Slopes of the relief along the arc and along the axis.
     pub slope: [Values; 2],
+    /// 0 dull, 1 mirror-like.
     pub gloss: Values,
 }
 
 /// A place on the wall as textures see it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct WallPoint {
     /// Clock angle in turns, 0 at the crown, 0.5 at the invert, 0.25 to the right.
     pub turn: f32,
     /// Depth along the axis, in radii.
@@ -60,16 +68,19 @@ pub struct Place {
     pub grain: f32,
 }
 
-/// The places of a span: [`Place`] property by property.
-pub struct Places {
+/// The places of a span: [`WallPoint`] property by property.
+pub struct WallPoints {
+    /// Clock angles in turns.
     pub turn: Values,
+    /// Depths along the axis, in radii.
     pub z: Values,
+    /// Sizes below which details drown, in radii.
     pub grain: Values,
     /// Extent of a pixel on the wall across and along the axis, in radii.
     pub footprint: [Values; 2],
 }
 
-impl Place {
+impl WallPoint {
     /// How much of a detail `size` radii wide survives at this footprint: 1 all, 0 none.
     #[inline]
     pub fn visible(&self, size: f32) -> f32 {
@@ -83,27 +94,32 @@ fn visible(grain: f32, fineness: f32) -> f32 {
     saturate(1.6 - grain * fineness)
 }
 
-impl Places {
+impl WallPoints {
+    /// All zero, to be filled in.
     pub fn new() -> Self {
         Self { turn: [0.0; SPAN], z: [0.0; SPAN], grain: [0.0; SPAN], footprint: [[0.0; SPAN]; 2] }
     }
 
+    /// Point `i` of the span.
     #[inline]
-    pub fn get(&self, i: usize) -> Place {
-        Place { turn: self.turn[i], z: self.z[i], grain: self.grain[i] }
+    pub fn get(&self, i: usize) -> WallPoint {
+        WallPoint { turn: self.turn[i], z: self.z[i], grain: self.grain[i] }
     }
 }
 
 impl Surfaces {
+    /// All zero, to be filled in.
     pub fn new() -> Self {
         Self { colour: [[0.0; SPAN]; 3], slope: [[0.0; SPAN]; 2], gloss: [0.0; SPAN] }
     }
 
+    /// Surface `i` of the span.
     #[inline]
     pub fn get(&self, i: usize) -> Surface {
         Surface { colour: at(&self.colour, i), slope: at(&self.slope, i), gloss: self.gloss[i] }
     }
 
+    /// Replaces surface `i` of the span.
     #[inline]
     pub fn set(&mut self, i: usize, surface: Surface) {
         put(&mut self.colour, i, surface.colour);
@@ -115,7 +131,14 @@ impl Surfaces {
 /// Noise with `period` cells around the pipe, stretched by `stretch` along the axis, faded by footprint.
 /// Adds `height` times its slope to `slope` and returns its value, -1..1.
 #[inline]
-pub fn octave(place: &Place, period: u32, stretch: f32, seed: u32, height: f32, slope: &mut [f32; 2]) -> f32 {
+pub fn octave(
+    place: &WallPoint,
+    period: u32,
+    stretch: f32,
+    seed: u32,
+    height: f32,
+    slope: &mut [f32; 2],
+) -> f32 {
     let cells = period as f32 * (1.0 / core::f32::consts::TAU);
     let fade = visible(place.grain, cells * (1.0 / 0.7));
     if fade == 0.0 {
@@ -161,7 +184,7 @@ const LINER: [Octave; 3] =
 
 impl Material {
     /// The bare wall at the first `n` of `places`.
-    pub fn cover(&self, places: &Places, n: usize, surfaces: &mut Surfaces) {
+    pub fn cover(&self, places: &WallPoints, n: usize, surfaces: &mut Surfaces) {
         for values in surfaces.colour.iter_mut().chain([&mut surfaces.gloss]) {
             values[..n].fill(1.0);
         }
@@ -169,11 +192,11 @@ impl Material {
             values[..n].fill(0.0);
         }
         let octaves: &[Octave] = match self.kind {
-            Kind::Concrete => &CONCRETE,
-            Kind::Clay => &CLAY,
-            Kind::Plastic => &PLASTIC,
-            Kind::Brick => &BRICK,
-            Kind::Liner => &LINER,
+            MaterialKind::Concrete => &CONCRETE,
+            MaterialKind::Clay => &CLAY,
+            MaterialKind::Plastic => &PLASTIC,
+            MaterialKind::Brick => &BRICK,
+            MaterialKind::Liner => &LINER,
         };
         for (octave, salt) in octaves.iter().zip(0..) {
             octave.add(places, n, self.seed ^ salt, self.contrast, surfaces);
@@ -184,9 +207,9 @@ impl Material {
             }
         }
         match self.kind {
-            Kind::Brick => self.lay_bricks(places, n, surfaces),
-            Kind::Liner => self.sew(places, n, surfaces),
-            Kind::Concrete | Kind::Clay | Kind::Plastic => {}
+            MaterialKind::Brick => self.lay_bricks(places, n, surfaces),
+            MaterialKind::Liner => self.sew(places, n, surfaces),
+            MaterialKind::Concrete | MaterialKind::Clay | MaterialKind::Plastic => {}
         }
         for i in 0..n.min(SPAN) {
             let tilt = at_most(at_least(surfaces.slope[1][i], -1.0), 1.0);
@@ -195,7 +218,7 @@ impl Material {
     }
 
     /// Joints between bricks, and every brick's own tint.
-    fn lay_bricks(&self, places: &Places, n: usize, surfaces: &mut Surfaces) {
+    fn lay_bricks(&self, places: &WallPoints, n: usize, surfaces: &mut Surfaces) {
         for i in 0..n.min(SPAN) {
             let row = places.turn[i] * 26.0;
             let course = row as u32;
@@ -215,7 +238,7 @@ impl Material {
     }
 
     /// The seam along which the felt was sewn.
-    fn sew(&self, places: &Places, n: usize, surfaces: &mut Surfaces) {
+    fn sew(&self, places: &WallPoints, n: usize, surfaces: &mut Surfaces) {
         let seam = hashed(0, 0, self.seed);
         for i in 0..n.min(SPAN) {
             let d = turn_difference(places.turn[i], seam);
@@ -229,7 +252,7 @@ impl Material {
 
 impl Octave {
     /// Adds it, `contrast` times as strong, to the colour and relief of the first `n` of `surfaces`.
-    fn add(&self, places: &Places, n: usize, seed: u32, contrast: f32, surfaces: &mut Surfaces) {
+    fn add(&self, places: &WallPoints, n: usize, seed: u32, contrast: f32, surfaces: &mut Surfaces) {
         let cells = self.period as f32 * (1.0 / core::f32::consts::TAU);
         let along = cells / self.stretch;
         let fineness = cells * (1.0 / 0.7);

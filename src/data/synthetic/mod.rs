@@ -1,21 +1,25 @@
 //! A sewer that is drawn, not filmed: unlimited labelled pictures from a seed, at any resolution.
 //!
-//! Labels follow the statistics of Sewer-ML ([`frequencies`]); a scene is drawn from the seed
-//! ([`scene`], [`defects`]), traced as a robot's camera would see it ([`render`]) and recorded as its
-//! recorder would ([`finish`]). Bit-identical on every machine: IEEE-exact operations and `libm`
-//! alone. Knows nothing of Sewer-ML's pictures: none were seen in making it.
+//! Labels follow the statistics of Sewer-ML ([`frequencies`]); a scene ([`scene`]) is drawn from the seed
+//! ([`sample`], [`habits`], [`defects`]), traced as a robot's camera would see it ([`render`]) and recorded
+//! as its recorder would ([`finish`]). Bit-identical on every machine: IEEE-exact operations and `libm`
+//! alone. Nobody looked at Sewer-ML's pictures to make it.
 
 mod camera;
 mod defects;
+mod draws;
 mod finish;
 mod floor;
 mod frequencies;
+mod habits;
+mod light;
 mod material;
 mod noise;
 mod opening;
 mod patch;
 mod pipe;
 mod render;
+mod sample;
 mod scene;
 mod solid;
 mod span;
@@ -27,8 +31,8 @@ pub use scene::Scene;
 
 use super::{ClassSet, Dataset, Image, Labels, Source};
 use crate::seed::Seed;
+use draws::Draws;
 use frequencies::Frequencies;
-use scene::Draws;
 
 /// Changes whenever any picture or label would.
 const VERSION: &str = "synthetic 2";

@@ -2,7 +2,7 @@
 //!
 //! Value noise: hashed values on an integer lattice, smoothly interpolated, with its gradient, so
 //! that relief can be lit. Only + - * / and square roots appear here: no function of the system's
-//! mathematics library. Knows nothing of pipes.
+//! mathematics library.
 
 /// Mixes two lattice coordinates and a seed into 32 well-spread bits.
 #[inline]
@@ -31,9 +31,12 @@ static LATTICE: [f32; 2048] = {
 
 /// A noise value in [-1, 1] and its derivatives by both coordinates (per lattice cell).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sample {
+pub struct NoiseValue {
+    /// -1..1.
     pub value: f32,
+    /// Derivative by the first coordinate.
     pub dx: f32,
+    /// Derivative by the second coordinate.
     pub dy: f32,
 }
 
@@ -53,7 +56,8 @@ pub fn nearest_integer(x: f32) -> i32 {
     (x + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32
 }
 
-/// The lattice cell of `x` and the place in it, 0..=1: a lattice point may count as the end of the cell before.
+/// The lattice cell of `x` and the place in it, 0..=1: a lattice point may count as the end of the cell
+/// before.
 #[inline]
 fn cell(x: f32) -> (i32, f32) {
     (nearest_integer(x - 0.5), x - nearest(x - 0.5))
@@ -62,7 +66,7 @@ fn cell(x: f32) -> (i32, f32) {
 /// Value noise at (`x`, `y`), both in lattice cells: `y` is not negative, and `x`, in
 /// 0..2 `period`, wraps after `period` cells.
 #[inline]
-pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> Sample {
+pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> NoiseValue {
     let ((xi, fx), (yi, fy)) = (cell(x), cell(y));
     let left = if xi >= period as i32 { xi - period as i32 } else { xi };
     // One table look-up a corner: four full hashes would be half of a picture's time. Multiples of
@@ -76,7 +80,7 @@ pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> Sample {
     let (c, d) = (corner(column, next_row), corner(next_column, next_row));
     let (sx, sy) = (fx * fx * (3.0 - 2.0 * fx), fy * fy * (3.0 - 2.0 * fy));
     let (top, bottom) = (a + (b - a) * sx, c + (d - c) * sx);
-    Sample {
+    NoiseValue {
         value: 2.0 * (top + (bottom - top) * sy) - 1.0,
         dx: 12.0 * fx * (1.0 - fx) * ((b - a) + (d - c - b + a) * sy),
         dy: 12.0 * fy * (1.0 - fy) * (bottom - top),

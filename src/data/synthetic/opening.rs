@@ -8,6 +8,7 @@ use super::{
     noise::{clock_turns, mix, scale, smooth_step, value_noise},
 };
 
+/// How the hole was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// Cast or drilled: clean.
@@ -27,10 +28,13 @@ pub struct Opening {
     axis: Vec3,
     /// Across the branch: around the main pipe, and (nearly) along it.
     across: [Vec3; 2],
+    /// Of the branch, in radii of the pipe.
     pub radius: f32,
+    /// What the rim looks like.
     pub edge: Edge,
-    /// Reflectance inside the branch and of its collar.
+    /// Reflectance inside the branch, red, green and blue.
     pub colour: [f32; 3],
+    /// Reflectance of the collar, red, green and blue.
     pub collar: [f32; 3],
     /// Width of the collar, in branch radii; 0 for none.
     pub collar_width: f32,
@@ -38,20 +42,23 @@ pub struct Opening {
     pub reach: f32,
     /// Depth at which the branch has gone dark, in radii.
     pub dark: f32,
+    /// Of the rim and the dirt inside.
     pub seed: u32,
 }
 
 /// What a ray finds of a branch.
-pub struct Seen {
+pub struct OpeningHit {
+    /// Distance along the ray, in radii.
     pub t: f32,
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
     /// Cosine between the surface's normal and the way back to the lamp.
     pub facing: f32,
 }
 
 impl Opening {
-    /// A clean hole of `radius` at clock angle `turn` and depth `z` on a wall of radius `wall` around `centre`;
-    /// `lean` is how much the branch's axis leans along the pipe (0 square, 1 at 45 degrees).
+    /// A clean hole of `radius` at clock angle `turn` and depth `z` on a wall of radius `wall` around
+    /// `centre`; `lean` is how much the branch's axis leans along the pipe (0 square, 1 at 45 degrees).
     pub fn new(turn: f32, z: f32, centre: [f32; 2], wall: f32, radius: f32, lean: f32) -> Self {
         let angle = f64::from(turn) * core::f64::consts::TAU;
         let (s, c) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
@@ -73,7 +80,8 @@ impl Opening {
         }
     }
 
-    /// False if `point` on the wall is too far away to be of the opening's, its collar's or its edge's colour.
+    /// False if `point` on the wall is too far away to be of the opening's, its collar's or its edge's
+    /// colour.
     #[inline]
     pub fn is_near(&self, point: Vec3) -> bool {
         let q = sub(point, self.at);
@@ -81,8 +89,8 @@ impl Opening {
         dot(q, q) <= bound * bound
     }
 
-    /// Repaints what the ray found on the wall at `point`, if near: collar or branch, and whether that lies on
-    /// the wall. `bare` is the wall's colour there, `pixel` the extent of a pixel.
+    /// Repaints what the ray found on the wall at `point`, if near: collar or branch, and whether that lies
+    /// on the wall. `bare` is the wall's colour there, `pixel` the extent of a pixel.
     pub fn look(&self, ray: &Ray, point: Vec3, bare: [f32; 3], pixel: f32) -> Option<([f32; 3], bool)> {
         let q = sub(point, self.at);
         let (a, b) = (dot(q, self.across[0]), dot(q, self.across[1]));
@@ -155,7 +163,7 @@ impl Opening {
     }
 
     /// The end of the branch pipe that stands in the main pipe, if the ray meets it before `limit`.
-    pub fn stub(&self, ray: &Ray, limit: f32) -> Option<Seen> {
+    pub fn stub(&self, ray: &Ray, limit: f32) -> Option<OpeningHit> {
         if self.reach <= 0.0 {
             return None;
         }
@@ -183,7 +191,7 @@ impl Opening {
                     } else {
                         self.interior(ray, add(point, self.axis.map(|v| v * self.reach)))
                     };
-                    return Some(Seen { t, colour, facing: if d > 0.84 { dc } else { 0.6 } });
+                    return Some(OpeningHit { t, colour, facing: if d > 0.84 { dc } else { 0.6 } });
                 }
             }
         }
@@ -196,6 +204,6 @@ impl Opening {
         let normal_b = (b + t * db) / outer;
         let facing = -(da * normal_a + db * normal_b);
         let streak = value_noise((normal_a + 2.0) * 6.0, (depth + 4.0) * 14.0, 1024, self.seed ^ 6).value;
-        Some(Seen { t, colour: scale(self.collar, 1.0 + 0.15 * streak), facing })
+        Some(OpeningHit { t, colour: scale(self.collar, 1.0 + 0.15 * streak), facing })
     }
 }

@@ -3,7 +3,7 @@
 //! A ray o + t d meets a cone of radius R(z) = a + s z around (c_x, c_y) where
 //! (o_x + t d_x - c_x)^2 + (o_y + t d_y - c_y)^2 = (a + s (o_z + t d_z))^2, a quadratic in t.
 //! Displaced joints, steps and tapers are two lengths that do not line up: what of the next
-//! length's end stands inside is hit as a face. Knows nothing of colours.
+//! length's end stands inside is hit as a face.
 
 use super::{
     camera::{Ray, Rays, Vec3},
@@ -27,6 +27,7 @@ pub struct Length {
 }
 
 impl Length {
+    /// Radius at depth `z`.
     #[inline]
     pub fn radius_at(&self, z: f32) -> f32 {
         self.radius + self.taper * (z - self.start)
@@ -54,30 +55,35 @@ pub const FAR: f32 = 60.0;
 
 /// A part of the pipe: twice the index of the length, and one more for the end face of a length that stands
 /// inside the one before it.
-pub type Part = i32;
+pub type PipePart = i32;
 
 /// The part that a ray meets which reaches [`FAR`].
-pub const NOTHING: Part = -1;
+pub const NOTHING: PipePart = -1;
 
 /// Index of the length that `part` belongs to; none for [`NOTHING`].
-pub fn length_of(part: Part) -> Option<usize> {
+pub fn length_of(part: PipePart) -> Option<usize> {
     usize::try_from(part).ok().map(|part| part / 2)
 }
 
 /// Where a ray meets the pipe.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
+    /// Distance along the ray, in radii.
     pub t: f32,
-    pub part: Part,
+    /// What is met.
+    pub part: PipePart,
 }
 
 /// Where the rays of a span meet the pipe.
 pub struct Hits {
+    /// Distances along the rays, in radii.
     pub t: Values,
-    pub part: [Part; SPAN],
+    /// What is met.
+    pub part: [PipePart; SPAN],
 }
 
 impl Hits {
+    /// Nothing met yet.
     pub fn new() -> Self {
         Self { t: [FAR; SPAN], part: [NOTHING; SPAN] }
     }

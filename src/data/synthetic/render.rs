@@ -6,29 +6,27 @@
 
 use super::{
     camera::{Ray, Rays, Vec3, along, dot, unit},
+    light::Light,
     noise::{at_least, clock_turns, mix, saturate, scale},
-    pipe::{self, Hit, Hits, Part},
+    pipe::{self, Hit, Hits, PipePart},
     scene::Scene,
     span::{SPAN, Values, at, put},
     stroke::Canvas,
     wall::{Reliefs, Wall},
 };
 
-/// Linear light of a square picture: red, green and blue planes, rows from the top.
-pub type Light = [Vec<f32>; 3];
-
 /// Which surface a pixel shows: different for surfaces that do not continue each other.
-type Surface = i32;
+type SurfaceId = i32;
 
-const MOUND: Surface = 0;
-const WATER: Surface = 1;
+const MOUND: SurfaceId = 0;
+const WATER: SurfaceId = 1;
 /// The side of a branch that stands in the pipe; the next is its end.
-const STUB: Surface = 2;
-const OPENING: Surface = 4;
+const STUB: SurfaceId = 2;
+const OPENING: SurfaceId = 4;
 /// The first block's four kinds of faces; other blocks follow.
-const BLOCK: Surface = 8;
+const BLOCK: SurfaceId = 8;
 /// Added to the part of the pipe.
-const WALL: Surface = 1 << 16;
+const WALL: SurfaceId = 1 << 16;
 
 /// Linear light of `scene` on `side` x `side` pixels.
 pub fn trace(scene: &Scene, side: usize) -> Light {
@@ -90,7 +88,7 @@ struct Tracer<'a> {
     /// What the rays saw.
     light: [Values; 3],
     depth: Values,
-    surface: [Surface; SPAN],
+    surface: [SurfaceId; SPAN],
 }
 
 impl<'a> Tracer<'a> {
@@ -177,7 +175,8 @@ impl<'a> Tracer<'a> {
             for i in 0..n {
                 let ray = self.rays.get(i);
                 if let Some(face) = block.meet(&ray, self.depth[i]) {
-                    let side = Surface::from(face.normal[1] > 0.5) + 2 * Surface::from(face.normal[2] < -0.5);
+                    let side =
+                        SurfaceId::from(face.normal[1] > 0.5) + 2 * SurfaceId::from(face.normal[2] < -0.5);
                     self.hide(i, face.t, facing(face.normal, &ray), face.colour, first + side);
                 }
             }
@@ -185,7 +184,7 @@ impl<'a> Tracer<'a> {
         for opening in scene.openings.iter().filter(|opening| opening.reach > 0.0) {
             for i in 0..n {
                 if let Some(stub) = opening.stub(&self.rays.get(i), self.depth[i]) {
-                    let part = STUB + Surface::from(stub.facing == 0.6);
+                    let part = STUB + SurfaceId::from(stub.facing == 0.6);
                     self.hide(i, stub.t, stub.facing, stub.colour, part);
                 }
             }
@@ -193,7 +192,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// Hides what pixel `i` showed behind a surface at distance `t`.
-    fn hide(&mut self, i: usize, t: f32, facing: f32, colour: [f32; 3], surface: Surface) {
+    fn hide(&mut self, i: usize, t: f32, facing: f32, colour: [f32; 3], surface: SurfaceId) {
         put(&mut self.light, i, scale(colour, self.scene.lamp.light(t, facing)));
         (self.depth[i], self.surface[i]) = (t, surface);
     }
@@ -201,7 +200,7 @@ impl<'a> Tracer<'a> {
     /// Shows the wall where nothing hides it, one part of the pipe after the other.
     fn see_wall(&mut self, n: usize) {
         let mut shown = [0_usize; SPAN];
-        let parts = 2 * self.scene.lengths.len() as Part;
+        let parts = 2 * self.scene.lengths.len() as PipePart;
         for part in pipe::NOTHING..parts {
             let mut count = 0;
             for i in 0..n.min(SPAN) {

@@ -1,4 +1,4 @@
-//! Things lying in the pipe: blocks with six faces. Knows nothing of what they are called.
+//! Things lying in the pipe: blocks with six faces.
 
 use super::{
     camera::{Ray, Vec3, along, dot, sub},
@@ -7,26 +7,32 @@ use super::{
 
 /// A block: brick, stone or plank.
 #[derive(Clone, Copy, Debug)]
-pub struct Block {
+pub struct Solid {
+    /// In radii.
     pub centre: Vec3,
     /// Its three axes, at right angles and of length one.
     pub axes: [Vec3; 3],
     /// Half its extent along each axis, in radii.
     pub half: [f32; 3],
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
     /// How rounded its faces look: 0 sawn, 1 a boulder.
     pub roundness: f32,
+    /// Of its texture.
     pub seed: u32,
 }
 
 /// A block's face as a ray finds it.
 pub struct Face {
+    /// Distance along the ray, in radii.
     pub t: f32,
+    /// Outwards, of length one.
     pub normal: Vec3,
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
 }
 
-impl Block {
+impl Solid {
     /// Where `ray` meets it before `limit`.
     pub fn meet(&self, ray: &Ray, limit: f32) -> Option<Face> {
         let q = sub(ray.origin, self.centre);

@@ -2,7 +2,6 @@
 //!
 //! A loop over a span that is one formula without branches, choices being selections, does several
 //! pixels an instruction. Its bound `n.min(SPAN)` lets the compiler see that no index is out of range.
-//! Knows nothing of what the properties mean.
 
 /// Pixels that are worked on together at most.
 pub const SPAN: usize = 64;

@@ -1,14 +1,15 @@
 //! Lines in space, drawn over the traced picture: cracks, roots, rubber rings, drops, cables.
 //!
 //! Each segment is projected and covers pixels by their distance to it, so that a line thinner than
-//! a pixel darkens its pixel in proportion instead of breaking up. Knows nothing of the wall except
-//! the distance that was traced there, which hides what lies behind.
+//! a pixel darkens its pixel in proportion instead of breaking up. Of the wall it
+//! uses only the distance that was traced there, which hides what lies behind.
 
 use super::{
     camera::{Camera, Vec3},
     noise::scale,
 };
 
+/// What a line is in cross-section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Painted or cut: takes its colour as it is.
@@ -20,23 +21,30 @@ pub enum Shape {
 /// A bent line.
 #[derive(Clone, Debug)]
 pub struct Stroke {
+    /// Its corners in space, in radii.
     pub points: Vec<Vec3>,
     /// Width at its first and last point, in radii.
     pub width: [f32; 2],
+    /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
+    /// 0..1.
     pub opacity: f32,
+    /// How it takes the light.
     pub shape: Shape,
 }
 
 /// The traced picture that strokes are drawn over.
 pub struct Canvas<'a> {
+    /// Pixels a side.
     pub side: usize,
+    /// What is drawn on.
     pub light: &'a mut [Vec<f32>; 3],
     /// Distance of what each pixel shows.
     pub depth: &'a [f32],
 }
 
-/// How far a line may lie behind the traced surface and still be drawn on it, in radii: cracks lie in the wall.
+/// How far a line may lie behind the traced surface and still be drawn on it, in radii: cracks lie in the
+/// wall.
 const SKIN: f32 = 0.06;
 
 impl Stroke {

@@ -1,14 +1,14 @@
 //! The pipe's wall as the lamp at the lens shows it, for the pixels of a span together.
 //!
 //! Bare material, then what use has done to it (joints, the tide's film, steps between lengths),
-//! then patches, relief and openings, then light. Knows nothing of what stands in front of the wall.
+//! then patches, relief and openings, then light.
 
 use super::{
     camera::{Ray, along},
-    material::{Kind, Places, Surfaces},
+    material::{MaterialKind, Surfaces, WallPoints},
     noise::{at_least, at_most, band, clock_turns, nearest, saturate, smooth_step, value_noise},
     patch::Patch,
-    pipe::{Length, Part},
+    pipe::{Length, PipePart},
     scene::{Joints, Scene, Tide},
     span::{SPAN, Values, at, put},
 };
@@ -22,6 +22,7 @@ pub struct Reliefs<'a> {
 }
 
 impl<'a> Reliefs<'a> {
+    /// Those of a scene.
     pub fn of(scene: &'a Scene) -> Self {
         let patches: Vec<_> = scene.patches.iter().filter(|patch| patch.has_relief()).collect();
         let first = patches.iter().map(|patch| patch.z - patch.half_z).fold(f32::INFINITY, f32::min);
@@ -29,6 +30,7 @@ impl<'a> Reliefs<'a> {
         Self { patches, first, last }
     }
 
+    /// Whether the wall stands inwards nowhere.
     pub fn is_empty(&self) -> bool {
         self.patches.is_empty()
     }
@@ -51,11 +53,13 @@ impl<'a> Reliefs<'a> {
 
 /// The wall that the rays of a span have met, all on one part of the pipe.
 pub struct Wall {
-    /// What to fill in: each ray's direction and where it ends.
+    /// To be filled in: each ray's direction.
     pub direction: [Values; 3],
+    /// Where each ray ends.
     pub t: Values,
-    /// What comes out: linear light, and whether the pixel looks into an opening.
+    /// What comes out: linear light.
     pub light: [Values; 3],
+    /// Whether the pixel looks into an opening.
     pub opening: [bool; SPAN],
     /// Reflectance of what is seen in the opening.
     inside: [Values; 3],
@@ -63,11 +67,12 @@ pub struct Wall {
     /// Components of the direction outwards and along the arc.
     outward: Values,
     tangent: Values,
-    places: Places,
+    places: WallPoints,
     surfaces: Surfaces,
 }
 
 impl Wall {
+    /// Nothing filled in yet.
     pub fn new() -> Self {
         Self {
             direction: [[0.0; SPAN]; 3],
@@ -78,13 +83,13 @@ impl Wall {
             point: [[0.0; SPAN]; 3],
             outward: [0.0; SPAN],
             tangent: [0.0; SPAN],
-            places: Places::new(),
+            places: WallPoints::new(),
             surfaces: Surfaces::new(),
         }
     }
 
     /// Light from the first `n` rays, which end on `part`; `pixel` is the angle of a pixel.
-    pub fn shade(&mut self, scene: &Scene, reliefs: &Reliefs, part: Part, pixel: f32, n: usize) {
+    pub fn shade(&mut self, scene: &Scene, reliefs: &Reliefs, part: PipePart, pixel: f32, n: usize) {
         let n = n.min(SPAN);
         let (index, face) = (part as usize / 2, part % 2 == 1);
         let length = &scene.lengths[index];
@@ -96,7 +101,7 @@ impl Wall {
             return self.light_face(scene, n);
         }
         self.film(&scene.tide, n);
-        let lip = if material.kind == Kind::Plastic { 0.10 } else { 0.18 };
+        let lip = if material.kind == MaterialKind::Plastic { 0.10 } else { 0.18 };
         self.joints(&scene.joints, lip, n);
         if index > 0 {
             self.shade_step(&scene.lengths[index - 1], length, n);

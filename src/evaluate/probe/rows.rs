@@ -1,5 +1,4 @@
 //! The features of a fit as rows of f64, and the few products and the solver that Newton's method needs.
-//! Knows nothing of labels or losses.
 //!
 //! Sums over rows are cut at fixed places: results do not depend on the number of threads.
 
@@ -15,13 +14,13 @@ pub const ROWS: usize = 1024;
 const PANEL: usize = 128;
 
 /// Features, each row with a 1 at its end that the bias multiplies.
-pub struct Rows {
+pub struct DesignMatrix {
     numbers: Vec<f64>,
     /// Features and the 1.
     width: usize,
 }
 
-impl Rows {
+impl DesignMatrix {
     /// Takes features (images, width) of any float type; the error names the first that is not finite.
     pub fn new(features: &Tensor) -> Result<Self> {
         let (_, width) = features.dims2().context("probe: features are one row an image")?;
@@ -52,6 +51,7 @@ impl Rows {
         Self { numbers: self.numbers.iter().map(|x| x.abs()).collect(), width: self.width }
     }
 
+    /// Rows.
     pub fn count(&self) -> usize {
         self.numbers.len() / self.width
     }
@@ -186,7 +186,8 @@ mod tests {
         let entry =
             |i: usize, j: usize| if j + 1 == width { 1.0 } else { ((3 * i + 5 * j) % 7) as f64 - 3.0 };
         let features: Vec<f64> = (0..count).flat_map(|i| (0..width - 1).map(move |j| entry(i, j))).collect();
-        let rows = Rows::new(&Tensor::from_vec(features, (count, width - 1), &Device::Cpu).unwrap()).unwrap();
+        let rows = DesignMatrix::new(&Tensor::from_vec(features, (count, width - 1), &Device::Cpu).unwrap())
+            .unwrap();
         assert_eq!((rows.count(), rows.width()), (count, width));
 
         let of_columns: Vec<f64> = (0..width).map(|j| (j % 4) as f64).collect();
@@ -217,8 +218,7 @@ mod tests {
             (0..SIZE * SIZE).map(|place| matrix[(place / SIZE, place % SIZE)]).collect();
         let ours = solve(&mut entries, vector.clone()).unwrap();
         let right = faer::Mat::from_fn(SIZE, 1, |row, _| vector[row]);
-        let theirs =
-            faer::linalg::solvers::Solve::solve(&matrix.llt(faer::Side::Lower).unwrap(), &right);
+        let theirs = faer::linalg::solvers::Solve::solve(&matrix.llt(faer::Side::Lower).unwrap(), &right);
         let largest = ours.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
         let differ = (0..SIZE).filter(|&row| ours[row] != theirs[(row, 0)]).count();
         assert!(differ > 0, "faer's solution is this one to the bit: it can take its place");

@@ -173,17 +173,17 @@ impl Recipe {
     pub fn views(&self, method: method::Name, side: usize) -> Vec<ViewRecipe> {
         let recipe = match (self.augmentation, method) {
             (Augmentation::Paper, _) | (Augmentation::Original, method::Name::Supervised) => {
-                augment::Recipe::paper(side)
+                augment::ViewSet::paper(side)
             }
-            (Augmentation::Original, method::Name::SimClr) => augment::Recipe::simclr(side, 1.0),
-            (Augmentation::Original, method::Name::Byol) => augment::Recipe::byol(side),
-            (Augmentation::Original, method::Name::BarlowTwins) => augment::Recipe::barlow_twins(side),
-            (Augmentation::Original, method::Name::Dino) => augment::Recipe::dino(side, side, 0),
-            (Augmentation::Original, method::Name::Mae) => augment::Recipe::mae(side),
+            (Augmentation::Original, method::Name::SimClr) => augment::ViewSet::simclr(side, 1.0),
+            (Augmentation::Original, method::Name::Byol) => augment::ViewSet::byol(side),
+            (Augmentation::Original, method::Name::BarlowTwins) => augment::ViewSet::barlow_twins(side),
+            (Augmentation::Original, method::Name::Dino) => augment::ViewSet::dino(side, side, 0),
+            (Augmentation::Original, method::Name::Mae) => augment::ViewSet::mae(side),
             // MoCo v2's, which are SimCLR's at half strength, but for crops: these begin at 0.08, MoCo's at 0.2.
-            (Augmentation::Original, method::Name::SimSiam) => augment::Recipe::simclr(side, 0.5),
-            (Augmentation::Flip, _) => augment::Recipe::flip(side),
-            (Augmentation::None, _) => augment::Recipe::none(side),
+            (Augmentation::Original, method::Name::SimSiam) => augment::ViewSet::simclr(side, 0.5),
+            (Augmentation::Flip, _) => augment::ViewSet::flip(side),
+            (Augmentation::None, _) => augment::ViewSet::none(side),
         };
         let last = recipe.views[recipe.views.len() - 1];
         recipe.views.into_iter().chain(std::iter::repeat(last)).take(self.objective.views()).collect()

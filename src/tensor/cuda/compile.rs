@@ -1,5 +1,5 @@
-//! The build script: with the feature `cuda` it compiles our kernels to PTX, for every card from Ampere on; without it
-//! does nothing.
+//! Part of the build script: with the feature `cuda` it compiles our kernels to PTX, for every card from Ampere
+//! on; without it does nothing.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -21,7 +21,8 @@ const SHARED: &str = "src/tensor/cuda";
 /// The oldest cards that multiply bf16 and tf32 on tensor cores.
 const ARCHITECTURE: &str = "compute_80";
 
-fn main() {
+/// Compiles every file of kernels into the build's own folder.
+pub fn compile() {
     println!("cargo::rerun-if-changed={SHARED}");
     KERNELS.iter().for_each(|(source, _)| println!("cargo::rerun-if-changed={source}"));
     println!("cargo::rerun-if-env-changed=NVCC");

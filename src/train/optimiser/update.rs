@@ -1,6 +1,5 @@
 //! The arithmetic of one update of one variable: in one pass over memory on the CPU, in plain tensor
-//! operations elsewhere. The two are twins and tested against each other. Knows nothing of groups,
-//! names or schedules.
+//! operations elsewhere. The two are twins and tested against each other.
 //!
 //! On the CPU a tensor is cut at fixed places, whatever the number of threads, and every number is
 //! computed by one of them: results do not depend on how many there are.
@@ -17,22 +16,32 @@ const PIECE: usize = 32_768;
 
 /// d = gradient_scale g + weight_scale p;  v = momentum v + d;  p = p - learning_rate v.
 #[derive(Clone, Copy, Debug)]
-pub struct Momentum {
+pub struct MomentumUpdate {
+    /// Factor of the gradient: what clips it, and LARS' ratio.
     pub gradient_scale: f64,
+    /// Factor of the weight: decay, and LARS' ratio.
     pub weight_scale: f64,
+    /// How much of the velocity is kept, 0..1.
     pub momentum: f64,
+    /// Length of the step.
     pub learning_rate: f64,
 }
 
 /// p = p (1 - learning_rate decay);  m, v = averages of g and g^2;
 /// p = p - learning_rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon).
 #[derive(Clone, Copy, Debug)]
-pub struct AdamW {
+pub struct AdamWUpdate {
+    /// Factor of the gradient: what clips it.
     pub gradient_scale: f64,
+    /// How much the average of g keeps, 0..1.
     pub beta1: f64,
+    /// How much the average of g^2 keeps, 0..1.
     pub beta2: f64,
+    /// Added to the root; above 0.
     pub epsilon: f64,
+    /// Part of the weight that a step of rate 1 takes off.
     pub weight_decay: f64,
+    /// Length of the step.
     pub learning_rate: f64,
     /// Number of this update, from 1.
     pub t: u32,
@@ -41,8 +50,8 @@ pub struct AdamW {
 /// An update of either kind.
 #[derive(Clone, Copy, Debug)]
 pub enum Update {
-    Momentum(Momentum),
-    AdamW(AdamW),
+    Momentum(MomentumUpdate),
+    AdamW(AdamWUpdate),
 }
 
 impl Update {
@@ -59,12 +68,12 @@ impl Update {
     #[cfg(feature = "cuda")]
     pub fn of_kernel(&self) -> (&'static str, Vec<f64>) {
         match self {
-            Self::Momentum(Momentum { gradient_scale, weight_scale, momentum, learning_rate }) => {
+            Self::Momentum(MomentumUpdate { gradient_scale, weight_scale, momentum, learning_rate }) => {
                 ("update_momentum", vec![*gradient_scale, *weight_scale, *momentum, *learning_rate])
             }
             Self::AdamW(update) => {
                 let (keep, size, root) = update.scalars();
-                let AdamW { gradient_scale: scale, beta1, beta2, epsilon, .. } = *update;
+                let AdamWUpdate { gradient_scale: scale, beta1, beta2, epsilon, .. } = *update;
                 let rests = [1.0 - beta1, 1.0 - beta2];
                 ("update_adamw", vec![scale, beta1, rests[0], beta2, rests[1], keep, size, root, epsilon])
             }
@@ -72,7 +81,7 @@ impl Update {
     }
 }
 
-impl Momentum {
+impl MomentumUpdate {
     /// Moves `p` and its `velocity` by one update along the gradient `g`.
     pub fn apply(&self, p: &Var, velocity: &mut Tensor, g: &Tensor) -> Result<()> {
         match (p.device().is_cpu(), p.dtype()) {
@@ -89,7 +98,7 @@ impl Momentum {
         p.set(&(weight - (&*velocity * self.learning_rate)?)?)
     }
 
-    fn fused<T: Real>(&self, p: &Var, velocity: &Tensor, g: &Tensor) -> Result<()> {
+    fn fused<T: CpuFloat>(&self, p: &Var, velocity: &Tensor, g: &Tensor) -> Result<()> {
         let [a, b, momentum, rate] =
             [self.gradient_scale, self.weight_scale, self.momentum, self.learning_rate].map(T::from_f64);
         read(g, |g: &[T]| {
@@ -115,7 +124,7 @@ impl Momentum {
     }
 }
 
-impl AdamW {
+impl AdamWUpdate {
     /// Moves `p` and the averages `first` of g and `second` of g^2 by one update.
     pub fn apply(&self, p: &Var, first: &mut Tensor, second: &mut Tensor, g: &Tensor) -> Result<()> {
         match (p.device().is_cpu(), p.dtype()) {
@@ -134,7 +143,7 @@ impl AdamW {
         p.set(&((p.as_detached_tensor() * keep)? - (step * size)?)?)
     }
 
-    fn fused<T: Real>(&self, p: &Var, first: &Tensor, second: &Tensor, g: &Tensor) -> Result<()> {
+    fn fused<T: CpuFloat>(&self, p: &Var, first: &Tensor, second: &Tensor, g: &Tensor) -> Result<()> {
         let (keep, size, root) = self.scalars();
         let [keep, size, root, epsilon] = [keep, size, root, self.epsilon].map(T::from_f64);
         let [scale, beta1, beta2] = [self.gradient_scale, self.beta1, self.beta2].map(T::from_f64);
@@ -191,7 +200,7 @@ pub fn inner(a: &Tensor, b: &Tensor) -> Result<f64> {
     }
 }
 
-fn inner_on_cpu<T: Real>(a: &Tensor, b: &Tensor) -> Result<f64> {
+fn inner_on_cpu<T: CpuFloat>(a: &Tensor, b: &Tensor) -> Result<f64> {
     read(a, |a: &[T]| {
         read(b, |b: &[T]| {
             let pieces = a.par_chunks(PIECE).zip(b.par_chunks(PIECE));
@@ -201,7 +210,7 @@ fn inner_on_cpu<T: Real>(a: &Tensor, b: &Tensor) -> Result<f64> {
     })?
 }
 
-fn inner_of_piece<T: Real>(a: &[T], b: &[T]) -> f64 {
+fn inner_of_piece<T: CpuFloat>(a: &[T], b: &[T]) -> f64 {
     // Eight sums side by side, which the compiler can keep in vector registers.
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
@@ -223,12 +232,12 @@ fn inner_of_piece<T: Real>(a: &[T], b: &[T]) -> f64 {
 }
 
 /// The element types that the fused passes serve.
-trait Real: WithDType {
+trait CpuFloat: WithDType {
     fn root(self) -> Self;
     fn of(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
-impl Real for f32 {
+impl CpuFloat for f32 {
     #[inline(always)]
     fn root(self) -> Self {
         self.sqrt()
@@ -239,7 +248,7 @@ impl Real for f32 {
     }
 }
 
-impl Real for f64 {
+impl CpuFloat for f64 {
     #[inline(always)]
     fn root(self) -> Self {
         self.sqrt()
@@ -251,7 +260,7 @@ impl Real for f64 {
 }
 
 /// Lends the numbers of a CPU tensor for reading.
-fn read<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result<R> {
+fn read<T: CpuFloat, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
@@ -261,7 +270,7 @@ fn read<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result<R> 
 }
 
 /// Lends the numbers of a contiguous CPU tensor for writing.
-fn write<T: Real>(tensor: &Tensor, work: &mut Work<'_, T>) -> Result<()> {
+fn write<T: CpuFloat>(tensor: &Tensor, work: &mut Work<'_, T>) -> Result<()> {
     tensor.inplace_op1(&Lend(RefCell::new(work)))
 }
 
@@ -269,7 +278,7 @@ type Work<'a, T> = dyn FnMut(&mut [T]) -> Result<()> + 'a;
 
 struct Lend<'a, T>(RefCell<&'a mut Work<'a, T>>);
 
-impl<T: Real> InplaceOp1 for Lend<'_, T> {
+impl<T: CpuFloat> InplaceOp1 for Lend<'_, T> {
     fn name(&self) -> &'static str {
         "optimiser-update"
     }
@@ -306,7 +315,8 @@ mod tests {
 
     #[test]
     fn momentum_in_one_pass_is_the_plain_formula() {
-        let rule = Momentum { gradient_scale: 0.7, weight_scale: 1e-3, momentum: 0.9, learning_rate: 0.1 };
+        let rule =
+            MomentumUpdate { gradient_scale: 0.7, weight_scale: 1e-3, momentum: 0.9, learning_rate: 0.1 };
         for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F64, 1e-14)] {
             let fused = Var::from_tensor(&draw("p", dtype)).unwrap();
             let plain = Var::from_tensor(&draw("p", dtype)).unwrap();
@@ -331,7 +341,7 @@ mod tests {
             let (mut fused_state, mut plain_state) = ((zeros(), zeros()), (zeros(), zeros()));
             for (t, round) in [(1, "first"), (2, "second")] {
                 let g = draw(round, dtype);
-                let rule = AdamW {
+                let rule = AdamWUpdate {
                     gradient_scale: 0.5,
                     beta1: 0.9,
                     beta2: 0.95,
@@ -352,7 +362,8 @@ mod tests {
 
     #[test]
     fn a_transposed_gradient_is_read_in_order() {
-        let rule = Momentum { gradient_scale: 1.0, weight_scale: 0.0, momentum: 0.0, learning_rate: 1.0 };
+        let rule =
+            MomentumUpdate { gradient_scale: 1.0, weight_scale: 0.0, momentum: 0.0, learning_rate: 1.0 };
         let p = Var::zeros((3, 2), DType::F32, &Device::Cpu).unwrap();
         let mut velocity = p.zeros_like().unwrap();
         let g = Tensor::new(&[[1_f32, 2.0, 3.0], [4.0, 5.0, 6.0]], &Device::Cpu).unwrap().t().unwrap();

@@ -2,9 +2,10 @@
 
 use super::{depth, grade};
 use crate::data::synthetic::{
-    material::Kind,
+    draws::Draws,
+    material::MaterialKind,
     opening::{Edge, Opening},
-    scene::{Draws, Scene},
+    scene::Scene,
 };
 
 /// A hole of `radius` in the upper part of the wall, its axis leaning by `lean` (0 square, 1 at 45 degrees).
@@ -45,7 +46,7 @@ pub fn chiseled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         pipe.edge = Edge::Clean;
         pipe.radius *= 0.68;
         pipe.reach = grade(severity, 0.05, 0.35) * draws.between(0.6, 1.2);
-        pipe.collar = draws.material(Kind::Plastic).colour;
+        pipe.collar = draws.material(MaterialKind::Plastic).colour;
         scene.openings.extend([opening, pipe]);
     } else {
         scene.openings.push(opening);
@@ -56,7 +57,7 @@ pub fn chiseled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
 pub fn drilled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let radius = grade(severity, 0.15, 0.34) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, 0.0, draws);
-    let kind = if draws.coin(0.6) { Kind::Plastic } else { Kind::Clay };
+    let kind = if draws.coin(0.6) { MaterialKind::Plastic } else { MaterialKind::Clay };
     opening.collar = draws.material(kind).colour;
     if draws.coin(0.6) {
         opening.reach = grade(severity, 0.06, 0.4) * draws.between(0.6, 1.2);
@@ -72,7 +73,7 @@ pub fn reinstatement_cut(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let radius = grade(severity, 0.24, 0.5) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, 0.0, draws);
     opening.edge = Edge::Cut;
-    opening.collar = draws.material(Kind::Concrete).colour.map(|c| 0.55 * c);
+    opening.collar = draws.material(MaterialKind::Concrete).colour.map(|c| 0.55 * c);
     opening.colour = [0.30, 0.26, 0.20];
     scene.openings.push(opening);
 }

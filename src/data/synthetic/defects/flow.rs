@@ -3,10 +3,11 @@
 use super::{above_invert, depth, grade};
 use crate::data::synthetic::{
     camera::{cross, unit},
+    draws::Draws,
     floor::Mound,
-    patch::{Kind, Patch},
-    scene::{Draws, Scene},
-    solid::Block,
+    patch::{Patch, PatchKind},
+    scene::Scene,
+    solid::Solid,
     stroke::{Shape, Stroke},
 };
 
@@ -24,7 +25,7 @@ pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         let low = high + grade(severity, 0.12, 0.40) * draws.between(0.8, 1.2);
         let turn = side * 0.5 * (high + low);
         let patch = Patch {
-            kind: Kind::Streaks,
+            kind: PatchKind::Streaks,
             turn: if turn < 0.0 { turn + 1.0 } else { turn },
             z: z + draws.normal(0.05),
             half_turn: 0.5 * (low - high),
@@ -84,7 +85,7 @@ pub fn attached_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
             _ => 1.0 - line + draws.normal(0.025),
         };
         scene.patches.push(Patch {
-            kind: Kind::Crust,
+            kind: PatchKind::Crust,
             turn,
             z: depth(severity, draws),
             half_turn: grade(severity, 0.035, 0.10) * draws.between(0.7, 1.3),
@@ -137,7 +138,7 @@ pub fn obstacle(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let x = draws.normal(0.18).clamp(-0.45, 0.45);
     let rest = scene.water.level.max(-(1.0 - x * x).sqrt());
     let gain = draws.between(0.75, 1.25);
-    scene.blocks.push(Block {
+    scene.blocks.push(Solid {
         centre: [x, rest + 0.8 * half[1] + if what == 2 { 0.12 } else { 0.0 }, z],
         axes: [first, cross(third, first), third],
         half,

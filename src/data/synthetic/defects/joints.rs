@@ -3,9 +3,10 @@
 use super::{above_invert, grade};
 use crate::data::synthetic::{
     camera::Vec3,
-    material::Kind,
+    draws::Draws,
+    material::MaterialKind,
     noise::band,
-    scene::{Draws, Scene},
+    scene::Scene,
     stroke::{Shape, Stroke},
 };
 
@@ -25,8 +26,14 @@ pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) 
     let z = scene.joints.first + if draws.coin(0.3) { 0.8 } else { 0.0 };
     let index = scene.cut_at(z);
     let old = scene.materials[scene.lengths[index].material].kind;
-    let kinds = [Kind::Concrete, Kind::Clay, Kind::Plastic, Kind::Liner, Kind::Brick]
-        .map(|kind| (kind != old).then_some(kind));
+    let kinds = [
+        MaterialKind::Concrete,
+        MaterialKind::Clay,
+        MaterialKind::Plastic,
+        MaterialKind::Liner,
+        MaterialKind::Brick,
+    ]
+    .map(|kind| (kind != old).then_some(kind));
     let kinds: Vec<_> = kinds.into_iter().flatten().collect();
     let kind = kinds[draws.below(kinds.len())];
     let mut material = draws.material(kind);
@@ -50,7 +57,7 @@ pub fn transition_profile(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let change = grade(severity, 0.10, 0.36) * if draws.coin(0.75) { -1.0 } else { 1.0 };
     let first = scene.cut_at(begin);
     let after = scene.cut_at(begin + run);
-    let kind = if draws.coin(0.5) { Kind::Plastic } else { Kind::Concrete };
+    let kind = if draws.coin(0.5) { MaterialKind::Plastic } else { MaterialKind::Concrete };
     let material = draws.material(kind);
     let here = scene.lengths[first].material;
     let ring = scene.materials.len();

@@ -2,14 +2,14 @@
 //!
 //! Every class is a function of (scene, severity, draws): it picks a place and pushes patches,
 //! strokes, openings, blocks or changed lengths of pipe. Severity, 0..1, sets size, nearness and
-//! contrast together. Knows nothing of pixels.
+//! contrast together.
 
 mod connections;
 mod flow;
 mod joints;
 mod wall;
 
-use super::scene::{Draws, Scene};
+use super::{draws::Draws, scene::Scene};
 use crate::data::DefectClass;
 
 /// Adds a defect of `class` to `scene`.

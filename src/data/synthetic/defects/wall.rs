@@ -2,8 +2,9 @@
 
 use super::{above_invert, depth, grade};
 use crate::data::synthetic::{
-    patch::{Kind, Patch},
-    scene::{Draws, Scene},
+    draws::Draws,
+    patch::{Patch, PatchKind},
+    scene::Scene,
     stroke::{Shape, Stroke},
 };
 
@@ -25,7 +26,7 @@ pub fn crack(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
     if severity > 0.55 && draws.coin(0.6) {
         scene.patches.push(Patch {
-            kind: Kind::Hole,
+            kind: PatchKind::Hole,
             turn: turn.fract(),
             z,
             half_turn: grade(severity, 0.02, 0.075) * draws.between(0.8, 1.3),
@@ -85,7 +86,7 @@ pub fn surface_damage(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let colour = EATEN[draws.below(EATEN.len())];
     for _ in 0..1 + draws.below(3) {
         scene.patches.push(Patch {
-            kind: Kind::Corrosion,
+            kind: PatchKind::Corrosion,
             turn: above_invert(draws),
             z: depth(severity, draws) - 0.2,
             half_turn: grade(severity, 0.05, 0.22) * draws.between(0.7, 1.3),
@@ -110,7 +111,7 @@ pub fn production_error(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         };
         let stretch = draws.between(0.8, 1.25);
         scene.patches.push(Patch {
-            kind: if folded { Kind::Fold } else { Kind::Blisters },
+            kind: if folded { PatchKind::Fold } else { PatchKind::Blisters },
             turn: above_invert(draws),
             z: depth(severity, draws) + if lengthwise { 0.4 } else { 0.0 },
             half_turn: half_turn * stretch,
@@ -130,7 +131,7 @@ pub fn deformation(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let half_z = draws.between(1.6, 3.5);
     let oval = draws.coin(0.6);
     let bulge = |turn: f32, half_turn: f32, seed: u32| Patch {
-        kind: Kind::Dent,
+        kind: PatchKind::Dent,
         turn: turn
             - if turn >= 1.0 {
                 1.0

@@ -1,0 +1,131 @@
+//! Which code a program is made of: a digest of everything that computes numbers.
+//!
+//! Records and checkpoints state it, so that a result is never taken for another code's. Comments, documentation
+//! and unit tests do not count: they move no number. What stands above `experiment` (the report, the claims, the
+//! commands) does not count either.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// Files and folders whose code computes numbers.
+const NUMERIC: [&str; 13] = [
+    "src/seed.rs",
+    "src/schedule.rs",
+    "src/loader.rs",
+    "src/data",
+    "src/tensor",
+    "src/augment",
+    "src/backbone",
+    "src/loss",
+    "src/method",
+    "src/train",
+    "src/evaluate",
+    "src/label_free",
+    "src/experiment",
+];
+
+/// Gives the program its digest and its commit.
+pub fn tell() {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |name: &str, bytes: &[u8]| {
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    };
+    for place in NUMERIC {
+        println!("cargo::rerun-if-changed={place}");
+        for path in files(Path::new(place)) {
+            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            match path.extension().is_some_and(|extension| extension == "rs") {
+                true => add(&path.to_string_lossy(), code_of(&path, &bytes).as_bytes()),
+                false => add(&path.to_string_lossy(), &bytes),
+            }
+        }
+    }
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    add("Cargo.lock", &fs::read("Cargo.lock").unwrap_or_default());
+    println!("cargo::rustc-env=SKEWBENCH_CODE={}", hasher.finalize().to_hex());
+    println!("cargo::rustc-env=SKEWBENCH_REVISION={}", revision());
+}
+
+/// All files below a folder, or the file itself, in the order of their paths.
+fn files(place: &Path) -> Vec<PathBuf> {
+    if place.is_file() {
+        return vec![place.to_owned()];
+    }
+    let entries = fs::read_dir(place).unwrap_or_else(|error| panic!("{}: {error}", place.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    paths.sort();
+    paths.iter().flat_map(|path| files(path)).collect()
+}
+
+/// A source file without what moves no number.
+fn code_of(path: &Path, bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut code = String::new();
+    write(tokens, &mut code);
+    code
+}
+
+/// Writes tokens but documentation, and but what only tests see.
+fn write(tokens: TokenStream, to: &mut String) {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        if matches!(&token, TokenTree::Punct(mark) if mark.as_char() == '#') {
+            let inner =
+                tokens.next_if(|next| matches!(next, TokenTree::Punct(mark) if mark.as_char() == '!'));
+            if let Some(TokenTree::Group(attribute)) = tokens.peek() {
+                let attribute = attribute.stream().to_string();
+                if attribute.starts_with("doc") {
+                    tokens.next();
+                    continue;
+                }
+                if attribute.replace(' ', "") == "cfg(test)" {
+                    // The item ends with its body, or without one at a semicolon.
+                    tokens.find(|next| match next {
+                        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+                        TokenTree::Punct(mark) => mark.as_char() == ';',
+                        _ => false,
+                    });
+                    continue;
+                }
+            }
+            to.push('#');
+            to.extend(inner.map(|_| '!'));
+            continue;
+        }
+        match token {
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Brace => ("{", "}"),
+                    Delimiter::Bracket => ("[", "]"),
+                    Delimiter::None => ("", ""),
+                };
+                to.push_str(open);
+                write(group.stream(), to);
+                to.push_str(close);
+            }
+            other => to.push_str(&other.to_string()),
+        }
+        to.push(' ');
+    }
+}
+
+/// The commit that is built; `unknown` without git.
+fn revision() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    // Each commit and each checkout appends a line to this file.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).is_file()) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned())
+}

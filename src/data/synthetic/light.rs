@@ -1,0 +1,41 @@
+//! The lamp of the robot, and the light that a picture is made of.
+
+use super::noise::saturate;
+
+/// Linear light of a square picture: red, green and blue planes, rows from the top.
+pub type Light = [Vec<f32>; 3];
+
+/// The ring of lamps around the lens.
+#[derive(Clone, Copy, Debug)]
+pub struct Lamp {
+    /// Light on a white surface right at the lens; 1 is full scale.
+    pub exposure: f32,
+    /// Distance, in radii, at which light has fallen to half.
+    pub reach: f32,
+    /// Share of light that comes back from everywhere.
+    pub ambient: f32,
+    /// Extra brightness to the right and to the top: lamps are never even.
+    pub lean: [f32; 2],
+}
+
+impl Lamp {
+    /// Light that reaches a surface at `distance`: E / (1 + (t / reach)^2).
+    #[inline]
+    pub fn reaching(&self, distance: f32) -> f32 {
+        let reach = self.reach * self.reach;
+        self.exposure * reach / (reach + distance * distance)
+    }
+
+    /// Share of it that a white surface returns whose normal makes an angle of cosine `facing` with the ray.
+    #[inline]
+    pub fn returned(&self, facing: f32) -> f32 {
+        let f = saturate(facing);
+        self.ambient + (1.0 - self.ambient) * f * (2.0 - f)
+    }
+
+    /// Brightness of a white surface at `distance`.
+    #[inline]
+    pub fn light(&self, distance: f32, facing: f32) -> f32 {
+        self.reaching(distance) * self.returned(facing)
+    }
+}

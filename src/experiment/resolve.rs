@@ -1,0 +1,376 @@
+//! A cell with everything decided: images, views, recipe, sizes, first weights, settings, identity.
+//!
+//! All cells of a run are resolved before the first is trained, so that whatever can stop one (a share with too few
+//! defects, a side that does not fit the patches, weights that do not fit the backbone, files that are not there) is
+//! found then, and not after hours.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device};
+
+use super::{Cell, Init, Plan, Recipe, Scale, Study, score::ValidationSubsets};
+use crate::{
+    augment::{Normalisation, ViewRecipe},
+    backbone::Architecture,
+    data::{
+        Dataset, Labels, OnBadImage, Share, Source, Subset,
+        content::{Content, Digest},
+        imbalance::Pool,
+        stratify,
+    },
+    loader::Loader,
+    loss::classification::balancing_weight,
+    method::{Foundation, Method, untrained::Untrained},
+    results::{provenance, record::Identity},
+    seed::Seed,
+};
+
+/// Root of the streams that choose subsets: the same images for every cell, whatever its seed, as the
+/// paper's authors fix theirs. The number is ours.
+const SUBSET_SEED: u64 = 0;
+
+/// A cell that is ready to be trained.
+pub struct Resolved<'a> {
+    pub cell: Cell,
+    pub source: &'a Source,
+    pub scale: Scale,
+    pub recipe: Recipe,
+    /// Of a training image, one recipe a view.
+    pub views: Vec<ViewRecipe>,
+    /// Training images.
+    pub subset: Arc<Subset>,
+    /// Positions of validation images, ascending.
+    pub validation: Arc<Vec<usize>>,
+    /// Normals/defects of the training set: weight of a defect in losses on labels.
+    pub defect_weight: f64,
+    /// Weights that the encoder begins with; none where they are random.
+    pub init: Option<Init>,
+    pub on_bad_image: OnBadImage,
+    pub device: Device,
+    /// Type of the numbers that flow in training; evaluation is f32 always.
+    pub numbers: DType,
+    /// What decides its numbers, but for the content of image files.
+    pub identity: Identity,
+}
+
+impl Plan {
+    /// Decides everything about a cell, without training it.
+    ///
+    /// # Errors
+    /// Names the cell and what would stop it.
+    pub fn resolve<'a>(&self, cell: &Cell, source: &'a Source) -> Result<Resolved<'a>> {
+        Resolver::new(self, source).resolve(cell)
+    }
+}
+
+/// Resolves cells of one plan on one source; what cells share is computed once.
+pub struct Resolver<'p, 'a> {
+    plan: &'p Plan,
+    source: &'a Source,
+    validation: Option<Arc<Vec<usize>>>,
+    subsets: BTreeMap<(bool, Share, (usize, usize)), Arc<Subset>>,
+    /// Kinds of models that were built once, so that all of their kind can be.
+    built: HashSet<Kind>,
+}
+
+/// Models of one kind differ in their data only.
+type Kind = (Option<Study>, crate::method::Name, crate::backbone::Name);
+
+impl<'p, 'a> Resolver<'p, 'a> {
+    /// A resolver that has seen no cell yet.
+    pub fn new(plan: &'p Plan, source: &'a Source) -> Self {
+        let (subsets, built) = Default::default();
+        Self { plan, source, validation: None, subsets, built }
+    }
+
+    /// As [`Plan::resolve`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve(&mut self, cell: &Cell) -> Result<Resolved<'a>> {
+        self.decide(cell).with_context(|| format!("cell {cell}"))
+    }
+
+    fn decide(&mut self, cell: &Cell) -> Result<Resolved<'a>> {
+        if let Some(reason) = cell.undefined() {
+            bail!("{reason}")
+        }
+        let (plan, source) = (self.plan, self.source);
+        let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
+        let validation = self.validation()?;
+        let subset = self.subset(cell)?;
+        let identity = Identity {
+            cell: cell.id(),
+            settings: plan.settings(cell),
+            train_digest: source.train.digest(),
+            validation_digest: source.validation.digest(),
+            code: provenance::CODE.to_owned(),
+            device: provenance::name(&plan.device).to_owned(),
+        };
+        let resolved = Resolved {
+            cell: *cell,
+            source,
+            scale,
+            recipe,
+            views,
+            defect_weight: balancing_weight(subset.normals, subset.defects)?,
+            subset,
+            validation,
+            init: plan.init_of(cell).cloned(),
+            on_bad_image: plan.on_bad_image,
+            device: plan.device.clone(),
+            numbers: plan.numbers(),
+            identity,
+        };
+        self.ensure_buildable(&resolved)?;
+        Ok(resolved)
+    }
+
+    /// Validation images, the same for all cells.
+    fn validation(&mut self) -> Result<Arc<Vec<usize>>> {
+        if let Some(known) = &self.validation {
+            return Ok(known.clone());
+        }
+        let dataset = &*self.source.validation;
+        let indices = sample(dataset.labels(), self.plan.scale.sample, "validation");
+        ValidationSubsets::new(&labels_of(dataset, &indices))?;
+        self.ensure_there(dataset, &indices).context("validation images")?;
+        Ok(self.validation.insert(Arc::new(indices)).clone())
+    }
+
+    /// The training images of a cell.
+    fn subset(&mut self, cell: &Cell) -> Result<Arc<Subset>> {
+        let part = self.plan.training_sample(cell);
+        let key = (cell.study == Study::SizeMatched, cell.share, part);
+        if let Some(known) = self.subsets.get(&key) {
+            return Ok(known.clone());
+        }
+        let dataset = &*self.source.train;
+        let kept = sample(dataset.labels(), part, "train");
+        let pool = Pool::new(&labels_of(dataset, &kept), &subset_seed("train"));
+        let mut subset = match (cell.study, Share::STUDY.iter().position(|&share| share == cell.share)) {
+            (Study::SizeMatched, Some(place)) => pool.size_matched(&Share::STUDY)?.swap_remove(place),
+            (Study::SizeMatched, None) => bail!("sizes are matched over the study's five shares"),
+            _ => pool.subset(cell.share)?,
+        };
+        subset.indices.iter_mut().for_each(|index| *index = kept[*index]);
+        self.ensure_there(dataset, &subset.indices).context("training images")?;
+        let subset = Arc::new(subset);
+        self.subsets.insert(key, subset.clone());
+        Ok(subset)
+    }
+
+    /// # Errors
+    /// If files are missing and must not be, or so many that nothing can be learnt or scored. One look a file.
+    fn ensure_there(&mut self, dataset: &dyn Dataset, indices: &[usize]) -> Result<()> {
+        let Some(files) = dataset.files() else { return Ok(()) };
+        let looks = files.look(indices);
+        let missing = indices.iter().zip(&looks).filter(|(_, look)| **look == Content::Missing);
+        let missing: Vec<usize> = missing.map(|(&index, _)| index).collect();
+        let Some(&first) = missing.first() else { return Ok(()) };
+        ensure!(
+            self.plan.on_bad_image == OnBadImage::Skip,
+            "{} of {} files are missing, the first is {}; --on-bad-image skip leaves them out and says so",
+            missing.len(),
+            indices.len(),
+            dataset.place(first)
+        );
+        let gone: HashSet<usize> = missing.iter().copied().collect();
+        let left = |defect: bool| {
+            let of_kind =
+                |index: &&usize| dataset.labels()[**index].defect == defect && !gone.contains(*index);
+            indices.iter().filter(of_kind).count()
+        };
+        ensure!(
+            left(true) >= Pool::FEWEST_DEFECTS && left(false) > 0,
+            "{} of {} files are missing, the first is {}; what is left has {} defects and {} normal images, too few",
+            missing.len(),
+            indices.len(),
+            dataset.place(first),
+            left(true),
+            left(false)
+        );
+        Ok(())
+    }
+
+    /// # Errors
+    /// If a model of this kind cannot be built, or the weights to begin with do not fit it. Tried once a kind.
+    fn ensure_buildable(&mut self, resolved: &Resolved) -> Result<()> {
+        let cell = &resolved.cell;
+        let study = match cell.study {
+            // Other images or views only.
+            Study::Table1 | Study::Extension | Study::SizeMatched | Study::Figure3 { .. } => None,
+            study => Some(study),
+        };
+        if self.built.insert((study, cell.method, cell.backbone)) {
+            resolved.build(Seed::root(0)).map(drop)?;
+        }
+        Ok(())
+    }
+}
+
+/// The untrained model of a cell. `defect_weight`: normals/defects of its training set.
+///
+/// # Errors
+/// If the cell is not defined, sizes do not fit each other, or the plan's initial weights do not fit the backbone.
+pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
+    let (scale, recipe) = (plan.scale_of(cell), plan.recipe(cell));
+    model(cell, &scale, &recipe, plan.init_of(cell), (defect_weight, seed, &plan.device))
+}
+
+fn model(
+    cell: &Cell,
+    scale: &Scale,
+    recipe: &Recipe,
+    init: Option<&Init>,
+    (defect_weight, seed, device): (f64, Seed, &Device),
+) -> Result<Box<dyn Method>> {
+    let &Scale { resnet_width, resnet_stem, vit, side, heads, .. } = scale;
+    let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem, vit, side };
+    let foundation = Foundation { architecture, heads, defect_weight, seed, dtype: DType::F32, device };
+    let built = match cell.study {
+        Study::Pixels => return Ok(Box::new(Untrained::pixels())),
+        Study::RandomWeights => {
+            Untrained::weights(&foundation).map(|floor| Box::new(floor) as Box<dyn Method>)
+        }
+        _ => recipe.objective.build(&foundation),
+    };
+    let method = built.with_context(|| format!("no {} for images of {side} px (--side)", cell.backbone))?;
+    if let Some(Init { path, .. }) = init {
+        let encoder = method.parameters().encoder();
+        encoder.load(path).context("--init: other weights than this backbone's? --only chooses cells")?;
+    }
+    Ok(method)
+}
+
+impl Resolved<'_> {
+    /// The untrained model.
+    ///
+    /// # Errors
+    /// As [`build`].
+    pub fn build(&self, seed: Seed) -> Result<Box<dyn Method>> {
+        let Self { cell, scale, recipe, init, defect_weight, device, .. } = self;
+        model(cell, scale, recipe, init.as_ref(), (*defect_weight, seed, device))
+    }
+
+    /// Loads training images in f32, with the views that are trained on.
+    pub(super) fn loader(&self) -> Loader<'_> {
+        Loader {
+            dataset: &*self.source.train,
+            indices: &self.subset.indices,
+            views: &self.views,
+            normalisation: &Normalisation::SEWER_ML,
+            batch_size: self.scale.batch_size,
+            on_bad_image: self.on_bad_image,
+            device: &self.device,
+            numbers: DType::F32,
+            seed: self.seed().child("training"),
+        }
+    }
+
+    /// Root of all of the cell's random streams.
+    pub(super) fn seed(&self) -> Seed {
+        Seed::root(self.cell.seed)
+    }
+
+    /// Source images that training goes through, all epochs together.
+    pub fn image_passes(&self) -> usize {
+        let (images, batch_size) = (self.subset.indices.len(), self.scale.batch_size);
+        // An epoch drops a last, smaller batch; images fewer than a batch are one.
+        self.scale.epochs * if images < batch_size { images } else { images - images % batch_size }
+    }
+
+    /// Images that go through the encoder to be evaluated, monitors too: views of training images each epoch, then
+    /// training and validation images once, then views that label-free metrics compare.
+    pub fn evaluation_passes(&self) -> usize {
+        let (training, validation) = (self.subset.indices.len(), self.validation.len());
+        let (images, views) = self.scale.view_sample;
+        self.scale.epochs * self.scale.rank_images.min(training)
+            + training
+            + validation
+            + images.min(training) * views
+    }
+
+    /// Validation shares that there are too few defects for, a line each.
+    pub fn shares_without_scores(&self) -> Vec<String> {
+        let labels = labels_of(&*self.source.validation, &self.validation);
+        ValidationSubsets::new(&labels)
+            .map_or_else(|error| vec![format!("{error:#}")], |subsets| subsets.missing)
+    }
+
+    /// Training images, then validation images, each with the data set that they are of.
+    fn splits(&self) -> [(&dyn Dataset, &[usize]); 2] {
+        [(&*self.source.train, &self.subset.indices), (&*self.source.validation, &self.validation)]
+    }
+
+    /// BLAKE3 of the bytes of all image files that the cell uses, missing ones among them; none where images are
+    /// drawn. Files whose bytes are not known are read.
+    ///
+    /// # Errors
+    /// If a file has changed since this process used it.
+    pub fn content(&self) -> Result<Option<String>> {
+        let mut hasher = blake3::Hasher::new();
+        for (dataset, indices) in self.splits() {
+            let Some(files) = dataset.files() else { return Ok(None) };
+            for content in files.read(indices)? {
+                match content {
+                    Content::Bytes(digest) => hasher.update(&[1]).update(&digest),
+                    Content::Missing | Content::Unread => hasher.update(&[0]),
+                };
+            }
+        }
+        Ok(Some(hasher.finalize().to_hex().to_string()))
+    }
+
+    /// Digests of the files that training has used so far, zeros for others; empty where images are drawn.
+    pub(super) fn used(&self) -> Vec<u8> {
+        let used =
+            self.splits().into_iter().filter_map(|(dataset, indices)| Some(dataset.files()?.used(indices)));
+        used.flatten().flat_map(Option::unwrap_or_default).collect()
+    }
+
+    /// # Errors
+    /// If a file that training had used, by what [`Self::used`] gave then, is another one now.
+    pub(super) fn ensure_used(&self, before: &[u8]) -> Result<()> {
+        let mut before = before.chunks_exact(size_of::<Digest>());
+        for (dataset, indices) in self.splits() {
+            let Some(files) = dataset.files() else { return Ok(()) };
+            let wanted =
+                indices.iter().zip(before.by_ref()).filter(|(_, digest)| *digest != Digest::default());
+            let (indices, digests): (Vec<usize>, Vec<&[u8]>) =
+                wanted.map(|(&index, digest)| (index, digest)).unzip();
+            let now = files.read(&indices)?;
+            let changed = (0..indices.len())
+                .filter(|&place| !matches!(now[place], Content::Bytes(digest) if digest == digests[place]));
+            let changed: Vec<usize> = changed.map(|place| indices[place]).collect();
+            if let Some(&first) = changed.first() {
+                bail!(
+                    "training began with other images: {} of the {} files used so far have changed, the first is {}",
+                    changed.len(),
+                    indices.len(),
+                    dataset.place(first)
+                )
+            }
+            files.confirm(&indices);
+        }
+        Ok(())
+    }
+}
+
+/// The `part` of a split that is used at all, stratified.
+fn sample(labels: &[Labels], part: (usize, usize), split: &str) -> Vec<usize> {
+    stratify::cut(labels, part, &subset_seed("sample").child(split)).0
+}
+
+/// The stream that chooses subsets of one kind.
+pub(super) fn subset_seed(name: &str) -> Seed {
+    Seed::root(SUBSET_SEED).child("subsets").child(name)
+}
+
+pub(super) fn labels_of(dataset: &dyn Dataset, indices: &[usize]) -> Vec<Labels> {
+    indices.iter().map(|&index| dataset.labels()[index]).collect()
+}

@@ -1,0 +1,309 @@
+//! One cell's walk, top to bottom, over what was resolved: training, features, probe, scores, label-free metrics,
+//! record.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+
+use super::{
+    Cell, Checkpoint, Event, Plan, Resolved,
+    checkpoint::Keeper,
+    label_free,
+    resolve::labels_of,
+    score::{self, ValidationSubsets},
+};
+use crate::{
+    augment::ViewRecipe,
+    data::{Dataset, Labels, Source},
+    evaluate::{
+        features::{self, Features},
+        probe::Probe,
+    },
+    loader::Loader,
+    method::Method,
+    results::{
+        Logits, provenance,
+        record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Score},
+    },
+    train::{Trained, online_probe::OnlineProbe, pretrain},
+};
+
+/// A cell's end: what is written down, and the trained model.
+pub struct Finished {
+    pub record: Record,
+    pub logits: Logits,
+    pub method: Box<dyn Method>,
+}
+
+/// Resolves, trains, probes and scores one cell.
+///
+/// # Errors
+/// Names the cell and what went wrong in it: an unreadable image, too few defects, a loss that is not
+/// finite, a probe that does not converge.
+pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(Event)) -> Result<Finished> {
+    let resolved = plan.resolve(cell, source)?;
+    walk(&resolved, None, progress).with_context(|| format!("cell {cell}"))
+}
+
+/// Trains, probes and scores a cell that keeps its state in a file while it trains, and resumes from that file if
+/// it is there. However often it was interrupted, on the CPU the end is the same to the bit. The file stays; who
+/// writes the record removes it.
+///
+/// # Errors
+/// As [`run`], and if the state cannot be written, or is of another experiment.
+pub fn run_kept(
+    resolved: &Resolved,
+    checkpoint: &Checkpoint,
+    progress: &mut dyn FnMut(Event),
+) -> Result<Finished> {
+    walk(resolved, Some(checkpoint), progress).with_context(|| format!("cell {}", resolved.cell))
+}
+
+fn walk(
+    resolved: &Resolved,
+    checkpoint: Option<&Checkpoint>,
+    progress: &mut dyn FnMut(Event),
+) -> Result<Finished> {
+    let provenance = provenance::collect(&resolved.device);
+    let mut keeper = Keeper::open(checkpoint, resolved, &provenance, progress)?;
+    let mut model = Model::new(resolved)?;
+
+    progress(Event::Stage("training"));
+    keeper.start();
+    let trained = train(resolved, &mut model, &mut keeper, progress)?;
+    let train_seconds = keeper.seconds();
+
+    progress(Event::Stage("features"));
+    keeper.start();
+    let begun = Instant::now();
+    let frozen = Frozen::of(resolved, &*model.method)?;
+    keeper.lap("features");
+
+    progress(Event::Stage("probe"));
+    let probed = probe(resolved, &model, &trained, &frozen)?;
+    keeper.lap("probe");
+
+    progress(Event::Stage("label-free"));
+    let label_free = label_free::of(&*model.method, &frozen.train, resolved)?;
+    keeper.lap("label_free");
+
+    let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
+    let cost = Cost {
+        train_seconds,
+        evaluate_seconds: begun.elapsed().as_secs_f64(),
+        images_per_second: images as f64 / train_seconds,
+        resumed: keeper.resumed,
+        parts: std::mem::take(&mut keeper.parts),
+    };
+    let logits = Logits {
+        images: frozen.validation.indices.iter().copied().zip(frozen.labels.iter().copied()).collect(),
+        classifiers: probed.classifiers,
+    };
+    let content = resolved.content()?;
+    let record = Record {
+        schema: SCHEMA,
+        cell: axes(&resolved.cell),
+        fingerprint: resolved.identity.fingerprint(content.as_deref()),
+        settings: resolved.identity.settings.clone(),
+        data: data(resolved, content, &frozen, [probed.missing, keeper.limits()].concat()),
+        curve: curve(&trained.curve, &keeper.epoch_ends),
+        probe: probed.fit,
+        label_free,
+        scores: probed.scores,
+        cost,
+        provenance,
+    };
+    Ok(Finished { record, logits, method: model.method })
+}
+
+/// What is trained.
+struct Model {
+    method: Box<dyn Method>,
+    /// None where the method has a classifier of its own.
+    online_probe: Option<OnlineProbe>,
+}
+
+impl Model {
+    fn new(resolved: &Resolved) -> Result<Self> {
+        let seed = resolved.seed();
+        let method = resolved.build(seed.child("model"))?;
+        let online_probe = online_probe(resolved, &*method)?;
+        Ok(Self { method, online_probe })
+    }
+}
+
+/// The linear probe that learns beside the method; none where the method learns from labels itself.
+pub(super) fn online_probe(resolved: &Resolved, method: &dyn Method) -> Result<Option<OnlineProbe>> {
+    if resolved.cell.method.is_supervised() {
+        return Ok(None);
+    }
+    let probe = OnlineProbe::new(
+        method.encoder().width(),
+        resolved.recipe.probe_rule,
+        resolved.recipe.probe_rate(&resolved.scale),
+        resolved.defect_weight,
+        resolved.seed().child("probe"),
+        &resolved.device,
+    )?;
+    Ok(Some(probe))
+}
+
+fn train(
+    resolved: &Resolved,
+    model: &mut Model,
+    keeper: &mut Keeper,
+    progress: &mut dyn FnMut(Event),
+) -> Result<Trained> {
+    let loader = resolved.loader();
+    let whole = [ViewRecipe::whole(resolved.scale.side)];
+    let ranked = evenly(&resolved.subset.indices, resolved.scale.rank_images);
+    let rank_sample = Loader { indices: &ranked, views: &whole, ..loader };
+    let loader = Loader { numbers: resolved.numbers, ..loader };
+    let optimisation = resolved.recipe.optimisation(&resolved.scale);
+    let from = keeper.from.take();
+    let probe = model.online_probe.as_mut();
+    pretrain(&*model.method, probe, &loader, &rank_sample, &optimisation, from.as_ref(), |step| {
+        keeper.see(&step)?;
+        progress(Event::Training(step));
+        Ok(())
+    })
+}
+
+/// Some of `all`, evenly spread: `count` of them, or all where there are fewer.
+pub(super) fn evenly(all: &[usize], count: usize) -> Vec<usize> {
+    let count = count.min(all.len());
+    (0..count).map(|place| all[place * all.len() / count]).collect()
+}
+
+/// Features of the frozen encoder, of whole images.
+struct Frozen {
+    train: Features,
+    validation: Features,
+    /// Of the validation images that could be read.
+    labels: Vec<Labels>,
+}
+
+impl Frozen {
+    fn of(resolved: &Resolved, method: &dyn Method) -> Result<Self> {
+        let whole = [ViewRecipe::whole(resolved.scale.side)];
+        let loader = Loader { views: &whole, ..resolved.loader() };
+        let source = resolved.source;
+        let extract =
+            |dataset, indices| features::extract(method.encoder(), &Loader { dataset, indices, ..loader });
+        let train = extract(&*source.train, &resolved.subset.indices)?;
+        let validation = extract(&*source.validation, &resolved.validation)?;
+        let labels = labels_of(&*source.validation, &validation.indices);
+        Ok(Self { train, validation, labels })
+    }
+}
+
+/// What classifiers say of the validation images, and how good that is.
+struct Probed {
+    classifiers: Vec<(String, Vec<f64>)>,
+    scores: Vec<Score>,
+    fit: ProbeFit,
+    /// Why there are no scores at some validation shares.
+    missing: Vec<String>,
+}
+
+fn probe(resolved: &Resolved, model: &Model, trained: &Trained, frozen: &Frozen) -> Result<Probed> {
+    let device = &resolved.device;
+    let rows = frozen.validation.tensor(device)?;
+    // Without training there is no classifier in training to score.
+    let classifies = !trained.curve.is_empty();
+    let mut classifiers = Vec::new();
+    if classifies {
+        classifiers.push(("in_training".to_owned(), classify(model, &rows)?));
+    }
+    let train = labels_of(&*resolved.source.train, &frozen.train.indices);
+    let defects: Vec<bool> = train.iter().map(|labels| labels.defect).collect();
+    let fit = Probe::fit(&frozen.train.tensor(device)?, &defects, resolved.recipe.converged_probe)?;
+    classifiers.push(("converged".to_owned(), fit.logits(&rows)?));
+    if resolved.recipe.augmented_validation && classifies {
+        let rows = augmented(resolved, model, frozen)?.tensor(device)?;
+        classifiers.push(("in_training_augmented".to_owned(), classify(model, &rows)?));
+    }
+    let subsets = ValidationSubsets::new(&frozen.labels)?;
+    let mut scores = Vec::new();
+    for (name, logits) in &classifiers {
+        let has_classes = resolved.source.has_classes;
+        scores.extend(score::at_every_share(name, logits, &frozen.labels, has_classes, &subsets)?);
+    }
+    let fit = ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient };
+    Ok(Probed { classifiers, scores, fit, missing: subsets.missing })
+}
+
+/// Logits of the classifier in training, of features (images, width).
+fn classify(model: &Model, features: &Tensor) -> Result<Vec<f64>> {
+    let logits = match &model.online_probe {
+        Some(probe) => probe.logits(features)?,
+        None => model.method.classify(features).context("a supervised method has no classifier")??,
+    };
+    Ok(logits.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+/// As released: training's augmentation on validation images. One view each; the released code counts both views of
+/// methods that compare two: more rows of the same kind.
+fn augmented(resolved: &Resolved, model: &Model, frozen: &Frozen) -> Result<Features> {
+    let loader = Loader {
+        dataset: &*resolved.source.validation,
+        indices: &frozen.validation.indices,
+        views: &resolved.views[..1],
+        seed: resolved.seed().child("augmented validation"),
+        ..resolved.loader()
+    };
+    features::extract(model.method.encoder(), &loader)
+}
+
+fn axes(cell: &Cell) -> CellAxes {
+    CellAxes {
+        id: cell.id(),
+        study: cell.study.id().to_owned(),
+        method: cell.method().to_owned(),
+        backbone: cell.encoder().to_owned(),
+        variant: cell.study.variant(),
+        train_share: cell.share.fraction(),
+        seed: cell.seed,
+    }
+}
+
+fn data(resolved: &Resolved, content: Option<String>, frozen: &Frozen, limits: Vec<String>) -> Data {
+    let Source { name, train, validation, limits: known, .. } = resolved.source;
+    let places = |dataset: &dyn Dataset, indices: &[usize]| -> Vec<String> {
+        indices.iter().map(|&index| dataset.place(index)).collect()
+    };
+    Data {
+        source: name.clone(),
+        train_digest: resolved.identity.train_digest.clone(),
+        validation_digest: resolved.identity.validation_digest.clone(),
+        content,
+        train: count(&labels_of(&**train, &frozen.train.indices)),
+        validation: count(&frozen.labels),
+        // Features are made of every training image, so this names all that training skipped.
+        skipped: [places(&**train, &frozen.train.skipped), places(&**validation, &frozen.validation.skipped)]
+            .concat(),
+        limits: [known.clone(), limits].concat(),
+    }
+}
+
+fn count(labels: &[Labels]) -> Counts {
+    let defects = labels.iter().filter(|labels| labels.defect).count();
+    Counts { normals: labels.len() - defects, defects }
+}
+
+fn curve(epochs: &[crate::train::Epoch], ends: &[f64]) -> Vec<Epoch> {
+    let begins = std::iter::once(&0.0).chain(ends);
+    epochs
+        .iter()
+        .zip(ends.iter().zip(begins))
+        .map(|(epoch, (end, begin))| Epoch {
+            epoch: epoch.epoch + 1,
+            loss: epoch.loss,
+            probe_loss: epoch.probe_loss,
+            learning_rate: epoch.learning_rate,
+            seconds: end - begin,
+            monitors: epoch.monitors.clone(),
+        })
+        .collect()
+}

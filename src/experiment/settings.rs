@@ -1,0 +1,292 @@
+//! Every choice behind a cell's numbers, by a fixed name.
+//!
+//! Names and values are written out here and taken apart field by field: renaming a field in Rust changes no
+//! fingerprint, and a new field does not compile until it is named. What cannot move a number (where data lie, what
+//! happens at an unreadable image) is not among them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Cell, Plan, Recipe, Scale, Study};
+use crate::{
+    augment::{Blur, Framing, Jitter, Normalisation, ViewRecipe, resize::Filter},
+    backbone::{
+        self, Stem, VitSize,
+        heads::{DecoderSize, Heads},
+    },
+    evaluate::probe::{Options, Weighting},
+    results::record::Settings,
+    train::{
+        Decayed,
+        optimiser::{Rule, Trust},
+    },
+};
+
+/// Settings while they are being written down.
+#[derive(Default)]
+struct Values(BTreeMap<String, Value>);
+
+impl Values {
+    fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    /// Adds `values` under `prefix.`.
+    fn under<N: AsRef<str>>(&mut self, prefix: &str, values: impl IntoIterator<Item = (N, Value)>) {
+        for (name, value) in values {
+            self.0.insert(format!("{prefix}.{}", name.as_ref()), value);
+        }
+    }
+}
+
+/// The settings of a cell in a run.
+pub(super) fn of(cell: &Cell, plan: &Plan, scale: &Scale, recipe: &Recipe, views: &[ViewRecipe]) -> Settings {
+    let mut values = Values::default();
+    // Settings name what is theirs; the rest of a scale are sizes of drawn data, which its digest knows.
+    let &Scale { side, epochs, batch_size, rank_images, view_sample, sample, heads, .. } = scale;
+    values.set("side", side);
+    values.set("epochs", epochs);
+    values.set("batch_size", batch_size);
+    values.set("sample", pair(sample));
+    values.set("label_free.ranked_images", rank_images);
+    values.set("label_free.viewed_images", view_sample.0);
+    values.set("label_free.views_of_each", view_sample.1);
+    if plan.training_sample(cell) != sample {
+        values.set("training_sample", pair(plan.training_sample(cell)));
+    }
+    encoder(&mut values, cell, scale, recipe);
+    if !cell.is_floor() {
+        values.under("objective", recipe.objective.settings());
+        values.under("optimisation", optimisation(recipe));
+        if let Some(init) = plan.init_of(cell) {
+            values.set("init.name", init.name());
+            values.set("init.blake3", init.digest.clone());
+        }
+        values.set("precision", if plan.mixed_precision { "bf16 with f32 weights" } else { "f32" });
+    }
+    for (number, recipe) in views.iter().enumerate() {
+        values.under(&format!("view{}", number + 1), view(recipe));
+    }
+    let Normalisation { mean, std } = Normalisation::SEWER_ML;
+    values.set("normalisation.mean", mean.map(plain).to_vec());
+    values.set("normalisation.deviation", std.map(plain).to_vec());
+    values.under("converged_probe", probe(&recipe.converged_probe));
+    if !cell.method.is_supervised() {
+        values.under("online_probe", rule(recipe.probe_rule));
+        values.set("online_probe.learning_rate", recipe.probe_learning_rate);
+        values.under("heads", head_sizes(heads));
+    }
+    if recipe.augmented_validation {
+        values.set("in_training_validation", "augmented");
+    }
+    Settings { scale: scale.name.clone(), recipe: recipe.name.id().to_owned(), values: values.0 }
+}
+
+fn encoder(values: &mut Values, cell: &Cell, scale: &Scale, recipe: &Recipe) {
+    match cell.backbone {
+        _ if cell.study == Study::Pixels => {}
+        backbone::Name::ResNet18 => {
+            values.set("resnet.width", scale.resnet_width);
+            values.set(
+                "resnet.stem",
+                match scale.resnet_stem {
+                    Stem::ImageNet => "imagenet",
+                    Stem::Small => "small",
+                },
+            );
+        }
+        backbone::Name::ViTTiny => {
+            let VitSize { patch, width, depth, heads } = scale.vit;
+            values.set("vit.patch", patch);
+            values.set("vit.width", width);
+            values.set("vit.depth", depth);
+            values.set("vit.heads", recipe.objective.attention_heads().unwrap_or(heads));
+        }
+    }
+}
+
+/// Learning rates are those for a batch of 256 images; how they scale is code.
+fn optimisation(recipe: &Recipe) -> Vec<(String, Value)> {
+    let Recipe {
+        name: _,
+        objective: _,
+        rule: moves,
+        learning_rate,
+        weight_decay,
+        decayed,
+        clip,
+        warm_up_start,
+        warm_up,
+        probe_rule: _,
+        probe_learning_rate: _,
+        augmentation: _,
+        augmented_validation: _,
+        converged_probe: _,
+    } = recipe;
+    let decayed = match decayed {
+        Decayed::Everything => "everything",
+        Decayed::Weights => "weights",
+    };
+    let mut values = vec![
+        ("learning_rate".to_owned(), json!(learning_rate)),
+        ("weight_decay".to_owned(), json!(weight_decay)),
+        ("decayed".to_owned(), json!(decayed)),
+        ("warm_up_start".to_owned(), json!(warm_up_start)),
+        ("warm_up".to_owned(), json!(warm_up)),
+    ];
+    values.extend(clip.map(|clip| ("clip".to_owned(), json!(clip))));
+    values.extend(rule(*moves));
+    values
+}
+
+fn rule(rule: Rule) -> Vec<(String, Value)> {
+    let mut values = Vec::new();
+    let mut set = |name: &str, value: Value| values.push((name.to_owned(), value));
+    match rule {
+        Rule::Sgd { momentum } => {
+            set("rule", json!("sgd"));
+            set("momentum", json!(momentum));
+        }
+        Rule::AdamW { beta1, beta2, epsilon } => {
+            set("rule", json!("adamw"));
+            set("beta1", json!(beta1));
+            set("beta2", json!(beta2));
+            set("epsilon", json!(epsilon));
+        }
+        Rule::Lars { momentum, trust } => {
+            set("rule", json!("lars"));
+            set("momentum", json!(momentum));
+            match trust {
+                Trust::SumOfNorms { coefficient, clip } => {
+                    set("trust", json!("sum_of_norms"));
+                    set("trust_coefficient", json!(coefficient));
+                    set("trust_clip", json!(clip));
+                }
+                Trust::NormOfSum { coefficient } => {
+                    set("trust", json!("norm_of_sum"));
+                    set("trust_coefficient", json!(coefficient));
+                }
+            }
+        }
+    }
+    values
+}
+
+fn view(recipe: &ViewRecipe) -> Vec<(String, Value)> {
+    let &ViewRecipe { side, filter, framing, jitter, flip, grey, blur, solarise } = recipe;
+    let Jitter { probability, brightness, contrast, saturation, hue } = jitter;
+    let Blur { probability: blurred, sigma } = blur;
+    let filter = match filter {
+        Filter::Bilinear => "bilinear",
+        Filter::Bicubic => "bicubic",
+    };
+    let mut values = vec![
+        ("side", json!(side)),
+        ("filter", json!(filter)),
+        ("flip", json!(flip)),
+        ("grey", json!(grey)),
+        ("solarise", json!(solarise)),
+        ("jitter.probability", json!(probability)),
+        ("jitter.brightness", json!(brightness)),
+        ("jitter.contrast", json!(contrast)),
+        ("jitter.saturation", json!(saturation)),
+        ("jitter.hue", json!(hue)),
+        ("blur.probability", json!(blurred)),
+        ("blur.sigma", json!([sigma.0, sigma.1])),
+    ];
+    match framing {
+        Framing::Whole => values.push(("crop", json!("whole"))),
+        Framing::Random { scale, ratio } => {
+            values.push(("crop", json!("random")));
+            values.push(("crop.area", json!([scale.0, scale.1])));
+            values.push(("crop.ratio", json!([ratio.0, ratio.1])));
+        }
+    }
+    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn probe(options: &Options) -> Vec<(&'static str, Value)> {
+    let &Options { c, weighting, standardise } = options;
+    let mut values = vec![("c", json!(c)), ("standardise", json!(standardise))];
+    match weighting {
+        Weighting::Uniform => values.push(("weighting", json!("uniform"))),
+        Weighting::Balanced => values.push(("weighting", json!("balanced"))),
+        Weighting::Defects(weight) => {
+            values.push(("weighting", json!("defects")));
+            values.push(("weight_of_defects", json!(weight)));
+        }
+    }
+    values
+}
+
+fn head_sizes(heads: Heads) -> [(&'static str, Value); 6] {
+    let Heads { hidden, output, prototypes, decoder: DecoderSize { width, depth, heads } } = heads;
+    [
+        ("hidden", json!(hidden)),
+        ("output", json!(output)),
+        ("prototypes", json!(prototypes)),
+        ("decoder.width", json!(width)),
+        ("decoder.depth", json!(depth)),
+        ("decoder.heads", json!(heads)),
+    ]
+}
+
+fn pair((part, of): (usize, usize)) -> String {
+    format!("{part}/{of}")
+}
+
+/// A single-precision number by its own shortest decimals, 0.523 and not 0.5230000019073486.
+fn plain(value: f32) -> Value {
+    json!(value.to_string().parse::<f64>().unwrap_or(f64::from(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{data::Share, experiment::cell, method};
+
+    /// What a table of settings shows, and what a fingerprint is made of: fixed names and values.
+    #[test]
+    fn settings_are_named_once_and_for_all() {
+        let plan = Plan::new(Scale::small());
+        let cell = Cell {
+            study: Study::Table1,
+            method: method::Name::SimClr,
+            backbone: backbone::Name::ViTTiny,
+            share: Share::percent(5),
+            seed: 0,
+        };
+        let values = plan.settings(&cell).values;
+        for (name, expected) in [
+            ("side", json!(64)),
+            ("epochs", json!(5)),
+            ("vit.heads", json!(3)),
+            ("objective.temperature", json!(0.2)),
+            ("optimisation.rule", json!("adamw")),
+            ("optimisation.learning_rate", json!(4e-3)),
+            ("view2.crop.area", json!([0.395, 1.0])),
+            ("normalisation.mean", json!([0.523, 0.453, 0.345])),
+            ("precision", json!("f32")),
+            ("sample", json!("1/1")),
+        ] {
+            assert_eq!(values.get(name), Some(&expected), "{name}");
+        }
+        assert!(!values.contains_key("on_bad_image"));
+    }
+
+    /// Every ablation, side and augmentation of the studies is seen in the settings.
+    #[test]
+    fn cells_of_other_training_have_other_settings() {
+        let plan = Plan::new(Scale::small());
+        let studies = [cell::table2(0), cell::figure3(0), cell::ablations(0)].concat();
+        let mut seen = std::collections::BTreeMap::new();
+        for cell in &studies {
+            let text = format!("{} {} {:?}", cell.method, cell.backbone, plan.settings(cell).values);
+            if let Some(other) = seen.insert(text, cell.id()) {
+                // The same method done soundly twice: DINO's norm in the short recipe, supervised without change.
+                panic!("{other} and {} have the same settings", cell.id());
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Who works on a cell: a lock that the operating system releases however its holder ends.
+//!
+//! Two processes on one folder share its cells: one that finds a cell locked takes the next. The file holds
+//! what its holder says of itself, for people and for `cargo xtask status`; what counts is the system's lock
+//! on it, not the file. Whoever releases a lock for good removes the file, so a lock counts only while its
+//! path still names the file that was locked.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{ErrorKind, Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+/// A cell that nobody else works on while this lives.
+pub struct Lock {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lock {
+    /// Locks the cell whose lock lies at `path`; none if another process has it.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub(super) fn new(path: &Path) -> Result<Option<Self>> {
+        let open = || -> std::io::Result<Option<File>> {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            loop {
+                let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+                match file.try_lock() {
+                    Ok(()) if !is_at(&file, path) => {}
+                    Ok(()) => return Ok(Some(file)),
+                    Err(TryLockError::WouldBlock) => return Ok(None),
+                    // Some network file systems have no locks: work without is better than none.
+                    Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                        return Ok(Some(file));
+                    }
+                    Err(TryLockError::Error(error)) => return Err(error),
+                }
+            }
+        };
+        let file = open().with_context(|| format!("{}: cannot lock the cell", path.display()))?;
+        Ok(file.map(|file| Self { path: path.to_owned(), file }))
+    }
+
+    /// Writes down how far the work is, one `name = value` a line.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn tell(&mut self, text: &str) -> Result<()> {
+        let write = |file: &mut File| -> std::io::Result<()> {
+            file.rewind()?;
+            file.write_all(text.as_bytes())?;
+            file.set_len(text.len() as u64)
+        };
+        write(&mut self.file).with_context(|| format!("{}: cannot be written", self.path.display()))
+    }
+
+    /// Releases the lock for good and removes its file.
+    pub(super) fn finish(self) {
+        // A file that stays is harmless: its lock is free.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether `path` still names `file`: another process may have removed it between opening and locking.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let node = |found: std::io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    node(file.metadata()).is_some_and(|locked| node(fs::metadata(path)) == Some(locked))
+}
+
+/// An open file cannot be removed here.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+/// What a lock at `path` tells, and whether somebody holds it; none without a file.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(super) fn look(path: &Path) -> Result<Option<(String, bool)>> {
+    let read = || -> std::io::Result<(String, bool)> {
+        let mut file = File::open(path)?;
+        let held = match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => return Err(error),
+            _ => {
+                file.unlock()?;
+                false
+            }
+        };
+        let mut bytes = Vec::new();
+        // Windows lets nobody read what another has locked.
+        let read = file.read_to_end(&mut bytes).map(|_| ());
+        if !held {
+            read?;
+        }
+        Ok((String::from_utf8_lossy(&bytes).into_owned(), held))
+    };
+    match read() {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_one_holder_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("table1/x.lock");
+        assert_eq!(look(&path).unwrap(), None);
+        let mut lock = Lock::new(&path).unwrap().expect("nobody has it");
+        // Locks belong to open files, so this process stands for two.
+        assert!(Lock::new(&path).unwrap().is_none(), "locked twice");
+        lock.tell("epoch = 10\n").unwrap();
+        lock.tell("epoch = 2\n").unwrap();
+        assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), true)));
+
+        // A holder that dies leaves the file, not the lock.
+        drop(lock);
+        assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), false)));
+        let lock = Lock::new(&path).unwrap().expect("its holder is gone");
+        lock.finish();
+        assert!(!path.exists());
+    }
+}

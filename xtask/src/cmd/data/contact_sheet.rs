@@ -1,0 +1,253 @@
+//! Sheets of small pictures with captions, for people to look at.
+//!
+//! [`grid`] lays out any captioned rows; [`draw`] is the sheet of the synthetic classes, each defect
+//! beside the same pipe without it. Captions use a 5 x 7 bitmap face drawn for this file (capitals
+//! only). Knows nothing of files: the caller writes the picture.
+
+use rayon::prelude::*;
+use skewbench::{
+    data::{
+        ClassSet, DefectClass, Image,
+        synthetic::{self, Scene},
+    },
+    seed::Seed,
+};
+
+/// One line of a sheet: a caption (its lines broken at spaces, or where `\n` says) and its pictures.
+pub struct Line {
+    pub caption: String,
+    /// All of one size.
+    pub images: Vec<Image>,
+}
+
+/// Pairs (with, without the defect) a class shows, and how many scenes they are chosen from.
+const PAIRS: usize = 5;
+const CANDIDATES: usize = 15;
+
+/// Pixels between pictures.
+const GAP: usize = 4;
+const PAPER: [u8; 3] = [24, 24, 26];
+const INK: [u8; 3] = [232, 230, 222];
+
+/// The 17 classes and normal pipes at `side` x `side` pixels a picture: from plain on the left to
+/// barely visible on the right, each defect followed by the same pipe without it.
+pub fn draw(side: usize, seed: Seed) -> Image {
+    let mut rows: Vec<Line> =
+        DefectClass::ALL.into_par_iter().map(|class| class_row(class, side, seed)).collect();
+    let normals = (0..2 * PAIRS).into_par_iter().map(|i| {
+        let scene = Scene::sample(seed.child("normal").index(i), ClassSet::EMPTY);
+        synthetic::draw(&scene, side)
+    });
+    rows.push(Line { caption: "NORMAL\nno defect".into(), images: normals.collect() });
+    let headings: Vec<_> = (0..PAIRS)
+        .flat_map(|i| {
+            [
+                if i == 0 {
+                    "plain"
+                } else if i + 1 == PAIRS {
+                    "hidden"
+                } else {
+                    ""
+                },
+                "without",
+            ]
+        })
+        .collect();
+    grid(&headings, &rows)
+}
+
+fn class_row(class: DefectClass, side: usize, seed: Seed) -> Line {
+    let severity = |seed: &Seed| Scene::severity(*seed, class);
+    let mut seeds: Vec<_> = (0..CANDIDATES).map(|i| seed.child(class.code()).index(i)).collect();
+    seeds.sort_by(|a, b| severity(b).total_cmp(&severity(a)));
+    let classes = ClassSet::EMPTY.with(class);
+    let images = seeds.into_iter().step_by(CANDIDATES / PAIRS).flat_map(|seed| {
+        [Scene::sample(seed, classes), Scene::without_defects(seed, classes)]
+            .map(|scene| synthetic::draw(&scene, side))
+    });
+    Line { caption: format!("{}\n{}", class.code(), class.meaning()), images: images.collect() }
+}
+
+/// Lays out `rows` under `headings`, one heading a column (fewer, or none, is fine).
+///
+/// # Panics
+/// If there is no picture at all.
+pub fn grid(headings: &[&str], rows: &[Line]) -> Image {
+    let first = rows.iter().flat_map(|row| &row.images).next().expect("a contact sheet needs a picture");
+    let (width, height) = (first.width, first.height);
+    let size = (height / 48).max(1);
+    let columns = rows.iter().map(|row| row.images.len()).max().unwrap_or(0);
+    let captions: Vec<_> = rows.iter().map(|row| wrap(&row.caption)).collect();
+    let longest = captions.iter().flatten().map(|line| line.len()).max().unwrap_or(0);
+    let left = GAP + longest * ADVANCE * size + GAP;
+    let top = if headings.is_empty() { GAP } else { LEADING * size + 2 * GAP };
+    let mut sheet = Sheet::new(left + columns * (width + GAP), top + rows.len() * (height + GAP));
+    for (column, heading) in headings.iter().enumerate() {
+        sheet.write(heading, left + column * (width + GAP), GAP, size);
+    }
+    for (i, (row, caption)) in rows.iter().zip(&captions).enumerate() {
+        let y = top + i * (height + GAP);
+        for (line, text) in caption.iter().enumerate() {
+            sheet.write(text, GAP, y + line * LEADING * size, size);
+        }
+        for (column, image) in row.images.iter().enumerate() {
+            sheet.paste(image, left + column * (width + GAP), y);
+        }
+    }
+    sheet.0
+}
+
+/// Lines of at most 14 characters, longer only where one word is.
+fn wrap(caption: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in caption.split('\n') {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && line.len() + 1 + word.len() > 14 {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+struct Sheet(Image);
+
+impl Sheet {
+    fn new(width: usize, height: usize) -> Self {
+        Self(Image::new(width, height, PAPER.repeat(width * height)))
+    }
+
+    /// Sets a pixel; what falls off the sheet is lost.
+    fn set(&mut self, x: usize, y: usize, colour: &[u8]) {
+        if x < self.0.width && y < self.0.height {
+            let at = 3 * (y * self.0.width + x);
+            self.0.pixels[at..at + 3].copy_from_slice(colour);
+        }
+    }
+
+    fn paste(&mut self, image: &Image, left: usize, top: usize) {
+        for (i, pixel) in image.pixels.chunks_exact(3).enumerate() {
+            self.set(left + i % image.width, top + i / image.width, pixel);
+        }
+    }
+
+    /// Writes `text` with dots of `size` x `size` pixels.
+    fn write(&mut self, text: &str, left: usize, top: usize, size: usize) {
+        for (i, character) in text.chars().enumerate() {
+            for (row, dots) in glyph(character).split(' ').enumerate() {
+                for (column, _) in dots.bytes().enumerate().filter(|&(_, dot)| dot == b'#') {
+                    for dot in 0..size * size {
+                        let x = left + (i * ADVANCE + column) * size + dot % size;
+                        self.set(x, top + row * size + dot / size, &INK);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Dots from one character, and from one line, to the next.
+const ADVANCE: usize = 6;
+const LEADING: usize = 9;
+
+/// The seven rows of a character; small letters look like capitals, unknown ones like a box.
+#[rustfmt::skip]
+fn glyph(character: char) -> &'static str {
+    match character.to_ascii_uppercase() {
+        'A' => ".###. #...# #...# ##### #...# #...# #...#",
+        'B' => "####. #...# #...# ####. #...# #...# ####.",
+        'C' => ".###. #...# #.... #.... #.... #...# .###.",
+        'D' => "####. #...# #...# #...# #...# #...# ####.",
+        'E' => "##### #.... #.... ####. #.... #.... #####",
+        'F' => "##### #.... #.... ####. #.... #.... #....",
+        'G' => ".###. #...# #.... #.### #...# #...# .###.",
+        'H' => "#...# #...# #...# ##### #...# #...# #...#",
+        'I' => ".###. ..#.. ..#.. ..#.. ..#.. ..#.. .###.",
+        'J' => "..### ...#. ...#. ...#. ...#. #..#. .##..",
+        'K' => "#...# #..#. #.#.. ##... #.#.. #..#. #...#",
+        'L' => "#.... #.... #.... #.... #.... #.... #####",
+        'M' => "#...# ##.## #.#.# #.#.# #...# #...# #...#",
+        'N' => "#...# ##..# #.#.# #.#.# #..## #...# #...#",
+        'O' => ".###. #...# #...# #...# #...# #...# .###.",
+        'P' => "####. #...# #...# ####. #.... #.... #....",
+        'Q' => ".###. #...# #...# #...# #.#.# #..#. .##.#",
+        'R' => "####. #...# #...# ####. #.#.. #..#. #...#",
+        'S' => ".#### #.... #.... .###. ....# ....# ####.",
+        'T' => "##### ..#.. ..#.. ..#.. ..#.. ..#.. ..#..",
+        'U' => "#...# #...# #...# #...# #...# #...# .###.",
+        'V' => "#...# #...# #...# #...# .#.#. .#.#. ..#..",
+        'W' => "#...# #...# #...# #.#.# #.#.# ##.## #...#",
+        'X' => "#...# #...# .#.#. ..#.. .#.#. #...# #...#",
+        'Y' => "#...# #...# .#.#. ..#.. ..#.. ..#.. ..#..",
+        'Z' => "##### ....# ...#. ..#.. .#... #.... #####",
+        '0' => ".###. #...# #..## #.#.# ##..# #...# .###.",
+        '1' => "..#.. .##.. ..#.. ..#.. ..#.. ..#.. .###.",
+        '2' => ".###. #...# ....# ..##. .#... #.... #####",
+        '3' => ".###. #...# ....# ..##. ....# #...# .###.",
+        '4' => "...#. ..##. .#.#. #..#. ##### ...#. ...#.",
+        '5' => "##### #.... ####. ....# ....# #...# .###.",
+        '6' => "..##. .#... #.... ####. #...# #...# .###.",
+        '7' => "##### ....# ...#. ..#.. ..#.. .#... .#...",
+        '8' => ".###. #...# #...# .###. #...# #...# .###.",
+        '9' => ".###. #...# #...# .#### ....# ...#. .##..",
+        ' ' => "..... ..... ..... ..... ..... ..... .....",
+        '.' => "..... ..... ..... ..... ..... .##.. .##..",
+        ',' => "..... ..... ..... ..... .##.. .##.. .#...",
+        ':' => "..... .##.. .##.. ..... .##.. .##.. .....",
+        '-' => "..... ..... ..... .###. ..... ..... .....",
+        '+' => "..... ..#.. ..#.. ##### ..#.. ..#.. .....",
+        '=' => "..... ..... ##### ..... ##### ..... .....",
+        '_' => "..... ..... ..... ..... ..... ..... #####",
+        '/' => "....# ....# ...#. ..#.. .#... #.... #....",
+        '%' => "##..# ##..# ...#. ..#.. .#... #..## #..##",
+        '(' => "...#. ..#.. .#... .#... .#... ..#.. ...#.",
+        ')' => ".#... ..#.. ...#. ...#. ...#. ..#.. .#...",
+        _   => "##### #...# #...# #...# #...# #...# #####",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_and_captions_land_where_the_layout_says() {
+        let tile = |value| Image::new(2, 2, vec![value; 12]);
+        let row = |caption: &str, value| Line {
+            caption: caption.into(),
+            images: vec![tile(value), tile(value + 1)],
+        };
+        let sheet = grid(&[], &[row("I", 7), row("I", 9)]);
+        // Left margin: gap, one character, gap. Then two tiles of 2 and a gap after each.
+        let left = GAP + ADVANCE + GAP;
+        assert_eq!((sheet.width, sheet.height), (left + 2 * (2 + GAP), GAP + 2 * (2 + GAP)));
+        let at = |x: usize, y: usize| &sheet.pixels[3 * (y * sheet.width + x)..][..3];
+        assert_eq!(at(left, GAP), [7; 3]);
+        assert_eq!(at(left + 2 + GAP, GAP + 2 + GAP), [10; 3]);
+        assert_eq!(at(GAP + 1, GAP), INK, "the serif of the I");
+        assert_eq!(at(GAP, GAP), PAPER);
+    }
+
+    #[test]
+    fn captions_break_at_spaces() {
+        assert_eq!(wrap("RB\ncracks, breaks and collapses"), ["RB", "cracks, breaks", "and collapses"]);
+    }
+
+    #[test]
+    fn every_character_of_the_captions_has_a_glyph_of_five_by_seven() {
+        let captions: String =
+            DefectClass::ALL.iter().flat_map(|class| [class.code(), class.meaning()]).collect();
+        let box_glyph = glyph('\u{1}');
+        for character in captions.chars().chain("NORMAL 0123456789".chars()) {
+            let rows: Vec<_> = glyph(character).split(' ').collect();
+            assert!(rows.len() == 7 && rows.iter().all(|row| row.len() == 5), "{character:?}");
+            assert_ne!(glyph(character), box_glyph, "{character:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `cargo xtask data`: get data, or look at it.
+
+mod contact_sheet;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use skewbench::{
+    data::{Image, elpv::install},
+    seed::Seed,
+};
+
+use crate::support::program;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Fetch the elpv photographs of solar cells (91 MB; needs Python with pip, and its package index)
+    Elpv,
+    /// Write a contact sheet of the drawn sewer: every defect beside the same pipe without it
+    Preview(Preview),
+}
+
+#[derive(clap::Args)]
+pub struct Preview {
+    /// PNG to write
+    #[arg(long, default_value = "results/local/synthetic-sewer.png", value_name = "FILE")]
+    out: PathBuf,
+
+    /// Side of one picture, pixels
+    #[arg(long, default_value_t = 112, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=512))]
+    side: u16,
+
+    /// Which pipes to draw
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Elpv => elpv(),
+        Command::Preview(preview) => {
+            write_png(
+                &contact_sheet::draw(usize::from(preview.side), Seed::root(preview.seed)),
+                &preview.out,
+            )?;
+            println!("contact sheet: {}", preview.out.display());
+            Ok(())
+        }
+    }
+}
+
+fn elpv() -> Result<()> {
+    let installed = install::install(&install::cache_folder()?)?;
+    let how = if installed.fetched { "fetched and checked" } else { "already here" };
+    println!("elpv photographs {how}: {}", installed.folder.display());
+    println!("licence: {}", installed.licence);
+    println!("cite:");
+    for citation in installed.citations {
+        println!("  {citation}");
+    }
+    println!("use them: {} reproduce --data elpv", program::name());
+    Ok(())
+}
+
+fn write_png(image: &Image, path: &Path) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
+    }
+    let (width, height) = (u32::try_from(image.width)?, u32::try_from(image.height)?);
+    image::RgbImage::from_raw(width, height, image.pixels.clone())
+        .ok_or_else(|| anyhow!("an image of {width} x {height} has {} bytes", image.pixels.len()))?
+        .save(path)
+        .with_context(|| format!("{}: cannot write the picture", path.display()))
+}

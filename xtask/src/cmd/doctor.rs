@@ -1,0 +1,182 @@
+//! `cargo xtask doctor`: what would go wrong later, found now.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use skewbench::{
+    data::{
+        Dataset, OnBadImage,
+        inspect::{Depth, Inspection, inspect},
+    },
+    experiment::Resolved,
+    results::{Folder, provenance},
+};
+
+use crate::asked::{Asked, Run};
+
+/// Check machine, data and results folder before hours of training.
+///
+/// Takes the flags of `reproduce` and judges what that run would do: trouble is what would stop it; everything else is
+/// a note. Every image is decoded once (`--quick` reads headers only). Ends with exit code 1 if there is trouble.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    asked: Asked,
+
+    /// Read only the headers of images: finds missing and foreign files, not torn ones
+    #[arg(long)]
+    quick: bool,
+
+    /// Results folder that a run would write to
+    #[arg(long, default_value = "results/local", value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    troubles: Vec<String>,
+    notes: BTreeSet<String>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let run = arguments.asked.run()?;
+    machine(provenance::name(&run.plan.device));
+    let mut findings = Findings::default();
+    match writable(&arguments.out) {
+        Ok(()) => println!("results  {}: can be written", arguments.out.display()),
+        Err(error) => findings.troubles.push(format!("{error:#}")),
+    }
+    if arguments.out.is_dir() {
+        run.sources.remember(&Folder::open(&arguments.out)?);
+    }
+    let (resolved, stopped) = run.resolve_each()?;
+    findings.troubles.extend(stopped);
+    cells(&resolved, &run, &mut findings);
+    let depth = if arguments.quick { Depth::Header } else { Depth::Pixels };
+    images(&run, &resolved, depth, &mut findings)?;
+    for note in &findings.notes {
+        println!("note     {note}");
+    }
+    if findings.troubles.is_empty() {
+        println!("nothing stands in the way");
+        return Ok(());
+    }
+    for trouble in &findings.troubles {
+        println!("TROUBLE  {trouble}");
+    }
+    bail!(
+        "{} found; see above",
+        match findings.troubles.len() {
+            1 => "1 trouble".into(),
+            count => format!("{count} troubles"),
+        }
+    )
+}
+
+/// What the cells would be trained on and scored on.
+fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
+    for source in run.sources.all() {
+        for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
+            let labels = dataset.labels();
+            let defects = labels.iter().filter(|labels| labels.defect).count();
+            println!(
+                "data     {} {split}: {} normals, {defects} defects",
+                source.name,
+                labels.len() - defects
+            );
+        }
+        findings.notes.extend(source.limits.iter().cloned());
+    }
+    let mut seen = BTreeSet::new();
+    for cell in resolved {
+        let (images, defects) = (cell.subset.indices.len(), cell.subset.defects);
+        let line = format!(
+            "{} {}: {images} images, {defects} of them defects",
+            cell.cell.study.id(),
+            cell.cell.share
+        );
+        if seen.insert(line.clone()) {
+            println!("         {line}");
+        }
+        findings.notes.extend(cell.shares_without_scores());
+    }
+    println!("cells    {}", resolved.len());
+}
+
+/// Looks at every image; a bad one is trouble if the run uses it and would stop at it.
+fn images(run: &Run, resolved: &[Resolved], depth: Depth, findings: &mut Findings) -> Result<()> {
+    for source in run.sources.all() {
+        let cells = || resolved.iter().filter(|cell| std::ptr::eq(cell.source, source));
+        let train: BTreeSet<usize> = cells().flat_map(|cell| cell.subset.indices.iter().copied()).collect();
+        let validation: BTreeSet<usize> = cells().flat_map(|cell| cell.validation.iter().copied()).collect();
+        for (split, dataset, used) in
+            [("train", &source.train, train), ("validation", &source.validation, validation)]
+        {
+            let found = look(split, &**dataset, depth)?;
+            let stops = run.plan.on_bad_image == OnBadImage::Fail;
+            report(split, &found, &|index| stops && used.contains(&index), findings);
+        }
+    }
+    Ok(())
+}
+
+fn machine(device: &str) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernels = if cfg!(target_arch = "x86_64") {
+        let features: [(&str, bool); 3] = [
+            ("AVX-512", std::arch::is_x86_feature_detected!("avx512f")),
+            ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
+            ("FMA", std::arch::is_x86_feature_detected!("fma")),
+        ];
+        let names: Vec<_> = features.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+        if names.is_empty() { "no vector extensions: slow".to_owned() } else { names.join(", ") }
+    } else {
+        std::env::consts::ARCH.to_owned()
+    };
+    println!("machine  {threads} threads, {kernels}; device {device}");
+}
+
+fn writable(folder: &PathBuf) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::tempfile_in(folder).map(drop))
+        .with_context(|| format!("{}: results cannot be written there", folder.display()))
+}
+
+fn look(split: &str, dataset: &dyn Dataset, depth: Depth) -> Result<Inspection> {
+    let bar = ProgressBar::new(dataset.labels().len() as u64).with_style(ProgressStyle::with_template(
+        "{prefix:<8} {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
+    )?);
+    bar.set_prefix(split.to_owned());
+    let found = inspect(dataset, depth, &|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    Ok(found)
+}
+
+/// Prints what the images are like; `stops` says whether a bad image at a position would stop the run.
+fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findings: &mut Findings) {
+    /// Bad images that are named one by one.
+    const NAMED: usize = 20;
+    let mut sizes: Vec<_> = found.sizes.iter().collect();
+    sizes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let common: Vec<String> = sizes
+        .iter()
+        .take(4)
+        .map(|((width, height), count)| format!("{count} of {width} x {height}"))
+        .collect();
+    println!("images   {split}: {} looked at, {} bad; {}", found.checked, found.bad.len(), common.join(", "));
+    let (stopping, others): (Vec<_>, Vec<_>) = found.bad.iter().partition(|bad| stops(bad.index));
+    for bad in stopping.iter().take(NAMED) {
+        findings.troubles.push(format!("{}: {}", bad.place, bad.error));
+    }
+    if stopping.len() > NAMED {
+        findings.troubles.push(format!("and {} bad images more in {split}", stopping.len() - NAMED));
+    }
+    if let [first, ..] = &others[..] {
+        let (count, place, error) = (others.len(), &first.place, &first.error);
+        findings.notes.insert(format!(
+            "{count} bad images in {split} would be left out, the first is {place}: {error}"
+        ));
+    }
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask export`: a trained encoder as torchvision or timm load it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use skewbench::{
+    augment::Normalisation,
+    backbone::Parameters,
+    results::{self, Folder},
+};
+
+/// Write the encoder of a finished cell as safetensors under torchvision's or timm's names.
+///
+/// Heads are left out: load with `num_classes=0` (timm) or `fc = Identity()` (torchvision). Notes in the
+/// file's header say which network it is: attention heads are not visible in tensor shapes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cargo xtask export results/local/small-synthetic table1/simclr-resnet18-share45-seed0 simclr.safetensors
+  cargo xtask reproduce --init simclr.safetensors --only resnet18")]
+pub struct Arguments {
+    /// Results folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// Name of a cell, as in the folder
+    #[arg(value_name = "CELL")]
+    cell: String,
+
+    /// File to write
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let folder = Folder::open(&arguments.folder)?;
+    let record = results::read(&folder.path(&arguments.cell))?;
+    let weights = folder.weights(&arguments.cell);
+    ensure!(
+        weights.exists(),
+        "{}: no weights beside the record; it was made with --no-weights, or before weights were kept",
+        weights.display()
+    );
+    let parameters = Parameters::read(&weights)?.encoder();
+    ensure!(!parameters.all().is_empty(), "{}: holds no encoder", weights.display());
+
+    let setting = |name: &str| record.settings.text(name);
+    let Normalisation { mean, std } = Normalisation::SEWER_ML;
+    let notes = BTreeMap::from([
+        ("backbone".to_owned(), record.cell.backbone.clone()),
+        ("method".to_owned(), record.cell.method.clone()),
+        ("cell".to_owned(), record.cell.id.clone()),
+        ("fingerprint".to_owned(), record.fingerprint.clone()),
+        ("scale".to_owned(), record.settings.scale.clone()),
+        ("input_side".to_owned(), setting("side").context("the record names no side")?),
+        ("normalisation_mean".to_owned(), format!("{mean:?}")),
+        ("normalisation_std".to_owned(), format!("{std:?}")),
+    ]);
+    // Records of schema 1 say `attention_heads`, `vit` and `resnet_width`, later ones `vit.heads` and so on.
+    let size = |name: &&String| ["vit", "resnet", "attention_heads"].iter().any(|of| name.starts_with(of));
+    let sizes = record.settings.values.keys().filter(size);
+    let sizes = sizes.filter_map(|name| Some((name.clone(), setting(name)?)));
+    let notes: BTreeMap<String, String> = notes.into_iter().chain(sizes).collect();
+    parameters.save(&arguments.to, &notes)?;
+
+    println!("{}: {} tensors of {}", arguments.to.display(), parameters.all().len(), record.cell.id);
+    for (name, value) in &notes {
+        println!("  {name} = {value}");
+    }
+    // Shapes are the same for any number of heads, so timm would load it and compute something else.
+    let heads = notes.get("vit.heads").or_else(|| notes.get("attention_heads"));
+    if let Some(heads) = heads.filter(|heads| *heads != "3") {
+        println!("timm's vit_tiny has 3 attention heads: create it with num_heads={heads}");
+    }
+    Ok(())
+}

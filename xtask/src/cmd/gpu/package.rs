@@ -1,0 +1,72 @@
+//! `gpu package`: one folder to carry to a machine that has a GPU, and no Rust.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::support::program;
+
+/// Beside the program. Each names what it comes from.
+const FILES: [(&str, &str); 5] = [
+    ("run.sh", include_str!("run.sh")),
+    ("gpu_losses.py", include_str!("../../../../fixtures/torch/gpu_losses.py")),
+    ("gpu_operations.py", include_str!("../../../../fixtures/torch/gpu_operations.py")),
+    ("gpu_table.py", include_str!("../../../../fixtures/torch/gpu_table.py")),
+    ("gpu_steps.py", include_str!("../../../../fixtures/torch/gpu_steps.py")),
+];
+const MIB: f64 = 1024.0 * 1024.0;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The folder; is made, or its files are replaced
+    #[arg(default_value = "target/gpu-package")]
+    out: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let program = build()?;
+    let out = &arguments.out;
+    fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
+    let stripped = out.join("skewbench");
+    let done = Command::new("strip").arg("-o").args([&stripped, &program]).status();
+    if !done.is_ok_and(|status| status.success()) {
+        bail!("strip cannot be run; it is part of binutils");
+    }
+    // A quarter is left: most of it is kernels that Candle links for language models.
+    let packed = Command::new("gzip").args(["--best", "--force"]).arg(&stripped).status();
+    ensure!(packed.is_ok_and(|status| status.success()), "gzip cannot be run");
+    for (name, text) in FILES {
+        let path = out.join(name);
+        fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
+    }
+    fs::set_permissions(out.join("run.sh"), fs::Permissions::from_mode(0o755))?;
+    let bytes: u64 = fs::read_dir(out)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<Result<u64>>()?;
+    println!("{}: {:.1} MiB; there: ./run.sh RESULTS", out.display(), bytes as f64 / MIB);
+    Ok(())
+}
+
+/// This program, built for a GPU.
+pub fn build() -> Result<PathBuf> {
+    let root = program::checkout()?;
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    println!("builds with the feature cuda; the first time takes ten minutes and more");
+    let built = Command::new(cargo)
+        .args(["build", "--workspace", "--features", "cuda", "--message-format", "json-render-diagnostics"])
+        .current_dir(&root)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cargo cannot be run")?;
+    ensure!(built.status.success(), "the build failed; feature cuda needs nvcc of CUDA 12 or 13 on the PATH");
+    executable(&built.stdout)
+}
+
+/// The program among cargo's messages.
+fn executable(messages: &[u8]) -> Result<PathBuf> {
+    let messages = String::from_utf8_lossy(messages);
+    let mut found = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        (message["target"]["name"] == "skewbench").then(|| PathBuf::from(path))
+    });
+    found.next_back().context("cargo names no program skewbench")
+}

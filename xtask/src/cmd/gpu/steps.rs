@@ -1,0 +1,108 @@
+//! `gpu steps`: training steps of every method on both backbones, on a GPU and on the CPU from equal weights: losses and gradients
+//! alike, in f32 and in mixed precision; and how long a step in mixed precision takes at the paper's size.
+//!
+//! PyTorch's side is `fixtures/torch/gpu_steps.py`.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use skewbench::{
+    analysis::ratio::median,
+    backbone,
+    candle_core::{DType, Device},
+    data::Share,
+    experiment::{Cell, Study},
+    method,
+};
+
+use super::{Sizes, cases::Cases};
+use crate::cmd::race::worker::Worker;
+
+/// Steps that are compared, that are not timed, and that are.
+const COMPARED_STEPS: usize = 5;
+const WARM_UP: usize = 3;
+const TIMED_STEPS: usize = 8;
+/// Images a step; pixels of a side.
+const COMPARED: (usize, usize) = (8, 64);
+const SMALL: (usize, usize) = (8, 32);
+const TIMED: (usize, usize) = (256, 224);
+const REHEARSED: (usize, usize) = (2, 64);
+/// Of f32 and of mixed precision: the largest relative difference of the first loss, and the least cosine of all first gradients
+/// and the CPU's. Ours. On ResNet-18 eight images turn some ReLU whenever a sum is rounded otherwise.
+const BOUNDS: [(&str, DType, f64, f64); 2] =
+    [("f32", DType::F32, 1e-4, 0.999), ("mixed", DType::BF16, 2e-2, 0.8)];
+/// Largest relative difference of any loss over the steps: that it trains alike, no more.
+const DRIFT: f64 = 0.3;
+
+pub fn run(arguments: &Sizes) -> Result<()> {
+    let gpu = arguments.device()?;
+    let mut cases = Cases::new(arguments);
+    // SimCLR and Barlow Twins first: what a limit of time cuts off is the least asked for.
+    let methods = [
+        method::Name::SimClr,
+        method::Name::BarlowTwins,
+        method::Name::Supervised,
+        method::Name::Byol,
+        method::Name::Dino,
+        method::Name::Mae,
+    ];
+    for method in methods {
+        for backbone in backbone::Name::ALL {
+            if method.undefined_on(backbone).is_some() {
+                continue;
+            }
+            let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };
+            cases.take(&format!("{method} {backbone}"), case(&cell, &gpu, arguments))?;
+        }
+    }
+    cases.end("not as on the CPU, or failed")
+}
+
+fn case(cell: &Cell, gpu: &Device, arguments: &Sizes) -> Result<Value> {
+    let mut case = json!({});
+    let mut equal = true;
+    for (name, numbers, loss_bound, cosine_bound) in BOUNDS {
+        let compared = if arguments.small { SMALL } else { COMPARED };
+        let run = |device: &Device| -> Result<(Vec<f32>, Vec<f64>)> {
+            let mut training = worker(cell, device, numbers, compared)?;
+            let (_, gradients) = training.gradients()?;
+            let losses = (0..COMPARED_STEPS).map(|_| training.step().map(f64::from));
+            Ok((gradients, losses.collect::<Result<_>>()?))
+        };
+        let ((gradients, found), (expected_gradients, expected)) = (run(gpu)?, run(&Device::Cpu)?);
+        let apart: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| (a - b).abs() / b.abs()).collect();
+        let furthest = apart.iter().copied().fold(0.0, f64::max);
+        let cosine = cosine(&gradients, &expected_gradients);
+        equal &= apart[0] < loss_bound && cosine > cosine_bound && furthest < DRIFT;
+        case[name] = json!({
+            "losses": found, "on_the_cpu": expected, "apart": apart, "cosine_of_gradients": cosine,
+        });
+    }
+    case["equal"] = json!(equal);
+    if !arguments.small {
+        let size = if arguments.rehearse { REHEARSED } else { TIMED };
+        let timing = worker(cell, gpu, DType::BF16, size)?.timed(WARM_UP, TIMED_STEPS)?;
+        case["median"] = json!(median(&timing.seconds));
+        case["seconds"] = json!(timing.seconds);
+        case["seconds_launching"] = json!(timing.launching);
+        case["images"] = json!(size.0);
+        case["side"] = json!(size.1);
+    }
+    Ok(case)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let inner =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    inner(a, b) / (inner(a, a) * inner(b, b)).sqrt()
+}
+
+/// As in the race: its sizes of network and heads, its optimiser, its images.
+pub fn worker(
+    cell: &Cell,
+    device: &Device,
+    numbers: DType,
+    (images, side): (usize, usize),
+) -> Result<Worker> {
+    let one = matches!(cell.method, method::Name::Supervised | method::Name::Mae);
+    Worker::new(cell, device, numbers, if one { 1 } else { 2 }, images, side)
+}

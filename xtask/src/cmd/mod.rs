@@ -1,0 +1,58 @@
+//! The verbs of skewbench, one file (or folder) each: what a verb takes, and its `run`.
+
+mod claims;
+mod data;
+mod diff;
+mod doctor;
+mod export;
+mod gpu;
+mod race;
+mod report;
+mod reproduce;
+mod status;
+
+use anyhow::Result;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Train, probe and score the cells of the study; the main job
+    Reproduce(reproduce::Arguments),
+    /// Show how far a results folder is
+    Status(status::Arguments),
+    /// Show what moved between two results folders, or between the paper and one
+    Diff(diff::Arguments),
+    /// Judge what the paper says, on its own numbers and on records
+    Claims(claims::Arguments),
+    /// Write the results as one page of HTML
+    Report(report::Arguments),
+    /// Write a trained encoder for torchvision or timm
+    Export(export::Arguments),
+    /// Time training steps, or loading, against PyTorch's on this machine
+    Race(race::Arguments),
+    /// Check and time what needs a GPU, or pack it for a machine that has one
+    #[command(subcommand)]
+    Gpu(gpu::Command),
+    /// Check machine, data and results folder before hours of training
+    Doctor(doctor::Arguments),
+    /// Get or look at data
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+impl Command {
+    /// Does what was asked for.
+    pub fn run(&self) -> Result<()> {
+        match self {
+            Self::Reproduce(arguments) => reproduce::run(arguments),
+            Self::Status(arguments) => status::run(arguments),
+            Self::Diff(arguments) => diff::run(arguments),
+            Self::Claims(arguments) => claims::run(arguments),
+            Self::Report(arguments) => report::run(arguments),
+            Self::Export(arguments) => export::run(arguments),
+            Self::Race(arguments) => race::run(arguments),
+            Self::Gpu(command) => gpu::run(command),
+            Self::Doctor(arguments) => doctor::run(arguments),
+            Self::Data(command) => data::run(command),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What is raced. Sizes are ours: the paper's 224 pixels, and 64 as at small scale, in batches that a laptop
+//! holds.
+
+use serde_json::json;
+use skewbench::{
+    backbone,
+    backbone::Name::{ResNet18, ViTTiny},
+    method,
+    method::Name::{BarlowTwins, Byol, Dino, Mae, SimClr, Supervised},
+};
+
+/// One method on one backbone at one size.
+pub struct Case {
+    pub method: method::Name,
+    pub backbone: backbone::Name,
+    pub images: usize,
+    pub side: usize,
+}
+
+const fn case(method: method::Name, backbone: backbone::Name, images: usize, side: usize) -> Case {
+    Case { method, backbone, images, side }
+}
+
+/// 32 views of 64 pixels or 16 of 224.
+pub const CASES: [Case; 18] = [
+    case(SimClr, ResNet18, 16, 64),
+    case(SimClr, ResNet18, 8, 224),
+    case(SimClr, ViTTiny, 8, 224),
+    case(Supervised, ResNet18, 32, 64),
+    case(Supervised, ResNet18, 16, 224),
+    case(Supervised, ViTTiny, 16, 224),
+    case(Byol, ResNet18, 16, 64),
+    case(Byol, ResNet18, 8, 224),
+    case(Byol, ViTTiny, 8, 224),
+    case(BarlowTwins, ResNet18, 16, 64),
+    case(BarlowTwins, ResNet18, 8, 224),
+    case(BarlowTwins, ViTTiny, 8, 224),
+    case(Dino, ResNet18, 16, 64),
+    case(Dino, ResNet18, 8, 224),
+    case(Dino, ViTTiny, 8, 224),
+    case(Mae, ViTTiny, 16, 224),
+    // Sixteen patches an image: the other end of what a transformer is asked.
+    case(SimClr, ViTTiny, 16, 64),
+    case(Supervised, ViTTiny, 32, 64),
+];
+
+impl Case {
+    /// `simclr-resnet18-16x64px`: method, backbone, images, side.
+    pub fn name(&self) -> String {
+        format!("{}-{}-{}x{}px", self.method, self.backbone, self.images, self.side)
+    }
+
+    /// Views of an image in a step.
+    pub fn views(&self) -> usize {
+        if matches!(self.method, Supervised | Mae) { 1 } else { 2 }
+    }
+
+    /// Whether PyTorch may put both views in one batch: where that changes nothing but speed. SimCLR does so
+    /// itself; elsewhere batch normalisation would see both.
+    pub fn together(&self) -> &'static [bool] {
+        match (self.method, self.backbone) {
+            (SimClr, _) => &[true],
+            (Supervised | Mae, _) => &[false],
+            (_, ResNet18) => &[false],
+            (_, ViTTiny) => &[false, true],
+        }
+    }
+
+    /// The line that starts a worker.
+    pub fn line(&self, threads: usize, channels_last: bool, together: bool) -> String {
+        json!({
+            "method": self.method.id(), "backbone": self.backbone.id(), "views_of_pixels": self.views(),
+            "batch": self.images, "side": self.side, "threads": threads,
+            "channels_last": channels_last, "together": together,
+        })
+        .to_string()
+    }
+}

@@ -1,0 +1,111 @@
+//! A process that takes steps on request, ours or PyTorch's.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::Path,
+    process::{self, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use super::scripts;
+
+/// The process; it ends with this value.
+pub struct Child {
+    process: process::Child,
+    input: process::ChildStdin,
+    output: BufReader<process::ChildStdout>,
+    /// Resident memory with the model built and no step taken, bytes.
+    built: u64,
+    /// Where its script lies, if it has one.
+    _scripts: Option<TempDir>,
+}
+
+impl Child {
+    /// This program as a worker.
+    pub fn ours(line: &str, threads: usize) -> Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(program);
+        command.args(["race", "--worker"]).env("RAYON_NUM_THREADS", threads.to_string());
+        Self::new(command, line, None)
+    }
+
+    /// One of PyTorch's [`scripts`].
+    pub fn python(python: &Path, script: &str, line: &str, threads: usize) -> Result<Self> {
+        let scripts = scripts::unpack()?;
+        let mut command = Command::new(python);
+        command.arg(scripts.path().join(script)).env("OMP_NUM_THREADS", threads.to_string());
+        // PyTorch's best: glibc keeps the memory of large tensors instead of asking the system for it at
+        // every step.
+        command.env("MALLOC_MMAP_THRESHOLD_", "4294967296").env("MALLOC_TRIM_THRESHOLD_", "17179869184");
+        Self::new(command, line, Some(scripts))
+    }
+
+    fn new(mut command: Command, line: &str, scripts: Option<TempDir>) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().with_context(|| format!("{command:?}: cannot be started"))?;
+        let input = process.stdin.take().context("no standard input")?;
+        let output = BufReader::new(process.stdout.take().context("no standard output")?);
+        let mut child = Self { process, input, output, built: 0, _scripts: scripts };
+        let answer = child.ask(line)?;
+        if answer != "ready" {
+            bail!("{command:?} answered '{answer}', expected 'ready'")
+        }
+        child.built = child.status("VmRSS")?;
+        Ok(child)
+    }
+
+    /// Seconds of one step.
+    pub fn step(&mut self) -> Result<f64> {
+        let answer = self.ask("step")?;
+        answer.parse().with_context(|| format!("'{answer}' is no number of seconds"))
+    }
+
+    /// Mean seconds of some steps in a row.
+    pub fn block(&mut self, steps: usize) -> Result<f64> {
+        let seconds = (0..steps).map(|_| self.step()).sum::<Result<f64>>()?;
+        Ok(seconds / steps as f64)
+    }
+
+    /// Peak resident memory so far, and how much of it came after the model was built, bytes. Zero where the
+    /// system has no such figures.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        let peak = self.status("VmHWM")?;
+        Ok((peak, peak.saturating_sub(self.built)))
+    }
+
+    /// A line of Linux's account of the process, bytes.
+    fn status(&self, name: &str) -> Result<u64> {
+        let Ok(text) = fs::read_to_string(format!("/proc/{}/status", self.process.id())) else {
+            return Ok(0);
+        };
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(1_024 * kilobytes.with_context(|| format!("{name}: not in /proc/PID/status"))?)
+    }
+
+    fn ask(&mut self, line: &str) -> Result<String> {
+        // A worker that has died says why on its standard error.
+        let sent = writeln!(self.input, "{line}").and_then(|()| self.input.flush());
+        let mut answer = String::new();
+        let read = self.output.read_line(&mut answer);
+        if sent.is_err() || !matches!(read, Ok(1..)) {
+            let mut error = String::new();
+            if let Some(mut stderr) = self.process.stderr.take() {
+                stderr.read_to_string(&mut error)?;
+            }
+            bail!("a worker stopped at '{line}': {}", error.trim())
+        }
+        Ok(answer.trim().to_owned())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Either it is gone already or it must go.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

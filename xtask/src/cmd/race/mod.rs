@@ -1,0 +1,239 @@
+//! `race`: training steps of ours and of PyTorch's, in turn, on this machine.
+//!
+//! Each side is a process of its own that keeps its model warm and takes a step on request
+//! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser,
+//! f32, random images that lie in memory; no augmentation, probe or monitors. PyTorch runs in every layout
+//! that it has, the fastest one is raced. Then blocks of steps alternate, so that whatever else the machine
+//! does meets both; the ratio is the median over pairs of blocks.
+
+mod cases;
+mod child;
+mod loader;
+mod scripts;
+pub mod worker;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use skewbench::{
+    analysis::ratio::{Ratio, median},
+    results::provenance,
+};
+
+use self::{
+    cases::{CASES, Case},
+    child::Child,
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A Python that has torch, torchvision, timm and lightly: `python3.11 -m venv E`, `cargo xtask race
+    /// --requirements > E/requirements.txt`, `E/bin/pip install --no-deps -r E/requirements.txt`, then
+    /// `--python E/bin/python`
+    #[arg(long, required_unless_present_any = ["worker", "requirements"])]
+    python: Option<PathBuf>,
+    /// Only cases whose name contains one of these texts, such as `simclr` or `64px`
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Alternating pairs of blocks
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Threads of either side [default: the machine's cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Race decoding and two views of 224 px instead of training steps, on one thread
+    #[arg(long)]
+    loader: bool,
+    /// Folder for `race.json`; with one there already, for `race-2.json`, and so on
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the Python packages that PyTorch's side needs, as pip reads them, and stop
+    #[arg(long)]
+    requirements: bool,
+    /// Take steps on request: our side, started by the race itself
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+/// What a race of one case found.
+struct Outcome {
+    name: String,
+    /// Of PyTorch's settings the fastest.
+    setting: String,
+    /// Seconds a step (or an image), block by block.
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+    /// Peak resident memory of the process, and how much of it training adds, bytes; ours and theirs.
+    memory: Option<[(u64, u64); 2]>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.worker {
+        return worker::run();
+    }
+    if arguments.requirements {
+        print!("{}", scripts::REQUIREMENTS);
+        return Ok(());
+    }
+    let python = arguments.python.as_deref().context("--python is needed")?;
+    let versions = versions(python)?;
+    let file = arguments.out.as_deref().map(new_file).transpose()?;
+    let threads = match arguments.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism()?.get(),
+    };
+    let threads = if arguments.loader { 1 } else { threads };
+    println!("{versions}; {threads} threads; {} pairs", arguments.pairs);
+
+    let chosen =
+        |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|text| name.contains(text));
+    let mut outcomes = Vec::new();
+    if arguments.loader {
+        for name in loader::KINDS.into_iter().filter(|name| chosen(name)) {
+            outcomes.push(loader::race(name, python, arguments.pairs)?);
+            print(&outcomes[outcomes.len() - 1])?;
+        }
+    } else {
+        for case in CASES.iter().filter(|case| chosen(&case.name())) {
+            outcomes.push(race(case, python, threads, arguments.pairs)?);
+            print(&outcomes[outcomes.len() - 1])?;
+        }
+    }
+    if outcomes.is_empty() {
+        let known: Vec<String> = if arguments.loader {
+            loader::KINDS.map(str::to_owned).to_vec()
+        } else {
+            CASES.iter().map(Case::name).collect()
+        };
+        bail!("no case is called that; known: {}", known.join(", "))
+    }
+    if let Some(file) = file {
+        let text = serde_json::to_string_pretty(&record(&outcomes, &versions, threads)?)?;
+        std::fs::write(&file, text + "\n")
+            .with_context(|| format!("{}: cannot be written", file.display()))?;
+        println!("{}", file.display());
+    }
+    Ok(())
+}
+
+/// Blocks long enough to be timed, in turn.
+fn race(case: &Case, python: &Path, threads: usize, pairs: u32) -> Result<Outcome> {
+    let (mut theirs, setting) = fastest(case, python, threads)?;
+    let mut ours = Child::ours(&case.line(threads, false, false), threads)?;
+    ours.step()?;
+    let once = ours.step()?;
+    // A block of half a second, ours.
+    let steps = (0.5 / once).ceil().clamp(1.0, 20.0) as usize;
+    let (mut our_blocks, mut their_blocks) = (Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        our_blocks.push(ours.block(steps)?);
+        their_blocks.push(theirs.block(steps)?);
+    }
+    let memory = [ours.memory()?, theirs.memory()?];
+    Ok(Outcome { name: case.name(), setting, ours: our_blocks, theirs: their_blocks, memory: Some(memory) })
+}
+
+/// PyTorch in its fastest setting, warm.
+fn fastest(case: &Case, python: &Path, threads: usize) -> Result<(Child, String)> {
+    let mut best: Option<(f64, Child, String)> = None;
+    for channels_last in [false, true] {
+        for &together in case.together() {
+            let line = case.line(threads, channels_last, together);
+            let mut child = Child::python(python, "race.py", &line, threads)?;
+            child.step()?;
+            let seconds = (0..3).map(|_| child.step()).collect::<Result<Vec<_>>>()?;
+            let seconds = seconds.into_iter().fold(f64::INFINITY, f64::min);
+            if best.as_ref().is_none_or(|(fastest, ..)| seconds < *fastest) {
+                let layout = if channels_last { "channels last" } else { "channels first" };
+                let views = if case.views() == 1 {
+                    ""
+                } else if together {
+                    ", views in one batch"
+                } else {
+                    ", view by view"
+                };
+                best = Some((seconds, child, format!("{layout}{views}")));
+            }
+        }
+    }
+    let (_, child, setting) = best.context("no setting was tried")?;
+    Ok((child, setting))
+}
+
+fn print(outcome: &Outcome) -> Result<()> {
+    let ratio = Ratio::of(&outcome.ours, &outcome.theirs)?;
+    let mut line = format!(
+        "{:<34} ours {:>8.1} ms  PyTorch {:>8.1} ms  ratio {:.2} ({:.2} to {:.2})",
+        outcome.name,
+        1e3 * median(&outcome.ours),
+        1e3 * median(&outcome.theirs),
+        ratio.median,
+        ratio.least,
+        ratio.largest,
+    );
+    if let Some([ours, theirs]) = outcome.memory {
+        let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        line += &format!("  training adds {:.0} MiB, PyTorch {:.0}", megabytes(ours.1), megabytes(theirs.1));
+    }
+    println!("{line}  [{}]", outcome.setting);
+    Ok(())
+}
+
+fn record(outcomes: &[Outcome], versions: &str, threads: usize) -> Result<serde_json::Value> {
+    let provenance = provenance::collect(&skewbench::candle_core::Device::Cpu);
+    let cases: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| {
+            let ratio = Ratio::of(&outcome.ours, &outcome.theirs)?;
+            Ok(json!({
+                "case": outcome.name,
+                "pytorch_setting": outcome.setting,
+                "ratio": { "median": ratio.median, "quartiles": ratio.quartiles,
+                           "least": ratio.least, "largest": ratio.largest },
+                "seconds": { "ours": outcome.ours, "pytorch": outcome.theirs },
+                "memory_bytes": outcome.memory.map(|[ours, theirs]| json!({
+                    "ours": { "process_peak": ours.0, "training_adds": ours.1 },
+                    "pytorch": { "process_peak": theirs.0, "training_adds": theirs.1 },
+                })),
+            }))
+        })
+        .collect::<Result<_>>()?;
+    Ok(json!({
+        "schema": 1, "kind": "race", "pytorch": versions, "threads": threads, "cases": cases,
+        "provenance": provenance,
+    }))
+}
+
+/// What the Python has, or what it lacks.
+fn versions(python: &Path) -> Result<String> {
+    let script = "import importlib.metadata as m, platform\n\
+                  print('Python', platform.python_version(), *(f'{n} {m.version(n)}' for n in \
+                  ('torch', 'torchvision', 'timm', 'lightly')))";
+    let output = Command::new(python)
+        .args(["-c", script])
+        .output()
+        .with_context(|| format!("{}: cannot be started", python.display()))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{}: lacks a package that the race needs: {}; `cargo xtask race --requirements` lists them all, and says how to \
+         install them",
+        python.display(),
+        error.lines().last().unwrap_or("no message")
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// `race.json` in a folder, or `race-2.json` and so on where there is one: measurements are never
+/// overwritten.
+fn new_file(folder: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let name =
+        |number: usize| if number == 1 { "race.json".to_owned() } else { format!("race-{number}.json") };
+    let mut files = (1..).map(|number| folder.join(name(number)));
+    Ok(files.find(|file| !file.exists()).unwrap_or_default())
+}

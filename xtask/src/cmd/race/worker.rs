@@ -1,0 +1,181 @@
+//! Our side of the race: training steps on request, over standard input and output, as
+//! `fixtures/torch/race.py`.
+
+use std::{
+    io::{BufRead, Write},
+    path::Path,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use skewbench::{
+    backbone,
+    candle_core::{DType, Device, Tensor},
+    data::Share,
+    experiment::{self, Cell, Plan, Scale, Study, recipe},
+    loader::Batch,
+    method::{self, Method, Position},
+    seed::Seed,
+    tensor::{backward, gpu::KeptUploads},
+    train::optimiser::{Group, Optimiser, Rule},
+};
+
+use super::loader;
+
+/// As in `race.py`.
+const LEARNING_RATE: f64 = 5e-4;
+const WEIGHT_DECAY: f64 = 1e-4;
+
+/// Answers `ready` to a case, seconds to `step`; ends at `quit` or the end of input.
+pub fn run() -> Result<()> {
+    let mut lines = std::io::stdin().lock().lines();
+    let first = lines.next().context("expected a case, found the end of input")??;
+    let case: serde_json::Value = serde_json::from_str(&first).context("the case is not JSON")?;
+    let mut step: Box<dyn FnMut() -> Result<f32>> = match case["loader"].as_str() {
+        Some(folder) => {
+            let side = case["side"].as_u64().context("side: expected a number")?;
+            let mut worker = loader::Worker::new(Path::new(folder), side.try_into()?)?;
+            Box::new(move || worker.step())
+        }
+        None => {
+            let mut worker = Worker::of_case(&case)?;
+            Box::new(move || worker.step())
+        }
+    };
+    answer("ready")?;
+    for line in lines {
+        match line?.trim() {
+            "step" => {
+                let start = Instant::now();
+                let value = step()?;
+                let seconds = start.elapsed().as_secs_f64();
+                ensure!(value.is_finite(), "a step ended with {value}");
+                answer(&format!("{seconds:.6}"))?;
+            }
+            "quit" => break,
+            other => bail!("expected 'step' or 'quit', found '{other}'"),
+        }
+    }
+    Ok(())
+}
+
+fn answer(text: &str) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}")?;
+    Ok(output.flush()?)
+}
+
+/// A model in training on images that never change.
+pub struct Worker {
+    method: Box<dyn Method>,
+    optimiser: Optimiser,
+    batch: Batch,
+    step: usize,
+    _kept: KeptUploads,
+}
+
+impl Worker {
+    fn of_case(case: &serde_json::Value) -> Result<Self> {
+        let text = |name: &str| case[name].as_str().with_context(|| format!("{name}: expected a text"));
+        let number = |name: &str| -> Result<usize> {
+            let number = case[name].as_u64().with_context(|| format!("{name}: expected a number"))?;
+            Ok(number.try_into()?)
+        };
+        let method: method::Name = text("method")?.parse()?;
+        let backbone: backbone::Name = text("backbone")?.parse()?;
+        let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };
+        Self::new(
+            &cell,
+            &Device::Cpu,
+            DType::F32,
+            number("views_of_pixels")?,
+            number("batch")?,
+            number("side")?,
+        )
+    }
+
+    /// `images` in `views` views each, of `side` pixels; `numbers` is the type of what flows.
+    pub fn new(
+        cell: &Cell,
+        device: &Device,
+        numbers: DType,
+        views: usize,
+        images: usize,
+        side: usize,
+    ) -> Result<Self> {
+        // Constants do not matter to speed; sizes of network and heads are the paper's.
+        let mut plan = Plan { recipe: recipe::Name::Short, ..Plan::new(Scale { side, ..Scale::full() }) };
+        plan.device = device.clone();
+        let method = experiment::build(cell, &plan, 3.0, Seed::root(0))?;
+        let clip = (cell.method == method::Name::Dino).then_some(1.0);
+        let group =
+            Group { clip, ..Group::uniform(method.parameters().trainable(), LEARNING_RATE, WEIGHT_DECAY) };
+        let optimiser = Optimiser::new(Rule::ADAMW, vec![group])?;
+
+        let mut stream = Seed::root(0).child("images").stream();
+        let pixels = (0..views * images * side * side * 3).map(|_| stream.normal() as f32).collect();
+        let labels: Vec<f32> = (0..images).map(|image| f32::from(u8::from(image % 4 == 0))).collect();
+        let batch = Batch {
+            images: Tensor::from_vec::<_, f32>(pixels, (views * images, side, side, 3), device)?
+                .to_dtype(numbers)?,
+            labels: Tensor::new(labels, device)?,
+            views,
+            indices: (0..images).collect(),
+            skipped: Vec::new(),
+        };
+        Ok(Self { method, optimiser, batch, step: 0, _kept: KeptUploads::new(device) })
+    }
+
+    /// Loss and all gradients, one after the other, where training stands; nothing moves.
+    pub fn gradients(&self) -> Result<(f32, Vec<f32>)> {
+        let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
+        let loss = self.method.step(&self.batch, at)?.loss;
+        let gradients = backward(&loss)?;
+        let mut all = Vec::new();
+        for parameter in self.method.parameters().trainable() {
+            let gradient = gradients.get(&parameter.variable);
+            let gradient = gradient.with_context(|| format!("{}: no gradient", parameter.name))?;
+            all.extend(gradient.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok((loss.to_scalar()?, all))
+    }
+
+    /// One whole training step; its loss.
+    pub fn step(&mut self) -> Result<f32> {
+        Ok(self.begin_step()?.to_scalar()?)
+    }
+
+    /// One whole training step as far as the CPU goes: a GPU may still be at it. Its loss.
+    fn begin_step(&mut self) -> Result<Tensor> {
+        // The second epoch: no layer is frozen.
+        let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
+        self.step += 1;
+        let loss = self.method.step(&self.batch, at)?.loss;
+        let gradients = backward(&loss)?;
+        self.optimiser.step_all_but(|name| self.method.is_frozen(name, at), &gradients, |base| base)?;
+        self.method.after_step(at)?;
+        Ok(loss)
+    }
+
+    /// Times `count` steps, after `warm_up` that are not timed.
+    pub fn timed(&mut self, warm_up: usize, count: usize) -> Result<Timing> {
+        (0..warm_up).try_for_each(|_| self.step().map(drop))?;
+        let mut timing = Timing { seconds: Vec::new(), launching: Vec::new() };
+        for _ in 0..count {
+            let start = Instant::now();
+            let loss = self.begin_step()?;
+            timing.launching.push(start.elapsed().as_secs_f64());
+            loss.to_scalar::<f32>()?;
+            timing.seconds.push(start.elapsed().as_secs_f64());
+        }
+        Ok(timing)
+    }
+}
+
+/// Seconds of training steps.
+pub struct Timing {
+    pub seconds: Vec<f64>,
+    /// Of these, until the CPU had launched everything. Where that is nearly all, the GPU waits for launches
+    /// (or the step for the GPU, as clipping does), and a CUDA graph could help.
+    pub launching: Vec<f64>,
+}

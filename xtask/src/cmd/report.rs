@@ -1,0 +1,151 @@
+//! `report`: one page of HTML from results folders.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use skewbench::{
+    analysis::{Axes, Filed, Reading, reading},
+    backbone,
+    data::{self, Dataset, Share},
+    method,
+    report::{Example, Examples, OnImages, Page, images, main_setting, markdown},
+    results::{self, Record},
+    seed::Seed,
+};
+
+use crate::support::source::SYNTHETIC_SEED;
+
+/// Pictures of each kind on the page.
+const PICTURES: usize = 8;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Results folders; without any, the page shows the paper's own numbers
+    folders: Vec<PathBuf>,
+    /// The page
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    out: PathBuf,
+    /// Also put the page's tables into this Markdown file, where it has places for them:
+    /// `<!-- begin verdicts: this command -->` ... `<!-- end verdicts -->`, and `table1`
+    #[arg(long, value_name = "FILE")]
+    splice: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    write(&arguments.folders, &arguments.out)?;
+    if let Some(document) = &arguments.splice {
+        let page = Page::new(reading::read(&arguments.folders), None);
+        let text = std::fs::read_to_string(document)
+            .with_context(|| format!("{}: cannot be read", document.display()))?;
+        let spliced = markdown::splice(&text, &markdown::tables(&page))
+            .with_context(|| document.display().to_string())?;
+        std::fs::write(document, spliced)
+            .with_context(|| format!("{}: cannot be written", document.display()))?;
+        println!("tables  {}", document.display());
+    }
+    Ok(())
+}
+
+/// Writes the page of these folders, and says where.
+pub fn write(folders: &[PathBuf], out: &Path) -> Result<()> {
+    let reading = reading::read(folders);
+    let (records, problems) = (reading.records.len(), reading.problems.len());
+    let (examples, on_images) = (examples(&reading), on_images(&reading));
+    let page = Page::new(reading, examples).with_images(on_images).html();
+    std::fs::write(out, page).with_context(|| format!("{}: cannot be written", out.display()))?;
+    println!("report  {} ({records} records, {problems} things to know about them)", out.display());
+    Ok(())
+}
+
+/// Records of the setting that the page shows: models of two settings are not compared.
+fn shown(reading: &Reading) -> impl Iterator<Item = &Filed> {
+    let setting = main_setting(reading);
+    reading.records.iter().filter(move |filed| Some(&filed.setting) == setting.as_ref())
+}
+
+/// Every method's model at 45 % and seed 0 beside the supervised one, where both have logits of the same images. A page
+/// without is no error.
+fn on_images(reading: &Reading) -> Vec<OnImages> {
+    let columns = |method: method::Name, backbone: backbone::Name| {
+        let cell = Axes::table_1(method, backbone, Share::percent(45));
+        let first = shown(reading).find(|filed| filed.cell == cell && filed.record.cell.seed == 0)?;
+        results::logits::read(&logits(first)).ok()
+    };
+    let mut found = Vec::new();
+    for backbone in backbone::Name::ALL {
+        let Some(supervised) = columns(method::Name::Supervised, backbone) else { continue };
+        for method in method::Name::ALL.into_iter().filter(|method| !method.is_supervised()) {
+            let difference =
+                columns(method, backbone).and_then(|own| images::auroc_difference(&own, &supervised).ok());
+            found.extend(difference.map(|difference| OnImages { method, backbone, difference }));
+        }
+    }
+    found
+}
+
+/// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at 45 % where its logits are there, or the
+/// first that has any. A page without pictures is no error.
+fn examples(reading: &Reading) -> Option<Examples> {
+    let wanted = Axes::table_1(method::Name::SimClr, backbone::Name::ResNet18, Share::percent(45));
+    let mut records: Vec<&Filed> = shown(reading).filter(|filed| logits(filed).exists()).collect();
+    records.sort_by_key(|filed| (filed.cell, filed.record.cell.seed) != (wanted, 0));
+    records.iter().find_map(|filed| of(&filed.record, &logits(filed)).ok().flatten())
+}
+
+/// File of what classifiers say of each validation image, beside the record's.
+fn logits(filed: &Filed) -> PathBuf {
+    Path::new(&filed.place).with_extension("logits.csv")
+}
+
+fn of(record: &Record, logits: &Path) -> Result<Option<Examples>> {
+    let side = record.settings.text("side").and_then(|side| side.parse().ok());
+    let (Some(side), "synthetic") = (side, record.data.source.as_str()) else { return Ok(None) };
+    let count = record.data.validation.normals + record.data.validation.defects;
+    let drawn = data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, count, side).validation;
+    // Other pictures than the record's would be worse than none.
+    if drawn.digest() != record.data.validation_digest {
+        return Ok(None);
+    }
+    let columns = results::logits::read(logits)?;
+    let column =
+        |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, values)| values.as_slice());
+    let (Some(positions), Some(converged)) = (column("position"), column("converged")) else {
+        return Ok(None);
+    };
+    let mut images: Vec<(usize, f64)> =
+        positions.iter().zip(converged).map(|(&position, &logit)| (position as usize, logit)).collect();
+    images.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let pick = |defect: bool, highest: bool| -> Result<Vec<Example>> {
+        let called = move |logit: f64| (logit > 0.0) == highest;
+        let chosen = images.iter().filter(|(place, logit)| {
+            drawn.labels().get(*place).is_some_and(|labels| labels.defect == defect) && called(*logit)
+        });
+        let chosen: Vec<_> =
+            if highest { chosen.take(PICTURES).collect() } else { chosen.rev().take(PICTURES).collect() };
+        chosen.into_iter().map(|&(place, logit)| example(&*drawn, place, logit)).collect()
+    };
+    Ok(Some(Examples {
+        cell: record.cell.id.clone(),
+        hits: pick(true, true)?,
+        misses: pick(true, false)?,
+        false_alarms: pick(false, true)?,
+        passed: pick(false, false)?,
+    }))
+}
+
+fn example(drawn: &dyn Dataset, place: usize, logit: f64) -> Result<Example> {
+    let picture = drawn.open(place)?;
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let picture =
+        image::RgbImage::from_raw(width, height, picture.pixels).context("pixels fill the picture")?;
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png)?;
+    let labels = drawn.labels()[place];
+    let codes: Vec<&str> = labels.classes.iter().map(|class| class.code()).collect();
+    Ok(Example {
+        uri: format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())),
+        shows: if labels.defect { codes.join("+") } else { "normal".to_owned() },
+        logit,
+    })
+}

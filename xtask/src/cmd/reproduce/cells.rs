@@ -1,0 +1,222 @@
+//! The cells of a run, one after the other.
+
+use std::{cell::Cell, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use skewbench::{
+    data::{Dataset, OnBadImage},
+    experiment::{self, Checkpoint, Event, Finished, Resolved},
+    results::{Folder, Lock, Record},
+    train::Progress,
+};
+
+use super::{Arguments, display::Display, watch::Watch};
+use crate::asked::some;
+
+/// Everything that is to be done.
+pub struct Cells<'a> {
+    pub resolved: &'a [Resolved<'a>],
+    pub folder: &'a Folder,
+    pub arguments: &'a Arguments,
+}
+
+/// How far a cell is.
+enum Standing {
+    /// Not finished, or in another process's hands.
+    Open,
+    Finished(Box<Record>),
+    Failed,
+}
+
+impl Cells<'_> {
+    /// Looks at what the folder holds of these cells, before anything is trained. Returns cells whose record cannot be
+    /// read, with the reason: they are left alone, and the others are trained.
+    ///
+    /// # Errors
+    /// If a record or a checkpoint is of another experiment under the same name. Nothing is overwritten.
+    pub fn ensure_ours(&self) -> Result<Vec<(String, String)>> {
+        let (mut foreign, mut unreadable) = (Vec::<(String, Vec<String>)>::new(), Vec::new());
+        for resolved in self.resolved {
+            let id = resolved.cell.id();
+            let reason = match self.folder.find(&id) {
+                Ok(Some(record)) => ensure_of(&record, resolved).err(),
+                Ok(None) => Checkpoint::new(self.folder, &id).ensure_of(resolved).err(),
+                Err(error) => {
+                    unreadable.push((id, format!("{error:#}")));
+                    continue;
+                }
+            };
+            if let Some(reason) = reason {
+                let reason = format!("{reason:#}");
+                match foreign.iter_mut().find(|(known, _)| *known == reason) {
+                    Some((_, cells)) => cells.push(id),
+                    None => foreign.push((reason, vec![id])),
+                }
+            }
+        }
+        if foreign.is_empty() {
+            return Ok(unreadable);
+        }
+        let lines: Vec<String> =
+            foreign.iter().map(|(reason, cells)| format!("  {}: {reason}", some(cells))).collect();
+        bail!(
+            "results of another experiment lie there under the same names:\n{}\nchoose another --out, or move \
+             these files away to compute the cells again",
+            lines.join("\n")
+        )
+    }
+
+    /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:
+    /// should one of those end early, its cell is resumed here. Returns the records, and a line for each cell that
+    /// failed.
+    pub fn train(&self, unreadable: Vec<(String, String)>) -> (Vec<Record>, Vec<String>) {
+        /// How often others are looked at.
+        const LOOK: Duration = Duration::from_secs(1);
+        let mut display =
+            Display::new(self.resolved.iter().map(Resolved::image_passes).sum::<usize>() as u64);
+        let mut failed = Vec::new();
+        let mut cells: Vec<Standing> = self.resolved.iter().map(|_| Standing::Open).collect();
+        for (id, reason) in unreadable {
+            display.line(&format!("{id}: {reason}"));
+            failed.push(reason);
+            if let Some(place) = self.resolved.iter().position(|resolved| resolved.cell.id() == id) {
+                cells[place] = Standing::Failed;
+            }
+        }
+        let mut waiting = false;
+        loop {
+            let (mut worked, mut elsewhere) = (false, 0);
+            for (number, cell) in cells.iter_mut().enumerate() {
+                if !matches!(cell, Standing::Open) {
+                    continue;
+                }
+                *cell = match self.work(number, &mut display) {
+                    Ok(Some(record)) => Standing::Finished(Box::new(record)),
+                    Ok(None) => Standing::Open,
+                    Err(error) => {
+                        display.line(&format!("failed: {error:#}"));
+                        failed.push(format!("{error:#}"));
+                        Standing::Failed
+                    }
+                };
+                match cell {
+                    Standing::Open => elsewhere += 1,
+                    _ => worked = true,
+                }
+            }
+            if elsewhere == 0 {
+                break;
+            }
+            if !worked {
+                if !waiting {
+                    display.line(&format!("waiting for {elsewhere} cells that other processes work on"));
+                    waiting = true;
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        display.close();
+        let records = cells.into_iter().filter_map(|cell| match cell {
+            Standing::Finished(record) => Some(*record),
+            _ => None,
+        });
+        (records.collect(), failed)
+    }
+
+    /// A cell's record, finished earlier or now; none if another process works on it.
+    fn work(&self, number: usize, display: &mut Display) -> Result<Option<Record>> {
+        let (resolved, folder) = (&self.resolved[number], self.folder);
+        let id = resolved.cell.id();
+        let title = format!("[{}/{}] {id}", number + 1, self.resolved.len());
+        let finished = folder.find(&id)?;
+        let leftovers = folder.checkpoint(&id).exists() || folder.locked(&id)?.is_some();
+        if finished.is_some() && !leftovers {
+            display.skip(&title, resolved.image_passes());
+            return Ok(finished);
+        }
+        let Some(lock) = folder.lock(&id)? else { return Ok(None) };
+        // Another process may have finished it just before the lock.
+        if let Some(record) = folder.find(&id)? {
+            ensure_of(&record, resolved).with_context(|| format!("cell {id}"))?;
+            folder.finish(&id, lock)?;
+            display.skip(&title, resolved.image_passes());
+            return Ok(Some(record));
+        }
+        display.begin(&title, resolved.image_passes());
+        self.train_one(resolved, lock, display).map(|record| {
+            display.end(&title, &record);
+            Some(record)
+        })
+    }
+
+    fn train_one(&self, resolved: &Resolved, mut lock: Lock, display: &mut Display) -> Result<Record> {
+        let (folder, id) = (self.folder, resolved.cell.id());
+        let checkpoint = Checkpoint::new(folder, &id);
+        let events = self.arguments.tensorboard.as_ref().map(|folder: &PathBuf| folder.join(&id));
+        let mut watch = Watch::new(display, &mut lock, resolved.scale.epochs, events.as_deref())?;
+        let images = Images { folder, resolved, known: Cell::new(0) };
+        let finished = experiment::run_kept(resolved, &checkpoint, &mut |event| {
+            // After an epoch every training image has been read: should the process end, that is not lost.
+            if matches!(event, Event::Training(Progress::Epoch { .. })) {
+                watch.keep(images.write());
+            }
+            watch.see(&event);
+        })?;
+        watch.keep(images.write());
+        let Finished { record, logits, method } = finished;
+        if !self.arguments.no_weights && !method.parameters().all().is_empty() {
+            folder.write_weights(&id, method.parameters())?;
+        }
+        folder.write_logits(&id, &logits)?;
+        let watched = watch.end(&record);
+        folder.write(&record)?;
+        folder.finish(&id, lock)?;
+        watched?;
+        Ok(record)
+    }
+}
+
+/// # Errors
+/// Says what differs if the record is not of this experiment.
+fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
+    record.ensure_of(&resolved.identity, resolved.content()?.as_deref())?;
+    if resolved.on_bad_image == OnBadImage::Fail
+        && let [first, ..] = &record.data.skipped[..]
+    {
+        bail!(
+            "{} unreadable images were left out there, the first is {first}; with --on-bad-image skip that is accepted",
+            record.data.skipped.len()
+        )
+    }
+    Ok(())
+}
+
+/// The lists of a cell's images in the results folder.
+struct Images<'a> {
+    folder: &'a Folder,
+    resolved: &'a Resolved<'a>,
+    /// Files whose content was known when the lists were last written.
+    known: Cell<usize>,
+}
+
+impl Images<'_> {
+    /// Writes the lists if more is known than last time.
+    fn write(&self) -> Result<()> {
+        let source = self.resolved.source;
+        let splits: [(&str, &dyn Dataset); 2] =
+            [("train", &*source.train), ("validation", &*source.validation)];
+        let of = |dataset: &dyn Dataset| {
+            let known = |files: &skewbench::data::files::Files| {
+                (0..dataset.labels().len()).filter(|&index| files.known(index).is_some()).count()
+            };
+            dataset.files().map_or(0, known)
+        };
+        let known = splits.iter().map(|(_, dataset)| of(*dataset)).sum();
+        if known > self.known.replace(known) {
+            for (split, dataset) in splits {
+                self.folder.write_images(split, dataset)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! `--dry-run`: what would be trained, and how long that takes on this machine.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use skewbench::experiment::{Resolved, Study, calibrate};
+
+use crate::{
+    asked::{Run, thousands},
+    support::pulse::duration,
+};
+
+/// Seconds that a step of the calibration is made to take, about.
+const ENOUGH: f64 = 0.5;
+
+/// Cells of one kind take equally long an image.
+#[derive(Default)]
+struct Kind<'a> {
+    cells: Vec<&'a Resolved<'a>>,
+    train: usize,
+    evaluate: usize,
+}
+
+/// Prints cells, image passes and hours, kind by kind.
+///
+/// # Errors
+/// As training's.
+pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
+    let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
+    for resolved in cells {
+        let cell = &resolved.cell;
+        let variant = match cell.study {
+            // Steps of Figure 3 differ in their views only.
+            Study::Figure3 { .. } => None,
+            _ => cell.study.variant(),
+        };
+        let variant = variant.map_or_else(String::new, |variant| format!(" {variant}"));
+        let name = format!("{} {} {}{variant}", cell.study.id(), cell.method(), cell.encoder());
+        let kind = kinds.entry(name).or_default();
+        kind.cells.push(resolved);
+        kind.train += resolved.image_passes();
+        kind.evaluate += resolved.evaluation_passes();
+    }
+    println!(
+        "\n{:<44} {:>5} {:>15} {:>12} {:>14} {:>14}",
+        "kind", "cells", "image passes", "images/s", "training", "evaluation"
+    );
+    let (mut training, mut evaluation) = (0.0, 0.0);
+    for (name, kind) in &kinds {
+        let cell = kind.cells.first().context("a kind without cells")?;
+        let pace = calibrate::pace(cell, ENOUGH, run.sources.remembers(cell, &run.plan))?;
+        let (train, evaluate) = (kind.train as f64 * pace.train, kind.evaluate as f64 * pace.evaluate);
+        let rate = if pace.train > 0.0 { format!("{:.1}", 1.0 / pace.train) } else { "-".to_owned() };
+        println!(
+            "{name:<44} {:>5} {:>15} {rate:>12} {:>14} {:>14}",
+            kind.cells.len(),
+            thousands(kind.train),
+            duration(train),
+            duration(evaluate)
+        );
+        training += train;
+        evaluation += evaluate;
+    }
+    println!(
+        "\nestimate for this machine, one process: {} ({} training, {} evaluation; a few steps of each kind were \
+         timed; probes and label-free metrics come on top)",
+        duration(training + evaluation),
+        duration(training),
+        duration(evaluation)
+    );
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask reproduce`: the main job.
+
+mod cells;
+mod display;
+mod estimate;
+mod watch;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, bail};
+use skewbench::{
+    analysis::{reading, tables},
+    experiment::Resolved,
+    results::{Folder, Record, provenance, record},
+};
+
+use self::cells::Cells;
+use crate::{
+    asked::{Asked, Run},
+    support::{program, table},
+};
+
+/// Train, probe and score the cells of the study.
+///
+/// Without flags: the cells of the paper's Table 1, and floors beside them, at small scale, on drawn sewer pipes,
+/// on the CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept,
+/// and the one that was being trained resumes where it was, to the same numbers. Several processes may share
+/// a results folder: each takes cells that no other works on.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask reproduce                                  all cells, half an hour or more, nothing to install
+  cargo xtask reproduce --only simclr --seeds 3          one method, three seeds
+  cargo xtask reproduce --study all                      every table and figure, and what the paper left out
+  cargo xtask reproduce --data elpv --shares natural     real solar-cell photographs
+  cargo xtask reproduce --data folder=my-pipes --side 128
+  cargo xtask reproduce --full --data sewer-ml=DIR --dry-run")]
+pub struct Arguments {
+    #[command(flatten)]
+    asked: Asked,
+
+    /// Results folder [default: results/local/<scale>-<data>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Show what would be trained and how long that takes on this machine, then stop
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Also write event files for TensorBoard below this folder, one run a cell
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+
+    /// Keep no weights beside the records
+    #[arg(long)]
+    no_weights: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let asked = &arguments.asked;
+    let run = asked.run()?;
+    let out = arguments.out.clone().unwrap_or_else(|| {
+        PathBuf::from("results/local").join(format!("{}-{}", run.plan.scale.name, asked.data.name()))
+    });
+    if out.is_dir() {
+        run.sources.remember(&Folder::open(&out)?);
+    }
+    // Everything that could stop a cell is found here, before the first is trained.
+    let resolved = run.resolve()?;
+    run.describe(resolved.iter().map(Resolved::image_passes).sum());
+    if arguments.dry_run {
+        estimate::print(&resolved, &run)?;
+        run.print_undefined();
+        return Ok(());
+    }
+    let folder = Folder::open(&out)?;
+    let cells = Cells { resolved: &resolved, folder: &folder, arguments };
+    let unreadable = cells.ensure_ours()?;
+    folder.note_run(record::Run {
+        command: command(),
+        provenance: provenance::collect(&run.plan.device),
+        times: 1,
+        cells: resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
+    })?;
+    let (records, failed) = cells.train(unreadable);
+    sum_up(&folder, &out, &run, &records)?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} of {} cells failed; the others are finished, and the same command tries these again:\n  {}",
+        failed.len(),
+        resolved.len(),
+        failed.join("\n  ")
+    )
+}
+
+/// Tables and the page, of the whole folder: other commands may have put cells there.
+fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
+    tables::write(folder, &reading::read(&[out.to_owned()]))?;
+    println!("\n{}", table::render(records));
+    run.print_undefined();
+    let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
+    for limit in limits {
+        println!("note: {limit}");
+    }
+    let skipped = records.iter().map(|record| record.data.skipped.len()).max().unwrap_or(0);
+    if skipped > 0 {
+        println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
+    }
+    println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
+    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))
+}
+
+/// This command as a shell takes it.
+fn command() -> String {
+    let quoted = |argument: String| {
+        let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
+        if argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
+    };
+    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
+    format!("{} {}", program::name(), arguments.join(" "))
+}

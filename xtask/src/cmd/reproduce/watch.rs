@@ -1,0 +1,113 @@
+//! Who is told of a cell in training: the display, the cell's lock, TensorBoard.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use skewbench::{
+    experiment::Event,
+    results::{Lock, Record, tensorboard::EventFile},
+    train::Progress,
+};
+
+use super::display::Display;
+use crate::support::pulse::{Pulse, now};
+
+/// Passes events of one cell on. Failures are kept until the end: training must not stop for them.
+pub struct Watch<'a> {
+    display: &'a mut Display,
+    lock: &'a mut Lock,
+    pulse: Pulse,
+    told: Option<Instant>,
+    events: Option<EventFile>,
+    failure: Result<()>,
+}
+
+impl<'a> Watch<'a> {
+    /// How often the lock is written, at most.
+    const EVERY: Duration = Duration::from_secs(1);
+
+    /// `tensorboard`: folder for the cell's event file.
+    pub fn new(
+        display: &'a mut Display,
+        lock: &'a mut Lock,
+        epochs: usize,
+        tensorboard: Option<&Path>,
+    ) -> Result<Self> {
+        let pulse = Pulse { process: std::process::id(), epochs, ..Pulse::default() };
+        let events = tensorboard.map(|folder| EventFile::new(folder, now())).transpose()?;
+        Ok(Self { display, lock, pulse, told: None, events, failure: Ok(()) })
+    }
+
+    pub fn see(&mut self, event: &Event) {
+        self.display.show(event);
+        let pulse = &mut self.pulse;
+        match event {
+            Event::Stage(stage) => {
+                pulse.stage = (*stage).to_owned();
+                self.told = None;
+            }
+            Event::Resumed { epoch, step, .. } => (pulse.epoch, pulse.step) = (*epoch, *step),
+            Event::Training(Progress::Step { epoch, step, steps, loss, .. }) => {
+                (pulse.epoch, pulse.step, pulse.steps) = (*epoch, *step, *steps);
+                pulse.loss = Some(*loss);
+            }
+            Event::Training(Progress::Epoch { epoch, .. }) => {
+                (pulse.epoch, pulse.step) = (epoch.epoch + 1, 0);
+                pulse.rankme = epoch.monitors.get("rankme").copied();
+                let own = [
+                    ("training/loss", Some(epoch.loss)),
+                    ("training/probe_loss", epoch.probe_loss),
+                    ("training/learning_rate", Some(epoch.learning_rate)),
+                ];
+                let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+                let monitors =
+                    epoch.monitors.iter().map(|(name, &value)| (format!("monitors/{name}"), value));
+                let scalars: Vec<_> = own.chain(monitors).collect();
+                self.scalars(epoch.epoch + 1, &scalars);
+            }
+            Event::Training(Progress::Part(_)) | Event::Note(_) => return,
+        }
+        if self.told.is_none_or(|told| told.elapsed() >= Self::EVERY) {
+            self.told = Some(Instant::now());
+            self.pulse.images_per_second = self.display.rate();
+            self.pulse.seconds_left = self.display.left() as f64 / self.display.rate().max(1e-9);
+            self.pulse.unix = now() as u64;
+            let told = self.lock.tell(&self.pulse.text());
+            self.keep(told);
+        }
+    }
+
+    /// Scores go to TensorBoard too.
+    ///
+    /// # Errors
+    /// The first failure of all.
+    pub fn end(mut self, record: &Record) -> Result<()> {
+        let of_all = record.scores.iter().filter(|score| score.validation_share.is_none());
+        let scalars: Vec<_> = of_all
+            .flat_map(|score| {
+                [("f1", score.f1), ("auroc", score.auroc), ("f1_normal", score.f1_normal)]
+                    .map(|(name, value)| (format!("{}/{name}", score.classifier), value))
+            })
+            .collect();
+        self.scalars(record.curve.len(), &scalars);
+        self.failure
+    }
+
+    fn scalars(&mut self, step: usize, scalars: &[(String, f64)]) {
+        if let Some(events) = &mut self.events {
+            let written =
+                events.scalars(now(), step, scalars.iter().map(|(name, value)| (name.as_str(), *value)));
+            self.keep(written);
+        }
+    }
+
+    /// Keeps the first failure.
+    pub fn keep(&mut self, result: Result<()>) {
+        if self.failure.is_ok() {
+            self.failure = result;
+        }
+    }
+}

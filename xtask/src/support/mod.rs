@@ -1,0 +1,6 @@
+//! What several verbs share.
+
+pub mod program;
+pub mod pulse;
+pub mod source;
+pub mod table;

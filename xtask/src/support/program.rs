@@ -1,0 +1,35 @@
+//! The program itself: what its user calls it, and the checkout it was built from.
+//!
+//! `cargo xtask` in a checkout and an installed `skewbench` are the same program. Cargo sets
+//! `CARGO_MANIFEST_DIR` for what it runs, which says which of the two this is.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+/// How commands are written in help texts and messages.
+const THROUGH_CARGO: &str = "cargo xtask";
+
+/// What a user types in front of a verb: `cargo xtask`, or `skewbench` when it runs without cargo.
+pub fn name() -> &'static str {
+    if manifest().is_some() { THROUGH_CARGO } else { "skewbench" }
+}
+
+/// A help text or message with commands as this user types them.
+pub fn as_typed(text: &str) -> String {
+    text.replace(THROUGH_CARGO, name())
+}
+
+/// The root of the checkout, for verbs that build.
+///
+/// # Errors
+/// If the program runs without cargo: it may have been installed, and its checkout may be gone or changed.
+pub fn checkout() -> Result<PathBuf> {
+    let package = manifest().context("this builds from source: run it in a checkout, through cargo")?;
+    Ok(package.join(".."))
+}
+
+/// Folder of this package, set by `cargo run`.
+fn manifest() -> Option<PathBuf> {
+    std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)
+}

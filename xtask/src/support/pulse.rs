@@ -1,0 +1,85 @@
+//! What a process says of the cell that it works on, in the cell's lock: written by `reproduce`, read by
+//! `status`.
+
+use std::collections::BTreeMap;
+
+/// How far a cell is.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse {
+    pub process: u32,
+    /// `training`, `features`, `probe` or `label-free`.
+    pub stage: String,
+    /// Epochs done, of how many.
+    pub epoch: usize,
+    pub epochs: usize,
+    /// Steps done of the present epoch, of how many.
+    pub step: usize,
+    pub steps: usize,
+    pub loss: Option<f64>,
+    pub rankme: Option<f64>,
+    pub images_per_second: f64,
+    /// Until training ends.
+    pub seconds_left: f64,
+    /// When this was written, seconds since 1970.
+    pub unix: u64,
+}
+
+impl Pulse {
+    /// One `name = value` a line.
+    pub fn text(&self) -> String {
+        let Self {
+            process, stage, epoch, epochs, step, steps, images_per_second, seconds_left, unix, ..
+        } = self;
+        let mut text = format!(
+            "process = {process}\nstage = {stage}\nepoch = {epoch}\nepochs = {epochs}\nstep = {step}\n\
+             steps = {steps}\nimages_per_second = {images_per_second:.1}\nseconds_left = {seconds_left:.0}\n\
+             unix = {unix}\n"
+        );
+        for (name, value) in [("loss", self.loss), ("rankme", self.rankme)] {
+            if let Some(value) = value {
+                text += &format!("{name} = {value}\n");
+            }
+        }
+        text
+    }
+
+    /// Reads what [`Self::text`] wrote. What is missing, as in a file that is just being written, is left at
+    /// zero.
+    pub fn read(text: &str) -> Self {
+        let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(" = ")).collect();
+        let number = |name: &str| values.get(name).and_then(|value| value.parse::<f64>().ok());
+        let whole = |name: &str| number(name).unwrap_or(0.0) as usize;
+        Self {
+            process: whole("process") as u32,
+            stage: values.get("stage").copied().unwrap_or("begins").to_owned(),
+            epoch: whole("epoch"),
+            epochs: whole("epochs"),
+            step: whole("step"),
+            steps: whole("steps"),
+            loss: number("loss"),
+            rankme: number("rankme"),
+            images_per_second: number("images_per_second").unwrap_or(0.0),
+            seconds_left: number("seconds_left").unwrap_or(0.0),
+            unix: number("unix").unwrap_or(0.0) as u64,
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> f64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}
+
+/// `3 h 12 min`, `12 min`, `40 s`.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match (seconds / 3_600, seconds / 60 % 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) if minutes < 10 => format!("{minutes} min {:02} s", seconds % 60),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) if hours < 100 => format!("{hours} h {minutes:02} min"),
+        (hours, _) => format!("{hours} h, {:.1} days", hours as f64 / 24.0),
+    }
+}
