@@ -26,7 +26,9 @@ pub struct Axes {
 /// What is scored: a classifier on validation images of a share. One score a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scored {
+    /// Whose model.
     pub cell: Axes,
+    /// Which of its classifiers.
     pub classifier: Classifier,
     /// Of defects in validation; the data's own for all validation images.
     pub validation: Share,

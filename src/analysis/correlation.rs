@@ -21,7 +21,9 @@ pub struct Correlation {
     pub value: Interval,
     /// Part of shuffles (within groups) with a coefficient at least as far from 0; never 0.
     pub p_value: f64,
+    /// Pairs that were correlated.
     pub points: usize,
+    /// Groups that they come in.
     pub groups: usize,
 }
 

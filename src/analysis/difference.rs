@@ -39,12 +39,17 @@ pub enum Change {
 /// One score of one group of cells in both sets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
+    /// What is scored.
     pub at: Scored,
+    /// Which score.
     pub metric: Metric,
+    /// Mean over seeds in the first set.
     pub before: f64,
+    /// Mean over seeds in the second set.
     pub after: f64,
     /// What the difference must exceed.
     pub noise: Option<f64>,
+    /// What became of it.
     pub change: Change,
 }
 

@@ -28,9 +28,11 @@ pub struct Frame {
 /// One number with the axes of the cell that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
+    /// What is scored.
     pub at: Scored,
     /// None in the paper, which has one run a cell.
     pub seed: Option<u64>,
+    /// Finite.
     pub value: f64,
 }
 
@@ -52,6 +54,7 @@ impl Aggregate {
 /// What is scored in one setting, with seeds taken together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
+    /// What is scored.
     pub at: Scored,
     /// Seeds.
     pub rows: usize,
@@ -64,6 +67,7 @@ const SETTING: &str = "setting";
 const SEED: &str = "seed";
 
 impl Frame {
+    /// Number of rows.
     pub fn height(&self) -> usize {
         self.table.height()
     }
@@ -231,6 +235,7 @@ impl FrameBuilder {
         }
     }
 
+    /// The table of all rows.
     pub fn frame(self) -> Frame {
         let height = self.seeds.len();
         let mut columns = vec![

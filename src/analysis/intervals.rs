@@ -19,14 +19,18 @@ pub const THREE_DEVIATIONS: f64 = 0.001_349_898_031_630_095;
 /// An estimate and the interval at [`LEVEL`]; infinite ends where nothing is known of the spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// What was found.
     pub estimate: f64,
+    /// Lower end.
     pub low: f64,
+    /// Upper end.
     pub high: f64,
 }
 
 /// A standard deviation and how well it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Uncertainty {
+    /// At least 0.
     pub deviation: f64,
     /// Degrees of freedom.
     pub freedom: f64,
@@ -144,6 +148,7 @@ pub fn of_images(
     Interval { estimate, low, high }
 }
 
+/// Not a number of none.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }

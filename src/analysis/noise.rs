@@ -52,7 +52,9 @@ pub struct Pooled {
 /// One cell of a contrast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weighed {
+    /// Of its mean in the contrast.
     pub weight: f64,
+    /// What is scored.
     pub at: Scored,
     /// Seeds behind its mean.
     pub seeds: usize,

@@ -13,7 +13,9 @@ use super::intervals::mean;
 /// What a detector does, whatever the share of defects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
+    /// Part of the defects that is flagged.
     pub true_positive: f64,
+    /// Part of the normal images that is flagged.
     pub false_positive: f64,
 }
 
@@ -22,30 +24,37 @@ pub struct Rates {
 pub struct AtShare {
     /// Share of defects, 0..1.
     pub share: f64,
+    /// Of defects.
     pub f1: Option<f64>,
+    /// Of normal images.
     pub f1_normal: Option<f64>,
 }
 
 /// One pair of rates for a row of scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
+    /// The pair.
     pub rates: Rates,
     /// Printed less predicted F1, share by share; none where not printed.
     pub residuals: Vec<Option<f64>>,
+    /// The same of F1_Normal.
     pub residuals_normal: Vec<Option<f64>>,
 }
 
 impl Rates {
+    /// At a share of defects; 0 where nothing is flagged.
     pub fn precision(self, share: f64) -> f64 {
         let (hits, alarms) = (share * self.true_positive, (1.0 - share) * self.false_positive);
         if hits + alarms == 0.0 { 0.0 } else { hits / (hits + alarms) }
     }
 
+    /// F1 at a share of defects.
     pub fn f1(self, share: f64) -> f64 {
         let (hits, alarms) = (share * self.true_positive, (1.0 - share) * self.false_positive);
         2.0 * hits / (hits + alarms + share)
     }
 
+    /// F1 of normal images at a share of defects.
     pub fn f1_normal(self, share: f64) -> f64 {
         let normals = 1.0 - share;
         let passed = normals * (1.0 - self.false_positive);

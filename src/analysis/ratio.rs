@@ -10,10 +10,13 @@ use super::intervals::quantile;
 /// Their times over ours, pair by pair: above 1 where we are faster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
+    /// Half of the pairs lies below.
     pub median: f64,
     /// A quarter of the pairs lies below the first, a quarter above the second.
     pub quartiles: [f64; 2],
+    /// Smallest ratio of a pair.
     pub least: f64,
+    /// Largest ratio of a pair.
     pub largest: f64,
 }
 

@@ -26,9 +26,11 @@ use crate::{
 
 /// What was read.
 pub struct Reading {
+    /// One row a score of every record that is not left out.
     pub frame: Frame,
     /// Records in the frame.
     pub records: Vec<Filed>,
+    /// Everything that is wrong, in the order of kinds.
     pub problems: Vec<ReadingProblem>,
 }
 
@@ -37,17 +39,22 @@ pub struct Reading {
 pub struct Filed {
     /// Its file.
     pub place: String,
+    /// Name of what must be equal to compare two records.
     pub setting: String,
+    /// Its axes, typed.
     pub cell: Axes,
+    /// As it was read.
     pub record: Record,
 }
 
 /// Something that a reader of the numbers has to know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadingProblem {
+    /// What kind of problem.
     pub kind: ProblemKind,
     /// The file, folder or setting.
     pub place: String,
+    /// What is wrong there.
     pub what: String,
 }
 

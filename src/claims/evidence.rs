@@ -42,7 +42,9 @@ type Cells = BTreeMap<Scored, Vec<SeedScore>>;
 /// A weight, and the scores that it weighs the mean of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Term {
+    /// Of the mean in the contrast.
     pub weight: f64,
+    /// What is scored.
     pub at: Scored,
     /// Seed by seed; empty where nothing was measured.
     pub scores: Vec<f64>,
@@ -53,9 +55,11 @@ pub struct Term {
 pub struct MeanContrast {
     /// What is above what, in words.
     pub what: String,
+    /// The estimate with its interval.
     pub value: Interval,
     /// That it is not above 0, and not below: one side each.
     pub not_above: f64,
+    /// Probability, one side.
     pub not_below: f64,
     /// Standard error, and how well it is known.
     error: Uncertainty,

@@ -44,6 +44,7 @@ impl Verdict {
 
 /// A sentence that can be true or false.
 pub struct Claim {
+    /// Name in tables and on command lines.
     pub id: &'static str,
     /// Where the paper says it; `ours` for a question of ours.
     pub section: &'static str,
@@ -59,6 +60,7 @@ pub struct Claim {
 /// A verdict and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
+    /// What became of the claim.
     pub verdict: Verdict,
     /// Numbers behind the verdict, one a line, the weightiest first.
     pub evidence: Vec<String>,

@@ -18,7 +18,9 @@ const ROUNDS: usize = 400;
 
 /// A method's model less the supervised one of the same backbone.
 pub struct OnImages {
+    /// Whose model.
     pub method: method::Name,
+    /// Of both models.
     pub backbone: backbone::Name,
     /// Of the converged probes, on all validation images.
     pub difference: Interval,

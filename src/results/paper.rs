@@ -23,10 +23,13 @@ pub enum Printed {
 pub struct Table1Cell {
     /// F1, F1_Normal or the oracle-typed F2_CIW.
     pub metric: Metric,
+    /// Encoder.
     pub backbone: backbone::Name,
+    /// Of which training.
     pub method: method::Name,
     /// Of defects in training.
     pub train_share: Share,
+    /// What stands there.
     pub printed: Printed,
 }
 
@@ -37,18 +40,24 @@ pub struct Table2Column {
     pub resolution: u16,
     /// Best validation F1 of ViT-Tiny and of ResNet-18.
     pub vit_tiny_f1: f64,
+    /// Best validation F1 of ResNet-18.
     pub resnet18_f1: f64,
+    /// Of training.
     pub minutes_per_epoch: f64,
 }
 
 /// A cell of Figure 2: scores at several shares of defects in validation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure2Cell {
+    /// F1, F1_Normal or the oracle-typed F2_CIW.
     pub metric: Metric,
     /// MAE, SimCLR or supervised training.
     pub method: method::Name,
+    /// Of defects in training.
     pub train_share: Share,
+    /// Of defects in validation.
     pub validation_share: Share,
+    /// What stands there.
     pub printed: Printed,
     /// What the cell must have said, where it is lost and [`SolvedRates`] tell. Not a reading of the paper.
     pub derived: Option<f64>,
@@ -57,9 +66,13 @@ pub struct Figure2Cell {
 /// Rates behind one row of Figure 2, solved from its 45 % column. Not printed in the paper.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SolvedRates {
+    /// Of which training.
     pub method: method::Name,
+    /// Of defects in training.
     pub train_share: Share,
+    /// Part of the defects that is flagged.
     pub true_positive: f64,
+    /// Part of the normal images that is flagged.
     pub false_positive: f64,
 }
 

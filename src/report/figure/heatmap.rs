@@ -7,11 +7,15 @@ use crate::method::Name;
 
 /// A table of numbers as colours with the numbers in them.
 pub struct Heatmap {
+    /// Below the figure.
     pub caption: String,
+    /// What rows are.
     pub row_axis: String,
+    /// What columns are.
     pub column_axis: String,
     /// Method of a row, where it has one, and its name.
     pub rows: Vec<(Option<Name>, String)>,
+    /// Names of columns.
     pub columns: Vec<String>,
     /// Row by row; what was not measured is none.
     pub cells: Vec<Vec<Option<f64>>>,
@@ -26,6 +30,7 @@ const LEFT: f64 = 150.0;
 const TOP: f64 = 44.0;
 
 impl Heatmap {
+    /// The figure.
     pub fn draw(&self) -> Markup {
         let gap = |row: usize| {
             // A little air between methods.

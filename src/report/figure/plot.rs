@@ -7,9 +7,13 @@ use crate::{analysis::Interval, method::Name};
 
 /// Values on an axis, its label (with the unit) and how ticks are written.
 pub struct PlotAxis {
+    /// With the unit.
     pub label: String,
+    /// Where the axis begins.
     pub low: f64,
+    /// Where it ends.
     pub high: f64,
+    /// Of ticks.
     pub decimals: usize,
     /// Instead of round numbers: where, and what is written.
     pub marks: Vec<(f64, String)>,
@@ -17,18 +21,27 @@ pub struct PlotAxis {
 
 /// One method's points, joined on request.
 pub struct Series {
+    /// Whose colour and marker it gets.
     pub method: Option<Name>,
+    /// In the legend or beside the number.
     pub name: String,
+    /// In data units.
     pub points: Vec<(f64, f64)>,
+    /// Whether a line runs through the points.
     pub joined: bool,
     /// Dashed for the second backbone.
     pub dashed: bool,
 }
 
+/// Series in a frame.
 pub struct Plot {
+    /// Below the figure.
     pub caption: String,
+    /// Horizontal.
     pub x: PlotAxis,
+    /// Vertical.
     pub y: PlotAxis,
+    /// Drawn in this order.
     pub series: Vec<Series>,
     /// Whether every series is named below.
     pub legend: bool,
@@ -38,7 +51,9 @@ pub struct Plot {
 pub struct NamedInterval {
     /// Whose colour and marker it gets.
     pub method: Option<Name>,
+    /// In the legend or beside the number.
     pub name: String,
+    /// Infinite ends draw the point alone.
     pub value: Interval,
 }
 
@@ -83,6 +98,7 @@ impl PlotAxis {
 }
 
 impl Plot {
+    /// The figure.
     pub fn draw(&self) -> Markup {
         // Long names need room.
         let columns = if self.series.iter().any(|series| series.name.len() > 14) { 2 } else { 3 };
