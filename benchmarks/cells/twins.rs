@@ -8,7 +8,7 @@ use candle_nn::{
     ops::{layer_norm_slow, softmax},
 };
 use skewbench::{
-    backbone::{Kind, Parameter},
+    backbone::{Parameter, Role},
     candle_core::{DType, Device, Result, Tensor, Var},
     loss::{classification::binary_cross_entropy, contrastive::nt_xent},
     seed::Seed,
@@ -149,7 +149,7 @@ fn adamw_steps() {
     let target = normal("target", &[3, 4]);
     let copies = [0, 1].map(|_| Var::from_tensor(start.as_tensor()).unwrap());
     let loss = |variable: &Var| (variable.as_tensor() - target.as_tensor())?.powf(4.0)?.sum_all();
-    let parameter = Parameter { name: "weight".to_owned(), variable: copies[0].clone(), kind: Kind::Weight };
+    let parameter = Parameter { name: "weight".to_owned(), variable: copies[0].clone(), kind: Role::Weight };
     let mut ours = Optimiser::new(Rule::ADAMW, vec![Group::uniform([&parameter], 1e-2, 0.1)]).unwrap();
     let settings = ParamsAdamW { lr: 1e-2, weight_decay: 0.1, ..ParamsAdamW::default() };
     let mut theirs = candle_nn::AdamW::new(vec![copies[1].clone()], settings).unwrap();

@@ -10,7 +10,9 @@ use crate::seed::Seed;
 /// Which coefficient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coefficient {
+    /// The linear correlation of ranks.
     Spearman,
+    /// Tau-b: agreeing less disagreeing pairs.
     Kendall,
 }
 

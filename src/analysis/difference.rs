@@ -28,7 +28,9 @@ use crate::{
 /// What became of a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
+    /// Further than new seeds would move it.
     MovedBeyondNoise,
+    /// No further than new seeds would move it.
     WithinNoise,
     /// Nothing is known of noise: no cell of its kind has two seeds.
     Undecided,

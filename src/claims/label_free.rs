@@ -29,6 +29,7 @@ const ROUNDS: usize = 500;
 /// RankMe as the authors computed it.
 const RELEASED: Measure = Measure::RANKME_RELEASED;
 
+/// Claims about what features tell without labels.
 pub static CLAIMS: [Claim; 7] = [
     Claim {
         id: "rankme_does_not_correlate",

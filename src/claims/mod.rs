@@ -26,8 +26,11 @@ use crate::analysis::published;
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
+    /// Every comparison is beyond what new seeds do.
     Holds,
+    /// One is significantly the other way.
     Fails,
+    /// Too few seeds, or never measured.
     Undecided,
 }
 
