@@ -57,7 +57,8 @@
 //! augment   backbone    views of an image; encoders, heads, their parameters
 //! data      tensor      where images come from; operations with a backward of their own
 //! seed      schedule    named streams: the only source of randomness; values that change with the step
-//! named     study       names with one spelling; which table or question a cell belongs to
+//! study                 which table or question a cell belongs to
+//! named                 enums whose variants have one spelling
 //! ```
 //!
 //! # One cell's walk
@@ -94,10 +95,10 @@
 //! frames of `fixtures/`: `benchmarks/cells/frames.rs`.
 //!
 //! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them:
-//! `loss/cuda/`, `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution:
-//! `tensor/convolution/cuda.rs`. What is rounded to bf16 and what not: `tensor/precision.rs`. CPU emulation
-//! of CUDA, for testing without a GPU: `xtask/src/cmd/gpu/imitation/`. How gradients go back through a
-//! backbone: `tensor/chain.rs`. The steps that are checked against PyTorch's: `experiment/trajectory.rs`.
+//! `.cu` and `gpu.rs` beside what they compute, in a folder of `tensor/`, `loss/` or `augment/`; what they share:
+//! `tensor/gpu/`; cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
+//! `tensor/graph/precision.rs`. CPU emulation of CUDA, for testing without a GPU: `xtask/src/cmd/gpu/imitation/`.
+//! How gradients go back through a backbone: `tensor/graph/chain.rs`. The steps that are checked against PyTorch's: `experiment/trajectory.rs`.
 
 // A library returns what it finds; only the program prints.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
@@ -113,7 +114,7 @@ pub mod label_free;
 pub mod loader;
 pub mod loss;
 pub mod method;
-mod named;
+pub mod named;
 pub mod report;
 pub mod results;
 pub mod schedule;

@@ -9,7 +9,7 @@ use skewbench::{
     backbone,
     candle_core::DType,
     data::Share,
-    experiment::{self, Cell, Study},
+    experiment::{Cell, Study},
     loader::Loader,
     method::{self, Position},
     seed::Seed,
@@ -48,7 +48,7 @@ fn every_variable_has_a_gradient(
         |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     let cosine = inner(gradient, expected) / (inner(gradient, gradient) * inner(expected, expected)).sqrt();
     // ResNet-18 normalises maps of one pixel over 16 images, which magnifies rounding layer by layer; operations are held more
-    // tightly (src/tensor/precision.rs).
+    // tightly (src/tensor/graph/precision.rs).
     let bound = if backbone == backbone::Name::ResNet18 { 0.85 } else { 0.98 };
     assert!(cosine > bound, "gradients in mixed precision and in f32: cosine {cosine}");
     assert_ne!(rounded, exact, "nothing was rounded");
@@ -59,11 +59,13 @@ fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> 
     let (plan, source) = fixture();
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };
     if cell.undefined().is_some() {
-        assert!(experiment::build(&cell, &plan, 1.0, Seed::root(0)).is_err(), "an undefined cell was built");
+        assert!(plan.resolve(&cell, source).is_err(), "an undefined cell was resolved");
         return None;
     }
     let views: Vec<ViewRecipe> = plan.recipe(&cell).views(method, plan.scale.side);
-    let model = experiment::build(&cell, &plan, 1.0, Seed::root(0)).unwrap();
+    let mut resolved = plan.resolve(&cell, source).unwrap();
+    resolved.defect_weight = 1.0;
+    let model = resolved.build(Seed::root(0)).unwrap();
     let indices: Vec<usize> = (0..16).collect();
     let loader = Loader {
         dataset: &*source.train,

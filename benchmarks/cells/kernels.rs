@@ -1,6 +1,6 @@
 //! Our CUDA kernels without a GPU: their text runs on the CPU, fibre by thread, in two orders of threads, and is held to the plain-Candle twin.
 //!
-//! Needs a C++ compiler (`c++`); where there is none, or no `nvcc`, a test says that it was skipped.
+//! Needs a C++ compiler (`c++`); where there is none, or no `nvcc`, the summary says so.
 
 use std::{
     fs,
@@ -25,34 +25,47 @@ use skewbench::{
     },
 };
 
-/// Where kernels lie, from the root; the first has what they share.
-const FOLDERS: [&str; 3] = ["src/tensor/cuda", "src/loss/cuda", "src/augment/cuda"];
+use crate::skip::Tool;
+
+/// What runs kernels on the CPU, and what their text shares, from the root.
+const HARNESS: &str = "benchmarks/kernels";
+const SHARED: &str = "src/tensor/gpu";
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+/// All files under `src` of an extension.
+fn sources(extension: &str) -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![folder("src")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// The kernels compiled for the CPU, once for all tests; none without a compiler.
 fn program() -> Option<&'static Path> {
     static PROGRAM: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
     let compile = || {
-        if !is_there("c++") {
-            eprintln!("SKIPPED: no c++ on the PATH, so no kernel ran");
-            return None;
-        }
+        let compiler = Tool::Compiler.find("no kernel ran")?;
         let place = tempfile::tempdir().unwrap();
         let program = place.path().join("kernels");
-        let made = Command::new("c++")
+        let made = Command::new(compiler)
             .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"])
             // As the views' kernel is compiled for a GPU.
             .args(["-ffp-contract=off", "-o"])
-            .args([&program, &folder(FOLDERS[0]).join("on_cpu.cpp")])
+            .args([&program, &folder(HARNESS).join("on_cpu.cpp")])
             .arg("-I")
-            .arg(folder(FOLDERS[0]))
+            .arg(folder(SHARED))
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -492,33 +505,27 @@ const MOST_STACK: usize = 8;
 
 #[test]
 fn every_kernel_compiles_for_an_h100_and_keeps_its_numbers_in_registers() {
-    if !is_there("nvcc") {
-        eprintln!("SKIPPED: no nvcc on the PATH, so no kernel was compiled for a GPU");
-        return;
-    }
+    let Some(nvcc) = Tool::Nvcc.find("no kernel was compiled for a GPU") else { return };
     let place = tempfile::tempdir().unwrap();
     let (mut files, mut kernels) = (0, 0);
-    for entry in FOLDERS.iter().flat_map(|name| fs::read_dir(folder(name)).unwrap()) {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "cu") {
-            let made = Command::new("nvcc")
-                .args(["-arch=sm_90", "-cubin", "-Xptxas", "-v", "-Werror", "all-warnings", "-I"])
-                .arg(folder(FOLDERS[0]))
-                .arg("-o")
-                .args([&place.path().join("kernel.cubin"), &path])
-                .output()
-                .unwrap();
-            let told = String::from_utf8_lossy(&made.stderr);
-            assert!(made.status.success(), "{}: {told}", path.display());
-            for line in told.lines().filter(|line| line.contains("bytes stack frame")) {
-                let stack: usize = line.split_whitespace().next().unwrap().parse().unwrap();
-                assert!(stack <= MOST_STACK, "{}: a kernel keeps {line}", path.display());
-                kernels += 1;
-            }
-            files += 1;
+    for path in sources("cu") {
+        let made = Command::new(&nvcc)
+            .args(["-arch=sm_90", "-cubin", "-Xptxas", "-v", "-Werror", "all-warnings", "-I"])
+            .arg(folder(SHARED))
+            .arg("-o")
+            .args([&place.path().join("kernel.cubin"), &path])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "{}: {told}", path.display());
+        for line in told.lines().filter(|line| line.contains("bytes stack frame")) {
+            let stack: usize = line.split_whitespace().next().unwrap().parse().unwrap();
+            assert!(stack <= MOST_STACK, "{}: a kernel keeps {line}", path.display());
+            kernels += 1;
         }
+        files += 1;
     }
-    assert_eq!(files, 9, "files of kernels in {FOLDERS:?}");
+    assert_eq!(files, 11, "files of kernels");
     assert!(kernels > 60, "the compiler tells of {kernels} kernels");
 }
 
@@ -561,32 +568,27 @@ fn in_brackets(text: &str) -> &str {
 fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
     let mut kernels = std::collections::BTreeMap::new();
     let mut launches = Vec::new();
-    for entry in FOLDERS.iter().flat_map(|name| fs::read_dir(folder(name)).unwrap()) {
-        let path = entry.unwrap().path();
+    for path in sources("cu") {
         // Of macros, lines end in backslashes.
         let text = fs::read_to_string(&path).unwrap().replace('\\', " ");
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("cu") => {
-                for found in text.split("extern \"C\" __global__ void").skip(1) {
-                    let found = found.split_once(')').unwrap().1.trim_start();
-                    let (name, rest) = found.split_once('(').unwrap();
-                    // Named after a type or a width in a macro.
-                    let stem = name.split("##").next().unwrap().trim().to_owned();
-                    kernels.insert(stem, split(in_brackets(&format!("({rest}"))).len());
-                }
+        for found in text.split("extern \"C\" __global__ void").skip(1) {
+            let found = found.split_once(')').unwrap().1.trim_start();
+            let (name, rest) = found.split_once('(').unwrap();
+            // Named after a type or a width in a macro.
+            let stem = name.split("##").next().unwrap().trim().to_owned();
+            kernels.insert(stem, split(in_brackets(&format!("({rest}"))).len());
+        }
+    }
+    for path in sources("rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        for (place, _) in text.match_indices("launch!(") {
+            let mut parts = split(in_brackets(&text[place + "launch!".len()..]));
+            if parts.get(1).is_some_and(|name| name == "name") {
+                // A name that two launches share was made just before.
+                let made = text[..place].rfind("let name = ").expect("a name");
+                parts[1] = text[made..].split(';').next().unwrap().to_owned();
             }
-            Some("rs") => {
-                for (place, _) in text.match_indices("launch!(") {
-                    let mut parts = split(in_brackets(&text[place + "launch!".len()..]));
-                    if parts.get(1).is_some_and(|name| name == "name") {
-                        // A name that two launches share was made just before.
-                        let made = text[..place].rfind("let name = ").expect("a name");
-                        parts[1] = text[made..].split(';').next().unwrap().to_owned();
-                    }
-                    launches.push((path.clone(), parts));
-                }
-            }
-            _ => {}
+            launches.push((path.clone(), parts));
         }
     }
     assert!(

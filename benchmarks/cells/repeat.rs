@@ -1,9 +1,10 @@
 //! Same seed, same bytes: a repeated cell is bit-identical, with one thread or two, and so is one that was
-//! interrupted and gone on with.
+//! interrupted and resumed.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -20,12 +21,11 @@ use skewbench::{
     tensor::backward,
     train::{
         Progress,
-        checkpoint::State,
         optimiser::{Group, Optimiser, Rule},
     },
 };
 
-use crate::check::fixture;
+use crate::check::{self, fixture};
 
 fn run(threads: usize, seed: u64) -> Record {
     let (plan, source) = fixture();
@@ -37,7 +37,7 @@ fn run(threads: usize, seed: u64) -> Record {
         seed,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| experiment::run(&cell, &plan, &source, &mut |_| {})).unwrap().record
+    pool.install(|| experiment::run(&cell, &plan, source, &mut |_| {})).unwrap().record
 }
 
 /// Everything of a record that is computed, not timed.
@@ -56,9 +56,11 @@ fn a_cell_is_bit_identical_when_repeated_and_whatever_the_threads() {
 
 /// Every variable, teachers' and statistics too, after two training steps of AdamW on random images.
 fn trained(method: method::Name, backbone: backbone::Name, threads: usize) -> Vec<(String, Vec<u32>)> {
-    let plan = Plan::new(Scale::fixture());
+    let (plan, source) = fixture();
     let train = || -> anyhow::Result<Vec<(String, Vec<u32>)>> {
-        let model = experiment::build(&cell(method, backbone), &plan, 3.0, Seed::root(0))?;
+        let mut resolved = plan.resolve(&cell(method, backbone), source)?;
+        resolved.defect_weight = 3.0;
+        let model = resolved.build(Seed::root(0))?;
         let group = Group::uniform(model.parameters().trainable(), 1e-3, 1e-2);
         let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group])?;
         // More than sixteen channels and tiles, so that convolutions and products are cut in pieces.
@@ -122,11 +124,12 @@ fn a_training_step_is_bit_identical_whatever_the_threads(
 }
 
 /// A cell of few images, which is trained for two epochs of some steps.
-fn short(recipe: recipe::Name) -> (Plan, Source) {
-    let scale = Scale { batch_size: 16, synthetic_images: (160, 420), ..Scale::fixture() };
-    let (train, validation) = scale.synthetic_images;
-    let source = skewbench::data::synthetic::source(Seed::root(0), train, validation, scale.side);
-    (Plan { recipe, ..Plan::new(scale) }, source)
+fn short(recipe: recipe::Name) -> (Plan, &'static Source) {
+    const IMAGES: (usize, usize) = (160, 420);
+    static SOURCE: LazyLock<Source> = LazyLock::new(|| check::drawn(0, IMAGES, Scale::fixture().side));
+    check::on_one_thread();
+    let scale = Scale { batch_size: 16, synthetic_images: IMAGES, ..Scale::fixture() };
+    (Plan { recipe, ..Plan::new(scale) }, &SOURCE)
 }
 
 fn cell(method: method::Name, backbone: backbone::Name) -> Cell {
@@ -144,7 +147,7 @@ fn train(
 ) -> (Finished, PathBuf) {
     let checkpoint = Checkpoint { path: folder.join("x.checkpoint"), every: Duration::ZERO };
     let killed = folder.join("killed");
-    let finished = experiment::run_kept(cell, plan, source, &checkpoint, &mut |event| {
+    let finished = experiment::run_kept(&plan.resolve(cell, source).unwrap(), &checkpoint, &mut |event| {
         let at = match event {
             Event::Training(Progress::Step { epoch, step, .. }) => (epoch, step),
             Event::Training(Progress::Epoch { epoch, .. }) => (epoch.epoch + 1, 0),
@@ -195,16 +198,16 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
     let (plan, source) = short(recipe);
     let cell = cell(method, backbone);
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = train(&cell, &plan, &source, folder.path(), kill);
+    let (whole, killed) = train(&cell, &plan, source, folder.path(), kill);
     assert_eq!(whole.record.cost.resumed, 0);
 
     // Interrupted a second time, at the end of training: from there only scores are left.
     let again = tempfile::tempdir().unwrap();
     fs::copy(&killed, again.path().join("x.checkpoint")).unwrap();
-    let (second, killed) = train(&cell, &plan, &source, again.path(), (2, 0));
+    let (second, killed) = train(&cell, &plan, source, again.path(), (2, 0));
     let last = tempfile::tempdir().unwrap();
     fs::copy(&killed, last.path().join("x.checkpoint")).unwrap();
-    let (third, _) = train(&cell, &plan, &source, last.path(), (9, 9));
+    let (third, _) = train(&cell, &plan, source, last.path(), (9, 9));
 
     let expected = computed_files(&whole);
     assert_eq!(second.record.cost.resumed, 1);
@@ -222,23 +225,23 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
 }
 
 #[test]
-fn mixed_precision_is_another_experiment_and_goes_on_to_the_same_bytes() {
+fn mixed_precision_is_another_experiment_and_resumes_to_the_same_bytes() {
     let (plan, source) = short(recipe::Name::Short);
     let plan = Plan { mixed_precision: true, ..plan };
     let cell = cell(method::Name::SimClr, backbone::Name::ViTTiny);
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = train(&cell, &plan, &source, folder.path(), (1, 2));
+    let (whole, killed) = train(&cell, &plan, source, folder.path(), (1, 2));
     let again = tempfile::tempdir().unwrap();
     fs::copy(&killed, again.path().join("x.checkpoint")).unwrap();
-    let (resumed, _) = train(&cell, &plan, &source, again.path(), (9, 9));
+    let (resumed, _) = train(&cell, &plan, source, again.path(), (9, 9));
     let (expected, found) = (computed_files(&whole), computed_files(&resumed));
     assert!(found == expected, "interrupted once");
     assert_eq!(expected.0.settings.values["precision"], "bf16 with f32 weights");
 
     let exact = Plan { mixed_precision: false, ..short(recipe::Name::Short).0 };
     let other = tempfile::tempdir().unwrap();
-    let (exact, _) = train(&cell, &exact, &source, other.path(), (9, 9));
-    assert!(!exact.record.settings.values.contains_key("precision"));
+    let (exact, _) = train(&cell, &exact, source, other.path(), (9, 9));
+    assert_eq!(exact.record.settings.values["precision"], "f32");
     assert_ne!(exact.record.fingerprint, expected.0.fingerprint);
     let loss = |record: &Record| record.curve.last().unwrap().loss;
     let (rounded, exact) = (loss(&expected.0), loss(&exact.record));
@@ -246,42 +249,42 @@ fn mixed_precision_is_another_experiment_and_goes_on_to_the_same_bytes() {
 }
 
 #[test]
-fn a_state_that_does_not_belong_is_never_gone_on_from() {
+fn a_state_that_does_not_belong_is_never_resumed() {
     let (plan, source) = short(recipe::Name::Short);
     let supervised = cell(method::Name::Supervised, backbone::Name::ResNet18);
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = train(&supervised, &plan, &source, folder.path(), (0, 3));
+    let (whole, killed) = train(&supervised, &plan, source, folder.path(), (0, 3));
     let expected = computed_files(&whole);
     let path = folder.path().join("x.checkpoint");
     let checkpoint = Checkpoint { path: path.clone(), every: Duration::MAX };
 
-    // Other settings: refused, and the file is not touched.
+    // Other settings, or numeric code: refused, saying what differs, and the file is not touched.
     let before = fs::read(&path).unwrap();
     let other = Plan { recipe: recipe::Name::Reference, ..short(recipe::Name::Short).0 };
-    let error = experiment::run_kept(&supervised, &other, &source, &checkpoint, &mut |_| {}).err().unwrap();
-    assert!(format!("{error:#}").contains("other settings or data: fingerprint"), "{error:#}");
-    assert!(fs::read(&path).unwrap() == before);
-
-    // Torn, or of another build: put aside, told of, and begun anew.
-    let torn = fs::read(&killed).unwrap();
-    let (state, mut notes) = State::read(&killed).unwrap();
-    notes.insert("build".to_owned(), "another".to_owned());
-    let rebuilt = folder.path().join("rebuilt");
-    state.save(&rebuilt, &notes).unwrap();
-    for (bytes, reason) in
-        [(torn[..torn.len() - 9].to_vec(), "torn"), (fs::read(rebuilt).unwrap(), "another build")]
-    {
-        fs::write(&path, &bytes).unwrap();
-        let mut notes = Vec::new();
-        let finished = experiment::run_kept(&supervised, &plan, &source, &checkpoint, &mut |event| {
-            assert!(!matches!(event, Event::Resumed { .. }), "gone on from a state that is {reason}");
-            if let Event::Note(text) = event {
-                notes.push(text.to_owned());
-            }
-        })
-        .unwrap();
-        assert!(notes.len() == 1 && notes[0].contains(reason), "{notes:?}");
-        assert!(fs::read(path.with_extension("checkpoint-unused")).unwrap() == bytes, "it is kept");
-        assert!(computed_files(&finished).1 == expected.1);
+    let other = other.resolve(&supervised, source).unwrap();
+    let mut rebuilt = plan.resolve(&supervised, source).unwrap();
+    rebuilt.identity.code = "0".repeat(64);
+    for (asked, difference) in [(other, "recipe"), (rebuilt, "code")] {
+        let error = experiment::run_kept(&asked, &checkpoint, &mut |_| {}).err().unwrap();
+        let told = format!("{error:#}");
+        assert!(told.contains("training began otherwise: ") && told.contains(difference), "{told}");
+        assert!(fs::read(&path).unwrap() == before);
     }
+
+    // Torn: put aside, reported, and begun anew.
+    let torn = fs::read(&killed).unwrap();
+    let torn = &torn[..torn.len() - 9];
+    fs::write(&path, torn).unwrap();
+    let mut notes = Vec::new();
+    let resolved = plan.resolve(&supervised, source).unwrap();
+    let finished = experiment::run_kept(&resolved, &checkpoint, &mut |event| {
+        assert!(!matches!(event, Event::Resumed { .. }), "a torn state was resumed");
+        if let Event::Note(text) = event {
+            notes.push(text.to_owned());
+        }
+    })
+    .unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("torn"), "{notes:?}");
+    assert!(fs::read(path.with_extension("checkpoint-unused")).unwrap() == torn, "it is kept");
+    assert!(computed_files(&finished).1 == expected.1);
 }

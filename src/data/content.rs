@@ -24,19 +24,23 @@ pub enum Content {
     Missing,
     /// There is one; its bytes have not been read, or not since it changed.
     Unread,
+    /// They have been read, and this is their digest.
     Bytes(Digest),
 }
 
 /// A file's digest, and its size and time of change when it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
+    /// Of the file when its digest was taken.
     pub stamp: Stamp,
+    /// Of all its bytes.
     pub digest: Digest,
 }
 
-/// What tells cheaply whether a file has changed.
+/// What shows cheaply whether a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
+    /// Length of the file.
     pub bytes: u64,
     /// Nanoseconds since 1970, as far as the file system keeps them.
     pub modified: i64,

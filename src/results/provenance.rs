@@ -30,7 +30,7 @@ pub fn collect(device: &candle_core::Device) -> Provenance {
 }
 
 /// BLAKE3 of the sources that compute numbers and of the lock file, taken when this program was built
-/// (`src/tensor/cuda/compile.rs`): equal digests compute equal bits on equal processors.
+/// (`src/build/code.rs`): equal digests compute equal bits on equal processors.
 pub const CODE: &str = env!("SKEWBENCH_CODE");
 
 /// Name of a device in records.

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::tensor::storage::{Real, unwritten};
+use crate::tensor::cpu::storage::{Real, unwritten};
 
 /// Which order a product wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ impl Axes {
 
     /// Copies torchvision's order into `order`.
     pub fn pack<T: Real>(&self, weights: &[T], order: Order) -> Vec<T> {
-        let mut packed = unwritten(self.count());
+        // SAFETY: every run is written by the task that has it.
+        let mut packed = unsafe { unwritten(self.count()) };
         let Self { inputs, taps, .. } = *self;
         // Every task gets, for its output channels, one run of input channels for each tap and channel.
         let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();

@@ -190,9 +190,13 @@ impl Run {
             match resolver.resolve(cell) {
                 Ok(cell) => resolved.push(cell),
                 Err(error) => {
-                    // The first context names the cell, which is said once for all that share a reason.
-                    let reason =
-                        error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+                    // The first context names the cell, which is said once for all that share a reason. A cause
+                    // may have a backtrace below its first line.
+                    let causes = error
+                        .chain()
+                        .skip(1)
+                        .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
+                    let reason = causes.collect::<Vec<_>>().join(": ");
                     stopped.entry(reason).or_default().push(cell.id());
                 }
             }

@@ -15,7 +15,7 @@ mod lanes;
 mod scheme;
 mod tiles;
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 pub use filters::Filters;
 use filters::collect;
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use scheme::{Four, Scheme, Two};
 use tiles::{Layout, Tiles};
 
-use crate::tensor::{
+use crate::tensor::cpu::{
     matrix::{Matrix, Output},
     patches::Windows,
     storage::{Real, make_room, unwritten},
@@ -85,63 +85,21 @@ fn forward_with<S: Scheme, T: Real>(windows: &Windows, images: &[T], filters: Fi
     assert!(windows.kernel == (3, 3) && windows.stride == 1, "{windows:?} is not 3 x 3 with stride 1");
     assert!(windows.channels == steps && images.len() == windows.batch * windows.image(), "images");
     assert_eq!(out.len(), windows.pixels() * channels, "numbers of the output");
-    let products = Products { tiles: &tiles, steps, channels, out: Shared(out.as_mut_ptr()) };
-    let strip = Tiles::<S>::PLACES * steps * STRIP;
-    if steps * channels <= FEW_FILTERS && tiles.count() > GROUPS * TILES {
-        let mut packed = unwritten(channels.div_ceil(STRIP) * strip);
-        packed.par_chunks_mut(strip).enumerate().for_each(|(index, packed)| filters.pack::<S>(index, packed));
-        (0..tiles.count().div_ceil(TILES)).into_par_iter().for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(values, products_of_pair), index| {
-                let block = index * TILES..tiles.count().min((index + 1) * TILES);
-                make_room(values, products.values(&block));
-                let layout = Layout::rows(block.len(), steps);
-                tiles.input(images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
-                for (pair, packed) in packed.chunks(2 * strip).enumerate() {
-                    products.write(&block, values, pair, packed, products_of_pair);
-                }
-            },
-        );
-        return;
-    }
-    let blocks = tiles.count().div_ceil(SHARED_TILES).max(2);
-    let size = tiles.count().div_ceil(blocks);
-    let blocks = tiles.count().div_ceil(size);
-    let block_of = |index: usize| index * size..tiles.count().min((index + 1) * size);
-    let numbers = products.values(&block_of(0));
-    let together = (SHARED_NUMBERS / numbers).max(1);
-    let mut values = unwritten(together.min(blocks) * numbers);
-    for first in (0..blocks).step_by(together) {
-        let count = together.min(blocks - first);
-        values.par_chunks_mut(numbers).take(count).enumerate().for_each(|(index, values)| {
-            let block = block_of(first + index);
-            let layout = Layout::rows(block.len(), steps);
-            tiles.input(images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
-        });
-        (0..channels.div_ceil(PAIR)).into_par_iter().for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(packed, products_of_pair), pair| {
-                let strips = (channels - pair * PAIR).div_ceil(STRIP).min(2);
-                make_room(packed, strips * strip);
-                for (index, packed) in packed.chunks_mut(strip).enumerate() {
-                    filters.pack::<S>(2 * pair + index, packed);
-                }
-                for (index, values) in values.chunks(numbers).take(count).enumerate() {
-                    let block = block_of(first + index);
-                    let values = &values[..products.values(&block)];
-                    products.write(&block, values, pair, packed, products_of_pair);
-                }
-            },
-        );
+    let products =
+        Products { tiles: &tiles, images, filters, out: Shared(out.as_mut_ptr()), borrowed: PhantomData };
+    match steps * channels <= FEW_FILTERS && tiles.count() > GROUPS * TILES {
+        true => products.share_tiles(),
+        false => products.share_channels(),
     }
 }
 
 /// Products of tiles' values and filters, and where they go.
 struct Products<'a, S, T> {
     tiles: &'a Tiles<S>,
-    steps: usize,
-    channels: usize,
+    images: &'a [T],
+    filters: Filters<'a, T>,
     out: Shared<T>,
+    borrowed: PhantomData<&'a mut [T]>,
 }
 
 /// The start of an output that tasks write disjoint parts of.
@@ -151,19 +109,100 @@ struct Shared<T>(*mut T);
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<S: Scheme, T: Real> Products<'_, S, T> {
-    /// Numbers of a block's values.
-    fn values(&self, block: &Range<usize>) -> usize {
-        Tiles::<S>::PLACES * block.len() * self.steps.next_multiple_of(STRIP)
+    /// Numbers of a strip of transformed filters.
+    fn strip(&self) -> usize {
+        Tiles::<S>::PLACES * self.filters.steps * STRIP
     }
 
-    /// Multiplies a block's values with one or two strips of filters and writes the output's pixels. Of each
-    /// pair of a block and a pair of strips there must be one call only while the output is shared.
-    fn write(&self, block: &Range<usize>, values: &[T], pair: usize, packed: &[T], products: &mut Vec<T>) {
-        let (places, steps, rows) = (Tiles::<S>::PLACES, self.steps, block.len());
-        let strips = packed.len() / (places * steps * STRIP);
-        let (first, second) = packed.split_at(places * steps * STRIP);
+    /// Numbers of a block's values.
+    fn values(&self, block: &Range<usize>) -> usize {
+        Tiles::<S>::PLACES * block.len() * self.filters.steps.next_multiple_of(STRIP)
+    }
+
+    /// Transforms a block of the images; writes every value.
+    fn transform(&self, block: &Range<usize>, values: &mut [T]) {
+        let steps = self.filters.steps;
+        let layout = Layout::rows(block.len(), steps);
+        self.tiles.input(self.images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
+    }
+
+    /// All products: every task has blocks of its own.
+    fn share_tiles(&self) {
+        let (strip, count) = (self.strip(), self.tiles.count());
+        // SAFETY: `pack` writes whole strips.
+        let mut packed = unsafe { unwritten(self.filters.channels.div_ceil(STRIP) * strip) };
+        let strips = packed.par_chunks_mut(strip).enumerate();
+        strips.for_each(|(index, packed)| self.filters.pack::<S>(index, packed));
+        (0..count.div_ceil(TILES)).into_par_iter().for_each_init(
+            || (Vec::new(), Vec::new()),
+            |(values, products), index| {
+                let block = index * TILES..count.min((index + 1) * TILES);
+                // SAFETY: `transform` writes every value.
+                unsafe { make_room(values, self.values(&block)) };
+                self.transform(&block, values);
+                for (pair, packed) in packed.chunks(2 * strip).enumerate() {
+                    // SAFETY: the block is this task's, and each pair comes once.
+                    unsafe { self.write(&block, values, pair, packed, products) };
+                }
+            },
+        );
+    }
+
+    /// All products: every task has pairs of strips of its own, and all read the same blocks.
+    fn share_channels(&self) {
+        let (strip, channels, count) = (self.strip(), self.filters.channels, self.tiles.count());
+        let blocks = count.div_ceil(SHARED_TILES).max(2);
+        let size = count.div_ceil(blocks);
+        let blocks = count.div_ceil(size);
+        let block_of = |index: usize| index * size..count.min((index + 1) * size);
+        let numbers = self.values(&block_of(0));
+        let together = (SHARED_NUMBERS / numbers).max(1);
+        // SAFETY: of each block's numbers those are read that `transform` wrote.
+        let mut values = unsafe { unwritten(together.min(blocks) * numbers) };
+        for first in (0..blocks).step_by(together) {
+            let count = together.min(blocks - first);
+            values.par_chunks_mut(numbers).take(count).enumerate().for_each(|(index, values)| {
+                self.transform(&block_of(first + index), values);
+            });
+            (0..channels.div_ceil(PAIR)).into_par_iter().for_each_init(
+                || (Vec::new(), Vec::new()),
+                |(packed, products), pair| {
+                    let strips = (channels - pair * PAIR).div_ceil(STRIP).min(2);
+                    // SAFETY: `pack` writes whole strips.
+                    unsafe { make_room(packed, strips * strip) };
+                    for (index, packed) in packed.chunks_mut(strip).enumerate() {
+                        self.filters.pack::<S>(2 * pair + index, packed);
+                    }
+                    for (index, values) in values.chunks(numbers).take(count).enumerate() {
+                        let block = block_of(first + index);
+                        let values = &values[..self.values(&block)];
+                        // SAFETY: the pair is this task's, and each block comes once.
+                        unsafe { self.write(&block, values, pair, packed, products) };
+                    }
+                },
+            );
+        }
+    }
+
+    /// Multiplies a block's values with one or two strips of filters and writes the output's pixels.
+    ///
+    /// # Safety
+    /// Nobody else writes this block's tiles of this pair of strips now.
+    unsafe fn write(
+        &self,
+        block: &Range<usize>,
+        values: &[T],
+        pair: usize,
+        packed: &[T],
+        products: &mut Vec<T>,
+    ) {
+        let (places, rows) = (Tiles::<S>::PLACES, block.len());
+        let Filters { steps, channels, .. } = self.filters;
+        let strips = packed.len() / self.strip();
+        let (first, second) = packed.split_at(self.strip());
         let layout = Layout::rows(rows, strips * STRIP);
-        make_room(products, places * layout.place);
+        // SAFETY: products write every number.
+        unsafe { make_room(products, places * layout.place) };
         let padded = steps.next_multiple_of(STRIP);
         let values = values.chunks_exact(rows * padded);
         for (place, (values, products)) in values.zip(products.chunks_exact_mut(layout.place)).enumerate() {
@@ -177,9 +216,8 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
             );
         }
         let groups = (2 * pair, strips);
-        // SAFETY: the output is borrowed mutably by whoever made `self`, and nobody else has this block's tiles
-        // and this pair's channels.
-        unsafe { self.tiles.output(products, layout, block.clone(), groups, self.channels, self.out.0) };
+        // SAFETY: the output is borrowed mutably as long as `self` is, and nobody else has these tiles and channels.
+        unsafe { self.tiles.output(products, layout, block.clone(), groups, channels, self.out.0) };
     }
 }
 
@@ -190,26 +228,57 @@ fn weights_gradient_with<S: Scheme, T: Real>(
     outputs: usize,
 ) -> Vec<T> {
     let tiles = Tiles::<S>::new(*windows);
-    let (places, inputs) = (Tiles::<S>::PLACES, windows.channels);
+    let inputs = windows.channels;
     assert!(windows.kernel == (3, 3) && windows.stride == 1, "{windows:?} is not 3 x 3 with stride 1");
     assert_eq!(images.len(), windows.batch * windows.image(), "numbers of the images");
     assert_eq!(gradient.len(), windows.pixels() * outputs, "numbers of the gradient");
-    let mut by_weights = vec![T::zero(); outputs * inputs * 9];
-    // Numbers of a pair of strips of outputs: gradients, and sums for one strip of inputs.
-    let (of_pair, sums) = (PAIR * inputs * 9, places * STRIP * PAIR);
-    let (pairs, groups) = (outputs.div_ceil(PAIR), inputs.div_ceil(STRIP));
-    // Transforms a block, by strips of inputs and of outputs.
-    let input = |block: &Range<usize>, groups: Range<usize>, values: &mut [T]| {
-        tiles.input(images, block.clone(), groups, Layout::strips(block.len(), places), values);
-    };
-    let spread = |block: &Range<usize>, groups: Range<usize>, values: &mut [T]| {
-        let layout = Layout::strips(block.len(), places);
-        tiles.gradient(gradient, outputs, block.clone(), groups, layout, values);
-    };
-    // Adds a block's products of a strip of inputs and one or two strips of outputs to `sums`.
-    let add = |count: usize, values: &[T], gradients: &[T], sums: &mut [T]| {
+    let correlation = Correlation { tiles: &tiles, images, gradient, inputs, outputs };
+    match inputs * outputs <= FEW_FILTERS && tiles.count() > GROUPS * TILES {
+        true => correlation.share_tiles(),
+        false => correlation.share_channels(),
+    }
+}
+
+/// What a gradient by weights is made of.
+struct Correlation<'a, S, T> {
+    tiles: &'a Tiles<S>,
+    images: &'a [T],
+    gradient: &'a [T],
+    inputs: usize,
+    outputs: usize,
+}
+
+impl<S: Scheme, T: Real> Correlation<'_, S, T> {
+    const PLACES: usize = Tiles::<S>::PLACES;
+    /// Numbers of the sums for one strip of inputs and a pair of strips of outputs.
+    const SUMS: usize = Self::PLACES * STRIP * PAIR;
+
+    /// Strips of inputs, and of outputs.
+    fn strips(&self) -> [usize; 2] {
+        [self.inputs, self.outputs].map(|channels| channels.div_ceil(STRIP))
+    }
+
+    /// Numbers of a pair of strips of outputs.
+    fn pair(&self) -> usize {
+        PAIR * self.inputs * 9
+    }
+
+    /// Transforms a block of the images, by strips of inputs; writes every value.
+    fn input(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [T]) {
+        let layout = Layout::strips(block.len(), Self::PLACES);
+        self.tiles.input(self.images, block.clone(), groups, layout, values);
+    }
+
+    /// Transforms a block of the gradient, by strips of outputs; writes every value.
+    fn spread(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [T]) {
+        let layout = Layout::strips(block.len(), Self::PLACES);
+        self.tiles.gradient(self.gradient, self.outputs, block.clone(), groups, layout, values);
+    }
+
+    /// Adds a block's products of a strip of inputs and one or two strips of outputs to `sums`.
+    fn add(count: usize, values: &[T], gradients: &[T], sums: &mut [T]) {
         let strip = count * STRIP;
-        let (first, second) = gradients.split_at(places * strip);
+        let (first, second) = gradients.split_at(Self::PLACES * strip);
         let columns = if second.is_empty() { STRIP } else { PAIR };
         let places = values.chunks_exact(strip).zip(first.chunks_exact(strip));
         for (place, ((values, first), sums)) in places.zip(sums.chunks_exact_mut(STRIP * PAIR)).enumerate() {
@@ -217,62 +286,78 @@ fn weights_gradient_with<S: Scheme, T: Real>(
             let left = Matrix::new(values, count, STRIP).transposed();
             multiply_strips(Output::part(sums, STRIP, columns, PAIR), left, first, second, true);
         }
-    };
-    let strips = outputs.div_ceil(STRIP);
-    if inputs * outputs <= FEW_FILTERS && tiles.count() > GROUPS * TILES {
-        let blocks = tiles.count().div_ceil(TILES);
-        let mut parts = vec![T::zero(); GROUPS * pairs * groups * sums];
-        parts.par_chunks_mut(pairs * groups * sums).enumerate().for_each(|(part, all)| {
+    }
+
+    /// The gradient by weights: every task has blocks of its own and private sums, which are added up at the end.
+    fn share_tiles(&self) -> Vec<T> {
+        let [groups, strips] = self.strips();
+        let pairs = self.outputs.div_ceil(PAIR);
+        let (count, blocks) = (self.tiles.count(), self.tiles.count().div_ceil(TILES));
+        let mut parts = vec![T::zero(); GROUPS * pairs * groups * Self::SUMS];
+        parts.par_chunks_mut(pairs * groups * Self::SUMS).enumerate().for_each(|(part, all)| {
             let (mut values, mut gradients) = (Vec::new(), Vec::new());
             for index in part * blocks / GROUPS..(part + 1) * blocks / GROUPS {
-                let block = index * TILES..tiles.count().min((index + 1) * TILES);
-                let strip = places * block.len() * STRIP;
-                make_room(&mut values, groups * strip);
-                make_room(&mut gradients, strips * strip);
-                input(&block, 0..groups, &mut values);
-                spread(&block, 0..strips, &mut gradients);
+                let block = index * TILES..count.min((index + 1) * TILES);
+                let strip = Self::PLACES * block.len() * STRIP;
+                // SAFETY: the transforms write every value.
+                unsafe {
+                    make_room(&mut values, groups * strip);
+                    make_room(&mut gradients, strips * strip);
+                }
+                self.input(&block, 0..groups, &mut values);
+                self.spread(&block, 0..strips, &mut gradients);
                 let pairs = gradients.chunks(2 * strip);
-                for (gradients, all) in pairs.zip(all.chunks_exact_mut(groups * sums)) {
-                    for (values, sums) in values.chunks_exact(strip).zip(all.chunks_exact_mut(sums)) {
-                        add(block.len(), values, gradients, sums);
+                for (gradients, all) in pairs.zip(all.chunks_exact_mut(groups * Self::SUMS)) {
+                    for (values, sums) in values.chunks_exact(strip).zip(all.chunks_exact_mut(Self::SUMS)) {
+                        Self::add(block.len(), values, gradients, sums);
                     }
                 }
             }
         });
-        by_weights.par_chunks_mut(of_pair).enumerate().for_each(|(pair, by_weights)| {
-            let mut total = vec![T::zero(); sums];
+        let mut by_weights = vec![T::zero(); self.outputs * self.inputs * 9];
+        by_weights.par_chunks_mut(self.pair()).enumerate().for_each(|(pair, by_weights)| {
+            let mut total = vec![T::zero(); Self::SUMS];
             for group in 0..groups {
                 total.fill(T::zero());
-                for part in parts.chunks_exact(pairs * groups * sums) {
-                    let part = &part[(pair * groups + group) * sums..][..sums];
+                for part in parts.chunks_exact(pairs * groups * Self::SUMS) {
+                    let part = &part[(pair * groups + group) * Self::SUMS..][..Self::SUMS];
                     total.iter_mut().zip(part).for_each(|(total, &part)| *total += part);
                 }
-                collect::<S, T>(&total, group * STRIP, inputs, by_weights);
+                collect::<S, T>(&total, group * STRIP, self.inputs, by_weights);
             }
         });
-        return by_weights;
+        by_weights
     }
-    let together = (SHARED_NUMBERS / (places * STRIP * (groups + strips))).max(1);
-    let (mut values, mut gradients) = (Vec::new(), Vec::new());
-    for start in (0..tiles.count()).step_by(together) {
-        let block = start..tiles.count().min(start + together);
-        let strip = places * block.len() * STRIP;
-        make_room(&mut values, groups * strip);
-        make_room(&mut gradients, strips * strip);
-        let parts = values.par_chunks_mut(strip).enumerate();
-        parts.for_each(|(group, values)| input(&block, group..group + 1, values));
-        let parts = gradients.par_chunks_mut(strip).enumerate();
-        parts.for_each(|(group, values)| spread(&block, group..group + 1, values));
-        by_weights.par_chunks_mut(of_pair).zip(gradients.par_chunks(2 * strip)).for_each_init(
-            || vec![T::zero(); sums],
-            |sums, (by_weights, gradients)| {
-                for (group, values) in values.chunks_exact(strip).enumerate() {
-                    sums.fill(T::zero());
-                    add(block.len(), values, gradients, sums);
-                    collect::<S, T>(sums, group * STRIP, inputs, by_weights);
-                }
-            },
-        );
+
+    /// The gradient by weights: every task has pairs of strips of its own, and all read the same blocks.
+    fn share_channels(&self) -> Vec<T> {
+        let [groups, strips] = self.strips();
+        let mut by_weights = vec![T::zero(); self.outputs * self.inputs * 9];
+        let together = (SHARED_NUMBERS / (Self::PLACES * STRIP * (groups + strips))).max(1);
+        let (mut values, mut gradients) = (Vec::new(), Vec::new());
+        for start in (0..self.tiles.count()).step_by(together) {
+            let block = start..self.tiles.count().min(start + together);
+            let strip = Self::PLACES * block.len() * STRIP;
+            // SAFETY: the transforms write every value.
+            unsafe {
+                make_room(&mut values, groups * strip);
+                make_room(&mut gradients, strips * strip);
+            }
+            let parts = values.par_chunks_mut(strip).enumerate();
+            parts.for_each(|(group, values)| self.input(&block, group..group + 1, values));
+            let parts = gradients.par_chunks_mut(strip).enumerate();
+            parts.for_each(|(group, values)| self.spread(&block, group..group + 1, values));
+            by_weights.par_chunks_mut(self.pair()).zip(gradients.par_chunks(2 * strip)).for_each_init(
+                || vec![T::zero(); Self::SUMS],
+                |sums, (by_weights, gradients)| {
+                    for (group, values) in values.chunks_exact(strip).enumerate() {
+                        sums.fill(T::zero());
+                        Self::add(block.len(), values, gradients, sums);
+                        collect::<S, T>(sums, group * STRIP, self.inputs, by_weights);
+                    }
+                },
+            );
+        }
+        by_weights
     }
-    by_weights
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 use skewbench::{
     analysis::ratio::median,
-    augment::{Drawn, Normalisation, ViewSet, cuda::Images, to_normalised},
+    augment::{Drawn, Normalisation, ViewSet, gpu::Images, to_normalised},
     candle_core::{DType, Device, Tensor},
     data::{Image, synthetic},
     seed::Seed,

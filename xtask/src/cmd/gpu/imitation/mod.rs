@@ -25,8 +25,8 @@ const LIBRARIES: [(&str, &str); 4] = [
     ("libcurand.so.10", "cudnn"),
 ];
 const DRIVER: &str = "libcuda.so.1";
-/// Where our kernels lie, from the root; the first has what they share.
-const OURS: [&str; 3] = ["src/tensor/cuda", "src/loss/cuda", "src/augment/cuda"];
+/// What our kernels share, and what runs them on the CPU, from the root.
+const SHARED: [&str; 2] = ["src/tensor/gpu", "benchmarks/kernels"];
 /// Candle's files of kernels that its operations use.
 const CANDLES: [&str; 10] =
     ["affine", "binary", "cast", "conv", "fill", "indexing", "reduce", "sort", "ternary", "unary"];
@@ -93,16 +93,21 @@ fn make(out: &Path) -> Result<Vec<String>> {
     let here = root.join("xtask/src/cmd/gpu/imitation");
     let headers = toolkit()?.join("include");
     let compiler = Compiler {
-        folders: vec![here.clone(), root.join(OURS[0]), headers.clone(), headers.join("cccl")],
+        folders: [here.clone(), headers.clone(), headers.join("cccl")]
+            .into_iter()
+            .chain(SHARED.map(|folder| root.join(folder)))
+            .collect(),
         work: tempfile::tempdir()?,
     };
     fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
 
-    let mut sources = Vec::new();
-    for folder in OURS {
-        for entry in fs::read_dir(root.join(folder))? {
+    let (mut sources, mut folders) = (Vec::new(), vec![root.join("src")]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "cu") {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "cu") {
                 sources.push((path, "kernels.h"));
             }
         }

@@ -1,0 +1,145 @@
+//! What every cell is, before anything is trained: settings and training images.
+//!
+//! One table of all cells, in milliseconds: an error of wiring (a wrong share, a grid's axis swapped, a view's
+//! size, a recipe's number) shows as the lines that it moves. So by default only some cells train.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::Path,
+};
+
+use skewbench::{
+    backbone::Name::{ResNet18, ViTTiny},
+    data::Share,
+    experiment::{Cell, Resolved, Resolver, Study, cell},
+    method::{
+        self,
+        Name::{SimClr, Supervised},
+    },
+    results::record::Identity,
+};
+
+use crate::check;
+
+/// Every cell that tests know: the paper's, floors, sizes, ablations.
+pub fn cells() -> Vec<Cell> {
+    [
+        cell::at(&Share::STUDY, 0),
+        cell::floors(&Share::STUDY, 0),
+        cell::size_matched(0),
+        cell::table2(0),
+        cell::figure3(0),
+        cell::ablations(0),
+    ]
+    .concat()
+}
+
+/// Whether a cell trains without `SKEWBENCH_TESTS=all`. Those that do cover each method on each backbone, each share,
+/// both ends of the sides, the corners of Figure 3's grid, both ends of the matched sizes, each floor, each ablation.
+pub fn trains_by_default(cell: &Cell) -> bool {
+    let place = Share::STUDY.iter().position(|&share| share == cell.share);
+    match cell.study {
+        Study::Table1 => {
+            let method = method::Name::ALL.iter().position(|&name| name == cell.method).unwrap();
+            let first = if cell.backbone == ResNet18 { 0 } else { 2 };
+            place == Some((first + method) % Share::STUDY.len())
+        }
+        Study::Table2 { side } => [(64, ResNet18), (512, ViTTiny)].contains(&(side, cell.backbone)),
+        Study::Figure3 { jitter, crop } => {
+            let ends = |values: &[u16], value| [values.first(), values.last()].contains(&Some(&value));
+            ends(&cell::JITTERS, jitter) && ends(&cell::CROPS, crop)
+        }
+        Study::SizeMatched => [(Supervised, Some(4)), (SimClr, Some(0))].contains(&(cell.method, place)),
+        Study::RandomWeights => place == Some(if cell.backbone == ResNet18 { 1 } else { 3 }),
+        Study::Pixels => place == Some(2),
+        Study::Ablation(_) => true,
+        Study::Extension => false,
+    }
+}
+
+/// Normal and defective images of a training set, as snapshots have them.
+pub fn counts(normals: usize, defects: usize) -> String {
+    format!("{normals} normals, {defects} defects")
+}
+
+/// A digest of what decides a cell's numbers, but for the code, which snapshots are to outlive.
+pub fn digest(identity: &Identity) -> String {
+    Identity { code: String::new(), ..identity.clone() }.fingerprint(None)
+}
+
+/// Holds identity and number of training images to those of the cell's snapshot.
+#[track_caller]
+pub fn assert_stored(resolved: &Resolved) {
+    let name = format!("snapshots/cells/{}.snap", check::snapshot(&resolved.cell));
+    let stored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name))
+        .unwrap_or_else(|error| panic!("{name}: {error}; SKEWBENCH_TESTS=all trains the cell and makes one"));
+    for (field, found) in [
+        ("identity", digest(&resolved.identity)),
+        ("train", counts(resolved.subset.normals, resolved.subset.defects)),
+    ] {
+        let line = format!("{field} = {found} (exact)");
+        assert!(stored.lines().any(|stored| stored == line), "{name}: no line '{line}'");
+    }
+}
+
+#[test]
+fn identities_of_all_cells() {
+    let (plan, source) = check::fixture();
+    let mut resolver = Resolver::new(&plan, source);
+    // Values of each setting, numbered in the order in which cells come.
+    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut lines = String::new();
+    for cell in cells().into_iter().filter(|cell| cell.undefined().is_none()) {
+        let resolved = resolver.resolve(&cell).unwrap();
+        let mut images = blake3::Hasher::new();
+        for &index in &resolved.subset.indices {
+            images.update(&(index as u64).to_le_bytes());
+        }
+        let images = images.finalize().to_hex().to_string();
+        let trained_on = counts(resolved.subset.normals, resolved.subset.defects);
+        write!(lines, "{cell}: {} | {trained_on}, {} |", digest(&resolved.identity), &images[..16]).unwrap();
+        let (passes, evaluated) = (resolved.image_passes(), resolved.evaluation_passes());
+        write!(lines, " {passes} images trained on, {evaluated} evaluated |").unwrap();
+        for (name, value) in &resolved.identity.settings.values {
+            let value = value.to_string();
+            let values = known.entry(name.clone()).or_default();
+            let number = values.iter().position(|known| *known == value).unwrap_or_else(|| {
+                values.push(value);
+                values.len() - 1
+            });
+            write!(lines, " {name} {number}").unwrap();
+        }
+        lines.push('\n');
+    }
+    let mut text = String::from("# values of settings\n\n");
+    for (name, values) in &known {
+        for (number, value) in values.iter().enumerate() {
+            writeln!(text, "{name} {number} = {value}").unwrap();
+        }
+    }
+    text.push_str("\n# cells: identity | training images, digest of which | passes | settings\n\n");
+    check::text("identity", &(text + &lines));
+}
+
+#[test]
+fn what_trains_by_default_covers_every_axis() {
+    let defined: Vec<Cell> = cells().into_iter().filter(|cell| cell.undefined().is_none()).collect();
+    // The method, backbone, share and study of cells.
+    let axes = |cells: &[&Cell]| {
+        let of_each = |cell: &&Cell| {
+            [
+                format!("{} {} {}", cell.study.id(), cell.method(), cell.encoder()),
+                format!("share {}", cell.share.id()),
+            ]
+        };
+        cells.iter().flat_map(of_each).collect::<BTreeSet<_>>()
+    };
+    let chosen: Vec<&Cell> = defined.iter().filter(|cell| trains_by_default(cell)).collect();
+    let mut missing = axes(&defined.iter().collect::<Vec<_>>());
+    axes(&chosen).iter().for_each(|axis| assert!(missing.remove(axis)));
+    // One of three methods on sets of one size; its code is that of the others.
+    assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["size_matched barlow_twins resnet18"]);
+    assert!((25..=45).contains(&chosen.len()), "{} cells train by default", chosen.len());
+}

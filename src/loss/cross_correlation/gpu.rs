@@ -1,0 +1,239 @@
+//! Barlow Twins' loss by `barlow_twins.cu` and Candle's matrix products (cuBLAS).
+
+use std::sync::OnceLock;
+
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
+use cudarc::driver::{CudaSlice, CudaView};
+use half::bf16;
+
+use crate::tensor::{
+    gpu::launch::{
+        Element, Module, config, constant, device, is_taken, launch, no_forward_pass, not_a_type, view,
+        with_views,
+    },
+    graph::operation::{Gradients, OnGpu, Operation, node},
+};
+
+// As in barlow_twins.cu.
+const ACROSS: usize = 16;
+const THREADS: usize = 512;
+/// Blocks that add up the squares of correlations, whatever the card. Ours.
+const PARTIALS: usize = 512;
+
+/// Whether [`barlow_twins`] takes this view.
+pub fn has_barlow_twins(view: &Tensor) -> bool {
+    is_taken(view)
+}
+
+/// As [`crate::loss::cross_correlation::barlow_twins`], which has checked shapes: total, part on the diagonal, part beside
+/// it; f32.
+pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -> Result<[Tensor; 3]> {
+    let (first, second) = (first.contiguous()?, second.contiguous()?);
+    let weight = off_diagonal_weight as f32;
+    let terms = match first.dtype() {
+        DType::F32 => node(&[&first, &second], BarlowTwins::<f32>::new(weight))?,
+        DType::BF16 => node(&[&first, &second], BarlowTwins::<bf16>::new(weight))?,
+        other => return not_a_type("barlow_twins", other),
+    };
+    // Only the total has a gradient: the parts are for curves.
+    Ok([terms.get(0)?, terms.detach().get(1)?, terms.detach().get(2)?])
+}
+
+struct BarlowTwins<T> {
+    weight: f32,
+    saved: OnceLock<Saved>,
+    numbers: std::marker::PhantomData<T>,
+}
+
+/// What the backward pass needs of the forward pass: constants.
+struct Saved {
+    /// Views with standardised columns, (images, width).
+    views: [Tensor; 2],
+    correlations: Correlations,
+    /// One over the deviation of each column of each view, (2, width).
+    inverse: Tensor,
+    /// Correlation of each column with itself, (width).
+    diagonal: Tensor,
+}
+
+/// Products of standardised views, not divided by the number of images: whichever are smaller.
+enum Correlations {
+    /// first^T second, (width, width).
+    OfColumns(Tensor),
+    /// first first^T and second second^T, (images, images).
+    OfImages([Tensor; 2]),
+}
+
+impl Correlations {
+    fn new([first, second]: &[Tensor; 2]) -> Result<Self> {
+        let (images, width) = first.dims2()?;
+        if images < width {
+            Ok(Self::OfImages([first.matmul(&first.t()?)?, second.matmul(&second.t()?)?]))
+        } else {
+            Ok(Self::OfColumns(first.t()?.matmul(second)?))
+        }
+    }
+
+    /// Two matrices whose inner product is the sum of all squared correlations of columns.
+    fn pair(&self) -> [&Tensor; 2] {
+        match self {
+            Self::OfColumns(both) => [both, both],
+            Self::OfImages([first, second]) => [first, second],
+        }
+    }
+
+    /// (2, images, width): half of the slope of that sum with respect to either view.
+    fn slopes(&self, [first, second]: &[Tensor; 2]) -> Result<Tensor> {
+        let slopes = match self {
+            Self::OfColumns(both) => [second.matmul(&both.t()?)?, first.matmul(both)?],
+            Self::OfImages([firsts, seconds]) => [seconds.matmul(first)?, firsts.matmul(second)?],
+        };
+        Tensor::stack(&slopes, 0)
+    }
+}
+
+impl<T: Element> BarlowTwins<T> {
+    fn new(weight: f32) -> Self {
+        Self { weight, saved: OnceLock::new(), numbers: std::marker::PhantomData }
+    }
+
+    fn kernel(name: &str) -> String {
+        format!("barlow_twins_{name}_{}", T::NAME)
+    }
+
+    /// Standardised columns of both views (images, width) and their correlations.
+    fn standardise(
+        module: &Module,
+        [first, second]: [&CudaView<T>; 2],
+        (images, width): (usize, usize),
+    ) -> Result<Saved> {
+        let columns = config([width.div_ceil(ACROSS), 1, 1], THREADS, 0);
+        let (images_, width_) = (images as i32, width as i32);
+        // SAFETY: barlow_twins_standardise of barlow_twins.cu writes both views, and for each column two deviations and a
+        // correlation.
+        let (views, inverse, diagonal) = unsafe {
+            let mut left = module.room::<T>(images * width)?;
+            let mut right = module.room::<T>(images * width)?;
+            let (mut inverse, mut diagonal) = (module.room::<f32>(2 * width)?, module.room::<f32>(width)?);
+            launch!(
+                module,
+                Self::kernel("standardise"),
+                columns,
+                first,
+                second,
+                &images_,
+                &width_,
+                &mut left,
+                &mut right,
+                &mut inverse,
+                &mut diagonal,
+            );
+            ([left, right], inverse, diagonal)
+        };
+        let views = views.map(|view| constant(view, module.device, (images, width)));
+        Ok(Saved {
+            correlations: Correlations::new(&views)?,
+            views,
+            inverse: constant(inverse, module.device, (2, width)),
+            diagonal: constant(diagonal, module.device, width),
+        })
+    }
+
+    /// Total, part on the diagonal, part beside it.
+    fn terms(&self, module: &Module, saved: &Saved) -> Result<CudaSlice<f32>> {
+        let (images, width) = saved.views[0].dims2()?;
+        let count = saved.correlations.pair()[0].elem_count() as i64;
+        let (width, partials) = (width as i32, PARTIALS as i32);
+        let scale = 1.0 / (images as f32 * images as f32);
+        let (parts, one) = (config([PARTIALS, 1, 1], THREADS, 0), config([1, 1, 1], THREADS, 0));
+        with_views(saved.correlations.pair(), |[left, right]: &[CudaView<T>; 2]| {
+            with_views([&saved.diagonal], |[diagonal]: &[CudaView<f32>; 1]| {
+                // SAFETY: barlow_twins_inner_product of barlow_twins.cu writes a sum for each block, out of `count` numbers of
+                // both; barlow_twins_loss three numbers out of those and of `width` on the diagonal.
+                unsafe {
+                    let mut partial = module.room::<f32>(PARTIALS)?;
+                    launch!(module, Self::kernel("inner_product"), parts, left, right, &count, &mut partial);
+                    let mut terms = module.room::<f32>(3)?;
+                    launch!(
+                        module,
+                        "barlow_twins_loss",
+                        one,
+                        diagonal,
+                        &partial,
+                        &width,
+                        &partials,
+                        &scale,
+                        &self.weight,
+                        &mut terms,
+                    );
+                    Ok(terms)
+                }
+            })
+        })
+    }
+}
+
+fn module(device: &CudaDevice) -> Module<'_> {
+    let ptx = include_str!(concat!(env!("OUT_DIR"), "/barlow_twins.ptx"));
+    Module { name: "skewbench_barlow_twins", ptx, device }
+}
+
+impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
+    const NAME: &'static str = "barlow_twins";
+
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        let ((first, first_layout), (second, second_layout)) = (arguments[0], arguments[1]);
+        let module = module(device(first));
+        let (first, second) = (view::<T>(first, first_layout)?, view::<T>(second, second_layout)?);
+        let saved = Self::standardise(&module, [&first, &second], first_layout.shape().dims2()?)?;
+        let terms = self.terms(&module, &saved)?;
+        // An operation is applied once; were it twice, the numbers would be the same.
+        let _ = self.saved.set(saved);
+        Ok((CudaStorage::wrap_cuda_slice(terms, module.device.clone()), Shape::from(3)))
+    }
+
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, upstream: &Tensor) -> Result<Gradients> {
+        let Some(saved) = self.saved.get() else { return no_forward_pass(Self::NAME) };
+        let first = arguments[0];
+        let module = module(first.device().as_cuda_device()?);
+        let (images, width) = first.dims2()?;
+        let (images_, width_) = (images as i32, width as i32);
+        let factor = 2.0 * self.weight / (images as f32 * images as f32);
+        let slopes = saved.correlations.slopes(&saved.views)?;
+        let columns = config([width.div_ceil(ACROSS), 2, 1], THREADS, 0);
+        let [a, b] = &saved.views;
+        // The first of three upstream numbers is the total's.
+        let total = upstream.narrow(0, 0, 1)?;
+        let gradient = with_views([a, b, &slopes], |[a, b, slopes]: &[CudaView<T>; 3]| {
+            with_views(
+                [&saved.inverse, &saved.diagonal, &total],
+                |[inverse, diagonal, total]: &[CudaView<f32>; 3]| {
+                    // SAFETY: barlow_twins_backward of barlow_twins.cu writes two views' numbers, out of as many of both and of
+                    // slopes, of three numbers of each column, and of one of all.
+                    unsafe {
+                        let mut gradient = module.room::<f32>(2 * images * width)?;
+                        launch!(
+                            module,
+                            Self::kernel("backward"),
+                            columns,
+                            a,
+                            b,
+                            slopes,
+                            inverse,
+                            diagonal,
+                            total,
+                            &images_,
+                            &width_,
+                            &factor,
+                            &self.weight,
+                            &mut gradient,
+                        );
+                        Ok(gradient)
+                    }
+                },
+            )
+        })?;
+        let both = constant(gradient, module.device, (2, images, width)).to_dtype(first.dtype())?;
+        Ok(vec![Some(both.get(0)?), Some(both.get(1)?)])
+    }
+}

@@ -1,0 +1,122 @@
+//! Batch normalisation on the CPU. Sums run in the element type over a few hundred rows, beyond that in double precision
+//! (Chan et al. 1979).
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
+
+use super::{
+    loops::{self, Moments},
+    statistics::{Statistics, Then, numbers},
+};
+use crate::tensor::{
+    cpu::storage::{Real, constant, unsupported, values, with_values},
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnCpu, Operation},
+        pair::join,
+    },
+};
+
+/// As [`crate::tensor::batch_norm()`], which has checked shapes.
+pub fn batch_norm(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    given: Option<Statistics>,
+    then: Then,
+) -> Result<(Tensor, Statistics)> {
+    let given = match given {
+        Some(given) => Some(Moments { mean: numbers(&given.mean)?, variance: numbers(&given.variance)? }),
+        None => None,
+    };
+    let used = Arc::new(OnceLock::new());
+    let affine = join(weight, bias)?;
+    let operation = BatchNorm { relu: then.relu, given, used: used.clone() };
+    let input = input.contiguous()?;
+    let output = match then.residual {
+        Some(residual) => apply(&[&input, &affine, &residual.contiguous()?], operation)?,
+        None => apply(&[&input, &affine], operation)?,
+    };
+    match used.get() {
+        Some(Moments { mean, variance }) => {
+            let there = |numbers: &Vec<f64>| Tensor::new(numbers.as_slice(), input.device());
+            Ok((output, Statistics { mean: there(mean)?, variance: there(variance)? }))
+        }
+        None => bail!("batch norm: the operation left no statistics"),
+    }
+}
+
+struct BatchNorm {
+    relu: bool,
+    given: Option<Moments>,
+    used: Arc<OnceLock<Moments>>,
+}
+
+impl BatchNorm {
+    /// Of numbers, weight and bias (2, channels) and, if there is one, the residual.
+    fn forward<T: Real>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
+        let shape = input.1.shape();
+        let channels = shape.dim(D::Minus1)?;
+        if affine.1.dims() != [2, channels] || residual.is_some_and(|residual| residual.1.shape() != shape) {
+            bail!("batch norm: weight, bias or residual do not fit an input of {shape:?}")
+        }
+        let (x, affine) = (values::<T>(input.0, input.1)?, values::<T>(affine.0, affine.1)?);
+        let residual = residual.map(|(storage, layout)| values::<T>(storage, layout)).transpose()?;
+        // The operation is made for one application; a second forward pass would find the same statistics.
+        let used = self.used.get_or_init(|| match &self.given {
+            Some(given) => given.clone(),
+            None => loops::statistics(x, channels),
+        });
+        let output = loops::normalise(x, affine, used, residual, self.relu);
+        Ok((T::to_cpu_storage_owned(output), shape.clone()))
+    }
+
+    fn gradients<T: Real>(
+        &self,
+        arguments: &[&Tensor],
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Gradients> {
+        let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
+        let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
+        let found = with_values::<T, _, _>([input, affine, output, gradient], |[x, affine, y, dy]| {
+            Ok(loops::backward(loops::Given {
+                x,
+                affine,
+                statistics,
+                moving: self.given.is_none(),
+                y: self.relu.then_some(y),
+                dy,
+                residual: residual.is_some_and(|residual| residual.track_op()),
+            }))
+        })?;
+        let by_input = constant(found.input, input.shape());
+        let by_affine = constant(found.affine, affine.shape());
+        let by_residual = found.residual.map(|residual| constant(residual, input.shape()));
+        let mut by = vec![Some(by_input), Some(by_affine)];
+        by.extend(residual.map(|_| by_residual));
+        Ok(by)
+    }
+}
+
+impl Operation for BatchNorm {
+    const NAME: &'static str = "batch norm";
+
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        match arguments[0].0 {
+            CpuStorage::F32(_) => self.forward::<f32>(arguments),
+            CpuStorage::F64(_) => self.forward::<f64>(arguments),
+            other => unsupported(Self::NAME, other.dtype()),
+        }
+    }
+
+    fn backward(&self, arguments: &[&Tensor], output: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        match gradient.dtype() {
+            DType::F32 => self.gradients::<f32>(arguments, output, gradient),
+            DType::F64 => self.gradients::<f64>(arguments, output, gradient),
+            other => unsupported(Self::NAME, other),
+        }
+    }
+}

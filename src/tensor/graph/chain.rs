@@ -1,0 +1,330 @@
+//! Operations one after another as one node of Candle's graph.
+//!
+//! Candle's backward pass adds every gradient to zeros that it makes first, for each argument of each operation: three passes
+//! over memory where none is needed. In a [`chain`] this layer's operations are noted instead, and gradients go back through
+//! the notes; two are added only where a result was used twice. What Candle does in between works, too, and costs what it costs there.
+//! Values are the same. Knows nothing of what is computed.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, TensorId,
+    backend::{BackendDevice, BackendStorage},
+    bail,
+    op::BackpropOp,
+};
+
+use super::{
+    gradients,
+    operation::{Gradients, Operation, node},
+    precision::is_emulated,
+};
+
+/// Of the arguments, the result and its gradient.
+type Backward = dyn Fn(&[&Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send + Sync;
+
+/// An operation that was done, with what its backward pass wants.
+struct Note {
+    arguments: Vec<Tensor>,
+    result: Tensor,
+    backward: Box<Backward>,
+}
+
+thread_local! {
+    /// The chain that this thread is in, if it is in one.
+    static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
+}
+
+/// `body(input)`, as one node: its gradients are taken under [`gradients::backward`], nowhere else.
+///
+/// # Errors
+/// Those of `body`.
+pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    /// Ends the chain, however it ends.
+    struct Within;
+    impl Drop for Within {
+        fn drop(&mut self) {
+            NOTES.take();
+        }
+    }
+
+    // In emulated operations there is more of Candle than of this layer.
+    if is_emulated(input) || NOTES.with_borrow(Option::is_some) {
+        return body(input);
+    }
+    NOTES.set(Some(Vec::new()));
+    let within = Within;
+    let output = body(input)?;
+    let notes = NOTES.take().unwrap_or_default();
+    drop(within);
+    // Any variable makes Candle come back to this node. Without notes the graph is Candle's, if there is one.
+    let mut arguments = notes.iter().flat_map(|note| &note.arguments);
+    let Some(variable) = arguments.find(|argument| argument.track_op()).cloned() else {
+        return Ok(output);
+    };
+    input.apply_op2(&variable, Chain { notes, output })
+}
+
+/// `operation(arguments)`: a node of Candle's graph, or in a chain a note.
+///
+/// # Errors
+/// Those of the operation, or if arguments lie on several devices.
+pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor> {
+    if !is_noted(arguments) {
+        return node(arguments, operation);
+    }
+    let (storage, shape) = forward(arguments, &operation)?;
+    // A variable, so that operations compute its gradient and hand it over as one.
+    let result = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
+    let backward = Box::new(move |arguments: &[&Tensor], result: &Tensor, gradient: &Tensor| {
+        operation.backward(arguments, result, gradient)
+    });
+    NOTES.with_borrow_mut(|notes| {
+        let arguments = arguments.iter().map(|&argument| argument.clone()).collect();
+        let notes = notes.as_mut().expect("a chain, as asked before");
+        notes.push(Note { arguments, result: result.clone(), backward });
+    });
+    Ok(result)
+}
+
+/// Whether this is a chain, and there is a gradient to take.
+fn is_noted(arguments: &[&Tensor]) -> bool {
+    NOTES.with_borrow(Option::is_some) && arguments.iter().any(|argument| argument.track_op())
+}
+
+fn forward<O: Operation>(arguments: &[&Tensor], operation: &O) -> Result<(Storage, Shape)> {
+    let held: Vec<_> = arguments.iter().map(|argument| argument.storage_and_layout()).collect();
+    let on_cpu = held.iter().map(|(storage, layout)| match &**storage {
+        Storage::Cpu(storage) => Some((storage, *layout)),
+        _ => None,
+    });
+    if let Some(arguments) = on_cpu.collect::<Option<Vec<_>>>() {
+        let (storage, shape) = operation.on_cpu(&arguments)?;
+        return Ok((Storage::Cpu(storage), shape));
+    }
+    let on_gpu = held.iter().map(|(storage, layout)| match &**storage {
+        Storage::Cuda(storage) => Some((storage, *layout)),
+        _ => None,
+    });
+    let Some(arguments) = on_gpu.collect::<Option<Vec<_>>>() else { return unsupported(O::NAME) };
+    let (storage, shape) = operation.on_gpu(&arguments)?;
+    Ok((Storage::Cuda(storage), shape))
+}
+
+fn unsupported<T>(name: &str) -> Result<T> {
+    bail!("{name}: expected arguments on one device, the CPU or an NVIDIA GPU")
+}
+
+struct Chain {
+    notes: Vec<Note>,
+    output: Tensor,
+}
+
+impl Chain {
+    /// The output's numbers once more: Candle wants them as its own.
+    fn forward<S>(&self, storage: &S, layout: &Layout) -> Result<(S, Shape)>
+    where
+        S: BackendStorage<Device: BackendDevice<Storage = S>>,
+    {
+        let shape = layout.shape().clone();
+        // SAFETY: all of it is written next.
+        let mut copy = unsafe { storage.device().alloc_uninit(&shape, storage.dtype())? };
+        storage.copy_strided_src(&mut copy, 0, layout)?;
+        Ok((copy, shape))
+    }
+}
+
+/// Gradients on their way back through a chain.
+struct Open<'a> {
+    chain: &'a Chain,
+    input: TensorId,
+    /// Of results and of the input.
+    gradients: HashMap<TensorId, Tensor>,
+}
+
+impl Open<'_> {
+    /// Whether a gradient by it is taken further here.
+    fn is_inside(&self, id: TensorId) -> bool {
+        id == self.input || self.chain.notes.iter().any(|note| note.result.id() == id)
+    }
+
+    fn add(&mut self, id: TensorId, gradient: Tensor) -> Result<()> {
+        let sum = match self.gradients.remove(&id) {
+            Some(other) => (other + gradient)?,
+            None => gradient,
+        };
+        self.gradients.insert(id, sum);
+        Ok(())
+    }
+
+    /// Brings a gradient to what it is by.
+    fn deliver(&mut self, of: &Tensor, gradient: Tensor) -> Result<()> {
+        if self.is_inside(of.id()) {
+            return self.add(of.id(), gradient);
+        }
+        if of.is_variable() {
+            gradients::hand_over(of, Some(gradient))?;
+            return Ok(());
+        }
+        if !of.track_op() {
+            return Ok(());
+        }
+        // Candle made it out of something: the gradient of this sum by it is the gradient.
+        let found = (of * &gradient)?.flatten_all()?.sum(0)?.backward()?;
+        for &id in found.get_ids().filter(|&&id| id != gradient.id()) {
+            let Some(gradient) = found.get_id(id).cloned() else { continue };
+            match self.is_inside(id) {
+                true => self.add(id, gradient)?,
+                false => gradients::put_aside(id, gradient)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CustomOp2 for Chain {
+    fn name(&self) -> &'static str {
+        "chain"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (storage, layout) = self.output.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => self.forward(storage, layout),
+            _ => unsupported("chain"),
+        }
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (storage, layout) = self.output.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => self.forward(storage, layout),
+            _ => unsupported("chain"),
+        }
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        if !gradients::is_running() {
+            bail!("chain: its gradients are taken by tensor::backward, not by Candle's own")
+        }
+        let mut open = Open { chain: self, input: input.id(), gradients: HashMap::new() };
+        open.deliver(&self.output, gradient.clone())?;
+        for note in self.notes.iter().rev() {
+            let Some(gradient) = open.gradients.remove(&note.result.id()) else { continue };
+            let arguments: Vec<&Tensor> = note.arguments.iter().collect();
+            let found = (note.backward)(&arguments, &note.result, &gradient)?;
+            for (argument, gradient) in note.arguments.iter().zip(found) {
+                if let Some(gradient) = gradient {
+                    open.deliver(argument, gradient)?;
+                }
+                // What the operation handed over by itself.
+                if open.is_inside(argument.id())
+                    && let Some(gradient) = gradients::take_back(argument.id())
+                {
+                    open.add(argument.id(), gradient)?;
+                }
+            }
+        }
+        Ok((open.gradients.remove(&input.id()), None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+
+    use super::*;
+    use crate::tensor::{Geometry, add, backward, batch_norm, check::normal, convolution, gelu, linear};
+
+    /// Weights of [`network`], then its images.
+    fn variables() -> Result<Vec<Var>> {
+        let shapes: [&[usize]; 8] =
+            [&[8, 3, 3, 3], &[8], &[8], &[8, 8, 3, 3], &[8], &[8], &[8, 8], &[2, 5, 5, 3]];
+        let named = shapes.iter().enumerate();
+        named.map(|(place, shape)| normal(&format!("{place}"), shape, DType::F32)).collect()
+    }
+
+    /// Results used once and twice, a weight used twice, and a product by Candle in between.
+    fn network(images: &Tensor, weights: &[Var]) -> Result<Tensor> {
+        let geometry = Geometry { stride: 1, padding: 1 };
+        let normalise = |x: &Tensor, weight: usize, residual: Option<&Tensor>| {
+            let then = batch_norm::Then { residual, relu: true };
+            batch_norm::batch_norm(x, &weights[weight], &weights[weight + 1], None, then).map(|(x, _)| x)
+        };
+        let first = normalise(&convolution(images, &weights[0], geometry)?, 1, None)?;
+        let second = normalise(&convolution(&first, &weights[3], geometry)?, 4, Some(&first))?;
+        let third = gelu(&linear(&second, &weights[6], None)?)?;
+        let fourth = linear(&(&third * 2.0)?, &weights[6], None)?;
+        add(&fourth, &second)
+    }
+
+    fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
+        // Candle adds zeros, and so makes 0 of -0.
+        Ok((tensor.flatten_all()? + 0.0)?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+    }
+
+    #[test]
+    fn a_chain_changes_no_bit() -> Result<()> {
+        let variables = variables()?;
+        let images = variables.last().expect("images");
+        let run = |in_chain: bool| -> Result<Vec<Vec<u32>>> {
+            // The images come of an operation of Candle's.
+            let images = (images.as_tensor() * 1.5)?;
+            let output = match in_chain {
+                true => chain(&images, |images| network(images, &variables))?,
+                false => network(&images, &variables)?,
+            };
+            let gradients = backward(&(output.sqr()?.sum_all()? * 0.01)?)?;
+            let by = |variable: &Var| bits(gradients.get(variable).expect("a gradient"));
+            std::iter::once(bits(&output)).chain(variables.iter().map(by)).collect()
+        };
+        assert_eq!(run(true)?, run(false)?);
+        Ok(())
+    }
+
+    #[test]
+    fn constants_get_no_gradient_and_are_no_node() -> Result<()> {
+        let variables = variables()?;
+        let images = variables.last().expect("images").as_detached_tensor();
+        let output = chain(&images, |images| network(images, &variables))?;
+        let gradients = backward(&output.sum_all()?)?;
+        assert!(gradients.get(&images).is_none());
+        assert!(variables[..7].iter().all(|variable| gradients.get(variable).is_some()));
+
+        let same = chain(&images, gelu)?;
+        assert_eq!(bits(&same)?, bits(&gelu(&images)?)?);
+        assert!(!same.track_op());
+
+        // All of it Candle's.
+        let gradients = backward(&chain(&variables[6], |rows| rows * 2.0)?.sum_all()?)?;
+        assert_eq!(bits(gradients.get(&variables[6]).expect("a gradient"))?, [2.0_f32.to_bits(); 64]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_ends_a_chain() -> Result<()> {
+        let images = Tensor::zeros((1, 4, 4, 3), DType::F32, &Device::Cpu)?;
+        let variables = variables()?;
+        assert!(chain(&images, |images| linear(images, &variables[6], None)).is_err());
+        // What follows is no chain: Candle's own gradients are there.
+        let gradients = gelu(&variables[6])?.sum_all()?.backward()?;
+        assert!(gradients.get(&variables[6]).is_some());
+        let output =
+            chain(&images, |images| convolution(images, &variables[0], Geometry { stride: 1, padding: 1 }))?;
+        let error = output.sum_all()?.backward().unwrap_err();
+        assert!(error.to_string().contains("tensor::backward"), "{error}");
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Two tensors of one shape: added, or joined. Knows nothing of what they are.
+
+use candle_core::{
+    CpuStorage, CudaStorage, Layout, Result, Shape, Tensor,
+    backend::{BackendDevice, BackendStorage},
+    bail,
+    op::Add,
+};
+
+use super::{
+    chain::apply,
+    gradients,
+    operation::{Gradients, OnCpu, OnGpu, Operation},
+};
+
+/// `first + second`, of one shape.
+///
+/// # Errors
+/// If shapes differ.
+pub fn add(first: &Tensor, second: &Tensor) -> Result<Tensor> {
+    if first.shape() != second.shape() {
+        bail!("add: expected equal shapes, found {:?} and {:?}", first.shape(), second.shape())
+    }
+    apply(&[first, second], Pair::Sum)
+}
+
+/// Two rows (count) as a matrix (2, count).
+///
+/// # Errors
+/// If they are not rows of one length.
+pub fn join(first: &Tensor, second: &Tensor) -> Result<Tensor> {
+    if first.dims1()? != second.dims1()? {
+        bail!("join: expected rows of one length, found {:?} and {:?}", first.shape(), second.shape())
+    }
+    apply(&[first, second], Pair::Join)
+}
+
+/// What becomes of two tensors of one shape.
+enum Pair {
+    Sum,
+    Join,
+}
+
+impl Pair {
+    fn forward<S>(&self, arguments: &[(&S, &Layout)]) -> Result<(S, Shape)>
+    where
+        S: BackendStorage<Device: BackendDevice<Storage = S>>,
+    {
+        let &[(s1, l1), (s2, l2)] = arguments else { bail!("a pair of {}", arguments.len()) };
+        match self {
+            Self::Sum => Ok((s1.binary_impl::<Add>(s2, l1, l2)?, l1.shape().clone())),
+            Self::Join => {
+                let count = l1.shape().elem_count();
+                let shape = Shape::from((2, count));
+                // SAFETY: both rows are written next.
+                let mut joined = unsafe { s1.device().alloc_uninit(&shape, s1.dtype())? };
+                s1.copy_strided_src(&mut joined, 0, l1)?;
+                s2.copy_strided_src(&mut joined, count, l2)?;
+                Ok((joined, shape))
+            }
+        }
+    }
+}
+
+impl Operation for Pair {
+    const NAME: &'static str = "pair";
+
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        self.forward(arguments)
+    }
+
+    fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
+        self.forward(arguments)
+    }
+
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        let by = match self {
+            Self::Sum => [gradient.clone(), gradient.clone()],
+            Self::Join => [gradient.get(0)?, gradient.get(1)?],
+        };
+        arguments.iter().zip(by).map(|(of, by)| gradients::hand_over(of, Some(by))).collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! Maximum over windows on the CPU: tasks share lines forward, images backward.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail};
+use rayon::prelude::*;
+
+use super::window::Pool;
+use crate::tensor::{
+    cpu::{
+        storage::{Real, constant, unsupported, unwritten, values, with_values},
+        vector::vectorised,
+    },
+    graph::{
+        chain::apply,
+        operation::{Gradients, OnCpu, Operation},
+    },
+};
+
+/// As [`crate::tensor::max_pool`].
+pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
+    apply(&[&images.contiguous()?], MaxPool { pool, winners: OnceLock::new() })
+}
+
+/// Sizes of one application: of images, and of the output.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    down: usize,
+    across: usize,
+}
+
+impl Sizes {
+    fn new(pool: Pool, images: &Shape) -> Result<Self> {
+        let (batch, height, width, channels) = images.dims4()?;
+        let (down, across) = pool.output(height, width)?;
+        Ok(Self { batch, height, width, channels, down, across })
+    }
+}
+
+struct MaxPool {
+    pool: Pool,
+    /// For every output number, the place of its maximum in the window, in reading order.
+    winners: OnceLock<Vec<u8>>,
+}
+
+impl MaxPool {
+    fn forward<T: Real>(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let sizes = Sizes::new(self.pool, layout.shape())?;
+        let Sizes { batch, height, width, channels, down, across } = sizes;
+        let images = values::<T>(storage, layout)?;
+        let (image, line) = (height * width * channels, across * channels);
+        // SAFETY: a window's first pixel is written, and there is one: the padding is less than the kernel.
+        let mut out = unsafe { unwritten(batch * down * line) };
+        let mut winners = vec![0_u8; out.len()];
+        let lines = out.par_chunks_mut(line).zip(winners.par_chunks_mut(line));
+        lines.enumerate().for_each(|(index, (out, winners))| {
+            let image = &images[index / down * image..][..image];
+            vectorised(
+                #[inline(always)]
+                || self.line(sizes, image, index % down, out, winners),
+            );
+        });
+        // The operation is made for one application; a second forward pass would find the same winners.
+        let _ = self.winners.set(winners);
+        Ok((T::to_cpu_storage_owned(out), (batch, down, across, channels).into()))
+    }
+
+    /// Maxima of the windows of line `down` of an image, and which pixel of a window each is.
+    #[inline(always)]
+    fn line<T: Real>(&self, sizes: Sizes, image: &[T], down: usize, out: &mut [T], winners: &mut [u8]) {
+        let Pool { kernel, stride, padding } = self.pool;
+        let Sizes { height, width, channels, .. } = sizes;
+        let pixels = out.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
+        for (column, (best, winners)) in pixels.enumerate() {
+            let mut first = true;
+            for place in 0..kernel * kernel {
+                let row = (down * stride + place / kernel).checked_sub(padding);
+                let column = (column * stride + place % kernel).checked_sub(padding);
+                let (Some(row), Some(column)) = (row, column) else { continue };
+                if row >= height || column >= width {
+                    continue;
+                }
+                let pixel = &image[(row * width + column) * channels..][..channels];
+                if first {
+                    best.copy_from_slice(pixel);
+                    winners.fill(place as u8);
+                    first = false;
+                    continue;
+                }
+                for ((best, winner), &x) in best.iter_mut().zip(winners.iter_mut()).zip(pixel) {
+                    #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
+                    let wins = x > *best || x != x;
+                    *best = if wins { x } else { *best };
+                    *winner = if wins { place as u8 } else { *winner };
+                }
+            }
+        }
+    }
+
+    fn gradient<T: Real>(&self, images: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let sizes = Sizes::new(self.pool, images.shape())?;
+        let Sizes { batch, height, width, channels, down, across } = sizes;
+        let Some(winners) = self.winners.get() else { bail!("max pool: backward before forward") };
+        let (image, pooled) = (height * width * channels, down * across * channels);
+        let mut by_images = vec![T::zero(); batch * image];
+        with_values::<T, _, _>([gradient], |[gradient]| {
+            let given = gradient.par_chunks(pooled).zip(winners.par_chunks(pooled));
+            by_images.par_chunks_mut(image).zip(given).for_each(|(by_image, (gradient, winners))| {
+                vectorised(
+                    #[inline(always)]
+                    || self.image(sizes, gradient, winners, by_image),
+                );
+            });
+            Ok(())
+        })?;
+        Ok(constant(by_images, images.shape()))
+    }
+
+    /// Adds the output's gradient of an image to that by the image.
+    #[inline(always)]
+    fn image<T: Real>(&self, sizes: Sizes, gradient: &[T], winners: &[u8], by_image: &mut [T]) {
+        let Pool { kernel, stride, padding } = self.pool;
+        let Sizes { height, width, channels, across, .. } = sizes;
+        let pixels = gradient.chunks_exact(channels).zip(winners.chunks_exact(channels));
+        for (pixel, (gradient, winners)) in pixels.enumerate() {
+            for place in 0..kernel * kernel {
+                // Negative numbers wrap around to large ones.
+                let row = (pixel / across * stride + place / kernel).wrapping_sub(padding);
+                let column = (pixel % across * stride + place % kernel).wrapping_sub(padding);
+                if row >= height || column >= width {
+                    continue;
+                }
+                let sums = &mut by_image[(row * width + column) * channels..][..channels];
+                for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {
+                    let won = winner == place as u8;
+                    *sum += if won { gradient } else { T::zero() };
+                }
+            }
+        }
+    }
+}
+
+impl Operation for MaxPool {
+    const NAME: &'static str = "max pool";
+
+    fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+        let (storage, layout) = arguments[0];
+        match storage {
+            CpuStorage::F32(_) => self.forward::<f32>(storage, layout),
+            CpuStorage::F64(_) => self.forward::<f64>(storage, layout),
+            _ => unsupported(Self::NAME, storage.dtype()),
+        }
+    }
+
+    fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+        let by = match gradient.dtype() {
+            DType::F32 => self.gradient::<f32>(arguments[0], gradient)?,
+            DType::F64 => self.gradient::<f64>(arguments[0], gradient)?,
+            other => return unsupported(Self::NAME, other),
+        };
+        Ok(vec![Some(by)])
+    }
+}

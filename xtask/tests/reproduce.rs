@@ -1,0 +1,272 @@
+//! What a person meets at the command line: results that belong to other images or flags are never taken for this
+//! run's, and what could stop a run is said before it trains.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use image::{Rgb, RgbImage};
+use tempfile::TempDir;
+
+/// The smallest settings: a cell takes seconds.
+const SMALL: [&str; 6] = ["--side", "32", "--width", "8", "--batch-size", "8"];
+const CELL: &str = "extension/supervised-resnet18-natural-seed0";
+
+fn skewbench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_skewbench")).args(arguments).output().expect("the program starts")
+}
+
+/// Runs one supervised cell on `data`, or more if `more` says so.
+fn reproduce(data: &str, out: &Path, more: &[&str]) -> Output {
+    let out = out.to_string_lossy();
+    let own = ["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
+    skewbench(&[&own[..], &SMALL, &["--data", data, "--out", &out], more].concat())
+}
+
+fn error(output: &Output) -> String {
+    assert!(!output.status.success(), "it succeeded: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Normal images are dark, defects bright; `seed` moves every pixel.
+fn draw(path: &Path, defect: bool, seed: u32) {
+    let base = if defect { 150 } else { 60 };
+    let pixel = |x: u32, y: u32| {
+        let value = base + (x * 7 + y * 13 + seed * 31) % 60;
+        Rgb([value as u8, (value / 2) as u8, (255 - value) as u8])
+    };
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    RgbImage::from_fn(32, 32, pixel).save(path).unwrap();
+}
+
+/// A folder of 24 normal images and 12 defects, which always has the same names.
+fn camera(root: &Path, name: &str, seed: u32) -> PathBuf {
+    let folder = root.join(name);
+    for number in 0..36 {
+        let (defect, kind) = if number % 3 == 0 { (true, "defect") } else { (false, "normal") };
+        draw(&folder.join(kind).join(format!("{number:04}.png")), defect, seed + number);
+    }
+    folder
+}
+
+fn folder(path: &Path) -> String {
+    format!("folder={}", path.display())
+}
+
+#[test]
+fn equal_file_names_do_not_pass_for_equal_data() {
+    let root = TempDir::new().unwrap();
+    let (first, second) = (camera(root.path(), "first", 0), camera(root.path(), "second", 1_000));
+    let out = root.path().join("out");
+    succeeds(&reproduce(&folder(&first), &out, &["--epochs", "1"]));
+    let record = fs::read(out.join(CELL).with_extension("json")).unwrap();
+
+    // The same again is finished, also where the folder was copied to another place: its bytes count.
+    assert!(succeeds(&reproduce(&folder(&first), &out, &["--epochs", "1"])).contains("finished earlier"));
+    let copy = camera(root.path(), "copy", 0);
+    assert!(succeeds(&reproduce(&folder(&copy), &out, &["--epochs", "1"])).contains("finished earlier"));
+
+    // Other pictures under the same names are not.
+    let message = error(&reproduce(&folder(&second), &out, &["--epochs", "1"]));
+    assert!(message.contains("content of the image files") && message.contains(CELL), "{message}");
+    // Nor is one changed pixel, nor repaired files.
+    draw(&first.join("normal/0001.png"), false, 7);
+    let message = error(&reproduce(&folder(&first), &out, &["--epochs", "1"]));
+    assert!(message.contains("content of the image files"), "{message}");
+    assert_eq!(fs::read(out.join(CELL).with_extension("json")).unwrap(), record, "nothing is overwritten");
+
+    // The list of images says which is which.
+    let list = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+    let list = list.filter(|path| path.to_string_lossy().contains("images-train-")).collect::<Vec<_>>();
+    let text = fs::read_to_string(&list[0]).unwrap();
+    assert!(text.starts_with("position,path,defect,bytes,modified,blake3_16\n0,"), "{text}");
+    assert_eq!(text.lines().count(), 1 + 27, "three quarters of 36 images are trained on");
+}
+
+#[test]
+fn a_checkpoint_does_not_resume_with_other_pictures() {
+    let root = TempDir::new().unwrap();
+    let (first, second) = (camera(root.path(), "first", 0), camera(root.path(), "second", 1_000));
+    let out = root.path().join("out");
+    let checkpoint = out.join(CELL).with_extension("checkpoint");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_skewbench"))
+        .args(["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"])
+        .args(SMALL)
+        .args(["--epochs", "100000", "--data", &folder(&first), "--out"])
+        .arg(&out)
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !checkpoint.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "training ended before it was interrupted");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let message = error(&reproduce(&folder(&second), &out, &["--epochs", "100000"]));
+    assert!(message.contains("training began with other images: 27 of the 27 files"), "{message}");
+    let message = error(&reproduce(&folder(&first), &out, &["--epochs", "6"]));
+    assert!(message.contains("epochs: 100000 there, 6 asked"), "{message}");
+}
+
+#[test]
+fn what_differs_is_told_by_name() {
+    let root = TempDir::new().unwrap();
+    let data = folder(&camera(root.path(), "data", 0));
+    let out = root.path().join("out");
+    succeeds(&reproduce(&data, &out, &["--epochs", "1"]));
+    let message = error(&reproduce(&data, &out, &["--epochs", "2"]));
+    assert!(message.contains("epochs: 1 there, 2 asked\n"), "and nothing else differs: {message}");
+    let message = error(&reproduce(&data, &out, &["--epochs", "1", "--mixed-precision"]));
+    assert!(message.contains("precision: f32 there, bf16 with f32 weights asked\n"), "{message}");
+    // What happens at a bad image moves no number where there is none.
+    let told = succeeds(&reproduce(&data, &out, &["--epochs", "1", "--on-bad-image", "skip"]));
+    assert!(told.contains("finished earlier"), "{told}");
+}
+
+#[test]
+fn initial_weights_never_fill_a_floor() {
+    let root = TempDir::new().unwrap();
+    let data = folder(&camera(root.path(), "data", 0));
+    let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    succeeds(&reproduce(&data, &root.path().join("first"), &["--epochs", "1"]));
+    succeeds(&skewbench(&["export", &path("first"), CELL, &path("encoder.safetensors")]));
+    let floor = |out: &str, more: &[&str]| {
+        let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
+        succeeds(&skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &path(out)], more].concat()));
+        let record = root.path().join(out).join("random_weights/none-resnet18-natural-seed0.json");
+        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
+        (record["fingerprint"].clone(), record["scores"].clone())
+    };
+    assert_eq!(floor("plain", &[]), floor("with_init", &["--init", &path("encoder.safetensors")]));
+}
+
+#[test]
+fn what_would_stop_a_cell_is_said_before_any_is_trained() {
+    let root = TempDir::new().unwrap();
+    let data = camera(root.path(), "data", 0);
+    let out = root.path().join("out");
+    let reproduce = |data: &str, more: &[&str]| {
+        let own =
+            ["reproduce", "--study", "table1", "--shares", "natural", "--width", "8", "--batch-size", "8"];
+        let out = out.to_string_lossy();
+        let message =
+            error(&skewbench(&[&own[..], &["--epochs", "1", "--data", data, "--out", &out], more].concat()));
+        assert!(!out_has_records(Path::new(&*out)), "something was trained");
+        message
+    };
+    // Patches of 8 pixels do not fill 100; the ResNet cells would have come first.
+    let message = reproduce(&folder(&data), &["--side", "100"]);
+    assert!(message.contains("supervised-vit_tiny-natural-seed0 and 5 more: "), "{message}");
+    assert!(message.contains("patches of 8 px do not fill images of 100 px"), "{message}");
+    // Weights of one backbone do not fit the other.
+    let first = root.path().join("first");
+    succeeds(&first_cell(&folder(&data), &first));
+    let weights = first.join(CELL).with_extension("safetensors").to_string_lossy().into_owned();
+    let message = reproduce(&folder(&data), &["--side", "32", "--init", &weights]);
+    assert!(
+        message.contains("vit_tiny") && message.contains("other weights than this backbone's"),
+        "{message}"
+    );
+    // Validation images that are not there.
+    let table = root.path().join("t.csv");
+    let rows: String = (0..36)
+        .map(|number| {
+            let (label, kind) = if number % 3 == 0 { (1, "defect") } else { (0, "normal") };
+            let (split, place) = if number % 4 == 0 { ("validation", "gone") } else { ("train", "data") };
+            format!("{place}/{kind}/{number:04}.png,{label},{split}\n")
+        })
+        .collect();
+    fs::write(&table, format!("path,label,split\n{rows}")).unwrap();
+    let message = reproduce(&format!("csv={}", table.display()), &["--side", "32"]);
+    assert!(message.contains("validation images: 9 of 9 files are missing"), "{message}");
+    assert!(message.contains("gone/defect/0000.png (t.csv row 2)"), "{message}");
+    // doctor says the same of the same flags.
+    let doctor = skewbench(&[
+        "doctor",
+        "--study",
+        "table1",
+        "--shares",
+        "natural",
+        "--side",
+        "32",
+        "--data",
+        &format!("csv={}", table.display()),
+        "--out",
+        &out.to_string_lossy(),
+    ]);
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("9 of 9 files are missing"));
+    assert!(!doctor.status.success());
+}
+
+#[test]
+fn doctor_complains_only_about_what_is_asked_for() {
+    let root = TempDir::new().unwrap();
+    let data = folder(&camera(root.path(), "data", 0));
+    let out = root.path().join("out").to_string_lossy().into_owned();
+    let doctor = |more: &[&str]| {
+        let output = skewbench(&[&["doctor", "--data", &data, "--out", &out, "--side", "32"], more].concat());
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // 24 normal images are too few for 1 % defects, but nobody asks for that.
+    let (sound, told) = doctor(&["--shares", "natural"]);
+    assert!(sound && told.contains("nothing stands in the way"), "{told}");
+    assert!(told.contains("no scores at validation share 1%"), "{told}");
+    let (sound, told) = doctor(&[]);
+    assert!(!sound && told.contains("TROUBLE  table1/supervised-resnet18-share01-seed0"), "{told}");
+}
+
+#[test]
+fn a_cell_that_fails_does_not_end_the_run() {
+    let root = TempDir::new().unwrap();
+    let data = camera(root.path(), "data", 0);
+    let out = root.path().join("out");
+    // Images that only the natural share uses: 15 % of these takes fewer defects.
+    let args =
+        ["--study", "table1", "--only", "supervised-resnet18", "--shares", "natural,15%", "--epochs", "1"];
+    let run = |out: &Path| {
+        let (data, out) = (folder(&data), out.to_string_lossy().into_owned());
+        skewbench(&[&["reproduce", "--data", &data, "--out", &out], &args[..], &SMALL].concat())
+    };
+    succeeds(&run(&out));
+    let list = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+    let list = list.into_iter().find(|path| path.to_string_lossy().contains("images-train-")).unwrap();
+    let names: Vec<String> = fs::read_to_string(list)
+        .unwrap()
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            line.split(',').nth(1).filter(|name| name.starts_with("defect/")).map(str::to_owned)
+        })
+        .collect();
+    // One of the nine training defects is in the larger set and not in the smaller.
+    let told = names.iter().find_map(|name| {
+        let (path, fresh) = (data.join(name), TempDir::new().unwrap());
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let output = run(fresh.path());
+        fs::write(&path, whole).unwrap();
+        let finished = fresh.path().join("table1/supervised-resnet18-share15-seed0.json").exists();
+        finished.then(|| (name.clone(), error(&output)))
+    });
+    let (name, message) = told.expect("some defect is only in the larger set");
+    assert!(message.contains("1 of 2 cells failed; the others are finished"), "{message}");
+    assert!(message.contains(CELL) && message.contains(&name), "{message}");
+}
+
+fn first_cell(data: &str, out: &Path) -> Output {
+    reproduce(data, out, &["--epochs", "1"])
+}
+
+fn out_has_records(out: &Path) -> bool {
+    ["table1", "extension"].iter().any(|study| out.join(study).is_dir())
+}
