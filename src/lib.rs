@@ -58,6 +58,8 @@
 //! augment   backbone    views of an image; encoders, heads, their parameters
 //! data      tensor      where images come from; operations with a backward of their own
 //! seed      schedule    named streams: the only source of randomness; values that change with the step
+//! study                 which table or question a cell belongs to
+//! named                 enums whose variants have one spelling
 //! ```
 //!
 //! # One cell's walk
@@ -114,10 +116,12 @@ pub mod label_free;
 pub mod loader;
 pub mod loss;
 pub mod method;
+pub mod named;
 pub mod report;
 pub mod results;
 pub mod schedule;
 pub mod seed;
+pub mod study;
 pub mod tensor;
 pub mod train;
 

@@ -7,8 +7,12 @@
 use std::fmt::Write as _;
 
 use skewbench::{
-    analysis::frame::Rows,
-    claims::{self, Evidence, Noise},
+    analysis::{Axes, Measure, frame::FrameBuilder},
+    backbone::Name::{self as Backbone, ResNet18, ViTTiny},
+    claims::{self, Evidence},
+    data::Share,
+    method::Name::{self as Method, BarlowTwins, Byol, Dino, Mae, SimClr, Supervised},
+    results::Metric,
     seed::{Seed, Stream},
 };
 
@@ -16,54 +20,35 @@ use crate::check;
 
 const DEVIATION: f64 = 0.02;
 const STUDIES: usize = 200;
-const SHARES: [f64; 5] = [0.01, 0.02, 0.05, 0.15, 0.45];
-const PAIRS: [(&str, &str); 11] = [
-    ("supervised", "resnet18"),
-    ("byol", "resnet18"),
-    ("barlow_twins", "resnet18"),
-    ("dino", "resnet18"),
-    ("simclr", "resnet18"),
-    ("supervised", "vit_tiny"),
-    ("byol", "vit_tiny"),
-    ("barlow_twins", "vit_tiny"),
-    ("dino", "vit_tiny"),
-    ("mae", "vit_tiny"),
-    ("simclr", "vit_tiny"),
-];
 
 /// What is true of a cell: method, backbone, training share to its mean F1 and mean RankMe.
-type Truth = fn(&str, &str, f64) -> (f64, f64);
+type Truth = fn(Method, Backbone, Share) -> (f64, f64);
 
 fn study(truth: Truth, seeds: u64, stream: &mut Stream) -> Evidence {
-    let mut rows = Rows::default();
-    for (method, backbone) in PAIRS {
-        for share in SHARES {
-            let (f1, rankme) = truth(method, backbone, share);
-            for seed in 0..seeds {
-                let f1 = f1 + DEVIATION * stream.normal();
-                let rankme = rankme + DEVIATION * stream.normal();
-                // At fixed rates of 0.8 and 0.1 F1 at 1 % in validation is far lower, whatever the method.
-                for (validation, f1) in [(None, f1), (Some(0.45), f1), (Some(0.01), f1 - 0.6)] {
-                    rows.begin(Some(seed));
-                    for (column, text) in [("study", "table1"), ("method", method), ("backbone", backbone)] {
-                        rows.text(column, text);
-                    }
-                    rows.text("classifier", "in_training");
-                    rows.number("train_share", Some(share));
-                    rows.number("validation_share", validation);
-                    for (column, value) in [
-                        ("f1", f1),
-                        ("f2_ciw_oracle", f1),
-                        ("recall", f1),
-                        ("monitor.rankme_released", rankme),
-                    ] {
-                        rows.number(column, Some(value));
+    let mut rows = FrameBuilder::default();
+    for backbone in Backbone::ALL {
+        for method in Method::PAPER.into_iter().filter(|method| method.undefined_on(backbone).is_none()) {
+            for share in Share::STUDY {
+                let (f1, rankme) = truth(method, backbone, share);
+                let at = Axes::table_1(method, backbone, share).in_training();
+                for seed in 0..seeds {
+                    let f1 = f1 + DEVIATION * stream.normal();
+                    let rankme = rankme + DEVIATION * stream.normal();
+                    // At fixed rates of 0.8 and 0.1 F1 at 1 % in validation is far lower, whatever the method.
+                    let scores =
+                        [(Share::NATURAL, f1), (Share::percent(45), f1), (Share::percent(1), f1 - 0.6)];
+                    for (validation, f1) in scores {
+                        rows.begin("simulated", at.on(validation), Some(seed));
+                        for metric in [Metric::F1, Metric::F2Oracle, Metric::Recall] {
+                            rows.number(metric, Some(f1));
+                        }
+                        rows.number(Measure::RANKME_RELEASED, Some(rankme));
                     }
                 }
             }
         }
     }
-    Evidence::new("simulated", &rows.frame(), Noise::Measured)
+    Evidence::measured("simulated", &rows.frame())
 }
 
 /// Part of studies with each verdict of a claim.
@@ -82,26 +67,26 @@ const NULL: Truth = |_, _, _| (0.7, 0.5);
 /// Claims that compare, and a world in which each is true, with the smallest of its effects: 0.06, three deviations of
 /// a seed.
 const PLANTED: [(&str, Truth); 9] = [
-    ("joint_embedding_beats_mae", |method, _, _| (if method == "mae" { 0.64 } else { 0.7 }, 0.5)),
-    ("mae_weakest_everywhere", |method, _, _| (if method == "mae" { 0.64 } else { 0.7 }, 0.5)),
-    ("simclr_best_from_5", |method, _, _| (if method == "simclr" { 0.76 } else { 0.7 }, 0.5)),
-    ("byol_best_at_1", |method, _, _| (if method == "byol" { 0.76 } else { 0.7 }, 0.5)),
+    ("joint_embedding_beats_mae", |method, _, _| (if method == Mae { 0.64 } else { 0.7 }, 0.5)),
+    ("mae_weakest_everywhere", |method, _, _| (if method == Mae { 0.64 } else { 0.7 }, 0.5)),
+    ("simclr_best_from_5", |method, _, _| (if method == SimClr { 0.76 } else { 0.7 }, 0.5)),
+    ("byol_best_at_1", |method, _, _| (if method == Byol { 0.76 } else { 0.7 }, 0.5)),
     ("barlow_twins_at_extreme_imbalance", |method, _, _| {
-        (if method == "barlow_twins" { 0.76 } else { 0.7 }, 0.5)
+        (if method == BarlowTwins { 0.76 } else { 0.7 }, 0.5)
     }),
     ("dino_fails_on_resnet_only", |method, backbone, share| {
-        (if (method, backbone) == ("dino", "resnet18") && share < 0.03 { 0.58 } else { 0.7 }, 0.5)
+        (if (method, backbone) == (Dino, ResNet18) && share < Share::percent(3) { 0.58 } else { 0.7 }, 0.5)
     }),
-    ("supervised_beats_all", |method, _, _| (if method == "supervised" { 0.76 } else { 0.7 }, 0.5)),
+    ("supervised_beats_all", |method, _, _| (if method == Supervised { 0.76 } else { 0.7 }, 0.5)),
     ("method_matters_more_than_backbone", |method, backbone, _| {
         let method = match method {
-            "byol" => 0.64,
-            "dino" => 0.76,
+            Byol => 0.64,
+            Dino => 0.76,
             _ => 0.7,
         };
-        (method + if backbone == "vit_tiny" { 0.01 } else { 0.0 }, 0.5)
+        (method + if backbone == ViTTiny { 0.01 } else { 0.0 }, 0.5)
     }),
-    ("resnet_has_higher_rankme", |_, backbone, _| (0.7, if backbone == "resnet18" { 0.56 } else { 0.5 })),
+    ("resnet_has_higher_rankme", |_, backbone, _| (0.7, if backbone == ResNet18 { 0.56 } else { 0.5 })),
 ];
 
 #[test]
@@ -127,8 +112,9 @@ fn verdicts_of_chance_are_seldom_and_of_effects_frequent() {
     }
     // Correlation: a claim of *none*. With nothing planted `fails` is wrong; planted, `holds` is.
     let follows: Truth = |method, backbone, share| {
-        let value = 0.7 + 0.05 * share + if method == "mae" { -0.1 } else { 0.0 }
-            - if backbone == "vit_tiny" { 0.05 } else { 0.0 };
+        let value =
+            0.7 + 0.05 * share.fraction().unwrap_or_default() + if method == Mae { -0.1 } else { 0.0 }
+                - if backbone == ViTTiny { 0.05 } else { 0.0 };
         (value, value)
     };
     for seeds in [1, 2, 3, 5] {

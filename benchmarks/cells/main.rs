@@ -24,6 +24,7 @@ mod table1_methods;
 mod table2_resolution;
 mod tidy;
 mod trajectories;
+mod twins;
 mod within;
 
 #[global_allocator]

@@ -9,9 +9,19 @@ use std::{
 
 use serde_json::{Value, json};
 use skewbench::{
-    analysis::reading::{self, Reading},
-    claims,
+    analysis::{
+        Axes, Measure, Scored,
+        frame::FrameBuilder,
+        reading::{self, Reading},
+    },
+    backbone,
+    claims::{self, Evidence},
+    data::Share,
+    method,
     report::{Page, markdown},
+    results::{Classifier, Metric},
+    seed::Seed,
+    study::{Ablation, Study},
 };
 
 use crate::{check, skip::Tool};
@@ -55,6 +65,125 @@ fn the_readme_says_what_records_say() {
     let tables = markdown::tables(&Page::new(read(&folders), None));
     let spliced = markdown::splice(&readme, &tables).unwrap();
     assert!(spliced == readme, "README.md is behind: run {command}");
+}
+
+/// Everything that is trained, with two seeds and all that is measured: what claims ask for is there, by its name.
+fn full_frame() -> FrameBuilder {
+    let mut rows = FrameBuilder::default();
+    let mut stream = Seed::root(0).stream();
+    let mut add = |at: Scored| {
+        for seed in 0..2 {
+            rows.begin("full", at, Some(seed));
+            for metric in Metric::ALL {
+                rows.number(metric, Some(0.5 + 0.05 * stream.normal()));
+            }
+            for measure in Measure::KNOWN {
+                rows.number(measure, Some(100.0 + stream.normal()));
+            }
+        }
+    };
+    let natural = |study| {
+        Axes::table_1(method::Name::Supervised, backbone::Name::ResNet18, Share::NATURAL).in_study(study)
+    };
+    for backbone in backbone::Name::ALL {
+        for method in method::Name::PAPER.into_iter().filter(|method| method.undefined_on(backbone).is_none())
+        {
+            for share in Share::STUDY {
+                let cell = Axes::table_1(method, backbone, share);
+                let ablations = Ablation::ALL.map(|ablation| cell.in_study(Study::Ablation(ablation)));
+                for cell in ablations.into_iter().chain([cell]) {
+                    for classifier in Classifier::ALL {
+                        for validation in Share::STUDY.into_iter().chain([Share::NATURAL]) {
+                            add(Scored { cell, classifier, validation });
+                        }
+                    }
+                }
+            }
+        }
+        for side in Study::SIDES {
+            let cell = natural(Study::Table2 { side });
+            add(Axes { backbone: Some(backbone), ..cell }.in_training());
+        }
+    }
+    for (jitter, crop) in [(100, 500), (800, 80)] {
+        add(natural(Study::Figure3 { jitter, crop }).in_training());
+    }
+    rows
+}
+
+/// A claim that misspells what it asks for would be `not measured` whatever is measured.
+#[test]
+fn every_claim_can_be_decided_on_a_full_frame() {
+    let evidence = Evidence::measured("full", &full_frame().frame());
+    for claim in claims::all() {
+        let finding = claim.judge(&evidence);
+        // Impossible printed numbers are asked of the paper only.
+        let missing =
+            finding.missing.iter().filter(|missing| !missing.contains("the paper's own numbers only"));
+        assert_eq!(missing.collect::<Vec<_>>(), [&""; 0], "{}", claim.id);
+        assert!(
+            finding.missing.len() == 1 || !finding.evidence.is_empty(),
+            "{}: nothing was compared",
+            claim.id
+        );
+    }
+}
+
+/// What claims, tables and figures ask for by name is what records have.
+#[test]
+fn every_known_measure_is_in_committed_records() {
+    let measures = read(&["results/2026-11-25-small-study"]).frame.measures();
+    let asked = Measure::KNOWN.into_iter().chain(Metric::ALL.map(Measure::from));
+    let absent: Vec<Measure> = asked.filter(|measure| !measures.contains(measure)).collect();
+    assert_eq!(absent, []);
+}
+
+/// SimSiam is a file, a variant and its recipe lines: a page made from its records shows it wherever methods stand.
+#[test]
+fn another_method_is_in_table_ranking_figures_and_explorer() {
+    // What a run writes, of which only the method's name is SimSiam's.
+    let folder = tempfile::tempdir().unwrap();
+    let study = root().join("results/2026-11-25-small-study/table1");
+    for entry in fs::read_dir(study).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.extension().is_some_and(|end| end == "json") && name.contains("resnet18") {
+            fs::copy(&path, folder.path().join(&name)).unwrap();
+            if let Some(rest) = name.strip_prefix("simclr") {
+                let text = fs::read_to_string(&path).unwrap().replace("\"simclr\"", "\"simsiam\"");
+                let text = text.replace("table1/simclr-", "table1/simsiam-");
+                fs::write(folder.path().join(format!("simsiam{rest}")), text).unwrap();
+            }
+        }
+    }
+    let reading = reading::read(&[folder.path().to_owned()]);
+    let own = reading.records.iter().filter(|filed| filed.cell.method == Some(method::Name::SimSiam)).count();
+    assert_eq!(own, 15, "five shares, three seeds: {:?}", reading.problems);
+    let page = Page::new(reading, None);
+    let html = page.html();
+    let section = |id: &str| {
+        let begin = html.find(&format!("<section id=\"{id}\"")).unwrap_or_else(|| panic!("no section {id}"));
+        &html[begin..begin + html[begin..].find("</section>").unwrap()]
+    };
+    let simsiam = method::Name::SimSiam;
+    for id in ["table1", "ranking", "explorer", "imbalance", "label_free", "protocol", "sources"] {
+        assert!(section(id).contains(simsiam.label()), "{id} shows no SimSiam");
+    }
+    for id in ["ranking", "label_free", "protocol"] {
+        assert!(
+            section(id).contains(&format!("d=\"{}\"", simsiam.marker())),
+            "{id} has no marker of SimSiam's"
+        );
+        assert!(section(id).contains(simsiam.colour()), "{id} has nothing in SimSiam's colour");
+    }
+    assert!(section("explorer").contains("\"method\":\"SimSiam\""), "the explorer's data");
+    // The paper has no number of it, and claims about the paper's methods do not count it.
+    let rows = section("table1").split("SimSiam").nth(1).unwrap();
+    assert!(rows.split("</tr>").next().unwrap().contains("<td>ours</td>"), "one row, ours");
+    for (name, table) in markdown::tables(&page) {
+        assert_eq!(table.contains("| SimSiam |"), name != "verdicts", "{name}");
+    }
+    assert!(!section("verdicts").contains("simsiam"));
 }
 
 /// Copies some committed records to a new folder, each changed by `change`.
@@ -143,7 +272,7 @@ fn another_scale_recipe_or_data_set_is_kept_apart() {
         });
         assert_eq!(reading.records.len(), 4, "{name}");
         assert!(told.contains("mixed: "), "{name}: {told}");
-        let settings = reading.frame.distinct("setting");
+        let settings = reading.frame.settings();
         assert_eq!(settings.len(), 2, "{name}: {settings:?}");
     }
 }

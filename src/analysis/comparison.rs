@@ -5,7 +5,7 @@
 //! a run of one beats a run of the other (Agarwal et al., "Deep reinforcement learning at the edge of the statistical
 //! precipice", NeurIPS 2021), which is the Mann-Whitney statistic over all pairs; ties count half.
 
-use super::intervals::{Interval, Spread, mean};
+use super::intervals::{Interval, Uncertainty, mean};
 use crate::seed::Seed;
 
 /// Two groups beside each other.
@@ -23,7 +23,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares runs that share nothing but the spread of seeds. Neither group may be empty.
-    pub fn of(first: &[f64], second: &[f64], spread: Spread) -> Self {
+    pub fn of(first: &[f64], second: &[f64], spread: Uncertainty) -> Self {
         let difference = spread.of_difference(first, second);
         let error = spread.deviation * (1.0 / first.len() as f64 + 1.0 / second.len() as f64).sqrt();
         Self {
@@ -70,16 +70,12 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 
 /// How likely each group is at each rank, best first: `chances[group][rank]`. Means are drawn around what was found,
 /// as far apart as new seeds would be; with a spread that is not well known, by Student's t.
-pub fn ranks(groups: &[&[f64]], spread: Spread, rounds: usize, seed: Seed) -> Vec<Vec<f64>> {
+pub fn ranks(groups: &[&[f64]], spread: Uncertainty, rounds: usize, seed: Seed) -> Vec<Vec<f64>> {
     let mut counts = vec![vec![0_usize; groups.len()]; groups.len()];
     for round in 0..rounds {
         let mut stream = seed.child("ranks").index(round).stream();
-        // The deviation itself is uncertain: chi-square with `freedom` degrees, one draw a round.
-        let scale = if spread.freedom.is_finite() {
-            (spread.freedom / chi_square(spread.freedom.round().max(1.0), || stream.normal())).sqrt()
-        } else {
-            1.0
-        };
+        // The deviation itself is uncertain: one draw a round.
+        let scale = spread.drawn_scale(&mut stream);
         let mut drawn: Vec<(f64, usize)> = groups
             .iter()
             .enumerate()
@@ -99,16 +95,6 @@ pub fn ranks(groups: &[&[f64]], spread: Spread, rounds: usize, seed: Seed) -> Ve
         .collect()
 }
 
-/// A draw of chi-square from standard normal ones: so many squares, or beyond a hundred degrees one cube (Wilson and
-/// Hilferty 1931).
-fn chi_square(freedom: f64, mut normal: impl FnMut() -> f64) -> f64 {
-    if freedom <= 100.0 {
-        return (0..freedom as usize).map(|_| normal().powi(2)).sum();
-    }
-    let ninth = 2.0 / (9.0 * freedom);
-    freedom * (1.0 - ninth + normal() * ninth.sqrt()).powi(3)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +103,7 @@ mod tests {
     fn agrees_with_scipy() {
         // scipy 1.17.1: `stats.mannwhitneyu(a, b).statistic / 12`, `stats.ttest_ind(a, b).pvalue`.
         let (first, second) = ([0.71, 0.74, 0.69], [0.66, 0.70, 0.75, 0.64]);
-        let spread = Spread::pooled([&first[..], &second]).unwrap();
+        let spread = Uncertainty::pooled([&first[..], &second]).unwrap();
         let found = Comparison::of(&first, &second, spread);
         assert!((found.improvement - 8.0 / 12.0).abs() < 1e-15);
         assert!((found.p_value - 0.4453298349373915).abs() < 1e-9);
@@ -136,32 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn chi_square_has_its_mean_and_variance() {
-        // Mean f and variance 2 f, either way of drawing; over 20,000 draws the mean is within 4 standard errors.
-        for freedom in [100.0, 101.0] {
-            let mut stream = Seed::root(3).stream();
-            let draws: Vec<f64> = (0..20_000).map(|_| chi_square(freedom, || stream.normal())).collect();
-            let middle = mean(&draws);
-            let variance = draws.iter().map(|draw| (draw - middle).powi(2)).sum::<f64>() / draws.len() as f64;
-            assert!(
-                (middle - freedom).abs() < 4.0 * (2.0 * freedom / 20_000.0).sqrt(),
-                "{freedom}: mean {middle}"
-            );
-            assert!((variance / (2.0 * freedom) - 1.0).abs() < 0.04, "{freedom}: variance {variance}");
-        }
-    }
-
-    #[test]
     fn ranks_are_sure_of_what_is_far_apart_only() {
         let groups: [&[f64]; 3] = [&[0.5], &[0.9], &[0.9]];
-        let chances = ranks(&groups, Spread::known(0.01), 4_000, Seed::root(0));
+        let chances = ranks(&groups, Uncertainty::known(0.01), 4_000, Seed::root(0));
         assert_eq!(chances[0][2], 1.0);
         assert!((chances[1][0] - 0.5).abs() < 0.03 && (chances[2][0] - 0.5).abs() < 0.03, "{chances:?}");
         for group in &chances {
             assert!((group.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         }
         // Two degrees of freedom have long tails: even far apart is not sure.
-        let unsure = ranks(&groups, Spread { deviation: 0.1, freedom: 2.0 }, 4_000, Seed::root(0));
+        let unsure = ranks(&groups, Uncertainty { deviation: 0.1, freedom: 2.0 }, 4_000, Seed::root(0));
         assert!(unsure[0][2] < 0.98, "{unsure:?}");
     }
 }

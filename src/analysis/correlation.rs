@@ -10,7 +10,9 @@ use crate::seed::Seed;
 /// Which coefficient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coefficient {
+    /// The linear correlation of ranks.
     Spearman,
+    /// Tau-b: agreeing less disagreeing pairs.
     Kendall,
 }
 
@@ -21,7 +23,9 @@ pub struct Correlation {
     pub value: Interval,
     /// Part of shuffles (within groups) with a coefficient at least as far from 0; never 0.
     pub p_value: f64,
+    /// Pairs that were correlated.
     pub points: usize,
+    /// Groups that they come in.
     pub groups: usize,
 }
 

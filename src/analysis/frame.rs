@@ -1,237 +1,322 @@
-//! The long table: one row a classifier and validation share of a cell.
+//! The long table: one row a seed of what is scored.
 //!
-//! Columns are the axes (`source`, `setting`, `study`, `method`, `backbone`, `train_share`, `seed`,
-//! `classifier`, `validation_share`), everything a score holds by its name in the record (`f1`, ...), and
-//! by dotted name what a cell has once and each of its rows repeats: `monitor.rankme` (last epoch),
-//! `first_monitor.rankme` (first epoch), `features.rankme` (label-free), `cost.train_seconds`. A value
-//! that was not measured is null, never a number. Knows nothing of files.
+//! A row has its axes ([`Scored`]), its setting and seed, every score by its name in the record, and by dotted name what
+//! a cell has once and each of its rows repeats: `monitor.rankme` (last epoch), `first_monitor.rankme` (first epoch),
+//! `features.rankme` (label-free), `cost.train_seconds`. A value that was not measured is null, never a number. Polars
+//! filters, groups and aggregates; axes are numbers in its table, so that they stay typed. Knows nothing of files.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use polars::prelude::{
-    BooleanChunked, ChunkCompareEq, Column, DataFrame, DataType, NamedFrom, PolarsResult, Series,
+    BooleanChunked, ChunkCompareEq, Column, DataFrame, DataType, GroupsIndicator, NamedFrom, PolarsResult,
+    Series,
 };
+
+use super::{cell::Scored, measure::Measure};
 
 /// Rows of cells, all in one shape.
 #[derive(Clone, Debug)]
-pub struct Frame(DataFrame);
+pub struct Frame {
+    table: DataFrame,
+    /// What the numbers in column [`AT`] stand for.
+    axes: Arc<Vec<Scored>>,
+}
 
 /// One number with the axes of the cell that it belongs to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    pub method: String,
-    pub backbone: String,
-    /// 0..1; none for the data's own.
-    pub train_share: Option<f64>,
-    /// 0..1; none for all validation images.
-    pub validation_share: Option<f64>,
+    /// What is scored.
+    pub at: Scored,
     /// None in the paper, which has one run a cell.
     pub seed: Option<u64>,
+    /// Finite.
     pub value: f64,
 }
 
+/// Seeds of one measure taken together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Aggregate {
+    /// Seeds that have the measure.
+    pub count: usize,
+    /// Not a number of none.
+    pub mean: f64,
+    /// Sample standard deviation; none of fewer than two.
+    pub deviation: Option<f64>,
+}
+
+impl Aggregate {
+    const NONE: Self = Self { count: 0, mean: f64::NAN, deviation: None };
+}
+
+/// What is scored in one setting, with seeds taken together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// What is scored.
+    pub at: Scored,
+    /// Seeds.
+    pub rows: usize,
+    /// One for each measure asked for.
+    pub aggregates: Vec<Aggregate>,
+}
+
+const AT: &str = "at";
+const SETTING: &str = "setting";
+const SEED: &str = "seed";
+
 impl Frame {
-    /// The table itself, for whoever wants more of polars than is here.
-    pub fn table(&self) -> &DataFrame {
-        &self.0
-    }
-
+    /// Number of rows.
     pub fn height(&self) -> usize {
-        self.0.height()
+        self.table.height()
     }
 
-    /// Rows whose text in `column` is `value`; none where there is no such column.
-    #[must_use]
-    pub fn of(&self, column: &str, value: &str) -> Self {
-        self.filtered(|table| Ok(table.column(column)?.str()?.equal(value)))
+    /// Settings and how many rows each has, the largest first.
+    pub fn settings(&self) -> Vec<(String, usize)> {
+        let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+        let settings = self.column(SETTING).str().expect("settings are texts");
+        for setting in settings.iter().flatten() {
+            *rows.entry(setting.to_owned()).or_default() += 1;
+        }
+        let mut settings: Vec<_> = rows.into_iter().collect();
+        settings.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+        settings
     }
 
-    /// Rows whose number in `column` lies within 1e-9 of `value`, or is missing where `value` is none.
+    /// Rows of one setting.
     #[must_use]
-    pub fn at(&self, column: &str, value: Option<f64>) -> Self {
+    pub fn setting(&self, setting: &str) -> Self {
+        self.filtered(|table| Ok(table.column(SETTING)?.str()?.equal(setting)))
+    }
+
+    /// Rows whose axes are wanted.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&Scored) -> bool) -> Self {
+        let wanted: Vec<bool> = self.axes.iter().map(wanted).collect();
         self.filtered(|table| {
-            let numbers = table.column(column)?.f64()?;
-            Ok(numbers
-                .iter()
-                .map(|number| match (number, value) {
-                    (Some(number), Some(value)) => (number - value).abs() < 1e-9,
-                    (number, value) => number.is_none() && value.is_none(),
-                })
-                .collect())
+            Ok(table.column(AT)?.u32()?.iter().map(|at| at.is_some_and(|at| wanted[at as usize])).collect())
         })
     }
 
-    /// Texts of a column, row by row.
-    pub fn texts(&self, column: &str) -> Vec<Option<String>> {
-        match self.0.column(column).and_then(|column| column.str().cloned()) {
-            Ok(texts) => texts.iter().map(|text| text.map(str::to_owned)).collect(),
-            Err(_) => vec![None; self.height()],
-        }
+    /// Axes of the rows, each once, in order.
+    pub fn axes(&self) -> BTreeSet<Scored> {
+        self.at().collect()
     }
 
-    /// Numbers of a column, row by row; all missing where there is no such column.
-    pub fn numbers(&self, column: &str) -> Vec<Option<f64>> {
-        match self.0.column(column).and_then(|column| column.f64().cloned()) {
+    /// What some row may have, in order of names.
+    pub fn measures(&self) -> Vec<Measure> {
+        let numbers = self.table.columns().iter().filter(|column| column.dtype() == &DataType::Float64);
+        let mut measures: Vec<_> = numbers.map(|column| Measure::named(column.name().to_string())).collect();
+        measures.sort();
+        measures
+    }
+
+    /// A measure of every row, missing where it was not measured.
+    pub fn numbers(&self, measure: &Measure) -> Vec<Option<f64>> {
+        // A measure that no row has was never measured: its name cannot be wrong.
+        match self.table.column(measure.id()).and_then(|column| column.f64().cloned()) {
             Ok(numbers) => numbers.iter().collect(),
             Err(_) => vec![None; self.height()],
         }
     }
 
-    /// Different texts of a column, sorted.
-    pub fn distinct(&self, column: &str) -> Vec<String> {
-        let mut texts: Vec<String> = self.texts(column).into_iter().flatten().collect();
-        texts.sort();
-        texts.dedup();
-        texts
+    /// The finite numbers of a measure with their axes, row by row: nothing is averaged here.
+    pub fn points(&self, measure: &Measure) -> Vec<Point> {
+        let seeds = self.column(SEED).u64().expect("seeds are whole numbers").clone();
+        let rows = self.at().zip(seeds.iter()).zip(self.numbers(measure));
+        rows.filter_map(|((at, seed), value)| {
+            Some(Point { at, seed, value: value.filter(|value| value.is_finite())? })
+        })
+        .collect()
     }
 
-    /// Names of the columns of numbers, sorted.
-    pub fn measures(&self) -> Vec<String> {
-        let numbers = self.0.columns().iter().filter(|column| column.dtype() == &DataType::Float64);
-        let mut names: Vec<String> = numbers.map(|column| column.name().to_string()).collect();
-        names.retain(|name| !matches!(name.as_str(), "train_share" | "validation_share"));
-        names.sort();
-        names
-    }
-
-    /// The finite numbers of a column with their axes. Which rows are meant is for the caller to choose
-    /// first, by [`Self::of`] and [`Self::at`]: nothing is averaged here.
-    pub fn points(&self, column: &str) -> Vec<Point> {
-        let (methods, backbones) = (self.texts("method"), self.texts("backbone"));
-        let (train, validation) = (self.numbers("train_share"), self.numbers("validation_share"));
-        let seeds: Vec<Option<u64>> = match self.0.column("seed").and_then(|column| column.u64().cloned()) {
-            Ok(seeds) => seeds.iter().collect(),
-            Err(_) => vec![None; self.height()],
+    /// Seeds taken together, setting by setting, in the order of axes.
+    pub fn summaries(&self, measures: &[Measure]) -> Vec<Summary> {
+        if self.height() == 0 {
+            return Vec::new();
+        }
+        let there = || measures.iter().map(Measure::id).filter(|id| self.table.column(id).is_ok());
+        let grouped = self.table.group_by_stable([SETTING, AT]).expect("both columns are in every frame");
+        let grouped = grouped.select(there());
+        let rows: Vec<Vec<usize>> = grouped.get_groups().iter().map(positions).collect();
+        // The lazy engine, which replaces these two, would be a dozen more crates.
+        #[allow(deprecated)]
+        let [means, deviations] = [grouped.mean(), grouped.std(1)];
+        let statistic = |table: &PolarsResult<DataFrame>, id: &str, end: &str| -> Vec<Option<f64>> {
+            let table = table.as_ref().expect("columns of numbers can be aggregated");
+            let column =
+                table.column(&format!("{id}_{end}")).expect("an aggregate is named after its column");
+            column.f64().expect("an aggregate of numbers is a number").iter().collect()
         };
-        let point = |(row, value): (usize, Option<f64>)| {
-            Some(Point {
-                method: methods[row].clone()?,
-                backbone: backbones[row].clone()?,
-                train_share: train[row],
-                validation_share: validation[row],
-                seed: seeds[row],
-                value: value.filter(|value| value.is_finite())?,
+        let columns: BTreeMap<&str, Vec<Aggregate>> = there()
+            .map(|id| {
+                let numbers = self.column(id).f64().expect("measures are numbers");
+                let measured =
+                    |rows: &Vec<usize>| rows.iter().filter(|&&row| numbers.get(row).is_some()).count();
+                let of = statistic(&means, id, "mean").into_iter().zip(statistic(&deviations, id, "agg_std"));
+                let of = of.zip(&rows).map(|((mean, deviation), rows)| Aggregate {
+                    count: measured(rows),
+                    mean: mean.unwrap_or(f64::NAN),
+                    deviation,
+                });
+                (id, of.collect())
             })
+            .collect();
+        let keys: Vec<u32> = self.column(AT).u32().expect("axes are numbered").iter().flatten().collect();
+        let summary = |(group, rows): (usize, &Vec<usize>)| Summary {
+            at: self.axes[keys[rows[0]] as usize],
+            rows: rows.len(),
+            aggregates: measures
+                .iter()
+                .map(|measure| columns.get(measure.id()).map_or(Aggregate::NONE, |column| column[group]))
+                .collect(),
         };
-        self.numbers(column).into_iter().enumerate().filter_map(point).collect()
+        let mut summaries: Vec<Summary> = rows.iter().enumerate().map(summary).collect();
+        summaries.sort_by_key(|summary| summary.at);
+        summaries
     }
 
-    /// Both tables below each other; a column that one lacks is missing in its rows.
-    #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
-        let both = polars::functions::concat_df_diagonal(&[self.0.clone(), other.0.clone()]);
-        Self(both.expect("columns of one name have one type in every frame"))
+    fn at(&self) -> impl Iterator<Item = Scored> {
+        let keys: Vec<u32> = self.column(AT).u32().expect("axes are numbered").iter().flatten().collect();
+        let axes = self.axes.clone();
+        keys.into_iter().map(move |key| axes[key as usize])
+    }
+
+    fn column(&self, name: &str) -> &Column {
+        self.table.column(name).expect("this column is in every frame")
     }
 
     fn filtered(&self, mask: impl Fn(&DataFrame) -> PolarsResult<BooleanChunked>) -> Self {
-        let none = || BooleanChunked::new("none".into(), vec![false; self.height()]);
-        let mask = mask(&self.0).unwrap_or_else(|_| none());
-        Self(self.0.filter(&mask).expect("a mask is as long as its table"))
+        let mask = mask(&self.table).expect("masks are made of columns that are in every frame");
+        let table = self.table.filter(&mask).expect("a mask is as long as its table");
+        Self { table, axes: self.axes.clone() }
+    }
+}
+
+/// Rows of a group.
+fn positions(group: GroupsIndicator<'_>) -> Vec<usize> {
+    match group {
+        GroupsIndicator::Idx((_, rows)) => rows.iter().map(|&row| row as usize).collect(),
+        GroupsIndicator::Slice([first, length]) => (first as usize..(first + length) as usize).collect(),
     }
 }
 
 /// Columns while rows are being added.
 #[derive(Default)]
-pub struct Rows {
-    texts: BTreeMap<String, Vec<Option<String>>>,
-    numbers: BTreeMap<String, Vec<Option<f64>>>,
+pub struct FrameBuilder {
+    axes: Vec<Scored>,
+    numbered: HashMap<Scored, u32>,
+    at: Vec<u32>,
+    settings: Vec<String>,
     seeds: Vec<Option<u64>>,
+    numbers: BTreeMap<Measure, Vec<Option<f64>>>,
 }
 
-impl Rows {
-    /// Begins a row; texts and numbers then go into it.
-    pub fn begin(&mut self, seed: Option<u64>) {
+impl FrameBuilder {
+    /// Begins a row; numbers then go into it.
+    pub fn begin(&mut self, setting: &str, at: Scored, seed: Option<u64>) {
+        let next = self.axes.len() as u32;
+        let number = *self.numbered.entry(at).or_insert(next);
+        if number == next {
+            self.axes.push(at);
+        }
+        self.at.push(number);
+        self.settings.push(setting.to_owned());
         self.seeds.push(seed);
     }
 
-    /// Sets a text of the current row.
-    pub fn text(&mut self, column: &str, value: &str) {
-        set(&mut self.texts, column, self.seeds.len(), value.to_owned());
-    }
-
-    /// Sets a number of the current row, where there is one.
-    pub fn number(&mut self, column: &str, value: Option<f64>) {
-        match value {
-            Some(value) => set(&mut self.numbers, column, self.seeds.len(), value),
-            // The column is there even if nobody has measured it.
-            None => drop(self.numbers.entry(column.to_owned()).or_default()),
+    /// Sets a number of the current row, where there is one. The column is there even if nobody has measured it.
+    pub fn number(&mut self, measure: impl Into<Measure>, value: Option<f64>) {
+        let column = self.numbers.entry(measure.into()).or_default();
+        if let Some(value) = value {
+            column.resize(self.seeds.len(), None);
+            column[self.seeds.len() - 1] = Some(value);
         }
     }
 
+    /// The table of all rows.
     pub fn frame(self) -> Frame {
         let height = self.seeds.len();
-        let mut columns = Vec::new();
-        for (name, mut texts) in self.texts {
-            texts.resize(height, None);
-            columns.push(Column::from(Series::new(name.as_str().into(), texts)));
-        }
-        columns.push(Column::from(Series::new("seed".into(), self.seeds)));
-        for (name, mut numbers) in self.numbers {
+        let mut columns = vec![
+            Column::from(Series::new(AT.into(), self.at)),
+            Column::from(Series::new(SETTING.into(), self.settings)),
+            Column::from(Series::new(SEED.into(), self.seeds)),
+        ];
+        for (measure, mut numbers) in self.numbers {
             numbers.resize(height, None);
-            columns.push(Column::from(Series::new(name.as_str().into(), numbers)));
+            columns.push(Column::from(Series::new(measure.id().into(), numbers)));
         }
-        Frame(DataFrame::new(height, columns).expect("columns are of one length and differ in name"))
-    }
-}
-
-fn set<T: Clone>(columns: &mut BTreeMap<String, Vec<Option<T>>>, name: &str, height: usize, value: T) {
-    // Not `entry`: it would copy the name for every number.
-    if !columns.contains_key(name) {
-        columns.insert(name.to_owned(), Vec::new());
-    }
-    if let Some(column) = columns.get_mut(name) {
-        column.resize(height, None);
-        column[height - 1] = Some(value);
+        let table = DataFrame::new(height, columns).expect("columns are of one length and differ in name");
+        Frame { table, axes: Arc::new(self.axes) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        analysis::cell::Axes,
+        backbone::Name::ResNet18,
+        data::Share,
+        method::Name::{Byol, SimClr},
+        results::Metric,
+    };
+
+    const SIMCLR: Scored = Axes::table_1(SimClr, ResNet18, Share::percent(5)).in_training();
 
     fn frame() -> Frame {
-        let mut rows = Rows::default();
-        for (method, share, seed, f1) in [
-            ("simclr", Some(0.05), 0, Some(0.5)),
-            ("byol", None, 1, None),
-            ("simclr", None, 1, Some(f64::NAN)),
+        let mut rows = FrameBuilder::default();
+        let byol = Axes::table_1(Byol, ResNet18, Share::NATURAL).in_training();
+        for (setting, at, seed, f1) in [
+            ("small", SIMCLR, 0, Some(0.5)),
+            ("small", byol, 1, None),
+            ("full", SIMCLR, 0, Some(f64::NAN)),
+            ("small", SIMCLR, 1, Some(0.7)),
         ] {
-            rows.begin(Some(seed));
-            rows.text("method", method);
-            rows.text("backbone", "resnet18");
-            rows.number("train_share", share);
-            rows.number("f1", f1);
+            rows.begin(setting, at, Some(seed));
+            rows.number(Metric::F1, f1);
+            rows.number(Measure::RANKME, None);
         }
         rows.frame()
     }
 
     #[test]
-    fn rows_are_chosen_by_text_and_by_number() {
+    fn rows_are_chosen_by_setting_and_by_axes() {
         let frame = frame();
-        assert_eq!(frame.of("method", "simclr").height(), 2);
-        assert_eq!(frame.of("method", "simclr").at("train_share", None).height(), 1);
-        assert_eq!(frame.at("train_share", Some(0.05)).height(), 1);
-        assert_eq!(frame.of("nothing", "simclr").height(), 0);
-        assert_eq!(frame.distinct("method"), ["byol", "simclr"]);
-        assert_eq!(frame.numbers("nothing"), [None; 3]);
+        assert_eq!(frame.settings(), [("small".to_owned(), 3), ("full".to_owned(), 1)]);
+        assert_eq!(frame.setting("small").height(), 3);
+        assert_eq!(frame.setting("nowhere").height(), 0);
+        assert_eq!(frame.only(|at| at.cell.method == Some(SimClr)).height(), 3);
+        assert_eq!(frame.only(|at| at.cell.share == Share::NATURAL).axes().len(), 1);
+        assert_eq!(frame.measures(), [Metric::F1.into(), Measure::RANKME]);
+        assert_eq!(frame.numbers(&Measure::EPOCH_SECONDS), [None; 4]);
     }
 
     #[test]
     fn what_is_missing_or_not_a_number_is_no_point() {
-        let points = frame().points("f1");
-        assert_eq!(points.len(), 1);
-        assert_eq!((points[0].seed, points[0].train_share, points[0].value), (Some(0), Some(0.05), 0.5));
+        let points = frame().points(&Metric::F1.into());
+        assert_eq!(
+            points,
+            [
+                Point { at: SIMCLR, seed: Some(0), value: 0.5 },
+                Point { at: SIMCLR, seed: Some(1), value: 0.7 }
+            ]
+        );
     }
 
     #[test]
-    fn tables_of_other_columns_go_below_each_other() {
-        let mut rows = Rows::default();
-        rows.begin(None);
-        rows.text("method", "mae");
-        rows.number("auroc", Some(0.7));
-        let both = frame().and(&rows.frame());
-        assert_eq!(both.height(), 4);
-        assert_eq!(both.numbers("auroc"), [None, None, None, Some(0.7)]);
-        assert_eq!(both.numbers("f1")[3], None);
+    fn seeds_are_taken_together_within_a_setting() {
+        let found = frame().setting("small").summaries(&[Metric::F1.into(), Measure::EPOCH_SECONDS]);
+        assert_eq!(found.len(), 2);
+        // Mean of 0.5 and 0.7; deviation sqrt(2 x 0.1^2 / 1).
+        let f1 = found.iter().find(|summary| summary.at == SIMCLR).unwrap();
+        assert_eq!((f1.rows, f1.aggregates[0].count, f1.aggregates[1].count), (2, 2, 0));
+        assert!((f1.aggregates[0].mean - 0.6).abs() < 1e-15);
+        assert!((f1.aggregates[0].deviation.unwrap() - 0.02_f64.sqrt()).abs() < 1e-15);
+        let byol = found.iter().find(|summary| summary.at != SIMCLR).unwrap();
+        assert_eq!((byol.rows, byol.aggregates[0].count, byol.aggregates[0].deviation), (1, 0, None));
+        assert!(byol.aggregates[0].mean.is_nan());
+        assert!(frame().setting("nowhere").summaries(&[Metric::F1.into()]).is_empty());
     }
 }

@@ -2,44 +2,48 @@
 //!
 //! Two sources of doubt, kept apart. Another *seed* would give another model: with the one to five seeds that anybody
 //! trains, resampling them is too narrow (three values have ten different resamples), so the interval is Student's,
-//! with the deviation of seeds pooled over cells ([`Spread`]) where few seeds each say little. Other *test images*
+//! with a deviation and its degrees of freedom ([`Uncertainty`]) from [`super::noise`]. Other *test images*
 //! would give another score: there are many, so they are resampled ([`of_images`]), normals and defects apart, and
 //! the same images for every model, which pairs them. Knows nothing of tables.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::seed::Seed;
+use crate::seed::{Seed, Stream};
 
 /// Part of repeated studies in which an interval holds what it estimates.
 pub const LEVEL: f64 = 0.95;
 
+/// How seldom a normal variable exceeds three deviations, on one side.
+pub const THREE_DEVIATIONS: f64 = 0.001_349_898_031_630_095;
+
 /// An estimate and the interval at [`LEVEL`]; infinite ends where nothing is known of the spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// What was found.
     pub estimate: f64,
+    /// Lower end.
     pub low: f64,
+    /// Upper end.
     pub high: f64,
 }
 
 /// A standard deviation and how well it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub struct Uncertainty {
+    /// At least 0.
     pub deviation: f64,
     /// Degrees of freedom.
     pub freedom: f64,
 }
 
 impl Interval {
-    pub fn is_above(&self, bound: f64) -> bool {
-        self.low > bound
-    }
-
-    pub fn is_below(&self, bound: f64) -> bool {
-        self.high < bound
+    /// Of an estimate of which nothing else is known.
+    pub fn unknown(estimate: f64) -> Self {
+        Self { estimate, low: f64::NEG_INFINITY, high: f64::INFINITY }
     }
 }
 
-impl Spread {
+impl Uncertainty {
     /// Of values about the mean of their own group, pooled over groups; none where no group has two values.
     pub fn pooled<'a>(groups: impl IntoIterator<Item = &'a [f64]>) -> Option<Self> {
         let (mut squares, mut freedom) = (0.0, 0.0);
@@ -63,13 +67,22 @@ impl Spread {
 
     /// Interval of the difference of the means of two groups.
     pub fn of_difference(&self, first: &[f64], second: &[f64]) -> Interval {
-        self.of_difference_at(first, second, LEVEL)
+        let error = self.deviation * (1.0 / first.len() as f64 + 1.0 / second.len() as f64).sqrt();
+        self.wide(mean(first) - mean(second), error, LEVEL)
     }
 
-    /// As [`Self::of_difference`], at another level.
-    pub fn of_difference_at(&self, first: &[f64], second: &[f64], level: f64) -> Interval {
-        let error = self.deviation * (1.0 / first.len() as f64 + 1.0 / second.len() as f64).sqrt();
-        self.wide(mean(first) - mean(second), error, level)
+    /// How far from 0 a value with this deviation lies as seldom, on each side, as `tail`: Student's quantile.
+    pub fn beyond(&self, tail: f64) -> f64 {
+        self.deviation * student(self.freedom).inverse_cdf(1.0 - tail)
+    }
+
+    /// How many times larger than estimated the deviation may be: one draw, 1 where it is known.
+    pub fn drawn_scale(&self, stream: &mut Stream) -> f64 {
+        if self.freedom.is_finite() {
+            (self.freedom / chi_square(self.freedom.round().max(1.0), || stream.normal())).sqrt()
+        } else {
+            1.0
+        }
     }
 
     /// Probability (both sides) of a mean as far from 0 in standard errors, if the truth were 0.
@@ -86,12 +99,21 @@ impl Spread {
     }
 }
 
-/// Mean of seeds; with one seed and no spread from elsewhere the ends are infinite.
-pub fn of_seeds(values: &[f64], spread: Option<Spread>) -> Interval {
-    let estimate = mean(values);
-    match spread.or_else(|| Spread::pooled([values])) {
-        Some(spread) => spread.about(estimate, values.len()),
-        None => Interval { estimate, low: f64::NEG_INFINITY, high: f64::INFINITY },
+/// A draw of chi-square from standard normal ones: so many squares, or beyond a hundred degrees one cube (Wilson and
+/// Hilferty 1931).
+fn chi_square(freedom: f64, mut normal: impl FnMut() -> f64) -> f64 {
+    if freedom <= 100.0 {
+        return (0..freedom as usize).map(|_| normal().powi(2)).sum();
+    }
+    let ninth = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - ninth + normal() * ninth.sqrt()).powi(3)
+}
+
+/// Mean of seeds; where nothing is known of their spread the ends are infinite.
+pub fn of_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
+    match spread {
+        Some(spread) => spread.about(mean(values), values.len()),
+        None => Interval::unknown(mean(values)),
     }
 }
 
@@ -126,8 +148,14 @@ pub fn of_images(
     Interval { estimate, low, high }
 }
 
+/// Not a number of none.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Sample standard deviation; none of fewer than two values.
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    Uncertainty::pooled([values]).map(|spread| spread.deviation)
 }
 
 /// The value below which `part` of the ascending values lie, between neighbours in proportion; NaN of none.
@@ -157,10 +185,10 @@ mod tests {
 
     #[test]
     fn seeds_agree_with_scipy() {
-        let interval = of_seeds(&FIRST, None);
+        let interval = of_seeds(&FIRST, Uncertainty::pooled([&FIRST[..]]));
         close(interval.low, 0.6508172385395754);
         close(interval.high, 0.7758494281270911);
-        let spread = Spread::pooled([&FIRST[..], &SECOND]).unwrap();
+        let spread = Uncertainty::pooled([&FIRST[..], &SECOND]).unwrap();
         let difference = spread.of_difference(&FIRST, &SECOND);
         close(difference.estimate, 2.14 / 3.0 - 0.6875);
         close(difference.low, -0.05435870358494624);
@@ -170,11 +198,47 @@ mod tests {
     }
 
     #[test]
+    fn quantiles_lie_between_neighbours() {
+        // numpy.quantile([1, 2, 4, 8], [0.25, 0.5, 0.75]), its default method.
+        let values = [1.0, 2.0, 4.0, 8.0];
+        assert_eq!([0.25, 0.5, 0.75].map(|part| quantile(&values, part)), [1.75, 3.0, 5.0]);
+        assert!(quantile(&[], 0.5).is_nan());
+        assert_eq!(deviation(&[3.0]), None);
+    }
+
+    #[test]
+    fn tails_agree_with_scipy() {
+        // scipy 1.16, `t.isf(norm.sf(3), degrees)`: what is exceeded as seldom as a normal variable exceeds 3.
+        for (freedom, expected) in
+            [(1.0, 235.801), (2.0, 19.207), (5.0, 5.507), (22.0, 3.380), (120.0, 3.064)]
+        {
+            let found = Uncertainty { deviation: 1.0, freedom }.beyond(THREE_DEVIATIONS);
+            assert!((found / expected - 1.0).abs() < 1e-3, "{freedom}: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
     fn one_seed_says_nothing_unless_others_do() {
         assert_eq!(of_seeds(&[0.7], None).high, f64::INFINITY);
-        let known = of_seeds(&[0.7], Some(Spread::known(0.01)));
+        let known = of_seeds(&[0.7], Some(Uncertainty::known(0.01)));
         // 1.96 standard deviations.
         assert!((known.high - 0.7196).abs() < 1e-4, "{known:?}");
+    }
+
+    #[test]
+    fn chi_square_has_its_mean_and_variance() {
+        // Mean f and variance 2 f, either way of drawing; over 20,000 draws the mean is within 4 standard errors.
+        for freedom in [100.0, 101.0] {
+            let mut stream = Seed::root(3).stream();
+            let draws: Vec<f64> = (0..20_000).map(|_| chi_square(freedom, || stream.normal())).collect();
+            let middle = mean(&draws);
+            let variance = draws.iter().map(|draw| (draw - middle).powi(2)).sum::<f64>() / draws.len() as f64;
+            assert!(
+                (middle - freedom).abs() < 4.0 * (2.0 * freedom / 20_000.0).sqrt(),
+                "{freedom}: mean {middle}"
+            );
+            assert!((variance / (2.0 * freedom) - 1.0).abs() < 0.04, "{freedom}: variance {variance}");
+        }
     }
 
     #[test]
@@ -202,7 +266,7 @@ mod tests {
             let studies = 4_000;
             let held = (0..studies).filter(|_| {
                 let values: Vec<f64> = (0..seeds).map(|_| stream.normal()).collect();
-                let interval = of_seeds(&values, None);
+                let interval = of_seeds(&values, Uncertainty::pooled([values.as_slice()]));
                 interval.low < 0.0 && interval.high > 0.0
             });
             let part = held.count() as f64 / f64::from(studies);

@@ -1,18 +1,28 @@
 //! What many records say together: one long table, and statistics with their uncertainty.
 //!
-//! Records of any number of folders and the paper's printed numbers come in one shape ([`frame`]); what
-//! could not be read or must not be mixed is said beside it ([`reading`]). The statistics take plain
-//! slices, so they know nothing of tables.
+//! Records of any number of folders and the paper's printed numbers come in one shape ([`frame`]), with typed axes
+//! ([`cell`]) and measures ([`measure`]); what could not be read or must not be mixed is said beside it ([`reading`]).
+//! How far seeds spread is asked of [`noise`], and of nothing else. The other statistics take plain slices, so they know
+//! nothing of tables; [`difference`] and [`tables`] put both together.
 
+pub mod cell;
 pub mod comparison;
 pub mod correlation;
+pub mod difference;
 pub mod frame;
 pub mod intervals;
+pub mod measure;
+pub mod noise;
 pub mod prevalence;
 pub mod published;
+pub mod ratio;
 pub mod reading;
+pub mod tables;
 pub mod variance;
 
+pub use cell::{Axes, Scored};
 pub use frame::{Frame, Point};
 pub use intervals::Interval;
-pub use reading::{Problem, Reading};
+pub use measure::Measure;
+pub use noise::Noise;
+pub use reading::{Filed, Reading, ReadingProblem};

@@ -8,42 +8,53 @@
 //! of a printed row after fitting one pair of rates is rounding, sampling of the defects, or something real. Knows
 //! nothing of tables.
 
+use super::intervals::mean;
+
 /// What a detector does, whatever the share of defects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
+    /// Part of the defects that is flagged.
     pub true_positive: f64,
+    /// Part of the normal images that is flagged.
     pub false_positive: f64,
 }
 
 /// Scores of one detector at one share of defects; what was not printed is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Printed {
+pub struct AtShare {
     /// Share of defects, 0..1.
     pub share: f64,
+    /// Of defects.
     pub f1: Option<f64>,
+    /// Of normal images.
     pub f1_normal: Option<f64>,
 }
 
 /// One pair of rates for a row of scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
+    /// The pair.
     pub rates: Rates,
     /// Printed less predicted F1, share by share; none where not printed.
     pub residuals: Vec<Option<f64>>,
+    /// The same of F1_Normal.
     pub residuals_normal: Vec<Option<f64>>,
 }
 
 impl Rates {
+    /// At a share of defects; 0 where nothing is flagged.
     pub fn precision(self, share: f64) -> f64 {
         let (hits, alarms) = (share * self.true_positive, (1.0 - share) * self.false_positive);
         if hits + alarms == 0.0 { 0.0 } else { hits / (hits + alarms) }
     }
 
+    /// F1 at a share of defects.
     pub fn f1(self, share: f64) -> f64 {
         let (hits, alarms) = (share * self.true_positive, (1.0 - share) * self.false_positive);
         2.0 * hits / (hits + alarms + share)
     }
 
+    /// F1 of normal images at a share of defects.
     pub fn f1_normal(self, share: f64) -> f64 {
         let normals = 1.0 - share;
         let passed = normals * (1.0 - self.false_positive);
@@ -65,14 +76,14 @@ impl Rates {
 impl Fit {
     /// Least squares over all printed scores, from the balanced end: at few defects F1 hardly knows T. None unless
     /// some share has both scores.
-    pub fn of(row: &[Printed]) -> Option<Self> {
-        let both = |printed: &Printed| Some((printed.share, printed.f1?, printed.f1_normal?));
+    pub fn of(row: &[AtShare]) -> Option<Self> {
+        let both = |printed: &AtShare| Some((printed.share, printed.f1?, printed.f1_normal?));
         let (share, f1, f1_normal) = row.iter().filter_map(both).max_by(|a, b| a.0.total_cmp(&b.0))?;
         let mut rates = Rates::solve(share, f1, f1_normal);
         for _ in 0..20 {
             rates = newton(row, rates);
         }
-        let residuals = |of: fn(&Printed) -> Option<f64>, model: fn(Rates, f64) -> f64| {
+        let residuals = |of: fn(&AtShare) -> Option<f64>, model: fn(Rates, f64) -> f64| {
             row.iter().map(|printed| Some(of(printed)? - model(rates, printed.share))).collect()
         };
         Some(Self {
@@ -92,9 +103,9 @@ impl Fit {
     }
 
     /// How much of the variance of F1 over shares the fixed pair explains; none of fewer than two scores.
-    pub fn explained(&self, row: &[Printed]) -> Option<f64> {
+    pub fn explained(&self, row: &[AtShare]) -> Option<f64> {
         let printed: Vec<f64> = row.iter().filter_map(|printed| printed.f1).collect();
-        let middle = super::intervals::mean(&printed);
+        let middle = mean(&printed);
         let total: f64 = printed.iter().map(|f1| (f1 - middle).powi(2)).sum();
         let left: f64 = self.residuals.iter().flatten().map(|residual| residual.powi(2)).sum();
         (printed.len() > 1 && total > 0.0).then(|| 1.0 - left / total)
@@ -102,10 +113,10 @@ impl Fit {
 }
 
 /// One step of Gauss and Newton, with slopes by differences.
-fn newton(row: &[Printed], rates: Rates) -> Rates {
+fn newton(row: &[AtShare], rates: Rates) -> Rates {
     const STEP: f64 = 1e-6;
-    type Model = (fn(&Printed) -> Option<f64>, fn(Rates, f64) -> f64);
-    let models: [Model; 2] =
+    type ByShare = (fn(&AtShare) -> Option<f64>, fn(Rates, f64) -> f64);
+    let models: [ByShare; 2] =
         [(|printed| printed.f1, Rates::f1), (|printed| printed.f1_normal, Rates::f1_normal)];
     // Normal equations of two unknowns.
     let (mut tt, mut tf, mut ff, mut t, mut f) = (0.0, 0.0, 0.0, 0.0, 0.0);
@@ -136,7 +147,10 @@ fn newton(row: &[Printed], rates: Rates) -> Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::paper::{Metric, figure_2, figure_2_rates};
+    use crate::results::{
+        Metric,
+        paper::{figure_2, figure_2_rates},
+    };
 
     #[test]
     fn scores_by_hand() {
@@ -156,20 +170,21 @@ mod tests {
     fn figure_2_is_arithmetic() {
         let cells = figure_2();
         for expected in figure_2_rates() {
-            let mut row: Vec<Printed> = Vec::new();
+            let mut row: Vec<AtShare> = Vec::new();
             for cell in &cells {
                 if cell.method != expected.method || cell.train_share != expected.train_share {
                     continue;
                 }
-                let place = row.iter().position(|printed| printed.share == cell.validation_share);
+                let share = cell.validation_share.fraction().unwrap();
+                let place = row.iter().position(|printed| printed.share == share);
                 let place = place.unwrap_or_else(|| {
-                    row.push(Printed { share: cell.validation_share, f1: None, f1_normal: None });
+                    row.push(AtShare { share, f1: None, f1_normal: None });
                     row.len() - 1
                 });
                 match cell.metric {
                     Metric::F1 => row[place].f1 = cell.printed.score(),
                     Metric::F1Normal => row[place].f1_normal = cell.printed.score(),
-                    Metric::F2Ciw => {}
+                    _ => {}
                 }
             }
             assert_eq!(row.len(), 5);
@@ -184,6 +199,6 @@ mod tests {
 
     #[test]
     fn a_row_without_both_scores_has_no_fit() {
-        assert_eq!(Fit::of(&[Printed { share: 0.45, f1: Some(0.7), f1_normal: None }]), None);
+        assert_eq!(Fit::of(&[AtShare { share: 0.45, f1: Some(0.7), f1_normal: None }]), None);
     }
 }

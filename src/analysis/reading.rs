@@ -1,7 +1,7 @@
 //! Records of results folders as one table, and everything that is wrong with them.
 //!
 //! Reading never stops at a bad file: it is named in [`Reading::problems`] and left out. Numbers that may
-//! not be compared are kept apart by the column `setting`: scale, recipe, data, image side, epochs.
+//! not be compared are kept apart by their setting: scale, recipe, data, image side, epochs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,33 +11,57 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Frame, frame::Rows};
+use super::{
+    cell::{Axes, Scored},
+    frame::{Frame, FrameBuilder},
+    measure::Measure,
+};
 use crate::{
-    backbone, method,
-    results::{self, Record, record::Score},
+    backbone,
+    data::Share,
+    method,
+    results::{self, Classifier, Metric, Record, lost::lost_numbers, record::Score},
+    study::Study,
 };
 
 /// What was read.
 pub struct Reading {
+    /// One row a score of every record that is not left out.
     pub frame: Frame,
-    /// Records in the frame, each with its setting.
-    pub records: Vec<(String, Record)>,
-    pub problems: Vec<Problem>,
+    /// Records in the frame.
+    pub records: Vec<Filed>,
+    /// Everything that is wrong, in the order of kinds.
+    pub problems: Vec<ReadingProblem>,
+}
+
+/// A record, its axes, and the setting in which it may be compared.
+#[derive(Clone, Debug)]
+pub struct Filed {
+    /// Its file.
+    pub place: String,
+    /// Name of what must be equal to compare two records.
+    pub setting: String,
+    /// Its axes, typed.
+    pub cell: Axes,
+    /// As it was read.
+    pub record: Record,
 }
 
 /// Something that a reader of the numbers has to know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    pub kind: Kind,
+pub struct ReadingProblem {
+    /// What kind of problem.
+    pub kind: ProblemKind,
     /// The file, folder or setting.
     pub place: String,
+    /// What is wrong there.
     pub what: String,
 }
 
-/// What kind of problem, in the order in which they are told.
+/// What kind of problem, in the order in which they are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A folder or file that cannot be read: torn, of another schema, not a record. Left out.
+pub enum ProblemKind {
+    /// A folder or file that cannot be read: torn, of another schema, not a record, of an unknown method. Left out.
     Unreadable,
     /// A number that is not finite. It is left out; a whole file of which a number was written as null, too.
     NotANumber,
@@ -49,17 +73,25 @@ pub enum Kind {
     Missing,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ReadingProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Unreadable => "not read",
-            Kind::NotANumber => "not a number",
-            Kind::Repeated => "repeated",
-            Kind::Mixed => "mixed",
-            Kind::Missing => "missing",
+            ProblemKind::Unreadable => "not read",
+            ProblemKind::NotANumber => "not a number",
+            ProblemKind::Repeated => "repeated",
+            ProblemKind::Mixed => "mixed",
+            ProblemKind::Missing => "missing",
         };
         write!(formatter, "{kind}: {}: {}", self.place, self.what)
     }
+}
+
+/// A record, its axes, and where it comes from.
+struct Located {
+    folder: PathBuf,
+    place: String,
+    cell: Axes,
+    record: Record,
 }
 
 /// Reads all records below the folders.
@@ -70,28 +102,36 @@ pub fn read(folders: &[PathBuf]) -> Reading {
         let place = folder.display().to_string();
         match results::files(folder) {
             Ok(files) if files.is_empty() => {
-                problems.push(problem(Kind::Unreadable, &place, "no records (*.json) here"));
+                problems.push(problem(ProblemKind::Unreadable, &place, "no records (*.json) here"));
             }
             Ok(files) => {
                 let read: Vec<_> = files.par_iter().map(|file| (file, results::read(file))).collect();
                 for (file, record) in read {
                     match record {
-                        Ok(record) => records.push((folder.as_path(), file.display().to_string(), record)),
+                        Ok(record) => records.push((folder.clone(), file.display().to_string(), record)),
                         Err(error) => problems.push(unreadable(file, &format!("{error:#}"))),
                     }
                 }
             }
-            Err(error) => problems.push(problem(Kind::Unreadable, &place, &format!("{error:#}"))),
+            Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
         }
     }
-    gather(&records, problems)
+    gather(records, problems)
 }
 
-/// Records that are in memory already, each with the name that a problem shall be told under.
+/// Records that are in memory already, each with the name that a problem is listed under.
 pub fn of(records: Vec<(String, Record)>) -> Reading {
-    let records: Vec<_> =
-        records.into_iter().map(|(place, record)| (Path::new("memory"), place, record)).collect();
-    gather(&records, Vec::new())
+    let memory = |(place, record)| (PathBuf::from("memory"), place, record);
+    gather(records.into_iter().map(memory).collect(), Vec::new())
+}
+
+/// Records by the axes that they share, whatever their setting.
+pub fn by_cell<'a>(records: impl IntoIterator<Item = &'a Filed>) -> BTreeMap<Axes, Vec<&'a Record>> {
+    let mut cells: BTreeMap<Axes, Vec<&Record>> = BTreeMap::new();
+    for filed in records {
+        cells.entry(filed.cell).or_default().push(&filed.record);
+    }
+    cells
 }
 
 /// What must be equal for two records to be compared, and is short enough to be a heading.
@@ -103,9 +143,9 @@ pub fn setting(record: &Record) -> String {
 }
 
 /// What must be equal besides, where a study does not vary it itself: data, image side, epochs.
-fn detail(record: &Record) -> Option<String> {
+fn detail(cell: &Axes, record: &Record) -> Option<String> {
     // Table 2 varies the side, and draws its pictures for the largest; floors are not trained.
-    if matches!(record.cell.study.as_str(), "table2" | "random_weights" | "pixels") {
+    if matches!(cell.study, Study::Table2 { .. } | Study::RandomWeights | Study::Pixels) {
         return None;
     }
     let value = |name: &str| record.settings.text(name).unwrap_or_else(|| "?".to_owned());
@@ -120,82 +160,105 @@ fn detail(record: &Record) -> Option<String> {
     ))
 }
 
-fn gather(records: &[(&Path, String, Record)], mut problems: Vec<Problem>) -> Reading {
-    // Details are part of a setting's name only where there is more than one.
+/// The setting of each record, in their order. Details are part of its name only where it has more than one.
+fn settings_of(found: &[Located]) -> Vec<String> {
     let mut details: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (_, _, record) in records {
-        details.entry(setting(record)).or_default().extend(detail(record));
+    for found in found {
+        details.entry(setting(&found.record)).or_default().extend(detail(&found.cell, &found.record));
     }
-    let setting = |record: &Record| {
-        let name = setting(record);
-        match detail(record).filter(|_| details[&name].len() > 1) {
+    let named = |found: &Located| {
+        let name = setting(&found.record);
+        match detail(&found.cell, &found.record).filter(|_| details[&name].len() > 1) {
             Some(detail) => format!("{name}, {detail}"),
             None => name,
         }
     };
-    let mut kept: BTreeMap<(String, &str), &(&Path, String, Record)> = BTreeMap::new();
-    let mut folders: BTreeMap<&Path, BTreeMap<String, usize>> = BTreeMap::new();
-    for entry in records {
-        let (folder, place, record) = entry;
-        let setting = setting(record);
-        *folders.entry(folder).or_default().entry(setting.clone()).or_default() += 1;
-        let key = (setting, record.cell.id.as_str());
+    found.iter().map(named).collect()
+}
+
+fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProblem>) -> Reading {
+    let mut found = Vec::new();
+    for (folder, place, record) in records {
+        match Axes::of(&record.cell).and_then(|cell| classifiers(&record).map(|()| cell)) {
+            Ok(cell) => found.push(Located { folder, place, cell, record }),
+            Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
+        }
+    }
+    let settings = settings_of(&found);
+    let mut kept: BTreeMap<(&str, &str), &Located> = BTreeMap::new();
+    let mut folders: BTreeMap<&Path, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (setting, found) in settings.iter().zip(&found) {
+        *folders.entry(&found.folder).or_default().entry(setting).or_default() += 1;
+        let key = (setting.as_str(), found.record.cell.id.as_str());
         if let Some(other) = kept.get(&key).copied() {
-            let same = if other.2.fingerprint == record.fingerprint { "equal" } else { "other" };
-            let newer = record.provenance.started_unix > other.2.provenance.started_unix;
-            let (out, stays) = if newer { (&other.1, place) } else { (place, &other.1) };
-            let what = format!("{same} fingerprint, left out for the newer or first {stays}");
-            problems.push(problem(Kind::Repeated, out, &what));
+            let same = if other.record.fingerprint == found.record.fingerprint { "equal" } else { "other" };
+            let newer = found.record.provenance.started_unix > other.record.provenance.started_unix;
+            let (out, stays) = if newer { (other, found) } else { (found, other) };
+            let what = format!("{same} fingerprint, left out for the newer or first {}", stays.place);
+            problems.push(problem(ProblemKind::Repeated, &out.place, &what));
             if !newer {
                 continue;
             }
         }
-        kept.insert(key, entry);
+        kept.insert(key, found);
     }
     for (folder, settings) in folders {
         if settings.len() > 1 {
             let list: Vec<_> = settings.iter().map(|(name, count)| format!("{count} of [{name}]")).collect();
             let what = format!("{} settings, kept apart: {}", settings.len(), list.join("; "));
-            problems.push(problem(Kind::Mixed, &folder.display().to_string(), &what));
+            problems.push(problem(ProblemKind::Mixed, &folder.display().to_string(), &what));
         }
     }
-    problems.extend(missing(&kept));
-
-    let mut rows = Rows::default();
-    for ((setting, _), (_, place, record)) in &kept {
-        add(&mut rows, setting, place, record, &mut problems);
+    let mut rows = FrameBuilder::default();
+    for ((setting, _), found) in &kept {
+        let bad = add(&mut rows, setting, &found.cell, &found.record);
+        if !bad.is_empty() {
+            let list = bad.into_iter().collect::<Vec<_>>().join(", ");
+            problems.push(problem(ProblemKind::NotANumber, &found.place, &format!("left out: {list}")));
+        }
     }
+    let filed = |((setting, _), found): (&(&str, &str), &&Located)| Filed {
+        place: found.place.clone(),
+        setting: (*setting).to_owned(),
+        cell: found.cell,
+        record: found.record.clone(),
+    };
+    let records: Vec<Filed> = kept.iter().map(filed).collect();
+    problems.extend(missing(&records));
     problems.sort();
-    let records = kept.into_iter().map(|((setting, _), (_, _, record))| (setting, record.clone())).collect();
     Reading { frame: rows.frame(), records, problems }
 }
 
+/// That this build knows all classifiers and validation shares of a record.
+fn classifiers(record: &Record) -> anyhow::Result<()> {
+    for score in &record.scores {
+        score.classifier.parse::<Classifier>()?;
+        Share::from_fraction(score.validation_share)?;
+    }
+    Ok(())
+}
+
 /// Cells of Table 1 that are not there although their setting has other cells of that share and seed.
-fn missing(kept: &BTreeMap<(String, &str), &(&Path, String, Record)>) -> Vec<Problem> {
-    /// Shares in hundredths of a percent, so that they can be keys.
-    type Key<'a> = (&'a str, &'a str, Option<u64>, u64);
-    let mut settings: BTreeMap<&str, BTreeSet<Key>> = BTreeMap::new();
-    for ((setting, _), (_, _, record)) in kept {
-        let cell = &record.cell;
-        if cell.study == "table1" {
-            let share = cell.train_share.map(|share| (1e4 * share).round() as u64);
-            settings.entry(setting).or_default().insert((&cell.method, &cell.backbone, share, cell.seed));
-        }
+fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
+    let mut settings: BTreeMap<&str, BTreeSet<(Axes, u64)>> = BTreeMap::new();
+    for filed in records.iter().filter(|filed| filed.cell.study == Study::Table1) {
+        settings.entry(&filed.setting).or_default().insert((filed.cell, filed.record.cell.seed));
     }
     let mut problems = Vec::new();
     for (setting, cells) in settings {
-        let runs: BTreeSet<_> = cells.iter().map(|&(_, _, share, seed)| (share, seed)).collect();
+        let runs: BTreeSet<(Share, u64)> = cells.iter().map(|(cell, seed)| (cell.share, *seed)).collect();
         for backbone in backbone::Name::ALL {
-            for method in method::Name::ALL {
+            for method in method::Name::PAPER {
                 if method.undefined_on(backbone).is_some() {
                     continue;
                 }
-                let there =
-                    |run: &&(Option<u64>, u64)| cells.contains(&(method.id(), backbone.id(), run.0, run.1));
-                let absent = runs.len() - runs.iter().filter(there).count();
+                let absent = runs
+                    .iter()
+                    .filter(|run| !cells.contains(&(Axes::table_1(method, backbone, run.0), run.1)))
+                    .count();
                 if absent > 0 {
                     let what = format!("{method} on {backbone}: {absent} of {} cells", runs.len());
-                    problems.push(problem(Kind::Missing, setting, &what));
+                    problems.push(problem(ProblemKind::Missing, setting, &what));
                 }
             }
         }
@@ -203,95 +266,72 @@ fn missing(kept: &BTreeMap<(String, &str), &(&Path, String, Record)>) -> Vec<Pro
     problems
 }
 
-fn add(rows: &mut Rows, setting: &str, place: &str, record: &Record, problems: &mut Vec<Problem>) {
+/// Adds a record's rows, one a score; what is not finite is left out, and its names returned.
+pub(super) fn add(rows: &mut FrameBuilder, setting: &str, cell: &Axes, record: &Record) -> BTreeSet<String> {
+    let once = once(record);
     let mut bad = BTreeSet::new();
-    let mut once: Vec<(String, f64)> = vec![
-        ("cost.train_seconds".into(), record.cost.train_seconds),
-        ("cost.evaluate_seconds".into(), record.cost.evaluate_seconds),
-        ("cost.images_per_second".into(), record.cost.images_per_second),
-        ("epochs".into(), record.curve.len() as f64),
-        ("cost.epoch_seconds".into(), record.cost.train_seconds / record.curve.len().max(1) as f64),
-        ("train_normals".into(), record.data.train.normals as f64),
-        ("train_defects".into(), record.data.train.defects as f64),
+    for score in &record.scores {
+        let Some(at) = scored(cell, score) else { continue };
+        rows.begin(setting, at, Some(record.cell.seed));
+        let scores = Metric::ALL.map(|metric| (Measure::from(metric), metric.of(score)));
+        let counts = [(Measure::NORMALS, score.normals), (Measure::DEFECTS, score.defects)]
+            .map(|(measure, count)| (measure, Some(count as f64)));
+        let once = once.iter().map(|(measure, value)| (measure.clone(), Some(*value)));
+        for (measure, value) in scores.into_iter().chain(counts).chain(once) {
+            let finite = value.filter(|value| value.is_finite());
+            if finite != value {
+                bad.insert(measure.id().to_owned());
+            }
+            rows.number(measure, finite);
+        }
+    }
+    bad
+}
+
+/// What is scored, where this build knows it: records of others were left out before.
+fn scored(cell: &Axes, score: &Score) -> Option<Scored> {
+    let classifier = score.classifier.parse().ok()?;
+    Some(Scored { cell: *cell, classifier, validation: Share::from_fraction(score.validation_share).ok()? })
+}
+
+/// What a cell has once, and each of its rows repeats.
+fn once(record: &Record) -> Vec<(Measure, f64)> {
+    let named = |name: &str| Measure::named(name.to_owned());
+    let mut once = vec![
+        (named("cost.train_seconds"), record.cost.train_seconds),
+        (named("cost.evaluate_seconds"), record.cost.evaluate_seconds),
+        (Measure::IMAGES_PER_SECOND, record.cost.images_per_second),
+        (named("epochs"), record.curve.len() as f64),
+        (Measure::EPOCH_SECONDS, record.cost.train_seconds / record.curve.len().max(1) as f64),
+        (named("train_normals"), record.data.train.normals as f64),
+        (named("train_defects"), record.data.train.defects as f64),
     ];
     for (prefix, epoch) in [("first_monitor", record.curve.first()), ("monitor", record.curve.last())] {
         for (name, &value) in epoch.into_iter().flat_map(|epoch| &epoch.monitors) {
-            once.push((format!("{prefix}.{name}"), value));
+            once.push((Measure::named(format!("{prefix}.{name}")), value));
         }
     }
     if let Some(last) = record.curve.last() {
-        once.push(("loss".into(), last.loss));
+        once.push((named("loss"), last.loss));
     }
     for (of, metrics) in &record.label_free {
-        once.extend(metrics.iter().map(|(name, &value)| (format!("{of}.{name}"), value)));
+        once.extend(metrics.iter().map(|(name, &value)| (Measure::named(format!("{of}.{name}")), value)));
     }
-    for score in &record.scores {
-        rows.begin(Some(record.cell.seed));
-        for (column, text) in [
-            ("source", "records"),
-            ("setting", setting),
-            ("place", place),
-            ("study", &record.cell.study),
-            ("method", &record.cell.method),
-            ("backbone", &record.cell.backbone),
-            ("scale", &record.settings.scale),
-            ("recipe", &record.settings.recipe),
-            ("data", &record.data.source),
-            ("train_digest", &record.data.train_digest),
-            ("validation_digest", &record.data.validation_digest),
-            ("fingerprint", &record.fingerprint),
-            ("classifier", &score.classifier),
-        ] {
-            rows.text(column, text);
-        }
-        if let Some(variant) = &record.cell.variant {
-            rows.text("variant", variant);
-        }
-        rows.number("train_share", record.cell.train_share);
-        rows.number("validation_share", score.validation_share);
-        let scores = numbers(score).map(|(name, value)| (name.to_owned(), value));
-        let once = once.iter().map(|(name, value)| (name.clone(), Some(*value)));
-        for (name, value) in scores.into_iter().chain(once) {
-            let finite = value.filter(|value| value.is_finite());
-            rows.number(&name, finite);
-            if finite != value {
-                bad.insert(name);
-            }
-        }
-    }
-    if !bad.is_empty() {
-        let list = bad.into_iter().collect::<Vec<_>>().join(", ");
-        problems.push(problem(Kind::NotANumber, place, &format!("left out: {list}")));
-    }
+    once
 }
 
-fn numbers(score: &Score) -> [(&'static str, Option<f64>); 12] {
-    [
-        ("normals", Some(score.normals as f64)),
-        ("defects", Some(score.defects as f64)),
-        ("f1", Some(score.f1)),
-        ("f1_normal", Some(score.f1_normal)),
-        ("precision", Some(score.precision)),
-        ("recall", Some(score.recall)),
-        ("true_positive_rate", Some(score.true_positive_rate)),
-        ("false_positive_rate", Some(score.false_positive_rate)),
-        ("auroc", Some(score.auroc)),
-        ("average_precision", Some(score.average_precision)),
-        ("f2_ciw_oracle", score.f2_ciw_oracle),
-        ("f2_ciw_multilabel", score.f2_ciw_multilabel),
-    ]
-}
-
-fn unreadable(file: &Path, error: &str) -> Problem {
-    // JSON has no NaN: it is written as null, which no record may have in place of a number.
-    let kind = if error.contains("null, expected f64") { Kind::NotANumber } else { Kind::Unreadable };
+fn unreadable(file: &Path, error: &str) -> ReadingProblem {
     let place = file.display().to_string();
-    let what = error.strip_prefix(&format!("{place}: ")).unwrap_or(error);
-    problem(kind, &place, what)
+    let lost = lost_numbers(file);
+    if !lost.is_empty() {
+        let what = format!("null where a number is expected: {}", lost.join(", "));
+        return problem(ProblemKind::NotANumber, &place, &what);
+    }
+    problem(ProblemKind::Unreadable, &place, error.strip_prefix(&format!("{place}: ")).unwrap_or(error))
 }
 
-fn problem(kind: Kind, place: &str, what: &str) -> Problem {
-    Problem { kind, place: place.to_owned(), what: what.to_owned() }
+fn problem(kind: ProblemKind, place: &str, what: &str) -> ReadingProblem {
+    ReadingProblem { kind, place: place.to_owned(), what: what.to_owned() }
 }
 
 #[cfg(test)]
@@ -304,7 +344,7 @@ mod tests {
         Record { scores: vec![example::score("in_training", None)], ..example::record() }
     }
 
-    fn kinds(reading: &Reading) -> Vec<Kind> {
+    fn kinds(reading: &Reading) -> Vec<ProblemKind> {
         reading.problems.iter().map(|problem| problem.kind).collect()
     }
 
@@ -312,9 +352,9 @@ mod tests {
     fn a_good_folder_is_one_setting_and_says_what_is_missing() {
         let reading = of(vec![("a.json".into(), scored())]);
         assert_eq!(reading.records.len(), 1);
-        assert_eq!(reading.frame.distinct("setting").len(), 1);
+        assert_eq!(reading.frame.settings().len(), 1);
         // Ten other pairs of method and backbone.
-        assert_eq!(kinds(&reading), [Kind::Missing; 10]);
+        assert_eq!(kinds(&reading), [ProblemKind::Missing; 10]);
         assert!(reading.problems[0].what.ends_with("1 of 1 cells"), "{}", reading.problems[0]);
     }
 
@@ -329,8 +369,8 @@ mod tests {
         digest.data.train_digest = "0000".into();
         let folder = vec![("a".into(), first), ("b".into(), other), ("c".into(), digest)];
         let reading = of(folder);
-        assert_eq!(reading.frame.distinct("setting").len(), 3);
-        let mixed = reading.problems.iter().find(|problem| problem.kind == Kind::Mixed).unwrap();
+        assert_eq!(reading.frame.settings().len(), 3);
+        let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
         assert!(mixed.what.starts_with("3 settings, kept apart"), "{mixed}");
     }
 
@@ -340,8 +380,8 @@ mod tests {
         rounded.settings.values.insert("precision".into(), "bf16 with f32 weights".into());
         let reading = of(vec![("a".into(), exact), ("b".into(), rounded)]);
         assert_eq!(reading.records.len(), 2);
-        let settings = reading.frame.distinct("setting");
-        assert!(settings.iter().any(|setting| setting.ends_with("mixed precision")), "{settings:?}");
+        let settings = reading.frame.settings();
+        assert!(settings.iter().any(|(setting, _)| setting.ends_with("mixed precision")), "{settings:?}");
     }
 
     #[test]
@@ -351,7 +391,7 @@ mod tests {
         second.fingerprint = "other".into();
         let reading = of(vec![("old".into(), first.clone()), ("new".into(), second)]);
         assert_eq!(reading.frame.height(), first.scores.len());
-        let repeated = reading.problems.iter().find(|problem| problem.kind == Kind::Repeated).unwrap();
+        let repeated = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Repeated).unwrap();
         assert_eq!(repeated.place, "old");
         assert!(repeated.what.contains("other fingerprint"), "{repeated}");
     }
@@ -371,16 +411,16 @@ mod tests {
         std::fs::write(root.path().join("environment.json"), "{}").unwrap();
         let reading = read(&[root.path().to_owned(), root.path().join("nowhere")]);
         assert_eq!(reading.records.len(), 1);
-        let told: Vec<String> = reading.problems.iter().map(Problem::to_string).collect();
+        let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
         for (name, what) in [
             ("torn.json", "torn or not JSON"),
-            ("nan.json", "null"),
+            ("nan.json", "null where a number is expected: f1"),
             ("foreign.json", "no number"),
             ("nowhere", ""),
         ] {
             assert!(told.iter().any(|line| line.contains(name) && line.contains(what)), "{name}: {told:?}");
         }
-        assert!(kinds(&reading).contains(&Kind::NotANumber), "{told:?}");
+        assert!(kinds(&reading).contains(&ProblemKind::NotANumber), "{told:?}");
     }
 
     #[test]
@@ -389,8 +429,28 @@ mod tests {
         record.scores[0].f1 = f64::NAN;
         let reading = of(vec![("a".into(), record.clone())]);
         assert_eq!(reading.frame.height(), record.scores.len());
-        assert_eq!(reading.frame.numbers("f1")[0], None);
-        let problem = reading.problems.iter().find(|problem| problem.kind == Kind::NotANumber).unwrap();
+        assert_eq!(reading.frame.numbers(&Metric::F1.into())[0], None);
+        let problem =
+            reading.problems.iter().find(|problem| problem.kind == ProblemKind::NotANumber).unwrap();
         assert_eq!(problem.what, "left out: f1");
+    }
+
+    #[test]
+    fn a_method_of_another_build_is_named_and_left_out() {
+        let mut other = scored();
+        other.cell.method = "moco".into();
+        let mut classifier = scored();
+        classifier.scores[0].classifier = "guess".into();
+        let reading = of(vec![("a".into(), scored()), ("b".into(), other), ("c".into(), classifier)]);
+        assert_eq!(reading.records.len(), 1);
+        let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
+        assert!(
+            told.iter().any(|line| line.starts_with("not read: b: ") && line.contains("'moco'")),
+            "{told:?}"
+        );
+        assert!(
+            told.iter().any(|line| line.starts_with("not read: c: ") && line.contains("'guess'")),
+            "{told:?}"
+        );
     }
 }

@@ -5,6 +5,8 @@
 //! together, then the rest, which is the seed where there are several. Parts need not add up to the whole in a design
 //! with holes; [`Parts::total`] is the variance itself. Knows nothing of tables.
 
+use faer::Mat;
+
 /// Sums of squares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
@@ -32,30 +34,82 @@ impl Parts {
     }
 }
 
-/// Decomposes the variance of `values`; `levels[factor][row]` names the level of each factor in each row.
-pub fn parts(values: &[f64], levels: &[Vec<String>]) -> Parts {
-    let main: Vec<Vec<f64>> = levels.iter().flat_map(|levels| indicators(levels)).collect();
-    let without = |left_out: usize| -> Vec<Vec<f64>> {
-        let kept = levels.iter().enumerate().filter(|(factor, _)| *factor != left_out);
-        kept.flat_map(|(_, levels)| indicators(levels)).collect()
-    };
-    let pairs: Vec<Vec<f64>> = (0..levels.len())
-        .flat_map(|second| (0..second).map(move |first| (first, second)))
-        .flat_map(|(first, second)| {
-            let both: Vec<String> =
-                levels[first].iter().zip(&levels[second]).map(|(a, b)| format!("{a}\u{1f}{b}")).collect();
-            indicators(&both)
-        })
-        .collect();
-    let additive = residual(values, main.clone());
-    let full = residual(values, [main, pairs].concat());
-    Parts {
-        total: varying(residual(values, Vec::new()), values),
-        factors: (0..levels.len())
-            .map(|factor| (residual(values, without(factor)) - additive).max(0.0))
-            .collect(),
-        interactions: (additive - full).max(0.0),
-        residual: full,
+/// Which level of each factor every row has: what of a row's value each factor could explain.
+pub struct Design {
+    /// Nothing but a constant.
+    constant: Space,
+    /// All factors.
+    additive: Space,
+    /// All factors but one.
+    without: Vec<Space>,
+    /// All factors and all pairs of them.
+    full: Space,
+}
+
+impl Design {
+    /// `levels[factor][row]` names the level of each factor in each row.
+    pub fn new(rows: usize, levels: &[Vec<String>]) -> Self {
+        let columns = |wanted: &dyn Fn(usize) -> bool| -> Vec<Vec<f64>> {
+            let kept = levels.iter().enumerate().filter(|(factor, _)| wanted(*factor));
+            kept.flat_map(|(_, levels)| indicators(levels)).collect()
+        };
+        let pairs = (0..levels.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
+        let pairs = pairs.flat_map(|(first, second)| {
+            let both = levels[first].iter().zip(&levels[second]);
+            indicators(&both.map(|(a, b)| format!("{a}\u{1f}{b}")).collect::<Vec<_>>())
+        });
+        let main = columns(&|_| true);
+        Self {
+            constant: Space::new(rows, &[]),
+            without: (0..levels.len())
+                .map(|left_out| Space::new(rows, &columns(&|factor| factor != left_out)))
+                .collect(),
+            full: Space::new(rows, &main.iter().cloned().chain(pairs).collect::<Vec<_>>()),
+            additive: Space::new(rows, &main),
+        }
+    }
+
+    /// Decomposes the variance of one value a row.
+    pub fn parts(&self, values: &[f64]) -> Parts {
+        let [additive, full] = [&self.additive, &self.full].map(|space| space.left_of(values));
+        let without = self.without.iter().map(|space| (space.left_of(values) - additive).max(0.0));
+        Parts {
+            total: varying(self.constant.left_of(values), values),
+            factors: without.collect(),
+            interactions: (additive - full).max(0.0),
+            residual: full,
+        }
+    }
+}
+
+/// What a constant and some columns span.
+struct Space {
+    /// Orthonormal directions, each of one entry a row.
+    directions: Vec<Vec<f64>>,
+}
+
+impl Space {
+    /// QR with pivoting: columns that others span come last, with nothing left of them.
+    fn new(rows: usize, columns: &[Vec<f64>]) -> Self {
+        let entry =
+            |row: usize, column: usize| column.checked_sub(1).map_or(1.0, |place| columns[place][row]);
+        let qr = Mat::from_fn(rows, columns.len() + 1, entry).col_piv_qr();
+        let (q, r) = (qr.compute_thin_Q(), qr.thin_R());
+        let sizes: Vec<f64> = (0..r.nrows().min(r.ncols())).map(|place| r[(place, place)].abs()).collect();
+        let independent = sizes.iter().take_while(|&&size| size > 1e-9 * sizes[0]).count();
+        let direction = |place: usize| (0..rows).map(|row| q[(row, place)]).collect();
+        Self { directions: (0..independent).map(direction).collect() }
+    }
+
+    /// Squares of `values` that lie outside.
+    fn left_of(&self, values: &[f64]) -> f64 {
+        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut left = values.to_vec();
+        for direction in &self.directions {
+            let along = product(&left, direction);
+            left.iter_mut().zip(direction).for_each(|(left, direction)| *left -= along * direction);
+        }
+        product(&left, &left)
     }
 }
 
@@ -76,32 +130,6 @@ fn indicators(levels: &[String]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// Squares left of `values` after a constant and these columns. Columns that others span are found by orthogonalising
-/// (Gram and Schmidt, modified, twice: once is not enough for columns that nearly coincide).
-fn residual(values: &[f64], mut columns: Vec<Vec<f64>>) -> f64 {
-    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let remove = |from: &mut [f64], direction: &[f64]| {
-        let along = product(from, direction);
-        from.iter_mut().zip(direction).for_each(|(from, direction)| *from -= along * direction);
-    };
-    columns.insert(0, vec![1.0; values.len()]);
-    let mut basis: Vec<Vec<f64>> = Vec::new();
-    for mut column in columns {
-        let before = product(&column, &column).sqrt();
-        for _ in 0..2 {
-            basis.iter().for_each(|direction| remove(&mut column, direction));
-        }
-        let length = product(&column, &column).sqrt();
-        if length > 1e-9 * before {
-            column.iter_mut().for_each(|entry| *entry /= length);
-            basis.push(column);
-        }
-    }
-    let mut left = values.to_vec();
-    basis.iter().for_each(|direction| remove(&mut left, direction));
-    product(&left, &left)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,12 +144,12 @@ mod tests {
         let values = [0.0, 10.0, 1.0, 11.0];
         let levels = [vec!["a", "a", "b", "b"], vec!["x", "y", "x", "y"]];
         let levels = levels.map(|levels| levels.into_iter().map(str::to_owned).collect::<Vec<_>>());
-        let found = parts(&values, &levels);
+        let found = Design::new(values.len(), &levels).parts(&values);
         close(found.total, 101.0);
         close(found.factors[0], 1.0);
         close(found.factors[1], 100.0);
         close(found.interactions + found.residual, 0.0);
-        assert_eq!(parts(&[1.0, 1.0], &[vec!["a".into(), "b".into()]]).shares(), None);
+        assert_eq!(Design::new(2, &[vec!["a".into(), "b".into()]]).parts(&[1.0, 1.0]).shares(), None);
     }
 
     #[test]
@@ -140,7 +168,7 @@ mod tests {
                 levels.push(level.to_string());
             }
         }
-        let found = parts(&values, &levels);
+        let found = Design::new(values.len(), &levels).parts(&values);
         close(found.total, 0.18548781326662545);
         for (found, expected) in
             found.factors.iter().zip([0.11253585190169034, 0.01607017201646943, 0.004618920078036522])

@@ -1,56 +1,35 @@
 //! The encoders that are built, by name and size.
 
-use std::{fmt, str::FromStr};
-
-use anyhow::anyhow;
 use candle_core::Result;
 
 use super::{Backbone, Builder, ResNet, Stem, Vit, VitSize, vit::Start};
+use crate::named::named;
 
-/// The encoders of the paper that are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Name {
-    /// He et al. 2016: a convolutional network of four stages; `backbone::resnet`.
-    ResNet18,
-    /// Touvron et al. 2021 (DeiT-Ti): a transformer over patches; `backbone::vit`.
-    ViTTiny,
+named! {
+    /// The encoders of the paper that are built.
+    pub enum Name: "backbone" {
+        /// He et al. 2016: a convolutional network of four stages; `backbone::resnet`.
+        ResNet18 = "resnet18",
+        /// Touvron et al. 2021 (DeiT-Ti): a transformer over patches; `backbone::vit`.
+        ViTTiny = "vit_tiny",
+    }
 }
 
 impl Name {
-    /// In the order in which tables show them.
-    pub const ALL: [Self; 2] = [Self::ResNet18, Self::ViTTiny];
-
-    /// The one spelling used in identifiers, records and file names.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::ResNet18 => "resnet18",
-            Self::ViTTiny => "vit_tiny",
-        }
-    }
-
     /// How the paper prints it.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::ResNet18 => "ResNet-18",
             Self::ViTTiny => "ViT-Tiny",
         }
     }
-}
 
-impl fmt::Display for Name {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.id())
-    }
-}
-
-impl FromStr for Name {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        Self::ALL.into_iter().find(|name| name.id() == text).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|name| name.id()).collect();
-            anyhow!("no backbone called '{text}'; known: {}", known.join(", "))
-        })
+    /// The same where there is little room.
+    pub const fn short_label(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "R-18",
+            Self::ViTTiny => "ViT",
+        }
     }
 }
 

@@ -5,120 +5,105 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use super::{Finding, Verdict};
-use crate::analysis::{
-    Frame, Interval,
-    comparison::holm,
-    correlation::Correlation,
-    intervals::{LEVEL, Spread, mean},
+use crate::{
+    analysis::{
+        Axes, Frame, Interval, Measure, Noise, Scored,
+        cell::percent,
+        comparison::holm,
+        correlation::Correlation,
+        intervals::{LEVEL, Uncertainty, mean, of_seeds},
+        noise::Weighed,
+    },
+    results::{Classifier, Metric},
+    study::{Ablation, Study},
 };
 
 /// Standard deviation of a score over seeds that the paper's numbers are read with. Ours: it gives no seeds. Half a
 /// point is what repeated training on some hundred thousand images usually shows.
 pub const ASSUMED_DEVIATION: f64 = 0.005;
 
-/// How far seeds spread.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Noise {
-    /// Pooled over cells with several seeds.
-    Measured,
-    /// Taken as known, the same for every score.
-    Assumed(f64),
-}
-
 /// Scores of one setting.
 pub struct Evidence {
     frame: Frame,
-    /// Rows of the probe that is fitted after training.
-    converged: Frame,
-    /// Rows of the classifier in training on augmented validation images, of the ablation that has them.
-    augmented: Frame,
     noise: Noise,
     /// In tables: `paper`, or the setting.
     pub name: String,
     /// What was asked for before, by score: claims ask for the same cells again and again.
-    cells: RefCell<BTreeMap<(Classifier, String), Rc<Cells>>>,
+    cells: RefCell<BTreeMap<Measure, Rc<Cells>>>,
     /// The same for correlations, which take thousands of resamples: by metric, and whether within models.
-    correlations: RefCell<BTreeMap<(String, bool), Option<Correlation>>>,
+    correlations: RefCell<BTreeMap<(Measure, bool), Option<Correlation>>>,
 }
 
-/// Whose scores.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Classifier {
-    InTraining,
-    Converged,
-}
-
-/// Study, method, backbone, shares in training and validation in hundredths of a percent (none: as the data are).
-type Key = (String, String, String, Option<u64>, Option<u64>);
 /// A seed and its score.
-pub type Run = (Option<u64>, f64);
-/// Runs of every cell.
-type Cells = BTreeMap<Key, Vec<Run>>;
+pub type SeedScore = (Option<u64>, f64);
+/// Seeds of everything that is scored.
+type Cells = BTreeMap<Scored, Vec<SeedScore>>;
 
-/// The cells of one comparison: method, backbone, share of defects in training and in validation (none: as the data
-/// are).
+/// A weight, and the scores that it weighs the mean of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct At<'a> {
-    pub method: &'a str,
-    pub backbone: &'a str,
-    pub train: f64,
-    pub validation: Option<f64>,
+pub struct Term {
+    /// Of the mean in the contrast.
+    pub weight: f64,
+    /// What is scored.
+    pub at: Scored,
+    /// Seed by seed; empty where nothing was measured.
+    pub scores: Vec<f64>,
 }
 
 /// Weights times means, and its error.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Contrast {
+pub struct MeanContrast {
     /// What is above what, in words.
     pub what: String,
+    /// The estimate with its interval.
     pub value: Interval,
     /// That it is not above 0, and not below: one side each.
     pub not_above: f64,
+    /// Probability, one side.
     pub not_below: f64,
     /// Standard error, and how well it is known.
-    error: Spread,
+    error: Uncertainty,
 }
 
 /// A comparison that could not be made.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Missing {
+pub struct Unmeasured {
     /// What was to be above what, in words.
     pub what: String,
-    /// Whether nobody can measure it: the paper prints no number that can be read.
+    /// True if the paper prints no legible value, so it can never be measured.
     pub unprinted: bool,
 }
 
-impl From<String> for Missing {
+impl From<String> for Unmeasured {
     fn from(what: String) -> Self {
         Self { what, unprinted: false }
     }
 }
 
-/// The ablation whose score is another classifier's: the same model has both.
-const AUGMENTED: &str = "augmented_validation";
-
-/// Methods of the paper that learn without labels, in its order.
-pub const SELF_SUPERVISED: [&str; 5] = ["byol", "barlow_twins", "dino", "mae", "simclr"];
-pub const BACKBONES: [&str; 2] = ["resnet18", "vit_tiny"];
-/// Shares of defects in training and validation.
-pub const SHARES: [f64; 5] = [0.01, 0.02, 0.05, 0.15, 0.45];
-
 impl Evidence {
-    /// Rows of one setting. Scores are those of the classifier in training, as the paper's.
-    pub fn new(name: &str, frame: &Frame, noise: Noise) -> Self {
-        let [converged, augmented, frame] =
-            ["converged", "in_training_augmented", "in_training"].map(|name| frame.of("classifier", name));
+    /// Rows of one setting, whose seeds tell how far seeds spread.
+    pub fn measured(name: &str, frame: &Frame) -> Self {
+        Self::new(name, frame, Noise::measured(frame))
+    }
+
+    /// Rows without seeds, which are taken to spread by a deviation.
+    pub fn assumed(name: &str, frame: &Frame, deviation: f64) -> Self {
+        Self::new(name, frame, Noise::assumed(deviation))
+    }
+
+    fn new(name: &str, frame: &Frame, noise: Noise) -> Self {
         let (cells, correlations) = (RefCell::default(), RefCell::default());
-        Self { frame, converged, augmented, noise, name: name.to_owned(), cells, correlations }
+        Self { frame: frame.clone(), noise, name: name.to_owned(), cells, correlations }
     }
 
     /// The correlation of a metric with F1 that was asked for before, or what `compute` finds.
     pub(super) fn correlation(
         &self,
-        metric: &str,
+        metric: &Measure,
         inside: bool,
         compute: impl FnOnce() -> Option<Correlation>,
     ) -> Option<Correlation> {
-        let asked = (metric.to_owned(), inside);
+        let asked = (metric.clone(), inside);
         if let Some(known) = self.correlations.borrow().get(&asked) {
             return *known;
         }
@@ -127,173 +112,158 @@ impl Evidence {
         found
     }
 
-    /// Rows of one study.
-    pub fn study(&self, study: &str) -> Frame {
-        self.frame.of("study", study)
+    /// All rows.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
     }
 
-    /// A score of a cell of Table 1, seed by seed.
-    pub fn seeds(&self, metric: &str, at: &At) -> Vec<f64> {
-        self.seeds_of("table1", metric, at)
+    /// How far its seeds spread.
+    pub fn noise(&self) -> &Noise {
+        &self.noise
     }
 
-    /// As [`Self::seeds`], of another study.
-    pub fn seeds_of(&self, study: &str, metric: &str, at: &At) -> Vec<f64> {
-        self.runs_of(study, metric, at).into_iter().map(|(_, score)| score).collect()
+    /// Scores with their seeds.
+    pub fn runs(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<SeedScore> {
+        self.cells(&measure.into()).get(&of_its_own(at)).cloned().unwrap_or_default()
     }
 
-    /// As [`Self::seeds_of`], with the seeds' numbers.
-    pub fn runs_of(&self, study: &str, metric: &str, at: &At) -> Vec<Run> {
-        self.runs(Classifier::InTraining, study, metric, at)
+    /// Scores, seed by seed.
+    pub fn seeds(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<f64> {
+        self.runs(measure, at).into_iter().map(|(_, score)| score).collect()
     }
 
-    /// A score of the converged probe of a cell of Table 1, seed by seed.
-    pub fn converged(&self, metric: &str, at: &At) -> Vec<f64> {
-        self.converged_runs_of("table1", metric, at).into_iter().map(|(_, score)| score).collect()
+    /// Mean over seeds; none where nothing was measured.
+    pub fn mean(&self, measure: impl Into<Measure>, at: &Scored) -> Option<f64> {
+        let seeds = self.seeds(measure, at);
+        (!seeds.is_empty()).then(|| mean(&seeds))
     }
 
-    /// As [`Self::converged`], of any study and with the seeds' numbers.
-    pub fn converged_runs_of(&self, study: &str, metric: &str, at: &At) -> Vec<Run> {
-        self.runs(Classifier::Converged, study, metric, at)
+    /// Mean over seeds with its interval; none where nothing was measured.
+    pub fn interval(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Interval> {
+        let measure = measure.into();
+        let seeds = self.seeds(&measure, at);
+        (!seeds.is_empty()).then(|| of_seeds(&seeds, self.spread(measure, at)))
     }
 
-    fn runs(&self, classifier: Classifier, study: &str, metric: &str, at: &At) -> Vec<Run> {
-        let text = str::to_owned;
-        let key = (
-            text(study),
-            text(at.method),
-            text(at.backbone),
-            hundredths(Some(at.train)),
-            hundredths(at.validation),
-        );
-        self.cells(classifier, metric).get(&key).cloned().unwrap_or_default()
+    /// How far one seed's score lies from another's.
+    pub fn spread(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Uncertainty> {
+        self.noise.of(&measure.into(), &of_its_own(at))
     }
 
-    /// AUROC of a floor at 45 % defects in training: the converged probe's on all validation images.
-    pub fn floor(&self, study: &str, encoder: &str) -> Vec<f64> {
-        let rows = self.converged.of("study", study).of("backbone", encoder);
-        let rows = rows.at("train_share", Some(0.45)).at("validation_share", None);
-        rows.points("auroc").into_iter().map(|point| point.value).collect()
+    /// A weighed score, for a contrast.
+    pub fn term(&self, weight: f64, measure: impl Into<Measure>, at: &Scored) -> Term {
+        Term { weight, at: of_its_own(at), scores: self.seeds(measure, at) }
     }
 
-    fn cells(&self, classifier: Classifier, metric: &str) -> Rc<Cells> {
-        let asked = (classifier, metric.to_owned());
-        if let Some(known) = self.cells.borrow().get(&asked) {
+    fn cells(&self, measure: &Measure) -> Rc<Cells> {
+        if let Some(known) = self.cells.borrow().get(measure) {
             return known.clone();
         }
         let mut cells = Cells::new();
-        let all = if classifier == Classifier::Converged { &self.converged } else { &self.frame };
-        for study in all.distinct("study") {
-            let rows = match classifier {
-                Classifier::InTraining if study == AUGMENTED => self.augmented.of("study", AUGMENTED),
-                _ => all.of("study", &study),
-            };
-            for point in rows.points(metric) {
-                let shares = (hundredths(point.train_share), hundredths(point.validation_share));
-                let key = (study.clone(), point.method, point.backbone, shares.0, shares.1);
-                cells.entry(key).or_default().push((point.seed, point.value));
-            }
+        for point in self.frame.points(measure) {
+            cells.entry(point.at).or_default().push((point.seed, point.value));
         }
         let cells = Rc::new(cells);
-        self.cells.borrow_mut().insert(asked, cells.clone());
+        self.cells.borrow_mut().insert(measure.clone(), cells.clone());
         cells
     }
 
-    /// The spread of seeds of a score at a validation share, over all methods, backbones and training shares.
-    pub fn spread(&self, metric: &str, validation: Option<f64>) -> Option<Spread> {
-        match self.noise {
-            Noise::Assumed(deviation) => Some(Spread::known(deviation.hypot(sampling(metric, validation)))),
-            Noise::Measured => {
-                let (cells, wanted) = (self.cells(Classifier::InTraining, metric), hundredths(validation));
-                let cells = cells
-                    .iter()
-                    .filter(|((study, .., seen), _)| study == "table1" && *seen == wanted)
-                    .map(|(_, runs)| runs.iter().map(|run| run.1).collect())
-                    .collect::<Vec<Vec<f64>>>();
-                Spread::pooled(cells.iter().map(Vec::as_slice)).filter(|spread| spread.deviation > 0.0)
-            }
-        }
-    }
-
-    /// The contrast of weighted groups of seeds.
+    /// The contrast of weighed scores.
     ///
     /// # Errors
-    /// If a group is empty or nothing is known of seeds.
+    /// If one was not measured or nothing is known of its seeds.
     pub fn contrast(
         &self,
         what: impl Into<String>,
-        terms: &[(f64, Vec<f64>)],
-        spread: Option<Spread>,
-    ) -> Result<Contrast, Missing> {
+        measure: impl Into<Measure>,
+        terms: &[Term],
+    ) -> Result<MeanContrast, Unmeasured> {
         let what = what.into();
-        let spread = match spread {
-            Some(spread) if !terms.is_empty() && terms.iter().all(|(_, values)| !values.is_empty()) => spread,
-            _ => return Err(Missing { what, unprinted: matches!(self.noise, Noise::Assumed(_)) }),
-        };
-        let estimate = terms.iter().map(|(weight, values)| weight * mean(values)).sum();
-        let squares: f64 = terms.iter().map(|(weight, values)| weight * weight / values.len() as f64).sum();
-        Ok(Contrast::new(what, estimate, Spread { deviation: spread.deviation * squares.sqrt(), ..spread }))
+        let weigh = |term: &Term| Weighed { weight: term.weight, at: term.at, seeds: term.scores.len() };
+        let measured = terms.iter().all(|term| !term.scores.is_empty());
+        let weighed: Vec<Weighed> = terms.iter().map(weigh).collect();
+        match measured.then(|| self.noise.error(&measure.into(), &weighed)).flatten() {
+            Some(error) => {
+                let estimate = terms.iter().map(|term| term.weight * mean(&term.scores)).sum();
+                Ok(MeanContrast::new(what, estimate, error))
+            }
+            None => Err(Unmeasured { what, unprinted: self.noise.is_assumed() }),
+        }
     }
 
     /// First less second, seed by seed: what begins alike and sees the same images is paired, and its differences
-    /// spread less than its scores. Where fewer than two seeds are in both, as [`Self::contrast`] with `spread`.
+    /// spread less than its scores. Where fewer than two seeds are in both, or no seed changes the difference (of which
+    /// nothing is then known), as [`Self::contrast`].
     ///
     /// # Errors
-    /// If either is empty, or nothing is known of seeds.
+    /// If either was not measured, or nothing is known of seeds.
     pub fn paired(
         &self,
         what: impl Into<String>,
-        [first, second]: [&[Run]; 2],
-        spread: Option<Spread>,
-    ) -> Result<Contrast, Missing> {
-        let other = |seed: Option<u64>| second.iter().find(|run| run.0 == seed && seed.is_some());
+        measure: impl Into<Measure>,
+        [first, second]: [&Scored; 2],
+    ) -> Result<MeanContrast, Unmeasured> {
+        let measure = measure.into();
+        let others = self.runs(&measure, second);
+        let other = |seed: Option<u64>| others.iter().find(|run| run.0 == seed && seed.is_some());
+        let runs = self.runs(&measure, first);
         let differences: Vec<f64> =
-            first.iter().filter_map(|run| other(run.0).map(|other| run.1 - other.1)).collect();
-        match Spread::pooled([differences.as_slice()]) {
+            runs.iter().filter_map(|run| other(run.0).map(|other| run.1 - other.1)).collect();
+        match Uncertainty::pooled([differences.as_slice()]).filter(|spread| spread.deviation > 0.0) {
             Some(spread) => {
                 let deviation = spread.deviation / (differences.len() as f64).sqrt();
-                Ok(Contrast::new(what.into(), mean(&differences), Spread { deviation, ..spread }))
+                Ok(MeanContrast::new(what.into(), mean(&differences), Uncertainty { deviation, ..spread }))
             }
             None => {
-                let scores = |runs: &[Run]| runs.iter().map(|run| run.1).collect::<Vec<_>>();
-                self.contrast(what, &[(1.0, scores(first)), (-1.0, scores(second))], spread)
+                let terms = [self.term(1.0, &measure, first), self.term(-1.0, &measure, second)];
+                self.contrast(what, measure, &terms)
             }
         }
     }
 
-    /// First less second, of Table 1.
-    pub fn above(&self, metric: &str, first: &At, second: &At) -> Result<Contrast, Missing> {
-        let name = |at: &At| {
-            let share = |share: f64| format!("{} %", (share * 1e4).round() / 100.0);
-            let validation = at.validation.map_or(String::new(), |v| format!(", validation {}", share(v)));
-            format!("{} on {} at {}{validation}", at.method, at.backbone, share(at.train))
-        };
+    /// First less second.
+    pub fn above(
+        &self,
+        metric: impl Into<Measure>,
+        first: &Scored,
+        second: &Scored,
+    ) -> Result<MeanContrast, Unmeasured> {
+        let metric = metric.into();
         let what = format!("{metric}: {} less {}", name(first), name(second));
-        let terms = [(1.0, self.seeds(metric, first)), (-1.0, self.seeds(metric, second))];
-        self.contrast(what, &terms, self.spread(metric, first.validation))
+        let terms = [self.term(1.0, &metric, first), self.term(-1.0, &metric, second)];
+        self.contrast(what, metric, &terms)
+    }
+
+    /// A cell above the same cell with something done as released, by F1 of the classifier in training.
+    pub fn soundly(&self, cell: Axes, [sound, released]: [Study; 2]) -> Finding {
+        let soundly = if sound == Study::Table1 { "soundly" } else { sound.id() };
+        let (method, backbone) = (cell.method_id(), cell.backbone_id());
+        let what = format!("f1: {method} on {backbone} {soundly} less {}", released.id());
+        let [first, second] = [sound, released].map(|study| cell.in_study(study).in_training());
+        all_above(vec![self.paired(what, Metric::F1, [&first, &second])])
     }
 }
 
-/// Standard deviation that the draw of defects adds where few are left of rare, dear classes (independent classes, the
-/// counts of Sewer-ML's validation split, the middle of what simulated detectors showed): F2_CIW only, since the other
-/// scores hardly move by it.
-fn sampling(metric: &str, validation: Option<f64>) -> f64 {
-    match (metric, hundredths(validation)) {
-        ("f2_ciw_oracle", Some(100)) => 0.032,
-        ("f2_ciw_oracle", Some(200)) => 0.02,
-        ("f2_ciw_oracle", Some(500)) => 0.012,
-        ("f2_ciw_oracle", Some(1_500)) => 0.0065,
-        _ => 0.0,
+/// The ablation of augmented validation images scores another classifier: the same model has both.
+fn of_its_own(at: &Scored) -> Scored {
+    let augmented = Study::Ablation(Ablation::AugmentedValidation);
+    if (at.cell.study, at.classifier) == (augmented, Classifier::InTraining) {
+        Scored { classifier: Classifier::InTrainingAugmented, ..*at }
+    } else {
+        *at
     }
 }
 
-fn hundredths(share: Option<f64>) -> Option<u64> {
-    share.map(|share| (share * 1e4).round() as u64)
+/// `simclr on resnet18 at 5 %, validation 1 %`.
+fn name(at: &Scored) -> String {
+    let validation =
+        at.validation.in_percent().map_or(String::new(), |percent| format!(", validation {percent} %"));
+    format!("{} on {} at {}{validation}", at.cell.method_id(), at.cell.backbone_id(), percent(at.cell.share))
 }
 
-impl Contrast {
+impl MeanContrast {
     /// An estimate with its standard error.
-    fn new(what: String, estimate: f64, error: Spread) -> Self {
+    fn new(what: String, estimate: f64, error: Uncertainty) -> Self {
         let both = error.p_value(estimate, error.deviation);
         let (near, far) = (both / 2.0, 1.0 - both / 2.0);
         Self {
@@ -317,7 +287,7 @@ pub fn interval(interval: &Interval) -> String {
 
 /// Comparisons that were made; those that were not, in words; and whether they are too many to say that a claim holds:
 /// any that could still be measured, or of those that the paper does not print as many as it does.
-fn sorted(contrasts: Vec<Result<Contrast, Missing>>) -> (Vec<Contrast>, Vec<String>, bool) {
+fn sorted(contrasts: Vec<Result<MeanContrast, Unmeasured>>) -> (Vec<MeanContrast>, Vec<String>, bool) {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for contrast in contrasts {
         match contrast {
@@ -335,7 +305,7 @@ fn sorted(contrasts: Vec<Result<Contrast, Missing>>) -> (Vec<Contrast>, Vec<Stri
 }
 
 /// The claim that all these contrasts are above 0.
-pub fn all_above(contrasts: Vec<Result<Contrast, Missing>>) -> Finding {
+pub fn all_above(contrasts: Vec<Result<MeanContrast, Unmeasured>>) -> Finding {
     let (mut found, missing, gaps) = sorted(contrasts);
     let beyond = (1.0 - LEVEL) / 2.0;
     let against = holm(&found.iter().map(|contrast| contrast.not_below).collect::<Vec<_>>());
@@ -348,13 +318,13 @@ pub fn all_above(contrasts: Vec<Result<Contrast, Missing>>) -> Finding {
     };
     // What is most against the claim first.
     found.sort_by(|a, b| b.not_above.total_cmp(&a.not_above));
-    Finding { verdict, evidence: found.iter().map(Contrast::line).collect(), missing }
+    Finding { verdict, evidence: found.iter().map(MeanContrast::line).collect(), missing }
 }
 
 /// The claim that all these contrasts lie within `margin` of 0: two one-sided tests each.
-pub fn all_within(contrasts: Vec<Result<Contrast, Missing>>, margin: f64) -> Finding {
+pub fn all_within(contrasts: Vec<Result<MeanContrast, Unmeasured>>, margin: f64) -> Finding {
     let (mut found, missing, gaps) = sorted(contrasts);
-    let inside = |contrast: &Contrast| contrast.value.low > -margin && contrast.value.high < margin;
+    let inside = |contrast: &MeanContrast| contrast.value.low > -margin && contrast.value.high < margin;
     let beyond = (1.0 - LEVEL) / 2.0;
     let outside = found.iter().map(|contrast| {
         let distance = contrast.value.estimate.abs() - margin;
@@ -368,91 +338,102 @@ pub fn all_within(contrasts: Vec<Result<Contrast, Missing>>, margin: f64) -> Fin
         Verdict::Undecided
     };
     found.sort_by(|a, b| b.value.estimate.abs().total_cmp(&a.value.estimate.abs()));
-    Finding { verdict, evidence: found.iter().map(Contrast::line).collect(), missing }
+    Finding { verdict, evidence: found.iter().map(MeanContrast::line).collect(), missing }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::frame::Rows;
+    use crate::{analysis::frame::FrameBuilder, backbone::Name::ResNet18, data::Share, method::Name::SimClr};
 
-    /// Study, classifier, seed, F1; SimCLR on ResNet-18 at 45 %.
-    fn evidence(rows: &[(&str, &str, u64, f64)], noise: Noise) -> Evidence {
-        let mut table = Rows::default();
-        for &(study, classifier, seed, f1) in rows {
-            table.begin(Some(seed));
-            let texts = [
-                ("study", study),
-                ("method", "simclr"),
-                ("backbone", "resnet18"),
-                ("classifier", classifier),
-            ];
-            texts.into_iter().for_each(|(column, text)| table.text(column, text));
-            table.number("train_share", Some(0.45));
-            table.number("validation_share", None);
-            table.number("f1", Some(f1));
+    const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
+    const AUGMENTED: Axes = CELL.in_study(Study::Ablation(Ablation::AugmentedValidation));
+    const RELEASED: Axes = CELL.in_study(Study::Ablation(Ablation::ProbeAsReleased));
+
+    /// What is scored, seed, F1.
+    fn frame(rows: &[(Scored, u64, f64)]) -> Frame {
+        let mut table = FrameBuilder::default();
+        for &(at, seed, f1) in rows {
+            table.begin("test", at, Some(seed));
+            table.number(Metric::F1, Some(f1));
         }
-        Evidence::new("test", &table.frame(), noise)
+        table.frame()
     }
-
-    const CELL: At = At { method: "simclr", backbone: "resnet18", train: 0.45, validation: None };
 
     #[test]
     fn an_ablation_of_validation_is_its_own_classifier() {
-        let evidence = evidence(
-            &[
-                ("table1", "in_training", 0, 0.7),
-                ("table1", "converged", 0, 0.8),
-                ("augmented_validation", "in_training", 0, 0.7),
-                ("augmented_validation", "in_training_augmented", 0, 0.6),
-            ],
-            Noise::Measured,
-        );
-        assert_eq!(evidence.seeds("f1", &CELL), [0.7]);
-        assert_eq!(evidence.seeds_of("augmented_validation", "f1", &CELL), [0.6]);
-        assert_eq!(evidence.converged("f1", &CELL), [0.8]);
-        assert_eq!(evidence.spread("f1", None), None, "one seed");
+        let augmented = Scored { classifier: Classifier::InTrainingAugmented, ..AUGMENTED.in_training() };
+        let rows = frame(&[
+            (CELL.in_training(), 0, 0.7),
+            (CELL.converged(), 0, 0.8),
+            (AUGMENTED.in_training(), 0, 0.7),
+            (augmented, 0, 0.6),
+        ]);
+        let evidence = Evidence::measured("test", &rows);
+        assert_eq!(evidence.seeds(Metric::F1, &CELL.in_training()), [0.7]);
+        assert_eq!(evidence.seeds(Metric::F1, &AUGMENTED.in_training()), [0.6]);
+        assert_eq!(evidence.seeds(Metric::F1, &CELL.converged()), [0.8]);
+        assert_eq!(evidence.spread(Metric::F1, &CELL.in_training()), None, "one seed");
     }
 
     #[test]
     fn runs_of_one_seed_are_paired() {
-        let evidence = evidence(&[], Noise::Measured);
         // By hand: differences 0.03, 0.05 and 0.04, mean 0.04, deviation 0.01, error 0.01 / sqrt 3, Student's 97.5 % at
         // two degrees of freedom 4.3027; seed 7 has no partner.
-        let first = [(Some(0), 0.83), (Some(1), 0.55), (Some(2), 0.64), (Some(7), 0.1)];
-        let second = [(Some(2), 0.6), (Some(0), 0.8), (Some(1), 0.5)];
-        let contrast = evidence.paired("x", [&first, &second], None).unwrap();
+        let (first, second) = (CELL.in_training(), RELEASED.in_training());
+        let rows = [
+            (first, 0, 0.83),
+            (first, 1, 0.55),
+            (first, 2, 0.64),
+            (first, 7, 0.1),
+            (second, 2, 0.6),
+            (second, 0, 0.8),
+            (second, 1, 0.5),
+        ];
+        let evidence = Evidence::measured("test", &frame(&rows));
+        let contrast = evidence.paired("x", Metric::F1, [&first, &second]).unwrap();
         let half = 4.302_653 * 0.01 / 3_f64.sqrt();
-        let expected = [0.04, 0.04 - half, 0.04 + half];
         let Interval { estimate, low, high } = contrast.value;
-        for (found, expected) in [estimate, low, high].into_iter().zip(expected) {
+        for (found, expected) in [estimate, low, high].into_iter().zip([0.04, 0.04 - half, 0.04 + half]) {
             assert!((found - expected).abs() < 1e-7, "found {found}, expected {expected}");
         }
-        assert!(
-            evidence.paired("x", [&first[..1], &second], None).is_err(),
-            "one pair, and nothing known of seeds"
-        );
-        let one = evidence.paired("x", [&first[..1], &second[1..2]], Some(Spread::known(0.01))).unwrap();
-        assert!((one.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
+        let pair = frame(&[rows[0], rows[5]]);
+        let alone = Evidence::measured("test", &pair).paired("x", Metric::F1, [&first, &second]);
+        assert!(alone.is_err(), "one pair, and nothing known of seeds");
+        let known =
+            Evidence::assumed("test", &pair, 0.01).paired("x", Metric::F1, [&first, &second]).unwrap();
+        assert!((known.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
+    }
+
+    /// Two seeds with one and the same difference say nothing of how far differences spread.
+    #[test]
+    fn equal_differences_do_not_decide() {
+        let (first, second) = (CELL.in_training(), RELEASED.in_training());
+        let rows = [(first, 0, 0.75), (first, 1, 0.25), (second, 0, 0.5), (second, 1, 0.0)];
+        let contrast =
+            Evidence::measured("test", &frame(&rows)).paired("x", Metric::F1, [&first, &second]).unwrap();
+        assert_eq!(contrast.value.estimate, 0.25);
+        assert_eq!(all_above(vec![Ok(contrast)]).verdict, Verdict::Undecided);
+        let still = [(first, 0, 0.75), (first, 1, 0.75), (second, 0, 0.5), (second, 1, 0.5)];
+        let still = Evidence::measured("test", &frame(&still)).paired("x", Metric::F1, [&first, &second]);
+        assert!(still.is_err(), "no seed moved anything");
     }
 
     #[test]
     fn contrasts_know_their_side() {
-        let seeds = |values: [f64; 3]| {
-            let rows: Vec<_> =
-                values.iter().zip(0..).map(|(&f1, seed)| ("table1", "in_training", seed, f1)).collect();
-            evidence(&rows, Noise::Assumed(0.01))
-        };
-        let evidence = seeds([0.71, 0.7, 0.69]);
+        let at = CELL.in_training();
+        let rows = frame(&[(at, 0, 0.71), (at, 1, 0.7), (at, 2, 0.69)]);
+        let evidence = Evidence::assumed("test", &rows, 0.01);
         let above = |other: f64| {
-            let terms = [(1.0, evidence.seeds("f1", &CELL)), (-1.0, vec![other; 3])];
-            evidence.contrast("x", &terms, evidence.spread("f1", None))
+            let first = evidence.term(1.0, Metric::F1, &at);
+            let second = Term { weight: -1.0, scores: vec![other; 3], ..first.clone() };
+            evidence.contrast("x", Metric::F1, &[first, second])
         };
         // The error is 0.01 sqrt(2/3) = 0.0082: 0.05 is six of them, 0.005 less than one.
         assert_eq!(all_above(vec![above(0.65)]).verdict, Verdict::Holds);
         assert_eq!(all_above(vec![above(0.75)]).verdict, Verdict::Fails);
         assert_eq!(all_above(vec![above(0.695)]).verdict, Verdict::Undecided);
-        let gap = |unprinted| Err(Missing { what: "y".to_owned(), unprinted });
+        let gap = |unprinted| Err(Unmeasured { what: "y".to_owned(), unprinted });
         assert_eq!(all_above(vec![above(0.65), gap(false)]).verdict, Verdict::Undecided, "a gap");
         let most = all_above(vec![above(0.65), above(0.66), gap(true)]);
         assert_eq!((most.verdict, most.missing.len()), (Verdict::Holds, 1), "lost in print");

@@ -2,10 +2,25 @@
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{At, BACKBONES, Contrast, Missing, SELF_SUPERVISED, SHARES, all_above, all_within},
-    methods::percent,
+    evidence::{MeanContrast, Unmeasured, all_above, all_within},
 };
-use crate::analysis::prevalence::{Fit, Printed};
+use crate::{
+    analysis::{
+        Axes, Scored,
+        cell::percent,
+        prevalence::{AtShare, Fit},
+    },
+    backbone,
+    data::Share,
+    method::Name::{self, SimClr, Supervised},
+    results::Metric,
+};
+
+const SHARES: [Share; 5] = Share::STUDY;
+/// The share in validation that others are compared with.
+const MOST: Share = Share::percent(45);
+/// The rarest in validation.
+const LEAST: Share = Share::percent(1);
 
 /// Scores are called stable when they stay within this of their value at 45 %. Ours.
 const STABLE: f64 = 0.05;
@@ -20,7 +35,7 @@ pub static CLAIMS: [Claim; 6] = [
                decline_is_arithmetic.",
         judge: |evidence| {
             let ends =
-                rows(evidence, "f1").map(|at| evidence.above("f1", &seen(&at, 0.45), &seen(&at, 0.01)));
+                rows(evidence, Metric::F1).map(|at| evidence.above(Metric::F1, &at.on(MOST), &at.on(LEAST)));
             all_above(ends.collect())
         },
     },
@@ -31,40 +46,7 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "one pair of true and false positive rates a model explains at least 99 % of how its F1 moves over \
                     validation shares, over all rows",
         note: "So the decline says nothing about a method: only the pair does.",
-        judge: |evidence| {
-            let (mut lines, mut left, mut total) = (Vec::new(), 0.0, 0.0);
-            for at in rows(evidence, "f1") {
-                let at_share = |share: f64| Printed {
-                    share,
-                    f1: first(evidence, "f1", &seen(&at, share)),
-                    f1_normal: first(evidence, "f1_normal", &seen(&at, share)),
-                };
-                let row: Vec<Printed> = SHARES.map(at_share).into();
-                if let Some(fit) = Fit::of(&row)
-                    && let Some(explained) = fit.explained(&row)
-                {
-                    let squares: f64 = fit.residuals.iter().flatten().map(|residual| residual.powi(2)).sum();
-                    left += squares;
-                    total += squares / (1.0 - explained).max(f64::MIN_POSITIVE);
-                    let name = format!("{} on {} at {} %", at.method, at.backbone, percent(at.train));
-                    let line = format!(
-                        "{name}: {:.2} % explained, largest residual {:.1} points",
-                        100.0 * explained,
-                        100.0 * fit.worst()
-                    );
-                    lines.push((explained, line));
-                }
-            }
-            if lines.is_empty() {
-                return Finding::unmeasured("F1 and F1_Normal at several validation shares");
-            }
-            lines.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let all = 1.0 - left / total;
-            let verdict = if all >= 0.99 { Verdict::Holds } else { Verdict::Fails };
-            let first = format!("all rows together: {:.2} % explained", 100.0 * all);
-            let evidence = std::iter::once(first).chain(lines.into_iter().map(|(_, line)| line)).collect();
-            Finding { verdict, evidence, missing: Vec::new() }
-        },
+        judge: arithmetic,
     },
     Claim {
         id: "f2_stays_stable",
@@ -73,7 +55,7 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "F2_CIW (oracle) stays within 5 points of its value at 45 %, for every model",
         note: "The oracle reading counts no false alarm: it is recall, weighted by class, which does not depend on the \
                share of defects. At 1 % it moves by chance, since rare classes are then a handful of images.",
-        judge: |evidence| all_within(moves(evidence, "f2_ciw_oracle"), STABLE),
+        judge: |evidence| all_within(moves(evidence, Metric::F2Oracle), STABLE),
     },
     Claim {
         id: "f2_stable_because_of_weighted_loss",
@@ -82,7 +64,7 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "a score that counts false alarms (multi-label F2_CIW of the same detector) is as stable",
         note: "If the loss kept it stable, the score that counts false alarms would be stable too. The paper does not \
                give that one.",
-        judge: |evidence| all_within(moves(evidence, "f2_ciw_multilabel"), STABLE),
+        judge: |evidence| all_within(moves(evidence, Metric::F2Multilabel), STABLE),
     },
     Claim {
         id: "recall_stays_strong",
@@ -92,7 +74,7 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "recall stays within 5 points of its value at 45 %, for every model",
         note: "Recall of a fixed model does not depend on how many normal images stand beside the defects, whatever \
                the loss was. Figure 5 is a picture only.",
-        judge: |evidence| all_within(moves(evidence, "recall"), STABLE),
+        judge: |evidence| all_within(moves(evidence, Metric::Recall), STABLE),
     },
     Claim {
         id: "supervised_gap_widens",
@@ -104,50 +86,81 @@ pub static CLAIMS: [Claim; 6] = [
                go to 0 with the share.",
         judge: |evidence| {
             let wider = SHARES.map(|train| {
-                let cell = |method, validation| At {
-                    method,
-                    backbone: "resnet18",
-                    train,
-                    validation: Some(validation),
+                let term = |weight, method, share| {
+                    let cell = Axes::table_1(method, backbone::Name::ResNet18, train);
+                    evidence.term(weight, Metric::F1, &cell.in_training().on(share))
                 };
-                let term = |sign, method, share| (sign, evidence.seeds("f1", &cell(method, share)));
                 let terms = [
-                    term(1.0, "supervised", 0.01),
-                    term(-1.0, "simclr", 0.01),
-                    term(-1.0, "supervised", 0.45),
-                    term(1.0, "simclr", 0.45),
+                    term(1.0, Supervised, LEAST),
+                    term(-1.0, SimClr, LEAST),
+                    term(-1.0, Supervised, MOST),
+                    term(1.0, SimClr, MOST),
                 ];
-                let what = format!("f1: gap at 1 % less gap at 45 %, trained at {} %", percent(train));
-                evidence.contrast(what, &terms, evidence.spread("f1", Some(0.45)))
+                let what = format!("f1: gap at 1 % less gap at 45 %, trained at {}", percent(train));
+                evidence.contrast(what, Metric::F1, &terms)
             });
             all_above(wider.into())
         },
     },
 ];
 
-/// Models that have a score at 45 % in validation.
-fn rows<'a>(evidence: &'a Evidence, metric: &'a str) -> impl Iterator<Item = At<'static>> + 'a {
-    let methods = std::iter::once("supervised").chain(SELF_SUPERVISED);
-    let cells = methods.flat_map(|method| {
-        BACKBONES.into_iter().flat_map(move |backbone| {
-            SHARES.into_iter().map(move |train| At { method, backbone, train, validation: None })
-        })
-    });
-    cells.filter(move |at| !evidence.seeds(metric, &seen(at, 0.45)).is_empty())
+/// One pair of rates for every model: how much of its F1's decline is arithmetic.
+fn arithmetic(evidence: &Evidence) -> Finding {
+    let (mut lines, mut left, mut total) = (Vec::new(), 0.0, 0.0);
+    for at in rows(evidence, Metric::F1) {
+        // Of the first seed: one confusion matrix, not a mean of several.
+        let first = |metric, at: Scored| evidence.seeds(metric, &at).first().copied();
+        let scores = |share: Share| {
+            let (f1, f1_normal) = (first(Metric::F1, at.on(share)), first(Metric::F1Normal, at.on(share)));
+            Some(AtShare { share: share.fraction()?, f1, f1_normal })
+        };
+        let row: Vec<AtShare> = SHARES.into_iter().filter_map(scores).collect();
+        if let Some(fit) = Fit::of(&row)
+            && let Some(explained) = fit.explained(&row)
+        {
+            let squares: f64 = fit.residuals.iter().flatten().map(|residual| residual.powi(2)).sum();
+            left += squares;
+            total += squares / (1.0 - explained).max(f64::MIN_POSITIVE);
+            let line = format!(
+                "{} on {} at {}: {:.2} % explained, largest residual {:.1} points",
+                at.cell.method_id(),
+                at.cell.backbone_id(),
+                percent(at.cell.share),
+                100.0 * explained,
+                100.0 * fit.worst()
+            );
+            lines.push((explained, line));
+        }
+    }
+    if lines.is_empty() {
+        return Finding::unmeasured("F1 and F1_Normal at several validation shares");
+    }
+    lines.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all = 1.0 - left / total;
+    let verdict = if all >= 0.99 { Verdict::Holds } else { Verdict::Fails };
+    let first = format!("all rows together: {:.2} % explained", 100.0 * all);
+    let evidence = std::iter::once(first).chain(lines.into_iter().map(|(_, line)| line)).collect();
+    Finding { verdict, evidence, missing: Vec::new() }
 }
 
-fn seen<'a>(at: &At<'a>, validation: f64) -> At<'a> {
-    At { validation: Some(validation), ..*at }
+/// Models of the paper's methods that have a score at 45 % in validation.
+fn rows(evidence: &Evidence, metric: Metric) -> impl Iterator<Item = Scored> {
+    let cells = Name::PAPER.into_iter().flat_map(|method| {
+        backbone::Name::ALL.into_iter().flat_map(move |backbone| {
+            SHARES.into_iter().map(move |train| Axes::table_1(method, backbone, train).in_training())
+        })
+    });
+    cells.filter(move |at| !evidence.seeds(metric, &at.on(MOST)).is_empty())
 }
 
 /// A score at every other validation share less the one at 45 %.
-fn moves(evidence: &Evidence, metric: &str) -> Vec<Result<Contrast, Missing>> {
+fn moves(evidence: &Evidence, metric: Metric) -> Vec<Result<MeanContrast, Unmeasured>> {
     let mut contrasts = Vec::new();
     for at in rows(evidence, metric) {
-        for share in SHARES[..4].iter().copied() {
+        for share in SHARES.into_iter().filter(|share| *share != MOST) {
             // A cell that is lost in print is no gap in the claim.
-            if !evidence.seeds(metric, &seen(&at, share)).is_empty() {
-                contrasts.push(evidence.above(metric, &seen(&at, share), &seen(&at, 0.45)));
+            if !evidence.seeds(metric, &at.on(share)).is_empty() {
+                contrasts.push(evidence.above(metric, &at.on(share), &at.on(MOST)));
             }
         }
     }
@@ -155,9 +168,4 @@ fn moves(evidence: &Evidence, metric: &str) -> Vec<Result<Contrast, Missing>> {
         contrasts.push(Err(format!("{metric} at several validation shares").into()));
     }
     contrasts
-}
-
-/// The value of the first seed: one confusion matrix, not a mean of several.
-fn first(evidence: &Evidence, metric: &str, at: &At) -> Option<f64> {
-    evidence.seeds(metric, at).first().copied()
 }

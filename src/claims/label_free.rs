@@ -5,24 +5,31 @@ use std::collections::HashMap;
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{At, Contrast, Missing, SHARES, all_above, interval},
-    methods::percent,
+    evidence::{MeanContrast, Unmeasured, all_above, interval},
 };
 use crate::{
     analysis::{
-        Point,
+        Axes, Measure, Point, Scored,
+        cell::percent,
+        comparison::holm,
         correlation::{Coefficient, Correlation, within},
-        variance,
+        variance::Design,
     },
+    backbone,
+    data::Share,
+    method::Name::{BarlowTwins, Byol, Dino, SimClr},
+    results::{Classifier, Metric},
     seed::Seed,
+    study::Study,
 };
 
 /// A correlation is called none when its interval stays within this of 0. Ours.
 const NONE: f64 = 0.3;
 const ROUNDS: usize = 500;
-/// RankMe as the authors computed it: of mini-batches of backbone features.
-const RELEASED: &str = "monitor.rankme_released";
+/// RankMe as the authors computed it.
+const RELEASED: Measure = Measure::RANKME_RELEASED;
 
+/// Claims about what features tell without labels.
 pub static CLAIMS: [Claim; 7] = [
     Claim {
         id: "rankme_does_not_correlate",
@@ -31,7 +38,7 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "Spearman's correlation of RankMe (as released, last epoch) with F1 over all models lies within 0.3 \
                     of 0; fails if it is significant and beyond",
         note: "Pooled, as in Figure 7. RankMe's own paper warns against comparing it across architectures.",
-        judge: |evidence| uncorrelated(evidence, RELEASED, false),
+        judge: |evidence| uncorrelated(evidence, &RELEASED, false),
     },
     Claim {
         id: "rankme_does_not_correlate_within",
@@ -39,7 +46,7 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "RankMe (as released, last epoch) does not correlate with F1 within each method and backbone either",
         note: "What a practitioner needs: does it choose between runs of one kind?",
-        judge: |evidence| uncorrelated(evidence, RELEASED, true),
+        judge: |evidence| uncorrelated(evidence, &RELEASED, true),
     },
     Claim {
         id: "rankme_as_defined_does_not_correlate",
@@ -47,7 +54,7 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "RankMe as its own paper defines it (embeddings of many images) does not correlate with F1 over all models",
         note: "",
-        judge: |evidence| uncorrelated(evidence, "monitor.rankme", false),
+        judge: |evidence| uncorrelated(evidence, &Measure::RANKME, false),
     },
     Claim {
         id: "no_label_free_metric_correlates",
@@ -64,7 +71,7 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "ResNet models consistently achieve higher RankMe scores than ViT-T",
         predicate: "RankMe (as released, last epoch) is higher on ResNet-18 for every method and training share",
         note: "Its bound is the smaller of batch and width: 512 features against 192.",
-        judge: |evidence| all_above(by_backbone(evidence, RELEASED)),
+        judge: |evidence| all_above(by_backbone(evidence, &RELEASED)),
     },
     Claim {
         id: "resnet_has_higher_rankme_normalised",
@@ -72,7 +79,7 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "RankMe of features divided by its bound is higher on ResNet-18 for every method and training share",
         note: "",
-        judge: |evidence| all_above(by_backbone(evidence, "features.rankme_normalised")),
+        judge: |evidence| all_above(by_backbone(evidence, &Measure::RANKME_NORMALISED)),
     },
     Claim {
         id: "rankme_differs_by_method",
@@ -85,26 +92,31 @@ pub static CLAIMS: [Claim; 7] = [
     },
 ];
 
+/// Whether a row is a model of Table 1, whose label-free measures every row repeats.
+fn is_a_model(at: &Scored) -> bool {
+    let whole = (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
+    at.cell.study == Study::Table1 && whole
+}
+
 /// Metric against F1, model by model.
-fn pairs(evidence: &Evidence, metric: &str) -> Vec<(Point, f64)> {
-    let rows = evidence.study("table1").at("validation_share", None);
-    let key = |point: &Point| {
-        let share = point.train_share.map_or(0, |share| (share * 1e4).round() as u64);
-        (point.method.clone(), point.backbone.clone(), share, point.seed)
-    };
-    let scores: HashMap<_, f64> =
-        rows.points("f1").into_iter().map(|point| (key(&point), point.value)).collect();
-    let with_f1 = |point: Point| scores.get(&key(&point)).map(|&f1| (point, f1));
+fn pairs(evidence: &Evidence, metric: &Measure) -> Vec<(Point, f64)> {
+    let rows = evidence.frame().only(is_a_model);
+    let scores: HashMap<(Scored, Option<u64>), f64> = rows
+        .points(&Metric::F1.into())
+        .into_iter()
+        .map(|point| ((point.at, point.seed), point.value))
+        .collect();
+    let with_f1 = |point: Point| scores.get(&(point.at, point.seed)).map(|&f1| (point, f1));
     rows.points(metric).into_iter().filter_map(with_f1).collect()
 }
 
 /// The correlation of a label-free metric with F1: pooled, or within method and backbone.
-pub fn correlation(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlation> {
+pub fn correlation(evidence: &Evidence, metric: &Measure, inside: bool) -> Option<Correlation> {
     evidence.correlation(metric, inside, || correlate(evidence, metric, inside, Coefficient::Spearman))
 }
 
 /// [`correlation`] by Kendall's coefficient, which looks at every pair of models: none of more than a thousand.
-pub fn kendall(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correlation> {
+pub fn kendall(evidence: &Evidence, metric: &Measure, inside: bool) -> Option<Correlation> {
     (pairs(evidence, metric).len() <= 1_000)
         .then(|| correlate(evidence, metric, inside, Coefficient::Kendall))
         .flatten()
@@ -112,13 +124,13 @@ pub fn kendall(evidence: &Evidence, metric: &str, inside: bool) -> Option<Correl
 
 fn correlate(
     evidence: &Evidence,
-    metric: &str,
+    metric: &Measure,
     inside: bool,
     coefficient: Coefficient,
 ) -> Option<Correlation> {
-    let mut groups: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
+    let mut groups: Vec<(_, Vec<(f64, f64)>)> = Vec::new();
     for (point, f1) in pairs(evidence, metric) {
-        let name = if inside { format!("{} {}", point.method, point.backbone) } else { String::new() };
+        let name = inside.then_some((point.at.cell.method, point.at.cell.backbone));
         match groups.iter_mut().find(|(known, _)| *known == name) {
             Some((_, group)) => group.push((point.value, f1)),
             None => groups.push((name, vec![(point.value, f1)])),
@@ -128,29 +140,17 @@ fn correlate(
     // Thousands of models have narrow intervals anyway.
     let models: usize = groups.iter().map(Vec::len).sum();
     let rounds = (500_000 / models.max(1)).clamp(100, ROUNDS);
-    within(&groups, coefficient, rounds, Seed::root(0).child(metric))
+    within(&groups, coefficient, rounds, Seed::root(0).child(metric.id()))
 }
 
-/// [`metrics`] that may order the models of one method and backbone: over its bound, which is one there, a metric orders
-/// them as it does itself.
-pub fn metrics_within(evidence: &Evidence) -> Vec<String> {
-    let mut names = metrics(evidence);
-    names.retain(|name| !name.ends_with("_normalised") && !name.ends_with(".rows"));
-    names
+/// Label-free metrics that the records have and that may order the models of one method and backbone.
+pub fn metrics_within(evidence: &Evidence) -> Vec<Measure> {
+    let mut measures = evidence.frame().measures();
+    measures.retain(Measure::is_label_free_within);
+    measures
 }
 
-/// Label-free metrics of features and embeddings that the records have.
-pub fn metrics(evidence: &Evidence) -> Vec<String> {
-    let mut names = evidence.study("table1").measures();
-    names.retain(|name| {
-        ["features.", "embeddings.", "views."].iter().any(|part| name.starts_with(part))
-            || name.starts_with("monitor.rankme")
-    });
-    names.retain(|name| !["images", "bound", "views.views"].iter().any(|part| name.contains(part)));
-    names
-}
-
-fn uncorrelated(evidence: &Evidence, metric: &str, inside: bool) -> Finding {
+fn uncorrelated(evidence: &Evidence, metric: &Measure, inside: bool) -> Finding {
     let Some(found) = correlation(evidence, metric, inside) else {
         return Finding::unmeasured(format!("{metric} and F1 of the same models"));
     };
@@ -164,7 +164,7 @@ fn uncorrelated(evidence: &Evidence, metric: &str, inside: bool) -> Finding {
     Finding { verdict, evidence: vec![line(metric, &found)], missing: Vec::new() }
 }
 
-fn line(metric: &str, found: &Correlation) -> String {
+fn line(metric: &Measure, found: &Correlation) -> String {
     let (points, groups) = (found.points, found.groups);
     format!(
         "{metric}: Spearman {}, p {:.3}, {points} models in {groups} groups",
@@ -174,15 +174,14 @@ fn line(metric: &str, found: &Correlation) -> String {
 }
 
 fn leaderboard_claim(evidence: &Evidence) -> Finding {
-    let mut found: Vec<(String, Correlation)> = metrics_within(evidence)
+    let mut found: Vec<(Measure, Correlation)> = metrics_within(evidence)
         .into_iter()
         .filter_map(|metric| Some((metric.clone(), correlation(evidence, &metric, true)?)))
         .collect();
     if found.is_empty() {
         return Finding::unmeasured("label-free metrics and F1 of the same models");
     }
-    let corrected =
-        crate::analysis::comparison::holm(&found.iter().map(|(_, found)| found.p_value).collect::<Vec<_>>());
+    let corrected = holm(&found.iter().map(|(_, found)| found.p_value).collect::<Vec<_>>());
     let verdict = if corrected.iter().any(|&p| p < 0.05) { Verdict::Fails } else { Verdict::Undecided };
     found.sort_by(|a, b| b.1.value.estimate.abs().total_cmp(&a.1.value.estimate.abs()));
     let evidence = found.iter().map(|(metric, found)| line(metric, found)).collect();
@@ -190,32 +189,37 @@ fn leaderboard_claim(evidence: &Evidence) -> Finding {
 }
 
 /// ResNet-18 less ViT-Tiny, by method and training share.
-fn by_backbone(evidence: &Evidence, metric: &str) -> Vec<Result<Contrast, Missing>> {
+fn by_backbone(evidence: &Evidence, metric: &Measure) -> Vec<Result<MeanContrast, Unmeasured>> {
     let mut contrasts = Vec::new();
-    for method in ["byol", "barlow_twins", "dino", "simclr"] {
-        for share in SHARES {
-            let seeds =
-                |backbone| evidence.seeds(metric, &At { method, backbone, train: share, validation: None });
-            let what = format!("{metric}: {method} at {} %, ResNet-18 less ViT-Tiny", percent(share));
-            let terms = [(1.0, seeds("resnet18")), (-1.0, seeds("vit_tiny"))];
-            contrasts.push(evidence.contrast(what, &terms, evidence.spread(metric, None)));
+    for method in [Byol, BarlowTwins, Dino, SimClr] {
+        for share in Share::STUDY {
+            let term = |weight, backbone| {
+                evidence.term(weight, metric, &Axes::table_1(method, backbone, share).in_training())
+            };
+            let what = format!("{metric}: {method} at {}, ResNet-18 less ViT-Tiny", percent(share));
+            let terms = [term(1.0, backbone::Name::ResNet18), term(-1.0, backbone::Name::ViTTiny)];
+            contrasts.push(evidence.contrast(what, metric, &terms));
         }
     }
     contrasts
 }
 
 fn differs_by_method(evidence: &Evidence) -> Finding {
-    let rows: Vec<(Point, f64)> = pairs(evidence, RELEASED);
-    let rows: Vec<Point> =
-        rows.into_iter().map(|(point, _)| point).filter(|point| point.method != "supervised").collect();
-    let methods: Vec<String> = rows.iter().map(|point| point.method.clone()).collect();
+    let rows: Vec<Point> = pairs(evidence, &RELEASED).into_iter().map(|(point, _)| point).collect();
+    let rows: Vec<Point> = rows
+        .into_iter()
+        .filter(|point| {
+            point.at.cell.method.is_some_and(|method| method.is_the_papers() && !method.is_supervised())
+        })
+        .collect();
+    let methods: Vec<String> = rows.iter().map(|point| point.at.cell.method_id().to_owned()).collect();
     if methods.iter().all(|method| Some(method) == methods.first()) {
         return Finding::unmeasured("RankMe of several methods");
     }
-    let backbones: Vec<String> = rows.iter().map(|point| point.backbone.clone()).collect();
+    let backbones: Vec<String> = rows.iter().map(|point| point.at.cell.backbone_id().to_owned()).collect();
     let values: Vec<f64> = rows.iter().map(|point| point.value).collect();
     let part = |methods: Vec<String>| {
-        let parts = variance::parts(&values, &[methods, backbones.clone()]);
+        let parts = Design::new(values.len(), &[methods, backbones.clone()]).parts(&values);
         if parts.total > 0.0 { parts.factors[0] / parts.total } else { 0.0 }
     };
     let found = part(methods.clone());
@@ -223,8 +227,9 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
         let mut stream = Seed::root(0).child("names of methods").index(round).stream();
         let mut shuffled = methods.clone();
         // Names move within their backbone only.
-        for backbone in ["resnet18", "vit_tiny"] {
-            let places: Vec<usize> = (0..rows.len()).filter(|&place| backbones[place] == backbone).collect();
+        for backbone in backbone::Name::ALL {
+            let places: Vec<usize> =
+                (0..rows.len()).filter(|&place| rows[place].at.cell.backbone == Some(backbone)).collect();
             let mut names: Vec<String> = places.iter().map(|&place| methods[place].clone()).collect();
             stream.shuffle(&mut names);
             places.into_iter().zip(names).for_each(|(place, name)| shuffled[place] = name);

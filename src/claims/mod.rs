@@ -1,8 +1,9 @@
 //! What the paper says, sentence by sentence, as predicates with a verdict: holds, fails, undecided.
 //!
 //! A claim is judged on one [`Evidence`]: the paper's own printed numbers, or records of one setting. The same
-//! predicate judges both. A verdict is wrong for a claim that chance alone made at most one time in twenty
-//! (`benchmarks/cells/judge.rs` measures how often):
+//! predicate judges both. How far seeds spread is [`crate::analysis::noise`]'s, share by share. Where cells of one share
+//! spread alike, a verdict is wrong for a claim that chance alone made at most one time in twenty
+//! (`benchmarks/cells/judge.rs` measures how often, under that assumption):
 //!
 //! - *holds*, where every comparison that the claim makes is above what new seeds do (each at 97.5 %, one side; all of
 //!   them must pass, so none needs a correction);
@@ -18,15 +19,18 @@ pub mod label_free;
 mod methods;
 mod protocol;
 
-pub use evidence::{Evidence, Noise};
+pub use evidence::Evidence;
 
 use crate::analysis::published;
 
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
+    /// Every comparison is beyond what new seeds do.
     Holds,
+    /// One is significantly the other way.
     Fails,
+    /// Too few seeds, or never measured.
     Undecided,
 }
 
@@ -43,6 +47,7 @@ impl Verdict {
 
 /// A sentence that can be true or false.
 pub struct Claim {
+    /// Name in tables and on command lines.
     pub id: &'static str,
     /// Where the paper says it; `ours` for a question of ours.
     pub section: &'static str,
@@ -58,6 +63,7 @@ pub struct Claim {
 /// A verdict and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
+    /// What became of the claim.
     pub verdict: Verdict,
     /// Numbers behind the verdict, one a line, the weightiest first.
     pub evidence: Vec<String>,
@@ -84,7 +90,7 @@ pub const PAPER: &str = "paper";
 
 /// The paper's own printed numbers.
 pub fn paper() -> Evidence {
-    Evidence::new(PAPER, &published::frame(), Noise::Assumed(evidence::ASSUMED_DEVIATION))
+    Evidence::assumed(PAPER, &published::frame(), evidence::ASSUMED_DEVIATION)
 }
 
 /// Every claim, in the order of the paper.

@@ -2,18 +2,20 @@
 
 use super::{
     Claim, Evidence, Finding, Verdict,
-    evidence::{BACKBONES, Contrast, Missing, all_above},
-    methods::{ablation, at, percent},
+    evidence::{Term, all_above},
 };
 use crate::{
-    analysis::{intervals::mean, prevalence::Rates},
-    data::DefectClass,
+    analysis::{Axes, Measure, Scored, intervals::mean, prevalence::Rates},
+    backbone,
+    data::{DefectClass, Share},
+    method::Name::{self, Dino, SimClr, Supervised},
+    results::{Classifier, Metric},
     seed::Seed,
+    study::{
+        Ablation::{AugmentedValidation, DinoHeadNorm, DinoPlainHead, ProbeAsReleased},
+        Study::{self, Ablation, Table1},
+    },
 };
-
-/// Sides of Table 2, as records name them.
-const SIDES: [(&str, f64); 5] =
-    [("side064", 64.0), ("side128", 128.0), ("side224", 224.0), ("side384", 384.0), ("side512", 512.0)];
 
 pub static CLAIMS: [Claim; 7] = [
     Claim {
@@ -23,21 +25,15 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "F1 of supervised training rises from each side to the next, on both backbones",
         note: "Table 2 gives the best epoch's score, chosen on the validation set that it reports.",
         judge: |evidence| {
-            let steps = BACKBONES
+            let steps = backbone::Name::ALL
                 .into_iter()
-                .flat_map(|backbone| SIDES.windows(2).map(move |pair| (backbone, pair[0].0, pair[1].0)));
-            all_above(
-                steps
-                    .map(|(backbone, small, large)| {
-                        let what = format!("f1: {large} less {small} on {backbone}");
-                        let terms = [
-                            (1.0, sized(evidence, backbone, large)),
-                            (-1.0, sized(evidence, backbone, small)),
-                        ];
-                        contrast(evidence, what, &terms)
-                    })
-                    .collect(),
-            )
+                .flat_map(|backbone| Study::SIDES.windows(2).map(move |pair| (backbone, pair[0], pair[1])));
+            let contrasts = steps.map(|(backbone, small, large)| {
+                let what = format!("f1: {large} less {small} on {backbone}");
+                let term = |weight, side| evidence.term(weight, Metric::F1, &sized(backbone, side));
+                evidence.contrast(what, Metric::F1, &[term(1.0, large), term(-1.0, small)])
+            });
+            all_above(contrasts.collect())
         },
     },
     Claim {
@@ -56,30 +52,7 @@ pub static CLAIMS: [Claim; 7] = [
                 min_scale was around 0.395 and 0.605",
         predicate: "the mean F1 over jitter 0.1 to 0.45 and crops 0.395 to 0.605 is above that of the rest of the grid",
         note: "The authors call the differences small themselves; Figure 3 is a picture only.",
-        judge: |evidence| {
-            let (mut inside, mut outside) = (Vec::new(), Vec::new());
-            let rows = evidence.study("figure3").at("validation_share", None);
-            for variant in rows.distinct("variant") {
-                let seeds: Vec<f64> =
-                    rows.of("variant", &variant).points("f1").into_iter().map(|point| point.value).collect();
-                match thousandths(&variant) {
-                    Some((jitter, crop)) if jitter <= 450 && (395..=605).contains(&crop) => {
-                        inside.push(seeds)
-                    }
-                    Some(_) => outside.push(seeds),
-                    None => {}
-                }
-            }
-            let what = "f1: inside less outside the region".to_owned();
-            let weigh = |cells: Vec<Vec<f64>>, sign: f64| {
-                let weight = sign / cells.len() as f64;
-                cells.into_iter().map(|seeds| (weight, seeds)).collect::<Vec<_>>()
-            };
-            if inside.is_empty() || outside.is_empty() {
-                return Finding::unmeasured("f1 over the grid of Figure 3");
-            }
-            all_above(vec![contrast(evidence, what, &[weigh(inside, 1.0), weigh(outside, -1.0)].concat())])
-        },
+        judge: optimum,
     },
     Claim {
         id: "validation_on_augmented_images",
@@ -89,9 +62,8 @@ pub static CLAIMS: [Claim; 7] = [
                     and SimCLR on ResNet-18 at 45 %)",
         note: "The released validation during training goes through training's crops and colours.",
         judge: |evidence| {
-            let [first, second] = ["supervised", "simclr"].map(|method| {
-                ablation(evidence, ("table1", "augmented_validation"), &at(method, "resnet18", 0.45))
-            });
+            let studies = [Table1, Ablation(AugmentedValidation)];
+            let [first, second] = [Supervised, SimClr].map(|method| evidence.soundly(at_45(method), studies));
             both(first, second)
         },
     },
@@ -102,9 +74,7 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "DINO on ResNet-18 scores a higher F1 with batch normalisation in its head than without, as released \
                     (45 %)",
         note: "What fails on ResNet-18 may then be the head as released and not the method: lightly normalises it there.",
-        judge: |evidence| {
-            ablation(evidence, ("dino_head_norm", "dino_plain_head"), &at("dino", "resnet18", 0.45))
-        },
+        judge: |evidence| evidence.soundly(at_45(Dino), [Ablation(DinoHeadNorm), Ablation(DinoPlainHead)]),
     },
     Claim {
         id: "probe_under_lars",
@@ -112,9 +82,7 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "an online probe under AdamW gives SimCLR a higher F1 than one under LARS (ResNet-18, 45 %)",
         note: "Part of the gap between supervised and self-supervised training is then the probe's.",
-        judge: |evidence| {
-            ablation(evidence, ("table1", "probe_as_released"), &at("simclr", "resnet18", 0.45))
-        },
+        judge: |evidence| evidence.soundly(at_45(SimClr), [Table1, Ablation(ProbeAsReleased)]),
     },
     Claim {
         id: "dino_at_1_percent_is_one_model",
@@ -124,9 +92,10 @@ pub static CLAIMS: [Claim; 7] = [
                     defect showed all 17 classes",
         note: "Arithmetic on the paper's own numbers and Sewer-ML's class counts; records of ours are one model each.",
         judge: |evidence| {
-            let score = |metric| evidence.seeds(metric, &at("dino", "resnet18", 0.01)).first().copied();
+            let cell = Axes::table_1(Dino, backbone::Name::ResNet18, Share::percent(1)).in_training();
+            let score = |metric| evidence.seeds(metric, &cell).first().copied();
             let (Some(f1), Some(f1_normal), Some(f2)) =
-                (score("f1"), score("f1_normal"), score("f2_ciw_oracle"))
+                (score(Metric::F1), score(Metric::F1Normal), score(Metric::F2Oracle))
             else {
                 return Finding::unmeasured("f1, f1_normal and f2_ciw_oracle of DINO on ResNet-18 at 1 %");
             };
@@ -170,20 +139,36 @@ fn bound(f1: f64, f1_normal: f64) -> f64 {
     sum / weights
 }
 
-fn sized(evidence: &Evidence, backbone: &str, side: &str) -> Vec<f64> {
-    let rows =
-        evidence.study("table2").of("backbone", backbone).of("variant", side).at("validation_share", None);
-    rows.points("f1").into_iter().map(|point| point.value).collect()
+/// On ResNet-18 at 45 %.
+fn at_45(method: Name) -> Axes {
+    Axes::table_1(method, backbone::Name::ResNet18, Share::percent(45))
 }
 
-fn contrast(evidence: &Evidence, what: String, terms: &[(f64, Vec<f64>)]) -> Result<Contrast, Missing> {
-    evidence.contrast(what, terms, evidence.spread("f1", None))
+/// A cell of Table 2.
+fn sized(backbone: backbone::Name, side: u16) -> Scored {
+    Axes::table_1(Supervised, backbone, Share::NATURAL).in_study(Study::Table2 { side }).in_training()
 }
 
-/// `jitter0275-crop0395`.
-fn thousandths(variant: &str) -> Option<(u32, u32)> {
-    let (jitter, crop) = variant.split_once("-crop")?;
-    Some((jitter.strip_prefix("jitter")?.parse().ok()?, crop.parse().ok()?))
+/// The region of Figure 3 that the paper calls best, less the rest of the grid.
+fn optimum(evidence: &Evidence) -> Finding {
+    let whole = |at: &Scored| (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
+    let cells = evidence.frame().only(whole).axes();
+    let cells: Vec<(bool, Scored)> = cells
+        .into_iter()
+        .filter_map(|at| match at.cell.study {
+            Study::Figure3 { jitter, crop } => Some((jitter <= 450 && (395..=605).contains(&crop), at)),
+            _ => None,
+        })
+        .collect();
+    let inside = cells.iter().filter(|(inside, _)| *inside).count();
+    let outside = cells.len() - inside;
+    if inside == 0 || outside == 0 {
+        return Finding::unmeasured("f1 over the grid of Figure 3");
+    }
+    let weight = |is_inside| if is_inside { 1.0 / inside as f64 } else { -1.0 / outside as f64 };
+    let terms: Vec<Term> =
+        cells.iter().map(|(inside, at)| evidence.term(weight(*inside), Metric::F1, at)).collect();
+    all_above(vec![evidence.contrast("f1: inside less outside the region", Metric::F1, &terms)])
 }
 
 fn both(first: Finding, second: Finding) -> Finding {
@@ -200,61 +185,55 @@ fn both(first: Finding, second: Finding) -> Finding {
 }
 
 fn knee(evidence: &Evidence) -> Finding {
+    let [first, second] = backbone::Name::ALL.map(|backbone| knee_on(evidence, backbone));
+    both(first, second)
+}
+
+/// Where the knee lies, in draws of new seeds.
+fn knee_on(evidence: &Evidence, backbone: backbone::Name) -> Finding {
     const ROUNDS: usize = 1_000;
-    let Some(spread) = evidence.spread("f1", None) else {
-        return Finding::unmeasured("f1: more than one seed of any cell");
-    };
-    let mut findings = Vec::new();
-    for backbone in BACKBONES {
-        let rows = evidence.study("table2").of("backbone", backbone).at("validation_share", None);
-        let points: Vec<(f64, f64, usize)> = SIDES
-            .iter()
-            .filter_map(|(side, _)| {
-                let of = |column: &str| -> Vec<f64> {
-                    rows.of("variant", side).points(column).into_iter().map(|point| point.value).collect()
-                };
-                let (f1, seconds) = (of("f1"), of("cost.epoch_seconds"));
-                (!f1.is_empty() && !seconds.is_empty()).then(|| (mean(&f1), mean(&seconds), f1.len()))
-            })
-            .collect();
-        if points.len() < SIDES.len() {
+    const WANTED: u16 = 224;
+    let (mut scores, mut seconds) = (Vec::new(), Vec::new());
+    for side in Study::SIDES {
+        let at = sized(backbone, side);
+        let (f1, pace) = (evidence.seeds(Metric::F1, &at), evidence.mean(Measure::EPOCH_SECONDS, &at));
+        let (false, Some(pace)) = (f1.is_empty(), pace) else {
             return Finding::unmeasured("f1 and seconds an epoch at five sides");
-        }
-        let best = |scores: &[f64]| {
-            let scaled = |values: Vec<f64>| -> Vec<f64> {
-                let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(l, h), &x| (l.min(x), h.max(x)));
-                values.into_iter().map(|value| (value - low) / (high - low).max(f64::MIN_POSITIVE)).collect()
-            };
-            let (f1, time) = (scaled(scores.to_vec()), scaled(points.iter().map(|point| point.1).collect()));
-            let above = |place: usize| f1[place] - time[place];
-            (0..SIDES.len()).max_by(|&a, &b| above(a).total_cmp(&above(b))).unwrap_or_default()
         };
-        let mut wins = [0_usize; SIDES.len()];
-        for round in 0..ROUNDS {
-            let mut stream = Seed::root(0).child("knee").child(backbone).index(round).stream();
-            let drawn: Vec<f64> = points
-                .iter()
-                .map(|(f1, _, seeds)| f1 + spread.deviation / (*seeds as f64).sqrt() * stream.normal())
-                .collect();
-            wins[best(&drawn)] += 1;
-        }
-        let chance = |place: usize| wins[place] as f64 / ROUNDS as f64;
-        let verdict = match chance(2) {
-            chance if chance >= 0.95 => Verdict::Holds,
-            chance if chance <= 0.05 => Verdict::Fails,
-            _ => Verdict::Undecided,
+        scores.push((at, mean(&f1), f1.len()));
+        seconds.push(pace);
+    }
+    let mut wins = [0_usize; Study::SIDES.len()];
+    for round in 0..ROUNDS {
+        let mut stream = Seed::root(0).child("knee").child(backbone.id()).index(round).stream();
+        let Some(drawn) = evidence.noise().redrawn(&Metric::F1.into(), &scores, &mut stream) else {
+            return Finding::unmeasured("f1: more than one seed of any side");
         };
-        let list: Vec<String> = (0..SIDES.len())
-            .map(|place| format!("{} px {} %", SIDES[place].1, percent(chance(place))))
-            .collect();
-        let line = format!("{backbone}: the knee lies at {}", list.join(", "));
-        findings.push(Finding { verdict, evidence: vec![line], missing: Vec::new() });
+        wins[highest_above_the_line(&drawn, &seconds)] += 1;
     }
-    let second = findings.pop();
-    match (findings.pop(), second) {
-        (Some(first), Some(second)) => both(first, second),
-        _ => Finding::unmeasured("both backbones"),
-    }
+    let chance = |place: usize| wins[place] as f64 / ROUNDS as f64;
+    let wanted = Study::SIDES.iter().position(|&side| side == WANTED).map_or(0.0, chance);
+    let verdict = match wanted {
+        chance if chance >= 0.95 => Verdict::Holds,
+        chance if chance <= 0.05 => Verdict::Fails,
+        _ => Verdict::Undecided,
+    };
+    let list = Study::SIDES.iter().enumerate();
+    let list: Vec<String> =
+        list.map(|(place, side)| format!("{side} px {} %", (1e4 * chance(place)).round() / 100.0)).collect();
+    let line = format!("{backbone}: the knee lies at {}", list.join(", "));
+    Finding { verdict, evidence: vec![line], missing: Vec::new() }
+}
+
+/// Which score lies highest above the line from the fastest to the slowest, each axis from 0 to 1.
+fn highest_above_the_line(scores: &[f64], seconds: &[f64]) -> usize {
+    let scaled = |values: &[f64]| -> Vec<f64> {
+        let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(l, h), &x| (l.min(x), h.max(x)));
+        values.iter().map(|value| (value - low) / (high - low).max(f64::MIN_POSITIVE)).collect()
+    };
+    let (scores, seconds) = (scaled(scores), scaled(seconds));
+    let above = |place: usize| scores[place] - seconds[place];
+    (0..scores.len()).max_by(|&a, &b| above(a).total_cmp(&above(b))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -275,8 +254,9 @@ mod tests {
     }
 
     #[test]
-    fn variants_of_figure_3_are_read() {
-        assert_eq!(thousandths("jitter0275-crop0395"), Some((275, 395)));
-        assert_eq!(thousandths("side224"), None);
+    fn the_knee_by_hand() {
+        // Scores 0, 0.8, 1 at times 0, 0.5, 1: 0.3 above the line in the middle; at 0.9 of the time below it.
+        assert_eq!(highest_above_the_line(&[0.5, 0.58, 0.6], &[10.0, 15.0, 20.0]), 1);
+        assert_eq!(highest_above_the_line(&[0.5, 0.58, 0.6], &[10.0, 19.0, 20.0]), 2);
     }
 }

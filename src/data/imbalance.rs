@@ -43,6 +43,25 @@ impl Share {
         Self(Some(percent * 100))
     }
 
+    /// The share that a record has: in (0, 1), none for [`Self::NATURAL`].
+    ///
+    /// # Errors
+    /// If it does not lie in 0.0001..=0.9999, or not in steps of 0.0001.
+    pub fn from_fraction(fraction: Option<f64>) -> Result<Self> {
+        let Some(fraction) = fraction else { return Ok(Self::NATURAL) };
+        let hundredths = (fraction * 10_000.0).round();
+        ensure!(
+            (1.0..=9_999.0).contains(&hundredths) && (fraction * 10_000.0 - hundredths).abs() < 1e-6,
+            "a share of defects lies between 0.0001 and 0.9999 in steps of 0.0001, found {fraction}"
+        );
+        Ok(Self(Some(hundredths as u16)))
+    }
+
+    /// The share in percent, none for [`Self::NATURAL`].
+    pub fn in_percent(self) -> Option<f64> {
+        self.0.map(|hundredths| f64::from(hundredths) / 100.0)
+    }
+
     /// The share in (0, 1), none for [`Self::NATURAL`].
     pub fn fraction(self) -> Option<f64> {
         self.0.map(|hundredths| f64::from(hundredths) / 10_000.0)

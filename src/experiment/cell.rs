@@ -2,104 +2,8 @@
 
 use std::fmt;
 
+pub use crate::study::{Ablation, Study};
 use crate::{backbone, data::Share, method};
-
-/// Which table or figure of the paper a cell belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Study {
-    /// Table 1: methods and backbones, trained at five defect shares. Its models, scored at five
-    /// validation shares, also make Figures 2, 4 and 5; its curves Figures 6 and 7.
-    Table1,
-    /// Table 2: supervised, nothing but resized, at a side that is `side` pixels at the paper's 224.
-    Table2 { side: u16 },
-    /// Figure 3: supervised, on a quarter of the training images, with the paper's views but for these two, in
-    /// thousandths: strength of the colour jitter (hue: half of it) and smallest part of the area that a crop shows.
-    Figure3 { jitter: u16, crop: u16 },
-    /// Ours: training shares that the paper does not have, the data's own among them.
-    Extension,
-    /// Ours: training sets of one size at all five shares. In the paper's, 45 % comes with 1.8 times as
-    /// many images, and so steps, as 1 %.
-    SizeMatched,
-    /// Ours: a floor, the backbone with random weights. The cell's method means nothing.
-    RandomWeights,
-    /// Ours: a floor, the pixels of the image made small. The cell's method and backbone mean nothing.
-    Pixels,
-    /// Ours: one thing done as the authors' released code does it, where we do it otherwise.
-    Ablation(Ablation),
-}
-
-/// What an ablation does as released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ablation {
-    /// MAE's step supervises two predictions a batch.
-    MaeTwoPredictions,
-    /// MAE's step compares predictions with the pixels of another view.
-    MaeCrossedViews,
-    /// Both.
-    MaeAsReleased,
-    /// DINO's head has no batch normalisation on ResNet-18. To be compared with [`Self::DinoHeadNorm`], since
-    /// recipes differ in which of both they take.
-    DinoPlainHead,
-    /// DINO's head has batch normalisation on ResNet-18: not as released, but as lightly.
-    DinoHeadNorm,
-    /// The classifier in training is scored on augmented validation images.
-    AugmentedValidation,
-    /// The online probe takes LARS steps, at our learning rate.
-    ProbeUnderLars,
-    /// The online probe takes LARS steps, at the released learning rate.
-    ProbeAsReleased,
-}
-
-impl Ablation {
-    pub const ALL: [Self; 8] = [
-        Self::MaeTwoPredictions,
-        Self::MaeCrossedViews,
-        Self::MaeAsReleased,
-        Self::DinoPlainHead,
-        Self::DinoHeadNorm,
-        Self::AugmentedValidation,
-        Self::ProbeUnderLars,
-        Self::ProbeAsReleased,
-    ];
-
-    /// The one spelling used on command lines and in records.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::MaeTwoPredictions => "mae_two_predictions",
-            Self::MaeCrossedViews => "mae_crossed_views",
-            Self::MaeAsReleased => "mae_as_released",
-            Self::DinoPlainHead => "dino_plain_head",
-            Self::DinoHeadNorm => "dino_head_norm",
-            Self::AugmentedValidation => "augmented_validation",
-            Self::ProbeUnderLars => "probe_under_lars",
-            Self::ProbeAsReleased => "probe_as_released",
-        }
-    }
-}
-
-impl Study {
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::Table1 => "table1",
-            Self::Table2 { .. } => "table2",
-            Self::Figure3 { .. } => "figure3",
-            Self::Extension => "extension",
-            Self::SizeMatched => "size_matched",
-            Self::RandomWeights => "random_weights",
-            Self::Pixels => "pixels",
-            Self::Ablation(ablation) => ablation.id(),
-        }
-    }
-
-    /// What a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`.
-    pub fn variant(self) -> Option<String> {
-        match self {
-            Self::Table2 { side } => Some(format!("side{side:03}")),
-            Self::Figure3 { jitter, crop } => Some(format!("jitter{jitter:04}-crop{crop:04}")),
-            _ => None,
-        }
-    }
-}
 
 /// One trained model: what is varied between experiments of a study.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,9 +62,19 @@ impl fmt::Display for Cell {
 /// For the paper's five shares the rstest attributes of `benchmarks/cells/table1_methods.rs` spell out
 /// the same list, so that each cell is a named test; `tidy` fails when the two drift apart.
 pub fn at(shares: &[Share], seed: u64) -> Vec<Cell> {
+    trained_by(&method::Name::PAPER, shares, seed)
+}
+
+/// As [`at`], of methods that the paper does not have.
+pub fn other_methods(shares: &[Share], seed: u64) -> Vec<Cell> {
+    let others: Vec<_> = method::Name::ALL.into_iter().filter(|method| !method.is_the_papers()).collect();
+    trained_by(&others, shares, seed)
+}
+
+fn trained_by(methods: &[method::Name], shares: &[Share], seed: u64) -> Vec<Cell> {
     let mut cells = Vec::new();
     for backbone in backbone::Name::ALL {
-        for method in method::Name::ALL {
+        for &method in methods {
             for &share in shares {
                 let study = if Share::STUDY.contains(&share) { Study::Table1 } else { Study::Extension };
                 cells.push(Cell { study, method, backbone, share, seed });
@@ -187,7 +101,7 @@ pub fn floors(shares: &[Share], seed: u64) -> Vec<Cell> {
 }
 
 /// Sides of Table 2, pixels.
-pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
+pub const SIDES: [u16; 5] = Study::SIDES;
 
 /// Table 2: both backbones at five resolutions.
 pub fn table2(seed: u64) -> Vec<Cell> {

@@ -120,8 +120,8 @@ impl Case {
     }
 }
 
-fn objective(case: Case) -> Box<dyn Objective> {
-    match case.method {
+fn objective(case: Case) -> Result<Box<dyn Objective>> {
+    Ok(match case.method {
         method::Name::Supervised => Box::new(OnLabels),
         method::Name::SimClr => Box::new(Contrast { temperature: 0.2 }),
         method::Name::Byol => Box::new(Bootstrap { momentum: MOMENTUM }),
@@ -135,7 +135,8 @@ fn objective(case: Case) -> Box<dyn Objective> {
             frozen_epochs: 1,
         }),
         method::Name::Mae => Box::new(MAE),
-    }
+        other => candle_core::bail!("{other}: PyTorch's steps were not recorded"),
+    })
 }
 
 fn optimiser(method: method::Name, parameters: &Parameters) -> Result<Optimiser> {
@@ -154,6 +155,7 @@ fn optimiser(method: method::Name, parameters: &Parameters) -> Result<Optimiser>
         method::Name::Byol | method::Name::BarlowTwins => {
             (lars, Group::by_kind(trainable(), 0.2, 1.5e-6).into())
         }
+        other => candle_core::bail!("{other}: PyTorch's steps were not recorded"),
     };
     Optimiser::new(rule, groups)
 }
@@ -243,7 +245,7 @@ pub fn follow(case: Case, backbone: backbone::Name, numbers: &Numbers, steps: us
     let foundation = Foundation { architecture, heads, defect_weight: 3.0, seed, dtype, device };
     let model = match method {
         method::Name::Mae => Model::Mae(Box::new(Mae::new(MAE, &foundation)?)),
-        _ => Model::Any(objective(case).build(&foundation)?),
+        _ => Model::Any(objective(case)?.build(&foundation)?),
     };
     let parameters = model.method().parameters();
     fill(parameters)?;
@@ -259,7 +261,7 @@ pub fn follow(case: Case, backbone: backbone::Name, numbers: &Numbers, steps: us
     let (mut losses, mut first) = (Vec::new(), BTreeMap::new());
     for step in 0..steps.min(STEPS) {
         let at = Position { step, steps: STEPS, epoch: step / 5, epochs: 2 };
-        let output = model.step(&batch(step, objective(case).views(), images, device)?, at)?;
+        let output = model.step(&batch(step, objective(case)?.views(), images, device)?, at)?;
         losses.push(output.loss.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?);
         let gradients = backward(&output.loss)?;
         if step == 0 {

@@ -8,11 +8,13 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{Page, figure::colour};
+use super::Page;
 use crate::{
-    analysis::{intervals::mean, prevalence::Rates},
-    claims::evidence::{At, BACKBONES, SHARES},
-    results::Record,
+    analysis::{Axes, Measure, cell::percent, intervals::mean, prevalence::Rates},
+    backbone,
+    data::Share,
+    method,
+    results::{Classifier, Metric},
 };
 
 /// Where the page opens. Ours: one defect in a hundred images, a miss as dear as a hundred false alarms.
@@ -21,9 +23,9 @@ const MISS: f64 = 100.0;
 const ALARM: f64 = 1.0;
 
 struct Entry {
-    method: String,
-    backbone: &'static str,
-    train: f64,
+    method: method::Name,
+    backbone: backbone::Name,
+    train: Share,
     /// True and false positive rate, seed by seed.
     rates: Vec<(f64, f64)>,
     /// The same at other thresholds, seed by seed; empty where records have none.
@@ -36,26 +38,19 @@ struct Entry {
 fn entries(page: &Page) -> Vec<Entry> {
     let Some(ours) = page.ours() else { return Vec::new() };
     let mut entries = Vec::new();
-    for backbone in BACKBONES {
-        for method in ["supervised", "byol", "barlow_twins", "dino", "mae", "simclr"] {
-            for train in SHARES {
-                let cell = At { method, backbone, train, validation: None };
-                let of = |metric: &str| ours.converged(metric, &cell);
+    for backbone in backbone::Name::ALL {
+        for method in page.methods() {
+            for train in Share::STUDY {
+                let cell = Axes::table_1(method, backbone, train);
+                let rate = |metric: Metric| ours.seeds(metric, &cell.converged());
                 let rates: Vec<(f64, f64)> =
-                    of("true_positive_rate").into_iter().zip(of("false_positive_rate")).collect();
+                    rate(Metric::TruePositiveRate).into_iter().zip(rate(Metric::FalsePositiveRate)).collect();
                 if !rates.is_empty() {
                     let points = points(page, &cell);
                     let points = if points.len() == rates.len() { points } else { Vec::new() };
-                    let (defects, normals) = (mean(&of("defects")), mean(&of("normals")));
-                    entries.push(Entry {
-                        method: method.to_owned(),
-                        backbone,
-                        train,
-                        rates,
-                        points,
-                        defects,
-                        normals,
-                    });
+                    let count = |measure: Measure| ours.mean(measure, &cell.converged()).unwrap_or(f64::NAN);
+                    let (defects, normals) = (count(Measure::DEFECTS), count(Measure::NORMALS));
+                    entries.push(Entry { method, backbone, train, rates, points, defects, normals });
                 }
             }
         }
@@ -64,19 +59,13 @@ fn entries(page: &Page) -> Vec<Entry> {
 }
 
 /// True and false positive rates at the operating points of each record of a cell.
-fn points(page: &Page, cell: &At) -> Vec<Vec<(f64, f64)>> {
-    let of_cell = |record: &&Record| {
-        let axes = &record.cell;
-        axes.study == "table1"
-            && axes.method == cell.method
-            && axes.backbone == cell.backbone
-            && axes.train_share.is_some_and(|share| (share - cell.train).abs() < 1e-9)
-    };
-    let scores = page.records().filter(of_cell).flat_map(|record| &record.scores);
+fn points(page: &Page, cell: &Axes) -> Vec<Vec<(f64, f64)>> {
+    let records = page.records().filter(|filed| filed.cell == *cell);
+    let scores = records.flat_map(|filed| &filed.record.scores);
     // Five digits are more than test images decide, and a page is shorter for it.
     let short = |rate: f64| (rate * 1e5).round() / 1e5;
-    let converged =
-        scores.filter(|score| score.classifier == "converged" && score.validation_share.is_none());
+    let converged = scores
+        .filter(|score| score.classifier == Classifier::Converged.id() && score.validation_share.is_none());
     converged
         .filter(|score| !score.operating_points.is_empty())
         .map(|score| {
@@ -90,8 +79,9 @@ fn json(entries: &[Entry]) -> String {
         .iter()
         .map(|entry| {
             serde_json::json!({
-                "method": colour::label(&entry.method), "backbone": colour::label(entry.backbone), "train": entry.train,
-                "colour": colour::of(&entry.method), "rates": entry.rates, "points": entry.points, "defects": entry.defects, "normals": entry.normals,
+                "method": entry.method.label(), "backbone": entry.backbone.label(),
+                "train": entry.train.fraction(), "colour": entry.method.colour(), "rates": entry.rates,
+                "points": entry.points, "defects": entry.defects, "normals": entry.normals,
             })
         })
         .collect();
@@ -106,7 +96,7 @@ pub fn section(page: &Page) -> Markup {
     }
     let has_points = entries.iter().all(|entry| !entry.points.is_empty());
     let seeds = entries.iter().map(|entry| entry.rates.len()).min().unwrap_or_default();
-    let train = 0.45;
+    let train = Share::percent(45);
     html! {
         p {
             "Set how rare defects are on your own site and what a miss and a false alarm cost. Rates are those measured on the validation images of "
@@ -125,7 +115,9 @@ pub fn section(page: &Page) -> Markup {
             p { label for="alarm" { "Cost of a false alarm" } input type="number" id="alarm" min="0" step="any" value=(ALARM); }
             p {
                 label for="train" { "Trained at" }
-                select id="train" { @for share in SHARES { option value=(share) selected[(share - train).abs() < 1e-9] { (100.0 * share) " % defects" } } }
+                select id="train" { @for share in Share::STUDY {
+                    option value=[share.fraction()] selected[share == train] { (percent(share)) " defects" }
+                } }
             }
             p {
                 label for="threshold" { "Threshold" }
@@ -148,10 +140,10 @@ pub fn section(page: &Page) -> Markup {
     }
 }
 
-fn rows(entries: &[Entry], train: f64) -> Markup {
+fn rows(entries: &[Entry], train: Share) -> Markup {
     let mut rows: Vec<(f64, Markup)> = entries
         .iter()
-        .filter(|entry| (entry.train - train).abs() < 1e-9)
+        .filter(|entry| entry.train == train)
         .map(|entry| {
             let of = |side: fn(&(f64, f64)) -> f64| mean(&entry.rates.iter().map(side).collect::<Vec<_>>());
             let rates = Rates { true_positive: of(|rates| rates.0), false_positive: of(|rates| rates.1) };
@@ -159,8 +151,8 @@ fn rows(entries: &[Entry], train: f64) -> Markup {
             let (false_alarms, misses) = (1e3 * (1.0 - DEFECTS) * rates.false_positive, 1e3 * DEFECTS - hits);
             let cost = MISS * misses + ALARM * false_alarms;
             let row = html! { tr {
-                th scope="row" { span.dot style={ "background:" (colour::of(&entry.method)) } {} (colour::label(&entry.method)) }
-                td { (colour::label(entry.backbone)) }
+                th scope="row" { span.dot style={ "background:" (entry.method.colour()) } {} (entry.method.label()) }
+                td { (entry.backbone.label()) }
                 td.number { (format!("{:.3}", rates.precision(DEFECTS))) } td.number { (format!("{:.3}", rates.true_positive)) }
                 td.number { (format!("{:.3}", rates.f1(DEFECTS))) } td.number { (format!("{:.0}", hits + false_alarms)) }
                 td.number { (format!("{false_alarms:.0}")) } td.number { (format!("{misses:.1}")) } td.number { (format!("{cost:.0}")) }

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     analysis::{Interval, intervals::of_images},
+    backbone,
     evaluate::detection::auroc,
+    method,
     seed::Seed,
 };
 
@@ -16,8 +18,10 @@ const ROUNDS: usize = 400;
 
 /// A method's model less the supervised one of the same backbone.
 pub struct OnImages {
-    pub method: String,
-    pub backbone: String,
+    /// Whose model.
+    pub method: method::Name,
+    /// Of both models.
+    pub backbone: backbone::Name,
     /// Of the converged probes, on all validation images.
     pub difference: Interval,
 }

@@ -8,14 +8,18 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Page, figure::colour, scores};
+use super::Page;
 use crate::{
-    analysis::intervals::{Interval, Spread, of_seeds},
-    claims::{
-        Verdict,
-        evidence::{BACKBONES, SHARES},
-    },
+    analysis::{Axes, Interval, cell::percent},
+    backbone,
+    claims::Verdict,
+    data::Share,
+    results::Metric,
+    study::Study,
 };
+
+/// Training shares of a table's columns.
+const SHARES: [Share; 5] = Share::STUDY;
 
 /// Names and texts of all tables of a page.
 pub fn tables(page: &Page) -> Vec<(&'static str, String)> {
@@ -75,56 +79,51 @@ fn verdicts(page: &Page) -> String {
 fn table_1(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let mut rows = Vec::new();
-    for backbone in BACKBONES {
-        for method in scores::METHODS {
-            let cells =
-                SHARES.map(|share| scores::interval(ours, "f1", &scores::at(method, backbone, share, None)));
-            rows.push((colour::label(method), backbone, cells));
+    for backbone in backbone::Name::ALL {
+        for method in page.methods() {
+            let cell = |share| Axes::table_1(method, backbone, share).in_training();
+            let cells = SHARES.map(|share| ours.interval(Metric::F1, &cell(share)));
+            rows.push((method.label(), backbone, cells));
         }
     }
     format!("F1, {}\n\n{}", ours.name, by_share(&rows))
 }
 
-/// AUROC of the converged probe on all validation images, ours, with what random weights reach in front. Intervals use
-/// the spread of seeds of all rows together.
+/// AUROC of the converged probe on all validation images, ours, with what random weights reach in front.
 fn auroc(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let mut rows = Vec::new();
-    for backbone in BACKBONES {
-        for (study, method) in
-            [("random_weights", "none")].into_iter().chain(scores::METHODS.map(|method| ("table1", method)))
-        {
-            let seeds = SHARES.map(|share| {
-                let runs = ours.converged_runs_of(study, "auroc", &scores::at(method, backbone, share, None));
-                runs.into_iter().map(|(_, score)| score).collect::<Vec<_>>()
-            });
-            let label = if study == "table1" { colour::label(method) } else { "random weights" };
-            rows.push((label, backbone, seeds));
+    for backbone in backbone::Name::ALL {
+        let floor = |share| {
+            let (study, backbone) = (Study::RandomWeights, Some(backbone));
+            Axes { study, method: None, backbone, share }.converged()
+        };
+        rows.push((
+            "random weights",
+            backbone,
+            SHARES.map(|share| ours.interval(Metric::Auroc, &floor(share))),
+        ));
+        for method in page.methods() {
+            let cell = |share| Axes::table_1(method, backbone, share).converged();
+            let cells = SHARES.map(|share| ours.interval(Metric::Auroc, &cell(share)));
+            rows.push((method.label(), backbone, cells));
         }
     }
-    let spread = Spread::pooled(rows.iter().flat_map(|(.., seeds)| seeds).map(Vec::as_slice));
-    let rows: Vec<_> = rows
-        .into_iter()
-        .map(|(label, backbone, seeds)| {
-            let cells = seeds.map(|seeds| (!seeds.is_empty()).then(|| of_seeds(&seeds, spread)));
-            (label, backbone, cells)
-        })
-        .collect();
     format!("AUROC of the converged probe, {}\n\n{}", ours.name, by_share(&rows))
 }
 
 /// Rows with a number for each training share; those without any are left out.
-fn by_share(rows: &[(&str, &str, [Option<Interval>; SHARES.len()])]) -> String {
+fn by_share(rows: &[(&str, backbone::Name, [Option<Interval>; SHARES.len()])]) -> String {
     let mut text = "| Method | Backbone |".to_owned();
     for share in SHARES {
-        let _ = write!(text, " {} |", scores::percent(share));
+        let _ = write!(text, " {} |", percent(share));
     }
     let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(SHARES.len()));
     for (method, backbone, cells) in rows {
         if cells.iter().all(Option::is_none) {
             continue;
         }
-        let _ = write!(text, "| {method} | {} |", colour::label(backbone));
+        let _ = write!(text, "| {method} | {} |", backbone.label());
         for cell in cells {
             let _ = write!(text, " {} |", cell.map_or("\u{2013}".to_owned(), number));
         }

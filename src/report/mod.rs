@@ -19,9 +19,10 @@ pub use images::OnImages;
 pub use pictures::{Example, Examples};
 
 use crate::{
-    analysis::Reading,
-    claims::{self, Claim, Evidence, Finding, Noise},
-    results::Record,
+    analysis::{Filed, Reading},
+    claims::{self, Claim, Evidence, Finding},
+    method,
+    study::Study,
 };
 
 /// What a page is made from.
@@ -37,9 +38,11 @@ pub struct Page {
 
 /// The largest setting of a reading.
 pub fn main_setting(reading: &Reading) -> Option<String> {
-    let rows = |setting: &String| reading.frame.of("setting", setting).height();
-    reading.frame.distinct("setting").into_iter().max_by_key(rows)
+    reading.frame.settings().into_iter().next().map(|(setting, _)| setting)
 }
+
+/// Anchor, title and content.
+type Section = (&'static str, &'static str, Markup);
 
 impl Page {
     /// Judges all claims on the paper's numbers and on the largest setting.
@@ -47,7 +50,7 @@ impl Page {
         let setting = main_setting(&reading);
         let mut bodies = vec![claims::paper()];
         if let Some(setting) = &setting {
-            bodies.push(Evidence::new(setting, &reading.frame.of("setting", setting), Noise::Measured));
+            bodies.push(Evidence::measured(setting, &reading.frame.setting(setting)));
         }
         let judged = claims::all()
             .into_iter()
@@ -64,20 +67,29 @@ impl Page {
 
     /// Whether the largest setting may be called the paper's protocol on the paper's data.
     fn is_the_papers(&self) -> bool {
-        self.ours().is_some_and(|ours| {
-            let rows = ours.study("table1");
-            rows.distinct("scale") == ["full"] && rows.distinct("data").iter().all(|data| data == "Sewer-ML")
-        })
+        let mut records = self.records().filter(|filed| filed.cell.study == Study::Table1).peekable();
+        records.peek().is_some()
+            && records.all(|filed| {
+                (filed.record.settings.scale.as_str(), filed.record.data.source.as_str())
+                    == ("full", "sewer-ml")
+            })
+    }
+
+    /// Methods that tables and figures show: the paper's, and whatever others records have.
+    fn methods(&self) -> Vec<method::Name> {
+        let measured = |method: method::Name| self.records().any(|filed| filed.cell.method == Some(method));
+        method::Name::ALL.into_iter().filter(|method| method.is_the_papers() || measured(*method)).collect()
+    }
+
+    /// Those of them that learn without labels.
+    fn self_supervised(&self) -> Vec<method::Name> {
+        self.methods().into_iter().filter(|method| !method.is_supervised()).collect()
     }
 
     /// Records of the largest setting.
-    fn records(&self) -> impl Iterator<Item = &Record> {
+    fn records(&self) -> impl Iterator<Item = &Filed> {
         let wanted = self.setting.as_deref();
-        self.reading
-            .records
-            .iter()
-            .filter(move |(setting, _)| Some(setting.as_str()) == wanted)
-            .map(|(_, record)| record)
+        self.reading.records.iter().filter(move |filed| Some(filed.setting.as_str()) == wanted)
     }
 
     fn paper(&self) -> &Evidence {
@@ -90,7 +102,7 @@ impl Page {
 
     /// The page.
     pub fn html(&self) -> String {
-        let sections: Vec<(&str, &str, Markup)> = vec![
+        let sections: Vec<Section> = vec![
             ("verdicts", "What holds", findings::verdicts(self)),
             ("table1", "Methods and training shares", scores::table_1(self)),
             ("ranking", "Which method is best, and how sure", scores::ranking(self)),
@@ -110,36 +122,42 @@ impl Page {
                     title { "skewbench: which self-supervised method when defects are rare" }
                     style { (PreEscaped(include_str!("style.css"))) }
                 }
-                body {
-                    a.skip href="#main" { "To the content" }
-                    header {
-                        div.head {
-                            h1 { "When defects are rare, which method, and can the number be trusted?" }
-                            button type="button" id="theme" aria-pressed="false" { "Dark" }
-                        }
-                        (self.banner())
-                        nav aria-label="Sections" {
-                            ol { @for (id, title, _) in &sections { li { a href={ "#" (id) } { (title) } } } }
-                        }
-                    }
-                    main id="main" {
-                        @for (id, title, body) in &sections {
-                            section id=(id) aria-labelledby={ (id) "-title" } {
-                                h2 id={ (id) "-title" } { (title) }
-                                (body)
-                            }
-                        }
-                    }
-                    footer {
-                        p { "Paper: Otero, Mateus and Balestriero, \u{201c}Anomaly Detection In The Wild: Can SSL Handle Strong \
-                             Distribution Imbalances?\u{201d}, 2024. Numbers of theirs are as printed; all others were measured \
-                             by skewbench." }
-                    }
-                    script { (PreEscaped(include_str!("script.js"))) }
-                }
+                (self.body(&sections))
             }
         };
         page.into_string()
+    }
+
+    fn body(&self, sections: &[Section]) -> Markup {
+        html! {
+            body {
+                a.skip href="#main" { "To the content" }
+                header {
+                    div.head {
+                        h1 { "When defects are rare, which method, and can the number be trusted?" }
+                        button type="button" id="theme" aria-pressed="false" { "Dark" }
+                    }
+                    (self.banner())
+                    nav aria-label="Sections" {
+                        ol { @for (id, title, _) in sections { li { a href={ "#" (id) } { (title) } } } }
+                    }
+                }
+                main id="main" {
+                    @for (id, title, body) in sections {
+                        section id=(id) aria-labelledby={ (id) "-title" } {
+                            h2 id={ (id) "-title" } { (title) }
+                            (body)
+                        }
+                    }
+                }
+                footer {
+                    p { "Paper: Otero, Mateus and Balestriero, \u{201c}Anomaly Detection In The Wild: Can SSL Handle Strong \
+                         Distribution Imbalances?\u{201d}, 2024. Numbers of theirs are as printed; all others were measured \
+                         by skewbench." }
+                }
+                script { (PreEscaped(include_str!("script.js"))) }
+            }
+        }
     }
 
     fn banner(&self) -> Markup {

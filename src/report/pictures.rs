@@ -8,6 +8,7 @@ pub struct Example {
     pub uri: String,
     /// What it shows, in words: `normal`, or class codes.
     pub shows: String,
+    /// Above 0: called a defect.
     pub logit: f64,
 }
 
@@ -15,9 +16,13 @@ pub struct Example {
 pub struct Examples {
     /// Which cell.
     pub cell: String,
+    /// Defects that were found.
     pub hits: Vec<Example>,
+    /// Defects that were missed.
     pub misses: Vec<Example>,
+    /// Normal images that were flagged.
     pub false_alarms: Vec<Example>,
+    /// Normal images that were passed.
     pub passed: Vec<Example>,
 }
 

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{Page, figure::colour};
-use crate::{analysis::intervals::mean, results::Record};
+use super::{Page, scores};
+use crate::{
+    analysis::{Filed, intervals::mean},
+    results::Record,
+    study::Study,
+};
 
 pub fn section(page: &Page) -> Markup {
-    let records: Vec<&Record> = page.records().collect();
+    let records: Vec<&Filed> = page.records().collect();
     html! {
         (cost(&records))
         (provenance(&records))
@@ -22,16 +26,18 @@ pub fn section(page: &Page) -> Markup {
     }
 }
 
-fn cost(records: &[&Record]) -> Markup {
-    let mut groups: BTreeMap<(&str, &str), Vec<&Record>> = BTreeMap::new();
-    for record in records.iter().filter(|record| record.cell.study == "table1") {
-        groups.entry((&record.cell.method, &record.cell.backbone)).or_default().push(record);
+fn cost(records: &[&Filed]) -> Markup {
+    let mut groups: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
+    for filed in records.iter().filter(|filed| filed.cell.study == Study::Table1) {
+        groups.entry((filed.cell.method, filed.cell.backbone)).or_default().push(&filed.record);
     }
     let average = |records: &[&Record], of: fn(&Record) -> f64| {
         mean(&records.iter().map(|record| of(record)).collect::<Vec<_>>())
     };
-    let total: f64 =
-        records.iter().map(|record| record.cost.train_seconds + record.cost.evaluate_seconds).sum();
+    let total: f64 = records
+        .iter()
+        .map(|Filed { record, .. }| record.cost.train_seconds + record.cost.evaluate_seconds)
+        .sum();
     html! {
         h3 { "Cost" }
         @if groups.is_empty() { p { "No trained models." } } @else {
@@ -41,7 +47,7 @@ fn cost(records: &[&Record]) -> Markup {
                 thead { tr { th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Models" } th.number scope="col" { "Training, s" }
                     th.number scope="col" { "Evaluation, s" } th.number scope="col" { "Images/s" } } }
                 tbody { @for ((method, backbone), records) in &groups { tr {
-                    th scope="row" { (colour::label(method)) } td { (colour::label(backbone)) } td.number { (records.len()) }
+                    th scope="row" { (scores::method_label(*method)) } td { (scores::backbone_label(*backbone)) } td.number { (records.len()) }
                     td.number { (format!("{:.1}", average(records, |record| record.cost.train_seconds))) }
                     td.number { (format!("{:.1}", average(records, |record| record.cost.evaluate_seconds))) }
                     td.number { (format!("{:.0}", average(records, |record| record.cost.images_per_second))) }
@@ -51,10 +57,10 @@ fn cost(records: &[&Record]) -> Markup {
     }
 }
 
-fn provenance(records: &[&Record]) -> Markup {
+fn provenance(records: &[&Filed]) -> Markup {
     let mut machines: BTreeMap<[String; 5], usize> = BTreeMap::new();
     let mut settings: BTreeMap<(&str, &str), BTreeMap<String, usize>> = BTreeMap::new();
-    for record in records {
+    for Filed { record, .. } in records {
         let made = &record.provenance;
         let key = [&made.revision, &made.skewbench, &made.cpu, &made.device, &made.system].map(String::clone);
         *machines.entry(key).or_default() += 1;
@@ -64,7 +70,7 @@ fn provenance(records: &[&Record]) -> Markup {
         }
     }
     let limits: std::collections::BTreeSet<&String> =
-        records.iter().flat_map(|record| &record.data.limits).collect();
+        records.iter().flat_map(|filed| &filed.record.data.limits).collect();
     html! {
         h3 { "Provenance" }
         div.wide { table {

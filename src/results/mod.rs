@@ -1,18 +1,16 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
-pub mod compare;
 #[cfg(test)]
 pub(crate) mod example;
 mod identity;
 pub mod images;
 mod lock;
 pub mod logits;
+pub mod lost;
+pub mod metric;
 pub mod paper;
 pub mod provenance;
-pub mod race;
 pub mod record;
-pub mod summary;
-pub mod tables;
 pub mod tensorboard;
 
 use std::{
@@ -25,6 +23,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 pub use lock::Lock;
 pub use logits::Logits;
+pub use metric::{Classifier, Metric};
 pub use record::Record;
 use record::{Environment, Provenance, Run};
 

@@ -4,13 +4,8 @@
 
 use std::{collections::HashMap, str::FromStr};
 
-/// The scores that the paper reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Metric {
-    F1,
-    F2Ciw,
-    F1Normal,
-}
+use super::metric::Metric;
+use crate::{backbone, data::Share, method};
 
 /// What stands in a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,13 +21,15 @@ pub enum Printed {
 /// A cell of Table 1: scores on the published validation split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table1Cell {
+    /// F1, F1_Normal or the oracle-typed F2_CIW.
     pub metric: Metric,
-    /// `resnet18` or `vit_tiny`.
-    pub backbone: String,
-    /// `supervised`, `byol`, `barlow_twins`, `dino`, `mae` or `simclr`.
-    pub method: String,
-    /// Share of defects in training, 0 to 1.
-    pub train_share: f64,
+    /// Encoder.
+    pub backbone: backbone::Name,
+    /// Of which training.
+    pub method: method::Name,
+    /// Of defects in training.
+    pub train_share: Share,
+    /// What stands there.
     pub printed: Printed,
 }
 
@@ -40,32 +37,42 @@ pub struct Table1Cell {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Table2Column {
     /// Side of the square image, in pixels.
-    pub resolution: usize,
+    pub resolution: u16,
     /// Best validation F1 of ViT-Tiny and of ResNet-18.
     pub vit_tiny_f1: f64,
+    /// Best validation F1 of ResNet-18.
     pub resnet18_f1: f64,
+    /// Of training.
     pub minutes_per_epoch: f64,
 }
 
 /// A cell of Figure 2: scores at several shares of defects in validation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure2Cell {
+    /// F1, F1_Normal or the oracle-typed F2_CIW.
     pub metric: Metric,
-    /// `mae`, `simclr` or `supervised`.
-    pub method: String,
-    pub train_share: f64,
-    pub validation_share: f64,
+    /// MAE, SimCLR or supervised training.
+    pub method: method::Name,
+    /// Of defects in training.
+    pub train_share: Share,
+    /// Of defects in validation.
+    pub validation_share: Share,
+    /// What stands there.
     pub printed: Printed,
-    /// What the cell must have said, where it is lost and [`Rates`] tell. Not a reading of the paper.
+    /// What the cell must have said, where it is lost and [`SolvedRates`] tell. Not a reading of the paper.
     pub derived: Option<f64>,
 }
 
 /// Rates behind one row of Figure 2, solved from its 45 % column. Not printed in the paper.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rates {
-    pub method: String,
-    pub train_share: f64,
+pub struct SolvedRates {
+    /// Of which training.
+    pub method: method::Name,
+    /// Of defects in training.
+    pub train_share: Share,
+    /// Part of the defects that is flagged.
     pub true_positive: f64,
+    /// Part of the normal images that is flagged.
     pub false_positive: f64,
 }
 
@@ -78,15 +85,15 @@ impl Printed {
 
 /// Table 1, row by row.
 pub fn table_1() -> Vec<Table1Cell> {
-    let sheet = Sheet::new(include_str!("../../fixtures/paper/table_1.csv"));
+    let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/table_1.csv"));
     let mut cells = Vec::new();
     for row in &sheet.rows {
         for (share, cell) in sheet.head.iter().zip(row).skip(3) {
             cells.push(Table1Cell {
                 metric: metric(&row[0]),
-                backbone: row[1].clone(),
-                method: row[2].clone(),
-                train_share: percent(share),
+                backbone: parsed(&row[1]),
+                method: parsed(&row[2]),
+                train_share: parsed(share),
                 printed: printed(cell, 1.0),
             });
         }
@@ -96,13 +103,13 @@ pub fn table_1() -> Vec<Table1Cell> {
 
 /// Table 2, from low resolution to high.
 pub fn table_2() -> Vec<Table2Column> {
-    let sheet = Sheet::new(include_str!("../../fixtures/paper/table_2.csv"));
+    let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/table_2.csv"));
     (1..sheet.head.len())
         .map(|column| Table2Column {
-            resolution: number(&sheet.head[column]),
-            vit_tiny_f1: number(&sheet.rows[0][column]),
-            resnet18_f1: number(&sheet.rows[1][column]),
-            minutes_per_epoch: number(&sheet.rows[2][column]),
+            resolution: parsed(&sheet.head[column]),
+            vit_tiny_f1: parsed(&sheet.rows[0][column]),
+            resnet18_f1: parsed(&sheet.rows[1][column]),
+            minutes_per_epoch: parsed(&sheet.rows[2][column]),
         })
         .collect()
 }
@@ -110,25 +117,25 @@ pub fn table_2() -> Vec<Table2Column> {
 /// Figure 2, row by row.
 pub fn figure_2() -> Vec<Figure2Cell> {
     let derived: HashMap<[String; 4], f64> =
-        Sheet::new(include_str!("../../fixtures/paper/figure_2_derived.csv"))
+        PrintedSheet::new(include_str!("../../fixtures/paper/figure_2_derived.csv"))
             .rows
             .into_iter()
             .map(|row| {
                 let [metric, method, train, validation, value] =
                     <[String; 5]>::try_from(row).expect("the embedded file has five columns");
-                ([metric, method, train, validation], number::<f64>(&value) / 100.0)
+                ([metric, method, train, validation], parsed::<f64>(&value) / 100.0)
             })
             .collect();
-    let sheet = Sheet::new(include_str!("../../fixtures/paper/figure_2.csv"));
+    let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/figure_2.csv"));
     let mut cells = Vec::new();
     for row in &sheet.rows {
         for (share, cell) in sheet.head.iter().zip(row).skip(3) {
             let key = [row[0].clone(), row[1].clone(), row[2].clone(), share.clone()];
             cells.push(Figure2Cell {
                 metric: metric(&row[0]),
-                method: row[1].clone(),
-                train_share: percent(&row[2]),
-                validation_share: percent(share),
+                method: parsed(&row[1]),
+                train_share: parsed(&row[2]),
+                validation_share: parsed(share),
                 printed: printed(cell, 100.0),
                 derived: derived.get(&key).copied(),
             });
@@ -138,27 +145,27 @@ pub fn figure_2() -> Vec<Figure2Cell> {
 }
 
 /// The fifteen pairs of rates behind Figure 2.
-pub fn figure_2_rates() -> Vec<Rates> {
-    Sheet::new(include_str!("../../fixtures/paper/figure_2_rates.csv"))
+pub fn figure_2_rates() -> Vec<SolvedRates> {
+    PrintedSheet::new(include_str!("../../fixtures/paper/figure_2_rates.csv"))
         .rows
         .iter()
-        .map(|row| Rates {
-            method: row[0].clone(),
-            train_share: percent(&row[1]),
-            true_positive: number(&row[2]),
-            false_positive: number(&row[3]),
+        .map(|row| SolvedRates {
+            method: parsed(&row[0]),
+            train_share: parsed(&row[1]),
+            true_positive: parsed(&row[2]),
+            false_positive: parsed(&row[3]),
         })
         .collect()
 }
 
 /// One embedded file. Reading cannot fail at run time: the text is fixed when this is compiled, and
 /// the tests read all of it.
-struct Sheet {
+struct PrintedSheet {
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
-impl Sheet {
+impl PrintedSheet {
     fn new(text: &str) -> Self {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let cells = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect();
@@ -175,7 +182,7 @@ impl Sheet {
 fn metric(name: &str) -> Metric {
     match name {
         "f1" => Metric::F1,
-        "f2_ciw" => Metric::F2Ciw,
+        "f2_ciw" => Metric::F2Oracle,
         "f1_normal" => Metric::F1Normal,
         _ => panic!("fixtures/paper: metric '{name}', expected f1, f2_ciw or f1_normal"),
     }
@@ -185,21 +192,21 @@ fn printed(cell: &str, full: f64) -> Printed {
     match cell {
         "" => Printed::Lost,
         "-" => Printed::Dash,
-        _ => Printed::Score(number::<f64>(cell) / full),
+        _ => Printed::Score(parsed::<f64>(cell) / full),
     }
 }
 
-fn percent(cell: &str) -> f64 {
-    number::<f64>(cell.trim_end_matches('%')) / 100.0
-}
-
-fn number<T: FromStr>(cell: &str) -> T {
-    cell.parse().unwrap_or_else(|_| panic!("fixtures/paper: '{cell}' is not a number"))
+fn parsed<T: FromStr>(cell: &str) -> T {
+    cell.parse().unwrap_or_else(|_| panic!("fixtures/paper: '{cell}' is not what stands in its place"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        backbone::Name::{ResNet18, ViTTiny},
+        method::Name::{Mae, SimClr, Supervised},
+    };
 
     fn count(cells: impl Iterator<Item = Printed>, wanted: Printed) -> usize {
         cells.filter(|&cell| cell == wanted).count()
@@ -220,9 +227,10 @@ mod tests {
         let underivable: Vec<_> = figure
             .iter()
             .filter(|cell| cell.printed == Printed::Lost && cell.derived.is_none())
-            .map(|cell| (cell.metric, cell.method.as_str(), cell.train_share, cell.validation_share))
+            .map(|cell| (cell.metric, cell.method, cell.train_share, cell.validation_share))
             .collect();
-        assert_eq!(underivable, [(Metric::F2Ciw, "mae", 0.02, 0.02), (Metric::F2Ciw, "mae", 0.15, 0.02)]);
+        let lost = |train| (Metric::F2Oracle, Mae, Share::percent(train), Share::percent(2));
+        assert_eq!(underivable, [lost(2), lost(15)]);
         assert!(figure.iter().all(|cell| cell.derived.is_none() || cell.printed == Printed::Lost));
         assert_eq!(figure_2_rates().len(), 15);
     }
@@ -234,23 +242,25 @@ mod tests {
         const LOST: f64 = f64::NAN;
         #[rustfmt::skip]
         let noted = [
-            ("supervised", "resnet18", [[0.1, -2.3, 1.8], [0.2, 0.1, 1.7], [0.0, -1.5, 1.2], [0.1, -1.8, 1.1], [-0.1, 0.8, 0.8]]),
-            ("supervised", "vit_tiny", [[6.4, -2.2, 9.4], [6.4, 3.8, 8.4], [3.4, 3.4, 4.7], [2.5, 1.6, 3.6], [1.9, 0.6, 2.6]]),
-            ("simclr", "resnet18", [[0.3, 6.1, 0.3], [LOST, LOST, 0.9], [LOST, LOST, 1.0], [-1.3, -1.2, 1.1], [-1.5, -2.6, 0.7]]),
-            ("simclr", "vit_tiny", [[-1.9, 7.0, -2.7], [0.5, 2.1, 2.1], [1.4, 2.4, 3.0], [1.6, 0.9, 4.4], [1.3, -0.1, 3.3]]),
-            ("mae", "vit_tiny", [[12.9, 0.1, 26.2], [8.1, 9.6, 41.8], [15.2, 0.6, 23.6], [16.0, 4.1, 39.5], [68.4, 66.0, 11.4]]),
+            (Supervised, ResNet18, [[0.1, -2.3, 1.8], [0.2, 0.1, 1.7], [0.0, -1.5, 1.2], [0.1, -1.8, 1.1], [-0.1, 0.8, 0.8]]),
+            (Supervised, ViTTiny, [[6.4, -2.2, 9.4], [6.4, 3.8, 8.4], [3.4, 3.4, 4.7], [2.5, 1.6, 3.6], [1.9, 0.6, 2.6]]),
+            (SimClr, ResNet18, [[0.3, 6.1, 0.3], [LOST, LOST, 0.9], [LOST, LOST, 1.0], [-1.3, -1.2, 1.1], [-1.5, -2.6, 0.7]]),
+            (SimClr, ViTTiny, [[-1.9, 7.0, -2.7], [0.5, 2.1, 2.1], [1.4, 2.4, 3.0], [1.6, 0.9, 4.4], [1.3, -0.1, 3.3]]),
+            (Mae, ViTTiny, [[12.9, 0.1, 26.2], [8.1, 9.6, 41.8], [15.2, 0.6, 23.6], [16.0, 4.1, 39.5], [68.4, 66.0, 11.4]]),
         ];
         let (table, figure) = (table_1(), figure_2());
         for (method, backbone, rows) in noted {
-            for (share, row) in [0.01, 0.02, 0.05, 0.15, 0.45].into_iter().zip(rows) {
-                for (metric, expected) in [Metric::F1, Metric::F2Ciw, Metric::F1Normal].into_iter().zip(row) {
+            for (share, row) in Share::STUDY.into_iter().zip(rows) {
+                for (metric, expected) in
+                    [Metric::F1, Metric::F2Oracle, Metric::F1Normal].into_iter().zip(row)
+                {
                     let in_table = table.iter().find(|cell| {
-                        (cell.metric, cell.backbone.as_str(), cell.method.as_str(), cell.train_share)
+                        (cell.metric, cell.backbone, cell.method, cell.train_share)
                             == (metric, backbone, method, share)
                     });
                     let in_figure = figure.iter().find(|cell| {
-                        (cell.metric, cell.method.as_str(), cell.train_share, cell.validation_share)
-                            == (metric, method, share, 0.45)
+                        (cell.metric, cell.method, cell.train_share, cell.validation_share)
+                            == (metric, method, share, Share::percent(45))
                     });
                     let scores = in_table.unwrap().printed.score().zip(in_figure.unwrap().printed.score());
                     match scores {

@@ -206,6 +206,27 @@ mod tests {
         }
     }
 
+    /// Why this is not faer's `llt`: it rounds otherwise, and committed numbers are these to the bit.
+    #[test]
+    fn solutions_are_faers_but_for_rounding() {
+        const SIZE: usize = 65;
+        let mut stream = crate::seed::Seed::root(0).child("solve").stream();
+        let factor = faer::Mat::from_fn(SIZE, SIZE, |_, _| stream.normal());
+        let matrix = &factor * factor.transpose() + faer::Mat::<f64>::identity(SIZE, SIZE);
+        let vector: Vec<f64> = (0..SIZE).map(|_| stream.normal()).collect();
+        let mut entries: Vec<f64> =
+            (0..SIZE * SIZE).map(|place| matrix[(place / SIZE, place % SIZE)]).collect();
+        let ours = solve(&mut entries, vector.clone()).unwrap();
+        let right = faer::Mat::from_fn(SIZE, 1, |row, _| vector[row]);
+        let theirs = faer::linalg::solvers::Solve::solve(&matrix.llt(faer::Side::Lower).unwrap(), &right);
+        let largest = ours.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        let differ = (0..SIZE).filter(|&row| ours[row] != theirs[(row, 0)]).count();
+        assert!(differ > 0, "faer's solution is this one to the bit: it can take its place");
+        for row in 0..SIZE {
+            assert!((ours[row] - theirs[(row, 0)]).abs() < 1e-12 * largest, "{row}: {differ} differ");
+        }
+    }
+
     #[test]
     fn solves_by_hand_and_refuses_what_is_not_definite() {
         // [[4, 2], [2, 5]] x = [8, 12] at x = [1, 2]; the upper entry is not read.

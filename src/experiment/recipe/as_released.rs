@@ -13,6 +13,7 @@ use crate::{
         dino::{Distillation, TeacherTemperature},
         mae::{Reconstruction, Supervision},
         simclr::Contrast,
+        simsiam::StopGradient,
         supervised::OnLabels,
         teacher::Momentum,
     },
@@ -73,6 +74,12 @@ pub fn recipe(method: method::Name) -> Recipe {
                 supervision: Supervision::All,
             };
             adamw(Arc::new(objective), 1e-3, 0.05, 5e-4)
+        }
+        // They have no SimSiam: its own paper's numbers (Chen and He 2021, section 4: `Baseline settings`; the released
+        // code decays every parameter).
+        method::Name::SimSiam => {
+            let base = adamw(Arc::new(StopGradient), 0.05, 1e-4, 0.05);
+            Recipe { rule: Rule::Sgd { momentum: 0.9 }, warm_up: 0.0, ..base }
         }
     }
 }

@@ -180,6 +180,8 @@ impl Recipe {
             (Augmentation::Original, method::Name::BarlowTwins) => augment::ViewSet::barlow_twins(side),
             (Augmentation::Original, method::Name::Dino) => augment::ViewSet::dino(side, side, 0),
             (Augmentation::Original, method::Name::Mae) => augment::ViewSet::mae(side),
+            // MoCo v2's, which are SimCLR's at half strength, but for crops: these begin at 0.08, MoCo's at 0.2.
+            (Augmentation::Original, method::Name::SimSiam) => augment::ViewSet::simclr(side, 0.5),
             (Augmentation::Flip, _) => augment::ViewSet::flip(side),
             (Augmentation::None, _) => augment::ViewSet::none(side),
         };

@@ -97,5 +97,11 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
                 ..with(Arc::new(objective), ADAMW_095, 1.5e-4, 0.05)
             }
         }
+        // Chen and He 2021, as in `as_released`.
+        method::Name::SimSiam => Recipe {
+            name: Name::Reference,
+            augmentation: Augmentation::Original,
+            ..as_released::recipe(method)
+        },
     }
 }

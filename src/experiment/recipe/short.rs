@@ -18,6 +18,7 @@ use crate::{
         dino::{Distillation, TeacherTemperature},
         mae::{Reconstruction, Supervision},
         simclr::Contrast,
+        simsiam::StopGradient,
         supervised::OnLabels,
         teacher::Momentum,
     },
@@ -60,6 +61,7 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
             encoder_heads: None,
             supervision: Supervision::All,
         }),
+        method::Name::SimSiam => Arc::new(StopGradient),
     };
     let learning_rate = match (method, backbone) {
         (method::Name::Mae, backbone::Name::ViTTiny) => 8e-3,

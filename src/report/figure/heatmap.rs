@@ -3,14 +3,19 @@
 use maud::{Markup, html};
 
 use super::{colour, framed, round, text};
+use crate::method::Name;
 
 /// A table of numbers as colours with the numbers in them.
 pub struct Heatmap {
+    /// Below the figure.
     pub caption: String,
+    /// What rows are.
     pub row_axis: String,
+    /// What columns are.
     pub column_axis: String,
-    /// Group of a row (a method), and its name.
-    pub rows: Vec<(String, String)>,
+    /// Method of a row, where it has one, and its name.
+    pub rows: Vec<(Option<Name>, String)>,
+    /// Names of columns.
     pub columns: Vec<String>,
     /// Row by row; what was not measured is none.
     pub cells: Vec<Vec<Option<f64>>>,
@@ -25,6 +30,7 @@ const LEFT: f64 = 150.0;
 const TOP: f64 = 44.0;
 
 impl Heatmap {
+    /// The figure.
     pub fn draw(&self) -> Markup {
         let gap = |row: usize| {
             // A little air between methods.
@@ -43,7 +49,7 @@ impl Heatmap {
             }
             @for (row, (group, name)) in self.rows.iter().enumerate() {
                 @let y = TOP + CELL.1 * row as f64 + gap(row);
-                rect x="2" y=(round(y + 2.0)) width="4" height=(CELL.1 - 4.0) fill=(colour::of(group)) {}
+                rect x="2" y=(round(y + 2.0)) width="4" height=(CELL.1 - 4.0) fill=(colour::of(*group)) {}
                 (text(LEFT - 8.0, y + 15.0, "end", "tick", name))
                 @for (column, cell) in self.cells[row].iter().enumerate() {
                     @let x = LEFT + CELL.0 * column as f64;

@@ -3,12 +3,17 @@
 use maud::{Markup, html};
 
 use super::{colour, framed, round, text};
+use crate::{analysis::Interval, method::Name};
 
 /// Values on an axis, its label (with the unit) and how ticks are written.
-pub struct Axis {
+pub struct PlotAxis {
+    /// With the unit.
     pub label: String,
+    /// Where the axis begins.
     pub low: f64,
+    /// Where it ends.
     pub high: f64,
+    /// Of ticks.
     pub decimals: usize,
     /// Instead of round numbers: where, and what is written.
     pub marks: Vec<(f64, String)>,
@@ -16,37 +21,47 @@ pub struct Axis {
 
 /// One method's points, joined on request.
 pub struct Series {
-    pub method: String,
+    /// Whose colour and marker it gets.
+    pub method: Option<Name>,
+    /// In the legend or beside the number.
     pub name: String,
+    /// In data units.
     pub points: Vec<(f64, f64)>,
+    /// Whether a line runs through the points.
     pub joined: bool,
     /// Dashed for the second backbone.
     pub dashed: bool,
 }
 
+/// Series in a frame.
 pub struct Plot {
+    /// Below the figure.
     pub caption: String,
-    pub x: Axis,
-    pub y: Axis,
+    /// Horizontal.
+    pub x: PlotAxis,
+    /// Vertical.
+    pub y: PlotAxis,
+    /// Drawn in this order.
     pub series: Vec<Series>,
     /// Whether every series is named below.
     pub legend: bool,
 }
 
 /// One number with its interval, by name.
-pub struct Row {
-    pub method: String,
+pub struct NamedInterval {
+    /// Whose colour and marker it gets.
+    pub method: Option<Name>,
+    /// In the legend or beside the number.
     pub name: String,
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
+    /// Infinite ends draw the point alone.
+    pub value: Interval,
 }
 
 const SIZE: (f64, f64) = (420.0, 260.0);
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 44.0;
 
-impl Axis {
+impl PlotAxis {
     /// An axis about all values, with a little air; from 0 to 1 of none.
     pub fn about(label: &str, values: impl IntoIterator<Item = f64>, decimals: usize) -> Self {
         let (low, high) = values
@@ -83,6 +98,7 @@ impl Axis {
 }
 
 impl Plot {
+    /// The figure.
     pub fn draw(&self) -> Markup {
         // Long names need room.
         let columns = if self.series.iter().any(|series| series.name.len() > 14) { 2 } else { 3 };
@@ -104,14 +120,14 @@ impl Plot {
             text x="14" y=(round(floor / 2.0)) text-anchor="middle" class="axis"
                 transform={ "rotate(-90 14 " (round(floor / 2.0)) ")" } { (self.y.label) }
             @for series in &self.series {
-                @let colour = colour::of(&series.method);
+                @let colour = colour::of(series.method);
                 @if series.joined && series.points.len() > 1 {
                     polyline fill="none" stroke=(colour) stroke-width="2"
                         stroke-dasharray=[series.dashed.then_some("6 4")]
                         points=(series.points.iter().map(|p| format!("{},{}", round(x(p.0)), round(y(p.1)))).collect::<Vec<_>>().join(" ")) {}
                 }
                 @for point in &series.points {
-                    path d=(colour::marker(&series.method)) transform={ "translate(" (round(x(point.0))) " " (round(y(point.1))) ") scale(.8)" }
+                    path d=(colour::marker(series.method)) transform={ "translate(" (round(x(point.0))) " " (round(y(point.1))) ") scale(.8)" }
                         fill=(if series.dashed { "none" } else { colour }) stroke=(colour) stroke-width="1.6" {}
                 }
             }
@@ -119,8 +135,8 @@ impl Plot {
                 @for (place, series) in self.series.iter().enumerate() {
                     @let (column, row) = (place % columns, place / columns);
                     @let (x, y) = (LEFT + (360.0 / columns as f64) * column as f64, SIZE.1 + 12.0 + 18.0 * row as f64);
-                    path d=(colour::marker(&series.method)) transform={ "translate(" (round(x)) " " (round(y - 4.0)) ") scale(.8)" }
-                        fill=(if series.dashed { "none" } else { colour::of(&series.method) }) stroke=(colour::of(&series.method)) stroke-width="1.6" {}
+                    path d=(colour::marker(series.method)) transform={ "translate(" (round(x)) " " (round(y - 4.0)) ") scale(.8)" }
+                        fill=(if series.dashed { "none" } else { colour::of(series.method) }) stroke=(colour::of(series.method)) stroke-width="1.6" {}
                     (text(x + 9.0, y, "start", "tick", &series.name))
                 }
             }
@@ -130,7 +146,7 @@ impl Plot {
 }
 
 /// Numbers with intervals below each other, about a line at `zero`.
-pub fn intervals(caption: &str, axis: &Axis, zero: Option<f64>, rows: &[Row]) -> Markup {
+pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Markup {
     const NAMES: f64 = 300.0;
     let (width, step) = (660.0, 22.0);
     let floor = 10.0 + step * rows.len() as f64;
@@ -146,12 +162,12 @@ pub fn intervals(caption: &str, axis: &Axis, zero: Option<f64>, rows: &[Row]) ->
         (text((NAMES + width) / 2.0, floor + 36.0, "middle", "axis", &axis.label))
         @for (place, row) in rows.iter().enumerate() {
             @let y = 10.0 + step * (place as f64 + 0.5);
-            @let colour = colour::of(&row.method);
+            @let colour = colour::of(row.method);
             (text(NAMES - 10.0, y + 4.0, "end", "tick", &row.name))
-            @if row.low.is_finite() && row.high.is_finite() {
-                line x1=(round(x(row.low))) x2=(round(x(row.high))) y1=(round(y)) y2=(round(y)) stroke=(colour) stroke-width="2.5" {}
+            @if row.value.low.is_finite() && row.value.high.is_finite() {
+                line x1=(round(x(row.value.low))) x2=(round(x(row.value.high))) y1=(round(y)) y2=(round(y)) stroke=(colour) stroke-width="2.5" {}
             }
-            path d=(colour::marker(&row.method)) transform={ "translate(" (round(x(row.value))) " " (round(y)) ")" }
+            path d=(colour::marker(row.method)) transform={ "translate(" (round(x(row.value.estimate))) " " (round(y)) ")" }
                 fill=(colour) stroke=(colour) stroke-width="1.6" {}
         }
     };
@@ -164,14 +180,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let axis = Axis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
+        let axis = PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
         let found = axis.ticks();
         assert_eq!(found.len(), 6);
         assert!((found[1] - 0.2).abs() < 1e-12);
-        let odd = Axis::about("", [137.0, 912.0], 0);
+        let odd = PlotAxis::about("", [137.0, 912.0], 0);
         assert!(odd.ticks().iter().all(|tick| (odd.low..=odd.high).contains(tick) && tick % 100.0 == 0.0));
         // One value, or none, is still an axis.
-        assert!(Axis::about("", [3.0], 0).high > 3.0);
-        assert_eq!(Axis::about("", [], 0).ticks(), [0.0, 0.5, 1.0]);
+        assert!(PlotAxis::about("", [3.0], 0).high > 3.0);
+        assert_eq!(PlotAxis::about("", [], 0).ticks(), [0.0, 0.5, 1.0]);
     }
 }

@@ -2,66 +2,22 @@
 
 use maud::{Markup, html};
 
-use super::{METHODS, at, percent};
+use super::SHARES;
 use crate::{
-    analysis::intervals::mean,
-    claims::{
-        Evidence,
-        evidence::{BACKBONES, SHARES},
-    },
-    report::{
-        Page,
-        figure::{colour, heatmap::Heatmap},
-    },
+    analysis::{Axes, cell::percent},
+    backbone,
+    claims::Evidence,
+    report::{Page, figure::heatmap::Heatmap},
+    results::Metric,
 };
+
+/// Scores of the paper's Figure 2.
+const FIGURE_2: [Metric; 3] = [Metric::F1, Metric::F2Oracle, Metric::F1Normal];
+/// Scores of its Figure 5.
+const FIGURE_5: [Metric; 3] = [Metric::Precision, Metric::Recall, Metric::Auroc];
 
 /// Figures 2, 4 and 5.
 pub fn imbalance(page: &Page) -> Markup {
-    let map =
-        |body: &Evidence, whose: &str, backbone: Option<&str>, metric: &str, title: &str| -> Option<Markup> {
-            let mut rows = Vec::new();
-            let mut cells = Vec::new();
-            for method in METHODS {
-                for backbone in
-                    BACKBONES.into_iter().filter(|known| backbone.is_none_or(|wanted| wanted == *known))
-                {
-                    for train in SHARES {
-                        let row: Vec<Option<f64>> = SHARES
-                            .iter()
-                            .map(|&share| {
-                                let seeds = body.seeds(metric, &at(method, backbone, train, Some(share)));
-                                (!seeds.is_empty()).then(|| mean(&seeds))
-                            })
-                            .collect();
-                        if row.iter().any(Option::is_some) {
-                            rows.push((
-                                method.to_owned(),
-                                format!("{} {}", colour::label(method), percent(train)),
-                            ));
-                            cells.push(row);
-                        }
-                    }
-                }
-            }
-            let place = backbone.map_or(String::new(), |backbone| format!(", {}", colour::label(backbone)));
-            (!rows.is_empty()).then(|| {
-                Heatmap {
-                    caption: format!("{title}, {whose}{place}"),
-                    row_axis: "method and defects in training".into(),
-                    column_axis: "defects in validation".into(),
-                    rows,
-                    columns: SHARES.map(percent).into(),
-                    cells,
-                    range: (0.0, 1.0),
-                    percent_decimals: 1,
-                }
-                .draw()
-            })
-        };
-    const FIGURE_2: [(&str, &str); 3] =
-        [("f1", "F1"), ("f2_ciw_oracle", "F2_CIW"), ("f1_normal", "F1_Normal")];
-    const FIGURE_5: [(&str, &str); 3] =
-        [("precision", "Precision"), ("recall", "Recall"), ("auroc", "AUROC")];
     html! {
         p {
             "The same model, scored with more and more normal images beside the same kind of defects (Figures 2, 4 and 5). F1 and precision must \
@@ -69,14 +25,49 @@ pub fn imbalance(page: &Page) -> Markup {
              and the oracle-typed F2_CIW do not depend on p; what they move is chance."
         }
         h3 { "As printed: Figure 2" }
-        div.figures { @for (metric, title) in FIGURE_2 { @if let Some(figure) = map(page.paper(), "the paper", None, metric, title) { (figure) } } }
+        div.figures { @for metric in FIGURE_2 {
+            @if let Some(figure) = map(page, page.paper(), None, metric) { (figure) }
+        } }
         @if let Some(ours) = page.ours() {
-            @for backbone in BACKBONES {
-                h3 { "Ours, " (colour::label(backbone)) }
-                div.figures { @for (metric, title) in FIGURE_2.into_iter().chain(FIGURE_5) {
-                    @if let Some(figure) = map(ours, "ours", Some(backbone), metric, title) { (figure) }
+            @for backbone in backbone::Name::ALL {
+                h3 { "Ours, " (backbone.label()) }
+                div.figures { @for metric in FIGURE_2.into_iter().chain(FIGURE_5) {
+                    @if let Some(figure) = map(page, ours, Some(backbone), metric) { (figure) }
                 } }
             }
         }
     }
+}
+
+/// Models by training share against validation shares, on one backbone or on all; none where nothing was measured.
+fn map(page: &Page, body: &Evidence, only: Option<backbone::Name>, metric: Metric) -> Option<Markup> {
+    let (mut rows, mut cells) = (Vec::new(), Vec::new());
+    for method in page.methods() {
+        let backbones = backbone::Name::ALL.into_iter();
+        for backbone in backbones.filter(|known| only.is_none_or(|wanted| wanted == *known)) {
+            for train in SHARES {
+                let at = Axes::table_1(method, backbone, train).in_training();
+                let row: Vec<Option<f64>> = SHARES.map(|share| body.mean(metric, &at.on(share))).into();
+                if row.iter().any(Option::is_some) {
+                    rows.push((Some(method), format!("{} {}", method.label(), percent(train))));
+                    cells.push(row);
+                }
+            }
+        }
+    }
+    let whose = if std::ptr::eq(body, page.paper()) { "the paper" } else { "ours" };
+    let place = only.map_or(String::new(), |backbone| format!(", {}", backbone.label()));
+    (!rows.is_empty()).then(|| {
+        Heatmap {
+            caption: format!("{}, {whose}{place}", metric.label()),
+            row_axis: "method and defects in training".into(),
+            column_axis: "defects in validation".into(),
+            rows,
+            columns: SHARES.map(percent).into(),
+            cells,
+            range: metric.bounds(),
+            percent_decimals: 1,
+        }
+        .draw()
+    })
 }

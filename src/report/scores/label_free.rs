@@ -2,42 +2,32 @@
 
 use maud::{Markup, html};
 
-use super::{METHODS, at};
+use super::SHARES;
 use crate::{
-    analysis::correlation::Correlation,
-    claims::{
-        self, Evidence,
-        evidence::{BACKBONES, SHARES},
-    },
+    analysis::{Axes, Filed, Measure, correlation::Correlation},
+    backbone,
+    claims::{self, Evidence},
+    data::Share,
     report::{
         Page,
-        figure::{
-            colour,
-            plot::{Axis, Plot, Row, Series, intervals},
-        },
+        figure::plot::{NamedInterval, Plot, PlotAxis, Series, intervals},
     },
-    results::Record,
+    results::Metric,
 };
 
 /// Figures 6 and 7, and which label-free metric orders models as F1 does.
 pub fn label_free(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
-    let records: Vec<&Record> = page.records().filter(|record| record.cell.study == "table1").collect();
-    let mut board: Vec<Row> = claims::label_free::metrics_within(ours)
+    let mut board: Vec<NamedInterval> = claims::label_free::metrics_within(ours)
         .into_iter()
         .filter_map(|metric| {
             let found = claims::label_free::correlation(ours, &metric, true)?;
-            Some(Row {
-                method: String::new(),
-                name: metric.replace('_', " ").replace('.', ": "),
-                value: found.value.estimate,
-                low: found.value.low,
-                high: found.value.high,
-            })
+            let name = metric.id().replace('_', " ").replace('.', ": ");
+            Some(NamedInterval { method: None, name, value: found.value })
         })
         .collect();
-    board.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
-    let axis = Axis {
+    board.sort_by(|a, b| b.value.estimate.abs().total_cmp(&a.value.estimate.abs()));
+    let axis = PlotAxis {
         label: "Spearman's correlation with F1".into(),
         low: -1.0,
         high: 1.0,
@@ -53,11 +43,11 @@ pub fn label_free(page: &Page) -> Markup {
         @else { (intervals("Which label-free metric orders the models of one method and backbone as F1 does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
         (coefficients(ours))
         div.figures.two {
-            (scatter(ours, "monitor.rankme_released", "Figure 7: RankMe as released (mini-batches of features) against F1"))
-            (scatter(ours, "features.rankme_normalised", "RankMe of features over its bound, against F1"))
-            @for backbone in BACKBONES {
-                (curves(&records, backbone, "rankme_released", "RankMe as released"))
-                (curves(&records, backbone, "features_unit_deviation", "Spread of directions"))
+            (scatter(page, ours, &Measure::RANKME_RELEASED, "Figure 7: RankMe as released (mini-batches of features) against F1"))
+            (scatter(page, ours, &Measure::RANKME_NORMALISED, "RankMe of features over its bound, against F1"))
+            @for backbone in backbone::Name::ALL {
+                (curves(page, backbone, "rankme_released", "RankMe as released"))
+                (curves(page, backbone, "features_unit_deviation", "Uncertainty of directions"))
             }
         }
     }
@@ -65,10 +55,10 @@ pub fn label_free(page: &Page) -> Markup {
 
 /// RankMe against F1 by both coefficients, pooled and within.
 fn coefficients(ours: &Evidence) -> Markup {
-    const RANKME: [(&str, &str); 3] = [
-        ("monitor.rankme_released", "RankMe as released"),
-        ("monitor.rankme", "RankMe as defined"),
-        ("features.rankme_normalised", "RankMe of features over its bound"),
+    const RANKME: [(Measure, &str); 3] = [
+        (Measure::RANKME_RELEASED, "RankMe as released"),
+        (Measure::RANKME, "RankMe as defined"),
+        (Measure::RANKME_NORMALISED, "RankMe of features over its bound"),
     ];
     let cell = |found: Option<Correlation>| {
         html! { td.number { @match found {
@@ -88,36 +78,29 @@ fn coefficients(ours: &Evidence) -> Markup {
         tbody { @for (metric, name) in RANKME { tr {
             th scope="row" { (name) }
             @for inside in [false, true] {
-                (cell(claims::label_free::correlation(ours, metric, inside)))
-                (cell(claims::label_free::kendall(ours, metric, inside)))
+                (cell(claims::label_free::correlation(ours, &metric, inside)))
+                (cell(claims::label_free::kendall(ours, &metric, inside)))
             }
         } } }
     } } }
 }
 
-fn scatter(ours: &Evidence, metric: &str, caption: &str) -> Markup {
+fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Markup {
     let mut series = Vec::new();
-    for method in METHODS {
-        for backbone in BACKBONES {
-            let points: Vec<(f64, f64)> = SHARES
-                .iter()
-                .flat_map(|&share| {
-                    let cell = at(method, backbone, share, None);
-                    ours.seeds(metric, &cell).into_iter().zip(ours.seeds("f1", &cell)).collect::<Vec<_>>()
-                })
-                .collect();
+    for method in page.methods() {
+        for backbone in backbone::Name::ALL {
+            let both = |share| {
+                let at = Axes::table_1(method, backbone, share).in_training();
+                ours.seeds(metric, &at).into_iter().zip(ours.seeds(Metric::F1, &at)).collect::<Vec<_>>()
+            };
+            let points: Vec<(f64, f64)> = SHARES.into_iter().flat_map(both).collect();
             if !points.is_empty() {
-                let name = format!(
-                    "{}, {}",
-                    colour::label(method),
-                    if backbone == "resnet18" { "R-18" } else { "ViT" }
-                );
                 series.push(Series {
-                    method: method.into(),
-                    name,
+                    method: Some(method),
+                    name: format!("{}, {}", method.label(), backbone.short_label()),
                     points,
                     joined: false,
-                    dashed: backbone == "vit_tiny",
+                    dashed: backbone == backbone::Name::ViTTiny,
                 });
             }
         }
@@ -125,12 +108,12 @@ fn scatter(ours: &Evidence, metric: &str, caption: &str) -> Markup {
     let all = || series.iter().flat_map(|series| series.points.iter());
     Plot {
         caption: caption.to_owned(),
-        x: Axis::about(
+        x: PlotAxis::about(
             "metric (filled: ResNet-18, hollow: ViT-Tiny)",
             all().map(|point| point.0),
-            if metric.contains("normalised") { 2 } else { 0 },
+            if metric.is_normalised() { 2 } else { 0 },
         ),
-        y: Axis::about("F1", all().map(|point| point.1), 2),
+        y: PlotAxis::about(Metric::F1.label(), all().map(|point| point.1), 2),
         series,
         legend: true,
     }
@@ -138,24 +121,18 @@ fn scatter(ours: &Evidence, metric: &str, caption: &str) -> Markup {
 }
 
 /// Figure 6: a monitor by epoch, at 45 % and the first seed.
-fn curves(records: &[&Record], backbone: &str, monitor: &str, label: &str) -> Markup {
-    let wanted = |record: &&&Record| {
-        record.cell.backbone == backbone
-            && record.cell.seed == 0
-            && record.cell.train_share.is_some_and(|share| (share - 0.45).abs() < 1e-9)
-    };
+fn curves(page: &Page, backbone: backbone::Name, monitor: &str, label: &str) -> Markup {
     let mut series: Vec<Series> = Vec::new();
-    for method in METHODS {
-        for record in records.iter().filter(wanted).filter(|record| record.cell.method == method) {
-            let points = record
-                .curve
-                .iter()
-                .filter_map(|epoch| Some((epoch.epoch as f64, *epoch.monitors.get(monitor)?)))
-                .collect();
+    for method in page.methods() {
+        let cell = Axes::table_1(method, backbone, Share::percent(45));
+        let first = |filed: &&Filed| filed.cell == cell && filed.record.cell.seed == 0;
+        for filed in page.records().filter(first) {
+            let epochs = filed.record.curve.iter();
+            let points = epochs.filter_map(|epoch| Some((epoch.epoch as f64, *epoch.monitors.get(monitor)?)));
             series.push(Series {
-                method: method.into(),
-                name: colour::label(method).into(),
-                points,
+                method: Some(method),
+                name: method.label().into(),
+                points: points.collect(),
                 joined: true,
                 dashed: false,
             });
@@ -167,9 +144,9 @@ fn curves(records: &[&Record], backbone: &str, monitor: &str, label: &str) -> Ma
     }
     let values: Vec<(f64, f64)> = series.iter().flat_map(|series| series.points.clone()).collect();
     Plot {
-        caption: format!("Figure 6: {label} by epoch, {} at 45 %, seed 0", colour::label(backbone)),
-        x: Axis::about("epoch", values.iter().map(|point| point.0), 0),
-        y: Axis::about(
+        caption: format!("Figure 6: {label} by epoch, {} at 45 %, seed 0", backbone.label()),
+        x: PlotAxis::about("epoch", values.iter().map(|point| point.0), 0),
+        y: PlotAxis::about(
             label,
             values.iter().map(|point| point.1),
             if monitor.contains("rankme") { 0 } else { 2 },

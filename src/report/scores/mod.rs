@@ -12,34 +12,19 @@ pub use self::{
     imbalance::imbalance, label_free::label_free, protocol::protocol, ranking::ranking, table_1::table_1,
 };
 
-use crate::{
-    analysis::{Interval, intervals::of_seeds},
-    claims::{
-        Evidence,
-        evidence::{At, SELF_SUPERVISED},
-    },
-};
+use crate::{analysis::Interval, backbone, data::Share, method};
 
-pub const METHODS: [&str; 6] = [
-    "supervised",
-    SELF_SUPERVISED[0],
-    SELF_SUPERVISED[1],
-    SELF_SUPERVISED[2],
-    SELF_SUPERVISED[3],
-    SELF_SUPERVISED[4],
-];
+/// Shares of defects in training and validation.
+const SHARES: [Share; 5] = Share::STUDY;
 
-pub fn percent(share: f64) -> String {
-    format!("{} %", (share * 1e4).round() / 100.0)
+/// How the paper prints a method; `none` of no method.
+pub fn method_label(method: Option<method::Name>) -> &'static str {
+    method.map_or("none", method::Name::label)
 }
 
-pub fn at<'a>(method: &'a str, backbone: &'a str, train: f64, validation: Option<f64>) -> At<'a> {
-    At { method, backbone, train, validation }
-}
-
-pub fn interval(evidence: &Evidence, metric: &str, cell: &At) -> Option<Interval> {
-    let seeds = evidence.seeds(metric, cell);
-    (!seeds.is_empty()).then(|| of_seeds(&seeds, evidence.spread(metric, cell.validation)))
+/// How the paper prints a backbone; `pixels` of no network.
+pub fn backbone_label(backbone: Option<backbone::Name>) -> &'static str {
+    backbone.map_or("pixels", backbone::Name::label)
 }
 
 /// `0.742`, and below it the interval where there is one.

@@ -2,54 +2,55 @@
 
 use maud::{Markup, html};
 
-use super::{METHODS, at};
 use crate::{
-    analysis::{
-        Interval,
-        intervals::{mean, of_seeds},
-    },
-    claims::{Evidence, evidence::BACKBONES},
+    analysis::{Axes, Interval, Measure, Scored, cell::percent},
+    backbone,
+    claims::Evidence,
+    data::Share,
+    method::Name::Supervised,
     report::{
         Page,
         figure::{
-            colour,
             heatmap::Heatmap,
-            plot::{Axis, Row, intervals},
+            plot::{NamedInterval, PlotAxis, intervals},
         },
     },
+    results::{Classifier, Metric},
+    study::{Ablation, Study},
 };
 
 /// Table 2, Figure 3, ablations and floors.
 pub fn protocol(page: &Page) -> Markup {
     html! {
         (table_2(page))
-        @if let Some(ours) = page.ours() { (figure_3(ours)) (ablations(ours)) (floors(ours)) }
+        @if let Some(ours) = page.ours() { (figure_3(ours)) (ablations(page, ours)) (floors(page, ours)) }
         @else { p { "No records." } }
     }
 }
 
 fn table_2(page: &Page) -> Markup {
-    const SIDES: [&str; 5] = ["side064", "side128", "side224", "side384", "side512"];
-    let value = |body: &Evidence, backbone: &str, side: &str, metric: &str| {
-        let rows =
-            body.study("table2").of("backbone", backbone).of("variant", side).at("validation_share", None);
-        let seeds: Vec<f64> = rows.points(metric).into_iter().map(|point| point.value).collect();
-        (!seeds.is_empty()).then(|| mean(&seeds))
+    let sized = |backbone, side| {
+        Axes::table_1(Supervised, backbone, Share::NATURAL).in_study(Study::Table2 { side }).in_training()
     };
     html! {
         h3 { "Table 2: image size" }
         div.wide { table {
             caption { "Supervised training without augmentation: F1 (seconds an epoch). Ours at sides in the same proportion to its own." }
-            thead { tr { th scope="col" { "Backbone" } th scope="col" { "Whose" } @for side in SIDES { th.number scope="col" { (side.trim_start_matches("side0").trim_start_matches("side")) " px" } } } }
-            tbody { @for backbone in BACKBONES { @for (place, body) in page.bodies.iter().enumerate() { tr {
-                th scope="row" { (colour::label(backbone)) }
+            thead { tr {
+                th scope="col" { "Backbone" } th scope="col" { "Whose" }
+                @for side in Study::SIDES { th.number scope="col" { (side) " px" } }
+            } }
+            tbody { @for backbone in backbone::Name::ALL { @for (place, body) in page.bodies.iter().enumerate() { tr {
+                th scope="row" { (backbone.label()) }
                 td { (if place == 0 { "paper" } else { "ours" }) }
-                @for side in SIDES { td.number {
-                    @match value(body, backbone, side, "f1") {
+                @for side in Study::SIDES { td.number {
+                    @match body.mean(Metric::F1, &sized(backbone, side)) {
                         None => "\u{2013}",
                         Some(f1) => {
                             (format!("{f1:.3}"))
-                            @if let Some(seconds) = value(body, backbone, side, "cost.epoch_seconds") { " " span.interval { (format!("{seconds:.0} s")) } }
+                            @if let Some(seconds) = body.mean(Measure::EPOCH_SECONDS, &sized(backbone, side)) {
+                                " " span.interval { (format!("{seconds:.0} s")) }
+                            }
                         }
                     }
                 } }
@@ -58,46 +59,44 @@ fn table_2(page: &Page) -> Markup {
     }
 }
 
+/// Cells of Figure 3 by jitter and smallest crop.
+fn grid(ours: &Evidence) -> Vec<((u16, u16), Scored)> {
+    let whole = |at: &Scored| (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
+    let cells = ours.frame().only(whole).axes().into_iter();
+    let placed = cells.filter_map(|at| match at.cell.study {
+        Study::Figure3 { jitter, crop } => Some(((jitter, crop), at)),
+        _ => None,
+    });
+    placed.collect()
+}
+
 fn figure_3(ours: &Evidence) -> Markup {
-    let rows = ours.study("figure3").at("validation_share", None);
-    let variants = rows.distinct("variant");
-    let split = |variant: &String| {
-        variant
-            .strip_prefix("jitter")?
-            .split_once("-crop")
-            .map(|(jitter, crop)| (jitter.to_owned(), crop.to_owned()))
-    };
-    let mut jitters: Vec<String> = variants.iter().filter_map(split).map(|pair| pair.0).collect();
-    let mut crops: Vec<String> = variants.iter().filter_map(split).map(|pair| pair.1).collect();
-    jitters.dedup();
-    crops.sort();
-    crops.dedup();
-    if variants.is_empty() {
+    let grid = grid(ours);
+    if grid.is_empty() {
         return html! { h3 { "Figure 3: augmentation" } p { "Not measured here: " code { "--study figure3" } " trains its 35 cells." } };
     }
-    let cells: Vec<Vec<Option<f64>>> = crops
-        .iter()
-        .map(|crop| {
-            jitters
-                .iter()
-                .map(|jitter| {
-                    let cell = rows.of("variant", &format!("jitter{jitter}-crop{crop}"));
-                    let seeds: Vec<f64> = cell.points("f1").into_iter().map(|point| point.value).collect();
-                    (!seeds.is_empty()).then(|| mean(&seeds))
-                })
-                .collect()
-        })
-        .collect();
-    let all: Vec<f64> = cells.iter().flatten().flatten().copied().collect();
-    let axis = Axis::about("", all, 2);
-    let decimal = |thousandths: &String| format!("{}", thousandths.parse::<f64>().unwrap_or(f64::NAN) / 1e3);
+    let sorted = |mut values: Vec<u16>| {
+        values.sort_unstable();
+        values.dedup();
+        values
+    };
+    let jitters = sorted(grid.iter().map(|(place, _)| place.0).collect());
+    let crops = sorted(grid.iter().map(|(place, _)| place.1).collect());
+    let f1 = |jitter, crop| {
+        let (_, at) = grid.iter().find(|(place, _)| *place == (jitter, crop))?;
+        ours.mean(Metric::F1, at)
+    };
+    let cells: Vec<Vec<Option<f64>>> =
+        crops.iter().map(|&crop| jitters.iter().map(|&jitter| f1(jitter, crop)).collect()).collect();
+    let axis = PlotAxis::about("", cells.iter().flatten().flatten().copied().collect::<Vec<_>>(), 2);
+    let decimal = |thousandths: &u16| format!("{}", f64::from(*thousandths) / 1e3);
     html! {
         h3 { "Figure 3: augmentation" }
         (Heatmap {
             caption: "F1 of supervised ResNet-18 on a quarter of the data; the paper's figure is a picture".into(),
             row_axis: "smallest part of the image that a crop shows".into(),
             column_axis: "strength of the colour jitter".into(),
-            rows: crops.iter().map(|crop| (String::new(), decimal(crop))).collect(),
+            rows: crops.iter().map(|crop| (None, decimal(crop))).collect(),
             columns: jitters.iter().map(decimal).collect(),
             cells,
             range: (axis.low, axis.high),
@@ -106,45 +105,43 @@ fn figure_3(ours: &Evidence) -> Markup {
     }
 }
 
-fn ablations(ours: &Evidence) -> Markup {
-    const STUDIES: [(&str, &str, &str); 7] = [
-        ("mae_two_predictions", "table1", "MAE, two predictions a batch"),
-        ("mae_crossed_views", "table1", "MAE, pixels of another view"),
-        ("mae_as_released", "table1", "MAE, both, as released"),
-        ("dino_plain_head", "dino_head_norm", "DINO, head without batch normalisation"),
-        ("augmented_validation", "table1", "validation on augmented images"),
-        ("probe_under_lars", "table1", "online probe under LARS"),
-        ("probe_as_released", "table1", "online probe under LARS, released rate"),
-    ];
+/// What an ablation is compared with, and what it does, in words; none of DINO's normalised head, which another is
+/// compared with.
+fn described(ablation: Ablation) -> Option<(Study, &'static str)> {
+    let sound = match ablation {
+        Ablation::DinoPlainHead => Study::Ablation(Ablation::DinoHeadNorm),
+        _ => Study::Table1,
+    };
+    let words = match ablation {
+        Ablation::MaeTwoPredictions => "two predictions a batch",
+        Ablation::MaeCrossedViews => "pixels of another view",
+        Ablation::MaeAsReleased => "both, as released",
+        Ablation::DinoPlainHead => "head without batch normalisation",
+        Ablation::DinoHeadNorm => return None,
+        Ablation::AugmentedValidation => "validation on augmented images",
+        Ablation::ProbeUnderLars => "online probe under LARS",
+        Ablation::ProbeAsReleased => "online probe under LARS, released rate",
+    };
+    Some((sound, words))
+}
+
+fn ablations(page: &Page, ours: &Evidence) -> Markup {
     let mut rows = Vec::new();
-    for (study, sound, name) in STUDIES {
-        for method in METHODS {
-            for backbone in BACKBONES {
-                let cell = at(method, backbone, 0.45, None);
-                let runs = [study, sound].map(|study| ours.runs_of(study, "f1", &cell));
-                if runs.iter().any(Vec::is_empty) {
-                    continue;
-                }
-                let paired = ours.paired("", [&runs[0], &runs[1]], ours.spread("f1", None));
-                let difference = paired.map_or_else(
-                    |_| {
-                        let scores = runs.map(|runs| runs.into_iter().map(|run| run.1).collect::<Vec<_>>());
-                        let estimate = mean(&scores[0]) - mean(&scores[1]);
-                        Interval { estimate, low: f64::NEG_INFINITY, high: f64::INFINITY }
-                    },
-                    |contrast| contrast.value,
-                );
-                let name = if name.starts_with(colour::label(method)) {
-                    name.to_owned()
-                } else {
-                    format!("{}: {name}", colour::label(method))
-                };
-                rows.push(Row {
-                    method: method.into(),
-                    name,
-                    value: difference.estimate,
-                    low: difference.low,
-                    high: difference.high,
+    for ablation in Ablation::ALL {
+        let Some((sound, words)) = described(ablation) else { continue };
+        for method in page.methods() {
+            for backbone in backbone::Name::ALL {
+                let cell = Axes::table_1(method, backbone, Share::percent(45));
+                let cells =
+                    [Study::Ablation(ablation), sound].map(|study| cell.in_study(study).in_training());
+                let means = cells.map(|cell| ours.mean(Metric::F1, &cell));
+                let [Some(released), Some(soundly)] = means else { continue };
+                let paired = ours.paired("", Metric::F1, [&cells[0], &cells[1]]);
+                let unknown = |_| Interval::unknown(released - soundly);
+                rows.push(NamedInterval {
+                    method: Some(method),
+                    name: format!("{}: {words}", method.label()),
+                    value: paired.map_or_else(unknown, |contrast| contrast.value),
                 });
             }
         }
@@ -153,54 +150,44 @@ fn ablations(ours: &Evidence) -> Markup {
         h3 { "As released against sound" }
         @if rows.is_empty() { p { "Not measured here: " code { "--study ablations" } "." } }
         @else {
-            @let ends = rows.iter().flat_map(|row| [row.value, row.low, row.high]).chain([0.0]).collect::<Vec<_>>();
-            (intervals("What each thing that the released code does costs in F1, at 45 % defects; runs of one seed are paired", &Axis::about("F1 as released less F1 soundly", ends, 2), Some(0.0), &rows))
+            @let ends = rows.iter().flat_map(|row| [row.value.estimate, row.value.low, row.value.high]).chain([0.0]).collect::<Vec<_>>();
+            (intervals("What each thing that the released code does costs in F1, at 45 % defects; runs of one seed are paired", &PlotAxis::about("F1 as released less F1 soundly", ends, 2), Some(0.0), &rows))
         }
     }
 }
 
-fn floors(ours: &Evidence) -> Markup {
-    let mut rows = Vec::new();
-    for (study, backbone, name) in [
-        ("pixels", "pixels", "pixels of the small image"),
-        ("random_weights", "resnet18", "ResNet-18, random weights"),
-        ("random_weights", "vit_tiny", "ViT-Tiny, random weights"),
-    ] {
-        let table = ours.floor(study, backbone);
-        if !table.is_empty() {
-            let interval = of_seeds(&table, None);
-            rows.push(Row {
-                method: "none".into(),
-                name: name.into(),
-                value: interval.estimate,
-                low: interval.low,
-                high: interval.high,
-            });
+/// Floors first, then every method, at 45 %.
+fn floors(page: &Page, ours: &Evidence) -> Markup {
+    let share = Share::percent(45);
+    let floor = |study, backbone| Axes { study, method: None, backbone, share };
+    let mut cells = vec![(floor(Study::Pixels, None), "pixels of the small image".to_owned())];
+    for backbone in backbone::Name::ALL {
+        let name = format!("{}, random weights", backbone.label());
+        cells.push((floor(Study::RandomWeights, Some(backbone)), name));
+    }
+    for backbone in backbone::Name::ALL {
+        for method in page.methods() {
+            let name = format!("{}, {}", method.label(), backbone.label());
+            cells.push((Axes::table_1(method, backbone, share), name));
         }
     }
-    for backbone in BACKBONES {
-        for method in METHODS {
-            let seeds = ours.converged("auroc", &at(method, backbone, 0.45, None));
-            if !seeds.is_empty() {
-                let interval = of_seeds(&seeds, None);
-                let name = format!("{}, {}", colour::label(method), colour::label(backbone));
-                rows.push(Row {
-                    method: method.into(),
-                    name,
-                    value: interval.estimate,
-                    low: interval.low,
-                    high: interval.high,
-                });
-            }
-        }
-    }
+    let measured = |(cell, name): (Axes, String)| {
+        let value = ours.interval(Metric::Auroc, &cell.converged())?;
+        Some(NamedInterval { method: cell.method, name, value })
+    };
+    let rows: Vec<NamedInterval> = cells.into_iter().filter_map(measured).collect();
     let ends: Vec<f64> = rows
         .iter()
-        .flat_map(|row| [row.value, row.low.max(row.value - 0.2), row.high.min(row.value + 0.2)])
+        .map(|row| row.value)
+        .flat_map(|value| {
+            let Interval { estimate, low, high } = value;
+            [estimate, low.max(estimate - 0.2), high.min(estimate + 0.2)]
+        })
         .collect();
+    let caption = format!("AUROC of the converged probe at {} defects, floors first", percent(share));
     html! {
         h3 { "What a method must beat" }
         @if rows.is_empty() { p { "Not measured here." } }
-        @else { (intervals("AUROC of the converged probe at 45 % defects, floors first", &Axis::about("AUROC", ends, 2), None, &rows)) }
+        @else { (intervals(&caption, &PlotAxis::about(Metric::Auroc.label(), ends, 2), None, &rows)) }
     }
 }

@@ -2,11 +2,14 @@
 
 use maud::{Markup, html};
 
-use super::{METHODS, at, cell, interval, percent};
+use super::{SHARES, cell};
 use crate::{
-    analysis::Interval,
-    claims::evidence::{BACKBONES, SHARES},
-    report::{Page, figure::colour},
+    analysis::{Axes, Interval, Scored, cell::percent},
+    backbone,
+    claims::Evidence,
+    method,
+    report::Page,
+    results::Metric,
 };
 
 /// Table 1 of the paper and ours, three scores.
@@ -14,11 +17,12 @@ pub fn table_1(page: &Page) -> Markup {
     html! {
         p {
             "Scores on all validation images of the classifier in training, as in the paper. "
-            @if page.ours().is_some() { "Ours below the paper's; intervals of 95 % over seeds where more than one was trained, with the spread of \
-                seeds pooled over all cells." }
+            @if page.ours().is_some() { "Ours below the paper's; intervals of 95 % over seeds where more than one was \
+                trained, with the spread of seeds pooled over all cells of the same training share." }
         }
-        @for (metric, title) in [("f1", "F1"), ("f2_ciw_oracle", "F2_CIW, oracle-typed"), ("f1_normal", "F1_Normal")] {
-            details open[metric == "f1"] {
+        @for metric in [Metric::F1, Metric::F2Oracle, Metric::F1Normal] {
+            @let title = if metric == Metric::F2Oracle { "F2_CIW, oracle-typed" } else { metric.label() };
+            details open[metric == Metric::F1] {
                 summary { (title) }
                 div.wide { table {
                     caption { (title) " by method, backbone and share of defects in training" }
@@ -27,32 +31,49 @@ pub fn table_1(page: &Page) -> Markup {
                         @for share in SHARES { th.number scope="col" { (percent(share)) } }
                     } }
                     tbody {
-                        @for backbone in BACKBONES { @for method in METHODS {
-                            @if (method, backbone) == ("mae", "resnet18") {
-                                tr { th scope="row" { "MAE" } td { "ResNet-18" } td colspan="6" { "not defined: MAE masks patches of a transformer" } }
-                            } @else {
-                                @for (place, body) in page.bodies.iter().enumerate() {
-                                    tr.first[place == 0] {
-                                        @if place == 0 {
-                                            th scope="row" rowspan=(page.bodies.len()) { span.dot style={ "background:" (colour::of(method)) } {} (colour::label(method)) }
-                                            td rowspan=(page.bodies.len()) { (colour::label(backbone)) }
-                                        }
-                                        td { (if place == 0 { "paper" } else { "ours" }) }
-                                        @for share in SHARES {
-                                            td.number {
-                                                @let cell_at = at(method, backbone, share, None);
-                                                // The paper's interval would be our assumption's, not its own.
-                                                @if place == 0 { (cell(body.seeds(metric, &cell_at).first().map(|&estimate| Interval { estimate, low: f64::NEG_INFINITY, high: f64::INFINITY }))) }
-                                                @else { (cell(interval(body, metric, &cell_at))) }
-                                            }
-                                        }
-                                    }
-                                }
-                            }
+                        @for backbone in backbone::Name::ALL { @for method in page.methods() {
+                            (rows(page, metric, method, backbone))
                         } }
                     }
                 } }
             }
         }
     }
+}
+
+/// The paper's row of a method, where it has one, and ours.
+fn rows(page: &Page, metric: Metric, method: method::Name, backbone: backbone::Name) -> Markup {
+    if let Some(reason) = method.undefined_on(backbone) {
+        return html! { tr {
+            th scope="row" { (method.label()) } td { (backbone.label()) }
+            td colspan="6" { (reason) }
+        } };
+    }
+    let bodies: Vec<&Evidence> =
+        if method.is_the_papers() { page.bodies.iter().collect() } else { page.ours().into_iter().collect() };
+    html! {
+        @for (place, body) in bodies.iter().enumerate() {
+            @let is_the_papers = std::ptr::eq(*body, page.paper());
+            tr.first[place == 0] {
+                @if place == 0 {
+                    th scope="row" rowspan=(bodies.len()) {
+                        span.dot style={ "background:" (method.colour()) } {} (method.label())
+                    }
+                    td rowspan=(bodies.len()) { (backbone.label()) }
+                }
+                td { (if is_the_papers { "paper" } else { "ours" }) }
+                @for share in SHARES {
+                    td.number {
+                        @let at = Axes::table_1(method, backbone, share).in_training();
+                        (cell(if is_the_papers { printed(body, metric, &at) } else { body.interval(metric, &at) }))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The paper's interval would be our assumption's, not its own.
+fn printed(paper: &Evidence, metric: Metric, at: &Scored) -> Option<Interval> {
+    paper.seeds(metric, at).first().map(|&estimate| Interval::unknown(estimate))
 }

@@ -18,6 +18,7 @@ pub enum Study {
     SizeMatched,
     Extensions,
     Ablations,
+    Methods,
     All,
 }
 
@@ -31,9 +32,10 @@ Which cells:
   size_matched  training sets of one size at the paper's five shares
   extensions    floors and size_matched
   ablations     what the authors' released code does otherwise, one thing at a time
+  methods       methods that the paper does not have, at the same shares
   all           every one of these";
 
-    const NAMES: [(&'static str, Self); 8] = [
+    const NAMES: [(&'static str, Self); 9] = [
         ("table1", Self::Table1),
         ("floors", Self::Floors),
         ("table2", Self::Table2),
@@ -41,6 +43,7 @@ Which cells:
         ("size_matched", Self::SizeMatched),
         ("extensions", Self::Extensions),
         ("ablations", Self::Ablations),
+        ("methods", Self::Methods),
         ("all", Self::All),
     ];
 
@@ -53,6 +56,7 @@ Which cells:
             Self::SizeMatched => cell::size_matched(seed),
             Self::Extensions => [cell::floors(shares, seed), cell::size_matched(seed)].concat(),
             Self::Ablations => cell::ablations(seed),
+            Self::Methods => cell::other_methods(shares, seed),
             Self::All => Self::NAMES
                 .into_iter()
                 .filter(|(_, study)| !matches!(study, Self::All | Self::Extensions))

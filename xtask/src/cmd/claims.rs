@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use skewbench::{
     analysis::reading,
-    claims::{self, Claim, Evidence, Finding, Noise},
+    claims::{self, Claim, Evidence, Finding},
 };
 
 #[derive(clap::Args)]
@@ -28,14 +28,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for problem in &reading.problems {
             eprintln!("{problem}");
         }
-        let mut settings = reading.frame.distinct("setting");
-        if settings.is_empty() {
-            bail!("no records to judge on")
-        }
-        // The largest first.
-        settings.sort_by_key(|setting| std::cmp::Reverse(reading.frame.of("setting", setting).height()));
-        for setting in settings {
-            bodies.push(Evidence::new(&setting, &reading.frame.of("setting", &setting), Noise::Measured));
+        let settings = reading.frame.settings();
+        ensure!(!settings.is_empty(), "no records to judge on");
+        for (setting, _) in settings {
+            bodies.push(Evidence::measured(&setting, &reading.frame.setting(&setting)));
         }
     }
     let judged: Vec<(&Claim, Vec<Finding>)> = claims::all()

@@ -3,16 +3,19 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use skewbench::results::{
-    Record,
-    compare::{self, Difference, Verdict},
-    summary::{self, Level},
+use skewbench::{
+    analysis::{
+        Filed,
+        difference::{self, Change, Difference},
+        reading::{self, ProblemKind},
+    },
+    data::Share,
 };
 
 /// Show which scores moved between two results folders, or between the paper and one.
 ///
-/// Noise is what seeds alone do to a difference, at the odds of 3 standard deviations: from their spread, pooled over
-/// cells of one kind in both folders. With one seed everywhere nothing is said.
+/// Noise is what seeds alone do to a difference, at the odds of 3 standard deviations: from their spread in both folders,
+/// share by share. With one seed everywhere nothing is said.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,54 +42,66 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.after != "paper", "the paper comes first: cargo xtask diff paper {}", arguments.before);
     let after = read(&arguments.after)?;
-    let differences = if arguments.before == "paper" {
-        if let Some(other) =
-            after.iter().find(|record| record.settings.scale != "full" || record.data.source != "sewer-ml")
-        {
+    let mut differences = if arguments.before == "paper" {
+        let other = after
+            .iter()
+            .map(|filed| &filed.record)
+            .find(|record| record.settings.scale != "full" || record.data.source != "sewer-ml");
+        if let Some(other) = other {
             println!(
                 "note: {} is {} scale on {}: how it differs from the paper says nothing about the paper\n",
                 other.cell.id, other.settings.scale, other.data.source
             );
         }
-        compare::with_paper(&after)
+        difference::with_paper(&after)
     } else {
-        let wanted = |place: &summary::Place| arguments.shares || place.1 == Level::new(None);
-        compare::compare(&read(&arguments.before)?, &after, wanted)
+        difference::between(&read(&arguments.before)?, &after)
     };
-    ensure!(!differences.is_empty(), "no cell is in both");
+    differences.retain(|difference| arguments.shares || difference.at.validation == Share::NATURAL);
+    ensure!(!differences.is_empty(), "no cell is in both {} and {}", arguments.before, arguments.after);
 
-    let count = |verdict| differences.iter().filter(|difference| difference.verdict == verdict).count();
+    print(&differences, arguments.all);
+    let count = |change| differences.iter().filter(|difference| difference.change == change).count();
+    println!(
+        "\n{} scores: {} moved beyond noise, {} within noise, {} equal to the bit, {} undecided{}",
+        differences.len(),
+        count(Change::MovedBeyondNoise),
+        count(Change::WithinNoise),
+        count(Change::Equal),
+        count(Change::Undecided),
+        if count(Change::Undecided) > 0 { " (one seed: --seeds 3 tells noise)" } else { "" }
+    );
+    Ok(())
+}
+
+/// One line a score, what moved most first; unless `all`, only what moved beyond noise.
+fn print(differences: &[Difference], all: bool) {
     let mut shown: Vec<&Difference> = differences
         .iter()
-        .filter(|difference| arguments.all || difference.verdict == Verdict::MovedBeyondNoise)
+        .filter(|difference| all || difference.change == Change::MovedBeyondNoise)
         .collect();
-    shown.sort_by(|a, b| a.verdict.cmp(&b.verdict).then(surprise(b).total_cmp(&surprise(a))));
+    shown.sort_by(|a, b| a.change.cmp(&b.change).then(surprise(b).total_cmp(&surprise(a))));
     if !shown.is_empty() {
         println!(
             "{:<64} {:<22} {:>8} {:>8} {:>8} {:>8}",
             "cells, classifier, validation share", "score", "A", "B", "moved", "noise"
         );
     }
-    for difference in shown {
-        let Difference { group, place, metric, before, after, noise, .. } = difference;
-        let variant = if group.variant.is_empty() { String::new() } else { format!("-{}", group.variant) };
+    for Difference { at, metric, before, after, noise, .. } in shown {
+        let cell = at.cell;
+        let variant = cell.study.variant().map_or_else(String::new, |variant| format!("-{variant}"));
         let cells = format!(
             "{}/{}-{}{variant} {}, {} at {}",
-            group.study, group.method, group.backbone, group.train_share, place.0, place.1
+            cell.study.id(),
+            cell.method_id(),
+            cell.backbone_id(),
+            cell.share,
+            at.classifier,
+            at.validation
         );
         let noise = noise.map_or_else(|| "?".to_owned(), |noise| format!("{noise:.3}"));
         println!("{cells:<64} {metric:<22} {before:>8.3} {after:>8.3} {:>+8.3} {noise:>8}", after - before);
     }
-    println!(
-        "\n{} scores: {} moved beyond noise, {} within noise, {} equal to the bit, {} undecided{}",
-        differences.len(),
-        count(Verdict::MovedBeyondNoise),
-        count(Verdict::WithinNoise),
-        count(Verdict::Equal),
-        count(Verdict::Undecided),
-        if count(Verdict::Undecided) > 0 { " (one seed: --seeds 3 tells noise)" } else { "" }
-    );
-    Ok(())
 }
 
 /// How many times its noise a score moved.
@@ -95,9 +110,13 @@ fn surprise(difference: &Difference) -> f64 {
     difference.noise.map_or(moved, |noise| moved / noise.max(1e-12))
 }
 
-fn read(folder: &str) -> Result<Vec<Record>> {
+fn read(folder: &str) -> Result<Vec<Filed>> {
     ensure!(Path::new(folder).is_dir(), "{folder}: no such folder");
-    let records = summary::read_all(Path::new(folder))?;
-    ensure!(!records.is_empty(), "{folder}: no records");
-    Ok(records)
+    let reading = reading::read(&[folder.into()]);
+    // Cells that other folders have are no news here.
+    for problem in reading.problems.iter().filter(|problem| problem.kind != ProblemKind::Missing) {
+        eprintln!("{problem}");
+    }
+    ensure!(!reading.records.is_empty(), "{folder}: no records");
+    Ok(reading.records)
 }

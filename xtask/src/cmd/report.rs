@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use skewbench::{
-    analysis::reading,
+    analysis::{Axes, Filed, Reading, reading},
     backbone,
-    data::{self, Dataset},
+    data::{self, Dataset, Share},
     method,
-    report::{Example, Examples, OnImages, Page, images, markdown},
+    report::{Example, Examples, OnImages, Page, images, main_setting, markdown},
     results::{self, Record},
     seed::Seed,
 };
@@ -51,18 +51,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<()> {
     let reading = reading::read(folders);
     let (records, problems) = (reading.records.len(), reading.problems.len());
-    let page = Page::new(reading, examples(folders)).with_images(on_images(folders)).html();
+    let (examples, on_images) = (examples(&reading), on_images(&reading));
+    let page = Page::new(reading, examples).with_images(on_images).html();
     std::fs::write(out, page).with_context(|| format!("{}: cannot be written", out.display()))?;
     println!("report  {} ({records} records, {problems} things to know about them)", out.display());
     Ok(())
 }
 
+/// Records of the setting that the page shows: models of two settings are not compared.
+fn shown(reading: &Reading) -> impl Iterator<Item = &Filed> {
+    let setting = main_setting(reading);
+    reading.records.iter().filter(move |filed| Some(&filed.setting) == setting.as_ref())
+}
+
 /// Every method's model at 45 % and seed 0 beside the supervised one, where both have logits of the same images. A page
 /// without is no error.
-fn on_images(folders: &[PathBuf]) -> Vec<OnImages> {
+fn on_images(reading: &Reading) -> Vec<OnImages> {
     let columns = |method: method::Name, backbone: backbone::Name| {
-        let name = format!("table1/{method}-{backbone}-share45-seed0.logits.csv");
-        folders.iter().find_map(|folder| results::logits::read(&folder.join(&name)).ok())
+        let cell = Axes::table_1(method, backbone, Share::percent(45));
+        let first = shown(reading).find(|filed| filed.cell == cell && filed.record.cell.seed == 0)?;
+        results::logits::read(&logits(first)).ok()
     };
     let mut found = Vec::new();
     for backbone in backbone::Name::ALL {
@@ -70,7 +78,6 @@ fn on_images(folders: &[PathBuf]) -> Vec<OnImages> {
         for method in method::Name::ALL.into_iter().filter(|method| !method.is_supervised()) {
             let difference =
                 columns(method, backbone).and_then(|own| images::auroc_difference(&own, &supervised).ok());
-            let (method, backbone) = (method.to_string(), backbone.to_string());
             found.extend(difference.map(|difference| OnImages { method, backbone, difference }));
         }
     }
@@ -79,19 +86,16 @@ fn on_images(folders: &[PathBuf]) -> Vec<OnImages> {
 
 /// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at 45 % where its logits are there, or the
 /// first that has any. A page without pictures is no error.
-fn examples(folders: &[PathBuf]) -> Option<Examples> {
-    let files = folders.iter().filter_map(|folder| results::files(folder).ok()).flatten();
-    let with_logits = files.filter(|file| logits(file).exists());
-    let mut files: Vec<PathBuf> = with_logits.collect();
-    files.sort_by_key(|file| !file.ends_with("table1/simclr-resnet18-share45-seed0.json"));
-    files.iter().find_map(|file| {
-        let record = results::read(file).ok()?;
-        of(&record, &logits(file)).ok().flatten()
-    })
+fn examples(reading: &Reading) -> Option<Examples> {
+    let wanted = Axes::table_1(method::Name::SimClr, backbone::Name::ResNet18, Share::percent(45));
+    let mut records: Vec<&Filed> = shown(reading).filter(|filed| logits(filed).exists()).collect();
+    records.sort_by_key(|filed| (filed.cell, filed.record.cell.seed) != (wanted, 0));
+    records.iter().find_map(|filed| of(&filed.record, &logits(filed)).ok().flatten())
 }
 
-fn logits(record: &Path) -> PathBuf {
-    record.with_extension("logits.csv")
+/// File of what classifiers say of each validation image, beside the record's.
+fn logits(filed: &Filed) -> PathBuf {
+    Path::new(&filed.place).with_extension("logits.csv")
 }
 
 fn of(record: &Record, logits: &Path) -> Result<Option<Examples>> {

@@ -1,19 +1,23 @@
 //! Records as a table for the terminal: mean over seeds, and how far they spread.
 
-use skewbench::results::{
-    Record,
-    summary::{self, Group, deviation, mean},
+use skewbench::{
+    analysis::{
+        cell::percent,
+        intervals::{deviation, mean},
+        reading::{self, by_cell},
+    },
+    results::{Classifier, Metric, Record},
 };
 
 /// Column: heading, and the number of a record that it shows.
 type Column = (&'static str, fn(&Record) -> Option<f64>);
 
 const COLUMNS: [Column; 7] = [
-    ("F1 in-training", |record| all_images(record, "in_training").map(|score| score.f1)),
-    ("F1 probe", |record| all_images(record, "converged").map(|score| score.f1)),
-    ("F1_Normal", |record| all_images(record, "converged").map(|score| score.f1_normal)),
-    ("F2_CIW oracle", |record| all_images(record, "converged").and_then(|score| score.f2_ciw_oracle)),
-    ("AUROC", |record| all_images(record, "converged").map(|score| score.auroc)),
+    ("F1 in-training", |record| all_images(record, Classifier::InTraining, Metric::F1)),
+    ("F1 probe", |record| all_images(record, Classifier::Converged, Metric::F1)),
+    ("F1_Normal", |record| all_images(record, Classifier::Converged, Metric::F1Normal)),
+    ("F2_CIW oracle", |record| all_images(record, Classifier::Converged, Metric::F2Oracle)),
+    ("AUROC", |record| all_images(record, Classifier::Converged, Metric::Auroc)),
     ("images/s", |record| trained(record).then_some(record.cost.images_per_second)),
     ("s/epoch", |record| trained(record).then(|| record.cost.train_seconds / record.curve.len() as f64)),
 ];
@@ -29,11 +33,17 @@ pub fn render(records: &[Record]) -> String {
         .chain(COLUMNS.iter().map(|(heading, _)| format!("{heading:>15}")))
         .collect::<String>(),
     ];
-    for (group, records) in summary::groups(records) {
-        let Group { method, backbone, train_share, .. } = &group;
-        let share = train_share.percent().map_or("natural".to_owned(), |percent| format!("{percent} %"));
-        let study = [group.study.as_str(), &group.variant].join(" ");
-        let mut line = format!("{study:<30} {method:<12} {backbone:<10} {share:>8} {:>5}", records.len());
+    let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
+    let reading = reading::of(named.collect());
+    for (cell, records) in by_cell(&reading.records) {
+        let study = [cell.study.id(), cell.study.variant().as_deref().unwrap_or_default()].join(" ");
+        let mut line = format!(
+            "{study:<30} {:<12} {:<10} {:>8} {:>5}",
+            cell.method_id(),
+            cell.backbone_id(),
+            percent(cell.share),
+            records.len()
+        );
         for (_, number) in COLUMNS {
             let values: Vec<f64> = records.iter().filter_map(|record| number(record)).collect();
             line += &format!("{:>15}", mean_and_spread(&values));
@@ -47,8 +57,11 @@ fn trained(record: &Record) -> bool {
     !record.curve.is_empty()
 }
 
-fn all_images<'a>(record: &'a Record, classifier: &str) -> Option<&'a skewbench::results::record::Score> {
-    record.scores.iter().find(|score| score.classifier == classifier && score.validation_share.is_none())
+fn all_images(record: &Record, classifier: Classifier, metric: Metric) -> Option<f64> {
+    let wanted = |score: &&skewbench::results::record::Score| {
+        score.classifier == classifier.id() && score.validation_share.is_none()
+    };
+    record.scores.iter().find(wanted).and_then(|score| metric.of(score))
 }
 
 /// `mean` of one value, `mean +-sd` (sample standard deviation) of several.

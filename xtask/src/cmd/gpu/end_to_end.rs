@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Value, json};
 use skewbench::{
+    analysis::ratio::median,
     augment::{Normalisation, ViewRecipe},
     backbone,
     candle_core::{DType, Device},
@@ -13,7 +14,6 @@ use skewbench::{
     experiment::{self, Cell, Plan, Scale, Study, recipe},
     loader::Loader,
     method,
-    results::race::median,
     seed::Seed,
     train::{Optimisation, Part, Progress, pretrain},
 };

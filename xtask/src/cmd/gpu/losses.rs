@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use skewbench::{
+    analysis::ratio::median,
     candle_core::{DType, Device, Tensor, Var},
     loss::{contrastive::nt_xent, cross_correlation::barlow_twins},
-    results::race::median,
     seed::Seed,
 };
 

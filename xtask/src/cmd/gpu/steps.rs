@@ -6,12 +6,12 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use skewbench::{
+    analysis::ratio::median,
     backbone,
     candle_core::{DType, Device},
     data::Share,
     experiment::{Cell, Study},
     method,
-    results::race::median,
 };
 
 use super::{Sizes, cases::Cases};

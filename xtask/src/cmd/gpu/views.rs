@@ -5,10 +5,10 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 use skewbench::{
+    analysis::ratio::median,
     augment::{Drawn, Normalisation, ViewSet, gpu::Images, to_normalised},
     candle_core::{DType, Device, Tensor},
     data::{Image, synthetic},
-    results::race::median,
     seed::Seed,
 };
 

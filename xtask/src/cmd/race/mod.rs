@@ -19,9 +19,9 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use skewbench::results::{
-    provenance,
-    race::{Ratio, median},
+use skewbench::{
+    analysis::ratio::{Ratio, median},
+    results::provenance,
 };
 
 use self::{

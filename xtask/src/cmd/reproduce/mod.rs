@@ -12,8 +12,9 @@ use std::{
 
 use anyhow::{Result, bail};
 use skewbench::{
+    analysis::{reading, tables},
     experiment::Resolved,
-    results::{Folder, Record, provenance, record, summary, tables},
+    results::{Folder, Record, provenance, record},
 };
 
 use self::cells::Cells;
@@ -99,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Tables and the page, of the whole folder: other commands may have put cells there.
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
-    tables::write(folder, &summary::read_all(out)?)?;
+    tables::write(folder, &reading::read(&[out.to_owned()]))?;
     println!("\n{}", table::render(records));
     run.print_undefined();
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();

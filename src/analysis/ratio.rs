@@ -5,13 +5,18 @@
 
 use anyhow::{Result, ensure};
 
+use super::intervals::quantile;
+
 /// Their times over ours, pair by pair: above 1 where we are faster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
+    /// Half of the pairs lies below.
     pub median: f64,
     /// A quarter of the pairs lies below the first, a quarter above the second.
     pub quartiles: [f64; 2],
+    /// Smallest ratio of a pair.
     pub least: f64,
+    /// Largest ratio of a pair.
     pub largest: f64,
 }
 
@@ -38,20 +43,13 @@ impl Ratio {
 
 /// The middle value, or the mean of both middle ones; not-a-number of none.
 pub fn median(values: &[f64]) -> f64 {
-    if values.is_empty() { f64::NAN } else { quantile(&ascending(values.iter().copied()), 0.5) }
+    quantile(&ascending(values.iter().copied()), 0.5)
 }
 
 fn ascending(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
-}
-
-/// The value below which `part` of the ascending values lie, between two neighbours in proportion.
-fn quantile(ascending: &[f64], part: f64) -> f64 {
-    let place = part * (ascending.len() - 1) as f64;
-    let (low, high) = (ascending[place.floor() as usize], ascending[place.ceil() as usize]);
-    low + (high - low) * place.fract()
 }
 
 #[cfg(test)]
@@ -68,10 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_lie_between_neighbours() {
-        // numpy.quantile([1, 2, 4, 8], [0.25, 0.5, 0.75]), its default method.
-        let values = [1.0, 2.0, 4.0, 8.0];
-        assert_eq!([0.25, 0.5, 0.75].map(|part| quantile(&values, part)), [1.75, 3.0, 5.0]);
+    fn medians_by_hand() {
         assert_eq!(median(&[8.0, 1.0, 4.0, 2.0]), 3.0);
         assert!(median(&[]).is_nan());
     }

@@ -1,83 +1,81 @@
 //! Every table and figure as a CSV: rows are groups of cells, numbers are means over seeds, `..._sd` how far seeds
 //! spread (empty for one seed). Knows nothing of what the paper prints.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::{
-    Folder,
-    record::Record,
-    summary::{Group, Level, METRICS, Place, deviation, groups, mean, places, values},
+    cell::{Axes, Scored},
+    frame::{Aggregate, Summary},
+    intervals::mean,
+    measure::Measure,
+    reading::{Filed, Reading, by_cell},
+};
+use crate::{
+    data::Share,
+    results::{Classifier, Folder, Metric, Record, record::Score},
+    study::Study,
 };
 
-/// Writes `tables/*.csv` of `records` below the folder, each whole or not at all.
+/// Writes `tables/*.csv` of records below the folder, each whole or not at all.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write(folder: &Folder, records: &[Record]) -> Result<()> {
-    for (name, rows) in all(records)? {
+pub fn write(folder: &Folder, reading: &Reading) -> Result<()> {
+    for (name, rows) in all(reading)? {
         folder.write_file(&format!("tables/{name}.csv"), rows.as_bytes())?;
     }
     Ok(())
 }
 
-/// Ablations, and what they are compared with.
-const ABLATIONS: [&str; 9] = [
-    "table1",
-    "mae_two_predictions",
-    "mae_crossed_views",
-    "mae_as_released",
-    "dino_plain_head",
-    "dino_head_norm",
-    "augmented_validation",
-    "probe_under_lars",
-    "probe_as_released",
-];
-
 /// Name and text of every table that has rows.
 ///
 /// # Errors
 /// None that is known: text is written to memory.
-pub fn all(records: &[Record]) -> Result<Vec<(&'static str, String)>> {
-    let natural = |place: &Place| place.1 == Level::new(None);
-    let of = |studies: &[&str]| -> Vec<&Record> {
-        records.iter().filter(|record| studies.contains(&record.cell.study.as_str())).collect()
-    };
-    let table_1 = ["table1", "extension", "random_weights", "pixels"];
+pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
+    use Study::{Ablation, Extension, Figure3, Pixels, RandomWeights, SizeMatched, Table1, Table2};
+    let all_images = |at: &Scored| at.validation == Share::NATURAL;
+    let of = |wanted: fn(Study) -> bool| move |at: &Scored| wanted(at.cell.study) && all_images(at);
+    let every: Vec<&Filed> = reading.records.iter().collect();
+    let table_1: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.study == Table1).collect();
     let tables = [
-        ("table1", scores(&of(&table_1), natural)?),
-        ("figures2_4_5", scores(&of(&["table1"]), |_| true)?),
-        ("table2", scores(&of(&["table2"]), natural)?),
-        ("figure3", scores(&of(&["figure3"]), natural)?),
-        ("figure6", monitors(&of(&["table1"]))?),
-        ("figure7", ranks(&of(&["table1"]))?),
-        ("size_matched", scores(&of(&["table1", "size_matched"]), natural)?),
-        ("ablations", scores(&of(&ABLATIONS), natural)?),
-        ("label_free", label_free(&records.iter().collect::<Vec<_>>())?),
-        ("cost", cost(&records.iter().collect::<Vec<_>>())?),
+        (
+            "table1",
+            scores(reading, of(|study| matches!(study, Table1 | Extension | RandomWeights | Pixels)))?,
+        ),
+        ("figures2_4_5", scores(reading, |at| at.cell.study == Table1)?),
+        ("table2", scores(reading, of(|study| matches!(study, Table2 { .. })))?),
+        ("figure3", scores(reading, of(|study| matches!(study, Figure3 { .. })))?),
+        ("figure6", monitors(&table_1)?),
+        ("figure7", ranks(&table_1)?),
+        ("size_matched", scores(reading, of(|study| matches!(study, Table1 | SizeMatched)))?),
+        ("ablations", scores(reading, of(|study| matches!(study, Table1 | Ablation(_))))?),
+        ("label_free", label_free(&every)?),
+        ("cost", cost(&every)?),
     ];
     Ok(tables.into_iter().filter(|(_, text)| text.lines().count() > 1).collect())
 }
 
 const GROUP: [&str; 6] = ["study", "method", "backbone", "variant", "train_share", "seeds"];
 
-fn group_columns(group: &Group, seeds: usize) -> Vec<String> {
-    let Group { study, method, backbone, variant, train_share, .. } = group;
+fn group_columns(cell: &Axes, seeds: usize) -> Vec<String> {
     vec![
-        study.clone(),
-        method.clone(),
-        backbone.clone(),
-        variant.clone(),
-        train_share.to_string(),
+        cell.study.id().to_owned(),
+        cell.method_id().to_owned(),
+        cell.backbone_id().to_owned(),
+        cell.study.variant().unwrap_or_default(),
+        cell.share.to_string(),
         seeds.to_string(),
     ]
 }
 
 /// Mean and deviation as cells.
-fn statistics(values: &[f64]) -> [String; 2] {
+fn statistics(aggregate: &Aggregate) -> [String; 2] {
     let number = |value: f64| format!("{value:.6}");
     [
-        if values.is_empty() { String::new() } else { number(mean(values)) },
-        deviation(values).map_or_else(String::new, number),
+        if aggregate.count == 0 { String::new() } else { number(aggregate.mean) },
+        aggregate.deviation.map_or_else(String::new, number),
     ]
 }
 
@@ -88,45 +86,49 @@ fn text(head: &[&str], rows: Vec<Vec<String>>) -> Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// One row a group, classifier and validation share that is wanted.
-fn scores(records: &[&Record], wanted: impl Fn(&Place) -> bool) -> Result<String> {
+/// One row for what is scored and wanted.
+fn scores(reading: &Reading, wanted: impl Fn(&Scored) -> bool) -> Result<String> {
     let mut head = GROUP.map(str::to_owned).to_vec();
     head.extend(["classifier", "validation_share"].map(str::to_owned));
-    for (name, _) in METRICS {
-        head.extend([name.to_owned(), format!("{name}_sd")]);
+    for metric in Metric::ALL {
+        head.extend([metric.id().to_owned(), format!("{metric}_sd")]);
     }
     head.extend(["seconds_per_epoch".to_owned(), "images_per_second".to_owned()]);
-    let mut rows = Vec::new();
-    for (group, records) in groups(records.iter().copied()) {
-        let pace = |of: fn(&Record) -> f64| {
-            let trained: Vec<f64> =
-                records.iter().filter(|record| !record.curve.is_empty()).map(|record| of(record)).collect();
-            statistics(&trained)[0].clone()
-        };
-        for place in places(&records).iter().filter(|place| wanted(place)) {
-            let mut row = group_columns(&group, records.len());
-            row.extend([place.0.clone(), place.1.to_string()]);
-            METRICS.iter().for_each(|metric| row.extend(statistics(&values(&records, place, metric))));
-            row.push(pace(median_epoch));
-            row.push(pace(|record| record.cost.images_per_second));
-            rows.push(row);
-        }
-    }
-    text(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows)
+    let paces: BTreeMap<Axes, [String; 2]> =
+        by_cell(&reading.records).into_iter().map(|(cell, records)| (cell, pace(&records))).collect();
+    let row = |Summary { at, rows, aggregates }: Summary| {
+        let mut row = group_columns(&at.cell, rows);
+        row.extend([at.classifier.to_string(), at.validation.to_string()]);
+        aggregates.iter().for_each(|aggregate| row.extend(statistics(aggregate)));
+        row.extend(paces[&at.cell].clone());
+        row
+    };
+    let summaries = reading.frame.only(wanted).summaries(&Metric::ALL.map(Measure::from));
+    text(&head.iter().map(String::as_str).collect::<Vec<_>>(), summaries.into_iter().map(row).collect())
+}
+
+/// Seconds of the middle epoch and images a second, means over the records that were trained.
+fn pace(records: &[&Record]) -> [String; 2] {
+    let of = |number: fn(&Record) -> f64| {
+        let trained: Vec<f64> =
+            records.iter().filter(|record| !record.curve.is_empty()).map(|record| number(record)).collect();
+        if trained.is_empty() { String::new() } else { format!("{:.6}", mean(&trained)) }
+    };
+    [of(median_epoch), of(|record| record.cost.images_per_second)]
 }
 
 /// Seconds of the middle epoch: the first may have drawn or decoded what later ones find in memory.
 fn median_epoch(record: &Record) -> f64 {
     let mut seconds: Vec<f64> = record.curve.iter().map(|epoch| epoch.seconds).collect();
     seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// One row a cell, epoch and monitor.
-fn monitors(records: &[&Record]) -> Result<String> {
+fn monitors(records: &[&Filed]) -> Result<String> {
     let head = ["cell", "epoch", "monitor", "value"];
     let mut rows = Vec::new();
-    for record in records {
+    for Filed { record, .. } in records {
         for epoch in &record.curve {
             let own = [("loss", Some(epoch.loss)), ("probe_loss", epoch.probe_loss)];
             let own = own.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -142,31 +144,32 @@ fn monitors(records: &[&Record]) -> Result<String> {
 }
 
 /// One row a cell: rank in both definitions after the last epoch, and F1 of both classifiers on all images.
-fn ranks(records: &[&Record]) -> Result<String> {
+fn ranks(records: &[&Filed]) -> Result<String> {
     let head = ["cell", "rankme", "rankme_bound", "rankme_released", "f1_in_training", "f1_converged"];
-    let row = |record: &&Record| {
+    let row = |Filed { record, .. }: &&Filed| {
         let last = record.curve.last()?;
         let monitor = |name: &str| last.monitors.get(name).map_or_else(String::new, f64::to_string);
-        let f1 = |classifier: &str| {
-            let place = (classifier.to_owned(), Level::new(None));
-            values(&[record], &place, &METRICS[0]).first().map_or_else(String::new, f64::to_string)
+        let f1 = |classifier: Classifier| {
+            let wanted =
+                |score: &&Score| score.classifier == classifier.id() && score.validation_share.is_none();
+            record.scores.iter().find(wanted).map_or_else(String::new, |score| score.f1.to_string())
         };
         Some(vec![
             record.cell.id.clone(),
             monitor("rankme"),
             monitor("rankme_bound"),
             monitor("rankme_released"),
-            f1("in_training"),
-            f1("converged"),
+            f1(Classifier::InTraining),
+            f1(Classifier::Converged),
         ])
     };
     text(&head, records.iter().filter_map(row).collect())
 }
 
 /// One row a cell and label-free metric.
-fn label_free(records: &[&Record]) -> Result<String> {
+fn label_free(records: &[&Filed]) -> Result<String> {
     let mut rows = Vec::new();
-    for record in records {
+    for Filed { record, .. } in records {
         for (of, metrics) in &record.label_free {
             for (name, value) in metrics {
                 rows.push(vec![record.cell.id.clone(), of.clone(), name.clone(), value.to_string()]);
@@ -177,12 +180,12 @@ fn label_free(records: &[&Record]) -> Result<String> {
 }
 
 /// One row a cell: seconds, by what they went to.
-fn cost(records: &[&Record]) -> Result<String> {
+fn cost(records: &[&Filed]) -> Result<String> {
     const PARTS: [&str; 7] =
         ["data", "updates", "monitors", "checkpoints", "features", "probe", "label_free"];
     let head =
         [&["cell", "images", "epochs", "images_per_second", "train_seconds", "evaluate_seconds"][..], &PARTS];
-    let row = |record: &&Record| {
+    let row = |Filed { record, .. }: &&Filed| {
         let (cost, train) = (&record.cost, &record.data.train);
         let mut row = vec![
             record.cell.id.clone(),
@@ -201,7 +204,7 @@ fn cost(records: &[&Record]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{example, record::Score};
+    use crate::{analysis::reading, results::example};
 
     #[test]
     fn seeds_are_taken_together_and_variants_are_not() {
@@ -211,6 +214,7 @@ mod tests {
             record.cell.id = id.to_owned();
             record.cell.variant = variant.map(str::to_owned);
             record.cell.study = if variant.is_some() { "table2".into() } else { "table1".into() };
+            record.cell.seed = u64::from(id == "b");
             record.scores = vec![score(f1)];
             record
         };
@@ -220,7 +224,8 @@ mod tests {
             record("c", Some("side064"), 0.1),
             record("d", Some("side224"), 0.9),
         ];
-        let tables: std::collections::BTreeMap<_, _> = all(&records).unwrap().into_iter().collect();
+        let named = records.map(|record| (record.cell.id.clone(), record));
+        let tables: BTreeMap<_, _> = all(&reading::of(named.into())).unwrap().into_iter().collect();
         let rows = |name: &str| -> Vec<Vec<String>> {
             tables[name].lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
         };

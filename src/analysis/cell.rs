@@ -1,0 +1,143 @@
+//! The axes of what was measured, typed: read once from a record, and used by everything above it.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    backbone,
+    data::Share,
+    method,
+    results::{Classifier, record::CellAxes},
+    study::Study,
+};
+
+/// What cells share that differ in their seed only. In tables they stand in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Axes {
+    /// With what it varies besides.
+    pub study: Study,
+    /// None of the floors, which nobody trained.
+    pub method: Option<method::Name>,
+    /// None where there is no network, but pixels.
+    pub backbone: Option<backbone::Name>,
+    /// Of defects in training.
+    pub share: Share,
+}
+
+/// What is scored: a classifier on validation images of a share. One score a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scored {
+    /// Whose model.
+    pub cell: Axes,
+    /// Which of its classifiers.
+    pub classifier: Classifier,
+    /// Of defects in validation; the data's own for all validation images.
+    pub validation: Share,
+}
+
+/// In records, for a cell that nobody trained.
+const NOBODY: &str = "none";
+/// In records, for a cell without a network.
+const PIXELS: &str = "pixels";
+
+impl Axes {
+    /// A cell of Table 1.
+    pub const fn table_1(method: method::Name, backbone: backbone::Name, share: Share) -> Self {
+        Self { study: Study::Table1, method: Some(method), backbone: Some(backbone), share }
+    }
+
+    /// The axes of a record.
+    ///
+    /// # Errors
+    /// If this build does not know its study, method or backbone, or its share is none.
+    pub fn of(cell: &CellAxes) -> Result<Self> {
+        let known = || -> Result<Self> {
+            Ok(Self {
+                study: Study::read(&cell.study, cell.variant.as_deref())?,
+                method: optional(&cell.method, NOBODY)?,
+                backbone: optional(&cell.backbone, PIXELS)?,
+                share: Share::from_fraction(cell.train_share)?,
+            })
+        };
+        let axes = known().with_context(|| format!("cell '{}'", cell.id))?;
+        let floor = matches!(axes.study, Study::RandomWeights | Study::Pixels);
+        ensure!(floor == axes.method.is_none(), "cell '{}': only floors have no method", cell.id);
+        Ok(axes)
+    }
+
+    /// The same cell in another study.
+    #[must_use]
+    pub const fn in_study(self, study: Study) -> Self {
+        Self { study, ..self }
+    }
+
+    /// Its classifier in training, on all validation images: what the paper scores.
+    pub const fn in_training(self) -> Scored {
+        Scored { cell: self, classifier: Classifier::InTraining, validation: Share::NATURAL }
+    }
+
+    /// Its converged probe, on all validation images.
+    pub const fn converged(self) -> Scored {
+        Scored { cell: self, classifier: Classifier::Converged, validation: Share::NATURAL }
+    }
+
+    /// The method as records spell it.
+    pub fn method_id(self) -> &'static str {
+        self.method.map_or(NOBODY, method::Name::id)
+    }
+
+    /// The backbone as records spell it.
+    pub fn backbone_id(self) -> &'static str {
+        self.backbone.map_or(PIXELS, backbone::Name::id)
+    }
+}
+
+impl Scored {
+    /// The same on validation images of a share.
+    #[must_use]
+    pub const fn on(self, validation: Share) -> Self {
+        Self { validation, ..self }
+    }
+}
+
+fn optional<T: std::str::FromStr<Err = anyhow::Error>>(text: &str, none: &str) -> Result<Option<T>> {
+    if text == none { Ok(None) } else { text.parse().map(Some) }
+}
+
+/// `5 %`, `0.5 %`, `natural`.
+pub fn percent(share: Share) -> String {
+    share.in_percent().map_or_else(|| "natural".to_owned(), |percent| format!("{percent} %"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::example;
+
+    #[test]
+    fn axes_are_read_from_records() {
+        let cell = example::record().cell;
+        let expected = Axes::table_1(method::Name::SimClr, backbone::Name::ResNet18, Share::percent(5));
+        assert_eq!(Axes::of(&cell).unwrap(), expected);
+        let floor = CellAxes {
+            study: "pixels".into(),
+            method: "none".into(),
+            backbone: "pixels".into(),
+            train_share: None,
+            ..cell.clone()
+        };
+        let axes = Axes::of(&floor).unwrap();
+        assert_eq!((axes.method, axes.backbone, axes.share), (None, None, Share::NATURAL));
+        assert_eq!((axes.method_id(), axes.backbone_id()), ("none", "pixels"));
+        assert_eq!((percent(axes.share), percent(expected.share)), ("natural".into(), "5 %".into()));
+
+        for (other, expected) in [
+            (CellAxes { method: "moco".into(), ..cell.clone() }, "no method called 'moco'"),
+            (CellAxes { backbone: "vgg".into(), ..cell.clone() }, "no backbone called 'vgg'"),
+            (CellAxes { train_share: Some(1.5), ..cell.clone() }, "found 1.5"),
+            (CellAxes { method: "none".into(), ..cell.clone() }, "only floors have no method"),
+        ] {
+            let error = format!("{:#}", Axes::of(&other).unwrap_err());
+            assert!(error.contains(expected) && error.contains(&cell.id), "{error}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Two sets of records beside each other, or one beside the paper: what moved, and whether beyond noise.
+//!
+//! A difference of means over n and m seeds has moved beyond noise ([`super::noise`], measured on both sets) when it is
+//! larger than what Student's t exceeds as seldom as a normal variable exceeds 3 deviations: with many cells 3, with
+//! few more, since the deviation itself is then uncertain. The 3 is ours: a few of a thousand comparisons pass it by
+//! chance. Where nothing is known of noise nothing is said.
+
+use std::collections::BTreeMap;
+
+use super::{
+    cell::{Axes, Scored},
+    frame::{Frame, FrameBuilder},
+    intervals::{THREE_DEVIATIONS, mean},
+    noise::{Noise, Weighed},
+    reading::{Filed, add},
+};
+use crate::{
+    backbone::Name::{ResNet18, ViTTiny},
+    data::Share,
+    method::Name::Supervised,
+    results::{
+        Metric,
+        paper::{table_1, table_2},
+    },
+    study::Study,
+};
+
+/// What became of a score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Further than new seeds would move it.
+    MovedBeyondNoise,
+    /// No further than new seeds would move it.
+    WithinNoise,
+    /// Nothing is known of noise: no cell of its kind has two seeds.
+    Undecided,
+    /// To the bit, seed by seed.
+    Equal,
+}
+
+/// One score of one group of cells in both sets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// What is scored.
+    pub at: Scored,
+    /// Which score.
+    pub metric: Metric,
+    /// Mean over seeds in the first set.
+    pub before: f64,
+    /// Mean over seeds in the second set.
+    pub after: f64,
+    /// What the difference must exceed.
+    pub noise: Option<f64>,
+    /// What became of it.
+    pub change: Change,
+}
+
+/// Scores of each seed, by what is scored.
+type Scores = BTreeMap<Scored, Vec<f64>>;
+
+/// Names of both sets in the table that noise is measured on: a cell's seeds spread about its mean in its own set.
+const SETS: [&str; 2] = ["before", "after"];
+
+/// Scores that both sets have.
+pub fn between(before: &[Filed], after: &[Filed]) -> Vec<Difference> {
+    let frame = table(&[before, after]);
+    let noise = Noise::measured(&frame);
+    let [before, after] = SETS.map(|set| frame.setting(set));
+    let mut differences = Vec::new();
+    for metric in Metric::ALL {
+        let (old, new) = (scores(&before, metric), scores(&after, metric));
+        for (at, old) in &old {
+            let Some(new) = new.get(at) else { continue };
+            differences.push(difference(&noise, *at, metric, old, new));
+        }
+    }
+    differences.sort_by_key(|difference| difference.at);
+    differences
+}
+
+/// Scores of Tables 1 and 2 as printed (`before`), beside those of the classifier in training. The paper has one
+/// seed, whose spread is taken to be ours.
+pub fn with_paper(records: &[Filed]) -> Vec<Difference> {
+    let frame = table(&[records]);
+    let noise = Noise::measured(&frame);
+    let ours: BTreeMap<Metric, Scores> = Metric::ALL.map(|metric| (metric, scores(&frame, metric))).into();
+    let beside = |at: Scored, metric: Metric, printed: f64| {
+        let found = ours[&metric].get(&at)?;
+        Some(difference(&noise, at, metric, &[printed], found))
+    };
+    let mut differences = Vec::new();
+    for cell in table_1() {
+        let at = Axes::table_1(cell.method, cell.backbone, cell.train_share).in_training();
+        differences.extend(cell.printed.score().and_then(|printed| beside(at, cell.metric, printed)));
+    }
+    for column in table_2() {
+        for (backbone, printed) in [(ResNet18, column.resnet18_f1), (ViTTiny, column.vit_tiny_f1)] {
+            let study = Study::Table2 { side: column.resolution };
+            let cell = Axes::table_1(Supervised, backbone, Share::NATURAL).in_study(study);
+            differences.extend(beside(cell.in_training(), Metric::F1, printed));
+        }
+    }
+    differences
+}
+
+/// Records of up to two sets, whatever their settings.
+fn table(sets: &[&[Filed]]) -> Frame {
+    let mut rows = FrameBuilder::default();
+    for (set, records) in SETS.into_iter().zip(sets) {
+        for filed in *records {
+            // What is not finite is no score, and was named when records were read.
+            let _ = add(&mut rows, set, &filed.cell, &filed.record);
+        }
+    }
+    rows.frame()
+}
+
+fn scores(frame: &Frame, metric: Metric) -> Scores {
+    let mut runs: BTreeMap<Scored, Vec<(Option<u64>, f64)>> = BTreeMap::new();
+    for point in frame.points(&metric.into()) {
+        runs.entry(point.at).or_default().push((point.seed, point.value));
+    }
+    let in_order = |(at, mut runs): (Scored, Vec<(Option<u64>, f64)>)| {
+        runs.sort_by_key(|run| run.0);
+        (at, runs.into_iter().map(|run| run.1).collect())
+    };
+    runs.into_iter().map(in_order).collect()
+}
+
+fn difference(noise: &Noise, at: Scored, metric: Metric, before: &[f64], after: &[f64]) -> Difference {
+    let (old, new) = (mean(before), mean(after));
+    let weigh = |weight, seeds| Weighed { weight, at, seeds };
+    let error = noise.error(&metric.into(), &[weigh(-1.0, before.len()), weigh(1.0, after.len())]);
+    let noise = error.map(|error| error.beyond(THREE_DEVIATIONS));
+    let change = match noise {
+        _ if before == after => Change::Equal,
+        None => Change::Undecided,
+        Some(noise) if (new - old).abs() > noise => Change::MovedBeyondNoise,
+        Some(_) => Change::WithinNoise,
+    };
+    Difference { at, metric, before: old, after: new, noise, change }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::reading,
+        method::Name::{Byol, SimClr},
+        results::{Record, example, record::Score},
+    };
+
+    fn record(method: &str, seed: u64, f1: f64) -> Record {
+        let mut record = example::record();
+        record.cell.id = format!("table1/{method}-{seed}");
+        record.cell.method = method.to_owned();
+        record.cell.seed = seed;
+        record.scores = vec![Score { f1, ..example::score("in_training", None) }];
+        record
+    }
+
+    fn filed(records: &[Record]) -> Vec<Filed> {
+        reading::of(records.iter().map(|record| (record.cell.id.clone(), record.clone())).collect()).records
+    }
+
+    fn changes(differences: &[Difference]) -> Vec<(crate::method::Name, Change)> {
+        let f1 = differences.iter().filter(|difference| difference.metric == Metric::F1);
+        f1.map(|difference| (difference.at.cell.method.unwrap(), difference.change)).collect()
+    }
+
+    #[test]
+    fn what_moved_is_judged_by_the_spread_of_seeds() {
+        // Uncertainty known from BYOL alone, which both sets have: variance of 0.60, 0.62 is 0.0002, with 2 degrees of
+        // freedom. SimCLR has one seed in each set: noise 19.207 x 0.014142 x sqrt(2) = 0.38414.
+        let byol = [record("byol", 0, 0.60), record("byol", 1, 0.62)];
+        let with = |f1: f64| filed(&[byol.as_slice(), &[record("simclr", 0, f1)]].concat());
+        let before = with(0.40);
+        let found = between(&before, &with(0.78));
+        assert_eq!(changes(&found), [(Byol, Change::Equal), (SimClr, Change::WithinNoise)]);
+        let simclr = |d: &&Difference| (d.at.cell.method, d.metric) == (Some(SimClr), Metric::F1);
+        let noise = found.iter().find(simclr).unwrap().noise.unwrap();
+        assert!((noise - 0.384_14).abs() < 2e-5, "{noise}");
+
+        let found = between(&before, &with(0.79));
+        assert_eq!(changes(&found), [(Byol, Change::Equal), (SimClr, Change::MovedBeyondNoise)]);
+        let alone = filed(&[record("simclr", 0, 0.5)]);
+        let other = filed(&[record("simclr", 0, 0.6), record("mae", 0, 0.5)]);
+        assert_eq!(changes(&between(&alone, &other)), [(SimClr, Change::Undecided)]);
+    }
+
+    #[test]
+    fn the_paper_is_compared_with_the_classifier_in_training() {
+        // Table 1 prints F1 of supervised ResNet-18 at 5 %.
+        let printed = table_1().into_iter().find(|cell| {
+            (cell.metric, cell.backbone, cell.method, cell.train_share)
+                == (Metric::F1, ResNet18, Supervised, Share::percent(5))
+        });
+        let printed = printed.unwrap().printed.score().unwrap();
+        let seeds = [(0, 0.300), (1, 0.302), (2, 0.301), (3, 0.301)];
+        let records = seeds.map(|(seed, lower)| record("supervised", seed, printed - lower));
+        let found = with_paper(&filed(&records));
+        assert_eq!(changes(&found), [(Supervised, Change::MovedBeyondNoise)]);
+        let f1 = found.iter().find(|difference| difference.metric == Metric::F1).unwrap();
+        assert!((f1.before - printed).abs() < 1e-12 && (f1.after - printed + 0.301).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,108 @@
+//! What a row of the long table may hold besides its axes: scores, and what is measured without labels.
+//!
+//! A measure cannot be misspelt: it is one of the constants here, a [`Metric`], or comes out of a table.
+
+use std::{borrow::Cow, fmt};
+
+use crate::results::Metric;
+
+/// The name of a number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Measure(Cow<'static, str>);
+
+impl Measure {
+    /// Normal validation images behind a score.
+    pub const NORMALS: Self = Self(Cow::Borrowed("normals"));
+    /// Validation images with a defect behind a score.
+    pub const DEFECTS: Self = Self(Cow::Borrowed("defects"));
+    /// Seconds of training by epochs.
+    pub const EPOCH_SECONDS: Self = Self(Cow::Borrowed("cost.epoch_seconds"));
+    /// Source images that training goes through a second.
+    pub const IMAGES_PER_SECOND: Self = Self(Cow::Borrowed("cost.images_per_second"));
+    /// RankMe as the authors computed it: of mini-batches of backbone features, in the last epoch.
+    pub const RANKME_RELEASED: Self = Self(Cow::Borrowed("monitor.rankme_released"));
+    /// RankMe as its own paper defines it: of embeddings of many images, in the last epoch.
+    pub const RANKME: Self = Self(Cow::Borrowed("monitor.rankme"));
+    /// RankMe of features over its bound.
+    pub const RANKME_NORMALISED: Self = Self(Cow::Borrowed("features.rankme_normalised"));
+
+    /// Every constant: what claims, tables and figures ask for besides scores.
+    pub const KNOWN: [Self; 7] = [
+        Self::NORMALS,
+        Self::DEFECTS,
+        Self::EPOCH_SECONDS,
+        Self::IMAGES_PER_SECOND,
+        Self::RANKME_RELEASED,
+        Self::RANKME,
+        Self::RANKME_NORMALISED,
+    ];
+
+    /// Any name, for whoever fills a table or reads one.
+    pub(super) fn named(name: String) -> Self {
+        Self(Cow::Owned(name))
+    }
+
+    /// The one spelling: a score's field in records, or dotted `features.rankme`.
+    pub fn id(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is measured without labels and could choose between models: of features, embeddings or views, or a
+    /// rank in the last epoch.
+    pub fn is_label_free(&self) -> bool {
+        let name = self.id();
+        let part = ["features.", "embeddings.", "views."].iter().any(|part| name.starts_with(part));
+        // How many images, views and ranks there can be says nothing about features.
+        let size = ["images", "bound", "views.views"].iter().any(|size| name.contains(size));
+        (part || name.starts_with(Self::RANKME.id())) && !size
+    }
+
+    /// Whether it may order the models of one method and backbone: over its bound, which is one there, a measure orders
+    /// them as it does itself.
+    pub fn is_label_free_within(&self) -> bool {
+        self.is_label_free() && !self.id().ends_with("_normalised") && !self.id().ends_with(".rows")
+    }
+
+    /// Whether it is a part of its bound.
+    pub fn is_normalised(&self) -> bool {
+        self.id().ends_with("_normalised")
+    }
+}
+
+impl From<Metric> for Measure {
+    fn from(metric: Metric) -> Self {
+        Self(Cow::Borrowed(metric.id()))
+    }
+}
+
+impl From<&Measure> for Measure {
+    fn from(measure: &Measure) -> Self {
+        measure.clone()
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_no_label_free_measures() {
+        let is = |name: &str| {
+            let measure = Measure::named(name.to_owned());
+            (measure.is_label_free(), measure.is_label_free_within())
+        };
+        assert_eq!(is("features.alpha_req"), (true, true));
+        assert_eq!(is("monitor.rankme_released"), (true, true));
+        assert_eq!(is("features.rankme_normalised"), (true, false));
+        assert_eq!(is("features.rows"), (true, false));
+        for name in ["monitor.rankme_bound", "views.images", "views.views", "f1", "monitor.features_mean"] {
+            assert_eq!(is(name), (false, false), "{name}");
+        }
+    }
+}

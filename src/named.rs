@@ -1,0 +1,72 @@
+//! Enums whose variants have one spelling, used on command lines, in records and in file names.
+
+/// Declares an enum of names: `Variant = "spelling"`, after the colon what one of them is called in messages.
+///
+/// Gives `ALL` in the order of declaration, `id`, and the same spelling both ways by `Display` and `FromStr`, whose
+/// error lists what is known.
+macro_rules! named {
+    (
+        $(#[$attribute:meta])*
+        $visible:vis enum $name:ident: $kind:literal {
+            $($(#[$inner:meta])* $variant:ident = $id:literal),+ $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        $visible enum $name {
+            $($(#[$inner])* $variant),+
+        }
+
+        impl $name {
+            /// All of them, in the order of declaration.
+            pub const ALL: [Self; [$($id),+].len()] = [$(Self::$variant),+];
+
+            /// The one spelling used on command lines, in records and in file names.
+            pub const fn id(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $id),+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.pad(self.id())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = anyhow::Error;
+
+            fn from_str(text: &str) -> anyhow::Result<Self> {
+                Self::ALL.into_iter().find(|name| name.id() == text).ok_or_else(|| {
+                    let known = Self::ALL.map(Self::id).join(", ");
+                    anyhow::anyhow!(concat!("no ", $kind, " called '{}'; known: {}"), text, known)
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use named;
+
+#[cfg(test)]
+mod tests {
+    named! {
+        /// Two of them.
+        enum Side: "side" {
+            Left = "left",
+            Right = "right",
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_written() {
+        for side in Side::ALL {
+            assert_eq!(side.to_string().parse::<Side>().unwrap(), side);
+        }
+        assert_eq!(format!("{:<6}|", Side::Left), "left  |");
+        let error = "up".parse::<Side>().unwrap_err().to_string();
+        assert_eq!(error, "no side called 'up'; known: left, right");
+    }
+}

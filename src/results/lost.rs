@@ -1,0 +1,57 @@
+//! Numbers that a record has lost: JSON has no not-a-number, so one is written as null.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Where null is a value: the data's own share, no probe beside a supervised head, no Sewer-ML classes.
+const NULLABLE: [&str; 5] =
+    ["train_share", "validation_share", "probe_loss", "f2_ciw_oracle", "f2_ciw_multilabel"];
+
+/// Where a record measures: whatever is null below was a number that is not finite.
+const MEASURED: [&str; 5] = ["curve", "probe", "label_free", "scores", "cost"];
+
+/// Names of the numbers that a record's file has as null though they must be finite; none of a file that is no JSON.
+pub fn lost_numbers(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let Ok(record) = serde_json::from_str::<Value>(&text) else { return Vec::new() };
+    let mut lost = Vec::new();
+    for part in MEASURED {
+        look(part, record.get(part).unwrap_or(&Value::Bool(false)), &mut lost);
+    }
+    lost.dedup();
+    lost
+}
+
+fn look(name: &str, value: &Value, lost: &mut Vec<String>) {
+    match value {
+        Value::Null if !NULLABLE.contains(&name) => lost.push(name.to_owned()),
+        Value::Array(values) => values.iter().for_each(|value| look(name, value, lost)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| look(name, value, lost)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_must_be_a_number_is_lost() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let lost = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            lost_numbers(file.path())
+        };
+        assert_eq!(
+            lost(r#"{"scores": [{"f1": null, "f2_ciw_oracle": null, "validation_share": null}]}"#),
+            ["f1"]
+        );
+        assert_eq!(lost(r#"{"curve": [{"monitors": {"rankme": null}, "probe_loss": null}]}"#), ["rankme"]);
+        assert_eq!(
+            lost(r#"{"cell": {"train_share": null}, "settings": {"values": {"clip": null}}}"#),
+            [""; 0]
+        );
+        assert_eq!(lost("{"), [""; 0]);
+    }
+}

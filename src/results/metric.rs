@@ -1,0 +1,110 @@
+//! What is scored, by name: the scores of a classifier, and the classifiers. Knows nothing of how they are computed.
+
+use super::record::Score;
+use crate::named::named;
+
+named! {
+    /// A score of a classifier on validation images.
+    pub enum Metric: "score" {
+        F1 = "f1",
+        F1Normal = "f1_normal",
+        /// F2_CIW where a flagged defect counts as all its true classes, as the paper's authors compute it.
+        F2Oracle = "f2_ciw_oracle",
+        F2Multilabel = "f2_ciw_multilabel",
+        Precision = "precision",
+        Recall = "recall",
+        TruePositiveRate = "true_positive_rate",
+        FalsePositiveRate = "false_positive_rate",
+        Auroc = "auroc",
+        AveragePrecision = "average_precision",
+    }
+}
+
+named! {
+    /// Whose scores.
+    pub enum Classifier: "classifier" {
+        /// The supervised head, or the online linear probe: the paper's.
+        InTraining = "in_training",
+        /// The same on augmented validation images, of the ablation that has them.
+        InTrainingAugmented = "in_training_augmented",
+        /// Logistic regression on frozen features, fitted after training.
+        Converged = "converged",
+    }
+}
+
+impl Metric {
+    /// As tables print it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::F1 => "F1",
+            Self::F1Normal => "F1_Normal",
+            Self::F2Oracle => "F2_CIW",
+            Self::F2Multilabel => "F2_CIW, multi-label",
+            Self::Precision => "Precision",
+            Self::Recall => "Recall",
+            Self::TruePositiveRate => "True positive rate",
+            Self::FalsePositiveRate => "False positive rate",
+            Self::Auroc => "AUROC",
+            Self::AveragePrecision => "Average precision",
+        }
+    }
+
+    /// Of all scores the same: parts of 1.
+    pub const fn unit(self) -> &'static str {
+        "1"
+    }
+
+    /// Its smallest and largest value.
+    pub const fn bounds(self) -> (f64, f64) {
+        (0.0, 1.0)
+    }
+
+    /// Whether more is better.
+    pub const fn higher_is_better(self) -> bool {
+        !matches!(self, Self::FalsePositiveRate)
+    }
+
+    /// Its value; none where the data have no Sewer-ML classes, which F2_CIW needs.
+    pub fn of(self, score: &Score) -> Option<f64> {
+        match self {
+            Self::F1 => Some(score.f1),
+            Self::F1Normal => Some(score.f1_normal),
+            Self::F2Oracle => score.f2_ciw_oracle,
+            Self::F2Multilabel => score.f2_ciw_multilabel,
+            Self::Precision => Some(score.precision),
+            Self::Recall => Some(score.recall),
+            Self::TruePositiveRate => Some(score.true_positive_rate),
+            Self::FalsePositiveRate => Some(score.false_positive_rate),
+            Self::Auroc => Some(score.auroc),
+            Self::AveragePrecision => Some(score.average_precision),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::example;
+
+    /// A metric's name is the field that it reads: what a record calls `recall` is recall.
+    #[test]
+    fn names_are_the_fields_of_a_score() {
+        let score = Score {
+            f1: 0.1,
+            f1_normal: 0.2,
+            precision: 0.3,
+            recall: 0.4,
+            true_positive_rate: 0.5,
+            false_positive_rate: 0.6,
+            auroc: 0.7,
+            average_precision: 0.8,
+            f2_ciw_oracle: Some(0.9),
+            f2_ciw_multilabel: Some(0.95),
+            ..example::score(Classifier::Converged.id(), None)
+        };
+        let fields = serde_json::to_value(&score).unwrap();
+        for metric in Metric::ALL {
+            assert_eq!(metric.of(&score), fields[metric.id()].as_f64(), "{metric}");
+        }
+    }
+}

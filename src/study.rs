@@ -1,0 +1,156 @@
+//! Which table or figure of the paper, or which question of ours, a cell belongs to. Knows nothing of methods.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::named::named;
+
+/// Which table or figure of the paper a cell belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Study {
+    /// Table 1: methods and backbones, trained at five defect shares. Its models, scored at five
+    /// validation shares, also make Figures 2, 4 and 5; its curves Figures 6 and 7.
+    Table1,
+    /// Table 2: supervised, nothing but resized, at a side that is `side` pixels at the paper's 224.
+    Table2 {
+        /// At the paper's scale, pixels: one of [`Self::SIDES`].
+        side: u16,
+    },
+    /// Figure 3: supervised, on a quarter of the training images, with the paper's views but for these two, in
+    /// thousandths: strength of the colour jitter (hue: half of it) and smallest part of the area that a crop shows.
+    Figure3 {
+        /// Strength of the colour jitter, thousandths.
+        jitter: u16,
+        /// Smallest part of the area, thousandths.
+        crop: u16,
+    },
+    /// Ours: training shares that the paper does not have, the data's own among them.
+    Extension,
+    /// Ours: training sets of one size at all five shares. In the paper's, 45 % comes with 1.8 times as
+    /// many images, and so steps, as 1 %.
+    SizeMatched,
+    /// Ours: a floor, the backbone with random weights. The cell's method means nothing.
+    RandomWeights,
+    /// Ours: a floor, the pixels of the image made small. The cell's method and backbone mean nothing.
+    Pixels,
+    /// Ours: one thing done as the authors' released code does it, where we do it otherwise.
+    Ablation(Ablation),
+}
+
+named! {
+    /// What an ablation does as released.
+    pub enum Ablation: "ablation" {
+        /// MAE's step supervises two predictions a batch.
+        MaeTwoPredictions = "mae_two_predictions",
+        /// MAE's step compares predictions with the pixels of another view.
+        MaeCrossedViews = "mae_crossed_views",
+        /// Both.
+        MaeAsReleased = "mae_as_released",
+        /// DINO's head has no batch normalisation on ResNet-18. To be compared with [`Self::DinoHeadNorm`], since
+        /// recipes differ in which of both they take.
+        DinoPlainHead = "dino_plain_head",
+        /// DINO's head has batch normalisation on ResNet-18: not as released, but as lightly.
+        DinoHeadNorm = "dino_head_norm",
+        /// The classifier in training is scored on augmented validation images.
+        AugmentedValidation = "augmented_validation",
+        /// The online probe takes LARS steps, at our learning rate.
+        ProbeUnderLars = "probe_under_lars",
+        /// The online probe takes LARS steps, at the released learning rate.
+        ProbeAsReleased = "probe_as_released",
+    }
+}
+
+impl Study {
+    /// Sides of Table 2, pixels.
+    pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
+
+    /// Name in records and on command lines.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Table1 => "table1",
+            Self::Table2 { .. } => "table2",
+            Self::Figure3 { .. } => "figure3",
+            Self::Extension => "extension",
+            Self::SizeMatched => "size_matched",
+            Self::RandomWeights => "random_weights",
+            Self::Pixels => "pixels",
+            Self::Ablation(ablation) => ablation.id(),
+        }
+    }
+
+    /// What a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`.
+    pub fn variant(self) -> Option<String> {
+        match self {
+            Self::Table2 { side } => Some(format!("side{side:03}")),
+            Self::Figure3 { jitter, crop } => Some(format!("jitter{jitter:04}-crop{crop:04}")),
+            _ => None,
+        }
+    }
+
+    /// The study of a record: its name, and what it varies besides.
+    ///
+    /// # Errors
+    /// If no study has that name, or the variant is not one of its own.
+    pub fn read(id: &str, variant: Option<&str>) -> Result<Self> {
+        let study = match id {
+            "table1" => Self::Table1,
+            "table2" => Self::Table2 { side: number(variant, "side")? },
+            "figure3" => {
+                let (jitter, crop) = variant.and_then(|text| text.split_once('-')).unzip();
+                Self::Figure3 { jitter: number(jitter, "jitter")?, crop: number(crop, "crop")? }
+            }
+            "extension" => Self::Extension,
+            "size_matched" => Self::SizeMatched,
+            "random_weights" => Self::RandomWeights,
+            "pixels" => Self::Pixels,
+            _ => match id.parse() {
+                Ok(ablation) => Self::Ablation(ablation),
+                Err(_) => bail!("no study called '{id}'"),
+            },
+        };
+        ensure!(
+            study.variant().as_deref() == variant,
+            "study '{id}' has no variant '{}'",
+            variant.unwrap_or_default()
+        );
+        Ok(study)
+    }
+}
+
+/// The number after a name: 224 of `side224`.
+fn number(text: Option<&str>, name: &str) -> Result<u16> {
+    let digits = text.and_then(|text| text.strip_prefix(name));
+    let digits = digits
+        .with_context(|| format!("expected '{name}' and a number, found '{}'", text.unwrap_or_default()))?;
+    digits.parse().with_context(|| format!("'{digits}' is no number of '{name}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn studies_are_read_as_written() {
+        let mut studies = vec![
+            Study::Table1,
+            Study::Table2 { side: 64 },
+            Study::Figure3 { jitter: 275, crop: 395 },
+            Study::Extension,
+            Study::SizeMatched,
+            Study::RandomWeights,
+            Study::Pixels,
+        ];
+        studies.extend(Ablation::ALL.map(Study::Ablation));
+        for study in studies {
+            assert_eq!(Study::read(study.id(), study.variant().as_deref()).unwrap(), study);
+        }
+        for (id, variant, expected) in [
+            ("table3", None, "no study called 'table3'"),
+            ("table1", Some("side064"), "study 'table1' has no variant 'side064'"),
+            ("table2", None, "expected 'side' and a number, found ''"),
+            ("figure3", Some("jitter0275-crop"), "'' is no number of 'crop'"),
+        ] {
+            let error = format!("{:#}", Study::read(id, variant).unwrap_err());
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}
