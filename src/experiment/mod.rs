@@ -10,7 +10,6 @@ mod plan;
 pub mod recipe;
 pub mod scale;
 mod score;
-pub mod trajectory;
 
 use std::time::Instant;
 
