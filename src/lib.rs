@@ -57,10 +57,11 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge.rs`.
-//! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them: `loss/cuda/`,
-//! `augment/cuda/`, `tensor/cuda/` (with what they share); cuDNN's convolution: `tensor/convolution/cuda.rs`. What is
-//! rounded to bf16 and what not: `tensor/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/gpu/imitation/`.
-//! How gradients go back through a backbone: `tensor/chain.rs`. The steps that are held to PyTorch's: `experiment/trajectory.rs`.
+//! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them:
+//! `.cu` and `gpu.rs` beside what they compute, in a folder of `tensor/`, `loss/` or `augment/`; what they share:
+//! `tensor/gpu/`; cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
+//! `tensor/graph/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/gpu/imitation/`.
+//! How gradients go back through a backbone: `tensor/graph/chain.rs`. The steps that are held to PyTorch's: `experiment/trajectory.rs`.
 
 pub mod analysis;
 pub mod augment;

@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use crate::augment::cuda::Upload;
+use crate::augment::gpu::Upload;
 use crate::{
     augment::{Normalisation, ViewRecipe, to_normalised},
     data::{Dataset, OnBadImage},
@@ -24,7 +24,7 @@ use crate::{
 /// Every view of some images, and their labels.
 pub struct Batch {
     /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1. Their type is that of
-    /// all numbers that flow from them ([`crate::tensor::precision`]).
+    /// all numbers that flow from them ([`crate::tensor::graph::precision`]).
     pub images: Tensor,
     /// (images), 1 for a defect and 0 for normal.
     pub labels: Tensor,

@@ -25,11 +25,29 @@ use skewbench::{
     },
 };
 
-/// Where kernels lie, from the root; the first has what they share.
-const FOLDERS: [&str; 3] = ["src/tensor/cuda", "src/loss/cuda", "src/augment/cuda"];
+/// What runs kernels on the CPU, and what their text shares, from the root.
+const HARNESS: &str = "benchmarks/kernels";
+const SHARED: &str = "src/tensor/gpu";
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// All files under `src` of an extension.
+fn sources(extension: &str) -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![folder("src")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 fn is_there(program: &str) -> bool {
@@ -50,9 +68,9 @@ fn program() -> Option<&'static Path> {
             .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"])
             // As the views' kernel is compiled for a GPU.
             .args(["-ffp-contract=off", "-o"])
-            .args([&program, &folder(FOLDERS[0]).join("on_cpu.cpp")])
+            .args([&program, &folder(HARNESS).join("on_cpu.cpp")])
             .arg("-I")
-            .arg(folder(FOLDERS[0]))
+            .arg(folder(SHARED))
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -498,27 +516,24 @@ fn every_kernel_compiles_for_an_h100_and_keeps_its_numbers_in_registers() {
     }
     let place = tempfile::tempdir().unwrap();
     let (mut files, mut kernels) = (0, 0);
-    for entry in FOLDERS.iter().flat_map(|name| fs::read_dir(folder(name)).unwrap()) {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "cu") {
-            let made = Command::new("nvcc")
-                .args(["-arch=sm_90", "-cubin", "-Xptxas", "-v", "-Werror", "all-warnings", "-I"])
-                .arg(folder(FOLDERS[0]))
-                .arg("-o")
-                .args([&place.path().join("kernel.cubin"), &path])
-                .output()
-                .unwrap();
-            let told = String::from_utf8_lossy(&made.stderr);
-            assert!(made.status.success(), "{}: {told}", path.display());
-            for line in told.lines().filter(|line| line.contains("bytes stack frame")) {
-                let stack: usize = line.split_whitespace().next().unwrap().parse().unwrap();
-                assert!(stack <= MOST_STACK, "{}: a kernel keeps {line}", path.display());
-                kernels += 1;
-            }
-            files += 1;
+    for path in sources("cu") {
+        let made = Command::new("nvcc")
+            .args(["-arch=sm_90", "-cubin", "-Xptxas", "-v", "-Werror", "all-warnings", "-I"])
+            .arg(folder(SHARED))
+            .arg("-o")
+            .args([&place.path().join("kernel.cubin"), &path])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "{}: {told}", path.display());
+        for line in told.lines().filter(|line| line.contains("bytes stack frame")) {
+            let stack: usize = line.split_whitespace().next().unwrap().parse().unwrap();
+            assert!(stack <= MOST_STACK, "{}: a kernel keeps {line}", path.display());
+            kernels += 1;
         }
+        files += 1;
     }
-    assert_eq!(files, 9, "files of kernels in {FOLDERS:?}");
+    assert_eq!(files, 11, "files of kernels");
     assert!(kernels > 60, "the compiler tells of {kernels} kernels");
 }
 
@@ -561,32 +576,27 @@ fn in_brackets(text: &str) -> &str {
 fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
     let mut kernels = std::collections::BTreeMap::new();
     let mut launches = Vec::new();
-    for entry in FOLDERS.iter().flat_map(|name| fs::read_dir(folder(name)).unwrap()) {
-        let path = entry.unwrap().path();
+    for path in sources("cu") {
         // Of macros, lines end in backslashes.
         let text = fs::read_to_string(&path).unwrap().replace('\\', " ");
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("cu") => {
-                for found in text.split("extern \"C\" __global__ void").skip(1) {
-                    let found = found.split_once(')').unwrap().1.trim_start();
-                    let (name, rest) = found.split_once('(').unwrap();
-                    // Named after a type or a width in a macro.
-                    let stem = name.split("##").next().unwrap().trim().to_owned();
-                    kernels.insert(stem, split(in_brackets(&format!("({rest}"))).len());
-                }
+        for found in text.split("extern \"C\" __global__ void").skip(1) {
+            let found = found.split_once(')').unwrap().1.trim_start();
+            let (name, rest) = found.split_once('(').unwrap();
+            // Named after a type or a width in a macro.
+            let stem = name.split("##").next().unwrap().trim().to_owned();
+            kernels.insert(stem, split(in_brackets(&format!("({rest}"))).len());
+        }
+    }
+    for path in sources("rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        for (place, _) in text.match_indices("launch!(") {
+            let mut parts = split(in_brackets(&text[place + "launch!".len()..]));
+            if parts.get(1).is_some_and(|name| name == "name") {
+                // A name that two launches share was made just before.
+                let made = text[..place].rfind("let name = ").expect("a name");
+                parts[1] = text[made..].split(';').next().unwrap().to_owned();
             }
-            Some("rs") => {
-                for (place, _) in text.match_indices("launch!(") {
-                    let mut parts = split(in_brackets(&text[place + "launch!".len()..]));
-                    if parts.get(1).is_some_and(|name| name == "name") {
-                        // A name that two launches share was made just before.
-                        let made = text[..place].rfind("let name = ").expect("a name");
-                        parts[1] = text[made..].split(';').next().unwrap().to_owned();
-                    }
-                    launches.push((path.clone(), parts));
-                }
-            }
-            _ => {}
+            launches.push((path.clone(), parts));
         }
     }
     assert!(

@@ -53,7 +53,7 @@ const RESERVED: [(&[&str], &[&str]); 10] = [
             "src/results/provenance.rs",
             "src/data/elpv",
             "src/data/fixtures.rs",
-            "src/tensor/cuda/compile.rs",
+            "src/tensor/gpu/compile.rs",
         ],
     ),
     (&["Instant", "SystemTime"], &["src/experiment/", "src/results/provenance.rs"]),

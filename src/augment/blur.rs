@@ -8,7 +8,7 @@
 //! Source: Pillow 13.0.0, `src/libImaging/BoxBlur.c`, after Gwosdek et al., SSVM 2011, eqs. 7, 11, 14.
 //! Knows nothing of randomness.
 
-use crate::{data::Image, tensor::vector::vectorised};
+use crate::{data::Image, tensor::cpu::vector::vectorised};
 
 /// Box blurs along each axis.
 const PASSES: usize = 3;

@@ -6,7 +6,7 @@
 //! Source: Pillow 13.0.0 (`src/libImaging/Blend.c`, `Convert.c`), torchvision 0.29
 //! (`transforms/_functional_pil.py`). Knows nothing of randomness, nor of the order of adjustments.
 
-use crate::{data::Image, tensor::vector::vectorised};
+use crate::{data::Image, tensor::cpu::vector::vectorised};
 
 /// Blends with black; `factor` >= 0, 1 changes nothing.
 pub fn brightness(image: &mut Image, factor: f64) {

@@ -7,9 +7,9 @@
 pub mod blur;
 pub mod color;
 pub mod crop;
-#[cfg(feature = "cuda")]
-pub mod cuda;
 mod draw;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod normalise;
 pub mod packed;
 mod recipe;

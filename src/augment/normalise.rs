@@ -3,7 +3,7 @@
 //! The same single-precision operations as torchvision's `ToTensor` and `Normalize`, but channels stay
 //! last. Knows nothing of tensors.
 
-use crate::{data::Image, tensor::vector::vectorised};
+use crate::{data::Image, tensor::cpu::vector::vectorised};
 
 /// Mean and standard deviation of each channel, red, green, blue, for values in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! Drawn views as `cuda/views.cu` reads them: plain numbers, and how much room a batch of them needs.
+//! Drawn views as `gpu/views.cu` reads them: plain numbers, and how much room a batch of them needs.
 
 use super::{
     blur,

@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use crate::{data::Image, tensor::vector::vectorised};
+use crate::{data::Image, tensor::cpu::vector::vectorised};
 
 /// A rectangle of whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

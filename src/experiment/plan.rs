@@ -32,7 +32,7 @@ pub struct Plan {
     pub init: Option<Init>,
     pub on_bad_image: OnBadImage,
     pub device: Device,
-    /// Whether training flows in bf16 ([`crate::tensor::precision`]); evaluation is f32 always.
+    /// Whether training flows in bf16 ([`crate::tensor::graph::precision`]); evaluation is f32 always.
     pub mixed_precision: bool,
 }
 

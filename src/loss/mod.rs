@@ -9,14 +9,14 @@ use candle_core::Tensor;
 pub mod classification;
 pub mod contrastive;
 pub mod cross_correlation;
-#[cfg(feature = "cuda")]
-mod cuda;
 pub mod distillation;
 pub mod reconstruction;
 pub mod regression;
 
 #[cfg(test)]
 mod check;
+#[cfg(all(test, feature = "cuda"))]
+mod on_gpu;
 
 /// A loss of several terms.
 #[derive(Clone, Debug)]

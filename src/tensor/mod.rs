@@ -1,45 +1,41 @@
 //! Differentiable operations on images laid out as (batch, height, width, channels), on tokens (batch, tokens,
 //! width) and on rows.
 //!
-//! Each is a Candle custom operation with a backward pass of its own, and keeps a twin made of
-//! plain Candle operations beside it as the oracle of its tests. Work is cut into pieces whose size
-//! depends on shapes only, and partial sums are added in a fixed order, so one thread and many give
-//! equal bits. In a [`chain()`] they are noted for one node of Candle's graph. Knows nothing of networks, parameters or losses.
+//! An operation is a folder: its face with a twin made of plain Candle operations, the oracle of its tests (`mod.rs`); a
+//! Candle custom operation with a backward pass of its own on the CPU (`cpu.rs`), and one on a GPU (`gpu.rs`) with its
+//! kernels (`.cu`). Below lie what they share on the CPU (`cpu`), on a GPU ([`gpu`]) and in Candle's graph ([`graph`]).
+//!
+//! Work is cut into pieces whose size depends on shapes only, and partial sums are added in a fixed order, so one thread
+//! and many give equal bits. In a [`chain()`] operations are noted for one node of Candle's graph. Knows nothing of
+//! networks, parameters or losses.
 
 pub mod attention;
-mod average;
 pub mod batch_norm;
-pub mod chain;
 pub mod convolution;
-#[cfg(feature = "cuda")]
-pub(crate) mod cuda;
-mod exponential;
+pub(crate) mod cpu;
 pub mod gelu;
 pub mod gpu;
-pub mod gradients;
+pub mod graph;
 pub mod layer_norm;
 pub mod linear;
-mod matrix;
-mod patches;
 pub mod pooling;
-pub mod precision;
 mod rows;
-mod storage;
-mod strips;
-pub(crate) mod vector;
+pub(crate) mod updates;
 
 #[cfg(test)]
 pub(crate) mod check;
 
 pub use attention::attention;
-pub use average::{Move, move_average_plain, move_averages};
 pub use batch_norm::{Statistics, batch_norm};
-pub use chain::{add, chain};
 pub use convolution::{Geometry, convolution};
 pub use gelu::gelu;
-pub use gradients::backward;
+pub use graph::{
+    chain::{add, chain},
+    gradients::backward,
+    precision::widen,
+};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use pooling::{global_mean, max_pool};
-pub use precision::widen;
 pub use rows::pick_rows;
+pub use updates::{Move, move_average_plain, move_averages};

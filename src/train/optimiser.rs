@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Error, Result, Tensor, backprop::GradStore};
 use self::update::{Update, inner};
 use crate::backbone::{Kind, Parameter};
 #[cfg(feature = "cuda")]
-use crate::tensor::cuda::updates;
+use crate::tensor::updates::gpu as updates;
 
 /// Variables that are treated alike.
 #[derive(Clone)]

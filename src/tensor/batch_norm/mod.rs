@@ -3,78 +3,18 @@
 //! y = relu( (x - mean) / sqrt(variance + epsilon) * weight + bias + residual )
 //!
 //! over all axes but the last (Ioffe & Szegedy 2015). Residual and ReLU are optional. Mean and biased
-//! variance are those of the batch, or given. Sums run in the element type over a few hundred rows, beyond that in
-//! double precision (Chan et al. 1979).
+//! variance are those of the batch, or given.
 
-mod kernels;
+mod cpu;
+#[cfg(feature = "cuda")]
+mod gpu;
+mod loops;
+mod statistics;
 
-use std::sync::{Arc, OnceLock};
+use candle_core::{D, DType, Result, Tensor, bail};
 
-use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, Var, backend::BackendStorage,
-    bail,
-};
-
-use super::{
-    average::{Move, move_averages},
-    chain::{apply2, apply3, join},
-    precision::{is_emulated, widen},
-    storage::{Real, constant, unsupported, values, with_values},
-};
-
-/// Added to variances, as in torchvision.
-pub const EPSILON: f64 = 1e-5;
-
-/// Mean and biased variance of each channel, (channels) each: constants where the numbers are, so that a GPU is not
-/// waited for. Of a batch on the CPU f64, on a GPU f32.
-#[derive(Clone, Debug)]
-pub struct Statistics {
-    pub mean: Tensor,
-    pub variance: Tensor,
-}
-
-impl Statistics {
-    /// Moves running statistics `share` (0..1) of the way to the mean and the unbiased variance of a batch of `rows`
-    /// rows.
-    pub fn move_running(&self, mean: &Var, variance: &Var, rows: usize, share: f64) -> Result<()> {
-        let rows = rows as f64;
-        if mean.device().is_cpu() {
-            let moved = |running: &Var, batch: Vec<f64>| -> Result<()> {
-                let all = numbers(running)?.into_iter().zip(batch);
-                let moved: Vec<f64> =
-                    all.map(|(running, batch)| (1.0 - share) * running + share * batch).collect();
-                running.set(&Tensor::new(moved, running.device())?.to_dtype(running.dtype())?)
-            };
-            let unbiased = numbers(&self.variance)?.into_iter().map(|biased| biased * rows / (rows - 1.0));
-            moved(mean, numbers(&self.mean)?)?;
-            return moved(variance, unbiased.collect());
-        }
-        let unbiased = rows / (rows - 1.0);
-        move_averages(&[
-            Move { average: mean, value: &self.mean, keep: 1.0 - share, take: share },
-            Move { average: variance, value: &self.variance, keep: 1.0 - share, take: share * unbiased },
-        ])
-    }
-}
-
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    tensor.detach().to_dtype(DType::F64)?.to_vec1()
-}
-
-/// [`Statistics`] as the CPU computes with them.
-#[derive(Clone)]
-struct Moments {
-    mean: Vec<f64>,
-    variance: Vec<f64>,
-}
-
-/// What follows normalisation.
-#[derive(Clone, Copy, Default)]
-pub struct Then<'a> {
-    /// Added before the ReLU; of the input's shape.
-    pub residual: Option<&'a Tensor>,
-    pub relu: bool,
-}
+pub use self::statistics::{EPSILON, Statistics, Then};
+use super::graph::precision::{is_emulated, widen};
 
 /// Normalises `input` (..., channels) with `given` statistics, or with its own where none are given, and returns
 /// which ones it used. `weight` and `bias` are (channels).
@@ -100,7 +40,7 @@ pub fn batch_norm(
     }
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
-        return super::cuda::layers::batch_norm(input, weight, bias, given, then);
+        return gpu::batch_norm(input, weight, bias, given, then);
     }
     if is_emulated(input) {
         let residual = then.residual.map(widen).transpose()?;
@@ -108,25 +48,7 @@ pub fn batch_norm(
         let (output, used) = batch_norm(&widen(input)?, weight, bias, given, then)?;
         return Ok((output.to_dtype(DType::BF16)?, used));
     }
-    let given = match given {
-        Some(given) => Some(Moments { mean: numbers(&given.mean)?, variance: numbers(&given.variance)? }),
-        None => None,
-    };
-    let used = Arc::new(OnceLock::new());
-    let affine = join(weight, bias)?;
-    let operation = BatchNorm { relu: then.relu, given, used: used.clone() };
-    let input = input.contiguous()?;
-    let output = match then.residual {
-        Some(residual) => apply3(&input, &affine, &residual.contiguous()?, operation)?,
-        None => apply2(&input, &affine, operation)?,
-    };
-    match used.get() {
-        Some(Moments { mean, variance }) => {
-            let there = |numbers: &Vec<f64>| Tensor::new(numbers.as_slice(), input.device());
-            Ok((output, Statistics { mean: there(mean)?, variance: there(variance)? }))
-        }
-        None => bail!("batch norm: the operation left no statistics"),
-    }
+    cpu::batch_norm(input, weight, bias, given, then)
 }
 
 /// [`batch_norm`] from Candle's own operations, whose ReLU passes the gradient at exactly 0.
@@ -165,157 +87,9 @@ pub fn batch_norm_plain(
     Ok((output, Statistics { mean: values(mean)?, variance: values(variance)? }))
 }
 
-struct BatchNorm {
-    relu: bool,
-    given: Option<Moments>,
-    used: Arc<OnceLock<Moments>>,
-}
-
-/// Gradients by input, by weight and bias (2, channels), and by the residual.
-type Gradients = (Tensor, Tensor, Option<Tensor>);
-
-impl BatchNorm {
-    fn forward(
-        &self,
-        input: (&CpuStorage, &Layout),
-        affine: (&CpuStorage, &Layout),
-        residual: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        match input.0 {
-            CpuStorage::F32(_) => self.forward_of::<f32>(input, affine, residual),
-            CpuStorage::F64(_) => self.forward_of::<f64>(input, affine, residual),
-            other => unsupported("batch norm", other.dtype()),
-        }
-    }
-
-    fn forward_of<T: Real>(
-        &self,
-        input: (&CpuStorage, &Layout),
-        affine: (&CpuStorage, &Layout),
-        residual: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let shape = input.1.shape();
-        let channels = shape.dim(D::Minus1)?;
-        if affine.1.dims() != [2, channels] || residual.is_some_and(|residual| residual.1.shape() != shape) {
-            bail!("batch norm: weight, bias or residual do not fit an input of {shape:?}")
-        }
-        let (x, affine) = (values::<T>(input.0, input.1)?, values::<T>(affine.0, affine.1)?);
-        let residual = residual.map(|(storage, layout)| values::<T>(storage, layout)).transpose()?;
-        // The operation is made for one application; a second forward pass would find the same statistics.
-        let used = self.used.get_or_init(|| match &self.given {
-            Some(given) => given.clone(),
-            None => kernels::statistics(x, channels),
-        });
-        let output = kernels::normalise(x, affine, used, residual, self.relu);
-        Ok((T::to_cpu_storage_owned(output), shape.clone()))
-    }
-
-    fn backward(
-        &self,
-        input: &Tensor,
-        affine: &Tensor,
-        residual: Option<&Tensor>,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Gradients> {
-        match input.dtype() {
-            DType::F32 => self.backward_of::<f32>(input, affine, residual, output, gradient),
-            DType::F64 => self.backward_of::<f64>(input, affine, residual, output, gradient),
-            other => unsupported("batch norm", other),
-        }
-    }
-
-    fn backward_of<T: Real>(
-        &self,
-        input: &Tensor,
-        affine: &Tensor,
-        residual: Option<&Tensor>,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Gradients> {
-        let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
-        let moving = self.given.is_none();
-        let masked = residual.is_some_and(Tensor::track_op);
-        with_values::<T, _>(input, |x| {
-            with_values::<T, _>(affine, |affine| {
-                with_values::<T, _>(output, |y| {
-                    with_values::<T, _>(gradient, |dy| {
-                        let y = self.relu.then_some(y);
-                        let found = kernels::backward(x, affine, statistics, moving, y, dy, masked);
-                        let shape = input.shape();
-                        Ok((
-                            constant(found.input, shape),
-                            constant(found.affine, (2, statistics.mean.len())),
-                            found.residual.map(|residual| constant(residual, shape)),
-                        ))
-                    })
-                })
-            })
-        })
-    }
-}
-
-impl CustomOp2 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), None)
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        affine: &Tensor,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (by_input, by_affine, _) = self.backward(input, affine, None, output, gradient)?;
-        Ok((Some(by_input), Some(by_affine)))
-    }
-}
-
-impl CustomOp3 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch norm with residual"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), Some((s3, l3)))
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        affine: &Tensor,
-        residual: &Tensor,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (by_input, by_affine, by_residual) =
-            self.backward(input, affine, Some(residual), output, gradient)?;
-        Ok((Some(by_input), Some(by_affine), by_residual))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{Device, Var};
     use rstest::rstest;
 
     use super::*;

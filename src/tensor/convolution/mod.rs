@@ -4,35 +4,21 @@
 //!
 //! with stride s and padding p, x zero outside. Images are (batch, height, width, channels), weights
 //! torchvision's (out, in, kernel height, kernel width). 3 x 3 kernels with stride 1 take fewer multiplications
-//! (`winograd`); for others, windows are gathered into matrices and multiplied (`kernels`; Chellapilla et al. 2006,
+//! (`winograd`); for others, windows are gathered into matrices and multiplied (`products`; Chellapilla et al. 2006,
 //! im2col). Knows nothing of layers.
 
+mod cpu;
+mod geometry;
 #[cfg(feature = "cuda")]
-mod cuda;
-mod kernels;
+mod gpu;
+mod products;
 mod weights;
 mod winograd;
 
-use candle_core::{
-    CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
-};
-use weights::{Axes, Order};
-use winograd::Filters;
+use candle_core::{Result, Tensor};
 
-use super::{
-    chain::apply2,
-    gradients::hand_over,
-    patches::Windows,
-    precision::{emulate, is_emulated, round},
-    storage::{Real, constant, unsupported, unwritten, values, with_values},
-};
-
-/// Step and border of a convolution, equal in both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    pub stride: usize,
-    pub padding: usize,
-}
+pub use self::geometry::Geometry;
+use super::graph::precision::{emulate, is_emulated, round};
 
 /// Convolves images (batch, height, width, in) with weights (out, in, kernel height, kernel width) to
 /// (batch, height', width', out); both f32 or both f64, or images bf16 and weights f32.
@@ -45,12 +31,24 @@ pub struct Geometry {
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if images.device().is_cuda() {
-        return cuda::convolution(images, weights, geometry);
+        return on_gpu(images, weights, geometry);
     }
     if is_emulated(images) {
         return emulate(images, |images| convolution(images, &round(weights)?, geometry));
     }
-    apply2(&images.contiguous()?, &weights.contiguous()?, Convolution(geometry))
+    cpu::convolution(images, weights, geometry)
+}
+
+/// A shape that cuDNN refuses goes Candle's way, which is slow.
+#[cfg(feature = "cuda")]
+fn on_gpu(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    match (gpu::convolution(images, weights, geometry)?, images.dtype()) {
+        (Some(done), _) => Ok(done),
+        (None, candle_core::DType::BF16) => {
+            emulate(images, |images| convolution_plain(images, &round(weights)?, geometry))
+        }
+        (None, _) => convolution_plain(images, weights, geometry),
+    }
 }
 
 /// [`convolution`] from Candle's own operations, channels first inside.
@@ -59,126 +57,9 @@ pub fn convolution_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) 
     images.conv2d(weights, geometry.padding, geometry.stride, 1, 1)?.permute((0, 2, 3, 1))?.contiguous()
 }
 
-struct Convolution(Geometry);
-
-impl Convolution {
-    fn plan(&self, images: &Shape, weights: &Shape) -> Result<(Windows, Axes)> {
-        let Geometry { stride, padding } = self.0;
-        let (batch, height, width, channels) = images.dims4()?;
-        let (outputs, inputs, rows, columns) = weights.dims4()?;
-        if channels != inputs {
-            bail!(
-                "convolution: images {images:?} have {channels} channels, weights {weights:?} expect {inputs}"
-            )
-        }
-        if padding >= rows.min(columns) || rows > height + 2 * padding || columns > width + 2 * padding {
-            bail!("convolution: kernel {rows} x {columns} with padding {padding} does not fit {images:?}")
-        }
-        let kernel = (rows, columns);
-        let windows = Windows { batch, height, width, channels, kernel, stride, padding: (padding, padding) };
-        Ok((windows, Axes { outputs, inputs, taps: rows * columns }))
-    }
-
-    fn forward<T: Real>(
-        &self,
-        images: (&CpuStorage, &Layout),
-        weights: (&CpuStorage, &Layout),
-    ) -> Result<(CpuStorage, Shape)> {
-        let (windows, axes) = self.plan(images.1.shape(), weights.1.shape())?;
-        let (images, weights) = (values::<T>(images.0, images.1)?, values::<T>(weights.0, weights.1)?);
-        let (down, across) = windows.output();
-        let mut out = unwritten(windows.pixels() * axes.outputs);
-        if winograd::fits(&windows, axes.outputs) {
-            let filters = Filters::new(weights, axes.outputs, axes.inputs);
-            winograd::forward(&windows, images, filters, &mut out);
-        } else {
-            kernels::forward(&windows, images, &axes.pack(weights, Order::OutputFirst), &mut out);
-        }
-        Ok((T::to_cpu_storage_owned(out), (windows.batch, down, across, axes.outputs).into()))
-    }
-
-    fn backward<T: Real>(
-        &self,
-        images: &Tensor,
-        weights: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Tensor)> {
-        let (windows, axes) = self.plan(images.shape(), weights.shape())?;
-        let wanted = images.track_op();
-        let (by_images, by_weights) = with_values::<T, _>(images, |x| {
-            with_values::<T, _>(weights, |w| {
-                with_values::<T, _>(gradient, |dy| {
-                    if winograd::fits(&windows, axes.outputs) {
-                        let by_images = wanted.then(|| {
-                            let filters = Filters::adjoint(w, axes.outputs, axes.inputs);
-                            let mut by_images = unwritten(x.len());
-                            let mirrored = mirrored(&windows, axes.outputs);
-                            winograd::forward(&mirrored, dy, filters, &mut by_images);
-                            by_images
-                        });
-                        return Ok((by_images, winograd::weights_gradient(&windows, x, dy, axes.outputs)));
-                    }
-                    if windows.stride > 1 || !wanted {
-                        let packed = wanted.then(|| axes.pack(w, Order::OutputFirst));
-                        return Ok(kernels::backward(&windows, x, dy, packed.as_deref(), axes));
-                    }
-                    let packed = axes.pack(w, Order::MirroredTapFirst);
-                    let mirrored = mirrored(&windows, axes.outputs);
-                    let (by_images, by_weights) =
-                        kernels::backward_stride_one(&mirrored, x, dy, &packed, axes);
-                    Ok((Some(by_images), by_weights))
-                })
-            })
-        })?;
-        Ok((by_images.map(|x| constant(x, images.shape())), constant(by_weights, weights.shape())))
-    }
-}
-
-/// Of a stride-1 convolution: the windows of the output's gradient, one for each input pixel.
-fn mirrored(windows: &Windows, outputs: usize) -> Windows {
-    let (height, width) = windows.output();
-    let (rows, columns) = windows.kernel;
-    let padding = (rows - 1 - windows.padding.0, columns - 1 - windows.padding.1);
-    Windows { height, width, channels: outputs, padding, ..*windows }
-}
-
-impl CustomOp2 for Convolution {
-    fn name(&self) -> &'static str {
-        "convolution"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        match s1 {
-            CpuStorage::F32(_) => self.forward::<f32>((s1, l1), (s2, l2)),
-            CpuStorage::F64(_) => self.forward::<f64>((s1, l1), (s2, l2)),
-            _ => unsupported(self.name(), s1.dtype()),
-        }
-    }
-
-    fn bwd(
-        &self,
-        images: &Tensor,
-        weights: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (by_images, by_weights) = match images.dtype() {
-            DType::F32 => self.backward::<f32>(images, weights, gradient)?,
-            DType::F64 => self.backward::<f64>(images, weights, gradient)?,
-            other => return unsupported(self.name(), other),
-        };
-        Ok((by_images, hand_over(weights, Some(by_weights))?))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
     use rstest::rstest;
 
     use super::*;

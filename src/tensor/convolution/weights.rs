@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::tensor::storage::{Real, unwritten};
+use crate::tensor::cpu::storage::{Real, unwritten};
 
 /// Which order a product wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, Error, InplaceOp1, Layout, Result, Storage, Tensor, Var, WithDType};
 use rayon::prelude::*;
 
-use crate::tensor::vector::vectorised;
+use crate::tensor::cpu::vector::vectorised;
 
 /// Numbers that one thread works on at a time: three such pieces of f32 fit a core's second-level cache.
 const PIECE: usize = 32_768;

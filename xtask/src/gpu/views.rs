@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use checks::views::{NORMALISATION, SIDES, Views};
 use serde_json::{Value, json};
 use skewbench::{
-    augment::{Drawn, Recipe, cuda::Images},
+    augment::{Drawn, Recipe, gpu::Images},
     candle_core::{CudaDevice, DType, Device, Tensor},
     data::{Image, synthetic},
     results::race::median,

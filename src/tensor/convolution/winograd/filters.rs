@@ -4,7 +4,7 @@ use super::{
     lanes::Lanes,
     scheme::{Scheme, along_both},
 };
-use crate::tensor::{storage::Real, strips::STRIP, vector::vectorised};
+use crate::tensor::cpu::{storage::Real, strips::STRIP, vector::vectorised};
 
 /// Numbers of a filter.
 const TAPS: usize = 9;

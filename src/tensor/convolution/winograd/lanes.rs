@@ -3,7 +3,7 @@
 
 use std::ops::{Add, Mul, Sub};
 
-use crate::tensor::{storage::Real, strips::STRIP};
+use crate::tensor::cpu::{storage::Real, strips::STRIP};
 
 /// As many numbers as a strip has columns.
 #[derive(Clone, Copy)]

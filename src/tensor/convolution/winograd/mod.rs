@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use scheme::{Four, Scheme, Two};
 use tiles::{Layout, Tiles};
 
-use crate::tensor::{
+use crate::tensor::cpu::{
     matrix::{Matrix, Output},
     patches::Windows,
     storage::{Real, make_room, unwritten},

@@ -8,7 +8,7 @@
 //! both axes. Source: Lavin & Gray 2016. Knows nothing of images.
 
 use super::lanes::Lanes;
-use crate::tensor::storage::Real;
+use crate::tensor::cpu::storage::Real;
 
 /// Values along an axis; a scheme with fewer leaves the last ones alone.
 pub type Axis<T> = [Lanes<T>; MOST];

@@ -9,7 +9,7 @@ use super::{
     lanes::Lanes,
     scheme::{Axis, Scheme, along_both},
 };
-use crate::tensor::{patches::Windows, storage::Real, strips::STRIP, vector::vectorised};
+use crate::tensor::cpu::{patches::Windows, storage::Real, strips::STRIP, vector::vectorised};
 
 /// Where the tiles of a 3 x 3 convolution with stride 1 lie.
 pub struct Tiles<S> {

@@ -1,0 +1,108 @@
+//! Scaled dot-product attention of all heads (Vaswani et al. 2017): for each image and head
+//!
+//! P = softmax(Q K^T / sqrt(head width)),  O = P V,
+//!
+//! and backwards, with D the row sums of dO O: dV = P^T dO, dS = P (dO V^T - D) / sqrt(head width),
+//! dQ = dS K, dK = dS^T Q. Knows nothing of what tokens are.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod gpu;
+
+use candle_core::{D, Result, Tensor};
+
+use super::graph::precision::{emulate, is_emulated};
+
+/// Attends within each image: `joined` (batch, tokens, 3 width) holds queries, keys and values, each
+/// split into `heads` in order, as timm's `qkv`; the result is (batch, tokens, width).
+///
+/// Probabilities are kept for the backward pass: batch x heads x tokens^2 numbers.
+///
+/// # Errors
+/// If shapes do not fit.
+pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if gpu::is_taken(joined, heads) {
+        return gpu::attention(joined, heads);
+    }
+    if is_emulated(joined) {
+        return emulate(joined, |joined| attention(joined, heads));
+    }
+    if !joined.device().is_cpu() {
+        return attention_plain(joined, heads);
+    }
+    cpu::attention(joined, heads)
+}
+
+/// [`attention`] from Candle's own operations.
+pub fn attention_plain(joined: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = joined.dims3()?;
+    let width = width / 3;
+    let split = joined.reshape((batch, tokens, 3, heads, width / heads))?.permute((2, 0, 3, 1, 4))?;
+    let part = |index: usize| split.get(index)?.contiguous();
+    let (queries, keys, values) = (part(0)?, part(1)?, part(2)?);
+    let scores = (queries.matmul(&keys.t()?)? / ((width / heads) as f64).sqrt())?;
+    // The largest score is subtracted as a constant: it cancels.
+    let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
+    let probabilities = scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?;
+    probabilities.matmul(&values)?.transpose(1, 2)?.reshape((batch, tokens, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::tensor::check::{
+        assert_differences, assert_thread_independent, assert_twins, differentiate, distance, normal,
+    };
+
+    #[rstest]
+    #[case::one_token([1, 1, 6], 1)]
+    #[case::one_image([1, 5, 18], 2)]
+    #[case::whole_vectors([2, 16, 24], 4)]
+    #[case::odd([3, 37, 45], 3)]
+    #[case::narrow_heads([2, 19, 12], 4)]
+    fn equals_its_twin_and_its_differences(#[case] shape: [usize; 3], #[case] heads: usize) -> Result<()> {
+        let arguments = [normal("joined", &shape, DType::F64)?];
+        let function = |x: &[Tensor]| attention(&x[0], heads);
+        assert_twins(&function, &|x| attention_plain(&x[0], heads), &arguments, 1e-12)?;
+        assert_differences(&function, &arguments)
+    }
+
+    #[test]
+    fn single_precision_is_near_double() -> Result<()> {
+        let joined = normal("joined", &[2, 197, 192], DType::F64)?;
+        let single = attention(&joined.to_dtype(DType::F32)?, 1)?.to_dtype(DType::F64)?;
+        assert!(distance(&single, &attention(&joined, 1)?)? < 2e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn large_scores_do_not_overflow() -> Result<()> {
+        // By hand: queries and keys of 1e4 and -1e4 in one channel; each token sees its own kind only.
+        let joined: [[f32; 3]; 3] = [[1e4, 1e4, 1.0], [-1e4, -1e4, 2.0], [1e4, 1e4, 5.0]];
+        let joined = Tensor::new(&[joined], &candle_core::Device::Cpu)?;
+        assert_eq!(attention(&joined, 1)?.flatten_all()?.to_vec1::<f32>()?, [3.0, 2.0, 3.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn threads_do_not_move_a_bit() -> Result<()> {
+        assert_thread_independent(|| {
+            let arguments = [normal("joined", &[3, 29, 60], DType::F32)?];
+            let (value, mut gradients) = differentiate(&|x| attention(&x[0], 2), &arguments)?;
+            gradients.push(value);
+            Ok(gradients)
+        })
+    }
+
+    #[test]
+    fn heads_that_do_not_fit_are_named() -> Result<()> {
+        let joined = normal("joined", &[1, 4, 12], DType::F32)?;
+        let error = attention(&joined, 3).unwrap_err();
+        assert!(error.to_string().contains("a multiple of 3 heads"), "{error}");
+        Ok(())
+    }
+}

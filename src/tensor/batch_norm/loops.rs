@@ -1,0 +1,275 @@
+//! Loops of batch normalisation over rows of channels. Knows nothing of tensors.
+
+use rayon::prelude::*;
+
+use super::statistics::EPSILON;
+use crate::tensor::cpu::{
+    storage::{Real, make_room, unwritten},
+    vector::vectorised,
+};
+
+/// Numbers that a task handles at a time: a core's fastest caches hold them while they are read twice.
+const TASK_NUMBERS: usize = 1 << 14;
+/// Rows that a task handles at most: beyond, single-precision sums would lose digits.
+const TASK_ROWS: usize = 256;
+
+/// [`super::Statistics`] as the CPU computes with them.
+#[derive(Clone)]
+pub struct Moments {
+    pub mean: Vec<f64>,
+    pub variance: Vec<f64>,
+}
+
+/// Mean and biased variance of each column of `x` (rows x channels).
+pub fn statistics<T: Real>(x: &[T], channels: usize) -> Moments {
+    let partial: Vec<Part<T>> = x.par_chunks(chunk(channels)).map(|x| Part::new(x, channels)).collect();
+    let (mut count, mut mean, mut squares) = (0.0, vec![0.0; channels], vec![0.0; channels]);
+    for part in partial {
+        let total = count + part.rows;
+        for channel in 0..channels {
+            let rest = part.rest[channel].to_f64() / part.rows;
+            let part_squares = part.squares[channel].to_f64() - part.rows * rest * rest;
+            let shift = part.mean[channel].to_f64() + rest - mean[channel];
+            mean[channel] += shift * part.rows / total;
+            squares[channel] += part_squares + shift * shift * count * part.rows / total;
+        }
+        count = total;
+    }
+    Moments { mean, variance: squares.into_iter().map(|squares| squares / count).collect() }
+}
+
+/// Sums over some rows.
+struct Part<T> {
+    rows: f64,
+    /// Rounded.
+    mean: Vec<T>,
+    /// Sum of what exceeds the rounded mean: it corrects mean and squares.
+    rest: Vec<T>,
+    /// Sum of squared differences from the rounded mean.
+    squares: Vec<T>,
+}
+
+impl<T: Real> Part<T> {
+    fn new(x: &[T], channels: usize) -> Self {
+        let rows = (x.len() / channels) as f64;
+        let mut mean = vec![T::zero(); channels];
+        let (mut rest, mut squares) = (vec![T::zero(); channels], vec![T::zero(); channels]);
+        let scale = T::from_f64(1.0 / rows);
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in x.chunks_exact(channels) {
+                    for (sum, &x) in mean.iter_mut().zip(row) {
+                        *sum += x;
+                    }
+                }
+                for mean in &mut mean {
+                    *mean *= scale;
+                }
+                for row in x.chunks_exact(channels) {
+                    let sums = rest.iter_mut().zip(&mut squares);
+                    for (((rest, squares), &mean), &x) in sums.zip(&mean).zip(row) {
+                        let difference = x - mean;
+                        *rest += difference;
+                        *squares += difference * difference;
+                    }
+                }
+            },
+        );
+        Self { rows, mean, rest, squares }
+    }
+}
+
+/// `y = x scale + shift (+ residual)`, rectified if asked; `affine` is weights, then biases.
+pub fn normalise<T: Real>(
+    x: &[T],
+    affine: &[T],
+    statistics: &Moments,
+    residual: Option<&[T]>,
+    relu: bool,
+) -> Vec<T> {
+    let channels = statistics.mean.len();
+    let scale: Vec<f64> = deviations(statistics).zip(affine).map(|(d, weight)| weight.to_f64() / d).collect();
+    let shift: Vec<T> = (0..channels)
+        .map(|c| T::from_f64(affine[channels + c].to_f64() - statistics.mean[c] * scale[c]))
+        .collect();
+    let scale: Vec<T> = scale.into_iter().map(T::from_f64).collect();
+    let floor = if relu { T::zero() } else { T::from_f64(f64::NEG_INFINITY) };
+    let mut y = unwritten(x.len());
+    let size = chunk(channels);
+    y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
+        let x = &x[index * size..][..y.len()];
+        let residual = residual.map(|residual| &residual[index * size..][..x.len()]);
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+                match residual {
+                    None => {
+                        for (y, x) in rows {
+                            for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
+                                *y = above(x * scale + shift, floor);
+                            }
+                        }
+                    }
+                    Some(residual) => {
+                        for ((y, x), residual) in rows.zip(residual.chunks_exact(channels)) {
+                            let affine = scale.iter().zip(&shift);
+                            let numbers = y.iter_mut().zip(x).zip(residual);
+                            for (((y, &x), &r), (&scale, &shift)) in numbers.zip(affine) {
+                                *y = above(x * scale + shift + r, floor);
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    });
+    y
+}
+
+/// Gradients found by [`backward`].
+pub struct Gradients<T> {
+    pub input: Vec<T>,
+    /// By weights, then by biases.
+    pub affine: Vec<T>,
+    pub residual: Option<Vec<T>>,
+}
+
+/// With g the output's gradient where the output `y` is above 0 (everywhere without `y`) and
+/// n = (x - mean) / deviation, means over rows:
+/// dx = weight / deviation (g - mean(g) - n mean(g n)) where the statistics are the batch's (`moving`), else
+/// weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual = g.
+pub fn backward<T: Real>(
+    x: &[T],
+    affine: &[T],
+    statistics: &Moments,
+    moving: bool,
+    y: Option<&[T]>,
+    dy: &[T],
+    residual: bool,
+) -> Gradients<T> {
+    let channels = statistics.mean.len();
+    let size = chunk(channels);
+    let y = y.unwrap_or(&[]);
+    let mean: Vec<T> = statistics.mean.iter().map(|&mean| T::from_f64(mean)).collect();
+    let mut masked = unwritten(if residual { dy.len() } else { 0 });
+    let sums = |g: &[T], x: &[T]| {
+        let (mut sum, mut product) = (vec![T::zero(); channels], vec![T::zero(); channels]);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+                    let sums = sum.iter_mut().zip(&mut product);
+                    for ((((sum, product), &g), &x), &mean) in sums.zip(g).zip(x).zip(&mean) {
+                        *sum += g;
+                        *product += g * (x - mean);
+                    }
+                }
+            },
+        );
+        (sum, product)
+    };
+    let partial: Vec<(Vec<T>, Vec<T>)> = if residual {
+        masked
+            .par_chunks_mut(size)
+            .zip(dy.par_chunks(size))
+            .zip(x.par_chunks(size))
+            .enumerate()
+            .map(|(index, ((g, dy), x))| {
+                mask(g, dy, y.get(index * size..).unwrap_or(&[]));
+                sums(g, x)
+            })
+            .collect()
+    } else {
+        dy.par_chunks(size)
+            .zip(x.par_chunks(size))
+            .enumerate()
+            .map_init(Vec::new, |g, (index, (dy, x))| {
+                make_room(g, dy.len());
+                mask(g, dy, y.get(index * size..).unwrap_or(&[]));
+                sums(g, x)
+            })
+            .collect()
+    };
+    let (mut sum, mut product) = (vec![0.0; channels], vec![0.0; channels]);
+    for (part_sum, part_product) in partial {
+        for channel in 0..channels {
+            sum[channel] += part_sum[channel].to_f64();
+            product[channel] += part_product[channel].to_f64();
+        }
+    }
+    let rows = (x.len() / channels) as f64;
+    let (mut scale, mut slope, mut offset) = (Vec::new(), Vec::new(), Vec::new());
+    let mut by_affine = Vec::new();
+    for (channel, deviation) in deviations(statistics).enumerate() {
+        let weight = affine[channel].to_f64() / deviation;
+        scale.push(T::from_f64(weight));
+        let share = if moving { weight / rows } else { 0.0 };
+        slope.push(T::from_f64(share * product[channel] / (deviation * deviation)));
+        offset.push(T::from_f64(share * sum[channel]));
+        by_affine.push(T::from_f64(product[channel] / deviation));
+    }
+    by_affine.extend(sum.into_iter().map(T::from_f64));
+    let mut by_input = unwritten(x.len());
+    by_input.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each_init(
+        Vec::new,
+        |g, (index, (dx, x))| {
+            let g: &[T] = if residual {
+                &masked[index * size..][..dx.len()]
+            } else {
+                make_room(g, dx.len());
+                mask(g, &dy[index * size..], y.get(index * size..).unwrap_or(&[]));
+                g
+            };
+            vectorised(
+                #[inline(always)]
+                || {
+                    let rows = dx
+                        .chunks_exact_mut(channels)
+                        .zip(x.chunks_exact(channels))
+                        .zip(g.chunks_exact(channels));
+                    for ((dx, x), g) in rows {
+                        let constants = mean.iter().zip(&scale).zip(&slope).zip(&offset);
+                        let numbers = dx.iter_mut().zip(x).zip(g);
+                        for (((dx, &x), &g), (((&mean, &scale), &slope), &offset)) in numbers.zip(constants) {
+                            *dx = g * scale - (x - mean) * slope - offset;
+                        }
+                    }
+                },
+            );
+        },
+    );
+    Gradients { input: by_input, affine: by_affine, residual: residual.then_some(masked) }
+}
+
+/// `dy` where `y` is above 0; all of it where there is no `y`.
+fn mask<T: Real>(g: &mut [T], dy: &[T], y: &[T]) {
+    if y.is_empty() {
+        g.copy_from_slice(&dy[..g.len()]);
+        return;
+    }
+    vectorised(
+        #[inline(always)]
+        || {
+            for ((g, &dy), &y) in g.iter_mut().zip(dy).zip(y) {
+                *g = if y > T::zero() { dy } else { T::zero() };
+            }
+        },
+    );
+}
+
+/// `x`, but at least `floor`; not-a-number stays.
+#[inline(always)]
+fn above<T: Real>(x: T, floor: T) -> T {
+    if x < floor { floor } else { x }
+}
+
+fn deviations(statistics: &Moments) -> impl Iterator<Item = f64> {
+    statistics.variance.iter().map(|variance| (variance + EPSILON).sqrt())
+}
+
+/// Numbers in a task's rows.
+fn chunk(channels: usize) -> usize {
+    (TASK_NUMBERS / channels).clamp(1, TASK_ROWS) * channels
+}

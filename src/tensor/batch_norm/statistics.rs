@@ -1,0 +1,52 @@
+//! What batch normalisation measures and is told. Knows nothing of how it is computed.
+
+use candle_core::{DType, Result, Tensor, Var};
+
+use crate::tensor::updates::{Move, move_averages};
+
+/// Added to variances, as in torchvision.
+pub const EPSILON: f64 = 1e-5;
+
+/// Mean and biased variance of each channel, (channels) each: constants where the numbers are, so that a GPU is not
+/// waited for. Of a batch on the CPU f64, on a GPU f32.
+#[derive(Clone, Debug)]
+pub struct Statistics {
+    pub mean: Tensor,
+    pub variance: Tensor,
+}
+
+impl Statistics {
+    /// Moves running statistics `share` (0..1) of the way to the mean and the unbiased variance of a batch of `rows`
+    /// rows.
+    pub fn move_running(&self, mean: &Var, variance: &Var, rows: usize, share: f64) -> Result<()> {
+        let rows = rows as f64;
+        if mean.device().is_cpu() {
+            let moved = |running: &Var, batch: Vec<f64>| -> Result<()> {
+                let all = numbers(running)?.into_iter().zip(batch);
+                let moved: Vec<f64> =
+                    all.map(|(running, batch)| (1.0 - share) * running + share * batch).collect();
+                running.set(&Tensor::new(moved, running.device())?.to_dtype(running.dtype())?)
+            };
+            let unbiased = numbers(&self.variance)?.into_iter().map(|biased| biased * rows / (rows - 1.0));
+            moved(mean, numbers(&self.mean)?)?;
+            return moved(variance, unbiased.collect());
+        }
+        let unbiased = rows / (rows - 1.0);
+        move_averages(&[
+            Move { average: mean, value: &self.mean, keep: 1.0 - share, take: share },
+            Move { average: variance, value: &self.variance, keep: 1.0 - share, take: share * unbiased },
+        ])
+    }
+}
+
+/// Numbers on the CPU, in double precision.
+pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor.detach().to_dtype(DType::F64)?.to_vec1()
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct Then<'a> {
+    /// Added before the ReLU; of the input's shape.
+    pub residual: Option<&'a Tensor>,
+    pub relu: bool,
+}

@@ -1,0 +1,36 @@
+//! Where the windows of a convolution lie. Knows nothing of numbers.
+
+use candle_core::{Result, Shape, bail};
+
+use super::weights::Axes;
+use crate::tensor::cpu::patches::Windows;
+
+/// Step and border of a convolution, equal in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Geometry {
+    /// Windows of images (batch, height, width, in), and axes of weights (out, in, kernel height, kernel width).
+    ///
+    /// # Errors
+    /// If shapes do not fit, or the padding reaches the kernel's size.
+    pub(super) fn plan(self, images: &Shape, weights: &Shape) -> Result<(Windows, Axes)> {
+        let Geometry { stride, padding } = self;
+        let (batch, height, width, channels) = images.dims4()?;
+        let (outputs, inputs, rows, columns) = weights.dims4()?;
+        if channels != inputs {
+            bail!(
+                "convolution: images {images:?} have {channels} channels, weights {weights:?} expect {inputs}"
+            )
+        }
+        if padding >= rows.min(columns) || rows > height + 2 * padding || columns > width + 2 * padding {
+            bail!("convolution: kernel {rows} x {columns} with padding {padding} does not fit {images:?}")
+        }
+        let kernel = (rows, columns);
+        let windows = Windows { batch, height, width, channels, kernel, stride, padding: (padding, padding) };
+        Ok((windows, Axes { outputs, inputs, taps: rows * columns }))
+    }
+}

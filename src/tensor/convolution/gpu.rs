@@ -1,0 +1,339 @@
+//! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is multiplied as f32;
+//! bf16 on tensor cores with f32 sums.
+//!
+//! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but the last of the
+//! gradients' add in one order every time. Descriptors and algorithms are kept for each shape. Of a shape that cuDNN
+//! refuses [`gpu::notes`] tells.
+
+use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
+
+use candle_core::{
+    CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, DeviceLocation, Error, Layout, Result, Shape,
+    Tensor,
+};
+use cudarc::{
+    cudnn::{
+        ConvBackwardData, ConvBackwardFilter, ConvDescriptor, ConvForward, Cudnn, CudnnDataType, CudnnError,
+        FilterDescriptor, TensorDescriptor, sys,
+    },
+    driver::CudaSlice,
+};
+use half::bf16;
+
+use super::geometry::Geometry;
+use crate::tensor::{
+    gpu::{
+        self,
+        launch::{Element, Module, constant, device, no_gpu, not_a_type, view, with_view},
+    },
+    graph::{chain::apply2, gradients::hand_over},
+};
+
+// Written for channels last come first.
+const FORWARD: [sys::cudnnConvolutionFwdAlgo_t; 2] = [
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+];
+const BY_IMAGES: [sys::cudnnConvolutionBwdDataAlgo_t; 2] = [
+    sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+    sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
+];
+const BY_WEIGHTS: [sys::cudnnConvolutionBwdFilterAlgo_t; 2] = [
+    sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1,
+    sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
+];
+
+/// The first algorithm that cuDNN has.
+fn choose<A: Copy>(
+    algorithms: [A; 2],
+    bytes: impl Fn(A) -> std::result::Result<usize, CudnnError>,
+) -> Chosen<A> {
+    let [first, second] = algorithms.map(|algorithm| bytes(algorithm).map(|bytes| (algorithm, bytes)));
+    first.or(second)
+}
+
+/// As [`crate::tensor::convolution()`]; nothing where cuDNN refuses the shape.
+pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
+    match images.dtype() {
+        DType::F32 => OnGpu::<f32>::apply(images, weights, geometry),
+        DType::BF16 => OnGpu::<bf16>::apply(images, weights, geometry),
+        other => not_a_type("convolution", other),
+    }
+}
+
+/// A convolution with its weights as cuDNN takes them; as an argument they are f32 and torchvision's.
+struct OnGpu<T> {
+    geometry: Geometry,
+    weights: Tensor,
+    numbers: PhantomData<T>,
+}
+
+impl<T: Multiplied + Send + Sync + 'static> OnGpu<T> {
+    fn apply(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
+        // (out, in, height, width) to cuDNN's (out, height, width, in), in the type of the numbers that flow.
+        let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
+        let sizes = Sizes::new(images.shape(), there.shape(), geometry)?;
+        let plan = plan::<T>(images.device().as_cuda_device()?, &sizes)?;
+        if let Some(error) = plan.error(images.track_op()) {
+            if !is_refusal(error) {
+                return Err(failed(error));
+            }
+            gpu::note(format!(
+                "convolution: cuDNN refuses {sizes:?} in {:?}; it went the slow way",
+                T::DTYPE
+            ));
+            return Ok(None);
+        }
+        let operation = Self { geometry, weights: there, numbers: PhantomData };
+        apply2(&images.contiguous()?, weights, operation).map(Some)
+    }
+}
+
+/// Numbers that cuDNN multiplies, and how.
+trait Multiplied: Element + CudnnDataType {
+    const MATH: sys::cudnnMathType_t;
+    const ONE: Self;
+    const ZERO: Self;
+}
+
+impl Multiplied for f32 {
+    const MATH: sys::cudnnMathType_t = sys::cudnnMathType_t::CUDNN_FMA_MATH;
+    const ONE: Self = 1.0;
+    const ZERO: Self = 0.0;
+}
+
+impl Multiplied for bf16 {
+    const MATH: sys::cudnnMathType_t = sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH;
+    const ONE: Self = Self::ONE;
+    const ZERO: Self = Self::ZERO;
+}
+
+/// What a plan is made for: images (batch, height, width, in), weights (out, height, width, in), step and border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Sizes {
+    images: [usize; 4],
+    weights: [usize; 4],
+    output: [usize; 4],
+    stride: usize,
+    padding: usize,
+}
+
+impl Sizes {
+    fn new(images: &Shape, weights: &Shape, geometry: Geometry) -> Result<Self> {
+        let (batch, height, width, channels) = images.dims4()?;
+        let (outputs, rows, columns, inputs) = weights.dims4()?;
+        // The CPU's own check of shapes, which has weights in PyTorch's order.
+        geometry.plan(images, &Shape::from((outputs, inputs, rows, columns)))?;
+        let Geometry { stride, padding } = geometry;
+        let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
+        Ok(Self {
+            images: [batch, height, width, channels],
+            weights: [outputs, rows, columns, inputs],
+            output: [batch, out(height, rows), out(width, columns), outputs],
+            stride,
+            padding,
+        })
+    }
+}
+
+/// A shape as cuDNN is told it.
+struct Descriptors<T: Multiplied> {
+    images: TensorDescriptor<T>,
+    weights: FilterDescriptor<T>,
+    output: TensorDescriptor<T>,
+    /// Sums are f32.
+    convolution: ConvDescriptor<f32>,
+}
+
+impl<T: Multiplied> Descriptors<T> {
+    fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
+        const NHWC: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+        // cuDNN names sizes in one order, however they lie in memory: batch, channels, height, width.
+        let named = |[batch, height, width, channels]: [usize; 4]| {
+            [batch, channels, height, width].map(|size| size as i32)
+        };
+        let both = |size: usize| [size as i32; 2];
+        let mut convolution = cudnn.create_conv2d::<f32>(
+            both(sizes.padding),
+            both(sizes.stride),
+            [1, 1],
+            sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
+        )?;
+        convolution.set_math_type(T::MATH)?;
+        Ok(Self {
+            images: cudnn.create_4d_tensor(NHWC, named(sizes.images))?,
+            weights: cudnn.create_4d_filter(NHWC, named(sizes.weights))?,
+            output: cudnn.create_4d_tensor(NHWC, named(sizes.output))?,
+            convolution,
+        })
+    }
+
+    fn forward(&self) -> ConvForward<'_, T, f32, T> {
+        ConvForward { conv: &self.convolution, x: &self.images, w: &self.weights, y: &self.output }
+    }
+
+    fn by_images(&self) -> ConvBackwardData<'_, T, f32, T> {
+        ConvBackwardData { conv: &self.convolution, dx: &self.images, w: &self.weights, dy: &self.output }
+    }
+
+    fn by_weights(&self) -> ConvBackwardFilter<'_, T, f32, T> {
+        ConvBackwardFilter { conv: &self.convolution, x: &self.images, dw: &self.weights, dy: &self.output }
+    }
+}
+
+/// An algorithm and the bytes that it works in, or why cuDNN has none.
+type Chosen<A> = std::result::Result<(A, usize), CudnnError>;
+
+/// How one shape is computed.
+struct Plan<T: Multiplied> {
+    descriptors: Descriptors<T>,
+    forward: Chosen<sys::cudnnConvolutionFwdAlgo_t>,
+    by_images: Chosen<sys::cudnnConvolutionBwdDataAlgo_t>,
+    by_weights: Chosen<sys::cudnnConvolutionBwdFilterAlgo_t>,
+}
+
+impl<T: Multiplied> Plan<T> {
+    fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
+        let descriptors = Descriptors::new(cudnn, sizes)?;
+        let (forward, by_images, by_weights) =
+            (descriptors.forward(), descriptors.by_images(), descriptors.by_weights());
+        Ok(Self {
+            forward: choose(FORWARD, |algorithm| forward.get_workspace_size(algorithm)),
+            by_images: choose(BY_IMAGES, |algorithm| by_images.get_workspace_size(algorithm)),
+            by_weights: choose(BY_WEIGHTS, |algorithm| by_weights.get_workspace_size(algorithm)),
+            descriptors,
+        })
+    }
+
+    /// Why a pass is not to be had; nobody asks for the gradient by images that are constants.
+    fn error(&self, by_images: bool) -> Option<CudnnError> {
+        let by_images = if by_images { self.by_images.err() } else { None };
+        self.forward.err().or(self.by_weights.err()).or(by_images)
+    }
+}
+
+/// Whether an error says that cuDNN has no algorithm, and not that something went wrong: its status 3000 and what is finer.
+fn is_refusal(error: CudnnError) -> bool {
+    error.0 as u32 / 1000 == 3
+}
+
+type Plans = HashMap<(Sizes, DType), Rc<dyn std::any::Any>>;
+
+thread_local! {
+    /// A handle and its plans for each device: a device's stream belongs to the thread.
+    static CUDNN: RefCell<HashMap<DeviceLocation, (Arc<Cudnn>, Plans)>> = RefCell::new(HashMap::new());
+}
+
+fn failed(error: CudnnError) -> Error {
+    Error::Msg(format!("convolution: cuDNN says {error:?}")).bt()
+}
+
+fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<Rc<Plan<T>>> {
+    CUDNN.with_borrow_mut(|known| {
+        let location = candle_core::backend::BackendDevice::location(device);
+        if let std::collections::hash_map::Entry::Vacant(place) = known.entry(location) {
+            place.insert((Cudnn::new(device.cuda_stream()).map_err(failed)?, Plans::new()));
+        }
+        let (cudnn, plans) = known.get_mut(&location).expect("inserted above");
+        let key = (*sizes, T::DTYPE);
+        if let Some(plan) = plans.get(&key).and_then(|plan| plan.clone().downcast::<Plan<T>>().ok()) {
+            return Ok(plan);
+        }
+        let plan = Rc::new(Plan::<T>::new(cudnn, sizes).map_err(failed)?);
+        plans.insert(key, plan.clone());
+        Ok(plan)
+    })
+}
+
+/// Memory that an algorithm works in; from the device's pool, which hands back what it had before.
+fn workspace(module: &Module, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
+    (bytes > 0).then(|| module.room::<u8>(bytes)).transpose()
+}
+
+fn memory(device: &CudaDevice) -> Module<'_> {
+    Module { name: "", ptx: "", device }
+}
+
+impl<T: Multiplied + Send + Sync + 'static> CustomOp2 for OnGpu<T> {
+    fn name(&self) -> &'static str {
+        "convolution"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        no_gpu("convolution")
+    }
+
+    fn cuda_fwd(
+        &self,
+        images: &CudaStorage,
+        images_layout: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let memory = memory(device(images));
+        let sizes = Sizes::new(images_layout.shape(), self.weights.shape(), self.geometry)?;
+        let plan = plan::<T>(memory.device, &sizes)?;
+        let images = view::<T>(images, images_layout)?;
+        let mut output = memory.room::<T>(sizes.output.iter().product())?;
+        let forward = plan.descriptors.forward();
+        let (algorithm, bytes) = plan.forward.map_err(failed)?;
+        let mut workspace = workspace(&memory, bytes)?;
+        with_view::<T, _>(&self.weights, |weights| {
+            // SAFETY: buffers have the sizes and types of the descriptors.
+            unsafe {
+                let scale = (T::ONE, T::ZERO);
+                forward.launch(algorithm, workspace.as_mut(), scale, &images, weights, &mut output)
+            }
+            .map_err(failed)
+        })?;
+        Ok((CudaStorage::wrap_cuda_slice(output, memory.device.clone()), Shape::from(sizes.output.to_vec())))
+    }
+
+    fn bwd(
+        &self,
+        images: &Tensor,
+        weights: &Tensor,
+        _: &Tensor,
+        slope: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let memory = memory(images.device().as_cuda_device()?);
+        let sizes = Sizes::new(images.shape(), self.weights.shape(), self.geometry)?;
+        let plan = plan::<T>(memory.device, &sizes)?;
+        let by_images = images.track_op().then(|| -> Result<Tensor> {
+            let mut gradient = memory.room::<T>(images.elem_count())?;
+            let backward = plan.descriptors.by_images();
+            let (algorithm, bytes) = plan.by_images.map_err(failed)?;
+            let mut workspace = workspace(&memory, bytes)?;
+            with_view::<T, _>(&self.weights, |weights| {
+                with_view::<T, _>(slope, |slope| {
+                    // SAFETY: buffers have the sizes and types of the descriptors.
+                    unsafe {
+                        let scale = (T::ONE, T::ZERO);
+                        backward.launch(algorithm, workspace.as_mut(), scale, &mut gradient, weights, slope)
+                    }
+                    .map_err(failed)
+                })
+            })?;
+            Ok(constant(gradient, memory.device, images.shape()))
+        });
+        let by_weights = weights.track_op().then(|| -> Result<Tensor> {
+            let mut gradient = memory.room::<T>(self.weights.elem_count())?;
+            let backward = plan.descriptors.by_weights();
+            let (algorithm, bytes) = plan.by_weights.map_err(failed)?;
+            let mut workspace = workspace(&memory, bytes)?;
+            with_view::<T, _>(images, |images| {
+                with_view::<T, _>(slope, |slope| {
+                    // SAFETY: buffers have the sizes and types of the descriptors.
+                    unsafe {
+                        let scale = (T::ONE, T::ZERO);
+                        backward.launch(algorithm, workspace.as_mut(), scale, images, &mut gradient, slope)
+                    }
+                    .map_err(failed)
+                })
+            })?;
+            let gradient = constant(gradient, memory.device, self.weights.shape());
+            gradient.permute((0, 3, 1, 2))?.to_dtype(weights.dtype())?.contiguous()
+        });
+        Ok((by_images.transpose()?, hand_over(weights, by_weights.transpose()?)?))
+    }
+}

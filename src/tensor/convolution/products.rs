@@ -1,0 +1,196 @@
+//! Products of windows and weights on slices.
+//!
+//! Two ways, chosen by shape. Where weights are few and pixels many, tasks share the pixels and keep their
+//! windows in a core's own cache. Where weights are many (deep layers on small maps), windows are
+//! gathered once and tasks share the channels, for private sums of weight gradients would not fit.
+//! Knows nothing of tensors or gradients' bookkeeping.
+
+use rayon::prelude::*;
+
+use super::weights::{Axes, Order};
+use crate::tensor::cpu::{
+    matrix::{Matrix, Write, multiply, multiply_parallel},
+    patches::Windows,
+    storage::{Real, make_room, unwritten},
+};
+
+/// More weights than this, and tasks share channels instead of pixels (ours, by measurement).
+const MANY_WEIGHTS: usize = 1 << 18;
+/// Numbers in the windows that one task keeps at a time: half a 2 MiB cache of f32 (ours, by measurement).
+const TASK_NUMBERS: usize = 1 << 18;
+/// Numbers in the windows that all tasks share at a time (ours; bounds memory).
+const SHARED_NUMBERS: usize = 1 << 23;
+/// Private sums of weight gradients.
+const GROUPS: usize = 8;
+
+/// `out = windows(images) weights^T`; weights (out, tap, in), out (pixels, out).
+pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mut [T]) {
+    let (size, outputs) = (windows.size(), weights.len() / windows.size());
+    let weights = Matrix::new(weights, outputs, size).transposed();
+    let across = windows.output().1;
+    if windows.are_pixels() {
+        multiply_parallel(out, Matrix::new(images, windows.pixels(), size), weights, Write::Replace);
+    } else if size * outputs <= MANY_WEIGHTS {
+        let lines = lines_within(TASK_NUMBERS, windows);
+        out.par_chunks_mut(lines * across * outputs).enumerate().for_each_init(
+            Vec::new,
+            |rows, (index, out)| {
+                let pixels = out.len() / outputs;
+                make_room(rows, pixels * size);
+                windows.gather(images, index * lines..index * lines + pixels / across, rows);
+                multiply(out, Matrix::new(rows, pixels, size), weights, Write::Replace);
+            },
+        );
+    } else {
+        let lines = lines_within(SHARED_NUMBERS, windows);
+        let mut rows = Vec::new();
+        for (index, out) in out.chunks_mut(lines * across * outputs).enumerate() {
+            let pixels = out.len() / outputs;
+            gather_parallel(windows, images, index * lines, pixels / across, &mut rows);
+            multiply_parallel(out, Matrix::new(&rows, pixels, size), weights, Write::Replace);
+        }
+    }
+}
+
+/// Gradients of a stride-1 convolution, by images and by weights (in torchvision's order), from one gathering:
+/// with D the windows of the output's gradient, `dX = D W` and `dW = D^T X` for mirrored weights W.
+///
+/// `windows` are those of the output's gradient, as large as the kernel and padded so that there is one for
+/// each pixel of `images`; `weights` are (mirrored tap, out, in).
+pub fn backward_stride_one<T: Real>(
+    windows: &Windows,
+    images: &[T],
+    gradient: &[T],
+    weights: &[T],
+    axes: Axes,
+) -> (Vec<T>, Vec<T>) {
+    let (size, inputs) = (windows.size(), axes.inputs);
+    let (down, across) = windows.output();
+    let weights = Matrix::new(weights, size, inputs);
+    let mut by_images = unwritten(images.len());
+    let image = down * across * inputs;
+    let parts = if weights.rows * weights.columns <= MANY_WEIGHTS {
+        let group = windows.batch.div_ceil(GROUPS);
+        let mut parts = vec![T::zero(); windows.batch.div_ceil(group) * size * inputs];
+        let tasks = parts
+            .par_chunks_mut(size * inputs)
+            .zip(by_images.par_chunks_mut(group * image))
+            .zip(images.par_chunks(group * image));
+        tasks.enumerate().for_each(|(index, ((by_weights, by_images), images))| {
+            let lines = lines_within(TASK_NUMBERS, windows);
+            let mut rows = Vec::new();
+            let chunk = lines * across * inputs;
+            for (step, (by_images, images)) in
+                by_images.chunks_mut(chunk).zip(images.chunks(chunk)).enumerate()
+            {
+                let pixels = images.len() / inputs;
+                let first = index * group * down + step * lines;
+                make_room(&mut rows, pixels * size);
+                windows.gather(gradient, first..first + pixels / across, &mut rows);
+                let rows = Matrix::new(&rows, pixels, size);
+                multiply(by_images, rows, weights, Write::Replace);
+                multiply(by_weights, rows.transposed(), Matrix::new(images, pixels, inputs), Write::Add);
+            }
+        });
+        parts
+    } else {
+        let mut by_weights = vec![T::zero(); size * inputs];
+        let lines = lines_within(SHARED_NUMBERS, windows);
+        let chunk = lines * across * inputs;
+        let mut rows = Vec::new();
+        for (step, (by_images, images)) in by_images.chunks_mut(chunk).zip(images.chunks(chunk)).enumerate() {
+            let pixels = images.len() / inputs;
+            gather_parallel(windows, gradient, step * lines, pixels / across, &mut rows);
+            let rows = Matrix::new(&rows, pixels, size);
+            multiply_parallel(by_images, rows, weights, Write::Replace);
+            let images = Matrix::new(images, pixels, inputs);
+            multiply_parallel(&mut by_weights, rows.transposed(), images, Write::Add);
+        }
+        by_weights
+    };
+    (by_images, axes.unpack_sum(&parts, Order::MirroredTapFirst))
+}
+
+/// Gradients of any convolution: `dW = dY^T windows(X)`, and `dX` scatters `dY W`. The gradient by the
+/// images is left out where `weights` (out, tap, in) are none.
+pub fn backward<T: Real>(
+    windows: &Windows,
+    images: &[T],
+    gradient: &[T],
+    weights: Option<&[T]>,
+    axes: Axes,
+) -> (Option<Vec<T>>, Vec<T>) {
+    let (size, outputs) = (windows.size(), axes.outputs);
+    let (down, across) = windows.output();
+    let weights = weights.map(|weights| Matrix::new(weights, outputs, size));
+    let mut by_images = vec![T::zero(); if weights.is_some() { images.len() } else { 0 }];
+    let few = size * outputs <= MANY_WEIGHTS;
+    // Images that are scattered onto by one task, one after another.
+    let group = if few { windows.batch.div_ceil(GROUPS) } else { 1 };
+    let mut groups: Vec<&mut [T]> = match weights {
+        Some(_) => by_images.chunks_mut(group * windows.image()).collect(),
+        None => (0..windows.batch.div_ceil(group)).map(|_| &mut [][..]).collect(),
+    };
+    let parts = if few {
+        let mut parts = vec![T::zero(); groups.len() * size * outputs];
+        let tasks = parts
+            .par_chunks_mut(size * outputs)
+            .zip(&mut groups)
+            .zip(gradient.par_chunks(group * down * across * outputs));
+        tasks.enumerate().for_each(|(index, ((by_weights, by_images), gradient))| {
+            let lines = lines_within(TASK_NUMBERS, windows);
+            let mut rows = Vec::new();
+            for (step, gradient) in gradient.chunks(lines * across * outputs).enumerate() {
+                let pixels = gradient.len() / outputs;
+                let first = index * group * down + step * lines;
+                let range = first..first + pixels / across;
+                make_room(&mut rows, pixels * size);
+                windows.gather(images, range.clone(), &mut rows);
+                let gradient = Matrix::new(gradient, pixels, outputs);
+                let gathered = Matrix::new(&rows, pixels, size);
+                multiply(by_weights, gradient.transposed(), gathered, Write::Add);
+                if let Some(weights) = weights {
+                    multiply(&mut rows, gradient, weights, Write::Replace);
+                    windows.scatter(&rows, range, index * group, by_images);
+                }
+            }
+        });
+        parts
+    } else {
+        let mut by_weights = vec![T::zero(); size * outputs];
+        let together = (SHARED_NUMBERS / (down * across * size)).max(1);
+        let mut rows = Vec::new();
+        let chunks = gradient.chunks(together * down * across * outputs);
+        for (step, (gradient, groups)) in chunks.zip(groups.chunks_mut(together)).enumerate() {
+            let (pixels, first) = (gradient.len() / outputs, step * together);
+            gather_parallel(windows, images, first * down, pixels / across, &mut rows);
+            let gradient = Matrix::new(gradient, pixels, outputs);
+            let gathered = Matrix::new(&rows, pixels, size);
+            multiply_parallel(&mut by_weights, gradient.transposed(), gathered, Write::Add);
+            if let Some(weights) = weights {
+                multiply_parallel(&mut rows, gradient, weights, Write::Replace);
+                let rows = rows.par_chunks(down * across * size);
+                rows.zip(groups).enumerate().for_each(|(index, (rows, by_image))| {
+                    let image = first + index;
+                    windows.scatter(rows, image * down..(image + 1) * down, image, by_image);
+                });
+            }
+        }
+        by_weights
+    };
+    (weights.map(|_| by_images), axes.unpack_sum(&parts, Order::OutputFirst))
+}
+
+/// Output lines whose windows hold about `numbers` numbers.
+fn lines_within(numbers: usize, windows: &Windows) -> usize {
+    (numbers / (windows.output().1 * windows.size())).clamp(1, windows.lines())
+}
+
+/// [`Windows::gather`] of `lines` lines from `first` on, shared among threads.
+fn gather_parallel<T: Real>(windows: &Windows, images: &[T], first: usize, lines: usize, rows: &mut Vec<T>) {
+    let line = windows.output().1 * windows.size();
+    make_room(rows, lines * line);
+    rows.par_chunks_mut(line).enumerate().for_each(|(index, rows)| {
+        windows.gather(images, first + index..first + index + 1, rows);
+    });
+}

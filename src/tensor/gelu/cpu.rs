@@ -1,0 +1,140 @@
+//! GELU on the CPU. For f32, C(-|x|) = e^(-x^2 / 2) R(t) with t = 1 / (1 + 0.3 |x|) and R a polynomial of degree 8
+//! fitted by us on |x| < 14.5 for the least relative error (6e-8 before rounding). For f64: libm's.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
+use rayon::prelude::*;
+
+use crate::tensor::{
+    cpu::{
+        exponential::Exponential,
+        storage::{constant, unsupported, unwritten, values, with_values},
+        vector::vectorised,
+    },
+    graph::chain::apply1,
+};
+
+/// As [`crate::tensor::gelu()`].
+pub fn gelu(input: &Tensor) -> Result<Tensor> {
+    apply1(&input.contiguous()?, Gelu)
+}
+
+/// Element types that [`gelu`] is written for.
+pub trait Normal: Exponential {
+    /// C(x) and D(x).
+    fn normal(self) -> (Self, Self);
+}
+
+/// Coefficients of R, constant first.
+const R: [f32; 9] = [
+    7.372_338e-6,
+    0.119_484_21,
+    0.121_945_254,
+    0.094_585_9,
+    0.142_765_18,
+    -0.076_839_5,
+    0.228_951_62,
+    -0.169_307_38,
+    0.038_407_374,
+];
+/// Beyond this, in f32, the tail does not matter.
+const FAR: f32 = 14.5;
+/// 1 / sqrt(2 pi).
+const DENSITY_AT_ZERO: f64 = 0.398_942_280_401_432_7;
+
+impl Normal for f32 {
+    #[inline(always)]
+    fn normal(self) -> (Self, Self) {
+        // x^2 = high^2 + (x - high)(x + high), the first term exact: far out, a rounded square would spoil
+        // the exponential.
+        let size = if self.abs() < FAR { self.abs() } else { FAR };
+        let high = Self::from_bits(size.to_bits() & 0xffff_f000);
+        let e = Self::exponential(-0.5 * (high * high), -0.5 * ((size - high) * (size + high)));
+        let t = 1.0 / (1.0 + 0.3 * size);
+        let mut r = R[8];
+        r = r * t + R[7];
+        r = r * t + R[6];
+        r = r * t + R[5];
+        r = r * t + R[4];
+        r = r * t + R[3];
+        r = r * t + R[2];
+        r = r * t + R[1];
+        r = r * t + R[0];
+        let tail = r * e;
+        (if self < 0.0 { tail } else { 1.0 - tail }, DENSITY_AT_ZERO as Self * e)
+    }
+}
+
+impl Normal for f64 {
+    #[inline(always)]
+    fn normal(self) -> (Self, Self) {
+        let tail = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
+        (tail, DENSITY_AT_ZERO * libm::exp(-0.5 * self * self))
+    }
+}
+
+/// Numbers that one task works on: pieces of f32 fit a first-level cache (ours).
+const PIECE: usize = 8192;
+
+struct Gelu;
+
+impl Gelu {
+    fn forward<T: Normal>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let input = values::<T>(storage, layout)?;
+        let mut out = unwritten(input.len());
+        out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, &x) in out.iter_mut().zip(input) {
+                        *y = x * x.normal().0;
+                    }
+                },
+            );
+        });
+        Ok((T::to_cpu_storage_owned(out), layout.shape().clone()))
+    }
+
+    fn backward<T: Normal>(input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let mut out = unwritten(input.elem_count());
+        with_values::<T, _>(input, |input| {
+            with_values::<T, _>(gradient, |gradient| {
+                let given = input.par_chunks(PIECE).zip(gradient.par_chunks(PIECE));
+                out.par_chunks_mut(PIECE).zip(given).for_each(|(out, (input, gradient))| {
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for ((dx, &x), &dy) in out.iter_mut().zip(input).zip(gradient) {
+                                let (distribution, density) = x.normal();
+                                *dx = dy * (distribution + x * density);
+                            }
+                        },
+                    );
+                });
+                Ok(())
+            })
+        })?;
+        Ok(constant(out, input.shape()))
+    }
+}
+
+impl CustomOp1 for Gelu {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        match storage {
+            CpuStorage::F32(_) => Self::forward::<f32>(storage, layout),
+            CpuStorage::F64(_) => Self::forward::<f64>(storage, layout),
+            _ => unsupported(self.name(), storage.dtype()),
+        }
+    }
+
+    fn bwd(&self, input: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        match input.dtype() {
+            DType::F32 => Self::backward::<f32>(input, gradient).map(Some),
+            DType::F64 => Self::backward::<f64>(input, gradient).map(Some),
+            other => unsupported(self.name(), other),
+        }
+    }
+}

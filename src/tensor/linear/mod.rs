@@ -1,0 +1,115 @@
+//! A linear map of rows, y = x W^T + b. Knows nothing of layers.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod gpu;
+
+use candle_core::{Result, Tensor};
+
+use super::graph::precision::{emulate, is_emulated, round};
+
+/// Maps rows (..., in) to (..., out) by `weight` (out, in) and, if given, `bias` (out), which are f32 where rows are bf16.
+///
+/// No gradient is computed for an input or a weight that is a constant.
+///
+/// # Errors
+/// If shapes do not fit.
+pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if input.device().is_cuda() {
+        return on_gpu(input, weight, bias);
+    }
+    if is_emulated(input) {
+        return emulate(input, |input| linear(input, &round(weight)?, bias));
+    }
+    cpu::linear(input, weight, bias)
+}
+
+/// f32 takes Candle's own product, without tensor cores; so do bf16 rows of odd sizes, such as a classifier's one output,
+/// in f32 between roundings.
+#[cfg(feature = "cuda")]
+fn on_gpu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if gpu::is_taken(input, weight) {
+        return gpu::linear(input, weight, bias);
+    }
+    match input.dtype() {
+        candle_core::DType::BF16 => emulate(input, |input| linear_plain(input, &round(weight)?, bias)),
+        _ => linear_plain(input, weight, bias),
+    }
+}
+
+/// [`linear`] from Candle's own operations.
+pub fn linear_plain(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let mut shape = input.dims().to_vec();
+    let inputs = shape.pop().unwrap_or_default();
+    shape.push(weight.dim(0)?);
+    let output = input.reshape(((), inputs))?.matmul(&weight.t()?)?;
+    let output = match bias {
+        Some(bias) => output.broadcast_add(bias)?,
+        None => output,
+    };
+    output.reshape(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Var};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::tensor::check::{
+        assert_differences, assert_thread_independent, assert_twins, differentiate, normal,
+    };
+
+    fn arguments(shape: &[usize], outputs: usize, dtype: DType) -> Result<[Var; 3]> {
+        let inputs = shape[shape.len() - 1];
+        Ok([
+            normal("input", shape, dtype)?,
+            normal("weight", &[outputs, inputs], dtype)?,
+            normal("bias", &[outputs], dtype)?,
+        ])
+    }
+
+    #[rstest]
+    fn equals_its_twin_and_its_differences(
+        #[values(&[1, 1], &[1, 7], &[5, 3], &[2, 9, 17], &[3, 171, 20])] shape: &[usize],
+        #[values(1, 5, 300)] outputs: usize,
+        #[values(false, true)] bias: bool,
+    ) -> Result<()> {
+        let arguments = arguments(shape, outputs, DType::F64)?;
+        let arguments = if bias { &arguments[..] } else { &arguments[..2] };
+        let function = |x: &[Tensor]| linear(&x[0], &x[1], x.get(2));
+        assert_twins(&function, &|x| linear_plain(&x[0], &x[1], x.get(2)), arguments, 1e-11)?;
+        assert_differences(&function, arguments)
+    }
+
+    #[test]
+    fn constants_cost_no_gradient() -> Result<()> {
+        let [input, weight, bias] = arguments(&[4, 5], 3, DType::F64)?;
+        let output = linear(&input.as_detached_tensor(), &weight, Some(&bias))?;
+        assert_eq!(output.backward()?.get_ids().count(), 2);
+        let output = linear(&input, &weight.as_detached_tensor(), Some(&bias))?;
+        assert_eq!(output.backward()?.get_ids().count(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn threads_do_not_move_a_bit() -> Result<()> {
+        assert_thread_independent(|| {
+            let function = |x: &[Tensor]| linear(&x[0], &x[1], Some(&x[2]));
+            let (value, mut gradients) =
+                differentiate(&function, &arguments(&[3, 117, 40], 130, DType::F32)?)?;
+            gradients.push(value);
+            Ok(gradients)
+        })
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() -> Result<()> {
+        let [_, weight, bias] = arguments(&[2, 3], 5, DType::F32)?;
+        let input = normal("input", &[2, 4], DType::F32)?;
+        let error = linear(&input, &weight, Some(&bias)).unwrap_err();
+        assert!(error.to_string().contains("weight [5, 3]"), "{error}");
+        Ok(())
+    }
+}

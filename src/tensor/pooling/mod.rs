@@ -1,0 +1,122 @@
+//! Maximum over windows, and mean over a whole map. Knows nothing of networks.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod gpu;
+mod window;
+
+use candle_core::{D, Result, Tensor};
+
+pub use self::window::Pool;
+use super::graph::precision::{emulate, is_emulated, widen};
+
+/// Maximum over windows of images (batch, height, width, channels), for each channel.
+///
+/// The gradient goes to the first maximum in reading order, as in PyTorch.
+///
+/// # Errors
+/// If the windows do not fit the images.
+pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if images.device().is_cuda() {
+        return gpu::max_pool(images, pool);
+    }
+    if is_emulated(images) {
+        return emulate(images, |images| max_pool(images, pool));
+    }
+    cpu::max_pool(images, pool)
+}
+
+/// [`max_pool`] as the maximum of strided slices; ties share the gradient.
+pub fn max_pool_plain(images: &Tensor, pool: Pool) -> Result<Tensor> {
+    let Pool { kernel, stride, padding } = pool;
+    let (_, height, width, _) = images.dims4()?;
+    let (down, across) = pool.output(height, width)?;
+    let border = |images: Tensor, dim: usize| -> Result<Tensor> {
+        if padding == 0 {
+            return Ok(images);
+        }
+        let mut shape = images.dims().to_vec();
+        shape[dim] = padding;
+        let border = Tensor::full(f64::NEG_INFINITY, shape, images.device())?.to_dtype(images.dtype())?;
+        Tensor::cat(&[&border, &images, &border], dim)
+    };
+    let padded = border(border(images.clone(), 1)?, 2)?;
+    let places = |offset: usize, count: usize| -> Result<Tensor> {
+        let places: Vec<u32> = (0..count).map(|place| (place * stride + offset) as u32).collect();
+        Tensor::new(places, images.device())
+    };
+    let mut best: Option<Tensor> = None;
+    for row in 0..kernel {
+        for column in 0..kernel {
+            let rows = padded.index_select(&places(row, down)?, 1)?;
+            let slice = rows.index_select(&places(column, across)?, 2)?;
+            best = Some(match best {
+                Some(best) => best.maximum(&slice)?,
+                None => slice,
+            });
+        }
+    }
+    best.ok_or_else(|| candle_core::Error::Msg("max pool: the kernel is empty".to_owned()))
+}
+
+/// Mean over height and width: (batch, height, width, channels) to (batch, channels).
+pub fn global_mean(images: &Tensor) -> Result<Tensor> {
+    let (batch, height, width, channels) = images.dims4()?;
+    let means = widen(images)?.reshape((batch, height * width, channels))?.mean(D::Minus2)?;
+    means.to_dtype(images.dtype())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::tensor::check::{
+        assert_differences, assert_thread_independent, assert_twins, differentiate, normal,
+    };
+
+    #[rstest]
+    #[case::stem([3, 8, 8, 5], Pool { kernel: 3, stride: 2, padding: 1 })]
+    #[case::odd([1, 7, 5, 9], Pool { kernel: 3, stride: 2, padding: 1 })]
+    #[case::disjoint([2, 6, 4, 3], Pool { kernel: 2, stride: 2, padding: 0 })]
+    #[case::dense([2, 5, 6, 2], Pool { kernel: 3, stride: 1, padding: 1 })]
+    fn max_pool_equals_its_twin_and_its_differences(
+        #[case] shape: [usize; 4],
+        #[case] pool: Pool,
+    ) -> Result<()> {
+        let arguments = [normal("images", &shape, DType::F64)?];
+        let function = |x: &[Tensor]| max_pool(&x[0], pool);
+        assert_twins(&function, &|x| max_pool_plain(&x[0], pool), &arguments, 1e-12)?;
+        assert_differences(&function, &arguments)
+    }
+
+    #[test]
+    fn the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
+        // PyTorch scans a window row by row and replaces only by something greater.
+        let images = Var::zeros((1, 3, 3, 1), DType::F32, &Device::Cpu)?;
+        let pooled = max_pool(&images, Pool { kernel: 3, stride: 1, padding: 0 })?;
+        let gradient = pooled.sum_all()?.backward()?.remove(&images).expect("a gradient");
+        assert_eq!(gradient.flatten_all()?.to_vec1::<f32>()?, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn threads_do_not_move_a_bit() -> Result<()> {
+        assert_thread_independent(|| {
+            let arguments = [normal("images", &[5, 9, 9, 7], DType::F32)?];
+            let pool = Pool { kernel: 3, stride: 2, padding: 1 };
+            let (value, mut gradients) = differentiate(&|x| max_pool(&x[0], pool), &arguments)?;
+            gradients.push(value);
+            Ok(gradients)
+        })
+    }
+
+    #[test]
+    fn global_mean_averages_each_channel() -> Result<()> {
+        let images = Tensor::arange(0_f32, 12.0, &Device::Cpu)?.reshape((1, 2, 3, 2))?;
+        assert_eq!(global_mean(&images)?.to_vec2::<f32>()?, [[5.0, 6.0]]);
+        Ok(())
+    }
+}

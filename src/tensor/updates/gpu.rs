@@ -1,0 +1,115 @@
+//! Updates of all variables in one launch, in place; f32 only. Formulas: `train/optimiser/update.rs`, `mod.rs`.
+
+use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor, cuda_backend::WrapErr};
+use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
+
+use crate::tensor::gpu::launch::{Module, config, launch, view};
+
+// As in updates.cu.
+const THREADS: usize = 256;
+const PIECE: usize = 4_096;
+const MOST_CONSTANTS: usize = 9;
+
+/// `Variable` of `updates.cu`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Variable {
+    p: u64,
+    first: u64,
+    second: u64,
+    g: u64,
+    count: i64,
+    piece: i32,
+    constants: [f32; MOST_CONSTANTS],
+}
+
+// SAFETY: plain numbers, laid out as the kernel's structure.
+unsafe impl DeviceRepr for Variable {}
+
+/// What one variable's update needs.
+pub struct Update<'a> {
+    /// What moves.
+    pub p: &'a Tensor,
+    /// What is kept of its gradients: one or two, of its shape; moves too.
+    pub moments: &'a [Tensor],
+    /// Its gradient, or what it follows.
+    pub g: Tensor,
+    /// Constants in the kernel's order.
+    pub constants: Vec<f64>,
+}
+
+/// Whether these are updated together: contiguous, f32, on a GPU.
+pub fn is_taken(tensors: &[&Tensor]) -> bool {
+    tensors
+        .iter()
+        .all(|tensor| tensor.device().is_cuda() && tensor.dtype() == DType::F32 && tensor.is_contiguous())
+}
+
+/// Runs `update_momentum`, `update_adamw` or `move_averages` on all variables, which lie on one device.
+pub fn update(kernel: &str, updates: &[Update]) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    let module = module(first.p.device().as_cuda_device()?);
+    let (table, pieces) = table(&module, updates)?;
+    let count = updates.len() as i32;
+    launch!(module, kernel, config([pieces, 1, 1], THREADS, 0), &table, &count);
+    Ok(())
+}
+
+/// Sums of g g, p p and g p of each pair (p, g), in f64. Waits for the device.
+pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
+    let Some((first, _)) = pairs.first() else { return Ok(Vec::new()) };
+    let module = module(first.device().as_cuda_device()?);
+    let updates: Vec<Update> =
+        pairs.iter().map(|(p, g)| Update { p, moments: &[], g: g.clone(), constants: Vec::new() }).collect();
+    let (table, pieces) = table(&module, &updates)?;
+    let (count, pieces_) = (pairs.len() as i32, pieces as i32);
+    let mut partial = module.room::<f64>(3 * pieces)?;
+    let mut products = module.room::<f64>(3 * pairs.len())?;
+    launch!(module, "inner_products", config([pieces, 1, 1], THREADS, 0), &table, &count, &mut partial);
+    let variables = config([pairs.len().div_ceil(THREADS), 1, 1], THREADS, 0);
+    launch!(module, "inner_products_together", variables, &table, &count, &pieces_, &partial, &mut products);
+    let products = module.device.clone_dtoh(&products)?;
+    Ok(products.as_chunks::<3>().0.to_vec())
+}
+
+fn module(device: &CudaDevice) -> Module<'_> {
+    let ptx = include_str!(concat!(env!("OUT_DIR"), "/updates.ptx"));
+    Module { name: "skewbench_updates", ptx, device }
+}
+
+/// Variables as kernels read them, and the number of their pieces.
+fn table(module: &Module, updates: &[Update]) -> Result<(CudaSlice<Variable>, usize)> {
+    let mut pieces = 0;
+    let mut variables = Vec::with_capacity(updates.len());
+    for Update { p, moments, g, constants } in updates {
+        if g.shape() != p.shape() || moments.iter().any(|moment| moment.shape() != p.shape()) {
+            return Err(Error::Msg(format!("update: of {:?} along {:?}", p.shape(), g.shape())).bt());
+        }
+        let mut values = [0.0; MOST_CONSTANTS];
+        values.iter_mut().zip(constants).for_each(|(value, &constant)| *value = constant as f32);
+        let moment = |place: usize| moments.get(place).map_or(Ok(0), address);
+        variables.push(Variable {
+            p: address(p)?,
+            first: moment(0)?,
+            second: moment(1)?,
+            g: address(g)?,
+            count: p.elem_count() as i64,
+            piece: pieces as i32,
+            constants: values,
+        });
+        pieces += p.elem_count().div_ceil(PIECE);
+    }
+    Ok((module.device.cuda_stream().clone_htod(&variables).w()?, pieces))
+}
+
+/// Where a contiguous tensor's numbers lie on the device. Kernels write through it although it is lent for reading: on
+/// the host nothing of the numbers is seen, and on the device launches of one stream follow one another.
+fn address(tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cuda(storage) = &*storage else {
+        return Err(Error::Msg("update: expected tensors on a GPU".to_owned()).bt());
+    };
+    let numbers = view::<f32>(storage, layout)?;
+    let (address, _) = numbers.device_ptr(&storage.device.cuda_stream());
+    Ok(address)
+}

@@ -1,0 +1,89 @@
+//! Updates of variables in place: exponential moving averages, a = keep a + take x, where mostly take = 1 - keep. On a
+//! GPU, where all variables are updated in one launch, an optimiser's steps too. Knows nothing of networks.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
+
+use candle_core::{Result, Tensor, Var, bail};
+
+/// A variable, what it moves towards, and how much of either is kept: a = keep a + take x.
+pub struct Move<'a> {
+    pub average: &'a Var,
+    pub value: &'a Tensor,
+    pub keep: f64,
+    pub take: f64,
+}
+
+/// Moves every `average` towards its `value`, of equal shape and type; on a GPU in one launch.
+///
+/// # Errors
+/// If shapes differ.
+pub fn move_averages(moves: &[Move]) -> Result<()> {
+    for Move { average, value, .. } in moves {
+        if average.shape() != value.shape() {
+            bail!("moving average: of shape {:?}, towards {:?}", average.shape(), value.shape())
+        }
+    }
+    #[cfg(feature = "cuda")]
+    if moves.iter().all(|one| gpu::is_taken(&[one.average, one.value])) {
+        let updates = moves.iter().map(|&Move { average, value, keep, take }| gpu::Update {
+            p: average,
+            moments: &[],
+            g: value.detach(),
+            constants: vec![keep, take],
+        });
+        return gpu::update("move_averages", &updates.collect::<Vec<_>>());
+    }
+    moves.iter().try_for_each(|&Move { average, value, keep, take }| {
+        if !average.device().is_cpu() {
+            return move_average_plain(average, value, keep, take);
+        }
+        cpu::move_average(average, value, keep, take)
+    })
+}
+
+/// One of [`move_averages`] from Candle's own operations.
+pub fn move_average_plain(average: &Var, value: &Tensor, keep: f64, take: f64) -> Result<()> {
+    average.set(&((average.as_detached_tensor() * keep)? + (value.detach() * take)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::tensor::check::{distance, normal};
+
+    #[rstest]
+    fn equals_its_twin(#[values(DType::F32, DType::F64)] dtype: DType) -> Result<()> {
+        // More than one piece, and not a multiple of one.
+        let shape = [3, 12_345];
+        let (average, value) = (normal("average", &shape, dtype)?, normal("value", &shape, dtype)?);
+        let twin = Var::from_tensor(&average.as_detached_tensor().copy()?)?;
+        for keep in [0.0, 0.996, 1.0] {
+            let take = 1.0 - keep;
+            move_averages(&[Move { average: &average, value: value.as_tensor(), keep, take }])?;
+            move_average_plain(&twin, value.as_tensor(), keep, take)?;
+            assert!(distance(average.as_tensor(), twin.as_tensor())? < 1e-6);
+        }
+        // After a momentum of 0 the average is the value itself.
+        assert!(distance(average.as_tensor(), value.as_tensor())? < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn a_worked_average() -> Result<()> {
+        let average = Var::new(&[1.0, -2.0], &candle_core::Device::Cpu)?;
+        let other = Var::new(&[3.0], average.device())?;
+        let (value, ones) = (Tensor::new(&[2.0, 2.0], average.device())?, other.ones_like()?);
+        move_averages(&[
+            Move { average: &average, value: &value, keep: 0.75, take: 0.25 },
+            Move { average: &other, value: &ones, keep: 0.5, take: 1.0 },
+        ])?;
+        assert_eq!(average.to_vec1::<f64>()?, [1.25, -1.0]);
+        assert_eq!(other.to_vec1::<f64>()?, [2.5]);
+        Ok(())
+    }
+}
