@@ -324,17 +324,11 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
+    use checks::{distance, normal};
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        backbone::Parameters,
-        seed::Seed,
-        tensor::{
-            backward,
-            check::{distance, normal},
-        },
-    };
+    use crate::{backbone::Parameters, seed::Seed, tensor::backward};
 
     const SMALL: VitSize = VitSize { patch: 4, width: 12, depth: 2, heads: 3 };
 

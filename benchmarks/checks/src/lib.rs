@@ -27,6 +27,8 @@ pub mod trajectory;
 pub mod updates;
 pub mod views;
 
+pub use differences::{assert_differences, assert_thread_independent, assert_twins, differentiate, distance};
+pub use inputs::normal;
 use skewbench::{backbone, method};
 
 /// Every method on every backbone that it is defined on. SimCLR and Barlow Twins come first: where time is limited, what is

@@ -149,7 +149,12 @@ impl Run {
     ///
     /// # Errors
     /// If PyTorch has no gradient for a variable.
-    pub fn judge(&self, losses: &[f64], gradients: &BTreeMap<String, f64>, bounds: &Bounds) -> Result<Judged> {
+    pub fn judge(
+        &self,
+        losses: &[f64],
+        gradients: &BTreeMap<String, f64>,
+        bounds: &Bounds,
+    ) -> Result<Judged> {
         // Squared lengths of all first gradients, ours and PyTorch's.
         let (mut squares, mut lengths) = ([0.0; 2], Vec::new());
         for (name, &ours) in gradients {
@@ -180,8 +185,7 @@ impl Run {
         judged.is_equal = judged.first_apart <= bounds.first
             && judged.lengths_apart <= bounds.length
             && judged.variable_apart <= bounds.variable
-            && (losses.len() < STEPS
-                || judged.drift <= (DRIFT * judged.drift_of_pytorch).max(bounds.always));
+            && (losses.len() < STEPS || judged.drift <= (DRIFT * judged.drift_of_pytorch).max(bounds.always));
         Ok(judged)
     }
 

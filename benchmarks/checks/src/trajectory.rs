@@ -93,8 +93,7 @@ pub struct Case {
 pub fn cases() -> Vec<Case> {
     let pairs = crate::pairs().into_iter();
     let plain = pairs.map(|(method, backbone)| Case { method, backbone, head_norm: false });
-    let normalised =
-        Case { method: method::Name::Dino, backbone: backbone::Name::ResNet18, head_norm: true };
+    let normalised = Case { method: method::Name::Dino, backbone: backbone::Name::ResNet18, head_norm: true };
     plain.chain([normalised]).collect()
 }
 

@@ -32,7 +32,10 @@ pub const UPDATES: [(&str, Update); 5] = [
     ("LARS", Update::Rule(Rule::Lars { momentum: 0.9, trust: Trust::NormOfSum { coefficient: 1e-3 } })),
     (
         "LARS, clipped",
-        Update::Rule(Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient: 0.02, clip: true } }),
+        Update::Rule(Rule::Lars {
+            momentum: 0.9,
+            trust: Trust::SumOfNorms { coefficient: 0.02, clip: true },
+        }),
     ),
     ("moving averages", Update::MovingAverages),
 ];
@@ -83,6 +86,7 @@ fn after_a_move(device: &Device) -> Result<Vec<Named>> {
     // The parts need not make one, as of batch normalisation's variances.
     let moves = pairs.iter().map(|(average, value)| Move { average, value, keep: 0.996, take: 0.0041 });
     move_averages(&moves.collect::<Vec<_>>())?;
-    let named = |(place, (average, _)): (usize, &(Var, Tensor))| Ok((format!("average {place}"), home(average)?));
+    let named =
+        |(place, (average, _)): (usize, &(Var, Tensor))| Ok((format!("average {place}"), home(average)?));
     pairs.iter().enumerate().map(named).collect()
 }

@@ -27,16 +27,19 @@ pub fn run(arguments: &Sizes) -> Result<()> {
     for case in listed(arguments.small) {
         for precision in Precision::ON_A_GPU {
             let label = format!("{} {}", case.name(), precision.id());
-            found.take(&label, compared(&case, precision, &gpu, arguments.keep.is_some().then_some(&mut kept)))?;
+            found.take(
+                &label,
+                compared(&case, precision, &gpu, arguments.keep.is_some().then_some(&mut kept)),
+            )?;
         }
     }
     if let Some(file) = &arguments.keep {
         kept.write(file)?;
     }
     for (name, update) in UPDATES {
-        let apart = update.after(&gpu).and_then(|there| {
-            Ok(compare(&there, &update.after(&Device::Cpu)?, UPDATES_BOUND)?.to_json())
-        });
+        let apart = update
+            .after(&gpu)
+            .and_then(|there| Ok(compare(&there, &update.after(&Device::Cpu)?, UPDATES_BOUND)?.to_json()));
         found.take(name, apart)?;
     }
     found.end("not as on the CPU, or failed")
@@ -65,7 +68,8 @@ mod tests {
     fn a_rehearsal_runs_every_case_and_differs_from_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let [out, keep] = ["operations.json", "kept"].map(|name| folder.path().join(name));
-        run(&Sizes { small: true, rehearse: true, out: Some(out.clone()), keep: Some(keep.clone()) }).unwrap();
+        run(&Sizes { small: true, rehearse: true, out: Some(out.clone()), keep: Some(keep.clone()) })
+            .unwrap();
         let results: Vec<Value> = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
         assert_eq!(results.len(), 2 * listed(true).len() + UPDATES.len());
         assert!(results.iter().all(|result| result["apart"] == json!(0.0)), "the CPU differs from itself");
@@ -77,7 +81,11 @@ mod tests {
             serde_json::from_str(header["__metadata__"]["cases"].as_str().unwrap()).unwrap();
         assert_eq!(cases.len(), 2 * listed(true).len());
         for case in &cases {
-            let value = format!("{}/result by {}", case["case"].as_str().unwrap(), case["arguments"][0]["name"].as_str().unwrap());
+            let value = format!(
+                "{}/result by {}",
+                case["case"].as_str().unwrap(),
+                case["arguments"][0]["name"].as_str().unwrap()
+            );
             assert!(header[&value]["shape"].is_array(), "{value}");
         }
     }

@@ -80,7 +80,8 @@ fn compared(views: &Views, device: &CudaDevice) -> Result<Value> {
         let near = levels <= LEVELS;
         if !near && first.is_none() {
             let values = (found.to_string(), expected.to_string());
-            let (view, pixel) = (place / (3 * views.side * views.side), place / 3 % (views.side * views.side));
+            let (view, pixel) =
+                (place / (3 * views.side * views.side), place / 3 % (views.side * views.side));
             let at = [view, pixel / views.side, pixel % views.side, place % 3];
             first = Some(json!({ "shape": shape, "at": at, "found": values.0, "expected": values.1 }));
         }

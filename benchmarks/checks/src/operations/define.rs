@@ -159,11 +159,15 @@ pub fn max_pool(images: [usize; 4], [kernel, stride, padding]: [usize; 3], numbe
     let pool = Pool { kernel, stride, padding };
     let constants = json!({ "kernel": kernel, "stride": stride, "padding": padding });
     let images = Argument::flowing("images", &images).of(numbers);
-    let (run, twin) = (
-        move |x: &[Tensor]| tensor::max_pool(&x[0], pool),
-        move |x: &[Tensor]| max_pool_plain(&x[0], pool),
-    );
-    case(if numbers == Numbers::Whole { "max pool with ties" } else { "max pool" }, constants, vec![images], run, twin)
+    let (run, twin) =
+        (move |x: &[Tensor]| tensor::max_pool(&x[0], pool), move |x: &[Tensor]| max_pool_plain(&x[0], pool));
+    case(
+        if numbers == Numbers::Whole { "max pool with ties" } else { "max pool" },
+        constants,
+        vec![images],
+        run,
+        twin,
+    )
 }
 
 /// Images (batch, height, width, channels).

@@ -91,11 +91,8 @@ fn layer_norms() -> Vec<Case> {
 
 fn linear_maps() -> Vec<Case> {
     const SHAPES: [&[usize]; 5] = [&[1, 1], &[1, 7], &[5, 3], &[2, 9, 17], &[3, 171, 20]];
-    let mut cases = vec![
-        linear(&[3, 197, 192], 576, true),
-        linear(&[70, 256], 512, false),
-        linear(&[32, 512], 1, true),
-    ];
+    let mut cases =
+        vec![linear(&[3, 197, 192], 576, true), linear(&[70, 256], 512, false), linear(&[32, 512], 1, true)];
     for shape in SHAPES {
         for outputs in [1, 5, 300] {
             cases.extend([true, false].map(|bias| linear(shape, outputs, bias)));
@@ -125,8 +122,7 @@ fn attentions() -> Vec<Case> {
 }
 
 fn gelus() -> Vec<Case> {
-    const SHAPES: [&[usize]; 6] =
-        [&[1], &[3, 5, 7], &[37, 64], &[100, 192], &[2, 100, 200], &[3, 197, 768]];
+    const SHAPES: [&[usize]; 6] = [&[1], &[3, 5, 7], &[37, 64], &[100, 192], &[2, 100, 200], &[3, 197, 768]];
     SHAPES.into_iter().map(gelu).collect()
 }
 
@@ -161,7 +157,8 @@ fn losses() -> Vec<Case> {
     let correlations = [[3, 4], [5, 19], [33, 70], [70, 33], [64, 64], [96, 256], [300, 256]];
     let contrastive = contrastive.map(|size| nt_xent(size, TEMPERATURE));
     // A weight that shows what is off the diagonal, and the published one.
-    let correlations = correlations.into_iter().flat_map(|size| [0.05, WEIGHT].map(|weight| barlow_twins(size, weight)));
+    let correlations =
+        correlations.into_iter().flat_map(|size| [0.05, WEIGHT].map(|weight| barlow_twins(size, weight)));
     contrastive.into_iter().chain(correlations).collect()
 }
 
@@ -176,7 +173,10 @@ mod tests {
         let cases = cases();
         let names: BTreeSet<String> = cases.iter().map(Case::name).collect();
         assert_eq!(names.len(), cases.len());
-        assert!(names.contains("convolution of 2 x 7 x 5 x 3 by 5 x 3 x 3 x 3, padding 1, stride 1"), "{names:?}");
+        assert!(
+            names.contains("convolution of 2 x 7 x 5 x 3 by 5 x 3 x 3 x 3, padding 1, stride 1"),
+            "{names:?}"
+        );
         assert!(names.contains("batch norm of 5 x 6, relu"), "{names:?}");
     }
 }

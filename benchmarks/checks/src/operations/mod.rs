@@ -125,15 +125,21 @@ impl Case {
         for input in inputs {
             variables.push(Var::from_tensor(&input.to_device(device)?)?);
         }
-        let arguments: Vec<Tensor> = variables
-            .iter()
-            .zip(&self.arguments)
-            .map(|(variable, argument)| {
-                if argument.varies { variable.as_tensor().clone() } else { variable.as_detached_tensor() }
-            })
-            .collect();
+        let arguments: Vec<Tensor> =
+            variables
+                .iter()
+                .zip(&self.arguments)
+                .map(|(variable, argument)| {
+                    if argument.varies { variable.as_tensor().clone() } else { variable.as_detached_tensor() }
+                })
+                .collect();
         let outputs = function(&arguments)?;
-        ensure!(outputs.len() == self.outputs.len(), "{} outputs, expected {:?}", outputs.len(), self.outputs);
+        ensure!(
+            outputs.len() == self.outputs.len(),
+            "{} outputs, expected {:?}",
+            outputs.len(),
+            self.outputs
+        );
         let value = &outputs[0];
         ensure!(value.dtype() == numbers, "numbers are {:?}, expected {numbers:?}", value.dtype());
         let slope = stream(&self.name(), "slope", value.dims())?.to_dtype(DType::F32)?.to_dtype(rounded)?;
