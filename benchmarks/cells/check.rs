@@ -1,16 +1,23 @@
 //! `check(cell)`: runs a cell at fixture scale and holds its record to a snapshot.
 //!
 //! The only file that runs cells for tests. A snapshot holds counts and digests exactly, losses and
-//! scores within stated bounds; timings and provenance never.
+//! scores within stated bounds; timings and provenance never. By default some cells train, which cover every
+//! method, backbone, study and share (`identity.rs`); of the others only the identity is checked. With
+//! `SKEWBENCH_TESTS=all` every cell trains.
+
+use std::{env, sync::LazyLock};
 
 use skewbench::{
-    data::{self, Source},
+    data::{self, Source, cached::Cached},
     experiment::{self, Cell, Plan, Scale},
     results::Record,
     seed::Seed,
 };
 
-use crate::within::{Bound, Fields, Within};
+use crate::{
+    identity, skip,
+    within::{Bound, Fields, Within},
+};
 
 /// Losses: kernels differ between CPUs in their last bits, and training amplifies that. Ours.
 const LOSS: Bound = Bound::Relative(1e-2);
@@ -21,43 +28,81 @@ const SCORE: Bound = Bound::Absolute(2e-2);
 /// Scores at validation shares of 1 to 5 %, where 2 to 11 defects decide. Ours.
 const RARE_SCORE: Bound = Bound::Absolute(6e-2);
 
-/// Data and sizes that every test cell shares.
-pub fn fixture() -> (Plan, Source) {
-    let scale = Scale::fixture();
-    let (train, validation) = scale.synthetic_images;
-    let source = data::synthetic::source(Seed::root(0), train, validation, scale.side);
-    (Plan::new(scale), source)
+/// Whether the long tests run too: `SKEWBENCH_TESTS=all`.
+///
+/// # Panics
+/// If the variable has another value, so that a typing error is not taken for the short tests.
+pub fn everything() -> bool {
+    let chosen = env::var_os("SKEWBENCH_TESTS").unwrap_or_default();
+    assert!(chosen == "" || chosen == "all", "SKEWBENCH_TESTS is {}, expected 'all'", chosen.display());
+    chosen == "all"
 }
 
-/// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`.
+/// Makes the thread of a test a pool of its own, so that tests run beside each other, one core each, and none
+/// waits for another's work. What a test computes does not depend on it (`repeat.rs`).
+pub fn on_one_thread() {
+    if rayon::current_thread_index().is_none() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
+        // The pool is the thread's until it ends.
+        std::mem::forget(pool);
+    }
+}
+
+/// Drawn images, each drawn once for all tests.
+pub fn drawn(seed: u64, (train, validation): (usize, usize), side: usize) -> Source {
+    let source = data::synthetic::source(Seed::root(seed), train, validation, side);
+    let kept = |images| Box::new(Cached::new(images, usize::MAX));
+    Source { train: kept(source.train), validation: kept(source.validation), ..source }
+}
+
+/// Sizes and data that every test cell shares; the caller becomes a pool of its own ([`on_one_thread`]).
+pub fn fixture() -> (Plan, &'static Source) {
+    static SOURCE: LazyLock<Source> = LazyLock::new(|| {
+        let scale = Scale::fixture();
+        drawn(0, scale.synthetic_images, scale.side)
+    });
+    on_one_thread();
+    (Plan::new(Scale::fixture()), &SOURCE)
+}
+
+/// Where the snapshot of a cell lies, without folder and ending.
+pub fn snapshot(cell: &Cell) -> String {
+    cell.id().replace('/', "-")
+}
+
+/// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`; or, where the cell does not
+/// train by default, compares what its snapshot says of its identity.
 ///
 /// A cell that is not defined must be refused, with its reason.
 #[track_caller]
 pub fn check(cell: &Cell) {
     let (plan, source) = fixture();
     if let Some(reason) = cell.undefined() {
-        let error = experiment::run(cell, &plan, &source, &mut |_| {}).err().expect("an undefined cell ran");
+        let error = experiment::run(cell, &plan, source, &mut |_| {}).err().expect("an undefined cell ran");
         assert!(format!("{error:#}").contains(reason), "{error:#}");
         return;
     }
+    if !everything() && !identity::trains_by_default(cell) {
+        identity::assert_stored(cell, &plan, source);
+        skip::by_identity(cell.id());
+        return;
+    }
+    skip::trained(cell.id());
     let record =
-        experiment::run(cell, &plan, &source, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}")).record;
+        experiment::run(cell, &plan, source, &mut |_| {}).unwrap_or_else(|error| panic!("{error:#}")).record;
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots/cells"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.set_description(cell.id());
     settings.set_comparator(Box::new(Within));
-    settings.bind(|| insta::assert_snapshot!(cell.id().replace('/', "-"), fields(&record).to_string()));
+    settings.bind(|| insta::assert_snapshot!(snapshot(cell), fields(&record).to_string()));
 }
 
 fn fields(record: &Record) -> Fields {
     let mut fields = Fields::default();
     fields.exact("fingerprint", &record.fingerprint);
-    fields.exact(
-        "train",
-        format!("{} normals, {} defects", record.data.train.normals, record.data.train.defects),
-    );
+    fields.exact("train", identity::counts(record.data.train.normals, record.data.train.defects));
     for epoch in &record.curve {
         fields.number(&format!("epoch {} loss", epoch.epoch), epoch.loss, LOSS);
         if let Some(loss) = epoch.probe_loss {

@@ -5,14 +5,17 @@
 mod ablations;
 mod another_method;
 mod check;
+mod compiled_once;
 mod extensions;
 mod figure3_augmentation;
 mod gradients;
+mod identity;
 mod judge;
 mod kernels;
 mod learns;
 mod page;
 mod repeat;
+mod skip;
 mod table1_methods;
 mod table2_resolution;
 mod tidy;

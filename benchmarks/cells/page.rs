@@ -2,7 +2,7 @@
 //! not as they should be.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,7 +14,7 @@ use skewbench::{
     report::{Page, markdown},
 };
 
-use crate::check;
+use crate::{check, skip::Tool};
 
 /// Committed records that these tests read: they are never changed.
 const COMMITTED: &str = "results/2026-11-25-small-ablations";
@@ -170,12 +170,7 @@ fn folders_without_records_leave_the_papers_numbers() {
 
 /// A browser that renders without a window, if one is installed.
 fn browser() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
-    names
-        .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
-        .find(|path| path.is_file())
+    Tool::Browser.find("the page was not opened in a browser")
 }
 
 /// What a browser makes of a page: its elements after scripts have run, and what scripts complained of.
@@ -206,10 +201,7 @@ fn choice(elements: &str) -> &str {
 
 #[test]
 fn a_browser_shows_the_page_and_its_explorer_answers() {
-    let Some(browser) = browser() else {
-        eprintln!("SKIPPED: no Chromium or Chrome on the PATH, so the page was not opened in a browser");
-        return;
-    };
+    let Some(browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
     fs::write(&page, Page::new(read(&["results/2026-11-25-small-45-percent"]), None).html()).unwrap();
@@ -229,10 +221,7 @@ fn a_browser_shows_the_page_and_its_explorer_answers() {
 
 #[test]
 fn the_cheapest_threshold_costs_no_more_than_any_other() {
-    let Some(browser) = browser() else {
-        eprintln!("SKIPPED: no Chromium or Chrome on the PATH, so the page was not opened in a browser");
-        return;
-    };
+    let Some(browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
     fs::write(&page, Page::new(read(&["results/2026-11-25-small-study"]), None).html()).unwrap();

@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ use skewbench::{
     },
 };
 
-use crate::check::fixture;
+use crate::check::{self, fixture};
 
 fn run(threads: usize, seed: u64) -> Record {
     let (plan, source) = fixture();
@@ -37,7 +38,7 @@ fn run(threads: usize, seed: u64) -> Record {
         seed,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| experiment::run(&cell, &plan, &source, &mut |_| {})).unwrap().record
+    pool.install(|| experiment::run(&cell, &plan, source, &mut |_| {})).unwrap().record
 }
 
 /// Everything of a record that is computed, not timed.
@@ -122,12 +123,12 @@ fn a_training_step_is_bit_identical_whatever_the_threads(
 }
 
 /// A cell of few images, which is trained for two epochs of some steps.
-fn short(recipe: recipe::Name) -> (Plan, Source) {
-    let scale = Scale { batch_size: 16, synthetic_images: (160, 420), ..Scale::fixture() };
-    let (train, validation) = scale.synthetic_images;
-    let source =
-        skewbench::data::synthetic::source(skewbench::seed::Seed::root(0), train, validation, scale.side);
-    (Plan { recipe, ..Plan::new(scale) }, source)
+fn short(recipe: recipe::Name) -> (Plan, &'static Source) {
+    const IMAGES: (usize, usize) = (160, 420);
+    static SOURCE: LazyLock<Source> = LazyLock::new(|| check::drawn(0, IMAGES, Scale::fixture().side));
+    check::on_one_thread();
+    let scale = Scale { batch_size: 16, synthetic_images: IMAGES, ..Scale::fixture() };
+    (Plan { recipe, ..Plan::new(scale) }, &SOURCE)
 }
 
 fn cell(method: method::Name, backbone: backbone::Name) -> Cell {
@@ -196,16 +197,16 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
     let (plan, source) = short(recipe);
     let cell = cell(method, backbone);
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = train(&cell, &plan, &source, folder.path(), kill);
+    let (whole, killed) = train(&cell, &plan, source, folder.path(), kill);
     assert_eq!(whole.record.cost.resumed, 0);
 
     // Interrupted a second time, at the end of training: from there only scores are left.
     let again = tempfile::tempdir().unwrap();
     fs::copy(&killed, again.path().join("x.checkpoint")).unwrap();
-    let (second, killed) = train(&cell, &plan, &source, again.path(), (2, 0));
+    let (second, killed) = train(&cell, &plan, source, again.path(), (2, 0));
     let last = tempfile::tempdir().unwrap();
     fs::copy(&killed, last.path().join("x.checkpoint")).unwrap();
-    let (third, _) = train(&cell, &plan, &source, last.path(), (9, 9));
+    let (third, _) = train(&cell, &plan, source, last.path(), (9, 9));
 
     let expected = computed_files(&whole);
     assert_eq!(second.record.cost.resumed, 1);
@@ -228,17 +229,17 @@ fn mixed_precision_is_another_experiment_and_goes_on_to_the_same_bytes() {
     let plan = Plan { mixed_precision: true, ..plan };
     let cell = cell(method::Name::SimClr, backbone::Name::ViTTiny);
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = train(&cell, &plan, &source, folder.path(), (1, 2));
+    let (whole, killed) = train(&cell, &plan, source, folder.path(), (1, 2));
     let again = tempfile::tempdir().unwrap();
     fs::copy(&killed, again.path().join("x.checkpoint")).unwrap();
-    let (resumed, _) = train(&cell, &plan, &source, again.path(), (9, 9));
+    let (resumed, _) = train(&cell, &plan, source, again.path(), (9, 9));
     let (expected, found) = (computed_files(&whole), computed_files(&resumed));
     assert!(found == expected, "interrupted once");
     assert_eq!(expected.0.settings.values["precision"], "bf16 with f32 weights");
 
     let exact = Plan { mixed_precision: false, ..short(recipe::Name::Short).0 };
     let other = tempfile::tempdir().unwrap();
-    let (exact, _) = train(&cell, &exact, &source, other.path(), (9, 9));
+    let (exact, _) = train(&cell, &exact, source, other.path(), (9, 9));
     assert!(!exact.record.settings.values.contains_key("precision"));
     assert_ne!(exact.record.fingerprint, expected.0.fingerprint);
     let loss = |record: &Record| record.curve.last().unwrap().loss;
@@ -251,7 +252,7 @@ fn a_state_that_does_not_belong_is_never_gone_on_from() {
     let (plan, source) = short(recipe::Name::Short);
     let supervised = cell(method::Name::Supervised, backbone::Name::ResNet18);
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = train(&supervised, &plan, &source, folder.path(), (0, 3));
+    let (whole, killed) = train(&supervised, &plan, source, folder.path(), (0, 3));
     let expected = computed_files(&whole);
     let path = folder.path().join("x.checkpoint");
     let checkpoint = Checkpoint { path: path.clone(), every: Duration::MAX };
@@ -259,7 +260,7 @@ fn a_state_that_does_not_belong_is_never_gone_on_from() {
     // Other settings: refused, and the file is not touched.
     let before = fs::read(&path).unwrap();
     let other = Plan { recipe: recipe::Name::Reference, ..short(recipe::Name::Short).0 };
-    let error = experiment::run_kept(&supervised, &other, &source, &checkpoint, &mut |_| {}).err().unwrap();
+    let error = experiment::run_kept(&supervised, &other, source, &checkpoint, &mut |_| {}).err().unwrap();
     assert!(format!("{error:#}").contains("other settings or data: fingerprint"), "{error:#}");
     assert!(fs::read(&path).unwrap() == before);
 
@@ -274,7 +275,7 @@ fn a_state_that_does_not_belong_is_never_gone_on_from() {
     {
         fs::write(&path, &bytes).unwrap();
         let mut notes = Vec::new();
-        let finished = experiment::run_kept(&supervised, &plan, &source, &checkpoint, &mut |event| {
+        let finished = experiment::run_kept(&supervised, &plan, source, &checkpoint, &mut |event| {
             assert!(!matches!(event, Event::Resumed { .. }), "gone on from a state that is {reason}");
             if let Event::Note(text) = event {
                 notes.push(text.to_owned());

@@ -7,28 +7,32 @@ use std::{
     process::Command,
 };
 
-use skewbench::{
-    data::Share,
-    experiment::{Cell, cell},
-};
+use skewbench::experiment::Cell;
+
+use crate::identity;
 
 /// Longest source file that a newcomer reads in one sitting.
 const LONGEST_FILE: usize = 700;
-
-/// Layers of `src/`, lowest first; a file may use only what stands in front of its own layer, and
-/// within its own.
-const LAYERS: [&[&str]; 11] = [
-    &["seed", "schedule"],
-    &["data", "tensor"],
-    &["augment", "backbone"],
-    &["loss", "loader", "label_free"],
-    &["method"],
-    &["train", "evaluate"],
-    &["results"],
-    &["analysis"],
-    &["claims"],
-    &["report"],
-    &["experiment"],
+/// Longest function of the library, lines.
+const LONGEST_FUNCTION: usize = 60;
+/// Functions of the library that are longer still, as `file: name`. One that became short must leave this list.
+const LONG_FUNCTIONS: [&str; 16] = [
+    "src/analysis/reading.rs: add",
+    "src/claims/methods.rs: method_against_backbone",
+    "src/data/synthetic/patch.rs: repaint",
+    "src/experiment/calibrate.rs: pace",
+    "src/experiment/checkpoint.rs: open",
+    "src/experiment/mod.rs: walk",
+    "src/loss/cuda/barlow_twins.rs: cuda_fwd",
+    "src/loss/cuda/nt_xent.rs: cuda_fwd",
+    "src/report/scores/imbalance.rs: imbalance",
+    "src/tensor/batch_norm/kernels.rs: backward",
+    "src/tensor/convolution/kernels.rs: backward",
+    "src/tensor/convolution/winograd/mod.rs: weights_gradient_with",
+    "src/tensor/cuda/layers.rs: backward",
+    "src/tensor/cuda/layers.rs: bwd",
+    "src/tensor/cuda/layers.rs: forward",
+    "src/train/mod.rs: pretrain",
 ];
 
 /// Words that only these files may name, and why.
@@ -40,22 +44,13 @@ const RESERVED: [(&[&str], &[&str]); 10] = [
     // Serialised types are in one file; the rest of `results` reads and writes them.
     (&["Serialize", "Deserialize"], &["src/results/record.rs"]),
     (&["serde_json"], &["src/results/", "src/report/explorer.rs"]),
-    // One shape of table, one source of distributions, one place that makes HTML.
-    (&["polars::"], &["src/analysis/frame.rs"]),
-    (&["statrs::"], &["src/analysis/intervals.rs"]),
+    // Tables and distributions belong to the analysis; one place makes HTML.
+    (&["polars::"], &["src/analysis/"]),
+    (&["statrs::"], &["src/analysis/"]),
     (&["maud::"], &["src/report/"]),
     // Scale and seeds are arguments: nothing below `experiment` reads the clock or the environment,
-    // but for the place of the elpv cache, fixtures of unit tests and the build script.
-    (
-        &["std::env::", "env::var"],
-        &[
-            "src/experiment/",
-            "src/results/provenance.rs",
-            "src/data/elpv",
-            "src/data/fixtures.rs",
-            "src/tensor/gpu/compile.rs",
-        ],
-    ),
+    // but for the place of the elpv cache.
+    (&["std::env::", "env::var"], &["src/experiment/", "src/results/provenance.rs", "src/data/elpv"]),
     (&["Instant", "SystemTime"], &["src/experiment/", "src/results/provenance.rs"]),
     (&["Tensor::rand", "rand_like", "Device::set_seed"], &[]),
 ];
@@ -64,8 +59,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Rust files below a folder, as (path from the root, text without its unit tests).
-fn sources(folder: &str) -> Vec<(String, String)> {
+/// All files below a folder with one of these endings, as (path from the root, text).
+fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -73,90 +68,204 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|ending| endings.iter().any(|&known| ending == known)) {
                 let name = path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
                 found.push((name, fs::read_to_string(&path).unwrap()));
             }
         }
     }
-    assert!(!found.is_empty(), "{folder}: no Rust files");
     found.sort();
     found
 }
 
+/// All Rust files below a folder.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let found = files(folder, &["rs"]);
+    assert!(!found.is_empty(), "{folder}: no Rust files");
+    found
+}
+
+/// The library's own Rust files as (path from the root, text), without unit tests and the build script.
+fn library() -> Vec<(String, String)> {
+    let all = sources("src");
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut apart: BTreeSet<String> = between(&manifest, "\nbuild = \"", "\"").map(str::to_owned).collect();
+    for (file, text) in &all {
+        // Files that are declared as tests lie beside, or below, the file that declares them.
+        for module in between(text, "#[cfg(test)]\nmod ", ";") {
+            let folder = module_path(file).iter().fold("src".to_owned(), |path, part| path + "/" + part);
+            apart.extend([format!("{folder}/{module}.rs"), format!("{folder}/{module}/mod.rs")]);
+        }
+    }
+    let own = all.into_iter().filter(|(file, _)| !apart.contains(file));
+    own.map(|(file, text)| (file, without_tests(&text).to_owned())).collect()
+}
+
+/// What stands between each `begin` and the `end` that follows it.
+fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(begin).skip(1).filter_map(move |rest| rest.split_once(end).map(|(found, _)| found))
+}
+
 fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
+/// `src/data/mod.rs` is `["data"]`, `src/data/files.rs` is `["data", "files"]`, `src/lib.rs` is `[]`.
+fn module_path(file: &str) -> Vec<&str> {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    path.split('/').filter(|part| !["mod", "lib"].contains(part)).collect()
+}
+
+/// Layers of `src/`, lowest first, as the map in `src/lib.rs` draws them: a line of modules each, then what they
+/// are for. What is no module there (commands, benchmarks) stands above the library.
+fn layers() -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let modules: BTreeSet<&str> = between(&text, "pub mod ", ";").collect();
+    let map = between(&text, "//! ```text\n", "//! ```").next().expect("src/lib.rs: no map between ```text");
+    let layers: Vec<Vec<String>> = map
+        .lines()
+        .rev()
+        .map(|line| {
+            let words = line.trim_start_matches("//!").split_whitespace();
+            words.take_while(|word| modules.contains(word)).map(str::to_owned).collect()
+        })
+        .filter(|layer: &Vec<String>| !layer.is_empty())
+        .collect();
+    let mut drawn = layers.concat();
+    drawn.sort();
+    assert!(drawn.iter().eq(&modules), "the map of src/lib.rs has {drawn:?}, its modules are {modules:?}");
+    layers
+}
+
+/// Layers in which files use what does not stand below them.
+struct Walls(Vec<Vec<String>>);
+
+impl Walls {
+    fn layer(&self, file: &str, module: &str) -> usize {
+        let stands = |layer: &Vec<String>| layer.iter().any(|known| known == module);
+        self.0.iter().position(stands).unwrap_or_else(|| panic!("{file}: '{module}' stands in no layer"))
+    }
+
+    /// Whether `file` may not use `other`, a module of the library.
+    fn forbids(&self, file: &str, other: &str) -> bool {
+        let module = module_path(file)[0];
+        other != module && self.layer(file, other) >= self.layer(file, module)
+    }
 }
 
 #[test]
 fn layers_are_respected() {
-    let layer = |module: &str| LAYERS.iter().position(|modules| modules.contains(&module));
+    let walls = Walls(layers());
     let mut wrong = Vec::new();
-    for (file, text) in sources("src") {
-        let module = file.trim_start_matches("src/").split(['/', '.']).next().unwrap().to_owned();
-        if module == "lib" {
-            continue;
-        }
-        let own = layer(&module).unwrap_or_else(|| panic!("{file}: '{module}' stands in no layer"));
-        for other in crate_paths(without_tests(&text)) {
-            let used =
-                layer(&other).unwrap_or_else(|| panic!("{file}: uses '{other}', which stands in no layer"));
-            if used > own || (used == own && other != module) {
+    for (file, text) in library().into_iter().filter(|(file, _)| file != "src/lib.rs") {
+        for other in modules_used(&text, module_path(&file).len()) {
+            if walls.forbids(&file, &other) {
                 wrong.push(format!("{file} uses crate::{other}"));
             }
         }
     }
-    assert!(wrong.is_empty(), "layers, lowest first: {LAYERS:?}\n{}", wrong.join("\n"));
-}
-
-/// First segments of all `crate::...` paths, of grouped imports too.
-fn crate_paths(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for (start, _) in text.match_indices("crate::") {
-        let rest = &text[start + "crate::".len()..];
-        if let Some(group) = rest.strip_prefix('{') {
-            let (mut depth, mut name, mut fresh) = (0, String::new(), true);
-            for letter in group.chars() {
-                match letter {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => fresh = true,
-                    letter if depth == 0 && fresh && (letter.is_alphanumeric() || letter == '_') => {
-                        name.push(letter)
-                    }
-                    _ if !name.is_empty() => {
-                        found.insert(std::mem::take(&mut name));
-                        fresh = false;
-                    }
-                    _ => {}
-                }
+    let kernels = files("src", &["cu", "cuh", "cpp", "h"]);
+    for (file, text) in &kernels {
+        for included in between(text, "#include \"", "\"") {
+            let target = included_file(file, included, &kernels);
+            if walls.forbids(file, module_path(&target)[0]) {
+                wrong.push(format!("{file} includes {target}"));
             }
-        } else {
-            found.insert(
-                rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect(),
-            );
         }
     }
-    found.retain(|name| name.chars().next().is_some_and(char::is_lowercase));
+    assert!(wrong.is_empty(), "layers, lowest first: {:?}\n{}", walls.0, wrong.join("\n"));
+}
+
+/// The file of ours that an `#include` names: from the folder of the file that says so, or in any other.
+fn included_file(file: &str, included: &str, kernels: &[(String, String)]) -> String {
+    let mut path: Vec<&str> = file.split('/').collect();
+    path.pop();
+    for part in included.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(path.pop()),
+            part => path.push(part),
+        }
+    }
+    let beside = path.join("/");
+    let tail = format!("/{}", included.trim_start_matches("../"));
+    let known =
+        |wanted: &dyn Fn(&str) -> bool| kernels.iter().map(|(name, _)| name).find(|name| wanted(name));
+    known(&|name| name == beside)
+        .or_else(|| known(&|name| name.ends_with(&tail)))
+        .unwrap_or_else(|| panic!("{file}: no file {included}"))
+        .clone()
+}
+
+/// Modules of the crate's root that a file uses, of grouped imports too: what follows `crate::`, or as many
+/// `super::` as the file lies `deep`.
+fn modules_used(text: &str, deep: usize) -> BTreeSet<String> {
+    let supers = "super::".repeat(deep);
+    let in_crate = text.match_indices("crate::").map(|(start, found)| &text[start + found.len()..]);
+    let above = text.match_indices(&supers).map(|(start, found)| &text[start + found.len()..]);
+    let mut found: BTreeSet<String> = in_crate.chain(above).flat_map(first_segments).collect();
+    found.retain(|name| name != "super" && name.chars().next().is_some_and(char::is_lowercase));
+    found
+}
+
+/// First segments of the paths at the start of `rest`: of one, or of a group in braces.
+fn first_segments(rest: &str) -> Vec<String> {
+    let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![rest.chars().take_while(|&letter| is_name(letter)).collect()];
+    };
+    let (mut depth, mut found, mut fresh) = (0, vec![String::new()], true);
+    for letter in group.chars() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(String::new());
+                fresh = true;
+            }
+            letter if depth == 0 && fresh && is_name(letter) => found.last_mut().unwrap().push(letter),
+            letter => fresh &= letter.is_whitespace(),
+        }
+    }
     found
 }
 
 #[test]
-fn crate_paths_are_found_in_grouped_imports() {
+fn modules_are_found_in_every_kind_of_path() {
+    let used = |text, deep| modules_used(text, deep).into_iter().collect::<Vec<_>>();
     let text = "use crate::{\n    data::{Labels, Image},\n    seed::Seed,\n};\nlet x = crate::tensor::y;";
-    assert_eq!(crate_paths(text).into_iter().collect::<Vec<_>>(), ["data", "seed", "tensor"]);
+    assert_eq!(used(text, 3), ["data", "seed", "tensor"]);
+    // From `loss/gpu/sums.rs` two steps up lead to `loss`, three to the root.
+    let text = "use super::super::{Tensor, rows};\nuse super::super::super::{report::Page, seed};";
+    assert_eq!(used(text, 3), ["report", "seed"]);
+    assert_eq!(used("use super::claims::all;", 1), ["claims"]);
+}
+
+#[test]
+fn the_map_of_the_library_is_read() {
+    let layers = layers();
+    assert_eq!(layers[0], ["seed", "schedule"]);
+    assert_eq!(layers.last().unwrap(), &["experiment"]);
+    let walls = Walls(layers);
+    assert!(walls.forbids("src/loss/mod.rs", "loader"), "beside each other");
+    assert!(walls.forbids("src/data/files.rs", "report"), "above");
+    assert!(!walls.forbids("src/report/mod.rs", "data") && !walls.forbids("src/report/page.rs", "report"));
+    let kernels = ["src/tensor/gpu/common.h", "src/loss/nt_xent.cu"].map(|name| (name.into(), String::new()));
+    for included in ["common.h", "../tensor/gpu/common.h"] {
+        assert_eq!(included_file("src/loss/nt_xent.cu", included, &kernels), "src/tensor/gpu/common.h");
+    }
 }
 
 #[test]
 fn reserved_words_stay_in_their_files() {
     let mut wrong = Vec::new();
-    for (file, text) in sources("src").into_iter().filter(|(file, _)| !file.ends_with("tests.rs")) {
+    for (file, text) in library() {
         for (words, homes) in RESERVED {
             if homes.iter().any(|home| file.starts_with(home)) {
                 continue;
             }
-            for word in words.iter().filter(|word| without_tests(&text).contains(**word)) {
+            for word in words.iter().filter(|word| text.contains(**word)) {
                 wrong.push(format!("{file} names {word}; allowed: {homes:?}"));
             }
         }
@@ -182,20 +291,65 @@ fn files_can_be_read_in_one_sitting() {
     assert!(long.is_empty(), "longer than {LONGEST_FILE} lines:\n{}", long.join("\n"));
 }
 
+/// Functions in a text that `rustfmt` wrote, as (name, lines): a body ends where a brace stands as far from the left
+/// as its `fn`.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (begin, line) in lines.iter().enumerate() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let words: Vec<&str> = line.split([' ', '(', '<']).filter(|word| !word.is_empty()).collect();
+        let Some(place) = words.iter().position(|&word| word == "fn") else { continue };
+        let qualifiers = ["pub", "const", "unsafe", "extern", "async"];
+        let is_qualifier =
+            |word: &&str| qualifiers.contains(word) || word.starts_with('"') || word.ends_with(')');
+        if !words[..place].iter().all(is_qualifier) {
+            continue;
+        }
+        // A declaration without a body ends in a semicolon, a short function where it begins.
+        let signature = lines[begin..].iter().position(|line| line.ends_with(['{', ';', '}'])).unwrap();
+        if !lines[begin + signature].ends_with('{') {
+            continue;
+        }
+        let end = format!("{indent}}}");
+        let body = lines[begin..].iter().position(|line| *line == end).expect("a function that ends");
+        found.push((words[place + 1].to_owned(), body + 1));
+    }
+    found
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut long: Vec<String> = Vec::new();
+    let mut count = 0;
+    for (file, text) in library() {
+        for (name, lines) in functions(&text) {
+            count += 1;
+            let known = format!("{file}: {name}");
+            match (lines > LONGEST_FUNCTION, LONG_FUNCTIONS.contains(&known.as_str())) {
+                (true, false) => long.push(format!("{known} has {lines} lines")),
+                (false, true) => long.push(format!("{known} is short now: take it off the list")),
+                _ => {}
+            }
+        }
+    }
+    assert!(count > 500, "{count} functions were found");
+    assert!(long.is_empty(), "functions have {LONGEST_FUNCTION} lines at most:\n{}", long.join("\n"));
+}
+
+#[test]
+fn functions_are_measured() {
+    let text = "impl X {\n    pub fn one(\n        a: u8,\n    ) -> u8 {\n        {\n        }\n    }\n    \
+                fn none();\n}\nfn line() {}\npub(crate) unsafe fn two() {\n}\n// A fn that is none {\n";
+    assert_eq!(functions(text), [("one".to_owned(), 6), ("two".to_owned(), 2)]);
+}
+
 /// The rstest attributes of all studies, read back from this very test binary, are the cells
 /// that `cargo xtask reproduce` runs; and each has its snapshot (but those that are not defined), and no
 /// snapshot is an orphan.
 #[test]
 fn cells_tests_and_snapshots_agree() {
-    let cells: Vec<Cell> = [
-        cell::at(&Share::STUDY, 0),
-        cell::floors(&Share::STUDY, 0),
-        cell::size_matched(0),
-        cell::table2(0),
-        cell::figure3(0),
-        cell::ablations(0),
-    ]
-    .concat();
+    let cells = identity::cells();
     let wanted: BTreeSet<String> = cells.iter().map(Cell::id).collect();
     assert_eq!(wanted.len(), cells.len(), "two cells share a name");
 

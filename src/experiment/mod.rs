@@ -18,8 +18,7 @@ use candle_core::{DType, Tensor};
 pub use cell::{Ablation, Cell, Study};
 pub use checkpoint::Checkpoint;
 use checkpoint::Keeper;
-use plan::settings;
-pub use plan::{Init, Plan};
+pub use plan::{Init, Plan, settings};
 pub use recipe::{Augmentation, Recipe};
 pub use scale::Scale;
 use score::Views;
@@ -313,7 +312,10 @@ fn walk(
 }
 
 /// The training images of a cell.
-fn training_subset(cell: &Cell, plan: &Plan, source: &Source) -> Result<Subset> {
+///
+/// # Errors
+/// If there are too few of either kind for the cell's share.
+pub fn training_subset(cell: &Cell, plan: &Plan, source: &Source) -> Result<Subset> {
     let kept = sample(source.train.labels(), plan.training_sample(cell), "train");
     let labels = labels_of(&*source.train, &kept);
     let pool = Pool::new(&labels, &subset_seed("train"));

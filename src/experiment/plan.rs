@@ -167,7 +167,7 @@ fn mae(recipe: &mut Recipe, supervision: Supervision) {
 }
 
 /// Every choice behind a cell's numbers, by name.
-pub(super) fn settings(cell: &Cell, plan: &Plan) -> Settings {
+pub fn settings(cell: &Cell, plan: &Plan) -> Settings {
     let (scale, recipe) = (&plan.scale_of(cell), plan.recipe(cell));
     let untrained = matches!(cell.study, Study::RandomWeights | Study::Pixels);
     let mut values = BTreeMap::new();

@@ -1,0 +1,168 @@
+//! What ran and what did not, said where it is seen: after the last test of this binary.
+//!
+//! libtest shows what a test prints only if the test fails, so a test that returns early would look as if it
+//! had passed. Here it leaves a note, and all notes are printed when the process ends. A missing program is a
+//! note on a newcomer's machine; where `SKEWBENCH_REQUIRE=browser,c++,nvcc` names it, as `.ci/run` does for
+//! what it installs, the test fails.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fmt,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, Once, PoisonError},
+};
+
+/// A program that some tests need and that `cargo` does not bring.
+#[derive(Clone, Copy, Debug)]
+pub enum Tool {
+    /// Opens the report as a reader does.
+    Browser,
+    /// Compiles the text of CUDA kernels for the CPU.
+    Compiler,
+    /// Compiles CUDA kernels for a GPU.
+    Nvcc,
+}
+
+impl Tool {
+    /// The spelling in `SKEWBENCH_REQUIRE`.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Compiler => "c++",
+            Self::Nvcc => "nvcc",
+        }
+    }
+
+    /// Names of its program, the one to prefer first.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Browser => {
+                &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
+            }
+            Self::Compiler => &["c++"],
+            Self::Nvcc => &["nvcc"],
+        }
+    }
+
+    /// What to install.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Browser => "install Chromium (Debian: apt-get install chromium)",
+            Self::Compiler => "install a C++ compiler (Debian: apt-get install g++)",
+            Self::Nvcc => "install the CUDA toolkit",
+        }
+    }
+
+    /// Where the program is. If it is nowhere, the summary says so and names `unchecked`; the caller returns.
+    ///
+    /// # Panics
+    /// If it is nowhere and `SKEWBENCH_REQUIRE` names it.
+    pub fn find(self, unchecked: &str) -> Option<PathBuf> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let found = self.programs().iter().find_map(|program| first(&path, program));
+        if found.is_none() {
+            let lack = format!("SKIPPED, no {}: {unchecked}; {}", self.id(), self.remedy());
+            let required = env::var("SKEWBENCH_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|id| id == self.id()), "{lack}");
+            note(lack);
+        }
+        found
+    }
+}
+
+/// A program's file in the first of the folders, joined as in `PATH`, that has it.
+fn first(folders: &OsStr, program: &str) -> Option<PathBuf> {
+    env::split_paths(folders).map(|folder| folder.join(program)).find(|path| Path::is_file(path))
+}
+
+/// What the summary says, each once however often it was told.
+struct Summary {
+    trained: BTreeSet<String>,
+    by_identity: BTreeSet<String>,
+    notes: BTreeSet<String>,
+}
+
+static SUMMARY: Mutex<Summary> =
+    Mutex::new(Summary { trained: BTreeSet::new(), by_identity: BTreeSet::new(), notes: BTreeSet::new() });
+
+/// Adds a line to the summary.
+pub fn note(line: String) {
+    with_summary(|summary| summary.notes.insert(line));
+}
+
+/// Says that a cell was trained.
+pub fn trained(cell: String) {
+    with_summary(|summary| summary.trained.insert(cell));
+}
+
+/// Says that of a cell only the identity was checked.
+pub fn by_identity(cell: String) {
+    with_summary(|summary| summary.by_identity.insert(cell));
+}
+
+fn with_summary(add: impl FnOnce(&mut Summary) -> bool) {
+    static AT_THE_END: Once = Once::new();
+    AT_THE_END.call_once(|| {
+        // SAFETY: `atexit` of the C library, with which every program of Rust's standard library is linked;
+        // `print_all` has C's calling convention, takes nothing and returns nothing.
+        let refused = unsafe { atexit(print_all) };
+        assert_eq!(refused, 0, "the C library takes no more functions to call at the end");
+    });
+    add(&mut SUMMARY.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+unsafe extern "C" {
+    fn atexit(at_the_end: extern "C" fn()) -> i32;
+}
+
+/// Prints the summary past libtest's capture, which holds back `println!` and its kin only.
+extern "C" fn print_all() {
+    let text = SUMMARY.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+    // Nobody is left to tell if this fails.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "\nsummary of the cells:")?;
+        if !self.trained.is_empty() {
+            let names = self.trained.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+            writeln!(out, "  trained at fixture scale, {}: {names}", self.trained.len())?;
+        }
+        if !self.by_identity.is_empty() {
+            writeln!(
+                out,
+                "  not trained, {}: only their settings, training images and fingerprints were checked \
+                 (SKEWBENCH_TESTS=all trains them)",
+                self.by_identity.len()
+            )?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(out, "  {note}"))
+    }
+}
+
+#[test]
+fn the_first_folder_that_has_a_program_is_taken() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path().join("tool")).collect();
+    let joined = env::join_paths(folders.iter().map(tempfile::TempDir::path)).unwrap();
+    assert_eq!(first(&joined, "tool"), None);
+    // A folder of the name is no program.
+    std::fs::create_dir(&paths[0]).unwrap();
+    paths[1..].iter().for_each(|path| std::fs::write(path, "").unwrap());
+    assert_eq!(first(&joined, "tool").as_ref(), Some(&paths[1]));
+}
+
+#[test]
+fn the_summary_says_what_ran_and_what_did_not() {
+    let set = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect();
+    let summary =
+        Summary { trained: set(&["b", "a"]), by_identity: set(&["c"]), notes: set(&["SKIPPED, no nvcc"]) };
+    let text = summary.to_string();
+    for part in ["trained at fixture scale, 2: a b\n", "not trained, 1: ", "\n  SKIPPED, no nvcc\n"] {
+        assert!(text.contains(part), "no '{part}' in {text}");
+    }
+}
