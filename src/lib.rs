@@ -60,8 +60,9 @@
 //! CUDA kernels (feature `cuda`; tested on the CPU, never run on a GPU yet) and what launches them:
 //! `.cu` and `gpu.rs` beside what they compute, in a folder of `tensor/`, `loss/` or `augment/`; what they share:
 //! `tensor/gpu/`; cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
-//! `tensor/graph/precision.rs`. What makes a GPU out of a CPU, for trying all this: `xtask/src/gpu/imitation/`.
-//! How gradients go back through a backbone: `tensor/graph/chain.rs`. The steps that are held to PyTorch's: `experiment/trajectory.rs`.
+//! `tensor/graph/precision.rs`. How gradients go back through a backbone:
+//! `tensor/graph/chain.rs`. What is checked at which shapes, on the CPU, a GPU and by PyTorch, and the steps that are
+//! held to PyTorch's: `benchmarks/checks`.
 
 pub mod analysis;
 pub mod augment;

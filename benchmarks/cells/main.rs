@@ -13,6 +13,7 @@ mod identity;
 mod judge;
 mod kernels;
 mod learns;
+mod operations;
 mod page;
 mod repeat;
 mod skip;

@@ -8,7 +8,9 @@ use skewbench::candle_core::{DType, Device, Tensor};
 
 /// Numbers are compared relative to the largest of their tensor, or to this where all are smaller: of gradients that cancel,
 /// rounding is all that is left.
-const SMALLEST: f64 = 1e-3;
+pub const SMALLEST: f64 = 1e-3;
+/// Likewise for a number alone: a loss near zero is a difference of numbers about one.
+pub const SMALLEST_ALONE: f64 = 1.0;
 
 /// A tensor by name; in double precision, on the CPU, where it is compared.
 pub type Named = (String, Tensor);
@@ -72,7 +74,8 @@ pub fn compare(found: &[Named], expected: &[Named], bound: f64) -> Result<Compar
         let (found_shape, shape) = (found.dims(), expected.dims());
         ensure!(found_shape == shape, "{name} is {found_shape:?}, expected {shape:?}");
         let (found, expected) = (numbers(found)?, numbers(expected)?);
-        let largest = expected.iter().fold(SMALLEST, |largest, x| largest.max(x.abs()));
+        let smallest = if shape.is_empty() { SMALLEST_ALONE } else { SMALLEST };
+        let largest = expected.iter().fold(smallest, |largest, x| largest.max(x.abs()));
         for (place, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
             let apart = (found - expected).abs() / largest;
             // In this order NaN is the largest.
