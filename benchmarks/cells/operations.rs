@@ -25,7 +25,9 @@ fn hold(precision: Precision) {
             Err(error) => wrong.push(format!("{}: {error:#}", case.name())),
         }
     }
-    println!("{}, furthest from their twins: {furthest:.1e?}", precision.id());
+    for (operation, apart) in furthest {
+        println!("{} {operation}: at most {apart:.1e} from the twin", precision.id());
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

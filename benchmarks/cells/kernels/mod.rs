@@ -63,17 +63,7 @@ fn requests(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
     let bf16 = usize::from(precision == Precision::Mixed);
     let (x, slope) = (&given.arguments[0], &given.slope);
     match case.operation {
-        "batch norm" => {
-            let tensors = batch_norm_tensors(case, given);
-            let flag = |name: &str, bit: usize| if case.is(name) { bit } else { 0 };
-            let flags = flag("residual", 1) + flag("relu", 2) + flag("given", 4);
-            let answers = ["value", "by input", "by residual", "by weight", "by bias", "mean", "variance"];
-            let request = |parts| {
-                let input = bytes(&[rows, width, bf16, flags, parts], &tensors);
-                Request { what: "batch_norm", input, answers: answers.to_vec() }
-            };
-            parts(rows).into_iter().map(request).collect()
-        }
+        "batch norm" => batch_norm(case, [rows, width, bf16], given),
         "layer norm" => {
             let tensors = [x, slope, &given.arguments[1], &given.arguments[2]];
             let answers = ["value", "by input", "by weight", "by bias", "sums of the slope's columns"];
@@ -93,7 +83,7 @@ fn requests(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
             let [kernel, stride, padding] = ["kernel", "stride", "padding"].map(|name| case.constant(name));
             let out = slope.dims();
             let sizes = [shape[0], shape[1], shape[2], shape[3], out[1], out[2], kernel, stride, padding];
-            let input = bytes(&[&[0, 0, bf16, 0, 0], &sizes[..]].concat(), [x, slope]);
+            let input = bytes(&[&[0, 0, bf16, 0, 0][..], &sizes].concat(), [x, slope]);
             vec![Request { what: "max_pool", input, answers: vec!["value", "by images"] }]
         }
         "pick rows" => pick_rows(case, precision, given),
@@ -118,17 +108,25 @@ fn requests(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
     }
 }
 
-/// In the program's order; what the case lacks is zero, and is not read.
-fn batch_norm_tensors(case: &Case, given: &Found) -> [Tensor; 7] {
+fn batch_norm(case: &Case, [rows, channels, bf16]: [usize; 3], given: &Found) -> Vec<Request> {
     let named = |name: &str| {
         let place = case.arguments.iter().position(|argument| argument.name == name);
         place.map(|place| given.arguments[place].clone())
     };
+    // What the case lacks is zero, and is not read.
     let or_zeros = |name: &str, like: &Tensor| named(name).unwrap_or_else(|| like.zeros_like().unwrap());
     let [x, weight, bias] = ["input", "weight", "bias"].map(|name| named(name).unwrap());
-    let (residual, mean, variance) =
-        (or_zeros("residual", &x), or_zeros("mean", &weight), or_zeros("variance", &weight));
-    [x, given.slope.clone(), residual, weight, bias, mean, variance]
+    let residual = or_zeros("residual", &x);
+    let [mean, variance] = ["mean", "variance"].map(|name| or_zeros(name, &weight));
+    let tensors = [x, given.slope.clone(), residual, weight, bias, mean, variance];
+    let flag = |name: &str, bit: usize| if case.is(name) { bit } else { 0 };
+    let flags = flag("residual", 1) + flag("relu", 2) + flag("given", 4);
+    let request = |parts| Request {
+        what: "batch_norm",
+        input: bytes(&[rows, channels, bf16, flags, parts], &tensors),
+        answers: vec!["value", "by input", "by residual", "by weight", "by bias", "mean", "variance"],
+    };
+    parts(rows).into_iter().map(request).collect()
 }
 
 /// Kernels take bf16 numbers, and heads of these widths.
@@ -291,9 +289,11 @@ fn views_are_the_cpus(#[values(false, true)] bf16: bool) -> Result<()> {
     let Some(program) = program() else { return Ok(()) };
     for side in SIDES {
         let Views { images, drawn, .. } = &Views::of(side);
-        let mut source = 0;
-        let starts: Vec<usize> =
-            images.iter().map(|image| std::mem::replace(&mut source, source + image.pixels.len())).collect();
+        let (mut starts, mut source) = (Vec::new(), 0);
+        for image in images {
+            starts.push(source);
+            source += image.pixels.len();
+        }
         let placed: Vec<_> =
             drawn.iter().map(|(place, view)| (view.clone(), starts[*place], images[*place].width)).collect();
         let batch = packed::Batch::new(&placed);

@@ -52,7 +52,6 @@ pub fn attention_plain(joined: &Tensor, heads: usize) -> Result<Tensor> {
 mod tests {
     use candle_core::DType;
     use checks::{assert_thread_independent, differentiate, distance, normal};
-    use rstest::rstest;
 
     use super::*;
 

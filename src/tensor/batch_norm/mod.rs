@@ -91,7 +91,6 @@ pub fn batch_norm_plain(
 mod tests {
     use candle_core::{Device, Var};
     use checks::{assert_thread_independent, differentiate, distance, normal};
-    use rstest::rstest;
 
     use super::*;
 

@@ -34,7 +34,6 @@ pub fn gelu_plain(input: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device, Var};
     use checks::{assert_thread_independent, differentiate, normal};
-    use rstest::rstest;
 
     use super::{cpu::Normal, *};
 

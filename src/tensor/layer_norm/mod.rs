@@ -38,7 +38,6 @@ pub fn layer_norm_plain(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon:
 mod tests {
     use candle_core::{DType, Var};
     use checks::{assert_thread_independent, differentiate, normal};
-    use rstest::rstest;
 
     use super::*;
 

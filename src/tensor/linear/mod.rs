@@ -55,7 +55,6 @@ pub fn linear_plain(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> R
 mod tests {
     use candle_core::{DType, Var};
     use checks::{assert_thread_independent, differentiate, normal};
-    use rstest::rstest;
 
     use super::*;
 

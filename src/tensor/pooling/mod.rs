@@ -70,7 +70,6 @@ pub fn global_mean(images: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device, Var};
     use checks::{assert_thread_independent, differentiate, normal};
-    use rstest::rstest;
 
     use super::*;
 
