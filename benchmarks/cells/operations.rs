@@ -1,5 +1,5 @@
-//! Every operation at every shape of `checks::operations` on the CPU: values and gradients are the plain twin's in double,
-//! single and mixed precision, and gradients are central finite differences.
+//! Every operation at every shape of `checks::operations` on the CPU: values and gradients are the plain
+//! twin's in double, single and mixed precision, and gradients are central finite differences.
 
 use std::collections::BTreeMap;
 

@@ -34,11 +34,13 @@ use crate::{
 const LOSS: f64 = 1e-9;
 /// Largest difference of a variable's length, or of one of its numbers, relative to the length.
 const VARIABLE: f64 = 1e-8;
-/// In single precision, ten steps on ViT-Tiny and one on ResNet-18. Seen: 4e-4 (BYOL on ViT-Tiny, where a ReLU
-/// of the heads turns at the seventh step), 2e-6 elsewhere; PyTorch's own, against its double precision: 2e-5.
+/// In single precision, ten steps on ViT-Tiny and one on ResNet-18. Seen: 4e-4 (BYOL on ViT-Tiny, where a
+/// ReLU of the heads turns at the seventh step), 2e-6 elsewhere; PyTorch's own, against its double precision:
+/// 2e-5.
 const LOSS_F32: f64 = 1e-3;
 
-/// Followed in single and mixed precision by default: each method once, backbones in turn where the method is defined on both.
+/// Followed in single and mixed precision by default: each method once, backbones in turn where the method is
+/// defined on both.
 fn covering(case: &Case) -> bool {
     let on_resnet = [method::Name::Supervised, method::Name::BarlowTwins, method::Name::SimClr];
     let expected =
@@ -163,8 +165,8 @@ fn follow_in_double_precision(case: Case) {
 fn tell(case: Case, judged: &Judged) {
     let Judged { drift, drift_of_pytorch, lengths_apart, variable, variable_apart, .. } = judged;
     println!(
-        "{}: {drift:.1e}, PyTorch {drift_of_pytorch:.1e}: {:.2} times; gradients' length {lengths_apart:.1e}, \
-         {variable}'s {variable_apart:.1e}",
+        "{}: {drift:.1e}, PyTorch {drift_of_pytorch:.1e}: {:.2} times; \
+         gradients' length {lengths_apart:.1e}, {variable}'s {variable_apart:.1e}",
         case.name(),
         drift / drift_of_pytorch
     );

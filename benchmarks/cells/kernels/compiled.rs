@@ -1,5 +1,5 @@
-//! The kernels' text, compiled: for the CPU as a program that runs a kernel on request, and for an H100. What was compiled
-//! is kept below cargo's target folder, under a digest of all that went into it.
+//! The kernels' text, compiled: for the CPU as a program that runs a kernel on request, and for an H100. What
+//! was compiled is kept below cargo's target folder, under a digest of all that went into it.
 
 use std::{
     fs,
@@ -59,7 +59,8 @@ fn digest(compiler: &Path, options: &[&str]) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// A file that `make` writes to the path it is given, unless an earlier run did; it never lies there half written.
+/// A file that `make` writes to the path it is given, unless an earlier run did; it never lies there half
+/// written.
 fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
     let path = place.join(name);
@@ -92,8 +93,8 @@ pub fn program() -> Option<&'static Path> {
     PROGRAM.as_deref()
 }
 
-/// What the program writes for an input, as numbers; the same bytes whether a kernel's threads and blocks go forwards or
-/// backwards.
+/// What the program writes for an input, as numbers; the same bytes whether a kernel's threads and blocks go
+/// forwards or backwards.
 pub fn exchange(program: &Path, what: &str, input: &[u8]) -> Vec<f64> {
     let begin = |backwards: bool| {
         let mut command = Command::new(program);

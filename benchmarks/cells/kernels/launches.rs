@@ -72,8 +72,8 @@ fn launches() -> Vec<(PathBuf, Vec<String>)> {
     launches
 }
 
-/// A launch with one argument too few reads what lies behind the others: no compiler says so, and without a GPU nothing
-/// else would.
+/// A launch with one argument too few reads what lies behind the others: no compiler says so, and without a
+/// GPU nothing else would.
 #[test]
 fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
     let (kernels, launches) = (kernels(), launches());

@@ -1,5 +1,5 @@
-//! Our CUDA kernels without a GPU: their text runs on the CPU, fibre by thread, in two orders of threads, and is held to the
-//! twin of every case of `checks::operations` that has kernels.
+//! Our CUDA kernels without a GPU: their text runs on the CPU, fibre by thread, in two orders of threads, and
+//! is held to the twin of every case of `checks::operations` that has kernels.
 //!
 //! Needs a C++ compiler (`c++`); where there is none, or no `nvcc`, the summary says so.
 
@@ -22,16 +22,18 @@ use skewbench::{
 
 use self::compiled::{exchange, program, told_by_ptxas};
 
-/// Largest difference, relative to the largest number of a tensor. Of bf16: eight bits of each similarity, weight and
-/// correlation, in sums of many.
+/// Largest difference, relative to the largest number of a tensor. Of bf16: eight bits of each similarity,
+/// weight and correlation, in sums of many.
 fn bound(precision: Precision) -> f64 {
     if precision == Precision::Mixed { 1e-2 } else { 3e-6 }
 }
 
-/// Operations whose kernels are not ours, or that have none of their own: cuDNN's and cuBLAS's products, Candle's means.
+/// Operations whose kernels are not ours, or that have none of their own: cuDNN's and cuBLAS's products,
+/// Candle's means.
 const WITHOUT_KERNELS: [&str; 3] = ["convolution", "global mean", "linear"];
 
-/// A request to the program (see `benchmarks/kernels/on_cpu.cpp`), and the tensors that it answers with, in order.
+/// A request to the program (see `benchmarks/kernels/on_cpu.cpp`), and the tensors that it answers with, in
+/// order.
 struct Request {
     what: &'static str,
     input: Vec<u8>,
@@ -235,7 +237,8 @@ fn updates_are_their_formulas(
     let [p, first, g] = ["p", "first", "g"].map(|name| normal(name, count));
     let (p, first, g) = (p?, first?, g?);
     let second = normal("second", count)?.sqr()?;
-    // Scale of gradients; beta1 and its rest; beta2 and its rest; what decay keeps; rate; root of the correction; epsilon.
+    // Scale of gradients; beta1 and its rest; beta2 and its rest; what decay keeps; rate; root of the
+    // correction; epsilon.
     let constants = [0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.02, 0.3, 1e-8];
     let tensors = [&Tensor::new(&constants, &Device::Cpu)?, &p, &first, &second, &g];
     let written = exchange(program, "updates", &bytes(&[count, 0, 0, 0, 0], tensors));
@@ -253,8 +256,8 @@ fn updates_are_their_formulas(
     Ok(())
 }
 
-/// What momentum, AdamW and a moving average make of variables (weights, first and second moments, gradients), and inner
-/// products.
+/// What momentum, AdamW and a moving average make of variables (weights, first and second moments,
+/// gradients), and inner products.
 fn updated(variables: &[[Tensor; 4]], constants: [f64; 9]) -> Result<Vec<Named>> {
     let [scale, beta1, rest1, beta2, rest2, keep, size, root, epsilon] = constants;
     let mut expected = Vec::new();
@@ -313,8 +316,8 @@ fn views_are_the_cpus(#[values(false, true)] bf16: bool) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of its own memory that a thread may use: more means that registers do not do, or that an array is indexed by what
-/// the compiler does not know. `batch_norm_slopes_bf16` keeps one number there.
+/// Bytes of its own memory that a thread may use: more means that registers do not do, or that an array is
+/// indexed by what the compiler does not know. `batch_norm_slopes_bf16` keeps one number there.
 const MOST_STACK: usize = 8;
 
 #[test]

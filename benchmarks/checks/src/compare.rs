@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use skewbench::candle_core::{DType, Device, Tensor};
 
-/// Numbers are compared relative to the largest of their tensor, or to this where all are smaller: of gradients that cancel,
-/// rounding is all that is left.
+/// Numbers are compared relative to the largest of their tensor, or to this where all are smaller: of
+/// gradients that cancel, rounding is all that is left.
 pub const SMALLEST: f64 = 1e-3;
 /// Likewise for a number alone: a loss near zero is a difference of numbers about one.
 pub const SMALLEST_ALONE: f64 = 1.0;
@@ -61,8 +61,8 @@ impl Comparison {
     }
 }
 
-/// Compares tensors of equal names in order; numbers differ where they are further apart than `bound`, relative to the
-/// largest expected number of their tensor. NaN always differs.
+/// Compares tensors of equal names in order; numbers differ where they are further apart than `bound`,
+/// relative to the largest expected number of their tensor. NaN always differs.
 ///
 /// # Errors
 /// If names or shapes are not the expected ones.

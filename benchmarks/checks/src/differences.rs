@@ -1,5 +1,5 @@
-//! Checks of hand-written gradients for unit tests: against automatic differentiation of a twin, and against central
-//! finite differences.
+//! Checks of hand-written gradients for unit tests: against automatic differentiation of a twin, and against
+//! central finite differences.
 
 use skewbench::{
     candle_core::{DType, Device, Result, Tensor, Var},

@@ -1,4 +1,5 @@
-//! Numbers that Rust and Python both make from a name, so that no file need carry them: `fixtures/torch/formula.py`.
+//! Numbers that Rust and Python both make from a name, so that no file need carry them:
+//! `fixtures/torch/formula.py`.
 
 /// splitmix64 over the [`hash`] of a name: the `n`-th number of its stream, uniform in [0, 1).
 pub fn unit(hash: u64, n: usize) -> f64 {

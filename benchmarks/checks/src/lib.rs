@@ -1,16 +1,20 @@
-//! One list of what is checked: the CPU's tests, the kernels' harness, a GPU (`gpu operations` and its neighbours) and
-//! PyTorch (`fixtures/torch/*.py`) all go through it.
+//! One list of what is checked: the CPU's tests, the kernels' harness, a GPU (`gpu operations` and its
+//! neighbours) and PyTorch (`fixtures/torch/*.py`) all go through it.
 //!
-//! A shape is a line of [`operations::cases`]; an operation is a function of `operations/define.rs` and its lines there. What
-//! runs the cases is thin and lies with its runner: `benchmarks/cells/{operations,kernels,trajectories}`, `xtask/src/gpu`.
+//! A shape is a line of [`operations::cases`]; an operation is a function of `operations/define.rs` and its
+//! lines there. What runs the cases is thin and lies with its runner:
+//! `benchmarks/cells/{operations,kernels,trajectories}`, `xtask/src/gpu`.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`operations`] | operations with their arguments, twins and bounds; every shape |
-//! | [`losses`], [`updates`], [`views`] | sizes at which losses are timed; the optimisers' updates; drawn views |
-//! | [`trajectory`], [`recorded`], [`formula`] | training steps from weights that a formula gives; what PyTorch recorded of them |
+//! | [`losses`] | sizes at which losses are timed |
+//! | [`updates`], [`views`] | the optimisers' updates; drawn views |
+//! | [`trajectory`], [`formula`] | training steps from weights, images and masks that a formula gives |
+//! | [`recorded`] | what PyTorch recorded of them, and holding ours to it |
 //! | [`pytorch`] | the cases as the scripts in `fixtures/torch` read them |
-//! | [`compare`], [`differences`], [`inputs`], [`reference`] | comparing tensors; finite differences; named inputs |
+//! | [`compare`], [`inputs`] | comparing tensors; named inputs |
+//! | [`differences`], [`reference`] | helpers of unit tests |
 //!
 //! Test helpers take Candle's types only, so that unit tests of `skewbench` itself can use them.
 
@@ -31,8 +35,8 @@ pub use differences::{assert_differences, assert_thread_independent, assert_twin
 pub use inputs::normal;
 use skewbench::{backbone, method};
 
-/// Every method on every backbone that it is defined on. SimCLR and Barlow Twins come first: where time is limited, what is
-/// cut off is the least asked for.
+/// Every method on every backbone that it is defined on. SimCLR and Barlow Twins come first: where time is
+/// limited, what is cut off is the least asked for.
 pub fn pairs() -> Vec<(method::Name, backbone::Name)> {
     const FIRST: [method::Name; 2] = [method::Name::SimClr, method::Name::BarlowTwins];
     let others = method::Name::ALL.into_iter().filter(|method| !FIRST.contains(method));

@@ -66,8 +66,8 @@ impl Loss {
         self.rows <= LARGEST_TWIN
     }
 
-    /// Multiplications and additions of the products forward and backward, and bytes of all views read in both and of
-    /// gradients written: what is needed at least.
+    /// Multiplications and additions of the products forward and backward, and bytes of all views read in
+    /// both and of gradients written: what is needed at least.
     pub fn floor(&self, bytes_of_a_number: usize) -> (f64, f64) {
         let (n, d) = (self.rows as f64, self.width as f64);
         let products = match self.name {

@@ -1,4 +1,5 @@
-//! The cases as PyTorch's scripts in `fixtures/torch` read them: `cases.json`, and what operations were given and computed.
+//! The cases as PyTorch's scripts in `fixtures/torch` read them: `cases.json`, and what operations were given
+//! and computed.
 
 use std::{collections::HashMap, path::Path};
 
@@ -81,10 +82,12 @@ impl Kept {
         for (name, tensor) in &found.results {
             keep(format!("result {name}"), tensor)?;
         }
-        let arguments = case.arguments.iter().map(|one| json!({ "name": one.name, "varies": one.varies }));
+        let arguments = case.arguments.iter();
+        let arguments = arguments.map(|one| json!({ "name": one.name, "varies": one.varies }));
         self.cases.push(json!({
             "case": label, "operation": case.operation, "constants": case.constants,
-            "arguments": arguments.collect::<Vec<_>>(), "outputs": case.outputs, "bound": case.bound(precision),
+            "arguments": arguments.collect::<Vec<_>>(), "outputs": case.outputs,
+            "bound": case.bound(precision),
         }));
         Ok(())
     }

@@ -101,8 +101,9 @@ pub struct Bounds {
 
 /// Of all gradients' length: what is shorter is held as if it were so long. Some are zero by symmetry.
 const SHORTEST: f64 = 1e-3;
-/// How many times further than PyTorch's own all losses may drift. Of few losses that is chance: it is asked of whole
-/// trajectories. Seen on the CPU in mixed precision: 0.35 times (DINO on ViT-Tiny) to 1.7 times (SimCLR on ResNet-18).
+/// How many times further than PyTorch's own all losses may drift. Of few losses that is chance: it is asked
+/// of whole trajectories. Seen on the CPU in mixed precision: 0.35 times (DINO on ViT-Tiny) to 1.7 times
+/// (SimCLR on ResNet-18).
 const DRIFT: f64 = 3.0;
 
 pub const SINGLE: Bounds = Bounds {
@@ -110,8 +111,8 @@ pub const SINGLE: Bounds = Bounds {
     images: DType::F32,
     first: 1e-4,
     length: 2e-3,
-    // On the CPU 1.8 % (BYOL on ResNet-18, where a ReLU turns; PyTorch's own float32 on another machine was as far),
-    // 0.1 % elsewhere.
+    // On the CPU 1.8 % (BYOL on ResNet-18, where a ReLU turns; PyTorch's own float32 on another machine was
+    // as far), 0.1 % elsewhere.
     variable: 5e-2,
     own: |run| &run.losses_single,
     always: 1e-3,
@@ -135,10 +136,12 @@ pub struct Judged {
     /// Relative differences: of the first loss, and of the length of all first gradients together.
     pub first_apart: f64,
     pub lengths_apart: f64,
-    /// Root mean square of how far losses are from double precision, of ours and of PyTorch's own in such numbers.
+    /// Root mean square of how far losses are from double precision, of ours and of PyTorch's own in such
+    /// numbers.
     pub drift: f64,
     pub drift_of_pytorch: f64,
-    /// The variable whose first gradient's length is furthest from PyTorch's, both lengths, and how far that is.
+    /// The variable whose first gradient's length is furthest from PyTorch's, both lengths, and how far that
+    /// is.
     pub variable: String,
     pub lengths: [f64; 2],
     pub variable_apart: f64,

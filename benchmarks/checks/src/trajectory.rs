@@ -1,5 +1,5 @@
-//! Ten training steps of a method from weights, images and masks that [`crate::formula`] gives: another library makes the
-//! same ones, and nothing but numbers of the end is carried from one to the other.
+//! Ten training steps of a method from weights, images and masks that [`crate::formula`] gives: another
+//! library makes the same ones, and nothing but numbers of the end is carried from one to the other.
 //!
 //! PyTorch's are recorded in `fixtures/torch/trajectories.json` ([`crate::recorded`]); the setting stands in
 //! `fixtures/torch/README.md`. Optimisation and losses are those that the paper's authors released.
@@ -81,7 +81,8 @@ fn masks(step: usize) -> Vec<Vec<f64>> {
     (0..IMAGES).map(|image| (0..PATCHES).map(|patch| unit(key, PATCHES * image + patch)).collect()).collect()
 }
 
-/// A method on a backbone, with the head that its cells have at full scale; or DINO with a batch-normalised one.
+/// A method on a backbone, with the head that its cells have at full scale; or DINO with a batch-normalised
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
     pub method: method::Name,
@@ -108,8 +109,8 @@ impl Case {
         format!("{} {}", self.id(), self.backbone)
     }
 
-    /// The released recipe but for what keeps a comparison simple: DINO's temperature stands still, MAE's encoder has as
-    /// many heads as timm's, and its optimiser is that of its own authors.
+    /// The released recipe but for what keeps a comparison simple: DINO's temperature stands still, MAE's
+    /// encoder has as many heads as timm's, and its optimiser is that of its own authors.
     pub fn recipe(self) -> Recipe {
         let of = |name| Recipe::of(name, self.method, self.backbone);
         let released = of(recipe::Name::AsReleased);

@@ -1,5 +1,5 @@
-//! Updates of variables that are larger and smaller than a kernel's piece: what every optimiser makes of them, and moving
-//! averages.
+//! Updates of variables that are larger and smaller than a kernel's piece: what every optimiser makes of
+//! them, and moving averages.
 
 use anyhow::Result;
 use skewbench::{

@@ -1,4 +1,5 @@
-//! Drawn views of images, which kernels make byte for byte as the CPU does (and the CPU as Pillow: `fixtures/pillow`).
+//! Drawn views of images, which kernels make byte for byte as the CPU does (and the CPU as Pillow:
+//! `fixtures/pillow`).
 
 use skewbench::{
     augment::{Drawn, Normalisation, Recipe, to_normalised},

@@ -1,4 +1,5 @@
-//! `gpu losses`: NT-Xent and Barlow Twins on a GPU, forward and backward: equal to the CPU's twin, and how long they take.
+//! `gpu losses`: NT-Xent and Barlow Twins on a GPU, forward and backward: equal to the CPU's twin, and how
+//! long they take.
 //!
 //! The same cases, in the same order, are PyTorch's in `fixtures/torch/gpu_losses.py`.
 

@@ -1,6 +1,6 @@
-//! `gpu operations`: every operation and update on a GPU against the CPU's, in f32 and in mixed precision: values, and
-//! gradients by every argument. What the GPU computed can be kept for `fixtures/torch/gpu_operations.py`, which holds it to
-//! PyTorch.
+//! `gpu operations`: every operation and update on a GPU against the CPU's, in f32 and in mixed precision:
+//! values, and gradients by every argument. What the GPU computed can be kept for
+//! `fixtures/torch/gpu_operations.py`, which holds it to PyTorch.
 
 use anyhow::Result;
 use checks::{

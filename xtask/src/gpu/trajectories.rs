@@ -1,5 +1,5 @@
-//! `gpu trajectories`: ten training steps of every method on both backbones on a GPU, held to PyTorch's own from the same
-//! weights and images, which are recorded: it needs no PyTorch there.
+//! `gpu trajectories`: ten training steps of every method on both backbones on a GPU, held to PyTorch's own
+//! from the same weights and images, which are recorded: it needs no PyTorch there.
 
 use anyhow::Result;
 use checks::{

@@ -1,4 +1,5 @@
-//! `gpu views`: views made on a GPU, by every recipe and of drawn pipes: equal to the CPU's, and how many a second.
+//! `gpu views`: views made on a GPU, by every recipe and of drawn pipes: equal to the CPU's, and how many a
+//! second.
 
 use std::time::Instant;
 

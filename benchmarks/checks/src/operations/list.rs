@@ -1,4 +1,5 @@
-//! Every operation at every shape that is checked: on the CPU, in the kernels' harness, on a GPU and by PyTorch.
+//! Every operation at every shape that is checked: on the CPU, in the kernels' harness, on a GPU and by
+//! PyTorch.
 
 use super::{
     Case,
@@ -35,7 +36,8 @@ fn convolutions() -> Vec<Case> {
         // Many weights.
         convolution([3, 3, 2, 170], [180, 170, 3, 3], 1, 1),
         convolution([3, 3, 5, 170], [180, 170, 3, 3], 2, 1),
-        // Winograd's: tiles of 4 x 4 and of 2 x 2 outputs; ragged edges; odd channels; few weights and many tiles.
+        // Winograd's: tiles of 4 x 4 and of 2 x 2 outputs; ragged edges; odd channels; few weights and many
+        // tiles.
         convolution([2, 7, 5, 17], [33, 17, 3, 3], 1, 1),
         convolution([1, 9, 6, 32], [16, 32, 3, 3], 1, 0),
         convolution([1, 6, 5, 19], [40, 19, 3, 3], 1, 2),
@@ -53,7 +55,8 @@ fn convolutions() -> Vec<Case> {
     ]
 }
 
-// Three rows at least: of two, whatever they are, one is normalised to 1 and one to -1, and no gradient is left but rounding.
+// Three rows at least: of two, whatever they are, one is normalised to 1 and one to -1, and no gradient is
+// left but rounding.
 fn batch_norms() -> Vec<Case> {
     const SHAPES: [&[usize]; 10] = [
         &[3, 4, 5, 7],

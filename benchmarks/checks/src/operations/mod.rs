@@ -80,8 +80,8 @@ impl Case {
         self.arguments.iter().map(|argument| argument.shape.iter().product::<usize>()).sum()
     }
 
-    /// Largest relative difference from the twin on the CPU, and from the CPU on a GPU. Of f32 sums in another order, of
-    /// bf16 a rounding; ours.
+    /// Largest relative difference from the twin on the CPU, and from the CPU on a GPU. Of f32 sums in
+    /// another order, of bf16 a rounding; ours.
     pub fn bound(&self, precision: Precision) -> f64 {
         match precision {
             Precision::Double => self.rounding,
