@@ -34,7 +34,7 @@ const RARE_SCORE: Bound = Bound::Absolute(6e-2);
 /// If the variable has another value, so that a typing error is not taken for the short tests.
 pub fn everything() -> bool {
     let chosen = env::var_os("SKEWBENCH_TESTS").unwrap_or_default();
-    assert!(chosen == "" || chosen == "all", "SKEWBENCH_TESTS is {}, expected 'all'", chosen.display());
+    assert!(chosen.is_empty() || chosen == "all", "SKEWBENCH_TESTS is {}, expected 'all'", chosen.display());
     chosen == "all"
 }
 
