@@ -99,8 +99,9 @@
 //! and its CUDA kernels (`.cu`; feature `cuda`; tested on the CPU, never run on a GPU yet). Losses and views with
 //! kernels have `gpu.rs` and `.cu` beside them, too. What kernels share: `tensor/gpu/`; what runs them on the CPU:
 //! `benchmarks/kernels/`. cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
-//! `tensor/graph/precision.rs`. CPU emulation of CUDA, for testing without a GPU:
-//! `xtask/src/cmd/gpu/imitation/`. How gradients go back through a backbone: `tensor/graph/chain.rs`. The steps that are checked against PyTorch's: `experiment/trajectory.rs`.
+//! `tensor/graph/precision.rs`. How gradients go back through a backbone: `tensor/graph/chain.rs`. What is
+//! checked at which shapes, on the CPU, by kernels, on a GPU and by PyTorch, and the steps that are compared
+//! with PyTorch's: `benchmarks/checks`.
 
 // A library returns what it finds; only the program prints.
 #![warn(clippy::print_stderr, clippy::print_stdout)]

@@ -17,6 +17,7 @@ mod identity;
 mod judge;
 mod kernels;
 mod learns;
+mod operations;
 mod page;
 mod repeat;
 mod skip;

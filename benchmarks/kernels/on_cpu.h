@@ -23,12 +23,7 @@
 #undef __restrict__
 #undef __launch_bounds__
 #undef __shared__
-// A mark for a list of kernels by name (see ON_CPU_KERNEL of the imitated driver).
-#ifdef ON_CPU_KERNEL
-#define __global__ ON_CPU_KERNEL
-#else
 #define __global__
-#endif
 #define __device__
 #define __forceinline__ inline
 #define __align__(BYTES) alignas(BYTES)

@@ -138,13 +138,14 @@ impl BasicBlock {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
+    use checks::normal;
     use rstest::rstest;
 
     use super::*;
     use crate::{
         backbone::{Parameters, layers::Linear},
         seed::Seed,
-        tensor::{backward, check::normal},
+        tensor::backward,
     };
 
     /// The reference's fill rule: each entry of torchvision's `state_dict()`, in its order, gets a

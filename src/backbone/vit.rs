@@ -330,17 +330,11 @@ impl TransformerBlock {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
+    use checks::{distance, normal};
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        backbone::Parameters,
-        seed::Seed,
-        tensor::{
-            backward,
-            check::{distance, normal},
-        },
-    };
+    use crate::{backbone::Parameters, seed::Seed, tensor::backward};
 
     const SMALL: VitSize = VitSize { patch: 4, width: 12, depth: 2, heads: 3 };
 

@@ -15,7 +15,6 @@ pub mod scale;
 mod score;
 mod settings;
 mod subsets;
-pub mod trajectory;
 
 pub use cell::{Ablation, Cell, Study};
 pub use checkpoint::Checkpoint;

@@ -125,15 +125,15 @@ fn expect_shapes<'a>(
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
+    use checks::{
+        assert_differences, normal,
+        reference::{
+            assert_constant, assert_finite, begins, close, gradient, matrix, numbers, scalar, single, views,
+        },
+    };
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        loss::check::{
-            assert_constant, assert_finite, begins, close, gradient, matrix, numbers, scalar, single, views,
-        },
-        tensor::check::{assert_differences, normal},
-    };
 
     /// Student view v = cos(0.5 v + 0.2 i + 0.35 j + 0.05 i j), 4 rows i and 6 columns j.
     fn student(count: usize) -> Vec<Tensor> {

@@ -13,11 +13,6 @@ pub mod distillation;
 pub mod reconstruction;
 pub mod regression;
 
-#[cfg(test)]
-mod check;
-#[cfg(all(test, feature = "cuda"))]
-mod on_gpu;
-
 /// A loss of several terms.
 #[derive(Clone, Debug)]
 pub struct Loss {

@@ -93,15 +93,13 @@ fn normalise_patches(patches: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
+    use checks::{
+        assert_differences, normal,
+        reference::{assert_constant, assert_finite, begins, close, fill, gradient, numbers, scalar, single},
+    };
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        loss::check::{
-            assert_constant, assert_finite, begins, close, fill, gradient, numbers, scalar, single,
-        },
-        tensor::check::{assert_differences, normal},
-    };
 
     fn mask<const IMAGES: usize>(values: &[[u8; 4]; IMAGES]) -> Tensor {
         Tensor::new(values, &Device::Cpu).unwrap()

@@ -39,15 +39,13 @@ pub fn cosine_distance(predictions: &Tensor, targets: &Tensor) -> Result<Tensor>
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
+    use checks::{
+        assert_differences, normal,
+        reference::{assert_constant, assert_finite, begins, close, gradient, matrix, scalar, single, views},
+    };
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        loss::check::{
-            assert_constant, assert_finite, begins, close, gradient, matrix, scalar, single, views,
-        },
-        tensor::check::{assert_differences, normal},
-    };
 
     #[test]
     fn agrees_with_solo_learn() {

@@ -93,9 +93,9 @@ fn loss([p1, p2]: [&Tensor; 2], [z1, z2]: [&Tensor; 2]) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
+    use checks::{assert_differences, normal};
 
     use super::*;
-    use crate::tensor::check::{assert_differences, normal};
 
     fn scalar(tensor: &Tensor) -> f64 {
         tensor.to_scalar::<f64>().unwrap()

@@ -22,9 +22,6 @@ pub mod pooling;
 mod rows;
 pub(crate) mod updates;
 
-#[cfg(test)]
-pub(crate) mod check;
-
 pub use attention::attention;
 pub use batch_norm::{Statistics, batch_norm};
 pub use convolution::{Geometry, convolution};

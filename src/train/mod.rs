@@ -240,7 +240,8 @@ impl Training<'_> {
     }
 }
 
-fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
+/// All trainable variables of a method, in the groups that an optimisation treats alike.
+pub fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
     let Optimisation { learning_rate, weight_decay, clip, .. } = *optimisation;
     let trainable = method.parameters().trainable();
     let mut groups: Vec<Group> = match optimisation.decayed {

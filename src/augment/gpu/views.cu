@@ -3,7 +3,7 @@
 // The same integer and single-precision steps as src/augment in the same order, so bytes are equal to its (and Pillow's);
 // compiled without fused multiply-add, which rounds otherwise. The view lies in shared memory as bytes; only the first of the
 // two passes of the resize goes through scratch memory. What is random was drawn before: a `View` is a `Drawn`.
-// It never ran on a GPU yet: benchmarks/cells/kernels.rs runs it on the CPU and compiles it.
+// It never ran on a GPU yet: benchmarks/cells/kernels runs it on the CPU and compiles it.
 #include "warp.cuh"
 
 constexpr int THREADS = 1024;

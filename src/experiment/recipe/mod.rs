@@ -125,7 +125,7 @@ impl FromStr for Augmentation {
 }
 
 /// The batch size that learning rates are given for, in the released code and in the references.
-const BATCH: f64 = 256.0;
+pub const BATCH: usize = 256;
 /// Every cosine ends here (the released code's number; references end at 0 or 1e-6).
 const END: f64 = 1e-6;
 /// LARS that scales all but biases and norms, with momentum 0.9 and coefficient 1e-3: as released.
@@ -158,7 +158,7 @@ impl Recipe {
     pub fn optimisation(&self, scale: &Scale) -> Optimisation {
         Optimisation {
             rule: self.rule,
-            learning_rate: self.learning_rate * scale.batch_size as f64 / BATCH,
+            learning_rate: self.learning_rate * scale.batch_size as f64 / BATCH as f64,
             weight_decay: self.weight_decay,
             decayed: self.decayed,
             clip: self.clip,
@@ -191,7 +191,7 @@ impl Recipe {
 
     /// The probe's base learning rate at a scale.
     pub fn probe_rate(&self, scale: &Scale) -> f64 {
-        self.probe_learning_rate * scale.batch_size as f64 / BATCH
+        self.probe_learning_rate * scale.batch_size as f64 / BATCH as f64
     }
 }
 

@@ -80,13 +80,11 @@ pub(super) fn log_sum_exp(rows: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::Var;
+    use checks::reference::{close, scalar, views};
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        loss::check::{close, scalar, views},
-        seed::Seed,
-    };
+    use crate::seed::Seed;
 
     // lightly 1.6.0 and solo-learn 9187ea39 run in float64 with torch 2.15.0; both give these values
     // and these gradients with respect to the first three entries of A.

@@ -12,7 +12,7 @@
 // atomics: equal bits in every run. Operations: 2 R^2 D forward, 4 R^2 D backward (6 above 128 columns).
 //
 // Rows are f32, multiplied as three products of tf32 (error 2^-21), or bf16; sums are f32. Up to 256 columns. Source: Chen et al.
-// 2020, equation 1; the plain twin is `nt_xent` of src/loss/contrastive.rs. It never ran on a GPU yet: benchmarks/cells/kernels.rs
+// 2020, equation 1; the plain twin is `nt_xent` of src/loss/contrastive.rs. It never ran on a GPU yet: benchmarks/cells/kernels
 // runs it on the CPU and compiles it.
 #include "warp.cuh"
 

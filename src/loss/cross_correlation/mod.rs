@@ -88,13 +88,13 @@ fn standardise(rows: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
+    use checks::{
+        assert_differences, normal,
+        reference::{assert_finite, begins, close, gradient, scalar, single, views},
+    };
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        loss::check::{assert_finite, begins, close, gradient, scalar, single, views},
-        tensor::check::{assert_differences, normal},
-    };
 
     fn rows<const ROWS: usize, const COLUMNS: usize>(rows: &[[f64; COLUMNS]; ROWS]) -> Tensor {
         Tensor::new(rows, &Device::Cpu).unwrap()

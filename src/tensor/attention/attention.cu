@@ -11,7 +11,7 @@
 //
 // Numbers are bf16, sums and exponentials f32; P and dS are rounded to bf16 before they are multiplied. Heads are 16, 32, 48 or
 // 64 wide. `joined` is (image, token, part, head, number) with parts Q, K, V, outputs (image, token, head, number). The plain twin is
-// cpu.rs. It never ran on a GPU yet: benchmarks/cells/kernels.rs runs it on the CPU and compiles it.
+// cpu.rs. It never ran on a GPU yet: benchmarks/cells/kernels runs it on the CPU and compiles it.
 #include "warp.cuh"
 
 constexpr int WARPS = 4;

@@ -51,25 +51,9 @@ pub fn attention_plain(joined: &Tensor, heads: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
-    use rstest::rstest;
+    use checks::{assert_thread_independent, differentiate, distance, normal};
 
     use super::*;
-    use crate::tensor::check::{
-        assert_differences, assert_thread_independent, assert_twins, differentiate, distance, normal,
-    };
-
-    #[rstest]
-    #[case::one_token([1, 1, 6], 1)]
-    #[case::one_image([1, 5, 18], 2)]
-    #[case::whole_vectors([2, 16, 24], 4)]
-    #[case::odd([3, 37, 45], 3)]
-    #[case::narrow_heads([2, 19, 12], 4)]
-    fn equals_its_twin_and_its_differences(#[case] shape: [usize; 3], #[case] heads: usize) -> Result<()> {
-        let arguments = [normal("joined", &shape, DType::F64)?];
-        let function = |x: &[Tensor]| attention(&x[0], heads);
-        assert_twins(&function, &|x| attention_plain(&x[0], heads), &arguments, 1e-12)?;
-        assert_differences(&function, &arguments)
-    }
 
     #[test]
     fn single_precision_is_near_double() -> Result<()> {

@@ -90,12 +90,9 @@ pub fn batch_norm_plain(
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
-    use rstest::rstest;
+    use checks::{assert_thread_independent, differentiate, distance, normal};
 
     use super::*;
-    use crate::tensor::check::{
-        assert_differences, assert_thread_independent, assert_twins, differentiate, distance, normal,
-    };
 
     /// Statistics of each channel: mean and variance.
     fn of(channels: Vec<(f64, f64)>) -> Statistics {
@@ -112,31 +109,6 @@ mod tests {
             normal("bias", &channels, dtype)?,
             normal("residual", shape, dtype)?,
         ])
-    }
-
-    #[rstest]
-    fn equals_its_twin_and_its_differences(
-        #[values(&[3, 4, 5, 7], &[2, 1, 1, 3], &[5, 6], &[1, 40, 30, 17])] shape: &[usize],
-        #[values(false, true)] relu: bool,
-        #[values(false, true)] residual: bool,
-        #[values(false, true)] given: bool,
-    ) -> Result<()> {
-        let arguments = arguments(shape, DType::F64)?;
-        let arguments = if residual { &arguments[..] } else { &arguments[..3] };
-        let channels = shape[shape.len() - 1];
-        let statistics = given.then(|| {
-            of((0..channels).map(|channel| (0.3 * channel as f64 - 0.5, 0.2 + channel as f64)).collect())
-        });
-        let function = |x: &[Tensor]| {
-            let then = Then { residual: x.get(3), relu };
-            batch_norm(&x[0], &x[1], &x[2], statistics.clone(), then).map(|(output, _)| output)
-        };
-        let twin = |x: &[Tensor]| {
-            let then = Then { residual: x.get(3), relu };
-            batch_norm_plain(&x[0], &x[1], &x[2], statistics.clone(), then).map(|(output, _)| output)
-        };
-        assert_twins(&function, &twin, arguments, 1e-10)?;
-        assert_differences(&function, arguments)
     }
 
     #[test]

@@ -60,60 +60,10 @@ pub fn convolution_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) 
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
+    use checks::{assert_thread_independent, assert_twins, differentiate, normal};
     use rstest::rstest;
 
     use super::*;
-    use crate::tensor::check::{
-        assert_differences, assert_thread_independent, assert_twins, differentiate, normal,
-    };
-
-    // With stride 2, height and width are both even or both odd: Candle's backward pass fails otherwise.
-    #[rstest]
-    #[case::three_by_three([2, 7, 5, 3], [5, 3, 3, 3], 1, 1)]
-    #[case::one_image([1, 6, 9, 4], [2, 4, 3, 3], 1, 1)]
-    #[case::stride_two([3, 7, 9, 5], [7, 5, 3, 3], 2, 1)]
-    #[case::stride_two_even([3, 8, 6, 5], [7, 5, 3, 3], 2, 1)]
-    #[case::shortcut([2, 5, 5, 6], [9, 6, 1, 1], 2, 0)]
-    #[case::pixels([2, 3, 4, 6], [5, 6, 1, 1], 1, 0)]
-    #[case::stem([9, 13, 11, 3], [8, 3, 7, 7], 2, 3)]
-    #[case::unpadded([2, 6, 6, 2], [3, 2, 3, 3], 1, 0)]
-    #[case::fully_padded([2, 4, 5, 2], [3, 2, 3, 3], 1, 2)]
-    #[case::oblong([2, 6, 7, 2], [3, 2, 2, 4], 1, 1)]
-    #[case::stride_three([2, 8, 8, 2], [3, 2, 3, 3], 3, 1)]
-    #[case::many_weights([3, 3, 2, 170], [180, 170, 3, 3], 1, 1)]
-    #[case::many_weights_stride_two([3, 3, 5, 170], [180, 170, 3, 3], 2, 1)]
-    // Winograd's: tiles of 4 x 4 and of 2 x 2 outputs; ragged edges; odd channels; few weights and many tiles.
-    #[case::four([2, 7, 5, 17], [33, 17, 3, 3], 1, 1)]
-    #[case::four_unpadded([1, 9, 6, 32], [16, 32, 3, 3], 1, 0)]
-    #[case::four_fully_padded([1, 6, 5, 19], [40, 19, 3, 3], 1, 2)]
-    #[case::two([3, 2, 2, 24], [21, 24, 3, 3], 1, 1)]
-    #[case::four_private([1, 63, 61, 16], [48, 16, 3, 3], 1, 1)]
-    #[case::four_many([1, 8, 7, 150], [130, 150, 3, 3], 1, 1)]
-    #[case::two_chunks([1, 64, 60, 8], [4, 8, 3, 3], 1, 1)]
-    fn equals_its_twin_and_its_differences(
-        #[case] images: [usize; 4],
-        #[case] weights: [usize; 4],
-        #[case] stride: usize,
-        #[case] padding: usize,
-    ) -> Result<()> {
-        let geometry = Geometry { stride, padding };
-        let arguments = [normal("images", &images, DType::F64)?, normal("weights", &weights, DType::F64)?];
-        let function = |x: &[Tensor]| convolution(&x[0], &x[1], geometry);
-        let twin = |x: &[Tensor]| convolution_plain(&x[0], &x[1], geometry);
-        assert_twins(&function, &twin, &arguments, 1e-11)?;
-        assert_differences(&function, &arguments)
-    }
-
-    #[test]
-    fn rounds_of_shared_tiles_add_up() -> Result<()> {
-        // 900 tiles: two rounds of the product, three of the gradient by the weights.
-        let geometry = Geometry { stride: 1, padding: 1 };
-        let images = normal("images", &[1, 120, 118, 136], DType::F64)?;
-        let weights = normal("weights", &[128, 136, 3, 3], DType::F64)?;
-        let function = |x: &[Tensor]| convolution(&x[0], &x[1], geometry);
-        let twin = |x: &[Tensor]| convolution_plain(&x[0], &x[1], geometry);
-        assert_twins(&function, &twin, &[images, weights], 1e-10)
-    }
 
     #[test]
     fn constant_images_cost_no_gradient() -> Result<()> {

@@ -33,22 +33,9 @@ pub fn gelu_plain(input: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
-    use rstest::rstest;
+    use checks::{assert_thread_independent, differentiate, normal};
 
     use super::{cpu::Normal, *};
-    use crate::tensor::check::{
-        assert_differences, assert_thread_independent, assert_twins, differentiate, normal,
-    };
-
-    #[rstest]
-    fn equals_its_twin_and_its_differences(
-        #[values(&[1], &[3, 5, 7], &[2, 100, 200])] shape: &[usize],
-    ) -> Result<()> {
-        let arguments = [normal("input", shape, DType::F64)?];
-        let function = |x: &[Tensor]| gelu(&x[0]);
-        assert_twins(&function, &|x| gelu_plain(&x[0]), &arguments, 1e-13)?;
-        assert_differences(&function, &arguments)
-    }
 
     #[test]
     fn error_in_single_precision_is_as_stated() -> Result<()> {

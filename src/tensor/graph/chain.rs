@@ -244,9 +244,10 @@ impl CustomOp2 for Chain {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Var};
+    use checks::normal;
 
     use super::*;
-    use crate::tensor::{Geometry, add, backward, batch_norm, check::normal, convolution, gelu, linear};
+    use crate::tensor::{Geometry, add, backward, batch_norm, convolution, gelu, linear};
 
     /// Weights of [`network`], then its images.
     fn variables() -> Result<Vec<Var>> {

@@ -78,9 +78,10 @@ pub(in crate::tensor) fn take_back(of: TensorId) -> Option<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Var};
+    use checks::normal;
 
     use super::*;
-    use crate::tensor::{check::normal, linear};
+    use crate::tensor::linear;
 
     struct NoGradient;
 

@@ -42,15 +42,13 @@ pub(in crate::tensor) fn round(weights: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
+    use checks::{distance, normal};
     use rstest::rstest;
 
     use super::*;
     use crate::tensor::{
-        Geometry, attention, batch_norm,
-        batch_norm::Then,
-        check::{distance, normal},
-        convolution, gelu, global_mean, layer_norm, linear, max_pool,
-        pooling::Pool,
+        Geometry, attention, batch_norm, batch_norm::Then, convolution, gelu, global_mean, layer_norm,
+        linear, max_pool, pooling::Pool,
     };
 
     /// Operations on bf16 numbers (first) with f32 weights: near f32, and every gradient of its argument's type.

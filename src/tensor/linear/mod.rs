@@ -54,12 +54,9 @@ pub fn linear_plain(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> R
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Var};
-    use rstest::rstest;
+    use checks::{assert_thread_independent, differentiate, normal};
 
     use super::*;
-    use crate::tensor::check::{
-        assert_differences, assert_thread_independent, assert_twins, differentiate, normal,
-    };
 
     fn arguments(shape: &[usize], outputs: usize, dtype: DType) -> Result<[Var; 3]> {
         let inputs = shape[shape.len() - 1];
@@ -68,19 +65,6 @@ mod tests {
             normal("weight", &[outputs, inputs], dtype)?,
             normal("bias", &[outputs], dtype)?,
         ])
-    }
-
-    #[rstest]
-    fn equals_its_twin_and_its_differences(
-        #[values(&[1, 1], &[1, 7], &[5, 3], &[2, 9, 17], &[3, 171, 20])] shape: &[usize],
-        #[values(1, 5, 300)] outputs: usize,
-        #[values(false, true)] bias: bool,
-    ) -> Result<()> {
-        let arguments = arguments(shape, outputs, DType::F64)?;
-        let arguments = if bias { &arguments[..] } else { &arguments[..2] };
-        let function = |x: &[Tensor]| linear(&x[0], &x[1], x.get(2));
-        assert_twins(&function, &|x| linear_plain(&x[0], &x[1], x.get(2)), arguments, 1e-11)?;
-        assert_differences(&function, arguments)
     }
 
     #[test]

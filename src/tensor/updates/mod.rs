@@ -55,10 +55,10 @@ pub fn move_average_plain(average: &Var, value: &Tensor, keep: f64, take: f64) -
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
+    use checks::{distance, normal};
     use rstest::rstest;
 
     use super::*;
-    use crate::tensor::check::{distance, normal};
 
     #[rstest]
     fn equals_its_twin(#[values(DType::F32, DType::F64)] dtype: DType) -> Result<()> {

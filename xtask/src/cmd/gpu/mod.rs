@@ -2,7 +2,6 @@
 
 mod cases;
 mod end_to_end;
-mod imitation;
 mod losses;
 mod operations;
 mod package;
@@ -18,8 +17,8 @@ use skewbench::{candle_core::Device, tensor::gpu};
 pub enum Command {
     /// Build for a GPU and put all that is needed there into one folder (needs nvcc, no GPU)
     Package(package::Arguments),
-    /// Make a driver and libraries that run kernels on the CPU, so that all of the below can be tried without a GPU
-    Imitation(imitation::Arguments),
+    /// Write the cases that PyTorch's scripts go through, as JSON
+    Cases(package::CasesFile),
     /// Hold the losses' kernels to their twins on the CPU and time them (on a machine with a GPU, built with `cuda`)
     Losses(Sizes),
     /// Hold views made there to the CPU's, and time them (likewise)
@@ -59,7 +58,7 @@ impl Sizes {
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Package(arguments) => package::run(arguments),
-        Command::Imitation(arguments) => imitation::run(arguments),
+        Command::Cases(arguments) => package::cases(arguments),
         Command::Losses(sizes) => losses::run(sizes),
         #[cfg(feature = "cuda")]
         Command::Views(sizes) => views::run(sizes),

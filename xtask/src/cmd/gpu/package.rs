@@ -23,6 +23,20 @@ pub struct Arguments {
     out: PathBuf,
 }
 
+#[derive(clap::Args)]
+pub struct CasesFile {
+    /// The file; is replaced
+    #[arg(default_value = "fixtures/torch/cases.json")]
+    out: PathBuf,
+}
+
+/// Writes the cases as PyTorch's scripts read them.
+pub fn cases(arguments: &CasesFile) -> Result<()> {
+    let out = &arguments.out;
+    let text = serde_json::to_string_pretty(&checks::pytorch::cases())? + "\n";
+    fs::write(out, text).with_context(|| format!("{}: cannot be written", out.display()))
+}
+
 pub fn run(arguments: &Arguments) -> Result<()> {
     let program = build()?;
     let out = &arguments.out;
@@ -39,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let path = out.join(name);
         fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
     }
+    cases(&CasesFile { out: out.join("cases.json") })?;
     fs::set_permissions(out.join("run.sh"), fs::Permissions::from_mode(0o755))?;
     let bytes: u64 = fs::read_dir(out)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<Result<u64>>()?;
     println!("{}: {:.1} MiB; there: ./run.sh RESULTS", out.display(), bytes as f64 / MIB);
@@ -46,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// This program, built for a GPU.
-pub fn build() -> Result<PathBuf> {
+fn build() -> Result<PathBuf> {
     let root = program::checkout()?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     println!("builds with the feature cuda; the first time takes ten minutes and more");

@@ -6,7 +6,7 @@
 # Parts follow one another, each with its own limit (9 minutes in all); one that fails is told and stops no other.
 # RESULTS gets machine.txt, a log a part, JSON files and table.md.
 #
-# SMALL=1 ./run.sh ... tries all of it with small sizes, an hour for each part, and PyTorch on the CPU: for a GPU that is only imitated.
+# SMALL=1 ./run.sh ... tries all of it with small sizes, an hour for each part, and PyTorch on the CPU.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?the folder for results}
@@ -44,8 +44,8 @@ part() { # name, seconds, command ...
     fi
 }
 
-part operations 25 "$program" gpu operations $small --out "$out/operations.json" --keep "$unpacked/operations"
-part torch-operations 15 "$python" "$here/gpu_operations.py" "$unpacked/operations" --out "$out/torch-operations.json"
+part operations 35 "$program" gpu operations $small --out "$out/operations.json" --keep "$unpacked/operations"
+part torch-operations 20 "$python" "$here/gpu_operations.py" "$unpacked/operations" --out "$out/torch-operations.json"
 part trajectories 20 "$program" gpu trajectories $small --out "$out/trajectories.json"
 part views 15 "$program" gpu views $small --out "$out/views.json"
 part steps 65 "$program" gpu steps $small --out "$out/steps.json"

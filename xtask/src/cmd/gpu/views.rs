@@ -1,13 +1,15 @@
-//! `gpu views`: views of drawn pipes made on a GPU: equal to the CPU's, and how many a second.
+//! `gpu views`: views made on a GPU, by every recipe and of drawn pipes: equal to the CPU's, and how many a
+//! second.
 
 use std::time::Instant;
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Result, ensure};
+use checks::views::{NORMALISATION, SIDES, Views};
+use serde_json::{Value, json};
 use skewbench::{
     analysis::ratio::median,
-    augment::{Drawn, Normalisation, ViewSet, gpu::Images, to_normalised},
-    candle_core::{DType, Device, Tensor},
+    augment::{Drawn, Recipe, gpu::Images},
+    candle_core::{CudaDevice, DType, Device, Tensor},
     data::{Image, synthetic},
     seed::Seed,
 };
@@ -20,15 +22,39 @@ const IMAGE_SIDE: usize = 576;
 const SIDE: usize = 224;
 const BLOCKS: usize = 5;
 const CALLS: usize = 20;
+/// Largest difference from the CPU's views, in levels of 255.
+const LEVELS: f32 = 1.01;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
     let gpu = arguments.device()?;
     let device = gpu.as_cuda_device()?;
+    let mut cases = Cases::new(arguments);
+    for side in SIDES {
+        let views = Views::of(side);
+        let name = format!("{} views of {side} px by every recipe", views.drawn.len());
+        cases.take(&name, compared(&views, device))?;
+    }
     let (count, side) = if arguments.small { (3, 37) } else { (IMAGES, SIDE) };
-    let drawn_pipes = synthetic::source(Seed::root(0), 1, count, IMAGE_SIDE).validation;
-    let images = (0..count).map(|place| drawn_pipes.open(place)).collect::<Result<Vec<Image>>>()?;
-    let recipe = ViewSet::byol(side);
-    let draws: Vec<(usize, Drawn)> = images
+    let views = of_pipes(count, side)?;
+    let found = compared(&views, device).and_then(|mut found| {
+        if !arguments.small {
+            let rates = rates(&views, device)?;
+            found["median"] = json!(median(&rates));
+            found["source_images_per_second"] = json!(rates);
+        }
+        Ok(found)
+    });
+    let name = format!("{count} images of {IMAGE_SIDE} px, two views of {side} px each");
+    cases.take(&name, found)?;
+    cases.end("views that differ from the CPU's by more than a level, or in bf16 from those in f32, rounded")
+}
+
+/// Two views of each of `count` drawn pipes.
+fn of_pipes(count: usize, side: usize) -> Result<Views> {
+    let pipes = synthetic::source(Seed::root(0), 1, count, IMAGE_SIDE).validation;
+    let images = (0..count).map(|place| pipes.open(place)).collect::<Result<Vec<Image>>>()?;
+    let recipe = Recipe::byol(side);
+    let drawn: Vec<(usize, Drawn)> = images
         .iter()
         .enumerate()
         .flat_map(|(place, image)| {
@@ -36,48 +62,57 @@ pub fn run(arguments: &Sizes) -> Result<()> {
             views.into_iter().map(move |view| (place, view))
         })
         .collect();
-    let normalisation = Normalisation::SEWER_ML;
-    let uploaded = Images::upload(&images, device)?;
+    Ok(Views { side, images, drawn })
+}
 
-    let found = uploaded.views(&draws, &normalisation, DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let (mut different, mut furthest) = (0_usize, 0_f32);
-    for ((place, view), found) in draws.iter().zip(found.chunks_exact(3 * side * side)) {
-        let mut expected = vec![0.0; found.len()];
-        to_normalised(&view.apply(&images[*place]), &normalisation, &mut expected);
-        for (channel, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let levels = (found - expected).abs() * normalisation.std[channel % 3] * 255.0;
-            different += usize::from(levels > 0.01);
-            furthest = furthest.max(levels);
+fn compared(views: &Views, device: &CudaDevice) -> Result<Value> {
+    let uploaded = Images::upload(&views.images, device)?;
+    let found = uploaded.views(&views.drawn, &NORMALISATION, DType::F32)?;
+    let shape = found.dims().to_vec();
+    let found = found.flatten_all()?.to_vec1::<f32>()?;
+    let expected = views.expected();
+    ensure!(found.len() == expected.len(), "{} numbers, expected {}", found.len(), expected.len());
+    let (mut different, mut furthest, mut first) = (0_usize, 0_f32, None);
+    for (place, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
+        let levels = (found - expected).abs() * NORMALISATION.std[place % 3] * 255.0;
+        different += usize::from(levels > 0.01);
+        furthest = furthest.max(levels);
+        // Written so that NaN differs.
+        let near = levels <= LEVELS;
+        if !near && first.is_none() {
+            let values = (found.to_string(), expected.to_string());
+            let (view, pixel) =
+                (place / (3 * views.side * views.side), place / 3 % (views.side * views.side));
+            let at = [view, pixel / views.side, pixel % views.side, place % 3];
+            first = Some(json!({ "shape": shape, "at": at, "found": values.0, "expected": values.1 }));
         }
     }
     // In sixteen bits the same, rounded.
     let rounded = |tensor: Tensor| -> Result<Vec<f32>> {
         Ok(tensor.to_dtype(DType::BF16)?.to_dtype(DType::F32)?.to_vec1()?)
     };
-    let halves = uploaded.views(&draws, &normalisation, DType::BF16)?.flatten_all()?;
+    let halves = uploaded.views(&views.drawn, &NORMALISATION, DType::BF16)?.flatten_all()?;
     let rounded_alike = rounded(halves)? == rounded(Tensor::new(found.as_slice(), &Device::Cpu)?)?;
+    let equal = rounded_alike && first.is_none();
+    Ok(json!({
+        "different": different, "furthest_levels": furthest, "first_difference": first,
+        "rounded_alike": rounded_alike, "equal": equal, "median": null,
+    }))
+}
+
+/// Source images a second, block by block.
+fn rates(views: &Views, device: &CudaDevice) -> Result<Vec<f64>> {
+    let uploaded = Images::upload(&views.images, device)?;
+    let gpu = Device::Cuda(device.clone());
     let mut rates = Vec::new();
-    if !arguments.small {
-        for _ in 0..BLOCKS {
-            gpu.synchronize()?;
-            let start = Instant::now();
-            for _ in 0..CALLS {
-                uploaded.views(&draws, &normalisation, DType::BF16)?;
-            }
-            gpu.synchronize()?;
-            rates.push((CALLS * count) as f64 / start.elapsed().as_secs_f64());
+    for _ in 0..BLOCKS {
+        gpu.synchronize()?;
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            uploaded.views(&views.drawn, &NORMALISATION, DType::BF16)?;
         }
+        gpu.synchronize()?;
+        rates.push((CALLS * views.images.len()) as f64 / start.elapsed().as_secs_f64());
     }
-    let mut cases = Cases::new(arguments);
-    let name = format!("{count} images of {IMAGE_SIDE} px, two views of {side} px each");
-    let found = json!({
-        "different": different,
-        "furthest_levels": furthest,
-        "rounded_alike": rounded_alike,
-        "equal": rounded_alike && furthest <= 1.01,
-        "source_images_per_second": rates,
-        "median": if rates.is_empty() { None } else { Some(median(&rates)) },
-    });
-    cases.take(&name, Ok(found))?;
-    cases.end("views that differ from the CPU's by more than a level, or in bf16 from those in f32, rounded")
+    Ok(rates)
 }

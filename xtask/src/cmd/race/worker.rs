@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
-    backbone,
+    backbone::{self, Parameter},
     candle_core::{DType, Device, Tensor},
     data::Share,
     experiment::{self, Cell, Plan, Scale, Study, recipe},
@@ -126,18 +126,16 @@ impl Worker {
         Ok(Self { method, optimiser, batch, step: 0, _kept: KeptUploads::new(device) })
     }
 
-    /// Loss and all gradients, one after the other, where training stands; nothing moves.
-    pub fn gradients(&self) -> Result<(f32, Vec<f32>)> {
+    /// Gradients by variable, where training stands; nothing moves.
+    pub fn gradients(&self) -> Result<Vec<(String, Tensor)>> {
         let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
-        let loss = self.method.step(&self.batch, at)?.loss;
-        let gradients = backward(&loss)?;
-        let mut all = Vec::new();
-        for parameter in self.method.parameters().trainable() {
+        let gradients = backward(&self.method.step(&self.batch, at)?.loss)?;
+        let of = |parameter: &Parameter| {
             let gradient = gradients.get(&parameter.variable);
             let gradient = gradient.with_context(|| format!("{}: no gradient", parameter.name))?;
-            all.extend(gradient.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok((loss.to_scalar()?, all))
+            Ok((parameter.name.clone(), gradient.clone()))
+        };
+        self.method.parameters().trainable().map(of).collect()
     }
 
     /// One whole training step; its loss.

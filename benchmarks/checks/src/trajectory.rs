@@ -1,57 +1,44 @@
-//! Ten training steps of a method from weights, images and masks that a formula gives: another library makes the same ones, and
-//! nothing but numbers of the end is carried from one to the other.
+//! Ten training steps of a method from weights, images and masks that [`crate::formula`] gives: another
+//! library makes the same ones, and nothing but numbers of the end is carried from one to the other.
 //!
-//! PyTorch's are recorded in `fixtures/torch/trajectories.json`; formula and setting stand in `fixtures/torch/README.md`.
+//! PyTorch's are recorded in `fixtures/torch/trajectories.json` ([`crate::recorded`]); the setting stands in
+//! `fixtures/torch/README.md`. Optimisation and losses are those that the paper's authors released.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use candle_core::{DType, Device, Result, Tensor, backprop::GradStore};
-
-use crate::{
+use skewbench::{
     backbone::{
         self, Architecture, Parameter, Parameters, Role, Stem, VitSize,
         heads::{DecoderSize, Heads},
     },
+    candle_core::{DType, Device, Result, Tensor, backprop::GradStore, bail},
+    experiment::{Recipe, Scale, recipe},
     loader::Batch,
     method::{
         self, Foundation, Method, Objective, Position, Step,
-        barlow_twins::Decorrelation,
-        byol::Bootstrap,
         dino::{Distillation, TeacherTemperature},
         mae::{Mae, Reconstruction, Supervision},
-        simclr::Contrast,
-        supervised::OnLabels,
-        teacher::Momentum,
     },
     seed::Seed,
     tensor::backward,
-    train::optimiser::{Group, Optimiser, Rule, Trust},
+    train::{Decayed, groups, optimiser::Optimiser},
 };
 
-/// As many as are recorded.
+use crate::formula::{around, hash, unit};
+
+/// As many as are recorded, over two epochs.
 pub const STEPS: usize = 10;
-const IMAGES: usize = 8;
-const SIDE: usize = 64;
+pub const STEPS_AN_EPOCH: usize = 5;
+pub const IMAGES: usize = 8;
+pub const SIDE: usize = 64;
 const PATCHES: usize = 16;
-
-/// splitmix64 over the [`hash`] of a name: uniform in [0, 1).
-pub fn unit(hash: u64, n: usize) -> f64 {
-    let mut z = hash.wrapping_add((n as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// FNV-1a of a name.
-pub fn hash(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
-}
-
-/// Uniform in [-1, 1).
-fn around(hash: u64, n: usize) -> f64 {
-    2.0 * unit(hash, n) - 1.0
-}
+const DEFECT_WEIGHT: f64 = 3.0;
+pub const HEADS: Heads = Heads {
+    hidden: 256,
+    output: 64,
+    prototypes: 512,
+    decoder: DecoderSize { width: 96, depth: 2, heads: 3 },
+};
 
 /// Gives every variable the formula's first values; buffers keep theirs.
 fn fill(parameters: &Parameters) -> Result<()> {
@@ -94,71 +81,66 @@ fn masks(step: usize) -> Vec<Vec<f64>> {
     (0..IMAGES).map(|image| (0..PATCHES).map(|patch| unit(key, PATCHES * image + patch)).collect()).collect()
 }
 
-const MOMENTUM: Momentum = Momentum { start: 0.996, end: 0.999 };
+/// A method on a backbone, with the head that its cells have at full scale; or DINO with a batch-normalised
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub method: method::Name,
+    pub backbone: backbone::Name,
+    pub head_norm: bool,
+}
+
+/// Every pair that is defined; and DINO on ResNet-18 as our small scales and lightly have its head.
+pub fn cases() -> Vec<Case> {
+    let pairs = crate::pairs().into_iter();
+    let plain = pairs.map(|(method, backbone)| Case { method, backbone, head_norm: false });
+    let normalised = Case { method: method::Name::Dino, backbone: backbone::Name::ResNet18, head_norm: true };
+    plain.chain([normalised]).collect()
+}
+
+impl Case {
+    /// The method's name in the fixture.
+    pub fn id(self) -> String {
+        format!("{}{}", self.method, if self.head_norm { "_head_norm" } else { "" })
+    }
+
+    /// For messages and results.
+    pub fn name(self) -> String {
+        format!("{} {}", self.id(), self.backbone)
+    }
+
+    /// The released recipe but for what keeps a comparison simple: DINO's temperature stands still, MAE's
+    /// encoder has as many heads as timm's, and its optimiser is that of its own authors.
+    pub fn recipe(self) -> Recipe {
+        let of = |name| Recipe::of(name, self.method, self.backbone);
+        let released = of(recipe::Name::AsReleased);
+        match self.method {
+            method::Name::Dino => Recipe { objective: Arc::new(self.distillation()), ..released },
+            method::Name::Mae => Recipe {
+                objective: Arc::new(MAE),
+                rule: of(recipe::Name::Reference).rule,
+                decayed: Decayed::Weights,
+                ..released
+            },
+            _ => released,
+        }
+    }
+
+    fn distillation(self) -> Distillation {
+        Distillation {
+            teacher_temperature: TeacherTemperature { start: 0.04, end: 0.04, warm_up: 0.0 },
+            head_norm: self.head_norm,
+            ..Recipe::distillation(recipe::Name::AsReleased, self.backbone)
+        }
+    }
+}
+
 const MAE: Reconstruction = Reconstruction {
     visible: 0.25,
     normalise_pixels: true,
     encoder_heads: None,
     supervision: Supervision::All,
 };
-
-/// A method with the head that its cells have at full scale, or DINO with a batch-normalised one.
-#[derive(Clone, Copy)]
-pub struct Case {
-    pub method: method::Name,
-    pub head_norm: bool,
-}
-
-impl Case {
-    pub fn plain(method: method::Name) -> Self {
-        Self { method, head_norm: false }
-    }
-
-    /// Its name in the fixture.
-    pub fn id(self) -> String {
-        format!("{}{}", self.method, if self.head_norm { "_head_norm" } else { "" })
-    }
-}
-
-fn objective(case: Case) -> Result<Box<dyn Objective>> {
-    Ok(match case.method {
-        method::Name::Supervised => Box::new(OnLabels),
-        method::Name::SimClr => Box::new(Contrast { temperature: 0.2 }),
-        method::Name::Byol => Box::new(Bootstrap { momentum: MOMENTUM }),
-        method::Name::BarlowTwins => Box::new(Decorrelation { off_diagonal_weight: 0.0051, scale: 0.024 }),
-        method::Name::Dino => Box::new(Distillation {
-            momentum: MOMENTUM,
-            student_temperature: 0.1,
-            teacher_temperature: TeacherTemperature { start: 0.04, end: 0.04, warm_up: 0.0 },
-            centre_momentum: 0.9,
-            head_norm: case.head_norm,
-            frozen_epochs: 1,
-        }),
-        method::Name::Mae => Box::new(MAE),
-        other => candle_core::bail!("{other}: PyTorch's steps were not recorded"),
-    })
-}
-
-fn optimiser(method: method::Name, parameters: &Parameters) -> Result<Optimiser> {
-    let lars = Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient: 1e-3, clip: false } };
-    let trainable = || parameters.trainable();
-    let (rule, groups) = match method {
-        method::Name::Supervised => (Rule::ADAMW, vec![Group::uniform(trainable(), 5e-4, 1e-4)]),
-        method::Name::Dino => {
-            (Rule::ADAMW, vec![Group { clip: Some(1.0), ..Group::uniform(trainable(), 5e-4, 1e-4) }])
-        }
-        method::Name::Mae => (
-            Rule::AdamW { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 },
-            Group::by_kind(trainable(), 1e-3, 0.05).into(),
-        ),
-        method::Name::SimClr => (lars, Group::by_kind(trainable(), 0.3, 1e-6).into()),
-        method::Name::Byol | method::Name::BarlowTwins => {
-            (lars, Group::by_kind(trainable(), 0.2, 1.5e-6).into())
-        }
-        other => candle_core::bail!("{other}: PyTorch's steps were not recorded"),
-    };
-    Optimiser::new(rule, groups)
-}
 
 /// MAE is told its masks.
 enum Model {
@@ -211,7 +193,7 @@ pub fn length(tensor: &Tensor) -> Result<f64> {
 fn lengths(parameters: &Parameters, gradients: &GradStore) -> Result<BTreeMap<String, f64>> {
     let of = |parameter: &Parameter| {
         let Some(gradient) = gradients.get(parameter.variable.as_tensor()) else {
-            candle_core::bail!("{}: no gradient", parameter.name)
+            bail!("{}: no gradient", parameter.name)
         };
         Ok((parameter.name.clone(), length(gradient)?))
     };
@@ -229,46 +211,64 @@ pub struct Numbers<'a> {
 ///
 /// # Errors
 /// If the method is undefined on the backbone.
-pub fn follow(case: Case, backbone: backbone::Name, numbers: &Numbers, steps: usize) -> Result<Trajectory> {
-    let &Numbers { device, weights: dtype, images } = numbers;
-    let method = case.method;
+pub fn follow(case: Case, numbers: &Numbers, steps: usize) -> Result<Trajectory> {
+    let &Numbers { device, images, .. } = numbers;
+    let recipe = case.recipe();
+    let model = first(case, &*recipe.objective, numbers)?;
+    let parameters = model.method().parameters();
+    let mut optimiser = optimiser(&recipe, model.method())?;
+    let (mut losses, mut lengths_of_first) = (Vec::new(), BTreeMap::new());
+    for step in 0..steps.min(STEPS) {
+        let (epoch, epochs) = (step / STEPS_AN_EPOCH, STEPS / STEPS_AN_EPOCH);
+        let at = Position { step, steps: STEPS, epoch, epochs };
+        let output = model.step(&batch(step, recipe.objective.views(), images, device)?, at)?;
+        losses.push(output.loss.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?);
+        let gradients = backward(&output.loss)?;
+        if step == 0 {
+            lengths_of_first = lengths(parameters, &gradients)?;
+        }
+        optimiser.step_all_but(|name| model.method().is_frozen(name, at), &gradients, |base| base)?;
+        model.method().after_step(at)?;
+    }
+    Ok(Trajectory { losses, gradients: lengths_of_first, model })
+}
+
+/// The model with its first values.
+fn first(case: Case, objective: &dyn Objective, numbers: &Numbers) -> Result<Model> {
     let architecture = Architecture {
-        name: backbone,
+        name: case.backbone,
         resnet_width: 64,
         resnet_stem: Stem::ImageNet,
         vit: VitSize::TINY,
         side: SIDE,
     };
-    let decoder = DecoderSize { width: 96, depth: 2, heads: 3 };
-    let heads = Heads { hidden: 256, output: 64, prototypes: 512, decoder };
-    let seed = Seed::root(0);
-    let foundation = Foundation { architecture, heads, defect_weight: 3.0, seed, dtype, device };
-    let model = match method {
+    let foundation = Foundation {
+        architecture,
+        heads: HEADS,
+        defect_weight: DEFECT_WEIGHT,
+        seed: Seed::root(0),
+        dtype: numbers.weights,
+        device: numbers.device,
+    };
+    let model = match case.method {
         method::Name::Mae => Model::Mae(Box::new(Mae::new(MAE, &foundation)?)),
-        _ => Model::Any(objective(case)?.build(&foundation)?),
+        _ => Model::Any(objective.build(&foundation)?),
     };
     let parameters = model.method().parameters();
     fill(parameters)?;
     if let Some(teacher) = model.method().teacher() {
         for follower in teacher.trainable() {
             let Some(student) = parameters.get(&follower.name) else {
-                candle_core::bail!("{}: of the teacher only", follower.name)
+                bail!("{}: of the teacher only", follower.name)
             };
             follower.variable.set(&student.variable.as_detached_tensor())?;
         }
     }
-    let mut optimiser = optimiser(method, parameters)?;
-    let (mut losses, mut first) = (Vec::new(), BTreeMap::new());
-    for step in 0..steps.min(STEPS) {
-        let at = Position { step, steps: STEPS, epoch: step / 5, epochs: 2 };
-        let output = model.step(&batch(step, objective(case)?.views(), images, device)?, at)?;
-        losses.push(output.loss.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?);
-        let gradients = backward(&output.loss)?;
-        if step == 0 {
-            first = lengths(parameters, &gradients)?;
-        }
-        optimiser.step_all_but(|name| model.method().is_frozen(name, at), &gradients, |base| base)?;
-        model.method().after_step(at)?;
-    }
-    Ok(Trajectory { losses, gradients: first, model })
+    Ok(model)
+}
+
+/// The recipe's, at rates as they are given: for a batch of 256 images.
+fn optimiser(recipe: &Recipe, method: &dyn Method) -> Result<Optimiser> {
+    let scale = Scale { batch_size: recipe::BATCH, ..Scale::full() };
+    Optimiser::new(recipe.rule, groups(method, &recipe.optimisation(&scale)))
 }

@@ -1,18 +1,25 @@
-//! Checks of hand-written gradients: against automatic differentiation of a twin, and against
+//! Checks of hand-written gradients for unit tests: against automatic differentiation of a twin, and against
 //! central finite differences.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use skewbench::{
+    candle_core::{DType, Device, Result, Tensor, Var},
+    seed::Seed,
+};
 
-use crate::seed::Seed;
+use crate::inputs::normal;
 
-/// Normal numbers as a variable.
-pub fn normal(name: &str, shape: &[usize], dtype: DType) -> Result<Var> {
-    let mut stream = Seed::root(0).child(name).stream();
-    let values: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();
-    Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)
-}
+/// Step of central differences.
+const STEP: f64 = 1e-5;
+/// Places of each argument that differences are taken at.
+const PLACES: usize = 12;
 
 /// Largest absolute difference.
+///
+/// # Errors
+/// If Candle cannot compute it.
+///
+/// # Panics
+/// If shapes or types differ.
 pub fn distance(left: &Tensor, right: &Tensor) -> Result<f64> {
     assert_eq!((left.shape(), left.dtype()), (right.shape(), right.dtype()));
     (left - right)?.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F64)?.to_scalar()
@@ -22,6 +29,12 @@ pub fn distance(left: &Tensor, right: &Tensor) -> Result<f64> {
 pub type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// Value and gradients of `sum(weights * function)` with fixed normal weights.
+///
+/// # Errors
+/// If the function fails.
+///
+/// # Panics
+/// If an argument gets no gradient.
 pub fn differentiate(function: Function, arguments: &[Var]) -> Result<(Tensor, Vec<Tensor>)> {
     let tensors: Vec<Tensor> = arguments.iter().map(|x| x.as_tensor().clone()).collect();
     let value = function(&tensors)?;
@@ -35,6 +48,12 @@ pub fn differentiate(function: Function, arguments: &[Var]) -> Result<(Tensor, V
 }
 
 /// Asserts that both functions agree in value and in every gradient within `tolerance`.
+///
+/// # Errors
+/// If a function fails.
+///
+/// # Panics
+/// If they do not agree.
 pub fn assert_twins(function: Function, twin: Function, arguments: &[Var], tolerance: f64) -> Result<()> {
     let (value, gradients) = differentiate(function, arguments)?;
     let (twin_value, twin_gradients) = differentiate(twin, arguments)?;
@@ -48,8 +67,13 @@ pub fn assert_twins(function: Function, twin: Function, arguments: &[Var], toler
 }
 
 /// Asserts, in double precision, that gradients are those of central differences at a few places.
+///
+/// # Errors
+/// If the function fails.
+///
+/// # Panics
+/// If they are not.
 pub fn assert_differences(function: Function, arguments: &[Var]) -> Result<()> {
-    const STEP: f64 = 1e-5;
     let (_, gradients) = differentiate(function, arguments)?;
     let loss = |arguments: &[Tensor]| -> Result<f64> {
         let value = function(arguments)?;
@@ -59,7 +83,7 @@ pub fn assert_differences(function: Function, arguments: &[Var]) -> Result<()> {
     let mut stream = Seed::root(0).child("places").stream();
     for (index, gradient) in gradients.iter().enumerate() {
         let gradient = gradient.flatten_all()?.to_vec1::<f64>()?;
-        for _ in 0..12 {
+        for _ in 0..PLACES {
             let place = stream.below(gradient.len());
             let moved = |step: f64| -> Result<f64> {
                 let mut tensors: Vec<Tensor> = arguments.iter().map(|x| x.as_detached_tensor()).collect();
@@ -81,6 +105,12 @@ pub fn assert_differences(function: Function, arguments: &[Var]) -> Result<()> {
 }
 
 /// Runs `body` on pools of one and two threads and asserts equal bits.
+///
+/// # Errors
+/// If the body fails.
+///
+/// # Panics
+/// If a bit differs.
 pub fn assert_thread_independent(body: impl Fn() -> Result<Vec<Tensor>> + Send + Sync) -> Result<()> {
     let on = |threads: usize| -> Result<Vec<Vec<f32>>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");

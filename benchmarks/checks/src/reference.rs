@@ -1,6 +1,6 @@
-//! What tests of losses share: the inputs on which the references ran, and comparisons.
+//! What unit tests of losses share: the inputs on which the references ran, and comparisons.
 
-use candle_core::{DType, Device, Tensor, Var};
+use skewbench::candle_core::{DType, Device, Tensor, Var};
 
 /// A variable in double precision with `value(n)` at flat index n.
 pub fn fill(shape: &[usize], value: impl Fn(f64) -> f64) -> Var {

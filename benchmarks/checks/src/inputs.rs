@@ -1,0 +1,132 @@
+//! Inputs of cases: normal numbers from named streams, rounded to what a precision holds.
+
+use skewbench::{
+    candle_core::{DType, Device, Result, Tensor, Var},
+    seed::Seed,
+};
+
+/// What numbers are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Everything in double precision: formulas themselves, on the CPU only.
+    Double,
+    /// Everything in single precision.
+    Single,
+    /// Numbers that flow in bf16; weights, statistics and sums in single precision.
+    Mixed,
+}
+
+impl Precision {
+    pub const ALL: [Self; 3] = [Self::Double, Self::Single, Self::Mixed];
+    /// Those that kernels compute in.
+    pub const ON_A_GPU: [Self; 2] = [Self::Single, Self::Mixed];
+
+    /// How names of cases and PyTorch's scripts spell it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Double => "f64",
+            Self::Single => "f32",
+            Self::Mixed => "bf16",
+        }
+    }
+
+    /// The type of numbers that flow.
+    pub fn numbers(self) -> DType {
+        match self {
+            Self::Double => DType::F64,
+            Self::Single => DType::F32,
+            Self::Mixed => DType::BF16,
+        }
+    }
+
+    /// The type of everything else.
+    pub fn weights(self) -> DType {
+        if self == Self::Double { DType::F64 } else { DType::F32 }
+    }
+}
+
+/// What an argument's numbers are like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Numbers {
+    Normal,
+    /// Normal numbers times this.
+    Scaled(f64),
+    /// Normal numbers about this mean; about zero in bf16, which would leave nothing of their variance.
+    About(f64),
+    /// Rounded to whole numbers, so that maxima tie.
+    Whole,
+    /// Squares of normal numbers, and a half.
+    Positive,
+}
+
+/// An argument of an operation.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    pub name: &'static str,
+    pub shape: Vec<usize>,
+    pub numbers: Numbers,
+    /// Whether it has the type of numbers that flow.
+    pub flows: bool,
+    /// Whether there is a gradient by it.
+    pub varies: bool,
+}
+
+impl Argument {
+    /// Numbers that flow.
+    pub fn flowing(name: &'static str, shape: &[usize]) -> Self {
+        Self { name, shape: shape.to_vec(), numbers: Numbers::Normal, flows: true, varies: true }
+    }
+
+    /// A weight.
+    pub fn weight(name: &'static str, shape: &[usize]) -> Self {
+        Self { flows: false, ..Self::flowing(name, shape) }
+    }
+
+    /// A weight that nothing is differentiated by.
+    pub fn constant(name: &'static str, shape: &[usize], numbers: Numbers) -> Self {
+        Self { varies: false, numbers, ..Self::weight(name, shape) }
+    }
+
+    pub fn of(self, numbers: Numbers) -> Self {
+        Self { numbers, ..self }
+    }
+
+    /// Its values in a case, on the CPU, as `precision` holds them.
+    ///
+    /// # Errors
+    /// If Candle cannot make them.
+    pub fn values(&self, case: &str, precision: Precision) -> Result<Tensor> {
+        let normal = stream(case, self.name, &self.shape)?;
+        let values = match self.numbers {
+            Numbers::Normal => normal,
+            Numbers::Scaled(by) => (normal * by)?,
+            Numbers::About(_) if precision == Precision::Mixed => normal,
+            Numbers::About(mean) => (normal + mean)?,
+            Numbers::Whole => normal.round()?,
+            Numbers::Positive => (normal.sqr()? + 0.5)?,
+        };
+        // bf16 is rounded from single precision, as on the way to a kernel.
+        let values = if precision == Precision::Double { values } else { values.to_dtype(DType::F32)? };
+        values.to_dtype(if self.flows { precision.numbers() } else { precision.weights() })
+    }
+}
+
+/// Normal numbers in double precision, from the stream of a case and a name in it.
+///
+/// # Errors
+/// If Candle cannot make them.
+pub fn stream(case: &str, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let mut stream = Seed::root(0).child("checks").child(case).child(name).stream();
+    let values: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// Normal numbers as a variable, from the stream of a name.
+///
+/// # Errors
+/// If Candle cannot make them.
+pub fn normal(name: &str, shape: &[usize], dtype: DType) -> Result<Var> {
+    let mut stream = Seed::root(0).child(name).stream();
+    let values: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();
+    Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)
+}

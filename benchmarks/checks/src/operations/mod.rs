@@ -1,0 +1,195 @@
+//! Operations: their cases, and running one: value and gradients, by the operation or by its twin.
+
+mod define;
+mod list;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
+use skewbench::{
+    candle_core::{DType, Device, Result as Outcome, Tensor, Var},
+    tensor::widen,
+};
+
+pub use self::{
+    define::{barlow_twins, nt_xent},
+    list::cases,
+};
+use crate::{
+    compare::{Named, home},
+    differences::assert_differences,
+    inputs::{Argument, Numbers, Precision, stream},
+};
+
+/// What is computed of the arguments: the value that is differentiated, then what else comes out.
+pub type Function = Box<dyn Fn(&[Tensor]) -> Outcome<Vec<Tensor>> + Send + Sync>;
+
+/// An operation of certain shapes.
+pub struct Case {
+    /// As PyTorch's scripts and the kernels' harness call it.
+    pub operation: &'static str,
+    /// Numbers and switches beside the arguments.
+    pub constants: Map<String, Value>,
+    pub arguments: Vec<Argument>,
+    /// Names of what comes out.
+    pub outputs: &'static [&'static str],
+    /// Largest difference from the twin in double precision, relative to the largest number.
+    pub rounding: f64,
+    pub run: Function,
+    /// The same by Candle's own operations.
+    pub twin: Function,
+}
+
+/// Value and gradients of a case, and what they were computed from.
+pub struct Found {
+    pub arguments: Vec<Tensor>,
+    /// What the value is multiplied by before it is summed and differentiated.
+    pub slope: Tensor,
+    pub results: Vec<Named>,
+}
+
+impl Case {
+    /// Operation, constants and shapes.
+    pub fn name(&self) -> String {
+        let constants = self.constants.iter().filter_map(|(name, value)| match value {
+            Value::Bool(is_on) => is_on.then(|| name.clone()),
+            Value::Array(values) => Some(format!("{} {name}", values.len())),
+            value => Some(format!("{name} {value}")),
+        });
+        let text = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+        let mut name = format!("{} of {}", self.operation, text(&self.arguments[0].shape));
+        if self.operation == "convolution" {
+            name += &format!(" by {}", text(&self.arguments[1].shape));
+        }
+        constants.fold(name, |name, constant| format!("{name}, {constant}"))
+    }
+
+    /// A constant that is a whole number; zero if there is none of this name.
+    pub fn constant(&self, name: &str) -> usize {
+        self.constants.get(name).and_then(Value::as_u64).unwrap_or_default() as usize
+    }
+
+    /// A constant that is a switch.
+    pub fn is(&self, name: &str) -> bool {
+        self.constants.get(name).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// Numbers of all arguments.
+    pub fn size(&self) -> usize {
+        self.arguments.iter().map(|argument| argument.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Largest relative difference from the twin on the CPU, and from the CPU on a GPU. Of f32 sums in
+    /// another order, of bf16 a rounding; ours.
+    pub fn bound(&self, precision: Precision) -> f64 {
+        match precision {
+            Precision::Double => self.rounding,
+            Precision::Single => 2e-5,
+            Precision::Mixed => 1.5e-2,
+        }
+    }
+
+    /// Value and gradients on a device.
+    ///
+    /// # Errors
+    /// If the operation fails, answers in another type than it was given, or leaves out a gradient.
+    pub fn found(&self, precision: Precision, device: &Device) -> Result<Found> {
+        let numbers = precision.numbers();
+        self.differentiate(&self.run, &self.inputs(precision)?, [numbers; 2], device)
+    }
+
+    /// Value and gradients by the twin, in double precision, of what `precision` leaves of the inputs.
+    ///
+    /// # Errors
+    /// If the twin fails.
+    pub fn expected(&self, precision: Precision) -> Result<Found> {
+        let inputs = self.inputs(precision)?.iter().map(home).collect::<Result<Vec<_>>>()?;
+        self.differentiate(&self.twin, &inputs, [precision.numbers(), DType::F64], &Device::Cpu)
+    }
+
+    fn inputs(&self, precision: Precision) -> Result<Vec<Tensor>> {
+        let name = self.name();
+        Ok(self.arguments.iter().map(|argument| argument.values(&name, precision)).collect::<Outcome<_>>()?)
+    }
+
+    /// Two types: what the slope is rounded to, as `inputs` are, and what is computed in.
+    fn differentiate(
+        &self,
+        function: &Function,
+        inputs: &[Tensor],
+        [rounded, numbers]: [DType; 2],
+        device: &Device,
+    ) -> Result<Found> {
+        let mut variables = Vec::new();
+        for input in inputs {
+            variables.push(Var::from_tensor(&input.to_device(device)?)?);
+        }
+        let arguments: Vec<Tensor> =
+            variables
+                .iter()
+                .zip(&self.arguments)
+                .map(|(variable, argument)| {
+                    if argument.varies { variable.as_tensor().clone() } else { variable.as_detached_tensor() }
+                })
+                .collect();
+        let outputs = function(&arguments)?;
+        ensure!(
+            outputs.len() == self.outputs.len(),
+            "{} outputs, expected {:?}",
+            outputs.len(),
+            self.outputs
+        );
+        let value = &outputs[0];
+        ensure!(value.dtype() == numbers, "numbers are {:?}, expected {numbers:?}", value.dtype());
+        let slope = stream(&self.name(), "slope", value.dims())?.to_dtype(DType::F32)?.to_dtype(rounded)?;
+        let slope = slope.to_dtype(numbers)?.to_device(device)?;
+        // Not `sum_all`: Candle cannot sum a number without dimensions on a GPU.
+        let gradients = (widen(value)? * widen(&slope)?)?.flatten_all()?.sum(0)?.backward()?;
+        let mut results = Vec::new();
+        for (name, output) in self.outputs.iter().zip(&outputs) {
+            results.push(((*name).to_owned(), home(output)?));
+        }
+        for (argument, variable) in self.arguments.iter().zip(&variables).filter(|(one, _)| one.varies) {
+            let gradient = gradients.get(variable);
+            let gradient = gradient.with_context(|| format!("no gradient by {}", argument.name))?;
+            results.push((format!("by {}", argument.name), home(gradient)?));
+        }
+        Ok(Found { arguments: arguments.iter().map(Tensor::detach).collect(), slope, results })
+    }
+
+    /// Whether the operation is smooth where its arguments lie, and small enough to be computed often.
+    pub fn has_differences(&self) -> bool {
+        const MOST: usize = 400_000;
+        self.size() <= MOST && self.arguments.iter().all(|argument| argument.numbers != Numbers::Whole)
+    }
+
+    /// Holds gradients in double precision to central finite differences.
+    ///
+    /// # Errors
+    /// If the operation fails.
+    ///
+    /// # Panics
+    /// If they differ.
+    pub fn assert_differences(&self) -> Result<()> {
+        let inputs = self.inputs(Precision::Double)?;
+        let varying = || self.arguments.iter().zip(&inputs).filter(|(argument, _)| argument.varies);
+        let variables = varying().map(|(_, input)| Var::from_tensor(input)).collect::<Outcome<Vec<_>>>()?;
+        let function = |x: &[Tensor]| {
+            let mut varied = x.iter();
+            let arguments = self.arguments.iter().zip(&inputs).map(|(argument, input)| {
+                let given = argument.varies.then(|| varied.next()).flatten();
+                given.unwrap_or(input).clone()
+            });
+            Ok((self.run)(&arguments.collect::<Vec<_>>())?.swap_remove(0))
+        };
+        Ok(assert_differences(&function, &variables)?)
+    }
+}
+
+/// Cases by operation, as often as each has shapes.
+pub fn counts() -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    cases().iter().for_each(|case| *counts.entry(case.operation).or_default() += 1);
+    counts
+}
