@@ -57,7 +57,7 @@
 //! label_free            what features tell without labels (beside loss and loader)
 //! augment   backbone    views of an image; encoders, heads, their parameters
 //! data      tensor      where images come from; operations with a backward of their own
-//! seed      schedule    named streams: the only source of randomness; values that change with the step
+//! seed      schedule    streams by name: the only source of randomness; values that change with the step
 //! study                 which table or question a cell belongs to
 //! named                 enums whose variants have one spelling
 //! ```

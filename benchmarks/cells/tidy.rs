@@ -245,7 +245,7 @@ fn modules_are_found_in_every_kind_of_path() {
 #[test]
 fn the_map_of_the_library_is_read() {
     let layers = layers();
-    assert_eq!(layers[0], ["seed", "schedule"]);
+    assert_eq!(layers[..3].concat(), ["named", "study", "seed", "schedule"]);
     assert_eq!(layers.last().unwrap(), &["experiment"]);
     let walls = Walls(layers);
     assert!(walls.forbids("src/loss/mod.rs", "loader"), "beside each other");

@@ -75,15 +75,10 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
             // stable-pretraining notes that the LARS recipe collapses on its ViT.
             if vit { with(objective, ADAMW_095, 5e-4, 0.05) } else { with(objective, LARS, 0.3, 1e-4) }
         }
-        method::Name::Dino => {
-            let objective = Arc::new(DINO);
-            let recipe = if vit {
-                Recipe { warm_up_start: 1e-5, ..with(objective, Rule::ADAMW, 5e-3, 1e-4) }
-            } else {
-                with(objective, LARS, 0.3, 1e-6)
-            };
-            Recipe { clip: None, ..recipe }
+        method::Name::Dino if vit => {
+            Recipe { warm_up_start: 1e-5, clip: None, ..with(Arc::new(DINO), Rule::ADAMW, 5e-3, 1e-4) }
         }
+        method::Name::Dino => Recipe { clip: None, ..with(Arc::new(DINO), LARS, 0.3, 1e-6) },
         method::Name::Mae => {
             let objective = Reconstruction {
                 visible: 0.25,

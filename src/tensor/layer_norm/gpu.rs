@@ -112,7 +112,8 @@ impl<T: Element + Send + Sync> Operation for LayerNorm<T> {
         let rows = count / width;
         let x = view::<T>(x, layout)?;
         let (weight, bias) = (view::<f32>(weight, weight_layout)?, view::<f32>(bias, bias_layout)?);
-        let (rows_, width, name) = (rows as i32, width as i32, format!("layer_norm_{}", T::NAME));
+        let (rows_, width) = (rows as i32, width as i32);
+        let name = format!("layer_norm_{}", T::NAME);
         // SAFETY: layer_norm of layer_norm.cu writes `count` numbers, and a mean and a deviation for each
         // row.
         let (y, saved) = unsafe {
