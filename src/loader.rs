@@ -38,15 +38,19 @@ pub struct Batch {
 
 /// What is loaded, and how.
 pub struct Loader<'a> {
+    /// Where images come from.
     pub dataset: &'a dyn Dataset,
     /// Positions in `dataset` that are gone through.
     pub indices: &'a [usize],
     /// One recipe a view; all with the same side.
     pub views: &'a [ViewRecipe],
+    /// Of the channels.
     pub normalisation: &'a Normalisation,
     /// Images a batch, before views.
     pub batch_size: usize,
+    /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
+    /// Where batches are put.
     pub device: &'a Device,
     /// f32, or bf16 for training in mixed precision.
     pub numbers: DType,

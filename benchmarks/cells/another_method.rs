@@ -25,7 +25,7 @@ fn it_is_trained_and_read_as_any_other() {
     assert!(!cell::at(&Share::STUDY, 0).contains(&simsiam()), "the paper has none");
 
     let (plan, source) = fixture();
-    let record = experiment::run(&simsiam(), &plan, &source, &mut |_| {}).unwrap().record;
+    let record = experiment::run(&simsiam(), &plan, source, &mut |_| {}).unwrap().record;
     assert_eq!(record.cell.id, "table1/simsiam-resnet18-share45-seed0");
     // Minus the mean of two cosines.
     assert!(record.curve.iter().all(|epoch| (-1.0..=1.0).contains(&epoch.loss)), "{:?}", record.curve);

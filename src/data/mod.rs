@@ -17,11 +17,11 @@ pub mod stratify;
 pub mod synthetic;
 pub mod table;
 
-use std::{fmt, str::FromStr};
-
-use anyhow::{Error, Result, bail};
+use anyhow::Result;
 pub use classes::{ClassSet, DefectClass};
 pub use imbalance::{Share, Subset};
+
+use crate::named::named;
 
 /// An 8-bit RGB image, rows top to bottom, channels interleaved (height x width x 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,34 +84,15 @@ pub trait Dataset: Send + Sync {
     }
 }
 
-/// What a loader does with an image that cannot be decoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnBadImage {
-    /// Stop, naming the file: a silently smaller data set is another data set.
-    #[default]
-    Fail,
-    /// Leave the image out and count it; the count is reported with the result.
-    Skip,
-}
-
-impl FromStr for OnBadImage {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "fail" => Ok(Self::Fail),
-            "skip" => Ok(Self::Skip),
-            _ => bail!("'{text}' is no policy for bad images, expected 'fail' or 'skip'"),
-        }
-    }
-}
-
-impl fmt::Display for OnBadImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-        })
+named! {
+    /// What a loader does with an image that cannot be decoded.
+    #[derive(Default)]
+    pub enum OnBadImage: "policy for bad images" {
+        /// Stop, naming the file: a silently smaller data set is another data set.
+        #[default]
+        Fail = "fail",
+        /// Leave the image out and count it; the count is reported with the result.
+        Skip = "skip",
     }
 }
 
@@ -139,6 +120,6 @@ mod tests {
             assert_eq!(policy.to_string().parse::<OnBadImage>().unwrap(), policy);
         }
         let error = "ignore".parse::<OnBadImage>().unwrap_err();
-        assert_eq!(error.to_string(), "'ignore' is no policy for bad images, expected 'fail' or 'skip'");
+        assert_eq!(error.to_string(), "no policy for bad images called 'ignore'; known: fail, skip");
     }
 }

@@ -8,8 +8,11 @@ use crate::{backbone, data::Share, method};
 /// One trained model: what is varied between experiments of a study.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cell {
+    /// What the cell belongs to.
     pub study: Study,
+    /// How it is trained.
     pub method: method::Name,
+    /// Which encoder.
     pub backbone: backbone::Name,
     /// Share of defects in the training set.
     pub share: Share,

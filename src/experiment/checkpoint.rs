@@ -25,6 +25,7 @@ use crate::{
 /// Where the state of a cell is kept while it trains, and how often.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
+    /// The file.
     pub path: PathBuf,
     /// Besides at the end of every epoch.
     pub every: Duration,

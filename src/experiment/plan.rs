@@ -21,6 +21,7 @@ use crate::{
 
 /// What all cells of a run share.
 pub struct Plan {
+    /// How large everything is.
     pub scale: Scale,
     /// Whose hyper-parameters.
     pub recipe: recipe::Name,
@@ -28,7 +29,9 @@ pub struct Plan {
     pub augmentation: Option<Augmentation>,
     /// Weights that every trained encoder begins with; floors keep their random ones.
     pub init: Option<Init>,
+    /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
+    /// Where it is trained.
     pub device: Device,
     /// Whether training flows in bf16 ([`crate::tensor::graph::precision`]); evaluation is f32 always.
     pub mixed_precision: bool,
@@ -37,6 +40,7 @@ pub struct Plan {
 /// A file of encoder weights under torchvision's or timm's names.
 #[derive(Clone, Debug)]
 pub struct Init {
+    /// The file.
     pub path: PathBuf,
     /// BLAKE3 of the file.
     pub digest: String,

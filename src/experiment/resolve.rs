@@ -33,9 +33,13 @@ use crate::{
 
 /// A cell that is ready to be trained.
 pub struct Resolved<'a> {
+    /// Which cell.
     pub cell: Cell,
+    /// Its data.
     pub source: &'a Source,
+    /// How large everything is in it.
     pub scale: Scale,
+    /// Its hyper-parameters, with what its ablation changes.
     pub recipe: Recipe,
     /// Of a training image, one recipe a view.
     pub views: Vec<ViewRecipe>,
@@ -47,7 +51,9 @@ pub struct Resolved<'a> {
     pub defect_weight: f64,
     /// Weights that the encoder begins with; none where they are random.
     pub init: Option<Init>,
+    /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
+    /// Where it is trained.
     pub device: Device,
     /// Type of the numbers that flow in training; evaluation is f32 always.
     pub numbers: DType,

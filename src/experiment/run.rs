@@ -30,8 +30,11 @@ use crate::{
 
 /// A cell's end: what is written down, and the trained model.
 pub struct Finished {
+    /// What was measured.
     pub record: Record,
+    /// What each classifier says of each validation image.
     pub logits: Logits,
+    /// The trained model.
     pub method: Box<dyn Method>,
 }
 

@@ -16,11 +16,15 @@ pub struct Scale {
     pub synthetic_images: (usize, usize),
     /// Channels of ResNet-18's first stage: 64 is the real network.
     pub resnet_width: usize,
+    /// ResNet-18's first layers.
     pub resnet_stem: Stem,
+    /// Sizes of ViT-Tiny.
     pub vit: VitSize,
+    /// Passes over the training images.
     pub epochs: usize,
     /// Images a batch, before views.
     pub batch_size: usize,
+    /// Sizes of projectors, predictors and decoders.
     pub heads: Heads,
     /// Training images whose embeddings' rank is taken after each epoch (RankMe's paper: 25,600).
     pub rank_images: usize,

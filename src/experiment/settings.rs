@@ -280,7 +280,7 @@ mod tests {
     fn cells_of_other_training_have_other_settings() {
         let plan = Plan::new(Scale::small());
         let studies = [cell::table2(0), cell::figure3(0), cell::ablations(0)].concat();
-        let mut seen = std::collections::BTreeMap::new();
+        let mut seen = BTreeMap::new();
         for cell in &studies {
             let text = format!("{} {} {:?}", cell.method, cell.backbone, plan.settings(cell).values);
             if let Some(other) = seen.insert(text, cell.id()) {

@@ -6,16 +6,25 @@ use crate::named::named;
 named! {
     /// A score of a classifier on validation images.
     pub enum Metric: "score" {
+        /// F1 with the defect as the positive class.
         F1 = "f1",
+        /// F1 with the normal image as the positive class.
         F1Normal = "f1_normal",
         /// F2_CIW where a flagged defect counts as all its true classes, as the paper's authors compute it.
         F2Oracle = "f2_ciw_oracle",
+        /// F2_CIW of a detector that calls every class at once.
         F2Multilabel = "f2_ciw_multilabel",
+        /// Defects among what is called one.
         Precision = "precision",
+        /// Defects that are called one.
         Recall = "recall",
+        /// The same as recall, beside the next.
         TruePositiveRate = "true_positive_rate",
+        /// Normal images that are called a defect.
         FalsePositiveRate = "false_positive_rate",
+        /// Area under the ROC curve.
         Auroc = "auroc",
+        /// Area under the precision-recall steps.
         AveragePrecision = "average_precision",
     }
 }

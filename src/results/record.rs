@@ -20,21 +20,30 @@ pub const OLDEST_SCHEMA: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
+    /// Which form this file has.
     pub schema: u32,
+    /// Which cell it is of.
     pub cell: CellAxes,
     /// BLAKE3 of everything that decides the numbers ([`Identity`] and the content of the images): equal
     /// fingerprints are the same experiment. In schema 1 of cell, settings and labels only.
     pub fingerprint: String,
+    /// Every choice that decided what was computed.
     pub settings: Settings,
+    /// What it was trained and scored on.
     pub data: Data,
+    /// Training, epoch by epoch; empty where nothing was trained.
     pub curve: Vec<Epoch>,
+    /// How the converged probe ended.
     pub probe: ProbeFit,
     /// Label-free metrics of training images in evaluation mode, by what they are of (`features`,
     /// `embeddings`, `views`) and by name. Empty in records from before they were kept.
     #[serde(default)]
     pub label_free: BTreeMap<String, BTreeMap<String, f64>>,
+    /// One for each classifier and validation share.
     pub scores: Vec<Score>,
+    /// How long it took.
     pub cost: Cost,
+    /// Which code and machine made it.
     pub provenance: Provenance,
 }
 
@@ -42,7 +51,9 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellAxes {
+    /// Unique name, as of the file: `table1/simclr-resnet18-share05-seed0`.
     pub id: String,
+    /// `table1`, `extension`, an ablation, ...
     pub study: String,
     /// `none` where nothing was trained.
     pub method: String,
@@ -53,6 +64,7 @@ pub struct CellAxes {
     pub variant: Option<String>,
     /// Share of defects asked for in training, 0..1; null for the data's own.
     pub train_share: Option<f64>,
+    /// Root of the cell's random streams.
     pub seed: u64,
 }
 
@@ -77,9 +89,11 @@ pub struct Settings {
 pub struct Identity {
     /// The cell's name.
     pub cell: String,
+    /// Every choice that decided what was computed.
     pub settings: Settings,
     /// Names and labels of the images, in order.
     pub train_digest: String,
+    /// The same of the validation split.
     pub validation_digest: String,
     /// Digest of the sources that compute numbers, and of the lock file.
     pub code: String,
@@ -87,11 +101,15 @@ pub struct Identity {
     pub device: String,
 }
 
+/// What a cell was trained and scored on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
+    /// `synthetic`, `elpv`, `sewer-ml`, `folder` or `csv`.
     pub source: String,
+    /// BLAKE3 of names and labels of the training split, in order.
     pub train_digest: String,
+    /// The same of the validation split.
     pub validation_digest: String,
     /// BLAKE3 of the bytes of every image file used; none where images are drawn, and in schema 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,13 +120,17 @@ pub struct Data {
     pub validation: Counts,
     /// Images left out because they could not be read (`--on-bad-image skip`).
     pub skipped: Vec<String>,
+    /// What a reader must know before believing the numbers.
     pub limits: Vec<String>,
 }
 
+/// Numbers of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
+    /// Images without a defect.
     pub normals: usize,
+    /// Images with a defect.
     pub defects: usize,
 }
 
@@ -124,6 +146,7 @@ pub struct Epoch {
     pub probe_loss: Option<f64>,
     /// Learning rate at the last step.
     pub learning_rate: f64,
+    /// How long the epoch took.
     pub seconds: f64,
     /// Means over the epoch, by name: parts of the loss, ranks, spread (`train::monitor`). Empty in records
     /// from before they were kept.
@@ -150,18 +173,29 @@ pub struct Score {
     pub classifier: String,
     /// Share of defects in the validation view, 0..1; null for all validation images.
     pub validation_share: Option<f64>,
+    /// Images without a defect.
     pub normals: usize,
+    /// Images with a defect.
     pub defects: usize,
+    /// F1 with the defect as the positive class, 0..1.
     pub f1: f64,
+    /// F1 with the normal image as the positive class, 0..1.
     pub f1_normal: f64,
+    /// Defects among what is called one, 0..1.
     pub precision: f64,
+    /// Defects that are called one, 0..1.
     pub recall: f64,
+    /// The same as recall, by the name that goes with the next.
     pub true_positive_rate: f64,
+    /// Normal images that are called a defect, 0..1.
     pub false_positive_rate: f64,
+    /// Area under the ROC curve, 0..1; 0.5 is chance.
     pub auroc: f64,
+    /// Area under the precision-recall steps, 0..1; the share of defects is chance.
     pub average_precision: f64,
     /// Null where the data has no Sewer-ML classes.
     pub f2_ciw_oracle: Option<f64>,
+    /// F2_CIW of a detector that calls every class at once; null as above.
     pub f2_ciw_multilabel: Option<f64>,
     /// Threshold, false and true positive rate of every threshold that can be the cheapest, of all validation images
     /// only; empty in records from before. Chosen on the images that they are read on, so a little too good.
@@ -169,10 +203,13 @@ pub struct Score {
     pub operating_points: Vec<[f64; 3]>,
 }
 
+/// How long a cell took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
+    /// Of training.
     pub train_seconds: f64,
+    /// Of features, probes, scores and label-free metrics.
     pub evaluate_seconds: f64,
     /// Source images (not views) that training went through a second.
     pub images_per_second: f64,
@@ -201,12 +238,17 @@ pub struct Provenance {
     /// Digest of the sources that compute numbers, and of the lock file; none in schema 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// Version of this program.
     pub skewbench: String,
     /// Versions of the crates that numbers depend on, from the lock file.
     pub crates: BTreeMap<String, String>,
+    /// `cpu` or `cuda`.
     pub device: String,
+    /// The processor's name for itself.
     pub cpu: String,
+    /// Threads of the pool.
     pub threads: usize,
+    /// Operating system and architecture.
     pub system: String,
 }
 
@@ -214,10 +256,13 @@ pub struct Provenance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
+    /// Which form this file has.
     pub schema: u32,
+    /// In the order of their first time.
     pub runs: Vec<Run>,
 }
 
+/// One command that asked for cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {

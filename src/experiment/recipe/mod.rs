@@ -8,13 +8,14 @@ mod as_released;
 mod reference;
 mod short;
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     augment::{self, ViewRecipe},
     backbone,
     evaluate::probe::{Options, Weighting},
     method::{self, Objective, dino::Distillation},
+    named::named,
     train::{
         Decayed, Optimisation,
         optimiser::{Rule, Trust},
@@ -26,13 +27,17 @@ use super::Scale;
 /// All choices of a cell that are not a size.
 #[derive(Clone, Debug)]
 pub struct Recipe {
+    /// Whose numbers these are.
     pub name: Name,
     /// The method with its constants.
     pub objective: Arc<dyn Objective>,
+    /// The method's optimiser.
     pub rule: Rule,
     /// For a batch of 256 images; scaled in proportion.
     pub learning_rate: f64,
+    /// Per unit of learning rate, as PyTorch counts it.
     pub weight_decay: f64,
+    /// What weight decay applies to.
     pub decayed: Decayed,
     /// Longest gradient of a variable.
     pub clip: Option<f64>,
@@ -40,9 +45,11 @@ pub struct Recipe {
     pub warm_up_start: f64,
     /// Part of all epochs.
     pub warm_up: f64,
+    /// Optimiser of the online probe.
     pub probe_rule: Rule,
     /// For a batch of 256 images.
     pub probe_learning_rate: f64,
+    /// Whose views.
     pub augmentation: Augmentation,
     /// Whether the classifier in training is also scored on augmented views, as the released code does.
     pub augmented_validation: bool,
@@ -50,77 +57,29 @@ pub struct Recipe {
     pub converged_probe: Options,
 }
 
-/// Whose numbers a recipe has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
-    AsReleased,
-    Reference,
-    Short,
-}
-
-impl Name {
-    pub const ALL: [Self; 3] = [Self::AsReleased, Self::Reference, Self::Short];
-
-    /// The one spelling used on command lines and in records.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::AsReleased => "as_released",
-            Self::Reference => "reference",
-            Self::Short => "short",
-        }
+named! {
+    /// Whose numbers a recipe has.
+    pub enum Name: "recipe" {
+        /// The paper's authors' public code.
+        AsReleased = "as_released",
+        /// Each method's own standard on small backbones.
+        Reference = "reference",
+        /// Ours, for runs of minutes.
+        Short = "short",
     }
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.id())
-    }
-}
-
-impl FromStr for Name {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        Self::ALL.into_iter().find(|name| name.id() == text).ok_or_else(|| {
-            anyhow::anyhow!("no recipe called '{text}'; known: {}", Self::ALL.map(Self::id).join(", "))
-        })
-    }
-}
-
-/// Whose views a method is trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Augmentation {
-    /// The paper's, the same for all methods.
-    Paper,
-    /// Those that the method was published with; the paper's for supervised training.
-    Original,
-    /// The whole image, mirrored half the time.
-    Flip,
-    /// The whole image as it is.
-    None,
-}
-
-impl Augmentation {
-    pub const ALL: [Self; 4] = [Self::Paper, Self::Original, Self::Flip, Self::None];
-
-    /// The one spelling used on command lines.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::Paper => "paper",
-            Self::Original => "original",
-            Self::Flip => "flip",
-            Self::None => "none",
-        }
-    }
-}
-
-impl FromStr for Augmentation {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        Self::ALL.into_iter().find(|augmentation| augmentation.id() == text).ok_or_else(|| {
-            anyhow::anyhow!("no augmentation called '{text}'; known: {}", Self::ALL.map(Self::id).join(", "))
-        })
+named! {
+    /// Whose views a method is trained on.
+    pub enum Augmentation: "augmentation" {
+        /// The paper's, the same for all methods.
+        Paper = "paper",
+        /// Those that the method was published with; the paper's for supervised training.
+        Original = "original",
+        /// The whole image, mirrored half the time.
+        Flip = "flip",
+        /// The whole image as it is.
+        None = "none",
     }
 }
 
