@@ -8,6 +8,7 @@
 mod ablations;
 mod another_method;
 mod check;
+mod code;
 mod compiled_once;
 mod extensions;
 mod figure3_augmentation;

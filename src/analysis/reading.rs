@@ -20,7 +20,7 @@ use crate::{
     backbone,
     data::Share,
     method,
-    results::{self, Classifier, Metric, Record, lost::lost_numbers, record::Score},
+    results::{self, Classifier, Metric, Record, lost::lost_numbers, provenance, record::Score},
     study::Study,
 };
 
@@ -160,6 +160,31 @@ fn detail(cell: &Axes, record: &Record) -> Option<String> {
     ))
 }
 
+/// Folders whose records were made by more than one version of the code that computes numbers.
+fn mixed_code<'a>(records: impl Iterator<Item = (&'a Path, &'a Record)>) -> Vec<ReadingProblem> {
+    let mut codes: BTreeMap<&Path, BTreeMap<String, usize>> = BTreeMap::new();
+    for (folder, record) in records {
+        *codes.entry(folder).or_default().entry(code_of(record)).or_default() += 1;
+    }
+    let mixed = codes.into_iter().filter(|(_, codes)| codes.len() > 1);
+    mixed
+        .map(|(folder, codes)| {
+            let list: Vec<_> = codes.iter().map(|(code, count)| format!("{count} by {code}")).collect();
+            let what = format!("records by {} versions of the code: {}", codes.len(), list.join("; "));
+            problem(ProblemKind::Mixed, &folder.display().to_string(), &what)
+        })
+        .collect()
+}
+
+/// Which code made a record, in short: its digest, or the revision where an old record states no digest.
+pub fn code_of(record: &Record) -> String {
+    let made = &record.provenance;
+    match &made.code {
+        Some(code) => format!("code {}", provenance::short(code)),
+        None => format!("revision {}", made.revision),
+    }
+}
+
 /// The setting of each record, in their order. Details are part of its name only where it has more than one.
 fn settings_of(found: &[Located]) -> Vec<String> {
     let mut details: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -209,6 +234,7 @@ fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProb
             problems.push(problem(ProblemKind::Mixed, &folder.display().to_string(), &what));
         }
     }
+    problems.extend(mixed_code(kept.values().map(|found| (found.folder.as_path(), &found.record))));
     let mut rows = FrameBuilder::default();
     for ((setting, _), found) in &kept {
         let bad = add(&mut rows, setting, &found.cell, &found.record);
@@ -372,6 +398,28 @@ mod tests {
         assert_eq!(reading.frame.settings().len(), 3);
         let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
         assert!(mixed.what.starts_with("3 settings, kept apart"), "{mixed}");
+    }
+
+    #[test]
+    fn records_of_different_code_are_named() {
+        let (first, mut second, mut third) = (scored(), scored(), scored());
+        second.cell.id = "table1/simclr-resnet18-share05-seed1".into();
+        second.cell.seed = 1;
+        let alike = of(vec![("a".into(), first.clone()), ("b".into(), second.clone())]);
+        assert!(!kinds(&alike).contains(&ProblemKind::Mixed), "{:?}", alike.problems);
+        second.provenance.code = Some("fedcba9876543210".into());
+        third.cell.id = "table1/simclr-resnet18-share05-seed2".into();
+        third.cell.seed = 2;
+        third.provenance.code = None;
+        third.provenance.revision = "5c3d5b6-dirty".into();
+        let reading = of(vec![("a".into(), first), ("b".into(), second), ("c".into(), third)]);
+        assert_eq!(reading.records.len(), 3, "named, not left out");
+        let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
+        assert_eq!(
+            mixed.what,
+            "records by 3 versions of the code: 1 by code 0123456789ab; 1 by code fedcba987654; \
+             1 by revision 5c3d5b6-dirty"
+        );
     }
 
     #[test]

@@ -31,25 +31,30 @@ const NUMERIC: [&str; 13] = [
 
 /// Gives the program its digest and its commit.
 pub fn tell() {
+    NUMERIC.iter().for_each(|place| println!("cargo::rerun-if-changed={place}"));
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    println!("cargo::rustc-env=SKEWBENCH_CODE={}", digest(Path::new("")));
+    println!("cargo::rustc-env=SKEWBENCH_REVISION={}", revision());
+}
+
+/// BLAKE3 of the numeric code and the lock file below `root`, in hex.
+pub fn digest(root: &Path) -> String {
     let mut hasher = blake3::Hasher::new();
-    let mut add = |name: &str, bytes: &[u8]| {
+    let mut add = |name: &Path, bytes: &[u8]| {
+        let name = name.strip_prefix(root).unwrap_or(name).to_string_lossy().into_owned();
         hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     };
-    for place in NUMERIC {
-        println!("cargo::rerun-if-changed={place}");
-        for path in files(Path::new(place)) {
-            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            match path.extension().is_some_and(|extension| extension == "rs") {
-                true => add(&path.to_string_lossy(), code_of(&path, &bytes).as_bytes()),
-                false => add(&path.to_string_lossy(), &bytes),
-            }
+    for path in NUMERIC.iter().flat_map(|place| files(&root.join(place))) {
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        match path.extension().is_some_and(|extension| extension == "rs") {
+            true => add(&path, code_of(&path, &bytes).as_bytes()),
+            false => add(&path, &bytes),
         }
     }
-    println!("cargo::rerun-if-changed=Cargo.lock");
-    add("Cargo.lock", &fs::read("Cargo.lock").unwrap_or_default());
-    println!("cargo::rustc-env=SKEWBENCH_CODE={}", hasher.finalize().to_hex());
-    println!("cargo::rustc-env=SKEWBENCH_REVISION={}", revision());
+    let lock = root.join("Cargo.lock");
+    add(&lock, &fs::read(&lock).unwrap_or_default());
+    hasher.finalize().to_hex().to_string()
 }
 
 /// All files below a folder, or the file itself, in the order of their paths.

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
-use skewbench::results::{self, Folder, Record};
+use skewbench::{
+    analysis::reading,
+    results::{self, Folder, Record},
+};
 
 use crate::support::pulse::{Pulse, duration, now};
 
@@ -39,72 +42,98 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// What a results folder holds of the cells that were asked for.
+#[derive(Default)]
+struct Found {
+    cells: usize,
+    done: Vec<Record>,
+    /// Why records cannot be read.
+    unreadable: Vec<String>,
+    working: Vec<(String, Pulse)>,
+    interrupted: Vec<(String, Pulse)>,
+    untouched: usize,
+    /// Source images that are still to be trained on.
+    images_left: f64,
+}
+
+impl Found {
+    fn read(folder: &Folder) -> Result<Self> {
+        let runs = folder.runs()?;
+        ensure!(!runs.is_empty(), "no environment.json: `cargo xtask reproduce --out` has not begun there");
+        let cells: BTreeMap<&String, usize> =
+            runs.iter().flat_map(|run| &run.cells).map(|(cell, passes)| (cell, *passes)).collect();
+        let mut found = Self { cells: cells.len(), ..Self::default() };
+        for (cell, passes) in cells {
+            if folder.path(cell).exists() {
+                match results::read(&folder.path(cell)) {
+                    Ok(record) => found.done.push(record),
+                    Err(error) => found.unreadable.push(format!("{error:#}")),
+                }
+                continue;
+            }
+            let Some((text, held)) = folder.locked(cell)? else {
+                found.images_left += passes as f64;
+                found.untouched += 1;
+                continue;
+            };
+            let pulse = Pulse::read(&text);
+            found.images_left += passes as f64 * (1.0 - part(&pulse));
+            if held { &mut found.working } else { &mut found.interrupted }.push((cell.clone(), pulse));
+        }
+        Ok(found)
+    }
+
+    /// Cells that are not finished.
+    fn left(&self) -> usize {
+        self.cells - self.done.len() - self.unreadable.len()
+    }
+
+    /// How many records each version of the code made, if there is more than one.
+    fn codes(&self) -> Option<String> {
+        let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+        self.done.iter().for_each(|record| *codes.entry(reading::code_of(record)).or_default() += 1);
+        let list: Vec<_> = codes.iter().map(|(code, count)| format!("{count} by {code}")).collect();
+        (codes.len() > 1).then(|| list.join("; "))
+    }
+}
+
 /// A page, and how many cells are not finished.
 fn look(folder: &Folder) -> Result<(String, usize)> {
-    let runs = folder.runs()?;
-    ensure!(!runs.is_empty(), "no environment.json: `cargo xtask reproduce --out` has not begun there");
-    let mut cells: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut order: Vec<&str> = Vec::new();
-    for (cell, passes) in runs.iter().flat_map(|run| &run.cells) {
-        if cells.insert(cell, *passes).is_none() {
-            order.push(cell);
-        }
-    }
-
-    let (mut done, mut working, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut images_left, mut untouched) = (0.0, 0);
-    for &cell in &order {
-        let images = cells[cell] as f64;
-        if folder.path(cell).exists() {
-            done.push(results::read(&folder.path(cell))?);
-            continue;
-        }
-        match folder.locked(cell)? {
-            Some((text, true)) => {
-                let pulse = Pulse::read(&text);
-                images_left += images * (1.0 - part(&pulse));
-                working.push((cell, pulse));
-            }
-            Some((text, false)) => {
-                let pulse = Pulse::read(&text);
-                images_left += images * (1.0 - part(&pulse));
-                stopped.push((cell, pulse));
-            }
-            None => {
-                images_left += images;
-                untouched += 1;
-            }
-        }
-    }
-
+    let found = Found::read(folder)?;
     let mut page = format!(
-        "{} of {} cells finished, {} in training, {} interrupted, {untouched} not begun\n",
-        done.len(),
-        order.len(),
-        working.len(),
-        stopped.len()
+        "{} of {} cells finished, {} in training, {} interrupted, {} not begun\n",
+        found.done.len(),
+        found.cells,
+        found.working.len(),
+        found.interrupted.len(),
+        found.untouched
     );
-    for (cell, pulse) in &working {
+    for (cell, pulse) in &found.working {
         page += &format!("  training     {cell}: {}\n", line(pulse));
     }
-    for (cell, pulse) in &stopped {
-        page += &format!("  interrupted  {cell}: {}; the same command goes on with it\n", line(pulse));
+    for (cell, pulse) in &found.interrupted {
+        page += &format!("  interrupted  {cell}: {}; the same command resumes it\n", line(pulse));
     }
-    let left = order.len() - done.len();
-    if left > 0 {
-        page += &match rate(&done, &working) {
+    for reason in &found.unreadable {
+        page += &format!("  not read     {reason}\n");
+    }
+    if let Some(codes) = found.codes() {
+        page += &format!("  mixed        records by several versions of the code: {codes}\n");
+    }
+    if found.left() > 0 {
+        page += &match rate(&found.done, &found.working) {
             Some(rate) => {
-                let processes = working.len().max(1);
+                let processes = found.working.len().max(1);
                 format!(
                     "about {} left with {processes} process{}, at {rate:.0} images/s each\n",
-                    duration(images_left / rate / processes as f64),
+                    duration(found.images_left / rate / processes as f64),
                     if processes == 1 { "" } else { "es" }
                 )
             }
             None => "no estimate yet\n".to_owned(),
         };
     }
-    Ok((page, left))
+    Ok((page, found.left()))
 }
 
 /// Part of training that is done.
@@ -131,7 +160,7 @@ fn line(pulse: &Pulse) -> String {
 }
 
 /// Source images a second and process, evaluation counted in; of cells in training where none is finished.
-fn rate(done: &[Record], working: &[(&str, Pulse)]) -> Option<f64> {
+fn rate(done: &[Record], working: &[(String, Pulse)]) -> Option<f64> {
     let trained = done.iter().filter(|record| !record.curve.is_empty());
     let (images, seconds) = trained.fold((0.0, 0.0), |(images, seconds), record| {
         let cost = &record.cost;
