@@ -256,3 +256,94 @@ fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{
+        augment::ViewSet,
+        data::{ClassSet, Image, Labels},
+    };
+
+    /// Images of stripes, each brighter than the one before.
+    struct Stripes(Vec<Labels>);
+
+    impl Dataset for Stripes {
+        fn labels(&self) -> &[Labels] {
+            &self.0
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            let byte = |place: usize| (20 * index + 9 * (place / 3 % 16) + place % 3) as u8;
+            Ok(Image::new(16, 16, (0..16 * 16 * 3).map(byte).collect()))
+        }
+
+        fn place(&self, index: usize) -> String {
+            index.to_string()
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+    }
+
+    /// Batches of `epoch` without its first `done`: positions, and the numbers of every view.
+    fn batches(epoch: usize, done: usize) -> Vec<(Vec<usize>, Vec<Vec<f32>>)> {
+        let label = |index| Labels { defect: index % 2 == 0, classes: ClassSet::EMPTY, stratum: 0 };
+        let loader = Loader {
+            dataset: &Stripes((0..7).map(label).collect()),
+            indices: &[0, 1, 2, 3, 4, 5, 6],
+            views: &ViewSet::paper(8).views,
+            normalisation: &Normalisation::SEWER_ML,
+            batch_size: 2,
+            on_bad_image: OnBadImage::Fail,
+            device: &Device::Cpu,
+            numbers: DType::F32,
+            seed: Seed::root(0),
+        };
+        let mut batches = Vec::new();
+        loader
+            .rest_of_epoch(epoch, done, |batch| {
+                assert_eq!((batch.views, batch.images.dim(0)?), (2, 4));
+                let defects: Vec<f32> =
+                    batch.indices.iter().map(|index| f32::from(u8::from(index % 2 == 0))).collect();
+                assert_eq!(batch.labels.to_vec1::<f32>()?, defects);
+                batches.push((batch.indices, batch.images.flatten_from(1)?.to_vec2()?));
+                Ok(())
+            })
+            .unwrap();
+        batches
+    }
+
+    #[test]
+    fn every_epoch_leaves_other_images_out() {
+        let mut left_out = BTreeSet::new();
+        for epoch in 0..40 {
+            let seen: Vec<usize> = batches(epoch, 0).into_iter().flat_map(|batch| batch.0).collect();
+            let distinct: BTreeSet<usize> = seen.iter().copied().collect();
+            assert_eq!((seen.len(), distinct.len()), (6, 6), "three whole batches, no image twice");
+            left_out.extend((0..7).filter(|index| !distinct.contains(index)));
+        }
+        // That an image is never left out in 40 epochs has a chance of (6 / 7)^40, a fifth of a per cent.
+        assert_eq!(left_out.len(), 7, "{left_out:?}");
+    }
+
+    #[test]
+    fn the_rest_of_an_epoch_is_what_is_left_of_it() {
+        let whole = batches(3, 0);
+        for done in 0..=whole.len() {
+            assert!(batches(3, done) == whole[done..], "after {done} batches");
+        }
+        assert!(batches(4, 0) != whole, "another epoch has another order");
+    }
+
+    #[test]
+    fn views_of_an_image_are_drawn_apart() {
+        for (indices, images) in batches(0, 0) {
+            let (first, second) = images.split_at(indices.len());
+            assert!(first.iter().zip(second).all(|(first, second)| first != second), "{indices:?}");
+        }
+    }
+}

@@ -40,3 +40,54 @@ pub fn extract(encoder: &dyn Backbone, loader: &Loader) -> Result<Features> {
     })?;
     Ok(features)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::{
+        augment::{Normalisation, ViewRecipe},
+        backbone::{Architecture, Name, Parameters, Stem, VitSize},
+        data::{OnBadImage, synthetic},
+        seed::Seed,
+    };
+
+    #[test]
+    fn an_images_features_do_not_depend_on_its_batch() {
+        let vit = VitSize { patch: 4, width: 8, depth: 1, heads: 2 };
+        let architecture =
+            Architecture { name: Name::ResNet18, side: 32, resnet_width: 8, resnet_stem: Stem::Small, vit };
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
+        let encoder = architecture.build(&mut builder).unwrap();
+        let values = || -> Vec<Vec<f32>> {
+            let all = parameters.all().iter();
+            all.map(|parameter| parameter.variable.flatten_all().unwrap().to_vec1().unwrap()).collect()
+        };
+        let before = values();
+        let source = synthetic::source(Seed::root(0), 7, 2, 32);
+        let rows = |batch_size| {
+            let loader = Loader {
+                dataset: &*source.train,
+                indices: &[6, 0, 2, 3, 5],
+                views: &[ViewRecipe::whole(32)],
+                normalisation: &Normalisation::SEWER_ML,
+                batch_size,
+                on_bad_image: OnBadImage::Fail,
+                device: &Device::Cpu,
+                numbers: DType::F32,
+                seed: Seed::root(0),
+            };
+            let features = extract(&*encoder, &loader).unwrap();
+            assert_eq!(features.indices, [6, 0, 2, 3, 5]);
+            assert_eq!((features.rows.len(), features.width), (5 * encoder.width(), encoder.width()));
+            features.rows
+        };
+        let (alone, together) = (rows(1), rows(3));
+        let largest = alone.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
+        let apart = alone.iter().zip(&together).fold(0_f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(largest > 0.0 && apart <= 1e-5 * largest, "{apart} apart, {largest} the largest");
+        assert!(values() == before, "nothing of the encoder moves, running statistics neither");
+    }
+}

@@ -57,3 +57,35 @@ pub fn at_every_share(
     };
     subsets.subsets.iter().map(score).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DefectClass::{self, OB, RB};
+
+    #[test]
+    fn scores_at_a_share_are_of_its_images() {
+        // Six images, of which a share holds the last four: RB found, OB missed, one false alarm, one normal passed.
+        let of = |classes: &[DefectClass]| Labels {
+            defect: !classes.is_empty(),
+            classes: ClassSet::from_iter(classes.iter().copied()),
+            stratum: 0,
+        };
+        let labels = [of(&[OB]), of(&[OB]), of(&[RB]), of(&[OB]), of(&[]), of(&[])];
+        let logits = [-1.0, 1.0, 2.0, -2.0, 1.0, -1.0];
+        let subset = Subset { indices: vec![2, 3, 4, 5], defects: 2, normals: 2 };
+        let subsets = ValidationSubsets { subsets: vec![(Share::percent(45), subset)], missing: Vec::new() };
+        let scores = at_every_share("x", &logits, &labels, true, &subsets).unwrap();
+        let [score] = &scores[..] else { panic!("{} scores of one share", scores.len()) };
+        assert_eq!((score.validation_share, score.normals, score.defects), (Some(0.45), 2, 2));
+        // One hit, one miss, one alarm, one passed. Logits of defects 2 and -2, of the others 1 and -1: 2 of 4 pairs.
+        for found in [score.f1, score.f1_normal, score.precision, score.recall, score.false_positive_rate] {
+            assert_eq!(found, 0.5);
+        }
+        assert_eq!(score.auroc, 0.5);
+        // F2 of RB is 1, of all other classes 0.
+        let weights: f64 = DefectClass::ALL.into_iter().map(DefectClass::importance).sum();
+        assert!((score.f2_ciw_oracle.unwrap() - RB.importance() / weights).abs() < 1e-12);
+        assert!(score.operating_points.is_empty(), "of all images only");
+    }
+}

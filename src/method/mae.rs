@@ -313,6 +313,29 @@ mod tests {
     }
 
     #[test]
+    fn every_step_hides_other_patches() {
+        let model = model(Supervision::All);
+        let mut stream = Seed::root(1).stream();
+        let pixels: Vec<f64> = (0..IMAGES * SIDE * SIDE * 3).map(|_| stream.unit()).collect();
+        let batch = Batch {
+            images: Tensor::from_vec(pixels, (IMAGES, SIDE, SIDE, 3), &Device::Cpu).unwrap(),
+            labels: Tensor::zeros(IMAGES, DType::F32, &Device::Cpu).unwrap(),
+            views: 1,
+            indices: (0..IMAGES).collect(),
+            skipped: Vec::new(),
+        };
+        let loss = |step| -> f64 {
+            let at = Position { step, steps: 4, epoch: step / 2, epochs: 2 };
+            model.step(&batch, at).unwrap().loss.to_scalar().unwrap()
+        };
+        let losses: Vec<f64> = (0..4).map(loss).collect();
+        for step in 0..4 {
+            assert_eq!(loss(step), losses[step], "a step that is repeated");
+            assert!(!losses[..step].contains(&losses[step]), "{losses:?}");
+        }
+    }
+
+    #[test]
     fn all_images_are_supervised_by_themselves() {
         let base = loss(Supervision::All, [1, 2, 3, 0, 0, 0]);
         for seeds in [[9, 2, 3, 0, 0, 0], [1, 2, 9, 0, 0, 0]] {

@@ -251,3 +251,111 @@ pub fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
     groups.iter_mut().for_each(|group| group.clip = clip);
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use candle_core::{DType, Device, Tensor, Var};
+
+    use super::*;
+    use crate::{
+        augment::{Normalisation, ViewRecipe},
+        backbone::{Backbone, Initialise, Parameters, Role, pixels::Pixels},
+        data::{OnBadImage, synthetic},
+        method::Step,
+        seed::Seed,
+    };
+
+    /// One weight, whose loss is the weight itself, so that its gradient is 1: what it becomes are the rates.
+    struct Falling {
+        parameters: Parameters,
+        weight: Var,
+        /// The weight at each loss, and after it.
+        seen: Mutex<Vec<(f32, f32)>>,
+    }
+
+    impl Falling {
+        fn new() -> Self {
+            let mut parameters = Parameters::default();
+            let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
+            let weight = builder.variable("weight", 1, Initialise::Constant(0.0), Role::Weight).unwrap();
+            Self { parameters, weight, seen: Mutex::default() }
+        }
+
+        fn now(&self) -> candle_core::Result<f32> {
+            Ok(self.weight.to_vec1::<f32>()?[0])
+        }
+    }
+
+    impl Method for Falling {
+        fn step(&self, batch: &Batch, _: Position) -> candle_core::Result<Step> {
+            self.seen.lock().unwrap().push((self.now()?, f32::NAN));
+            let features = Pixels.embed(&batch.images, crate::backbone::Mode::Train)?;
+            let loss = Tensor::sum_all(&self.weight)?;
+            Ok(Step { loss, features, embeddings: None, parts: Vec::new() })
+        }
+
+        fn after_step(&self, _: Position) -> candle_core::Result<()> {
+            self.seen.lock().unwrap().last_mut().expect("a step before").1 = self.now()?;
+            Ok(())
+        }
+
+        fn encoder(&self) -> &dyn Backbone {
+            &Pixels
+        }
+
+        fn parameters(&self) -> &Parameters {
+            &self.parameters
+        }
+    }
+
+    #[test]
+    fn every_step_has_the_rate_of_its_place_and_is_followed_after_it() {
+        // By hand: eight steps, two of warm-up from 0.1 to 1, then 1, (1 + cos 30) / 2, (1 + cos 60) / 2, ...
+        let root = |degrees: f64| (1.0 + degrees.to_radians().cos()) / 2.0;
+        let rates = [0.1, 1.0, 1.0, root(30.0), 0.75, 0.5, 0.25, root(150.0)];
+        let source = synthetic::source(Seed::root(0), 16, 4, 8);
+        let loader = Loader {
+            dataset: &*source.train,
+            indices: &(0..16).collect::<Vec<_>>(),
+            views: &[ViewRecipe::whole(8)],
+            normalisation: &Normalisation::SEWER_ML,
+            batch_size: 4,
+            on_bad_image: OnBadImage::Fail,
+            device: &Device::Cpu,
+            numbers: DType::F32,
+            seed: Seed::root(0),
+        };
+        let optimisation = Optimisation {
+            rule: Rule::Sgd { momentum: 0.0 },
+            learning_rate: 1.0,
+            weight_decay: 0.0,
+            decayed: Decayed::Everything,
+            clip: None,
+            warm_up_epochs: 0.5,
+            warm_up_start: 0.1,
+            end: 0.0,
+            epochs: 2,
+        };
+        let method = Falling::new();
+        let trained = pretrain(&method, None, &loader, &loader, &optimisation, None, |_| Ok(())).unwrap();
+        let seen = method.seen.lock().unwrap();
+        assert_eq!((seen.len(), trained.curve.len()), (rates.len(), 2));
+        let mut weight = 0.0;
+        for (step, (&(before, after), rate)) in seen.iter().zip(rates).enumerate() {
+            assert!(
+                (f64::from(before) - weight).abs() < 1e-5,
+                "step {step}: {before} before, {weight} expected"
+            );
+            weight -= rate;
+            assert!(
+                (f64::from(after) - weight).abs() < 1e-5,
+                "step {step}: {after} after, {weight} expected"
+            );
+        }
+        for (epoch, rate) in trained.curve.iter().zip([rates[3], rates[7]]) {
+            assert!((epoch.learning_rate - rate).abs() < 1e-12, "the last step's: {epoch:?}");
+        }
+    }
+}

@@ -79,6 +79,14 @@ fn equal_file_names_do_not_pass_for_equal_data() {
     // Other pictures under the same names are not.
     let message = error(&reproduce(&folder(&second), &out, &["--epochs", "1"]));
     assert!(message.contains("content of the image files") && message.contains(CELL), "{message}");
+    // Nor are other pictures to validate on alone.
+    let list = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+    let list = list.into_iter().find(|path| path.to_string_lossy().contains("images-validation-")).unwrap();
+    let text = fs::read_to_string(list).unwrap();
+    let name = text.lines().nth(1).unwrap().split(',').nth(1).unwrap();
+    draw(&copy.join(name), name.starts_with("defect"), 7_000);
+    let message = error(&reproduce(&folder(&copy), &out, &["--epochs", "1"]));
+    assert!(message.contains("content of the image files"), "{message}");
     // Nor is one changed pixel, nor repaired files.
     draw(&first.join("normal/0001.png"), false, 7);
     let message = error(&reproduce(&folder(&first), &out, &["--epochs", "1"]));
@@ -142,7 +150,11 @@ fn initial_weights_never_fill_a_floor() {
     let data = folder(&camera(root.path(), "data", 0));
     let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
     succeeds(&reproduce(&data, &root.path().join("first"), &["--epochs", "1"]));
-    succeeds(&skewbench(&["export", &path("first"), CELL, &path("encoder.safetensors")]));
+    let exported = skewbench(&["export", &path("first"), CELL, &path("encoder.safetensors")]);
+    succeeds(&exported);
+    // torchvision's ResNet-18 without its classifier: 20 convolutions and 20 normalisations of four tensors each.
+    let told = String::from_utf8_lossy(&exported.stdout).into_owned();
+    assert!(told.contains(&format!(": 100 tensors of {CELL}\n")), "{told}");
     let floor = |out: &str, more: &[&str]| {
         let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
         succeeds(&skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &path(out)], more].concat()));

@@ -200,3 +200,45 @@ fn line(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metric) 
     }
     .draw()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::{Reading, frame::FrameBuilder},
+        method::Name,
+    };
+
+    #[test]
+    fn every_method_has_its_chance() {
+        // Deviations of 0.007 (one degree each, pooled) between means 0.1 apart: the order is certain.
+        let order = [Name::Byol, Name::BarlowTwins, Name::Dino, Name::Mae, Name::SimClr];
+        for best in 0..order.len() {
+            let mut frame = FrameBuilder::default();
+            for share in SHARES {
+                for (place, method) in order.into_iter().enumerate() {
+                    for seed in 0..2 {
+                        frame.begin("test", at(method, backbone::Name::ViTTiny, share), Some(seed));
+                        let middle = if place == best { 0.9 } else { 0.1 * place as f64 };
+                        frame.number(Metric::F1, Some(middle + 0.01 * seed as f64));
+                    }
+                }
+            }
+            let reading = Reading { frame: frame.frame(), records: Vec::new(), problems: Vec::new() };
+            let page = Page::new(reading, None);
+            let drawn = chances(&page, page.ours().unwrap(), backbone::Name::ViTTiny).into_string();
+            let text = |begin: &str| drawn.split('>').any(|part| part.split('<').next() == Some(begin));
+            for method in order {
+                assert!(text(method.label()), "{} has no row: {drawn}", method.label());
+            }
+            // One row of certain wins, four of none.
+            assert_eq!(
+                drawn.matches(">100<").count(),
+                SHARES.len(),
+                "{} is best: {drawn}",
+                order[best].label()
+            );
+            assert_eq!(drawn.matches(">0<").count(), 4 * SHARES.len());
+        }
+    }
+}

@@ -77,3 +77,49 @@ fn rows(page: &Page, metric: Metric, method: method::Name, backbone: backbone::N
 fn printed(paper: &Evidence, metric: Metric, at: &Scored) -> Option<Interval> {
     paper.seeds(metric, at).first().map(|&estimate| Interval::unknown(estimate))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::{Reading, frame::FrameBuilder},
+        results::paper,
+    };
+
+    /// Text of the cells of each row of a table's body.
+    fn rows_of(table: &str) -> Vec<Vec<String>> {
+        let text =
+            |cell: &str| cell.split_once('>').map_or("", |cell| cell.1).split('<').next().unwrap().to_owned();
+        let body = table.split("<tbody>").nth(1).unwrap();
+        body.split("<tr").skip(1).map(|row| row.split("<td").skip(1).map(text).collect()).collect()
+    }
+
+    #[test]
+    fn the_papers_numbers_stand_under_their_shares() {
+        let reading =
+            Reading { frame: FrameBuilder::default().frame(), records: Vec::new(), problems: Vec::new() };
+        let html = table_1(&Page::new(reading, None)).into_string();
+        let table = html.split("<caption>F1 by method").nth(1).unwrap().split("</table>").next().unwrap();
+        let heads: Vec<&str> = table.split("<th class=\"number\" scope=\"col\">").skip(1).collect();
+        let heads: Vec<&str> = heads.iter().map(|head| head.split('<').next().unwrap()).collect();
+        assert_eq!(heads, ["1 %", "2 %", "5 %", "15 %", "45 %"]);
+        // Table 1 as printed: F1 of DINO and of BYOL on ResNet-18.
+        let rows = rows_of(table);
+        let printed = |method: method::Name| -> Vec<f64> {
+            let cells = paper::table_1().into_iter();
+            let own = |cell: &paper::Table1Cell| {
+                (cell.metric, cell.backbone, cell.method) == (Metric::F1, backbone::Name::ResNet18, method)
+            };
+            cells.filter(own).filter_map(|cell| cell.printed.score()).collect()
+        };
+        for method in [method::Name::Dino, method::Name::Byol] {
+            let expected: Vec<String> = printed(method).iter().map(|f1| format!("{f1:.3}")).collect();
+            assert_eq!(expected.len(), 5);
+            assert!(
+                rows.iter().any(|row| row.ends_with(&expected)),
+                "{}: {expected:?} in {rows:?}",
+                method.label()
+            );
+        }
+    }
+}
