@@ -65,11 +65,6 @@ pub fn fixture() -> (Plan, &'static Source) {
     (Plan::new(Scale::fixture()), &SOURCE)
 }
 
-/// Where the snapshot of a cell lies, without folder and ending.
-pub fn snapshot(cell: &Cell) -> String {
-    cell.id().replace('/', "-")
-}
-
 /// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`; or, where the cell
 /// does not train by default, compares what its snapshot says of its identity.
 ///
@@ -96,7 +91,7 @@ pub fn check(cell: &Cell) {
     settings.set_omit_expression(true);
     settings.set_description(cell.id());
     settings.set_comparator(Box::new(Within));
-    settings.bind(|| insta::assert_snapshot!(snapshot(cell), fields(&record).to_string()));
+    settings.bind(|| insta::assert_snapshot!(identity::snapshot(cell), fields(&record).to_string()));
 }
 
 fn fields(record: &Record) -> Fields {

@@ -1,27 +1,17 @@
-//! What every cell is, before anything is trained: settings and training images.
-//!
-//! One table of all cells, in milliseconds: an error of wiring (a wrong share, a grid's axis swapped, a
-//! view's size, a recipe's number) shows as the lines that it moves. So by default only some cells train.
+//! Which cells tests know, which of them train by default, and what identifies one in snapshots.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use skewbench::{
     backbone::Name::{ResNet18, ViTTiny},
     data::Share,
-    experiment::{Cell, Resolved, Resolver, Study, cell},
+    experiment::{Cell, Resolved, Study, cell},
     method::{
         self,
         Name::{SimClr, Supervised},
     },
     results::record::Identity,
 };
-
-use crate::check;
 
 /// Every cell that tests know: the paper's, floors, sizes, ablations.
 pub fn cells() -> Vec<Cell> {
@@ -60,6 +50,11 @@ pub fn trains_by_default(cell: &Cell) -> bool {
     }
 }
 
+/// Where the snapshot of a cell lies, without folder and ending.
+pub fn snapshot(cell: &Cell) -> String {
+    cell.id().replace('/', "-")
+}
+
 /// Normal and defective images of a training set, as snapshots have them.
 pub fn counts(normals: usize, defects: usize) -> String {
     format!("{normals} normals, {defects} defects")
@@ -73,7 +68,7 @@ pub fn digest(identity: &Identity) -> String {
 /// Holds identity and number of training images to those of the cell's snapshot.
 #[track_caller]
 pub fn assert_stored(resolved: &Resolved) {
-    let name = format!("snapshots/cells/{}.snap", check::snapshot(&resolved.cell));
+    let name = format!("snapshots/cells/{}.snap", snapshot(&resolved.cell));
     let stored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name))
         .unwrap_or_else(|error| panic!("{name}: {error}; SKEWBENCH_TESTS=all trains the cell and makes one"));
     for (field, found) in [
@@ -83,45 +78,6 @@ pub fn assert_stored(resolved: &Resolved) {
         let line = format!("{field} = {found} (exact)");
         assert!(stored.lines().any(|stored| stored == line), "{name}: no line '{line}'");
     }
-}
-
-#[test]
-fn identities_of_all_cells() {
-    let (plan, source) = check::fixture();
-    let mut resolver = Resolver::new(&plan, source);
-    // Values of each setting, numbered in the order in which cells come.
-    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut lines = String::new();
-    for cell in cells().into_iter().filter(|cell| cell.undefined().is_none()) {
-        let resolved = resolver.resolve(&cell).unwrap();
-        let mut images = blake3::Hasher::new();
-        for &index in &resolved.subset.indices {
-            images.update(&(index as u64).to_le_bytes());
-        }
-        let images = images.finalize().to_hex().to_string();
-        let trained_on = counts(resolved.subset.normals, resolved.subset.defects);
-        write!(lines, "{cell}: {} | {trained_on}, {} |", digest(&resolved.identity), &images[..16]).unwrap();
-        let (passes, evaluated) = (resolved.image_passes(), resolved.evaluation_passes());
-        write!(lines, " {passes} images trained on, {evaluated} evaluated |").unwrap();
-        for (name, value) in &resolved.identity.settings.values {
-            let value = value.to_string();
-            let values = known.entry(name.clone()).or_default();
-            let number = values.iter().position(|known| *known == value).unwrap_or_else(|| {
-                values.push(value);
-                values.len() - 1
-            });
-            write!(lines, " {name} {number}").unwrap();
-        }
-        lines.push('\n');
-    }
-    let mut text = String::from("# values of settings\n\n");
-    for (name, values) in &known {
-        for (number, value) in values.iter().enumerate() {
-            writeln!(text, "{name} {number} = {value}").unwrap();
-        }
-    }
-    text.push_str("\n# cells: identity | training images, digest of which | passes | settings\n\n");
-    check::text("identity", &(text + &lines));
 }
 
 #[test]

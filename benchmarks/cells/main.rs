@@ -14,6 +14,7 @@ mod extensions;
 mod figure3_augmentation;
 mod frames;
 mod gradients;
+mod identities;
 mod identity;
 mod judge;
 mod kernels;
