@@ -8,7 +8,7 @@ use checks::views::{NORMALISATION, SIDES, Views};
 use serde_json::{Value, json};
 use skewbench::{
     analysis::ratio::median,
-    augment::{Drawn, Recipe, gpu::Images},
+    augment::{Drawn, ViewSet, gpu::Images},
     candle_core::{CudaDevice, DType, Device, Tensor},
     data::{Image, synthetic},
     seed::Seed,
@@ -53,7 +53,7 @@ pub fn run(arguments: &Sizes) -> Result<()> {
 fn of_pipes(count: usize, side: usize) -> Result<Views> {
     let pipes = synthetic::source(Seed::root(0), 1, count, IMAGE_SIDE).validation;
     let images = (0..count).map(|place| pipes.open(place)).collect::<Result<Vec<Image>>>()?;
-    let recipe = Recipe::byol(side);
+    let recipe = ViewSet::byol(side);
     let drawn: Vec<(usize, Drawn)> = images
         .iter()
         .enumerate()
