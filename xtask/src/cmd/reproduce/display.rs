@@ -74,7 +74,7 @@ impl Display {
                 // Done earlier: it must not count towards the rate.
                 self.all.set_length(self.all.length().unwrap_or(0).saturating_sub(*images as u64));
                 self.cell.set_length(self.cell.length().unwrap_or(0).saturating_sub(*images as u64));
-                self.line(&format!("{}: goes on after {epoch} epochs and {step} steps", self.title));
+                self.line(&format!("{}: resumes after {epoch} epochs and {step} steps", self.title));
             }
             Event::Note(text) => self.line(&format!("{}: {text}", self.title)),
             Event::Training(Progress::Part(_)) => {}
