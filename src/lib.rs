@@ -63,14 +63,18 @@
 //! ```
 //!
 //! # One cell's walk
-//! [`experiment::run`] takes a [`experiment::Cell`] and goes through, top to bottom: a subset of the
-//! training images with the wanted share ([`data::imbalance`]); batches of views ([`loader`],
-//! [`augment`]); training ([`train::pretrain`]) of a method ([`method`]) with its online probe; features
-//! of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]);
-//! scores at six validation shares ([`evaluate::detection`], [`evaluate::importance`]); what they tell
-//! without labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
-//! [`experiment::run_kept`] is the same walk with its state kept on disk ([`train::checkpoint`]): killed at
-//! any moment and resumed, it ends with the same numbers.
+//! [`experiment::Plan::resolve`] decides everything about a [`experiment::Cell`] before it is trained: a subset
+//! of the training images with the wanted share ([`data::imbalance`]), validation images, views, recipe, sizes,
+//! first weights, settings, and with them its identity ([`results::record::Identity`]); whatever could stop the
+//! cell is found there. [`experiment::run`] then goes through short stages over it, top to bottom: batches of
+//! views ([`loader`], [`augment`]); training ([`train::pretrain`]) of a method ([`method`]) with its online probe;
+//! features of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]);
+//! scores at six validation shares ([`evaluate::detection`], [`evaluate::importance`]); what they tell without
+//! labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
+//! [`experiment::run_kept`] is the same walk with its state kept on disk ([`train::checkpoint`]): killed at any
+//! moment and resumed, it ends with the same numbers. A state or record of another identity is refused, by name of
+//! what differs; the content of image files is part of it ([`data::content`]), and so is the code
+//! (`src/build/code.rs`).
 //!
 //! # Invariants
 //! Enforced by `benchmarks/cells/tidy.rs` unless marked:
