@@ -172,16 +172,17 @@ impl Files {
         indices.par_iter().map(look).collect()
     }
 
-    /// The content of each file, in the order of `indices`; reads those whose bytes are not known.
-    ///
-    /// # Errors
-    /// If one was used by this process and has changed since.
-    pub fn read(&self, indices: &[usize]) -> Result<Vec<Content>> {
+    /// The content of each file, in the order of `indices`; reads those whose bytes are not known. A file that
+    /// cannot be read stays [`Content::Unread`]: whoever trains has left it out or stopped at it.
+    pub fn read(&self, indices: &[usize]) -> Vec<Content> {
         let unread =
             indices.iter().zip(self.look(indices)).filter(|(_, content)| *content == Content::Unread);
         let unread: Vec<usize> = unread.map(|(&index, _)| index).collect();
-        unread.par_iter().try_for_each(|&index| self.memory.read(index, &self.path(index)?).map(drop))?;
-        Ok(self.look(indices))
+        unread.par_iter().for_each(|&index| {
+            // Its error, if any, is what `Unread` says.
+            let _ = self.path(index).and_then(|path| self.memory.read(index, &path));
+        });
+        self.look(indices)
     }
 
     /// Digests of the files among `indices` whose bytes this process has used.
@@ -317,6 +318,23 @@ mod tests {
         assert!(ensure_apart(&listing(&["a"]), &listing(&["c"])).is_ok());
         let error = ensure_apart(&listing(&["a"]), &listing(&[])).unwrap_err();
         assert_eq!(error.to_string(), "no validation images");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_any_more_is_unread_not_an_error() {
+        let folder = TempDir::new().unwrap();
+        for name in ["a.png", "b.png"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let names = listing(&["a.png", "b.png", "none.png"]);
+        let files = Files::new(names, &[folder.path().to_owned()], None, String::new()).unwrap();
+        assert_eq!(files.look(&[0, 1, 2]), [Content::Unread, Content::Unread, Content::Missing]);
+        fs::remove_file(folder.path().join("b.png")).unwrap();
+        let contents = files.read(&[0, 1, 2]);
+        assert!(
+            matches!(contents[..], [Content::Bytes(_), Content::Unread, Content::Missing]),
+            "{contents:?}"
+        );
     }
 
     #[test]

@@ -318,23 +318,19 @@ impl Resolved<'_> {
         [(&*self.source.train, &self.subset.indices), (&*self.source.validation, &self.validation)]
     }
 
-    /// BLAKE3 of the bytes of all image files that the cell uses, missing ones among them; none where images are
-    /// drawn. Files whose bytes are not known are read.
-    ///
-    /// # Errors
-    /// If a file has changed since this process used it.
-    pub fn content(&self) -> Result<Option<String>> {
+    /// BLAKE3 of the bytes of all image files that the cell uses, with those that are missing or cannot be read
+    /// marked as such; none where images are drawn. Files whose bytes are not known are read.
+    pub fn content(&self) -> Option<String> {
         let mut hasher = blake3::Hasher::new();
         for (dataset, indices) in self.splits() {
-            let Some(files) = dataset.files() else { return Ok(None) };
-            for content in files.read(indices)? {
+            for content in dataset.files()?.read(indices) {
                 match content {
                     Content::Bytes(digest) => hasher.update(&[1]).update(&digest),
                     Content::Missing | Content::Unread => hasher.update(&[0]),
                 };
             }
         }
-        Ok(Some(hasher.finalize().to_hex().to_string()))
+        Some(hasher.finalize().to_hex().to_string())
     }
 
     /// Digests of the files that training has used so far, zeros for others; empty where images are drawn.
@@ -354,7 +350,7 @@ impl Resolved<'_> {
                 indices.iter().zip(before.by_ref()).filter(|(_, digest)| *digest != Digest::default());
             let (indices, digests): (Vec<usize>, Vec<&[u8]>) =
                 wanted.map(|(&index, digest)| (index, digest)).unzip();
-            let now = files.read(&indices)?;
+            let now = files.read(&indices);
             let changed = (0..indices.len())
                 .filter(|&place| !matches!(now[place], Content::Bytes(digest) if digest == digests[place]));
             let changed: Vec<usize> = changed.map(|place| indices[place]).collect();

@@ -102,7 +102,7 @@ fn walk(
         images: frozen.validation.indices.iter().copied().zip(frozen.labels.iter().copied()).collect(),
         classifiers: probed.classifiers,
     };
-    let content = resolved.content()?;
+    let content = resolved.content();
     let record = Record {
         schema: SCHEMA,
         cell: axes(&resolved.cell),

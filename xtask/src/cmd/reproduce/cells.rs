@@ -179,7 +179,7 @@ impl Cells<'_> {
 /// # Errors
 /// Says what differs if the record is not of this experiment.
 fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
-    record.ensure_of(&resolved.identity, resolved.content()?.as_deref())?;
+    record.ensure_of(&resolved.identity, resolved.content().as_deref())?;
     if resolved.on_bad_image == OnBadImage::Fail
         && let [first, ..] = &record.data.skipped[..]
     {
