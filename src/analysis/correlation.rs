@@ -29,8 +29,11 @@ pub struct Correlation {
     pub groups: usize,
 }
 
-/// Correlates pairs that come in groups; one group is the pooled correlation. None where fewer than three points
-/// vary in both.
+/// Fewest points of which a correlation is told: of two it is always 1 or -1. Ours.
+pub const LEAST: usize = 10;
+
+/// Correlates pairs that come in groups; one group is the pooled correlation. None of fewer than [`LEAST`] points, or
+/// where they do not vary in both.
 pub fn within(
     groups: &[Vec<(f64, f64)>],
     coefficient: Coefficient,
@@ -41,7 +44,7 @@ pub fn within(
     let points = groups.iter().map(|group| group.len()).sum();
     let of = |groups: &[Vec<(f64, f64)>]| together(groups, coefficient);
     let original: Vec<Vec<(f64, f64)>> = groups.iter().map(|group| group.to_vec()).collect();
-    let estimate = of(&original).filter(|_| points > 2)?;
+    let estimate = of(&original).filter(|_| points >= LEAST)?;
 
     let (mut resampled, mut extreme) = (Vec::with_capacity(rounds), 0);
     for round in 0..rounds {

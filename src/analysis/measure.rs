@@ -17,6 +17,10 @@ impl Measure {
     pub const DEFECTS: Self = Self(Cow::Borrowed("defects"));
     /// Seconds of training by epochs.
     pub const EPOCH_SECONDS: Self = Self(Cow::Borrowed("cost.epoch_seconds"));
+    /// Seconds of training.
+    pub const TRAIN_SECONDS: Self = Self(Cow::Borrowed("cost.train_seconds"));
+    /// Seconds of everything that comes after training.
+    pub const EVALUATE_SECONDS: Self = Self(Cow::Borrowed("cost.evaluate_seconds"));
     /// Source images that training goes through a second.
     pub const IMAGES_PER_SECOND: Self = Self(Cow::Borrowed("cost.images_per_second"));
     /// RankMe as the authors computed it: of mini-batches of backbone features, in the last epoch.
@@ -27,10 +31,12 @@ impl Measure {
     pub const RANKME_NORMALISED: Self = Self(Cow::Borrowed("features.rankme_normalised"));
 
     /// Every constant: what claims, tables and figures ask for besides scores.
-    pub const KNOWN: [Self; 7] = [
+    pub const KNOWN: [Self; 9] = [
         Self::NORMALS,
         Self::DEFECTS,
         Self::EPOCH_SECONDS,
+        Self::TRAIN_SECONDS,
+        Self::EVALUATE_SECONDS,
         Self::IMAGES_PER_SECOND,
         Self::RANKME_RELEASED,
         Self::RANKME,

@@ -5,6 +5,7 @@
 //! How far seeds spread is asked of [`noise`], and of nothing else. The other statistics take plain slices, so they know
 //! nothing of tables; [`difference`] and [`tables`] put both together.
 
+pub mod best;
 pub mod cell;
 pub mod comparison;
 pub mod correlation;
@@ -12,6 +13,7 @@ pub mod difference;
 pub mod frame;
 pub mod intervals;
 pub mod measure;
+mod moderated;
 pub mod noise;
 pub mod prevalence;
 pub mod published;

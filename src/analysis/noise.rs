@@ -2,20 +2,26 @@
 //!
 //! Claims, tables, rankings, figures and `diff` ask here: by score and by what is scored. The answer is the standard
 //! deviation of one seed's score and its degrees of freedom; for a contrast of means of several cells its standard
-//! error, whose degrees of freedom are combined by Welch and Satterthwaite where the deviations are not one.
+//! error. Every cell has a deviation of its own, since cells do not spread alike: its own seeds' variance and what the
+//! other cells of its classifier and validation share let one expect of its training share, method and backbone
+//! ([`super::moderated`]).
 //!
-//! *The estimator is provisional.* Variances about each cell's mean are pooled over all methods and backbones of one
-//! study that were trained at one share, classifier by classifier and validation share by validation share. That is
-//! right where methods spread alike; measured records say that MAE spreads more than Barlow Twins. Another estimator
-//! replaces [`Spreads::of`] (what is pooled) and [`Pooled`] (with what); callers do not change.
-//!
-//! A study without repeated seeds of its own at a share takes Table 1's there: its cells are Table 1's with one thing
-//! done otherwise. Floors do not: nobody trained them. What all this leaves out: other validation images would give
-//! other scores too.
+//! Floors of random weights count as one more method. Pixels have no seed, so nothing moves them. What all this leaves
+//! out: other validation images would give other scores too.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
-use super::{Frame, cell::Scored, intervals::Uncertainty, measure::Measure};
+use super::{
+    Frame,
+    cell::Scored,
+    intervals::Uncertainty,
+    measure::Measure,
+    moderated::{Moderated, Sample, moderate},
+};
 use crate::{
     data::Share,
     results::{Classifier, Metric},
@@ -27,7 +33,7 @@ use crate::{
 pub struct Noise {
     source: Origin,
     /// What was asked for before, by score: claims ask for the same cells again and again.
-    pools: RefCell<BTreeMap<Measure, Rc<Spreads>>>,
+    known: RefCell<BTreeMap<Measure, Rc<Spreads>>>,
 }
 
 enum Origin {
@@ -35,18 +41,6 @@ enum Origin {
     Assumed(f64),
     /// Records with several seeds.
     Measured(Frame),
-}
-
-/// Which cells' spreads are taken to be one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pooled {
-    /// Name of the study.
-    study: &'static str,
-    /// Of defects in training.
-    share: Share,
-    classifier: Classifier,
-    /// Of defects in validation.
-    validation: Share,
 }
 
 /// One cell of a contrast.
@@ -60,17 +54,18 @@ pub struct Weighed {
     pub seeds: usize,
 }
 
-struct Spreads(BTreeMap<Pooled, Uncertainty>);
+/// Deviations of all that is scored by one measure.
+struct Spreads(BTreeMap<Scored, Moderated>);
 
 impl Noise {
-    /// Measured on records: variances about the mean of each cell, setting by setting.
+    /// Measured on records: variances about the mean of each cell in its setting.
     pub fn measured(frame: &Frame) -> Self {
-        Self { source: Origin::Measured(frame.clone()), pools: RefCell::default() }
+        Self { source: Origin::Measured(frame.clone()), known: RefCell::default() }
     }
 
     /// Taken as known, the same for every score: for numbers without seeds.
     pub fn assumed(deviation: f64) -> Self {
-        Self { source: Origin::Assumed(deviation), pools: RefCell::default() }
+        Self { source: Origin::Assumed(deviation), known: RefCell::default() }
     }
 
     /// Whether it was not measured.
@@ -78,106 +73,133 @@ impl Noise {
         matches!(self.source, Origin::Assumed(_))
     }
 
-    /// Standard deviation of one seed's score, and its degrees of freedom; none where no seed was repeated.
+    /// Standard deviation of one seed's score, and its degrees of freedom; none where nothing is known of seeds.
     pub fn of(&self, measure: &Measure, at: &Scored) -> Option<Uncertainty> {
-        self.pooled(measure, at).map(|(_, spread)| spread)
+        self.error(measure, &[Weighed { weight: 1.0, at: *at, seeds: 1 }])
     }
 
     /// Standard error of the sum of weighted means; none where nothing is known of one of them.
     ///
-    /// Of pools p with deviations s_p, degrees of freedom f_p and c_p = sum of w^2 / n: its square is V = sum of
-    /// c_p s_p^2, with V^2 / (sum of (c_p s_p^2)^2 / f_p) degrees (Welch 1947, Satterthwaite 1946).
+    /// Of cells with variances s^2 on d own and o others' degrees of freedom, weights w and n seeds, its square is
+    /// V = sum of c s^2 with c = w^2 / n. How well V is known: own seeds err independently, so that their parts add as
+    /// squares (Welch 1947, Satterthwaite 1946); what cells expect of one another errs together, so that those parts add
+    /// as they are. The degrees of freedom are 2 V^2 over the sum of (c s^2)^2 2 d / (o + d)^2 and the square of the sum of
+    /// c s^2 sqrt(2 o) / (o + d).
     pub fn error(&self, measure: &Measure, terms: &[Weighed]) -> Option<Uncertainty> {
-        let mut parts: BTreeMap<Pooled, (f64, f64)> = BTreeMap::new();
+        let spreads = self.spreads(measure);
+        let (mut variance, mut alone, mut together) = (0.0, 0.0, 0.0);
         for term in terms {
-            let (pool, spread) = self.pooled(measure, &term.at)?;
-            let part = parts.entry(pool).or_insert((0.0, spread.freedom));
-            part.0 += term.weight.powi(2) / term.seeds as f64 * spread.deviation.powi(2);
+            let share = term.weight.powi(2) / term.seeds as f64;
+            let Some(found) = self.moderated(spreads.as_deref(), measure, &term.at)? else { continue };
+            let part = share * found.variance;
+            variance += part;
+            let total = found.own + found.others;
+            if total.is_finite() {
+                alone += (part / total).powi(2) * 2.0 * found.own;
+                together += part / total * (2.0 * found.others).sqrt();
+            }
         }
-        let variance: f64 = parts.values().map(|(part, _)| part).sum();
-        let uncertain: f64 = parts.values().map(|(part, freedom)| part.powi(2) / freedom).sum();
-        let freedom = if uncertain > 0.0 { variance.powi(2) / uncertain } else { f64::INFINITY };
-        (!parts.is_empty()).then(|| Uncertainty { deviation: variance.sqrt(), freedom })
+        let uncertain = alone + together.powi(2);
+        let freedom = if uncertain > 0.0 { 2.0 * variance.powi(2) / uncertain } else { f64::INFINITY };
+        (!terms.is_empty()).then(|| Uncertainty { deviation: variance.sqrt(), freedom })
     }
 
-    /// What new seeds could give instead of these means: each moved by its error, and the deviation of each pool drawn
-    /// too, since it is uncertain itself. `None` where nothing is known of one of them.
+    /// What new seeds could give instead of these means: each moved by its error, and its deviation drawn too, since it
+    /// is uncertain itself. `None` where nothing is known of one of them.
     pub fn redrawn(
         &self,
         measure: &Measure,
         means: &[(Scored, f64, usize)],
         stream: &mut Stream,
     ) -> Option<Vec<f64>> {
-        let mut scales: BTreeMap<Pooled, f64> = BTreeMap::new();
         let mut drawn = Vec::with_capacity(means.len());
         for (at, mean, seeds) in means {
-            let (pool, spread) = self.pooled(measure, at)?;
-            let scale = *scales.entry(pool).or_insert_with(|| spread.drawn_scale(stream));
+            let spread = self.of(measure, at)?;
+            let scale = spread.drawn_scale(stream);
             drawn.push(mean + scale * spread.deviation / (*seeds as f64).sqrt() * stream.normal());
         }
         Some(drawn)
     }
 
-    fn pooled(&self, measure: &Measure, at: &Scored) -> Option<(Pooled, Uncertainty)> {
-        let own = Pooled::of(at);
-        match &self.source {
-            Origin::Assumed(deviation) => {
-                Some((own, Uncertainty::known(deviation.hypot(sampling(measure, at.validation)))))
-            }
-            Origin::Measured(frame) => {
-                let known = self.pools.borrow().get(measure).cloned();
-                let pools = known.unwrap_or_else(|| {
-                    let pools = Rc::new(Spreads::of(frame, measure));
-                    self.pools.borrow_mut().insert(measure.clone(), pools.clone());
-                    pools
-                });
-                let found = |pool: Pooled| pools.0.get(&pool).map(|spread| (pool, *spread));
-                found(own).or_else(|| own.of_table_1(at.cell.study).and_then(found))
-            }
+    /// All deviations of a measure, made once; none where they are assumed.
+    fn spreads(&self, measure: &Measure) -> Option<Rc<Spreads>> {
+        let Origin::Measured(frame) = &self.source else { return None };
+        if let Some(known) = self.known.borrow().get(measure) {
+            return Some(known.clone());
         }
-    }
-}
-
-impl Pooled {
-    fn of(at: &Scored) -> Self {
-        Self {
-            study: at.cell.study.id(),
-            share: at.cell.share,
-            classifier: at.classifier,
-            validation: at.validation,
-        }
+        let spreads = Rc::new(Spreads::of(frame, measure));
+        self.known.borrow_mut().insert(measure.clone(), spreads.clone());
+        Some(spreads)
     }
 
-    /// The same cells of Table 1, which has no augmented validation; none of floors, which nobody trained.
-    fn of_table_1(self, study: Study) -> Option<Self> {
-        let floor = matches!(study, Study::RandomWeights | Study::Pixels);
-        let classifier = match self.classifier {
-            Classifier::InTrainingAugmented => Classifier::InTraining,
-            other => other,
-        };
-        (!floor).then_some(Self { study: Study::Table1.id(), classifier, ..self })
+    /// The variance of one seed's score. None where nothing is known; nothing where there is none, as of pixels.
+    fn moderated(
+        &self,
+        spreads: Option<&Spreads>,
+        measure: &Measure,
+        at: &Scored,
+    ) -> Option<Option<Moderated>> {
+        match (&self.source, spreads) {
+            (Origin::Assumed(deviation), _) => {
+                let variance = deviation.hypot(sampling(measure, at.validation)).powi(2);
+                Some(Some(Moderated { variance, own: f64::INFINITY, others: 0.0 }))
+            }
+            _ if at.cell.study == Study::Pixels => Some(None),
+            (Origin::Measured(_), spreads) => Some(Some(*spreads?.0.get(at)?)),
+        }
     }
 }
 
 impl Spreads {
     fn of(frame: &Frame, measure: &Measure) -> Self {
-        let mut pools: BTreeMap<Pooled, (f64, usize)> = BTreeMap::new();
+        let mut cells: BTreeMap<Scored, (f64, f64)> = BTreeMap::new();
         for summary in frame.summaries(std::slice::from_ref(measure)) {
             let [aggregate] = summary.aggregates[..] else { continue };
-            if let Some(deviation) = aggregate.deviation {
-                let (squares, freedom) = pools.entry(Pooled::of(&summary.at)).or_default();
-                *squares += deviation.powi(2) * (aggregate.count - 1) as f64;
-                *freedom += aggregate.count - 1;
+            if aggregate.count > 0 && summary.at.cell.study != Study::Pixels {
+                let (squares, freedom) = cells.entry(summary.at).or_default();
+                let own = (aggregate.count - 1) as f64;
+                *squares += aggregate.deviation.unwrap_or_default().powi(2) * own;
+                *freedom += own;
             }
         }
-        let spread = |(pool, (squares, freedom)): (Pooled, (f64, usize))| {
-            let freedom = freedom as f64;
-            let spread = Uncertainty { deviation: (squares / freedom).sqrt(), freedom };
-            // Scores that no seed moves say nothing of what a seed does.
-            (spread.deviation > 0.0).then_some((pool, spread))
-        };
-        Self(pools.into_iter().filter_map(spread).collect())
+        let mut groups: BTreeMap<(Classifier, Share), Vec<Scored>> = BTreeMap::new();
+        for at in cells.keys() {
+            groups.entry((trained(at.classifier), at.validation)).or_default().push(*at);
+        }
+        let mut spreads = BTreeMap::new();
+        for group in groups.into_values() {
+            let found = moderate(&samples(&group, &cells));
+            spreads.extend(group.into_iter().zip(found).filter_map(|(at, found)| Some((at, found?))));
+        }
+        Self(spreads)
     }
+}
+
+/// The ablation's classifier is scored on other images, but trained as the one in training is.
+fn trained(classifier: Classifier) -> Classifier {
+    match classifier {
+        Classifier::InTrainingAugmented => Classifier::InTraining,
+        other => other,
+    }
+}
+
+/// Variances with the levels that they may depend on: training share, method, backbone.
+fn samples(group: &[Scored], cells: &BTreeMap<Scored, (f64, f64)>) -> Vec<Sample> {
+    let axis = |of: fn(&Scored) -> String| -> Vec<usize> {
+        let own: Vec<String> = group.iter().map(of).collect();
+        let names: BTreeSet<&String> = own.iter().collect();
+        let number: BTreeMap<&String, usize> = names.into_iter().zip(0..).collect();
+        own.iter().map(|name| number[name]).collect()
+    };
+    let shares = axis(|at| at.cell.share.to_string());
+    let methods = axis(|at| at.cell.method_id().to_owned());
+    let backbones = axis(|at| at.cell.backbone_id().to_owned());
+    let one = |(place, at): (usize, &Scored)| {
+        let (squares, freedom) = cells[at];
+        let variance = if freedom > 0.0 { squares / freedom } else { 0.0 };
+        Sample { levels: [shares[place], methods[place], backbones[place]], variance, freedom }
+    };
+    group.iter().enumerate().map(one).collect()
 }
 
 /// Standard deviation that the draw of defects adds where few are left of rare, dear classes (independent classes, the
@@ -202,7 +224,7 @@ mod tests {
     use crate::{
         analysis::{cell::Axes, frame::FrameBuilder},
         backbone::Name::{ResNet18, ViTTiny},
-        method::Name::{Mae, SimClr},
+        method::Name::{Byol, Dino, Mae, SimClr},
         study::Ablation,
     };
 
@@ -225,49 +247,77 @@ mod tests {
     }
 
     #[test]
-    fn each_share_has_its_own_spread() {
-        // By hand: variances 0.0002 (one degree) and 0.0018 (one degree) at 1 %: pooled 0.001; 0.00005 at 45 %.
+    fn a_cell_has_its_own_seeds_and_what_others_let_expect() {
+        // By hand: the variance of 0.6 and 0.62 is 0.0002, of one degree.
+        let alone = noise(&[(LOW, &[0.6, 0.62])]);
+        let low = alone.of(&f1(), &LOW).unwrap();
+        assert!((low.deviation - 0.0002_f64.sqrt()).abs() < 1e-12);
+        assert_eq!(low.freedom, 1.0);
+        assert_eq!(alone.of(&f1(), &LOW.on(Share::percent(5))), None, "another validation share");
+        assert_eq!(alone.of(&Metric::Auroc.into(), &LOW), None, "another score");
+
         let vit = Axes::table_1(Mae, ViTTiny, Share::percent(1)).in_training();
-        let noise = noise(&[(LOW, &[0.6, 0.62]), (vit, &[0.3, 0.36]), (HIGH, &[0.8, 0.81])]);
-        let low = noise.of(&f1(), &LOW).unwrap();
-        assert!((low.deviation - 0.001_f64.sqrt()).abs() < 1e-12);
-        assert_eq!(low.freedom, 2.0);
-        let high = noise.of(&f1(), &HIGH).unwrap();
-        assert!((high.deviation - 0.00005_f64.sqrt()).abs() < 1e-12);
-        assert_eq!(noise.of(&f1(), &LOW.on(Share::percent(5))), None, "another validation share");
-        assert_eq!(noise.of(&Metric::Auroc.into(), &LOW), None, "another score");
+        let among = noise(&[(LOW, &[0.6, 0.62]), (vit, &[0.3, 0.36]), (HIGH, &[0.8, 0.81])]);
+        let [low, wide] = [LOW, vit].map(|at| among.of(&f1(), &at).unwrap());
+        assert!(low.freedom > 1.0 && low.deviation > 0.0002_f64.sqrt(), "drawn up: {low:?}");
+        assert!(wide.freedom > 1.0 && wide.deviation < 0.0018_f64.sqrt(), "drawn down: {wide:?}");
+        assert!(low.deviation < wide.deviation);
     }
 
     #[test]
-    fn contrasts_over_shares_follow_welch_and_satterthwaite() {
+    fn contrasts_of_cells_that_expect_nothing_of_one_another_follow_welch_and_satterthwaite() {
         // scipy 1.17.1, `stats.ttest_ind([0.6, 0.7, 0.65], [0.81, 0.82, 0.80, 0.83], equal_var=False)`: df
-        // 2.2014; its standard error is sqrt(0.0025 / 3 + 0.000166667 / 4).
-        let noise = noise(&[(LOW, &[0.6, 0.7, 0.65]), (HIGH, &[0.81, 0.82, 0.80, 0.83])]);
+        // 2.2014; its standard error is sqrt(0.0025 / 3 + 0.000166667 / 4). Scores at two validation shares are moderated
+        // apart, and here each has one cell.
+        let high = HIGH.on(Share::percent(5));
+        let noise = noise(&[(LOW, &[0.6, 0.7, 0.65]), (high, &[0.81, 0.82, 0.80, 0.83])]);
         let weigh = |weight, at, seeds| Weighed { weight, at, seeds };
-        let error = noise.error(&f1(), &[weigh(1.0, LOW, 3), weigh(-1.0, HIGH, 4)]).unwrap();
+        let error = noise.error(&f1(), &[weigh(1.0, LOW, 3), weigh(-1.0, high, 4)]).unwrap();
         let (first, second) = (0.0025 / 3.0, 0.000_166_666_666_666_666_67 / 4.0);
         assert!((error.deviation - f64::sqrt(first + second)).abs() < 1e-12);
         let expected = (first + second).powi(2) / (first.powi(2) / 2.0 + second.powi(2) / 3.0);
         assert!((error.freedom - expected).abs() < 1e-9, "{error:?}, expected {expected}");
-        // Cells of one pool share one deviation and all of its degrees: Student's test.
-        let same = noise.error(&f1(), &[weigh(1.0, LOW, 3), weigh(-1.0, LOW, 3)]).unwrap();
-        assert!(
-            (same.freedom - 2.0).abs() < 1e-12 && (same.deviation - f64::sqrt(2.0 * first)).abs() < 1e-12
-        );
         assert_eq!(noise.error(&f1(), &[]), None);
         assert_eq!(noise.error(&f1(), &[weigh(1.0, LOW.on(Share::percent(5)), 3)]), None);
     }
 
     #[test]
-    fn a_study_without_repeated_seeds_takes_those_of_table_1() {
+    fn what_cells_expect_of_one_another_counts_once() {
+        // Many cells without seeds of their own know no more than the one expectation that all of them have.
+        let mut rows: Vec<(Scored, &[f64])> = vec![(LOW, &[0.6, 0.7, 0.65]), (HIGH, &[0.8, 0.9, 0.86])];
+        let others =
+            [Mae, Byol, Dino].map(|method| Axes::table_1(method, ViTTiny, Share::percent(5)).in_training());
+        rows.extend(others.map(|at| (at, &[0.5][..])));
+        let noise = noise(&rows);
+        let one = noise.of(&f1(), &others[0]).unwrap();
+        let terms = others.map(|at| Weighed { weight: 1.0 / 3.0, at, seeds: 1 });
+        let mean = noise.error(&f1(), &terms).unwrap();
+        assert!((mean.freedom - one.freedom).abs() < 1e-9, "{mean:?}, one has {one:?}");
+        assert!((mean.deviation - one.deviation / 3_f64.sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_study_without_repeated_seeds_takes_what_others_let_expect() {
         let ablated = HIGH.cell.in_study(Study::Ablation(Ablation::ProbeUnderLars)).in_training();
         let once = noise(&[(HIGH, &[0.8, 0.81]), (ablated, &[0.5])]);
-        assert_eq!(once.of(&f1(), &ablated), once.of(&f1(), &HIGH));
-        let twice = noise(&[(HIGH, &[0.8, 0.81]), (ablated, &[0.5, 0.6])]);
-        assert!((twice.of(&f1(), &ablated).unwrap().deviation - 0.005_f64.sqrt()).abs() < 1e-12);
-        let side = HIGH.cell.in_study(Study::Table2 { side: 224 }).in_training();
-        let natural = Scored { cell: Axes { share: Share::NATURAL, ..side.cell }, ..side };
-        assert_eq!(once.of(&f1(), &natural), None, "Table 1 has no such share");
+        let [own, taken] = [HIGH, ablated].map(|at| once.of(&f1(), &at).unwrap());
+        assert!((own.deviation - taken.deviation).abs() < 1e-9, "{own:?} {taken:?}");
+        let augmented = Scored { classifier: Classifier::InTrainingAugmented, ..ablated };
+        let scored = noise(&[(HIGH, &[0.8, 0.81]), (augmented, &[0.5])]);
+        assert!(scored.of(&f1(), &augmented).is_some(), "trained as the classifier in training is");
+        let converged = ablated.cell.converged();
+        assert_eq!(once.of(&f1(), &converged), None, "another classifier");
+    }
+
+    #[test]
+    fn no_seed_moves_pixels() {
+        let pixels = Axes { study: Study::Pixels, method: None, backbone: None, ..LOW.cell }.converged();
+        let noise = noise(&[(LOW.cell.converged(), &[0.6, 0.62]), (pixels, &[0.4])]);
+        assert_eq!(noise.of(&f1(), &pixels), Some(Uncertainty::known(0.0)));
+        let terms = [(1.0, LOW.cell.converged(), 2), (-1.0, pixels, 1)];
+        let error =
+            noise.error(&f1(), &terms.map(|(weight, at, seeds)| Weighed { weight, at, seeds })).unwrap();
+        assert!((error.deviation - 0.01).abs() < 1e-12, "{error:?}");
     }
 
     #[test]

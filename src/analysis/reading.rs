@@ -324,8 +324,8 @@ fn scored(cell: &Axes, score: &Score) -> Option<Scored> {
 fn once(record: &Record) -> Vec<(Measure, f64)> {
     let named = |name: &str| Measure::named(name.to_owned());
     let mut once = vec![
-        (named("cost.train_seconds"), record.cost.train_seconds),
-        (named("cost.evaluate_seconds"), record.cost.evaluate_seconds),
+        (Measure::TRAIN_SECONDS, record.cost.train_seconds),
+        (Measure::EVALUATE_SECONDS, record.cost.evaluate_seconds),
         (Measure::IMAGES_PER_SECOND, record.cost.images_per_second),
         (named("epochs"), record.curve.len() as f64),
         (Measure::EPOCH_SECONDS, record.cost.train_seconds / record.curve.len().max(1) as f64),

@@ -1,9 +1,6 @@
 //! What happens when the validation set gets more imbalanced: claims about Figures 2, 4 and 5.
 
-use super::{
-    Claim, Evidence, Finding, Verdict,
-    evidence::{MeanContrast, Unmeasured, all_above, all_within},
-};
+use super::{Claim, Evidence, Finding, Verdict, Yardstick, contrast::Contrasts};
 use crate::{
     analysis::{
         Axes, Scored,
@@ -33,10 +30,11 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "F1 is lower at 1 % defects in validation than at 45 %, for every model",
         note: "It must be: with fixed rates F1 falls with the share of defects, whatever was learnt. See \
                decline_is_arithmetic.",
-        judge: |evidence| {
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| {
             let ends =
                 rows(evidence, Metric::F1).map(|at| evidence.above(Metric::F1, &at.on(MOST), &at.on(LEAST)));
-            all_above(ends.collect())
+            evidence.all_above(ends.collect())
         },
     },
     Claim {
@@ -46,7 +44,8 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "one pair of true and false positive rates a model explains at least 99 % of how its F1 moves over \
                     validation shares, over all rows",
         note: "So the decline says nothing about a method: only the pair does.",
-        judge: arithmetic,
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| arithmetic(evidence),
     },
     Claim {
         id: "f2_stays_stable",
@@ -55,7 +54,8 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "F2_CIW (oracle) stays within 5 points of its value at 45 %, for every model",
         note: "The oracle reading counts no false alarm: it is recall, weighted by class, which does not depend on the \
                share of defects. At 1 % it moves by chance, since rare classes are then a handful of images.",
-        judge: |evidence| all_within(moves(evidence, Metric::F2Oracle), STABLE),
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| evidence.all_within(moves(evidence, Metric::F2Oracle), STABLE),
     },
     Claim {
         id: "f2_stable_because_of_weighted_loss",
@@ -64,7 +64,8 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "a score that counts false alarms (multi-label F2_CIW of the same detector) is as stable",
         note: "If the loss kept it stable, the score that counts false alarms would be stable too. The paper does not \
                give that one.",
-        judge: |evidence| all_within(moves(evidence, Metric::F2Multilabel), STABLE),
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| evidence.all_within(moves(evidence, Metric::F2Multilabel), STABLE),
     },
     Claim {
         id: "recall_stays_strong",
@@ -74,7 +75,8 @@ pub static CLAIMS: [Claim; 6] = [
         predicate: "recall stays within 5 points of its value at 45 %, for every model",
         note: "Recall of a fixed model does not depend on how many normal images stand beside the defects, whatever \
                the loss was. Figure 5 is a picture only.",
-        judge: |evidence| all_within(moves(evidence, Metric::Recall), STABLE),
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| evidence.all_within(moves(evidence, Metric::Recall), STABLE),
     },
     Claim {
         id: "supervised_gap_widens",
@@ -84,7 +86,8 @@ pub static CLAIMS: [Claim; 6] = [
                     share on ResNet-18",
         note: "In proportion the gap widens (12.3 against 5.0 per cent is a factor of 2.5), in points it shrinks: all F1 \
                go to 0 with the share.",
-        judge: |evidence| {
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| {
             let wider = SHARES.map(|train| {
                 let term = |weight, method, share| {
                     let cell = Axes::table_1(method, backbone::Name::ResNet18, train);
@@ -99,7 +102,7 @@ pub static CLAIMS: [Claim; 6] = [
                 let what = format!("f1: gap at 1 % less gap at 45 %, trained at {}", percent(train));
                 evidence.contrast(what, Metric::F1, &terms)
             });
-            all_above(wider.into())
+            evidence.all_above(wider.into())
         },
     },
 ];
@@ -139,8 +142,7 @@ fn arithmetic(evidence: &Evidence) -> Finding {
     let all = 1.0 - left / total;
     let verdict = if all >= 0.99 { Verdict::Holds } else { Verdict::Fails };
     let first = format!("all rows together: {:.2} % explained", 100.0 * all);
-    let evidence = std::iter::once(first).chain(lines.into_iter().map(|(_, line)| line)).collect();
-    Finding { verdict, evidence, missing: Vec::new() }
+    Finding::of(verdict, std::iter::once(first).chain(lines.into_iter().map(|(_, line)| line)).collect())
 }
 
 /// Models of the paper's methods that have a score at 45 % in validation.
@@ -154,7 +156,7 @@ fn rows(evidence: &Evidence, metric: Metric) -> impl Iterator<Item = Scored> {
 }
 
 /// A score at every other validation share less the one at 45 %.
-fn moves(evidence: &Evidence, metric: Metric) -> Vec<Result<MeanContrast, Unmeasured>> {
+fn moves(evidence: &Evidence, metric: Metric) -> Contrasts {
     let mut contrasts = Vec::new();
     for at in rows(evidence, metric) {
         for share in SHARES.into_iter().filter(|share| *share != MOST) {

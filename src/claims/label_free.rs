@@ -3,16 +3,13 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Claim, Evidence, Finding, Verdict,
-    evidence::{MeanContrast, Unmeasured, all_above, interval},
-};
+use super::{Claim, Evidence, Finding, Verdict, Yardstick, contrast::Contrasts, judging::interval};
 use crate::{
     analysis::{
         Axes, Measure, Point, Scored,
         cell::percent,
         comparison::holm,
-        correlation::{Coefficient, Correlation, within},
+        correlation::{Coefficient, Correlation, LEAST, within},
         variance::Design,
     },
     backbone,
@@ -38,7 +35,8 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "Spearman's correlation of RankMe (as released, last epoch) with F1 over all models lies within 0.3 \
                     of 0; fails if it is significant and beyond",
         note: "Pooled, as in Figure 7. RankMe's own paper warns against comparing it across architectures.",
-        judge: |evidence| uncorrelated(evidence, &RELEASED, false),
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| uncorrelated(evidence, yardstick, &RELEASED, false),
     },
     Claim {
         id: "rankme_does_not_correlate_within",
@@ -46,7 +44,8 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "RankMe (as released, last epoch) does not correlate with F1 within each method and backbone either",
         note: "What a practitioner needs: does it choose between runs of one kind?",
-        judge: |evidence| uncorrelated(evidence, &RELEASED, true),
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| uncorrelated(evidence, yardstick, &RELEASED, true),
     },
     Claim {
         id: "rankme_as_defined_does_not_correlate",
@@ -54,7 +53,8 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "RankMe as its own paper defines it (embeddings of many images) does not correlate with F1 over all models",
         note: "",
-        judge: |evidence| uncorrelated(evidence, &Measure::RANKME, false),
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| uncorrelated(evidence, yardstick, &Measure::RANKME, false),
     },
     Claim {
         id: "no_label_free_metric_correlates",
@@ -63,6 +63,7 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "no label-free metric of features correlates with F1 within methods and backbones, after Holm's \
                     correction over all of them; fails if one does",
         note: "A metric that chooses runs of one method need not choose between methods.",
+        yardsticks: &Yardstick::SCORES,
         judge: leaderboard_claim,
     },
     Claim {
@@ -71,7 +72,8 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "ResNet models consistently achieve higher RankMe scores than ViT-T",
         predicate: "RankMe (as released, last epoch) is higher on ResNet-18 for every method and training share",
         note: "Its bound is the smaller of batch and width: 512 features against 192.",
-        judge: |evidence| all_above(by_backbone(evidence, &RELEASED)),
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| evidence.all_above(by_backbone(evidence, &RELEASED)),
     },
     Claim {
         id: "resnet_has_higher_rankme_normalised",
@@ -79,7 +81,8 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "RankMe of features divided by its bound is higher on ResNet-18 for every method and training share",
         note: "",
-        judge: |evidence| all_above(by_backbone(evidence, &Measure::RANKME_NORMALISED)),
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| evidence.all_above(by_backbone(evidence, &Measure::RANKME_NORMALISED)),
     },
     Claim {
         id: "rankme_differs_by_method",
@@ -88,7 +91,8 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "methods make more of RankMe's variance than shuffled method names do (1 of 20 at most), within \
                     backbones",
         note: "",
-        judge: differs_by_method,
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| differs_by_method(evidence),
     },
 ];
 
@@ -98,42 +102,58 @@ fn is_a_model(at: &Scored) -> bool {
     at.cell.study == Study::Table1 && whole
 }
 
-/// Metric against F1, model by model.
-fn pairs(evidence: &Evidence, metric: &Measure) -> Vec<(Point, f64)> {
+/// Metric against the score, model by model.
+fn pairs(evidence: &Evidence, yardstick: Yardstick, metric: &Measure) -> Vec<(Point, f64)> {
+    let score = yardstick.measure(Metric::F1);
     let rows = evidence.frame().only(is_a_model);
     let scores: HashMap<(Scored, Option<u64>), f64> = rows
-        .points(&Metric::F1.into())
+        .axes()
         .into_iter()
-        .map(|point| ((point.at, point.seed), point.value))
+        .flat_map(|at| {
+            evidence.runs(&score, &yardstick.at(at)).into_iter().map(move |(seed, score)| ((at, seed), score))
+        })
         .collect();
-    let with_f1 = |point: Point| scores.get(&(point.at, point.seed)).map(|&f1| (point, f1));
-    rows.points(metric).into_iter().filter_map(with_f1).collect()
+    let with_score = |point: Point| scores.get(&(point.at, point.seed)).map(|&score| (point, score));
+    rows.points(metric).into_iter().filter_map(with_score).collect()
 }
 
-/// The correlation of a label-free metric with F1: pooled, or within method and backbone.
-pub fn correlation(evidence: &Evidence, metric: &Measure, inside: bool) -> Option<Correlation> {
-    evidence.correlation(metric, inside, || correlate(evidence, metric, inside, Coefficient::Spearman))
+/// The correlation of a label-free metric with a score: pooled, or within method and backbone.
+pub fn correlation(
+    evidence: &Evidence,
+    yardstick: Yardstick,
+    metric: &Measure,
+    inside: bool,
+) -> Option<Correlation> {
+    evidence.correlation((yardstick, metric.clone(), inside), || {
+        correlate(evidence, yardstick, metric, inside, Coefficient::Spearman)
+    })
 }
 
 /// [`correlation`] by Kendall's coefficient, which looks at every pair of models: none of more than a thousand.
-pub fn kendall(evidence: &Evidence, metric: &Measure, inside: bool) -> Option<Correlation> {
-    (pairs(evidence, metric).len() <= 1_000)
-        .then(|| correlate(evidence, metric, inside, Coefficient::Kendall))
+pub fn kendall(
+    evidence: &Evidence,
+    yardstick: Yardstick,
+    metric: &Measure,
+    inside: bool,
+) -> Option<Correlation> {
+    (pairs(evidence, yardstick, metric).len() <= 1_000)
+        .then(|| correlate(evidence, yardstick, metric, inside, Coefficient::Kendall))
         .flatten()
 }
 
 fn correlate(
     evidence: &Evidence,
+    yardstick: Yardstick,
     metric: &Measure,
     inside: bool,
     coefficient: Coefficient,
 ) -> Option<Correlation> {
     let mut groups: Vec<(_, Vec<(f64, f64)>)> = Vec::new();
-    for (point, f1) in pairs(evidence, metric) {
+    for (point, score) in pairs(evidence, yardstick, metric) {
         let name = inside.then_some((point.at.cell.method, point.at.cell.backbone));
         match groups.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, group)) => group.push((point.value, f1)),
-            None => groups.push((name, vec![(point.value, f1)])),
+            Some((_, group)) => group.push((point.value, score)),
+            None => groups.push((name, vec![(point.value, score)])),
         }
     }
     let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
@@ -150,9 +170,10 @@ pub fn metrics_within(evidence: &Evidence) -> Vec<Measure> {
     measures
 }
 
-fn uncorrelated(evidence: &Evidence, metric: &Measure, inside: bool) -> Finding {
-    let Some(found) = correlation(evidence, metric, inside) else {
-        return Finding::unmeasured(format!("{metric} and F1 of the same models"));
+fn uncorrelated(evidence: &Evidence, yardstick: Yardstick, metric: &Measure, inside: bool) -> Finding {
+    let Some(found) = correlation(evidence, yardstick, metric, inside) else {
+        let score = yardstick.measure(Metric::F1);
+        return Finding::unmeasured(format!("{metric} and {score} of the same {LEAST} models or more"));
     };
     let verdict = if found.p_value < 0.05 && found.value.estimate.abs() > NONE {
         Verdict::Fails
@@ -161,7 +182,7 @@ fn uncorrelated(evidence: &Evidence, metric: &Measure, inside: bool) -> Finding 
     } else {
         Verdict::Undecided
     };
-    Finding { verdict, evidence: vec![line(metric, &found)], missing: Vec::new() }
+    Finding::of(verdict, vec![line(metric, &found)])
 }
 
 fn line(metric: &Measure, found: &Correlation) -> String {
@@ -173,23 +194,25 @@ fn line(metric: &Measure, found: &Correlation) -> String {
     )
 }
 
-fn leaderboard_claim(evidence: &Evidence) -> Finding {
+fn leaderboard_claim(evidence: &Evidence, yardstick: Yardstick) -> Finding {
     let mut found: Vec<(Measure, Correlation)> = metrics_within(evidence)
         .into_iter()
-        .filter_map(|metric| Some((metric.clone(), correlation(evidence, &metric, true)?)))
+        .filter_map(|metric| Some((metric.clone(), correlation(evidence, yardstick, &metric, true)?)))
         .collect();
     if found.is_empty() {
-        return Finding::unmeasured("label-free metrics and F1 of the same models");
+        let score = yardstick.measure(Metric::F1);
+        return Finding::unmeasured(format!(
+            "label-free metrics and {score} of the same {LEAST} models or more"
+        ));
     }
     let corrected = holm(&found.iter().map(|(_, found)| found.p_value).collect::<Vec<_>>());
     let verdict = if corrected.iter().any(|&p| p < 0.05) { Verdict::Fails } else { Verdict::Undecided };
     found.sort_by(|a, b| b.1.value.estimate.abs().total_cmp(&a.1.value.estimate.abs()));
-    let evidence = found.iter().map(|(metric, found)| line(metric, found)).collect();
-    Finding { verdict, evidence, missing: Vec::new() }
+    Finding::of(verdict, found.iter().map(|(metric, found)| line(metric, found)).collect())
 }
 
 /// ResNet-18 less ViT-Tiny, by method and training share.
-fn by_backbone(evidence: &Evidence, metric: &Measure) -> Vec<Result<MeanContrast, Unmeasured>> {
+fn by_backbone(evidence: &Evidence, metric: &Measure) -> Contrasts {
     let mut contrasts = Vec::new();
     for method in [Byol, BarlowTwins, Dino, SimClr] {
         for share in Share::STUDY {
@@ -205,7 +228,8 @@ fn by_backbone(evidence: &Evidence, metric: &Measure) -> Vec<Result<MeanContrast
 }
 
 fn differs_by_method(evidence: &Evidence) -> Finding {
-    let rows: Vec<Point> = pairs(evidence, &RELEASED).into_iter().map(|(point, _)| point).collect();
+    let rows: Vec<Point> =
+        pairs(evidence, Yardstick::Paper, &RELEASED).into_iter().map(|(point, _)| point).collect();
     let rows: Vec<Point> = rows
         .into_iter()
         .filter(|point| {
@@ -237,9 +261,6 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
         part(shuffled) >= found - 1e-12
     });
     let p = (as_large.count() + 1) as f64 / (ROUNDS + 1) as f64;
-    Finding {
-        verdict: if p < 0.05 { Verdict::Holds } else { Verdict::Undecided },
-        evidence: vec![format!("method makes {:.0} % of RankMe's variance, p {p:.3}", 100.0 * found)],
-        missing: Vec::new(),
-    }
+    let verdict = if p < 0.05 { Verdict::Holds } else { Verdict::Undecided };
+    Finding::of(verdict, vec![format!("method makes {:.0} % of RankMe's variance, p {p:.3}", 100.0 * found)])
 }

@@ -1,13 +1,17 @@
-//! Which method, which backbone: claims about Table 1. F1 of the classifier in training, all validation images, unless
-//! another score is named.
+//! Which method, which backbone: claims about Table 1. The paper's score is F1 of the classifier in training on all
+//! validation images, unless another is named.
 
 use super::{
-    Claim, Evidence, Finding, Verdict,
-    evidence::{MeanContrast, Term, Unmeasured, all_above},
+    Claim, Evidence, Finding, Verdict, Yardstick,
+    contrast::{MeanContrast, Term},
+    judging::TAIL,
 };
 use crate::{
     analysis::{Axes, Scored, cell::percent, comparison::holm, intervals::mean, variance::Design},
-    backbone,
+    backbone::{
+        self,
+        Name::{ResNet18, ViTTiny},
+    },
     data::Share,
     method::Name::{self, BarlowTwins, Byol, Dino, Mae, SimClr, Supervised},
     results::Metric,
@@ -16,6 +20,8 @@ use crate::{
 };
 
 const SHARES: [Share; 5] = Share::STUDY;
+/// All ways to judge.
+const ALL: &[Yardstick] = &Yardstick::ALL;
 
 pub static CLAIMS: [Claim; 13] = [
     Claim {
@@ -26,11 +32,10 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "on ViT-Tiny, F1 of SimCLR and of Barlow Twins is above MAE's at every training share",
         note: "The released MAE step appears to supervise two predictions a batch, against pixels of another view; see \
                mae_step_costs.",
-        judge: |evidence| {
-            let over =
-                |method| move |share| evidence.above(Metric::F1, &vit(method, share), &vit(Mae, share));
-            let [simclr, barlow] = [SimClr, BarlowTwins].map(|method| SHARES.map(over(method)));
-            all_above(simclr.into_iter().chain(barlow).collect())
+        yardsticks: ALL,
+        judge: |evidence, yardstick| {
+            let pairs = [SimClr, BarlowTwins].map(|method| [vit(method), vit(Mae)]);
+            evidence.all_above(evidence.compare(yardstick, Metric::F1, pairs, &SHARES))
         },
     },
     Claim {
@@ -40,11 +45,13 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "the features of MAE done soundly are above those of the step as released, at 45 % defects (AUROC of the \
                     converged probe)",
         note: "The paper has no sound MAE to compare with.",
-        judge: |evidence| {
-            let sound = vit(Mae, Share::percent(45)).cell;
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| {
+            let sound = Axes { share: Share::percent(45), ..vit(Mae) };
             let released = sound.in_study(Study::Ablation(Ablation::MaeAsReleased));
             let what = "auroc of the converged probe: MAE soundly less MAE as released";
-            all_above(vec![evidence.paired(what, Metric::Auroc, [&sound.converged(), &released.converged()])])
+            let pair = [&sound.converged(), &released.converged()];
+            evidence.all_above(vec![evidence.paired(what, Metric::Auroc, pair)])
         },
     },
     Claim {
@@ -53,13 +60,10 @@ pub static CLAIMS: [Claim; 13] = [
         quote: "the Masked Autoencoder (MAE) delivers the weakest performance across all scenarios",
         predicate: "on ViT-Tiny, every other self-supervised method's F1 is above MAE's at every training share",
         note: "",
-        judge: |evidence| {
-            let pairs = others_than(Mae).flat_map(|method| SHARES.map(|share| (method, share)));
-            all_above(
-                pairs
-                    .map(|(method, share)| evidence.above(Metric::F1, &vit(method, share), &vit(Mae, share)))
-                    .collect(),
-            )
+        yardsticks: ALL,
+        judge: |evidence, yardstick| {
+            let pairs = others_than(Mae).map(|method| [vit(method), vit(Mae)]);
+            evidence.all_above(evidence.compare(yardstick, Metric::F1, pairs, &SHARES))
         },
     },
     Claim {
@@ -69,20 +73,22 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "how far MAE's F1 lies below the mean of the other methods on ViT-Tiny is largest at 45 %",
         note: "45 % is the least imbalanced level of the five. Figure 2 gives MAE trained at 45 % an F1 of 70.8, Table 1 \
                0.024: the two cannot be one model.",
-        judge: |evidence| {
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| {
+            let measure = yardstick.measure(Metric::F1);
             let gap = |share: Share, sign: f64| {
-                let mut terms: Vec<Term> = others_than(Mae)
-                    .map(|method| evidence.term(sign / 4.0, Metric::F1, &vit(method, share)))
-                    .collect();
-                terms.push(evidence.term(-sign, Metric::F1, &vit(Mae, share)));
+                let at = |method| yardstick.at(Axes { share, ..vit(method) }.in_training());
+                let mut terms: Vec<Term> =
+                    others_than(Mae).map(|method| evidence.term(sign / 4.0, &measure, &at(method))).collect();
+                terms.push(evidence.term(-sign, &measure, &at(Mae)));
                 terms
             };
             let smaller = SHARES[..4].iter().map(|&share| {
-                let what = format!("f1: gap of MAE at 45 % less gap at {}", percent(share));
+                let what = format!("{measure}: gap of MAE at 45 % less gap at {}", percent(share));
                 let terms = [gap(Share::percent(45), 1.0), gap(share, -1.0)].concat();
-                evidence.contrast(what, Metric::F1, &terms)
+                evidence.contrast(what, &measure, &terms)
             });
-            all_above(smaller.collect())
+            evidence.all_above(smaller.collect())
         },
     },
     Claim {
@@ -93,7 +99,8 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "on ResNet-18, SimCLR's F1 is above every other self-supervised method's at 15 and 45 %",
         note: "By F2_CIW it is not: BYOL has 0.825 at 15 %, SimCLR and Barlow Twins 0.822. On ViT-Tiny SimCLR leads all \
                scores in all columns but for one tie, so `especially` points the wrong way.",
-        judge: |evidence| all_above(best(evidence, Metric::F1, SimClr, &SHARES[3..])),
+        yardsticks: ALL,
+        judge: |evidence, yardstick| best(evidence, yardstick, Metric::F1, SimClr, &SHARES[3..]),
     },
     Claim {
         id: "byol_best_at_1",
@@ -101,7 +108,8 @@ pub static CLAIMS: [Claim; 13] = [
         quote: "with stronger distribution imbalances, particularly with 1%, BYOL and Resnet-18 have the best results",
         predicate: "on ResNet-18 at 1 %, BYOL's F1 is above every other self-supervised method's",
         note: "Only F2_CIW says so in Table 1; by F1 and F1_Normal Barlow Twins is first, as Appendix B says.",
-        judge: |evidence| all_above(best(evidence, Metric::F1, Byol, &SHARES[..1])),
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| best(evidence, yardstick, Metric::F1, Byol, &SHARES[..1]),
     },
     Claim {
         id: "byol_best_at_1_f2",
@@ -109,7 +117,8 @@ pub static CLAIMS: [Claim; 13] = [
         quote: "",
         predicate: "on ResNet-18 at 1 %, BYOL's F2_CIW (oracle) is above every other self-supervised method's",
         note: "What section 2.2 says of BYOL at 1 % does not name a score; this is the other one.",
-        judge: |evidence| all_above(best(evidence, Metric::F2Oracle, Byol, &SHARES[..1])),
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, yardstick| best(evidence, yardstick, Metric::F2Oracle, Byol, &SHARES[..1]),
     },
     Claim {
         id: "barlow_twins_at_extreme_imbalance",
@@ -119,7 +128,8 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "on ResNet-18, Barlow Twins' F1 is above every other self-supervised method's at 1 and 2 %",
         note: "The appendix means validation sets as imbalanced, which the paper shows as pictures only; here all \
                validation images.",
-        judge: |evidence| all_above(best(evidence, Metric::F1, BarlowTwins, &SHARES[..2])),
+        yardsticks: ALL,
+        judge: |evidence, yardstick| best(evidence, yardstick, Metric::F1, BarlowTwins, &SHARES[..2]),
     },
     Claim {
         id: "dino_fails_on_resnet_only",
@@ -128,27 +138,26 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "DINO's F1 is below every other method's on ResNet-18 at 1 and 2 %, and lies further below their \
                     mean there than on ViT-Tiny (without MAE)",
         note: "",
-        judge: |evidence| {
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| {
             let others = [Byol, BarlowTwins, SimClr];
-            let low = &SHARES[..2];
-            let pairs = others.into_iter().flat_map(|method| low.iter().map(move |&share| (method, share)));
-            let mut contrasts: Vec<_> = pairs
-                .map(|(method, share)| {
-                    evidence.above(Metric::F1, &resnet(method, share), &resnet(Dino, share))
-                })
-                .collect();
+            let (low, measure) = (&SHARES[..2], yardstick.measure(Metric::F1));
+            let pairs = others.map(|method| [resnet(method), resnet(Dino)]);
+            let mut contrasts = evidence.compare(yardstick, Metric::F1, pairs, low);
             for &share in low {
-                let gap = |on: fn(Name, Share) -> Scored, sign: f64| {
-                    let term = |weight, method| evidence.term(weight, Metric::F1, &on(method, share));
+                let gap = |on: fn(Name) -> Axes, sign: f64| {
+                    let at = |method| yardstick.at(Axes { share, ..on(method) }.in_training());
+                    let term = |weight, method| evidence.term(weight, &measure, &at(method));
                     let mut terms = others.map(|method| term(sign / 3.0, method)).to_vec();
                     terms.push(term(-sign, Dino));
                     terms
                 };
-                let what = format!("f1 at {}: DINO's gap on ResNet-18 less on ViT-Tiny", percent(share));
+                let what =
+                    format!("{measure} at {}: DINO's gap on ResNet-18 less on ViT-Tiny", percent(share));
                 let terms = [gap(resnet, 1.0), gap(vit, -1.0)].concat();
-                contrasts.push(evidence.contrast(what, Metric::F1, &terms));
+                contrasts.push(evidence.contrast(what, &measure, &terms));
             }
-            all_above(contrasts)
+            evidence.all_above(contrasts)
         },
     },
     Claim {
@@ -159,7 +168,10 @@ pub static CLAIMS: [Claim; 13] = [
                     freedom) than backbones do",
         note: "Without DINO it is the other way in the paper's own numbers: ResNet-18 less ViT-Tiny is up to 0.09, while \
                the other three methods lie within 0.03 of each other on ResNet-18.",
-        judge: |evidence| method_against_backbone(evidence, &[Byol, BarlowTwins, Dino, SimClr]),
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| {
+            method_against_backbone(evidence, yardstick, &[Byol, BarlowTwins, Dino, SimClr])
+        },
     },
     Claim {
         id: "method_matters_more_than_backbone_without_dino",
@@ -168,7 +180,10 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "over BYOL, Barlow Twins and SimCLR, without DINO, methods make more of F1's variance (per degree of \
                     freedom) than backbones do",
         note: "DINO's collapse at 1 and 2 % alone can make `method` the larger factor.",
-        judge: |evidence| method_against_backbone(evidence, &[Byol, BarlowTwins, SimClr]),
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| {
+            method_against_backbone(evidence, yardstick, &[Byol, BarlowTwins, SimClr])
+        },
     },
     Claim {
         id: "no_backbone_is_always_better",
@@ -176,29 +191,8 @@ pub static CLAIMS: [Claim; 13] = [
         quote: "neither ViT-Tiny nor ResNet-18 consistently outperforms the other across all cases",
         predicate: "F1 of some method at some share is significantly higher on ResNet-18, and of some on ViT-Tiny",
         note: "",
-        judge: |evidence| {
-            let mut found: Vec<MeanContrast> = Vec::new();
-            for method in [Supervised, Byol, BarlowTwins, Dino, SimClr] {
-                let pairs = SHARES
-                    .map(|share| evidence.above(Metric::F1, &resnet(method, share), &vit(method, share)));
-                found.extend(pairs.into_iter().flatten());
-            }
-            let corrected = |p: fn(&MeanContrast) -> f64| holm(&found.iter().map(p).collect::<Vec<_>>());
-            let resnet_wins = corrected(|contrast| contrast.not_above).iter().filter(|&&p| p < 0.025).count();
-            let vit_wins = corrected(|contrast| contrast.not_below).iter().filter(|&&p| p < 0.025).count();
-            let consistent = found.iter().all(|contrast| contrast.not_above < 0.025)
-                || found.iter().all(|contrast| contrast.not_below < 0.025);
-            let verdict = match (found.is_empty(), resnet_wins > 0 && vit_wins > 0, consistent) {
-                (false, true, _) => Verdict::Holds,
-                (false, _, true) => Verdict::Fails,
-                _ => Verdict::Undecided,
-            };
-            let line = format!(
-                "of {} pairs, ResNet-18 is significantly higher in {resnet_wins}, ViT-Tiny in {vit_wins}",
-                found.len()
-            );
-            Finding { verdict, evidence: vec![line], missing: Vec::new() }
-        },
+        yardsticks: ALL,
+        judge: no_backbone_is_always_better,
     },
     Claim {
         id: "supervised_beats_all",
@@ -207,33 +201,30 @@ pub static CLAIMS: [Claim; 13] = [
         predicate: "supervised F1 is above every self-supervised method's on the same backbone at every training share",
         note: "The probes of the self-supervised methods are trained online and, under LARS, hardly move: part of the gap \
                is the probe's.",
-        judge: |evidence| {
-            let mut contrasts = Vec::new();
-            for backbone in backbone::Name::ALL {
-                let defined = |method: &Name| method.undefined_on(backbone).is_none();
-                for method in Name::SELF_SUPERVISED.into_iter().filter(defined) {
-                    contrasts.extend(SHARES.map(|share| {
-                        let [supervised, own] =
-                            [Supervised, method].map(|method| at(method, backbone, share));
-                        evidence.above(Metric::F1, &supervised, &own)
-                    }));
-                }
-            }
-            all_above(contrasts)
+        yardsticks: ALL,
+        judge: |evidence, yardstick| {
+            let pairs = backbone::Name::ALL.into_iter().flat_map(|backbone| {
+                let defined = Name::SELF_SUPERVISED
+                    .into_iter()
+                    .filter(move |method| method.undefined_on(backbone).is_none());
+                defined.map(move |method| [Supervised, method].map(|method| on(method, backbone)))
+            });
+            evidence.all_above(evidence.compare(yardstick, Metric::F1, pairs, &SHARES))
         },
     },
 ];
 
-fn at(method: Name, backbone: backbone::Name, share: Share) -> Scored {
-    Axes::table_1(method, backbone, share).in_training()
+/// Of Table 1, at whatever share.
+fn on(method: Name, backbone: backbone::Name) -> Axes {
+    Axes::table_1(method, backbone, Share::NATURAL)
 }
 
-fn resnet(method: Name, share: Share) -> Scored {
-    at(method, backbone::Name::ResNet18, share)
+fn resnet(method: Name) -> Axes {
+    on(method, ResNet18)
 }
 
-fn vit(method: Name, share: Share) -> Scored {
-    at(method, backbone::Name::ViTTiny, share)
+fn vit(method: Name) -> Axes {
+    on(method, ViTTiny)
 }
 
 /// The paper's self-supervised methods but one.
@@ -244,25 +235,47 @@ fn others_than(method: Name) -> impl Iterator<Item = Name> {
 /// `method` against every other self-supervised one, on ResNet-18.
 fn best(
     evidence: &Evidence,
-    metric: Metric,
+    yardstick: Yardstick,
+    papers: Metric,
     method: Name,
     shares: &[Share],
-) -> Vec<Result<MeanContrast, Unmeasured>> {
+) -> Finding {
     let others = others_than(method).filter(|&other| other != Mae);
-    let pairs = others.flat_map(|other| shares.iter().map(move |&share| (other, share)));
-    pairs
-        .map(|(other, share)| evidence.above(metric, &resnet(method, share), &resnet(other, share)))
-        .collect()
+    let pairs = others.map(|other| [resnet(method), resnet(other)]);
+    evidence.all_above(evidence.compare(yardstick, papers, pairs, shares))
 }
 
-/// Mean F1 of these methods on both backbones, and seeds behind it.
-fn means(evidence: &Evidence, methods: &[Name]) -> Vec<(Scored, f64, usize)> {
+fn no_backbone_is_always_better(evidence: &Evidence, yardstick: Yardstick) -> Finding {
+    let pairs = [Supervised, Byol, BarlowTwins, Dino, SimClr].map(|method| [resnet(method), vit(method)]);
+    let contrasts = evidence.compare(yardstick, Metric::F1, pairs, &SHARES);
+    let found: Vec<MeanContrast> = contrasts.into_iter().flatten().collect();
+    let wins = |p: fn(&MeanContrast) -> f64| {
+        let corrected = holm(&found.iter().map(p).collect::<Vec<_>>());
+        corrected.iter().filter(|&&p| p < TAIL).count()
+    };
+    let (resnet_wins, vit_wins) = (wins(MeanContrast::not_above), wins(MeanContrast::not_below));
+    let consistent = found.iter().all(|contrast| contrast.not_above() < TAIL)
+        || found.iter().all(|contrast| contrast.not_below() < TAIL);
+    let verdict = match (found.is_empty(), resnet_wins > 0 && vit_wins > 0, consistent) {
+        (false, true, _) => Verdict::Holds,
+        (false, _, true) => Verdict::Fails,
+        _ => Verdict::Undecided,
+    };
+    let line = format!(
+        "of {} pairs, ResNet-18 is significantly higher in {resnet_wins}, ViT-Tiny in {vit_wins}",
+        found.len()
+    );
+    Finding::of(verdict, vec![line])
+}
+
+/// Mean scores of these methods on both backbones, and seeds behind them.
+fn means(evidence: &Evidence, yardstick: Yardstick, methods: &[Name]) -> Vec<(Scored, f64, usize)> {
     let mut means = Vec::new();
     for &method in methods {
         for backbone in backbone::Name::ALL {
             for share in SHARES {
-                let at = at(method, backbone, share);
-                let seeds = evidence.seeds(Metric::F1, &at);
+                let at = yardstick.at(Axes { share, ..on(method, backbone) }.in_training());
+                let seeds = evidence.seeds(yardstick.measure(Metric::F1), &at);
                 if !seeds.is_empty() {
                     means.push((at, mean(&seeds), seeds.len()));
                 }
@@ -273,11 +286,11 @@ fn means(evidence: &Evidence, methods: &[Name]) -> Vec<(Scored, f64, usize)> {
 }
 
 /// Whose level means vary more, method's or backbone's; how sure, by drawing every mean anew.
-fn method_against_backbone(evidence: &Evidence, methods: &[Name]) -> Finding {
+fn method_against_backbone(evidence: &Evidence, yardstick: Yardstick, methods: &[Name]) -> Finding {
     const ROUNDS: usize = 400;
-    let means = means(evidence, methods);
+    let (means, measure) = (means(evidence, yardstick, methods), yardstick.measure(Metric::F1));
     if means.len() < 2 * methods.len() {
-        return Finding::unmeasured("f1: these methods on both backbones");
+        return Finding::unmeasured(format!("{measure}: these methods on both backbones"));
     }
     let levels: [fn(&Scored) -> String; 3] = [
         |at| at.cell.method_id().to_owned(),
@@ -294,8 +307,8 @@ fn method_against_backbone(evidence: &Evidence, methods: &[Name]) -> Finding {
     let mut wins = 0;
     for round in 0..ROUNDS {
         let mut stream = Seed::root(0).child("method against backbone").index(round).stream();
-        let Some(drawn) = evidence.noise().redrawn(&Metric::F1.into(), &means, &mut stream) else {
-            return Finding::unmeasured("f1: more than one seed of any cell");
+        let Some(drawn) = evidence.noise().redrawn(&measure, &means, &mut stream) else {
+            return Finding::unmeasured(format!("{measure}: more than one seed of any cell"));
         };
         wins += usize::from(more(&drawn).0 > 0.0);
     }
@@ -308,7 +321,7 @@ fn method_against_backbone(evidence: &Evidence, methods: &[Name]) -> Finding {
     let (difference, parts) = more(&means.iter().map(|(_, mean, _)| *mean).collect::<Vec<_>>());
     let share = |part: f64| 100.0 * part / parts.total;
     let variance = format!(
-        "of F1's variance: method {:.0} %, backbone {:.0} %, training share {:.0} %, pairs of them {:.0} %",
+        "of the variance of {measure}: method {:.0} %, backbone {:.0} %, training share {:.0} %, pairs of them {:.0} %",
         share(parts.factors[0]),
         share(parts.factors[1]),
         share(parts.factors[2]),
@@ -318,5 +331,5 @@ fn method_against_backbone(evidence: &Evidence, methods: &[Name]) -> Finding {
         "mean squares: method less backbone {difference:.3}; above 0 in {:.0} % of draws of new seeds",
         100.0 * chance
     );
-    Finding { verdict, evidence: vec![variance, draws], missing: Vec::new() }
+    Finding::of(verdict, vec![variance, draws])
 }

@@ -1,25 +1,32 @@
-//! What the paper says, sentence by sentence, as predicates with a verdict: holds, fails, undecided.
+//! What the paper says, sentence by sentence, as predicates with a verdict: holds, fails, the same, undecided.
 //!
 //! A claim is judged on one [`Evidence`]: the paper's own printed numbers, or records of one setting. The same
-//! predicate judges both. How far seeds spread is [`crate::analysis::noise`]'s, share by share. Where cells of one share
-//! spread alike, a verdict is wrong for a claim that chance alone made at most one time in twenty
-//! (`benchmarks/cells/judge.rs` measures how often, under that assumption):
+//! predicate judges both, and each claim that compares scores is judged by several [`Yardstick`]s. How far seeds spread
+//! is [`crate::analysis::noise`]'s, cell by cell. A verdict is wrong at most one time in twenty where chance alone made
+//! the records, however seeds spread (`benchmarks/cells/judge` measures how often):
 //!
-//! - *holds*, where every comparison that the claim makes is above what new seeds do (each at 97.5 %, one side; all of
-//!   them must pass, so none needs a correction);
-//! - *fails*, where one of them is significantly the other way, after Holm's correction;
-//! - *undecided* otherwise, and where nothing was measured or nothing is known of seeds: one run a cell says little.
+//! - *holds*, where every comparison that the claim makes is above what new seeds do;
+//! - *fails*, where one of them is significantly the other way;
+//! - *the same*, where all of them are within a margin of 0: whoever must choose loses nothing either way;
+//! - *undecided* otherwise, with what would decide it ([`Outlook`]), and where nothing was measured or nothing is known
+//!   of seeds: one run a cell says little.
 //!
 //! The paper has one run a cell. Its seeds are taken to spread by [`evidence::ASSUMED_DEVIATION`], which is ours.
 //! Knows nothing of files or of how verdicts are shown.
 
+mod contrast;
 pub mod evidence;
 mod imbalance;
+mod judging;
 pub mod label_free;
 mod methods;
+mod outlook;
 mod protocol;
+mod yardstick;
 
 pub use evidence::Evidence;
+pub use outlook::{Outlook, Plan};
+pub use yardstick::Yardstick;
 
 use crate::analysis::published;
 
@@ -30,16 +37,22 @@ pub enum Verdict {
     Holds,
     /// One is significantly the other way.
     Fails,
+    /// All comparisons are within the margin.
+    Same,
     /// Too few seeds, or never measured.
     Undecided,
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Holds, Self::Fails, Self::Same, Self::Undecided];
+
     /// The one spelling used in tables and in the report.
     pub fn id(self) -> &'static str {
         match self {
             Self::Holds => "holds",
             Self::Fails => "fails",
+            Self::Same => "the same",
             Self::Undecided => "undecided",
         }
     }
@@ -57,7 +70,9 @@ pub struct Claim {
     pub predicate: &'static str,
     /// What is known about it besides numbers: contradictions, arithmetic, other readings.
     pub note: &'static str,
-    judge: fn(&Evidence) -> Finding,
+    /// How it can be judged, the paper's own way first.
+    pub yardsticks: &'static [Yardstick],
+    judge: fn(&Evidence, Yardstick) -> Finding,
 }
 
 /// A verdict and why.
@@ -69,19 +84,38 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What would be needed and is not there.
     pub missing: Vec<String>,
+    /// Of undecided comparisons, what would decide them.
+    pub outlook: Option<Outlook>,
 }
 
 impl Claim {
-    /// Judges the claim on what was measured.
+    /// Judges the claim as the paper means it.
     pub fn judge(&self, evidence: &Evidence) -> Finding {
-        (self.judge)(evidence)
+        self.judge_by(evidence, Yardstick::Paper)
+    }
+
+    /// Judges the claim by one of its yardsticks.
+    pub fn judge_by(&self, evidence: &Evidence, yardstick: Yardstick) -> Finding {
+        (self.judge)(evidence, yardstick)
+    }
+
+    /// Judges the claim in every way, the paper's own first. The paper prints no score of a converged probe.
+    pub fn judge_all(&self, evidence: &Evidence) -> Vec<(Yardstick, Finding)> {
+        let known = |yardstick: &&Yardstick| evidence.name != PAPER || !yardstick.is_auroc();
+        let yardsticks = self.yardsticks.iter().filter(known);
+        yardsticks.map(|&yardstick| (yardstick, self.judge_by(evidence, yardstick))).collect()
     }
 }
 
 impl Finding {
     /// Nothing to judge on.
     fn unmeasured(what: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Undecided, evidence: Vec::new(), missing: vec![what.into()] }
+        Self { missing: vec![what.into()], ..Self::of(Verdict::Undecided, Vec::new()) }
+    }
+
+    /// A verdict with the numbers behind it, nothing missing.
+    fn of(verdict: Verdict, evidence: Vec<String>) -> Self {
+        Self { verdict, evidence, missing: Vec::new(), outlook: None }
     }
 }
 

@@ -1,9 +1,6 @@
 //! Image size, augmentation, and whether printed numbers can be: claims about Tables 1 and 2 and Figure 3.
 
-use super::{
-    Claim, Evidence, Finding, Verdict,
-    evidence::{Term, all_above},
-};
+use super::{Claim, Evidence, Finding, Outlook, Verdict, Yardstick, contrast::Term};
 use crate::{
     analysis::{Axes, Measure, Scored, intervals::mean, prevalence::Rates},
     backbone,
@@ -24,16 +21,19 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "increasing the image size leads to better model performance, as measured by validation F1 scores",
         predicate: "F1 of supervised training rises from each side to the next, on both backbones",
         note: "Table 2 gives the best epoch's score, chosen on the validation set that it reports.",
-        judge: |evidence| {
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| {
+            let measure = yardstick.measure(Metric::F1);
             let steps = backbone::Name::ALL
                 .into_iter()
                 .flat_map(|backbone| Study::SIDES.windows(2).map(move |pair| (backbone, pair[0], pair[1])));
             let contrasts = steps.map(|(backbone, small, large)| {
-                let what = format!("f1: {large} less {small} on {backbone}");
-                let term = |weight, side| evidence.term(weight, Metric::F1, &sized(backbone, side));
-                evidence.contrast(what, Metric::F1, &[term(1.0, large), term(-1.0, small)])
+                let what = format!("{measure}: {large} less {small} on {backbone}");
+                let term =
+                    |weight, side| evidence.term(weight, &measure, &yardstick.at(sized(backbone, side)));
+                evidence.contrast(what, &measure, &[term(1.0, large), term(-1.0, small)])
             });
-            all_above(contrasts.collect())
+            evidence.all_above(contrasts.collect())
         },
     },
     Claim {
@@ -43,6 +43,7 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "of the five sides, 224 lies highest above the line from the fastest to the slowest (F1 and seconds an \
                     epoch, each from 0 to 1), on both backbones, in 95 % of draws of new seeds",
         note: "A best trade needs a price of time; the knee of the curve is one that needs none. Ours.",
+        yardsticks: &Yardstick::SCORES,
         judge: knee,
     },
     Claim {
@@ -52,6 +53,7 @@ pub static CLAIMS: [Claim; 7] = [
                 min_scale was around 0.395 and 0.605",
         predicate: "the mean F1 over jitter 0.1 to 0.45 and crops 0.395 to 0.605 is above that of the rest of the grid",
         note: "The authors call the differences small themselves; Figure 3 is a picture only.",
+        yardsticks: &Yardstick::SCORES,
         judge: optimum,
     },
     Claim {
@@ -61,9 +63,11 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "validation on images as they are gives a higher F1 than on augmented ones, as released (supervised \
                     and SimCLR on ResNet-18 at 45 %)",
         note: "The released validation during training goes through training's crops and colours.",
-        judge: |evidence| {
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, yardstick| {
             let studies = [Table1, Ablation(AugmentedValidation)];
-            let [first, second] = [Supervised, SimClr].map(|method| evidence.soundly(at_45(method), studies));
+            let [first, second] =
+                [Supervised, SimClr].map(|method| soundly(evidence, yardstick, at_45(method), studies));
             both(first, second)
         },
     },
@@ -74,7 +78,10 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "DINO on ResNet-18 scores a higher F1 with batch normalisation in its head than without, as released \
                     (45 %)",
         note: "What fails on ResNet-18 may then be the head as released and not the method: lightly normalises it there.",
-        judge: |evidence| evidence.soundly(at_45(Dino), [Ablation(DinoHeadNorm), Ablation(DinoPlainHead)]),
+        yardsticks: &Yardstick::SCORES,
+        judge: |evidence, yardstick| {
+            soundly(evidence, yardstick, at_45(Dino), [Ablation(DinoHeadNorm), Ablation(DinoPlainHead)])
+        },
     },
     Claim {
         id: "probe_under_lars",
@@ -82,7 +89,10 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "",
         predicate: "an online probe under AdamW gives SimCLR a higher F1 than one under LARS (ResNet-18, 45 %)",
         note: "Part of the gap between supervised and self-supervised training is then the probe's.",
-        judge: |evidence| evidence.soundly(at_45(SimClr), [Table1, Ablation(ProbeAsReleased)]),
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, yardstick| {
+            soundly(evidence, yardstick, at_45(SimClr), [Table1, Ablation(ProbeAsReleased)])
+        },
     },
     Claim {
         id: "dino_at_1_percent_is_one_model",
@@ -91,7 +101,8 @@ pub static CLAIMS: [Claim; 7] = [
         predicate: "the three scores can be of one confusion matrix: F2_CIW is below what it would be if every flagged \
                     defect showed all 17 classes",
         note: "Arithmetic on the paper's own numbers and Sewer-ML's class counts; records of ours are one model each.",
-        judge: |evidence| {
+        yardsticks: &Yardstick::PAPER_ONLY,
+        judge: |evidence, _| {
             let cell = Axes::table_1(Dino, backbone::Name::ResNet18, Share::percent(1)).in_training();
             let score = |metric| evidence.seeds(metric, &cell).first().copied();
             let (Some(f1), Some(f1_normal), Some(f2)) =
@@ -109,7 +120,7 @@ pub static CLAIMS: [Claim; 7] = [
                 "F1 and F1_Normal give a recall of {:.3}; F2_CIW can then be {bound:.3} at most, printed is {f2:.3}",
                 rates.true_positive
             );
-            Finding { verdict, evidence: vec![line], missing: Vec::new() }
+            Finding::of(verdict, vec![line])
         },
     },
 ];
@@ -149,8 +160,19 @@ fn sized(backbone: backbone::Name, side: u16) -> Scored {
     Axes::table_1(Supervised, backbone, Share::NATURAL).in_study(Study::Table2 { side }).in_training()
 }
 
+/// A cell above the same cell with something done as released.
+fn soundly(evidence: &Evidence, yardstick: Yardstick, cell: Axes, [sound, released]: [Study; 2]) -> Finding {
+    let measure = yardstick.measure(Metric::F1);
+    let soundly = if sound == Table1 { "soundly" } else { sound.id() };
+    let (method, backbone) = (cell.method_id(), cell.backbone_id());
+    let what = format!("{measure}: {method} on {backbone} {soundly} less {}", released.id());
+    let [first, second] = [sound, released].map(|study| yardstick.at(cell.in_study(study).in_training()));
+    evidence.all_above(vec![evidence.paired(what, measure, [&first, &second])])
+}
+
 /// The region of Figure 3 that the paper calls best, less the rest of the grid.
-fn optimum(evidence: &Evidence) -> Finding {
+fn optimum(evidence: &Evidence, yardstick: Yardstick) -> Finding {
+    let measure = yardstick.measure(Metric::F1);
     let whole = |at: &Scored| (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
     let cells = evidence.frame().only(whole).axes();
     let cells: Vec<(bool, Scored)> = cells
@@ -163,42 +185,53 @@ fn optimum(evidence: &Evidence) -> Finding {
     let inside = cells.iter().filter(|(inside, _)| *inside).count();
     let outside = cells.len() - inside;
     if inside == 0 || outside == 0 {
-        return Finding::unmeasured("f1 over the grid of Figure 3");
+        return Finding::unmeasured(format!("{measure} over the grid of Figure 3"));
     }
     let weight = |is_inside| if is_inside { 1.0 / inside as f64 } else { -1.0 / outside as f64 };
-    let terms: Vec<Term> =
-        cells.iter().map(|(inside, at)| evidence.term(weight(*inside), Metric::F1, at)).collect();
-    all_above(vec![evidence.contrast("f1: inside less outside the region", Metric::F1, &terms)])
+    let terms: Vec<Term> = cells
+        .iter()
+        .map(|(inside, at)| evidence.term(weight(*inside), &measure, &yardstick.at(*at)))
+        .collect();
+    let what = format!("{measure}: inside less outside the region");
+    evidence.all_above(vec![evidence.contrast(what, measure, &terms)])
 }
 
 fn both(first: Finding, second: Finding) -> Finding {
     let verdict = match (first.verdict, second.verdict) {
         (Verdict::Fails, _) | (_, Verdict::Fails) => Verdict::Fails,
         (Verdict::Holds, Verdict::Holds) => Verdict::Holds,
+        (Verdict::Same, Verdict::Same) => Verdict::Same,
         _ => Verdict::Undecided,
     };
+    // The one that is harder to decide tells what it takes.
+    let outlook = [first.outlook, second.outlook].into_iter().flatten().max_by(|a, b| {
+        let seeds = |outlook: &Outlook| outlook.plan.as_ref().map_or(usize::MAX, |plan| plan.seeds);
+        seeds(a).cmp(&seeds(b))
+    });
     Finding {
         verdict,
         evidence: [first.evidence, second.evidence].concat(),
         missing: [first.missing, second.missing].concat(),
+        outlook: outlook.filter(|_| verdict == Verdict::Undecided),
     }
 }
 
-fn knee(evidence: &Evidence) -> Finding {
-    let [first, second] = backbone::Name::ALL.map(|backbone| knee_on(evidence, backbone));
+fn knee(evidence: &Evidence, yardstick: Yardstick) -> Finding {
+    let [first, second] = backbone::Name::ALL.map(|backbone| knee_on(evidence, yardstick, backbone));
     both(first, second)
 }
 
 /// Where the knee lies, in draws of new seeds.
-fn knee_on(evidence: &Evidence, backbone: backbone::Name) -> Finding {
+fn knee_on(evidence: &Evidence, yardstick: Yardstick, backbone: backbone::Name) -> Finding {
     const ROUNDS: usize = 1_000;
     const WANTED: u16 = 224;
+    let measure = yardstick.measure(Metric::F1);
     let (mut scores, mut seconds) = (Vec::new(), Vec::new());
     for side in Study::SIDES {
-        let at = sized(backbone, side);
-        let (f1, pace) = (evidence.seeds(Metric::F1, &at), evidence.mean(Measure::EPOCH_SECONDS, &at));
+        let at = yardstick.at(sized(backbone, side));
+        let (f1, pace) = (evidence.seeds(&measure, &at), evidence.mean(Measure::EPOCH_SECONDS, &at));
         let (false, Some(pace)) = (f1.is_empty(), pace) else {
-            return Finding::unmeasured("f1 and seconds an epoch at five sides");
+            return Finding::unmeasured(format!("{measure} and seconds an epoch at five sides"));
         };
         scores.push((at, mean(&f1), f1.len()));
         seconds.push(pace);
@@ -206,8 +239,8 @@ fn knee_on(evidence: &Evidence, backbone: backbone::Name) -> Finding {
     let mut wins = [0_usize; Study::SIDES.len()];
     for round in 0..ROUNDS {
         let mut stream = Seed::root(0).child("knee").child(backbone.id()).index(round).stream();
-        let Some(drawn) = evidence.noise().redrawn(&Metric::F1.into(), &scores, &mut stream) else {
-            return Finding::unmeasured("f1: more than one seed of any side");
+        let Some(drawn) = evidence.noise().redrawn(&measure, &scores, &mut stream) else {
+            return Finding::unmeasured(format!("{measure}: more than one seed of any side"));
         };
         wins[highest_above_the_line(&drawn, &seconds)] += 1;
     }
@@ -221,8 +254,7 @@ fn knee_on(evidence: &Evidence, backbone: backbone::Name) -> Finding {
     let list = Study::SIDES.iter().enumerate();
     let list: Vec<String> =
         list.map(|(place, side)| format!("{side} px {} %", (1e4 * chance(place)).round() / 100.0)).collect();
-    let line = format!("{backbone}: the knee lies at {}", list.join(", "));
-    Finding { verdict, evidence: vec![line], missing: Vec::new() }
+    Finding::of(verdict, vec![format!("{backbone}: the knee lies at {}", list.join(", "))])
 }
 
 /// Which score lies highest above the line from the fastest to the slowest, each axis from 0 to 1.

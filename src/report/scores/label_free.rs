@@ -6,7 +6,7 @@ use super::SHARES;
 use crate::{
     analysis::{Axes, Filed, Measure, correlation::Correlation},
     backbone,
-    claims::{self, Evidence},
+    claims::{self, Evidence, Yardstick},
     data::Share,
     report::{
         Page,
@@ -21,14 +21,14 @@ pub fn label_free(page: &Page) -> Markup {
     let mut board: Vec<NamedInterval> = claims::label_free::metrics_within(ours)
         .into_iter()
         .filter_map(|metric| {
-            let found = claims::label_free::correlation(ours, &metric, true)?;
+            let found = claims::label_free::correlation(ours, Yardstick::Auroc, &metric, true)?;
             let name = metric.id().replace('_', " ").replace('.', ": ");
             Some(NamedInterval { method: None, name, value: found.value })
         })
         .collect();
     board.sort_by(|a, b| b.value.estimate.abs().total_cmp(&a.value.estimate.abs()));
     let axis = PlotAxis {
-        label: "Spearman's correlation with F1".into(),
+        label: "Spearman's correlation with AUROC".into(),
         low: -1.0,
         high: 1.0,
         decimals: 1,
@@ -40,7 +40,7 @@ pub fn label_free(page: &Page) -> Markup {
              its F1: pooled as in Figure 7, and, what a practitioner needs, within one method on one backbone."
         }
         @if board.is_empty() { p { "No label-free metrics in these records, or too few models." } }
-        @else { (intervals("Which label-free metric orders the models of one method and backbone as F1 does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
+        @else { (intervals("Which label-free metric orders the models of one method and backbone as AUROC of the converged probe does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
         (coefficients(ours))
         div.figures.two {
             (scatter(page, ours, &Measure::RANKME_RELEASED, "Figure 7: RankMe as released (mini-batches of features) against F1"))
@@ -78,8 +78,8 @@ fn coefficients(ours: &Evidence) -> Markup {
         tbody { @for (metric, name) in RANKME { tr {
             th scope="row" { (name) }
             @for inside in [false, true] {
-                (cell(claims::label_free::correlation(ours, &metric, inside)))
-                (cell(claims::label_free::kendall(ours, &metric, inside)))
+                (cell(claims::label_free::correlation(ours, Yardstick::Paper, &metric, inside)))
+                (cell(claims::label_free::kendall(ours, Yardstick::Paper, &metric, inside)))
             }
         } } }
     } } }

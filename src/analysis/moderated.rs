@@ -1,0 +1,303 @@
+//! Variances of many cells, each from a few seeds, made better by one another.
+//!
+//! With three seeds a cell's own variance is off by a factor of two as often as not, and one variance for all cells is
+//! wrong for most of them: F1 at 2 % of defects spreads three times as far as at 45 %. Between the two lies moderation
+//! (Smyth, "Linear models and empirical Bayes methods for assessing differential expression", 2004): a cell's own
+//! variance s^2 on d degrees of freedom, and what the other cells let one expect of it, s0^2, worth d0 degrees, give
+//!
+//! (d0 s0^2 + d s^2) / (d0 + d) on d0 + d degrees of freedom.
+//!
+//! - *What to expect* is a product of one factor a level (training share, method, backbone): a generalised linear model
+//!   of the sample variances, gamma with a logarithmic link, which is the likelihood of a normal sample's variance
+//!   (Smyth 1989). Each cell's is fitted to all cells but itself, so that nothing is counted twice.
+//! - *How much that is worth* is measured and not assumed: the ratios s^2 / s0^2, each cell left out in turn, follow F
+//!   with d and d0 degrees where the cells' true variances scatter as an inverse chi-square about what is expected. d0
+//!   is the mean over what their likelihood leaves open, and never above [`MOST`].
+//!
+//! Knows nothing of cells' names or of tables.
+
+use statrs::function::gamma::ln_gamma;
+
+/// Factors that a variance may depend on.
+pub const FACTORS: usize = 3;
+
+/// The most degrees of freedom that an expectation is worth. Ours: simulated studies whose cells do not spread as any
+/// product of factors say that more is too much (`benchmarks/cells/judge`).
+const MOST: f64 = 8.0;
+
+/// Degrees of freedom, of a ratio of one, that each level's factor begins with: a level of one cell says little. Ours.
+const EVEN: f64 = 2.0;
+
+/// One cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Which level of each factor it has.
+    pub levels: [usize; FACTORS],
+    /// About its mean; means nothing without degrees of freedom.
+    pub variance: f64,
+    /// Seeds less one; 0 where no seed was repeated.
+    pub freedom: f64,
+}
+
+/// A variance and what it is known from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moderated {
+    /// Above 0.
+    pub variance: f64,
+    /// Degrees of freedom from the cell's own seeds.
+    pub own: f64,
+    /// Degrees of freedom that the other cells are worth.
+    pub others: f64,
+}
+
+/// The variance of every cell; none where neither its own seeds nor other cells say anything.
+pub fn moderate(samples: &[Sample]) -> Vec<Option<Moderated>> {
+    let whole = Trend::of(samples, None, EVEN);
+    let expected: Vec<Option<f64>> = (0..samples.len())
+        .map(|place| {
+            Trend::after(whole.as_ref()?, samples, Some(place), EVEN).map(|trend| trend.at(&samples[place]))
+        })
+        .collect();
+    let ratios: Vec<(f64, f64)> = samples
+        .iter()
+        .zip(&expected)
+        .filter_map(|(sample, expected)| Some((sample.variance / (*expected)?, sample.freedom)))
+        .filter(|(_, freedom)| *freedom > 0.0)
+        .collect();
+    let known: f64 = samples.iter().map(|sample| sample.freedom).sum();
+    let (scale, worth) = worth(&ratios);
+    let one = |(sample, expected): (&Sample, &Option<f64>)| {
+        let others = expected.map_or(0.0, |_| worth.min(known - sample.freedom));
+        let total = others + sample.freedom;
+        let expected = expected.unwrap_or_default() * scale;
+        let variance = (others * expected + sample.freedom * sample.variance) / total;
+        (total > 0.0 && variance > 0.0).then_some(Moderated { variance, own: sample.freedom, others })
+    };
+    samples.iter().zip(&expected).map(one).collect()
+}
+
+/// What levels multiply.
+#[derive(Clone)]
+struct Trend {
+    scale: f64,
+    factors: [Vec<f64>; FACTORS],
+}
+
+impl Trend {
+    /// Fitted to all samples but one.
+    fn of(samples: &[Sample], without: Option<usize>, even: f64) -> Option<Self> {
+        let levels =
+            |factor: usize| samples.iter().map(|sample| sample.levels[factor] + 1).max().unwrap_or(0);
+        let start = Self { scale: 1.0, factors: std::array::from_fn(|factor| vec![1.0; levels(factor)]) };
+        Self::after(&start, samples, without, even)
+    }
+
+    /// Beginning with another fit, which saves most of the work; none where no variance is left above 0.
+    fn after(start: &Self, samples: &[Sample], without: Option<usize>, even: f64) -> Option<Self> {
+        const ROUNDS: usize = 200;
+        let mut trend = start.clone();
+        let used = || {
+            let places = samples.iter().enumerate().filter(move |(place, _)| Some(*place) != without);
+            places.map(|(_, sample)| sample).filter(|sample| sample.freedom > 0.0)
+        };
+        let freedom: f64 = used().map(|sample| sample.freedom).sum();
+        if !used().any(|sample| sample.variance > 0.0) {
+            return None;
+        }
+        for _ in 0..ROUNDS {
+            let moved = trend.step(used, even);
+            let squares: f64 = used().map(|sample| sample.freedom * sample.variance / trend.at(sample)).sum();
+            trend.scale *= squares / freedom;
+            if moved.max((squares / freedom - 1.0).abs()) < 1e-4 {
+                break;
+            }
+        }
+        Some(trend)
+    }
+
+    /// Every level's factor solved for in turn: of a gamma likelihood with a logarithmic link that is the mean ratio of
+    /// its cells. Returns the largest change.
+    fn step<'a, I: Iterator<Item = &'a Sample>>(&mut self, used: impl Fn() -> I, even: f64) -> f64 {
+        let mut moved: f64 = 0.0;
+        for factor in 0..FACTORS {
+            let mut sums = vec![(even, even); self.factors[factor].len()];
+            for sample in used() {
+                let level = sample.levels[factor];
+                let ratio = sample.variance / self.at(sample) * self.factors[factor][level];
+                sums[level].0 += sample.freedom * ratio;
+                sums[level].1 += sample.freedom;
+            }
+            for (known, (squares, freedom)) in self.factors[factor].iter_mut().zip(sums) {
+                // A level whose variances are all 0 is taken to be small, not impossible.
+                let new = if freedom > 0.0 { (squares / freedom).max(1e-9) } else { 1.0 };
+                moved = moved.max((new / *known - 1.0).abs());
+                *known = new;
+            }
+        }
+        moved
+    }
+
+    fn at(&self, sample: &Sample) -> f64 {
+        (0..FACTORS).fold(self.scale, |product, factor| product * self.factors[factor][sample.levels[factor]])
+    }
+}
+
+/// By how much expectations are to be scaled, and how many degrees of freedom they are worth, from ratios and their
+/// degrees.
+fn worth(ratios: &[(f64, f64)]) -> (f64, f64) {
+    const GRID: [f64; 9] = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, MOST];
+    if ratios.is_empty() {
+        return (1.0, MOST);
+    }
+    let fits = GRID.map(|freedom| {
+        let scale = scale(ratios, freedom);
+        // A ratio of 0 has no logarithm; whatever stands in for it weighs alike with any number of degrees.
+        let one = |&(ratio, own): &(f64, f64)| ln_f(ratio.max(1e-100) / scale, own, freedom) - scale.ln();
+        (scale, ratios.iter().map(one).sum::<f64>())
+    });
+    let highest = fits.iter().map(|fit| fit.1).fold(f64::NEG_INFINITY, f64::max);
+    let weights = fits.map(|fit| (fit.1 - highest).exp());
+    let total: f64 = weights.iter().sum();
+    let mean = |of: fn((f64, f64)) -> f64| {
+        fits.iter()
+            .zip(GRID)
+            .zip(weights)
+            .map(|((fit, freedom), weight)| weight * of((fit.0, freedom)))
+            .sum::<f64>()
+            / total
+    };
+    // What a variance on d degrees is off by, squared and relative, is 2 / d: that is averaged.
+    (mean(|(scale, _)| scale.ln()).exp(), 1.0 / mean(|(_, freedom)| 1.0 / freedom))
+}
+
+/// The scale at which ratios most likely follow F with so many degrees: expectation and maximisation, cell by cell.
+fn scale(ratios: &[(f64, f64)], freedom: f64) -> f64 {
+    let total: f64 = ratios.iter().map(|(_, own)| own).sum();
+    let mut scale = 1.0;
+    for _ in 0..100 {
+        let weighed =
+            |&(ratio, own): &(f64, f64)| own * ratio * (freedom + own) / (freedom + own * ratio / scale);
+        let next = (ratios.iter().map(weighed).sum::<f64>() / total).max(1e-12);
+        let moved = (next / scale - 1.0).abs();
+        scale = next;
+        if moved < 1e-6 {
+            break;
+        }
+    }
+    scale
+}
+
+/// Logarithm of the density of F.
+fn ln_f(ratio: f64, first: f64, second: f64) -> f64 {
+    let (a, b) = (first / 2.0, second / 2.0);
+    ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * (first / second).ln() + (a - 1.0) * ratio.ln()
+        - (a + b) * (first * ratio / second).ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three methods, four shares, two backbones, without one pair; one to three degrees of freedom.
+    fn grid() -> Vec<Sample> {
+        let places = (0..2).flat_map(|b| (0..4).flat_map(move |s| (0..3).map(move |m| [m, s, b])));
+        places
+            .filter(|&[m, _, b]| (m, b) != (2, 0))
+            .map(|levels| {
+                let [m, s, b] = levels.map(|level| level as f64);
+                let wave = 1.0 + 0.9 * libm::sin(7.0 * m + 3.0 * s + 5.0 * b);
+                let variance = 0.01 * libm::exp(0.5 * m - 0.4 * s + 0.2 * b) * wave;
+                Sample { levels, variance, freedom: 1.0 + ((m + s + b) % 3.0) }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn expectations_are_those_of_a_gamma_model() {
+        // R 4.2.2, `glm(v ~ m + s + b, family = Gamma(link = "log"), weights = d)`, three of its fitted values.
+        let samples = grid();
+        let trend = Trend::of(&samples, None, 0.0).unwrap();
+        for (place, expected) in
+            [(0, 0.008_645_517_669_168), (4, 0.003_241_802_453_348_36), (19, 0.017_406_958_545_255_87)]
+        {
+            let found = trend.at(&samples[place]);
+            assert!((found / expected - 1.0).abs() < 1e-3, "{place}: {found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn ratios_are_scaled_as_f_makes_most_likely() {
+        // R 4.2.2: `optimize` over the scale of `df(ratio / scale, d, d0, log = TRUE) - log(scale)`, summed, with the
+        // model of the test above; the scale and the largest sum.
+        let samples = grid();
+        let trend = Trend::of(&samples, None, 0.0).unwrap();
+        let ratios: Vec<(f64, f64)> =
+            samples.iter().map(|sample| (sample.variance / trend.at(sample), sample.freedom)).collect();
+        for (freedom, expected, likelihood) in
+            [(1.0, 0.811_460, -31.684_928), (3.0, 0.893_473, -25.458_989), (8.0, 0.947_254, -22.937_012)]
+        {
+            let scale = scale(&ratios, freedom);
+            assert!((scale / expected - 1.0).abs() < 1e-3, "{freedom}: {scale}");
+            let sum: f64 =
+                ratios.iter().map(|&(ratio, own)| ln_f(ratio / scale, own, freedom) - scale.ln()).sum();
+            assert!((sum - likelihood).abs() < 0.02, "{freedom}: {sum}");
+        }
+    }
+
+    #[test]
+    fn a_variance_is_drawn_towards_what_is_expected() {
+        // limma 3.54.1, `squeezeVar` with var.prior = 0.006 and df.prior = 3.5, of 0.010 with two degrees and of 0.001
+        // with one. Here the prior is what the other cells give: the arithmetic is held to, with this one's numbers.
+        let samples = grid();
+        let found = moderate(&samples);
+        for (place, moderated) in found.iter().enumerate() {
+            let moderated = moderated.unwrap();
+            let sample = &samples[place];
+            assert!((1.0..=MOST).contains(&moderated.others), "{moderated:?}");
+            let expected = (moderated.variance * (moderated.own + moderated.others)
+                - sample.freedom * sample.variance)
+                / moderated.others;
+            let (low, high) = (sample.variance.min(expected), sample.variance.max(expected));
+            assert!((low..=high).contains(&moderated.variance), "{place}: {moderated:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_expected_of_a_cell_does_not_know_it() {
+        let mut samples = grid();
+        let before = moderate(&samples)[5].unwrap();
+        samples[5].variance = 0.0;
+        let after = moderate(&samples)[5].unwrap();
+        assert!(after.variance > 0.0 && after.variance < before.variance, "{after:?}");
+        samples[5].freedom = 0.0;
+        let alone = moderate(&samples)[5].unwrap();
+        assert_eq!(alone.own, 0.0);
+        assert!(alone.variance > after.variance, "a cell without repeated seeds has the others' variance");
+    }
+
+    #[test]
+    fn few_cells_say_little() {
+        let sample = |variance, freedom| Sample { levels: [0; FACTORS], variance, freedom };
+        assert_eq!(moderate(&[sample(0.1, 0.0)]), [None], "one seed");
+        let own = Moderated { variance: 0.1, own: 2.0, others: 0.0 };
+        assert_eq!(moderate(&[sample(0.1, 2.0)]), [Some(own)], "one cell is what its seeds say");
+        assert_eq!(moderate(&[sample(0.0, 2.0); 3]), [None; 3], "what no seed moves says nothing of seeds");
+    }
+
+    /// Where all cells spread alike expectations are worth the most there is; where each spreads as it likes, little.
+    #[test]
+    fn expectations_are_worth_what_they_foretell() {
+        let study = |uneven: f64| -> f64 {
+            let mut stream = crate::seed::Seed::root(7).stream();
+            let mut cell = |place: usize| {
+                let truth = libm::exp(uneven * stream.normal());
+                let variance = truth * (stream.normal().powi(2) + stream.normal().powi(2)) / 2.0;
+                Sample { levels: [place % 5, place / 5 % 6, 0], variance, freedom: 2.0 }
+            };
+            let samples: Vec<Sample> = (0..60).map(&mut cell).collect();
+            moderate(&samples)[0].unwrap().others
+        };
+        assert!(study(0.0) > 4.0, "{}", study(0.0));
+        assert!(study(2.0) < 2.0, "{}", study(2.0));
+    }
+}

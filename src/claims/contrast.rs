@@ -1,0 +1,299 @@
+//! Comparisons: weights times the means of cells, with the standard error of seeds.
+
+use super::{
+    Yardstick,
+    evidence::{Evidence, of_its_own},
+};
+use crate::{
+    analysis::{
+        Axes, Interval, Measure, Scored,
+        cell::percent,
+        intervals::{Uncertainty, mean},
+        noise::Weighed,
+    },
+    data::Share,
+    results::{Classifier, Metric},
+};
+
+/// A weight, and the scores that it weighs the mean of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// Of the mean in the contrast.
+    pub weight: f64,
+    /// What is scored.
+    pub at: Scored,
+    /// Seed by seed; empty where nothing was measured.
+    pub scores: Vec<f64>,
+}
+
+/// A mean in a contrast, of one cell, or of two whose seeds are paired.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Whose scores.
+    pub cells: Vec<Scored>,
+    /// Of the mean in the contrast.
+    pub weight: f64,
+    /// Over seeds.
+    pub mean: f64,
+    /// Behind the mean.
+    pub seeds: usize,
+    /// Of one seed.
+    pub spread: Uncertainty,
+}
+
+/// Weights times means, and its error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeanContrast {
+    /// What is above what, in words.
+    pub what: String,
+    /// What is compared.
+    pub measure: Measure,
+    /// The estimate with its interval at 95 %, as if nothing else were compared.
+    pub value: Interval,
+    /// Standard error, and how well it is known.
+    pub error: Uncertainty,
+    /// What it is made of.
+    pub parts: Vec<Part>,
+}
+
+/// A comparison that could not be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unmeasured {
+    /// What was to be above what, in words.
+    pub what: String,
+    /// True if the paper prints no legible value, so it can never be measured.
+    pub unprinted: bool,
+}
+
+/// Of each comparison, what it is or why there is none.
+pub type Contrasts = Vec<Result<MeanContrast, Unmeasured>>;
+
+impl From<String> for Unmeasured {
+    fn from(what: String) -> Self {
+        Self { what, unprinted: false }
+    }
+}
+
+impl MeanContrast {
+    fn new(what: String, measure: Measure, estimate: f64, error: Uncertainty, parts: Vec<Part>) -> Self {
+        Self { what, measure, value: error.about(estimate, 1), error, parts }
+    }
+
+    /// Probability, one side, of an estimate as high if the truth were 0.
+    pub fn not_above(&self) -> f64 {
+        self.one_side(self.value.estimate > 0.0)
+    }
+
+    /// Probability, one side, of an estimate as low if the truth were 0.
+    pub fn not_below(&self) -> f64 {
+        self.one_side(self.value.estimate < 0.0)
+    }
+
+    fn one_side(&self, beyond: bool) -> f64 {
+        let near = self.error.p_value(self.value.estimate, self.error.deviation) / 2.0;
+        if beyond { near } else { 1.0 - near }
+    }
+
+    /// Whether it is of a score, which [`Evidence::margin`] is about.
+    pub fn is_of_a_score(&self) -> bool {
+        Metric::ALL.iter().any(|metric| self.measure == Measure::from(*metric))
+    }
+}
+
+impl Evidence {
+    /// A weighed score, for a contrast.
+    pub fn term(&self, weight: f64, measure: impl Into<Measure>, at: &Scored) -> Term {
+        Term { weight, at: of_its_own(at), scores: self.seeds(measure, at) }
+    }
+
+    /// The contrast of weighed scores.
+    ///
+    /// # Errors
+    /// If one was not measured or nothing is known of its seeds.
+    pub fn contrast(
+        &self,
+        what: impl Into<String>,
+        measure: impl Into<Measure>,
+        terms: &[Term],
+    ) -> Result<MeanContrast, Unmeasured> {
+        let (what, measure, unprinted) = (what.into(), measure.into(), self.noise().is_assumed());
+        if terms.iter().any(|term| term.scores.is_empty()) {
+            return Err(Unmeasured { what, unprinted });
+        }
+        let weigh = |term: &Term| Weighed { weight: term.weight, at: term.at, seeds: term.scores.len() };
+        let weighed: Vec<Weighed> = terms.iter().map(weigh).collect();
+        let part = |term: &Term| {
+            let spread = self.noise().of(&measure, &term.at)?;
+            let (weight, seeds) = (term.weight, term.scores.len());
+            Some(Part { cells: vec![term.at], weight, mean: mean(&term.scores), seeds, spread })
+        };
+        let parts: Option<Vec<Part>> = terms.iter().map(part).collect();
+        match self.noise().error(&measure, &weighed).zip(parts) {
+            Some((error, parts)) => {
+                let estimate = parts.iter().map(|part| part.weight * part.mean).sum();
+                Ok(MeanContrast::new(what, measure, estimate, error, parts))
+            }
+            None => {
+                Err(Unmeasured { what: format!("{what} (one seed: nothing is known of another)"), unprinted })
+            }
+        }
+    }
+
+    /// First less second, seed by seed: what begins alike and sees the same images is paired, and its differences
+    /// spread less than its scores. Where fewer than two seeds are in both, or no seed changes the difference (of which
+    /// nothing is then known), as [`Self::contrast`].
+    ///
+    /// # Errors
+    /// If either was not measured, or nothing is known of seeds.
+    pub fn paired(
+        &self,
+        what: impl Into<String>,
+        measure: impl Into<Measure>,
+        [first, second]: [&Scored; 2],
+    ) -> Result<MeanContrast, Unmeasured> {
+        let measure = measure.into();
+        let others = self.runs(&measure, second);
+        let other = |seed: Option<u64>| others.iter().find(|run| run.0 == seed && seed.is_some());
+        let runs = self.runs(&measure, first);
+        let differences: Vec<f64> =
+            runs.iter().filter_map(|run| other(run.0).map(|other| run.1 - other.1)).collect();
+        match Uncertainty::pooled([differences.as_slice()]).filter(|spread| spread.deviation > 0.0) {
+            Some(spread) => {
+                let (mean, seeds) = (mean(&differences), differences.len());
+                let error = Uncertainty { deviation: spread.deviation / (seeds as f64).sqrt(), ..spread };
+                let part = Part { cells: vec![*first, *second], weight: 1.0, mean, seeds, spread };
+                Ok(MeanContrast::new(what.into(), measure, mean, error, vec![part]))
+            }
+            None => {
+                let terms = [self.term(1.0, &measure, first), self.term(-1.0, &measure, second)];
+                self.contrast(what, measure, &terms)
+            }
+        }
+    }
+
+    /// First less second.
+    ///
+    /// # Errors
+    /// As [`Self::contrast`].
+    pub fn above(
+        &self,
+        metric: impl Into<Measure>,
+        first: &Scored,
+        second: &Scored,
+    ) -> Result<MeanContrast, Unmeasured> {
+        let metric = metric.into();
+        let what = format!("{}: {} less {}", measured(&metric, first), name(first), name(second));
+        let terms = [self.term(1.0, &metric, first), self.term(-1.0, &metric, second)];
+        self.contrast(what, metric, &terms)
+    }
+
+    /// Of each pair the first less the second: share by share, or once on average, as the yardstick says.
+    pub fn compare(
+        &self,
+        yardstick: Yardstick,
+        papers: impl Into<Measure>,
+        pairs: impl IntoIterator<Item = [Axes; 2]>,
+        shares: &[Share],
+    ) -> Contrasts {
+        let measure = yardstick.measure(papers);
+        let mut contrasts = Contrasts::new();
+        for pair in pairs {
+            let at = |place: usize, share| yardstick.at(Axes { share, ..pair[place] }.in_training());
+            if !yardstick.averages() {
+                contrasts
+                    .extend(shares.iter().map(|&share| self.above(&measure, &at(0, share), &at(1, share))));
+                continue;
+            }
+            let weight = 1.0 / shares.len() as f64;
+            let terms = shares.iter().flat_map(|&share| {
+                [self.term(weight, &measure, &at(0, share)), self.term(-weight, &measure, &at(1, share))]
+            });
+            let first = at(0, Share::NATURAL);
+            let words = [first, at(1, Share::NATURAL)].map(|at| who(&at));
+            let what = format!(
+                "{}: {} less {}, average over {} shares",
+                measured(&measure, &first),
+                words[0],
+                words[1],
+                shares.len()
+            );
+            contrasts.push(self.contrast(what, &measure, &terms.collect::<Vec<_>>()));
+        }
+        contrasts
+    }
+}
+
+/// `auroc of the converged probe`, `f1`.
+fn measured(measure: &Measure, at: &Scored) -> String {
+    match at.classifier {
+        Classifier::Converged => format!("{measure} of the converged probe"),
+        _ => measure.to_string(),
+    }
+}
+
+/// `simclr on resnet18`.
+fn who(at: &Scored) -> String {
+    format!("{} on {}", at.cell.method_id(), at.cell.backbone_id())
+}
+
+/// `simclr on resnet18 at 5 %, validation 1 %`.
+fn name(at: &Scored) -> String {
+    let validation =
+        at.validation.in_percent().map_or(String::new(), |percent| format!(", validation {percent} %"));
+    format!("{} at {}{validation}", who(at), percent(at.cell.share))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::{Axes, Frame, frame::FrameBuilder},
+        backbone::Name::ResNet18,
+        data::Share,
+        method::Name::SimClr,
+        results::Metric,
+        study::{Ablation, Study},
+    };
+
+    const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
+    const RELEASED: Axes = CELL.in_study(Study::Ablation(Ablation::ProbeAsReleased));
+
+    /// What is scored, seed, F1.
+    fn frame(rows: &[(Scored, u64, f64)]) -> Frame {
+        let mut table = FrameBuilder::default();
+        for &(at, seed, f1) in rows {
+            table.begin("test", at, Some(seed));
+            table.number(Metric::F1, Some(f1));
+        }
+        table.frame()
+    }
+
+    #[test]
+    fn runs_of_one_seed_are_paired() {
+        // By hand: differences 0.03, 0.05 and 0.04, mean 0.04, deviation 0.01, error 0.01 / sqrt 3, Student's 97.5 % at
+        // two degrees of freedom 4.3027; seed 7 has no partner.
+        let (first, second) = (CELL.in_training(), RELEASED.in_training());
+        let rows = [
+            (first, 0, 0.83),
+            (first, 1, 0.55),
+            (first, 2, 0.64),
+            (first, 7, 0.1),
+            (second, 2, 0.6),
+            (second, 0, 0.8),
+            (second, 1, 0.5),
+        ];
+        let evidence = Evidence::measured("test", &frame(&rows));
+        let contrast = evidence.paired("x", Metric::F1, [&first, &second]).unwrap();
+        let half = 4.302_653 * 0.01 / 3_f64.sqrt();
+        let Interval { estimate, low, high } = contrast.value;
+        for (found, expected) in [estimate, low, high].into_iter().zip([0.04, 0.04 - half, 0.04 + half]) {
+            assert!((found - expected).abs() < 1e-7, "found {found}, expected {expected}");
+        }
+        let pair = frame(&[rows[0], rows[5]]);
+        let alone = Evidence::measured("test", &pair).paired("x", Metric::F1, [&first, &second]);
+        assert!(alone.is_err(), "one pair, and nothing known of seeds");
+        let known =
+            Evidence::assumed("test", &pair, 0.01).paired("x", Metric::F1, [&first, &second]).unwrap();
+        assert!((known.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,245 @@
+//! From comparisons to a verdict, by numbers that are also printed: a verdict and the intervals beside it never differ.
+//!
+//! Several comparisons make one claim. That all of them are above 0 needs no correction: each must pass at 97.5 %, one
+//! side. That one of them is below 0 does: the end on that side is Bonferroni's for as many comparisons as there are,
+//! which for "is there any" is what Holm's procedure does too. That all lie within the margin is two one-sided tests each
+//! (Schuirmann 1987), and needs none again.
+
+use super::{
+    Finding, Verdict,
+    contrast::{Contrasts, MeanContrast},
+    evidence::Evidence,
+    outlook::Outlook,
+};
+use crate::analysis::intervals::{Interval, LEVEL};
+
+/// How often chance may exceed one end of an interval.
+pub(super) const TAIL: f64 = (1.0 - LEVEL) / 2.0;
+
+/// What a claim says of all its comparisons.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Says {
+    /// That they are above 0.
+    Above,
+    /// That they are within this of 0.
+    Within(f64),
+}
+
+/// How far from an estimate its interval's ends are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reach {
+    /// At 95 %, as if nothing else were compared.
+    pub alone: f64,
+    /// Corrected for all comparisons of the claim.
+    pub among_all: f64,
+}
+
+impl Reach {
+    /// Of a contrast that is one of `count`.
+    fn of(contrast: &MeanContrast, count: usize) -> Self {
+        Self { alone: contrast.error.beyond(TAIL), among_all: contrast.error.beyond(TAIL / count as f64) }
+    }
+}
+
+/// The verdict on estimates and their reaches. `margin`: within which comparisons are the same, where they can be.
+/// `whole`: whether nothing is missing, without which a claim about all comparisons cannot hold.
+pub fn decide(says: Says, estimates: &[f64], reaches: &[Reach], margin: Option<f64>, whole: bool) -> Verdict {
+    let all = |is: &dyn Fn(f64, Reach) -> bool| {
+        !estimates.is_empty()
+            && whole
+            && estimates.iter().zip(reaches).all(|(&estimate, &reach)| is(estimate, reach))
+    };
+    let any = |is: &dyn Fn(f64, Reach) -> bool| {
+        estimates.iter().zip(reaches).any(|(&estimate, &reach)| is(estimate, reach))
+    };
+    match says {
+        Says::Above if any(&|estimate, reach| estimate + reach.among_all < 0.0) => Verdict::Fails,
+        Says::Above if all(&|estimate, reach| estimate - reach.alone > 0.0) => Verdict::Holds,
+        Says::Above => match margin {
+            Some(margin) if all(&|estimate, reach| estimate.abs() + reach.alone < margin) => Verdict::Same,
+            _ => Verdict::Undecided,
+        },
+        Says::Within(bound) if any(&|estimate, reach| estimate.abs() - reach.among_all > bound) => {
+            Verdict::Fails
+        }
+        Says::Within(bound) if all(&|estimate, reach| estimate.abs() + reach.alone < bound) => Verdict::Holds,
+        Says::Within(_) => Verdict::Undecided,
+    }
+}
+
+impl Evidence {
+    /// The claim that all these contrasts are above 0.
+    pub fn all_above(&self, contrasts: Contrasts) -> Finding {
+        self.judged(contrasts, Says::Above)
+    }
+
+    /// The claim that all these contrasts lie within `bound` of 0.
+    pub fn all_within(&self, contrasts: Contrasts, bound: f64) -> Finding {
+        self.judged(contrasts, Says::Within(bound))
+    }
+
+    fn judged(&self, contrasts: Contrasts, says: Says) -> Finding {
+        let (mut found, missing, gaps) = sorted(contrasts);
+        let reaches: Vec<Reach> = found.iter().map(|contrast| Reach::of(contrast, found.len())).collect();
+        let estimates: Vec<f64> = found.iter().map(|contrast| contrast.value.estimate).collect();
+        let margin = found.iter().all(MeanContrast::is_of_a_score).then_some(self.margin());
+        let verdict = decide(says, &estimates, &reaches, margin, !gaps);
+        let outlook = match verdict {
+            Verdict::Undecided if !gaps => Outlook::of(self, says, &found, margin),
+            _ => None,
+        };
+        // What is most against the claim first.
+        let against = |contrast: &MeanContrast| match says {
+            Says::Above => contrast.not_above(),
+            Says::Within(_) => contrast.value.estimate.abs(),
+        };
+        let count = found.len();
+        found.sort_by(|a, b| against(b).total_cmp(&against(a)));
+        let evidence =
+            found.iter().map(|contrast| line(contrast, Reach::of(contrast, count), says, count)).collect();
+        Finding { verdict, evidence, missing, outlook }
+    }
+}
+
+/// Comparisons that were made; those that were not, in words; and whether they are too many to say that a claim holds:
+/// any that could still be measured, or of those that the paper does not print as many as it does.
+fn sorted(contrasts: Contrasts) -> (Vec<MeanContrast>, Vec<String>, bool) {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for contrast in contrasts {
+        match contrast {
+            Ok(contrast) => found.push(contrast),
+            Err(what) => missing.push(what),
+        }
+    }
+    let gaps = !missing.is_empty()
+        && (missing.len() >= found.len() || missing.iter().any(|missing| !missing.unprinted));
+    let words = missing.into_iter().map(|missing| match missing.unprinted {
+        true => format!("{} (no legible number in print)", missing.what),
+        false => missing.what,
+    });
+    (found, words.collect(), gaps)
+}
+
+/// What is compared, its interval, and the end that decides against the claim where it is another.
+fn line(contrast: &MeanContrast, reach: Reach, says: Says, count: usize) -> String {
+    let text = format!("{}: {}", contrast.what, interval(&contrast.value));
+    let Interval { estimate, .. } = contrast.value;
+    match says {
+        _ if count == 1 => text,
+        Says::Above => format!("{text}; for {count} comparisons up to {:.3}", estimate + reach.among_all),
+        Says::Within(_) => {
+            let (low, high) = (estimate - reach.among_all, estimate + reach.among_all);
+            format!("{text}; for {count} comparisons [{low:.3}, {high:.3}]")
+        }
+    }
+}
+
+/// `0.012 [-0.003, 0.027]`.
+pub fn interval(interval: &Interval) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", interval.estimate, interval.low, interval.high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contrast::{Term, Unmeasured};
+    use super::*;
+    use crate::{
+        analysis::{Axes, Frame, Scored, frame::FrameBuilder},
+        backbone::Name::ResNet18,
+        data::Share,
+        method::Name::SimClr,
+        results::Metric,
+        study::{Ablation, Study},
+    };
+
+    const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
+    const RELEASED: Axes = CELL.in_study(Study::Ablation(Ablation::ProbeAsReleased));
+
+    /// What is scored, seed, F1.
+    fn frame(rows: &[(Scored, u64, f64)]) -> Frame {
+        let mut table = FrameBuilder::default();
+        for &(at, seed, f1) in rows {
+            table.begin("test", at, Some(seed));
+            table.number(Metric::F1, Some(f1));
+        }
+        table.frame()
+    }
+
+    /// Two seeds with one and the same difference say nothing of how far differences spread.
+    #[test]
+    fn equal_differences_do_not_decide() {
+        let (first, second) = (CELL.in_training(), RELEASED.in_training());
+        let rows = [(first, 0, 0.75), (first, 1, 0.25), (second, 0, 0.5), (second, 1, 0.0)];
+        let evidence = Evidence::measured("test", &frame(&rows));
+        let contrast = evidence.paired("x", Metric::F1, [&first, &second]).unwrap();
+        assert_eq!(contrast.value.estimate, 0.25);
+        assert_eq!(evidence.all_above(vec![Ok(contrast)]).verdict, Verdict::Undecided);
+        let still = [(first, 0, 0.75), (first, 1, 0.75), (second, 0, 0.5), (second, 1, 0.5)];
+        let still = Evidence::measured("test", &frame(&still)).paired("x", Metric::F1, [&first, &second]);
+        assert!(still.is_err(), "no seed moved anything");
+    }
+
+    #[test]
+    fn contrasts_know_their_side() {
+        let at = CELL.in_training();
+        let rows = frame(&[(at, 0, 0.71), (at, 1, 0.7), (at, 2, 0.69)]);
+        let evidence = Evidence::assumed("test", &rows, 0.01);
+        let above = |other: f64| {
+            let first = evidence.term(1.0, Metric::F1, &at);
+            let second = Term { weight: -1.0, scores: vec![other; 3], ..first.clone() };
+            evidence.contrast("x", Metric::F1, &[first, second])
+        };
+        // The error is 0.01 sqrt(2/3) = 0.0082: 0.05 is six of them, 0.005 less than one.
+        assert_eq!(evidence.all_above(vec![above(0.65)]).verdict, Verdict::Holds);
+        assert_eq!(evidence.all_above(vec![above(0.75)]).verdict, Verdict::Fails);
+        assert_eq!(evidence.all_above(vec![above(0.695)]).verdict, Verdict::Undecided);
+        let gap = |unprinted| Err(Unmeasured { what: "y".to_owned(), unprinted });
+        assert_eq!(evidence.all_above(vec![above(0.65), gap(false)]).verdict, Verdict::Undecided, "a gap");
+        let most = evidence.all_above(vec![above(0.65), above(0.66), gap(true)]);
+        assert_eq!((most.verdict, most.missing.len()), (Verdict::Holds, 1), "lost in print");
+        assert_eq!(
+            evidence.all_above(vec![above(0.65), gap(true)]).verdict,
+            Verdict::Undecided,
+            "half is lost"
+        );
+        assert_eq!(evidence.all_above(vec![]).verdict, Verdict::Undecided);
+        assert_eq!(evidence.all_within(vec![above(0.7)], 0.05).verdict, Verdict::Holds);
+        assert_eq!(evidence.all_within(vec![above(0.6)], 0.05).verdict, Verdict::Fails);
+        assert_eq!(evidence.all_within(vec![above(0.66)], 0.05).verdict, Verdict::Undecided);
+    }
+
+    /// A difference that is significant and small is what it is; one that is neither is the same, if it is known to be.
+    #[test]
+    fn the_same_is_an_answer() {
+        let at = CELL.in_training();
+        let rows = frame(&[(at, 0, 0.7), (at, 1, 0.7)]);
+        let judge = |difference: f64, deviation: f64, margin: f64| {
+            let evidence = Evidence::assumed("test", &rows, deviation).with_margin(margin);
+            let first = evidence.term(1.0, Metric::F1, &at);
+            let second = Term { weight: -1.0, scores: vec![0.7 - difference; 2], ..first.clone() };
+            evidence.all_above(vec![evidence.contrast("x", Metric::F1, &[first, second])]).verdict
+        };
+        // The error of a difference is the deviation; 95 % are 1.96 of it.
+        assert_eq!(judge(0.0, 0.01, 0.02), Verdict::Same);
+        assert_eq!(judge(0.0, 0.01, 0.019), Verdict::Undecided);
+        assert_eq!(judge(0.001, 0.01, 0.02), Verdict::Undecided, "may be 0.0206");
+        assert_eq!(judge(0.005, 0.001, 0.02), Verdict::Holds, "small, and above 0");
+        assert_eq!(judge(-0.005, 0.001, 0.02), Verdict::Fails);
+    }
+
+    #[test]
+    fn a_verdict_never_contradicts_what_is_printed() {
+        let (says, margin) = (Says::Above, Some(0.02));
+        let reach = |alone, among_all| Reach { alone, among_all };
+        // Below 0 as if alone, not among all: undecided, and the line says so.
+        let reaches = [reach(0.02, 0.04), reach(0.02, 0.04)];
+        assert_eq!(decide(says, &[-0.03, 0.1], &reaches, margin, true), Verdict::Undecided);
+        assert_eq!(decide(says, &[-0.05, 0.1], &reaches, margin, true), Verdict::Fails);
+        assert_eq!(decide(says, &[0.03, 0.1], &reaches, margin, true), Verdict::Holds);
+        assert_eq!(decide(says, &[0.03, 0.1], &reaches, margin, false), Verdict::Undecided, "a gap");
+        let within = Says::Within(0.05);
+        assert_eq!(decide(within, &[0.01, -0.02], &reaches, None, true), Verdict::Holds);
+        assert_eq!(decide(within, &[0.01, -0.08], &reaches, None, true), Verdict::Undecided);
+        assert_eq!(decide(within, &[0.01, -0.1], &reaches, None, true), Verdict::Fails);
+    }
+}

@@ -1,0 +1,182 @@
+//! What an undecided claim could have shown, and what would decide it.
+//!
+//! The plan is a forecast: true means are drawn about those found, new seeds about those, and the claim is judged on old
+//! and new seeds together, 200 times for each number of seeds. Simulated studies check it (`benchmarks/cells/judge`).
+
+use std::collections::BTreeMap;
+
+use super::{
+    Evidence, Verdict,
+    contrast::{MeanContrast, Part},
+    judging::{Reach, Says, TAIL, decide},
+};
+use crate::{
+    analysis::{Axes, Scored, intervals::Uncertainty},
+    seed::Seed,
+};
+
+/// How likely a plan must be to decide.
+pub const CHANCE: f64 = 0.8;
+/// Seeds a cell that are considered, the most last.
+const CONSIDERED: [usize; 9] = [3, 4, 5, 6, 8, 10, 15, 20, 30];
+
+/// What is known of an undecided claim's future.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// The largest of what its comparisons could each have missed: a true difference of this size is found to be one in
+    /// four of five studies like this.
+    pub could_have_shown: f64,
+    /// More seeds that would probably decide it; none where even the most considered would probably not.
+    pub plan: Option<Plan>,
+}
+
+/// Seeds that would probably decide a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Every cell that is compared has at least as many afterwards.
+    pub seeds: usize,
+    /// Cells and the seeds that each has now.
+    pub cells: Vec<(Axes, usize)>,
+    /// That the claim is then decided, one way or another.
+    pub chance: f64,
+    /// On the machine that made the records, one process; none where they do not say.
+    pub minutes: Option<f64>,
+}
+
+impl Plan {
+    /// Trainings that are missing.
+    pub fn trainings(&self) -> usize {
+        self.cells.iter().map(|(_, seeds)| self.seeds.saturating_sub(*seeds)).sum()
+    }
+}
+
+impl Outlook {
+    /// Of comparisons that do not decide; none where there are none.
+    pub(super) fn of(
+        evidence: &Evidence,
+        says: Says,
+        contrasts: &[MeanContrast],
+        margin: Option<f64>,
+    ) -> Option<Self> {
+        let could_have_shown = contrasts.iter().map(detectable).max_by(f64::total_cmp)?;
+        if evidence.noise().is_assumed() {
+            return None;
+        }
+        let forecast = Forecast { says, contrasts, margin };
+        let most = forecast.seeds();
+        let plan = CONSIDERED.into_iter().filter(|&seeds| seeds > most.0).find_map(|seeds| {
+            let chance = forecast.chance(seeds);
+            (chance >= CHANCE).then(|| Plan::new(evidence, forecast.cells(), seeds, chance))
+        });
+        Some(Self { could_have_shown, plan })
+    }
+
+    /// One sentence.
+    pub fn sentence(&self) -> String {
+        let shown = format!(
+            "these records show differences of {:.3} or more in four cases of five",
+            self.could_have_shown
+        );
+        let Some(plan) = &self.plan else {
+            return format!(
+                "{shown}; {} seeds of each cell would probably not decide it",
+                CONSIDERED[CONSIDERED.len() - 1]
+            );
+        };
+        let minutes =
+            plan.minutes.map_or_else(String::new, |minutes| format!(", about {} minutes", minutes.ceil()));
+        format!(
+            "{shown}; {} seeds of {} cells ({} more trainings{minutes}) would decide it with a chance of {:.0} %",
+            plan.seeds,
+            plan.cells.len(),
+            plan.trainings(),
+            100.0 * plan.chance
+        )
+    }
+}
+
+impl Plan {
+    fn new(evidence: &Evidence, cells: Vec<(Axes, usize)>, seeds: usize, chance: f64) -> Self {
+        let missing = |(cell, own): &(Axes, usize)| {
+            evidence.seconds(cell).map(|seconds| seconds * seeds.saturating_sub(*own) as f64 / 60.0)
+        };
+        let minutes = cells.iter().map(missing).sum();
+        Self { seeds, cells, chance, minutes }
+    }
+}
+
+/// The true difference that a contrast of these seeds finds to be one in four studies of five.
+fn detectable(contrast: &MeanContrast) -> f64 {
+    contrast.error.beyond(TAIL) + contrast.error.beyond(1.0 - CHANCE)
+}
+
+/// Comparisons with more seeds.
+struct Forecast<'a> {
+    says: Says,
+    contrasts: &'a [MeanContrast],
+    margin: Option<f64>,
+}
+
+impl Forecast<'_> {
+    const ROUNDS: usize = 200;
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.contrasts.iter().flat_map(|contrast| &contrast.parts)
+    }
+
+    /// Fewest and most seeds of a part.
+    fn seeds(&self) -> (usize, usize) {
+        let seeds = || self.parts().map(|part| part.seeds);
+        (seeds().min().unwrap_or(0), seeds().max().unwrap_or(0))
+    }
+
+    /// Cells and their seeds.
+    fn cells(&self) -> Vec<(Axes, usize)> {
+        let cells = self.parts().flat_map(|part| part.cells.iter().map(|at| (at.cell, part.seeds)));
+        cells.collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    /// Part of draws in which the claim is decided with so many seeds of each cell.
+    fn chance(&self, seeds: usize) -> f64 {
+        let reaches: Vec<Reach> = self.contrasts.iter().map(|contrast| self.reach(contrast, seeds)).collect();
+        let mut decided = 0;
+        for round in 0..Self::ROUNDS {
+            let mut stream = Seed::root(0).child("outlook").index(seeds).index(round).stream();
+            let mut means: BTreeMap<&[Scored], f64> = BTreeMap::new();
+            let mut estimates = Vec::with_capacity(self.contrasts.len());
+            for contrast in self.contrasts {
+                let mut estimate = 0.0;
+                for part in &contrast.parts {
+                    let mean = means.entry(&part.cells);
+                    let mean = mean.or_insert_with(|| foretold(part, seeds, &mut || stream.normal()));
+                    estimate += part.weight * *mean;
+                }
+                estimates.push(estimate);
+            }
+            let verdict = decide(self.says, &estimates, &reaches, self.margin, true);
+            decided += usize::from(verdict != Verdict::Undecided);
+        }
+        decided as f64 / Self::ROUNDS as f64
+    }
+
+    /// Ends of an interval with so many seeds of each cell.
+    fn reach(&self, contrast: &MeanContrast, seeds: usize) -> Reach {
+        let variance: f64 = contrast
+            .parts
+            .iter()
+            .map(|part| (part.weight * part.spread.deviation).powi(2) / part.seeds.max(seeds) as f64)
+            .sum();
+        let added = contrast.parts.iter().map(|part| seeds.saturating_sub(part.seeds)).min().unwrap_or(0);
+        let error =
+            Uncertainty { deviation: variance.sqrt(), freedom: contrast.error.freedom + added as f64 };
+        Reach { alone: error.beyond(TAIL), among_all: error.beyond(TAIL / self.contrasts.len() as f64) }
+    }
+}
+
+/// A mean with so many seeds: those that are there, and new ones about a true mean that these leave open.
+fn foretold(part: &Part, seeds: usize, normal: &mut dyn FnMut() -> f64) -> f64 {
+    let (old, new) = (part.seeds as f64, seeds.saturating_sub(part.seeds) as f64);
+    let truth = part.mean + part.spread.deviation / old.sqrt() * normal();
+    let added = new * truth + new.sqrt() * part.spread.deviation * normal();
+    (old * part.mean + added) / (old + new)
+}
