@@ -52,12 +52,12 @@ pub struct Moderated {
 
 /// The variance of every cell; none where neither its own seeds nor other cells say anything.
 pub fn moderate(samples: &[Sample]) -> Vec<Option<Moderated>> {
-    let whole = Trend::of(samples, None, EVEN);
-    let expected: Vec<Option<f64>> = (0..samples.len())
-        .map(|place| {
-            Trend::after(whole.as_ref()?, samples, Some(place), EVEN).map(|trend| trend.at(&samples[place]))
-        })
-        .collect();
+    let whole = Trend::of(samples, EVEN);
+    let left_out = |place: usize| {
+        let others = whole.as_ref()?.fitted(samples, Some(place), EVEN, 1e-3)?;
+        Some(others.expected[place])
+    };
+    let expected: Vec<Option<f64>> = (0..samples.len()).map(left_out).collect();
     let ratios: Vec<(f64, f64)> = samples
         .iter()
         .zip(&expected)
@@ -76,39 +76,39 @@ pub fn moderate(samples: &[Sample]) -> Vec<Option<Moderated>> {
     samples.iter().zip(&expected).map(one).collect()
 }
 
-/// What levels multiply.
+/// What levels multiply, and what that makes of each sample.
 #[derive(Clone)]
 struct Trend {
-    scale: f64,
     factors: [Vec<f64>; FACTORS],
+    expected: Vec<f64>,
 }
 
 impl Trend {
-    /// Fitted to all samples but one.
-    fn of(samples: &[Sample], without: Option<usize>, even: f64) -> Option<Self> {
+    /// Fitted to all samples.
+    fn of(samples: &[Sample], even: f64) -> Option<Self> {
         let levels =
             |factor: usize| samples.iter().map(|sample| sample.levels[factor] + 1).max().unwrap_or(0);
-        let start = Self { scale: 1.0, factors: std::array::from_fn(|factor| vec![1.0; levels(factor)]) };
-        Self::after(&start, samples, without, even)
+        let start = Self {
+            factors: std::array::from_fn(|factor| vec![1.0; levels(factor)]),
+            expected: vec![1.0; samples.len()],
+        };
+        start.fitted(samples, None, even, 1e-6)
     }
 
-    /// Beginning with another fit, which saves most of the work; none where no variance is left above 0.
-    fn after(start: &Self, samples: &[Sample], without: Option<usize>, even: f64) -> Option<Self> {
+    /// Fitted to all samples but one, beginning with this fit, which saves most of the work; none where no variance is
+    /// left above 0.
+    fn fitted(&self, samples: &[Sample], without: Option<usize>, even: f64, enough: f64) -> Option<Self> {
         const ROUNDS: usize = 200;
-        let mut trend = start.clone();
-        let used = || {
-            let places = samples.iter().enumerate().filter(move |(place, _)| Some(*place) != without);
-            places.map(|(_, sample)| sample).filter(|sample| sample.freedom > 0.0)
-        };
-        let freedom: f64 = used().map(|sample| sample.freedom).sum();
-        if !used().any(|sample| sample.variance > 0.0) {
-            return None;
-        }
+        let mut trend = self.clone();
+        let freedom = |place: usize| if Some(place) == without { 0.0 } else { samples[place].freedom };
+        let known: f64 = (0..samples.len()).map(freedom).sum();
+        (0..samples.len()).find(|&place| freedom(place) > 0.0 && samples[place].variance > 0.0)?;
         for _ in 0..ROUNDS {
-            let moved = trend.step(used, even);
-            let squares: f64 = used().map(|sample| sample.freedom * sample.variance / trend.at(sample)).sum();
-            trend.scale *= squares / freedom;
-            if moved.max((squares / freedom - 1.0).abs()) < 1e-4 {
+            let moved = trend.step(samples, freedom, even);
+            let ratio = |place: usize| freedom(place) * samples[place].variance / trend.expected[place];
+            let scale = (0..samples.len()).map(ratio).sum::<f64>() / known;
+            trend.expected.iter_mut().for_each(|expected| *expected *= scale);
+            if moved.max((scale - 1.0).abs()) < enough {
                 break;
             }
         }
@@ -117,28 +117,31 @@ impl Trend {
 
     /// Every level's factor solved for in turn: of a gamma likelihood with a logarithmic link that is the mean ratio of
     /// its cells. Returns the largest change.
-    fn step<'a, I: Iterator<Item = &'a Sample>>(&mut self, used: impl Fn() -> I, even: f64) -> f64 {
+    fn step(&mut self, samples: &[Sample], freedom: impl Fn(usize) -> f64, even: f64) -> f64 {
         let mut moved: f64 = 0.0;
-        for factor in 0..FACTORS {
-            let mut sums = vec![(even, even); self.factors[factor].len()];
-            for sample in used() {
-                let level = sample.levels[factor];
-                let ratio = sample.variance / self.at(sample) * self.factors[factor][level];
-                sums[level].0 += sample.freedom * ratio;
-                sums[level].1 += sample.freedom;
+        for (factor, known) in self.factors.iter_mut().enumerate() {
+            let mut sums = vec![(even, even); known.len()];
+            for (place, sample) in samples.iter().enumerate() {
+                let sum = &mut sums[sample.levels[factor]];
+                let ratio = sample.variance / self.expected[place] * known[sample.levels[factor]];
+                sum.0 += freedom(place) * ratio;
+                sum.1 += freedom(place);
             }
-            for (known, (squares, freedom)) in self.factors[factor].iter_mut().zip(sums) {
-                // A level whose variances are all 0 is taken to be small, not impossible.
-                let new = if freedom > 0.0 { (squares / freedom).max(1e-9) } else { 1.0 };
-                moved = moved.max((new / *known - 1.0).abs());
-                *known = new;
+            let changes: Vec<f64> = known
+                .iter_mut()
+                .zip(sums)
+                .map(|(known, (squares, freedom))| {
+                    // A level whose variances are all 0 is taken to be small, not impossible.
+                    let new = if freedom > 0.0 { (squares / freedom).max(1e-9) } else { 1.0 };
+                    new / std::mem::replace(known, new)
+                })
+                .collect();
+            for (expected, sample) in self.expected.iter_mut().zip(samples) {
+                *expected *= changes[sample.levels[factor]];
             }
+            moved = changes.iter().fold(moved, |moved, change| moved.max((change - 1.0).abs()));
         }
         moved
-    }
-
-    fn at(&self, sample: &Sample) -> f64 {
-        (0..FACTORS).fold(self.scale, |product, factor| product * self.factors[factor][sample.levels[factor]])
     }
 }
 
@@ -216,11 +219,11 @@ mod tests {
     fn expectations_are_those_of_a_gamma_model() {
         // R 4.2.2, `glm(v ~ m + s + b, family = Gamma(link = "log"), weights = d)`, three of its fitted values.
         let samples = grid();
-        let trend = Trend::of(&samples, None, 0.0).unwrap();
+        let trend = Trend::of(&samples, 0.0).unwrap();
         for (place, expected) in
             [(0, 0.008_645_517_669_168), (4, 0.003_241_802_453_348_36), (19, 0.017_406_958_545_255_87)]
         {
-            let found = trend.at(&samples[place]);
+            let found = trend.expected[place];
             assert!((found / expected - 1.0).abs() < 1e-3, "{place}: {found} is not {expected}");
         }
     }
@@ -230,9 +233,12 @@ mod tests {
         // R 4.2.2: `optimize` over the scale of `df(ratio / scale, d, d0, log = TRUE) - log(scale)`, summed, with the
         // model of the test above; the scale and the largest sum.
         let samples = grid();
-        let trend = Trend::of(&samples, None, 0.0).unwrap();
-        let ratios: Vec<(f64, f64)> =
-            samples.iter().map(|sample| (sample.variance / trend.at(sample), sample.freedom)).collect();
+        let trend = Trend::of(&samples, 0.0).unwrap();
+        let ratios: Vec<(f64, f64)> = samples
+            .iter()
+            .zip(&trend.expected)
+            .map(|(sample, expected)| (sample.variance / expected, sample.freedom))
+            .collect();
         for (freedom, expected, likelihood) in
             [(1.0, 0.811_460, -31.684_928), (3.0, 0.893_473, -25.458_989), (8.0, 0.947_254, -22.937_012)]
         {

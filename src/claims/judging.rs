@@ -9,7 +9,7 @@ use super::{
     Finding, Verdict,
     contrast::{Contrasts, MeanContrast},
     evidence::Evidence,
-    outlook::Outlook,
+    outlook::Open,
 };
 use crate::analysis::intervals::{Interval, LEVEL};
 
@@ -84,10 +84,6 @@ impl Evidence {
         let estimates: Vec<f64> = found.iter().map(|contrast| contrast.value.estimate).collect();
         let margin = found.iter().all(MeanContrast::is_of_a_score).then_some(self.margin());
         let verdict = decide(says, &estimates, &reaches, margin, !gaps);
-        let outlook = match verdict {
-            Verdict::Undecided if !gaps => Outlook::of(self, says, &found, margin),
-            _ => None,
-        };
         // What is most against the claim first.
         let against = |contrast: &MeanContrast| match says {
             Says::Above => contrast.not_above(),
@@ -97,7 +93,9 @@ impl Evidence {
         found.sort_by(|a, b| against(b).total_cmp(&against(a)));
         let evidence =
             found.iter().map(|contrast| line(contrast, Reach::of(contrast, count), says, count)).collect();
-        Finding { verdict, evidence, missing, outlook }
+        let open =
+            (verdict == Verdict::Undecided && !gaps).then_some(Open { says, contrasts: found, margin });
+        Finding { verdict, evidence, missing, open }
     }
 }
 

@@ -29,6 +29,7 @@ pub use outlook::{Outlook, Plan};
 pub use yardstick::Yardstick;
 
 use crate::analysis::published;
+use outlook::Open;
 
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,8 +85,8 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What would be needed and is not there.
     pub missing: Vec<String>,
-    /// Of undecided comparisons, what would decide them.
-    pub outlook: Option<Outlook>,
+    /// Comparisons that do not decide.
+    open: Option<Open>,
 }
 
 impl Claim {
@@ -108,6 +109,12 @@ impl Claim {
 }
 
 impl Finding {
+    /// What an undecided claim could have shown, and what would decide it; none of others, where comparisons are
+    /// missing, and where there are none. Takes some milliseconds.
+    pub fn outlook(&self, evidence: &Evidence) -> Option<Outlook> {
+        Outlook::of(evidence, self.open.as_ref()?)
+    }
+
     /// Nothing to judge on.
     fn unmeasured(what: impl Into<String>) -> Self {
         Self { missing: vec![what.into()], ..Self::of(Verdict::Undecided, Vec::new()) }
@@ -115,7 +122,7 @@ impl Finding {
 
     /// A verdict with the numbers behind it, nothing missing.
     fn of(verdict: Verdict, evidence: Vec<String>) -> Self {
-        Self { verdict, evidence, missing: Vec::new(), outlook: None }
+        Self { verdict, evidence, missing: Vec::new(), open: None }
     }
 }
 

@@ -50,21 +50,26 @@ impl Plan {
     }
 }
 
+/// Comparisons that do not decide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Open {
+    /// What the claim says of them.
+    pub(super) says: Says,
+    pub(super) contrasts: Vec<MeanContrast>,
+    /// Within which they are the same, where they can be.
+    pub(super) margin: Option<f64>,
+}
+
 impl Outlook {
-    /// Of comparisons that do not decide; none where there are none.
-    pub(super) fn of(
-        evidence: &Evidence,
-        says: Says,
-        contrasts: &[MeanContrast],
-        margin: Option<f64>,
-    ) -> Option<Self> {
-        let could_have_shown = contrasts.iter().map(detectable).max_by(f64::total_cmp)?;
+    /// Of comparisons that do not decide; none where there are none, or their noise is only assumed.
+    pub(super) fn of(evidence: &Evidence, open: &Open) -> Option<Self> {
+        let could_have_shown = open.contrasts.iter().map(detectable).max_by(f64::total_cmp)?;
         if evidence.noise().is_assumed() {
             return None;
         }
-        let forecast = Forecast { says, contrasts, margin };
-        let most = forecast.seeds();
-        let plan = CONSIDERED.into_iter().filter(|&seeds| seeds > most.0).find_map(|seeds| {
+        let forecast = Forecast::new(open);
+        let most = forecast.parts.iter().map(|part| part.seeds).max().unwrap_or(0);
+        let plan = CONSIDERED.into_iter().filter(|&seeds| seeds > most).find_map(|seeds| {
             let chance = forecast.chance(seeds);
             (chance >= CHANCE).then(|| Plan::new(evidence, forecast.cells(), seeds, chance))
         });
@@ -112,51 +117,53 @@ fn detectable(contrast: &MeanContrast) -> f64 {
 
 /// Comparisons with more seeds.
 struct Forecast<'a> {
-    says: Says,
-    contrasts: &'a [MeanContrast],
-    margin: Option<f64>,
+    open: &'a Open,
+    /// Every mean once.
+    parts: Vec<&'a Part>,
+    /// Of each comparison, weights and which means they weigh.
+    weights: Vec<Vec<(f64, usize)>>,
 }
 
-impl Forecast<'_> {
+impl<'a> Forecast<'a> {
     const ROUNDS: usize = 200;
 
-    fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.contrasts.iter().flat_map(|contrast| &contrast.parts)
-    }
-
-    /// Fewest and most seeds of a part.
-    fn seeds(&self) -> (usize, usize) {
-        let seeds = || self.parts().map(|part| part.seeds);
-        (seeds().min().unwrap_or(0), seeds().max().unwrap_or(0))
+    fn new(open: &'a Open) -> Self {
+        let mut places: BTreeMap<&[Scored], usize> = BTreeMap::new();
+        let mut parts = Vec::new();
+        let mut place = |part: &'a Part| {
+            *places.entry(&part.cells).or_insert_with(|| {
+                parts.push(part);
+                parts.len() - 1
+            })
+        };
+        let mut weigh = |contrast: &'a MeanContrast| -> Vec<(f64, usize)> {
+            contrast.parts.iter().map(|part| (part.weight, place(part))).collect()
+        };
+        let weights = open.contrasts.iter().map(&mut weigh).collect();
+        Self { open, parts, weights }
     }
 
     /// Cells and their seeds.
     fn cells(&self) -> Vec<(Axes, usize)> {
-        let cells = self.parts().flat_map(|part| part.cells.iter().map(|at| (at.cell, part.seeds)));
+        let cells = self.parts.iter().flat_map(|part| part.cells.iter().map(|at| (at.cell, part.seeds)));
         cells.collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
     /// Part of draws in which the claim is decided with so many seeds of each cell.
     fn chance(&self, seeds: usize) -> f64 {
-        let reaches: Vec<Reach> = self.contrasts.iter().map(|contrast| self.reach(contrast, seeds)).collect();
-        let mut decided = 0;
-        for round in 0..Self::ROUNDS {
+        let reaches: Vec<Reach> =
+            self.open.contrasts.iter().map(|contrast| self.reach(contrast, seeds)).collect();
+        let decided = (0..Self::ROUNDS).filter(|&round| {
             let mut stream = Seed::root(0).child("outlook").index(seeds).index(round).stream();
-            let mut means: BTreeMap<&[Scored], f64> = BTreeMap::new();
-            let mut estimates = Vec::with_capacity(self.contrasts.len());
-            for contrast in self.contrasts {
-                let mut estimate = 0.0;
-                for part in &contrast.parts {
-                    let mean = means.entry(&part.cells);
-                    let mean = mean.or_insert_with(|| foretold(part, seeds, &mut || stream.normal()));
-                    estimate += part.weight * *mean;
-                }
-                estimates.push(estimate);
-            }
-            let verdict = decide(self.says, &estimates, &reaches, self.margin, true);
-            decided += usize::from(verdict != Verdict::Undecided);
-        }
-        decided as f64 / Self::ROUNDS as f64
+            let means: Vec<f64> =
+                self.parts.iter().map(|part| foretold(part, seeds, &mut || stream.normal())).collect();
+            let sum = |weights: &Vec<(f64, usize)>| {
+                weights.iter().map(|&(weight, part)| weight * means[part]).sum()
+            };
+            let estimates: Vec<f64> = self.weights.iter().map(sum).collect();
+            decide(self.open.says, &estimates, &reaches, self.open.margin, true) != Verdict::Undecided
+        });
+        decided.count() as f64 / Self::ROUNDS as f64
     }
 
     /// Ends of an interval with so many seeds of each cell.
@@ -169,7 +176,8 @@ impl Forecast<'_> {
         let added = contrast.parts.iter().map(|part| seeds.saturating_sub(part.seeds)).min().unwrap_or(0);
         let error =
             Uncertainty { deviation: variance.sqrt(), freedom: contrast.error.freedom + added as f64 };
-        Reach { alone: error.beyond(TAIL), among_all: error.beyond(TAIL / self.contrasts.len() as f64) }
+        let count = self.open.contrasts.len() as f64;
+        Reach { alone: error.beyond(TAIL), among_all: error.beyond(TAIL / count) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Image size, augmentation, and whether printed numbers can be: claims about Tables 1 and 2 and Figure 3.
 
-use super::{Claim, Evidence, Finding, Outlook, Verdict, Yardstick, contrast::Term};
+use super::{Claim, Evidence, Finding, Verdict, Yardstick, contrast::Term};
 use crate::{
     analysis::{Axes, Measure, Scored, intervals::mean, prevalence::Rates},
     backbone,
@@ -203,16 +203,17 @@ fn both(first: Finding, second: Finding) -> Finding {
         (Verdict::Same, Verdict::Same) => Verdict::Same,
         _ => Verdict::Undecided,
     };
-    // The one that is harder to decide tells what it takes.
-    let outlook = [first.outlook, second.outlook].into_iter().flatten().max_by(|a, b| {
-        let seeds = |outlook: &Outlook| outlook.plan.as_ref().map_or(usize::MAX, |plan| plan.seeds);
-        seeds(a).cmp(&seeds(b))
-    });
+    // The one with the larger error takes more to decide.
+    let error = |finding: &Finding| {
+        let contrasts = finding.open.iter().flat_map(|open| &open.contrasts);
+        contrasts.map(|contrast| contrast.error.deviation).fold(0.0, f64::max)
+    };
+    let open = if error(&first) > error(&second) { first.open } else { second.open };
     Finding {
         verdict,
         evidence: [first.evidence, second.evidence].concat(),
         missing: [first.missing, second.missing].concat(),
-        outlook: outlook.filter(|_| verdict == Verdict::Undecided),
+        open: open.filter(|_| verdict == Verdict::Undecided),
     }
 }
 

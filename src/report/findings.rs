@@ -2,104 +2,190 @@
 
 use maud::{Markup, html};
 
-use super::Page;
-use crate::claims::{Claim, Finding, Verdict};
+use super::{Judged, Page};
+use crate::claims::{Claim, Evidence, Finding, Verdict, Yardstick};
 
 /// Lines of evidence shown of each finding.
 const LINES: usize = 8;
 
 pub fn verdicts(page: &Page) -> Markup {
-    let of = |place: usize, verdict: Verdict| {
-        page.judged
-            .iter()
-            .filter(|(_, findings)| findings.get(place).is_some_and(|found| found.verdict == verdict))
-            .count()
-    };
-    let count = |place: usize| {
-        format!(
-            "{} hold, {} fail, {} are undecided",
-            of(place, Verdict::Holds),
-            of(place, Verdict::Fails),
-            of(place, Verdict::Undecided)
-        )
-    };
     html! {
         p {
-            "Each sentence of the paper that can be true or false is a predicate, judged twice. On the paper's own printed numbers: "
-            (count(0)) " (it has one run a cell; seeds are assumed to spread by half a point). "
-            @if page.ours().is_some() { "On ours: " (count(1)) "." }
+            "Each sentence of the paper that can be true or false is a predicate. On the paper's own printed numbers: "
+            (count(page, 0, Yardstick::Paper)) " (it has one run a cell; seeds are assumed to spread by half a point). "
+            @if page.ours().is_some() {
+                "On ours, as strictly as the paper says it: " (count(page, 1, Yardstick::Paper)) "; "
+                (decided(page)) " of " (page.judged.len()) " are decided by at least one of the ways to judge. "
+                (chance(page))
+            }
         }
         p.small {
             "\u{201c}Holds\u{201d}: every comparison that the claim makes is beyond what new seeds do. \u{201c}Fails\u{201d}: one is significantly the \
-             other way, or the numbers are impossible. \u{201c}Undecided\u{201d} is an answer: too few seeds, or never measured."
+             other way, or the numbers are impossible. \u{201c}The same\u{201d}: all differences are known to be smaller than " (margin(page)) ". \
+             \u{201c}Undecided\u{201d}: too few seeds, or never measured; what would decide it stands behind the claim. The paper's score is F1 of \
+             the classifier in training; AUROC is that of the converged probe."
         }
-        table.claims {
+        div.wide { table.claims {
             caption { "Claims, and what became of them" }
             thead { tr {
                 th scope="col" { "Claim" }
                 th scope="col" { "Paper's numbers" }
-                @if page.ours().is_some() { th scope="col" { "Ours" } }
+                @if page.ours().is_some() { @for yardstick in Yardstick::ALL { th scope="col" { (head(yardstick)) } } }
             } }
-            tbody { @for (claim, findings) in &page.judged { (row(page, claim, findings)) } }
-        }
+            tbody { @for (claim, judged) in &page.judged { (row(page, claim, judged)) } }
+        } }
         (judge())
     }
 }
 
-/// What simulated studies say of the verdicts: `benchmarks/cells/judge.rs` writes this table and checks it.
+fn margin(page: &Page) -> String {
+    page.ours().map_or_else(String::new, |ours| ours.margin().to_string())
+}
+
+/// Of a column's head.
+fn head(yardstick: Yardstick) -> &'static str {
+    match yardstick {
+        Yardstick::Paper => "Ours: paper's score, every share",
+        Yardstick::PaperAverage => "average of shares",
+        Yardstick::Auroc => "AUROC, every share",
+        Yardstick::AurocAverage => "average of shares",
+    }
+}
+
+/// The finding on a body of numbers by a yardstick, where the claim has it.
+fn finding(judged: &[Judged], body: usize, yardstick: Yardstick) -> Option<&Finding> {
+    judged.get(body)?.iter().find(|(known, _)| *known == yardstick).map(|(_, finding)| finding)
+}
+
+/// `3 hold, 4 fail, 1 is the same, 25 are undecided`.
+fn count(page: &Page, body: usize, yardstick: Yardstick) -> String {
+    let of = |verdict: Verdict| {
+        let found = page.judged.iter().filter_map(|(_, judged)| finding(judged, body, yardstick));
+        found.filter(|finding| finding.verdict == verdict).count()
+    };
+    let [holds, fails, same, undecided] = Verdict::ALL.map(of);
+    let same = if same > 0 { format!(" {same} have sides that are the same,") } else { String::new() };
+    format!("{holds} hold, {fails} fail,{same} {undecided} are undecided")
+}
+
+/// Claims that are decided on our numbers by some yardstick.
+fn decided(page: &Page) -> usize {
+    let any = |judged: &[Judged]| {
+        judged
+            .get(1)
+            .is_some_and(|ways| ways.iter().any(|(_, finding)| finding.verdict != Verdict::Undecided))
+    };
+    page.judged.iter().filter(|(_, judged)| any(judged)).count()
+}
+
+/// How many verdicts chance alone would decide, by simulated studies of as many seeds.
+fn chance(page: &Page) -> Markup {
+    let ways: Vec<(&str, Yardstick)> = page
+        .judged
+        .iter()
+        .flat_map(|(claim, judged)| {
+            judged.get(1).into_iter().flatten().map(|(yardstick, _)| (claim.id, *yardstick))
+        })
+        .collect();
+    let rates = rates();
+    let seeds = page.records().map(|filed| filed.record.cell.seed + 1).max().unwrap_or(1);
+    let Some(simulated) =
+        rates.iter().map(|rate| rate.seeds).filter(|&known| u64::from(known) <= seeds).max()
+    else {
+        return html! {};
+    };
+    let of = |(claim, yardstick): &(&str, Yardstick)| {
+        let own = rates
+            .iter()
+            .find(|rate| (rate.claim, rate.yardstick, rate.seeds) == (*claim, *yardstick, simulated));
+        own.map_or(0.0, |rate| rate.wrong.iter().copied().fold(0.0, f64::max))
+    };
+    html! {
+        "Of these " (ways.len()) " verdicts chance alone would decide about " (format!("{:.0}", ways.iter().map(of).sum::<f64>()))
+        ", were nothing true (simulated studies of " (simulated) " seeds, of the worst kind of noise for each)."
+    }
+}
+
+/// What simulated studies say of the verdicts: `benchmarks/cells/judge` writes this table and checks it.
 const JUDGED: &str = include_str!("../../snapshots/judge.snap");
 
-/// Of a claim: seeds, and the parts of studies in which it held, failed, and stayed undecided.
-type Judged<'a> = (&'a str, &'a str, u32, [f64; 3]);
+/// Wrong verdicts of a claim with nothing planted.
+struct Rate<'a> {
+    claim: &'a str,
+    yardstick: Yardstick,
+    seeds: u32,
+    /// One a scenario.
+    wrong: Vec<f64>,
+}
 
-fn judged() -> Vec<Judged<'static>> {
-    let line = |line: &'static str| -> Option<Judged<'static>> {
-        let (head, parts) = line.split_once(": ")?;
+/// Of a claim, by a yardstick, the power with two, three and five seeds.
+type Power<'a> = (&'a str, Yardstick, Vec<f64>);
+
+fn numbers(text: &str) -> Option<Vec<f64>> {
+    text.split(", ").map(|part| part.parse().ok()).collect()
+}
+
+fn rates() -> Vec<Rate<'static>> {
+    let line = |line: &'static str| {
+        let (head, wrong) = line.split_once(": ")?;
         let mut head = head.split(", ");
-        let (claim, truth, seeds) = (head.next()?, head.next()?, head.next()?.parse().ok()?);
-        let parts: Vec<f64> = parts.split(", ").filter_map(|part| part.parse().ok()).collect();
-        Some((claim, truth, seeds, parts.try_into().ok()?))
+        let (claim, yardstick, seeds) =
+            (head.next()?, head.next()?.parse().ok()?, head.next()?.parse().ok()?);
+        Some(Rate { claim, yardstick, seeds, wrong: numbers(wrong)? })
     };
     JUDGED.lines().filter_map(line).collect()
 }
 
-fn judge() -> Markup {
-    let judged = judged();
-    let mut claims: Vec<&str> = judged.iter().map(|found| found.0).collect();
-    claims.dedup();
-    let of = |claim: &str, truth: &str, seeds: u32| {
-        judged.iter().find(|found| (found.0, found.1, found.2) == (claim, truth, seeds)).map(|found| found.3)
+fn powers() -> Vec<Power<'static>> {
+    let line = |line: &'static str| {
+        let (head, power) = line.split_once(": ")?;
+        let (claim, yardstick) = head.split_once(", ")?;
+        Some((claim, yardstick.parse().ok()?, numbers(power)?))
     };
-    let part =
-        |value: Option<f64>| value.map_or("\u{2013}".to_owned(), |value| format!("{:.1} %", 100.0 * value));
+    JUDGED.lines().filter_map(line).collect()
+}
+
+/// What the heads of the table's two parts say.
+fn heads() -> Vec<&'static str> {
+    JUDGED.lines().filter(|line| line.starts_with("wrong verdicts") || line.starts_with("power")).collect()
+}
+
+fn judge() -> Markup {
+    let percent = |value: f64| format!("{:.1} %", 100.0 * value);
+    let scenarios: Vec<&str> = heads()
+        .first()
+        .and_then(|head| head.split_once(": "))
+        .map_or(Vec::new(), |(_, list)| list.split(", ").collect());
     html! {
         details {
             summary { "How far the judge can be trusted" }
             p {
-                "Simulated studies of which the truth is known, 200 each, seeds spread by 0.02. With nothing planted, any verdict but \u{201c}undecided\u{201d} is \
-                 wrong; with an effect of three deviations of a seed planted, the part that says so is the power."
+                "Simulated studies of which the truth is known, judged by the same code. With nothing planted, a verdict that says otherwise is \
+                 wrong; no more than one in twenty may be. Seeds spread alike, by share, by share and method as measured, with heavy tails, \
+                 with one seed in ten fallen to chance, with each seed moving all cells, and with seeds missing."
             }
             div.wide { table {
-                caption { "Wrong verdicts where nothing is planted, and power" }
-                thead { tr { th scope="col" { "Claim" } @for seeds in [2, 3, 5] { th.number scope="col" { "Wrong, " (seeds) " seeds" } }
-                    @for seeds in [2, 3, 5] { th.number scope="col" { "Power, " (seeds) " seeds" } } } }
-                tbody { @for claim in claims {
-                    // The claim of no correlation is true where nothing is planted, and false where something is.
-                    @let nothing = of(claim, "nothing", 2).is_some();
-                    tr {
-                        th scope="row" { (claim.replace('_', " ")) }
-                        @for seeds in [2, 3, 5] { td.number { (part(if nothing { of(claim, "nothing", seeds).map(|found| found[0] + found[1]) }
-                            else { of(claim, "true", seeds).map(|found| found[1]) })) } }
-                        @for seeds in [2, 3, 5] { td.number { (part(if nothing { of(claim, "true", seeds).map(|found| found[0]) }
-                            else { of(claim, "false", seeds).map(|found| found[1]) })) } }
-                    }
-                } }
+                caption { "Wrong verdicts with nothing planted, three seeds" }
+                thead { tr { th scope="col" { "Claim" } th scope="col" { "Judged by" } @for scenario in &scenarios { th.number scope="col" { (scenario) } } } }
+                tbody { @for rate in rates().iter().filter(|rate| rate.seeds == 3) { tr {
+                    th scope="row" { (rate.claim.replace('_', " ")) } td { (rate.yardstick.label()) }
+                    @for &wrong in &rate.wrong { td.number { (percent(wrong)) } }
+                } } }
+            } }
+            @if let Some(head) = heads().get(1) { p.small { (head.split(';').next().unwrap_or_default()) "." } }
+            div.wide { table {
+                caption { "Power: how often a true claim holds" }
+                thead { tr { th scope="col" { "Claim" } th scope="col" { "Judged by" } @for seeds in [2, 3, 5] { th.number scope="col" { (seeds) " seeds" } } } }
+                tbody { @for (claim, yardstick, power) in powers() { tr {
+                    th scope="row" { (claim.replace('_', " ")) } td { (yardstick.label()) }
+                    @for power in power { td.number { (format!("{:.0} %", 100.0 * power)) } }
+                } } }
             } }
         }
     }
 }
 
-fn row(page: &Page, claim: &Claim, findings: &[Finding]) -> Markup {
+fn row(page: &Page, claim: &Claim, judged: &[Judged]) -> Markup {
     html! {
         tr {
             th scope="row" {
@@ -111,26 +197,39 @@ fn row(page: &Page, claim: &Claim, findings: &[Finding]) -> Markup {
                     dl {
                         @if !claim.quote.is_empty() { dt { "Judged as" } dd { (claim.predicate) } }
                         @if !claim.note.is_empty() { dt { "Known besides" } dd { (claim.note) } }
-                        @for (body, finding) in page.bodies.iter().zip(findings) {
-                            dt { "Evidence, " (if body.name == crate::claims::PAPER { "the paper" } else { "ours" }) }
-                            dd {
-                                @if finding.evidence.is_empty() && finding.missing.is_empty() { "none" }
-                                @if !finding.evidence.is_empty() {
-                                    ul { @for line in finding.evidence.iter().take(LINES) { li { (line) } } }
-                                    @if finding.evidence.len() > LINES { p { "and " (finding.evidence.len() - LINES) " more" } }
-                                }
-                                @if let Some(first) = finding.missing.first() {
-                                    p {
-                                        "Not measured: " (first)
-                                        @if finding.missing.len() > 1 { ", and " (finding.missing.len() - 1) " more" }
-                                    }
-                                }
-                            }
-                        }
+                        @for (body, ways) in page.bodies.iter().zip(judged) { @for (yardstick, finding) in ways {
+                            dt { (if body.name == crate::claims::PAPER { "The paper's numbers: " } else { "Ours: " }) (yardstick.label()) ": " (finding.verdict.id()) }
+                            dd { (numbers_behind(body, finding)) }
+                        } }
                     }
                 }
             }
-            @for finding in findings { td { span class={ "verdict " (finding.verdict.id()) } { (finding.verdict.id()) } } }
+            (verdict(finding(judged, 0, Yardstick::Paper)))
+            @if page.ours().is_some() { @for yardstick in Yardstick::ALL { (verdict(finding(judged, 1, yardstick))) } }
+        }
+    }
+}
+
+fn verdict(finding: Option<&Finding>) -> Markup {
+    html! { td { @match finding {
+        None => "\u{2013}",
+        Some(finding) => span class={ "verdict " (finding.verdict.id().replace(' ', "-")) } { (finding.verdict.id()) },
+    } } }
+}
+
+fn numbers_behind(body: &Evidence, finding: &Finding) -> Markup {
+    html! {
+        @if finding.evidence.is_empty() && finding.missing.is_empty() { "none" }
+        @if !finding.evidence.is_empty() {
+            ul { @for line in finding.evidence.iter().take(LINES) { li { (line) } } }
+            @if finding.evidence.len() > LINES { p { "and " (finding.evidence.len() - LINES) " more" } }
+        }
+        @if let Some(outlook) = finding.outlook(body) { p { "What would decide it: " (outlook.sentence()) "." } }
+        @if let Some(first) = finding.missing.first() {
+            p {
+                "Not measured: " (first)
+                @if finding.missing.len() > 1 { ", and " (finding.missing.len() - 1) " more" }
+            }
         }
     }
 }
@@ -141,11 +240,13 @@ mod tests {
 
     #[test]
     fn the_judges_table_is_read_whole() {
-        let judged = judged();
-        assert_eq!(
-            judged.len(),
-            JUDGED.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit())).count()
+        let (rates, powers, heads) = (rates(), powers(), heads());
+        assert_eq!(heads.len(), 2, "{heads:?}");
+        let lines = JUDGED.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit())).count();
+        assert_eq!(rates.len() + powers.len(), lines);
+        assert!(
+            rates.iter().all(|rate| rate.wrong.len() == 7 && rate.wrong.iter().all(|wrong| *wrong <= 0.1))
         );
-        assert!(judged.iter().all(|found| (found.3.iter().sum::<f64>() - 1.0).abs() < 0.002));
+        assert!(powers.iter().all(|power| power.2.len() == 3));
     }
 }

@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Page;
+use super::{Judged, Page};
 use crate::{
     analysis::{Axes, Interval, cell::percent},
     backbone,
-    claims::Verdict,
+    claims::{Verdict, Yardstick},
     data::Share,
     results::Metric,
     study::Study,
@@ -55,20 +55,31 @@ pub fn splice(document: &str, tables: &[(&str, String)]) -> Result<String> {
 /// One line a claim: what is judged, where the paper says it, the verdict on each body of numbers.
 fn verdicts(page: &Page) -> String {
     let mut text = "| Claim | Paper | Its numbers |".to_owned();
-    text += if page.ours().is_some() { " Ours |\n|---|---|---|---|\n" } else { "\n|---|---|---|\n" };
-    for (claim, findings) in &page.judged {
+    text += if page.ours().is_some() {
+        " Ours, paper's score | on average | Ours, AUROC | on average |\n|---|---|---|---|---|---|---|\n"
+    } else {
+        "\n|---|---|---|\n"
+    };
+    for (claim, judged) in &page.judged {
         let said = if claim.quote.is_empty() {
             claim.predicate.to_owned()
         } else {
             format!("\u{201c}{}\u{201d}", claim.quote)
         };
         let _ = write!(text, "| {} | {} |", said.replace('|', "\\|"), claim.section);
-        for finding in findings {
-            let verdict = match finding.verdict {
-                Verdict::Undecided => "undecided".to_owned(),
-                decided => format!("**{}**", decided.id()),
-            };
-            let _ = write!(text, " {verdict} |");
+        let verdict = |judged: &Judged, yardstick: Yardstick| {
+            let found = judged.iter().find(|(known, _)| *known == yardstick);
+            match found.map(|(_, finding)| finding.verdict) {
+                None => "\u{2013}".to_owned(),
+                Some(Verdict::Undecided) => "undecided".to_owned(),
+                Some(decided) => format!("**{}**", decided.id()),
+            }
+        };
+        for (body, judged) in judged.iter().enumerate() {
+            let shown = if body == 0 { &Yardstick::PAPER_ONLY[..] } else { &Yardstick::ALL };
+            for &yardstick in shown {
+                let _ = write!(text, " {} |", verdict(judged, yardstick));
+            }
         }
         text.push('\n');
     }

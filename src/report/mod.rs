@@ -20,7 +20,7 @@ pub use pictures::{Example, Examples};
 
 use crate::{
     analysis::{Filed, Reading},
-    claims::{self, Claim, Evidence, Finding},
+    claims::{self, Claim, Evidence, Finding, Yardstick},
     method,
     study::Study,
 };
@@ -30,7 +30,7 @@ pub struct Page {
     reading: Reading,
     /// The setting that figures show: the one with the most rows.
     setting: Option<String>,
-    judged: Vec<(&'static Claim, Vec<Finding>)>,
+    judged: Vec<(&'static Claim, Vec<Judged>)>,
     bodies: Vec<Evidence>,
     examples: Option<Examples>,
     on_images: Vec<OnImages>,
@@ -40,6 +40,9 @@ pub struct Page {
 pub fn main_setting(reading: &Reading) -> Option<String> {
     reading.frame.settings().into_iter().next().map(|(setting, _)| setting)
 }
+
+/// What became of a claim on one body of numbers, by each of its yardsticks, the paper's own first.
+type Judged = Vec<(Yardstick, Finding)>;
 
 /// Anchor, title and content.
 type Section = (&'static str, &'static str, Markup);
@@ -54,7 +57,7 @@ impl Page {
         }
         let judged = claims::all()
             .into_iter()
-            .map(|claim| (claim, bodies.iter().map(|evidence| claim.judge(evidence)).collect()))
+            .map(|claim| (claim, bodies.iter().map(|evidence| claim.judge_all(evidence)).collect()))
             .collect();
         Self { reading, setting, judged, bodies, examples, on_images: Vec::new() }
     }

@@ -1,12 +1,15 @@
 //! `claims`: what the paper says, judged on its own printed numbers and on records.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 use skewbench::{
     analysis::reading,
-    claims::{self, Claim, Evidence, Finding},
+    claims::{self, Claim, Evidence, Finding, Verdict, Yardstick, evidence::MARGIN},
 };
 
 #[derive(clap::Args)]
@@ -16,13 +19,26 @@ pub struct Arguments {
     /// With the numbers behind each verdict
     #[arg(long)]
     evidence: bool,
+    /// Scores that differ by less are the same
+    #[arg(long, value_name = "SCORE", default_value_t = MARGIN)]
+    margin: f64,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
+/// A body of numbers and a way to judge: a column.
+type Column = (usize, Yardstick);
+/// Every claim, and what became of it by column.
+type Judged = Vec<(&'static Claim, BTreeMap<Column, Finding>)>;
+
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut bodies = vec![claims::paper()];
+    ensure!(
+        arguments.margin.is_finite() && arguments.margin >= 0.0,
+        "--margin must be a score's difference, 0 or more, found {}",
+        arguments.margin
+    );
+    let mut bodies = vec![claims::paper().with_margin(arguments.margin)];
     if !arguments.folders.is_empty() {
         let reading = reading::read(&arguments.folders);
         for problem in &reading.problems {
@@ -31,13 +47,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let settings = reading.frame.settings();
         ensure!(!settings.is_empty(), "no records to judge on");
         for (setting, _) in settings {
-            bodies.push(Evidence::measured(&setting, &reading.frame.setting(&setting)));
+            let body = Evidence::measured(&setting, &reading.frame.setting(&setting));
+            bodies.push(body.with_margin(arguments.margin));
         }
     }
-    let judged: Vec<(&Claim, Vec<Finding>)> = claims::all()
-        .into_iter()
-        .map(|claim| (claim, bodies.iter().map(|evidence| claim.judge(evidence)).collect()))
-        .collect();
+    let judged: Judged = claims::all().into_iter().map(|claim| (claim, judge(claim, &bodies))).collect();
     if arguments.json {
         println!("{}", as_json(&judged, &bodies)?);
     } else {
@@ -46,56 +60,92 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn print(judged: &[(&Claim, Vec<Finding>)], bodies: &[Evidence], evidence: bool) {
-    for (place, body) in bodies.iter().enumerate() {
-        println!("({}) {}", place + 1, body.name);
+fn judge(claim: &Claim, bodies: &[Evidence]) -> BTreeMap<Column, Finding> {
+    let on = |(place, body): (usize, &Evidence)| {
+        claim.judge_all(body).into_iter().map(move |(yardstick, finding)| ((place, yardstick), finding))
+    };
+    bodies.iter().enumerate().flat_map(on).collect()
+}
+
+/// Columns that some claim has.
+fn columns(judged: &Judged) -> Vec<Column> {
+    let columns: BTreeSet<Column> = judged.iter().flat_map(|(_, found)| found.keys().copied()).collect();
+    columns.into_iter().collect()
+}
+
+fn print(judged: &Judged, bodies: &[Evidence], evidence: bool) {
+    let columns = columns(judged);
+    for (number, (place, yardstick)) in columns.iter().enumerate() {
+        println!("({}) {}: {}", number + 1, bodies[*place].name, yardstick.label());
     }
-    let heads: String =
-        (0..bodies.len()).map(|place| format!("{:<11}", format!("({})", place + 1))).collect();
-    println!("{:<48}{heads}", "claim");
-    for (claim, findings) in judged {
-        let verdicts: String =
-            findings.iter().map(|finding| format!("{:<11}", finding.verdict.id())).collect();
-        println!("{:<48}{verdicts}", claim.id);
+    let heads: String = (1..=columns.len()).map(|number| format!("{:<10}", format!("({number})"))).collect();
+    println!("\n{:<47}{heads}", "claim");
+    for (claim, found) in judged {
+        let verdict = |column: &Column| found.get(column).map_or("-", |finding| finding.verdict.id());
+        let verdicts: String = columns.iter().map(|column| format!("{:<10}", verdict(column))).collect();
+        println!("{:<47}{}", claim.id, verdicts.trim_end());
         if evidence {
-            if !claim.quote.is_empty() {
-                println!("    {}: \"{}\"", claim.section, claim.quote);
-            }
-            println!("    {}", claim.predicate);
-            for (place, finding) in findings.iter().enumerate() {
-                for line in finding.evidence.iter().take(5) {
-                    println!("    ({}) {line}", place + 1);
-                }
-                if let Some(first) = finding.missing.first() {
-                    println!(
-                        "    ({}) not measured: {first} and {} more",
-                        place + 1,
-                        finding.missing.len() - 1
-                    );
-                }
-            }
+            behind(claim, &columns, found, bodies);
+        }
+    }
+    for (number, column) in columns.iter().enumerate() {
+        let of = |verdict| {
+            let found = judged.iter().filter_map(|(_, found)| found.get(column));
+            found.filter(|finding| finding.verdict == verdict).count()
+        };
+        let counts = Verdict::ALL.map(|verdict| format!("{} {}", of(verdict), verdict.id()));
+        println!("{}({}) {}", if number == 0 { "\n" } else { "" }, number + 1, counts.join(", "));
+    }
+}
+
+/// The numbers behind the verdicts of a claim.
+fn behind(claim: &Claim, columns: &[Column], found: &BTreeMap<Column, Finding>, bodies: &[Evidence]) {
+    if !claim.quote.is_empty() {
+        println!("    {}: \"{}\"", claim.section, claim.quote);
+    }
+    println!("    {}", claim.predicate);
+    for (number, column) in columns.iter().enumerate() {
+        let Some(finding) = found.get(column) else { continue };
+        let number = number + 1;
+        for line in finding.evidence.iter().take(5) {
+            println!("    ({number}) {line}");
+        }
+        if let Some(outlook) = finding.outlook(&bodies[column.0]) {
+            println!("    ({number}) {}", outlook.sentence());
+        }
+        if let Some(first) = finding.missing.first() {
+            let more = match finding.missing.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            println!("    ({number}) not measured: {first}{more}");
         }
     }
 }
 
-fn as_json(judged: &[(&Claim, Vec<Finding>)], bodies: &[Evidence]) -> Result<String> {
+fn as_json(judged: &Judged, bodies: &[Evidence]) -> Result<String> {
+    let finding = |((place, yardstick), finding): (&Column, &Finding)| {
+        let outlook = finding.outlook(&bodies[*place]);
+        let plan = outlook.as_ref().and_then(|outlook| outlook.plan.as_ref());
+        json!({
+            "numbers": bodies[*place].name,
+            "yardstick": yardstick.id(),
+            "verdict": finding.verdict.id(),
+            "evidence": finding.evidence,
+            "not_measured": finding.missing,
+            "could_have_shown": outlook.as_ref().map(|outlook| outlook.could_have_shown),
+            "would_decide": plan.map(|plan| json!({
+                "seeds": plan.seeds, "cells": plan.cells.len(), "trainings": plan.trainings(),
+                "minutes": plan.minutes, "chance": plan.chance,
+            })),
+        })
+    };
     let claims: Vec<_> = judged
         .iter()
-        .map(|(claim, findings)| {
-            let findings: BTreeMap<&str, _> = bodies
-                .iter()
-                .zip(findings)
-                .map(|(body, finding)| {
-                    let value = json!({
-                        "verdict": finding.verdict.id(),
-                        "evidence": finding.evidence,
-                        "not_measured": finding.missing,
-                    });
-                    (body.name.as_str(), value)
-                })
-                .collect();
+        .map(|(claim, found)| {
             json!({ "claim": claim.id, "section": claim.section, "quote": claim.quote,
-                    "predicate": claim.predicate, "note": claim.note, "findings": findings })
+                    "predicate": claim.predicate, "note": claim.note,
+                    "findings": found.iter().map(finding).collect::<Vec<_>>() })
         })
         .collect();
     Ok(serde_json::to_string_pretty(&claims)?)
