@@ -13,11 +13,11 @@ use serde_json::Value;
 use skewbench::{data::synthetic, experiment::Scale, results::Folder, seed::Seed};
 use tempfile::TempDir;
 
+/// Few images and one epoch: a trial takes part of a second.
 fn tune(out: &Path, more: &[&str]) -> Output {
-    let own = ["tune", "--images", "60", "--epochs", "1", "--trials", "2", "--finalists", "1"];
+    let own = ["tune", "--images", "60", "--epochs", "1"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
-    command.args(own).args(["--only", "supervised-vit"]).args(more).arg("--out").arg(out);
-    command.output().expect("the program starts")
+    command.args(own).args(more).arg("--out").arg(out).output().expect("the program starts")
 }
 
 fn succeeds(output: &Output) -> (String, String) {
@@ -34,7 +34,8 @@ fn json(path: &Path) -> Value {
 fn trials_are_records_and_the_best_is_chosen() {
     let root = TempDir::new().unwrap();
     let out = root.path().join("out");
-    let (told, _) = succeeds(&tune(&out, &[]));
+    let asked = ["--trials", "2", "--finalists", "1", "--only", "supervised-vit"];
+    let (told, _) = succeeds(&tune(&out, &asked));
     assert!(told.contains("stage 1 of 2: 2 trials of each pair") && told.contains("stage 2 of 2"), "{told}");
     assert!(told.contains("looks a little too good on the pictures that it was chosen on"), "{told}");
 
@@ -50,7 +51,7 @@ fn trials_are_records_and_the_best_is_chosen() {
     assert!(cell(0, 1).exists() && pair.mean(pair.chosen) >= pair.mean(0), "{pair:?}");
     let drawn = json(&cell(1, 0));
     assert_eq!(drawn["settings"]["values"]["optimisation.learning_rate"], pair.trials[1].learning_rate);
-    assert_eq!(drawn["scores"].as_array().unwrap().is_empty(), false);
+    assert!(!drawn["scores"].as_array().unwrap().is_empty());
     assert!(
         fs::read_to_string(out.join("tables/tuning.csv"))
             .unwrap()
@@ -71,7 +72,7 @@ fn trials_are_records_and_the_best_is_chosen() {
 
     // The same again trains nothing.
     let before = fs::read(cell(0, 0)).unwrap();
-    let (again, progress) = succeeds(&tune(&out, &[]));
+    let (again, progress) = succeeds(&tune(&out, &asked));
     assert!(progress.lines().all(|line| line.ends_with("finished earlier")), "{progress}");
     assert_eq!((again, fs::read(cell(0, 0)).unwrap()), (told, before));
 }
@@ -82,7 +83,7 @@ fn what_makes_no_sense_is_refused() {
     let out = root.path().join("out");
     for (flags, expected) in [
         (&["--trials", "0"][..], "--trials must be at least 1"),
-        (&["--finalists", "3"], "--finalists 3 of --trials 2: there are not that many"),
+        (&["--finalists", "3", "--trials", "2"], "--finalists 3 of --trials 2: there are not that many"),
         (&["--finalists", "0"], "--finalists must be at least 1"),
         (&["--seeds", "0"], "--seeds must be at least 1"),
         (&["--only", "moco"], "no pair's name contains 'moco'; pairs are:\n  supervised-resnet18"),
