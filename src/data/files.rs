@@ -159,6 +159,16 @@ impl Files {
         Ok(Self { listing, roots: roots.to_vec(), found, memory, table: table.map(Path::to_owned), digest })
     }
 
+    /// The files at `indices` by themselves, in that order: a data set of its own, that knows nothing of the others.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn select(&self, indices: &[usize]) -> Result<Self> {
+        let listing = self.listing.select(indices);
+        let digest = listing.digest();
+        Self::new(listing, &self.roots, self.table.as_deref(), digest)
+    }
+
     /// Name of the file at `index`, relative to its folder.
     pub fn name(&self, index: usize) -> &str {
         self.listing.name(index)

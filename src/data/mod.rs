@@ -17,7 +17,7 @@ pub mod stratify;
 pub mod synthetic;
 pub mod table;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 pub use classes::{ClassSet, DefectClass};
 pub use imbalance::{Share, Subset};
 
@@ -108,6 +108,22 @@ pub struct Source {
     pub has_classes: bool,
     /// What a reader must know before believing numbers from this data; printed with every table.
     pub limits: Vec<String>,
+}
+
+impl Source {
+    /// The training images alone, split once more into images to train and to validate on, 3 to 1 and always alike:
+    /// for choices that are to be scored on this source's validation images, none of which is in it.
+    ///
+    /// # Errors
+    /// If images are drawn: draw others instead.
+    pub fn within_training(self) -> Result<Self> {
+        let files = self.train.files().context("drawn images are not split: draw others instead")?;
+        let (train, validation) = stratify::train_and_validation(self.train.labels());
+        let [train, validation] = [files.select(&train)?, files.select(&validation)?];
+        let mut limits = self.limits;
+        limits.push("a part of the training images alone, to choose numbers on".to_owned());
+        Ok(Self { train: Box::new(train), validation: Box::new(validation), limits, ..self })
+    }
 }
 
 #[cfg(test)]

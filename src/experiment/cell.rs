@@ -51,7 +51,7 @@ impl fmt::Display for Cell {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}-{}", self.study.id(), self.method(), self.encoder())?;
         match self.study.variant() {
-            // Such studies train on the data's own share only.
+            // Studies of the paper that have variants train on the data's own share only.
             Some(variant) if self.share == Share::NATURAL => write!(formatter, "-{variant}")?,
             Some(variant) => write!(formatter, "-{variant}-{}", self.share.id())?,
             None => write!(formatter, "-{}", self.share.id())?,
@@ -160,4 +160,11 @@ pub fn ablations(seed: u64) -> Vec<Cell> {
         cell(Ablation::ProbeUnderLars, method::Name::SimClr, ResNet18),
         cell(Ablation::ProbeAsReleased, method::Name::SimClr, ResNet18),
     ]
+}
+
+/// One trial of tuning: every pair of the paper's methods with a backbone that it is defined on.
+pub fn tuning(trial: u16, share: Share, seed: u64) -> Vec<Cell> {
+    let study = Study::Tuning { trial };
+    let cells = at(&[share], seed).into_iter().map(|cell| Cell { study, ..cell });
+    cells.filter(|cell| cell.undefined().is_none()).collect()
 }

@@ -13,6 +13,7 @@ use crate::{
     augment::{Framing, Jitter, ViewRecipe},
     data::OnBadImage,
     method::{
+        Objective,
         dino::Distillation,
         mae::{Reconstruction, Supervision},
     },
@@ -79,7 +80,7 @@ impl Plan {
         }
     }
 
-    /// The recipe of a cell in this run, with what its ablation changes.
+    /// The recipe of a cell in this run, with what its ablation or its trial changes.
     pub fn recipe(&self, cell: &Cell) -> Recipe {
         let mut recipe = Recipe::of(self.recipe, cell.method, cell.backbone);
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
@@ -88,9 +89,15 @@ impl Plan {
             Study::RandomWeights | Study::Pixels => {}
             Study::Table2 { .. } => recipe.augmentation = Augmentation::None,
             Study::Figure3 { .. } => recipe.augmentation = Augmentation::Paper,
-            Study::Ablation(Ablation::MaeTwoPredictions) => mae(&mut recipe, Supervision::TwoPredictions),
-            Study::Ablation(Ablation::MaeCrossedViews) => mae(&mut recipe, Supervision::CrossedViews),
-            Study::Ablation(Ablation::MaeAsReleased) => mae(&mut recipe, Supervision::AsReleased),
+            Study::Ablation(Ablation::MaeTwoPredictions) => {
+                recipe.objective = self.mae(cell, Supervision::TwoPredictions);
+            }
+            Study::Ablation(Ablation::MaeCrossedViews) => {
+                recipe.objective = self.mae(cell, Supervision::CrossedViews);
+            }
+            Study::Ablation(Ablation::MaeAsReleased) => {
+                recipe.objective = self.mae(cell, Supervision::AsReleased);
+            }
             Study::Ablation(ablation @ (Ablation::DinoPlainHead | Ablation::DinoHeadNorm)) => {
                 let head_norm = ablation == Ablation::DinoHeadNorm;
                 let constants = Recipe::distillation(self.recipe, cell.backbone);
@@ -106,8 +113,14 @@ impl Plan {
                 recipe.probe_rule = released.probe_rule;
                 recipe.probe_learning_rate = released.probe_learning_rate;
             }
+            Study::Tuning { trial } => recipe = Recipe::trial(cell.method, cell.backbone, trial),
         }
         recipe
+    }
+
+    /// MAE with other predictions supervised; all else as in the recipe.
+    fn mae(&self, cell: &Cell, supervision: Supervision) -> Arc<dyn Objective> {
+        Arc::new(Reconstruction { supervision, ..Recipe::reconstruction(self.recipe, cell.backbone) })
     }
 
     /// Weights that the cell's encoder begins with; none where they are random, as a floor's always are.
@@ -171,14 +184,4 @@ impl Plan {
         }
         views
     }
-}
-
-/// MAE with other predictions supervised; all else as in the recipe.
-fn mae(recipe: &mut Recipe, supervision: Supervision) {
-    recipe.objective = Arc::new(Reconstruction {
-        visible: 0.25,
-        normalise_pixels: true,
-        encoder_heads: recipe.objective.attention_heads(),
-        supervision,
-    });
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
 use super::{
-    Cell, Init, Plan, Recipe, Scale, Study,
+    Cell, Init, Plan, Recipe, Scale, Study, recipe,
     subsets::{ValidationSubsets, labels_of, sample, subset_seed},
 };
 use crate::{
@@ -104,6 +104,11 @@ impl<'p, 'a> Resolver<'p, 'a> {
             bail!("{reason}")
         }
         let (plan, source) = (self.plan, self.source);
+        ensure!(
+            !matches!(cell.study, Study::Tuning { .. }) || plan.recipe == recipe::Name::Short,
+            "the search space is the short recipe's, not that of {}",
+            plan.recipe
+        );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
         let subset = self.subset(cell)?;
@@ -206,8 +211,9 @@ impl<'p, 'a> Resolver<'p, 'a> {
     fn ensure_buildable(&mut self, resolved: &Resolved) -> Result<()> {
         let cell = &resolved.cell;
         let study = match cell.study {
-            // Other images or views only.
-            Study::Table1 | Study::Extension | Study::SizeMatched | Study::Figure3 { .. } => None,
+            // Other images, views or constants only.
+            Study::Table1 | Study::Extension | Study::SizeMatched => None,
+            Study::Figure3 { .. } | Study::Tuning { .. } => None,
             study => Some(study),
         };
         if self.built.insert((study, cell.method, cell.backbone)) {

@@ -244,7 +244,11 @@ fn plain(value: f32) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{data::Share, experiment::cell, method};
+    use crate::{
+        data::Share,
+        experiment::{cell, recipe::search},
+        method,
+    };
 
     /// What a table of settings shows, and what a fingerprint is made of: fixed names and values.
     #[test]
@@ -273,6 +277,25 @@ mod tests {
             assert_eq!(values.get(name), Some(&expected), "{name}");
         }
         assert!(!values.contains_key("on_bad_image"));
+    }
+
+    /// A trial is an ordinary cell: its name and settings tell it from others, and trial 0 is the recipe.
+    #[test]
+    fn a_trial_is_named_and_stated() {
+        let plan = Plan::new(Scale::small());
+        let tuning = |trial| cell::tuning(trial, Share::percent(15), 0);
+        assert_eq!((tuning(0).len(), tuning(3).len()), (11, 11));
+        let id = "tuning/simclr-resnet18-trial03-share15-seed0";
+        let cell = tuning(3).into_iter().find(|cell| cell.id() == id).expect("a trial of SimCLR");
+        let point = search::point(cell.method, cell.backbone, 3);
+        let values = plan.settings(&cell).values;
+        assert_eq!(values["optimisation.learning_rate"], json!(point.learning_rate));
+        assert_eq!(values["optimisation.weight_decay"], json!(point.weight_decay));
+        assert_eq!(values["objective.temperature"], json!(point.constant));
+        for cell in tuning(0) {
+            let table_1 = Cell { study: Study::Table1, ..cell };
+            assert_eq!(plan.settings(&cell), plan.settings(&table_1), "{cell}");
+        }
     }
 
     /// Every ablation, side and augmentation of the studies is seen in the settings.

@@ -25,12 +25,14 @@ pub use lock::Lock;
 pub use logits::Logits;
 pub use metric::{Classifier, Metric};
 pub use record::Record;
-use record::{Environment, Provenance, Run};
+use record::{Environment, Provenance, Run, Tuning};
 
 use crate::{backbone::Parameters, train::checkpoint::State};
 
 /// Name of the file that says who asked for a folder's records.
 const ENVIRONMENT: &str = "environment";
+/// Name of the file that says what tuning came to.
+const TUNING: &str = "tuning.json";
 
 /// Where records are kept: `FOLDER/<study>/<cell>.json`. While a cell trains, its lock and its checkpoint lie
 /// there too.
@@ -201,6 +203,24 @@ impl Folder {
         Ok(read().with_context(|| format!("{}: torn, or not of this build", path.display()))?.runs)
     }
 
+    /// Writes what the folder's trials came to, over an earlier file: records stay as they are.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_tuning(&self, tuning: &Tuning) -> Result<()> {
+        self.write_file(TUNING, format!("{}\n", serde_json::to_string_pretty(tuning)?).as_bytes())
+    }
+
+    /// What the folder's trials came to.
+    ///
+    /// # Errors
+    /// If there is no such file, or it is torn or of another schema.
+    pub fn tuning(&self) -> Result<Tuning> {
+        let path = self.root.join(TUNING);
+        let read = || -> Result<Tuning> { Ok(serde_json::from_str(&fs::read_to_string(&path)?)?) };
+        read().with_context(|| format!("{}: not there, torn, or not of this build", path.display()))
+    }
+
     /// Writes a record under its cell's name: first to a temporary file beside it, then renamed, so
     /// that a kill or a full disk leaves no torn record.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
@@ -270,7 +290,7 @@ fn is_race(path: &Path) -> bool {
 }
 
 /// Files of a results folder that are JSON and no records.
-const BESIDE_RECORDS: [&str; 1] = ["environment.json"];
+const BESIDE_RECORDS: [&str; 2] = ["environment.json", TUNING];
 
 /// All record files below a folder, in order of their paths: every `.json` but those that tell of the run itself.
 ///

@@ -275,3 +275,70 @@ pub struct Run {
     /// Names of its cells, and the source images that training goes through for each.
     pub cells: Vec<(String, usize)>,
 }
+
+/// What tuning came to: `tuning.json` of a results folder. All of it stands in the folder's records too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuning {
+    /// Which form this file has.
+    pub schema: u32,
+    /// Share of defects in training, 0..1; null for the data's own.
+    pub train_share: Option<f64>,
+    /// `synthetic`, `elpv`, `sewer-ml`, `folder` or `csv`.
+    pub source: String,
+    /// Of the images that were trained on; no study trains on them where they are drawn.
+    pub train_digest: String,
+    /// Of the images that choices were made on; no study is scored on them.
+    pub validation_digest: String,
+    /// Digest of the sources that compute numbers: trial 0 is the recipe in them.
+    pub code: String,
+    /// Each method on each backbone that was tuned.
+    pub pairs: Vec<TunedPair>,
+}
+
+/// The trials of a method on a backbone, and which of them was chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunedPair {
+    /// As records spell it.
+    pub method: String,
+    /// As records spell it.
+    pub backbone: String,
+    /// Name of the method's own constant; null where it has none.
+    pub constant: Option<String>,
+    /// Seeds that finalists were trained with.
+    pub seeds: Vec<u64>,
+    /// The finalist with the highest mean AUROC over these seeds.
+    pub chosen: u16,
+    /// In the order of their numbers.
+    pub trials: Vec<Trial>,
+}
+
+/// A numbered point of the search space, and what it scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// 0 is the recipe as it stood.
+    pub trial: u16,
+    /// For a batch of 256 images.
+    pub learning_rate: f64,
+    /// Per unit of learning rate.
+    pub weight_decay: f64,
+    /// Whose views.
+    pub views: String,
+    /// The method's own constant; null where it has none.
+    pub constant: Option<f64>,
+    /// AUROC of the converged probe on all validation images, 0..1, by seed. A seed that failed is not among them.
+    pub auroc: BTreeMap<u64, f64>,
+}
+
+impl TunedPair {
+    /// Mean AUROC of a trial over all seeds of the finalists; none if it was not trained with each.
+    pub fn mean(&self, trial: u16) -> Option<f64> {
+        let found = self.trials.iter().find(|known| known.trial == trial)?;
+        let scores: Option<Vec<f64>> = self.seeds.iter().map(|seed| found.auroc.get(seed).copied()).collect();
+        scores
+            .filter(|scores| !scores.is_empty())
+            .map(|scores| scores.iter().sum::<f64>() / scores.len() as f64)
+    }
+}

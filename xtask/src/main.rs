@@ -3,6 +3,7 @@
 mod asked;
 mod cmd;
 mod support;
+mod training;
 
 use std::{io::IsTerminal, process::ExitCode};
 

@@ -32,6 +32,13 @@ pub const DINO: Distillation = Distillation {
     frozen_epochs: 1,
 };
 
+pub const MAE: Reconstruction = Reconstruction {
+    visible: 0.25,
+    normalise_pixels: true,
+    encoder_heads: Some(12),
+    supervision: Supervision::All,
+};
+
 pub fn recipe(method: method::Name) -> Recipe {
     // Supervised, DINO and MAE: AdamW, decay on everything, probe 1e-3.
     let adamw = |objective: Arc<dyn Objective>, learning_rate, weight_decay, warm_up_start| Recipe {
@@ -66,15 +73,7 @@ pub fn recipe(method: method::Name) -> Recipe {
             lars(Arc::new(objective), 0.2, 1.5e-6, 0.1)
         }
         method::Name::Dino => Recipe { clip: Some(1.0), ..adamw(Arc::new(DINO), 5e-4, 1e-4, 3e-5) },
-        method::Name::Mae => {
-            let objective = Reconstruction {
-                visible: 0.25,
-                normalise_pixels: true,
-                encoder_heads: Some(12),
-                supervision: Supervision::All,
-            };
-            adamw(Arc::new(objective), 1e-3, 0.05, 5e-4)
-        }
+        method::Name::Mae => adamw(Arc::new(MAE), 1e-3, 0.05, 5e-4),
         // They have no SimSiam: its own paper's numbers (Chen and He 2021, section 4: `Baseline settings`; the released
         // code decays every parameter).
         method::Name::SimSiam => {

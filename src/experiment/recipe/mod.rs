@@ -6,6 +6,7 @@
 
 mod as_released;
 mod reference;
+pub mod search;
 mod short;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::{
     augment::{self, ViewRecipe},
     backbone,
     evaluate::probe::{Options, Weighting},
-    method::{self, Objective, dino::Distillation},
+    method::{self, Objective, dino::Distillation, mae::Reconstruction},
     named::named,
     train::{
         Decayed, Optimisation,
@@ -111,6 +112,20 @@ impl Recipe {
             Name::Reference => reference::DINO,
             Name::Short => short::dino(backbone),
         }
+    }
+
+    /// The constants of MAE in the recipe of `name`.
+    pub fn reconstruction(name: Name, backbone: backbone::Name) -> Reconstruction {
+        match name {
+            Name::AsReleased => as_released::MAE,
+            Name::Reference => reference::MAE,
+            Name::Short => short::mae(backbone),
+        }
+    }
+
+    /// The [short](Name::Short) recipe at a numbered point of the [search space](search).
+    pub fn trial(method: method::Name, backbone: backbone::Name, trial: u16) -> Self {
+        short::at(method, backbone, search::point(method, backbone, trial))
     }
 
     /// The method's optimisation at a scale.

@@ -41,6 +41,13 @@ pub const DINO: Distillation = Distillation {
     frozen_epochs: 1,
 };
 
+pub const MAE: Reconstruction = Reconstruction {
+    visible: 0.25,
+    normalise_pixels: true,
+    encoder_heads: Some(12),
+    supervision: Supervision::All,
+};
+
 pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
     let vit = backbone == backbone::Name::ViTTiny;
     // The probe of a reference is AdamW's, not LARS's: ours, so that it is trained.
@@ -79,19 +86,11 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
             Recipe { warm_up_start: 1e-5, clip: None, ..with(Arc::new(DINO), Rule::ADAMW, 5e-3, 1e-4) }
         }
         method::Name::Dino => Recipe { clip: None, ..with(Arc::new(DINO), LARS, 0.3, 1e-6) },
-        method::Name::Mae => {
-            let objective = Reconstruction {
-                visible: 0.25,
-                normalise_pixels: true,
-                encoder_heads: Some(12),
-                supervision: Supervision::All,
-            };
-            Recipe {
-                warm_up: 40.0 / 400.0,
-                warm_up_start: 0.0,
-                ..with(Arc::new(objective), ADAMW_095, 1.5e-4, 0.05)
-            }
-        }
+        method::Name::Mae => Recipe {
+            warm_up: 40.0 / 400.0,
+            warm_up_start: 0.0,
+            ..with(Arc::new(MAE), ADAMW_095, 1.5e-4, 0.05)
+        },
         // Chen and He 2021, as in `as_released`.
         method::Name::SimSiam => Recipe {
             name: Name::Reference,

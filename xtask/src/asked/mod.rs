@@ -16,7 +16,7 @@ use skewbench::{
 
 pub use self::sources::Sources;
 use self::study::Study;
-use crate::support::source::Choice;
+use crate::support::source::{Choice, Purpose};
 
 /// Which cells, on which data, how.
 #[derive(clap::Args)]
@@ -119,7 +119,7 @@ impl Asked {
         let plan = self.plan()?;
         let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
             cells.into_iter().partition(|cell| cell.undefined().is_none());
-        let sources = Sources::open(&self.data, &cells, &plan)?;
+        let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan)?;
         Ok(Run { plan, cells, undefined, sources })
     }
 
@@ -204,8 +204,8 @@ impl Run {
         Ok((resolved, stopped.iter().map(|(reason, cells)| format!("{}: {reason}", some(cells))).collect()))
     }
 
-    /// Prints data, scale and number of cells.
-    pub fn describe(&self, passes: usize) {
+    /// Prints data, scale, number of cells and of images that they train on.
+    pub fn describe(&self, cells: &[Resolved]) {
         self.sources.describe();
         let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &self.plan.scale;
         println!(
@@ -213,7 +213,8 @@ impl Run {
              ViT patch {} width {} depth {}, recipe {}",
             vit.patch, vit.width, vit.depth, self.plan.recipe
         );
-        println!("cells   {}, {} image passes", self.cells.len(), thousands(passes));
+        let passes = cells.iter().map(Resolved::image_passes).sum();
+        println!("cells   {}, {} image passes", cells.len(), thousands(passes));
     }
 
     /// Prints a line for each pair of method and backbone that has no cell, with the reason.

@@ -10,7 +10,7 @@ use skewbench::{
 };
 
 use super::thousands;
-use crate::support::source::{CACHED_BYTES, Choice};
+use crate::support::source::{CACHED_BYTES, Choice, Purpose};
 
 /// Data by the side that drawn pictures have; other data has one source.
 pub struct Sources {
@@ -23,13 +23,13 @@ impl Sources {
     ///
     /// # Errors
     /// If annotations or folders cannot be read. Images are not opened yet.
-    pub fn open(choice: &Choice, cells: &[Cell], plan: &Plan) -> Result<Self> {
+    pub fn open(choice: &Choice, purpose: Purpose, cells: &[Cell], plan: &Plan) -> Result<Self> {
         let drawn = *choice == Choice::Synthetic;
         let mut sides: BTreeSet<usize> = cells.iter().map(|cell| plan.drawn_side(cell)).collect();
         if !drawn {
             sides = BTreeSet::from([plan.scale.side]);
         }
-        let open = |side| Ok((side, choice.open(&Scale { side, ..plan.scale.clone() })?));
+        let open = |side| Ok((side, choice.open(&Scale { side, ..plan.scale.clone() }, purpose)?));
         Ok(Self { by_side: sides.into_iter().map(open).collect::<Result<_>>()?, drawn })
     }
 

@@ -10,6 +10,7 @@ mod race;
 mod report;
 mod reproduce;
 mod status;
+mod tune;
 
 use anyhow::Result;
 
@@ -17,6 +18,8 @@ use anyhow::Result;
 pub enum Command {
     /// Train, probe and score the cells of the study; the main job
     Reproduce(reproduce::Arguments),
+    /// Choose each method's hyper-parameters alike, on pictures that no study is scored on
+    Tune(tune::Arguments),
     /// Show how far a results folder is
     Status(status::Arguments),
     /// Show what moved between two results folders, or between the paper and one
@@ -44,6 +47,7 @@ impl Command {
     pub fn run(&self) -> Result<()> {
         match self {
             Self::Reproduce(arguments) => reproduce::run(arguments),
+            Self::Tune(arguments) => tune::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Diff(arguments) => diff::run(arguments),
             Self::Claims(arguments) => claims::run(arguments),

@@ -12,8 +12,20 @@ use skewbench::{
 /// Root of the stream that the synthetic sewer is drawn from: the same pictures for every cell. Ours.
 pub const SYNTHETIC_SEED: u64 = 0;
 
+/// The same where numbers are chosen: no study is scored on these pictures. Ours.
+const TUNING_SEED: u64 = 1;
+
 /// Pixels of training images that are kept in memory. Ours: a quarter of a small laptop's.
 pub const CACHED_BYTES: usize = 1 << 30;
+
+/// What images are for: what is chosen must not be scored on what it was chosen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be trained and scored on.
+    Study,
+    /// To choose numbers on: drawn from another seed, or training images alone.
+    Tuning,
+}
 
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +58,8 @@ Where images come from:
     }
 
     /// Reads annotations; images are opened later, one by one, and remembered while memory lasts.
-    pub fn open(&self, scale: &Scale) -> Result<Source> {
-        let source = self.read(scale)?;
+    pub fn open(&self, scale: &Scale, purpose: Purpose) -> Result<Source> {
+        let source = self.read(scale, purpose)?;
         Ok(Source {
             train: Box::new(Cached::new(source.train, CACHED_BYTES)),
             validation: Box::new(Cached::new(source.validation, CACHED_BYTES / 4)),
@@ -55,17 +67,35 @@ Where images come from:
         })
     }
 
-    fn read(&self, scale: &Scale) -> Result<Source> {
-        match self {
-            Self::Synthetic => {
-                let (train, validation) = scale.synthetic_images;
-                Ok(data::synthetic::source(Seed::root(SYNTHETIC_SEED), train, validation, scale.side))
-            }
+    fn read(&self, scale: &Scale, purpose: Purpose) -> Result<Source> {
+        let source = match self {
+            Self::Synthetic => return Ok(drawn(scale, purpose)),
             Self::Elpv => data::elpv::source(&install::folder_in(&install::cache_folder()?))
-                .context("fetch the photographs once with `cargo xtask data elpv`"),
-            Self::SewerMl(folder) => data::sewer_ml::open(folder),
-            Self::Folder(folder) => data::folder::source(folder),
-            Self::Csv(file) => data::table::source(file),
+                .context("fetch the photographs once with `cargo xtask data elpv`")?,
+            Self::SewerMl(folder) => data::sewer_ml::open(folder)?,
+            Self::Folder(folder) => data::folder::source(folder)?,
+            Self::Csv(file) => data::table::source(file)?,
+        };
+        match purpose {
+            Purpose::Study => Ok(source),
+            Purpose::Tuning => source.within_training(),
+        }
+    }
+}
+
+/// The drawn sewer.
+fn drawn(scale: &Scale, purpose: Purpose) -> Source {
+    let (train, validation) = scale.synthetic_images;
+    let of = |seed| data::synthetic::source(Seed::root(seed), train, validation, scale.side);
+    match purpose {
+        Purpose::Study => of(SYNTHETIC_SEED),
+        Purpose::Tuning => {
+            let mut source = of(TUNING_SEED);
+            source.limits.push(format!(
+                "drawn from seed {TUNING_SEED} to choose numbers on; studies are scored on pictures of seed \
+                 {SYNTHETIC_SEED}"
+            ));
+            source
         }
     }
 }

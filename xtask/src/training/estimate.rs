@@ -30,8 +30,8 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
     for resolved in cells {
         let cell = &resolved.cell;
         let variant = match cell.study {
-            // Steps of Figure 3 differ in their views only.
-            Study::Figure3 { .. } => None,
+            // Steps of Figure 3 differ in their views only, those of trials in hardly more.
+            Study::Figure3 { .. } | Study::Tuning { .. } => None,
             _ => cell.study.variant(),
         };
         let variant = variant.map_or_else(String::new, |variant| format!(" {variant}"));

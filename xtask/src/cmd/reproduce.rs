@@ -1,10 +1,5 @@
 //! `cargo xtask reproduce`: the main job.
 
-mod cells;
-mod display;
-mod estimate;
-mod watch;
-
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -13,14 +8,13 @@ use std::{
 use anyhow::{Result, bail};
 use skewbench::{
     analysis::{reading, tables},
-    experiment::Resolved,
     results::{Folder, Record, provenance, record},
 };
 
-use self::cells::Cells;
 use crate::{
     asked::{Asked, Run},
     support::{program, table},
+    training::{Cells, Keep, estimate},
 };
 
 /// Train, probe and score the cells of the study.
@@ -70,17 +64,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     // Everything that could stop a cell is found here, before the first is trained.
     let resolved = run.resolve()?;
-    run.describe(resolved.iter().map(Resolved::image_passes).sum());
+    run.describe(&resolved);
     if arguments.dry_run {
         estimate::print(&resolved, &run)?;
         run.print_undefined();
         return Ok(());
     }
     let folder = Folder::open(&out)?;
-    let cells = Cells { resolved: &resolved, folder: &folder, arguments };
+    let keep = Keep { weights: !arguments.no_weights, tensorboard: arguments.tensorboard.as_deref() };
+    let cells = Cells { resolved: &resolved, folder: &folder, keep };
     let unreadable = cells.ensure_ours()?;
     folder.note_run(record::Run {
-        command: command(),
+        command: program::command(),
         provenance: provenance::collect(&run.plan.device),
         times: 1,
         cells: resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
@@ -94,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "{} of {} cells failed; the others are finished, and the same command tries these again:\n  {}",
         failed.len(),
         resolved.len(),
-        failed.join("\n  ")
+        failed.iter().map(|failure| failure.reason.as_str()).collect::<Vec<_>>().join("\n  ")
     )
 }
 
@@ -113,14 +108,4 @@ fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
     crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))
-}
-
-/// This command as a shell takes it.
-fn command() -> String {
-    let quoted = |argument: String| {
-        let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
-        if argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
-    };
-    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
-    format!("{} {}", program::name(), arguments.join(" "))
 }

@@ -1,6 +1,6 @@
 //! The cells of a run, one after the other.
 
-use std::{cell::Cell, path::PathBuf, time::Duration};
+use std::{cell::Cell, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use skewbench::{
@@ -10,14 +10,29 @@ use skewbench::{
     train::Progress,
 };
 
-use super::{Arguments, display::Display, watch::Watch};
+use super::{display::Display, watch::Watch};
 use crate::asked::some;
 
 /// Everything that is to be done.
 pub struct Cells<'a> {
     pub resolved: &'a [Resolved<'a>],
     pub folder: &'a Folder,
-    pub arguments: &'a Arguments,
+    pub keep: Keep<'a>,
+}
+
+/// What is kept of a cell besides its record and its logits.
+#[derive(Clone, Copy)]
+pub struct Keep<'a> {
+    /// Its trained variables.
+    pub weights: bool,
+    /// Folder for TensorBoard's event files.
+    pub tensorboard: Option<&'a Path>,
+}
+
+/// A cell without a record.
+pub struct Failure {
+    pub cell: String,
+    pub reason: String,
 }
 
 /// How far a cell is.
@@ -34,7 +49,7 @@ impl Cells<'_> {
     ///
     /// # Errors
     /// If a record or a checkpoint is of another experiment under the same name. Nothing is overwritten.
-    pub fn ensure_ours(&self) -> Result<Vec<(String, String)>> {
+    pub fn ensure_ours(&self) -> Result<Vec<Failure>> {
         let (mut foreign, mut unreadable) = (Vec::<(String, Vec<String>)>::new(), Vec::new());
         for resolved in self.resolved {
             let id = resolved.cell.id();
@@ -42,7 +57,7 @@ impl Cells<'_> {
                 Ok(Some(record)) => ensure_of(&record, resolved).err(),
                 Ok(None) => Checkpoint::new(self.folder, &id).ensure_of(resolved).err(),
                 Err(error) => {
-                    unreadable.push((id, format!("{error:#}")));
+                    unreadable.push(Failure { cell: id, reason: format!("{error:#}") });
                     continue;
                 }
             };
@@ -67,21 +82,21 @@ impl Cells<'_> {
     }
 
     /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:
-    /// should one of those end early, its cell is resumed here. Returns the records, and a line for each cell that
-    /// failed.
-    pub fn train(&self, unreadable: Vec<(String, String)>) -> (Vec<Record>, Vec<String>) {
+    /// should one of those end early, its cell is resumed here. Returns the records, and the cells that failed.
+    pub fn train(&self, unreadable: Vec<Failure>) -> (Vec<Record>, Vec<Failure>) {
         /// How often others are looked at.
         const LOOK: Duration = Duration::from_secs(1);
         let mut display =
             Display::new(self.resolved.iter().map(Resolved::image_passes).sum::<usize>() as u64);
         let mut failed = Vec::new();
         let mut cells: Vec<Standing> = self.resolved.iter().map(|_| Standing::Open).collect();
-        for (id, reason) in unreadable {
-            display.line(&format!("{id}: {reason}"));
-            failed.push(reason);
-            if let Some(place) = self.resolved.iter().position(|resolved| resolved.cell.id() == id) {
+        for failure in unreadable {
+            display.line(&format!("{}: {}", failure.cell, failure.reason));
+            if let Some(place) = self.resolved.iter().position(|resolved| resolved.cell.id() == failure.cell)
+            {
                 cells[place] = Standing::Failed;
             }
+            failed.push(failure);
         }
         let mut waiting = false;
         loop {
@@ -95,7 +110,8 @@ impl Cells<'_> {
                     Ok(None) => Standing::Open,
                     Err(error) => {
                         display.line(&format!("failed: {error:#}"));
-                        failed.push(format!("{error:#}"));
+                        let cell = self.resolved[number].cell.id();
+                        failed.push(Failure { cell, reason: format!("{error:#}") });
                         Standing::Failed
                     }
                 };
@@ -152,7 +168,7 @@ impl Cells<'_> {
     fn train_one(&self, resolved: &Resolved, mut lock: Lock, display: &mut Display) -> Result<Record> {
         let (folder, id) = (self.folder, resolved.cell.id());
         let checkpoint = Checkpoint::new(folder, &id);
-        let events = self.arguments.tensorboard.as_ref().map(|folder: &PathBuf| folder.join(&id));
+        let events = self.keep.tensorboard.map(|folder| folder.join(&id));
         let mut watch = Watch::new(display, &mut lock, resolved.scale.epochs, events.as_deref())?;
         let images = Images { folder, resolved, known: Cell::new(0) };
         let finished = experiment::run_kept(resolved, &checkpoint, &mut |event| {
@@ -164,7 +180,7 @@ impl Cells<'_> {
         })?;
         watch.keep(images.write());
         let Finished { record, logits, method } = finished;
-        if !self.arguments.no_weights && !method.parameters().all().is_empty() {
+        if self.keep.weights && !method.parameters().all().is_empty() {
             folder.write_weights(&id, method.parameters())?;
         }
         folder.write_logits(&id, &logits)?;

@@ -1,0 +1,203 @@
+//! What tuning may move of the [short](super::Name::Short) recipe, and how far: alike for every pair of method and
+//! backbone.
+//!
+//! A *trial* is a numbered [`Point`]. Trial 0 is the recipe as it stands. All others are drawn, each by itself: random
+//! search (Bergstra and Bengio 2012), from a stream that depends on method, backbone and number only, so that more trials
+//! begin with those of fewer. All pairs have learning rate, weight decay and views, over the same ranges, and one
+//! [`constant`] of the method's own; supervised training has none (its loss has no constant: the weight of a defect is
+//! normals / defects by definition), so that its space is smaller by one dimension and its trials fill it better.
+//! All ranges are ours.
+
+use super::{Augmentation, short};
+use crate::{backbone, method, seed::Seed};
+
+/// What tuning moves of a recipe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// For a batch of 256 images: [`LEARNING_RATE`].
+    pub learning_rate: f64,
+    /// Per unit of learning rate: [`WEIGHT_DECAY`].
+    pub weight_decay: f64,
+    /// One of [`views`].
+    pub augmentation: Augmentation,
+    /// The method's own [`constant`]; none where it has none.
+    pub constant: Option<f64>,
+}
+
+/// Where a number is drawn, ends included. To two digits: finer ones would not be told apart, and can be typed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Smallest.
+    pub low: f64,
+    /// Largest.
+    pub high: f64,
+    spread: Spread,
+}
+
+/// What is uniform.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Spread {
+    /// The number.
+    Number,
+    /// Its logarithm.
+    Logarithm,
+    /// The logarithm of what it lacks of 1.
+    LogarithmOfRest,
+}
+
+/// Ours: the recipe's 4e-3, an eighth and four times of it.
+pub const LEARNING_RATE: Range = Range { low: 5e-4, high: 1.6e-2, spread: Spread::Logarithm };
+/// Ours: from hardly any to ten times the recipe's 1e-2.
+pub const WEIGHT_DECAY: Range = Range { low: 1e-4, high: 1e-1, spread: Spread::Logarithm };
+
+/// A constant that only this method has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Constant {
+    /// What it is called.
+    pub name: &'static str,
+    /// Where it is drawn.
+    pub range: Range,
+}
+
+/// The constant of a method's own; none of supervised training, and none of `SimSiam`, which is not tuned.
+pub fn constant(method: method::Name) -> Option<Constant> {
+    let (name, low, high, spread) = match method {
+        method::Name::Supervised | method::Name::SimSiam => return None,
+        // Ours: the paper's 0.2 lies between; SimCLR's authors tried 0.05 to 1, the upper end of which is worst.
+        method::Name::SimClr => ("temperature", 0.05, 0.5, Spread::Logarithm),
+        // Ours: the published 0.0051 to ten times what is right for 64 columns.
+        method::Name::BarlowTwins => ("off-diagonal weight", 0.005, 0.5, Spread::Logarithm),
+        // Ours: over the 240 steps of small scale at 15 % defects a teacher keeps nothing of what it began as with 0.9,
+        // a tenth with 0.98, four fifths with 0.998.
+        method::Name::Byol | method::Name::Dino => ("start of momentum", 0.9, 0.998, Spread::LogarithmOfRest),
+        // Ours: about MAE's 0.25; fewer than a tenth are six patches of 64.
+        method::Name::Mae => ("visible part", 0.1, 0.6, Spread::Number),
+    };
+    Some(Constant { name, range: Range { low, high, spread } })
+}
+
+/// Views that a method is tried with: the paper's, those that it was published with, or the whole image, mirrored half
+/// the time. Supervised training was published with none of its own.
+pub fn views(method: method::Name) -> &'static [Augmentation] {
+    match method {
+        method::Name::Supervised => &[Augmentation::Paper, Augmentation::Flip],
+        _ => &[Augmentation::Paper, Augmentation::Original, Augmentation::Flip],
+    }
+}
+
+/// Root of the streams that trials are drawn from. Ours.
+const SEED: u64 = 0;
+
+/// A trial of a method on a backbone.
+pub fn point(method: method::Name, backbone: backbone::Name, trial: u16) -> Point {
+    if trial == 0 {
+        return short::point(method, backbone);
+    }
+    let pair = Seed::root(SEED).child("tuning").child(method.id()).child(backbone.id());
+    let seed = pair.index(trial.into());
+    let views = views(method);
+    Point {
+        learning_rate: LEARNING_RATE.draw(seed.child("learning rate")),
+        weight_decay: WEIGHT_DECAY.draw(seed.child("weight decay")),
+        augmentation: views[seed.child("views").stream().below(views.len())],
+        constant: constant(method).map(|constant| constant.range.draw(seed.child("constant"))),
+    }
+}
+
+impl Range {
+    /// Whether it has the number.
+    pub fn contains(&self, number: f64) -> bool {
+        (self.low..=self.high).contains(&number)
+    }
+
+    fn draw(&self, seed: Seed) -> f64 {
+        let Self { low, high, spread } = *self;
+        let mut stream = seed.stream();
+        // Two digits of what is uniform, by way of their decimals: the number is the one that a person would type.
+        let digits = |number: f64| format!("{number:.1e}").parse().unwrap_or(number);
+        let number = match spread {
+            Spread::Number => digits(stream.uniform(low, high)),
+            Spread::Logarithm => digits(libm::exp(stream.uniform(libm::log(low), libm::log(high)))),
+            Spread::LogarithmOfRest => {
+                let rest = libm::exp(stream.uniform(libm::log(1.0 - high), libm::log(1.0 - low)));
+                ((1.0 - rest) * 1e3).round() / 1e3
+            }
+        };
+        number.clamp(low, high)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::experiment::{Recipe, cell, recipe::Name};
+
+    /// Method and backbone of every cell that is tuned.
+    fn pairs() -> Vec<(method::Name, backbone::Name)> {
+        let cells = cell::tuning(0, crate::data::Share::percent(15), 0);
+        cells.into_iter().map(|cell| (cell.method, cell.backbone)).collect()
+    }
+
+    fn is_in_range(method: method::Name, point: &Point) -> bool {
+        let constant_fits = match (constant(method), point.constant) {
+            (Some(constant), Some(value)) => constant.range.contains(value),
+            (None, None) => true,
+            _ => false,
+        };
+        LEARNING_RATE.contains(point.learning_rate)
+            && WEIGHT_DECAY.contains(point.weight_decay)
+            && views(method).contains(&point.augmentation)
+            && constant_fits
+    }
+
+    #[test]
+    fn all_points_lie_in_their_ranges() {
+        assert_eq!(pairs().len(), 11);
+        for method in method::Name::ALL {
+            for backbone in backbone::Name::ALL {
+                for trial in 0..200 {
+                    let point = point(method, backbone, trial);
+                    assert!(is_in_range(method, &point), "{method} {backbone} {trial}: {point:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn trial_0_is_the_recipe_and_others_are_not() {
+        let text = |recipe: &Recipe| format!("{recipe:?}");
+        for (method, backbone) in pairs() {
+            let recipe = text(&Recipe::of(Name::Short, method, backbone));
+            assert_eq!(text(&Recipe::trial(method, backbone, 0)), recipe);
+            assert_ne!(text(&Recipe::trial(method, backbone, 1)), recipe);
+        }
+    }
+
+    #[test]
+    fn every_trial_of_every_pair_is_another_point() {
+        let mut seen = BTreeSet::new();
+        for (method, backbone) in pairs() {
+            for trial in 1..=20 {
+                let drawn = point(method, backbone, trial);
+                assert_eq!(drawn, point(method, backbone, trial), "drawn twice");
+                assert!(seen.insert(format!("{drawn:?}")), "{method} {backbone} {trial}: {drawn:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn draws_fill_their_ranges_evenly() {
+        // The middle of each range, as it is spread: about half of the draws lie below it.
+        let middles = [(LEARNING_RATE, (5e-4_f64 * 1.6e-2).sqrt()), (WEIGHT_DECAY, (1e-4_f64 * 1e-1).sqrt())];
+        let own = [(method::Name::Byol, 1.0 - (0.1_f64 * 0.002).sqrt()), (method::Name::Mae, 0.35)];
+        let own = own.map(|(method, middle)| (constant(method).unwrap().range, middle));
+        for (range, middle) in middles.into_iter().chain(own) {
+            let draws = (0..1_000).map(|index| range.draw(Seed::root(5).index(index)));
+            let below = draws.filter(|&number| number < middle).count();
+            // Four deviations of a thousand coins, and rounding.
+            assert!((430..=570).contains(&below), "{below} of 1000 below {middle}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What trials came to, pair by pair: from records alone, so that several processes that share a folder choose alike.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use anyhow::Result;
+use skewbench::{
+    analysis::{Filed, reading},
+    backbone,
+    experiment::{Cell, Study, recipe::search},
+    method,
+    results::{
+        Classifier, Metric, provenance,
+        record::{Trial, TunedPair},
+    },
+};
+
+use super::Arguments;
+use crate::{asked::Run, support::table};
+
+/// Method, backbone, trial.
+pub type Finalist = (method::Name, backbone::Name, u16);
+
+pub fn finalist(cell: &Cell) -> Finalist {
+    (cell.method, cell.backbone, super::trial(cell))
+}
+
+/// AUROC by trial and seed.
+type Scores = BTreeMap<u16, BTreeMap<u64, f64>>;
+
+/// All pairs that the folder has trials of, as many as asked for with as many seeds: at this share, on the images of
+/// this run and by this code.
+///
+/// # Errors
+/// If the run has no images.
+pub fn pairs(asked: &Arguments, run: &Run) -> Result<Vec<TunedPair>> {
+    let (_, source) = run.sources.of(&run.cells[0], &run.plan)?;
+    let (train, validation) = (source.train.digest(), source.validation.digest());
+    let epochs = run.plan.scale.epochs.to_string();
+    let comparable = |filed: &&Filed| {
+        let (data, made) = (&filed.record.data, &filed.record.provenance);
+        (&data.train_digest, &data.validation_digest) == (&train, &validation)
+            && made.code.as_deref() == Some(provenance::CODE)
+            && filed.record.settings.text("epochs").as_ref() == Some(&epochs)
+            && filed.cell.share == asked.share
+            && filed.record.cell.seed < asked.seeds
+    };
+    let mut scores: BTreeMap<(method::Name, backbone::Name), Scores> = BTreeMap::new();
+    for filed in reading::read(std::slice::from_ref(&asked.out)).records.iter().filter(comparable) {
+        let auroc = table::all_images(&filed.record, Classifier::Converged, Metric::Auroc);
+        let axes = (filed.cell.study, filed.cell.method, filed.cell.backbone, auroc);
+        if let (Study::Tuning { trial }, Some(method), Some(backbone), Some(auroc)) = axes
+            && trial < asked.trials
+        {
+            let trials = scores.entry((method, backbone)).or_default();
+            trials.entry(trial).or_default().insert(filed.record.cell.seed, auroc);
+        }
+    }
+    Ok(scores
+        .into_iter()
+        .filter_map(|((method, backbone), scores)| tuned(method, backbone, scores))
+        .collect())
+}
+
+/// What the scores of a pair come to: chosen is the best of those that have all seeds, of equals the first.
+fn tuned(method: method::Name, backbone: backbone::Name, scores: Scores) -> Option<TunedPair> {
+    let seeds: BTreeSet<u64> = scores.values().flat_map(BTreeMap::keys).copied().collect();
+    let trial = |(trial, auroc): (u16, BTreeMap<u64, f64>)| {
+        let point = search::point(method, backbone, trial);
+        Trial {
+            trial,
+            learning_rate: point.learning_rate,
+            weight_decay: point.weight_decay,
+            views: point.augmentation.id().to_owned(),
+            constant: point.constant,
+            auroc,
+        }
+    };
+    let mut pair = TunedPair {
+        method: method.id().to_owned(),
+        backbone: backbone.id().to_owned(),
+        constant: search::constant(method).map(|constant| constant.name.to_owned()),
+        seeds: seeds.into_iter().collect(),
+        chosen: 0,
+        trials: scores.into_iter().map(trial).collect(),
+    };
+    pair.chosen = sorted(&pair).first().filter(|best| pair.mean(best.trial).is_some())?.trial;
+    Some(pair)
+}
+
+/// Trials with all seeds, by their mean, then others by that of their own seeds; best first, of equals the lower number.
+fn sorted(pair: &TunedPair) -> Vec<&Trial> {
+    let own = |trial: &Trial| trial.auroc.values().sum::<f64>() / trial.auroc.len().max(1) as f64;
+    let mut trials: Vec<&Trial> = pair.trials.iter().collect();
+    trials.sort_by(|a, b| {
+        let all = [a, b].map(|trial| pair.mean(trial.trial));
+        all[1].is_some().cmp(&all[0].is_some()).then(own(b).total_cmp(&own(a))).then(a.trial.cmp(&b.trial))
+    });
+    trials
+}
+
+/// The best `count` of each pair by seed 0, and trial 0 for comparison.
+pub fn finalists(pairs: &[TunedPair], count: usize) -> BTreeSet<Finalist> {
+    let mut finalists = BTreeSet::new();
+    for pair in pairs {
+        let (Ok(method), Ok(backbone)) = (pair.method.parse(), pair.backbone.parse()) else { continue };
+        // By seed 0 alone: records of a second stage that was interrupted must not change who is in it.
+        let mut by_first: Vec<(u16, f64)> =
+            pair.trials.iter().filter_map(|trial| Some((trial.trial, *trial.auroc.get(&0)?))).collect();
+        by_first.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let best = by_first.into_iter().take(count).map(|(trial, _)| trial);
+        finalists.extend(best.chain([0]).map(|trial| (method, backbone, trial)));
+    }
+    finalists
+}
+
+/// The trials of each pair, best first, and what was chosen.
+pub fn text(pairs: &[TunedPair]) -> String {
+    let mut text = String::new();
+    for pair in pairs {
+        // Text is written to memory.
+        let _ = trials(pair, &mut text);
+    }
+    let _ = writeln!(
+        text,
+        "\n{:<24} {:>6} {:>9} {:>9} {:>9} {:>9}  {}",
+        "chosen", "trial", "before", "after", "rate", "decay", "views, constant"
+    );
+    for pair in pairs {
+        let Some(chosen) = pair.trials.iter().find(|trial| trial.trial == pair.chosen) else { continue };
+        let [before, after] = [0, pair.chosen].map(|trial| score(pair.mean(trial)));
+        let own = pair.constant.as_deref().zip(chosen.constant);
+        let own = own.map_or_else(String::new, |(name, value)| format!(", {name} {value}"));
+        let _ = writeln!(
+            text,
+            "{:<24} {:>6} {before:>9} {after:>9} {:>9.1e} {:>9.1e}  {}{own}",
+            name(pair),
+            chosen.trial,
+            chosen.learning_rate,
+            chosen.weight_decay,
+            chosen.views
+        );
+    }
+    text + "\nAUROC of the converged probe, mean over the same seeds before (trial 0, the recipe as it stands) and after. \
+            The best of\nseveral looks a little too good on the pictures that it was chosen on: what it is worth, a study \
+            shows on others.\n"
+}
+
+/// One line a trial, `*` before the chosen one; a mean where all seeds were trained.
+fn trials(pair: &TunedPair, text: &mut String) -> std::fmt::Result {
+    let own = pair.constant.as_deref().unwrap_or("-");
+    writeln!(text, "\n{}", name(pair))?;
+    write!(text, "  {:>5} {:>9} {:>9} {:>9} {own:>20}", "trial", "rate", "decay", "views")?;
+    pair.seeds.iter().try_for_each(|seed| write!(text, " {:>7}", format!("seed {seed}")))?;
+    writeln!(text, " {:>7}", "mean")?;
+    for trial in sorted(pair) {
+        let mark = if trial.trial == pair.chosen { '*' } else { ' ' };
+        let constant = trial.constant.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        write!(
+            text,
+            "{mark} {:>5} {:>9.1e} {:>9.1e} {:>9} {constant:>20}",
+            trial.trial, trial.learning_rate, trial.weight_decay, trial.views
+        )?;
+        for seed in &pair.seeds {
+            write!(text, " {:>7}", score(trial.auroc.get(seed).copied()))?;
+        }
+        writeln!(text, " {:>7}", score(pair.mean(trial.trial)))?;
+    }
+    Ok(())
+}
+
+fn name(pair: &TunedPair) -> String {
+    format!("{}-{}", pair.method, pair.backbone)
+}
+
+fn score(auroc: Option<f64>) -> String {
+    auroc.map_or_else(|| "-".to_owned(), |auroc| format!("{auroc:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pair whose trials scored these by seed, trials numbered from 0.
+    fn pair(scores: &[&[f64]]) -> Option<TunedPair> {
+        let of = |scores: &&[f64]| (0..).zip(scores.iter().copied()).collect::<BTreeMap<u64, f64>>();
+        tuned(method::Name::SimClr, backbone::Name::ResNet18, (0..).zip(scores.iter().map(of)).collect())
+    }
+
+    #[test]
+    fn the_best_over_all_seeds_is_chosen() {
+        // Trial 2 was best with seed 0 and is not over both; trial 3 was trained once.
+        let pair = pair(&[&[0.70, 0.72], &[0.75, 0.79], &[0.80, 0.70], &[0.78]]).unwrap();
+        assert_eq!((pair.chosen, &pair.seeds[..]), (1, &[0, 1][..]));
+        assert_eq!(sorted(&pair).iter().map(|trial| trial.trial).collect::<Vec<_>>(), [1, 2, 0, 3]);
+        assert_eq!(pair.mean(3), None);
+        let told = text(&[pair]);
+        assert!(told.contains("\n*     1 ") && told.contains(" 0.750   0.790   0.770\n"), "{told}");
+        let chosen = told.lines().find(|line| line.starts_with("simclr-resnet18  ")).unwrap();
+        assert!(chosen.contains("     1     0.710     0.770 "), "before and after: {chosen}");
+    }
+
+    #[test]
+    fn of_equal_trials_the_first_is_chosen_and_of_none_none() {
+        assert_eq!(pair(&[&[0.7], &[0.7]]).unwrap().chosen, 0);
+        assert_eq!(pair(&[&[0.6, 0.8], &[0.8, 0.6]]).unwrap().chosen, 0);
+        assert!(pair(&[]).is_none());
+    }
+
+    #[test]
+    fn finalists_are_the_best_of_seed_0_and_trial_0() {
+        // What a second stage has trained so far changes nothing.
+        for second in [&[0.9][..], &[0.9, 0.1]] {
+            let pair = pair(&[&[0.5], &[0.7], second, &[0.8]]).unwrap();
+            let trials: Vec<u16> = finalists(&[pair], 2).into_iter().map(|(_, _, trial)| trial).collect();
+            assert_eq!(trials, [0, 2, 3]);
+        }
+    }
+}

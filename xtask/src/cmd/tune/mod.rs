@@ -1,0 +1,217 @@
+//! `cargo xtask tune`: chooses the numbers of the short recipe, for every method on every backbone alike.
+
+mod choice;
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use skewbench::{
+    analysis::{reading, tables},
+    data::Share,
+    experiment::{Cell, Plan, Resolved, Scale, Study, cell},
+    results::{Folder, provenance, record},
+};
+
+use self::choice::Finalist;
+use crate::{
+    asked::{Run, Sources},
+    support::{
+        program,
+        source::{Choice, Purpose},
+    },
+    training::{Cells, Failure, Keep, estimate},
+};
+
+/// Choose learning rate, weight decay, views and one constant of each method on each backbone, by random search.
+///
+/// Stage one trains equally many trials of every pair, trial 0 being the recipe as it stands, with seed 0; stage two
+/// trains the best of each pair again with more seeds. The one with the highest mean AUROC of the converged probe is
+/// chosen. No study is scored on these pictures: they are drawn from a seed of their own, and of other data a part of
+/// the training images is held back. Stop it at any moment and run the same command: it resumes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask tune --dry-run                      what would be trained, and how long that takes
+  cargo xtask tune                                all pairs
+  cargo xtask tune --only resnet18 --trials 16    one backbone, more trials
+  cargo xtask tune --data elpv --out results/local/tuning-elpv")]
+pub struct Arguments {
+    #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
+    data: Choice,
+
+    /// Trials of each pair with seed 0; the first is the recipe as it stands
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    trials: u16,
+
+    /// Trials of each pair that are trained with more seeds; trial 0 comes with them for comparison
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    finalists: u16,
+
+    /// Seeds of each finalist: 0, 1, ...
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    seeds: u64,
+
+    /// Defect share to train at
+    #[arg(long, default_value = "15%", value_name = "SHARE")]
+    share: Share,
+
+    /// Only pairs whose name contains one of these texts, such as `simclr` or `byol-vit`
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// Drawn images to train on; three tenths as many to validate on [default: 5000]
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
+
+    /// Passes over the training set [default: small scale's]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+
+    /// Results folder
+    #[arg(long, default_value = "results/local/tuning", value_name = "DIR")]
+    out: PathBuf,
+
+    /// Show what would be trained and how long that takes on this machine, then stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    arguments.ensure_sound()?;
+    let run = arguments.open()?;
+    if arguments.out.is_dir() {
+        run.sources.remember(&Folder::open(&arguments.out)?);
+    }
+    // Whatever could stop a trial of either stage is found here, before the first is trained.
+    let (mut first, mut later): (Vec<_>, Vec<_>) =
+        run.resolve()?.into_iter().partition(|resolved| resolved.cell.seed == 0);
+    if arguments.dry_run {
+        // Which trials are finalists is not known: the first stand for them, and one more for trial 0.
+        later.retain(|resolved| trial(&resolved.cell) <= arguments.finalists);
+        first.append(&mut later);
+        run.describe(&first);
+        return estimate::print(&first, &run);
+    }
+    let folder = Folder::open(&arguments.out)?;
+    of(&later, &folder).ensure_ours()?;
+    println!("stage 1 of 2: {} trials of each pair, seed 0", arguments.trials);
+    run.describe(&first);
+    let mut failed = train(&first, &folder, &[])?;
+
+    let pairs = choice::pairs(arguments, &run)?;
+    let finalists: BTreeSet<Finalist> = choice::finalists(&pairs, arguments.finalists.into());
+    later.retain(|resolved| finalists.contains(&choice::finalist(&resolved.cell)));
+    if !later.is_empty() {
+        println!("stage 2 of 2: the best {} of each pair, and trial 0, with more seeds", arguments.finalists);
+        run.describe(&later);
+        failed.extend(train(&later, &folder, &first)?);
+    }
+    sum_up(arguments, &run, &folder, &failed)
+}
+
+/// What tables and a person get of it.
+fn sum_up(arguments: &Arguments, run: &Run, folder: &Folder, failed: &[Failure]) -> Result<()> {
+    tables::write(folder, &reading::read(std::slice::from_ref(&arguments.out)))?;
+    let pairs = choice::pairs(arguments, run)?;
+    let (_, source) = run.sources.of(&run.cells[0], &run.plan)?;
+    folder.write_tuning(&record::Tuning {
+        schema: record::SCHEMA,
+        train_share: arguments.share.fraction(),
+        source: source.name.clone(),
+        train_digest: source.train.digest(),
+        validation_digest: source.validation.digest(),
+        code: provenance::CODE.to_owned(),
+        pairs: pairs.clone(),
+    })?;
+    print!("{}", choice::text(&pairs));
+    println!("\nrecords and tuning.json: {}", arguments.out.display());
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let reasons: Vec<&str> = failed.iter().map(|failure| failure.reason.as_str()).collect();
+    bail!(
+        "{} trials failed and were not chosen from; the same command tries them again:\n  {}",
+        failed.len(),
+        reasons.join("\n  ")
+    )
+}
+
+/// The number of a trial.
+fn trial(cell: &Cell) -> u16 {
+    match cell.study {
+        Study::Tuning { trial } => trial,
+        _ => 0,
+    }
+}
+
+fn of<'a>(resolved: &'a [Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
+    // Encoders of trials are of no use later.
+    Cells { resolved, folder, keep: Keep { weights: false, tensorboard: None } }
+}
+
+/// Trains the cells of a stage and notes in the folder that this command asked for them after those `before`. Returns
+/// cells that failed: of a learning rate that was too high that is an answer, and others can still be chosen.
+fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<Vec<Failure>> {
+    let cells = of(resolved, folder);
+    let unreadable = cells.ensure_ours()?;
+    folder.note_run(record::Run {
+        command: program::command(),
+        provenance: provenance::collect(&resolved[0].device),
+        times: usize::from(before.is_empty()),
+        cells: before.iter().chain(resolved).map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
+    })?;
+    Ok(cells.train(unreadable).1)
+}
+
+impl Arguments {
+    fn ensure_sound(&self) -> Result<()> {
+        let Self { trials, finalists, seeds, .. } = self;
+        ensure!(*trials > 0, "--trials must be at least 1: trial 0 is the recipe as it stands");
+        ensure!(*finalists > 0, "--finalists must be at least 1");
+        ensure!(finalists <= trials, "--finalists {finalists} of --trials {trials}: there are not that many");
+        ensure!(*seeds > 0, "--seeds must be at least 1");
+        ensure!(self.epochs != Some(0), "--epochs must be at least 1: untrained, all trials are alike");
+        ensure!(
+            self.images.is_none() || self.data == Choice::Synthetic,
+            "--images is how many are drawn; of '{}' all training images are used",
+            self.data.name()
+        );
+        Ok(())
+    }
+
+    /// Every cell that may be trained: all trials with all seeds.
+    fn open(&self) -> Result<Run> {
+        let mut scale = Scale::small();
+        if let Some(images) = self.images {
+            scale.synthetic_images = (images, images * 3 / 10);
+        }
+        scale.epochs = self.epochs.unwrap_or(scale.epochs);
+        let plan = Plan::new(scale);
+        let cells = self.cells()?;
+        let sources = Sources::open(&self.data, Purpose::Tuning, &cells, &plan)?;
+        Ok(Run { plan, cells, undefined: Vec::new(), sources })
+    }
+
+    fn cells(&self) -> Result<Vec<Cell>> {
+        let wanted = |cell: &Cell| {
+            let pair = pair(cell);
+            self.only.is_empty() || self.only.iter().any(|text| pair.contains(text.as_str()))
+        };
+        let all = cell::tuning(0, self.share, 0);
+        for text in &self.only {
+            ensure!(
+                all.iter().any(|cell| pair(cell).contains(text.as_str())),
+                "no pair's name contains '{text}'; pairs are:\n  {}",
+                all.iter().map(pair).collect::<Vec<_>>().join("\n  ")
+            );
+        }
+        // Trial by trial, so that the time that is left is told well from the beginning.
+        let trials = (0..self.seeds).flat_map(|seed| (0..self.trials).map(move |trial| (trial, seed)));
+        Ok(trials.flat_map(|(trial, seed)| cell::tuning(trial, self.share, seed)).filter(wanted).collect())
+    }
+}
+
+/// `simclr-resnet18`.
+fn pair(cell: &Cell) -> String {
+    format!("{}-{}", cell.method, cell.backbone)
+}

@@ -1,0 +1,98 @@
+//! What a person meets at `tune`: trials are ordinary records on pictures of their own, asked for once.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use skewbench::{data::synthetic, experiment::Scale, results::Folder, seed::Seed};
+use tempfile::TempDir;
+
+/// Few images and one epoch: a trial takes part of a second.
+fn tune(out: &Path, more: &[&str]) -> Output {
+    let own = ["tune", "--images", "60", "--epochs", "1"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    command.args(own).args(more).arg("--out").arg(out).output().expect("the program starts")
+}
+
+fn succeeds(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn trials_are_records_and_the_best_is_chosen() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("out");
+    let asked = ["--trials", "2", "--finalists", "1", "--only", "supervised-vit"];
+    let (told, _) = succeeds(&tune(&out, &asked));
+    assert!(told.contains("stage 1 of 2: 2 trials of each pair") && told.contains("stage 2 of 2"), "{told}");
+    assert!(told.contains("looks a little too good on the pictures that it was chosen on"), "{told}");
+
+    // Two trials with seed 0; with seed 1 the better one, and trial 0.
+    let cell = |trial: u16, seed: u64| {
+        out.join(format!("tuning/supervised-vit_tiny-trial{trial:02}-share15-seed{seed}.json"))
+    };
+    let record = json(&cell(0, 0));
+    assert_eq!(record["cell"]["variant"], "trial00");
+    let tuning = Folder::open(&out).unwrap().tuning().unwrap();
+    let pair = &tuning.pairs[0];
+    assert_eq!((tuning.pairs.len(), &pair.seeds[..]), (1, &[0, 1][..]));
+    assert!(cell(0, 1).exists() && pair.mean(pair.chosen) >= pair.mean(0), "{pair:?}");
+    let drawn = json(&cell(1, 0));
+    assert_eq!(drawn["settings"]["values"]["optimisation.learning_rate"], pair.trials[1].learning_rate);
+    assert!(!drawn["scores"].as_array().unwrap().is_empty());
+    assert!(
+        fs::read_to_string(out.join("tables/tuning.csv"))
+            .unwrap()
+            .contains("supervised,vit_tiny,trial01,15%")
+    );
+    assert!(!out.join("tables/table1.csv").exists(), "trials are no results");
+
+    // Not the pictures that studies are scored on, as each record says.
+    let of_studies = synthetic::source(Seed::root(0), 60, 18, Scale::small().side);
+    for (digest, other) in [("train_digest", of_studies.train), ("validation_digest", of_studies.validation)]
+    {
+        assert_ne!(record["data"][digest], other.digest());
+    }
+    assert!(
+        record["data"]["limits"].to_string().contains("drawn from seed 1 to choose numbers on"),
+        "{record}"
+    );
+
+    // The same again trains nothing.
+    let before = fs::read(cell(0, 0)).unwrap();
+    let (again, progress) = succeeds(&tune(&out, &asked));
+    assert!(progress.lines().all(|line| line.ends_with("finished earlier")), "{progress}");
+    assert_eq!((again, fs::read(cell(0, 0)).unwrap()), (told, before));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("out");
+    for (flags, expected) in [
+        (&["--trials", "0"][..], "--trials must be at least 1"),
+        (&["--finalists", "3", "--trials", "2"], "--finalists 3 of --trials 2: there are not that many"),
+        (&["--finalists", "0"], "--finalists must be at least 1"),
+        (&["--seeds", "0"], "--seeds must be at least 1"),
+        (&["--only", "moco"], "no pair's name contains 'moco'; pairs are:\n  supervised-resnet18"),
+        (&["--share", "1%"], "the lowest share possible here is"),
+        (&["--data", "elpv"], "--images is how many are drawn; of 'elpv' all training images are used"),
+    ] {
+        let output = tune(&out, flags);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(expected), "{flags:?}: {told}");
+        assert!(!out.exists(), "{flags:?}: something was written");
+    }
+}
