@@ -37,8 +37,12 @@
 //!
 //! What is said:
 //! - **Claim**: a sentence of the paper, or a question of ours, as a predicate on records.
-//! - **Verdict**: what a claim comes to: holds, fails or undecided.
-//! - **Noise**: how far a score moves when nothing but the seed changes.
+//! - **Yardstick**: how a claim is judged: by the paper's score or AUROC, at every share or on average.
+//! - **Verdict**: what a claim comes to: holds, fails, the same or undecided.
+//! - **Outlook**: what an undecided claim could have shown, and how many seeds would decide it.
+//! - **Noise**: how far a score moves when nothing but the seed changes, cell by cell.
+//! - **Margin**: scores that differ by less are the same.
+//! - **Arm**: a method on a backbone, as one of several to choose from.
 //! - **Twin**: an operation written with Candle's own operations, which ours is tested against.
 //!
 //! # Layers
@@ -92,7 +96,7 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is:
-//! `benchmarks/cells/judge.rs`. What was tuned for whom: `results/BIAS.md`. A verb of the program:
+//! `benchmarks/cells/judge`. What was tuned for whom: `results/BIAS.md`. A verb of the program:
 //! `xtask/src/cmd/<verb>.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in

@@ -15,7 +15,7 @@ use skewbench::{
 /// Show which scores moved between two results folders, or between the paper and one.
 ///
 /// Noise is what seeds alone do to a difference, at the odds of 3 standard deviations: from their spread in both folders,
-/// share by share. With one seed everywhere nothing is said.
+/// cell by cell. With one seed everywhere nothing is said.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
