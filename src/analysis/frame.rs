@@ -15,7 +15,11 @@ use polars::prelude::{
     Series,
 };
 
-use super::{cell::Scored, measure::Measure};
+use super::{
+    cell::{Scored, percent},
+    measure::Measure,
+};
+use crate::data::Share;
 
 /// Rows of cells, all in one shape.
 #[derive(Clone, Debug)]
@@ -129,6 +133,27 @@ impl Frame {
             Some(Point { at, seed, value: value.filter(|value| value.is_finite())? })
         })
         .collect()
+    }
+
+    /// How a measure of one model moves from one validation share to another, as a table of its own and the name of its
+    /// one measure: the first less the second, seed by seed, in the rows of all validation images.
+    pub fn moved(&self, measure: &Measure, [first, second]: [Share; 2]) -> (Measure, Self) {
+        let name = Measure::named(format!("{measure} at {} less at {}", percent(first), percent(second)));
+        let seconds: HashMap<(Scored, Option<u64>), f64> = self
+            .points(measure)
+            .into_iter()
+            .filter(|point| point.at.validation == second)
+            .map(|point| ((point.at.on(Share::NATURAL), point.seed), point.value))
+            .collect();
+        let mut rows = FrameBuilder::default();
+        for point in self.points(measure).into_iter().filter(|point| point.at.validation == first) {
+            let at = point.at.on(Share::NATURAL);
+            if let Some(second) = seconds.get(&(at, point.seed)) {
+                rows.begin("moved", at, point.seed);
+                rows.number(name.clone(), Some(point.value - second));
+            }
+        }
+        (name, rows.frame())
     }
 
     /// Seeds taken together, setting by setting, in the order of axes.
@@ -303,6 +328,27 @@ mod tests {
                 Point { at: SIMCLR, seed: Some(1), value: 0.7 }
             ]
         );
+    }
+
+    #[test]
+    fn a_model_is_compared_with_itself_seed_by_seed() {
+        let mut rows = FrameBuilder::default();
+        let (rare, many) = (Share::percent(1), Share::percent(45));
+        for (validation, seed, f1) in
+            [(rare, 0, 0.1), (many, 0, 0.7), (many, 1, 0.9), (rare, 2, 0.2), (many, 2, 0.5)]
+        {
+            rows.begin("small", SIMCLR.on(validation), Some(seed));
+            rows.number(Metric::F1, Some(f1));
+        }
+        let (measure, moved) = rows.frame().moved(&Metric::F1.into(), [rare, many]);
+        assert_eq!(measure.id(), "f1 at 1 % less at 45 %");
+        let found: Vec<(Option<u64>, f64)> = moved
+            .points(&measure)
+            .iter()
+            .map(|point| (point.seed, (10.0 * point.value).round() / 10.0))
+            .collect();
+        assert_eq!(found, [(Some(0), -0.6), (Some(2), -0.3)], "seed 1 has no partner");
+        assert!(moved.axes().into_iter().eq([SIMCLR]));
     }
 
     #[test]

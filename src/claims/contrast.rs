@@ -237,7 +237,7 @@ fn who(at: &Scored) -> String {
 }
 
 /// `simclr on resnet18 at 5 %, validation 1 %`.
-fn name(at: &Scored) -> String {
+pub(super) fn name(at: &Scored) -> String {
     let validation =
         at.validation.in_percent().map_or(String::new(), |percent| format!(", validation {percent} %"));
     format!("{} at {}{validation}", who(at), percent(at.cell.share))

@@ -57,6 +57,15 @@ impl Evidence {
         Self { frame: frame.clone(), noise, margin: MARGIN, name: name.to_owned(), cells, correlations }
     }
 
+    /// The same setting's numbers in another table: of the paper's two numbers, each is taken to spread as before.
+    pub(super) fn about(&self, frame: &Frame) -> Self {
+        let about = match self.noise.is_assumed() {
+            true => Self::assumed(&self.name, frame, std::f64::consts::SQRT_2 * ASSUMED_DEVIATION),
+            false => Self::measured(&self.name, frame),
+        };
+        about.with_margin(self.margin)
+    }
+
     /// With another margin within which scores are the same.
     #[must_use]
     pub fn with_margin(self, margin: f64) -> Self {
