@@ -79,6 +79,20 @@ impl MeanContrast {
         Self { what, measure, value: error.about(estimate, 1), error, parts }
     }
 
+    /// The same with another deviation on top, known and of its own.
+    #[must_use]
+    pub fn also_spread(self, deviation: f64) -> Self {
+        let own = self.error.deviation.powi(2);
+        let whole = own + deviation.powi(2);
+        if whole <= own {
+            return self;
+        }
+        // What is known adds nothing to how uncertain the whole is (Satterthwaite 1946).
+        let error =
+            Uncertainty { deviation: whole.sqrt(), freedom: self.error.freedom * (whole / own).powi(2) };
+        Self { value: error.about(self.value.estimate, 1), error, ..self }
+    }
+
     /// Probability, one side, of an estimate as high if the truth were 0.
     pub fn not_above(&self) -> f64 {
         self.one_side(self.value.estimate > 0.0)

@@ -161,13 +161,28 @@ fn moved(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> Contrasts {
             // What is assumed of a score depends on its validation share.
             return evidence.above(metric, &at.on(shares[0]), &at.on(shares[1]));
         }
-        changes.contrast(format!("{measure}: {}", name(&at)), &measure, &[changes.term(1.0, &measure, &at)])
+        let term = [changes.term(1.0, &measure, &at)];
+        let contrast = changes.contrast(format!("{measure}: {}", name(&at)), &measure, &term)?;
+        Ok(contrast.also_spread(sampling(evidence, metric, &at.on(shares[0]))))
     };
     let mut contrasts: Contrasts = both.map(contrast).collect();
     if contrasts.is_empty() {
         contrasts.push(Err(measure.to_string().into()));
     }
     contrasts
+}
+
+/// Standard deviation that the draw of few defects adds to a score that is a part of defects found: binomial. All seeds
+/// are scored on the same images, so that their spread has nothing of it. F2_CIW weighs such parts by class; of fewer
+/// defects each, so that this is the least that it moves. F1 moves by far more than this where it is asked for.
+fn sampling(evidence: &Evidence, metric: Metric, at: &Scored) -> f64 {
+    let of_defects = matches!(metric, Metric::Recall | Metric::F2Oracle | Metric::F2Multilabel);
+    let (Some(recall), Some(defects), true) =
+        (evidence.mean(Metric::Recall, at), evidence.mean(Measure::DEFECTS, at), of_defects)
+    else {
+        return 0.0;
+    };
+    (recall * (1.0 - recall) / defects.max(1.0)).sqrt()
 }
 
 /// How a score moves from one validation share to another, model by model: two scores of one model share what its seed
