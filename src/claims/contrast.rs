@@ -54,6 +54,8 @@ pub struct MeanContrast {
     pub error: Uncertainty,
     /// What it is made of.
     pub parts: Vec<Part>,
+    /// Part of the standard error that more seeds leave as it is.
+    pub fixed: f64,
 }
 
 /// A comparison that could not be made.
@@ -76,7 +78,7 @@ impl From<String> for Unmeasured {
 
 impl MeanContrast {
     fn new(what: String, measure: Measure, estimate: f64, error: Uncertainty, parts: Vec<Part>) -> Self {
-        Self { what, measure, value: error.about(estimate, 1), error, parts }
+        Self { what, measure, value: error.about(estimate, 1), error, parts, fixed: 0.0 }
     }
 
     /// The same with another deviation on top, known and of its own.
@@ -90,7 +92,7 @@ impl MeanContrast {
         // What is known adds nothing to how uncertain the whole is (Satterthwaite 1946).
         let error =
             Uncertainty { deviation: whole.sqrt(), freedom: self.error.freedom * (whole / own).powi(2) };
-        Self { value: error.about(self.value.estimate, 1), error, ..self }
+        Self { value: error.about(self.value.estimate, 1), error, fixed: deviation, ..self }
     }
 
     /// Probability, one side, of an estimate as high if the truth were 0.

@@ -173,6 +173,7 @@ impl<'a> Forecast<'a> {
             .iter()
             .map(|part| (part.weight * part.spread.deviation).powi(2) / part.seeds.max(seeds) as f64)
             .sum();
+        let variance = variance + contrast.fixed.powi(2);
         let added = contrast.parts.iter().map(|part| seeds.saturating_sub(part.seeds)).min().unwrap_or(0);
         let error =
             Uncertainty { deviation: variance.sqrt(), freedom: contrast.error.freedom + added as f64 };
