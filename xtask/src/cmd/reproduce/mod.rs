@@ -20,7 +20,7 @@ use skewbench::{
 use self::cells::Cells;
 use crate::{
     asked::{Asked, Run},
-    support::{program, table},
+    support::{command, table},
 };
 
 /// Train, probe and score the cells of the study.
@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let cells = Cells { resolved: &resolved, folder: &folder, arguments };
     let unreadable = cells.ensure_ours()?;
     folder.note_run(record::Run {
-        command: command(),
+        command: command::own(),
         provenance: provenance::collect(&run.plan.device),
         times: 1,
         cells: resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     )
 }
 
-/// Tables and the page, of the whole folder: other commands may have put cells there.
+/// Tables, the page and the card, of the whole folder: other commands may have put cells there.
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
     tables::write(folder, &reading::read(&[out.to_owned()]))?;
     println!("\n{}", table::render(records));
@@ -112,15 +112,6 @@ fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<
         println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
-    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))
-}
-
-/// This command as a shell takes it.
-fn command() -> String {
-    let quoted = |argument: String| {
-        let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
-        if argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
-    };
-    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
-    format!("{} {}", program::name(), arguments.join(" "))
+    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))?.print();
+    Ok(())
 }
