@@ -20,16 +20,6 @@ pub fn as_typed(text: &str) -> String {
     text.replace(THROUGH_CARGO, name())
 }
 
-/// This command as a shell takes it.
-pub fn command() -> String {
-    let quoted = |argument: String| {
-        let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
-        if argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
-    };
-    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
-    format!("{} {}", name(), arguments.join(" "))
-}
-
 /// The root of the checkout, for verbs that build.
 ///
 /// # Errors
