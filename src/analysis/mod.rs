@@ -20,6 +20,7 @@ pub mod published;
 pub mod ratio;
 pub mod reading;
 pub mod tables;
+pub mod test_images;
 pub mod variance;
 
 pub use cell::{Axes, Scored};

@@ -38,17 +38,17 @@ pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
     let all_images = |at: &Scored| at.validation == Share::NATURAL;
     let of = |wanted: fn(Study) -> bool| move |at: &Scored| wanted(at.cell.study) && all_images(at);
     let every: Vec<&Filed> = reading.records.iter().collect();
-    let table_1: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.study == Table1).collect();
+    let arms: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.is_an_arm()).collect();
     let tables = [
         (
             "table1",
             scores(reading, of(|study| matches!(study, Table1 | Extension | RandomWeights | Pixels)))?,
         ),
-        ("figures2_4_5", scores(reading, |at| at.cell.study == Table1)?),
+        ("figures2_4_5", scores(reading, |at| at.cell.is_an_arm())?),
         ("table2", scores(reading, of(|study| matches!(study, Table2 { .. })))?),
         ("figure3", scores(reading, of(|study| matches!(study, Figure3 { .. })))?),
-        ("figure6", monitors(&table_1)?),
-        ("figure7", ranks(&table_1)?),
+        ("figure6", monitors(&arms)?),
+        ("figure7", ranks(&arms)?),
         ("size_matched", scores(reading, of(|study| matches!(study, Table1 | SizeMatched)))?),
         ("ablations", scores(reading, of(|study| matches!(study, Table1 | Ablation(_))))?),
         ("tuning", scores(reading, of(|study| matches!(study, Tuning { .. })))?),

@@ -93,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     )
 }
 
-/// Tables and the page, of the whole folder: other commands may have put cells there.
+/// Tables, the page and the card, of the whole folder: other commands may have put cells there.
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
     tables::write(folder, &reading::read(&[out.to_owned()]))?;
     println!("\n{}", table::render(records));
@@ -107,5 +107,6 @@ fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<
         println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
-    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))
+    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))?.print();
+    Ok(())
 }
