@@ -42,7 +42,8 @@
 //! - **Outlook**: what an undecided claim could have shown, and how many seeds would decide it.
 //! - **Noise**: how far a score moves when nothing but the seed changes, cell by cell.
 //! - **Margin**: scores that differ by less are the same.
-//! - **Arm**: a method on a backbone, as one of several to choose from.
+//! - **Arm**: a method on a backbone, as one of several to choose from. **Card**: what to take of the arms at a training
+//!   share, how sure that is, and what to run next.
 //! - **Twin**: an operation written with Candle's own operations, which ours is tested against.
 //!
 //! # Layers

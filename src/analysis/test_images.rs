@@ -6,7 +6,7 @@
 /// Hanley and McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC) curve", Radiology
 /// 1982, equations 1 and 2: logits of both classes are taken to be exponential, which errs little for others.
 pub fn auroc_error(auroc: f64, defects: f64, normals: f64) -> Option<f64> {
-    if !(0.0..=1.0).contains(&auroc) || !(defects >= 1.0 && normals >= 1.0) {
+    if !((0.0..=1.0).contains(&auroc) && defects >= 1.0 && normals >= 1.0) {
         return None;
     }
     // That of two defects both lie above one normal image, and that one defect lies above two.

@@ -6,9 +6,10 @@ use super::{
     Page,
     figure::plot::{NamedInterval, PlotAxis, intervals},
     scores::{backbone_label, method_label},
+    share_in_words,
 };
 use crate::{
-    analysis::{Interval, cell::percent},
+    analysis::Interval,
     claims::{Card, decision::Standing},
     results::Metric,
     study::Study,
@@ -22,7 +23,7 @@ pub fn section(page: &Page) -> Markup {
     html! {
         p.small {
             "By AUROC of the converged probe on all validation images. An arm is a method on a backbone; what cannot be told from the best is found by \
-             comparison with the best (Hsu 1984), each arm by its own spread of seeds."
+             comparison with the best (Hsu 1984), each arm by its own spread of seeds; what other validation images would do is Hanley and McNeil's standard error (1982)."
         }
         div.cards { @for card in &page.cards { (one(page, card)) } }
     }
@@ -32,19 +33,24 @@ fn one(page: &Page, card: &Card) -> Markup {
     let commands = card.commands(&page.made);
     html! {
         article.card {
-            h3 { (if card.share.fraction().is_some() { format!("{} defects in training", percent(card.share)) } else { "The data's own share of defects".to_owned() }) }
-            p.act { (card.sentence()) }
+            h3 { "Trained at " (share_in_words(card.share)) }
+            p.act { (unbroken(&card.sentence())) }
             (forest(card))
             ul {
-                @for line in card.evidence() { li { (line) } }
+                @for line in card.evidence() { li { (unbroken(&line)) } }
                 @if let Some(line) = card.what_next() { li {
-                    (line)
+                    (unbroken(&line))
                     @if !commands.is_empty() { pre { code { (commands.join("\n")) } } }
                 } }
-                @if let Some(line) = card.what_is_missing() { li { (line) } }
+                @if let Some(line) = card.what_is_missing() { li { (unbroken(&line)) } }
             }
         }
     }
+}
+
+/// A number stays beside its sign.
+fn unbroken(text: &str) -> String {
+    text.replace(" %", "\u{a0}%")
 }
 
 /// Every arm and floor with its interval, the highest first; what may be the best is marked by a star.

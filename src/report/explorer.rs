@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{Page, main_share};
+use super::{Page, main_share, share_in_words};
 use crate::{
-    analysis::{Axes, Measure, cell::percent, intervals::mean, prevalence::Rates},
+    analysis::{Axes, Measure, intervals::mean, prevalence::Rates},
     backbone,
     data::Share,
     method,
@@ -128,7 +128,7 @@ pub fn section(page: &Page) -> Markup {
             p {
                 label for="train" { "Trained at" }
                 select id="train" { @for share in shares {
-                    option value=(value(share)) selected[share == train] { (percent(share)) " defects" }
+                    option value=(value(share)) selected[share == train] { (share_in_words(share)) }
                 } }
             }
             p {

@@ -22,7 +22,7 @@ pub use images::OnImages;
 pub use pictures::{Example, Examples};
 
 use crate::{
-    analysis::{Axes, Filed, Reading, Scored, intervals::mean},
+    analysis::{Axes, Filed, Reading, Scored, cell::percent, intervals::mean},
     backbone,
     claims::{self, Card, Claim, Evidence, Finding, Yardstick, decision::Made},
     data::Share,
@@ -57,6 +57,14 @@ pub fn main_share(reading: &Reading) -> Option<Share> {
     let setting = main_setting(reading)?;
     let shares = trained_shares(&reading.frame.setting(&setting).axes());
     if shares.contains(&PAPERS) { Some(PAPERS) } else { shares.last().copied() }
+}
+
+/// `5 % defects`, `the data's own share`.
+fn share_in_words(share: Share) -> String {
+    match share {
+        Share::NATURAL => "the data's own share".to_owned(),
+        share => format!("{} defects", percent(share)),
+    }
 }
 
 /// Training shares of arms, in order.

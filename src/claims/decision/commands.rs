@@ -42,7 +42,20 @@ impl Card {
     fn asked(&self, cells: &[Axes], seeds: usize) -> String {
         let papers = |cell: &Axes| cell.method.is_some_and(crate::method::Name::is_the_papers);
         let study = if cells.iter().all(papers) { "table1" } else { "table1,methods" };
-        let only: Vec<String> = cells.iter().map(words::short_name).collect();
-        format!("--study {study} --only {} --shares {} --seeds {seeds}", only.join(","), self.share)
+        let only = only(cells.iter().map(words::short_name));
+        format!("--study {study} {only} --shares {} --seeds {seeds}", self.share)
     }
+}
+
+/// `--only a,b --only c`: lists that fit a line of a terminal.
+fn only(names: impl Iterator<Item = String>) -> String {
+    const LONGEST: usize = 56;
+    let mut lists: Vec<String> = Vec::new();
+    for name in names {
+        match lists.last_mut() {
+            Some(list) if list.len() + 1 + name.len() <= LONGEST => *list += &format!(",{name}"),
+            _ => lists.push(name),
+        }
+    }
+    lists.into_iter().map(|list| format!("--only {list}")).collect::<Vec<_>>().join(" ")
 }

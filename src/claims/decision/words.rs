@@ -61,9 +61,10 @@ impl Card {
         let mut lines = Vec::new();
         let open = self.contest.iter().find(|contest| contest.candidates().count() > 1);
         if let Some(arm) = open.and_then(|contest| contest.0.iter().find(|arm| arm.at.cell == pick.cell)) {
+            let beside = if arm.may_lose <= self.margin { "no more than" } else { "more than" };
             lines.push(format!(
-                "Whoever takes it loses at most {:.3} of AUROC to the truly best (95 %); the same is what differs by \
-                 {} or less.",
+                "Whoever takes it loses at most {:.3} of AUROC to the true best (95 %), {beside} the {} that count as \
+                 the same.",
                 arm.may_lose, self.margin
             ));
         }
@@ -71,8 +72,8 @@ impl Card {
         lines.extend(self.worth(pick));
         if let Some(images) = self.images {
             lines.push(format!(
-                "Other validation images alone would move its AUROC by {:.3} (standard error of {:.0} defects and {:.0} \
-                 normal images; Hanley and McNeil 1982): intervals here are over seeds and leave that out.",
+                "Other validation images alone would move its AUROC by {:.3} (standard error, {:.0} defects and {:.0} \
+                 normal images); intervals are over seeds and leave that out.",
                 images.error, images.defects, images.normals
             ));
         }
@@ -140,8 +141,8 @@ impl Card {
                 ))
             }
             Next::Beyond(seeds) => Some(format!(
-                "{seeds} seeds of each would probably not settle it: for a choice they are close to the same, and the \
-                 cheapest will do."
+                "Even {seeds} seeds of each would probably not settle it: what a seed does is larger than what the choice \
+                 does."
             )),
         }
     }

@@ -148,7 +148,7 @@ impl Plot {
 /// Numbers with intervals below each other, about a line at `zero`.
 pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Markup {
     /// Of a letter, on average, and of the frame.
-    const LETTER: f64 = 6.4;
+    const LETTER: f64 = 6.8;
     const FRAME: f64 = 300.0;
     let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
     let names = LETTER * longest as f64 + 18.0;

@@ -22,6 +22,7 @@ use crate::{
             heatmap::Heatmap,
             plot::{NamedInterval, Plot, PlotAxis, Series, intervals},
         },
+        share_in_words,
     },
     results::Metric,
     seed::Seed,
@@ -35,15 +36,20 @@ pub fn ranking(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let arms = ours.frame().axes().into_iter().filter(|at| at.cell.is_an_arm());
     let known = arms.map(|at| at.cell.converged()).any(|at| ours.spread(Metric::Auroc, &at).is_some());
+    let backbones = backbone::Name::ALL.into_iter();
+    let pairs =
+        RANKED.into_iter().flat_map(|metric| backbones.clone().map(move |backbone| (metric, backbone)));
+    let figures: Vec<Markup> =
+        pairs.filter_map(|(metric, backbone)| chances(page, ours, backbone, metric)).collect();
     html! {
-        @if known {
+        @if known && figures.is_empty() {
+            p { "No share has two self-supervised methods on one backbone: there is nothing to rank. The card above compares everything that was trained." }
+        } @else if known {
             p {
                 "Chance that a method has the highest score of the self-supervised ones on its backbone, if every cell were trained with new seeds: means \
                  are drawn about those found, each as far as its own cell's seeds spread. Scores are of the converged probe on all validation images."
             }
-            div.figures { @for metric in RANKED { @for backbone in backbone::Name::ALL {
-                (chances(page, ours, backbone, metric))
-            } } }
+            div.figures.two { @for figure in &figures { (figure) } }
         } @else {
             p { "One seed a cell: nothing is known of how far another seed would lie, so no ranking is given. " code { "--seeds 3" } " trains three." }
         }
@@ -57,8 +63,8 @@ fn at(method: method::Name, backbone: backbone::Name, share: Share) -> Scored {
     Axes::trained(method, backbone, share).converged()
 }
 
-/// Who is first on a backbone, share by share; nothing where no share has two methods.
-fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metric) -> Markup {
+/// Who is first on a backbone, share by share; none where no share has two methods.
+fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metric) -> Option<Markup> {
     let trained = |share: Share| -> Vec<method::Name> {
         let there = page.trained_on(backbone, share).into_iter().filter(|method| !method.is_supervised());
         there.filter(|&method| ours.mean(metric, &at(method, backbone, share)).is_some()).collect()
@@ -81,11 +87,8 @@ fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metri
     };
     let mut methods = page.self_supervised();
     methods.retain(|method| columns.iter().any(|column| chance(column, *method).is_some()));
-    if methods.is_empty() {
-        return html! {};
-    }
     let row = |method: &method::Name| columns.iter().map(|column| chance(column, *method)).collect();
-    Heatmap {
+    let figure = || Heatmap {
         caption: format!("Chance of the highest {} on {}", metric.label(), backbone.label()),
         row_axis: "method".into(),
         column_axis: "defects in training".into(),
@@ -94,8 +97,8 @@ fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metri
         cells: methods.iter().map(row).collect(),
         range: (0.0, 1.0),
         percent_decimals: 0,
-    }
-    .draw()
+    };
+    (!methods.is_empty()).then(|| figure().draw())
 }
 
 /// Differences of single models on the same test images, where logits lie beside records.
@@ -112,7 +115,7 @@ fn on_images(page: &Page) -> Markup {
     let Some(first) = page.on_images.first() else { return html! {} };
     let ends = rows.iter().flat_map(|row| [row.value.low, row.value.high]).chain([0.0]).collect::<Vec<_>>();
     html! {
-        p { "Other test images would move scores too, without any new seed: one model each at " (percent(first.share)) " defects, seed 0, drawn again 400 times from the same images for both models." }
+        p { "Other test images would move scores too, without any new seed: one model each, trained at " (share_in_words(first.share)) ", seed 0, drawn again 400 times from the same images for both models." }
         (intervals("AUROC less supervised training's on the same test images (converged probe, 95 %)", &PlotAxis::about("difference of AUROC", ends, 2), Some(0.0), &rows))
     }
 }
@@ -248,8 +251,9 @@ mod tests {
             }
             let reading = Reading { frame: frame.frame(), records: Vec::new(), problems: Vec::new() };
             let page = Page::new(reading, None);
-            let drawn =
-                chances(&page, page.ours().unwrap(), backbone::Name::ViTTiny, Metric::Auroc).into_string();
+            let drawn = chances(&page, page.ours().unwrap(), backbone::Name::ViTTiny, Metric::Auroc)
+                .unwrap()
+                .into_string();
             let text = |begin: &str| drawn.split('>').any(|part| part.split('<').next() == Some(begin));
             for method in order {
                 assert!(text(method.label()), "{} has no row: {drawn}", method.label());

@@ -60,8 +60,12 @@ fn rows(
             td colspan=(shares.len() + 1) { (reason) }
         } };
     }
-    let bodies: Vec<&Evidence> =
-        if method.is_the_papers() { page.bodies.iter().collect() } else { page.ours().into_iter().collect() };
+    let measured = |body: &&Evidence| {
+        let at = |share: &Share| Axes::trained(method, backbone, *share).in_training();
+        shares.iter().any(|share| body.mean(metric, &at(share)).is_some())
+    };
+    let papers = method.is_the_papers().then(|| page.paper()).into_iter();
+    let bodies: Vec<&Evidence> = papers.chain(page.ours().filter(measured)).collect();
     html! {
         @for (place, body) in bodies.iter().enumerate() {
             @let is_the_papers = std::ptr::eq(*body, page.paper());

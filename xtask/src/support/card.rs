@@ -30,35 +30,37 @@ pub fn lines(cards: &[Card], setting: Option<&str>, made: &[Made]) -> Vec<String
 
 /// Words in lines of at most [`WIDTH`] letters, where words allow.
 fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
-    broken(text, first, rest, "", WIDTH)
+    broken(text.split(' '), [first, rest], "")
 }
 
-/// A command in lines that a shell takes as one. A comment needs none: it ends the command.
+/// A command in lines that a shell takes as one, flags beside their values. A comment needs none: it ends the command.
 fn continued(command: &str) -> Vec<String> {
     let (command, comment) = match command.split_once(" # ") {
         Some((command, comment)) => (command, Some(comment)),
         None => (command, None),
     };
-    let mut lines = broken(command, "    ", "      ", " \\", WIDTH);
+    let flags = command.replace(" --", "\n--");
+    let mut lines = broken(flags.lines(), ["    ", "      "], " \\");
     lines.extend(comment.into_iter().flat_map(|comment| wrapped(comment, "    # ", "    # ")));
     lines
 }
 
-/// Words in lines of at most `width` letters, where words allow; all lines but the last end in `end`.
-fn broken(text: &str, first: &str, rest: &str, end: &str, width: usize) -> Vec<String> {
+/// Pieces in lines of at most [`WIDTH`] letters, where pieces allow, after what the first line and the others begin with;
+/// all but the last end in `end`.
+fn broken<'a>(pieces: impl Iterator<Item = &'a str>, begin: [&str; 2], end: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let mut line = first.to_owned();
+    let mut line = begin[0].to_owned();
     let mut is_empty = true;
-    for word in text.split(' ') {
-        let needed = line.chars().count() + 1 + word.chars().count() + end.chars().count();
-        if !is_empty && needed > width {
-            lines.push(std::mem::replace(&mut line, rest.to_owned()) + end);
+    for piece in pieces {
+        let needed = line.chars().count() + 1 + piece.chars().count() + end.chars().count();
+        if !is_empty && needed > WIDTH {
+            lines.push(std::mem::replace(&mut line, begin[1].to_owned()) + end);
             is_empty = true;
         }
         if !is_empty {
             line.push(' ');
         }
-        line += word;
+        line += piece;
         is_empty = false;
     }
     lines.push(line);
@@ -71,13 +73,21 @@ mod tests {
 
     #[test]
     fn lines_fit_and_lose_no_word() {
-        let text = "one two three four five six seven";
-        let found = broken(text, "- ", "  ", "", 12);
-        assert_eq!(found, ["- one two", "  three four", "  five six", "  seven"]);
-        let command = broken(text, "", "  ", " \\", 14);
-        assert_eq!(command, ["one two \\", "  three four \\", "  five six \\", "  seven"]);
-        let long = wrapped(&"word ".repeat(60), "- ", "  ");
-        assert!(long.iter().all(|line| line.chars().count() <= WIDTH), "{long:?}");
-        assert_eq!(continued("a b # c"), ["    a b", "    # c"]);
+        let text = "word ".repeat(60);
+        let found = wrapped(text.trim_end(), "- ", "  ");
+        assert!(found.len() > 3 && found.iter().all(|line| line.chars().count() <= WIDTH), "{found:?}");
+        assert!(found[0].starts_with("- word") && found[1].starts_with("  word"), "{found:?}");
+        assert_eq!(found.join(" ").matches("word").count(), 60);
+        let flag = format!("--only {}", "x".repeat(50));
+        let command = continued(&format!("cargo xtask reproduce {flag} {flag} # and more"));
+        assert_eq!(
+            command,
+            [
+                "    cargo xtask reproduce \\".to_owned(),
+                format!("      {flag} \\"),
+                format!("      {flag}"),
+                "    # and more".to_owned()
+            ]
+        );
     }
 }
