@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn what_is_quoted_is_read_back() {
         let arguments = ["reproduce", "--out", "a b", "it's", "", "csv=x,y"];
-        let command = arguments.map(|argument| quoted(argument)).join(" ");
+        let command = arguments.map(quoted).join(" ");
         assert_eq!(command, "reproduce --out 'a b' 'it'\\''s' '' csv=x,y");
         assert_eq!(words(&command), arguments);
     }
