@@ -148,8 +148,9 @@ fn every_known_measure_is_in_committed_records() {
 fn another_method_is_in_table_ranking_figures_and_explorer() {
     // What a run writes, of which only the method's name is SimSiam's.
     let folder = tempfile::tempdir().unwrap();
-    let study = root().join("results/2026-11-25-small-study/table1");
-    for entry in fs::read_dir(study).unwrap() {
+    let study = root().join("results/2026-11-25-small-study");
+    let files = ["table1", "random_weights"].map(|name| fs::read_dir(study.join(name)).unwrap());
+    for entry in files.into_iter().flatten() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.extension().is_some_and(|end| end == "json") && name.contains("resnet18") {

@@ -13,7 +13,7 @@ use skewbench::{
 
 use crate::{
     asked::{Asked, Run},
-    support::{command, table},
+    support::{program, table},
     training::{Cells, Keep, estimate},
 };
 
@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let cells = Cells { resolved: &resolved, folder: &folder, keep };
     let unreadable = cells.ensure_ours()?;
     folder.note_run(record::Run {
-        command: command::own(),
+        command: program::command(),
         provenance: provenance::collect(&run.plan.device),
         times: 1,
         cells: resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),

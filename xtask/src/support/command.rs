@@ -1,4 +1,4 @@
-//! Commands as text: this one, those that a results folder remembers, and how the terminal shows them.
+//! Commands that a results folder remembers, and what is left of them where other cells are to be run.
 
 use std::path::{Path, PathBuf};
 
@@ -7,18 +7,12 @@ use skewbench::{
     results::{Folder, record},
 };
 
-use super::program;
+use super::program::quoted;
 
 /// Flags that choose cells, with a value; what comes next chooses others.
 const CHOICES: [&str; 4] = ["--study", "--only", "--shares", "--seeds"];
 /// The same without a value.
 const SWITCHES: [&str; 2] = ["--ablations", "--dry-run"];
-
-/// This command as a shell takes it.
-pub fn own() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).map(|argument| quoted(&argument)).collect();
-    format!("{} {}", program::name(), arguments.join(" "))
-}
 
 /// The commands that made the records of these folders, without their choice of cells. A folder that remembers none, or
 /// whose list is torn, says nothing.
@@ -49,13 +43,6 @@ fn without_choices(command: &str) -> String {
         }
     }
     kept.join(" ")
-}
-
-/// An argument as a shell takes it.
-fn quoted(argument: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
-    let is_plain = !argument.is_empty() && argument.chars().all(plain);
-    if is_plain { argument.to_owned() } else { format!("'{}'", argument.replace('\'', "'\\''")) }
 }
 
 /// Arguments of a command that [`quoted`] wrote.

@@ -20,6 +20,19 @@ pub fn as_typed(text: &str) -> String {
     text.replace(THROUGH_CARGO, name())
 }
 
+/// This command as a shell takes it.
+pub fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).map(|argument| quoted(&argument)).collect();
+    format!("{} {}", name(), arguments.join(" "))
+}
+
+/// An argument as a shell takes it.
+pub fn quoted(argument: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
+    let is_plain = !argument.is_empty() && argument.chars().all(plain);
+    if is_plain { argument.to_owned() } else { format!("'{}'", argument.replace('\'', "'\\''")) }
+}
+
 /// The root of the checkout, for verbs that build.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use self::choice::Finalist;
 use crate::{
     asked::{Run, Sources},
     support::{
-        command,
+        program,
         source::{Choice, Purpose},
     },
     training::{Cells, Failure, Keep, estimate},
@@ -155,7 +155,7 @@ fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<
     let cells = of(resolved, folder);
     let unreadable = cells.ensure_ours()?;
     folder.note_run(record::Run {
-        command: command::own(),
+        command: program::command(),
         provenance: provenance::collect(&resolved[0].device),
         times: usize::from(before.is_empty()),
         cells: before.iter().chain(resolved).map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
