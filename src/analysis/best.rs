@@ -7,7 +7,11 @@
 //! c_j se_jb above its own. For the same reason j is truly above the leader by at most m_j - m_leader + c_j se. Knows
 //! nothing of methods.
 
-use super::{Measure, Noise, Scored, intervals::quantile, noise::Weighed};
+use super::{
+    Measure, Noise, Scored,
+    intervals::{Uncertainty, quantile},
+    noise::Weighed,
+};
 use crate::seed::Seed;
 
 /// How often the true best may be left out.
@@ -36,19 +40,30 @@ impl Contest {
     /// Arms with their means and seeds, higher being better; none where nothing is known of the seeds of one, or there
     /// are none. The true best is left out of those that may be it in at most `alpha` of studies.
     pub fn of(noise: &Noise, measure: &Measure, arms: &[(Scored, f64, usize)], alpha: f64) -> Option<Self> {
-        let mut arms = arms.to_vec();
-        arms.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let weigh = |weight, place: usize| Weighed { weight, at: arms[place].0, seeds: arms[place].2 };
-        let mut errors = vec![vec![0.0; arms.len()]; arms.len()];
-        for first in 0..arms.len() {
-            for second in 0..first {
-                let error = noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?.deviation;
-                (errors[first][second], errors[second][first]) = (error, error);
-            }
-        }
+        let arms = descending(arms);
+        let errors = of_pairs(noise, measure, &arms, |error| error.deviation)?;
         let critical = critical(noise, measure, &arms, &errors, alpha)?;
-        let bound =
-            |own: usize, other: usize| arms[own].1 - arms[other].1 + critical[own] * errors[own][other];
+        Self::bounded(&arms, |own, other| critical[own] * errors[own][other])
+    }
+
+    /// As [`Self::of`], but with a critical value for each pair: Student's, at `alpha` over the number of others
+    /// (Bonferroni; Dunn, "Multiple comparisons among means", 1961). One value for all pairs of an arm is as large as
+    /// the least known of them asks for; where arms have few or unlike numbers of seeds these are sharper, and cheap.
+    pub fn pairwise(
+        noise: &Noise,
+        measure: &Measure,
+        arms: &[(Scored, f64, usize)],
+        alpha: f64,
+    ) -> Option<Self> {
+        let arms = descending(arms);
+        let tail = alpha / arms.len().saturating_sub(1).max(1) as f64;
+        let margins = of_pairs(noise, measure, &arms, |error| error.beyond(tail))?;
+        Self::bounded(&arms, |own, other| margins[own][other])
+    }
+
+    /// `error`: how far the difference of the means at two places may be off. Means descend.
+    fn bounded(arms: &[(Scored, f64, usize)], error: impl Fn(usize, usize) -> f64) -> Option<Self> {
+        let bound = |own: usize, other: usize| arms[own].1 - arms[other].1 + error(own, other);
         let arm = |place: usize| Arm {
             at: arms[place].0,
             mean: arms[place].1,
@@ -73,6 +88,30 @@ impl Contest {
     pub fn settled_within(&self, margin: f64) -> bool {
         self.0.iter().all(|arm| arm.above_leader <= margin)
     }
+}
+
+fn descending(arms: &[(Scored, f64, usize)]) -> Vec<(Scored, f64, usize)> {
+    let mut arms = arms.to_vec();
+    arms.sort_by(|a, b| b.1.total_cmp(&a.1));
+    arms
+}
+
+/// Of the error of each pair's difference what `of` takes from it; none where nothing is known of one.
+fn of_pairs(
+    noise: &Noise,
+    measure: &Measure,
+    arms: &[(Scored, f64, usize)],
+    of: impl Fn(Uncertainty) -> f64,
+) -> Option<Vec<Vec<f64>>> {
+    let weigh = |weight, place: usize| Weighed { weight, at: arms[place].0, seeds: arms[place].2 };
+    let mut found = vec![vec![0.0; arms.len()]; arms.len()];
+    for first in 0..arms.len() {
+        for second in 0..first {
+            let error = of(noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?);
+            (found[first][second], found[second][first]) = (error, error);
+        }
+    }
+    Some(found)
 }
 
 /// Of each arm, what its largest standardised lag behind another exceeds in `alpha` of draws, were all truly equal.
@@ -116,8 +155,8 @@ mod tests {
 
     const PAPER: [Name; 6] = Name::PAPER;
 
-    /// Five arms of three seeds with these means and deviations.
-    fn contest(means: [f64; 5], deviations: [f64; 5], stream: &mut Stream) -> Contest {
+    /// Five arms of three seeds with these means and deviations, by either kind of critical value.
+    fn contest(means: [f64; 5], deviations: [f64; 5], stream: &mut Stream) -> [Contest; 2] {
         let mut frame = FrameBuilder::default();
         let mut arms = Vec::new();
         for ((method, mean), deviation) in PAPER.into_iter().zip(means).zip(deviations) {
@@ -129,32 +168,49 @@ mod tests {
             }
             arms.push((at, seeds.iter().sum::<f64>() / 3.0, 3));
         }
-        Contest::of(&Noise::measured(&frame.frame()), &Metric::Auroc.into(), &arms, ALPHA).unwrap()
+        let (noise, auroc) = (Noise::measured(&frame.frame()), Metric::Auroc.into());
+        [Contest::of, Contest::pairwise].map(|of| of(&noise, &auroc, &arms, ALPHA).unwrap())
+    }
+
+    #[test]
+    fn pairs_have_students_bound() {
+        // By hand: two arms of known deviation 0.01 and four seeds, so that the difference has a standard error of
+        // 0.01 / sqrt 2; 1.6449 of them (scipy 1.17.1, `norm.isf(0.05)`) is what one of two arms may be off.
+        let at = |method| Axes::table_1(method, ResNet18, Share::NATURAL).converged();
+        let arms = [(at(PAPER[0]), 0.70, 4), (at(PAPER[1]), 0.72, 4)];
+        let found = Contest::pairwise(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, ALPHA).unwrap();
+        assert_eq!(found.leader().at, at(PAPER[1]));
+        let expected = -0.02 + 1.644_853_6 * 0.01 / 2_f64.sqrt();
+        assert!((found.0[1].above_leader - expected).abs() < 1e-6, "{found:?}");
+        assert!(!found.0[1].may_be_best);
     }
 
     #[test]
     fn what_is_far_behind_is_left_out_and_what_is_near_is_not() {
         let mut stream = Seed::root(1).stream();
-        let found = contest([0.8, 0.9, 0.6, 0.899, 0.5], [0.005; 5], &mut stream);
-        let best: Vec<_> = found.candidates().map(|arm| arm.at.cell.method.unwrap()).collect();
-        assert_eq!(best.len(), 2, "{found:?}");
-        assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
-        assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
-        assert!(found.0[4].above_leader < -0.3, "{found:?}");
+        for found in contest([0.8, 0.9, 0.6, 0.899, 0.5], [0.005; 5], &mut stream) {
+            let best: Vec<_> = found.candidates().map(|arm| arm.at.cell.method.unwrap()).collect();
+            assert_eq!(best.len(), 2, "{found:?}");
+            assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
+            assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
+            assert!(found.0[4].above_leader < -0.3, "{found:?}");
+        }
     }
 
     /// The true best is left out in at most one study of twenty, whether arms spread alike or not.
     #[test]
     fn the_true_best_is_seldom_left_out() {
         for deviations in [[0.02; 5], [0.01, 0.03, 0.005, 0.02, 0.04]] {
-            let mut lost = 0;
+            let mut lost = [0; 2];
             for study in 0..200 {
                 let mut stream = Seed::root(study).stream();
                 // The best by a hair is the hardest to keep.
                 let found = contest([0.8, 0.8, 0.801, 0.8, 0.79], deviations, &mut stream);
-                lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
+                for (lost, found) in lost.iter_mut().zip(found) {
+                    *lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
+                }
             }
-            assert!(lost <= 16, "{lost} of 200: 10 and two deviations");
+            assert!(lost.iter().all(|&lost| lost <= 16), "{lost:?} of 200: 10 and two deviations");
         }
     }
 }
