@@ -39,6 +39,8 @@
 //! - **Claim**: a sentence of the paper, or a question of ours, as a predicate on records.
 //! - **Verdict**: what a claim comes to: holds, fails or undecided.
 //! - **Noise**: how far a score moves when nothing but the seed changes.
+//! - **Arm**: a method on a backbone, where one is to be chosen. **Look**: a comparison of the arms after a round of
+//!   seeds. **Margin**: the difference of scores that is not worth choosing for.
 //! - **Twin**: an operation written with Candle's own operations, which ours is tested against.
 //!
 //! # Layers
@@ -92,7 +94,8 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is:
-//! `benchmarks/cells/judge.rs`. What was tuned for whom: `results/BIAS.md`. A verb of the program:
+//! `benchmarks/cells/judge.rs`. How the best arm is found: `analysis/elimination.rs`; how often that errs and what it
+//! saves: `benchmarks/cells/choose.rs`. What was tuned for whom: `results/BIAS.md`. A verb of the program:
 //! `xtask/src/cmd/<verb>.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
