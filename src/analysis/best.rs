@@ -105,11 +105,10 @@ fn of_pairs(
 ) -> Option<Vec<Vec<f64>>> {
     let weigh = |weight, place: usize| Weighed { weight, at: arms[place].0, seeds: arms[place].2 };
     let mut found = vec![vec![0.0; arms.len()]; arms.len()];
-    for first in 0..arms.len() {
-        for second in 0..first {
-            let error = of(noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?);
-            (found[first][second], found[second][first]) = (error, error);
-        }
+    let pairs = (0..arms.len()).flat_map(|first| (0..first).map(move |second| (first, second)));
+    for (first, second) in pairs {
+        let error = of(noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?);
+        (found[first][second], found[second][first]) = (error, error);
     }
     Some(found)
 }
