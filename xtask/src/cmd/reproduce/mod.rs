@@ -1,8 +1,8 @@
 //! `cargo xtask reproduce`: the main job.
 
-mod cells;
+pub mod cells;
 mod display;
-mod estimate;
+pub mod estimate;
 mod watch;
 
 use std::{
@@ -42,29 +42,34 @@ pub struct Arguments {
     #[command(flatten)]
     asked: Asked,
 
-    /// Results folder [default: results/local/<scale>-<data>]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 
     /// Show what would be trained and how long that takes on this machine, then stop
     #[arg(long)]
     dry_run: bool,
+}
+
+/// What is kept, and where.
+#[derive(clap::Args)]
+pub struct Output {
+    /// Results folder [default: results/local/<scale>-<data>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 
     /// Also write event files for TensorBoard below this folder, one run a cell
     #[arg(long, value_name = "DIR")]
-    tensorboard: Option<PathBuf>,
+    pub tensorboard: Option<PathBuf>,
 
     /// Keep no weights beside the records
     #[arg(long)]
-    no_weights: bool,
+    pub no_weights: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let asked = &arguments.asked;
     let run = asked.run()?;
-    let out = arguments.out.clone().unwrap_or_else(|| {
-        PathBuf::from("results/local").join(format!("{}-{}", run.plan.scale.name, asked.data.name()))
-    });
+    let out = asked.setup.out(arguments.output.out.as_deref(), &run.plan.scale);
     if out.is_dir() {
         run.sources.remember(&Folder::open(&out)?);
     }
@@ -77,7 +82,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let folder = Folder::open(&out)?;
-    let cells = Cells { resolved: &resolved, folder: &folder, arguments };
+    let all: Vec<&Resolved> = resolved.iter().collect();
+    let cells = Cells { resolved: &all, folder: &folder, output: &arguments.output, may_begin: &|_| true };
     let unreadable = cells.ensure_ours()?;
     folder.note_run(record::Run {
         command: command(),
@@ -98,11 +104,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     )
 }
 
-/// Tables and the page, of the whole folder: other commands may have put cells there.
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
-    tables::write(folder, &reading::read(&[out.to_owned()]))?;
     println!("\n{}", table::render(records));
     run.print_undefined();
+    write_up(folder, out, records)
+}
+
+/// Notes on some records, then tables and the page, of the whole folder: other commands may have put cells there.
+pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
+    tables::write(folder, &reading::read(&[out.to_owned()]))?;
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
     for limit in limits {
         println!("note: {limit}");
@@ -116,7 +126,7 @@ fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<
 }
 
 /// This command as a shell takes it.
-fn command() -> String {
+pub fn command() -> String {
     let quoted = |argument: String| {
         let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
         if argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
