@@ -1,5 +1,6 @@
 //! The verbs of skewbench, one file (or folder) each: what a verb takes, and its `run`.
 
+mod choose;
 mod claims;
 mod data;
 mod diff;
@@ -17,6 +18,8 @@ use anyhow::Result;
 pub enum Command {
     /// Train, probe and score the cells of the study; the main job
     Reproduce(reproduce::Arguments),
+    /// Find the best method and backbone for a data set without training the whole grid
+    Choose(choose::Arguments),
     /// Show how far a results folder is
     Status(status::Arguments),
     /// Show what moved between two results folders, or between the paper and one
@@ -44,6 +47,7 @@ impl Command {
     pub fn run(&self) -> Result<()> {
         match self {
             Self::Reproduce(arguments) => reproduce::run(arguments),
+            Self::Choose(arguments) => choose::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Diff(arguments) => diff::run(arguments),
             Self::Claims(arguments) => claims::run(arguments),
