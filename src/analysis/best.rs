@@ -10,6 +10,7 @@
 use super::{
     Measure, Noise, Scored,
     intervals::{Uncertainty, quantile},
+    noise::Weighed,
 };
 use crate::seed::{Seed, Stream};
 
@@ -55,6 +56,20 @@ impl Contest {
         (!arms.is_empty()).then(|| Rules::of(&spreads, alpha, ROUNDS).contest(&arms))
     }
 
+    /// As [`Self::of`], but with a critical value for each pair: Student's, at `alpha` over the number of others
+    /// (Bonferroni; Dunn, "Multiple comparisons among means", 1961). One value for all pairs of an arm is as large as
+    /// the least known of them asks for; where arms have few or unlike numbers of seeds these are sharper, and cheap.
+    pub fn pairwise(
+        noise: &Noise,
+        measure: &Measure,
+        arms: &[(Scored, f64, usize)],
+        alpha: f64,
+    ) -> Option<Self> {
+        let tail = alpha / arms.len().saturating_sub(1).max(1) as f64;
+        let reaches = of_pairs(noise, measure, arms, |error| error.beyond(tail))?;
+        (!arms.is_empty()).then(|| bounded(arms, |own, other| reaches[own][other]))
+    }
+
     /// The highest mean.
     pub fn leader(&self) -> &Arm {
         &self.0[0]
@@ -95,27 +110,47 @@ impl Rules {
 
     /// Arms in the order of the rules, with their means.
     pub fn contest(&self, arms: &[(Scored, f64, usize)]) -> Contest {
-        let mut order: Vec<usize> = (0..arms.len()).collect();
-        order.sort_by(|&a, &b| arms[b].1.total_cmp(&arms[a].1));
-        let bound = |own: usize, other: usize| {
-            arms[own].1 - arms[other].1 + self.critical[own] * self.errors[own][other]
-        };
-        let others = |own: usize| (0..arms.len()).filter(move |&other| other != own);
-        let may_be_best: Vec<bool> =
-            (0..arms.len()).map(|own| others(own).all(|other| bound(own, other) >= 0.0)).collect();
-        let arm = |place: usize| Arm {
-            at: arms[place].0,
-            mean: arms[place].1,
-            seeds: arms[place].2,
-            may_be_best: may_be_best[place],
-            above_leader: if place == order[0] { 0.0 } else { bound(place, order[0]) },
-            may_lose: others(place)
-                .filter(|&other| may_be_best[other])
-                .map(|other| bound(other, place))
-                .fold(0.0, f64::max),
-        };
-        Contest(order.iter().map(|&place| arm(place)).collect())
+        bounded(arms, |own, other| self.critical[own] * self.errors[own][other])
     }
+}
+
+/// Arms, the highest mean first, where `reach` says how far the difference of two means may be off.
+fn bounded(arms: &[(Scored, f64, usize)], reach: impl Fn(usize, usize) -> f64) -> Contest {
+    let mut order: Vec<usize> = (0..arms.len()).collect();
+    order.sort_by(|&a, &b| arms[b].1.total_cmp(&arms[a].1));
+    let bound = |own: usize, other: usize| arms[own].1 - arms[other].1 + reach(own, other);
+    let others = |own: usize| (0..arms.len()).filter(move |&other| other != own);
+    let may_be_best: Vec<bool> =
+        (0..arms.len()).map(|own| others(own).all(|other| bound(own, other) >= 0.0)).collect();
+    let arm = |place: usize| Arm {
+        at: arms[place].0,
+        mean: arms[place].1,
+        seeds: arms[place].2,
+        may_be_best: may_be_best[place],
+        above_leader: if place == order[0] { 0.0 } else { bound(place, order[0]) },
+        may_lose: others(place)
+            .filter(|&other| may_be_best[other])
+            .map(|other| bound(other, place))
+            .fold(0.0, f64::max),
+    };
+    Contest(order.iter().map(|&place| arm(place)).collect())
+}
+
+/// Of the error of each pair's difference what `of` takes from it; none where nothing is known of one.
+fn of_pairs(
+    noise: &Noise,
+    measure: &Measure,
+    arms: &[(Scored, f64, usize)],
+    of: impl Fn(Uncertainty) -> f64,
+) -> Option<Vec<Vec<f64>>> {
+    let weigh = |weight, place: usize| Weighed { weight, at: arms[place].0, seeds: arms[place].2 };
+    let mut found = vec![vec![0.0; arms.len()]; arms.len()];
+    let pairs = (0..arms.len()).flat_map(|first| (0..first).map(move |second| (first, second)));
+    for (first, second) in pairs {
+        let error = of(noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?);
+        (found[first][second], found[second][first]) = (error, error);
+    }
+    Some(found)
 }
 
 /// Of each arm, what its largest standardised lag behind another exceeds in `alpha` of draws, were all truly equal.
@@ -170,8 +205,8 @@ mod tests {
 
     const PAPER: [Name; 6] = Name::PAPER;
 
-    /// Five arms of three seeds with these means and deviations.
-    fn contest(means: [f64; 5], deviations: [f64; 5], stream: &mut Stream) -> Contest {
+    /// Five arms of three seeds with these means and deviations, by either kind of critical value.
+    fn contest(means: [f64; 5], deviations: [f64; 5], stream: &mut Stream) -> [Contest; 2] {
         let mut frame = FrameBuilder::default();
         let mut arms = Vec::new();
         for ((method, mean), deviation) in PAPER.into_iter().zip(means).zip(deviations) {
@@ -183,35 +218,52 @@ mod tests {
             }
             arms.push((at, seeds.iter().sum::<f64>() / 3.0, 3));
         }
-        Contest::of(&Noise::measured(&frame.frame()), &Metric::Auroc.into(), &arms, ALPHA).unwrap()
+        let (noise, auroc) = (Noise::measured(&frame.frame()), Metric::Auroc.into());
+        [Contest::of, Contest::pairwise].map(|of| of(&noise, &auroc, &arms, ALPHA).unwrap())
+    }
+
+    #[test]
+    fn pairs_have_students_bound() {
+        // By hand: two arms of known deviation 0.01 and four seeds, so that the difference has a standard error of
+        // 0.01 / sqrt 2; 1.6449 of them (scipy 1.17.1, `norm.isf(0.05)`) is what one of two arms may be off.
+        let at = |method| Axes::table_1(method, ResNet18, Share::NATURAL).converged();
+        let arms = [(at(PAPER[0]), 0.70, 4), (at(PAPER[1]), 0.72, 4)];
+        let found = Contest::pairwise(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, ALPHA).unwrap();
+        assert_eq!(found.leader().at, at(PAPER[1]));
+        let expected = -0.02 + 1.644_853_6 * 0.01 / 2_f64.sqrt();
+        assert!((found.0[1].above_leader - expected).abs() < 1e-6, "{found:?}");
+        assert!(!found.0[1].may_be_best);
     }
 
     #[test]
     fn what_is_far_behind_is_left_out_and_what_is_near_is_not() {
         let mut stream = Seed::root(1).stream();
-        let found = contest([0.8, 0.9, 0.6, 0.899, 0.5], [0.005; 5], &mut stream);
-        let best: Vec<_> = found.candidates().map(|arm| arm.at.cell.method.unwrap()).collect();
-        assert_eq!(best.len(), 2, "{found:?}");
-        assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
-        assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
-        assert!(found.is_settled(0.05) && !found.is_settled(0.0), "{found:?}");
-        // Nobody loses by taking the last but what the best is above it.
-        assert!((found.0[4].may_lose - 0.4).abs() < 0.05 && found.0[0].may_lose < 0.05, "{found:?}");
-        assert!(found.0[4].above_leader < -0.3, "{found:?}");
+        for found in contest([0.8, 0.9, 0.6, 0.899, 0.5], [0.005; 5], &mut stream) {
+            let best: Vec<_> = found.candidates().map(|arm| arm.at.cell.method.unwrap()).collect();
+            assert_eq!(best.len(), 2, "{found:?}");
+            assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
+            assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
+            assert!(found.is_settled(0.05) && !found.is_settled(0.0), "{found:?}");
+            // Nobody loses by taking the last but what the best is above it.
+            assert!((found.0[4].may_lose - 0.4).abs() < 0.05 && found.0[0].may_lose < 0.05, "{found:?}");
+            assert!(found.0[4].above_leader < -0.3, "{found:?}");
+        }
     }
 
     /// The true best is left out in at most one study of twenty, whether arms spread alike or not.
     #[test]
     fn the_true_best_is_seldom_left_out() {
         for deviations in [[0.02; 5], [0.01, 0.03, 0.005, 0.02, 0.04]] {
-            let mut lost = 0;
+            let mut lost = [0; 2];
             for study in 0..200 {
                 let mut stream = Seed::root(study).stream();
                 // The best by a hair is the hardest to keep.
                 let found = contest([0.8, 0.8, 0.801, 0.8, 0.79], deviations, &mut stream);
-                lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
+                for (lost, found) in lost.iter_mut().zip(found) {
+                    *lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
+                }
             }
-            assert!(lost <= 16, "{lost} of 200: 10 and two deviations");
+            assert!(lost.iter().all(|&lost| lost <= 16), "{lost:?} of 200: 10 and two deviations");
         }
     }
 
