@@ -242,4 +242,30 @@ mod tests {
         assert_eq!(table_2, ["side064 0.100000 ", "side224 0.900000 "]);
         assert!(!tables.contains_key("figure3"), "no table without rows");
     }
+
+    #[test]
+    fn what_a_cell_cost_stands_under_its_head() {
+        let mut record = example::record();
+        let cost = &mut record.cost;
+        (cost.train_seconds, cost.evaluate_seconds, cost.images_per_second) = (12.5, 3.25, 80.0);
+        cost.parts = [("data", 1.5), ("probe", 0.75)].map(|(part, s)| (part.to_owned(), s)).into();
+        let tables: BTreeMap<_, _> =
+            all(&reading::of(vec![("a".into(), record)])).unwrap().into_iter().collect();
+        let lines: Vec<Vec<&str>> = tables["cost"].lines().map(|line| line.split(',').collect()).collect();
+        let [head, row] = &lines[..] else { panic!("{lines:?}") };
+        let found: Vec<(&str, &str)> =
+            head.iter().copied().zip(row.iter().copied()).filter(|(_, cell)| !cell.is_empty()).collect();
+        let expected = [
+            ("cell", "table1/simclr-resnet18-share05-seed0"),
+            // 95 normal images and 5 defects.
+            ("images", "100"),
+            ("epochs", "0"),
+            ("images_per_second", "80.0"),
+            ("train_seconds", "12.500"),
+            ("evaluate_seconds", "3.250"),
+            ("data", "1.500"),
+            ("probe", "0.750"),
+        ];
+        assert_eq!(found, expected);
+    }
 }

@@ -175,3 +175,31 @@ fn rows(entries: &[Entry], train: Share) -> Markup {
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
     html! { @for (_, row) in rows { (row) } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::reading,
+        results::{example, record::Score},
+    };
+
+    #[test]
+    fn rates_and_corners_are_hits_then_alarms() {
+        let mut record = example::record();
+        record.scores = vec![Score {
+            true_positive_rate: 0.75,
+            false_positive_rate: 0.125,
+            // Threshold, false positive rate, true positive rate.
+            operating_points: vec![[2.0, 0.01, 0.5], [-1.0, 0.25, 0.9876543]],
+            ..example::score("converged", None)
+        }];
+        let page = Page::new(reading::of(vec![("a".into(), record)]), None);
+        let entries = entries(&page);
+        let [entry] = &entries[..] else { panic!("{} entries", entries.len()) };
+        assert_eq!(entry.rates, [(0.75, 0.125)]);
+        assert_eq!(entry.points, [vec![(0.5, 0.01), (0.98765, 0.25)]]);
+        let data: serde_json::Value = serde_json::from_str(&json(&entries)).unwrap();
+        assert_eq!(data[0]["points"], serde_json::json!([[[0.5, 0.01], [0.98765, 0.25]]]));
+    }
+}

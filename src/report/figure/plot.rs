@@ -183,6 +183,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn points_lie_where_the_axes_say() {
+        let axis = |high| PlotAxis { label: String::new(), low: 0.0, high, decimals: 1, marks: Vec::new() };
+        let series = Series {
+            method: None,
+            name: "a".into(),
+            points: vec![(0.0, 0.0), (10.0, 1.0), (5.0, 0.25)],
+            joined: true,
+            dashed: false,
+        };
+        let plot =
+            Plot { caption: "c".into(), x: axis(10.0), y: axis(1.0), series: vec![series], legend: false };
+        let drawn = plot.draw().into_string();
+        // From the left end, 56, to the right, 410; from the floor, 216, up to 12.
+        assert!(drawn.contains("points=\"56,216 410,12 233,165\""), "{drawn}");
+        for place in ["56 216", "410 12", "233 165"] {
+            assert!(drawn.contains(&format!("translate({place})")), "{place}: {drawn}");
+        }
+        // Labels of the vertical axis stand beside the same heights.
+        assert!(drawn.contains("y=\"220\" text-anchor=\"end\" class=\"tick\">0.0<"), "{drawn}");
+        assert!(drawn.contains("y=\"16\" text-anchor=\"end\" class=\"tick\">1.0<"), "{drawn}");
+    }
+
+    #[test]
     fn ticks_are_round_and_inside() {
         let axis = PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
         let found = axis.ticks();
