@@ -116,9 +116,7 @@ impl Card {
     pub fn what_next(&self) -> Option<String> {
         match &self.next {
             Next::Nothing => None,
-            Next::Settled => {
-                Some(format!("Settled within {}: more seeds would change nothing.", self.margin))
-            }
+            Next::Settled => Some("Settled: to choose, no more seeds are needed.".to_owned()),
             Next::First(step) if self.arms.iter().all(|arm| arm.seeds < 2) => Some(format!(
                 "One seed: nothing is known of another. --seeds {}: {}.",
                 step.seeds,

@@ -14,8 +14,8 @@ const CHOICES: [&str; 4] = ["--study", "--only", "--shares", "--seeds"];
 /// The same without a value.
 const SWITCHES: [&str; 2] = ["--ablations", "--dry-run"];
 
-/// The commands that made the records of these folders, without their choice of cells. A folder that remembers none, or
-/// whose list is torn, says nothing.
+/// The calls of `reproduce` that made the records of these folders, without their choice of cells: other verbs take other
+/// flags. A folder that remembers none, or whose list is torn, says nothing.
 pub fn made(folders: &[PathBuf]) -> Vec<Made> {
     let runs = |folder: &PathBuf| -> Vec<record::Run> {
         let is_there = |folder: &Path| folder.is_dir();
@@ -26,7 +26,8 @@ pub fn made(folders: &[PathBuf]) -> Vec<Made> {
         command: without_choices(&run.command),
         cells: run.cells.into_iter().map(|(name, _)| name).collect(),
     };
-    folders.iter().flat_map(runs).map(made).collect()
+    let is_reproduce = |run: &record::Run| words(&run.command).iter().any(|word| word == "reproduce");
+    folders.iter().flat_map(runs).filter(is_reproduce).map(made).collect()
 }
 
 /// A command without the flags that choose cells.
