@@ -42,7 +42,9 @@
 //! - **Outlook**: what an undecided claim could have shown, and how many seeds would decide it.
 //! - **Noise**: how far a score moves when nothing but the seed changes, cell by cell.
 //! - **Margin**: scores that differ by less are the same.
-//! - **Arm**: a method on a backbone, as one of several to choose from.
+//! - **Arm**: a method on a backbone, trained at one share: what there is to choose between. **Card**: what to take of
+//!   the arms at a share, how sure that is, and what to run next.
+//! - **Look**: a comparison of the arms after a round of seeds.
 //! - **Twin**: an operation written with Candle's own operations, which ours is tested against.
 //!
 //! # Layers
@@ -96,8 +98,9 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is:
-//! `benchmarks/cells/judge`. What was tuned for whom: `results/BIAS.md`. A verb of the program:
-//! `xtask/src/cmd/<verb>.rs`.
+//! `benchmarks/cells/judge`. What to take, for any data and shares: `claims/decision/`. How the best arm is found:
+//! `analysis/elimination.rs`; how often that errs and what it saves: `benchmarks/cells/choose.rs`. What was tuned for
+//! whom: `results/BIAS.md`. A verb of the program: `xtask/src/cmd/<verb>.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up

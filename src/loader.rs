@@ -339,6 +339,53 @@ mod tests {
         assert!(batches(4, 0) != whole, "another epoch has another order");
     }
 
+    /// The first four images, of which one cannot be read.
+    struct OneTorn(Stripes);
+
+    impl Dataset for OneTorn {
+        fn labels(&self) -> &[Labels] {
+            self.0.labels()
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            ensure!(index != 1, "torn");
+            self.0.open(index)
+        }
+
+        fn place(&self, index: usize) -> String {
+            self.0.place(index)
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn a_skipped_image_takes_its_label_along() {
+        let label = |defect| Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
+        let loader = Loader {
+            dataset: &OneTorn(Stripes([true, false, true, false].map(label).into())),
+            indices: &[0, 1, 2, 3],
+            views: &ViewSet::paper(8).views,
+            normalisation: &Normalisation::SEWER_ML,
+            batch_size: 4,
+            on_bad_image: OnBadImage::Skip,
+            device: &Device::Cpu,
+            numbers: DType::F32,
+            seed: Seed::root(0),
+        };
+        let check = |batch: Batch| {
+            assert_eq!((&batch.indices[..], &batch.skipped[..]), (&[0, 2, 3][..], &[1][..]));
+            assert_eq!(batch.labels.to_vec1::<f32>()?, [1.0, 1.0, 0.0]);
+            assert_eq!(batch.images.dim(0)?, 2 * 3);
+            Ok(())
+        };
+        loader.once(check).unwrap();
+        let error = Loader { on_bad_image: OnBadImage::Fail, ..loader }.once(check).unwrap_err();
+        assert_eq!(error.root_cause().to_string(), "torn");
+    }
+
     #[test]
     fn views_of_an_image_are_drawn_apart() {
         for (indices, images) in batches(0, 0) {

@@ -8,6 +8,7 @@
 mod ablations;
 mod another_method;
 mod check;
+mod choose;
 mod code;
 mod compiled_once;
 mod extensions;

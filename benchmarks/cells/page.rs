@@ -148,8 +148,9 @@ fn every_known_measure_is_in_committed_records() {
 fn another_method_is_in_table_ranking_figures_and_explorer() {
     // What a run writes, of which only the method's name is SimSiam's.
     let folder = tempfile::tempdir().unwrap();
-    let study = root().join("results/2026-11-25-small-study/table1");
-    for entry in fs::read_dir(study).unwrap() {
+    let study = root().join("results/2026-11-25-small-study");
+    let files = ["table1", "random_weights"].map(|name| fs::read_dir(study.join(name)).unwrap());
+    for entry in files.into_iter().flatten() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.extension().is_some_and(|end| end == "json") && name.contains("resnet18") {
@@ -171,14 +172,17 @@ fn another_method_is_in_table_ranking_figures_and_explorer() {
         &html[begin..begin + html[begin..].find("</section>").unwrap()]
     };
     let simsiam = method::Name::SimSiam;
-    for id in ["table1", "ranking", "explorer", "imbalance", "label_free", "protocol", "sources"] {
+    for id in ["decision", "table1", "ranking", "explorer", "imbalance", "label_free", "protocol", "sources"]
+    {
         assert!(section(id).contains(simsiam.label()), "{id} shows no SimSiam");
     }
-    for id in ["ranking", "label_free", "protocol"] {
+    for id in ["decision", "ranking", "label_free"] {
         assert!(
             section(id).contains(&format!("d=\"{}\"", simsiam.marker())),
             "{id} has no marker of SimSiam's"
         );
+    }
+    for id in ["decision", "table1", "ranking", "label_free", "protocol"] {
         assert!(section(id).contains(simsiam.colour()), "{id} has nothing in SimSiam's colour");
     }
     assert!(section("explorer").contains("\"method\":\"SimSiam\""), "the explorer's data");
@@ -189,6 +193,33 @@ fn another_method_is_in_table_ranking_figures_and_explorer() {
         assert_eq!(table.contains("| SimSiam |"), name != "verdicts", "{name}");
     }
     assert!(!section("verdicts").contains("simsiam"));
+}
+
+/// A run at the data's own share, or any that the paper lacks, is shown wherever a share of the paper's would be.
+#[test]
+fn a_share_that_the_paper_lacks_is_on_the_whole_page() {
+    let page = Page::new(read(&["results/2026-11-24-elpv/extension"]), None);
+    let [card] = page.cards() else { panic!("one share, one card") };
+    assert!(card.sentence().starts_with("At the data's own share of defects: "), "{}", card.sentence());
+    let html = page.html();
+    let section = |id: &str| {
+        let begin = html.find(&format!("<section id=\"{id}\"")).unwrap_or_else(|| panic!("no section {id}"));
+        &html[begin..begin + html[begin..].find("</section>").unwrap()]
+    };
+    assert!(html.find("id=\"decision\"") < html.find("id=\"verdicts\""), "the card comes first");
+    for id in ["decision", "table1", "ranking", "explorer", "sources"] {
+        assert!(section(id).contains(method::Name::SimClr.label()), "{id} shows no SimCLR");
+    }
+    for id in ["table1", "ranking", "explorer"] {
+        assert!(section(id).contains("natural"), "{id} does not name the share");
+    }
+    assert!(section("explorer").contains("\"train\":\"natural\""), "the explorer's data");
+    for text in ["No trained models", "One seed a cell", "No rates in these records"] {
+        assert!(!html.contains(text), "the page says '{text}'");
+    }
+    for (name, table) in markdown::tables(&page) {
+        assert_eq!(table.contains(" natural |"), name != "verdicts", "{name}: {table}");
+    }
 }
 
 /// Copies some committed records to a new folder, each changed by `change`.

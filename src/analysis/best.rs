@@ -4,11 +4,15 @@
 //! 1984), with a deviation for each arm. For arm j let c_j be what the largest of (e_b - e_j) / se_jb over all other arms b
 //! exceeds as seldom as the level says, where e are the errors of means. Whichever arm is truly the best, the set of
 //! those that may be it then holds it as often as the level says: j is left out when some other mean is more than
-//! c_j se_jb above its own. For the same reason j is truly above the leader by at most m_j - m_leader + c_j se. Knows
-//! nothing of methods.
+//! c_j se_jb above its own. For the same reason j is truly above arm i by at most m_j - m_i + c_j se_ji, if it is the
+//! best: taking i loses no more than the largest of these over all that may be. Knows nothing of methods.
 
-use super::{Measure, Noise, Scored, intervals::quantile, noise::Weighed};
-use crate::seed::Seed;
+use super::{
+    Measure, Noise, Scored,
+    intervals::{Uncertainty, quantile},
+    noise::Weighed,
+};
+use crate::seed::{Seed, Stream};
 
 /// How often the true best may be left out.
 pub const ALPHA: f64 = 0.05;
@@ -26,37 +30,44 @@ pub struct Arm {
     pub may_be_best: bool,
     /// How far it may truly be above the leader at most; 0 of the leader.
     pub above_leader: f64,
+    /// How far the true best may be above it at most; at least 0.
+    pub may_lose: f64,
 }
 
 /// All arms, the highest mean first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contest(pub Vec<Arm>);
 
+/// What seeds let one say of arms, whatever their means: the error of each difference, and how large a lag is chance.
+pub struct Rules {
+    errors: Vec<Vec<f64>>,
+    critical: Vec<f64>,
+}
+
 impl Contest {
     /// Arms with their means and seeds, higher being better; none where nothing is known of the seeds of one, or there
     /// are none. The true best is left out of those that may be it in at most `alpha` of studies.
     pub fn of(noise: &Noise, measure: &Measure, arms: &[(Scored, f64, usize)], alpha: f64) -> Option<Self> {
+        const ROUNDS: usize = 4_000;
         let mut arms = arms.to_vec();
         arms.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let weigh = |weight, place: usize| Weighed { weight, at: arms[place].0, seeds: arms[place].2 };
-        let mut errors = vec![vec![0.0; arms.len()]; arms.len()];
-        for first in 0..arms.len() {
-            for second in 0..first {
-                let error = noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?.deviation;
-                (errors[first][second], errors[second][first]) = (error, error);
-            }
-        }
-        let critical = critical(noise, measure, &arms, &errors, alpha)?;
-        let bound =
-            |own: usize, other: usize| arms[own].1 - arms[other].1 + critical[own] * errors[own][other];
-        let arm = |place: usize| Arm {
-            at: arms[place].0,
-            mean: arms[place].1,
-            seeds: arms[place].2,
-            may_be_best: (0..arms.len()).all(|other| other == place || bound(place, other) >= 0.0),
-            above_leader: if place == 0 { 0.0 } else { bound(place, 0) },
-        };
-        (!arms.is_empty()).then(|| Self((0..arms.len()).map(arm).collect()))
+        let spread = |arm: &(Scored, f64, usize)| Some((noise.of(measure, &arm.0)?, arm.2));
+        let spreads: Vec<_> = arms.iter().map(spread).collect::<Option<_>>()?;
+        (!arms.is_empty()).then(|| Rules::of(&spreads, alpha, ROUNDS).contest(&arms))
+    }
+
+    /// As [`Self::of`], but with a critical value for each pair: Student's, at `alpha` over the number of others
+    /// (Bonferroni; Dunn, "Multiple comparisons among means", 1961). One value for all pairs of an arm is as large as
+    /// the least known of them asks for; where arms have few or unlike numbers of seeds these are sharper, and cheap.
+    pub fn pairwise(
+        noise: &Noise,
+        measure: &Measure,
+        arms: &[(Scored, f64, usize)],
+        alpha: f64,
+    ) -> Option<Self> {
+        let tail = alpha / arms.len().saturating_sub(1).max(1) as f64;
+        let reaches = of_pairs(noise, measure, arms, |error| error.beyond(tail))?;
+        (!arms.is_empty()).then(|| bounded(arms, |own, other| reaches[own][other]))
     }
 
     /// The highest mean.
@@ -73,24 +84,84 @@ impl Contest {
     pub fn settled_within(&self, margin: f64) -> bool {
         self.0.iter().all(|arm| arm.above_leader <= margin)
     }
+
+    /// Arms that may be the best and lose no more than a margin if they are not, the leader first.
+    pub fn safe_within(&self, margin: f64) -> impl Iterator<Item = &Arm> {
+        self.candidates().filter(move |arm| arm.may_lose <= margin)
+    }
+
+    /// Whether there is nothing left to find out: one arm alone may be the best, or taking some arm loses no more than a
+    /// margin.
+    pub fn is_settled(&self, margin: f64) -> bool {
+        self.safe_within(margin).next().is_some()
+    }
 }
 
-/// Of each arm, what its largest standardised lag behind another exceeds in `alpha` of draws, were all truly equal.
-fn critical(
+impl Rules {
+    /// Of arms by the deviation of one seed and the number of seeds. `rounds`: draws that tell what chance does.
+    pub fn of(spreads: &[(Uncertainty, usize)], alpha: f64, rounds: usize) -> Self {
+        let error = |(spread, seeds): &(Uncertainty, usize)| spread.deviation / (*seeds as f64).sqrt();
+        let own: Vec<f64> = spreads.iter().map(error).collect();
+        let errors: Vec<Vec<f64>> =
+            own.iter().map(|first| own.iter().map(|second| first.hypot(*second)).collect()).collect();
+        let critical = critical(spreads, &errors, alpha, rounds);
+        Self { errors, critical }
+    }
+
+    /// Arms in the order of the rules, with their means.
+    pub fn contest(&self, arms: &[(Scored, f64, usize)]) -> Contest {
+        bounded(arms, |own, other| self.critical[own] * self.errors[own][other])
+    }
+}
+
+/// Arms, the highest mean first, where `reach` says how far the difference of two means may be off.
+fn bounded(arms: &[(Scored, f64, usize)], reach: impl Fn(usize, usize) -> f64) -> Contest {
+    let mut order: Vec<usize> = (0..arms.len()).collect();
+    order.sort_by(|&a, &b| arms[b].1.total_cmp(&arms[a].1));
+    let bound = |own: usize, other: usize| arms[own].1 - arms[other].1 + reach(own, other);
+    let others = |own: usize| (0..arms.len()).filter(move |&other| other != own);
+    let may_be_best: Vec<bool> =
+        (0..arms.len()).map(|own| others(own).all(|other| bound(own, other) >= 0.0)).collect();
+    let arm = |place: usize| Arm {
+        at: arms[place].0,
+        mean: arms[place].1,
+        seeds: arms[place].2,
+        may_be_best: may_be_best[place],
+        above_leader: if place == order[0] { 0.0 } else { bound(place, order[0]) },
+        may_lose: others(place)
+            .filter(|&other| may_be_best[other])
+            .map(|other| bound(other, place))
+            .fold(0.0, f64::max),
+    };
+    Contest(order.iter().map(|&place| arm(place)).collect())
+}
+
+/// Of the error of each pair's difference what `of` takes from it; none where nothing is known of one.
+fn of_pairs(
     noise: &Noise,
     measure: &Measure,
     arms: &[(Scored, f64, usize)],
-    errors: &[Vec<f64>],
-    alpha: f64,
-) -> Option<Vec<f64>> {
-    const ROUNDS: usize = 4_000;
-    let level: Vec<(Scored, f64, usize)> = arms.iter().map(|&(at, _, seeds)| (at, 0.0, seeds)).collect();
-    let mut lags = vec![Vec::with_capacity(ROUNDS); arms.len()];
+    of: impl Fn(Uncertainty) -> f64,
+) -> Option<Vec<Vec<f64>>> {
+    let weigh = |weight, place: usize| Weighed { weight, at: arms[place].0, seeds: arms[place].2 };
+    let mut found = vec![vec![0.0; arms.len()]; arms.len()];
+    let pairs = (0..arms.len()).flat_map(|first| (0..first).map(move |second| (first, second)));
+    for (first, second) in pairs {
+        let error = of(noise.error(measure, &[weigh(1.0, first), weigh(-1.0, second)])?);
+        (found[first][second], found[second][first]) = (error, error);
+    }
+    Some(found)
+}
+
+/// Of each arm, what its largest standardised lag behind another exceeds in `alpha` of draws, were all truly equal.
+fn critical(spreads: &[(Uncertainty, usize)], errors: &[Vec<f64>], alpha: f64, rounds: usize) -> Vec<f64> {
+    let mut lags = vec![Vec::with_capacity(rounds); spreads.len()];
     let mut stream = Seed::root(0).child("comparison with the best").stream();
-    for _ in 0..ROUNDS {
-        let drawn = noise.redrawn(measure, &level, &mut stream)?;
+    for _ in 0..rounds {
+        let draw = |(spread, seeds): &(Uncertainty, usize)| spread.redrawn(0.0, *seeds, &mut stream);
+        let drawn: Vec<f64> = spreads.iter().map(draw).collect();
         for (own, lags) in lags.iter_mut().enumerate() {
-            let others = (0..arms.len()).filter(|&other| other != own && errors[own][other] > 0.0);
+            let others = (0..drawn.len()).filter(|&other| other != own && errors[own][other] > 0.0);
             let lag = others.map(|other| (drawn[other] - drawn[own]) / errors[own][other]);
             lags.push(lag.fold(f64::NEG_INFINITY, f64::max));
         }
@@ -99,7 +170,25 @@ fn critical(
         lags.sort_by(f64::total_cmp);
         quantile(&lags, 1.0 - alpha).max(0.0)
     };
-    Some(lags.into_iter().map(at).collect())
+    lags.into_iter().map(at).collect()
+}
+
+/// How likely each arm has the highest mean if all were trained with new seeds: means are drawn about those found, each
+/// as far as its own seeds spread. None where nothing is known of the seeds of one.
+pub fn chances_of_first(
+    noise: &Noise,
+    measure: &Measure,
+    arms: &[(Scored, f64, usize)],
+    rounds: usize,
+    stream: &mut Stream,
+) -> Option<Vec<f64>> {
+    let mut wins = vec![0_usize; arms.len()];
+    for _ in 0..rounds {
+        let drawn = noise.redrawn(measure, arms, stream)?;
+        let first = (0..drawn.len()).max_by(|&a, &b| drawn[a].total_cmp(&drawn[b]))?;
+        wins[first] += 1;
+    }
+    Some(wins.into_iter().map(|count| count as f64 / rounds as f64).collect())
 }
 
 #[cfg(test)]
@@ -116,8 +205,8 @@ mod tests {
 
     const PAPER: [Name; 6] = Name::PAPER;
 
-    /// Five arms of three seeds with these means and deviations.
-    fn contest(means: [f64; 5], deviations: [f64; 5], stream: &mut Stream) -> Contest {
+    /// Five arms of three seeds with these means and deviations, by either kind of critical value.
+    fn contest(means: [f64; 5], deviations: [f64; 5], stream: &mut Stream) -> [Contest; 2] {
         let mut frame = FrameBuilder::default();
         let mut arms = Vec::new();
         for ((method, mean), deviation) in PAPER.into_iter().zip(means).zip(deviations) {
@@ -129,32 +218,86 @@ mod tests {
             }
             arms.push((at, seeds.iter().sum::<f64>() / 3.0, 3));
         }
-        Contest::of(&Noise::measured(&frame.frame()), &Metric::Auroc.into(), &arms, ALPHA).unwrap()
+        let (noise, auroc) = (Noise::measured(&frame.frame()), Metric::Auroc.into());
+        [Contest::of, Contest::pairwise].map(|of| of(&noise, &auroc, &arms, ALPHA).unwrap())
+    }
+
+    #[test]
+    fn pairs_have_students_bound() {
+        // By hand: two arms of known deviation 0.01 and four seeds, so that the difference has a standard error of
+        // 0.01 / sqrt 2; 1.6449 of them (scipy 1.17.1, `norm.isf(0.05)`) is what one of two arms may be off.
+        let at = |method| Axes::table_1(method, ResNet18, Share::NATURAL).converged();
+        let arms = [(at(PAPER[0]), 0.70, 4), (at(PAPER[1]), 0.72, 4)];
+        let found = Contest::pairwise(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, ALPHA).unwrap();
+        assert_eq!(found.leader().at, at(PAPER[1]));
+        let expected = -0.02 + 1.644_853_6 * 0.01 / 2_f64.sqrt();
+        assert!((found.0[1].above_leader - expected).abs() < 1e-6, "{found:?}");
+        assert!(!found.0[1].may_be_best);
     }
 
     #[test]
     fn what_is_far_behind_is_left_out_and_what_is_near_is_not() {
         let mut stream = Seed::root(1).stream();
-        let found = contest([0.8, 0.9, 0.6, 0.899, 0.5], [0.005; 5], &mut stream);
-        let best: Vec<_> = found.candidates().map(|arm| arm.at.cell.method.unwrap()).collect();
-        assert_eq!(best.len(), 2, "{found:?}");
-        assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
-        assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
-        assert!(found.0[4].above_leader < -0.3, "{found:?}");
+        for found in contest([0.8, 0.9, 0.6, 0.899, 0.5], [0.005; 5], &mut stream) {
+            let best: Vec<_> = found.candidates().map(|arm| arm.at.cell.method.unwrap()).collect();
+            assert_eq!(best.len(), 2, "{found:?}");
+            assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
+            assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
+            assert!(found.is_settled(0.05) && !found.is_settled(0.0), "{found:?}");
+            // Nobody loses by taking the last but what the best is above it.
+            assert!((found.0[4].may_lose - 0.4).abs() < 0.05 && found.0[0].may_lose < 0.05, "{found:?}");
+            assert!(found.0[4].above_leader < -0.3, "{found:?}");
+        }
     }
 
     /// The true best is left out in at most one study of twenty, whether arms spread alike or not.
     #[test]
     fn the_true_best_is_seldom_left_out() {
         for deviations in [[0.02; 5], [0.01, 0.03, 0.005, 0.02, 0.04]] {
-            let mut lost = 0;
+            let mut lost = [0; 2];
             for study in 0..200 {
                 let mut stream = Seed::root(study).stream();
                 // The best by a hair is the hardest to keep.
                 let found = contest([0.8, 0.8, 0.801, 0.8, 0.79], deviations, &mut stream);
-                lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
+                for (lost, found) in lost.iter_mut().zip(found) {
+                    *lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
+                }
             }
-            assert!(lost <= 16, "{lost} of 200: 10 and two deviations");
+            assert!(lost.iter().all(|&lost| lost <= 16), "{lost:?} of 200: 10 and two deviations");
         }
+    }
+
+    #[test]
+    fn one_arm_is_settled() {
+        let at = Axes::table_1(PAPER[0], ResNet18, Share::NATURAL).converged();
+        let noise = Noise::assumed(0.01);
+        let found = Contest::of(&noise, &Metric::Auroc.into(), &[(at, 0.8, 2)], ALPHA).unwrap();
+        assert!(found.is_settled(0.0) && found.leader().may_lose == 0.0, "{found:?}");
+        assert_eq!(Contest::of(&noise, &Metric::Auroc.into(), &[], ALPHA), None);
+    }
+
+    #[test]
+    fn chances_are_sure_of_what_is_far_apart_only() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let arms = [(at(0), 0.5, 1), (at(1), 0.9, 1), (at(2), 0.9, 1)];
+        let chances = |noise: &Noise| {
+            let mut stream = Seed::root(0).stream();
+            chances_of_first(noise, &Metric::Auroc.into(), &arms, 4_000, &mut stream)
+        };
+        let known = chances(&Noise::assumed(0.01)).unwrap();
+        assert_eq!(known[0], 0.0);
+        assert!((known[1] - 0.5).abs() < 0.03 && (known[1] + known[2] - 1.0).abs() < 1e-9, "{known:?}");
+        // Each by its own deviation: of two of one mean, the one that spreads is as often first as last.
+        let mut frame = FrameBuilder::default();
+        for (place, spread) in [(0, 0.001), (1, 0.001), (2, 0.1)] {
+            for (seed, side) in (0..).zip([-1.0, 0.0, 1.0]) {
+                frame.begin("test", at(place), Some(seed));
+                frame.number(Metric::Auroc, Some(arms[place].1 + side * spread));
+            }
+        }
+        let own = chances(&Noise::measured(&frame.frame())).unwrap();
+        assert!(own[0] < 0.02 && (own[2] - 0.5).abs() < 0.05, "{own:?}");
+        let nothing = Noise::measured(&FrameBuilder::default().frame());
+        assert_eq!(chances(&nothing), None);
     }
 }

@@ -45,6 +45,34 @@ impl Axes {
         Self { study: Study::Table1, method: Some(method), backbone: Some(backbone), share }
     }
 
+    /// The cell of a method and backbone that a run trains at a share: of Table 1, or of an extension where the paper does
+    /// not have that share.
+    pub fn trained(method: method::Name, backbone: backbone::Name, share: Share) -> Self {
+        let study = if Share::STUDY.contains(&share) { Study::Table1 } else { Study::Extension };
+        Self::table_1(method, backbone, share).in_study(study)
+    }
+
+    /// The floor of random weights.
+    pub const fn random_weights(backbone: backbone::Name, share: Share) -> Self {
+        Self { study: Study::RandomWeights, method: None, backbone: Some(backbone), share }
+    }
+
+    /// The floor of pixels.
+    pub const fn pixels(share: Share) -> Self {
+        Self { study: Study::Pixels, method: None, backbone: None, share }
+    }
+
+    /// Whether a method was trained as its recipe says, at one of the paper's shares or another: what there is to choose
+    /// between.
+    pub const fn is_an_arm(&self) -> bool {
+        matches!(self.study, Study::Table1 | Study::Extension)
+    }
+
+    /// Whether nothing was trained: what must be beaten.
+    pub const fn is_floor(&self) -> bool {
+        matches!(self.study, Study::RandomWeights | Study::Pixels)
+    }
+
     /// The axes of a record.
     ///
     /// # Errors
@@ -59,8 +87,7 @@ impl Axes {
             })
         };
         let axes = known().with_context(|| format!("cell '{}'", cell.id))?;
-        let floor = matches!(axes.study, Study::RandomWeights | Study::Pixels);
-        ensure!(floor == axes.method.is_none(), "cell '{}': only floors have no method", cell.id);
+        ensure!(axes.is_floor() == axes.method.is_none(), "cell '{}': only floors have no method", cell.id);
         Ok(axes)
     }
 
@@ -78,6 +105,12 @@ impl Axes {
     /// Its converged probe, on all validation images.
     pub const fn converged(self) -> Scored {
         Scored { cell: self, classifier: Classifier::Converged, validation: Share::NATURAL }
+    }
+
+    /// Its name on command lines and in files, without the seed: `table1/simclr-resnet18-share05`. Of arms and floors only:
+    /// other studies vary more.
+    pub fn stem(self) -> String {
+        format!("{}/{}-{}-{}", self.study.id(), self.method_id(), self.backbone_id(), self.share.id())
     }
 
     /// The method as records spell it.
@@ -118,6 +151,7 @@ mod tests {
         let cell = example::record().cell;
         let expected = Axes::table_1(method::Name::SimClr, backbone::Name::ResNet18, Share::percent(5));
         assert_eq!(Axes::of(&cell).unwrap(), expected);
+        assert_eq!(format!("{}-seed0", expected.stem()), cell.id);
         let floor = CellAxes {
             study: "pixels".into(),
             method: "none".into(),
@@ -128,6 +162,10 @@ mod tests {
         let axes = Axes::of(&floor).unwrap();
         assert_eq!((axes.method, axes.backbone, axes.share), (None, None, Share::NATURAL));
         assert_eq!((axes.method_id(), axes.backbone_id()), ("none", "pixels"));
+        assert_eq!(
+            (axes, axes.stem().as_str()),
+            (Axes::pixels(Share::NATURAL), "pixels/none-pixels-natural")
+        );
         assert_eq!((percent(axes.share), percent(expected.share)), ("natural".into(), "5 %".into()));
 
         for (other, expected) in [

@@ -1,12 +1,12 @@
-//! Is one group of values above another, by how much, and which of many is first. Knows nothing of tables.
+//! Is one group of values above another, and by how much. Knows nothing of tables.
 //!
 //! Difference: of means, with Student's interval ([`super::intervals`]). Effect size: that difference over the
-//! deviation of seeds, so that "large" means large beside what a new seed does. Probability of improvement: how often
+//! deviation of seeds, so that "large" means large beside what a new seed does; of two groups that spread apart, the root
+//! of the mean of both variances (Cohen, "Statistical power analysis for the behavioral sciences", 1988, 2.3.3). Probability of improvement: how often
 //! a run of one beats a run of the other (Agarwal et al., "Deep reinforcement learning at the edge of the statistical
 //! precipice", NeurIPS 2021), which is the Mann-Whitney statistic over all pairs; ties count half.
 
 use super::intervals::{Interval, Uncertainty, mean};
-use crate::seed::Seed;
 
 /// Two groups beside each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,15 +22,16 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares runs that share nothing but the spread of seeds. Neither group may be empty.
-    pub fn of(first: &[f64], second: &[f64], spread: Uncertainty) -> Self {
-        let difference = spread.of_difference(first, second);
-        let error = spread.deviation * (1.0 / first.len() as f64 + 1.0 / second.len() as f64).sqrt();
+    /// Compares runs that share nothing. Neither group may be empty. `spreads`: of one value of each; `error`: of the
+    /// difference of the means.
+    pub fn of([first, second]: [&[f64]; 2], spreads: [Uncertainty; 2], error: Uncertainty) -> Self {
+        let difference = error.about(mean(first) - mean(second), 1);
+        let typical = spreads[0].deviation.hypot(spreads[1].deviation) / 2_f64.sqrt();
         Self {
             difference,
-            effect: difference.estimate / spread.deviation,
+            effect: difference.estimate / typical,
             improvement: improvement(first, second),
-            p_value: spread.p_value(difference.estimate, error),
+            p_value: error.p_value(difference.estimate, error.deviation),
         }
     }
 }
@@ -68,33 +69,6 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// How likely each group is at each rank, best first: `chances[group][rank]`. Means are drawn around what was found,
-/// as far apart as new seeds would be; with a spread that is not well known, by Student's t.
-pub fn ranks(groups: &[&[f64]], spread: Uncertainty, rounds: usize, seed: Seed) -> Vec<Vec<f64>> {
-    let mut counts = vec![vec![0_usize; groups.len()]; groups.len()];
-    for round in 0..rounds {
-        let mut stream = seed.child("ranks").index(round).stream();
-        // The deviation itself is uncertain: one draw a round.
-        let scale = spread.drawn_scale(&mut stream);
-        let mut drawn: Vec<(f64, usize)> = groups
-            .iter()
-            .enumerate()
-            .map(|(place, values)| {
-                let error = scale * spread.deviation / (values.len() as f64).sqrt();
-                (mean(values) + error * stream.normal(), place)
-            })
-            .collect();
-        drawn.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (rank, (_, place)) in drawn.into_iter().enumerate() {
-            counts[place][rank] += 1;
-        }
-    }
-    counts
-        .into_iter()
-        .map(|row| row.into_iter().map(|count| count as f64 / rounds as f64).collect())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +78,9 @@ mod tests {
         // scipy 1.17.1: `stats.mannwhitneyu(a, b).statistic / 12`, `stats.ttest_ind(a, b).pvalue`.
         let (first, second) = ([0.71, 0.74, 0.69], [0.66, 0.70, 0.75, 0.64]);
         let spread = Uncertainty::pooled([&first[..], &second]).unwrap();
-        let found = Comparison::of(&first, &second, spread);
+        let error = spread.deviation * (1.0 / 3.0 + 1.0 / 4.0_f64).sqrt();
+        let error = Uncertainty { deviation: error, ..spread };
+        let found = Comparison::of([&first, &second], [spread; 2], error);
         assert!((found.improvement - 8.0 / 12.0).abs() < 1e-15);
         assert!((found.p_value - 0.4453298349373915).abs() < 1e-9);
         assert!((found.effect - found.difference.estimate / spread.deviation).abs() < 1e-15);
@@ -119,19 +95,5 @@ mod tests {
             assert!((found - expected).abs() < 1e-15, "{found} is not {expected}");
         }
         assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
-    }
-
-    #[test]
-    fn ranks_are_sure_of_what_is_far_apart_only() {
-        let groups: [&[f64]; 3] = [&[0.5], &[0.9], &[0.9]];
-        let chances = ranks(&groups, Uncertainty::known(0.01), 4_000, Seed::root(0));
-        assert_eq!(chances[0][2], 1.0);
-        assert!((chances[1][0] - 0.5).abs() < 0.03 && (chances[2][0] - 0.5).abs() < 0.03, "{chances:?}");
-        for group in &chances {
-            assert!((group.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-        }
-        // Two degrees of freedom have long tails: even far apart is not sure.
-        let unsure = ranks(&groups, Uncertainty { deviation: 0.1, freedom: 2.0 }, 4_000, Seed::root(0));
-        assert!(unsure[0][2] < 0.98, "{unsure:?}");
     }
 }

@@ -65,12 +65,6 @@ impl Uncertainty {
         self.wide(estimate, self.deviation / (count as f64).sqrt(), LEVEL)
     }
 
-    /// Interval of the difference of the means of two groups.
-    pub fn of_difference(&self, first: &[f64], second: &[f64]) -> Interval {
-        let error = self.deviation * (1.0 / first.len() as f64 + 1.0 / second.len() as f64).sqrt();
-        self.wide(mean(first) - mean(second), error, LEVEL)
-    }
-
     /// How far from 0 a value with this deviation lies as seldom, on each side, as `tail`: Student's quantile.
     pub fn beyond(&self, tail: f64) -> f64 {
         self.deviation * student(self.freedom).inverse_cdf(1.0 - tail)
@@ -83,6 +77,12 @@ impl Uncertainty {
         } else {
             1.0
         }
+    }
+
+    /// What the mean of as many new values could be: moved by its error, with the deviation drawn too.
+    pub fn redrawn(&self, mean: f64, count: usize, stream: &mut Stream) -> f64 {
+        let scale = self.drawn_scale(stream);
+        mean + scale * self.deviation / (count as f64).sqrt() * stream.normal()
     }
 
     /// Probability (both sides) of a mean as far from 0 in standard errors, if the truth were 0.
@@ -189,11 +189,11 @@ mod tests {
         close(interval.low, 0.6508172385395754);
         close(interval.high, 0.7758494281270911);
         let spread = Uncertainty::pooled([&FIRST[..], &SECOND]).unwrap();
-        let difference = spread.of_difference(&FIRST, &SECOND);
+        let error = spread.deviation * (1.0 / 3.0 + 1.0 / 4.0_f64).sqrt();
+        let difference = Uncertainty { deviation: error, ..spread }.about(mean(&FIRST) - mean(&SECOND), 1);
         close(difference.estimate, 2.14 / 3.0 - 0.6875);
         close(difference.low, -0.05435870358494624);
         close(difference.high, 0.10602537025161277);
-        let error = spread.deviation * (1.0 / 3.0 + 1.0 / 4.0_f64).sqrt();
         close(spread.p_value(difference.estimate, error), 0.4453298349373915);
     }
 

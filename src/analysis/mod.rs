@@ -10,8 +10,10 @@ pub mod cell;
 pub mod comparison;
 pub mod correlation;
 pub mod difference;
+pub mod elimination;
 pub mod frame;
 pub mod intervals;
+pub mod looks;
 pub mod measure;
 mod moderated;
 pub mod noise;
@@ -20,6 +22,7 @@ pub mod published;
 pub mod ratio;
 pub mod reading;
 pub mod tables;
+pub mod test_images;
 pub mod variance;
 
 pub use cell::{Axes, Scored};

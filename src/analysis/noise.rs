@@ -114,9 +114,7 @@ impl Noise {
     ) -> Option<Vec<f64>> {
         let mut drawn = Vec::with_capacity(means.len());
         for (at, mean, seeds) in means {
-            let spread = self.of(measure, at)?;
-            let scale = spread.drawn_scale(stream);
-            drawn.push(mean + scale * spread.deviation / (*seeds as f64).sqrt() * stream.normal());
+            drawn.push(self.of(measure, at)?.redrawn(*mean, *seeds, stream));
         }
         Some(drawn)
     }

@@ -38,17 +38,17 @@ pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
     let all_images = |at: &Scored| at.validation == Share::NATURAL;
     let of = |wanted: fn(Study) -> bool| move |at: &Scored| wanted(at.cell.study) && all_images(at);
     let every: Vec<&Filed> = reading.records.iter().collect();
-    let table_1: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.study == Table1).collect();
+    let arms: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.is_an_arm()).collect();
     let tables = [
         (
             "table1",
             scores(reading, of(|study| matches!(study, Table1 | Extension | RandomWeights | Pixels)))?,
         ),
-        ("figures2_4_5", scores(reading, |at| at.cell.study == Table1)?),
+        ("figures2_4_5", scores(reading, |at| at.cell.is_an_arm())?),
         ("table2", scores(reading, of(|study| matches!(study, Table2 { .. })))?),
         ("figure3", scores(reading, of(|study| matches!(study, Figure3 { .. })))?),
-        ("figure6", monitors(&table_1)?),
-        ("figure7", ranks(&table_1)?),
+        ("figure6", monitors(&arms)?),
+        ("figure7", ranks(&arms)?),
         ("size_matched", scores(reading, of(|study| matches!(study, Table1 | SizeMatched)))?),
         ("ablations", scores(reading, of(|study| matches!(study, Table1 | Ablation(_))))?),
         ("tuning", scores(reading, of(|study| matches!(study, Tuning { .. })))?),
@@ -241,5 +241,31 @@ mod tests {
             rows("table2").iter().map(|row| format!("{} {} {}", row[3], row[8], row[9])).collect();
         assert_eq!(table_2, ["side064 0.100000 ", "side224 0.900000 "]);
         assert!(!tables.contains_key("figure3"), "no table without rows");
+    }
+
+    #[test]
+    fn what_a_cell_cost_stands_under_its_head() {
+        let mut record = example::record();
+        let cost = &mut record.cost;
+        (cost.train_seconds, cost.evaluate_seconds, cost.images_per_second) = (12.5, 3.25, 80.0);
+        cost.parts = [("data", 1.5), ("probe", 0.75)].map(|(part, s)| (part.to_owned(), s)).into();
+        let tables: BTreeMap<_, _> =
+            all(&reading::of(vec![("a".into(), record)])).unwrap().into_iter().collect();
+        let lines: Vec<Vec<&str>> = tables["cost"].lines().map(|line| line.split(',').collect()).collect();
+        let [head, row] = &lines[..] else { panic!("{lines:?}") };
+        let found: Vec<(&str, &str)> =
+            head.iter().copied().zip(row.iter().copied()).filter(|(_, cell)| !cell.is_empty()).collect();
+        let expected = [
+            ("cell", "table1/simclr-resnet18-share05-seed0"),
+            // 95 normal images and 5 defects.
+            ("images", "100"),
+            ("epochs", "0"),
+            ("images_per_second", "80.0"),
+            ("train_seconds", "12.500"),
+            ("evaluate_seconds", "3.250"),
+            ("data", "1.500"),
+            ("probe", "0.750"),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -344,6 +344,22 @@ mod tests {
     }
 
     #[test]
+    fn blur_and_solarisation_are_those_of_each_view() {
+        // BYOL, table 6; Barlow Twins, appendix A; DINO's `main_dino.py`: blurred and solarised, first view and second.
+        let rates = |view: &ViewRecipe| (view.blur.probability, view.solarise);
+        let pair = [(1.0, 0.0), (0.1, 0.2)];
+        for set in [ViewSet::byol(224), ViewSet::barlow_twins(224), ViewSet::dino(224, 96, 8)] {
+            assert_eq!(set.views[..2].iter().map(rates).collect::<Vec<_>>(), pair, "{}", set.name);
+            assert!(set.views[2..].iter().all(|local| rates(local) == (0.5, 0.0)), "{}", set.name);
+        }
+        // SimCLR's are alike; the others' are neither blurred nor solarised.
+        assert!(ViewSet::simclr(224, 1.0).views.iter().all(|view| rates(view) == (0.5, 0.0)));
+        for set in [ViewSet::paper(224), ViewSet::flip(224), ViewSet::none(224), ViewSet::mae(224)] {
+            assert!(set.views.iter().all(|view| rates(view) == (0.0, 0.0)), "{}", set.name);
+        }
+    }
+
+    #[test]
     fn all_orders_of_jitter_are_equally_likely() {
         let view = ViewSet::paper(224).views[0];
         let mut counts = std::collections::BTreeMap::new();

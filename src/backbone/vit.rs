@@ -528,6 +528,25 @@ mod tests {
     }
 
     #[test]
+    fn moved_positions_are_those_of_now() -> Result<()> {
+        let images = normal("images", &[2, 8, 8, 3], DType::F64)?.as_detached_tensor();
+        let learn = |parameters: &Parameters| {
+            let positions = &parameters.get("pos_embed").expect("a variable").variable;
+            positions.set(&normal("positions", positions.dims(), DType::F64)?.as_detached_tensor())
+        };
+        let (parameters, old) = vit(SMALL, 16, Start::TIMM, DType::F64)?;
+        let before = old.embed(&images, Mode::Evaluate)?;
+        learn(&parameters)?;
+        let after = old.embed(&images, Mode::Evaluate)?;
+        // One that never saw this side.
+        let (parameters, new) = vit(SMALL, 16, Start::TIMM, DType::F64)?;
+        learn(&parameters)?;
+        assert_eq!(distance(&after, &new.embed(&images, Mode::Evaluate)?)?, 0.0);
+        assert!(distance(&before, &after)? > 1e-3, "positions make no difference");
+        Ok(())
+    }
+
+    #[test]
     fn images_that_patches_do_not_fill_are_named() -> Result<()> {
         let (_, vit) = vit(SMALL, 8, Start::TIMM, DType::F32)?;
         let images = normal("images", &[1, 8, 10, 3], DType::F32)?.as_detached_tensor();

@@ -15,6 +15,7 @@
 //! Knows nothing of files or of how verdicts are shown.
 
 mod contrast;
+pub mod decision;
 pub mod evidence;
 mod imbalance;
 mod judging;
@@ -24,6 +25,7 @@ mod outlook;
 mod protocol;
 mod yardstick;
 
+pub use decision::Card;
 pub use evidence::Evidence;
 pub use outlook::{Outlook, Plan};
 pub use yardstick::Yardstick;

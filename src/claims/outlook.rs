@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     analysis::{Axes, Scored, intervals::Uncertainty},
-    seed::Seed,
+    seed::{Seed, Stream},
 };
 
 /// How likely a plan must be to decide.
 pub const CHANCE: f64 = 0.8;
 /// Seeds a cell that are considered, the most last.
-const CONSIDERED: [usize; 9] = [3, 4, 5, 6, 8, 10, 15, 20, 30];
+pub(super) const CONSIDERED: [usize; 9] = [3, 4, 5, 6, 8, 10, 15, 20, 30];
 
 /// What is known of an undecided claim's future.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,12 +102,17 @@ impl Outlook {
 
 impl Plan {
     fn new(evidence: &Evidence, cells: Vec<(Axes, usize)>, seeds: usize, chance: f64) -> Self {
-        let missing = |(cell, own): &(Axes, usize)| {
-            evidence.seconds(cell).map(|seconds| seconds * seeds.saturating_sub(*own) as f64 / 60.0)
-        };
-        let minutes = cells.iter().map(missing).sum();
+        let minutes = minutes(evidence, &cells, seeds);
         Self { seeds, cells, chance, minutes }
     }
+}
+
+/// Minutes that it takes until cells with some seeds have so many, one process; none where records do not say.
+pub(super) fn minutes(evidence: &Evidence, cells: &[(Axes, usize)], seeds: usize) -> Option<f64> {
+    let missing = |(cell, own): &(Axes, usize)| {
+        evidence.seconds(cell).map(|seconds| seconds * seeds.saturating_sub(*own) as f64 / 60.0)
+    };
+    cells.iter().map(missing).sum()
 }
 
 /// The true difference that a contrast of these seeds finds to be one in four studies of five.
@@ -155,8 +160,11 @@ impl<'a> Forecast<'a> {
             self.open.contrasts.iter().map(|contrast| self.reach(contrast, seeds)).collect();
         let decided = (0..Self::ROUNDS).filter(|&round| {
             let mut stream = Seed::root(0).child("outlook").index(seeds).index(round).stream();
-            let means: Vec<f64> =
-                self.parts.iter().map(|part| foretold(part, seeds, &mut || stream.normal())).collect();
+            let means: Vec<f64> = self
+                .parts
+                .iter()
+                .map(|part| foretold(part.mean, part.seeds, part.spread, seeds, &mut stream))
+                .collect();
             let sum = |weights: &Vec<(f64, usize)>| {
                 weights.iter().map(|&(weight, part)| weight * means[part]).sum()
             };
@@ -182,10 +190,11 @@ impl<'a> Forecast<'a> {
     }
 }
 
-/// A mean with so many seeds: those that are there, and new ones about a true mean that these leave open.
-fn foretold(part: &Part, seeds: usize, normal: &mut dyn FnMut() -> f64) -> f64 {
-    let (old, new) = (part.seeds as f64, seeds.saturating_sub(part.seeds) as f64);
-    let truth = part.mean + part.spread.deviation / old.sqrt() * normal();
-    let added = new * truth + new.sqrt() * part.spread.deviation * normal();
-    (old * part.mean + added) / (old + new)
+/// A mean of `old` seeds once there are `seeds`: those that are there, and new ones about a true mean that these leave
+/// open.
+pub(super) fn foretold(mean: f64, old: usize, spread: Uncertainty, seeds: usize, stream: &mut Stream) -> f64 {
+    let (old, new) = (old as f64, seeds.saturating_sub(old) as f64);
+    let truth = mean + spread.deviation / old.sqrt() * stream.normal();
+    let added = new * truth + new.sqrt() * spread.deviation * stream.normal();
+    (old * mean + added) / (old + new)
 }

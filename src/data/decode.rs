@@ -204,6 +204,30 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_is_not_the_end_of_the_image() {
+        // Blocks between restarts are coded alike, so a block and itself again are an image of two.
+        let block = GrayImage::from_fn(8, 8, |x, y| image::Luma([(20 * x + 3 * y) as u8]));
+        let mut bytes = encode(&block.into(), ImageFormat::Jpeg);
+        let single = from_bytes(&bytes).unwrap();
+        let find = |marker: u8| bytes.windows(2).position(|pair| pair == [0xff, marker]).unwrap();
+        let (frame, scan, end) = (find(0xc0), find(0xda), bytes.len() - 2);
+        bytes[frame + 8] = 16;
+        let data = bytes[scan + 2 + usize::from(bytes[scan + 3])..end].to_vec();
+        bytes.splice(end..end, [&[0xff, 0xd0][..], &data].concat());
+        bytes.splice(scan..scan, [0xff, 0xdd, 0, 4, 0, 1]);
+
+        let double = from_bytes(&bytes).unwrap();
+        assert_eq!((double.width, double.height), (16, 8));
+        for (pair, row) in double.pixels.chunks(48).zip(single.pixels.chunks(24)) {
+            assert_eq!(pair, row.repeat(2));
+        }
+        for length in 8..bytes.len() {
+            let error = from_bytes(&bytes[..length]).unwrap_err().to_string();
+            assert!(error.starts_with("truncated: "), "cut at {length} of {}: {error}", bytes.len());
+        }
+    }
+
+    #[test]
     fn the_end_of_a_thumbnail_is_not_the_end_of_the_image() {
         let mut bytes = encode(&frame().into(), ImageFormat::Jpeg);
         // An application segment of 6 bytes, length included, that holds a whole tiny "image".

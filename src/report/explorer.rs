@@ -6,11 +6,13 @@
 //! and, for the finite test set, rates from binomial counts; with one seed they cover the test images only, and say so.
 //! The table is here already for the first setting, for print and without a script.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, PreEscaped, html};
 
-use super::Page;
+use super::{Page, main_share, share_in_words};
 use crate::{
-    analysis::{Axes, Measure, cell::percent, intervals::mean, prevalence::Rates},
+    analysis::{Axes, Measure, intervals::mean, prevalence::Rates},
     backbone,
     data::Share,
     method,
@@ -40,8 +42,8 @@ fn entries(page: &Page) -> Vec<Entry> {
     let mut entries = Vec::new();
     for backbone in backbone::Name::ALL {
         for method in page.methods() {
-            for train in Share::STUDY {
-                let cell = Axes::table_1(method, backbone, train);
+            for train in page.shares() {
+                let cell = Axes::trained(method, backbone, train);
                 let rate = |metric: Metric| ours.seeds(metric, &cell.converged());
                 let rates: Vec<(f64, f64)> =
                     rate(Metric::TruePositiveRate).into_iter().zip(rate(Metric::FalsePositiveRate)).collect();
@@ -80,13 +82,18 @@ fn json(entries: &[Entry]) -> String {
         .map(|entry| {
             serde_json::json!({
                 "method": entry.method.label(), "backbone": entry.backbone.label(),
-                "train": entry.train.fraction(), "colour": entry.method.colour(), "rates": entry.rates,
+                "train": value(entry.train), "colour": entry.method.colour(), "rates": entry.rates,
                 "points": entry.points, "defects": entry.defects, "normals": entry.normals,
             })
         })
         .collect();
     // In a script element nothing may look like its end.
     serde_json::Value::from(list).to_string().replace("</", "<\\/")
+}
+
+/// A training share as links and the script spell it: `0.05`, `natural`.
+fn value(share: Share) -> String {
+    share.fraction().map_or_else(|| "natural".to_owned(), |fraction| fraction.to_string())
 }
 
 pub fn section(page: &Page) -> Markup {
@@ -96,7 +103,12 @@ pub fn section(page: &Page) -> Markup {
     }
     let has_points = entries.iter().all(|entry| !entry.points.is_empty());
     let seeds = entries.iter().map(|entry| entry.rates.len()).min().unwrap_or_default();
-    let train = Share::percent(45);
+    let shares: BTreeSet<Share> = entries.iter().map(|entry| entry.train).collect();
+    let Some(train) =
+        main_share(&page.reading).filter(|share| shares.contains(share)).or(shares.last().copied())
+    else {
+        return html! {};
+    };
     html! {
         p {
             "Set how rare defects are on your own site and what a miss and a false alarm cost. Rates are those measured on the validation images of "
@@ -115,8 +127,8 @@ pub fn section(page: &Page) -> Markup {
             p { label for="alarm" { "Cost of a false alarm" } input type="number" id="alarm" min="0" step="any" value=(ALARM); }
             p {
                 label for="train" { "Trained at" }
-                select id="train" { @for share in Share::STUDY {
-                    option value=[share.fraction()] selected[share == train] { (percent(share)) " defects" }
+                select id="train" { @for share in shares {
+                    option value=(value(share)) selected[share == train] { (share_in_words(share)) }
                 } }
             }
             p {
@@ -162,4 +174,32 @@ fn rows(entries: &[Entry], train: Share) -> Markup {
         .collect();
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
     html! { @for (_, row) in rows { (row) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::reading,
+        results::{example, record::Score},
+    };
+
+    #[test]
+    fn rates_and_corners_are_hits_then_alarms() {
+        let mut record = example::record();
+        record.scores = vec![Score {
+            true_positive_rate: 0.75,
+            false_positive_rate: 0.125,
+            // Threshold, false positive rate, true positive rate.
+            operating_points: vec![[2.0, 0.01, 0.5], [-1.0, 0.25, 0.9876543]],
+            ..example::score("converged", None)
+        }];
+        let page = Page::new(reading::of(vec![("a".into(), record)]), None);
+        let entries = entries(&page);
+        let [entry] = &entries[..] else { panic!("{} entries", entries.len()) };
+        assert_eq!(entry.rates, [(0.75, 0.125)]);
+        assert_eq!(entry.points, [vec![(0.5, 0.01), (0.98765, 0.25)]]);
+        let data: serde_json::Value = serde_json::from_str(&json(&entries)).unwrap();
+        assert_eq!(data[0]["points"], serde_json::json!([[[0.5, 0.01], [0.98765, 0.25]]]));
+    }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     analysis::{Interval, intervals::of_images},
     backbone,
+    data::Share,
     evaluate::detection::auroc,
     method,
     seed::Seed,
@@ -22,6 +23,8 @@ pub struct OnImages {
     pub method: method::Name,
     /// Of both models.
     pub backbone: backbone::Name,
+    /// Of defects in their training.
+    pub share: Share,
     /// Of the converged probes, on all validation images.
     pub difference: Interval,
 }

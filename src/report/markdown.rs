@@ -15,11 +15,7 @@ use crate::{
     claims::{Verdict, Yardstick},
     data::Share,
     results::Metric,
-    study::Study,
 };
-
-/// Training shares of a table's columns.
-const SHARES: [Share; 5] = Share::STUDY;
 
 /// Names and texts of all tables of a page.
 pub fn tables(page: &Page) -> Vec<(&'static str, String)> {
@@ -89,47 +85,41 @@ fn verdicts(page: &Page) -> String {
 /// F1 of the classifier in training on all validation images, ours: mean and half of its interval at 95 %.
 fn table_1(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
-    let mut rows = Vec::new();
+    let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());
     for backbone in backbone::Name::ALL {
         for method in page.methods() {
-            let cell = |share| Axes::table_1(method, backbone, share).in_training();
-            let cells = SHARES.map(|share| ours.interval(Metric::F1, &cell(share)));
-            rows.push((method.label(), backbone, cells));
+            let cell = |share| Axes::trained(method, backbone, share).in_training();
+            let cells = shares.iter().map(|&share| ours.interval(Metric::F1, &cell(share)));
+            rows.push((method.label(), backbone, cells.collect()));
         }
     }
-    format!("F1, {}\n\n{}", ours.name, by_share(&rows))
+    format!("F1, {}\n\n{}", ours.name, by_share(&shares, &rows))
 }
 
 /// AUROC of the converged probe on all validation images, ours, with what random weights reach in front.
 fn auroc(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
-    let mut rows = Vec::new();
+    let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());
     for backbone in backbone::Name::ALL {
-        let floor = |share| {
-            let (study, backbone) = (Study::RandomWeights, Some(backbone));
-            Axes { study, method: None, backbone, share }.converged()
-        };
-        rows.push((
-            "random weights",
-            backbone,
-            SHARES.map(|share| ours.interval(Metric::Auroc, &floor(share))),
-        ));
+        let floor = |share| Axes::random_weights(backbone, share).converged();
+        let floors = shares.iter().map(|&share| ours.interval(Metric::Auroc, &floor(share)));
+        rows.push(("random weights", backbone, floors.collect()));
         for method in page.methods() {
-            let cell = |share| Axes::table_1(method, backbone, share).converged();
-            let cells = SHARES.map(|share| ours.interval(Metric::Auroc, &cell(share)));
-            rows.push((method.label(), backbone, cells));
+            let cell = |share| Axes::trained(method, backbone, share).converged();
+            let cells = shares.iter().map(|&share| ours.interval(Metric::Auroc, &cell(share)));
+            rows.push((method.label(), backbone, cells.collect()));
         }
     }
-    format!("AUROC of the converged probe, {}\n\n{}", ours.name, by_share(&rows))
+    format!("AUROC of the converged probe, {}\n\n{}", ours.name, by_share(&shares, &rows))
 }
 
 /// Rows with a number for each training share; those without any are left out.
-fn by_share(rows: &[(&str, backbone::Name, [Option<Interval>; SHARES.len()])]) -> String {
+fn by_share(shares: &[Share], rows: &[(&str, backbone::Name, Vec<Option<Interval>>)]) -> String {
     let mut text = "| Method | Backbone |".to_owned();
-    for share in SHARES {
-        let _ = write!(text, " {} |", percent(share));
+    for share in shares {
+        let _ = write!(text, " {} |", percent(*share));
     }
-    let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(SHARES.len()));
+    let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(shares.len()));
     for (method, backbone, cells) in rows {
         if cells.iter().all(Option::is_none) {
             continue;

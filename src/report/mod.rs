@@ -4,6 +4,7 @@
 //! SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen, print
 //! and telephone, which the plotting libraries at hand do not give. Knows nothing of training.
 
+mod decision;
 mod explorer;
 pub mod figure;
 mod findings;
@@ -13,14 +14,18 @@ mod pictures;
 mod scores;
 mod sources;
 
+use std::collections::BTreeSet;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use images::OnImages;
 pub use pictures::{Example, Examples};
 
 use crate::{
-    analysis::{Filed, Reading},
-    claims::{self, Claim, Evidence, Finding, Yardstick},
+    analysis::{Axes, Filed, Reading, Scored, cell::percent, intervals::mean},
+    backbone,
+    claims::{self, Card, Claim, Evidence, Finding, Yardstick, decision::Made},
+    data::Share,
     method,
     study::Study,
 };
@@ -32,6 +37,8 @@ pub struct Page {
     setting: Option<String>,
     judged: Vec<(&'static Claim, Vec<Judged>)>,
     bodies: Vec<Evidence>,
+    cards: Vec<Card>,
+    made: Vec<Made>,
     examples: Option<Examples>,
     on_images: Vec<OnImages>,
 }
@@ -43,6 +50,28 @@ pub fn main_setting(reading: &Reading) -> Option<String> {
 
 /// What became of a claim on one body of numbers, by each of its yardsticks, the paper's own first.
 type Judged = Vec<(Yardstick, Finding)>;
+
+/// The training share that figures of one share show: the paper's largest, or the largest of what was trained.
+pub fn main_share(reading: &Reading) -> Option<Share> {
+    const PAPERS: Share = Share::percent(45);
+    let setting = main_setting(reading)?;
+    let shares = trained_shares(&reading.frame.setting(&setting).axes());
+    if shares.contains(&PAPERS) { Some(PAPERS) } else { shares.last().copied() }
+}
+
+/// `5 % defects`, `the data's own share`.
+fn share_in_words(share: Share) -> String {
+    match share {
+        Share::NATURAL => "the data's own share".to_owned(),
+        share => format!("{} defects", percent(share)),
+    }
+}
+
+/// Training shares of arms, in order.
+fn trained_shares(axes: &BTreeSet<Scored>) -> Vec<Share> {
+    let arms = axes.iter().filter(|at| at.cell.is_an_arm());
+    arms.map(|at| at.cell.share).collect::<BTreeSet<_>>().into_iter().collect()
+}
 
 /// Anchor, title and content.
 type Section = (&'static str, &'static str, Markup);
@@ -59,7 +88,24 @@ impl Page {
             .into_iter()
             .map(|claim| (claim, bodies.iter().map(|evidence| claim.judge_all(evidence)).collect()))
             .collect();
-        Self { reading, setting, judged, bodies, examples, on_images: Vec::new() }
+        let cards = bodies.get(1).map_or_else(Vec::new, claims::decision::cards);
+        Self { reading, setting, judged, bodies, cards, made: Vec::new(), examples, on_images: Vec::new() }
+    }
+
+    /// Also says which commands made the records, so that cards say how to go on.
+    #[must_use]
+    pub fn with_commands(self, made: Vec<Made>) -> Self {
+        Self { made, ..self }
+    }
+
+    /// What to take at each training share of the largest setting; nothing where there are no records.
+    pub fn cards(&self) -> &[Card] {
+        &self.cards
+    }
+
+    /// The largest setting, in words.
+    pub fn setting(&self) -> Option<&str> {
+        self.setting.as_deref()
     }
 
     /// Also shows how far test images move differences between models.
@@ -89,6 +135,37 @@ impl Page {
         self.methods().into_iter().filter(|method| !method.is_supervised()).collect()
     }
 
+    /// Training shares of what was trained, in order.
+    fn shares(&self) -> Vec<Share> {
+        self.ours().map_or_else(Vec::new, |ours| trained_shares(&ours.frame().axes()))
+    }
+
+    /// The same and the paper's: columns of tables that stand beside its own.
+    fn shares_and_the_papers(&self) -> Vec<Share> {
+        let all = Share::STUDY.into_iter().chain(self.shares());
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// A training share in 0..1; the data's own as records count it, none where there are none.
+    fn fraction(&self, share: Share) -> Option<f64> {
+        let count = |filed: &Filed| {
+            let train = filed.record.data.train;
+            train.defects as f64 / (train.normals + train.defects) as f64
+        };
+        let here = |filed: &&Filed| filed.cell.is_an_arm() && filed.cell.share == share;
+        let counted = || mean(&self.records().filter(here).map(count).collect::<Vec<_>>());
+        share.fraction().or_else(|| Some(counted()).filter(|fraction| fraction.is_finite()))
+    }
+
+    /// What was trained at a share, on a backbone: methods in order.
+    fn trained_on(&self, backbone: backbone::Name, share: Share) -> Vec<method::Name> {
+        let Some(ours) = self.ours() else { return Vec::new() };
+        let axes = ours.frame().axes();
+        let is_there =
+            |method: &method::Name| axes.iter().any(|at| at.cell == Axes::trained(*method, backbone, share));
+        self.methods().into_iter().filter(is_there).collect()
+    }
+
     /// Records of the largest setting.
     fn records(&self) -> impl Iterator<Item = &Filed> {
         let wanted = self.setting.as_deref();
@@ -106,6 +183,7 @@ impl Page {
     /// The page.
     pub fn html(&self) -> String {
         let sections: Vec<Section> = vec![
+            ("decision", "What to take", decision::section(self)),
             ("verdicts", "What holds", findings::verdicts(self)),
             ("table1", "Methods and training shares", scores::table_1(self)),
             ("ranking", "Which method is best, and how sure", scores::ranking(self)),

@@ -18,7 +18,7 @@
   const average = (rates) => [0, 1].map((side) => rates.reduce((sum, r) => sum + r[side], 0) / rates.length);
   // Rates as new seeds and new test images would give them.
   const draws = (entry, rates) => {
-    const unit = stream(entry.method.length * 7919 + entry.backbone.length * 104729 + Math.round(1000 * entry.train));
+    const unit = stream(entry.method.length * 7919 + entry.backbone.length * 104729 + Math.round(1000 * (Number(entry.train) || 0)));
     const n = rates.length;
     const clip = (x) => Math.min(1, Math.max(0, x));
     const mean = average(rates);
@@ -42,12 +42,12 @@
   const number = (x, digits) => x.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const update = () => {
     const p = 10 ** Number(field("share").value), miss = Math.max(0, Number(field("miss").value)), alarm = Math.max(0, Number(field("alarm").value));
-    const train = Number(field("train").value);
+    const train = field("train").value;
     const text = `${number(100 * p, p < 0.001 ? 3 : p < 0.01 ? 2 : 1)} %`;
     field("share-text").textContent = text;
     field("share").setAttribute("aria-valuetext", `${text} of images have a defect`);
     const cheapest = field("threshold").value === "cheapest";
-    const rows = entries.filter((e) => Math.abs(e.train - train) < 1e-9).map((e) => {
+    const rows = entries.filter((e) => e.train === train).map((e) => {
       const rates = chosen(e, cheapest, p, miss, alarm);
       return { e, mean: at(average(rates), p, miss, alarm), drawn: draws(e, rates).map((d) => at(d, p, miss, alarm)) };
     });

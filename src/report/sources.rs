@@ -8,7 +8,6 @@ use super::{Page, scores};
 use crate::{
     analysis::{Filed, intervals::mean},
     results::Record,
-    study::Study,
 };
 
 pub fn section(page: &Page) -> Markup {
@@ -28,7 +27,7 @@ pub fn section(page: &Page) -> Markup {
 
 fn cost(records: &[&Filed]) -> Markup {
     let mut groups: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
-    for filed in records.iter().filter(|filed| filed.cell.study == Study::Table1) {
+    for filed in records.iter().filter(|filed| filed.cell.is_an_arm()) {
         groups.entry((filed.cell.method, filed.cell.backbone)).or_default().push(&filed.record);
     }
     let average = |records: &[&Record], of: fn(&Record) -> f64| {

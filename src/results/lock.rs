@@ -113,6 +113,8 @@ pub(super) fn look(path: &Path) -> Result<Option<(String, bool)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use super::*;
 
     #[test]
@@ -133,5 +135,23 @@ mod tests {
         let lock = Lock::new(&path).unwrap().expect("its holder is gone");
         lock.finish();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lock_on_a_removed_file_is_none() {
+        // Each holder removes the file that others have just opened.
+        let root = tempfile::tempdir().unwrap();
+        let (path, holders) = (root.path().join("x.lock"), AtomicUsize::new(0));
+        let work = || {
+            for _ in 0..10_000 {
+                if let Some(lock) = Lock::new(&path).unwrap() {
+                    assert_eq!(holders.fetch_add(1, SeqCst), 0, "locked twice");
+                    std::thread::yield_now();
+                    holders.fetch_sub(1, SeqCst);
+                    lock.finish();
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
     }
 }

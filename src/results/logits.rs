@@ -71,7 +71,7 @@ mod tests {
         let labels = |defect, classes| Labels { defect, classes, stratum: 0 };
         let both = ClassSet::EMPTY.with(DefectClass::ALL[0]).with(DefectClass::ALL[3]);
         let single = vec![f64::from(0.1_f32), -3.5];
-        let double = vec![0.1, -1e-9];
+        let double = vec![1.0 / 3.0, -1e-9];
         let logits = Logits {
             images: vec![(4, labels(false, ClassSet::EMPTY)), (7, labels(true, both))],
             classifiers: vec![("in_training".into(), single), ("converged".into(), double.clone())],
@@ -83,7 +83,8 @@ mod tests {
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             format!(
-                "position,defect,classes,in_training,converged\n4,0,,0.1,0.1\n7,1,{codes},-3.5,-0.000000001\n"
+                "position,defect,classes,in_training,converged\n4,0,,0.1,0.3333333333333333\n\
+                 7,1,{codes},-3.5,-0.000000001\n"
             )
         );
         let columns = read(&path).unwrap();

@@ -241,6 +241,53 @@ fn doctor_complains_only_about_what_is_asked_for() {
 }
 
 #[test]
+fn a_torn_image_is_trouble_only_where_it_is_used() {
+    let root = TempDir::new().unwrap();
+    let data = camera(root.path(), "data", 0);
+    let out = root.path().join("out").to_string_lossy().into_owned();
+    let doctor = |shares: &str| {
+        let (data, own) = (folder(&data), ["doctor", "--side", "32", "--shares", shares]);
+        let output = skewbench(&[&own[..], &["--data", &data, "--out", &out]].concat());
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // Of 12 defects 3 are validation's; 15 % beside training's 18 normal images are 3 of its 9.
+    let (mut stops, mut notes) = (0, 0);
+    for number in (0..36).step_by(3) {
+        let path = data.join(format!("defect/{number:04}.png"));
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let (sound, told) = doctor("15%");
+        if sound {
+            notes += 1;
+            assert!(told.contains("note     1 bad images in train would be left out"), "{told}");
+            assert!(!doctor("natural").0, "the natural share uses every image");
+        } else {
+            stops += 1;
+            assert!(told.contains("TROUBLE  ") && told.contains(&format!("{number:04}.png")), "{told}");
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    assert_eq!((stops, notes), (6, 6));
+}
+
+#[test]
+fn a_folder_differs_from_itself_in_nothing() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-25-small-ablations-dino");
+    let results = results.to_string_lossy();
+    let summary = |more: &[&str]| {
+        let output = skewbench(&[&["diff", &results, &results], more].concat());
+        succeeds(&output);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    // Two ablations, two classifiers, ten scores; and again at five shares of defects.
+    let equal = |count: usize| {
+        format!("{count} scores: 0 moved beyond noise, 0 within noise, {count} equal to the bit, 0 undecided")
+    };
+    assert_eq!(summary(&[]), equal(2 * 2 * 10));
+    assert_eq!(summary(&["--shares"]), equal(6 * 2 * 2 * 10));
+}
+
+#[test]
 fn a_cell_that_fails_does_not_end_the_run() {
     let root = TempDir::new().unwrap();
     let data = camera(root.path(), "data", 0);

@@ -28,6 +28,7 @@ pub struct Heatmap {
 const CELL: (f64, f64) = (58.0, 22.0);
 const LEFT: f64 = 150.0;
 const TOP: f64 = 44.0;
+const NARROWEST: f64 = 330.0;
 
 impl Heatmap {
     /// The figure.
@@ -37,7 +38,8 @@ impl Heatmap {
             let changes = (1..=row).filter(|&row| self.rows[row].0 != self.rows[row - 1].0).count();
             6.0 * changes as f64
         };
-        let width = LEFT + CELL.0 * self.columns.len() as f64 + 8.0;
+        // Few columns leave no room for what is written about them.
+        let width = (LEFT + CELL.0 * self.columns.len() as f64 + 8.0).max(NARROWEST);
         let last = self.rows.len().saturating_sub(1);
         let height =
             TOP + CELL.1 * self.rows.len() as f64 + if self.rows.is_empty() { 0.0 } else { gap(last) } + 26.0;

@@ -147,10 +147,14 @@ impl Plot {
 
 /// Numbers with intervals below each other, about a line at `zero`.
 pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Markup {
-    const NAMES: f64 = 300.0;
-    let (width, step) = (660.0, 22.0);
+    /// Of a letter, on average, and of the frame.
+    const LETTER: f64 = 6.8;
+    const FRAME: f64 = 300.0;
+    let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    let names = LETTER * longest as f64 + 18.0;
+    let (width, step) = (names + FRAME, 22.0);
     let floor = 10.0 + step * rows.len() as f64;
-    let x = |value: f64| axis.at(value.clamp(axis.low, axis.high), NAMES, width - 12.0);
+    let x = |value: f64| axis.at(value.clamp(axis.low, axis.high), names, width - 12.0);
     let content = html! {
         @for (tick, name) in axis.labels() {
             line.grid x1=(round(x(tick))) x2=(round(x(tick))) y1="6" y2=(floor) {}
@@ -159,11 +163,11 @@ pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[Name
         @if let Some(zero) = zero {
             line.zero x1=(round(x(zero))) x2=(round(x(zero))) y1="6" y2=(floor) {}
         }
-        (text((NAMES + width) / 2.0, floor + 36.0, "middle", "axis", &axis.label))
+        (text((names + width) / 2.0, floor + 36.0, "middle", "axis", &axis.label))
         @for (place, row) in rows.iter().enumerate() {
             @let y = 10.0 + step * (place as f64 + 0.5);
             @let colour = colour::of(row.method);
-            (text(NAMES - 10.0, y + 4.0, "end", "tick", &row.name))
+            (text(names - 10.0, y + 4.0, "end", "tick", &row.name))
             @if row.value.low.is_finite() && row.value.high.is_finite() {
                 line x1=(round(x(row.value.low))) x2=(round(x(row.value.high))) y1=(round(y)) y2=(round(y)) stroke=(colour) stroke-width="2.5" {}
             }
@@ -177,6 +181,29 @@ pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[Name
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_lie_where_the_axes_say() {
+        let axis = |high| PlotAxis { label: String::new(), low: 0.0, high, decimals: 1, marks: Vec::new() };
+        let series = Series {
+            method: None,
+            name: "a".into(),
+            points: vec![(0.0, 0.0), (10.0, 1.0), (5.0, 0.25)],
+            joined: true,
+            dashed: false,
+        };
+        let plot =
+            Plot { caption: "c".into(), x: axis(10.0), y: axis(1.0), series: vec![series], legend: false };
+        let drawn = plot.draw().into_string();
+        // From the left end, 56, to the right, 410; from the floor, 216, up to 12.
+        assert!(drawn.contains("points=\"56,216 410,12 233,165\""), "{drawn}");
+        for place in ["56 216", "410 12", "233 165"] {
+            assert!(drawn.contains(&format!("translate({place})")), "{place}: {drawn}");
+        }
+        // Labels of the vertical axis stand beside the same heights.
+        assert!(drawn.contains("y=\"220\" text-anchor=\"end\" class=\"tick\">0.0<"), "{drawn}");
+        assert!(drawn.contains("y=\"16\" text-anchor=\"end\" class=\"tick\">1.0<"), "{drawn}");
+    }
 
     #[test]
     fn ticks_are_round_and_inside() {

@@ -1,12 +1,14 @@
 //! Figures 2, 4 and 5: scores by share of defects in validation. Trains nothing and fits nothing.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
-use super::SHARES;
 use crate::{
     analysis::{Axes, cell::percent},
     backbone,
     claims::Evidence,
+    data::Share,
     report::{Page, figure::heatmap::Heatmap},
     results::Metric,
 };
@@ -42,12 +44,14 @@ pub fn imbalance(page: &Page) -> Markup {
 /// Models by training share against validation shares, on one backbone or on all; none where nothing was measured.
 fn map(page: &Page, body: &Evidence, only: Option<backbone::Name>, metric: Metric) -> Option<Markup> {
     let (mut rows, mut cells) = (Vec::new(), Vec::new());
+    let (trained, scored) = shares(page, body);
     for method in page.methods() {
         let backbones = backbone::Name::ALL.into_iter();
         for backbone in backbones.filter(|known| only.is_none_or(|wanted| wanted == *known)) {
-            for train in SHARES {
-                let at = Axes::table_1(method, backbone, train).in_training();
-                let row: Vec<Option<f64>> = SHARES.map(|share| body.mean(metric, &at.on(share))).into();
+            for &train in &trained {
+                let at = Axes::trained(method, backbone, train).in_training();
+                let row: Vec<Option<f64>> =
+                    scored.iter().map(|&share| body.mean(metric, &at.on(share))).collect();
                 if row.iter().any(Option::is_some) {
                     rows.push((Some(method), format!("{} {}", method.label(), percent(train))));
                     cells.push(row);
@@ -55,7 +59,7 @@ fn map(page: &Page, body: &Evidence, only: Option<backbone::Name>, metric: Metri
             }
         }
     }
-    let whose = if std::ptr::eq(body, page.paper()) { "the paper" } else { "ours" };
+    let whose = if is_the_papers(page, body) { "the paper" } else { "ours" };
     let place = only.map_or(String::new(), |backbone| format!(", {}", backbone.label()));
     (!rows.is_empty()).then(|| {
         Heatmap {
@@ -63,11 +67,25 @@ fn map(page: &Page, body: &Evidence, only: Option<backbone::Name>, metric: Metri
             row_axis: "method and defects in training".into(),
             column_axis: "defects in validation".into(),
             rows,
-            columns: SHARES.map(percent).into(),
+            columns: scored.into_iter().map(percent).collect(),
             cells,
             range: metric.bounds(),
             percent_decimals: 1,
         }
         .draw()
     })
+}
+
+fn is_the_papers(page: &Page, body: &Evidence) -> bool {
+    std::ptr::eq(body, page.paper())
+}
+
+/// Shares in training and in validation: the paper's, or those that records have. The data's own in validation is no
+/// step of imbalance.
+fn shares(page: &Page, body: &Evidence) -> (Vec<Share>, Vec<Share>) {
+    if is_the_papers(page, body) {
+        return (Share::STUDY.into(), Share::STUDY.into());
+    }
+    let scored: BTreeSet<Share> = body.frame().axes().into_iter().map(|at| at.validation).collect();
+    (page.shares(), scored.into_iter().filter(|share| *share != Share::NATURAL).collect())
 }

@@ -2,15 +2,14 @@
 
 use maud::{Markup, html};
 
-use super::SHARES;
 use crate::{
-    analysis::{Axes, Filed, Measure, correlation::Correlation},
+    analysis::{Axes, Filed, Measure, cell::percent, correlation::Correlation},
     backbone,
     claims::{self, Evidence, Yardstick},
-    data::Share,
     report::{
         Page,
         figure::plot::{NamedInterval, Plot, PlotAxis, Series, intervals},
+        main_share,
     },
     results::Metric,
 };
@@ -90,10 +89,10 @@ fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Mar
     for method in page.methods() {
         for backbone in backbone::Name::ALL {
             let both = |share| {
-                let at = Axes::table_1(method, backbone, share).in_training();
+                let at = Axes::trained(method, backbone, share).in_training();
                 ours.seeds(metric, &at).into_iter().zip(ours.seeds(Metric::F1, &at)).collect::<Vec<_>>()
             };
-            let points: Vec<(f64, f64)> = SHARES.into_iter().flat_map(both).collect();
+            let points: Vec<(f64, f64)> = page.shares().into_iter().flat_map(both).collect();
             if !points.is_empty() {
                 series.push(Series {
                     method: Some(method),
@@ -120,11 +119,12 @@ fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Mar
     .draw()
 }
 
-/// Figure 6: a monitor by epoch, at 45 % and the first seed.
+/// Figure 6: a monitor by epoch, at 45 % or the largest share, and the first seed.
 fn curves(page: &Page, backbone: backbone::Name, monitor: &str, label: &str) -> Markup {
+    let Some(share) = main_share(&page.reading) else { return html! {} };
     let mut series: Vec<Series> = Vec::new();
     for method in page.methods() {
-        let cell = Axes::table_1(method, backbone, Share::percent(45));
+        let cell = Axes::trained(method, backbone, share);
         let first = |filed: &&Filed| filed.cell == cell && filed.record.cell.seed == 0;
         for filed in page.records().filter(first) {
             let epochs = filed.record.curve.iter();
@@ -144,7 +144,7 @@ fn curves(page: &Page, backbone: backbone::Name, monitor: &str, label: &str) -> 
     }
     let values: Vec<(f64, f64)> = series.iter().flat_map(|series| series.points.clone()).collect();
     Plot {
-        caption: format!("Figure 6: {label} by epoch, {} at 45 %, seed 0", backbone.label()),
+        caption: format!("Figure 6: {label} by epoch, {} at {}, seed 0", backbone.label(), percent(share)),
         x: PlotAxis::about("epoch", values.iter().map(|point| point.0), 0),
         y: PlotAxis::about(
             label,

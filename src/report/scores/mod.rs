@@ -12,10 +12,11 @@ pub use self::{
     imbalance::imbalance, label_free::label_free, protocol::protocol, ranking::ranking, table_1::table_1,
 };
 
-use crate::{analysis::Interval, backbone, data::Share, method};
-
-/// Shares of defects in training and validation.
-const SHARES: [Share; 5] = Share::STUDY;
+use super::{Page, figure::colour};
+use crate::{
+    analysis::{Axes, Interval, cell::percent},
+    backbone, method,
+};
 
 /// How the paper prints a method; `none` of no method.
 pub fn method_label(method: Option<method::Name>) -> &'static str {
@@ -27,6 +28,50 @@ pub fn backbone_label(backbone: Option<backbone::Name>) -> &'static str {
     backbone.map_or("pixels", backbone::Name::label)
 }
 
+/// Floors and arms against the training shares that records have. `number`: of a cell, as `show` prints it; rows without
+/// any are left out.
+fn own_table(
+    page: &Page,
+    caption: &str,
+    number: impl Fn(Axes) -> Option<Interval>,
+    show: fn(Option<Interval>) -> Markup,
+) -> Markup {
+    let shares = page.shares();
+    let pixels = std::iter::once((None, None));
+    let random = backbone::Name::ALL.into_iter().map(|backbone| (None, Some(backbone)));
+    let arms = backbone::Name::ALL.into_iter();
+    let arms = arms
+        .flat_map(|backbone| page.methods().into_iter().map(move |method| (Some(method), Some(backbone))));
+    let axes = |(method, backbone), share| match (method, backbone) {
+        (Some(method), Some(backbone)) => Axes::trained(method, backbone, share),
+        (None, Some(backbone)) => Axes::random_weights(backbone, share),
+        (_, None) => Axes::pixels(share),
+    };
+    let row = |of: (Option<method::Name>, Option<backbone::Name>)| {
+        let cells: Vec<_> = shares.iter().map(|&share| number(axes(of, share))).collect();
+        cells.iter().any(Option::is_some).then_some((of, cells))
+    };
+    let rows: Vec<_> = pixels.chain(random).chain(arms).filter_map(row).collect();
+    if rows.is_empty() {
+        return html! { p { "Not measured here." } };
+    }
+    html! { div.wide { table {
+        caption { (caption) }
+        thead { tr {
+            th scope="col" { "Method" } th scope="col" { "Backbone" }
+            @for share in &shares { th.number scope="col" { (percent(*share)) } }
+        } }
+        tbody { @for ((method, backbone), cells) in rows { tr {
+            th scope="row" {
+                span.dot style={ "background:" (colour::of(method)) } {}
+                (match (method, backbone) { (None, None) => "raw pixels", (None, _) => "random weights", (Some(method), _) => method.label() })
+            }
+            td { (backbone.map_or("\u{2013}", backbone::Name::label)) }
+            @for found in cells { td.number { (show(found)) } }
+        } } }
+    } } }
+}
+
 /// `0.742`, and below it the interval where there is one.
 fn cell(interval: Option<Interval>) -> Markup {
     html! {
@@ -36,6 +81,21 @@ fn cell(interval: Option<Interval>) -> Markup {
                 (format!("{:.3}", interval.estimate))
                 @if interval.low.is_finite() {
                     " " span.interval { (format!("{:.3}\u{2013}{:.3}", interval.low.max(0.0), interval.high.min(1.0))) }
+                }
+            }
+        }
+    }
+}
+
+/// `+0.050`, and below it the interval where there is one.
+fn difference(interval: Option<Interval>) -> Markup {
+    html! {
+        @match interval {
+            None => "\u{2013}",
+            Some(interval) => {
+                (format!("{:+.3}", interval.estimate))
+                @if interval.low.is_finite() {
+                    " " span.interval { (format!("{:+.3} to {:+.3}", interval.low, interval.high)) }
                 }
             }
         }

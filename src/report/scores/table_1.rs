@@ -2,11 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::{SHARES, cell};
+use super::{cell, own_table};
 use crate::{
     analysis::{Axes, Interval, Scored, cell::percent},
     backbone,
     claims::Evidence,
+    data::Share,
     method,
     report::Page,
     results::Metric,
@@ -14,43 +15,57 @@ use crate::{
 
 /// Table 1 of the paper and ours, three scores.
 pub fn table_1(page: &Page) -> Markup {
+    let shares = page.shares_and_the_papers();
     html! {
         p {
             "Scores on all validation images of the classifier in training, as in the paper. "
             @if page.ours().is_some() { "Ours below the paper's; intervals of 95 % over seeds where more than one was \
-                trained, with the spread of seeds pooled over all cells of the same training share." }
+                trained, each from its own cell's seeds and what other cells let one expect of them." }
         }
         @for metric in [Metric::F1, Metric::F2Oracle, Metric::F1Normal] {
             @let title = if metric == Metric::F2Oracle { "F2_CIW, oracle-typed" } else { metric.label() };
             details open[metric == Metric::F1] {
-                summary { (title) }
+                summary { (title) ", beside the paper's" }
                 div.wide { table {
                     caption { (title) " by method, backbone and share of defects in training" }
                     thead { tr {
                         th scope="col" { "Method" } th scope="col" { "Backbone" } th scope="col" { "Whose" }
-                        @for share in SHARES { th.number scope="col" { (percent(share)) } }
+                        @for share in &shares { th.number scope="col" { (percent(*share)) } }
                     } }
                     tbody {
                         @for backbone in backbone::Name::ALL { @for method in page.methods() {
-                            (rows(page, metric, method, backbone))
+                            (rows(page, metric, method, backbone, &shares))
                         } }
                     }
                 } }
             }
         }
+        @for metric in [Metric::Auroc, Metric::AveragePrecision] {
+            details { summary { (metric.label()) " of the converged probe, ours" } (converged(page, metric)) }
+        }
     }
 }
 
 /// The paper's row of a method, where it has one, and ours.
-fn rows(page: &Page, metric: Metric, method: method::Name, backbone: backbone::Name) -> Markup {
+fn rows(
+    page: &Page,
+    metric: Metric,
+    method: method::Name,
+    backbone: backbone::Name,
+    shares: &[Share],
+) -> Markup {
     if let Some(reason) = method.undefined_on(backbone) {
         return html! { tr {
             th scope="row" { (method.label()) } td { (backbone.label()) }
-            td colspan="6" { (reason) }
+            td colspan=(shares.len() + 1) { (reason) }
         } };
     }
-    let bodies: Vec<&Evidence> =
-        if method.is_the_papers() { page.bodies.iter().collect() } else { page.ours().into_iter().collect() };
+    let measured = |body: &&Evidence| {
+        let at = |share: &Share| Axes::trained(method, backbone, *share).in_training();
+        shares.iter().any(|share| body.mean(metric, &at(share)).is_some())
+    };
+    let papers = method.is_the_papers().then(|| page.paper()).into_iter();
+    let bodies: Vec<&Evidence> = papers.chain(page.ours().filter(measured)).collect();
     html! {
         @for (place, body) in bodies.iter().enumerate() {
             @let is_the_papers = std::ptr::eq(*body, page.paper());
@@ -62,15 +77,22 @@ fn rows(page: &Page, metric: Metric, method: method::Name, backbone: backbone::N
                     td rowspan=(bodies.len()) { (backbone.label()) }
                 }
                 td { (if is_the_papers { "paper" } else { "ours" }) }
-                @for share in SHARES {
+                @for &share in shares {
                     td.number {
-                        @let at = Axes::table_1(method, backbone, share).in_training();
+                        @let at = Axes::trained(method, backbone, share).in_training();
                         (cell(if is_the_papers { printed(body, metric, &at) } else { body.interval(metric, &at) }))
                     }
                 }
             }
         }
     }
+}
+
+/// A score of the converged probe, which the paper does not print: floors first.
+fn converged(page: &Page, metric: Metric) -> Markup {
+    let Some(ours) = page.ours() else { return html! { p { "No records." } } };
+    let caption = format!("{} of the converged probe by share of defects in training", metric.label());
+    own_table(page, &caption, |at| ours.interval(metric, &at.converged()), cell)
 }
 
 /// The paper's interval would be our assumption's, not its own.

@@ -53,7 +53,7 @@ pub fn linear_plain(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> R
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Var};
+    use candle_core::{DType, Device, Var};
     use checks::{assert_thread_independent, differentiate, normal};
 
     use super::*;
@@ -86,6 +86,17 @@ mod tests {
             gradients.push(value);
             Ok(gradients)
         })
+    }
+
+    #[test]
+    fn weights_of_sixteen_bit_rows_are_rounded() -> Result<()> {
+        // bf16 has no 1 + 2^-9, so nothing is left of it beside -1.
+        let rows = Tensor::new(&[[1.0_f32, 1.0]], &Device::Cpu)?;
+        let weight = Tensor::new(&[[1.0_f32 + 1.0 / 512.0, -1.0]], &Device::Cpu)?;
+        let found = |rows: &Tensor| linear(rows, &weight, None)?.to_dtype(DType::F32)?.to_vec2::<f32>();
+        assert_eq!(found(&rows)?, [[1.0 / 512.0]]);
+        assert_eq!(found(&rows.to_dtype(DType::BF16)?)?, [[0.0]]);
+        Ok(())
     }
 
     #[test]

@@ -1,32 +1,26 @@
-//! What a run is asked for: the flags that `reproduce` and `doctor` share, and what becomes of them.
+//! What a run is asked for: the flags that `reproduce` and `doctor` share, those of them that `choose` has too, and
+//! what becomes of them.
 
+mod setup;
 mod sources;
 mod study;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use skewbench::{
-    data::{OnBadImage, Share},
-    experiment::{Augmentation, Cell, Init, Plan, Resolved, Resolver, Scale, recipe},
+    data::Share,
+    experiment::{Cell, Plan, Resolved, Resolver, Scale},
 };
 
-pub use self::sources::Sources;
 use self::study::Study;
-use crate::support::source::{Choice, Purpose};
+pub use self::{setup::Setup, sources::Sources};
 
 /// Which cells, on which data, how.
 #[derive(clap::Args)]
 pub struct Asked {
-    #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
-    pub data: Choice,
-
-    /// The paper's protocol (224 px, 45 epochs, its released hyper-parameters) instead of small scale
-    #[arg(long)]
-    pub full: bool,
+    #[command(flatten)]
+    pub setup: Setup,
 
     #[arg(
         long,
@@ -49,49 +43,9 @@ pub struct Asked {
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]
     pub shares: Vec<Share>,
 
-    /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
-    #[arg(long, default_value = "fail", value_name = "fail|skip")]
-    pub on_bad_image: OnBadImage,
-
-    /// Side of the network's input, pixels
-    #[arg(long, value_name = "PIXELS")]
-    pub side: Option<usize>,
-
-    /// Passes over the training set; 0 scores the untrained network, the floor of every method
-    #[arg(long, value_name = "N")]
-    pub epochs: Option<usize>,
-
-    /// Images a step, before views
-    #[arg(long, value_name = "N")]
-    pub batch_size: Option<usize>,
-
-    /// Whose hyper-parameters [default: short at small scale, as_released with --full]
-    #[arg(long, value_name = "short|reference|as_released")]
-    pub recipe: Option<recipe::Name>,
-
-    /// Encoder weights to begin with: a safetensors file under torchvision's or timm's names
-    #[arg(long, value_name = "FILE")]
-    pub init: Option<PathBuf>,
-
     /// Also train what the authors' released code does otherwise: adds `ablations` to --study
     #[arg(long)]
     pub ablations: bool,
-
-    /// Views of a training image [default: those of each method's recipe]
-    #[arg(long, value_name = "paper|original|flip|none")]
-    pub augmentation: Option<Augmentation>,
-
-    /// Train on the first NVIDIA GPU; needs a build with the feature `cuda`. No GPU has run it yet
-    #[arg(long)]
-    pub gpu: bool,
-
-    /// Train in bf16 with weights, sums and losses in f32; faster on a GPU, slower on the CPU, which emulates it
-    #[arg(long)]
-    pub mixed_precision: bool,
-
-    /// Channels of ResNet-18's first stage; 64 is the real network
-    #[arg(long, value_name = "CHANNELS")]
-    pub width: Option<usize>,
 }
 
 /// A run, before anything of it is done.
@@ -114,52 +68,8 @@ impl Asked {
             studies.push(Study::Ablations);
         }
         let shares: &[Share] = if self.shares.is_empty() { &Share::STUDY } else { &self.shares };
-        let seeds = self.seeds.unwrap_or(if self.full { 3 } else { 1 });
-        let cells = study::cells(&studies, shares, seeds, &self.only)?;
-        let plan = self.plan()?;
-        let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
-            cells.into_iter().partition(|cell| cell.undefined().is_none());
-        let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan)?;
-        Ok(Run { plan, cells, undefined, sources })
-    }
-
-    fn plan(&self) -> Result<Plan> {
-        let mut plan = Plan::new(self.scale()?);
-        if self.gpu {
-            plan.device = skewbench::tensor::gpu::open()?;
-        }
-        plan.mixed_precision = self.mixed_precision;
-        plan.augmentation = self.augmentation;
-        plan.on_bad_image = self.on_bad_image;
-        plan.recipe = self.recipe.unwrap_or(plan.recipe);
-        plan.init = self.init.as_deref().map(Init::new).transpose()?;
-        Ok(plan)
-    }
-
-    fn scale(&self) -> Result<Scale> {
-        let mut scale = if self.full { Scale::full() } else { Scale::small() };
-        let positive = |name: &str, value: usize| {
-            ensure!(value > 0, "--{name} must be at least 1");
-            Ok(value)
-        };
-        if let Some(side) = self.side {
-            ensure!(
-                side >= 32,
-                "--side must be at least 32 pixels, found {side}: the network halves it five times"
-            );
-            scale.side = side;
-        }
-        if let Some(epochs) = self.epochs {
-            scale.epochs = epochs;
-        }
-        if let Some(batch_size) = self.batch_size {
-            ensure!(batch_size >= 2, "--batch-size must be at least 2: batch statistics need two images");
-            scale.batch_size = batch_size;
-        }
-        if let Some(width) = self.width {
-            scale.resnet_width = positive("width", width)?;
-        }
-        Ok(scale)
+        let seeds = self.seeds.unwrap_or(if self.setup.full { 3 } else { 1 });
+        self.setup.run(study::cells(&studies, shares, seeds, &self.only)?)
     }
 }
 

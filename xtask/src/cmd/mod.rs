@@ -1,5 +1,6 @@
 //! The verbs of skewbench, one file (or folder) each: what a verb takes, and its `run`.
 
+mod choose;
 mod claims;
 mod data;
 mod diff;
@@ -20,6 +21,8 @@ pub enum Command {
     Reproduce(reproduce::Arguments),
     /// Choose each method's hyper-parameters alike, on pictures that no study is scored on
     Tune(tune::Arguments),
+    /// Find the best method and backbone for a data set without training the whole grid
+    Choose(choose::Arguments),
     /// Show how far a results folder is
     Status(status::Arguments),
     /// Show what moved between two results folders, or between the paper and one
@@ -48,6 +51,7 @@ impl Command {
         match self {
             Self::Reproduce(arguments) => reproduce::run(arguments),
             Self::Tune(arguments) => tune::run(arguments),
+            Self::Choose(arguments) => choose::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Diff(arguments) => diff::run(arguments),
             Self::Claims(arguments) => claims::run(arguments),

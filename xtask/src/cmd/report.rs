@@ -7,14 +7,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use skewbench::{
     analysis::{Axes, Filed, Reading, reading},
     backbone,
-    data::{self, Dataset, Share},
+    data::{self, Dataset},
     method,
-    report::{Example, Examples, OnImages, Page, images, main_setting, markdown},
+    report::{Example, Examples, OnImages, Page, images, main_setting, main_share, markdown},
     results::{self, Record},
     seed::Seed,
 };
 
-use crate::support::source::SYNTHETIC_SEED;
+use crate::support::{card, command, source::SYNTHETIC_SEED};
 
 /// Pictures of each kind on the page.
 const PICTURES: usize = 8;
@@ -33,7 +33,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    write(&arguments.folders, &arguments.out)?;
+    let card = write(&arguments.folders, &arguments.out)?;
     if let Some(document) = &arguments.splice {
         let page = Page::new(reading::read(&arguments.folders), None);
         let text = std::fs::read_to_string(document)
@@ -44,18 +44,32 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .with_context(|| format!("{}: cannot be written", document.display()))?;
         println!("tables  {}", document.display());
     }
+    card.print();
     Ok(())
 }
 
+/// What a page says first, for the terminal, where it comes last.
+#[must_use]
+pub struct Decision(Vec<String>);
+
+impl Decision {
+    pub fn print(&self) {
+        if !self.0.is_empty() {
+            println!("\n{}", self.0.join("\n"));
+        }
+    }
+}
+
 /// Writes the page of these folders, and says where.
-pub fn write(folders: &[PathBuf], out: &Path) -> Result<()> {
+pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
     let reading = reading::read(folders);
     let (records, problems) = (reading.records.len(), reading.problems.len());
     let (examples, on_images) = (examples(&reading), on_images(&reading));
-    let page = Page::new(reading, examples).with_images(on_images).html();
-    std::fs::write(out, page).with_context(|| format!("{}: cannot be written", out.display()))?;
+    let made = command::made(folders);
+    let page = Page::new(reading, examples).with_images(on_images).with_commands(made.clone());
+    std::fs::write(out, page.html()).with_context(|| format!("{}: cannot be written", out.display()))?;
     println!("report  {} ({records} records, {problems} things to know about them)", out.display());
-    Ok(())
+    Ok(Decision(card::lines(page.cards(), page.setting(), &made)))
 }
 
 /// Records of the setting that the page shows: models of two settings are not compared.
@@ -64,11 +78,12 @@ fn shown(reading: &Reading) -> impl Iterator<Item = &Filed> {
     reading.records.iter().filter(move |filed| Some(&filed.setting) == setting.as_ref())
 }
 
-/// Every method's model at 45 % and seed 0 beside the supervised one, where both have logits of the same images. A page
+/// Every method's model at the main share and seed 0 beside the supervised one, where both have logits of the same images. A page
 /// without is no error.
 fn on_images(reading: &Reading) -> Vec<OnImages> {
+    let Some(share) = main_share(reading) else { return Vec::new() };
     let columns = |method: method::Name, backbone: backbone::Name| {
-        let cell = Axes::table_1(method, backbone, Share::percent(45));
+        let cell = Axes::trained(method, backbone, share);
         let first = shown(reading).find(|filed| filed.cell == cell && filed.record.cell.seed == 0)?;
         results::logits::read(&logits(first)).ok()
     };
@@ -78,16 +93,16 @@ fn on_images(reading: &Reading) -> Vec<OnImages> {
         for method in method::Name::ALL.into_iter().filter(|method| !method.is_supervised()) {
             let difference =
                 columns(method, backbone).and_then(|own| images::auroc_difference(&own, &supervised).ok());
-            found.extend(difference.map(|difference| OnImages { method, backbone, difference }));
+            found.extend(difference.map(|difference| OnImages { method, backbone, share, difference }));
         }
     }
     found
 }
 
-/// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at 45 % where its logits are there, or the
+/// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at the main share where its logits are there, or the
 /// first that has any. A page without pictures is no error.
 fn examples(reading: &Reading) -> Option<Examples> {
-    let wanted = Axes::table_1(method::Name::SimClr, backbone::Name::ResNet18, Share::percent(45));
+    let wanted = Axes::trained(method::Name::SimClr, backbone::Name::ResNet18, main_share(reading)?);
     let mut records: Vec<&Filed> = shown(reading).filter(|filed| logits(filed).exists()).collect();
     records.sort_by_key(|filed| (filed.cell, filed.record.cell.seed) != (wanted, 0));
     records.iter().find_map(|filed| of(&filed.record, &logits(filed)).ok().flatten())

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use skewbench::{
     analysis::{reading, tables},
+    experiment::Resolved,
     results::{Folder, Record, provenance, record},
 };
 
@@ -36,29 +37,41 @@ pub struct Arguments {
     #[command(flatten)]
     asked: Asked,
 
-    /// Results folder [default: results/local/<scale>-<data>]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 
     /// Show what would be trained and how long that takes on this machine, then stop
     #[arg(long)]
     dry_run: bool,
+}
+
+/// What is kept, and where.
+#[derive(clap::Args)]
+pub struct Output {
+    /// Results folder [default: results/local/<scale>-<data>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 
     /// Also write event files for TensorBoard below this folder, one run a cell
     #[arg(long, value_name = "DIR")]
-    tensorboard: Option<PathBuf>,
+    pub tensorboard: Option<PathBuf>,
 
     /// Keep no weights beside the records
     #[arg(long)]
-    no_weights: bool,
+    pub no_weights: bool,
+}
+
+impl Output {
+    /// What is kept of a cell.
+    pub fn keep(&self) -> Keep<'_> {
+        Keep { weights: !self.no_weights, tensorboard: self.tensorboard.as_deref() }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let asked = &arguments.asked;
     let run = asked.run()?;
-    let out = arguments.out.clone().unwrap_or_else(|| {
-        PathBuf::from("results/local").join(format!("{}-{}", run.plan.scale.name, asked.data.name()))
-    });
+    let out = asked.setup.out(arguments.output.out.as_deref(), &run.plan.scale);
     if out.is_dir() {
         run.sources.remember(&Folder::open(&out)?);
     }
@@ -71,8 +84,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let folder = Folder::open(&out)?;
-    let keep = Keep { weights: !arguments.no_weights, tensorboard: arguments.tensorboard.as_deref() };
-    let cells = Cells { resolved: &resolved, folder: &folder, keep };
+    let all: Vec<&Resolved> = resolved.iter().collect();
+    let keep = arguments.output.keep();
+    let cells = Cells { resolved: &all, folder: &folder, keep, may_begin: &|_| true };
     let unreadable = cells.ensure_ours()?;
     folder.note_run(record::Run {
         command: program::command(),
@@ -93,11 +107,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     )
 }
 
-/// Tables and the page, of the whole folder: other commands may have put cells there.
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
-    tables::write(folder, &reading::read(&[out.to_owned()]))?;
     println!("\n{}", table::render(records));
     run.print_undefined();
+    write_up(folder, out, records)
+}
+
+/// Notes on some records, then tables and the page, of the whole folder: other commands may have put cells there.
+pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
+    tables::write(folder, &reading::read(&[out.to_owned()]))?;
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
     for limit in limits {
         println!("note: {limit}");
@@ -107,5 +125,6 @@ fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<
         println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
-    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))
+    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))?.print();
+    Ok(())
 }

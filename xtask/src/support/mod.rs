@@ -1,5 +1,7 @@
 //! What several verbs share.
 
+pub mod card;
+pub mod command;
 pub mod program;
 pub mod pulse;
 pub mod source;

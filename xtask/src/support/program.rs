@@ -22,12 +22,15 @@ pub fn as_typed(text: &str) -> String {
 
 /// This command as a shell takes it.
 pub fn command() -> String {
-    let quoted = |argument: String| {
-        let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
-        if argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
-    };
-    let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).map(|argument| quoted(&argument)).collect();
     format!("{} {}", name(), arguments.join(" "))
+}
+
+/// An argument as a shell takes it.
+pub fn quoted(argument: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
+    let is_plain = !argument.is_empty() && argument.chars().all(plain);
+    if is_plain { argument.to_owned() } else { format!("'{}'", argument.replace('\'', "'\\''")) }
 }
 
 /// The root of the checkout, for verbs that build.

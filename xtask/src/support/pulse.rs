@@ -83,3 +83,26 @@ pub fn duration(seconds: f64) -> String {
         (hours, _) => format!("{hours} h, {:.1} days", hours as f64 / 24.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_at_a_glance() {
+        let expected = [
+            (-3.0, "0 s"),
+            (59.4, "59 s"),
+            (59.6, "1 min 00 s"),
+            (545.0, "9 min 05 s"),
+            (3_599.0, "59 min"),
+            (3_600.0, "1 h 00 min"),
+            // 2 h, 5 min and 7 s.
+            (7_507.0, "2 h 05 min"),
+            (360_000.0, "100 h, 4.2 days"),
+        ];
+        for (seconds, text) in expected {
+            assert_eq!(duration(seconds), text, "{seconds}");
+        }
+    }
+}

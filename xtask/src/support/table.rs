@@ -57,7 +57,7 @@ fn trained(record: &Record) -> bool {
     !record.curve.is_empty()
 }
 
-/// A score of all validation images.
+/// A number of a record's classifier on all validation images.
 pub fn all_images(record: &Record, classifier: Classifier, metric: Metric) -> Option<f64> {
     let wanted = |score: &&skewbench::results::record::Score| {
         score.classifier == classifier.id() && score.validation_share.is_none()

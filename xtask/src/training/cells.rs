@@ -15,9 +15,11 @@ use crate::asked::some;
 
 /// Everything that is to be done.
 pub struct Cells<'a> {
-    pub resolved: &'a [Resolved<'a>],
+    pub resolved: &'a [&'a Resolved<'a>],
     pub folder: &'a Folder,
     pub keep: Keep<'a>,
+    /// Asked before a cell is trained.
+    pub may_begin: &'a dyn Fn(&Resolved) -> bool,
 }
 
 /// What is kept of a cell besides its record and its logits.
@@ -41,6 +43,8 @@ enum Standing {
     Open,
     Finished(Box<Record>),
     Failed,
+    /// It may not begin.
+    Refused,
 }
 
 impl Cells<'_> {
@@ -82,12 +86,13 @@ impl Cells<'_> {
     }
 
     /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:
-    /// should one of those end early, its cell is resumed here. Returns the records, and the cells that failed.
+    /// should one of those end early, its cell is resumed here. Returns the records in the order of cells, without those
+    /// that may not begin, and the cells that failed.
     pub fn train(&self, unreadable: Vec<Failure>) -> (Vec<Record>, Vec<Failure>) {
         /// How often others are looked at.
         const LOOK: Duration = Duration::from_secs(1);
         let mut display =
-            Display::new(self.resolved.iter().map(Resolved::image_passes).sum::<usize>() as u64);
+            Display::new(self.resolved.iter().map(|resolved| resolved.image_passes()).sum::<usize>() as u64);
         let mut failed = Vec::new();
         let mut cells: Vec<Standing> = self.resolved.iter().map(|_| Standing::Open).collect();
         for failure in unreadable {
@@ -106,8 +111,7 @@ impl Cells<'_> {
                     continue;
                 }
                 *cell = match self.work(number, &mut display) {
-                    Ok(Some(record)) => Standing::Finished(Box::new(record)),
-                    Ok(None) => Standing::Open,
+                    Ok(standing) => standing,
                     Err(error) => {
                         display.line(&format!("failed: {error:#}"));
                         let cell = self.resolved[number].cell.id();
@@ -139,30 +143,36 @@ impl Cells<'_> {
         (records.collect(), failed)
     }
 
-    /// A cell's record, finished earlier or now; none if another process works on it.
-    fn work(&self, number: usize, display: &mut Display) -> Result<Option<Record>> {
-        let (resolved, folder) = (&self.resolved[number], self.folder);
+    /// A cell's record, finished earlier or now, unless another process works on it or it may not begin.
+    fn work(&self, number: usize, display: &mut Display) -> Result<Standing> {
+        let (resolved, folder) = (self.resolved[number], self.folder);
+        let done = |record| Ok(Standing::Finished(Box::new(record)));
         let id = resolved.cell.id();
         let title = format!("[{}/{}] {id}", number + 1, self.resolved.len());
         let finished = folder.find(&id)?;
-        let leftovers = folder.checkpoint(&id).exists() || folder.locked(&id)?.is_some();
-        if finished.is_some() && !leftovers {
-            display.skip(&title, resolved.image_passes());
-            return Ok(finished);
+        let locked = folder.locked(&id)?;
+        let leftovers = folder.checkpoint(&id).exists() || locked.is_some();
+        let elsewhere = locked.is_some_and(|(_, held)| held);
+        match finished {
+            Some(record) if !leftovers => {
+                display.skip(&title, resolved.image_passes());
+                return done(record);
+            }
+            None if !elsewhere && !(self.may_begin)(resolved) => return Ok(Standing::Refused),
+            _ => {}
         }
-        let Some(lock) = folder.lock(&id)? else { return Ok(None) };
+        let Some(lock) = folder.lock(&id)? else { return Ok(Standing::Open) };
         // Another process may have finished it just before the lock.
         if let Some(record) = folder.find(&id)? {
             ensure_of(&record, resolved).with_context(|| format!("cell {id}"))?;
             folder.finish(&id, lock)?;
             display.skip(&title, resolved.image_passes());
-            return Ok(Some(record));
+            return done(record);
         }
         display.begin(&title, resolved.image_passes());
-        self.train_one(resolved, lock, display).map(|record| {
-            display.end(&title, &record);
-            Some(record)
-        })
+        let record = self.train_one(resolved, lock, display)?;
+        display.end(&title, &record);
+        done(record)
     }
 
     fn train_one(&self, resolved: &Resolved, mut lock: Lock, display: &mut Display) -> Result<Record> {

@@ -93,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return estimate::print(&first, &run);
     }
     let folder = Folder::open(&arguments.out)?;
-    of(&later, &folder).ensure_ours()?;
+    of(&later.iter().collect::<Vec<_>>(), &folder).ensure_ours()?;
     println!("stage 1 of 2: {} trials of each pair, seed 0", arguments.trials);
     run.describe(&first);
     let mut failed = train(&first, &folder, &[])?;
@@ -144,15 +144,17 @@ fn trial(cell: &Cell) -> u16 {
     }
 }
 
-fn of<'a>(resolved: &'a [Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
+fn of<'a>(resolved: &'a [&'a Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
     // Encoders of trials are of no use later.
-    Cells { resolved, folder, keep: Keep { weights: false, tensorboard: None } }
+    let keep = Keep { weights: false, tensorboard: None };
+    Cells { resolved, folder, keep, may_begin: &|_| true }
 }
 
 /// Trains the cells of a stage and notes in the folder that this command asked for them after those `before`. Returns
 /// cells that failed: of a learning rate that was too high that is an answer, and others can still be chosen.
 fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<Vec<Failure>> {
-    let cells = of(resolved, folder);
+    let all: Vec<&Resolved> = resolved.iter().collect();
+    let cells = of(&all, folder);
     let unreadable = cells.ensure_ours()?;
     folder.note_run(record::Run {
         command: program::command(),

@@ -1,0 +1,331 @@
+//! Successive elimination: finds the best of several arms by seeds, and drops on the way what cannot be the best.
+//!
+//! After every round (the first has two seeds an arm, each later one a seed more) all arms that are left are compared
+//! with the best of them ([`super::best`]). An arm is dropped for good when another is above it beyond what seeds do, or
+//! when it cannot be above the leader by more than a margin: whoever takes the leader then loses no more than that.
+//! Racing of this kind is Maron and Moore's ("Hoeffding races", 1994) and Even-Dar, Mannor and Mansour's ("Action
+//! elimination and stopping conditions", 2006); bounds are Student's here, with a deviation for each arm, since scores
+//! of a handful of seeds are no match for bounds that know only a range.
+//!
+//! How sure it is. Of all looks together the true best is dropped as beaten in at most [`ALPHA`] of choices: each look is
+//! judged at Pocock's level ([`super::looks`]), which the arms that are left share. Two things are not proven. The share
+//! of an arm grows as others leave, as if these had left for other reasons than chance. And who was dropped for being near
+//! the leader of then is not compared with a later one, so that it may be above that by another margin at worst. What
+//! comes of both is measured, where means are hardest to tell apart, in `benchmarks/cells/choose.rs`.
+//!
+//! Knows nothing of methods, and trains nothing: whoever does asks what is [`Elimination::wanted`].
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    Measure, Noise, Scored,
+    best::{ALPHA, Arm, Contest},
+    frame::FrameBuilder,
+    intervals::{mean, quantile},
+    looks,
+};
+use crate::results::Metric;
+
+/// Seeds before the first look: one seed says nothing of its spread, and may be the one that collapsed.
+pub const FIRST: usize = 2;
+
+/// When to drop and when to stop.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    most: usize,
+    margin: f64,
+    /// Of each look, for all arms together.
+    level: f64,
+}
+
+/// Why nothing more is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every other arm is beaten.
+    Decided,
+    /// No arm that is left is above the leader by more than the margin.
+    Equivalent,
+    /// Every arm that is open has all the seeds that it may have.
+    Seeds,
+}
+
+/// What was found after a round.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Of every arm that was left.
+    pub seeds: usize,
+    /// The arms that were left, the highest mean first.
+    pub contest: Contest,
+    /// Who was dropped at this look.
+    pub dropped: Vec<Arm>,
+    /// Who may be above the leader by more than the margin.
+    pub open: Vec<Arm>,
+    /// Why it was the last, if it was.
+    pub end: Option<End>,
+}
+
+/// Arms with the scores that they have so far.
+#[derive(Clone, Debug)]
+pub struct Elimination {
+    rule: Rule,
+    arms: Vec<Scored>,
+    /// By seed.
+    scores: BTreeMap<Scored, Vec<f64>>,
+    looks: Vec<Look>,
+}
+
+impl Rule {
+    /// `arms`: how many there are. `most`: seeds an arm may have. `margin`: scores that differ by less are the same.
+    ///
+    /// # Errors
+    /// If there is nothing to choose from, too few seeds to look at, or the margin is no distance.
+    pub fn new(arms: usize, most: usize, margin: f64) -> Result<Self> {
+        ensure!(arms >= 2, "nothing to choose from: {arms} arm");
+        ensure!(
+            most >= FIRST,
+            "at least {FIRST} seeds are needed, found {most}: one says nothing of another seed"
+        );
+        ensure!(
+            margin.is_finite() && margin >= 0.0,
+            "a margin is 0 or a distance between scores, found {margin}"
+        );
+        // As of one pair of all arms at first; the part of a tail that each look gets is larger in a larger tail.
+        let tail = ALPHA / (arms - 1) as f64;
+        Ok(Self { most, margin, level: ALPHA * looks::level(tail, FIRST, most) / tail })
+    }
+
+    /// Of each look, for all arms together.
+    pub fn level(&self) -> f64 {
+        self.level
+    }
+}
+
+impl Elimination {
+    /// No scores yet.
+    pub fn new(arms: &[Scored], rule: Rule) -> Self {
+        let scores = arms.iter().map(|&at| (at, Vec::new())).collect();
+        Self { rule, arms: arms.to_vec(), scores, looks: Vec::new() }
+    }
+
+    /// Arms and seeds whose scores the next look needs, seed by seed; none after the last look.
+    pub fn wanted(&self) -> Vec<(Scored, u64)> {
+        if self.end().is_some() {
+            return Vec::new();
+        }
+        let (begin, end) = self.looks.last().map_or((0, FIRST), |look| (look.seeds, look.seeds + 1));
+        let left = self.left();
+        (begin..end).flat_map(|seed| left.iter().map(move |&at| (at, seed as u64))).collect()
+    }
+
+    /// Judges the arms by new scores, those of [`Self::wanted`] in that order; higher is better.
+    ///
+    /// # Errors
+    /// If there are other than so many, one is no number, or all seeds of all arms scored alike.
+    pub fn look(&mut self, scores: &[f64]) -> Result<&Look> {
+        let wanted = self.wanted();
+        ensure!(scores.len() == wanted.len(), "{} scores, {} are wanted", scores.len(), wanted.len());
+        for ((at, seed), &score) in wanted.iter().zip(scores) {
+            ensure!(score.is_finite(), "seed {seed} of {at:?} scored {score}");
+            self.scores.entry(*at).or_default().push(score);
+        }
+        let left: Vec<(Scored, f64, usize)> =
+            self.left().iter().map(|at| (*at, mean(&self.scores[at]), self.scores[at].len())).collect();
+        let contest = Contest::pairwise(&self.noise(), &Metric::Auroc.into(), &left, self.rule.level)
+            .context("no seed moved any score, so nothing is known of how far seeds spread")?;
+        let is_open = |arm: &&Arm| arm.may_be_best && arm.above_leader > self.rule.margin;
+        let others = || contest.0.iter().skip(1);
+        let open: Vec<Arm> = others().filter(is_open).copied().collect();
+        let dropped: Vec<Arm> = others().filter(|arm| !is_open(arm)).copied().collect();
+        let seeds = left[0].2;
+        let beaten = self.dropped().chain(&dropped).all(|arm| !arm.may_be_best);
+        let end = match (open.is_empty(), beaten) {
+            (true, true) => Some(End::Decided),
+            (true, false) => Some(End::Equivalent),
+            (false, _) => (seeds == self.rule.most).then_some(End::Seeds),
+        };
+        self.looks.push(Look { seeds, contest, dropped, open, end });
+        Ok(&self.looks[self.looks.len() - 1])
+    }
+
+    /// Why nothing more is wanted; none before the last look.
+    pub fn end(&self) -> Option<End> {
+        self.looks.last().and_then(|look| look.end)
+    }
+
+    /// All looks so far.
+    pub fn looks(&self) -> &[Look] {
+        &self.looks
+    }
+
+    /// Everyone who was dropped, as it stood then.
+    pub fn dropped(&self) -> impl Iterator<Item = &Arm> {
+        self.looks.iter().flat_map(|look| &look.dropped)
+    }
+
+    /// Scores of an arm, seed by seed.
+    pub fn scores(&self, at: &Scored) -> &[f64] {
+        self.scores.get(at).map_or(&[], Vec::as_slice)
+    }
+
+    /// Scores that there are, of all arms together.
+    pub fn trainings(&self) -> usize {
+        self.scores.values().map(Vec::len).sum()
+    }
+
+    /// How many more may be wanted, if nobody is dropped any more.
+    pub fn most_left(&self) -> usize {
+        let seeds = self.looks.last().map_or(0, |look| look.seeds);
+        if self.end().is_some() { 0 } else { self.left().len() * (self.rule.most - seeds) }
+    }
+
+    /// The arm to take: the leader where the end says so; before that the highest median of the leader and those that
+    /// are open, since a single seed that collapsed moves a mean of a few far more than a median. None before a look.
+    pub fn pick(&self) -> Option<Scored> {
+        let look = self.looks.last()?;
+        let leader = look.contest.leader().at;
+        if matches!(look.end, Some(End::Decided | End::Equivalent)) {
+            return Some(leader);
+        }
+        let candidates = std::iter::once(leader).chain(look.open.iter().map(|arm| arm.at));
+        candidates.max_by(|first, second| self.median(first).total_cmp(&self.median(second)))
+    }
+
+    /// How many seeds the leader and an open arm would need until that one is dropped, if means and deviations stay as
+    /// they are: errors shrink as the root of seeds. None where both are equal beyond the margin.
+    pub fn seeds_to_settle(&self, arm: &Arm) -> Option<f64> {
+        let lag = self.looks.last()?.contest.leader().mean - arm.mean;
+        let (error, room) = (arm.above_leader + lag, lag + self.rule.margin);
+        (room > 0.0).then(|| (arm.seeds as f64 * (error / room).powi(2)).ceil())
+    }
+
+    fn median(&self, at: &Scored) -> f64 {
+        let mut scores = self.scores[at].clone();
+        scores.sort_by(f64::total_cmp);
+        quantile(&scores, 0.5)
+    }
+
+    /// Who is not dropped, in the arms' order.
+    fn left(&self) -> Vec<Scored> {
+        let is_left = |at: &&Scored| self.dropped().all(|arm| arm.at != **at);
+        self.arms.iter().filter(is_left).copied().collect()
+    }
+
+    /// How far seeds spread, by all scores: those of arms that were dropped tell of the others' spread, too.
+    fn noise(&self) -> Noise {
+        let mut frame = FrameBuilder::default();
+        for (at, scores) in &self.scores {
+            for (seed, &score) in (0..).zip(scores) {
+                frame.begin("choice", *at, Some(seed));
+                frame.number(Measure::from(Metric::Auroc), Some(score));
+            }
+        }
+        Noise::measured(&frame.frame())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{analysis::Axes, backbone::Name::ResNet18, data::Share, method::Name};
+
+    const ARMS: [Name; 4] = [Name::Supervised, Name::SimClr, Name::Byol, Name::Dino];
+
+    fn at(method: Name) -> Scored {
+        Axes::table_1(method, ResNet18, Share::NATURAL).converged()
+    }
+
+    /// Scores by arm and seed, always the same.
+    fn run(most: usize, score: impl Fn(Name, u64) -> f64) -> Elimination {
+        let rule = Rule::new(ARMS.len(), most, 0.02).unwrap();
+        let mut elimination = Elimination::new(&ARMS.map(at), rule);
+        while elimination.end().is_none() {
+            let wanted = elimination.wanted();
+            let scores: Vec<f64> =
+                wanted.iter().map(|(at, seed)| score(at.cell.method.unwrap(), *seed)).collect();
+            let left = elimination.most_left();
+            elimination.look(&scores).unwrap();
+            assert!(elimination.most_left() <= left - wanted.len());
+        }
+        assert_eq!(elimination.wanted(), []);
+        elimination
+    }
+
+    /// Ups and downs without chance.
+    fn wave(method: Name, seed: u64) -> f64 {
+        libm::sin(1.0 + 7.0 * method as usize as f64 + 2.4 * seed as f64)
+    }
+
+    #[test]
+    fn who_is_beaten_is_not_trained_again() {
+        let found = run(8, |method, seed| {
+            let mean = match method {
+                Name::SimClr => 0.9,
+                Name::Byol => 0.85,
+                _ => 0.6,
+            };
+            mean + 0.004 * wave(method, seed)
+        });
+        assert_eq!((found.end(), found.pick()), (Some(End::Decided), Some(at(Name::SimClr))));
+        let first: Vec<Scored> = found.looks()[0].dropped.iter().map(|arm| arm.at).collect();
+        assert!(first.contains(&at(Name::Supervised)) && first.contains(&at(Name::Dino)), "{found:?}");
+        assert_eq!(found.scores(&at(Name::Dino)).len(), FIRST);
+        assert!(found.trainings() < 4 * 8);
+    }
+
+    #[test]
+    fn equals_end_as_equals() {
+        let found = run(20, |method, seed| 0.8 + 0.004 * wave(method, seed));
+        assert_eq!(found.end(), Some(End::Equivalent));
+        assert!(found.dropped().all(|arm| arm.above_leader <= 0.02));
+    }
+
+    #[test]
+    fn what_is_open_at_the_last_seed_is_said() {
+        let found = run(3, |method, seed| 0.8 + 0.05 * wave(method, seed));
+        assert_eq!(found.end(), Some(End::Seeds));
+        let look = found.looks().last().unwrap();
+        assert_eq!(look.seeds, 3);
+        for arm in &look.open {
+            // By hand: at so many seeds the error leaves just the margin.
+            let seeds = found.seeds_to_settle(arm).unwrap();
+            let lag = look.contest.leader().mean - arm.mean;
+            let bound = |seeds: f64| (arm.above_leader + lag) * (3.0 / seeds).sqrt() - lag;
+            assert!(bound(seeds) <= 0.02 && bound(seeds - 1.0) > 0.02, "{seeds}");
+        }
+    }
+
+    #[test]
+    fn a_collapsed_seed_does_not_lose_the_guess() {
+        let found = run(5, |method, seed| match (method, seed) {
+            (Name::SimClr, 1) => 0.5,
+            (Name::SimClr, _) => 0.9 + 0.005 * wave(method, seed),
+            _ => 0.85 + 0.005 * wave(method, seed),
+        });
+        assert_eq!((found.end(), found.pick()), (Some(End::Seeds), Some(at(Name::SimClr))));
+        assert_ne!(found.looks().last().unwrap().contest.leader().at, at(Name::SimClr));
+    }
+
+    #[test]
+    fn what_cannot_be_chosen_from_is_refused() {
+        for (rule, expected) in [
+            (Rule::new(1, 5, 0.02), "nothing to choose from: 1 arm"),
+            (Rule::new(11, 1, 0.02), "at least 2 seeds are needed, found 1"),
+            (Rule::new(11, 5, f64::NAN), "a margin is 0 or a distance"),
+        ] {
+            let error = rule.unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        let mut same = Elimination::new(&ARMS.map(at), Rule::new(ARMS.len(), 3, 0.02).unwrap());
+        assert!(same.look(&[0.5; 3]).unwrap_err().to_string().contains("3 scores, 8 are wanted"));
+        assert!(same.look(&[0.5; 8]).unwrap_err().to_string().contains("no seed moved any score"));
+    }
+
+    #[test]
+    fn looks_share_the_level() {
+        let level = |most| Rule::new(11, most, 0.02).unwrap().level();
+        assert!((level(2) - ALPHA).abs() < 1e-6, "one look has all of it");
+        assert!(level(8) < level(3) && level(8) > ALPHA / 7.0, "{}", level(8));
+    }
+}

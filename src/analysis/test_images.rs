@@ -1,0 +1,44 @@
+//! How far other test images alone would move AUROC, from their number: what intervals over seeds leave out.
+
+/// Standard error of an AUROC (0..1) on so many defects and normal images, as drawn from endlessly many of each; none
+/// where either is missing or a number is none.
+///
+/// Hanley and McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC) curve", Radiology
+/// 1982, equations 1 and 2: logits of both classes are taken to be exponential, which errs little for others.
+pub fn auroc_error(auroc: f64, defects: f64, normals: f64) -> Option<f64> {
+    if !((0.0..=1.0).contains(&auroc) && defects >= 1.0 && normals >= 1.0) {
+        return None;
+    }
+    // That of two defects both lie above one normal image, and that one defect lies above two.
+    let (two_defects, two_normals) = (auroc / (2.0 - auroc), 2.0 * auroc.powi(2) / (1.0 + auroc));
+    let square = auroc.powi(2);
+    let variance = (auroc * (1.0 - auroc)
+        + (defects - 1.0) * (two_defects - square)
+        + (normals - 1.0) * (two_normals - square))
+        / (defects * normals);
+    Some(variance.max(0.0).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_is_that_of_the_papers_example() {
+        // The paper's 51 abnormal and 58 normal tomograms, area 0.893: by hand 0.0325 (0.032 by its other estimate).
+        let error = auroc_error(0.893, 51.0, 58.0).unwrap();
+        assert!((error - 0.0325).abs() < 5e-5, "{error}");
+        // One image of each: a coin, sqrt(1/4).
+        assert_eq!(auroc_error(0.5, 1.0, 1.0), Some(0.5));
+        assert_eq!(auroc_error(1.0, 20.0, 30.0), Some(0.0));
+    }
+
+    #[test]
+    fn what_is_no_number_has_no_error() {
+        for (auroc, defects, normals) in
+            [(f64::NAN, 5.0, 5.0), (0.8, 0.0, 5.0), (0.8, 5.0, f64::NAN), (1.2, 5.0, 5.0)]
+        {
+            assert_eq!(auroc_error(auroc, defects, normals), None);
+        }
+    }
+}

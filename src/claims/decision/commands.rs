@@ -1,0 +1,61 @@
+//! What to type to run what comes next: the command that made an arm's records, with other cells and seeds.
+
+use std::collections::BTreeMap;
+
+use super::{Card, Next, words};
+use crate::analysis::Axes;
+
+/// A command that made records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Without its choice of cells (`--study`, `--only`, `--shares`, `--seeds`): what else it was asked for.
+    pub command: String,
+    /// Names of its cells.
+    pub cells: Vec<String>,
+}
+
+/// Where nobody knows which command made an arm: a shell takes what follows `#` for a comment.
+const UNKNOWN: &str = "# and the other flags of the run that made these records";
+
+impl Card {
+    /// Lines for a shell that run what comes next, one for each command that made its arms; none where nothing is to be
+    /// run. Of several that made an arm the last counts.
+    pub fn commands(&self, made: &[Made]) -> Vec<String> {
+        let (Next::First(step) | Next::Seeds(step)) = &self.next else { return Vec::new() };
+        let mut arms: BTreeMap<Option<&str>, Vec<Axes>> = BTreeMap::new();
+        for (cell, _) in &step.cells {
+            let own = format!("{}-seed", cell.stem());
+            let by = made.iter().rev().find(|made| made.cells.iter().any(|name| name.starts_with(&own)));
+            arms.entry(by.map(|made| made.command.as_str())).or_default().push(*cell);
+        }
+        let line = |(command, cells): (Option<&str>, Vec<Axes>)| {
+            let asked = self.asked(&cells, step.seeds);
+            match command {
+                Some(command) => format!("{command} {asked}"),
+                None => format!("cargo xtask reproduce {asked} {UNKNOWN}"),
+            }
+        };
+        arms.into_iter().map(line).collect()
+    }
+
+    /// Flags that choose these cells of the share, and no other.
+    fn asked(&self, cells: &[Axes], seeds: usize) -> String {
+        let papers = |cell: &Axes| cell.method.is_some_and(crate::method::Name::is_the_papers);
+        let study = if cells.iter().all(papers) { "table1" } else { "table1,methods" };
+        let only = only(cells.iter().map(words::short_name));
+        format!("--study {study} {only} --shares {} --seeds {seeds}", self.share)
+    }
+}
+
+/// `--only a,b --only c`: lists that fit a line of a terminal.
+fn only(names: impl Iterator<Item = String>) -> String {
+    const LONGEST: usize = 56;
+    let mut lists: Vec<String> = Vec::new();
+    for name in names {
+        match lists.last_mut() {
+            Some(list) if list.len() + 1 + name.len() <= LONGEST => *list += &format!(",{name}"),
+            _ => lists.push(name),
+        }
+    }
+    lists.into_iter().map(|list| format!("--only {list}")).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,276 @@
+//! What to take, share by share, of what records have: the decision card.
+//!
+//! Of all arms (method and backbone) at a training share, by AUROC of the converged probe: the best, every other that
+//! cannot be told from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and which
+//! seeds would settle what is open ([`next`]). [`words`] says it; [`commands`] says how to go on.
+//!
+//! Intervals are over seeds. Those of leads are corrected for having chosen one arm of all (Bonferroni), whichever is
+//! taken. What other validation images would do is said beside them ([`Images`]). Knows nothing of the paper: no share,
+//! method or data set is special.
+
+mod commands;
+mod next;
+mod words;
+
+pub use commands::Made;
+pub use next::{Next, Step};
+
+use std::collections::BTreeSet;
+
+use super::{Evidence, judging::TAIL};
+use crate::{
+    analysis::{
+        Axes, Interval, Measure,
+        best::{ALPHA, Contest},
+        intervals::mean,
+        noise::Weighed,
+        test_images::auroc_error,
+    },
+    data::Share,
+    method::Name::Supervised,
+    results::Metric,
+};
+
+/// What can be said at one training share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Card {
+    /// Of defects in training.
+    pub share: Share,
+    /// AUROCs that differ by less are the same.
+    pub margin: f64,
+    /// What was trained, the highest AUROC first.
+    pub arms: Vec<Standing>,
+    /// What costs no training.
+    pub floors: Vec<Standing>,
+    /// The arms beside one another; none where nothing is known of seeds, or nothing was trained.
+    pub contest: Option<Contest>,
+    /// By how much what is to be taken is above random weights of its backbone, raw pixels, and supervised training of
+    /// its backbone, where they are there.
+    pub leads: Vec<Lead>,
+    /// Whether training is worth anything.
+    pub worth: Worth,
+    /// What other validation images would do; none where records do not say how many there were.
+    pub images: Option<Images>,
+    /// What to run next.
+    pub next: Next,
+    /// What would be needed and is not there, each in words.
+    pub missing: Vec<String>,
+}
+
+/// What is known of one arm or floor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Which.
+    pub cell: Axes,
+    /// Of the converged probe on all validation images; infinite ends where nothing is known of seeds.
+    pub auroc: Interval,
+    /// Likewise; none where records have none.
+    pub average_precision: Option<Interval>,
+    /// That have an AUROC.
+    pub seeds: usize,
+    /// To train and score one seed; none where records do not say.
+    pub seconds: Option<f64>,
+}
+
+/// By how much an arm is above something else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lead {
+    /// What it is above.
+    pub over: Axes,
+    /// Difference of AUROC at 95 %, corrected for having chosen one arm of all; infinite ends where nothing is known.
+    pub by: Interval,
+}
+
+/// Whether some arm is above every floor that was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// No floor was measured, or nothing is known of seeds.
+    Unknown,
+    /// The first that is.
+    Shown(Axes),
+    /// None is.
+    NotShown,
+}
+
+/// How far other validation images alone would move AUROC.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Images {
+    /// Validation images with a defect.
+    pub defects: f64,
+    /// Those without.
+    pub normals: f64,
+    /// Standard error of AUROC (Hanley and McNeil 1982).
+    pub error: f64,
+}
+
+/// One card for each training share at which something was trained as a recipe says, or a floor was scored.
+pub fn cards(evidence: &Evidence) -> Vec<Card> {
+    let at = evidence.frame().only(|at| at.cell.is_an_arm() || at.cell.is_floor()).axes();
+    let cells: BTreeSet<Axes> = at.into_iter().map(|at| at.cell).collect();
+    let shares: BTreeSet<Share> = cells.iter().map(|cell| cell.share).collect();
+    shares.into_iter().map(|share| Card::of(evidence, share, &cells)).collect()
+}
+
+impl Card {
+    fn of(evidence: &Evidence, share: Share, cells: &BTreeSet<Axes>) -> Self {
+        let standings = |wanted: fn(&Axes) -> bool| -> Vec<Standing> {
+            let here = cells.iter().filter(|cell| cell.share == share && wanted(cell));
+            here.filter_map(|cell| Standing::of(evidence, *cell)).collect()
+        };
+        let mut arms = standings(Axes::is_an_arm);
+        arms.sort_by(|a, b| b.auroc.estimate.total_cmp(&a.auroc.estimate));
+        let floors = standings(Axes::is_floor);
+        let entries: Vec<_> =
+            arms.iter().map(|arm| (arm.cell.converged(), arm.auroc.estimate, arm.seeds)).collect();
+        let contest = Contest::of(evidence.noise(), &auroc(), &entries, ALPHA);
+        let next = Next::of(evidence, &arms, contest.as_ref());
+        let worth = worth(evidence, &arms, &floors);
+        let mut card = Self {
+            share,
+            margin: evidence.margin(),
+            arms,
+            floors,
+            contest,
+            leads: Vec::new(),
+            worth,
+            images: None,
+            next,
+            missing: Vec::new(),
+        };
+        card.leads = card.leads(evidence);
+        card.images = card.pick().and_then(|pick| Images::of(evidence, pick));
+        card.missing = card.missing(evidence, cells);
+        card
+    }
+
+    /// What is to be taken: the cheapest of those that may be the best and lose no more than the margin; where there is
+    /// none, the highest AUROC.
+    pub fn pick(&self) -> Option<&Standing> {
+        let Some(contest) = &self.contest else { return self.arms.first() };
+        let safe = contest.safe_within(self.margin).filter_map(|arm| self.standing(&arm.at.cell));
+        let seconds = |arm: &&Standing| arm.seconds.unwrap_or(f64::INFINITY);
+        safe.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).or(self.arms.first())
+    }
+
+    /// An arm or floor.
+    fn standing(&self, cell: &Axes) -> Option<&Standing> {
+        self.arms.iter().chain(&self.floors).find(|standing| standing.cell == *cell)
+    }
+
+    fn leads(&self, evidence: &Evidence) -> Vec<Lead> {
+        let Some(pick) = self.pick() else { return Vec::new() };
+        let backbone = pick.cell.backbone;
+        let references = [
+            backbone.map(|backbone| Axes::random_weights(backbone, self.share)),
+            Some(Axes::pixels(self.share)),
+            backbone.map(|backbone| Axes::trained(Supervised, backbone, self.share)),
+        ];
+        let others = references.into_iter().flatten().filter(|over| *over != pick.cell);
+        let others = others.filter_map(|over| self.standing(&over));
+        others.map(|over| lead(evidence, pick, over, self.arms.len())).collect()
+    }
+
+    /// What other shares or a full run would have and this share has not.
+    fn missing(&self, evidence: &Evidence, cells: &BTreeSet<Axes>) -> Vec<String> {
+        let mut missing = Vec::new();
+        let here = |cell: &Axes| {
+            cells.iter().any(|known| words::name(known) == words::name(cell) && known.share == self.share)
+        };
+        let elsewhere: BTreeSet<String> =
+            cells.iter().filter(|cell| cell.is_an_arm() && !here(cell)).map(words::name).collect();
+        missing.extend(elsewhere.into_iter().map(|name| format!("{name} was trained at other shares only")));
+        for cell in cells.iter().filter(|cell| cell.share == self.share) {
+            let rows = evidence.frame().only(|at| *at == cell.converged()).height();
+            let seeds = evidence.seeds(Metric::Auroc, &cell.converged()).len();
+            let name = words::name(cell);
+            match seeds {
+                0 => missing.push(format!("{name} has no AUROC of a converged probe")),
+                seeds if seeds < rows => {
+                    missing.push(format!("{name} has an AUROC of {seeds} seeds in {rows}"));
+                }
+                _ => {}
+            }
+        }
+        let pick = self.pick().map(|pick| pick.cell);
+        let own =
+            pick.and_then(|cell| cell.backbone).map(|backbone| Axes::random_weights(backbone, self.share));
+        let floors = own.into_iter().chain([Axes::pixels(self.share)]).filter(|floor| !cells.contains(floor));
+        let floors: Vec<String> = floors.map(|floor| words::name(&floor)).collect();
+        if !floors.is_empty() {
+            let flags = format!("--study floors --shares {}", self.share);
+            missing.push(format!("{} not scored ({flags})", words::list(&floors)));
+        }
+        if let Some(backbone) = pick.and_then(|cell| cell.backbone)
+            && !cells.contains(&Axes::trained(Supervised, backbone, self.share))
+        {
+            missing.push(format!("supervised training on {} not there", backbone.label()));
+        }
+        if pick.is_some() && self.images.is_none() {
+            missing.push("numbers of validation images not there".to_owned());
+        }
+        missing
+    }
+}
+
+impl Standing {
+    /// None where it has no AUROC.
+    fn of(evidence: &Evidence, cell: Axes) -> Option<Self> {
+        let at = cell.converged();
+        Some(Self {
+            cell,
+            auroc: evidence.interval(Metric::Auroc, &at)?,
+            average_precision: evidence.interval(Metric::AveragePrecision, &at),
+            seeds: evidence.seeds(Metric::Auroc, &at).len(),
+            seconds: evidence.seconds(&cell),
+        })
+    }
+}
+
+impl Images {
+    fn of(evidence: &Evidence, arm: &Standing) -> Option<Self> {
+        let count = |measure: Measure| {
+            let counts = evidence.seeds(measure, &arm.cell.converged());
+            (!counts.is_empty()).then(|| mean(&counts))
+        };
+        let (defects, normals) = (count(Measure::DEFECTS)?, count(Measure::NORMALS)?);
+        Some(Self { defects, normals, error: auroc_error(arm.auroc.estimate, defects, normals)? })
+    }
+}
+
+fn auroc() -> Measure {
+    Metric::Auroc.into()
+}
+
+/// One of `arms` arms above something else: each end is wrong as seldom as 2.5 % over their number (Bonferroni), since
+/// the arm was chosen among them by these scores.
+fn lead(evidence: &Evidence, arm: &Standing, over: &Standing, arms: usize) -> Lead {
+    let weigh = |weight, standing: &Standing| Weighed {
+        weight,
+        at: standing.cell.converged(),
+        seeds: standing.seeds,
+    };
+    let estimate = arm.auroc.estimate - over.auroc.estimate;
+    let by = match evidence.noise().error(&auroc(), &[weigh(1.0, arm), weigh(-1.0, over)]) {
+        None => Interval::unknown(estimate),
+        Some(error) => {
+            let reach = error.beyond(TAIL / arms.max(1) as f64);
+            Interval { estimate, low: estimate - reach, high: estimate + reach }
+        }
+    };
+    Lead { over: over.cell, by }
+}
+
+fn worth(evidence: &Evidence, arms: &[Standing], floors: &[Standing]) -> Worth {
+    let leads = |arm: &Standing| -> Vec<Lead> {
+        floors.iter().map(|floor| lead(evidence, arm, floor, arms.len())).collect()
+    };
+    let known = |arm: &Standing| leads(arm).iter().all(|lead| lead.by.low.is_finite());
+    if floors.is_empty() || arms.is_empty() || !arms.iter().all(known) {
+        return Worth::Unknown;
+    }
+    let above = |arm: &&Standing| leads(arm).iter().all(|lead| lead.by.low > 0.0);
+    arms.iter().find(above).map_or(Worth::NotShown, |arm| Worth::Shown(arm.cell))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+use super::*;
+use crate::{
+    analysis::frame::FrameBuilder,
+    backbone::Name::{ResNet18, ViTTiny},
+    method::Name::{self, Byol, Dino, Mae, SimClr},
+    seed::Seed,
+};
+
+const FIVE: Share = Share::percent(5);
+
+/// Cells with the AUROC of each seed, and seconds of a training.
+struct Drawn(FrameBuilder);
+
+impl Drawn {
+    fn new() -> Self {
+        Self(FrameBuilder::default())
+    }
+
+    fn cell(mut self, cell: Axes, seconds: f64, scores: &[f64]) -> Self {
+        for (seed, &score) in (0..).zip(scores) {
+            self.0.begin("drawn", cell.converged(), Some(seed));
+            let finite = Some(score).filter(|score| score.is_finite());
+            self.0.number(Metric::Auroc, finite);
+            self.0.number(Metric::AveragePrecision, finite.map(|score| score / 2.0));
+            for (measure, value) in [
+                (Measure::DEFECTS, 51.0),
+                (Measure::NORMALS, 58.0),
+                (Measure::TRAIN_SECONDS, seconds),
+                (Measure::EVALUATE_SECONDS, 0.0),
+            ] {
+                self.0.number(measure, Some(value));
+            }
+        }
+        self
+    }
+
+    /// Seeds about a middle, as far apart as `spread` says.
+    fn about(self, cell: Axes, middle: f64, spread: f64, seeds: usize) -> Self {
+        let mut stream = Seed::root(1).child(&cell.stem()).stream();
+        let scores: Vec<f64> = (0..seeds).map(|_| middle + spread * stream.normal()).collect();
+        self.cell(cell, 60.0, &scores)
+    }
+
+    fn floors(self, share: Share, random: f64, pixels: f64, seeds: usize) -> Self {
+        self.about(Axes::random_weights(ResNet18, share), random, 0.005, seeds).cell(
+            Axes::pixels(share),
+            1.0,
+            &[pixels],
+        )
+    }
+
+    fn cards(self) -> Vec<Card> {
+        cards(&Evidence::measured("drawn", &self.0.frame()))
+    }
+
+    fn card(self) -> Card {
+        let [card] = &self.cards()[..] else { panic!("one share, one card") };
+        card.clone()
+    }
+}
+
+fn at(method: Name) -> Axes {
+    Axes::trained(method, ResNet18, FIVE)
+}
+
+/// Four arms, of which BYOL is the best by far.
+fn planted(seeds: usize) -> Drawn {
+    let others = [(Supervised, 0.7), (SimClr, 0.72), (Dino, 0.65)];
+    let drawn = others
+        .into_iter()
+        .fold(Drawn::new(), |drawn, (method, middle)| drawn.about(at(method), middle, 0.005, seeds));
+    drawn.about(at(Byol), 0.9, 0.005, seeds).floors(FIVE, 0.6, 0.55, seeds)
+}
+
+/// Everything that a card says.
+fn text(card: &Card) -> String {
+    let lines = [vec![card.sentence()], card.evidence()].concat().into_iter();
+    lines.chain(card.what_next()).chain(card.what_is_missing()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_planted_best_is_taken() {
+    let card = planted(3).card();
+    assert_eq!(card.pick().unwrap().cell, at(Byol));
+    let sentence = card.sentence();
+    assert!(sentence.starts_with("At 5 % defects: take BYOL on ResNet-18 (AUROC 0.9"), "{sentence}");
+    assert!(sentence.ends_with("], 3 seeds); all 3 others are worse."), "{sentence}");
+    let over: Vec<Axes> = card.leads.iter().map(|lead| lead.over).collect();
+    assert_eq!(over, [Axes::random_weights(ResNet18, FIVE), Axes::pixels(FIVE), at(Supervised)]);
+    assert!(card.leads.iter().all(|lead| lead.by.low > 0.1 && lead.by.high < 0.5), "{:?}", card.leads);
+    assert_eq!((card.worth, &card.next), (Worth::Shown(at(Byol)), &Next::Settled));
+    assert!(card.missing.is_empty() && card.commands(&[]).is_empty(), "{:?}", card.missing);
+    let said = text(&card);
+    assert!(said.contains("corrected for having chosen one of 4: Bonferroni"), "{said}");
+    assert!(said.contains("51 defects and 58 normal images"), "{said}");
+}
+
+/// Bonferroni by hand: with known errors the interval of one of four arms is 2.4977 errors wide on each side (scipy,
+/// `norm.isf(0.025 / 4)`), of one arm 1.96.
+#[test]
+fn leads_are_corrected_for_the_choice() {
+    let mut rows = FrameBuilder::default();
+    for (cell, score) in [(at(Byol), 0.8), (at(SimClr), 0.7), (at(Dino), 0.6), (at(Mae), 0.5)] {
+        rows.begin("known", cell.converged(), Some(0));
+        rows.number(Metric::Auroc, Some(score));
+    }
+    let evidence = Evidence::assumed("known", &rows.frame(), 0.01);
+    let [first, second] = [Byol, SimClr].map(|method| Standing::of(&evidence, at(method)).unwrap());
+    for (arms, errors) in [(4, 2.4977), (1, 1.95996)] {
+        let by = lead(&evidence, &first, &second, arms).by;
+        let half = errors * 0.01 * 2_f64.sqrt();
+        assert!((by.high - by.estimate - half).abs() < 1e-5 && (by.estimate - by.low - half).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn what_cannot_be_told_apart_is_named_with_seeds_that_would_settle_it() {
+    let drawn = Drawn::new()
+        .cell(at(Byol), 60.0, &[0.80, 0.84, 0.82])
+        .cell(at(SimClr), 120.0, &[0.79, 0.81, 0.84])
+        .cell(at(Dino), 60.0, &[0.60, 0.58, 0.62]);
+    let card = drawn.card();
+    let sentence = card.sentence();
+    assert!(sentence.contains("BYOL on ResNet-18 leads (AUROC 0.820 ["), "{sentence}");
+    assert!(
+        sentence.ends_with("SimCLR on ResNet-18 cannot be told from it; all others are worse."),
+        "{sentence}"
+    );
+    let Next::Seeds(step) = &card.next else { panic!("{:?}", card.next) };
+    assert_eq!(step.cells, [(at(Byol), 3), (at(SimClr), 3)]);
+    assert!(step.seeds > 3 && step.chance.unwrap() >= 0.8, "{step:?}");
+    assert_eq!(step.trainings(), 2 * (step.seeds - 3));
+    // A minute each of BYOL's, two of SimCLR's.
+    assert_eq!(step.minutes, Some(3.0 * (step.seeds - 3) as f64));
+    let asked =
+        format!("--study table1 --only byol-resnet18,simclr-resnet18 --shares 5% --seeds {}", step.seeds);
+    let [command] = &card.commands(&[])[..] else { panic!("one command") };
+    assert!(command.starts_with(&format!("cargo xtask reproduce {asked} #")), "{command}");
+    // Two commands made these arms: so do two.
+    let made = |command: &str, cell: Axes| Made {
+        command: command.into(),
+        cells: vec![format!("{}-seed0", cell.stem())],
+    };
+    let commands = card.commands(&[made("x --width 8", at(Byol)), made("x", at(SimClr))]);
+    let asked = |only: &str| format!("--study table1 --only {only} --shares 5% --seeds {}", step.seeds);
+    assert_eq!(
+        commands,
+        [format!("x {}", asked("simclr-resnet18")), format!("x --width 8 {}", asked("byol-resnet18"))]
+    );
+}
+
+#[test]
+fn of_what_is_the_same_the_cheapest_is_taken() {
+    let drawn = Drawn::new()
+        .cell(at(Byol), 90.0, &[0.801, 0.802, 0.800])
+        .cell(at(SimClr), 30.0, &[0.800, 0.801, 0.799])
+        .cell(at(Dino), 60.0, &[0.800, 0.799, 0.802]);
+    let card = drawn.card();
+    assert_eq!((card.pick().unwrap().cell, &card.next), (at(SimClr), &Next::Settled));
+    let sentence = card.sentence();
+    assert!(sentence.contains("take the cheapest, SimCLR on ResNet-18"), "{sentence}");
+    assert!(
+        sentence.ends_with("BYOL on ResNet-18 and DINO on ResNet-18 are the same within 0.02."),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn training_that_beats_nothing_is_called_so() {
+    let card = planted(3).about(Axes::random_weights(ViTTiny, FIVE), 0.95, 0.005, 3).card();
+    assert_eq!(card.worth, Worth::NotShown);
+    let said = text(&card);
+    assert!(
+        said.contains(
+            "Nothing that was trained is shown to beat features that cost nothing: random weights on ViT-Tiny"
+        ),
+        "{said}"
+    );
+    let card = Drawn::new().about(at(SimClr), 0.6, 0.005, 3).floors(FIVE, 0.5, 0.7, 3).card();
+    assert_eq!(card.worth, Worth::NotShown);
+    assert!(text(&card).contains("0.700, which no seed moves"), "{}", text(&card));
+    assert!(text(&card).contains("below raw pixels"), "{}", text(&card));
+}
+
+#[test]
+fn one_seed_says_nothing_of_another() {
+    let card = planted(1).card();
+    assert_eq!((&card.contest, card.worth), (&None, Worth::Unknown));
+    let said = text(&card);
+    assert!(card.sentence().starts_with("At 5 % defects: nothing can be chosen yet."), "{said}");
+    assert!(said.contains("one seed: no interval)") && !said.contains('['), "{said}");
+    assert!(
+        said.contains("One seed: nothing is known of another. --seeds 3: 8 more trainings, about 8 minutes."),
+        "{said}"
+    );
+    assert_eq!(card.commands(&[]).len(), 1);
+}
+
+#[test]
+fn one_method_leaves_no_choice() {
+    let card = Drawn::new().about(at(SimClr), 0.8, 0.01, 3).floors(FIVE, 0.7, 0.6, 3).card();
+    let said = text(&card);
+    assert!(card.sentence().contains("SimCLR on ResNet-18 is all that was trained (AUROC 0."), "{said}");
+    assert!(card.sentence().ends_with("there is nothing to choose between."), "{said}");
+    assert_eq!((card.leads.len(), &card.next), (2, &Next::Nothing));
+    assert!(said.contains("supervised training on ResNet-18 not there"), "{said}");
+    let alone = Drawn::new().about(at(SimClr), 0.8, 0.01, 1).card();
+    assert!(alone.sentence().contains("one seed: no interval"), "{}", alone.sentence());
+    assert!(matches!(alone.next, Next::First(_)), "{:?}", alone.next);
+}
+
+#[test]
+fn floors_that_are_not_there_are_missing() {
+    let card = Drawn::new().about(at(SimClr), 0.8, 0.01, 3).about(at(Supervised), 0.6, 0.01, 3).card();
+    assert_eq!(card.worth, Worth::Unknown);
+    let missing = card.what_is_missing().unwrap();
+    let expected =
+        "Missing: random weights on ResNet-18 and raw pixels not scored (--study floors --shares 5%).";
+    assert_eq!(missing, expected);
+    let floors = Drawn::new().floors(FIVE, 0.5, 0.5, 3).card();
+    assert!(floors.sentence().starts_with("At 5 % defects: nothing was trained"), "{}", floors.sentence());
+    assert_eq!((floors.evidence(), floors.what_next(), floors.pick()), (vec![], None, None));
+    assert!(Drawn::new().cards().is_empty());
+}
+
+#[test]
+fn what_is_no_number_is_left_out_and_said() {
+    let drawn = planted(3).cell(at(Name::BarlowTwins), 60.0, &[f64::NAN; 3]).cell(
+        Axes::trained(Mae, ViTTiny, FIVE),
+        60.0,
+        &[0.6, f64::NAN, 0.61],
+    );
+    let card = drawn.card();
+    assert_eq!((card.arms.len(), card.pick().unwrap().cell), (5, at(Byol)));
+    assert_eq!(
+        card.missing,
+        [
+            "Barlow Twins on ResNet-18 has no AUROC of a converged probe",
+            "MAE on ViT-Tiny has an AUROC of 2 seeds in 3"
+        ]
+    );
+    let nothing = Drawn::new().cell(at(Byol), 60.0, &[f64::NAN; 2]).card();
+    assert!(nothing.sentence().contains("nothing was trained that has an AUROC"), "{}", nothing.sentence());
+}
+
+#[test]
+fn any_share_has_its_card() {
+    let natural = |method| Axes::trained(method, ResNet18, Share::NATURAL);
+    let drawn = planted(3)
+        .about(natural(SimClr), 0.8, 0.005, 3)
+        .about(natural(Supervised), 0.9, 0.005, 3)
+        .about(Axes::trained(SimClr, ResNet18, Share::percent(30)), 0.8, 0.005, 3);
+    let cards = drawn.cards();
+    let shares: Vec<Share> = cards.iter().map(|card| card.share).collect();
+    assert_eq!(shares, [Share::NATURAL, FIVE, Share::percent(30)]);
+    let sentence = cards[0].sentence();
+    assert!(
+        sentence.starts_with(
+            "At the data's own share of defects: take supervised training on ResNet-18 (AUROC 0.9"
+        ),
+        "{sentence}"
+    );
+    assert!(sentence.ends_with("; the other is worse."), "{sentence}");
+    let missing = cards[0].what_is_missing().unwrap();
+    assert!(missing.contains("BYOL on ResNet-18 was trained at other shares only"), "{missing}");
+    assert!(missing.contains("(--study floors --shares natural)"), "{missing}");
+}

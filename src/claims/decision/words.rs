@@ -1,0 +1,258 @@
+//! The card in words: one sentence to act on, then what it rests on.
+//!
+//! No score without its interval, or the words that there is none.
+
+use super::{Card, Lead, Next, Standing, Step, Worth};
+use crate::{
+    analysis::{Axes, Interval, cell::percent},
+    data::Share,
+    study::Study,
+};
+
+impl Card {
+    /// What to do.
+    pub fn sentence(&self) -> String {
+        let place = place(self.share);
+        let Some(pick) = self.pick() else {
+            return format!(
+                "{place}: nothing was trained that has an AUROC, so there is nothing to choose between."
+            );
+        };
+        let (name, score, count) = (name(&pick.cell), score(pick), self.arms.len());
+        if count == 1 {
+            return format!(
+                "{place}: {name} is all that was trained ({score}); there is nothing to choose between."
+            );
+        }
+        let Some(contest) = &self.contest else {
+            return format!(
+                "{place}: nothing can be chosen yet. {name} has the highest AUROC of {count} ({score})."
+            );
+        };
+        let worse = match count - contest.candidates().count() {
+            0 => String::new(),
+            1 if count == 2 => "; the other is worse".to_owned(),
+            _ if contest.candidates().count() == 1 => format!("; all {} others are worse", count - 1),
+            _ => "; all others are worse".to_owned(),
+        };
+        let others = |safe: bool| -> Vec<String> {
+            let others = contest.candidates().filter(|arm| arm.at.cell != pick.cell);
+            let others = others.filter(|arm| (arm.may_lose <= self.margin) == safe);
+            others.map(|arm| self::name(&arm.at.cell)).collect()
+        };
+        let (safe, open) = (others(true), others(false));
+        let are = |others: &[String]| if others.len() == 1 { "is" } else { "are" };
+        let same = format!("{} {} the same within {}", capital(&list(&safe)), are(&safe), self.margin);
+        let close = format!("{} cannot be told from it", capital(&list(&open)));
+        match (contest.is_settled(self.margin), safe.is_empty(), open.is_empty()) {
+            (true, true, true) => format!("{place}: take {name} ({score}){worse}."),
+            (true, true, false) => format!("{place}: take {name} ({score}). {close}{worse}."),
+            (true, false, true) => format!("{place}: take the cheapest, {name} ({score}). {same}{worse}."),
+            (true, false, false) => {
+                format!("{place}: take the cheapest, {name} ({score}). {same}; {close}{worse}.")
+            }
+            (false, ..) => format!("{place}: {name} leads ({score}). {close}{worse}."),
+        }
+    }
+
+    /// What the sentence rests on, each a sentence.
+    pub fn evidence(&self) -> Vec<String> {
+        let Some(pick) = self.pick() else { return Vec::new() };
+        let mut lines = Vec::new();
+        let open = self.contest.iter().find(|contest| contest.candidates().count() > 1);
+        if let Some(arm) = open.and_then(|contest| contest.0.iter().find(|arm| arm.at.cell == pick.cell)) {
+            let beside = if arm.may_lose <= self.margin { "no more than" } else { "more than" };
+            lines.push(format!(
+                "Whoever takes it loses at most {:.3} of AUROC to the true best (95 %), {beside} the {} that count as \
+                 the same.",
+                arm.may_lose, self.margin
+            ));
+        }
+        lines.extend(self.led());
+        lines.extend(self.worth(pick));
+        if let Some(images) = self.images {
+            lines.push(format!(
+                "Other validation images alone would move its AUROC by {:.3} (standard error, {:.0} defects and {:.0} \
+                 normal images); intervals are over seeds and leave that out.",
+                images.error, images.defects, images.normals
+            ));
+        }
+        lines
+    }
+
+    /// By how much what is taken is above what costs nothing, and above labels.
+    fn led(&self) -> Option<String> {
+        let led: Vec<String> = self.leads.iter().map(above).collect();
+        let known = self.leads.iter().all(|lead| lead.by.low.is_finite());
+        let how = match self.arms.len() {
+            _ if !known => " (no interval: nothing is known of another seed)".to_owned(),
+            1 => " (95 %)".to_owned(),
+            count => format!(" (95 %, corrected for having chosen one of {count}: Bonferroni)"),
+        };
+        (!led.is_empty()).then(|| format!("It is {}{how}.", list(&led)))
+    }
+
+    fn worth(&self, pick: &Standing) -> Option<String> {
+        match self.worth {
+            Worth::Shown(cell) if cell != pick.cell => Some(format!(
+                "It is not shown to be above everything that costs no training; {} is.",
+                name(&cell)
+            )),
+            Worth::NotShown => {
+                let floors = self.floors.iter();
+                let best = floors.max_by(|a, b| a.auroc.estimate.total_cmp(&b.auroc.estimate))?;
+                Some(format!(
+                    "Nothing that was trained is shown to beat features that cost nothing: {} {} AUROC {}.",
+                    name(&best.cell),
+                    if best.cell.study == Study::Pixels { "have" } else { "reach" },
+                    floor(best)
+                ))
+            }
+            Worth::Shown(_) | Worth::Unknown => None,
+        }
+    }
+
+    /// What to run next, in words; [`Card::commands`] has the lines for a shell.
+    pub fn what_next(&self) -> Option<String> {
+        match &self.next {
+            Next::Nothing => None,
+            Next::Settled => {
+                Some(format!("Settled within {}: more seeds would change nothing.", self.margin))
+            }
+            Next::First(step) if self.arms.iter().all(|arm| arm.seeds < 2) => Some(format!(
+                "One seed: nothing is known of another. --seeds {}: {}.",
+                step.seeds,
+                trainings(step)
+            )),
+            Next::First(step) => Some(format!(
+                "Seeds show no spread, so nothing is known of another. --seeds {}: {}.",
+                step.seeds,
+                trainings(step)
+            )),
+            Next::Seeds(step) => {
+                let chance = step.chance.map_or_else(String::new, |chance| {
+                    format!(", which would settle it with a chance of {:.0} %", 100.0 * chance)
+                });
+                Some(format!(
+                    "To settle it: {} seeds of {} arms, {}{chance}.",
+                    step.seeds,
+                    step.cells.len(),
+                    trainings(step)
+                ))
+            }
+            Next::Beyond(seeds) => Some(format!(
+                "Even {seeds} seeds of each would probably not settle it: what a seed does is larger than what the choice \
+                 does."
+            )),
+        }
+    }
+
+    /// What is not there, in one sentence; none where nothing is missing.
+    pub fn what_is_missing(&self) -> Option<String> {
+        (!self.missing.is_empty()).then(|| format!("Missing: {}.", self.missing.join("; ")))
+    }
+}
+
+/// `At 5 % defects`.
+fn place(share: Share) -> String {
+    match share {
+        Share::NATURAL => "At the data's own share of defects".to_owned(),
+        share => format!("At {} defects", percent(share)),
+    }
+}
+
+/// `BYOL on ResNet-18`, `supervised training on ResNet-18`, `random weights on ResNet-18`, `raw pixels`.
+pub fn name(cell: &Axes) -> String {
+    let what = match cell.method {
+        None => "random weights",
+        Some(method) if method.is_supervised() => "supervised training",
+        Some(method) => method.label(),
+    };
+    match cell.backbone {
+        Some(backbone) => format!("{what} on {}", backbone.label()),
+        None => "raw pixels".to_owned(),
+    }
+}
+
+/// With a capital, as a sentence begins.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// As command lines spell it: `byol-resnet18`.
+pub(super) fn short_name(cell: &Axes) -> String {
+    format!("{}-{}", cell.method_id(), cell.backbone_id())
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(super) fn list(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// `0.801 [0.772, 0.830]`, or the number alone.
+fn number(value: &Interval) -> String {
+    let Interval { estimate, low, high } = value;
+    if low.is_finite() {
+        format!("{estimate:.3} [{:.3}, {:.3}]", low.max(0.0), high.min(1.0))
+    } else {
+        format!("{estimate:.3}")
+    }
+}
+
+/// `AUROC 0.801 [0.772, 0.830], average precision 0.521 [0.480, 0.562], 5 seeds`.
+fn score(arm: &Standing) -> String {
+    let precision = arm.average_precision.as_ref();
+    let precision =
+        precision.map_or_else(String::new, |value| format!(", average precision {}", number(value)));
+    format!("AUROC {}{precision}, {}", number(&arm.auroc), seeds(arm))
+}
+
+fn seeds(arm: &Standing) -> String {
+    let known = arm.auroc.low.is_finite();
+    match arm.seeds {
+        1 if known => "one seed, its spread from other arms".to_owned(),
+        1 => "one seed: no interval".to_owned(),
+        seeds if known => format!("{seeds} seeds"),
+        seeds => format!("{seeds} seeds without spread: no interval"),
+    }
+}
+
+fn floor(floor: &Standing) -> String {
+    match floor.cell.study {
+        Study::Pixels => format!("{:.3}, which no seed moves", floor.auroc.estimate),
+        _ => number(&floor.auroc),
+    }
+}
+
+/// `0.050 [0.020, 0.080] above raw pixels`, or below.
+fn above(lead: &Lead) -> String {
+    let Interval { estimate, low, high } = lead.by;
+    let (side, value) = match estimate >= 0.0 {
+        true => ("above", lead.by),
+        false => ("below", Interval { estimate: -estimate, low: -high, high: -low }),
+    };
+    let ends =
+        if low.is_finite() { format!(" [{:.3}, {:.3}]", value.low, value.high) } else { String::new() };
+    format!("{:.3}{ends} {side} {}", value.estimate, name(&lead.over))
+}
+
+/// `9 more trainings, about 12 minutes`.
+fn trainings(step: &Step) -> String {
+    let minutes = match step.minutes {
+        None => String::new(),
+        Some(minutes) if minutes <= 1.0 => ", about a minute".to_owned(),
+        Some(minutes) if minutes < 120.0 => format!(", about {:.0} minutes", minutes.ceil()),
+        Some(minutes) => format!(", about {:.1} hours", minutes / 60.0),
+    };
+    let more = if step.trainings() == 1 {
+        "one more training".to_owned()
+    } else {
+        format!("{} more trainings", step.trainings())
+    };
+    format!("{more}{minutes}")
+}

@@ -1,0 +1,93 @@
+//! What to take: one card for each training share, before everything else.
+
+use maud::{Markup, html};
+
+use super::{
+    Page,
+    figure::plot::{NamedInterval, PlotAxis, intervals},
+    scores::{backbone_label, method_label},
+    share_in_words,
+};
+use crate::{
+    analysis::Interval,
+    claims::{Card, decision::Standing},
+    results::Metric,
+    study::Study,
+};
+
+/// All cards; where nothing was measured, what would make one.
+pub fn section(page: &Page) -> Markup {
+    if page.cards.is_empty() {
+        return html! { p { "Nothing was measured, so there is nothing to choose: " code { "cargo xtask reproduce" } " trains what there is to choose between." } };
+    }
+    html! {
+        p.small {
+            "By AUROC of the converged probe on all validation images. An arm is a method on a backbone; what cannot be told from the best is found by \
+             comparison with the best (Hsu 1984), each arm by its own spread of seeds; what other validation images would do is Hanley and McNeil's standard error (1982)."
+        }
+        div.cards { @for card in &page.cards { (one(page, card)) } }
+    }
+}
+
+fn one(page: &Page, card: &Card) -> Markup {
+    let commands = card.commands(&page.made);
+    html! {
+        article.card {
+            h3 { "Trained at " (share_in_words(card.share)) }
+            p.act { (unbroken(&card.sentence())) }
+            (forest(card))
+            ul {
+                @for line in card.evidence() { li { (unbroken(&line)) } }
+                @if let Some(line) = card.what_next() { li {
+                    (unbroken(&line))
+                    @if !commands.is_empty() { pre { code { (commands.join("\n")) } } }
+                } }
+                @if let Some(line) = card.what_is_missing() { li { (unbroken(&line)) } }
+            }
+        }
+    }
+}
+
+/// A number stays beside its sign.
+fn unbroken(text: &str) -> String {
+    text.replace(" %", "\u{a0}%")
+}
+
+/// Every arm and floor with its interval, the highest first; what may be the best is marked by a star.
+fn forest(card: &Card) -> Markup {
+    let candidate = |standing: &Standing| {
+        card.contest.iter().any(|contest| contest.candidates().any(|arm| arm.at.cell == standing.cell))
+    };
+    let row = |standing: &Standing| NamedInterval {
+        method: standing.cell.method,
+        name: format!("{}{}", named(standing), if candidate(standing) { " \u{2605}" } else { "" }),
+        value: standing.auroc,
+    };
+    let mut standings: Vec<&Standing> = card.arms.iter().chain(&card.floors).collect();
+    if standings.is_empty() {
+        return html! {};
+    }
+    standings.sort_by(|a, b| b.auroc.estimate.total_cmp(&a.auroc.estimate));
+    let rows: Vec<NamedInterval> = standings.into_iter().map(row).collect();
+    let axis = PlotAxis::about(Metric::Auroc.label(), rows.iter().flat_map(|row| ends(row.value)), 2);
+    let starred = if card.contest.is_some() { "; \u{2605}: may be the best" } else { "" };
+    let known = rows.iter().any(|row| row.value.low.is_finite());
+    let how = if known { "95 % over seeds" } else { "one seed: no intervals" };
+    intervals(&format!("AUROC of the converged probe ({how}){starred}"), &axis, None, &rows)
+}
+
+/// Where the axis has to reach for an interval: a wide one is cut, so that others can be told apart.
+fn ends(value: Interval) -> [f64; 3] {
+    const CUT: f64 = 0.2;
+    let Interval { estimate, low, high } = value;
+    [estimate, low.max(estimate - CUT).max(0.0), high.min(estimate + CUT).min(1.0)]
+}
+
+fn named(standing: &Standing) -> String {
+    let cell = standing.cell;
+    match cell.study {
+        Study::Pixels => "raw pixels".to_owned(),
+        Study::RandomWeights => format!("random weights, {}", backbone_label(cell.backbone)),
+        _ => format!("{}, {}", method_label(cell.method), backbone_label(cell.backbone)),
+    }
+}

@@ -1,0 +1,122 @@
+//! On which data, and how: the flags that every command that trains has.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use skewbench::{
+    data::OnBadImage,
+    experiment::{Augmentation, Cell, Init, Plan, Scale, recipe},
+};
+
+use super::{Run, Sources};
+use crate::support::source::{Choice, Purpose};
+
+/// Data, sizes, recipe and device.
+#[derive(clap::Args)]
+pub struct Setup {
+    #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
+    pub data: Choice,
+
+    /// The paper's protocol (224 px, 45 epochs, its released hyper-parameters) instead of small scale
+    #[arg(long)]
+    pub full: bool,
+
+    /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
+    #[arg(long, default_value = "fail", value_name = "fail|skip")]
+    pub on_bad_image: OnBadImage,
+
+    /// Side of the network's input, pixels
+    #[arg(long, value_name = "PIXELS")]
+    pub side: Option<usize>,
+
+    /// Passes over the training set; 0 scores the untrained network, the floor of every method
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+
+    /// Images a step, before views
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+
+    /// Whose hyper-parameters [default: short at small scale, as_released with --full]
+    #[arg(long, value_name = "short|reference|as_released")]
+    pub recipe: Option<recipe::Name>,
+
+    /// Encoder weights to begin with: a safetensors file under torchvision's or timm's names
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+
+    /// Views of a training image [default: those of each method's recipe]
+    #[arg(long, value_name = "paper|original|flip|none")]
+    pub augmentation: Option<Augmentation>,
+
+    /// Train on the first NVIDIA GPU; needs a build with the feature `cuda`. No GPU has run it yet
+    #[arg(long)]
+    pub gpu: bool,
+
+    /// Train in bf16 with weights, sums and losses in f32; faster on a GPU, slower on the CPU, which emulates it
+    #[arg(long)]
+    pub mixed_precision: bool,
+
+    /// Channels of ResNet-18's first stage; 64 is the real network
+    #[arg(long, value_name = "CHANNELS")]
+    pub width: Option<usize>,
+}
+
+impl Setup {
+    /// Opens the data for these cells; those that are not defined are kept apart.
+    ///
+    /// # Errors
+    /// If flags contradict each other, or the data cannot be read.
+    pub fn run(&self, cells: Vec<Cell>) -> Result<Run> {
+        let plan = self.plan()?;
+        let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
+            cells.into_iter().partition(|cell| cell.undefined().is_none());
+        let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan)?;
+        Ok(Run { plan, cells, undefined, sources })
+    }
+
+    /// The results folder that was asked for, or the one of this scale and data.
+    pub fn out(&self, asked: Option<&Path>, scale: &Scale) -> PathBuf {
+        let own = || PathBuf::from("results/local").join(format!("{}-{}", scale.name, self.data.name()));
+        asked.map_or_else(own, Path::to_owned)
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let mut plan = Plan::new(self.scale()?);
+        if self.gpu {
+            plan.device = skewbench::tensor::gpu::open()?;
+        }
+        plan.mixed_precision = self.mixed_precision;
+        plan.augmentation = self.augmentation;
+        plan.on_bad_image = self.on_bad_image;
+        plan.recipe = self.recipe.unwrap_or(plan.recipe);
+        plan.init = self.init.as_deref().map(Init::new).transpose()?;
+        Ok(plan)
+    }
+
+    fn scale(&self) -> Result<Scale> {
+        let mut scale = if self.full { Scale::full() } else { Scale::small() };
+        let positive = |name: &str, value: usize| {
+            ensure!(value > 0, "--{name} must be at least 1");
+            Ok(value)
+        };
+        if let Some(side) = self.side {
+            ensure!(
+                side >= 32,
+                "--side must be at least 32 pixels, found {side}: the network halves it five times"
+            );
+            scale.side = side;
+        }
+        if let Some(epochs) = self.epochs {
+            scale.epochs = epochs;
+        }
+        if let Some(batch_size) = self.batch_size {
+            ensure!(batch_size >= 2, "--batch-size must be at least 2: batch statistics need two images");
+            scale.batch_size = batch_size;
+        }
+        if let Some(width) = self.width {
+            scale.resnet_width = positive("width", width)?;
+        }
+        Ok(scale)
+    }
+}

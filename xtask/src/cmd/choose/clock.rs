@@ -1,0 +1,98 @@
+//! `--hours`: which trainings still fit.
+
+use std::{cell::RefCell, time::Instant};
+
+use anyhow::Result;
+use skewbench::{
+    experiment::{Cell, Resolved, calibrate},
+    results::Folder,
+};
+
+use crate::{asked::Run, support::pulse::duration};
+
+/// What is left of the time, and what a training takes of it.
+pub struct Clock<'a> {
+    begun: Instant,
+    /// Seconds.
+    limit: Option<f64>,
+    folder: &'a Folder,
+    run: &'a Run,
+    /// Seeds of an arm that may have a record.
+    seeds: usize,
+    refused: RefCell<Option<Refusal>>,
+}
+
+/// The first training that did not fit.
+#[derive(Clone)]
+pub struct Refusal {
+    pub cell: String,
+    /// Seconds that it would take.
+    pub takes: f64,
+    /// Seconds that were left.
+    pub left: f64,
+    /// Seconds that there were.
+    pub limit: f64,
+}
+
+impl<'a> Clock<'a> {
+    pub fn new(hours: Option<f64>, folder: &'a Folder, run: &'a Run, seeds: usize) -> Self {
+        let limit = hours.map(|hours| hours * 3_600.0);
+        Self { begun: Instant::now(), limit, folder, run, seeds, refused: RefCell::default() }
+    }
+
+    /// Whether a training fits. Once one did not, none does: a round that is not complete says nothing.
+    pub fn admits(&self, resolved: &Resolved) -> bool {
+        let Some(limit) = self.limit else { return true };
+        if self.refused.borrow().is_some() {
+            return false;
+        }
+        // What cannot be timed cannot be trained either: let that say why.
+        let Ok(takes) = self.estimate(resolved) else { return true };
+        let left = limit - self.begun.elapsed().as_secs_f64();
+        if takes > left {
+            *self.refused.borrow_mut() = Some(Refusal { cell: resolved.cell.id(), takes, left, limit });
+        }
+        takes <= left
+    }
+
+    /// The first training that did not fit, if there was one.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.borrow().clone()
+    }
+
+    /// Seconds that a seed of an arm took so far, on average; none where none is finished.
+    pub fn known(&self, arm: &Cell) -> Option<f64> {
+        let find = |seed| self.folder.find(&Cell { seed, ..*arm }.id()).ok().flatten();
+        let finished = (0..self.seeds as u64).filter_map(find);
+        let seconds: Vec<f64> =
+            finished.map(|record| record.cost.train_seconds + record.cost.evaluate_seconds).collect();
+        (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
+    }
+
+    /// Seconds that a training takes: as other seeds of its arm; or by a few of its steps, which exaggerate on a busy
+    /// machine, and no more than twice what the slowest arm took so far.
+    fn estimate(&self, resolved: &Resolved) -> Result<f64> {
+        /// Of probes and label-free metrics, which come on top of the steps that are timed. Ours.
+        const ON_TOP: f64 = 1.25;
+        /// How much slower than the slowest so far an arm may be. Ours: methods' costs differ by about as much.
+        const SLOWER: f64 = 2.0;
+        /// Seconds that a timed step is made to take.
+        const ENOUGH: f64 = 0.25;
+        if let Some(known) = self.known(&resolved.cell) {
+            return Ok(known);
+        }
+        let pace = calibrate::pace(resolved, ENOUGH, self.run.sources.remembers(resolved, &self.run.plan))?;
+        let (train, evaluate) = (resolved.image_passes() as f64, resolved.evaluation_passes() as f64);
+        let timed = ON_TOP * (pace.train * train + pace.evaluate * evaluate);
+        let arms = self.run.cells.iter().filter(|cell| cell.seed == 0 && !cell.is_floor());
+        let slowest = arms.filter_map(|arm| self.known(arm)).reduce(f64::max);
+        Ok(slowest.map_or(timed, |slowest| timed.min(SLOWER * slowest)))
+    }
+}
+
+impl Refusal {
+    pub fn in_words(&self) -> String {
+        let [takes, left, limit] = [self.takes, self.left, self.limit].map(duration);
+        format!("{} takes about {takes}, and {left} of {limit} are left", self.cell)
+    }
+}

@@ -1,0 +1,183 @@
+//! What the choice comes to: a table, a sentence, and how the chosen arm stands beside floors and supervised training.
+
+use anyhow::{Result, bail};
+use skewbench::{
+    analysis::{
+        Scored,
+        elimination::{Elimination, End, FIRST},
+        intervals::mean,
+        reading,
+    },
+    claims::Evidence,
+    method,
+    results::{Metric, Record},
+    study::Study,
+};
+
+use super::{Arguments, clock::Clock, in_words};
+
+/// Prints all of it.
+///
+/// # Errors
+/// If nothing could be trained in the time.
+pub fn print(
+    elimination: &Elimination,
+    records: &[Record],
+    clock: &Clock,
+    arguments: &Arguments,
+) -> Result<()> {
+    let refused = clock.refused().map(|refused| refused.in_words()).unwrap_or_default();
+    let Some(pick) = elimination.pick() else {
+        let trained = records.iter().filter(|record| !record.curve.is_empty()).count();
+        if trained == 0 {
+            bail!("not one training fits into --hours: {refused}")
+        }
+        println!(
+            "\nNothing can be said yet: {trained} trainings are finished, and the first comparison needs {FIRST} seeds of \
+             every arm ({refused}). The same command goes on from here."
+        );
+        return Ok(());
+    };
+    table(elimination, &pick);
+    println!("\n{}", sentence(elimination, &pick, arguments, &refused));
+    open(elimination, &pick);
+    beside(&pick, records);
+    Ok(())
+}
+
+/// One line an arm.
+fn table(elimination: &Elimination, pick: &Scored) {
+    println!(
+        "\n{:<26} {:>5} {:>7} {:>15} {:>14}  standing",
+        "arm", "seeds", "AUROC", "lowest, highest", "above leader"
+    );
+    let Some(last) = elimination.looks().last() else { return };
+    let now = last.contest.0.iter().map(|arm| (last.seeds, arm));
+    let now = now.filter(|(_, arm)| elimination.dropped().all(|dropped| dropped.at != arm.at));
+    let before = elimination.looks().iter().rev();
+    let before = before.flat_map(|look| look.dropped.iter().map(|arm| (look.seeds, arm)));
+    for (seeds, arm) in now.chain(before) {
+        let scores = elimination.scores(&arm.at);
+        let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let leads = arm.at == last.contest.leader().at;
+        let is_open = last.open.iter().any(|open| open.at == arm.at);
+        let standing = match (is_open, arm.may_be_best) {
+            _ if leads => "leads".to_owned(),
+            (true, _) => "open".to_owned(),
+            (false, true) => format!("near the leader: dropped after {seeds} seeds"),
+            (false, false) => format!("beaten: dropped after {seeds} seeds"),
+        };
+        let chosen = if arm.at == *pick && !leads { ", the best guess" } else { "" };
+        let above = if leads { "-".to_owned() } else { format!("at most {:+.3}", arm.above_leader) };
+        println!(
+            "{:<26} {seeds:>5} {:>7.3} {:>15} {above:>14}  {standing}{chosen}",
+            in_words(&arm.at),
+            arm.mean,
+            format!("{low:.3}, {high:.3}"),
+        );
+    }
+}
+
+fn sentence(elimination: &Elimination, pick: &Scored, arguments: &Arguments, refused: &str) -> String {
+    let (name, margin) = (in_words(pick), arguments.margin);
+    let arms = elimination.looks().first().map_or(0, |look| look.contest.0.len());
+    let cost = format!(
+        "after {} trainings of {} that the whole grid has",
+        elimination.trainings(),
+        arms * arguments.seeds
+    );
+    match elimination.end() {
+        Some(End::Decided) => format!("Decided {cost}: {name} is the best, every other arm is below it."),
+        Some(End::Equivalent) => {
+            format!("Settled {cost}: take {name}. No other arm is above it by more than {margin}.")
+        }
+        Some(End::Seeds) => format!(
+            "Not decided {cost}, with --seeds {} used up. The best guess, by the median of its seeds, is {name}.",
+            arguments.seeds
+        ),
+        None => format!(
+            "Not decided {cost}, with --hours used up ({refused}). The best guess, by the median of its seeds, is \
+             {name}. The same command goes on from here."
+        ),
+    }
+}
+
+/// What is not settled, and what would settle it.
+fn open(elimination: &Elimination, pick: &Scored) {
+    let Some(look) = elimination.looks().last() else { return };
+    let leader = look.contest.leader();
+    if *pick != leader.at {
+        println!(
+            "The highest mean has {}: a seed that collapsed moves a mean, not a median.",
+            in_words(&leader.at)
+        );
+    }
+    for arm in &look.open {
+        let seeds = match elimination.seeds_to_settle(arm) {
+            Some(seeds) => format!("about {seeds:.0} seeds of both would settle it"),
+            None => "no number of seeds settles what is equal; a larger --margin does".to_owned(),
+        };
+        println!(
+            "Open: {} may be above {} by {:.3}; {seeds}.",
+            in_words(&arm.at),
+            in_words(&leader.at),
+            arm.above_leader
+        );
+    }
+}
+
+/// The chosen arm beside floors, supervised training and, if it is supervised, the best that is not.
+fn beside(pick: &Scored, records: &[Record]) {
+    let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
+    let reading = reading::of(named.collect());
+    let evidence = Evidence::measured("choice", &reading.frame);
+    let score = |at: &Scored| mean(&evidence.seeds(Metric::Auroc, at));
+    let mut scored: Vec<Scored> =
+        reading.frame.axes().into_iter().filter(|at| *at == at.cell.converged()).collect();
+    scored.retain(|at| at != pick);
+    scored.sort_by(|first, second| score(second).total_cmp(&score(first)));
+    let is_supervised = |at: &Scored| at.cell.method.is_some_and(method::Name::is_supervised);
+    let is_floor = |at: &Scored| matches!(at.cell.study, Study::RandomWeights | Study::Pixels);
+    println!(
+        "\n{} (AUROC {:.3}) beside others; differences with their intervals at 95 %:",
+        in_words(pick),
+        score(pick)
+    );
+    for at in scored.iter().filter(|at| is_floor(at) || is_supervised(at)) {
+        compare(&evidence, pick, at);
+    }
+    if is_supervised(pick) {
+        if let Some(best) = scored.iter().find(|at| !is_floor(at) && !is_supervised(at)) {
+            println!("It is supervised: it learns from labels. Of the others the best is");
+            compare(&evidence, pick, best);
+        }
+    } else if !scored.iter().any(is_supervised) {
+        println!("  supervised training was left out by --only");
+    }
+}
+
+fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
+    let name = match other.cell.study {
+        Study::Pixels => "pixels".to_owned(),
+        Study::RandomWeights => format!("random weights of {}", other.cell.backbone_id()),
+        _ => in_words(other),
+    };
+    let score = mean(&evidence.seeds(Metric::Auroc, other));
+    let told = match evidence.above(Metric::Auroc, pick, other) {
+        Ok(contrast) => {
+            let value = contrast.value;
+            let (verdict, doubt) = match (value.low > 0.0, value.high < 0.0) {
+                (true, _) => ("above", ""),
+                (_, true) => ("BELOW", ""),
+                _ => ("NOT ABOVE", ", as far as these seeds tell"),
+            };
+            format!(
+                "{verdict} {name} ({score:.3}){doubt}: {:+.3} ({:+.3} to {:+.3})",
+                value.estimate, value.low, value.high
+            )
+        }
+        Err(_) => format!("nothing is known of how far {name} ({score:.3}) spreads"),
+    };
+    println!("  {told}");
+}

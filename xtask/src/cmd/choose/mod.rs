@@ -1,0 +1,184 @@
+//! `cargo xtask choose`: the best method and backbone for a data set, without training all of them to the end.
+
+mod clock;
+mod end;
+mod rounds;
+
+use anyhow::{Context, Result, ensure};
+use skewbench::{
+    analysis::{
+        Axes, Scored,
+        elimination::{Elimination, FIRST, Rule},
+    },
+    claims::evidence::MARGIN,
+    data::Share,
+    experiment::{Cell, Resolved, cell},
+    results::Folder,
+};
+
+use self::{clock::Clock, rounds::Rounds};
+use super::reproduce::{self, Output};
+use crate::{
+    asked::{Run, Setup},
+    support::source::Choice,
+    training::estimate,
+};
+
+/// Find the best method and backbone for a data set without training the whole grid.
+///
+/// An arm is a method on a backbone. Every arm is trained with two seeds, and then with one seed more a round, as long as
+/// it may still be the best: after each round the arms are compared by AUROC of the converged probe, and those that are
+/// beaten, or that cannot be above the leader by more than --margin, are dropped. It ends when one arm is left, when no
+/// other can be above the leader by more than the margin, or when --seeds or --hours are used up, and says which. In at
+/// most 5 % of choices is the true best dropped as beaten, all looks together; `snapshots/choose.snap` has simulated
+/// choices. Floors (pixels, random weights) are scored first, and the choice is compared with them.
+///
+/// Records are those that `reproduce` writes. Stop it at any moment and run the same command: what is finished is read,
+/// the same arms are dropped, and the training that was cut off resumes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask choose                                  the drawn sewer at 45 % defects, about an hour
+  cargo xtask choose --data folder=my-pipes --side 128 --hours 8
+  cargo xtask choose --data elpv --only simclr,barlow_twins --seeds 5 --margin 0.01
+  cargo xtask choose --data csv=labels.csv --dry-run  what there is to train at most, and its hours here")]
+pub struct Arguments {
+    #[command(flatten)]
+    setup: Setup,
+
+    /// Defect share to train at [default: the data's own, `natural`; 45% for the drawn sewer]
+    #[arg(long, value_name = "SHARE")]
+    share: Option<Share>,
+
+    /// Only arms whose name contains one of these texts, such as `simclr` or `vit_tiny`
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// The most seeds that an arm is trained with, at least 2
+    #[arg(long, value_name = "MOST", default_value_t = 8)]
+    seeds: usize,
+
+    /// Begin no training that would not end within so many hours from now [default: no limit]
+    #[arg(long, value_name = "H")]
+    hours: Option<f64>,
+
+    /// AUROC that is not worth choosing for: arms that differ by less are the same
+    #[arg(long, value_name = "AUROC", default_value_t = MARGIN)]
+    margin: f64,
+
+    #[command(flatten)]
+    output: Output,
+
+    /// Show what would be trained at most and how long that takes on this machine, then stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Everything that may be trained.
+struct Grid {
+    share: Share,
+    /// Of seed 0.
+    arms: Vec<Cell>,
+    floors: Vec<Cell>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let grid = Grid::new(arguments)?;
+    let rule = Rule::new(grid.arms.len(), arguments.seeds, arguments.margin)?;
+    if let Some(hours) = arguments.hours {
+        ensure!(hours.is_finite() && hours > 0.0, "--hours must be above 0, found {hours}");
+    }
+    let run = arguments.setup.run(grid.cells(arguments.seeds))?;
+    let out = arguments.setup.out(arguments.output.out.as_deref(), &run.plan.scale);
+    if out.is_dir() {
+        run.sources.remember(&Folder::open(&out)?);
+    }
+    // Everything that could stop a training is found here, before the first.
+    let resolved = run.resolve().with_context(|| format!("--share {}", grid.share))?;
+    grid.describe(&run, &resolved, arguments);
+    if arguments.dry_run {
+        return estimate::print(&resolved, &run);
+    }
+    let folder = Folder::open(&out)?;
+    let clock = Clock::new(arguments.hours, &folder, &run, arguments.seeds);
+    let rounds = Rounds {
+        resolved: &resolved,
+        folder: &folder,
+        keep: arguments.output.keep(),
+        clock: &clock,
+        run: &run,
+    };
+    rounds.ensure_readable()?;
+    let mut records = rounds.floors(&grid.floors)?;
+    let arms: Vec<Scored> = grid.arms.iter().map(scored).collect();
+    let elimination = rounds.race(Elimination::new(&arms, rule), &mut records)?;
+    reproduce::write_up(&folder, &out, &records)?;
+    end::print(&elimination, &records, &clock, arguments)
+}
+
+impl Grid {
+    /// Seeds of random weights: they cost next to nothing.
+    const FLOOR_SEEDS: u64 = 3;
+
+    fn new(arguments: &Arguments) -> Result<Self> {
+        let drawn = arguments.setup.data == Choice::Synthetic;
+        let share = arguments.share.unwrap_or(if drawn { Share::percent(45) } else { Share::NATURAL });
+        let mut arms = cell::at(&[share], 0);
+        arms.retain(|cell| cell.undefined().is_none());
+        let known = names(&arms);
+        if !arguments.only.is_empty() {
+            arms.retain(|cell| arguments.only.iter().any(|text| name(cell).contains(text.as_str())));
+        }
+        ensure!(
+            arms.len() >= 2,
+            "nothing to choose from: --only {} leaves {}; arms are {known}",
+            arguments.only.join(","),
+            if arms.is_empty() { "no arm".to_owned() } else { format!("{} only", names(&arms)) }
+        );
+        let floors = (0..Self::FLOOR_SEEDS).flat_map(|seed| cell::floors(&[share], seed)).collect();
+        Ok(Self { share, arms, floors })
+    }
+
+    /// Floors, then arms seed by seed.
+    fn cells(&self, seeds: usize) -> Vec<Cell> {
+        let of_seed = |seed| self.arms.iter().map(move |arm| Cell { seed, ..*arm });
+        self.floors.iter().copied().chain((0..seeds as u64).flat_map(of_seed)).collect()
+    }
+
+    fn describe(&self, run: &Run, resolved: &[Resolved], arguments: &Arguments) {
+        run.describe(resolved);
+        let (arms, seeds) = (self.arms.len(), arguments.seeds);
+        println!(
+            "choice  {arms} arms at {} defects, {} to {seeds} seeds each: {} trainings at least, {} at most; AUROC of \
+             the converged probe, margin {}",
+            match self.share {
+                Share::NATURAL => "the data's own share of".to_owned(),
+                share => share.to_string(),
+            },
+            FIRST,
+            arms * FIRST,
+            arms * seeds,
+            arguments.margin
+        );
+    }
+}
+
+/// `simclr-resnet18`: what `--only` looks at.
+fn name(cell: &Cell) -> String {
+    format!("{}-{}", cell.method(), cell.encoder())
+}
+
+fn names(cells: &[Cell]) -> String {
+    cells.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// What an arm is judged by.
+fn scored(arm: &Cell) -> Scored {
+    Axes { study: arm.study, method: Some(arm.method), backbone: Some(arm.backbone), share: arm.share }
+        .converged()
+}
+
+/// `simclr on resnet18`.
+fn in_words(at: &Scored) -> String {
+    format!("{} on {}", at.cell.method_id(), at.cell.backbone_id())
+}

@@ -1,0 +1,167 @@
+//! Rounds: what is wanted is trained, then judged, and what that comes to is said.
+
+use anyhow::{Context, Result, bail, ensure};
+use skewbench::{
+    analysis::{
+        Scored,
+        elimination::{Elimination, End, Look},
+    },
+    experiment::{Cell, Resolved},
+    results::{Classifier, Folder, Metric, Record, provenance, record},
+};
+
+use super::{Run, clock::Clock, in_words, scored};
+use crate::{
+    support::{program, pulse::duration, table},
+    training::{Cells, Keep},
+};
+
+/// What rounds are made of.
+pub struct Rounds<'a> {
+    pub resolved: &'a [Resolved<'a>],
+    pub folder: &'a Folder,
+    pub keep: Keep<'a>,
+    pub clock: &'a Clock<'a>,
+    pub run: &'a Run,
+}
+
+impl Rounds<'_> {
+    /// # Errors
+    /// If the folder holds other experiments under the same names, or records that cannot be read: what follows
+    /// depends on each.
+    pub fn ensure_readable(&self) -> Result<()> {
+        let all: Vec<&Resolved> = self.resolved.iter().collect();
+        match &self.cells(&all, &|_| true).ensure_ours()?[..] {
+            [] => Ok(()),
+            [failure, ..] => bail!("{}\nmove the file away to compute the cell again", failure.reason),
+        }
+    }
+
+    /// Scores of what nobody trains.
+    pub fn floors(&self, floors: &[Cell]) -> Result<Vec<Record>> {
+        let wanted: Vec<&Resolved> = floors.iter().map(|cell| self.find(cell)).collect::<Result<_>>()?;
+        self.note(&wanted, 1)?;
+        println!("\nfloors");
+        self.all_of(&wanted, &|_| true)
+    }
+
+    /// Round after round until the choice is made, or time is up. Adds all records to `records`.
+    pub fn race(&self, mut elimination: Elimination, records: &mut Vec<Record>) -> Result<Elimination> {
+        let mut begun: Vec<&Resolved> = self.resolved.iter().filter(|known| known.cell.is_floor()).collect();
+        loop {
+            let wanted = elimination.wanted();
+            if wanted.is_empty() {
+                return Ok(elimination);
+            }
+            let wanted: Vec<&Resolved> =
+                wanted.iter().map(|(at, seed)| self.of(at, *seed)).collect::<Result<_>>()?;
+            begun.extend(&wanted);
+            self.note(&begun, 0)?;
+            self.announce(&elimination, &wanted);
+            let found = self.all_of(&wanted, &|resolved| self.clock.admits(resolved))?;
+            let scores: Vec<f64> = found.iter().map(auroc).collect::<Result<_>>()?;
+            records.extend(found);
+            if scores.len() < wanted.len() {
+                return Ok(elimination);
+            }
+            tell(elimination.look(&scores)?);
+        }
+    }
+
+    /// Records of cells, in their order, without those that may not begin.
+    fn all_of(&self, wanted: &[&Resolved], may_begin: &dyn Fn(&Resolved) -> bool) -> Result<Vec<Record>> {
+        let (records, failed) = self.cells(wanted, may_begin).train(Vec::new());
+        ensure!(
+            failed.is_empty(),
+            "{} of {} trainings failed; the others are finished, and the same command tries these again:\n  {}",
+            failed.len(),
+            wanted.len(),
+            failed.iter().map(|failure| failure.reason.as_str()).collect::<Vec<_>>().join("\n  ")
+        );
+        Ok(records)
+    }
+
+    fn cells<'b>(
+        &'b self,
+        wanted: &'b [&'b Resolved<'b>],
+        may_begin: &'b dyn Fn(&Resolved) -> bool,
+    ) -> Cells<'b> {
+        Cells { resolved: wanted, folder: self.folder, keep: self.keep, may_begin }
+    }
+
+    /// For `status`: what has been asked for so far.
+    fn note(&self, cells: &[&Resolved], times: usize) -> Result<()> {
+        self.folder.note_run(record::Run {
+            command: program::command(),
+            provenance: provenance::collect(&self.run.plan.device),
+            times,
+            cells: cells.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
+        })
+    }
+
+    fn announce(&self, elimination: &Elimination, wanted: &[&Resolved]) {
+        let (round, after) = (elimination.looks().len() + 1, elimination.most_left() - wanted.len());
+        // Known once every arm has a seed.
+        let each = wanted.iter().map(|cell| self.clock.known(&cell.cell));
+        let pace = each.sum::<Option<f64>>().map(|sum| sum / wanted.len() as f64);
+        let time = |trainings: usize| {
+            pace.map_or_else(String::new, |pace| format!(", about {}", duration(pace * trainings as f64)))
+        };
+        let rest = match after {
+            0 => "the last".to_owned(),
+            after => format!("at most {after} after it{}", time(after)),
+        };
+        println!("\nround {round}: {} trainings{}; {rest}", wanted.len(), time(wanted.len()));
+    }
+
+    fn of(&self, at: &Scored, seed: u64) -> Result<&Resolved<'_>> {
+        let cell = self
+            .resolved
+            .iter()
+            .find(|known| known.cell.seed == seed && !known.cell.is_floor() && scored(&known.cell) == *at);
+        cell.with_context(|| format!("seed {seed} of {} was not resolved", in_words(at)))
+    }
+
+    fn find(&self, cell: &Cell) -> Result<&Resolved<'_>> {
+        let found = self.resolved.iter().find(|known| known.cell == *cell);
+        found.with_context(|| format!("{cell} was not resolved"))
+    }
+}
+
+/// What arms are judged by.
+///
+/// # Errors
+/// If a record lacks it.
+fn auroc(record: &Record) -> Result<f64> {
+    let found = table::all_images(record, Classifier::Converged, Metric::Auroc);
+    found.filter(|score| score.is_finite()).with_context(|| {
+        format!("cell {}: its converged probe has no AUROC on all validation images", record.cell.id)
+    })
+}
+
+/// Prints who leads after a round, and who was dropped and why.
+fn tell(look: &Look) {
+    let leader = look.contest.leader();
+    println!("after {} seeds: {} leads with AUROC {:.3}", look.seeds, in_words(&leader.at), leader.mean);
+    for arm in &look.dropped {
+        let (lag, most) = (leader.mean - arm.mean, arm.above_leader);
+        let why = match (arm.may_be_best, most < 0.0) {
+            (true, _) => format!("above the leader by {:.3} at most", most.max(0.0)),
+            (false, true) => format!("below the leader by {:.3} at least", -most),
+            (false, false) => "below another arm beyond what seeds do".to_owned(),
+        };
+        println!("  dropped  {:<26} AUROC {:.3}, {lag:.3} less: {why}", in_words(&arm.at), arm.mean);
+    }
+    for arm in &look.open {
+        let lag = leader.mean - arm.mean;
+        println!(
+            "  open     {:<26} AUROC {:.3}, {lag:.3} less: above the leader by up to {:.3}",
+            in_words(&arm.at),
+            arm.mean,
+            arm.above_leader
+        );
+    }
+    if look.end == Some(End::Seeds) {
+        println!("  no seeds are left");
+    }
+}

@@ -1,0 +1,93 @@
+//! The decision card as plain lines that fit a terminal.
+
+use skewbench::{claims::Card, claims::decision::Made};
+
+use super::program;
+
+/// Columns of a plain terminal.
+const WIDTH: usize = 80;
+
+/// Every card, one below the other; nothing of none. `setting`: what records they are of.
+pub fn lines(cards: &[Card], setting: Option<&str>, made: &[Made]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Some(setting) = setting.filter(|_| !cards.is_empty()) else { return lines };
+    lines.extend(wrapped(&format!("What to take ({setting})"), "", ""));
+    for card in cards {
+        lines.push(String::new());
+        lines.extend(wrapped(&card.sentence(), "", ""));
+        for line in card.evidence().into_iter().chain(card.what_next()) {
+            lines.extend(wrapped(&program::as_typed(&line), "- ", "  "));
+        }
+        for command in card.commands(made) {
+            lines.extend(continued(&program::as_typed(&command)));
+        }
+        if let Some(line) = card.what_is_missing() {
+            lines.extend(wrapped(&line, "- ", "  "));
+        }
+    }
+    lines
+}
+
+/// Words in lines of at most [`WIDTH`] letters, where words allow.
+fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
+    broken(text.split(' '), [first, rest], "")
+}
+
+/// A command in lines that a shell takes as one, flags beside their values. A comment needs none: it ends the command.
+fn continued(command: &str) -> Vec<String> {
+    let (command, comment) = match command.split_once(" # ") {
+        Some((command, comment)) => (command, Some(comment)),
+        None => (command, None),
+    };
+    let flags = command.replace(" --", "\n--");
+    let mut lines = broken(flags.lines(), ["    ", "      "], " \\");
+    lines.extend(comment.into_iter().flat_map(|comment| wrapped(comment, "    # ", "    # ")));
+    lines
+}
+
+/// Pieces in lines of at most [`WIDTH`] letters, where pieces allow, after what the first line and the others begin with;
+/// all but the last end in `end`.
+fn broken<'a>(pieces: impl Iterator<Item = &'a str>, begin: [&str; 2], end: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = begin[0].to_owned();
+    let mut is_empty = true;
+    for piece in pieces {
+        let needed = line.chars().count() + 1 + piece.chars().count() + end.chars().count();
+        if !is_empty && needed > WIDTH {
+            lines.push(std::mem::replace(&mut line, begin[1].to_owned()) + end);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line += piece;
+        is_empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_and_lose_no_word() {
+        let text = "word ".repeat(60);
+        let found = wrapped(text.trim_end(), "- ", "  ");
+        assert!(found.len() > 3 && found.iter().all(|line| line.chars().count() <= WIDTH), "{found:?}");
+        assert!(found[0].starts_with("- word") && found[1].starts_with("  word"), "{found:?}");
+        assert_eq!(found.join(" ").matches("word").count(), 60);
+        let flag = format!("--only {}", "x".repeat(50));
+        let command = continued(&format!("cargo xtask reproduce {flag} {flag} # and more"));
+        assert_eq!(
+            command,
+            [
+                "    cargo xtask reproduce \\".to_owned(),
+                format!("      {flag} \\"),
+                format!("      {flag}"),
+                "    # and more".to_owned()
+            ]
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Commands that a results folder remembers, and what is left of them where other cells are to be run.
+
+use std::path::{Path, PathBuf};
+
+use skewbench::{
+    claims::decision::Made,
+    results::{Folder, record},
+};
+
+use super::program::quoted;
+
+/// Flags that choose cells, with a value; what comes next chooses others.
+const CHOICES: [&str; 4] = ["--study", "--only", "--shares", "--seeds"];
+/// The same without a value.
+const SWITCHES: [&str; 2] = ["--ablations", "--dry-run"];
+
+/// The commands that made the records of these folders, without their choice of cells. A folder that remembers none, or
+/// whose list is torn, says nothing.
+pub fn made(folders: &[PathBuf]) -> Vec<Made> {
+    let runs = |folder: &PathBuf| -> Vec<record::Run> {
+        let is_there = |folder: &Path| folder.is_dir();
+        let folder = is_there(folder).then(|| Folder::open(folder).ok()).flatten();
+        folder.and_then(|folder| folder.runs().ok()).unwrap_or_default()
+    };
+    let made = |run: record::Run| Made {
+        command: without_choices(&run.command),
+        cells: run.cells.into_iter().map(|(name, _)| name).collect(),
+    };
+    folders.iter().flat_map(runs).map(made).collect()
+}
+
+/// A command without the flags that choose cells.
+fn without_choices(command: &str) -> String {
+    let mut words = words(command).into_iter();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if CHOICES.contains(&word.as_str()) {
+            words.next();
+        } else if !SWITCHES.contains(&word.as_str())
+            && !CHOICES.iter().any(|flag| word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('=')))
+        {
+            kept.push(quoted(&word));
+        }
+    }
+    kept.join(" ")
+}
+
+/// Arguments of a command that [`quoted`] wrote.
+fn words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut inside, mut begun) = (Vec::new(), String::new(), false, false);
+    let mut letters = command.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\'' => (inside, begun) = (!inside, true),
+            '\\' if !inside => word.extend(letters.next()),
+            ' ' if !inside => {
+                if begun {
+                    words.push(std::mem::take(&mut word));
+                }
+                begun = false;
+            }
+            letter => {
+                word.push(letter);
+                begun = true;
+            }
+        }
+    }
+    if begun {
+        words.push(word);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_is_read_back() {
+        let arguments = ["reproduce", "--out", "a b", "it's", "", "csv=x,y"];
+        let command = arguments.map(quoted).join(" ");
+        assert_eq!(command, "reproduce --out 'a b' 'it'\\''s' '' csv=x,y");
+        assert_eq!(words(&command), arguments);
+    }
+
+    #[test]
+    fn what_chooses_cells_is_left_out() {
+        let command = "cargo xtask reproduce --study table1,floors --seeds=3 --data 'folder=my pipes' --only simclr \
+                       --ablations --shares 5% --out x";
+        assert_eq!(without_choices(command), "cargo xtask reproduce --data 'folder=my pipes' --out x");
+    }
+}
