@@ -203,6 +203,7 @@ fn labels(base: &Path, part: &str, seen: &mut Seen) -> Result<Labelled> {
 /// # Errors
 /// If none of them has a defect.
 fn split(base: &Path, listing: &Listing, limits: &mut Vec<String>) -> Result<(Listing, Listing)> {
+    ensure!(!listing.is_empty(), "{}: no images in its folders", base.display());
     ensure!(
         listing.labels().iter().any(|labels| labels.defect),
         "{}: only normal images; expected a folder of defects beside them (one of {}, or one for each kind)",
@@ -503,7 +504,7 @@ mod tests {
                 "found train/ but none of validation/, valid/, val/, dev/, test/, testing",
             ),
             (&["test/normal/a.png"], "found test/ but no train/"),
-            (&["normal/a.txt", "defect/b.txt"], ": no training images"),
+            (&["normal/a.txt", "defect/b.txt"], ": no images in its folders"),
         ] {
             let folder = folder_with(names);
             let complaint = complaint(folder.path());
