@@ -1,9 +1,12 @@
-//! Comma-separated annotation tables, read by column name; every complaint names file, row and value.
+//! Annotation tables, read by column name; every complaint names file, row and value.
 //!
 //! Columns may stand in any order, a byte-order mark is accepted. A row is counted as an editor
-//! counts lines: the header is row 1.
+//! counts lines: the header is row 1. Tables of a data set whose form is known are read strictly
+//! ([`Annotations::for_each_row`]); those that people make are understood ([`Annotations::understand`]): any
+//! of `,` `;` and tab, UTF-16, usual names of columns in any case, further columns.
 
 use std::{
+    borrow::Cow,
     fs,
     path::{Path, PathBuf},
     str,
@@ -15,6 +18,26 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub struct Annotations {
     path: PathBuf,
     bytes: Vec<u8>,
+}
+
+/// A column that a table may have.
+pub struct Column {
+    /// What it is called here.
+    pub name: &'static str,
+    /// What people call it, that first which is taken where several are there; in lower case.
+    pub known: &'static [&'static str],
+    /// Whether a table without it is refused.
+    pub required: bool,
+}
+
+/// How a table was understood.
+pub struct Form {
+    delimiter: u8,
+    positions: Vec<Option<usize>>,
+    names: Vec<&'static str>,
+    fields: usize,
+    /// What was taken for what, and what is not used, one a line.
+    pub told: Vec<String>,
 }
 
 impl Annotations {
@@ -48,7 +71,7 @@ impl Annotations {
         &self,
         required: &[&'static str],
         optional: &[&'static str],
-        mut visit: impl FnMut(&Row) -> Result<()>,
+        visit: impl FnMut(&Row) -> Result<()>,
     ) -> Result<()> {
         let text = self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes);
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text);
@@ -57,6 +80,40 @@ impl Annotations {
         let positions = locate(&header, &names, required.len())
             .with_context(|| format!("{}: unexpected header", self.path.display()))?;
 
+        let form = Form { delimiter: b',', positions, names, fields: header.len(), told: Vec::new() };
+        self.rows(text, &form, visit)
+    }
+
+    /// Understands the table's header.
+    ///
+    /// # Errors
+    /// If a required column is not there under any of its names; with what was found.
+    pub fn understand(&self, columns: &[Column]) -> Result<Form> {
+        let text = text_of(&self.bytes).with_context(|| self.path.display().to_string())?;
+        let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let count = |delimiter: u8| first.iter().filter(|&&byte| byte == delimiter).count();
+        // The first of equals: a table of one column has commas.
+        let delimiter = [b',', b';', b'\t'].into_iter().rev().max_by_key(|&delimiter| count(delimiter));
+        let delimiter = delimiter.unwrap_or(b',');
+        let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(&*text);
+        let header = reader.byte_headers().with_context(|| self.path.display().to_string())?;
+        let header: Vec<String> =
+            header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
+        form(&header, columns, delimiter).with_context(|| self.path.display().to_string())
+    }
+
+    /// Calls `visit` for every row of an understood table, columns by their position in what it was understood by.
+    ///
+    /// # Errors
+    /// A row of another length, no rows, or what `visit` finds wrong; with the file and row.
+    pub fn for_each(&self, form: &Form, visit: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+        let text = text_of(&self.bytes).with_context(|| self.path.display().to_string())?;
+        self.rows(&text, form, visit)
+    }
+
+    fn rows(&self, text: &[u8], form: &Form, mut visit: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+        let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(form.delimiter).from_reader(text);
+        reader.byte_headers().with_context(|| self.path.display().to_string())?;
         let mut fields = csv::ByteRecord::new();
         let mut rows = 0;
         loop {
@@ -67,10 +124,10 @@ impl Annotations {
             // The reader stands before the line breaks that lead up to the row.
             let breaks = text[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
             let line = line as usize + breaks.filter(|&&byte| byte == b'\n').count();
-            let row = Row { line, fields: &fields, positions: &positions, names: &names };
-            let visited = match fields.len() == header.len() {
+            let row = Row { line, fields: &fields, positions: &form.positions, names: &form.names };
+            let visited = match fields.len() == form.fields {
                 true => visit(&row),
-                false => Err(anyhow::anyhow!("expected {} fields, found {}", header.len(), fields.len())),
+                false => Err(anyhow::anyhow!("expected {} fields, found {}", form.fields, fields.len())),
             };
             visited.with_context(|| format!("{}, row {line}", self.path.display()))?;
             rows += 1;
@@ -136,6 +193,67 @@ impl Row<'_> {
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The table as UTF-8: what begins with UTF-16's byte-order mark is converted.
+///
+/// # Errors
+/// If it is neither.
+fn text_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return Ok(Cow::Borrowed(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes))),
+    };
+    let (pairs, rest) = bytes[2..].as_chunks::<2>();
+    ensure!(rest.is_empty(), "UTF-16 by its first bytes, but of an odd length");
+    let text = char::decode_utf16(pairs.iter().map(|&pair| unit(pair)));
+    let text =
+        text.collect::<Result<String, _>>().context("UTF-16 by its first bytes, but not by the others")?;
+    Ok(Cow::Owned(text.into_bytes()))
+}
+
+/// Which column stands where.
+///
+/// # Errors
+/// If a required one is missing.
+fn form(header: &[String], columns: &[Column], delimiter: u8) -> Result<Form> {
+    let lower: Vec<String> = header.iter().map(|name| name.to_lowercase()).collect();
+    let place =
+        |column: &Column| column.known.iter().find_map(|known| lower.iter().position(|name| name == known));
+    let positions: Vec<Option<usize>> = columns.iter().map(place).collect();
+    let (mut told, mut missing) = (Vec::new(), Vec::new());
+    for (column, position) in columns.iter().zip(&positions) {
+        match position {
+            Some(position) if header[*position] != column.name => {
+                told.push(format!("column {} read as {}", header[*position], column.name));
+            }
+            None if column.required => {
+                missing.push(format!("{} (or {})", column.name, column.known.join(", ")))
+            }
+            _ => {}
+        }
+    }
+    let found: Vec<&str> = header.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    ensure!(
+        missing.is_empty(),
+        "no column {}; found {}; rename one",
+        missing.join(", and none "),
+        if found.is_empty() { "no names".to_owned() } else { found.join(", ") }
+    );
+    // pandas writes the number of a row into a column without a name.
+    let index = |name: &str| name.is_empty() || name.starts_with("Unnamed: ");
+    let unused =
+        header.iter().enumerate().filter(|(place, name)| !positions.contains(&Some(*place)) && !index(name));
+    let unused: Vec<&str> = unused.map(|(_, name)| name.as_str()).collect();
+    if !unused.is_empty() {
+        told.push(format!("columns not used: {}", unused.join(", ")));
+    }
+    if delimiter != b',' {
+        told.push(format!("fields separated by {}", if delimiter == b';' { "semicolons" } else { "tabs" }));
+    }
+    let names = columns.iter().map(|column| column.name).collect();
+    Ok(Form { delimiter, positions, names, fields: header.len(), told })
+}
 
 /// Where each of `names` stands in the header; the first `required` of them must.
 fn locate(header: &csv::ByteRecord, names: &[&'static str], required: usize) -> Result<Vec<Option<usize>>> {

@@ -1,47 +1,61 @@
-//! A folder of images: `normal/` and `defect/`, or both of them under `train/` and `validation/`.
+//! A folder of images, in the layouts that people of the field have.
 //!
-//! Every PNG and JPEG below them is an image, by name in byte order, so that positions do not depend on
-//! the file system. The first folder below `normal/` or `defect/` is the stratum (`defect/crack/..`).
-//! Without `train/` and `validation/` the fixed split is used.
+//! - `normal/` and `defect/`, or both of them under `train/` and `validation/`, under any of the usual
+//!   [words](super::words);
+//! - `normal/` and a folder for each kind of defect;
+//! - MVTec AD: only normal images under `train/`, kinds of defects under `test/`, masks under `ground_truth/`. Nothing
+//!   can be learnt from labels there, so all images are pooled and split anew;
+//! - `VisA`: `Data/Images/Normal` and `Anomaly`.
+//!
+//! Every image below these folders is one, by name in byte order, so that positions do not depend on the file system.
+//! The first folder below a label's, or the kind of defect, is the stratum. Without two splits the fixed split is used.
+//! What was understood, and what was left out, is said ([`Source::understood`]).
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::data::{
     ClassSet, Labels, Source,
     files::{Files, Listing, ensure_apart},
-    stratify,
+    stratify, words,
 };
 
-/// Lists the folder; images are not decoded until they are opened. Files that are not called `.png`,
-/// `.jpg` or `.jpeg` are left out and counted in the limits.
+/// Lists the folder; images are not decoded until they are opened.
 ///
 /// # Errors
-/// If a folder is missing or cannot be listed, only one of `train/` and `validation/` is there, a name
-/// is not UTF-8, or a split has no images.
+/// If a folder is missing or cannot be listed, nothing in it has a name that says whether it is normal, only one of two
+/// splits is there, a link leads back to where it lies, a name is not UTF-8, or a split has no images.
 pub fn source(folder: &Path) -> Result<Source> {
     ensure!(folder.is_dir(), "{}: no such folder", folder.display());
-    let mut ignored = Vec::new();
+    let mut seen = Seen::default();
+    let base = base(folder, &mut seen)?;
     let mut limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
-    let (train, validation) = match ["train", "validation"].map(|part| folder.join(part).is_dir()) {
-        [true, true] => (list(folder, "train/", &mut ignored)?, list(folder, "validation/", &mut ignored)?),
-        [false, false] => {
-            let listing = list(folder, "", &mut ignored)?;
-            let (train, validation) = stratify::train_and_validation(listing.labels());
-            limits.push(stratify::SPLIT_LIMIT.to_owned());
-            (listing.select(&train), listing.select(&validation))
+    let (train, validation) = match splits(&base, &mut seen)? {
+        None => {
+            let listing = list(&base, &[labels(&base, "", &mut seen)?], &mut seen)?;
+            split(&base, &listing, &mut limits)?
         }
-        _ => bail!("{}: expected both train/ and validation/ or neither, found one", folder.display()),
+        Some([train, validation]) => {
+            let [first, second] = [labels(&base, &train, &mut seen)?, labels(&base, &validation, &mut seen)?];
+            if first.defects.is_empty() {
+                seen.say(format!(
+                    "{train} has normal images only, as in MVTec AD: all images are pooled and split anew"
+                ));
+                split(&base, &list(&base, &[first, second], &mut seen)?, &mut limits)?
+            } else {
+                (list(&base, &[first], &mut seen)?, list(&base, &[second], &mut seen)?)
+            }
+        }
     };
     ensure_apart(&train, &validation).with_context(|| folder.display().to_string())?;
-    if let Some(first) = ignored.first() {
-        limits
-            .push(format!("{} files that are no images were left out, the first is {first}", ignored.len()));
-    }
     let files = |listing: Listing| {
         let digest = listing.digest();
-        Files::new(listing, &[folder.to_owned()], None, digest).map(Box::new)
+        Files::new(listing, std::slice::from_ref(&base), None, digest).map(Box::new)
     };
     Ok(Source {
         name: "folder".to_owned(),
@@ -49,49 +63,247 @@ pub fn source(folder: &Path) -> Result<Source> {
         validation: files(validation)?,
         has_classes: false,
         limits,
+        understood: seen.told(),
     })
 }
 
-/// Images of one split, named relative to `folder`; `part` is empty or ends in a slash.
-fn list(folder: &Path, part: &str, ignored: &mut Vec<String>) -> Result<Listing> {
-    let mut listing = Listing::default();
-    let mut groups = Vec::new();
-    for (label, defect) in [("normal", false), ("defect", true)] {
-        let start = format!("{part}{label}");
-        ensure!(
-            folder.join(&start).is_dir(),
-            "{}: no such folder, expected normal/ and defect/ (or both under train/ and validation/)",
-            folder.join(&start).display()
-        );
-        let mut names = Vec::new();
-        walk(folder, &start, &mut names)?;
-        // Whole paths in byte order: the order must not depend on how deep a file lies.
-        names.sort_unstable();
-        for name in names {
-            if !is_image(&name) {
-                ignored.push(name);
-                continue;
+/// What was met on the way.
+#[derive(Default)]
+struct Seen {
+    understood: Vec<String>,
+    /// Folders that were left out.
+    beside: Vec<String>,
+    litter: Vec<String>,
+    /// Files that are no images by their name.
+    foreign: Vec<String>,
+}
+
+impl Seen {
+    fn say(&mut self, what: String) {
+        self.understood.push(what);
+    }
+
+    /// One line for each thing a reader may want to know.
+    fn told(self) -> Vec<String> {
+        let mut told = self.understood;
+        for (what, names) in [
+            ("beside these folders, left out", self.beside),
+            ("what programs leave behind, left out", self.litter),
+            ("no images by their names, left out", self.foreign),
+        ] {
+            if let Some(first) = names.first() {
+                let more =
+                    if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+                told.push(format!("{what}: {first}{more}"));
             }
-            let below = &name[start.len() + 1..];
-            groups.push(below.split_once('/').map_or("", |(group, _)| group).to_owned());
+        }
+        told
+    }
+}
+
+/// Folders of one split, each with its label.
+struct Labelled {
+    /// Below the base, each with a slash at its end.
+    normals: Vec<String>,
+    /// The same, and whether its name is a kind of defect.
+    defects: Vec<(String, bool)>,
+}
+
+/// Where the layout begins: the folder, or the place inside it where `VisA` keeps images.
+fn base(folder: &Path, seen: &mut Seen) -> Result<PathBuf> {
+    let visa = folder.join("Data").join("Images");
+    let names = folders(folder, "", &mut Seen::default())?;
+    let known = names.iter().any(|name| words::defect(name).is_some() || words::train(name).is_some());
+    if !known && visa.is_dir() {
+        seen.say("VisA's layout: images are those below Data/Images".to_owned());
+        return Ok(visa);
+    }
+    Ok(folder.to_owned())
+}
+
+/// Names of the two split folders with a slash each; none where there are none.
+fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
+    let names = folders(base, "", &mut Seen::default())?;
+    let of = |list: &[&str]| {
+        let mut found: Vec<(usize, &String)> =
+            names.iter().filter_map(|name| Some((words::rank(name, list)?, name))).collect();
+        found.sort();
+        found.into_iter().map(|(_, name)| name.clone()).collect::<Vec<_>>()
+    };
+    let (train, validation) = (of(&words::TRAIN), of(&words::VALIDATION));
+    match (&train[..], &validation[..]) {
+        ([], []) => Ok(None),
+        ([train], [validation, others @ ..]) => {
+            let chosen = [train, validation];
+            let rest = names.iter().filter(|name| !chosen.contains(name) && !others.contains(name));
+            seen.beside.extend(rest.map(|name| format!("{name}/")));
+            seen.say(format!("trained on {train}/, scored on {validation}/"));
+            if !others.is_empty() {
+                seen.say(format!(
+                    "{}/ is not touched: {validation}/ is there to score on",
+                    others.join("/, ")
+                ));
+            }
+            Ok(Some([format!("{train}/"), format!("{validation}/")]))
+        }
+        ([_, _, ..], _) => {
+            bail!("{}: expected one folder to train on, found {}", base.display(), train.join(", "))
+        }
+        ([train], []) => bail!(
+            "{}: found {train}/ but none of {}; rename the folder of images to score on, or put normal/ and defect/ side by \
+             side for a random split",
+            base.display(),
+            words::VALIDATION.join("/, ")
+        ),
+        ([], _) => bail!("{}: found {}/ but no train/", base.display(), validation[0]),
+    }
+}
+
+/// The label folders below `part`, which is empty or ends in a slash.
+fn labels(base: &Path, part: &str, seen: &mut Seen) -> Result<Labelled> {
+    let names = folders(base, part, seen)?;
+    let with = |wanted| names.iter().filter(move |name| words::defect(name) == Some(wanted));
+    let normals: Vec<String> = with(false).map(|name| format!("{part}{name}/")).collect();
+    let mut defects: Vec<(String, bool)> = with(true).map(|name| (format!("{part}{name}/"), false)).collect();
+    let unknown = || {
+        let others = names.iter().filter(|name| words::defect(name).is_none());
+        others.filter(|name| words::rank(name, &words::BESIDE).is_none())
+    };
+    let beside = names.iter().filter(|name| words::rank(name, &words::BESIDE).is_some());
+    seen.beside.extend(beside.map(|name| format!("{part}{name}/")));
+    if normals.is_empty() {
+        let found: Vec<String> = names.iter().take(5).map(|name| format!("{name}/")).collect();
+        let found = if found.is_empty() { "no folder".to_owned() } else { found.join(", ") };
+        bail!(
+            "{}: expected a folder of normal images (one of {}) beside the defects, found {found}; rename it",
+            base.join(part).display(),
+            words::NORMAL[..4].join(", ")
+        );
+    }
+    if defects.is_empty() {
+        defects = unknown().map(|name| (format!("{part}{name}/"), true)).collect();
+        if !defects.is_empty() {
+            let list: Vec<&str> = defects.iter().map(|(name, _)| name.as_str()).collect();
+            seen.say(format!("kinds of defects: {}", list.join(", ")));
+        }
+    } else {
+        seen.beside.extend(unknown().map(|name| format!("{part}{name}/")));
+    }
+    let words: Vec<&str> = normals.iter().map(String::as_str).collect();
+    let defective: Vec<&str> =
+        defects.iter().filter(|(_, kind)| !kind).map(|(name, _)| name.as_str()).collect();
+    if !defective.is_empty() {
+        seen.say(format!("normal: {}; defect: {}", words.join(", "), defective.join(", ")));
+    }
+    Ok(Labelled { normals, defects })
+}
+
+/// The fixed split of images that come in none.
+///
+/// # Errors
+/// If none of them has a defect.
+fn split(base: &Path, listing: &Listing, limits: &mut Vec<String>) -> Result<(Listing, Listing)> {
+    ensure!(!listing.is_empty(), "{}: no images in its folders", base.display());
+    ensure!(
+        listing.labels().iter().any(|labels| labels.defect),
+        "{}: only normal images; expected a folder of defects beside them (one of {}, or one for each kind)",
+        base.display(),
+        words::DEFECT[..4].join(", ")
+    );
+    let (train, validation) = stratify::train_and_validation(listing.labels());
+    limits.push(stratify::SPLIT_LIMIT.to_owned());
+    Ok((listing.select(&train), listing.select(&validation)))
+}
+
+/// Images of these folders, named relative to `base`: normal ones first, by whole path in byte order, so that the order
+/// does not depend on how deep a file lies.
+fn list(base: &Path, parts: &[Labelled], seen: &mut Seen) -> Result<Listing> {
+    let mut listing = Listing::default();
+    let mut strata = Vec::new();
+    let normals = parts.iter().flat_map(|part| part.normals.iter().map(|name| (name, false)));
+    let defects = parts.iter().flat_map(|part| part.defects.iter().map(|(name, kind)| (name, *kind)));
+    for (defect, folders) in [(false, normals.collect::<Vec<_>>()), (true, defects.collect())] {
+        let mut names = Vec::new();
+        for (start, kind) in folders {
+            let mut found = Vec::new();
+            let path = base.join(start);
+            walk(&path, start.trim_end_matches('/'), &mut vec![canonical(&path)?], &mut found, seen)?;
+            let stratum = |name: &str| match kind {
+                true => start.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),
+                false => name[start.len()..].split_once('/').map_or("", |(group, _)| group).to_owned(),
+            };
+            names.extend(found.into_iter().map(|name| (stratum(&name), name)));
+        }
+        names.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+        for (stratum, name) in names {
             listing.push(&name, Labels { defect, classes: ClassSet::EMPTY, stratum: 0 }, None);
+            strata.push(stratum);
         }
     }
-    stratify::number_strata(listing.labels_mut(), &groups);
+    stratify::number_strata(listing.labels_mut(), &strata);
     Ok(listing)
 }
 
-fn walk(folder: &Path, below: &str, names: &mut Vec<String>) -> Result<()> {
-    let path = folder.join(below);
+/// Names of the folders directly below `part`, in byte order.
+fn folders(base: &Path, part: &str, seen: &mut Seen) -> Result<BTreeSet<String>> {
+    let path = base.join(part);
+    let mut names = BTreeSet::new();
+    for (name, path) in entries(&path)? {
+        match (words::is_litter(&name), path.is_dir()) {
+            (true, _) => seen.litter.push(format!("{part}{name}")),
+            (false, true) => {
+                names.insert(name);
+            }
+            (false, false) => {}
+        }
+    }
+    Ok(names)
+}
+
+/// Entries of a folder with their paths.
+fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let failed = || format!("cannot list {}", path.display());
-    for entry in fs::read_dir(&path).with_context(failed)? {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).with_context(failed)? {
         let entry = entry.with_context(failed)?;
-        let Some(name) = entry.file_name().to_str().map(|name| format!("{below}/{name}")) else {
-            bail!("{}: the name is not UTF-8", entry.path().display())
-        };
-        match entry.path().is_dir() {
-            true => walk(folder, &name, names)?,
-            false => names.push(name),
+        match entry.file_name().into_string() {
+            Ok(name) => entries.push((name, entry.path())),
+            Err(_) => bail!("{}: the name is not UTF-8", entry.path().display()),
+        }
+    }
+    Ok(entries)
+}
+
+fn canonical(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("{}: cannot be followed", path.display()))
+}
+
+/// Images below a folder; `above` holds where this walk has come through.
+fn walk(
+    path: &Path,
+    below: &str,
+    above: &mut Vec<PathBuf>,
+    names: &mut Vec<String>,
+    seen: &mut Seen,
+) -> Result<()> {
+    for (name, path) in entries(path)? {
+        let whole = format!("{below}/{name}");
+        if words::is_litter(&name) {
+            seen.litter.push(whole);
+        } else if path.is_dir() {
+            let real = canonical(&path)?;
+            ensure!(
+                !above.contains(&real),
+                "{}: a link that leads back to a folder above it; remove it",
+                path.display()
+            );
+            above.push(real);
+            walk(&path, &whole, above, names, seen)?;
+            above.pop();
+        } else if is_image(&name) {
+            names.push(whole);
+        } else {
+            seen.foreign.push(whole);
         }
     }
     Ok(())
@@ -169,8 +381,8 @@ mod tests {
             ["validation/normal/z.png", "validation/defect/hole/9.png"]
         );
         assert_eq!(
-            source.limits.last().unwrap(),
-            "1 files that are no images were left out, the first is train/normal/notes.txt"
+            source.understood.last().unwrap(),
+            "no images by their names, left out: train/normal/notes.txt"
         );
         // Empty files are found when they are opened.
         let error = format!("{:#}", source.train.open(0).unwrap_err());
@@ -178,13 +390,121 @@ mod tests {
     }
 
     #[test]
+    fn layouts_of_the_field_are_understood() {
+        for names in [
+            ["train/good/a.png", "train/bad/b.png", "val/good/c.png", "val/bad/d.png"],
+            ["Train/OK/a.png", "Train/NG/b.png", "Test/OK/c.png", "Test/NG/d.png"],
+            ["training/Normal/a.png", "training/Anomaly/b.png", "valid/Normal/c.png", "valid/Anomaly/d.png"],
+        ] {
+            let folder = folder_with(&names);
+            let source = source(folder.path()).unwrap();
+            assert_eq!(places(&folder, &*source.train), names[..2]);
+            assert_eq!(places(&folder, &*source.validation), names[2..]);
+            let defects: Vec<bool> = source.train.labels().iter().map(|labels| labels.defect).collect();
+            assert_eq!(defects, [false, true], "{:?}", source.understood);
+        }
+        let test_kept = folder_with(&[
+            "train/ok/a.png",
+            "train/ng/b.png",
+            "val/ok/c.png",
+            "val/ng/d.png",
+            "test/ok/e.png",
+            "test/ng/f.png",
+        ]);
+        let source = source(test_kept.path()).unwrap();
+        assert_eq!(places(&test_kept, &*source.validation), ["val/ok/c.png", "val/ng/d.png"]);
+        assert!(source.understood.contains(&"test/ is not touched: val/ is there to score on".to_owned()));
+    }
+
+    #[test]
+    fn mvtec_is_pooled_and_its_masks_are_left_out() {
+        let mut names: Vec<String> = (0..12).map(|i| format!("train/good/{i:02}.png")).collect();
+        names.extend((0..4).map(|i| format!("test/good/{i}.png")));
+        names.extend(
+            ["hole", "crack"].iter().flat_map(|kind| (0..4).map(move |i| format!("test/{kind}/{i}.png"))),
+        );
+        names.extend((0..4).map(|i| format!("ground_truth/hole/{i}_mask.png")));
+        let folder = folder_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let source = source(folder.path()).unwrap();
+        let all = [places(&folder, &*source.train), places(&folder, &*source.validation)].concat();
+        assert_eq!(all.len(), 24);
+        assert!(all.iter().all(|name| !name.starts_with("ground_truth")));
+        let defects = |dataset: &dyn Dataset| dataset.labels().iter().filter(|labels| labels.defect).count();
+        assert_eq!((defects(&*source.train), defects(&*source.validation)), (6, 2));
+        assert!(
+            source.understood.iter().any(|line| line.contains("as in MVTec AD")),
+            "{:?}",
+            source.understood
+        );
+        assert!(source.limits.iter().any(|limit| limit == stratify::SPLIT_LIMIT));
+    }
+
+    #[test]
+    fn visa_and_kinds_of_defects_are_understood() {
+        let folder = folder_with(&[
+            "Data/Images/Normal/1.png",
+            "Data/Images/Anomaly/2.png",
+            "Data/Masks/Anomaly/2.png",
+        ]);
+        let complaint = format!("{:#}", source(folder.path()).err().unwrap());
+        assert!(
+            complaint.contains("no training images") || complaint.contains("no validation images"),
+            "{complaint}"
+        );
+        let mut names: Vec<String> = (0..8).map(|i| format!("normal/{i}.png")).collect();
+        names
+            .extend(["hole", "crack"].iter().flat_map(|kind| (0..4).map(move |i| format!("{kind}/{i}.png"))));
+        let folder = folder_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let source = source(folder.path()).unwrap();
+        assert_eq!(source.train.labels().iter().filter(|labels| labels.defect).count(), 6);
+        assert!(
+            source.understood.contains(&"kinds of defects: crack/, hole/".to_owned()),
+            "{:?}",
+            source.understood
+        );
+    }
+
+    #[test]
+    fn litter_is_counted_and_what_lies_beside_is_named() {
+        let mut names: Vec<String> =
+            (0..4).flat_map(|i| [format!("normal/{i}.png"), format!("defect/{i}.png")]).collect();
+        names.extend(
+            ["normal/._0.png", "normal/.ipynb_checkpoints/0.png", "defect/@eaDir/x/0.jpg", "crack/9.png"]
+                .map(str::to_owned),
+        );
+        let folder = folder_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let found = source(folder.path()).unwrap();
+        assert_eq!(found.train.labels().len() + found.validation.labels().len(), 8);
+        let told = found.understood.join("\n");
+        assert!(told.contains("beside these folders, left out: crack/"), "{told}");
+        assert!(
+            told.contains("what programs leave behind, left out: ") && told.contains(" and 2 more"),
+            "{told}"
+        );
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(".", folder.path().join("normal/all")).unwrap();
+            let complaint = format!("{:#}", source(folder.path()).err().unwrap());
+            assert!(complaint.contains("normal/all: a link that leads back"), "{complaint}");
+        }
+    }
+
+    #[test]
     fn bad_folders_are_refused() {
         let complaint = |folder: &Path| format!("{:#}", source(folder).err().unwrap());
         assert_eq!(complaint(Path::new("/nowhere")), "/nowhere: no such folder");
         for (names, expected) in [
-            (&["normal/a.png"][..], "/defect: no such folder, expected normal/ and defect/"),
-            (&["train/normal/a.png"], "expected both train/ and validation/ or neither, found one"),
-            (&["normal/a.txt", "defect/b.txt"], ": no training images"),
+            (&["normal/a.png"][..], ": only normal images; expected a folder of defects beside them"),
+            (
+                &["crack/a.png", "hole/b.png"],
+                "expected a folder of normal images (one of normal, normals, good, ok)",
+            ),
+            (
+                &["train/normal/a.png"],
+                "found train/ but none of validation/, valid/, val/, dev/, test/, testing",
+            ),
+            (&["test/normal/a.png"], "found test/ but no train/"),
+            (&["normal/a.txt", "defect/b.txt"], ": no images in its folders"),
         ] {
             let folder = folder_with(names);
             let complaint = complaint(folder.path());

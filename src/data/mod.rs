@@ -16,6 +16,7 @@ pub mod sewer_ml;
 pub mod stratify;
 pub mod synthetic;
 pub mod table;
+pub mod words;
 
 use anyhow::{Context, Result};
 pub use classes::{ClassSet, DefectClass};
@@ -108,6 +109,8 @@ pub struct Source {
     pub has_classes: bool,
     /// What a reader must know before believing numbers from this data; printed with every table.
     pub limits: Vec<String>,
+    /// How what lies on disk was understood, and what of it was left out; empty where nothing was to be understood.
+    pub understood: Vec<String>,
 }
 
 impl Source {

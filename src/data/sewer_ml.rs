@@ -67,6 +67,7 @@ pub fn source(annotations: &Path, image_roots: &[PathBuf]) -> Result<Source> {
         name: "sewer-ml".to_owned(),
         train: files(train, &train_table)?,
         validation: files(validation, &validation_table)?,
+        understood: Vec::new(),
         has_classes: true,
         limits: [
             "labels of the test split are withheld: scores are on the validation split",

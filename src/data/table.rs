@@ -1,63 +1,106 @@
-//! A table of images: one CSV file with the columns `path`, `label` and, if wanted, `class` and `split`.
+//! A table of images: one file with a column of paths, one of labels and, if wanted, columns of classes and splits,
+//! under their usual names ([`COLUMNS`]).
 //!
-//! `label` is 0 / 1 or normal / defect. `class` is free text by which subsets and splits are
-//! stratified (a pipe, a camera, a kind of defect); it is never scored. `split` is train / validation;
-//! without it the fixed split is used. Paths are relative to the table.
+//! Labels and splits are the usual [words](super::words), 0 and 1 among them. A class is free text by which subsets and
+//! splits are stratified (a pipe, a camera, a kind of defect); it is never scored. Without a split the fixed one is used.
+//! Paths are relative to the table, or absolute; backslashes are slashes.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::data::{
     ClassSet, Labels, Source,
-    annotations::Annotations,
+    annotations::{Annotations, Column, Row},
     files::{Files, Listing, ensure_apart},
-    stratify,
+    stratify, words,
 };
+
+const PATH: usize = 0;
+const LABEL: usize = 1;
+const CLASS: usize = 2;
+const SPLIT: usize = 3;
+
+/// What a table may have, by what people call it.
+pub const COLUMNS: [Column; 4] = [
+    Column {
+        name: "path",
+        known: &[
+            "path",
+            "image_path",
+            "img_path",
+            "file_path",
+            "filepath",
+            "filename",
+            "file_name",
+            "file",
+            "image",
+            "img",
+            "image_name",
+            "name",
+        ],
+        required: true,
+    },
+    Column {
+        name: "label",
+        known: &[
+            "label",
+            "labels",
+            "target",
+            "defect",
+            "is_defect",
+            "defective",
+            "anomaly",
+            "y",
+            "ground_truth",
+        ],
+        required: true,
+    },
+    Column {
+        name: "class",
+        known: &["class", "class_name", "category", "defect_type", "type", "kind"],
+        required: false,
+    },
+    Column { name: "split", known: &["split", "set", "subset", "partition", "phase"], required: false },
+];
 
 /// Reads the table; images are not looked for until they are opened.
 ///
 /// # Errors
-/// If the file is missing or empty, a column or value is not as above, a path is repeated, or a split
-/// has no images.
+/// If the file is missing or empty, a column is missing, a value is none of the known words, a path is repeated, or a
+/// split has no images.
 pub fn source(path: &Path) -> Result<Source> {
     let table = Annotations::read(path)?;
-    let mut listing = Listing::default();
-    let mut classes = Vec::new();
-    let (mut train, mut validation) = (Vec::new(), Vec::new());
-    table.for_each_row(&["path", "label"], &["class", "split"], |row| {
-        let defect = match row.filled(LABEL)? {
-            "0" | "normal" => false,
-            "1" | "defect" => true,
-            other => bail!("column label: expected 0, 1, normal or defect, found '{other}'"),
-        };
-        match row.text(SPLIT)? {
-            None => {}
-            Some("train") => train.push(listing.len()),
-            Some("validation") => validation.push(listing.len()),
-            Some(other) => bail!("column split: expected train or validation, found '{other}'"),
-        }
-        classes.push(row.text(CLASS)?.unwrap_or_default().to_owned());
-        let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
-        listing.push(row.filled(PATH)?, labels, Some(row.line()));
-        Ok(())
-    })?;
-    stratify::number_strata(listing.labels_mut(), &classes);
-    listing.ensure_distinct().with_context(|| path.display().to_string())?;
-
-    let mut limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
-    if train.is_empty() && validation.is_empty() {
-        (train, validation) = stratify::train_and_validation(listing.labels());
-        limits.push(stratify::SPLIT_LIMIT.to_owned());
-    }
-    let (train, validation) = (listing.select(&train), listing.select(&validation));
-    ensure_apart(&train, &validation).with_context(|| path.display().to_string())?;
-
+    let mut form = table.understand(&COLUMNS)?;
     // A bare file name has an empty parent, which stands for the working directory.
     let root = match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => ".".into(),
     };
+    let mut images = Images::below(&root);
+    table.for_each(&form, |row| images.push(row))?;
+    if images.backslashes > 0 {
+        form.told.push(format!("backslashes read as slashes in {} paths", images.backslashes));
+    }
+    let Images { mut listing, classes, mut train, mut validation, mut tests, .. } = images;
+    stratify::number_strata(listing.labels_mut(), &classes);
+    listing.ensure_distinct().with_context(|| path.display().to_string())?;
+
+    let mut limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
+    if train.is_empty() && validation.is_empty() && tests.is_empty() {
+        (train, validation) = stratify::train_and_validation(listing.labels());
+        limits.push(stratify::SPLIT_LIMIT.to_owned());
+    } else if validation.is_empty() {
+        validation.append(&mut tests);
+    }
+    if !tests.is_empty() {
+        form.told.push(format!(
+            "{} rows of a test split are not touched: others are there to score on",
+            tests.len()
+        ));
+    }
+    let (train, validation) = (listing.select(&train), listing.select(&validation));
+    ensure_apart(&train, &validation).with_context(|| path.display().to_string())?;
     let files = |listing: Listing| {
         let digest = listing.digest();
         Files::new(listing, std::slice::from_ref(&root), Some(path), digest).map(Box::new)
@@ -68,13 +111,77 @@ pub fn source(path: &Path) -> Result<Source> {
         validation: files(validation)?,
         has_classes: false,
         limits,
+        understood: form.told,
     })
 }
 
-const PATH: usize = 0;
-const LABEL: usize = 1;
-const CLASS: usize = 2;
-const SPLIT: usize = 3;
+/// Rows, as they are read.
+struct Images {
+    /// The table's folder as its parts, all links followed, for paths that name it whole.
+    root: Option<PathBuf>,
+    listing: Listing,
+    classes: Vec<String>,
+    train: Vec<usize>,
+    validation: Vec<usize>,
+    /// What is called a test and is left alone where there is a validation split.
+    tests: Vec<usize>,
+    backslashes: usize,
+}
+
+impl Images {
+    fn below(root: &Path) -> Self {
+        Self {
+            root: root.canonicalize().ok(),
+            listing: Listing::default(),
+            classes: Vec::new(),
+            train: Vec::new(),
+            validation: Vec::new(),
+            tests: Vec::new(),
+            backslashes: 0,
+        }
+    }
+
+    fn push(&mut self, row: &Row) -> Result<()> {
+        let label = row.filled(LABEL)?;
+        let defect = words::defect(label).ok_or_else(|| {
+            anyhow!(
+                "column label: expected {} or {}, found '{label}'",
+                words::NORMAL.join(", "),
+                words::DEFECT.join(", ")
+            )
+        })?;
+        if let Some(split) = row.text(SPLIT)? {
+            let tests = words::rank(split, &["test", "testing"]).is_some();
+            let places = match words::train(split) {
+                Some(true) => &mut self.train,
+                Some(false) if tests => &mut self.tests,
+                Some(false) => &mut self.validation,
+                None => {
+                    return Err(anyhow!(
+                        "column split: expected train, {}, found '{split}'",
+                        words::VALIDATION.join(", ")
+                    ));
+                }
+            };
+            places.push(self.listing.len());
+        }
+        self.classes.push(row.text(CLASS)?.unwrap_or_default().to_owned());
+        let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
+        let name = self.name(row.filled(PATH)?.trim());
+        self.listing.push(&name, labels, Some(row.line()));
+        Ok(())
+    }
+
+    /// One spelling for one file: without `./`, and below the table's folder without that.
+    fn name(&mut self, path: &str) -> String {
+        let slashed = path.replace('\\', "/");
+        self.backslashes += usize::from(slashed != path);
+        let path = Path::new(&slashed);
+        let path = self.root.as_deref().and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path);
+        let parts = path.components().filter(|part| *part != Component::CurDir);
+        parts.collect::<PathBuf>().to_string_lossy().into_owned()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -123,27 +230,97 @@ mod tests {
 
     #[rstest]
     #[case::label(
-        "path,label\na,good\n",
-        "t.csv, row 2: column label: expected 0, 1, normal or defect, found 'good'"
+        "path,label\na,crack\n",
+        "t.csv, row 2: column label: expected normal, normals, good, ok, negative, no_defect, non_defective, nondefective, \
+         defect_free, 0, 0.0, false or defect, defects, defective, bad, ng, not_ok, nok, positive, abnormal, anomaly, \
+         anomalies, anomalous, 1, 1.0, true, found 'crack'"
     )]
     #[case::split(
-        "path,label,split\na,0,test\n",
-        "t.csv, row 2: column split: expected train or validation, found 'test'"
+        "path,label,split\na,0,holdout\n",
+        "t.csv, row 2: column split: expected train, validation, valid, val, dev, test, testing, found 'holdout'"
     )]
     #[case::no_split(
         "path,label,split\na,0,\n",
-        "t.csv, row 2: column split: expected train or validation, found ''"
+        "t.csv, row 2: column split: expected train, validation, valid, val, dev, test, testing, found ''"
     )]
     #[case::duplicate("path,label\na,0\nb,1\na,1\n", "t.csv: rows 2 and 4 name the same file, a")]
     #[case::no_path("path,label\n,0\n", "t.csv, row 2: column path is empty")]
     #[case::one_sided("path,label,split\na,0,train\n", "t.csv: no validation images")]
-    #[case::unknown_column(
-        "path,label,kind\na,0,x\n",
-        "t.csv: unexpected header: missing columns: none; unexpected columns: kind; expected exactly path,label,[class],[split]"
+    #[case::spelt_twice(
+        "path,label\na.png,0\nb.png,1\n./a.png,1\n",
+        "t.csv: rows 2 and 4 name the same file, a.png"
+    )]
+    #[case::no_label(
+        "path,kind\na,x\n",
+        "t.csv: no column label (or label, labels, target, defect, is_defect, defective, anomaly, y, ground_truth); \
+         found path, kind; rename one"
     )]
     fn bad_tables_are_refused(#[case] text: &str, #[case] expected: &str) {
         let error = format!("{:#}", read(text).err().unwrap());
         let from = error.find("t.csv").unwrap();
         assert_eq!(&error[from..], expected);
+    }
+
+    /// Tables as people have them: all of them say the same.
+    #[rstest]
+    #[case::pandas(",path,label\n0,a.png,0\n1,b.png,1\n")]
+    #[case::further_columns("path,label,camera\na.png,normal,1\nb.png,defect,2\n")]
+    #[case::header_in_capitals("Image_Path,Label\na.png,Normal\nb.png,Defect\n")]
+    #[case::semicolons("filename;target\na.png;0.0\nb.png;1.0\n")]
+    #[case::tabs("file\tdefect\r\na.png\tFalse\r\nb.png\tTrue\r\n")]
+    #[case::good_and_bad("\u{feff}path,label\n./a.png,good\n.\\b.png,bad\n")]
+    #[case::ok_and_ng("path,label\na.png,OK\nb.png,NG\n")]
+    fn tables_of_the_field_are_understood(#[case] text: &str) {
+        let rows = |text: &str| {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("t.csv");
+            fs::write(&path, text).unwrap();
+            let table = Annotations::read(&path).unwrap();
+            let mut images = Images::below(folder.path());
+            table.for_each(&table.understand(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
+            let names: Vec<String> = images.listing.names().map(str::to_owned).collect();
+            (names, images.listing.labels().iter().map(|labels| labels.defect).collect::<Vec<_>>())
+        };
+        let expected = (vec!["a.png".to_owned(), "b.png".to_owned()], vec![false, true]);
+        assert_eq!(rows(text), expected);
+    }
+
+    #[test]
+    fn utf_16_is_read() {
+        let text = "path,label\n\u{f6}.png,0\n";
+        for (mark, bytes) in
+            [([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]), ([0xfe, 0xff], u16::to_be_bytes)]
+        {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("t.csv");
+            fs::write(
+                &path,
+                mark.into_iter().chain(text.encode_utf16().flat_map(bytes)).collect::<Vec<u8>>(),
+            )
+            .unwrap();
+            let table = Annotations::read(&path).unwrap();
+            let mut images = Images::below(folder.path());
+            table.for_each(&table.understand(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
+            assert_eq!(images.listing.name(0), "\u{f6}.png");
+        }
+    }
+
+    #[test]
+    fn what_was_understood_is_said() {
+        let rows: String = (0..8).map(|i| format!("{i};{}.png;{};x\n", i, i % 2)).collect();
+        let source = read(&format!("Unnamed: 0;File;label;camera\n{rows}")).unwrap();
+        assert_eq!(
+            source.understood,
+            ["column File read as path", "columns not used: camera", "fields separated by semicolons"]
+        );
+        let split = "path,label,split\na,0,train\nb,1,train\nc,0,val\nd,1,val\ne,0,test\n";
+        let source = read(split).unwrap();
+        assert_eq!((source.train.labels().len(), source.validation.labels().len()), (2, 2));
+        assert_eq!(
+            source.understood,
+            ["1 rows of a test split are not touched: others are there to score on"]
+        );
+        let tested = read("path,label,split\na,0,train\nb,1,train\nc,0,test\nd,1,test\n").unwrap();
+        assert_eq!(tested.validation.labels().len(), 2);
     }
 }

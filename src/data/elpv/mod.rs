@@ -57,6 +57,7 @@ pub fn source(folder: &Path) -> Result<Source> {
         name: "elpv".to_owned(),
         train: files(train)?,
         validation: files(validation)?,
+        understood: Vec::new(),
         has_classes: false,
         limits: [
             "the 2,624 cells come from 44 modules and the labels do not say from which: cells of one module may \

@@ -51,6 +51,7 @@ pub fn source(seed: Seed, train_images: usize, validation_images: usize, side: u
         name: "synthetic".into(),
         train: Box::new(train),
         validation: Box::new(validation),
+        understood: Vec::new(),
         has_classes: true,
         limits: vec![
             "pictures are drawn by a program, not filmed: no Sewer-ML image is in them, and scores on them \

@@ -87,6 +87,7 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
                 labels.len() - defects
             );
         }
+        source.understood.iter().for_each(|line| println!("         {line}"));
         findings.notes.extend(source.limits.iter().cloned());
     }
     let mut seen = BTreeSet::new();
