@@ -83,7 +83,7 @@ fn verdicts(simulated: Simulated, studies: usize, wanted: impl Fn(&Claim) -> boo
         let evidence = evidence(&simulated.read(number));
         let mut counts = Counts::new();
         for claim in claims::all().into_iter().filter(|claim| wanted(claim)) {
-            if NOT_STATISTICAL.contains(&claim.id) || DEAR.contains(&claim.id) && number % 10 > 0 {
+            if NOT_STATISTICAL.contains(&claim.id) || DEAR.contains(&claim.id) && !number.is_multiple_of(10) {
                 continue;
             }
             for &yardstick in claim.yardsticks {

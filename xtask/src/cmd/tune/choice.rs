@@ -125,8 +125,8 @@ pub fn text(pairs: &[TunedPair]) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{:<24} {:>6} {:>9} {:>9} {:>9} {:>9}  {}",
-        "chosen", "trial", "before", "after", "rate", "decay", "views, constant"
+        "\n{:<24} {:>6} {:>9} {:>9} {:>9} {:>9}  views, constant",
+        "chosen", "trial", "before", "after", "rate", "decay"
     );
     for pair in pairs {
         let Some(chosen) = pair.trials.iter().find(|trial| trial.trial == pair.chosen) else { continue };
