@@ -43,9 +43,10 @@ Where images come from:
   synthetic      sewer pipes drawn by skewbench itself; no files needed
   elpv           solar-cell photographs; fetch them once with `cargo xtask data elpv`
   sewer-ml=DIR   Sewer-ML: DIR holds SewerML_Train.csv, SewerML_Val.csv and the images
-  folder=DIR     your own: DIR/normal and DIR/defect, or those two under DIR/train and DIR/validation; also good/bad,
-                 OK/NG, val, test, a folder for each kind of defect, MVTec AD and VisA: doctor says how it is read
-  csv=FILE       your own: columns path,label and optionally class,split, under their usual names";
+  folder=DIR     your own: DIR/normal and DIR/defect (good, bad, OK, NG ...),
+                 or both under DIR/train and DIR/validation (val, test ...),
+                 or MVTec AD's or VisA's layout; doctor says how it is read
+  csv=FILE       your own: columns path,label and optionally class,split";
 
     /// Name in records.
     pub fn name(&self) -> &'static str {
