@@ -277,6 +277,17 @@ impl FrameBuilder {
     }
 }
 
+/// A table of F1, for tests: what is scored, seed, score.
+#[cfg(test)]
+pub(crate) fn of_f1(rows: &[(Scored, u64, f64)]) -> Frame {
+    let mut table = FrameBuilder::default();
+    for &(at, seed, f1) in rows {
+        table.begin("test", at, Some(seed));
+        table.number(crate::results::Metric::F1, Some(f1));
+    }
+    table.frame()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,12 +68,16 @@ pub fn moderate(samples: &[Sample]) -> Vec<Option<Moderated>> {
     let (scale, worth) = worth(&ratios);
     let one = |(sample, expected): (&Sample, &Option<f64>)| {
         let others = expected.map_or(0.0, |_| worth.min(known - sample.freedom));
-        let total = others + sample.freedom;
-        let expected = expected.unwrap_or_default() * scale;
-        let variance = (others * expected + sample.freedom * sample.variance) / total;
-        (total > 0.0 && variance > 0.0).then_some(Moderated { variance, own: sample.freedom, others })
+        drawn(sample, scale * expected.unwrap_or_default(), others)
     };
     samples.iter().zip(&expected).map(one).collect()
+}
+
+/// A sample's variance drawn towards an expected one that is worth so many degrees of freedom.
+fn drawn(sample: &Sample, expected: f64, others: f64) -> Option<Moderated> {
+    let total = others + sample.freedom;
+    let variance = (others * expected + sample.freedom * sample.variance) / total;
+    (total > 0.0 && variance > 0.0).then_some(Moderated { variance, own: sample.freedom, others })
 }
 
 /// What levels multiply, and what that makes of each sample.
@@ -252,19 +256,28 @@ mod tests {
 
     #[test]
     fn a_variance_is_drawn_towards_what_is_expected() {
-        // limma 3.54.1, `squeezeVar` with var.prior = 0.006 and df.prior = 3.5, of 0.010 with two degrees and of 0.001
-        // with one. Here the prior is what the other cells give: the arithmetic is held to, with this one's numbers.
+        // limma 3.54.1, `.squeezeVar(v, d, var.prior = 0.006, df.prior = 3.5)`.
+        for (variance, freedom, expected) in [
+            (0.010, 2.0, 0.007_454_545_454_545_46),
+            (0.004, 2.0, 0.005_272_727_272_727_27),
+            (0.020, 2.0, 0.011_090_909_090_909_09),
+            (0.001, 1.0, 0.004_888_888_888_888_89),
+        ] {
+            let found = drawn(&Sample { levels: [0; FACTORS], variance, freedom }, 0.006, 3.5).unwrap();
+            assert!((found.variance - expected).abs() < 1e-15, "{found:?}");
+            assert_eq!((found.own, found.others), (freedom, 3.5));
+        }
+        // Of a whole grid every variance stays between its own and an expectation of its neighbourhood.
         let samples = grid();
-        let found = moderate(&samples);
-        for (place, moderated) in found.iter().enumerate() {
-            let moderated = moderated.unwrap();
-            let sample = &samples[place];
-            assert!((1.0..=MOST).contains(&moderated.others), "{moderated:?}");
-            let expected = (moderated.variance * (moderated.own + moderated.others)
-                - sample.freedom * sample.variance)
-                / moderated.others;
-            let (low, high) = (sample.variance.min(expected), sample.variance.max(expected));
-            assert!((low..=high).contains(&moderated.variance), "{place}: {moderated:?}");
+        let trend = Trend::of(&samples, EVEN).unwrap();
+        for ((found, sample), expected) in moderate(&samples).iter().zip(&samples).zip(&trend.expected) {
+            let found = found.unwrap();
+            assert!((1.0..=MOST).contains(&found.others), "{found:?}");
+            let far = |variance: f64| (found.variance / variance).ln().abs();
+            assert!(
+                far(sample.variance.max(1e-9)) < 5.0 && far(*expected) < 1.2,
+                "{sample:?}: {found:?}, {expected}"
+            );
         }
     }
 

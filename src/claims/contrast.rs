@@ -263,7 +263,7 @@ pub(super) fn name(at: &Scored) -> String {
 mod tests {
     use super::*;
     use crate::{
-        analysis::{Axes, Frame, frame::FrameBuilder},
+        analysis::{Axes, frame::of_f1 as frame},
         backbone::Name::ResNet18,
         data::Share,
         method::Name::SimClr,
@@ -273,16 +273,6 @@ mod tests {
 
     const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
     const RELEASED: Axes = CELL.in_study(Study::Ablation(Ablation::ProbeAsReleased));
-
-    /// What is scored, seed, F1.
-    fn frame(rows: &[(Scored, u64, f64)]) -> Frame {
-        let mut table = FrameBuilder::default();
-        for &(at, seed, f1) in rows {
-            table.begin("test", at, Some(seed));
-            table.number(Metric::F1, Some(f1));
-        }
-        table.frame()
-    }
 
     #[test]
     fn runs_of_one_seed_are_paired() {

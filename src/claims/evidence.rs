@@ -167,22 +167,12 @@ pub(super) fn of_its_own(at: &Scored) -> Scored {
 mod tests {
     use super::*;
     use crate::{
-        analysis::frame::FrameBuilder, backbone::Name::ResNet18, data::Share, method::Name::SimClr,
+        analysis::frame::of_f1 as frame, backbone::Name::ResNet18, data::Share, method::Name::SimClr,
         results::Metric,
     };
 
     const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
     const AUGMENTED: Axes = CELL.in_study(Study::Ablation(Ablation::AugmentedValidation));
-
-    /// What is scored, seed, F1.
-    fn frame(rows: &[(Scored, u64, f64)]) -> Frame {
-        let mut table = FrameBuilder::default();
-        for &(at, seed, f1) in rows {
-            table.begin("test", at, Some(seed));
-            table.number(Metric::F1, Some(f1));
-        }
-        table.frame()
-    }
 
     #[test]
     fn an_ablation_of_validation_is_its_own_classifier() {

@@ -142,7 +142,7 @@ mod tests {
     use super::super::contrast::{Term, Unmeasured};
     use super::*;
     use crate::{
-        analysis::{Axes, Frame, Scored, frame::FrameBuilder},
+        analysis::{Axes, frame::of_f1 as frame},
         backbone::Name::ResNet18,
         data::Share,
         method::Name::SimClr,
@@ -152,16 +152,6 @@ mod tests {
 
     const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
     const RELEASED: Axes = CELL.in_study(Study::Ablation(Ablation::ProbeAsReleased));
-
-    /// What is scored, seed, F1.
-    fn frame(rows: &[(Scored, u64, f64)]) -> Frame {
-        let mut table = FrameBuilder::default();
-        for &(at, seed, f1) in rows {
-            table.begin("test", at, Some(seed));
-            table.number(Metric::F1, Some(f1));
-        }
-        table.frame()
-    }
 
     /// Two seeds with one and the same difference say nothing of how far differences spread.
     #[test]

@@ -48,6 +48,7 @@ pub fn source(folder: &Path) -> Result<Source> {
                 ));
                 split(&base, &list(&base, &[first, second], &mut seen)?, &mut limits)?
             } else {
+                seen.say(format!("trained on {train}, scored on {validation}"));
                 (list(&base, &[first], &mut seen)?, list(&base, &[second], &mut seen)?)
             }
         }
@@ -86,11 +87,14 @@ impl Seen {
     /// One line for each thing a reader may want to know.
     fn told(self) -> Vec<String> {
         let mut told = self.understood;
-        for (what, names) in [
+        for (what, mut names) in [
             ("beside these folders, left out", self.beside),
             ("what programs leave behind, left out", self.litter),
             ("no images by their names, left out", self.foreign),
         ] {
+            // The first folder is listed twice where it has no splits.
+            names.sort();
+            names.dedup();
             if let Some(first) = names.first() {
                 let more =
                     if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
@@ -123,7 +127,7 @@ fn base(folder: &Path, seen: &mut Seen) -> Result<PathBuf> {
 
 /// Names of the two split folders with a slash each; none where there are none.
 fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
-    let names = folders(base, "", &mut Seen::default())?;
+    let names = folders(base, "", seen)?;
     let of = |list: &[&str]| {
         let mut found: Vec<(usize, &String)> =
             names.iter().filter_map(|name| Some((words::rank(name, list)?, name))).collect();
@@ -137,7 +141,6 @@ fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
             let chosen = [train, validation];
             let rest = names.iter().filter(|name| !chosen.contains(name) && !others.contains(name));
             seen.beside.extend(rest.map(|name| format!("{name}/")));
-            seen.say(format!("trained on {train}/, scored on {validation}/"));
             if !others.is_empty() {
                 seen.say(format!(
                     "{}/ is not touched: {validation}/ is there to score on",

@@ -77,6 +77,7 @@ impl Sources {
                 count(&*source.train),
                 count(&*source.validation)
             );
+            source.understood.iter().for_each(|line| println!("        {line}"));
         }
     }
 }
