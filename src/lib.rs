@@ -44,6 +44,7 @@
 //! - **Margin**: scores that differ by less are the same.
 //! - **Arm**: a method on a backbone, trained at one share: what there is to choose between. **Card**: what to take of
 //!   the arms at a share, how sure that is, and what to run next.
+//! - **Trial**: a numbered point of the space that tuning searches.
 //! - **Look**: a comparison of the arms after a round of seeds.
 //! - **Twin**: an operation written with Candle's own operations, which ours is tested against.
 //!
@@ -98,9 +99,11 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is:
-//! `benchmarks/cells/judge`. What to take, for any data and shares: `claims/decision/`. How the best arm is found:
+//! `benchmarks/cells/judge`; how far seeds spread: `analysis/noise.rs` and `analysis/moderated.rs`. What to take, for any data and shares: `claims/decision/`. How the best arm is found:
 //! `analysis/elimination.rs`; how often that errs and what it saves: `benchmarks/cells/choose.rs`. What was tuned for
-//! whom: `results/BIAS.md`. A verb of the program: `xtask/src/cmd/<verb>.rs`.
+//! whom: `results/BIAS.md`; what tuning may move: `experiment/recipe/search.rs`. A verb of the program:
+//! `xtask/src/cmd/<verb>.rs`; how verbs train cells one after the other: `xtask/src/training/`. What people call labels,
+//! splits and columns: `data/words.rs` and `data/table.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up
