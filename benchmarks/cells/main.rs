@@ -28,6 +28,7 @@ mod table1_methods;
 mod table2_resolution;
 mod tidy;
 mod trajectories;
+mod tuned;
 mod twins;
 mod within;
 

@@ -43,9 +43,13 @@ pub struct Page {
     on_images: Vec<OnImages>,
 }
 
-/// The largest setting of a reading.
+/// The largest setting of a reading that has more than trials: those choose a recipe's numbers, and show nothing.
 pub fn main_setting(reading: &Reading) -> Option<String> {
-    reading.frame.settings().into_iter().next().map(|(setting, _)| setting)
+    let shown = |setting: &String| {
+        let mut own = reading.records.iter().filter(|filed| &filed.setting == setting);
+        own.any(|filed| !matches!(filed.cell.study, Study::Tuning { .. }))
+    };
+    reading.frame.settings().into_iter().map(|(setting, _)| setting).find(shown)
 }
 
 /// What became of a claim on one body of numbers, by each of its yardsticks, the paper's own first.
