@@ -50,8 +50,10 @@ fn the_short_recipe_is_what_the_committed_trials_chose() {
 #[test]
 fn a_page_shows_a_study_and_not_the_trials_beside_it() {
     let [study, trials] = ["results/2026-11-25-small-45-percent", TRIALS].map(committed);
-    let alone = report::main_setting(&reading::read(std::slice::from_ref(&study)));
-    assert!(alone.is_some());
-    assert_eq!(report::main_setting(&reading::read(&[study, trials.clone()])), alone);
+    let both = reading::read(&[study.clone(), trials.clone()]);
+    let setting = report::main_setting(&both);
+    let shown = both.records.iter().filter(|filed| Some(&filed.setting) == setting.as_ref());
+    assert_eq!(shown.count(), reading::read(&[study]).records.len(), "{setting:?}");
+    assert!(both.frame.settings()[0].1 > 0 && Some(&both.frame.settings()[0].0) != setting.as_ref());
     assert_eq!(report::main_setting(&reading::read(&[trials])), None);
 }

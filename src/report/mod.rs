@@ -46,8 +46,8 @@ pub struct Page {
 /// The largest setting of a reading that has more than trials: those choose a recipe's numbers, and show nothing.
 pub fn main_setting(reading: &Reading) -> Option<String> {
     let shown = |setting: &String| {
-        let mut own = reading.records.iter().filter(|filed| &filed.setting == setting);
-        own.any(|filed| !matches!(filed.cell.study, Study::Tuning { .. }))
+        let axes = reading.frame.setting(setting).axes();
+        axes.iter().any(|at| !matches!(at.cell.study, Study::Tuning { .. }))
     };
     reading.frame.settings().into_iter().map(|(setting, _)| setting).find(shown)
 }
