@@ -11,6 +11,7 @@ use candle_core::{DType, Device};
 use super::{Ablation, Augmentation, Cell, Recipe, Scale, Study, cell, recipe, settings};
 use crate::{
     augment::{Framing, Jitter, ViewRecipe},
+    backbone::import::Weights,
     data::OnBadImage,
     method::{
         Objective,
@@ -38,24 +39,27 @@ pub struct Plan {
     pub mixed_precision: bool,
 }
 
-/// A file of encoder weights under torchvision's or timm's names.
+/// A file of encoder weights, as [`Weights`] reads it.
 #[derive(Clone, Debug)]
 pub struct Init {
     /// The file.
     pub path: PathBuf,
     /// BLAKE3 of the file.
     pub digest: String,
+    /// What is in it.
+    pub weights: Weights,
 }
 
 impl Init {
-    /// Reads the file once, for its digest.
+    /// Reads the file once.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read, or holds no weights; says what it is instead.
     pub fn new(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
-        Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string() })
+        let weights = Weights::read(path, &bytes).context("--init")?;
+        Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string(), weights })
     }
 
     /// Name of the file, without the folder that it lies in.

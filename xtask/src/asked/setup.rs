@@ -41,7 +41,8 @@ pub struct Setup {
     #[arg(long, value_name = "short|reference|as_released")]
     pub recipe: Option<recipe::Name>,
 
-    /// Encoder weights to begin with: a safetensors file under torchvision's or timm's names
+    /// Encoder weights to begin with: safetensors, or .pth of plain tensors, with torchvision's or timm's names; prefixes
+    /// and heads around them are found and left out
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
 
