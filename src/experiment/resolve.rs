@@ -112,6 +112,10 @@ impl<'p, 'a> Resolver<'p, 'a> {
             "the search space is the short recipe's, not that of {}",
             plan.recipe
         );
+        ensure!(
+            cell.study != Study::GivenWeights || plan.init_of(cell).is_some(),
+            "no weights were given: --init FILE names them"
+        );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
         let subset = self.subset(cell)?;
@@ -256,7 +260,7 @@ fn model(
     let foundation = Foundation { architecture, heads, defect_weight, seed, dtype: DType::F32, device };
     let built = match cell.study {
         Study::Pixels => return Ok((Box::new(Untrained::pixels()), Vec::new())),
-        Study::RandomWeights => {
+        Study::RandomWeights | Study::GivenWeights => {
             Untrained::weights(&foundation).map(|floor| Box::new(floor) as Box<dyn Method>)
         }
         _ => recipe.objective.build(&foundation),

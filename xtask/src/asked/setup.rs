@@ -70,6 +70,11 @@ impl Setup {
     /// If flags contradict each other, or the data cannot be read.
     pub fn run(&self, cells: Vec<Cell>) -> Result<Run> {
         let plan = self.plan()?;
+        ensure!(
+            self.init.is_none() || self.epochs != Some(0) || cells.iter().all(Cell::is_floor),
+            "--epochs 0 with --init would show the file's weights under the names of methods; --study frozen scores \
+             them under their own"
+        );
         let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
             cells.into_iter().partition(|cell| cell.undefined().is_none());
         let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan)?;
