@@ -68,11 +68,12 @@ impl Weights {
             }
             let mut tensor = finite(&named, found)?;
             let expected = parameter.variable.dims();
-            if parameter.name == "pos_embed" && tensor.dims() != expected {
-                if let Some(moved) = resample::positions(&tensor, expected)? {
-                    told.push(moved.told);
-                    tensor = moved.tensor;
-                }
+            if parameter.name == "pos_embed"
+                && tensor.dims() != expected
+                && let Some(moved) = resample::positions(&tensor, expected)?
+            {
+                told.push(moved.told);
+                tensor = moved.tensor;
             }
             if tensor.dims() != expected {
                 return Err(self.other_size(&named, (tensor.dims(), expected), encoder));

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// Another way to write torchvision's names of ResNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +153,8 @@ fn prefixes(tensors: &BTreeMap<String, Tensor>, names: &[String]) -> BTreeMap<St
 }
 
 fn equal(one: &Tensor, two: &Tensor) -> bool {
-    let same = || Ok::<_, candle_core::Error>(one.ne(two)?.to_dtype(candle_core::DType::U32)?.sum_all()?);
-    one.dims() == two.dims()
-        && one.dtype() == two.dtype()
-        && same().and_then(|sum| sum.to_scalar::<u32>()).is_ok_and(|differ| differ == 0)
+    let differ = || one.ne(two)?.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>();
+    one.dims() == two.dims() && one.dtype() == two.dtype() && differ().is_ok_and(|differ| differ == 0)
 }
 
 /// The smaller, the rather an encoder under this prefix is taken.
