@@ -64,12 +64,15 @@ fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let Some(header) = end.and_then(|end| bytes.get(8..end)) else {
         refuse!("torn: the file ends in its header, after {} bytes; copy or download it again", bytes.len())
     };
-    if let Ok(serde_json::Value::Object(header)) = serde_json::from_slice(header) {
-        let ends = header.values().filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64());
-        let whole = ends.max().unwrap_or(0).saturating_add(8).saturating_add(length);
-        if whole > bytes.len() as u64 {
-            refuse!("torn: {} bytes, expected {whole}; copy or download it again", bytes.len())
-        }
+    // Every entry has `"data_offsets":[begin,end]`, counted from the end of the header.
+    let header = String::from_utf8_lossy(header);
+    let ends = header
+        .split("\"data_offsets\"")
+        .skip(1)
+        .filter_map(|entry| entry.split(['[', ']']).nth(1)?.rsplit(',').next()?.trim().parse::<u64>().ok());
+    let whole = ends.max().unwrap_or(0).saturating_add(8).saturating_add(length);
+    if whole > bytes.len() as u64 {
+        refuse!("torn: {} bytes, expected {whole}; copy or download it again", bytes.len())
     }
     let tensors: BTreeMap<String, Tensor> = safetensors::load_buffer(bytes, &Device::Cpu)
         .map_err(|error| Error::Msg(format!("torn or not safetensors: {}", first_line(&error))))?
