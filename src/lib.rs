@@ -25,7 +25,7 @@
 //! - **Probe**: a linear classifier on features. *Online*: trained beside the method. *Converged*: fitted to
 //!   frozen features until its gradient vanishes.
 //! - **Logit**: what a classifier says of an image; above 0 it calls it a defect.
-//! - **Floor**: what costs no training and must be beaten: pixels, random weights.
+//! - **Floor**: what costs no training and must be beaten: pixels, random weights, weights from a file.
 //!
 //! What is kept:
 //! - **Record**: what a cell measured, and which code, data and machine measured it.

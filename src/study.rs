@@ -30,6 +30,8 @@ pub enum Study {
     SizeMatched,
     /// Ours: a floor, the backbone with random weights. The cell's method means nothing.
     RandomWeights,
+    /// Ours: a floor, the backbone with weights from a file (`--init`), as they are. The cell's method means nothing.
+    GivenWeights,
     /// Ours: a floor, the pixels of the image made small. The cell's method and backbone mean nothing.
     Pixels,
     /// Ours: one thing done as the authors' released code does it, where we do it otherwise.
@@ -78,10 +80,21 @@ impl Study {
             Self::Extension => "extension",
             Self::SizeMatched => "size_matched",
             Self::RandomWeights => "random_weights",
+            Self::GivenWeights => "given_weights",
             Self::Pixels => "pixels",
             Self::Ablation(ablation) => ablation.id(),
             Self::Tuning { .. } => "tuning",
         }
+    }
+
+    /// Whether its cells are features that are scored as they are: what costs no training and must be beaten.
+    pub const fn is_floor(self) -> bool {
+        matches!(self, Self::RandomWeights | Self::GivenWeights | Self::Pixels)
+    }
+
+    /// Whether nothing in its cells is random, so that another seed changes no score.
+    pub const fn is_without_seeds(self) -> bool {
+        matches!(self, Self::GivenWeights | Self::Pixels)
     }
 
     /// What a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`, `trial03`.
@@ -109,6 +122,7 @@ impl Study {
             "extension" => Self::Extension,
             "size_matched" => Self::SizeMatched,
             "random_weights" => Self::RandomWeights,
+            "given_weights" => Self::GivenWeights,
             "pixels" => Self::Pixels,
             "tuning" => Self::Tuning { trial: number(variant, "trial")? },
             _ => match id.parse() {
@@ -146,6 +160,7 @@ mod tests {
             Study::Extension,
             Study::SizeMatched,
             Study::RandomWeights,
+            Study::GivenWeights,
             Study::Pixels,
             Study::Tuning { trial: 3 },
             Study::Tuning { trial: 100 },

@@ -46,7 +46,7 @@ pub fn trains_by_default(cell: &Cell) -> bool {
         Study::RandomWeights => place == Some(if cell.backbone == ResNet18 { 1 } else { 3 }),
         Study::Pixels => place == Some(2),
         Study::Ablation(_) => true,
-        Study::Extension | Study::Tuning { .. } => false,
+        Study::Extension | Study::GivenWeights | Study::Tuning { .. } => false,
     }
 }
 

@@ -57,6 +57,11 @@ impl Axes {
         Self { study: Study::RandomWeights, method: None, backbone: Some(backbone), share }
     }
 
+    /// The floor of weights from a file.
+    pub const fn given_weights(backbone: backbone::Name, share: Share) -> Self {
+        Self { study: Study::GivenWeights, method: None, backbone: Some(backbone), share }
+    }
+
     /// The floor of pixels.
     pub const fn pixels(share: Share) -> Self {
         Self { study: Study::Pixels, method: None, backbone: None, share }
@@ -70,7 +75,7 @@ impl Axes {
 
     /// Whether nothing was trained: what must be beaten.
     pub const fn is_floor(&self) -> bool {
-        matches!(self.study, Study::RandomWeights | Study::Pixels)
+        self.study.is_floor()
     }
 
     /// The axes of a record.

@@ -6,7 +6,7 @@
 //! other cells of its classifier and validation share let one expect of its training share, method and backbone
 //! ([`super::moderated`]).
 //!
-//! Floors of random weights count as one more method. Pixels have no seed, so nothing moves them. What all this leaves
+//! Floors of random weights count as one more method. Pixels and given weights have no seed, so nothing moves them. What all this leaves
 //! out: other validation images would give other scores too.
 
 use std::{
@@ -26,7 +26,6 @@ use crate::{
     data::Share,
     results::{Classifier, Metric},
     seed::Stream,
-    study::Study,
 };
 
 /// How far seeds spread.
@@ -142,7 +141,7 @@ impl Noise {
                 let variance = deviation.hypot(sampling(measure, at.validation)).powi(2);
                 Some(Some(Moderated { variance, own: f64::INFINITY, others: 0.0 }))
             }
-            _ if at.cell.study == Study::Pixels => Some(None),
+            _ if at.cell.study.is_without_seeds() => Some(None),
             (Origin::Measured(_), spreads) => Some(Some(*spreads?.0.get(at)?)),
         }
     }
@@ -153,7 +152,7 @@ impl Spreads {
         let mut cells: BTreeMap<Scored, (f64, f64)> = BTreeMap::new();
         for summary in frame.summaries(std::slice::from_ref(measure)) {
             let [aggregate] = summary.aggregates[..] else { continue };
-            if aggregate.count > 0 && summary.at.cell.study != Study::Pixels {
+            if aggregate.count > 0 && !summary.at.cell.study.is_without_seeds() {
                 let (squares, freedom) = cells.entry(summary.at).or_default();
                 let own = (aggregate.count - 1) as f64;
                 *squares += aggregate.deviation.unwrap_or_default().powi(2) * own;
@@ -223,7 +222,7 @@ mod tests {
         analysis::{cell::Axes, frame::FrameBuilder},
         backbone::Name::{ResNet18, ViTTiny},
         method::Name::{Byol, Dino, Mae, SimClr},
-        study::Ablation,
+        study::{Ablation, Study},
     };
 
     const LOW: Scored = Axes::table_1(SimClr, ResNet18, Share::percent(1)).in_training();

@@ -145,7 +145,7 @@ pub fn setting(record: &Record) -> String {
 /// What must be equal besides, where a study does not vary it itself: data, image side, epochs.
 fn detail(cell: &Axes, record: &Record) -> Option<String> {
     // Table 2 varies the side, and draws its pictures for the largest; floors are not trained.
-    if matches!(cell.study, Study::Table2 { .. } | Study::RandomWeights | Study::Pixels) {
+    if matches!(cell.study, Study::Table2 { .. }) || cell.study.is_floor() {
         return None;
     }
     let value = |name: &str| record.settings.text(name).unwrap_or_else(|| "?".to_owned());

@@ -34,16 +34,13 @@ pub fn write(folder: &Folder, reading: &Reading) -> Result<()> {
 /// # Errors
 /// None that is known: text is written to memory.
 pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
-    use Study::{Ablation, Extension, Figure3, Pixels, RandomWeights, SizeMatched, Table1, Table2, Tuning};
+    use Study::{Ablation, Extension, Figure3, SizeMatched, Table1, Table2, Tuning};
     let all_images = |at: &Scored| at.validation == Share::NATURAL;
     let of = |wanted: fn(Study) -> bool| move |at: &Scored| wanted(at.cell.study) && all_images(at);
     let every: Vec<&Filed> = reading.records.iter().collect();
     let arms: Vec<&Filed> = every.iter().copied().filter(|filed| filed.cell.is_an_arm()).collect();
     let tables = [
-        (
-            "table1",
-            scores(reading, of(|study| matches!(study, Table1 | Extension | RandomWeights | Pixels)))?,
-        ),
+        ("table1", scores(reading, of(|study| matches!(study, Table1 | Extension) || study.is_floor()))?),
         ("figures2_4_5", scores(reading, |at| at.cell.is_an_arm())?),
         ("table2", scores(reading, of(|study| matches!(study, Table2 { .. })))?),
         ("figure3", scores(reading, of(|study| matches!(study, Figure3 { .. })))?),

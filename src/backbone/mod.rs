@@ -2,6 +2,7 @@
 
 pub mod architecture;
 pub mod heads;
+pub mod import;
 pub mod layers;
 pub mod parameters;
 pub mod pixels;

@@ -127,13 +127,6 @@ impl Parameters {
         Ok(Self { entries: tensors.into_iter().map(entry).collect::<Result<_>>()? })
     }
 
-    /// Overwrites every variable from a file; a missing name or another shape is an error, further
-    /// names in the file are ignored.
-    pub fn load(&self, path: &Path) -> Result<()> {
-        let tensors = tensors(path)?;
-        self.set(|name| tensors.get(name)).map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
-    }
-
     /// Overwrites every variable by the tensor that `find` has for its name.
     ///
     /// # Errors
@@ -248,11 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_does_not_fit_is_named_and_changes_nothing() {
+    fn a_file_that_does_not_fit_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights.safetensors");
         let parameters = matrix(3);
         let before = values(&parameters);
+        let load = || tensors(&path).and_then(|tensors| parameters.set(|name| tensors.get(name)));
         parameters.save(&path, &BTreeMap::new()).unwrap();
         let whole = std::fs::read(&path).unwrap();
 
@@ -273,8 +267,8 @@ mod tests {
             ("torn or not safetensors", &|| std::fs::remove_file(&path).unwrap()),
         ] {
             write();
-            let error = parameters.load(&path).unwrap_err().to_string();
-            assert!(error.contains(expected) && error.contains("weights.safetensors"), "{error}");
+            let error = load().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
             assert_eq!(values(&parameters), before, "{expected}");
         }
 
@@ -283,7 +277,7 @@ mod tests {
         for Parameter { variable, .. } in parameters.all() {
             variable.set(&variable.zeros_like().unwrap()).unwrap();
         }
-        parameters.load(&path).unwrap();
+        load().unwrap();
         assert_eq!(values(&parameters), before);
     }
 }

@@ -38,7 +38,7 @@ impl Cell {
 
     /// Whether nothing is trained: what methods have to beat.
     pub fn is_floor(&self) -> bool {
-        matches!(self.study, Study::RandomWeights | Study::Pixels)
+        self.study.is_floor()
     }
 
     /// Why the cell cannot be trained, where it cannot: a state that tables show, not a gap.
@@ -101,6 +101,15 @@ pub fn floors(shares: &[Share], seed: u64) -> Vec<Cell> {
         }
     }
     cells
+}
+
+/// Both backbones with the weights of `--init`, which nothing trains, at each share; for seed 0 only, as nothing of them
+/// is random.
+pub fn frozen(shares: &[Share], seed: u64) -> Vec<Cell> {
+    let (study, method) = (Study::GivenWeights, method::Name::Supervised);
+    let backbones = backbone::Name::ALL.into_iter().filter(|_| seed == 0);
+    let at = |backbone| shares.iter().map(move |&share| Cell { study, method, backbone, share, seed });
+    backbones.flat_map(at).collect()
 }
 
 /// Sides of Table 2, pixels.

@@ -11,6 +11,7 @@ use candle_core::{DType, Device};
 use super::{Ablation, Augmentation, Cell, Recipe, Scale, Study, cell, recipe, settings};
 use crate::{
     augment::{Framing, Jitter, ViewRecipe},
+    backbone::import::Weights,
     data::OnBadImage,
     method::{
         Objective,
@@ -28,7 +29,7 @@ pub struct Plan {
     pub recipe: recipe::Name,
     /// Instead of the views of each method's recipe.
     pub augmentation: Option<Augmentation>,
-    /// Weights that every trained encoder begins with; floors keep their random ones.
+    /// Weights that every trained encoder begins with, and that one floor is; the others keep theirs.
     pub init: Option<Init>,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
@@ -38,24 +39,27 @@ pub struct Plan {
     pub mixed_precision: bool,
 }
 
-/// A file of encoder weights under torchvision's or timm's names.
+/// A file of encoder weights, as [`Weights`] reads it.
 #[derive(Clone, Debug)]
 pub struct Init {
     /// The file.
     pub path: PathBuf,
     /// BLAKE3 of the file.
     pub digest: String,
+    /// What is in it.
+    pub weights: Weights,
 }
 
 impl Init {
-    /// Reads the file once, for its digest.
+    /// Reads the file once.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read, or holds no weights; says what it is instead.
     pub fn new(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
-        Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string() })
+        let weights = Weights::read(path, &bytes).context("--init")?;
+        Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string(), weights })
     }
 
     /// Name of the file, without the folder that it lies in.
@@ -86,7 +90,7 @@ impl Plan {
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
         match cell.study {
             Study::Table1 | Study::Extension | Study::SizeMatched => {}
-            Study::RandomWeights | Study::Pixels => {}
+            Study::RandomWeights | Study::GivenWeights | Study::Pixels => {}
             Study::Table2 { .. } => recipe.augmentation = Augmentation::None,
             Study::Figure3 { .. } => recipe.augmentation = Augmentation::Paper,
             Study::Ablation(Ablation::MaeTwoPredictions) => {
@@ -123,9 +127,10 @@ impl Plan {
         Arc::new(Reconstruction { supervision, ..Recipe::reconstruction(self.recipe, cell.backbone) })
     }
 
-    /// Weights that the cell's encoder begins with; none where they are random, as a floor's always are.
+    /// Weights that the cell's encoder begins with; none where they are random, as those of the floor of random weights
+    /// always are.
     pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
-        self.init.as_ref().filter(|_| !cell.is_floor())
+        self.init.as_ref().filter(|_| !cell.is_floor() || cell.study == Study::GivenWeights)
     }
 
     /// Every choice behind a cell's numbers, by name.
@@ -143,7 +148,7 @@ impl Plan {
         let mut scale = self.scale.clone();
         match cell.study {
             Study::Table2 { side } => scale.side = scale.side_like(usize::from(side)),
-            Study::RandomWeights | Study::Pixels => scale.epochs = 0,
+            study if study.is_floor() => scale.epochs = 0,
             _ => {}
         }
         scale
@@ -183,5 +188,53 @@ impl Plan {
             }
         }
         views
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone,
+        data::{Share, synthetic},
+        method,
+        seed::Seed,
+    };
+
+    /// Initial weights fill what is trained and the floor that is called after them, and no other.
+    #[test]
+    fn given_weights_fill_no_floor_but_their_own() {
+        let mut plan = Plan::new(Scale::fixture());
+        let (method, backbone, share, seed) =
+            (method::Name::Supervised, backbone::Name::ResNet18, Share::NATURAL, 0);
+        let cell = |study| Cell { study, method, backbone, share, seed };
+        let source = synthetic::source(Seed::root(0), 60, 40, plan.scale.side);
+        let given = cell(Study::GivenWeights);
+        let error = format!("{:#}", plan.resolve(&given, &source).map(drop).unwrap_err());
+        assert!(error.ends_with("no weights were given: --init FILE names them"), "{error}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("encoder.safetensors");
+        let encoder =
+            super::super::resolve::build(&cell(Study::RandomWeights), &plan, 1.0, Seed::root(9)).unwrap();
+        encoder.parameters().save(&path, &Default::default()).unwrap();
+        plan.init = Some(Init::new(&path).unwrap());
+        let first = |method: &dyn method::Method| {
+            let weights = &method.parameters().get("conv1.weight").unwrap().variable;
+            weights.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        for (study, filled) in
+            [(Study::RandomWeights, false), (Study::GivenWeights, true), (Study::Extension, true)]
+        {
+            let resolved = plan.resolve(&cell(study), &source).unwrap();
+            let built = resolved.build(Seed::root(0)).unwrap();
+            assert_eq!(first(&*built) == first(&*encoder), filled, "{study:?}");
+            assert_eq!(resolved.understood.is_empty(), !filled, "{study:?}");
+            let settings = &resolved.identity.settings.values;
+            assert_eq!(settings.contains_key("init.blake3"), filled, "{study:?}");
+        }
+        let resolved = plan.resolve(&given, &source).unwrap();
+        assert_eq!((resolved.scale.epochs, given.method()), (0, "none"));
+        assert_eq!(given.id(), "given_weights/none-resnet18-natural-seed0");
     }
 }

@@ -51,6 +51,8 @@ pub struct Resolved<'a> {
     pub defect_weight: f64,
     /// Weights that the encoder begins with; none where they are random.
     pub init: Option<Init>,
+    /// What was stripped from these weights, ignored and resampled, a line each.
+    pub understood: Arc<Vec<String>>,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
     /// Where it is trained.
@@ -77,8 +79,9 @@ pub struct Resolver<'p, 'a> {
     source: &'a Source,
     validation: Option<Arc<Vec<usize>>>,
     subsets: BTreeMap<(bool, Share, (usize, usize)), Arc<Subset>>,
-    /// Kinds of models that were built once, so that all of their kind can be.
-    built: HashSet<Kind>,
+    /// Kinds of models that were built once, so that all of their kind can be, with what was understood of the weights
+    /// to begin with.
+    built: BTreeMap<Kind, Arc<Vec<String>>>,
 }
 
 /// Models of one kind differ in their data only.
@@ -109,6 +112,10 @@ impl<'p, 'a> Resolver<'p, 'a> {
             "the search space is the short recipe's, not that of {}",
             plan.recipe
         );
+        ensure!(
+            cell.study != Study::GivenWeights || plan.init_of(cell).is_some(),
+            "no weights were given: --init FILE names them"
+        );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
         let subset = self.subset(cell)?;
@@ -120,7 +127,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
             code: provenance::CODE.to_owned(),
             device: provenance::name(&plan.device).to_owned(),
         };
-        let resolved = Resolved {
+        let mut resolved = Resolved {
             cell: *cell,
             source,
             scale,
@@ -130,12 +137,13 @@ impl<'p, 'a> Resolver<'p, 'a> {
             subset,
             validation,
             init: plan.init_of(cell).cloned(),
+            understood: Arc::default(),
             on_bad_image: plan.on_bad_image,
             device: plan.device.clone(),
             numbers: plan.numbers(),
             identity,
         };
-        self.ensure_buildable(&resolved)?;
+        resolved.understood = self.ensure_buildable(&resolved)?;
         Ok(resolved)
     }
 
@@ -206,9 +214,11 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Ok(())
     }
 
+    /// What was understood of the weights to begin with.
+    ///
     /// # Errors
     /// If a model of this kind cannot be built, or the weights to begin with do not fit it. Tried once a kind.
-    fn ensure_buildable(&mut self, resolved: &Resolved) -> Result<()> {
+    fn ensure_buildable(&mut self, resolved: &Resolved) -> Result<Arc<Vec<String>>> {
         let cell = &resolved.cell;
         let study = match cell.study {
             // Other images, views or constants only.
@@ -216,10 +226,14 @@ impl<'p, 'a> Resolver<'p, 'a> {
             Study::Figure3 { .. } | Study::Tuning { .. } => None,
             study => Some(study),
         };
-        if self.built.insert((study, cell.method, cell.backbone)) {
-            resolved.build(Seed::root(0)).map(drop)?;
+        let kind = (study, cell.method, cell.backbone);
+        if let Some(understood) = self.built.get(&kind) {
+            return Ok(understood.clone());
         }
-        Ok(())
+        let Resolved { cell, scale, recipe, init, defect_weight, device, .. } = resolved;
+        let (_, understood) =
+            model(cell, scale, recipe, init.as_ref(), (*defect_weight, Seed::root(0), device))?;
+        Ok(self.built.entry(kind).or_insert(Arc::new(understood)).clone())
     }
 }
 
@@ -229,32 +243,34 @@ impl<'p, 'a> Resolver<'p, 'a> {
 /// If the cell is not defined, sizes do not fit each other, or the plan's initial weights do not fit the backbone.
 pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
     let (scale, recipe) = (plan.scale_of(cell), plan.recipe(cell));
-    model(cell, &scale, &recipe, plan.init_of(cell), (defect_weight, seed, &plan.device))
+    let (method, _) = model(cell, &scale, &recipe, plan.init_of(cell), (defect_weight, seed, &plan.device))?;
+    Ok(method)
 }
 
+/// The untrained model, and what was understood of the weights to begin with.
 fn model(
     cell: &Cell,
     scale: &Scale,
     recipe: &Recipe,
     init: Option<&Init>,
     (defect_weight, seed, device): (f64, Seed, &Device),
-) -> Result<Box<dyn Method>> {
+) -> Result<(Box<dyn Method>, Vec<String>)> {
     let &Scale { resnet_width, resnet_stem, vit, side, heads, .. } = scale;
     let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem, vit, side };
     let foundation = Foundation { architecture, heads, defect_weight, seed, dtype: DType::F32, device };
     let built = match cell.study {
-        Study::Pixels => return Ok(Box::new(Untrained::pixels())),
-        Study::RandomWeights => {
+        Study::Pixels => return Ok((Box::new(Untrained::pixels()), Vec::new())),
+        Study::RandomWeights | Study::GivenWeights => {
             Untrained::weights(&foundation).map(|floor| Box::new(floor) as Box<dyn Method>)
         }
         _ => recipe.objective.build(&foundation),
     };
     let method = built.with_context(|| format!("no {} for images of {side} px (--side)", cell.backbone))?;
-    if let Some(Init { path, .. }) = init {
-        let encoder = method.parameters().encoder();
-        encoder.load(path).context("--init: other weights than this backbone's? --only chooses cells")?;
-    }
-    Ok(method)
+    let understood = match init {
+        Some(init) => init.weights.fill(&method.parameters().encoder()).context("--init")?,
+        None => Vec::new(),
+    };
+    Ok((method, understood))
 }
 
 impl Resolved<'_> {
@@ -264,7 +280,8 @@ impl Resolved<'_> {
     /// As [`build`].
     pub fn build(&self, seed: Seed) -> Result<Box<dyn Method>> {
         let Self { cell, scale, recipe, init, defect_weight, device, .. } = self;
-        model(cell, scale, recipe, init.as_ref(), (*defect_weight, seed, device))
+        let (method, _) = model(cell, scale, recipe, init.as_ref(), (*defect_weight, seed, device))?;
+        Ok(method)
     }
 
     /// Loads training images in f32, with the views that are trained on.

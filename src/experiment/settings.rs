@@ -59,11 +59,11 @@ pub(super) fn of(cell: &Cell, plan: &Plan, scale: &Scale, recipe: &Recipe, views
     if !cell.is_floor() {
         values.under("objective", recipe.objective.settings());
         values.under("optimisation", optimisation(recipe));
-        if let Some(init) = plan.init_of(cell) {
-            values.set("init.name", init.name());
-            values.set("init.blake3", init.digest.clone());
-        }
         values.set("precision", if plan.mixed_precision { "bf16 with f32 weights" } else { "f32" });
+    }
+    if let Some(init) = plan.init_of(cell) {
+        values.set("init.name", init.name());
+        values.set("init.blake3", init.digest.clone());
     }
     for (number, recipe) in views.iter().enumerate() {
         values.under(&format!("view{}", number + 1), view(recipe));

@@ -88,6 +88,7 @@ fn named(standing: &Standing) -> String {
     match cell.study {
         Study::Pixels => "raw pixels".to_owned(),
         Study::RandomWeights => format!("random weights, {}", backbone_label(cell.backbone)),
+        Study::GivenWeights => format!("given weights, frozen, {}", backbone_label(cell.backbone)),
         _ => format!("{}, {}", method_label(cell.method), backbone_label(cell.backbone)),
     }
 }

@@ -188,10 +188,8 @@ fn what_would_stop_a_cell_is_said_before_any_is_trained() {
     succeeds(&first_cell(&folder(&data), &first));
     let weights = first.join(CELL).with_extension("safetensors").to_string_lossy().into_owned();
     let message = reproduce(&folder(&data), &["--side", "32", "--init", &weights]);
-    assert!(
-        message.contains("vit_tiny") && message.contains("other weights than this backbone's"),
-        "{message}"
-    );
+    assert!(message.contains("supervised-vit_tiny-natural-seed0 and 5 more: --init: "), "{message}");
+    assert!(message.contains("a ResNet-18 of width 8; pass --only resnet18"), "{message}");
     // Validation images that are not there.
     let table = root.path().join("t.csv");
     let rows: String = (0..36)

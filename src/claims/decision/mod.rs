@@ -44,7 +44,7 @@ pub struct Card {
     pub floors: Vec<Standing>,
     /// The arms beside one another; none where nothing is known of seeds, or nothing was trained.
     pub contest: Option<Contest>,
-    /// By how much what is to be taken is above random weights of its backbone, raw pixels, and supervised training of
+    /// By how much what is to be taken is above random and given weights of its backbone, raw pixels, and supervised training of
     /// its backbone, where they are there.
     pub leads: Vec<Lead>,
     /// Whether training is worth anything.
@@ -162,6 +162,7 @@ impl Card {
         let backbone = pick.cell.backbone;
         let references = [
             backbone.map(|backbone| Axes::random_weights(backbone, self.share)),
+            backbone.map(|backbone| Axes::given_weights(backbone, self.share)),
             Some(Axes::pixels(self.share)),
             backbone.map(|backbone| Axes::trained(Supervised, backbone, self.share)),
         ];

@@ -159,9 +159,11 @@ fn place(share: Share) -> String {
     }
 }
 
-/// `BYOL on ResNet-18`, `supervised training on ResNet-18`, `random weights on ResNet-18`, `raw pixels`.
+/// `BYOL on ResNet-18`, `supervised training on ResNet-18`, `random weights on ResNet-18`, `given weights, frozen, on
+/// ResNet-18`, `raw pixels`.
 pub fn name(cell: &Axes) -> String {
     let what = match cell.method {
+        None if cell.study == Study::GivenWeights => "given weights, frozen,",
         None => "random weights",
         Some(method) if method.is_supervised() => "supervised training",
         Some(method) => method.label(),
@@ -222,7 +224,7 @@ fn seeds(arm: &Standing) -> String {
 
 fn floor(floor: &Standing) -> String {
     match floor.cell.study {
-        Study::Pixels => format!("{:.3}, which no seed moves", floor.auroc.estimate),
+        study if study.is_without_seeds() => format!("{:.3}, which no seed moves", floor.auroc.estimate),
         _ => number(&floor.auroc),
     }
 }

@@ -15,7 +15,10 @@ pub use self::{
 use super::{Page, figure::colour};
 use crate::{
     analysis::{Axes, Interval, cell::percent},
-    backbone, method,
+    backbone,
+    data::Share,
+    method,
+    study::Study,
 };
 
 /// How the paper prints a method; `none` of no method.
@@ -37,21 +40,23 @@ fn own_table(
     show: fn(Option<Interval>) -> Markup,
 ) -> Markup {
     let shares = page.shares();
-    let pixels = std::iter::once((None, None));
-    let random = backbone::Name::ALL.into_iter().map(|backbone| (None, Some(backbone)));
-    let arms = backbone::Name::ALL.into_iter();
-    let arms = arms
-        .flat_map(|backbone| page.methods().into_iter().map(move |method| (Some(method), Some(backbone))));
-    let axes = |(method, backbone), share| match (method, backbone) {
+    // Rows by what they are at any one share.
+    let (any, backbones) = (Share::NATURAL, backbone::Name::ALL);
+    let random = backbones.map(|backbone| Axes::random_weights(backbone, any));
+    let given = backbones.map(|backbone| Axes::given_weights(backbone, any));
+    let arms = backbones.into_iter().flat_map(|backbone| {
+        page.methods().into_iter().map(move |method| Axes::trained(method, backbone, any))
+    });
+    let axes = |of: Axes, share| match (of.method, of.backbone) {
         (Some(method), Some(backbone)) => Axes::trained(method, backbone, share),
-        (None, Some(backbone)) => Axes::random_weights(backbone, share),
-        (_, None) => Axes::pixels(share),
+        _ => Axes { share, ..of },
     };
-    let row = |of: (Option<method::Name>, Option<backbone::Name>)| {
+    let row = |of: Axes| {
         let cells: Vec<_> = shares.iter().map(|&share| number(axes(of, share))).collect();
         cells.iter().any(Option::is_some).then_some((of, cells))
     };
-    let rows: Vec<_> = pixels.chain(random).chain(arms).filter_map(row).collect();
+    let rows: Vec<_> =
+        std::iter::once(Axes::pixels(any)).chain(random).chain(given).chain(arms).filter_map(row).collect();
     if rows.is_empty() {
         return html! { p { "Not measured here." } };
     }
@@ -61,12 +66,17 @@ fn own_table(
             th scope="col" { "Method" } th scope="col" { "Backbone" }
             @for share in &shares { th.number scope="col" { (percent(*share)) } }
         } }
-        tbody { @for ((method, backbone), cells) in rows { tr {
+        tbody { @for (of, cells) in rows { tr {
             th scope="row" {
-                span.dot style={ "background:" (colour::of(method)) } {}
-                (match (method, backbone) { (None, None) => "raw pixels", (None, _) => "random weights", (Some(method), _) => method.label() })
+                span.dot style={ "background:" (colour::of(of.method)) } {}
+                (match (of.study, of.method) {
+                    (Study::Pixels, _) => "raw pixels",
+                    (Study::GivenWeights, _) => "given weights, frozen",
+                    (_, None) => "random weights",
+                    (_, Some(method)) => method.label(),
+                })
             }
-            td { (backbone.map_or("\u{2013}", backbone::Name::label)) }
+            td { (of.backbone.map_or("\u{2013}", backbone::Name::label)) }
             @for found in cells { td.number { (show(found)) } }
         } } }
     } } }

@@ -114,9 +114,25 @@ impl Run {
         Ok((resolved, stopped.iter().map(|(reason, cells)| format!("{}: {reason}", some(cells))).collect()))
     }
 
-    /// Prints data, scale, number of cells and of images that they train on.
+    /// What was stripped from the weights that encoders begin with, ignored and resampled: for each backbone and size a
+    /// line that names them, then a line a matter.
+    pub fn first_weights(cells: &[Resolved]) -> Vec<String> {
+        let understood = cells.iter().filter_map(|cell| {
+            let init = cell.init.as_ref()?;
+            Some((format!("{} into {}", init.path.display(), cell.cell.backbone.label()), &cell.understood))
+        });
+        let once: BTreeSet<_> = understood.collect();
+        once.into_iter()
+            .flat_map(|(name, lines)| std::iter::once(name).chain(lines.iter().cloned()))
+            .collect()
+    }
+
+    /// Prints data, first weights, scale, number of cells and of images that they train on.
     pub fn describe(&self, cells: &[Resolved]) {
         self.sources.describe();
+        for (place, line) in Self::first_weights(cells).iter().enumerate() {
+            println!("{}{line}", if place == 0 { "weights " } else { "        " });
+        }
         let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &self.plan.scale;
         println!(
             "scale   {name}: {side} px, {epochs} epochs, batch {batch_size}, ResNet-18 width {resnet_width}, \

@@ -41,7 +41,8 @@ pub struct Setup {
     #[arg(long, value_name = "short|reference|as_released")]
     pub recipe: Option<recipe::Name>,
 
-    /// Encoder weights to begin with: a safetensors file under torchvision's or timm's names
+    /// Encoder weights to begin with: safetensors, or .pth of plain tensors, with torchvision's or timm's names; prefixes
+    /// and heads around them are found and left out
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
 
@@ -69,6 +70,11 @@ impl Setup {
     /// If flags contradict each other, or the data cannot be read.
     pub fn run(&self, cells: Vec<Cell>) -> Result<Run> {
         let plan = self.plan()?;
+        ensure!(
+            self.init.is_none() || self.epochs != Some(0) || cells.iter().all(Cell::is_floor),
+            "--epochs 0 with --init would show the file's weights under the names of methods; --study frozen scores \
+             them under their own"
+        );
         let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
             cells.into_iter().partition(|cell| cell.undefined().is_none());
         let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan)?;

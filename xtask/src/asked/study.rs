@@ -13,6 +13,7 @@ use skewbench::{
 pub enum Study {
     Table1,
     Floors,
+    Frozen,
     Table2,
     Figure3,
     SizeMatched,
@@ -27,17 +28,19 @@ impl Study {
 Which cells:
   table1        methods x backbones x shares; its records also make Figures 2, 4, 5, 6 and 7
   floors        pixels and random weights at the same shares: what a method must beat
+  frozen        the weights of --init as they are, at the same shares: a floor of its own
   table2        supervised at five resolutions
   figure3       supervised at 35 strengths of augmentation, on a quarter of the data
   size_matched  training sets of one size at the paper's five shares
   extensions    floors and size_matched
   ablations     what the authors' released code does otherwise, one thing at a time
   methods       methods that the paper does not have, at the same shares
-  all           every one of these";
+  all           every one of these but frozen";
 
-    const NAMES: [(&'static str, Self); 9] = [
+    const NAMES: [(&'static str, Self); 10] = [
         ("table1", Self::Table1),
         ("floors", Self::Floors),
+        ("frozen", Self::Frozen),
         ("table2", Self::Table2),
         ("figure3", Self::Figure3),
         ("size_matched", Self::SizeMatched),
@@ -51,6 +54,7 @@ Which cells:
         match self {
             Self::Table1 => cell::at(shares, seed),
             Self::Floors => cell::floors(shares, seed),
+            Self::Frozen => cell::frozen(shares, seed),
             Self::Table2 => cell::table2(seed),
             Self::Figure3 => cell::figure3(seed),
             Self::SizeMatched => cell::size_matched(seed),
@@ -59,7 +63,7 @@ Which cells:
             Self::Methods => cell::other_methods(shares, seed),
             Self::All => Self::NAMES
                 .into_iter()
-                .filter(|(_, study)| !matches!(study, Self::All | Self::Extensions))
+                .filter(|(_, study)| !matches!(study, Self::All | Self::Extensions | Self::Frozen))
                 .flat_map(|(_, study)| study.cells(shares, seed))
                 .collect(),
         }

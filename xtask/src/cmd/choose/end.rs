@@ -138,7 +138,7 @@ fn beside(pick: &Scored, records: &[Record]) {
     scored.retain(|at| at != pick);
     scored.sort_by(|first, second| score(second).total_cmp(&score(first)));
     let is_supervised = |at: &Scored| at.cell.method.is_some_and(method::Name::is_supervised);
-    let is_floor = |at: &Scored| matches!(at.cell.study, Study::RandomWeights | Study::Pixels);
+    let is_floor = |at: &Scored| at.cell.is_floor();
     println!(
         "\n{} (AUROC {:.3}) beside others; differences with their intervals at 95 %:",
         in_words(pick),
@@ -160,6 +160,7 @@ fn beside(pick: &Scored, records: &[Record]) {
 fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
     let name = match other.cell.study {
         Study::Pixels => "pixels".to_owned(),
+        Study::GivenWeights => format!("given weights, frozen, of {}", other.cell.backbone_id()),
         Study::RandomWeights => format!("random weights of {}", other.cell.backbone_id()),
         _ => in_words(other),
     };

@@ -1,0 +1,130 @@
+//! What a file of weights is, by its bytes, and the tensors in it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use candle_core::{Device, Error, Result, Tensor, pickle, safetensors};
+
+/// Dictionaries within a checkpoint that hold encoders, as common code writes them.
+const KEYS: [&str; 12] = [
+    "state_dict",
+    "model",
+    "teacher",
+    "student",
+    "state_dict_ema",
+    "model_ema",
+    "model_state_dict",
+    "model_state",
+    "net",
+    "network",
+    "encoder",
+    "backbone",
+];
+
+/// Any file's tensors by their names; those of dictionaries within come after their key and a point.
+///
+/// # Errors
+/// Says what the file is and what to do.
+pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]);
+    let text = start.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+    if bytes.is_empty() {
+        refuse!("an empty file, 0 bytes: the copy or download failed; fetch it again")
+    } else if text.starts_with("version https://git-lfs.github.com/spec/") {
+        let size = text.lines().find_map(|line| line.strip_prefix("size "));
+        let size = size.map_or_else(String::new, |size| format!(" of {} bytes", size.trim()));
+        refuse!("a pointer of Git LFS, not the weights{size}: `git lfs pull` in its folder fetches them")
+    } else if ["<!doctype", "<html", "<?xml", "<head"].iter().any(|tag| text.starts_with(tag)) {
+        refuse!(
+            "a web page, not weights: the download followed a link to a page or a login; take the file's own address (on \
+             Hugging Face /resolve/, not /blob/)"
+        )
+    } else if bytes.starts_with(b"PK\x03\x04") {
+        checkpoint(path, bytes)
+    } else if bytes[0] == 0x80 && bytes.get(1).is_some_and(|protocol| (2..=5).contains(protocol)) {
+        // A safetensors header of 128 bytes and more than 512 would look like it, but begins with a brace then.
+        match bytes.get(8) {
+            Some(b'{') => plain(bytes),
+            _ => refuse!("a pickle in PyTorch's form of before 1.6, which is not read; {}", convert(path)),
+        }
+    } else {
+        plain(bytes)
+    }
+}
+
+/// A file of the safetensors format: 8 bytes with the length of a JSON header, the header, numbers.
+fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
+    let (Some(length), Some(b'{')) = (length, bytes.get(8)) else {
+        refuse!(
+            "torn or not safetensors, and no checkpoint of PyTorch: {} bytes, expected one of these",
+            bytes.len()
+        )
+    };
+    let end = usize::try_from(length).ok().and_then(|length| length.checked_add(8));
+    let Some(header) = end.and_then(|end| bytes.get(8..end)) else {
+        refuse!("torn: the file ends in its header, after {} bytes; copy or download it again", bytes.len())
+    };
+    // Every entry has `"data_offsets":[begin,end]`, counted from the end of the header.
+    let header = String::from_utf8_lossy(header);
+    let ends = header
+        .split("\"data_offsets\"")
+        .skip(1)
+        .filter_map(|entry| entry.split(['[', ']']).nth(1)?.rsplit(',').next()?.trim().parse::<u64>().ok());
+    let whole = ends.max().unwrap_or(0).saturating_add(8).saturating_add(length);
+    if whole > bytes.len() as u64 {
+        refuse!("torn: {} bytes, expected {whole}; copy or download it again", bytes.len())
+    }
+    let tensors: BTreeMap<String, Tensor> = safetensors::load_buffer(bytes, &Device::Cpu)
+        .map_err(|error| Error::Msg(format!("torn or not safetensors: {}", first_line(&error))))?
+        .into_iter()
+        .collect();
+    if tensors.is_empty() {
+        refuse!("no tensor in it")
+    }
+    Ok(tensors)
+}
+
+/// A zip file by `torch.save`. Candle reads its pickle without running anything of it.
+fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    /// A zip file ends with this record of 22 bytes, and a comment of 65,535 at most.
+    const END: &[u8] = b"PK\x05\x06";
+    let tail = &bytes[bytes.len().saturating_sub(22 + 65_535)..];
+    if !tail.windows(END.len()).any(|window| window == END) {
+        refuse!(
+            "torn: a checkpoint of PyTorch without its end, {} bytes; copy or download it again",
+            bytes.len()
+        )
+    }
+    let read = |key: Option<&str>| pickle::read_all_with_key(path, key);
+    let unread = |error| Error::Msg(format!("not read ({}); {}", first_line(&error), convert(path)));
+    let mut tensors: BTreeMap<String, Tensor> = read(None).map_err(unread)?.into_iter().collect();
+    for key in KEYS {
+        // A key that is not there is an error too; what is there was parsed just now.
+        let found = pickle::read_pth_tensor_info(path, false, Some(key)).unwrap_or_default();
+        if !found.is_empty() && found.iter().any(|tensor| !tensors.contains_key(&tensor.name)) {
+            let within = read(Some(key)).map_err(unread)?;
+            tensors.extend(within.into_iter().map(|(name, tensor)| (format!("{key}.{name}"), tensor)));
+        }
+    }
+    if tensors.is_empty() {
+        refuse!("a checkpoint of PyTorch without a dictionary of plain tensors; {}", convert(path))
+    }
+    Ok(tensors)
+}
+
+/// An error of Candle without the trace of the stack that may follow.
+fn first_line(error: &Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// The line that makes safetensors of a checkpoint.
+fn convert(path: &Path) -> String {
+    let (from, to) = (path.display(), path.with_extension("safetensors"));
+    format!(
+        "this makes safetensors of it: python3 -c \"import torch; from safetensors.torch import save_file; w = \
+         torch.load('{from}', map_location='cpu', weights_only=True); w = next((w[k] for k in ('state_dict', 'model', \
+         'teacher') if k in w), w); save_file({{k: v.clone().contiguous() for k, v in w.items() if \
+         torch.is_tensor(v)}}, '{}')\" (weights_only=False runs code of the file: only if you trust it)",
+        to.display()
+    )
+}

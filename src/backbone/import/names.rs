@@ -1,0 +1,257 @@
+//! Where in a file the encoder is: the prefix before its names, how they are spelled, and what else is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use candle_core::{DType, Tensor};
+
+/// Another way to write torchvision's names of ResNet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spelling {
+    /// What is said of it.
+    label: &'static str,
+    /// For `conv1`, `bn1`, `layer1` to `layer4`, if they are written otherwise.
+    stages: Option<[&'static str; 6]>,
+    /// For `downsample`.
+    shortcut: &'static str,
+}
+
+const STAGES: [&str; 6] = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"];
+
+/// The first is ours. Numbers come from `nn.Sequential(*list(resnet.children())[:-1])`, which lightly's examples make of
+/// torchvision's network (its children 2 and 3 hold no weights) and `ResNetGenerator` of lightly's own.
+const SPELLINGS: [Spelling; 4] = [
+    Spelling { label: "", stages: None, shortcut: "downsample" },
+    Spelling {
+        label: "numbers of torchvision's layers, as lightly writes them",
+        stages: Some(["0", "1", "4", "5", "6", "7"]),
+        shortcut: "downsample",
+    },
+    Spelling { label: "lightly's names", stages: None, shortcut: "shortcut" },
+    Spelling {
+        label: "numbers of lightly's layers",
+        stages: Some(["0", "1", "2", "3", "4", "5"]),
+        shortcut: "shortcut",
+    },
+];
+
+impl Spelling {
+    fn of(&self, name: &str) -> String {
+        let mut parts: Vec<&str> = name.split('.').collect();
+        if let (Some(stages), Some(first)) = (self.stages, parts.first_mut())
+            && let Some(place) = STAGES.iter().position(|stage| stage == first)
+        {
+            *first = stages[place];
+        }
+        for part in parts.iter_mut().skip(1).filter(|part| **part == "downsample") {
+            *part = self.shortcut;
+        }
+        parts.join(".")
+    }
+}
+
+/// Tensors that are inside an encoder, and that ours have no place for: to ignore them would be another network.
+const INSIDE: [&str; 5] = ["dist_token", "reg_token", "register_tokens", "norm_pre", "rope"];
+
+/// Where the encoder is.
+#[derive(Debug)]
+pub struct Place {
+    prefix: String,
+    spelling: Spelling,
+    /// Prefixes of other encoders of the same names.
+    copies: Vec<String>,
+    /// What is no part of the encoder, with its number of tensors.
+    ignored: BTreeMap<String, usize>,
+}
+
+/// Why there is no encoder of the wanted names.
+#[derive(Debug)]
+pub enum Missing {
+    /// Some of its names are there at best.
+    Names {
+        /// Of the first tensor that is not there, with the prefix of the others.
+        first: String,
+        /// How many are there.
+        found: usize,
+        /// How many there should be.
+        wanted: usize,
+    },
+    /// All is said.
+    Told(String),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Names { found: 0, .. } => write!(formatter, "no tensor has a name of this encoder"),
+            Self::Names { first, found, wanted } => {
+                write!(formatter, "no tensor '{first}'; of the encoder's {wanted} names the file has {found}")
+            }
+            Self::Told(reason) => write!(formatter, "{reason}"),
+        }
+    }
+}
+
+/// Finds the encoder with all of the `wanted` names.
+///
+/// Where the file has several, the one is taken that their methods are scored by: the teacher of methods that call it
+/// so (DINO and what follows it), the running mean that timm writes as `state_dict_ema`, else the one that gradients
+/// train and no copy of it (MoCo, BYOL; lightly's and solo-learn's `momentum`).
+pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place, Missing> {
+    let mut best: Option<(usize, String, Spelling)> = None;
+    let mut whole: Vec<(String, Spelling)> = Vec::new();
+    for spelling in SPELLINGS {
+        let spelled: Vec<String> = wanted.iter().map(|name| spelling.of(name)).collect();
+        for (prefix, found) in prefixes(tensors, &spelled) {
+            if found == wanted.len() && whole.iter().all(|(known, _)| *known != prefix) {
+                whole.push((prefix.clone(), spelling));
+            }
+            if best.as_ref().is_none_or(|(most, ..)| found > *most) {
+                best = Some((found, prefix, spelling));
+            }
+        }
+    }
+    whole.sort_by_key(|(prefix, _)| (rank(prefix), prefix.len(), prefix.clone()));
+    let Some((prefix, spelling)) = whole.first().cloned() else {
+        let (found, prefix, spelling) = best.unwrap_or((0, String::new(), SPELLINGS[0]));
+        let name = |name: &&&str| format!("{prefix}{}", spelling.of(name));
+        let first = wanted.iter().map(|wanted| name(&wanted)).find(|name| !tensors.contains_key(name));
+        return Err(Missing::Names { first: first.unwrap_or_default(), found, wanted: wanted.len() });
+    };
+    let copies: Vec<String> = whole[1..].iter().map(|(prefix, _)| prefix.clone()).collect();
+    let mut place = Place { prefix, spelling, copies, ignored: BTreeMap::new() };
+    for (other, spelled) in whole[1..].iter().filter(|(other, _)| rank(other) == rank(&place.prefix)) {
+        let same = |name: &&str| {
+            let (one, two) = (place.name(name), format!("{other}{}", spelled.of(name)));
+            tensors.get(&one).zip(tensors.get(&two)).is_some_and(|(one, two)| equal(one, two))
+        };
+        if !wanted.iter().all(same) {
+            return Err(Missing::Told(format!(
+                "two encoders that differ, under '{}' and '{other}', and nothing says which is meant: write a file of \
+                 one of them",
+                place.prefix
+            )));
+        }
+    }
+    place.ignored = ignored(tensors, wanted, &place)?;
+    Ok(place)
+}
+
+/// What stands before any of the names in the file, with how many of them it stands before.
+fn prefixes(tensors: &BTreeMap<String, Tensor>, names: &[String]) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for name in names {
+        for prefix in tensors.keys().filter_map(|key| key.strip_suffix(name.as_str())) {
+            if prefix.is_empty() || prefix.ends_with('.') {
+                *found.entry(prefix.to_owned()).or_insert(0) += 1;
+            }
+        }
+    }
+    found
+}
+
+fn equal(one: &Tensor, two: &Tensor) -> bool {
+    let differ = || one.ne(two)?.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>();
+    one.dims() == two.dims() && one.dtype() == two.dtype() && differ().is_ok_and(|differ| differ == 0)
+}
+
+/// The smaller, the rather an encoder under this prefix is taken.
+fn rank(prefix: &str) -> u8 {
+    let has = |words: &[&str]| prefix.split(['.', '_']).any(|word| words.contains(&word));
+    if has(&["teacher"]) || prefix.split('.').any(|part| ["state_dict_ema", "model_ema"].contains(&part)) {
+        0
+    } else if has(&["momentum", "target", "key", "k", "m", "ema", "student"]) {
+        2
+    } else {
+        1
+    }
+}
+
+/// Tensors that the encoder does not have, by what they belong to.
+fn ignored(
+    tensors: &BTreeMap<String, Tensor>,
+    wanted: &[&str],
+    place: &Place,
+) -> Result<BTreeMap<String, usize>, Missing> {
+    let names: BTreeSet<String> = wanted.iter().map(|name| place.name(name)).collect();
+    let inside: BTreeSet<String> = wanted
+        .iter()
+        .filter_map(|name| place.spelling.of(name).split('.').next().map(str::to_owned))
+        .collect();
+    let mut groups = BTreeMap::new();
+    for key in tensors.keys().filter(|key| !names.contains(*key)) {
+        let parts: Vec<&str> = key.split('.').collect();
+        let group = match key.strip_prefix(&place.prefix) {
+            _ if parts.last() == Some(&"num_batches_tracked") => "num_batches_tracked".to_owned(),
+            Some(rest) => {
+                let first = rest.split('.').next().unwrap_or_default();
+                let copied = place.copies.iter().any(|copy| key.starts_with(copy.as_str()));
+                if !copied && (inside.contains(first) || INSIDE.contains(&first)) {
+                    return Err(Missing::Told(format!(
+                        "'{key}' is a part of its encoder that this one has no place for: another network"
+                    )));
+                }
+                place.copy_of(key).unwrap_or_else(|| format!("{}{first}", place.prefix))
+            }
+            None => place.copy_of(key).unwrap_or_else(|| {
+                let shared = parts.iter().zip(place.prefix.split('.')).take_while(|(a, b)| *a == b).count();
+                parts[..(shared + 1).min(parts.len())].join(".")
+            }),
+        };
+        *groups.entry(group).or_insert(0) += 1;
+    }
+    Ok(groups)
+}
+
+impl Place {
+    /// Name in the file of the encoder's tensor `name`.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}{}", self.prefix, self.spelling.of(name))
+    }
+
+    /// The other encoder that a name belongs to.
+    fn copy_of(&self, key: &str) -> Option<String> {
+        let copy = self.copies.iter().filter(|copy| !copy.is_empty() && key.starts_with(copy.as_str()));
+        copy.max_by_key(|copy| copy.len()).map(|copy| copy.trim_end_matches('.').to_owned())
+    }
+
+    /// How many tensors were found, and after which prefix.
+    pub fn told(&self, count: usize) -> String {
+        let stripped = match self.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!(" after '{prefix}', which is stripped"),
+        };
+        let spelled = match self.spelling.label {
+            "" => String::new(),
+            label => format!(", by {label}"),
+        };
+        format!("all {count} tensors of the encoder found{stripped}{spelled}")
+    }
+
+    /// Which of several encoders was taken, and why; none where there is one.
+    pub fn copies_told(&self) -> Option<String> {
+        let name =
+            |prefix: &str| if prefix.is_empty() { "no prefix".to_owned() } else { format!("'{prefix}'") };
+        let others: Vec<String> = self.copies.iter().map(|copy| name(copy)).collect();
+        let why = match rank(&self.prefix) {
+            0 => "the teacher or running mean, which its method is scored by",
+            1 => "the one that gradients train",
+            _ => "the nearest to one that gradients train",
+        };
+        let (taken, others) = (name(&self.prefix), others.join(", "));
+        (!self.copies.is_empty())
+            .then(|| format!("of several encoders, {taken} is taken, {why}; not {others}"))
+    }
+
+    /// What was ignored; none where nothing was.
+    pub fn ignored_told(&self) -> Option<String> {
+        let line = |(group, count): (&String, &usize)| match count {
+            1 => group.clone(),
+            count => format!("{group} ({count} tensors)"),
+        };
+        let groups: Vec<String> = self.ignored.iter().map(line).collect();
+        (!groups.is_empty()).then(|| format!("ignored, no part of the encoder: {}", groups.join(", ")))
+    }
+}

@@ -1,0 +1,125 @@
+//! Which network some shapes are of, in words, and which flag builds it.
+
+use std::collections::BTreeMap;
+
+use crate::backbone::VitSize;
+
+/// A network, as far as names and shapes of its tensors tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// ResNet-18 or a deeper one.
+    ResNet {
+        /// Which.
+        kind: &'static str,
+        /// Channels of the first stage.
+        width: usize,
+        /// Side of the first convolution's kernel.
+        kernel: usize,
+    },
+    /// A vision transformer under timm's names.
+    Vit {
+        /// Side of a patch, pixels.
+        patch: usize,
+        /// Numbers in a token.
+        width: usize,
+        /// Blocks.
+        depth: usize,
+    },
+}
+
+/// What names and shapes are of; none if that is neither network.
+pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
+    // Where prefixes stand before names, the shortest is the network's own and not a block's.
+    let shape = |suffix: &str| {
+        let ends =
+            |name: &str| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let named = shapes.iter().filter(|(name, _)| ends(name));
+        named.min_by_key(|(name, _)| name.matches('.').count()).map(|(_, shape)| *shape)
+    };
+    let has = |part: &str| shapes.keys().any(|name| name.contains(part));
+    if let Some(&[width, _, patch, _]) = shape("patch_embed.proj.weight") {
+        let number = |name: &&str| name.split_once("blocks.")?.1.split('.').next()?.parse::<usize>().ok();
+        let blocks = shapes.keys().filter(|name| !name.contains("decoder")).filter_map(number);
+        return Some(Network::Vit { patch, width, depth: blocks.max().map_or(0, |last| last + 1) });
+    }
+    let lightly = || shape("0.weight").filter(|_| has("4.0.conv1.") || has("2.0.conv1."));
+    if let Some(&[width, _, kernel, _]) = shape("conv1.weight").filter(|_| has("layer1.")).or_else(lightly) {
+        let kind = match () {
+            () if has(".0.conv3.") => "ResNet-50 or a deeper one",
+            () if has("layer1.2.") => "ResNet-34",
+            () => "ResNet-18",
+        };
+        return Some(Network::ResNet { kind, width, kernel });
+    }
+    None
+}
+
+/// `64 x 3 x 7 x 7`.
+pub fn size(dims: &[usize]) -> String {
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+/// What the file holds where it is not what was expected, and which flags to pass; begins with a colon.
+pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
+    use Network::{ResNet, Vit};
+    let advice = match (found, expected) {
+        (None, Some(ResNet { .. })) => {
+            return ": neither torchvision's nor lightly's names of a ResNet, nor timm's of a ViT".to_owned();
+        }
+        (None, _) => return ": no names of a timm ViT, nor of a ResNet".to_owned(),
+        (Some(ResNet { .. }), Some(Vit { .. })) => "pass --only resnet18".to_owned(),
+        (Some(Vit { .. }), Some(ResNet { .. })) => "pass --only vit_tiny".to_owned(),
+        (Some(ResNet { kind, .. }), Some(ResNet { .. })) if kind != "ResNet-18" => {
+            "only ResNet-18 and ViT-Tiny are built here".to_owned()
+        }
+        (Some(ResNet { width, kernel, .. }), Some(ResNet { width: built, kernel: stem, .. })) => {
+            if kernel != stem {
+                format!(
+                    "no flag builds its first convolution of {kernel} x {kernel}, here it is {stem} x {stem}"
+                )
+            } else if width != built {
+                format!("pass --width {width}")
+            } else {
+                return String::new();
+            }
+        }
+        (Some(found @ Vit { patch, width, depth }), Some(expected)) => {
+            let VitSize { patch: full_patch, width: full_width, depth: full_depth, .. } = VitSize::TINY;
+            if found == expected {
+                return String::new();
+            } else if (patch, width, depth) == (full_patch, full_width, full_depth) {
+                "only --full builds it".to_owned()
+            } else {
+                format!("no flag builds it; this scale has {}", named(expected))
+            }
+        }
+        (Some(_), None) => return String::new(),
+    };
+    found.map_or_else(String::new, |found| format!(": these are the weights of {}; {advice}", named(found)))
+}
+
+fn named(network: Network) -> String {
+    match network {
+        Network::ResNet { kind: kind @ "ResNet-18", width, .. } => format!("a {kind} of width {width}"),
+        Network::ResNet { kind, .. } => format!("a {kind}"),
+        Network::Vit { patch, width, depth } => {
+            format!("a ViT with patches of {patch} px, width {width} and {depth} blocks")
+        }
+    }
+}
+
+/// Whose names these are, where they are known and not read.
+pub fn foreign<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
+    let has = |part: &str| names.clone().any(|name| name.contains(part));
+    if has("attention.attention.query") {
+        Some(
+            "these are the names of Hugging Face's transformers; timm's are read (timm writes the same network)",
+        )
+    } else if has("encoder_layer_0.") || has("conv_proj.weight") {
+        Some("these are torchvision's names of a ViT; timm's are read (timm writes the same network)")
+    } else if has("resnet.embedder.") || has("encoder.stages.") {
+        Some("these are the names of Hugging Face's transformers; torchvision's are read")
+    } else {
+        None
+    }
+}
