@@ -112,9 +112,13 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
         let subset = self.subset(cell)?;
+        let mut settings = plan.settings(cell);
+        if let Some(bits) = source.sample_bits() {
+            settings.values.insert("sample_bits".to_owned(), bits.bits().into());
+        }
         let identity = Identity {
             cell: cell.id(),
-            settings: plan.settings(cell),
+            settings,
             train_digest: source.train.digest(),
             validation_digest: source.validation.digest(),
             code: provenance::CODE.to_owned(),
