@@ -104,11 +104,16 @@ fn pnm(bytes: &[u8]) -> bool {
     found >= needed
 }
 
-/// Whether a head ends with the file: another line behind it, and it still would not be one.
+/// Whether the file ends within its head: four numbers, or lines up to `ENDHDR`.
 fn pnm_head_is_torn(bytes: &[u8]) -> bool {
-    const HEAD: usize = 256;
-    let numbers = bytes.get(2..).unwrap_or_default().split(u8::is_ascii_whitespace);
-    bytes.len() < HEAD && numbers.filter(|number| !number.is_empty()).count() < 4
+    /// Longer heads are taken to be damaged. Ours.
+    const HEAD: usize = 4096;
+    let mut words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let is_torn = match bytes.starts_with(b"P7") {
+        true => !words.any(|word| word == b"ENDHDR"),
+        false => words.count() < 4,
+    };
+    bytes.len() < HEAD && is_torn
 }
 
 /// Whether the container that states its own size is in the file.

@@ -7,6 +7,8 @@
 mod complete;
 mod depth;
 mod jpeg;
+#[cfg(test)]
+mod oracle;
 mod orientation;
 mod png;
 mod tiff;
