@@ -36,7 +36,7 @@ impl Source {
                 None => format!("as {} training images show", found.len()),
             };
             self.understood.push(format!(
-                "16-bit samples with {bits} bits in use, {why}: value * 255 / {}, rounded; --sample-bits says otherwise",
+                "16-bit samples with {bits} bits in use, {why}: value * 255 / {}, rounded; give --sample-bits if that is wrong",
                 bits.largest()
             ));
         }
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(source.train.open(11).unwrap().pixels[0], 255);
         assert_eq!(source.validation.open(10).unwrap().pixels[0], 62, "1000 * 255 / 4095 = 62.3");
         let said = "16-bit samples with 12 bits in use, as 24 training images show: value * 255 / 4095, rounded; \
-                    --sample-bits says otherwise";
+                    give --sample-bits if that is wrong";
         assert_eq!(source.understood.last().unwrap(), said);
         let files = source.train.files().unwrap();
         assert_eq!(files.select(&[11]).unwrap().sample_bits().bits(), 12);

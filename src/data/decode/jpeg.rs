@@ -1,8 +1,10 @@
 //! JPEG: which of two decoders reads a file right, and where a file ends.
 //!
-//! The `image` crate's decoder (zune-jpeg 0.5.15) is the faster one and reads all but files of several scans that are
-//! not progressive: it takes their blocks for those of one scan and reports success
-//! (<https://github.com/etemesi254/zune-image/issues/422>). The jpeg-decoder crate reads those right.
+//! The `image` crate's decoder (zune-jpeg 0.5.15) is the faster one. It takes the blocks of several scans for those of one
+//! where a file is not progressive, and reports success (<https://github.com/etemesi254/zune-image/issues/422>); where
+//! luma is sampled more coarsely than chroma, it is wrong too, and at three samples of luma to one of chroma it stops. The
+//! jpeg-decoder crate reads all of these right (`fixtures/pixels` has them). It is no longer developed, and reads
+//! neither 12 bits a sample nor arithmetic coding; nor does the other.
 
 use std::io::Cursor;
 
@@ -13,19 +15,47 @@ use jpeg_decoder::{Decoder, PixelFormat};
 const END_OF_IMAGE: u8 = 0xd9;
 const START_OF_SCAN: u8 = 0xda;
 
+/// What the segments before the pixels say.
+pub struct Head {
+    pub width: u32,
+    pub height: u32,
+    /// The first segment of EXIF data.
+    pub exif: Option<Vec<u8>>,
+}
+
+/// Reads what the segments before the pixels say.
+///
+/// # Errors
+/// If none of them describes a frame.
+pub fn head(bytes: &[u8]) -> Result<Head> {
+    let mut exif = None;
+    for (marker, segment) in Segments::of(bytes) {
+        match (marker, segment) {
+            (0xe1, [b'E', b'x', b'i', b'f', 0, 0, data @ ..]) if exif.is_none() => exif = Some(data.to_vec()),
+            (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, &[_, y1, y0, x1, x0, ..]) => {
+                let [width, height] = [[x1, x0], [y1, y0]].map(|size| u32::from(u16::from_be_bytes(size)));
+                return Ok(Head { width, height, exif });
+            }
+            (START_OF_SCAN, _) => break,
+            _ => {}
+        }
+    }
+    bail!("a JPEG without the size of its picture")
+}
+
 /// Decodes a whole file.
 ///
 /// # Errors
 /// If neither decoder can read it.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
-    if is_scan_by_scan(bytes) {
-        return read_scans(bytes);
+    if is_usual(bytes) {
+        return Ok(image::load_from_memory_with_format(bytes, ImageFormat::Jpeg)?);
     }
-    Ok(image::load_from_memory_with_format(bytes, ImageFormat::Jpeg)?)
+    read_unusual(bytes)
 }
 
-/// Decodes a file whose components are not all in one scan.
-fn read_scans(bytes: &[u8]) -> Result<DynamicImage> {
+/// Decodes what the usual decoder gets wrong.
+fn read_unusual(bytes: &[u8]) -> Result<DynamicImage> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
     let pixels = decoder.decode()?;
     let Some(info) = decoder.info() else { bail!("the file has no frame") };
@@ -33,7 +63,9 @@ fn read_scans(bytes: &[u8]) -> Result<DynamicImage> {
     let image = match info.pixel_format {
         PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
         PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        other => bail!("{other:?} in several scans is not read; save it as RGB"),
+        other => {
+            bail!("JPEG of {other:?} is not read if it has several scans or unusual sampling; save it as RGB")
+        }
     };
     match image {
         Some(image) => Ok(image),
@@ -41,19 +73,40 @@ fn read_scans(bytes: &[u8]) -> Result<DynamicImage> {
     }
 }
 
-/// Whether a sequential file has a scan with some of its components only.
-fn is_scan_by_scan(bytes: &[u8]) -> bool {
-    let mut components = 0;
+/// Whether the usual decoder is right: all components in each scan, or a progressive file; and the first component at least
+/// as finely sampled as the others, by a power of two.
+fn is_usual(bytes: &[u8]) -> bool {
+    let (mut components, mut progressive) = (0, false);
     for (marker, segment) in Segments::of(bytes) {
         match marker {
-            // Sequential frames: precision, two sizes, number of components.
-            0xc0 | 0xc1 => components = segment.get(5).copied().unwrap_or(0),
-            0xc2 => return false,
-            START_OF_SCAN => return segment.first().is_some_and(|&scanned| scanned < components),
+            // Precision, two sizes, number of components, and of each its name, sampling and table.
+            0xc0..=0xc2 => {
+                progressive = marker == 0xc2;
+                components = segment.get(5).copied().unwrap_or(0);
+                let sampling: Vec<u8> = segment.iter().skip(7).step_by(3).copied().collect();
+                if !is_usually_sampled(&sampling) {
+                    return false;
+                }
+            }
+            START_OF_SCAN => {
+                return progressive || segment.first().is_none_or(|&scanned| scanned >= components);
+            }
             _ => {}
         }
     }
-    false
+    true
+}
+
+/// Each number has the horizontal factor in its upper half, the vertical one in its lower. One component alone is never
+/// spread, whatever its factors say.
+fn is_usually_sampled(sampling: &[u8]) -> bool {
+    let [first, others @ ..] = sampling else { return true };
+    let halves = |factors: u8| [factors >> 4, factors & 15];
+    let divides = |&other: &u8| {
+        let mut pairs = halves(*first).into_iter().zip(halves(other));
+        pairs.all(|(first, other)| other > 0 && first % other == 0 && (first / other).is_power_of_two())
+    };
+    others.iter().all(divides)
 }
 
 /// Markers of a file, each with the bytes of its segment. Segments are walked, not searched: an embedded thumbnail has

@@ -155,21 +155,34 @@ fn head_and_orientation<R: BufRead + Seek>(
     mut reader: R,
     format: ImageFormat,
 ) -> Result<(Head, Orientation)> {
-    let (width, height, orientation, sixteen) = if format == ImageFormat::Tiff {
-        let page = tiff::page(reader)?;
-        (page.width, page.height, page.orientation, page.bits == 16)
-    } else {
-        let mut decoder = ImageReader::with_format(&mut reader, format).into_decoder()?;
-        let (width, height) = decoder.dimensions();
-        let wide = matches!(
-            decoder.color_type(),
-            ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16
-        );
-        let exif = orientation::exif(&mut decoder);
-        drop(decoder);
-        let orientation = orientation::of(format, reader, exif);
-        // PNM states its own maximum.
-        (width, height, orientation, wide && format != ImageFormat::Pnm)
+    let (width, height, orientation, sixteen) = match format {
+        ImageFormat::Tiff => {
+            let page = tiff::page(reader)?;
+            (page.width, page.height, page.orientation, page.bits == 16)
+        }
+        ImageFormat::Jpeg => {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes)?;
+            let head = jpeg::head(&bytes)?;
+            (head.width, head.height, orientation::of(head.exif), false)
+        }
+        _ => {
+            use ColorType::{L16, La16, Rgb16, Rgba16};
+            let mut decoder = ImageReader::with_format(&mut reader, format).into_decoder()?;
+            let (width, height) = decoder.dimensions();
+            // PNM states its own maximum.
+            let wide =
+                matches!(decoder.color_type(), L16 | La16 | Rgb16 | Rgba16) && format != ImageFormat::Pnm;
+            // Damaged notes about a picture do not make the picture worthless.
+            let exif = decoder.exif_metadata().ok().flatten();
+            drop(decoder);
+            let exif = match format {
+                // Its decoder sees only what stands before the pixels.
+                ImageFormat::Png => png::chunk(reader, *b"eXIf"),
+                _ => exif,
+            };
+            (width, height, orientation::of(exif), wide)
+        }
     };
     let (width, height) = if orientation::swaps(orientation) { (height, width) } else { (width, height) };
     let turned = orientation != Orientation::NoTransforms;
