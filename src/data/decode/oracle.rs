@@ -56,7 +56,16 @@ fn pixels_are_pillows() {
         let worst = worst.entry(kind.unwrap_or("exact")).or_default();
         *worst = largest.max(*worst);
     }
-    // Seen with `--nocapture`.
-    println!("largest differences: {worst:?}");
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), list.lines().count(), wrong.join("\n"));
+    let files = list.lines().count();
+    assert!(
+        wrong.is_empty(),
+        "{} of {files}:
+{}
+largest: {worst:?}",
+        wrong.len(),
+        wrong.join(
+            "
+"
+        )
+    );
 }
