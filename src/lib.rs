@@ -86,7 +86,7 @@
 //! # Invariants
 //! Enforced by `benchmarks/cells/tidy.rs` unless marked:
 //! 1. The layers above.
-//! 2. Only `seed.rs` makes a generator; only `data/decode.rs` decodes images; only `results/record.rs`
+//! 2. Only `seed.rs` makes a generator; only `data/decode/` decodes images; only `results/record.rs`
 //!    has serialised types; only `check.rs` of the cells compares snapshots.
 //! 3. Nothing below `experiment` reads the clock or the environment: scale and seeds are arguments.
 //! 4. A layer returns values; the only callbacks are progress reports (which offer training's state).

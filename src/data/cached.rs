@@ -10,7 +10,7 @@ use std::sync::{
 
 use anyhow::Result;
 
-use super::{Dataset, Image, Labels, files::Files};
+use super::{Dataset, Head, Image, Labels, files::Files};
 
 /// Keeps the first images that fit into a budget; others are opened again each time.
 pub struct Cached {
@@ -49,8 +49,8 @@ impl Dataset for Cached {
         Ok(image)
     }
 
-    fn dimensions(&self, index: usize) -> Result<(usize, usize)> {
-        self.inner.dimensions(index)
+    fn head(&self, index: usize) -> Result<Head> {
+        self.inner.head(index)
     }
 
     fn place(&self, index: usize) -> String {

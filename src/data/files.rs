@@ -7,7 +7,10 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU8, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
 };
 
 use anyhow::{Result, bail, ensure};
@@ -15,7 +18,7 @@ use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::content::{self, Content, Known, Memory};
-use crate::data::{Dataset, Image, Labels, decode};
+use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode};
 
 /// Labelled names, in order, before it is known which folder holds the files.
 #[derive(Default)]
@@ -138,6 +141,8 @@ pub struct Files {
     /// The annotation table that rows belong to.
     table: Option<PathBuf>,
     digest: String,
+    /// How many bits of 16 are in use; all while nobody has said so.
+    sample_bits: OnceLock<SampleBits>,
 }
 
 impl Files {
@@ -156,7 +161,8 @@ impl Files {
         }
         let found = std::iter::repeat_with(AtomicU8::default).take(listing.len()).collect();
         let memory = Memory::new(listing.len());
-        Ok(Self { listing, roots: roots.to_vec(), found, memory, table: table.map(Path::to_owned), digest })
+        let (roots, table, sample_bits) = (roots.to_vec(), table.map(Path::to_owned), OnceLock::new());
+        Ok(Self { listing, roots, found, memory, table, digest, sample_bits })
     }
 
     /// The files at `indices` by themselves, in that order: a data set of its own, that knows nothing of the others.
@@ -166,7 +172,41 @@ impl Files {
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         let listing = self.listing.select(indices);
         let digest = listing.digest();
-        Self::new(listing, &self.roots, self.table.as_deref(), digest)
+        let selected = Self::new(listing, &self.roots, self.table.as_deref(), digest)?;
+        Ok(Self { sample_bits: self.sample_bits.clone(), ..selected })
+    }
+
+    /// How many bits of 16-bit samples are in use.
+    pub fn sample_bits(&self) -> SampleBits {
+        self.sample_bits.get().copied().unwrap_or(SampleBits::ALL)
+    }
+
+    /// Says how many bits of 16-bit samples are in use, before an image is opened: once for a data set, later calls
+    /// change nothing.
+    pub fn set_sample_bits(&self, bits: SampleBits) {
+        // Set twice, it stays what images were already decoded by.
+        let _ = self.sample_bits.set(bits);
+    }
+
+    /// What the head of the file at `index` says, and how many of its 16 bits are in use if it has as many. Its bytes do
+    /// not count as used.
+    ///
+    /// # Errors
+    /// If it cannot be found or read.
+    pub fn pixels(&self, index: usize) -> Result<(Head, Option<SampleBits>)> {
+        let path = self.path(index)?;
+        let look = || Ok((decode::head(&path)?, decode::bits_in_use(&path)?));
+        self.explain(index, look())
+    }
+
+    /// How many files there are.
+    pub fn len(&self) -> usize {
+        self.listing.len()
+    }
+
+    /// Whether there is no file.
+    pub fn is_empty(&self) -> bool {
+        self.listing.is_empty()
     }
 
     /// Name of the file at `index`, relative to its folder.
@@ -263,13 +303,16 @@ impl Dataset for Files {
 
     fn open(&self, index: usize) -> Result<Image> {
         let path = self.path(index)?;
-        let image = self.memory.read(index, &path).and_then(|bytes| decode::decode_bytes(&bytes, &path));
+        let image = self
+            .memory
+            .read(index, &path)
+            .and_then(|bytes| decode::decode_bytes(&bytes, &path, self.sample_bits()));
         self.explain(index, image)
     }
 
-    fn dimensions(&self, index: usize) -> Result<(usize, usize)> {
+    fn head(&self, index: usize) -> Result<Head> {
         let path = self.path(index)?;
-        self.explain(index, decode::dimensions(&path))
+        self.explain(index, decode::head(&path))
     }
 
     fn place(&self, index: usize) -> String {
@@ -360,7 +403,7 @@ mod tests {
         let files = Files::new(names, &roots, Some(Path::new("/data/t.csv")), String::new()).unwrap();
 
         assert_eq!(files.open(0).unwrap().width, 1);
-        assert_eq!(files.dimensions(1).unwrap(), (7, 1));
+        assert_eq!(files.head(1).unwrap().width, 7);
         assert_eq!(files.place(1), format!("{} (t.csv row 3)", roots[1].join("late.png").display()));
         assert_eq!(files.found.iter().map(|root| root.load(Relaxed)).collect::<Vec<_>>(), [1, 2, 0]);
 

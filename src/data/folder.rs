@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::data::{
-    ClassSet, Labels, Source,
+    ClassSet, Labels, Source, decode,
     files::{Files, Listing, ensure_apart},
     stratify, words,
 };
@@ -314,7 +314,7 @@ fn walk(
 
 fn is_image(name: &str) -> bool {
     let extension = Path::new(name).extension().unwrap_or_default().to_ascii_lowercase();
-    ["png", "jpg", "jpeg"].iter().any(|known| extension == *known)
+    decode::EXTENSIONS.iter().any(|known| extension == *known)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Head};
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct Inspection {
     pub bad: Vec<BadImage>,
     /// Number of sound images for each (width, height).
     pub sizes: BTreeMap<(usize, usize), usize>,
+    /// Number of sound images that are turned or mirrored as their EXIF data say.
+    pub turned: usize,
+    /// Number of sound images whose samples have 16 bits.
+    pub sixteen: usize,
 }
 
 /// An image that cannot be used.
@@ -44,22 +48,27 @@ pub struct BadImage {
 pub fn inspect(dataset: &dyn Dataset, depth: Depth, progress: &(dyn Fn(usize) + Sync)) -> Inspection {
     let checked = dataset.labels().len();
     let done = AtomicUsize::new(0);
-    let results: Vec<Result<(usize, usize), BadImage>> = (0..checked)
+    let results: Vec<Result<Head, BadImage>> = (0..checked)
         .into_par_iter()
         .map(|index| {
-            let size = match depth {
-                Depth::Header => dataset.dimensions(index),
-                Depth::Pixels => dataset.open(index).map(|image| (image.width, image.height)),
+            let head = match depth {
+                Depth::Header => dataset.head(index),
+                Depth::Pixels => dataset.open(index).and_then(|_| dataset.head(index)),
             };
             progress(1 + done.fetch_add(1, Relaxed));
-            size.map_err(|error| BadImage { index, place: dataset.place(index), error: format!("{error:#}") })
+            head.map_err(|error| BadImage { index, place: dataset.place(index), error: format!("{error:#}") })
         })
         .collect();
 
-    let mut inspection = Inspection { checked, bad: Vec::new(), sizes: BTreeMap::new() };
+    let mut inspection =
+        Inspection { checked, bad: Vec::new(), sizes: BTreeMap::new(), turned: 0, sixteen: 0 };
     for result in results {
         match result {
-            Ok(size) => *inspection.sizes.entry(size).or_default() += 1,
+            Ok(head) => {
+                *inspection.sizes.entry((head.width, head.height)).or_default() += 1;
+                inspection.turned += usize::from(head.turned);
+                inspection.sixteen += usize::from(head.sixteen);
+            }
             Err(bad) => inspection.bad.push(bad),
         }
     }
@@ -82,8 +91,8 @@ mod tests {
         for depth in [Depth::Header, Depth::Pixels] {
             let heard = Mutex::new(Vec::new());
             let inspection = inspect(&*source.train, depth, &|done| heard.lock().unwrap().push(done));
-            let expected =
-                Inspection { checked: 28, bad: Vec::new(), sizes: BTreeMap::from([((32, 24), 28)]) };
+            let sizes = BTreeMap::from([((32, 24), 28)]);
+            let expected = Inspection { checked: 28, bad: Vec::new(), sizes, turned: 0, sixteen: 0 };
             assert_eq!(inspection, expected);
             let mut heard = heard.into_inner().unwrap();
             heard.sort_unstable();

@@ -12,6 +12,7 @@ pub mod files;
 pub mod folder;
 pub mod imbalance;
 pub mod inspect;
+pub mod pixels;
 pub mod sewer_ml;
 pub mod stratify;
 pub mod synthetic;
@@ -20,6 +21,7 @@ pub mod words;
 
 use anyhow::{Context, Result};
 pub use classes::{ClassSet, DefectClass};
+pub use decode::{Head, SampleBits};
 pub use imbalance::{Share, Subset};
 
 use crate::named::named;
@@ -65,10 +67,11 @@ pub trait Dataset: Send + Sync {
     /// Decodes (or draws) the image at `index`; the error names its file and row.
     fn open(&self, index: usize) -> Result<Image>;
 
-    /// Width and height of the image at `index`; from the file's header where there is one, which is
+    /// Width, height and more of the image at `index`; from the file's header where there is one, which is
     /// cheaper than [`Self::open`] and finds missing, empty and foreign files, but not torn ones.
-    fn dimensions(&self, index: usize) -> Result<(usize, usize)> {
-        self.open(index).map(|image| (image.width, image.height))
+    fn head(&self, index: usize) -> Result<Head> {
+        let Image { width, height, .. } = self.open(index)?;
+        Ok(Head { width, height, turned: false, sixteen: false })
     }
 
     /// Where a person finds the image at `index`: a path, with its row in the annotation file.

@@ -182,7 +182,8 @@ mod tests {
             for index in 0..dataset.labels().len() {
                 let image = dataset.open(index).unwrap();
                 assert_eq!((image.width, image.height), (32, 24));
-                assert_eq!(dataset.dimensions(index).unwrap(), (32, 24));
+                let head = dataset.head(index).unwrap();
+                assert_eq!((head.width, head.height), (32, 24));
             }
         }
         let defects = |labels: &[Labels]| labels.iter().filter(|label| label.defect).count();

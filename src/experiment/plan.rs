@@ -12,7 +12,7 @@ use super::{Ablation, Augmentation, Cell, Recipe, Scale, Study, cell, recipe, se
 use crate::{
     augment::{Framing, Jitter, ViewRecipe},
     backbone::import::Weights,
-    data::OnBadImage,
+    data::{OnBadImage, SampleBits},
     method::{
         Objective,
         dino::Distillation,
@@ -33,6 +33,8 @@ pub struct Plan {
     pub init: Option<Init>,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
+    /// How many bits of 16-bit samples are in use; none where the data say so themselves.
+    pub sample_bits: Option<SampleBits>,
     /// Where it is trained.
     pub device: Device,
     /// Whether training flows in bf16 ([`crate::tensor::graph::precision`]); evaluation is f32 always.
@@ -79,6 +81,7 @@ impl Plan {
             augmentation: None,
             init: None,
             on_bad_image,
+            sample_bits: None,
             device: Device::Cpu,
             mixed_precision: false,
         }

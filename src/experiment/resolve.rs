@@ -119,9 +119,13 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
         let subset = self.subset(cell)?;
+        let mut settings = plan.settings(cell);
+        if let Some(bits) = source.sample_bits() {
+            settings.values.insert("sample_bits".to_owned(), bits.bits().into());
+        }
         let identity = Identity {
             cell: cell.id(),
-            settings: plan.settings(cell),
+            settings,
             train_digest: source.train.digest(),
             validation_digest: source.validation.digest(),
             code: provenance::CODE.to_owned(),
@@ -388,5 +392,39 @@ impl Resolved<'_> {
             files.confirm(&indices);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageBuffer, Luma};
+
+    use super::*;
+    use crate::{data::folder, experiment::cell};
+
+    /// A folder of 16-bit images whose largest sample is this.
+    fn identity(largest: u16) -> Identity {
+        let folder = tempfile::tempdir().unwrap();
+        for label in ["normal", "defect"] {
+            std::fs::create_dir(folder.path().join(label)).unwrap();
+            for number in 0..20 {
+                let image = ImageBuffer::from_pixel(32, 32, Luma([largest - number]));
+                image.save(folder.path().join(format!("{label}/{number:02}.png"))).unwrap();
+            }
+        }
+        let source = folder::source(folder.path()).unwrap().with_pixels_understood(None);
+        let plan = Plan::new(Scale::fixture());
+        let cell = cell::floors(&[Share::NATURAL], 0)[0];
+        plan.resolve(&cell, &source).unwrap().identity
+    }
+
+    #[test]
+    fn bits_in_use_are_a_setting_where_they_are_not_all() {
+        let [few, all] = [identity(4000), identity(60_000)];
+        assert_eq!(few.settings.values["sample_bits"], 12);
+        let mut settings = all.settings;
+        assert!(!settings.values.contains_key("sample_bits"));
+        settings.values.insert("sample_bits".to_owned(), 12.into());
+        assert_eq!(settings, few.settings, "nothing else differs");
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use skewbench::{
-    data::OnBadImage,
+    data::{OnBadImage, SampleBits},
     experiment::{Augmentation, Cell, Init, Plan, Scale, recipe},
 };
 
@@ -24,6 +24,10 @@ pub struct Setup {
     /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
     #[arg(long, default_value = "fail", value_name = "fail|skip")]
     pub on_bad_image: OnBadImage,
+
+    /// How many bits of 16-bit samples are in use [default: the fewest that hold those of 256 training images]
+    #[arg(long, value_name = "10|12|14|16")]
+    pub sample_bits: Option<SampleBits>,
 
     /// Side of the network's input, pixels
     #[arg(long, value_name = "PIXELS")]
@@ -95,6 +99,7 @@ impl Setup {
         plan.mixed_precision = self.mixed_precision;
         plan.augmentation = self.augmentation;
         plan.on_bad_image = self.on_bad_image;
+        plan.sample_bits = self.sample_bits;
         plan.recipe = self.recipe.unwrap_or(plan.recipe);
         plan.init = self.init.as_deref().map(Init::new).transpose()?;
         Ok(plan)

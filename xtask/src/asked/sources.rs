@@ -29,7 +29,8 @@ impl Sources {
         if !drawn {
             sides = BTreeSet::from([plan.scale.side]);
         }
-        let open = |side| Ok((side, choice.open(&Scale { side, ..plan.scale.clone() }, purpose)?));
+        let open =
+            |side| Ok((side, choice.open(&Scale { side, ..plan.scale.clone() }, purpose, plan.sample_bits)?));
         Ok(Self { by_side: sides.into_iter().map(open).collect::<Result<_>>()?, drawn })
     }
 

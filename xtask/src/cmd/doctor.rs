@@ -170,6 +170,14 @@ fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findin
         .map(|((width, height), count)| format!("{count} of {width} x {height}"))
         .collect();
     println!("images   {split}: {} looked at, {} bad; {}", found.checked, found.bad.len(), common.join(", "));
+    for (count, what) in [
+        (found.turned, "turned as their EXIF orientation says"),
+        (found.sixteen, "with 16-bit samples, scaled as said above"),
+    ] {
+        if count > 0 {
+            println!("         {count} {what}");
+        }
+    }
     let (stopping, others): (Vec<_>, Vec<_>) = found.bad.iter().partition(|bad| stops(bad.index));
     for bad in stopping.iter().take(NAMED) {
         findings.troubles.push(format!("{}: {}", bad.place, bad.error));

@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use anyhow::{Context, Result, bail};
 use skewbench::{
-    data::{self, Source, cached::Cached, elpv::install},
+    data::{self, SampleBits, Source, cached::Cached, elpv::install},
     experiment::Scale,
     seed::Seed,
 };
@@ -59,9 +59,10 @@ Where images come from:
         }
     }
 
-    /// Reads annotations; images are opened later, one by one, and remembered while memory lasts.
-    pub fn open(&self, scale: &Scale, purpose: Purpose) -> Result<Source> {
-        let source = self.read(scale, purpose)?;
+    /// Reads annotations; images are opened later, one by one, and remembered while memory lasts. Of their 16-bit samples,
+    /// if they have such, `sample_bits` are in use; without it those that a look at some of them shows.
+    pub fn open(&self, scale: &Scale, purpose: Purpose, sample_bits: Option<SampleBits>) -> Result<Source> {
+        let source = self.read(scale, purpose)?.with_pixels_understood(sample_bits);
         Ok(Source {
             train: Box::new(Cached::new(source.train, CACHED_BYTES)),
             validation: Box::new(Cached::new(source.validation, CACHED_BYTES / 4)),

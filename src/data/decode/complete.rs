@@ -1,0 +1,122 @@
+//! Whether a file ends where its image does: lenient decoders fill what is missing and report success.
+
+use std::io::Cursor;
+
+use image::{ImageFormat, codecs::pnm::PnmDecoder};
+
+use super::{jpeg, tiff};
+
+/// Whether all bytes of an image are there, as far as its format says where it ends; what lies behind the image does not
+/// matter. A head that is itself damaged is left to the decoder, which knows what to say of it.
+pub fn is_complete(bytes: &[u8], format: ImageFormat) -> bool {
+    match format {
+        ImageFormat::Bmp => bmp(bytes),
+        ImageFormat::Jpeg => jpeg::is_complete(bytes),
+        ImageFormat::Png => png(bytes),
+        ImageFormat::Pnm => pnm(bytes),
+        ImageFormat::Tiff => tiff::is_complete(bytes),
+        ImageFormat::WebP => webp(bytes),
+        _ => true,
+    }
+}
+
+/// The little-endian number at `place`.
+fn number(bytes: &[u8], place: usize) -> Option<u32> {
+    let bytes = bytes.get(place..place + 4)?;
+    Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+/// Whether the rows, or the compressed data whose size the head states, end inside the file. The size of the file that
+/// the head states too is wrong in many files.
+fn bmp(bytes: &[u8]) -> bool {
+    let field = |place| number(bytes, place).map(u64::from);
+    let Some(head) = field(14) else { return false };
+    if head < 40 {
+        // The head of OS/2, which the decoder reads: its rows are never compressed.
+        return bmp_os2(bytes);
+    }
+    let (Some(start), Some(width), Some(height), Some(bits), Some(compression), Some(size)) =
+        (field(10), field(18), number(bytes, 22), field(26), field(30), field(34))
+    else {
+        return false;
+    };
+    // Rows run downwards where the height is negative.
+    let height = u64::from((height as i32).unsigned_abs());
+    let data = match compression {
+        1 | 2 => size,
+        _ => rows(width, height, bits >> 16),
+    };
+    start.saturating_add(data) <= bytes.len() as u64
+}
+
+fn bmp_os2(bytes: &[u8]) -> bool {
+    let (Some(start), Some(size), Some(bits)) = (number(bytes, 10), number(bytes, 18), number(bytes, 22))
+    else {
+        return false;
+    };
+    let (width, height) = (u64::from(size & 0xffff), u64::from(size >> 16));
+    u64::from(start) + rows(width, height, u64::from(bits >> 16)) <= bytes.len() as u64
+}
+
+/// Bytes of rows that each end at a multiple of four bytes.
+fn rows(width: u64, height: u64, bits: u64) -> u64 {
+    width.saturating_mul(bits).div_ceil(32).saturating_mul(4).saturating_mul(height)
+}
+
+/// Whether the chunks (length, type, data, checksum) lead to the end chunk inside the file.
+fn png(bytes: &[u8]) -> bool {
+    let mut chunk = 8;
+    while let Some(head) = bytes.get(chunk..chunk + 8) {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        chunk += 12 + length;
+        if &head[4..] == b"IEND" {
+            return chunk <= bytes.len();
+        }
+    }
+    false
+}
+
+/// Whether as many samples follow as the head says. Of a text whose last number is cut nothing shows it.
+fn pnm(bytes: &[u8]) -> bool {
+    let mut reader = Cursor::new(bytes);
+    // A head that cannot be read is torn, or the decoder will say what is wrong with it.
+    let Ok(decoder) = PnmDecoder::new(&mut reader) else { return !pnm_head_is_torn(bytes) };
+    let (_, header) = decoder.into_inner();
+    let (width, height) = (u64::from(header.width()), u64::from(header.height()));
+    let channels = match header.subtype().magic_constant() {
+        b"P3" | b"P6" => 3,
+        b"P7" => header.as_arbitrary().map_or(1, |header| u64::from(header.depth)),
+        _ => 1,
+    };
+    let samples = width.saturating_mul(height).saturating_mul(channels);
+    let rest = &bytes[(reader.position() as usize).min(bytes.len())..];
+    let found = match header.subtype().magic_constant() {
+        // Digits of a bitmap may stand without space between them.
+        b"P1" => rest.iter().filter(|byte| byte.is_ascii_digit()).count(),
+        b"P2" | b"P3" => rest.split(u8::is_ascii_whitespace).filter(|number| !number.is_empty()).count(),
+        _ => rest.len(),
+    } as u64;
+    let needed = match header.subtype().magic_constant() {
+        b"P4" => width.div_ceil(8).saturating_mul(height),
+        b"P5" | b"P6" | b"P7" if header.maximal_sample() > 255 => samples.saturating_mul(2),
+        _ => samples,
+    };
+    found >= needed
+}
+
+/// Whether the file ends within its head: four numbers, or lines up to `ENDHDR`.
+fn pnm_head_is_torn(bytes: &[u8]) -> bool {
+    /// Longer heads are taken to be damaged. Ours.
+    const HEAD: usize = 4096;
+    let mut words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let is_torn = match bytes.starts_with(b"P7") {
+        true => !words.any(|word| word == b"ENDHDR"),
+        false => words.count() < 4,
+    };
+    bytes.len() < HEAD && is_torn
+}
+
+/// Whether the container that states its own size is in the file.
+fn webp(bytes: &[u8]) -> bool {
+    number(bytes, 4).is_some_and(|size| 8 + u64::from(size) <= bytes.len() as u64)
+}

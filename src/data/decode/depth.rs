@@ -1,0 +1,130 @@
+//! Samples of more than 8 bits to 8.
+//!
+//! Cameras of 10, 12 and 14 bits store their numbers in 16, most often as they are: the range in use is a part of the
+//! file's. Which part is a property of the data set, not of a file, so it is found once from many files and every file is
+//! scaled alike: `value * 255 / (2^bits - 1)`, rounded. A file that exceeds it is an error, not a white picture.
+//!
+//! Formats that state their own maximum (PGM, PPM) are scaled by it.
+
+use std::{fmt, str::FromStr};
+
+use anyhow::{Context as _, Error, Result, bail};
+use image::{DynamicImage, RgbImage};
+
+/// How many bits of 16-bit samples are in use: 10, 12, 14 or 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SampleBits(u8);
+
+impl SampleBits {
+    /// All 16.
+    pub const ALL: Self = Self(16);
+
+    /// What is told apart; ours, what cameras have.
+    const KNOWN: [Self; 4] = [Self(10), Self(12), Self(14), Self::ALL];
+
+    /// The number of bits.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The largest value that fits.
+    pub fn largest(self) -> u16 {
+        u16::MAX >> (16 - self.0)
+    }
+
+    /// The fewest of those known that hold a value.
+    pub fn holding(value: u16) -> Self {
+        Self::KNOWN.into_iter().find(|bits| value <= bits.largest()).unwrap_or(Self::ALL)
+    }
+}
+
+impl fmt::Display for SampleBits {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for SampleBits {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = || Self::KNOWN.into_iter().find(|bits| bits.to_string() == text);
+        known().with_context(|| format!("expected 10, 12, 14 or 16 bits, found '{text}'"))
+    }
+}
+
+/// Whether samples have 16 bits.
+pub fn is_sixteen(image: &DynamicImage) -> bool {
+    use DynamicImage::{ImageLuma16, ImageLumaA16, ImageRgb16, ImageRgba16};
+    matches!(image, ImageLuma16(_) | ImageLumaA16(_) | ImageRgb16(_) | ImageRgba16(_))
+}
+
+/// The largest sample of a 16-bit image, alpha left aside.
+pub fn largest(image: DynamicImage) -> u16 {
+    image.into_rgb16().iter().copied().max().unwrap_or(0)
+}
+
+/// 8-bit RGB: grey repeated, alpha dropped, 16-bit samples scaled.
+///
+/// # Errors
+/// If a 16-bit sample does not fit into `bits`.
+pub fn to_rgb8(image: DynamicImage, bits: SampleBits) -> Result<RgbImage> {
+    if bits == SampleBits::ALL || !is_sixteen(&image) {
+        return Ok(image.into_rgb8());
+    }
+    let wide = image.into_rgb16();
+    let largest = u32::from(bits.largest());
+    let (width, height) = wide.dimensions();
+    let mut narrow = Vec::with_capacity(wide.len());
+    for &sample in wide.iter() {
+        let sample = u32::from(sample);
+        if sample > largest {
+            bail!(
+                "a sample is {sample}, but {bits} bits, up to {largest}, hold all samples of the training images that \
+                 were looked at; give --sample-bits 16 (or as many as the camera has)"
+            );
+        }
+        narrow.push(((sample * 255 + largest / 2) / largest) as u8);
+    }
+    RgbImage::from_raw(width, height, narrow).context("a picture of another size than it was")
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageBuffer, Luma};
+
+    use super::*;
+
+    fn grey(values: &[u16]) -> DynamicImage {
+        let pixels: ImageBuffer<Luma<u16>, _> =
+            ImageBuffer::from_raw(values.len() as u32, 1, values.to_vec()).unwrap();
+        pixels.into()
+    }
+
+    fn scaled(values: &[u16], bits: &str) -> Result<Vec<u8>> {
+        let rgb = to_rgb8(grey(values), bits.parse().unwrap())?;
+        Ok(rgb.pixels().map(|pixel| pixel.0[0]).collect())
+    }
+
+    #[test]
+    fn the_range_in_use_becomes_the_whole_range() {
+        for (largest, bits) in [(0, 10), (1023, 10), (1024, 12), (4095, 12), (16383, 14), (16384, 16)] {
+            assert_eq!(SampleBits::holding(largest).bits(), bits, "{largest}");
+        }
+        // 4095 / 255 = 16.06: the value in the middle of 8-bit steps is rounded up.
+        assert_eq!(scaled(&[0, 8, 9, 16, 2048, 4095], "12").unwrap(), [0, 0, 1, 1, 128, 255]);
+        assert_eq!(scaled(&[0, 2, 3, 1023], "10").unwrap(), [0, 0, 1, 255]);
+        assert_eq!(scaled(&[0, 128, 129, 65535], "16").unwrap(), [0, 0, 1, 255]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let error = scaled(&[0, 4096], "12").unwrap_err().to_string();
+        assert!(error.starts_with("a sample is 4096, but 12 bits, up to 4095"), "{error}");
+        assert!(error.contains("--sample-bits 16"), "{error}");
+        assert_eq!(
+            "8".parse::<SampleBits>().unwrap_err().to_string(),
+            "expected 10, 12, 14 or 16 bits, found '8'"
+        );
+    }
+}

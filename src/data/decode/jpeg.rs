@@ -1,0 +1,185 @@
+//! JPEG: which of two decoders reads a file right, and where a file ends.
+//!
+//! The `image` crate's decoder (zune-jpeg 0.5.15) is the faster one. It takes the blocks of several scans for those of one
+//! where a file is not progressive, and reports success (<https://github.com/etemesi254/zune-image/issues/422>); where
+//! luma is sampled more coarsely than chroma, it is wrong too, and at three samples of luma to one of chroma it stops. The
+//! jpeg-decoder crate reads all of these right (`fixtures/pixels` has them). It is no longer developed, and reads
+//! neither 12 bits a sample nor arithmetic coding; nor does the other.
+
+use std::io::Cursor;
+
+use anyhow::{Result, bail};
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use jpeg_decoder::{Decoder, PixelFormat};
+
+const END_OF_IMAGE: u8 = 0xd9;
+const START_OF_SCAN: u8 = 0xda;
+
+/// What the segments before the pixels say.
+pub struct Head {
+    pub width: u32,
+    pub height: u32,
+    /// The first segment of EXIF data.
+    pub exif: Option<Vec<u8>>,
+}
+
+/// Reads what the segments before the pixels say.
+///
+/// # Errors
+/// If none of them describes a frame.
+pub fn head(bytes: &[u8]) -> Result<Head> {
+    let mut exif = None;
+    for (marker, segment) in Segments::of(bytes) {
+        match (marker, segment) {
+            (0xe1, [b'E', b'x', b'i', b'f', 0, 0, data @ ..]) if exif.is_none() => exif = Some(data.to_vec()),
+            (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, &[_, y1, y0, x1, x0, ..]) => {
+                let [width, height] = [[x1, x0], [y1, y0]].map(|size| u32::from(u16::from_be_bytes(size)));
+                return Ok(Head { width, height, exif });
+            }
+            (START_OF_SCAN, _) => break,
+            _ => {}
+        }
+    }
+    bail!("a JPEG without the size of its picture")
+}
+
+/// Decodes a whole file.
+///
+/// # Errors
+/// If neither decoder can read it.
+pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
+    if is_usual(bytes) {
+        return Ok(image::load_from_memory_with_format(bytes, ImageFormat::Jpeg)?);
+    }
+    read_unusual(bytes)
+}
+
+/// Decodes what the usual decoder gets wrong.
+fn read_unusual(bytes: &[u8]) -> Result<DynamicImage> {
+    let mut decoder = Decoder::new(Cursor::new(bytes));
+    let pixels = decoder.decode()?;
+    let Some(info) = decoder.info() else { bail!("the file has no frame") };
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let image = match info.pixel_format {
+        PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        other => {
+            bail!("JPEG of {other:?} is not read if it has several scans or unusual sampling; save it as RGB")
+        }
+    };
+    match image {
+        Some(image) => Ok(image),
+        None => bail!("the decoder gave fewer pixels than {width} x {height}"),
+    }
+}
+
+/// Whether the usual decoder is right: all components in each scan, or a progressive file; and the first component at least
+/// as finely sampled as the others, by a power of two.
+fn is_usual(bytes: &[u8]) -> bool {
+    let (mut components, mut progressive) = (0, false);
+    for (marker, segment) in Segments::of(bytes) {
+        match marker {
+            // Precision, two sizes, number of components, and of each its name, sampling and table.
+            0xc0..=0xc2 => {
+                progressive = marker == 0xc2;
+                components = segment.get(5).copied().unwrap_or(0);
+                let sampling: Vec<u8> = segment.iter().skip(7).step_by(3).copied().collect();
+                if !is_usually_sampled(&sampling) {
+                    return false;
+                }
+            }
+            START_OF_SCAN => {
+                return progressive || segment.first().is_none_or(|&scanned| scanned >= components);
+            }
+            _ => {}
+        }
+    }
+    true
+}
+
+/// Each number has the horizontal factor in its upper half, the vertical one in its lower. One component alone is never
+/// spread, whatever its factors say.
+fn is_usually_sampled(sampling: &[u8]) -> bool {
+    let [first, others @ ..] = sampling else { return true };
+    let halves = |factors: u8| [factors >> 4, factors & 15];
+    let divides = |&other: &u8| {
+        let mut pairs = halves(*first).into_iter().zip(halves(other));
+        pairs.all(|(first, other)| other > 0 && first % other == 0 && (first / other).is_power_of_two())
+    };
+    others.iter().all(divides)
+}
+
+/// Markers of a file, each with the bytes of its segment. Segments are walked, not searched: an embedded thumbnail has
+/// markers of its own.
+struct Segments<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    /// What ends the walk.
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// The end-of-image marker.
+    Image,
+    /// The end of the file.
+    File,
+    /// Something that is no marker.
+    Foreign,
+}
+
+impl<'a> Segments<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 2, end: None }
+    }
+
+    fn stop<T>(&mut self, end: End) -> Option<T> {
+        self.end = Some(end);
+        None
+    }
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.end.is_some() {
+            return None;
+        }
+        loop {
+            let Some(&[first, marker]) = self.bytes.get(self.position..self.position + 2) else {
+                return self.stop(End::File);
+            };
+            match (first, marker) {
+                (0xff, END_OF_IMAGE) => return self.stop(End::Image),
+                // Fill byte, or a marker without a segment (restart, temporary).
+                (0xff, 0xff) => self.position += 1,
+                (0xff, 0x01 | 0xd0..=0xd8) => self.position += 2,
+                (0xff, _) => break,
+                _ => return self.stop(End::Foreign),
+            }
+        }
+        let (marker, start) = (self.bytes[self.position + 1], self.position + 4);
+        let Some(&[high, low]) = self.bytes.get(start - 2..start) else { return self.stop(End::File) };
+        self.position += 2 + usize::from(u16::from_be_bytes([high, low]));
+        let segment = self.bytes.get(start..self.position).unwrap_or_default();
+        if marker == START_OF_SCAN {
+            // Coded data: 0xff is followed by 0 (an escape) or a restart marker within it.
+            let ends = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7);
+            match self.bytes.get(self.position..).and_then(|data| data.windows(2).position(ends)) {
+                Some(length) => self.position += length,
+                // The scan is given once more; what follows is the end of the file.
+                None => self.position = self.bytes.len(),
+            }
+        }
+        Some((marker, segment))
+    }
+}
+
+/// Whether the segments lead to the end-of-image marker inside the file.
+pub fn is_complete(bytes: &[u8]) -> bool {
+    let mut segments = Segments::of(bytes);
+    segments.by_ref().for_each(drop);
+    // Not at a marker: the decoder will say what it thinks of that.
+    segments.end != Some(End::File)
+}

@@ -1,0 +1,208 @@
+use std::{io::Cursor, path::PathBuf};
+
+use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbImage, Rgba, RgbaImage};
+use tempfile::TempDir;
+
+use super::*;
+
+fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn whole_image(bytes: &[u8]) -> Result<Image> {
+    from_bytes(bytes, SampleBits::ALL)
+}
+
+fn size(path: &Path) -> (usize, usize) {
+    let head = head(path).unwrap();
+    (head.width, head.height)
+}
+
+fn frame() -> RgbImage {
+    RgbImage::from_fn(32, 24, |x, y| Rgb([8 * x as u8, 10 * y as u8, (x * y % 251) as u8]))
+}
+
+fn write(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Both readers' complaints about a file, and that they name it.
+fn complaint(error: Error, name: &str) -> String {
+    assert!(error.to_string().ends_with(name), "{error}");
+    format!("{:#}", error.source().map_or(error.to_string(), ToString::to_string))
+}
+
+#[test]
+fn png_pixels_come_out_as_they_went_in() {
+    let folder = TempDir::new().unwrap();
+    let path = write(&folder, "frame.png", &encode(&frame().into(), ImageFormat::Png));
+    let image = decode(&path).unwrap();
+    assert_eq!(image, Image::new(32, 24, frame().into_raw()));
+    assert_eq!(size(&path), (32, 24));
+}
+
+#[test]
+fn jpeg_is_known_by_content_under_any_name() {
+    let folder = TempDir::new().unwrap();
+    let smooth = RgbImage::from_fn(32, 24, |x, _| Rgb([4 * x as u8, 100, 200]));
+    let path = write(&folder, "frame.png", &encode(&smooth.clone().into(), ImageFormat::Jpeg));
+    let image = decode(&path).unwrap();
+    assert_eq!((image.width, image.height), (32, 24));
+    let worst = image.pixels.iter().zip(smooth.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(worst < Some(16), "JPEG error {worst:?}");
+    assert_eq!(size(&path), (32, 24));
+}
+
+#[test]
+fn grey_alpha_and_16_bit_become_rgb() {
+    let folder = TempDir::new().unwrap();
+    let images: [(DynamicImage, [u8; 3]); 4] = [
+        (GrayImage::from_pixel(2, 2, image::Luma([77])).into(), [77; 3]),
+        (RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 0])).into(), [1, 2, 3]),
+        // 257 v is the 16-bit value of 8-bit v: 65,535 = 257 * 255.
+        (ImageBuffer::from_pixel(2, 2, image::Luma([257_u16 * 99])).into(), [99; 3]),
+        (ImageBuffer::from_pixel(2, 2, Rgb([257_u16, 257 * 128, 257 * 255])).into(), [1, 128, 255]),
+    ];
+    for (i, (source, expected)) in images.into_iter().enumerate() {
+        let path = write(&folder, &format!("{i}.png"), &encode(&source, ImageFormat::Png));
+        assert_eq!(decode(&path).unwrap().pixels, expected.repeat(4), "{i}");
+    }
+}
+
+const FORMATS: [ImageFormat; 6] = [
+    ImageFormat::Bmp,
+    ImageFormat::Jpeg,
+    ImageFormat::Png,
+    ImageFormat::Pnm,
+    ImageFormat::Tiff,
+    ImageFormat::WebP,
+];
+
+#[test]
+fn every_torn_file_is_called_truncated() {
+    for format in FORMATS {
+        let whole = encode(&frame().into(), format);
+        assert!(whole_image(&whole).is_ok());
+        // Below 8 bytes, and in WebP 12, the format itself cannot be seen.
+        for length in if format == ImageFormat::WebP { 12 } else { 8 }..whole.len() {
+            let error = whole_image(&whole[..length]).unwrap_err().to_string();
+            let expected = format!("truncated: the file ends after {length} bytes, before the image does");
+            assert_eq!(error, expected, "{format:?} cut at {length} of {}", whole.len());
+        }
+    }
+    // A download that reserved its space and stopped half way. In formats without checksum or markers it is a
+    // picture with a black part.
+    for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+        let mut hollow = encode(&frame().into(), format);
+        let half = hollow.len() / 2;
+        hollow[half..].fill(0);
+        assert!(whole_image(&hollow).is_err(), "{format:?}");
+    }
+}
+
+/// Every file that Pillow's fixtures have, cut anywhere: never a picture, but for ends that no pixel needs.
+#[test]
+fn torn_files_of_every_kind_are_no_pictures() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    let list = fs::read_to_string(folder.join("list.txt")).unwrap();
+    for name in list.lines().filter_map(|line| line.split(' ').next()) {
+        let whole = fs::read(folder.join(name)).unwrap();
+        let pixels = whole_image(&whole).unwrap();
+        for length in (0..whole.len()).step_by(7) {
+            if let Ok(torn) = whole_image(&whole[..length]) {
+                assert_eq!(torn, pixels, "{name} cut at {length} of {}", whole.len());
+                let may_end = ["tif", "bmp", "pbm", "pgm", "ppm"].iter().any(|end| name.ends_with(end));
+                assert!(may_end, "{name} cut at {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_read_is_refused_with_a_reason() {
+    let mut tiff = encode(&GrayImage::new(2, 2).into(), ImageFormat::Tiff);
+    // The entry of the tag 339 (sample format), of one short number.
+    let entry = tiff.windows(4).position(|bytes| bytes == [0x53, 0x01, 3, 0]).unwrap();
+    for (format, reason) in
+        [(3, "floating-point samples in TIFF are not read"), (2, "signed samples in TIFF")]
+    {
+        tiff[entry + 8] = format;
+        let error = whole_image(&tiff).unwrap_err().to_string();
+        assert!(error.starts_with(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_restart_is_not_the_end_of_the_image() {
+    // Blocks between restarts are coded alike, so a block and itself again are an image of two.
+    let block = GrayImage::from_fn(8, 8, |x, y| image::Luma([(20 * x + 3 * y) as u8]));
+    let mut bytes = encode(&block.into(), ImageFormat::Jpeg);
+    let single = whole_image(&bytes).unwrap();
+    let find = |marker: u8| bytes.windows(2).position(|pair| pair == [0xff, marker]).unwrap();
+    let (frame, scan, end) = (find(0xc0), find(0xda), bytes.len() - 2);
+    bytes[frame + 8] = 16;
+    let data = bytes[scan + 2 + usize::from(bytes[scan + 3])..end].to_vec();
+    bytes.splice(end..end, [&[0xff, 0xd0][..], &data].concat());
+    bytes.splice(scan..scan, [0xff, 0xdd, 0, 4, 0, 1]);
+
+    let double = whole_image(&bytes).unwrap();
+    assert_eq!((double.width, double.height), (16, 8));
+    for (pair, row) in double.pixels.chunks(48).zip(single.pixels.chunks(24)) {
+        assert_eq!(pair, row.repeat(2));
+    }
+    for length in 8..bytes.len() {
+        let error = whole_image(&bytes[..length]).unwrap_err().to_string();
+        assert!(error.starts_with("truncated: "), "cut at {length} of {}: {error}", bytes.len());
+    }
+}
+
+#[test]
+fn the_end_of_a_thumbnail_is_not_the_end_of_the_image() {
+    let mut bytes = encode(&frame().into(), ImageFormat::Jpeg);
+    // An application segment of 6 bytes, length included, that holds a whole tiny "image".
+    bytes.splice(2..2, [0xff, 0xe1, 0, 6, 0xff, 0xd8, 0xff, 0xd9]);
+    assert!(whole_image(&bytes).is_ok());
+    assert!(whole_image(&bytes[..bytes.len() - 2]).unwrap_err().to_string().starts_with("truncated"));
+}
+
+#[test]
+fn data_behind_the_image_does_no_harm() {
+    for format in FORMATS {
+        let mut bytes = encode(&frame().into(), format);
+        bytes.extend_from_slice(b"\n\n");
+        assert!(whole_image(&bytes).is_ok(), "{format:?}");
+    }
+}
+
+#[test]
+fn errors_name_the_file_and_what_is_wrong() {
+    let folder = TempDir::new().unwrap();
+    let mut corrupt = encode(&frame().into(), ImageFormat::Png);
+    corrupt[60] ^= 0xff;
+    for (name, bytes, expected) in [
+        ("empty.png", &b""[..], "the file has 0 bytes"),
+        (
+            "text.png",
+            b"not an image at all",
+            "expected BMP, JPEG, PNG, PNM, TIFF or WebP, found none of them",
+        ),
+        ("moving.jpg", b"GIF89a..............", "expected BMP, JPEG, PNG, PNM, TIFF or WebP, found Gif"),
+    ] {
+        let path = write(&folder, name, bytes);
+        assert_eq!(complaint(decode(&path).unwrap_err(), name), expected);
+        assert_eq!(complaint(head(&path).unwrap_err(), name), expected);
+    }
+    let path = write(&folder, "corrupt.png", &corrupt);
+    let found = complaint(decode(&path).unwrap_err(), "corrupt.png");
+    assert!(found.starts_with("Format error decoding Png"), "{found}");
+
+    let missing = folder.path().join("missing.png");
+    for error in [decode(&missing).unwrap_err(), head(&missing).unwrap_err()] {
+        assert!(error.to_string().starts_with("cannot read image"), "{error}");
+        assert!(error.to_string().ends_with("missing.png"), "{error}");
+    }
+}

@@ -1,0 +1,250 @@
+//! TIFF: the first page, 1 to 16 bits, grey, RGB, CMYK and palettes, in strips, tiles or planes.
+//!
+//! The tiff crate uncompresses; what its samples mean is decided here, since the `image` crate refuses palettes, few bits
+//! and grey with alpha. Floating-point and signed samples have no range that could be known, and are refused.
+
+use std::io::{Cursor, ErrorKind, Read, Seek};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, metadata::Orientation};
+use tiff::{
+    ColorType, TiffError,
+    decoder::{Decoder, DecodingResult},
+    tags::Tag,
+};
+
+const PALETTE: u16 = 3;
+
+/// What a page says of itself.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub width: u32,
+    pub height: u32,
+    /// Bits of a sample.
+    pub bits: u8,
+    pub orientation: Orientation,
+    /// The largest sample that may occur, where the file says one.
+    pub largest: Option<u16>,
+    photometric: u16,
+}
+
+/// Reads what the first page says of itself.
+///
+/// # Errors
+/// If it cannot be read, or its samples are no whole numbers from 0.
+pub fn page<R: Read + Seek>(reader: R) -> Result<Page> {
+    page_of(&mut Decoder::new(reader)?)
+}
+
+fn page_of<R: Read + Seek>(decoder: &mut Decoder<R>) -> Result<Page> {
+    let (width, height) = decoder.dimensions()?;
+    let formats: Option<Vec<u16>> = decoder.find_tag_unsigned_vec(Tag::SampleFormat)?;
+    match formats.and_then(|formats| formats.first().copied()).unwrap_or(1) {
+        // Undefined (4) is read as libtiff does.
+        1 | 4 => {}
+        2 => bail!(
+            "signed samples in TIFF are not read: their range is not known; save it as 8 or 16 bits without sign"
+        ),
+        3 => bail!(
+            "floating-point samples in TIFF are not read: their range is not known; save it as 8 or 16 bits, all images \
+             by one scale"
+        ),
+        other => bail!("expected whole numbers in TIFF, found samples of format {other}"),
+    }
+    let bits: Option<Vec<u16>> = decoder.find_tag_unsigned_vec(Tag::BitsPerSample)?;
+    let bits = bits.and_then(|bits| bits.first().copied()).unwrap_or(1);
+    ensure!(
+        matches!(bits, 1 | 2 | 4 | 8 | 16),
+        "expected 1, 2, 4, 8 or 16 bits a sample in TIFF, found {bits}"
+    );
+    let orientation: Option<u8> = decoder.find_tag_unsigned(Tag::Orientation)?;
+    let largest: Option<Vec<u16>> = decoder.find_tag_unsigned_vec(Tag::Unknown(281)).unwrap_or_default();
+    Ok(Page {
+        width,
+        height,
+        bits: bits as u8,
+        orientation: orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms),
+        largest: largest.and_then(|largest| largest.into_iter().max()).filter(|&largest| largest > 0),
+        photometric: decoder.find_tag_unsigned(Tag::PhotometricInterpretation)?.unwrap_or(1),
+    })
+}
+
+/// Whether all strips or tiles of the first page lie in the file. A head that is itself wrong is left to [`read`].
+pub fn is_complete(bytes: &[u8]) -> bool {
+    let ends = || -> Result<bool, TiffError> {
+        let mut decoder = Decoder::new(Cursor::new(as_grey(bytes)?))?;
+        for (offsets, lengths) in
+            [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)]
+        {
+            let offsets: Option<Vec<u64>> = decoder.find_tag_unsigned_vec(offsets)?;
+            let lengths: Option<Vec<u64>> = decoder.find_tag_unsigned_vec(lengths)?;
+            let (offsets, lengths) = (offsets.unwrap_or_default(), lengths.unwrap_or_default());
+            let end = |(offset, length): (&u64, &u64)| offset.saturating_add(*length);
+            if offsets.iter().zip(&lengths).map(end).any(|end| end > bytes.len() as u64) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    match ends() {
+        Ok(complete) => complete,
+        Err(TiffError::IoError(error)) => error.kind() != ErrorKind::UnexpectedEof,
+        Err(_) => true,
+    }
+}
+
+/// Decodes the first page.
+///
+/// # Errors
+/// If it is compressed or coloured in a way that is not read; names which.
+pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
+    let mut decoder = Decoder::new(Cursor::new(as_grey(bytes)?))?;
+    let page = Page { photometric: photometric(bytes).unwrap_or(1), ..page_of(&mut decoder)? };
+    let color = decoder.colortype()?;
+    let channels = match color {
+        ColorType::Gray(_) => 1,
+        ColorType::GrayA(_) => 2,
+        ColorType::RGB(_) | ColorType::YCbCr(_) => 3,
+        ColorType::RGBA(_) | ColorType::CMYK(_) => 4,
+        ColorType::CMYKA(_) => 5,
+        ColorType::Multiband { num_samples, .. } => usize::from(num_samples),
+        other => bail!("expected grey, RGB, CMYK or a palette in TIFF, found {other:?}"),
+    };
+    let mut samples = DecodingResult::U8(Vec::new());
+    let layout = decoder.read_image_to_buffer(&mut samples)?;
+    ensure!(samples.as_buffer(0).byte_len() >= layout.complete_len, "the image is too large to be decoded");
+    let pixels = (page.width as usize) * (page.height as usize);
+    let wide = match samples {
+        DecodingResult::U8(bytes) if page.bits < 8 => unpack(&bytes, &page, channels)?,
+        DecodingResult::U8(bytes) => bytes.into_iter().map(u16::from).collect(),
+        DecodingResult::U16(samples) => samples,
+        _ => bail!("expected 8 or 16 bits a sample in TIFF"),
+    };
+    ensure!(wide.len() >= pixels * channels, "fewer samples than {} x {}", page.width, page.height);
+    let planes = layout.planes > 1;
+    // One pixel's samples, whether they lie together or in planes.
+    let place =
+        |pixel: usize, channel| if planes { channel * pixels + pixel } else { pixel * channels + channel };
+    let sample = |pixel, channel| wide[place(pixel, channel)];
+    if page.photometric == PALETTE {
+        return palette(&mut decoder, &page, (0..pixels).map(|pixel| sample(pixel, 0)));
+    }
+    match color {
+        ColorType::RGB(_) | ColorType::RGBA(_) => {
+            build(&page, (0..pixels).flat_map(|pixel| [0, 1, 2].map(|channel| sample(pixel, channel))), true)
+        }
+        ColorType::YCbCr(_) => build(
+            &page,
+            (0..pixels)
+                .flat_map(|pixel| from_luma_and_chroma([0, 1, 2].map(|channel| sample(pixel, channel)))),
+            true,
+        ),
+        ColorType::CMYK(_) | ColorType::CMYKA(_) => {
+            let full = if page.bits == 16 { u32::from(u16::MAX) } else { 255 };
+            let ink = |pixel, channel| full - u32::from(sample(pixel, channel));
+            let mixed =
+                move |pixel, channel| ((ink(pixel, channel) * ink(pixel, 3) + full / 2) / full) as u16;
+            build(&page, (0..pixels).flat_map(|pixel| [0, 1, 2].map(|channel| mixed(pixel, channel))), true)
+        }
+        _ => build(&page, (0..pixels).map(|pixel| sample(pixel, 0)), false),
+    }
+}
+
+/// The place of the tag that says what samples mean, its value, and whether numbers are little-endian.
+fn meaning(bytes: &[u8]) -> Option<(usize, u16, bool)> {
+    let little = bytes.starts_with(b"II");
+    let number = |place: usize, length: usize| -> Option<u64> {
+        let field = bytes.get(place..place.checked_add(length)?)?;
+        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Some(if little { field.iter().rev().fold(0, add) } else { field.iter().fold(0, add) })
+    };
+    let (at, counted, entry, field) = match number(2, 2)? {
+        42 => (number(4, 4)?, 2, 12, 8),
+        43 => (number(8, 8)?, 8, 20, 12),
+        _ => return None,
+    };
+    let at = usize::try_from(at).ok()?;
+    let entries = number(at, counted)?.min(4096) as usize;
+    let first = at.checked_add(counted)?;
+    let place =
+        (0..entries).map(|index| first + entry * index).find(|&place| number(place, 2) == Some(262))?;
+    Some((place + field, number(place + field, 2)? as u16, little))
+}
+
+fn photometric(bytes: &[u8]) -> Option<u16> {
+    meaning(bytes).map(|(_, value, _)| value)
+}
+
+/// The file with a palette's numbers called grey, which the tiff crate reads; any other file as it is.
+fn as_grey(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, TiffError> {
+    Ok(match meaning(bytes) {
+        Some((place, PALETTE, little)) => {
+            let mut grey = bytes.to_vec();
+            grey[place..place + 2].copy_from_slice(&if little {
+                1_u16.to_le_bytes()
+            } else {
+                1_u16.to_be_bytes()
+            });
+            grey.into()
+        }
+        _ => bytes.into(),
+    })
+}
+
+/// Samples of 1, 2 or 4 bits, each row beginning with a byte; grey is spread over 0..=255, palettes stay numbers.
+fn unpack(bytes: &[u8], page: &Page, channels: usize) -> Result<Vec<u16>> {
+    ensure!(channels == 1, "expected one channel of {} bits in TIFF, found {channels}", page.bits);
+    let (width, bits) = (page.width as usize, usize::from(page.bits));
+    let largest = (1_u16 << bits) - 1;
+    let spread = if page.photometric == PALETTE { 1 } else { 255 / largest };
+    let rows = bytes.chunks((width * bits).div_ceil(8).max(1));
+    let at = |row: &[u8], x: usize| {
+        let start = x * bits;
+        row.get(start / 8).map_or(0, |byte| u16::from(*byte) >> (8 - bits - start % 8) & largest)
+    };
+    Ok(rows.flat_map(|row| (0..width).map(move |x| spread * at(row, x))).collect())
+}
+
+/// Numbers of a palette to its colours, of 16 bits each, of which the upper 8 count.
+fn palette<R: Read + Seek>(
+    decoder: &mut Decoder<R>,
+    page: &Page,
+    numbers: impl Iterator<Item = u16>,
+) -> Result<DynamicImage> {
+    let map: Vec<u16> = decoder.find_tag_unsigned_vec(Tag::ColorMap)?.context("a palette without colours")?;
+    let colours = map.len() / 3;
+    let mut rgb = Vec::new();
+    for number in numbers {
+        let number = usize::from(number);
+        ensure!(number < colours, "colour {number} of a palette of {colours}");
+        rgb.extend([0, 1, 2].map(|channel| (map[channel * colours + number] >> 8) as u8));
+    }
+    RgbImage::from_raw(page.width, page.height, rgb).map(Into::into).context("another size than the head's")
+}
+
+/// JPEG's colours inside TIFF (ITU-R BT.601, full range), as JFIF has them.
+fn from_luma_and_chroma([luma, blue, red]: [u16; 3]) -> [u16; 3] {
+    let (luma, blue, red) = (f32::from(luma), f32::from(blue) - 128.0, f32::from(red) - 128.0);
+    let mixed = [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue];
+    mixed.map(|value| value.round().clamp(0.0, 255.0) as u16)
+}
+
+/// An image of these samples, grey or RGB.
+fn build(page: &Page, samples: impl Iterator<Item = u16>, colour: bool) -> Result<DynamicImage> {
+    let (width, height) = (page.width, page.height);
+    let image: Option<DynamicImage> = match (page.bits == 16, colour) {
+        (true, true) => {
+            ImageBuffer::<Rgb<u16>, _>::from_raw(width, height, samples.collect()).map(Into::into)
+        }
+        (true, false) => {
+            ImageBuffer::<Luma<u16>, _>::from_raw(width, height, samples.collect()).map(Into::into)
+        }
+        (false, true) => {
+            RgbImage::from_raw(width, height, samples.map(|sample| sample as u8).collect()).map(Into::into)
+        }
+        (false, false) => {
+            GrayImage::from_raw(width, height, samples.map(|sample| sample as u8).collect()).map(Into::into)
+        }
+    };
+    image.context("another size than the head's")
+}

@@ -1,0 +1,121 @@
+//! What must be known of the pixels of a whole data set before one of them is decoded: how many bits of 16 are in use.
+
+use anyhow::Result;
+use rayon::prelude::*;
+
+use super::{Head, SampleBits, Source, files::Files};
+
+/// Training images that are looked at, spread evenly. Ours: enough that a range that all of them keep is the camera's.
+const LOOKED_AT: usize = 256;
+
+impl Source {
+    /// Finds out how 16-bit samples are scaled, for training and validation images alike: by `asked`, or by the fewest
+    /// bits into which the samples of 256 training images fit. Says so in [`Self::understood`]. Call it before any
+    /// image is opened.
+    #[must_use]
+    pub fn with_pixels_understood(mut self, asked: Option<SampleBits>) -> Self {
+        let Some(files) = self.train.files() else { return self };
+        let seen = look(files);
+        let turned = seen.iter().filter(|(head, _)| head.turned).count();
+        let found: Vec<SampleBits> = seen.iter().filter_map(|&(_, bits)| bits).collect();
+        let bits = asked.or(found.iter().copied().max()).unwrap_or(SampleBits::ALL);
+        for dataset in [&self.train, &self.validation] {
+            if let Some(files) = dataset.files() {
+                files.set_sample_bits(bits);
+            }
+        }
+        if turned > 0 {
+            self.understood.push(format!(
+                "turned as their EXIF orientation says: {turned} of {} training images looked at",
+                seen.len()
+            ));
+        }
+        if !found.is_empty() {
+            let why = match asked {
+                Some(_) => "as asked".to_owned(),
+                None => format!("as {} training images show", found.len()),
+            };
+            self.understood.push(format!(
+                "16-bit samples with {bits} bits in use, {why}: value * 255 / {}, rounded; give --sample-bits if that is wrong",
+                bits.largest()
+            ));
+        }
+        self
+    }
+
+    /// How many bits of 16-bit samples are in use, where it is not all of them.
+    pub fn sample_bits(&self) -> Option<SampleBits> {
+        self.train.files().map(Files::sample_bits).filter(|&bits| bits != SampleBits::ALL)
+    }
+}
+
+/// What evenly spread files show. One that cannot be read is left aside: whoever trains stops at it, or leaves it out.
+fn look(files: &Files) -> Vec<(Head, Option<SampleBits>)> {
+    let images = files.len();
+    let step = images.div_ceil(LOOKED_AT).max(1);
+    let indices: Vec<usize> = (0..images).step_by(step).collect();
+    indices.into_par_iter().map(|index| files.pixels(index)).filter_map(Result::ok).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use image::{ImageBuffer, Luma};
+    use tempfile::TempDir;
+
+    use crate::data::{SampleBits, Source, folder};
+
+    fn write(folder: &Path, name: &str, value: u16) {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        ImageBuffer::from_pixel(4, 3, Luma([value])).save(path).unwrap();
+    }
+
+    /// Twelve images of each label, with this largest sample.
+    fn source(largest: u16, asked: Option<SampleBits>) -> (TempDir, Source) {
+        let folder = TempDir::new().unwrap();
+        for part in ["train", "validation"] {
+            for label in ["normal", "defect"] {
+                for i in 0..12 {
+                    let value = if i == 11 { largest } else { 100 * i };
+                    write(folder.path(), &format!("{part}/{label}/{i:02}.png"), value);
+                }
+            }
+        }
+        let source = folder::source(folder.path()).unwrap().with_pixels_understood(asked);
+        (folder, source)
+    }
+
+    #[test]
+    fn twelve_bits_are_noticed_said_and_scaled() {
+        let (_folder, source) = source(4095, None);
+        assert_eq!(source.sample_bits().map(SampleBits::bits), Some(12));
+        assert_eq!(source.train.open(11).unwrap().pixels[0], 255);
+        assert_eq!(source.validation.open(10).unwrap().pixels[0], 62, "1000 * 255 / 4095 = 62.3");
+        let said = "16-bit samples with 12 bits in use, as 24 training images show: value * 255 / 4095, rounded; \
+                    give --sample-bits if that is wrong";
+        assert_eq!(source.understood.last().unwrap(), said);
+        let files = source.train.files().unwrap();
+        assert_eq!(files.select(&[11]).unwrap().sample_bits().bits(), 12);
+        assert!(files.used(&[0]).iter().all(Option::is_none), "a look is no use");
+    }
+
+    #[test]
+    fn a_later_file_that_does_not_fit_is_named() {
+        let (folder, source) = source(4095, None);
+        write(folder.path(), "validation/normal/05.png", 5000);
+        let error = format!("{:#}", source.validation.open(5).unwrap_err());
+        assert!(error.contains("normal/05.png: a sample is 5000, but 12 bits"), "{error}");
+    }
+
+    #[test]
+    fn all_bits_and_asked_bits() {
+        let (_folder, all) = source(40_000, None);
+        assert_eq!(all.sample_bits(), None);
+        assert_eq!(all.train.open(11).unwrap().pixels[0], 156, "40000 / 257 = 155.6");
+        let (_folder, asked) = source(4095, Some("14".parse().unwrap()));
+        assert_eq!(asked.sample_bits().map(SampleBits::bits), Some(14));
+        assert_eq!(asked.train.open(11).unwrap().pixels[0], 64, "4095 * 255 / 16383 = 63.7");
+    }
+}
