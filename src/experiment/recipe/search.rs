@@ -166,12 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn trial_0_is_the_recipe_and_others_are_not() {
+    fn trial_0_is_the_recipe_and_others_are_others() {
         let text = |recipe: &Recipe| format!("{recipe:?}");
         for (method, backbone) in pairs() {
             let recipe = text(&Recipe::of(Name::Short, method, backbone));
             assert_eq!(text(&Recipe::trial(method, backbone, 0)), recipe);
-            assert_ne!(text(&Recipe::trial(method, backbone, 1)), recipe);
+            // One of the others may be what the recipe has taken.
+            let same = (1..=20).filter(|&trial| text(&Recipe::trial(method, backbone, trial)) == recipe);
+            assert!(same.count() <= 1, "{method} {backbone}");
         }
     }
 
