@@ -62,7 +62,7 @@
 //! method                what a training step optimises
 //! loss      loader      losses as plain tensor formulas; images to batches of views
 //! label_free            what features tell without labels (beside loss and loader)
-//! augment   backbone    views of an image; encoders, heads, their parameters
+//! augment   backbone    views of an image; encoders, heads, their parameters, read from files too
 //! data      tensor      where images come from; operations with a backward of their own
 //! seed      schedule    streams by name: the only source of randomness; values that change with the step
 //! study                 which table or question a cell belongs to

@@ -6,8 +6,8 @@
 //! other cells of its classifier and validation share let one expect of its training share, method and backbone
 //! ([`super::moderated`]).
 //!
-//! Floors of random weights count as one more method. Pixels and given weights have no seed, so nothing moves them. What all this leaves
-//! out: other validation images would give other scores too.
+//! Floors of random weights count as one more method. Pixels and given weights have no seed, so nothing moves them. What
+//! all this leaves out: other validation images would give other scores too.
 
 use std::{
     cell::RefCell,
