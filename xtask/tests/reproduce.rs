@@ -157,7 +157,10 @@ fn initial_weights_never_fill_a_floor() {
     assert!(told.contains(&format!(": 100 tensors of {CELL}\n")), "{told}");
     let floor = |out: &str, more: &[&str]| {
         let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
-        succeeds(&skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &path(out)], more].concat()));
+        let ended = skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &path(out)], more].concat());
+        succeeds(&ended);
+        let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert_eq!(told.contains("no cell of this run begins with them"), !more.is_empty(), "{told}");
         let record = root.path().join(out).join("random_weights/none-resnet18-natural-seed0.json");
         let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
         (record["fingerprint"].clone(), record["scores"].clone())

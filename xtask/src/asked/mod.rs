@@ -115,13 +115,17 @@ impl Run {
     }
 
     /// What was stripped from the weights that encoders begin with, ignored and resampled: for each backbone and size a
-    /// line that names them, then a line a matter.
-    pub fn first_weights(cells: &[Resolved]) -> Vec<String> {
+    /// line that names them, then a line a matter. A file that no cell takes is told too.
+    pub fn first_weights(&self, cells: &[Resolved]) -> Vec<String> {
         let understood = cells.iter().filter_map(|cell| {
             let init = cell.init.as_ref()?;
             Some((format!("{} into {}", init.path.display(), cell.cell.backbone.label()), &cell.understood))
         });
         let once: BTreeSet<_> = understood.collect();
+        if let (Some(init), true) = (&self.plan.init, once.is_empty()) {
+            let path = init.path.display();
+            return vec![format!("{path}: no cell of this run begins with them; --study frozen scores them")];
+        }
         once.into_iter()
             .flat_map(|(name, lines)| std::iter::once(name).chain(lines.iter().cloned()))
             .collect()
@@ -130,7 +134,7 @@ impl Run {
     /// Prints data, first weights, scale, number of cells and of images that they train on.
     pub fn describe(&self, cells: &[Resolved]) {
         self.sources.describe();
-        for (place, line) in Self::first_weights(cells).iter().enumerate() {
+        for (place, line) in self.first_weights(cells).iter().enumerate() {
             println!("{}{line}", if place == 0 { "weights " } else { "        " });
         }
         let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &self.plan.scale;

@@ -103,7 +103,7 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
         }
         findings.notes.extend(cell.shares_without_scores());
     }
-    for (place, line) in Run::first_weights(resolved).iter().enumerate() {
+    for (place, line) in run.first_weights(resolved).iter().enumerate() {
         println!("{}{line}", if place == 0 { "weights  " } else { "         " });
     }
     println!("cells    {}", resolved.len());
