@@ -20,6 +20,8 @@ use crate::data::{
     files::{Files, Listing, ensure_apart},
 };
 
+/// Name of this source in records and reports.
+pub const NAME: &str = "sewer-ml";
 /// Annotation table of the training split, as published.
 pub const TRAIN: &str = "SewerML_Train.csv";
 /// Annotation table of the validation split, as published.
@@ -64,7 +66,7 @@ pub fn source(annotations: &Path, image_roots: &[PathBuf]) -> Result<Source> {
         Files::new(listing, image_roots, Some(table.path()), table.digest()).map(Box::new)
     };
     Ok(Source {
-        name: "sewer-ml".to_owned(),
+        name: NAME.to_owned(),
         train: files(train, &train_table)?,
         validation: files(validation, &validation_table)?,
         understood: Vec::new(),

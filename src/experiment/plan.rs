@@ -136,9 +136,9 @@ impl Plan {
         self.init.as_ref().filter(|_| !cell.is_floor() || cell.study == Study::GivenWeights)
     }
 
-    /// Every choice behind a cell's numbers, by name.
-    pub fn settings(&self, cell: &Cell) -> Settings {
-        settings::of(cell, self, &self.scale_of(cell), &self.recipe(cell), &self.views(cell))
+    /// Every choice behind a cell's numbers on the source called `source`, by name.
+    pub fn settings(&self, cell: &Cell, source: &str) -> Settings {
+        settings::of(cell, self, source)
     }
 
     /// Type of the numbers that flow in training.
@@ -168,12 +168,12 @@ impl Plan {
         .unwrap_or(self.scale.side)
     }
 
-    /// Part of the training set that is used at all.
-    pub(super) fn training_sample(&self, cell: &Cell) -> (usize, usize) {
+    /// Part of the training set of the source called `source` that is used at all.
+    pub(super) fn training_sample(&self, cell: &Cell, source: &str) -> (usize, usize) {
         match cell.study {
             // The paper: "25 % of the dataset"; whether validation was cut too it does not say, and here it is not.
             Study::Figure3 { .. } => (1, 4),
-            _ => self.scale.sample,
+            _ => self.scale.sample_of(source),
         }
     }
 

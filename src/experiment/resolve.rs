@@ -119,7 +119,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
         let subset = self.subset(cell)?;
-        let mut settings = plan.settings(cell);
+        let mut settings = plan.settings(cell, &source.name);
         if let Some(bits) = source.sample_bits() {
             settings.values.insert("sample_bits".to_owned(), bits.bits().into());
         }
@@ -157,7 +157,8 @@ impl<'p, 'a> Resolver<'p, 'a> {
             return Ok(known.clone());
         }
         let dataset = &*self.source.validation;
-        let indices = sample(dataset.labels(), self.plan.scale.sample, "validation");
+        let part = self.plan.scale.sample_of(&self.source.name);
+        let indices = sample(dataset.labels(), part, "validation");
         ValidationSubsets::new(&labels_of(dataset, &indices))?;
         self.ensure_there(dataset, &indices).context("validation images")?;
         Ok(self.validation.insert(Arc::new(indices)).clone())
@@ -165,7 +166,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
 
     /// The training images of a cell.
     fn subset(&mut self, cell: &Cell) -> Result<Arc<Subset>> {
-        let part = self.plan.training_sample(cell);
+        let part = self.plan.training_sample(cell, &self.source.name);
         let key = (cell.study == Study::SizeMatched, cell.share, part);
         if let Some(known) = self.subsets.get(&key) {
             return Ok(known.clone());
@@ -416,6 +417,35 @@ mod tests {
         let plan = Plan::new(Scale::fixture());
         let cell = cell::floors(&[Share::NATURAL], 0)[0];
         plan.resolve(&cell, &source).unwrap().identity
+    }
+
+    /// Under the paper's sample, images of a cell at the data's own share, validation images, and what settings say.
+    fn sampled(source: &str, study: Study) -> ([usize; 2], [Option<String>; 2]) {
+        let mut plan = Plan::new(Scale::fixture());
+        plan.scale.sewer_ml_sample = Scale::full().sewer_ml_sample;
+        let mut data = crate::data::synthetic::source(Seed::root(0), 80, 60, plan.scale.side);
+        data.name = source.to_owned();
+        let cell = Cell { study, ..cell::floors(&[Share::NATURAL], 0)[0] };
+        let resolved = plan.resolve(&cell, &data).unwrap();
+        let settings = &resolved.identity.settings;
+        let said = ["sample", "training_sample"].map(|name| settings.text(name));
+        ([resolved.subset.indices.len(), resolved.validation.len()], said)
+    }
+
+    /// What is said to be used is what is used: half of Sewer-ML, all of any other data.
+    #[test]
+    fn the_papers_sample_halves_sewer_ml_and_nothing_else() {
+        let floor = Study::RandomWeights;
+        let ([training, validation], said) = sampled("folder", floor);
+        assert_eq!(([training, validation], said), ([80, 60], [Some("1/1".to_owned()), None]));
+        // Normal images and defects are halved one by one, each rounded down.
+        let ([training, validation], said) = sampled("sewer-ml", floor);
+        assert!((39..=40).contains(&training) && (29..=30).contains(&validation), "{training}, {validation}");
+        assert_eq!(said, [Some("1/2".to_owned()), None]);
+        let quarter = Study::Figure3 { jitter: 100, crop: 500 };
+        let ([training, validation], said) = sampled("folder", quarter);
+        assert!((19..=20).contains(&training) && validation == 60, "{training}, {validation}");
+        assert_eq!(said, [Some("1/1".to_owned()), Some("1/4".to_owned())]);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Three scales of one code path: how large everything is. What is learnt and how is the recipe's.
 
-use crate::backbone::{
-    Stem, VitSize,
-    heads::{DecoderSize, Heads},
+use crate::{
+    backbone::{
+        Stem, VitSize,
+        heads::{DecoderSize, Heads},
+    },
+    data::sewer_ml,
 };
 
 /// Sizes of data, images, network and training.
@@ -30,8 +33,9 @@ pub struct Scale {
     pub rank_images: usize,
     /// Images, and views of each, that LiDAR and alignment compare.
     pub view_sample: (usize, usize),
-    /// Part of the training and validation sets that is used at all, numerator and denominator.
-    pub sample: (usize, usize),
+    /// Part of Sewer-ML's training and validation sets that is used at all, numerator and denominator; for a source
+    /// ask [`Self::sample_of`].
+    pub sewer_ml_sample: (usize, usize),
 }
 
 impl Scale {
@@ -55,7 +59,7 @@ impl Scale {
             },
             rank_images: 128,
             view_sample: (32, 4),
-            sample: (1, 1),
+            sewer_ml_sample: (1, 1),
         }
     }
 
@@ -81,7 +85,7 @@ impl Scale {
             },
             rank_images: 512,
             view_sample: (100, 10),
-            sample: (1, 1),
+            sewer_ml_sample: (1, 1),
         }
     }
 
@@ -92,12 +96,18 @@ impl Scale {
         (self.side * side).div_ceil(paper * patch).max(2) * patch
     }
 
+    /// Part of the training and validation sets of the source called `source` that is used at all, numerator and
+    /// denominator. The paper takes a sample of Sewer-ML, whose frames are many; other data is used whole.
+    pub fn sample_of(&self, source: &str) -> (usize, usize) {
+        if source == sewer_ml::NAME { self.sewer_ml_sample } else { (1, 1) }
+    }
+
     /// The paper's protocol (its released code): 224 px, 45 epochs, a 50 % sample of Sewer-ML.
     pub fn full() -> Self {
         Self {
             name: "full".to_owned(),
             side: 224,
-            // Ours: as many as the released 50 % sample of Sewer-ML.
+            // Ours: as many as the released 50 % sample of Sewer-ML. All of them are used.
             synthetic_images: (520_064, 65_023),
             resnet_width: 64,
             resnet_stem: Stem::ImageNet,
@@ -112,7 +122,7 @@ impl Scale {
             },
             rank_images: 25_600,
             view_sample: (1_000, 10),
-            sample: (1, 2),
+            sewer_ml_sample: (1, 2),
         }
     }
 }
@@ -120,6 +130,15 @@ impl Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_papers_sample_is_of_sewer_ml_alone() {
+        assert_eq!(Scale::full().sample_of(sewer_ml::NAME), (1, 2));
+        assert_eq!(Scale::small().sample_of(sewer_ml::NAME), (1, 1));
+        for other in ["synthetic", "elpv", "folder", "csv"] {
+            assert_eq!(Scale::full().sample_of(other), (1, 1), "{other}");
+        }
+    }
 
     #[test]
     fn sides_are_those_of_the_paper_at_its_scale_and_in_proportion_below() {

@@ -40,11 +40,13 @@ impl Values {
     }
 }
 
-/// The settings of a cell in a run.
-pub(super) fn of(cell: &Cell, plan: &Plan, scale: &Scale, recipe: &Recipe, views: &[ViewRecipe]) -> Settings {
+/// The settings of a cell in a run on the source called `source`.
+pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
+    let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
     let mut values = Values::default();
     // Settings name what is theirs; the rest of a scale are sizes of drawn data, which its digest knows.
-    let &Scale { side, epochs, batch_size, rank_images, view_sample, sample, heads, .. } = scale;
+    let Scale { side, epochs, batch_size, rank_images, view_sample, heads, .. } = scale;
+    let (sample, training_sample) = (scale.sample_of(source), plan.training_sample(cell, source));
     values.set("side", side);
     values.set("epochs", epochs);
     values.set("batch_size", batch_size);
@@ -52,13 +54,13 @@ pub(super) fn of(cell: &Cell, plan: &Plan, scale: &Scale, recipe: &Recipe, views
     values.set("label_free.ranked_images", rank_images);
     values.set("label_free.viewed_images", view_sample.0);
     values.set("label_free.views_of_each", view_sample.1);
-    if plan.training_sample(cell) != sample {
-        values.set("training_sample", pair(plan.training_sample(cell)));
+    if training_sample != sample {
+        values.set("training_sample", pair(training_sample));
     }
-    encoder(&mut values, cell, scale, recipe);
+    encoder(&mut values, cell, &scale, &recipe);
     if !cell.is_floor() {
         values.under("objective", recipe.objective.settings());
-        values.under("optimisation", optimisation(recipe));
+        values.under("optimisation", optimisation(&recipe));
         values.set("precision", if plan.mixed_precision { "bf16 with f32 weights" } else { "f32" });
     }
     if let Some(init) = plan.init_of(cell) {
@@ -261,7 +263,7 @@ mod tests {
             share: Share::percent(5),
             seed: 0,
         };
-        let values = plan.settings(&cell).values;
+        let values = plan.settings(&cell, "synthetic").values;
         for (name, expected) in [
             ("side", json!(64)),
             ("epochs", json!(5)),
@@ -288,13 +290,13 @@ mod tests {
         let id = "tuning/simclr-resnet18-trial03-share15-seed0";
         let cell = tuning(3).into_iter().find(|cell| cell.id() == id).expect("a trial of SimCLR");
         let point = search::point(cell.method, cell.backbone, 3);
-        let values = plan.settings(&cell).values;
+        let values = plan.settings(&cell, "synthetic").values;
         assert_eq!(values["optimisation.learning_rate"], json!(point.learning_rate));
         assert_eq!(values["optimisation.weight_decay"], json!(point.weight_decay));
         assert_eq!(values["objective.temperature"], json!(point.constant));
         for cell in tuning(0) {
             let table_1 = Cell { study: Study::Table1, ..cell };
-            assert_eq!(plan.settings(&cell), plan.settings(&table_1), "{cell}");
+            assert_eq!(plan.settings(&cell, "elpv"), plan.settings(&table_1, "elpv"), "{cell}");
         }
     }
 
@@ -305,7 +307,8 @@ mod tests {
         let studies = [cell::table2(0), cell::figure3(0), cell::ablations(0)].concat();
         let mut seen = BTreeMap::new();
         for cell in &studies {
-            let text = format!("{} {} {:?}", cell.method, cell.backbone, plan.settings(cell).values);
+            let text =
+                format!("{} {} {:?}", cell.method, cell.backbone, plan.settings(cell, "synthetic").values);
             if let Some(other) = seen.insert(text, cell.id()) {
                 // The same method done soundly twice: DINO's norm in the short recipe, supervised without change.
                 panic!("{other} and {} have the same settings", cell.id());

@@ -14,7 +14,10 @@ use skewbench::{
 };
 
 use self::study::Study;
-pub use self::{setup::Setup, sources::Sources};
+pub use self::{
+    setup::Setup,
+    sources::{Sources, sampled},
+};
 
 /// Which cells, on which data, how.
 #[derive(clap::Args)]
@@ -133,7 +136,7 @@ impl Run {
 
     /// Prints data, first weights, scale, number of cells and of images that they train on.
     pub fn describe(&self, cells: &[Resolved]) {
-        self.sources.describe();
+        self.sources.describe(&self.plan);
         for (place, line) in self.first_weights(cells).iter().enumerate() {
             println!("{}{line}", if place == 0 { "weights " } else { "        " });
         }

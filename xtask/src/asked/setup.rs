@@ -17,7 +17,8 @@ pub struct Setup {
     #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
     pub data: Choice,
 
-    /// The paper's protocol (224 px, 45 epochs, its released hyper-parameters) instead of small scale
+    /// The paper's protocol (224 px, 45 epochs, its released hyper-parameters) instead of small scale. Of Sewer-ML it
+    /// takes half, as the paper does; other data is used whole
     #[arg(long)]
     pub full: bool,
 

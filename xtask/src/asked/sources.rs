@@ -62,8 +62,8 @@ impl Sources {
         }
     }
 
-    /// Prints a line for each source.
-    pub fn describe(&self) {
+    /// Prints a line for each source, and what part of it `plan` uses.
+    pub fn describe(&self, plan: &Plan) {
         let count = |dataset: &dyn Dataset| {
             let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
             let images = dataset.labels().len();
@@ -78,7 +78,28 @@ impl Sources {
                 count(&*source.train),
                 count(&*source.validation)
             );
-            source.understood.iter().for_each(|line| println!("        {line}"));
+            sampled(source, plan)
+                .iter()
+                .chain(&source.understood)
+                .for_each(|line| println!("        {line}"));
         }
     }
+}
+
+/// What part of a source is used, and why; none where it is used whole.
+pub fn sampled(source: &Source, plan: &Plan) -> Option<String> {
+    let (part, of) = plan.scale.sample_of(&source.name);
+    let used = |dataset: &dyn Dataset| {
+        let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
+        // As it is cut: normal images and defects by themselves.
+        thousands((dataset.labels().len() - defects) * part / of + defects * part / of)
+    };
+    (part < of).then(|| {
+        format!(
+            "{part}/{of} of it is used, {} training and {} validation images: the sample of Sewer-ML that the paper's \
+             released code takes (--full)",
+            used(&*source.train),
+            used(&*source.validation)
+        )
+    })
 }

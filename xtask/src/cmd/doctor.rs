@@ -13,7 +13,7 @@ use skewbench::{
     results::{Folder, provenance},
 };
 
-use crate::asked::{Asked, Run};
+use crate::asked::{Asked, Run, sampled};
 
 /// Check machine, data and results folder before hours of training.
 ///
@@ -87,7 +87,10 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
                 labels.len() - defects
             );
         }
-        source.understood.iter().for_each(|line| println!("         {line}"));
+        sampled(source, &run.plan)
+            .iter()
+            .chain(&source.understood)
+            .for_each(|line| println!("         {line}"));
         findings.notes.extend(source.limits.iter().cloned());
     }
     let mut seen = BTreeSet::new();
