@@ -178,7 +178,12 @@ impl Loader<'_> {
                 }
             }
         }
-        ensure!(!kept.is_empty(), "none of the {} images of a batch can be read", chunk.len());
+        ensure!(
+            !kept.is_empty(),
+            "none of the {} images of a batch can be read, the first is {}",
+            chunk.len(),
+            self.dataset.place(chunk[0])
+        );
         Ok((kept, indices, skipped))
     }
 

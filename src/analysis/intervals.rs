@@ -6,6 +6,8 @@
 //! would give another score: there are many, so they are resampled ([`of_images`]), normals and defects apart, and
 //! the same images for every model, which pairs them. Knows nothing of tables.
 
+use std::collections::BTreeMap;
+
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::seed::{Seed, Stream};
@@ -118,28 +120,34 @@ pub fn of_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
 }
 
 /// Interval of a statistic over test images: percentiles over resamples of normals and of defects, each as many as
-/// there are. `statistic` gets positions, with repetitions; what it compares on them is paired.
+/// there are. `statistic` gets positions, with repetitions; what it compares on them is paired. Where images belong to
+/// `groups`, whole groups are drawn: those that have a defect, and those that have none.
 ///
 /// The same seed gives the same resamples, whatever the statistic.
 pub fn of_images(
     defects: &[bool],
+    groups: Option<&[u32]>,
     rounds: usize,
     seed: Seed,
     mut statistic: impl FnMut(&[usize]) -> f64,
 ) -> Interval {
-    let positions = |wanted: bool| -> Vec<usize> {
-        defects.iter().enumerate().filter(|(_, defect)| **defect == wanted).map(|(place, _)| place).collect()
+    let mut units: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for place in 0..defects.len() {
+        units.entry(groups.map_or(place as u32, |groups| groups[place])).or_default().push(place);
+    }
+    let units_of = |wanted: bool| -> Vec<&Vec<usize>> {
+        units.values().filter(|unit| unit.iter().any(|&place| defects[place]) == wanted).collect()
     };
-    let (normals, defects) = (positions(false), positions(true));
-    let all: Vec<usize> = normals.iter().chain(&defects).copied().collect();
+    let classes = [units_of(false), units_of(true)];
+    let all: Vec<usize> = classes.iter().flatten().flat_map(|unit| unit.iter().copied()).collect();
     let estimate = statistic(&all);
     let mut values = Vec::with_capacity(rounds);
     let mut drawn = Vec::with_capacity(all.len());
     for round in 0..rounds {
         let mut stream = seed.child("images").index(round).stream();
         drawn.clear();
-        for class in [&normals, &defects] {
-            drawn.extend((0..class.len()).map(|_| class[stream.below(class.len())]));
+        for class in &classes {
+            drawn.extend((0..class.len()).flat_map(|_| class[stream.below(class.len())]));
         }
         values.push(statistic(&drawn));
     }
@@ -245,17 +253,30 @@ mod tests {
     fn images_are_resampled_within_their_class_and_alike_for_all() {
         let defects: Vec<bool> = (0..300).map(|place| place % 3 == 0).collect();
         let share = |drawn: &[usize]| drawn.iter().filter(|&&place| defects[place]).count() as f64 / 300.0;
-        let interval = of_images(&defects, 50, Seed::root(0), share);
+        let interval = of_images(&defects, None, 50, Seed::root(0), share);
         assert_eq!((interval.low, interval.high), (interval.estimate, interval.estimate));
 
         // A model against itself: no doubt at all. Half of its images right: the binomial's deviation, 1/sqrt(4 n).
         let right = |drawn: &[usize]| drawn.iter().filter(|&&place| place % 2 == 0).count() as f64 / 300.0;
-        let same = of_images(&defects, 200, Seed::root(0), |drawn| right(drawn) - right(drawn));
+        let same = of_images(&defects, None, 200, Seed::root(0), |drawn| right(drawn) - right(drawn));
         assert_eq!((same.low, same.high), (0.0, 0.0));
-        let interval = of_images(&defects, 2_000, Seed::root(0), right);
+        let interval = of_images(&defects, None, 2_000, Seed::root(0), right);
         let half = (interval.high - interval.low) / 2.0;
         assert!((half / 1.96 - 0.5 / 300_f64.sqrt()).abs() < 0.002, "{interval:?}");
-        assert_eq!(interval, of_images(&defects, 2_000, Seed::root(0), right), "repeated");
+        assert_eq!(interval, of_images(&defects, None, 2_000, Seed::root(0), right), "repeated");
+    }
+
+    #[test]
+    fn groups_are_drawn_whole() {
+        // 30 groups of 10 images that are all right or all wrong: as much evidence as 30 images.
+        let defects = [false; 300];
+        let groups: Vec<u32> = (0..300).map(|place| place / 10).collect();
+        let right = |drawn: &[usize]| {
+            drawn.iter().filter(|&&place| groups[place].is_multiple_of(2)).count() as f64 / drawn.len() as f64
+        };
+        let interval = of_images(&defects, Some(&groups), 2_000, Seed::root(0), right);
+        let half = (interval.high - interval.low) / 2.0;
+        assert!((half / 1.96 - 0.5 / 30_f64.sqrt()).abs() < 0.01, "{interval:?}");
     }
 
     /// Over many studies, the interval of few seeds holds the truth as often as it says.

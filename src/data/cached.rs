@@ -64,6 +64,10 @@ impl Dataset for Cached {
     fn files(&self) -> Option<&Files> {
         self.inner.files()
     }
+
+    fn files_mut(&mut self) -> Option<&mut Files> {
+        self.inner.files_mut()
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::examine::Sketch;
+
 /// The first 16 bytes of a file's BLAKE3.
 pub type Digest = [u8; 16];
 
@@ -35,6 +37,8 @@ pub struct Known {
     pub stamp: Stamp,
     /// Of all its bytes.
     pub digest: Digest,
+    /// What its picture is like, once it has been seen.
+    pub sketch: Option<Sketch>,
 }
 
 /// What shows cheaply whether a file has changed.
@@ -112,6 +116,15 @@ impl Memory {
         self.with(|entries| entries[index].known)
     }
 
+    /// Adds what the picture of the file at `index` is like, whose bytes are known.
+    pub fn draw(&self, index: usize, sketch: Sketch) {
+        self.with(|entries| {
+            if let Some(known) = &mut entries[index].known {
+                known.sketch = Some(sketch);
+            }
+        });
+    }
+
     /// Whether this process has used the bytes of the file at `index`.
     pub fn used(&self, index: usize) -> bool {
         self.with(|entries| entries[index].state == State::Used)
@@ -178,7 +191,7 @@ impl Memory {
                     stamp.bytes
                 )
             }
-            *entry = Entry { known: Some(Known { stamp, digest }), state: State::Used };
+            *entry = Entry { known: Some(Known { stamp, digest, sketch: None }), state: State::Used };
             Ok(())
         })?;
         Ok(bytes)

@@ -5,10 +5,10 @@
 //! file is first opened and remembered.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     sync::{
-        OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
 };
@@ -18,7 +18,7 @@ use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::content::{self, Content, Known, Memory};
-use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode};
+use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode, stratify};
 
 /// Labelled names, in order, before it is known which folder holds the files.
 #[derive(Default)]
@@ -29,6 +29,11 @@ pub struct Listing {
     ends: Vec<usize>,
     /// Rows of the annotation table; empty where names were not read from one.
     rows: Vec<u32>,
+    /// Number of each image's group; empty where there are none.
+    groups: Vec<u32>,
+    group_names: Arc<Vec<String>>,
+    /// What strata are called, by their number; empty where they have no names.
+    kinds: Arc<Vec<String>>,
 }
 
 impl Listing {
@@ -38,6 +43,32 @@ impl Listing {
         self.ends.push(self.text.len());
         self.labels.push(labels);
         self.rows.extend(row.map(|row| row as u32));
+    }
+
+    /// Says which images belong together, such as all of one pipe: one name for each image.
+    ///
+    /// # Panics
+    /// If there are not as many names as images.
+    pub fn set_groups(&mut self, names: &[String]) {
+        assert_eq!(names.len(), self.len(), "one group for every image");
+        let (groups, distinct) = stratify::numbered(names);
+        (self.groups, self.group_names) = (groups, Arc::new(distinct));
+    }
+
+    /// Says what strata are called, by their number.
+    pub fn set_kinds(&mut self, names: Vec<String>) {
+        self.kinds = Arc::new(names);
+    }
+
+    /// Name of the group of the image at `index`.
+    pub fn group(&self, index: usize) -> Option<&str> {
+        self.groups.get(index).map(|&group| self.group_names[group as usize].as_str())
+    }
+
+    /// What the stratum of the image at `index` is called.
+    pub fn kind(&self, index: usize) -> Option<&str> {
+        let name = self.kinds.get(self.labels[index].stratum as usize)?;
+        Some(name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// How many images are listed.
@@ -82,16 +113,21 @@ impl Listing {
         let mut selected = Self::default();
         for &index in indices {
             selected.push(self.name(index), self.labels[index], self.row(index));
+            selected.groups.extend(self.groups.get(index));
         }
+        (selected.group_names, selected.kinds) = (self.group_names.clone(), self.kinds.clone());
         selected
     }
 
-    /// BLAKE3 of names and labels in order, in hex: for sources that are not defined by one table.
+    /// BLAKE3 of names, labels and groups in order, in hex: for sources that are not defined by one table.
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for (name, labels) in self.names().zip(&self.labels) {
             hasher.update(name.as_bytes()).update(&[0, u8::from(labels.defect)]);
             hasher.update(&labels.classes.bits().to_le_bytes()).update(&labels.stratum.to_le_bytes());
+        }
+        for group in &self.groups {
+            hasher.update(self.group_names[*group as usize].as_bytes()).update(&[0]);
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -137,7 +173,9 @@ pub struct Files {
     /// For each image one more than the root that holds it, 0 before it is known.
     found: Vec<AtomicU8>,
     /// What is known of each file's bytes.
-    memory: Memory,
+    pub(super) memory: Memory,
+    /// Files that could not be decoded when they were examined, with the reason.
+    unreadable: Mutex<BTreeMap<usize, String>>,
     /// The annotation table that rows belong to.
     table: Option<PathBuf>,
     digest: String,
@@ -162,10 +200,12 @@ impl Files {
         let found = std::iter::repeat_with(AtomicU8::default).take(listing.len()).collect();
         let memory = Memory::new(listing.len());
         let (roots, table, sample_bits) = (roots.to_vec(), table.map(Path::to_owned), OnceLock::new());
-        Ok(Self { listing, roots, found, memory, table, digest, sample_bits })
+        let unreadable = Mutex::default();
+        Ok(Self { listing, roots, found, memory, unreadable, table, digest, sample_bits })
     }
 
-    /// The files at `indices` by themselves, in that order: a data set of its own, that knows nothing of the others.
+    /// The files at `indices` by themselves, in that order: a data set of its own, that knows nothing of the others and
+    /// of these what is known here.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -173,7 +213,54 @@ impl Files {
         let listing = self.listing.select(indices);
         let digest = listing.digest();
         let selected = Self::new(listing, &self.roots, self.table.as_deref(), digest)?;
-        Ok(Self { sample_bits: self.sample_bits.clone(), ..selected })
+        for (place, &index) in indices.iter().enumerate() {
+            if let Some(known) = self.memory.known(index) {
+                selected.memory.remember(place, known);
+            }
+            if self.memory.used(index) {
+                selected.memory.confirm(place);
+            }
+        }
+        let unreadable = self.unreadable();
+        let places = indices.iter().enumerate();
+        let unreadable = places.filter_map(|(place, index)| Some((place, unreadable.get(index)?.clone())));
+        let unreadable = Mutex::new(unreadable.collect());
+        Ok(Self { sample_bits: self.sample_bits.clone(), unreadable, ..selected })
+    }
+
+    /// Says which images belong together, such as all of one pipe, by their names.
+    ///
+    /// # Errors
+    /// As `group` for an image.
+    pub fn group_by(&mut self, group: impl Fn(&str) -> Result<String>) -> Result<()> {
+        let names = self.listing.names().map(group).collect::<Result<Vec<String>>>()?;
+        self.listing.set_groups(&names);
+        let hash = blake3::Hasher::new()
+            .update(self.digest.as_bytes())
+            .update(names.join("\0").as_bytes())
+            .finalize();
+        self.digest = hash.to_hex().to_string();
+        Ok(())
+    }
+
+    /// Name of the group of the image at `index`, none where images have no groups.
+    pub fn group(&self, index: usize) -> Option<&str> {
+        self.listing.group(index)
+    }
+
+    /// Name of the class of the image at `index`, none where it has none.
+    pub fn kind(&self, index: usize) -> Option<&str> {
+        self.listing.kind(index)
+    }
+
+    /// Files that could not be decoded when they were examined, with the reason.
+    pub fn unreadable(&self) -> BTreeMap<usize, String> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the file at `index` cannot be decoded.
+    pub(super) fn cannot_read(&self, index: usize, reason: String) {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(index, reason);
     }
 
     /// How many bits of 16-bit samples are in use.
@@ -259,7 +346,7 @@ impl Files {
     }
 
     /// The file at `index`, in the first root that has it.
-    fn path(&self, index: usize) -> Result<PathBuf> {
+    pub(super) fn path(&self, index: usize) -> Result<PathBuf> {
         let name = self.listing.name(index);
         // Threads that meet here find the same root, so no order between them is needed.
         let known = usize::from(self.found[index].load(Relaxed));
@@ -288,7 +375,7 @@ impl Files {
         }
     }
 
-    fn explain<T>(&self, index: usize, result: Result<T>) -> Result<T> {
+    pub(super) fn explain<T>(&self, index: usize, result: Result<T>) -> Result<T> {
         match self.mention(index).trim_start() {
             "" => result,
             mention => result.map_err(|error| error.context(mention.to_owned())),
@@ -325,6 +412,10 @@ impl Dataset for Files {
     }
 
     fn files(&self) -> Option<&Files> {
+        Some(self)
+    }
+
+    fn files_mut(&mut self) -> Option<&mut Files> {
         Some(self)
     }
 }

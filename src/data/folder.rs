@@ -22,7 +22,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::data::{
     ClassSet, Labels, Source, decode,
     files::{Files, Listing, ensure_apart},
-    stratify, words,
+    stratify,
+    whole::{Opened, Whole},
+    words,
 };
 
 /// Lists the folder; images are not decoded until they are opened.
@@ -31,41 +33,63 @@ use crate::data::{
 /// If a folder is missing or cannot be listed, nothing in it has a name that says whether it is normal, only one of two
 /// splits is there, a link leads back to where it lies, a name is not UTF-8, or a split has no images.
 pub fn source(folder: &Path) -> Result<Source> {
+    open(folder)?.split()
+}
+
+/// As [`source`], before images without a split get one.
+///
+/// # Errors
+/// As there.
+pub fn open(folder: &Path) -> Result<Opened> {
     ensure!(folder.is_dir(), "{}: no such folder", folder.display());
     let mut seen = Seen::default();
     let base = base(folder, &mut seen)?;
-    let mut limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
-    let (train, validation) = match splits(&base, &mut seen)? {
-        None => {
-            let listing = list(&base, &[labels(&base, "", &mut seen)?], &mut seen)?;
-            split(&base, &listing, &mut limits)?
-        }
+    let limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
+    let splits = match splits(&base, &mut seen)? {
+        None => [vec![labels(&base, "", &mut seen)?], Vec::new()],
         Some([train, validation]) => {
             let [first, second] = [labels(&base, &train, &mut seen)?, labels(&base, &validation, &mut seen)?];
             if first.defects.is_empty() {
                 seen.say(format!(
                     "{train} has normal images only, as in MVTec AD: all images are pooled and split anew"
                 ));
-                split(&base, &list(&base, &[first, second], &mut seen)?, &mut limits)?
+                [vec![first, second], Vec::new()]
             } else {
                 seen.say(format!("trained on {train}, scored on {validation}"));
-                (list(&base, &[first], &mut seen)?, list(&base, &[second], &mut seen)?)
+                [vec![first], vec![second]]
             }
         }
     };
-    ensure_apart(&train, &validation).with_context(|| folder.display().to_string())?;
+    let lists = splits.iter().filter(|parts| !parts.is_empty()).map(|parts| list(&base, parts, &mut seen));
+    let lists = lists.collect::<Result<Vec<Listing>>>()?;
+    let (left_out, understood) = (seen.left_out(), seen.told());
     let files = |listing: Listing| {
         let digest = listing.digest();
-        Files::new(listing, std::slice::from_ref(&base), None, digest).map(Box::new)
+        Files::new(listing, std::slice::from_ref(&base), None, digest)
     };
-    Ok(Source {
-        name: "folder".to_owned(),
-        train: files(train)?,
-        validation: files(validation)?,
-        has_classes: false,
-        limits,
-        understood: seen.told(),
-    })
+    let name = "folder".to_owned();
+    match <[Listing; 2]>::try_from(lists) {
+        Ok([train, validation]) => {
+            ensure_apart(&train, &validation).with_context(|| folder.display().to_string())?;
+            let (train, validation) = (Box::new(files(train)?), Box::new(files(validation)?));
+            let (has_classes, leaks) = (false, Vec::new());
+            Ok(Opened::Split(Source {
+                name,
+                train,
+                validation,
+                has_classes,
+                limits,
+                understood,
+                left_out,
+                leaks,
+            }))
+        }
+        Err(lists) => {
+            let whole = lists.into_iter().next().unwrap_or_default();
+            ensure_both(&base, &whole)?;
+            Ok(Opened::Whole(Whole { name, files: Box::new(files(whole)?), limits, understood, left_out }))
+        }
+    }
 }
 
 /// What was met on the way.
@@ -82,6 +106,22 @@ struct Seen {
 impl Seen {
     fn say(&mut self, what: String) {
         self.understood.push(what);
+    }
+
+    /// Everything that was left out, with the reason.
+    fn left_out(&self) -> Vec<[String; 2]> {
+        let all = [
+            (&self.beside, "a folder beside those of the labels"),
+            (&self.litter, "left behind by a program"),
+            (&self.foreign, "no image by its name"),
+        ];
+        let mut left: Vec<[String; 2]> = all
+            .into_iter()
+            .flat_map(|(names, why)| names.iter().map(|name| [name.clone(), why.to_owned()]))
+            .collect();
+        left.sort();
+        left.dedup();
+        left
     }
 
     /// One line for each thing a reader may want to know.
@@ -201,11 +241,9 @@ fn labels(base: &Path, part: &str, seen: &mut Seen) -> Result<Labelled> {
     Ok(Labelled { normals, defects })
 }
 
-/// The fixed split of images that come in none.
-///
 /// # Errors
-/// If none of them has a defect.
-fn split(base: &Path, listing: &Listing, limits: &mut Vec<String>) -> Result<(Listing, Listing)> {
+/// If there are no images, or none of them has a defect.
+fn ensure_both(base: &Path, listing: &Listing) -> Result<()> {
     ensure!(!listing.is_empty(), "{}: no images in its folders", base.display());
     ensure!(
         listing.labels().iter().any(|labels| labels.defect),
@@ -213,9 +251,7 @@ fn split(base: &Path, listing: &Listing, limits: &mut Vec<String>) -> Result<(Li
         base.display(),
         words::DEFECT[..4].join(", ")
     );
-    let (train, validation) = stratify::train_and_validation(listing.labels());
-    limits.push(stratify::SPLIT_LIMIT.to_owned());
-    Ok((listing.select(&train), listing.select(&validation)))
+    Ok(())
 }
 
 /// Images of these folders, named relative to `base`: normal ones first, by whole path in byte order, so that the order
@@ -243,7 +279,8 @@ fn list(base: &Path, parts: &[Labelled], seen: &mut Seen) -> Result<Listing> {
             strata.push(stratum);
         }
     }
-    stratify::number_strata(listing.labels_mut(), &strata);
+    let kinds = stratify::number_strata(listing.labels_mut(), &strata);
+    listing.set_kinds(kinds);
     Ok(listing)
 }
 
@@ -450,10 +487,7 @@ mod tests {
             "Data/Masks/Anomaly/2.png",
         ]);
         let complaint = format!("{:#}", source(folder.path()).err().unwrap());
-        assert!(
-            complaint.contains("no training images") || complaint.contains("no validation images"),
-            "{complaint}"
-        );
+        assert!(complaint.contains("2 images are too few: none is left to train on"), "{complaint}");
         let mut names: Vec<String> = (0..8).map(|i| format!("normal/{i}.png")).collect();
         names
             .extend(["hole", "crack"].iter().flat_map(|kind| (0..4).map(move |i| format!("{kind}/{i}.png"))));

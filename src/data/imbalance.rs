@@ -119,6 +119,18 @@ impl FromStr for Share {
     }
 }
 
+/// Why a share cannot be had of the images that are there, though another can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfReach(String);
+
+impl fmt::Display for OutOfReach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OutOfReach {}
+
 /// Positions chosen from a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subset {
@@ -215,16 +227,18 @@ impl Pool {
         if defects < Self::FEWEST_DEFECTS {
             // floor(N h / (10,000 - h)) >= fewest, solved for h.
             let lowest = (Self::FEWEST_DEFECTS * 10_000).div_ceil(all_normals + Self::FEWEST_DEFECTS);
-            bail!(
+            bail!(OutOfReach(format!(
                 "{share} beside {all_normals} normal images selects {defects} of {all_defects} defects, \
                  at least {} are needed: the lowest share possible here is {}",
                 Self::FEWEST_DEFECTS,
                 Share(Some(lowest as u16))
-            );
+            )));
         }
         ensure!(
             normals > 0,
-            "{share} with {all_defects} defects leaves no normal image (of {all_normals}): choose a lower share"
+            OutOfReach(format!(
+                "{share} with {all_defects} defects leaves no normal image (of {all_normals}): choose a lower share"
+            ))
         );
         Ok((defects, normals))
     }

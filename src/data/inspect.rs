@@ -7,7 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use crate::data::{Dataset, Head};
+use crate::data::{Dataset, Head, files::Files};
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,22 @@ pub struct BadImage {
     pub place: String,
     /// What is wrong, outermost cause first.
     pub error: String,
+}
+
+impl Inspection {
+    /// What examining files has shown.
+    pub fn examined(files: &Files) -> Self {
+        let bad = files.unreadable().into_iter();
+        let bad = bad.map(|(index, error)| BadImage { index, place: files.place(index), error }).collect();
+        let mut inspection =
+            Self { checked: files.len(), bad, sizes: BTreeMap::new(), turned: 0, sixteen: 0 };
+        for sketch in (0..files.len()).filter_map(|index| files.sketch(index)) {
+            *inspection.sizes.entry((sketch.width as usize, sketch.height as usize)).or_default() += 1;
+            inspection.turned += usize::from(sketch.turned);
+            inspection.sixteen += usize::from(sketch.bits > 0);
+        }
+        inspection
+    }
 }
 
 /// Looks at all images, on all cores. `progress` hears, from many threads, how many are done so far.

@@ -8,8 +8,10 @@ pub mod classes;
 pub mod content;
 pub mod decode;
 pub mod elpv;
+pub mod examine;
 pub mod files;
 pub mod folder;
+pub mod groups;
 pub mod imbalance;
 pub mod inspect;
 pub mod pixels;
@@ -17,6 +19,7 @@ pub mod sewer_ml;
 pub mod stratify;
 pub mod synthetic;
 pub mod table;
+pub mod whole;
 pub mod words;
 
 use anyhow::{Context, Result};
@@ -82,8 +85,28 @@ pub trait Dataset: Send + Sync {
     /// it ([`Self::files`]).
     fn digest(&self) -> String;
 
+    /// What the image at `index` is called in lists: its path below the data's folder, or its place where it is drawn.
+    fn name(&self, index: usize) -> String {
+        self.files().map_or_else(|| self.place(index), |files| files.name(index).to_owned())
+    }
+
+    /// The group of the image at `index`, such as its pipe; none where images have no groups.
+    fn group(&self, index: usize) -> Option<&str> {
+        self.files()?.group(index)
+    }
+
+    /// The class of the image at `index` in the data's own words; none where it has none.
+    fn kind(&self, index: usize) -> Option<&str> {
+        self.files()?.kind(index)
+    }
+
     /// The files behind the images; none where they are drawn, since then the digest defines them.
     fn files(&self) -> Option<&files::Files> {
+        None
+    }
+
+    /// The same, to be changed before they are used.
+    fn files_mut(&mut self) -> Option<&mut files::Files> {
         None
     }
 }
@@ -97,6 +120,18 @@ named! {
         Fail = "fail",
         /// Leave the image out and count it; the count is reported with the result.
         Skip = "skip",
+    }
+}
+
+named! {
+    /// What happens where a split has leaks: images or groups on both sides, or equal images under both labels.
+    #[derive(Default)]
+    pub enum OnLeak: "policy for leaks" {
+        /// Stop, and say what they are: such scores are not what they seem.
+        #[default]
+        Stop = "stop",
+        /// Go on; records and page say what they are.
+        Accept = "accept",
     }
 }
 
@@ -114,6 +149,10 @@ pub struct Source {
     pub limits: Vec<String>,
     /// How what lies on disk was understood, and what of it was left out; empty where nothing was to be understood.
     pub understood: Vec<String>,
+    /// Files that are no images of it, and why not.
+    pub left_out: Vec<[String; 2]>,
+    /// What makes scores say less than they seem to, as [`examine::Leaks`] words it; empty before files were examined.
+    pub leaks: Vec<String>,
 }
 
 impl Source {
@@ -124,7 +163,7 @@ impl Source {
     /// If images are drawn: draw others instead.
     pub fn within_training(self) -> Result<Self> {
         let files = self.train.files().context("drawn images are not split: draw others instead")?;
-        let (train, validation) = stratify::train_and_validation(self.train.labels());
+        let examine::Divided { train, validation, .. } = files.divide()?;
         let [train, validation] = [files.select(&train)?, files.select(&validation)?];
         let mut limits = self.limits;
         limits.push("a part of the training images alone, to choose numbers on".to_owned());

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use rayon::prelude::*;
 
-use super::{Head, SampleBits, Source, files::Files};
+use super::{Head, SampleBits, Source, files::Files, whole::Opened};
 
-/// Training images that are looked at, spread evenly. Ours: enough that a range that all of them keep is the camera's.
+/// Images that are looked at, of those to train on where it is known which these are, spread evenly. Ours: enough that a range that all of them keep is the camera's.
 const LOOKED_AT: usize = 256;
 
 impl Source {
@@ -14,32 +14,13 @@ impl Source {
     /// image is opened.
     #[must_use]
     pub fn with_pixels_understood(mut self, asked: Option<SampleBits>) -> Self {
-        let Some(files) = self.train.files() else { return self };
-        let seen = look(files);
-        let turned = seen.iter().filter(|(head, _)| head.turned).count();
-        let found: Vec<SampleBits> = seen.iter().filter_map(|&(_, bits)| bits).collect();
-        let bits = asked.or(found.iter().copied().max()).unwrap_or(SampleBits::ALL);
-        for dataset in [&self.train, &self.validation] {
-            if let Some(files) = dataset.files() {
-                files.set_sample_bits(bits);
-            }
-        }
-        if turned > 0 {
-            self.understood.push(format!(
-                "turned as their EXIF orientation says: {turned} of {} training images looked at",
-                seen.len()
-            ));
-        }
-        if !found.is_empty() {
-            let why = match asked {
-                Some(_) => "as asked".to_owned(),
-                None => format!("as {} training images show", found.len()),
-            };
-            self.understood.push(format!(
-                "16-bit samples with {bits} bits in use, {why}: value * 255 / {}, rounded; give --sample-bits if that is wrong",
-                bits.largest()
-            ));
-        }
+        let splits = [&self.train, &self.validation];
+        let said = understand(
+            &splits.into_iter().filter_map(|of| of.files()).collect::<Vec<_>>(),
+            asked,
+            "training ",
+        );
+        self.understood.extend(said);
         self
     }
 
@@ -47,6 +28,49 @@ impl Source {
     pub fn sample_bits(&self) -> Option<SampleBits> {
         self.train.files().map(Files::sample_bits).filter(|&bits| bits != SampleBits::ALL)
     }
+}
+
+impl Opened {
+    /// As [`Source::with_pixels_understood`]; of images without a split all are looked at.
+    #[must_use]
+    pub fn with_pixels_understood(self, asked: Option<SampleBits>) -> Self {
+        match self {
+            Self::Split(source) => Self::Split(source.with_pixels_understood(asked)),
+            Self::Whole(mut whole) => {
+                let said = understand(&[&whole.files], asked, "");
+                whole.understood.extend(said);
+                Self::Whole(whole)
+            }
+        }
+    }
+}
+
+/// Scales 16-bit samples of all files as the first of them show, or as asked, and says so.
+fn understand(files: &[&Files], asked: Option<SampleBits>, which: &str) -> Vec<String> {
+    let Some(first) = files.first() else { return Vec::new() };
+    let seen = look(first);
+    let turned = seen.iter().filter(|(head, _)| head.turned).count();
+    let found: Vec<SampleBits> = seen.iter().filter_map(|&(_, bits)| bits).collect();
+    let bits = asked.or(found.iter().copied().max()).unwrap_or(SampleBits::ALL);
+    files.iter().for_each(|files| files.set_sample_bits(bits));
+    let mut said = Vec::new();
+    if turned > 0 {
+        let all = seen.len();
+        said.push(format!(
+            "turned as their EXIF orientation says: {turned} of {all} {which}images looked at"
+        ));
+    }
+    if !found.is_empty() {
+        let why = match asked {
+            Some(_) => "as asked".to_owned(),
+            None => format!("as {} {which}images show", found.len()),
+        };
+        said.push(format!(
+            "16-bit samples with {bits} bits in use, {why}: value * 255 / {}, rounded; give --sample-bits if that is wrong",
+            bits.largest()
+        ));
+    }
+    said
 }
 
 /// What evenly spread files show. One that cannot be read is left aside: whoever trains stops at it, or leaves it out.

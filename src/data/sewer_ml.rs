@@ -70,6 +70,8 @@ pub fn source(annotations: &Path, image_roots: &[PathBuf]) -> Result<Source> {
         train: files(train, &train_table)?,
         validation: files(validation, &validation_table)?,
         understood: Vec::new(),
+        left_out: Vec::new(),
+        leaks: Vec::new(),
         has_classes: true,
         limits: [
             "labels of the test split are withheld: scores are on the validation split",

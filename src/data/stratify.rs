@@ -61,27 +61,84 @@ pub fn cut(
     (first, second)
 }
 
+/// What to say of results on [`train_and_validation_of_units`] where groups are known.
+pub const GROUPED_LIMIT: &str =
+    "split at random into training and validation images (about 3 to 1, fixed), each group whole on one side";
+
 /// What to say of results on [`train_and_validation`].
 pub const SPLIT_LIMIT: &str = "split at random into training and validation images (3 to 1, fixed): \
                                images of one object or video may be on both sides";
 
-/// Sets each stratum to the rank of its group among the different groups, in byte order.
+/// Sets each stratum to the rank of its name among the different names, in byte order; returns these.
 ///
 /// # Panics
-/// If there are not as many groups as labels.
-pub fn number_strata(labels: &mut [Labels], groups: &[String]) {
-    assert_eq!(labels.len(), groups.len(), "one group for every image");
-    let distinct: BTreeSet<&String> = groups.iter().collect();
-    let rank: BTreeMap<&String, u32> = distinct.into_iter().zip(0..).collect();
-    for (label, group) in labels.iter_mut().zip(groups) {
-        label.stratum = rank[group];
+/// If there are not as many names as labels.
+pub fn number_strata(labels: &mut [Labels], names: &[String]) -> Vec<String> {
+    assert_eq!(labels.len(), names.len(), "one stratum for every image");
+    let (numbers, distinct) = numbered(names);
+    labels.iter_mut().zip(numbers).for_each(|(label, number)| label.stratum = number);
+    distinct
+}
+
+/// Rank of each name among the different names, in byte order, and these.
+pub fn numbered(names: &[String]) -> (Vec<u32>, Vec<String>) {
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    let rank: BTreeMap<&String, u32> = distinct.iter().copied().zip(0..).collect();
+    (names.iter().map(|name| rank[name]).collect(), distinct.into_iter().cloned().collect())
+}
+
+/// The fixed split where some images must stay on one side: those of equal `units`. A quarter, as nearly as units allow,
+/// of the normal images, of the defects and of each stratum is for validation.
+///
+/// Units are dealt to four folds, the largest first, each to the fold that evens the folds out most, which is how
+/// scikit-learn's `StratifiedGroupKFold` deals; one fold is for validation. Units of one image each are split as
+/// [`train_and_validation`] does.
+pub fn train_and_validation_of_units(labels: &[Labels], units: &[u32]) -> (Vec<usize>, Vec<usize>) {
+    let mut members: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (image, &unit) in units.iter().enumerate() {
+        members.entry(unit).or_default().push(image);
     }
+    if members.len() == labels.len() {
+        return train_and_validation(labels);
+    }
+    // An image counts for its label and for its stratum.
+    let kinds_of =
+        |image: usize| [(labels[image].defect, None), (labels[image].defect, Some(labels[image].stratum))];
+    let mut totals: BTreeMap<(bool, Option<u32>), f64> = BTreeMap::new();
+    (0..labels.len()).flat_map(kinds_of).for_each(|kind| *totals.entry(kind).or_default() += 1.0);
+
+    let mut units: Vec<Vec<usize>> = members.into_values().collect();
+    Seed::root(SPLIT_SEED).child("train and validation").child("units").stream().shuffle(&mut units);
+    units.sort_by_key(|unit| std::cmp::Reverse(unit.len()));
+    let mut folds = [(); FOLDS].map(|()| (BTreeMap::<(bool, Option<u32>), f64>::new(), Vec::new()));
+    for unit in units {
+        // What a unit adds to the sum of squared shares of each kind; the sum is least where folds are even.
+        let cost = |(held, images): &(BTreeMap<_, f64>, Vec<usize>)| {
+            let added = unit.iter().flat_map(|&image| kinds_of(image));
+            let cost: f64 = added.map(|kind| held.get(&kind).unwrap_or(&0.0) / totals[&kind].powi(2)).sum();
+            (cost, images.len())
+        };
+        let costs = folds.each_ref().map(cost);
+        let best =
+            (0..FOLDS).min_by(|&a, &b| costs[a].0.total_cmp(&costs[b].0).then(costs[a].1.cmp(&costs[b].1)));
+        let (held, images) = &mut folds[best.unwrap_or(0)];
+        unit.iter().flat_map(|&image| kinds_of(image)).for_each(|kind| *held.entry(kind).or_default() += 1.0);
+        images.extend(unit);
+    }
+    let [(_, mut validation), rest @ ..] = folds;
+    let mut train: Vec<usize> = rest.into_iter().flat_map(|(_, images)| images).collect();
+    train.sort_unstable();
+    validation.sort_unstable();
+    (train, validation)
 }
 
 /// Positions of all defects, or of all normal images, ascending.
 pub fn positions(labels: &[Labels], defect: bool) -> Vec<usize> {
     (0..labels.len()).filter(|&index| labels[index].defect == defect).collect()
 }
+
+/// Parts of a split by units, of which one is for validation: as 3 to 1.
+const FOLDS: usize = 4;
 
 /// Root of the fixed split.
 const SPLIT_SEED: u64 = 0;
@@ -140,6 +197,36 @@ mod tests {
         let mut sorted = ordered;
         sorted.sort_unstable();
         assert_eq!(sorted, members);
+    }
+
+    #[test]
+    fn units_stay_whole_and_sides_stay_fair() {
+        // 40 pipes of 5 to 14 frames; every third has defects, in two frames of three.
+        let (mut labels, mut units) = (Vec::new(), Vec::new());
+        for pipe in 0..40_u32 {
+            for frame in 0..5 + pipe % 10 {
+                let defect = pipe % 3 == 0 && frame % 3 != 0;
+                labels.push(Labels {
+                    defect,
+                    classes: ClassSet::EMPTY,
+                    stratum: u32::from(defect) * (1 + pipe % 2),
+                });
+                units.push(pipe);
+            }
+        }
+        let (train, validation) = train_and_validation_of_units(&labels, &units);
+        let side = |part: &[usize]| part.iter().map(|&image| units[image]).collect::<BTreeSet<u32>>();
+        assert!(side(&train).is_disjoint(&side(&validation)));
+        assert_eq!(train.len() + validation.len(), labels.len());
+        for stratum in 0..3 {
+            let count = |part: &[usize]| {
+                part.iter().filter(|&&image| labels[image].stratum == stratum).count() as f64
+            };
+            let part = count(&validation) / (count(&validation) + count(&train));
+            assert!((part - 0.25).abs() < 0.08, "stratum {stratum}: {part}");
+        }
+        let singles: Vec<u32> = (0..labels.len() as u32).rev().collect();
+        assert_eq!(train_and_validation_of_units(&labels, &singles), train_and_validation(&labels));
     }
 
     #[test]

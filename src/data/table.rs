@@ -1,8 +1,9 @@
 //! A table of images: one file with a column of paths, one of labels and, if wanted, columns of classes and splits,
 //! under their usual names ([`COLUMNS`]).
 //!
-//! Labels and splits are the usual [words](super::words), 0 and 1 among them. A class is free text by which subsets and
-//! splits are stratified (a pipe, a camera, a kind of defect); it is never scored. Without a split the fixed one is used.
+//! Labels and splits are the usual [words](super::words), 0 and 1 among them. A class is free text (a kind of defect) by
+//! which subsets and splits are stratified, and for which recall is given. A group (a pipe, a video, a module) stays whole on
+//! one side of a split. Without a split the fixed one is used.
 //! Paths are relative to the table, or absolute; backslashes are slashes.
 
 use std::path::{Component, Path, PathBuf};
@@ -13,16 +14,19 @@ use crate::data::{
     ClassSet, Labels, Source,
     annotations::{Annotations, Column, Row},
     files::{Files, Listing, ensure_apart},
-    stratify, words,
+    stratify,
+    whole::{Opened, Whole},
+    words,
 };
 
 const PATH: usize = 0;
 const LABEL: usize = 1;
 const CLASS: usize = 2;
 const SPLIT: usize = 3;
+const GROUP: usize = 4;
 
 /// What a table may have, by what people call it.
-pub const COLUMNS: [Column; 4] = [
+pub const COLUMNS: [Column; 5] = [
     Column {
         name: "path",
         known: &[
@@ -62,6 +66,26 @@ pub const COLUMNS: [Column; 4] = [
         required: false,
     },
     Column { name: "split", known: &["split", "set", "subset", "partition", "phase"], required: false },
+    Column {
+        name: "group",
+        known: &[
+            "group",
+            "group_id",
+            "pipe",
+            "pipe_id",
+            "video",
+            "video_id",
+            "module",
+            "module_id",
+            "patient",
+            "patient_id",
+            "part",
+            "part_id",
+            "serial",
+            "serial_number",
+        ],
+        required: false,
+    },
 ];
 
 /// Reads the table; images are not looked for until they are opened.
@@ -70,6 +94,14 @@ pub const COLUMNS: [Column; 4] = [
 /// If the file is missing or empty, a column is missing, a value is none of the known words, a path is repeated, or a
 /// split has no images.
 pub fn source(path: &Path) -> Result<Source> {
+    open(path)?.split()
+}
+
+/// As [`source`], before images without a split get one.
+///
+/// # Errors
+/// As there.
+pub fn open(path: &Path) -> Result<Opened> {
     let table = Annotations::read(path)?;
     let mut form = table.understand(&COLUMNS)?;
     // A bare file name has an empty parent, which stands for the working directory.
@@ -82,37 +114,46 @@ pub fn source(path: &Path) -> Result<Source> {
     if images.backslashes > 0 {
         form.told.push(format!("backslashes read as slashes in {} paths", images.backslashes));
     }
-    let Images { mut listing, classes, mut train, mut validation, mut tests, .. } = images;
-    stratify::number_strata(listing.labels_mut(), &classes);
+    let Images { mut listing, classes, groups, train, mut validation, mut tests, .. } = images;
+    let kinds = stratify::number_strata(listing.labels_mut(), &classes);
+    listing.set_kinds(kinds);
+    if !groups.is_empty() {
+        listing.set_groups(&groups);
+    }
     listing.ensure_distinct().with_context(|| path.display().to_string())?;
 
-    let mut limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
+    let files = |listing: Listing| {
+        let digest = listing.digest();
+        Files::new(listing, std::slice::from_ref(&root), Some(path), digest)
+    };
+    let limits = vec!["labels without defect classes: F2_CIW is not defined".to_owned()];
+    let (name, understood, left_out) = ("csv".to_owned(), form.told, Vec::new());
     if train.is_empty() && validation.is_empty() && tests.is_empty() {
-        (train, validation) = stratify::train_and_validation(listing.labels());
-        limits.push(stratify::SPLIT_LIMIT.to_owned());
-    } else if validation.is_empty() {
+        return Ok(Opened::Whole(Whole {
+            name,
+            files: Box::new(files(listing)?),
+            limits,
+            understood,
+            left_out,
+        }));
+    }
+    if validation.is_empty() {
         validation.append(&mut tests);
     }
+    let why = "of a test split, others are there to score on";
+    let left_out = tests.iter().map(|&index| [listing.name(index).to_owned(), why.to_owned()]).collect();
+    let mut understood = understood;
     if !tests.is_empty() {
-        form.told.push(format!(
+        understood.push(format!(
             "{} rows of a test split are not touched: others are there to score on",
             tests.len()
         ));
     }
     let (train, validation) = (listing.select(&train), listing.select(&validation));
     ensure_apart(&train, &validation).with_context(|| path.display().to_string())?;
-    let files = |listing: Listing| {
-        let digest = listing.digest();
-        Files::new(listing, std::slice::from_ref(&root), Some(path), digest).map(Box::new)
-    };
-    Ok(Source {
-        name: "csv".to_owned(),
-        train: files(train)?,
-        validation: files(validation)?,
-        has_classes: false,
-        limits,
-        understood: form.told,
-    })
+    let (train, validation) = (Box::new(files(train)?), Box::new(files(validation)?));
+    let (has_classes, leaks) = (false, Vec::new());
+    Ok(Opened::Split(Source { name, train, validation, has_classes, limits, understood, left_out, leaks }))
 }
 
 /// Rows, as they are read.
@@ -121,6 +162,8 @@ struct Images {
     root: Option<PathBuf>,
     listing: Listing,
     classes: Vec<String>,
+    /// One for each row, or none at all.
+    groups: Vec<String>,
     train: Vec<usize>,
     validation: Vec<usize>,
     /// What is called a test and is left alone where there is a validation split.
@@ -134,6 +177,7 @@ impl Images {
             root: root.canonicalize().ok(),
             listing: Listing::default(),
             classes: Vec::new(),
+            groups: Vec::new(),
             train: Vec::new(),
             validation: Vec::new(),
             tests: Vec::new(),
@@ -166,6 +210,9 @@ impl Images {
             places.push(self.listing.len());
         }
         self.classes.push(row.text(CLASS)?.unwrap_or_default().to_owned());
+        if row.text(GROUP)?.is_some() {
+            self.groups.push(row.filled(GROUP)?.trim().to_owned());
+        }
         let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
         let name = self.name(row.filled(PATH)?.trim());
         self.listing.push(&name, labels, Some(row.line()));

@@ -2,5 +2,6 @@
 
 pub mod detection;
 pub mod features;
+pub mod grouped;
 pub mod importance;
 pub mod probe;

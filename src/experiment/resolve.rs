@@ -22,6 +22,7 @@ use crate::{
     data::{
         Dataset, OnBadImage, Share, Source, Subset,
         content::{Content, Digest},
+        files::Files,
         imbalance::Pool,
     },
     loader::Loader,
@@ -53,6 +54,8 @@ pub struct Resolved<'a> {
     pub init: Option<Init>,
     /// What was stripped from these weights, ignored and resampled, a line each.
     pub understood: Arc<Vec<String>>,
+    /// Places of images of either split that were known not to be readable, and are used by no cell.
+    pub left_out: Arc<Vec<String>>,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
     /// Where it is trained.
@@ -82,6 +85,10 @@ pub struct Resolver<'p, 'a> {
     /// Kinds of models that were built once, so that all of their kind can be, with what was understood of the weights
     /// to begin with.
     built: BTreeMap<Kind, Arc<Vec<String>>>,
+    /// Training and validation images that are known not to be readable, with the reason.
+    unreadable: [BTreeMap<usize, String>; 2],
+    /// Their places where they are left out.
+    left_out: Arc<Vec<String>>,
 }
 
 /// Models of one kind differ in their data only.
@@ -91,7 +98,14 @@ impl<'p, 'a> Resolver<'p, 'a> {
     /// A resolver that has seen no cell yet.
     pub fn new(plan: &'p Plan, source: &'a Source) -> Self {
         let (subsets, built) = Default::default();
-        Self { plan, source, validation: None, subsets, built }
+        let unreadable = |dataset: &dyn Dataset| dataset.files().map(Files::unreadable).unwrap_or_default();
+        let unreadable = [unreadable(&*source.train), unreadable(&*source.validation)];
+        let mut left_out = Vec::new();
+        if plan.on_bad_image == OnBadImage::Skip {
+            let splits = [&source.train, &source.validation].into_iter().zip(&unreadable);
+            left_out.extend(splits.flat_map(|(dataset, bad)| bad.keys().map(|&index| dataset.place(index))));
+        }
+        Self { plan, source, validation: None, subsets, built, unreadable, left_out: Arc::new(left_out) }
     }
 
     /// As [`Plan::resolve`].
@@ -123,6 +137,15 @@ impl<'p, 'a> Resolver<'p, 'a> {
         if let Some(bits) = source.sample_bits() {
             settings.values.insert("sample_bits".to_owned(), bits.bits().into());
         }
+        if !self.left_out.is_empty() {
+            // Which images are left decides what is drawn of them.
+            let positions =
+                format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
+            let digest = blake3::hash(positions.as_bytes()).to_hex();
+            let left_out =
+                format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
+            settings.values.insert("left_out".to_owned(), left_out.into());
+        }
         let identity = Identity {
             cell: cell.id(),
             settings,
@@ -142,6 +165,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
             validation,
             init: plan.init_of(cell).cloned(),
             understood: Arc::default(),
+            left_out: self.left_out.clone(),
             on_bad_image: plan.on_bad_image,
             device: plan.device.clone(),
             numbers: plan.numbers(),
@@ -158,7 +182,8 @@ impl<'p, 'a> Resolver<'p, 'a> {
         }
         let dataset = &*self.source.validation;
         let part = self.plan.scale.sample_of(&self.source.name);
-        let indices = sample(dataset.labels(), part, "validation");
+        let mut indices = sample(dataset.labels(), part, "validation");
+        self.leave_out(1, &mut indices);
         ValidationSubsets::new(&labels_of(dataset, &indices))?;
         self.ensure_there(dataset, &indices).context("validation images")?;
         Ok(self.validation.insert(Arc::new(indices)).clone())
@@ -172,7 +197,8 @@ impl<'p, 'a> Resolver<'p, 'a> {
             return Ok(known.clone());
         }
         let dataset = &*self.source.train;
-        let kept = sample(dataset.labels(), part, "train");
+        let mut kept = sample(dataset.labels(), part, "train");
+        self.leave_out(0, &mut kept);
         let pool = Pool::new(&labels_of(dataset, &kept), &subset_seed("train"));
         let mut subset = match (cell.study, Share::STUDY.iter().position(|&share| share == cell.share)) {
             (Study::SizeMatched, Some(place)) => pool.size_matched(&Share::STUDY)?.swap_remove(place),
@@ -186,14 +212,22 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Ok(subset)
     }
 
+    /// Leaves out of training (0) or validation (1) images what is known not to be readable, where that is wanted.
+    fn leave_out(&self, split: usize, indices: &mut Vec<usize>) {
+        if self.plan.on_bad_image == OnBadImage::Skip {
+            indices.retain(|index| !self.unreadable[split].contains_key(index));
+        }
+    }
+
     /// # Errors
-    /// If files are missing and must not be, or so many that nothing can be learnt or scored. One look a file.
+    /// If files are missing or known not to be readable and must not be, or so many that nothing can be learnt or scored.
+    /// One look a file.
     fn ensure_there(&mut self, dataset: &dyn Dataset, indices: &[usize]) -> Result<()> {
         let Some(files) = dataset.files() else { return Ok(()) };
         let looks = files.look(indices);
         let missing = indices.iter().zip(&looks).filter(|(_, look)| **look == Content::Missing);
         let missing: Vec<usize> = missing.map(|(&index, _)| index).collect();
-        let Some(&first) = missing.first() else { return Ok(()) };
+        let Some(&first) = missing.first() else { return ensure_readable(files, indices) };
         ensure!(
             self.plan.on_bad_image == OnBadImage::Skip,
             "{} of {} files are missing, the first is {}; --on-bad-image skip leaves them out and says so",
@@ -240,6 +274,21 @@ impl<'p, 'a> Resolver<'p, 'a> {
             model(cell, scale, recipe, init.as_ref(), (*defect_weight, Seed::root(0), device))?;
         Ok(self.built.entry(kind).or_insert(Arc::new(understood)).clone())
     }
+}
+
+/// # Errors
+/// If one of these files is known not to be readable.
+fn ensure_readable(files: &Files, indices: &[usize]) -> Result<()> {
+    let unreadable = files.unreadable();
+    let bad: Vec<usize> = indices.iter().copied().filter(|index| unreadable.contains_key(index)).collect();
+    let Some(first) = bad.first() else { return Ok(()) };
+    let reason = unreadable[first].replace(&files.place(*first), "").trim_start_matches(": ").to_owned();
+    bail!(
+        "{} of {} files cannot be read, the first is {}: {reason}; --on-bad-image skip leaves them out and says so",
+        bad.len(),
+        indices.len(),
+        files.place(*first)
+    )
 }
 
 /// The untrained model of a cell. `defect_weight`: normals/defects of its training set.

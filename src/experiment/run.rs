@@ -22,7 +22,9 @@ use crate::{
     loader::Loader,
     method::Method,
     results::{
-        Logits, provenance,
+        Logits,
+        logits::Validated,
+        provenance,
         record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Score},
     },
     train::{Trained, online_probe::OnlineProbe, pretrain},
@@ -98,10 +100,7 @@ fn walk(
         resumed: keeper.resumed,
         parts: std::mem::take(&mut keeper.parts),
     };
-    let logits = Logits {
-        images: frozen.validation.indices.iter().copied().zip(frozen.labels.iter().copied()).collect(),
-        classifiers: probed.classifiers,
-    };
+    let logits = Logits { images: frozen.images.clone(), classifiers: probed.classifiers };
     let content = resolved.content();
     let record = Record {
         schema: SCHEMA,
@@ -176,7 +175,9 @@ fn train(
 struct Frozen {
     train: Features,
     validation: Features,
-    /// Of the validation images that could be read.
+    /// Validation images that could be read.
+    images: Vec<Validated>,
+    /// Of these.
     labels: Vec<Labels>,
 }
 
@@ -189,8 +190,9 @@ impl Frozen {
             |dataset, indices| features::extract(method.encoder(), &Loader { dataset, indices, ..loader });
         let train = extract(&*source.train, &resolved.subset.indices)?;
         let validation = extract(&*source.validation, &resolved.validation)?;
+        let images = validation.indices.iter().map(|&position| Validated::of(&*source.validation, position));
         let labels = labels_of(&*source.validation, &validation.indices);
-        Ok(Self { train, validation, labels })
+        Ok(Self { train, images: images.collect(), validation, labels })
     }
 }
 
@@ -224,7 +226,7 @@ fn probe(resolved: &Resolved, model: &Model, trained: &Trained, frozen: &Frozen)
     let mut scores = Vec::new();
     for (name, logits) in &classifiers {
         let has_classes = resolved.source.has_classes;
-        scores.extend(score::at_every_share(name, logits, &frozen.labels, has_classes, &subsets)?);
+        scores.extend(score::at_every_share(name, logits, &frozen.images, has_classes, &subsets)?);
     }
     let fit = ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient };
     Ok(Probed { classifiers, scores, fit, missing: subsets.missing })
@@ -277,8 +279,12 @@ fn data(resolved: &Resolved, content: Option<String>, frozen: &Frozen, limits: V
         train: count(&labels_of(&**train, &frozen.train.indices)),
         validation: count(&frozen.labels),
         // Features are made of every training image, so this names all that training skipped.
-        skipped: [places(&**train, &frozen.train.skipped), places(&**validation, &frozen.validation.skipped)]
-            .concat(),
+        skipped: [
+            resolved.left_out.to_vec(),
+            places(&**train, &frozen.train.skipped),
+            places(&**validation, &frozen.validation.skipped),
+        ]
+        .concat(),
         limits: [known.clone(), limits].concat(),
     }
 }

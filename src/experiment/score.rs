@@ -4,30 +4,36 @@
 use anyhow::Result;
 
 use super::subsets::ValidationSubsets;
+use std::collections::BTreeMap;
+
 use crate::{
-    data::{ClassSet, Labels, Share, Subset},
+    data::{ClassSet, Share, Subset, stratify},
     evaluate::{
         detection::{Detection, operating_points},
+        grouped::auroc_error,
         importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
-    results::record::Score,
+    results::{logits::Validated, record::Score},
 };
 
-/// Scores `logits`, one for each of `labels`, on every subset.
+/// Scores `logits`, one for each of `images`, on every subset.
 pub fn at_every_share(
     classifier: &str,
     logits: &[f64],
-    labels: &[Labels],
+    images: &[Validated],
     has_classes: bool,
     subsets: &ValidationSubsets,
 ) -> Result<Vec<Score>> {
     let score = |(share, subset): &(Share, Subset)| {
         let logits: Vec<f64> = subset.indices.iter().map(|&index| logits[index]).collect();
-        let defects: Vec<bool> = subset.indices.iter().map(|&index| labels[index].defect).collect();
+        let images: Vec<&Validated> = subset.indices.iter().map(|&index| &images[index]).collect();
+        let defects: Vec<bool> = images.iter().map(|image| image.labels.defect).collect();
         let Detection { counts, auroc, average_precision } = Detection::new(&logits, &defects)?;
 
         let flagged: Vec<bool> = logits.iter().map(|&logit| logit > 0.0).collect();
-        let classes: Vec<ClassSet> = subset.indices.iter().map(|&index| labels[index].classes).collect();
+        let classes: Vec<ClassSet> = images.iter().map(|image| image.labels.classes).collect();
+        let groups: Option<Vec<String>> = images.iter().map(|image| image.group.clone()).collect();
+        let groups = groups.map(|names| stratify::numbered(&names).0);
         let f2 = |metric: fn(&[bool], &[ClassSet]) -> Result<Importance>| {
             has_classes.then(|| metric(&flagged, &classes)).transpose()
         };
@@ -43,7 +49,12 @@ pub fn at_every_share(
             true_positive_rate: counts.recall(),
             false_positive_rate: counts.false_positive_rate(),
             auroc,
+            auroc_error: groups.and_then(|groups| auroc_error(&logits, &defects, &groups)),
             average_precision,
+            recall_by_class: match *share {
+                Share::NATURAL => recall_by_class(&flagged, &images),
+                _ => BTreeMap::new(),
+            },
             f2_ciw_oracle: f2(f2_ciw_oracle)?.map(|importance| importance.f2_ciw),
             f2_ciw_multilabel: f2(f2_ciw_multilabel_of_detector)?.map(|importance| importance.f2_ciw),
             operating_points: match *share {
@@ -58,10 +69,26 @@ pub fn at_every_share(
     subsets.subsets.iter().map(score).collect()
 }
 
+/// Found and all defects of each class that the data name; none where they name fewer than two.
+fn recall_by_class(flagged: &[bool], images: &[&Validated]) -> BTreeMap<String, [usize; 2]> {
+    let mut recall: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+    for (flagged, image) in flagged.iter().zip(images).filter(|(_, image)| image.labels.defect) {
+        if let Some(kind) = &image.kind {
+            let [found, all] = recall.entry(kind.clone()).or_default();
+            *found += usize::from(*flagged);
+            *all += 1;
+        }
+    }
+    if recall.len() < 2 { BTreeMap::new() } else { recall }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::DefectClass::{self, OB, RB};
+    use crate::data::{
+        DefectClass::{self, OB, RB},
+        Labels,
+    };
 
     #[test]
     fn scores_at_a_share_are_of_its_images() {
@@ -72,10 +99,24 @@ mod tests {
             stratum: 0,
         };
         let labels = [of(&[OB]), of(&[OB]), of(&[RB]), of(&[OB]), of(&[]), of(&[])];
+        let images: Vec<Validated> = labels
+            .into_iter()
+            .enumerate()
+            .map(|(position, labels)| {
+                let kind = labels.defect.then(|| if position == 2 { "broken" } else { "worn" }.to_owned());
+                Validated {
+                    position,
+                    name: String::new(),
+                    labels,
+                    kind,
+                    group: Some((position / 2).to_string()),
+                }
+            })
+            .collect();
         let logits = [-1.0, 1.0, 2.0, -2.0, 1.0, -1.0];
         let subset = Subset { indices: vec![2, 3, 4, 5], defects: 2, normals: 2 };
         let subsets = ValidationSubsets { subsets: vec![(Share::percent(45), subset)], missing: Vec::new() };
-        let scores = at_every_share("x", &logits, &labels, true, &subsets).unwrap();
+        let scores = at_every_share("x", &logits, &images, true, &subsets).unwrap();
         let [score] = &scores[..] else { panic!("{} scores of one share", scores.len()) };
         assert_eq!((score.validation_share, score.normals, score.defects), (Some(0.45), 2, 2));
         // One hit, one miss, one alarm, one passed. Logits of defects 2 and -2, of the others 1 and -1: 2 of 4 pairs.
@@ -86,6 +127,11 @@ mod tests {
         // F2 of RB is 1, of all other classes 0.
         let weights: f64 = DefectClass::ALL.into_iter().map(DefectClass::importance).sum();
         assert!((score.f2_ciw_oracle.unwrap() - RB.importance() / weights).abs() < 1e-12);
-        assert!(score.operating_points.is_empty(), "of all images only");
+        assert!(score.operating_points.is_empty() && score.recall_by_class.is_empty(), "of all images only");
+        let all = Subset { indices: (0..6).collect(), defects: 4, normals: 2 };
+        let all = ValidationSubsets { subsets: vec![(Share::NATURAL, all)], missing: Vec::new() };
+        let scores = at_every_share("x", &logits, &images, true, &all).unwrap();
+        let expected = BTreeMap::from([("broken".to_owned(), [1, 1]), ("worn".to_owned(), [1, 3])]);
+        assert_eq!(scores[0].recall_by_class, expected);
     }
 }

@@ -1,7 +1,7 @@
 //! Two models on the same test images: how far other images would move the difference of their AUROC.
 //!
-//! Seeds are not in this interval: it is of the two models at hand. Drawn again are normals and defects apart, the same
-//! for both models ([`of_images`]). Knows nothing of where logits are kept.
+//! Seeds are not in this interval: it is of the two models at hand. Drawn again are normals and defects apart, or whole groups
+//! where images have such, the same for both models ([`of_images`]). Knows nothing of where logits are kept.
 
 use anyhow::{Context, Result, ensure};
 
@@ -48,7 +48,9 @@ pub fn auroc_difference(first: &Columns, second: &Columns) -> Result<Interval> {
     let logits = [column(first, "converged")?, column(second, "converged")?];
     // Both classes must be there, or no draw can be ranked.
     auroc(&logits[0], &defects)?;
-    Ok(of_images(&defects, ROUNDS, Seed::root(0), |positions| {
+    let groups = first.iter().any(|(name, _)| name == "group").then(|| column(first, "group")).transpose()?;
+    let groups = groups.map(|groups| groups.into_iter().map(|group| group as u32).collect::<Vec<u32>>());
+    Ok(of_images(&defects, groups.as_deref(), ROUNDS, Seed::root(0), |positions| {
         let labels: Vec<bool> = positions.iter().map(|&position| defects[position]).collect();
         let of = |logits: &[f64]| {
             let drawn: Vec<f64> = positions.iter().map(|&position| logits[position]).collect();

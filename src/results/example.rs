@@ -68,6 +68,8 @@ pub fn score(classifier: &str, validation_share: Option<f64>) -> Score {
         true_positive_rate: 0.5,
         false_positive_rate: 0.5,
         auroc: 0.5,
+        auroc_error: None,
+        recall_by_class: BTreeMap::new(),
         average_precision: 0.5,
         f2_ciw_oracle: None,
         f2_ciw_multilabel: None,

@@ -1,22 +1,49 @@
-//! Which image is which: the files of a split and what is known of their bytes, as a CSV in the results folder.
+//! Which image is which: the images of a split, and what is known of the files behind them, as a CSV in the results
+//! folder.
 //!
 //! `images-<split>-<digest>.csv` has a row for each image of the split, in the order that logits and records
 //! count positions in. The digest in its name is that of names and labels, so that two data sets in one folder
 //! have a file each. Sizes and times of change say at the next start whether a file must be read again to know
-//! its content.
+//! its content, and its picture be decoded again to know what it is like. What is no image of the data, and why, stands
+//! in `images-left-out-<digest>.csv`.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Folder, provenance::short};
 use crate::data::{
-    Dataset,
+    Dataset, Source,
     content::{Digest, Known, Stamp},
+    examine::{HASH, Sketch},
     files::Files,
 };
 
-const COLUMNS: [&str; 6] = ["position", "path", "defect", "bytes", "modified", "blake3_16"];
+const COLUMNS: [&str; 17] = [
+    "position",
+    "split",
+    "path",
+    "defect",
+    "class",
+    "group",
+    "left_out",
+    "bytes",
+    "modified",
+    "blake3_16",
+    "width",
+    "height",
+    "format",
+    "pixels",
+    "turned",
+    "bits",
+    "dct_hash",
+];
+/// Of [`COLUMNS`], those that say what is known of a file.
+const KNOWN: usize = 7;
 
 impl Folder {
     /// File that lists the images of a split (`train` or `validation`).
@@ -24,63 +51,160 @@ impl Folder {
         self.root.join(format!("images-{split}-{}.csv", short(&dataset.digest())))
     }
 
-    /// Writes the list, with what is known now; nothing where images are drawn.
+    /// Writes the lists of a source, with what is known now.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub fn write_images(&self, source: &Source) -> Result<()> {
+        for (split, dataset) in [("train", &*source.train), ("validation", &*source.validation)] {
+            let name = file_name(&self.images(split, dataset))?;
+            self.write_file(&name, &list(split, dataset)?)?;
+        }
+        self.forget_known();
+        if source.left_out.is_empty() {
+            return Ok(());
+        }
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(["path", "left_out"])?;
+        source.left_out.iter().try_for_each(|row| writer.write_record(row))?;
+        self.write_file(&file_name(&self.images("left-out", &*source.train))?, &writer.into_inner()?)
+    }
+
+    /// Writes what is known of files that have no split yet, or are still being looked at.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write_images(&self, split: &str, dataset: &dyn Dataset) -> Result<()> {
-        let Some(files) = dataset.files() else { return Ok(()) };
-        let path = self.images(split, dataset);
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(COLUMNS)?;
-        for (index, labels) in dataset.labels().iter().enumerate() {
-            let known = files.known(index);
-            let known = match known {
-                Some(Known { stamp: Stamp { bytes, modified }, digest }) => {
-                    [bytes.to_string(), modified.to_string(), hex(digest)]
-                }
-                None => Default::default(),
-            };
-            let (position, defect) = (index.to_string(), u8::from(labels.defect).to_string());
-            let [bytes, modified, digest] = &known;
-            writer.write_record([&position, files.name(index), &defect, bytes, modified, digest])?;
-        }
-        let name = path.file_name().context("the path has no file name")?.to_string_lossy().into_owned();
-        self.write_file(&name, &writer.into_inner()?)
+    pub fn write_known(&self, files: &Files) -> Result<()> {
+        self.write_file(&file_name(&self.images("looked-at", files))?, &list("", files)?)
     }
 
-    /// Takes over what earlier processes knew of the files of a split; a torn list is as good as none.
-    pub fn remember_images(&self, split: &str, dataset: &dyn Dataset) {
-        if let Some(files) = dataset.files() {
-            // What is not remembered is read again: slower, never wrong.
-            let _ = remember(&self.images(split, dataset), files, dataset.labels().len());
+    /// Takes over what earlier processes that wrote lists here knew of these files; a torn list is as good as none. A
+    /// file is known by its path below its root, whichever split and labels it had then; its size and time say later
+    /// whether it is still the same.
+    pub fn remember_images(&self, files: &[&Files]) {
+        let known = known(&self.root);
+        for files in files {
+            for index in 0..files.len() {
+                if let Some(known) = known.get(files.name(index)) {
+                    files.remember(index, *known);
+                }
+            }
         }
     }
 }
 
-fn remember(path: &std::path::Path, files: &Files, count: usize) -> Result<()> {
-    let mut known = Vec::new();
-    for (index, row) in csv::Reader::from_path(path)?.records().enumerate() {
-        let row = row?;
-        ensure!(index < count && row.get(1) == Some(files.name(index)), "another list");
-        let [bytes, modified, digest] = [3, 4, 5].map(|column| row.get(column).unwrap_or_default());
-        if !digest.is_empty() {
-            let stamp = Stamp { bytes: bytes.parse()?, modified: modified.parse()? };
-            known.push((index, Known { stamp, digest: unhex(digest)? }));
+impl Folder {
+    /// Removes what [`Self::write_known`] wrote: the lists of the splits have it.
+    fn forget_known(&self) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
+        for entry in
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("images-looked-at-"))
+        {
+            // A list that stays is read again, no more.
+            let _ = fs::remove_file(entry.path());
         }
     }
-    known.into_iter().for_each(|(index, known)| files.remember(index, known));
+}
+
+fn file_name(path: &Path) -> Result<String> {
+    Ok(path.file_name().context("the path has no file name")?.to_string_lossy().into_owned())
+}
+
+/// The list of a split.
+fn list(split: &str, dataset: &dyn Dataset) -> Result<Vec<u8>> {
+    let unreadable = dataset.files().map(Files::unreadable).unwrap_or_default();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for (index, labels) in dataset.labels().iter().enumerate() {
+        let codes: Vec<&str> = labels.classes.iter().map(|class| class.code()).collect();
+        let class = dataset.kind(index).map_or_else(|| codes.join("+"), str::to_owned);
+        let own = [
+            index.to_string(),
+            split.to_owned(),
+            dataset.name(index),
+            u8::from(labels.defect).to_string(),
+            class,
+            dataset.group(index).unwrap_or_default().to_owned(),
+            unreadable.get(&index).cloned().unwrap_or_default(),
+        ];
+        let known = dataset.files().and_then(|files| files.known(index));
+        writer.write_record(own.into_iter().chain(written(known)))?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+/// The columns of what is known, empty where nothing is.
+fn written(known: Option<Known>) -> [String; COLUMNS.len() - KNOWN] {
+    let Some(Known { stamp: Stamp { bytes, modified }, digest, sketch }) = known else {
+        return Default::default();
+    };
+    let [bytes, modified, digest] = [bytes.to_string(), modified.to_string(), hex(&digest)];
+    let Some(Sketch { hash, width, height, format, pixels, turned, bits }) = sketch else {
+        let [width, height, format, pixels, turned, bits, hash] = Default::default();
+        return [bytes, modified, digest, width, height, format, pixels, turned, bits, hash];
+    };
+    let (width, height, turned) = (width.to_string(), height.to_string(), u8::from(turned).to_string());
+    let (format, pixels, bits) = (format.to_string(), pixels.to_string(), bits.to_string());
+    [bytes, modified, digest, width, height, format, pixels, turned, bits, hex(&hash)]
+}
+
+/// What the lists in a folder know of files, by their paths.
+fn known(root: &Path) -> HashMap<String, Known> {
+    let mut known = HashMap::new();
+    let entries = fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let lists = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("images-") && name.ends_with(".csv")
+    });
+    for path in lists {
+        // What is not remembered is read again: slower, never wrong.
+        let _ = read(&path, &mut known);
+    }
+    known
+}
+
+fn read(path: &Path, known: &mut HashMap<String, Known>) -> Result<()> {
+    let mut reader = csv::Reader::from_path(path)?;
+    let header = reader.headers()?.clone();
+    let column = |name: &str| header.iter().position(|known| known == name);
+    let columns = COLUMNS[KNOWN..].iter().map(|name| column(name)).collect::<Vec<_>>();
+    let path = column("path").context("no paths")?;
+    let mut rows = Vec::new();
+    for row in reader.records() {
+        let row = row?;
+        let cell = |place: usize| columns[place].and_then(|column| row.get(column)).unwrap_or_default();
+        if !cell(2).is_empty() {
+            let stamp = Stamp { bytes: cell(0).parse()?, modified: cell(1).parse()? };
+            let sketch = (!cell(9).is_empty()).then(|| sketch(cell)).transpose()?;
+            let name = row.get(path).unwrap_or_default().to_owned();
+            rows.push((name, Known { stamp, digest: unhex::<{ size_of::<Digest>() }>(cell(2))?, sketch }));
+        }
+    }
+    known.extend(rows);
     Ok(())
 }
 
-fn hex(digest: Digest) -> String {
+fn sketch<'c>(cell: impl Fn(usize) -> &'c str) -> Result<Sketch> {
+    Ok(Sketch {
+        width: cell(3).parse()?,
+        height: cell(4).parse()?,
+        format: cell(5).parse()?,
+        pixels: cell(6).parse()?,
+        turned: cell(7) == "1",
+        bits: cell(8).parse()?,
+        hash: unhex::<HASH>(cell(9))?,
+    })
+}
+
+fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Result<Digest> {
-    ensure!(text.len() == 32 && text.is_ascii(), "a digest has 32 digits, found '{text}'");
-    let mut digest = [0; 16];
-    for (byte, place) in digest.iter_mut().zip((0..32).step_by(2)) {
+fn unhex<const BYTES: usize>(text: &str) -> Result<[u8; BYTES]> {
+    let digits = 2 * BYTES;
+    ensure!(text.len() == digits && text.is_ascii(), "expected {digits} digits, found '{text}'");
+    let mut digest = [0; BYTES];
+    for (byte, place) in digest.iter_mut().zip((0..).step_by(2)) {
         *byte = u8::from_str_radix(&text[place..place + 2], 16)?;
     }
     Ok(digest)
@@ -107,25 +231,59 @@ mod tests {
             }
         }
         let results = Folder::open(&root.path().join("results")).unwrap();
-        let open = || data::folder::source(&data).unwrap().train;
+        let open = || data::folder::source(&data).unwrap();
         let first = open();
-        results.remember_images("train", &*first);
-        let contents = first.files().unwrap().read(&[0, 1]);
-        results.write_images("train", &*first).unwrap();
+        let contents = first.train.files().unwrap().read(&[0, 1]);
+        results.write_images(&first).unwrap();
 
         let second = open();
-        results.remember_images("train", &*second);
-        let files = second.files().unwrap();
+        let files = second.train.files().unwrap();
+        results.remember_images(&[files]);
         assert_eq!(files.look(&[0, 1, 2]), [contents[0], contents[1], Content::Unread]);
         assert_eq!(files.used(&[0]), [None], "known is not used");
-        assert!(matches!(contents[0], Content::Bytes(digest) if unhex(&hex(digest)).unwrap() == digest));
+        assert!(matches!(contents[0], Content::Bytes(digest) if unhex(&hex(&digest)).unwrap() == digest));
 
-        // Half a list: what stands in it is not believed.
-        let path = results.images("train", &*second);
+        // Another image's row is not believed of this one.
+        let path = results.images("train", &*second.train);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("normal/a.png", "normal/x.png")).unwrap();
         let third = open();
-        results.remember_images("train", &*third);
-        assert_eq!(third.files().unwrap().look(&[0]), [Content::Unread]);
+        let files = third.train.files().unwrap();
+        results.remember_images(&[files]);
+        assert_eq!(files.look(&[0]), [Content::Unread]);
+    }
+
+    #[test]
+    fn lists_say_what_images_are_and_why_some_are_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/folder/normal/1.png");
+        for part in ["train", "validation"] {
+            for name in ["normal/p1_1.png", "defect/crack/p2_1.png", "defect/torn.png", "normal/notes.txt"] {
+                let path = root.path().join("data").join(part).join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let whole = fs::read(&fixture).unwrap();
+                fs::write(path, if name.contains("torn") { &whole[..40] } else { &whole[..] }).unwrap();
+            }
+        }
+        let source = data::folder::source(&root.path().join("data")).unwrap();
+        let files = source.train.files().unwrap();
+        files.examine(&[0, 1, 2], &|| {});
+        let results = Folder::open(&root.path().join("results")).unwrap();
+        results.write_images(&source).unwrap();
+        let text = fs::read_to_string(results.images("train", &*source.train)).unwrap();
+        let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        assert_eq!(rows[0][..6], ["0", "train", "train/normal/p1_1.png", "0", "", ""]);
+        assert_eq!(rows[1][..6], ["1", "train", "train/defect/crack/p2_1.png", "1", "crack", ""]);
+        assert_eq!(rows[0][10..16], ["32", "24", "png", "colour", "0", "0"]);
+        assert!(rows[2][6].contains("truncated"), "{}", rows[2][6]);
+        let left_out = fs::read_to_string(results.images("left-out", &*source.train)).unwrap();
+        assert!(left_out.contains("train/normal/notes.txt,no image by its name"), "{left_out}");
+
+        // What the pictures are like is known to the next process.
+        let again = data::folder::source(&root.path().join("data")).unwrap();
+        let files = again.train.files().unwrap();
+        results.remember_images(&[files]);
+        assert_eq!(files.sketch(0), source.train.files().unwrap().sketch(0));
+        assert!(files.sketch(0).is_some() && files.sketch(2).is_none());
     }
 }

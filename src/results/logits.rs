@@ -5,26 +5,69 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::data::Labels;
+use crate::data::{Dataset, Labels, stratify};
 
 /// Logits of validation images; a defect is called where the logit is above 0.
 pub struct Logits {
-    /// Position in the validation set, and what is known of the image.
-    pub images: Vec<(usize, Labels)>,
+    /// Images that they are of.
+    pub images: Vec<Validated>,
     /// Name of the classifier, as in scores, and its logit of every image.
     pub classifiers: Vec<(String, Vec<f64>)>,
 }
 
+/// A validation image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validated {
+    /// In the validation set.
+    pub position: usize,
+    /// Its path below the data's folder, or its place where it is drawn.
+    pub name: String,
+    /// What is known of it.
+    pub labels: Labels,
+    /// Its class in the data's own words.
+    pub kind: Option<String>,
+    /// What it belongs to, such as its pipe.
+    pub group: Option<String>,
+}
+
+impl Validated {
+    /// The image of `dataset` at `position`.
+    pub fn of(dataset: &dyn Dataset, position: usize) -> Self {
+        Self {
+            position,
+            name: dataset.name(position),
+            labels: dataset.labels()[position],
+            kind: dataset.kind(position).map(str::to_owned),
+            group: dataset.group(position).map(str::to_owned),
+        }
+    }
+
+    fn classes(&self) -> String {
+        let codes = || self.labels.classes.iter().map(|class| class.code()).collect::<Vec<_>>().join("+");
+        self.kind.clone().unwrap_or_else(codes)
+    }
+}
+
+/// Columns that are no numbers.
+const TEXT: [&str; 2] = ["path", "classes"];
+/// The column of groups, there only where images have groups.
+const GROUP: &str = "group";
+
 impl Logits {
-    /// Columns `position`, `defect` (0 or 1), `classes` (codes joined by `+`), then one a classifier: the
-    /// shortest decimals of each number at its own precision, so that order and sign are exact.
+    /// Columns `position`, `path`, `defect` (0 or 1), `classes` (codes joined by `+`, or the data's own word), `group`
+    /// where there are groups, then one a classifier: the shortest decimals of each number at its own precision, so
+    /// that order and sign are exact.
     pub(super) fn write(&self, to: impl std::io::Write) -> Result<()> {
         let mut writer = csv::Writer::from_writer(to);
         let names = self.classifiers.iter().map(|(name, _)| name.as_str());
-        writer.write_record(["position", "defect", "classes"].into_iter().chain(names))?;
-        for (row, (position, labels)) in self.images.iter().enumerate() {
-            let classes: Vec<_> = labels.classes.iter().map(|class| class.code()).collect();
-            let own = [position.to_string(), u8::from(labels.defect).to_string(), classes.join("+")];
+        let grouped = self.images.iter().any(|image| image.group.is_some());
+        let group = grouped.then_some(GROUP);
+        writer
+            .write_record(["position", "path", "defect", "classes"].into_iter().chain(group).chain(names))?;
+        for (row, image) in self.images.iter().enumerate() {
+            let defect = u8::from(image.labels.defect).to_string();
+            let own = [image.position.to_string(), image.name.clone(), defect, image.classes()];
+            let own = own.into_iter().chain(grouped.then(|| image.group.clone().unwrap_or_default()));
             let logits = self.classifiers.iter().map(|(_, logits)| decimal(logits[row]));
             writer.write_record(own.into_iter().chain(logits))?;
         }
@@ -33,7 +76,8 @@ impl Logits {
     }
 }
 
-/// Reads the columns of a file of logits by name: `defect` and one a classifier.
+/// Reads the columns of a file of logits by name: `defect`, `group` if images have one, as a number for each, and one a
+/// classifier.
 ///
 /// # Errors
 /// If it is torn, or has other columns.
@@ -42,14 +86,20 @@ pub fn read(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
         let mut reader = csv::Reader::from_path(path)?;
         let mut columns: Vec<(String, Vec<f64>)> =
             reader.headers()?.iter().map(|name| (name.to_owned(), Vec::new())).collect();
+        let mut groups = Vec::new();
         for row in reader.records() {
             for ((name, column), cell) in columns.iter_mut().zip(&row?) {
-                if name != "classes" {
+                if name == GROUP {
+                    groups.push(cell.to_owned());
+                } else if !TEXT.contains(&name.as_str()) {
                     column.push(cell.parse().with_context(|| format!("'{cell}' in column '{name}'"))?);
                 }
             }
         }
-        columns.retain(|(name, _)| name != "classes");
+        columns.retain(|(name, _)| !TEXT.contains(&name.as_str()));
+        if let Some((_, column)) = columns.iter_mut().find(|(name, _)| name == GROUP) {
+            column.extend(stratify::numbered(&groups).0.into_iter().map(f64::from));
+        }
         Ok(columns)
     };
     read().with_context(|| format!("{}: not a file of logits", path.display()))
@@ -68,12 +118,16 @@ mod tests {
 
     #[test]
     fn logits_are_written_shortly_and_read_back() {
+        let image = |position, labels, group: &str| {
+            let (name, group) = (format!("{position}, b.png"), Some(group.to_owned()));
+            Validated { position, name, labels, kind: None, group }
+        };
         let labels = |defect, classes| Labels { defect, classes, stratum: 0 };
         let both = ClassSet::EMPTY.with(DefectClass::ALL[0]).with(DefectClass::ALL[3]);
         let single = vec![f64::from(0.1_f32), -3.5];
         let double = vec![1.0 / 3.0, -1e-9];
         let logits = Logits {
-            images: vec![(4, labels(false, ClassSet::EMPTY)), (7, labels(true, both))],
+            images: vec![image(4, labels(false, ClassSet::EMPTY), "p2"), image(7, labels(true, both), "p1")],
             classifiers: vec![("in_training".into(), single), ("converged".into(), double.clone())],
         };
         let folder = tempfile::tempdir().unwrap();
@@ -83,12 +137,13 @@ mod tests {
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             format!(
-                "position,defect,classes,in_training,converged\n4,0,,0.1,0.3333333333333333\n\
-                 7,1,{codes},-3.5,-0.000000001\n"
+                "position,path,defect,classes,group,in_training,converged\n4,\"4, b.png\",0,,p2,0.1,0.3333333333333333\n\
+                 7,\"7, b.png\",1,{codes},p1,-3.5,-0.000000001\n"
             )
         );
         let columns = read(&path).unwrap();
-        assert_eq!(columns[2], ("in_training".into(), vec![0.1, -3.5]));
-        assert_eq!(columns[3], ("converged".into(), double));
+        assert_eq!(columns[2], ("group".into(), vec![1.0, 0.0]));
+        assert_eq!(columns[3], ("in_training".into(), vec![0.1, -3.5]));
+        assert_eq!(columns[4], ("converged".into(), double));
     }
 }

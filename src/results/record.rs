@@ -191,8 +191,15 @@ pub struct Score {
     pub false_positive_rate: f64,
     /// Area under the ROC curve, 0..1; 0.5 is chance.
     pub auroc: f64,
+    /// Standard error of AUROC over groups of validation images (Obuchowski 1997); none where images have no groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auroc_error: Option<f64>,
     /// Area under the precision-recall steps, 0..1; the share of defects is chance.
     pub average_precision: f64,
+    /// Defects found and all defects of each class that the data name, of all validation images only; empty where they
+    /// name fewer than two.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recall_by_class: BTreeMap<String, [usize; 2]>,
     /// Null where the data has no Sewer-ML classes.
     pub f2_ciw_oracle: Option<f64>,
     /// F2_CIW of a detector that calls every class at once; null as above.

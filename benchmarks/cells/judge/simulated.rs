@@ -233,6 +233,8 @@ fn score(classifier: Classifier, share: Share, value: f64) -> Score {
         true_positive_rate: value,
         false_positive_rate: 1.0 - value,
         auroc: value,
+        auroc_error: None,
+        recall_by_class: BTreeMap::new(),
         average_precision: value,
         f2_ciw_oracle: Some(value),
         f2_ciw_multilabel: Some(value),

@@ -55,7 +55,18 @@ pub fn decode(path: &Path) -> Result<Image> {
 /// # Errors
 /// As [`decode`]; and if a sample does not fit into `bits`.
 pub fn decode_bytes(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<Image> {
-    from_bytes(bytes, bits).with_context(|| format!("cannot decode image {}", path.display()))
+    Ok(seen(bytes, path, bits)?.0)
+}
+
+/// As [`decode_bytes`], with the file's head and its format.
+///
+/// # Errors
+/// As there.
+pub fn seen(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<(Image, Head, ImageFormat)> {
+    // Decoders of other people have panicked at damaged files; a file is no reason to end.
+    let read = || from_bytes(bytes, bits);
+    let read = std::panic::catch_unwind(read).unwrap_or_else(|_| bail!("corrupt: the decoder broke down"));
+    read.with_context(|| format!("cannot decode image {}", path.display()))
 }
 
 /// Reads the head of the file; does not notice if the rest is damaged.
@@ -106,15 +117,15 @@ pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
     used().with_context(|| format!("cannot decode image {}", path.display()))
 }
 
-fn from_bytes(bytes: &[u8], bits: SampleBits) -> Result<Image> {
+fn from_bytes(bytes: &[u8], bits: SampleBits) -> Result<(Image, Head, ImageFormat)> {
     let format = whole(bytes)?;
     let mut pixels = pixels(bytes, format)?;
-    let (_, orientation) = head_and_orientation(Cursor::new(bytes), format)?;
+    let (head, orientation) = head_and_orientation(Cursor::new(bytes), format)?;
     pixels.apply_orientation(orientation);
     let bits = if format == ImageFormat::Pnm { SampleBits::ALL } else { bits };
     let rgb = depth::to_rgb8(pixels, bits)?;
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    Ok(Image::new(width, height, rgb.into_raw()))
+    Ok((Image::new(width, height, rgb.into_raw()), head, format))
 }
 
 /// The format of a file that is all there.

@@ -12,7 +12,7 @@ fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 }
 
 fn whole_image(bytes: &[u8]) -> Result<Image> {
-    from_bytes(bytes, SampleBits::ALL)
+    from_bytes(bytes, SampleBits::ALL).map(|(image, ..)| image)
 }
 
 fn size(path: &Path) -> (usize, usize) {

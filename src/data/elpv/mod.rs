@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::data::{
     ClassSet, Labels, Source,
-    files::{Files, Listing, ensure_apart},
-    stratify,
+    files::{Files, Listing},
+    whole::{Opened, Whole},
 };
 
 /// Under which the authors publish the data.
@@ -39,6 +39,14 @@ pub const CITATIONS: [&str; 3] = [
 /// # Errors
 /// If the file is missing, a line is not "path probability type", or the counts are not the published ones.
 pub fn source(folder: &Path) -> Result<Source> {
+    open(folder)?.split()
+}
+
+/// As [`source`], before the images get a split.
+///
+/// # Errors
+/// As there.
+pub fn open(folder: &Path) -> Result<Opened> {
     let table = folder.join("labels.csv");
     let text = fs::read_to_string(&table).with_context(|| {
         format!("cannot read {}; 'cargo xtask data elpv' installs the data", table.display())
@@ -46,19 +54,12 @@ pub fn source(folder: &Path) -> Result<Source> {
     let listing = read(&text).with_context(|| table.display().to_string())?;
     check_counts(listing.labels()).with_context(|| table.display().to_string())?;
 
-    let (train, validation) = stratify::train_and_validation(listing.labels());
-    let (train, validation) = (listing.select(&train), listing.select(&validation));
-    ensure_apart(&train, &validation).with_context(|| table.display().to_string())?;
-    let files = |listing: Listing| {
-        let digest = listing.digest();
-        Files::new(listing, &[folder.to_owned()], Some(&table), digest).map(Box::new)
-    };
-    Ok(Source {
+    let digest = listing.digest();
+    Ok(Opened::Whole(Whole {
         name: "elpv".to_owned(),
-        train: files(train)?,
-        validation: files(validation)?,
+        files: Box::new(Files::new(listing, &[folder.to_owned()], Some(&table), digest)?),
         understood: Vec::new(),
-        has_classes: false,
+        left_out: Vec::new(),
         limits: [
             "the 2,624 cells come from 44 modules and the labels do not say from which: cells of one module may \
              be on both sides of the split",
@@ -72,7 +73,7 @@ pub fn source(folder: &Path) -> Result<Source> {
         .chain(CITATIONS)
         .map(str::to_owned)
         .collect(),
-    })
+    }))
 }
 
 /// Images of each probability (0, 1/3, 2/3, 1) and type (mono, poly): the stratum is 2 level + type.

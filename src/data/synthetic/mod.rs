@@ -52,6 +52,8 @@ pub fn source(seed: Seed, train_images: usize, validation_images: usize, side: u
         train: Box::new(train),
         validation: Box::new(validation),
         understood: Vec::new(),
+        left_out: Vec::new(),
+        leaks: Vec::new(),
         has_classes: true,
         limits: vec![
             "pictures are drawn by a program, not filmed: no Sewer-ML image is in them, and scores on them \

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use skewbench::{
-    data::Share,
+    data::{Share, imbalance::OutOfReach},
     experiment::{Cell, Plan, Resolved, Resolver, Scale},
 };
 
 use self::study::Study;
 pub use self::{
-    setup::Setup,
+    setup::{Lists, Setup},
     sources::{Sources, sampled},
 };
 
@@ -58,6 +58,18 @@ pub struct Run {
     /// Cells that cannot be trained by definition; tables show them as such.
     pub undefined: Vec<Cell>,
     pub sources: Sources,
+    /// Whether cells at shares that the data cannot give are left out: nobody has asked for these shares.
+    pub within_reach: bool,
+}
+
+/// What became of the cells of a run.
+pub struct Outcome<'a> {
+    /// Those that can be trained.
+    pub resolved: Vec<Resolved<'a>>,
+    /// A line for each reason that others cannot, which stops the run.
+    pub stopped: Vec<String>,
+    /// A line for each reason that others are left out.
+    pub left_out: Vec<String>,
 }
 
 impl Asked {
@@ -65,14 +77,15 @@ impl Asked {
     ///
     /// # Errors
     /// If flags contradict each other, or the data cannot be read.
-    pub fn run(&self) -> Result<Run> {
+    pub fn run(&self, lists: Lists) -> Result<Run> {
         let mut studies = self.study.clone();
         if self.ablations {
             studies.push(Study::Ablations);
         }
         let shares: &[Share] = if self.shares.is_empty() { &Share::STUDY } else { &self.shares };
         let seeds = self.seeds.unwrap_or(if self.setup.full { 3 } else { 1 });
-        self.setup.run(study::cells(&studies, shares, seeds, &self.only)?)
+        let run = self.setup.run(study::cells(&studies, shares, seeds, &self.only)?, lists)?;
+        Ok(Run { within_reach: self.shares.is_empty(), ..run })
     }
 }
 
@@ -82,21 +95,24 @@ impl Run {
     /// # Errors
     /// If something would stop one: all such cells are named, with what would stop them.
     pub fn resolve(&self) -> Result<Vec<Resolved<'_>>> {
-        let (resolved, stopped) = self.resolve_each()?;
+        let Outcome { resolved, stopped, left_out } = self.resolve_each()?;
         if stopped.is_empty() {
+            left_out.iter().for_each(|line| println!("left out: {line}"));
             return Ok(resolved);
         }
         bail!("{}", stopped.join("\n"))
     }
 
-    /// Every cell that can be trained, and a line for each reason that others cannot.
+    /// Every cell that can be trained, and why others cannot.
     ///
     /// # Errors
     /// None but those of the program itself.
-    pub fn resolve_each(&self) -> Result<(Vec<Resolved<'_>>, Vec<String>)> {
+    pub fn resolve_each(&self) -> Result<Outcome<'_>> {
         let mut resolvers: BTreeMap<usize, Resolver> = BTreeMap::new();
         let mut resolved = Vec::new();
-        let mut stopped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let leaks = self.sources.leaks();
+        let (mut stopped, mut left_out): (BTreeMap<String, Vec<String>>, BTreeMap<String, Vec<String>>) =
+            Default::default();
         for cell in &self.cells {
             let (side, source) = self.sources.of(cell, &self.plan)?;
             let resolver = resolvers.entry(side).or_insert_with(|| Resolver::new(&self.plan, source));
@@ -110,11 +126,19 @@ impl Run {
                         .skip(1)
                         .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
                     let reason = causes.collect::<Vec<_>>().join(": ");
-                    stopped.entry(reason).or_default().push(cell.id());
+                    let left = self.within_reach && error.downcast_ref::<OutOfReach>().is_some();
+                    let reasons = if left { &mut left_out } else { &mut stopped };
+                    reasons.entry(reason).or_default().push(cell.id());
                 }
             }
         }
-        Ok((resolved, stopped.iter().map(|(reason, cells)| format!("{}: {reason}", some(cells))).collect()))
+        if resolved.is_empty() {
+            stopped.append(&mut left_out);
+        }
+        let lines = |reasons: BTreeMap<String, Vec<String>>| -> Vec<String> {
+            reasons.iter().map(|(reason, cells)| format!("{}: {reason}", some(cells))).collect()
+        };
+        Ok(Outcome { resolved, stopped: [leaks, lines(stopped)].concat(), left_out: lines(left_out) })
     }
 
     /// What was stripped from the weights that encoders begin with, ignored and resampled: for each backbone and size a

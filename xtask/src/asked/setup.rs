@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use skewbench::{
-    data::{OnBadImage, SampleBits},
+    data::{OnBadImage, OnLeak, SampleBits, groups::GroupBy},
     experiment::{Augmentation, Cell, Init, Plan, Scale, recipe},
 };
 
 use super::{Run, Sources};
-use crate::support::source::{Choice, Purpose};
+use crate::support::source::{Choice, Purpose, Reading};
 
 /// Data, sizes, recipe and device.
 #[derive(clap::Args)]
@@ -25,6 +25,14 @@ pub struct Setup {
     /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
     #[arg(long, default_value = "fail", value_name = "fail|skip")]
     pub on_bad_image: OnBadImage,
+
+    #[arg(long, value_name = "parent|name|PATTERN", long_help = GroupBy::HELP)]
+    pub group_by: Option<GroupBy>,
+
+    /// What to do about images or groups on both sides of the split and equal images under both labels: stop and say what
+    /// they are, or go on and say so in records and page
+    #[arg(long, default_value = "stop", value_name = "stop|accept")]
+    pub on_leak: OnLeak,
 
     /// How many bits of 16-bit samples are in use [default: the fewest that hold those of 256 training images]
     #[arg(long, value_name = "10|12|14|16")]
@@ -68,12 +76,21 @@ pub struct Setup {
     pub width: Option<usize>,
 }
 
+/// What becomes of the lists of images in the results folder.
+#[derive(Clone, Copy)]
+pub enum Lists<'a> {
+    /// Every picture is looked at that the folder's lists do not know, and they are kept there.
+    Kept(&'a Path),
+    /// They are read. Only pictures without a split are looked at.
+    Read(&'a Path),
+}
+
 impl Setup {
     /// Opens the data for these cells; those that are not defined are kept apart.
     ///
     /// # Errors
     /// If flags contradict each other, or the data cannot be read.
-    pub fn run(&self, cells: Vec<Cell>) -> Result<Run> {
+    pub fn run(&self, cells: Vec<Cell>, lists: Lists) -> Result<Run> {
         let plan = self.plan()?;
         ensure!(
             self.init.is_none() || self.epochs != Some(0) || cells.iter().all(Cell::is_floor),
@@ -82,12 +99,24 @@ impl Setup {
         );
         let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
             cells.into_iter().partition(|cell| cell.undefined().is_none());
-        let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan)?;
-        Ok(Run { plan, cells, undefined, sources })
+        let (known, examine) = match lists {
+            Lists::Kept(folder) => (folder, true),
+            Lists::Read(folder) => (folder, false),
+        };
+        let reading = Reading {
+            sample_bits: self.sample_bits,
+            group_by: self.group_by.clone(),
+            on_leak: self.on_leak,
+            known: Some(known.to_owned()),
+            examine,
+        };
+        let sources = Sources::open(&self.data, Purpose::Study, &cells, &plan, &reading)?;
+        Ok(Run { plan, cells, undefined, sources, within_reach: false })
     }
 
     /// The results folder that was asked for, or the one of this scale and data.
-    pub fn out(&self, asked: Option<&Path>, scale: &Scale) -> PathBuf {
+    pub fn out(&self, asked: Option<&Path>) -> PathBuf {
+        let scale = if self.full { Scale::full() } else { Scale::small() };
         let own = || PathBuf::from("results/local").join(format!("{}-{}", scale.name, self.data.name()));
         asked.map_or_else(own, Path::to_owned)
     }

@@ -10,7 +10,7 @@ use skewbench::{
 };
 
 use super::thousands;
-use crate::support::source::{CACHED_BYTES, Choice, Purpose};
+use crate::support::source::{CACHED_BYTES, Choice, Purpose, Reading};
 
 /// Data by the side that drawn pictures have; other data has one source.
 pub struct Sources {
@@ -22,15 +22,20 @@ impl Sources {
     /// Opens what the cells need.
     ///
     /// # Errors
-    /// If annotations or folders cannot be read. Images are not opened yet.
-    pub fn open(choice: &Choice, purpose: Purpose, cells: &[Cell], plan: &Plan) -> Result<Self> {
+    /// If annotations or folders cannot be read.
+    pub fn open(
+        choice: &Choice,
+        purpose: Purpose,
+        cells: &[Cell],
+        plan: &Plan,
+        reading: &Reading,
+    ) -> Result<Self> {
         let drawn = *choice == Choice::Synthetic;
         let mut sides: BTreeSet<usize> = cells.iter().map(|cell| plan.drawn_side(cell)).collect();
         if !drawn {
             sides = BTreeSet::from([plan.scale.side]);
         }
-        let open =
-            |side| Ok((side, choice.open(&Scale { side, ..plan.scale.clone() }, purpose, plan.sample_bits)?));
+        let open = |side| Ok((side, choice.open(&Scale { side, ..plan.scale.clone() }, purpose, reading)?));
         Ok(Self { by_side: sides.into_iter().map(open).collect::<Result<_>>()?, drawn })
     }
 
@@ -54,12 +59,20 @@ impl Sources {
         self.drawn && images * side * side * 3 <= CACHED_BYTES
     }
 
-    /// Takes over what earlier processes that wrote to `folder` knew of the image files.
-    pub fn remember(&self, folder: &Folder) {
-        for source in self.all() {
-            folder.remember_images("train", &*source.train);
-            folder.remember_images("validation", &*source.validation);
-        }
+    /// Writes the lists of all images.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub fn write_lists(&self, folder: &Folder) -> Result<()> {
+        self.all().try_for_each(|source| folder.write_images(source))
+    }
+
+    /// What must stop whoever trains on the data, a line each.
+    pub fn leaks(&self) -> Vec<String> {
+        let leaks = self.all().flat_map(|source| &source.leaks);
+        leaks
+            .map(|leak| format!("{leak}; --on-leak accept goes on, and says so in records and page"))
+            .collect()
     }
 
     /// Prints a line for each source, and what part of it `plan` uses.

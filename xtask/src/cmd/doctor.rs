@@ -13,7 +13,7 @@ use skewbench::{
     results::{Folder, provenance},
 };
 
-use crate::asked::{Asked, Run, sampled};
+use crate::asked::{Asked, Lists, Outcome, Run, sampled};
 
 /// Check machine, data and results folder before hours of training.
 ///
@@ -28,9 +28,10 @@ pub struct Arguments {
     #[arg(long)]
     quick: bool,
 
-    /// Results folder that a run would write to
-    #[arg(long, default_value = "results/local", value_name = "DIR")]
-    out: PathBuf,
+    /// Results folder that a run would write to; what is found out of images is kept there for it [default: that of
+    /// `reproduce`]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 /// What was found.
@@ -41,21 +42,25 @@ struct Findings {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let run = arguments.asked.run()?;
-    machine(provenance::name(&run.plan.device));
+    let out = arguments.asked.setup.out(arguments.out.as_deref());
     let mut findings = Findings::default();
-    match writable(&arguments.out) {
-        Ok(()) => println!("results  {}: can be written", arguments.out.display()),
+    let can_be_written = writable(&out);
+    let kept = can_be_written.is_ok() && !arguments.quick;
+    let run = arguments.asked.run(if kept { Lists::Kept(&out) } else { Lists::Read(&out) })?;
+    machine(provenance::name(&run.plan.device));
+    match can_be_written {
+        Ok(()) => println!("results  {}: can be written", out.display()),
         Err(error) => findings.troubles.push(format!("{error:#}")),
     }
-    if arguments.out.is_dir() {
-        run.sources.remember(&Folder::open(&arguments.out)?);
-    }
-    let (resolved, stopped) = run.resolve_each()?;
+    let Outcome { resolved, stopped, left_out } = run.resolve_each()?;
     findings.troubles.extend(stopped);
+    findings.notes.extend(left_out.into_iter().map(|line| format!("left out: {line}")));
     cells(&resolved, &run, &mut findings);
     let depth = if arguments.quick { Depth::Header } else { Depth::Pixels };
     images(&run, &resolved, depth, &mut findings)?;
+    if kept {
+        run.sources.write_lists(&Folder::open(&out)?)?;
+    }
     for note in &findings.notes {
         println!("note     {note}");
     }
@@ -121,8 +126,12 @@ fn images(run: &Run, resolved: &[Resolved], depth: Depth, findings: &mut Finding
         for (split, dataset, used) in
             [("train", &source.train, train), ("validation", &source.validation, validation)]
         {
-            let found = look(split, &**dataset, depth)?;
-            let stops = run.plan.on_bad_image == OnBadImage::Fail;
+            let found = match (dataset.files(), depth) {
+                (Some(files), Depth::Pixels) => Inspection::examined(files),
+                _ => look(split, &**dataset, depth)?,
+            };
+            // Whatever was examined has stopped its cells already, with a reason of its own.
+            let stops = run.plan.on_bad_image == OnBadImage::Fail && depth == Depth::Header;
             report(split, &found, &|index| stops && used.contains(&index), findings);
         }
     }
@@ -188,10 +197,10 @@ fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findin
     if stopping.len() > NAMED {
         findings.troubles.push(format!("and {} bad images more in {split}", stopping.len() - NAMED));
     }
-    if let [first, ..] = &others[..] {
-        let (count, place, error) = (others.len(), &first.place, &first.error);
-        findings.notes.insert(format!(
-            "{count} bad images in {split} would be left out, the first is {place}: {error}"
-        ));
+    for bad in others.iter().take(NAMED) {
+        findings.notes.insert(format!("bad image in {split}: {}: {}", bad.place, bad.error));
+    }
+    if others.len() > NAMED {
+        findings.notes.insert(format!("and {} bad images more in {split}", others.len() - NAMED));
     }
 }

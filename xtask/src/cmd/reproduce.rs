@@ -13,7 +13,7 @@ use skewbench::{
 };
 
 use crate::{
-    asked::{Asked, Run},
+    asked::{Asked, Lists, Run},
     support::{program, table},
     training::{Cells, Keep, estimate},
 };
@@ -70,11 +70,8 @@ impl Output {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let asked = &arguments.asked;
-    let run = asked.run()?;
-    let out = asked.setup.out(arguments.output.out.as_deref(), &run.plan.scale);
-    if out.is_dir() {
-        run.sources.remember(&Folder::open(&out)?);
-    }
+    let out = asked.setup.out(arguments.output.out.as_deref());
+    let run = asked.run(if arguments.dry_run { Lists::Read(&out) } else { Lists::Kept(&out) })?;
     // Everything that could stop a cell is found here, before the first is trained.
     let resolved = run.resolve()?;
     run.describe(&resolved);
@@ -88,6 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let keep = arguments.output.keep();
     let cells = Cells { resolved: &all, folder: &folder, keep, may_begin: &|_| true };
     let unreadable = cells.ensure_ours()?;
+    run.sources.write_lists(&folder)?;
     folder.note_run(record::Run {
         command: program::command(),
         provenance: provenance::collect(&run.plan.device),

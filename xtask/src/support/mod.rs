@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod command;
+pub mod examine;
 pub mod program;
 pub mod pulse;
 pub mod source;

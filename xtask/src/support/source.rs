@@ -2,12 +2,22 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
-    data::{self, SampleBits, Source, cached::Cached, elpv::install},
+    data::{
+        self, OnLeak, SampleBits, Source,
+        cached::Cached,
+        elpv::install,
+        examine::Leaks,
+        groups::{self, GroupBy},
+        whole::Opened,
+    },
     experiment::Scale,
+    results::Folder,
     seed::Seed,
 };
+
+use super::examine;
 
 /// Root of the stream that the synthetic sewer is drawn from: the same pictures for every cell. Ours.
 pub const SYNTHETIC_SEED: u64 = 0;
@@ -25,6 +35,21 @@ pub enum Purpose {
     Study,
     /// To choose numbers on: drawn from another seed, or training images alone.
     Tuning,
+}
+
+/// How files are understood, and what is done to know them.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// How many bits of 16-bit samples are in use; without it those that a look at some files shows.
+    pub sample_bits: Option<SampleBits>,
+    /// Which images belong together.
+    pub group_by: Option<GroupBy>,
+    /// What happens where a split has leaks.
+    pub on_leak: OnLeak,
+    /// Results folder whose lists say what earlier processes knew.
+    pub known: Option<PathBuf>,
+    /// Whether every picture is looked at, and lists are kept in that folder.
+    pub examine: bool,
 }
 
 /// Where images come from.
@@ -46,7 +71,7 @@ Where images come from:
   folder=DIR     your own: DIR/normal and DIR/defect (good, bad, OK, NG ...),
                  or both under DIR/train and DIR/validation (val, test ...),
                  or MVTec AD's or VisA's layout; doctor says how it is read
-  csv=FILE       your own: columns path,label and optionally class,split";
+  csv=FILE       your own: columns path,label and optionally class,split,group";
 
     /// Name in records.
     pub fn name(&self) -> &'static str {
@@ -59,10 +84,13 @@ Where images come from:
         }
     }
 
-    /// Reads annotations; images are opened later, one by one, and remembered while memory lasts. Of their 16-bit samples,
-    /// if they have such, `sample_bits` are in use; without it those that a look at some of them shows.
-    pub fn open(&self, scale: &Scale, purpose: Purpose, sample_bits: Option<SampleBits>) -> Result<Source> {
-        let source = self.read(scale, purpose)?.with_pixels_understood(sample_bits);
+    /// Reads annotations; images are opened later, one by one, and remembered while memory lasts. Pictures without a split
+    /// are all looked at first, since those that are alike must stay on one side.
+    pub fn open(&self, scale: &Scale, purpose: Purpose, reading: &Reading) -> Result<Source> {
+        let source = match self.opened()? {
+            Some(opened) => read(opened, scale.side, purpose, reading)?,
+            None => drawn(scale, purpose),
+        };
         Ok(Source {
             train: Box::new(Cached::new(source.train, CACHED_BYTES)),
             validation: Box::new(Cached::new(source.validation, CACHED_BYTES / 4)),
@@ -70,20 +98,51 @@ Where images come from:
         })
     }
 
-    fn read(&self, scale: &Scale, purpose: Purpose) -> Result<Source> {
-        let source = match self {
-            Self::Synthetic => return Ok(drawn(scale, purpose)),
-            Self::Elpv => data::elpv::source(&install::folder_in(&install::cache_folder()?))
+    /// What lies on disk; none where pictures are drawn.
+    fn opened(&self) -> Result<Option<Opened>> {
+        Ok(Some(match self {
+            Self::Synthetic => return Ok(None),
+            Self::Elpv => data::elpv::open(&install::folder_in(&install::cache_folder()?))
                 .context("fetch the photographs once with `cargo xtask data elpv`")?,
-            Self::SewerMl(folder) => data::sewer_ml::open(folder)?,
-            Self::Folder(folder) => data::folder::source(folder)?,
-            Self::Csv(file) => data::table::source(file)?,
-        };
-        match purpose {
-            Purpose::Study => Ok(source),
-            Purpose::Tuning => source.within_training(),
-        }
+            Self::SewerMl(folder) => Opened::Split(data::sewer_ml::open(folder)?),
+            Self::Folder(folder) => data::folder::open(folder)?,
+            Self::Csv(file) => data::table::open(file)?,
+        }))
     }
+}
+
+/// Files with a split, and what is known of them.
+fn read(mut opened: Opened, side: usize, purpose: Purpose, reading: &Reading) -> Result<Source> {
+    let grouped = |opened: &Opened| opened.files().iter().any(|files| files.group(0).is_some());
+    if let Some(rule) = &reading.group_by {
+        ensure!(!grouped(&opened), "the table has a column of groups: leave out --group-by, or the column");
+        opened.group_by(rule)?;
+    }
+    let opened = opened.with_pixels_understood(reading.sample_bits);
+    if let Some(folder) = reading.known.as_deref().filter(|folder| folder.is_dir()) {
+        Folder::open(folder)?.remember_images(&opened.files());
+    }
+    let examined = reading.examine || matches!(opened, Opened::Whole(_));
+    if examined {
+        examine::files(&opened.files(), reading.known.as_deref().filter(|_| reading.examine))?;
+    }
+    let names = opened.files();
+    let names = names.iter().flat_map(|files| (0..files.len()).map(|index| files.name(index)));
+    let suggestion = if grouped(&opened) { None } else { groups::suggestion(names) };
+    let mut source = opened.split()?;
+    source.understood.extend(suggestion);
+    if purpose == Purpose::Tuning {
+        source = source.within_training()?;
+    }
+    if examined {
+        source.leaks = Leaks::of(&source).lines(source.validation.labels().len());
+        source.limits.extend(source.seen(side));
+    }
+    if reading.on_leak == OnLeak::Accept {
+        let leaks = std::mem::take(&mut source.leaks);
+        source.limits.extend(leaks.into_iter().map(|leak| format!("accepted: {leak}")));
+    }
+    Ok(source)
 }
 
 /// The drawn sewer.

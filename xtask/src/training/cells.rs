@@ -229,19 +229,16 @@ impl Images<'_> {
     /// Writes the lists if more is known than last time.
     fn write(&self) -> Result<()> {
         let source = self.resolved.source;
-        let splits: [(&str, &dyn Dataset); 2] =
-            [("train", &*source.train), ("validation", &*source.validation)];
+        let splits: [&dyn Dataset; 2] = [&*source.train, &*source.validation];
         let of = |dataset: &dyn Dataset| {
             let known = |files: &skewbench::data::files::Files| {
                 (0..dataset.labels().len()).filter(|&index| files.known(index).is_some()).count()
             };
             dataset.files().map_or(0, known)
         };
-        let known = splits.iter().map(|(_, dataset)| of(*dataset)).sum();
+        let known = splits.into_iter().map(of).sum();
         if known > self.known.replace(known) {
-            for (split, dataset) in splits {
-                self.folder.write_images(split, dataset)?;
-            }
+            self.folder.write_images(source)?;
         }
         Ok(())
     }

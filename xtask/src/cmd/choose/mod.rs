@@ -19,7 +19,7 @@ use skewbench::{
 use self::{clock::Clock, rounds::Rounds};
 use super::reproduce::{self, Output};
 use crate::{
-    asked::{Run, Setup},
+    asked::{Lists, Run, Setup},
     support::source::Choice,
     training::estimate,
 };
@@ -88,11 +88,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(hours) = arguments.hours {
         ensure!(hours.is_finite() && hours > 0.0, "--hours must be above 0, found {hours}");
     }
-    let run = arguments.setup.run(grid.cells(arguments.seeds))?;
-    let out = arguments.setup.out(arguments.output.out.as_deref(), &run.plan.scale);
-    if out.is_dir() {
-        run.sources.remember(&Folder::open(&out)?);
-    }
+    let out = arguments.setup.out(arguments.output.out.as_deref());
+    let lists = if arguments.dry_run { Lists::Read(&out) } else { Lists::Kept(&out) };
+    let run = arguments.setup.run(grid.cells(arguments.seeds), lists)?;
     // Everything that could stop a training is found here, before the first.
     let resolved = run.resolve().with_context(|| format!("--share {}", grid.share))?;
     grid.describe(&run, &resolved, arguments);
@@ -109,6 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         run: &run,
     };
     rounds.ensure_readable()?;
+    run.sources.write_lists(&folder)?;
     let mut records = rounds.floors(&grid.floors)?;
     let arms: Vec<Scored> = grid.arms.iter().map(scored).collect();
     let elimination = rounds.race(Elimination::new(&arms, rule), &mut records)?;

@@ -17,7 +17,7 @@ use crate::{
     asked::{Run, Sources},
     support::{
         program,
-        source::{Choice, Purpose},
+        source::{Choice, Purpose, Reading},
     },
     training::{Cells, Failure, Keep, estimate},
 };
@@ -79,9 +79,6 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.ensure_sound()?;
     let run = arguments.open()?;
-    if arguments.out.is_dir() {
-        run.sources.remember(&Folder::open(&arguments.out)?);
-    }
     // Whatever could stop a trial of either stage is found here, before the first is trained.
     let (mut first, mut later): (Vec<_>, Vec<_>) =
         run.resolve()?.into_iter().partition(|resolved| resolved.cell.seed == 0);
@@ -94,6 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let folder = Folder::open(&arguments.out)?;
     of(&later.iter().collect::<Vec<_>>(), &folder).ensure_ours()?;
+    run.sources.write_lists(&folder)?;
     println!("stage 1 of 2: {} trials of each pair, seed 0", arguments.trials);
     run.describe(&first);
     let mut failed = train(&first, &folder, &[])?;
@@ -190,8 +188,10 @@ impl Arguments {
         scale.epochs = self.epochs.unwrap_or(scale.epochs);
         let plan = Plan::new(scale);
         let cells = self.cells()?;
-        let sources = Sources::open(&self.data, Purpose::Tuning, &cells, &plan)?;
-        Ok(Run { plan, cells, undefined: Vec::new(), sources })
+        let known = Some(self.out.clone());
+        let reading = Reading { known, examine: !self.dry_run, ..Reading::default() };
+        let sources = Sources::open(&self.data, Purpose::Tuning, &cells, &plan, &reading)?;
+        Ok(Run { plan, cells, undefined: Vec::new(), sources, within_reach: false })
     }
 
     fn cells(&self) -> Result<Vec<Cell>> {

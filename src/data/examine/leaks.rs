@@ -1,0 +1,109 @@
+//! What makes the scores of a split worth less than they seem: pictures that are trained on and scored on, groups on both
+//! sides, equal pictures under both labels.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{
+    Source,
+    twins::{digests, near},
+};
+use crate::data::{Dataset, content::Digest, files::Files};
+
+/// What of a source is on both sides, by positions in training and validation.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Leaks {
+    /// Files of equal bytes: for each such validation image a training image.
+    pub equal: BTreeMap<usize, usize>,
+    /// Pictures that are nearly equal, for validation images that have no equal one.
+    pub near: BTreeMap<usize, usize>,
+    /// Groups that have images on both sides.
+    pub groups: BTreeSet<String>,
+    /// Where equal bytes stand under both labels: two files of each picture.
+    pub both_labels: Vec<[String; 2]>,
+    /// A pair of each kind by name, for people.
+    named: BTreeMap<&'static str, [String; 2]>,
+}
+
+impl Leaks {
+    /// Of a source whose files were examined; none where images are drawn.
+    pub fn of(source: &Source) -> Self {
+        let (Some(train), Some(validation)) = (source.train.files(), source.validation.files()) else {
+            return Self::default();
+        };
+        let known: HashMap<Digest, usize> = digests(train).map(|(index, digest)| (digest, index)).collect();
+        let equal: BTreeMap<usize, usize> =
+            digests(validation).filter_map(|(index, digest)| Some((index, *known.get(&digest)?))).collect();
+        let pairs = near(train, validation).into_iter().map(|(one, other)| (other, one));
+        let near: BTreeMap<usize, usize> = pairs.filter(|(index, _)| !equal.contains_key(index)).collect();
+        let groups = |files: &Files| -> BTreeSet<String> {
+            (0..files.len()).filter_map(|index| files.group(index)).map(str::to_owned).collect()
+        };
+        let groups = groups(train).intersection(&groups(validation)).cloned().collect();
+        let pair = |pairs: &BTreeMap<usize, usize>| {
+            let (other, one) = pairs.first_key_value()?;
+            Some([source.train.place(*one), source.validation.place(*other)])
+        };
+        let named = [("equal", pair(&equal)), ("near", pair(&near))];
+        let named = named.into_iter().filter_map(|(kind, pair)| Some((kind, pair?))).collect();
+        Self { equal, near, groups, both_labels: both_labels(&[train, validation]), named }
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.equal.is_empty() && self.near.is_empty() && self.groups.is_empty() && self.both_labels.is_empty()
+    }
+
+    /// What was found, one a line; `images` are there to validate on.
+    pub fn lines(&self, images: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        let such_as = |kind: &str| {
+            self.named
+                .get(kind)
+                .map_or_else(String::new, |[one, other]| format!(", such as {other}, which is {one}"))
+        };
+        if !self.equal.is_empty() {
+            let count = self.equal.len();
+            lines.push(format!(
+                "{count} of {images} validation images are training images too, by their bytes{}: scores on them are \
+                 memory",
+                such_as("equal")
+            ));
+        }
+        if !self.near.is_empty() {
+            let count = self.near.len();
+            lines.push(format!(
+                "{count} of {images} validation images are nearly equal to a training image of the same label{}: scores \
+                 on them are memory",
+                such_as("near")
+            ));
+        }
+        if let Some(first) = self.groups.first() {
+            let count = self.groups.len();
+            lines.push(format!(
+                "{count} groups have images on both sides of the split, the first is {first}: scores say nothing of new \
+                 ones"
+            ));
+        }
+        if let [[one, other], ..] = &self.both_labels[..] {
+            let count = self.both_labels.len();
+            lines.push(format!("{count} pictures stand under both labels, such as {one} and {other}"));
+        }
+        lines
+    }
+}
+
+/// Files of equal bytes with different labels.
+fn both_labels(splits: &[&Files]) -> Vec<[String; 2]> {
+    let mut first: HashMap<Digest, (bool, &Files, usize)> = HashMap::new();
+    let mut found: BTreeMap<Digest, [String; 2]> = BTreeMap::new();
+    for files in splits {
+        for (index, digest) in digests(files) {
+            let label = files.labels()[index].defect;
+            let &mut (known, of, place) = first.entry(digest).or_insert((label, files, index));
+            if known != label {
+                found.entry(digest).or_insert_with(|| [of.place(place), files.place(index)]);
+            }
+        }
+    }
+    found.into_values().collect()
+}

@@ -1,0 +1,84 @@
+//! One look at every picture of a data set before it is trained on: which cannot be read, which are there twice, and
+//! what else would make scores say less than they seem to.
+
+mod leaks;
+mod shortcuts;
+mod sketch;
+mod twins;
+
+use anyhow::Result;
+use image::ImageFormat;
+pub use leaks::Leaks;
+use rayon::prelude::*;
+pub use sketch::{Format, HASH, Pixels, Sketch};
+pub use twins::{Twins, near};
+
+use super::{Dataset as _, Source, content::Content, decode, files::Files, stratify};
+
+impl Files {
+    /// Decodes the files at `indices` whose picture is not known yet, on all cores, and keeps what they are like.
+    /// What cannot be decoded is kept with its reason ([`Self::unreadable`]). `done` is called once a file, from many threads.
+    pub fn examine(&self, indices: &[usize], done: &(dyn Fn() + Sync)) {
+        indices.par_iter().for_each(|&index| {
+            if self.sketch(index).is_none() {
+                match self.see(index) {
+                    Ok(sketch) => self.memory.draw(index, sketch),
+                    Err(error) => self.cannot_read(index, format!("{error:#}")),
+                }
+            }
+            done();
+        });
+    }
+
+    /// What the picture at `index` is like, if that is known of the file as it is now and as its samples are scaled.
+    pub fn sketch(&self, index: usize) -> Option<Sketch> {
+        let [Content::Bytes(_)] = self.look(&[index])[..] else { return None };
+        let bits = self.sample_bits().bits();
+        self.known(index)?.sketch.filter(|sketch| [0, bits].contains(&sketch.bits))
+    }
+
+    fn see(&self, index: usize) -> Result<Sketch> {
+        let path = self.path(index)?;
+        let bytes = self.memory.read(index, &path);
+        let seen = bytes.and_then(|bytes| decode::seen(&bytes, &path, self.sample_bits()));
+        let (image, head, format) = self.explain(index, seen)?;
+        Ok(Sketch {
+            hash: sketch::hash(&image),
+            width: image.width as u32,
+            height: image.height as u32,
+            format: match format {
+                ImageFormat::Bmp => Format::Bmp,
+                ImageFormat::Jpeg => Format::Jpeg,
+                ImageFormat::Pnm => Format::Pnm,
+                ImageFormat::Tiff => Format::Tiff,
+                ImageFormat::WebP => Format::WebP,
+                _ => Format::Png,
+            },
+            pixels: Pixels::of(&image),
+            turned: head.turned,
+            bits: if head.sixteen { self.sample_bits().bits() } else { 0 },
+        })
+    }
+
+    /// The fixed split of these files, with groups, and pictures that are equal or nearly so, whole on one side.
+    ///
+    /// # Errors
+    /// If so little is left on a side that nothing can be learnt or scored.
+    pub fn divide(&self) -> Result<Divided> {
+        let twins = Twins::among(self);
+        let units = twins.units(self);
+        let (train, validation) = stratify::train_and_validation_of_units(self.labels(), &units);
+        twins.ensure_enough(self, [&train, &validation])?;
+        Ok(Divided { train, validation, kept_together: twins.images() })
+    }
+}
+
+/// A split.
+pub struct Divided {
+    /// Positions to train on.
+    pub train: Vec<usize>,
+    /// Positions to score on.
+    pub validation: Vec<usize>,
+    /// Images that have their like among the others.
+    pub kept_together: usize,
+}

@@ -1,0 +1,164 @@
+//! Which images belong together: all of one pipe, module, video or patient. A split keeps them on one side, and doubt
+//! about scores is taken over groups, not images.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::LazyLock};
+
+use anyhow::{Context as _, Error, Result, ensure};
+use regex::Regex;
+
+use super::words;
+
+/// In a name such as `pipe07_frame0012.png` all that stands before the last number, as far as its last digit.
+static BEFORE_THE_LAST_NUMBER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"([^/]*[0-9])[^/0-9]+[0-9]+(?:\.[^./]+)?$").expect("a sound pattern"));
+
+/// How an image's group is found in its name.
+#[derive(Clone, Debug)]
+pub enum GroupBy {
+    /// The folder that it lies in.
+    Parent,
+    /// What stands in the file's name before its last number: `pipe07` of `pipe07_frame0012.png`.
+    Name,
+    /// What a regular expression finds in the path below the data's folder: its first group, or all that it matches.
+    Pattern(Regex),
+}
+
+impl GroupBy {
+    /// What may be asked for, for people.
+    pub const HELP: &'static str = "\
+Which images belong together (a pipe, a module, a video, a patient): a random split keeps each group on one side, a
+given split with a group on both sides is refused, and doubt about scores is taken over groups
+  parent    images of one folder: pipe07/frame0012.png
+  name      what stands before the last number of a file's name: pipe07 of pipe07_frame0012.png
+  PATTERN   a regular expression on the path below the data's folder: its first group, or all of its match
+A table may have a column `group` instead";
+
+    /// The group of an image.
+    ///
+    /// # Errors
+    /// If its name has none by this rule.
+    pub fn of(&self, name: &str) -> Result<String> {
+        let pattern = match self {
+            Self::Parent => {
+                let parent = parent(name).with_context(|| {
+                    format!(
+                        "--group-by parent: {name} lies in no folder of its own, but in that of its label"
+                    )
+                })?;
+                return Ok(parent.to_owned());
+            }
+            Self::Name => &*BEFORE_THE_LAST_NUMBER,
+            Self::Pattern(pattern) => pattern,
+        };
+        let group = found(pattern, name).filter(|group| !group.is_empty());
+        let group = group.with_context(|| format!("--group-by {self}: '{name}' does not say its group"))?;
+        Ok(group.to_owned())
+    }
+}
+
+fn found<'n>(pattern: &Regex, name: &'n str) -> Option<&'n str> {
+    let found = pattern.captures(name)?;
+    found.get(1).or(found.get(0)).map(|text| text.as_str())
+}
+
+/// The folder that an image lies in, unless that is its label's or its split's.
+fn parent(name: &str) -> Option<&str> {
+    let parent = name.rsplit('/').nth(1)?;
+    (words::defect(parent).is_none() && words::train(parent).is_none()).then_some(parent)
+}
+
+impl FromStr for GroupBy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        ensure!(!text.is_empty(), "expected parent, name or a regular expression");
+        Ok(match text {
+            "parent" => Self::Parent,
+            "name" => Self::Name,
+            pattern => {
+                Self::Pattern(Regex::new(pattern).context("expected parent, name or a regular expression")?)
+            }
+        })
+    }
+}
+
+impl fmt::Display for GroupBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parent => formatter.write_str("parent"),
+            Self::Name => formatter.write_str("name"),
+            Self::Pattern(pattern) => write!(formatter, "'{pattern}'"),
+        }
+    }
+}
+
+/// What to say where names of images look as if they said which belong together: at least half of them do, in groups of
+/// two images or more on average. Folders count if their names have a number.
+pub fn suggestion<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
+    let names: Vec<&str> = names.collect();
+    let numbered = |name: &&str| name.bytes().any(|byte| byte.is_ascii_digit());
+    let parents = names.iter().filter_map(|name| parent(name)).filter(numbered);
+    let starts = names.iter().filter_map(|name| found(&BEFORE_THE_LAST_NUMBER, name));
+    suggested("parent", parents, names.len()).or_else(|| suggested("name", starts, names.len()))
+}
+
+/// What to say of a rule that finds `groups` in so many `names`.
+fn suggested<'n>(rule: &str, groups: impl Iterator<Item = &'n str>, names: usize) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    groups.for_each(|group| *counts.entry(group).or_default() += 1);
+    let images: usize = counts.values().sum();
+    let (first, count) = counts.first_key_value()?;
+    (counts.len() >= 2 && 2 * counts.len() <= images && 2 * images >= names).then(|| {
+        format!(
+            "names suggest {} groups, such as {first} with {count} images; if each is one pipe, module or video, give \
+             --group-by {rule}: images of one on both sides of a split make scores too good",
+            counts.len()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("name", "normal/pipe07_frame0012.png", "pipe07")]
+    #[case("name", "p00_f01.png", "p00")]
+    #[case("name", "2024-05-01_cam2_0001.jpeg", "2024-05-01_cam2")]
+    #[case("parent", "defect/pipe03/x1.png", "pipe03")]
+    #[case("p[0-9]+", "normal/p12_f3.png", "p12")]
+    #[case("^[^/]+/([a-z]+)", "normal/north_1.png", "north")]
+    fn groups_are_found(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
+        assert_eq!(rule.parse::<GroupBy>().unwrap().of(name).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case("name", "normal/0001.png", "--group-by name: 'normal/0001.png' does not say its group")]
+    #[case(
+        "parent",
+        "train/OK/a.png",
+        "--group-by parent: train/OK/a.png lies in no folder of its own, but in that of its label"
+    )]
+    #[case("x(y)?", "a.png", "--group-by 'x(y)?': 'a.png' does not say its group")]
+    fn images_without_a_group_are_named(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
+        assert_eq!(rule.parse::<GroupBy>().unwrap().of(name).unwrap_err().to_string(), expected);
+        assert!("(".parse::<GroupBy>().is_err());
+    }
+
+    #[test]
+    fn groups_are_suggested_where_names_have_them() {
+        let frames: Vec<String> = (0..24).map(|i| format!("p{:02}_f{:02}.png", i / 4, i % 4)).collect();
+        let said = suggestion(frames.iter().map(String::as_str)).unwrap();
+        assert!(said.starts_with("names suggest 6 groups, such as p00 with 4 images"), "{said}");
+        let folders: Vec<String> = (0..24).map(|i| format!("normal/pipe{}/{i}.png", i / 4)).collect();
+        assert!(suggestion(folders.iter().map(String::as_str)).unwrap().contains("--group-by parent"));
+        for plain in ["normal/{:04}.png", "normal/cell{:04}.png", "normal/crack ({}).png"] {
+            let names: Vec<String> = (0..24)
+                .map(|i: i32| plain.replace("{:04}", &format!("{i:04}")).replace("{}", &i.to_string()))
+                .collect();
+            assert_eq!(suggestion(names.iter().map(String::as_str)), None, "{plain}");
+        }
+    }
+}

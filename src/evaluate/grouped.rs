@@ -1,0 +1,104 @@
+//! How far another sample of groups (pipes, videos, modules) would move AUROC.
+//!
+//! Source: Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997, equation 4. With a group for
+//! each image it is close to the estimate of DeLong, DeLong and Clarke-Pearson (1988).
+
+use std::collections::BTreeMap;
+
+use super::detection::auroc;
+
+/// Standard error of AUROC over groups: one number for each image. None where a label has fewer than two groups, or scores
+/// cannot be ranked.
+pub fn auroc_error(scores: &[f64], defects: &[bool], groups: &[u32]) -> Option<f64> {
+    let area = auroc(scores, defects).ok()?;
+    let of = |wanted: bool| -> Vec<f64> {
+        let mut sorted: Vec<f64> = scores
+            .iter()
+            .zip(defects)
+            .filter(|(_, defect)| **defect == wanted)
+            .map(|(score, _)| *score)
+            .collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    };
+    let (normals, positives) = (of(false), of(true));
+    // Part of the other label's images that lie below a score, ties counted half.
+    let below = |sorted: &[f64], score: f64| {
+        let [less, upto] =
+            [sorted.partition_point(|&other| other < score), sorted.partition_point(|&other| other <= score)];
+        (less + upto) as f64 / 2.0 / sorted.len() as f64
+    };
+    // For each group how far its defects and its normal images lie from the area, summed; none where it has none.
+    let mut strayed: BTreeMap<u32, [Option<f64>; 2]> = BTreeMap::new();
+    for ((&score, &defect), &group) in scores.iter().zip(defects).zip(groups) {
+        let place = if defect { below(&normals, score) } else { 1.0 - below(&positives, score) };
+        *strayed.entry(group).or_default()[usize::from(!defect)].get_or_insert(0.0) += place - area;
+    }
+    let spread = |label: usize, images: usize| {
+        let sums: Vec<f64> = strayed.values().filter_map(|group| group[label]).collect();
+        let count = sums.len() as f64;
+        let squares: f64 = sums.iter().map(|sum| sum.powi(2)).sum();
+        (sums.len() > 1).then(|| count / (count - 1.0) * squares / (images as f64).powi(2))
+    };
+    let count = strayed.len() as f64;
+    let both: f64 = strayed.values().filter_map(|[defects, normals]| Some((*defects)? * (*normals)?)).sum();
+    let both = 2.0 * count / (count - 1.0) * both / (positives.len() * normals.len()) as f64;
+    let variance = spread(0, positives.len())? + spread(1, normals.len())? + both;
+    Some(variance.max(0.0).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+
+    #[test]
+    fn single_images_give_delongs_error() {
+        // R, pROC 1.18: var(roc(c(0,0,0,0,1,1,1), c(1,2,3,4.5,2.5,4,5))) is checked by hand here: placements of the
+        // defects are 2/4, 3/4, 1 (mean 0.75), of the normal images 1, 1, 2/3, 1/3 (mean 0.75).
+        let scores = [1.0, 2.0, 3.0, 4.5, 2.5, 4.0, 5.0];
+        let defects = [false, false, false, false, true, true, true];
+        let groups = [0, 1, 2, 3, 4, 5, 6];
+        let of_defects = (0.25_f64.powi(2) + 0.25_f64.powi(2)) / 2.0 / 3.0;
+        let third = 1.0 / 12.0;
+        let of_normals = (2.0 * 0.25_f64.powi(2) + third * third + (5.0 * third).powi(2)) / 3.0 / 4.0;
+        let expected = (of_defects + of_normals).sqrt();
+        assert!((auroc_error(&scores, &defects, &groups).unwrap() - expected).abs() < 1e-12);
+    }
+
+    /// Pipes with a look of their own: the error is what many studies of as many pipes show, and larger than images say.
+    #[test]
+    fn the_error_is_the_spread_of_repeated_studies() {
+        let study = |number: u64| {
+            let mut stream = Seed::root(number).stream();
+            let (mut scores, mut defects, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+            for pipe in 0..30_u32 {
+                let look = stream.normal();
+                for frame in 0..10 {
+                    let defect = pipe % 2 == 0 && frame < 5;
+                    scores.push(look + 0.5 * stream.normal() + f64::from(u8::from(defect)));
+                    defects.push(defect);
+                    groups.push(pipe);
+                }
+            }
+            let singles: Vec<u32> = (0..groups.len() as u32).collect();
+            let area = auroc(&scores, &defects).unwrap();
+            let [grouped, single] =
+                [&groups, &singles].map(|units| auroc_error(&scores, &defects, units).unwrap());
+            (area, grouped, single)
+        };
+        let studies: Vec<_> = (0..400).map(study).collect();
+        let mean = |of: fn(&(f64, f64, f64)) -> f64| studies.iter().map(of).sum::<f64>() / 400.0;
+        let middle = mean(|study| study.0);
+        let spread = (studies.iter().map(|study| (study.0 - middle).powi(2)).sum::<f64>() / 399.0).sqrt();
+        let (grouped, single) = (mean(|study| study.1), mean(|study| study.2));
+        assert!((grouped / spread - 1.0).abs() < 0.1, "{grouped}, spread {spread}");
+        assert!(single < 0.7 * spread, "{single}, spread {spread}");
+    }
+
+    #[test]
+    fn one_group_of_a_label_says_nothing() {
+        assert_eq!(auroc_error(&[1.0, 2.0, 3.0], &[false, false, true], &[0, 1, 2]), None);
+        assert_eq!(auroc_error(&[1.0, 2.0], &[true, true], &[0, 1]), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! A look at every picture before anything is trained, with its progress; what it shows is kept in the results folder.
+
+use std::{
+    io::IsTerminal as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use skewbench::{data::files::Files, results::Folder};
+
+/// How often what is known is written down, so that a look that is stopped need not begin anew. Ours.
+const KEPT_EVERY: Duration = Duration::from_secs(30);
+/// Files between two looks at the clock.
+const CHUNK: usize = 512;
+
+/// Looks at all pictures that are not known yet.
+///
+/// # Errors
+/// If what is known cannot be written to the folder.
+pub fn files(all: &[&Files], folder: Option<&Path>) -> Result<()> {
+    let open: Vec<Vec<usize>> = all
+        .iter()
+        .map(|files| (0..files.len()).filter(|&index| files.sketch(index).is_none()).collect())
+        .collect();
+    let count: usize = open.iter().map(Vec::len).sum();
+    let bar = ProgressBar::new(count as u64).with_style(ProgressStyle::with_template(
+        "looking   {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
+    )?);
+    let (begun, mut kept) = (Instant::now(), Instant::now());
+    let plain = !std::io::stderr().is_terminal();
+    for (files, open) in all.iter().zip(&open) {
+        for chunk in open.chunks(CHUNK) {
+            files.examine(chunk, &|| bar.inc(1));
+            if let Some(folder) = folder.filter(|_| kept.elapsed() > KEPT_EVERY) {
+                if plain {
+                    let (done, pace) =
+                        (bar.position(), bar.position() as f64 / begun.elapsed().as_secs_f64());
+                    eprintln!(
+                        "looking at pictures: {done} of {count}, {pace:.0} a second; about {:.0} s left",
+                        (count as f64 - done as f64) / pace
+                    );
+                }
+                Folder::open(folder)?.write_known(files)?;
+                kept = Instant::now();
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! What tests of the command line share: the program, and folders of pictures.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers. Not every test uses all of them.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use image::{Rgb, RgbImage};
+
+/// The smallest settings: a cell takes seconds.
+pub const SMALL: [&str; 6] = ["--side", "32", "--width", "8", "--batch-size", "8"];
+
+pub fn skewbench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_skewbench")).args(arguments).output().expect("the program starts")
+}
+
+pub fn error(output: &Output) -> String {
+    assert!(!output.status.success(), "it succeeded: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Normal images are dark, defects bright; `seed` moves every pixel.
+pub fn draw(path: &Path, defect: bool, seed: u32) {
+    let base = if defect { 150 } else { 60 };
+    let pixel = |x: u32, y: u32| {
+        let value = base + (x * 7 + y * 13 + seed * 31) % 60;
+        Rgb([value as u8, (value / 2) as u8, (255 - value) as u8])
+    };
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    RgbImage::from_fn(32, 32, pixel).save(path).unwrap();
+}
+
+/// A folder of 24 normal images and 12 defects, which always has the same names.
+pub fn camera(root: &Path, name: &str, seed: u32) -> PathBuf {
+    let folder = root.join(name);
+    for number in 0..36 {
+        let (defect, kind) = if number % 3 == 0 { (true, "defect") } else { (false, "normal") };
+        draw(&folder.join(kind).join(format!("{number:04}.png")), defect, seed + number);
+    }
+    folder
+}
+
+pub fn folder(path: &Path) -> String {
+    format!("folder={}", path.display())
+}
