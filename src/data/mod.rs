@@ -12,6 +12,7 @@ pub mod files;
 pub mod folder;
 pub mod imbalance;
 pub mod inspect;
+pub mod packed;
 pub mod pixels;
 pub mod sewer_ml;
 pub mod stratify;

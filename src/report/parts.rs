@@ -34,7 +34,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    fn of(setting: String, records: &[&Filed]) -> Self {
+    fn of(setting: String, records: &[&Filed], is_tuning: bool) -> Self {
         let size = |counts: &Counts| counts.normals + counts.defects;
         let most = |of: fn(&Filed) -> Counts| {
             let none = Counts { normals: 0, defects: 0 };
@@ -53,7 +53,7 @@ impl Contents {
             train: most(|filed| filed.record.data.train),
             validation: most(|filed| filed.record.data.validation),
             digests,
-            is_tuning: records.iter().all(|filed| matches!(filed.cell.study, Study::Tuning { .. })),
+            is_tuning,
         }
     }
 
@@ -91,7 +91,8 @@ impl Contents {
 pub fn contents(reading: &Reading) -> Vec<Contents> {
     let of = |(setting, _): (String, usize)| {
         let records: Vec<&Filed> = reading.records.iter().filter(|filed| filed.setting == setting).collect();
-        Contents::of(setting, &records)
+        let axes = reading.frame.setting(&setting).axes();
+        Contents::of(setting, &records, axes.iter().all(|at| matches!(at.cell.study, Study::Tuning { .. })))
     };
     reading.frame.settings().into_iter().map(of).collect()
 }
