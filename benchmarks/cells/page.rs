@@ -18,7 +18,7 @@ use skewbench::{
     claims::{self, Evidence},
     data::Share,
     method,
-    report::{Page, markdown},
+    report::{self, Page, markdown},
     results::{Classifier, Metric},
     seed::Seed,
     study::{Ablation, Study},
@@ -315,6 +315,69 @@ fn another_scale_recipe_or_data_set_is_kept_apart() {
     }
 }
 
+/// Two data sets of one source, the second in a folder of its own.
+fn of_two_data_sets() -> (Reading, [tempfile::TempDir; 2]) {
+    let first = copied(|_, record| {
+        record["data"]["source"] = json!("folder");
+        None
+    });
+    let second = copied(|name, record| {
+        record["data"]["source"] = json!("folder");
+        record["data"]["train_digest"] = json!("0".repeat(64));
+        record["data"]["train"]["normals"] = json!(4321);
+        // The first stays larger.
+        name.ends_with("seed1").then(String::new)
+    });
+    let folders = [first, second];
+    let reading = reading::read(&folders.each_ref().map(|folder| folder.path().to_owned()));
+    (reading, folders)
+}
+
+#[test]
+fn two_data_sets_are_two_parts_of_a_page() {
+    let (reading, folders) = of_two_data_sets();
+    let settings: Vec<String> = report::contents(&reading).into_iter().map(|known| known.setting).collect();
+    let [larger, smaller] = &settings[..] else { panic!("{settings:?}") };
+    assert!(smaller.contains("data 00000000 ") && !larger.contains("data 00000000 "), "{settings:?}");
+    let other = Page::new(reading.only(|name| name == smaller), None);
+    let page = Page::new(reading, None).with_others(vec![other]);
+    assert!(page.left_out().is_empty());
+    let html = page.html();
+    for (number, folder) in (1..).zip(&folders) {
+        assert!(html.contains(&format!("Part {number} of 2: {}", settings[number - 1])), "part {number}");
+        assert!(
+            html.contains(&format!("<td class=\"value\">{}</td>", folder.path().display())),
+            "its folder"
+        );
+    }
+    assert!(html.contains("4321 normal images"), "how many images the second has");
+    let ids: Vec<&str> = html.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let mut once = ids.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), ids.len(), "an id stands twice");
+    for target in html.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(ids.contains(&target), "nothing is called {target}");
+    }
+    for id in ["decision", "decision-2", "table1-2", "explorer-data", "explorer-data-2"] {
+        assert!(ids.contains(&id), "{id} in {ids:?}");
+    }
+}
+
+#[test]
+fn a_data_set_that_is_not_shown_is_named_with_the_command_that_shows_it() {
+    let (reading, folders) = of_two_data_sets();
+    let page = Page::new(reading, None);
+    let [left_out] = page.left_out() else { panic!("one other setting") };
+    assert_eq!((left_out.records, left_out.train.normals), (3, 4321));
+    let html = page.html();
+    assert!(html.contains("Not on this page: 3 records of other settings."), "the page says so");
+    let place = folders[1].path().display();
+    let command = format!("cargo xtask report '{place}' --setting '{}'", left_out.setting);
+    assert_eq!(left_out.way_in(), command);
+    assert!(html.contains(&format!("<code>{command}</code>")), "{command}");
+}
+
 #[test]
 fn one_cell_twice_is_named() {
     let (reading, told) = told_of(|record| {
@@ -364,6 +427,22 @@ fn shown(browser: &Path, page: &Path, query: &str) -> (String, Vec<String>) {
 fn choice(elements: &str) -> &str {
     let text = elements.split("id=\"choice\"").nth(1).expect("the explorer's sentence");
     text.split('>').nth(1).unwrap().split('<').next().unwrap()
+}
+
+/// Each part has an explorer of its own, over its own records.
+#[test]
+fn every_part_of_a_page_has_its_own_explorer() {
+    let Some(browser) = browser() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("report.html");
+    let other = Page::new(read(&["results/2026-11-24-elpv/extension"]), None);
+    let page = Page::new(read(&["results/2026-11-25-small-45-percent"]), None).with_others(vec![other]);
+    fs::write(&place, page.html()).unwrap();
+    let (elements, complaints) = shown(&browser, &place, "");
+    assert_eq!(complaints, [""; 0], "console");
+    let second = elements.split("id=\"choice-2\"").nth(1).expect("the second explorer's sentence");
+    let second = second.split('>').nth(1).unwrap().split('<').next().unwrap();
+    assert!(second.starts_with("At 1.0 % defects: ") && second != choice(&elements), "{second}");
 }
 
 #[test]

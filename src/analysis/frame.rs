@@ -94,6 +94,14 @@ impl Frame {
         self.filtered(|table| Ok(table.column(SETTING)?.str()?.equal(setting)))
     }
 
+    /// Rows of the settings that are wanted.
+    #[must_use]
+    pub fn of_settings(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        self.filtered(|table| {
+            Ok(table.column(SETTING)?.str()?.iter().map(|setting| setting.is_some_and(&wanted)).collect())
+        })
+    }
+
     /// Rows whose axes are wanted.
     #[must_use]
     pub fn only(&self, wanted: impl Fn(&Scored) -> bool) -> Self {

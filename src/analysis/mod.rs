@@ -21,6 +21,7 @@ pub mod prevalence;
 pub mod published;
 pub mod ratio;
 pub mod reading;
+pub mod setting;
 pub mod tables;
 pub mod test_images;
 pub mod variance;

@@ -15,6 +15,7 @@ use super::{
     cell::{Axes, Scored},
     frame::{Frame, FrameBuilder},
     measure::Measure,
+    setting,
 };
 use crate::{
     backbone,
@@ -37,6 +38,8 @@ pub struct Reading {
 /// A record, its axes, and the setting in which it may be compared.
 #[derive(Clone, Debug)]
 pub struct Filed {
+    /// The results folder that was read.
+    pub folder: PathBuf,
     /// Its file.
     pub place: String,
     /// Name of what must be equal to compare two records.
@@ -94,6 +97,21 @@ struct Located {
     record: Record,
 }
 
+impl Located {
+    fn placed(&self) -> setting::Placed<'_> {
+        (&self.folder, &self.cell, &self.record)
+    }
+}
+
+impl Reading {
+    /// The records of the settings that are wanted, without problems: those are told of all records.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let records = self.records.iter().filter(|filed| wanted(&filed.setting)).cloned().collect();
+        Self { frame: self.frame.of_settings(&wanted), records, problems: Vec::new() }
+    }
+}
+
 /// Reads all records below the folders.
 pub fn read(folders: &[PathBuf]) -> Reading {
     let mut problems = Vec::new();
@@ -134,32 +152,6 @@ pub fn by_cell<'a>(records: impl IntoIterator<Item = &'a Filed>) -> BTreeMap<Axe
     cells
 }
 
-/// What must be equal for two records to be compared, and is short enough to be a heading.
-pub fn setting(record: &Record) -> String {
-    let (settings, source) = (&record.settings, &record.data.source);
-    // Only what training rounded names its precision.
-    let mixed = if settings.mixed_precision() { ", mixed precision" } else { "" };
-    format!("{} scale, {} recipe, {source}{mixed}", settings.scale, settings.recipe)
-}
-
-/// What must be equal besides, where a study does not vary it itself: data, image side, epochs.
-fn detail(cell: &Axes, record: &Record) -> Option<String> {
-    // Table 2 varies the side, and draws its pictures for the largest; floors are not trained.
-    if matches!(cell.study, Study::Table2 { .. }) || cell.study.is_floor() {
-        return None;
-    }
-    let value = |name: &str| record.settings.text(name).unwrap_or_else(|| "?".to_owned());
-    let digest = |text: &str| text.get(..8).unwrap_or(text).to_owned();
-    Some(format!(
-        "data {} {}, sample {}, {} px, {} epochs",
-        digest(&record.data.train_digest),
-        digest(&record.data.validation_digest),
-        value("sample"),
-        value("side"),
-        value("epochs"),
-    ))
-}
-
 /// Folders whose records were made by more than one version of the code that computes numbers.
 fn mixed_code<'a>(records: impl Iterator<Item = (&'a Path, &'a Record)>) -> Vec<ReadingProblem> {
     let mut codes: BTreeMap<&Path, BTreeMap<String, usize>> = BTreeMap::new();
@@ -185,22 +177,6 @@ pub fn code_of(record: &Record) -> String {
     }
 }
 
-/// The setting of each record, in their order. Details are part of its name only where it has more than one.
-fn settings_of(found: &[Located]) -> Vec<String> {
-    let mut details: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for found in found {
-        details.entry(setting(&found.record)).or_default().extend(detail(&found.cell, &found.record));
-    }
-    let named = |found: &Located| {
-        let name = setting(&found.record);
-        match detail(&found.cell, &found.record).filter(|_| details[&name].len() > 1) {
-            Some(detail) => format!("{name}, {detail}"),
-            None => name,
-        }
-    };
-    found.iter().map(named).collect()
-}
-
 fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProblem>) -> Reading {
     let mut found = Vec::new();
     for (folder, place, record) in records {
@@ -209,7 +185,7 @@ fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProb
             Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
         }
     }
-    let settings = settings_of(&found);
+    let settings = setting::names(&found.iter().map(Located::placed).collect::<Vec<_>>());
     let mut kept: BTreeMap<(&str, &str), &Located> = BTreeMap::new();
     let mut folders: BTreeMap<&Path, BTreeMap<&str, usize>> = BTreeMap::new();
     for (setting, found) in settings.iter().zip(&found) {
@@ -244,6 +220,7 @@ fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProb
         }
     }
     let filed = |((setting, _), found): (&(&str, &str), &&Located)| Filed {
+        folder: found.folder.clone(),
         place: found.place.clone(),
         setting: (*setting).to_owned(),
         cell: found.cell,

@@ -51,6 +51,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Of a part of a file that has this many bytes.
+    pub(super) fn of_part(metadata: &Metadata, bytes: u64) -> Self {
+        Self { bytes, ..Self::of(metadata) }
+    }
+
     fn of(metadata: &Metadata) -> Self {
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let modified = modified.and_then(|elapsed| i64::try_from(elapsed.as_nanos()).ok());
@@ -165,13 +170,26 @@ impl Memory {
     /// # Errors
     /// If it cannot be read, or its bytes are others than this process has used before.
     pub fn read(&self, index: usize, path: &Path) -> Result<Vec<u8>> {
-        let read = || -> std::io::Result<(Vec<u8>, Stamp)> {
+        let read = || {
             let mut file = File::open(path)?;
             let stamp = Stamp::of(&file.metadata()?);
             let mut bytes = Vec::with_capacity(stamp.bytes as usize);
             file.read_to_end(&mut bytes)?;
             Ok((bytes, stamp))
         };
+        self.read_by(index, path, read)
+    }
+
+    /// Reads the file at `index`, which people find at `path`, by `read`, and notes its content.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn read_by(
+        &self,
+        index: usize,
+        path: &Path,
+        read: impl FnOnce() -> std::io::Result<(Vec<u8>, Stamp)>,
+    ) -> Result<Vec<u8>> {
         let (bytes, stamp) = read().with_context(|| format!("cannot read image {}", path.display()))?;
         let before = self.with(|entries| entries[index]);
         if before.known.is_some_and(|known| known.stamp == stamp) {

@@ -2,7 +2,8 @@
 //!
 //! A million images must be light, so names lie end to end in one string (Sewer-ML's training split
 //! takes 37 bytes an image, labels included), and which root folder holds a file is looked up when the
-//! file is first opened and remembered.
+//! file is first opened and remembered. Who lists the folders anyway says so at once ([`Found`]), and what lies in zip
+//! archives is read there.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,11 +14,14 @@ use std::{
     },
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use rayon::prelude::*;
 
-use super::content::{self, Content, Known, Memory};
+use super::{
+    content::{self, Content, Known, Memory, Stamp},
+    packed::{self, Packed},
+};
 use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode, stratify};
 
 /// Labelled names, in order, before it is known which folder holds the files.
@@ -166,12 +170,108 @@ pub fn ensure_apart(train: &Listing, validation: &Listing) -> Result<()> {
     }
 }
 
+/// Folders and archives that files may lie in, together: a byte tells them apart, with one value for none of them.
+pub const MOST_ROOTS: usize = u8::MAX as usize - 1;
+
+/// Where files were found when folders and archives were listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Zip archives that hold some of the files; numbered after the folders.
+    pub archives: Vec<PathBuf>,
+    /// For each file one more than the number of the folder or archive that holds it, 0 where none does.
+    at: Vec<u8>,
+    /// Where those lie that are in an archive; empty where none is.
+    packed: Vec<Packed>,
+}
+
+impl Found {
+    /// None of `files` files is found yet.
+    pub fn nowhere(files: usize) -> Self {
+        Self { archives: Vec::new(), at: vec![0; files], packed: Vec::new() }
+    }
+
+    /// Notes that the file at `index` lies in the folder or archive with this number, below [`MOST_ROOTS`]; with its place
+    /// there if it is an archive. The first place counts; whether this is it.
+    pub fn note(&mut self, index: usize, number: usize, packed: Option<Packed>) -> bool {
+        if self.at[index] != 0 {
+            return false;
+        }
+        self.at[index] = number as u8 + 1;
+        if let Some(packed) = packed {
+            self.packed.resize(self.at.len(), Packed::default());
+            self.packed[index] = packed;
+        }
+        true
+    }
+
+    /// Whether a file lies in the folder or archive with this number.
+    pub fn is_in(&self, number: usize) -> bool {
+        self.at.iter().any(|&at| usize::from(at) == number + 1)
+    }
+}
+
+/// Where a file lies.
+enum Lies {
+    /// By itself.
+    Alone(PathBuf),
+    /// In an archive, under the name that it would have if that were a folder.
+    Packed { archive: PathBuf, packed: Packed, path: PathBuf },
+}
+
+impl Lies {
+    /// Where people find it.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Alone(path) | Self::Packed { path, .. } => path,
+        }
+    }
+
+    fn stamp(&self) -> Result<Stamp> {
+        match self {
+            Self::Alone(path) => content::stamp(path),
+            Self::Packed { archive, packed, path } => packed::stamp(archive, *packed)
+                .with_context(|| format!("cannot read image {}", path.display())),
+        }
+    }
+
+    /// Its bytes, noted in `memory` as those of the file at `index`.
+    fn read(&self, memory: &Memory, index: usize) -> Result<Vec<u8>> {
+        match self {
+            Self::Alone(path) => memory.read(index, path),
+            Self::Packed { archive, packed, path } => {
+                memory.read_by(index, path, || packed::read(archive, *packed))
+            }
+        }
+    }
+
+    /// Its head, and how many of its 16 bits are in use if it has as many and `bits` asks for them.
+    fn head(&self, bits: bool) -> Result<(Head, Option<SampleBits>)> {
+        match self {
+            Self::Alone(path) => {
+                let used = if bits { decode::bits_in_use(path)? } else { None };
+                Ok((decode::head(path)?, used))
+            }
+            Self::Packed { archive, packed, path } => {
+                let read = packed::read(archive, *packed);
+                let (bytes, _) = read.with_context(|| format!("cannot read image {}", path.display()))?;
+                let head = decode::head_of_bytes(&bytes, path)?;
+                let used = (bits && head.sixteen).then(|| decode::bits_in_bytes(&bytes, path)).transpose()?;
+                Ok((head, used))
+            }
+        }
+    }
+}
+
 /// A data set of image files.
 pub struct Files {
     listing: Listing,
     roots: Vec<PathBuf>,
-    /// For each image one more than the root that holds it, 0 before it is known.
+    /// Numbered after the roots.
+    archives: Vec<PathBuf>,
+    /// For each image one more than the root or archive that holds it, 0 before it is known.
     found: Vec<AtomicU8>,
+    /// Where images lie in archives; empty where none does.
+    packed: Vec<Packed>,
     /// What is known of each file's bytes.
     pub(super) memory: Memory,
     /// Files that could not be decoded when they were examined, with the reason.
@@ -190,8 +290,8 @@ impl Files {
     /// If there is no root or a root is no directory. Files are not looked for yet.
     pub fn new(listing: Listing, roots: &[PathBuf], table: Option<&Path>, digest: String) -> Result<Self> {
         ensure!(
-            (1..usize::from(u8::MAX)).contains(&roots.len()),
-            "expected 1 to 254 image folders, found {}",
+            (1..=MOST_ROOTS).contains(&roots.len()),
+            "expected 1 to {MOST_ROOTS} image folders, found {}",
             roots.len()
         );
         for root in roots {
@@ -200,8 +300,24 @@ impl Files {
         let found = std::iter::repeat_with(AtomicU8::default).take(listing.len()).collect();
         let memory = Memory::new(listing.len());
         let (roots, table, sample_bits) = (roots.to_vec(), table.map(Path::to_owned), OnceLock::new());
+        let (archives, packed) = Default::default();
         let unreadable = Mutex::default();
-        Ok(Self { listing, roots, found, memory, unreadable, table, digest, sample_bits })
+        Ok(Self { listing, roots, archives, found, packed, memory, unreadable, table, digest, sample_bits })
+    }
+
+    /// The same, knowing where files were found; what was found nowhere is still looked for in the folders.
+    ///
+    /// # Errors
+    /// If there are too many folders and archives.
+    pub fn with_found(self, found: Found) -> Result<Self> {
+        let Found { archives, at, packed } = found;
+        let places = self.roots.len() + archives.len();
+        ensure!(
+            places <= MOST_ROOTS,
+            "expected at most {MOST_ROOTS} image folders and archives, found {places}"
+        );
+        let found = at.into_iter().map(AtomicU8::new).collect();
+        Ok(Self { archives, found, packed, ..self })
     }
 
     /// The files at `indices` by themselves, in that order: a data set of its own, that knows nothing of the others and
@@ -225,7 +341,13 @@ impl Files {
         let places = indices.iter().enumerate();
         let unreadable = places.filter_map(|(place, index)| Some((place, unreadable.get(index)?.clone())));
         let unreadable = Mutex::new(unreadable.collect());
-        Ok(Self { sample_bits: self.sample_bits.clone(), unreadable, ..selected })
+        let found = Found {
+            archives: self.archives.clone(),
+            at: indices.iter().map(|&index| self.found[index].load(Relaxed)).collect(),
+            packed: indices.iter().filter_map(|&index| self.packed.get(index).copied()).collect(),
+        };
+        let sample_bits = self.sample_bits.clone();
+        Ok(Self { sample_bits, unreadable, ..selected.with_found(found)? })
     }
 
     /// Says which images belong together, such as all of one pipe, by their names.
@@ -281,9 +403,8 @@ impl Files {
     /// # Errors
     /// If it cannot be found or read.
     pub fn pixels(&self, index: usize) -> Result<(Head, Option<SampleBits>)> {
-        let path = self.path(index)?;
-        let look = || Ok((decode::head(&path)?, decode::bits_in_use(&path)?));
-        self.explain(index, look())
+        let lies = self.locate(index)?;
+        self.explain(index, lies.head(true))
     }
 
     /// How many files there are.
@@ -303,9 +424,8 @@ impl Files {
 
     /// What one look at each file says of its content, in the order of `indices`.
     pub fn look(&self, indices: &[usize]) -> Vec<Content> {
-        let look = |&index: &usize| {
-            self.memory.look(index, || self.path(index).and_then(|path| content::stamp(&path)))
-        };
+        let look =
+            |&index: &usize| self.memory.look(index, || self.locate(index).and_then(|lies| lies.stamp()));
         indices.par_iter().map(look).collect()
     }
 
@@ -317,7 +437,7 @@ impl Files {
         let unread: Vec<usize> = unread.map(|(&index, _)| index).collect();
         unread.par_iter().for_each(|&index| {
             // Its error, if any, is what `Unread` says.
-            let _ = self.path(index).and_then(|path| self.memory.read(index, &path));
+            let _ = self.locate(index).and_then(|lies| lies.read(&self.memory, index));
         });
         self.look(indices)
     }
@@ -345,23 +465,37 @@ impl Files {
         self.memory.remember(index, known);
     }
 
-    /// The file at `index`, in the first root that has it.
-    pub(super) fn path(&self, index: usize) -> Result<PathBuf> {
+    /// The file at `index`, where it was found or in the first root that has it.
+    fn locate(&self, index: usize) -> Result<Lies> {
         let name = self.listing.name(index);
         // Threads that meet here find the same root, so no order between them is needed.
         let known = usize::from(self.found[index].load(Relaxed));
+        if known > self.roots.len() {
+            let archive = self.archives[known - 1 - self.roots.len()].clone();
+            let (packed, path) = (self.packed[index], archive.join(name));
+            return Ok(Lies::Packed { archive, packed, path });
+        }
         if known > 0 {
-            return Ok(self.roots[known - 1].join(name));
+            return Ok(Lies::Alone(self.roots[known - 1].join(name)));
         }
         for (number, root) in self.roots.iter().enumerate() {
             let path = root.join(name);
             if path.is_file() {
                 self.found[index].store(number as u8 + 1, Relaxed);
-                return Ok(path);
+                return Ok(Lies::Alone(path));
             }
         }
         let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
         bail!("{name}{}: no such file in {}", self.mention(index), roots.join(", "))
+    }
+
+    /// All bytes of the file at `index`, noted as used, and where people find it.
+    ///
+    /// # Errors
+    /// If it cannot be found or read.
+    pub(super) fn bytes(&self, index: usize) -> Result<(PathBuf, Result<Vec<u8>>)> {
+        let lies = self.locate(index)?;
+        Ok((lies.path().to_owned(), lies.read(&self.memory, index)))
     }
 
     /// Where the table names the image: ` (labels.csv row 17)`.
@@ -389,21 +523,20 @@ impl Dataset for Files {
     }
 
     fn open(&self, index: usize) -> Result<Image> {
-        let path = self.path(index)?;
-        let image = self
-            .memory
-            .read(index, &path)
-            .and_then(|bytes| decode::decode_bytes(&bytes, &path, self.sample_bits()));
+        let lies = self.locate(index)?;
+        let bytes = lies.read(&self.memory, index);
+        let image = bytes.and_then(|bytes| decode::decode_bytes(&bytes, lies.path(), self.sample_bits()));
         self.explain(index, image)
     }
 
     fn head(&self, index: usize) -> Result<Head> {
-        let path = self.path(index)?;
-        self.explain(index, decode::head(&path))
+        let lies = self.locate(index)?;
+        self.explain(index, lies.head(false).map(|(head, _)| head))
     }
 
     fn place(&self, index: usize) -> String {
-        let path = self.path(index).unwrap_or_else(|_| PathBuf::from(self.listing.name(index)));
+        let lies = self.locate(index);
+        let path = lies.as_ref().map_or(Path::new(self.listing.name(index)), Lies::path);
         format!("{}{}", path.display(), self.mention(index))
     }
 

@@ -119,28 +119,28 @@ pub fn section(page: &Page) -> Markup {
         }
         form.explorer aria-label="Your site" onsubmit="return false" {
             p {
-                label for="share" { "Defects among images" }
-                input type="range" id="share" min="-4" max="-0.301" step="0.01" value=(DEFECTS.log10()) aria-describedby="share-text";
-                output id="share-text" for="share" { (format!("{} %", 100.0 * DEFECTS)) }
+                label for=(page.id("share")) { "Defects among images" }
+                input type="range" id=(page.id("share")) min="-4" max="-0.301" step="0.01" value=(DEFECTS.log10()) aria-describedby=(page.id("share-text"));
+                output id=(page.id("share-text")) for=(page.id("share")) { (format!("{} %", 100.0 * DEFECTS)) }
             }
-            p { label for="miss" { "Cost of a missed defect" } input type="number" id="miss" min="0" step="any" value=(MISS); }
-            p { label for="alarm" { "Cost of a false alarm" } input type="number" id="alarm" min="0" step="any" value=(ALARM); }
+            p { label for=(page.id("miss")) { "Cost of a missed defect" } input type="number" id=(page.id("miss")) min="0" step="any" value=(MISS); }
+            p { label for=(page.id("alarm")) { "Cost of a false alarm" } input type="number" id=(page.id("alarm")) min="0" step="any" value=(ALARM); }
             p {
-                label for="train" { "Trained at" }
-                select id="train" { @for share in shares {
+                label for=(page.id("train")) { "Trained at" }
+                select id=(page.id("train")) { @for share in shares {
                     option value=(value(share)) selected[share == train] { (share_in_words(share)) }
                 } }
             }
             p {
-                label for="threshold" { "Threshold" }
-                select id="threshold" {
+                label for=(page.id("threshold")) { "Threshold" }
+                select id=(page.id("threshold")) {
                     option value="own" selected { "the probe's own" }
                     option value="cheapest" disabled[!has_points] { "cheapest for these costs" }
                 }
             }
         }
-        p #choice role="status" aria-live="polite" { "Sorted by expected cost." }
-        div.wide { table #explorer-table {
+        p.choice id=(page.id("choice")) role="status" aria-live="polite" { "Sorted by expected cost." }
+        div.wide { table id=(page.id("explorer-table")) {
             caption { "Per 1,000 images of your site" }
             thead { tr {
                 th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Precision" } th.number scope="col" { "Recall" } th.number scope="col" { "F1" }
@@ -148,7 +148,7 @@ pub fn section(page: &Page) -> Markup {
             } }
             tbody { (rows(&entries, train)) }
         } }
-        script type="application/json" id="explorer-data" { (PreEscaped(json(&entries))) }
+        script type="application/json" id=(page.id("explorer-data")) { (PreEscaped(json(&entries))) }
     }
 }
 

@@ -190,7 +190,7 @@ fn row(page: &Page, claim: &Claim, judged: &[Judged]) -> Markup {
     html! {
         tr {
             th scope="row" {
-                details id={ "claim-" (claim.id) } {
+                details id=(page.id(&format!("claim-{}", claim.id))) {
                     summary {
                         @if claim.quote.is_empty() { (claim.predicate) " " span.section { "a question of ours" } }
                         @else { q { (claim.quote) } " " span.section { (claim.section) } }

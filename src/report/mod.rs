@@ -10,6 +10,7 @@ pub mod figure;
 mod findings;
 pub mod images;
 pub mod markdown;
+mod parts;
 mod pictures;
 mod scores;
 mod sources;
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use images::OnImages;
+pub use parts::{Contents, MOST_PARTS, contents};
 pub use pictures::{Example, Examples};
 
 use crate::{
@@ -41,15 +43,20 @@ pub struct Page {
     made: Vec<Made>,
     examples: Option<Examples>,
     on_images: Vec<OnImages>,
+    /// What the setting is made of.
+    contents: Option<Contents>,
+    /// Pages of other settings, shown below.
+    others: Vec<Page>,
+    /// Settings that are shown nowhere.
+    left_out: Vec<Contents>,
+    /// Place among the parts of a page; 0 is the first.
+    number: usize,
 }
 
 /// The largest setting of a reading that has more than trials: those choose a recipe's numbers, and show nothing.
 pub fn main_setting(reading: &Reading) -> Option<String> {
-    let shown = |setting: &String| {
-        let axes = reading.frame.setting(setting).axes();
-        axes.iter().any(|at| !matches!(at.cell.study, Study::Tuning { .. }))
-    };
-    reading.frame.settings().into_iter().map(|(setting, _)| setting).find(shown)
+    let shown = |contents: &Contents| !contents.is_tuning;
+    contents(reading).into_iter().find(shown).map(|contents| contents.setting)
 }
 
 /// What became of a claim on one body of numbers, by each of its yardsticks, the paper's own first.
@@ -81,9 +88,13 @@ fn trained_shares(axes: &BTreeSet<Scored>) -> Vec<Share> {
 type Section = (&'static str, &'static str, Markup);
 
 impl Page {
-    /// Judges all claims on the paper's numbers and on the largest setting.
+    /// Judges all claims on the paper's numbers and on the largest setting. What other settings there are is said on the
+    /// page; [`Self::with_others`] shows them too.
     pub fn new(reading: Reading, examples: Option<Examples>) -> Self {
         let setting = main_setting(&reading);
+        let (shown, left_out): (Vec<Contents>, Vec<Contents>) =
+            contents(&reading).into_iter().partition(|known| Some(&known.setting) == setting.as_ref());
+        let contents = shown.into_iter().next();
         let mut bodies = vec![claims::paper()];
         if let Some(setting) = &setting {
             bodies.push(Evidence::measured(setting, &reading.frame.setting(setting)));
@@ -93,7 +104,50 @@ impl Page {
             .map(|claim| (claim, bodies.iter().map(|evidence| claim.judge_all(evidence)).collect()))
             .collect();
         let cards = bodies.get(1).map_or_else(Vec::new, claims::decision::cards);
-        Self { reading, setting, judged, bodies, cards, made: Vec::new(), examples, on_images: Vec::new() }
+        let (made, on_images, others) = Default::default();
+        Self {
+            reading,
+            setting,
+            judged,
+            bodies,
+            cards,
+            made,
+            examples,
+            on_images,
+            contents,
+            others,
+            left_out,
+            number: 0,
+        }
+    }
+
+    /// Also shows the pages of other settings, each in a part of its own below this one.
+    #[must_use]
+    pub fn with_others(self, others: Vec<Self>) -> Self {
+        let shown: BTreeSet<&str> = others.iter().filter_map(Self::setting).collect();
+        let left_out = self.left_out.into_iter().filter(|known| !shown.contains(&*known.setting)).collect();
+        let others = (1..).zip(others).map(|(number, page)| Self { number, ..page }).collect();
+        Self { others, left_out, ..self }
+    }
+
+    /// This page and those of other settings that it shows, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Settings whose records are not on the page, the largest first.
+    pub fn left_out(&self) -> &[Contents] {
+        &self.left_out
+    }
+
+    /// What the page's setting is made of; none where there are no records.
+    pub fn contents(&self) -> Option<&Contents> {
+        self.contents.as_ref()
+    }
+
+    /// An anchor of this part: those of the first have plain names.
+    fn id(&self, name: &str) -> String {
+        if self.number == 0 { name.to_owned() } else { format!("{name}-{}", self.number + 1) }
     }
 
     /// Also says which commands made the records, so that cards say how to go on.
@@ -186,7 +240,23 @@ impl Page {
 
     /// The page.
     pub fn html(&self) -> String {
-        let sections: Vec<Section> = vec![
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { "skewbench: which self-supervised method when defects are rare" }
+                    style { (PreEscaped(include_str!("style.css"))) }
+                }
+                (self.body())
+            }
+        };
+        page.into_string()
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        vec![
             ("decision", "What to take", decision::section(self)),
             ("verdicts", "What holds", findings::verdicts(self)),
             ("table1", "Methods and training shares", scores::table_1(self)),
@@ -197,23 +267,12 @@ impl Page {
             ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
             ("pictures", "What was looked at", pictures::section(self.examples.as_ref())),
             ("sources", "Cost, and where numbers come from", sources::section(self)),
-        ];
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { "skewbench: which self-supervised method when defects are rare" }
-                    style { (PreEscaped(include_str!("style.css"))) }
-                }
-                (self.body(&sections))
-            }
-        };
-        page.into_string()
+        ]
     }
 
-    fn body(&self, sections: &[Section]) -> Markup {
+    fn body(&self) -> Markup {
+        let several = !self.others.is_empty();
+        let parts: Vec<(&Self, Vec<Section>)> = self.parts().map(|part| (part, part.sections())).collect();
         html! {
             body {
                 a.skip href="#main" { "To the content" }
@@ -222,16 +281,23 @@ impl Page {
                         h1 { "When defects are rare, which method, and can the number be trusted?" }
                         button type="button" id="theme" aria-pressed="false" { "Dark" }
                     }
-                    (self.banner())
-                    nav aria-label="Sections" {
-                        ol { @for (id, title, _) in sections { li { a href={ "#" (id) } { (title) } } } }
-                    }
+                    @if !several { (self.banner()) }
+                    (parts::overview(self))
+                    (self.problems())
+                    @if !several { (self.navigation(&parts[0].1)) }
                 }
                 main id="main" {
-                    @for (id, title, body) in sections {
-                        section id=(id) aria-labelledby={ (id) "-title" } {
-                            h2 id={ (id) "-title" } { (title) }
-                            (body)
+                    @for (part, sections) in &parts {
+                        @if several { div.part id=(part.id("part")) {
+                            h2 { "Part " (part.number + 1) " of " (parts.len()) ": " (part.setting().unwrap_or("no records")) }
+                            (part.banner())
+                            (part.navigation(sections))
+                        } }
+                        @for (id, title, body) in sections {
+                            section id=(part.id(id)) aria-labelledby=(part.id(&format!("{id}-title"))) {
+                                h2 id=(part.id(&format!("{id}-title"))) { (title) }
+                                (body)
+                            }
                         }
                     }
                 }
@@ -241,6 +307,20 @@ impl Page {
                          by skewbench." }
                 }
                 script { (PreEscaped(include_str!("script.js"))) }
+            }
+        }
+    }
+
+    /// Links to the sections of this part.
+    fn navigation(&self, sections: &[Section]) -> Markup {
+        let label = if self.number == 0 {
+            "Sections".to_owned()
+        } else {
+            format!("Sections of part {}", self.number + 1)
+        };
+        html! {
+            nav aria-label=(label) {
+                ol { @for (id, title, _) in sections { li { a href={ "#" (self.id(id)) } { (title) } } } }
             }
         }
     }
@@ -259,11 +339,18 @@ impl Page {
                      methods compare here, and whether the paper's statements carry over; they say nothing of Sewer-ML."
                 }
             }
-            @if !self.reading.problems.is_empty() {
+        }
+    }
+
+    /// What was wrong with records of all parts.
+    fn problems(&self) -> Markup {
+        let problems = &self.reading.problems;
+        html! {
+            @if !problems.is_empty() {
                 details.banner {
-                    summary { (self.reading.problems.len()) " things to know about these records" }
-                    ul { @for problem in self.reading.problems.iter().take(50) { li { (problem) } } }
-                    @if self.reading.problems.len() > 50 { p { "and " (self.reading.problems.len() - 50) " more" } }
+                    summary { (problems.len()) " things to know about these records" }
+                    ul { @for problem in problems.iter().take(50) { li { (problem) } } }
+                    @if problems.len() > 50 { p { "and " (problems.len() - 50) " more" } }
                 }
             }
         }

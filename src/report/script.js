@@ -7,10 +7,6 @@
   show();
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
 
-  const data = document.getElementById("explorer-data");
-  if (!data) return;
-  const entries = JSON.parse(data.textContent);
-  const field = (id) => document.getElementById(id);
   const DRAWS = 400;
   // A fixed stream of numbers: the same page gives the same intervals.
   const stream = (state) => () => { state = (Math.imul(state, 1664525) + 1013904223) >>> 0; return (state + 0.5) / 4294967296; };
@@ -40,60 +36,66 @@
       at(rates, p, miss, alarm).cost < at(best, p, miss, alarm).cost ? rates : best));
   const ends = (values) => { const v = values.slice().sort((a, b) => a - b); return [v[Math.floor(0.025 * v.length)], v[Math.ceil(0.975 * v.length) - 1]]; };
   const number = (x, digits) => x.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  const update = () => {
-    const p = 10 ** Number(field("share").value), miss = Math.max(0, Number(field("miss").value)), alarm = Math.max(0, Number(field("alarm").value));
-    const train = field("train").value;
-    const text = `${number(100 * p, p < 0.001 ? 3 : p < 0.01 ? 2 : 1)} %`;
-    field("share-text").textContent = text;
-    field("share").setAttribute("aria-valuetext", `${text} of images have a defect`);
-    const cheapest = field("threshold").value === "cheapest";
-    const rows = entries.filter((e) => e.train === train).map((e) => {
-      const rates = chosen(e, cheapest, p, miss, alarm);
-      return { e, mean: at(average(rates), p, miss, alarm), drawn: draws(e, rates).map((d) => at(d, p, miss, alarm)) };
-    });
-    rows.sort((a, b) => a.mean.cost - b.mean.cost);
-    const columns = [["precision", 3], ["recall", 3], ["f1", 3], ["alarms", 0], ["wrong", 0], ["misses", 1], ["cost", 0]];
-    const body = document.querySelector("#explorer-table tbody");
-    body.replaceChildren(...rows.map((row) => {
-      const tr = document.createElement("tr");
-      const head = document.createElement("th"); head.scope = "row";
-      const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = row.e.colour;
-      head.append(dot, row.e.method); tr.append(head);
-      const backbone = document.createElement("td"); backbone.textContent = row.e.backbone; tr.append(backbone);
-      for (const [name, digits] of columns) {
-        const td = document.createElement("td"); td.className = "number";
-        const [low, high] = ends(row.drawn.map((d) => d[name]));
-        const span = document.createElement("span"); span.className = "interval"; span.textContent = `${number(low, digits)}\u2013${number(high, digits)}`;
-        td.append(number(row.mean[name], digits), span); tr.append(td);
+  // Each part of the page has its own; names of the later ones end in their number.
+  const explore = (data) => {
+    const entries = JSON.parse(data.textContent), end = data.id.slice("explorer-data".length);
+    const field = (id) => document.getElementById(id + end);
+    const update = () => {
+      const p = 10 ** Number(field("share").value), miss = Math.max(0, Number(field("miss").value)), alarm = Math.max(0, Number(field("alarm").value));
+      const train = field("train").value;
+      const text = `${number(100 * p, p < 0.001 ? 3 : p < 0.01 ? 2 : 1)} %`;
+      field("share-text").textContent = text;
+      field("share").setAttribute("aria-valuetext", `${text} of images have a defect`);
+      const cheapest = field("threshold").value === "cheapest";
+      const rows = entries.filter((e) => e.train === train).map((e) => {
+        const rates = chosen(e, cheapest, p, miss, alarm);
+        return { e, mean: at(average(rates), p, miss, alarm), drawn: draws(e, rates).map((d) => at(d, p, miss, alarm)) };
+      });
+      rows.sort((a, b) => a.mean.cost - b.mean.cost);
+      const columns = [["precision", 3], ["recall", 3], ["f1", 3], ["alarms", 0], ["wrong", 0], ["misses", 1], ["cost", 0]];
+      const body = field("explorer-table").querySelector("tbody");
+      body.replaceChildren(...rows.map((row) => {
+        const tr = document.createElement("tr");
+        const head = document.createElement("th"); head.scope = "row";
+        const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = row.e.colour;
+        head.append(dot, row.e.method); tr.append(head);
+        const backbone = document.createElement("td"); backbone.textContent = row.e.backbone; tr.append(backbone);
+        for (const [name, digits] of columns) {
+          const td = document.createElement("td"); td.className = "number";
+          const [low, high] = ends(row.drawn.map((d) => d[name]));
+          const span = document.createElement("span"); span.className = "interval"; span.textContent = `${number(low, digits)}\u2013${number(high, digits)}`;
+          td.append(number(row.mean[name], digits), span); tr.append(td);
+        }
+        return tr;
+      }));
+      if (rows.length === 0) { field("choice").textContent = "No model was trained at that share."; return; }
+      // How often, of all draws, each is the cheapest.
+      const wins = rows.map(() => 0);
+      for (let d = 0; d < DRAWS; d++) {
+        let best = 0;
+        rows.forEach((row, i) => { if (row.drawn[d].cost < rows[best].drawn[d].cost) best = i; });
+        wins[best]++;
       }
-      return tr;
-    }));
-    if (rows.length === 0) { field("choice").textContent = "No model was trained at that share."; return; }
-    // How often, of all draws, each is the cheapest.
-    const wins = rows.map(() => 0);
-    for (let d = 0; d < DRAWS; d++) {
-      let best = 0;
-      rows.forEach((row, i) => { if (row.drawn[d].cost < rows[best].drawn[d].cost) best = i; });
-      wins[best]++;
-    }
-    const chance = wins[0] / DRAWS, name = (row) => `${row.e.method} on ${row.e.backbone}`;
-    const nothing = 1000 * p * miss, everything = 1000 * (1 - p) * alarm;
-    let words = `At ${text} defects: ${name(rows[0])} has the lowest expected cost, ${number(rows[0].mean.cost, 0)} per 1,000 images`;
-    if (chance >= 0.95) words += `, in ${number(100 * chance, 0)} % of draws.`;
-    else {
-      const close = rows.filter((_, i) => wins[i] / DRAWS > 0.05 && i > 0).map(name);
-      words += `, but no difference beyond noise${close.length ? ` to ${close.join(", ")}` : ""}.`;
-    }
-    if (Math.min(nothing, everything) < rows[0].mean.cost) {
-      words += nothing < everything ? ` Not inspecting at all would cost ${number(nothing, 0)}.` : ` Looking at every image would cost ${number(everything, 0)}.`;
-    }
-    field("choice").textContent = words;
-    body.firstElementChild.className = "best";
+      const chance = wins[0] / DRAWS, name = (row) => `${row.e.method} on ${row.e.backbone}`;
+      const nothing = 1000 * p * miss, everything = 1000 * (1 - p) * alarm;
+      let words = `At ${text} defects: ${name(rows[0])} has the lowest expected cost, ${number(rows[0].mean.cost, 0)} per 1,000 images`;
+      if (chance >= 0.95) words += `, in ${number(100 * chance, 0)} % of draws.`;
+      else {
+        const close = rows.filter((_, i) => wins[i] / DRAWS > 0.05 && i > 0).map(name);
+        words += `, but no difference beyond noise${close.length ? ` to ${close.join(", ")}` : ""}.`;
+      }
+      if (Math.min(nothing, everything) < rows[0].mean.cost) {
+        words += nothing < everything ? ` Not inspecting at all would cost ${number(nothing, 0)}.` : ` Looking at every image would cost ${number(everything, 0)}.`;
+      }
+      field("choice").textContent = words;
+      body.firstElementChild.className = "best";
+    };
+    // A link may carry a site: ?defects=0.002&miss=50&alarm=1&train=0.05&threshold=cheapest
+    const given = new URLSearchParams(location.search);
+    if (Number(given.get("defects")) > 0) field("share").value = Math.log10(Number(given.get("defects")));
+    for (const id of ["miss", "alarm", "train", "threshold"]) if (given.has(id)) field(id).value = given.get(id);
+    for (const id of ["share", "miss", "alarm", "train", "threshold"]) field(id).addEventListener("input", update);
+    update();
   };
-  // A link may carry a site: ?defects=0.002&miss=50&alarm=1&train=0.05&threshold=cheapest
-  const given = new URLSearchParams(location.search);
-  if (Number(given.get("defects")) > 0) field("share").value = Math.log10(Number(given.get("defects")));
-  for (const id of ["miss", "alarm", "train", "threshold"]) if (given.has(id)) field(id).value = given.get(id);
-  for (const id of ["share", "miss", "alarm", "train", "threshold"]) field(id).addEventListener("input", update);
-  update();
+  document.querySelectorAll("script[id^=explorer-data]").forEach(explore);
 })();

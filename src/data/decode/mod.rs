@@ -84,6 +84,18 @@ pub fn head(path: &Path) -> Result<Head> {
     read().with_context(|| format!("cannot decode image {}", path.display()))
 }
 
+/// Reads the head of a file from all its bytes; `path` is where people find it.
+///
+/// # Errors
+/// As [`head`].
+pub fn head_of_bytes(bytes: &[u8], path: &Path) -> Result<Head> {
+    let read = || {
+        ensure!(!bytes.is_empty(), "the file has 0 bytes");
+        head_of(Cursor::new(bytes), check_format(format_of(bytes))?)
+    };
+    read().with_context(|| format!("cannot decode image {}", path.display()))
+}
+
 /// How many bits the samples of the file at `path` use; none where they have no 16. What the file itself states is
 /// believed where its samples do not exceed it.
 ///
@@ -94,25 +106,33 @@ pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
         return Ok(None);
     }
     let bytes = fs::read(path).with_context(|| format!("cannot read image {}", path.display()))?;
-    let used = || -> Result<Option<SampleBits>> {
-        let format = whole(&bytes)?;
-        let largest = depth::largest(pixels(&bytes, format)?);
+    bits_in_bytes(&bytes, path).map(Some)
+}
+
+/// How many bits the 16-bit samples of a file use, from all its bytes; `path` is where people find it.
+///
+/// # Errors
+/// As [`bits_in_use`].
+pub fn bits_in_bytes(bytes: &[u8], path: &Path) -> Result<SampleBits> {
+    let used = || -> Result<SampleBits> {
+        let format = whole(bytes)?;
+        let largest = depth::largest(pixels(bytes, format)?);
         let stated = match format {
             // Significant bits, for each channel.
-            ImageFormat::Png => png::chunk(Cursor::new(&bytes), *b"sBIT")
+            ImageFormat::Png => png::chunk(Cursor::new(bytes), *b"sBIT")
                 .and_then(|bits| bits.into_iter().max())
                 .filter(|bits| (1..=16).contains(bits))
                 .map(|bits| u16::MAX >> (16 - bits)),
-            ImageFormat::Tiff => tiff::page(Cursor::new(&bytes))?.largest,
+            ImageFormat::Tiff => tiff::page(Cursor::new(bytes))?.largest,
             _ => None,
         };
         // PNG asks writers to spread samples over all 16 bits and to note in sBIT how many there were before. If they
         // exceed what is noted, they were spread.
-        Ok(Some(match stated {
+        Ok(match stated {
             Some(stated) if largest > stated => SampleBits::ALL,
             Some(stated) => SampleBits::holding(stated),
             None => SampleBits::holding(largest),
-        }))
+        })
     };
     used().with_context(|| format!("cannot decode image {}", path.display()))
 }

@@ -38,8 +38,7 @@ impl Files {
     }
 
     fn see(&self, index: usize) -> Result<Sketch> {
-        let path = self.path(index)?;
-        let bytes = self.memory.read(index, &path);
+        let (path, bytes) = self.bytes(index)?;
         let seen = bytes.and_then(|bytes| decode::seen(&bytes, &path, self.sample_bits()));
         let (image, head, format) = self.explain(index, seen)?;
         Ok(Sketch {

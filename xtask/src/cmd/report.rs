@@ -2,19 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use skewbench::{
     analysis::{Axes, Filed, Reading, reading},
     backbone,
+    claims::decision::Made,
     data::{self, Dataset},
     method,
-    report::{Example, Examples, OnImages, Page, images, main_setting, main_share, markdown},
+    report::{
+        Example, Examples, MOST_PARTS, OnImages, Page, contents, images, main_setting, main_share, markdown,
+    },
     results::{self, Record},
     seed::Seed,
 };
 
-use crate::support::{card, command, source::SYNTHETIC_SEED};
+use crate::support::{card, command, program, source::SYNTHETIC_SEED};
 
 /// Pictures of each kind on the page.
 const PICTURES: usize = 8;
@@ -23,6 +26,9 @@ const PICTURES: usize = 8;
 pub struct Arguments {
     /// Results folders; without any, the page shows the paper's own numbers
     folders: Vec<PathBuf>,
+    /// Only the setting of this name, or all settings whose names contain this text
+    #[arg(long, value_name = "TEXT")]
+    setting: Option<String>,
     /// The page
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
@@ -33,19 +39,42 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let card = write(&arguments.folders, &arguments.out)?;
+    let reading = reading::read(&arguments.folders);
+    let reading = match &arguments.setting {
+        Some(text) => asked(reading, text)?,
+        None => reading,
+    };
+    let page = page(&reading);
+    let card = put(&page, &reading, &arguments.out)?;
     if let Some(document) = &arguments.splice {
-        let page = Page::new(reading::read(&arguments.folders), None);
         let text = std::fs::read_to_string(document)
             .with_context(|| format!("{}: cannot be read", document.display()))?;
         let spliced = markdown::splice(&text, &markdown::tables(&page))
             .with_context(|| document.display().to_string())?;
         std::fs::write(document, spliced)
             .with_context(|| format!("{}: cannot be written", document.display()))?;
-        println!("tables  {}", document.display());
+        let of = page.setting().filter(|_| page.parts().count() > 1);
+        println!(
+            "tables  {}{}",
+            document.display(),
+            of.map_or_else(String::new, |of| format!(" (of {of} alone)"))
+        );
     }
     card.print();
     Ok(())
+}
+
+/// The records of one setting by its name, or of all whose names contain a text.
+fn asked(reading: Reading, text: &str) -> Result<Reading> {
+    let known: Vec<String> = contents(&reading).into_iter().map(|contents| contents.setting).collect();
+    let is_name = known.iter().any(|name| name == text);
+    let chosen = reading.only(|name| if is_name { name == text } else { name.contains(text) });
+    ensure!(
+        !chosen.records.is_empty(),
+        "--setting: expected a text that is in the name of a setting, found '{text}'; settings are:\n  {}",
+        known.join("\n  ")
+    );
+    Ok(Reading { problems: reading.problems, ..chosen })
 }
 
 /// What a page says first, for the terminal, where it comes last.
@@ -63,13 +92,52 @@ impl Decision {
 /// Writes the page of these folders, and says where.
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
     let reading = reading::read(folders);
-    let (records, problems) = (reading.records.len(), reading.problems.len());
+    put(&page(&reading), &reading, out)
+}
+
+/// The page of all settings that have more than trials, at most [`MOST_PARTS`] of them.
+fn page(reading: &Reading) -> Page {
+    let shown = contents(reading).into_iter().filter(|contents| !contents.is_tuning);
+    let others = shown.take(MOST_PARTS).skip(1);
+    let others = others.map(|contents| part(reading.only(|name| name == contents.setting))).collect();
+    let whole = Reading { problems: reading.problems.clone(), ..reading.only(|_| true) };
+    part(whole).with_others(others)
+}
+
+/// The page of the largest setting.
+fn part(reading: Reading) -> Page {
     let (examples, on_images) = (examples(&reading), on_images(&reading));
-    let made = command::made(folders);
-    let page = Page::new(reading, examples).with_images(on_images).with_commands(made.clone());
+    let page = Page::new(reading, examples).with_images(on_images);
+    let made = made(&page);
+    page.with_commands(made)
+}
+
+/// Commands that made a page's records.
+fn made(page: &Page) -> Vec<Made> {
+    let folders = page.contents().map(|contents| contents.folders.iter().cloned().collect::<Vec<_>>());
+    command::made(&folders.unwrap_or_default())
+}
+
+/// Writes a page, and says where, what its parts are and what it leaves out.
+fn put(page: &Page, reading: &Reading, out: &Path) -> Result<Decision> {
     std::fs::write(out, page.html()).with_context(|| format!("{}: cannot be written", out.display()))?;
+    let (records, problems) = (reading.records.len(), reading.problems.len());
     println!("report  {} ({records} records, {problems} things to know about them)", out.display());
-    Ok(Decision(card::lines(page.cards(), page.setting(), &made)))
+    if page.parts().count() > 1 {
+        println!(
+            "        records of several settings, each in a part of its own; two settings are not compared:"
+        );
+        for (number, contents) in (1..).zip(page.parts().filter_map(Page::contents)) {
+            println!("        part {number}: {}", contents.sentence());
+        }
+    }
+    for contents in page.left_out() {
+        println!("        not on the page: {}", contents.sentence());
+        println!("          {}", program::as_typed(&contents.way_in()));
+    }
+    let lines = |part: &Page| card::lines(part.cards(), part.setting(), &made(part));
+    let parts: Vec<Vec<String>> = page.parts().map(lines).filter(|lines| !lines.is_empty()).collect();
+    Ok(Decision(parts.join(&String::new())))
 }
 
 /// Records of the setting that the page shows: models of two settings are not compared.
@@ -163,4 +231,41 @@ fn example(drawn: &dyn Dataset, place: usize, logit: f64) -> Result<Example> {
         shows: if labels.defect { codes.join("+") } else { "normal".to_owned() },
         logit,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Committed records of drawn pictures and of photographs.
+    fn reading() -> Reading {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+        reading::read(&["2026-11-25-small-ablations", "2026-11-24-elpv"].map(|name| root.join(name)))
+    }
+
+    #[test]
+    fn a_page_shows_every_data_set() {
+        let reading = reading();
+        let page = page(&reading);
+        let sources: Vec<bool> = ["synthetic", "elpv"]
+            .map(|name| page.parts().filter_map(Page::setting).any(|setting| setting.contains(name)))
+            .to_vec();
+        assert_eq!(sources, [true, true]);
+        let shown: usize = page.parts().filter_map(Page::contents).map(|contents| contents.records).sum();
+        let left_out: usize = page.left_out().iter().map(|contents| contents.records).sum();
+        assert_eq!(shown + left_out, reading.records.len(), "every record is shown or named");
+        for part in page.parts() {
+            let folders = &part.contents().unwrap().folders;
+            assert_eq!(folders.len(), 1, "commands are those of the part's own folder: {folders:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_is_asked_for_by_a_part_of_its_name() {
+        let photographs = asked(reading(), ", elpv").unwrap();
+        assert!(!photographs.records.is_empty());
+        assert!(photographs.records.iter().all(|filed| filed.record.data.source == "elpv"));
+        let error = asked(reading(), "nowhere").err().unwrap().to_string();
+        assert!(error.contains("found 'nowhere'") && error.contains("recipe, elpv"), "{error}");
+    }
 }

@@ -67,7 +67,8 @@ impl Choice {
 Where images come from:
   synthetic      sewer pipes drawn by skewbench itself; no files needed
   elpv           solar-cell photographs; fetch them once with `cargo xtask data elpv`
-  sewer-ml=DIR   Sewer-ML: DIR holds SewerML_Train.csv, SewerML_Val.csv and the images
+  sewer-ml=DIR   Sewer-ML: DIR holds SewerML_Train.csv, SewerML_Val.csv (or a folder
+                 in it does) and the frames, in folders or still in their zips
   folder=DIR     your own: DIR/normal and DIR/defect (good, bad, OK, NG ...),
                  or both under DIR/train and DIR/validation (val, test ...),
                  or MVTec AD's or VisA's layout; doctor says how it is read

@@ -1,0 +1,192 @@
+//! Settings: which records may be compared with each other, and what tells one setting from another.
+//!
+//! Scale, recipe, source of data and precision name a setting. Where records of one name differ in data, image side or
+//! epochs, what differs is part of the name too. Where folders hold the same cell of the same labels and other image files,
+//! each folder is a setting of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use super::Axes;
+use crate::{results::Record, study::Study};
+
+/// A record with its axes and the results folder that it lies in.
+pub(super) type Placed<'a> = (&'a Path, &'a Axes, &'a Record);
+
+/// What must be equal for two records to be compared, and is short enough to be a heading.
+fn name(record: &Record) -> String {
+    let (settings, source) = (&record.settings, &record.data.source);
+    // Only what training rounded names its precision.
+    let mixed = if settings.mixed_precision() { ", mixed precision" } else { "" };
+    format!("{} scale, {} recipe, {source}{mixed}", settings.scale, settings.recipe)
+}
+
+/// The first letters of a digest: enough to tell two data sets apart.
+pub fn short_digest(digest: &str) -> &str {
+    digest.get(..8).unwrap_or(digest)
+}
+
+/// What must be equal besides; each part is none where a record's study varies it itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Detail {
+    data: Option<String>,
+    side: Option<String>,
+    epochs: Option<String>,
+}
+
+impl Detail {
+    fn of(cell: &Axes, record: &Record) -> Self {
+        let value = |name: &str| record.settings.text(name).unwrap_or_else(|| "?".to_owned());
+        let [train, validation] =
+            [&record.data.train_digest, &record.data.validation_digest].map(|digest| short_digest(digest));
+        let data = format!("data {train} {validation}, sample {}", value("sample"));
+        // Table 2 varies the side, and draws its pictures for the largest; floors are not trained.
+        let varies_side = matches!(cell.study, Study::Table2 { .. });
+        let varies_data = varies_side && record.data.source == "synthetic";
+        Self {
+            data: (!varies_data).then_some(data),
+            side: (!varies_side).then(|| format!("{} px", value("side"))),
+            epochs: (!varies_side && !cell.study.is_floor()).then(|| format!("{} epochs", value("epochs"))),
+        }
+    }
+
+    fn parts(&self) -> [Option<&str>; 3] {
+        [&self.data, &self.side, &self.epochs].map(Option::as_deref)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.parts().iter().all(Option::is_some)
+    }
+
+    /// Whether nothing that both state differs.
+    fn fits(&self, other: &Self) -> bool {
+        self.parts().into_iter().zip(other.parts()).all(|(a, b)| a.is_none() || b.is_none() || a == b)
+    }
+
+    /// As part of a setting's name: what `others` do not have in common.
+    fn text(&self, others: &BTreeSet<&Self>) -> String {
+        let differs = |place: usize| {
+            others.iter().filter_map(|other| other.parts()[place]).collect::<BTreeSet<_>>().len() > 1
+        };
+        let parts = self.parts().into_iter().enumerate();
+        parts
+            .filter(|(place, _)| differs(*place))
+            .filter_map(|(_, part)| Some(format!(", {}", part?)))
+            .collect()
+    }
+}
+
+/// The setting of each record, in their order.
+pub(super) fn names(found: &[Placed]) -> Vec<String> {
+    let stated: Vec<(String, Detail)> =
+        found.iter().map(|(_, cell, record)| (name(record), Detail::of(cell, record))).collect();
+    let mut whole: BTreeMap<&str, BTreeSet<&Detail>> = BTreeMap::new();
+    for (name, detail) in stated.iter().filter(|(_, detail)| detail.is_whole()) {
+        whole.entry(name).or_default().insert(detail);
+    }
+    // What states a part only belongs to the one setting that it fits.
+    let belongs = |(name, detail): &(String, Detail)| {
+        let mut fitting = whole.get(name.as_str()).into_iter().flatten().filter(|known| known.fits(detail));
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => (name.clone(), (*only).clone()),
+            _ => (name.clone(), detail.clone()),
+        }
+    };
+    let belongs: Vec<(String, Detail)> = stated.iter().map(belongs).collect();
+    let mut details: BTreeMap<&str, BTreeSet<&Detail>> = BTreeMap::new();
+    for (name, detail) in &belongs {
+        details.entry(name).or_default().insert(detail);
+    }
+    let other_images = of_other_images(found, &belongs);
+    let named = |(own, (folder, ..)): (&(String, Detail), &Placed)| {
+        let (name, detail) = own;
+        let detail = detail.text(&details[name.as_str()]);
+        let images = match other_images.contains(own) {
+            true => format!(", images of {}", folder.display()),
+            false => String::new(),
+        };
+        format!("{name}{detail}{images}")
+    };
+    belongs.iter().zip(found).map(named).collect()
+}
+
+/// Settings of which two folders hold one cell of the same labels with other image files.
+fn of_other_images<'a>(found: &[Placed], settings: &'a [(String, Detail)]) -> BTreeSet<&'a (String, Detail)> {
+    let mut contents: BTreeMap<_, BTreeMap<&Path, &str>> = BTreeMap::new();
+    for ((folder, _, record), setting) in found.iter().zip(settings) {
+        if let Some(content) = &record.data.content {
+            contents.entry((setting, &record.cell.id)).or_default().insert(folder, content);
+        }
+    }
+    let differ = |folders: &BTreeMap<&Path, &str>| folders.values().collect::<BTreeSet<_>>().len() > 1;
+    contents.iter().filter(|(_, folders)| differ(folders)).map(|((setting, _), _)| *setting).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::example;
+
+    /// A record of a cell with this data, side and epochs, in a folder.
+    fn record(id: &str, study: &str, data: &str, numbers: (u64, u64)) -> Record {
+        let mut record = example::record();
+        record.cell.id = id.to_owned();
+        record.cell.study = study.to_owned();
+        record.data.source = "folder".to_owned();
+        record.data.train_digest = data.repeat(16);
+        record.settings.values.insert("side".to_owned(), numbers.0.into());
+        record.settings.values.insert("epochs".to_owned(), numbers.1.into());
+        if study == "random_weights" {
+            record.cell.method = "none".to_owned();
+        }
+        record
+    }
+
+    fn settings(records: &[(&str, Record)]) -> Vec<String> {
+        let axes: Vec<Axes> = records.iter().map(|(_, record)| Axes::of(&record.cell).unwrap()).collect();
+        let records = records.iter().zip(&axes);
+        let placed: Vec<Placed> =
+            records.map(|((folder, record), axes)| (Path::new(*folder), axes, record)).collect();
+        names(&placed)
+    }
+
+    #[test]
+    fn floors_are_with_the_arms_of_their_data() {
+        let of = |data: &str| {
+            let arm = record("table1/a", "table1", data, (64, 5));
+            [arm, record("random_weights/a", "random_weights", data, (64, 0))]
+        };
+        let [[arm_a, floor_a], [arm_b, floor_b]] = [of("a1b2"), of("c3d4")];
+        let alone = settings(&[("a", arm_a.clone()), ("a", floor_a.clone())]);
+        assert_eq!(alone, ["small scale, short recipe, folder"; 2]);
+        assert!(!alone[0].contains("data"), "one data set needs no more words: {alone:?}");
+        let both = settings(&[("a", arm_a), ("a", floor_a), ("b", arm_b), ("b", floor_b)]);
+        assert_eq!((&both[0], &both[2]), (&both[1], &both[3]), "floors beside their arms");
+        assert!(both[0].contains("data a1b2a1b2 ") && both[2].contains("data c3d4c3d4 "), "{both:?}");
+        assert!(!both[0].contains("64 px"), "what all have tells nothing apart: {both:?}");
+    }
+
+    #[test]
+    fn what_fits_two_settings_is_in_neither() {
+        let arm = |epochs| record(&format!("table1/{epochs}"), "table1", "a1b2", (64, epochs));
+        let floor = record("random_weights/a", "random_weights", "a1b2", (64, 0));
+        let found = settings(&[("a", arm(5)), ("a", arm(9)), ("a", floor)]);
+        assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 3, "{found:?}");
+        assert!(found[0].ends_with(", folder, 5 epochs") && found[2].ends_with(", folder"), "{found:?}");
+    }
+
+    #[test]
+    fn the_same_labels_of_other_images_are_kept_apart_by_their_folders() {
+        let with = |content: &str| {
+            let mut record = record("table1/a", "table1", "a1b2", (64, 5));
+            record.data.content = Some(content.to_owned());
+            record
+        };
+        let same = settings(&[("x", with("1")), ("y", with("1"))]);
+        assert_eq!(same[0], same[1]);
+        let others = settings(&[("x", with("1")), ("y", with("2"))]);
+        assert!(others[0].ends_with(", images of x") && others[1].ends_with(", images of y"), "{others:?}");
+    }
+}

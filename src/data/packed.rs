@@ -1,0 +1,186 @@
+//! Image files in zip archives, read where they lie.
+//!
+//! Of each file is kept where its bytes are, 24 bytes in all, and no name, so that a million of them are light. Archives
+//! are listed one at a time, and every read opens the archive anew: threads share nothing. Read are files that are
+//! stored as they are or deflated, in archives of any size; encrypted ones are not.
+
+use std::{
+    fs::File,
+    io::{BufReader, Error, ErrorKind, Read, Result as IoResult, Seek, SeekFrom},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail};
+use flate2::{Crc, read::DeflateDecoder};
+use zip::ZipArchive;
+
+use super::content::Stamp;
+
+/// Where the bytes of a file lie in an archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Where its header begins in the archive, bytes.
+    header: u64,
+    /// Bytes in the archive.
+    compressed: u32,
+    /// Bytes of the file itself.
+    bytes: u32,
+    /// Checksum of the file itself.
+    checksum: u32,
+}
+
+/// Calls `found` with the last part of the name of each file in an archive and where its bytes are; it says whether that
+/// file is wanted.
+///
+/// # Errors
+/// If the archive cannot be read or is torn, or a file that is wanted is encrypted.
+pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Result<()> {
+    let mut encrypted = None;
+    let mut read = || -> Result<()> {
+        let zip = ZipArchive::new(BufReader::new(File::open(archive)?))?;
+        for number in 0..zip.len() {
+            let entry = zip.by_index_data(number)?;
+            let name = entry.name_raw().rsplit(|&byte| byte == b'/' || byte == b'\\').next();
+            let name = name.and_then(|name| std::str::from_utf8(name).ok());
+            let sizes = (u32::try_from(entry.compressed_size()), u32::try_from(entry.size()));
+            // No image is as large as four gigabytes.
+            let (Some(name), (Ok(compressed), Ok(bytes))) = (name, sizes) else { continue };
+            let packed = Packed { header: entry.header_start(), compressed, bytes, checksum: entry.crc32() };
+            if entry.is_file() && found(name, packed) && entry.encrypted() {
+                encrypted = Some(name.to_owned());
+                break;
+            }
+        }
+        Ok(())
+    };
+    read().with_context(|| {
+        format!(
+            "{}: cannot be read as a zip archive; download it again, or extract what can be had from it and move it away",
+            archive.display()
+        )
+    })?;
+    if let Some(name) = encrypted {
+        bail!("{}: {name} in it is encrypted; extract the archive with its password", archive.display())
+    }
+    Ok(())
+}
+
+/// Size of a file in an archive, and when the archive changed.
+///
+/// # Errors
+/// If the archive is not there any more.
+pub fn stamp(archive: &Path, packed: Packed) -> IoResult<Stamp> {
+    Ok(Stamp::of_part(&std::fs::metadata(archive)?, packed.bytes.into()))
+}
+
+/// The bytes of a file, and its stamp.
+///
+/// # Errors
+/// If the archive cannot be read, has changed since it was listed, or the file in it is damaged, encrypted or compressed in
+/// a way that is not read.
+pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
+    let invalid = |what: String| Error::new(ErrorKind::InvalidData, what);
+    let mut file = File::open(archive)?;
+    let stamp = Stamp::of_part(&file.metadata()?, packed.bytes.into());
+    // APPNOTE.TXT, 4.3.7: a file's own header, whose name and extra field have lengths of their own.
+    let mut header = [0; 30];
+    file.seek(SeekFrom::Start(packed.header))?;
+    file.read_exact(&mut header)?;
+    let number = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    if !header.starts_with(b"PK\x03\x04") {
+        let at = packed.header;
+        return Err(invalid(format!("expected a file at byte {at} of the archive: it changed, start again")));
+    }
+    if number(6) & 1 == 1 {
+        return Err(invalid("it is encrypted; extract the archive with its password".to_owned()));
+    }
+    file.seek_relative(i64::from(number(26)) + i64::from(number(28)))?;
+    let stored = file.take(packed.compressed.into());
+    // One byte more than there should be shows that there are too many.
+    let most = u64::from(packed.bytes) + 1;
+    let mut bytes = Vec::with_capacity(packed.bytes as usize);
+    match number(8) {
+        0 => stored.take(most).read_to_end(&mut bytes)?,
+        8 => DeflateDecoder::new(stored).take(most).read_to_end(&mut bytes)?,
+        method => {
+            return Err(invalid(format!(
+                "expected a file that is stored (0) or deflated (8) in the archive, found method {method}; extract it"
+            )));
+        }
+    };
+    let mut checksum = Crc::new();
+    checksum.update(&bytes);
+    if (bytes.len(), checksum.sum()) != (packed.bytes as usize, packed.checksum) {
+        return Err(invalid(format!(
+            "damaged in the archive: expected {} bytes of checksum {:08x}, found {} of {:08x}",
+            packed.bytes,
+            packed.checksum,
+            bytes.len(),
+            checksum.sum()
+        )));
+    }
+    Ok((bytes, stamp))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use super::*;
+
+    /// An archive that Python's zipfile made: `a/1.png` stored, `2.png` deflated.
+    fn archive() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/archives/two.zip")
+    }
+
+    fn listed(path: &Path) -> Result<Vec<(String, Packed)>> {
+        let mut found = Vec::new();
+        list(path, &mut |name, packed| {
+            found.push((name.to_owned(), packed));
+            true
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn stored_and_deflated_files_are_read_whole() {
+        let found = listed(&archive()).unwrap();
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["1.png", "2.png"]);
+        let read = |place: usize| read(&archive(), found[place].1).unwrap().0;
+        assert_eq!((read(0), read(1)), (b"stored as it is".to_vec(), b"deflated ".repeat(50)));
+        assert!(found[1].1.compressed < found[1].1.bytes, "it is deflated");
+        assert_eq!(stamp(&archive(), found[1].1).unwrap().bytes, 450);
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("torn.zip");
+        let bytes = fs::read(archive()).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 30]).unwrap();
+        let error = format!("{:#}", listed(&path).unwrap_err());
+        assert!(error.contains("torn.zip: cannot be read as a zip archive; download it again"), "{error}");
+
+        let found = listed(&archive()).unwrap();
+        let mut damaged = bytes.clone();
+        let at = bytes.windows(6).position(|six| six == b"stored").unwrap();
+        damaged[at] = b'S';
+        fs::write(&path, &damaged).unwrap();
+        let error = read(&path, found[0].1).unwrap_err().to_string();
+        assert!(error.starts_with("damaged in the archive: expected 15 bytes of checksum "), "{error}");
+        fs::write(&path, vec![0; 200]).unwrap();
+        let error = read(&path, found[1].1).unwrap_err().to_string();
+        assert!(error.starts_with("expected a file at byte "), "{error}");
+        // Bit 0 of the flags, in the file's own header and in the list.
+        for (at, _) in bytes.windows(4).enumerate().filter(|(_, four)| *four == b"PK\x01\x02") {
+            damaged[at + 8] |= 1;
+        }
+        fs::write(&path, &damaged).unwrap();
+        let error = format!("{:#}", listed(&path).unwrap_err());
+        assert!(
+            error.ends_with("1.png in it is encrypted; extract the archive with its password"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,293 @@
+//! Where people keep Sewer-ML: its tables, folders of frames, and archives that were never extracted.
+//!
+//! Frames are looked for by listing folders and archives, once and without asking the file system about any one of them;
+//! no name is kept, only where each frame of the tables is.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{TRAIN, VALIDATION};
+use crate::data::{
+    files::{Found, Listing, MOST_ROOTS},
+    packed,
+};
+
+/// How deep below the folder frames may lie: `images/train/train00/`.
+const DEEPEST: usize = 3;
+
+/// What names of folders that may hold frames begin with, in lower case.
+const FRAMES: [&str; 10] =
+    ["train", "val", "test", "image", "img", "frame", "png", "archive", "zip", "sewer"];
+
+/// The training and the validation table: in the folder, or in a folder in it.
+///
+/// # Errors
+/// If a folder cannot be listed, or a table is in none of them.
+pub(super) fn tables(folder: &Path) -> Result<[PathBuf; 2]> {
+    let mut found = [None, None];
+    let mut below = look_for_tables(folder, &mut found)?;
+    // Tables seldom lie among frames, whose folders take long to list.
+    below.sort_by_key(|name| may_hold_frames(name));
+    for name in below {
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+        look_for_tables(&folder.join(name), &mut found)?;
+    }
+    let expected = |table: Option<PathBuf>, name: &str| {
+        table.with_context(|| {
+            format!(
+                "{}: expected {name} in it or in a folder such as annotations/, found none; Sewer-ML's tables come with \
+                 its archives",
+                folder.display()
+            )
+        })
+    };
+    let [train, validation] = found;
+    Ok([expected(train, TRAIN)?, expected(validation, VALIDATION)?])
+}
+
+/// Notes tables that lie in a folder, where none is known yet; returns names of the folders in it.
+fn look_for_tables(folder: &Path, found: &mut [Option<PathBuf>; 2]) -> Result<Vec<String>> {
+    let mut here: [Vec<String>; 2] = Default::default();
+    let below = list(folder, &mut |name| {
+        if let Some(split) = table(name) {
+            here[split].push(name.to_owned());
+        }
+        Ok(())
+    })?;
+    for ((known, mut names), published) in found.iter_mut().zip(here).zip([TRAIN, VALIDATION]) {
+        names.sort_by_key(|name| (name != published, name.clone()));
+        *known = known.take().or(names.first().map(|name| folder.join(name)));
+    }
+    Ok(below)
+}
+
+/// Which table a file is by its name, however it is spelt: 0 that of the training split, 1 that of the validation split.
+fn table(name: &str) -> Option<usize> {
+    let name = name.to_ascii_lowercase();
+    let letters: String = name.strip_suffix(".csv")?.chars().filter(char::is_ascii_alphanumeric).collect();
+    match letters.as_str() {
+        "sewermltrain" => Some(0),
+        "sewermlval" | "sewermlvalid" | "sewermlvalidation" => Some(1),
+        _ => None,
+    }
+}
+
+fn may_hold_frames(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    FRAMES.iter().any(|begin| name.starts_with(begin))
+}
+
+/// Calls `file` with the name of each file of a folder; returns the names of its folders, in order.
+fn list(folder: &Path, file: &mut dyn FnMut(&str) -> Result<()>) -> Result<Vec<String>> {
+    let unlisted = || format!("cannot list {}", folder.display());
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).with_context(unlisted)? {
+        let entry = entry.with_context(unlisted)?;
+        // Sewer-ML's names are ASCII.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let kind = entry.file_type().with_context(unlisted)?;
+        // A link to a frame is not followed here: there may be a million.
+        let is_folder = kind.is_dir()
+            || kind.is_symlink() && !has_ending(&name, &["png", "csv"]) && entry.path().is_dir();
+        if is_folder {
+            folders.push(name);
+        } else {
+            file(&name)?;
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
+/// Where frames of one split were found.
+struct Split<'a> {
+    listing: &'a Listing,
+    /// Positions in the order of names.
+    order: Vec<u32>,
+    found: Found,
+    count: usize,
+}
+
+impl<'a> Split<'a> {
+    fn new(listing: &'a Listing) -> Self {
+        let mut order: Vec<u32> = (0..listing.len() as u32).collect();
+        order.sort_unstable_by_key(|&index| listing.name(index as usize));
+        Self { listing, order, found: Found::nowhere(listing.len()), count: 0 }
+    }
+
+    /// Notes that a frame lies in the folder or archive with this number, where it was found in none before. Whether it is
+    /// one of this split, found before or not.
+    fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> Option<bool> {
+        let place =
+            self.order.binary_search_by_key(&name, |&index| self.listing.name(index as usize)).ok()?;
+        let is_new = self.found.note(self.order[place] as usize, number, packed);
+        self.count += usize::from(is_new);
+        Some(is_new)
+    }
+}
+
+/// Frames of both tables, by where they lie.
+pub(super) struct Frames {
+    /// Folders that hold some, the folder itself first.
+    pub roots: Vec<PathBuf>,
+    /// Where each frame of the training table is, and of the validation table.
+    pub found: [Found; 2],
+    /// What was understood, a line each.
+    pub understood: Vec<String>,
+}
+
+/// Looks for all frames of the two tables: in the folder, in folders in it that may hold frames, and, where some are in
+/// none of them, in archives that lie beside them.
+///
+/// # Errors
+/// If a folder cannot be listed or an archive cannot be read, or frames lie in too many of them.
+pub(super) fn frames(folder: &Path, listings: [&Listing; 2]) -> Result<Frames> {
+    let mut search = Search {
+        splits: listings.map(Split::new),
+        roots: vec![folder.to_owned()],
+        archives: Vec::new(),
+        used: Vec::new(),
+    };
+    search.visit(folder, DEEPEST)?;
+    search.unpack()?;
+    let understood = search.understood(folder);
+    let Search { splits, roots, used, .. } = search;
+    let found = splits.map(|mut split| {
+        split.found.archives.clone_from(&used);
+        split.found
+    });
+    Ok(Frames { roots, found, understood })
+}
+
+struct Search<'a> {
+    splits: [Split<'a>; 2],
+    roots: Vec<PathBuf>,
+    /// Archives that were met.
+    archives: Vec<PathBuf>,
+    /// Those of them that frames are read from.
+    used: Vec<PathBuf>,
+}
+
+impl Search<'_> {
+    /// Notes that a frame lies in a folder or an archive; whether this is the place where it is to be read.
+    fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> bool {
+        self.splits.iter_mut().find_map(|split| split.note(name, number, packed)).unwrap_or(false)
+    }
+
+    fn missing(&self) -> usize {
+        self.splits.iter().map(|split| split.listing.len() - split.count).sum()
+    }
+
+    fn visit(&mut self, folder: &Path, deeper: usize) -> Result<()> {
+        let number = if self.roots[0] == folder { 0 } else { self.roots.len() };
+        let (mut some, mut archives) = (false, Vec::new());
+        let below = list(folder, &mut |name| {
+            if has_ending(name, &["zip"]) {
+                archives.push(folder.join(name));
+            } else if number < MOST_ROOTS {
+                some |= self.note(name, number, None);
+            } else {
+                ensure!(
+                    self.splits.iter_mut().all(|split| split.note(name, 0, None).is_none()),
+                    "{}: expected at most {MOST_ROOTS} folders of frames, found more; move frames together",
+                    self.roots[0].display()
+                );
+            }
+            Ok(())
+        })?;
+        if some && number > 0 {
+            self.roots.push(folder.to_owned());
+        }
+        archives.sort();
+        self.archives.extend(archives);
+        for name in below.iter().filter(|name| deeper > 0 && may_hold_frames(name)) {
+            self.visit(&folder.join(name), deeper - 1)?;
+        }
+        Ok(())
+    }
+
+    /// Looks for what is in no folder in archives, one after the other, those of the test split last.
+    fn unpack(&mut self) -> Result<()> {
+        let is_test = |archive: &PathBuf| {
+            let name = archive.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+            name.starts_with("test")
+        };
+        let mut archives = self.archives.clone();
+        archives.sort_by_key(is_test);
+        for archive in archives {
+            if self.missing() == 0 {
+                break;
+            }
+            let number = self.roots.len() + self.used.len();
+            ensure!(
+                number < MOST_ROOTS,
+                "{}: expected at most {MOST_ROOTS} folders and archives of frames, found more; extract archives together",
+                self.roots[0].display()
+            );
+            let mut some = false;
+            packed::list(&archive, &mut |name, packed| {
+                let is_new = self.note(name, number, Some(packed));
+                some |= is_new;
+                is_new
+            })?;
+            if some {
+                self.used.push(archive);
+            }
+        }
+        Ok(())
+    }
+
+    fn understood(&self, folder: &Path) -> Vec<String> {
+        let below = |path: &PathBuf| match path.strip_prefix(folder) {
+            Ok(rest) if rest.as_os_str().is_empty() => "the folder itself".to_owned(),
+            Ok(rest) => rest.display().to_string(),
+            Err(_) => path.display().to_string(),
+        };
+        let [train, validation] = &self.splits;
+        let counted = |split: &Split| match split.count == split.listing.len() {
+            true => format!("all {}", split.count),
+            false => format!("{} of {}", split.count, split.listing.len()),
+        };
+        let mut places = Vec::new();
+        // The folder itself is searched whether it holds frames or not.
+        let roots =
+            if self.splits.iter().any(|split| split.found.is_in(0)) { &self.roots } else { &self.roots[1..] };
+        for (places_of, what) in [(roots, ["folder", "folders"]), (&self.used, ["archive", "archives"])] {
+            let what = what[usize::from(places_of.len() != 1)];
+            places.extend(match places_of {
+                [] => None,
+                [only] => Some(format!("1 {what} ({})", below(only))),
+                [first, .., last] => {
+                    Some(format!("{} {what} ({} ... {})", places_of.len(), below(first), below(last)))
+                }
+            });
+        }
+        let places = if places.is_empty() { "no folder".to_owned() } else { places.join(" and ") };
+        let mut lines = vec![format!(
+            "frames: {} of the training table and {} of the validation table, in {places}",
+            counted(train),
+            counted(validation)
+        )];
+        if !self.used.is_empty() {
+            lines.push("archives are read as they are; extracted frames are read faster".to_owned());
+        }
+        if self.missing() == self.splits.iter().map(|split| split.listing.len()).sum::<usize>() {
+            lines.push(format!(
+                "looked for frames in the folder itself, in archives, and {DEEPEST} deep in folders called {}...",
+                FRAMES.join("..., ")
+            ));
+        }
+        lines
+    }
+}
