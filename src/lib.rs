@@ -123,6 +123,7 @@
 pub mod analysis;
 pub mod augment;
 pub mod backbone;
+pub mod bundle;
 pub mod claims;
 pub mod data;
 pub mod evaluate;

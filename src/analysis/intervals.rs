@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use crate::seed::{Seed, Stream};
 
@@ -119,6 +119,17 @@ pub fn of_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
     }
 }
 
+/// Of a part `found` of `all`: Wilson's score interval ("Probable inference, the law of succession, and statistical
+/// inference", 1927). `found` may be a mean over models of the same images.
+pub fn of_part(found: f64, all: f64) -> Interval {
+    let beyond = Normal::standard().inverse_cdf(0.5 + LEVEL / 2.0);
+    let (part, square) = (found / all, beyond.powi(2));
+    let middle = (part + square / (2.0 * all)) / (1.0 + square / all);
+    let half =
+        beyond / (1.0 + square / all) * (part * (1.0 - part) / all + square / (4.0 * all * all)).sqrt();
+    Interval { estimate: part, low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
+}
+
 /// Interval of a statistic over test images: percentiles over resamples of normals and of defects, each as many as
 /// there are. `statistic` gets positions, with repetitions; what it compares on them is paired. Where images belong to
 /// `groups`, whole groups are drawn: those that have a defect, and those that have none.
@@ -203,6 +214,16 @@ mod tests {
         close(difference.low, -0.05435870358494624);
         close(difference.high, 0.10602537025161277);
         close(spread.p_value(difference.estimate, error), 0.4453298349373915);
+    }
+
+    #[test]
+    fn parts_agree_with_statsmodels() {
+        // statsmodels 0.14, `proportion_confint(8, 10, method="wilson")` and of 0 of 5.
+        let interval = of_part(8.0, 10.0);
+        assert!((interval.low - 0.490_162_471_536_642).abs() < 1e-6, "{interval:?}");
+        assert!((interval.high - 0.943_317_848_545_625).abs() < 1e-6, "{interval:?}");
+        let none = of_part(0.0, 5.0);
+        assert!(none.low == 0.0 && (none.high - 0.434_482_465).abs() < 1e-6, "{none:?}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ impl Measure {
     pub const NORMALS: Self = Self(Cow::Borrowed("normals"));
     /// Validation images with a defect behind a score.
     pub const DEFECTS: Self = Self(Cow::Borrowed("defects"));
+    /// Standard error of AUROC over groups of validation images.
+    pub const AUROC_ERROR: Self = Self(Cow::Borrowed("auroc_error"));
     /// Seconds of training by epochs.
     pub const EPOCH_SECONDS: Self = Self(Cow::Borrowed("cost.epoch_seconds"));
     /// Seconds of training.
@@ -31,9 +33,10 @@ impl Measure {
     pub const RANKME_NORMALISED: Self = Self(Cow::Borrowed("features.rankme_normalised"));
 
     /// Every constant: what claims, tables and figures ask for besides scores.
-    pub const KNOWN: [Self; 9] = [
+    pub const KNOWN: [Self; 10] = [
         Self::NORMALS,
         Self::DEFECTS,
+        Self::AUROC_ERROR,
         Self::EPOCH_SECONDS,
         Self::TRAIN_SECONDS,
         Self::EVALUATE_SECONDS,

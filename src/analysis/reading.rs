@@ -280,7 +280,8 @@ pub(super) fn add(rows: &mut FrameBuilder, setting: &str, cell: &Axes, record: &
         let counts = [(Measure::NORMALS, score.normals), (Measure::DEFECTS, score.defects)]
             .map(|(measure, count)| (measure, Some(count as f64)));
         let once = once.iter().map(|(measure, value)| (measure.clone(), Some(*value)));
-        for (measure, value) in scores.into_iter().chain(counts).chain(once) {
+        let error = score.auroc_error.map(|error| (Measure::AUROC_ERROR, Some(error)));
+        for (measure, value) in scores.into_iter().chain(counts).chain(error).chain(once) {
             let finite = value.filter(|value| value.is_finite());
             if finite != value {
                 bad.insert(measure.id().to_owned());

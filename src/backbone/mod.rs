@@ -31,6 +31,15 @@ pub trait Backbone: Send + Sync {
     /// Images (batch, height, width, 3), normalised, to features (batch, [`Self::width`]).
     fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor>;
 
+    /// Features of every place in the image (batch, rows, columns, [`Self::width`]), whose mean over places is what
+    /// [`Self::embed`] gives in evaluation; none where features are no such mean.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    fn places(&self, _images: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// Length of a feature vector.
     fn width(&self) -> usize;
 

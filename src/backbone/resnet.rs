@@ -82,6 +82,10 @@ impl Backbone for ResNet {
         global_mean(&self.maps(images, mode)?)
     }
 
+    fn places(&self, images: &Tensor) -> Result<Option<Tensor>> {
+        self.maps(images, Mode::Evaluate).map(Some)
+    }
+
     fn width(&self) -> usize {
         self.width
     }

@@ -92,6 +92,21 @@ pub fn open(folder: &Path) -> Result<Opened> {
     }
 }
 
+/// Every image below a folder, at any depth, with no labels that mean anything: to predict on.
+///
+/// # Errors
+/// If the folder cannot be listed, a link leads back to where it lies, or a name is not UTF-8.
+pub fn unlabelled(folder: &Path) -> Result<Files> {
+    let mut names = Vec::new();
+    walk(folder, ".", &mut vec![canonical(folder)?], &mut names, &mut Seen::default())?;
+    names.sort_unstable();
+    let mut listing = Listing::default();
+    let unknown = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+    names.iter().for_each(|name| listing.push(name.trim_start_matches("./"), unknown, None));
+    let digest = listing.digest();
+    Files::new(listing, &[folder.to_owned()], None, digest)
+}
+
 /// What was met on the way.
 #[derive(Default)]
 struct Seen {

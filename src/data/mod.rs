@@ -174,7 +174,37 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs};
+
     use super::*;
+
+    #[test]
+    fn what_choices_are_made_on_is_split_off_the_training_images() {
+        let folder = tempfile::tempdir().unwrap();
+        for (part, normals, defects) in [("train", 40, 12), ("validation", 8, 4)] {
+            for (label, count) in [("normal", normals), ("defect", defects)] {
+                fs::create_dir_all(folder.path().join(part).join(label)).unwrap();
+                for image in 0..count {
+                    fs::write(folder.path().join(part).join(label).join(format!("{image:02}.png")), b"")
+                        .unwrap();
+                }
+            }
+        }
+        let within = || folder::source(folder.path()).unwrap().within_training().unwrap();
+        let source = within();
+        let names =
+            |of: &dyn Dataset| (0..of.labels().len()).map(|index| of.name(index)).collect::<BTreeSet<_>>();
+        let (train, validation) = (names(&*source.train), names(&*source.validation));
+        assert!(train.iter().chain(&validation).all(|name| name.starts_with("train/")), "{validation:?}");
+        assert!(train.is_disjoint(&validation) && train.len() + validation.len() == 52);
+        let defects = |of: &dyn Dataset| of.labels().iter().filter(|labels| labels.defect).count();
+        assert_eq!((validation.len(), defects(&*source.validation)), (13, 3), "a quarter of each label");
+        assert_eq!(source.validation.digest(), within().validation.digest(), "always alike");
+        assert!(source.limits.iter().any(|limit| limit.starts_with("a part of the training images alone")));
+
+        let drawn = synthetic::source(crate::seed::Seed::root(0), 20, 20, 32);
+        assert!(drawn.within_training().is_err(), "other pictures can be drawn");
+    }
 
     #[test]
     fn policies_for_bad_images_are_read_as_written() {

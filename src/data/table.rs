@@ -104,11 +104,7 @@ pub fn source(path: &Path) -> Result<Source> {
 pub fn open(path: &Path) -> Result<Opened> {
     let table = Annotations::read(path)?;
     let mut form = table.understand(&COLUMNS)?;
-    // A bare file name has an empty parent, which stands for the working directory.
-    let root = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => ".".into(),
-    };
+    let root = folder_of(path);
     let mut images = Images::below(&root);
     table.for_each(&form, |row| images.push(row))?;
     if images.backslashes > 0 {
@@ -154,6 +150,35 @@ pub fn open(path: &Path) -> Result<Opened> {
     let (train, validation) = (Box::new(files(train)?), Box::new(files(validation)?));
     let (has_classes, leaks) = (false, Vec::new());
     Ok(Opened::Split(Source { name, train, validation, has_classes, limits, understood, left_out, leaks }))
+}
+
+/// Every path of a table, with no labels that mean anything: to predict on.
+///
+/// # Errors
+/// If the table cannot be read, has no column of paths, or repeats one.
+pub fn unlabelled(path: &Path) -> Result<Files> {
+    let table = Annotations::read(path)?;
+    let form = table.understand(&COLUMNS[PATH..=PATH])?;
+    let root = folder_of(path);
+    let mut images = Images::below(&root);
+    let unknown = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+    table.for_each(&form, |row| {
+        let name = images.name(row.filled(PATH)?.trim());
+        images.listing.push(&name, unknown, Some(row.line()));
+        Ok(())
+    })?;
+    let listing = images.listing;
+    listing.ensure_distinct().with_context(|| path.display().to_string())?;
+    let digest = listing.digest();
+    Files::new(listing, &[root], Some(path), digest)
+}
+
+/// The folder that a table lies in. A bare file name has an empty parent, which stands for the working directory.
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => ".".into(),
+    }
 }
 
 /// Rows, as they are read.

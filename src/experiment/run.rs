@@ -1,7 +1,7 @@
 //! One cell's walk, top to bottom, over what was resolved: training, features, probe, scores, label-free metrics,
 //! record.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -22,7 +22,8 @@ use crate::{
     loader::Loader,
     method::Method,
     results::{
-        Logits,
+        Detector, Logits,
+        detector::EXAMPLES,
         logits::Validated,
         provenance,
         record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Score},
@@ -36,6 +37,8 @@ pub struct Finished {
     pub record: Record,
     /// What each classifier says of each validation image.
     pub logits: Logits,
+    /// The converged probe, and pictures to check it by; none where there is no encoder.
+    pub detector: Option<Detector>,
     /// The trained model.
     pub method: Box<dyn Method>,
 }
@@ -100,6 +103,7 @@ fn walk(
         resumed: keeper.resumed,
         parts: std::mem::take(&mut keeper.parts),
     };
+    let detector = detector(resolved, &*model.method, &probed, &frozen)?;
     let logits = Logits { images: frozen.images.clone(), classifiers: probed.classifiers };
     let content = resolved.content();
     let record = Record {
@@ -115,7 +119,7 @@ fn walk(
         cost,
         provenance,
     };
-    Ok(Finished { record, logits, method: model.method })
+    Ok(Finished { record, logits, detector, method: model.method })
 }
 
 /// What is trained.
@@ -200,6 +204,7 @@ impl Frozen {
 struct Probed {
     classifiers: Vec<(String, Vec<f64>)>,
     scores: Vec<Score>,
+    converged: Probe,
     fit: ProbeFit,
     /// Why there are no scores at some validation shares.
     missing: Vec<String>,
@@ -228,8 +233,9 @@ fn probe(resolved: &Resolved, model: &Model, trained: &Trained, frozen: &Frozen)
         let has_classes = resolved.source.has_classes;
         scores.extend(score::at_every_share(name, logits, &frozen.images, has_classes, &subsets)?);
     }
-    let fit = ProbeFit { iterations: fit.convergence.steps, gradient: fit.convergence.gradient };
-    Ok(Probed { classifiers, scores, fit, missing: subsets.missing })
+    let (ended, converged) = (fit.convergence, fit);
+    let fit = ProbeFit { iterations: ended.steps, gradient: ended.gradient };
+    Ok(Probed { classifiers, scores, converged, fit, missing: subsets.missing })
 }
 
 /// Logits of the classifier in training, of features (images, width).
@@ -252,6 +258,45 @@ fn augmented(resolved: &Resolved, model: &Model, frozen: &Frozen) -> Result<Feat
         ..resolved.loader()
     };
     features::extract(model.method.encoder(), &loader)
+}
+
+/// The converged probe, with evenly spread validation images and what it says of them.
+fn detector(
+    resolved: &Resolved,
+    method: &dyn Method,
+    probed: &Probed,
+    frozen: &Frozen,
+) -> Result<Option<Detector>> {
+    let converged = probed.classifiers.iter().find(|(name, _)| name == "converged");
+    let (false, Some((_, logits))) = (method.parameters().all().is_empty(), converged) else {
+        return Ok(None);
+    };
+    let (rows, whole) = (frozen.images.len(), ViewRecipe::whole(resolved.scale.side));
+    let count = EXAMPLES.min(rows);
+    let examples: Vec<usize> = (0..count).map(|place| place * rows / count).collect();
+    let picture = |&row: &usize| {
+        let image = resolved.source.validation.open(frozen.images[row].position)?;
+        // Nothing is drawn of a whole image.
+        let view = whole.draw(image.width, image.height, &mut resolved.seed().child("examples").stream());
+        Ok(view.apply(&image))
+    };
+    Ok(Some(Detector {
+        weights: probed.converged.weights.clone(),
+        bias: probed.converged.bias,
+        pictures: examples.iter().map(picture).collect::<Result<_>>()?,
+        logits: examples.iter().map(|&row| logits[row]).collect(),
+        usual_size: usual_size(&*resolved.source.train, &resolved.subset.indices),
+    }))
+}
+
+/// Width and height of most of these pictures, as far as they were looked at.
+fn usual_size(dataset: &dyn Dataset, indices: &[usize]) -> Option<[usize; 2]> {
+    let files = dataset.files()?;
+    let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+    for sketch in indices.iter().filter_map(|&index| files.sketch(index)) {
+        *counts.entry([sketch.width as usize, sketch.height as usize]).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(size, _)| size)
 }
 
 fn axes(cell: &Cell) -> CellAxes {

@@ -1,5 +1,7 @@
 //! What to take: one card for each training share, before everything else.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::{
@@ -9,9 +11,9 @@ use super::{
     share_in_words,
 };
 use crate::{
-    analysis::Interval,
+    analysis::{Interval, intervals::of_part},
     claims::{Card, decision::Standing},
-    results::Metric,
+    results::{Classifier, Metric, record::Score},
     study::Study,
 };
 
@@ -23,7 +25,7 @@ pub fn section(page: &Page) -> Markup {
     html! {
         p.small {
             "By AUROC of the converged probe on all validation images. An arm is a method on a backbone; what cannot be told from the best is found by \
-             comparison with the best (Hsu 1984), each arm by its own spread of seeds; what other validation images would do is Hanley and McNeil's standard error (1982)."
+             comparison with the best (Hsu 1984), each arm by its own spread of seeds; what other validation images would do is Hanley and McNeil's standard error (1982), or Obuchowski's (1997) where images come in groups."
         }
         div.cards { @for card in &page.cards { (one(page, card)) } }
     }
@@ -36,6 +38,7 @@ fn one(page: &Page, card: &Card) -> Markup {
             h3 { "Trained at " (share_in_words(card.share)) }
             p.act { (unbroken(&card.sentence())) }
             (forest(card))
+            (by_class(page, card))
             ul {
                 @for line in card.evidence() { li { (unbroken(&line)) } }
                 @if let Some(line) = card.what_next() { li {
@@ -74,6 +77,43 @@ fn forest(card: &Card) -> Markup {
     let known = rows.iter().any(|row| row.value.low.is_finite());
     let how = if known { "95 % over seeds" } else { "one seed: no intervals" };
     intervals(&format!("AUROC of the converged probe ({how}){starred}"), &axis, None, &rows)
+}
+
+/// Which kinds of defects what is taken finds; nothing where the data name none.
+fn by_class(page: &Page, card: &Card) -> Markup {
+    let Some(pick) = card.pick() else { return html! {} };
+    let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+    for filed in page.records().filter(|filed| filed.cell == pick.cell) {
+        let of_all = |score: &&Score| {
+            score.classifier == Classifier::Converged.id() && score.validation_share.is_none()
+        };
+        for (name, [found, all]) in
+            filed.record.scores.iter().filter(of_all).flat_map(|score| &score.recall_by_class)
+        {
+            let [seeds, sum, images] = counts.entry(name).or_default();
+            (*seeds, *sum, *images) = (*seeds + 1, *sum + found, *all);
+        }
+    }
+    let mut rows: Vec<NamedInterval> = counts
+        .into_iter()
+        .map(|(name, [seeds, found, all])| NamedInterval {
+            method: pick.cell.method,
+            name: format!("{name} ({all})"),
+            value: of_part(found as f64 / seeds as f64, all as f64),
+        })
+        .collect();
+    if rows.is_empty() {
+        return html! {};
+    }
+    rows.sort_by(|a, b| b.value.estimate.total_cmp(&a.value.estimate));
+    let (label, marks) = ("recall".to_owned(), Vec::new());
+    let axis = PlotAxis { label, low: 0.0, high: 1.0, decimals: 1, marks };
+    let caption = format!(
+        "Part of each class of defects that {} finds, converged probe, logit above 0 (95 % over images; in brackets how many \
+         there are)",
+        named(pick)
+    );
+    intervals(&caption, &axis, None, &rows)
 }
 
 /// Where the axis has to reach for an interval: a wide one is cut, so that others can be told apart.

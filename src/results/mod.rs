@@ -1,5 +1,6 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
+pub mod detector;
 #[cfg(test)]
 pub(crate) mod example;
 mod identity;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+pub use detector::Detector;
 pub use lock::Lock;
 pub use logits::Logits;
 pub use metric::{Classifier, Metric};
@@ -121,6 +123,22 @@ impl Folder {
                 path.display()
             )
         })
+    }
+
+    /// File of what makes a cell a detector, beside its encoder's weights.
+    pub fn detector(&self, cell: &str) -> PathBuf {
+        self.root.join(format!("{cell}.detector.safetensors"))
+    }
+
+    /// Writes what makes a cell a detector, before its record, like its weights.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_detector(&self, cell: &str, detector: &Detector) -> Result<()> {
+        let path = self.detector(cell);
+        let file = temporary(&path)?;
+        detector.write(file.path())?;
+        settle(file, &path)
     }
 
     /// File of what classifiers say of each validation image.

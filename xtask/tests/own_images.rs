@@ -157,6 +157,34 @@ fn groups_stay_whole_and_are_suggested() {
 }
 
 #[test]
+fn classes_of_a_table_are_kept_and_scored() {
+    let root = TempDir::new().unwrap();
+    camera(root.path(), "data", 0);
+    let mut table = "path,label,class\n".to_owned();
+    for number in 0..36 {
+        let (kind, class) = match number % 6 {
+            0 => ("defect", "crack"),
+            3 => ("defect", "hole"),
+            _ => ("normal", ""),
+        };
+        table += &format!("{kind}/{number:04}.png,{kind},{class}\n");
+    }
+    fs::write(root.path().join("data/t.csv"), table).unwrap();
+    let out = root.path().join("out");
+    succeeds(&reproduce(&format!("csv={}", root.path().join("data/t.csv").display()), &out, &[]));
+    let record = record(&out);
+    let natural =
+        record["scores"].as_array().unwrap().iter().find(|score| score["validation_share"].is_null());
+    let recall = &natural.unwrap()["recall_by_class"];
+    let of = |class: &str| recall[class][1].as_u64().unwrap();
+    assert_eq!(of("crack") + of("hole"), 3, "a quarter of twelve defects: {recall}");
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("Part of each class of defects that supervised training, ResNet-18 finds"));
+    let logits = fs::read_to_string(out.join(format!("{CELL}.logits.csv"))).unwrap();
+    assert!(logits.lines().any(|row| row.contains(",1,crack,") || row.contains(",1,hole,")), "{logits}");
+}
+
+#[test]
 fn whole_batches_of_bad_images_are_left_out_and_named() {
     let root = TempDir::new().unwrap();
     let data = camera(root.path(), "data", 0);

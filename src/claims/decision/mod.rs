@@ -99,8 +99,10 @@ pub struct Images {
     pub defects: f64,
     /// Those without.
     pub normals: f64,
-    /// Standard error of AUROC (Hanley and McNeil 1982).
+    /// Standard error of AUROC: of images (Hanley and McNeil 1982), or of their groups (Obuchowski 1997).
     pub error: f64,
+    /// Whether images come in groups.
+    pub grouped: bool,
 }
 
 /// One card for each training share at which something was trained as a recipe says, or a floor was scored.
@@ -234,7 +236,16 @@ impl Images {
             (!counts.is_empty()).then(|| mean(&counts))
         };
         let (defects, normals) = (count(Measure::DEFECTS)?, count(Measure::NORMALS)?);
-        Some(Self { defects, normals, error: auroc_error(arm.auroc.estimate, defects, normals)? })
+        let squares: Vec<f64> = evidence
+            .seeds(Measure::AUROC_ERROR, &arm.cell.converged())
+            .into_iter()
+            .map(|error| error.powi(2))
+            .collect();
+        let (grouped, error) = match squares.is_empty() {
+            true => (false, auroc_error(arm.auroc.estimate, defects, normals)?),
+            false => (true, mean(&squares).sqrt()),
+        };
+        Some(Self { defects, normals, error, grouped })
     }
 }
 

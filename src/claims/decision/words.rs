@@ -71,9 +71,10 @@ impl Card {
         lines.extend(self.led());
         lines.extend(self.worth(pick));
         if let Some(images) = self.images {
+            let (what, over) = if images.grouped { ("groups of ", " over groups") } else { ("", "") };
             lines.push(format!(
-                "Other validation images alone would move its AUROC by {:.3} (standard error, {:.0} defects and {:.0} \
-                 normal images); intervals are over seeds and leave that out.",
+                "Other {what}validation images alone would move its AUROC by {:.3} (standard error{over}, {:.0} defects and \
+                 {:.0} normal images); intervals are over seeds and leave that out.",
                 images.error, images.defects, images.normals
             ));
         }

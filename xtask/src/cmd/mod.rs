@@ -1,5 +1,6 @@
 //! The verbs of skewbench, one file (or folder) each: what a verb takes, and its `run`.
 
+mod bundle;
 mod choose;
 mod claims;
 mod data;
@@ -7,6 +8,7 @@ mod diff;
 mod doctor;
 mod export;
 mod gpu;
+mod predict;
 mod race;
 mod report;
 mod reproduce;
@@ -33,6 +35,10 @@ pub enum Command {
     Report(report::Arguments),
     /// Write a trained encoder for torchvision or timm
     Export(export::Arguments),
+    /// Write a finished cell as a detector in one file
+    Bundle(bundle::Arguments),
+    /// Score images without labels with such a detector, and show the worst
+    Predict(predict::Arguments),
     /// Time training steps, or loading, against PyTorch's on this machine
     Race(race::Arguments),
     /// Check and time what needs a GPU, or pack it for a machine that has one
@@ -57,6 +63,8 @@ impl Command {
             Self::Claims(arguments) => claims::run(arguments),
             Self::Report(arguments) => report::run(arguments),
             Self::Export(arguments) => export::run(arguments),
+            Self::Bundle(arguments) => bundle::run(arguments),
+            Self::Predict(arguments) => predict::run(arguments),
             Self::Race(arguments) => race::run(arguments),
             Self::Gpu(command) => gpu::run(command),
             Self::Doctor(arguments) => doctor::run(arguments),

@@ -189,9 +189,10 @@ impl Cells<'_> {
             watch.see(&event);
         })?;
         watch.keep(images.write());
-        let Finished { record, logits, method } = finished;
+        let Finished { record, logits, detector, method } = finished;
         if self.keep.weights && !method.parameters().all().is_empty() {
             folder.write_weights(&id, method.parameters())?;
+            detector.iter().try_for_each(|detector| folder.write_detector(&id, detector))?;
         }
         folder.write_logits(&id, &logits)?;
         let watched = watch.end(&record);

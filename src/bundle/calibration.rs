@@ -1,0 +1,175 @@
+//! From a logit to the probability of a defect, for any rate of defects.
+//!
+//! Platt's scaling ("Probabilistic outputs for support vector machines", 1999): a logistic regression of validation labels on
+//! their logit, both labels weighing the same in sum, so that it gives log odds for as many defects as normal images. A site
+//! with other odds moves them by these (Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a
+//! priori probabilities", 2002).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    evaluate::probe::{Options, Probe, Weighting},
+    seed::Seed,
+};
+
+/// Parts of the validation images of which each is predicted from the others. Ours.
+const FOLDS: usize = 5;
+/// Bins of equal weight in which probabilities are compared with what happened. Ours.
+const BINS: usize = 10;
+
+/// A line from logits to balanced log odds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Log odds for each unit of the logit.
+    pub slope: f64,
+    /// Log odds at logit 0.
+    pub intercept: f64,
+    /// Expected calibration error, 0..1, at the stated rate: how far probabilities lie from what happened, on images that
+    /// they were not fitted on.
+    pub error: f64,
+}
+
+impl Calibration {
+    /// Fits logits of validation images; `rate` is what the error is stated for. Images of one group are predicted together.
+    ///
+    /// # Errors
+    /// If a label is missing, or a fit does not converge.
+    pub fn fit(logits: &[f64], defects: &[bool], groups: Option<&[u32]>, rate: f64) -> Result<Self> {
+        ensure!(0.0 < rate && rate < 1.0, "a rate of defects lies between 0 and 100 %, found {rate}");
+        let (slope, intercept) = line(logits, defects)?;
+        let fitted = Self { slope, intercept, error: f64::NAN };
+        let folds = folds(defects, groups);
+        let mut probabilities = vec![f64::NAN; logits.len()];
+        for fold in 0..FOLDS {
+            let (inside, outside): (Vec<usize>, Vec<usize>) =
+                (0..logits.len()).partition(|&image| folds[image] == fold);
+            let (known, labels): (Vec<f64>, Vec<bool>) =
+                outside.iter().map(|&image| (logits[image], defects[image])).unzip();
+            // Too few images to leave some out: the fit on all of them stands in.
+            let (slope, intercept) = line(&known, &labels).unwrap_or((slope, intercept));
+            let from_others = Self { slope, intercept, error: 0.0 };
+            inside
+                .iter()
+                .for_each(|&image| probabilities[image] = from_others.probability(logits[image], rate));
+        }
+        Ok(Self { error: error(&probabilities, defects, rate), ..fitted })
+    }
+
+    /// Probability of a defect where a part `rate` of images has one.
+    pub fn probability(&self, logit: f64, rate: f64) -> f64 {
+        let odds = self.slope * logit + self.intercept + (rate / (1.0 - rate)).ln();
+        1.0 / (1.0 + (-odds).exp())
+    }
+
+    /// The logit of this probability at this rate.
+    ///
+    /// # Errors
+    /// If probabilities do not rise with logits.
+    pub fn logit_at(&self, probability: f64, rate: f64) -> Result<f64> {
+        ensure!(
+            self.slope > 0.0,
+            "logits of this detector do not rise with the odds of a defect on validation images (slope {:.3}): no \
+             threshold by costs",
+            self.slope
+        );
+        Ok(((probability / (1.0 - probability)).ln() - (rate / (1.0 - rate)).ln() - self.intercept)
+            / self.slope)
+    }
+}
+
+/// Slope and intercept.
+fn line(logits: &[f64], defects: &[bool]) -> Result<(f64, f64)> {
+    let rows = Tensor::from_slice(logits, (logits.len(), 1), &Device::Cpu)?;
+    // A penalty so weak that it matters only where labels separate perfectly.
+    let options = Options { c: 1.0, weighting: Weighting::Balanced, standardise: true };
+    let fitted = Probe::fit(&rows, defects, options)?;
+    Ok((fitted.weights[0], fitted.bias))
+}
+
+/// A fold for each image; both labels are spread evenly, and groups stay whole.
+fn folds(defects: &[bool], groups: Option<&[u32]>) -> Vec<usize> {
+    let mut order: Vec<u32> = match groups {
+        Some(groups) => groups.to_vec(),
+        None => (0..defects.len() as u32).collect(),
+    };
+    order.sort_unstable();
+    order.dedup();
+    Seed::root(0).child("calibration").stream().shuffle(&mut order);
+    let with_defect: BTreeSet<u32> = (0..defects.len())
+        .filter(|&image| defects[image])
+        .map(|image| groups.map_or(image as u32, |groups| groups[image]))
+        .collect();
+    order.sort_by_key(|unit| with_defect.contains(unit));
+    let fold: BTreeMap<u32, usize> =
+        order.into_iter().enumerate().map(|(place, unit)| (unit, place % FOLDS)).collect();
+    (0..defects.len()).map(|image| fold[&groups.map_or(image as u32, |groups| groups[image])]).collect()
+}
+
+/// Mean distance of probabilities from what happened, over bins of equal weight; images are weighted so that a part `rate` of
+/// them has a defect.
+fn error(probabilities: &[f64], defects: &[bool], rate: f64) -> f64 {
+    let count = |wanted: bool| defects.iter().filter(|defect| **defect == wanted).count() as f64;
+    let (normals, positives) = (count(false), count(true));
+    let weight = |image: usize| if defects[image] { rate / positives } else { (1.0 - rate) / normals };
+    let mut order: Vec<usize> = (0..defects.len()).collect();
+    order.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
+    let (mut bins, mut reached) = ([[0.0; 3]; BINS], 0.0);
+    for image in order {
+        let bin = ((reached * BINS as f64) as usize).min(BINS - 1);
+        let [mass, said, happened] = &mut bins[bin];
+        *mass += weight(image);
+        *said += weight(image) * probabilities[image];
+        *happened += weight(image) * f64::from(u8::from(defects[image]));
+        reached += weight(image);
+    }
+    bins.iter().map(|[_, said, happened]| (said - happened).abs()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Images whose log odds of a defect are their logit at even odds, halved and moved as a badly scaled probe has it.
+    fn drawn(count: usize) -> (Vec<f64>, Vec<bool>) {
+        let mut stream = Seed::root(4).stream();
+        (0..count)
+            .map(|place| {
+                // Normal densities of mean -1 and 1 and variance 1 have log odds of 2 x.
+                let defect = place % 4 == 0;
+                let x = stream.normal() + if defect { 1.0 } else { -1.0 };
+                (3.0 * x + 5.0, defect)
+            })
+            .unzip()
+    }
+
+    #[test]
+    fn probabilities_are_what_happens_at_any_rate() {
+        let (logits, defects) = drawn(8_000);
+        let calibration = Calibration::fit(&logits, &defects, None, 0.25).unwrap();
+        // Log odds 2 x = 2 (logit - 5) / 3.
+        assert!((calibration.slope - 2.0 / 3.0).abs() < 0.04, "{calibration:?}");
+        assert!((calibration.intercept + 10.0 / 3.0).abs() < 0.2, "{calibration:?}");
+        assert!(calibration.error < 0.02, "{calibration:?}");
+        for rate in [0.01, 0.25] {
+            let logit = calibration.logit_at(0.3, rate).unwrap();
+            assert!((calibration.probability(logit, rate) - 0.3).abs() < 1e-12);
+        }
+        // Uncalibrated, the same logits would be far off.
+        let raw: Vec<f64> = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+        assert!(error(&raw, &defects, 0.25) > 0.2);
+    }
+
+    #[test]
+    fn separate_labels_and_few_images_are_no_trouble() {
+        let calibration =
+            Calibration::fit(&[-2.0, -1.0, 1.0, 2.0], &[false, false, true, true], None, 0.5).unwrap();
+        assert!(calibration.slope.is_finite() && calibration.probability(2.0, 0.5) > 0.5, "{calibration:?}");
+        assert!(Calibration::fit(&[0.0, 1.0], &[true, true], None, 0.5).is_err());
+        assert!(Calibration::fit(&[0.0, 1.0], &[false, true], None, 1.0).is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! What a bundle says of itself.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::{Calibration, Threshold};
+use crate::{
+    backbone::{self, Architecture, Stem, VitSize},
+    results::record::{Counts, Provenance, Record},
+};
+
+/// Of the form of bundles that this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// Everything but the numbers of the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Name of the cell.
+    pub cell: String,
+    /// Fingerprint of its record.
+    pub fingerprint: String,
+    /// How it was pretrained.
+    pub method: String,
+    /// Its encoder.
+    pub backbone: String,
+    /// Sizes of the encoder, by the names of settings.
+    pub sizes: serde_json::Map<String, serde_json::Value>,
+    /// Side of the square that pictures are squeezed into (bicubic), pixels.
+    pub side: usize,
+    /// Taken from each channel of values in 0..1.
+    pub mean: [f32; 3],
+    /// What each channel is then divided by.
+    pub deviation: [f32; 3],
+    /// How many bits of 16-bit samples are in use; none where it is all.
+    pub sample_bits: Option<u8>,
+    /// Width and height of most pictures that it was trained on; none where they were drawn.
+    pub usual_size: Option<[usize; 2]>,
+    /// What it was trained on.
+    pub source: String,
+    /// Images that it was trained on.
+    pub train: Counts,
+    /// Images that threshold and calibration were made on.
+    pub validation: Counts,
+    /// AUROC of the probe on them.
+    pub auroc: f64,
+    /// Classes of defects, where the data name them.
+    pub classes: Vec<String>,
+    /// Part of images with a defect that probabilities are for, unless another is asked for.
+    pub rate: f64,
+    /// From logits to probabilities.
+    pub calibration: Calibration,
+    /// Where an image is flagged.
+    pub threshold: Threshold,
+    /// What a reader must know before believing it.
+    pub limits: Vec<String>,
+    /// Which code and machine trained it.
+    pub provenance: Provenance,
+}
+
+impl Manifest {
+    /// Of a finished cell.
+    ///
+    /// # Errors
+    /// If its record does not say how large its network is.
+    pub fn of(
+        record: &Record,
+        usual_size: Option<[usize; 2]>,
+        rate: f64,
+        calibration: Calibration,
+        threshold: Threshold,
+    ) -> Result<Self> {
+        let values = &record.settings.values;
+        let number = |name: &str| values.get(name).and_then(serde_json::Value::as_u64);
+        let triple = |name: &str| -> Result<[f32; 3]> {
+            let list = values.get(name).and_then(|value| value.as_array());
+            let list = list.and_then(|list| list.iter().map(|value| Some(value.as_f64()? as f32)).collect());
+            let list: Vec<f32> = list.with_context(|| format!("the record does not say its {name}"))?;
+            list.try_into().ok().with_context(|| format!("expected three numbers in {name}"))
+        };
+        let natural = record
+            .scores
+            .iter()
+            .find(|score| score.classifier == "converged" && score.validation_share.is_none())
+            .context("the record has no score of the converged probe")?;
+        let sizes = values.iter().filter(|(name, _)| name.starts_with("vit.") || name.starts_with("resnet."));
+        let manifest = Self {
+            version: VERSION,
+            cell: record.cell.id.clone(),
+            fingerprint: record.fingerprint.clone(),
+            method: record.cell.method.clone(),
+            backbone: record.cell.backbone.clone(),
+            sizes: sizes.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            side: number("side").context("the record does not say its side")? as usize,
+            mean: triple("normalisation.mean")?,
+            deviation: triple("normalisation.deviation")?,
+            sample_bits: number("sample_bits").map(|bits| bits as u8),
+            usual_size,
+            source: record.data.source.clone(),
+            train: record.data.train,
+            validation: record.data.validation,
+            auroc: natural.auroc,
+            classes: natural.recall_by_class.keys().cloned().collect(),
+            rate,
+            calibration,
+            threshold,
+            limits: record.data.limits.clone(),
+            provenance: record.provenance.clone(),
+        };
+        manifest.architecture()?;
+        Ok(manifest)
+    }
+
+    /// The encoder's sizes.
+    ///
+    /// # Errors
+    /// If they are not all there.
+    pub fn architecture(&self) -> Result<Architecture> {
+        let size = |name: &str| -> Result<usize> {
+            let value = self.sizes.get(name).and_then(serde_json::Value::as_u64);
+            Ok(value.with_context(|| format!("no size '{name}'; was it made before sizes were kept?"))?
+                as usize)
+        };
+        // Of the other backbone: not used.
+        let (mut resnet_width, mut resnet_stem) = (64, Stem::ImageNet);
+        let mut vit = VitSize { patch: 16, width: 192, depth: 12, heads: 3 };
+        let name: backbone::Name = self.backbone.parse()?;
+        match name {
+            backbone::Name::ResNet18 => {
+                resnet_width = size("resnet.width")?;
+                resnet_stem = match self.sizes.get("resnet.stem").and_then(|stem| stem.as_str()) {
+                    Some("imagenet") => Stem::ImageNet,
+                    Some("small") => Stem::Small,
+                    other => bail!("expected a stem of imagenet or small, found {other:?}"),
+                };
+            }
+            backbone::Name::ViTTiny => {
+                vit = VitSize {
+                    patch: size("vit.patch")?,
+                    width: size("vit.width")?,
+                    depth: size("vit.depth")?,
+                    heads: size("vit.heads")?,
+                };
+            }
+        }
+        Ok(Architecture { name, resnet_width, resnet_stem, vit, side: self.side })
+    }
+}

@@ -1,0 +1,219 @@
+//! A detector in one file: encoder, probe, preprocessing, threshold, calibration, provenance, and pictures with the logits
+//! that they must give.
+//!
+//! The file is safetensors. Tensors of the encoder have its own names below `encoder.`; `probe.weight`, `probe.bias`,
+//! `examples.pictures` and `examples.logits` are as in [`Detector`]. Everything else is JSON in the header
+//! ([`Manifest`]), with a digest of all of it. Knows nothing of folders of results, nor of what is to be predicted.
+
+mod calibration;
+mod manifest;
+mod threshold;
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, Result, bail, ensure};
+pub use calibration::Calibration;
+use candle_core::{DType, Device, Tensor};
+pub use manifest::{Manifest, VERSION};
+pub use threshold::{FlagAt, Threshold};
+
+use crate::{
+    augment::{Normalisation, to_normalised},
+    backbone::{Architecture, Backbone, Parameters},
+    data::Image,
+    results::{Detector, detector::Numbers},
+    seed::Seed,
+};
+
+/// Largest difference of a logit from what it was, relative to its size where that is above 1. Ours: other processors sum in
+/// another order.
+pub const TOLERANCE: f64 = 1e-3;
+/// In the header.
+const MANIFEST: &str = "skewbench_bundle";
+const DIGEST: &str = "skewbench_digest";
+
+/// A detector that gave the logits it must.
+pub struct Bundle {
+    /// Everything but numbers of the network.
+    pub manifest: Manifest,
+    /// Of the whole file.
+    pub digest: String,
+    detector: Detector,
+    encoder: Box<dyn Backbone>,
+}
+
+/// One picture as a detector sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Above 0: the probe calls it a defect.
+    pub logit: f64,
+    /// What each place adds: rows of logits whose mean is the picture's. Empty where they were not asked for, or features are
+    /// no mean over places.
+    pub places: Vec<Vec<f64>>,
+}
+
+impl Bundle {
+    /// Writes a bundle of these parts to `path`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(path: &Path, manifest: &Manifest, encoder: &Parameters, detector: &Detector) -> Result<()> {
+        let mut tensors = detector.tensors();
+        for parameter in encoder.all() {
+            let values = parameter.variable.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let shape = parameter.variable.dims().to_vec();
+            tensors.push((
+                format!("encoder.{}", parameter.name),
+                Numbers { kind: safetensors::Dtype::F32, shape, bytes },
+            ));
+        }
+        let text = serde_json::to_string(manifest)?;
+        let parts: BTreeMap<String, &[u8]> =
+            tensors.iter().map(|(name, numbers)| (name.clone(), numbers.bytes.as_slice())).collect();
+        let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
+        let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
+        let bytes = safetensors::serialize(tensors, Some(notes))?;
+        let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let file = tempfile::NamedTempFile::new_in(folder).context("the bundle cannot be written")?;
+        std::fs::write(file.path(), bytes)
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
+        file.persist(path).with_context(|| format!("{}: cannot be written", path.display()))?;
+        Ok(())
+    }
+
+    /// Opens a bundle, and has it score its own pictures.
+    ///
+    /// # Errors
+    /// If it is torn, edited, of another version, or gives other logits here than it must.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        Self::of(&bytes).with_context(|| format!("{}: not a bundle to rely on", path.display()))
+    }
+
+    fn of(bytes: &[u8]) -> Result<Self> {
+        let (_, head) = safetensors::SafeTensors::read_metadata(bytes)
+            .context("torn, or no safetensors: copy it again, or make it again with `bundle`")?;
+        let notes = head.metadata().clone().unwrap_or_default();
+        let Some(text) = notes.get(MANIFEST) else {
+            bail!(
+                "safetensors without a manifest: weights alone are no detector; `bundle` makes one of a results folder"
+            )
+        };
+        let version: serde_json::Value = serde_json::from_str(text).context("its manifest is torn")?;
+        ensure!(
+            version["version"] == VERSION,
+            "a bundle of version {}, this program reads {VERSION}: use the program that made it, or make it again",
+            version["version"]
+        );
+        let file = safetensors::SafeTensors::deserialize(bytes).context("torn: copy it again")?;
+        let parts: BTreeMap<String, &[u8]> =
+            file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data())).collect();
+        let found = digest(text, &parts);
+        ensure!(
+            notes.get(DIGEST) == Some(&found),
+            "its content is not what was written (digest {found}): it was edited or damaged; make it again"
+        );
+        let manifest: Manifest = serde_json::from_str(text).context("its manifest has another form")?;
+        let tensors: BTreeMap<String, Tensor> =
+            candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?.into_iter().collect();
+        let detector = Detector { usual_size: manifest.usual_size, ..Detector::from_tensors(&tensors)? };
+        let encoder = build(&manifest.architecture()?, &tensors)?;
+        ensure!(
+            encoder.width() == detector.weights.len(),
+            "the encoder gives {} features, the probe takes {}",
+            encoder.width(),
+            detector.weights.len()
+        );
+        let bundle = Self { manifest, digest: found, detector, encoder };
+        bundle.check()?;
+        Ok(bundle)
+    }
+
+    /// # Errors
+    /// If a picture of its own has another logit than it must.
+    fn check(&self) -> Result<()> {
+        let seen = self.see(&self.detector.pictures, false)?;
+        for (place, (seen, expected)) in seen.iter().zip(&self.detector.logits).enumerate() {
+            let apart = (seen.logit - expected).abs();
+            // Not `>`: what is not a number is wrong too.
+            if !(apart <= TOLERANCE * expected.abs().max(1.0)) {
+                bail!(
+                    "picture {} of its own has logit {} here and must have {expected}: this machine or program computes \
+                     something else, so its predictions would be others",
+                    place + 1,
+                    seen.logit
+                )
+            }
+        }
+        Ok(())
+    }
+
+    /// Scores pictures that have the network's size; with what each place adds, if asked for and there is such.
+    ///
+    /// # Errors
+    /// If a picture has another size.
+    pub fn see(&self, pictures: &[Image], with_places: bool) -> Result<Vec<Seen>> {
+        let side = self.manifest.side;
+        let normalisation = self.normalisation();
+        let mut values = vec![0.0; pictures.len() * side * side * 3];
+        for (picture, out) in pictures.iter().zip(values.chunks_exact_mut(side * side * 3)) {
+            ensure!(
+                picture.width == side && picture.height == side,
+                "a picture of {} x {}, expected {side} x {side}",
+                picture.width,
+                picture.height
+            );
+            to_normalised(picture, &normalisation, out);
+        }
+        let images = Tensor::from_vec(values, (pictures.len(), side, side, 3), &Device::Cpu)?;
+        let places = if with_places { self.encoder.places(&images)? } else { None };
+        let features = match &places {
+            Some(places) => places.mean((1, 2))?,
+            None => self.encoder.embed(&images, crate::backbone::Mode::Evaluate)?,
+        };
+        let score = |features: &[f32]| -> f64 {
+            let products = features.iter().zip(&self.detector.weights).map(|(x, w)| f64::from(*x) * w);
+            products.sum::<f64>() + self.detector.bias
+        };
+        let width = self.detector.weights.len();
+        let features = features.flatten_all()?.to_vec1::<f32>()?;
+        let mut seen: Vec<Seen> =
+            features.chunks_exact(width).map(|row| Seen { logit: score(row), places: Vec::new() }).collect();
+        if let Some(places) = places {
+            let (_, rows, columns, _) = places.dims4()?;
+            let values = places.flatten_all()?.to_vec1::<f32>()?;
+            let scores: Vec<f64> = values.chunks_exact(width).map(score).collect();
+            for (seen, scores) in seen.iter_mut().zip(scores.chunks_exact(rows * columns)) {
+                seen.places = scores.chunks_exact(columns).map(<[f64]>::to_vec).collect();
+                // Of the very numbers that are shown, so that they add up.
+                seen.logit = scores.iter().sum::<f64>() / scores.len() as f64;
+            }
+        }
+        Ok(seen)
+    }
+
+    fn normalisation(&self) -> Normalisation {
+        Normalisation { mean: self.manifest.mean, std: self.manifest.deviation }
+    }
+}
+
+/// The encoder with these weights.
+fn build(architecture: &Architecture, tensors: &BTreeMap<String, Tensor>) -> Result<Box<dyn Backbone>> {
+    let mut parameters = Parameters::default();
+    // First numbers that are all overwritten.
+    let encoder = architecture.build(&mut parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
+    parameters.set(|name| tensors.get(&format!("encoder.{name}"))).context("its encoder")?;
+    Ok(encoder)
+}
+
+/// BLAKE3 of the manifest and of every tensor by its name.
+fn digest(manifest: &str, parts: &BTreeMap<String, &[u8]>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(manifest.as_bytes());
+    for (name, bytes) in parts {
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    }
+    hasher.finalize().to_hex().to_string()
+}

@@ -1,0 +1,169 @@
+//! Above which logit an image is flagged, chosen on validation images.
+
+use std::{fmt, str::FromStr};
+
+use anyhow::{Context, Error, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::Calibration;
+use crate::analysis::intervals::of_part;
+
+/// How a threshold is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FlagAt {
+    /// Where the probe itself has it: logit 0.
+    Own,
+    /// The lowest that flags at most this part of validation's normal images.
+    FalseAlarms(f64),
+    /// The highest that misses at most this part of validation's defects.
+    Misses(f64),
+    /// Where a missed defect and a false alarm are worth the same, given what each costs and how many defects there are.
+    Costs {
+        /// Of a missed defect.
+        miss: f64,
+        /// Of a false alarm, in the same unit.
+        alarm: f64,
+    },
+}
+
+/// A threshold, how it was chosen, and what it does on the validation images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Threshold {
+    /// Images with a higher logit are flagged.
+    pub logit: f64,
+    /// How it was chosen, as on the command line.
+    pub chosen: String,
+    /// Part of validation's normal images that it flags, with the ends of its 95 % interval over images; a little too low where it was chosen on
+    /// these images.
+    pub false_positive_rate: [f64; 3],
+    /// Part of validation's defects that it flags, likewise.
+    pub true_positive_rate: [f64; 3],
+}
+
+impl Threshold {
+    /// Chooses one. `rate`: the part of images with a defect where it will be used.
+    ///
+    /// # Errors
+    /// If a label is missing, or costs are asked for where the probe does not rise with the odds of a defect.
+    pub fn choose(
+        how: FlagAt,
+        logits: &[f64],
+        defects: &[bool],
+        calibration: &Calibration,
+        rate: f64,
+    ) -> Result<Self> {
+        let of = |wanted: bool| -> Vec<f64> {
+            let chosen = logits.iter().zip(defects).filter(|(_, defect)| **defect == wanted);
+            let mut sorted: Vec<f64> = chosen.map(|(logit, _)| *logit).collect();
+            sorted.sort_by(f64::total_cmp);
+            sorted
+        };
+        let (normals, positives) = (of(false), of(true));
+        ensure!(!normals.is_empty() && !positives.is_empty(), "a threshold needs normal images and defects");
+        let logit = match how {
+            FlagAt::Own => 0.0,
+            FlagAt::FalseAlarms(part) => {
+                let allowed = (part * normals.len() as f64) as usize;
+                normals[normals.len() - 1 - allowed.min(normals.len() - 1)]
+            }
+            FlagAt::Misses(part) => {
+                let allowed = (part * positives.len() as f64) as usize;
+                positives[allowed.min(positives.len() - 1)].next_down()
+            }
+            FlagAt::Costs { miss, alarm } => calibration.logit_at(alarm / (alarm + miss), rate)?,
+        };
+        let flagged = |of: &[f64]| {
+            let found = of.iter().filter(|other| **other > logit).count();
+            let part = of_part(found as f64, of.len() as f64);
+            [part.estimate, part.low, part.high]
+        };
+        Ok(Self {
+            logit,
+            chosen: how.to_string(),
+            false_positive_rate: flagged(&normals),
+            true_positive_rate: flagged(&positives),
+        })
+    }
+}
+
+impl FlagAt {
+    /// What may be asked for, for people.
+    pub const HELP: &'static str = "\
+Above which score an image is flagged, chosen on the validation images:
+  own               where the probe itself has it (logit 0)
+  false-alarms=1%   the lowest threshold that flags at most 1 % of normal images
+  misses=5%         the highest threshold that misses at most 5 % of defects
+  costs=50:1        a missed defect costs 50 times a false alarm; --rate says how many images have a defect";
+}
+
+impl FromStr for FlagAt {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let part = |text: &str| -> Result<f64> {
+            let share: crate::data::Share = text.parse()?;
+            share.fraction().context("expected a percentage like '1%'")
+        };
+        match text.split_once('=') {
+            None if text == "own" => Ok(Self::Own),
+            Some(("false-alarms", text)) => Ok(Self::FalseAlarms(part(text)?)),
+            Some(("misses", text)) => Ok(Self::Misses(part(text)?)),
+            Some(("costs", costs)) => {
+                let (miss, alarm) =
+                    costs.split_once(':').context("expected two costs, such as costs=50:1")?;
+                let cost = |text: &str| -> Result<f64> {
+                    let cost: f64 = text.trim().parse().with_context(|| format!("'{text}' is no cost"))?;
+                    ensure!(cost > 0.0 && cost.is_finite(), "a cost is above 0, found {cost}");
+                    Ok(cost)
+                };
+                Ok(Self::Costs { miss: cost(miss)?, alarm: cost(alarm)? })
+            }
+            _ => bail!("expected own, false-alarms=1%, misses=5% or costs=50:1, found '{text}'"),
+        }
+    }
+}
+
+impl fmt::Display for FlagAt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => formatter.write_str("own"),
+            Self::FalseAlarms(part) => write!(formatter, "false-alarms={}%", 100.0 * part),
+            Self::Misses(part) => write!(formatter, "misses={}%", 100.0 * part),
+            Self::Costs { miss, alarm } => write!(formatter, "costs={miss}:{alarm}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Normal images at 0, 1, ... 99, defects at 50, 51, ... 149.
+    fn images() -> (Vec<f64>, Vec<bool>) {
+        (0..200).map(|place| (f64::from(if place < 100 { place } else { place - 50 }), place >= 100)).unzip()
+    }
+
+    #[test]
+    fn thresholds_keep_what_was_asked() {
+        let (logits, defects) = images();
+        let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0 };
+        let choose = |text: &str, rate| {
+            Threshold::choose(text.parse().unwrap(), &logits, &defects, &calibration, rate).unwrap()
+        };
+        let own = choose("own", 0.5);
+        assert_eq!((own.logit, own.false_positive_rate[0], own.true_positive_rate[0]), (0.0, 0.99, 1.0));
+        let alarms = choose("false-alarms=5%", 0.5);
+        assert_eq!((alarms.false_positive_rate[0], alarms.logit), (0.05, 94.0));
+        let misses = choose("misses=10%", 0.5);
+        assert!((misses.true_positive_rate[0] - 0.9).abs() < 1e-12, "{misses:?}");
+        // Odds of 1 to 1 in the images, a miss as dear as an alarm: where the calibrated odds are even.
+        assert!(choose("costs=1:1", 0.5).logit.abs() < 1e-12);
+        // Nine times as dear: p of 0.1, log odds of -ln 9; a site with one defect in ten raises it as much.
+        assert!((choose("costs=9:1", 0.5).logit + 9_f64.ln()).abs() < 1e-9);
+        assert!(choose("costs=9:1", 0.1).logit.abs() < 1e-9);
+        for bad in ["x", "costs=1", "costs=0:1", "misses=natural", "false-alarms=200%"] {
+            assert!(bad.parse::<FlagAt>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `cargo xtask bundle`: a detector in one file, out of a results folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use skewbench::{
+    analysis::reading,
+    backbone::Parameters,
+    bundle::{Bundle, Calibration, FlagAt, Manifest, Threshold},
+    claims::decision,
+    data::Share,
+    report,
+    results::{self, Detector, Folder, Record, logits},
+};
+
+/// Write a finished cell as a detector: one file, that `predict` runs.
+///
+/// It holds the encoder, the converged probe, the preprocessing, a threshold, a calibration of probabilities,
+/// provenance, and eight validation pictures with the logits that they must give, by which it checks itself wherever
+/// it is opened. Cells that were trained with --no-weights cannot be bundled.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bundle results/local/small-folder --best pipes.skewbench
+  cargo xtask bundle results/local/small-folder extension/simclr-resnet18-natural-seed0 pipes.skewbench \\
+      --flag-at misses=5% --rate 1%")]
+pub struct Arguments {
+    /// Results folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// Name of a cell, unless --best, and the file to write
+    #[arg(value_name = "CELL FILE", num_args = 1..=2, required = true)]
+    rest: Vec<String>,
+
+    /// Take what the decision card takes, at the largest training share or the one that --share names
+    #[arg(long)]
+    best: bool,
+
+    /// Training share of the card that --best reads, such as `natural` or `5%`
+    #[arg(long, value_name = "SHARE", requires = "best")]
+    share: Option<Share>,
+
+    #[arg(long, default_value = "own", value_name = "HOW", long_help = FlagAt::HELP)]
+    flag_at: FlagAt,
+
+    /// Part of images with a defect where it will be used; probabilities are for it [default: as in validation]
+    #[arg(long, value_name = "SHARE")]
+    rate: Option<Share>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let folder = Folder::open(&arguments.folder)?;
+    let (cell, to) = match (&arguments.rest[..], arguments.best) {
+        ([to], true) => (best(&arguments.folder, &folder, arguments.share)?, to),
+        ([cell, to], false) => (cell.clone(), to),
+        (_, true) => bail!("--best names the cell: give the file to write alone"),
+        (_, false) => bail!("expected a cell and the file to write; --best takes the card's cell"),
+    };
+    let record = results::read(&folder.path(&cell))?;
+    let manifest = write(arguments, &folder, &record, Path::new(to))?;
+    let bytes = std::fs::metadata(to)?.len();
+    // It is opened once here: one that cannot be relied on is no use to anybody.
+    Bundle::open(Path::new(to))?;
+    println!("{to}: {} on {}, {cell}, {:.1} MB", manifest.method, manifest.backbone, bytes as f64 / 1e6);
+    say(&manifest);
+    Ok(())
+}
+
+fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> Result<Manifest> {
+    let cell = &record.cell.id;
+    let (weights, detector) = (folder.weights(cell), folder.detector(cell));
+    for path in [&weights, &detector] {
+        ensure!(
+            path.is_file(),
+            "{}: not there; the cell was trained with --no-weights, or before detectors were kept. Move its record away \
+             and train it again",
+            path.display()
+        );
+    }
+    let (encoder, detector) = (Parameters::read(&weights)?.encoder(), Detector::read(&detector)?);
+    let columns = logits::read(&folder.logits(cell))?;
+    let column = |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, column)| column);
+    let converged = column("converged").context("the logits have no column 'converged'")?;
+    let defects = column("defect").context("the logits have no column 'defect'")?;
+    let defects: Vec<bool> = defects.iter().map(|defect| *defect > 0.5).collect();
+    let groups = column("group").map(|groups| groups.iter().map(|group| *group as u32).collect::<Vec<u32>>());
+    let found = defects.iter().filter(|defect| **defect).count() as f64 / defects.len() as f64;
+    let rate = arguments.rate.and_then(Share::fraction).unwrap_or(found);
+    let calibration = Calibration::fit(converged, &defects, groups.as_deref(), rate)?;
+    let threshold = Threshold::choose(arguments.flag_at, converged, &defects, &calibration, rate)?;
+    let manifest = Manifest::of(record, detector.usual_size, rate, calibration, threshold)?;
+    Bundle::write(to, &manifest, &encoder, &detector)?;
+    Ok(manifest)
+}
+
+/// The cell that the card takes: of its seeds the lowest whose weights are there.
+fn best(path: &Path, folder: &Folder, share: Option<Share>) -> Result<String> {
+    let reading = reading::read(&[path.to_owned()]);
+    let setting = report::main_setting(&reading).context("no records to choose from")?;
+    let share = share.or(report::main_share(&reading)).context("nothing was trained")?;
+    let cards =
+        decision::cards(&skewbench::claims::Evidence::measured(&setting, &reading.frame.setting(&setting)));
+    let card = cards.iter().find(|card| card.share == share).with_context(|| {
+        let shares: Vec<String> = cards.iter().map(|card| card.share.to_string()).collect();
+        format!("nothing was trained at {share}; there is {}", shares.join(", "))
+    })?;
+    println!("{}", card.sentence());
+    let pick = card.pick().context("nothing was trained that has an AUROC")?;
+    let mut cells: Vec<(u64, &str)> = reading
+        .records
+        .iter()
+        .filter(|filed| filed.setting == setting && filed.cell == pick.cell)
+        .map(|filed| (filed.record.cell.seed, filed.record.cell.id.as_str()))
+        .collect();
+    cells.sort_unstable();
+    let kept = cells.iter().find(|(_, cell)| folder.detector(cell).is_file()).or(cells.first());
+    Ok(kept.context("its record is not there")?.1.to_owned())
+}
+
+/// What it is and what it does, in lines.
+fn say(manifest: &Manifest) {
+    let Manifest { train, validation, calibration, threshold, .. } = manifest;
+    let percent = |part: f64| format!("{:.1} %", 100.0 * part);
+    let rate =
+        |[part, low, high]: [f64; 3]| format!("{} ({} to {})", percent(part), percent(low), percent(high));
+    println!(
+        "  trained on {} normal images and {} defects of {}; AUROC {:.3} on {} normal images and {} defects",
+        train.normals, train.defects, manifest.source, manifest.auroc, validation.normals, validation.defects
+    );
+    println!(
+        "  flags images above logit {:.4} ({}): {} of normal images, {} of defects there",
+        threshold.logit,
+        threshold.chosen,
+        rate(threshold.false_positive_rate),
+        rate(threshold.true_positive_rate)
+    );
+    println!(
+        "  probabilities are for {} defects; they lie {:.3} from what happens (expected calibration error, \
+         cross-validated)",
+        percent(manifest.rate),
+        calibration.error
+    );
+}

@@ -1,0 +1,177 @@
+//! `cargo xtask predict`: a bundle on images without labels.
+
+mod page;
+mod rows;
+mod worst;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use skewbench::{
+    augment::ViewRecipe,
+    bundle::{Bundle, Manifest},
+    data::{Dataset, Image, SampleBits, Share, files::Files, folder, table},
+    seed::Seed,
+};
+
+use self::{
+    rows::{Row, Rows},
+    worst::{Worst, Worth},
+};
+
+/// Images that are decoded and scored at once. Ours.
+const BATCH: usize = 32;
+
+/// Score images that have no labels, and show the worst.
+///
+/// Writes `predictions.csv` (path, logit, probability, flagged, why skipped), a row an image as soon as it is known, and
+/// `triage.html`: the most suspicious images, the worst first. Stop it at any moment and run the same command: what is
+/// written is kept. An image that cannot be read is skipped, and its row says why.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask predict pipes.skewbench my-pipes/new --out predictions
+  cargo xtask predict pipes.skewbench frames.csv --out predictions --rate 0.5%")]
+pub struct Arguments {
+    /// What `bundle` wrote
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+
+    /// A folder, whose images are found at any depth, or a table with a column of paths
+    #[arg(value_name = "FOLDER|CSV")]
+    images: PathBuf,
+
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Part of images with a defect, which probabilities are for [default: the bundle's]
+    #[arg(long, value_name = "SHARE")]
+    rate: Option<Share>,
+
+    /// Images on the triage page at most
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    most: usize,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let bundle = Bundle::open(&arguments.bundle)?;
+    let files = open(&arguments.images)?;
+    let bits = bundle.manifest.sample_bits.map(|bits| bits.to_string().parse::<SampleBits>()).transpose()?;
+    files.set_sample_bits(bits.unwrap_or(SampleBits::ALL));
+    let rate = match arguments.rate {
+        Some(rate) => rate.fraction().context("--rate needs a percentage")?,
+        None => bundle.manifest.rate,
+    };
+    std::fs::create_dir_all(&arguments.out)
+        .with_context(|| format!("{}: cannot be made", arguments.out.display()))?;
+    let mut rows = Rows::open(&arguments.out, &bundle.digest, rate)?;
+    let left: Vec<usize> = (0..files.len()).filter(|&index| !rows.has(files.name(index))).collect();
+    println!(
+        "{} images, {} of them done earlier; {} on {} of {}",
+        files.len(),
+        files.len() - left.len(),
+        bundle.manifest.method,
+        bundle.manifest.backbone,
+        bundle.manifest.cell
+    );
+    let sizes = score(&bundle, &files, &left, rate, &mut rows)?;
+    finish(arguments, &bundle, &files, rate, &rows)?;
+    if let (Some([width, height]), Some((other, count))) = (bundle.manifest.usual_size, sizes) {
+        println!(
+            "note: {count} images are not {width} x {height} as most that it was trained on, such as {other}: it may see them \
+             differently"
+        );
+    }
+    Ok(())
+}
+
+/// What is to be scored.
+fn open(images: &Path) -> Result<Files> {
+    let files = if images.is_dir() { folder::unlabelled(images)? } else { table::unlabelled(images)? };
+    ensure!(!files.is_empty(), "{}: no images", images.display());
+    Ok(files)
+}
+
+/// Scores what is left, batch by batch. Returns an image whose size is not the usual one, and how many there are.
+fn score(
+    bundle: &Bundle,
+    files: &Files,
+    left: &[usize],
+    rate: f64,
+    rows: &mut Rows,
+) -> Result<Option<(String, usize)>> {
+    let bar = ProgressBar::new(left.len() as u64).with_style(ProgressStyle::with_template(
+        "predicting {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
+    )?);
+    let begun = Instant::now();
+    let mut others: Option<(String, usize)> = None;
+    for batch in left.chunks(BATCH) {
+        let opened: Vec<Result<(Image, [usize; 2])>> =
+            batch.par_iter().map(|&index| picture(files, index, bundle.manifest.side)).collect();
+        let sound: Vec<Image> =
+            opened.iter().filter_map(|of| of.as_ref().ok().map(|(image, _)| image.clone())).collect();
+        let mut seen = if sound.is_empty() { Vec::new() } else { bundle.see(&sound, false)? }.into_iter();
+        for (&index, opened) in batch.iter().zip(opened) {
+            let path = files.name(index).to_owned();
+            rows.push(match opened {
+                Err(error) => Row { path, score: None, skipped: format!("{error:#}") },
+                Ok((_, size)) => {
+                    if bundle.manifest.usual_size.is_some_and(|usual| usual != size) {
+                        others.get_or_insert((path.clone(), 0)).1 += 1;
+                    }
+                    let logit = seen.next().context("a picture without a score")?.logit;
+                    let probability = bundle.manifest.calibration.probability(logit, rate);
+                    let flagged = logit > bundle.manifest.threshold.logit;
+                    Row { path, score: Some((logit, probability, flagged)), skipped: String::new() }
+                }
+            })?;
+        }
+        rows.flush()?;
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    if !left.is_empty() {
+        println!("{:.0} images a second", left.len() as f64 / begun.elapsed().as_secs_f64());
+    }
+    Ok(others)
+}
+
+/// A picture as the network sees it, and the size that it had.
+fn picture(files: &Files, index: usize, side: usize) -> Result<(Image, [usize; 2])> {
+    let image = files.open(index)?;
+    // Nothing is drawn of a whole image.
+    let view = ViewRecipe::whole(side).draw(image.width, image.height, &mut Seed::root(0).stream());
+    Ok((view.apply(&image), [image.width, image.height]))
+}
+
+/// The page, and what came out.
+fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows: &Rows) -> Result<()> {
+    let found = rows.summary()?;
+    let worst = Worst::of(rows, arguments.most)?;
+    let shown = worst.shown(bundle, files)?;
+    let page = arguments.out.join("triage.html");
+    std::fs::write(&page, page::render(&bundle.manifest, rate, &found, &shown).into_string())
+        .with_context(|| format!("{}: cannot be written", page.display()))?;
+    println!(
+        "{} scored, {} flagged, {} skipped\npredictions {}\ntriage      {}",
+        found.scored,
+        found.flagged,
+        found.skipped,
+        rows.path().display(),
+        page.display()
+    );
+    let Manifest { limits, .. } = &bundle.manifest;
+    limits.iter().for_each(|limit| println!("note: {limit}"));
+    Ok(())
+}
+
+/// How an image on the page is described.
+fn worth(worth: &Worth) -> String {
+    format!("logit {:.2}, probability {:.1} %", worth.logit, 100.0 * worth.probability)
+}

@@ -1,0 +1,135 @@
+//! `triage.html`: the worst images first, with what the detector saw in them. No network, no file beside it.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use skewbench::bundle::Manifest;
+
+use super::{rows::Summary, worst::Shown, worth};
+
+/// The whole page.
+pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) -> Markup {
+    let percent = |part: f64| format!("{:.1}\u{a0}%", 100.0 * part);
+    let [false_alarms, hits] =
+        [manifest.threshold.false_positive_rate, manifest.threshold.true_positive_rate]
+            .map(|[part, low, high]| format!("{} ({} to {})", percent(part), percent(low), percent(high)));
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Triage: " (found.flagged) " of " (found.scored) " images flagged" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (found.flagged) " of " (found.scored) " images flagged" }
+                p {
+                    "By " (manifest.method) " on " (manifest.backbone) " (" code { (manifest.cell) } "), above logit "
+                    (format!("{:.3}", manifest.threshold.logit)) " (" (manifest.threshold.chosen) "). On "
+                    (manifest.validation.normals) " normal images and " (manifest.validation.defects)
+                    " defects of " (manifest.source) " that flags " (false_alarms) " of normal images and " (hits) " of defects (95\u{a0}%). "
+                    "Probabilities are for " (percent(rate)) " defects; expected calibration error "
+                    (format!("{:.3}", manifest.calibration.error)) ". "
+                    (found.skipped) " images could not be read: " code { "predictions.csv" } " says why."
+                }
+                @for limit in &manifest.limits { p.limit { (limit) } }
+                form {
+                    label { "Probability at least " input #least type="number" min="0" max="100" step="any" value="0"; " %" }
+                    label { "Path contains " input #text type="search"; }
+                    label { input #map type="checkbox" checked; " where (m)" }
+                    button #save type="button" { "Save verdicts" }
+                    span #count {}
+                }
+                p.keys { "Keys: j and k move, d marks a defect, n normal, u takes a mark back." }
+                ol #images { @for (place, image) in shown.iter().enumerate() { (item(place, image)) } }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+}
+
+fn item(place: usize, shown: &Shown) -> Markup {
+    html! {
+        li tabindex="0" data-path=(shown.worth.path) data-probability=(shown.worth.probability) {
+            div.picture {
+                img src=(shown.uri) loading="lazy" alt=(shown.worth.path);
+                (heat(&shown.places))
+            }
+            b { (place + 1) "." }
+            @if shown.worth.flagged { " \u{2691} flagged" }
+            br;
+            span.path { (shown.worth.path) }
+            br;
+            (worth(&shown.worth))
+            div.verdict {}
+        }
+    }
+}
+
+/// What each place adds to the logit, over the picture: orange where it speaks for a defect, blue where against.
+fn heat(places: &[Vec<f64>]) -> Markup {
+    let Some(columns) = places.first().map(Vec::len) else { return html! {} };
+    let largest = places.iter().flatten().fold(1e-9, |largest: f64, value| largest.max(value.abs()));
+    html! {
+        svg.heat viewBox={ "0 0 " (columns) " " (places.len()) } preserveAspectRatio="none" aria-hidden="true" {
+            @for (row, values) in places.iter().enumerate() { @for (column, value) in values.iter().enumerate() {
+                rect x=(column) y=(row) width="1" height="1"
+                    fill=(if *value > 0.0 { "#d55e00" } else { "#0072b2" })
+                    fill-opacity=(format!("{:.2}", 0.6 * value.abs() / largest)) {}
+            } }
+        }
+    }
+}
+
+const STYLE: &str = "\
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
+body { max-width: 80rem; margin: 1rem auto; padding: 0 1rem; }
+form { position: sticky; top: 0; background: Canvas; padding: .5rem 0; display: flex; gap: 1rem; flex-wrap: wrap; align-items: center; }
+input[type=number] { width: 5rem; }
+.limit, .keys { font-size: .85rem; opacity: .8; margin: .2rem 0; }
+ol { list-style: none; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; }
+li { border: 2px solid transparent; border-radius: .4rem; padding: .4rem; font-size: .85rem; overflow-wrap: anywhere; }
+li:focus { border-color: Highlight; outline: none; }
+li[data-verdict] .verdict::after { content: attr(data-said); font-weight: bold; }
+.picture { position: relative; } .picture img { width: 100%; display: block; }
+.heat { position: absolute; inset: 0; width: 100%; height: 100%; }
+.plain .heat { display: none; }
+";
+
+const SCRIPT: &str = r#"
+const list = [...document.querySelectorAll('#images li')];
+const [least, text, map, count] = ['least', 'text', 'map', 'count'].map(id => document.getElementById(id));
+const seen = () => list.filter(li => !li.hidden);
+function show() {
+  for (const li of list) li.hidden = 100 * li.dataset.probability < +least.value || !li.dataset.path.includes(text.value);
+  count.textContent = seen().length + ' shown';
+  document.getElementById('images').classList.toggle('plain', !map.checked);
+}
+function mark(li, verdict) {
+  if (verdict) li.dataset.verdict = verdict; else delete li.dataset.verdict;
+  li.querySelector('.verdict').dataset.said = verdict || '';
+}
+for (const input of [least, text, map]) input.addEventListener('input', show);
+document.querySelector('form').addEventListener('submit', event => event.preventDefault());
+document.addEventListener('keydown', event => {
+  if (event.target.matches('input[type=search], input[type=number]')) return;
+  const shown = seen(), at = shown.indexOf(document.activeElement);
+  const go = to => { const li = shown[Math.max(0, Math.min(shown.length - 1, to))]; if (li) li.focus(); };
+  if (event.key === 'j') go(at + 1);
+  else if (event.key === 'k') go(at - 1);
+  else if (event.key === 'm') { map.checked = !map.checked; show(); }
+  else if (at >= 0 && 'dnu'.includes(event.key)) {
+    mark(shown[at], { d: 'defect', n: 'normal', u: '' }[event.key]);
+    if (event.key !== 'u') go(at + 1);
+  } else return;
+  event.preventDefault();
+});
+document.getElementById('save').addEventListener('click', () => {
+  const quote = value => '"' + value.replaceAll('"', '""') + '"';
+  const rows = list.filter(li => li.dataset.verdict).map(li => quote(li.dataset.path) + ',' + li.dataset.verdict);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob(['path,label\n' + rows.join('\n') + '\n'], { type: 'text/csv' }));
+  link.download = 'verdicts.csv';
+  link.click();
+});
+show();
+"#;

@@ -1,0 +1,211 @@
+//! `predictions.csv`: a row an image, kept as soon as it is known.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, OpenOptions},
+    io::{BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+const HEADER: &str = "path,logit,probability,flagged,why_skipped";
+
+/// What is said of an image.
+pub struct Row {
+    pub path: String,
+    /// Logit, probability and whether it is flagged; none where the image was skipped.
+    pub score: Option<(f64, f64, bool)>,
+    /// Why; empty where it was scored.
+    pub skipped: String,
+}
+
+/// Numbers of images.
+#[derive(Debug, Default)]
+pub struct Summary {
+    pub scored: usize,
+    pub flagged: usize,
+    pub skipped: usize,
+}
+
+/// The file, open at its end.
+pub struct Rows {
+    path: PathBuf,
+    /// Digests of paths: names of a million images would be large.
+    done: HashSet<[u8; 16]>,
+    to: BufWriter<File>,
+}
+
+impl Rows {
+    /// Opens what an earlier run wrote, or begins anew.
+    ///
+    /// # Errors
+    /// If rows of another bundle or rate lie there, or the file cannot be written.
+    pub fn open(folder: &Path, bundle: &str, rate: f64) -> Result<Self> {
+        let (path, about) = (folder.join("predictions.csv"), folder.join("predictions.bundle"));
+        let asked = format!("bundle {bundle}\nrate {rate}\n");
+        match fs::read_to_string(&about) {
+            Ok(found) if found != asked => bail!(
+                "{}: predictions of another bundle or rate lie there; choose another --out, or remove them",
+                folder.display()
+            ),
+            Ok(_) => {}
+            Err(_) => {
+                ensure!(!path.exists(), "{}: predictions of something else lie there", path.display());
+                fs::write(&about, asked)
+                    .with_context(|| format!("{}: cannot be written", about.display()))?;
+            }
+        }
+        let done = if path.exists() { keep_whole_rows(&path)? } else { None };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
+        if done.is_none() {
+            writeln!(file, "{HEADER}")?;
+        }
+        Ok(Self { path, done: done.unwrap_or_default(), to: BufWriter::new(file) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether an earlier run has said something of this image.
+    pub fn has(&self, path: &str) -> bool {
+        self.done.contains(&digest(path))
+    }
+
+    pub fn push(&mut self, row: Row) -> Result<()> {
+        let [logit, probability, flagged] = match row.score {
+            Some((logit, probability, flagged)) => {
+                [logit.to_string(), probability.to_string(), u8::from(flagged).to_string()]
+            }
+            None => Default::default(),
+        };
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(&mut self.to);
+        writer.write_record([&row.path, &logit, &probability, &flagged, &row.skipped])?;
+        writer.flush()?;
+        Ok(())
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        self.to.flush().with_context(|| format!("{}: cannot be written", self.path.display()))
+    }
+
+    /// Every row of the file, one after the other.
+    pub fn read(&self) -> Result<impl Iterator<Item = Result<Row>>> {
+        let reader = csv::Reader::from_reader(BufReader::new(File::open(&self.path)?));
+        Ok(reader.into_records().map(|row| row_of(&row?)))
+    }
+
+    pub fn summary(&self) -> Result<Summary> {
+        let mut summary = Summary::default();
+        for row in self.read()? {
+            match row?.score {
+                None => summary.skipped += 1,
+                Some((.., flagged)) => {
+                    summary.scored += 1;
+                    summary.flagged += usize::from(flagged);
+                }
+            }
+        }
+        Ok(summary)
+    }
+}
+
+fn row_of(row: &csv::StringRecord) -> Result<Row> {
+    ensure!(row.len() == 5, "expected 5 columns, found {}", row.len());
+    let score = match &row[1] {
+        "" => None,
+        logit => Some((logit.parse()?, row[2].parse()?, &row[3] == "1")),
+    };
+    Ok(Row { path: row[0].to_owned(), score, skipped: row[4].to_owned() })
+}
+
+/// Cuts off a row that was being written when the program was stopped. Returns what the others are of; none where not even
+/// the header is whole.
+fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::new(&file));
+    if reader.headers().map(|header| header.iter().collect::<Vec<_>>().join(",")).ok().as_deref()
+        != Some(HEADER)
+    {
+        file.set_len(0)?;
+        return Ok(None);
+    }
+    let (mut done, mut end) = (HashSet::new(), reader.position().byte());
+    let length = file.metadata()?.len();
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row).unwrap_or(false) {
+        let next = reader.position().byte();
+        // The last row counts only if its line break is there.
+        if row_of(&row).is_err() || (next >= length && !ends_in_break(path)?) {
+            break;
+        }
+        done.insert(digest(&row[0]));
+        end = next;
+    }
+    file.set_len(end.min(length))?;
+    Ok(Some(done))
+}
+
+fn ends_in_break(path: &Path) -> Result<bool> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+fn digest(path: &str) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&blake3::hash(path.as_bytes()).as_bytes()[..16]);
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(path: &str) -> Row {
+        Row { path: path.to_owned(), score: Some((1.5, 0.25, true)), skipped: String::new() }
+    }
+
+    #[test]
+    fn a_row_that_was_cut_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Rows::open(folder.path(), "b", 0.1).unwrap();
+        let mut rows = open();
+        rows.push(row("a, \"b\".png")).unwrap();
+        rows.push(Row { path: "c.png".to_owned(), score: None, skipped: "torn,\nit ends".to_owned() })
+            .unwrap();
+        rows.push(row("d.png")).unwrap();
+        rows.flush().unwrap();
+        let whole = fs::read(rows.path()).unwrap();
+        let ends: Vec<usize> = (0..whole.len()).filter(|&place| whole[place] == b'\n').collect();
+        for cut in 0..whole.len() {
+            fs::write(rows.path(), &whole[..cut]).unwrap();
+            let mut again = open();
+            for name in ["a, \"b\".png", "c.png", "d.png"] {
+                if !again.has(name) {
+                    let skipped = if name == "c.png" { "torn,\nit ends" } else { "" };
+                    let score = skipped.is_empty().then_some((1.5, 0.25, true));
+                    again.push(Row { path: name.to_owned(), score, skipped: skipped.to_owned() }).unwrap();
+                }
+            }
+            again.flush().unwrap();
+            assert_eq!(
+                fs::read(again.path()).unwrap(),
+                whole,
+                "cut after {cut} bytes; lines end at {ends:?}"
+            );
+        }
+        let summary = open().summary().unwrap();
+        assert_eq!((summary.scored, summary.flagged, summary.skipped), (2, 2, 1));
+        let error = Rows::open(folder.path(), "other", 0.1).err().unwrap().to_string();
+        assert!(error.contains("predictions of another bundle or rate lie there"), "{error}");
+    }
+}
