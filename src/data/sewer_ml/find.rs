@@ -280,7 +280,7 @@ impl Search<'_> {
             counted(validation)
         )];
         if !self.used.is_empty() {
-            lines.push("archives are read as they are; extracted frames are read faster".to_owned());
+            lines.push("archives are read as they are: nothing is extracted".to_owned());
         }
         if self.missing() == self.splits.iter().map(|split| split.listing.len()).sum::<usize>() {
             lines.push(format!(
