@@ -148,3 +148,44 @@ impl Manifest {
         Ok(Architecture { name, resnet_width, resnet_stem, vit, side: self.side })
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::results::example;
+
+    /// A manifest of a cell that nobody trained.
+    pub fn example(side: usize) -> Manifest {
+        let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0 };
+        let rates = [0.0, 0.0, 1.0];
+        let threshold = Threshold {
+            logit: 0.0,
+            chosen: "own".to_owned(),
+            false_positive_rate: rates,
+            true_positive_rate: rates,
+        };
+        let mut record = example::record();
+        let values = &mut record.settings.values;
+        for (name, value) in
+            [("side", side.into()), ("resnet.width", 8.into()), ("resnet.stem", "imagenet".into())]
+        {
+            values.insert(name.to_owned(), value);
+        }
+        for name in ["normalisation.mean", "normalisation.deviation"] {
+            values.insert(name.to_owned(), vec![0.5, 0.4, 0.3].into());
+        }
+        record.scores.push(example::score("converged", None));
+        Manifest::of(&record, None, 0.1, calibration, threshold).unwrap()
+    }
+
+    #[test]
+    fn what_it_says_of_itself_is_read_back() {
+        let manifest = example(64);
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+        assert_eq!(manifest.architecture().unwrap().resnet_width, 8);
+        let nothing = Manifest { sizes: serde_json::Map::new(), ..manifest };
+        let error = nothing.architecture().unwrap_err().to_string();
+        assert!(error.contains("no size 'resnet.width'"), "{error}");
+    }
+}

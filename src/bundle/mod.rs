@@ -136,8 +136,7 @@ impl Bundle {
         let seen = self.see(&self.detector.pictures, false)?;
         for (place, (seen, expected)) in seen.iter().zip(&self.detector.logits).enumerate() {
             let apart = (seen.logit - expected).abs();
-            // Not `>`: what is not a number is wrong too.
-            if !(apart <= TOLERANCE * expected.abs().max(1.0)) {
+            if apart.is_nan() || apart > TOLERANCE * expected.abs().max(1.0) {
                 bail!(
                     "picture {} of its own has logit {} here and must have {expected}: this machine or program computes \
                      something else, so its predictions would be others",
@@ -216,4 +215,49 @@ fn digest(manifest: &str, parts: &BTreeMap<String, &[u8]>) -> String {
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     }
     hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone::{Name, Stem, VitSize},
+        data::synthetic,
+    };
+
+    /// What places add up to is the logit, to the last digits of single precision.
+    #[test]
+    fn the_mean_over_places_is_the_logit() {
+        let vit = VitSize { patch: 8, width: 24, depth: 1, heads: 3 };
+        let architecture = Architecture {
+            name: Name::ResNet18,
+            side: 64,
+            resnet_width: 8,
+            resnet_stem: Stem::ImageNet,
+            vit,
+        };
+        let mut parameters = Parameters::default();
+        let encoder =
+            architecture.build(&mut parameters.builder("", Seed::root(3), DType::F32, &Device::Cpu)).unwrap();
+        let source = synthetic::source(Seed::root(0), 4, 2, 64);
+        let pictures: Vec<Image> = (0..4).map(|index| source.train.open(index).unwrap()).collect();
+        let mut stream = Seed::root(1).stream();
+        let weights = (0..encoder.width()).map(|_| stream.normal()).collect();
+        let detector =
+            Detector { weights, bias: 0.3, pictures: Vec::new(), logits: Vec::new(), usual_size: None };
+        let manifest = manifest::tests::example(64);
+        let bundle = Bundle { manifest, digest: String::new(), detector, encoder };
+        let (plain, mapped) = (bundle.see(&pictures, false).unwrap(), bundle.see(&pictures, true).unwrap());
+        for (plain, mapped) in plain.iter().zip(&mapped) {
+            assert!(plain.places.is_empty() && mapped.places.len() == 2 && mapped.places[0].len() == 2);
+            let mean = mapped.places.iter().flatten().sum::<f64>() / 4.0;
+            assert_eq!(mean, mapped.logit);
+            assert!(
+                (plain.logit - mean).abs() < 1e-5 * plain.logit.abs().max(1.0),
+                "{} and {mean}",
+                plain.logit
+            );
+        }
+        assert!(bundle.see(&[Image::new(1, 1, vec![0; 3])], false).is_err(), "another size");
+    }
 }

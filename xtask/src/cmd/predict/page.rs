@@ -39,7 +39,12 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
                     button #save type="button" { "Save verdicts" }
                     span #count {}
                 }
-                p.keys { "Keys: j and k move, d marks a defect, n normal, u takes a mark back." }
+                p.keys {
+                    "Keys: j and k move, d marks a defect, n normal, u takes a mark back. "
+                    @if shown.iter().any(|shown| !shown.places.is_empty()) {
+                        "Orange: the places that add most to an image's logit (class activation map; their mean is the logit)."
+                    } @else { "This encoder does not say which places add most to a logit." }
+                }
                 ol #images { @for (place, image) in shown.iter().enumerate() { (item(place, image)) } }
                 script { (PreEscaped(SCRIPT)) }
             }
@@ -65,16 +70,19 @@ fn item(place: usize, shown: &Shown) -> Markup {
     }
 }
 
-/// What each place adds to the logit, over the picture: orange where it speaks for a defect, blue where against.
+/// Where the picture looks most like a defect: the more a place adds to the logit, beside the others, the more orange.
 fn heat(places: &[Vec<f64>]) -> Markup {
     let Some(columns) = places.first().map(Vec::len) else { return html! {} };
-    let largest = places.iter().flatten().fold(1e-9, |largest: f64, value| largest.max(value.abs()));
+    let (least, most) =
+        places.iter().flatten().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &value| {
+            (value.min(least), value.max(most))
+        });
+    let range = (most - least).max(f64::MIN_POSITIVE);
     html! {
         svg.heat viewBox={ "0 0 " (columns) " " (places.len()) } preserveAspectRatio="none" aria-hidden="true" {
             @for (row, values) in places.iter().enumerate() { @for (column, value) in values.iter().enumerate() {
                 rect x=(column) y=(row) width="1" height="1"
-                    fill=(if *value > 0.0 { "#d55e00" } else { "#0072b2" })
-                    fill-opacity=(format!("{:.2}", 0.6 * value.abs() / largest)) {}
+                    fill="#d55e00" fill-opacity=(format!("{:.2}", 0.55 * (value - least) / range)) {}
             } }
         }
     }

@@ -1,0 +1,117 @@
+//! From a results folder to a detector on images without labels.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use support::{SMALL, camera, error, folder, skewbench, succeeds};
+use tempfile::TempDir;
+
+/// A results folder with this backbone, trained on pictures in `data`.
+fn trained(root: &Path, backbone: &str) -> String {
+    let out = root.join("results").to_string_lossy().into_owned();
+    let own = ["reproduce", "--study", "table1", "--only", backbone, "--shares", "natural", "--epochs", "2"];
+    let data = folder(&camera(root, "data", 0));
+    succeeds(&skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &out]].concat()));
+    out
+}
+
+/// Logit of each path in a table with these columns.
+fn logits(table: &Path, column: &str) -> BTreeMap<String, f64> {
+    let mut reader = csv::Reader::from_path(table).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let place = |name: &str| header.iter().position(|known| known == name).unwrap();
+    let (path, logit) = (place("path"), place(column));
+    let rows = reader.records().map(Result::unwrap).filter(|row| !row[logit].is_empty());
+    rows.map(|row| (row[path].to_owned(), row[logit].parse().unwrap())).collect()
+}
+
+#[test]
+fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
+    for backbone in ["supervised-resnet18", "supervised-vit_tiny"] {
+        let root = TempDir::new().unwrap();
+        let results = trained(root.path(), backbone);
+        let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+        let (bundle, data, out) = (path("x.skewbench"), path("data"), path("out"));
+        succeeds(&skewbench(&[
+            "bundle",
+            &results,
+            "--best",
+            &bundle,
+            "--flag-at",
+            "misses=50%",
+            "--rate",
+            "5%",
+        ]));
+        fs::write(root.path().join("data/torn.png"), b"no image").unwrap();
+        fs::write(root.path().join("data/notes.txt"), b"no image either").unwrap();
+        let predict = || skewbench(&["predict", &bundle, &data, "--out", &out]);
+        succeeds(&predict());
+
+        let table = root.path().join("out/predictions.csv");
+        let found = logits(&table, "logit");
+        assert_eq!(found.len(), 36);
+        let cell = format!("extension/{backbone}-natural-seed0.logits.csv");
+        let expected = logits(&Path::new(&results).join(cell), "converged");
+        assert_eq!(expected.len(), 9);
+        for (path, expected) in expected {
+            let apart = (found[&path] - expected).abs() / expected.abs().max(1.0);
+            assert!(apart < 1e-5, "{path}: {} and {expected}", found[&path]);
+        }
+        let text = fs::read_to_string(&table).unwrap();
+        assert!(text.contains("torn.png,,,,") && text.contains("expected BMP, JPEG"), "{text}");
+        assert!(!text.contains("notes.txt"));
+        let page = fs::read_to_string(root.path().join("out/triage.html")).unwrap();
+        assert_eq!(page.matches("<li ").count(), 36);
+        assert_eq!(page.contains("class activation map"), backbone.ends_with("resnet18"));
+
+        // Half of it is gone: the same command makes it whole, and nothing is scored twice.
+        fs::write(&table, &text[..text.len() / 2]).unwrap();
+        let output = predict();
+        succeeds(&output);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("of them done earlier"));
+        let again = logits(&table, "logit");
+        assert!(again.len() == 36 && again.iter().all(|(path, logit)| (found[path] - logit).abs() < 1e-5));
+        let message = error(&skewbench(&["predict", &bundle, &data, "--out", &out, "--rate", "1%"]));
+        assert!(message.contains("predictions of another bundle or rate lie there"), "{message}");
+    }
+}
+
+#[test]
+fn a_bundle_that_cannot_be_relied_on_is_refused() {
+    let root = TempDir::new().unwrap();
+    let results = trained(root.path(), "supervised-resnet18");
+    let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    let (bundle, data, out) = (path("x.skewbench"), path("data"), path("out"));
+    let cell = "extension/supervised-resnet18-natural-seed0";
+    succeeds(&skewbench(&["bundle", &results, cell, &bundle]));
+    let whole = fs::read(&bundle).unwrap();
+    let refused = |bytes: &[u8]| {
+        fs::write(&bundle, bytes).unwrap();
+        error(&skewbench(&["predict", &bundle, &data, "--out", &out]))
+    };
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    assert!(refused(&flipped).contains("it was edited or damaged"));
+    assert!(refused(&whole[..whole.len() / 2]).contains("torn, or no safetensors"));
+    let version = br#"\"version\":1"#;
+    let place = whole.windows(version.len()).position(|window| window == version).unwrap();
+    let mut newer = whole.clone();
+    newer[place + version.len() - 1] = b'9';
+    assert!(refused(&newer).contains("a bundle of version 9, this program reads 1"), "{}", refused(&newer));
+    assert!(
+        refused(&fs::read(Path::new(&results).join(format!("{cell}.safetensors"))).unwrap())
+            .contains("without a manifest")
+    );
+
+    fs::write(&bundle, &whole).unwrap();
+    fs::create_dir(root.path().join("empty")).unwrap();
+    let message = error(&skewbench(&["predict", &bundle, &path("empty"), "--out", &out]));
+    assert!(message.contains("empty: no images"), "{message}");
+    fs::remove_file(Path::new(&results).join(format!("{cell}.detector.safetensors"))).unwrap();
+    let message = error(&skewbench(&["bundle", &results, cell, &bundle]));
+    assert!(message.contains("trained with --no-weights"), "{message}");
+}
