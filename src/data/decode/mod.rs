@@ -174,6 +174,10 @@ fn pixels(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
     match read {
         // Without a head that tells where they end, files show it to the decoder only.
         Err(error) if format != ImageFormat::Png && ended(&error) => bail!("{}", torn(bytes)),
+        Err(error) if matches!(error.downcast_ref(), Some(image::ImageError::Limits(_))) => bail!(
+            "too large: decoded it takes more than 512 MiB (some 178 million pixels in colour); scale it down, or cut it into \
+             tiles"
+        ),
         read => read,
     }
 }
