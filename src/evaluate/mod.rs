@@ -4,4 +4,5 @@ pub mod detection;
 pub mod features;
 pub mod grouped;
 pub mod importance;
+pub mod normals;
 pub mod probe;

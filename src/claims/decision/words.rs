@@ -26,7 +26,8 @@ impl Card {
         }
         let Some(contest) = &self.contest else {
             return format!(
-                "{place}: nothing can be chosen yet. {name} has the highest AUROC of {count} ({score})."
+                "{place}: nothing can be chosen yet. {} has the highest AUROC of {count} ({score}).",
+                capital(&name)
             );
         };
         let worse = match count - contest.candidates().count() {

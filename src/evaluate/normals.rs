@@ -1,0 +1,175 @@
+//! Detectors that are fitted on normal images alone: how far a feature vector lies from theirs. No defect is needed, and none
+//! is used.
+//!
+//! Sources: mean distance to the nearest neighbours as Ramaswamy, Rastogi and Shim, "Efficient algorithms for mining outliers
+//! from large data sets", 2000; Mahalanobis distance with the shrunken covariance of Ledoit and Wolf, "A well-conditioned
+//! estimator for large-dimensional covariance matrices", 2004, as scikit-learn's `LedoitWolf` has it.
+
+use anyhow::{Context, Result, ensure};
+use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
+use rayon::prelude::*;
+
+/// Feature vectors of equal length, one an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    values: Vec<f64>,
+    width: usize,
+}
+
+impl Rows {
+    /// Rows of `width` numbers, one after the other.
+    ///
+    /// # Errors
+    /// If there is no row, a row is not whole, or a number is not finite.
+    pub fn new(values: &[f32], width: usize) -> Result<Self> {
+        ensure!(
+            width > 0 && !values.is_empty() && values.len().is_multiple_of(width),
+            "{} numbers are no rows of {width}",
+            values.len()
+        );
+        ensure!(values.iter().all(|value| value.is_finite()), "a feature is not finite");
+        Ok(Self { values: values.iter().map(|value| f64::from(*value)).collect(), width })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[f64]> {
+        self.values.chunks_exact(self.width)
+    }
+
+    fn len(&self) -> usize {
+        self.values.len() / self.width
+    }
+}
+
+/// Mean Euclidean distance of each of `rows` to its `count` nearest of `normals`.
+///
+/// # Errors
+/// If widths differ, or there are fewer normal images than that.
+pub fn neighbour_distances(normals: &Rows, rows: &Rows, count: usize) -> Result<Vec<f64>> {
+    ensure!(normals.width == rows.width, "{} features, expected {}", rows.width, normals.width);
+    ensure!(
+        (1..=normals.len()).contains(&count),
+        "{count} neighbours of {} normal images: expected at least 1 and at most as many as there are",
+        normals.len()
+    );
+    let mean = |row: &[f64]| {
+        let square = |other: &[f64]| row.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        let mut squares: Vec<f64> = normals.iter().map(square).collect();
+        squares.select_nth_unstable_by(count - 1, f64::total_cmp);
+        squares[..count].iter().map(|square| square.sqrt()).sum::<f64>() / count as f64
+    };
+    Ok(rows.values.par_chunks_exact(rows.width).map(mean).collect())
+}
+
+/// Where normal images lie, as a cloud with a mean and a covariance.
+pub struct Cloud {
+    mean: Vec<f64>,
+    covariance: Llt<f64>,
+    /// By how much the covariance was drawn towards a sphere, 0..1.
+    pub shrinkage: f64,
+}
+
+impl Cloud {
+    /// Of at least two normal images.
+    ///
+    /// # Errors
+    /// If there are fewer, or they are all alike.
+    pub fn fit(normals: &Rows) -> Result<Self> {
+        let (count, width) = (normals.len() as f64, normals.width);
+        ensure!(normals.len() > 1, "a covariance needs two normal images, found {}", normals.len());
+        let mean: Vec<f64> =
+            (0..width).map(|column| normals.iter().map(|row| row[column]).sum::<f64>() / count).collect();
+        let centred = Mat::from_fn(normals.len(), width, |row, column| {
+            normals.values[row * width + column] - mean[column]
+        });
+        let products = centred.transpose() * &centred;
+        let squared = Mat::from_fn(normals.len(), width, |row, column| centred[(row, column)].powi(2));
+        let fourth: f64 = sum(&(squared.transpose() * &squared), |value| value);
+        let (trace, squares) = (
+            (0..width).map(|place| products[(place, place)] / count).sum::<f64>(),
+            sum(&products, |value| (value / count).powi(2)),
+        );
+        let sphere = trace / width as f64;
+        ensure!(sphere > 0.0, "all normal images have the same features");
+        let spread = (squares - 2.0 * sphere * trace + width as f64 * sphere.powi(2)) / width as f64;
+        let error = ((fourth / count - squares) / (width as f64 * count)).min(spread);
+        let shrinkage = if error == 0.0 { 0.0 } else { error / spread };
+        let covariance = Mat::from_fn(width, width, |row, column| {
+            let own = (1.0 - shrinkage) * products[(row, column)] / count;
+            if row == column { own + shrinkage * sphere } else { own }
+        });
+        let covariance =
+            covariance.llt(Side::Lower).ok().context("the covariance of normal images is singular")?;
+        Ok(Self { mean, covariance, shrinkage })
+    }
+
+    /// Mahalanobis distance of each row.
+    ///
+    /// # Errors
+    /// If widths differ.
+    pub fn distances(&self, rows: &Rows) -> Result<Vec<f64>> {
+        let width = self.mean.len();
+        ensure!(rows.width == width, "{} features, expected {width}", rows.width);
+        let centred =
+            Mat::from_fn(width, rows.len(), |row, column| rows.values[column * width + row] - self.mean[row]);
+        let solved = self.covariance.solve(&centred);
+        let square =
+            |column: usize| (0..width).map(|row| centred[(row, column)] * solved[(row, column)]).sum::<f64>();
+        Ok((0..rows.len()).map(|column| square(column).max(0.0).sqrt()).collect())
+    }
+}
+
+fn sum(matrix: &Mat<f64>, of: impl Fn(f64) -> f64) -> f64 {
+    (0..matrix.ncols())
+        .flat_map(|column| (0..matrix.nrows()).map(move |row| (row, column)))
+        .map(|at| of(matrix[at]))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that NumPy makes too.
+    fn rows(count: usize, offset: f64) -> Rows {
+        let value = |i: f64, j: f64| (1.7 * i + 0.9 * j * j + offset).sin() + 0.3 * (0.5 * i * j).cos();
+        let values = (0..count).flat_map(|i| (0..5).map(move |j| value(i as f64, f64::from(j)))).collect();
+        Rows { values, width: 5 }
+    }
+
+    fn close(found: &[f64], expected: &[f64]) {
+        let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(found.len() == expected.len() && apart < 1e-12, "{found:?}");
+    }
+
+    #[test]
+    fn distances_are_scikit_learns() {
+        // scikit-learn 1.9.1: LedoitWolf().fit(X), sqrt(mahalanobis(Y)), NearestNeighbors(n_neighbors=3) and its mean.
+        let (normals, others) = (rows(12, 0.0), rows(3, 2.0));
+        let cloud = Cloud::fit(&normals).unwrap();
+        close(&[cloud.shrinkage], &[0.1680315752400376]);
+        close(
+            &cloud.distances(&others).unwrap(),
+            &[1.7252068194889547, 2.1104683091533376, 1.3662939501884506],
+        );
+        let found = neighbour_distances(&normals, &others, 3).unwrap();
+        close(&found, &[0.9109892337930005, 0.9193989652336353, 0.744247535262887]);
+    }
+
+    #[test]
+    fn what_cannot_be_fitted_is_refused() {
+        let normals = rows(4, 0.0);
+        assert!(
+            neighbour_distances(&normals, &normals, 5).is_err()
+                && neighbour_distances(&normals, &normals, 0).is_err()
+        );
+        assert!(Cloud::fit(&rows(1, 0.0)).is_err());
+        assert!(Cloud::fit(&Rows::new(&[1.0; 10], 5).unwrap()).is_err(), "all alike");
+        assert!(Rows::new(&[1.0, f32::NAN], 1).is_err() && Rows::new(&[1.0; 3], 2).is_err());
+        // More features than images: singular without shrinkage.
+        let few = Cloud::fit(&rows(3, 1.0)).unwrap();
+        assert!(
+            few.shrinkage > 0.0
+                && few.distances(&normals).unwrap().iter().all(|distance| distance.is_finite())
+        );
+    }
+}
