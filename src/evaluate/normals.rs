@@ -9,6 +9,40 @@ use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
 use rayon::prelude::*;
 
+/// Neighbours that a distance is the mean over. Ours.
+pub const NEIGHBOURS: usize = 5;
+/// Normal images that are compared with at most, evenly spread. Ours: their number times that of validation images is what
+/// distances cost.
+pub const MOST_IMAGES: usize = 10_000;
+/// Part of the normal images that were fitted on whose distance lies below logit 0. Ours: no defect says where to flag.
+const BELOW: f64 = 0.95;
+
+/// Both detectors by name, fitted on `normals`: for each row its distance less the one that 95 % of them keep. None where there
+/// are too few normal images.
+///
+/// # Errors
+/// If widths differ, or normal images are all alike.
+pub fn detectors(normals: &Rows, rows: &Rows) -> Result<Vec<(&'static str, Vec<f64>)>> {
+    let normals = normals.thinned(MOST_IMAGES);
+    if normals.len() <= NEIGHBOURS {
+        return Ok(Vec::new());
+    }
+    // An image is its own nearest neighbour, at distance 0.
+    let own = neighbour_distances(&normals, &normals, NEIGHBOURS + 1)?;
+    let own: Vec<f64> = own.iter().map(|mean| mean * (NEIGHBOURS + 1) as f64 / NEIGHBOURS as f64).collect();
+    let cloud = Cloud::fit(&normals)?;
+    let from = |own: Vec<f64>, distances: Vec<f64>| -> Vec<f64> {
+        let mut own = own;
+        own.sort_by(f64::total_cmp);
+        let usual = own[((BELOW * own.len() as f64) as usize).min(own.len() - 1)];
+        distances.iter().map(|distance| distance - usual).collect()
+    };
+    Ok(vec![
+        ("normals_neighbours", from(own, neighbour_distances(&normals, rows, NEIGHBOURS)?)),
+        ("normals_mahalanobis", from(cloud.distances(&normals)?, cloud.distances(rows)?)),
+    ])
+}
+
 /// Feature vectors of equal length, one an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
@@ -29,6 +63,16 @@ impl Rows {
         );
         ensure!(values.iter().all(|value| value.is_finite()), "a feature is not finite");
         Ok(Self { values: values.iter().map(|value| f64::from(*value)).collect(), width })
+    }
+
+    /// Rows of which none is left out, or so many of them, evenly spread.
+    fn thinned(&self, most: usize) -> Self {
+        let (all, kept) = (self.len(), self.len().min(most));
+        let values = (0..kept).flat_map(|place| {
+            let row = place * all / kept;
+            self.values[row * self.width..(row + 1) * self.width].iter().copied()
+        });
+        Self { values: values.collect(), width: self.width }
     }
 
     fn iter(&self) -> impl Iterator<Item = &[f64]> {
@@ -153,6 +197,27 @@ mod tests {
         );
         let found = neighbour_distances(&normals, &others, 3).unwrap();
         close(&found, &[0.9109892337930005, 0.9193989652336353, 0.744247535262887]);
+    }
+
+    #[test]
+    fn what_lies_far_from_normal_images_is_flagged() {
+        let mut stream = crate::seed::Seed::root(2).stream();
+        let mut drawn = |count: usize, far: f64| {
+            let values: Vec<f32> = (0..count * 8).map(|_| (stream.normal() + far) as f32).collect();
+            Rows::new(&values, 8).unwrap()
+        };
+        let (normals, others, defects) = (drawn(400, 0.0), drawn(400, 0.0), drawn(50, 3.0));
+        let flagged = |rows: &Rows, detector: usize| {
+            let (_, logits) = &detectors(&normals, rows).unwrap()[detector];
+            logits.iter().filter(|logit| **logit > 0.0).count() as f64 / logits.len() as f64
+        };
+        for detector in [0, 1] {
+            // A twentieth of the normal images by construction; new ones lie a little further out.
+            let (alarms, found) = (flagged(&others, detector), flagged(&defects, detector));
+            assert!(alarms > 0.01 && alarms < 0.11 && found == 1.0, "{detector}: {alarms} {found}");
+        }
+        assert!(detectors(&drawn(5, 0.0), &defects).unwrap().is_empty(), "too few");
+        assert_eq!(normals.thinned(7).len(), 7);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     data::{Dataset, Labels, Source},
     evaluate::{
         features::{self, Features},
+        normals,
         probe::Probe,
     },
     loader::Loader,
@@ -227,6 +228,17 @@ fn probe(resolved: &Resolved, model: &Model, trained: &Trained, frozen: &Frozen)
         let rows = augmented(resolved, model, frozen)?.tensor(device)?;
         classifiers.push(("in_training_augmented".to_owned(), classify(model, &rows)?));
     }
+    let normals: Vec<f32> = frozen
+        .train
+        .rows
+        .chunks_exact(frozen.train.width)
+        .zip(&defects)
+        .filter(|(_, defect)| !**defect)
+        .flat_map(|(row, _)| row.iter().copied())
+        .collect();
+    let of = |values: &[f32]| normals::Rows::new(values, frozen.train.width);
+    let distances = normals::detectors(&of(&normals)?, &of(&frozen.validation.rows)?)?;
+    classifiers.extend(distances.into_iter().map(|(name, logits)| (name.to_owned(), logits)));
     let subsets = ValidationSubsets::new(&frozen.labels)?;
     let mut scores = Vec::new();
     for (name, logits) in &classifiers {

@@ -15,7 +15,10 @@ use crate::{
         self, Stem, VitSize,
         heads::{DecoderSize, Heads},
     },
-    evaluate::probe::{Options, Weighting},
+    evaluate::{
+        normals,
+        probe::{Options, Weighting},
+    },
     results::record::Settings,
     train::{
         Decayed,
@@ -74,6 +77,8 @@ pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     values.set("normalisation.mean", mean.map(plain).to_vec());
     values.set("normalisation.deviation", std.map(plain).to_vec());
     values.under("converged_probe", probe(&recipe.converged_probe));
+    values.set("normals_only.neighbours", normals::NEIGHBOURS);
+    values.set("normals_only.most_images", normals::MOST_IMAGES);
     if !cell.method.is_supervised() {
         values.under("online_probe", rule(recipe.probe_rule));
         values.set("online_probe.learning_rate", recipe.probe_learning_rate);

@@ -38,6 +38,10 @@ named! {
         InTrainingAugmented = "in_training_augmented",
         /// Logistic regression on frozen features, fitted after training.
         Converged = "converged",
+        /// Distance of frozen features from the nearest of normal training images; no defect was used.
+        NormalsNeighbours = "normals_neighbours",
+        /// Mahalanobis distance of frozen features from normal training images; no defect was used.
+        NormalsMahalanobis = "normals_mahalanobis",
     }
 }
 

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use super::{Evidence, judging::TAIL};
 use crate::{
     analysis::{
-        Axes, Interval, Measure,
+        Axes, Interval, Measure, Scored,
         best::{ALPHA, Contest},
         intervals::mean,
         noise::Weighed,
@@ -28,7 +28,7 @@ use crate::{
     },
     data::Share,
     method::Name::Supervised,
-    results::Metric,
+    results::{Classifier, Metric},
 };
 
 /// What can be said at one training share.
@@ -51,6 +51,8 @@ pub struct Card {
     pub worth: Worth,
     /// What other validation images would do; none where records do not say how many there were.
     pub images: Option<Images>,
+    /// The best detector that no defect was used for; none where none was scored.
+    pub unlabelled: Option<Unlabelled>,
     /// What to run next.
     pub next: Next,
     /// What would be needed and is not there, each in words.
@@ -70,6 +72,17 @@ pub struct Standing {
     pub seeds: usize,
     /// To train and score one seed; none where records do not say.
     pub seconds: Option<f64>,
+}
+
+/// A detector fitted on normal images alone, on the features of an arm or a floor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unlabelled {
+    /// Whose features, and which distance.
+    pub at: Scored,
+    /// On all validation images; infinite ends where nothing is known of seeds.
+    pub auroc: Interval,
+    /// Of how many such detectors it is the best.
+    pub of: usize,
 }
 
 /// By how much an arm is above something else.
@@ -136,13 +149,31 @@ impl Card {
             leads: Vec::new(),
             worth,
             images: None,
+            unlabelled: None,
             next,
             missing: Vec::new(),
         };
         card.leads = card.leads(evidence);
         card.images = card.pick().and_then(|pick| Images::of(evidence, pick));
+        card.unlabelled = card.unlabelled(evidence);
         card.missing = card.missing(evidence, cells);
         card
+    }
+
+    fn unlabelled(&self, evidence: &Evidence) -> Option<Unlabelled> {
+        let cells = self.arms.iter().chain(&self.floors).map(|standing| standing.cell);
+        let detectors = cells.flat_map(|cell| {
+            [Classifier::NormalsNeighbours, Classifier::NormalsMahalanobis].map(|classifier| Scored {
+                cell,
+                classifier,
+                validation: Share::NATURAL,
+            })
+        });
+        let scored: Vec<(Scored, Interval)> =
+            detectors.filter_map(|at| Some((at, evidence.interval(Metric::Auroc, &at)?))).collect();
+        let of = scored.len();
+        let best = scored.into_iter().max_by(|a, b| a.1.estimate.total_cmp(&b.1.estimate));
+        best.map(|(at, auroc)| Unlabelled { at, auroc, of })
     }
 
     /// What is to be taken: the cheapest of those that may be the best and lose no more than the margin; where there is

@@ -49,6 +49,13 @@ impl Drawn {
         )
     }
 
+    /// One seed of a detector that no label was used for.
+    fn unlabelled(mut self, cell: Axes, classifier: Classifier, auroc: f64) -> Self {
+        self.0.begin("drawn", Scored { cell, classifier, validation: Share::NATURAL }, Some(0));
+        self.0.number(Metric::Auroc, Some(auroc));
+        self
+    }
+
     fn cards(self) -> Vec<Card> {
         cards(&Evidence::measured("drawn", &self.0.frame()))
     }
@@ -264,4 +271,23 @@ fn any_share_has_its_card() {
     let missing = cards[0].what_is_missing().unwrap();
     assert!(missing.contains("BYOL on ResNet-18 was trained at other shares only"), "{missing}");
     assert!(missing.contains("(--study floors --shares natural)"), "{missing}");
+}
+
+#[test]
+fn what_needs_no_label_is_said_beside_what_does() {
+    let [simclr, dino] = [SimClr, Dino].map(|method| Axes::trained(method, ResNet18, FIVE));
+    let drawn = Drawn::new().about(simclr, 0.8, 0.01, 3).about(dino, 0.7, 0.01, 3);
+    let card = drawn
+        .unlabelled(simclr, Classifier::NormalsNeighbours, 0.61)
+        .unlabelled(dino, Classifier::NormalsMahalanobis, 0.66)
+        .card();
+    let found = card.unlabelled.clone().unwrap();
+    assert_eq!((found.at.cell, found.at.classifier, found.of), (dino, Classifier::NormalsMahalanobis, 2));
+    let said = card.evidence().join("\n");
+    assert!(
+        said.contains("Without a label of any defect, the Mahalanobis distance from normal images in the features of DINO on ResNet-18 reaches AUROC 0.660"),
+        "{said}"
+    );
+    let none = Drawn::new().about(simclr, 0.8, 0.01, 3).card();
+    assert!(none.unlabelled.is_none() && !none.evidence().join(" ").contains("Without a label"));
 }

@@ -2,10 +2,11 @@
 //!
 //! No score without its interval, or the words that there is none.
 
-use super::{Card, Lead, Next, Standing, Step, Worth};
+use super::{Card, Lead, Next, Standing, Step, Unlabelled, Worth};
 use crate::{
     analysis::{Axes, Interval, cell::percent},
     data::Share,
+    results::Classifier,
     study::Study,
 };
 
@@ -71,6 +72,7 @@ impl Card {
         }
         lines.extend(self.led());
         lines.extend(self.worth(pick));
+        lines.extend(self.without_labels());
         if let Some(images) = self.images {
             let (what, over) = if images.grouped { ("groups of ", " over groups") } else { ("", "") };
             lines.push(format!(
@@ -92,6 +94,21 @@ impl Card {
             count => format!(" (95 %, corrected for having chosen one of {count}: Bonferroni)"),
         };
         (!led.is_empty()).then(|| format!("It is {}{how}.", list(&led)))
+    }
+
+    /// What can be had before a single defect is labelled.
+    fn without_labels(&self) -> Option<String> {
+        let Unlabelled { at, auroc, of } = self.unlabelled.as_ref()?;
+        let distance = match at.classifier {
+            Classifier::NormalsMahalanobis => "Mahalanobis distance",
+            _ => "distance to the nearest neighbours",
+        };
+        Some(format!(
+            "Without a label of any defect, the {distance} from normal images in the features of {} reaches AUROC {} (the best \
+             of {of} such detectors).",
+            name(&at.cell),
+            number(auroc)
+        ))
     }
 
     fn worth(&self, pick: &Standing) -> Option<String> {

@@ -2,6 +2,7 @@
 
 mod imbalance;
 mod label_free;
+mod normals;
 mod protocol;
 mod ranking;
 mod table_1;
@@ -9,7 +10,8 @@ mod table_1;
 use maud::{Markup, html};
 
 pub use self::{
-    imbalance::imbalance, label_free::label_free, protocol::protocol, ranking::ranking, table_1::table_1,
+    imbalance::imbalance, label_free::label_free, normals::normals, protocol::protocol, ranking::ranking,
+    table_1::table_1,
 };
 
 use super::{Page, figure::colour};
