@@ -2,6 +2,7 @@
 //!
 //! Knows everything below and nothing above: neither snapshots, nor reports, nor a command line.
 
+mod budgets;
 pub mod calibrate;
 pub mod cell;
 mod checkpoint;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 
 use super::{
-    Cell, Checkpoint, Event, Plan, Resolved,
+    Cell, Checkpoint, Event, Plan, Resolved, budgets,
     checkpoint::Keeper,
     label_free, score,
     subsets::{ValidationSubsets, labels_of},
@@ -27,7 +27,7 @@ use crate::{
         detector::EXAMPLES,
         logits::Validated,
         provenance,
-        record::{CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Score},
+        record::{Budget, CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Score},
     },
     train::{Trained, online_probe::OnlineProbe, pretrain},
 };
@@ -117,6 +117,7 @@ fn walk(
         probe: probed.fit,
         label_free,
         scores: probed.scores,
+        label_budgets: probed.budgets,
         cost,
         provenance,
     };
@@ -205,6 +206,7 @@ impl Frozen {
 struct Probed {
     classifiers: Vec<(String, Vec<f64>)>,
     scores: Vec<Score>,
+    budgets: Vec<Budget>,
     converged: Probe,
     fit: ProbeFit,
     /// Why there are no scores at some validation shares.
@@ -245,9 +247,11 @@ fn probe(resolved: &Resolved, model: &Model, trained: &Trained, frozen: &Frozen)
         let has_classes = resolved.source.has_classes;
         scores.extend(score::at_every_share(name, logits, &frozen.images, has_classes, &subsets)?);
     }
+    let truth: Vec<bool> = frozen.labels.iter().map(|labels| labels.defect).collect();
+    let budgets = budgets::of(&frozen.train, &defects, &rows, &truth, resolved.recipe.converged_probe)?;
     let (ended, converged) = (fit.convergence, fit);
     let fit = ProbeFit { iterations: ended.steps, gradient: ended.gradient };
-    Ok(Probed { classifiers, scores, converged, fit, missing: subsets.missing })
+    Ok(Probed { classifiers, scores, budgets, converged, fit, missing: subsets.missing })
 }
 
 /// Logits of the classifier in training, of features (images, width).

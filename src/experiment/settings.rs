@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Cell, Plan, Recipe, Scale, Study};
+use super::{Cell, Plan, Recipe, Scale, Study, budgets::DRAWS};
 use crate::{
     augment::{Blur, Framing, Jitter, Normalisation, ViewRecipe, resize::Filter},
     backbone::{
@@ -77,6 +77,7 @@ pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     values.set("normalisation.mean", mean.map(plain).to_vec());
     values.set("normalisation.deviation", std.map(plain).to_vec());
     values.under("converged_probe", probe(&recipe.converged_probe));
+    values.set("label_budgets.draws", DRAWS);
     values.set("normals_only.neighbours", normals::NEIGHBOURS);
     values.set("normals_only.most_images", normals::MOST_IMAGES);
     if !cell.method.is_supervised() {

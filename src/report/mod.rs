@@ -264,6 +264,7 @@ impl Page {
             ("explorer", "Your own site", explorer::section(self)),
             ("imbalance", "Imbalance in validation", scores::imbalance(self)),
             ("label_free", "Without labels", scores::label_free(self)),
+            ("budgets", "How many labels", scores::budgets(self)),
             ("normals", "Without defects", scores::normals(self)),
             ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
             ("pictures", "What was looked at", pictures::section(self.examples.as_ref())),

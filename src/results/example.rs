@@ -33,6 +33,7 @@ pub fn record() -> Record {
         probe: ProbeFit { iterations: 7, gradient: 1e-12 },
         label_free: BTreeMap::new(),
         scores: Vec::new(),
+        label_budgets: Vec::new(),
         cost: Cost {
             train_seconds: 1.0,
             evaluate_seconds: 0.5,

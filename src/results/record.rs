@@ -41,6 +41,9 @@ pub struct Record {
     pub label_free: BTreeMap<String, BTreeMap<String, f64>>,
     /// One for each classifier and validation share.
     pub scores: Vec<Score>,
+    /// What the converged probe gives of fewer labels, the fewest first; empty in records from before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub label_budgets: Vec<Budget>,
     /// How long it took.
     pub cost: Cost,
     /// Which code and machine made it.
@@ -208,6 +211,20 @@ pub struct Score {
     /// only; empty in records from before. Chosen on the images that they are read on, so a little too good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operating_points: Vec<[f64; 3]>,
+}
+
+/// A converged probe fitted on some of the labels, on all validation images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Labelled defects.
+    pub defects: usize,
+    /// Labelled normal images.
+    pub normals: usize,
+    /// Area under the ROC curve, one for each draw of the labels.
+    pub auroc: Vec<f64>,
+    /// Average precision, likewise.
+    pub average_precision: Vec<f64>,
 }
 
 /// How long a cell took.

@@ -208,6 +208,7 @@ fn record(cell: &Cell, [f1, auroc]: Deviations, stream: &mut Stream) -> Record {
         probe: ProbeFit { iterations: 5, gradient: 0.0 },
         label_free: [("features".to_owned(), features)].into(),
         scores,
+        label_budgets: Vec::new(),
         cost: Cost {
             train_seconds: seconds,
             evaluate_seconds: 1.0,

@@ -1,5 +1,6 @@
 //! Tables and figures of scores, ours beside the paper's where it prints them.
 
+mod budgets;
 mod imbalance;
 mod label_free;
 mod normals;
@@ -10,8 +11,8 @@ mod table_1;
 use maud::{Markup, html};
 
 pub use self::{
-    imbalance::imbalance, label_free::label_free, normals::normals, protocol::protocol, ranking::ranking,
-    table_1::table_1,
+    budgets::budgets, imbalance::imbalance, label_free::label_free, normals::normals, protocol::protocol,
+    ranking::ranking, table_1::table_1,
 };
 
 use super::{Page, figure::colour};

@@ -1,0 +1,111 @@
+//! What fewer labels would have given: the converged probe on the same frozen features, of k labelled defects and normal images
+//! in proportion.
+//!
+//! A draw is an order of the training images, the same for every cell that trains on them; budgets of one draw are nested.
+//! Pretraining has seen all images, as it needs no labels; supervised training has seen all labels, and its curve says what
+//! its features are worth, not what training on so few would give.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+use super::subsets::subset_seed;
+use crate::{
+    evaluate::{
+        detection::{auroc, average_precision},
+        features::Features,
+        probe::{Options, Probe},
+    },
+    results::record::Budget,
+};
+
+/// Labelled defects, as far as there are more in training. Ours.
+const DEFECTS: [usize; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000];
+/// Orders of the training images that each budget is drawn from. Ours.
+pub const DRAWS: usize = 5;
+
+/// Scores of every budget. `labels` are those of the rows of `train`, `truth` those of `validation`.
+///
+/// # Errors
+/// If scores cannot be ranked.
+pub fn of(
+    train: &Features,
+    labels: &[bool],
+    validation: &Tensor,
+    truth: &[bool],
+    options: Options,
+) -> Result<Vec<Budget>> {
+    let places =
+        |wanted: bool| -> Vec<usize> { (0..labels.len()).filter(|&row| labels[row] == wanted).collect() };
+    let (defects, normals) = (places(true), places(false));
+    let draws: Vec<[Vec<usize>; 2]> = (0..DRAWS)
+        .map(|draw| {
+            let mut stream = subset_seed("label budgets").index(draw).stream();
+            [&defects, &normals].map(|rows| {
+                let mut order = rows.clone();
+                stream.shuffle(&mut order);
+                order
+            })
+        })
+        .collect();
+    let mut budgets = Vec::new();
+    for count in DEFECTS.into_iter().filter(|&count| count < defects.len()) {
+        let others =
+            (count * normals.len()).div_ceil(defects.len()).clamp(2.min(normals.len()), normals.len());
+        let mut budget =
+            Budget { defects: count, normals: others, auroc: Vec::new(), average_precision: Vec::new() };
+        for [defects, normals] in &draws {
+            let rows = [&defects[..count], &normals[..others]].concat();
+            let known: Vec<bool> = rows.iter().map(|&row| labels[row]).collect();
+            let logits = fit(train, &rows, &known, options)?.logits(validation)?;
+            budget.auroc.push(auroc(&logits, truth)?);
+            budget.average_precision.push(average_precision(&logits, truth)?);
+        }
+        budgets.push(budget);
+    }
+    Ok(budgets)
+}
+
+/// A probe on some rows of features.
+fn fit(features: &Features, rows: &[usize], labels: &[bool], options: Options) -> Result<Probe> {
+    let width = features.width;
+    let values: Vec<f32> =
+        rows.iter().flat_map(|row| features.rows[row * width..(row + 1) * width].iter().copied()).collect();
+    Probe::fit(&Tensor::from_vec(values, (rows.len(), width), &Device::Cpu)?, labels, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{evaluate::probe::Weighting, seed::Seed};
+
+    /// Rows of four features, of which the first tells defects.
+    fn drawn(count: usize, seed: u64) -> (Features, Vec<bool>) {
+        let mut stream = Seed::root(seed).stream();
+        let labels: Vec<bool> = (0..count).map(|row| row % 5 == 0).collect();
+        let rows = labels.iter().flat_map(|defect| {
+            let first = stream.normal() + if *defect { 2.0 } else { 0.0 };
+            let others: Vec<f64> = (0..3).map(|_| stream.normal()).collect();
+            std::iter::once(first).chain(others).map(|value| value as f32).collect::<Vec<_>>()
+        });
+        let features =
+            Features { rows: rows.collect(), width: 4, indices: (0..count).collect(), skipped: Vec::new() };
+        (features, labels)
+    }
+
+    #[test]
+    fn more_labels_give_more_and_all_give_the_probe() {
+        let (train, labels) = drawn(1_000, 1);
+        let (validation, truth) = drawn(1_000, 2);
+        let rows = validation.tensor(&Device::Cpu).unwrap();
+        let options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
+        let budgets = of(&train, &labels, &rows, &truth, options).unwrap();
+        let sizes: Vec<_> = budgets.iter().map(|budget| (budget.defects, budget.normals)).collect();
+        assert_eq!(sizes, [(2, 8), (5, 20), (10, 40), (20, 80), (50, 200), (100, 400)]);
+        let mean = |budget: &Budget| budget.auroc.iter().sum::<f64>() / DRAWS as f64;
+        assert!(mean(&budgets[0]) + 0.03 < mean(&budgets[5]), "{budgets:?}");
+        let whole = Probe::fit(&train.tensor(&Device::Cpu).unwrap(), &labels, options).unwrap();
+        let whole = auroc(&whole.logits(&rows).unwrap(), &truth).unwrap();
+        assert!((mean(&budgets[5]) - whole).abs() < 0.01, "half of the labels: {budgets:?}, all {whole}");
+        assert_eq!(budgets, of(&train, &labels, &rows, &truth, options).unwrap(), "always alike");
+    }
+}
