@@ -24,10 +24,13 @@
 //!   output.
 //! - **Probe**: a linear classifier on features. *Online*: trained beside the method. *Converged*: fitted to
 //!   frozen features until its gradient vanishes.
+//! - **Label budget**: how many labelled defects a probe is fitted on.
 //! - **Logit**: what a classifier says of an image; above 0 it calls it a defect.
 //! - **Floor**: what costs no training and must be beaten: pixels, random weights, weights from a file.
+//! - **Group**: images that belong together, such as all of a pipe. **Leak**: what is on both sides of a split.
 //!
 //! What is kept:
+//! - **Bundle**: a detector in one file: encoder, probe, threshold, calibration, and pictures that check it.
 //! - **Record**: what a cell measured, and which code, data and machine measured it.
 //! - **Identity**: all that decides a cell's numbers: settings, content of the images, code, device,
 //!   precision. **Fingerprint**: its digest.
@@ -56,6 +59,7 @@
 //! experiment            one cell's walk; cells, scales, recipes
 //! report                one page: verdicts, figures, tables, the explorer (knows nothing of experiment)
 //! claims                what the paper says, as predicates with a verdict
+//! bundle                a detector in one file, that checks itself
 //! analysis              many records as one table; intervals, comparisons, correlations
 //! results               records, provenance, the paper's numbers
 //! train     evaluate    the one training loop; features, probes, scores
@@ -86,8 +90,8 @@
 //! # Invariants
 //! Enforced by `benchmarks/cells/tidy.rs` unless marked:
 //! 1. The layers above.
-//! 2. Only `seed.rs` makes a generator; only `data/decode/` decodes images; only `results/record.rs`
-//!    has serialised types; only `check.rs` of the cells compares snapshots.
+//! 2. Only `seed.rs` makes a generator; only `data/decode/` decodes images; only `results/record.rs` and
+//!    `bundle/` have serialised types; only `check.rs` of the cells compares snapshots.
 //! 3. Nothing below `experiment` reads the clock or the environment: scale and seeds are arguments.
 //! 4. A layer returns values; the only callbacks are progress reports (which offer training's state).
 //! 5. Every trainable variable of every method has a finite, non-zero gradient (`gradients.rs`).
@@ -99,12 +103,13 @@
 //! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
 //! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
 //! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is:
-//! `benchmarks/cells/judge`; how far seeds spread: `analysis/noise.rs` and `analysis/moderated.rs`. What to take, for any data and shares: `claims/decision/`. How the best arm is found:
-//! `analysis/elimination.rs`; how often that errs and what it saves: `benchmarks/cells/choose.rs`. What was tuned for
+//! `benchmarks/cells/judge`; how far seeds spread: `analysis/noise.rs` and `analysis/moderated.rs`. What to take, for
+//! any data and shares: `claims/decision/`. How the best arm is found: `analysis/elimination.rs`; how often that errs and what it saves: `benchmarks/cells/choose.rs`. What was tuned for
 //! whom: `results/BIAS.md`; what tuning may move: `experiment/recipe/search.rs`. A verb of the program:
 //! `xtask/src/cmd/<verb>.rs`; how verbs train cells one after the other: `xtask/src/training/`. What people call labels,
 //! splits and columns: `data/words.rs` and `data/table.rs`. Where Sewer-ML lies: `data/sewer_ml/find.rs`; files in zip
-//! archives: `data/packed.rs`. Which records may be compared: `analysis/setting.rs`.
+//! archives: `data/packed.rs`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector and its
+//! threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`. Which records may be compared: `analysis/setting.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up

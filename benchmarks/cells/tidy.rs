@@ -22,9 +22,13 @@ const RESERVED: [(&[&str], &[&str]); 10] = [
     (&["rand_chacha::"], &["src/seed.rs"]),
     // Images are decoded in one place.
     (&["image::ImageReader", "image::open", "image::load"], &["src/data/decode/"]),
-    // Serialised types are in one file; the rest of `results` reads and writes them, and settings are its values.
-    (&["Serialize", "Deserialize"], &["src/results/record.rs"]),
-    (&["serde_json"], &["src/results/", "src/report/explorer.rs", "src/experiment/", "src/method/"]),
+    // Serialised types are in one file, and in bundles; the rest of `results` reads and writes them, and settings are its
+    // values.
+    (&["Serialize", "Deserialize"], &["src/results/record.rs", "src/bundle/"]),
+    (
+        &["serde_json"],
+        &["src/results/", "src/bundle/", "src/report/explorer.rs", "src/experiment/", "src/method/"],
+    ),
     // Tables and distributions belong to the analysis; one place makes HTML.
     (&["polars::"], &["src/analysis/"]),
     (&["statrs::"], &["src/analysis/"]),

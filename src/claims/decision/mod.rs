@@ -51,7 +51,7 @@ pub struct Card {
     pub worth: Worth,
     /// What other validation images would do; none where records do not say how many there were.
     pub images: Option<Images>,
-    /// The best detector that no defect was used for; none where none was scored.
+    /// The best detector that no label was used for, neither in pretraining nor after; none where none was scored.
     pub unlabelled: Option<Unlabelled>,
     /// What to run next.
     pub next: Next,
@@ -161,7 +161,9 @@ impl Card {
     }
 
     fn unlabelled(&self, evidence: &Evidence) -> Option<Unlabelled> {
+        // Features of supervised training have seen every label.
         let cells = self.arms.iter().chain(&self.floors).map(|standing| standing.cell);
+        let cells = cells.filter(|cell| cell.method != Some(Supervised));
         let detectors = cells.flat_map(|cell| {
             [Classifier::NormalsNeighbours, Classifier::NormalsMahalanobis].map(|classifier| Scored {
                 cell,

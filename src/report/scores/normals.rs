@@ -24,7 +24,7 @@ pub fn normals(page: &Page) -> Markup {
         p {
             "How far an image's features lie from those of normal training images, without a single label of a defect: the first thing to try \
              where defects are so rare that none are at hand. Encoders are the same as above; the share of defects is that of the images that they \
-             were pretrained on (95 % over seeds)."
+             were pretrained on (95 % over seeds). Supervised training has seen the labels, so its rows are no detectors without them."
         }
         (table(&format!("AUROC of the mean distance to the {NEIGHBOURS} nearest normal images, by share of defects in pretraining"), Classifier::NormalsNeighbours))
         (table("AUROC of the Mahalanobis distance from normal images (covariance shrunken as Ledoit and Wolf 2004), likewise", Classifier::NormalsMahalanobis))
