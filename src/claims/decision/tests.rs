@@ -280,8 +280,8 @@ fn what_needs_no_label_is_said_beside_what_does() {
     let card = drawn
         .unlabelled(simclr, Classifier::NormalsNeighbours, 0.61)
         .unlabelled(dino, Classifier::NormalsMahalanobis, 0.66)
-        .about(Axes::trained(Name::Supervised, ResNet18, FIVE), 0.9, 0.01, 3)
-        .unlabelled(Axes::trained(Name::Supervised, ResNet18, FIVE), Classifier::NormalsMahalanobis, 0.95)
+        .about(Axes::trained(Supervised, ResNet18, FIVE), 0.9, 0.01, 3)
+        .unlabelled(Axes::trained(Supervised, ResNet18, FIVE), Classifier::NormalsMahalanobis, 0.95)
         .card();
     let found = card.unlabelled.clone().unwrap();
     assert_eq!((found.at.cell, found.at.classifier, found.of), (dino, Classifier::NormalsMahalanobis, 2));
