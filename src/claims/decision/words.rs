@@ -107,7 +107,10 @@ impl Card {
             "Without a label of any defect, the {distance} from normal images in the features of {} reaches AUROC {} (the best \
              of {of} such detectors).",
             name(&at.cell),
-            number(auroc)
+            match at.cell.study {
+                study if study.is_without_seeds() => format!("{:.3}, which no seed moves", auroc.estimate),
+                _ => number(auroc),
+            }
         ))
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
-    io::{BufReader, BufWriter, Write},
+    io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -129,19 +129,19 @@ fn row_of(row: &csv::StringRecord) -> Result<Row> {
 fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::new(&file));
-    if reader.headers().map(|header| header.iter().collect::<Vec<_>>().join(",")).ok().as_deref()
-        != Some(HEADER)
-    {
+    let length = file.metadata()?.len();
+    let header = reader.headers().map(|header| header.iter().collect::<Vec<_>>().join(",")).ok();
+    let mut end = reader.position().byte();
+    if header.as_deref() != Some(HEADER) || (end >= length && !is_whole(path, 0)?) {
         file.set_len(0)?;
         return Ok(None);
     }
-    let (mut done, mut end) = (HashSet::new(), reader.position().byte());
-    let length = file.metadata()?.len();
+    let mut done = HashSet::new();
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).unwrap_or(false) {
         let next = reader.position().byte();
         // The last row counts only if its line break is there.
-        if row_of(&row).is_err() || (next >= length && !ends_in_break(path)?) {
+        if row_of(&row).is_err() || (next >= length && !is_whole(path, end)?) {
             break;
         }
         done.insert(digest(&row[0]));
@@ -151,13 +151,14 @@ fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
     Ok(Some(done))
 }
 
-fn ends_in_break(path: &Path) -> Result<bool> {
-    use std::io::{Read, Seek, SeekFrom};
+/// Whether what begins at `from` ends in a line break that is in no quotes.
+fn is_whole(path: &Path, from: u64) -> Result<bool> {
     let mut file = File::open(path)?;
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+    file.seek(SeekFrom::Start(from))?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest)?;
+    let quotes = rest.iter().filter(|&&byte| byte == b'"').count();
+    Ok(rest.last() == Some(&b'\n') && quotes.is_multiple_of(2))
 }
 
 fn digest(path: &str) -> [u8; 16] {
