@@ -100,16 +100,17 @@
 //!    operations, and `repeat.rs`), interrupted or not.
 //!
 //! # Where is ...?
-//! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's
-//! formula: `evaluate/`, without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by
-//! [`results::paper`]. A sentence of the paper: `claims/`; how sure a verdict is:
-//! `benchmarks/cells/judge`; how far seeds spread: `analysis/noise.rs` and `analysis/moderated.rs`. What to take, for
-//! any data and shares: `claims/decision/`. How the best arm is found: `analysis/elimination.rs`; how often that errs and what it saves: `benchmarks/cells/choose.rs`. What was tuned for
+//! A method's loss and heads: `method/<name>.rs`. Its numbers: `experiment/recipe/`. A metric's formula: `evaluate/`,
+//! without labels `label_free/`. What the paper prints: `fixtures/paper/`, read by [`results::paper`]. A sentence of
+//! the paper: `claims/`; how sure a verdict is: `benchmarks/cells/judge`; how far seeds spread: `analysis/noise.rs` and
+//! `analysis/moderated.rs`. What to take, for any data and shares: `claims/decision/`. How the best arm is found:
+//! `analysis/elimination.rs`; how often that errs and what it saves: `benchmarks/cells/choose.rs`. What was tuned for
 //! whom: `results/BIAS.md`; what tuning may move: `experiment/recipe/search.rs`. A verb of the program:
-//! `xtask/src/cmd/<verb>.rs`; how verbs train cells one after the other: `xtask/src/training/`. What people call labels,
-//! splits and columns: `data/words.rs` and `data/table.rs`. Where Sewer-ML lies: `data/sewer_ml/find.rs`; files in zip
-//! archives: `data/packed.rs`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector and its
-//! threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`. Which records may be compared: `analysis/setting.rs`.
+//! `xtask/src/cmd/<verb>.rs`; how verbs train cells one after the other: `xtask/src/training/`. What people call
+//! labels, splits and columns: `data/words.rs` and `data/table.rs`. Where Sewer-ML lies: `data/sewer_ml/find.rs`; files
+//! in zip archives: `data/packed.rs`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector
+//! and its threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`. Which records may be compared:
+//! `analysis/setting.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up

@@ -459,7 +459,8 @@ fn a_browser_shows_the_page_and_its_explorer_answers() {
     assert!(choice(&elements).starts_with("At 1.0 % defects: "), "{}", choice(&elements));
     assert!(elements.matches("<svg").count() >= 4, "{} figures", elements.matches("<svg").count());
 
-    // Another site: by hand, a defect in 500 images, each miss 2,000 and each alarm 3, so passing everything costs 4,000.
+    // Another site: by hand, a defect in 500 images, each miss 2,000 and each alarm 3, so passing everything costs
+    // 4,000.
     let (elements, complaints) = shown(&browser, &page, "?defects=0.002&miss=2000&alarm=3");
     assert_eq!(complaints, [""; 0], "console");
     assert!(choice(&elements).starts_with("At 0.20 % defects: "), "{}", choice(&elements));

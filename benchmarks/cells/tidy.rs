@@ -22,8 +22,8 @@ const RESERVED: [(&[&str], &[&str]); 10] = [
     (&["rand_chacha::"], &["src/seed.rs"]),
     // Images are decoded in one place.
     (&["image::ImageReader", "image::open", "image::load"], &["src/data/decode/"]),
-    // Serialised types are in one file, and in bundles; the rest of `results` reads and writes them, and settings are its
-    // values.
+    // Serialised types are in one file, and in bundles; the rest of `results` reads and writes them, and settings are
+    // its values.
     (&["Serialize", "Deserialize"], &["src/results/record.rs", "src/bundle/"]),
     (
         &["serde_json"],

@@ -2,8 +2,8 @@
 //!
 //! Records of any number of folders and the paper's printed numbers come in one shape ([`frame`]), with typed axes
 //! ([`cell`]) and measures ([`measure`]); what could not be read or must not be mixed is said beside it ([`reading`]).
-//! How far seeds spread is asked of [`noise`], and of nothing else. The other statistics take plain slices, so they know
-//! nothing of tables; [`difference`] and [`tables`] put both together.
+//! How far seeds spread is asked of [`noise`], and of nothing else. The other statistics take plain slices, so they
+//! know nothing of tables; [`difference`] and [`tables`] put both together.
 
 pub mod best;
 pub mod cell;

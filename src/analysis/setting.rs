@@ -1,8 +1,8 @@
 //! Settings: which records may be compared with each other, and what tells one setting from another.
 //!
 //! Scale, recipe, source of data and precision name a setting. Where records of one name differ in data, image side or
-//! epochs, what differs is part of the name too. Where folders hold the same cell of the same labels and other image files,
-//! each folder is a setting of its own.
+//! epochs, what differs is part of the name too. Where folders hold the same cell of the same labels and other image
+//! files, each folder is a setting of its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

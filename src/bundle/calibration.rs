@@ -1,9 +1,9 @@
 //! From a logit to the probability of a defect, for any rate of defects.
 //!
-//! Platt's scaling ("Probabilistic outputs for support vector machines", 1999): a logistic regression of validation labels on
-//! their logit, both labels weighing the same in sum, so that it gives log odds for as many defects as normal images. A site
-//! with other odds moves them by these (Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a
-//! priori probabilities", 2002).
+//! Platt's scaling ("Probabilistic outputs for support vector machines", 1999): a logistic regression of validation
+//! labels on their logit, both labels weighing the same in sum, so that it gives log odds for as many defects as normal
+//! images. A site with other odds moves them by these (Saerens, Latinne and Decaestecker, "Adjusting the outputs of a
+//! classifier to new a priori probabilities", 2002).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,13 +29,14 @@ pub struct Calibration {
     pub slope: f64,
     /// Log odds at logit 0.
     pub intercept: f64,
-    /// Expected calibration error, 0..1, at the stated rate: how far probabilities lie from what happened, on images that
-    /// they were not fitted on.
+    /// Expected calibration error, 0..1, at the stated rate: how far probabilities lie from what happened, on images
+    /// that they were not fitted on.
     pub error: f64,
 }
 
 impl Calibration {
-    /// Fits logits of validation images; `rate` is what the error is stated for. Images of one group are predicted together.
+    /// Fits logits of validation images; `rate` is what the error is stated for. Images of one group are predicted
+    /// together.
     ///
     /// # Errors
     /// If a label is missing, or a fit does not converge.
@@ -110,8 +111,8 @@ fn folds(defects: &[bool], groups: Option<&[u32]>) -> Vec<usize> {
     (0..defects.len()).map(|image| fold[&groups.map_or(image as u32, |groups| groups[image])]).collect()
 }
 
-/// Mean distance of probabilities from what happened, over bins of equal weight; images are weighted so that a part `rate` of
-/// them has a defect.
+/// Mean distance of probabilities from what happened, over bins of equal weight; images are weighted so that a part
+/// `rate` of them has a defect.
 fn error(probabilities: &[f64], defects: &[bool], rate: f64) -> f64 {
     let count = |wanted: bool| defects.iter().filter(|defect| **defect == wanted).count() as f64;
     let (normals, positives) = (count(false), count(true));

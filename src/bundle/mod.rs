@@ -1,5 +1,5 @@
-//! A detector in one file: encoder, probe, preprocessing, threshold, calibration, provenance, and pictures with the logits
-//! that they must give.
+//! A detector in one file: encoder, probe, preprocessing, threshold, calibration, provenance, and pictures with the
+//! logits that they must give.
 //!
 //! The file is safetensors. Tensors of the encoder have its own names below `encoder.`; `probe.weight`, `probe.bias`,
 //! `examples.pictures` and `examples.logits` are as in [`Detector`]. Everything else is JSON in the header
@@ -25,8 +25,8 @@ use crate::{
     seed::Seed,
 };
 
-/// Largest difference of a logit from what it was, relative to its size where that is above 1. Ours: other processors sum in
-/// another order.
+/// Largest difference of a logit from what it was, relative to its size where that is above 1. Ours: other processors
+/// sum in another order.
 pub const TOLERANCE: f64 = 1e-3;
 /// In the header.
 const MANIFEST: &str = "skewbench_bundle";
@@ -47,8 +47,8 @@ pub struct Bundle {
 pub struct Seen {
     /// Above 0: the probe calls it a defect.
     pub logit: f64,
-    /// What each place adds: rows of logits whose mean is the picture's. Empty where they were not asked for, or features are
-    /// no mean over places.
+    /// What each place adds: rows of logits whose mean is the picture's. Empty where they were not asked for, or
+    /// features are no mean over places.
     pub places: Vec<Vec<f64>>,
 }
 

@@ -17,7 +17,8 @@ pub enum FlagAt {
     FalseAlarms(f64),
     /// The highest that misses at most this part of validation's defects.
     Misses(f64),
-    /// Where a missed defect and a false alarm are worth the same, given what each costs and how many defects there are.
+    /// Where a missed defect and a false alarm are worth the same, given what each costs and how many defects there
+    /// are.
     Costs {
         /// Of a missed defect.
         miss: f64,
@@ -34,8 +35,8 @@ pub struct Threshold {
     pub logit: f64,
     /// How it was chosen, as on the command line.
     pub chosen: String,
-    /// Part of validation's normal images that it flags, with the ends of its 95 % interval over images; a little too low where it was chosen on
-    /// these images.
+    /// Part of validation's normal images that it flags, with the ends of its 95 % interval over images; a little too
+    /// low where it was chosen on these images.
     pub false_positive_rate: [f64; 3],
     /// Part of validation's defects that it flags, likewise.
     pub true_positive_rate: [f64; 3],

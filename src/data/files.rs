@@ -190,8 +190,8 @@ impl Found {
         Self { archives: Vec::new(), at: vec![0; files], packed: Vec::new() }
     }
 
-    /// Notes that the file at `index` lies in the folder or archive with this number, below [`MOST_ROOTS`]; with its place
-    /// there if it is an archive. The first place counts; whether this is it.
+    /// Notes that the file at `index` lies in the folder or archive with this number, below [`MOST_ROOTS`]; with its
+    /// place there if it is an archive. The first place counts; whether this is it.
     pub fn note(&mut self, index: usize, number: usize, packed: Option<Packed>) -> bool {
         if self.at[index] != 0 {
             return false;
@@ -397,8 +397,8 @@ impl Files {
         let _ = self.sample_bits.set(bits);
     }
 
-    /// What the head of the file at `index` says, and how many of its 16 bits are in use if it has as many. Its bytes do
-    /// not count as used.
+    /// What the head of the file at `index` says, and how many of its 16 bits are in use if it has as many. Its bytes
+    /// do not count as used.
     ///
     /// # Errors
     /// If it cannot be found or read.

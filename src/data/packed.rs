@@ -1,8 +1,8 @@
 //! Image files in zip archives, read where they lie.
 //!
-//! Of each file is kept where its bytes are, 24 bytes in all, and no name, so that a million of them are light. Archives
-//! are listed one at a time, and every read opens the archive anew: threads share nothing. Read are files that are
-//! stored as they are or deflated, in archives of any size; encrypted ones are not.
+//! Of each file is kept where its bytes are, 24 bytes in all, and no name, so that a million of them are light.
+//! Archives are listed one at a time, and every read opens the archive anew: threads share nothing. Read are files that
+//! are stored as they are or deflated, in archives of any size; encrypted ones are not.
 
 use std::{
     fs::File,
@@ -29,8 +29,8 @@ pub struct Packed {
     checksum: u32,
 }
 
-/// Calls `found` with the last part of the name of each file in an archive and where its bytes are; it says whether that
-/// file is wanted.
+/// Calls `found` with the last part of the name of each file in an archive and where its bytes are; it says whether
+/// that file is wanted.
 ///
 /// # Errors
 /// If the archive cannot be read or is torn, or a file that is wanted is encrypted.
@@ -76,8 +76,8 @@ pub fn stamp(archive: &Path, packed: Packed) -> IoResult<Stamp> {
 /// The bytes of a file, and its stamp.
 ///
 /// # Errors
-/// If the archive cannot be read, has changed since it was listed, or the file in it is damaged, encrypted or compressed in
-/// a way that is not read.
+/// If the archive cannot be read, has changed since it was listed, or the file in it is damaged, encrypted or
+/// compressed in a way that is not read.
 pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidData, what);
     let mut file = File::open(archive)?;

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::{Head, SampleBits, Source, files::Files, whole::Opened};
 
-/// Images that are looked at, of those to train on where it is known which these are, spread evenly. Ours: enough that a range that all of them keep is the camera's.
+/// Images that are looked at, of those to train on where it is known which these are, spread evenly. Ours: enough that
+/// a range that all of them keep is the camera's.
 const LOOKED_AT: usize = 256;
 
 impl Source {

@@ -87,8 +87,8 @@ pub fn numbered(names: &[String]) -> (Vec<u32>, Vec<String>) {
     (names.iter().map(|name| rank[name]).collect(), distinct.into_iter().cloned().collect())
 }
 
-/// The fixed split where some images must stay on one side: those of equal `units`. A quarter, as nearly as units allow,
-/// of the normal images, of the defects and of each stratum is for validation.
+/// The fixed split where some images must stay on one side: those of equal `units`. A quarter, as nearly as units
+/// allow, of the normal images, of the defects and of each stratum is for validation.
 ///
 /// Units are dealt to four folds, the largest first, each to the fold that evens the folds out most, which is how
 /// scikit-learn's `StratifiedGroupKFold` deals; one fold is for validation. Units of one image each are split as

@@ -1,10 +1,10 @@
 //! A table of images: one file with a column of paths, one of labels and, if wanted, columns of classes and splits,
 //! under their usual names ([`COLUMNS`]).
 //!
-//! Labels and splits are the usual [words](super::words), 0 and 1 among them. A class is free text (a kind of defect) by
-//! which subsets and splits are stratified, and for which recall is given. A group (a pipe, a video, a module) stays whole on
-//! one side of a split. Without a split the fixed one is used.
-//! Paths are relative to the table, or absolute; backslashes are slashes.
+//! Labels and splits are the usual [words](super::words), 0 and 1 among them. A class is free text (a kind of defect)
+//! by which subsets and splits are stratified, and for which recall is given. A group (a pipe, a video, a module) stays
+//! whole on one side of a split. Without a split the fixed one is used. Paths are relative to the table, or absolute;
+//! backslashes are slashes.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -27,8 +27,8 @@ pub struct Whole {
 }
 
 impl Opened {
-    /// A source; images without a split get the fixed one, groups whole on one side, and pictures that were examined and
-    /// are equal or nearly so too.
+    /// A source; images without a split get the fixed one, groups whole on one side, and pictures that were examined
+    /// and are equal or nearly so too.
     ///
     /// # Errors
     /// If a side is left with too few images.

@@ -1,14 +1,14 @@
 //! How far another sample of groups (pipes, videos, modules) would move AUROC.
 //!
-//! Source: Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997, equation 4. With a group for
-//! each image it is close to the estimate of DeLong, DeLong and Clarke-Pearson (1988).
+//! Source: Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997, equation 4. With a group
+//! for each image it is close to the estimate of DeLong, DeLong and Clarke-Pearson (1988).
 
 use std::collections::BTreeMap;
 
 use super::detection::auroc;
 
-/// Standard error of AUROC over groups: one number for each image. None where a label has fewer than two groups, or scores
-/// cannot be ranked.
+/// Standard error of AUROC over groups: one number for each image. None where a label has fewer than two groups, or
+/// scores cannot be ranked.
 pub fn auroc_error(scores: &[f64], defects: &[bool], groups: &[u32]) -> Option<f64> {
     let area = auroc(scores, defects).ok()?;
     let of = |wanted: bool| -> Vec<f64> {
@@ -66,7 +66,8 @@ mod tests {
         assert!((auroc_error(&scores, &defects, &groups).unwrap() - expected).abs() < 1e-12);
     }
 
-    /// Pipes with a look of their own: the error is what many studies of as many pipes show, and larger than images say.
+    /// Pipes with a look of their own: the error is what many studies of as many pipes show, and larger than images
+    /// say.
     #[test]
     fn the_error_is_the_spread_of_repeated_studies() {
         let study = |number: u64| {

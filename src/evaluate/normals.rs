@@ -1,9 +1,9 @@
-//! Detectors that are fitted on normal images alone: how far a feature vector lies from theirs. No defect is needed, and none
-//! is used.
+//! Detectors that are fitted on normal images alone: how far a feature vector lies from theirs. No defect is needed,
+//! and none is used.
 //!
-//! Sources: mean distance to the nearest neighbours as Ramaswamy, Rastogi and Shim, "Efficient algorithms for mining outliers
-//! from large data sets", 2000; Mahalanobis distance with the shrunken covariance of Ledoit and Wolf, "A well-conditioned
-//! estimator for large-dimensional covariance matrices", 2004, as scikit-learn's `LedoitWolf` has it.
+//! Sources: mean distance to the nearest neighbours as Ramaswamy, Rastogi and Shim, "Efficient algorithms for mining
+//! outliers from large data sets", 2000; Mahalanobis distance with the shrunken covariance of Ledoit and Wolf, "A
+//! well-conditioned estimator for large-dimensional covariance matrices", 2004, as scikit-learn's `LedoitWolf` has it.
 
 use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
@@ -11,14 +11,14 @@ use rayon::prelude::*;
 
 /// Neighbours that a distance is the mean over. Ours.
 pub const NEIGHBOURS: usize = 5;
-/// Normal images that are compared with at most, evenly spread. Ours: their number times that of validation images is what
-/// distances cost.
+/// Normal images that are compared with at most, evenly spread. Ours: their number times that of validation images is
+/// what distances cost.
 pub const MOST_IMAGES: usize = 10_000;
 /// Part of the normal images that were fitted on whose distance lies below logit 0. Ours: no defect says where to flag.
 const BELOW: f64 = 0.95;
 
-/// Both detectors by name, fitted on `normals`: for each row its distance less the one that 95 % of them keep. None where there
-/// are too few normal images.
+/// Both detectors by name, fitted on `normals`: for each row its distance less the one that 95 % of them keep. None
+/// where there are too few normal images.
 ///
 /// # Errors
 /// If widths differ, or normal images are all alike.

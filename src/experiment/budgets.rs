@@ -1,9 +1,9 @@
-//! What fewer labels would have given: the converged probe on the same frozen features, of k labelled defects and normal images
-//! in proportion.
+//! What fewer labels would have given: the converged probe on the same frozen features, of k labelled defects and
+//! normal images in proportion.
 //!
-//! A draw is an order of the training images, the same for every cell that trains on them; budgets of one draw are nested.
-//! Pretraining has seen all images, as it needs no labels; supervised training has seen all labels, and its curve says what
-//! its features are worth, not what training on so few would give.
+//! A draw is an order of the training images, the same for every cell that trains on them; budgets of one draw are
+//! nested. Pretraining has seen all images, as it needs no labels; supervised training has seen all labels, and its
+//! curve says what its features are worth, not what training on so few would give.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};

@@ -220,8 +220,8 @@ impl<'p, 'a> Resolver<'p, 'a> {
     }
 
     /// # Errors
-    /// If files are missing or known not to be readable and must not be, or so many that nothing can be learnt or scored.
-    /// One look a file.
+    /// If files are missing or known not to be readable and must not be, or so many that nothing can be learnt or
+    /// scored. One look a file.
     fn ensure_there(&mut self, dataset: &dyn Dataset, indices: &[usize]) -> Result<()> {
         let Some(files) = dataset.files() else { return Ok(()) };
         let looks = files.look(indices);

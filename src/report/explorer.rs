@@ -1,8 +1,8 @@
 //! The deployment explorer: what a model's rates mean where defects are as rare as on one's own site.
 //!
-//! Each method's rates (true and false positives at its own threshold, seed by seed) go into the page as numbers, and so do
-//! the corners of its receiver operating characteristic, among which any cheapest threshold is; the script turns them into
-//! precision, recall, alarms, misses and costs at any share of defects. Intervals come from drawing a seed
+//! Each method's rates (true and false positives at its own threshold, seed by seed) go into the page as numbers, and
+//! so do the corners of its receiver operating characteristic, among which any cheapest threshold is; the script turns
+//! them into precision, recall, alarms, misses and costs at any share of defects. Intervals come from drawing a seed
 //! and, for the finite test set, rates from binomial counts; with one seed they cover the test images only, and say so.
 //! The table is here already for the first setting, for print and without a script.
 

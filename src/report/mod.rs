@@ -1,8 +1,8 @@
 //! Records and the paper's numbers as one page of HTML: no network, no file beside it.
 //!
-//! Everything that is a statement comes from [`crate::claims`] and [`crate::analysis`]; this layer only shows. Figures are
-//! SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen, print
-//! and telephone, which the plotting libraries at hand do not give. Knows nothing of training.
+//! Everything that is a statement comes from [`crate::claims`] and [`crate::analysis`]; this layer only shows. Figures
+//! are SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen,
+//! print and telephone, which the plotting libraries at hand do not give. Knows nothing of training.
 
 mod decision;
 mod explorer;
@@ -88,8 +88,8 @@ fn trained_shares(axes: &BTreeSet<Scored>) -> Vec<Share> {
 type Section = (&'static str, &'static str, Markup);
 
 impl Page {
-    /// Judges all claims on the paper's numbers and on the largest setting. What other settings there are is said on the
-    /// page; [`Self::with_others`] shows them too.
+    /// Judges all claims on the paper's numbers and on the largest setting. What other settings there are is said on
+    /// the page; [`Self::with_others`] shows them too.
     pub fn new(reading: Reading, examples: Option<Examples>) -> Self {
         let setting = main_setting(&reading);
         let (shown, left_out): (Vec<Contents>, Vec<Contents>) =

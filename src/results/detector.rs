@@ -1,5 +1,5 @@
-//! What of a finished cell makes it a detector, beside its encoder's weights: the converged probe, and pictures with the
-//! logits that they must give.
+//! What of a finished cell makes it a detector, beside its encoder's weights: the converged probe, and pictures with
+//! the logits that they must give.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 

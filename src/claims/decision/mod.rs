@@ -1,8 +1,8 @@
 //! What to take, share by share, of what records have: the decision card.
 //!
 //! Of all arms (method and backbone) at a training share, by AUROC of the converged probe: the best, every other that
-//! cannot be told from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and which
-//! seeds would settle what is open ([`next`]). [`words`] says it; [`commands`] says how to go on.
+//! cannot be told from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and
+//! which seeds would settle what is open ([`next`]). [`words`] says it; [`commands`] says how to go on.
 //!
 //! Intervals are over seeds. Those of leads are corrected for having chosen one arm of all (Bonferroni), whichever is
 //! taken. What other validation images would do is said beside them ([`Images`]). Knows nothing of the paper: no share,
@@ -44,8 +44,8 @@ pub struct Card {
     pub floors: Vec<Standing>,
     /// The arms beside one another; none where nothing is known of seeds, or nothing was trained.
     pub contest: Option<Contest>,
-    /// By how much what is to be taken is above random and given weights of its backbone, raw pixels, and supervised training of
-    /// its backbone, where they are there.
+    /// By how much what is to be taken is above random and given weights of its backbone, raw pixels, and supervised
+    /// training of its backbone, where they are there.
     pub leads: Vec<Lead>,
     /// Whether training is worth anything.
     pub worth: Worth,

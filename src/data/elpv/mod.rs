@@ -63,7 +63,8 @@ pub fn open(folder: &Path) -> Result<Opened> {
         limits: [
             "the 2,624 cells come from 44 modules and the labels do not say from which: cells of one module may \
              be on both sides of the split",
-            // Found by our perceptual hash: 4 to 20 of 256 bits apart, other cells at that distance in number 100 and more.
+            // Found by our perceptual hash: 4 to 20 of 256 bits apart, other cells at that distance in number 100 and
+            // more.
             "cells 1735 to 1784 and 2277 to 2326 are one module that was photographed twice, and 3 of these 50 pairs have \
              two labels: a random split trains on some of them and scores on the others",
             "no defect classes: F2_CIW is not defined",

@@ -1,5 +1,5 @@
-//! What makes the scores of a split worth less than they seem: pictures that are trained on and scored on, groups on both
-//! sides, equal pictures under both labels.
+//! What makes the scores of a split worth less than they seem: pictures that are trained on and scored on, groups on
+//! both sides, equal pictures under both labels.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

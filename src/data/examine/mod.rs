@@ -16,8 +16,9 @@ pub use twins::{Twins, near};
 use super::{Dataset as _, Source, content::Content, decode, files::Files, stratify};
 
 impl Files {
-    /// Decodes the files at `indices` whose picture is not known yet, on all cores, and keeps what they are like.
-    /// What cannot be decoded is kept with its reason ([`Self::unreadable`]). `done` is called once a file, from many threads.
+    /// Decodes the files at `indices` whose picture is not known yet, on all cores, and keeps what they are like. What
+    /// cannot be decoded is kept with its reason ([`Self::unreadable`]). `done` is called once a file, from many
+    /// threads.
     pub fn examine(&self, indices: &[usize], done: &(dyn Fn() + Sync)) {
         indices.par_iter().for_each(|&index| {
             if self.sketch(index).is_none() {

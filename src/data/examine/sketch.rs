@@ -18,8 +18,8 @@ pub const WORDS: usize = HASH / 8;
 /// than 74, and JPEG of quality 50 moves 95 % of them by 16 or less at 224 px. Of elpv's 2,624 cells, which are cut out
 /// and aligned, neighbours in a module come to 18 bits where they correlate as [`ALIKE`] asks.
 pub const HASH_BITS: u32 = 15;
-/// Correlation that they have at least, as [`Likeness`] has it. Ours: high, because photographs of one product under one
-/// camera are alike too; by both bounds together elpv has no pair.
+/// Correlation that they have at least, as [`Likeness`] has it. Ours: high, because photographs of one product under
+/// one camera are alike too; by both bounds together elpv has no pair.
 pub const ALIKE: f32 = 0.998;
 /// Shorter side of what a hash is taken of, where pictures are larger. Ours: four times what it looks at.
 const ENOUGH: u32 = 128;
@@ -133,8 +133,8 @@ impl Likeness {
     }
 }
 
-/// Luma as BT.601 weighs the channels, rounded; of a large picture means over whole boxes, which is fast, to a shorter side
-/// of [`ENOUGH`] pixels or more.
+/// Luma as BT.601 weighs the channels, rounded; of a large picture means over whole boxes, which is fast, to a shorter
+/// side of [`ENOUGH`] pixels or more.
 fn grey(image: &Image) -> GrayImage {
     let luma = |&[red, green, blue]: &[u8; 3]| {
         ((299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue) + 500) / 1000) as u8

@@ -1,9 +1,9 @@
 //! Pictures that are there twice: files of equal bytes, and pictures that are nearly equal.
 //!
 //! Nearly equal are two pictures of one label whose hashes differ in at most [`HASH_BITS`] of 256 bits and whose grey
-//! pictures of 32 x 32 pixels correlate at [`ALIKE`] or more: the same photograph saved again, scaled, brightened. A picture
-//! that was cropped, shifted by much, turned or drawn upon is not found. Nearly equal pictures of different labels are left
-//! alone: a defect may be all that tells them apart.
+//! pictures of 32 x 32 pixels correlate at [`ALIKE`] or more: the same photograph saved again, scaled, brightened. A
+//! picture that was cropped, shifted by much, turned or drawn upon is not found. Nearly equal pictures of different
+//! labels are left alone: a defect may be all that tells them apart.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -49,7 +49,8 @@ impl Twins {
         pairs.flat_map(|&(a, b)| [a, b]).collect::<BTreeSet<usize>>().len()
     }
 
-    /// For each image the number of the unit that must stay on one side of a split: its group, and whatever is its like.
+    /// For each image the number of the unit that must stay on one side of a split: its group, and whatever is its
+    /// like.
     pub fn units(&self, files: &Files) -> Vec<u32> {
         let mut parent: Vec<usize> = (0..files.len()).collect();
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
@@ -101,8 +102,8 @@ pub(super) fn digests(files: &Files) -> impl Iterator<Item = (usize, Digest)> {
     })
 }
 
-/// Pairs of a picture of `first` and one of `second` that are nearly equal and of one label; of one data set with itself each
-/// pair once, and no picture with itself.
+/// Pairs of a picture of `first` and one of `second` that are nearly equal and of one label; of one data set with
+/// itself each pair once, and no picture with itself.
 pub fn near(first: &Files, second: &Files) -> Vec<(usize, usize)> {
     let itself = std::ptr::eq(first, second);
     let [a, b] = [hashes(first), hashes(second)];

@@ -1,7 +1,7 @@
 //! Where people keep Sewer-ML: its tables, folders of frames, and archives that were never extracted.
 //!
-//! Frames are looked for by listing folders and archives, once and without asking the file system about any one of them;
-//! no name is kept, only where each frame of the tables is.
+//! Frames are looked for by listing folders and archives, once and without asking the file system about any one of
+//! them; no name is kept, only where each frame of the tables is.
 
 use std::{
     fs,
@@ -67,7 +67,8 @@ fn look_for_tables(folder: &Path, found: &mut [Option<PathBuf>; 2]) -> Result<Ve
     Ok(below)
 }
 
-/// Which table a file is by its name, however it is spelt: 0 that of the training split, 1 that of the validation split.
+/// Which table a file is by its name, however it is spelt: 0 that of the training split, 1 that of the validation
+/// split.
 fn table(name: &str) -> Option<usize> {
     let name = name.to_ascii_lowercase();
     let letters: String = name.strip_suffix(".csv")?.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -126,8 +127,8 @@ impl<'a> Split<'a> {
         Self { listing, order, found: Found::nowhere(listing.len()), count: 0 }
     }
 
-    /// Notes that a frame lies in the folder or archive with this number, where it was found in none before. Whether it is
-    /// one of this split, found before or not.
+    /// Notes that a frame lies in the folder or archive with this number, where it was found in none before. Whether it
+    /// is one of this split, found before or not.
     fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> Option<bool> {
         let place =
             self.order.binary_search_by_key(&name, |&index| self.listing.name(index as usize)).ok()?;

@@ -30,10 +30,10 @@ pub const TEST: &str = "SewerML_Test.csv";
 
 /// The data in a folder as people keep it.
 ///
-/// Both tables lie in the folder or in a folder in it (`annotations/`), however their names are spelt. Frames lie in the
-/// folder, in `images/`, in folders of a split (`train/`, `Val/`) or of an archive (`train00/`), up to three deep; what is in
-/// none of them is read from zip archives that lie there. A frame that is in two places is taken from the first: folders
-/// before archives, outer before inner, in the order of names.
+/// Both tables lie in the folder or in a folder in it (`annotations/`), however their names are spelt. Frames lie in
+/// the folder, in `images/`, in folders of a split (`train/`, `Val/`) or of an archive (`train00/`), up to three deep;
+/// what is in none of them is read from zip archives that lie there. A frame that is in two places is taken from the
+/// first: folders before archives, outer before inner, in the order of names.
 ///
 /// # Errors
 /// As [`source`]; and if frames lie in too many folders, or an archive that is needed cannot be read.

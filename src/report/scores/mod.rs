@@ -34,8 +34,8 @@ pub fn backbone_label(backbone: Option<backbone::Name>) -> &'static str {
     backbone.map_or("pixels", backbone::Name::label)
 }
 
-/// Floors and arms against the training shares that records have. `number`: of a cell, as `show` prints it; rows without
-/// any are left out.
+/// Floors and arms against the training shares that records have. `number`: of a cell, as `show` prints it; rows
+/// without any are left out.
 fn own_table(
     page: &Page,
     caption: &str,

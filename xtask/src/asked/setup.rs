@@ -29,8 +29,8 @@ pub struct Setup {
     #[arg(long, value_name = "parent|name|PATTERN", long_help = GroupBy::HELP)]
     pub group_by: Option<GroupBy>,
 
-    /// What to do about images or groups on both sides of the split and equal images under both labels: stop and say what
-    /// they are, or go on and say so in records and page
+    /// What to do about images or groups on both sides of the split and equal images under both labels: stop and say
+    /// what they are, or go on and say so in records and page
     #[arg(long, default_value = "stop", value_name = "stop|accept")]
     pub on_leak: OnLeak,
 
@@ -54,8 +54,8 @@ pub struct Setup {
     #[arg(long, value_name = "short|reference|as_released")]
     pub recipe: Option<recipe::Name>,
 
-    /// Encoder weights to begin with: safetensors, or .pth of plain tensors, with torchvision's or timm's names; prefixes
-    /// and heads around them are found and left out
+    /// Encoder weights to begin with: safetensors, or .pth of plain tensors, with torchvision's or timm's names;
+    /// prefixes and heads around them are found and left out
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
 

@@ -146,8 +146,8 @@ fn shown(reading: &Reading) -> impl Iterator<Item = &Filed> {
     reading.records.iter().filter(move |filed| Some(&filed.setting) == setting.as_ref())
 }
 
-/// Every method's model at the main share and seed 0 beside the supervised one, where both have logits of the same images. A page
-/// without is no error.
+/// Every method's model at the main share and seed 0 beside the supervised one, where both have logits of the same
+/// images. A page without is no error.
 fn on_images(reading: &Reading) -> Vec<OnImages> {
     let Some(share) = main_share(reading) else { return Vec::new() };
     let columns = |method: method::Name, backbone: backbone::Name| {
@@ -167,8 +167,8 @@ fn on_images(reading: &Reading) -> Vec<OnImages> {
     found
 }
 
-/// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at the main share where its logits are there, or the
-/// first that has any. A page without pictures is no error.
+/// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at the main share where its logits are there, or
+/// the first that has any. A page without pictures is no error.
 fn examples(reading: &Reading) -> Option<Examples> {
     let wanted = Axes::trained(method::Name::SimClr, backbone::Name::ResNet18, main_share(reading)?);
     let mut records: Vec<&Filed> = shown(reading).filter(|filed| logits(filed).exists()).collect();

@@ -85,8 +85,8 @@ Where images come from:
         }
     }
 
-    /// Reads annotations; images are opened later, one by one, and remembered while memory lasts. Pictures without a split
-    /// are all looked at first, since those that are alike must stay on one side.
+    /// Reads annotations; images are opened later, one by one, and remembered while memory lasts. Pictures without a
+    /// split are all looked at first, since those that are alike must stay on one side.
     pub fn open(&self, scale: &Scale, purpose: Purpose, reading: &Reading) -> Result<Source> {
         let source = match self.opened()? {
             Some(opened) => read(opened, scale.side, purpose, reading)?,

@@ -86,8 +86,8 @@ impl Cells<'_> {
     }
 
     /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:
-    /// should one of those end early, its cell is resumed here. Returns the records in the order of cells, without those
-    /// that may not begin, and the cells that failed.
+    /// should one of those end early, its cell is resumed here. Returns the records in the order of cells, without
+    /// those that may not begin, and the cells that failed.
     pub fn train(&self, unreadable: Vec<Failure>) -> (Vec<Record>, Vec<Failure>) {
         /// How often others are looked at.
         const LOOK: Duration = Duration::from_secs(1);

@@ -26,12 +26,12 @@ use crate::{
 
 /// Find the best method and backbone for a data set without training the whole grid.
 ///
-/// An arm is a method on a backbone. Every arm is trained with two seeds, and then with one seed more a round, as long as
-/// it may still be the best: after each round the arms are compared by AUROC of the converged probe, and those that are
-/// beaten, or that cannot be above the leader by more than --margin, are dropped. It ends when one arm is left, when no
-/// other can be above the leader by more than the margin, or when --seeds or --hours are used up, and says which. In at
-/// most 5 % of choices is the true best dropped as beaten, all looks together; `snapshots/choose.snap` has simulated
-/// choices. Floors (pixels, random weights) are scored first, and the choice is compared with them.
+/// An arm is a method on a backbone. Every arm is trained with two seeds, and then with one seed more a round, as long
+/// as it may still be the best: after each round the arms are compared by AUROC of the converged probe, and those that
+/// are beaten, or that cannot be above the leader by more than --margin, are dropped. It ends when one arm is left,
+/// when no other can be above the leader by more than the margin, or when --seeds or --hours are used up, and says
+/// which. In at most 5 % of choices is the true best dropped as beaten, all looks together; `snapshots/choose.snap` has
+/// simulated choices. Floors (pixels, random weights) are scored first, and the choice is compared with them.
 ///
 /// Records are those that `reproduce` writes. Stop it at any moment and run the same command: what is finished is read,
 /// the same arms are dropped, and the training that was cut off resumes.

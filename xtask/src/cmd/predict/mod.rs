@@ -29,9 +29,9 @@ const BATCH: usize = 32;
 
 /// Score images that have no labels, and show the worst.
 ///
-/// Writes `predictions.csv` (path, logit, probability, flagged, why skipped), a row an image as soon as it is known, and
-/// `triage.html`: the most suspicious images, the worst first. Stop it at any moment and run the same command: what is
-/// written is kept. An image that cannot be read is skipped, and its row says why.
+/// Writes `predictions.csv` (path, logit, probability, flagged, why skipped), a row an image as soon as it is known,
+/// and `triage.html`: the most suspicious images, the worst first. Stop it at any moment and run the same command: what
+/// is written is kept. An image that cannot be read is skipped, and its row says why.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -124,8 +124,8 @@ fn row_of(row: &csv::StringRecord) -> Result<Row> {
     Ok(Row { path: row[0].to_owned(), score, skipped: row[4].to_owned() })
 }
 
-/// Cuts off a row that was being written when the program was stopped. Returns what the others are of; none where not even
-/// the header is whole.
+/// Cuts off a row that was being written when the program was stopped. Returns what the others are of; none where not
+/// even the header is whole.
 fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::new(&file));
