@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn single_images_give_delongs_error() {
-        // R, pROC 1.18: var(roc(c(0,0,0,0,1,1,1), c(1,2,3,4.5,2.5,4,5))) is checked by hand here: placements of the
-        // defects are 2/4, 3/4, 1 (mean 0.75), of the normal images 1, 1, 2/3, 1/3 (mean 0.75).
+        // DeLong's formula by hand: placements of the defects are 2/4, 3/4, 1 (mean 0.75), of the normal images 1, 1,
+        // 2/3, 1/3 (mean 0.75).
         let scores = [1.0, 2.0, 3.0, 4.5, 2.5, 4.0, 5.0];
         let defects = [false, false, false, false, true, true, true];
         let groups = [0, 1, 2, 3, 4, 5, 6];

@@ -18,13 +18,15 @@ use crate::asked::{Asked, Lists, Outcome, Run, sampled};
 /// Check machine, data and results folder before hours of training.
 ///
 /// Takes the flags of `reproduce` and judges what that run would do: trouble is what would stop it; everything else is
-/// a note. Every image is decoded once (`--quick` reads headers only). Ends with exit code 1 if there is trouble.
+/// a note. Every image is decoded once (`--quick` reads headers only, where the images come in a split). Ends with exit
+/// code 1 if there is trouble.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     asked: Asked,
 
-    /// Read only the headers of images: finds missing and foreign files, not torn ones
+    /// Read only the headers of images: finds missing and foreign files, not torn ones. Images without a split are
+    /// decoded all the same: those that are alike must stay on one side
     #[arg(long)]
     quick: bool,
 
