@@ -253,6 +253,29 @@ mod tests {
         assert_eq!(files.look(&[0]), [Content::Unread]);
     }
 
+    /// A look that was stopped half way: what was seen is known to the next process, until the lists have it.
+    #[test]
+    fn what_was_looked_at_before_a_stop_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/folder");
+        let results = Folder::open(&root.path().join("results")).unwrap();
+        let files = || data::folder::source(&fixture).unwrap();
+        let stopped = files();
+        let seen = stopped.train.files().unwrap();
+        seen.examine(&[0, 1], &|| {});
+        results.write_known(seen).unwrap();
+
+        let again = files();
+        let known = again.train.files().unwrap();
+        results.remember_images(&[known]);
+        assert!(known.sketch(0).is_some() && known.sketch(0) == seen.sketch(0) && known.sketch(1).is_some());
+        assert_eq!(known.sketch(2), None, "not looked at yet");
+        let looked_at = results.images("looked-at", seen);
+        assert!(looked_at.exists());
+        results.write_images(&again).unwrap();
+        assert!(!looked_at.exists() && results.images("train", known).exists());
+    }
+
     #[test]
     fn lists_say_what_images_are_and_why_some_are_left_out() {
         let root = tempfile::tempdir().unwrap();
