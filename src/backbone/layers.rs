@@ -91,7 +91,7 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// Added to variances: timm's and MAE's for vision transformers (torch's default is 1e-5).
-    const EPSILON: f64 = 1e-6;
+    pub const EPSILON: f64 = 1e-6;
 
     /// Makes `weight` 1 and `bias` 0, both (width).
     pub fn new(builder: &mut Builder, width: usize) -> Result<Self> {

@@ -63,8 +63,12 @@ impl Calibration {
 
     /// Probability of a defect where a part `rate` of images has one.
     pub fn probability(&self, logit: f64, rate: f64) -> f64 {
-        let odds = self.slope * logit + self.intercept + (rate / (1.0 - rate)).ln();
-        1.0 / (1.0 + (-odds).exp())
+        1.0 / (1.0 + (-self.log_odds(logit, rate)).exp())
+    }
+
+    /// Its log odds.
+    pub(super) fn log_odds(&self, logit: f64, rate: f64) -> f64 {
+        self.slope * logit + self.intercept + (rate / (1.0 - rate)).ln()
     }
 
     /// The logit of this probability at this rate.

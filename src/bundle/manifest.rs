@@ -155,7 +155,7 @@ pub(super) mod tests {
     use crate::results::example;
 
     /// A manifest of a cell that nobody trained.
-    pub fn example(side: usize) -> Manifest {
+    pub fn example(architecture: &Architecture) -> Manifest {
         let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0 };
         let rates = [0.0, 0.0, 1.0];
         let threshold = Threshold {
@@ -165,11 +165,20 @@ pub(super) mod tests {
             true_positive_rate: rates,
         };
         let mut record = example::record();
+        record.cell.backbone = architecture.name.to_string();
+        let stem = if architecture.resnet_stem == Stem::Small { "small" } else { "imagenet" };
+        let VitSize { patch, width, depth, heads } = architecture.vit;
         let values = &mut record.settings.values;
-        for (name, value) in
-            [("side", side.into()), ("resnet.width", 8.into()), ("resnet.stem", "imagenet".into())]
-        {
-            values.insert(name.to_owned(), value);
+        values.insert("resnet.stem".to_owned(), stem.into());
+        for (name, value) in [
+            ("side", architecture.side),
+            ("resnet.width", architecture.resnet_width),
+            ("vit.patch", patch),
+            ("vit.width", width),
+            ("vit.depth", depth),
+            ("vit.heads", heads),
+        ] {
+            values.insert(name.to_owned(), value.into());
         }
         for name in ["normalisation.mean", "normalisation.deviation"] {
             values.insert(name.to_owned(), vec![0.5, 0.4, 0.3].into());
@@ -180,10 +189,14 @@ pub(super) mod tests {
 
     #[test]
     fn what_it_says_of_itself_is_read_back() {
-        let manifest = example(64);
+        let vit = VitSize { patch: 8, width: 24, depth: 1, heads: 3 };
+        let (name, resnet_stem) = (backbone::Name::ResNet18, Stem::Small);
+        let architecture = Architecture { name, side: 64, resnet_width: 8, resnet_stem, vit };
+        let manifest = example(&architecture);
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
-        assert_eq!(manifest.architecture().unwrap().resnet_width, 8);
+        let read = manifest.architecture().unwrap();
+        assert_eq!((read.resnet_width, read.resnet_stem, read.side), (8, Stem::Small, 64));
         let nothing = Manifest { sizes: serde_json::Map::new(), ..manifest };
         let error = nothing.architecture().unwrap_err().to_string();
         assert!(error.contains("no size 'resnet.width'"), "{error}");

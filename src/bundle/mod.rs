@@ -7,6 +7,7 @@
 
 mod calibration;
 mod manifest;
+pub mod onnx;
 mod threshold;
 
 use std::{collections::BTreeMap, path::Path};
@@ -21,7 +22,7 @@ use crate::{
     augment::{Normalisation, to_normalised},
     backbone::{Architecture, Backbone, Parameters},
     data::Image,
-    results::{Detector, detector::Numbers},
+    results::{self, Detector, detector::Numbers},
     seed::Seed,
 };
 
@@ -40,6 +41,8 @@ pub struct Bundle {
     pub digest: String,
     detector: Detector,
     encoder: Box<dyn Backbone>,
+    /// Of the encoder.
+    parameters: Parameters,
 }
 
 /// One picture as a detector sees it.
@@ -74,12 +77,7 @@ impl Bundle {
         let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
         let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
         let bytes = safetensors::serialize(tensors, Some(notes))?;
-        let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(folder).context("the bundle cannot be written")?;
-        std::fs::write(file.path(), bytes)
-            .with_context(|| format!("{}: cannot be written", path.display()))?;
-        file.persist(path).with_context(|| format!("{}: cannot be written", path.display()))?;
-        Ok(())
+        results::write_whole(path, &bytes)
     }
 
     /// Opens a bundle, and has it score its own pictures.
@@ -118,14 +116,14 @@ impl Bundle {
         let tensors: BTreeMap<String, Tensor> =
             candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?.into_iter().collect();
         let detector = Detector { usual_size: manifest.usual_size, ..Detector::from_tensors(&tensors)? };
-        let encoder = build(&manifest.architecture()?, &tensors)?;
+        let (encoder, parameters) = build(&manifest.architecture()?, &tensors)?;
         ensure!(
             encoder.width() == detector.weights.len(),
             "the encoder gives {} features, the probe takes {}",
             encoder.width(),
             detector.weights.len()
         );
-        let bundle = Self { manifest, digest: found, detector, encoder };
+        let bundle = Self { manifest, digest: found, detector, encoder, parameters };
         bundle.check()?;
         Ok(bundle)
     }
@@ -192,18 +190,31 @@ impl Bundle {
         Ok(seen)
     }
 
+    /// Numbers that were trained: the encoder's, and the probe's weights and bias.
+    pub fn parameters(&self) -> usize {
+        self.parameters.trainable_count() + self.detector.weights.len() + 1
+    }
+
+    /// The pictures that it checks itself by, of the network's size.
+    pub fn pictures(&self) -> &[Image] {
+        &self.detector.pictures
+    }
+
     fn normalisation(&self) -> Normalisation {
         Normalisation { mean: self.manifest.mean, std: self.manifest.deviation }
     }
 }
 
 /// The encoder with these weights.
-fn build(architecture: &Architecture, tensors: &BTreeMap<String, Tensor>) -> Result<Box<dyn Backbone>> {
+fn build(
+    architecture: &Architecture,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<(Box<dyn Backbone>, Parameters)> {
     let mut parameters = Parameters::default();
     // First numbers that are all overwritten.
     let encoder = architecture.build(&mut parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
     parameters.set(|name| tensors.get(&format!("encoder.{name}"))).context("its encoder")?;
-    Ok(encoder)
+    Ok((encoder, parameters))
 }
 
 /// BLAKE3 of the manifest and of every tensor by its name.
@@ -225,28 +236,27 @@ mod tests {
         data::synthetic,
     };
 
-    /// What places add up to is the logit, to the last digits of single precision.
-    #[test]
-    fn the_mean_over_places_is_the_logit() {
-        let vit = VitSize { patch: 8, width: 24, depth: 1, heads: 3 };
-        let architecture = Architecture {
-            name: Name::ResNet18,
-            side: 64,
-            resnet_width: 8,
-            resnet_stem: Stem::ImageNet,
-            vit,
-        };
+    /// A detector that nobody trained.
+    pub fn example(name: Name, resnet_stem: Stem, side: usize) -> Bundle {
+        let vit = VitSize { patch: 8, width: 24, depth: 2, heads: 3 };
+        let architecture = Architecture { name, side, resnet_width: 8, resnet_stem, vit };
         let mut parameters = Parameters::default();
         let encoder =
             architecture.build(&mut parameters.builder("", Seed::root(3), DType::F32, &Device::Cpu)).unwrap();
-        let source = synthetic::source(Seed::root(0), 4, 2, 64);
-        let pictures: Vec<Image> = (0..4).map(|index| source.train.open(index).unwrap()).collect();
         let mut stream = Seed::root(1).stream();
         let weights = (0..encoder.width()).map(|_| stream.normal()).collect();
         let detector =
             Detector { weights, bias: 0.3, pictures: Vec::new(), logits: Vec::new(), usual_size: None };
-        let manifest = manifest::tests::example(64);
-        let bundle = Bundle { manifest, digest: String::new(), detector, encoder };
+        let manifest = manifest::tests::example(&architecture);
+        Bundle { manifest, digest: String::new(), detector, encoder, parameters }
+    }
+
+    /// What places add up to is the logit, to the last digits of single precision.
+    #[test]
+    fn the_mean_over_places_is_the_logit() {
+        let source = synthetic::source(Seed::root(0), 4, 2, 64);
+        let pictures: Vec<Image> = (0..4).map(|index| source.train.open(index).unwrap()).collect();
+        let bundle = example(Name::ResNet18, Stem::ImageNet, 64);
         let (plain, mapped) = (bundle.see(&pictures, false).unwrap(), bundle.see(&pictures, true).unwrap());
         for (plain, mapped) in plain.iter().zip(&mapped) {
             assert!(plain.places.is_empty() && mapped.places.len() == 2 && mapped.places[0].len() == 2);

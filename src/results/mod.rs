@@ -167,13 +167,7 @@ impl Folder {
     /// # Errors
     /// If it cannot be written.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.root.join(name);
-        let write = || -> Result<()> {
-            let mut file = temporary(&path)?;
-            file.write_all(bytes)?;
-            settle(file, &path)
-        };
-        write().with_context(|| format!("{}: cannot be written", path.display()))
+        write_whole(&self.root.join(name), bytes)
     }
 
     /// Notes in `environment.json` who asks for cells: a command like one before, of the same code on the same
@@ -280,6 +274,19 @@ pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, Str
             path.display()
         )
     })
+}
+
+/// Writes a file whole or not at all, over an earlier one.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut file = temporary(path)?;
+        file.write_all(bytes)?;
+        settle(file, path)
+    };
+    write().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// Gives a temporary file its name once its bytes are on the disk: a record that stands after a power cut must

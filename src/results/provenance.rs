@@ -84,7 +84,8 @@ fn locked_versions(lock: &str, wanted: &[&str]) -> BTreeMap<String, String> {
     versions
 }
 
-fn cpu_model() -> String {
+/// The processor's name for itself; `unknown` where the system does not say.
+pub fn cpu_model() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     info.lines()
         .find(|line| line.starts_with("model name"))

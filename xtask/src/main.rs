@@ -9,7 +9,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 
-use self::support::program;
+use self::support::{pipe, program};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,6 +29,7 @@ const SETTINGS: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("MIMALLOC_PUR
 
 fn main() -> ExitCode {
     start_again_with_settings();
+    pipe::end_quietly();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => return print(&message),

@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod export;
 mod gpu;
+mod onnx;
 mod predict;
 mod race;
 mod report;
@@ -37,6 +38,8 @@ pub enum Command {
     Export(export::Arguments),
     /// Write a finished cell as a detector in one file
     Bundle(bundle::Arguments),
+    /// Write such a detector as ONNX, for other programs
+    Onnx(onnx::Arguments),
     /// Score images without labels with such a detector, and show the worst
     Predict(predict::Arguments),
     /// Time training steps, or loading, against PyTorch's on this machine
@@ -64,6 +67,7 @@ impl Command {
             Self::Report(arguments) => report::run(arguments),
             Self::Export(arguments) => export::run(arguments),
             Self::Bundle(arguments) => bundle::run(arguments),
+            Self::Onnx(arguments) => onnx::run(arguments),
             Self::Predict(arguments) => predict::run(arguments),
             Self::Race(arguments) => race::run(arguments),
             Self::Gpu(command) => gpu::run(command),

@@ -3,6 +3,7 @@
 pub mod card;
 pub mod command;
 pub mod examine;
+pub mod pipe;
 pub mod program;
 pub mod pulse;
 pub mod source;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::scripts;
+use crate::support::pipe;
 
 /// The process; it ends with this value.
 pub struct Child {
@@ -88,7 +89,7 @@ impl Child {
 
     fn ask(&mut self, line: &str) -> Result<String> {
         // A worker that has died says why on its standard error.
-        let sent = writeln!(self.input, "{line}").and_then(|()| self.input.flush());
+        let sent = pipe::survive(|| writeln!(self.input, "{line}").and_then(|()| self.input.flush()));
         let mut answer = String::new();
         let read = self.output.read_line(&mut answer);
         if sent.is_err() || !matches!(read, Ok(1..)) {

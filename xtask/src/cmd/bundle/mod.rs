@@ -1,5 +1,7 @@
 //! `cargo xtask bundle`: a detector in one file, out of a results folder.
 
+mod cost;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,6 +14,8 @@ use skewbench::{
     report,
     results::{self, Detector, Folder, Record, logits},
 };
+
+use self::cost::Cost;
 
 /// Write a finished cell as a detector: one file, that `predict` runs.
 ///
@@ -61,9 +65,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let manifest = write(arguments, &folder, &record, Path::new(to))?;
     let bytes = std::fs::metadata(to)?.len();
     // It is opened once here: one that cannot be relied on is no use to anybody.
-    Bundle::open(Path::new(to))?;
-    println!("{to}: {} on {}, {cell}, {:.1} MB", manifest.method, manifest.backbone, bytes as f64 / 1e6);
+    let bundle = Bundle::open(Path::new(to))?;
+    println!("{to}: {} on {}, {cell}", manifest.method, manifest.backbone);
     say(&manifest);
+    println!("  {}", Cost::measure(&bundle, bytes)?);
     Ok(())
 }
 

@@ -1,0 +1,126 @@
+//! A detector as ONNX (onnx.ai), for programs that know nothing of this one.
+//!
+//! The graph takes `pictures`, bytes (batch, side, side, 3), red, green, blue, squeezed bicubic to the side as
+//! `predict` does it, and gives `logit` and `probability`, (batch) each. Normalisation, encoder, probe and calibration
+//! are in it; threshold, rate and classes are in the file's notes. Encoders are spelled out in `resnet.rs` and
+//! `vit.rs`; constants have the names that torchvision and timm give them. Everything is in single precision, which
+//! every runtime takes.
+
+mod graph;
+mod messages;
+mod resnet;
+#[cfg(test)]
+mod tests;
+mod vit;
+
+use std::path::Path;
+
+use anyhow::Result;
+use prost::Message;
+
+use self::{
+    graph::{Graph, int, ints},
+    messages::{Dimension, FLOAT, Kind, Model, Note, Opset, Shape, TensorKind, UINT8, Value},
+};
+use super::Bundle;
+use crate::{backbone::Name, results};
+
+/// Version of the operators: the first that has layer normalisation.
+pub const OPSET: i64 = 17;
+/// Version of the file's form that came with it.
+const IR: i64 = 8;
+
+/// Writes a detector to `path`.
+///
+/// # Errors
+/// If its encoder is not as its manifest says, or the file cannot be written.
+pub fn write(bundle: &Bundle, path: &Path) -> Result<()> {
+    results::write_whole(path, &model(bundle)?.encode_to_vec())
+}
+
+fn model(bundle: &Bundle) -> Result<Model> {
+    let side = bundle.manifest.side;
+    let architecture = bundle.manifest.architecture()?;
+    let mut graph = Graph::new(&bundle.parameters);
+    let images = normalised(&mut graph, bundle);
+    let features = match architecture.name {
+        Name::ResNet18 => resnet::features(&mut graph, architecture.resnet_stem, &images)?,
+        Name::ViTTiny => vit::features(&mut graph, architecture.vit, side, &images)?,
+    };
+    graph.ensure_all_were_read()?;
+    classify(&mut graph, bundle, &features);
+    let batch = || Dimension { value: None, name: Some("batch".to_owned()) };
+    let fixed = |value: usize| Dimension { value: Some(value as i64), name: None };
+    let pictures = vec![batch(), fixed(side), fixed(side), fixed(3)];
+    Ok(Model {
+        ir_version: IR,
+        producer_name: "skewbench".to_owned(),
+        doc_string: "Bytes of pictures to the logit and the probability of a defect.".to_owned(),
+        graph: Some(messages::Graph {
+            node: graph.nodes,
+            name: bundle.manifest.backbone.clone(),
+            initializer: graph.constants,
+            input: vec![value("pictures", UINT8, pictures)],
+            output: vec![value("logit", FLOAT, vec![batch()]), value("probability", FLOAT, vec![batch()])],
+        }),
+        opset_import: vec![Opset { domain: String::new(), version: OPSET }],
+        metadata_props: notes(bundle)?,
+    })
+}
+
+/// Pictures as the encoder takes them, channels first: the same steps as [`crate::augment::to_normalised`].
+fn normalised(graph: &mut Graph, bundle: &Bundle) -> String {
+    let (mean, deviation) = (bundle.manifest.mean, bundle.manifest.deviation);
+    let mut images = graph.add("Cast", "pictures.float", &["pictures"], vec![int("to", i64::from(FLOAT))]);
+    for (operator, name, values) in
+        [("Div", "scaled", &[255.0; 3]), ("Sub", "centred", &mean), ("Div", "normalised", &deviation)]
+    {
+        let constant = graph.floats(&format!("{name}.by"), &[3], values);
+        images = graph.add(operator, name, &[&images, &constant], Vec::new());
+    }
+    graph.add("Transpose", "images", &[&images], vec![ints("perm", &[0, 3, 1, 2])])
+}
+
+/// Probe and calibration: features to `logit` and `probability`.
+fn classify(graph: &mut Graph, bundle: &Bundle, features: &str) {
+    let (calibration, rate) = (bundle.manifest.calibration, bundle.manifest.rate);
+    let weights: Vec<f32> = bundle.detector.weights.iter().map(|&weight| weight as f32).collect();
+    let weights = graph.floats("probe.weight", &[weights.len(), 1], &weights);
+    let bias = graph.floats("probe.bias", &[1], &[bundle.detector.bias as f32]);
+    let sums = graph.add("MatMul", "probe.product", &[features, &weights], Vec::new());
+    let rows = graph.add("Add", "probe", &[&sums, &bias], Vec::new());
+    let axis = graph.integers("probe.axis", &[1]);
+    let logit = graph.add("Squeeze", "logit", &[&rows, &axis], Vec::new());
+    let slope = graph.floats("calibration.slope", &[], &[calibration.slope as f32]);
+    let intercept = calibration.log_odds(0.0, rate) as f32;
+    let intercept = graph.floats("calibration.intercept", &[], &[intercept]);
+    let odds = graph.add("Mul", "calibration.scaled", &[&logit, &slope], Vec::new());
+    let odds = graph.add("Add", "calibration", &[&odds, &intercept], Vec::new());
+    graph.add("Sigmoid", "probability", &[&odds], Vec::new());
+}
+
+/// What a user of the file must know beside the graph. Lists are JSON.
+fn notes(bundle: &Bundle) -> Result<Vec<Note>> {
+    let manifest = &bundle.manifest;
+    let notes = [
+        ("threshold", manifest.threshold.logit.to_string()),
+        ("threshold_chosen", manifest.threshold.chosen.clone()),
+        ("rate", manifest.rate.to_string()),
+        ("classes", serde_json::to_string(&manifest.classes)?),
+        ("side", manifest.side.to_string()),
+        ("resize", "bicubic, both sides to `side`, as Pillow".to_owned()),
+        ("method", manifest.method.clone()),
+        ("backbone", manifest.backbone.clone()),
+        ("cell", manifest.cell.clone()),
+        ("fingerprint", manifest.fingerprint.clone()),
+        ("bundle", bundle.digest.clone()),
+        ("limits", serde_json::to_string(&manifest.limits)?),
+    ];
+    Ok(notes.map(|(key, value)| Note { key: key.to_owned(), value }).to_vec())
+}
+
+/// An input or output of the graph.
+fn value(name: &str, elem_type: i32, dim: Vec<Dimension>) -> Value {
+    let tensor = TensorKind { elem_type, shape: Some(Shape { dim }) };
+    Value { name: name.to_owned(), kind: Some(Kind { tensor: Some(tensor) }) }
+}

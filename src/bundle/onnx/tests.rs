@@ -1,0 +1,139 @@
+//! Files are whole, and onnxruntime computes from them what the bundle does (fixtures/onnxruntime).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use candle_core::{Device, Tensor};
+use rstest::rstest;
+use sha2::{Digest, Sha256};
+
+use super::{
+    super::tests::example,
+    messages::{Constant, INT64},
+    *,
+};
+use crate::{backbone::Stem, data::Image, seed::Seed};
+
+const SIDE: usize = 48;
+
+/// A detector whose parameters all matter: what is built alone has norms that change nothing.
+fn shaken(backbone: Name, stem: Stem) -> Bundle {
+    let bundle = example(backbone, stem, SIDE);
+    for parameter in bundle.parameters.all() {
+        let mut stream = Seed::root(5).child(&parameter.name).stream();
+        let old = parameter.variable.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let positive = parameter.name.ends_with("running_var");
+        let moved = |old: f32| {
+            if positive { stream.uniform(0.5, 2.0) as f32 } else { old + 0.1 * stream.normal() as f32 }
+        };
+        let new: Vec<f32> = old.into_iter().map(moved).collect();
+        let new = Tensor::from_vec(new, parameter.variable.shape(), &Device::Cpu).unwrap();
+        parameter.variable.set(&new).unwrap();
+    }
+    bundle
+}
+
+/// What `fixtures/onnxruntime/make.py` makes again: noise, brighter from picture to picture.
+fn pictures() -> Vec<Image> {
+    let numbers = SIDE * SIDE * 3;
+    let byte = |n: usize| ((((n as u64 * 2_654_435_761) >> 13) & 127) + 16 * (n / numbers) as u64) as u8;
+    let picture = |index: usize| (index * numbers..(index + 1) * numbers).map(byte).collect();
+    (0..8).map(|index| Image::new(SIDE, SIDE, picture(index))).collect()
+}
+
+fn read(path: &Path) -> Model {
+    Model::decode(fs::read(path).unwrap().as_slice()).unwrap()
+}
+
+#[rstest]
+#[case::resnet18(Name::ResNet18, Stem::ImageNet)]
+#[case::small_stem(Name::ResNet18, Stem::Small)]
+#[case::vit_tiny(Name::ViTTiny, Stem::ImageNet)]
+fn everything_that_a_node_reads_is_there(#[case] backbone: Name, #[case] stem: Stem) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.onnx");
+    let bundle = example(backbone, stem, SIDE);
+    write(&bundle, &path).unwrap();
+    let model = read(&path);
+    assert_eq!((model.ir_version, model.opset_import[0].version), (8, 17));
+    let graph = model.graph.unwrap();
+    let mut known: BTreeSet<String> = graph.input.iter().map(|input| input.name.clone()).collect();
+    let mut add = |name: &str| assert!(known.insert(name.to_owned()), "{name} is there twice");
+    for Constant { name, dims, data_type, raw_data } in &graph.initializer {
+        add(name);
+        let width = if *data_type == INT64 { 8 } else { 4 };
+        assert_eq!(dims.iter().product::<i64>() * width, raw_data.len() as i64, "{name}");
+    }
+    let mut read = BTreeSet::new();
+    for node in &graph.node {
+        for input in &node.input {
+            assert!(known.contains(input), "{} reads {input}", node.name);
+            read.insert(input.clone());
+        }
+        for output in &node.output {
+            assert!(known.insert(output.clone()), "{output} is there twice");
+        }
+    }
+    let ends = |name: &String| ["logit", "probability"].contains(&name.as_str());
+    let unread: Vec<&String> = known.difference(&read).filter(|name| !ends(name)).collect();
+    assert!(known.contains("logit") && known.contains("probability") && unread.is_empty(), "{unread:?}");
+    // Numbers under torchvision's or timm's name are the encoder's.
+    for constant in &graph.initializer {
+        let Some(parameter) = bundle.parameters.get(&constant.name) else { continue };
+        let numbers = parameter.variable.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(constant.raw_data, bytes, "{}", constant.name);
+    }
+    let notes: BTreeMap<&str, &str> =
+        model.metadata_props.iter().map(|note| (note.key.as_str(), note.value.as_str())).collect();
+    assert_eq!((notes["side"], notes["rate"], notes["threshold"]), ("48", "0.1", "0"));
+    assert_eq!(notes["fingerprint"], bundle.manifest.fingerprint);
+}
+
+/// An encoder with a parameter that no operation reads would be another network.
+#[test]
+fn parameters_are_neither_missing_nor_left_over() {
+    let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);
+    let mut sizes = bundle.manifest.sizes.clone();
+    sizes.insert("resnet.stem".to_owned(), "large".into());
+    let error = |bundle: &Bundle| format!("{:#}", model(bundle).unwrap_err());
+    bundle.manifest.backbone = "vit_tiny".to_owned();
+    assert!(error(&bundle).contains("the encoder has no parameter 'patch_embed.proj.weight'"));
+    bundle.manifest.backbone = "resnet18".to_owned();
+    let dtype = candle_core::DType::F32;
+    let mut builder = bundle.parameters.builder("", Seed::root(0), dtype, &Device::Cpu);
+    crate::backbone::layers::BatchNorm::new(&mut builder.scope("extra"), 2, true).unwrap();
+    assert!(error(&bundle).contains("leaves out parameter 'extra.weight'"), "{}", error(&bundle));
+    bundle.manifest.sizes = sizes;
+    assert!(error(&bundle).contains("stem of imagenet or small"));
+}
+
+#[rstest]
+#[case::resnet18("resnet18", Name::ResNet18, Stem::ImageNet)]
+#[case::small_stem("resnet18_small_stem", Name::ResNet18, Stem::Small)]
+#[case::vit_tiny("vit_tiny", Name::ViTTiny, Stem::ImageNet)]
+fn onnxruntime_computes_the_same(#[case] name: &str, #[case] backbone: Name, #[case] stem: Stem) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/onnxruntime");
+    let bundle = shaken(backbone, stem);
+    let bytes = model(&bundle).unwrap().encode_to_vec();
+    if std::env::var_os("SKEWBENCH_FIXTURES").is_some_and(|value| value == "write") {
+        return fs::write(folder.join(format!("{name}.onnx")), bytes).unwrap();
+    }
+    let expected = fs::read_to_string(folder.join("expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+    let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(expected[name]["sha256"], digest, "onnxruntime saw another file: see its README");
+    let seen = bundle.see(&pictures(), false).unwrap();
+    let number = |what: &str, index: usize| expected[name][what][index].as_f64().unwrap();
+    let spread = (number("logit", 0) - number("logit", 7)).abs();
+    assert!(spread > 0.05, "pictures make no difference: {spread}");
+    for (index, seen) in seen.iter().enumerate() {
+        let (logit, probability) = (number("logit", index), number("probability", index));
+        assert!((seen.logit - logit).abs() < 1e-4 * logit.abs().max(1.0), "{} and {logit}", seen.logit);
+        let ours = bundle.manifest.calibration.probability(seen.logit, bundle.manifest.rate);
+        assert!((ours - probability).abs() < 1e-4, "{ours} and {probability}");
+    }
+}

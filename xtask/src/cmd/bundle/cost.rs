@@ -1,0 +1,66 @@
+//! What a detector costs on this machine: numbers, bytes, milliseconds an image.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use skewbench::{bundle::Bundle, data::Image, results::provenance};
+
+/// Batches that are timed, and how often each at most: images, passes. Ours.
+const TIMED: [(usize, usize); 2] = [(1, 15), (64, 5)];
+/// No pass begins later than this after the first: a wide network at full scale takes seconds a pass.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Figures of a detector.
+pub struct Cost {
+    parameters: usize,
+    bytes: u64,
+    /// Milliseconds an image for each of [`TIMED`], the median of its passes.
+    milliseconds: [f64; 2],
+    processor: String,
+}
+
+impl Cost {
+    /// Times the network alone, on one thread, on its own pictures: nothing is read or decoded.
+    ///
+    /// # Errors
+    /// If there is no thread, or the network fails.
+    pub fn measure(bundle: &Bundle, bytes: u64) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+        let mut milliseconds = [0.0; 2];
+        for (place, (images, passes)) in milliseconds.iter_mut().zip(TIMED) {
+            let pictures: Vec<Image> = bundle.pictures().iter().cycle().take(images).cloned().collect();
+            *place = pool.install(|| median(bundle, &pictures, passes))?;
+        }
+        let processor = provenance::cpu_model();
+        Ok(Self { parameters: bundle.parameters(), bytes, milliseconds, processor })
+    }
+}
+
+/// Milliseconds an image, the median over passes; one before them is not counted.
+fn median(bundle: &Bundle, pictures: &[Image], passes: usize) -> Result<f64> {
+    bundle.see(pictures, false)?;
+    let (first, mut seconds) = (Instant::now(), Vec::new());
+    while seconds.len() < passes && (seconds.is_empty() || first.elapsed() < PATIENCE) {
+        let begun = Instant::now();
+        bundle.see(pictures, false)?;
+        seconds.push(begun.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let middle = seconds.get(seconds.len() / 2).context("nothing was timed")?;
+    Ok(1e3 * middle / pictures.len() as f64)
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { parameters, bytes, milliseconds: [alone, together], processor } = self;
+        let [(_, _), (batch, _)] = TIMED;
+        write!(
+            formatter,
+            "{parameters} parameters, {bytes} bytes; {alone:.2} ms an image alone, {together:.2} in batches of {batch} \
+             (network alone, one thread, {processor})"
+        )
+    }
+}

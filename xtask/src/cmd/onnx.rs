@@ -1,0 +1,54 @@
+//! `cargo xtask onnx`: a bundle for programs that know nothing of this one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use skewbench::bundle::{
+    Bundle, Manifest,
+    onnx::{self, OPSET},
+};
+
+/// Write a bundle as ONNX, for onnxruntime and other programs.
+///
+/// It is made of a bundle, not of a results folder: what runs elsewhere is then the very detector that `predict` runs,
+/// whose threshold and calibration were chosen once, and who has only the bundle can do it too. The graph takes
+/// `pictures`, bytes (batch, side, side, 3) in RGB, squeezed bicubic to the side, and gives `logit` and `probability`.
+/// Threshold, rate and classes are in the file's metadata. Other runtimes may differ from `predict` in the last digits
+/// of single precision.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cargo xtask onnx pipes.skewbench pipes.onnx")]
+pub struct Arguments {
+    /// What `bundle` wrote
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+
+    /// File to write
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let Arguments { bundle: from, to } = arguments;
+    let bundle = Bundle::open(from)?;
+    ensure!(!is_same(from, to), "{}: is the bundle itself; choose another file to write", to.display());
+    onnx::write(&bundle, to)?;
+    let Manifest { method, backbone, cell, side, threshold, rate, .. } = &bundle.manifest;
+    println!(
+        "{}: {method} on {backbone}, {cell}, {:.1} MB, ONNX opset {OPSET}\n  takes pictures: bytes (batch, {side}, {side}, \
+         3), RGB, squeezed bicubic\n  gives logit and probability: (batch) each; probabilities are for {:.1} % defects; \
+         flag above logit {:.4}",
+        to.display(),
+        std::fs::metadata(to)?.len() as f64 / 1e6,
+        100.0 * rate,
+        threshold.logit
+    );
+    Ok(())
+}
+
+/// Whether both are one file, by links too.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(one).is_some() && real(one) == real(other)
+}
