@@ -81,6 +81,49 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_bundle_becomes_onnx() {
+    let root = TempDir::new().unwrap();
+    let results = trained(root.path(), "supervised-resnet18");
+    let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    let (bundle, to) = (path("x.skewbench"), path("x.onnx"));
+    let made = skewbench(&["bundle", &results, "--best", &bundle]);
+    succeeds(&made);
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    let bytes = fs::metadata(&bundle).unwrap().len();
+    // Of ResNet-18 with a width of 8, and of its probe: an eighth of the channels, in and out.
+    assert!(said.contains(&format!(" parameters, {bytes} bytes; ")), "{said}");
+    assert!(said.contains(" ms an image alone, ") && said.contains("one thread"), "{said}");
+
+    let output = skewbench(&["onnx", &bundle, &to]);
+    succeeds(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("pictures: bytes (batch, 32, 32, 3)") && said.contains("opset 17"), "{said}");
+    let written = fs::read(&to).unwrap();
+    assert!(written.len() as f64 / bytes as f64 > 0.9, "{} of {bytes} bytes", written.len());
+    // Again over it, but never over the bundle, by whatever name.
+    succeeds(&skewbench(&["onnx", &bundle, &to]));
+    assert_eq!(fs::read(&to).unwrap(), written);
+    fs::create_dir(root.path().join("f")).unwrap();
+    for same in [bundle.clone(), path("f/../x.skewbench")] {
+        let message = error(&skewbench(&["onnx", &bundle, &same]));
+        assert!(message.contains("is the bundle itself"), "{message}");
+    }
+    let message = error(&skewbench(&["onnx", &bundle, &path("x.onnx/y.onnx")]));
+    assert!(message.contains("y.onnx: cannot be written"), "{message}");
+    let message = error(&skewbench(&["onnx", &bundle, &path("f")]));
+    assert!(message.contains("f: cannot be written"), "{message}");
+
+    let mut torn = fs::read(&bundle).unwrap();
+    torn.truncate(torn.len() - 7);
+    fs::write(&bundle, torn).unwrap();
+    let message = error(&skewbench(&["onnx", &bundle, &path("new.onnx")]));
+    assert!(
+        message.contains("not a bundle to rely on") && !root.path().join("new.onnx").exists(),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_bundle_that_cannot_be_relied_on_is_refused() {
     let root = TempDir::new().unwrap();
     let results = trained(root.path(), "supervised-resnet18");

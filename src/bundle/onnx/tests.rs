@@ -15,22 +15,27 @@ use super::{
     messages::{Constant, INT64},
     *,
 };
-use crate::{backbone::Stem, data::Image, seed::Seed};
+use crate::{backbone::Stem, bundle::Calibration, data::Image, seed::Seed};
 
 const SIDE: usize = 48;
 
-/// A detector whose parameters all matter: what is built alone has norms that change nothing.
+/// A detector whose parameters all matter: what is built alone has norms that change nothing, and a class token of
+/// almost nothing.
 fn shaken(backbone: Name, stem: Stem) -> Bundle {
-    let bundle = example(backbone, stem, SIDE);
-    for parameter in bundle.parameters.all() {
+    let mut bundle = example(backbone, stem, SIDE);
+    bundle.manifest.calibration = Calibration { slope: 0.2, intercept: 0.5, error: 0.0 };
+    for parameter in bundle.parameters.all().iter().filter(|parameter| {
+        parameter.variable.rank() == 1 || ["cls_token", "pos_embed"].contains(&parameter.name.as_str())
+    }) {
         let mut stream = Seed::root(5).child(&parameter.name).stream();
         let old = parameter.variable.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let positive = parameter.name.ends_with("running_var");
-        let moved = |old: f32| {
-            if positive { stream.uniform(0.5, 2.0) as f32 } else { old + 0.1 * stream.normal() as f32 }
-        };
-        let new: Vec<f32> = old.into_iter().map(moved).collect();
-        let new = Tensor::from_vec(new, parameter.variable.shape(), &Device::Cpu).unwrap();
+        let variance = parameter.name.ends_with("running_var");
+        let new = old.into_iter().map(|old| match variance {
+            true => stream.uniform(0.5, 4.0) as f32,
+            false => old + 0.1 * stream.normal() as f32,
+        });
+        let new =
+            Tensor::from_vec(new.collect::<Vec<f32>>(), parameter.variable.shape(), &Device::Cpu).unwrap();
         parameter.variable.set(&new).unwrap();
     }
     bundle

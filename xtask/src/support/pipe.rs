@@ -23,3 +23,23 @@ fn set(handler: libc::sighandler_t) {
     // SAFETY: both handlers are the system's own, and no other code of this program handles SIGPIPE.
     unsafe { libc::signal(libc::SIGPIPE, handler) };
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_died_is_survived() {
+        end_quietly();
+        let mut worker = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = worker.stdin.take().unwrap();
+        worker.wait().unwrap();
+        let error = survive(|| input.write_all(b"step\n")).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    }
+}

@@ -1,0 +1,32 @@
+//! Output that nobody reads, as in `cargo xtask claims | head -1`.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{Command, Output},
+};
+
+/// Number of the signal in every Unix; a shell makes status 141 of it.
+const SIGPIPE: i32 = 13;
+
+/// The program with a standard output whose reader has gone.
+fn unread(arguments: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    Command::new(env!("CARGO_BIN_EXE_skewbench")).args(arguments).stdout(writer).output().unwrap()
+}
+
+#[test]
+fn a_closed_pipe_ends_the_program_quietly() {
+    for arguments in
+        [&["claims", "--evidence"][..], &["reproduce", "--dry-run"], &["--help"], &["bundle", "-h"]]
+    {
+        let output = unread(arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+        assert_eq!(output.status.signal(), Some(SIGPIPE), "{arguments:?}: {:?}, {message}", output.status);
+    }
+}
