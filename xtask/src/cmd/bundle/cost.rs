@@ -8,6 +8,8 @@ use std::{
 use anyhow::{Context, Result};
 use skewbench::{bundle::Bundle, data::Image, results::provenance};
 
+use crate::asked::thousands;
+
 /// Batches that are timed, and how often each at most: images, passes. Ours.
 const TIMED: [(usize, usize); 2] = [(1, 15), (64, 5)];
 /// No pass begins later than this after the first: a wide network at full scale takes seconds a pass.
@@ -16,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Figures of a detector.
 pub struct Cost {
     parameters: usize,
-    bytes: u64,
+    bytes: usize,
     /// Milliseconds an image for each of [`TIMED`], the median of its passes.
     milliseconds: [f64; 2],
     processor: String,
@@ -27,7 +29,7 @@ impl Cost {
     ///
     /// # Errors
     /// If there is no thread, or the network fails.
-    pub fn measure(bundle: &Bundle, bytes: u64) -> Result<Self> {
+    pub fn measure(bundle: &Bundle, bytes: usize) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
         let mut milliseconds = [0.0; 2];
         for (place, (images, passes)) in milliseconds.iter_mut().zip(TIMED) {
@@ -55,8 +57,9 @@ fn median(bundle: &Bundle, pictures: &[Image], passes: usize) -> Result<f64> {
 
 impl fmt::Display for Cost {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { parameters, bytes, milliseconds: [alone, together], processor } = self;
-        let [(_, _), (batch, _)] = TIMED;
+        let Self { milliseconds: [alone, together], processor, .. } = self;
+        let [parameters, bytes] = [self.parameters, self.bytes].map(thousands);
+        let [_, (batch, _)] = TIMED;
         write!(
             formatter,
             "{parameters} parameters, {bytes} bytes; {alone:.2} ms an image alone, {together:.2} in batches of {batch} \

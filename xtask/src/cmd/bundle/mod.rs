@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let record = results::read(&folder.path(&cell))?;
     let manifest = write(arguments, &folder, &record, Path::new(to))?;
-    let bytes = std::fs::metadata(to)?.len();
+    let bytes = std::fs::metadata(to)?.len() as usize;
     // It is opened once here: one that cannot be relied on is no use to anybody.
     let bundle = Bundle::open(Path::new(to))?;
     println!("{to}: {} on {}, {cell}", manifest.method, manifest.backbone);
