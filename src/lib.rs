@@ -23,7 +23,8 @@
 //! - **Features**: what an encoder makes of an image. **Embeddings**: what a loss compares, a projector's
 //!   output.
 //! - **Probe**: a linear classifier on features. *Online*: trained beside the method. *Converged*: fitted to
-//!   frozen features until its gradient vanishes.
+//!   frozen features until its gradient vanishes, with the C that cross-validation chooses.
+//! - **Place**: a part of an image that a backbone has features of: a place of its last map, or a patch.
 //! - **Label budget**: how many labelled defects a probe is fitted on.
 //! - **Logit**: what a classifier says of an image; above 0 it calls it a defect.
 //! - **Floor**: what costs no training and must be beaten: pixels, random weights, weights from a file.

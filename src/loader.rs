@@ -18,6 +18,7 @@ use crate::augment::gpu::Upload;
 use crate::{
     augment::{Normalisation, ViewRecipe, to_normalised},
     data::{Dataset, OnBadImage},
+    named::named,
     seed::Seed,
 };
 
@@ -36,6 +37,19 @@ pub struct Batch {
     pub skipped: Vec<usize>,
 }
 
+named! {
+    /// Which images an epoch of training goes through.
+    #[derive(Default)]
+    pub enum Sampling: "sampling" {
+        /// Every image once.
+        #[default]
+        Each = "each",
+        /// As many images, half of them with a defect: the rarer label is gone through again and again, each time in other
+        /// views; of the other, some images are left out, others each epoch.
+        Balanced = "balanced",
+    }
+}
+
 /// What is loaded, and how.
 pub struct Loader<'a> {
     /// Where images come from.
@@ -46,6 +60,8 @@ pub struct Loader<'a> {
     pub views: &'a [ViewRecipe],
     /// Of the channels.
     pub normalisation: &'a Normalisation,
+    /// Which of them an epoch of training goes through.
+    pub sampling: Sampling,
     /// Images a batch, before views.
     pub batch_size: usize,
     /// What happens at an image that cannot be read.
@@ -84,8 +100,7 @@ impl Loader<'_> {
         done: usize,
         consume: impl FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
-        let mut order = self.indices.to_vec();
-        self.seed.child("order").index(epoch).stream().shuffle(&mut order);
+        let mut order = self.order(epoch);
         order.truncate(self.steps() * self.batch_size);
         let left = order.get(done * self.batch_size..).unwrap_or_default();
         if done > 0 && left.is_empty() {
@@ -99,10 +114,37 @@ impl Loader<'_> {
     /// # Errors
     /// As [`Self::epoch`].
     pub fn once(&self, consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
-        self.run(self.indices, self.seed.child("views"), consume)
+        let order: Vec<Draw> = self.indices.iter().map(|&index| Draw { index, times: 0 }).collect();
+        self.run(&order, self.seed.child("views"), consume)
     }
 
-    fn run(&self, order: &[usize], seed: Seed, mut consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+    /// What an epoch goes through, in its own random order.
+    fn order(&self, epoch: usize) -> Vec<Draw> {
+        let mut stream = self.seed.child("order").index(epoch).stream();
+        let mut order: Vec<Draw> = match self.sampling {
+            Sampling::Each => self.indices.iter().map(|&index| Draw { index, times: 0 }).collect(),
+            Sampling::Balanced => {
+                let labels = self.dataset.labels();
+                let all = self.indices.len();
+                let mut drawn = Vec::with_capacity(all);
+                for (wanted, count) in [(true, all / 2), (false, all - all / 2)] {
+                    let of_label = self.indices.iter().filter(|&&index| labels[index].defect == wanted);
+                    let mut pass: Vec<usize> = of_label.copied().collect();
+                    stream.shuffle(&mut pass);
+                    let places = (0..count).filter(|_| !pass.is_empty());
+                    drawn.extend(
+                        places
+                            .map(|place| Draw { index: pass[place % pass.len()], times: place / pass.len() }),
+                    );
+                }
+                drawn
+            }
+        };
+        stream.shuffle(&mut order);
+        order
+    }
+
+    fn run(&self, order: &[Draw], seed: Seed, mut consume: impl FnMut(Batch) -> Result<()>) -> Result<()> {
         ensure!(!order.is_empty(), "no images to load");
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
@@ -122,18 +164,18 @@ impl Loader<'_> {
         })
     }
 
-    fn load(&self, seed: Seed, chunk: &[usize], maker: &mut Maker) -> Result<Batch> {
+    fn load(&self, seed: Seed, chunk: &[Draw], maker: &mut Maker) -> Result<Batch> {
         let (images, indices, skipped) = match maker {
             Maker::Here => {
                 let (drawn, indices, skipped) =
-                    self.read(chunk, |index| self.draw(seed.index(index), index))?;
+                    self.read(chunk, |draw| self.draw(draw.seed(seed), draw.index))?;
                 (self.assemble(&drawn)?, indices, skipped)
             }
             #[cfg(feature = "cuda")]
             Maker::There(upload) => {
-                let open = |index: usize| {
-                    let image = self.dataset.open(index)?;
-                    let seed = seed.index(index);
+                let open = |draw: Draw| {
+                    let image = self.dataset.open(draw.index)?;
+                    let seed = draw.seed(seed);
                     let views = self.views.iter().enumerate().map(|(view, recipe)| {
                         recipe.draw(image.width, image.height, &mut seed.index(view).stream())
                     });
@@ -159,14 +201,14 @@ impl Loader<'_> {
     /// cannot be read.
     fn read<T: Send>(
         &self,
-        chunk: &[usize],
-        open: impl Fn(usize) -> Result<T> + Sync,
+        chunk: &[Draw],
+        open: impl Fn(Draw) -> Result<T> + Sync,
     ) -> Result<(Vec<T>, Vec<usize>, Vec<usize>)> {
-        let opened: Vec<Result<T>> = chunk.par_iter().map(|&index| open(index)).collect();
+        let opened: Vec<Result<T>> = chunk.par_iter().map(|&draw| open(draw)).collect();
         let mut kept = Vec::with_capacity(chunk.len());
         let mut indices = Vec::with_capacity(chunk.len());
         let mut skipped = Vec::new();
-        for (&index, result) in chunk.iter().zip(opened) {
+        for (&Draw { index, .. }, result) in chunk.iter().zip(opened) {
             match (result, self.on_bad_image) {
                 (Ok(of_image), _) => {
                     kept.push(of_image);
@@ -182,7 +224,7 @@ impl Loader<'_> {
             !kept.is_empty(),
             "none of the {} images of a batch can be read, the first is {}",
             chunk.len(),
-            self.dataset.place(chunk[0])
+            self.dataset.place(chunk[0].index)
         );
         Ok((kept, indices, skipped))
     }
@@ -210,6 +252,23 @@ impl Loader<'_> {
             values
         });
         Ok(views.collect())
+    }
+}
+
+/// An image that an epoch goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Draw {
+    /// Position in the data set.
+    index: usize,
+    /// How often the epoch has gone through it before.
+    times: usize,
+}
+
+impl Draw {
+    /// Of its views: others each time.
+    fn seed(self, epoch: Seed) -> Seed {
+        let first = epoch.index(self.index);
+        if self.times == 0 { first } else { first.child("again").index(self.times) }
     }
 }
 
@@ -302,6 +361,7 @@ mod tests {
             indices: &[0, 1, 2, 3, 4, 5, 6],
             views: &ViewSet::paper(8).views,
             normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
             batch_size: 2,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
@@ -333,6 +393,47 @@ mod tests {
         }
         // That an image is never left out in 40 epochs has a chance of (6 / 7)^40, a fifth of a per cent.
         assert_eq!(left_out.len(), 7, "{left_out:?}");
+    }
+
+    #[test]
+    fn balanced_epochs_have_as_many_defects_and_show_them_in_other_views() {
+        // One defect among nine.
+        let label = |index| Labels { defect: index == 4, classes: ClassSet::EMPTY, stratum: 0 };
+        let loader = Loader {
+            dataset: &Stripes((0..9).map(label).collect()),
+            indices: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+            views: &ViewSet::paper(8).views,
+            normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Balanced,
+            batch_size: 3,
+            on_bad_image: OnBadImage::Fail,
+            device: &Device::Cpu,
+            numbers: DType::F32,
+            seed: Seed::root(0),
+        };
+        let epoch = |epoch: usize| {
+            let mut seen = Vec::new();
+            loader
+                .epoch(epoch, |batch| {
+                    let views = batch.images.narrow(0, 0, 3)?.flatten_from(1)?.to_vec2::<f32>()?;
+                    seen.extend(batch.indices.into_iter().zip(views));
+                    Ok(())
+                })
+                .unwrap();
+            seen
+        };
+        let seen = epoch(0);
+        let defects: Vec<&Vec<f32>> =
+            seen.iter().filter(|(index, _)| *index == 4).map(|(_, view)| view).collect();
+        let normals: BTreeSet<usize> =
+            seen.iter().map(|(index, _)| *index).filter(|&index| index != 4).collect();
+        assert_eq!((defects.len(), normals.len()), (4, 5), "half of nine, and no normal image twice");
+        for (place, view) in defects.iter().enumerate() {
+            assert!(!defects[..place].contains(view), "the same view again");
+        }
+        assert!(epoch(0) == seen && epoch(1) != seen);
+        let others: BTreeSet<usize> = (0..9).flat_map(&epoch).map(|(index, _)| index).collect();
+        assert_eq!(others.len(), 9, "over epochs every image is gone through");
     }
 
     #[test]
@@ -374,6 +475,7 @@ mod tests {
             indices: &[0, 1, 2, 3],
             views: &ViewSet::paper(8).views,
             normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
             batch_size: 4,
             on_bad_image: OnBadImage::Skip,
             device: &Device::Cpu,

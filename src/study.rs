@@ -36,6 +36,8 @@ pub enum Study {
     Pixels,
     /// Ours: one thing done as the authors' released code does it, where we do it otherwise.
     Ablation(Ablation),
+    /// Ours: supervised training that answers rarity otherwise than by weighting defects.
+    Remedy(Remedy),
     /// Ours: a numbered point of the search space that a recipe's numbers are chosen from, on images of its own. No
     /// result: the best of several looks too good on what it was chosen on.
     Tuning {
@@ -67,6 +69,21 @@ named! {
     }
 }
 
+named! {
+    /// What supervised training does about defects being rare; Table 1's weights them by normals/defects.
+    pub enum Remedy: "remedy" {
+        /// Nothing: every image counts the same.
+        Unweighted = "unweighted",
+        /// Lin et al., "Focal loss for dense object detection", 2017: images that are easy count less.
+        FocalLoss = "focal_loss",
+        /// Half of the images of an epoch have a defect, drawn again and again.
+        Oversampling = "oversampling",
+        /// Menon et al., "Long-tail learning via logit adjustment", 2021: logits are trained with the log odds of the
+        /// labels added.
+        LogitAdjustment = "logit_adjustment",
+    }
+}
+
 impl Study {
     /// Sides of Table 2, pixels.
     pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
@@ -83,6 +100,7 @@ impl Study {
             Self::GivenWeights => "given_weights",
             Self::Pixels => "pixels",
             Self::Ablation(ablation) => ablation.id(),
+            Self::Remedy(_) => "remedy",
             Self::Tuning { .. } => "tuning",
         }
     }
@@ -97,11 +115,12 @@ impl Study {
         matches!(self, Self::GivenWeights | Self::Pixels)
     }
 
-    /// What a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`, `trial03`.
+    /// What a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`, `focal_loss`.
     pub fn variant(self) -> Option<String> {
         match self {
             Self::Table2 { side } => Some(format!("side{side:03}")),
             Self::Figure3 { jitter, crop } => Some(format!("jitter{jitter:04}-crop{crop:04}")),
+            Self::Remedy(remedy) => Some(remedy.id().to_owned()),
             Self::Tuning { trial } => Some(format!("trial{trial:02}")),
             _ => None,
         }
@@ -124,6 +143,7 @@ impl Study {
             "random_weights" => Self::RandomWeights,
             "given_weights" => Self::GivenWeights,
             "pixels" => Self::Pixels,
+            "remedy" => Self::Remedy(variant.context("a remedy's record does not say which")?.parse()?),
             "tuning" => Self::Tuning { trial: number(variant, "trial")? },
             _ => match id.parse() {
                 Ok(ablation) => Self::Ablation(ablation),
@@ -166,6 +186,7 @@ mod tests {
             Study::Tuning { trial: 100 },
         ];
         studies.extend(Ablation::ALL.map(Study::Ablation));
+        studies.extend(Remedy::ALL.map(Study::Remedy));
         for study in studies {
             assert_eq!(Study::read(study.id(), study.variant().as_deref()).unwrap(), study);
         }
@@ -174,6 +195,8 @@ mod tests {
             ("table1", Some("side064"), "study 'table1' has no variant 'side064'"),
             ("table2", None, "expected 'side' and a number, found ''"),
             ("figure3", Some("jitter0275-crop"), "'' is no number of 'crop'"),
+            ("remedy", None, "a remedy's record does not say which"),
+            ("remedy", Some("prayer"), "no remedy called 'prayer'"),
             ("tuning", Some("trial3"), "study 'tuning' has no variant 'trial3'"),
         ] {
             let error = format!("{:#}", Study::read(id, variant).unwrap_err());

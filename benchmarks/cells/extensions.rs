@@ -10,6 +10,10 @@
 //! does not beat both has not been shown to learn. Their pixels and weights are the same at every share; the probe's training
 //! set is not. (MAE begins with other weights and heads: `cargo xtask reproduce --only mae --epochs 0` scores those.)
 //!
+//! Remedies: the paper's supervised training weights defects by normals/defects, and nothing else that practitioners
+//! try is compared with it. `remedy` does nothing, takes the focal loss, draws defects again and again, or trains logits
+//! with the labels' log odds added, all else equal.
+//!
 //! Figures 2, 4 and 5 (scores at five validation shares), 6 (monitors by epoch) and 7 (RankMe against F1) need no cells:
 //! every record of Table 1 has six validation shares, and its monitors of each epoch.
 
@@ -17,7 +21,7 @@ use rstest::rstest;
 use skewbench::{
     backbone,
     data::Share,
-    experiment::{Cell, Study},
+    experiment::{Cell, Remedy, Study},
     method,
 };
 
@@ -59,6 +63,53 @@ fn size_matched(
     seed: u64,
 ) {
     check(&Cell { study: Study::SizeMatched, method, backbone, share, seed });
+}
+
+#[rstest]
+fn remedies(
+    #[values(
+        /// supervised
+        method::Name::Supervised
+    )]
+    method: method::Name,
+    #[values(
+        /// resnet18
+        backbone::Name::ResNet18,
+        /// vit_tiny
+        backbone::Name::ViTTiny
+    )]
+    backbone: backbone::Name,
+    #[values(
+        /// unweighted
+        Remedy::Unweighted,
+        /// focal_loss
+        Remedy::FocalLoss,
+        /// oversampling
+        Remedy::Oversampling,
+        /// logit_adjustment
+        Remedy::LogitAdjustment
+    )]
+    remedy: Remedy,
+    #[values(
+        /// share01
+        Share::percent(1),
+        /// share02
+        Share::percent(2),
+        /// share05
+        Share::percent(5),
+        /// share15
+        Share::percent(15),
+        /// share45
+        Share::percent(45)
+    )]
+    share: Share,
+    #[values(
+        /// seed0
+        0
+    )]
+    seed: u64,
+) {
+    check(&Cell { study: Study::Remedy(remedy), method, backbone, share, seed });
 }
 
 #[rstest]

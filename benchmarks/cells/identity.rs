@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use skewbench::{
     backbone::Name::{ResNet18, ViTTiny},
     data::Share,
-    experiment::{Cell, Resolved, Study, cell},
+    experiment::{Cell, Remedy, Resolved, Study, cell},
     method::{
         self,
         Name::{SimClr, Supervised},
@@ -13,7 +13,7 @@ use skewbench::{
     results::record::Identity,
 };
 
-/// Every cell that tests know: the paper's, floors, sizes, ablations.
+/// Every cell that tests know: the paper's, floors, sizes, ablations, remedies.
 pub fn cells() -> Vec<Cell> {
     [
         cell::at(&Share::STUDY, 0),
@@ -22,13 +22,14 @@ pub fn cells() -> Vec<Cell> {
         cell::table2(0),
         cell::figure3(0),
         cell::ablations(0),
+        cell::remedies(&Share::STUDY, 0),
     ]
     .concat()
 }
 
 /// Whether a cell trains without `SKEWBENCH_TESTS=all`. Those that do cover each method on each backbone,
 /// each share, both ends of the sides, the corners of Figure 3's grid, both ends of the matched sizes, each
-/// floor, each ablation.
+/// floor, each ablation, each remedy.
 pub fn trains_by_default(cell: &Cell) -> bool {
     let place = Share::STUDY.iter().position(|&share| share == cell.share);
     match cell.study {
@@ -46,6 +47,10 @@ pub fn trains_by_default(cell: &Cell) -> bool {
         Study::RandomWeights => place == Some(if cell.backbone == ResNet18 { 1 } else { 3 }),
         Study::Pixels => place == Some(2),
         Study::Ablation(_) => true,
+        Study::Remedy(remedy) => match cell.backbone {
+            ResNet18 => place == Some(2),
+            ViTTiny => place == Some(0) && remedy == Remedy::Oversampling,
+        },
         Study::Extension | Study::GivenWeights | Study::Tuning { .. } => false,
     }
 }

@@ -371,6 +371,7 @@ fn cells_tests_and_snapshots_agree() {
                 ("table2_resolution::cell::", "table2/supervised-"),
                 ("figure3_augmentation::cell::", "figure3/supervised-resnet18-"),
                 ("extensions::size_matched::", "size_matched/"),
+                ("extensions::remedies::", "remedy/"),
                 ("extensions::random_weights::", "random_weights/"),
                 ("extensions::pixels::", "pixels/"),
             ];

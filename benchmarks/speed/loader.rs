@@ -6,7 +6,7 @@ use image::{ImageFormat, RgbImage};
 use skewbench::{
     augment::{Normalisation, ViewSet},
     data::{self, OnBadImage},
-    loader::Loader,
+    loader::{Loader, Sampling},
     seed::Seed,
 };
 
@@ -39,6 +39,7 @@ pub fn files(criterion: &mut Criterion) {
                 indices: &indices,
                 views: &[view, view],
                 normalisation: &Normalisation::SEWER_ML,
+                sampling: Sampling::Each,
                 batch_size: indices.len(),
                 on_bad_image: OnBadImage::Fail,
                 device: &Device::Cpu,

@@ -1,7 +1,7 @@
 //! Layers that hold variables: convolution, batch and layer normalisation, linear maps. Initialised as
 //! torchvision and torch do, unless said.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{D, Result, Tensor, Var};
 
 use super::{Builder, Initialise, Mode, Role};
 use crate::tensor::{Geometry, Statistics, batch_norm, batch_norm::Then, convolution, layer_norm, linear};
@@ -104,6 +104,16 @@ impl LayerNorm {
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         layer_norm(input, &self.weight, &self.bias, Self::EPSILON)
     }
+
+    /// Rows of `parts` (batch, rows, width) as if they had the deviation of `whole` (batch, 1, width): where their mean is
+    /// `whole`, the mean of these is [`Self::forward`] of it. For evaluation: nothing of it is differentiated.
+    pub fn forward_as(&self, parts: &Tensor, whole: &Tensor) -> Result<Tensor> {
+        let centred = whole.broadcast_sub(&whole.mean_keepdim(D::Minus1)?)?;
+        let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + Self::EPSILON)?.sqrt()?;
+        let parts = parts.broadcast_sub(&parts.mean_keepdim(D::Minus1)?)?.broadcast_div(&deviation)?;
+        let (weight, bias) = (self.weight.as_detached_tensor(), self.bias.as_detached_tensor());
+        parts.broadcast_mul(&weight)?.broadcast_add(&bias)
+    }
 }
 
 /// `y = x W^T + b`.
@@ -151,5 +161,10 @@ impl Linear {
     /// Rows (..., in) to (..., out).
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         linear(input, &self.weight, self.bias.as_deref())
+    }
+
+    /// `x W^T`, of the part of an input whose other parts get the bias.
+    pub fn forward_without_bias(&self, input: &Tensor) -> Result<Tensor> {
+        linear(input, &self.weight, None)
     }
 }

@@ -40,6 +40,15 @@ pub trait Backbone: Send + Sync {
         Ok(None)
     }
 
+    /// Middle features (batch, rows, columns, channels) of two grids, the finer first, in evaluation: what says of a place
+    /// how it looks, before features are of the image as a whole. None where there are no such.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    fn middle(&self, _images: &Tensor) -> Result<Option<[Tensor; 2]>> {
+        Ok(None)
+    }
+
     /// Length of a feature vector.
     fn width(&self) -> usize;
 

@@ -3,6 +3,8 @@
 //! Left out: the classifier `fc` (a head's business) and the counters `num_batches_tracked` (torch restores
 //! them when they are missing).
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor};
 
 use super::{
@@ -65,15 +67,22 @@ impl ResNet {
     }
 
     fn through(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.stage(&self.stem(images, mode)?, 0..4, mode)
+    }
+
+    fn stem(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         let maps = self.conv1.forward(images)?;
-        let mut maps = self.bn1.forward(&maps, mode, Then { residual: None, relu: true })?;
-        if self.stem == Stem::ImageNet {
-            maps = max_pool(&maps, Pool { kernel: 3, stride: 2, padding: 1 })?;
+        let maps = self.bn1.forward(&maps, mode, Then { residual: None, relu: true })?;
+        match self.stem {
+            Stem::ImageNet => max_pool(&maps, Pool { kernel: 3, stride: 2, padding: 1 }),
+            Stem::Small => Ok(maps),
         }
-        for block in &self.blocks {
-            maps = block.forward(&maps, mode)?;
-        }
-        Ok(maps)
+    }
+
+    /// Through some of the four stages.
+    fn stage(&self, maps: &Tensor, stages: Range<usize>, mode: Mode) -> Result<Tensor> {
+        let blocks = &self.blocks[2 * stages.start..2 * stages.end];
+        blocks.iter().try_fold(maps.clone(), |maps, block| block.forward(&maps, mode))
     }
 }
 
@@ -84,6 +93,13 @@ impl Backbone for ResNet {
 
     fn places(&self, images: &Tensor) -> Result<Option<Tensor>> {
         self.maps(images, Mode::Evaluate).map(Some)
+    }
+
+    /// Of the second and third stage.
+    fn middle(&self, images: &Tensor) -> Result<Option<[Tensor; 2]>> {
+        let second = self.stage(&self.stem(images, Mode::Evaluate)?, 0..2, Mode::Evaluate)?;
+        let third = self.stage(&second, 2..3, Mode::Evaluate)?;
+        Ok(Some([second, third]))
     }
 
     fn width(&self) -> usize {

@@ -5,6 +5,8 @@
 //! then a last normalisation. Features are the class token's row. No dropout, no layer scale. Left out: the
 //! classifier `head`.
 
+mod places;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -235,6 +237,10 @@ impl Backbone for Vit {
             tokens = last.forward_first(&tokens)?;
         }
         self.norm.forward(&tokens.i((.., 0))?)
+    }
+
+    fn places(&self, images: &Tensor) -> Result<Option<Tensor>> {
+        self.patch_features(images).map(Some)
     }
 
     fn mixes_images(&self) -> bool {

@@ -5,14 +5,15 @@
 //! images. A site with other odds moves them by these (Saerens, Latinne and Decaestecker, "Adjusting the outputs of a
 //! classifier to new a priori probabilities", 2002).
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    evaluate::probe::{Options, Probe, Weighting},
+    evaluate::{
+        folds::deal,
+        probe::{Options, Probe, Weighting},
+    },
     seed::Seed,
 };
 
@@ -44,7 +45,7 @@ impl Calibration {
         ensure!(0.0 < rate && rate < 1.0, "a rate of defects lies between 0 and 100 %, found {rate}");
         let (slope, intercept) = line(logits, defects)?;
         let fitted = Self { slope, intercept, error: f64::NAN };
-        let folds = folds(defects, groups);
+        let folds = deal(defects, groups, FOLDS, &Seed::root(0).child("calibration"));
         let mut probabilities = vec![f64::NAN; logits.len()];
         for fold in 0..FOLDS {
             let (inside, outside): (Vec<usize>, Vec<usize>) =
@@ -94,25 +95,6 @@ fn line(logits: &[f64], defects: &[bool]) -> Result<(f64, f64)> {
     let options = Options { c: 1.0, weighting: Weighting::Balanced, standardise: true };
     let fitted = Probe::fit(&rows, defects, options)?;
     Ok((fitted.weights[0], fitted.bias))
-}
-
-/// A fold for each image; both labels are spread evenly, and groups stay whole.
-fn folds(defects: &[bool], groups: Option<&[u32]>) -> Vec<usize> {
-    let mut order: Vec<u32> = match groups {
-        Some(groups) => groups.to_vec(),
-        None => (0..defects.len() as u32).collect(),
-    };
-    order.sort_unstable();
-    order.dedup();
-    Seed::root(0).child("calibration").stream().shuffle(&mut order);
-    let with_defect: BTreeSet<u32> = (0..defects.len())
-        .filter(|&image| defects[image])
-        .map(|image| groups.map_or(image as u32, |groups| groups[image]))
-        .collect();
-    order.sort_by_key(|unit| with_defect.contains(unit));
-    let fold: BTreeMap<u32, usize> =
-        order.into_iter().enumerate().map(|(place, unit)| (unit, place % FOLDS)).collect();
-    (0..defects.len()).map(|image| fold[&groups.map_or(image as u32, |groups| groups[image])]).collect()
 }
 
 /// Mean distance of probabilities from what happened, over bins of equal weight; images are weighted so that a part

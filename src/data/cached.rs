@@ -10,7 +10,7 @@ use std::sync::{
 
 use anyhow::Result;
 
-use super::{Dataset, Head, Image, Labels, files::Files};
+use super::{Dataset, Head, Image, Labels, Mask, files::Files};
 
 /// Keeps the first images that fit into a budget; others are opened again each time.
 pub struct Cached {
@@ -59,6 +59,10 @@ impl Dataset for Cached {
 
     fn digest(&self) -> String {
         self.inner.digest()
+    }
+
+    fn mask(&self, index: usize) -> Result<Option<Mask>> {
+        self.inner.mask(index)
     }
 
     fn files(&self) -> Option<&Files> {

@@ -52,6 +52,17 @@ impl Image {
     }
 }
 
+/// Which pixels of an image show a defect, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// True on the defect.
+    pub pixels: Vec<bool>,
+}
+
 /// What is known of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Labels {
@@ -99,6 +110,14 @@ pub trait Dataset: Send + Sync {
     /// The class of the image at `index` in the data's own words; none where it has none.
     fn kind(&self, index: usize) -> Option<&str> {
         self.files()?.kind(index)
+    }
+
+    /// Which pixels of the image at `index` show its defect; none where nobody knows.
+    ///
+    /// # Errors
+    /// If there is no such image.
+    fn mask(&self, _index: usize) -> Result<Option<Mask>> {
+        Ok(None)
     }
 
     /// The files behind the images; none where they are drawn, since then the digest defines them.

@@ -123,6 +123,27 @@ pub fn average_precision(scores: &[f64], defects: &[bool]) -> Result<f64> {
     Ok(area / ranking.defects as f64)
 }
 
+/// Largest part of defects that a threshold flags which flags at most a part `most` of normal images; 0 where every
+/// threshold flags more.
+///
+/// # Errors
+/// If the lengths differ, a score is NaN, or only one class is present.
+pub fn true_positive_rate_at(scores: &[f64], defects: &[bool], most: f64) -> Result<f64> {
+    let ranking = Ranking::new(scores, defects)?;
+    let kept = ranking.rates().into_iter().filter(|(alarms, _)| *alarms <= most);
+    Ok(kept.fold(0.0, |best, (_, found)| best.max(found)))
+}
+
+/// Smallest part of normal images that a threshold flags which flags at least a part `least` of defects.
+///
+/// # Errors
+/// If the lengths differ, a score is NaN, or only one class is present.
+pub fn false_positive_rate_at(scores: &[f64], defects: &[bool], least: f64) -> Result<f64> {
+    let ranking = Ranking::new(scores, defects)?;
+    let kept = ranking.rates().into_iter().filter(|(_, found)| *found >= least);
+    Ok(kept.fold(1.0, |best, (alarms, _)| best.min(alarms)))
+}
+
 /// A threshold worth having, and the rates at it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OperatingPoint {
@@ -227,6 +248,16 @@ impl Ranking {
         Ok(Self { scores, labels, ties, defects: found, normals })
     }
 
+    /// False and true positive rate of each threshold, from high to low.
+    fn rates(&self) -> Vec<(f64, f64)> {
+        let (mut alarms, mut found) = (0, 0);
+        let at = |(defects, normals): (u64, u64)| {
+            (alarms, found) = (alarms + normals, found + defects);
+            (alarms as f64 / self.normals as f64, found as f64 / self.defects as f64)
+        };
+        self.ties().map(at).collect()
+    }
+
     /// Numbers of defects and of normal images at each score, from high to low.
     fn ties(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ties.iter().map(|tie| {
@@ -259,6 +290,24 @@ mod tests {
         Metric,
         paper::{Printed, figure_2, figure_2_rates},
     };
+
+    #[test]
+    fn rates_at_fixed_rates_by_hand() {
+        // Down from the highest score: defect, normal, defect and normal at one score, defect, normal, normal.
+        let scores = [5.0, 4.0, 3.0, 3.0, 2.0, 1.0, 0.0];
+        let defects = [true, false, true, false, true, false, false];
+        let found = |most: f64| true_positive_rate_at(&scores, &defects, most).unwrap();
+        assert_eq!(
+            [0.0, 0.24, 0.25, 0.49, 0.5, 1.0].map(found),
+            [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 1.0, 1.0]
+        );
+        let alarms = |least: f64| false_positive_rate_at(&scores, &defects, least).unwrap();
+        assert_eq!([0.3, 0.34, 0.67, 1.0].map(alarms), [0.0, 0.5, 0.5, 0.5]);
+        // The highest score is a false alarm.
+        assert_eq!(true_positive_rate_at(&[1.0, 0.0], &[false, true], 0.05).unwrap(), 0.0);
+        assert_eq!(false_positive_rate_at(&[1.0, 0.0], &[false, true], 0.95).unwrap(), 1.0);
+        assert!(true_positive_rate_at(&scores, &[true; 7], 0.05).is_err());
+    }
 
     #[test]
     fn hand_worked_counts() {

@@ -46,6 +46,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
+    use crate::loader::Sampling;
     use crate::{
         augment::{Normalisation, ViewRecipe},
         backbone::{Architecture, Name, Parameters, Stem, VitSize},
@@ -73,6 +74,7 @@ mod tests {
                 indices: &[6, 0, 2, 3, 5],
                 views: &[ViewRecipe::whole(32)],
                 normalisation: &Normalisation::SEWER_ML,
+                sampling: Sampling::Each,
                 batch_size,
                 on_bad_image: OnBadImage::Fail,
                 device: &Device::Cpu,

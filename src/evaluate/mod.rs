@@ -2,7 +2,11 @@
 
 pub mod detection;
 pub mod features;
+pub mod folds;
 pub mod grouped;
 pub mod importance;
+pub mod neighbours;
 pub mod normals;
+pub mod patches;
+pub mod pointing;
 pub mod probe;

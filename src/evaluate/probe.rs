@@ -8,10 +8,12 @@
 //! `LogisticRegression` with the same C. The bias is not penalised. Newton's method, in f64; the optimum
 //! is unique, so any other converged solver finds the same probe.
 
+mod choice;
 mod rows;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
+pub use choice::{CANDIDATES, FEWEST, FOLDS, MOST_IMAGES};
 use rayon::prelude::*;
 
 use self::rows::{DesignMatrix, ROWS, dot, solve};
@@ -74,35 +76,34 @@ impl Probe {
     /// If shapes or options make no sense, a feature is not finite, only one class is present, or the
     /// tolerance is not reached.
     pub fn fit(features: &Tensor, defects: &[bool], options: Options) -> Result<Self> {
-        let importances = importances(defects, options.weighting)?;
-        ensure!(
-            options.c > 0.0 && options.c.is_finite(),
-            "probe: C is {}, expected a number above 0",
-            options.c
-        );
-        let mut rows = DesignMatrix::new(features)?;
-        ensure!(
-            rows.count() == defects.len(),
-            "probe: {} rows of features for {} labels, expected one each",
-            rows.count(),
-            defects.len()
-        );
-        // Centring moves the bias only, which is not penalised, and spares Newton's matrix a large offset.
-        let means = rows.centre();
-        let deviations = if options.standardise { rows.scale(&means) } else { vec![1.0; means.len()] };
-        let problem = Regression {
-            penalty: 1.0 / (options.c * importances.iter().sum::<f64>()),
-            importances: normalised(importances),
-            defects,
-            rows,
-        };
-        let (mut weights, convergence) = problem.minimise()?;
-        let mut bias = weights.pop().expect("the bias is the last of at least one weight");
-        for ((weight, mean), deviation) in weights.iter_mut().zip(&means).zip(&deviations) {
-            *weight /= deviation;
-            bias -= *weight * mean;
-        }
-        Ok(Self { weights, bias, convergence })
+        let fit = Fit::new(rows_of(features, defects)?, defects, options)?;
+        let (weights, convergence) = fit.minimise(options.c, vec![0.0; fit.rows.width()], TOLERANCE)?;
+        Ok(fit.probe(weights, convergence))
+    }
+
+    /// Fits with the C that predicts images best which it was not fitted on: of [`CANDIDATES`], the one with the least
+    /// mean loss over [`FOLDS`] folds. Images of one group (`groups`, a number each) are in one fold. Where a label has
+    /// fewer than [`FEWEST`] images, it is the C of `options`. Returns the C too.
+    ///
+    /// # Errors
+    /// As [`Self::fit`].
+    pub fn cross_validated(
+        features: &Tensor,
+        defects: &[bool],
+        groups: Option<&[u32]>,
+        options: Options,
+    ) -> Result<(Self, f64)> {
+        let rows = rows_of(features, defects)?;
+        let c = choice::choose(&rows, defects, groups, options)?.unwrap_or(options.c);
+        let fit = Fit::new(rows, defects, options)?;
+        let (weights, convergence) = fit.minimise(c, vec![0.0; fit.rows.width()], TOLERANCE)?;
+        Ok((fit.probe(weights, convergence), c))
+    }
+
+    /// Logit of one feature vector of the fit's width.
+    pub fn logit(&self, features: &[f32]) -> f64 {
+        let products = features.iter().zip(&self.weights).map(|(x, weight)| f64::from(*x) * weight);
+        products.sum::<f64>() + self.bias
     }
 
     /// Logits of `features` (images, width): positive means defect.
@@ -144,44 +145,80 @@ fn importances(defects: &[bool], weighting: Weighting) -> Result<Vec<f64>> {
     Ok(defects.iter().map(|&defect| if defect { of_defect } else { of_normal }).collect())
 }
 
+/// Features as rows, one for each label.
+fn rows_of(features: &Tensor, defects: &[bool]) -> Result<DesignMatrix> {
+    let rows = DesignMatrix::new(features)?;
+    ensure!(
+        rows.count() == defects.len(),
+        "probe: {} rows of features for {} labels, expected one each",
+        rows.count(),
+        defects.len()
+    );
+    Ok(rows)
+}
+
 fn normalised(mut numbers: Vec<f64>) -> Vec<f64> {
     let sum: f64 = numbers.iter().sum();
     numbers.iter_mut().for_each(|number| *number /= sum);
     numbers
 }
 
-/// The objective of one fit.
-struct Regression<'a> {
+/// The objective on one set of images, for any C.
+struct Fit<'a> {
+    /// Centred, and scaled where that is asked for.
     rows: DesignMatrix,
+    means: Vec<f64>,
+    deviations: Vec<f64>,
     defects: &'a [bool],
     /// s / S: weights that add up to 1.
     importances: Vec<f64>,
-    /// lambda.
-    penalty: f64,
+    /// S.
+    importance: f64,
 }
 
-impl Regression<'_> {
-    /// Newton's method from zero, each step halved until the objective falls enough.
-    fn minimise(&self) -> Result<(Vec<f64>, Convergence)> {
+impl<'a> Fit<'a> {
+    fn new(mut rows: DesignMatrix, defects: &'a [bool], options: Options) -> Result<Self> {
+        let importances = importances(defects, options.weighting)?;
+        // Centring moves the bias only, which is not penalised, and spares Newton's matrix a large offset.
+        let means = rows.centre();
+        let deviations = if options.standardise { rows.scale(&means) } else { vec![1.0; means.len()] };
+        let importance = importances.iter().sum();
+        Ok(Self { rows, means, deviations, defects, importances: normalised(importances), importance })
+    }
+
+    /// The probe of these weights, for features as they came.
+    fn probe(&self, mut weights: Vec<f64>, convergence: Convergence) -> Probe {
+        let mut bias = weights.pop().expect("the bias is the last of at least one weight");
+        for ((weight, mean), deviation) in weights.iter_mut().zip(&self.means).zip(&self.deviations) {
+            *weight /= deviation;
+            bias -= *weight * mean;
+        }
+        Probe { weights, bias, convergence }
+    }
+
+    /// Newton's method from `weights`, each step halved until the objective falls enough, until the gradient is
+    /// `tolerance` of the largest.
+    fn minimise(&self, c: f64, mut weights: Vec<f64>, tolerance: f64) -> Result<(Vec<f64>, Convergence)> {
+        ensure!(c > 0.0 && c.is_finite(), "probe: C is {c}, expected a number above 0");
+        let penalty = 1.0 / (c * self.importance);
         let scale = self.largest_gradient();
-        let mut weights = vec![0.0; self.rows.width()];
-        let mut margins = vec![0.0; self.rows.count()];
-        let mut objective = self.objective(&weights, &margins);
+        let mut margins = self.rows.times(&weights);
+        let mut objective = self.objective(penalty, &weights, &margins);
         for steps in 0..=MOST_STEPS {
             let (slopes, curvatures) = self.derivatives(&margins);
             let mut gradient = self.rows.transposed_times(&slopes);
-            self.penalised(&mut gradient).zip(&weights).for_each(|(g, w)| *g += self.penalty * w);
+            self.penalised(&mut gradient).zip(&weights).for_each(|(g, w)| *g += penalty * w);
             let largest = gradient.iter().fold(0.0, |largest: f64, g| largest.max(g.abs())) / scale;
-            if largest <= TOLERANCE {
+            if largest <= tolerance {
                 return Ok((weights, Convergence { steps, gradient: largest, objective }));
             }
             ensure!(
                 steps < MOST_STEPS && largest.is_finite(),
-                "probe: gradient is {largest:.1e} after {steps} Newton steps, expected {TOLERANCE:.0e}; \
+                "probe: gradient is {largest:.1e} after {steps} Newton steps, expected {tolerance:.0e}; \
                  lower C, or standardise the features"
             );
 
-            let step = self.newton_step(&curvatures, &gradient)?;
+            let step = self.newton_step(penalty, &curvatures, &gradient)?;
             let step_margins = self.rows.times(&step);
             let descent = dot(&gradient, &step);
             let mut share = 1.0;
@@ -190,7 +227,7 @@ impl Regression<'_> {
                     from.iter().zip(step).map(|(from, step)| from - share * step).collect()
                 };
                 let (moved, moved_margins) = (less(&weights, &step), less(&margins, &step_margins));
-                let value = self.objective(&moved, &moved_margins);
+                let value = self.objective(penalty, &moved, &moved_margins);
                 // Once the expected decrease is below rounding error, rely on the gradient: take the full
                 // step.
                 let hidden = descent <= 1e-12 * objective;
@@ -208,7 +245,7 @@ impl Regression<'_> {
         unreachable!("the last pass returns or fails")
     }
 
-    fn objective(&self, weights: &[f64], margins: &[f64]) -> f64 {
+    fn objective(&self, penalty: f64, weights: &[f64], margins: &[f64]) -> f64 {
         let of_piece = |((margins, defects), importances): ((&[f64], &[bool]), &[f64])| -> f64 {
             let of_image = |((&margin, &defect), s): ((&f64, &bool), &f64)| {
                 s * softplus(if defect { -margin } else { margin })
@@ -222,7 +259,7 @@ impl Regression<'_> {
             .map(of_piece)
             .collect();
         let free = weights.len() - 1;
-        pieces.iter().sum::<f64>() + self.penalty / 2.0 * dot(&weights[..free], &weights[..free])
+        pieces.iter().sum::<f64>() + penalty / 2.0 * dot(&weights[..free], &weights[..free])
     }
 
     /// First and second derivative of each image's loss by its margin.
@@ -239,11 +276,11 @@ impl Regression<'_> {
             .unzip()
     }
 
-    fn newton_step(&self, curvatures: &[f64], gradient: &[f64]) -> Result<Vec<f64>> {
+    fn newton_step(&self, penalty: f64, curvatures: &[f64], gradient: &[f64]) -> Result<Vec<f64>> {
         let width = self.rows.width();
         let mut hessian = self.rows.weighted_gram(curvatures)?;
         for i in 0..width - 1 {
-            hessian[i * width + i] += self.penalty;
+            hessian[i * width + i] += penalty;
         }
         // Keeps the matrix regular where every image is far from the boundary; moves steps, not the optimum.
         hessian[width * width - 1] += f64::EPSILON;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-pub use crate::study::{Ablation, Study};
+pub use crate::study::{Ablation, Remedy, Study};
 use crate::{backbone, data::Share, method};
 
 /// One trained model: what is varied between experiments of a study.
@@ -169,6 +169,20 @@ pub fn ablations(seed: u64) -> Vec<Cell> {
         cell(Ablation::ProbeUnderLars, method::Name::SimClr, ResNet18),
         cell(Ablation::ProbeAsReleased, method::Name::SimClr, ResNet18),
     ]
+}
+
+/// Other answers to rarity than weights, of supervised training on both backbones at each share. What they are compared
+/// with are Table 1's cells of supervised training.
+pub fn remedies(shares: &[Share], seed: u64) -> Vec<Cell> {
+    let method = method::Name::Supervised;
+    let mut cells = Vec::new();
+    for backbone in backbone::Name::ALL {
+        for remedy in Remedy::ALL {
+            let study = Study::Remedy(remedy);
+            cells.extend(shares.iter().map(|&share| Cell { study, method, backbone, share, seed }));
+        }
+    }
+    cells
 }
 
 /// One trial of tuning: every pair of the paper's methods with a backbone that it is defined on.

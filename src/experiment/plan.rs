@@ -8,15 +8,17 @@ use std::{
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 
-use super::{Ablation, Augmentation, Cell, Recipe, Scale, Study, cell, recipe, settings};
+use super::{Ablation, Augmentation, Cell, Recipe, Remedy, Scale, Study, cell, recipe, settings};
 use crate::{
     augment::{Framing, Jitter, ViewRecipe},
     backbone::import::Weights,
     data::{OnBadImage, SampleBits},
+    loader::Sampling,
     method::{
         Objective,
         dino::Distillation,
         mae::{Reconstruction, Supervision},
+        supervised::{Answer, OnLabels},
     },
     results::record::Settings,
 };
@@ -120,6 +122,7 @@ impl Plan {
                 recipe.probe_rule = released.probe_rule;
                 recipe.probe_learning_rate = released.probe_learning_rate;
             }
+            Study::Remedy(remedy) => answer(&mut recipe, remedy),
             Study::Tuning { trial } => recipe = Recipe::trial(cell.method, cell.backbone, trial),
         }
         recipe
@@ -192,6 +195,20 @@ impl Plan {
         }
         views
     }
+}
+
+/// Answers rarity as `remedy` says, in supervised training.
+fn answer(recipe: &mut Recipe, remedy: Remedy) {
+    let answer = match remedy {
+        Remedy::Unweighted => Answer::Nothing,
+        Remedy::FocalLoss => Answer::FOCAL,
+        Remedy::LogitAdjustment => Answer::LogitAdjustment,
+        Remedy::Oversampling => {
+            recipe.sampling = Sampling::Balanced;
+            Answer::Nothing
+        }
+    };
+    recipe.objective = Arc::new(OnLabels { answer });
 }
 
 #[cfg(test)]

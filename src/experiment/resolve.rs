@@ -345,6 +345,7 @@ impl Resolved<'_> {
             indices: &self.subset.indices,
             views: &self.views,
             normalisation: &Normalisation::SEWER_ML,
+            sampling: self.recipe.sampling,
             batch_size: self.scale.batch_size,
             on_bad_image: self.on_bad_image,
             device: &self.device,

@@ -4,30 +4,24 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context, Result};
-use candle_core::Tensor;
 
 use super::{
-    Cell, Checkpoint, Event, Plan, Resolved, budgets,
+    Cell, Checkpoint, Event, Plan, Resolved,
     checkpoint::Keeper,
-    label_free, score,
-    subsets::{ValidationSubsets, labels_of},
+    frozen::{Frozen, Probed, pointing, probe},
+    label_free,
+    subsets::labels_of,
 };
 use crate::{
     augment::ViewRecipe,
     data::{Dataset, Labels, Source},
-    evaluate::{
-        features::{self, Features},
-        normals,
-        probe::Probe,
-    },
     loader::Loader,
     method::Method,
     results::{
         Detector, Logits,
         detector::EXAMPLES,
-        logits::Validated,
         provenance,
-        record::{Budget, CellAxes, Cost, Counts, Data, Epoch, ProbeFit, Record, SCHEMA, Score},
+        record::{CellAxes, Cost, Counts, Data, Epoch, Record, SCHEMA},
     },
     train::{Trained, online_probe::OnlineProbe, pretrain},
 };
@@ -92,6 +86,10 @@ fn walk(
     let probed = probe(resolved, &model, &trained, &frozen)?;
     keeper.lap("probe");
 
+    progress(Event::Stage("pointing"));
+    let pointing = pointing(resolved, &*model.method, &probed.converged, &frozen)?;
+    keeper.lap("pointing");
+
     progress(Event::Stage("label-free"));
     let label_free = label_free::of(&*model.method, &frozen.train, resolved)?;
     keeper.lap("label_free");
@@ -118,6 +116,7 @@ fn walk(
         label_free,
         scores: probed.scores,
         label_budgets: probed.budgets,
+        pointing,
         cost,
         provenance,
     };
@@ -125,10 +124,10 @@ fn walk(
 }
 
 /// What is trained.
-struct Model {
-    method: Box<dyn Method>,
+pub(super) struct Model {
+    pub method: Box<dyn Method>,
     /// None where the method has a classifier of its own.
-    online_probe: Option<OnlineProbe>,
+    pub online_probe: Option<OnlineProbe>,
 }
 
 impl Model {
@@ -175,105 +174,6 @@ fn train(
         progress(Event::Training(step));
         Ok(())
     })
-}
-
-/// Features of the frozen encoder, of whole images.
-struct Frozen {
-    train: Features,
-    validation: Features,
-    /// Validation images that could be read.
-    images: Vec<Validated>,
-    /// Of these.
-    labels: Vec<Labels>,
-}
-
-impl Frozen {
-    fn of(resolved: &Resolved, method: &dyn Method) -> Result<Self> {
-        let whole = [ViewRecipe::whole(resolved.scale.side)];
-        let loader = Loader { views: &whole, ..resolved.loader() };
-        let source = resolved.source;
-        let extract =
-            |dataset, indices| features::extract(method.encoder(), &Loader { dataset, indices, ..loader });
-        let train = extract(&*source.train, &resolved.subset.indices)?;
-        let validation = extract(&*source.validation, &resolved.validation)?;
-        let images = validation.indices.iter().map(|&position| Validated::of(&*source.validation, position));
-        let labels = labels_of(&*source.validation, &validation.indices);
-        Ok(Self { train, images: images.collect(), validation, labels })
-    }
-}
-
-/// What classifiers say of the validation images, and how good that is.
-struct Probed {
-    classifiers: Vec<(String, Vec<f64>)>,
-    scores: Vec<Score>,
-    budgets: Vec<Budget>,
-    converged: Probe,
-    fit: ProbeFit,
-    /// Why there are no scores at some validation shares.
-    missing: Vec<String>,
-}
-
-fn probe(resolved: &Resolved, model: &Model, trained: &Trained, frozen: &Frozen) -> Result<Probed> {
-    let device = &resolved.device;
-    let rows = frozen.validation.tensor(device)?;
-    // Without training there is no classifier in training to score.
-    let classifies = !trained.curve.is_empty();
-    let mut classifiers = Vec::new();
-    if classifies {
-        classifiers.push(("in_training".to_owned(), classify(model, &rows)?));
-    }
-    let train = labels_of(&*resolved.source.train, &frozen.train.indices);
-    let defects: Vec<bool> = train.iter().map(|labels| labels.defect).collect();
-    let fit = Probe::fit(&frozen.train.tensor(device)?, &defects, resolved.recipe.converged_probe)?;
-    classifiers.push(("converged".to_owned(), fit.logits(&rows)?));
-    if resolved.recipe.augmented_validation && classifies {
-        let rows = augmented(resolved, model, frozen)?.tensor(device)?;
-        classifiers.push(("in_training_augmented".to_owned(), classify(model, &rows)?));
-    }
-    let normals: Vec<f32> = frozen
-        .train
-        .rows
-        .chunks_exact(frozen.train.width)
-        .zip(&defects)
-        .filter(|(_, defect)| !**defect)
-        .flat_map(|(row, _)| row.iter().copied())
-        .collect();
-    let of = |values: &[f32]| normals::Rows::new(values, frozen.train.width);
-    let distances = normals::detectors(&of(&normals)?, &of(&frozen.validation.rows)?)?;
-    classifiers.extend(distances.into_iter().map(|(name, logits)| (name.to_owned(), logits)));
-    let subsets = ValidationSubsets::new(&frozen.labels)?;
-    let mut scores = Vec::new();
-    for (name, logits) in &classifiers {
-        let has_classes = resolved.source.has_classes;
-        scores.extend(score::at_every_share(name, logits, &frozen.images, has_classes, &subsets)?);
-    }
-    let truth: Vec<bool> = frozen.labels.iter().map(|labels| labels.defect).collect();
-    let budgets = budgets::of(&frozen.train, &defects, &rows, &truth, resolved.recipe.converged_probe)?;
-    let (ended, converged) = (fit.convergence, fit);
-    let fit = ProbeFit { iterations: ended.steps, gradient: ended.gradient };
-    Ok(Probed { classifiers, scores, budgets, converged, fit, missing: subsets.missing })
-}
-
-/// Logits of the classifier in training, of features (images, width).
-fn classify(model: &Model, features: &Tensor) -> Result<Vec<f64>> {
-    let logits = match &model.online_probe {
-        Some(probe) => probe.logits(features)?,
-        None => model.method.classify(features).context("a supervised method has no classifier")??,
-    };
-    Ok(logits.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
-}
-
-/// As released: training's augmentation on validation images. One view each; the released code counts both views of
-/// methods that compare two: more rows of the same kind.
-fn augmented(resolved: &Resolved, model: &Model, frozen: &Frozen) -> Result<Features> {
-    let loader = Loader {
-        dataset: &*resolved.source.validation,
-        indices: &frozen.validation.indices,
-        views: &resolved.views[..1],
-        seed: resolved.seed().child("augmented validation"),
-        ..resolved.loader()
-    };
-    features::extract(model.method.encoder(), &loader)
 }
 
 /// The converged probe, with evenly spread validation images and what it says of them.

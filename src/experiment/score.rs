@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     data::{ClassSet, Share, Subset, stratify},
     evaluate::{
-        detection::{Detection, operating_points},
+        detection::{Detection, false_positive_rate_at, operating_points, true_positive_rate_at},
         grouped::auroc_error,
         importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
@@ -51,6 +51,8 @@ pub fn at_every_share(
             auroc,
             auroc_error: groups.and_then(|groups| auroc_error(&logits, &defects, &groups)),
             average_precision,
+            tpr_at_fpr_5: Some(true_positive_rate_at(&logits, &defects, 0.05)?),
+            fpr_at_tpr_95: Some(false_positive_rate_at(&logits, &defects, 0.95)?),
             recall_by_class: match *share {
                 Share::NATURAL => recall_by_class(&flagged, &images),
                 _ => BTreeMap::new(),

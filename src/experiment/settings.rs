@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Cell, Plan, Recipe, Scale, Study, budgets::DRAWS};
+use super::{Cell, Plan, Recipe, Scale, Study, budgets::DRAWS, pointing};
 use crate::{
     augment::{Blur, Framing, Jitter, Normalisation, ViewRecipe, resize::Filter},
     backbone::{
@@ -16,9 +16,10 @@ use crate::{
         heads::{DecoderSize, Heads},
     },
     evaluate::{
-        normals,
-        probe::{Options, Weighting},
+        neighbours, normals, patches,
+        probe::{CANDIDATES, FOLDS, MOST_IMAGES, Options, Weighting},
     },
+    loader::Sampling,
     results::record::Settings,
     train::{
         Decayed,
@@ -66,6 +67,9 @@ pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
         values.under("optimisation", optimisation(&recipe));
         values.set("precision", if plan.mixed_precision { "bf16 with f32 weights" } else { "f32" });
     }
+    if recipe.sampling != Sampling::Each {
+        values.set("sampling", recipe.sampling.id());
+    }
     if let Some(init) = plan.init_of(cell) {
         values.set("init.name", init.name());
         values.set("init.blake3", init.digest.clone());
@@ -77,9 +81,20 @@ pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     values.set("normalisation.mean", mean.map(plain).to_vec());
     values.set("normalisation.deviation", std.map(plain).to_vec());
     values.under("converged_probe", probe(&recipe.converged_probe));
+    values.set("converged_probe.candidates", CANDIDATES.to_vec());
+    values.set("converged_probe.folds", FOLDS);
+    values.set("converged_probe.most_images", MOST_IMAGES);
+    values.set("neighbours.count", neighbours::NEIGHBOURS);
+    values.set("neighbours.temperature", neighbours::TEMPERATURE);
+    values.set("neighbours.most_images", neighbours::MOST_IMAGES);
     values.set("label_budgets.draws", DRAWS);
     values.set("normals_only.neighbours", normals::NEIGHBOURS);
     values.set("normals_only.most_images", normals::MOST_IMAGES);
+    values.set("normals_only.patch_images", patches::MOST_IMAGES);
+    values.set("normals_only.patch_candidates", patches::CANDIDATES);
+    values.set("normals_only.patch_bank", patches::BANK);
+    values.set("normals_only.patch_dimensions", patches::DIMENSIONS);
+    values.set("pointing.most_images", pointing::MOST_IMAGES);
     if !cell.method.is_supervised() {
         values.under("online_probe", rule(recipe.probe_rule));
         values.set("online_probe.learning_rate", recipe.probe_learning_rate);
@@ -129,6 +144,7 @@ fn optimisation(recipe: &Recipe) -> Vec<(String, Value)> {
         probe_rule: _,
         probe_learning_rate: _,
         augmentation: _,
+        sampling: _,
         augmented_validation: _,
         converged_probe: _,
     } = recipe;

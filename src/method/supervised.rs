@@ -1,8 +1,8 @@
 //! End-to-end training on labels: the paper's baseline.
 //!
 //! Loss: binary cross-entropy with logits, defects weighted by normals/defects of the training set
-//! (the paper's "weighted loss based on defect proportions"). One linear unit on encoder features.
-//! Uses one view; further views would be averaged over.
+//! (the paper's "weighted loss based on defect proportions"), or another answer to rarity ([`Answer`]). One linear unit
+//! on encoder features. Uses one view; further views would be averaged over.
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};
@@ -11,17 +11,55 @@ use super::{Foundation, Method, Objective, Position, Step};
 use crate::{
     backbone::{Backbone, Mode, Parameters, layers::Linear},
     loader::Batch,
-    loss::classification::binary_cross_entropy,
+    loss::classification::{binary_cross_entropy, focal},
 };
 
-/// Nothing to choose.
-#[derive(Clone, Copy, Debug)]
-pub struct OnLabels;
+/// What the loss does about defects being rare.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Answer {
+    /// Defects count normals/defects times as much: the paper's.
+    #[default]
+    Weight,
+    /// Every image counts the same.
+    Nothing,
+    /// Images that are easy count less.
+    Focal {
+        /// Weight of a defect; that of a normal image is the rest of 1.
+        of_defects: f64,
+        /// How fast the weight of an easy image falls.
+        focus: f64,
+    },
+    /// Logits are trained with the log odds of the labels added, so that without them they are those of even odds.
+    LogitAdjustment,
+}
+
+impl Answer {
+    /// The numbers of Lin et al. 2017, section 4.1.
+    pub const FOCAL: Self = Self::Focal { of_defects: 0.25, focus: 2.0 };
+}
+
+/// How supervised training answers rarity.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnLabels {
+    /// In its loss.
+    pub answer: Answer,
+}
 
 impl Objective for OnLabels {
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        let Self = self;
-        vec![("name", json!("supervised"))]
+        let Self { answer } = self;
+        let mut settings = vec![("name", json!("supervised"))];
+        match answer {
+            Answer::Weight => settings.push(("rarity", json!("weight"))),
+            Answer::Nothing => settings.push(("rarity", json!("nothing"))),
+            Answer::LogitAdjustment => settings.push(("rarity", json!("logit_adjustment"))),
+            Answer::Focal { of_defects, focus } => settings.extend([
+                ("rarity", json!("focal_loss")),
+                ("rarity.of_defects", json!(of_defects)),
+                ("rarity.focus", json!(focus)),
+            ]),
+        }
+        settings
     }
 
     fn views(&self) -> usize {
@@ -29,7 +67,7 @@ impl Objective for OnLabels {
     }
 
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>> {
-        Ok(Box::new(Supervised::new(on)?))
+        Ok(Box::new(Supervised::new(on, self.answer)?))
     }
 }
 
@@ -38,7 +76,8 @@ pub struct Supervised {
     encoder: Box<dyn Backbone>,
     head: Linear,
     parameters: Parameters,
-    /// Weight of a defect in the loss: normals/defects of the training set.
+    answer: Answer,
+    /// Normals/defects of the training set.
     defect_weight: f64,
 }
 
@@ -47,12 +86,12 @@ impl Supervised {
     ///
     /// # Errors
     /// If sizes do not fit.
-    pub fn new(on: &Foundation) -> Result<Self> {
+    pub fn new(on: &Foundation, answer: Answer) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
         let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
         let head = Linear::new(&mut builder, encoder.width(), 1, true)?;
-        Ok(Self { encoder, head, parameters, defect_weight: on.defect_weight })
+        Ok(Self { encoder, head, parameters, answer, defect_weight: on.defect_weight })
     }
 }
 
@@ -61,7 +100,14 @@ impl Method for Supervised {
         let features = self.encoder.embed(&batch.images, Mode::Train)?;
         let logits = self.head.forward(&features)?.squeeze(1)?;
         let labels = batch.labels.repeat(batch.views)?.to_dtype(logits.dtype())?;
-        let loss = binary_cross_entropy(&logits, &labels, self.defect_weight)?;
+        let loss = match self.answer {
+            Answer::Weight => binary_cross_entropy(&logits, &labels, self.defect_weight)?,
+            Answer::Nothing => binary_cross_entropy(&logits, &labels, 1.0)?,
+            Answer::Focal { of_defects, focus } => focal(&logits, &labels, of_defects, focus)?,
+            Answer::LogitAdjustment => {
+                binary_cross_entropy(&(&logits - self.defect_weight.ln())?, &labels, 1.0)?
+            }
+        };
         Ok(Step { loss, features, embeddings: None, parts: Vec::new() })
     }
 

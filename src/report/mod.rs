@@ -266,6 +266,7 @@ impl Page {
             ("label_free", "Without labels", scores::label_free(self)),
             ("budgets", "How many labels", scores::budgets(self)),
             ("normals", "Without defects", scores::normals(self)),
+            ("pointing", "Where it looks", scores::pointing(self)),
             ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
             ("pictures", "What was looked at", pictures::section(self.examples.as_ref())),
             ("sources", "Cost, and where numbers come from", sources::section(self)),

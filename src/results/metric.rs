@@ -26,6 +26,10 @@ named! {
         Auroc = "auroc",
         /// Area under the precision-recall steps.
         AveragePrecision = "average_precision",
+        /// Defects that a threshold finds which flags at most 5 % of normal images.
+        TprAtFpr5 = "tpr_at_fpr_5",
+        /// Normal images that a threshold flags which finds at least 95 % of defects.
+        FprAtTpr95 = "fpr_at_tpr_95",
     }
 }
 
@@ -36,13 +40,28 @@ named! {
         InTraining = "in_training",
         /// The same on augmented validation images, of the ablation that has them.
         InTrainingAugmented = "in_training_augmented",
+        /// The supervised head of training that weights nothing, less the log odds of its labels: logits of even odds, after
+        /// the fact.
+        InTrainingAdjusted = "in_training_adjusted",
         /// Logistic regression on frozen features, fitted after training.
         Converged = "converged",
+        /// The most similar training images by frozen features, voting for their labels.
+        Neighbours = "neighbours",
         /// Distance of frozen features from the nearest of normal training images; no defect was used.
         NormalsNeighbours = "normals_neighbours",
         /// Mahalanobis distance of frozen features from normal training images; no defect was used.
         NormalsMahalanobis = "normals_mahalanobis",
+        /// Distance of patches of middle features from those of normal training images, PatchCore; no defect was used.
+        NormalsPatchCore = "normals_patchcore",
+        /// The same by a cloud at each place, PaDiM; no defect was used.
+        NormalsPadim = "normals_padim",
     }
+}
+
+impl Classifier {
+    /// Those that no defect is used for.
+    pub const NORMALS_ONLY: [Self; 4] =
+        [Self::NormalsNeighbours, Self::NormalsMahalanobis, Self::NormalsPatchCore, Self::NormalsPadim];
 }
 
 impl Metric {
@@ -59,6 +78,8 @@ impl Metric {
             Self::FalsePositiveRate => "False positive rate",
             Self::Auroc => "AUROC",
             Self::AveragePrecision => "Average precision",
+            Self::TprAtFpr5 => "TPR at 5 % FPR",
+            Self::FprAtTpr95 => "FPR at 95 % TPR",
         }
     }
 
@@ -74,10 +95,11 @@ impl Metric {
 
     /// Whether more is better.
     pub const fn higher_is_better(self) -> bool {
-        !matches!(self, Self::FalsePositiveRate)
+        !matches!(self, Self::FalsePositiveRate | Self::FprAtTpr95)
     }
 
-    /// Its value; none where the data have no Sewer-ML classes, which F2_CIW needs.
+    /// Its value; none where the data have no Sewer-ML classes, which F2_CIW needs, or the record is from before it was
+    /// kept.
     pub fn of(self, score: &Score) -> Option<f64> {
         match self {
             Self::F1 => Some(score.f1),
@@ -90,6 +112,8 @@ impl Metric {
             Self::FalsePositiveRate => Some(score.false_positive_rate),
             Self::Auroc => Some(score.auroc),
             Self::AveragePrecision => Some(score.average_precision),
+            Self::TprAtFpr5 => score.tpr_at_fpr_5,
+            Self::FprAtTpr95 => score.fpr_at_tpr_95,
         }
     }
 }
@@ -113,6 +137,8 @@ mod tests {
             average_precision: 0.8,
             f2_ciw_oracle: Some(0.9),
             f2_ciw_multilabel: Some(0.95),
+            tpr_at_fpr_5: Some(0.15),
+            fpr_at_tpr_95: Some(0.25),
             ..example::score(Classifier::Converged.id(), None)
         };
         let fields = serde_json::to_value(&score).unwrap();

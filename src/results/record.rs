@@ -44,6 +44,10 @@ pub struct Record {
     /// What the converged probe gives of fewer labels, the fewest first; empty in records from before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label_budgets: Vec<Budget>,
+    /// Whether the converged probe's map points to defects; none where nobody knows where these are, and in records from
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointing: Option<Pointing>,
     /// How long it took.
     pub cost: Cost,
     /// Which code and machine made it.
@@ -161,6 +165,9 @@ pub struct Epoch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeFit {
+    /// scikit-learn's C that cross-validation chose; none in records from before, whose settings say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub c: Option<f64>,
     /// Newton steps.
     pub iterations: usize,
     /// Largest entry of the gradient at the end, relative to the largest that the features can give.
@@ -171,8 +178,7 @@ pub struct ProbeFit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Score {
-    /// `in_training` (the supervised head, or the online linear probe) or `converged` (logistic
-    /// regression on frozen features).
+    /// One of [`Classifier`](super::Classifier).
     pub classifier: String,
     /// Share of defects in the validation view, 0..1; null for all validation images.
     pub validation_share: Option<f64>,
@@ -199,6 +205,13 @@ pub struct Score {
     pub auroc_error: Option<f64>,
     /// Area under the precision-recall steps, 0..1; the share of defects is chance.
     pub average_precision: f64,
+    /// Largest true positive rate of a threshold that flags at most 5 % of normal images, 0..1; none in records from
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpr_at_fpr_5: Option<f64>,
+    /// Smallest false positive rate of a threshold that flags at least 95 % of defects, 0..1; none as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fpr_at_tpr_95: Option<f64>,
     /// Defects found and all defects of each class that the data name, of all validation images only; empty where they
     /// name fewer than two.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -225,6 +238,20 @@ pub struct Budget {
     pub auroc: Vec<f64>,
     /// Average precision, likewise.
     pub average_precision: Vec<f64>,
+}
+
+/// The pointing game on validation images with a defect: means over images, each 0..1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pointing {
+    /// Images that were pointed to.
+    pub images: usize,
+    /// Part of the map's highest place that shows the defect.
+    pub hit: f64,
+    /// Part of the whole image that does: what a pixel at random hits.
+    pub chance: f64,
+    /// Part of the best place that does.
+    pub ceiling: f64,
 }
 
 /// How long a cell took.

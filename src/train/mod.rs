@@ -263,6 +263,7 @@ mod tests {
         augment::{Normalisation, ViewRecipe},
         backbone::{Backbone, Initialise, Parameters, Role, pixels::Pixels},
         data::{OnBadImage, synthetic},
+        loader::Sampling,
         method::Step,
         seed::Seed,
     };
@@ -321,6 +322,7 @@ mod tests {
             indices: &(0..16).collect::<Vec<_>>(),
             views: &[ViewRecipe::whole(8)],
             normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
             batch_size: 4,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,

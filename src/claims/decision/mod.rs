@@ -165,11 +165,7 @@ impl Card {
         let cells = self.arms.iter().chain(&self.floors).map(|standing| standing.cell);
         let cells = cells.filter(|cell| cell.method != Some(Supervised));
         let detectors = cells.flat_map(|cell| {
-            [Classifier::NormalsNeighbours, Classifier::NormalsMahalanobis].map(|classifier| Scored {
-                cell,
-                classifier,
-                validation: Share::NATURAL,
-            })
+            Classifier::NORMALS_ONLY.map(|classifier| Scored { cell, classifier, validation: Share::NATURAL })
         });
         let scored: Vec<(Scored, Interval)> =
             detectors.filter_map(|at| Some((at, evidence.interval(Metric::Auroc, &at)?))).collect();

@@ -101,6 +101,8 @@ impl Card {
         let Unlabelled { at, auroc, of } = self.unlabelled.as_ref()?;
         let distance = match at.classifier {
             Classifier::NormalsMahalanobis => "Mahalanobis distance",
+            Classifier::NormalsPatchCore => "PatchCore distance",
+            Classifier::NormalsPadim => "PaDiM distance",
             _ => "distance to the nearest neighbours",
         };
         Some(format!(

@@ -29,7 +29,7 @@ mod wall;
 use anyhow::Result;
 pub use scene::Scene;
 
-use super::{ClassSet, Dataset, Image, Labels, Source};
+use super::{ClassSet, Dataset, Image, Labels, Mask, Source};
 use crate::seed::Seed;
 use draws::Draws;
 use frequencies::Frequencies;
@@ -40,6 +40,9 @@ const VERSION: &str = "synthetic 2";
 /// Share of images with a defect in Sewer-ML's splits (Table 2: 487,309 of 1,040,129; 61,365 of 130,046).
 const TRAIN_DEFECT_SHARE: f64 = 0.4685;
 const VALIDATION_DEFECT_SHARE: f64 = 0.4719;
+
+/// Levels of 255 by which a pixel differs that shows a defect: above what recording adds.
+const CHANGED: u8 = 12;
 
 /// The drawn data: `side` x `side` pixels, reproducible from `seed`.
 ///
@@ -113,6 +116,16 @@ impl Dataset for Synthetic {
         Ok(draw(&scene, self.side))
     }
 
+    /// Pixels that its defects change: the same pipe is drawn without them.
+    fn mask(&self, index: usize) -> Result<Option<Mask>> {
+        let (seed, side) = (self.seed.index(index), self.side);
+        let with = self.open(index)?;
+        let without = draw(&Scene::without_defects(seed, self.labels[index].classes), side);
+        let pixels = with.pixels.chunks_exact(3).zip(without.pixels.chunks_exact(3));
+        let changed = |(a, b): (&[u8], &[u8])| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > CHANGED);
+        Ok(Some(Mask { width: side, height: side, pixels: pixels.map(changed).collect() }))
+    }
+
     fn place(&self, index: usize) -> String {
         let codes: Vec<_> = self.labels[index].classes.iter().map(|class| class.code()).collect();
         let shows = if codes.is_empty() { "normal".to_string() } else { codes.join("+") };
@@ -156,7 +169,8 @@ mod tests {
                     let seed = Seed::root(4).child(class.code()).index(index);
                     let with = draw(&Scene::sample(seed, classes), 64).pixels;
                     let without = draw(&Scene::without_defects(seed, classes), 64).pixels;
-                    let changed = with.iter().zip(&without).filter(|(a, b)| a.abs_diff(**b) > 12).count();
+                    let changed =
+                        with.iter().zip(&without).filter(|(a, b)| a.abs_diff(**b) > CHANGED).count();
                     changed as f64 / with.len() as f64
                 })
                 .collect();
@@ -168,6 +182,25 @@ mod tests {
                 shares[4]
             );
         }
+    }
+
+    #[test]
+    fn masks_lie_where_defects_are_and_nowhere_else() {
+        let source = source(Seed::root(0), 60, 6, 64);
+        let part = |index: usize| {
+            let mask = source.train.mask(index).unwrap().expect("drawn");
+            assert_eq!((mask.width, mask.height, mask.pixels.len()), (64, 64, 64 * 64));
+            mask.pixels.iter().filter(|&&defect| defect).count() as f64 / 4096.0
+        };
+        let (mut shown, mut defects) = (0, 0);
+        for (index, labels) in source.train.labels().iter().enumerate() {
+            match labels.defect {
+                false => assert_eq!(part(index), 0.0, "image {index} is normal"),
+                true => (shown, defects) = (shown + usize::from(part(index) > 0.0), defects + 1),
+            }
+        }
+        assert!(shown as f64 > 0.9 * f64::from(defects), "{shown} of {defects} defects are seen");
+        assert!(source.train.mask(60).is_err());
     }
 
     #[test]

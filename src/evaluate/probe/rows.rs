@@ -51,6 +51,12 @@ impl DesignMatrix {
         Self { numbers: self.numbers.iter().map(|x| x.abs()).collect(), width: self.width }
     }
 
+    /// Some of the rows, in this order.
+    pub fn select(&self, places: &[usize]) -> Self {
+        let row = |&place: &usize| self.numbers[place * self.width..(place + 1) * self.width].iter().copied();
+        Self { numbers: places.iter().flat_map(row).collect(), width: self.width }
+    }
+
     /// Rows.
     pub fn count(&self) -> usize {
         self.numbers.len() / self.width

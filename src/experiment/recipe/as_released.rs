@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Augmentation, CONVERGED_PROBE, LARS, Name, Recipe};
 use crate::{
+    loader::Sampling,
     method::{
         self, Objective,
         barlow_twins::Decorrelation,
@@ -54,6 +55,7 @@ pub fn recipe(method: method::Name) -> Recipe {
         probe_rule: Rule::ADAMW,
         probe_learning_rate: 1e-3,
         augmentation: Augmentation::Paper,
+        sampling: Sampling::Each,
         augmented_validation: false,
         converged_probe: CONVERGED_PROBE,
     };
@@ -65,7 +67,7 @@ pub fn recipe(method: method::Name) -> Recipe {
         ..adamw(objective, learning_rate, weight_decay, warm_up_start)
     };
     match method {
-        method::Name::Supervised => adamw(Arc::new(OnLabels), 5e-4, 1e-4, 3e-5),
+        method::Name::Supervised => adamw(Arc::new(OnLabels::default()), 5e-4, 1e-4, 3e-5),
         method::Name::SimClr => lars(Arc::new(Contrast { temperature: 0.2 }), 0.3, 1e-6, 0.15),
         method::Name::Byol => lars(Arc::new(Bootstrap { momentum: MOMENTUM }), 0.2, 1.5e-6, 0.1),
         method::Name::BarlowTwins => {

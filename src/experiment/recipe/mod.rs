@@ -15,6 +15,7 @@ use crate::{
     augment::{self, ViewRecipe},
     backbone,
     evaluate::probe::{Options, Weighting},
+    loader::Sampling,
     method::{self, Objective, dino::Distillation, mae::Reconstruction},
     named::named,
     train::{
@@ -52,6 +53,8 @@ pub struct Recipe {
     pub probe_learning_rate: f64,
     /// Whose views.
     pub augmentation: Augmentation,
+    /// Which images an epoch goes through.
+    pub sampling: Sampling,
     /// Whether the classifier in training is also scored on augmented views, as the released code does.
     pub augmented_validation: bool,
     /// The converged probe, on frozen features.
@@ -91,8 +94,9 @@ const END: f64 = 1e-6;
 /// LARS that scales all but biases and norms, with momentum 0.9 and coefficient 1e-3: as released.
 const LARS: Rule = Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient: 1e-3, clip: false } };
 
-/// Ours: the released code has no probe after training. Weighted as the training loss is, with little
-/// penalty, on standardised features, so that methods with short and long features are treated alike.
+/// Ours: the released code has no probe after training. Weighted as the training loss is, on standardised features, so
+/// that methods with short and long features are treated alike. C is that of label budgets, and of training images too
+/// few to choose it on ([`Probe::cross_validated`](crate::evaluate::probe::Probe::cross_validated)).
 const CONVERGED_PROBE: Options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
 
 impl Recipe {

@@ -18,6 +18,7 @@ use crate::{
         self,
         Name::{ResNet18, ViTTiny},
     },
+    loader::Sampling,
     method::{
         self,
         Name::{BarlowTwins, Byol, Dino, Mae, SimClr, SimSiam, Supervised},
@@ -83,7 +84,7 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
 /// The recipe at a point of the search space.
 pub fn at(method: method::Name, backbone: backbone::Name, point: Point) -> Recipe {
     let objective: Arc<dyn Objective> = match method {
-        Supervised => Arc::new(OnLabels),
+        Supervised => Arc::new(OnLabels::default()),
         SimClr => Arc::new(Contrast { temperature: constant(&point) }),
         Byol => Arc::new(Bootstrap { momentum: momentum(&point) }),
         BarlowTwins => {
@@ -108,6 +109,7 @@ pub fn at(method: method::Name, backbone: backbone::Name, point: Point) -> Recip
         probe_rule: Rule::ADAMW,
         probe_learning_rate: 2e-2,
         augmentation,
+        sampling: Sampling::Each,
         augmented_validation: false,
         converged_probe: CONVERGED_PROBE,
     }

@@ -4,6 +4,7 @@ mod budgets;
 mod imbalance;
 mod label_free;
 mod normals;
+mod pointing;
 mod protocol;
 mod ranking;
 mod table_1;
@@ -11,8 +12,8 @@ mod table_1;
 use maud::{Markup, html};
 
 pub use self::{
-    budgets::budgets, imbalance::imbalance, label_free::label_free, normals::normals, protocol::protocol,
-    ranking::ranking, table_1::table_1,
+    budgets::budgets, imbalance::imbalance, label_free::label_free, normals::normals, pointing::pointing,
+    protocol::protocol, ranking::ranking, table_1::table_1,
 };
 
 use super::{Page, figure::colour};

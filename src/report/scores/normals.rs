@@ -28,5 +28,7 @@ pub fn normals(page: &Page) -> Markup {
         }
         (table(&format!("AUROC of the mean distance to the {NEIGHBOURS} nearest normal images, by share of defects in pretraining"), Classifier::NormalsNeighbours))
         (table("AUROC of the Mahalanobis distance from normal images (covariance shrunken as Ledoit and Wolf 2004), likewise", Classifier::NormalsMahalanobis))
+        (table("AUROC of PatchCore on the second and third stage (Roth et al. 2022), likewise", Classifier::NormalsPatchCore))
+        (table("AUROC of PaDiM on the second and third stage (Defard et al. 2021), likewise", Classifier::NormalsPadim))
     }
 }

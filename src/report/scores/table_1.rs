@@ -8,9 +8,10 @@ use crate::{
     backbone,
     claims::Evidence,
     data::Share,
+    evaluate::neighbours::NEIGHBOURS,
     method,
     report::Page,
-    results::Metric,
+    results::{Classifier, Metric},
 };
 
 /// Table 1 of the paper and ours, three scores.
@@ -42,6 +43,14 @@ pub fn table_1(page: &Page) -> Markup {
         }
         @for metric in [Metric::Auroc, Metric::AveragePrecision] {
             details { summary { (metric.label()) " of the converged probe, ours" } (converged(page, metric)) }
+        }
+        @for metric in [Metric::TprAtFpr5, Metric::FprAtTpr95] {
+            @if measured(page, metric, Classifier::Converged) {
+                details { summary { (metric.label()) " of the converged probe, ours" } (converged(page, metric)) }
+            }
+        }
+        @if measured(page, Metric::Auroc, Classifier::Neighbours) {
+            details { summary { "AUROC by nearest neighbours, ours" } (neighbours(page)) }
         }
     }
 }
@@ -93,6 +102,22 @@ fn converged(page: &Page, metric: Metric) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let caption = format!("{} of the converged probe by share of defects in training", metric.label());
     own_table(page, &caption, |at| ours.interval(metric, &at.converged()), cell)
+}
+
+/// Whether any record has it.
+fn measured(page: &Page, metric: Metric, classifier: Classifier) -> bool {
+    let scores = page.records().flat_map(|filed| &filed.record.scores);
+    scores.filter(|score| score.classifier == classifier.id()).any(|score| metric.of(score).is_some())
+}
+
+/// AUROC of the votes of the most similar training images: DINO's protocol, which fits nothing.
+fn neighbours(page: &Page) -> Markup {
+    let Some(ours) = page.ours() else { return html! { p { "No records." } } };
+    let caption = format!(
+        "AUROC of the votes of the {NEIGHBOURS} training images with the most similar features, by share of defects in training"
+    );
+    let at = |cell| Scored { cell, classifier: Classifier::Neighbours, validation: Share::NATURAL };
+    own_table(page, &caption, |cell| ours.interval(Metric::Auroc, &at(cell)), cell)
 }
 
 /// The paper's interval would be our assumption's, not its own.

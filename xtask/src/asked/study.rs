@@ -19,6 +19,7 @@ pub enum Study {
     SizeMatched,
     Extensions,
     Ablations,
+    Remedies,
     Methods,
     All,
 }
@@ -34,10 +35,11 @@ Which cells:
   size_matched  training sets of one size at the paper's five shares
   extensions    floors and size_matched
   ablations     what the authors' released code does otherwise, one thing at a time
+  remedies      supervised, with other answers to rarity than weights, at the same shares
   methods       methods that the paper does not have, at the same shares
   all           every one of these but frozen";
 
-    const NAMES: [(&'static str, Self); 10] = [
+    const NAMES: [(&'static str, Self); 11] = [
         ("table1", Self::Table1),
         ("floors", Self::Floors),
         ("frozen", Self::Frozen),
@@ -46,6 +48,7 @@ Which cells:
         ("size_matched", Self::SizeMatched),
         ("extensions", Self::Extensions),
         ("ablations", Self::Ablations),
+        ("remedies", Self::Remedies),
         ("methods", Self::Methods),
         ("all", Self::All),
     ];
@@ -60,6 +63,7 @@ Which cells:
             Self::SizeMatched => cell::size_matched(seed),
             Self::Extensions => [cell::floors(shares, seed), cell::size_matched(seed)].concat(),
             Self::Ablations => cell::ablations(seed),
+            Self::Remedies => cell::remedies(shares, seed),
             Self::Methods => cell::other_methods(shares, seed),
             Self::All => Self::NAMES
                 .into_iter()

@@ -12,7 +12,7 @@ use skewbench::{
     augment::{Normalisation, ViewSet},
     candle_core::{DType, Device},
     data::{self, OnBadImage, Source},
-    loader::Loader,
+    loader::{Loader, Sampling},
     seed::Seed,
 };
 
@@ -102,6 +102,7 @@ impl Worker {
             indices: &self.indices,
             views: &self.recipe.views,
             normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
             batch_size: IMAGES,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,

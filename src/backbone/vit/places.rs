@@ -1,0 +1,116 @@
+//! Which patches a class token comes from.
+//!
+//! The class token c is a sum: its start, and what attention and perceptron of every block add to it. What attention
+//! adds is again a sum over the tokens t attended to,
+//!
+//! sum over heads h of  p_ht V_ht W_h,   p the class token's attention, V values, W_h the projection's part,
+//!
+//! so that a patch's own part d of c is known, and the last normalisation is a straight line once its deviation is
+//! (Gandelsman, Efros and Steinhardt, "Interpreting CLIP's image representation via text-based decomposition", 2024).
+//! All else (the start, perceptrons, what the class token tells itself) belongs to no patch and is spread evenly. What a
+//! patch does by changing other patches counts for those.
+
+use candle_core::{D, Result, Tensor};
+
+use super::{TransformerBlock, Vit};
+
+impl Vit {
+    /// Features of every patch (batch, rows, columns, width), whose mean is the image's.
+    pub(super) fn patch_features(&self, images: &Tensor) -> Result<Tensor> {
+        let (batch, height, width, _) = images.dims4()?;
+        let (rows, columns) = (height / self.size.patch, width / self.size.patch);
+        let mut tokens = self.embed_patches(images, None)?.detach();
+        let mut parts = tokens.narrow(1, 1, rows * columns)?.zeros_like()?;
+        for block in &self.blocks {
+            parts = (parts + block.told(&tokens)?.narrow(1, 1, rows * columns)?)?;
+            tokens = block.forward(&tokens)?.detach();
+        }
+        let class = tokens.narrow(1, 0, 1)?;
+        let rest = (&class - parts.sum_keepdim(1)?)?;
+        // Each patch speaks for as many as there are, so that the mean is the sum.
+        let parts = (parts * (rows * columns) as f64)?.broadcast_add(&rest)?;
+        self.norm.forward_as(&parts, &class)?.reshape((batch, rows, columns, self.size.width))
+    }
+}
+
+impl TransformerBlock {
+    /// What each token adds to the first by attention (batch, tokens, width); they sum to it but for the bias.
+    fn told(&self, tokens: &Tensor) -> Result<Tensor> {
+        let joined = self.qkv.forward(&self.norm1.forward(tokens)?)?;
+        let (batch, count, width) = joined.dims3()?;
+        let (width, heads) = (width / 3, self.heads);
+        let split = joined.reshape((batch, count, 3, heads, width / heads))?.permute((2, 0, 3, 1, 4))?;
+        let part = |index: usize| split.get(index)?.contiguous();
+        let (first, keys, values) = (part(0)?.narrow(2, 0, 1)?.contiguous()?, part(1)?, part(2)?);
+        let scores = (first.matmul(&keys.t()?)? / ((width / heads) as f64).sqrt())?;
+        let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+        let attention = scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?;
+        let weighted = values.broadcast_mul(&attention.transpose(2, 3)?)?;
+        self.proj.forward_without_bias(&weighted.transpose(1, 2)?.reshape((batch, count, width))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use checks::{distance, normal};
+
+    use super::super::{Start, VitSize};
+    use super::*;
+    use crate::{
+        backbone::{Backbone, Mode, Parameters},
+        seed::Seed,
+    };
+
+    fn vit(depth: usize) -> Vit {
+        let mut parameters = Parameters::default();
+        let size = VitSize { patch: 4, width: 12, depth, heads: 3 };
+        let vit = Vit::new(
+            &mut parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu),
+            size,
+            16,
+            Start::MAE,
+        );
+        // As first drawn the class token's attention is nearly even.
+        for (number, parameter) in parameters.all().iter().enumerate() {
+            let variable = &parameter.variable;
+            let moved = normal(&format!("moved {number}"), variable.dims(), DType::F64).unwrap();
+            variable
+                .set(&(variable.as_detached_tensor() + (moved.as_detached_tensor() * 0.2).unwrap()).unwrap())
+                .unwrap();
+        }
+        vit.unwrap()
+    }
+
+    #[test]
+    fn the_mean_over_patches_is_the_feature_vector() -> Result<()> {
+        let images = normal("images", &[3, 16, 12, 3], DType::F64)?.as_detached_tensor();
+        for depth in [0, 1, 3] {
+            let vit = vit(depth);
+            let places = vit.places(&images)?.unwrap();
+            assert_eq!(places.dims(), [3, 4, 3, 12]);
+            let features = vit.embed(&images, Mode::Evaluate)?;
+            assert!(distance(&places.mean((1, 2))?, &features)? < 1e-11, "depth {depth}");
+        }
+        Ok(())
+    }
+
+    /// With one block a patch reaches the class token by attention alone: where the value of a patch moves and nothing
+    /// else does, only its own part does.
+    #[test]
+    fn a_patch_moves_its_own_part() -> Result<()> {
+        let vit = vit(1);
+        let tokens = normal("tokens", &[1, 17, 12], DType::F64)?.as_detached_tensor();
+        let block = &vit.blocks[0];
+        let told = block.told(&tokens)?;
+        let sum = block.proj.forward_without_bias(&block.attend(&tokens)?.narrow(1, 0, 1)?)?;
+        assert!(distance(&told.sum_keepdim(1)?, &sum)? < 1e-12, "all parts are what attention gives");
+        // Exchanged patches exchange their parts.
+        let mut order: Vec<u32> = (0..17).collect();
+        order.swap(3, 9);
+        let order = Tensor::new(order, &Device::Cpu)?;
+        let exchanged = block.told(&tokens.index_select(&order, 1)?)?;
+        assert!(distance(&exchanged, &told.index_select(&order, 1)?)? < 1e-12);
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! A classifier by neighbours: the labels of the training images whose features point in the most similar directions.
+//!
+//! Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", 2018, section 3.4,
+//! with the temperature that DINO's protocol has (Caron et al. 2021, section 4.1): of the k training images with the
+//! largest cosine c, each votes for its label with weight exp(c / 0.07).
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+/// Neighbours that vote: DINO's 20.
+pub const NEIGHBOURS: usize = 20;
+/// What cosines are divided by: DINO's 0.07.
+pub const TEMPERATURE: f64 = 0.07;
+/// Training images that are compared with at most, evenly spread. Ours: their number times that of validation images is
+/// what cosines cost.
+pub const MOST_IMAGES: usize = 20_000;
+
+/// Part of the votes that go to the defect, less one half, for each of `rows`: above 0 it is called one. `train` and
+/// `rows` are rows of `width` features; a feature vector of zeros has cosine 0 with all.
+///
+/// # Errors
+/// If rows are not whole, there is not one label a training row, or a number is not finite.
+pub fn votes(train: &[f32], defects: &[bool], rows: &[f32], width: usize) -> Result<Vec<f64>> {
+    ensure!(
+        width > 0 && train.len() == defects.len() * width && rows.len().is_multiple_of(width),
+        "{} and {} numbers are not {} rows and whole rows of {width}",
+        train.len(),
+        rows.len(),
+        defects.len()
+    );
+    ensure!(!defects.is_empty(), "no training image to be a neighbour");
+    ensure!(train.iter().chain(rows).all(|number| number.is_finite()), "a feature is not finite");
+    let (all, kept) = (defects.len(), defects.len().min(MOST_IMAGES));
+    let known: Vec<(Vec<f64>, bool)> = (0..kept)
+        .map(|place| place * all / kept)
+        .map(|row| (direction(&train[row * width..(row + 1) * width]), defects[row]))
+        .collect();
+    let vote = |row: &[f32]| {
+        let row = direction(row);
+        let cosine = |other: &[f64]| row.iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
+        let mut cosines: Vec<(f64, usize)> =
+            known.iter().enumerate().map(|(place, (other, _))| (cosine(other), place)).collect();
+        let count = NEIGHBOURS.min(kept);
+        // Of equal cosines the earlier image, so that the same ones always vote.
+        cosines.select_nth_unstable_by(count - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let nearest = &mut cosines[..count];
+        nearest.sort_by_key(|(_, place)| *place);
+        let weights =
+            nearest.iter().map(|(cosine, place)| (libm::exp(cosine / TEMPERATURE), known[*place].1));
+        let (defect, all) =
+            weights.fold((0.0, 0.0), |(defect, all), (w, d)| (defect + if d { w } else { 0.0 }, all + w));
+        defect / all - 0.5
+    };
+    Ok(rows.par_chunks_exact(width).map(vote).collect())
+}
+
+/// The row at length 1.
+fn direction(row: &[f32]) -> Vec<f64> {
+    let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    row.iter().map(|x| if length > 0.0 { f64::from(*x) / length } else { 0.0 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn votes_are_those_of_dinos_code() {
+        // Numbers that NumPy makes too.
+        let value = |i: usize, j: usize, offset: f64| {
+            let (i, j) = (i as f64, j as f64);
+            ((1.7 * i + 0.9 * j * j + offset).sin() + 0.3 * (0.5 * i * j).cos()) as f32
+        };
+        let rows = |count: usize, offset: f64| -> Vec<f32> {
+            (0..count).flat_map(|i| (0..5).map(move |j| value(i, j, offset))).collect()
+        };
+        let defects: Vec<bool> = (0..60).map(|i| i % 3 == 0).collect();
+        let found = votes(&rows(60, 0.0), &defects, &rows(4, 2.0), 5).unwrap();
+        // knn_classifier of DINO's eval_knn.py, line by line in NumPy 2 with k = 20 and T = 0.07, f64.
+        let expected =
+            [-0.26981904199643986, -0.18844908919816306, -0.1593577618235582, -0.20387840083118874];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-7, "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn few_images_and_zeros_are_no_trouble() {
+        let found = votes(&[1.0, 0.0, 0.0, 1.0], &[true, false], &[2.0, 0.0, 0.0, 0.0], 2).unwrap();
+        assert!(found[0] > 0.49 && found[1] == 0.0, "{found:?}");
+        assert!(votes(&[], &[], &[1.0], 1).is_err());
+        assert!(votes(&[1.0, 2.0], &[true], &[1.0, 2.0], 1).is_err());
+        assert!(votes(&[f32::NAN], &[true], &[1.0], 1).is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! PaDiM: at each place of the grid a cloud of what normal images show there, and the distance from it.
+
+use anyhow::{Context, Result, ensure};
+use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
+use rayon::prelude::*;
+
+use super::Patches;
+use crate::seed::Seed;
+
+/// Numbers of a place that are used, drawn at random: PaDiM's for ResNet-18.
+pub const DIMENSIONS: usize = 100;
+/// Added to the covariance's diagonal: PaDiM's.
+const EPSILON: f64 = 0.01;
+
+/// One cloud a place.
+pub struct Padim {
+    /// Which numbers of a place are used.
+    used: Vec<usize>,
+    places: Vec<(Vec<f64>, Llt<f64>)>,
+}
+
+impl Padim {
+    /// Of at least two normal images.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn fit(images: &[Patches], seed: &Seed) -> Result<Self> {
+        ensure!(images.len() > 1, "a covariance needs two normal images, found {}", images.len());
+        let width = images[0].width;
+        let mut used: Vec<usize> = (0..width).collect();
+        seed.child("dimensions").stream().shuffle(&mut used);
+        used.truncate(DIMENSIONS);
+        used.sort_unstable();
+        let cloud = |place: usize| -> Result<(Vec<f64>, Llt<f64>)> {
+            let rows = Mat::from_fn(images.len(), used.len(), |image, column| {
+                f64::from(images[image].values[place * width + used[column]])
+            });
+            let count = images.len() as f64;
+            let mean: Vec<f64> =
+                (0..used.len()).map(|column| rows.col(column).iter().sum::<f64>() / count).collect();
+            let centred =
+                Mat::from_fn(images.len(), used.len(), |image, column| rows[(image, column)] - mean[column]);
+            let products = centred.transpose() * &centred;
+            let covariance = Mat::from_fn(used.len(), used.len(), |row, column| {
+                products[(row, column)] / (count - 1.0) + if row == column { EPSILON } else { 0.0 }
+            });
+            let factors =
+                covariance.llt(Side::Lower).ok().context("the covariance of a place is singular")?;
+            Ok((mean, factors))
+        };
+        let places = (0..images[0].values.len() / width).into_par_iter().map(cloud).collect::<Result<_>>()?;
+        Ok(Self { used, places })
+    }
+
+    /// How far an image lies from normal ones: the largest Mahalanobis distance of a place.
+    pub fn distance(&self, patches: &Patches) -> f64 {
+        let squares = patches.places().zip(&self.places).map(|(patch, (mean, covariance))| {
+            let centred =
+                Mat::from_fn(self.used.len(), 1, |row, _| f64::from(patch[self.used[row]]) - mean[row]);
+            let solved = covariance.solve(&centred);
+            (0..self.used.len()).map(|row| centred[(row, 0)] * solved[(row, 0)]).sum::<f64>()
+        });
+        squares.fold(0.0, f64::max).sqrt()
+    }
+}

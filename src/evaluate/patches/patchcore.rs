@@ -1,0 +1,105 @@
+//! PatchCore: a bank of patches of normal images that leaves none far from it, and the distance from that bank.
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+use super::{Patches, apart};
+use crate::seed::Seed;
+
+/// Patches of normal images that the bank is chosen from, at most. Ours.
+pub const CANDIDATES: usize = 20_000;
+/// Patches in the bank, at most. Ours; PatchCore's is a tenth or a hundredth of all.
+pub const BANK: usize = 500;
+/// Neighbours in the bank that say how usual a place there is: PatchCore's b.
+const SUPPORT: usize = 9;
+
+/// A bank of patches.
+pub struct PatchCore {
+    bank: Vec<f32>,
+    width: usize,
+    /// Of each patch of the bank the nearest ones there, itself the first.
+    support: Vec<Vec<usize>>,
+}
+
+impl PatchCore {
+    /// Chooses patches from those of normal images, always the one that is farthest from all chosen.
+    ///
+    /// # Errors
+    /// If there is no patch.
+    pub fn fit(images: &[Patches], seed: &Seed) -> Result<Self> {
+        let all: Vec<&[f32]> = images.iter().flat_map(Patches::places).collect();
+        ensure!(!all.is_empty(), "no patch of a normal image");
+        let mut stream = seed.child("patches").stream();
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        stream.shuffle(&mut order);
+        order.truncate(CANDIDATES);
+        let candidates: Vec<&[f32]> = order.into_iter().map(|place| all[place]).collect();
+        Ok(Self::of(&farthest_first(&candidates, BANK)))
+    }
+
+    /// Of a bank as it is.
+    pub(super) fn of(bank: &[&[f32]]) -> Self {
+        let nearest = |patch: &&[f32]| {
+            let mut others: Vec<(f32, usize)> =
+                bank.iter().enumerate().map(|(place, other)| (apart(patch, other), place)).collect();
+            others.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            others.into_iter().take(SUPPORT).map(|(_, place)| place).collect()
+        };
+        let support = bank.par_iter().map(nearest).collect();
+        Self { bank: bank.concat(), width: bank[0].len(), support }
+    }
+
+    /// How far an image lies from normal ones: the largest distance s of a patch m from the bank, times
+    ///
+    /// 1 - exp |m - m*| / (sum over n near m* of exp |m - n|)
+    ///
+    /// with m* its nearest there: more where that is itself unusual.
+    pub fn distance(&self, patches: &Patches) -> f64 {
+        let found = patches.places().map(|patch| (self.nearest(patch), patch));
+        let Some(((square, place), patch)) = found.max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0)) else {
+            return 0.0;
+        };
+        let distance = f64::from(square).sqrt();
+        let near = |&place: &usize| f64::from(apart(patch, self.row(place))).sqrt();
+        let distances: Vec<f64> = self.support[place].iter().map(near).collect();
+        // The same with the largest taken off: exp of a large distance is not finite.
+        let largest = distances.iter().copied().fold(0.0, f64::max);
+        let sum: f64 = distances.iter().map(|distance| libm::exp(distance - largest)).sum();
+        (1.0 - libm::exp(distance - largest) / sum) * distance
+    }
+
+    /// Squared distance from the nearest of the bank, and which it is.
+    fn nearest(&self, patch: &[f32]) -> (f32, usize) {
+        let rows = self.bank.chunks_exact(self.width).enumerate();
+        rows.map(|(place, row)| (apart(patch, row), place))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .unwrap_or((f32::INFINITY, 0))
+    }
+
+    fn row(&self, place: usize) -> &[f32] {
+        &self.bank[place * self.width..(place + 1) * self.width]
+    }
+}
+
+/// The first candidate, then always the one that is farthest from all taken: a greedy k-centre.
+pub(super) fn farthest_first<'a>(candidates: &[&'a [f32]], most: usize) -> Vec<&'a [f32]> {
+    let mut far = vec![f32::INFINITY; candidates.len()];
+    let (mut taken, mut next) = (Vec::new(), 0);
+    while taken.len() < most.min(candidates.len()) {
+        let last = candidates[next];
+        taken.push(last);
+        far.par_iter_mut()
+            .with_min_len(1024)
+            .zip(candidates)
+            .for_each(|(far, candidate)| *far = far.min(apart(candidate, last)));
+        let (place, distance) = far
+            .iter()
+            .enumerate()
+            .fold((0, -1.0), |best, (place, &far)| if far > best.1 { (place, far) } else { best });
+        if distance <= 0.0 {
+            break;
+        }
+        next = place;
+    }
+    taken
+}

@@ -1,0 +1,64 @@
+use super::*;
+use crate::seed::Seed;
+
+/// Numbers that NumPy makes too: images of `rows` x `columns` places and `channels` numbers.
+fn maps(images: usize, rows: usize, columns: usize, channels: usize, offset: f64) -> Tensor {
+    let value = |n: usize| {
+        let n = n as f64;
+        ((0.7 * n + offset).sin() + 0.5 * (0.013 * n * n).cos()) as f32
+    };
+    let values: Vec<f32> = (0..images * rows * columns * channels).map(value).collect();
+    Tensor::from_vec(values, (images, rows, columns, channels), &Device::Cpu).unwrap()
+}
+
+fn patches(images: usize, offset: f64) -> Vec<Patches> {
+    described(&maps(images, 4, 4, 3, offset), &maps(images, 2, 2, 5, offset + 1.0)).unwrap()
+}
+
+#[track_caller]
+fn close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 2e-6 * expected.abs().max(1.0), "{found} is not {expected}");
+    }
+}
+
+/// PyTorch-free: `fixtures/patches/make.py` writes these from the papers' formulas in NumPy and SciPy.
+#[test]
+fn descriptions_banks_and_distances_are_the_papers() {
+    let expected: serde_json::Value =
+        serde_json::from_str(include_str!("../../../fixtures/patches/expected.json")).unwrap();
+    let numbers = |name: &str| -> Vec<f64> {
+        expected[name].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    };
+    let (normals, others) = (patches(12, 0.0), patches(3, 2.0));
+    let first: Vec<f64> = normals[0].values.iter().map(|value| f64::from(*value)).collect();
+    close(&first, &numbers("described"));
+    let all: Vec<&[f32]> = normals.iter().flat_map(Patches::places).collect();
+    let bank = farthest(&all);
+    let core = PatchCore::of(&bank);
+    close(&bank.iter().map(|row| f64::from(row[0])).collect::<Vec<_>>(), &numbers("bank_first_numbers"));
+    close(&others.iter().map(|image| core.distance(image)).collect::<Vec<_>>(), &numbers("patchcore"));
+    let padim = Padim::fit(&normals, &Seed::root(0)).unwrap();
+    close(&others.iter().map(|image| padim.distance(image)).collect::<Vec<_>>(), &numbers("padim"));
+}
+
+fn farthest<'a>(all: &[&'a [f32]]) -> Vec<&'a [f32]> {
+    patchcore::farthest_first(all, 20)
+}
+
+#[test]
+fn a_strange_place_is_found_and_equal_images_are_no_trouble() {
+    let mut normals = patches(30, 0.0);
+    let seed = Seed::root(1);
+    let (core, padim) = (PatchCore::fit(&normals, &seed).unwrap(), Padim::fit(&normals, &seed).unwrap());
+    let usual = [core.distance(&normals[3]), padim.distance(&normals[3])];
+    let width = normals[3].width;
+    normals[3].values[5 * width..6 * width].iter_mut().for_each(|value| *value += 8.0);
+    let strange = [core.distance(&normals[3]), padim.distance(&normals[3])];
+    assert!(strange[0] > 3.0 * usual[0].max(0.1) && strange[1] > 3.0 * usual[1], "{usual:?} {strange:?}");
+    let same: Vec<Patches> = (0..4).map(|_| Patches { values: vec![1.0; 2 * width], width }).collect();
+    assert_eq!(PatchCore::fit(&same, &seed).unwrap().distance(&same[0]), 0.0);
+    assert_eq!(Padim::fit(&same, &seed).unwrap().distance(&same[0]), 0.0);
+    assert!(PatchCore::fit(&[], &seed).is_err() && Padim::fit(&same[..1], &seed).is_err());
+}

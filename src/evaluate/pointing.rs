@@ -1,0 +1,88 @@
+//! The pointing game (Zhang et al., "Top-down neural attention by excitation backprop", 2018): does the highest place of
+//! a map of an image lie on what it should show?
+//!
+//! Places are coarse here, so a place counts for the part of its pixels that lie on the defect: what pointing to one of
+//! its pixels at random would hit. Chance is the part of the whole image, the ceiling the best place there is.
+
+use anyhow::{Result, ensure};
+
+use crate::data::Mask;
+
+/// What pointing to one image comes to, each 0..1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pointed {
+    /// Of the map's highest place.
+    pub hit: f64,
+    /// Of a pixel anywhere.
+    pub chance: f64,
+    /// Of the best place.
+    pub ceiling: f64,
+}
+
+/// Part of the pixels, of a rectangle in pixels, that lie on the defect.
+fn part(mask: &Mask, [left, right]: [usize; 2], [top, bottom]: [usize; 2]) -> f64 {
+    let rows = (top..bottom).map(|row| &mask.pixels[row * mask.width + left..row * mask.width + right]);
+    let found = rows.flatten().filter(|&&defect| defect).count();
+    found as f64 / ((right - left) * (bottom - top)).max(1) as f64
+}
+
+/// Points with a map (rows of places) to an image; none where no pixel shows a defect. Of equal places the first.
+///
+/// # Errors
+/// If the map is empty, ragged or finer than the image.
+pub fn point(map: &[Vec<f64>], mask: &Mask) -> Result<Option<Pointed>> {
+    let (rows, columns) = (map.len(), map.first().map_or(0, Vec::len));
+    ensure!(
+        rows > 0 && columns > 0 && map.iter().all(|row| row.len() == columns),
+        "a map of {rows} rows, of which the first has {columns} places"
+    );
+    ensure!(
+        rows <= mask.height && columns <= mask.width,
+        "a map of {rows} x {columns} places on {} x {} pixels",
+        mask.height,
+        mask.width
+    );
+    let chance = part(mask, [0, mask.width], [0, mask.height]);
+    if chance == 0.0 {
+        return Ok(None);
+    }
+    let cut =
+        |pixels: usize, place: usize, places: usize| [place * pixels / places, (place + 1) * pixels / places];
+    let (mut highest, mut hit, mut ceiling) = (f64::NEG_INFINITY, 0.0, 0.0_f64);
+    for (row, values) in map.iter().enumerate() {
+        for (column, &value) in values.iter().enumerate() {
+            let part = part(mask, cut(mask.width, column, columns), cut(mask.height, row, rows));
+            ceiling = ceiling.max(part);
+            if value > highest {
+                (highest, hit) = (value, part);
+            }
+        }
+    }
+    Ok(Some(Pointed { hit, chance, ceiling }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_counts_for_its_part_of_the_defect() {
+        // 4 x 4 pixels, of which the lower right quarter shows a defect but for one pixel.
+        let defect = |place: usize| place / 4 >= 2 && place % 4 >= 2 && place != 15;
+        let mask = Mask { width: 4, height: 4, pixels: (0..16).map(defect).collect() };
+        let pointed = |map: &[Vec<f64>]| point(map, &mask).unwrap().unwrap();
+        let found = pointed(&[vec![0.0, 1.0], vec![2.0, 3.0]]);
+        assert_eq!(found, Pointed { hit: 0.75, chance: 3.0 / 16.0, ceiling: 0.75 });
+        assert_eq!(pointed(&[vec![0.0, 1.0], vec![2.0, -3.0]]).hit, 0.0);
+        assert_eq!(
+            pointed(&[vec![-1.0]]),
+            Pointed { hit: 3.0 / 16.0, chance: 3.0 / 16.0, ceiling: 3.0 / 16.0 }
+        );
+        // Pixels that places do not share evenly: columns 0, 1 and 2 to 3.
+        assert_eq!(pointed(&[vec![0.0, 0.0, 1.0]]).hit, 3.0 / 8.0);
+        let nothing = Mask { pixels: vec![false; 16], ..mask.clone() };
+        assert_eq!(point(&[vec![0.0]], &nothing).unwrap(), None);
+        assert!(point(&[], &mask).is_err() && point(&[vec![0.0], vec![]], &mask).is_err());
+        assert!(point(&vec![vec![0.0; 4]; 5], &mask).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! Which C a probe is fitted with: the one that predicts best what it was not fitted on.
+//!
+//! Images are dealt to folds; for each candidate the probe is fitted on all folds but one and its own loss, the one
+//! that is minimised, is taken on that fold. The loss and not AUROC decides: a fold of two defects has an AUROC of few
+//! values, and logits of different folds must not be ranked together (Airola et al., "An experimental comparison of
+//! cross-validation techniques for estimating the area under the ROC curve", 2011).
+
+use anyhow::Result;
+use rayon::prelude::*;
+
+use super::{DesignMatrix, Fit, Options, importances, softplus};
+use crate::{evaluate::folds::deal, seed::Seed};
+
+/// What C is chosen from. Ours: at the ends nearly all or nearly none of a standardised feature counts.
+pub const CANDIDATES: [f64; 5] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0];
+/// Parts that images are dealt to. Ours.
+pub const FOLDS: usize = 5;
+/// Images of each label without which nothing is chosen: two a fold. Ours.
+pub const FEWEST: usize = 2 * FOLDS;
+/// Images that a choice is made on at most, evenly spread. Ours: it costs as many fits as folds times candidates.
+pub const MOST_IMAGES: usize = 20_000;
+
+/// Gradient, relative to the largest, at which a candidate's fit may end: its loss has more digits than are compared.
+const TOLERANCE: f64 = 1e-6;
+
+/// The best candidate; none where there are too few images of a label, in all or beside a fold.
+pub(super) fn choose(
+    rows: &DesignMatrix,
+    defects: &[bool],
+    groups: Option<&[u32]>,
+    options: Options,
+) -> Result<Option<f64>> {
+    let all = defects.len();
+    let kept: Vec<usize> =
+        (0..all.min(MOST_IMAGES)).map(|place| place * all / all.min(MOST_IMAGES)).collect();
+    let labels: Vec<bool> = kept.iter().map(|&place| defects[place]).collect();
+    let groups: Option<Vec<u32>> = groups.map(|groups| kept.iter().map(|&place| groups[place]).collect());
+    let found = labels.iter().filter(|&&defect| defect).count();
+    if found.min(labels.len() - found) < FEWEST {
+        return Ok(None);
+    }
+    let folds = deal(&labels, groups.as_deref(), FOLDS, &Seed::root(0).child("probe folds"));
+    let weights = importances(&labels, options.weighting)?;
+    let losses = (0..FOLDS).into_par_iter().map(|fold| -> Result<Option<[f64; CANDIDATES.len()]>> {
+        let (inside, outside): (Vec<usize>, Vec<usize>) =
+            (0..labels.len()).partition(|&at| folds[at] == fold);
+        let known: Vec<bool> = outside.iter().map(|&at| labels[at]).collect();
+        if inside.is_empty() || known.iter().all(|&defect| defect == known[0]) {
+            return Ok(None);
+        }
+        let places = |of: &[usize]| -> Vec<usize> { of.iter().map(|&at| kept[at]).collect() };
+        let held_out = rows.select(&places(&inside));
+        let fit = Fit::new(rows.select(&places(&outside)), &known, options)?;
+        let mut start = vec![0.0; rows.width()];
+        let mut losses = [0.0; CANDIDATES.len()];
+        for (loss, c) in losses.iter_mut().zip(CANDIDATES) {
+            // From the candidate before: a few steps instead of ten.
+            let (fitted, convergence) = fit.minimise(c, start, TOLERANCE)?;
+            let probe = fit.probe(fitted.clone(), convergence);
+            let line: Vec<f64> = probe.weights.iter().copied().chain([probe.bias]).collect();
+            let of_image =
+                |(&at, logit): (&usize, f64)| weights[at] * softplus(if labels[at] { -logit } else { logit });
+            *loss = inside.iter().zip(held_out.times(&line)).map(of_image).sum();
+            start = fitted;
+        }
+        Ok(Some(losses))
+    });
+    let losses: Vec<Option<[f64; CANDIDATES.len()]>> = losses.collect::<Result<_>>()?;
+    let Some(losses) = losses.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let sums = (0..CANDIDATES.len()).map(|at| losses.iter().map(|fold| fold[at]).sum::<f64>());
+    // Of equals the first: the smallest C.
+    let best = sums.zip(CANDIDATES).min_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(best.map(|(_, c)| c))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::super::{Probe, Weighting};
+    use super::*;
+
+    const OPTIONS: Options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
+
+    /// Images of which one in five is a defect, `telling` of whose `width` features tell it.
+    fn drawn(images: usize, width: usize, telling: usize, apart: f64) -> (Tensor, Vec<bool>) {
+        let mut stream = Seed::root(8).child("choice").stream();
+        let defects: Vec<bool> = (0..images).map(|image| image % 5 == 0).collect();
+        let numbers = (0..images * width).map(|place| {
+            let tells = defects[place / width] && place % width < telling;
+            stream.normal() + if tells { apart } else { 0.0 }
+        });
+        let features = Tensor::from_vec(numbers.collect::<Vec<f64>>(), (images, width), &Device::Cpu);
+        (features.unwrap(), defects)
+    }
+
+    #[test]
+    fn noise_takes_a_small_c_and_plain_features_a_large_one() {
+        let chosen = |(features, defects): &(Tensor, Vec<bool>)| {
+            Probe::cross_validated(features, defects, None, OPTIONS).unwrap().1
+        };
+        let (noise, plain) = (drawn(150, 60, 1, 0.3), drawn(2_000, 3, 3, 2.0));
+        assert_eq!((chosen(&noise), chosen(&plain)), (1e-4, 1.0));
+    }
+
+    #[test]
+    fn the_chosen_probe_is_the_fit_with_that_c() {
+        let (features, defects) = drawn(300, 20, 2, 1.0);
+        let (probe, c) = Probe::cross_validated(&features, &defects, None, OPTIONS).unwrap();
+        assert!(CANDIDATES.contains(&c));
+        assert_eq!(probe, Probe::fit(&features, &defects, Options { c, ..OPTIONS }).unwrap());
+        // One group a label: no fold has another to be predicted from.
+        let groups: Vec<u32> = defects.iter().map(|&defect| defect.into()).collect();
+        let (_, c) = Probe::cross_validated(&features, &defects, Some(&groups), OPTIONS).unwrap();
+        assert_eq!(c, OPTIONS.c, "nothing to choose by");
+        let few = features.narrow(0, 0, 45).unwrap();
+        assert_eq!(
+            Probe::cross_validated(&few, &defects[..45], None, OPTIONS).unwrap().1,
+            OPTIONS.c,
+            "9 defects"
+        );
+    }
+
+    #[test]
+    fn pictures_of_one_group_are_predicted_together() {
+        // Every image twice: alone, its copy gives it away and the largest C wins; in groups it does not.
+        let (features, defects) = drawn(100, 90, 1, 0.2);
+        let twice = Tensor::cat(&[&features, &features], 0).unwrap();
+        let labels = [defects.clone(), defects].concat();
+        let groups: Vec<u32> = (0..200).map(|image| image % 100).collect();
+        let chosen =
+            |groups: Option<&[u32]>| Probe::cross_validated(&twice, &labels, groups, OPTIONS).unwrap().1;
+        assert!(chosen(None) > chosen(Some(&groups)), "{} {}", chosen(None), chosen(Some(&groups)));
+    }
+}

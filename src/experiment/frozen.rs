@@ -1,0 +1,180 @@
+//! Features of the frozen encoder, and what classifiers make of them.
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+
+use super::{
+    Remedy, Resolved, Study, budgets,
+    run::Model,
+    score,
+    subsets::{ValidationSubsets, labels_of},
+};
+use crate::{
+    augment::ViewRecipe,
+    data::{Dataset, Labels, stratify},
+    evaluate::{
+        features::{self, Features},
+        neighbours, normals, patches,
+        probe::Probe,
+    },
+    loader::Loader,
+    method::Method,
+    results::{
+        logits::Validated,
+        record::{Budget, Pointing, ProbeFit, Score},
+    },
+    train::Trained,
+};
+
+/// Features of the frozen encoder, of whole images.
+pub(super) struct Frozen {
+    pub train: Features,
+    pub validation: Features,
+    /// Validation images that could be read.
+    pub images: Vec<Validated>,
+    /// Of these.
+    pub labels: Vec<Labels>,
+}
+
+impl Frozen {
+    pub fn of(resolved: &Resolved, method: &dyn Method) -> Result<Self> {
+        let whole = [ViewRecipe::whole(resolved.scale.side)];
+        let loader = Loader { views: &whole, ..resolved.loader() };
+        let source = resolved.source;
+        let extract =
+            |dataset, indices| features::extract(method.encoder(), &Loader { dataset, indices, ..loader });
+        let train = extract(&*source.train, &resolved.subset.indices)?;
+        let validation = extract(&*source.validation, &resolved.validation)?;
+        let images = validation.indices.iter().map(|&position| Validated::of(&*source.validation, position));
+        let labels = labels_of(&*source.validation, &validation.indices);
+        Ok(Self { train, images: images.collect(), validation, labels })
+    }
+}
+
+/// What classifiers say of the validation images, and how good that is.
+pub(super) struct Probed {
+    pub classifiers: Vec<(String, Vec<f64>)>,
+    pub scores: Vec<Score>,
+    pub budgets: Vec<Budget>,
+    pub converged: Probe,
+    pub fit: ProbeFit,
+    /// Why there are no scores at some validation shares.
+    pub missing: Vec<String>,
+}
+
+pub(super) fn probe(
+    resolved: &Resolved,
+    model: &Model,
+    trained: &Trained,
+    frozen: &Frozen,
+) -> Result<Probed> {
+    let device = &resolved.device;
+    let rows = frozen.validation.tensor(device)?;
+    // Without training there is no classifier in training to score.
+    let classifies = !trained.curve.is_empty();
+    let mut classifiers = Vec::new();
+    if classifies {
+        classifiers.push(("in_training".to_owned(), classify(model, &rows)?));
+    }
+    let train = labels_of(&*resolved.source.train, &frozen.train.indices);
+    let defects: Vec<bool> = train.iter().map(|labels| labels.defect).collect();
+    let features = frozen.train.tensor(device)?;
+    let groups = groups(&*resolved.source.train, &frozen.train.indices);
+    let options = resolved.recipe.converged_probe;
+    let (fit, c) = Probe::cross_validated(&features, &defects, groups.as_deref(), options)?;
+    classifiers.push(("converged".to_owned(), fit.logits(&rows)?));
+    if resolved.recipe.augmented_validation && classifies {
+        let rows = augmented(resolved, model, frozen)?.tensor(device)?;
+        classifiers.push(("in_training_augmented".to_owned(), classify(model, &rows)?));
+    }
+    if resolved.cell.study == Study::Remedy(Remedy::Unweighted) {
+        let odds = resolved.defect_weight.ln();
+        let adjusted = classify(model, &rows)?.into_iter().map(|logit| logit + odds).collect();
+        classifiers.push(("in_training_adjusted".to_owned(), adjusted));
+    }
+    let Features { rows: known, width, .. } = &frozen.train;
+    let votes = neighbours::votes(known, &defects, &frozen.validation.rows, *width)?;
+    classifiers.push(("neighbours".to_owned(), votes));
+    classifiers.extend(without_defects(resolved, &*model.method, frozen, &defects)?);
+    let subsets = ValidationSubsets::new(&frozen.labels)?;
+    let mut scores = Vec::new();
+    for (name, logits) in &classifiers {
+        let has_classes = resolved.source.has_classes;
+        scores.extend(score::at_every_share(name, logits, &frozen.images, has_classes, &subsets)?);
+    }
+    let truth: Vec<bool> = frozen.labels.iter().map(|labels| labels.defect).collect();
+    let budgets = budgets::of(&frozen.train, &defects, &rows, &truth, options)?;
+    let (ended, converged) = (fit.convergence, fit);
+    let fit = ProbeFit { c: Some(c), iterations: ended.steps, gradient: ended.gradient };
+    Ok(Probed { classifiers, scores, budgets, converged, fit, missing: subsets.missing })
+}
+
+/// What detectors say that are fitted on normal images alone.
+fn without_defects(
+    resolved: &Resolved,
+    method: &dyn Method,
+    frozen: &Frozen,
+    defects: &[bool],
+) -> Result<Vec<(String, Vec<f64>)>> {
+    let Features { rows, width, indices, .. } = &frozen.train;
+    let normal = |of: &(usize, &bool)| !*of.1;
+    let places: Vec<usize> = defects.iter().enumerate().filter(normal).map(|(place, _)| place).collect();
+    let values: Vec<f32> =
+        places.iter().flat_map(|place| rows[place * width..(place + 1) * width].iter().copied()).collect();
+    let of = |values: &[f32]| normals::Rows::new(values, *width);
+    let mut found = normals::detectors(&of(&values)?, &of(&frozen.validation.rows)?)?;
+
+    let whole = [ViewRecipe::whole(resolved.scale.side)];
+    let loader = Loader { views: &whole, ..resolved.loader() };
+    let normals: Vec<usize> = places.iter().map(|&place| indices[place]).collect();
+    let normals = Loader { indices: &normals, ..loader };
+    let validation = &frozen.validation.indices;
+    let validation = Loader { dataset: &*resolved.source.validation, indices: validation, ..loader };
+    found.extend(patches::detectors(
+        method.encoder(),
+        &normals,
+        &validation,
+        &resolved.seed().child("patches"),
+    )?);
+    Ok(found.into_iter().map(|(name, logits)| (name.to_owned(), logits)).collect())
+}
+
+/// The group of each image as a number; none where one has none.
+fn groups(dataset: &dyn Dataset, indices: &[usize]) -> Option<Vec<u32>> {
+    let names = indices.iter().map(|&index| dataset.group(index).map(str::to_owned));
+    names.collect::<Option<Vec<String>>>().map(|names| stratify::numbered(&names).0)
+}
+
+/// Points to the defects of validation images.
+pub(super) fn pointing(
+    resolved: &Resolved,
+    method: &dyn Method,
+    probe: &Probe,
+    frozen: &Frozen,
+) -> Result<Option<Pointing>> {
+    let images = frozen.images.iter().filter(|image| image.labels.defect);
+    let defects: Vec<usize> = images.map(|image| image.position).collect();
+    super::pointing::of(method.encoder(), probe, &defects, resolved)
+}
+
+/// Logits of the classifier in training, of features (images, width).
+fn classify(model: &Model, features: &Tensor) -> Result<Vec<f64>> {
+    let logits = match &model.online_probe {
+        Some(probe) => probe.logits(features)?,
+        None => model.method.classify(features).context("a supervised method has no classifier")??,
+    };
+    Ok(logits.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+/// As released: training's augmentation on validation images. One view each; the released code counts both views of
+/// methods that compare two: more rows of the same kind.
+fn augmented(resolved: &Resolved, model: &Model, frozen: &Frozen) -> Result<Features> {
+    let loader = Loader {
+        dataset: &*resolved.source.validation,
+        indices: &frozen.validation.indices,
+        views: &resolved.views[..1],
+        seed: resolved.seed().child("augmented validation"),
+        ..resolved.loader()
+    };
+    features::extract(model.method.encoder(), &loader)
+}
