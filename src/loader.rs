@@ -62,6 +62,9 @@ pub struct Loader<'a> {
     pub normalisation: &'a Normalisation,
     /// Which of them an epoch of training goes through.
     pub sampling: Sampling,
+    /// How often an epoch of training goes through the images, each time in other views: more than once where they are
+    /// too few for the steps of a training.
+    pub repeats: usize,
     /// Images a batch, before views.
     pub batch_size: usize,
     /// What happens at an image that cannot be read.
@@ -78,7 +81,7 @@ impl Loader<'_> {
     /// Steps of one training epoch: a last, smaller batch is dropped, as contrastive losses need equal
     /// batches; fewer images than one batch make one batch of all of them.
     pub fn steps(&self) -> usize {
-        (self.indices.len() / self.batch_size).max(1)
+        (self.indices.len() * self.repeats / self.batch_size).max(1)
     }
 
     /// Runs `consume` on the batches of a training epoch, in the epoch's own random order, while the
@@ -122,10 +125,12 @@ impl Loader<'_> {
     fn order(&self, epoch: usize) -> Vec<Draw> {
         let mut stream = self.seed.child("order").index(epoch).stream();
         let mut order: Vec<Draw> = match self.sampling {
-            Sampling::Each => self.indices.iter().map(|&index| Draw { index, times: 0 }).collect(),
+            Sampling::Each => (0..self.repeats)
+                .flat_map(|times| self.indices.iter().map(move |&index| Draw { index, times }))
+                .collect(),
             Sampling::Balanced => {
                 let labels = self.dataset.labels();
-                let all = self.indices.len();
+                let all = self.indices.len() * self.repeats;
                 let mut drawn = Vec::with_capacity(all);
                 for (wanted, count) in [(true, all / 2), (false, all - all / 2)] {
                     let of_label = self.indices.iter().filter(|&&index| labels[index].defect == wanted);
@@ -362,6 +367,7 @@ mod tests {
             views: &ViewSet::paper(8).views,
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
+            repeats: 1,
             batch_size: 2,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
@@ -405,6 +411,7 @@ mod tests {
             views: &ViewSet::paper(8).views,
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Balanced,
+            repeats: 1,
             batch_size: 3,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
@@ -476,6 +483,7 @@ mod tests {
             views: &ViewSet::paper(8).views,
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
+            repeats: 1,
             batch_size: 4,
             on_bad_image: OnBadImage::Skip,
             device: &Device::Cpu,

@@ -36,6 +36,15 @@ pub enum Study {
     Pixels,
     /// Ours: one thing done as the authors' released code does it, where we do it otherwise.
     Ablation(Ablation),
+    /// Ours: an encoder that the cell's method has pretrained, in the cell of Table 1 or the extension of the same axes, and
+    /// all of whose weights labels then train.
+    FineTuned,
+    /// Ours: labels of so few defects, and of normal images in proportion, that train all weights: those that the cell's
+    /// method has pretrained on all images, or random ones of supervised training.
+    LabelBudget {
+        /// Labelled defects: one of [`Self::BUDGETS`].
+        defects: u16,
+    },
     /// Ours: supervised training that answers rarity otherwise than by weighting defects.
     Remedy(Remedy),
     /// Ours: a numbered point of the search space that a recipe's numbers are chosen from, on images of its own. No
@@ -87,6 +96,8 @@ named! {
 impl Study {
     /// Sides of Table 2, pixels.
     pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
+    /// Labelled defects of label budgets. Ours.
+    pub const BUDGETS: [u16; 3] = [5, 20, 100];
 
     /// Name in records and on command lines.
     pub fn id(self) -> &'static str {
@@ -100,6 +111,8 @@ impl Study {
             Self::GivenWeights => "given_weights",
             Self::Pixels => "pixels",
             Self::Ablation(ablation) => ablation.id(),
+            Self::FineTuned => "fine_tuned",
+            Self::LabelBudget { .. } => "label_budget",
             Self::Remedy(_) => "remedy",
             Self::Tuning { .. } => "tuning",
         }
@@ -120,6 +133,7 @@ impl Study {
         match self {
             Self::Table2 { side } => Some(format!("side{side:03}")),
             Self::Figure3 { jitter, crop } => Some(format!("jitter{jitter:04}-crop{crop:04}")),
+            Self::LabelBudget { defects } => Some(format!("defects{defects:04}")),
             Self::Remedy(remedy) => Some(remedy.id().to_owned()),
             Self::Tuning { trial } => Some(format!("trial{trial:02}")),
             _ => None,
@@ -143,6 +157,8 @@ impl Study {
             "random_weights" => Self::RandomWeights,
             "given_weights" => Self::GivenWeights,
             "pixels" => Self::Pixels,
+            "fine_tuned" => Self::FineTuned,
+            "label_budget" => Self::LabelBudget { defects: number(variant, "defects")? },
             "remedy" => Self::Remedy(variant.context("a remedy's record does not say which")?.parse()?),
             "tuning" => Self::Tuning { trial: number(variant, "trial")? },
             _ => match id.parse() {
@@ -182,6 +198,8 @@ mod tests {
             Study::RandomWeights,
             Study::GivenWeights,
             Study::Pixels,
+            Study::FineTuned,
+            Study::LabelBudget { defects: 20 },
             Study::Tuning { trial: 3 },
             Study::Tuning { trial: 100 },
         ];

@@ -5,11 +5,16 @@
 //! method, backbone, study and share (`identity.rs`); of the others only the identity is checked. With
 //! `SKEWBENCH_TESTS=all` every cell trains.
 
-use std::{env, sync::LazyLock};
+use std::{
+    env,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use skewbench::{
+    backbone::import::Weights,
     data::{self, Source, cached::Cached},
-    experiment::{self, Cell, Plan, Scale},
+    experiment::{self, Cell, Finished, Plan, Pretrained, Resolved, Scale},
     results::{Record, record::Identity},
     seed::Seed,
 };
@@ -62,7 +67,18 @@ pub fn fixture() -> (Plan, &'static Source) {
         drawn(0, scale.synthetic_images, scale.side)
     });
     on_one_thread();
-    (Plan::new(Scale::fixture()), &SOURCE)
+    (Plan { pretrained: Some(Arc::new(TrainedHere)), ..Plan::new(Scale::fixture()) }, &SOURCE)
+}
+
+/// Trains what fine-tuning begins with when it is asked for.
+struct TrainedHere;
+
+impl Pretrained for TrainedHere {
+    fn encoder(&self, cell: &Resolved) -> anyhow::Result<Weights> {
+        let (plan, source) = fixture();
+        let Finished { method, .. } = experiment::run(&cell.cell, &plan, source, &mut |_| {})?;
+        Ok(Weights::of(Path::new("trained here"), &method.parameters().encoder()))
+    }
 }
 
 /// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`; or, where the cell

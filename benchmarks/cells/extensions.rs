@@ -14,6 +14,12 @@
 //! try is compared with it. `remedy` does nothing, takes the focal loss, draws defects again and again, or trains logits
 //! with the labels' log odds added, all else equal.
 //!
+//! Fine-tuning: the paper probes frozen encoders alone. `fine_tuned` begins with what a cell of Table 1 has pretrained and
+//! trains all weights on labels; whether that beats training on them from scratch is what a practitioner asks.
+//!
+//! Label budgets: what self-supervision is sold by, few labels, the paper does not test. `label_budget` trains all weights on
+//! the labels of a few defects, from random weights or from what was pretrained on all images without one.
+//!
 //! Figures 2, 4 and 5 (scores at five validation shares), 6 (monitors by epoch) and 7 (RankMe against F1) need no cells:
 //! every record of Table 1 has six validation shares, and its monitors of each epoch.
 
@@ -110,6 +116,89 @@ fn remedies(
     seed: u64,
 ) {
     check(&Cell { study: Study::Remedy(remedy), method, backbone, share, seed });
+}
+
+#[rstest]
+fn fine_tuned(
+    #[values(
+        /// barlow_twins
+        method::Name::BarlowTwins,
+        /// byol
+        method::Name::Byol,
+        /// dino
+        method::Name::Dino,
+        /// mae
+        method::Name::Mae,
+        /// simclr
+        method::Name::SimClr
+    )]
+    method: method::Name,
+    #[values(
+        /// resnet18
+        backbone::Name::ResNet18,
+        /// vit_tiny
+        backbone::Name::ViTTiny
+    )]
+    backbone: backbone::Name,
+    #[values(
+        /// share05
+        Share::percent(5)
+    )]
+    share: Share,
+    #[values(
+        /// seed0
+        0
+    )]
+    seed: u64,
+) {
+    check(&Cell { study: Study::FineTuned, method, backbone, share, seed });
+}
+
+#[rstest]
+fn label_budgets(
+    #[values(
+        /// supervised
+        method::Name::Supervised,
+        /// barlow_twins
+        method::Name::BarlowTwins,
+        /// byol
+        method::Name::Byol,
+        /// dino
+        method::Name::Dino,
+        /// mae
+        method::Name::Mae,
+        /// simclr
+        method::Name::SimClr
+    )]
+    method: method::Name,
+    #[values(
+        /// resnet18
+        backbone::Name::ResNet18,
+        /// vit_tiny
+        backbone::Name::ViTTiny
+    )]
+    backbone: backbone::Name,
+    #[values(
+        /// defects0005
+        5,
+        /// defects0020
+        20,
+        /// defects0100
+        100
+    )]
+    defects: u16,
+    #[values(
+        /// share45
+        Share::percent(45)
+    )]
+    share: Share,
+    #[values(
+        /// seed0
+        0
+    )]
+    seed: u64,
+) {
+    check(&Cell { study: Study::LabelBudget { defects }, method, backbone, share, seed });
 }
 
 #[rstest]

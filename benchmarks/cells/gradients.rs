@@ -74,6 +74,7 @@ fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> 
         views: &views,
         normalisation: &Normalisation::SEWER_ML,
         sampling: Sampling::Each,
+        repeats: 1,
         batch_size: 16,
         on_bad_image: plan.on_bad_image,
         device: &plan.device,

@@ -8,12 +8,12 @@ use skewbench::{
     experiment::{Cell, Remedy, Resolved, Study, cell},
     method::{
         self,
-        Name::{SimClr, Supervised},
+        Name::{Mae, SimClr, Supervised},
     },
     results::record::Identity,
 };
 
-/// Every cell that tests know: the paper's, floors, sizes, ablations, remedies.
+/// Every cell that tests know: the paper's, floors, sizes, ablations, remedies, fine-tuning, label budgets.
 pub fn cells() -> Vec<Cell> {
     [
         cell::at(&Share::STUDY, 0),
@@ -23,6 +23,8 @@ pub fn cells() -> Vec<Cell> {
         cell::figure3(0),
         cell::ablations(0),
         cell::remedies(&Share::STUDY, 0),
+        cell::fine_tuned(&[Share::percent(5)], 0),
+        cell::label_budgets(&[Share::percent(45)], 0),
     ]
     .concat()
 }
@@ -47,6 +49,12 @@ pub fn trains_by_default(cell: &Cell) -> bool {
         Study::RandomWeights => place == Some(if cell.backbone == ResNet18 { 1 } else { 3 }),
         Study::Pixels => place == Some(2),
         Study::Ablation(_) => true,
+        // One method on each backbone; its code is that of the others.
+        Study::FineTuned => cell.method == if cell.backbone == ResNet18 { SimClr } else { Mae },
+        Study::LabelBudget { defects } => match cell.backbone {
+            ResNet18 => (defects, cell.method) == (5, SimClr),
+            ViTTiny => (defects, cell.method) == (20, Supervised),
+        },
         Study::Remedy(remedy) => match cell.backbone {
             ResNet18 => place == Some(2),
             ViTTiny => place == Some(0) && remedy == Remedy::Oversampling,
@@ -102,6 +110,7 @@ fn what_trains_by_default_covers_every_axis() {
     let mut missing = axes(&defined.iter().collect::<Vec<_>>());
     axes(&chosen).iter().for_each(|axis| assert!(missing.remove(axis)));
     // One of three methods on sets of one size; its code is that of the others.
+    missing.retain(|axis| !axis.starts_with("fine_tuned ") && !axis.starts_with("label_budget "));
     assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["size_matched barlow_twins resnet18"]);
     assert!((25..=45).contains(&chosen.len()), "{} cells train by default", chosen.len());
 }

@@ -372,6 +372,8 @@ fn cells_tests_and_snapshots_agree() {
                 ("figure3_augmentation::cell::", "figure3/supervised-resnet18-"),
                 ("extensions::size_matched::", "size_matched/"),
                 ("extensions::remedies::", "remedy/"),
+                ("extensions::fine_tuned::", "fine_tuned/"),
+                ("extensions::label_budgets::", "label_budget/"),
                 ("extensions::random_weights::", "random_weights/"),
                 ("extensions::pixels::", "pixels/"),
             ];

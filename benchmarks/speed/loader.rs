@@ -40,6 +40,7 @@ pub fn files(criterion: &mut Criterion) {
                 views: &[view, view],
                 normalisation: &Normalisation::SEWER_ML,
                 sampling: Sampling::Each,
+                repeats: 1,
                 batch_size: indices.len(),
                 on_bad_image: OnBadImage::Fail,
                 device: &Device::Cpu,

@@ -73,6 +73,11 @@ impl Axes {
         matches!(self.study, Study::Table1 | Study::Extension)
     }
 
+    /// Whether it is something to choose: an arm, or one that labels have fine-tuned.
+    pub const fn is_a_candidate(&self) -> bool {
+        self.is_an_arm() || matches!(self.study, Study::FineTuned)
+    }
+
     /// Whether nothing was trained: what must be beaten.
     pub const fn is_floor(&self) -> bool {
         self.study.is_floor()

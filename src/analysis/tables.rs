@@ -34,7 +34,9 @@ pub fn write(folder: &Folder, reading: &Reading) -> Result<()> {
 /// # Errors
 /// None that is known: text is written to memory.
 pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
-    use Study::{Ablation, Extension, Figure3, Remedy, SizeMatched, Table1, Table2, Tuning};
+    use Study::{
+        Ablation, Extension, Figure3, FineTuned, LabelBudget, Remedy, SizeMatched, Table1, Table2, Tuning,
+    };
     let all_images = |at: &Scored| at.validation == Share::NATURAL;
     let of = |wanted: fn(Study) -> bool| move |at: &Scored| wanted(at.cell.study) && all_images(at);
     let every: Vec<&Filed> = reading.records.iter().collect();
@@ -48,6 +50,8 @@ pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
         ("figure7", ranks(&arms)?),
         ("size_matched", scores(reading, of(|study| matches!(study, Table1 | SizeMatched)))?),
         ("ablations", scores(reading, of(|study| matches!(study, Table1 | Ablation(_))))?),
+        ("fine_tuned", scores(reading, of(|study| matches!(study, Table1 | Extension | FineTuned)))?),
+        ("label_budgets", scores(reading, of(|study| matches!(study, LabelBudget { .. })))?),
         ("remedies", scores(reading, of(|study| matches!(study, Table1 | Remedy(_))))?),
         ("tuning", scores(reading, of(|study| matches!(study, Tuning { .. })))?),
         ("label_free", label_free(&every)?),

@@ -119,9 +119,18 @@ impl FromStr for Share {
     }
 }
 
-/// Why a share cannot be had of the images that are there, though another can.
+/// Why a share, or a label budget, cannot be had of the images that are there, though another can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutOfReach(String);
+
+impl OutOfReach {
+    /// So many labelled defects, where there are no more than `found`.
+    pub fn budget(defects: usize, found: usize) -> Self {
+        Self(format!(
+            "{defects} labelled defects are asked for, and the training set has {found}: fewer would be all"
+        ))
+    }
+}
 
 impl fmt::Display for OutOfReach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -75,6 +75,7 @@ mod tests {
                 views: &[ViewRecipe::whole(32)],
                 normalisation: &Normalisation::SEWER_ML,
                 sampling: Sampling::Each,
+                repeats: 1,
                 batch_size,
                 on_bad_image: OnBadImage::Fail,
                 device: &Device::Cpu,

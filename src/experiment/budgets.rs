@@ -1,5 +1,5 @@
-//! What fewer labels would have given: the converged probe on the same frozen features, of k labelled defects and
-//! normal images in proportion.
+//! What fewer labels would have given: the converged probe and neighbours' votes on the same frozen features, of k
+//! labelled defects and normal images in proportion.
 //!
 //! A draw is an order of the training images, the same for every cell that trains on them; budgets of one draw are
 //! nested. Pretraining has seen all images, as it needs no labels; supervised training has seen all labels, and its
@@ -13,6 +13,7 @@ use crate::{
     evaluate::{
         detection::{auroc, average_precision},
         features::Features,
+        neighbours,
         probe::{Options, Probe},
     },
     results::record::Budget,
@@ -34,43 +35,49 @@ pub fn of(
     truth: &[bool],
     options: Options,
 ) -> Result<Vec<Budget>> {
-    let places =
-        |wanted: bool| -> Vec<usize> { (0..labels.len()).filter(|&row| labels[row] == wanted).collect() };
-    let (defects, normals) = (places(true), places(false));
-    let draws: Vec<[Vec<usize>; 2]> = (0..DRAWS)
-        .map(|draw| {
-            let mut stream = subset_seed("label budgets").index(draw).stream();
-            [&defects, &normals].map(|rows| {
-                let mut order = rows.clone();
-                stream.shuffle(&mut order);
-                order
-            })
-        })
-        .collect();
+    let draws: Vec<[Vec<usize>; 2]> = (0..DRAWS).map(|number| draw(labels, number)).collect();
+    let [defects, normals] = &draws[0];
+    let validated = validation.flatten_all()?.to_vec1::<f32>()?;
     let mut budgets = Vec::new();
     for count in DEFECTS.into_iter().filter(|&count| count < defects.len()) {
-        let others =
-            (count * normals.len()).div_ceil(defects.len()).clamp(2.min(normals.len()), normals.len());
-        let mut budget =
-            Budget { defects: count, normals: others, auroc: Vec::new(), average_precision: Vec::new() };
+        let others = beside(count, defects.len(), normals.len());
+        let mut budget = Budget { defects: count, normals: others, ..Budget::default() };
         for [defects, normals] in &draws {
             let rows = [&defects[..count], &normals[..others]].concat();
             let known: Vec<bool> = rows.iter().map(|&row| labels[row]).collect();
-            let logits = fit(train, &rows, &known, options)?.logits(validation)?;
+            let values = picked(train, &rows);
+            let shape = (rows.len(), train.width);
+            let few = Tensor::from_slice(&values, shape, &Device::Cpu)?;
+            let logits = Probe::fit(&few, &known, options)?.logits(validation)?;
             budget.auroc.push(auroc(&logits, truth)?);
             budget.average_precision.push(average_precision(&logits, truth)?);
+            let votes = neighbours::votes(&values, &known, &validated, train.width)?;
+            budget.neighbours_auroc.push(auroc(&votes, truth)?);
         }
         budgets.push(budget);
     }
     Ok(budgets)
 }
 
-/// A probe on some rows of features.
-fn fit(features: &Features, rows: &[usize], labels: &[bool], options: Options) -> Result<Probe> {
+/// A seeded order of the images with a defect and of those without, of which budgets take the first.
+pub(super) fn draw(labels: &[bool], number: usize) -> [Vec<usize>; 2] {
+    let mut stream = subset_seed("label budgets").index(number).stream();
+    [true, false].map(|wanted| {
+        let mut order: Vec<usize> = (0..labels.len()).filter(|&row| labels[row] == wanted).collect();
+        stream.shuffle(&mut order);
+        order
+    })
+}
+
+/// Normal images beside `count` of `defects` defects, in the same proportion as `normals` to these; at least two.
+pub(super) fn beside(count: usize, defects: usize, normals: usize) -> usize {
+    (count * normals).div_ceil(defects).clamp(2.min(normals), normals)
+}
+
+/// Some rows of features, one after the other.
+fn picked(features: &Features, rows: &[usize]) -> Vec<f32> {
     let width = features.width;
-    let values: Vec<f32> =
-        rows.iter().flat_map(|row| features.rows[row * width..(row + 1) * width].iter().copied()).collect();
-    Probe::fit(&Tensor::from_vec(values, (rows.len(), width), &Device::Cpu)?, labels, options)
+    rows.iter().flat_map(|row| features.rows[row * width..(row + 1) * width].iter().copied()).collect()
 }
 
 #[cfg(test)]
@@ -101,6 +108,7 @@ mod tests {
         let budgets = of(&train, &labels, &rows, &truth, options).unwrap();
         let sizes: Vec<_> = budgets.iter().map(|budget| (budget.defects, budget.normals)).collect();
         assert_eq!(sizes, [(2, 8), (5, 20), (10, 40), (20, 80), (50, 200), (100, 400)]);
+        assert!(budgets.iter().all(|budget| budget.neighbours_auroc.len() == DRAWS));
         let mean = |budget: &Budget| budget.auroc.iter().sum::<f64>() / DRAWS as f64;
         assert!(mean(&budgets[0]) + 0.03 < mean(&budgets[5]), "{budgets:?}");
         let whole = Probe::fit(&train.tensor(&Device::Cpu).unwrap(), &labels, options).unwrap();

@@ -41,6 +41,21 @@ impl Cell {
         self.study.is_floor()
     }
 
+    /// What its training steps optimise: labels, where its method has only pretrained the encoder.
+    pub fn trained_by(&self) -> method::Name {
+        match self.study {
+            Study::FineTuned | Study::LabelBudget { .. } => method::Name::Supervised,
+            _ => self.method,
+        }
+    }
+
+    /// The cell whose encoder this one begins with; none where it begins with its own.
+    pub fn pretrained_by(&self) -> Option<Self> {
+        let study = if Share::STUDY.contains(&self.share) { Study::Table1 } else { Study::Extension };
+        let begins = self.trained_by() != self.method;
+        begins.then_some(Self { study, ..*self })
+    }
+
     /// Why the cell cannot be trained, where it cannot: a state that tables show, not a gap.
     pub fn undefined(&self) -> Option<&'static str> {
         self.method.undefined_on(self.backbone)
@@ -183,6 +198,20 @@ pub fn remedies(shares: &[Share], seed: u64) -> Vec<Cell> {
         }
     }
     cells
+}
+
+/// Fine-tuning of what each of the paper's methods has pretrained without labels, at each share.
+pub fn fine_tuned(shares: &[Share], seed: u64) -> Vec<Cell> {
+    let cells = at(shares, seed).into_iter().filter(|cell| !cell.method.is_supervised());
+    cells.map(|cell| Cell { study: Study::FineTuned, ..cell }).collect()
+}
+
+/// All weights trained on few labels, from random weights and from what each of the paper's methods has pretrained, at
+/// each share.
+pub fn label_budgets(shares: &[Share], seed: u64) -> Vec<Cell> {
+    let at_budget =
+        |cell: Cell| Study::BUDGETS.map(|defects| Cell { study: Study::LabelBudget { defects }, ..cell });
+    at(shares, seed).into_iter().flat_map(at_budget).collect()
 }
 
 /// One trial of tuning: every pair of the paper's methods with a backbone that it is defined on.

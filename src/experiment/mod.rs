@@ -22,7 +22,7 @@ mod subsets;
 pub use cell::{Ablation, Cell, Remedy, Study};
 pub use checkpoint::Checkpoint;
 pub use event::Event;
-pub use plan::{Init, Plan};
+pub use plan::{Init, Plan, Pretrained};
 pub use recipe::{Augmentation, Recipe};
 pub use resolve::{Resolved, Resolver, build};
 pub use run::{Finished, run, run_kept};

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 
-use super::{Ablation, Augmentation, Cell, Recipe, Remedy, Scale, Study, cell, recipe, settings};
+use super::{Ablation, Augmentation, Cell, Recipe, Remedy, Resolved, Scale, Study, cell, recipe, settings};
 use crate::{
     augment::{Framing, Jitter, ViewRecipe},
     backbone::import::Weights,
@@ -33,6 +33,8 @@ pub struct Plan {
     pub augmentation: Option<Augmentation>,
     /// Weights that every trained encoder begins with, and that one floor is; the others keep theirs.
     pub init: Option<Init>,
+    /// Where encoders are that fine-tuning begins with; none where there are no such.
+    pub pretrained: Option<Arc<dyn Pretrained>>,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
     /// How many bits of 16-bit samples are in use; none where the data say so themselves.
@@ -41,6 +43,15 @@ pub struct Plan {
     pub device: Device,
     /// Whether training flows in bf16 ([`crate::tensor::graph::precision`]); evaluation is f32 always.
     pub mixed_precision: bool,
+}
+
+/// Where encoders are that fine-tuning begins with.
+pub trait Pretrained: Send + Sync {
+    /// The encoder that this cell has trained.
+    ///
+    /// # Errors
+    /// If it is not there, or is of another experiment.
+    fn encoder(&self, cell: &Resolved) -> Result<Weights>;
 }
 
 /// A file of encoder weights, as [`Weights`] reads it.
@@ -82,6 +93,7 @@ impl Plan {
             recipe,
             augmentation: None,
             init: None,
+            pretrained: None,
             on_bad_image,
             sample_bits: None,
             device: Device::Cpu,
@@ -91,7 +103,7 @@ impl Plan {
 
     /// The recipe of a cell in this run, with what its ablation or its trial changes.
     pub fn recipe(&self, cell: &Cell) -> Recipe {
-        let mut recipe = Recipe::of(self.recipe, cell.method, cell.backbone);
+        let mut recipe = Recipe::of(self.recipe, cell.trained_by(), cell.backbone);
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
         match cell.study {
             Study::Table1 | Study::Extension | Study::SizeMatched => {}
@@ -122,6 +134,10 @@ impl Plan {
                 recipe.probe_rule = released.probe_rule;
                 recipe.probe_learning_rate = released.probe_learning_rate;
             }
+            Study::FineTuned | Study::LabelBudget { .. } if cell.pretrained_by().is_some() => {
+                recipe.learning_rate *= FINE_TUNING;
+            }
+            Study::FineTuned | Study::LabelBudget { .. } => {}
             Study::Remedy(remedy) => answer(&mut recipe, remedy),
             Study::Tuning { trial } => recipe = Recipe::trial(cell.method, cell.backbone, trial),
         }
@@ -136,7 +152,12 @@ impl Plan {
     /// Weights that the cell's encoder begins with; none where they are random, as those of the floor of random weights
     /// always are.
     pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
-        self.init.as_ref().filter(|_| !cell.is_floor() || cell.study == Study::GivenWeights)
+        let takes = match cell.study {
+            // The cell that pretrained it does.
+            _ if cell.pretrained_by().is_some() => false,
+            study => !study.is_floor() || study == Study::GivenWeights,
+        };
+        self.init.as_ref().filter(|_| takes)
     }
 
     /// Every choice behind a cell's numbers on the source called `source`, by name.
@@ -155,6 +176,11 @@ impl Plan {
         match cell.study {
             Study::Table2 { side } => scale.side = scale.side_like(usize::from(side)),
             study if study.is_floor() => scale.epochs = 0,
+            // Of the same weights other heads would be another function.
+            _ if cell.pretrained_by().is_some() => {
+                let pretraining = Recipe::of(self.recipe, cell.method, cell.backbone);
+                scale.vit.heads = pretraining.objective.attention_heads().unwrap_or(scale.vit.heads);
+            }
             _ => {}
         }
         scale
@@ -182,7 +208,7 @@ impl Plan {
 
     /// Views of a training image.
     pub fn views(&self, cell: &Cell) -> Vec<ViewRecipe> {
-        let mut views = self.recipe(cell).views(cell.method, self.scale_of(cell).side);
+        let mut views = self.recipe(cell).views(cell.trained_by(), self.scale_of(cell).side);
         if let Study::Figure3 { jitter, crop } = cell.study {
             let [strength, smallest] = [jitter, crop].map(|thousandths| f64::from(thousandths) / 1e3);
             for view in &mut views {
@@ -196,6 +222,9 @@ impl Plan {
         views
     }
 }
+
+/// Learning rate of fine-tuning over that of supervised training from scratch. Ours: all else is supervised training's.
+const FINE_TUNING: f64 = 0.1;
 
 /// Answers rarity as `remedy` says, in supervised training.
 fn answer(recipe: &mut Recipe, remedy: Remedy) {

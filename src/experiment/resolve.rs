@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
 use super::{
-    Cell, Init, Plan, Recipe, Scale, Study, recipe,
+    Cell, Init, Plan, Pretrained, Recipe, Scale, Study, budgets, recipe,
     subsets::{ValidationSubsets, labels_of, sample, subset_seed},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
         Dataset, OnBadImage, Share, Source, Subset,
         content::{Content, Digest},
         files::Files,
-        imbalance::Pool,
+        imbalance::{OutOfReach, Pool},
     },
     loader::Loader,
     loss::classification::balancing_weight,
@@ -46,12 +46,16 @@ pub struct Resolved<'a> {
     pub views: Vec<ViewRecipe>,
     /// Training images.
     pub subset: Arc<Subset>,
+    /// How often an epoch goes through them: more than once where a label budget leaves few.
+    pub repeats: usize,
     /// Positions of validation images, ascending.
     pub validation: Arc<Vec<usize>>,
     /// Normals/defects of the training set: weight of a defect in losses on labels.
     pub defect_weight: f64,
     /// Weights that the encoder begins with; none where they are random.
     pub init: Option<Init>,
+    /// The cell whose encoder it begins with, and where that is; none where it begins with its own.
+    pub pretraining: Option<Pretraining<'a>>,
     /// What was stripped from these weights, ignored and resampled, a line each.
     pub understood: Arc<Vec<String>>,
     /// Places of images of either split that were known not to be readable, and are used by no cell.
@@ -65,6 +69,9 @@ pub struct Resolved<'a> {
     /// What decides its numbers, but for the content of image files.
     pub identity: Identity,
 }
+
+/// A cell, and where the encoder is that it has trained.
+pub type Pretraining<'a> = (Box<Resolved<'a>>, Arc<dyn Pretrained>);
 
 impl Plan {
     /// Decides everything about a cell, without training it.
@@ -132,7 +139,16 @@ impl<'p, 'a> Resolver<'p, 'a> {
         );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
-        let subset = self.subset(cell)?;
+        let whole = self.subset(cell)?;
+        let (subset, repeats) = match cell.study {
+            Study::LabelBudget { defects } => {
+                let few = self.few(&whole, usize::from(defects), cell.seed)?;
+                // As many steps as all labels would have taken.
+                let repeats = whole.indices.len().div_ceil(few.indices.len());
+                (Arc::new(few), repeats)
+            }
+            _ => (whole, 1),
+        };
         let mut settings = plan.settings(cell, &source.name);
         if let Some(bits) = source.sample_bits() {
             settings.values.insert("sample_bits".to_owned(), bits.bits().into());
@@ -145,6 +161,12 @@ impl<'p, 'a> Resolver<'p, 'a> {
             let left_out =
                 format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
             settings.values.insert("left_out".to_owned(), left_out.into());
+        }
+        let pretraining = self.pretraining(cell)?;
+        if let Some((pretraining, _)) = &pretraining {
+            settings.values.insert("pretraining.cell".to_owned(), pretraining.cell.id().into());
+            let fingerprint = pretraining.identity.fingerprint(None);
+            settings.values.insert("pretraining.fingerprint".to_owned(), fingerprint.into());
         }
         let identity = Identity {
             cell: cell.id(),
@@ -162,8 +184,10 @@ impl<'p, 'a> Resolver<'p, 'a> {
             views,
             defect_weight: balancing_weight(subset.normals, subset.defects)?,
             subset,
+            repeats,
             validation,
             init: plan.init_of(cell).cloned(),
+            pretraining,
             understood: Arc::default(),
             left_out: self.left_out.clone(),
             on_bad_image: plan.on_bad_image,
@@ -173,6 +197,15 @@ impl<'p, 'a> Resolver<'p, 'a> {
         };
         resolved.understood = self.ensure_buildable(&resolved)?;
         Ok(resolved)
+    }
+
+    /// What was pretrained for the cell.
+    fn pretraining(&mut self, cell: &Cell) -> Result<Option<Pretraining<'a>>> {
+        let Some(before) = cell.pretrained_by() else { return Ok(None) };
+        let Some(pretrained) = self.plan.pretrained.clone() else {
+            bail!("nothing says where what it is fine-tuned from was trained: {before}")
+        };
+        Ok(Some((Box::new(self.decide(&before)?), pretrained)))
     }
 
     /// Validation images, the same for all cells.
@@ -210,6 +243,22 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let subset = Arc::new(subset);
         self.subsets.insert(key, subset.clone());
         Ok(subset)
+    }
+
+    /// So many labelled defects of a training set, and normal images in proportion: those of the draw with the number of
+    /// the seed, which probes on few labels are fitted on too.
+    fn few(&self, whole: &Subset, defects: usize, seed: u64) -> Result<Subset> {
+        let labels = labels_of(&*self.source.train, &whole.indices);
+        let labels: Vec<bool> = labels.iter().map(|labels| labels.defect).collect();
+        if defects >= whole.defects {
+            bail!(OutOfReach::budget(defects, whole.defects))
+        }
+        let [of_defects, of_normals] = budgets::draw(&labels, seed as usize);
+        let normals = budgets::beside(defects, whole.defects, whole.normals);
+        let rows = of_defects[..defects].iter().chain(&of_normals[..normals]);
+        let mut indices: Vec<usize> = rows.map(|&row| whole.indices[row]).collect();
+        indices.sort_unstable();
+        Ok(Subset { indices, defects, normals })
     }
 
     /// Leaves out of training (0) or validation (1) images what is known not to be readable, where that is wanted.
@@ -338,6 +387,17 @@ impl Resolved<'_> {
         Ok(method)
     }
 
+    /// Overwrites the encoder of `method` by what was pretrained for it, where something was.
+    ///
+    /// # Errors
+    /// If that is not there, of another experiment, or does not fit.
+    pub(super) fn begin_with_pretrained(&self, method: &dyn Method) -> Result<()> {
+        let Some((pretraining, kept)) = &self.pretraining else { return Ok(()) };
+        let weights = kept.encoder(pretraining)?;
+        weights.fill(&method.parameters().encoder())?;
+        Ok(())
+    }
+
     /// Loads training images in f32, with the views that are trained on.
     pub(super) fn loader(&self) -> Loader<'_> {
         Loader {
@@ -346,6 +406,7 @@ impl Resolved<'_> {
             views: &self.views,
             normalisation: &Normalisation::SEWER_ML,
             sampling: self.recipe.sampling,
+            repeats: self.repeats,
             batch_size: self.scale.batch_size,
             on_bad_image: self.on_bad_image,
             device: &self.device,
@@ -368,7 +429,7 @@ impl Resolved<'_> {
 
     /// Source images that training goes through, all epochs together.
     pub fn image_passes(&self) -> usize {
-        let (images, batch_size) = (self.subset.indices.len(), self.scale.batch_size);
+        let (images, batch_size) = (self.subset.indices.len() * self.repeats, self.scale.batch_size);
         // An epoch drops a last, smaller batch; images fewer than a batch are one.
         self.scale.epochs * if images < batch_size { images } else { images - images % batch_size }
     }

@@ -134,6 +134,7 @@ impl Model {
     fn new(resolved: &Resolved) -> Result<Self> {
         let seed = resolved.seed();
         let method = resolved.build(seed.child("model"))?;
+        resolved.begin_with_pretrained(&*method)?;
         let online_probe = online_probe(resolved, &*method)?;
         Ok(Self { method, online_probe })
     }
@@ -141,7 +142,7 @@ impl Model {
 
 /// The linear probe that learns beside the method; none where the method learns from labels itself.
 pub(super) fn online_probe(resolved: &Resolved, method: &dyn Method) -> Result<Option<OnlineProbe>> {
-    if resolved.cell.method.is_supervised() {
+    if resolved.cell.trained_by().is_supervised() {
         return Ok(None);
     }
     let probe = OnlineProbe::new(

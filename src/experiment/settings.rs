@@ -95,7 +95,7 @@ pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     values.set("normals_only.patch_bank", patches::BANK);
     values.set("normals_only.patch_dimensions", patches::DIMENSIONS);
     values.set("pointing.most_images", pointing::MOST_IMAGES);
-    if !cell.method.is_supervised() {
+    if !cell.trained_by().is_supervised() {
         values.under("online_probe", rule(recipe.probe_rule));
         values.set("online_probe.learning_rate", recipe.probe_learning_rate);
         values.under("heads", head_sizes(heads));

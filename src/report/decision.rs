@@ -129,6 +129,9 @@ fn named(standing: &Standing) -> String {
         Study::Pixels => "raw pixels".to_owned(),
         Study::RandomWeights => format!("random weights, {}", backbone_label(cell.backbone)),
         Study::GivenWeights => format!("given weights, frozen, {}", backbone_label(cell.backbone)),
+        Study::FineTuned => {
+            format!("{}, fine-tuned, {}", method_label(cell.method), backbone_label(cell.backbone))
+        }
         _ => format!("{}, {}", method_label(cell.method), backbone_label(cell.backbone)),
     }
 }

@@ -265,6 +265,7 @@ impl Page {
             ("imbalance", "Imbalance in validation", scores::imbalance(self)),
             ("label_free", "Without labels", scores::label_free(self)),
             ("budgets", "How many labels", scores::budgets(self)),
+            ("labels", "What else labels can do", scores::labels(self)),
             ("normals", "Without defects", scores::normals(self)),
             ("pointing", "Where it looks", scores::pointing(self)),
             ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),

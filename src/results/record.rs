@@ -226,8 +226,8 @@ pub struct Score {
     pub operating_points: Vec<[f64; 3]>,
 }
 
-/// A converged probe fitted on some of the labels, on all validation images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A converged probe fitted on some of the labels, and neighbours among these, on all validation images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Labelled defects.
@@ -238,6 +238,9 @@ pub struct Budget {
     pub auroc: Vec<f64>,
     /// Average precision, likewise.
     pub average_precision: Vec<f64>,
+    /// Area under the ROC curve of neighbours' votes, likewise; empty in records from before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours_auroc: Vec<f64>,
 }
 
 /// The pointing game on validation images with a defect: means over images, each 0..1.

@@ -323,6 +323,7 @@ mod tests {
             views: &[ViewRecipe::whole(8)],
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
+            repeats: 1,
             batch_size: 4,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,

@@ -44,6 +44,12 @@ impl Weights {
         Ok(Self { path: path.to_owned(), tensors })
     }
 
+    /// The variables of a trained encoder, as a file of them would have them; `path` is what errors call them.
+    pub fn of(path: &Path, encoder: &Parameters) -> Self {
+        let named = |entry: &super::Parameter| (entry.name.clone(), entry.variable.as_detached_tensor());
+        Self { path: path.to_owned(), tensors: encoder.all().iter().map(named).collect() }
+    }
+
     /// Overwrites every variable of `encoder` by the file's tensor of its name, and says, a line each, which prefix was
     /// stripped, what was resampled and what was ignored.
     ///

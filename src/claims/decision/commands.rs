@@ -1,9 +1,9 @@
 //! What to type to run what comes next: the command that made an arm's records, with other cells and seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Card, Next, words};
-use crate::analysis::Axes;
+use crate::{analysis::Axes, data::Share, study::Study};
 
 /// A command that made records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +38,20 @@ impl Card {
         arms.into_iter().map(line).collect()
     }
 
-    /// Flags that choose these cells of the share, and no other.
+    /// Flags that choose these cells of the share, what fine-tuned ones begin with, and no other.
     fn asked(&self, cells: &[Axes], seeds: usize) -> String {
         let papers = |cell: &Axes| cell.method.is_some_and(crate::method::Name::is_the_papers);
-        let study = if cells.iter().all(papers) { "table1" } else { "table1,methods" };
-        let only = only(cells.iter().map(words::short_name));
+        let mut study = if cells.iter().all(papers) { "table1" } else { "table1,methods" }.to_owned();
+        let tuned = |cell: &Axes| cell.study == Study::FineTuned;
+        let only = if cells.iter().any(tuned) {
+            study += ",fine_tuned";
+            let plain = if Share::STUDY.contains(&self.share) { Study::Table1 } else { Study::Extension };
+            let begins = cells.iter().filter(|cell| tuned(cell)).map(|cell| cell.in_study(plain));
+            let all: BTreeSet<Axes> = cells.iter().copied().chain(begins).collect();
+            only(all.iter().map(|cell| format!("{}/{}", cell.study.id(), words::short_name(cell))))
+        } else {
+            only(cells.iter().map(words::short_name))
+        };
         format!("--study {study} {only} --shares {} --seeds {seeds}", self.share)
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     data::Share,
     method::Name::Supervised,
     results::{Classifier, Metric},
+    study::Study,
 };
 
 /// What can be said at one training share.
@@ -120,7 +121,7 @@ pub struct Images {
 
 /// One card for each training share at which something was trained as a recipe says, or a floor was scored.
 pub fn cards(evidence: &Evidence) -> Vec<Card> {
-    let at = evidence.frame().only(|at| at.cell.is_an_arm() || at.cell.is_floor()).axes();
+    let at = evidence.frame().only(|at| at.cell.is_a_candidate() || at.cell.is_floor()).axes();
     let cells: BTreeSet<Axes> = at.into_iter().map(|at| at.cell).collect();
     let shares: BTreeSet<Share> = cells.iter().map(|cell| cell.share).collect();
     shares.into_iter().map(|share| Card::of(evidence, share, &cells)).collect()
@@ -132,7 +133,7 @@ impl Card {
             let here = cells.iter().filter(|cell| cell.share == share && wanted(cell));
             here.filter_map(|cell| Standing::of(evidence, *cell)).collect()
         };
-        let mut arms = standings(Axes::is_an_arm);
+        let mut arms = standings(Axes::is_a_candidate);
         arms.sort_by(|a, b| b.auroc.estimate.total_cmp(&a.auroc.estimate));
         let floors = standings(Axes::is_floor);
         let entries: Vec<_> =
@@ -161,9 +162,9 @@ impl Card {
     }
 
     fn unlabelled(&self, evidence: &Evidence) -> Option<Unlabelled> {
-        // Features of supervised training have seen every label.
+        // Features of supervised training and of fine-tuning have seen every label.
         let cells = self.arms.iter().chain(&self.floors).map(|standing| standing.cell);
-        let cells = cells.filter(|cell| cell.method != Some(Supervised));
+        let cells = cells.filter(|cell| cell.method != Some(Supervised) && cell.study != Study::FineTuned);
         let detectors = cells.flat_map(|cell| {
             Classifier::NORMALS_ONLY.map(|classifier| Scored { cell, classifier, validation: Share::NATURAL })
         });
@@ -209,7 +210,7 @@ impl Card {
             cells.iter().any(|known| words::name(known) == words::name(cell) && known.share == self.share)
         };
         let elsewhere: BTreeSet<String> =
-            cells.iter().filter(|cell| cell.is_an_arm() && !here(cell)).map(words::name).collect();
+            cells.iter().filter(|cell| cell.is_a_candidate() && !here(cell)).map(words::name).collect();
         missing.extend(elsewhere.into_iter().map(|name| format!("{name} was trained at other shares only")));
         for cell in cells.iter().filter(|cell| cell.share == self.share) {
             let rows = evidence.frame().only(|at| *at == cell.converged()).height();

@@ -192,8 +192,9 @@ pub fn name(cell: &Axes) -> String {
         Some(method) if method.is_supervised() => "supervised training",
         Some(method) => method.label(),
     };
+    let tuned = if cell.study == Study::FineTuned { ", fine-tuned," } else { "" };
     match cell.backbone {
-        Some(backbone) => format!("{what} on {}", backbone.label()),
+        Some(backbone) => format!("{what}{tuned} on {}", backbone.label()),
         None => "raw pixels".to_owned(),
     }
 }

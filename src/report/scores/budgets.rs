@@ -1,113 +1,282 @@
-//! How many labels it takes.
+//! How many labels it takes: probes on frozen features, fine-tuning and training from scratch on few of them.
+
+mod overtakes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
+use self::overtakes::overtakes;
 use super::{backbone_label, cell, method_label};
 use crate::{
     analysis::{
-        Axes, Interval,
+        Axes, Filed, Interval,
         intervals::{Uncertainty, mean, of_seeds},
     },
     backbone,
+    data::Share,
+    method::Name::Supervised,
     report::{
         Page,
         figure::plot::{Plot, PlotAxis, Series},
         main_share, share_in_words,
     },
+    results::{Classifier, record::Record},
+    study::Study,
 };
 
-/// AUROC of the probe by labelled defects: a figure, and the numbers with their intervals over seeds.
+/// AUROC by labelled defects, seed by seed.
+type Curve = BTreeMap<usize, BTreeMap<u64, f64>>;
+
+/// AUROC by labelled defects: figures, where training from scratch overtakes, and the numbers with their intervals over
+/// seeds.
 pub fn budgets(page: &Page) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! { p { "No records." } } };
-    let curves: BTreeMap<Axes, BTreeMap<usize, Interval>> = page
-        .records()
-        .map(|filed| filed.cell)
-        .filter(|at| at.share == share)
-        .map(|at| (at, curve(page, &at)))
-        .collect();
-    let curves: BTreeMap<Axes, BTreeMap<usize, Interval>> = curves
-        .into_iter()
-        .filter(|(at, curve)| (at.is_an_arm() || at.is_floor()) && !curve.is_empty())
-        .collect();
-    if curves.is_empty() {
+    let curves = Curves::of(page, share);
+    if curves.probes.is_empty() && curves.trained.is_empty() {
         return html! { p { "Not measured in these records." } };
     }
-    let counts: BTreeSet<usize> = curves.values().flat_map(|curve| curve.keys().copied()).collect();
     html! {
         p {
-            "The converged probe on the same frozen features, fitted on k labelled defects and normal images in proportion, trained at "
-            (share_in_words(share)) ". Pretraining saw all images and no label. Supervised training saw all labels: its curve says what its \
-             features are worth, not what training on so few labels would give. Five draws of the labels a model; 95 % over seeds."
+            "k labelled defects and normal images in proportion, of the training images at " (share_in_words(share)) ". Probes are fitted on \
+             frozen features: pretraining has seen all images and no label (five draws of the labels a model). " em { "From scratch" } " and " em { "fine-tuned" }
+            " train all weights on these labels, in as many steps as all labels take; " code { "--study table1,label_budgets" } " measures them. The \
+             line across is the best detector that needs no defect. 95 % over seeds."
         }
-        div.figures.two { @for backbone in backbone::Name::ALL { (figure(backbone, &curves, &counts)) } }
-        div.wide { table {
-            caption { "AUROC of the probe by labelled defects" }
-            thead { tr {
-                th scope="col" { "Method" } th scope="col" { "Backbone" }
-                @for count in &counts { th.number scope="col" { (count) } }
-            } }
-            tbody { @for (at, curve) in &curves { tr {
-                th scope="row" { (label(at)) } td { (backbone_label(at.backbone)) }
-                @for count in &counts { td.number { (cell(curve.get(count).copied())) } }
-            } } }
-        } }
+        @for sentence in curves.sentences() { p { (sentence) } }
+        @for (title, tuned) in [("Probes on frozen features", false), ("All weights trained", true)] {
+            div.figures.two { @for backbone in backbone::Name::ALL { (curves.figure(title, backbone, tuned)) } }
+        }
+        (table("AUROC of the probe by labelled defects", &curves.probes))
+        (table("AUROC of neighbours' votes by labelled defects", &curves.neighbours))
+        (table("AUROC where all weights are trained, by labelled defects", &curves.trained))
     }
 }
 
-/// By number of labelled defects, over seeds.
-fn curve(page: &Page, at: &Axes) -> BTreeMap<usize, Interval> {
-    let mut scores: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for filed in page.records().filter(|filed| filed.cell == *at) {
-        for budget in &filed.record.label_budgets {
-            scores.entry(budget.defects).or_default().push(mean(&budget.auroc));
-        }
-    }
-    scores
-        .into_iter()
-        .map(|(count, seeds)| (count, of_seeds(&seeds, Uncertainty::pooled([&seeds[..]]))))
-        .collect()
+/// Everything that is known of few labels at a share.
+struct Curves {
+    /// Probes on frozen features, of arms and floors.
+    probes: BTreeMap<Axes, Curve>,
+    /// Neighbours' votes on them.
+    neighbours: BTreeMap<Axes, Curve>,
+    /// All weights trained: of the method that pretrained them, or of supervised training from scratch.
+    trained: BTreeMap<Axes, Curve>,
+    /// The best detector without defects on each backbone.
+    without: BTreeMap<backbone::Name, f64>,
 }
 
-fn label(at: &Axes) -> String {
+impl Curves {
+    fn of(page: &Page, share: Share) -> Self {
+        let (mut probes, mut neighbours, mut trained): (
+            BTreeMap<Axes, Curve>,
+            BTreeMap<_, Curve>,
+            BTreeMap<_, Curve>,
+        ) = Default::default();
+        let mut detectors: BTreeMap<(backbone::Name, Axes, Classifier), Vec<f64>> = BTreeMap::new();
+        for Filed { cell: at, record, .. } in page.records().filter(|filed| filed.cell.share == share) {
+            let seed = record.cell.seed;
+            let plain = Axes::trained(
+                at.method.unwrap_or(Supervised),
+                at.backbone.unwrap_or(backbone::Name::ResNet18),
+                share,
+            );
+            if at.is_an_arm() || at.is_floor() {
+                for budget in &record.label_budgets {
+                    let add = |curves: &mut BTreeMap<Axes, Curve>, draws: &[f64]| {
+                        if !draws.is_empty() {
+                            let curve = curves.entry(*at).or_default();
+                            curve.entry(budget.defects).or_default().insert(seed, mean(draws));
+                        }
+                    };
+                    add(&mut probes, &budget.auroc);
+                    add(&mut neighbours, &budget.neighbours_auroc);
+                }
+                if let (Some(auroc), Some(curve)) = (auroc(record, Classifier::Converged), probes.get_mut(at))
+                {
+                    curve.entry(record.data.train.defects).or_default().insert(seed, auroc);
+                }
+                if let (Some(backbone), false) = (at.backbone, at.method == Some(Supervised)) {
+                    for classifier in Classifier::NORMALS_ONLY {
+                        detectors
+                            .entry((backbone, *at, classifier))
+                            .or_default()
+                            .extend(auroc(record, classifier));
+                    }
+                }
+            }
+            let all = at.study == Study::FineTuned || at.is_an_arm() && at.method == Some(Supervised);
+            if let (true, Some(auroc)) =
+                (all || matches!(at.study, Study::LabelBudget { .. }), auroc(record, Classifier::InTraining))
+            {
+                let curve = trained.entry(plain).or_default();
+                curve.entry(record.data.train.defects).or_default().insert(seed, auroc);
+            }
+        }
+        // All labels alone are no curve.
+        trained.retain(|_, curve| curve.len() > 1);
+        let mut without: BTreeMap<backbone::Name, f64> = BTreeMap::new();
+        for ((backbone, ..), seeds) in detectors.iter().filter(|(_, seeds)| !seeds.is_empty()) {
+            let best = without.entry(*backbone).or_insert(0.0);
+            *best = best.max(mean(seeds));
+        }
+        Self { probes, neighbours, trained, without }
+    }
+
+    /// Where supervised training from scratch overtakes probes on what was pretrained without labels.
+    fn sentences(&self) -> Vec<String> {
+        let pretrained = self.probes.iter().filter(|(at, _)| at.is_an_arm() && at.method != Some(Supervised));
+        let sentence = |(at, probe): (&Axes, &Curve)| {
+            let scratch = self.trained.get(&Axes::trained(Supervised, at.backbone?, at.share))?;
+            let name = format!("the probe on {}, {}", method_label(at.method), backbone_label(at.backbone));
+            Some(overtakes(scratch, probe)?.sentence(&name))
+        };
+        pretrained.filter_map(sentence).collect()
+    }
+
+    fn figure(&self, title: &str, backbone: backbone::Name, tuned: bool) -> Markup {
+        let place = |count: usize| (count as f64).log10();
+        let curves = if tuned { &self.trained } else { &self.probes };
+        let here = |at: &Axes| at.backbone == Some(backbone);
+        let scratch =
+            self.trained.iter().filter(|(at, _)| here(at) && !tuned && at.method == Some(Supervised));
+        let mut series: Vec<Series> = curves
+            .iter()
+            .filter(|(at, _)| here(at))
+            .map(|(at, curve)| (label(at, tuned), at.method.is_none(), at, curve))
+            .chain(scratch.map(|(at, curve)| (label(at, true), true, at, curve)))
+            .map(|(name, dashed, at, curve)| Series {
+                method: at.method,
+                name,
+                points: curve.iter().map(|(count, seeds)| (place(*count), over(seeds).estimate)).collect(),
+                joined: true,
+                dashed,
+            })
+            .collect();
+        if series.is_empty() {
+            return html! {};
+        }
+        let counts: BTreeSet<usize> =
+            curves.iter().filter(|(at, _)| here(at)).flat_map(|(_, curve)| curve.keys().copied()).collect();
+        if let (Some(&level), Some(first), Some(last)) =
+            (self.without.get(&backbone), counts.first(), counts.last())
+        {
+            series.push(Series {
+                method: None,
+                name: "no defect".to_owned(),
+                points: vec![(place(*first), level), (place(*last), level)],
+                joined: true,
+                dashed: true,
+            });
+        }
+        let values: Vec<f64> =
+            series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect();
+        let marks = counts.iter().map(|&count| (place(count), count.to_string())).collect();
+        let x = PlotAxis::about("labelled defects", counts.iter().map(|&count| place(count)), 0);
+        Plot {
+            caption: format!("{title}, {}", backbone.label()),
+            x: PlotAxis { marks, ..x },
+            y: PlotAxis::about("AUROC", values, 2),
+            series,
+            legend: true,
+        }
+        .draw()
+    }
+}
+
+/// Of all validation images.
+fn auroc(record: &Record, classifier: Classifier) -> Option<f64> {
+    let of = |score: &&crate::results::record::Score| {
+        score.classifier == classifier.id() && score.validation_share.is_none()
+    };
+    record.scores.iter().find(of).map(|score| score.auroc)
+}
+
+fn over(seeds: &BTreeMap<u64, f64>) -> Interval {
+    let values: Vec<f64> = seeds.values().copied().collect();
+    of_seeds(&values, Uncertainty::pooled([&values[..]]))
+}
+
+fn label(at: &Axes, trained: bool) -> String {
     match (at.backbone, at.method) {
         (None, _) => "raw pixels".to_owned(),
         (_, None) => "random weights".to_owned(),
+        (_, Some(Supervised)) if trained => "from scratch".to_owned(),
+        (_, method) if trained => format!("{}, fine-tuned", method_label(method)),
         (_, method) => method_label(method).to_owned(),
     }
 }
 
-fn figure(
-    backbone: backbone::Name,
-    curves: &BTreeMap<Axes, BTreeMap<usize, Interval>>,
-    counts: &BTreeSet<usize>,
-) -> Markup {
-    let place = |count: usize| (count as f64).log10();
-    let series: Vec<Series> = curves
-        .iter()
-        .filter(|(at, _)| at.backbone == Some(backbone))
-        .map(|(at, curve)| Series {
-            method: at.method,
-            name: label(at),
-            points: curve.iter().map(|(count, value)| (place(*count), value.estimate)).collect(),
-            joined: true,
-            dashed: at.method.is_none(),
-        })
-        .collect();
-    if series.is_empty() {
+fn table(caption: &str, curves: &BTreeMap<Axes, Curve>) -> Markup {
+    let counts: BTreeSet<usize> = curves.values().flat_map(|curve| curve.keys().copied()).collect();
+    if counts.is_empty() {
         return html! {};
     }
-    let values: Vec<f64> =
-        series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect();
-    let marks = counts.iter().map(|&count| (place(count), count.to_string())).collect();
-    let x = PlotAxis::about("labelled defects", counts.iter().map(|&count| place(count)), 0);
-    Plot {
-        caption: format!("How many labels it takes, {}", backbone.label()),
-        x: PlotAxis { marks, ..x },
-        y: PlotAxis::about("AUROC", values, 2),
-        series,
-        legend: true,
+    html! { details { summary { (caption) } div.wide { table {
+        caption { (caption) }
+        thead { tr {
+            th scope="col" { "Method" } th scope="col" { "Backbone" }
+            @for count in &counts { th.number scope="col" { (count) } }
+        } }
+        tbody { @for (at, curve) in curves { tr {
+            th scope="row" { (label(at, false)) } td { (backbone_label(at.backbone)) }
+            @for count in &counts { td.number { (cell(curve.get(count).map(over))) } }
+        } } }
+    } } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::reading,
+        results::{example, record::Budget},
+    };
+
+    #[test]
+    fn curves_of_records_stand_on_the_page() {
+        let record =
+            |study: &str, variant: Option<&str>, method: &str, defects: usize, seed: u64, auroc: f64| {
+                let mut record = example::record();
+                (record.cell.study, record.cell.method) = (study.to_owned(), method.to_owned());
+                record.cell.variant = variant.map(str::to_owned);
+                record.cell.seed = seed;
+                let variant = variant.map(|variant| format!("-{variant}")).unwrap_or_default();
+                record.cell.id = format!("{study}/{method}-resnet18{variant}-share05-seed{seed}");
+                record.data.train.defects = defects;
+                for classifier in ["in_training", "converged", "normals_padim"] {
+                    record
+                        .scores
+                        .push(crate::results::record::Score { auroc, ..example::score(classifier, None) });
+                }
+                if study == "table1" {
+                    let budget = |defects: usize, auroc: f64| Budget {
+                        defects,
+                        normals: 2 * defects,
+                        auroc: vec![auroc; 5],
+                        average_precision: vec![auroc; 5],
+                        neighbours_auroc: vec![auroc - 0.1; 5],
+                    };
+                    record.label_budgets = vec![budget(5, 0.65), budget(20, 0.66)];
+                }
+                (record.cell.id.clone(), record)
+            };
+        let mut records = Vec::new();
+        for seed in 0..2 {
+            records.push(record("table1", None, "simclr", 80, seed, 0.7));
+            records.push(record("table1", None, "supervised", 80, seed, 0.8));
+            for (variant, defects, auroc) in [("defects0005", 5, 0.55), ("defects0020", 20, 0.6)] {
+                records.push(record("label_budget", Some(variant), "supervised", defects, seed, auroc));
+                records.push(record("label_budget", Some(variant), "simclr", defects, seed, auroc + 0.1));
+            }
+        }
+        let page = Page::new(reading::of(records), None);
+        let text = budgets(&page).into_string();
+        // -0.06 at 20 and 0.1 at 80: 20 x 4^(0.06 / 0.16).
+        let expected = "Supervised training from scratch overtakes the probe on SimCLR, ResNet-18 at about 34 labelled defects";
+        assert!(text.contains(expected), "{text}");
+        for part in ["SimCLR, fine-tuned", "from scratch", "no defect", "AUROC of neighbours"] {
+            assert!(text.contains(part), "no {part}");
+        }
+        assert!(budgets(&Page::new(reading::of(Vec::new()), None)).into_string().contains("No records"));
     }
-    .draw()
 }

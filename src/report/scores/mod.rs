@@ -3,6 +3,7 @@
 mod budgets;
 mod imbalance;
 mod label_free;
+mod labels;
 mod normals;
 mod pointing;
 mod protocol;
@@ -12,8 +13,8 @@ mod table_1;
 use maud::{Markup, html};
 
 pub use self::{
-    budgets::budgets, imbalance::imbalance, label_free::label_free, normals::normals, pointing::pointing,
-    protocol::protocol, ranking::ranking, table_1::table_1,
+    budgets::budgets, imbalance::imbalance, label_free::label_free, labels::labels, normals::normals,
+    pointing::pointing, protocol::protocol, ranking::ranking, table_1::table_1,
 };
 
 use super::{Page, figure::colour};

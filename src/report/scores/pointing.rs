@@ -24,7 +24,7 @@ pub fn pointing(page: &Page) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! { p { "No records." } } };
     let mut found: BTreeMap<Axes, Vec<&Pointing>> = BTreeMap::new();
     for filed in page.records().filter(|filed| filed.cell.share == share) {
-        if filed.cell.is_an_arm() || filed.cell.is_floor() {
+        if filed.cell.is_a_candidate() || filed.cell.is_floor() {
             found.entry(filed.cell).or_default().extend(&filed.record.pointing);
         }
     }

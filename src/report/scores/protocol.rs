@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{difference, own_table};
 use crate::{
-    analysis::{Axes, Interval, Measure, Scored, cell::percent},
+    analysis::{Axes, Interval, Measure, Scored},
     backbone,
     claims::Evidence,
     data::Share,
@@ -17,14 +17,14 @@ use crate::{
         },
     },
     results::{Classifier, Metric},
-    study::{Ablation, Remedy, Study},
+    study::{Ablation, Study},
 };
 
 /// Table 2, Figure 3, ablations and floors.
 pub fn protocol(page: &Page) -> Markup {
     html! {
         (table_2(page))
-        @if let Some(ours) = page.ours() { (figure_3(ours)) (ablations(page, ours)) (remedies(page, ours)) (floors(page, ours)) }
+        @if let Some(ours) = page.ours() { (figure_3(ours)) (ablations(page, ours)) (floors(page, ours)) }
         @else { p { "No records." } }
     }
 }
@@ -153,56 +153,6 @@ fn ablations(page: &Page, ours: &Evidence) -> Markup {
         @else {
             @let ends = rows.iter().flat_map(|row| [row.value.estimate, row.value.low, row.value.high]).chain([0.0]).collect::<Vec<_>>();
             (intervals("What each thing that the released code does costs in F1, at 45 % defects; runs of one seed are paired", &PlotAxis::about("F1 as released less F1 soundly", ends, 2), Some(0.0), &rows))
-        }
-    }
-}
-
-/// What else supervised training can do about defects being rare, less what Table 1's does.
-fn remedies(page: &Page, ours: &Evidence) -> Markup {
-    let shares = page.shares();
-    let gained = |remedy, backbone, share, metric: Metric| -> Option<Interval> {
-        let table_1 = Axes::trained(Supervised, backbone, share);
-        let cells = [table_1.in_study(Study::Remedy(remedy)).in_training(), table_1.in_training()];
-        let [Some(other), Some(weighted)] = cells.map(|cell| ours.mean(metric, &cell)) else { return None };
-        let paired = ours.paired("", metric, [&cells[0], &cells[1]]);
-        Some(paired.map_or_else(|_| Interval::unknown(other - weighted), |contrast| contrast.value))
-    };
-    let words = |remedy| match remedy {
-        Remedy::Unweighted => "nothing",
-        Remedy::FocalLoss => "focal loss",
-        Remedy::Oversampling => "oversampling",
-        Remedy::LogitAdjustment => "logit adjustment",
-    };
-    let rows = |metric: Metric| -> Vec<(Remedy, backbone::Name, Vec<Option<Interval>>)> {
-        let pairs = Remedy::ALL.into_iter().flat_map(|remedy| backbone::Name::ALL.map(|name| (remedy, name)));
-        let row = |(remedy, name)| {
-            let found = shares.iter().map(|&share| gained(remedy, name, share, metric));
-            (remedy, name, found.collect::<Vec<_>>())
-        };
-        pairs.map(row).filter(|(.., found)| found.iter().any(Option::is_some)).collect()
-    };
-    let tables = [Metric::Auroc, Metric::F1].map(|metric| (metric, rows(metric)));
-    html! {
-        h3 { "What else supervised training can do about rare defects" }
-        @if tables[0].1.is_empty() { p { "Not measured here: " code { "--study remedies" } "." } }
-        @else {
-            p {
-                "Of the classifier in training, less that of the same training with defects weighted by normals/defects, which is what the \
-                 paper does. F1 is at a logit of 0, which means even odds where defects are weighted, drawn again or adjusted for, and the odds \
-                 of the training images where nothing is done. Adjusting logits after training moves F1 alone; it is in the records as "
-                code { "in_training_adjusted" } "."
-            }
-            @for (metric, rows) in &tables { div.wide { table {
-                caption { (metric.label()) " by what is done, less that of weights" }
-                thead { tr {
-                    th scope="col" { "What is done" } th scope="col" { "Backbone" }
-                    @for share in &shares { th.number scope="col" { (percent(*share)) } }
-                } }
-                tbody { @for (remedy, name, found) in rows { tr {
-                    th scope="row" { (words(*remedy)) } td { (name.label()) }
-                    @for &value in found { td.number { (difference(value)) } }
-                } } }
-            } } }
         }
     }
 }

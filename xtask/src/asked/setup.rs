@@ -1,6 +1,9 @@
 //! On which data, and how: the flags that every command that trains has.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Result, ensure};
 use skewbench::{
@@ -9,7 +12,10 @@ use skewbench::{
 };
 
 use super::{Run, Sources};
-use crate::support::source::{Choice, Purpose, Reading};
+use crate::{
+    support::source::{Choice, Purpose, Reading},
+    training::Kept,
+};
 
 /// Data, sizes, recipe and device.
 #[derive(clap::Args)]
@@ -91,7 +97,9 @@ impl Setup {
     /// # Errors
     /// If flags contradict each other, or the data cannot be read.
     pub fn run(&self, cells: Vec<Cell>, lists: Lists) -> Result<Run> {
-        let plan = self.plan()?;
+        let mut plan = self.plan()?;
+        let (Lists::Kept(out) | Lists::Read(out)) = lists;
+        plan.pretrained = Some(Arc::new(Kept(out.to_owned())));
         ensure!(
             self.init.is_none() || self.epochs != Some(0) || cells.iter().all(Cell::is_floor),
             "--epochs 0 with --init would show the file's weights under the names of methods; --study frozen scores \

@@ -20,6 +20,8 @@ pub enum Study {
     Extensions,
     Ablations,
     Remedies,
+    FineTuned,
+    LabelBudgets,
     Methods,
     All,
 }
@@ -36,10 +38,14 @@ Which cells:
   extensions    floors and size_matched
   ablations     what the authors' released code does otherwise, one thing at a time
   remedies      supervised, with other answers to rarity than weights, at the same shares
+  fine_tuned    all weights trained on labels after pretraining, at the same shares; begins with the weights
+                of table1, which must be in --out or be trained by the same command
+  label_budgets all weights trained on the labels of 5, 20 and 100 defects, from random and from pretrained
+                weights, at the same shares; begins as fine_tuned does
   methods       methods that the paper does not have, at the same shares
   all           every one of these but frozen";
 
-    const NAMES: [(&'static str, Self); 11] = [
+    const NAMES: [(&'static str, Self); 13] = [
         ("table1", Self::Table1),
         ("floors", Self::Floors),
         ("frozen", Self::Frozen),
@@ -49,6 +55,8 @@ Which cells:
         ("extensions", Self::Extensions),
         ("ablations", Self::Ablations),
         ("remedies", Self::Remedies),
+        ("fine_tuned", Self::FineTuned),
+        ("label_budgets", Self::LabelBudgets),
         ("methods", Self::Methods),
         ("all", Self::All),
     ];
@@ -64,6 +72,8 @@ Which cells:
             Self::Extensions => [cell::floors(shares, seed), cell::size_matched(seed)].concat(),
             Self::Ablations => cell::ablations(seed),
             Self::Remedies => cell::remedies(shares, seed),
+            Self::FineTuned => cell::fine_tuned(shares, seed),
+            Self::LabelBudgets => cell::label_budgets(shares, seed),
             Self::Methods => cell::other_methods(shares, seed),
             Self::All => Self::NAMES
                 .into_iter()

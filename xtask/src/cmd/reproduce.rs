@@ -85,6 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let keep = arguments.output.keep();
     let cells = Cells { resolved: &all, folder: &folder, keep, may_begin: &|_| true };
     let unreadable = cells.ensure_ours()?;
+    cells.ensure_pretrained()?;
     run.sources.write_lists(&folder)?;
     folder.note_run(record::Run {
         command: program::command(),

@@ -1,11 +1,17 @@
 //! The cells of a run, one after the other.
 
-use std::{cell::Cell, path::Path, time::Duration};
+use std::{
+    cell::Cell,
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
+    backbone::import::Weights,
     data::{Dataset, OnBadImage},
-    experiment::{self, Checkpoint, Event, Finished, Resolved},
+    experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved},
     results::{Folder, Lock, Record},
     train::Progress,
 };
@@ -35,6 +41,32 @@ pub struct Keep<'a> {
 pub struct Failure {
     pub cell: String,
     pub reason: String,
+}
+
+/// Encoders that a results folder keeps.
+pub struct Kept(pub PathBuf);
+
+impl Pretrained for Kept {
+    fn encoder(&self, cell: &Resolved) -> Result<Weights> {
+        let folder = Folder::open(&self.0)?;
+        let id = cell.cell.id();
+        let record = folder.find(&id)?.with_context(|| {
+            format!(
+                "{}: not trained yet; the same command with --study table1 does it",
+                folder.path(&id).display()
+            )
+        })?;
+        ensure_of(&record, cell)
+            .with_context(|| format!("what it begins with, {id}, is of another experiment"))?;
+        let path = folder.weights(&id);
+        let bytes = std::fs::read(&path).with_context(|| {
+            format!(
+                "{}: cannot be read; fine-tuning begins with weights, which --no-weights does not keep",
+                path.display()
+            )
+        })?;
+        Ok(Weights::read(&path, &bytes)?)
+    }
 }
 
 /// How far a cell is.
@@ -83,6 +115,31 @@ impl Cells<'_> {
              these files away to compute the cells again",
             lines.join("\n")
         )
+    }
+
+    /// Looks whether everything is there, or will be, that fine-tuning begins with.
+    ///
+    /// # Errors
+    /// Names the first cell that would have nothing to begin with.
+    pub fn ensure_pretrained(&self) -> Result<()> {
+        let mut before: HashSet<String> = HashSet::new();
+        for resolved in self.resolved {
+            let id = resolved.cell.id();
+            if let Some((pretraining, kept)) = &resolved.pretraining
+                && self.folder.find(&id)?.is_none()
+            {
+                let from = pretraining.cell.id();
+                if !before.contains(&from) || self.folder.find(&from)?.is_some() {
+                    kept.encoder(pretraining).with_context(|| format!("cell {id}"))?;
+                }
+                ensure!(
+                    self.keep.weights,
+                    "cell {id} begins with the weights of {from}, and --no-weights keeps none"
+                );
+            }
+            before.insert(id);
+        }
+        Ok(())
     }
 
     /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:

@@ -103,6 +103,7 @@ impl Worker {
             views: &self.recipe.views,
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
+            repeats: 1,
             batch_size: IMAGES,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,

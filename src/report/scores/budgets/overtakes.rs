@@ -1,0 +1,122 @@
+//! Where one curve over labelled defects overtakes another.
+
+use std::collections::BTreeSet;
+
+use super::Curve;
+use crate::analysis::{
+    Interval,
+    intervals::{Uncertainty, of_seeds},
+};
+
+/// At how many labelled defects one curve overtakes another, seed by seed.
+#[derive(Debug, PartialEq)]
+pub struct Overtakes {
+    /// Labels of the fewest and of the most defects at which both are known.
+    between: [usize; 2],
+    /// Where it does: 0 of one that is ahead from the fewest, infinite of one that never is.
+    seeds: Vec<f64>,
+}
+
+/// Where `one` is above `other` from there on, between counts along the logarithm; none where no seed has two counts of
+/// both.
+pub fn overtakes(one: &Curve, other: &Curve) -> Option<Overtakes> {
+    let counts: Vec<usize> = one.keys().copied().filter(|count| other.contains_key(count)).collect();
+    let (&first, &last) = (counts.first()?, counts.last()?);
+    let known: BTreeSet<u64> = one[&first].keys().copied().collect();
+    let of_seed = |seed: &u64| -> Option<f64> {
+        let above = |count: &usize| Some(one[count].get(seed)? - other[count].get(seed)?);
+        let differences: Vec<f64> = counts.iter().map(above).collect::<Option<_>>()?;
+        let behind = differences.iter().rposition(|difference| *difference < 0.0);
+        Some(match behind {
+            None => 0.0,
+            Some(place) if place + 1 == counts.len() => f64::INFINITY,
+            Some(place) => {
+                let part = differences[place] / (differences[place] - differences[place + 1]);
+                let [low, high] = [place, place + 1].map(|place| (counts[place] as f64).ln());
+                (low + part * (high - low)).exp()
+            }
+        })
+    };
+    let seeds: Vec<f64> = known.iter().filter_map(of_seed).collect();
+    (first < last && !seeds.is_empty()).then_some(Overtakes { between: [first, last], seeds })
+}
+
+impl Overtakes {
+    /// `name`: what is overtaken.
+    pub fn sentence(&self, name: &str) -> String {
+        let ([first, last], count) = (self.between, self.seeds.len());
+        let never = self.seeds.iter().filter(|place| place.is_infinite()).count();
+        let always = self.seeds.iter().filter(|place| **place == 0.0).count();
+        let what = "Supervised training from scratch";
+        match (never, always) {
+            (0, 0) => {
+                let logs: Vec<f64> = self.seeds.iter().map(|place| place.ln()).collect();
+                let Interval { estimate, low, high, .. } = of_seeds(&logs, Uncertainty::pooled([&logs[..]]));
+                let interval = match low.is_finite() {
+                    true => format!("95 %: {:.0} to {:.0}", low.exp(), high.exp()),
+                    false => "one seed: no interval".to_owned(),
+                };
+                format!(
+                    "{what} overtakes {name} at about {:.0} labelled defects ({interval}).",
+                    estimate.exp()
+                )
+            }
+            (never, _) if never == count => {
+                format!(
+                    "{what} does not overtake {name} with all {last} labelled defects ({}).",
+                    seeds(count)
+                )
+            }
+            (_, always) if always == count => {
+                format!("{what} is ahead of {name} from {first} labelled defects on ({}).", seeds(count))
+            }
+            _ => format!(
+                "{what} overtakes {name} somewhere from fewer than {first} to more than {last} labelled defects: in {always} of {count} \
+                 seeds it is ahead from the fewest, in {never} not with all."
+            ),
+        }
+    }
+}
+
+fn seeds(count: usize) -> String {
+    if count == 1 { "one seed".to_owned() } else { format!("in each of {count} seeds") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(points: &[(usize, [f64; 2])]) -> Curve {
+        points
+            .iter()
+            .map(|(count, seeds)| (*count, [0, 1].map(|seed| (seed, seeds[seed as usize])).into()))
+            .collect()
+    }
+
+    #[test]
+    fn curves_overtake_where_they_cross() {
+        let flat = curve(&[(10, [0.7, 0.7]), (1_000, [0.7, 0.7])]);
+        let rising = curve(&[(10, [0.6, 0.6]), (100, [0.9, 0.9]), (1_000, [0.8, 0.8])]);
+        // A line from -0.1 to 0.1 over two powers of ten crosses after one.
+        let found = overtakes(&rising, &flat).unwrap();
+        assert!(found.seeds.iter().all(|place| (place - 100.0).abs() < 1e-9), "{found:?}");
+        assert_eq!(found.between, [10, 1_000]);
+        let sentence = found.sentence("SimCLR");
+        assert!(
+            sentence.contains("overtakes SimCLR at about 100 labelled defects (95 %: 100 to 100)"),
+            "{sentence}"
+        );
+        let below = curve(&[(10, [0.6, 0.6]), (1_000, [0.6, 0.6])]);
+        let never = overtakes(&below, &flat).unwrap().sentence("X");
+        assert!(
+            never.contains("does not overtake X with all 1000 labelled defects (in each of 2 seeds)"),
+            "{never}"
+        );
+        let ahead = overtakes(&flat, &below).unwrap().sentence("X");
+        assert!(ahead.contains("is ahead of X from 10 labelled defects on"), "{ahead}");
+        let mixed = curve(&[(10, [0.6, 0.8]), (1_000, [0.6, 0.8])]);
+        let mixed = overtakes(&mixed, &flat).unwrap().sentence("X");
+        assert!(mixed.contains("in 1 of 2 seeds it is ahead from the fewest, in 1 not with all"), "{mixed}");
+        assert_eq!(overtakes(&curve(&[(10, [0.1, 0.1])]), &flat), None, "one count is no line");
+    }
+}
