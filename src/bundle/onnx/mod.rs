@@ -1,10 +1,11 @@
 //! A detector as ONNX (onnx.ai), for programs that know nothing of this one.
 //!
-//! The graph takes `pictures`, bytes (batch, side, side, 3), red, green, blue, squeezed bicubic to the side as
-//! `predict` does it, and gives `logit` and `probability`, (batch) each. Normalisation, encoder, probe and calibration
-//! are in it; threshold, rate and classes are in the file's notes. Encoders are spelled out in `resnet.rs` and
-//! `vit.rs`; constants have the names that torchvision and timm give them. Everything is in single precision, which
-//! every runtime takes; with the probe in double precision, logits of real bundles are no closer to `predict`'s.
+//! The graph takes `pictures`, bytes (batch, side, side, 3), red, green, blue, squeezed bicubic to the side
+//! as `predict` does it, and gives `logit` and `probability`, (batch) each. Normalisation, encoder, probe and
+//! calibration are in it; threshold, rate and classes are in the file's notes. Encoders are spelled out in
+//! `resnet.rs` and `vit.rs`; constants have the names that torchvision and timm give them. Everything is in
+//! single precision, which every runtime takes; with the probe in double precision, logits of real bundles
+//! are no closer to `predict`'s.
 
 mod graph;
 mod messages;

@@ -19,8 +19,8 @@ use crate::{backbone::Stem, bundle::Calibration, data::Image, seed::Seed};
 
 const SIDE: usize = 48;
 
-/// A detector whose parameters all matter: what is built alone has norms that change nothing, and a class token of
-/// almost nothing.
+/// A detector whose parameters all matter: what is built alone has norms that change nothing, and a class
+/// token of almost nothing.
 fn shaken(backbone: Name, stem: Stem) -> Bundle {
     let mut bundle = example(backbone, stem, SIDE);
     bundle.manifest.calibration = Calibration { slope: 0.2, intercept: 0.5, error: 0.0 };

@@ -10,11 +10,11 @@ use skewbench::bundle::{
 
 /// Write a bundle as ONNX, for onnxruntime and other programs.
 ///
-/// It is made of a bundle, not of a results folder: what runs elsewhere is then the very detector that `predict` runs,
-/// whose threshold and calibration were chosen once, and who has only the bundle can do it too. The graph takes
-/// `pictures`, bytes (batch, side, side, 3) in RGB, squeezed bicubic to the side, and gives `logit` and `probability`.
-/// Threshold, rate and classes are in the file's metadata. Other runtimes may differ from `predict` in the last digits
-/// of single precision.
+/// It is made of a bundle, not of a results folder: what runs elsewhere is then the very detector that
+/// `predict` runs, whose threshold and calibration were chosen once, and whoever has only the bundle can make
+/// it. The graph takes `pictures`, bytes (batch, side, side, 3) in RGB, squeezed bicubic to the side, and
+/// gives `logit` and `probability`. Threshold, rate and classes are in the file's metadata. Other runtimes
+/// differ from `predict` in the last digits of single precision.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -36,8 +36,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     onnx::write(&bundle, to)?;
     let Manifest { method, backbone, cell, side, threshold, rate, .. } = &bundle.manifest;
     println!(
-        "{}: {method} on {backbone}, {cell}, {:.1} MB, ONNX opset {OPSET}\n  takes pictures: bytes (batch, {side}, {side}, \
-         3), RGB, squeezed bicubic\n  gives logit and probability: (batch) each; probabilities are for {:.1} % defects; \
+        "{}: {method} on {backbone}, {cell}, {:.1} MB, ONNX opset {OPSET}\n  \
+         takes pictures: bytes (batch, {side}, {side}, 3), RGB, squeezed bicubic\n  \
+         gives logit and probability: (batch) each; probabilities are for {:.1} % defects; \
          flag above logit {:.4}",
         to.display(),
         std::fs::metadata(to)?.len() as f64 / 1e6,

@@ -1,7 +1,7 @@
 //! What happens when nobody reads what the program says, as in `cargo xtask claims | head -1`.
 //!
-//! Rust ignores SIGPIPE, so that `println!` panics. Most programs end by it, quietly, and so does this one; a shell
-//! knows it as status 141. Elsewhere than on Unix there is no such signal.
+//! Rust ignores SIGPIPE, so that `println!` panics. Most programs end by it, quietly, and so does this one; a
+//! shell knows it as status 141. Elsewhere than on Unix there is no such signal.
 
 /// Lets a closed pipe end the program from now on.
 pub fn end_quietly() {

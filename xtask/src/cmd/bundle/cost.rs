@@ -62,8 +62,8 @@ impl fmt::Display for Cost {
         let [_, (batch, _)] = TIMED;
         write!(
             formatter,
-            "{parameters} parameters, {bytes} bytes; {alone:.2} ms an image alone, {together:.2} in batches of {batch} \
-             (network alone, one thread, {processor})"
+            "{parameters} parameters, {bytes} bytes; {alone:.2} ms an image alone, {together:.2} in batches \
+             of {batch} (network alone, one thread, {processor})"
         )
     }
 }
