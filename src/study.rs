@@ -30,7 +30,7 @@ pub enum Study {
     SizeMatched,
     /// Ours: a floor, the backbone with random weights. The cell's method means nothing.
     RandomWeights,
-    /// Ours: a floor, the backbone with weights from a file (`--init`), as they are. The cell's method means nothing.
+    /// Ours: a floor, the backbone with weights from a file (`--frozen`), as they are. The cell's method means nothing.
     GivenWeights,
     /// Ours: a floor, the pixels of the image made small. The cell's method and backbone mean nothing.
     Pixels,

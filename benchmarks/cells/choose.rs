@@ -93,7 +93,7 @@ struct Tally {
 
 impl Study {
     fn drawn((_, mean, tail): Scenario, stream: &mut Stream) -> Self {
-        let arms: Vec<Scored> = Backbone::ALL
+        let arms: Vec<Scored> = Backbone::STUDY
             .into_iter()
             .flat_map(|backbone| Method::PAPER.map(|method| (method, backbone)))
             .filter(|(method, backbone)| method.undefined_on(*backbone).is_none())

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use skewbench::{
-    backbone::Name::{ResNet18, ViTTiny},
+    backbone::Name::{MobileNetV2, ResNet18, ViTTiny},
     data::Share,
     experiment::{Cell, Remedy, Resolved, Study, cell},
     method::{
@@ -54,10 +54,12 @@ pub fn trains_by_default(cell: &Cell) -> bool {
         Study::LabelBudget { defects } => match cell.backbone {
             ResNet18 => (defects, cell.method) == (5, SimClr),
             ViTTiny => (defects, cell.method) == (20, Supervised),
+            MobileNetV2 => false,
         },
         Study::Remedy(remedy) => match cell.backbone {
             ResNet18 => place == Some(2),
             ViTTiny => place == Some(0) && remedy == Remedy::Oversampling,
+            MobileNetV2 => false,
         },
         Study::Extension | Study::GivenWeights | Study::Tuning { .. } => false,
     }

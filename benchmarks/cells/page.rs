@@ -85,7 +85,7 @@ fn full_frame() -> FrameBuilder {
     let natural = |study| {
         Axes::table_1(method::Name::Supervised, backbone::Name::ResNet18, Share::NATURAL).in_study(study)
     };
-    for backbone in backbone::Name::ALL {
+    for backbone in backbone::Name::STUDY {
         for method in method::Name::PAPER.into_iter().filter(|method| method.undefined_on(backbone).is_none())
         {
             for share in Share::STUDY {

@@ -164,7 +164,7 @@ fn train(
 fn computed_files(finished: &Finished) -> (Record, Vec<u8>, Vec<u8>) {
     let root = tempfile::tempdir().unwrap();
     let folder = Folder::open(root.path()).unwrap();
-    folder.write_weights("x", finished.method.parameters()).unwrap();
+    folder.write_weights("x", finished.method.parameters(), &Default::default()).unwrap();
     folder.write_logits("x", &finished.logits).unwrap();
     let mut record = finished.record.clone();
     record.provenance.started_unix = 0;

@@ -34,13 +34,13 @@ const RESERVED: [(&[&str], &[&str]); 10] = [
     (&["statrs::"], &["src/analysis/"]),
     (&["maud::"], &["src/report/"]),
     // Scale and seeds are arguments: nothing below `experiment` reads the clock or the environment,
-    // but for the place of the elpv cache and the build script.
+    // but for the place of the cache and the build script.
     (
         &["std::env::", "env::var"],
         &[
             "src/experiment/",
             "src/results/provenance.rs",
-            "src/data/elpv",
+            "src/data/package.rs",
             "src/tensor/gpu/compile.rs",
             "src/build/",
         ],

@@ -88,7 +88,7 @@ fn undefined_pairs_are_not_built() {
     let numbers = Numbers { device: &Device::Cpu, weights: DType::F64, images: DType::F64 };
     let mut undefined = 0;
     for method in method::Name::ALL {
-        for backbone in backbone::Name::ALL {
+        for backbone in backbone::Name::STUDY {
             if method.undefined_on(backbone).is_some() {
                 let case = Case { method, backbone, head_norm: false };
                 assert!(follow(case, &numbers, 1).is_err(), "{} was built", case.name());

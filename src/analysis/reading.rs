@@ -250,7 +250,7 @@ fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
     let mut problems = Vec::new();
     for (setting, cells) in settings {
         let runs: BTreeSet<(Share, u64)> = cells.iter().map(|(cell, seed)| (cell.share, *seed)).collect();
-        for backbone in backbone::Name::ALL {
+        for backbone in backbone::Name::STUDY {
             for method in method::Name::PAPER {
                 if method.undefined_on(backbone).is_some() {
                     continue;

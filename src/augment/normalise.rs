@@ -3,6 +3,10 @@
 //! The same single-precision operations as torchvision's `ToTensor` and `Normalize`, but channels stay
 //! last.
 
+use std::{collections::BTreeMap, str::FromStr};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
 use crate::{data::Image, tensor::cpu::vector::vectorised};
 
 /// Mean and standard deviation of each channel, red, green, blue, for values in [0, 1].
@@ -22,6 +26,69 @@ impl Normalisation {
 
     /// ImageNet's customary constants. Source: torchvision model recipes.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+    /// What is said of it on the command line.
+    pub const HELP: &'static str = "\
+What pixels are normalised by where the weights of a file are used, as they were when the weights were made:
+  sewer-ml        statistics of Sewer-ML, which everything that is trained here uses
+  imagenet        0.485,0.456,0.406/0.229,0.224,0.225
+  MEAN/DEVIATION  three numbers each, red, green, blue, for values in 0..1
+[default: what the header of the file says, as it does in files of `export` and of `data mobilenet`; else sewer-ml]";
+
+    /// Names of notes in the header of a file of weights.
+    const NOTES: [&str; 2] = ["normalisation_mean", "normalisation_std"];
+
+    /// As notes in the header of a file of weights.
+    pub fn notes(&self) -> BTreeMap<String, String> {
+        let list = |values: [f32; 3]| format!("{values:?}");
+        let notes = Self::NOTES.into_iter().zip([list(self.mean), list(self.std)]);
+        notes.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Of the notes that `find` has by their names; none where there are none.
+    ///
+    /// # Errors
+    /// If only one is there, or they are no numbers to normalise by.
+    pub fn of_notes<'a>(find: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Self>> {
+        match Self::NOTES.map(find) {
+            [None, None] => Ok(None),
+            [Some(mean), Some(std)] => {
+                let bare = |list: &str| list.trim_matches(['[', ']']).to_owned();
+                Self::of_lists(&bare(mean), &bare(std)).map(Some)
+            }
+            _ => bail!("one of {} and {} is missing", Self::NOTES[0], Self::NOTES[1]),
+        }
+    }
+
+    fn of_lists(mean: &str, std: &str) -> Result<Self> {
+        let three = |list: &str| -> Result<[f32; 3]> {
+            let numbers = list.split(',').map(|number| number.trim().parse::<f32>());
+            let numbers: Option<Vec<f32>> = numbers.map(Result::ok).collect();
+            let numbers = numbers.filter(|numbers| numbers.iter().all(|number| number.is_finite()));
+            let three = numbers.and_then(|numbers| numbers.try_into().ok());
+            three.with_context(|| format!("expected three numbers with commas, found '{list}'"))
+        };
+        let (mean, std) = (three(mean)?, three(std)?);
+        ensure!(std.iter().all(|&std| std > 0.0), "deviations must be above 0, found {std:?}");
+        ensure!(
+            mean.iter().chain(&std).all(|number| number.abs() <= 2.0),
+            "expected numbers for values in 0..1, found {mean:?} and {std:?}: of bytes, divide by 255"
+        );
+        Ok(Self { mean, std })
+    }
+}
+
+impl FromStr for Normalisation {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match (text, text.split_once('/')) {
+            ("sewer-ml", _) => Ok(Self::SEWER_ML),
+            ("imagenet", _) => Ok(Self::IMAGENET),
+            (_, Some((mean, std))) => Self::of_lists(mean, std),
+            _ => bail!("expected sewer-ml, imagenet or MEAN/DEVIATION, three numbers each, found '{text}'"),
+        }
+    }
 }
 
 /// Writes `image` normalised to `out`, height x width x 3.
@@ -52,6 +119,35 @@ mod tests {
         let mut out = [0.0; 6];
         to_normalised(&image, &Normalisation::SEWER_ML, &mut out);
         assert_eq!(out.map(f32::to_bits), EXPECTED);
+    }
+
+    #[test]
+    fn what_a_file_says_of_itself_is_read_back() {
+        for given in [Normalisation::SEWER_ML, Normalisation::IMAGENET] {
+            let notes = given.notes();
+            let found = Normalisation::of_notes(|name| notes.get(name).map(String::as_str));
+            assert_eq!(found.unwrap(), Some(given));
+        }
+        assert_eq!(Normalisation::of_notes(|_| None).unwrap(), None);
+        let one = Normalisation::of_notes(|name| name.ends_with("mean").then_some("[0.5, 0.5, 0.5]"));
+        assert!(one.unwrap_err().to_string().contains("normalisation_std is missing"));
+    }
+
+    #[test]
+    fn it_is_asked_for_by_name_or_by_numbers() {
+        assert_eq!("imagenet".parse::<Normalisation>().unwrap(), Normalisation::IMAGENET);
+        let half = Normalisation { mean: [0.5, 0.4, 0.3], std: [1.0; 3] };
+        assert_eq!("0.5,0.4, 0.3/1,1,1".parse::<Normalisation>().unwrap(), half);
+        for (text, expected) in [
+            ("coco", "expected sewer-ml"),
+            ("0.5,0.5/1,1,1", "three numbers"),
+            ("0,0,nan/1,1,1", "three numbers"),
+            ("0,0,0/1,1,0", "above 0"),
+            ("123.7,116.3,103.5/58.4,57.1,57.4", "divide by 255"),
+        ] {
+            let error = text.parse::<Normalisation>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     const EXPECTED: [u32; 6] = [0xc01f63f7, 0x3e7bf063, 0x40881a99, 0xbfe6571b, 0xbef7591e, 0xbf640042];

@@ -2,25 +2,31 @@
 
 use candle_core::Result;
 
-use super::{Backbone, Builder, ResNet, Stem, Vit, VitSize, vit::Start};
+use super::{Backbone, Builder, MobileNet, ResNet, Stem, Vit, VitSize, vit::Start};
 use crate::named::named;
 
 named! {
-    /// The encoders of the paper that are built.
+    /// The encoders that are built: the paper's, which are trained, and one that is only read from files.
     pub enum Name: "backbone" {
         /// He et al. 2016: a convolutional network of four stages; `backbone::resnet`.
         ResNet18 = "resnet18",
         /// Touvron et al. 2021 (DeiT-Ti): a transformer over patches; `backbone::vit`.
         ViTTiny = "vit_tiny",
+        /// Sandler et al. 2018, forward only: for weights that others have made; `backbone::mobilenet`.
+        MobileNetV2 = "mobilenet_v2",
     }
 }
 
 impl Name {
+    /// Those of the paper, which are trained: what its tables, claims and figures are about.
+    pub const STUDY: [Self; 2] = [Self::ResNet18, Self::ViTTiny];
+
     /// How the paper prints it.
     pub const fn label(self) -> &'static str {
         match self {
             Self::ResNet18 => "ResNet-18",
             Self::ViTTiny => "ViT-Tiny",
+            Self::MobileNetV2 => "MobileNetV2",
         }
     }
 
@@ -29,7 +35,16 @@ impl Name {
         match self {
             Self::ResNet18 => "R-18",
             Self::ViTTiny => "ViT",
+            Self::MobileNetV2 => "MN-V2",
         }
+    }
+
+    /// Why no method trains it; none for those that are trained.
+    pub fn untrained(self) -> Option<&'static str> {
+        let trained = Self::STUDY.contains(&self);
+        (!trained).then_some(
+            "not defined: MobileNetV2 is forward only; `--frozen FILE` scores weights of it as they are",
+        )
     }
 }
 
@@ -54,6 +69,7 @@ impl Architecture {
         match self.name {
             Name::ResNet18 => Ok(Box::new(ResNet::new(builder, self.resnet_width, self.resnet_stem)?)),
             Name::ViTTiny => Ok(Box::new(Vit::new(builder, self.vit, self.side, Start::TIMM)?)),
+            Name::MobileNetV2 => Ok(Box::new(MobileNet::new(builder)?)),
         }
     }
 }

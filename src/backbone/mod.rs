@@ -4,6 +4,7 @@ pub mod architecture;
 pub mod heads;
 pub mod import;
 pub mod layers;
+pub mod mobilenet;
 pub mod parameters;
 pub mod pixels;
 pub mod position;
@@ -11,6 +12,7 @@ pub mod resnet;
 pub mod vit;
 
 pub use architecture::{Architecture, Name};
+pub use mobilenet::MobileNet;
 pub use parameters::{Builder, Initialise, Parameter, Parameters, Role};
 pub use resnet::{ResNet, Stem};
 pub use vit::{Vit, VitSize};

@@ -74,12 +74,8 @@ impl Manifest {
     ) -> Result<Self> {
         let values = &record.settings.values;
         let number = |name: &str| values.get(name).and_then(serde_json::Value::as_u64);
-        let triple = |name: &str| -> Result<[f32; 3]> {
-            let list = values.get(name).and_then(|value| value.as_array());
-            let list = list.and_then(|list| list.iter().map(|value| Some(value.as_f64()? as f32)).collect());
-            let list: Vec<f32> = list.with_context(|| format!("the record does not say its {name}"))?;
-            list.try_into().ok().with_context(|| format!("expected three numbers in {name}"))
-        };
+        let normalisation = record.settings.normalisation();
+        let normalisation = normalisation.context("the record does not say what pixels are normalised by")?;
         let natural = record
             .scores
             .iter()
@@ -94,8 +90,8 @@ impl Manifest {
             backbone: record.cell.backbone.clone(),
             sizes: sizes.map(|(name, value)| (name.clone(), value.clone())).collect(),
             side: number("side").context("the record does not say its side")? as usize,
-            mean: triple("normalisation.mean")?,
-            deviation: triple("normalisation.deviation")?,
+            mean: normalisation.mean,
+            deviation: normalisation.std,
             sample_bits: number("sample_bits").map(|bits| bits as u8),
             usual_size,
             source: record.data.source.clone(),
@@ -144,6 +140,8 @@ impl Manifest {
                     heads: size("vit.heads")?,
                 };
             }
+            // Of one size only.
+            backbone::Name::MobileNetV2 => {}
         }
         Ok(Architecture { name, resnet_width, resnet_stem, vit, side: self.side })
     }

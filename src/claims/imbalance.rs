@@ -138,7 +138,7 @@ fn arithmetic(evidence: &Evidence) -> Finding {
 /// Models of the paper's methods that have a score at 45 % in validation.
 fn rows(evidence: &Evidence, metric: Metric) -> impl Iterator<Item = Scored> {
     let cells = Name::PAPER.into_iter().flat_map(|method| {
-        backbone::Name::ALL.into_iter().flat_map(move |backbone| {
+        backbone::Name::STUDY.into_iter().flat_map(move |backbone| {
             SHARES.into_iter().map(move |train| Axes::table_1(method, backbone, train).in_training())
         })
     });

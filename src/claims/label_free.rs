@@ -251,7 +251,7 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
         let mut stream = Seed::root(0).child("names of methods").index(round).stream();
         let mut shuffled = methods.clone();
         // Names move within their backbone only.
-        for backbone in backbone::Name::ALL {
+        for backbone in backbone::Name::STUDY {
             let places: Vec<usize> =
                 (0..rows.len()).filter(|&place| rows[place].at.cell.backbone == Some(backbone)).collect();
             let mut names: Vec<String> = places.iter().map(|&place| methods[place].clone()).collect();

@@ -203,7 +203,7 @@ pub static CLAIMS: [Claim; 13] = [
                is the probe's.",
         yardsticks: ALL,
         judge: |evidence, yardstick| {
-            let pairs = backbone::Name::ALL.into_iter().flat_map(|backbone| {
+            let pairs = backbone::Name::STUDY.into_iter().flat_map(|backbone| {
                 let defined = Name::SELF_SUPERVISED
                     .into_iter()
                     .filter(move |method| method.undefined_on(backbone).is_none());
@@ -272,7 +272,7 @@ fn no_backbone_is_always_better(evidence: &Evidence, yardstick: Yardstick) -> Fi
 fn means(evidence: &Evidence, yardstick: Yardstick, methods: &[Name]) -> Vec<(Scored, f64, usize)> {
     let mut means = Vec::new();
     for &method in methods {
-        for backbone in backbone::Name::ALL {
+        for backbone in backbone::Name::STUDY {
             for share in SHARES {
                 let at = yardstick.at(Axes { share, ..on(method, backbone) }.in_training());
                 let seeds = evidence.seeds(yardstick.measure(Metric::F1), &at);

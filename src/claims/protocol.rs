@@ -24,7 +24,7 @@ pub static CLAIMS: [Claim; 7] = [
         yardsticks: &Yardstick::SCORES,
         judge: |evidence, yardstick| {
             let measure = yardstick.measure(Metric::F1);
-            let steps = backbone::Name::ALL
+            let steps = backbone::Name::STUDY
                 .into_iter()
                 .flat_map(|backbone| Study::SIDES.windows(2).map(move |pair| (backbone, pair[0], pair[1])));
             let contrasts = steps.map(|(backbone, small, large)| {
@@ -218,7 +218,7 @@ fn both(first: Finding, second: Finding) -> Finding {
 }
 
 fn knee(evidence: &Evidence, yardstick: Yardstick) -> Finding {
-    let [first, second] = backbone::Name::ALL.map(|backbone| knee_on(evidence, yardstick, backbone));
+    let [first, second] = backbone::Name::STUDY.map(|backbone| knee_on(evidence, yardstick, backbone));
     both(first, second)
 }
 

@@ -14,6 +14,7 @@ pub mod folder;
 pub mod groups;
 pub mod imbalance;
 pub mod inspect;
+pub mod package;
 pub mod packed;
 pub mod pixels;
 pub mod sewer_ml;

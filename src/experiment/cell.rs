@@ -58,7 +58,10 @@ impl Cell {
 
     /// Why the cell cannot be trained, where it cannot: a state that tables show, not a gap.
     pub fn undefined(&self) -> Option<&'static str> {
-        self.method.undefined_on(self.backbone)
+        match self.study {
+            Study::GivenWeights => None,
+            _ => self.backbone.untrained().or_else(|| self.method.undefined_on(self.backbone)),
+        }
     }
 }
 
@@ -91,7 +94,7 @@ pub fn other_methods(shares: &[Share], seed: u64) -> Vec<Cell> {
 
 fn trained_by(methods: &[method::Name], shares: &[Share], seed: u64) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for backbone in backbone::Name::ALL {
+    for backbone in backbone::Name::STUDY {
         for &method in methods {
             for &share in shares {
                 let study = if Share::STUDY.contains(&share) { Study::Table1 } else { Study::Extension };
@@ -111,20 +114,19 @@ pub fn floors(shares: &[Share], seed: u64) -> Vec<Cell> {
         if seed == 0 {
             cells.push(Cell { study: Study::Pixels, method, backbone: resnet, share, seed });
         }
-        for backbone in backbone::Name::ALL {
+        for backbone in backbone::Name::STUDY {
             cells.push(Cell { study: Study::RandomWeights, method, backbone, share, seed });
         }
     }
     cells
 }
 
-/// Both backbones with the weights of `--init`, which nothing trains, at each share; for seed 0 only, as nothing of them
-/// is random.
-pub fn frozen(shares: &[Share], seed: u64) -> Vec<Cell> {
+/// A backbone with the weights of a file (`--frozen`), which nothing trains, at each share; for seed 0 only, as nothing
+/// of them is random.
+pub fn frozen(backbone: backbone::Name, shares: &[Share], seed: u64) -> Vec<Cell> {
     let (study, method) = (Study::GivenWeights, method::Name::Supervised);
-    let backbones = backbone::Name::ALL.into_iter().filter(|_| seed == 0);
-    let at = |backbone| shares.iter().map(move |&share| Cell { study, method, backbone, share, seed });
-    backbones.flat_map(at).collect()
+    let shares = shares.iter().filter(|_| seed == 0);
+    shares.map(|&share| Cell { study, method, backbone, share, seed }).collect()
 }
 
 /// Sides of Table 2, pixels.
@@ -135,7 +137,7 @@ pub fn table2(seed: u64) -> Vec<Cell> {
     let (method, share) = (method::Name::Supervised, Share::NATURAL);
     let at =
         |backbone| SIDES.map(|side| Cell { study: Study::Table2 { side }, method, backbone, share, seed });
-    backbone::Name::ALL.into_iter().flat_map(at).collect()
+    backbone::Name::STUDY.into_iter().flat_map(at).collect()
 }
 
 /// Strengths of jitter in Figure 3, thousandths. The paper names the ends, 100 and 800, and the values 275 and 450:
@@ -191,7 +193,7 @@ pub fn ablations(seed: u64) -> Vec<Cell> {
 pub fn remedies(shares: &[Share], seed: u64) -> Vec<Cell> {
     let method = method::Name::Supervised;
     let mut cells = Vec::new();
-    for backbone in backbone::Name::ALL {
+    for backbone in backbone::Name::STUDY {
         for remedy in Remedy::ALL {
             let study = Study::Remedy(remedy);
             cells.extend(shares.iter().map(|&share| Cell { study, method, backbone, share, seed }));

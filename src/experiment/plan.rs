@@ -10,8 +10,8 @@ use candle_core::{DType, Device};
 
 use super::{Ablation, Augmentation, Cell, Recipe, Remedy, Resolved, Scale, Study, cell, recipe, settings};
 use crate::{
-    augment::{Framing, Jitter, ViewRecipe},
-    backbone::import::Weights,
+    augment::{Framing, Jitter, Normalisation, ViewRecipe},
+    backbone::{self, import::Weights},
     data::{OnBadImage, SampleBits},
     loader::Sampling,
     method::{
@@ -31,8 +31,10 @@ pub struct Plan {
     pub recipe: recipe::Name,
     /// Instead of the views of each method's recipe.
     pub augmentation: Option<Augmentation>,
-    /// Weights that every trained encoder begins with, and that one floor is; the others keep theirs.
+    /// Weights that every trained encoder begins with; floors keep theirs.
     pub init: Option<Init>,
+    /// Weights that are scored as they are, in a floor of their own.
+    pub frozen: Option<Init>,
     /// Where encoders are that fine-tuning begins with; none where there are no such.
     pub pretrained: Option<Arc<dyn Pretrained>>,
     /// What happens at an image that cannot be read.
@@ -63,18 +65,39 @@ pub struct Init {
     pub digest: String,
     /// What is in it.
     pub weights: Weights,
+    /// What pixels were normalised by when the weights were made.
+    pub normalisation: Normalisation,
+    /// Whether the header of the file says so, not the caller nor custom.
+    pub says_so: bool,
 }
 
 impl Init {
-    /// Reads the file once.
+    /// Reads the file once. Its normalisation is `asked`, else what its header says, else that of everything that is
+    /// trained here.
     ///
     /// # Errors
     /// If it cannot be read, or holds no weights; says what it is instead.
-    pub fn new(path: &Path) -> Result<Self> {
+    pub fn new(path: &Path, asked: Option<Normalisation>) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
-        let weights = Weights::read(path, &bytes).context("--init")?;
-        Ok(Self { path: path.to_owned(), digest: blake3::hash(&bytes).to_hex().to_string(), weights })
+        let weights = Weights::read(path, &bytes)?;
+        let noted = Normalisation::of_notes(|name| weights.note(name))
+            .with_context(|| format!("{}: its header", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            digest: blake3::hash(&bytes).to_hex().to_string(),
+            weights,
+            normalisation: asked.or(noted).unwrap_or(Normalisation::SEWER_ML),
+            says_so: asked.is_none() && noted.is_some(),
+        })
+    }
+
+    /// The encoder that it holds weights of.
+    ///
+    /// # Errors
+    /// If it is none that is built here.
+    pub fn network(&self) -> Result<backbone::Name> {
+        Ok(self.weights.network()?)
     }
 
     /// Name of the file, without the folder that it lies in.
@@ -93,6 +116,7 @@ impl Plan {
             recipe,
             augmentation: None,
             init: None,
+            frozen: None,
             pretrained: None,
             on_bad_image,
             sample_bits: None,
@@ -152,12 +176,19 @@ impl Plan {
     /// Weights that the cell's encoder begins with; none where they are random, as those of the floor of random weights
     /// always are.
     pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
-        let takes = match cell.study {
+        match cell.study {
             // The cell that pretrained it does.
-            _ if cell.pretrained_by().is_some() => false,
-            study => !study.is_floor() || study == Study::GivenWeights,
-        };
-        self.init.as_ref().filter(|_| takes)
+            _ if cell.pretrained_by().is_some() => None,
+            Study::GivenWeights => self.frozen.as_ref(),
+            study if study.is_floor() => None,
+            _ => self.init.as_ref(),
+        }
+    }
+
+    /// What the cell's pixels are normalised by: as when the weights were made that its encoder goes back to.
+    pub fn normalisation(&self, cell: &Cell) -> Normalisation {
+        let first = cell.pretrained_by().unwrap_or(*cell);
+        self.init_of(&first).map_or(Normalisation::SEWER_ML, |init| init.normalisation)
     }
 
     /// Every choice behind a cell's numbers on the source called `source`, by name.
@@ -244,7 +275,6 @@ fn answer(recipe: &mut Recipe, remedy: Remedy) {
 mod tests {
     use super::*;
     use crate::{
-        backbone,
         data::{Share, synthetic},
         method,
         seed::Seed,
@@ -260,14 +290,15 @@ mod tests {
         let source = synthetic::source(Seed::root(0), 60, 40, plan.scale.side);
         let given = cell(Study::GivenWeights);
         let error = format!("{:#}", plan.resolve(&given, &source).map(drop).unwrap_err());
-        assert!(error.ends_with("no weights were given: --init FILE names them"), "{error}");
+        assert!(error.ends_with("no weights were given: --frozen FILE names them"), "{error}");
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("encoder.safetensors");
         let encoder =
             super::super::resolve::build(&cell(Study::RandomWeights), &plan, 1.0, Seed::root(9)).unwrap();
-        encoder.parameters().save(&path, &Default::default()).unwrap();
-        plan.init = Some(Init::new(&path).unwrap());
+        encoder.parameters().save(&path, &Normalisation::IMAGENET.notes()).unwrap();
+        plan.init = Some(Init::new(&path, None).unwrap());
+        plan.frozen.clone_from(&plan.init);
         let first = |method: &dyn method::Method| {
             let weights = &method.parameters().get("conv1.weight").unwrap().variable;
             weights.flatten_all().unwrap().to_vec1::<f32>().unwrap()
@@ -281,9 +312,21 @@ mod tests {
             assert_eq!(resolved.understood.is_empty(), !filled, "{study:?}");
             let settings = &resolved.identity.settings.values;
             assert_eq!(settings.contains_key("init.blake3"), filled, "{study:?}");
+            let used = if filled { Normalisation::IMAGENET } else { Normalisation::SEWER_ML };
+            assert_eq!(resolved.normalisation, used, "{study:?}");
+            assert_eq!(settings["normalisation.mean"][0], if filled { 0.485 } else { 0.523 }, "{study:?}");
         }
         let resolved = plan.resolve(&given, &source).unwrap();
         assert_eq!((resolved.scale.epochs, given.method()), (0, "none"));
         assert_eq!(given.id(), "given_weights/none-resnet18-natural-seed0");
+        // What is fine-tuned goes back to the file by way of what was pretrained.
+        let tuned = Cell { method: method::Name::SimClr, ..cell(Study::FineTuned) };
+        assert_eq!(plan.normalisation(&tuned), Normalisation::IMAGENET);
+        let asked = Init::new(&path, Some(Normalisation::SEWER_ML)).unwrap();
+        assert_eq!((asked.normalisation, asked.says_so), (Normalisation::SEWER_ML, false));
+        // Without weights to train on, those that are scored as they are change nothing else.
+        plan.init = None;
+        assert_eq!(plan.normalisation(&given), Normalisation::IMAGENET);
+        assert_eq!(plan.normalisation(&tuned), Normalisation::SEWER_ML);
     }
 }

@@ -54,6 +54,8 @@ pub struct Resolved<'a> {
     pub defect_weight: f64,
     /// Weights that the encoder begins with; none where they are random.
     pub init: Option<Init>,
+    /// What pixels are normalised by.
+    pub normalisation: Normalisation,
     /// The cell whose encoder it begins with, and where that is; none where it begins with its own.
     pub pretraining: Option<Pretraining<'a>>,
     /// What was stripped from these weights, ignored and resampled, a line each.
@@ -135,7 +137,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         );
         ensure!(
             cell.study != Study::GivenWeights || plan.init_of(cell).is_some(),
-            "no weights were given: --init FILE names them"
+            "no weights were given: --frozen FILE names them"
         );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let validation = self.validation()?;
@@ -187,6 +189,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
             repeats,
             validation,
             init: plan.init_of(cell).cloned(),
+            normalisation: plan.normalisation(cell),
             pretraining,
             understood: Arc::default(),
             left_out: self.left_out.clone(),
@@ -370,7 +373,10 @@ fn model(
     };
     let method = built.with_context(|| format!("no {} for images of {side} px (--side)", cell.backbone))?;
     let understood = match init {
-        Some(init) => init.weights.fill(&method.parameters().encoder()).context("--init")?,
+        Some(init) => {
+            let flag = if cell.study == Study::GivenWeights { "--frozen" } else { "--init" };
+            init.weights.fill(&method.parameters().encoder()).context(flag)?
+        }
         None => Vec::new(),
     };
     Ok((method, understood))
@@ -404,7 +410,7 @@ impl Resolved<'_> {
             dataset: &*self.source.train,
             indices: &self.subset.indices,
             views: &self.views,
-            normalisation: &Normalisation::SEWER_ML,
+            normalisation: &self.normalisation,
             sampling: self.recipe.sampling,
             repeats: self.repeats,
             batch_size: self.scale.batch_size,

@@ -77,7 +77,7 @@ pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     for (number, recipe) in views.iter().enumerate() {
         values.under(&format!("view{}", number + 1), view(recipe));
     }
-    let Normalisation { mean, std } = Normalisation::SEWER_ML;
+    let Normalisation { mean, std } = plan.normalisation(cell);
     values.set("normalisation.mean", mean.map(plain).to_vec());
     values.set("normalisation.deviation", std.map(plain).to_vec());
     values.under("converged_probe", probe(&recipe.converged_probe));
@@ -126,6 +126,8 @@ fn encoder(values: &mut Values, cell: &Cell, scale: &Scale, recipe: &Recipe) {
             values.set("vit.depth", depth);
             values.set("vit.heads", recipe.objective.attention_heads().unwrap_or(heads));
         }
+        // Of one size only.
+        backbone::Name::MobileNetV2 => {}
     }
 }
 

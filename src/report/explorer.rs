@@ -40,7 +40,7 @@ struct Entry {
 fn entries(page: &Page) -> Vec<Entry> {
     let Some(ours) = page.ours() else { return Vec::new() };
     let mut entries = Vec::new();
-    for backbone in backbone::Name::ALL {
+    for backbone in backbone::Name::STUDY {
         for method in page.methods() {
             for train in page.shares() {
                 let cell = Axes::trained(method, backbone, train);

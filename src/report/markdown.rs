@@ -86,7 +86,7 @@ fn verdicts(page: &Page) -> String {
 fn table_1(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());
-    for backbone in backbone::Name::ALL {
+    for backbone in backbone::Name::STUDY {
         for method in page.methods() {
             let cell = |share| Axes::trained(method, backbone, share).in_training();
             let cells = shares.iter().map(|&share| ours.interval(Metric::F1, &cell(share)));
@@ -100,7 +100,7 @@ fn table_1(page: &Page) -> String {
 fn auroc(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());
-    for backbone in backbone::Name::ALL {
+    for backbone in backbone::Name::STUDY {
         let floor = |share| Axes::random_weights(backbone, share).converged();
         let floors = shares.iter().map(|&share| ours.interval(Metric::Auroc, &floor(share)));
         rows.push(("random weights", backbone, floors.collect()));

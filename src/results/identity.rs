@@ -6,11 +6,22 @@ use super::{
     provenance,
     record::{Identity, Record, SCHEMA, Settings},
 };
+use crate::augment::Normalisation;
 
 impl Settings {
     /// A value as text, however its schema wrote it; none where the setting is not there.
     pub fn text(&self, name: &str) -> Option<String> {
         self.values.get(name).map(plain)
+    }
+
+    /// What pixels were normalised by; none where it is not said, as in records of schema 1.
+    pub fn normalisation(&self) -> Option<Normalisation> {
+        let triple = |name: &str| -> Option<[f32; 3]> {
+            let list = self.values.get(name)?.as_array()?;
+            let list: Option<Vec<f32>> = list.iter().map(|value| Some(value.as_f64()? as f32)).collect();
+            list?.try_into().ok()
+        };
+        Some(Normalisation { mean: triple("normalisation.mean")?, std: triple("normalisation.deviation")? })
     }
 
     /// Whether training rounded to bf16.

@@ -108,13 +108,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a cell's trained variables, heads too, beside where its record goes. Before the record: only a
+    /// Writes a cell's trained variables, heads too, with `notes` in the header, beside where its record goes. Before the record: only a
     /// cell that has one is finished, and weights without one are written again.
-    pub fn write_weights(&self, cell: &str, parameters: &Parameters) -> Result<()> {
+    pub fn write_weights(
+        &self,
+        cell: &str,
+        parameters: &Parameters,
+        notes: &BTreeMap<String, String>,
+    ) -> Result<()> {
         let path = self.weights(cell);
         let write = || -> Result<()> {
             let file = temporary(&path)?;
-            parameters.save(file.path(), &BTreeMap::new())?;
+            parameters.save(file.path(), notes)?;
             settle(file, &path)
         };
         write().with_context(|| {
@@ -394,7 +399,7 @@ mod tests {
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            folder.write_weights("x", &Parameters::default()).unwrap();
+            folder.write_weights("x", &Parameters::default(), &BTreeMap::new()).unwrap();
             let ordinary = root.path().join("ordinary");
             fs::write(&ordinary, "").unwrap();
             assert_eq!(mode(&path), mode(&ordinary));

@@ -42,7 +42,7 @@ pub fn pairs() -> Vec<(method::Name, backbone::Name)> {
     let others = method::Name::PAPER.into_iter().filter(|method| !FIRST.contains(method));
     let on_each = |method: method::Name| {
         let defined = move |backbone: &backbone::Name| method.undefined_on(*backbone).is_none();
-        backbone::Name::ALL.into_iter().filter(defined).map(move |backbone| (method, backbone))
+        backbone::Name::STUDY.into_iter().filter(defined).map(move |backbone| (method, backbone))
     };
     FIRST.into_iter().chain(others).flat_map(on_each).collect()
 }

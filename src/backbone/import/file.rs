@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{Device, Error, Result, Tensor, pickle, safetensors};
 
+use super::legacy;
+
 /// Dictionaries within a checkpoint that hold encoders, as common code writes them.
 const KEYS: [&str; 12] = [
     "state_dict",
@@ -44,7 +46,13 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         // A safetensors header of 128 bytes and more than 512 would look like it, but begins with a brace then.
         match bytes.get(8) {
             Some(b'{') => plain(bytes),
-            _ => refuse!("a pickle in PyTorch's form of before 1.6, which is not read; {}", convert(path)),
+            _ if legacy::is_such(bytes) => match legacy::tensors(bytes) {
+                Ok(tensors) => Ok(tensors.into_iter().collect()),
+                Err(error) => {
+                    refuse!("PyTorch's form of before 1.6: {}; {}", first_line(&error), convert(path))
+                }
+            },
+            _ => refuse!("a pickle that is no checkpoint of PyTorch; {}", convert(path)),
         }
     } else {
         plain(bytes)

@@ -9,6 +9,8 @@ macro_rules! refuse {
 }
 
 mod file;
+mod legacy;
+pub mod mobilenet;
 mod names;
 mod network;
 mod resample;
@@ -22,18 +24,20 @@ use std::{
 
 use candle_core::{DType, Error, Result, Tensor};
 
-use super::Parameters;
+use super::{Name, Parameters};
 
 /// The tensors of a file, as they are named there.
 #[derive(Clone, Debug)]
 pub struct Weights {
     path: PathBuf,
     tensors: BTreeMap<String, Tensor>,
+    notes: BTreeMap<String, String>,
 }
 
 impl Weights {
     /// The tensors in `bytes`, which are those of the file at `path`: safetensors, or a zip file by `torch.save` whose
-    /// dictionaries hold plain tensors. No code of the file is run.
+    /// dictionaries hold plain tensors, or one dictionary of them in the form of before PyTorch 1.6. No code of the file
+    /// is run.
     ///
     /// # Errors
     /// Says what the file is instead (empty, torn, a pointer of Git LFS, a web page, another checkpoint), and what to
@@ -41,13 +45,34 @@ impl Weights {
     pub fn read(path: &Path, bytes: &[u8]) -> Result<Self> {
         let tensors =
             file::tensors(path, bytes).map_err(|error| Error::Msg(format!("{}: {error}", path.display())))?;
-        Ok(Self { path: path.to_owned(), tensors })
+        Ok(Self { path: path.to_owned(), tensors, notes: notes(bytes) })
+    }
+
+    /// What the header of the file says of itself under this name; safetensors have such notes.
+    pub fn note(&self, name: &str) -> Option<&str> {
+        self.notes.get(name).map(String::as_str)
+    }
+
+    /// The encoder that these are weights of, by their names; sizes are not looked at.
+    ///
+    /// # Errors
+    /// If it is none that is built here.
+    pub fn network(&self) -> Result<Name> {
+        let shapes = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
+        if let Some(network) = network::of(&shapes.collect()) {
+            return Ok(network.name());
+        }
+        let foreign = network::foreign(self.tensors.keys().map(String::as_str));
+        let what =
+            foreign.unwrap_or("neither a ResNet or MobileNetV2 by torchvision's names, nor a ViT by timm's");
+        refuse!("{}: {what}", self.path.display())
     }
 
     /// The variables of a trained encoder, as a file of them would have them; `path` is what errors call them.
     pub fn of(path: &Path, encoder: &Parameters) -> Self {
         let named = |entry: &super::Parameter| (entry.name.clone(), entry.variable.as_detached_tensor());
-        Self { path: path.to_owned(), tensors: encoder.all().iter().map(named).collect() }
+        let tensors = encoder.all().iter().map(named).collect();
+        Self { path: path.to_owned(), tensors, notes: BTreeMap::new() }
     }
 
     /// Overwrites every variable of `encoder` by the file's tensor of its name, and says, a line each, which prefix was
@@ -114,6 +139,13 @@ impl Weights {
         let hint = foreign.map_or_else(|| network::hint((found, expected)), |names| format!(": {names}"));
         Error::Msg(format!("{missing}{hint}"))
     }
+}
+
+/// Notes in the header of safetensors; empty where there are none.
+fn notes(bytes: &[u8]) -> BTreeMap<String, String> {
+    let head = safetensors::SafeTensors::read_metadata(bytes);
+    let notes = head.ok().and_then(|(_, head)| head.metadata().clone());
+    notes.into_iter().flatten().collect()
 }
 
 /// A tensor in f32.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::backbone::VitSize;
+use crate::backbone::{Name, VitSize, mobilenet};
 
 /// A network, as far as names and shapes of its tensors tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +25,25 @@ pub enum Network {
         /// Blocks.
         depth: usize,
     },
+    /// `MobileNetV2` under torchvision's names.
+    MobileNet {
+        /// Channels of the first convolution.
+        first: usize,
+    },
 }
 
-/// What names and shapes are of; none if that is neither network.
+impl Network {
+    /// The encoder that is built here of this kind.
+    pub fn name(self) -> Name {
+        match self {
+            Self::ResNet { .. } => Name::ResNet18,
+            Self::Vit { .. } => Name::ViTTiny,
+            Self::MobileNet { .. } => Name::MobileNetV2,
+        }
+    }
+}
+
+/// What names and shapes are of; none if that is no network that is built here.
 pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
     // Where prefixes stand before names, the shortest is the network's own and not a block's.
     let shape = |suffix: &str| {
@@ -41,6 +57,9 @@ pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
         let number = |name: &&str| name.split_once("blocks.")?.1.split('.').next()?.parse::<usize>().ok();
         let blocks = shapes.keys().filter(|name| !name.contains("decoder")).filter_map(number);
         return Some(Network::Vit { patch, width, depth: blocks.max().map_or(0, |last| last + 1) });
+    }
+    if let Some(&[first, _, 3, 3]) = shape("features.0.0.weight").filter(|_| has("features.1.conv.0.0.")) {
+        return Some(Network::MobileNet { first });
     }
     let lightly = || shape("0.weight").filter(|_| has("4.0.conv1.") || has("2.0.conv1."));
     if let Some(&[width, _, kernel, _]) = shape("conv1.weight").filter(|_| has("layer1.")).or_else(lightly) {
@@ -61,12 +80,21 @@ pub fn size(dims: &[usize]) -> String {
 
 /// What the file holds where it is not what was expected, and which flags to pass; begins with a colon.
 pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
-    use Network::{ResNet, Vit};
+    use Network::{MobileNet, ResNet, Vit};
     let advice = match (found, expected) {
         (None, Some(ResNet { .. })) => {
             return ": neither torchvision's nor lightly's names of a ResNet, nor timm's of a ViT".to_owned();
         }
+        (None, Some(MobileNet { .. })) => return ": not torchvision's names of a MobileNetV2".to_owned(),
         (None, _) => return ": no names of a timm ViT, nor of a ResNet".to_owned(),
+        (Some(MobileNet { first }), _) if first != mobilenet::FIRST => {
+            "only width 1 of it is built here".to_owned()
+        }
+        (Some(MobileNet { .. }), Some(ResNet { .. } | Vit { .. })) => {
+            "it is not trained here; --frozen instead of --init scores it as it is".to_owned()
+        }
+        (Some(MobileNet { .. }), _) => return String::new(),
+        (Some(ResNet { .. } | Vit { .. }), Some(MobileNet { .. })) => "it is no MobileNetV2".to_owned(),
         (Some(ResNet { .. }), Some(Vit { .. })) => "pass --only resnet18".to_owned(),
         (Some(Vit { .. }), Some(ResNet { .. })) => "pass --only vit_tiny".to_owned(),
         (Some(ResNet { kind, .. }), Some(ResNet { .. })) if kind != "ResNet-18" => {
@@ -102,6 +130,7 @@ fn named(network: Network) -> String {
     match network {
         Network::ResNet { kind: kind @ "ResNet-18", width, .. } => format!("a {kind} of width {width}"),
         Network::ResNet { kind, .. } => format!("a {kind}"),
+        Network::MobileNet { first } => format!("a MobileNetV2 whose first convolution has {first} channels"),
         Network::Vit { patch, width, depth } => {
             format!("a ViT with patches of {patch} px, width {width} and {depth} blocks")
         }

@@ -274,13 +274,40 @@ fn another_size_or_network_says_what_to_do() {
     }
 }
 
+fn mobilenet(seed: u64) -> Parameters {
+    encoder(Name::MobileNetV2, 4, 32, seed)
+}
+
+/// By names alone, whatever stands before them.
+#[test]
+fn a_file_says_which_network_it_is_of() {
+    for (build, expected) in [
+        (resnet as fn(u64) -> Parameters, Name::ResNet18),
+        (vit, Name::ViTTiny),
+        (mobilenet, Name::MobileNetV2),
+    ] {
+        let source = build(1);
+        for prefix in ["", "module.net."] {
+            let mut file = tensors(&source, |name| format!("{prefix}{name}"));
+            assert_eq!(read(&safetensors(&file)).unwrap().network().unwrap(), expected, "{prefix}");
+            file.insert(format!("{prefix}classifier.1.weight"), ones(&[2, 2]));
+            let told = fills(&file, &build(2), &source);
+            assert!(told.contains(&format!("ignored, no part of the encoder: {prefix}classifier")), "{told}");
+        }
+    }
+    let neither = read(&safetensors(&Tensors::from([("x".to_owned(), ones(&[1]))]))).unwrap();
+    assert!(line(&neither.network().unwrap_err()).contains("neither a ResNet or MobileNetV2"));
+    let error = refuses(&tensors(&mobilenet(1), str::to_owned), &resnet(2));
+    assert!(error.contains("it is not trained here; --frozen instead of --init"), "{error}");
+}
+
 #[test]
 fn what_is_no_file_of_weights_is_named() {
     let whole = safetensors(&tensors(&resnet(1), str::to_owned));
     let torn = format!("torn: {} bytes, expected {}", whole.len() - 1, whole.len());
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 44586000\n";
     let zip = zip(&[("archive/data.pkl", b"\x80\x02}.")]);
-    let cases: [(&[u8], &str); 10] = [
+    let cases: [(&[u8], &str); 11] = [
         (b"", "an empty file"),
         (pointer, "a pointer of Git LFS, not the weights of 44586000 bytes: `git lfs pull`"),
         (b"\n<!DOCTYPE html><html>", "a web page, not weights"),
@@ -289,9 +316,10 @@ fn what_is_no_file_of_weights_is_named() {
         (&[0; 4096], "torn or not safetensors"),
         (b"weights", "torn or not safetensors"),
         (
-            b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
-            "form of before 1.6, which is not read; this makes safetensors",
+            b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}",
+            "form of before 1.6: torn: it ends within its list of tensors; copy or download it again; this makes",
         ),
+        (b"\x80\x04K\x01.", "a pickle that is no checkpoint of PyTorch; this makes safetensors"),
         (&zip[..zip.len() - 30], "torn: a checkpoint of PyTorch without its end"),
         (b"PK\x03\x04PK\x05\x06", "not read ("),
     ];

@@ -3,12 +3,13 @@
 //! The graph takes `pictures`, bytes (batch, side, side, 3), red, green, blue, squeezed bicubic to the side
 //! as `predict` does it, and gives `logit` and `probability`, (batch) each. Normalisation, encoder, probe and
 //! calibration are in it; threshold, rate and classes are in the file's notes. Encoders are spelled out in
-//! `resnet.rs` and `vit.rs`; constants have the names that torchvision and timm give them. Everything is in
+//! `resnet.rs`, `vit.rs` and `mobilenet.rs`; constants have the names that torchvision and timm give them. Everything is in
 //! single precision, which every runtime takes; with the probe in double precision, logits of real bundles
 //! are no closer to `predict`'s.
 
 mod graph;
 mod messages;
+mod mobilenet;
 mod resnet;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ fn model(bundle: &Bundle) -> Result<Model> {
     let features = match architecture.name {
         Name::ResNet18 => resnet::features(&mut graph, architecture.resnet_stem, &images)?,
         Name::ViTTiny => vit::features(&mut graph, architecture.vit, side, &images)?,
+        Name::MobileNetV2 => mobilenet::features(&mut graph, &images)?,
     };
     graph.ensure_all_were_read()?;
     classify(&mut graph, bundle, &features);

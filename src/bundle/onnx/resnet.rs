@@ -17,7 +17,7 @@ pub fn features(graph: &mut Graph, stem: Stem, pictures: &str) -> Result<String>
         Stem::ImageNet => Geometry { stride: 2, padding: 3 },
         Stem::Small => Geometry { stride: 1, padding: 1 },
     };
-    let mut maps = convolution(graph, "conv1", "bn1", geometry, pictures)?;
+    let mut maps = convolution(graph, ["conv1", "bn1"], geometry, 1, pictures)?;
     maps = graph.add("Relu", "relu", &[&maps], Vec::new());
     if stem == Stem::ImageNet {
         let window = [("kernel_shape", &[3; 2][..]), ("strides", &[2; 2]), ("pads", &[1; 4])];
@@ -40,29 +40,32 @@ fn block(graph: &mut Graph, name: &str, stride: usize, input: &str) -> Result<St
         1 => input.to_owned(),
         _ => {
             let [conv, norm] = [0, 1].map(|part| format!("{name}.downsample.{part}"));
-            convolution(graph, &conv, &norm, Geometry { stride, padding: 0 }, input)?
+            convolution(graph, [&conv, &norm], Geometry { stride, padding: 0 }, 1, input)?
         }
     };
     let part = |part: &str| format!("{name}.{part}");
     let first = Geometry { stride, padding: 1 };
-    let inner = convolution(graph, &part("conv1"), &part("bn1"), first, input)?;
+    let inner = convolution(graph, [&part("conv1"), &part("bn1")], first, 1, input)?;
     let inner = graph.add("Relu", &part("relu1"), &[&inner], Vec::new());
     let second = Geometry { stride: 1, padding: 1 };
-    let inner = convolution(graph, &part("conv2"), &part("bn2"), second, &inner)?;
+    let inner = convolution(graph, [&part("conv2"), &part("bn2")], second, 1, &inner)?;
     let sum = graph.add("Add", &part("add"), &[&inner, &shortcut], Vec::new());
     Ok(graph.add("Relu", &part("relu2"), &[&sum], Vec::new()))
 }
 
-/// A convolution and the normalisation that follows it, by running statistics.
-fn convolution(
+/// A convolution, in so many groups of channels, and the normalisation that follows it, by running statistics.
+pub fn convolution(
     graph: &mut Graph,
-    conv: &str,
-    norm: &str,
+    [conv, norm]: [&str; 2],
     Geometry { stride, padding }: Geometry,
+    groups: usize,
     input: &str,
 ) -> Result<String> {
     let weight = graph.parameter(&format!("{conv}.weight"))?;
-    let attributes = vec![ints("strides", &[stride as i64; 2]), ints("pads", &[padding as i64; 4])];
+    let mut attributes = vec![ints("strides", &[stride as i64; 2]), ints("pads", &[padding as i64; 4])];
+    if groups > 1 {
+        attributes.push(int("group", groups as i64));
+    }
     let maps = graph.add("Conv", conv, &[input, &weight], attributes);
     let mut inputs = vec![maps];
     for part in ["weight", "bias", "running_mean", "running_var"] {

@@ -57,6 +57,7 @@ fn read(path: &Path) -> Model {
 #[case::resnet18(Name::ResNet18, Stem::ImageNet)]
 #[case::small_stem(Name::ResNet18, Stem::Small)]
 #[case::vit_tiny(Name::ViTTiny, Stem::ImageNet)]
+#[case::mobilenet(Name::MobileNetV2, Stem::ImageNet)]
 fn everything_that_a_node_reads_is_there(#[case] backbone: Name, #[case] stem: Stem) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.onnx");
@@ -120,6 +121,7 @@ fn parameters_are_neither_missing_nor_left_over() {
 #[case::resnet18("resnet18", Name::ResNet18, Stem::ImageNet)]
 #[case::small_stem("resnet18_small_stem", Name::ResNet18, Stem::Small)]
 #[case::vit_tiny("vit_tiny", Name::ViTTiny, Stem::ImageNet)]
+#[case::mobilenet("mobilenet_v2", Name::MobileNetV2, Stem::ImageNet)]
 fn onnxruntime_computes_the_same(#[case] name: &str, #[case] backbone: Name, #[case] stem: Stem) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/onnxruntime");
     let bundle = shaken(backbone, stem);

@@ -156,7 +156,7 @@ mod tests {
     fn all_points_lie_in_their_ranges() {
         assert_eq!(pairs().len(), 11);
         for method in method::Name::ALL {
-            for backbone in backbone::Name::ALL {
+            for backbone in backbone::Name::STUDY {
                 for trial in 0..200 {
                     let point = point(method, backbone, trial);
                     assert!(is_in_range(method, &point), "{method} {backbone} {trial}: {point:?}");

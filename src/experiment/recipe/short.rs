@@ -16,7 +16,7 @@ use super::{
 use crate::{
     backbone::{
         self,
-        Name::{ResNet18, ViTTiny},
+        Name::{MobileNetV2, ResNet18, ViTTiny},
     },
     loader::Sampling,
     method::{
@@ -62,6 +62,8 @@ pub fn point(method: method::Name, backbone: backbone::Name) -> Point {
             (SimClr,      ResNet18) => (4.0e-3, 1.0e-2, Paper,    Some(0.2)),
             (SimClr,      ViTTiny)  => (9.0e-4, 4.1e-2, Paper,    Some(0.12)),
             (SimSiam,     _)        => (4.0e-3, 1.0e-2, Paper,    None),
+            // Nothing trains it: its floor has the views of supervised training, as others have.
+            (_,        MobileNetV2) => (7.1e-3, 4.0e-4, Flip,     None),
         };
     Point { learning_rate, weight_decay, augmentation, constant }
 }

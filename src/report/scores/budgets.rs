@@ -45,7 +45,7 @@ pub fn budgets(page: &Page) -> Markup {
         }
         @for sentence in curves.sentences() { p { (sentence) } }
         @for (title, tuned) in [("Probes on frozen features", false), ("All weights trained", true)] {
-            div.figures.two { @for backbone in backbone::Name::ALL { (curves.figure(title, backbone, tuned)) } }
+            div.figures.two { @for backbone in backbone::Name::STUDY { (curves.figure(title, backbone, tuned)) } }
         }
         (table("AUROC of the probe by labelled defects", &curves.probes))
         (table("AUROC of neighbours' votes by labelled defects", &curves.neighbours))

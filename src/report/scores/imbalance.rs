@@ -31,7 +31,7 @@ pub fn imbalance(page: &Page) -> Markup {
             @if let Some(figure) = map(page, page.paper(), None, metric) { (figure) }
         } }
         @if let Some(ours) = page.ours() {
-            @for backbone in backbone::Name::ALL {
+            @for backbone in backbone::Name::STUDY {
                 h3 { "Ours, " (backbone.label()) }
                 div.figures { @for metric in FIGURE_2.into_iter().chain(FIGURE_5) {
                     @if let Some(figure) = map(page, ours, Some(backbone), metric) { (figure) }
@@ -46,7 +46,7 @@ fn map(page: &Page, body: &Evidence, only: Option<backbone::Name>, metric: Metri
     let (mut rows, mut cells) = (Vec::new(), Vec::new());
     let (trained, scored) = shares(page, body);
     for method in page.methods() {
-        let backbones = backbone::Name::ALL.into_iter();
+        let backbones = backbone::Name::STUDY.into_iter();
         for backbone in backbones.filter(|known| only.is_none_or(|wanted| wanted == *known)) {
             for &train in &trained {
                 let at = Axes::trained(method, backbone, train).in_training();

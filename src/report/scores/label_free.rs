@@ -44,7 +44,7 @@ pub fn label_free(page: &Page) -> Markup {
         div.figures.two {
             (scatter(page, ours, &Measure::RANKME_RELEASED, "Figure 7: RankMe as released (mini-batches of features) against F1"))
             (scatter(page, ours, &Measure::RANKME_NORMALISED, "RankMe of features over its bound, against F1"))
-            @for backbone in backbone::Name::ALL {
+            @for backbone in backbone::Name::STUDY {
                 (curves(page, backbone, "rankme_released", "RankMe as released"))
                 (curves(page, backbone, "features_unit_deviation", "Uncertainty of directions"))
             }
@@ -87,7 +87,7 @@ fn coefficients(ours: &Evidence) -> Markup {
 fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Markup {
     let mut series = Vec::new();
     for method in page.methods() {
-        for backbone in backbone::Name::ALL {
+        for backbone in backbone::Name::STUDY {
             let both = |share| {
                 let at = Axes::trained(method, backbone, share).in_training();
                 ours.seeds(metric, &at).into_iter().zip(ours.seeds(Metric::F1, &at)).collect::<Vec<_>>()

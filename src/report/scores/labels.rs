@@ -64,7 +64,8 @@ fn remedies(page: &Page, ours: &Evidence) -> Markup {
         Remedy::LogitAdjustment => "logit adjustment",
     };
     let rows = |metric: Metric| -> Vec<(Remedy, backbone::Name, Vec<Option<Interval>>)> {
-        let pairs = Remedy::ALL.into_iter().flat_map(|remedy| backbone::Name::ALL.map(|name| (remedy, name)));
+        let pairs =
+            Remedy::ALL.into_iter().flat_map(|remedy| backbone::Name::STUDY.map(|name| (remedy, name)));
         let row = |(remedy, name)| {
             let found = shares.iter().map(|&share| gained(remedy, name, share, metric));
             (remedy, name, found.collect::<Vec<_>>())

@@ -41,7 +41,7 @@ fn table_2(page: &Page) -> Markup {
                 th scope="col" { "Backbone" } th scope="col" { "Whose" }
                 @for side in Study::SIDES { th.number scope="col" { (side) " px" } }
             } }
-            tbody { @for backbone in backbone::Name::ALL { @for (place, body) in page.bodies.iter().enumerate() { tr {
+            tbody { @for backbone in backbone::Name::STUDY { @for (place, body) in page.bodies.iter().enumerate() { tr {
                 th scope="row" { (backbone.label()) }
                 td { (if place == 0 { "paper" } else { "ours" }) }
                 @for side in Study::SIDES { td.number {
@@ -131,7 +131,7 @@ fn ablations(page: &Page, ours: &Evidence) -> Markup {
     for ablation in Ablation::ALL {
         let Some((sound, words)) = described(ablation) else { continue };
         for method in page.methods() {
-            for backbone in backbone::Name::ALL {
+            for backbone in backbone::Name::STUDY {
                 let cell = Axes::table_1(method, backbone, Share::percent(45));
                 let cells =
                     [Study::Ablation(ablation), sound].map(|study| cell.in_study(study).in_training());

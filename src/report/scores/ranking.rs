@@ -36,7 +36,7 @@ pub fn ranking(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let arms = ours.frame().axes().into_iter().filter(|at| at.cell.is_an_arm());
     let known = arms.map(|at| at.cell.converged()).any(|at| ours.spread(Metric::Auroc, &at).is_some());
-    let backbones = backbone::Name::ALL.into_iter();
+    let backbones = backbone::Name::STUDY.into_iter();
     let pairs =
         RANKED.into_iter().flat_map(|metric| backbones.clone().map(move |backbone| (metric, backbone)));
     let figures: Vec<Markup> =
@@ -126,7 +126,7 @@ type Compared = (method::Name, Share, Comparison);
 /// Every self-supervised method beside supervised training: by how much, in deviations of a seed, and how often a run of
 /// it is above. One correction for all of a backbone.
 fn comparisons(page: &Page, ours: &Evidence) -> Markup {
-    let tables = backbone::Name::ALL.map(|backbone| (backbone, compared(page, ours, backbone)));
+    let tables = backbone::Name::STUDY.map(|backbone| (backbone, compared(page, ours, backbone)));
     let tables: Vec<_> = tables.into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
     if tables.is_empty() {
         return html! {};
@@ -175,7 +175,7 @@ fn compared_table(backbone: backbone::Name, rows: &[Compared]) -> Markup {
 
 /// Both scores against the training share.
 fn lines(page: &Page, ours: &Evidence) -> Markup {
-    html! { div.figures.two { @for backbone in backbone::Name::ALL { @for metric in RANKED {
+    html! { div.figures.two { @for backbone in backbone::Name::STUDY { @for metric in RANKED {
         (line(page, ours, backbone, metric))
     } } } }
 }

@@ -34,7 +34,7 @@ pub fn table_1(page: &Page) -> Markup {
                         @for share in &shares { th.number scope="col" { (percent(*share)) } }
                     } }
                     tbody {
-                        @for backbone in backbone::Name::ALL { @for method in page.methods() {
+                        @for backbone in backbone::Name::STUDY { @for method in page.methods() {
                             (rows(page, metric, method, backbone, &shares))
                         } }
                     }

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use skewbench::{
+    augment::Normalisation,
     data::{Share, imbalance::OutOfReach},
-    experiment::{Cell, Plan, Resolved, Resolver, Scale},
+    experiment::{Cell, Init, Plan, Resolved, Resolver, Scale},
 };
 
 use self::study::Study;
@@ -84,7 +85,11 @@ impl Asked {
         }
         let shares: &[Share] = if self.shares.is_empty() { &Share::STUDY } else { &self.shares };
         let seeds = self.seeds.unwrap_or(if self.setup.full { 3 } else { 1 });
-        let run = self.setup.run(study::cells(&studies, shares, seeds, &self.only)?, lists)?;
+        let plan = self.setup.plan()?;
+        let frozen = Setup::frozen(&plan)?;
+        studies.extend(frozen.map(|_| Study::Frozen));
+        let cells = study::cells(&studies, shares, seeds, &self.only, frozen)?;
+        let run = self.setup.run(plan, cells, lists)?;
         Ok(Run { within_reach: self.shares.is_empty(), ..run })
     }
 }
@@ -146,16 +151,20 @@ impl Run {
     pub fn first_weights(&self, cells: &[Resolved]) -> Vec<String> {
         let understood = cells.iter().filter_map(|cell| {
             let init = cell.init.as_ref()?;
-            Some((format!("{} into {}", init.path.display(), cell.cell.backbone.label()), &cell.understood))
+            let how = if cell.cell.is_floor() { ", scored as they are" } else { "" };
+            let name = format!("{} into {}{how}", init.path.display(), cell.cell.backbone.label());
+            Some((name, normalised_by(init), &cell.understood))
         });
         let once: BTreeSet<_> = understood.collect();
-        if let (Some(init), true) = (&self.plan.init, once.is_empty()) {
+        let begins = cells.iter().any(|cell| !cell.cell.is_floor() && cell.init.is_some());
+        let unused = self.plan.init.as_ref().filter(|_| !begins).map(|init| {
             let path = init.path.display();
-            return vec![format!("{path}: no cell of this run begins with them; --study frozen scores them")];
-        }
-        once.into_iter()
-            .flat_map(|(name, lines)| std::iter::once(name).chain(lines.iter().cloned()))
-            .collect()
+            format!("{path}: no cell of this run begins with them; --frozen scores them as they are")
+        });
+        let used = once.into_iter().flat_map(|(name, normalised, lines)| {
+            [name, normalised].into_iter().chain(lines.iter().cloned())
+        });
+        used.chain(unused).collect()
     }
 
     /// Prints data, first weights, scale, number of cells and of images that they train on.
@@ -180,6 +189,19 @@ impl Run {
         let lines: BTreeSet<String> = self.undefined.iter().filter_map(line).collect();
         lines.iter().for_each(|line| println!("{line}"));
     }
+}
+
+/// What pixels are normalised by for the weights of a file, and who says so.
+fn normalised_by(init: &Init) -> String {
+    let Normalisation { mean, std } = init.normalisation;
+    let why = match init.says_so {
+        true => "as the file says",
+        false if init.normalisation == Normalisation::SEWER_ML => {
+            "as everything that is trained here, for the file does not say; --normalisation does"
+        }
+        false => "as --normalisation says",
+    };
+    format!("pixels normalised by mean {mean:?} and deviation {std:?}, {why}")
 }
 
 /// The first of some cells, and how many more there are.

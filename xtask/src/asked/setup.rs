@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use skewbench::{
+    augment::Normalisation,
+    backbone,
     data::{OnBadImage, OnLeak, SampleBits, groups::GroupBy},
     experiment::{Augmentation, Cell, Init, Plan, Scale, recipe},
 };
@@ -60,10 +62,21 @@ pub struct Setup {
     #[arg(long, value_name = "short|reference|as_released")]
     pub recipe: Option<recipe::Name>,
 
-    /// Encoder weights to begin with: safetensors, or .pth of plain tensors, with torchvision's or timm's names;
-    /// prefixes and heads around them are found and left out
+    /// Encoder weights that training begins with: safetensors, or .pth of plain tensors, with torchvision's or timm's
+    /// names; prefixes and heads around them are found and left out
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
+
+    /// Encoder weights that are scored as they are, beside what is trained
+    ///
+    /// What one would have had without any training: a row of its own, as the floors are. It is not --init, so that
+    /// one command can train from random weights and compare with these. Takes the same files as --init, and besides
+    /// a MobileNetV2 by torchvision's names, such as `data mobilenet` fetches; the file says which network it is
+    #[arg(long, value_name = "FILE")]
+    pub frozen: Option<PathBuf>,
+
+    #[arg(long, value_name = "sewer-ml|imagenet|MEAN/DEVIATION", long_help = Normalisation::HELP)]
+    pub normalisation: Option<Normalisation>,
 
     /// Views of a training image [default: those of each method's recipe]
     #[arg(long, value_name = "paper|original|flip|none")]
@@ -92,18 +105,17 @@ pub enum Lists<'a> {
 }
 
 impl Setup {
-    /// Opens the data for these cells; those that are not defined are kept apart.
+    /// Opens the data for these cells of [`Self::plan`]; those that are not defined are kept apart.
     ///
     /// # Errors
     /// If flags contradict each other, or the data cannot be read.
-    pub fn run(&self, cells: Vec<Cell>, lists: Lists) -> Result<Run> {
-        let mut plan = self.plan()?;
+    pub fn run(&self, mut plan: Plan, cells: Vec<Cell>, lists: Lists) -> Result<Run> {
         let (Lists::Kept(out) | Lists::Read(out)) = lists;
         plan.pretrained = Some(Arc::new(Kept(out.to_owned())));
         ensure!(
             self.init.is_none() || self.epochs != Some(0) || cells.iter().all(Cell::is_floor),
-            "--epochs 0 with --init would show the file's weights under the names of methods; --study frozen scores \
-             them under their own"
+            "--epochs 0 with --init would show the file's weights under the names of methods; --frozen scores them \
+             under their own"
         );
         let (cells, undefined): (Vec<Cell>, Vec<Cell>) =
             cells.into_iter().partition(|cell| cell.undefined().is_none());
@@ -129,7 +141,11 @@ impl Setup {
         asked.map_or_else(own, Path::to_owned)
     }
 
-    fn plan(&self) -> Result<Plan> {
+    /// What all cells share, with the files of weights read.
+    ///
+    /// # Errors
+    /// If flags contradict each other, or a file of weights cannot be read.
+    pub fn plan(&self) -> Result<Plan> {
         let mut plan = Plan::new(self.scale()?);
         if self.gpu {
             plan.device = skewbench::tensor::gpu::open()?;
@@ -139,8 +155,24 @@ impl Setup {
         plan.on_bad_image = self.on_bad_image;
         plan.sample_bits = self.sample_bits;
         plan.recipe = self.recipe.unwrap_or(plan.recipe);
-        plan.init = self.init.as_deref().map(Init::new).transpose()?;
+        ensure!(
+            self.normalisation.is_none() || self.init.is_some() != self.frozen.is_some(),
+            "--normalisation is that of the weights of one file: give either --init or --frozen with it"
+        );
+        let read = |file: &Option<PathBuf>, flag: &'static str| {
+            file.as_deref().map(|path| Init::new(path, self.normalisation).context(flag)).transpose()
+        };
+        plan.init = read(&self.init, "--init")?;
+        plan.frozen = read(&self.frozen, "--frozen")?;
         Ok(plan)
+    }
+
+    /// The encoder of the weights that are scored as they are; none where there are none.
+    ///
+    /// # Errors
+    /// If they are of none that is built.
+    pub fn frozen(plan: &Plan) -> Result<Option<backbone::Name>> {
+        plan.frozen.as_ref().map(Init::network).transpose().context("--frozen")
     }
 
     fn scale(&self) -> Result<Scale> {

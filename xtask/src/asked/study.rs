@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, ensure};
 use skewbench::{
+    backbone,
     data::Share,
     experiment::{Cell, cell},
 };
@@ -31,7 +32,7 @@ impl Study {
 Which cells:
   table1        methods x backbones x shares; its records also make Figures 2, 4, 5, 6 and 7
   floors        pixels and random weights at the same shares: what a method must beat
-  frozen        the weights of --init as they are, at the same shares: a floor of its own
+  frozen        the weights of --frozen FILE as they are, at the same shares: a floor of its own; that flag adds it
   table2        supervised at five resolutions
   figure3       supervised at 35 strengths of augmentation, on a quarter of the data
   size_matched  training sets of one size at the paper's five shares
@@ -61,11 +62,13 @@ Which cells:
         ("all", Self::All),
     ];
 
-    fn cells(self, shares: &[Share], seed: u64) -> Vec<Cell> {
+    fn cells(self, shares: &[Share], seed: u64, frozen: Option<backbone::Name>) -> Vec<Cell> {
         match self {
             Self::Table1 => cell::at(shares, seed),
             Self::Floors => cell::floors(shares, seed),
-            Self::Frozen => cell::frozen(shares, seed),
+            Self::Frozen => {
+                frozen.into_iter().flat_map(|backbone| cell::frozen(backbone, shares, seed)).collect()
+            }
             Self::Table2 => cell::table2(seed),
             Self::Figure3 => cell::figure3(seed),
             Self::SizeMatched => cell::size_matched(seed),
@@ -78,7 +81,7 @@ Which cells:
             Self::All => Self::NAMES
                 .into_iter()
                 .filter(|(_, study)| !matches!(study, Self::All | Self::Extensions | Self::Frozen))
-                .flat_map(|(_, study)| study.cells(shares, seed))
+                .flat_map(|(_, study)| study.cells(shares, seed, frozen))
                 .collect(),
         }
     }
@@ -95,11 +98,22 @@ impl FromStr for Study {
 }
 
 /// Cells of some studies whose names contain one of the texts `only`, where there are any; each once, seed by seed.
-pub fn cells(studies: &[Study], shares: &[Share], seeds: u64, only: &[String]) -> Result<Vec<Cell>> {
+/// `frozen`: the encoder whose weights are scored as they are, where a file of them was given.
+pub fn cells(
+    studies: &[Study],
+    shares: &[Share],
+    seeds: u64,
+    only: &[String],
+    frozen: Option<backbone::Name>,
+) -> Result<Vec<Cell>> {
     ensure!(seeds > 0, "--seeds must be at least 1");
+    ensure!(
+        frozen.is_some() || !studies.contains(&Study::Frozen),
+        "--study frozen scores the weights of a file as they are: --frozen FILE names it"
+    );
     let mut cells: Vec<Cell> = Vec::new();
     for seed in 0..seeds {
-        for cell in studies.iter().flat_map(|study| study.cells(shares, seed)) {
+        for cell in studies.iter().flat_map(|study| study.cells(shares, seed, frozen)) {
             if !cells.contains(&cell) {
                 cells.push(cell);
             }

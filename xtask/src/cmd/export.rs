@@ -45,17 +45,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(!parameters.all().is_empty(), "{}: holds no encoder", weights.display());
 
     let setting = |name: &str| record.settings.text(name);
-    let Normalisation { mean, std } = Normalisation::SEWER_ML;
-    let notes = BTreeMap::from([
+    // Where a record does not say, everything was normalised so.
+    let normalisation = record.settings.normalisation().unwrap_or(Normalisation::SEWER_ML);
+    let mut notes = BTreeMap::from([
         ("backbone".to_owned(), record.cell.backbone.clone()),
         ("method".to_owned(), record.cell.method.clone()),
         ("cell".to_owned(), record.cell.id.clone()),
         ("fingerprint".to_owned(), record.fingerprint.clone()),
         ("scale".to_owned(), record.settings.scale.clone()),
         ("input_side".to_owned(), setting("side").context("the record names no side")?),
-        ("normalisation_mean".to_owned(), format!("{mean:?}")),
-        ("normalisation_std".to_owned(), format!("{std:?}")),
     ]);
+    notes.extend(normalisation.notes());
     // Records of schema 1 say `attention_heads`, `vit` and `resnet_width`, later ones `vit.heads` and so on.
     let size = |name: &&String| ["vit", "resnet", "attention_heads"].iter().any(|of| name.starts_with(of));
     let sizes = record.settings.values.keys().filter(size);

@@ -156,7 +156,7 @@ fn on_images(reading: &Reading) -> Vec<OnImages> {
         results::logits::read(&logits(first)).ok()
     };
     let mut found = Vec::new();
-    for backbone in backbone::Name::ALL {
+    for backbone in backbone::Name::STUDY {
         let Some(supervised) = columns(method::Name::Supervised, backbone) else { continue };
         for method in method::Name::ALL.into_iter().filter(|method| !method.is_supervised()) {
             let difference =

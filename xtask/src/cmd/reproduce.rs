@@ -32,6 +32,8 @@ Examples:
   cargo xtask reproduce --study all                      every table and figure, and what the paper left out
   cargo xtask reproduce --data elpv --shares natural     real solar-cell photographs
   cargo xtask reproduce --data folder=my-pipes --side 128
+  cargo xtask reproduce --data elpv --shares natural --frozen mobilenet_v2.safetensors
+                                                         and what weights from elsewhere score there
   cargo xtask reproduce --full --data sewer-ml=DIR --dry-run")]
 pub struct Arguments {
     #[command(flatten)]

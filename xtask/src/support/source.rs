@@ -10,6 +10,7 @@ use skewbench::{
         elpv::install,
         examine::Leaks,
         groups::{self, GroupBy},
+        package,
         whole::Opened,
     },
     experiment::Scale,
@@ -103,7 +104,7 @@ Where images come from:
     fn opened(&self) -> Result<Option<Opened>> {
         Ok(Some(match self {
             Self::Synthetic => return Ok(None),
-            Self::Elpv => data::elpv::open(&install::folder_in(&install::cache_folder()?))
+            Self::Elpv => data::elpv::open(&install::folder_in(&package::cache_folder()?))
                 .context("fetch the photographs once with `cargo xtask data elpv`")?,
             Self::SewerMl(folder) => Opened::Split(data::sewer_ml::open(folder)?),
             Self::Folder(folder) => data::folder::open(folder)?,

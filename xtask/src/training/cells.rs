@@ -248,7 +248,7 @@ impl Cells<'_> {
         watch.keep(images.write());
         let Finished { record, logits, detector, method } = finished;
         if self.keep.weights && !method.parameters().all().is_empty() {
-            folder.write_weights(&id, method.parameters())?;
+            folder.write_weights(&id, method.parameters(), &resolved.normalisation.notes())?;
             detector.iter().try_for_each(|detector| folder.write_detector(&id, detector))?;
         }
         folder.write_logits(&id, &logits)?;

