@@ -271,10 +271,10 @@ mod tests {
         near(all().map(|x| x * x).sum(), expected["squares"].as_f64().unwrap(), bound);
     }
 
-    /// In double precision to the digits that are printed, in single to its own.
+    /// In double precision to the digits that are printed. In single, PyTorch itself is up to 2e-4 from that.
     #[rstest]
     #[case(64, DType::F64, 1e-10)]
-    #[case(64, DType::F32, 2e-4)]
+    #[case(64, DType::F32, 5e-4)]
     #[case(224, DType::F64, 1e-10)]
     fn values_are_those_of_torchvision(#[case] side: usize, #[case] dtype: DType, #[case] bound: f64) {
         let (network, parameters) = build(dtype);

@@ -129,7 +129,7 @@ mod tests {
         assert!(error(&rebuild).contains("it names 'torch._utils._rebuild_tensor_v3'"));
         let double = changed(b"FloatStorage", b"FlintStorage");
         assert!(error(&double).contains("it names 'torch.FlintStorage'"));
-        let big = changed(b"little_endian\x71\x06\x88", b"little_endian\x71\x06\x89");
+        let big = changed(b"little_endianq\x02\x88", b"little_endianq\x02\x89");
         assert!(error(&big).contains("lower bytes"), "{}", error(&big));
         let more = [FILE, b"\0"].concat();
         assert!(error(&more).contains("1 bytes after the last storage"));
