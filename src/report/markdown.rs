@@ -96,10 +96,15 @@ fn table_1(page: &Page) -> String {
     format!("F1, {}\n\n{}", ours.name, by_share(&shares, &rows))
 }
 
-/// AUROC of the converged probe on all validation images, ours, with what random weights reach in front.
+/// AUROC of the converged probe on all validation images, ours, with what random and given weights reach in front.
 fn auroc(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());
+    for backbone in backbone::Name::ALL {
+        let given = |share| Axes::given_weights(backbone, share).converged();
+        let given = shares.iter().map(|&share| ours.interval(Metric::Auroc, &given(share)));
+        rows.push(("given weights, frozen", backbone, given.collect()));
+    }
     for backbone in backbone::Name::STUDY {
         let floor = |share| Axes::random_weights(backbone, share).converged();
         let floors = shares.iter().map(|&share| ours.interval(Metric::Auroc, &floor(share)));

@@ -130,6 +130,51 @@ fn initial_weights_never_fill_a_floor() {
 }
 
 #[test]
+fn frozen_weights_are_a_row_of_their_own_and_change_no_other() {
+    let root = TempDir::new().unwrap();
+    let data = folder(&camera(root.path(), "data", 0));
+    let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    succeeds(&reproduce(&data, &root.path().join("first"), &["--epochs", "1"]));
+    succeeds(&skewbench(&["export", &path("first"), CELL, &path("encoder.safetensors")]));
+    let record = |out: &str, cell: &str| -> serde_json::Value {
+        let record = root.path().join(out).join(cell).with_extension("json");
+        serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap()
+    };
+    let weights = path("encoder.safetensors");
+    let own = [
+        "reproduce",
+        "--study",
+        "table1,frozen",
+        "--only",
+        "supervised-resnet18,none-",
+        "--shares",
+        "natural",
+    ];
+    let more = ["--epochs", "1", "--data", &data, "--out", &path("beside")];
+    let frozen = ["--frozen", &weights, "--normalisation", "imagenet"];
+    let told = skewbench(&[&own[..], &SMALL, &more, &frozen].concat());
+    succeeds(&told);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("into ResNet-18, scored as they are"), "{told}");
+    assert!(told.contains("deviation [0.229, 0.224, 0.225], as --normalisation says"), "{told}");
+    let of = |out: &str, cell: &str| {
+        let record = record(out, cell);
+        (record["fingerprint"].clone(), record["scores"].clone())
+    };
+    assert_eq!(of("first", CELL), of("beside", CELL));
+    let given = record("beside", "given_weights/none-resnet18-natural-seed0");
+    assert_eq!(given["settings"]["values"]["normalisation.mean"][0], 0.485);
+    assert_eq!(given["settings"]["values"]["init.name"], "encoder.safetensors");
+    // What it was made with stands in the file.
+    let told =
+        skewbench(&["reproduce", "--study", "frozen", "--frozen", &weights, "--data", &data, "--dry-run"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("deviation [0.21, 0.199, 0.154], as the file says"), "{told}");
+    let message = error(&skewbench(&["reproduce", "--study", "frozen", "--data", &data]));
+    assert!(message.contains("--frozen FILE names it"), "{message}");
+}
+
+#[test]
 fn what_would_stop_a_cell_is_said_before_any_is_trained() {
     let root = TempDir::new().unwrap();
     let data = camera(root.path(), "data", 0);

@@ -26,6 +26,7 @@ use crate::{
         noise::Weighed,
         test_images::auroc_error,
     },
+    backbone,
     data::Share,
     method::Name::Supervised,
     results::{Classifier, Metric},
@@ -192,13 +193,12 @@ impl Card {
     fn leads(&self, evidence: &Evidence) -> Vec<Lead> {
         let Some(pick) = self.pick() else { return Vec::new() };
         let backbone = pick.cell.backbone;
-        let references = [
-            backbone.map(|backbone| Axes::random_weights(backbone, self.share)),
-            backbone.map(|backbone| Axes::given_weights(backbone, self.share)),
-            Some(Axes::pixels(self.share)),
-            backbone.map(|backbone| Axes::trained(Supervised, backbone, self.share)),
-        ];
-        let others = references.into_iter().flatten().filter(|over| *over != pick.cell);
+        let random = backbone.map(|backbone| Axes::random_weights(backbone, self.share));
+        // Whatever network they are of: who has them needs no training.
+        let given = backbone::Name::ALL.map(|backbone| Axes::given_weights(backbone, self.share));
+        let labelled = backbone.map(|backbone| Axes::trained(Supervised, backbone, self.share));
+        let references = random.into_iter().chain(given).chain([Axes::pixels(self.share)]).chain(labelled);
+        let others = references.filter(|over| *over != pick.cell);
         let others = others.filter_map(|over| self.standing(&over));
         others.map(|over| lead(evidence, pick, over, self.arms.len())).collect()
     }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     analysis::frame::FrameBuilder,
-    backbone::Name::{ResNet18, ViTTiny},
+    backbone::Name::{MobileNetV2, ResNet18, ViTTiny},
     method::Name::{self, Byol, Dino, Mae, SimClr},
     seed::Seed,
 };
@@ -170,6 +170,19 @@ fn of_what_is_the_same_the_cheapest_is_taken() {
         sentence.ends_with("BYOL on ResNet-18 and DINO on ResNet-18 are the same within 0.02."),
         "{sentence}"
     );
+}
+
+/// Of another network than any that was trained.
+#[test]
+fn weights_from_elsewhere_are_compared_with_what_is_taken() {
+    let given = Axes::given_weights(MobileNetV2, FIVE);
+    let card = planted(3).cell(given, 60.0, &[0.95]).card();
+    let lead = card.leads.iter().find(|lead| lead.over == given).expect("a comparison");
+    assert!(lead.by.high < 0.0, "{:?}", lead.by);
+    assert_eq!((card.pick().unwrap().cell, card.worth), (at(Byol), Worth::NotShown));
+    let said = text(&card);
+    let expected = "beat features that cost nothing: given weights, frozen, on MobileNetV2";
+    assert!(said.contains(expected), "{said}");
 }
 
 #[test]

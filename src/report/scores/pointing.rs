@@ -16,6 +16,7 @@ use crate::{
         main_share, share_in_words,
     },
     results::record::Pointing,
+    study::Study,
 };
 
 /// How often the highest place of the probe's map shows the defect, beside chance: a figure for each backbone, as places
@@ -55,7 +56,11 @@ fn figure(backbone: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
         .iter()
         .map(|(at, seeds)| NamedInterval {
             method: at.method,
-            name: if at.method.is_none() { "random weights" } else { method_label(at.method) }.to_owned(),
+            name: match (at.study, at.method) {
+                (Study::GivenWeights, _) => "given weights, frozen".to_owned(),
+                (_, None) => "random weights".to_owned(),
+                (_, method) => method_label(method).to_owned(),
+            },
             value: over(seeds),
         })
         .collect();
