@@ -280,6 +280,21 @@ mod tests {
         seed::Seed,
     };
 
+    /// A network that is forward only is a floor of given weights, and nothing else.
+    #[test]
+    fn what_is_not_trained_has_no_other_cell() {
+        let (method, share, seed) = (method::Name::Supervised, Share::NATURAL, 0);
+        let backbone = backbone::Name::MobileNetV2;
+        let cell = |study| Cell { study, method, backbone, share, seed };
+        assert_eq!(cell(Study::GivenWeights).undefined(), None);
+        for study in [Study::Extension, Study::RandomWeights, Study::FineTuned] {
+            let reason = cell(study).undefined().expect("a reason");
+            assert!(reason.contains("forward only"), "{study:?}: {reason}");
+        }
+        assert_eq!(cell::frozen(backbone, &[share], 0), [cell(Study::GivenWeights)]);
+        assert_eq!(cell::frozen(backbone, &[share], 1), []);
+    }
+
     /// Initial weights fill what is trained and the floor that is called after them, and no other.
     #[test]
     fn given_weights_fill_no_floor_but_their_own() {

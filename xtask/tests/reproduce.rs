@@ -166,8 +166,10 @@ fn frozen_weights_are_a_row_of_their_own_and_change_no_other() {
     assert_eq!(given["settings"]["values"]["normalisation.mean"][0], 0.485);
     assert_eq!(given["settings"]["values"]["init.name"], "encoder.safetensors");
     // What it was made with stands in the file.
-    let told =
-        skewbench(&["reproduce", "--study", "frozen", "--frozen", &weights, "--data", &data, "--dry-run"]);
+    let own = ["reproduce", "--study", "frozen", "--shares", "natural", "--frozen", &weights, "--dry-run"];
+    let out = path("nothing");
+    let told = skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &out]].concat());
+    succeeds(&told);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("deviation [0.21, 0.199, 0.154], as the file says"), "{told}");
     let message = error(&skewbench(&["reproduce", "--study", "frozen", "--data", &data]));

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
     augment::Normalisation,
     backbone,
@@ -163,6 +163,14 @@ impl Setup {
             file.as_deref().map(|path| Init::new(path, self.normalisation).context(flag)).transpose()
         };
         plan.init = read(&self.init, "--init")?;
+        let network = plan.init.as_ref().and_then(|init| init.network().ok());
+        if let Some(network) = network.filter(|network| network.untrained().is_some()) {
+            bail!(
+                "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them as they are, \
+                 beside what is trained",
+                network.label()
+            )
+        }
         plan.frozen = read(&self.frozen, "--frozen")?;
         Ok(plan)
     }
