@@ -45,6 +45,11 @@ pub enum Study {
         /// Labelled defects: one of [`Self::BUDGETS`].
         defects: u16,
     },
+    /// Ours: one class of defects is left out of training, and validation has no other defects.
+    Unseen {
+        /// Of the class by its number of training images, 0 the most frequent.
+        rank: u8,
+    },
     /// Ours: supervised training that answers rarity otherwise than by weighting defects.
     Remedy(Remedy),
     /// Ours: a numbered point of the search space that a recipe's numbers are chosen from, on images of its own. No
@@ -96,6 +101,8 @@ named! {
 impl Study {
     /// Sides of Table 2, pixels.
     pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
+    /// Ranks of the classes that are left out, one at a time. Ours.
+    pub const UNSEEN: [u8; 3] = [0, 1, 2];
     /// Labelled defects of label budgets. Ours.
     pub const BUDGETS: [u16; 3] = [5, 20, 100];
 
@@ -113,6 +120,7 @@ impl Study {
             Self::Ablation(ablation) => ablation.id(),
             Self::FineTuned => "fine_tuned",
             Self::LabelBudget { .. } => "label_budget",
+            Self::Unseen { .. } => "unseen",
             Self::Remedy(_) => "remedy",
             Self::Tuning { .. } => "tuning",
         }
@@ -133,6 +141,7 @@ impl Study {
         match self {
             Self::Table2 { side } => Some(format!("side{side:03}")),
             Self::Figure3 { jitter, crop } => Some(format!("jitter{jitter:04}-crop{crop:04}")),
+            Self::Unseen { rank } => Some(format!("class{rank:02}")),
             Self::LabelBudget { defects } => Some(format!("defects{defects:04}")),
             Self::Remedy(remedy) => Some(remedy.id().to_owned()),
             Self::Tuning { trial } => Some(format!("trial{trial:02}")),
@@ -158,6 +167,10 @@ impl Study {
             "given_weights" => Self::GivenWeights,
             "pixels" => Self::Pixels,
             "fine_tuned" => Self::FineTuned,
+            "unseen" => {
+                let rank = number(variant, "class")?;
+                Self::Unseen { rank: rank.try_into().context("no class has such a rank")? }
+            }
             "label_budget" => Self::LabelBudget { defects: number(variant, "defects")? },
             "remedy" => Self::Remedy(variant.context("a remedy's record does not say which")?.parse()?),
             "tuning" => Self::Tuning { trial: number(variant, "trial")? },
@@ -200,6 +213,7 @@ mod tests {
             Study::Pixels,
             Study::FineTuned,
             Study::LabelBudget { defects: 20 },
+            Study::Unseen { rank: 2 },
             Study::Tuning { trial: 3 },
             Study::Tuning { trial: 100 },
         ];

@@ -106,7 +106,7 @@ impl Plan {
         let mut recipe = Recipe::of(self.recipe, cell.trained_by(), cell.backbone);
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
         match cell.study {
-            Study::Table1 | Study::Extension | Study::SizeMatched => {}
+            Study::Table1 | Study::Extension | Study::SizeMatched | Study::Unseen { .. } => {}
             Study::RandomWeights | Study::GivenWeights | Study::Pixels => {}
             Study::Table2 { .. } => recipe.augmentation = Augmentation::None,
             Study::Figure3 { .. } => recipe.augmentation = Augmentation::Paper,

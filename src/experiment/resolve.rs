@@ -15,6 +15,7 @@ use candle_core::{DType, Device};
 use super::{
     Cell, Init, Plan, Pretrained, Recipe, Scale, Study, budgets, recipe,
     subsets::{ValidationSubsets, labels_of, sample, subset_seed},
+    unseen::Class,
 };
 use crate::{
     augment::{Normalisation, ViewRecipe},
@@ -88,7 +89,7 @@ pub struct Resolver<'p, 'a> {
     plan: &'p Plan,
     source: &'a Source,
     validation: Option<Arc<Vec<usize>>>,
-    subsets: BTreeMap<(bool, Share, (usize, usize)), Arc<Subset>>,
+    subsets: BTreeMap<Chosen, Arc<Subset>>,
     /// Kinds of models that were built once, so that all of their kind can be, with what was understood of the weights
     /// to begin with.
     built: BTreeMap<Kind, Arc<Vec<String>>>,
@@ -97,6 +98,9 @@ pub struct Resolver<'p, 'a> {
     /// Their places where they are left out.
     left_out: Arc<Vec<String>>,
 }
+
+/// What decides a training set: whether sizes are matched, the share, the part of the images, and the class left out.
+type Chosen = (bool, Share, (usize, usize), Option<Class>);
 
 /// Models of one kind differ in their data only.
 type Kind = (Option<Study>, crate::method::Name, crate::backbone::Name);
@@ -138,8 +142,16 @@ impl<'p, 'a> Resolver<'p, 'a> {
             "no weights were given: --init FILE names them"
         );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
+        let class = match cell.study {
+            Study::Unseen { rank } => Some(Class::of_rank(source, rank.into())?),
+            _ => None,
+        };
         let validation = self.validation()?;
-        let whole = self.subset(cell)?;
+        let validation = match &class {
+            Some(class) => Arc::new(class.validation(&*source.validation, &validation)?),
+            None => validation,
+        };
+        let whole = self.subset(cell, class.as_ref())?;
         let (subset, repeats) = match cell.study {
             Study::LabelBudget { defects } => {
                 let few = self.few(&whole, usize::from(defects), cell.seed)?;
@@ -161,6 +173,9 @@ impl<'p, 'a> Resolver<'p, 'a> {
             let left_out =
                 format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
             settings.values.insert("left_out".to_owned(), left_out.into());
+        }
+        if let Some(class) = &class {
+            settings.values.insert("unseen.class".to_owned(), class.name().into());
         }
         let pretraining = self.pretraining(cell)?;
         if let Some((pretraining, _)) = &pretraining {
@@ -222,16 +237,17 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Ok(self.validation.insert(Arc::new(indices)).clone())
     }
 
-    /// The training images of a cell.
-    fn subset(&mut self, cell: &Cell) -> Result<Arc<Subset>> {
+    /// The training images of a cell, of a class that it leaves out none.
+    fn subset(&mut self, cell: &Cell, without: Option<&Class>) -> Result<Arc<Subset>> {
         let part = self.plan.training_sample(cell, &self.source.name);
-        let key = (cell.study == Study::SizeMatched, cell.share, part);
+        let key = (cell.study == Study::SizeMatched, cell.share, part, without.cloned());
         if let Some(known) = self.subsets.get(&key) {
             return Ok(known.clone());
         }
         let dataset = &*self.source.train;
         let mut kept = sample(dataset.labels(), part, "train");
         self.leave_out(0, &mut kept);
+        kept.retain(|&index| without.is_none_or(|class| !class.is_in(dataset, index)));
         let pool = Pool::new(&labels_of(dataset, &kept), &subset_seed("train"));
         let mut subset = match (cell.study, Share::STUDY.iter().position(|&share| share == cell.share)) {
             (Study::SizeMatched, Some(place)) => pool.size_matched(&Share::STUDY)?.swap_remove(place),
@@ -310,7 +326,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let cell = &resolved.cell;
         let study = match cell.study {
             // Other images, views or constants only.
-            Study::Table1 | Study::Extension | Study::SizeMatched => None,
+            Study::Table1 | Study::Extension | Study::SizeMatched | Study::Unseen { .. } => None,
             Study::Figure3 { .. } | Study::Tuning { .. } => None,
             study => Some(study),
         };

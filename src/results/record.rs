@@ -216,6 +216,10 @@ pub struct Score {
     /// name fewer than two.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recall_by_class: BTreeMap<String, [usize; 2]>,
+    /// Area under the ROC curve of defects of one class alone against all normal images, of all validation images only;
+    /// classes of few such images have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub auroc_by_class: BTreeMap<String, f64>,
     /// Null where the data has no Sewer-ML classes.
     pub f2_ciw_oracle: Option<f64>,
     /// F2_CIW of a detector that calls every class at once; null as above.

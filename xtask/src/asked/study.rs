@@ -22,6 +22,7 @@ pub enum Study {
     Remedies,
     FineTuned,
     LabelBudgets,
+    Unseen,
     Methods,
     All,
 }
@@ -41,11 +42,12 @@ Which cells:
   fine_tuned    all weights trained on labels after pretraining, at the same shares; begins with the weights
                 of table1, which must be in --out or be trained by the same command
   label_budgets all weights trained on the labels of 5, 20 and 100 defects, from random and from pretrained
-                weights, at the same shares; begins as fine_tuned does
+                weights, at the largest share; begins as fine_tuned does
+  unseen        one of the three most frequent classes of defects left out of training, at the largest share
   methods       methods that the paper does not have, at the same shares
   all           every one of these but frozen";
 
-    const NAMES: [(&'static str, Self); 13] = [
+    const NAMES: [(&'static str, Self); 14] = [
         ("table1", Self::Table1),
         ("floors", Self::Floors),
         ("frozen", Self::Frozen),
@@ -57,6 +59,7 @@ Which cells:
         ("remedies", Self::Remedies),
         ("fine_tuned", Self::FineTuned),
         ("label_budgets", Self::LabelBudgets),
+        ("unseen", Self::Unseen),
         ("methods", Self::Methods),
         ("all", Self::All),
     ];
@@ -74,6 +77,7 @@ Which cells:
             Self::Remedies => cell::remedies(shares, seed),
             Self::FineTuned => cell::fine_tuned(shares, seed),
             Self::LabelBudgets => cell::label_budgets(shares, seed),
+            Self::Unseen => cell::unseen(shares, seed),
             Self::Methods => cell::other_methods(shares, seed),
             Self::All => Self::NAMES
                 .into_iter()
