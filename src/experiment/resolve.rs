@@ -99,6 +99,16 @@ pub struct Resolver<'p, 'a> {
     left_out: Arc<Vec<String>>,
 }
 
+/// The images of a cell.
+struct Images {
+    /// The class that is left out of training.
+    class: Option<Class>,
+    subset: Arc<Subset>,
+    /// How often an epoch goes through them.
+    repeats: usize,
+    validation: Arc<Vec<usize>>,
+}
+
 /// What decides a training set: whether sizes are matched, the share, the part of the images, and the class left out.
 type Chosen = (bool, Share, (usize, usize), Option<Class>);
 
@@ -142,55 +152,10 @@ impl<'p, 'a> Resolver<'p, 'a> {
             "no weights were given: --init FILE names them"
         );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
-        let class = match cell.study {
-            Study::Unseen { rank } => Some(Class::of_rank(source, rank.into())?),
-            _ => None,
-        };
-        let validation = self.validation()?;
-        let validation = match &class {
-            Some(class) => Arc::new(class.validation(&*source.validation, &validation)?),
-            None => validation,
-        };
-        let whole = self.subset(cell, class.as_ref())?;
-        let (subset, repeats) = match cell.study {
-            Study::LabelBudget { defects } => {
-                let few = self.few(&whole, usize::from(defects), cell.seed)?;
-                // As many steps as all labels would have taken.
-                let repeats = whole.indices.len().div_ceil(few.indices.len());
-                (Arc::new(few), repeats)
-            }
-            _ => (whole, 1),
-        };
-        let mut settings = plan.settings(cell, &source.name);
-        if let Some(bits) = source.sample_bits() {
-            settings.values.insert("sample_bits".to_owned(), bits.bits().into());
-        }
-        if !self.left_out.is_empty() {
-            // Which images are left decides what is drawn of them.
-            let positions =
-                format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
-            let digest = blake3::hash(positions.as_bytes()).to_hex();
-            let left_out =
-                format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
-            settings.values.insert("left_out".to_owned(), left_out.into());
-        }
-        if let Some(class) = &class {
-            settings.values.insert("unseen.class".to_owned(), class.name().into());
-        }
+        let images = self.images(cell)?;
         let pretraining = self.pretraining(cell)?;
-        if let Some((pretraining, _)) = &pretraining {
-            settings.values.insert("pretraining.cell".to_owned(), pretraining.cell.id().into());
-            let fingerprint = pretraining.identity.fingerprint(None);
-            settings.values.insert("pretraining.fingerprint".to_owned(), fingerprint.into());
-        }
-        let identity = Identity {
-            cell: cell.id(),
-            settings,
-            train_digest: source.train.digest(),
-            validation_digest: source.validation.digest(),
-            code: provenance::CODE.to_owned(),
-            device: provenance::name(&plan.device).to_owned(),
-        };
+        let identity = self.identity(cell, &images, pretraining.as_ref());
+        let Images { subset, repeats, validation, .. } = images;
         let mut resolved = Resolved {
             cell: *cell,
             source,
@@ -212,6 +177,65 @@ impl<'p, 'a> Resolver<'p, 'a> {
         };
         resolved.understood = self.ensure_buildable(&resolved)?;
         Ok(resolved)
+    }
+
+    /// The images of a cell, of which an unreadable one may be left out.
+    fn images(&mut self, cell: &Cell) -> Result<Images> {
+        let source = self.source;
+        let class = match cell.study {
+            Study::Unseen { rank } => Some(Class::of_rank(source, rank.into())?),
+            _ => None,
+        };
+        let validation = self.validation()?;
+        let validation = match &class {
+            Some(class) => Arc::new(class.validation(&*source.validation, &validation)?),
+            None => validation,
+        };
+        let whole = self.subset(cell, class.as_ref())?;
+        let (subset, repeats) = match cell.study {
+            Study::LabelBudget { defects } => {
+                let few = self.few(&whole, usize::from(defects), cell.seed)?;
+                // As many steps as all labels would have taken.
+                let repeats = whole.indices.len().div_ceil(few.indices.len());
+                (Arc::new(few), repeats)
+            }
+            _ => (whole, 1),
+        };
+        Ok(Images { class, subset, repeats, validation })
+    }
+
+    /// Everything that decides its numbers, but for the content of image files.
+    fn identity(&self, cell: &Cell, images: &Images, pretraining: Option<&Pretraining>) -> Identity {
+        let (plan, source) = (self.plan, self.source);
+        let mut settings = plan.settings(cell, &source.name);
+        if let Some(bits) = source.sample_bits() {
+            settings.values.insert("sample_bits".to_owned(), bits.bits().into());
+        }
+        if !self.left_out.is_empty() {
+            // Which images are left decides what is drawn of them.
+            let positions =
+                format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
+            let digest = blake3::hash(positions.as_bytes()).to_hex();
+            let left_out =
+                format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
+            settings.values.insert("left_out".to_owned(), left_out.into());
+        }
+        if let Some(class) = &images.class {
+            settings.values.insert("unseen.class".to_owned(), class.name().into());
+        }
+        if let Some((pretraining, _)) = pretraining {
+            settings.values.insert("pretraining.cell".to_owned(), pretraining.cell.id().into());
+            let fingerprint = pretraining.identity.fingerprint(None);
+            settings.values.insert("pretraining.fingerprint".to_owned(), fingerprint.into());
+        }
+        Identity {
+            cell: cell.id(),
+            settings,
+            train_digest: source.train.digest(),
+            validation_digest: source.validation.digest(),
+            code: provenance::CODE.to_owned(),
+            device: provenance::name(&plan.device).to_owned(),
+        }
     }
 
     /// What was pretrained for the cell.

@@ -276,7 +276,7 @@ pub struct Cost {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,
     /// Seconds by what they went to: in training `data` (batches waited for), `updates`, `monitors`, `checkpoints`; in
-    /// evaluation `features`, `probe` (and scores at all shares), `label_free`. Empty in records from before.
+    /// evaluation `features`, `probe` (all classifiers, and scores at all shares), `pointing`, `label_free`. Empty in records from before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, f64>,
 }
