@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use skewbench::{
     data::{Share, imbalance::OutOfReach},
-    experiment::{Cell, Plan, Resolved, Resolver, Scale},
+    experiment::{Cell, Plan, Resolved, Resolver, Scale, Study},
 };
 
-use self::study::Study;
+use self::study::Study as Asks;
 pub use self::{
     setup::{Lists, Setup},
     sources::{Sources, sampled},
@@ -30,9 +30,9 @@ pub struct Asked {
         default_value = "table1,floors",
         value_name = "STUDY",
         value_delimiter = ',',
-        long_help = Study::HELP
+        long_help = Asks::HELP
     )]
-    pub study: Vec<Study>,
+    pub study: Vec<Asks>,
 
     /// Only cells whose name contains one of these texts, such as `simclr` or `share05`
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
@@ -80,7 +80,7 @@ impl Asked {
     pub fn run(&self, lists: Lists) -> Result<Run> {
         let mut studies = self.study.clone();
         if self.ablations {
-            studies.push(Study::Ablations);
+            studies.push(Asks::Ablations);
         }
         let shares: &[Share] = if self.shares.is_empty() { &Share::STUDY } else { &self.shares };
         let seeds = self.seeds.unwrap_or(if self.setup.full { 3 } else { 1 });
@@ -126,7 +126,9 @@ impl Run {
                         .skip(1)
                         .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
                     let reason = causes.collect::<Vec<_>>().join(": ");
-                    let left = self.within_reach && error.downcast_ref::<OutOfReach>().is_some();
+                    // Nobody has asked for a number of labels, nor for a class.
+                    let unasked = matches!(cell.study, Study::LabelBudget { .. } | Study::Unseen { .. });
+                    let left = (self.within_reach || unasked) && error.downcast_ref::<OutOfReach>().is_some();
                     let reasons = if left { &mut left_out } else { &mut stopped };
                     reasons.entry(reason).or_default().push(cell.id());
                 }
