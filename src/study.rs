@@ -30,7 +30,8 @@ pub enum Study {
     SizeMatched,
     /// Ours: a floor, the backbone with random weights. The cell's method means nothing.
     RandomWeights,
-    /// Ours: a floor, the backbone with weights from a file (`--frozen`), as they are. The cell's method means nothing.
+    /// Ours: a floor, the backbone with weights from a file (`--frozen`), as they are. The cell's method
+    /// means nothing.
     GivenWeights,
     /// Ours: a floor, the pixels of the image made small. The cell's method and backbone mean nothing.
     Pixels,
@@ -44,6 +45,11 @@ pub enum Study {
     LabelBudget {
         /// Labelled defects: one of [`Self::BUDGETS`].
         defects: u16,
+    },
+    /// Ours: one class of defects is left out of training, and validation has no other defects.
+    Unseen {
+        /// Of the class by its number of training images, 0 the most frequent.
+        rank: u8,
     },
     /// Ours: supervised training that answers rarity otherwise than by weighting defects.
     Remedy(Remedy),
@@ -96,6 +102,8 @@ named! {
 impl Study {
     /// Sides of Table 2, pixels.
     pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
+    /// Ranks of the classes that are left out, one at a time. Ours.
+    pub const UNSEEN: [u8; 3] = [0, 1, 2];
     /// Labelled defects of label budgets. Ours.
     pub const BUDGETS: [u16; 3] = [5, 20, 100];
 
@@ -113,6 +121,7 @@ impl Study {
             Self::Ablation(ablation) => ablation.id(),
             Self::FineTuned => "fine_tuned",
             Self::LabelBudget { .. } => "label_budget",
+            Self::Unseen { .. } => "unseen",
             Self::Remedy(_) => "remedy",
             Self::Tuning { .. } => "tuning",
         }
@@ -133,6 +142,7 @@ impl Study {
         match self {
             Self::Table2 { side } => Some(format!("side{side:03}")),
             Self::Figure3 { jitter, crop } => Some(format!("jitter{jitter:04}-crop{crop:04}")),
+            Self::Unseen { rank } => Some(format!("class{rank:02}")),
             Self::LabelBudget { defects } => Some(format!("defects{defects:04}")),
             Self::Remedy(remedy) => Some(remedy.id().to_owned()),
             Self::Tuning { trial } => Some(format!("trial{trial:02}")),
@@ -158,6 +168,10 @@ impl Study {
             "given_weights" => Self::GivenWeights,
             "pixels" => Self::Pixels,
             "fine_tuned" => Self::FineTuned,
+            "unseen" => {
+                let rank = number(variant, "class")?;
+                Self::Unseen { rank: rank.try_into().context("no class has such a rank")? }
+            }
             "label_budget" => Self::LabelBudget { defects: number(variant, "defects")? },
             "remedy" => Self::Remedy(variant.context("a remedy's record does not say which")?.parse()?),
             "tuning" => Self::Tuning { trial: number(variant, "trial")? },
@@ -200,6 +214,7 @@ mod tests {
             Study::Pixels,
             Study::FineTuned,
             Study::LabelBudget { defects: 20 },
+            Study::Unseen { rank: 2 },
             Study::Tuning { trial: 3 },
             Study::Tuning { trial: 100 },
         ];

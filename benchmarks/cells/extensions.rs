@@ -20,6 +20,9 @@
 //! Label budgets: what self-supervision is sold by, few labels, the paper does not test. `label_budget` trains all weights on
 //! the labels of a few defects, from random weights or from what was pretrained on all images without one.
 //!
+//! Unseen defects: `unseen` leaves one class of defects out of training, since what an inspector fears most is what nobody
+//! has labelled.
+//!
 //! Figures 2, 4 and 5 (scores at five validation shares), 6 (monitors by epoch) and 7 (RankMe against F1) need no cells:
 //! every record of Table 1 has six validation shares, and its monitors of each epoch.
 
@@ -199,6 +202,53 @@ fn label_budgets(
     seed: u64,
 ) {
     check(&Cell { study: Study::LabelBudget { defects }, method, backbone, share, seed });
+}
+
+#[rstest]
+fn unseen(
+    #[values(
+        /// supervised
+        method::Name::Supervised,
+        /// barlow_twins
+        method::Name::BarlowTwins,
+        /// byol
+        method::Name::Byol,
+        /// dino
+        method::Name::Dino,
+        /// mae
+        method::Name::Mae,
+        /// simclr
+        method::Name::SimClr
+    )]
+    method: method::Name,
+    #[values(
+        /// resnet18
+        backbone::Name::ResNet18,
+        /// vit_tiny
+        backbone::Name::ViTTiny
+    )]
+    backbone: backbone::Name,
+    #[values(
+        /// class00
+        0,
+        /// class01
+        1,
+        /// class02
+        2
+    )]
+    rank: u8,
+    #[values(
+        /// share45
+        Share::percent(45)
+    )]
+    share: Share,
+    #[values(
+        /// seed0
+        0
+    )]
+    seed: u64,
+) {
+    check(&Cell { study: Study::Unseen { rank }, method, backbone, share, seed });
 }
 
 #[rstest]

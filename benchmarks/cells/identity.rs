@@ -13,7 +13,8 @@ use skewbench::{
     results::record::Identity,
 };
 
-/// Every cell that tests know: the paper's, floors, sizes, ablations, remedies, fine-tuning, label budgets.
+/// Every cell that tests know: the paper's, floors, sizes, ablations, remedies, fine-tuning, label budgets, unseen
+/// classes.
 pub fn cells() -> Vec<Cell> {
     [
         cell::at(&Share::STUDY, 0),
@@ -25,6 +26,7 @@ pub fn cells() -> Vec<Cell> {
         cell::remedies(&Share::STUDY, 0),
         cell::fine_tuned(&[Share::percent(5)], 0),
         cell::label_budgets(&[Share::percent(45)], 0),
+        cell::unseen(&[Share::percent(45)], 0),
     ]
     .concat()
 }
@@ -56,6 +58,7 @@ pub fn trains_by_default(cell: &Cell) -> bool {
             ViTTiny => (defects, cell.method) == (20, Supervised),
             MobileNetV2 => false,
         },
+        Study::Unseen { rank } => (rank, cell.method, cell.backbone) == (1, Supervised, ResNet18),
         Study::Remedy(remedy) => match cell.backbone {
             ResNet18 => place == Some(2),
             ViTTiny => place == Some(0) && remedy == Remedy::Oversampling,
@@ -112,7 +115,8 @@ fn what_trains_by_default_covers_every_axis() {
     let mut missing = axes(&defined.iter().collect::<Vec<_>>());
     axes(&chosen).iter().for_each(|axis| assert!(missing.remove(axis)));
     // One of three methods on sets of one size; its code is that of the others.
-    missing.retain(|axis| !axis.starts_with("fine_tuned ") && !axis.starts_with("label_budget "));
+    let few = ["fine_tuned ", "label_budget ", "unseen "];
+    missing.retain(|axis| !few.iter().any(|study| axis.starts_with(study)));
     assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["size_matched barlow_twins resnet18"]);
     assert!((25..=45).contains(&chosen.len()), "{} cells train by default", chosen.len());
 }

@@ -374,6 +374,7 @@ fn cells_tests_and_snapshots_agree() {
                 ("extensions::remedies::", "remedy/"),
                 ("extensions::fine_tuned::", "fine_tuned/"),
                 ("extensions::label_budgets::", "label_budget/"),
+                ("extensions::unseen::", "unseen/"),
                 ("extensions::random_weights::", "random_weights/"),
                 ("extensions::pixels::", "pixels/"),
             ];

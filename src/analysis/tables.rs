@@ -36,6 +36,7 @@ pub fn write(folder: &Folder, reading: &Reading) -> Result<()> {
 pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
     use Study::{
         Ablation, Extension, Figure3, FineTuned, LabelBudget, Remedy, SizeMatched, Table1, Table2, Tuning,
+        Unseen,
     };
     let all_images = |at: &Scored| at.validation == Share::NATURAL;
     let of = |wanted: fn(Study) -> bool| move |at: &Scored| wanted(at.cell.study) && all_images(at);
@@ -52,6 +53,7 @@ pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
         ("ablations", scores(reading, of(|study| matches!(study, Table1 | Ablation(_))))?),
         ("fine_tuned", scores(reading, of(|study| matches!(study, Table1 | Extension | FineTuned)))?),
         ("label_budgets", scores(reading, of(|study| matches!(study, LabelBudget { .. })))?),
+        ("unseen", scores(reading, of(|study| matches!(study, Unseen { .. })))?),
         ("remedies", scores(reading, of(|study| matches!(study, Table1 | Remedy(_))))?),
         ("tuning", scores(reading, of(|study| matches!(study, Tuning { .. })))?),
         ("label_free", label_free(&every)?),

@@ -33,7 +33,7 @@ What pixels are normalised by where the weights of a file are used, as they were
   sewer-ml        statistics of Sewer-ML, which everything that is trained here uses
   imagenet        0.485,0.456,0.406/0.229,0.224,0.225
   MEAN/DEVIATION  three numbers each, red, green, blue, for values in 0..1
-[default: what the header of the file says, as it does in files of `export` and of `data mobilenet`; else sewer-ml]";
+[default: what the header of the file says, as those of `export` and of `data mobilenet` do; else sewer-ml]";
 
     /// Names of notes in the header of a file of weights.
     const NOTES: [&str; 2] = ["normalisation_mean", "normalisation_std"];

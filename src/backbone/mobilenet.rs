@@ -1,7 +1,8 @@
-//! `MobileNetV2` (Sandler et al. 2018) with torchvision's parameter names and behaviour in evaluation, at width 1.
+//! `MobileNetV2` (Sandler et al. 2018) with torchvision's parameter names and behaviour in evaluation, at
+//! width 1.
 //!
-//! Forward only: it is for weights that others have made, and is refused where it should be trained. Left out: the
-//! classifier, and the counters `num_batches_tracked`.
+//! Forward only: it is for weights that others have made, and is refused where it should be trained. Left
+//! out: the classifier, and the counters `num_batches_tracked`.
 
 use candle_core::{Result, Tensor, Var, bail};
 
@@ -15,8 +16,8 @@ use crate::tensor::{Geometry, add, batch_norm::Then, depthwise, global_mean, rel
 pub const FIRST: usize = 32;
 /// Length of a feature vector.
 pub const WIDTH: usize = 1280;
-/// Groups of inverted residuals: times that channels are multiplied within, channels of the output, blocks, and stride
-/// of the first of them. Source: the paper, table 2; torchvision's `inverted_residual_setting`.
+/// Groups of inverted residuals: times that channels are multiplied within, channels of the output, blocks,
+/// and stride of the first of them. Source: the paper, table 2; torchvision's `inverted_residual_setting`.
 const GROUPS: [(usize, usize, usize, usize); 7] = [
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -105,7 +106,7 @@ impl Backbone for MobileNet {
     fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         if mode == Mode::Train {
             bail!(
-                "MobileNetV2 is forward only: it scores the weights of a file as they are, and cannot be trained"
+                "MobileNetV2 is forward only: it scores weights of a file as they are, and cannot be trained"
             )
         }
         global_mean(&self.maps(images)?)
@@ -288,7 +289,7 @@ mod tests {
 
     /// Weights that must not lie in the repository, by hand: `cargo test --lib given_weights -- --ignored`.
     #[test]
-    #[ignore = "needs SKEWBENCH_WEIGHTS=FILE.safetensors and SKEWBENCH_FEATURES=FOLDER with what mobilenet.py prints of it"]
+    #[ignore = "needs SKEWBENCH_WEIGHTS=FILE and SKEWBENCH_FEATURES=FOLDER: what mobilenet.py prints"]
     fn given_weights_have_the_features_of_torchvision() {
         let given = |name: &str| std::env::var(name).unwrap();
         let path = std::path::PathBuf::from(given("SKEWBENCH_WEIGHTS"));

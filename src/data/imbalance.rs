@@ -119,7 +119,7 @@ impl FromStr for Share {
     }
 }
 
-/// Why a share, or a label budget, cannot be had of the images that are there, though another can.
+/// Why a share, a label budget or a class left out cannot be had of the images that are there, though another can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutOfReach(String);
 
@@ -128,6 +128,22 @@ impl OutOfReach {
     pub fn budget(defects: usize, found: usize) -> Self {
         Self(format!(
             "{defects} labelled defects are asked for, and the training set has {found}: fewer would be all"
+        ))
+    }
+
+    /// A class of this rank, where the data name `known`.
+    pub fn classes(rank: usize, known: usize) -> Self {
+        Self(format!(
+            "class {rank} by number of images is to be left out, counted from 0, and the data name {known} classes of \
+             defects: one of at least two can be left out"
+        ))
+    }
+
+    /// Validation images of a class alone.
+    pub fn unseen(class: &str, found: usize, fewest: usize) -> Self {
+        Self(format!(
+            "class '{class}' is to be left out of training, and {found} validation images show nothing but it, at \
+             least {fewest} are needed to score"
         ))
     }
 }

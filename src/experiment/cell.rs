@@ -121,8 +121,8 @@ pub fn floors(shares: &[Share], seed: u64) -> Vec<Cell> {
     cells
 }
 
-/// A backbone with the weights of a file (`--frozen`), which nothing trains, at each share; for seed 0 only, as nothing
-/// of them is random.
+/// A backbone with the weights of a file (`--frozen`), which nothing trains, at each share; for seed 0 only,
+/// as nothing of them is random.
 pub fn frozen(backbone: backbone::Name, shares: &[Share], seed: u64) -> Vec<Cell> {
     let (study, method) = (Study::GivenWeights, method::Name::Supervised);
     let shares = shares.iter().filter(|_| seed == 0);
@@ -209,11 +209,23 @@ pub fn fine_tuned(shares: &[Share], seed: u64) -> Vec<Cell> {
 }
 
 /// All weights trained on few labels, from random weights and from what each of the paper's methods has pretrained, at
-/// each share.
+/// 45 %, or the largest share where that is not among them: other shares have fewer labels yet.
 pub fn label_budgets(shares: &[Share], seed: u64) -> Vec<Cell> {
     let at_budget =
         |cell: Cell| Study::BUDGETS.map(|defects| Cell { study: Study::LabelBudget { defects }, ..cell });
-    at(shares, seed).into_iter().flat_map(at_budget).collect()
+    at(largest(shares).as_slice(), seed).into_iter().flat_map(at_budget).collect()
+}
+
+/// Each of the most frequent classes left out of training, at the share of [`label_budgets`].
+pub fn unseen(shares: &[Share], seed: u64) -> Vec<Cell> {
+    let without = |cell: Cell| Study::UNSEEN.map(|rank| Cell { study: Study::Unseen { rank }, ..cell });
+    at(largest(shares).as_slice(), seed).into_iter().flat_map(without).collect()
+}
+
+/// 45 %, the largest of the paper's, or the largest there is.
+fn largest(shares: &[Share]) -> Option<Share> {
+    const MOST: Share = Share::percent(45);
+    if shares.contains(&MOST) { Some(MOST) } else { shares.iter().copied().max() }
 }
 
 /// One trial of tuning: every pair of the paper's methods with a backbone that it is defined on.

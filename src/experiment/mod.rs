@@ -18,6 +18,7 @@ pub mod scale;
 mod score;
 mod settings;
 mod subsets;
+mod unseen;
 
 pub use cell::{Ablation, Cell, Remedy, Study};
 pub use checkpoint::Checkpoint;

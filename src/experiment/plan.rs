@@ -72,8 +72,8 @@ pub struct Init {
 }
 
 impl Init {
-    /// Reads the file once. Its normalisation is `asked`, else what its header says, else that of everything that is
-    /// trained here.
+    /// Reads the file once. Its normalisation is `asked`, else what its header says, else that of everything
+    /// that is trained here.
     ///
     /// # Errors
     /// If it cannot be read, or holds no weights; says what it is instead.
@@ -130,7 +130,7 @@ impl Plan {
         let mut recipe = Recipe::of(self.recipe, cell.trained_by(), cell.backbone);
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
         match cell.study {
-            Study::Table1 | Study::Extension | Study::SizeMatched => {}
+            Study::Table1 | Study::Extension | Study::SizeMatched | Study::Unseen { .. } => {}
             Study::RandomWeights | Study::GivenWeights | Study::Pixels => {}
             Study::Table2 { .. } => recipe.augmentation = Augmentation::None,
             Study::Figure3 { .. } => recipe.augmentation = Augmentation::Paper,

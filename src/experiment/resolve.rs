@@ -15,6 +15,7 @@ use candle_core::{DType, Device};
 use super::{
     Cell, Init, Plan, Pretrained, Recipe, Scale, Study, budgets, recipe,
     subsets::{ValidationSubsets, labels_of, sample, subset_seed},
+    unseen::Class,
 };
 use crate::{
     augment::{Normalisation, ViewRecipe},
@@ -90,7 +91,7 @@ pub struct Resolver<'p, 'a> {
     plan: &'p Plan,
     source: &'a Source,
     validation: Option<Arc<Vec<usize>>>,
-    subsets: BTreeMap<(bool, Share, (usize, usize)), Arc<Subset>>,
+    subsets: BTreeMap<Chosen, Arc<Subset>>,
     /// Kinds of models that were built once, so that all of their kind can be, with what was understood of the weights
     /// to begin with.
     built: BTreeMap<Kind, Arc<Vec<String>>>,
@@ -99,6 +100,19 @@ pub struct Resolver<'p, 'a> {
     /// Their places where they are left out.
     left_out: Arc<Vec<String>>,
 }
+
+/// The images of a cell.
+struct Images {
+    /// The class that is left out of training.
+    class: Option<Class>,
+    subset: Arc<Subset>,
+    /// How often an epoch goes through them.
+    repeats: usize,
+    validation: Arc<Vec<usize>>,
+}
+
+/// What decides a training set: whether sizes are matched, the share, the part of the images, and the class left out.
+type Chosen = (bool, Share, (usize, usize), Option<Class>);
 
 /// Models of one kind differ in their data only.
 type Kind = (Option<Study>, crate::method::Name, crate::backbone::Name);
@@ -140,44 +154,10 @@ impl<'p, 'a> Resolver<'p, 'a> {
             "no weights were given: --frozen FILE names them"
         );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
-        let validation = self.validation()?;
-        let whole = self.subset(cell)?;
-        let (subset, repeats) = match cell.study {
-            Study::LabelBudget { defects } => {
-                let few = self.few(&whole, usize::from(defects), cell.seed)?;
-                // As many steps as all labels would have taken.
-                let repeats = whole.indices.len().div_ceil(few.indices.len());
-                (Arc::new(few), repeats)
-            }
-            _ => (whole, 1),
-        };
-        let mut settings = plan.settings(cell, &source.name);
-        if let Some(bits) = source.sample_bits() {
-            settings.values.insert("sample_bits".to_owned(), bits.bits().into());
-        }
-        if !self.left_out.is_empty() {
-            // Which images are left decides what is drawn of them.
-            let positions =
-                format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
-            let digest = blake3::hash(positions.as_bytes()).to_hex();
-            let left_out =
-                format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
-            settings.values.insert("left_out".to_owned(), left_out.into());
-        }
+        let images = self.images(cell)?;
         let pretraining = self.pretraining(cell)?;
-        if let Some((pretraining, _)) = &pretraining {
-            settings.values.insert("pretraining.cell".to_owned(), pretraining.cell.id().into());
-            let fingerprint = pretraining.identity.fingerprint(None);
-            settings.values.insert("pretraining.fingerprint".to_owned(), fingerprint.into());
-        }
-        let identity = Identity {
-            cell: cell.id(),
-            settings,
-            train_digest: source.train.digest(),
-            validation_digest: source.validation.digest(),
-            code: provenance::CODE.to_owned(),
-            device: provenance::name(&plan.device).to_owned(),
-        };
+        let identity = self.identity(cell, &images, pretraining.as_ref());
+        let Images { subset, repeats, validation, .. } = images;
         let mut resolved = Resolved {
             cell: *cell,
             source,
@@ -200,6 +180,65 @@ impl<'p, 'a> Resolver<'p, 'a> {
         };
         resolved.understood = self.ensure_buildable(&resolved)?;
         Ok(resolved)
+    }
+
+    /// The images of a cell, of which an unreadable one may be left out.
+    fn images(&mut self, cell: &Cell) -> Result<Images> {
+        let source = self.source;
+        let class = match cell.study {
+            Study::Unseen { rank } => Some(Class::of_rank(source, rank.into())?),
+            _ => None,
+        };
+        let validation = self.validation()?;
+        let validation = match &class {
+            Some(class) => Arc::new(class.validation(&*source.validation, &validation)?),
+            None => validation,
+        };
+        let whole = self.subset(cell, class.as_ref())?;
+        let (subset, repeats) = match cell.study {
+            Study::LabelBudget { defects } => {
+                let few = self.few(&whole, usize::from(defects), cell.seed)?;
+                // As many steps as all labels would have taken.
+                let repeats = whole.indices.len().div_ceil(few.indices.len());
+                (Arc::new(few), repeats)
+            }
+            _ => (whole, 1),
+        };
+        Ok(Images { class, subset, repeats, validation })
+    }
+
+    /// Everything that decides its numbers, but for the content of image files.
+    fn identity(&self, cell: &Cell, images: &Images, pretraining: Option<&Pretraining>) -> Identity {
+        let (plan, source) = (self.plan, self.source);
+        let mut settings = plan.settings(cell, &source.name);
+        if let Some(bits) = source.sample_bits() {
+            settings.values.insert("sample_bits".to_owned(), bits.bits().into());
+        }
+        if !self.left_out.is_empty() {
+            // Which images are left decides what is drawn of them.
+            let positions =
+                format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
+            let digest = blake3::hash(positions.as_bytes()).to_hex();
+            let left_out =
+                format!("{} unreadable images, {}", self.left_out.len(), provenance::short(&digest));
+            settings.values.insert("left_out".to_owned(), left_out.into());
+        }
+        if let Some(class) = &images.class {
+            settings.values.insert("unseen.class".to_owned(), class.name().into());
+        }
+        if let Some((pretraining, _)) = pretraining {
+            settings.values.insert("pretraining.cell".to_owned(), pretraining.cell.id().into());
+            let fingerprint = pretraining.identity.fingerprint(None);
+            settings.values.insert("pretraining.fingerprint".to_owned(), fingerprint.into());
+        }
+        Identity {
+            cell: cell.id(),
+            settings,
+            train_digest: source.train.digest(),
+            validation_digest: source.validation.digest(),
+            code: provenance::CODE.to_owned(),
+            device: provenance::name(&plan.device).to_owned(),
+        }
     }
 
     /// What was pretrained for the cell.
@@ -225,16 +264,17 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Ok(self.validation.insert(Arc::new(indices)).clone())
     }
 
-    /// The training images of a cell.
-    fn subset(&mut self, cell: &Cell) -> Result<Arc<Subset>> {
+    /// The training images of a cell, of a class that it leaves out none.
+    fn subset(&mut self, cell: &Cell, without: Option<&Class>) -> Result<Arc<Subset>> {
         let part = self.plan.training_sample(cell, &self.source.name);
-        let key = (cell.study == Study::SizeMatched, cell.share, part);
+        let key = (cell.study == Study::SizeMatched, cell.share, part, without.cloned());
         if let Some(known) = self.subsets.get(&key) {
             return Ok(known.clone());
         }
         let dataset = &*self.source.train;
         let mut kept = sample(dataset.labels(), part, "train");
         self.leave_out(0, &mut kept);
+        kept.retain(|&index| without.is_none_or(|class| !class.is_in(dataset, index)));
         let pool = Pool::new(&labels_of(dataset, &kept), &subset_seed("train"));
         let mut subset = match (cell.study, Share::STUDY.iter().position(|&share| share == cell.share)) {
             (Study::SizeMatched, Some(place)) => pool.size_matched(&Share::STUDY)?.swap_remove(place),
@@ -313,7 +353,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let cell = &resolved.cell;
         let study = match cell.study {
             // Other images, views or constants only.
-            Study::Table1 | Study::Extension | Study::SizeMatched => None,
+            Study::Table1 | Study::Extension | Study::SizeMatched | Study::Unseen { .. } => None,
             Study::Figure3 { .. } | Study::Tuning { .. } => None,
             study => Some(study),
         };

@@ -247,8 +247,19 @@ fn data(resolved: &Resolved, content: Option<String>, frozen: &Frozen, limits: V
             places(&**validation, &frozen.validation.skipped),
         ]
         .concat(),
-        limits: [known.clone(), limits].concat(),
+        limits: [known.clone(), left_out(resolved), limits].concat(),
     }
+}
+
+/// That a class of defects was left out of training.
+fn left_out(resolved: &Resolved) -> Vec<String> {
+    let class = resolved.identity.settings.text("unseen.class");
+    let line = |class| {
+        format!(
+            "class '{class}' was left out of training, and validation has no other defects, in cells of study `unseen`"
+        )
+    };
+    class.map(line).into_iter().collect()
 }
 
 fn count(labels: &[Labels]) -> Counts {

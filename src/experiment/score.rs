@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     data::{ClassSet, Share, Subset, stratify},
     evaluate::{
-        detection::{Detection, false_positive_rate_at, operating_points, true_positive_rate_at},
+        detection::{Detection, auroc, false_positive_rate_at, operating_points, true_positive_rate_at},
         grouped::auroc_error,
         importance::{Importance, f2_ciw_multilabel_of_detector, f2_ciw_oracle},
     },
@@ -28,7 +28,7 @@ pub fn at_every_share(
         let logits: Vec<f64> = subset.indices.iter().map(|&index| logits[index]).collect();
         let images: Vec<&Validated> = subset.indices.iter().map(|&index| &images[index]).collect();
         let defects: Vec<bool> = images.iter().map(|image| image.labels.defect).collect();
-        let Detection { counts, auroc, average_precision } = Detection::new(&logits, &defects)?;
+        let Detection { counts, auroc: area, average_precision } = Detection::new(&logits, &defects)?;
 
         let flagged: Vec<bool> = logits.iter().map(|&logit| logit > 0.0).collect();
         let classes: Vec<ClassSet> = images.iter().map(|image| image.labels.classes).collect();
@@ -48,13 +48,17 @@ pub fn at_every_share(
             recall: counts.recall(),
             true_positive_rate: counts.recall(),
             false_positive_rate: counts.false_positive_rate(),
-            auroc,
+            auroc: area,
             auroc_error: groups.and_then(|groups| auroc_error(&logits, &defects, &groups)),
             average_precision,
             tpr_at_fpr_5: Some(true_positive_rate_at(&logits, &defects, 0.05)?),
             fpr_at_tpr_95: Some(false_positive_rate_at(&logits, &defects, 0.95)?),
             recall_by_class: match *share {
                 Share::NATURAL => recall_by_class(&flagged, &images),
+                _ => BTreeMap::new(),
+            },
+            auroc_by_class: match *share {
+                Share::NATURAL => auroc_by_class(&logits, &images)?,
                 _ => BTreeMap::new(),
             },
             f2_ciw_oracle: f2(f2_ciw_oracle)?.map(|importance| importance.f2_ciw),
@@ -69,6 +73,28 @@ pub fn at_every_share(
         })
     };
     subsets.subsets.iter().map(score).collect()
+}
+
+/// Images of a class alone without which it has no AUROC of its own. Ours.
+const FEWEST_ALONE: usize = 5;
+
+/// AUROC of defects that show one class and no other, against all normal images.
+fn auroc_by_class(logits: &[f64], images: &[&Validated]) -> Result<BTreeMap<String, f64>> {
+    let mut of_class: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut normals = Vec::new();
+    for (&logit, image) in logits.iter().zip(images) {
+        match image.sole_class() {
+            Some(class) => of_class.entry(class).or_default().push(logit),
+            None if !image.labels.defect => normals.push(logit),
+            None => {}
+        }
+    }
+    of_class.retain(|_, logits| logits.len() >= FEWEST_ALONE);
+    let score = |(class, logits): (String, Vec<f64>)| {
+        let defects: Vec<bool> = normals.iter().map(|_| false).chain(logits.iter().map(|_| true)).collect();
+        Ok((class, auroc(&[&normals[..], &logits].concat(), &defects)?))
+    };
+    of_class.into_iter().map(score).collect()
 }
 
 /// Found and all defects of each class that the data name; none where they name fewer than two.

@@ -96,7 +96,8 @@ fn table_1(page: &Page) -> String {
     format!("F1, {}\n\n{}", ours.name, by_share(&shares, &rows))
 }
 
-/// AUROC of the converged probe on all validation images, ours, with what random and given weights reach in front.
+/// AUROC of the converged probe on all validation images, ours, with what random and given weights reach in
+/// front.
 fn auroc(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());

@@ -26,7 +26,7 @@ pub use pictures::{Example, Examples};
 use crate::{
     analysis::{Axes, Filed, Reading, Scored, cell::percent, intervals::mean},
     backbone,
-    claims::{self, Card, Claim, Evidence, Finding, Yardstick, decision::Made},
+    claims::{self, Card, Claim, Evidence, Finding, Yardstick, decision::Made, evidence::MARGIN},
     data::Share,
     method,
     study::Study,
@@ -91,13 +91,19 @@ impl Page {
     /// Judges all claims on the paper's numbers and on the largest setting. What other settings there are is said on
     /// the page; [`Self::with_others`] shows them too.
     pub fn new(reading: Reading, examples: Option<Examples>) -> Self {
+        Self::within(MARGIN, reading, examples)
+    }
+
+    /// As [`Self::new`]; scores that differ by less than `margin` are the same.
+    pub fn within(margin: f64, reading: Reading, examples: Option<Examples>) -> Self {
         let setting = main_setting(&reading);
         let (shown, left_out): (Vec<Contents>, Vec<Contents>) =
             contents(&reading).into_iter().partition(|known| Some(&known.setting) == setting.as_ref());
         let contents = shown.into_iter().next();
-        let mut bodies = vec![claims::paper()];
+        let mut bodies = vec![claims::paper().with_margin(margin)];
         if let Some(setting) = &setting {
-            bodies.push(Evidence::measured(setting, &reading.frame.setting(setting)));
+            let measured = Evidence::measured(setting, &reading.frame.setting(setting));
+            bodies.push(measured.with_margin(margin));
         }
         let judged = claims::all()
             .into_iter()
@@ -267,6 +273,7 @@ impl Page {
             ("budgets", "How many labels", scores::budgets(self)),
             ("labels", "What else labels can do", scores::labels(self)),
             ("normals", "Without defects", scores::normals(self)),
+            ("unseen", "Defects that training has not seen", scores::unseen(self)),
             ("pointing", "Where it looks", scores::pointing(self)),
             ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
             ("pictures", "What was looked at", pictures::section(self.examples.as_ref())),

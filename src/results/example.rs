@@ -74,6 +74,7 @@ pub fn score(classifier: &str, validation_share: Option<f64>) -> Score {
         tpr_at_fpr_5: None,
         fpr_at_tpr_95: None,
         recall_by_class: BTreeMap::new(),
+        auroc_by_class: BTreeMap::new(),
         average_precision: 0.5,
         f2_ciw_oracle: None,
         f2_ciw_multilabel: None,

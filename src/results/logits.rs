@@ -42,6 +42,13 @@ impl Validated {
         }
     }
 
+    /// The one class that it shows; none of a normal image, of one that shows several, and where the data name none.
+    pub fn sole_class(&self) -> Option<String> {
+        let mut codes = self.labels.classes.iter();
+        let sewer = codes.next().filter(|_| codes.next().is_none()).map(|class| class.code().to_owned());
+        self.kind.clone().or(sewer).filter(|_| self.labels.defect)
+    }
+
     fn classes(&self) -> String {
         let codes = || self.labels.classes.iter().map(|class| class.code()).collect::<Vec<_>>().join("+");
         self.kind.clone().unwrap_or_else(codes)

@@ -108,8 +108,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a cell's trained variables, heads too, with `notes` in the header, beside where its record goes. Before the record: only a
-    /// cell that has one is finished, and weights without one are written again.
+    /// Writes a cell's trained variables, heads too, with `notes` in the header, beside where its record
+    /// goes. Before the record: only a cell that has one is finished, and weights without one are written
+    /// again.
     pub fn write_weights(
         &self,
         cell: &str,

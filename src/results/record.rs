@@ -216,6 +216,10 @@ pub struct Score {
     /// name fewer than two.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recall_by_class: BTreeMap<String, [usize; 2]>,
+    /// Area under the ROC curve of defects of one class alone against all normal images, of all validation images only;
+    /// classes of few such images have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub auroc_by_class: BTreeMap<String, f64>,
     /// Null where the data has no Sewer-ML classes.
     pub f2_ciw_oracle: Option<f64>,
     /// F2_CIW of a detector that calls every class at once; null as above.
@@ -272,7 +276,7 @@ pub struct Cost {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,
     /// Seconds by what they went to: in training `data` (batches waited for), `updates`, `monitors`, `checkpoints`; in
-    /// evaluation `features`, `probe` (and scores at all shares), `label_free`. Empty in records from before.
+    /// evaluation `features`, `probe` (all classifiers, and scores at all shares), `pointing`, `label_free`. Empty in records from before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, f64>,
 }

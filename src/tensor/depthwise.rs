@@ -1,5 +1,6 @@
-//! Convolution of each channel by itself, and ReLU6: what a mobile network has besides. Forward only: results are
-//! constants to automatic differentiation. On the CPU plain loops; elsewhere Candle's own operations, which are the twins.
+//! Convolution of each channel by itself, and ReLU6: what a mobile network has besides. Forward only: results
+//! are constants to automatic differentiation. On the CPU plain loops; elsewhere Candle's own operations,
+//! which are the twins.
 
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -15,8 +16,8 @@ use super::{
 /// Numbers that a task of [`relu6`] goes through.
 const PIECE: usize = 1 << 14;
 
-/// Images (batch, height, width, channels), each channel convolved by its own kernel of `weights` (channels, 1, rows,
-/// columns). Sums go through a window in reading order, whatever the number of threads.
+/// Images (batch, height, width, channels), each channel convolved by its own kernel of `weights` (channels,
+/// 1, rows, columns). Sums go through a window in reading order, whatever the number of threads.
 ///
 /// # Errors
 /// If shapes do not fit.

@@ -66,7 +66,9 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         assert!(!text.contains("notes.txt"));
         let page = fs::read_to_string(root.path().join("out/triage.html")).unwrap();
         assert_eq!(page.matches("<li ").count(), 36);
+        assert!(page.contains("class=\"heat\""), "no map");
         assert_eq!(page.contains("class activation map"), backbone.ends_with("resnet18"));
+        assert_eq!(page.contains("to the class token"), backbone.ends_with("vit_tiny"));
 
         // Half of it is gone: the same command makes it whole, and nothing is scored twice.
         fs::write(&table, &text[..text.len() / 2]).unwrap();

@@ -292,8 +292,8 @@ fn a_folder_differs_from_itself_in_nothing() {
     let equal = |count: usize| {
         format!("{count} scores: 0 moved beyond noise, 0 within noise, {count} equal to the bit, 0 undecided")
     };
-    assert_eq!(summary(&[]), equal(2 * 2 * 10));
-    assert_eq!(summary(&["--shares"]), equal(6 * 2 * 2 * 10));
+    assert_eq!(summary(&[]), equal(2 * 2 * 12));
+    assert_eq!(summary(&["--shares"]), equal(6 * 2 * 2 * 12));
 }
 
 #[test]

@@ -239,6 +239,7 @@ fn score(classifier: Classifier, share: Share, value: f64) -> Score {
         tpr_at_fpr_5: Some(value),
         fpr_at_tpr_95: Some(1.0 - value),
         recall_by_class: BTreeMap::new(),
+        auroc_by_class: BTreeMap::new(),
         average_precision: value,
         f2_ciw_oracle: Some(value),
         f2_ciw_multilabel: Some(value),

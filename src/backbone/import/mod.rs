@@ -36,8 +36,8 @@ pub struct Weights {
 
 impl Weights {
     /// The tensors in `bytes`, which are those of the file at `path`: safetensors, or a zip file by `torch.save` whose
-    /// dictionaries hold plain tensors, or one dictionary of them in the form of before PyTorch 1.6. No code of the file
-    /// is run.
+    /// dictionaries hold plain tensors, or one dictionary of them in the form of before PyTorch 1.6. No code
+    /// of the file is run.
     ///
     /// # Errors
     /// Says what the file is instead (empty, torn, a pointer of Git LFS, a web page, another checkpoint), and what to

@@ -317,7 +317,7 @@ fn what_is_no_file_of_weights_is_named() {
         (b"weights", "torn or not safetensors"),
         (
             b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}",
-            "form of before 1.6: torn: it ends within its list of tensors; copy or download it again; this makes",
+            "form of before 1.6: torn: it ends within its list of tensors; copy or download it again; this",
         ),
         (b"\x80\x04K\x01.", "a pickle that is no checkpoint of PyTorch; this makes safetensors"),
         (&zip[..zip.len() - 30], "torn: a checkpoint of PyTorch without its end"),

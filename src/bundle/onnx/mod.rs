@@ -3,9 +3,9 @@
 //! The graph takes `pictures`, bytes (batch, side, side, 3), red, green, blue, squeezed bicubic to the side
 //! as `predict` does it, and gives `logit` and `probability`, (batch) each. Normalisation, encoder, probe and
 //! calibration are in it; threshold, rate and classes are in the file's notes. Encoders are spelled out in
-//! `resnet.rs`, `vit.rs` and `mobilenet.rs`; constants have the names that torchvision and timm give them. Everything is in
-//! single precision, which every runtime takes; with the probe in double precision, logits of real bundles
-//! are no closer to `predict`'s.
+//! `resnet.rs`, `vit.rs` and `mobilenet.rs`; constants have the names that torchvision and timm give them.
+//! Everything is in single precision, which every runtime takes; with the probe in double precision, logits
+//! of real bundles are no closer to `predict`'s.
 
 mod graph;
 mod messages;

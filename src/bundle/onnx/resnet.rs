@@ -53,7 +53,8 @@ fn block(graph: &mut Graph, name: &str, stride: usize, input: &str) -> Result<St
     Ok(graph.add("Relu", &part("relu2"), &[&sum], Vec::new()))
 }
 
-/// A convolution, in so many groups of channels, and the normalisation that follows it, by running statistics.
+/// A convolution, in so many groups of channels, and the normalisation that follows it, by running
+/// statistics.
 pub fn convolution(
     graph: &mut Graph,
     [conv, norm]: [&str; 2],

@@ -1,10 +1,10 @@
 //! PaDiM: at each place of the grid a cloud of what normal images show there, and the distance from it.
 
 use anyhow::{Context, Result, ensure};
-use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
+use faer::{Mat, Side, prelude::Solve};
 use rayon::prelude::*;
 
-use super::Patches;
+use super::{super::probe::dot, Patches};
 use crate::seed::Seed;
 
 /// Numbers of a place that are used, drawn at random: PaDiM's for ResNet-18.
@@ -12,11 +12,18 @@ pub const DIMENSIONS: usize = 100;
 /// Added to the covariance's diagonal: PaDiM's.
 const EPSILON: f64 = 0.01;
 
+/// What normal images show at a place.
+struct Cloud {
+    mean: Vec<f64>,
+    /// Inverse of the covariance, row by row.
+    precision: Vec<f64>,
+}
+
 /// One cloud a place.
 pub struct Padim {
     /// Which numbers of a place are used.
     used: Vec<usize>,
-    places: Vec<(Vec<f64>, Llt<f64>)>,
+    places: Vec<Cloud>,
 }
 
 impl Padim {
@@ -31,7 +38,7 @@ impl Padim {
         seed.child("dimensions").stream().shuffle(&mut used);
         used.truncate(DIMENSIONS);
         used.sort_unstable();
-        let cloud = |place: usize| -> Result<(Vec<f64>, Llt<f64>)> {
+        let cloud = |place: usize| -> Result<Cloud> {
             let rows = Mat::from_fn(images.len(), used.len(), |image, column| {
                 f64::from(images[image].values[place * width + used[column]])
             });
@@ -46,7 +53,10 @@ impl Padim {
             });
             let factors =
                 covariance.llt(Side::Lower).ok().context("the covariance of a place is singular")?;
-            Ok((mean, factors))
+            let inverse = factors.solve(&Mat::<f64>::identity(used.len(), used.len()));
+            let precision =
+                (0..used.len() * used.len()).map(|at| inverse[(at / used.len(), at % used.len())]);
+            Ok(Cloud { mean, precision: precision.collect() })
         };
         let places = (0..images[0].values.len() / width).into_par_iter().map(cloud).collect::<Result<_>>()?;
         Ok(Self { used, places })
@@ -54,11 +64,11 @@ impl Padim {
 
     /// How far an image lies from normal ones: the largest Mahalanobis distance of a place.
     pub fn distance(&self, patches: &Patches) -> f64 {
-        let squares = patches.places().zip(&self.places).map(|(patch, (mean, covariance))| {
-            let centred =
-                Mat::from_fn(self.used.len(), 1, |row, _| f64::from(patch[self.used[row]]) - mean[row]);
-            let solved = covariance.solve(&centred);
-            (0..self.used.len()).map(|row| centred[(row, 0)] * solved[(row, 0)]).sum::<f64>()
+        let squares = patches.places().zip(&self.places).map(|(patch, cloud)| {
+            let centred: Vec<f64> =
+                self.used.iter().zip(&cloud.mean).map(|(&at, mean)| f64::from(patch[at]) - mean).collect();
+            let rows = cloud.precision.chunks_exact(self.used.len());
+            rows.zip(&centred).map(|(row, own)| own * dot(row, &centred)).sum::<f64>()
         });
         squares.fold(0.0, f64::max).sqrt()
     }

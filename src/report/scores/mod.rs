@@ -9,12 +9,13 @@ mod pointing;
 mod protocol;
 mod ranking;
 mod table_1;
+mod unseen;
 
 use maud::{Markup, html};
 
 pub use self::{
     budgets::budgets, imbalance::imbalance, label_free::label_free, labels::labels, normals::normals,
-    pointing::pointing, protocol::protocol, ranking::ranking, table_1::table_1,
+    pointing::pointing, protocol::protocol, ranking::ranking, table_1::table_1, unseen::unseen,
 };
 
 use super::{Page, figure::colour};

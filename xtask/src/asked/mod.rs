@@ -11,10 +11,10 @@ use anyhow::{Result, bail};
 use skewbench::{
     augment::Normalisation,
     data::{Share, imbalance::OutOfReach},
-    experiment::{Cell, Init, Plan, Resolved, Resolver, Scale},
+    experiment::{Cell, Init, Plan, Resolved, Resolver, Scale, Study},
 };
 
-use self::study::Study;
+use self::study::Study as Asks;
 pub use self::{
     setup::{Lists, Setup},
     sources::{Sources, sampled},
@@ -31,9 +31,9 @@ pub struct Asked {
         default_value = "table1,floors",
         value_name = "STUDY",
         value_delimiter = ',',
-        long_help = Study::HELP
+        long_help = Asks::HELP
     )]
-    pub study: Vec<Study>,
+    pub study: Vec<Asks>,
 
     /// Only cells whose name contains one of these texts, such as `simclr` or `share05`
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
@@ -81,13 +81,13 @@ impl Asked {
     pub fn run(&self, lists: Lists) -> Result<Run> {
         let mut studies = self.study.clone();
         if self.ablations {
-            studies.push(Study::Ablations);
+            studies.push(Asks::Ablations);
         }
         let shares: &[Share] = if self.shares.is_empty() { &Share::STUDY } else { &self.shares };
         let seeds = self.seeds.unwrap_or(if self.setup.full { 3 } else { 1 });
         let plan = self.setup.plan()?;
         let frozen = Setup::frozen(&plan)?;
-        studies.extend(frozen.map(|_| Study::Frozen));
+        studies.extend(frozen.map(|_| Asks::Frozen));
         let cells = study::cells(&studies, shares, seeds, &self.only, frozen)?;
         let run = self.setup.run(plan, cells, lists)?;
         Ok(Run { within_reach: self.shares.is_empty(), ..run })
@@ -131,7 +131,9 @@ impl Run {
                         .skip(1)
                         .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
                     let reason = causes.collect::<Vec<_>>().join(": ");
-                    let left = self.within_reach && error.downcast_ref::<OutOfReach>().is_some();
+                    // Nobody has asked for a number of labels, nor for a class.
+                    let unasked = matches!(cell.study, Study::LabelBudget { .. } | Study::Unseen { .. });
+                    let left = (self.within_reach || unasked) && error.downcast_ref::<OutOfReach>().is_some();
                     let reasons = if left { &mut left_out } else { &mut stopped };
                     reasons.entry(reason).or_default().push(cell.id());
                 }

@@ -62,16 +62,17 @@ pub struct Setup {
     #[arg(long, value_name = "short|reference|as_released")]
     pub recipe: Option<recipe::Name>,
 
-    /// Encoder weights that training begins with: safetensors, or .pth of plain tensors, with torchvision's or timm's
-    /// names; prefixes and heads around them are found and left out
+    /// Encoder weights that training begins with: safetensors, or .pth of plain tensors, with torchvision's
+    /// or timm's names; prefixes and heads around them are found and left out
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
 
     /// Encoder weights that are scored as they are, beside what is trained
     ///
-    /// What one would have had without any training: a row of its own, as the floors are. It is not --init, so that
-    /// one command can train from random weights and compare with these. Takes the same files as --init, and besides
-    /// a MobileNetV2 by torchvision's names, such as `data mobilenet` fetches; the file says which network it is
+    /// What one would have had without any training: a row of its own, as the floors are. It is not --init,
+    /// so that one command can train from random weights and compare with these. Takes the same files as
+    /// --init, and besides a MobileNetV2 by torchvision's names, such as `data mobilenet` fetches; the file
+    /// says which network it is
     #[arg(long, value_name = "FILE")]
     pub frozen: Option<PathBuf>,
 
@@ -166,8 +167,8 @@ impl Setup {
         let network = plan.init.as_ref().and_then(|init| init.network().ok());
         if let Some(network) = network.filter(|network| network.untrained().is_some()) {
             bail!(
-                "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them as they are, \
-                 beside what is trained",
+                "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them as they \
+                 are, beside what is trained",
                 network.label()
             )
         }

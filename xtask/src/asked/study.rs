@@ -23,6 +23,7 @@ pub enum Study {
     Remedies,
     FineTuned,
     LabelBudgets,
+    Unseen,
     Methods,
     All,
 }
@@ -32,7 +33,7 @@ impl Study {
 Which cells:
   table1        methods x backbones x shares; its records also make Figures 2, 4, 5, 6 and 7
   floors        pixels and random weights at the same shares: what a method must beat
-  frozen        the weights of --frozen FILE as they are, at the same shares: a floor of its own; that flag adds it
+  frozen        the weights of --frozen FILE as they are, at the same shares: a floor; that flag adds it
   table2        supervised at five resolutions
   figure3       supervised at 35 strengths of augmentation, on a quarter of the data
   size_matched  training sets of one size at the paper's five shares
@@ -42,11 +43,12 @@ Which cells:
   fine_tuned    all weights trained on labels after pretraining, at the same shares; begins with the weights
                 of table1, which must be in --out or be trained by the same command
   label_budgets all weights trained on the labels of 5, 20 and 100 defects, from random and from pretrained
-                weights, at the same shares; begins as fine_tuned does
+                weights, at the largest share; begins as fine_tuned does
+  unseen        one of the three most frequent classes of defects left out of training, at the largest share
   methods       methods that the paper does not have, at the same shares
   all           every one of these but frozen";
 
-    const NAMES: [(&'static str, Self); 13] = [
+    const NAMES: [(&'static str, Self); 14] = [
         ("table1", Self::Table1),
         ("floors", Self::Floors),
         ("frozen", Self::Frozen),
@@ -58,6 +60,7 @@ Which cells:
         ("remedies", Self::Remedies),
         ("fine_tuned", Self::FineTuned),
         ("label_budgets", Self::LabelBudgets),
+        ("unseen", Self::Unseen),
         ("methods", Self::Methods),
         ("all", Self::All),
     ];
@@ -77,6 +80,7 @@ Which cells:
             Self::Remedies => cell::remedies(shares, seed),
             Self::FineTuned => cell::fine_tuned(shares, seed),
             Self::LabelBudgets => cell::label_budgets(shares, seed),
+            Self::Unseen => cell::unseen(shares, seed),
             Self::Methods => cell::other_methods(shares, seed),
             Self::All => Self::NAMES
                 .into_iter()

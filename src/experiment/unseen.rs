@@ -1,0 +1,110 @@
+//! A class of defects that training never sees: whether something is found that nobody had thought of.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+
+use crate::data::{ClassSet, Dataset, DefectClass, Source, imbalance::OutOfReach};
+
+/// Defects of the class alone without which validation says too little of it. Ours.
+const FEWEST: usize = 5;
+
+/// A class in the data's own terms.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// One of Sewer-ML's.
+    Sewer(DefectClass),
+    /// A folder or word of somebody's own.
+    Kind(String),
+}
+
+impl Class {
+    /// The class with this rank by its number of training images, 0 the first; of equal ones the first by name.
+    ///
+    /// # Errors
+    /// If the data name no so many classes.
+    pub fn of_rank(source: &Source, rank: usize) -> Result<Self> {
+        let dataset = &*source.train;
+        let mut counts: BTreeMap<Self, usize> = BTreeMap::new();
+        for (index, labels) in dataset.labels().iter().enumerate().filter(|(_, labels)| labels.defect) {
+            let kind = dataset.kind(index).map(|kind| Self::Kind(kind.to_owned()));
+            let sewer = labels.classes.iter().map(Self::Sewer).filter(|_| kind.is_none());
+            sewer.chain(kind.clone()).for_each(|class| *counts.entry(class).or_default() += 1);
+        }
+        let known = counts.len();
+        let mut ranked: Vec<(Self, usize)> = counts.into_iter().collect();
+        ranked.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        match ranked.into_iter().nth(rank) {
+            // Without its only class nothing would be left to learn.
+            Some((class, _)) if known > 1 => Ok(class),
+            _ => bail!(OutOfReach::classes(rank, known)),
+        }
+    }
+
+    /// In the data's own words.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Sewer(class) => class.code(),
+            Self::Kind(name) => name,
+        }
+    }
+
+    /// Whether an image shows it, beside others or not.
+    pub fn is_in(&self, dataset: &dyn Dataset, index: usize) -> bool {
+        match self {
+            Self::Sewer(class) => dataset.labels()[index].classes.contains(*class),
+            Self::Kind(name) => dataset.kind(index) == Some(name),
+        }
+    }
+
+    /// Whether an image shows it and nothing else.
+    fn is_alone_in(&self, dataset: &dyn Dataset, index: usize) -> bool {
+        match self {
+            Self::Sewer(class) => dataset.labels()[index].classes == ClassSet::EMPTY.with(*class),
+            Self::Kind(_) => self.is_in(dataset, index),
+        }
+    }
+
+    /// Of these validation images, the normal ones and those that show nothing but the class.
+    ///
+    /// # Errors
+    /// If there are too few of these.
+    pub fn validation(&self, dataset: &dyn Dataset, indices: &[usize]) -> Result<Vec<usize>> {
+        let kept = |&index: &usize| !dataset.labels()[index].defect || self.is_alone_in(dataset, index);
+        let kept: Vec<usize> = indices.iter().copied().filter(kept).collect();
+        let defects = kept.iter().filter(|&&index| dataset.labels()[index].defect).count();
+        if defects < FEWEST {
+            bail!(OutOfReach::unseen(self.name(), defects, FEWEST))
+        }
+        Ok(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{data::synthetic, seed::Seed};
+
+    #[test]
+    fn the_class_is_in_no_training_image_and_alone_in_validation() {
+        let source = synthetic::source(Seed::root(0), 400, 400, 32);
+        let count = |class: &Class| (0..400).filter(|&index| class.is_in(&*source.train, index)).count();
+        let classes: Vec<Class> = (0..4).map(|rank| Class::of_rank(&source, rank).unwrap()).collect();
+        assert!(classes.windows(2).all(|pair| count(&pair[0]) >= count(&pair[1])), "the most frequent first");
+        let all: Vec<usize> = (0..400).collect();
+        let kept = classes[0].validation(&*source.validation, &all).unwrap();
+        let labels = source.validation.labels();
+        let normals = labels.iter().filter(|labels| !labels.defect).count();
+        assert!(kept.len() >= normals + FEWEST);
+        for index in kept {
+            let classes_in: Vec<&str> = labels[index].classes.iter().map(DefectClass::code).collect();
+            assert!(classes_in.is_empty() || classes_in == [classes[0].name()], "{classes_in:?}");
+        }
+        let error = Class::of_rank(&source, 99).unwrap_err();
+        assert!(error.downcast_ref::<OutOfReach>().is_some(), "{error}");
+        let rare = Class::of_rank(&source, 14).unwrap();
+        assert!(
+            rare.validation(&*source.validation, &all).unwrap_err().downcast_ref::<OutOfReach>().is_some()
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Whether a class of defects is found that training has not seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maud::{Markup, html};
+
+use super::{backbone_label, cell, difference, method_label};
+use crate::{
+    analysis::{
+        Axes, Filed, Interval,
+        intervals::{Uncertainty, of_seeds},
+    },
+    report::Page,
+    results::{
+        Classifier,
+        record::{Record, Score},
+    },
+    study::Study,
+};
+
+/// What is known of the classes that were left out.
+#[derive(Default)]
+struct Found {
+    /// By class and arm, seed by seed: AUROC on the class unseen, and after training on everything (NaN where that was
+    /// not measured).
+    pairs: BTreeMap<(String, Axes), BTreeMap<u64, [f64; 2]>>,
+    /// By class the best AUROC of a detector that no defect was used for.
+    without: BTreeMap<String, f64>,
+}
+
+impl Found {
+    fn of(page: &Page) -> Self {
+        let mut found = Self::default();
+        page.records().filter(|filed| matches!(filed.cell.study, Study::Unseen { .. })).for_each(|filed| {
+            found.add(page, filed);
+        });
+        found
+    }
+
+    fn add(&mut self, page: &Page, filed: &Filed) -> Option<()> {
+        let (record, seed) = (&filed.record, filed.record.cell.seed);
+        let class = record.settings.text("unseen.class")?;
+        let arm = Axes::trained(filed.cell.method?, filed.cell.backbone?, filed.cell.share);
+        let seen = page.records().find(|other| other.cell == arm && other.record.cell.seed == seed);
+        let seen =
+            seen.and_then(|other| score(&other.record, Classifier::Converged)?.auroc_by_class.get(&class));
+        let pair = [score(record, Classifier::Converged)?.auroc, seen.copied().unwrap_or(f64::NAN)];
+        self.pairs.entry((class.clone(), arm)).or_default().insert(seed, pair);
+        let best = self.without.entry(class).or_insert(0.0);
+        let detectors = Classifier::NORMALS_ONLY.into_iter().filter_map(|name| score(record, name));
+        *best = detectors.map(|score| score.auroc).fold(*best, f64::max);
+        Some(())
+    }
+}
+
+/// AUROC on the class that was left out, beside the same images after training on everything.
+pub fn unseen(page: &Page) -> Markup {
+    let found = Found::of(page);
+    if found.pairs.is_empty() {
+        return html! { p { "Not measured here: " code { "--study table1,unseen" } "." } };
+    }
+    let classes: BTreeSet<&String> = found.pairs.keys().map(|(class, _)| class).collect();
+    html! {
+        p {
+            "One class of defects was left out of training, pretraining included. Scored on normal images and on defects that show this class \
+             alone; beside it the model that was trained on everything, on the same images. Converged probe; 95 % over seeds."
+        }
+        @for class in classes { div.wide { table {
+            caption { "AUROC on class " (class) ", which training has not seen" }
+            thead { tr {
+                th scope="col" { "Method" } th scope="col" { "Backbone" }
+                th.number scope="col" { "unseen" } th.number scope="col" { "seen" } th.number scope="col" { "lost" }
+            } }
+            tbody {
+                @for ((_, at), seeds) in found.pairs.iter().filter(|((of, _), _)| of == class) { tr {
+                    th scope="row" { (method_label(at.method)) } td { (backbone_label(at.backbone)) }
+                    td.number { (cell(over(seeds, |[unseen, _]| unseen))) }
+                    td.number { (cell(over(seeds, |[_, seen]| seen))) }
+                    td.number { (difference(over(seeds, |[unseen, seen]| unseen - seen))) }
+                } }
+                @if let Some(best) = found.without.get(class).filter(|best| **best > 0.0) { tr {
+                    th scope="row" { "best detector without defects, of all models and seeds" } td { "\u{2013}" }
+                    td.number { (format!("{best:.3}")) } td.number { "\u{2013}" } td.number { "\u{2013}" }
+                } }
+            }
+        } } }
+    }
+}
+
+/// Of all validation images of the cell.
+fn score(record: &Record, classifier: Classifier) -> Option<&Score> {
+    let of = |score: &&Score| score.classifier == classifier.id() && score.validation_share.is_none();
+    record.scores.iter().find(of)
+}
+
+fn over(seeds: &BTreeMap<u64, [f64; 2]>, of: fn([f64; 2]) -> f64) -> Option<Interval> {
+    let values: Vec<f64> = seeds.values().map(|pair| of(*pair)).filter(|value| value.is_finite()).collect();
+    (!values.is_empty()).then(|| of_seeds(&values, Uncertainty::pooled([&values[..]])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{analysis::reading, results::example};
+
+    #[test]
+    fn unseen_stands_beside_seen() {
+        let record = |study: &str, variant: Option<&str>, auroc: f64| {
+            let mut record = example::record();
+            (record.cell.study, record.cell.method) = (study.to_owned(), "simclr".to_owned());
+            record.cell.variant = variant.map(str::to_owned);
+            let variant = variant.map(|variant| format!("-{variant}")).unwrap_or_default();
+            record.cell.id = format!("{study}/simclr-resnet18{variant}-share05-seed0");
+            let auroc_by_class = [("RB".to_owned(), 0.9)].into();
+            record.scores.push(Score { auroc, auroc_by_class, ..example::score("converged", None) });
+            record.scores.push(Score { auroc: 0.625, ..example::score("normals_padim", None) });
+            if study == "unseen" {
+                record.settings.values.insert("unseen.class".to_owned(), "RB".into());
+            }
+            (record.cell.id.clone(), record)
+        };
+        let shown = |records| unseen(&Page::new(reading::of(records), None)).into_string();
+        assert!(shown(vec![record("table1", None, 0.8)]).contains("Not measured here"));
+        let text = shown(vec![record("table1", None, 0.8), record("unseen", Some("class00"), 0.7)]);
+        for part in ["AUROC on class RB", "0.700", "0.900", "-0.200", "0.625"] {
+            assert!(text.contains(part), "no {part}: {text}");
+        }
+    }
+}

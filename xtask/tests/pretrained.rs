@@ -1,0 +1,76 @@
+//! Fine-tuning at the command line: it begins with the weights of another cell, and says so where they are not there.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{fs, path::Path, process::Output};
+
+use support::{SMALL, camera, draw, error, folder, skewbench, succeeds};
+use tempfile::TempDir;
+
+const TUNED: &str = "fine_tuned/simclr-resnet18-natural-seed0";
+const BEFORE: &str = "extension/simclr-resnet18-natural-seed0";
+
+fn reproduce(data: &str, out: &Path, study: &str, more: &[&str]) -> Output {
+    let out = out.to_string_lossy();
+    let own =
+        ["reproduce", "--study", study, "--only", "simclr-resnet18", "--shares", "natural", "--epochs", "1"];
+    skewbench(&[&own[..], &SMALL, &["--data", data, "--out", &out], more].concat())
+}
+
+#[test]
+fn fine_tuning_begins_with_another_cells_weights() {
+    let root = TempDir::new().unwrap();
+    let data = folder(&camera(root.path(), "data", 0));
+    let (out, other) = (root.path().join("out"), root.path().join("other"));
+
+    let message = error(&reproduce(&data, &out, "fine_tuned", &[]));
+    assert!(message.contains("not trained yet") && message.contains("--study table1"), "{message}");
+    let message = error(&reproduce(&data, &out, "table1,fine_tuned", &["--no-weights"]));
+    assert!(message.contains("--no-weights keeps none"), "{message}");
+    assert!(!out.join(format!("{BEFORE}.json")).exists(), "before anything is trained");
+
+    // In either order, and in two commands: the same bits.
+    succeeds(&reproduce(&data, &out, "fine_tuned,table1", &[]));
+    succeeds(&reproduce(&data, &other, "table1", &[]));
+    succeeds(&reproduce(&data, &other, "fine_tuned", &[]));
+    let logits = |out: &Path, cell: &str| fs::read_to_string(out.join(format!("{cell}.logits.csv"))).unwrap();
+    assert_eq!(logits(&out, TUNED), logits(&other, TUNED));
+    assert_ne!(logits(&out, TUNED), logits(&out, BEFORE));
+    let record = fs::read_to_string(out.join(format!("{TUNED}.json"))).unwrap();
+    assert!(record.contains(&format!("\"pretraining.cell\": \"{BEFORE}\"")), "{record}");
+
+    // What it would begin with is of another experiment, or gone.
+    fs::remove_file(other.join(format!("{TUNED}.json"))).unwrap();
+    let message = error(&reproduce(&data, &other, "fine_tuned", &["--recipe", "reference"]));
+    assert!(message.contains("of another experiment"), "{message}");
+    fs::remove_file(other.join(format!("{BEFORE}.safetensors"))).unwrap();
+    let message = error(&reproduce(&data, &other, "fine_tuned", &[]));
+    assert!(message.contains("cannot be read; fine-tuning begins with weights"), "{message}");
+}
+
+#[test]
+fn few_labels_and_classes_are_left_out_where_there_are_no_more() {
+    let root = TempDir::new().unwrap();
+    for (place, kind) in ["scratch", "hole"].into_iter().cycle().take(36).enumerate() {
+        draw(&root.path().join(format!("data/{kind}/{place:02}.png")), true, place as u32);
+        draw(&root.path().join(format!("data/good/{place:02}.png")), false, 100 + place as u32);
+    }
+    let data = folder(&root.path().join("data"));
+    let out = root.path().join("out");
+    // 27 of the defects are for training: 5 and 20 are fewer, 100 are not; there are two classes, not three.
+    let output = reproduce(&data, &out, "table1,label_budgets,unseen", &[]);
+    succeeds(&output);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("100 labelled defects are asked for, and the training set has 27"), "{said}");
+    assert!(said.contains("class 2 by number of images") && said.contains("2 classes"), "{said}");
+    let read = |cell: &str| fs::read_to_string(out.join(cell)).unwrap();
+    let few = read("label_budget/simclr-resnet18-defects0005-seed0.json");
+    assert!(few.contains("\"defects\": 5"), "{few}");
+    let unseen = read("unseen/simclr-resnet18-class00-seed0.json");
+    assert!(unseen.contains("was left out of training"), "{unseen}");
+    assert!(unseen.contains("\"unseen.class\": \"hole\""), "the first by name of two as large: {unseen}");
+    assert!(!out.join("unseen/simclr-resnet18-class02-seed0.json").exists());
+}
