@@ -136,37 +136,12 @@ impl Pickle {
     }
 
     fn step(&mut self, instruction: u8, rest: &mut &[u8]) -> Result<()> {
+        if let Some(node) = alone(instruction, rest)? {
+            self.push(node);
+            return Ok(());
+        }
         match instruction {
-            b'N' => self.push(Node::Nothing),
-            0x88 => self.push(Node::Flag(true)),
-            0x89 => self.push(Node::Flag(false)),
-            b'K' => {
-                let [number] = take::<1>(rest)?;
-                self.push(Node::Number(i64::from(number)));
-            }
-            b'M' => {
-                let number = u16::from_le_bytes(take(rest)?);
-                self.push(Node::Number(i64::from(number)));
-            }
-            b'J' => {
-                let number = i32::from_le_bytes(take(rest)?);
-                self.push(Node::Number(i64::from(number)));
-            }
-            b'X' => {
-                let length = u32::from_le_bytes(take(rest)?) as usize;
-                let (text, after) = rest.split_at_checked(length).ok_or_else(torn)?;
-                *rest = after;
-                let text = std::str::from_utf8(text).map_err(|_| odd())?;
-                self.push(Node::Text(text.to_owned()));
-            }
-            b'c' => {
-                let (module, name) = (line(rest)?, line(rest)?);
-                self.push(named(module, name)?);
-            }
             b'(' => self.marks.push(self.stack.len()),
-            b')' => self.push(Node::Tuple(Vec::new())),
-            b'}' => self.push(Node::Entries(Vec::new())),
-            b']' => self.push(Node::List(Vec::new())),
             b't' => {
                 let items = self.marked()?;
                 self.push(Node::Tuple(items));
@@ -300,6 +275,32 @@ impl Pickle {
         };
         items.iter().map(size).collect()
     }
+}
+
+/// A value that needs no other; none where the instruction makes no such.
+fn alone(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
+    Ok(Some(match instruction {
+        b'N' => Node::Nothing,
+        0x88 => Node::Flag(true),
+        0x89 => Node::Flag(false),
+        b'K' => Node::Number(i64::from(take::<1>(rest)?[0])),
+        b'M' => Node::Number(i64::from(u16::from_le_bytes(take(rest)?))),
+        b'J' => Node::Number(i64::from(i32::from_le_bytes(take(rest)?))),
+        b'X' => {
+            let length = u32::from_le_bytes(take(rest)?) as usize;
+            let (text, after) = rest.split_at_checked(length).ok_or_else(torn)?;
+            *rest = after;
+            Node::Text(std::str::from_utf8(text).map_err(|_| odd())?.to_owned())
+        }
+        b'c' => {
+            let (module, name) = (line(rest)?, line(rest)?);
+            named(module, name)?
+        }
+        b')' => Node::Tuple(Vec::new()),
+        b'}' => Node::Entries(Vec::new()),
+        b']' => Node::List(Vec::new()),
+        _ => return Ok(None),
+    }))
 }
 
 /// What a pickle may name.
