@@ -16,6 +16,7 @@ use crate::{
         main_share, share_in_words,
     },
     results::record::Pointing,
+    study::Study,
 };
 
 /// How often the highest place of the probe's map shows the defect, beside chance: a figure for each backbone, as places
@@ -53,11 +54,7 @@ fn figure(backbone: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
     let (chance, ceiling) = (all(|seed| seed.chance), all(|seed| seed.ceiling));
     let mut rows: Vec<NamedInterval> = found
         .iter()
-        .map(|(at, seeds)| NamedInterval {
-            method: at.method,
-            name: if at.method.is_none() { "random weights" } else { method_label(at.method) }.to_owned(),
-            value: over(seeds),
-        })
+        .map(|(at, seeds)| NamedInterval { method: at.method, name: label(at), value: over(seeds) })
         .collect();
     rows.sort_by(|a, b| b.value.estimate.total_cmp(&a.value.estimate));
     let ends = rows.iter().flat_map(|row| [row.value.low, row.value.estimate, row.value.high]);
@@ -69,6 +66,15 @@ fn figure(backbone: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
         Some(chance),
         &rows,
     )
+}
+
+fn label(at: &Axes) -> String {
+    match at.study {
+        Study::RandomWeights => "random weights".to_owned(),
+        Study::GivenWeights => "given weights, frozen".to_owned(),
+        Study::FineTuned => format!("{}, fine-tuned", method_label(at.method)),
+        _ => method_label(at.method).to_owned(),
+    }
 }
 
 fn over(seeds: &[&Pointing]) -> Interval {
