@@ -27,6 +27,8 @@ pub struct Series {
     pub name: String,
     /// In data units.
     pub points: Vec<(f64, f64)>,
+    /// Intervals in data units: where, and both ends; infinite ends are not drawn.
+    pub bars: Vec<(f64, [f64; 2])>,
     /// Whether a line runs through the points.
     pub joined: bool,
     /// Dashed for the second backbone.
@@ -126,6 +128,10 @@ impl Plot {
                         stroke-dasharray=[series.dashed.then_some("6 4")]
                         points=(series.points.iter().map(|p| format!("{},{}", round(x(p.0)), round(y(p.1)))).collect::<Vec<_>>().join(" ")) {}
                 }
+                @for (place, [low, high]) in series.bars.iter().filter(|(_, ends)| ends.iter().all(|end| end.is_finite())) {
+                    @let (low, high) = (low.max(self.y.low), high.min(self.y.high));
+                    line x1=(round(x(*place))) x2=(round(x(*place))) y1=(round(y(low))) y2=(round(y(high))) stroke=(colour) stroke-width="1.2" {}
+                }
                 @for point in &series.points {
                     path d=(colour::marker(series.method)) transform={ "translate(" (round(x(point.0))) " " (round(y(point.1))) ") scale(.8)" }
                         fill=(if series.dashed { "none" } else { colour }) stroke=(colour) stroke-width="1.6" {}
@@ -189,6 +195,7 @@ mod tests {
             method: None,
             name: "a".into(),
             points: vec![(0.0, 0.0), (10.0, 1.0), (5.0, 0.25)],
+            bars: Vec::new(),
             joined: true,
             dashed: false,
         };

@@ -38,8 +38,8 @@ pub fn budgets(page: &Page) -> Markup {
     }
     html! {
         p {
-            "k labelled defects and normal images in proportion, of the training images at " (share_in_words(share)) ". Probes are fitted on \
-             frozen features: pretraining has seen all images and no label (five draws of the labels a model). " em { "From scratch" } " and " em { "fine-tuned" }
+            "What the labels of k defects, and of normal images in proportion, are worth, of the training images at " (share_in_words(share)) ". \
+             Probes are fitted on frozen features: pretraining has seen all images and no label (five draws of the labels a model). " em { "From scratch" } " and " em { "fine-tuned" }
             " train all weights on these labels, in as many steps as all labels take; " code { "--study table1,label_budgets" } " measures them. The \
              line across is the best detector that needs no defect. 95 % over seeds."
         }
@@ -148,6 +148,7 @@ impl Curves {
                 method: at.method,
                 name,
                 points: curve.iter().map(|(count, seeds)| (place(*count), over(seeds).estimate)).collect(),
+                bars: curve.iter().map(|(count, seeds)| (place(*count), ends(over(seeds)))).collect(),
                 joined: true,
                 dashed,
             })
@@ -164,6 +165,7 @@ impl Curves {
                 method: None,
                 name: "no defect".to_owned(),
                 points: vec![(place(*first), level), (place(*last), level)],
+                bars: Vec::new(),
                 joined: true,
                 dashed: true,
             });
@@ -194,6 +196,10 @@ fn auroc(record: &Record, classifier: Classifier) -> Option<f64> {
 fn over(seeds: &BTreeMap<u64, f64>) -> Interval {
     let values: Vec<f64> = seeds.values().copied().collect();
     of_seeds(&values, Uncertainty::pooled([&values[..]]))
+}
+
+fn ends(interval: Interval) -> [f64; 2] {
+    [interval.low, interval.high]
 }
 
 fn label(at: &Axes, trained: bool) -> String {

@@ -98,6 +98,7 @@ fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Mar
                     method: Some(method),
                     name: format!("{}, {}", method.label(), backbone.short_label()),
                     points,
+                    bars: Vec::new(),
                     joined: false,
                     dashed: backbone == backbone::Name::ViTTiny,
                 });
@@ -133,6 +134,7 @@ fn curves(page: &Page, backbone: backbone::Name, monitor: &str, label: &str) -> 
                 method: Some(method),
                 name: method.label().into(),
                 points: points.collect(),
+                bars: Vec::new(),
                 joined: true,
                 dashed: false,
             });

@@ -54,15 +54,7 @@ fn figure(backbone: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
     let (chance, ceiling) = (all(|seed| seed.chance), all(|seed| seed.ceiling));
     let mut rows: Vec<NamedInterval> = found
         .iter()
-        .map(|(at, seeds)| NamedInterval {
-            method: at.method,
-            name: match (at.study, at.method) {
-                (Study::GivenWeights, _) => "given weights, frozen".to_owned(),
-                (_, None) => "random weights".to_owned(),
-                (_, method) => method_label(method).to_owned(),
-            },
-            value: over(seeds),
-        })
+        .map(|(at, seeds)| NamedInterval { method: at.method, name: label(at), value: over(seeds) })
         .collect();
     rows.sort_by(|a, b| b.value.estimate.total_cmp(&a.value.estimate));
     let ends = rows.iter().flat_map(|row| [row.value.low, row.value.estimate, row.value.high]);
@@ -74,6 +66,15 @@ fn figure(backbone: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
         Some(chance),
         &rows,
     )
+}
+
+fn label(at: &Axes) -> String {
+    match at.study {
+        Study::RandomWeights => "random weights".to_owned(),
+        Study::GivenWeights => "given weights, frozen".to_owned(),
+        Study::FineTuned => format!("{}, fine-tuned", method_label(at.method)),
+        _ => method_label(at.method).to_owned(),
+    }
 }
 
 fn over(seeds: &[&Pointing]) -> Interval {

@@ -197,6 +197,7 @@ fn line(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metric) 
             method: Some(method),
             name: method.label().to_owned(),
             points: shares.iter().filter_map(|&share| point(method, share)).collect(),
+            bars: Vec::new(),
             joined: true,
             dashed: false,
         })

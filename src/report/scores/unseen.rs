@@ -40,12 +40,17 @@ impl Found {
     fn add(&mut self, page: &Page, filed: &Filed) -> Option<()> {
         let (record, seed) = (&filed.record, filed.record.cell.seed);
         let class = record.settings.text("unseen.class")?;
-        let arm = Axes::trained(filed.cell.method?, filed.cell.backbone?, filed.cell.share);
+        let method = filed.cell.method?;
+        let arm = Axes::trained(method, filed.cell.backbone?, filed.cell.share);
         let seen = page.records().find(|other| other.cell == arm && other.record.cell.seed == seed);
         let seen =
             seen.and_then(|other| score(&other.record, Classifier::Converged)?.auroc_by_class.get(&class));
         let pair = [score(record, Classifier::Converged)?.auroc, seen.copied().unwrap_or(f64::NAN)];
         self.pairs.entry((class.clone(), arm)).or_default().insert(seed, pair);
+        // Features of supervised training have seen the other classes' labels.
+        if method.is_supervised() {
+            return Some(());
+        }
         let best = self.without.entry(class).or_insert(0.0);
         let detectors = Classifier::NORMALS_ONLY.into_iter().filter_map(|name| score(record, name));
         *best = detectors.map(|score| score.auroc).fold(*best, f64::max);
@@ -79,7 +84,7 @@ pub fn unseen(page: &Page) -> Markup {
                     td.number { (difference(over(seeds, |[unseen, seen]| unseen - seen))) }
                 } }
                 @if let Some(best) = found.without.get(class).filter(|best| **best > 0.0) { tr {
-                    th scope="row" { "best detector without defects, of all models and seeds" } td { "\u{2013}" }
+                    th scope="row" { "the best detector without labels, of all models and seeds" } td { "\u{2013}" }
                     td.number { (format!("{best:.3}")) } td.number { "\u{2013}" } td.number { "\u{2013}" }
                 } }
             }
