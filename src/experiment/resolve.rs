@@ -408,8 +408,10 @@ mod tests {
     use image::{ImageBuffer, Luma};
 
     use super::*;
-    use crate::data::Share;
-    use crate::{data::folder, experiment::cell};
+    use crate::{
+        data::{Share, folder},
+        experiment::cell,
+    };
 
     /// A folder of 16-bit images whose largest sample is this.
     fn identity(largest: u16) -> Identity {
