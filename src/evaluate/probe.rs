@@ -82,8 +82,8 @@ impl Probe {
         Ok(fit.probe(weights, convergence))
     }
 
-    /// Fits with the C that predicts images best which it was not fitted on: of [`CANDIDATES`], the one with the least
-    /// mean loss over [`FOLDS`] folds. Images of one group (`groups`, a number each) are in one fold. Where a label has
+    /// Fits with the C that predicts images best which it was not fitted on: of [`CANDIDATES`], from the smallest on, the
+    /// one at which the loss over [`FOLDS`] folds stops falling. Images of one group (`groups`, a number each) are in one fold. Where a label has
     /// fewer than [`FEWEST`] images, it is the C of `options`. Returns the C too.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Which C a probe is fitted with: the one that predicts best what it was not fitted on.
 //!
-//! Images are dealt to folds; for each candidate the probe is fitted on all folds but one and its own loss, the one
-//! that is minimised, is taken on that fold. The loss and not AUROC decides: a fold of two defects has an AUROC of few
+//! Images are dealt to folds; for each candidate, from the strongest penalty on and until that no longer helps, the probe
+//! is fitted on all folds but one and its own loss, the one that is minimised, is taken on that fold. The loss and not AUROC decides: a fold of two defects has an AUROC of few
 //! values, and logits of different folds must not be ranked together (Airola et al., "An experimental comparison of
 //! cross-validation techniques for estimating the area under the ROC curve", 2011).
 
@@ -23,7 +23,7 @@ pub const MOST_IMAGES: usize = 20_000;
 /// Gradient, relative to the largest, at which a candidate's fit may end: its loss has more digits than are compared.
 const TOLERANCE: f64 = 1e-6;
 
-/// The best candidate; none where there are too few images of a label, in all or beside a fold.
+/// The first candidate whose next is no better; none where there are too few images of a label, in all or beside a fold.
 pub(super) fn choose(
     rows: &DesignMatrix,
     defects: &[bool],
@@ -40,37 +40,82 @@ pub(super) fn choose(
         return Ok(None);
     }
     let folds = deal(&labels, groups.as_deref(), FOLDS, &Seed::root(0).child("probe folds"));
+    let places: Vec<[Vec<usize>; 2]> = (0..FOLDS)
+        .map(|fold| {
+            let (inside, outside) = (0..labels.len()).partition(|&at| folds[at] == fold);
+            [inside, outside]
+        })
+        .collect();
     let weights = importances(&labels, options.weighting)?;
-    let losses = (0..FOLDS).into_par_iter().map(|fold| -> Result<Option<[f64; CANDIDATES.len()]>> {
-        let (inside, outside): (Vec<usize>, Vec<usize>) =
-            (0..labels.len()).partition(|&at| folds[at] == fold);
-        let known: Vec<bool> = outside.iter().map(|&at| labels[at]).collect();
-        if inside.is_empty() || known.iter().all(|&defect| defect == known[0]) {
-            return Ok(None);
+    let one_label = |of: &[usize]| of.iter().all(|&at| labels[at] == labels[of[0]]);
+    if places.iter().any(|[inside, outside]| inside.is_empty() || one_label(outside)) {
+        return Ok(None);
+    }
+    let all = Known { rows, kept: &kept, labels: &labels, weights: &weights };
+    let known: Vec<Vec<bool>> =
+        places.iter().map(|[_, outside]| outside.iter().map(|&at| labels[at]).collect()).collect();
+    let mut held_out = places
+        .par_iter()
+        .zip(&known)
+        .map(|(places, known)| Fold::new(&all, places, known, options))
+        .collect::<Result<Vec<Fold>>>()?;
+    let mut best: Option<(f64, f64)> = None;
+    for c in CANDIDATES {
+        let losses = held_out.par_iter_mut().map(|fold| fold.loss(c, &all)).collect::<Result<Vec<f64>>>()?;
+        let loss: f64 = losses.iter().sum();
+        if best.is_some_and(|(least, _)| loss >= least) {
+            break;
         }
-        let places = |of: &[usize]| -> Vec<usize> { of.iter().map(|&at| kept[at]).collect() };
-        let held_out = rows.select(&places(&inside));
-        let fit = Fit::new(rows.select(&places(&outside)), &known, options)?;
-        let mut start = vec![0.0; rows.width()];
-        let mut losses = [0.0; CANDIDATES.len()];
-        for (loss, c) in losses.iter_mut().zip(CANDIDATES) {
-            // From the candidate before: a few steps instead of ten.
-            let (fitted, convergence) = fit.minimise(c, start, TOLERANCE)?;
-            let probe = fit.probe(fitted.clone(), convergence);
-            let line: Vec<f64> = probe.weights.iter().copied().chain([probe.bias]).collect();
-            let of_image =
-                |(&at, logit): (&usize, f64)| weights[at] * softplus(if labels[at] { -logit } else { logit });
-            *loss = inside.iter().zip(held_out.times(&line)).map(of_image).sum();
-            start = fitted;
-        }
-        Ok(Some(losses))
-    });
-    let losses: Vec<Option<[f64; CANDIDATES.len()]>> = losses.collect::<Result<_>>()?;
-    let Some(losses) = losses.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let sums = (0..CANDIDATES.len()).map(|at| losses.iter().map(|fold| fold[at]).sum::<f64>());
-    // Of equals the first: the smallest C.
-    let best = sums.zip(CANDIDATES).min_by(|a, b| a.0.total_cmp(&b.0));
+        best = Some((loss, c));
+    }
     Ok(best.map(|(_, c)| c))
+}
+
+/// The images that a choice is made on.
+struct Known<'a> {
+    rows: &'a DesignMatrix,
+    /// Which of the rows.
+    kept: &'a [usize],
+    labels: &'a [bool],
+    /// Of each image in the loss.
+    weights: &'a [f64],
+}
+
+/// A fold, and the fit on all others.
+struct Fold<'a> {
+    inside: &'a [usize],
+    held_out: DesignMatrix,
+    fit: Fit<'a>,
+    /// Where the next fit begins: at the one before, a few steps from its end.
+    start: Vec<f64>,
+}
+
+impl<'a> Fold<'a> {
+    fn new(
+        all: &Known,
+        [inside, outside]: &'a [Vec<usize>; 2],
+        known: &'a [bool],
+        options: Options,
+    ) -> Result<Self> {
+        let select = |of: &[usize]| {
+            let places: Vec<usize> = of.iter().map(|&at| all.kept[at]).collect();
+            all.rows.select(&places)
+        };
+        let fit = Fit::new(select(outside), known, options)?;
+        Ok(Self { inside, held_out: select(inside), fit, start: vec![0.0; all.rows.width()] })
+    }
+
+    /// Loss of the fold's images by the fit on all others.
+    fn loss(&mut self, c: f64, all: &Known) -> Result<f64> {
+        let (fitted, convergence) = self.fit.minimise(c, std::mem::take(&mut self.start), TOLERANCE)?;
+        let probe = self.fit.probe(fitted.clone(), convergence);
+        self.start = fitted;
+        let line: Vec<f64> = probe.weights.iter().copied().chain([probe.bias]).collect();
+        let of_image = |(&at, logit): (&usize, f64)| {
+            all.weights[at] * softplus(if all.labels[at] { -logit } else { logit })
+        };
+        Ok(self.inside.iter().zip(self.held_out.times(&line)).map(of_image).sum())
+    }
 }
 
 #[cfg(test)]
