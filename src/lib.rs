@@ -25,7 +25,7 @@
 //! - **Probe**: a linear classifier on features. *Online*: trained beside the method. *Converged*: fitted to
 //!   frozen features until its gradient vanishes, with the C that cross-validation chooses.
 //! - **Place**: a part of an image that a backbone has features of: a place of its last map, or a patch.
-//! - **Label budget**: how many labelled defects a probe is fitted on.
+//! - **Label budget**: how many labelled defects a probe is fitted on, or all weights are trained on.
 //! - **Logit**: what a classifier says of an image; above 0 it calls it a defect.
 //! - **Floor**: what costs no training and must be beaten: pixels, random weights, weights from a file.
 //! - **Group**: images that belong together, such as all of a pipe. **Leak**: what is on both sides of a split.
@@ -46,7 +46,8 @@
 //! - **Outlook**: what an undecided claim could have shown, and how many seeds would decide it.
 //! - **Noise**: how far a score moves when nothing but the seed changes, cell by cell.
 //! - **Margin**: scores that differ by less are the same.
-//! - **Arm**: a method on a backbone, trained at one share: what there is to choose between. **Card**: what to take of
+//! - **Arm**: a method on a backbone, trained at one share, its encoder frozen or fine-tuned: what there is to choose
+//!   between. **Card**: what to take of
 //!   the arms at a share, how sure that is, and what to run next.
 //! - **Trial**: a numbered point of the space that tuning searches.
 //! - **Look**: a comparison of the arms after a round of seeds.
@@ -80,9 +81,11 @@
 //! first weights, settings, and with them its identity ([`results::record::Identity`]); whatever could stop the
 //! cell is found there. [`experiment::run`] then goes through short stages over it, top to bottom: batches of
 //! views ([`loader`], [`augment`]); training ([`train::pretrain`]) of a method ([`method`]) with its online probe;
-//! features of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]);
-//! scores at six validation shares ([`evaluate::detection`], [`evaluate::importance`]); what they tell without
-//! labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
+//! features of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]), and what
+//! else can be made of them (`experiment/frozen.rs`): neighbours' votes, detectors without defects
+//! ([`evaluate::normals`], [`evaluate::patches`]), probes on few labels; scores at six validation shares
+//! ([`evaluate::detection`], [`evaluate::importance`]); whether the probe looks at the defect
+//! ([`evaluate::pointing`]); what features tell without labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
 //! [`experiment::run_kept`] is the same walk with its state kept on disk ([`train::checkpoint`]): killed at any
 //! moment and resumed, it ends with the same numbers. A state or record of another identity is refused, by name of
 //! what differs; the content of image files is part of it ([`data::content`]), and so is the code
@@ -111,8 +114,9 @@
 //! labels, splits and columns: `data/words.rs` and `data/table.rs`. Where Sewer-ML lies: `data/sewer_ml/find.rs`; files
 //! in zip archives: `data/packed.rs`; files in Python packages: `data/package.rs`. Weights that others made:
 //! `backbone/import/`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector
-//! and its threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`; the same as ONNX: `bundle/onnx/`. Which records may be compared:
-//! `analysis/setting.rs`.
+//! and its threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`; the same as ONNX: `bundle/onnx/`. Which pictures a
+//! cell is trained on, few labels and unseen classes among them: `experiment/resolve/images.rs`; what it begins with:
+//! `experiment/plan.rs`. Which records may be compared: `analysis/setting.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up

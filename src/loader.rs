@@ -358,22 +358,28 @@ mod tests {
         }
     }
 
-    /// Batches of `epoch` without its first `done`: positions, and the numbers of every view.
-    fn batches(epoch: usize, done: usize) -> Vec<(Vec<usize>, Vec<Vec<f32>>)> {
-        let label = |index| Labels { defect: index % 2 == 0, classes: ClassSet::EMPTY, stratum: 0 };
-        let loader = Loader {
-            dataset: &Stripes((0..7).map(label).collect()),
-            indices: &[0, 1, 2, 3, 4, 5, 6],
-            views: &ViewSet::paper(8).views,
+    /// Loads three images a batch.
+    fn striped<'a>(dataset: &'a Stripes, indices: &'a [usize], views: &'a [ViewRecipe]) -> Loader<'a> {
+        Loader {
+            dataset,
+            indices,
+            views,
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
             repeats: 1,
-            batch_size: 2,
+            batch_size: 3,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
             numbers: DType::F32,
             seed: Seed::root(0),
-        };
+        }
+    }
+
+    /// Batches of `epoch` without its first `done`: positions, and the numbers of every view.
+    fn batches(epoch: usize, done: usize) -> Vec<(Vec<usize>, Vec<Vec<f32>>)> {
+        let label = |index| Labels { defect: index % 2 == 0, classes: ClassSet::EMPTY, stratum: 0 };
+        let (dataset, views) = (Stripes((0..7).map(label).collect()), ViewSet::paper(8).views);
+        let loader = Loader { batch_size: 2, ..striped(&dataset, &[0, 1, 2, 3, 4, 5, 6], &views) };
         let mut batches = Vec::new();
         loader
             .rest_of_epoch(epoch, done, |batch| {
@@ -405,19 +411,9 @@ mod tests {
     fn balanced_epochs_have_as_many_defects_and_show_them_in_other_views() {
         // One defect among nine.
         let label = |index| Labels { defect: index == 4, classes: ClassSet::EMPTY, stratum: 0 };
-        let loader = Loader {
-            dataset: &Stripes((0..9).map(label).collect()),
-            indices: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
-            views: &ViewSet::paper(8).views,
-            normalisation: &Normalisation::SEWER_ML,
-            sampling: Sampling::Balanced,
-            repeats: 1,
-            batch_size: 3,
-            on_bad_image: OnBadImage::Fail,
-            device: &Device::Cpu,
-            numbers: DType::F32,
-            seed: Seed::root(0),
-        };
+        let (dataset, views) = (Stripes((0..9).map(label).collect()), ViewSet::paper(8).views);
+        let indices = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let loader = Loader { sampling: Sampling::Balanced, ..striped(&dataset, &indices, &views) };
         let epoch = |epoch: usize| {
             let mut seen = Vec::new();
             loader
@@ -441,6 +437,27 @@ mod tests {
         assert!(epoch(0) == seen && epoch(1) != seen);
         let others: BTreeSet<usize> = (0..9).flat_map(&epoch).map(|(index, _)| index).collect();
         assert_eq!(others.len(), 9, "over epochs every image is gone through");
+    }
+
+    #[test]
+    fn few_images_are_gone_through_again_in_other_views() {
+        let label = |index| Labels { defect: index == 0, classes: ClassSet::EMPTY, stratum: 0 };
+        let (dataset, views) = (Stripes((0..2).map(label).collect()), ViewSet::paper(8).views);
+        let loader = Loader { repeats: 6, ..striped(&dataset, &[0, 1], &views) };
+        assert_eq!(loader.steps(), 4, "of three images each");
+        let mut seen: Vec<(usize, Vec<f32>)> = Vec::new();
+        let see = |batch: Batch| {
+            let views = batch.images.narrow(0, 0, 3)?.flatten_from(1)?.to_vec2::<f32>()?;
+            seen.extend(batch.indices.into_iter().zip(views));
+            Ok(())
+        };
+        loader.epoch(0, see).unwrap();
+        for image in [0, 1] {
+            let of: Vec<&Vec<f32>> =
+                seen.iter().filter(|(index, _)| *index == image).map(|(_, view)| view).collect();
+            assert_eq!(of.len(), 6);
+            assert!((1..6).all(|place| !of[..place].contains(&of[place])), "the same view again");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
 use rayon::prelude::*;
 
+use super::distance::squared;
+
 /// Neighbours that a distance is the mean over. Ours.
 pub const NEIGHBOURS: usize = 5;
 /// Normal images that are compared with at most, evenly spread. Ours: their number times that of validation images is
@@ -32,15 +34,19 @@ pub fn detectors(normals: &Rows, rows: &Rows) -> Result<Vec<(&'static str, Vec<f
     let own: Vec<f64> = own.iter().map(|mean| mean * (NEIGHBOURS + 1) as f64 / NEIGHBOURS as f64).collect();
     let cloud = Cloud::fit(&normals)?;
     let from = |own: Vec<f64>, distances: Vec<f64>| -> Vec<f64> {
-        let mut own = own;
-        own.sort_by(f64::total_cmp);
-        let usual = own[((BELOW * own.len() as f64) as usize).min(own.len() - 1)];
+        let usual = usual(own);
         distances.iter().map(|distance| distance - usual).collect()
     };
     Ok(vec![
         ("normals_neighbours", from(own, neighbour_distances(&normals, rows, NEIGHBOURS)?)),
         ("normals_mahalanobis", from(cloud.distances(&normals)?, cloud.distances(rows)?)),
     ])
+}
+
+/// The distance that 95 % of normal images keep, of at least one: logit 0 of such detectors.
+pub(super) fn usual(mut own: Vec<f64>) -> f64 {
+    own.sort_by(f64::total_cmp);
+    own[((BELOW * own.len() as f64) as usize).min(own.len() - 1)]
 }
 
 /// Feature vectors of equal length, one an image.
@@ -96,24 +102,11 @@ pub fn neighbour_distances(normals: &Rows, rows: &Rows, count: usize) -> Result<
         normals.len()
     );
     let mean = |row: &[f64]| {
-        let mut squares: Vec<f64> = normals.iter().map(|other| apart(row, other)).collect();
+        let mut squares: Vec<f64> = normals.iter().map(|other| squared(row, other)).collect();
         squares.select_nth_unstable_by(count - 1, f64::total_cmp);
         squares[..count].iter().map(|square| square.sqrt()).sum::<f64>() / count as f64
     };
     Ok(rows.values.par_chunks_exact(rows.width).map(mean).collect())
-}
-
-/// Square of the distance of two rows, in eight lanes, which the compiler can keep in vector registers.
-fn apart(a: &[f64], b: &[f64]) -> f64 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += (x - y) * (x - y);
-        }
-    }
-    lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(x, y)| (x - y) * (x - y)).sum::<f64>()
 }
 
 /// Where normal images lie, as a cloud with a mean and a covariance.

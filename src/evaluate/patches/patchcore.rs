@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::{Patches, apart};
+use super::{super::distance::squared, Patches};
 use crate::seed::Seed;
 
 /// Patches of normal images that the bank is chosen from, at most. Ours.
@@ -41,7 +41,7 @@ impl PatchCore {
     pub(super) fn of(bank: &[&[f32]]) -> Self {
         let nearest = |patch: &&[f32]| {
             let mut others: Vec<(f32, usize)> =
-                bank.iter().enumerate().map(|(place, other)| (apart(patch, other), place)).collect();
+                bank.iter().enumerate().map(|(place, other)| (squared(patch, other), place)).collect();
             others.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             others.into_iter().take(SUPPORT).map(|(_, place)| place).collect()
         };
@@ -60,7 +60,7 @@ impl PatchCore {
             return 0.0;
         };
         let distance = f64::from(square).sqrt();
-        let near = |&place: &usize| f64::from(apart(patch, self.row(place))).sqrt();
+        let near = |&place: &usize| f64::from(squared(patch, self.row(place))).sqrt();
         let distances: Vec<f64> = self.support[place].iter().map(near).collect();
         // The same with the largest taken off: exp of a large distance is not finite.
         let largest = distances.iter().copied().fold(0.0, f64::max);
@@ -71,7 +71,7 @@ impl PatchCore {
     /// Squared distance from the nearest of the bank, and which it is.
     fn nearest(&self, patch: &[f32]) -> (f32, usize) {
         let rows = self.bank.chunks_exact(self.width).enumerate();
-        rows.map(|(place, row)| (apart(patch, row), place))
+        rows.map(|(place, row)| (squared(patch, row), place))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .unwrap_or((f32::INFINITY, 0))
     }
@@ -91,7 +91,7 @@ pub(super) fn farthest_first<'a>(candidates: &[&'a [f32]], most: usize) -> Vec<&
         far.par_iter_mut()
             .with_min_len(1024)
             .zip(candidates)
-            .for_each(|(far, candidate)| *far = far.min(apart(candidate, last)));
+            .for_each(|(far, candidate)| *far = far.min(squared(candidate, last)));
         let (place, distance) = far
             .iter()
             .enumerate()
