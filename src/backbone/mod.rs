@@ -9,6 +9,7 @@ pub mod parameters;
 pub mod pixels;
 pub mod position;
 pub mod resnet;
+pub mod safe;
 pub mod vit;
 
 pub use architecture::{Architecture, Name};

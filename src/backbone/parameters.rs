@@ -10,6 +10,7 @@ use std::{
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 
+use super::safe::serialised;
 use crate::seed::Seed;
 
 /// What a variable is, as optimisers and weight decay see it.
@@ -105,7 +106,7 @@ impl Parameters {
         let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
         // torch's loaders ask for the format.
         let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
-        let written = safetensors::serialize(tensors, Some(notes))
+        let written = serialised(tensors, &notes)
             .map_err(|error| error.to_string())
             // The crate's own writer makes a file that only its owner may read.
             .and_then(|bytes| std::fs::write(path, bytes).map_err(|error| error.to_string()));

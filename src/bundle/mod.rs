@@ -20,7 +20,7 @@ pub use threshold::{FlagAt, Threshold};
 
 use crate::{
     augment::{Normalisation, to_normalised},
-    backbone::{Architecture, Backbone, Parameters},
+    backbone::{Architecture, Backbone, Parameters, safe::serialised},
     data::Image,
     results::{self, Detector, detector::Numbers},
     seed::Seed,
@@ -76,7 +76,7 @@ impl Bundle {
             tensors.iter().map(|(name, numbers)| (name.clone(), numbers.bytes.as_slice())).collect();
         let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
         let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
-        let bytes = safetensors::serialize(tensors, Some(notes))?;
+        let bytes = serialised(tensors, &notes)?;
         results::write_whole(path, &bytes)
     }
 

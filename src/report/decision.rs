@@ -74,7 +74,8 @@ fn forest(card: &Card) -> Markup {
     let rows: Vec<NamedInterval> = standings.into_iter().map(row).collect();
     let axis = PlotAxis::about(Metric::Auroc.label(), rows.iter().flat_map(|row| ends(row.value)), 2);
     let starred = if card.contest.is_some() { "; \u{2605}: may be the best" } else { "" };
-    let known = rows.iter().any(|row| row.value.low.is_finite());
+    // What no seed moves has an interval of one point.
+    let known = rows.iter().any(|row| row.value.low.is_finite() && row.value.low < row.value.high);
     let how = if known { "95 % over seeds" } else { "one seed: no intervals" };
     intervals(&format!("AUROC of the converged probe ({how}){starred}"), &axis, None, &rows)
 }

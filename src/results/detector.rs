@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 
-use crate::data::Image;
+use crate::{backbone::safe::serialised, data::Image};
 
 /// Pictures that a detector is checked by. Ours.
 pub const EXAMPLES: usize = 8;
@@ -33,10 +33,9 @@ impl Detector {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let notes = self.usual_size.map(|[width, height]| {
-            std::collections::HashMap::from([("usual_size".to_owned(), format!("{width} x {height}"))])
-        });
-        let bytes = safetensors::serialize(self.tensors(), notes)?;
+        let size = self.usual_size.map(|[width, height]| format!("{width} x {height}"));
+        let notes = size.map(|size| ("usual_size".to_owned(), size)).into_iter().collect();
+        let bytes = serialised(self.tensors(), &notes)?;
         std::fs::write(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
     }
 

@@ -15,7 +15,7 @@ use candle_core::{Device, Tensor};
 use safetensors::View;
 
 use super::{Epoch, monitor::Monitor, online_probe::OnlineProbe, optimiser::Optimiser};
-use crate::method::Method;
+use crate::{backbone::safe::serialised, method::Method};
 
 /// Raised whenever what a state holds, or how, changes.
 const FORMAT: &str = "1";
@@ -259,7 +259,7 @@ impl State {
     pub fn save(&self, path: &Path, notes: &BTreeMap<String, String>) -> Result<()> {
         let own = [(FORMAT_NOTE, FORMAT.to_owned()), (DIGEST_NOTE, digest(&self.tensors))];
         let notes = own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(notes.clone());
-        let bytes = safetensors::serialize(&self.tensors, Some(notes.collect()))?;
+        let bytes = serialised(&self.tensors, &notes.collect())?;
         std::fs::write(path, bytes)
             .with_context(|| format!("{}: cannot write the checkpoint", path.display()))
     }
