@@ -80,7 +80,7 @@ pub fn counts(normals: usize, defects: usize) -> String {
 
 /// A digest of what decides a cell's numbers, but for the code, which snapshots are to outlive.
 pub fn digest(identity: &Identity) -> String {
-    Identity { code: String::new(), ..identity.clone() }.fingerprint(None)
+    identity.without_code().fingerprint(None)
 }
 
 /// Holds identity and number of training images to those of the cell's snapshot.

@@ -188,7 +188,8 @@ impl<'p, 'a> Resolver<'p, 'a> {
         }
         if let Some((pretraining, _)) = pretraining {
             settings.values.insert("pretraining.cell".to_owned(), pretraining.cell.id().into());
-            let fingerprint = pretraining.identity.fingerprint(None);
+            // The code is this identity's own already.
+            let fingerprint = pretraining.identity.without_code().fingerprint(None);
             settings.values.insert("pretraining.fingerprint".to_owned(), fingerprint.into());
         }
         Identity {

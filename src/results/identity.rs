@@ -55,6 +55,12 @@ fn plain(value: &serde_json::Value) -> String {
 }
 
 impl Identity {
+    /// What any build has in common, where another value says which build it is.
+    #[must_use]
+    pub fn without_code(&self) -> Self {
+        Self { code: String::new(), ..self.clone() }
+    }
+
     /// BLAKE3 of all of it, and of the `content` of the image files where there are any.
     pub fn fingerprint(&self, content: Option<&str>) -> String {
         let Self {
