@@ -11,7 +11,10 @@ use std::{
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 
 use super::safe::serialised;
-use crate::seed::Seed;
+use crate::{
+    data::regular::{self, Most},
+    seed::Seed,
+};
 
 /// What a variable is, as optimisers and weight decay see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,7 +158,9 @@ impl Parameters {
 
 /// All tensors of a file; an error names it.
 fn tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    candle_core::safetensors::load(path, &Device::Cpu)
+    let bytes = regular::read(path, Most::WEIGHTS)
+        .map_err(|error| Error::Msg(format!("{}: cannot be read: {error}", path.display())))?;
+    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
         .map_err(|error| Error::Msg(format!("{}: torn or not safetensors: {error}", path.display())))
 }
 

@@ -21,7 +21,10 @@ pub use threshold::{FlagAt, Threshold};
 use crate::{
     augment::{Normalisation, to_normalised},
     backbone::{Architecture, Backbone, Parameters, safe::serialised},
-    data::Image,
+    data::{
+        Image,
+        regular::{self, Most},
+    },
     results::{self, Detector, detector::Numbers},
     seed::Seed,
 };
@@ -85,7 +88,8 @@ impl Bundle {
     /// # Errors
     /// If it is torn, edited, of another version, or gives other logits here than it must.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let bytes = regular::read(path, Most::WEIGHTS)
+            .with_context(|| format!("{}: cannot be read", path.display()))?;
         Self::of(&bytes).with_context(|| format!("{}: not a bundle to rely on", path.display()))
     }
 

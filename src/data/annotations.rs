@@ -7,12 +7,13 @@
 
 use std::{
     borrow::Cow,
-    fs,
     path::{Path, PathBuf},
     str,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use super::regular::{self, Most};
 
 /// One table in memory, as bytes.
 pub struct Annotations {
@@ -46,7 +47,8 @@ impl Annotations {
     /// # Errors
     /// If the file cannot be read, or is empty.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read annotations {}", path.display()))?;
+        let bytes = regular::read(path, Most::TABLE)
+            .with_context(|| format!("cannot read annotations {}", path.display()))?;
         ensure!(!bytes.is_empty(), "{}: the file has 0 bytes, expected a header and rows", path.display());
         Ok(Self { path: path.to_owned(), bytes })
     }
@@ -291,6 +293,8 @@ fn locate(header: &csv::ByteRecord, names: &[&'static str], required: usize) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;

@@ -5,8 +5,7 @@
 //! bytes have been used, a file must not change as long as the process runs.
 
 use std::{
-    fs::{File, Metadata},
-    io::Read,
+    fs::Metadata,
     path::Path,
     sync::{Mutex, PoisonError},
     time::UNIX_EPOCH,
@@ -14,7 +13,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::examine::Sketch;
+use super::{
+    examine::Sketch,
+    regular::{self, Most},
+};
 
 /// The first 16 bytes of a file's BLAKE3.
 pub type Digest = [u8; 16];
@@ -171,11 +173,9 @@ impl Memory {
     /// If it cannot be read, or its bytes are others than this process has used before.
     pub fn read(&self, index: usize, path: &Path) -> Result<Vec<u8>> {
         let read = || {
-            let mut file = File::open(path)?;
+            let file = regular::open(path)?;
             let stamp = Stamp::of(&file.metadata()?);
-            let mut bytes = Vec::with_capacity(stamp.bytes as usize);
-            file.read_to_end(&mut bytes)?;
-            Ok((bytes, stamp))
+            Ok((regular::read_open(&file, Most::IMAGE)?, stamp))
         };
         self.read_by(index, path, read)
     }

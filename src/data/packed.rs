@@ -5,7 +5,6 @@
 //! are stored as they are or deflated, in archives of any size; encrypted ones are not.
 
 use std::{
-    fs::File,
     io::{BufReader, Error, ErrorKind, Read, Result as IoResult, Seek, SeekFrom},
     path::Path,
 };
@@ -14,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use flate2::{Crc, read::DeflateDecoder};
 use zip::ZipArchive;
 
-use super::content::Stamp;
+use super::{content::Stamp, decode::MOST_BYTES, regular};
 
 /// Where the bytes of a file lie in an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub struct Packed {
 pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Result<()> {
     let mut encrypted = None;
     let mut read = || -> Result<()> {
-        let zip = ZipArchive::new(BufReader::new(File::open(archive)?))?;
+        let zip = ZipArchive::new(BufReader::new(regular::open(archive)?))?;
         for number in 0..zip.len() {
             let entry = zip.by_index_data(number)?;
             let name = entry.name_raw().rsplit(|&byte| byte == b'/' || byte == b'\\').next();
@@ -80,7 +79,11 @@ pub fn stamp(archive: &Path, packed: Packed) -> IoResult<Stamp> {
 /// compressed in a way that is not read.
 pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidData, what);
-    let mut file = File::open(archive)?;
+    if u64::from(packed.bytes) > MOST_BYTES {
+        let (found, most) = (packed.bytes >> 20, MOST_BYTES >> 20);
+        return Err(invalid(format!("too large: it unpacks to {found} MiB, an image may have {most} MiB")));
+    }
+    let mut file = regular::open(archive)?;
     let stamp = Stamp::of_part(&file.metadata()?, packed.bytes.into());
     // APPNOTE.TXT, 4.3.7: a file's own header, whose name and extra field have lengths of their own.
     let mut header = [0; 30];

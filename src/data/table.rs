@@ -4,7 +4,8 @@
 //! Labels and splits are the usual [words](super::words), 0 and 1 among them. A class is free text (a kind of defect)
 //! by which subsets and splits are stratified, and for which recall is given. A group (a pipe, a video, a module) stays
 //! whole on one side of a split. Without a split the fixed one is used. Paths are relative to the table, or absolute;
-//! backslashes are slashes.
+//! backslashes are slashes. An apostrophe that keeps a spreadsheet from taking a text for a formula ([`foreign::cell`]) is
+//! not part of it.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -14,7 +15,7 @@ use crate::data::{
     ClassSet, Labels, Source,
     annotations::{Annotations, Column, Row},
     files::{Files, Listing, ensure_apart},
-    stratify,
+    foreign, stratify,
     whole::{Opened, Whole},
     words,
 };
@@ -234,9 +235,9 @@ impl Images {
             };
             places.push(self.listing.len());
         }
-        self.classes.push(row.text(CLASS)?.unwrap_or_default().to_owned());
+        self.classes.push(foreign::of_cell(row.text(CLASS)?.unwrap_or_default()).to_owned());
         if row.text(GROUP)?.is_some() {
-            self.groups.push(row.filled(GROUP)?.trim().to_owned());
+            self.groups.push(foreign::of_cell(row.filled(GROUP)?.trim()).to_owned());
         }
         let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
         let name = self.name(row.filled(PATH)?.trim());
@@ -246,6 +247,7 @@ impl Images {
 
     /// One spelling for one file: without `./`, and below the table's folder without that.
     fn name(&mut self, path: &str) -> String {
+        let path = foreign::of_cell(path);
         let slashed = path.replace('\\', "/");
         self.backslashes += usize::from(slashed != path);
         let path = Path::new(&slashed);
@@ -355,6 +357,20 @@ mod tests {
         };
         let expected = (vec!["a.png".to_owned(), "b.png".to_owned()], vec![false, true]);
         assert_eq!(rows(text), expected);
+    }
+
+    #[test]
+    fn what_was_kept_from_spreadsheets_is_read_as_it_was() {
+        let names = ["=1+1.png", "'=2.png", "-3.png", "'4.png"];
+        let rows = names.map(|name| format!("{},0,{},{}\n", foreign::cell(name), foreign::cell("@a"), name));
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("t.csv");
+        fs::write(&path, format!("path,label,class,group\n{}", rows.concat())).unwrap();
+        let table = Annotations::read(&path).unwrap();
+        let mut images = Images::below(folder.path());
+        table.for_each(&table.understand(&COLUMNS).unwrap(), |row| images.push(row)).unwrap();
+        assert_eq!(images.listing.names().collect::<Vec<_>>(), names);
+        assert!(images.classes.iter().all(|class| class == "@a"), "{:?}", images.classes);
     }
 
     #[test]

@@ -12,7 +12,10 @@ use super::{Ablation, Augmentation, Cell, Recipe, Remedy, Resolved, Scale, Study
 use crate::{
     augment::{Framing, Jitter, Normalisation, ViewRecipe},
     backbone::{self, import::Weights},
-    data::{OnBadImage, SampleBits},
+    data::{
+        OnBadImage, SampleBits,
+        regular::{self, Most},
+    },
     loader::Sampling,
     method::{
         Objective,
@@ -78,8 +81,8 @@ impl Init {
     /// # Errors
     /// If it cannot be read, or holds no weights; says what it is instead.
     pub fn new(path: &Path, asked: Option<Normalisation>) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("{}: cannot read the weights", path.display()))?;
+        let bytes = regular::read(path, Most::WEIGHTS)
+            .with_context(|| format!("{}: cannot read the weights", path.display()))?;
         let weights = Weights::read(path, &bytes)?;
         let noted = Normalisation::of_notes(|name| weights.note(name))
             .with_context(|| format!("{}: its header", path.display()))?;

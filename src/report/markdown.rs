@@ -13,7 +13,7 @@ use crate::{
     analysis::{Axes, Interval, cell::percent},
     backbone,
     claims::{Verdict, Yardstick},
-    data::Share,
+    data::{Share, foreign},
     results::Metric,
 };
 
@@ -93,7 +93,7 @@ fn table_1(page: &Page) -> String {
             rows.push((method.label(), backbone, cells.collect()));
         }
     }
-    format!("F1, {}\n\n{}", ours.name, by_share(&shares, &rows))
+    format!("F1, {}\n\n{}", foreign::markdown(&ours.name), by_share(&shares, &rows))
 }
 
 /// AUROC of the converged probe on all validation images, ours, with what random and given weights reach in
@@ -116,7 +116,7 @@ fn auroc(page: &Page) -> String {
             rows.push((method.label(), backbone, cells.collect()));
         }
     }
-    format!("AUROC of the converged probe, {}\n\n{}", ours.name, by_share(&shares, &rows))
+    format!("AUROC of the converged probe, {}\n\n{}", foreign::markdown(&ours.name), by_share(&shares, &rows))
 }
 
 /// Rows with a number for each training share; those without any are left out.
@@ -152,6 +152,15 @@ fn number(interval: Interval) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_others_make_no_markdown() {
+        let table = format!("F1, {}\n", foreign::markdown("small | x\n<!-- end table1 --><b>`"));
+        assert_eq!(table, "F1, small \\| x\\\\n&lt;!-- end table1 --&gt;&lt;b&gt;\\`\n");
+        let document = "<!-- begin table1: c -->\n<!-- end table1 -->\n";
+        let once = splice(document, &[("table1", table.clone())]).unwrap();
+        assert_eq!(splice(&once, &[("table1", table)]).unwrap(), once, "its end is where it was");
+    }
 
     #[test]
     fn tables_replace_what_is_between_their_marks() {

@@ -7,7 +7,13 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 
-use crate::{backbone::safe::serialised, data::Image};
+use crate::{
+    backbone::safe::serialised,
+    data::{
+        Image,
+        regular::{self, Most},
+    },
+};
 
 /// Pictures that a detector is checked by. Ours.
 pub const EXAMPLES: usize = 8;
@@ -45,7 +51,7 @@ impl Detector {
     /// If the file is torn, or of something else.
     pub fn read(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
-            let bytes = std::fs::read(path)?;
+            let bytes = regular::read(path, Most::WEIGHTS)?;
             let (_, head) = safetensors::SafeTensors::read_metadata(&bytes)?;
             let size = head.metadata().as_ref().and_then(|notes| notes.get("usual_size")).and_then(|size| {
                 let (width, height) = size.split_once(" x ")?;

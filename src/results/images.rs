@@ -5,7 +5,8 @@
 //! count positions in. The digest in its name is that of names and labels, so that two data sets in one folder
 //! have a file each. Sizes and times of change say at the next start whether a file must be read again to know
 //! its content, and its picture be decoded again to know what it is like. What is no image of the data, and why, stands
-//! in `images-left-out-<digest>.csv`.
+//! in `images-left-out-<digest>.csv`. Names that a spreadsheet would take for formulas have an apostrophe in front
+//! ([`foreign::cell`]).
 
 use std::{
     collections::HashMap,
@@ -21,6 +22,7 @@ use crate::data::{
     content::{Digest, Known, Stamp},
     examine::{HASH, Sketch},
     files::Files,
+    foreign, regular,
 };
 
 const COLUMNS: [&str; 17] = [
@@ -66,7 +68,9 @@ impl Folder {
         }
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(["path", "left_out"])?;
-        source.left_out.iter().try_for_each(|row| writer.write_record(row))?;
+        let rows = source.left_out.iter();
+        rows.map(|row| row.each_ref().map(|text| foreign::cell(text).into_owned()))
+            .try_for_each(|row| writer.write_record(row))?;
         self.write_file(&file_name(&self.images("left-out", &*source.train))?, &writer.into_inner()?)
     }
 
@@ -121,11 +125,11 @@ fn list(split: &str, dataset: &dyn Dataset) -> Result<Vec<u8>> {
         let own = [
             index.to_string(),
             split.to_owned(),
-            dataset.name(index),
+            foreign::cell(&dataset.name(index)).into_owned(),
             u8::from(labels.defect).to_string(),
-            class,
-            dataset.group(index).unwrap_or_default().to_owned(),
-            unreadable.get(&index).cloned().unwrap_or_default(),
+            foreign::cell(&class).into_owned(),
+            foreign::cell(dataset.group(index).unwrap_or_default()).into_owned(),
+            foreign::cell(unreadable.get(&index).map_or("", String::as_str)).into_owned(),
         ];
         let known = dataset.files().and_then(|files| files.known(index));
         writer.write_record(own.into_iter().chain(written(known)))?;
@@ -164,7 +168,7 @@ fn known(root: &Path) -> HashMap<String, Known> {
 }
 
 fn read(path: &Path, known: &mut HashMap<String, Known>) -> Result<()> {
-    let mut reader = csv::Reader::from_path(path)?;
+    let mut reader = csv::Reader::from_reader(regular::open(path)?);
     let header = reader.headers()?.clone();
     let column = |name: &str| header.iter().position(|known| known == name);
     let columns = COLUMNS[KNOWN..].iter().map(|name| column(name)).collect::<Vec<_>>();
@@ -176,7 +180,7 @@ fn read(path: &Path, known: &mut HashMap<String, Known>) -> Result<()> {
         if !cell(2).is_empty() {
             let stamp = Stamp { bytes: cell(0).parse()?, modified: cell(1).parse()? };
             let sketch = (!cell(9).is_empty()).then(|| sketch(cell)).transpose()?;
-            let name = row.get(path).unwrap_or_default().to_owned();
+            let name = foreign::of_cell(row.get(path).unwrap_or_default()).to_owned();
             rows.push((name, Known { stamp, digest: unhex::<{ size_of::<Digest>() }>(cell(2))?, sketch }));
         }
     }

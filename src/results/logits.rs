@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::data::{Dataset, Labels, stratify};
+use crate::data::{Dataset, Labels, regular, stratify};
 
 /// Logits of validation images; a defect is called where the logit is above 0.
 pub struct Logits {
@@ -90,7 +90,7 @@ impl Logits {
 /// If it is torn, or has other columns.
 pub fn read(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
     let read = || -> Result<_> {
-        let mut reader = csv::Reader::from_path(path)?;
+        let mut reader = csv::Reader::from_reader(regular::open(path)?);
         let mut columns: Vec<(String, Vec<f64>)> =
             reader.headers()?.iter().map(|name| (name.to_owned(), Vec::new())).collect();
         let mut groups = Vec::new();

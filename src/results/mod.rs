@@ -29,7 +29,11 @@ pub use metric::{Classifier, Metric};
 pub use record::Record;
 use record::{Environment, Provenance, Run, Tuning};
 
-use crate::{backbone::Parameters, train::checkpoint::State};
+use crate::{
+    backbone::Parameters,
+    data::regular::{self, Most},
+    train::checkpoint::State,
+};
 
 /// Name of the file that says who asked for a folder's records.
 const ENVIRONMENT: &str = "environment";
@@ -217,7 +221,9 @@ impl Folder {
         if !path.exists() {
             return Ok(Vec::new());
         }
-        let read = || -> Result<Environment> { Ok(serde_json::from_str(&fs::read_to_string(&path)?)?) };
+        let read = || -> Result<Environment> {
+            Ok(serde_json::from_str(&regular::read_text(&path, Most::RECORD)?)?)
+        };
         Ok(read().with_context(|| format!("{}: torn, or not of this build", path.display()))?.runs)
     }
 
@@ -235,7 +241,8 @@ impl Folder {
     /// If there is no such file, or it is torn or of another schema.
     pub fn tuning(&self) -> Result<Tuning> {
         let path = self.root.join(TUNING);
-        let read = || -> Result<Tuning> { Ok(serde_json::from_str(&fs::read_to_string(&path)?)?) };
+        let read =
+            || -> Result<Tuning> { Ok(serde_json::from_str(&regular::read_text(&path, Most::RECORD)?)?) };
         read().with_context(|| format!("{}: not there, torn, or not of this build", path.display()))
     }
 
@@ -351,8 +358,8 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// Reads one record file.
 pub fn read(path: &Path) -> Result<Record> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("{}: cannot read the record", path.display()))?;
+    let text = regular::read_text(path, Most::RECORD)
+        .with_context(|| format!("{}: cannot read the record", path.display()))?;
     let value: serde_json::Value = serde_json::from_str(&text).with_context(|| {
         format!("{}: torn or not JSON; move it away to compute the cell again", path.display())
     })?;

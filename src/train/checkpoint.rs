@@ -15,7 +15,11 @@ use candle_core::{Device, Tensor};
 use safetensors::View;
 
 use super::{Epoch, monitor::Monitor, online_probe::OnlineProbe, optimiser::Optimiser};
-use crate::{backbone::safe::serialised, method::Method};
+use crate::{
+    backbone::safe::serialised,
+    data::regular::{self, Most},
+    method::Method,
+};
 
 /// Raised whenever what a state holds, or how, changes.
 const FORMAT: &str = "1";
@@ -269,7 +273,8 @@ impl State {
     /// # Errors
     /// If the file is torn, or of another format.
     pub fn read(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
-        let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let bytes = regular::read(path, Most::CHECKPOINT)
+            .with_context(|| format!("{}: cannot be read", path.display()))?;
         parse(&bytes).with_context(|| path.display().to_string())
     }
 }

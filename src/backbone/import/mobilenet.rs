@@ -21,7 +21,10 @@ use crate::{
         Backbone, MobileNet, Mode, Parameters,
         mobilenet::{ensure_near, formula_images},
     },
-    data::package::{Package, sha256},
+    data::{
+        package::{Package, sha256},
+        regular::{self, Most},
+    },
     seed::Seed,
 };
 
@@ -69,7 +72,8 @@ pub fn install(cache: &Path, notes: &BTreeMap<String, String>) -> Result<Install
         let weights = unpacked.join(WHEEL_WEIGHTS);
         let found = sha256(&weights)?;
         ensure!(found == WEIGHTS_SHA256, "{WHEEL_WEIGHTS}: expected SHA-256 {WEIGHTS_SHA256}, found {found}");
-        let bytes = fs::read(&weights).with_context(|| format!("{}: cannot be read", weights.display()))?;
+        let bytes = regular::read(&weights, Most::WEIGHTS)
+            .with_context(|| format!("{}: cannot be read", weights.display()))?;
         let (network, encoder) = named(legacy::tensors(&bytes).context(WHEEL_WEIGHTS)?)?;
         ensure_computes(&network)?;
         encoder.save(&room.join(FILE), notes)?;

@@ -2,7 +2,12 @@
 //!
 //! Grey is repeated over the channels, alpha is dropped, samples of more than 8 bits are scaled ([`depth`]), a turn
 //! noted in EXIF data is applied. Colour profiles are not. Files are checked for completeness first, because lenient
-//! decoders fill what is missing with grey and report success.
+//! decoders fill what is missing with grey and report success; the coded data of JPEG are read over, block by block
+//! (`jpeg/coded.rs`). What would take too much memory is refused before ([`room`]).
+//!
+//! What formats show of damage: PNG has a checksum of each chunk, and its data must be as many as its pixels. In JPEG a
+//! changed bit that leaves codes as they were, about one in six that change a picture visibly, is not seen. BMP, PNM, TIFF
+//! and WebP have no checksums: there only what lacks is seen.
 
 mod complete;
 mod depth;
@@ -11,19 +16,24 @@ mod jpeg;
 mod oracle;
 mod orientation;
 mod png;
+mod room;
 mod tiff;
 
 use std::{
-    fs::{self, File},
     io::{BufRead, BufReader, Cursor, ErrorKind, Seek},
     path::Path,
 };
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 pub use depth::SampleBits;
-use image::{ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, metadata::Orientation};
+use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, metadata::Orientation};
+pub use room::MOST_BYTES;
+use room::Room;
 
-use crate::data::Image;
+use crate::data::{
+    Image,
+    regular::{self, Most},
+};
 
 /// Ends of names under which people keep images of the formats that are read, in lower case.
 pub const EXTENSIONS: [&str; 10] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "ppm", "tif", "tiff", "webp"];
@@ -46,7 +56,8 @@ pub struct Head {
 /// # Errors
 /// Names the file and what is wrong with it: missing, 0 bytes, none of the formats, truncated, corrupt.
 pub fn decode(path: &Path) -> Result<Image> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read image {}", path.display()))?;
+    let bytes =
+        regular::read(path, Most::IMAGE).with_context(|| format!("cannot read image {}", path.display()))?;
     decode_bytes(&bytes, path, SampleBits::ALL)
 }
 
@@ -74,7 +85,7 @@ pub fn seen(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<(Image, Head,
 /// # Errors
 /// As [`decode`], for what can be seen in the head.
 pub fn head(path: &Path) -> Result<Head> {
-    let file = File::open(path).with_context(|| format!("cannot read image {}", path.display()))?;
+    let file = regular::open(path).with_context(|| format!("cannot read image {}", path.display()))?;
     let read = || {
         ensure!(file.metadata()?.len() > 0, "the file has 0 bytes");
         let mut reader = BufReader::new(&file);
@@ -105,7 +116,8 @@ pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
     if !head(path)?.sixteen {
         return Ok(None);
     }
-    let bytes = fs::read(path).with_context(|| format!("cannot read image {}", path.display()))?;
+    let bytes =
+        regular::read(path, Most::IMAGE).with_context(|| format!("cannot read image {}", path.display()))?;
     bits_in_bytes(&bytes, path).map(Some)
 }
 
@@ -116,14 +128,14 @@ pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
 pub fn bits_in_bytes(bytes: &[u8], path: &Path) -> Result<SampleBits> {
     let used = || -> Result<SampleBits> {
         let format = whole(bytes)?;
-        let largest = depth::largest(pixels(bytes, format)?);
+        let largest = depth::largest(pixels(bytes, format)?.0);
         let stated = match format {
             // Significant bits, for each channel.
             ImageFormat::Png => png::chunk(Cursor::new(bytes), *b"sBIT")
                 .and_then(|bits| bits.into_iter().max())
                 .filter(|bits| (1..=16).contains(bits))
                 .map(|bits| u16::MAX >> (16 - bits)),
-            ImageFormat::Tiff => tiff::page(Cursor::new(bytes))?.largest,
+            ImageFormat::Tiff => tiff::page(Cursor::new(bytes))?.0.largest,
             _ => None,
         };
         // PNG asks writers to spread samples over all 16 bits and to note in sBIT how many there were before. If they
@@ -139,13 +151,12 @@ pub fn bits_in_bytes(bytes: &[u8], path: &Path) -> Result<SampleBits> {
 
 fn from_bytes(bytes: &[u8], bits: SampleBits) -> Result<(Image, Head, ImageFormat)> {
     let format = whole(bytes)?;
-    let mut pixels = pixels(bytes, format)?;
-    let (head, orientation) = head_and_orientation(Cursor::new(bytes), format)?;
-    pixels.apply_orientation(orientation);
+    let (mut pixels, seen) = pixels(bytes, format)?;
+    pixels.apply_orientation(seen.orientation);
     let bits = if format == ImageFormat::Pnm { SampleBits::ALL } else { bits };
     let rgb = depth::to_rgb8(pixels, bits)?;
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    Ok((Image::new(width, height, rgb.into_raw()), head, format))
+    Ok((Image::new(width, height, rgb.into_raw()), seen.head(), format))
 }
 
 /// The format of a file that is all there.
@@ -160,12 +171,20 @@ fn torn(bytes: &[u8]) -> String {
     format!("truncated: the file ends after {} bytes, before the image does", bytes.len())
 }
 
-/// Pixels as they are stored.
-fn pixels(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
+/// Pixels as they are stored, and what the head says.
+fn pixels(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Seen)> {
+    let seen = see(Cursor::new(bytes), format)?;
+    seen.room.ensure()?;
     let read = match format {
         ImageFormat::Jpeg => jpeg::read(bytes),
+        ImageFormat::Png => png::read(bytes),
         ImageFormat::Tiff => tiff::read(bytes),
-        _ => image::load_from_memory_with_format(bytes, format).map_err(Error::from),
+        _ => {
+            let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+            // There is room, as was found above.
+            reader.no_limits();
+            reader.decode().map_err(Error::from)
+        }
     };
     let ended = |error: &Error| {
         let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
@@ -174,54 +193,63 @@ fn pixels(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
     match read {
         // Without a head that tells where they end, files show it to the decoder only.
         Err(error) if format != ImageFormat::Png && ended(&error) => bail!("{}", torn(bytes)),
-        Err(error) if matches!(error.downcast_ref(), Some(image::ImageError::Limits(_))) => bail!(
-            "too large: decoded it takes more than 512 MiB (some 178 million pixels in colour); scale it down, or cut it into \
-             tiles"
-        ),
-        read => read,
+        read => Ok((read?, seen)),
     }
 }
 
-fn head_of<R: BufRead + Seek>(reader: R, format: ImageFormat) -> Result<Head> {
-    head_and_orientation(reader, format).map(|(head, _)| head)
+/// What is seen of a file before its pixels are.
+struct Seen {
+    room: Room,
+    orientation: Orientation,
+    sixteen: bool,
 }
 
-fn head_and_orientation<R: BufRead + Seek>(
-    mut reader: R,
-    format: ImageFormat,
-) -> Result<(Head, Orientation)> {
-    let (width, height, orientation, sixteen) = match format {
+impl Seen {
+    fn head(&self) -> Head {
+        let (width, height) = (self.room.width as usize, self.room.height as usize);
+        let swaps = orientation::swaps(self.orientation);
+        let (width, height) = if swaps { (height, width) } else { (width, height) };
+        Head { width, height, turned: self.orientation != Orientation::NoTransforms, sixteen: self.sixteen }
+    }
+}
+
+fn see<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<Seen> {
+    let (room, orientation, sixteen) = match format {
         ImageFormat::Tiff => {
-            let page = tiff::page(reader)?;
-            (page.width, page.height, page.orientation, page.bits == 16)
+            let (page, room) = tiff::page(reader)?;
+            (room, page.orientation, page.bits == 16)
         }
         ImageFormat::Jpeg => {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
             let head = jpeg::head(&bytes)?;
-            (head.width, head.height, orientation::of(head.exif), false)
+            (head.room(), orientation::of(head.exif), false)
+        }
+        ImageFormat::Png => {
+            let (room, wide) = png::head(&mut reader)?;
+            // A decoder sees only what stands before the pixels.
+            (room, orientation::of(png::chunk(reader, *b"eXIf")), wide)
         }
         _ => {
-            use ColorType::{L16, La16, Rgb16, Rgba16};
-            let mut decoder = ImageReader::with_format(&mut reader, format).into_decoder()?;
+            let mut reader = ImageReader::with_format(&mut reader, format);
+            reader.no_limits();
+            let mut decoder = reader.into_decoder()?;
             let (width, height) = decoder.dimensions();
-            // PNM states its own maximum.
-            let wide =
-                matches!(decoder.color_type(), L16 | La16 | Rgb16 | Rgba16) && format != ImageFormat::Pnm;
-            // Damaged notes about a picture do not make the picture worthless.
-            let exif = decoder.exif_metadata().ok().flatten();
-            drop(decoder);
-            let exif = match format {
-                // Its decoder sees only what stands before the pixels.
-                ImageFormat::Png => png::chunk(reader, *b"eXIf"),
-                _ => exif,
-            };
-            (width, height, orientation::of(exif), wide)
+            let mut room = Room::of(width, height, decoder.color_type());
+            if format == ImageFormat::WebP {
+                // Its planes, or its four channels, and what is predicted from.
+                room.beside = 7;
+            }
+            // Damaged notes about a picture do not make the picture worthless. PNM states its own maximum.
+            (room, orientation::of(decoder.exif_metadata().ok().flatten()), false)
         }
     };
-    let (width, height) = if orientation::swaps(orientation) { (height, width) } else { (width, height) };
-    let turned = orientation != Orientation::NoTransforms;
-    Ok((Head { width: width as usize, height: height as usize, turned, sixteen }, orientation))
+    let turned = orientation::swaps(orientation);
+    Ok(Seen { room: Room { turned, ..room }, orientation, sixteen })
+}
+
+fn head_of<R: BufRead + Seek>(reader: R, format: ImageFormat) -> Result<Head> {
+    see(reader, format).map(|seen| seen.head())
 }
 
 /// Not by the file's name: where the content says nothing, a name would be believed.

@@ -1,6 +1,41 @@
-//! Chunks of a PNG: those that its decoder does not give.
+//! PNG: its pixels without what else may stand in a file, and chunks that its decoder does not give.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
+
+use anyhow::Result;
+use image::{ColorType, DynamicImage, ImageDecoder as _, Limits, codecs::png::PngDecoder};
+
+use super::room::Room;
+
+/// Bytes that the decoder may take beside the pixels: rows, and notes about the picture. A colour profile, which is
+/// read but not used, may unpack to a thousand times its size; beyond this it is left out.
+const BESIDE: u64 = 16 << 20;
+
+fn decoder<R: BufRead + Seek>(reader: R) -> Result<PngDecoder<R>> {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(BESIDE);
+    Ok(PngDecoder::with_limits(reader, limits)?)
+}
+
+/// How much room the picture takes, and whether its samples have 16 bits.
+///
+/// # Errors
+/// If the head is damaged.
+pub fn head<R: BufRead + Seek>(reader: R) -> Result<(Room, bool)> {
+    use ColorType::{L16, La16, Rgb16, Rgba16};
+    let decoder = decoder(reader)?;
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    Ok((Room::of(width, height, color), matches!(color, L16 | La16 | Rgb16 | Rgba16)))
+}
+
+/// Decodes a whole file.
+///
+/// # Errors
+/// If a checksum is wrong, or there are fewer pixels than the head says.
+pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
+    Ok(DynamicImage::from_decoder(decoder(Cursor::new(bytes))?)?)
+}
 
 /// The first chunk of a kind, wherever it stands; none if there is none or the file is damaged.
 pub fn chunk<R: Read + Seek>(mut reader: R, kind: [u8; 4]) -> Option<Vec<u8>> {
@@ -11,7 +46,7 @@ pub fn chunk<R: Read + Seek>(mut reader: R, kind: [u8; 4]) -> Option<Vec<u8>> {
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         if head[4..] == kind {
             let mut content = Vec::new();
-            reader.take(u64::from(length)).read_to_end(&mut content).ok()?;
+            reader.take(u64::from(length).min(BESIDE)).read_to_end(&mut content).ok()?;
             return Some(content);
         }
         // Behind the content stands a checksum.

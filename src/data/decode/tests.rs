@@ -1,4 +1,4 @@
-use std::{io::Cursor, path::PathBuf};
+use std::{fs, io::Cursor, path::PathBuf};
 
 use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbImage, Rgba, RgbaImage};
 use tempfile::TempDir;

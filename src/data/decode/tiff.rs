@@ -3,15 +3,20 @@
 //! The tiff crate uncompresses; what its samples mean is decided here, since the `image` crate refuses palettes, few bits
 //! and grey with alpha. Floating-point and signed samples have no range that could be known, and are refused.
 
-use std::io::{Cursor, ErrorKind, Read, Seek};
+use std::{
+    borrow::Cow,
+    io::{Cursor, ErrorKind, Read, Seek},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, metadata::Orientation};
 use tiff::{
     ColorType, TiffError,
-    decoder::{Decoder, DecodingResult},
+    decoder::{Decoder, DecodingResult, Limits},
     tags::Tag,
 };
+
+use super::room::{MOST_BYTES, Room};
 
 const PALETTE: u16 = 3;
 
@@ -28,12 +33,28 @@ pub struct Page {
     photometric: u16,
 }
 
-/// Reads what the first page says of itself.
+/// Reads what the first page says of itself, and what decoding it takes.
 ///
 /// # Errors
 /// If it cannot be read, or its samples are no whole numbers from 0.
-pub fn page<R: Read + Seek>(reader: R) -> Result<Page> {
-    page_of(&mut Decoder::new(reader)?)
+pub fn page<R: Read + Seek>(reader: R) -> Result<(Page, Room)> {
+    let mut decoder = Decoder::new(reader)?;
+    let page = page_of(&mut decoder)?;
+    let samples: Option<u16> = decoder.find_tag_unsigned(Tag::SamplesPerPixel)?;
+    let samples = u64::from(samples.unwrap_or(1));
+    // As they are stored, then of 16 bits each, and what is made of them: all at once.
+    let (wide, made) = if page.bits == 16 { (2, 6) } else { (1, 3) };
+    let (given, beside) = (made, samples * (wide + 2));
+    let (width, height) = (page.width, page.height);
+    Ok((page, Room { width, height, given, beside, wide: wide > 1, ..Room::default() }))
+}
+
+/// A decoder that takes as much as there is room for, as [`page`] has found.
+fn decoder(bytes: &[u8]) -> Result<Decoder<Cursor<Cow<'_, [u8]>>>> {
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = MOST_BYTES as usize;
+    limits.intermediate_buffer_size = MOST_BYTES as usize;
+    Ok(Decoder::new(Cursor::new(as_grey(bytes)?))?.with_limits(limits))
 }
 
 fn page_of<R: Read + Seek>(decoder: &mut Decoder<R>) -> Result<Page> {
@@ -98,7 +119,7 @@ pub fn is_complete(bytes: &[u8]) -> bool {
 /// # Errors
 /// If it is compressed or coloured in a way that is not read; names which.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
-    let mut decoder = Decoder::new(Cursor::new(as_grey(bytes)?))?;
+    let mut decoder = decoder(bytes)?;
     let page = Page { photometric: photometric(bytes).unwrap_or(1), ..page_of(&mut decoder)? };
     let color = decoder.colortype()?;
     let channels = match color {
@@ -176,7 +197,7 @@ fn photometric(bytes: &[u8]) -> Option<u16> {
 }
 
 /// The file with a palette's numbers called grey, which the tiff crate reads; any other file as it is.
-fn as_grey(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, TiffError> {
+fn as_grey(bytes: &[u8]) -> Result<Cow<'_, [u8]>, TiffError> {
     Ok(match meaning(bytes) {
         Some((place, PALETTE, little)) => {
             let mut grey = bytes.to_vec();
@@ -213,7 +234,7 @@ fn palette<R: Read + Seek>(
 ) -> Result<DynamicImage> {
     let map: Vec<u16> = decoder.find_tag_unsigned_vec(Tag::ColorMap)?.context("a palette without colours")?;
     let colours = map.len() / 3;
-    let mut rgb = Vec::new();
+    let mut rgb = Vec::with_capacity(3 * (page.width as usize) * (page.height as usize));
     for number in numbers {
         let number = usize::from(number);
         ensure!(number < colours, "colour {number} of a palette of {colours}");

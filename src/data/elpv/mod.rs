@@ -7,13 +7,14 @@
 
 pub mod install;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::data::{
     ClassSet, Labels, Source,
     files::{Files, Listing},
+    regular::{self, Most},
     whole::{Opened, Whole},
 };
 
@@ -48,7 +49,7 @@ pub fn source(folder: &Path) -> Result<Source> {
 /// As there.
 pub fn open(folder: &Path) -> Result<Opened> {
     let table = folder.join("labels.csv");
-    let text = fs::read_to_string(&table).with_context(|| {
+    let text = regular::read_text(&table, Most::TABLE).with_context(|| {
         format!("cannot read {}; 'cargo xtask data elpv' installs the data", table.display())
     })?;
     let listing = read(&text).with_context(|| table.display().to_string())?;
@@ -132,6 +133,8 @@ fn check_counts(labels: &[Labels]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;

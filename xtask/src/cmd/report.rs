@@ -8,7 +8,10 @@ use skewbench::{
     analysis::{Axes, Filed, Reading, reading},
     backbone,
     claims::{decision::Made, evidence::MARGIN},
-    data::{self, Dataset},
+    data::{
+        self, Dataset,
+        regular::{self, Most},
+    },
     method,
     report::{
         Example, Examples, MOST_PARTS, OnImages, Page, contents, images, main_setting, main_share, markdown,
@@ -55,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let page = page(&reading, arguments.margin);
     let card = put(&page, &reading, &arguments.out)?;
     if let Some(document) = &arguments.splice {
-        let text = std::fs::read_to_string(document)
+        let text = regular::read_text(document, Most::DOCUMENT)
             .with_context(|| format!("{}: cannot be read", document.display()))?;
         let spliced = markdown::splice(&text, &markdown::tables(&page))
             .with_context(|| document.display().to_string())?;

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
     backbone::import::Weights,
-    data::{Dataset, OnBadImage},
+    data::{
+        Dataset, OnBadImage,
+        regular::{self, Most},
+    },
     experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved},
     results::{Folder, Lock, Record},
     train::Progress,
@@ -59,7 +62,7 @@ impl Pretrained for Kept {
         ensure_of(&record, cell)
             .with_context(|| format!("what it begins with, {id}, is of another experiment"))?;
         let path = folder.weights(&id);
-        let bytes = std::fs::read(&path).with_context(|| {
+        let bytes = regular::read(&path, Most::WEIGHTS).with_context(|| {
             format!(
                 "{}: cannot be read; fine-tuning begins with weights, which --no-weights does not keep",
                 path.display()

@@ -142,7 +142,8 @@ document.addEventListener('keydown', event => {
   event.preventDefault();
 });
 document.getElementById('save').addEventListener('click', () => {
-  const quote = value => '"' + value.replaceAll('"', '""') + '"';
+  // An apostrophe in front of what a spreadsheet would take for a formula; tables are read without it.
+  const quote = value => '"' + value.replace(/^'*[=+\-@\t\r]/, "'$&").replaceAll('"', '""') + '"';
   const rows = list.filter(li => li.dataset.verdict).map(li => quote(li.dataset.path) + ',' + li.dataset.verdict);
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob(['path,label\n' + rows.join('\n') + '\n'], { type: 'text/csv' }));

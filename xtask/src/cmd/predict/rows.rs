@@ -1,4 +1,5 @@
-//! `predictions.csv`: a row an image, kept as soon as it is known.
+//! `predictions.csv`: a row an image, kept as soon as it is known. Paths that a spreadsheet would take for formulas have an
+//! apostrophe in front.
 
 use std::{
     collections::HashSet,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use skewbench::data::foreign;
 
 const HEADER: &str = "path,logit,probability,flagged,why_skipped";
 
@@ -85,7 +87,8 @@ impl Rows {
             None => Default::default(),
         };
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(&mut self.to);
-        writer.write_record([&row.path, &logit, &probability, &flagged, &row.skipped])?;
+        let [path, skipped] = [&row.path, &row.skipped].map(|text| foreign::cell(text));
+        writer.write_record([&*path, &logit, &probability, &flagged, &*skipped])?;
         writer.flush()?;
         Ok(())
     }
@@ -121,7 +124,8 @@ fn row_of(row: &csv::StringRecord) -> Result<Row> {
         "" => None,
         logit => Some((logit.parse()?, row[2].parse()?, &row[3] == "1")),
     };
-    Ok(Row { path: row[0].to_owned(), score, skipped: row[4].to_owned() })
+    let [path, skipped] = [&row[0], &row[4]].map(|text| foreign::of_cell(text).to_owned());
+    Ok(Row { path, score, skipped })
 }
 
 /// Cuts off a row that was being written when the program was stopped. Returns what the others are of; none where not
@@ -141,10 +145,11 @@ fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
     while reader.read_record(&mut row).unwrap_or(false) {
         let next = reader.position().byte();
         // The last row counts only if its line break is there.
-        if row_of(&row).is_err() || (next >= length && !is_whole(path, end)?) {
+        let Ok(Row { path: name, .. }) = row_of(&row) else { break };
+        if next >= length && !is_whole(path, end)? {
             break;
         }
-        done.insert(digest(&row[0]));
+        done.insert(digest(&name));
         end = next;
     }
     file.set_len(end.min(length))?;
@@ -183,14 +188,16 @@ mod tests {
         rows.push(row("a, \"b\".png")).unwrap();
         rows.push(Row { path: "c.png".to_owned(), score: None, skipped: "torn,\nit ends".to_owned() })
             .unwrap();
-        rows.push(row("d.png")).unwrap();
+        rows.push(row("=d.png")).unwrap();
         rows.flush().unwrap();
         let whole = fs::read(rows.path()).unwrap();
+        assert!(String::from_utf8_lossy(&whole).contains("\n'=d.png,1.5,"), "no formula");
+        assert!(rows.read().unwrap().any(|row| row.unwrap().path == "=d.png"), "read back as it was");
         let ends: Vec<usize> = (0..whole.len()).filter(|&place| whole[place] == b'\n').collect();
         for cut in 0..whole.len() {
             fs::write(rows.path(), &whole[..cut]).unwrap();
             let mut again = open();
-            for name in ["a, \"b\".png", "c.png", "d.png"] {
+            for name in ["a, \"b\".png", "c.png", "=d.png"] {
                 if !again.has(name) {
                     let skipped = if name == "c.png" { "torn,\nit ends" } else { "" };
                     let score = skipped.is_empty().then_some((1.5, 0.25, true));

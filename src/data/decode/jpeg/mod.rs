@@ -1,4 +1,5 @@
-//! JPEG: which of two decoders reads a file right, and where a file ends.
+//! JPEG: which of two decoders reads a file right, where a file ends, and whether all of the picture is there
+//! ([`coded`]).
 //!
 //! The `image` crate's decoder (zune-jpeg 0.5.15) is the faster one. It takes the blocks of several scans for those of one
 //! where a file is not progressive, and reports success (<https://github.com/etemesi254/zune-image/issues/422>); where
@@ -6,14 +7,20 @@
 //! jpeg-decoder crate reads all of these right (`fixtures/pixels` has them). It is no longer developed, and reads
 //! neither 12 bits a sample nor arithmetic coding; nor does the other.
 
+mod bits;
+mod blocks;
+mod coded;
+mod segments;
+mod standard;
+
 use std::io::Cursor;
 
 use anyhow::{Result, bail};
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use image::{ColorType, DynamicImage, GrayImage, ImageFormat, ImageReader, RgbImage};
 use jpeg_decoder::{Decoder, PixelFormat};
+use segments::{End, START_OF_SCAN, Segments};
 
-const END_OF_IMAGE: u8 = 0xd9;
-const START_OF_SCAN: u8 = 0xda;
+use super::room::Room;
 
 /// What the segments before the pixels say.
 pub struct Head {
@@ -21,6 +28,21 @@ pub struct Head {
     pub height: u32,
     /// The first segment of EXIF data.
     pub exif: Option<Vec<u8>>,
+    components: u8,
+    /// Whether coefficients of the whole picture are kept until the last scan.
+    keeps: bool,
+    usual: bool,
+}
+
+impl Head {
+    /// What decoding takes.
+    pub fn room(&self) -> Room {
+        let color = if self.components == 1 { ColorType::L8 } else { ColorType::Rgb8 };
+        // Coefficients have two bytes. The other decoder keeps each component's samples, and puts them together.
+        let kept = if self.keeps { 2 * u64::from(self.components) } else { 0 };
+        let beside = if self.usual { kept } else { 4 * u64::from(self.components) };
+        Room { beside, ..Room::of(self.width, self.height, color) }
+    }
 }
 
 /// Reads what the segments before the pixels say.
@@ -32,9 +54,10 @@ pub fn head(bytes: &[u8]) -> Result<Head> {
     for (marker, segment) in Segments::of(bytes) {
         match (marker, segment) {
             (0xe1, [b'E', b'x', b'i', b'f', 0, 0, data @ ..]) if exif.is_none() => exif = Some(data.to_vec()),
-            (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, &[_, y1, y0, x1, x0, ..]) => {
+            (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, &[_, y1, y0, x1, x0, components, ..]) => {
                 let [width, height] = [[x1, x0], [y1, y0]].map(|size| u32::from(u16::from_be_bytes(size)));
-                return Ok(Head { width, height, exif });
+                let (keeps, usual) = (marker == 0xc2, is_usual(bytes));
+                return Ok(Head { width, height, exif, components, keeps, usual });
             }
             (START_OF_SCAN, _) => break,
             _ => {}
@@ -46,10 +69,14 @@ pub fn head(bytes: &[u8]) -> Result<Head> {
 /// Decodes a whole file.
 ///
 /// # Errors
-/// If neither decoder can read it.
+/// If blocks of the picture lack or are damaged, or neither decoder can read it.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
+    coded::check(bytes)?;
     if is_usual(bytes) {
-        return Ok(image::load_from_memory_with_format(bytes, ImageFormat::Jpeg)?);
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg);
+        // There is room, as the head has shown.
+        reader.no_limits();
+        return Ok(reader.decode()?);
     }
     read_unusual(bytes)
 }
@@ -109,77 +136,13 @@ fn is_usually_sampled(sampling: &[u8]) -> bool {
     others.iter().all(divides)
 }
 
-/// Markers of a file, each with the bytes of its segment. Segments are walked, not searched: an embedded thumbnail has
-/// markers of its own.
-struct Segments<'a> {
-    bytes: &'a [u8],
-    position: usize,
-    /// What ends the walk.
-    end: Option<End>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum End {
-    /// The end-of-image marker.
-    Image,
-    /// The end of the file.
-    File,
-    /// Something that is no marker.
-    Foreign,
-}
-
-impl<'a> Segments<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 2, end: None }
-    }
-
-    fn stop<T>(&mut self, end: End) -> Option<T> {
-        self.end = Some(end);
-        None
-    }
-}
-
-impl<'a> Iterator for Segments<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.end.is_some() {
-            return None;
-        }
-        loop {
-            let Some(&[first, marker]) = self.bytes.get(self.position..self.position + 2) else {
-                return self.stop(End::File);
-            };
-            match (first, marker) {
-                (0xff, END_OF_IMAGE) => return self.stop(End::Image),
-                // Fill byte, or a marker without a segment (restart, temporary).
-                (0xff, 0xff) => self.position += 1,
-                (0xff, 0x01 | 0xd0..=0xd8) => self.position += 2,
-                (0xff, _) => break,
-                _ => return self.stop(End::Foreign),
-            }
-        }
-        let (marker, start) = (self.bytes[self.position + 1], self.position + 4);
-        let Some(&[high, low]) = self.bytes.get(start - 2..start) else { return self.stop(End::File) };
-        self.position += 2 + usize::from(u16::from_be_bytes([high, low]));
-        let segment = self.bytes.get(start..self.position).unwrap_or_default();
-        if marker == START_OF_SCAN {
-            // Coded data: 0xff is followed by 0 (an escape) or a restart marker within it.
-            let ends = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7);
-            match self.bytes.get(self.position..).and_then(|data| data.windows(2).position(ends)) {
-                Some(length) => self.position += length,
-                // The scan is given once more; what follows is the end of the file.
-                None => self.position = self.bytes.len(),
-            }
-        }
-        Some((marker, segment))
-    }
-}
-
 /// Whether the segments lead to the end-of-image marker inside the file.
 pub fn is_complete(bytes: &[u8]) -> bool {
     let mut segments = Segments::of(bytes);
     segments.by_ref().for_each(drop);
     // Not at a marker: the decoder will say what it thinks of that.
-    segments.end != Some(End::File)
+    segments.end() != Some(End::File)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! Coded data of a scan: where it ends, its bits, and Huffman codes in them.
+
+/// What ends coded data: where it stands, and the marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Position of the first byte that is not data any more.
+    pub at: usize,
+    /// The marker there; none at the end of the file.
+    pub marker: Option<u8>,
+    /// Position behind the marker.
+    pub behind: usize,
+}
+
+/// Eight bytes, of which one at least is 0xff.
+fn has_marker_byte(eight: [u8; 8]) -> bool {
+    // The usual trick for a zero byte, of the inverse.
+    let inverse = !u64::from_ne_bytes(eight);
+    inverse.wrapping_sub(0x0101_0101_0101_0101) & !inverse & 0x8080_8080_8080_8080 != 0
+}
+
+/// The first place from `at` where the coded data end, at a restart too. Hands over the stretches of data before it: what
+/// follows 0xff within data is an escape, which is left out.
+fn stop(bytes: &[u8], mut at: usize, mut data: impl FnMut(&[u8])) -> Stop {
+    loop {
+        let start = at;
+        while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            if has_marker_byte(*eight) {
+                break;
+            }
+            at += 8;
+        }
+        at += bytes[at.min(bytes.len())..].iter().take_while(|&&byte| byte != 0xff).count();
+        data(&bytes[start.min(bytes.len())..at.min(bytes.len())]);
+        let fill = bytes[at.min(bytes.len())..].iter().take_while(|&&byte| byte == 0xff).count();
+        match bytes.get(at + fill) {
+            Some(0) => data(&[0xff]),
+            marker => {
+                let behind = (at + fill + 1).min(bytes.len());
+                return Stop { at: at.min(bytes.len()), marker: marker.copied(), behind };
+            }
+        }
+        at += fill + 1;
+    }
+}
+
+/// Whether a marker is a restart, which does not end a scan.
+pub fn is_restart(marker: u8) -> bool {
+    (0xd0..=0xd7).contains(&marker)
+}
+
+/// Where the coded data of a scan that begin at `at` end.
+pub fn end_of_scan(bytes: &[u8], at: usize) -> Stop {
+    let mut stopped = stop(bytes, at, |_| {});
+    while stopped.marker.is_some_and(is_restart) {
+        stopped = stop(bytes, stopped.behind, |_| {});
+    }
+    stopped
+}
+
+/// Bits of the data between two restarts.
+#[derive(Default)]
+pub struct Bits {
+    /// Without escapes, with zeros behind.
+    data: Vec<u8>,
+    /// Bits that there are.
+    end: usize,
+    /// Bytes that have gone into `ahead`.
+    taken: usize,
+    /// The bits that come next, from the highest one.
+    ahead: u64,
+    /// How many of them are certain.
+    have: usize,
+}
+
+impl Bits {
+    /// Takes the data that begin at `at`; says what ends them.
+    pub fn fill(&mut self, bytes: &[u8], at: usize) -> Stop {
+        self.data.clear();
+        let stopped = stop(bytes, at, |part| self.data.extend_from_slice(part));
+        self.end = 8 * self.data.len();
+        self.data.extend([0; 8]);
+        (self.taken, self.ahead, self.have) = (0, 0, 0);
+        stopped
+    }
+
+    /// Makes 32 bits certain: the longest code with the longest number. Behind the end come zeros.
+    #[inline(always)]
+    fn load(&mut self) {
+        if self.have < 32 {
+            let eight = self.data.get(self.taken..).and_then(|rest| rest.first_chunk());
+            self.ahead |= eight.map_or(0, |eight| u64::from_be_bytes(*eight)) >> self.have;
+            let whole = (63 - self.have) / 8;
+            self.taken += whole;
+            self.have += 8 * whole;
+        }
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, bits: usize) {
+        self.ahead <<= bits;
+        self.have -= bits;
+    }
+
+    /// Leaves out this many bits.
+    pub fn skip(&mut self, bits: usize) {
+        let place = self.place() + bits;
+        (self.taken, self.ahead, self.have) = (place / 8, 0, 0);
+        self.load();
+        self.pass(place % 8);
+    }
+
+    /// The next bits as a number, at most 16 of them.
+    #[inline(always)]
+    pub fn number(&mut self, bits: usize) -> u32 {
+        self.load();
+        let number = self.ahead >> 1 >> (63 - bits);
+        self.pass(bits);
+        number as u32
+    }
+
+    /// The next symbol; none where no code begins like this.
+    #[inline(always)]
+    pub fn symbol(&mut self, table: &Huffman) -> Option<u8> {
+        self.load();
+        let code = table.look(self.ahead)?;
+        self.pass(usize::from(code.length));
+        Some(code.symbol)
+    }
+
+    /// As [`Self::symbol`], and leaves out the number behind it, of as many bits as the symbol's lower half says.
+    #[inline(always)]
+    pub fn symbol_and_number(&mut self, table: &Huffman) -> Option<u8> {
+        self.load();
+        let code = table.look(self.ahead)?;
+        self.pass(usize::from(code.length + (code.symbol & 15)));
+        Some(code.symbol)
+    }
+
+    /// The coefficients that lie whole in the next few bits; they are left out by [`Self::take`].
+    #[inline(always)]
+    pub fn several(&mut self, table: &Huffman) -> Several {
+        self.load();
+        table.several[(self.ahead >> (64 - QUICK)) as usize]
+    }
+
+    /// Leaves out what was seen of the next bits.
+    #[inline(always)]
+    pub fn take(&mut self, several: Several) {
+        self.pass(usize::from(several.bits));
+    }
+
+    /// How many bits were read.
+    #[inline(always)]
+    fn place(&self) -> usize {
+        8 * self.taken - self.have
+    }
+
+    /// Whether more bits were read than there are.
+    #[inline(always)]
+    pub fn is_overrun(&self) -> bool {
+        self.place() > self.end
+    }
+
+    /// Whole bytes that were not read.
+    pub fn left(&self) -> usize {
+        self.end.saturating_sub(self.place()) / 8
+    }
+}
+
+/// Bits of a code that are looked up at once; longer codes are rare.
+const QUICK: usize = 11;
+
+#[derive(Clone, Copy, Default)]
+struct Code {
+    symbol: u8,
+    /// Bits of the code; 0 where there is none.
+    length: u8,
+}
+
+/// Coefficients, as they follow one another in a few bits.
+#[derive(Clone, Copy, Default)]
+pub struct Several {
+    /// Bits of all of them; 0 where not one is known.
+    pub bits: u8,
+    /// Places of the block that they take.
+    pub places: u8,
+    /// Bits of the largest number.
+    pub most: u8,
+    /// Whether the block ends behind them.
+    pub ends: bool,
+}
+
+/// A table of codes.
+pub struct Huffman {
+    /// By the first bits, where the code has no more.
+    quick: Box<[Code; 1 << QUICK]>,
+    /// By the first bits, sequential coefficients that lie whole in them.
+    several: Box<[Several; 1 << QUICK]>,
+    /// Of each length in bits, the first code that is larger, in 16 bits.
+    ends: [u32; 17],
+    /// Of each length, what is to be added to a code for its symbol's place.
+    offsets: [i32; 17],
+    symbols: Vec<u8>,
+}
+
+impl Huffman {
+    /// The table with this many codes of 1 to 16 bits; none if there are too many for their lengths, or symbols lack.
+    pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
+        let (quick, several) =
+            (Box::new([Code::default(); 1 << QUICK]), Box::new([Several::default(); 1 << QUICK]));
+        let mut table = Self { quick, several, ends: [0; 17], offsets: [0; 17], symbols: Vec::new() };
+        let mut code = 0_u32;
+        for (length, &count) in (1..).zip(counts) {
+            let place = table.symbols.len();
+            table.offsets[length] = place as i32 - code as i32;
+            table.symbols.extend_from_slice(symbols.get(place..place + usize::from(count))?);
+            for &symbol in &table.symbols[place..] {
+                if length <= QUICK {
+                    let first = (code as usize) << (QUICK - length);
+                    let codes = table.quick.get_mut(first..first + (1 << (QUICK - length)))?;
+                    codes.fill(Code { symbol, length: length as u8 });
+                }
+                code += 1;
+            }
+            if code > 1 << length {
+                return None;
+            }
+            table.ends[length] = code << (16 - length);
+            code <<= 1;
+        }
+        Some(table)
+    }
+
+    /// Makes ready for [`Bits::several`].
+    pub fn prepare(&mut self) {
+        for (first, several) in self.several.iter_mut().enumerate() {
+            let mut ahead = (first as u64) << (64 - QUICK);
+            while !several.ends {
+                let Code { symbol, length } = self.quick[(ahead >> (64 - QUICK)) as usize];
+                let (run, size) = (symbol >> 4, symbol & 15);
+                let bits = length + size;
+                let ends = symbol == 0;
+                if length == 0 || usize::from(several.bits + bits) > QUICK || size == 0 && !ends {
+                    break;
+                }
+                ahead <<= bits;
+                several.bits += bits;
+                several.places += if ends { 0 } else { run + 1 };
+                several.most = several.most.max(size);
+                several.ends = ends;
+            }
+        }
+    }
+
+    /// The code that these bits begin with.
+    #[inline(always)]
+    fn look(&self, bits: u64) -> Option<Code> {
+        let code = self.quick[(bits >> (64 - QUICK)) as usize];
+        if code.length > 0 { Some(code) } else { self.look_long((bits >> 48) as u16) }
+    }
+
+    #[cold]
+    fn look_long(&self, bits: u16) -> Option<Code> {
+        let length = (QUICK + 1..=16).find(|&length| u32::from(bits) < self.ends[length])?;
+        let place = i32::from(bits >> (16 - length)) + self.offsets[length];
+        let symbol = *self.symbols.get(usize::try_from(place).ok()?)?;
+        Some(Code { symbol, length: length as u8 })
+    }
+}

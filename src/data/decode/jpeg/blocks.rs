@@ -1,0 +1,197 @@
+//! Blocks of coefficients in coded data: read over, not put together.
+//!
+//! What is said here follows ITU-T T.81: sequential blocks F.2.2, progressive ones G.2.
+
+use super::bits::{Bits, Huffman};
+
+/// What shows that coded data are damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// They end within a block.
+    Short,
+    /// Bits that are no code.
+    Code,
+    /// A block of more than 64 coefficients.
+    Long,
+    /// A coefficient beyond what eight bits a sample can give.
+    Value,
+    /// A run of empty blocks that goes on where the data between two restarts end.
+    Run,
+}
+
+/// Coefficients that eight bits a sample give are at most 1,024 either way; twice as much, and a step, is damage.
+const LARGEST: i64 = 2048;
+
+/// How large the coefficients of a component can be in a scan.
+pub struct Sizes {
+    /// Step of the first coefficient, shifted by the bits that later scans add.
+    step: i64,
+    /// Most bits of each other coefficient, in the order in which they are coded.
+    most: [u8; 64],
+    /// The least of these.
+    least: u8,
+}
+
+impl Sizes {
+    /// With these steps, in the order in which coefficients are coded, and `low` bits left to later scans. A step of 0 is not
+    /// known.
+    pub fn new(steps: &[u16; 64], low: u8) -> Self {
+        let most = steps.map(|step| {
+            let step = i64::from(step);
+            let fits = |bits: &u8| step << low << (bits - 1) <= LARGEST + step;
+            // One bit is always possible: a step may be larger than all there is.
+            if step == 0 { 15 } else { (1..=15).take_while(fits).last().unwrap_or(1) }
+        });
+        let least = most[1..].iter().copied().min().unwrap_or(0);
+        Self { step: i64::from(steps[0]) << low, most, least }
+    }
+
+    fn first(&self, value: i32) -> Result<(), Fault> {
+        let largest = LARGEST + self.step;
+        if (i64::from(value) * self.step).abs() > largest { Err(Fault::Value) } else { Ok(()) }
+    }
+}
+
+/// Reads the difference of a first coefficient to the one before, which is kept in `value`.
+#[inline]
+pub fn first(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -> Result<(), Fault> {
+    let size = bits.symbol(table).ok_or(Fault::Code)?;
+    if size > 15 {
+        return Err(Fault::Code);
+    }
+    let size = usize::from(size);
+    let number = bits.number(size) as i32;
+    // A number whose highest bit is 0 stands for a negative one: less by all of its bits.
+    let lowest = (1 << size) - 1;
+    *value += number - (lowest & ((2 * number - lowest - 1) >> 31));
+    sizes.first(*value)
+}
+
+/// Reads the other coefficients of a sequential block.
+#[inline]
+pub fn others(bits: &mut Bits, table: &Huffman, sizes: &Sizes) -> Result<(), Fault> {
+    let mut place = 1;
+    while place < 64 {
+        let several = bits.several(table);
+        let next = place + usize::from(several.places);
+        // What a block lacks must not be taken from the next one.
+        if several.bits > 0 && several.most <= sizes.least && next < 64 {
+            bits.take(several);
+            if several.ends {
+                return Ok(());
+            }
+            place = next;
+            continue;
+        }
+        let symbol = bits.symbol_and_number(table).ok_or(Fault::Code)?;
+        let (run, size) = (usize::from(symbol >> 4), symbol & 15);
+        if size == 0 {
+            match run {
+                0 => return Ok(()),
+                15 => place += 16,
+                _ => return Err(Fault::Code),
+            }
+            continue;
+        }
+        place += run;
+        if size > *sizes.most.get(place).ok_or(Fault::Long)? {
+            return Err(Fault::Value);
+        }
+        place += 1;
+    }
+    if place > 64 { Err(Fault::Long) } else { Ok(()) }
+}
+
+/// The coefficients of a progressive scan, but for the first ones.
+pub struct Band<'a> {
+    pub table: &'a Huffman,
+    pub sizes: &'a Sizes,
+    /// The first and the last coefficient.
+    pub from: usize,
+    pub to: usize,
+}
+
+/// How many blocks a symbol without a value leaves empty: this one, and those that follow.
+fn empty(bits: &mut Bits, run: usize) -> usize {
+    (1 << run) + bits.number(run) as usize
+}
+
+impl Band<'_> {
+    /// Reads a block's coefficients for the first time; those that are not zero are noted in `known`. How many blocks
+    /// are empty, this one included, from where it stops: 0 where it does not.
+    #[inline]
+    pub fn begin(&self, bits: &mut Bits, known: &mut u64) -> Result<usize, Fault> {
+        let mut place = self.from;
+        while place <= self.to {
+            let symbol = bits.symbol_and_number(self.table).ok_or(Fault::Code)?;
+            let (run, size) = (usize::from(symbol >> 4), symbol & 15);
+            match (run, size) {
+                (15, 0) => place += 16,
+                (run, 0) => return Ok(empty(bits, run)),
+                (run, size) => {
+                    place += run;
+                    if place > self.to {
+                        return Err(Fault::Long);
+                    }
+                    if size > self.sizes.most[place] {
+                        return Err(Fault::Value);
+                    }
+                    *known |= 1 << place;
+                    place += 1;
+                }
+            }
+        }
+        if place > self.to + 1 { Err(Fault::Long) } else { Ok(0) }
+    }
+
+    /// Reads one more bit of a block's coefficients, and those that are not zero for the first time. As [`Self::begin`].
+    #[inline]
+    pub fn refine(&self, bits: &mut Bits, known: &mut u64) -> Result<usize, Fault> {
+        let mut place = self.from;
+        while place <= self.to {
+            let symbol = bits.symbol(self.table).ok_or(Fault::Code)?;
+            let (run, size) = (usize::from(symbol >> 4), symbol & 15);
+            let fresh = match (run, size) {
+                (15, 0) => false,
+                (run, 0) => {
+                    let blocks = empty(bits, run);
+                    bits.skip(self.corrections(*known, place));
+                    return Ok(blocks);
+                }
+                // Its sign: what is new is one in the bit of this scan.
+                (_, 1) => {
+                    bits.skip(1);
+                    true
+                }
+                _ => return Err(Fault::Code),
+            };
+            // One bit for each coefficient that is known, up to the zero behind the run of zeros.
+            let (mut zeros, mut corrections) = (run, 0);
+            while place <= self.to {
+                if *known >> place & 1 == 1 {
+                    corrections += 1;
+                } else if zeros == 0 {
+                    break;
+                } else {
+                    zeros -= 1;
+                }
+                place += 1;
+            }
+            bits.skip(corrections);
+            if fresh {
+                if place > self.to {
+                    return Err(Fault::Long);
+                }
+                *known |= 1 << place;
+            }
+            place += 1;
+        }
+        Ok(0)
+    }
+
+    /// How many coefficients are known from `place` on: each has a bit in a block that is otherwise empty.
+    pub fn corrections(&self, known: u64, place: usize) -> usize {
+        let band = (u64::MAX >> (63 - self.to)) & (u64::MAX << place);
+        (known & band).count_ones() as usize
+    }
+}

@@ -1,0 +1,231 @@
+use std::{fs, path::Path};
+
+use image::{Rgb, codecs::jpeg::JpegEncoder};
+
+use super::{coded::check, segments::number, *};
+
+fn encoded(width: u32, height: u32, quality: u8) -> Vec<u8> {
+    // Waves, and a noise that no block is without.
+    let picture = RgbImage::from_fn(width, height, |x, y| {
+        let noise = (x * 7919 + y * 104_729) % 31;
+        Rgb([(4 * x + noise) as u8, (3 * y + 2 * noise) as u8, (x * y / 16 + noise) as u8])
+    });
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(&picture).unwrap();
+    bytes
+}
+
+/// Files of every kind that is read, with their names.
+fn fixtures() -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    let list = fs::read_to_string(folder.join("list.txt")).unwrap();
+    let names = list.lines().filter_map(|line| line.split(' ').next()).filter(|name| name.ends_with(".jpg"));
+    names.map(|name| (name.to_owned(), fs::read(folder.join(name)).unwrap())).collect()
+}
+
+fn progressive() -> Vec<(String, Vec<u8>)> {
+    fixtures()
+        .into_iter()
+        .filter(|(name, _)| name.contains("progressive") || name.contains("script"))
+        .collect()
+}
+
+/// Where the coded data of the first scan begin.
+fn data(bytes: &[u8]) -> usize {
+    let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    scan + 2 + number(&bytes[scan + 2..])
+}
+
+fn complaint(bytes: &[u8]) -> String {
+    check(bytes).map_or_else(|error| error.to_string(), |()| "nothing".to_owned())
+}
+
+#[test]
+fn sound_files_pass() {
+    let files = fixtures();
+    assert!(files.len() > 60 && progressive().len() > 15, "{}", files.len());
+    for (name, bytes) in files {
+        assert_eq!(complaint(&bytes), "nothing", "{name}");
+        let end = bytes.len() - 2;
+        for (what, around) in [
+            ("data behind it", [&bytes, &b"more"[..]].concat()),
+            ("another file behind it", [&bytes[..], &bytes].concat()),
+            ("fill bytes", [&bytes[..end], &[0xff; 5], &[0xd9]].concat()),
+            ("filled up to whole words", [&bytes[..end], &[0, 0, 0xff, 0xd9]].concat()),
+        ] {
+            assert_eq!(complaint(&around), "nothing", "{name}, {what}");
+        }
+    }
+    for side in 1..70 {
+        for (width, height) in [(side, 1), (side, side), (70 - side, side)] {
+            let bytes = encoded(width, height, (side + 30) as u8);
+            assert_eq!(complaint(&bytes), "nothing", "{width} x {height}");
+        }
+    }
+    for quality in 1..=100 {
+        assert_eq!(complaint(&encoded(33, 17, quality)), "nothing", "quality {quality}");
+    }
+}
+
+#[test]
+fn frames_of_motion_jpeg_pass_without_tables() {
+    let bytes = encoded(40, 24, 75);
+    let mut bare = [&bytes[..2], b"\xff\xe0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0"].concat();
+    let mut tables = 0;
+    for (marker, segment) in Segments::of(&bytes) {
+        match marker {
+            0xc4 => tables += 1,
+            0xe0 => {}
+            _ => {
+                bare.extend([0xff, marker]);
+                bare.extend(((segment.len() + 2) as u16).to_be_bytes());
+                bare.extend(segment);
+            }
+        }
+    }
+    assert!(tables > 0, "the encoder wrote tables");
+    bare.extend(&bytes[data(&bytes)..]);
+    assert_eq!(complaint(&bare), "nothing");
+    assert_eq!(read(&bare).unwrap(), read(&bytes).unwrap());
+    bare.drain(bare.len() - 40..bare.len() - 2);
+    assert!(complaint(&bare).contains("should have"), "{}", complaint(&bare));
+}
+
+/// A file that ends anywhere, with the end marker that makes decoders take it for a whole one.
+#[test]
+fn a_cut_that_has_an_end_is_seen() {
+    let baseline = ("baseline".to_owned(), encoded(96, 64, 85));
+    for (name, bytes) in [baseline].into_iter().chain(fixtures()) {
+        let step = if bytes.len() > 4000 { 11 } else { 1 };
+        // What the last block ends with, and what may be filled up, are no whole blocks.
+        for length in (data(&bytes)..bytes.len() - 6).step_by(step) {
+            let cut = [&bytes[..length], &[0xff, 0xd9]].concat();
+            let told = complaint(&cut);
+            // Coefficients may be left out: between scans of some of them each such file is a whole one.
+            let is_marker = |at: usize| bytes[at] == 0xff && bytes[at + 1] != 0;
+            if name.contains("spectral") && (is_marker(length) || is_marker(length - 1)) {
+                continue;
+            }
+            assert!(told.starts_with("damaged: "), "{name} cut at {length} of {}: {told}", bytes.len());
+            assert!(told.ends_with("(--on-bad-image skip)"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn zeros_and_noise_are_seen() {
+    let mut files = vec![("baseline 60".to_owned(), encoded(256, 192, 60))];
+    files.push(("baseline 90".to_owned(), encoded(256, 192, 90)));
+    files.extend(progressive());
+    let [mut tried, mut halves, mut zeros, mut noise, mut holes] = [0; 5];
+    for (_, bytes) in &files {
+        let (begin, end) = (data(bytes), bytes.len() - 2);
+        let mut half = bytes.clone();
+        half[bytes.len() / 2..end].fill(0);
+        halves += usize::from(check(&half).is_ok());
+        let sector = (end - begin) / 8;
+        for at in (begin..end - sector).step_by(sector / 4 + 1) {
+            tried += 1;
+            let mut damaged = bytes.clone();
+            damaged[at..at + sector].fill(0);
+            zeros += usize::from(check(&damaged).is_ok());
+            let random = |place: usize| (place * place * 2_654_435_761 >> 7) as u8;
+            (at..at + sector).for_each(|place| damaged[place] = random(place));
+            noise += usize::from(check(&damaged).is_ok());
+            damaged.drain(at..at + sector);
+            holes += usize::from(check(&damaged).is_ok());
+        }
+    }
+    assert!(tried > 500, "{tried}");
+    assert_eq!((halves, zeros), (0, 0), "of {} and {tried}", files.len());
+    // Noise may happen to be so many blocks.
+    assert!(noise + holes < tried / 100, "{noise} and {holes} of {tried}");
+}
+
+/// Of bits that are changed, those within a number change a pixel and no code; most others are seen.
+#[test]
+fn many_changed_bits_are_seen() {
+    let bytes = encoded(256, 192, 75);
+    let (mut tried, mut seen) = (0, 0);
+    for at in (data(&bytes)..bytes.len() - 200).step_by(37) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        tried += 1;
+        seen += usize::from(check(&damaged).is_err());
+    }
+    assert!(tried > 300 && 4 * seen > tried, "{seen} of {tried}");
+}
+
+#[test]
+fn a_head_of_another_picture_is_seen() {
+    let bytes = encoded(64, 48, 80);
+    let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    // Height and width, and how a component is sampled.
+    for (place, value, told) in [
+        (frame + 6, 40, "bytes are left over"),
+        (frame + 6, 56, "its data end"),
+        (frame + 8, 56, "bytes are left over"),
+        (frame + 8, 72, "its data end"),
+        (frame + 11, 0x22, "after"),
+    ] {
+        let mut damaged = bytes.clone();
+        assert_ne!(damaged[place], value);
+        damaged[place] = value;
+        assert!(complaint(&damaged).contains(told), "{}", complaint(&damaged));
+    }
+    let mut two = bytes.clone();
+    let segment = bytes[frame..frame + 2 + number(&bytes[frame + 2..])].to_vec();
+    two.splice(frame..frame, segment);
+    assert!(complaint(&two).starts_with("damaged: two pictures"), "{}", complaint(&two));
+}
+
+#[test]
+fn restarts_come_in_turn() {
+    for (name, bytes) in fixtures().into_iter().filter(|(name, _)| name.contains("restart")) {
+        let begin = data(&bytes);
+        let is_restart = |pair: &[u8]| pair[0] == 0xff && bits::is_restart(pair[1]);
+        let restarts: Vec<usize> = bytes
+            .windows(2)
+            .enumerate()
+            .skip(begin)
+            .filter(|(_, pair)| is_restart(pair))
+            .map(|(at, _)| at)
+            .collect();
+        assert!(!restarts.is_empty(), "{name}");
+        for at in restarts {
+            let mut other = bytes.clone();
+            other[at + 1] ^= 3;
+            assert!(complaint(&other).contains("another restart comes"), "{name}: {}", complaint(&other));
+            let mut none = bytes.clone();
+            none.drain(at..at + 2);
+            assert!(complaint(&none).starts_with("damaged: "), "{name}");
+        }
+    }
+}
+
+#[test]
+fn scans_that_lack_are_seen() {
+    for (name, bytes) in progressive() {
+        let scans: Vec<usize> = bytes
+            .windows(2)
+            .enumerate()
+            .filter(|(_, pair)| *pair == [0xff, 0xda])
+            .map(|(at, _)| at)
+            .collect();
+        let (Some(last), Some(before)) = (scans.last(), scans.iter().rev().nth(1)) else { panic!("{name}") };
+        // Without its last scan a picture lacks the last bits of some coefficients, where it has them bit by bit.
+        let shorter = [&bytes[..*last], &[0xff, 0xd9]].concat();
+        if !name.contains("spectral") {
+            assert!(
+                complaint(&shorter).contains("before all its bits are there"),
+                "{name}: {}",
+                complaint(&shorter)
+            );
+        }
+        // Nor can the scan before be left out: the last one goes on where it ended, or tables lack.
+        let other = [&bytes[..*before], &bytes[*last..]].concat();
+        if !name.contains("spectral") {
+            assert!(complaint(&other).starts_with("damaged: "), "{name}: {}", complaint(&other));
+        }
+    }
+}

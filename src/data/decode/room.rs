@@ -1,0 +1,97 @@
+//! How much memory decoding takes, found before it does.
+//!
+//! | Kind of file | Bytes a pixel |
+//! |---|---|
+//! | colour of 8 bits without alpha: JPEG, PNG, BMP, PNM | 3 |
+//! | grey of 8 bits, palettes of grey | 4 |
+//! | with alpha | 7 |
+//! | progressive JPEG, and JPEG of several scans | 9 to 18 |
+//! | 16 bits | 9 to 14 |
+//! | WebP | 10 or 11 |
+//! | TIFF | 3 for each channel and 3 more; of 16 bits 4 and 6 |
+//!
+//! A picture that is turned takes twice what its decoder gives, if that is more. The file itself comes on top, once or
+//! twice. Numbers are those of the decoders' own buffers and ours; the peak that processes had is at most 15 % above.
+
+use anyhow::{Result, ensure};
+use image::ColorType;
+
+/// Pixels of the largest picture of 4 bytes a pixel. Ours: more than cameras of the field have, some 16,000 squared.
+const LARGEST: u64 = 1 << 28;
+
+/// Bytes that decoding a picture may take.
+pub const MOST_BYTES: u64 = 4 * LARGEST;
+
+/// What the decoder of a picture gives.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    pub width: u32,
+    pub height: u32,
+    /// Bytes a pixel that are there while it is decoded, beside the pixels.
+    pub beside: u64,
+    /// Bytes a pixel as they are given.
+    pub given: u64,
+    /// Whether they are colours of 8 bits, which stay as they are.
+    pub ready: bool,
+    /// Whether samples have 16 bits.
+    pub wide: bool,
+    pub turned: bool,
+}
+
+impl Room {
+    /// For pixels of this type.
+    pub fn of(width: u32, height: u32, color: ColorType) -> Self {
+        let given = u64::from(color.bytes_per_pixel());
+        let wide = color.bytes_per_pixel() / color.channel_count() > 1;
+        Self { width, height, given, ready: color == ColorType::Rgb8, wide, ..Self::default() }
+    }
+
+    /// Bytes a pixel at most.
+    fn bytes_a_pixel(&self) -> u64 {
+        let decoded = self.given + self.beside;
+        let turned = if self.turned { 2 * self.given } else { 0 };
+        // Samples of 16 bits are made colours first, then fewer bits.
+        let made = match (self.ready, self.wide) {
+            (true, _) => 0,
+            (false, true) => (self.given + 6).max(9),
+            (false, false) => self.given + 3,
+        };
+        decoded.max(turned).max(made)
+    }
+
+    /// # Errors
+    /// If there is none for it.
+    pub fn ensure(&self) -> Result<()> {
+        let (width, height, each) = (u64::from(self.width), u64::from(self.height), self.bytes_a_pixel());
+        let needed = (width * height).saturating_mul(each);
+        ensure!(
+            needed <= MOST_BYTES,
+            "too large: {width} x {height} pixels of this kind take {} MiB to decode ({each} bytes a pixel), {} MiB are \
+             allowed; scale it down, or cut it into tiles",
+            needed >> 20,
+            MOST_BYTES >> 20
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decoding_takes_is_counted_for_each_kind() {
+        let each = |color| Room::of(1, 1, color).bytes_a_pixel();
+        assert_eq!([each(ColorType::Rgb8), each(ColorType::L8), each(ColorType::Rgba8)], [3, 4, 7]);
+        assert_eq!([each(ColorType::L16), each(ColorType::Rgb16), each(ColorType::Rgba16)], [9, 12, 14]);
+        let turned = Room { turned: true, ..Room::of(1, 1, ColorType::Rgb8) };
+        assert_eq!(turned.bytes_a_pixel(), 6);
+
+        assert!(Room::of(1 << 14, 1 << 14, ColorType::L8).ensure().is_ok(), "exactly the largest");
+        let error = Room::of(1 << 14, (1 << 14) + 1, ColorType::L8).ensure().unwrap_err().to_string();
+        let expected = "too large: 16384 x 16385 pixels of this kind take 1024 MiB to decode (4 bytes a pixel), 1024 MiB \
+                        are allowed; scale it down, or cut it into tiles";
+        assert_eq!(error, expected);
+        assert!(Room::of(u32::MAX, u32::MAX, ColorType::Rgba16).ensure().is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! Files that are read whole: regular ones, up to a size that is stated for each kind.
+//!
+//! A named pipe would be waited for, a device never ends, and what is larger than anything of its kind would take all
+//! memory; so a look at the file comes before it is opened.
+
+use std::{
+    fs::{self, File, FileType},
+    io::{Error, ErrorKind, Read, Result},
+    path::Path,
+};
+
+/// The most bytes that a kind of file may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    bytes: u64,
+    what: &'static str,
+    advice: &'static str,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Most {
+    /// Images: as much as the largest picture that is decoded takes ([`super::decode::MOST_BYTES`]).
+    pub const IMAGE: Self = Self {
+        bytes: super::decode::MOST_BYTES,
+        what: "an image",
+        advice: "scale it down, or cut it into tiles",
+    };
+    /// Tables of images. Sewer-ML's 1.3 million rows have 100 MB; five times as much.
+    pub const TABLE: Self =
+        Self { bytes: 512 * MIB, what: "a table", advice: "leave out columns that are not needed" };
+    /// Records, and other JSON of a results folder: parsed they take some twenty times as much. The longest record has
+    /// less than 1 MB.
+    pub const RECORD: Self =
+        Self { bytes: 64 * MIB, what: "a record", advice: "it is none; move it out of the results folder" };
+    /// Weights, detectors and bundles: a ViT-L of 32 bits has 1.2 GB.
+    pub const WEIGHTS: Self = Self {
+        bytes: 4096 * MIB,
+        what: "a file of weights",
+        advice: "take a network that is built here; `--help` of --init lists them",
+    };
+    /// Checkpoints: weights, and what an optimiser keeps of each.
+    pub const CHECKPOINT: Self = Self {
+        bytes: 4 * Self::WEIGHTS.bytes,
+        what: "a checkpoint",
+        advice: "it is none; move it away, and the cell begins anew",
+    };
+    /// Documents that tables are put into.
+    pub const DOCUMENT: Self =
+        Self { bytes: 64 * MIB, what: "a document", advice: "give the Markdown file that has the tables" };
+}
+
+/// What something is that is no regular file.
+fn kind(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        if kind.is_fifo() {
+            return "a named pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+    }
+    if kind.is_dir() { "a folder" } else { "something else" }
+}
+
+/// Opens a regular file, or what a link to one leads to.
+///
+/// # Errors
+/// If there is none, or it is a pipe, a device, a socket or a folder, which is not opened.
+pub fn open(path: &Path) -> Result<File> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        let found = kind(metadata.file_type());
+        let message = format!("expected a regular file, found {found}; write what it gives to a file first");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    File::open(path)
+}
+
+/// Reads a whole file of a kind.
+///
+/// # Errors
+/// As [`open`], and if it has more bytes than its kind may have.
+pub fn read(path: &Path, most: Most) -> Result<Vec<u8>> {
+    read_open(&open(path)?, most)
+}
+
+/// Reads the whole file of a kind that is open.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_open(file: &File, most: Most) -> Result<Vec<u8>> {
+    let bytes = file.metadata()?.len();
+    let refuse = |bytes: u64| {
+        let Most { bytes: limit, what, advice } = most;
+        let found = bytes.div_ceil(MIB);
+        let limit = limit / MIB;
+        let message = format!("too large: {found} MiB; {what} may have {limit} MiB: {advice}");
+        Err(Error::new(ErrorKind::FileTooLarge, message))
+    };
+    if bytes > most.bytes {
+        return refuse(bytes);
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
+    // It may grow meanwhile, and some files have no size (those below /proc).
+    let mut rest = file.take(most.bytes + 1);
+    rest.read_to_end(&mut content)?;
+    if content.len() as u64 > most.bytes { refuse(content.len() as u64) } else { Ok(content) }
+}
+
+/// Reads a whole file of a kind that is text.
+///
+/// # Errors
+/// As [`read`], and if it is not UTF-8.
+pub fn read_text(path: &Path, most: Most) -> Result<String> {
+    String::from_utf8(read(path, most)?).map_err(|error| Error::new(ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEW: Most = Most { bytes: MIB, what: "a trifle", advice: "take less" };
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let file = File::create(&path).unwrap();
+        file.set_len(MIB).unwrap();
+        assert_eq!(read(&path, FEW).unwrap().len() as u64, MIB);
+        // A hole: nothing of it lies on the disk, and nothing of it may come to memory.
+        file.set_len(1 << 40).unwrap();
+        let error = read(&path, FEW).unwrap_err();
+        assert_eq!(error.to_string(), "too large: 1048576 MiB; a trifle may have 1 MiB: take less");
+        assert_eq!(read_text(Path::new("no such file"), FEW).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_devices_and_folders_are_refused_unopened() {
+        let folder = tempfile::tempdir().unwrap();
+        let [pipe, link, to_zero] = ["pipe", "link", "zero"].map(|name| folder.path().join(name));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &to_zero).unwrap();
+        for (path, found) in [
+            (pipe.as_path(), "a named pipe"),
+            (&link, "a named pipe"),
+            (&to_zero, "a device"),
+            (folder.path(), "a folder"),
+        ] {
+            let error = read(path, FEW).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("expected a regular file, found {found};")), "{error}");
+        }
+    }
+}
