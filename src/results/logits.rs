@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::data::{Dataset, Labels, regular, stratify};
+use crate::data::{Dataset, Labels, foreign, regular, stratify};
 
 /// Logits of validation images; a defect is called where the logit is above 0.
 pub struct Logits {
@@ -73,8 +73,10 @@ impl Logits {
             .write_record(["position", "path", "defect", "classes"].into_iter().chain(group).chain(names))?;
         for (row, image) in self.images.iter().enumerate() {
             let defect = u8::from(image.labels.defect).to_string();
-            let own = [image.position.to_string(), image.name.clone(), defect, image.classes()];
-            let own = own.into_iter().chain(grouped.then(|| image.group.clone().unwrap_or_default()));
+            let text = |text: &str| foreign::cell(text).into_owned();
+            let own = [image.position.to_string(), text(&image.name), defect, text(&image.classes())];
+            let own =
+                own.into_iter().chain(grouped.then(|| text(image.group.as_deref().unwrap_or_default())));
             let logits = self.classifiers.iter().map(|(_, logits)| decimal(logits[row]));
             writer.write_record(own.into_iter().chain(logits))?;
         }
@@ -97,7 +99,7 @@ pub fn read(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
         for row in reader.records() {
             for ((name, column), cell) in columns.iter_mut().zip(&row?) {
                 if name == GROUP {
-                    groups.push(cell.to_owned());
+                    groups.push(foreign::of_cell(cell).to_owned());
                 } else if !TEXT.contains(&name.as_str()) {
                     column.push(cell.parse().with_context(|| format!("'{cell}' in column '{name}'"))?);
                 }
@@ -122,6 +124,28 @@ fn decimal(value: f64) -> String {
 mod tests {
     use super::*;
     use crate::data::{ClassSet, DefectClass};
+
+    #[test]
+    fn names_that_look_like_formulas_are_read_back() {
+        let labels = Labels { defect: true, classes: ClassSet::EMPTY, stratum: 0 };
+        let image = |position: usize, group: &str| Validated {
+            position,
+            name: "=1+1.png".into(),
+            labels,
+            kind: Some("@crack".into()),
+            group: Some(group.into()),
+        };
+        let images = vec![image(0, "-a"), image(1, "b"), image(2, "-a")];
+        let logits = Logits { images, classifiers: vec![("converged".into(), vec![-1.0, -2.0, 3.0])] };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.logits.csv");
+        logits.write(std::fs::File::create(&path).unwrap()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("\n2,'=1+1.png,1,'@crack,'-a,3\n"), "{text}");
+        let column =
+            |name: &str| read(&path).unwrap().into_iter().find(|(known, _)| known == name).unwrap().1;
+        assert_eq!((column("converged"), column("group")), (vec![-1.0, -2.0, 3.0], vec![0.0, 1.0, 0.0]));
+    }
 
     #[test]
     fn logits_are_written_shortly_and_read_back() {

@@ -8,6 +8,7 @@ mod training;
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
+use skewbench::data::foreign;
 
 use self::support::{pipe, program};
 
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What went wrong and where, not the stack: the message is for a person at a terminal.
-            eprintln!("error: {}", program::as_typed(&format!("{error:#}")));
+            let message = program::as_typed(&format!("{error:#}"));
+            eprintln!("error: {}", foreign::message(&message));
             ExitCode::FAILURE
         }
     }

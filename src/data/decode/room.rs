@@ -11,7 +11,9 @@
 //! | TIFF | 3 for each channel and 3 more; of 16 bits 4 and 6 |
 //!
 //! A picture that is turned takes twice what its decoder gives, if that is more. The file itself comes on top, once or
-//! twice. Numbers are those of the decoders' own buffers and ours; the peak that processes had is at most 15 % above.
+//! twice. Whole processes had, at 4,096 x 4,096 pixels and with the file, bytes a pixel: JPEG 3.3, grey 4.3, turned 6.3,
+//! progressive 9.3; PNG 3.5, grey 4.3, 16 bits 5.2, alpha 7.5, colour of 16 bits 9.6; BMP and PNM 6.2; WebP 4.7, lossless
+//! 7.3, with alpha 10.7; TIFF 5.2 to 7.2 of one channel, 12.2 in colour.
 
 use anyhow::{Result, ensure};
 use image::ColorType;

@@ -4,6 +4,7 @@ use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbImage, Rgba, RgbaImage
 use tempfile::TempDir;
 
 use super::*;
+use crate::seed::{Seed, Stream};
 
 fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -204,5 +205,124 @@ fn errors_name_the_file_and_what_is_wrong() {
     for error in [decode(&missing).unwrap_err(), head(&missing).unwrap_err()] {
         assert!(error.to_string().starts_with("cannot read image"), "{error}");
         assert!(error.to_string().ends_with("missing.png"), "{error}");
+    }
+}
+
+/// A chunk of a PNG.
+fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let mut checksum = flate2::Crc::new();
+    checksum.update(kind);
+    checksum.update(content);
+    let length = (content.len() as u32).to_be_bytes();
+    [&length[..], kind, content, &checksum.sum().to_be_bytes()].concat()
+}
+
+/// A black grey PNG of 64 x 64 pixels, with so many rows and another chunk before them.
+fn png_of(rows: usize, before: &[u8]) -> Vec<u8> {
+    let head = [&64_u32.to_be_bytes()[..], &64_u32.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
+    let data = chunk(b"IDAT", &packed(&vec![0; 65 * rows]));
+    [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &head), before, &data, &chunk(b"IEND", b"")].concat()
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+#[test]
+fn a_png_of_fewer_rows_is_refused_and_a_profile_is_not_unpacked_without_end() {
+    assert!(whole_image(&png_of(64, b"")).is_ok());
+    for rows in [0, 1, 32, 63] {
+        let error = whole_image(&png_of(rows, b"")).unwrap_err().to_string();
+        assert!(error.contains("does not have enough data for image"), "{rows} rows: {error}");
+    }
+    // 40 MB of zeros: more than the decoder may take beside pixels.
+    let profile = chunk(b"iCCP", &[&b"x\0\0"[..], &packed(&vec![0; 40 << 20])].concat());
+    assert!(profile.len() < 1 << 20);
+    let image = whole_image(&png_of(64, &profile)).unwrap();
+    assert_eq!(image, whole_image(&png_of(64, b"")).unwrap());
+}
+
+#[test]
+fn jpeg_in_tiff_is_read_over_too() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    for name in ["tiff-jpeg.tif", "tiff-jpeg-grey.tif"] {
+        let mut bytes = fs::read(folder.join(name)).unwrap();
+        assert!(whole_image(&bytes).is_ok());
+        let begin = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap() + 14;
+        let end = begin + bytes[begin..].windows(2).position(|pair| pair == [0xff, 0xd9]).unwrap();
+        bytes[(begin + end) / 2..end].fill(0);
+        let error = whole_image(&bytes).unwrap_err().to_string();
+        assert!(error.starts_with("damaged: scan 1 should have"), "{error}");
+    }
+}
+
+#[test]
+fn what_takes_too_much_memory_is_refused_by_its_head() {
+    let bytes = encode(&frame().into(), ImageFormat::Jpeg);
+    let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    let mut large = bytes.clone();
+    large[frame + 5..frame + 9].fill(0xff);
+    let error = whole_image(&large).unwrap_err().to_string();
+    assert!(error.starts_with("too large: 65535 x 65535 pixels of this kind take "), "{error}");
+    // A PNG's chunks have checksums.
+    let head = [&[0, 1, 0, 0, 0, 1, 0, 0][..], &[16, 6, 0, 0, 0]].concat();
+    let large =
+        [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &head), &chunk(b"IDAT", &[]), &chunk(b"IEND", b"")];
+    let error = whole_image(&large.concat()).unwrap_err().to_string();
+    assert!(error.starts_with("too large: 65536 x 65536 pixels of this kind take "), "{error}");
+}
+
+/// Damage of every kind, to every kind of file: whatever comes of it, it comes soon, it is no panic, and a picture has
+/// the size that its head says.
+#[test]
+fn no_damage_breaks_a_reader() {
+    const EACH: usize = 60;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    let list = fs::read_to_string(folder.join("list.txt")).unwrap();
+    let files = list.lines().filter_map(|line| line.split(' ').next());
+    let files: Vec<Vec<u8>> = files.map(|name| fs::read(folder.join(name)).unwrap()).collect();
+    let mut dice = Seed::root(28).stream();
+    let (mut pictures, mut refused) = (0, 0);
+    for (number, whole) in files.iter().enumerate() {
+        for _ in 0..EACH {
+            let mut bytes = whole.clone();
+            for _ in 0..=dice.below(3) {
+                damage(&mut bytes, &files[(number + 7) % files.len()], &mut dice);
+            }
+            // Not `seen`, which catches panics: none is to come.
+            match from_bytes(&bytes, SampleBits::ALL) {
+                Ok((image, head, _)) => {
+                    pictures += 1;
+                    assert_eq!((image.width, image.height), (head.width, head.height));
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(!format!("{error:#}").is_empty());
+                }
+            }
+        }
+    }
+    assert!(pictures > 100 && refused > 100, "{pictures} pictures, {refused} refused");
+}
+
+/// Changes a bit, a stretch of bytes, a length, or where the file ends.
+fn damage(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Stream) {
+    if bytes.is_empty() {
+        return;
+    }
+    // Heads are short, and have most to go wrong.
+    let most = if dice.coin(0.5) { bytes.len().min(64) } else { bytes.len() };
+    let at = dice.below(most);
+    let end = (at + 1 + dice.below(40)).min(bytes.len());
+    match dice.below(7) {
+        0 => bytes[at] ^= 1 << dice.below(8),
+        1 => bytes[at..end].fill(0),
+        2 => bytes[at..end].fill(0xff),
+        3 => bytes[at..end].iter_mut().for_each(|byte| *byte = dice.below(256) as u8),
+        4 => drop(bytes.drain(at..end)),
+        5 => bytes.truncate(at),
+        _ => bytes.splice(at..end, other.iter().copied().skip(at).take(64)).for_each(drop),
     }
 }

@@ -16,9 +16,16 @@ use tiff::{
     tags::Tag,
 };
 
-use super::room::{MOST_BYTES, Room};
+use super::{
+    jpeg::coded,
+    room::{MOST_BYTES, Room},
+};
 
 const PALETTE: u16 = 3;
+
+/// Where parts of a page lie, and how long they are.
+const PARTS: [(Tag, Tag); 2] =
+    [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)];
 
 /// What a page says of itself.
 #[derive(Clone, Debug)]
@@ -94,9 +101,7 @@ fn page_of<R: Read + Seek>(decoder: &mut Decoder<R>) -> Result<Page> {
 pub fn is_complete(bytes: &[u8]) -> bool {
     let ends = || -> Result<bool, TiffError> {
         let mut decoder = Decoder::new(Cursor::new(as_grey(bytes)?))?;
-        for (offsets, lengths) in
-            [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)]
-        {
+        for (offsets, lengths) in PARTS {
             let offsets: Option<Vec<u64>> = decoder.find_tag_unsigned_vec(offsets)?;
             let lengths: Option<Vec<u64>> = decoder.find_tag_unsigned_vec(lengths)?;
             let (offsets, lengths) = (offsets.unwrap_or_default(), lengths.unwrap_or_default());
@@ -120,6 +125,7 @@ pub fn is_complete(bytes: &[u8]) -> bool {
 /// If it is compressed or coloured in a way that is not read; names which.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
     let mut decoder = decoder(bytes)?;
+    check_jpeg(&mut decoder, bytes)?;
     let page = Page { photometric: photometric(bytes).unwrap_or(1), ..page_of(&mut decoder)? };
     let color = decoder.colortype()?;
     let channels = match color {
@@ -169,6 +175,26 @@ pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
         }
         _ => build(&page, (0..pixels).map(|pixel| sample(pixel, 0)), false),
     }
+}
+
+/// # Errors
+/// If a part of the page that is JPEG is damaged.
+fn check_jpeg<R: Read + Seek>(decoder: &mut Decoder<R>, bytes: &[u8]) -> Result<()> {
+    const JPEG: u16 = 7;
+    let compression: Option<u16> = decoder.find_tag_unsigned(Tag::Compression)?;
+    if compression != Some(JPEG) {
+        return Ok(());
+    }
+    let tables = decoder.find_tag(Tag::JPEGTables)?.map(|tables| tables.into_u8_vec()).transpose()?;
+    for (offsets, lengths) in PARTS {
+        let offsets: Option<Vec<u64>> = decoder.find_tag_unsigned_vec(offsets)?;
+        let lengths: Option<Vec<u64>> = decoder.find_tag_unsigned_vec(lengths)?;
+        for (offset, length) in offsets.into_iter().flatten().zip(lengths.into_iter().flatten()) {
+            let part = bytes.get(offset as usize..offset.saturating_add(length) as usize);
+            coded::check_with(tables.as_deref().unwrap_or_default(), part.unwrap_or_default())?;
+        }
+    }
+    Ok(())
 }
 
 /// The place of the tag that says what samples mean, its value, and whether numbers are little-endian.

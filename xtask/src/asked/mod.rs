@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use skewbench::{
     augment::Normalisation,
-    data::{Share, imbalance::OutOfReach},
+    data::{Share, foreign, imbalance::OutOfReach},
     experiment::{Cell, Init, Plan, Resolved, Resolver, Scale, Study},
 };
 
@@ -102,7 +102,7 @@ impl Run {
     pub fn resolve(&self) -> Result<Vec<Resolved<'_>>> {
         let Outcome { resolved, stopped, left_out } = self.resolve_each()?;
         if stopped.is_empty() {
-            left_out.iter().for_each(|line| println!("left out: {line}"));
+            left_out.iter().for_each(|line| println!("left out: {}", foreign::message(line)));
             return Ok(resolved);
         }
         bail!("{}", stopped.join("\n"))
@@ -173,7 +173,7 @@ impl Run {
     pub fn describe(&self, cells: &[Resolved]) {
         self.sources.describe(&self.plan);
         for (place, line) in self.first_weights(cells).iter().enumerate() {
-            println!("{}{line}", if place == 0 { "weights " } else { "        " });
+            println!("{}{}", if place == 0 { "weights " } else { "        " }, foreign::message(line));
         }
         let Scale { name, side, epochs, batch_size, resnet_width, vit, .. } = &self.plan.scale;
         println!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use skewbench::{
-    data::{Dataset, Source},
+    data::{Dataset, Source, foreign},
     experiment::{Cell, Plan, Resolved, Scale},
     results::Folder,
 };
@@ -94,7 +94,7 @@ impl Sources {
             sampled(source, plan)
                 .iter()
                 .chain(&source.understood)
-                .for_each(|line| println!("        {line}"));
+                .for_each(|line| println!("        {}", foreign::message(line)));
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use skewbench::{
     analysis::reading,
     claims::{self, Claim, Evidence, Finding, Verdict, Yardstick, evidence::MARGIN},
+    data::foreign,
 };
 
 #[derive(clap::Args)]
@@ -42,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.folders.is_empty() {
         let reading = reading::read(&arguments.folders);
         for problem in &reading.problems {
-            eprintln!("{problem}");
+            eprintln!("{}", foreign::message(&problem.to_string()));
         }
         let settings = reading.frame.settings();
         ensure!(!settings.is_empty(), "no records to judge on");

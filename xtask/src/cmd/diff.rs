@@ -9,7 +9,7 @@ use skewbench::{
         difference::{self, Change, Difference},
         reading::{self, ProblemKind},
     },
-    data::Share,
+    data::{Share, foreign},
 };
 
 /// Show which scores moved between two results folders, or between the paper and one.
@@ -115,7 +115,7 @@ fn read(folder: &str) -> Result<Vec<Filed>> {
     let reading = reading::read(&[folder.into()]);
     // Cells that other folders have are no news here.
     for problem in reading.problems.iter().filter(|problem| problem.kind != ProblemKind::Missing) {
-        eprintln!("{problem}");
+        eprintln!("{}", foreign::message(&problem.to_string()));
     }
     ensure!(!reading.records.is_empty(), "{folder}: no records");
     Ok(reading.records)

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use skewbench::{
     data::{
-        Dataset, OnBadImage,
+        Dataset, OnBadImage, foreign,
         inspect::{Depth, Inspection, inspect},
     },
     experiment::Resolved,
@@ -64,14 +64,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         run.sources.write_lists(&Folder::open(&out)?)?;
     }
     for note in &findings.notes {
-        println!("note     {note}");
+        println!("note     {}", foreign::message(note));
     }
     if findings.troubles.is_empty() {
         println!("nothing stands in the way");
         return Ok(());
     }
     for trouble in &findings.troubles {
-        println!("TROUBLE  {trouble}");
+        println!("TROUBLE  {}", foreign::message(trouble));
     }
     bail!(
         "{} found; see above",
@@ -97,7 +97,7 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
         sampled(source, &run.plan)
             .iter()
             .chain(&source.understood)
-            .for_each(|line| println!("         {line}"));
+            .for_each(|line| println!("         {}", foreign::message(line)));
         findings.notes.extend(source.limits.iter().cloned());
     }
     let mut seen = BTreeSet::new();
@@ -114,7 +114,7 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
         findings.notes.extend(cell.shares_without_scores());
     }
     for (place, line) in run.first_weights(resolved).iter().enumerate() {
-        println!("{}{line}", if place == 0 { "weights  " } else { "         " });
+        println!("{}{}", if place == 0 { "weights  " } else { "         " }, foreign::message(line));
     }
     println!("cells    {}", resolved.len());
 }
@@ -194,13 +194,14 @@ fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findin
     }
     let (stopping, others): (Vec<_>, Vec<_>) = found.bad.iter().partition(|bad| stops(bad.index));
     for bad in stopping.iter().take(NAMED) {
-        findings.troubles.push(format!("{}: {}", bad.place, bad.error));
+        findings.troubles.push(format!("{}: {}", foreign::name(&bad.place), foreign::name(&bad.error)));
     }
     if stopping.len() > NAMED {
         findings.troubles.push(format!("and {} bad images more in {split}", stopping.len() - NAMED));
     }
     for bad in others.iter().take(NAMED) {
-        findings.notes.insert(format!("bad image in {split}: {}: {}", bad.place, bad.error));
+        let [place, error] = [&bad.place, &bad.error].map(|text| foreign::name(text));
+        findings.notes.insert(format!("bad image in {split}: {place}: {error}"));
     }
     if others.len() > NAMED {
         findings.notes.insert(format!("and {} bad images more in {split}", others.len() - NAMED));

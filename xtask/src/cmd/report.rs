@@ -9,7 +9,7 @@ use skewbench::{
     backbone,
     claims::{decision::Made, evidence::MARGIN},
     data::{
-        self, Dataset,
+        self, Dataset, foreign,
         regular::{self, Most},
     },
     method,
@@ -139,12 +139,12 @@ fn put(page: &Page, reading: &Reading, out: &Path) -> Result<Decision> {
             "        records of several settings, each in a part of its own; two settings are not compared:"
         );
         for (number, contents) in (1..).zip(page.parts().filter_map(Page::contents)) {
-            println!("        part {number}: {}", contents.sentence());
+            println!("        part {number}: {}", foreign::message(&contents.sentence()));
         }
     }
     for contents in page.left_out() {
-        println!("        not on the page: {}", contents.sentence());
-        println!("          {}", program::as_typed(&contents.way_in()));
+        println!("        not on the page: {}", foreign::message(&contents.sentence()));
+        println!("          {}", foreign::message(&program::as_typed(&contents.way_in())));
     }
     let lines = |part: &Page| card::lines(part.cards(), part.setting(), &made(part));
     let parts: Vec<Vec<String>> = page.parts().map(lines).filter(|lines| !lines.is_empty()).collect();

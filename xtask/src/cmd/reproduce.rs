@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use skewbench::{
     analysis::{reading, tables},
+    data::foreign,
     experiment::Resolved,
     results::{Folder, Record, provenance, record},
 };
@@ -119,7 +120,7 @@ pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
     tables::write(folder, &reading::read(&[out.to_owned()]))?;
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
     for limit in limits {
-        println!("note: {limit}");
+        println!("note: {}", foreign::message(limit));
     }
     let skipped = records.iter().map(|record| record.data.skipped.len()).max().unwrap_or(0);
     if skipped > 0 {

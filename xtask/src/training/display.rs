@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use skewbench::{experiment::Event, results::Record, train::Progress};
+use skewbench::{data::foreign, experiment::Event, results::Record, train::Progress};
 
 /// Progress of all cells and of the present one.
 pub struct Display {
@@ -128,6 +128,7 @@ impl Display {
     }
 
     pub fn line(&mut self, text: &str) {
+        let text = &*foreign::message(text);
         if self.terminal {
             // A bar may have been closed already; then there is nothing to write above.
             let _ = self.bars.println(text);

@@ -113,14 +113,20 @@ struct Walk {
 /// # Errors
 /// If they are not those of the picture that the head describes.
 pub fn check(bytes: &[u8]) -> Result<()> {
-    let mut walk = Walk {
-        steps: [[0; 64]; 4],
-        tables: standard::tables(),
-        restart: 0,
-        frame: None,
-        scans: 0,
-        bits: Bits::default(),
-    };
+    read(&mut Walk::new(), bytes)
+}
+
+/// As [`check`], of pictures that share the tables of another file.
+///
+/// # Errors
+/// As there.
+pub fn check_with(tables: &[u8], bytes: &[u8]) -> Result<()> {
+    let mut walk = Walk::new();
+    read(&mut walk, tables)?;
+    read(&mut walk, bytes)
+}
+
+fn read(walk: &mut Walk, bytes: &[u8]) -> Result<()> {
     let mut at = 2;
     loop {
         let (marker, segment) = match bytes.get(at..) {
@@ -208,6 +214,11 @@ impl Frame {
 }
 
 impl Walk {
+    fn new() -> Self {
+        let (steps, tables) = ([[0; 64]; 4], standard::tables());
+        Self { steps, tables, restart: 0, frame: None, scans: 0, bits: Bits::default() }
+    }
+
     fn quantisation(&mut self, mut segment: &[u8]) -> Result<()> {
         while let Some((&kind, rest)) = segment.split_first() {
             let bytes = if kind >> 4 == 0 { 64 } else { 128 };

@@ -9,7 +9,7 @@
 
 mod bits;
 mod blocks;
-mod coded;
+pub mod coded;
 mod segments;
 mod standard;
 

@@ -129,7 +129,7 @@ fn zeros_and_noise_are_seen() {
             let mut damaged = bytes.clone();
             damaged[at..at + sector].fill(0);
             zeros += usize::from(check(&damaged).is_ok());
-            let random = |place: usize| (place * place * 2_654_435_761 >> 7) as u8;
+            let random = |place: usize| (place.wrapping_mul(place).wrapping_mul(2_654_435_761) >> 7) as u8;
             (at..at + sector).for_each(|place| damaged[place] = random(place));
             noise += usize::from(check(&damaged).is_ok());
             damaged.drain(at..at + sector);

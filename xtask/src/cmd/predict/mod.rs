@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use skewbench::{
     augment::ViewRecipe,
     bundle::{Bundle, Manifest},
-    data::{Dataset, Image, SampleBits, Share, files::Files, folder, table},
+    data::{Dataset, Image, SampleBits, Share, files::Files, folder, foreign, table},
     seed::Seed,
 };
 
@@ -78,14 +78,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         files.len() - left.len(),
         bundle.manifest.method,
         bundle.manifest.backbone,
-        bundle.manifest.cell
+        foreign::name(&bundle.manifest.cell)
     );
     let sizes = score(&bundle, &files, &left, rate, &mut rows)?;
     finish(arguments, &bundle, &files, rate, &rows)?;
     if let (Some([width, height]), Some((other, count))) = (bundle.manifest.usual_size, sizes) {
         println!(
-            "note: {count} images are not {width} x {height} as most that it was trained on, such as {other}: it may see them \
-             differently"
+            "note: {count} images are not {width} x {height} as most that it was trained on, such as {}: it may see them \
+             differently",
+            foreign::name(&other)
         );
     }
     Ok(())
@@ -167,7 +168,7 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
         page.display()
     );
     let Manifest { limits, .. } = &bundle.manifest;
-    limits.iter().for_each(|limit| println!("note: {limit}"));
+    limits.iter().for_each(|limit| println!("note: {}", foreign::message(limit)));
     Ok(())
 }
 
