@@ -173,11 +173,11 @@ fn a_bundle_that_cannot_be_relied_on_is_refused() {
     *flipped.last_mut().unwrap() ^= 1;
     assert!(refused(&flipped).contains("it was edited or damaged"));
     assert!(refused(&whole[..whole.len() / 2]).contains("torn, or no safetensors"));
-    let version = br#"\"version\":1"#;
+    let version = br#"\"version\":2"#;
     let place = whole.windows(version.len()).position(|window| window == version).unwrap();
     let mut newer = whole.clone();
     newer[place + version.len() - 1] = b'9';
-    assert!(refused(&newer).contains("a bundle of version 9, this program reads 1"), "{}", refused(&newer));
+    assert!(refused(&newer).contains("a bundle of version 9, this program reads 2"), "{}", refused(&newer));
     assert!(
         refused(&fs::read(Path::new(&results).join(format!("{cell}.safetensors"))).unwrap())
             .contains("without a manifest")
