@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::{Calibration, Threshold};
 use crate::{
     backbone::{self, Architecture, Stem, VitSize},
+    method,
     results::record::{Counts, Provenance, Record},
 };
 
 /// Of the form of bundles that this program writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything but the numbers of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Manifest {
     pub method: String,
     /// Its encoder.
     pub backbone: String,
+    /// Column of logits that its scorer gives: `converged` for the probe.
+    pub scorer: String,
     /// Sizes of the encoder, by the names of settings.
     pub sizes: serde_json::Map<String, serde_json::Value>,
     /// Side of the square that pictures are squeezed into (bicubic), pixels.
@@ -44,7 +47,7 @@ pub struct Manifest {
     pub train: Counts,
     /// Images that threshold and calibration were made on.
     pub validation: Counts,
-    /// AUROC of the probe on them.
+    /// AUROC of the scorer on them.
     pub auroc: f64,
     /// Classes of defects, where the data name them.
     pub classes: Vec<String>,
@@ -61,12 +64,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Of a finished cell.
+    /// Of a finished cell and the name of its scorer.
     ///
     /// # Errors
-    /// If its record does not say how large its network is.
+    /// If its record does not say how large its network is, or how well it scores.
     pub fn of(
-        record: &Record,
+        (record, scorer): (&Record, &str),
         usual_size: Option<[usize; 2]>,
         rate: f64,
         calibration: Calibration,
@@ -79,8 +82,8 @@ impl Manifest {
         let natural = record
             .scores
             .iter()
-            .find(|score| score.classifier == "converged" && score.validation_share.is_none())
-            .context("the record has no score of the converged probe")?;
+            .find(|score| score.classifier == scorer && score.validation_share.is_none())
+            .with_context(|| format!("the record has no score of {scorer}"))?;
         let sizes = values.iter().filter(|(name, _)| name.starts_with("vit.") || name.starts_with("resnet."));
         let manifest = Self {
             version: VERSION,
@@ -88,6 +91,7 @@ impl Manifest {
             fingerprint: record.fingerprint.clone(),
             method: record.cell.method.clone(),
             backbone: record.cell.backbone.clone(),
+            scorer: scorer.to_owned(),
             sizes: sizes.map(|(name, value)| (name.clone(), value.clone())).collect(),
             side: number("side").context("the record does not say its side")? as usize,
             mean: normalisation.mean,
@@ -107,6 +111,17 @@ impl Manifest {
         };
         manifest.architecture()?;
         Ok(manifest)
+    }
+
+    /// What it is, for people: `SimCLR on ResNet-18`.
+    pub fn title(&self) -> String {
+        let method = match self.method.parse::<method::Name>() {
+            Ok(method) => method.label(),
+            Err(_) if self.cell.starts_with("given_weights/") => "given weights",
+            Err(_) => "random weights",
+        };
+        let backbone = self.backbone.parse::<backbone::Name>();
+        format!("{method} on {}", backbone.map_or(self.backbone.as_str(), |known| known.label()))
     }
 
     /// The encoder's sizes.
@@ -182,7 +197,7 @@ pub(super) mod tests {
             values.insert(name.to_owned(), vec![0.5, 0.4, 0.3].into());
         }
         record.scores.push(example::score("converged", None));
-        Manifest::of(&record, None, 0.1, calibration, threshold).unwrap()
+        Manifest::of((&record, "converged"), None, 0.1, calibration, threshold).unwrap()
     }
 
     #[test]
@@ -191,6 +206,10 @@ pub(super) mod tests {
         let (name, resnet_stem) = (backbone::Name::ResNet18, Stem::Small);
         let architecture = Architecture { name, side: 64, resnet_width: 8, resnet_stem, vit };
         let manifest = example(&architecture);
+        assert!(manifest.title().ends_with(" on ResNet-18"), "{}", manifest.title());
+        let frozen =
+            Manifest { method: "none".into(), cell: "given_weights/none-x".into(), ..manifest.clone() };
+        assert_eq!(frozen.title(), "given weights on ResNet-18");
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
         let read = manifest.architecture().unwrap();

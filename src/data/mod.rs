@@ -20,6 +20,7 @@ pub mod packed;
 pub mod pixels;
 pub mod regular;
 pub mod sewer_ml;
+pub mod store;
 pub mod stratify;
 pub mod synthetic;
 pub mod table;

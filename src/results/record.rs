@@ -48,6 +48,9 @@ pub struct Record {
     /// before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointing: Option<Pointing>,
+    /// The same by patches of middle features and PatchCore's distance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointing_patches: Option<Pointing>,
     /// How long it took.
     pub cost: Cost,
     /// Which code and machine made it.

@@ -39,11 +39,12 @@ pub struct Asked {
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// How many seeds: 0, 1, ... of each cell [default: 1 at small scale, 3 with --full]
+    /// How many seeds: 0, 1, ... of each cell [default: 1, with --quick 2, with --full 3]
     #[arg(long, value_name = "N")]
     pub seeds: Option<u64>,
 
-    /// Defect shares to train at, such as `1%,natural` [default: the paper's 1, 2, 5, 15 and 45 %]
+    /// Defect shares to train at, such as `1%,natural` [default: the paper's 1, 2, 5, 15 and 45 %;
+    /// with --quick 45 and 5 %]
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]
     pub shares: Vec<Share>,
 
@@ -83,8 +84,17 @@ impl Asked {
         if self.ablations {
             studies.push(Asks::Ablations);
         }
-        let shares: &[Share] = if self.shares.is_empty() { &Share::STUDY } else { &self.shares };
-        let seeds = self.seeds.unwrap_or(if self.setup.full { 3 } else { 1 });
+        let Setup { full, quick, .. } = self.setup;
+        let shares: &[Share] = match &self.shares[..] {
+            [] if quick => &[Share::percent(45), Share::percent(5)],
+            [] => &Share::STUDY,
+            asked => asked,
+        };
+        let seeds = self.seeds.unwrap_or(match (full, quick) {
+            (true, _) => 3,
+            (_, true) => 2,
+            _ => 1,
+        });
         let plan = self.setup.plan()?;
         let frozen = Setup::frozen(&plan)?;
         studies.extend(frozen.map(|_| Asks::Frozen));

@@ -106,6 +106,11 @@ pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
     put(&page(&reading, MARGIN), &reading, out)
 }
 
+/// Writes the page of these folders, and says nothing.
+pub fn renew(folders: &[PathBuf], out: &Path) -> Result<()> {
+    results::write_whole(out, page(&reading::read(folders), MARGIN).html().as_bytes())
+}
+
 /// The page of all settings that have more than trials, at most [`MOST_PARTS`] of them.
 fn page(reading: &Reading, margin: f64) -> Page {
     let shown = contents(reading).into_iter().filter(|contents| !contents.is_tuning);

@@ -1,7 +1,7 @@
 //! `triage.html`: the worst images first, with what the detector saw in them. No network, no file beside it.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use skewbench::{backbone, bundle::Manifest};
+use skewbench::{backbone, bundle::Manifest, evaluate::scorer::Scorer};
 
 use super::{rows::Summary, worst::Shown, worth};
 
@@ -23,15 +23,24 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
             body {
                 h1 { (found.flagged) " of " (found.scored) " images flagged" }
                 p {
-                    "By " (manifest.method) " on " (manifest.backbone) " (" code { (manifest.cell) } "), above logit "
+                    (manifest.title()) " (" code { (manifest.cell) } ") scores images by "
+                    (Scorer::label(&manifest.scorer).unwrap_or(&manifest.scorer)) ", and flags those above logit "
                     (format!("{:.3}", manifest.threshold.logit)) " (" (manifest.threshold.chosen) "). On "
                     (manifest.validation.normals) " normal images and " (manifest.validation.defects)
-                    " defects of " (manifest.source) " that flags " (false_alarms) " of normal images and " (hits) " of defects (95\u{a0}%). "
-                    "Probabilities are for " (percent(rate)) " defects; expected calibration error "
-                    (format!("{:.3}", manifest.calibration.error)) ". "
-                    (found.skipped) " images could not be read: " code { "predictions.csv" } " says why."
+                    " defects of " (manifest.source) " that was " (false_alarms) " of the normal images and " (hits)
+                    " of the defects (95\u{a0}%). Probabilities are for a site where " (percent(rate))
+                    " of images have a defect; they lie " (format!("{:.3}", manifest.calibration.error))
+                    " from what happens (expected calibration error)."
+                    @if found.skipped > 0 {
+                        " " (found.skipped) " images could not be read: " code { "predictions.csv" } " says why."
+                    }
                 }
-                @for limit in &manifest.limits { p.limit { (limit) } }
+                @if !manifest.limits.is_empty() {
+                    details.limits {
+                        summary { (manifest.limits.len()) " things to know about the data it learnt from" }
+                        ul { @for limit in &manifest.limits { li { (limit) } } }
+                    }
+                }
                 form {
                     label { "Probability at least " input #least type="number" min="0" max="100" step="any" value="0"; " %" }
                     label { "Path contains " input #text type="search"; }
@@ -42,8 +51,8 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
                 p.keys {
                     "Keys: j and k move, d marks a defect, n normal, u takes a mark back. "
                     @if shown.iter().any(|shown| !shown.places.is_empty()) {
-                        "Orange: the places that add most to an image's logit (" (map_of(&manifest.backbone)) "; their mean is the logit)."
-                    } @else { "This encoder does not say which places add most to a logit." }
+                        "Orange: " (map_of(manifest)) "."
+                    } @else { "This detector does not say which places add most to a logit." }
                 }
                 ol #images { @for (place, image) in shown.iter().enumerate() { (item(place, image)) } }
                 script { (PreEscaped(SCRIPT)) }
@@ -52,13 +61,21 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
     }
 }
 
-/// What the places of a backbone are, by its name in records.
-fn map_of(backbone: &str) -> &'static str {
-    match backbone.parse() {
-        Ok(backbone::Name::ViTTiny) => {
-            "what attention passes from each patch to the class token, Gandelsman et al. 2024"
+/// What the places are that a map shows.
+fn map_of(manifest: &Manifest) -> &'static str {
+    match (manifest.scorer.as_str(), manifest.backbone.parse()) {
+        ("normals_patchcore", _) => {
+            "the places whose middle features lie farthest from those of normal images (PatchCore, Roth et al. 2022); \
+             the farthest decides"
         }
-        _ => "class activation map, Zhou et al. 2016",
+        (_, Ok(backbone::Name::ViTTiny)) => {
+            "the places that add most to an image's logit (what attention passes from each patch to the class token, \
+             Gandelsman et al. 2024; their mean is the logit)"
+        }
+        _ => {
+            "the places that add most to an image's logit (class activation map, Zhou et al. 2016; their mean is the \
+             logit)"
+        }
     }
 }
 
@@ -80,7 +97,8 @@ fn item(place: usize, shown: &Shown) -> Markup {
     }
 }
 
-/// Where the picture looks most like a defect: the more a place adds to the logit, beside the others, the more orange.
+/// Where the picture looks most like a defect: the more a place adds, or the farther it lies, beside the others, the more
+/// orange.
 fn heat(places: &[Vec<f64>]) -> Markup {
     let Some(columns) = places.first().map(Vec::len) else { return html! {} };
     let (least, most) =
@@ -103,7 +121,7 @@ const STYLE: &str = "\
 body { max-width: 80rem; margin: 1rem auto; padding: 0 1rem; }
 form { position: sticky; top: 0; background: Canvas; padding: .5rem 0; display: flex; gap: 1rem; flex-wrap: wrap; align-items: center; }
 input[type=number] { width: 5rem; }
-.limit, .keys { font-size: .85rem; opacity: .8; margin: .2rem 0; }
+.limits, .keys { font-size: .85rem; opacity: .8; margin: .2rem 0; }
 ol { list-style: none; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; }
 li { border: 2px solid transparent; border-radius: .4rem; padding: .4rem; font-size: .85rem; overflow-wrap: anywhere; }
 li:focus { border-color: Highlight; outline: none; }
