@@ -485,6 +485,10 @@ impl Files {
                 return Ok(Lies::Alone(path));
             }
         }
+        // What is there and no file is named for what it is by who reads it.
+        if let Some(path) = self.roots.iter().map(|root| root.join(name)).find(|path| path.exists()) {
+            return Ok(Lies::Alone(path));
+        }
         let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
         bail!("{name}{}: no such file in {}", self.mention(index), roots.join(", "))
     }
