@@ -52,6 +52,13 @@ pub struct Arguments {
     dry_run: bool,
 }
 
+impl Arguments {
+    /// Which cells, and the results folder.
+    pub fn asked(&self) -> (&Asked, PathBuf) {
+        (&self.asked, self.asked.setup.out(self.output.out.as_deref()))
+    }
+}
+
 /// What is kept, and where.
 #[derive(clap::Args)]
 pub struct Output {

@@ -7,4 +7,5 @@ pub mod pipe;
 pub mod program;
 pub mod pulse;
 pub mod source;
+pub mod stop;
 pub mod table;
