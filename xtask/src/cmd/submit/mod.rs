@@ -83,7 +83,7 @@ pub struct Arguments {
 }
 
 /// What every task runs.
-struct Job {
+pub struct Job {
     /// Arguments of the program, without `--part`.
     words: Vec<String>,
     out: PathBuf,
