@@ -28,7 +28,7 @@ use crate::{
 
 /// A cell's end: what is written down, and the trained model.
 pub struct Finished {
-    /// What was measured.
+    /// What was measured. Of files beside it nothing is said yet.
     pub record: Record,
     /// What each classifier says of each validation image.
     pub logits: Logits,
@@ -117,6 +117,7 @@ fn walk(
         scores: probed.scores,
         label_budgets: probed.budgets,
         pointing,
+        beside: BTreeMap::new(),
         cost,
         provenance,
     };

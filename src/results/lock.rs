@@ -69,7 +69,7 @@ impl Lock {
 
 /// Whether `path` still names `file`: another process may have removed it between opening and locking.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let node = |found: std::io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
     node(file.metadata()).is_some_and(|locked| node(fs::metadata(path)) == Some(locked))
@@ -77,7 +77,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// An open file cannot be removed here.
 #[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> bool {
+pub(super) fn is_at(_file: &File, _path: &Path) -> bool {
     true
 }
 

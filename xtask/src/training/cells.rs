@@ -12,7 +12,7 @@ use skewbench::{
     backbone::import::Weights,
     data::{Dataset, OnBadImage},
     experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved},
-    results::{Folder, Lock, Record},
+    results::{Folder, Lock, Part, Record, beside},
     train::Progress,
 };
 
@@ -48,7 +48,7 @@ pub struct Kept(pub PathBuf);
 
 impl Pretrained for Kept {
     fn encoder(&self, cell: &Resolved) -> Result<Weights> {
-        let folder = Folder::open(&self.0)?;
+        let folder = Folder::existing(&self.0)?;
         let id = cell.cell.id();
         let record = folder.find(&id)?.with_context(|| {
             format!(
@@ -58,14 +58,9 @@ impl Pretrained for Kept {
         })?;
         ensure_of(&record, cell)
             .with_context(|| format!("what it begins with, {id}, is of another experiment"))?;
-        let path = folder.weights(&id);
-        let bytes = std::fs::read(&path).with_context(|| {
-            format!(
-                "{}: cannot be read; fine-tuning begins with weights, which --no-weights does not keep",
-                path.display()
-            )
-        })?;
-        Ok(Weights::read(&path, &bytes)?)
+        let bytes = beside::read(&folder.path(&id), &record, Part::Weights)
+            .context("fine-tuning begins with weights, which --no-weights does not keep")?;
+        Ok(Weights::read(&folder.weights(&id), &bytes)?)
     }
 }
 
@@ -80,12 +75,14 @@ enum Standing {
 }
 
 impl Cells<'_> {
-    /// Looks at what the folder holds of these cells, before anything is trained. Returns cells whose record cannot be
-    /// read, with the reason: they are left alone, and the others are trained.
+    /// Looks at what the folder holds, before anything is trained: what half-written files dead processes left is
+    /// removed, and what cannot be read, or is not its record's, is told. Returns cells whose record cannot be read, with
+    /// the reason: they are left alone, and the others are trained.
     ///
     /// # Errors
     /// If a record or a checkpoint is of another experiment under the same name. Nothing is overwritten.
     pub fn ensure_ours(&self) -> Result<Vec<Failure>> {
+        self.folder.clean();
         let (mut foreign, mut unreadable) = (Vec::<(String, Vec<String>)>::new(), Vec::new());
         for resolved in self.resolved {
             let id = resolved.cell.id();
@@ -106,6 +103,7 @@ impl Cells<'_> {
             }
         }
         if foreign.is_empty() {
+            self.tell_faults()?;
             return Ok(unreadable);
         }
         let lines: Vec<String> =
@@ -115,6 +113,32 @@ impl Cells<'_> {
              these files away to compute the cells again",
             lines.join("\n")
         )
+    }
+
+    /// Says what in the folder no cell of these can be read from, and what of finished ones is not whole.
+    fn tell_faults(&self) -> Result<()> {
+        let ids: Vec<String> = self.resolved.iter().map(|resolved| resolved.cell.id()).collect();
+        for reason in self.folder.unreadable(ids.iter().map(String::as_str))? {
+            eprintln!("not read: {reason}");
+        }
+        for record in ids.iter().filter_map(|id| self.folder.find(id).ok().flatten()) {
+            let again = self.to_make_again(&record)?;
+            for fault in self.folder.faults(&record)? {
+                let what = match again.contains(&fault) {
+                    true => "the cell is made again",
+                    false => "with --no-weights it is not made again",
+                };
+                eprintln!("{}: {what}", fault.text);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the files beside a finished record and can be mended by making the cell again.
+    fn to_make_again(&self, record: &Record) -> Result<Vec<beside::Fault>> {
+        let mut faults = self.folder.faults(record)?;
+        faults.retain(|fault| self.keep.weights || fault.part == Part::Logits);
+        Ok(faults)
     }
 
     /// Looks whether everything is there, or will be, that fine-tuning begins with.
@@ -129,7 +153,10 @@ impl Cells<'_> {
                 && self.folder.find(&id)?.is_none()
             {
                 let from = pretraining.cell.id();
-                if !all.contains(&from) || self.folder.find(&from)?.is_some() {
+                let finished = self.folder.find(&from)?;
+                let is_whole =
+                    |record: &Record| Ok::<_, anyhow::Error>(self.to_make_again(record)?.is_empty());
+                if !all.contains(&from) || finished.as_ref().map(is_whole).transpose()?.unwrap_or(false) {
                     kept.encoder(pretraining).with_context(|| format!("cell {id}"))?;
                 }
                 ensure!(
@@ -198,6 +225,8 @@ impl Cells<'_> {
             }
         }
         display.close();
+        // Of processes that were killed meanwhile.
+        self.folder.clean();
         let records = cells.into_iter().filter_map(|cell| match cell {
             Standing::Finished(record) => Some(*record),
             _ => None,
@@ -218,11 +247,14 @@ impl Cells<'_> {
         let id = resolved.cell.id();
         let title = format!("[{}/{}] {id}", number + 1, self.resolved.len());
         let finished = folder.find(&id)?;
+        let is_whole = |record: &Record| Ok::<_, anyhow::Error>(self.to_make_again(record)?.is_empty());
+        let whole = finished.as_ref().map(is_whole).transpose()?.unwrap_or(false);
         let locked = folder.locked(&id)?;
         let leftovers = folder.checkpoint(&id).exists() || locked.is_some();
         let elsewhere = locked.is_some_and(|(_, held)| held);
         match finished {
-            Some(record) if !leftovers => {
+            // Without the time to make it again its numbers stand all the same.
+            Some(record) if !leftovers && (whole || !(self.may_begin)(resolved)) => {
                 display.skip(&title, resolved.image_passes());
                 return done(record);
             }
@@ -231,19 +263,33 @@ impl Cells<'_> {
         }
         let Some(lock) = folder.lock(&id)? else { return Ok(Standing::Open) };
         // Another process may have finished it just before the lock.
-        if let Some(record) = folder.find(&id)? {
-            ensure_of(&record, resolved).with_context(|| format!("cell {id}"))?;
-            folder.finish(&id, lock)?;
-            display.skip(&title, resolved.image_passes());
-            return done(record);
+        let finished = folder.find(&id)?;
+        if let Some(record) = &finished {
+            ensure_of(record, resolved).with_context(|| format!("cell {id}"))?;
         }
+        let finished = match finished {
+            Some(record) if self.to_make_again(&record)?.is_empty() => {
+                folder.finish(&id, lock)?;
+                display.skip(&title, resolved.image_passes());
+                return done(record);
+            }
+            finished => finished,
+        };
         display.begin(&title, resolved.image_passes());
-        let record = self.train_one(resolved, lock, display)?;
+        let record = self.train_one(resolved, lock, display, finished)?;
         display.end(&title, &record);
         done(record)
     }
 
-    fn train_one(&self, resolved: &Resolved, mut lock: Lock, display: &mut Display) -> Result<Record> {
+    /// Trains a cell. What lies beside its record is on the disk before the record, and that before the state goes.
+    /// `before`: its record, where only files beside it are to be made again.
+    fn train_one(
+        &self,
+        resolved: &Resolved,
+        mut lock: Lock,
+        display: &mut Display,
+        before: Option<Record>,
+    ) -> Result<Record> {
         let (folder, id) = (self.folder, resolved.cell.id());
         let checkpoint = Checkpoint::new(folder, &id);
         let events = self.keep.tensorboard.map(|folder| folder.join(&id));
@@ -257,18 +303,47 @@ impl Cells<'_> {
             watch.see(&event);
         })?;
         watch.keep(images.write());
-        let Finished { record, logits, detector, method } = finished;
-        if self.keep.weights && !method.parameters().all().is_empty() {
-            folder.write_weights(&id, method.parameters(), &resolved.normalisation.notes())?;
-            detector.iter().try_for_each(|detector| folder.write_detector(&id, detector))?;
-        }
-        folder.write_logits(&id, &logits)?;
+        let mut record = self.write_beside(resolved, finished)?;
         let watched = watch.end(&record);
-        folder.write(&record)?;
+        match before {
+            // The same bytes: the record that stands is theirs.
+            Some(before) if agree(&before, &record) => record = before,
+            before => {
+                if before.is_some() {
+                    let aside = folder.put_aside(&id)?;
+                    display.line(&format!(
+                        "{id}: made again, its numbers are others than before; the old record is kept as {}",
+                        aside.display()
+                    ));
+                }
+                folder.write(&record)?;
+            }
+        }
         folder.finish(&id, lock)?;
         watched?;
         Ok(record)
     }
+
+    /// Writes what lies beside a record, which then states it.
+    fn write_beside(&self, resolved: &Resolved, finished: Finished) -> Result<Record> {
+        let (folder, id) = (self.folder, resolved.cell.id());
+        let Finished { mut record, logits, detector, method } = finished;
+        let mut state = |part: Part, beside| record.beside.insert(part.id().to_owned(), beside);
+        if self.keep.weights && !method.parameters().all().is_empty() {
+            let notes = resolved.normalisation.notes();
+            state(Part::Weights, folder.write_weights(&id, method.parameters(), &notes)?);
+            if let Some(detector) = &detector {
+                state(Part::Detector, folder.write_detector(&id, detector)?);
+            }
+        }
+        state(Part::Logits, folder.write_logits(&id, &logits)?);
+        Ok(record)
+    }
+}
+
+/// Whether the files that a cell made again has are those that its record states.
+fn agree(before: &Record, again: &Record) -> bool {
+    again.beside.iter().all(|(part, beside)| before.beside.get(part) == Some(beside))
 }
 
 /// # Errors

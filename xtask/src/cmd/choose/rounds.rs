@@ -12,6 +12,7 @@ use skewbench::{
 
 use super::{Run, clock::Clock, in_words, scored};
 use crate::{
+    cmd::reproduce,
     support::{program, pulse::duration, table},
     training::{Cells, Keep},
 };
@@ -91,12 +92,13 @@ impl Rounds<'_> {
 
     /// For `status`: what has been asked for so far.
     fn note(&self, cells: &[&Resolved], times: usize) -> Result<()> {
-        self.folder.note_run(record::Run {
+        let asked = record::Run {
             command: program::command(),
             provenance: provenance::collect(&self.run.plan.device),
             times,
             cells: cells.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
-        })
+        };
+        reproduce::note_run(self.folder, asked)
     }
 
     fn announce(&self, elimination: &Elimination, wanted: &[&Resolved]) {
