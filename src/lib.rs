@@ -116,7 +116,9 @@
 //! `backbone/import/`; how ours are written: `backbone/safe.rs`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector
 //! and its threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`; the same as ONNX: `bundle/onnx/`. Which pictures a
 //! cell is trained on, few labels and unseen classes among them: `experiment/resolve/images.rs`; what it begins with:
-//! `experiment/plan.rs`. Which records may be compared: `analysis/setting.rs`.
+//! `experiment/plan.rs`. Which records may be compared: `analysis/setting.rs`. How files survive a
+//! power cut: `results/durable.rs`; whether what lies beside a record is its own: `results/beside.rs`. Printing that ends
+//! nothing: `xtask/src/support/print.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up
