@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Of the form of bundles that this program writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything but the numbers of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Manifest {
     pub method: String,
     /// Its encoder.
     pub backbone: String,
+    /// Column of logits that its scorer gives: `converged` for the probe.
+    pub scorer: String,
     /// Sizes of the encoder, by the names of settings.
     pub sizes: serde_json::Map<String, serde_json::Value>,
     /// Side of the square that pictures are squeezed into (bicubic), pixels.
@@ -44,7 +46,7 @@ pub struct Manifest {
     pub train: Counts,
     /// Images that threshold and calibration were made on.
     pub validation: Counts,
-    /// AUROC of the probe on them.
+    /// AUROC of the scorer on them.
     pub auroc: f64,
     /// Classes of defects, where the data name them.
     pub classes: Vec<String>,
@@ -61,12 +63,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Of a finished cell.
+    /// Of a finished cell and the name of its scorer.
     ///
     /// # Errors
-    /// If its record does not say how large its network is.
+    /// If its record does not say how large its network is, or how well it scores.
     pub fn of(
-        record: &Record,
+        (record, scorer): (&Record, &str),
         usual_size: Option<[usize; 2]>,
         rate: f64,
         calibration: Calibration,
@@ -79,8 +81,8 @@ impl Manifest {
         let natural = record
             .scores
             .iter()
-            .find(|score| score.classifier == "converged" && score.validation_share.is_none())
-            .context("the record has no score of the converged probe")?;
+            .find(|score| score.classifier == scorer && score.validation_share.is_none())
+            .with_context(|| format!("the record has no score of {scorer}"))?;
         let sizes = values.iter().filter(|(name, _)| name.starts_with("vit.") || name.starts_with("resnet."));
         let manifest = Self {
             version: VERSION,
@@ -88,6 +90,7 @@ impl Manifest {
             fingerprint: record.fingerprint.clone(),
             method: record.cell.method.clone(),
             backbone: record.cell.backbone.clone(),
+            scorer: scorer.to_owned(),
             sizes: sizes.map(|(name, value)| (name.clone(), value.clone())).collect(),
             side: number("side").context("the record does not say its side")? as usize,
             mean: normalisation.mean,
@@ -182,7 +185,7 @@ pub(super) mod tests {
             values.insert(name.to_owned(), vec![0.5, 0.4, 0.3].into());
         }
         record.scores.push(example::score("converged", None));
-        Manifest::of(&record, None, 0.1, calibration, threshold).unwrap()
+        Manifest::of((&record, "converged"), None, 0.1, calibration, threshold).unwrap()
     }
 
     #[test]

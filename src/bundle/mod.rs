@@ -1,8 +1,8 @@
-//! A detector in one file: encoder, probe, preprocessing, threshold, calibration, provenance, and pictures with the
+//! A detector in one file: encoder, scorer, preprocessing, threshold, calibration, provenance, and pictures with the
 //! logits that they must give.
 //!
-//! The file is safetensors. Tensors of the encoder have its own names below `encoder.`; `probe.weight`, `probe.bias`,
-//! `examples.pictures` and `examples.logits` are as in [`Detector`]. Everything else is JSON in the header
+//! The file is safetensors. Tensors of the encoder have its own names below `encoder.`; those of the scorer and
+//! `examples.pictures` are as in [`Detector`]. Everything else is JSON in the header
 //! ([`Manifest`]), with a digest of all of it. Knows nothing of folders of results, nor of what is to be predicted.
 
 mod calibration;
@@ -22,6 +22,7 @@ use crate::{
     augment::{Normalisation, to_normalised},
     backbone::{Architecture, Backbone, Parameters, safe::serialised},
     data::Image,
+    evaluate::scorer::{Scorer, Seen},
     results::{self, Detector, detector::Numbers},
     seed::Seed,
 };
@@ -39,37 +40,37 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// Of the whole file.
     pub digest: String,
-    detector: Detector,
+    scorer: Scorer,
+    pictures: Vec<Image>,
+    /// Which they must have.
+    logits: Vec<f64>,
     encoder: Box<dyn Backbone>,
     /// Of the encoder.
     parameters: Parameters,
 }
 
-/// One picture as a detector sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
-    /// Above 0: the probe calls it a defect.
-    pub logit: f64,
-    /// What each place adds: rows of logits whose mean is the picture's. Empty where they were not asked for, or
-    /// features are no mean over places.
-    pub places: Vec<Vec<f64>>,
-}
-
 impl Bundle {
-    /// Writes a bundle of these parts to `path`.
+    /// Writes a bundle of these parts to `path`, with the scorer that the manifest names alone.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn write(path: &Path, manifest: &Manifest, encoder: &Parameters, detector: &Detector) -> Result<()> {
-        let mut tensors = detector.tensors();
+    /// If the detector has no such scorer, or the file cannot be written.
+    pub fn write(
+        path: &Path,
+        manifest: &Manifest,
+        encoder: &Parameters,
+        mut detector: Detector,
+    ) -> Result<()> {
+        detector.scorers.retain(|(scorer, _)| scorer.name() == manifest.scorer);
+        ensure!(
+            !detector.scorers.is_empty(),
+            "{} was not kept with this cell: an encoder without middle features has no patches, and a few normal \
+             images have no cloud",
+            manifest.scorer
+        );
+        let mut tensors = detector.tensors()?;
         for parameter in encoder.all() {
-            let values = parameter.variable.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let shape = parameter.variable.dims().to_vec();
-            tensors.push((
-                format!("encoder.{}", parameter.name),
-                Numbers { kind: safetensors::Dtype::F32, shape, bytes },
-            ));
+            let numbers = Numbers::of(&parameter.variable.to_dtype(DType::F32)?)?;
+            tensors.push((format!("encoder.{}", parameter.name), numbers));
         }
         let text = serde_json::to_string(manifest)?;
         let parts: BTreeMap<String, &[u8]> =
@@ -115,15 +116,20 @@ impl Bundle {
         let manifest: Manifest = serde_json::from_str(text).context("its manifest has another form")?;
         let tensors: BTreeMap<String, Tensor> =
             candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?.into_iter().collect();
-        let detector = Detector { usual_size: manifest.usual_size, ..Detector::from_tensors(&tensors)? };
-        let (encoder, parameters) = build(&manifest.architecture()?, &tensors)?;
+        let Detector { scorers, pictures, .. } = Detector::from_tensors(&tensors)?;
+        let [(scorer, logits)] = <[_; 1]>::try_from(scorers).ok().context("it has several scorers")?;
         ensure!(
-            encoder.width() == detector.weights.len(),
-            "the encoder gives {} features, the probe takes {}",
-            encoder.width(),
-            detector.weights.len()
+            scorer.name() == manifest.scorer,
+            "it scores by {}, its manifest says {}",
+            scorer.name(),
+            manifest.scorer
         );
-        let bundle = Self { manifest, digest: found, detector, encoder, parameters };
+        let (encoder, parameters) = build(&manifest.architecture()?, &tensors)?;
+        if let Some(width) = scorer.width() {
+            let given = encoder.width();
+            ensure!(given == width, "the encoder gives {given} features, the scorer takes {width}");
+        }
+        let bundle = Self { manifest, digest: found, scorer, pictures, logits, encoder, parameters };
         bundle.check()?;
         Ok(bundle)
     }
@@ -131,8 +137,8 @@ impl Bundle {
     /// # Errors
     /// If a picture of its own has another logit than it must.
     fn check(&self) -> Result<()> {
-        let seen = self.see(&self.detector.pictures, false)?;
-        for (place, (seen, expected)) in seen.iter().zip(&self.detector.logits).enumerate() {
+        let seen = self.see(&self.pictures, false)?;
+        for (place, (seen, expected)) in seen.iter().zip(&self.logits).enumerate() {
             let apart = (seen.logit - expected).abs();
             if apart.is_nan() || apart > TOLERANCE * expected.abs().max(1.0) {
                 bail!(
@@ -146,7 +152,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// Scores pictures that have the network's size; with what each place adds, if asked for and there is such.
+    /// Scores pictures that have the network's size; with what their places say, if asked for and there is such.
     ///
     /// # Errors
     /// If a picture has another size.
@@ -164,40 +170,22 @@ impl Bundle {
             to_normalised(picture, &normalisation, out);
         }
         let images = Tensor::from_vec(values, (pictures.len(), side, side, 3), &Device::Cpu)?;
-        let places = if with_places { self.encoder.places(&images)? } else { None };
-        let features = match &places {
-            Some(places) => places.mean((1, 2))?,
-            None => self.encoder.embed(&images, crate::backbone::Mode::Evaluate)?,
-        };
-        let score = |features: &[f32]| -> f64 {
-            let products = features.iter().zip(&self.detector.weights).map(|(x, w)| f64::from(*x) * w);
-            products.sum::<f64>() + self.detector.bias
-        };
-        let width = self.detector.weights.len();
-        let features = features.flatten_all()?.to_vec1::<f32>()?;
-        let mut seen: Vec<Seen> =
-            features.chunks_exact(width).map(|row| Seen { logit: score(row), places: Vec::new() }).collect();
-        if let Some(places) = places {
-            let (_, rows, columns, _) = places.dims4()?;
-            let values = places.flatten_all()?.to_vec1::<f32>()?;
-            let scores: Vec<f64> = values.chunks_exact(width).map(score).collect();
-            for (seen, scores) in seen.iter_mut().zip(scores.chunks_exact(rows * columns)) {
-                seen.places = scores.chunks_exact(columns).map(<[f64]>::to_vec).collect();
-                // Of the very numbers that are shown, so that they add up.
-                seen.logit = scores.iter().sum::<f64>() / scores.len() as f64;
-            }
-        }
-        Ok(seen)
+        self.scorer.score(&*self.encoder, &images, with_places)
     }
 
-    /// Numbers that were trained: the encoder's, and the probe's weights and bias.
+    /// Numbers that were trained or fitted: the encoder's and the scorer's.
     pub fn parameters(&self) -> usize {
-        self.parameters.trainable_count() + self.detector.weights.len() + 1
+        self.parameters.trainable_count() + self.scorer.numbers()
+    }
+
+    /// What scores.
+    pub fn scorer(&self) -> &Scorer {
+        &self.scorer
     }
 
     /// The pictures that it checks itself by, of the network's size.
     pub fn pictures(&self) -> &[Image] {
-        &self.detector.pictures
+        &self.pictures
     }
 
     fn normalisation(&self) -> Normalisation {
@@ -245,10 +233,9 @@ mod tests {
             architecture.build(&mut parameters.builder("", Seed::root(3), DType::F32, &Device::Cpu)).unwrap();
         let mut stream = Seed::root(1).stream();
         let weights = (0..encoder.width()).map(|_| stream.normal()).collect();
-        let detector =
-            Detector { weights, bias: 0.3, pictures: Vec::new(), logits: Vec::new(), usual_size: None };
         let manifest = manifest::tests::example(&architecture);
-        Bundle { manifest, digest: String::new(), detector, encoder, parameters }
+        let (scorer, pictures) = (Scorer::Probe { weights, bias: 0.3 }, Vec::new());
+        Bundle { manifest, digest: String::new(), scorer, pictures, logits: Vec::new(), encoder, parameters }
     }
 
     /// What places add up to is the logit, to the last digits of single precision.

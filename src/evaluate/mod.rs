@@ -11,3 +11,4 @@ pub mod normals;
 pub mod patches;
 pub mod pointing;
 pub mod probe;
+pub mod scorer;

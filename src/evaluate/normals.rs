@@ -9,7 +9,10 @@ use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
 use rayon::prelude::*;
 
-use super::distance::squared;
+use super::{
+    distance::squared,
+    scorer::{Detected, Scorer},
+};
 
 /// Neighbours that a distance is the mean over. Ours.
 pub const NEIGHBOURS: usize = 5;
@@ -24,7 +27,7 @@ const BELOW: f64 = 0.95;
 ///
 /// # Errors
 /// If widths differ, or normal images are all alike.
-pub fn detectors(normals: &Rows, rows: &Rows) -> Result<Vec<(&'static str, Vec<f64>)>> {
+pub fn detectors(normals: &Rows, rows: &Rows) -> Result<Vec<Detected>> {
     let normals = normals.thinned(MOST_IMAGES);
     if normals.len() <= NEIGHBOURS {
         return Ok(Vec::new());
@@ -33,14 +36,17 @@ pub fn detectors(normals: &Rows, rows: &Rows) -> Result<Vec<(&'static str, Vec<f
     let own = neighbour_distances(&normals, &normals, NEIGHBOURS + 1)?;
     let own: Vec<f64> = own.iter().map(|mean| mean * (NEIGHBOURS + 1) as f64 / NEIGHBOURS as f64).collect();
     let cloud = Cloud::fit(&normals)?;
-    let from = |own: Vec<f64>, distances: Vec<f64>| -> Vec<f64> {
-        let usual = usual(own);
-        distances.iter().map(|distance| distance - usual).collect()
+    let less =
+        |distances: Vec<f64>, usual: f64| distances.into_iter().map(|distance| distance - usual).collect();
+    let neighbours = Detected {
+        name: "normals_neighbours",
+        logits: less(neighbour_distances(&normals, rows, NEIGHBOURS)?, usual(own)),
+        scorer: None,
     };
-    Ok(vec![
-        ("normals_neighbours", from(own, neighbour_distances(&normals, rows, NEIGHBOURS)?)),
-        ("normals_mahalanobis", from(cloud.distances(&normals)?, cloud.distances(rows)?)),
-    ])
+    let (usual, distances) = (usual(cloud.distances(&normals)?), cloud.distances(rows)?);
+    let scorer = Scorer::Mahalanobis { cloud, usual };
+    let mahalanobis = Detected { name: scorer.name(), logits: less(distances, usual), scorer: Some(scorer) };
+    Ok(vec![neighbours, mahalanobis])
 }
 
 /// The distance that 95 % of normal images keep, of at least one: logit 0 of such detectors.
@@ -112,7 +118,8 @@ pub fn neighbour_distances(normals: &Rows, rows: &Rows, count: usize) -> Result<
 /// Where normal images lie, as a cloud with a mean and a covariance.
 pub struct Cloud {
     mean: Vec<f64>,
-    covariance: Llt<f64>,
+    covariance: Mat<f64>,
+    factors: Llt<f64>,
     /// By how much the covariance was drawn towards a sphere, 0..1.
     pub shrinkage: f64,
 }
@@ -146,9 +153,46 @@ impl Cloud {
             let own = (1.0 - shrinkage) * products[(row, column)] / count;
             if row == column { own + shrinkage * sphere } else { own }
         });
-        let covariance =
+        Self::new(mean, covariance, shrinkage)
+    }
+
+    fn new(mean: Vec<f64>, covariance: Mat<f64>, shrinkage: f64) -> Result<Self> {
+        let factors =
             covariance.llt(Side::Lower).ok().context("the covariance of normal images is singular")?;
-        Ok(Self { mean, covariance, shrinkage })
+        Ok(Self { mean, covariance, factors, shrinkage })
+    }
+
+    /// Of a mean and of [`Self::lower`]. The shrinkage is in there, and counts as 0.
+    ///
+    /// # Errors
+    /// If numbers do not fit, or the covariance is singular.
+    pub fn of(mean: Vec<f64>, lower: &[f64]) -> Result<Self> {
+        let width = mean.len();
+        ensure!(
+            lower.len() == width * (width + 1) / 2,
+            "a covariance of {width} features has {} numbers, found {}",
+            width * (width + 1) / 2,
+            lower.len()
+        );
+        let at = |row: usize, column: usize| lower[row * (row + 1) / 2 + column];
+        let covariance = Mat::from_fn(width, width, |row, column| at(row.max(column), row.min(column)));
+        Self::new(mean, covariance, 0.0)
+    }
+
+    /// Number of features.
+    pub fn width(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// The middle.
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// The covariance up to its diagonal, row by row.
+    pub fn lower(&self) -> Vec<f64> {
+        let rows = (0..self.width()).flat_map(|row| (0..=row).map(move |column| (row, column)));
+        rows.map(|at| self.covariance[at]).collect()
     }
 
     /// Mahalanobis distance of each row.
@@ -160,7 +204,7 @@ impl Cloud {
         ensure!(rows.width == width, "{} features, expected {width}", rows.width);
         let centred =
             Mat::from_fn(width, rows.len(), |row, column| rows.values[column * width + row] - self.mean[row]);
-        let solved = self.covariance.solve(&centred);
+        let solved = self.factors.solve(&centred);
         let square =
             |column: usize| (0..width).map(|row| centred[(row, column)] * solved[(row, column)]).sum::<f64>();
         Ok((0..rows.len()).map(|column| square(column).max(0.0).sqrt()).collect())
@@ -213,7 +257,7 @@ mod tests {
         };
         let (normals, others, defects) = (drawn(400, 0.0), drawn(400, 0.0), drawn(50, 3.0));
         let flagged = |rows: &Rows, detector: usize| {
-            let (_, logits) = &detectors(&normals, rows).unwrap()[detector];
+            let logits = &detectors(&normals, rows).unwrap()[detector].logits;
             logits.iter().filter(|logit| **logit > 0.0).count() as f64 / logits.len() as f64
         };
         for detector in [0, 1] {

@@ -15,7 +15,10 @@ pub use padim::{DIMENSIONS, Padim};
 pub use patchcore::{BANK, CANDIDATES, PatchCore};
 use rayon::prelude::*;
 
-use super::normals::usual;
+use super::{
+    normals::usual,
+    scorer::{Detected, Scorer},
+};
 use crate::{backbone::Backbone, loader::Loader, seed::Seed};
 
 /// Normal images that both are fitted on at most, evenly spread. Ours.
@@ -47,7 +50,7 @@ pub fn detectors(
     normals: &Loader,
     rows: &Loader,
     seed: &Seed,
-) -> Result<Vec<(&'static str, Vec<f64>)>> {
+) -> Result<Vec<Detected>> {
     let (all, kept) = (normals.indices.len(), normals.indices.len().min(MOST_IMAGES));
     let indices: Vec<usize> = (0..kept).map(|place| normals.indices[place * all / kept]).collect();
     let mut images = Vec::new();
@@ -73,8 +76,12 @@ pub fn detectors(
         found[1].push(padim.distance(&patches) - levels[1]);
         Ok(())
     })?;
-    let [core, padim] = found;
-    Ok(vec![("normals_patchcore", core), ("normals_padim", padim)])
+    let [logits, of_padim] = found;
+    let scorer = Scorer::PatchCore { core, usual: levels[0] };
+    Ok(vec![
+        Detected { name: scorer.name(), logits, scorer: Some(scorer) },
+        Detected { name: "normals_padim", logits: of_padim, scorer: None },
+    ])
 }
 
 /// Goes through patches of every image, in order. Whether there are such.

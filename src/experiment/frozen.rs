@@ -16,6 +16,7 @@ use crate::{
         features::{self, Features},
         neighbours, normals, patches,
         probe::Probe,
+        scorer::{Detected, Scorer},
     },
     loader::Loader,
     method::Method,
@@ -56,7 +57,8 @@ pub(super) struct Probed {
     pub classifiers: Vec<(String, Vec<f64>)>,
     pub scores: Vec<Score>,
     pub budgets: Vec<Budget>,
-    pub converged: Probe,
+    /// What is kept of them, to score further images.
+    pub scorers: Vec<Scorer>,
     pub fit: ProbeFit,
     /// Why there are no scores at some validation shares.
     pub missing: Vec<String>,
@@ -95,7 +97,11 @@ pub(super) fn probe(
     let Features { rows: known, width, .. } = &frozen.train;
     let votes = neighbours::votes(known, &defects, &frozen.validation.rows, *width)?;
     classifiers.push(("neighbours".to_owned(), votes));
-    classifiers.extend(without_defects(resolved, &*model.method, frozen, &defects)?);
+    let mut scorers = vec![Scorer::Probe { weights: fit.weights.clone(), bias: fit.bias }];
+    for detected in without_defects(resolved, &*model.method, frozen, &defects)? {
+        classifiers.push((detected.name.to_owned(), detected.logits));
+        scorers.extend(detected.scorer);
+    }
     let subsets = ValidationSubsets::new(&frozen.labels)?;
     let mut scores = Vec::new();
     for (name, logits) in &classifiers {
@@ -104,9 +110,9 @@ pub(super) fn probe(
     }
     let truth: Vec<bool> = frozen.labels.iter().map(|labels| labels.defect).collect();
     let budgets = budgets::of(&frozen.train, &defects, &rows, &truth, options)?;
-    let (ended, converged) = (fit.convergence, fit);
+    let ended = fit.convergence;
     let fit = ProbeFit { c: Some(c), iterations: ended.steps, gradient: ended.gradient };
-    Ok(Probed { classifiers, scores, budgets, converged, fit, missing: subsets.missing })
+    Ok(Probed { classifiers, scores, budgets, scorers, fit, missing: subsets.missing })
 }
 
 /// What detectors say that are fitted on normal images alone.
@@ -115,7 +121,7 @@ fn without_defects(
     method: &dyn Method,
     frozen: &Frozen,
     defects: &[bool],
-) -> Result<Vec<(String, Vec<f64>)>> {
+) -> Result<Vec<Detected>> {
     let Features { rows, width, indices, .. } = &frozen.train;
     let normal = |of: &(usize, &bool)| !*of.1;
     let places: Vec<usize> = defects.iter().enumerate().filter(normal).map(|(place, _)| place).collect();
@@ -136,7 +142,7 @@ fn without_defects(
         &validation,
         &resolved.seed().child("patches"),
     )?);
-    Ok(found.into_iter().map(|(name, logits)| (name.to_owned(), logits)).collect())
+    Ok(found)
 }
 
 /// The group of each image as a number; none where one has none.
@@ -145,16 +151,17 @@ fn groups(dataset: &dyn Dataset, indices: &[usize]) -> Option<Vec<u32>> {
     names.collect::<Option<Vec<String>>>().map(|names| stratify::numbered(&names).0)
 }
 
-/// Points to the defects of validation images.
+/// Points to the defects of validation images, by the scorer of a name if it is kept.
 pub(super) fn pointing(
     resolved: &Resolved,
     method: &dyn Method,
-    probe: &Probe,
+    (scorers, name): (&[Scorer], &str),
     frozen: &Frozen,
 ) -> Result<Option<Pointing>> {
+    let Some(scorer) = scorers.iter().find(|scorer| scorer.name() == name) else { return Ok(None) };
     let images = frozen.images.iter().filter(|image| image.labels.defect);
     let defects: Vec<usize> = images.map(|image| image.position).collect();
-    super::pointing::of(method.encoder(), probe, &defects, resolved)
+    super::pointing::of(method.encoder(), scorer, &defects, resolved)
 }
 
 /// Logits of the classifier in training, of features (images, width).

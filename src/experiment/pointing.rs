@@ -1,4 +1,4 @@
-//! Whether the converged probe's map points to the defect, where the data know where that is.
+//! Whether a scorer's map points to the defect, where the data know where that is.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::{
     backbone::Backbone,
     evaluate::{
         pointing::{Pointed, point},
-        probe::Probe,
+        scorer::Scorer,
     },
     loader::Loader,
     results::record::Pointing,
@@ -18,13 +18,13 @@ use crate::{
 pub const MOST_IMAGES: usize = 300;
 
 /// Points to defects of the validation images at these positions; none where nobody knows where defects are, or the
-/// encoder has no features of places.
+/// scorer sees no places.
 ///
 /// # Errors
 /// If an image cannot be read.
 pub fn of(
     encoder: &dyn Backbone,
-    probe: &Probe,
+    scorer: &Scorer,
     defects: &[usize],
     resolved: &Resolved,
 ) -> Result<Option<Pointing>> {
@@ -39,14 +39,10 @@ pub fn of(
     let loader = Loader { dataset, indices: &indices, views: &whole, ..resolved.loader() };
     let mut pointed = Vec::new();
     loader.once(|batch| {
-        let Some(places) = encoder.places(&batch.images)? else { return Ok(()) };
-        let (_, rows, columns, width) = places.dims4()?;
-        let values = places.detach().flatten_all()?.to_vec1::<f32>()?;
-        for (image, index) in values.chunks_exact(rows * columns * width).zip(&batch.indices) {
-            let logits: Vec<f64> = image.chunks_exact(width).map(|place| probe.logit(place)).collect();
-            let map: Vec<Vec<f64>> = logits.chunks_exact(columns).map(<[f64]>::to_vec).collect();
+        let seen = scorer.score(encoder, &batch.images, true)?;
+        for (seen, index) in seen.iter().zip(&batch.indices).filter(|(seen, _)| !seen.places.is_empty()) {
             if let Some(mask) = dataset.mask(*index)? {
-                pointed.extend(point(&map, &mask)?);
+                pointed.extend(point(&seen.places, &mask)?);
             }
         }
         Ok(())

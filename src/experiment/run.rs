@@ -8,13 +8,14 @@ use anyhow::{Context, Result};
 use super::{
     Cell, Checkpoint, Event, Plan, Resolved,
     checkpoint::Keeper,
-    frozen::{Frozen, Probed, pointing, probe},
+    frozen::{Frozen, pointing, probe},
     label_free,
     subsets::labels_of,
 };
 use crate::{
     augment::ViewRecipe,
     data::{Dataset, Labels, Source},
+    evaluate::scorer::Scorer,
     loader::Loader,
     method::Method,
     results::{
@@ -32,7 +33,7 @@ pub struct Finished {
     pub record: Record,
     /// What each classifier says of each validation image.
     pub logits: Logits,
-    /// The converged probe, and pictures to check it by; none where there is no encoder.
+    /// What scores further images, and pictures to check it by; none where there is no encoder.
     pub detector: Option<Detector>,
     /// The trained model.
     pub method: Box<dyn Method>,
@@ -87,7 +88,8 @@ fn walk(
     keeper.lap("probe");
 
     progress(Event::Stage("pointing"));
-    let pointing = pointing(resolved, &*model.method, &probed.converged, &frozen)?;
+    let pointed = |name| pointing(resolved, &*model.method, (&probed.scorers, name), &frozen);
+    let (by_probe, by_patches) = (pointed("converged")?, pointed("normals_patchcore")?);
     keeper.lap("pointing");
 
     progress(Event::Stage("label-free"));
@@ -102,7 +104,11 @@ fn walk(
         resumed: keeper.resumed,
         parts: std::mem::take(&mut keeper.parts),
     };
-    let detector = detector(resolved, &*model.method, &probed, &frozen)?;
+    let detector = if model.method.parameters().all().is_empty() {
+        None
+    } else {
+        Some(detector(resolved, probed.scorers, &probed.classifiers, &frozen)?)
+    };
     let logits = Logits { images: frozen.images.clone(), classifiers: probed.classifiers };
     let content = resolved.content();
     let record = Record {
@@ -116,7 +122,8 @@ fn walk(
         label_free,
         scores: probed.scores,
         label_budgets: probed.budgets,
-        pointing,
+        pointing: by_probe,
+        pointing_patches: by_patches,
         beside: BTreeMap::new(),
         cost,
         provenance,
@@ -178,17 +185,13 @@ fn train(
     })
 }
 
-/// The converged probe, with evenly spread validation images and what it says of them.
+/// Scorers, with evenly spread validation images and what they say of them.
 fn detector(
     resolved: &Resolved,
-    method: &dyn Method,
-    probed: &Probed,
+    scorers: Vec<Scorer>,
+    classifiers: &[(String, Vec<f64>)],
     frozen: &Frozen,
-) -> Result<Option<Detector>> {
-    let converged = probed.classifiers.iter().find(|(name, _)| name == "converged");
-    let (false, Some((_, logits))) = (method.parameters().all().is_empty(), converged) else {
-        return Ok(None);
-    };
+) -> Result<Detector> {
     let (rows, whole) = (frozen.images.len(), ViewRecipe::whole(resolved.scale.side));
     let count = EXAMPLES.min(rows);
     let examples: Vec<usize> = (0..count).map(|place| place * rows / count).collect();
@@ -198,13 +201,15 @@ fn detector(
         let view = whole.draw(image.width, image.height, &mut resolved.seed().child("examples").stream());
         Ok(view.apply(&image))
     };
-    Ok(Some(Detector {
-        weights: probed.converged.weights.clone(),
-        bias: probed.converged.bias,
+    let with_logits = |scorer: Scorer| {
+        let (_, logits) = classifiers.iter().find(|(name, _)| name == scorer.name())?;
+        Some((scorer, examples.iter().map(|&row| logits[row]).collect()))
+    };
+    Ok(Detector {
+        scorers: scorers.into_iter().filter_map(with_logits).collect(),
         pictures: examples.iter().map(picture).collect::<Result<_>>()?,
-        logits: examples.iter().map(|&row| logits[row]).collect(),
         usual_size: usual_size(&*resolved.source.train, &resolved.subset.indices),
-    }))
+    })
 }
 
 /// Width and height of most of these pictures, as far as they were looked at.

@@ -1,5 +1,5 @@
-//! What of a finished cell makes it a detector, beside its encoder's weights: the converged probe, and pictures with
-//! the logits that they must give.
+//! What of a finished cell makes it a detector, beside its encoder's weights: scorers, and pictures with the logits that
+//! they must give.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -11,22 +11,17 @@ use super::{
     Record,
     beside::{self, Part},
 };
-use crate::{backbone::safe::serialised, data::Image};
+use crate::{backbone::safe::serialised, data::Image, evaluate::scorer::Scorer};
 
 /// Pictures that a detector is checked by. Ours.
 pub const EXAMPLES: usize = 8;
 
-/// A linear probe, and what shows that it computes what it did.
-#[derive(Clone, Debug, PartialEq)]
+/// Scorers, and what shows that they compute what they did.
 pub struct Detector {
-    /// One weight a feature.
-    pub weights: Vec<f64>,
-    /// Added to the weighted sum.
-    pub bias: f64,
+    /// Each with the logits of the pictures.
+    pub scorers: Vec<(Scorer, Vec<f64>)>,
     /// Pictures as the network sees them, before normalisation, all of one size.
     pub pictures: Vec<Image>,
-    /// Their logits.
-    pub logits: Vec<f64>,
     /// Width and height of most training pictures as they came; none where they are drawn.
     pub usual_size: Option<[usize; 2]>,
 }
@@ -35,11 +30,11 @@ impl Detector {
     /// As safetensors.
     ///
     /// # Errors
-    /// None that is known: tensors are as long as their shapes say.
+    /// If a tensor cannot be copied to main memory.
     pub(super) fn serialised(&self) -> Result<Vec<u8>> {
         let size = self.usual_size.map(|[width, height]| format!("{width} x {height}"));
         let notes = size.map(|size| ("usual_size".to_owned(), size)).into_iter().collect();
-        Ok(serialised(self.tensors(), &notes)?)
+        Ok(serialised(self.tensors()?, &notes)?)
     }
 
     /// Reads the detector of the cell whose record is in the file `at`.
@@ -57,51 +52,58 @@ impl Detector {
             let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
             Ok(Self { usual_size: size, ..Self::from_tensors(&tensors.into_iter().collect())? })
         };
-        read().with_context(|| format!("{}: not the detector of a cell", Part::Detector.of(at).display()))
+        read().with_context(|| {
+            format!(
+                "{}: not the detector of a cell that this program trained",
+                Part::Detector.of(at).display()
+            )
+        })
     }
 
-    /// Out of tensors by their names.
+    /// Out of tensors by their names; other tensors are left alone.
     ///
     /// # Errors
     /// If one is missing, or shapes do not fit.
     pub(crate) fn from_tensors(tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
-        let tensor = |name: &str| tensors.get(name).with_context(|| format!("no tensor '{name}'"));
-        let numbers = |name: &str| -> Result<Vec<f64>> {
-            Ok(tensor(name)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
-        };
-        let (weights, bias, logits) =
-            (numbers("probe.weight")?, numbers("probe.bias")?, numbers("examples.logits")?);
-        let pictures = tensor("examples.pictures")?;
+        let pictures = tensors.get("examples.pictures").context("no tensor 'examples.pictures'")?;
         let (count, height, width, channels) = pictures.dims4()?;
-        ensure!(
-            bias.len() == 1 && channels == 3 && count == logits.len() && count > 0,
-            "probe or examples have unexpected shapes"
-        );
+        ensure!(channels == 3 && count > 0, "examples have unexpected shapes");
+        let mut scorers = Vec::new();
+        for name in Scorer::NAMES {
+            let start = format!("{name}.");
+            let mut parts: BTreeMap<String, Tensor> = tensors
+                .iter()
+                .filter_map(|(full, tensor)| Some((full.strip_prefix(&start)?.to_owned(), tensor.clone())))
+                .collect();
+            let Some(logits) = parts.remove("examples") else { continue };
+            let logits = logits.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            ensure!(logits.len() == count, "{count} examples have {} logits of '{name}'", logits.len());
+            scorers.push((Scorer::from_tensors(name, &parts)?, logits));
+        }
+        ensure!(!scorers.is_empty(), "no scorer; there could be {}", Scorer::NAMES.join(", "));
         let bytes = pictures.flatten_all()?.to_vec1::<u8>()?;
         let pictures = bytes.chunks_exact(height * width * 3);
         let pictures = pictures.map(|pixels| Image::new(width, height, pixels.to_vec())).collect();
-        Ok(Self { weights, bias: bias[0], pictures, logits, usual_size: None })
+        Ok(Self { scorers, pictures, usual_size: None })
     }
 
-    /// Its tensors by name.
-    pub(crate) fn tensors(&self) -> Vec<(String, Numbers)> {
-        let doubles = |shape: Vec<usize>, values: &[f64]| Numbers {
-            kind: Dtype::F64,
-            shape,
-            bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
+    /// Its tensors by name: parts of scorers, and logits of pictures, below a scorer's name.
+    pub(crate) fn tensors(&self) -> Result<Vec<(String, Numbers)>> {
         let [height, width] = self.pictures.first().map_or([0; 2], |first| [first.height, first.width]);
         let pictures = Numbers {
             kind: Dtype::U8,
             shape: vec![self.pictures.len(), height, width, 3],
             bytes: self.pictures.iter().flat_map(|picture| picture.pixels.iter().copied()).collect(),
         };
-        vec![
-            ("probe.weight".to_owned(), doubles(vec![self.weights.len()], &self.weights)),
-            ("probe.bias".to_owned(), doubles(vec![1], &[self.bias])),
-            ("examples.pictures".to_owned(), pictures),
-            ("examples.logits".to_owned(), doubles(vec![self.logits.len()], &self.logits)),
-        ]
+        let mut tensors = vec![("examples.pictures".to_owned(), pictures)];
+        for (scorer, logits) in &self.scorers {
+            let mut parts = scorer.tensors()?;
+            parts.insert("examples".to_owned(), Tensor::from_slice(logits, logits.len(), &Device::Cpu)?);
+            for (part, tensor) in parts {
+                tensors.push((format!("{}.{part}", scorer.name()), Numbers::of(&tensor)?));
+            }
+        }
+        Ok(tensors)
     }
 }
 
@@ -110,6 +112,24 @@ pub(crate) struct Numbers {
     pub kind: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
+}
+
+impl Numbers {
+    /// Of a tensor in single or double precision.
+    pub fn of(tensor: &Tensor) -> Result<Self> {
+        let (shape, flat) = (tensor.dims().to_vec(), tensor.flatten_all()?);
+        let (kind, bytes) = match tensor.dtype() {
+            DType::F64 => {
+                let values = flat.to_vec1::<f64>()?;
+                (Dtype::F64, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+            _ => {
+                let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+                (Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+        };
+        Ok(Self { kind, shape, bytes })
+    }
 }
 
 impl View for Numbers {

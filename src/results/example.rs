@@ -35,6 +35,7 @@ pub fn record() -> Record {
         scores: Vec::new(),
         label_budgets: Vec::new(),
         pointing: None,
+        pointing_patches: None,
         beside: BTreeMap::new(),
         cost: Cost {
             train_seconds: 1.0,

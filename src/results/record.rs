@@ -48,6 +48,9 @@ pub struct Record {
     /// before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointing: Option<Pointing>,
+    /// The same by patches of middle features and PatchCore's distance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointing_patches: Option<Pointing>,
     /// Files beside it, by what they hold ([`Part`](super::Part)); empty in records from before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, Beside>,

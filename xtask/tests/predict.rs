@@ -82,6 +82,37 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
     }
 }
 
+/// Detectors that know no defect: the logits of the record, and a map of the patches that lie far from normal ones.
+#[test]
+fn scorers_of_normal_images_are_bundled_too() {
+    let root = TempDir::new().unwrap();
+    let results = trained(root.path(), "supervised-resnet18");
+    let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    for (scorer, column, says) in [
+        ("mahalanobis", "normals_mahalanobis", "does not say which places"),
+        ("patchcore", "normals_patchcore", "the farthest decides"),
+    ] {
+        let (bundle, out) = (path(scorer), path(&format!("{scorer}-out")));
+        let made = skewbench(&["bundle", &results, "--best", &bundle, "--scorer", scorer]);
+        succeeds(&made);
+        assert!(String::from_utf8_lossy(&made.stdout).contains("from those of normal images"));
+        succeeds(&skewbench(&["predict", &bundle, &path("data"), "--out", &out]));
+        let found = logits(&Path::new(&out).join("predictions.csv"), "logit");
+        let table = Path::new(&results).join("extension/supervised-resnet18-natural-seed0.logits.csv");
+        let expected = logits(&table, column);
+        assert_eq!(expected.len(), 9);
+        for (path, expected) in expected {
+            let apart = (found[&path] - expected).abs() / expected.abs().max(1.0);
+            assert!(apart < 1e-5, "{scorer}, {path}: {} and {expected}", found[&path]);
+        }
+        let page = fs::read_to_string(Path::new(&out).join("triage.html")).unwrap();
+        assert!(page.contains(says), "{scorer}");
+        assert_eq!(page.contains("class=\"heat\""), scorer == "patchcore");
+        let message = error(&skewbench(&["onnx", &bundle, &path("x.onnx")]));
+        assert!(message.contains("only probes can be written as ONNX"), "{message}");
+    }
+}
+
 #[test]
 fn a_bundle_becomes_onnx() {
     let root = TempDir::new().unwrap();
@@ -142,11 +173,11 @@ fn a_bundle_that_cannot_be_relied_on_is_refused() {
     *flipped.last_mut().unwrap() ^= 1;
     assert!(refused(&flipped).contains("it was edited or damaged"));
     assert!(refused(&whole[..whole.len() / 2]).contains("torn, or no safetensors"));
-    let version = br#"\"version\":1"#;
+    let version = br#"\"version\":2"#;
     let place = whole.windows(version.len()).position(|window| window == version).unwrap();
     let mut newer = whole.clone();
     newer[place + version.len() - 1] = b'9';
-    assert!(refused(&newer).contains("a bundle of version 9, this program reads 1"), "{}", refused(&newer));
+    assert!(refused(&newer).contains("a bundle of version 9, this program reads 2"), "{}", refused(&newer));
     assert!(
         refused(&fs::read(Path::new(&results).join(format!("{cell}.safetensors"))).unwrap())
             .contains("without a manifest")

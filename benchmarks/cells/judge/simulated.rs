@@ -210,6 +210,7 @@ fn record(cell: &Cell, [f1, auroc]: Deviations, stream: &mut Stream) -> Record {
         scores,
         label_budgets: Vec::new(),
         pointing: None,
+        pointing_patches: None,
         beside: Default::default(),
         cost: Cost {
             train_seconds: seconds,

@@ -17,7 +17,7 @@ mod vit;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use prost::Message;
 
 use self::{
@@ -25,7 +25,7 @@ use self::{
     messages::{Dimension, FLOAT, Kind, Model, Note, Opset, Shape, TensorKind, UINT8, Value},
 };
 use super::Bundle;
-use crate::{backbone::Name, results};
+use crate::{backbone::Name, evaluate::scorer::Scorer, results};
 
 /// Version of the operators: the first that has layer normalisation.
 pub const OPSET: i64 = 17;
@@ -41,6 +41,12 @@ pub fn write(bundle: &Bundle, path: &Path) -> Result<()> {
 }
 
 fn model(bundle: &Bundle) -> Result<Model> {
+    let Scorer::Probe { weights, bias } = bundle.scorer() else {
+        bail!(
+            "it scores by {}, and only probes can be written as ONNX: bundle the cell with --scorer probe",
+            bundle.scorer().name()
+        )
+    };
     let side = bundle.manifest.side;
     let architecture = bundle.manifest.architecture()?;
     let mut graph = Graph::new(&bundle.parameters);
@@ -51,7 +57,7 @@ fn model(bundle: &Bundle) -> Result<Model> {
         Name::MobileNetV2 => mobilenet::features(&mut graph, &images)?,
     };
     graph.ensure_all_were_read()?;
-    classify(&mut graph, bundle, &features);
+    classify(&mut graph, bundle, (weights, *bias), &features);
     let batch = || Dimension { value: None, name: Some("batch".to_owned()) };
     let fixed = |value: usize| Dimension { value: Some(value as i64), name: None };
     let pictures = vec![batch(), fixed(side), fixed(side), fixed(3)];
@@ -85,11 +91,11 @@ fn normalised(graph: &mut Graph, bundle: &Bundle) -> String {
 }
 
 /// Probe and calibration: features to `logit` and `probability`.
-fn classify(graph: &mut Graph, bundle: &Bundle, features: &str) {
+fn classify(graph: &mut Graph, bundle: &Bundle, (weights, bias): (&[f64], f64), features: &str) {
     let (calibration, rate) = (bundle.manifest.calibration, bundle.manifest.rate);
-    let weights: Vec<f32> = bundle.detector.weights.iter().map(|&weight| weight as f32).collect();
+    let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
     let weights = graph.floats("probe.weight", &[weights.len(), 1], &weights);
-    let bias = graph.floats("probe.bias", &[1], &[bundle.detector.bias as f32]);
+    let bias = graph.floats("probe.bias", &[1], &[bias as f32]);
     let sums = graph.add("MatMul", "probe.product", &[features, &weights], Vec::new());
     let rows = graph.add("Add", "probe", &[&sums, &bias], Vec::new());
     let axis = graph.integers("probe.axis", &[1]);

@@ -38,7 +38,7 @@ impl PatchCore {
     }
 
     /// Of a bank as it is.
-    pub(super) fn of(bank: &[&[f32]]) -> Self {
+    pub(in crate::evaluate) fn of(bank: &[&[f32]]) -> Self {
         let nearest = |patch: &&[f32]| {
             let mut others: Vec<(f32, usize)> =
                 bank.iter().enumerate().map(|(place, other)| (squared(patch, other), place)).collect();
@@ -66,6 +66,21 @@ impl PatchCore {
         let largest = distances.iter().copied().fold(0.0, f64::max);
         let sum: f64 = distances.iter().map(|distance| libm::exp(distance - largest)).sum();
         (1.0 - libm::exp(distance - largest) / sum) * distance
+    }
+
+    /// The distance of each place from the bank, row by row.
+    pub fn map(&self, patches: &Patches) -> Vec<f64> {
+        patches.places().map(|patch| f64::from(self.nearest(patch).0).sqrt()).collect()
+    }
+
+    /// The bank, patch by patch.
+    pub fn rows(&self) -> &[f32] {
+        &self.bank
+    }
+
+    /// Numbers of a patch.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// Squared distance from the nearest of the bank, and which it is.

@@ -10,28 +10,25 @@ use crate::{
         Axes, Interval,
         intervals::{Uncertainty, mean, of_seeds},
     },
+    data::Share,
     report::{
         Page,
         figure::plot::{NamedInterval, PlotAxis, intervals},
         main_share, share_in_words,
     },
-    results::record::Pointing,
+    results::record::{Pointing, Record},
     study::Study,
 };
 
-/// How often the highest place of the probe's map shows the defect, beside chance: a figure for each backbone, as places
-/// of each are of another size.
+/// How often the highest place of a map shows the defect, beside chance: a figure for each backbone and kind of map, as
+/// places of each are of another size.
 pub fn pointing(page: &Page) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! { p { "No records." } } };
-    let mut found: BTreeMap<Axes, Vec<&Pointing>> = BTreeMap::new();
-    for filed in page.records().filter(|filed| filed.cell.share == share) {
-        if filed.cell.is_a_candidate() || filed.cell.is_floor() {
-            found.entry(filed.cell).or_default().extend(&filed.record.pointing);
-        }
-    }
-    found.retain(|_, seeds| !seeds.is_empty());
-    let backbones: BTreeSet<_> = found.keys().map(|at| at.backbone).collect();
-    if found.is_empty() {
+    let (probe, patches) = (
+        found(page, share, |record| &record.pointing),
+        found(page, share, |record| &record.pointing_patches),
+    );
+    if probe.is_empty() && patches.is_empty() {
         return html! { p { "Not measured here: nobody knows where in these images defects are." } };
     }
     html! {
@@ -40,14 +37,42 @@ pub fn pointing(page: &Page) -> Markup {
              does show it, where training had " (share_in_words(share)) ": the pointing game, for places that are coarse. The line is chance, a \
              pixel anywhere; the best place there is would reach the number in the caption. 95 % over seeds."
         }
+        (figures("probe", &probe))
+        @if !patches.is_empty() {
+            p {
+                "The same for the place whose middle features lie farthest from those of normal images (PatchCore), which no defect was used for; \
+                 its places are finer."
+            }
+            (figures("patches", &patches))
+        }
+    }
+}
+
+/// What was pointed to, by arm.
+type Found<'a> = BTreeMap<Axes, Vec<&'a Pointing>>;
+
+fn found(page: &Page, share: Share, of: fn(&Record) -> &Option<Pointing>) -> Found<'_> {
+    let mut found = Found::new();
+    for filed in page.records().filter(|filed| filed.cell.share == share) {
+        if filed.cell.is_a_candidate() || filed.cell.is_floor() {
+            found.entry(filed.cell).or_default().extend(of(&filed.record));
+        }
+    }
+    found.retain(|_, seeds| !seeds.is_empty());
+    found
+}
+
+fn figures(map: &str, found: &Found) -> Markup {
+    let backbones: BTreeSet<_> = found.keys().map(|at| at.backbone).collect();
+    html! {
         div.figures.two { @for backbone in backbones {
             @let of: Vec<_> = found.iter().filter(|(at, _)| at.backbone == backbone).collect();
-            (figure(backbone_label(backbone), &of))
+            (figure(&format!("{map}, {}", backbone_label(backbone)), &of))
         } }
     }
 }
 
-fn figure(backbone: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
+fn figure(map: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
     let all = |of: fn(&Pointing) -> f64| {
         mean(&found.iter().flat_map(|(_, seeds)| seeds.iter().map(|seed| of(seed))).collect::<Vec<_>>())
     };
@@ -61,7 +86,7 @@ fn figure(backbone: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
     let finite = ends.filter(|end| end.is_finite()).chain([chance]);
     let axis = PlotAxis::about("part of the place that shows the defect", finite, 2);
     intervals(
-        &format!("Where it looks, {backbone} (chance {chance:.2}, best place {ceiling:.2})"),
+        &format!("Where it looks: {map} (chance {chance:.2}, best place {ceiling:.2})"),
         &axis,
         Some(chance),
         &rows,
@@ -102,5 +127,11 @@ mod tests {
         assert!(shown(vec![record(0, None)]).contains("Not measured here"));
         let text = shown(vec![record(0, Some(0.4)), record(1, Some(0.5))]);
         assert!(text.contains("chance 0.12, best place 0.75"), "{text}");
+        assert!(!text.contains("PatchCore"), "{text}");
+        let patches = Pointing { images: 9, hit: 0.3, chance: 0.125, ceiling: 0.875 };
+        let (name, mut with_patches) = record(0, Some(0.4));
+        with_patches.pointing_patches = Some(patches);
+        let text = shown(vec![(name, with_patches)]);
+        assert!(text.contains("patches, ResNet-18 (chance 0.12, best place 0.88)"), "{text}");
     }
 }

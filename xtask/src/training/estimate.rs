@@ -1,9 +1,9 @@
 //! `--dry-run`: what would be trained, and how long that takes on this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::{Context, Result};
-use skewbench::experiment::{Resolved, Study, calibrate};
+use skewbench::experiment::{Cell, Resolved, Study, calibrate};
 
 use crate::{
     asked::{Run, thousands},
@@ -46,9 +46,15 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
         "kind", "cells", "image passes", "images/s", "training", "evaluation"
     );
     let (mut training, mut evaluation) = (0.0, 0.0);
+    let mut paces = BTreeMap::new();
     for (name, kind) in &kinds {
         let cell = kind.cells.first().context("a kind without cells")?;
-        let pace = calibrate::pace(cell, ENOUGH, run.sources.remembers(cell, &run.plan))?;
+        let pace = match paces.entry(steps(&cell.cell)) {
+            Entry::Occupied(timed) => *timed.get(),
+            Entry::Vacant(new) => {
+                *new.insert(calibrate::pace(cell, ENOUGH, run.sources.remembers(cell, &run.plan))?)
+            }
+        };
         let (train, evaluate) = (kind.train as f64 * pace.train, kind.evaluate as f64 * pace.evaluate);
         let rate = if pace.train > 0.0 { format!("{:.1}", 1.0 / pace.train) } else { "-".to_owned() };
         println!(
@@ -69,4 +75,20 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
         duration(evaluation)
     );
     Ok(())
+}
+
+/// What says how long an image takes. Studies that change labels, first weights or the weight of a loss alone have the
+/// same steps, and are timed once.
+fn steps(cell: &Cell) -> String {
+    let variant = match cell.study {
+        Study::Figure3 { .. }
+        | Study::Tuning { .. }
+        | Study::FineTuned
+        | Study::LabelBudget { .. }
+        | Study::Remedy(_)
+        | Study::Unseen { .. } => None,
+        study => study.variant(),
+    };
+    let floor = cell.is_floor().then(|| cell.study.id());
+    format!("{} {} {variant:?} {floor:?}", cell.trained_by(), cell.encoder())
 }

@@ -11,6 +11,7 @@ use skewbench::{
     bundle::{Bundle, Calibration, FlagAt, Manifest, Threshold},
     claims::decision,
     data::Share,
+    evaluate::scorer::Scorer,
     report,
     results::{Detector, Folder, Part, Record, beside, logits},
 };
@@ -19,7 +20,7 @@ use self::cost::Cost;
 
 /// Write a finished cell as a detector: one file, that `predict` runs.
 ///
-/// It holds the encoder, the converged probe, the preprocessing, a threshold, a calibration of probabilities,
+/// It holds the encoder, a scorer (the converged probe, unless --scorer), the preprocessing, a threshold, a calibration of probabilities,
 /// provenance, and eight validation pictures with the logits that they must give, by which it checks itself wherever
 /// it is opened. Cells that were trained with --no-weights cannot be bundled.
 #[derive(clap::Args)]
@@ -27,7 +28,8 @@ use self::cost::Cost;
 Examples:
   cargo xtask bundle results/local/small-folder --best pipes.skewbench
   cargo xtask bundle results/local/small-folder extension/simclr-resnet18-natural-seed0 pipes.skewbench \\
-      --flag-at misses=5% --rate 1%")]
+      --flag-at misses=5% --rate 1%
+  cargo xtask bundle results/local/small-folder --best pipes.skewbench --scorer patchcore")]
 pub struct Arguments {
     /// Results folder
     #[arg(value_name = "DIR")]
@@ -45,12 +47,34 @@ pub struct Arguments {
     #[arg(long, value_name = "SHARE", requires = "best")]
     share: Option<Share>,
 
+    /// What scores: the converged probe; or, fitted on normal images alone, the Mahalanobis distance of features, or the
+    /// patch that lies farthest from a bank of patches (ResNet-18)
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
+    scorer: Scored,
+
     #[arg(long, default_value = "own", value_name = "HOW", long_help = FlagAt::HELP)]
     flag_at: FlagAt,
 
     /// Part of images with a defect where it will be used; probabilities are for it [default: as in validation]
     #[arg(long, value_name = "SHARE")]
     rate: Option<Share>,
+}
+
+/// Scorers by the names of the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, clap::ValueEnum)]
+enum Scored {
+    #[default]
+    Probe,
+    Mahalanobis,
+    #[value(name = "patchcore")]
+    PatchCore,
+}
+
+impl Scored {
+    /// Its column of logits.
+    fn column(self) -> &'static str {
+        Scorer::NAMES[self as usize]
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -90,16 +114,17 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
     let detector = Detector::read(&at, record)?;
     let columns = logits::read(&at, record)?;
     let column = |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, column)| column);
-    let converged = column("converged").context("the logits have no column 'converged'")?;
+    let scorer = arguments.scorer.column();
+    let scored = column(scorer).with_context(|| format!("the logits have no column '{scorer}'"))?;
     let defects = column("defect").context("the logits have no column 'defect'")?;
     let defects: Vec<bool> = defects.iter().map(|defect| *defect > 0.5).collect();
     let groups = column("group").map(|groups| groups.iter().map(|group| *group as u32).collect::<Vec<u32>>());
     let found = defects.iter().filter(|defect| **defect).count() as f64 / defects.len() as f64;
     let rate = arguments.rate.and_then(Share::fraction).unwrap_or(found);
-    let calibration = Calibration::fit(converged, &defects, groups.as_deref(), rate)?;
-    let threshold = Threshold::choose(arguments.flag_at, converged, &defects, &calibration, rate)?;
-    let manifest = Manifest::of(record, detector.usual_size, rate, calibration, threshold)?;
-    Bundle::write(to, &manifest, &encoder, &detector)?;
+    let calibration = Calibration::fit(scored, &defects, groups.as_deref(), rate)?;
+    let threshold = Threshold::choose(arguments.flag_at, scored, &defects, &calibration, rate)?;
+    let manifest = Manifest::of((record, scorer), detector.usual_size, rate, calibration, threshold)?;
+    Bundle::write(to, &manifest, &encoder, detector)?;
     Ok(manifest)
 }
 
@@ -133,6 +158,7 @@ fn say(manifest: &Manifest) {
     let percent = |part: f64| format!("{:.1} %", 100.0 * part);
     let rate =
         |[part, low, high]: [f64; 3]| format!("{} ({} to {})", percent(part), percent(low), percent(high));
+    println!("  scores by {}", Scorer::label(&manifest.scorer).unwrap_or(&manifest.scorer));
     println!(
         "  trained on {} normal images and {} defects of {}; AUROC {:.3} on {} normal images and {} defects",
         train.normals, train.defects, manifest.source, manifest.auroc, validation.normals, validation.defects

@@ -1,7 +1,7 @@
 //! `triage.html`: the worst images first, with what the detector saw in them. No network, no file beside it.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use skewbench::{backbone, bundle::Manifest};
+use skewbench::{backbone, bundle::Manifest, evaluate::scorer::Scorer};
 
 use super::{rows::Summary, worst::Shown, worth};
 
@@ -23,7 +23,8 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
             body {
                 h1 { (found.flagged) " of " (found.scored) " images flagged" }
                 p {
-                    "By " (manifest.method) " on " (manifest.backbone) " (" code { (manifest.cell) } "), above logit "
+                    "By " (manifest.method) " on " (manifest.backbone) " (" code { (manifest.cell) } "), scored by "
+                    (Scorer::label(&manifest.scorer).unwrap_or(&manifest.scorer)) ", above logit "
                     (format!("{:.3}", manifest.threshold.logit)) " (" (manifest.threshold.chosen) "). On "
                     (manifest.validation.normals) " normal images and " (manifest.validation.defects)
                     " defects of " (manifest.source) " that flags " (false_alarms) " of normal images and " (hits) " of defects (95\u{a0}%). "
@@ -42,8 +43,8 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
                 p.keys {
                     "Keys: j and k move, d marks a defect, n normal, u takes a mark back. "
                     @if shown.iter().any(|shown| !shown.places.is_empty()) {
-                        "Orange: the places that add most to an image's logit (" (map_of(&manifest.backbone)) "; their mean is the logit)."
-                    } @else { "This encoder does not say which places add most to a logit." }
+                        "Orange: " (map_of(manifest)) "."
+                    } @else { "This detector does not say which places add most to a logit." }
                 }
                 ol #images { @for (place, image) in shown.iter().enumerate() { (item(place, image)) } }
                 script { (PreEscaped(SCRIPT)) }
@@ -52,13 +53,21 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
     }
 }
 
-/// What the places of a backbone are, by its name in records.
-fn map_of(backbone: &str) -> &'static str {
-    match backbone.parse() {
-        Ok(backbone::Name::ViTTiny) => {
-            "what attention passes from each patch to the class token, Gandelsman et al. 2024"
+/// What the places are that a map shows.
+fn map_of(manifest: &Manifest) -> &'static str {
+    match (manifest.scorer.as_str(), manifest.backbone.parse()) {
+        ("normals_patchcore", _) => {
+            "the places whose middle features lie farthest from those of normal images (PatchCore, Roth et al. 2022); \
+             the farthest decides"
         }
-        _ => "class activation map, Zhou et al. 2016",
+        (_, Ok(backbone::Name::ViTTiny)) => {
+            "the places that add most to an image's logit (what attention passes from each patch to the class token, \
+             Gandelsman et al. 2024; their mean is the logit)"
+        }
+        _ => {
+            "the places that add most to an image's logit (class activation map, Zhou et al. 2016; their mean is the \
+             logit)"
+        }
     }
 }
 
@@ -80,7 +89,8 @@ fn item(place: usize, shown: &Shown) -> Markup {
     }
 }
 
-/// Where the picture looks most like a defect: the more a place adds to the logit, beside the others, the more orange.
+/// Where the picture looks most like a defect: the more a place adds, or the farther it lies, beside the others, the more
+/// orange.
 fn heat(places: &[Vec<f64>]) -> Markup {
     let Some(columns) = places.first().map(Vec::len) else { return html! {} };
     let (least, most) =

@@ -37,7 +37,7 @@ pub struct Shown {
     pub worth: Worth,
     /// `data:image/jpeg;base64,...`
     pub uri: String,
-    /// What each place adds to the logit, rows of places; empty where the encoder does not say.
+    /// Rows of places, as the scorer sees them; empty where it sees none.
     pub places: Vec<Vec<f64>>,
 }
 

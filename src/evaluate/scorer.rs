@@ -1,0 +1,335 @@
+//! What scores an image after training is over: the converged probe, or a detector that was fitted on normal images
+//! alone. It holds no image, and computes what it computed when it was fitted.
+//!
+//! Neighbour distances and PaDiM are scored in every record but not kept here: the features that they compare with are
+//! larger than the encoder.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+
+use super::{
+    normals::{Cloud, Rows},
+    patches::{PatchCore, described},
+};
+use crate::backbone::{Backbone, Mode};
+
+/// A scorer with its fitted numbers.
+pub enum Scorer {
+    /// A weighted sum of features.
+    Probe {
+        /// One a feature.
+        weights: Vec<f64>,
+        /// Added to the sum.
+        bias: f64,
+    },
+    /// How far features lie from those of normal images.
+    Mahalanobis {
+        /// Where these lie.
+        cloud: Cloud,
+        /// The distance that is logit 0.
+        usual: f64,
+    },
+    /// How far the strangest place lies from places of normal images.
+    PatchCore {
+        /// A choice of these.
+        core: PatchCore,
+        /// The distance that is logit 0.
+        usual: f64,
+    },
+}
+
+/// One image as a scorer sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Above 0: the scorer itself would flag it.
+    pub logit: f64,
+    /// Rows of places: what each adds to a probe's logit, whose mean is the logit; or how far each lies from places of
+    /// normal images, of which the farthest decides. Empty where they were not asked for, or there are none.
+    pub places: Vec<Vec<f64>>,
+}
+
+/// What a detector says that was fitted on normal images alone.
+pub struct Detected {
+    /// Its column of logits.
+    pub name: &'static str,
+    /// One an image.
+    pub logits: Vec<f64>,
+    /// What scores further images; none where it is not kept.
+    pub scorer: Option<Scorer>,
+}
+
+impl Scorer {
+    /// Names of all, as the columns of logits have them.
+    pub const NAMES: [&'static str; 3] = ["converged", "normals_mahalanobis", "normals_patchcore"];
+
+    /// What the scorer of that name goes by, for people; none where there is no such scorer.
+    pub fn label(name: &str) -> Option<&'static str> {
+        let labels = [
+            "a probe on its features",
+            "how far its features lie from those of normal images (Mahalanobis distance)",
+            "the patch that lies farthest from those of normal images (PatchCore)",
+        ];
+        let place = Self::NAMES.iter().position(|known| *known == name)?;
+        Some(labels[place])
+    }
+
+    /// Its own of these.
+    pub fn name(&self) -> &'static str {
+        let [probe, mahalanobis, patchcore] = Self::NAMES;
+        match self {
+            Self::Probe { .. } => probe,
+            Self::Mahalanobis { .. } => mahalanobis,
+            Self::PatchCore { .. } => patchcore,
+        }
+    }
+
+    /// How many features it takes; none where it takes features of places.
+    pub fn width(&self) -> Option<usize> {
+        match self {
+            Self::Probe { weights, .. } => Some(weights.len()),
+            Self::Mahalanobis { cloud, .. } => Some(cloud.width()),
+            Self::PatchCore { .. } => None,
+        }
+    }
+
+    /// Numbers that were fitted.
+    pub fn numbers(&self) -> usize {
+        match self {
+            Self::Probe { weights, .. } => weights.len() + 1,
+            // A covariance is the same above and below its diagonal.
+            Self::Mahalanobis { cloud, .. } => cloud.width() * (cloud.width() + 3) / 2 + 1,
+            Self::PatchCore { core, .. } => core.rows().len() + 1,
+        }
+    }
+
+    /// Scores normalised images (batch, height, width, 3); with places, if asked for and there are such.
+    ///
+    /// # Errors
+    /// If the encoder gives features of another width, or none of the kind that is needed.
+    pub fn score(&self, encoder: &dyn Backbone, images: &Tensor, with_places: bool) -> Result<Vec<Seen>> {
+        match self {
+            Self::Probe { weights, bias } => probe((weights, *bias), encoder, images, with_places),
+            Self::Mahalanobis { cloud, usual } => {
+                let features = encoder.embed(images, Mode::Evaluate)?;
+                let rows = Rows::new(&numbers(&features)?, encoder.width())?;
+                let seen = |distance| Seen { logit: distance - usual, places: Vec::new() };
+                Ok(cloud.distances(&rows)?.into_iter().map(seen).collect())
+            }
+            Self::PatchCore { core, usual } => {
+                let middle = encoder.middle(images)?;
+                let middle = middle.context("this encoder has no middle features")?;
+                let [fine, coarse] = middle.map(|maps| maps.detach().to_device(&Device::Cpu));
+                let (fine, coarse) = (fine?, coarse?);
+                let columns = fine.dims4()?.2;
+                let seen = |patches| {
+                    let places = if with_places { core.map(&patches) } else { Vec::new() };
+                    let places = places.chunks_exact(columns).map(<[f64]>::to_vec).collect();
+                    Seen { logit: core.distance(&patches) - usual, places }
+                };
+                Ok(described(&fine, &coarse)?.into_iter().map(seen).collect())
+            }
+        }
+    }
+
+    /// Its numbers by name, for a file.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let row = |values: &[f64]| Tensor::from_slice(values, values.len(), &Device::Cpu);
+        let named: Vec<(&str, Tensor)> = match self {
+            Self::Probe { weights, bias } => vec![("weight", row(weights)?), ("bias", row(&[*bias])?)],
+            Self::Mahalanobis { cloud, usual } => vec![
+                ("mean", row(cloud.mean())?),
+                ("covariance", row(&cloud.lower())?),
+                ("usual", row(&[*usual])?),
+            ],
+            Self::PatchCore { core, usual } => {
+                let (rows, width) = (core.rows(), core.width());
+                let bank = Tensor::from_slice(rows, (rows.len() / width, width), &Device::Cpu)?;
+                vec![("bank", bank), ("usual", row(&[*usual])?)]
+            }
+        };
+        Ok(named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
+    }
+
+    /// Out of what [`Self::tensors`] gave.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape, or there is no scorer of that name.
+    pub fn from_tensors(name: &str, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let tensor = |part: &str| tensors.get(part).with_context(|| format!("no tensor '{name}.{part}'"));
+        let row = |part: &str| -> Result<Vec<f64>> {
+            Ok(tensor(part)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
+        };
+        let one = |part: &str| match row(part)?[..] {
+            [value] => Ok(value),
+            ref values => bail!("'{name}.{part}' has {} numbers, expected one", values.len()),
+        };
+        let [probe, mahalanobis, patchcore] = Self::NAMES;
+        if name == probe {
+            Ok(Self::Probe { weights: row("weight")?, bias: one("bias")? })
+        } else if name == mahalanobis {
+            let cloud = Cloud::of(row("mean")?, &row("covariance")?)?;
+            Ok(Self::Mahalanobis { cloud, usual: one("usual")? })
+        } else if name == patchcore {
+            let rows = tensor("bank")?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+            let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+            ensure!(rows.first().is_some_and(|row| !row.is_empty()), "'{name}.bank' is empty");
+            Ok(Self::PatchCore { core: PatchCore::of(&rows), usual: one("usual")? })
+        } else {
+            bail!("no scorer '{name}'; there is {}", Self::NAMES.join(", "))
+        }
+    }
+}
+
+fn probe(
+    (weights, bias): (&[f64], f64),
+    encoder: &dyn Backbone,
+    images: &Tensor,
+    with_places: bool,
+) -> Result<Vec<Seen>> {
+    let places = if with_places { encoder.places(images)? } else { None };
+    let features = match &places {
+        Some(places) => places.mean((1, 2))?,
+        None => encoder.embed(images, Mode::Evaluate)?,
+    };
+    let score = |features: &[f32]| -> f64 {
+        let products = features.iter().zip(weights).map(|(x, w)| f64::from(*x) * w);
+        products.sum::<f64>() + bias
+    };
+    let width = weights.len();
+    let mut seen: Vec<Seen> = numbers(&features)?
+        .chunks_exact(width)
+        .map(|row| Seen { logit: score(row), places: Vec::new() })
+        .collect();
+    if let Some(places) = places {
+        let (_, rows, columns, _) = places.dims4()?;
+        let scores: Vec<f64> = numbers(&places)?.chunks_exact(width).map(score).collect();
+        for (seen, scores) in seen.iter_mut().zip(scores.chunks_exact(rows * columns)) {
+            seen.places = scores.chunks_exact(columns).map(<[f64]>::to_vec).collect();
+            // Of the very numbers that are shown, so that they add up.
+            seen.logit = scores.iter().sum::<f64>() / scores.len() as f64;
+        }
+    }
+    Ok(seen)
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.detach().flatten_all()?.to_vec1::<f32>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone::{Architecture, Name, Parameters, Stem, VitSize},
+        evaluate::normals,
+        seed::Seed,
+    };
+
+    fn encoder(name: Name) -> Box<dyn Backbone> {
+        let vit = VitSize { patch: 8, width: 24, depth: 2, heads: 3 };
+        let architecture = Architecture { name, side: 32, resnet_width: 8, resnet_stem: Stem::Small, vit };
+        let mut parameters = Parameters::default();
+        architecture.build(&mut parameters.builder("", Seed::root(3), DType::F32, &Device::Cpu)).unwrap()
+    }
+
+    fn images(count: usize) -> Tensor {
+        let mut stream = Seed::root(7).stream();
+        let values = (0..count * 32 * 32 * 3).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
+        Tensor::from_vec(values, (count, 32, 32, 3), &Device::Cpu).unwrap()
+    }
+
+    /// Fitted on twelve images.
+    fn all(encoder: &dyn Backbone) -> Vec<Scorer> {
+        let images = images(12);
+        let mut stream = Seed::root(1).stream();
+        let weights = (0..encoder.width()).map(|_| stream.normal()).collect();
+        let features = numbers(&encoder.embed(&images, Mode::Evaluate).unwrap()).unwrap();
+        let rows = Rows::new(&features, encoder.width()).unwrap();
+        let mut scorers = vec![
+            Scorer::Probe { weights, bias: 0.25 },
+            Scorer::Mahalanobis { cloud: Cloud::fit(&rows).unwrap(), usual: 3.0 },
+        ];
+        if let Some([fine, coarse]) = encoder.middle(&images).unwrap() {
+            let patches = described(&fine.detach(), &coarse.detach()).unwrap();
+            scorers.push(Scorer::PatchCore {
+                core: PatchCore::fit(&patches, &Seed::root(0)).unwrap(),
+                usual: 2.0,
+            });
+        }
+        scorers
+    }
+
+    #[test]
+    fn what_is_read_back_scores_the_same_to_the_bit() {
+        for (name, count) in [(Name::ResNet18, 3), (Name::ViTTiny, 2)] {
+            let encoder = encoder(name);
+            let scorers = all(&*encoder);
+            assert_eq!(scorers.len(), count);
+            for scorer in scorers {
+                let tensors = scorer.tensors().unwrap();
+                let again = Scorer::from_tensors(scorer.name(), &tensors).unwrap();
+                let others = images(15);
+                let of = |scorer: &Scorer| scorer.score(&*encoder, &others, true).unwrap();
+                assert_eq!(of(&scorer), of(&again), "{name} {}", scorer.name());
+                let stored: usize = tensors.values().map(Tensor::elem_count).sum();
+                assert_eq!(scorer.numbers(), stored, "{}", scorer.name());
+                for part in tensors.keys() {
+                    let mut fewer = tensors.clone();
+                    fewer.remove(part);
+                    let error = Scorer::from_tensors(scorer.name(), &fewer).err().unwrap().to_string();
+                    assert!(error.contains(&format!("{}.{part}", scorer.name())), "{error}");
+                }
+            }
+        }
+        assert!(Scorer::from_tensors("x", &BTreeMap::new()).is_err());
+    }
+
+    /// Places of a probe add up; the farthest place of PatchCore is the one that decides.
+    #[test]
+    fn places_explain_the_logit() {
+        let encoder = encoder(Name::ResNet18);
+        let others = images(15);
+        for scorer in all(&*encoder) {
+            let (plain, mapped) = (
+                scorer.score(&*encoder, &others, false).unwrap(),
+                scorer.score(&*encoder, &others, true).unwrap(),
+            );
+            for (plain, mapped) in plain.iter().zip(&mapped) {
+                let near = |a: f64, b: f64| (a - b).abs() < 1e-5 * b.abs().max(1.0);
+                assert!(plain.places.is_empty() && near(plain.logit, mapped.logit));
+                let values: Vec<f64> = mapped.places.iter().flatten().copied().collect();
+                match &scorer {
+                    Scorer::Probe { .. } => {
+                        assert_eq!(values.iter().sum::<f64>() / values.len() as f64, mapped.logit);
+                    }
+                    Scorer::Mahalanobis { .. } => assert!(values.is_empty()),
+                    Scorer::PatchCore { usual, .. } => {
+                        let farthest = values.iter().copied().fold(0.0, f64::max);
+                        assert!(values.len() > 4 && mapped.logit + usual <= farthest);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The scorer that is kept of those that a record scores says of an image what the record says.
+    #[test]
+    fn they_are_what_records_score() {
+        let encoder = encoder(Name::ResNet18);
+        let images = images(12);
+        let features = numbers(&encoder.embed(&images, Mode::Evaluate).unwrap()).unwrap();
+        let rows = Rows::new(&features, encoder.width()).unwrap();
+        let detected = normals::detectors(&rows, &rows).unwrap();
+        let kept: Vec<(&Scorer, &Detected)> =
+            detected.iter().filter_map(|one| Some((one.scorer.as_ref()?, one))).collect();
+        let [(scorer, detected)] = kept[..] else { panic!("{} scorers are kept", kept.len()) };
+        assert_eq!(scorer.name(), detected.name);
+        let seen = scorer.score(&*encoder, &images, false).unwrap();
+        assert_eq!(seen.into_iter().map(|seen| seen.logit).collect::<Vec<f64>>(), detected.logits);
+    }
+}
