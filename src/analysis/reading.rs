@@ -129,12 +129,17 @@ pub fn read(folders: &[PathBuf]) -> Reading {
                 problems.push(problem(ProblemKind::Unreadable, &place, "no records (*.json) here"));
             }
             Ok(files) => {
-                let read: Vec<_> = files.par_iter().map(|file| (file, results::read(file))).collect();
+                let read = |file| {
+                    let record = results::read(file)?;
+                    Ok((beside::faults(file, &record), record))
+                };
+                let read: Vec<(_, anyhow::Result<_>)> =
+                    files.par_iter().map(|file| (file, read(file))).collect();
                 let mut missing = Vec::new();
                 for (file, record) in read {
                     match record {
-                        Ok(record) => {
-                            problems.extend(not_its_own(file, &record, &mut missing));
+                        Ok((faults, record)) => {
+                            problems.extend(not_its_own(file, faults, &mut missing));
                             records.push((folder.clone(), file.clone(), record));
                         }
                         Err(error) => problems.push(unreadable(file, &format!("{error:#}"))),
@@ -192,9 +197,13 @@ pub fn code_of(record: &Record) -> String {
 }
 
 /// Files beside a record that are another's; those that are not there are added to `missing`.
-fn not_its_own(file: &Path, record: &Record, missing: &mut Vec<String>) -> Option<ReadingProblem> {
+fn not_its_own(
+    file: &Path,
+    faults: anyhow::Result<Vec<beside::Fault>>,
+    missing: &mut Vec<String>,
+) -> Option<ReadingProblem> {
     let place = file.display().to_string();
-    let faults = match beside::faults(file, record) {
+    let faults = match faults {
         Ok(faults) => faults,
         Err(error) => return Some(problem(ProblemKind::Foreign, &place, &format!("{error:#}"))),
     };

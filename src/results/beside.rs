@@ -99,7 +99,11 @@ pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
 pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
     let path = part.of(at);
     let known = || format!("{}: {}", path.display(), remedy(&record.cell));
-    let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let load = || -> Result<Vec<u8>> {
+        ensure!(fs::metadata(&path)?.is_file(), "not a file, but a folder, a pipe or a device");
+        Ok(fs::read(&path)?)
+    };
+    let bytes = load().with_context(|| format!("{}: cannot be read", path.display()))?;
     match record.beside.get(part.id()) {
         Some(stated) => own(stated, &bytes, part).with_context(known)?,
         None if !record.beside.is_empty() => {

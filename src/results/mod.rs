@@ -272,11 +272,13 @@ pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, Str
     })
 }
 
-/// Writes a file whole or not at all, over an earlier one; folders that are missing are made.
+/// Writes a file whole or not at all, over an earlier one; folders that are missing are made. What dead processes were
+/// writing beside it is removed.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    durable::clean(durable::folder_of(path));
     durable::write(path, bytes, Before::Anything)
         .with_context(|| format!("{}: cannot be written", path.display()))
 }
@@ -286,6 +288,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// If it cannot be written, or one is there.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    durable::clean(durable::folder_of(path));
     match durable::write(path, bytes, Before::Nothing) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             bail!("{}: is there already; --overwrite writes over it", path.display())

@@ -10,10 +10,10 @@ mod training;
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 
-use self::support::{pipe, print, program};
+use self::support::{pipe, print, program, threads};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -60,10 +60,7 @@ fn main() -> ExitCode {
 
 /// Runs a verb on a rayon worker: a thread outside the pool is parked and woken for every operation.
 fn run(command: &cmd::Command) -> Result<()> {
-    rayon::ThreadPoolBuilder::new().build_global().context(
-        "cannot start its threads: the system, or its user, has too many or too little memory for them \
-         (RAYON_NUM_THREADS=1 asks for one)",
-    )?;
+    threads::start()?;
     rayon::join(|| command.run(), || ()).0
 }
 

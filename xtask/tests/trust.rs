@@ -6,7 +6,6 @@
 mod support;
 
 use std::{
-    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -161,7 +160,7 @@ fn training_needs_no_audience() {
 #[cfg(unix)]
 #[test]
 fn names_need_not_be_text() {
-    use std::os::unix::ffi::OsStrExt;
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let root = TempDir::new().unwrap();
     let (data, out) = (camera(root.path(), "data", 0), root.path().join(OsStr::from_bytes(b"out\xff")));
     trained(&data, &out, &[]);
@@ -182,4 +181,42 @@ fn threads_that_cannot_be_had_are_an_error() {
         message.contains("error: cannot start its threads") && !message.contains("panicked"),
         "{message}"
     );
+}
+
+/// What a power cut leaves depends on the order in which things reach the disk: a file before its name, its name before
+/// the state goes that could make it again. `strace` sees that order; a machine without it has this untested, and says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_power_cut_finds_files_before_their_names_and_names_before_the_state_goes() {
+    let root = TempDir::new().unwrap();
+    let real = root.path().canonicalize().unwrap();
+    let (data, out, calls) = (camera(&real, "data", 0), real.join("out"), real.join("calls"));
+    let command = reproduce(&data, &out);
+    let mut traced = Command::new("strace");
+    traced
+        .args(["-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2,unlink,unlinkat", "-o"])
+        .arg(&calls);
+    let traced = traced.arg(command.get_program()).args(command.get_args()).output();
+    if !traced.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("not tested: strace cannot be run here: {traced:?}");
+        return;
+    }
+    let (mut synced, mut names) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+    let (mut renamed, mut states) = (0, 0);
+    for call in fs::read_to_string(&calls).unwrap().lines() {
+        let quoted: Vec<&str> = call.split('"').skip(1).step_by(2).collect();
+        if let Some((_, path)) = call.split_once("fsync(").and_then(|(_, call)| call.split_once('<')) {
+            let path = path.split('>').next().unwrap();
+            names.remove(path);
+            synced.insert(path.to_owned());
+        } else if let ([from, to], true) = (&quoted[..], call.contains("rename")) {
+            assert!(synced.contains(*from), "{to} has its name before it is on the disk");
+            names.insert(Path::new(to).parent().unwrap().to_string_lossy().into_owned());
+            renamed += 1;
+        } else if quoted.first().is_some_and(|path| path.ends_with(".checkpoint")) {
+            assert!(names.is_empty(), "the state goes before names are on the disk in {names:?}");
+            states += 1;
+        }
+    }
+    assert!(renamed > 10 && states == 1 && names.is_empty(), "{renamed} renamed, {states} states, {names:?}");
 }

@@ -12,3 +12,4 @@ pub mod program;
 pub mod pulse;
 pub mod source;
 pub mod table;
+pub mod threads;
