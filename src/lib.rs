@@ -112,7 +112,7 @@
 //! whom: `results/BIAS.md`; what tuning may move: `experiment/recipe/search.rs`. A verb of the program:
 //! `xtask/src/cmd/<verb>.rs`; how verbs train cells one after the other: `xtask/src/training/`. What people call
 //! labels, splits and columns: `data/words.rs` and `data/table.rs`. Where Sewer-ML lies: `data/sewer_ml/find.rs`; files
-//! in zip archives: `data/packed.rs`; files in Python packages: `data/package.rs`. Weights that others made:
+//! in zip archives: `data/packed.rs`; packed stores: `data/store/`; files in Python packages: `data/package.rs`. Weights that others made:
 //! `backbone/import/`; how ours are written: `backbone/safe.rs`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector
 //! and its threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`; the same as ONNX: `bundle/onnx/`. Which pictures a
 //! cell is trained on, few labels and unseen classes among them: `experiment/resolve/images.rs`; what it begins with:

@@ -96,6 +96,17 @@ pub fn resize(image: &Image, crop: CropBox, width: usize, height: usize, filter:
     }
 }
 
+/// The whole image, bicubic, with a shorter side of so many pixels where it has more.
+pub fn shrunk(image: &Image, side: usize) -> Image {
+    let shorter = image.width.min(image.height);
+    if shorter <= side {
+        return image.clone();
+    }
+    let scaled = |of: usize| (of * side + shorter / 2) / shorter;
+    let whole = CropBox::whole(image.width, image.height);
+    resize(image, whole, scaled(image.width), scaled(image.height), Filter::Bicubic)
+}
+
 /// Pillow's order of passes since 13.0.0: columns come first where the height shrinks, and by more than
 /// twice as many pixels as the width. Older versions always begin with rows.
 fn columns_first(crop: CropBox, width: usize, height: usize) -> bool {
@@ -302,4 +313,18 @@ fn weigh_strip<const N: usize>(rows: &[u8], stride: usize, weights: &[i32]) -> [
         }
     }
     sums.map(to_byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_shrink_in_proportion_and_never_grow() {
+        let image = Image::new(72, 58, vec![7; 72 * 58 * 3]);
+        let small = shrunk(&image, 29);
+        assert_eq!((small.width, small.height), (36, 29));
+        assert!(small.pixels.iter().all(|&byte| byte == 7));
+        assert!(shrunk(&image, 58) == image && shrunk(&image, 500) == image);
+    }
 }

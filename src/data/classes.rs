@@ -167,6 +167,11 @@ impl ClassSet {
     pub fn bits(self) -> u32 {
         self.0
     }
+
+    /// The set that has these bits; none where one is not of a class.
+    pub fn from_bits(bits: u32) -> Option<Self> {
+        (bits >> DefectClass::ALL.len() == 0).then_some(Self(bits))
+    }
 }
 
 impl FromIterator<DefectClass> for ClassSet {
@@ -192,6 +197,7 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [RO, OK]);
         assert_eq!(set.bits(), 1 << 6 | 1 << 16);
         assert_eq!((set.len(), set.is_empty()), (2, false));
+        assert_eq!((ClassSet::from_bits(set.bits()), ClassSet::from_bits(1 << 17)), (Some(set), None));
         assert!(ClassSet::EMPTY.is_empty() && !ClassSet::EMPTY.contains(RB));
         for (i, class) in DefectClass::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, i, "{}", class.code());

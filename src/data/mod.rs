@@ -18,6 +18,7 @@ pub mod package;
 pub mod packed;
 pub mod pixels;
 pub mod sewer_ml;
+pub mod store;
 pub mod stratify;
 pub mod synthetic;
 pub mod table;

@@ -1,6 +1,9 @@
 //! `--data`: which source of images a command works on.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
@@ -10,7 +13,7 @@ use skewbench::{
         elpv::install,
         examine::Leaks,
         groups::{self, GroupBy},
-        package,
+        package, store,
         whole::Opened,
     },
     experiment::Scale,
@@ -61,6 +64,7 @@ pub enum Choice {
     SewerMl(PathBuf),
     Folder(PathBuf),
     Csv(PathBuf),
+    Packed(PathBuf),
 }
 
 impl Choice {
@@ -73,7 +77,8 @@ Where images come from:
   folder=DIR     your own: DIR/normal and DIR/defect (good, bad, OK, NG ...),
                  or both under DIR/train and DIR/validation (val, test ...),
                  or MVTec AD's or VisA's layout; doctor says how it is read
-  csv=FILE       your own: columns path,label and optionally class,split,group";
+  csv=FILE       your own: columns path,label and optionally class,split,group
+  packed=DIR     what `data pack` made of one of these";
 
     /// Name in records.
     pub fn name(&self) -> &'static str {
@@ -83,15 +88,18 @@ Where images come from:
             Self::SewerMl(_) => "sewer-ml",
             Self::Folder(_) => "folder",
             Self::Csv(_) => "csv",
+            Self::Packed(_) => "packed",
         }
     }
 
     /// Reads annotations; images are opened later, one by one, and remembered while memory lasts. Pictures without a
     /// split are all looked at first, since those that are alike must stay on one side.
     pub fn open(&self, scale: &Scale, purpose: Purpose, reading: &Reading) -> Result<Source> {
-        let source = match self.opened()? {
-            Some(opened) => read(opened, scale.side, purpose, reading)?,
-            None => drawn(scale, purpose),
+        let source = match (self, self.opened()?) {
+            // It is read at the speed of memory already.
+            (Self::Packed(folder), _) => return packed(folder, scale.side, purpose, reading),
+            (_, Some(opened)) => read(opened, scale.side, purpose, reading)?,
+            (_, None) => drawn(scale, purpose),
         };
         Ok(Source {
             train: Box::new(Cached::new(source.train, CACHED_BYTES)),
@@ -103,7 +111,7 @@ Where images come from:
     /// What lies on disk; none where pictures are drawn.
     fn opened(&self) -> Result<Option<Opened>> {
         Ok(Some(match self {
-            Self::Synthetic => return Ok(None),
+            Self::Synthetic | Self::Packed(_) => return Ok(None),
             Self::Elpv => data::elpv::open(&install::folder_in(&package::cache_folder()?))
                 .context("fetch the photographs once with `cargo xtask data elpv`")?,
             Self::SewerMl(folder) => Opened::Split(data::sewer_ml::open(folder)?),
@@ -147,6 +155,23 @@ fn read(mut opened: Opened, side: usize, purpose: Purpose, reading: &Reading) ->
     Ok(source)
 }
 
+/// A packed store, which was looked at, split and grouped when it was packed.
+fn packed(folder: &Path, side: usize, purpose: Purpose, reading: &Reading) -> Result<Source> {
+    ensure!(
+        reading.group_by.is_none() && reading.sample_bits.is_none(),
+        "--group-by and --sample-bits were settled when the store was packed: pack it with them"
+    );
+    ensure!(purpose == Purpose::Study, "numbers are not chosen on a packed store: name its source");
+    if let Some(packed) = store::shorter_side(folder)? {
+        ensure!(
+            packed >= side,
+            "{}: packed at a shorter side of {packed} pixels, and {side} are asked for: pack it again with --side {side} or more",
+            folder.display()
+        );
+    }
+    store::open(folder)
+}
+
 /// The drawn sewer.
 fn drawn(scale: &Scale, purpose: Purpose) -> Source {
     let (train, validation) = scale.synthetic_images;
@@ -178,10 +203,13 @@ impl FromStr for Choice {
             ("sewer-ml", Some(folder)) => Self::SewerMl(folder),
             ("folder", Some(folder)) => Self::Folder(folder),
             ("csv", Some(file)) => Self::Csv(file),
+            ("packed", Some(folder)) => Self::Packed(folder),
             ("synthetic" | "elpv", Some(_)) => bail!("'{name}' takes no path, found '{text}'"),
-            ("sewer-ml" | "folder", None) => bail!("'{name}' needs its folder: {name}=DIR"),
+            ("sewer-ml" | "folder" | "packed", None) => bail!("'{name}' needs its folder: {name}=DIR"),
             ("csv", None) => bail!("'csv' needs its file: csv=FILE"),
-            _ => bail!("no data called '{text}'; known: synthetic, elpv, sewer-ml=DIR, folder=DIR, csv=FILE"),
+            _ => bail!(
+                "no data called '{text}'; known: synthetic, elpv, sewer-ml=DIR, folder=DIR, csv=FILE, packed=DIR"
+            ),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask data`: get data, or look at it.
 
 mod contact_sheet;
+mod pack;
 
 use std::{
     io::Cursor,
@@ -27,6 +28,7 @@ pub enum Command {
     /// For `--frozen`: what features score that cost no training. They are made for ImageNet's normalisation,
     /// which the file says and `--frozen` follows.
     Mobilenet,
+    Pack(pack::Arguments),
     /// Write a contact sheet of the drawn sewer: every defect beside the same pipe without it
     Preview(Preview),
 }
@@ -50,6 +52,7 @@ pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Elpv => elpv(),
         Command::Mobilenet => mobilenet(),
+        Command::Pack(arguments) => pack::run(arguments),
         Command::Preview(preview) => {
             write_png(
                 &contact_sheet::draw(usize::from(preview.side), Seed::root(preview.seed)),

@@ -1,7 +1,7 @@
 //! The race of loaders: decoding and two of the paper's views at 224 px, on one thread, from the same files.
 //!
 //! The files are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of
-//! quality 90.
+//! quality 90; a third case reads ours from a packed store of the JPEG files, theirs from the files.
 
 use std::{fs, io::BufWriter, path::Path};
 
@@ -9,9 +9,12 @@ use anyhow::{Context, Result, ensure};
 use image::{ImageEncoder, codecs, imageops};
 use serde_json::json;
 use skewbench::{
-    augment::{Normalisation, ViewSet},
+    augment::{Normalisation, ViewSet, resize::shrunk},
     candle_core::{DType, Device},
-    data::{self, OnBadImage, Source},
+    data::{
+        self, OnBadImage, Source,
+        store::{self, Form, Packing},
+    },
     loader::{Loader, Sampling},
     seed::Seed,
 };
@@ -19,18 +22,25 @@ use skewbench::{
 use super::{Outcome, child::Child};
 
 /// File formats, as cases of the race.
-pub const KINDS: [&str; 2] = ["png", "jpeg"];
+pub const KINDS: [&str; 3] = ["png", "jpeg", PACKED];
+const PACKED: &str = "packed";
 
 const IMAGES: usize = 16;
 const SIDE: usize = 224;
+/// Shorter side of packed images. Ours.
+const PACKED_SIDE: usize = 256;
 
 /// Seconds an image, with both its views.
 pub fn race(kind: &str, python: &Path, pairs: u32) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
-    write(folder.path(), kind)?;
-    let line = json!({ "loader": folder.path(), "side": SIDE }).to_string();
-    let mut ours = Child::ours(&line, 1)?;
-    let mut theirs = Child::python(python, "race_loader.py", &line, 1)?;
+    let (files, store) = (folder.path().join("files"), folder.path().join("store"));
+    write(&files, if kind == PACKED { "jpeg" } else { kind })?;
+    if kind == PACKED {
+        pack(&files, &store)?;
+    }
+    let line = |from: &Path| json!({ "loader": from, "side": SIDE }).to_string();
+    let mut ours = Child::ours(&line(if kind == PACKED { &store } else { &files }), 1)?;
+    let mut theirs = Child::python(python, "race_loader.py", &line(&files), 1)?;
     ours.step()?;
     theirs.step()?;
     let (mut our_blocks, mut their_blocks) = (Vec::new(), Vec::new());
@@ -39,7 +49,11 @@ pub fn race(kind: &str, python: &Path, pairs: u32) -> Result<Outcome> {
         their_blocks.push(theirs.step()? / IMAGES as f64);
     }
     Ok(Outcome {
-        name: format!("{kind} 720x576, two views of {SIDE} px"),
+        name: if kind == PACKED {
+            format!("packed at {PACKED_SIDE} px of 720x576 (theirs: jpeg), two views of {SIDE} px")
+        } else {
+            format!("{kind} 720x576, two views of {SIDE} px")
+        },
         setting: "Pillow, torchvision".to_owned(),
         ours: our_blocks,
         theirs: their_blocks,
@@ -76,6 +90,17 @@ fn write(folder: &Path, kind: &str) -> Result<()> {
     Ok(())
 }
 
+fn pack(files: &Path, store: &Path) -> Result<()> {
+    let packing = Packing {
+        source: &data::folder::source(files)?,
+        folder: store,
+        form: Form::Pixels(PACKED_SIDE),
+        shrink: &|image| shrunk(&image, PACKED_SIDE),
+        on_bad_image: OnBadImage::Fail,
+    };
+    packing.pack(&|| {}).map(|_| ())
+}
+
 /// Our side: every image of a folder, with two views.
 pub struct Worker {
     source: Source,
@@ -86,7 +111,8 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(folder: &Path, side: usize) -> Result<Self> {
-        let source = data::folder::source(folder)?;
+        let source =
+            if folder.ends_with("store") { store::open(folder)? } else { data::folder::source(folder)? };
         let indices: Vec<usize> = (0..source.train.labels().len()).collect();
         ensure!(indices.len() == IMAGES, "{}: {} images, expected {IMAGES}", folder.display(), indices.len());
         let mut recipe = ViewSet::paper(side);

@@ -1,0 +1,414 @@
+//! A packed store: the images of a source in a few large files, to be read at the speed of memory.
+//!
+//! Images lie in shards of [`SHARD`], each a safetensors file with one tensor of bytes an image: its pixels (height,
+//! width, 3), decoded and made smaller once, or the bytes of its file as they were. `images.csv` has a row an image, in
+//! the order of the shards, with labels and a digest; `store.csv` says what the store is of, and is written last. Shards
+//! are mapped, so that the system's cache holds what is used, for all processes together. An image is held to its digest
+//! when it is first read.
+
+mod pack;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use memmap2::Mmap;
+pub use pack::{Packed, Packing};
+use rayon::prelude::*;
+use safetensors::SafeTensors;
+
+use super::{
+    ClassSet, Dataset, Head, Image, Labels, SampleBits, Source, decode,
+    files::{Listing, ensure_apart},
+};
+
+/// Of the form of stores that this program writes and reads.
+pub const VERSION: u32 = 1;
+/// Images in a shard: about 100 MB of 224 x 280 pixels. Ours.
+pub const SHARD: usize = 512;
+/// What says that a store is whole.
+pub const STORE: &str = "store.csv";
+const IMAGES: &str = "images.csv";
+/// Columns of the list of images.
+const COLUMNS: [&str; 8] = ["split", "path", "label", "classes", "stratum", "class", "group", "digest"];
+/// Splits by their names in that list, in its order.
+const SPLITS: [&str; 2] = ["train", "validation"];
+
+/// How images lie in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Pixels, with the shorter side shrunk to so many where it was longer.
+    Pixels(usize),
+    /// Bytes of files as they were.
+    Files,
+}
+
+impl Form {
+    /// For people, and in `store.csv`.
+    fn text(self) -> String {
+        match self {
+            Self::Pixels(side) => format!("pixels {side}"),
+            Self::Files => "files".to_owned(),
+        }
+    }
+
+    fn of_text(text: &str) -> Result<Self> {
+        match text.split_once(' ') {
+            Some(("pixels", side)) => Ok(Self::Pixels(side.parse()?)),
+            None if text == "files" => Ok(Self::Files),
+            _ => bail!("expected 'pixels SIDE' or 'files', found '{text}'"),
+        }
+    }
+}
+
+/// First 128 bits of BLAKE3.
+type Digest = [u8; 16];
+
+fn digest(bytes: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    digest
+}
+
+/// Where shard `number` lies.
+fn shard_path(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("images-{number:05}.safetensors"))
+}
+
+/// What an image is called in its shard: in this order they lie there too.
+fn name(place: usize) -> String {
+    format!("{place:03}")
+}
+
+/// A mapped shard, and where its images lie in it.
+struct Shard {
+    map: Mmap,
+    /// First byte, bytes, and height and width of pixels.
+    images: Vec<(usize, usize, [usize; 2])>,
+}
+
+impl Shard {
+    fn open(path: &Path) -> Result<Self> {
+        let read = || -> Result<Self> {
+            let file = File::open(path)?;
+            // SAFETY: a store is not changed once it is whole; whoever cuts a shard short while it is read ends this
+            // process, and changed bytes do not have the digest that is asked for.
+            let map = unsafe { Mmap::map(&file)? };
+            let (header, head) = SafeTensors::read_metadata(&map)?;
+            let mut images = Vec::new();
+            while let Some(info) = head.info(&name(images.len())) {
+                let (begin, end) = info.data_offsets;
+                let size = match info.shape[..] {
+                    [height, width, 3] => [height, width],
+                    [_] => [0; 2],
+                    _ => bail!("image {} has the unexpected shape {:?}", images.len(), info.shape),
+                };
+                images.push((8 + header + begin, end - begin, size));
+            }
+            ensure!(
+                map.len() == 8 + header + images.iter().map(|(_, bytes, _)| bytes).sum::<usize>(),
+                "its length is not what its head says"
+            );
+            Ok(Self { map, images })
+        };
+        read().with_context(|| format!("{}: no whole shard of a store; pack it again", path.display()))
+    }
+
+    /// Bytes of an image, with height and width of pixels.
+    fn image(&self, place: usize) -> (&[u8], [usize; 2]) {
+        let (begin, bytes, size) = self.images[place];
+        (&self.map[begin..begin + bytes], size)
+    }
+}
+
+/// One split of a store.
+pub struct Store {
+    folder: PathBuf,
+    form: Form,
+    sample_bits: SampleBits,
+    listing: Listing,
+    shards: Arc<Vec<Shard>>,
+    /// Number of the first image among all.
+    first: usize,
+    digests: Vec<Digest>,
+    /// Which were held to their digest.
+    checked: Vec<AtomicBool>,
+    digest: String,
+}
+
+impl Store {
+    /// Bytes of an image as they lie in the store, with height and width of pixels.
+    fn bytes(&self, index: usize) -> Result<(&[u8], [usize; 2])> {
+        let number = self.first + index;
+        let (bytes, size) = self.shards[number / SHARD].image(number % SHARD);
+        if !self.checked[index].load(Relaxed) {
+            ensure!(
+                digest(bytes) == self.digests[index],
+                "{}: its bytes are not those that were packed; pack the store again",
+                self.place(index)
+            );
+            self.checked[index].store(true, Relaxed);
+        }
+        Ok((bytes, size))
+    }
+}
+
+impl Dataset for Store {
+    fn labels(&self) -> &[Labels] {
+        self.listing.labels()
+    }
+
+    fn open(&self, index: usize) -> Result<Image> {
+        let (bytes, [height, width]) = self.bytes(index)?;
+        match self.form {
+            Form::Pixels(_) => Ok(Image::new(width, height, bytes.to_vec())),
+            Form::Files => decode::decode_bytes(bytes, Path::new(self.listing.name(index)), self.sample_bits)
+                .with_context(|| self.place(index)),
+        }
+    }
+
+    fn head(&self, index: usize) -> Result<Head> {
+        let (bytes, [height, width]) = self.bytes(index)?;
+        match self.form {
+            Form::Pixels(_) => Ok(Head { width, height, turned: false, sixteen: false }),
+            Form::Files => decode::head_of_bytes(bytes, Path::new(self.listing.name(index))),
+        }
+    }
+
+    fn place(&self, index: usize) -> String {
+        let shard = shard_path(&self.folder, (self.first + index) / SHARD);
+        format!("{} (packed in {})", self.listing.name(index), shard.display())
+    }
+
+    fn digest(&self) -> String {
+        self.digest.clone()
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.listing.name(index).to_owned()
+    }
+
+    fn group(&self, index: usize) -> Option<&str> {
+        self.listing.group(index)
+    }
+
+    fn kind(&self, index: usize) -> Option<&str> {
+        self.listing.kind(index)
+    }
+}
+
+/// Opens a store.
+///
+/// # Errors
+/// If it is not whole, of another version, or a list or shard in it is not what was packed.
+pub fn open(folder: &Path) -> Result<Source> {
+    let about = About::read(folder)?;
+    let list = std::fs::read(folder.join(IMAGES))
+        .with_context(|| format!("{}: cannot be read", folder.join(IMAGES).display()))?;
+    let found = blake3::hash(&list).to_hex().to_string();
+    ensure!(
+        found == about.images,
+        "{}: not the list that was packed; pack the store again",
+        folder.join(IMAGES).display()
+    );
+    let [train, validation] =
+        read_list(&list).with_context(|| format!("{}", folder.join(IMAGES).display()))?;
+    let count = train.listing.len() + validation.listing.len();
+    let paths: Vec<PathBuf> = (0..count.div_ceil(SHARD)).map(|number| shard_path(folder, number)).collect();
+    let shards = paths.par_iter().map(|path| Shard::open(path)).collect::<Result<Vec<Shard>>>()?;
+    let held: usize = shards.iter().map(|shard| shard.images.len()).sum();
+    ensure!(held == count, "{}: {held} images in shards, {count} in the list", folder.display());
+    ensure_apart(&train.listing, &validation.listing)?;
+    let shards = Arc::new(shards);
+    let part = |rows: List, first| rows.into_store(folder, &about, shards.clone(), first);
+    let first = train.listing.len();
+    let (train, validation) = (part(train, 0), part(validation, first));
+    Ok(Source {
+        name: about.name,
+        train: Box::new(train),
+        validation: Box::new(validation),
+        has_classes: about.has_classes,
+        limits: about.limits,
+        understood: about.understood,
+        left_out: Vec::new(),
+        leaks: Vec::new(),
+    })
+}
+
+/// How small a store's images are; none where they are as they were.
+///
+/// # Errors
+/// As [`open`], as far as `store.csv` goes.
+pub fn shorter_side(folder: &Path) -> Result<Option<usize>> {
+    Ok(match About::read(folder)?.form {
+        Form::Pixels(side) => Some(side),
+        Form::Files => None,
+    })
+}
+
+/// What a store says of itself.
+struct About {
+    form: Form,
+    name: String,
+    has_classes: bool,
+    sample_bits: SampleBits,
+    limits: Vec<String>,
+    understood: Vec<String>,
+    /// Digest of the list of images.
+    images: String,
+}
+
+impl About {
+    fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(STORE);
+        let read = || -> Result<Self> {
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(&path)?;
+            let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for row in reader.records() {
+                let row = row?;
+                let (Some(name), Some(value)) = (row.get(0), row.get(1)) else { bail!("a row has no value") };
+                rows.entry(name.to_owned()).or_default().push(value.to_owned());
+            }
+            let one = |name: &str| -> Result<&str> {
+                rows.get(name)
+                    .and_then(|values| values.first())
+                    .map(String::as_str)
+                    .with_context(|| format!("no row '{name}'"))
+            };
+            let version = one("version")?;
+            ensure!(
+                version == VERSION.to_string(),
+                "a store of version {version}, this program reads {VERSION}: pack it again"
+            );
+            Ok(Self {
+                form: Form::of_text(one("form")?)?,
+                name: one("name")?.to_owned(),
+                has_classes: one("has_classes")? == "1",
+                sample_bits: one("sample_bits")?.parse()?,
+                limits: rows.get("limit").cloned().unwrap_or_default(),
+                understood: rows.get("understood").cloned().unwrap_or_default(),
+                images: one("images")?.to_owned(),
+            })
+        };
+        read().with_context(|| {
+            format!(
+                "{}: no whole store; `data pack` makes one, and goes on with one that was stopped",
+                path.display()
+            )
+        })
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let (version, bits) = (VERSION.to_string(), self.sample_bits.to_string());
+        for (name, value) in [
+            ("version", version.as_str()),
+            ("form", &self.form.text()),
+            ("name", &self.name),
+            ("has_classes", if self.has_classes { "1" } else { "0" }),
+            ("sample_bits", &bits),
+            ("images", &self.images),
+        ] {
+            writer.write_record([name, value])?;
+        }
+        for (name, values) in [("limit", &self.limits), ("understood", &self.understood)] {
+            values.iter().try_for_each(|value| writer.write_record([name, value.as_str()]))?;
+        }
+        Ok(writer.into_inner()?)
+    }
+}
+
+/// The rows of one split.
+#[derive(Default)]
+struct List {
+    listing: Listing,
+    groups: Vec<String>,
+    kinds: BTreeMap<u32, String>,
+    digests: Vec<Digest>,
+}
+
+impl List {
+    fn push(&mut self, row: &csv::StringRecord) -> Result<()> {
+        let defect = match &row[2] {
+            "0" => false,
+            "1" => true,
+            other => bail!("expected a label of 0 or 1, found '{other}'"),
+        };
+        let (classes, stratum) = (ClassSet::from_bits(row[3].parse()?), row[4].parse()?);
+        let classes = classes.with_context(|| format!("no set of classes has the bits {}", &row[3]))?;
+        self.listing.push(&row[1], Labels { defect, classes, stratum }, None);
+        if !row[5].is_empty() {
+            self.kinds.insert(stratum, row[5].to_owned());
+        }
+        self.groups.push(row[6].to_owned());
+        self.digests.push(unhex(&row[7])?);
+        Ok(())
+    }
+
+    fn into_store(mut self, folder: &Path, about: &About, shards: Arc<Vec<Shard>>, first: usize) -> Store {
+        if self.groups.iter().any(|group| !group.is_empty()) {
+            self.listing.set_groups(&self.groups);
+        }
+        if let Some(last) = self.kinds.keys().next_back() {
+            let names = (0..=*last).map(|stratum| self.kinds.get(&stratum).cloned().unwrap_or_default());
+            self.listing.set_kinds(names.collect());
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.listing.digest().as_bytes()).update(about.form.text().as_bytes());
+        hasher.update(about.sample_bits.to_string().as_bytes());
+        self.digests.iter().for_each(|digest| {
+            hasher.update(digest);
+        });
+        Store {
+            folder: folder.to_owned(),
+            form: about.form,
+            sample_bits: about.sample_bits,
+            checked: self.digests.iter().map(|_| AtomicBool::new(false)).collect(),
+            listing: self.listing,
+            shards,
+            first,
+            digests: self.digests,
+            digest: hasher.finalize().to_hex().to_string(),
+        }
+    }
+}
+
+/// Both splits of a list.
+fn read_list(list: &[u8]) -> Result<[List; 2]> {
+    let mut reader = csv::Reader::from_reader(list);
+    ensure!(reader.headers()?.iter().eq(COLUMNS), "expected the columns {}", COLUMNS.join(","));
+    let mut lists = <[List; 2]>::default();
+    for row in reader.records() {
+        let row = row?;
+        let split = SPLITS.iter().position(|split| *split == &row[0]);
+        let split = split
+            .with_context(|| format!("expected a split of {}, found '{}'", SPLITS.join(" or "), &row[0]))?;
+        ensure!(split == 1 || lists[1].listing.is_empty(), "training images stand below validation images");
+        let line = row.position().map_or(0, csv::Position::line);
+        lists[split].push(&row).with_context(|| format!("row {line}"))?;
+    }
+    Ok(lists)
+}
+
+fn hex(digest: Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Result<Digest> {
+    let mut digest = Digest::default();
+    ensure!(text.len() == 32 && text.is_ascii(), "expected a digest of 32 digits, found '{text}'");
+    for (place, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16)?;
+    }
+    Ok(digest)
+}
+
+#[cfg(test)]
+mod tests;

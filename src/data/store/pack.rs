@@ -1,0 +1,263 @@
+//! Packing: every image read once, shard by shard, on all cores.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::Write as _,
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
+use safetensors::{Dtype, View};
+
+use super::{
+    About, COLUMNS, Digest, Form, IMAGES, SHARD, SPLITS, STORE, Shard, digest, hex, name, shard_path,
+};
+use crate::data::{Dataset, Image, OnBadImage, SampleBits, Source};
+
+/// Key of a shard's note, which says what it is a part of.
+const NOTE: &str = "skewbench_store";
+
+/// What is to be packed, and where.
+pub struct Packing<'a> {
+    /// Of image files.
+    pub source: &'a Source,
+    /// To be made, or to be gone on with.
+    pub folder: &'a Path,
+    /// How images are to lie in it.
+    pub form: Form,
+    /// Makes an image smaller: what [`Form::Pixels`] asks for.
+    pub shrink: &'a (dyn Fn(Image) -> Image + Sync),
+    /// What to do about images that were examined and cannot be read.
+    pub on_bad_image: OnBadImage,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Images in the store.
+    pub images: usize,
+    /// Of these, such as an earlier run had packed.
+    pub earlier: usize,
+    /// Images that could not be read.
+    pub left_out: usize,
+    /// Bytes of all shards.
+    pub bytes: u64,
+}
+
+impl Packing<'_> {
+    /// Packs what is not packed yet; `done` is called once an image, from many threads. It can be stopped at any moment:
+    /// whole shards stay, and the same call goes on after them.
+    ///
+    /// # Errors
+    /// If the store is whole already, shards of something else lie there, an image cannot be read, or a file cannot be
+    /// written.
+    pub fn pack(&self, done: &(dyn Fn() + Sync)) -> Result<Packed> {
+        let folder = self.folder;
+        ensure!(
+            !folder.join(STORE).exists(),
+            "{}: a whole store lies there; remove it, or choose another folder",
+            folder.display()
+        );
+        fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+        let (order, left_out) = self.order()?;
+        let (mut digests, mut packed) = (Vec::new(), Packed { left_out, ..Packed::default() });
+        let identity = self.identity(&order);
+        for (number, images) in order.chunks(SHARD).enumerate() {
+            let path = shard_path(folder, number);
+            let note = format!("{identity} shard {number}");
+            let found = if path.exists() {
+                packed.earlier += images.len();
+                let found = whole(&path, &note, images.len())?;
+                images.iter().for_each(|_| done());
+                found
+            } else {
+                self.shard(&path, &note, images, done)?
+            };
+            packed.bytes += fs::metadata(&path)?.len();
+            digests.extend(found);
+        }
+        packed.images = digests.len();
+        self.finish(&order, &digests, left_out)?;
+        Ok(packed)
+    }
+
+    /// Split and position of each image, and how many were left out.
+    fn order(&self) -> Result<(Vec<(usize, usize)>, usize)> {
+        let (mut order, mut left_out) = (Vec::new(), 0);
+        for (split, dataset) in self.splits().into_iter().enumerate() {
+            let files =
+                dataset.files().context("drawn pictures are not packed: they are drawn at any side")?;
+            let unreadable = files.unreadable();
+            if let (OnBadImage::Fail, Some((_, reason))) = (self.on_bad_image, unreadable.iter().next()) {
+                bail!(
+                    "{} images cannot be read; --on-bad-image skip leaves them out. The first: {reason}",
+                    unreadable.len()
+                )
+            }
+            left_out += unreadable.len();
+            let sound = (0..files.len()).filter(|index| !unreadable.contains_key(index));
+            order.extend(sound.map(|index| (split, index)));
+        }
+        Ok((order, left_out))
+    }
+
+    fn splits(&self) -> [&dyn Dataset; 2] {
+        [&*self.source.train, &*self.source.validation]
+    }
+
+    /// What a shard is a part of: other labels, another side or other images left out make another store.
+    fn identity(&self, order: &[(usize, usize)]) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for dataset in self.splits() {
+            hasher.update(dataset.digest().as_bytes());
+        }
+        for (split, index) in order {
+            hasher.update(&(*split as u64).to_le_bytes()).update(&(*index as u64).to_le_bytes());
+        }
+        let bits = self.bits();
+        format!(
+            "version {} of {} {} bits {bits}",
+            super::VERSION,
+            hasher.finalize().to_hex(),
+            self.form.text()
+        )
+    }
+
+    fn bits(&self) -> SampleBits {
+        self.source.sample_bits().unwrap_or(SampleBits::ALL)
+    }
+
+    /// Reads and writes the images of a shard.
+    fn shard(
+        &self,
+        path: &Path,
+        note: &str,
+        images: &[(usize, usize)],
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Digest>> {
+        let splits = self.splits();
+        let read = |&(split, index): &(usize, usize)| -> Result<Bytes> {
+            let bytes = match self.form {
+                Form::Pixels(_) => {
+                    let Image { width, height, pixels } = (self.shrink)(splits[split].open(index)?);
+                    Bytes { shape: vec![height, width, 3], bytes: pixels }
+                }
+                Form::Files => {
+                    let files = splits[split].files().context("no files")?;
+                    let bytes = files.bytes(index)?.1?;
+                    Bytes { shape: vec![bytes.len()], bytes }
+                }
+            };
+            done();
+            Ok(bytes)
+        };
+        let read = images.par_iter().map(read).collect::<Result<Vec<Bytes>>>()?;
+        let digests = read.par_iter().map(|of| digest(&of.bytes)).collect();
+        let named = read.into_iter().enumerate().map(|(place, bytes)| (name(place), bytes));
+        // One note: several would be written in an order left to chance.
+        let notes = HashMap::from([(NOTE.to_owned(), note.to_owned())]);
+        write_whole(path, &safetensors::serialize(named, Some(notes))?)?;
+        Ok(digests)
+    }
+
+    /// Writes the list of images, and then what says that the store is whole.
+    fn finish(&self, order: &[(usize, usize)], digests: &[Digest], left_out: usize) -> Result<()> {
+        let splits = self.splits();
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(COLUMNS)?;
+        for (&(split, index), digest) in order.iter().zip(digests) {
+            let (dataset, labels) = (splits[split], splits[split].labels()[index]);
+            writer.write_record([
+                SPLITS[split],
+                &dataset.name(index),
+                if labels.defect { "1" } else { "0" },
+                &labels.classes.bits().to_string(),
+                &labels.stratum.to_string(),
+                dataset.kind(index).unwrap_or_default(),
+                dataset.group(index).unwrap_or_default(),
+                &hex(*digest),
+            ])?;
+        }
+        let list = writer.into_inner()?;
+        write_whole(&self.folder.join(IMAGES), &list)?;
+        let mut limits = self.source.limits.clone();
+        if let Form::Pixels(side) = self.form {
+            limits.push(format!(
+                "images were shrunk once, to a shorter side of {side} pixels, bicubic (Pillow's), where it was longer; \
+                 views are cut out of these"
+            ));
+        }
+        if left_out > 0 {
+            limits.push(format!(
+                "{left_out} images that could not be read were left out when the store was packed"
+            ));
+        }
+        let about = About {
+            form: self.form,
+            name: self.source.name.clone(),
+            has_classes: self.source.has_classes,
+            sample_bits: self.bits(),
+            limits,
+            understood: self.source.understood.clone(),
+            images: blake3::hash(&list).to_hex().to_string(),
+        };
+        write_whole(&self.folder.join(STORE), &about.bytes()?)
+    }
+}
+
+/// Digests of the images of a shard that an earlier run wrote.
+fn whole(path: &Path, note: &str, images: usize) -> Result<Vec<Digest>> {
+    let shard = Shard::open(path)?;
+    let (_, head) = safetensors::SafeTensors::read_metadata(&shard.map)?;
+    let found: BTreeMap<&String, &String> = head.metadata().iter().flatten().collect();
+    ensure!(
+        found.get(&NOTE.to_owned()).is_some_and(|found| *found == note) && shard.images.len() == images,
+        "{}: a shard of other images, labels or sides; remove the folder, or choose another",
+        path.display()
+    );
+    Ok((0..images).into_par_iter().map(|place| digest(shard.image(place).0)).collect())
+}
+
+/// Writes a file beside itself and gives it its name once it is on the disk.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> Result<()> {
+        let folder = path.parent().context("the path has no folder")?;
+        let mut builder = tempfile::Builder::new();
+        // `tempfile` would make it private to the user.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// An image as a shard has it.
+struct Bytes {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for Bytes {
+    fn dtype(&self) -> Dtype {
+        Dtype::U8
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -1,0 +1,121 @@
+//! `cargo xtask data pack`: the images of a source in a few large files.
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use skewbench::{
+    augment::resize::shrunk,
+    data::{
+        Image, OnBadImage, OnLeak, SampleBits, Source,
+        groups::GroupBy,
+        store::{Form, Packing},
+    },
+    experiment::Scale,
+};
+
+use crate::{
+    asked::thousands,
+    support::{
+        program,
+        source::{Choice, Purpose, Reading},
+    },
+};
+
+/// Decode images once into a few large files, which training then reads at the speed of memory.
+///
+/// `--data packed=DIR` trains on them. Images are shrunk to a shorter side (bicubic, as Pillow does it), never enlarged;
+/// or lie there as their files do, which saves a million small reads but no decoding. Splits, groups, classes and what
+/// images cannot be read are settled here. Stop it at any moment and run the same command: whole shards stay. A record of
+/// a packed store is of other data than one of the files: its images have fewer pixels.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask data pack --data sewer-ml=/data/sewer-ml --side 256 /fast/sewer-ml-256
+  cargo xtask reproduce --full --data packed=/fast/sewer-ml-256
+  cargo xtask data pack --data folder=my-pipes --as-files my-pipes.store")]
+pub struct Arguments {
+    /// Folder to write to
+    #[arg(value_name = "DIR")]
+    out: PathBuf,
+
+    #[arg(long, value_name = "SOURCE", long_help = Choice::HELP)]
+    data: Choice,
+
+    /// Pixels of the shorter side; at least the side that will be trained at. Views cut out a part of an image, so that
+    /// a little more keeps them as sharp as they were
+    #[arg(long, value_name = "PIXELS", required_unless_present = "as_files", conflicts_with = "as_files",
+        value_parser = clap::value_parser!(u16).range(8..=4096))]
+    side: Option<u16>,
+
+    /// Keep the bytes of files as they are
+    #[arg(long)]
+    as_files: bool,
+
+    /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
+    #[arg(long, value_name = "fail|skip", default_value_t)]
+    on_bad_image: OnBadImage,
+
+    /// Which images belong together, as for `reproduce`
+    #[arg(long, value_name = "parent|name|PATTERN")]
+    group_by: Option<GroupBy>,
+
+    /// What to do about images or groups on both sides of the split, as for `reproduce`
+    #[arg(long, value_name = "stop|accept", default_value_t)]
+    on_leak: OnLeak,
+
+    /// How many bits of 16-bit samples are in use, as for `reproduce`
+    #[arg(long, value_name = "10|12|14|16")]
+    sample_bits: Option<SampleBits>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let Arguments { out, on_bad_image, .. } = arguments;
+    if let Choice::Synthetic | Choice::Packed(_) = arguments.data {
+        bail!("'{}' needs no packing: it is read at the speed of memory already", arguments.data.name())
+    }
+    let source = open(arguments)?;
+    let side = arguments.side.map(usize::from);
+    let form = side.map_or(Form::Files, Form::Pixels);
+    let shrink = |image: Image| side.map_or_else(|| image.clone(), |side| shrunk(&image, side));
+    let packing =
+        Packing { source: &source, folder: out, form, shrink: &shrink, on_bad_image: *on_bad_image };
+    let images = source.train.labels().len() + source.validation.labels().len();
+    let bar = ProgressBar::new(images as u64).with_style(ProgressStyle::with_template(
+        "packing   {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
+    )?);
+    let begun = Instant::now();
+    let packed = packing.pack(&|| bar.inc(1))?;
+    bar.finish_and_clear();
+    println!(
+        "{}: {} images, {} of them packed earlier, {} left out; {:.1} MB in {:.0} s\nuse it: {} reproduce --data packed={}",
+        out.display(),
+        thousands(packed.images),
+        thousands(packed.earlier),
+        thousands(packed.left_out),
+        packed.bytes as f64 / 1e6,
+        begun.elapsed().as_secs_f64(),
+        program::name(),
+        out.display()
+    );
+    Ok(())
+}
+
+/// The source, every image of which was looked at.
+fn open(arguments: &Arguments) -> Result<Source> {
+    let reading = Reading {
+        sample_bits: arguments.sample_bits,
+        group_by: arguments.group_by.clone(),
+        on_leak: arguments.on_leak,
+        known: None,
+        examine: true,
+    };
+    let side = arguments.side.map_or(0, usize::from);
+    let source = arguments.data.open(&Scale { side, ..Scale::small() }, Purpose::Study, &reading)?;
+    ensure!(
+        source.leaks.is_empty(),
+        "{}\n--on-leak accept goes on, and says so in records and page",
+        source.leaks.join("\n")
+    );
+    Ok(source)
+}

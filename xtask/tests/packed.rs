@@ -1,0 +1,59 @@
+//! Images packed once, and trained on from the store.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{fs, path::Path};
+
+use support::{SMALL, camera, error, folder, skewbench, succeeds};
+use tempfile::TempDir;
+
+#[test]
+fn what_is_packed_is_trained_on() {
+    let root = TempDir::new().unwrap();
+    let data = camera(root.path(), "data", 0);
+    fs::write(data.join("normal/torn.png"), b"no image").unwrap();
+    let data = folder(&data);
+    let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    let (small, whole) = (path("small"), path("whole"));
+    let pack = |to: &str, own: &[&str]| skewbench(&[&["data", "pack", "--data", &data, to], own].concat());
+    let message = error(&pack(&small, &["--side", "32"]));
+    assert!(message.contains("1 images cannot be read"), "{message}");
+    succeeds(&pack(&small, &["--side", "32", "--on-bad-image", "skip"]));
+    succeeds(&pack(&whole, &["--as-files", "--on-bad-image", "skip"]));
+
+    let train = |data: &str, out: &str| {
+        let own = ["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
+        skewbench(&[&own[..], &SMALL, &["--epochs", "2", "--data", data, "--out", out]].concat())
+    };
+    let table = |out: &str| {
+        let name = "extension/supervised-resnet18-natural-seed0.logits.csv";
+        fs::read_to_string(Path::new(out).join(name)).unwrap()
+    };
+    let [from_files, from_whole, from_small] = ["files-out", "whole-out", "small-out"].map(&path);
+    let skip = ["--on-bad-image", "skip"];
+    let own = ["reproduce", "--study", "table1", "--only", "supervised-resnet18", "--shares", "natural"];
+    let of_files = ["--epochs", "2", "--data", &data, "--out", &from_files];
+    succeeds(&skewbench(&[&own[..], &SMALL, &of_files, &skip].concat()));
+    succeeds(&train(&format!("packed={whole}"), &from_whole));
+    succeeds(&train(&format!("packed={small}"), &from_small));
+    // The bytes of files say what the files say.
+    let logits = |out: &str| {
+        let text = table(out);
+        let rows = text.lines().map(|line| line.rsplit(',').take(3).map(str::to_owned).collect::<Vec<_>>());
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(logits(&from_files), logits(&from_whole));
+    assert_eq!(table(&from_small).lines().count(), table(&from_files).lines().count());
+    let record = Path::new(&from_small).join("extension/supervised-resnet18-natural-seed0.json");
+    assert!(fs::read_to_string(record).unwrap().contains("shorter side of 32 pixels"));
+
+    let message = error(&skewbench(&["reproduce", "--data", &format!("packed={small}"), "--side", "64"]));
+    assert!(message.contains("packed at a shorter side of 32 pixels, and 64 are asked for"), "{message}");
+    let message = error(&pack(&small, &["--side", "32", "--on-bad-image", "skip"]));
+    assert!(message.contains("a whole store lies there"), "{message}");
+    let message = error(&skewbench(&["data", "pack", "--data", "synthetic", "--side", "32", &path("x")]));
+    assert!(message.contains("needs no packing"), "{message}");
+}
