@@ -96,14 +96,7 @@ fn walk(
     let label_free = label_free::of(&*model.method, &frozen.train, resolved)?;
     keeper.lap("label_free");
 
-    let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
-    let cost = Cost {
-        train_seconds,
-        evaluate_seconds: begun.elapsed().as_secs_f64(),
-        images_per_second: images as f64 / train_seconds,
-        resumed: keeper.resumed,
-        parts: std::mem::take(&mut keeper.parts),
-    };
+    let cost = cost(&trained, &mut keeper, train_seconds, begun);
     let detector = if model.method.parameters().all().is_empty() {
         None
     } else {
@@ -129,6 +122,18 @@ fn walk(
         provenance,
     };
     Ok(Finished { record, logits, detector, method: model.method })
+}
+
+/// What a cell took: `train_seconds`, and what passed since its evaluation has `begun`.
+fn cost(trained: &Trained, keeper: &mut Keeper, train_seconds: f64, begun: Instant) -> Cost {
+    let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
+    Cost {
+        train_seconds,
+        evaluate_seconds: begun.elapsed().as_secs_f64(),
+        images_per_second: images as f64 / train_seconds,
+        resumed: keeper.resumed,
+        parts: std::mem::take(&mut keeper.parts),
+    }
 }
 
 /// What is trained.
