@@ -51,7 +51,7 @@ const RESERVED: [(&[&str], &[&str]); 11] = [
     (
         &["fs::write", "File::create", "NamedTempFile"],
         &[
-            "src/results/durable.rs",
+            "src/durable.rs",
             "src/results/tensorboard.rs",
             "src/data/package.rs",
             "src/backbone/import/mobilenet.rs",

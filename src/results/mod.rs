@@ -2,7 +2,6 @@
 
 pub mod beside;
 pub mod detector;
-mod durable;
 mod environment;
 #[cfg(test)]
 pub(crate) mod example;
@@ -27,13 +26,16 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 pub use beside::Part;
 pub use detector::Detector;
-use durable::Before;
 pub use lock::Lock;
 pub use logits::Logits;
 pub use metric::{Classifier, Metric};
 pub use record::Record;
 
-use crate::{backbone::Parameters, train::checkpoint::State};
+use crate::{
+    backbone::Parameters,
+    durable::{self, Before},
+    train::checkpoint::State,
+};
 
 /// Where records are kept: `FOLDER/<study>/<cell>.json`. While a cell trains, its lock and its checkpoint lie
 /// there too.
@@ -220,7 +222,7 @@ impl Folder {
     /// # Errors
     /// If it cannot be written.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        write_whole(&self.root.join(name), bytes)
+        durable::write_whole(&self.root.join(name), bytes)
     }
 
     /// Writes a record under its cell's name, whole or not at all, and never over another.
@@ -270,31 +272,6 @@ pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, Str
             path.display()
         )
     })
-}
-
-/// Writes a file whole or not at all, over an earlier one; folders that are missing are made. What dead processes were
-/// writing beside it is removed.
-///
-/// # Errors
-/// If it cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    durable::clean(durable::folder_of(path));
-    durable::write(path, bytes, Before::Anything)
-        .with_context(|| format!("{}: cannot be written", path.display()))
-}
-
-/// As [`write_whole`], but never over a file.
-///
-/// # Errors
-/// If it cannot be written, or one is there.
-pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    durable::clean(durable::folder_of(path));
-    match durable::write(path, bytes, Before::Nothing) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("{}: is there already; --overwrite writes over it", path.display())
-        }
-        written => written.with_context(|| format!("{}: cannot be written", path.display())),
-    }
 }
 
 /// `race.json`, `race-2.json`, ...: timings, not records.

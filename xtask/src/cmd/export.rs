@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use skewbench::{
     augment::Normalisation,
     backbone::Parameters,
-    results::{self, Folder, Part, beside},
+    durable,
+    results::{Folder, Part, beside},
 };
 
 /// Write the encoder of a finished cell as safetensors under torchvision's or timm's names.
@@ -66,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sizes = record.settings.values.keys().filter(size);
     let sizes = sizes.filter_map(|name| Some((name.clone(), setting(name)?)));
     let notes: BTreeMap<String, String> = notes.into_iter().chain(sizes).collect();
-    let write = if arguments.overwrite { results::write_whole } else { results::write_new };
+    let write = if arguments.overwrite { durable::write_whole } else { durable::write_new };
     write(&arguments.to, &parameters.serialised(&notes)?)?;
 
     println!("{}: {} tensors of {}", arguments.to.display(), parameters.all().len(), record.cell.id);

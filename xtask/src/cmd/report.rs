@@ -9,7 +9,7 @@ use skewbench::{
     backbone,
     claims::{decision::Made, evidence::MARGIN},
     data::{self, Dataset},
-    method,
+    durable, method,
     report::{
         Example, Examples, MOST_PARTS, OnImages, Page, contents, images, main_setting, main_share, markdown,
     },
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .with_context(|| format!("{}: cannot be read", document.display()))?;
         let spliced = markdown::splice(&text, &markdown::tables(&page))
             .with_context(|| document.display().to_string())?;
-        results::write_whole(document, spliced.as_bytes())?;
+        durable::write_whole(document, spliced.as_bytes())?;
         let of = page.setting().filter(|_| page.parts().count() > 1);
         println!(
             "tables  {}{}",
@@ -130,7 +130,7 @@ fn made(page: &Page) -> Vec<Made> {
 
 /// Writes a page, and says where, what its parts are and what it leaves out.
 fn put(page: &Page, reading: &Reading, out: &Path) -> Result<Decision> {
-    results::write_whole(out, page.html().as_bytes())?;
+    durable::write_whole(out, page.html().as_bytes())?;
     let (records, problems) = (reading.records.len(), reading.problems.len());
     println!("report  {} ({records} records, {problems} things to know about them)", out.display());
     if page.parts().count() > 1 {

@@ -13,7 +13,7 @@ use skewbench::{
     augment::Normalisation,
     backbone::import::mobilenet,
     data::{Image, elpv::install, package},
-    results,
+    durable,
     seed::Seed,
 };
 
@@ -99,5 +99,5 @@ fn write_png(image: &Image, path: &Path) -> Result<()> {
         .with_context(|| format!("{}: cannot write the picture", path.display()))?;
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format)?;
-    results::write_whole(path, &bytes.into_inner())
+    durable::write_whole(path, &bytes.into_inner())
 }

@@ -16,7 +16,7 @@ use skewbench::{
     augment::ViewRecipe,
     bundle::{Bundle, Manifest},
     data::{Dataset, Image, SampleBits, Share, files::Files, folder, table},
-    results,
+    durable,
     seed::Seed,
 };
 
@@ -158,7 +158,7 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
     let shown = worst.shown(bundle, files)?;
     let page = arguments.out.join("triage.html");
     let text = page::render(&bundle.manifest, rate, &found, &shown).into_string();
-    results::write_whole(&page, text.as_bytes())?;
+    durable::write_whole(&page, text.as_bytes())?;
     println!(
         "{} scored, {} flagged, {} skipped\npredictions {}\ntriage      {}",
         found.scored,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use skewbench::results;
+use skewbench::durable;
 
 const HEADER: &str = "path,logit,probability,flagged,why_skipped";
 
@@ -53,7 +53,7 @@ impl Rows {
             Ok(_) => {}
             Err(_) => {
                 ensure!(!path.exists(), "{}: predictions of something else lie there", path.display());
-                results::write_whole(&about, asked.as_bytes())?;
+                durable::write_whole(&about, asked.as_bytes())?;
             }
         }
         let done = if path.exists() { keep_whole_rows(&path)? } else { None };

@@ -7,20 +7,43 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{ErrorKind, Result, Write},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
+use anyhow::{Context, bail};
 use tempfile::NamedTempFile;
-
-use super::lock::is_at;
 
 /// Names of files that are being written begin so. Nobody else's do, so what is dead can be removed.
 const PREFIX: &str = ".tmp-skewbench-";
 
+/// Writes a file whole or not at all, over an earlier one; folders that are missing are made. What dead processes were
+/// writing beside it is removed.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    clean(folder_of(path));
+    write(path, bytes, Before::Anything).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// As [`write_whole`], but never over a file.
+///
+/// # Errors
+/// If it cannot be written, or one is there.
+pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    clean(folder_of(path));
+    match write(path, bytes, Before::Nothing) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!("{}: is there already; --overwrite writes over it", path.display())
+        }
+        written => written.with_context(|| format!("{}: cannot be written", path.display())),
+    }
+}
+
 /// What may be there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Before {
+pub(crate) enum Before {
     /// Another file, which is replaced.
     Anything,
     /// No file of that name.
@@ -31,7 +54,7 @@ pub(super) enum Before {
 ///
 /// # Errors
 /// If it cannot be written, or a file is there that may not be. An earlier one is then as it was.
-pub(super) fn write(path: &Path, bytes: &[u8], before: Before) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8], before: Before) -> io::Result<()> {
     match fs::metadata(path) {
         // A pipe, or a device such as /dev/stdout: what counts is what comes out of it, not its name.
         Ok(there) if !there.is_file() && !there.is_dir() => {
@@ -58,13 +81,13 @@ pub(super) fn write(path: &Path, bytes: &[u8], before: Before) -> Result<()> {
 ///
 /// # Errors
 /// If it cannot be renamed.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync(folder_of(to))
 }
 
 /// Removes what dead processes left in a folder. What cannot be removed, or be locked, stays.
-pub(super) fn clean(folder: &Path) {
+pub(crate) fn clean(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
@@ -78,7 +101,7 @@ pub(super) fn clean(folder: &Path) {
 }
 
 /// A locked file to be renamed; others may read it as far as the user's umask lets them.
-fn temporary(folder: &Path) -> Result<NamedTempFile> {
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX);
     // `tempfile` would make it private to the user.
@@ -98,7 +121,7 @@ fn temporary(folder: &Path) -> Result<NamedTempFile> {
 }
 
 /// Makes a folder and those that it lies in, where they are missing.
-fn make(folder: &Path) -> Result<()> {
+fn make(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -112,7 +135,7 @@ fn make(folder: &Path) -> Result<()> {
 }
 
 /// The folder that a file lies in.
-pub(super) fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -121,7 +144,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 
 /// Brings the names in a folder to the disk.
 #[cfg(unix)]
-fn sync(folder: &Path) -> Result<()> {
+fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         // Some file systems cannot do that, and some folders may be written to and not be read: what can be done is done.
         Err(error)
@@ -138,12 +161,26 @@ fn sync(folder: &Path) -> Result<()> {
 
 /// Folders cannot be opened here.
 #[cfg(not(unix))]
-fn sync(_folder: &Path) -> Result<()> {
+fn sync(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether `path` still names `file`: another process may have removed it between opening and locking.
+#[cfg(unix)]
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let node = |found: io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    node(file.metadata()).is_some_and(|locked| node(fs::metadata(path)) == Some(locked))
+}
+
+/// An open file cannot be removed here.
+#[cfg(not(unix))]
+pub(crate) fn is_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
 /// A name beside `path` that nothing has: `x.json-torn`, `x.json-torn-2`, ...
-pub(super) fn aside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn aside(path: &Path, ending: &str) -> PathBuf {
     let named = |number: usize| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!("-{ending}"));
