@@ -22,8 +22,9 @@ use crate::{
     augment::{Normalisation, to_normalised},
     backbone::{Architecture, Backbone, Parameters, safe::serialised},
     data::Image,
+    durable,
     evaluate::scorer::{Scorer, Seen},
-    results::{self, Detector, detector::Numbers},
+    results::{Detector, detector::Numbers},
     seed::Seed,
 };
 
@@ -78,7 +79,7 @@ impl Bundle {
         let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
         let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
         let bytes = serialised(tensors, &notes)?;
-        results::write_whole(path, &bytes)
+        durable::write_whole(path, &bytes)
     }
 
     /// Opens a bundle, and has it score its own pictures.

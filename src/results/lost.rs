@@ -13,7 +13,7 @@ const MEASURED: [&str; 5] = ["curve", "probe", "label_free", "scores", "cost"];
 
 /// Names of the numbers that a record's file has as null though they must be finite; none of a file that is no JSON.
 pub fn lost_numbers(file: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let text = super::json_text(file).unwrap_or_default();
     let Ok(record) = serde_json::from_str::<Value>(&text) else { return Vec::new() };
     let mut lost = Vec::new();
     for part in MEASURED {

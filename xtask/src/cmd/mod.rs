@@ -58,6 +58,17 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it goes on where nobody reads what it says: its results are files, and take hours.
+    pub fn keeps_results(&self) -> bool {
+        match self {
+            Self::Reproduce(arguments) => !arguments.dry_run,
+            Self::Tune(arguments) => !arguments.dry_run,
+            Self::Choose(arguments) => !arguments.dry_run,
+            Self::Predict(_) => true,
+            _ => false,
+        }
+    }
+
     /// Does what was asked for.
     pub fn run(&self) -> Result<()> {
         match self {

@@ -1,5 +1,9 @@
 //! What several verbs share.
 
+// First, for its macros are everybody's.
+#[macro_use]
+pub mod print;
+
 pub mod card;
 pub mod command;
 pub mod examine;
@@ -9,3 +13,4 @@ pub mod pulse;
 pub mod source;
 pub mod stop;
 pub mod table;
+pub mod threads;
