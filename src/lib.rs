@@ -70,6 +70,7 @@
 //! label_free            what features tell without labels (beside loss and loader)
 //! augment   backbone    views of an image; encoders, heads, their parameters, read from files too
 //! data      tensor      where images come from; operations with a backward of their own
+//! durable               files that are whole or not there, after a power cut too
 //! seed      schedule    streams by name: the only source of randomness; values that change with the step
 //! study                 which table or question a cell belongs to
 //! named                 enums whose variants have one spelling
@@ -118,7 +119,9 @@
 //! `backbone/import/`; how ours are written: `backbone/safe.rs`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector
 //! and its threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`; the same as ONNX: `bundle/onnx/`. Which pictures a
 //! cell is trained on, few labels and unseen classes among them: `experiment/resolve/images.rs`; what it begins with:
-//! `experiment/plan.rs`. Which records may be compared: `analysis/setting.rs`.
+//! `experiment/plan.rs`. Which records may be compared: `analysis/setting.rs`. How files survive a
+//! power cut: `durable.rs`; whether what lies beside a record is its own: `results/beside.rs`. Printing that ends
+//! nothing: `xtask/src/support/print.rs`.
 //!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up
@@ -141,6 +144,7 @@ pub mod backbone;
 pub mod bundle;
 pub mod claims;
 pub mod data;
+pub mod durable;
 pub mod evaluate;
 pub mod experiment;
 pub mod label_free;

@@ -153,7 +153,7 @@ impl Loader<'_> {
         ensure!(!order.is_empty(), "no images to load");
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
-            scope.spawn(move || {
+            let load = move || {
                 let mut maker = Maker::new(self);
                 for chunk in order.chunks(self.batch_size) {
                     // A closed channel means that the consumer failed: its error is the one to report.
@@ -161,7 +161,10 @@ impl Loader<'_> {
                         return;
                     }
                 }
-            });
+            };
+            std::thread::Builder::new()
+                .spawn_scoped(scope, load)
+                .context("no thread to be had to load images in: the system or its user has too many")?;
             while let Some(batch) = next(&receiver) {
                 consume(batch?)?;
             }

@@ -21,7 +21,7 @@ use crate::{
     backbone,
     data::Share,
     method,
-    results::{self, Classifier, Metric, Record, lost::lost_numbers, provenance, record::Score},
+    results::{self, Classifier, Metric, Record, beside, lost::lost_numbers, provenance, record::Score},
     study::Study,
 };
 
@@ -40,7 +40,9 @@ pub struct Reading {
 pub struct Filed {
     /// The results folder that was read.
     pub folder: PathBuf,
-    /// Its file.
+    /// Its file, to be opened.
+    pub file: PathBuf,
+    /// Its file, to be shown.
     pub place: String,
     /// Name of what must be equal to compare two records.
     pub setting: String,
@@ -66,6 +68,8 @@ pub struct ReadingProblem {
 pub enum ProblemKind {
     /// A folder or file that cannot be read: torn, of another schema, not a record, of an unknown method. Left out.
     Unreadable,
+    /// Files beside a record that are another's, or damaged. The record is kept.
+    Foreign,
     /// A number that is not finite. It is left out; a whole file of which a number was written as null, too.
     NotANumber,
     /// One cell twice in one setting. One is left out.
@@ -80,6 +84,7 @@ impl fmt::Display for ReadingProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             ProblemKind::Unreadable => "not read",
+            ProblemKind::Foreign => "not its own",
             ProblemKind::NotANumber => "not a number",
             ProblemKind::Repeated => "repeated",
             ProblemKind::Mixed => "mixed",
@@ -92,6 +97,7 @@ impl fmt::Display for ReadingProblem {
 /// A record, its axes, and where it comes from.
 struct Located {
     folder: PathBuf,
+    file: PathBuf,
     place: String,
     cell: Axes,
     record: Record,
@@ -123,12 +129,25 @@ pub fn read(folders: &[PathBuf]) -> Reading {
                 problems.push(problem(ProblemKind::Unreadable, &place, "no records (*.json) here"));
             }
             Ok(files) => {
-                let read: Vec<_> = files.par_iter().map(|file| (file, results::read(file))).collect();
+                let read = |file| {
+                    let record = results::read(file)?;
+                    Ok((beside::faults(file, &record), record))
+                };
+                let read: Vec<(_, anyhow::Result<_>)> =
+                    files.par_iter().map(|file| (file, read(file))).collect();
+                let mut missing = Vec::new();
                 for (file, record) in read {
                     match record {
-                        Ok(record) => records.push((folder.clone(), file.display().to_string(), record)),
+                        Ok((faults, record)) => {
+                            problems.extend(not_its_own(file, faults, &mut missing));
+                            records.push((folder.clone(), file.clone(), record));
+                        }
                         Err(error) => problems.push(unreadable(file, &format!("{error:#}"))),
                     }
+                }
+                if let [first, ..] = &missing[..] {
+                    let what = format!("{} files beside records, the first is {first}", missing.len());
+                    problems.push(problem(ProblemKind::Missing, &place, &what));
                 }
             }
             Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
@@ -139,7 +158,7 @@ pub fn read(folders: &[PathBuf]) -> Reading {
 
 /// Records that are in memory already, each with the name that a problem is listed under.
 pub fn of(records: Vec<(String, Record)>) -> Reading {
-    let memory = |(place, record)| (PathBuf::from("memory"), place, record);
+    let memory = |(place, record)| (PathBuf::from("memory"), PathBuf::from(place), record);
     gather(records.into_iter().map(memory).collect(), Vec::new())
 }
 
@@ -177,11 +196,30 @@ pub fn code_of(record: &Record) -> String {
     }
 }
 
-fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProblem>) -> Reading {
+/// Files beside a record that are another's; those that are not there are added to `missing`.
+fn not_its_own(
+    file: &Path,
+    faults: anyhow::Result<Vec<beside::Fault>>,
+    missing: &mut Vec<String>,
+) -> Option<ReadingProblem> {
+    let place = file.display().to_string();
+    let faults = match faults {
+        Ok(faults) => faults,
+        Err(error) => return Some(problem(ProblemKind::Foreign, &place, &format!("{error:#}"))),
+    };
+    let (absent, foreign): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_missing);
+    missing.extend(absent.iter().map(|fault| fault.part.of(file).display().to_string()));
+    let parts: Vec<&str> = foreign.iter().map(|fault| fault.part.id()).collect();
+    let what = format!("the {} beside it are another's, or damaged", parts.join(", "));
+    (!parts.is_empty()).then(|| problem(ProblemKind::Foreign, &place, &what))
+}
+
+fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingProblem>) -> Reading {
     let mut found = Vec::new();
-    for (folder, place, record) in records {
+    for (folder, file, record) in records {
+        let place = file.display().to_string();
         match Axes::of(&record.cell).and_then(|cell| classifiers(&record).map(|()| cell)) {
-            Ok(cell) => found.push(Located { folder, place, cell, record }),
+            Ok(cell) => found.push(Located { folder, file, place, cell, record }),
             Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
         }
     }
@@ -221,6 +259,7 @@ fn gather(records: Vec<(PathBuf, String, Record)>, mut problems: Vec<ReadingProb
     }
     let filed = |((setting, _), found): (&(&str, &str), &&Located)| Filed {
         folder: found.folder.clone(),
+        file: found.file.clone(),
         place: found.place.clone(),
         setting: (*setting).to_owned(),
         cell: found.cell,
@@ -447,6 +486,25 @@ mod tests {
             assert!(told.iter().any(|line| line.contains(name) && line.contains(what)), "{name}: {told:?}");
         }
         assert!(kinds(&reading).contains(&ProblemKind::NotANumber), "{told:?}");
+    }
+
+    #[test]
+    fn files_that_are_not_their_records_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let mut record = scored();
+        for part in ["weights", "logits"] {
+            let stated = results::record::Beside { bytes: 3, blake3: "00".into(), rows: None };
+            record.beside.insert(part.into(), stated);
+        }
+        let file = folder.write(&record).unwrap();
+        std::fs::write(results::Part::Weights.of(&file), "four").unwrap();
+        let reading = read(&[root.path().to_owned()]);
+        assert_eq!(reading.records.len(), 1, "its numbers are read all the same");
+        let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
+        let begins = |start: &str| told.iter().any(|line| line.starts_with(start));
+        assert!(begins(&format!("not its own: {}: the weights beside it", file.display())), "{told:?}");
+        assert!(begins(&format!("missing: {}: 1 files beside records", root.path().display())), "{told:?}");
     }
 
     #[test]

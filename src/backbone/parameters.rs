@@ -3,18 +3,12 @@
 //! Candle's `VarMap` iterates in random order and cannot tell a weight from a running statistic;
 //! both matter here, for equal bytes from equal seeds and for optimisers that treat them differently.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 
 use super::safe::serialised;
-use crate::{
-    data::regular::{self, Most},
-    seed::Seed,
-};
+use crate::seed::Seed;
 
 /// What a variable is, as optimisers and weight decay see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,23 +96,22 @@ impl Parameters {
         Builder { parameters: self, prefix: prefix.to_owned(), seed, dtype, device: device.clone() }
     }
 
-    /// Writes all variables under their names, as safetensors, with `notes` in its header.
-    pub fn save(&self, path: &Path, notes: &BTreeMap<String, String>) -> Result<()> {
+    /// All variables under their names, as safetensors, with `notes` in its header.
+    pub fn serialised(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let tensors: Vec<(&str, Tensor)> =
             self.entries.iter().map(|p| (p.name.as_str(), p.variable.as_detached_tensor())).collect();
         let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
         // torch's loaders ask for the format.
         let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
-        let written = serialised(tensors, &notes)
-            .map_err(|error| error.to_string())
-            // The crate's own writer makes a file that only its owner may read.
-            .and_then(|bytes| std::fs::write(path, bytes).map_err(|error| error.to_string()));
-        written.map_err(|error| Error::Msg(format!("{}: {error}", path.display())))
+        serialised(tensors, &notes).map_err(|error| Error::Msg(error.to_string()))
     }
 
-    /// All tensors of a file, in the order of their names; a variable's role follows from its name.
-    pub fn read(path: &Path) -> Result<Self> {
-        let tensors: BTreeMap<String, Tensor> = tensors(path)?.into_iter().collect();
+    /// All tensors of a file's bytes, in the order of their names; a variable's role follows from its name.
+    ///
+    /// # Errors
+    /// If they are torn or not safetensors.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let tensors: BTreeMap<String, Tensor> = tensors(bytes)?.into_iter().collect();
         let entry = |(name, tensor): (String, Tensor)| {
             let kind = match name.rsplit('.').next() {
                 Some("running_mean" | "running_var") => Role::Buffer,
@@ -156,12 +149,10 @@ impl Parameters {
     }
 }
 
-/// All tensors of a file; an error names it.
-fn tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    let bytes = regular::read(path, Most::WEIGHTS)
-        .map_err(|error| Error::Msg(format!("{}: cannot be read: {error}", path.display())))?;
-    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-        .map_err(|error| Error::Msg(format!("{}: torn or not safetensors: {error}", path.display())))
+/// All tensors of a file's bytes.
+fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
+    candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
+        .map_err(|error| Error::Msg(format!("torn or not safetensors: {error}")))
 }
 
 /// Adds variables below a prefix. A variable's first values depend on the seed and its full name only.
@@ -248,42 +239,33 @@ mod tests {
 
     #[test]
     fn a_file_that_does_not_fit_changes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("weights.safetensors");
         let parameters = matrix(3);
         let before = values(&parameters);
-        let load = || tensors(&path).and_then(|tensors| parameters.set(|name| tensors.get(name)));
-        parameters.save(&path, &BTreeMap::new()).unwrap();
-        let whole = std::fs::read(&path).unwrap();
+        let load = |bytes: &[u8]| tensors(bytes).and_then(|tensors| parameters.set(|name| tensors.get(name)));
+        let whole = parameters.serialised(&BTreeMap::new()).unwrap();
 
         // The bias fits, the matrix is not there.
         let mut other = Parameters::default();
         let mut builder = other.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
         builder.variable("bias", 3, Initialise::Constant(0.0), Role::Bias).unwrap();
-        for (expected, write) in [
-            (
-                "torn or not safetensors",
-                &(|| std::fs::write(&path, &whole[..whole.len() - 1]).unwrap()) as &dyn Fn(),
-            ),
-            ("torn or not safetensors", &|| std::fs::write(&path, "weights").unwrap()),
-            ("'fc.bias' has shape [4], expected [3]", &|| {
-                matrix(4).save(&path, &BTreeMap::new()).unwrap();
-            }),
-            ("no tensor named 'fc.weight'", &|| other.save(&path, &BTreeMap::new()).unwrap()),
-            ("torn or not safetensors", &|| std::fs::remove_file(&path).unwrap()),
+        for (expected, bytes) in [
+            ("torn or not safetensors", whole[..whole.len() - 1].to_vec()),
+            ("torn or not safetensors", b"weights".to_vec()),
+            ("'fc.bias' has shape [4], expected [3]", matrix(4).serialised(&BTreeMap::new()).unwrap()),
+            ("no tensor named 'fc.weight'", other.serialised(&BTreeMap::new()).unwrap()),
+            ("torn or not safetensors", Vec::new()),
         ] {
-            write();
-            let error = load().unwrap_err().to_string();
+            let error = load(&bytes).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert_eq!(values(&parameters), before, "{expected}");
         }
 
         // Another start, then what was saved.
-        std::fs::write(&path, &whole).unwrap();
         for Parameter { variable, .. } in parameters.all() {
             variable.set(&variable.zeros_like().unwrap()).unwrap();
         }
-        load().unwrap();
+        load(&whole).unwrap();
         assert_eq!(values(&parameters), before);
+        assert_eq!(values(&Parameters::parse(&whole).unwrap()), before);
     }
 }

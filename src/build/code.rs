@@ -126,7 +126,8 @@ fn write(tokens: TokenStream, to: &mut String) {
 /// again at every commit, which would compile everything anew: what cargo runs asks its checkout itself.
 fn revision() -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok()?;
+        // `status` would take the checkout's lock to note what it saw, and be in the way of whoever commits.
+        let output = Command::new("git").arg("--no-optional-locks").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let Some(head) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };

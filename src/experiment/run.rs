@@ -29,7 +29,7 @@ use crate::{
 
 /// A cell's end: what is written down, and the trained model.
 pub struct Finished {
-    /// What was measured.
+    /// What was measured. Of files beside it nothing is said yet.
     pub record: Record,
     /// What each classifier says of each validation image.
     pub logits: Logits,
@@ -77,33 +77,30 @@ fn walk(
     let trained = train(resolved, &mut model, &mut keeper, progress)?;
     let train_seconds = keeper.seconds();
 
+    keeper.ensure_wanted()?;
     progress(Event::Stage("features"));
     keeper.start();
     let begun = Instant::now();
     let frozen = Frozen::of(resolved, &*model.method)?;
     keeper.lap("features");
 
+    keeper.ensure_wanted()?;
     progress(Event::Stage("probe"));
     let probed = probe(resolved, &model, &trained, &frozen)?;
     keeper.lap("probe");
 
+    keeper.ensure_wanted()?;
     progress(Event::Stage("pointing"));
     let pointed = |name| pointing(resolved, &*model.method, (&probed.scorers, name), &frozen);
     let (by_probe, by_patches) = (pointed("converged")?, pointed("normals_patchcore")?);
     keeper.lap("pointing");
 
+    keeper.ensure_wanted()?;
     progress(Event::Stage("label-free"));
     let label_free = label_free::of(&*model.method, &frozen.train, resolved)?;
     keeper.lap("label_free");
 
-    let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
-    let cost = Cost {
-        train_seconds,
-        evaluate_seconds: begun.elapsed().as_secs_f64(),
-        images_per_second: images as f64 / train_seconds,
-        resumed: keeper.resumed,
-        parts: std::mem::take(&mut keeper.parts),
-    };
+    let cost = cost(&trained, &mut keeper, train_seconds, begun);
     let detector = if model.method.parameters().all().is_empty() {
         None
     } else {
@@ -124,10 +121,23 @@ fn walk(
         label_budgets: probed.budgets,
         pointing: by_probe,
         pointing_patches: by_patches,
+        beside: BTreeMap::new(),
         cost,
         provenance,
     };
     Ok(Finished { record, logits, detector, method: model.method })
+}
+
+/// What a cell took: `train_seconds`, and what passed since its evaluation has `begun`.
+fn cost(trained: &Trained, keeper: &mut Keeper, train_seconds: f64, begun: Instant) -> Cost {
+    let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
+    Cost {
+        train_seconds,
+        evaluate_seconds: begun.elapsed().as_secs_f64(),
+        images_per_second: images as f64 / train_seconds,
+        resumed: keeper.resumed,
+        parts: std::mem::take(&mut keeper.parts),
+    }
 }
 
 /// What is trained.

@@ -7,14 +7,11 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 
-use crate::{
-    backbone::safe::serialised,
-    data::{
-        Image,
-        regular::{self, Most},
-    },
-    evaluate::scorer::Scorer,
+use super::{
+    Record,
+    beside::{self, Part},
 };
+use crate::{backbone::safe::serialised, data::Image, evaluate::scorer::Scorer};
 
 /// Pictures that a detector is checked by. Ours.
 pub const EXAMPLES: usize = 8;
@@ -30,24 +27,23 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Writes it as safetensors.
+    /// As safetensors.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// If a tensor cannot be copied to main memory.
+    pub(super) fn serialised(&self) -> Result<Vec<u8>> {
         let size = self.usual_size.map(|[width, height]| format!("{width} x {height}"));
         let notes = size.map(|size| ("usual_size".to_owned(), size)).into_iter().collect();
-        let bytes = serialised(self.tensors()?, &notes)?;
-        std::fs::write(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
+        Ok(serialised(self.tensors()?, &notes)?)
     }
 
-    /// Reads what [`Self::write`] wrote.
+    /// Reads the detector of the cell whose record is in the file `at`.
     ///
     /// # Errors
-    /// If the file is torn, or of something else.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// If it is not there, is not this record's, or is of something else.
+    pub fn read(at: &Path, record: &Record) -> Result<Self> {
+        let bytes = beside::read(at, record, Part::Detector)?;
         let read = || -> Result<Self> {
-            let bytes = regular::read(path, Most::WEIGHTS)?;
             let (_, head) = safetensors::SafeTensors::read_metadata(&bytes)?;
             let size = head.metadata().as_ref().and_then(|notes| notes.get("usual_size")).and_then(|size| {
                 let (width, height) = size.split_once(" x ")?;
@@ -57,7 +53,10 @@ impl Detector {
             Ok(Self { usual_size: size, ..Self::from_tensors(&tensors.into_iter().collect())? })
         };
         read().with_context(|| {
-            format!("{}: not the detector of a cell that this program trained", path.display())
+            format!(
+                "{}: not the detector of a cell that this program trained",
+                Part::Detector.of(at).display()
+            )
         })
     }
 

@@ -36,6 +36,7 @@ pub fn record() -> Record {
         label_budgets: Vec::new(),
         pointing: None,
         pointing_patches: None,
+        beside: BTreeMap::new(),
         cost: Cost {
             train_seconds: 1.0,
             evaluate_seconds: 0.5,

@@ -13,6 +13,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::durable::is_at;
+
 /// A cell that nobody else works on while this lives.
 pub struct Lock {
     path: PathBuf,
@@ -65,20 +67,6 @@ impl Lock {
         // A file that stays is harmless: its lock is free.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// Whether `path` still names `file`: another process may have removed it between opening and locking.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let node = |found: std::io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
-    node(file.metadata()).is_some_and(|locked| node(fs::metadata(path)) == Some(locked))
-}
-
-/// An open file cannot be removed here.
-#[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> bool {
-    true
 }
 
 /// What a lock at `path` tells, and whether somebody holds it; none without a file.

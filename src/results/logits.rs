@@ -5,7 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::data::{Dataset, Labels, foreign, regular, stratify};
+use super::{
+    Record,
+    beside::{self, Part},
+};
+use crate::data::{Dataset, Labels, foreign, stratify};
 
 /// Logits of validation images; a defect is called where the logit is above 0.
 pub struct Logits {
@@ -64,8 +68,8 @@ impl Logits {
     /// Columns `position`, `path`, `defect` (0 or 1), `classes` (codes joined by `+`, or the data's own word), `group`
     /// where there are groups, then one a classifier: the shortest decimals of each number at its own precision, so
     /// that order and sign are exact.
-    pub(super) fn write(&self, to: impl std::io::Write) -> Result<()> {
-        let mut writer = csv::Writer::from_writer(to);
+    pub(super) fn csv(&self) -> Result<Vec<u8>> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
         let names = self.classifiers.iter().map(|(name, _)| name.as_str());
         let grouped = self.images.iter().any(|image| image.group.is_some());
         let group = grouped.then_some(GROUP);
@@ -80,38 +84,39 @@ impl Logits {
             let logits = self.classifiers.iter().map(|(_, logits)| decimal(logits[row]));
             writer.write_record(own.into_iter().chain(logits))?;
         }
-        writer.flush()?;
-        Ok(())
+        Ok(writer.into_inner()?)
     }
 }
 
-/// Reads the columns of a file of logits by name: `defect`, `group` if images have one, as a number for each, and one a
-/// classifier.
+/// Reads the columns of the logits of the record in the file `at` by name: `defect`, `group` if images have one, as a
+/// number for each, and one a classifier.
 ///
 /// # Errors
-/// If it is torn, or has other columns.
-pub fn read(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
-    let read = || -> Result<_> {
-        let mut reader = csv::Reader::from_reader(regular::open(path)?);
-        let mut columns: Vec<(String, Vec<f64>)> =
-            reader.headers()?.iter().map(|name| (name.to_owned(), Vec::new())).collect();
-        let mut groups = Vec::new();
-        for row in reader.records() {
-            for ((name, column), cell) in columns.iter_mut().zip(&row?) {
-                if name == GROUP {
-                    groups.push(foreign::of_cell(cell).to_owned());
-                } else if !TEXT.contains(&name.as_str()) {
-                    column.push(cell.parse().with_context(|| format!("'{cell}' in column '{name}'"))?);
-                }
+/// If they are not there, are not this record's, or have other columns.
+pub fn read(at: &Path, record: &Record) -> Result<Vec<(String, Vec<f64>)>> {
+    let bytes = beside::read(at, record, Part::Logits)?;
+    parse(&bytes).with_context(|| format!("{}: not a file of logits", Part::Logits.of(at).display()))
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<(String, Vec<f64>)>> {
+    let mut reader = csv::Reader::from_reader(bytes);
+    let mut columns: Vec<(String, Vec<f64>)> =
+        reader.headers()?.iter().map(|name| (name.to_owned(), Vec::new())).collect();
+    let mut groups = Vec::new();
+    for row in reader.records() {
+        for ((name, column), cell) in columns.iter_mut().zip(&row?) {
+            if name == GROUP {
+                groups.push(foreign::of_cell(cell).to_owned());
+            } else if !TEXT.contains(&name.as_str()) {
+                column.push(cell.parse().with_context(|| format!("'{cell}' in column '{name}'"))?);
             }
         }
-        columns.retain(|(name, _)| !TEXT.contains(&name.as_str()));
-        if let Some((_, column)) = columns.iter_mut().find(|(name, _)| name == GROUP) {
-            column.extend(stratify::numbered(&groups).0.into_iter().map(f64::from));
-        }
-        Ok(columns)
-    };
-    read().with_context(|| format!("{}: not a file of logits", path.display()))
+    }
+    columns.retain(|(name, _)| !TEXT.contains(&name.as_str()));
+    if let Some((_, column)) = columns.iter_mut().find(|(name, _)| name == GROUP) {
+        column.extend(stratify::numbered(&groups).0.into_iter().map(f64::from));
+    }
+    Ok(columns)
 }
 
 /// A number that is one of 32 bits is written as such: half the digits.
@@ -137,13 +142,11 @@ mod tests {
         };
         let images = vec![image(0, "-a"), image(1, "b"), image(2, "-a")];
         let logits = Logits { images, classifiers: vec![("converged".into(), vec![-1.0, -2.0, 3.0])] };
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.logits.csv");
-        logits.write(std::fs::File::create(&path).unwrap()).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
+        let bytes = logits.csv().unwrap();
+        let text = String::from_utf8_lossy(&bytes);
         assert!(text.ends_with("\n2,'=1+1.png,1,'@crack,'-a,3\n"), "{text}");
         let column =
-            |name: &str| read(&path).unwrap().into_iter().find(|(known, _)| known == name).unwrap().1;
+            |name: &str| parse(&bytes).unwrap().into_iter().find(|(known, _)| known == name).unwrap().1;
         assert_eq!((column("converged"), column("group")), (vec![-1.0, -2.0, 3.0], vec![0.0, 1.0, 0.0]));
     }
 
@@ -161,18 +164,16 @@ mod tests {
             images: vec![image(4, labels(false, ClassSet::EMPTY), "p2"), image(7, labels(true, both), "p1")],
             classifiers: vec![("in_training".into(), single), ("converged".into(), double.clone())],
         };
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.logits.csv");
-        logits.write(std::fs::File::create(&path).unwrap()).unwrap();
+        let csv = logits.csv().unwrap();
         let codes = format!("{}+{}", DefectClass::ALL[0].code(), DefectClass::ALL[3].code());
         assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
+            std::str::from_utf8(&csv).unwrap(),
             format!(
                 "position,path,defect,classes,group,in_training,converged\n4,\"4, b.png\",0,,p2,0.1,0.3333333333333333\n\
                  7,\"7, b.png\",1,{codes},p1,-3.5,-0.000000001\n"
             )
         );
-        let columns = read(&path).unwrap();
+        let columns = parse(&csv).unwrap();
         assert_eq!(columns[2], ("group".into(), vec![1.0, 0.0]));
         assert_eq!(columns[3], ("in_training".into(), vec![0.1, -3.5]));
         assert_eq!(columns[4], ("converged".into(), double));

@@ -4,8 +4,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::data::regular::{self, Most};
-
 /// Where null is a value: the data's own share, no probe beside a supervised head, no Sewer-ML classes.
 const NULLABLE: [&str; 5] =
     ["train_share", "validation_share", "probe_loss", "f2_ciw_oracle", "f2_ciw_multilabel"];
@@ -15,7 +13,7 @@ const MEASURED: [&str; 5] = ["curve", "probe", "label_free", "scores", "cost"];
 
 /// Names of the numbers that a record's file has as null though they must be finite; none of a file that is no JSON.
 pub fn lost_numbers(file: &Path) -> Vec<String> {
-    let text = regular::read_text(file, Most::RECORD).unwrap_or_default();
+    let text = super::json_text(file).unwrap_or_default();
     let Ok(record) = serde_json::from_str::<Value>(&text) else { return Vec::new() };
     let mut lost = Vec::new();
     for part in MEASURED {

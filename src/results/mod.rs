@@ -1,6 +1,8 @@
 //! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
 
+pub mod beside;
 pub mod detector;
+mod environment;
 #[cfg(test)]
 pub(crate) mod example;
 mod identity;
@@ -15,30 +17,25 @@ pub mod record;
 pub mod tensorboard;
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    io::Write,
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::Read,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+pub use beside::Part;
 pub use detector::Detector;
 pub use lock::Lock;
 pub use logits::Logits;
 pub use metric::{Classifier, Metric};
 pub use record::Record;
-use record::{Environment, Provenance, Run, Tuning};
 
 use crate::{
     backbone::Parameters,
-    data::regular::{self, Most},
+    durable::{self, Before},
     train::checkpoint::State,
 };
-
-/// Name of the file that says who asked for a folder's records.
-const ENVIRONMENT: &str = "environment";
-/// Name of the file that says what tuning came to.
-const TUNING: &str = "tuning.json";
 
 /// Where records are kept: `FOLDER/<study>/<cell>.json`. While a cell trains, its lock and its checkpoint lie
 /// there too.
@@ -54,6 +51,25 @@ impl Folder {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// Opens a folder that is there.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn existing(root: &Path) -> Result<Self> {
+        ensure!(root.is_dir(), "{}: no such folder", root.display());
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Removes files that were being written, here or in the folders in it, when their processes died.
+    pub fn clean(&self) {
+        durable::clean(&self.root);
+        let inner = fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
+        inner
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .for_each(|folder| durable::clean(&folder));
+    }
+
     /// File of the cell with this id.
     pub fn path(&self, cell: &str) -> PathBuf {
         self.root.join(format!("{cell}.json"))
@@ -65,12 +81,50 @@ impl Folder {
     /// If the file is torn or of a schema that this build does not read.
     pub fn find(&self, cell: &str) -> Result<Option<Record>> {
         let path = self.path(cell);
-        if path.exists() { read(&path).map(Some) } else { Ok(None) }
+        // A link to nowhere is there, and is no record.
+        if fs::symlink_metadata(&path).is_ok() { read(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The finished record of a cell, and its file.
+    ///
+    /// # Errors
+    /// If there is none, it cannot be read, or it is of another cell.
+    pub fn finished(&self, cell: &str) -> Result<(PathBuf, Record)> {
+        let path = self.path(cell);
+        let record = read(&path)?;
+        ensure!(record.cell.id == cell, "{}: the record of another cell, {}", path.display(), record.cell.id);
+        Ok((path, record))
+    }
+
+    /// What is wrong with the files beside a record of this folder ([`beside::faults`]).
+    ///
+    /// # Errors
+    /// If one is there and cannot be looked at.
+    pub fn faults(&self, record: &Record) -> Result<Vec<beside::Fault>> {
+        beside::faults(&self.path(&record.cell.id), record)
+    }
+
+    /// Records of the folder that can be read.
+    ///
+    /// # Errors
+    /// If a folder cannot be listed.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        Ok(files(&self.root)?.iter().filter_map(|file| read(file).ok()).collect())
+    }
+
+    /// Record files of the folder that cannot be read, with the reason, but for those of these cells.
+    ///
+    /// # Errors
+    /// If a folder cannot be listed.
+    pub fn unreadable<'a>(&self, but: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>> {
+        let but: BTreeSet<PathBuf> = but.into_iter().map(|cell| self.path(cell)).collect();
+        let others = files(&self.root)?.into_iter().filter(|file| !but.contains(file));
+        Ok(others.filter_map(|file| read(&file).err()).map(|error| format!("{error:#}")).collect())
     }
 
     /// File of the trained variables of the cell with this id.
     pub fn weights(&self, cell: &str) -> PathBuf {
-        self.root.join(format!("{cell}.safetensors"))
+        Part::Weights.of(&self.path(cell))
     }
 
     /// File of the state of the cell with this id, while it trains.
@@ -114,62 +168,53 @@ impl Folder {
 
     /// Writes a cell's trained variables, heads too, with `notes` in the header, beside where its record
     /// goes. Before the record: only a cell that has one is finished, and weights without one are written
-    /// again.
+    /// again. Returns what the record states of the file.
     pub fn write_weights(
         &self,
         cell: &str,
         parameters: &Parameters,
         notes: &BTreeMap<String, String>,
-    ) -> Result<()> {
-        let path = self.weights(cell);
-        let write = || -> Result<()> {
-            let file = temporary(&path)?;
-            parameters.save(file.path(), notes)?;
-            settle(file, &path)
-        };
-        write().with_context(|| {
-            format!(
-                "{}: cannot write the weights; finished cells are kept, --no-weights goes without",
-                path.display()
-            )
-        })
+    ) -> Result<record::Beside> {
+        self.write_beside(cell, Part::Weights, &parameters.serialised(notes)?, None)
     }
 
     /// File of what makes a cell a detector, beside its encoder's weights.
     pub fn detector(&self, cell: &str) -> PathBuf {
-        self.root.join(format!("{cell}.detector.safetensors"))
+        Part::Detector.of(&self.path(cell))
     }
 
     /// Writes what makes a cell a detector, before its record, like its weights.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write_detector(&self, cell: &str, detector: &Detector) -> Result<()> {
-        let path = self.detector(cell);
-        let file = temporary(&path)?;
-        detector.write(file.path())?;
-        settle(file, &path)
+    pub fn write_detector(&self, cell: &str, detector: &Detector) -> Result<record::Beside> {
+        self.write_beside(cell, Part::Detector, &detector.serialised()?, None)
     }
 
     /// File of what classifiers say of each validation image.
     pub fn logits(&self, cell: &str) -> PathBuf {
-        self.root.join(format!("{cell}.logits.csv"))
+        Part::Logits.of(&self.path(cell))
     }
 
     /// Writes a cell's logits beside where its record goes, and before it, like its weights.
-    pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<()> {
-        let path = self.logits(cell);
-        let write = || -> Result<()> {
-            let file = temporary(&path)?;
-            logits.write(file.as_file())?;
-            settle(file, &path)
-        };
-        write().with_context(|| {
-            format!(
-                "{}: cannot write the logits; finished cells are kept, free the path and run again",
-                path.display()
-            )
-        })
+    pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<record::Beside> {
+        self.write_beside(cell, Part::Logits, &logits.csv()?, Some(logits.images.len()))
+    }
+
+    fn write_beside(
+        &self,
+        cell: &str,
+        part: Part,
+        bytes: &[u8],
+        rows: Option<usize>,
+    ) -> Result<record::Beside> {
+        let path = part.of(&self.path(cell));
+        let help =
+            if part == Part::Logits { "free the path and run again" } else { "--no-weights goes without" };
+        durable::write(&path, bytes, Before::Anything).with_context(|| {
+            format!("{}: cannot write the {part}; finished cells are kept, {help}", path.display())
+        })?;
+        Ok(record::Beside::of(bytes, rows))
     }
 
     /// Writes a file below the folder whole or not at all, over an earlier one.
@@ -177,86 +222,18 @@ impl Folder {
     /// # Errors
     /// If it cannot be written.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        write_whole(&self.root.join(name), bytes)
+        durable::write_whole(&self.root.join(name), bytes)
     }
 
-    /// Notes in `environment.json` who asks for cells: a command like one before, of the same code on the same
-    /// machine, is counted, another one added.
+    /// Writes a record under its cell's name, whole or not at all, and never over another.
     ///
     /// # Errors
-    /// If the file is torn or cannot be written.
-    pub fn note_run(&self, run: Run) -> Result<()> {
-        // Others may begin at the same moment.
-        let lock = loop {
-            match self.lock(ENVIRONMENT)? {
-                Some(lock) => break lock,
-                None => std::thread::sleep(std::time::Duration::from_millis(20)),
-            }
-        };
-        let mut runs = self.runs()?;
-        let same = |known: &&mut Run| {
-            let who =
-                |run: &Run| (run.command.clone(), Provenance { started_unix: 0, ..run.provenance.clone() });
-            who(known) == who(&run)
-        };
-        match runs.iter_mut().find(same) {
-            Some(known) => {
-                known.times += run.times;
-                known.cells = run.cells;
-            }
-            None => runs.push(run),
-        }
-        let text = serde_json::to_string_pretty(&Environment { schema: record::SCHEMA, runs })?;
-        self.write_file(&format!("{ENVIRONMENT}.json"), format!("{text}\n").as_bytes())?;
-        lock.finish();
-        Ok(())
-    }
-
-    /// What `environment.json` holds; nothing where there is none.
-    ///
-    /// # Errors
-    /// If it is torn or of another schema.
-    pub fn runs(&self) -> Result<Vec<Run>> {
-        let path = self.root.join(format!("{ENVIRONMENT}.json"));
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let read = || -> Result<Environment> {
-            Ok(serde_json::from_str(&regular::read_text(&path, Most::RECORD)?)?)
-        };
-        Ok(read().with_context(|| format!("{}: torn, or not of this build", path.display()))?.runs)
-    }
-
-    /// Writes what the folder's trials came to, over an earlier file: records stay as they are.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn write_tuning(&self, tuning: &Tuning) -> Result<()> {
-        self.write_file(TUNING, format!("{}\n", serde_json::to_string_pretty(tuning)?).as_bytes())
-    }
-
-    /// What the folder's trials came to.
-    ///
-    /// # Errors
-    /// If there is no such file, or it is torn or of another schema.
-    pub fn tuning(&self) -> Result<Tuning> {
-        let path = self.root.join(TUNING);
-        let read =
-            || -> Result<Tuning> { Ok(serde_json::from_str(&regular::read_text(&path, Most::RECORD)?)?) };
-        read().with_context(|| format!("{}: not there, torn, or not of this build", path.display()))
-    }
-
-    /// Writes a record under its cell's name: first to a temporary file beside it, then renamed, so
-    /// that a kill or a full disk leaves no torn record.
+    /// If it cannot be written, or one is there.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
         let path = self.path(&record.cell.id);
         let write = || -> Result<()> {
-            let mut file = temporary(&path)?;
-            serde_json::to_writer_pretty(&mut file, record)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist_noclobber(&path)?;
-            Ok(())
+            let text = serde_json::to_string_pretty(record)? + "\n";
+            Ok(durable::write(&path, text.as_bytes(), Before::Nothing)?)
         };
         write().with_context(|| {
             format!(
@@ -266,6 +243,21 @@ impl Folder {
         })?;
         Ok(path)
     }
+
+    /// Gives a cell's record another name, so that it can be written anew. Returns that name.
+    ///
+    /// # Errors
+    /// If it cannot be renamed.
+    pub fn put_aside(&self, cell: &str) -> Result<PathBuf> {
+        put_aside(&self.path(cell), "unused")
+    }
+}
+
+/// Gives a file a name that nothing has, with `ending`.
+fn put_aside(path: &Path, ending: &str) -> Result<PathBuf> {
+    let aside = durable::aside(path, ending);
+    durable::rename(path, &aside).with_context(|| format!("{}: cannot be put aside", path.display()))?;
+    Ok(aside)
 }
 
 /// Writes a checkpoint whole or not at all, over an earlier one.
@@ -273,53 +265,13 @@ impl Folder {
 /// # Errors
 /// If it cannot be written; an earlier one then stays.
 pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, String>) -> Result<()> {
-    let write = || -> Result<()> {
-        // One name, not a new one each time: a kill between two steps must not leave a file for each try.
-        let partial = path.with_extension("checkpoint-partial");
-        state.save(&partial, notes)?;
-        fs::File::open(&partial)?.sync_all()?;
-        fs::rename(&partial, path)?;
-        Ok(())
-    };
-    write().with_context(|| {
+    let bytes = state.serialised(notes)?;
+    durable::write(path, &bytes, Before::Anything).with_context(|| {
         format!(
             "{}: cannot write the checkpoint; finished cells are kept, free the path and run again",
             path.display()
         )
     })
-}
-
-/// Writes a file whole or not at all, over an earlier one.
-///
-/// # Errors
-/// If it cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> Result<()> {
-        let mut file = temporary(path)?;
-        file.write_all(bytes)?;
-        settle(file, path)
-    };
-    write().with_context(|| format!("{}: cannot be written", path.display()))
-}
-
-/// Gives a temporary file its name once its bytes are on the disk: a record that stands after a power cut must
-/// not stand alone.
-fn settle(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    // By name: what was written may be another file under the temporary's name.
-    fs::File::open(file.path())?.sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
-
-/// A file beside `path`, to be renamed to it; others may read it as far as the user's umask lets them.
-fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = path.parent().context("the path has no folder")?;
-    fs::create_dir_all(folder)?;
-    let mut builder = tempfile::Builder::new();
-    // `tempfile` would make it private to the user.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    Ok(builder.tempfile_in(folder)?)
 }
 
 /// `race.json`, `race-2.json`, ...: timings, not records.
@@ -328,7 +280,9 @@ fn is_race(path: &Path) -> bool {
 }
 
 /// Files of a results folder that are JSON and no records.
-const BESIDE_RECORDS: [&str; 2] = ["environment.json", TUNING];
+const BESIDE_RECORDS: [&str; 2] = [environment::ENVIRONMENT, environment::TUNING];
+/// Bytes that a record may have, 64 MiB: hundreds of times what any has. Ours.
+const LARGEST: u64 = 64 << 20;
 
 /// All record files below a folder, in order of their paths: every `.json` but those that tell of the run itself.
 ///
@@ -337,7 +291,12 @@ const BESIDE_RECORDS: [&str; 2] = ["environment.json", TUNING];
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
+    // By links a folder can lie in itself.
+    let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
+        if !seen.insert(fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone())) {
+            continue;
+        }
         let entries =
             fs::read_dir(&folder).with_context(|| format!("{}: cannot list the folder", folder.display()))?;
         for entry in entries {
@@ -356,10 +315,29 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The text of a file of JSON.
+///
+/// # Errors
+/// If it is no regular file, is larger than any record, or is no text.
+fn json_text(path: &Path) -> Result<String> {
+    let read = || -> Result<String> {
+        let found = fs::metadata(path)?;
+        ensure!(found.is_file(), "not a file, but a folder, a pipe or a device");
+        ensure!(found.len() <= LARGEST, "{} bytes, expected at most {LARGEST}", found.len());
+        let mut text = String::new();
+        // It may grow meanwhile.
+        File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().with_context(|| format!("{}: cannot be read", path.display()))
+}
+
 /// Reads one record file.
+///
+/// # Errors
+/// If it is torn, no record, or of a schema that this build does not read.
 pub fn read(path: &Path) -> Result<Record> {
-    let text = regular::read_text(path, Most::RECORD)
-        .with_context(|| format!("{}: cannot read the record", path.display()))?;
+    let text = json_text(path)?;
     let value: serde_json::Value = serde_json::from_str(&text).with_context(|| {
         format!("{}: torn or not JSON; move it away to compute the cell again", path.display())
     })?;

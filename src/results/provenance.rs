@@ -58,7 +58,14 @@ fn revision() -> &'static str {
 /// None where there is no checkout.
 fn revision_of(checkout: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(checkout).args(arguments).output().ok()?;
+        // `status` would take the checkout's lock to note what it saw, and be in the way of whoever commits.
+        let output = Command::new("git")
+            .arg("--no-optional-locks")
+            .arg("-C")
+            .arg(checkout)
+            .args(arguments)
+            .output()
+            .ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let head = git(&["rev-parse", "--short=12", "HEAD"])?;

@@ -51,6 +51,9 @@ pub struct Record {
     /// The same by patches of middle features and PatchCore's distance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointing_patches: Option<Pointing>,
+    /// Files beside it, by what they hold ([`Part`](super::Part)); empty in records from before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, Beside>,
     /// How long it took.
     pub cost: Cost,
     /// Which code and machine made it.
@@ -282,6 +285,19 @@ pub struct Cost {
     /// evaluation `features`, `probe` (all classifiers, and scores at all shares), `pointing`, `label_free`. Empty in records from before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, f64>,
+}
+
+/// What a file beside a record must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// Its size.
+    pub bytes: u64,
+    /// BLAKE3 of its bytes.
+    pub blake3: String,
+    /// Images that it has a row of; none where it is no table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
 }
 
 fn is_zero(value: &usize) -> bool {

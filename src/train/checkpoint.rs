@@ -256,16 +256,14 @@ impl State {
         values.into_iter().map(|value| Ok(usize::try_from(value)?)).collect()
     }
 
-    /// Writes the state as safetensors with `notes` in its header. Not atomic: give a temporary path.
+    /// The state as safetensors with `notes` in its header.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn save(&self, path: &Path, notes: &BTreeMap<String, String>) -> Result<()> {
+    /// None that is known: tensors are as long as their shapes say.
+    pub fn serialised(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let own = [(FORMAT_NOTE, FORMAT.to_owned()), (DIGEST_NOTE, digest(&self.tensors))];
         let notes = own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(notes.clone());
-        let bytes = serialised(&self.tensors, &notes.collect())?;
-        std::fs::write(path, bytes)
-            .with_context(|| format!("{}: cannot write the checkpoint", path.display()))
+        Ok(serialised(&self.tensors, &notes.collect())?)
     }
 
     /// Reads a state and its notes.
@@ -339,7 +337,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, state) = (folder.path().join("state"), state());
         let notes = BTreeMap::from([("cell".to_owned(), "x".to_owned())]);
-        state.save(&path, &notes).unwrap();
+        std::fs::write(&path, state.serialised(&notes).unwrap()).unwrap();
         let (read, found) = State::read(&path).unwrap();
         assert_eq!(found["cell"], "x");
         let (tally, before) = (read.tally().unwrap(), state.tally().unwrap());
@@ -356,8 +354,7 @@ mod tests {
     fn a_torn_state_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        state().save(&path, &BTreeMap::new()).unwrap();
-        let whole = std::fs::read(&path).unwrap();
+        let whole = state().serialised(&BTreeMap::new()).unwrap();
         let refused = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             format!("{:#}", State::read(&path).err().expect("a torn state was read"))

@@ -7,7 +7,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, thread::JoinHandle};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 
 use crate::{
@@ -66,7 +66,8 @@ impl Monitor {
         if step.features.device().is_cpu() {
             self.add_all(seen.measure()?);
         } else {
-            *self.pending.get_mut() = Some(std::thread::spawn(move || seen.measure()));
+            let thread = std::thread::Builder::new().spawn(move || seen.measure());
+            *self.pending.get_mut() = Some(thread.context("no thread to be had to measure a step in")?);
         }
         Ok(())
     }

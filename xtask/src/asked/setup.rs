@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Data, sizes, recipe and device.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Setup {
     #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
     pub data: Choice,

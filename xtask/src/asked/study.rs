@@ -1,6 +1,6 @@
 //! `--study`: which tables' cells are trained.
 
-use std::{cmp::Reverse, str::FromStr};
+use std::{cmp::Reverse, fmt, str::FromStr};
 
 use anyhow::{Result, anyhow, ensure};
 use skewbench::{
@@ -113,6 +113,50 @@ fn order(cell: &Cell) -> (u64, bool, Reverse<u16>, bool) {
     (cell.seed, !tells, Reverse(thousandths), !cell.is_floor())
 }
 
+/// One of several parts of all cells, for as many processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From 1.
+    number: usize,
+    of: usize,
+}
+
+impl FromStr for Part {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let expected = || anyhow!("expected K/N with K of 1 to N, such as 3/8, found '{text}'");
+        let (number, of) = text.split_once('/').ok_or_else(expected)?;
+        let [number, of] =
+            [number.parse::<usize>(), of.parse::<usize>()].map(|of| of.map_err(|_| expected()));
+        let (number, of) = (number?, of?);
+        ensure!((1..=of).contains(&number), expected());
+        Ok(Self { number, of })
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.number, self.of)
+    }
+}
+
+impl Part {
+    /// Keeps the cells of this part. They are dealt out one by one in their order; one that begins with another's weights
+    /// goes where that one goes.
+    pub fn keep(self, cells: &mut Vec<Cell>) {
+        let mut dealt: Vec<Cell> = Vec::new();
+        cells.retain(|cell| {
+            let first = cell.pretrained_by().unwrap_or(*cell);
+            let place = dealt.iter().position(|known| *known == first).unwrap_or_else(|| {
+                dealt.push(first);
+                dealt.len() - 1
+            });
+            place % self.of == self.number - 1
+        });
+    }
+}
+
 /// Cells of some studies whose names contain one of the texts `only`, where there are any; each once, seed by seed.
 /// `frozen`: the encoder whose weights are scored as they are, where a file of them was given.
 pub fn cells(
@@ -170,5 +214,32 @@ mod tests {
         );
         assert!(place("table1/simclr-resnet18-share01-seed0") < place("remedy/"), "the table first");
         assert!(cells.iter().is_sorted_by_key(|cell| cell.seed));
+    }
+
+    #[test]
+    fn parts_are_whole_together_and_keep_what_begins_with_another() {
+        let all = || {
+            let shares = [Share::percent(5), Share::percent(45)];
+            cells(&[Study::Table1, Study::FineTuned, Study::Floors], &shares, 2, &[], None).unwrap()
+        };
+        for of in [1, 2, 5, 1000] {
+            let mut found = Vec::new();
+            for number in 1..=of {
+                let mut part = all();
+                format!("{number}/{of}").parse::<Part>().unwrap().keep(&mut part);
+                for before in part.iter().filter_map(Cell::pretrained_by) {
+                    assert!(part.contains(&before), "{before} is in another part of {of}");
+                }
+                found.extend(part);
+            }
+            found.sort_by_key(Cell::id);
+            let mut expected = all();
+            expected.sort_by_key(Cell::id);
+            assert_eq!(found, expected, "{of} parts");
+        }
+        for wrong in ["", "3", "0/4", "5/4", "1/0", "a/b", "1/2/3", "-1/2"] {
+            let error = wrong.parse::<Part>().unwrap_err().to_string();
+            assert!(error.contains("expected K/N"), "{error}");
+        }
     }
 }

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use skewbench::{
     augment::Normalisation,
     backbone::Parameters,
-    results::{self, Folder},
+    durable,
+    results::{Folder, Part, beside},
 };
 
 /// Write the encoder of a finished cell as safetensors under torchvision's or timm's names.
@@ -30,18 +31,23 @@ pub struct Arguments {
     /// File to write
     #[arg(value_name = "FILE")]
     to: PathBuf,
+
+    /// Write over a file that is there
+    #[arg(long)]
+    overwrite: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let folder = Folder::open(&arguments.folder)?;
-    let record = results::read(&folder.path(&arguments.cell))?;
+    let folder = Folder::existing(&arguments.folder)?;
+    let (at, record) = folder.finished(&arguments.cell)?;
     let weights = folder.weights(&arguments.cell);
     ensure!(
         weights.exists(),
         "{}: no weights beside the record; it was made with --no-weights, or before weights were kept",
         weights.display()
     );
-    let parameters = Parameters::read(&weights)?.encoder();
+    let bytes = beside::read(&at, &record, Part::Weights)?;
+    let parameters = Parameters::parse(&bytes).with_context(|| weights.display().to_string())?.encoder();
     ensure!(!parameters.all().is_empty(), "{}: holds no encoder", weights.display());
 
     let setting = |name: &str| record.settings.text(name);
@@ -61,11 +67,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sizes = record.settings.values.keys().filter(size);
     let sizes = sizes.filter_map(|name| Some((name.clone(), setting(name)?)));
     let notes: BTreeMap<String, String> = notes.into_iter().chain(sizes).collect();
-    parameters.save(&arguments.to, &notes)?;
+    let write = if arguments.overwrite { durable::write_whole } else { durable::write_new };
+    write(&arguments.to, &parameters.serialised(&notes)?)?;
 
     println!("{}: {} tensors of {}", arguments.to.display(), parameters.all().len(), record.cell.id);
     for (name, value) in &notes {
         println!("  {name} = {value}");
+    }
+    if record.beside.is_empty() {
+        println!(
+            "note: the record is from before digests were kept: nothing says whether these weights are its own"
+        );
     }
     // Shapes are the same for any number of heads, so timm would load it and compute something else.
     let heads = notes.get("vit.heads").or_else(|| notes.get("attention_heads"));

@@ -14,6 +14,7 @@ mod race;
 mod report;
 mod reproduce;
 mod status;
+mod submit;
 mod tune;
 
 use anyhow::Result;
@@ -26,6 +27,8 @@ pub enum Command {
     Tune(tune::Arguments),
     /// Find the best method and backbone for a data set without training the whole grid
     Choose(choose::Arguments),
+    /// Run a study on Slurm, on Kubernetes, or as several processes here
+    Submit(submit::Arguments),
     /// Show how far a results folder is
     Status(status::Arguments),
     /// Show what moved between two results folders, or between the paper and one
@@ -55,12 +58,24 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it goes on where nobody reads what it says: its results are files, and take hours.
+    pub fn keeps_results(&self) -> bool {
+        match self {
+            Self::Reproduce(arguments) => !arguments.dry_run,
+            Self::Tune(arguments) => !arguments.dry_run,
+            Self::Choose(arguments) => !arguments.dry_run,
+            Self::Predict(_) => true,
+            _ => false,
+        }
+    }
+
     /// Does what was asked for.
     pub fn run(&self) -> Result<()> {
         match self {
             Self::Reproduce(arguments) => reproduce::run(arguments),
             Self::Tune(arguments) => tune::run(arguments),
             Self::Choose(arguments) => choose::run(arguments),
+            Self::Submit(arguments) => submit::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Diff(arguments) => diff::run(arguments),
             Self::Claims(arguments) => claims::run(arguments),

@@ -12,11 +12,11 @@ use skewbench::{
         self, Dataset, foreign,
         regular::{self, Most},
     },
-    method,
+    durable, method,
     report::{
         Example, Examples, MOST_PARTS, OnImages, Page, contents, images, main_setting, main_share, markdown,
     },
-    results::{self, Record},
+    results::{self, Part},
     seed::Seed,
 };
 
@@ -45,6 +45,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    for folder in &arguments.folders {
+        ensure!(folder.exists(), "{}: no such folder", folder.display());
+    }
     let reading = reading::read(&arguments.folders);
     let reading = match &arguments.setting {
         Some(text) => asked(reading, text)?,
@@ -62,8 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .with_context(|| format!("{}: cannot be read", document.display()))?;
         let spliced = markdown::splice(&text, &markdown::tables(&page))
             .with_context(|| document.display().to_string())?;
-        std::fs::write(document, spliced)
-            .with_context(|| format!("{}: cannot be written", document.display()))?;
+        durable::write_whole(document, spliced.as_bytes())?;
         let of = page.setting().filter(|_| page.parts().count() > 1);
         println!(
             "tables  {}{}",
@@ -108,7 +110,7 @@ pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
 
 /// Writes the page of these folders, and says nothing.
 pub fn renew(folders: &[PathBuf], out: &Path) -> Result<()> {
-    results::write_whole(out, page(&reading::read(folders), MARGIN).html().as_bytes())
+    durable::write_whole(out, page(&reading::read(folders), MARGIN).html().as_bytes())
 }
 
 /// The page of all settings that have more than trials, at most [`MOST_PARTS`] of them.
@@ -136,7 +138,7 @@ fn made(page: &Page) -> Vec<Made> {
 
 /// Writes a page, and says where, what its parts are and what it leaves out.
 fn put(page: &Page, reading: &Reading, out: &Path) -> Result<Decision> {
-    std::fs::write(out, page.html()).with_context(|| format!("{}: cannot be written", out.display()))?;
+    durable::write_whole(out, page.html().as_bytes())?;
     let (records, problems) = (reading.records.len(), reading.problems.len());
     println!("report  {} ({records} records, {problems} things to know about them)", out.display());
     if page.parts().count() > 1 {
@@ -166,17 +168,16 @@ fn shown(reading: &Reading) -> impl Iterator<Item = &Filed> {
 /// images. A page without is no error.
 fn on_images(reading: &Reading) -> Vec<OnImages> {
     let Some(share) = main_share(reading) else { return Vec::new() };
-    let columns = |method: method::Name, backbone: backbone::Name| {
+    let of_cell = |method: method::Name, backbone: backbone::Name| {
         let cell = Axes::trained(method, backbone, share);
-        let first = shown(reading).find(|filed| filed.cell == cell && filed.record.cell.seed == 0)?;
-        results::logits::read(&logits(first)).ok()
+        columns(shown(reading).find(|filed| filed.cell == cell && filed.record.cell.seed == 0)?)
     };
     let mut found = Vec::new();
     for backbone in backbone::Name::STUDY {
-        let Some(supervised) = columns(method::Name::Supervised, backbone) else { continue };
+        let Some(supervised) = of_cell(method::Name::Supervised, backbone) else { continue };
         for method in method::Name::ALL.into_iter().filter(|method| !method.is_supervised()) {
             let difference =
-                columns(method, backbone).and_then(|own| images::auroc_difference(&own, &supervised).ok());
+                of_cell(method, backbone).and_then(|own| images::auroc_difference(&own, &supervised).ok());
             found.extend(difference.map(|difference| OnImages { method, backbone, share, difference }));
         }
     }
@@ -187,17 +188,27 @@ fn on_images(reading: &Reading) -> Vec<OnImages> {
 /// the first that has any. A page without pictures is no error.
 fn examples(reading: &Reading) -> Option<Examples> {
     let wanted = Axes::trained(method::Name::SimClr, backbone::Name::ResNet18, main_share(reading)?);
-    let mut records: Vec<&Filed> = shown(reading).filter(|filed| logits(filed).exists()).collect();
+    let mut records: Vec<&Filed> =
+        shown(reading).filter(|filed| Part::Logits.of(&filed.file).exists()).collect();
     records.sort_by_key(|filed| (filed.cell, filed.record.cell.seed) != (wanted, 0));
-    records.iter().find_map(|filed| of(&filed.record, &logits(filed)).ok().flatten())
+    records.iter().find_map(|filed| of(filed).ok().flatten())
 }
 
-/// File of what classifiers say of each validation image, beside the record's.
-fn logits(filed: &Filed) -> PathBuf {
-    Path::new(&filed.place).with_extension("logits.csv")
+/// The logits of a record; none where they are not there, or are another's, which is said.
+fn columns(filed: &Filed) -> Option<Vec<(String, Vec<f64>)>> {
+    match results::logits::read(&filed.file, &filed.record) {
+        Ok(columns) => Some(columns),
+        Err(error) => {
+            if Part::Logits.of(&filed.file).exists() {
+                eprintln!("left out: {error:#}");
+            }
+            None
+        }
+    }
 }
 
-fn of(record: &Record, logits: &Path) -> Result<Option<Examples>> {
+fn of(filed: &Filed) -> Result<Option<Examples>> {
+    let record = &filed.record;
     let side = record.settings.text("side").and_then(|side| side.parse().ok());
     let (Some(side), "synthetic") = (side, record.data.source.as_str()) else { return Ok(None) };
     let count = record.data.validation.normals + record.data.validation.defects;
@@ -206,7 +217,7 @@ fn of(record: &Record, logits: &Path) -> Result<Option<Examples>> {
     if drawn.digest() != record.data.validation_digest {
         return Ok(None);
     }
-    let columns = results::logits::read(logits)?;
+    let Some(columns) = columns(filed) else { return Ok(None) };
     let column =
         |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, values)| values.as_slice());
     let (Some(positions), Some(converged)) = (column("position"), column("converged")) else {

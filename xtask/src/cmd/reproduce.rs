@@ -27,8 +27,9 @@ use crate::{
 /// Without flags: the cells of the paper's Table 1, and floors beside them, at small scale, on drawn sewer pipes,
 /// on the CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept,
 /// and the one that was being trained resumes where it was, to the same numbers. Several processes may share
-/// a results folder: each takes cells that no other works on. `report.html` in the results folder is kept current: all
-/// methods are trained at the largest share first, then at the next, so that it is worth opening early.
+/// a results folder: each takes cells that no other works on. A closed terminal does not stop it. `report.html` in the
+/// results folder is kept current: all methods are trained at the largest share first, then at the next, so that it is
+/// worth opening early.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -50,7 +51,14 @@ pub struct Arguments {
 
     /// Show what would be trained and how long that takes on this machine, then stop
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
+}
+
+impl Arguments {
+    /// Which cells, and the results folder.
+    pub fn asked(&self) -> (&Asked, PathBuf) {
+        (&self.asked, self.asked.setup.out(self.output.out.as_deref()))
+    }
 }
 
 /// What is kept, and where.
@@ -97,13 +105,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let unreadable = cells.ensure_ours()?;
     cells.ensure_pretrained()?;
     run.sources.write_lists(&folder)?;
-    folder.note_run(record::Run {
-        command: program::command(),
-        provenance: provenance::collect(&run.plan.device),
-        times: 1,
-        cells: resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
-    })?;
-    let (records, failed) = cells.train(unreadable);
+    note_run(
+        &folder,
+        record::Run {
+            command: program::command(),
+            provenance: provenance::collect(&run.plan.device),
+            times: 1,
+            cells: resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
+        },
+    )?;
+    let (records, failed) = cells.train(unreadable)?;
     sum_up(&folder, &out, &run, &records)?;
     if failed.is_empty() {
         return Ok(());
@@ -143,6 +154,17 @@ impl Current {
         }
         Ok(())
     }
+}
+
+/// Notes in the folder who asks for cells, and says so where the notes of earlier commands could not be read.
+pub fn note_run(folder: &Folder, run: record::Run) -> Result<()> {
+    if let Some(aside) = folder.note_run(run)? {
+        eprintln!(
+            "environment.json could not be read, as after a power cut, and is kept as {}; no number depends on it",
+            aside.display()
+        );
+    }
+    Ok(())
 }
 
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {

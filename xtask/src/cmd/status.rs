@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Duration};
 use anyhow::{Result, ensure};
 use skewbench::{
     analysis::reading,
-    results::{self, Folder, Record},
+    results::{Folder, Record},
 };
 
+use super::submit::slurm;
 use crate::support::pulse::{Pulse, duration, now};
 
 /// Show finished cells, cells in training and what is left, with the time that it will take.
@@ -25,11 +26,13 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    ensure!(arguments.folder.is_dir(), "{}: no such folder", arguments.folder.display());
-    let folder = Folder::open(&arguments.folder)?;
+    let folder = Folder::existing(&arguments.folder)?;
     let mut lines = 0;
     loop {
-        let (text, left) = look(&folder)?;
+        let (mut text, left) = look(&folder)?;
+        for state in slurm::states(&arguments.folder) {
+            text += &format!("  slurm        {state}\n");
+        }
         // On a terminal the last state is written over.
         let back = if lines > 0 { format!("\x1b[{lines}A\x1b[J") } else { String::new() };
         print!("{back}{text}");
@@ -47,8 +50,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 struct Found {
     cells: usize,
     done: Vec<Record>,
-    /// Why records cannot be read.
+    /// Why records of cells that were asked for cannot be read.
     unreadable: Vec<String>,
+    /// Why other files cannot be read.
+    foreign: Vec<String>,
+    /// What of finished cells is not there, or is another's.
+    faults: Vec<String>,
     working: Vec<(String, Pulse)>,
     interrupted: Vec<(String, Pulse)>,
     untouched: usize,
@@ -58,29 +65,54 @@ struct Found {
 
 impl Found {
     fn read(folder: &Folder) -> Result<Self> {
-        let runs = folder.runs()?;
-        ensure!(!runs.is_empty(), "no environment.json: `cargo xtask reproduce --out` has not begun there");
-        let cells: BTreeMap<&String, usize> =
-            runs.iter().flat_map(|run| &run.cells).map(|(cell, passes)| (cell, *passes)).collect();
-        let mut found = Self { cells: cells.len(), ..Self::default() };
-        for (cell, passes) in cells {
-            if folder.path(cell).exists() {
-                match results::read(&folder.path(cell)) {
-                    Ok(record) => found.done.push(record),
-                    Err(error) => found.unreadable.push(format!("{error:#}")),
-                }
-                continue;
+        let mut found = Self::default();
+        let cells = match folder.runs() {
+            Ok(runs) => runs.into_iter().flat_map(|run| run.cells).collect(),
+            Err(error) => {
+                found.foreign.push(format!("{error:#}; cells without a record are not known"));
+                BTreeMap::new()
             }
-            let Some((text, held)) = folder.locked(cell)? else {
-                found.images_left += passes as f64;
-                found.untouched += 1;
-                continue;
-            };
-            let pulse = Pulse::read(&text);
-            found.images_left += passes as f64 * (1.0 - part(&pulse));
-            if held { &mut found.working } else { &mut found.interrupted }.push((cell.clone(), pulse));
+        };
+        found.foreign.extend(folder.unreadable(cells.keys().map(String::as_str))?);
+        ensure!(
+            !cells.is_empty() || !found.foreign.is_empty(),
+            "no environment.json: `cargo xtask reproduce --out` has not begun there"
+        );
+        if cells.is_empty() {
+            found.done = folder.records()?;
+        }
+        found.cells = cells.len().max(found.done.len());
+        for (cell, passes) in cells {
+            found.add(folder, cell, passes);
+        }
+        for record in &found.done {
+            match folder.faults(record) {
+                Ok(faults) => found.faults.extend(faults.into_iter().map(|fault| fault.text)),
+                Err(error) => found.faults.push(format!("{error:#}")),
+            }
         }
         Ok(found)
+    }
+
+    /// Looks how far a cell is.
+    fn add(&mut self, folder: &Folder, cell: String, passes: usize) {
+        match folder.find(&cell) {
+            Ok(Some(record)) => return self.done.push(record),
+            Ok(None) => {}
+            Err(error) => return self.unreadable.push(format!("{error:#}")),
+        }
+        match folder.locked(&cell) {
+            Ok(None) => {
+                self.images_left += passes as f64;
+                self.untouched += 1;
+            }
+            Ok(Some((text, held))) => {
+                let pulse = Pulse::read(&text);
+                self.images_left += passes as f64 * (1.0 - part(&pulse));
+                if held { &mut self.working } else { &mut self.interrupted }.push((cell, pulse));
+            }
+            Err(error) => self.unreadable.push(format!("{error:#}")),
+        }
     }
 
     /// Cells that are not finished.
@@ -114,8 +146,11 @@ fn look(folder: &Folder) -> Result<(String, usize)> {
     for (cell, pulse) in &found.interrupted {
         page += &format!("  interrupted  {cell}: {}; the same command resumes it\n", line(pulse));
     }
-    for reason in &found.unreadable {
+    for reason in found.unreadable.iter().chain(&found.foreign) {
         page += &format!("  not read     {reason}\n");
+    }
+    for fault in &found.faults {
+        page += &format!("  not whole    {fault}\n");
     }
     if let Some(codes) = found.codes() {
         page += &format!("  mixed        records by several versions of the code: {codes}\n");

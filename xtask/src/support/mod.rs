@@ -1,5 +1,9 @@
 //! What several verbs share.
 
+// First, for its macros are everybody's.
+#[macro_use]
+pub mod print;
+
 pub mod card;
 pub mod command;
 pub mod examine;
@@ -7,4 +11,6 @@ pub mod pipe;
 pub mod program;
 pub mod pulse;
 pub mod source;
+pub mod stop;
 pub mod table;
+pub mod threads;

@@ -20,9 +20,10 @@ pub fn as_typed(text: &str) -> String {
     text.replace(THROUGH_CARGO, name())
 }
 
-/// This command as a shell takes it.
+/// This command as a shell takes it, but for names that are no UTF-8: a file of JSON cannot spell them.
 pub fn command() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).map(|argument| quoted(&argument)).collect();
+    let arguments = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
+    let arguments: Vec<String> = arguments.collect();
     format!("{} {}", name(), arguments.join(" "))
 }
 

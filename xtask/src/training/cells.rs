@@ -4,23 +4,24 @@ use std::{
     cell::Cell,
     collections::HashSet,
     path::{Path, PathBuf},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
     backbone::import::Weights,
-    data::{
-        Dataset, OnBadImage,
-        regular::{self, Most},
-    },
-    experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved},
-    results::{Folder, Lock, Record},
+    data::{Dataset, OnBadImage},
+    experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved, Stopped},
+    results::{Folder, Lock, Part, Record, beside},
     train::Progress,
 };
 
 use super::{display::Display, watch::Watch};
-use crate::asked::some;
+use crate::{
+    asked::some,
+    support::stop::{self, Halt},
+};
 
 /// Everything that is to be done.
 pub struct Cells<'a> {
@@ -53,7 +54,7 @@ pub struct Kept(pub PathBuf);
 
 impl Pretrained for Kept {
     fn encoder(&self, cell: &Resolved) -> Result<Weights> {
-        let folder = Folder::open(&self.0)?;
+        let folder = Folder::existing(&self.0)?;
         let id = cell.cell.id();
         let record = folder.find(&id)?.with_context(|| {
             format!(
@@ -63,14 +64,9 @@ impl Pretrained for Kept {
         })?;
         ensure_of(&record, cell)
             .with_context(|| format!("what it begins with, {id}, is of another experiment"))?;
-        let path = folder.weights(&id);
-        let bytes = regular::read(&path, Most::WEIGHTS).with_context(|| {
-            format!(
-                "{}: cannot be read; fine-tuning begins with weights, which --no-weights does not keep",
-                path.display()
-            )
-        })?;
-        Ok(Weights::read(&path, &bytes)?)
+        let bytes = beside::read(&folder.path(&id), &record, Part::Weights)
+            .context("fine-tuning begins with weights, which --no-weights does not keep")?;
+        Ok(Weights::read(&folder.weights(&id), &bytes)?)
     }
 }
 
@@ -84,13 +80,24 @@ enum Standing {
     Refused,
 }
 
+/// What one look at all cells came to.
+#[derive(Default)]
+struct Pass {
+    /// Whether something was finished.
+    worked: bool,
+    /// Cells in the hands of other processes.
+    elsewhere: usize,
+}
+
 impl Cells<'_> {
-    /// Looks at what the folder holds of these cells, before anything is trained. Returns cells whose record cannot be
-    /// read, with the reason: they are left alone, and the others are trained.
+    /// Looks at what the folder holds, before anything is trained: what half-written files dead processes left is
+    /// removed, and what cannot be read, or is not its record's, is told. Returns cells whose record cannot be read, with
+    /// the reason: they are left alone, and the others are trained.
     ///
     /// # Errors
     /// If a record or a checkpoint is of another experiment under the same name. Nothing is overwritten.
     pub fn ensure_ours(&self) -> Result<Vec<Failure>> {
+        self.folder.clean();
         let (mut foreign, mut unreadable) = (Vec::<(String, Vec<String>)>::new(), Vec::new());
         for resolved in self.resolved {
             let id = resolved.cell.id();
@@ -111,6 +118,7 @@ impl Cells<'_> {
             }
         }
         if foreign.is_empty() {
+            self.tell_faults()?;
             return Ok(unreadable);
         }
         let lines: Vec<String> =
@@ -120,6 +128,32 @@ impl Cells<'_> {
              these files away to compute the cells again",
             lines.join("\n")
         )
+    }
+
+    /// Says what in the folder no cell of these can be read from, and what of finished ones is not whole.
+    fn tell_faults(&self) -> Result<()> {
+        let ids: Vec<String> = self.resolved.iter().map(|resolved| resolved.cell.id()).collect();
+        for reason in self.folder.unreadable(ids.iter().map(String::as_str))? {
+            eprintln!("not read: {reason}");
+        }
+        for record in ids.iter().filter_map(|id| self.folder.find(id).ok().flatten()) {
+            let again = self.to_make_again(&record)?;
+            for fault in self.folder.faults(&record)? {
+                let what = match again.contains(&fault) {
+                    true => "the cell is made again",
+                    false => "with --no-weights it is not made again",
+                };
+                eprintln!("{}: {what}", fault.text);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the files beside a finished record and can be mended by making the cell again.
+    fn to_make_again(&self, record: &Record) -> Result<Vec<beside::Fault>> {
+        let mut faults = self.folder.faults(record)?;
+        faults.retain(|fault| self.keep.weights || fault.part == Part::Logits);
+        Ok(faults)
     }
 
     /// Looks whether everything is there, or will be, that fine-tuning begins with.
@@ -134,7 +168,10 @@ impl Cells<'_> {
                 && self.folder.find(&id)?.is_none()
             {
                 let from = pretraining.cell.id();
-                if !all.contains(&from) || self.folder.find(&from)?.is_some() {
+                let finished = self.folder.find(&from)?;
+                let is_whole =
+                    |record: &Record| Ok::<_, anyhow::Error>(self.to_make_again(record)?.is_empty());
+                if !all.contains(&from) || finished.as_ref().map(is_whole).transpose()?.unwrap_or(false) {
                     kept.encoder(pretraining).with_context(|| format!("cell {id}"))?;
                 }
                 ensure!(
@@ -149,7 +186,10 @@ impl Cells<'_> {
     /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:
     /// should one of those end early, its cell is resumed here. Returns the records in the order of cells, without
     /// those that may not begin, and the cells that failed.
-    pub fn train(&self, unreadable: Vec<Failure>) -> (Vec<Record>, Vec<Failure>) {
+    ///
+    /// # Errors
+    /// [`Halt`], if somebody asked this process to stop.
+    pub fn train(&self, unreadable: Vec<Failure>) -> Result<(Vec<Record>, Vec<Failure>)> {
         /// How often others are looked at.
         const LOOK: Duration = Duration::from_secs(1);
         let mut display =
@@ -166,31 +206,7 @@ impl Cells<'_> {
         }
         let mut waiting = false;
         loop {
-            let (mut worked, mut elsewhere) = (false, 0);
-            for number in 0..cells.len() {
-                if !matches!(cells[number], Standing::Open) {
-                    continue;
-                }
-                let before = self.pretrained_by(number).map(|place| &cells[place]);
-                if matches!(before, Some(Standing::Open)) {
-                    // Another process still trains what it begins with.
-                    elsewhere += 1;
-                    continue;
-                }
-                cells[number] = match self.work(number, &mut display) {
-                    Ok(standing) => standing,
-                    Err(error) => {
-                        display.line(&format!("failed: {error:#}"));
-                        let cell = self.resolved[number].cell.id();
-                        failed.push(Failure { cell, reason: format!("{error:#}") });
-                        Standing::Failed
-                    }
-                };
-                match cells[number] {
-                    Standing::Open => elsewhere += 1,
-                    _ => worked = true,
-                }
-            }
+            let Pass { worked, elsewhere } = self.pass(&mut cells, &mut failed, &mut display)?;
             if elsewhere == 0 {
                 break;
             }
@@ -203,11 +219,55 @@ impl Cells<'_> {
             }
         }
         display.close();
+        // Of processes that were killed meanwhile.
+        self.folder.clean();
         let records = cells.into_iter().filter_map(|cell| match cell {
             Standing::Finished(record) => Some(*record),
             _ => None,
         });
-        (records.collect(), failed)
+        Ok((records.collect(), failed))
+    }
+
+    /// Works on every cell that is open, once.
+    fn pass(&self, cells: &mut [Standing], failed: &mut Vec<Failure>, display: &mut Display) -> Result<Pass> {
+        let stop = stop::asked();
+        let halt = |cells: &[Standing], display: &mut Display, last: String| {
+            display.close();
+            let finished = cells.iter().filter(|cell| matches!(cell, Standing::Finished(_))).count();
+            Halt { last, finished, all: cells.len() }
+        };
+        let mut pass = Pass::default();
+        for number in 0..cells.len() {
+            if !matches!(cells[number], Standing::Open) {
+                continue;
+            }
+            if stop.load(Relaxed) {
+                bail!(halt(cells, display, String::new()))
+            }
+            let before = self.pretrained_by(number).map(|place| &cells[place]);
+            if matches!(before, Some(Standing::Open)) {
+                // Another process still trains what it begins with.
+                pass.elsewhere += 1;
+                continue;
+            }
+            let cell = self.resolved[number].cell.id();
+            cells[number] = match self.work(number, display) {
+                Ok(standing) => standing,
+                Err(error) => {
+                    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+                        bail!(halt(cells, display, format!("{cell} {stopped}. ")))
+                    }
+                    display.line(&format!("failed: {error:#}"));
+                    failed.push(Failure { cell, reason: format!("{error:#}") });
+                    Standing::Failed
+                }
+            };
+            match cells[number] {
+                Standing::Open => pass.elsewhere += 1,
+                _ => pass.worked = true,
+            }
+        }
+        Ok(pass)
     }
 
     /// The place, among these cells, of the one whose encoder a cell begins with.
@@ -223,11 +283,14 @@ impl Cells<'_> {
         let id = resolved.cell.id();
         let title = format!("[{}/{}] {id}", number + 1, self.resolved.len());
         let finished = folder.find(&id)?;
+        let is_whole = |record: &Record| Ok::<_, anyhow::Error>(self.to_make_again(record)?.is_empty());
+        let whole = finished.as_ref().map(is_whole).transpose()?.unwrap_or(false);
         let locked = folder.locked(&id)?;
         let leftovers = folder.checkpoint(&id).exists() || locked.is_some();
         let elsewhere = locked.is_some_and(|(_, held)| held);
         match finished {
-            Some(record) if !leftovers => {
+            // Without the time to make it again its numbers stand all the same.
+            Some(record) if !leftovers && (whole || !(self.may_begin)(resolved)) => {
                 display.skip(&title, resolved.image_passes());
                 return done(record);
             }
@@ -236,14 +299,20 @@ impl Cells<'_> {
         }
         let Some(lock) = folder.lock(&id)? else { return Ok(Standing::Open) };
         // Another process may have finished it just before the lock.
-        if let Some(record) = folder.find(&id)? {
-            ensure_of(&record, resolved).with_context(|| format!("cell {id}"))?;
-            folder.finish(&id, lock)?;
-            display.skip(&title, resolved.image_passes());
-            return done(record);
+        let finished = folder.find(&id)?;
+        if let Some(record) = &finished {
+            ensure_of(record, resolved).with_context(|| format!("cell {id}"))?;
         }
+        let finished = match finished {
+            Some(record) if self.to_make_again(&record)?.is_empty() => {
+                folder.finish(&id, lock)?;
+                display.skip(&title, resolved.image_passes());
+                return done(record);
+            }
+            finished => finished,
+        };
         display.begin(&title, resolved.image_passes());
-        let record = self.train_one(resolved, lock, display)?;
+        let record = self.train_one(resolved, lock, display, finished)?;
         display.end(&title, &record);
         if let Err(error) = (self.trained)() {
             display.line(&format!("note: {error:#}"));
@@ -251,9 +320,17 @@ impl Cells<'_> {
         done(record)
     }
 
-    fn train_one(&self, resolved: &Resolved, mut lock: Lock, display: &mut Display) -> Result<Record> {
+    /// Trains a cell. What lies beside its record is on the disk before the record, and that before the state goes.
+    /// `before`: its record, where only files beside it are to be made again.
+    fn train_one(
+        &self,
+        resolved: &Resolved,
+        mut lock: Lock,
+        display: &mut Display,
+        before: Option<Record>,
+    ) -> Result<Record> {
         let (folder, id) = (self.folder, resolved.cell.id());
-        let checkpoint = Checkpoint::new(folder, &id);
+        let checkpoint = Checkpoint::new(folder, &id).until(&stop::asked());
         let events = self.keep.tensorboard.map(|folder| folder.join(&id));
         let mut watch = Watch::new(display, &mut lock, resolved.scale.epochs, events.as_deref())?;
         let images = Images { folder, resolved, known: Cell::new(0) };
@@ -265,18 +342,47 @@ impl Cells<'_> {
             watch.see(&event);
         })?;
         watch.keep(images.write());
-        let Finished { record, logits, detector, method } = finished;
-        if self.keep.weights && !method.parameters().all().is_empty() {
-            folder.write_weights(&id, method.parameters(), &resolved.normalisation.notes())?;
-            detector.iter().try_for_each(|detector| folder.write_detector(&id, detector))?;
-        }
-        folder.write_logits(&id, &logits)?;
+        let mut record = self.write_beside(resolved, finished)?;
         let watched = watch.end(&record);
-        folder.write(&record)?;
+        match before {
+            // The same bytes: the record that stands is theirs.
+            Some(before) if agree(&before, &record) => record = before,
+            before => {
+                if before.is_some() {
+                    let aside = folder.put_aside(&id)?;
+                    display.line(&format!(
+                        "{id}: made again, its numbers are others than before; the old record is kept as {}",
+                        aside.display()
+                    ));
+                }
+                folder.write(&record)?;
+            }
+        }
         folder.finish(&id, lock)?;
         watched?;
         Ok(record)
     }
+
+    /// Writes what lies beside a record, which then states it.
+    fn write_beside(&self, resolved: &Resolved, finished: Finished) -> Result<Record> {
+        let (folder, id) = (self.folder, resolved.cell.id());
+        let Finished { mut record, logits, detector, method } = finished;
+        let mut state = |part: Part, beside| record.beside.insert(part.id().to_owned(), beside);
+        if self.keep.weights && !method.parameters().all().is_empty() {
+            let notes = resolved.normalisation.notes();
+            state(Part::Weights, folder.write_weights(&id, method.parameters(), &notes)?);
+            if let Some(detector) = &detector {
+                state(Part::Detector, folder.write_detector(&id, detector)?);
+            }
+        }
+        state(Part::Logits, folder.write_logits(&id, &logits)?);
+        Ok(record)
+    }
+}
+
+/// Whether the files that a cell made again has are those that its record states.
+fn agree(before: &Record, again: &Record) -> bool {
+    again.beside.iter().all(|(part, beside)| before.beside.get(part) == Some(beside))
 }
 
 /// # Errors

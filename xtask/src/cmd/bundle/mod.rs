@@ -13,7 +13,7 @@ use skewbench::{
     data::Share,
     evaluate::scorer::Scorer,
     report,
-    results::{self, Detector, Folder, Record, logits},
+    results::{Detector, Folder, Part, Record, beside, logits},
 };
 
 use self::cost::Cost;
@@ -78,14 +78,14 @@ impl Scored {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let folder = Folder::open(&arguments.folder)?;
+    let folder = Folder::existing(&arguments.folder)?;
     let (cell, to) = match (&arguments.rest[..], arguments.best) {
         ([to], true) => (best(&arguments.folder, &folder, arguments.share)?, to),
         ([cell, to], false) => (cell.clone(), to),
         (_, true) => bail!("--best names the cell: give the file to write alone"),
         (_, false) => bail!("expected a cell and the file to write; --best takes the card's cell"),
     };
-    let record = results::read(&folder.path(&cell))?;
+    let (_, record) = folder.finished(&cell)?;
     let manifest = write(arguments, &folder, &record, Path::new(to))?;
     let bytes = std::fs::metadata(to)?.len() as usize;
     // It is opened once here: one that cannot be relied on is no use to anybody.
@@ -107,8 +107,12 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
             path.display()
         );
     }
-    let (encoder, detector) = (Parameters::read(&weights)?.encoder(), Detector::read(&detector)?);
-    let columns = logits::read(&folder.logits(cell))?;
+    let at = folder.path(cell);
+    let encoder = Parameters::parse(&beside::read(&at, record, Part::Weights)?)
+        .with_context(|| weights.display().to_string())?
+        .encoder();
+    let detector = Detector::read(&at, record)?;
+    let columns = logits::read(&at, record)?;
     let column = |name: &str| columns.iter().find(|(known, _)| known == name).map(|(_, column)| column);
     let scorer = arguments.scorer.column();
     let scored = column(scorer).with_context(|| format!("the logits have no column '{scorer}'"))?;

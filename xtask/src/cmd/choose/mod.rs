@@ -72,7 +72,7 @@ pub struct Arguments {
 
     /// Show what would be trained at most and how long that takes on this machine, then stop
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// Everything that may be trained.

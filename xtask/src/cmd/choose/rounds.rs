@@ -12,6 +12,7 @@ use skewbench::{
 
 use super::{Run, clock::Clock, in_words, scored};
 use crate::{
+    cmd::reproduce,
     support::{program, pulse::duration, table},
     training::{Cells, Keep},
 };
@@ -72,7 +73,7 @@ impl Rounds<'_> {
 
     /// Records of cells, in their order, without those that may not begin.
     fn all_of(&self, wanted: &[&Resolved], may_begin: &dyn Fn(&Resolved) -> bool) -> Result<Vec<Record>> {
-        let (records, failed) = self.cells(wanted, may_begin).train(Vec::new());
+        let (records, failed) = self.cells(wanted, may_begin).train(Vec::new())?;
         ensure!(
             failed.is_empty(),
             "{} of {} trainings failed; the others are finished, and the same command tries these again:\n  {}",
@@ -94,12 +95,13 @@ impl Rounds<'_> {
 
     /// For `status`: what has been asked for so far.
     fn note(&self, cells: &[&Resolved], times: usize) -> Result<()> {
-        self.folder.note_run(record::Run {
+        let asked = record::Run {
             command: program::command(),
             provenance: provenance::collect(&self.run.plan.device),
             times,
             cells: cells.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
-        })
+        };
+        reproduce::note_run(self.folder, asked)
     }
 
     fn announce(&self, elimination: &Elimination, wanted: &[&Resolved]) {

@@ -4,7 +4,7 @@ mod contact_sheet;
 mod pack;
 
 use std::{
-    fs,
+    io::Cursor,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,7 @@ use skewbench::{
     augment::Normalisation,
     backbone::import::mobilenet,
     data::{Image, elpv::install, package},
+    durable,
     seed::Seed,
 };
 
@@ -91,13 +92,12 @@ fn mobilenet() -> Result<()> {
 }
 
 fn write_png(image: &Image, path: &Path) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
-    }
     let (width, height) = (u32::try_from(image.width)?, u32::try_from(image.height)?);
-    image::RgbImage::from_raw(width, height, image.pixels.clone())
-        .ok_or_else(|| anyhow!("an image of {width} x {height} has {} bytes", image.pixels.len()))?
-        .save(path)
-        .with_context(|| format!("{}: cannot write the picture", path.display()))
+    let picture = image::RgbImage::from_raw(width, height, image.pixels.clone())
+        .ok_or_else(|| anyhow!("an image of {width} x {height} has {} bytes", image.pixels.len()))?;
+    let format = image::ImageFormat::from_path(path)
+        .with_context(|| format!("{}: cannot write the picture", path.display()))?;
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format)?;
+    durable::write_whole(path, &bytes.into_inner())
 }

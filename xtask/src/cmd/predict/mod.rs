@@ -16,6 +16,7 @@ use skewbench::{
     augment::ViewRecipe,
     bundle::Bundle,
     data::{Dataset, Image, SampleBits, Share, files::Files, folder, foreign, table},
+    durable,
     seed::Seed,
 };
 
@@ -156,8 +157,8 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
     let worst = Worst::of(rows, arguments.most)?;
     let shown = worst.shown(bundle, files)?;
     let page = arguments.out.join("triage.html");
-    std::fs::write(&page, page::render(&bundle.manifest, rate, &found, &shown).into_string())
-        .with_context(|| format!("{}: cannot be written", page.display()))?;
+    let text = page::render(&bundle.manifest, rate, &found, &shown).into_string();
+    durable::write_whole(&page, text.as_bytes())?;
     println!(
         "{} scored, {} flagged, {} skipped\npredictions {}\ntriage      {}",
         found.scored,

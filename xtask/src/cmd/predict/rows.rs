@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use skewbench::data::foreign;
+use skewbench::{data::foreign, durable};
 
 const HEADER: &str = "path,logit,probability,flagged,why_skipped";
 
@@ -54,8 +54,7 @@ impl Rows {
             Ok(_) => {}
             Err(_) => {
                 ensure!(!path.exists(), "{}: predictions of something else lie there", path.display());
-                fs::write(&about, asked)
-                    .with_context(|| format!("{}: cannot be written", about.display()))?;
+                durable::write_whole(&about, asked.as_bytes())?;
             }
         }
         let done = if path.exists() { keep_whole_rows(&path)? } else { None };

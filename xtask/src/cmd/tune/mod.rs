@@ -13,6 +13,7 @@ use skewbench::{
 };
 
 use self::choice::Finalist;
+use super::reproduce;
 use crate::{
     asked::{Run, Sources},
     support::{
@@ -73,7 +74,7 @@ pub struct Arguments {
 
     /// Show what would be trained and how long that takes on this machine, then stop
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -154,13 +155,14 @@ fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<
     let all: Vec<&Resolved> = resolved.iter().collect();
     let cells = of(&all, folder);
     let unreadable = cells.ensure_ours()?;
-    folder.note_run(record::Run {
+    let asked = record::Run {
         command: program::command(),
         provenance: provenance::collect(&resolved[0].device),
         times: usize::from(before.is_empty()),
         cells: before.iter().chain(resolved).map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
-    })?;
-    Ok(cells.train(unreadable).1)
+    };
+    reproduce::note_run(folder, asked)?;
+    Ok(cells.train(unreadable)?.1)
 }
 
 impl Arguments {

@@ -1,0 +1,227 @@
+//! Files beside a record, and whether they are its own.
+//!
+//! A record states size and digest of each, and the rows of what is a table. To look at all files of a folder their
+//! sizes are compared, and the digests of those that were changed after their record was: others were written before it,
+//! and no program of ours touches them again. Whoever uses a file compares its digest. Records from before state
+//! nothing; their logits must have a row of each image that the record scores.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{
+    Record,
+    provenance::short,
+    record::{self, CellAxes},
+};
+use crate::{
+    data::regular::{self, Most},
+    named::named,
+};
+
+named! {
+    /// What a file beside a record holds.
+    pub enum Part: "file beside a record" {
+        /// Trained variables.
+        Weights = "weights",
+        /// What makes it a detector.
+        Detector = "detector",
+        /// What classifiers say of each validation image.
+        Logits = "logits",
+    }
+}
+
+impl Part {
+    /// The file beside a record's.
+    pub fn of(self, record: &Path) -> PathBuf {
+        record.with_extension(match self {
+            Self::Weights => "safetensors",
+            Self::Detector => "detector.safetensors",
+            Self::Logits => "logits.csv",
+        })
+    }
+}
+
+impl record::Beside {
+    /// What a record states of these bytes; `rows` where they are a table.
+    pub(super) fn of(bytes: &[u8], rows: Option<usize>) -> Self {
+        Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string(), rows }
+    }
+}
+
+/// Something wrong with a file beside a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What the file should hold.
+    pub part: Part,
+    /// Whether there is none.
+    pub is_missing: bool,
+    /// The file, and what is wrong.
+    pub text: String,
+}
+
+/// Looks at the files that the record in the file `at` states: whether they are there, their sizes, and the digests of
+/// those that were changed after the record was.
+///
+/// # Errors
+/// If a file is there and cannot be looked at.
+pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for part in Part::ALL {
+        let path = part.of(at);
+        let Some(stated) = record.beside.get(part.id()) else { continue };
+        let cannot = || format!("{}: cannot be read", path.display());
+        let found = match fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let text = format!("{}: not there, though the record states it", path.display());
+                faults.push(Fault { part, is_missing: true, text });
+                continue;
+            }
+            found => found.with_context(cannot)?,
+        };
+        let is_newer = || -> std::io::Result<bool> { Ok(found.modified()? > fs::metadata(at)?.modified()?) };
+        let is_own = found.is_file()
+            && found.len() == stated.bytes
+            && (!is_newer().unwrap_or(true)
+                || own(stated, &regular::read(&path, Most::WEIGHTS).with_context(cannot)?, part).is_ok());
+        if !is_own {
+            let text = format!("{}: not the {part} of its record", path.display());
+            faults.push(Fault { part, is_missing: false, text });
+        }
+    }
+    Ok(faults)
+}
+
+/// The bytes of a file beside the record in the file `at`.
+///
+/// # Errors
+/// If it is not there, or is not this record's: says what the record states and what was found.
+pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
+    let path = part.of(at);
+    let known = || format!("{}: {}", path.display(), remedy(&record.cell));
+    let load = || -> Result<Vec<u8>> {
+        ensure!(fs::metadata(&path)?.is_file(), "not a file, but a folder, a pipe or a device");
+        Ok(regular::read(&path, Most::WEIGHTS)?)
+    };
+    let bytes = load().with_context(|| format!("{}: cannot be read", path.display()))?;
+    match record.beside.get(part.id()) {
+        Some(stated) => own(stated, &bytes, part).with_context(known)?,
+        None if !record.beside.is_empty() => {
+            bail!("{}: not its record's, which was made without {part}", path.display())
+        }
+        None if part == Part::Logits => ensure_rows(scored(record), rows(&bytes)).with_context(known)?,
+        None => {}
+    }
+    Ok(bytes)
+}
+
+fn remedy(cell: &CellAxes) -> String {
+    format!("not the file of its record, {}; the command that made the cell makes it again", cell.id)
+}
+
+/// # Errors
+/// If the bytes are not those that are stated.
+fn own(stated: &record::Beside, bytes: &[u8], part: Part) -> Result<()> {
+    if part == Part::Logits {
+        ensure_rows(stated.rows, rows(bytes))?;
+    }
+    let found = record::Beside::of(bytes, None);
+    ensure!(found.bytes == stated.bytes, "{} bytes, the record states {}", found.bytes, stated.bytes);
+    ensure!(
+        found.blake3 == stated.blake3,
+        "digest {}, the record states {}",
+        short(&found.blake3),
+        short(&stated.blake3)
+    );
+    Ok(())
+}
+
+fn ensure_rows(stated: Option<usize>, found: usize) -> Result<()> {
+    let Some(stated) = stated else { return Ok(()) };
+    ensure!(found == stated, "{found} rows, the record's are {stated}");
+    Ok(())
+}
+
+/// Images that a record scores, all together.
+fn scored(record: &Record) -> Option<usize> {
+    let all = record.scores.iter().find(|score| score.validation_share.is_none());
+    all.map(|score| score.normals + score.defects)
+}
+
+/// Whole rows below the header of a CSV.
+fn rows(bytes: &[u8]) -> usize {
+    csv::Reader::from_reader(bytes).byte_records().filter(Result::is_ok).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::{Folder, example};
+
+    fn message(result: Result<Vec<u8>>) -> String {
+        format!("{:#}", result.expect_err("a file of another is refused"))
+    }
+
+    const TABLE: &[u8] = b"position,defect\n0,1\n1,0\n";
+
+    #[test]
+    fn files_of_others_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let mut record = example::record();
+        record.beside.insert("logits".into(), record::Beside::of(TABLE, Some(2)));
+        record.beside.insert("weights".into(), record::Beside::of(b"weights", None));
+        let at = folder.path(&record.cell.id);
+        let [logits, weights] = [Part::Logits, Part::Weights].map(|part| part.of(&at));
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(&logits, TABLE).unwrap();
+        fs::write(&weights, b"weights").unwrap();
+        folder.write(&record).unwrap();
+        assert_eq!(faults(&at, &record).unwrap(), []);
+        assert_eq!(read(&at, &record, Part::Logits).unwrap(), TABLE);
+
+        // Of the same size, and written after the record.
+        let later = fs::metadata(&at).unwrap().modified().unwrap() + std::time::Duration::from_secs(1);
+        fs::write(&weights, b"Weights").unwrap();
+        let touched = fs::File::options().write(true).open(&weights).unwrap();
+        touched.set_modified(later).unwrap();
+        let found = faults(&at, &record).unwrap();
+        assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Weights, false));
+        assert!(message(read(&at, &record, Part::Weights)).contains("the record states"));
+        // Only changed in time.
+        fs::write(&weights, b"weights").unwrap();
+        fs::File::options().write(true).open(&weights).unwrap().set_modified(later).unwrap();
+        assert_eq!(faults(&at, &record).unwrap(), []);
+
+        fs::write(&logits, &TABLE[..TABLE.len() - 4]).unwrap();
+        assert!(message(read(&at, &record, Part::Logits)).contains("1 rows, the record's are 2"));
+        fs::remove_file(&logits).unwrap();
+        let found = faults(&at, &record).unwrap();
+        assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Logits, true));
+
+        // What it was made without.
+        let detector = Part::Detector.of(&at);
+        fs::write(&detector, b"x").unwrap();
+        assert!(message(read(&at, &record, Part::Detector)).contains("made without detector"));
+    }
+
+    #[test]
+    fn of_old_records_the_rows_of_logits_are_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("x.json");
+        let mut record = example::record();
+        let mut score = example::score("converged", None);
+        (score.normals, score.defects) = (1, 1);
+        record.scores = vec![score];
+        fs::write(Part::Logits.of(&at), TABLE).unwrap();
+        fs::write(Part::Weights.of(&at), b"weights").unwrap();
+        assert_eq!(faults(&at, &record).unwrap(), []);
+        assert_eq!(read(&at, &record, Part::Logits).unwrap(), TABLE);
+        assert_eq!(read(&at, &record, Part::Weights).unwrap(), b"weights");
+        record.scores[0].normals = 5;
+        assert!(message(read(&at, &record, Part::Logits)).contains("2 rows, the record's are 6"));
+    }
+}

@@ -1,0 +1,138 @@
+//! Files of a results folder that tell of the whole run: who asked for cells, and what tuning came to.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    Folder, json_text, put_aside,
+    record::{Environment, Provenance, Run, SCHEMA, Tuning},
+};
+
+/// Name of the file that says who asked for a folder's records.
+pub(super) const ENVIRONMENT: &str = "environment.json";
+/// Name of the file that says what tuning came to.
+pub(super) const TUNING: &str = "tuning.json";
+/// Whoever writes the first has the lock of this name.
+const LOCK: &str = "environment";
+
+impl Folder {
+    /// Notes in `environment.json` who asks for cells: a command like one before, of the same code on the same
+    /// machine, is counted, another one added. A file that cannot be read, as a power cut can leave one, is put aside
+    /// under the name that is returned; no number depends on it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn note_run(&self, run: Run) -> Result<Option<PathBuf>> {
+        // Others may begin at the same moment.
+        let lock = loop {
+            match self.lock(LOCK)? {
+                Some(lock) => break lock,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let (mut runs, aside) = match self.runs() {
+            Ok(runs) => (runs, None),
+            Err(_) => (Vec::new(), Some(put_aside(&self.environment(), "torn")?)),
+        };
+        let same = |known: &&mut Run| {
+            let who =
+                |run: &Run| (run.command.clone(), Provenance { started_unix: 0, ..run.provenance.clone() });
+            who(known) == who(&run)
+        };
+        match runs.iter_mut().find(same) {
+            Some(known) => {
+                known.times += run.times;
+                known.cells = run.cells;
+            }
+            None => runs.push(run),
+        }
+        let text = serde_json::to_string_pretty(&Environment { schema: SCHEMA, runs })?;
+        self.write_file(ENVIRONMENT, format!("{text}\n").as_bytes())?;
+        lock.finish();
+        Ok(aside)
+    }
+
+    /// What `environment.json` holds; nothing where there is none.
+    ///
+    /// # Errors
+    /// If it is torn or of another schema.
+    pub fn runs(&self) -> Result<Vec<Run>> {
+        let path = self.environment();
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(Vec::new());
+        }
+        let read = || -> Result<Environment> {
+            let found: Environment = serde_json::from_str(&json_text(&path)?)?;
+            ensure!(found.schema <= SCHEMA, "schema {}, this build reads {SCHEMA}", found.schema);
+            Ok(found)
+        };
+        Ok(read().with_context(|| format!("{}: torn, or not of this build", path.display()))?.runs)
+    }
+
+    fn environment(&self) -> PathBuf {
+        self.root.join(ENVIRONMENT)
+    }
+
+    /// Writes what the folder's trials came to, over an earlier file: records stay as they are.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_tuning(&self, tuning: &Tuning) -> Result<()> {
+        self.write_file(TUNING, format!("{}\n", serde_json::to_string_pretty(tuning)?).as_bytes())
+    }
+
+    /// What the folder's trials came to.
+    ///
+    /// # Errors
+    /// If there is no such file, or it is torn or of another schema.
+    pub fn tuning(&self) -> Result<Tuning> {
+        let path = self.root.join(TUNING);
+        let read = || -> Result<Tuning> { Ok(serde_json::from_str(&json_text(&path)?)?) };
+        read().with_context(|| format!("{}: not there, torn, or not of this build", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::results::example;
+
+    fn run(command: &str) -> Run {
+        let provenance = example::record().provenance;
+        Run { command: command.into(), provenance, times: 1, cells: vec![("a/b".into(), 3)] }
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let names = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn commands_are_counted_and_a_torn_list_is_put_aside() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for command in ["x", "x", "y"] {
+            assert_eq!(folder.note_run(run(command)).unwrap(), None);
+        }
+        let times: Vec<usize> = folder.runs().unwrap().iter().map(|run| run.times).collect();
+        assert_eq!(times, [2, 1]);
+
+        let path = root.path().join(ENVIRONMENT);
+        let whole = fs::read_to_string(&path).unwrap();
+        let newer = whole.replacen(&format!("\"schema\": {SCHEMA}"), "\"schema\": 99", 1);
+        for (number, torn) in ["", &whole[..whole.len() / 2], "\0\0\0", &newer].into_iter().enumerate() {
+            fs::write(&path, torn).unwrap();
+            assert!(folder.runs().is_err(), "{torn}");
+            let aside = folder.note_run(run("x")).unwrap().expect("it is put aside");
+            assert_eq!(fs::read_to_string(aside).unwrap(), torn, "nothing is lost");
+            assert_eq!(folder.runs().unwrap().len(), 1);
+            assert_eq!(names(root.path()).len(), 2 + number, "no lock, no temporary file");
+        }
+        assert_eq!(super::super::files(root.path()).unwrap().len(), 0, "none is taken for a record");
+    }
+}

@@ -1,0 +1,40 @@
+//! Threads: all that a command will need are asked for before it begins, since hours later it is too late to hear that
+//! there are none.
+
+use std::{io, sync::Mutex, sync::mpsc, thread};
+
+use anyhow::{Context, Result};
+
+/// Threads that load images. Ours: one for each loader, and one that measures steps.
+const BESIDE: usize = 2;
+
+/// Starts the pool, and sees whether the others can be had: the table of scores has a pool of its own.
+///
+/// # Errors
+/// If the system does not give as many.
+pub fn start() -> Result<()> {
+    let pool = || -> Result<()> {
+        rayon::ThreadPoolBuilder::new().build_global()?;
+        try_for(thread::available_parallelism()?.get() + BESIDE)?;
+        Ok(())
+    };
+    pool().context(
+        "cannot start its threads: the system, or its user, has too many (ulimit -u), or too little memory for them",
+    )
+}
+
+/// Has so many threads at once, and ends them.
+fn try_for(count: usize) -> io::Result<()> {
+    let (hold, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    thread::scope(|scope| {
+        // Nobody sends anything: they end when nobody can any more.
+        let begin = |_| {
+            let sleep = || drop(wait.lock().map(|wait| wait.recv()));
+            thread::Builder::new().spawn_scoped(scope, sleep).map(drop)
+        };
+        let begun = (0..count).try_for_each(begin);
+        drop(hold);
+        begun
+    })
+}
