@@ -278,7 +278,7 @@ fn what_takes_too_much_memory_is_refused_by_its_head() {
 /// the size that its head says.
 #[test]
 fn no_damage_breaks_a_reader() {
-    const EACH: usize = 60;
+    const EACH: usize = 30;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
     let list = fs::read_to_string(folder.join("list.txt")).unwrap();
     let files = list.lines().filter_map(|line| line.split(' ').next());

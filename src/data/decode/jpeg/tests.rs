@@ -96,7 +96,8 @@ fn frames_of_motion_jpeg_pass_without_tables() {
 fn a_cut_that_has_an_end_is_seen() {
     let baseline = ("baseline".to_owned(), encoded(96, 64, 85));
     for (name, bytes) in [baseline].into_iter().chain(fixtures()) {
-        let step = if bytes.len() > 4000 { 11 } else { 1 };
+        // A prime: places differ from file to file.
+        let step = if bytes.len() > 4000 { 89 } else { 19 };
         // What the last block ends with, and what may be filled up, are no whole blocks.
         for length in (data(&bytes)..bytes.len() - 6).step_by(step) {
             let cut = [&bytes[..length], &[0xff, 0xd9]].concat();
