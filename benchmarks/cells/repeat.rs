@@ -4,16 +4,20 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use anyhow::Result;
 use rstest::rstest;
 use skewbench::{
     backbone,
     candle_core::Tensor,
     data::{Share, Source},
-    experiment::{self, Cell, Checkpoint, Event, Finished, Plan, Scale, Study, recipe},
+    experiment::{self, Cell, Checkpoint, Event, Finished, Plan, Scale, Stopped, Study, recipe},
     loader::Batch,
     method::{self, Position},
     results::{self, Folder, Record},
@@ -57,7 +61,7 @@ fn a_cell_is_bit_identical_when_repeated_and_whatever_the_threads() {
 /// Every variable, teachers' and statistics too, after two training steps of AdamW on random images.
 fn trained(method: method::Name, backbone: backbone::Name, threads: usize) -> Vec<(String, Vec<u32>)> {
     let (plan, source) = fixture();
-    let train = || -> anyhow::Result<Vec<(String, Vec<u32>)>> {
+    let train = || -> Result<Vec<(String, Vec<u32>)>> {
         let mut resolved = plan.resolve(&cell(method, backbone), source)?;
         resolved.defect_weight = 3.0;
         let model = resolved.build(Seed::root(0))?;
@@ -145,7 +149,8 @@ fn train(
     folder: &Path,
     kill: (usize, usize),
 ) -> (Finished, PathBuf) {
-    let checkpoint = Checkpoint { path: folder.join("x.checkpoint"), every: Duration::ZERO };
+    let (path, stop) = (folder.join("x.checkpoint"), Arc::default());
+    let checkpoint = Checkpoint { path, every: Duration::ZERO, stop };
     let killed = folder.join("killed");
     let finished = experiment::run_kept(&plan.resolve(cell, source).unwrap(), &checkpoint, &mut |event| {
         let at = match event {
@@ -224,6 +229,33 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
     }
 }
 
+/// Asked to stop within an epoch, and again when training is over: the state is kept at once, though none was due.
+#[test]
+fn a_cell_that_is_asked_to_stop_keeps_its_state() {
+    let (plan, source) = short(recipe::Name::Short);
+    let cell = cell(method::Name::SimClr, backbone::Name::ViTTiny);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, _) = train(&cell, &plan, source, folder.path(), (9, 9));
+    fs::remove_file(folder.path().join("x.checkpoint")).unwrap();
+    let run = |asked: &dyn Fn(&Event) -> bool| {
+        let (path, stop) = (folder.path().join("x.checkpoint"), Arc::new(AtomicBool::new(false)));
+        let checkpoint = Checkpoint { path, every: Duration::MAX, stop: stop.clone() };
+        experiment::run_kept(&plan.resolve(&cell, source).unwrap(), &checkpoint, &mut |event| {
+            if asked(&event) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        })
+    };
+    let stopped = |ended: Result<Finished>| *ended.err().unwrap().downcast_ref::<Stopped>().unwrap();
+    let within = |event: &Event| matches!(event, Event::Training(Progress::Step { epoch: 1, step: 2, .. }));
+    assert_eq!(stopped(run(&within)), Stopped { epochs: 1, steps: 3 });
+    let after = |event: &Event| matches!(event, Event::Stage("probe"));
+    assert_eq!(stopped(run(&after)), Stopped { epochs: 2, steps: 0 });
+    let finished = run(&|_| false).unwrap();
+    assert_eq!(finished.record.cost.resumed, 2);
+    assert!(computed_files(&finished) == computed_files(&whole));
+}
+
 #[test]
 fn mixed_precision_is_another_experiment_and_resumes_to_the_same_bytes() {
     let (plan, source) = short(recipe::Name::Short);
@@ -256,7 +288,7 @@ fn a_state_that_does_not_belong_is_never_resumed() {
     let (whole, killed) = train(&supervised, &plan, source, folder.path(), (0, 3));
     let expected = computed_files(&whole);
     let path = folder.path().join("x.checkpoint");
-    let checkpoint = Checkpoint { path: path.clone(), every: Duration::MAX };
+    let checkpoint = Checkpoint { path: path.clone(), every: Duration::MAX, stop: Arc::default() };
 
     // Other settings, or numeric code: refused, saying what differs, and the file is not touched.
     let before = fs::read(&path).unwrap();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Calibration, Threshold};
 use crate::{
     backbone::{self, Architecture, Stem, VitSize},
+    method,
     results::record::{Counts, Provenance, Record},
 };
 
@@ -112,6 +113,17 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// What it is, for people: `SimCLR on ResNet-18`.
+    pub fn title(&self) -> String {
+        let method = match self.method.parse::<method::Name>() {
+            Ok(method) => method.label(),
+            Err(_) if self.cell.starts_with("given_weights/") => "given weights",
+            Err(_) => "random weights",
+        };
+        let backbone = self.backbone.parse::<backbone::Name>();
+        format!("{method} on {}", backbone.map_or(self.backbone.as_str(), |known| known.label()))
+    }
+
     /// The encoder's sizes.
     ///
     /// # Errors
@@ -194,6 +206,10 @@ pub(super) mod tests {
         let (name, resnet_stem) = (backbone::Name::ResNet18, Stem::Small);
         let architecture = Architecture { name, side: 64, resnet_width: 8, resnet_stem, vit };
         let manifest = example(&architecture);
+        assert!(manifest.title().ends_with(" on ResNet-18"), "{}", manifest.title());
+        let frozen =
+            Manifest { method: "none".into(), cell: "given_weights/none-x".into(), ..manifest.clone() };
+        assert_eq!(frozen.title(), "given weights on ResNet-18");
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
         let read = manifest.architecture().unwrap();

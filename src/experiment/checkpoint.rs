@@ -6,8 +6,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,7 +33,33 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// Besides at the end of every epoch.
     pub every: Duration,
+    /// Once it is true, the state is kept after the present step, and the cell ends with [`Stopped`].
+    pub stop: Arc<AtomicBool>,
 }
+
+/// The end of a cell that was asked to stop: its state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Epochs done.
+    pub epochs: usize,
+    /// Steps done of the next epoch.
+    pub steps: usize,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural =
+            |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        write!(
+            formatter,
+            "stopped after {} and {} of the next; its state is kept",
+            plural(self.epochs, "epoch"),
+            plural(self.steps, "step")
+        )
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 impl Checkpoint {
     /// Ours: what a kill costs at most.
@@ -37,7 +67,17 @@ impl Checkpoint {
 
     /// In a results folder.
     pub fn new(folder: &Folder, cell: &str) -> Self {
-        Self { path: folder.checkpoint(cell), every: Self::EVERY }
+        Self { path: folder.checkpoint(cell), every: Self::EVERY, stop: Arc::default() }
+    }
+
+    /// The same, to end once this is true.
+    #[must_use]
+    pub fn until(self, stop: &Arc<AtomicBool>) -> Self {
+        Self { stop: stop.clone(), ..self }
+    }
+
+    fn is_to_stop(&self) -> bool {
+        self.stop.load(Relaxed)
     }
 
     /// # Errors
@@ -205,12 +245,23 @@ impl<'a> Keeper<'a> {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// Keeps the state at the end of an epoch, and when it was last kept long ago.
+    /// Training is over, and its last state is kept.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// [`Stopped`], if the cell is to stop.
+    pub fn ensure_wanted(&self) -> Result<()> {
+        let wanted = !self.checkpoint.is_some_and(Checkpoint::is_to_stop);
+        ensure!(wanted, Stopped { epochs: self.epoch_ends.len(), steps: 0 });
+        Ok(())
+    }
+
+    /// Keeps the state at the end of an epoch, when it was last kept long ago, and when the cell is to stop.
+    ///
+    /// # Errors
+    /// If it cannot be written; [`Stopped`], if the cell is to stop.
     pub fn see(&mut self, progress: &Progress) -> Result<()> {
-        let (state, due) = match progress {
+        let stops = self.checkpoint.is_some_and(Checkpoint::is_to_stop);
+        let (state, due, done) = match progress {
             Progress::Part(part) => {
                 self.lap(match part {
                     Part::Data => "data",
@@ -220,10 +271,11 @@ impl<'a> Keeper<'a> {
             }
             Progress::Epoch { state, .. } => {
                 self.epoch_ends.push(self.seconds());
-                (state, true)
+                (state, true, 0)
             }
-            Progress::Step { state, .. } => {
-                (state, self.checkpoint.is_some_and(|checkpoint| self.kept.elapsed() >= checkpoint.every))
+            Progress::Step { state, step, .. } => {
+                let long_ago = |checkpoint: &Checkpoint| self.kept.elapsed() >= checkpoint.every;
+                (state, stops || self.checkpoint.is_some_and(long_ago), *step)
             }
         };
         self.lap("monitors");
@@ -239,6 +291,7 @@ impl<'a> Keeper<'a> {
             self.kept = Instant::now();
             self.lap("checkpoints");
         }
+        ensure!(!stops, Stopped { epochs: self.epoch_ends.len(), steps: done });
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ mod subsets;
 mod unseen;
 
 pub use cell::{Ablation, Cell, Remedy, Study};
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Stopped};
 pub use event::Event;
 pub use plan::{Init, Plan, Pretrained};
 pub use recipe::{Augmentation, Recipe};

@@ -1,4 +1,4 @@
-//! Three scales of one code path: how large everything is. What is learnt and how is the recipe's.
+//! Four scales of one code path: how large everything is. What is learnt and how is the recipe's.
 
 use crate::{
     backbone::{
@@ -60,6 +60,24 @@ impl Scale {
             rank_images: 128,
             view_sample: (32, 4),
             sewer_ml_sample: (1, 1),
+        }
+    }
+
+    /// `cargo xtask reproduce --quick`: a first look in minutes, on a CPU. All sizes are ours; a tenth of the training of
+    /// [`Self::small`], so that methods have learnt little and intervals are wide.
+    pub fn quick() -> Self {
+        Self {
+            name: "quick".to_owned(),
+            side: 48,
+            synthetic_images: (1_500, 800),
+            resnet_width: 12,
+            vit: VitSize { patch: 8, width: 36, depth: 3, heads: 3 },
+            epochs: 3,
+            batch_size: 32,
+            heads: Heads { hidden: 128, output: 64, prototypes: 256, ..Self::small().heads },
+            rank_images: 256,
+            view_sample: (50, 6),
+            ..Self::small()
         }
     }
 

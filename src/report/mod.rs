@@ -350,7 +350,24 @@ impl Page {
                      methods compare here, and whether the paper's statements carry over; they say nothing of Sewer-ML."
                 }
             }
+            @if let Some(progress) = self.progress() { p.banner role="status" { (progress) } }
         }
+    }
+
+    /// How far the run is, where not all of its cells are finished.
+    fn progress(&self) -> Option<String> {
+        let asked: BTreeSet<&String> = self.made.iter().flat_map(|made| &made.cells).collect();
+        let finished: BTreeSet<&String> = self.records().map(|filed| &filed.record.cell.id).collect();
+        let missing: Vec<&str> =
+            asked.iter().filter(|cell| !finished.contains(*cell)).map(|cell| cell.as_str()).collect();
+        let first = *missing.first()?;
+        let rest = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
+        Some(format!(
+            "{} of {} trainings are finished; {first}{rest} are still missing. While the run goes on this page is \
+             written again and again: reload it. Stopped? The same command goes on.",
+            asked.len() - missing.len(),
+            asked.len()
+        ))
     }
 
     /// What was wrong with records of all parts.

@@ -11,8 +11,13 @@ use crate::{
 };
 
 impl Card {
-    /// What to do.
+    /// What to do; and where that was not worth its training, that too.
     pub fn sentence(&self) -> String {
+        let free = self.is_not_worth_it().map_or_else(String::new, |free| format!(" {free}"));
+        self.choice() + &free
+    }
+
+    fn choice(&self) -> String {
         let place = place(self.share);
         let Some(pick) = self.pick() else {
             return format!(
@@ -122,18 +127,21 @@ impl Card {
                 "It is not shown to be above everything that costs no training; {} is.",
                 name(&cell)
             )),
-            Worth::NotShown => {
-                let floors = self.floors.iter();
-                let best = floors.max_by(|a, b| a.auroc.estimate.total_cmp(&b.auroc.estimate))?;
-                Some(format!(
-                    "Nothing that was trained is shown to beat features that cost nothing: {} {} AUROC {}.",
-                    name(&best.cell),
-                    if best.cell.study == Study::Pixels { "have" } else { "reach" },
-                    floor(best)
-                ))
-            }
-            Worth::Shown(_) | Worth::Unknown => None,
+            // The sentence itself says that nothing is.
+            Worth::NotShown | Worth::Shown(_) | Worth::Unknown => None,
         }
+    }
+
+    /// That features which cost nothing may be as good.
+    fn is_not_worth_it(&self) -> Option<String> {
+        let floors = self.floors.iter().filter(|_| self.worth == Worth::NotShown);
+        let best = floors.max_by(|a, b| a.auroc.estimate.total_cmp(&b.auroc.estimate))?;
+        Some(format!(
+            "Nothing that was trained is shown to beat features that cost nothing: {} {} AUROC {}.",
+            name(&best.cell),
+            if best.cell.study == Study::Pixels { "have" } else { "reach" },
+            floor(best)
+        ))
     }
 
     /// What to run next, in words; [`Card::commands`] has the lines for a shell.

@@ -7,21 +7,21 @@ mod study;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use skewbench::{
     augment::Normalisation,
     data::{Share, imbalance::OutOfReach},
     experiment::{Cell, Init, Plan, Resolved, Resolver, Scale, Study},
 };
 
-use self::study::Study as Asks;
+use self::study::{Part, Study as Asks};
 pub use self::{
     setup::{Lists, Setup},
     sources::{Sources, sampled},
 };
 
 /// Which cells, on which data, how.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Asked {
     #[command(flatten)]
     pub setup: Setup,
@@ -39,13 +39,19 @@ pub struct Asked {
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// How many seeds: 0, 1, ... of each cell [default: 1 at small scale, 3 with --full]
+    /// How many seeds: 0, 1, ... of each cell [default: 1, with --quick 2, with --full 3]
     #[arg(long, value_name = "N")]
     pub seeds: Option<u64>,
 
-    /// Defect shares to train at, such as `1%,natural` [default: the paper's 1, 2, 5, 15 and 45 %]
+    /// Defect shares to train at, such as `1%,natural` [default: the paper's 1, 2, 5, 15 and 45 %;
+    /// with --quick 45 and 5 %]
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]
     pub shares: Vec<Share>,
+
+    /// Only part K of N of all these cells, one of N processes' share: on a cluster without a shared --out, or where each
+    /// is to have its own cells. Cells that begin with another's weights stay with it
+    #[arg(long, value_name = "K/N")]
+    pub part: Option<Part>,
 
     /// Also train what the authors' released code does otherwise: adds `ablations` to --study
     #[arg(long)]
@@ -74,6 +80,11 @@ pub struct Outcome<'a> {
 }
 
 impl Asked {
+    /// The same on the CPU.
+    pub fn without_gpu(&self) -> Self {
+        Self { setup: Setup { gpu: false, ..self.setup.clone() }, ..self.clone() }
+    }
+
     /// Opens the data and says which cells are meant.
     ///
     /// # Errors
@@ -83,12 +94,29 @@ impl Asked {
         if self.ablations {
             studies.push(Asks::Ablations);
         }
-        let shares: &[Share] = if self.shares.is_empty() { &Share::STUDY } else { &self.shares };
-        let seeds = self.seeds.unwrap_or(if self.setup.full { 3 } else { 1 });
+        let Setup { full, quick, .. } = self.setup;
+        let shares: &[Share] = match &self.shares[..] {
+            [] if quick => &[Share::percent(45), Share::percent(5)],
+            [] => &Share::STUDY,
+            asked => asked,
+        };
+        let seeds = self.seeds.unwrap_or(match (full, quick) {
+            (true, _) => 3,
+            (_, true) => 2,
+            _ => 1,
+        });
         let plan = self.setup.plan()?;
         let frozen = Setup::frozen(&plan)?;
         studies.extend(frozen.map(|_| Asks::Frozen));
-        let cells = study::cells(&studies, shares, seeds, &self.only, frozen)?;
+        let mut cells = study::cells(&studies, shares, seeds, &self.only, frozen)?;
+        let all = cells.len();
+        if let Some(part) = self.part {
+            part.keep(&mut cells);
+            ensure!(
+                !cells.is_empty(),
+                "--part {part}: there are {all} cells, and none is left for this part"
+            );
+        }
         let run = self.setup.run(plan, cells, lists)?;
         Ok(Run { within_reach: self.shares.is_empty(), ..run })
     }

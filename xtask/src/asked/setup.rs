@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Data, sizes, recipe and device.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Setup {
     #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
     pub data: Choice,
@@ -29,6 +29,11 @@ pub struct Setup {
     /// takes half, as the paper does; other data is used whole
     #[arg(long)]
     pub full: bool,
+
+    /// A first look in minutes: smaller images, networks and data, and with `reproduce` two seeds at 45 and 5 % defects
+    /// unless asked otherwise. Too little training to choose a method by
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
 
     /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
     #[arg(long, default_value = "fail", value_name = "fail|skip")]
@@ -137,7 +142,7 @@ impl Setup {
 
     /// The results folder that was asked for, or the one of this scale and data.
     pub fn out(&self, asked: Option<&Path>) -> PathBuf {
-        let scale = if self.full { Scale::full() } else { Scale::small() };
+        let scale = self.base();
         let own = || PathBuf::from("results/local").join(format!("{}-{}", scale.name, self.data.name()));
         asked.map_or_else(own, Path::to_owned)
     }
@@ -184,8 +189,17 @@ impl Setup {
         plan.frozen.as_ref().map(Init::network).transpose().context("--frozen")
     }
 
+    /// The scale before flags change it.
+    fn base(&self) -> Scale {
+        match (self.full, self.quick) {
+            (true, _) => Scale::full(),
+            (_, true) => Scale::quick(),
+            _ => Scale::small(),
+        }
+    }
+
     fn scale(&self) -> Result<Scale> {
-        let mut scale = if self.full { Scale::full() } else { Scale::small() };
+        let mut scale = self.base();
         let positive = |name: &str, value: usize| {
             ensure!(value > 0, "--{name} must be at least 1");
             Ok(value)

@@ -14,6 +14,7 @@ mod race;
 mod report;
 mod reproduce;
 mod status;
+mod submit;
 mod tune;
 
 use anyhow::Result;
@@ -26,6 +27,8 @@ pub enum Command {
     Tune(tune::Arguments),
     /// Find the best method and backbone for a data set without training the whole grid
     Choose(choose::Arguments),
+    /// Run a study on Slurm, on Kubernetes, or as several processes here
+    Submit(submit::Arguments),
     /// Show how far a results folder is
     Status(status::Arguments),
     /// Show what moved between two results folders, or between the paper and one
@@ -72,6 +75,7 @@ impl Command {
             Self::Reproduce(arguments) => reproduce::run(arguments),
             Self::Tune(arguments) => tune::run(arguments),
             Self::Choose(arguments) => choose::run(arguments),
+            Self::Submit(arguments) => submit::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Diff(arguments) => diff::run(arguments),
             Self::Claims(arguments) => claims::run(arguments),

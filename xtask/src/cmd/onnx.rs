@@ -34,13 +34,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let bundle = Bundle::open(from)?;
     ensure!(!is_same(from, to), "{}: is the bundle itself; choose another file to write", to.display());
     onnx::write(&bundle, to)?;
-    let Manifest { method, backbone, cell, side, threshold, rate, .. } = &bundle.manifest;
+    let Manifest { cell, side, threshold, rate, .. } = &bundle.manifest;
     println!(
-        "{}: {method} on {backbone}, {cell}, {:.1} MB, ONNX opset {OPSET}\n  \
+        "{}: {}, {cell}, {:.1} MB, ONNX opset {OPSET}\n  \
          takes pictures: bytes (batch, {side}, {side}, 3), RGB, squeezed bicubic\n  \
          gives logit and probability: (batch) each; probabilities are for {:.1} % defects; \
          flag above logit {:.4}",
         to.display(),
+        bundle.manifest.title(),
         std::fs::metadata(to)?.len() as f64 / 1e6,
         100.0 * rate,
         threshold.logit

@@ -1,6 +1,10 @@
 //! `report`: one page of HTML from results folders.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -105,6 +109,11 @@ pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
     put(&page(&reading, MARGIN), &reading, out)
 }
 
+/// Writes the page of these folders, and says nothing.
+pub fn renew(folders: &[PathBuf], out: &Path) -> Result<()> {
+    durable::write_whole(out, page(&reading::read(folders), MARGIN).html().as_bytes())
+}
+
 /// The page of all settings that have more than trials, at most [`MOST_PARTS`] of them.
 fn page(reading: &Reading, margin: f64) -> Page {
     let shown = contents(reading).into_iter().filter(|contents| !contents.is_tuning);
@@ -191,7 +200,10 @@ fn columns(filed: &Filed) -> Option<Vec<(String, Vec<f64>)>> {
     match results::logits::read(&filed.file, &filed.record) {
         Ok(columns) => Some(columns),
         Err(error) => {
-            if Part::Logits.of(&filed.file).exists() {
+            // Of each file once, however many figures want it and pages are made.
+            static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+            let file = Part::Logits.of(&filed.file);
+            if file.exists() && TOLD.lock().is_ok_and(|mut told| told.insert(file)) {
                 eprintln!("left out: {error:#}");
             }
             None

@@ -1,8 +1,10 @@
 //! `cargo xtask reproduce`: the main job.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use anyhow::{Result, bail};
@@ -12,6 +14,7 @@ use skewbench::{
     results::{Folder, Record, provenance, record},
 };
 
+use super::report;
 use crate::{
     asked::{Asked, Lists, Run},
     support::{program, table},
@@ -23,11 +26,14 @@ use crate::{
 /// Without flags: the cells of the paper's Table 1, and floors beside them, at small scale, on drawn sewer pipes,
 /// on the CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept,
 /// and the one that was being trained resumes where it was, to the same numbers. Several processes may share
-/// a results folder: each takes cells that no other works on. A closed terminal does not stop it.
+/// a results folder: each takes cells that no other works on. A closed terminal does not stop it. `report.html` in the
+/// results folder is kept current: all methods are trained at the largest share first, then at the next, so that it is
+/// worth opening early.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask reproduce                                  all cells, half an hour or more, nothing to install
+  cargo xtask reproduce --quick                          all methods in miniature, minutes
   cargo xtask reproduce --only simclr --seeds 3          one method, three seeds
   cargo xtask reproduce --study all                      every table and figure, and what the paper left out
   cargo xtask reproduce --data elpv --shares natural     real solar-cell photographs
@@ -45,6 +51,13 @@ pub struct Arguments {
     /// Show what would be trained and how long that takes on this machine, then stop
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl Arguments {
+    /// Which cells, and the results folder.
+    pub fn asked(&self) -> (&Asked, PathBuf) {
+        (&self.asked, self.asked.setup.out(self.output.out.as_deref()))
+    }
 }
 
 /// What is kept, and where.
@@ -85,7 +98,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::open(&out)?;
     let all: Vec<&Resolved> = resolved.iter().collect();
     let keep = arguments.output.keep();
-    let cells = Cells { resolved: &all, folder: &folder, keep, may_begin: &|_| true };
+    let current = Current::new(&out);
+    let cells =
+        Cells { resolved: &all, folder: &folder, keep, may_begin: &|_| true, trained: &|| current.renew() };
     let unreadable = cells.ensure_ours()?;
     cells.ensure_pretrained()?;
     run.sources.write_lists(&folder)?;
@@ -122,6 +137,35 @@ pub fn note_run(folder: &Folder, run: record::Run) -> Result<()> {
     Ok(())
 }
 
+/// The page of a run that goes on.
+pub struct Current {
+    out: PathBuf,
+    /// Not before then is it written again.
+    next: Cell<Instant>,
+}
+
+impl Current {
+    /// Time between two pages, in times of writing one: they cost at most 2 % of the run. Ours.
+    const REST: u32 = 50;
+
+    pub fn new(out: &Path) -> Self {
+        Self { out: out.to_owned(), next: Cell::new(Instant::now()) }
+    }
+
+    /// Writes the page, unless it was written lately.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn renew(&self) -> Result<()> {
+        let begun = Instant::now();
+        if begun >= self.next.get() {
+            report::renew(std::slice::from_ref(&self.out), &self.out.join("report.html"))?;
+            self.next.set(Instant::now() + begun.elapsed() * Self::REST);
+        }
+        Ok(())
+    }
+}
+
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
     println!("\n{}", table::render(records));
     run.print_undefined();
@@ -140,6 +184,6 @@ pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
         println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
-    crate::cmd::report::write(&[out.to_owned()], &out.join("report.html"))?.print();
+    report::write(&[out.to_owned()], &out.join("report.html"))?.print();
     Ok(())
 }

@@ -8,6 +8,7 @@ use skewbench::{
     results::{Folder, Record},
 };
 
+use super::submit::slurm;
 use crate::support::pulse::{Pulse, duration, now};
 
 /// Show finished cells, cells in training and what is left, with the time that it will take.
@@ -28,7 +29,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::existing(&arguments.folder)?;
     let mut lines = 0;
     loop {
-        let (text, left) = look(&folder)?;
+        let (mut text, left) = look(&folder)?;
+        for state in slurm::states(&arguments.folder) {
+            text += &format!("  slurm        {state}\n");
+        }
         // On a terminal the last state is written over.
         let back = if lines > 0 { format!("\x1b[{lines}A\x1b[J") } else { String::new() };
         print!("{back}{text}");

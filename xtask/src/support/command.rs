@@ -10,7 +10,7 @@ use skewbench::{
 use super::program::quoted;
 
 /// Flags that choose cells, with a value; what comes next chooses others.
-const CHOICES: [&str; 4] = ["--study", "--only", "--shares", "--seeds"];
+const CHOICES: [&str; 5] = ["--study", "--only", "--shares", "--seeds", "--part"];
 /// The same without a value.
 const SWITCHES: [&str; 2] = ["--ablations", "--dry-run"];
 

@@ -11,5 +11,6 @@ pub mod pipe;
 pub mod program;
 pub mod pulse;
 pub mod source;
+pub mod stop;
 pub mod table;
 pub mod threads;

@@ -26,6 +26,8 @@ pub struct Cells<'a> {
     pub keep: Keep<'a>,
     /// Asked before a cell is trained.
     pub may_begin: &'a dyn Fn(&Resolved) -> bool,
+    /// Called after each cell that was trained here. What goes wrong there is said, and stops nothing.
+    pub trained: &'a dyn Fn() -> Result<()>,
 }
 
 /// What is kept of a cell besides its record and its logits.
@@ -278,6 +280,9 @@ impl Cells<'_> {
         display.begin(&title, resolved.image_passes());
         let record = self.train_one(resolved, lock, display, finished)?;
         display.end(&title, &record);
+        if let Err(error) = (self.trained)() {
+            display.line(&format!("note: {error:#}"));
+        }
         done(record)
     }
 

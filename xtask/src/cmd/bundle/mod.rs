@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let bytes = std::fs::metadata(to)?.len() as usize;
     // It is opened once here: one that cannot be relied on is no use to anybody.
     let bundle = Bundle::open(Path::new(to))?;
-    println!("{to}: {} on {}, {cell}", manifest.method, manifest.backbone);
+    println!("{to}: {}, {cell}", manifest.title());
     say(&manifest);
     println!("  {}", Cost::measure(&bundle, bytes)?);
     Ok(())

@@ -18,7 +18,7 @@ use skewbench::{
 };
 
 use self::{clock::Clock, rounds::Rounds};
-use super::reproduce::{self, Output};
+use super::reproduce::{self, Current, Output};
 use crate::{
     asked::{Lists, Run, Setup},
     support::source::Choice,
@@ -101,12 +101,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let folder = Folder::open(&out)?;
     let clock = Clock::new(arguments.hours, &folder, &run, arguments.seeds);
+    let current = Current::new(&out);
     let rounds = Rounds {
         resolved: &resolved,
         folder: &folder,
         keep: arguments.output.keep(),
         clock: &clock,
         run: &run,
+        trained: &|| current.renew(),
     };
     rounds.ensure_readable()?;
     run.sources.write_lists(&folder)?;

@@ -24,6 +24,8 @@ pub struct Rounds<'a> {
     pub keep: Keep<'a>,
     pub clock: &'a Clock<'a>,
     pub run: &'a Run,
+    /// As [`Cells::trained`].
+    pub trained: &'a dyn Fn() -> Result<()>,
 }
 
 impl Rounds<'_> {
@@ -87,7 +89,8 @@ impl Rounds<'_> {
         wanted: &'b [&'b Resolved<'b>],
         may_begin: &'b dyn Fn(&Resolved) -> bool,
     ) -> Cells<'b> {
-        Cells { resolved: wanted, folder: self.folder, keep: self.keep, may_begin }
+        let Self { folder, keep, trained, .. } = *self;
+        Cells { resolved: wanted, folder, keep, may_begin, trained }
     }
 
     /// For `status`: what has been asked for so far.

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use skewbench::{
     augment::ViewRecipe,
-    bundle::{Bundle, Manifest},
+    bundle::Bundle,
     data::{Dataset, Image, SampleBits, Share, files::Files, folder, table},
     durable,
     seed::Seed,
@@ -74,11 +74,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut rows = Rows::open(&arguments.out, &bundle.digest, rate)?;
     let left: Vec<usize> = (0..files.len()).filter(|&index| !rows.has(files.name(index))).collect();
     println!(
-        "{} images, {} of them done earlier; {} on {} of {}",
+        "{} images, {} of them done earlier; {}, {}",
         files.len(),
         files.len() - left.len(),
-        bundle.manifest.method,
-        bundle.manifest.backbone,
+        bundle.manifest.title(),
         bundle.manifest.cell
     );
     let sizes = score(&bundle, &files, &left, rate, &mut rows)?;
@@ -167,8 +166,9 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
         rows.path().display(),
         page.display()
     );
-    let Manifest { limits, .. } = &bundle.manifest;
-    limits.iter().for_each(|limit| println!("note: {limit}"));
+    if let count @ 1.. = bundle.manifest.limits.len() {
+        println!("note: the page has {count} things to know about the data that the detector learnt from");
+    }
     Ok(())
 }
 

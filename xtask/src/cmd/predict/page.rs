@@ -23,16 +23,24 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
             body {
                 h1 { (found.flagged) " of " (found.scored) " images flagged" }
                 p {
-                    "By " (manifest.method) " on " (manifest.backbone) " (" code { (manifest.cell) } "), scored by "
-                    (Scorer::label(&manifest.scorer).unwrap_or(&manifest.scorer)) ", above logit "
+                    (manifest.title()) " (" code { (manifest.cell) } ") scores images by "
+                    (Scorer::label(&manifest.scorer).unwrap_or(&manifest.scorer)) ", and flags those above logit "
                     (format!("{:.3}", manifest.threshold.logit)) " (" (manifest.threshold.chosen) "). On "
                     (manifest.validation.normals) " normal images and " (manifest.validation.defects)
-                    " defects of " (manifest.source) " that flags " (false_alarms) " of normal images and " (hits) " of defects (95\u{a0}%). "
-                    "Probabilities are for " (percent(rate)) " defects; expected calibration error "
-                    (format!("{:.3}", manifest.calibration.error)) ". "
-                    (found.skipped) " images could not be read: " code { "predictions.csv" } " says why."
+                    " defects of " (manifest.source) " that was " (false_alarms) " of the normal images and " (hits)
+                    " of the defects (95\u{a0}%). Probabilities are for a site where " (percent(rate))
+                    " of images have a defect; they lie " (format!("{:.3}", manifest.calibration.error))
+                    " from what happens (expected calibration error)."
+                    @if found.skipped > 0 {
+                        " " (found.skipped) " images could not be read: " code { "predictions.csv" } " says why."
+                    }
                 }
-                @for limit in &manifest.limits { p.limit { (limit) } }
+                @if !manifest.limits.is_empty() {
+                    details.limits {
+                        summary { (manifest.limits.len()) " things to know about the data it learnt from" }
+                        ul { @for limit in &manifest.limits { li { (limit) } } }
+                    }
+                }
                 form {
                     label { "Probability at least " input #least type="number" min="0" max="100" step="any" value="0"; " %" }
                     label { "Path contains " input #text type="search"; }
@@ -113,7 +121,7 @@ const STYLE: &str = "\
 body { max-width: 80rem; margin: 1rem auto; padding: 0 1rem; }
 form { position: sticky; top: 0; background: Canvas; padding: .5rem 0; display: flex; gap: 1rem; flex-wrap: wrap; align-items: center; }
 input[type=number] { width: 5rem; }
-.limit, .keys { font-size: .85rem; opacity: .8; margin: .2rem 0; }
+.limits, .keys { font-size: .85rem; opacity: .8; margin: .2rem 0; }
 ol { list-style: none; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; }
 li { border: 2px solid transparent; border-radius: .4rem; padding: .4rem; font-size: .85rem; overflow-wrap: anywhere; }
 li:focus { border-color: Highlight; outline: none; }

@@ -146,7 +146,7 @@ fn trial(cell: &Cell) -> u16 {
 fn of<'a>(resolved: &'a [&'a Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
     // Encoders of trials are of no use later.
     let keep = Keep { weights: false, tensorboard: None };
-    Cells { resolved, folder, keep, may_begin: &|_| true }
+    Cells { resolved, folder, keep, may_begin: &|_| true, trained: &|| Ok(()) }
 }
 
 /// Trains the cells of a stage and notes in the folder that this command asked for them after those `before`. Returns

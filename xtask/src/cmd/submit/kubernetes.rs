@@ -1,0 +1,108 @@
+//! The manifest of an Indexed Job. JSON is YAML, so that a library writes it.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::Arguments;
+use crate::support::program::quoted;
+
+/// Times that one part is begun again after a node or a container failed. Ours.
+const AGAIN: u32 = 20;
+
+/// Prints it.
+pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
+    super::parse(words)?;
+    let image = arguments.image.as_deref().context("--image names the container")?;
+    let claim = arguments.claim.as_deref().context("--claim names the volume")?;
+    let out = words.iter().position(|word| word == "--out").and_then(|place| words.get(place + 1));
+    ensure!(
+        out.is_some_and(|out| out.starts_with(&arguments.mount)),
+        "--out must lie below {}, where the claim is mounted",
+        arguments.mount
+    );
+    println!("{}", serde_json::to_string_pretty(&manifest(arguments, words, image, claim))?);
+    Ok(())
+}
+
+/// Each completion index is a part. Status 1 is the program's own "no": settings that cannot be trained, or a cell that
+/// fails; another try would end the same. Whatever else ends a pod is tried again.
+fn manifest(arguments: &Arguments, words: &[String], image: &str, claim: &str) -> Value {
+    let tasks = arguments.tasks;
+    let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let script = format!("exec skewbench {} --part $((JOB_COMPLETION_INDEX + 1))/{tasks}", line.join(" "));
+    let mut container = json!({
+        "name": "skewbench",
+        "image": image,
+        "command": ["/bin/sh", "-c", script],
+        "volumeMounts": [{ "name": "results", "mountPath": arguments.mount }],
+    });
+    if arguments.gpus > 0 {
+        container["resources"] = json!({ "limits": { "nvidia.com/gpu": arguments.gpus } });
+    }
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": { "name": "skewbench" },
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": tasks,
+            "parallelism": arguments.at_once.unwrap_or(tasks),
+            "backoffLimitPerIndex": AGAIN,
+            "maxFailedIndexes": tasks,
+            "podFailurePolicy": { "rules": [
+                { "action": "Ignore", "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }] },
+                { "action": "FailIndex", "onExitCodes": { "containerName": "skewbench", "operator": "In", "values": [1, 2] } },
+            ] },
+            "template": { "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 120,
+                "containers": [container],
+                "volumes": [{ "name": "results", "persistentVolumeClaim": { "claimName": claim } }],
+            } },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Submit {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn parts_are_completion_indices() {
+        let arguments = Submit::parse_from([
+            "submit",
+            "--kubernetes",
+            "--image",
+            "x:1",
+            "--claim",
+            "c",
+            "--tasks",
+            "5",
+            "--gpus",
+            "2",
+            "--",
+            "--out",
+            "/results/a",
+        ])
+        .arguments;
+        let words = ["reproduce", "--out", "/results/a b"].map(str::to_owned);
+        let job = manifest(&arguments, &words, "x:1", "c");
+        let spec = &job["spec"];
+        assert_eq!((&spec["completions"], &spec["completionMode"]), (&json!(5), &json!("Indexed")));
+        let container = &spec["template"]["spec"]["containers"][0];
+        assert_eq!(
+            container["command"][2],
+            "exec skewbench reproduce --out '/results/a b' --part $((JOB_COMPLETION_INDEX + 1))/5"
+        );
+        assert_eq!(container["resources"]["limits"]["nvidia.com/gpu"], 2);
+        assert!(print(&arguments, &["reproduce", "--out", "/elsewhere"].map(str::to_owned)).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! `cargo xtask submit`: the cells of a study on a cluster, or on the devices of one machine.
+
+mod kubernetes;
+mod local;
+pub mod slurm;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use super::reproduce;
+use crate::{
+    asked::{Lists, thousands},
+    support::program::quoted,
+};
+
+/// Run a study on Slurm, on Kubernetes, or as several processes here.
+///
+/// Takes the arguments of `reproduce` after `--`, and looks before anything is submitted whether all its cells can be
+/// trained. Cells are dealt out to tasks (`--part K/N`) that share one results folder, which must be the same path on
+/// every node. A task that is killed, preempted or out of time loses nothing: its cell's state is kept, the task is queued
+/// again, and resumes. Cancel everything and submit again at any moment: what is finished is read.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask submit --slurm --tasks 40 --time 8:00:00 --gpus 1 -- --full --data sewer-ml=/data --out /shared/study
+  cargo xtask submit --slurm --tasks 8 --option=--partition=cpu --option=--cpus-per-task=4 -- --out /shared/small
+  cargo xtask submit --kubernetes --image REGISTRY/skewbench:1 --claim results -- --out /results/small > job.yaml
+  cargo xtask submit --local 4 --gpus 1 -- --full --data packed=/fast/store --out study")]
+pub struct Arguments {
+    /// Write a job array, and hand it to sbatch
+    #[arg(long, group = "where")]
+    slurm: bool,
+
+    /// Print the manifest of an Indexed Job, for kubectl apply
+    #[arg(long, group = "where", requires_all = ["image", "claim"])]
+    kubernetes: bool,
+
+    /// Start so many processes here, and wait for them
+    #[arg(long, group = "where", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    local: Option<u16>,
+
+    /// Tasks at most [default: 16]
+    #[arg(long, value_name = "N", default_value_t = 16, hide_default_value = true)]
+    tasks: usize,
+
+    /// Tasks that run at the same time at most [default: all]
+    #[arg(long, value_name = "N")]
+    at_once: Option<usize>,
+
+    /// GPUs a task; adds --gpu to the command. With --local each process gets one of its own
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    gpus: usize,
+
+    /// Slurm's time limit of a task, such as 8:00:00; two minutes before it the task keeps its state and is queued again
+    #[arg(long, value_name = "TIME", requires = "slurm")]
+    time: Option<String>,
+
+    /// A further option of sbatch, such as --option=--partition=gpu; may be given several times
+    #[arg(long, value_name = "OPTION", requires = "slurm", allow_hyphen_values = true)]
+    option: Vec<String>,
+
+    /// Write Slurm's scripts, and submit nothing
+    #[arg(long, requires = "slurm")]
+    write_only: bool,
+
+    /// Container image that has the program
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    image: Option<String>,
+
+    /// PersistentVolumeClaim that holds the results folder
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    claim: Option<String>,
+
+    /// Where the claim is mounted
+    #[arg(long, value_name = "PATH", requires = "kubernetes", default_value = "/results")]
+    mount: String,
+
+    /// Arguments of `reproduce`, after --
+    #[arg(last = true, required = true, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    reproduce: Vec<String>,
+}
+
+/// What every task runs.
+pub struct Job {
+    /// Arguments of the program, without `--part`.
+    words: Vec<String>,
+    out: PathBuf,
+    tasks: usize,
+}
+
+impl Job {
+    /// Arguments as a shell takes them.
+    fn line(&self) -> String {
+        self.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        arguments.slurm || arguments.kubernetes || arguments.local.is_some(),
+        "say where: --slurm, --kubernetes or --local N"
+    );
+    ensure!(arguments.tasks > 0, "--tasks must be at least 1");
+    let mut words = vec!["reproduce".to_owned()];
+    words.extend(arguments.reproduce.iter().cloned());
+    if arguments.gpus > 0 && !words.iter().any(|word| word == "--gpu") {
+        words.push("--gpu".to_owned());
+    }
+    if arguments.kubernetes {
+        // Data and results lie where this machine may not see them.
+        return kubernetes::print(arguments, &words);
+    }
+    let (cells, out) = look(&words)?;
+    let absolute = std::path::absolute(&out)?;
+    let words = with_out(&words, &absolute);
+    let job = Job { words, out: absolute, tasks: arguments.tasks.min(cells) };
+    match arguments.local {
+        Some(processes) => local::run(&job, usize::from(processes), arguments.gpus > 0),
+        None => slurm::submit(arguments, &job),
+    }
+}
+
+/// The command alone, to be parsed as the program would.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct Reproduce {
+    #[command(flatten)]
+    arguments: reproduce::Arguments,
+}
+
+/// How many cells there are, and where results go: everything that could stop one is found here.
+fn look(words: &[String]) -> Result<(usize, PathBuf)> {
+    let parsed = parse(words)?;
+    let (asked, out) = parsed.arguments.asked();
+    ensure!(asked.part.is_none(), "--part is what `submit` gives to each task: leave it out");
+    // The GPU may be on another machine.
+    let run = asked.without_gpu().run(Lists::Read(&out)).context("what is to be submitted")?;
+    let resolved = run.resolve()?;
+    run.describe(&resolved);
+    println!("results {}", out.display());
+    Ok((resolved.len(), out))
+}
+
+fn parse(words: &[String]) -> Result<Reproduce> {
+    Reproduce::try_parse_from(&words[1..]).map_err(|error| {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        anyhow::anyhow!("after --: {first}")
+    })
+}
+
+/// With the results folder as a path that is the same wherever a task begins.
+fn with_out(words: &[String], out: &Path) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--out" => {
+                words.next();
+            }
+            word if word.starts_with("--out=") => {}
+            word => kept.push(word.to_owned()),
+        }
+    }
+    kept.extend(["--out".to_owned(), out.to_string_lossy().into_owned()]);
+    kept
+}
+
+/// `40 tasks of 165 cells`.
+fn in_words(tasks: usize) -> String {
+    if tasks == 1 { "one task".to_owned() } else { format!("{} tasks", thousands(tasks)) }
+}

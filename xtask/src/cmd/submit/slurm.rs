@@ -1,0 +1,197 @@
+//! A job array for Slurm, and a job after it that writes the page.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Arguments, Job, in_words};
+use crate::support::{program::quoted, stop::AGAIN};
+
+/// Seconds before the time limit that Slurm asks a task to stop: more than a step and a checkpoint take. Ours.
+const BEFORE_LIMIT: u32 = 120;
+/// Folder for scripts and logs, below the results folder.
+pub const FOLDER: &str = "slurm";
+/// File there with the numbers of jobs, a line each, the latest last.
+pub const JOBS: &str = "jobs";
+
+/// Writes both scripts and submits them, unless it is told to write them only.
+pub fn submit(arguments: &Arguments, job: &Job) -> Result<()> {
+    let folder = job.out.join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let program = std::env::current_exe().context("where this program lies")?;
+    let (array, after) = (folder.join("array.sh"), folder.join("report.sh"));
+    write(&array, &array_script(arguments, job, &program, &folder))?;
+    write(&after, &report_script(arguments, job, &program, &folder))?;
+    if arguments.write_only {
+        println!(
+            "written: {}\nsubmit it: sbatch {}\nand then   sbatch --dependency=afterany:JOB {}",
+            in_words(job.tasks),
+            quoted(&array.to_string_lossy()),
+            quoted(&after.to_string_lossy())
+        );
+        return Ok(());
+    }
+    let number = sbatch(&[&array.to_string_lossy()])?;
+    note(&folder, &number)?;
+    println!("submitted: {} as job {number}; logs in {}", in_words(job.tasks), folder.display());
+    let dependency = format!("--dependency=afterany:{number}");
+    let report = sbatch(&[&dependency, &after.to_string_lossy()])?;
+    println!("job {report} writes {} when all tasks have ended", job.out.join("report.html").display());
+    println!(
+        "look: cargo xtask status {}; stop: scancel {number}; go on: the same command",
+        job.out.display()
+    );
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// Appends the number of a job: `status` asks Slurm about them.
+fn note(folder: &Path, number: &str) -> Result<()> {
+    let path = folder.join(JOBS);
+    let mut known = fs::read_to_string(&path).unwrap_or_default();
+    known += &format!("{number}\n");
+    write(&path, &known)
+}
+
+fn sbatch(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("sbatch").arg("--parsable").args(arguments).output();
+    let output = output.context("sbatch: not found; submit on a node that has Slurm, or use --write-only")?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if !output.status.success() {
+        bail!("sbatch refuses: {}", said(&output.stderr))
+    }
+    // `1234` or `1234;cluster`.
+    let number = said(&output.stdout).split(';').next().unwrap_or_default().to_owned();
+    ensure!(number.parse::<u64>().is_ok(), "sbatch gave no number of a job but '{number}'");
+    Ok(number)
+}
+
+/// The array: each task trains its part, passes signals on, and is queued again while work is left.
+fn array_script(arguments: &Arguments, job: &Job, program: &Path, folder: &Path) -> String {
+    let Job { tasks, .. } = job;
+    let limit = arguments.at_once.map_or_else(String::new, |limit| format!("%{limit}"));
+    let mut head = vec![
+        "--job-name=skewbench".to_owned(),
+        format!("--array=1-{tasks}{limit}"),
+        format!("--output={}/%A_%a.txt", folder.display()),
+        "--open-mode=append".to_owned(),
+        "--requeue".to_owned(),
+        format!("--signal=B:USR1@{BEFORE_LIMIT}"),
+    ];
+    head.extend(arguments.time.iter().map(|time| format!("--time={time}")));
+    if arguments.gpus > 0 {
+        head.push(format!("--gres=gpu:{}", arguments.gpus));
+    }
+    head.extend(arguments.option.iter().cloned());
+    format!(
+        "{}\
+         # Signals go to this shell; the program keeps the state of its cell when it gets them.\n\
+         {} {} --part \"$SLURM_ARRAY_TASK_ID/{tasks}\" &\n\
+         task=$!\n\
+         trap 'kill -USR1 $task' USR1\n\
+         trap 'kill -TERM $task' TERM\n\
+         status=0\n\
+         # A signal ends `wait` early: the program may still be writing.\n\
+         while true; do\n  wait $task; status=$?\n  kill -0 $task 2>/dev/null || break\ndone\n\
+         if [ $status -eq {AGAIN} ]; then\n  \
+           # By both numbers: the array's alone would be all of it.\n  \
+           scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}\"\nfi\n\
+         exit $status\n",
+        header(&head),
+        quoted(&program.to_string_lossy()),
+        job.line()
+    )
+}
+
+fn report_script(arguments: &Arguments, job: &Job, program: &Path, folder: &Path) -> String {
+    let mut head =
+        vec!["--job-name=skewbench-report".to_owned(), format!("--output={}/report.txt", folder.display())];
+    // Where it may run, but not what a training needs.
+    let kept = arguments.option.iter().filter(|option| {
+        ["--partition", "-p", "--account", "-A", "--qos"].iter().any(|known| option.starts_with(known))
+    });
+    head.extend(kept.cloned());
+    let page = job.out.join("report.html");
+    format!(
+        "{}exec {} report {} --out {}\n",
+        header(&head),
+        quoted(&program.to_string_lossy()),
+        quoted(&job.out.to_string_lossy()),
+        quoted(&page.to_string_lossy())
+    )
+}
+
+fn header(options: &[String]) -> String {
+    let lines: String = options.iter().map(|option| format!("#SBATCH {option}\n")).collect();
+    format!("#!/bin/bash\n{lines}")
+}
+
+/// What Slurm says of the array jobs of a results folder, a line each; nothing where there is none, or no Slurm.
+pub fn states(out: &Path) -> Vec<String> {
+    let Ok(jobs) = fs::read_to_string(out.join(FOLDER).join(JOBS)) else { return Vec::new() };
+    let jobs: Vec<&str> = jobs.lines().filter(|line| !line.is_empty()).collect();
+    let asked = Command::new("squeue")
+        .args(["--noheader", "--array", "--format=%i %T %r", "--jobs", &jobs.join(",")])
+        .output();
+    let Ok(output) = asked else { return Vec::new() };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Submit {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn scripts_say_what_was_asked_for() {
+        let arguments = Submit::parse_from([
+            "submit",
+            "--slurm",
+            "--time",
+            "8:00:00",
+            "--gpus",
+            "1",
+            "--at-once",
+            "3",
+            "--option=--partition=a b",
+            "--",
+            "--full",
+        ])
+        .arguments;
+        let words = ["reproduce", "--only", "it's"].map(str::to_owned).to_vec();
+        let job = Job { words, out: "/r".into(), tasks: 7 };
+        let text = array_script(&arguments, &job, Path::new("/p q/skewbench"), Path::new("/r/slurm"));
+        for line in [
+            "#!/bin/bash",
+            "#SBATCH --array=1-7%3",
+            "#SBATCH --time=8:00:00",
+            "#SBATCH --gres=gpu:1",
+            "#SBATCH --partition=a b",
+            "#SBATCH --signal=B:USR1@120",
+            "#SBATCH --output=/r/slurm/%A_%a.txt",
+            "'/p q/skewbench' reproduce --only 'it'\\''s' --part \"$SLURM_ARRAY_TASK_ID/7\" &",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line '{line}' in\n{text}");
+        }
+        let report = report_script(&arguments, &job, Path::new("/p"), Path::new("/r/slurm"));
+        assert!(report.contains("#SBATCH --partition=a b\n") && !report.contains("gres"), "{report}");
+        assert!(report.ends_with("exec /p report /r --out /r/report.html\n"), "{report}");
+        let checked = Command::new("bash").arg("-n").stdin(std::process::Stdio::piped()).spawn();
+        if let Ok(mut shell) = checked {
+            use std::io::Write as _;
+            shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+            assert!(shell.wait().unwrap().success(), "bash does not read\n{text}");
+        }
+    }
+}
