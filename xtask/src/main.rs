@@ -13,7 +13,11 @@ use std::{io::IsTerminal, process::ExitCode};
 use anyhow::Result;
 use clap::Parser;
 
-use self::support::{pipe, print, program, threads};
+use self::support::{
+    pipe, print, program,
+    stop::{self, AGAIN, Halt},
+    threads,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,6 +54,11 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) if keeps || lost.is_none() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
+        Err(error) if error.is::<Halt>() => {
+            eprintln!("stopped: {error}");
+            stop::end();
+            ExitCode::from(AGAIN)
+        }
         Err(error) => {
             // What went wrong and where, not the stack: the message is for a person at a terminal.
             eprintln!("error: {}", program::as_typed(&format!("{error:#}")));

@@ -113,7 +113,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             cells: resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
         },
     )?;
-    let (records, failed) = cells.train(unreadable);
+    let (records, failed) = cells.train(unreadable)?;
     sum_up(&folder, &out, &run, &records)?;
     if failed.is_empty() {
         return Ok(());
@@ -124,17 +124,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         resolved.len(),
         failed.iter().map(|failure| failure.reason.as_str()).collect::<Vec<_>>().join("\n  ")
     )
-}
-
-/// Notes in the folder who asks for cells, and says so where the notes of earlier commands could not be read.
-pub fn note_run(folder: &Folder, run: record::Run) -> Result<()> {
-    if let Some(aside) = folder.note_run(run)? {
-        eprintln!(
-            "environment.json could not be read, as after a power cut, and is kept as {}; no number depends on it",
-            aside.display()
-        );
-    }
-    Ok(())
 }
 
 /// The page of a run that goes on.
@@ -164,6 +153,17 @@ impl Current {
         }
         Ok(())
     }
+}
+
+/// Notes in the folder who asks for cells, and says so where the notes of earlier commands could not be read.
+pub fn note_run(folder: &Folder, run: record::Run) -> Result<()> {
+    if let Some(aside) = folder.note_run(run)? {
+        eprintln!(
+            "environment.json could not be read, as after a power cut, and is kept as {}; no number depends on it",
+            aside.display()
+        );
+    }
+    Ok(())
 }
 
 fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {

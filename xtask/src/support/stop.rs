@@ -1,13 +1,35 @@
 //! Ctrl-C and its kin while cells are trained: the cell in training keeps its state, and the program ends. Asked once
 //! more, it ends at once.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// Exit status where nothing went wrong and the same command goes on: `EX_TEMPFAIL` of sysexits.h.
 pub const AGAIN: u8 = 75;
+
+/// The end of a process that was asked to stop.
+#[derive(Debug)]
+pub struct Halt {
+    /// What became of the cell in training; empty where none was.
+    pub last: String,
+    /// Cells that are finished, and all.
+    pub finished: usize,
+    pub all: usize,
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { last, finished, all } = self;
+        write!(formatter, "{last}{finished} of {all} cells are finished; the same command goes on")
+    }
+}
+
+impl std::error::Error for Halt {}
 
 /// What signals say.
 struct Signals {

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     collections::HashSet,
     path::{Path, PathBuf},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
@@ -11,13 +12,16 @@ use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
     backbone::import::Weights,
     data::{Dataset, OnBadImage},
-    experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved},
+    experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved, Stopped},
     results::{Folder, Lock, Part, Record, beside},
     train::Progress,
 };
 
 use super::{display::Display, watch::Watch};
-use crate::asked::some;
+use crate::{
+    asked::some,
+    support::stop::{self, Halt},
+};
 
 /// Everything that is to be done.
 pub struct Cells<'a> {
@@ -74,6 +78,15 @@ enum Standing {
     Failed,
     /// It may not begin.
     Refused,
+}
+
+/// What one look at all cells came to.
+#[derive(Default)]
+struct Pass {
+    /// Whether something was finished.
+    worked: bool,
+    /// Cells in the hands of other processes.
+    elsewhere: usize,
 }
 
 impl Cells<'_> {
@@ -173,7 +186,10 @@ impl Cells<'_> {
     /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:
     /// should one of those end early, its cell is resumed here. Returns the records in the order of cells, without
     /// those that may not begin, and the cells that failed.
-    pub fn train(&self, unreadable: Vec<Failure>) -> (Vec<Record>, Vec<Failure>) {
+    ///
+    /// # Errors
+    /// [`Halt`], if somebody asked this process to stop.
+    pub fn train(&self, unreadable: Vec<Failure>) -> Result<(Vec<Record>, Vec<Failure>)> {
         /// How often others are looked at.
         const LOOK: Duration = Duration::from_secs(1);
         let mut display =
@@ -190,31 +206,7 @@ impl Cells<'_> {
         }
         let mut waiting = false;
         loop {
-            let (mut worked, mut elsewhere) = (false, 0);
-            for number in 0..cells.len() {
-                if !matches!(cells[number], Standing::Open) {
-                    continue;
-                }
-                let before = self.pretrained_by(number).map(|place| &cells[place]);
-                if matches!(before, Some(Standing::Open)) {
-                    // Another process still trains what it begins with.
-                    elsewhere += 1;
-                    continue;
-                }
-                cells[number] = match self.work(number, &mut display) {
-                    Ok(standing) => standing,
-                    Err(error) => {
-                        display.line(&format!("failed: {error:#}"));
-                        let cell = self.resolved[number].cell.id();
-                        failed.push(Failure { cell, reason: format!("{error:#}") });
-                        Standing::Failed
-                    }
-                };
-                match cells[number] {
-                    Standing::Open => elsewhere += 1,
-                    _ => worked = true,
-                }
-            }
+            let Pass { worked, elsewhere } = self.pass(&mut cells, &mut failed, &mut display)?;
             if elsewhere == 0 {
                 break;
             }
@@ -233,7 +225,49 @@ impl Cells<'_> {
             Standing::Finished(record) => Some(*record),
             _ => None,
         });
-        (records.collect(), failed)
+        Ok((records.collect(), failed))
+    }
+
+    /// Works on every cell that is open, once.
+    fn pass(&self, cells: &mut [Standing], failed: &mut Vec<Failure>, display: &mut Display) -> Result<Pass> {
+        let stop = stop::asked();
+        let halt = |cells: &[Standing], display: &mut Display, last: String| {
+            display.close();
+            let finished = cells.iter().filter(|cell| matches!(cell, Standing::Finished(_))).count();
+            Halt { last, finished, all: cells.len() }
+        };
+        let mut pass = Pass::default();
+        for number in 0..cells.len() {
+            if !matches!(cells[number], Standing::Open) {
+                continue;
+            }
+            if stop.load(Relaxed) {
+                bail!(halt(cells, display, String::new()))
+            }
+            let before = self.pretrained_by(number).map(|place| &cells[place]);
+            if matches!(before, Some(Standing::Open)) {
+                // Another process still trains what it begins with.
+                pass.elsewhere += 1;
+                continue;
+            }
+            let cell = self.resolved[number].cell.id();
+            cells[number] = match self.work(number, display) {
+                Ok(standing) => standing,
+                Err(error) => {
+                    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+                        bail!(halt(cells, display, format!("{cell} {stopped}. ")))
+                    }
+                    display.line(&format!("failed: {error:#}"));
+                    failed.push(Failure { cell, reason: format!("{error:#}") });
+                    Standing::Failed
+                }
+            };
+            match cells[number] {
+                Standing::Open => pass.elsewhere += 1,
+                _ => pass.worked = true,
+            }
+        }
+        Ok(pass)
     }
 
     /// The place, among these cells, of the one whose encoder a cell begins with.
@@ -296,7 +330,7 @@ impl Cells<'_> {
         before: Option<Record>,
     ) -> Result<Record> {
         let (folder, id) = (self.folder, resolved.cell.id());
-        let checkpoint = Checkpoint::new(folder, &id);
+        let checkpoint = Checkpoint::new(folder, &id).until(&stop::asked());
         let events = self.keep.tensorboard.map(|folder| folder.join(&id));
         let mut watch = Watch::new(display, &mut lock, resolved.scale.epochs, events.as_deref())?;
         let images = Images { folder, resolved, known: Cell::new(0) };

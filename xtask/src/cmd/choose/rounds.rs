@@ -73,7 +73,7 @@ impl Rounds<'_> {
 
     /// Records of cells, in their order, without those that may not begin.
     fn all_of(&self, wanted: &[&Resolved], may_begin: &dyn Fn(&Resolved) -> bool) -> Result<Vec<Record>> {
-        let (records, failed) = self.cells(wanted, may_begin).train(Vec::new());
+        let (records, failed) = self.cells(wanted, may_begin).train(Vec::new())?;
         ensure!(
             failed.is_empty(),
             "{} of {} trainings failed; the others are finished, and the same command tries these again:\n  {}",

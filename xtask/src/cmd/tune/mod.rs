@@ -162,7 +162,7 @@ fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<
         cells: before.iter().chain(resolved).map(|cell| (cell.cell.id(), cell.image_passes())).collect(),
     };
     reproduce::note_run(folder, asked)?;
-    Ok(cells.train(unreadable).1)
+    Ok(cells.train(unreadable)?.1)
 }
 
 impl Arguments {
