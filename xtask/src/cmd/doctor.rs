@@ -18,7 +18,7 @@ use crate::asked::{Asked, Lists, Outcome, Run, sampled};
 /// Check machine, data and results folder before hours of training.
 ///
 /// Takes the flags of `reproduce` and judges what that run would do: trouble is what would stop it; everything else is
-/// a note. Every image is decoded once (`--quick` reads headers only, where the images come in a split). Ends with exit
+/// a note. Every image is decoded once (`--headers` reads no further than that, where the images come in a split). Ends with exit
 /// code 1 if there is trouble.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Read only the headers of images: finds missing and foreign files, not torn ones. Images without a split are
     /// decoded all the same: those that are alike must stay on one side
     #[arg(long)]
-    quick: bool,
+    headers: bool,
 
     /// Results folder that a run would write to; what is found out of images is kept there for it [default: that of
     /// `reproduce`]
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let out = arguments.asked.setup.out(arguments.out.as_deref());
     let mut findings = Findings::default();
     let can_be_written = writable(&out);
-    let kept = can_be_written.is_ok() && !arguments.quick;
+    let kept = can_be_written.is_ok() && !arguments.headers;
     let run = arguments.asked.run(if kept { Lists::Kept(&out) } else { Lists::Read(&out) })?;
     machine(provenance::name(&run.plan.device));
     match can_be_written {
@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     findings.troubles.extend(stopped);
     findings.notes.extend(left_out.into_iter().map(|line| format!("left out: {line}")));
     cells(&resolved, &run, &mut findings);
-    let depth = if arguments.quick { Depth::Header } else { Depth::Pixels };
+    let depth = if arguments.headers { Depth::Header } else { Depth::Pixels };
     images(&run, &resolved, depth, &mut findings)?;
     if kept {
         run.sources.write_lists(&Folder::open(&out)?)?;

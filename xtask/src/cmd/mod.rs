@@ -64,6 +64,7 @@ impl Command {
             Self::Reproduce(arguments) => !arguments.dry_run,
             Self::Tune(arguments) => !arguments.dry_run,
             Self::Choose(arguments) => !arguments.dry_run,
+            Self::Submit(arguments) => arguments.local.is_some(),
             Self::Predict(_) => true,
             _ => false,
         }

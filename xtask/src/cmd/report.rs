@@ -1,6 +1,10 @@
 //! `report`: one page of HTML from results folders.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -199,7 +203,10 @@ fn columns(filed: &Filed) -> Option<Vec<(String, Vec<f64>)>> {
     match results::logits::read(&filed.file, &filed.record) {
         Ok(columns) => Some(columns),
         Err(error) => {
-            if Part::Logits.of(&filed.file).exists() {
+            // Of each file once, however many figures want it and pages are made.
+            static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+            let file = Part::Logits.of(&filed.file);
+            if file.exists() && TOLD.lock().is_ok_and(|mut told| told.insert(file)) {
                 eprintln!("left out: {error:#}");
             }
             None

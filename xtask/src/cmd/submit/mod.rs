@@ -39,7 +39,7 @@ pub struct Arguments {
 
     /// Start so many processes here, and wait for them
     #[arg(long, group = "where", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    local: Option<u16>,
+    pub local: Option<u16>,
 
     /// Tasks at most [default: 16]
     #[arg(long, value_name = "N", default_value_t = 16, hide_default_value = true)]
