@@ -13,6 +13,7 @@ mod predict;
 mod race;
 mod report;
 mod reproduce;
+mod soak;
 mod status;
 mod submit;
 mod tune;
@@ -47,6 +48,8 @@ pub enum Command {
     Predict(predict::Arguments),
     /// Time training steps, or loading, against PyTorch's on this machine
     Race(race::Arguments),
+    /// Kill this program while it trains, and look whether anything differs in the end
+    Soak(soak::Arguments),
     /// Check and time what needs a GPU, or pack it for a machine that has one
     #[command(subcommand)]
     Gpu(gpu::Command),
@@ -86,6 +89,7 @@ impl Command {
             Self::Onnx(arguments) => onnx::run(arguments),
             Self::Predict(arguments) => predict::run(arguments),
             Self::Race(arguments) => race::run(arguments),
+            Self::Soak(arguments) => soak::run(arguments),
             Self::Gpu(command) => gpu::run(command),
             Self::Doctor(arguments) => doctor::run(arguments),
             Self::Data(command) => data::run(command),

@@ -1,0 +1,254 @@
+//! `cargo xtask soak`: kills this program again and again while it trains, and looks whether anything differs in the end.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use skewbench::{
+    data,
+    results::{self, Folder},
+    seed::{Seed, Stream},
+};
+
+/// Kill this program while it trains, hundreds of times, and compare what it leaves with a run that nobody disturbed.
+///
+/// Trains a small study on a few drawn pictures once undisturbed, and then again and again with several processes over one
+/// folder, one of which gets a signal (SIGKILL, SIGTERM or SIGINT) at a random moment and is started again. Records,
+/// weights, logits and detectors must be equal to the bit, and nothing may be left over. Ends with status 1 if anything
+/// differs.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Kills in all
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    kills: usize,
+
+    /// Begin no further study after so many hours
+    #[arg(long, value_name = "H", default_value_t = 1.0)]
+    hours: f64,
+
+    /// Processes over one results folder
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=16))]
+    processes: u64,
+
+    /// Moments and signals are drawn from it
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+
+    /// Folder for data and results; kept [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Kills by signal.
+    kills: BTreeMap<&'static str, usize>,
+    studies: usize,
+    /// What differed or was left over, in words.
+    faults: Vec<String>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let root = arguments.out.clone().unwrap_or_else(|| temporary.path().to_owned());
+    fs::create_dir_all(&root).with_context(|| format!("{}: cannot be made", root.display()))?;
+    let (pictures, whole) = (root.join("pictures"), root.join("undisturbed"));
+    draw(&pictures)?;
+    let begun = Instant::now();
+    ensure!(
+        start(&pictures, &whole)?.wait()?.success(),
+        "the undisturbed study fails: nothing to compare with"
+    );
+    let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
+    println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
+
+    let mut stream = Seed::root(arguments.seed).child("soak").stream();
+    let mut tally = Tally::default();
+    let begun = Instant::now();
+    while tally.kills.values().sum::<usize>() < arguments.kills
+        && begun.elapsed().as_secs_f64() < 3600.0 * arguments.hours
+    {
+        let out = root.join(format!("disturbed-{}", tally.studies));
+        disturb(arguments, (&pictures, &out), lasts, &mut stream, &mut tally)?;
+        tally.studies += 1;
+        tally.faults.extend(
+            differences(&expected, &out)?.into_iter().map(|fault| format!("{}: {fault}", out.display())),
+        );
+        if tally.faults.is_empty() {
+            fs::remove_dir_all(&out)?;
+        }
+        let kills: Vec<String> =
+            tally.kills.iter().map(|(signal, count)| format!("{count} {signal}")).collect();
+        println!("{} studies, kills: {}; {} faults", tally.studies, kills.join(", "), tally.faults.len());
+    }
+    tally.faults.iter().for_each(|fault| println!("FAULT {fault}"));
+    if !tally.faults.is_empty() {
+        // What differs is worth a look.
+        let _ = temporary.keep();
+        bail!("{} faults; what they are of lies in {}", tally.faults.len(), root.display())
+    }
+    Ok(())
+}
+
+/// Some drawn pictures as files, which are read faster than drawn.
+fn draw(folder: &Path) -> Result<()> {
+    let drawn = data::synthetic::source(Seed::root(0), 60, 1, 32).train;
+    for (index, labels) in drawn.labels().iter().enumerate() {
+        let picture = drawn.open(index)?;
+        let below = folder.join(if labels.defect { "defect" } else { "normal" });
+        fs::create_dir_all(&below)?;
+        let (width, height) = (picture.width as u32, picture.height as u32);
+        let picture =
+            image::RgbImage::from_raw(width, height, picture.pixels).context("pixels fill the picture")?;
+        picture.save(below.join(format!("{index:03}.png")))?;
+    }
+    Ok(())
+}
+
+/// A process that trains some cells of several kinds.
+fn start(pictures: &Path, out: &Path) -> Result<Child> {
+    let program = std::env::current_exe().context("where this program lies")?;
+    let study = ["--study", "table1,floors,fine_tuned", "--shares", "natural"];
+    let only = ["--only", "supervised-resnet18,byol-vit,simclr-resnet18,random_weights/none-resnet18"];
+    let sizes = ["--side", "32", "--width", "8", "--batch-size", "8", "--epochs", "3"];
+    Command::new(program)
+        .arg("reproduce")
+        .args([&study[..], &only, &sizes].concat())
+        .arg("--data")
+        .arg(format!("folder={}", pictures.display()))
+        .arg("--out")
+        .arg(out)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("the program does not start")
+}
+
+/// Trains a study to its end, with kills.
+fn disturb(
+    arguments: &Arguments,
+    (pictures, out): (&Path, &Path),
+    lasts: Duration,
+    stream: &mut Stream,
+    tally: &mut Tally,
+) -> Result<()> {
+    let begin = || start(pictures, out);
+    let mut processes = (0..arguments.processes).map(|_| begin()).collect::<Result<Vec<Child>>>()?;
+    loop {
+        // A study that is killed too often would never end.
+        std::thread::sleep(lasts.mul_f64(stream.uniform(0.02, 0.4)));
+        let victim = stream.below(processes.len());
+        if processes[victim].try_wait()?.is_some() {
+            tally.faults.extend(unexpected(processes.remove(victim).wait()?));
+            if processes.is_empty() {
+                return Ok(());
+            }
+            continue;
+        }
+        if tally.kills.values().sum::<usize>() >= arguments.kills {
+            for mut process in processes {
+                tally.faults.extend(unexpected(process.wait()?));
+            }
+            return Ok(());
+        }
+        let (name, number) = SIGNALS[stream.below(SIGNALS.len())];
+        signal(&mut processes[victim], number)?;
+        processes[victim].wait()?;
+        *tally.kills.entry(name).or_default() += 1;
+        processes[victim] = begin()?;
+    }
+}
+
+/// Why a process that nobody killed should not have ended so.
+fn unexpected(status: ExitStatus) -> Option<String> {
+    (!status.success()).then(|| format!("a process that was not killed ended with {status}"))
+}
+
+#[cfg(unix)]
+const SIGNALS: [(&str, i32); 3] =
+    [("SIGKILL", libc::SIGKILL), ("SIGTERM", libc::SIGTERM), ("SIGINT", libc::SIGINT)];
+#[cfg(not(unix))]
+const SIGNALS: [(&str, i32); 1] = [("kill", 0)];
+
+fn signal(process: &mut Child, number: i32) -> Result<()> {
+    #[cfg(unix)]
+    // SAFETY: the process was started here and not waited for yet, so that its number is still its own.
+    unsafe {
+        libc::kill(process.id() as i32, number);
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = number;
+        process.kill()?;
+    }
+    Ok(())
+}
+
+/// What a study computed, by file: bytes of weights, logits and detectors, and of records what is no time.
+fn what_is_in(out: &Path) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (name, path) in files(out)? {
+        let computed = [".safetensors", ".logits.csv"].iter().any(|ending| name.ends_with(ending));
+        if computed {
+            found.insert(name, blake3::hash(&fs::read(&path)?).to_hex().to_string());
+        } else if name.ends_with(".json") && name != "environment.json" {
+            let record = results::read(&path)?;
+            let said = format!(
+                "{} {:?} {:?} {:?} {:?}",
+                record.fingerprint, record.scores, record.label_free, record.label_budgets, record.probe
+            );
+            found.insert(name, blake3::hash(said.as_bytes()).to_hex().to_string());
+        }
+    }
+    Ok(found)
+}
+
+/// Every file below a folder by its name from there.
+fn files(root: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(name) = path.strip_prefix(root) {
+                found.push((name.to_string_lossy().into_owned(), path.clone()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a disturbed study has otherwise, in words.
+fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Vec<String>> {
+    let found = what_is_in(out)?;
+    let mut faults: Vec<String> = expected
+        .iter()
+        .filter_map(|(name, digest)| match found.get(name) {
+            None => Some(format!("{name} is missing")),
+            Some(other) if other != digest => Some(format!("{name} differs")),
+            Some(_) => None,
+        })
+        .collect();
+    faults.extend(
+        found.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("{name} is too much")),
+    );
+    let left = files(out)?.into_iter().map(|(name, _)| name);
+    let is_left = |name: &String| {
+        name.ends_with(".checkpoint")
+            || name.ends_with(".lock")
+            || name.contains(".tmp")
+            || name.contains("-torn")
+    };
+    faults.extend(left.filter(is_left).map(|name| format!("{name} is left over")));
+    let folder = Folder::open(out)?;
+    ensure!(!folder.runs()?.is_empty(), "{}: no run is noted", out.display());
+    Ok(faults)
+}
