@@ -245,13 +245,14 @@ impl<'a> Keeper<'a> {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// Training is over, and its last state is kept.
+    /// A stage begins after training, whose last state is kept.
     ///
     /// # Errors
     /// [`Stopped`], if the cell is to stop.
-    pub fn ensure_wanted(&self) -> Result<()> {
+    pub fn stage(&self, name: &'static str, progress: &mut dyn FnMut(Event)) -> Result<()> {
         let wanted = !self.checkpoint.is_some_and(Checkpoint::is_to_stop);
         ensure!(wanted, Stopped { epochs: self.epoch_ends.len(), steps: 0 });
+        progress(Event::Stage(name));
         Ok(())
     }
 

@@ -77,26 +77,22 @@ fn walk(
     let trained = train(resolved, &mut model, &mut keeper, progress)?;
     let train_seconds = keeper.seconds();
 
-    keeper.ensure_wanted()?;
-    progress(Event::Stage("features"));
+    keeper.stage("features", progress)?;
     keeper.start();
     let begun = Instant::now();
     let frozen = Frozen::of(resolved, &*model.method)?;
     keeper.lap("features");
 
-    keeper.ensure_wanted()?;
-    progress(Event::Stage("probe"));
+    keeper.stage("probe", progress)?;
     let probed = probe(resolved, &model, &trained, &frozen)?;
     keeper.lap("probe");
 
-    keeper.ensure_wanted()?;
-    progress(Event::Stage("pointing"));
+    keeper.stage("pointing", progress)?;
     let pointed = |name| pointing(resolved, &*model.method, (&probed.scorers, name), &frozen);
     let (by_probe, by_patches) = (pointed("converged")?, pointed("normals_patchcore")?);
     keeper.lap("pointing");
 
-    keeper.ensure_wanted()?;
-    progress(Event::Stage("label-free"));
+    keeper.stage("label-free", progress)?;
     let label_free = label_free::of(&*model.method, &frozen.train, resolved)?;
     keeper.lap("label_free");
 

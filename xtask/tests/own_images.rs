@@ -232,12 +232,9 @@ fn shares_out_of_reach_are_left_out_unless_asked_for() {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (sound, told) = run(&[]);
-    assert!(
-        sound && told.contains("note     left out: table1/supervised-resnet18-share01-seed0 and"),
-        "{told}"
-    );
+    assert!(sound && told.contains("note     left out: pixels/none-pixels-share01-seed0 and"), "{told}");
     let (sound, told) = run(&["--shares", "1%,45%"]);
-    assert!(!sound && told.contains("TROUBLE  table1/supervised-resnet18-share01-seed0 and"), "{told}");
+    assert!(!sound && told.contains("TROUBLE  pixels/none-pixels-share01-seed0 and"), "{told}");
 }
 
 #[test]

@@ -246,7 +246,7 @@ fn doctor_complains_only_about_what_is_asked_for() {
     assert!(sound && told.contains("nothing stands in the way"), "{told}");
     assert!(told.contains("no scores at validation share 1%"), "{told}");
     let (sound, told) = doctor(&["--shares", "1%"]);
-    assert!(!sound && told.contains("TROUBLE  table1/supervised-resnet18-share01-seed0"), "{told}");
+    assert!(!sound && told.contains("TROUBLE  pixels/none-pixels-share01-seed0 and"), "{told}");
 }
 
 #[test]

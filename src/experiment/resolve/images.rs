@@ -16,6 +16,7 @@ use crate::data::{
     Dataset, OnBadImage, Share, Subset,
     content::Content,
     files::Files,
+    foreign,
     imbalance::{OutOfReach, Pool},
 };
 
@@ -133,7 +134,7 @@ impl Resolver<'_, '_> {
             "{} of {} files are missing, the first is {}; --on-bad-image skip leaves them out and says so",
             missing.len(),
             indices.len(),
-            dataset.place(first)
+            foreign::name(&dataset.place(first))
         );
         let gone: HashSet<usize> = missing.iter().copied().collect();
         let left = |defect: bool| {
@@ -146,7 +147,7 @@ impl Resolver<'_, '_> {
             "{} of {} files are missing, the first is {}; what is left has {} defects and {} normal images, too few",
             missing.len(),
             indices.len(),
-            dataset.place(first),
+            foreign::name(&dataset.place(first)),
             left(true),
             left(false)
         );
@@ -160,11 +161,13 @@ fn ensure_readable(files: &Files, indices: &[usize]) -> Result<()> {
     let unreadable = files.unreadable();
     let bad: Vec<usize> = indices.iter().copied().filter(|index| unreadable.contains_key(index)).collect();
     let Some(first) = bad.first() else { return Ok(()) };
-    let reason = unreadable[first].replace(&files.place(*first), "").trim_start_matches(": ").to_owned();
+    // In one line: a name may have several.
+    let reason = unreadable[first].replace(&files.place(*first), "");
+    let reason = foreign::name(reason.trim_start_matches(": ")).into_owned();
     bail!(
         "{} of {} files cannot be read, the first is {}: {reason}; --on-bad-image skip leaves them out and says so",
         bad.len(),
         indices.len(),
-        files.place(*first)
+        foreign::name(&files.place(*first))
     )
 }
