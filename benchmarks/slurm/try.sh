@@ -4,7 +4,7 @@
 # again. In the end every record must be there, and logits equal to those of a run that nothing disturbed, to the bit.
 #
 # usage: try.sh PROGRAM [FOLDER]
-# Needs root and Debian's slurm-wlm and munge. Takes about eight minutes, most of which Slurm waits.
+# Needs root and Debian's slurm-wlm and munge. Takes about ten minutes, most of which Slurm waits.
 set -euo pipefail
 program=$(readlink -f "$1"); work=${2:-$(mktemp -d)}; mkdir -p "$work"; work=$(readlink -f "$work")
 for tool in slurmctld slurmd munged sbatch squeue scontrol scancel; do
@@ -73,7 +73,7 @@ start_slurm() {
 }
 
 # Few cells that take some seconds each.
-study=(--study table1 --only supervised,simclr-resnet18 --shares 45%,5% --side 32 --width 8 --batch-size 16 --epochs "${EPOCHS:-6}")
+study=(--study table1 --only supervised,simclr-resnet18 --shares 45%,5% --side 32 --width 8 --batch-size 16 --epochs "${EPOCHS:-20}")
 cells() { find "$1" -name '*.logits.csv' | wc -l; }
 # Logits of all cells, by name.
 bits() { (cd "$1" && find . -name '*.logits.csv' | sort | xargs sha256sum); }
@@ -89,13 +89,17 @@ start_munge; configure; start_slurm
 say "$(sinfo --version): node $host is up"
 out=$work/array
 submit() { "$program" submit --slurm --tasks 3 --option=--cpus-per-task=1 "$@" -- "${study[@]}" --out "$out"; }
-submit | tee "$work/submit.txt"
+# A minute after it began each task is asked to stop: two before its limit.
+submit --time 3 | tee "$work/submit.txt"
 job=$(sed -n 's/^submitted: .* as job \([0-9]*\);.*/\1/p' "$work/submit.txt")
 until_some "$out" 1
 "$program" status "$out" | sed 's/^/    /'
 
+for _ in $(seq 120); do grep -q 'stopped after' "$out"/slurm/*.txt && break; sleep 1; done
+grep -h -o 'stopped after .*' "$out"/slurm/*.txt | sed 's/^/    /' || { echo "FAILED: no task was asked to stop"; exit 1; }
+say "the limit: $(squeue --noheader --array --format='%i %T' | tr '\n' ' ')"
 say "preempted: task 1 is requeued while it trains"
-scontrol requeue "${job}_1"
+scontrol requeue "${job}_1" || true
 sleep 5
 say "the node's daemon is killed with all that it runs"
 pkill -KILL -F "$work/slurmd.pid" || true
@@ -108,13 +112,12 @@ until_some "$out" 2
 
 say "cancelled and submitted again"
 scancel "$job"; sleep 3
-submit --time 3 | tee "$work/submit2.txt"
+submit | tee "$work/submit2.txt"
 for _ in $(seq 900); do
   [ "$(queued)" = 0 ] && break
   sleep 1
 done
 say "the queue is empty: $(cells "$out") of $wanted cells"
-grep -h -o 'stopped after .*' "$out"/slurm/*.txt | sed 's/^/    /' || true
 
 # The job after the array writes the page.
 for _ in $(seq 60); do [ -s "$out/report.html" ] && [ -z "$(squeue --noheader --name=skewbench-report)" ] && break; sleep 1; done

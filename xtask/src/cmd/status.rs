@@ -186,12 +186,11 @@ fn line(pulse: &Pulse) -> String {
     if let Some(rank) = pulse.rankme {
         text += &format!(", RankMe {rank:.1}");
     }
-    text += &format!(
-        ", {images_per_second:.0} images/s, {} to train; process {process}, {} ago",
-        duration(pulse.seconds_left),
-        duration(now() - pulse.unix as f64)
-    );
-    text
+    // Nothing is known before the first step.
+    if *images_per_second > 0.0 {
+        text += &format!(", {images_per_second:.0} images/s, {} to train", duration(pulse.seconds_left));
+    }
+    text + &format!("; process {process}, {} ago", duration(now() - pulse.unix as f64))
 }
 
 /// Source images a second and process, evaluation counted in; of cells in training where none is finished.

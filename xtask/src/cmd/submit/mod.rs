@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use skewbench::{
+    candle_core::Device,
+    results::{Folder, provenance, record},
+};
 
 use super::reproduce;
 use crate::{
     asked::{Lists, thousands},
-    support::program::quoted,
+    support::program::{self, quoted},
 };
 
 /// Run a study on Slurm, on Kubernetes, or as several processes here.
@@ -91,6 +95,17 @@ pub struct Job {
 }
 
 impl Job {
+    /// Notes in the results folder what all tasks together are to do: each task notes its own part only.
+    fn note(&self, cells: Vec<(String, usize)>) -> Result<()> {
+        let run = record::Run {
+            command: format!("{} {}", program::name(), self.line()),
+            provenance: provenance::collect(&Device::Cpu),
+            times: 1,
+            cells: cells.into_iter().collect(),
+        };
+        reproduce::note_run(&Folder::open(&self.out)?, run)
+    }
+
     /// Arguments as a shell takes them.
     fn line(&self) -> String {
         self.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
@@ -115,7 +130,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (cells, out) = look(&words)?;
     let absolute = std::path::absolute(&out)?;
     let words = with_out(&words, &absolute);
-    let job = Job { words, out: absolute, tasks: arguments.tasks.min(cells) };
+    let job = Job { words, out: absolute, tasks: arguments.tasks.min(cells.len()) };
+    if !arguments.write_only {
+        job.note(cells)?;
+    }
     match arguments.local {
         Some(processes) => local::run(&job, usize::from(processes), arguments.gpus > 0),
         None => slurm::submit(arguments, &job),
@@ -130,8 +148,8 @@ struct Reproduce {
     arguments: reproduce::Arguments,
 }
 
-/// How many cells there are, and where results go: everything that could stop one is found here.
-fn look(words: &[String]) -> Result<(usize, PathBuf)> {
+/// The cells with their image passes, and where results go: everything that could stop one is found here.
+fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
     let parsed = parse(words)?;
     let (asked, out) = parsed.arguments.asked();
     ensure!(asked.part.is_none(), "--part is what `submit` gives to each task: leave it out");
@@ -140,7 +158,8 @@ fn look(words: &[String]) -> Result<(usize, PathBuf)> {
     let resolved = run.resolve()?;
     run.describe(&resolved);
     println!("results {}", out.display());
-    Ok((resolved.len(), out))
+    let cells = resolved.iter().map(|cell| (cell.cell.id(), cell.image_passes())).collect();
+    Ok((cells, out))
 }
 
 fn parse(words: &[String]) -> Result<Reproduce> {
