@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -61,10 +61,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (pictures, whole) = (root.join("pictures"), root.join("undisturbed"));
     draw(&pictures)?;
     let begun = Instant::now();
-    ensure!(
-        start(&pictures, &whole)?.wait()?.success(),
-        "the undisturbed study fails: nothing to compare with"
-    );
+    let said = root.join("undisturbed.txt");
+    if !start(&pictures, &whole, &said)?.wait()?.success() {
+        bail!("the undisturbed study fails, so that there is nothing to compare with: {}", end_of(&said))
+    }
     let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
     println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
 
@@ -111,8 +111,8 @@ fn draw(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A process that trains some cells of several kinds.
-fn start(pictures: &Path, out: &Path) -> Result<Child> {
+/// A process that trains some cells of several kinds, and writes to `said` what goes wrong.
+fn start(pictures: &Path, out: &Path, said: &Path) -> Result<Child> {
     let program = std::env::current_exe().context("where this program lies")?;
     let study = ["--study", "table1,floors,fine_tuned", "--shares", "natural"];
     let only = ["--only", "supervised-resnet18,byol-vit,simclr-resnet18,random_weights/none-resnet18"];
@@ -126,7 +126,7 @@ fn start(pictures: &Path, out: &Path) -> Result<Child> {
         .arg(out)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(fs::File::create(said).with_context(|| format!("{}: cannot be made", said.display()))?)
         .spawn()
         .context("the program does not start")
 }
@@ -139,36 +139,50 @@ fn disturb(
     stream: &mut Stream,
     tally: &mut Tally,
 ) -> Result<()> {
-    let begin = || start(pictures, out);
-    let mut processes = (0..arguments.processes).map(|_| begin()).collect::<Result<Vec<Child>>>()?;
+    let mut started = 0;
+    let mut begin = || -> Result<(Child, PathBuf)> {
+        started += 1;
+        let said = out.with_extension(format!("{started}.txt"));
+        Ok((start(pictures, out, &said)?, said))
+    };
+    let mut processes = (0..arguments.processes).map(|_| begin()).collect::<Result<Vec<_>>>()?;
     loop {
         // A study that is killed too often would never end.
         std::thread::sleep(lasts.mul_f64(stream.uniform(0.02, 0.4)));
         let victim = stream.below(processes.len());
-        if processes[victim].try_wait()?.is_some() {
-            tally.faults.extend(unexpected(processes.remove(victim).wait()?));
+        if processes[victim].0.try_wait()?.is_some() {
+            tally.faults.extend(unexpected(processes.remove(victim))?);
             if processes.is_empty() {
                 return Ok(());
             }
             continue;
         }
         if tally.kills.values().sum::<usize>() >= arguments.kills {
-            for mut process in processes {
-                tally.faults.extend(unexpected(process.wait()?));
+            for process in processes {
+                tally.faults.extend(unexpected(process)?);
             }
             return Ok(());
         }
         let (name, number) = SIGNALS[stream.below(SIGNALS.len())];
-        signal(&mut processes[victim], number)?;
-        processes[victim].wait()?;
+        signal(&mut processes[victim].0, number)?;
+        processes[victim].0.wait()?;
         *tally.kills.entry(name).or_default() += 1;
         processes[victim] = begin()?;
     }
 }
 
 /// Why a process that nobody killed should not have ended so.
-fn unexpected(status: ExitStatus) -> Option<String> {
-    (!status.success()).then(|| format!("a process that was not killed ended with {status}"))
+fn unexpected((mut process, said): (Child, PathBuf)) -> Result<Option<String>> {
+    let status = process.wait()?;
+    let fault = || format!("a process that was not killed ended with {status}: {}", end_of(&said));
+    Ok((!status.success()).then(fault))
+}
+
+/// The last lines of what a process said.
+fn end_of(said: &Path) -> String {
+    let text = fs::read_to_string(said).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join(" / ")
 }
 
 #[cfg(unix)]
