@@ -86,7 +86,8 @@
 //! else can be made of them (`experiment/frozen.rs`): neighbours' votes, detectors without defects
 //! ([`evaluate::normals`], [`evaluate::patches`]), probes on few labels; scores at six validation shares
 //! ([`evaluate::detection`], [`evaluate::importance`]); whether the probe looks at the defect
-//! ([`evaluate::pointing`]); what features tell without labels ([`label_free`]); a record ([`results::record`]). Nothing returns to an earlier file.
+//! ([`evaluate::pointing`]); what features tell without labels ([`label_free`]); a record ([`results::record`]), and beside
+//! it what scores further images ([`evaluate::scorer`], [`results::detector`]). Nothing returns to an earlier file.
 //! [`experiment::run_kept`] is the same walk with its state kept on disk ([`train::checkpoint`]): killed at any
 //! moment and resumed, it ends with the same numbers. A state or record of another identity is refused, by name of
 //! what differs; the content of image files is part of it ([`data::content`]), and so is the code
