@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Ok(()) if keeps || lost.is_none() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) if error.is::<Halt>() => {
-            eprintln!("stopped: {error}");
+            eprintln!("{error}");
             stop::end();
             ExitCode::from(AGAIN)
         }
