@@ -10,6 +10,8 @@ program=$(readlink -f "$1"); work=${2:-$(mktemp -d)}; mkdir -p "$work"; work=$(r
 for tool in slurmctld slurmd munged sbatch squeue scontrol scancel; do
   command -v "$tool" >/dev/null || { echo "SKIPPED: $tool is not here; apt-get install slurm-wlm munge"; exit 77; }
 done
+# A copy: what is killed below is known by its path, and nobody else's processes may have it.
+cp "$program" "$work/skewbench"; program=$work/skewbench
 export SLURM_CONF=$work/slurm.conf
 host=$(hostname -s)
 pids=()
