@@ -111,6 +111,11 @@ impl Shard {
                     [_] => [0; 2],
                     _ => bail!("image {} has the unexpected shape {:?}", images.len(), info.shape),
                 };
+                ensure!(
+                    info.shape.iter().product::<usize>() == end - begin,
+                    "image {} holds no bytes",
+                    images.len()
+                );
                 images.push((8 + header + begin, end - begin, size));
             }
             ensure!(
@@ -224,8 +229,14 @@ pub fn open(folder: &Path) -> Result<Source> {
     let count = train.listing.len() + validation.listing.len();
     let paths: Vec<PathBuf> = (0..count.div_ceil(SHARD)).map(|number| shard_path(folder, number)).collect();
     let shards = paths.par_iter().map(|path| Shard::open(path)).collect::<Result<Vec<Shard>>>()?;
-    let held: usize = shards.iter().map(|shard| shard.images.len()).sum();
-    ensure!(held == count, "{}: {held} images in shards, {count} in the list", folder.display());
+    for (number, shard) in shards.iter().enumerate() {
+        let (held, expected) = (shard.images.len(), SHARD.min(count - number * SHARD));
+        ensure!(
+            held == expected,
+            "{}: {held} images, expected {expected}; pack the store again",
+            shard_path(folder, number).display()
+        );
+    }
     ensure_apart(&train.listing, &validation.listing)?;
     let shards = Arc::new(shards);
     let part = |rows: List, first| rows.into_store(folder, &about, shards.clone(), first);

@@ -1,7 +1,6 @@
 //! Packing: every image read once, shard by shard, on all cores.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fs,
     path::Path,
@@ -9,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
-use safetensors::{Dtype, View};
+use safetensors::{Dtype, tensor::TensorView};
 
 use super::{
     About, COLUMNS, Digest, Form, IMAGES, SHARD, SPLITS, STORE, Shard, digest, hex, name, shard_path,
@@ -145,20 +144,23 @@ impl Packing<'_> {
             let bytes = match self.form {
                 Form::Pixels(_) => {
                     let Image { width, height, pixels } = (self.shrink)(splits[split].open(index)?);
-                    Bytes { shape: vec![height, width, 3], bytes: pixels }
+                    (vec![height, width, 3], pixels)
                 }
                 Form::Files => {
                     let files = splits[split].files().context("no files")?;
                     let bytes = files.bytes(index)?.1?;
-                    Bytes { shape: vec![bytes.len()], bytes }
+                    (vec![bytes.len()], bytes)
                 }
             };
             done();
             Ok(bytes)
         };
         let read = images.par_iter().map(read).collect::<Result<Vec<Bytes>>>()?;
-        let digests = read.par_iter().map(|of| digest(&of.bytes)).collect();
-        let named = read.into_iter().enumerate().map(|(place, bytes)| (name(place), bytes));
+        let digests = read.par_iter().map(|of| digest(&of.1)).collect();
+        let named = read.iter().enumerate().map(|(place, (shape, bytes))| {
+            Ok((name(place), TensorView::new(Dtype::U8, shape.clone(), bytes)?))
+        });
+        let named = named.collect::<Result<Vec<_>>>()?;
         // One note: several would be written in an order left to chance.
         let notes = HashMap::from([(NOTE.to_owned(), note.to_owned())]);
         write_whole(path, &safetensors::serialize(named, Some(notes))?)?;
@@ -223,26 +225,5 @@ fn whole(path: &Path, note: &str, images: usize) -> Result<Vec<Digest>> {
     Ok((0..images).into_par_iter().map(|place| digest(shard.image(place).0)).collect())
 }
 
-/// An image as a shard has it.
-struct Bytes {
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for Bytes {
-    fn dtype(&self) -> Dtype {
-        Dtype::U8
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
+/// Shape and bytes of an image as a shard has it.
+type Bytes = (Vec<usize>, Vec<u8>);

@@ -180,6 +180,12 @@ fn what_was_damaged_is_named() {
         let error = opened().unwrap_err();
         assert!(error.contains("images-00000.safetensors: no whole shard of a store"), "{error}");
     }
+    // Whole, but of fewer images.
+    let fewer = root.path().join("fewer");
+    fs::remove_file(root.path().join("train/normal/0003.png")).unwrap();
+    pack(&source(root.path()), &fewer, Form::Pixels(8), OnBadImage::Fail).unwrap();
+    fs::copy(shard_path(&fewer, 0), &shard).unwrap();
+    assert!(opened().unwrap_err().contains("13 images, expected 14; pack the store again"));
     fs::remove_file(&shard).unwrap();
     assert!(opened().unwrap_err().contains("images-00000.safetensors"));
     fs::write(&shard, &whole).unwrap();

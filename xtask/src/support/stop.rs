@@ -1,5 +1,5 @@
-//! Ctrl-C and its kin while cells are trained: the cell in training keeps its state, and the program ends. Asked once
-//! more, it ends at once.
+//! Ctrl-C and its kin while cells are trained: the cell in training keeps its state, and the program ends. A second
+//! Ctrl-C ends it at once.
 
 use std::{
     fmt,
@@ -74,10 +74,13 @@ impl Signals {
             flag,
         };
         for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().filter(|signal| !is_ignored(*signal)) {
-            // In this order: the first signal finds the flag unset. Without a handler a signal ends the process as
-            // ever, and a cell loses what it did since its last state.
-            let _ = flag::register_conditional_default(signal, self.asked.clone())
-                .and_then(|_| flag::register_usize(signal, self.which.clone(), signal as usize))
+            // In this order: the first Ctrl-C finds the flag unset. The others may come twice without anybody's impatience,
+            // as to a shell and to what it runs. Without a handler a signal ends the process as ever, and a cell
+            // loses what it did since its last state.
+            if signal == SIGINT {
+                let _ = flag::register_conditional_default(signal, self.asked.clone());
+            }
+            let _ = flag::register_usize(signal, self.which.clone(), signal as usize)
                 .and_then(|_| flag::register(signal, self.asked.clone()));
         }
     }

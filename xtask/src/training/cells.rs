@@ -231,10 +231,12 @@ impl Cells<'_> {
     /// Works on every cell that is open, once.
     fn pass(&self, cells: &mut [Standing], failed: &mut Vec<Failure>, display: &mut Display) -> Result<Pass> {
         let stop = stop::asked();
-        let halt = |cells: &[Standing], display: &mut Display, last: String| {
+        let halt = |display: &mut Display, last: String| {
             display.close();
-            let finished = cells.iter().filter(|cell| matches!(cell, Standing::Finished(_))).count();
-            Halt { last, finished, all: cells.len() }
+            let is_finished = |resolved: &&&Resolved| self.folder.path(&resolved.cell.id()).exists();
+            // Of earlier commands and other processes too.
+            let finished = self.resolved.iter().filter(is_finished).count();
+            Halt { last, finished, all: self.resolved.len() }
         };
         let mut pass = Pass::default();
         for number in 0..cells.len() {
@@ -242,7 +244,7 @@ impl Cells<'_> {
                 continue;
             }
             if stop.load(Relaxed) {
-                bail!(halt(cells, display, String::new()))
+                bail!(halt(display, String::new()))
             }
             let before = self.pretrained_by(number).map(|place| &cells[place]);
             if matches!(before, Some(Standing::Open)) {
@@ -255,7 +257,7 @@ impl Cells<'_> {
                 Ok(standing) => standing,
                 Err(error) => {
                     if let Some(stopped) = error.downcast_ref::<Stopped>() {
-                        bail!(halt(cells, display, format!("{cell} {stopped}. ")))
+                        bail!(halt(display, format!("{cell} {stopped}. ")))
                     }
                     display.line(&format!("failed: {error:#}"));
                     failed.push(Failure { cell, reason: format!("{error:#}") });

@@ -91,11 +91,10 @@ fn array_script(arguments: &Arguments, job: &Job, program: &Path, folder: &Path)
          # Signals go to this shell; the program keeps the state of its cell when it gets them.\n\
          {} {} --part \"$SLURM_ARRAY_TASK_ID/{tasks}\" &\n\
          task=$!\n\
-         trap 'kill -USR1 $task' USR1\n\
-         trap 'kill -TERM $task' TERM\n\
-         status=0\n\
-         # A signal ends `wait` early: the program may still be writing.\n\
-         while true; do\n  wait $task; status=$?\n  kill -0 $task 2>/dev/null || break\ndone\n\
+         trap 'asked=1; kill -USR1 $task' USR1\n\
+         trap 'asked=1; kill -TERM $task' TERM\n\
+         # A signal ends `wait` early, with a status that is not the program's.\n\
+         while asked=0; do\n  wait $task; status=$?\n  [ $asked -eq 0 ] && break\ndone\n\
          if [ $status -eq {AGAIN} ]; then\n  \
            # By both numbers: the array's alone would be all of it.\n  \
            scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}\"\nfi\n\
