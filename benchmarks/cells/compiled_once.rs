@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, env, process::Command};
 
 /// What cargo prints; it neither compiles nor downloads.
-fn cargo(arguments: &[&str]) -> String {
+pub fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)

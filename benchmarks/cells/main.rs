@@ -24,6 +24,7 @@ mod operations;
 mod page;
 mod repeat;
 mod skip;
+mod supply;
 mod table1_methods;
 mod table2_resolution;
 mod tidy;
