@@ -22,6 +22,7 @@ mod kernels;
 mod learns;
 mod operations;
 mod page;
+mod readers;
 mod repeat;
 mod skip;
 mod supply;

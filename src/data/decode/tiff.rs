@@ -191,7 +191,8 @@ fn check_jpeg<R: Read + Seek>(decoder: &mut Decoder<R>, bytes: &[u8]) -> Result<
         let lengths: Option<Vec<u64>> = decoder.find_tag_unsigned_vec(lengths)?;
         for (offset, length) in offsets.into_iter().flatten().zip(lengths.into_iter().flatten()) {
             let part = bytes.get(offset as usize..offset.saturating_add(length) as usize);
-            coded::check_with(tables.as_deref().unwrap_or_default(), part.unwrap_or_default())?;
+            let tables = tables.as_deref().unwrap_or_default();
+            ensure!(coded::check_with(tables, part.unwrap_or_default())?, coded::UNCHECKED);
         }
     }
     Ok(())

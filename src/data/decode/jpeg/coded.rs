@@ -4,7 +4,8 @@
 //! read, none is made a pixel of, and where blocks lack or bytes are left over the file is refused, as `djpeg -strict`
 //! does; and where a coefficient is larger than eight bits a sample can give, or a block longer than a block.
 //!
-//! What is not read (arithmetic coding, 12 bits, frames of several sizes) is left to the decoder, which says so.
+//! What is not read (arithmetic coding, 12 bits, frames of several sizes) is told apart: no decoder here reads it either,
+//! but with a damaged head a file can look like it to one of the two alone.
 
 use std::{fmt, sync::Arc};
 
@@ -63,6 +64,10 @@ impl std::error::Error for Torn {}
 /// What to do, behind what is wrong.
 const ADVICE: &str = "; get the file again, or leave such files out (--on-bad-image skip)";
 
+/// Why a file is refused that a decoder reads and [`check`] does not.
+pub const UNCHECKED: &str = "damaged: its head describes a kind of JPEG whose coded data cannot be looked at; get the file \
+                             again, save it anew, or leave such files out (--on-bad-image skip)";
+
 /// One colour of a picture.
 struct Component {
     name: u8,
@@ -108,11 +113,11 @@ struct Walk {
     bits: Bits,
 }
 
-/// Reads over all coded data of a file.
+/// Reads over all coded data of a file. Returns whether they are of a kind that is read.
 ///
 /// # Errors
 /// If they are not those of the picture that the head describes.
-pub fn check(bytes: &[u8]) -> Result<()> {
+pub fn check(bytes: &[u8]) -> Result<bool> {
     read(&mut Walk::new(), bytes)
 }
 
@@ -120,13 +125,13 @@ pub fn check(bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// As there.
-pub fn check_with(tables: &[u8], bytes: &[u8]) -> Result<()> {
+pub fn check_with(tables: &[u8], bytes: &[u8]) -> Result<bool> {
     let mut walk = Walk::new();
     read(&mut walk, tables)?;
     read(&mut walk, bytes)
 }
 
-fn read(walk: &mut Walk, bytes: &[u8]) -> Result<()> {
+fn read(walk: &mut Walk, bytes: &[u8]) -> Result<bool> {
     let mut at = 2;
     loop {
         let (marker, segment) = match bytes.get(at..) {
@@ -141,6 +146,10 @@ fn read(walk: &mut Walk, bytes: &[u8]) -> Result<()> {
             }
             Some([0xff, END_OF_IMAGE, ..]) => return walk.ensure_all(),
             Some([0xff, marker, rest @ ..]) if rest.len() >= 2 => (*marker, rest.get(2..number(rest))),
+            // A segment that lost bytes, or has some too many. The usual decoder would look for the next marker.
+            Some([0..=0xfe, ..]) if walk.scans == 0 => {
+                bail!("damaged: at byte {at} no segment begins, where one should{ADVICE}")
+            }
             _ => return walk.ensure_none(at),
         };
         let Some(segment) = segment else { return walk.ensure_none(at) };
@@ -155,8 +164,8 @@ fn read(walk: &mut Walk, bytes: &[u8]) -> Result<()> {
             0xdb => walk.quantisation(segment)?,
             0xdd => walk.restart = if segment.len() < 2 { 0 } else { number(segment) },
             START_OF_SCAN => walk.scan(segment, bytes, behind)?,
-            // Further segments of applications, comments, and the height once more.
-            0xdc | 0xe0..=0xef | 0xfe => {}
+            // The height once more, and what says nothing of coded data: applications, comments, and what has no meaning yet.
+            0xdc | 0xe0..=0xef | 0xfe | 0x02..=0xbf | 0xf0..=0xfd => {}
             _ => return walk.ensure_none(at),
         }
         at = if marker == START_OF_SCAN { end_of_scan(bytes, behind).at } else { behind };
@@ -299,20 +308,20 @@ impl Walk {
     /// At a place where no further scan follows, nor the end of the picture.
     ///
     /// # Errors
-    /// If there was a scan before. If not, this is a kind of file that the decoder knows, or says that it does not.
-    fn ensure_none(&self, at: usize) -> Result<()> {
+    /// If there was a scan before. If not, this is a kind of file that is not read.
+    fn ensure_none(&self, at: usize) -> Result<bool> {
         let scans = self.scans;
         ensure!(
             scans == 0,
             "damaged: behind scan {scans}, at byte {at}, comes neither another one nor the end{ADVICE}"
         );
-        Ok(())
+        Ok(false)
     }
 
     /// # Errors
     /// If scans lack.
-    fn ensure_all(&self) -> Result<()> {
-        let Some(frame) = &self.frame else { return Ok(()) };
+    fn ensure_all(&self) -> Result<bool> {
+        let Some(frame) = &self.frame else { return Ok(false) };
         for component in &frame.components {
             let lacks = component.low[0].is_none() || component.low.iter().any(|low| low.unwrap_or(0) > 0);
             ensure!(
@@ -321,7 +330,7 @@ impl Walk {
                 self.scans
             );
         }
-        Ok(())
+        Ok(true)
     }
 }
 

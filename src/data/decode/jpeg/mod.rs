@@ -15,7 +15,7 @@ mod standard;
 
 use std::io::Cursor;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use image::{ColorType, DynamicImage, GrayImage, ImageFormat, ImageReader, RgbImage};
 use jpeg_decoder::{Decoder, PixelFormat};
 use segments::{End, START_OF_SCAN, Segments};
@@ -71,14 +71,17 @@ pub fn head(bytes: &[u8]) -> Result<Head> {
 /// # Errors
 /// If blocks of the picture lack or are damaged, or neither decoder can read it.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
-    coded::check(bytes)?;
-    if is_usual(bytes) {
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg);
-        // There is room, as the head has shown.
-        reader.no_limits();
-        return Ok(reader.decode()?);
-    }
-    read_unusual(bytes)
+    let is_checked = coded::check(bytes)?;
+    let image = if is_usual(bytes) { read_usual(bytes)? } else { read_unusual(bytes)? };
+    ensure!(is_checked, coded::UNCHECKED);
+    Ok(image)
+}
+
+fn read_usual(bytes: &[u8]) -> Result<DynamicImage> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg);
+    // There is room, as the head has shown.
+    reader.no_limits();
+    Ok(reader.decode()?)
 }
 
 /// Decodes what the usual decoder gets wrong.

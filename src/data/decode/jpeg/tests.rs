@@ -37,7 +37,8 @@ fn data(bytes: &[u8]) -> usize {
 }
 
 fn complaint(bytes: &[u8]) -> String {
-    check(bytes).map_or_else(|error| error.to_string(), |()| "nothing".to_owned())
+    let said = |is_checked| if is_checked { "nothing" } else { "not looked at" }.to_owned();
+    check(bytes).map_or_else(|error| error.to_string(), said)
 }
 
 #[test]
@@ -178,6 +179,32 @@ fn a_head_of_another_picture_is_seen() {
     let segment = bytes[frame..frame + 2 + number(&bytes[frame + 2..])].to_vec();
     two.splice(frame..frame, segment);
     assert!(complaint(&two).starts_with("damaged: two pictures"), "{}", complaint(&two));
+}
+
+/// The usual decoder looks for the next marker, and goes on with the tables that it has.
+#[test]
+fn a_segment_that_lost_bytes_is_seen() {
+    let bytes = encoded(64, 48, 80);
+    let place = |marker: u8| bytes.windows(2).position(|pair| pair == [0xff, marker]).unwrap();
+    for marker in [0xc4, 0xdb] {
+        let mut shorter = bytes.clone();
+        shorter.drain(place(marker) + 20..place(marker) + 25);
+        assert!(read(&shorter).is_err(), "{marker:x}");
+        let mut longer = bytes.clone();
+        let end = place(marker) + 2 + number(&bytes[place(marker) + 2..]);
+        longer.splice(end..end, [7; 5]);
+        assert!(complaint(&longer).contains("no segment begins"), "{}", complaint(&longer));
+    }
+    // Precision of a sample: a decoder may not look at it.
+    let mut twelve = bytes.clone();
+    twelve[place(0xc0) + 4] = 12;
+    assert_eq!(complaint(&twelve), "not looked at");
+    assert!(read(&twelve).is_err());
+    // A segment of a kind that nobody knows says nothing of the picture.
+    let mut unknown = bytes.clone();
+    unknown.splice(2..2, [0xff, 0xf1, 0, 4, 1, 2]);
+    assert_eq!(complaint(&unknown), "nothing");
+    assert_eq!(read(&unknown).unwrap(), read(&bytes).unwrap());
 }
 
 #[test]

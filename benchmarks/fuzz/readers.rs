@@ -1,0 +1,307 @@
+//! What a reader of files must do with any bytes: come to an end, without a panic, and be right about what it accepts.
+//!
+//! One function a reader: it reads the bytes as a file, holds what it accepts to what a second look says, and returns
+//! whether it accepted them. `benchmarks/cells/readers` calls them with damaged files in every test run, cargo-fuzz
+//! with whatever it comes up with.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors, View};
+use skewbench::{
+    backbone::{Architecture, Name, Parameters, Stem, VitSize, import::Weights, safe::serialised},
+    bundle::Bundle,
+    candle_core::{DType, Device, Tensor, safetensors::load_buffer},
+    data::{SampleBits, Source, annotations::Annotations, decode, foreign, store, table},
+    results,
+    seed::Seed,
+    train::checkpoint::State,
+};
+use tempfile::TempDir;
+
+/// A reader, and what the folder of its files is called.
+pub struct Reader {
+    pub name: &'static str,
+    /// Whether the bytes are accepted.
+    pub read: fn(&[u8]) -> bool,
+}
+
+pub const READERS: [Reader; 7] = [
+    Reader { name: "tables", read: tables },
+    Reader { name: "images", read: images },
+    Reader { name: "records", read: records },
+    Reader { name: "checkpoints", read: checkpoints },
+    Reader { name: "weights", read: weights },
+    Reader { name: "bundles", read: bundles },
+    Reader { name: "stores", read: stores },
+];
+
+thread_local! {
+    static FOLDER: TempDir = TempDir::new().unwrap();
+}
+
+/// A file of this thread's own with these bytes.
+fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = FOLDER.with(|folder| folder.path().join(name));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Tables of images. Lines are counted upwards; a table that is accepted says the same when it is written anew.
+pub fn tables(bytes: &[u8]) -> bool {
+    let path = file("table.csv", bytes);
+    // As tables of a known form are read. What is wrong is said there, too.
+    let _ = Annotations::read(&path).and_then(|table| {
+        let mut last = 1;
+        table.for_each_row(&["path", "label"], &["class", "split", "group"], |row| {
+            assert!(row.line() > last, "line {} after {last}", row.line());
+            last = row.line();
+            row.filled(0).and(row.flag(1)).and(row.text(2)).map(drop)
+        })
+    });
+    let Ok(source) = table::source(&path) else { return false };
+    let rows = rows_of(&source);
+    let again = file("again.csv", &written(&rows, path.parent().unwrap()));
+    let again = table::source(&again).unwrap_or_else(|error| panic!("written anew it is refused: {error:#}"));
+    assert_eq!(rows_of(&again), rows);
+    true
+}
+
+/// Split, name, label, class and group.
+type Row = (&'static str, String, bool, String, Option<String>);
+
+fn rows_of(source: &Source) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (split, images) in [("train", &source.train), ("validation", &source.validation)] {
+        for (index, labels) in images.labels().iter().enumerate() {
+            let class = images.kind(index).unwrap_or_default().to_owned();
+            let group = images.group(index).map(str::to_owned);
+            rows.push((split, images.name(index), labels.defect, class, group));
+        }
+    }
+    rows
+}
+
+fn written(rows: &[Row], folder: &Path) -> Vec<u8> {
+    let has_groups = rows.iter().any(|row| row.4.is_some());
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = ["split", "path", "label", "class", "group"];
+    let fields = if has_groups { 5 } else { 4 };
+    writer.write_record(&header[..fields]).unwrap();
+    for (split, name, defect, class, group) in rows {
+        let path = folder.join(name).to_str().unwrap().to_owned();
+        let group = foreign::cell(group.as_deref().unwrap_or_default());
+        let row = [*split, path.as_str(), if *defect { "1" } else { "0" }, &foreign::cell(class), &group];
+        writer.write_record(&row[..fields]).unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+/// Pictures. The head alone says the same; cut off anywhere, a picture is refused, or has the same pixels.
+pub fn images(bytes: &[u8]) -> bool {
+    let path = Path::new("picture");
+    let see = |bytes: &[u8]| decode::seen(bytes, path, SampleBits::ALL);
+    let head_alone = decode::head_of_bytes(bytes, path);
+    let Ok((image, head, _)) = see(bytes) else { return false };
+    assert_eq!(head_alone.unwrap(), head);
+    assert_eq!((head.width, head.height), (image.width, image.height));
+    if head.sixteen {
+        decode::bits_in_bytes(bytes, path).unwrap();
+    }
+    // Of large ones this would take minutes.
+    if image.pixels.len() < 1 << 18 {
+        for eighths in 1..=8 {
+            let length = (bytes.len() * eighths / 8).saturating_sub(1);
+            if let Ok((cut, ..)) = see(&bytes[..length]) {
+                assert!(cut == image, "other pixels after {length} of {} bytes", bytes.len());
+            }
+        }
+    }
+    true
+}
+
+/// Records. One that is accepted is written as text that reads as the same record, and is written so again.
+pub fn records(bytes: &[u8]) -> bool {
+    let Ok(record) = results::read(&file("record.json", bytes)) else { return false };
+    let text = serde_json::to_string_pretty(&record).unwrap();
+    let again = results::read(&file("again.json", text.as_bytes()))
+        .unwrap_or_else(|error| panic!("written anew it is refused: {error:#}"));
+    assert_eq!(serde_json::to_string_pretty(&again).unwrap(), text);
+    assert!(again == record, "it reads as another record");
+    true
+}
+
+/// Checkpoints: as they are, and with the digest that they should have, so that what lies behind it is read too. One that
+/// is accepted is written as it was.
+pub fn checkpoints(bytes: &[u8]) -> bool {
+    let read = |bytes: &[u8]| State::read(&file("state.checkpoint", bytes)).ok();
+    if let Some(sealed) = sealed(bytes)
+        && let Some((state, _)) = read(&sealed)
+    {
+        let _ = (state.position(), state.images(), state.under("curve_monitor"));
+    }
+    let Some((state, notes)) = read(bytes) else { return false };
+    let written = state.serialised(&notes).unwrap();
+    let (again, _) = read(&written).expect("what was written is read");
+    assert_eq!(again.serialised(&notes).unwrap(), written);
+    state.position().is_ok() && state.images().is_ok()
+}
+
+/// Tensors and notes of a file, sealed anew by `seal`; none of what is no safetensors.
+fn resealed(
+    bytes: &[u8],
+    seal: impl Fn(&BTreeMap<String, Tensor>, &mut BTreeMap<String, String>) -> Option<()>,
+) -> Option<Vec<u8>> {
+    let (_, head) = SafeTensors::read_metadata(bytes).ok()?;
+    let tensors: BTreeMap<_, _> = load_buffer(bytes, &Device::Cpu).ok()?.into_iter().collect();
+    let mut notes = head.metadata().clone().unwrap_or_default().into_iter().collect();
+    seal(&tensors, &mut notes)?;
+    serialised(&tensors, &notes).ok()
+}
+
+/// A checkpoint of these tensors, whatever digest it states.
+pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
+    resealed(bytes, |tensors, notes| {
+        let mut hasher = blake3::Hasher::new();
+        for (name, tensor) in tensors {
+            hasher.update(format!("{name} {:?} {:?}\n", tensor.dtype(), tensor.dims()).as_bytes());
+            hasher.update(&View::data(tensor));
+        }
+        notes.insert("checkpoint_format".to_owned(), "1".to_owned());
+        notes.insert("checkpoint_digest".to_owned(), hasher.finalize().to_hex().to_string());
+        Some(())
+    })
+}
+
+/// The smallest encoder that files are read into: 4 patches of 4 x 4 pixels, one block of width 4.
+pub const SMALL: Architecture = Architecture {
+    name: Name::ViTTiny,
+    resnet_width: 8,
+    resnet_stem: Stem::Small,
+    vit: VitSize { patch: 4, width: 4, depth: 1, heads: 1 },
+    side: 8,
+};
+
+/// Its variables.
+pub fn small() -> Parameters {
+    let mut parameters = Parameters::default();
+    SMALL.build(&mut parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu)).unwrap();
+    parameters
+}
+
+/// Weights that others made, as `--init` takes them: an encoder is filled whole with finite numbers of the file, or not
+/// at all.
+pub fn weights(bytes: &[u8]) -> bool {
+    let path = file("weights", bytes);
+    let Ok(weights) = Weights::read(&path, bytes) else { return false };
+    let _ = weights.network();
+    let encoder = small();
+    let values = |parameters: &Parameters| parameters.serialised(&BTreeMap::new()).unwrap();
+    let before = values(&encoder);
+    if weights.fill(&encoder).is_err() {
+        assert!(values(&encoder) == before, "refused, and yet taken over");
+        return false;
+    }
+    let tensors = SafeTensors::deserialize(bytes);
+    for parameter in encoder.all() {
+        let filled = parameter.variable.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).unwrap();
+        assert!(filled.iter().all(|value| value.is_finite()), "{} is not finite", parameter.name);
+        let Ok(tensors) = &tensors else { continue };
+        let bytes: Vec<u8> = filled.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let all = tensors.iter();
+        let mut named = all
+            .filter(|(name, tensor)| name.ends_with(&parameter.name) && tensor.dtype() == Dtype::F32)
+            .peekable();
+        // Positions of another grid are resampled.
+        let is_copied = parameter.name != "pos_embed" && named.peek().is_some();
+        assert!(!is_copied || named.any(|(_, tensor)| tensor.data() == bytes), "{}", parameter.name);
+    }
+    true
+}
+
+/// A bundle of this manifest and these tensors, whatever digest it states: a digest keeps damage out, and no malice.
+fn sealed_bundle(bytes: &[u8]) -> Option<Vec<u8>> {
+    resealed(bytes, |tensors, notes| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(notes.get("skewbench_bundle")?.as_bytes());
+        for (name, tensor) in tensors {
+            let bytes = View::data(tensor);
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+        }
+        notes.insert("skewbench_digest".to_owned(), hasher.finalize().to_hex().to_string());
+        Some(())
+    })
+}
+
+/// Detectors in one file, as they are and with the digest that they should have. One that is accepted is refused when a bit
+/// of its numbers is changed; with a changed head it is refused, or says the same of its pictures.
+pub fn bundles(bytes: &[u8]) -> bool {
+    let open = |bytes: &[u8]| Bundle::open(&file("detector.skewbench", bytes)).ok();
+    let says = |bundle: &Bundle| bundle.see(bundle.pictures(), false).unwrap();
+    if let Some(bundle) = sealed_bundle(bytes).and_then(|sealed| open(&sealed)) {
+        assert_eq!(says(&bundle).len(), bundle.pictures().len());
+    }
+    let Some(bundle) = open(bytes) else { return false };
+    let expected = says(&bundle);
+    let head = bytes.first_chunk::<8>().map(|length| 8 + u64::from_le_bytes(*length) as usize).unwrap();
+    for part in 0..16 {
+        let mut changed = bytes.to_vec();
+        let (begin, end) = if part < 8 { (head, bytes.len()) } else { (8, head) };
+        let place = begin + (end - begin - 1) * (part % 8) / 7;
+        changed[place] ^= 1 << (part % 8);
+        if let Some(other) = open(&changed) {
+            assert!(part >= 8, "byte {place} of its numbers was changed, and it was not noticed");
+            assert!(
+                says(&other) == expected,
+                "byte {place} of its head was changed, and it says something else"
+            );
+        }
+    }
+    true
+}
+
+/// What stands between the three files of a store where they are one.
+pub const BETWEEN: [&str; 2] = ["\n==== images.csv\n", "\n==== images-00000.safetensors\n"];
+
+/// Packed stores: their list, images and shard one after the other, with [`BETWEEN`] between them. Of one that is accepted
+/// each image has the digest that the list states, or is refused.
+pub fn stores(bytes: &[u8]) -> bool {
+    let (about, rest) = halves(bytes, BETWEEN[0]);
+    let (list, shard) = halves(rest, BETWEEN[1]);
+    let folder = file("store/store.csv", about).parent().unwrap().to_owned();
+    file("store/images.csv", list);
+    file("store/images-00000.safetensors", shard);
+    let Ok(source) = store::open(&folder) else { return false };
+    let are_pixels = store::shorter_side(&folder).unwrap().is_some();
+    let mut rows = csv::Reader::from_reader(list);
+    let mut digests = rows.records().map(|row| row.unwrap()[7].to_owned());
+    let mut is_whole = true;
+    for images in [&source.train, &source.validation] {
+        for index in 0..images.labels().len() {
+            let digest = digests.next().expect("a row for each image");
+            let Ok(image) = images.open(index) else {
+                is_whole = false;
+                continue;
+            };
+            assert_eq!(image.pixels.len(), image.width * image.height * 3);
+            let found = blake3::hash(&image.pixels).to_hex();
+            assert!(
+                !are_pixels || found[..32] == digest.to_ascii_lowercase(),
+                "image {index} has other pixels"
+            );
+        }
+    }
+    assert_eq!(digests.next(), None, "images for all rows");
+    is_whole
+}
+
+/// What stands before and behind a mark; everything, and nothing, where there is none.
+fn halves<'a>(bytes: &'a [u8], mark: &str) -> (&'a [u8], &'a [u8]) {
+    let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes());
+    at.map_or((bytes, &[]), |at| (&bytes[..at], &bytes[at + mark.len()..]))
+}
