@@ -1,4 +1,5 @@
-//! Killed again and again, the program leaves what it leaves undisturbed. `cargo xtask soak --kills 1000` is the long form.
+//! Killed again and again, the program leaves what it leaves undisturbed, with any threads, and it does not grow.
+//! `cargo xtask soak --kills 1000`, `soak determinism` and `soak memory` are the long forms.
 
 // A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
 #![allow(clippy::unwrap_used)]
@@ -20,4 +21,35 @@ fn twenty_kills_change_nothing() {
         .map(|kinds| kinds.split(", ").filter_map(|kind| kind.split(' ').next()?.parse::<usize>().ok()).sum())
         .unwrap();
     assert_eq!(kills, 20, "{said}");
+}
+
+#[test]
+fn threads_change_nothing_and_the_table_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let only = "supervised-resnet18,random_weights/none-vit";
+    let arguments = ["soak", "determinism", "--threads", "1,3", "--only", only, "--out", out];
+    let output = skewbench(&arguments);
+    succeeds(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert!(said.lines().skip(1).all(|line| line.ends_with("equal")), "{said}");
+    let table = std::fs::read_to_string(folder.path().join("determinism.csv")).unwrap();
+    let digests: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(',').nth(5)).collect();
+    assert!(digests.len() == 2 && digests[0] == digests[1] && digests[0].len() == 12, "{table}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_and_open_files_are_counted() {
+    let output = skewbench(&[
+        "soak",
+        "memory",
+        "--seeds",
+        "8",
+        "--only",
+        "pixels,random_weights/none-vit,supervised-vit",
+    ]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(" cells in one process: "), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

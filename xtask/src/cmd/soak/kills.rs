@@ -1,26 +1,21 @@
-//! `cargo xtask soak`: kills this program again and again while it trains, and looks whether anything differs in the end.
+//! Kills this program again and again while it trains, and looks whether anything differs in the end.
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
-    data,
-    results::{self, Folder},
+    results::Folder,
     seed::{Seed, Stream},
 };
 
-/// Kill this program while it trains, hundreds of times, and compare what it leaves with a run that nobody disturbed.
-///
-/// Trains a small study on a few drawn pictures once undisturbed, and then again and again with several processes over one
-/// folder, one of which gets a signal (SIGKILL, SIGTERM or SIGINT) at a random moment and is started again. Records,
-/// weights, logits and detectors must be equal to the bit, and nothing may be left over. Ends with status 1 if anything
-/// differs.
+use super::study::{Study, draw, end_of, files, what_is_in};
+
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Kills in all
@@ -96,39 +91,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Some drawn pictures as files, which are read faster than drawn.
-fn draw(folder: &Path) -> Result<()> {
-    let drawn = data::synthetic::source(Seed::root(0), 60, 1, 32).train;
-    for (index, labels) in drawn.labels().iter().enumerate() {
-        let picture = drawn.open(index)?;
-        let below = folder.join(if labels.defect { "defect" } else { "normal" });
-        fs::create_dir_all(&below)?;
-        let (width, height) = (picture.width as u32, picture.height as u32);
-        let picture =
-            image::RgbImage::from_raw(width, height, picture.pixels).context("pixels fill the picture")?;
-        picture.save(below.join(format!("{index:03}.png")))?;
-    }
-    Ok(())
-}
-
 /// A process that trains some cells of several kinds, and writes to `said` what goes wrong.
 fn start(pictures: &Path, out: &Path, said: &Path) -> Result<Child> {
     let program = std::env::current_exe().context("where this program lies")?;
-    let study = ["--study", "table1,floors,fine_tuned", "--shares", "natural"];
-    let only = ["--only", "supervised-resnet18,byol-vit,simclr-resnet18,random_weights/none-resnet18"];
-    let sizes = ["--side", "32", "--width", "8", "--batch-size", "8", "--epochs", "3"];
-    Command::new(program)
-        .arg("reproduce")
-        .args([&study[..], &only, &sizes].concat())
-        .arg("--data")
-        .arg(format!("folder={}", pictures.display()))
-        .arg("--out")
-        .arg(out)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(said).with_context(|| format!("{}: cannot be made", said.display()))?)
-        .spawn()
-        .context("the program does not start")
+    let only = Some("supervised-resnet18,byol-vit,simclr-resnet18,random_weights/none-resnet18");
+    Study { pictures, out, only, epochs: 3, seeds: 1 }.start(Command::new(program), said)
 }
 
 /// Trains a study to its end, with kills.
@@ -178,13 +145,6 @@ fn unexpected((mut process, said): (Child, PathBuf)) -> Result<Option<String>> {
     Ok((!status.success()).then(fault))
 }
 
-/// The last lines of what a process said.
-fn end_of(said: &Path) -> String {
-    let text = fs::read_to_string(said).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(5)..].join(" / ")
-}
-
 #[cfg(unix)]
 const SIGNALS: [(&str, i32); 3] =
     [("SIGKILL", libc::SIGKILL), ("SIGTERM", libc::SIGTERM), ("SIGINT", libc::SIGINT)];
@@ -203,41 +163,6 @@ fn signal(process: &mut Child, number: i32) -> Result<()> {
         process.kill()?;
     }
     Ok(())
-}
-
-/// What a study computed, by file: bytes of weights, logits and detectors, and of records what is no time.
-fn what_is_in(out: &Path) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
-    for (name, path) in files(out)? {
-        let computed = [".safetensors", ".logits.csv"].iter().any(|ending| name.ends_with(ending));
-        if computed {
-            found.insert(name, blake3::hash(&fs::read(&path)?).to_hex().to_string());
-        } else if name.ends_with(".json") && name != "environment.json" {
-            let record = results::read(&path)?;
-            let said = format!(
-                "{} {:?} {:?} {:?} {:?}",
-                record.fingerprint, record.scores, record.label_free, record.label_budgets, record.probe
-            );
-            found.insert(name, blake3::hash(said.as_bytes()).to_hex().to_string());
-        }
-    }
-    Ok(found)
-}
-
-/// Every file below a folder by its name from there.
-fn files(root: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if let Ok(name) = path.strip_prefix(root) {
-                found.push((name.to_string_lossy().into_owned(), path.clone()));
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// What a disturbed study has otherwise, in words.

@@ -1,0 +1,287 @@
+//! The same cells with other threads, builds and instruction sets: what is equal to the bit, as a table.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use skewbench::{candle_core::Device, durable, results::provenance};
+
+use super::study::{Study, draw, end_of, what_is_in};
+
+/// Train the same cells with other threads, builds and instruction sets, and show what is equal to the bit.
+///
+/// Kernels are chosen by asking the processor, at run time and by several libraries, so that no setting takes an
+/// instruction set away from all of them; an emulator of an older processor does (--under). Rows with the same instruction
+/// sets must be equal; if they are not, this ends with status 1. Others may differ: some sums are in another order there.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Numbers of threads, each a row of every build
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,2,3,8")]
+    threads: Vec<usize>,
+
+    /// Another build of this program, such as target/release/skewbench; can be given several times
+    #[arg(long, value_name = "FILE")]
+    program: Vec<PathBuf>,
+
+    /// What runs this build with one thread once more, such as 'qemu-x86_64 -cpu Haswell'; can be given several times
+    #[arg(long, value_name = "COMMAND")]
+    under: Vec<String>,
+
+    /// Only these cells, as `reproduce --only` has them [default: all 23]
+    #[arg(long, value_name = "CELLS")]
+    only: Option<String>,
+
+    /// Folder for the table as determinism.csv [default: it is only shown]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// One way to train the cells.
+struct Way {
+    program: PathBuf,
+    /// Words of the command that runs it; empty where none does.
+    under: Vec<String>,
+    threads: usize,
+}
+
+/// What came of it.
+struct Row {
+    way: Way,
+    sets: String,
+    /// Digests of what was computed, by file.
+    found: BTreeMap<String, String>,
+    seconds: f64,
+}
+
+const HEADER: [&str; 14] = [
+    "program",
+    "under",
+    "instruction_sets",
+    "threads",
+    "records",
+    "weights",
+    "equal_with_these_sets",
+    "equal_to_first",
+    "differing",
+    "seconds",
+    "cpu",
+    "system",
+    "code",
+    "started_unix",
+];
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let pictures = root.path().join("pictures");
+    draw(&pictures)?;
+    let mut rows: Vec<Row> = Vec::new();
+    println!(
+        "{}",
+        line([
+            "program",
+            "instruction sets",
+            "threads",
+            "records",
+            "weights",
+            "like these sets",
+            "like first"
+        ])
+    );
+    for (number, way) in ways(arguments)?.into_iter().enumerate() {
+        let out = root.path().join(number.to_string());
+        let row = way.train(&pictures, &out, arguments.only.as_deref())?;
+        println!("{}", row.shown(&rows));
+        rows.push(row);
+    }
+    if let Some(folder) = &arguments.out {
+        fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+        durable::write_whole(&folder.join("determinism.csv"), &csv(&rows)?)?;
+    }
+    let differing: BTreeSet<&str> = rows.iter().flat_map(|row| row.differing(alike(row, &rows))).collect();
+    ensure!(
+        differing.is_empty(),
+        "with equal instruction sets these differ: {}",
+        Vec::from_iter(differing).join(", ")
+    );
+    Ok(())
+}
+
+/// Every build with each number of threads; this one under each command.
+fn ways(arguments: &Arguments) -> Result<Vec<Way>> {
+    let own = std::env::current_exe().context("where this program lies")?;
+    let mut ways = Vec::new();
+    for program in [&own].into_iter().chain(&arguments.program) {
+        let way = |&threads: &usize| Way { program: program.clone(), under: Vec::new(), threads };
+        ways.extend(arguments.threads.iter().map(way));
+    }
+    for under in &arguments.under {
+        let under: Vec<String> = under.split_whitespace().map(str::to_owned).collect();
+        ensure!(!under.is_empty(), "--under: a command is needed");
+        ways.push(Way { program: own.clone(), under, threads: 1 });
+    }
+    Ok(ways)
+}
+
+impl Way {
+    fn command(&self) -> Command {
+        let mut words = self.under.iter();
+        let mut command = match words.next() {
+            Some(first) => Command::new(first),
+            None => Command::new(&self.program),
+        };
+        if !self.under.is_empty() {
+            command.args(words).arg(&self.program);
+        }
+        // The pool's, and what this program would start itself again for: an emulator would lose it.
+        command.env("RAYON_NUM_THREADS", self.threads.to_string());
+        command.env("CANDLE_NUM_THREADS", "1").env("MIMALLOC_PURGE_DELAY", "-1");
+        command
+    }
+
+    /// The instruction sets that the program sees; a build from before it could say so is asked in vain.
+    fn sets(&self) -> Result<String> {
+        let output = self.command().args(["soak", "instruction-sets"]).output().with_context(|| {
+            format!("{} does not start", self.under.first().map_or("the program", String::as_str))
+        })?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(if output.status.success() && !said.is_empty() { said } else { "unknown".to_owned() })
+    }
+
+    fn train(self, pictures: &Path, out: &Path, only: Option<&str>) -> Result<Row> {
+        let sets = self.sets()?;
+        let said = out.with_extension("txt");
+        let begun = Instant::now();
+        let ended =
+            Study { pictures, out, only, epochs: 3, seeds: 1 }.start(self.command(), &said)?.wait()?;
+        if !ended.success() {
+            bail!("{} with {} threads ends with {ended}: {}", self.name(), self.threads, end_of(&said))
+        }
+        let found = what_is_in(out)?;
+        ensure!(!found.is_empty(), "no cell was trained: see --only");
+        Ok(Row { way: self, sets, found, seconds: begun.elapsed().as_secs_f64() })
+    }
+
+    /// `debug/skewbench`: where a build lies beyond that is nobody else's concern.
+    fn name(&self) -> String {
+        let mut parts: Vec<_> =
+            self.program.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
+        parts.reverse();
+        parts.join("/")
+    }
+}
+
+/// The first row with the same instruction sets.
+fn alike<'a>(row: &'a Row, rows: &'a [Row]) -> &'a Row {
+    rows.iter().find(|other| other.sets == row.sets).unwrap_or(row)
+}
+
+impl Row {
+    /// Digest of the files that records are, or that they are not.
+    fn digest(&self, records: bool) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (name, digest) in self.found.iter().filter(|(name, _)| name.ends_with(".json") == records) {
+            hasher.update(name.as_bytes()).update(digest.as_bytes());
+        }
+        provenance::short(&hasher.finalize().to_hex()).to_owned()
+    }
+
+    /// Files that are not as in another row.
+    fn differing<'a>(&'a self, other: &'a Row) -> Vec<&'a str> {
+        let names: BTreeSet<&String> = self.found.keys().chain(other.found.keys()).collect();
+        let differs = |name: &&&String| self.found.get(**name) != other.found.get(**name);
+        names.iter().filter(differs).map(|name| name.as_str()).collect()
+    }
+
+    /// The row as a line; `before`: those above it.
+    fn shown(&self, before: &[Row]) -> String {
+        let equal = |other: &Row| match self.differing(other).len() {
+            0 => "equal".to_owned(),
+            count => format!("{count} of {} differ", self.found.len()),
+        };
+        let like = alike(self, before);
+        let first = before.first().unwrap_or(self);
+        let program = [&[self.way.name()], &self.way.under[..]].concat().join(" ");
+        let threads = self.way.threads.to_string();
+        let (records, weights) = (self.digest(true), self.digest(false));
+        line([&program, &self.sets, &threads, &records, &weights, &equal(like), &equal(first)])
+    }
+}
+
+fn line(cells: [&str; 7]) -> String {
+    let [program, sets, threads, records, weights, like, first] = cells;
+    format!("{program:<42} {sets:<22} {threads:>7}  {records:<12}  {weights:<12}  {like:<16} {first}")
+}
+
+/// All rows as a table, with where they come from.
+fn csv(rows: &[Row]) -> Result<Vec<u8>> {
+    let provenance = provenance::collect(&Device::Cpu);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(HEADER)?;
+    for row in rows {
+        let is_equal = |other: &Row| row.differing(other).is_empty().to_string();
+        writer.write_record([
+            row.way.name(),
+            row.way.under.join(" "),
+            row.sets.clone(),
+            row.way.threads.to_string(),
+            row.digest(true),
+            row.digest(false),
+            is_equal(alike(row, rows)),
+            is_equal(&rows[0]),
+            row.differing(&rows[0]).join(" "),
+            format!("{:.1}", row.seconds),
+            provenance.cpu.clone(),
+            provenance.system.clone(),
+            provenance.code.clone().unwrap_or_default(),
+            provenance.started_unix.to_string(),
+        ])?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+/// Those that kernels are written for, as far as this process sees them.
+pub fn instruction_sets() -> String {
+    #[cfg(target_arch = "x86_64")]
+    let seen = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let seen = [("neon", std::arch::is_aarch64_feature_detected!("neon"))];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let seen: [(&str, bool); 0] = [];
+    let names: Vec<&str> = seen.into_iter().filter(|(_, seen)| *seen).map(|(name, _)| name).collect();
+    if names.is_empty() { "baseline".to_owned() } else { names.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(sets: &str, weights: &str) -> Row {
+        let way = Way { program: "/a/b/debug/skewbench".into(), under: Vec::new(), threads: 2 };
+        let found = [("x.json", "1"), ("x.safetensors", weights)];
+        let found = found.map(|(name, digest)| (name.to_owned(), digest.to_owned()));
+        Row { way, sets: sets.to_owned(), found: found.into(), seconds: 1.0 }
+    }
+
+    #[test]
+    fn rows_are_compared_with_their_like_and_with_the_first() {
+        let rows = [row("avx2 avx512f", "1"), row("avx2", "2"), row("avx2", "2"), row("avx2 avx512f", "3")];
+        assert!(rows[2].shown(&rows).contains("equal"), "{}", rows[2].shown(&rows));
+        assert!(rows[2].shown(&rows).ends_with("1 of 2 differ"), "{}", rows[2].shown(&rows));
+        assert_eq!(rows[3].differing(alike(&rows[3], &rows)), ["x.safetensors"]);
+        assert_eq!(rows[0].digest(true), rows[3].digest(true));
+        assert_ne!(rows[0].digest(false), rows[3].digest(false));
+        let table = String::from_utf8(csv(&rows).unwrap()).unwrap();
+        let third = table.lines().nth(3).unwrap();
+        assert!(third.starts_with("debug/skewbench,,avx2,2,"), "{third}");
+        assert!(third.contains(",true,false,x.safetensors,1.0,"), "{third}");
+    }
+}

@@ -1,0 +1,185 @@
+//! Hundreds of cells in one process: whether its memory, or the files that it has open, grow.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use skewbench::{durable, results};
+
+use super::study::{Study, draw, end_of};
+
+/// Train hundreds of cells in one process, and look whether its memory or its open files grow.
+///
+/// Samples the process five times a second, from outside. What it has between its first tenth and three tenths is compared
+/// with its last fifth: memory by medians, which may be a tenth apart (records stay in memory until the page is written),
+/// open files by the fewest, which must be no more. Ends with status 1 if it grows. Linux only.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Seeds of 23 cells each
+    #[arg(long, value_name = "N", default_value_t = 22)]
+    seeds: usize,
+
+    /// Only these cells, as `reproduce --only` has them [default: all 23]
+    #[arg(long, value_name = "CELLS")]
+    only: Option<String>,
+
+    /// Folder for all samples as memory.csv [default: what came of them is only shown]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// How long between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Part by which the median of resident memory may grow.
+const MAY_GROW: f64 = 0.1;
+
+/// What a process has when so many cells are finished.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Sample {
+    cells: usize,
+    /// Resident memory, KiB.
+    resident: u64,
+    /// Open files.
+    files: usize,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        cfg!(target_os = "linux"),
+        "memory and open files of a process are read from /proc, as Linux has it"
+    );
+    let root = tempfile::tempdir()?;
+    let (pictures, out, said) =
+        (root.path().join("pictures"), root.path().join("out"), root.path().join("said"));
+    draw(&pictures)?;
+    let program = std::env::current_exe().context("where this program lies")?;
+    let only = arguments.only.as_deref();
+    let study = Study { pictures: &pictures, out: &out, only, epochs: 1, seeds: arguments.seeds };
+    let mut process = study.start(Command::new(program), &said)?;
+    let (mut samples, mut peak) = (Vec::new(), 0);
+    let ended = loop {
+        if let Some(ended) = process.try_wait()? {
+            break ended;
+        }
+        // It may end between the two looks.
+        if let Ok(sample) = look(process.id(), &out) {
+            peak = peak.max(of_status(process.id(), "VmHWM:").unwrap_or(0));
+            samples.push(sample);
+        }
+        thread::sleep(PAUSE);
+    };
+    ensure!(ended.success(), "the process ends with {ended}: {}", end_of(&said));
+    if let Some(folder) = &arguments.out {
+        write(folder, &samples)?;
+    }
+    tell(&samples, finished(&out)?, peak)
+}
+
+fn look(process: u32, out: &Path) -> Result<Sample> {
+    let files = fs::read_dir(format!("/proc/{process}/fd"))?.count();
+    Ok(Sample { cells: finished(out)?, resident: of_status(process, "VmRSS:")?, files })
+}
+
+/// Records in a folder; none before it is made.
+fn finished(out: &Path) -> Result<usize> {
+    if out.is_dir() { Ok(results::files(out)?.len()) } else { Ok(0) }
+}
+
+/// A line of what the system says of a process, KiB.
+fn of_status(process: u32, key: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+    Ok(value.with_context(|| format!("no line {key}"))?.parse()?)
+}
+
+/// Samples at which so many hundredths of all cells were finished.
+fn between(samples: &[Sample], cells: usize, [from, to]: [usize; 2]) -> Vec<Sample> {
+    let is_in = |sample: &&Sample| (cells * from..cells * to).contains(&(100 * sample.cells));
+    samples.iter().filter(is_in).copied().collect()
+}
+
+fn median(samples: &[Sample]) -> u64 {
+    let mut sorted: Vec<u64> = samples.iter().map(|sample| sample.resident).collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+}
+
+fn fewest(samples: &[Sample]) -> usize {
+    samples.iter().map(|sample| sample.files).min().unwrap_or(0)
+}
+
+/// Shows what was seen.
+///
+/// # Errors
+/// If it grew, or there were too few samples to tell.
+fn tell(samples: &[Sample], cells: usize, peak: u64) -> Result<()> {
+    for tenth in 0..10 {
+        let within = between(samples, cells, [10 * tenth, 10 * tenth + 10]);
+        if let Some(first) = within.first() {
+            let (resident, files) = (median(&within) >> 10, fewest(&within));
+            println!("from cell {:>4}: {resident:>5} MiB, {files} files", first.cells);
+        }
+    }
+    let (first, last) = (between(samples, cells, [10, 30]), between(samples, cells, [80, 100]));
+    ensure!(!first.is_empty() && !last.is_empty(), "{cells} cells are too few to tell; ask for more --seeds");
+    let (before, after) = (median(&first), median(&last));
+    let (few, fewer) = (fewest(&first), fewest(&last));
+    println!(
+        "{cells} cells in one process: {} MiB after a tenth of them, {} MiB at the end, {} MiB at most; {few} open files, \
+         {fewer} at the end",
+        before >> 10,
+        after >> 10,
+        peak >> 10
+    );
+    if after as f64 > (1.0 + MAY_GROW) * before as f64 {
+        bail!("memory grows: {before} KiB, then {after} KiB")
+    }
+    ensure!(fewer <= few, "open files grow: {few}, then {fewer}");
+    Ok(())
+}
+
+fn write(folder: &Path, samples: &[Sample]) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["cells", "resident_kib", "open_files"])?;
+    for Sample { cells, resident, files } in samples {
+        writer.write_record([cells.to_string(), resident.to_string(), files.to_string()])?;
+    }
+    durable::write_whole(&folder.join("memory.csv"), &writer.into_inner()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred cells, a sample each.
+    fn samples(resident: impl Fn(u64) -> u64, files: impl Fn(usize) -> usize) -> Vec<Sample> {
+        (0..100)
+            .map(|cells| Sample { cells, resident: resident(cells as u64), files: files(cells) })
+            .collect()
+    }
+
+    #[test]
+    fn what_grows_is_told_from_what_swings() {
+        let told = |samples: &[Sample]| tell(samples, 100, 1).map_err(|error| error.to_string());
+        // It fills at the start, and swings.
+        let sound = samples(
+            |cell| if cell < 9 { cell * 10_000 } else { 100_000 + cell % 7 * 5000 },
+            |cell| 9 + cell % 3,
+        );
+        assert_eq!(told(&sound), Ok(()));
+        // 200 KiB a cell are 13 MiB between a fifth and nine tenths.
+        let grows = samples(|cell| 100_000 + 200 * cell, |_| 9);
+        assert!(told(&grows).unwrap_err().starts_with("memory grows: 104"), "{:?}", told(&grows));
+        let leaks = samples(|_| 100_000, |cell| 9 + cell % 3 + cell / 30);
+        assert_eq!(told(&leaks).unwrap_err(), "open files grow: 9, then 11");
+        assert!(told(&sound[..50]).unwrap_err().contains("too few"));
+        let own = of_status(std::process::id(), "VmRSS:");
+        assert!(!cfg!(target_os = "linux") || own.unwrap() > 1000, "KiB of this process");
+    }
+}

@@ -1,0 +1,48 @@
+//! `cargo xtask soak`: what hours of training must stand. Kills, other threads and processors, and many cells in one
+//! process.
+
+mod determinism;
+mod kills;
+mod memory;
+mod study;
+
+use anyhow::Result;
+
+/// Kill this program while it trains, hundreds of times, and compare what it leaves with a run that nobody disturbed.
+///
+/// Trains a small study on a few drawn pictures once undisturbed, and then again and again with several processes over one
+/// folder, one of which gets a signal (SIGKILL, SIGTERM or SIGINT) at a random moment and is started again. Records,
+/// weights, logits and detectors must be equal to the bit, and nothing may be left over. Ends with status 1 if anything
+/// differs. The commands look at other things that must not matter.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+
+    #[command(flatten)]
+    kills: kills::Arguments,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Train the same cells with other threads, builds and instruction sets, and show what is equal to the bit
+    Determinism(determinism::Arguments),
+    /// Train hundreds of cells in one process, and look whether its memory or its open files grow
+    Memory(memory::Arguments),
+    /// Print the instruction sets that this process sees
+    #[command(hide = true)]
+    InstructionSets,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.what {
+        None => kills::run(&arguments.kills),
+        Some(What::Determinism(arguments)) => determinism::run(arguments),
+        Some(What::Memory(arguments)) => memory::run(arguments),
+        Some(What::InstructionSets) => {
+            println!("{}", determinism::instruction_sets());
+            Ok(())
+        }
+    }
+}
