@@ -64,6 +64,24 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// At least so many numbers its variables have: what a file with fewer can be refused by before they are made.
+    pub fn fewest_numbers(&self) -> usize {
+        let product = |factors: &[usize]| {
+            factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor.max(1)))
+        };
+        match self.name {
+            // The first convolution of a block.
+            Name::ResNet18 => product(&[9, self.resnet_width, self.resnet_width]),
+            Name::ViTTiny => {
+                let VitSize { patch, width, depth, .. } = self.vit;
+                let across = self.side / patch.max(1);
+                // Products of blocks, and positions.
+                product(&[12, depth, width, width]).saturating_add(product(&[across, across, width]))
+            }
+            Name::MobileNetV2 => 0,
+        }
+    }
+
     /// Makes the encoder's variables below `builder`.
     pub fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
         match self.name {

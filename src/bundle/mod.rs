@@ -164,14 +164,15 @@ impl Bundle {
     pub fn see(&self, pictures: &[Image], with_places: bool) -> Result<Vec<Seen>> {
         let side = self.manifest.side;
         let normalisation = self.normalisation();
+        // Before there is room for them: what a manifest says may be anything.
+        for Image { width, height, .. } in pictures {
+            ensure!(
+                (*width, *height) == (side, side),
+                "a picture of {width} x {height}, expected {side} x {side}"
+            );
+        }
         let mut values = vec![0.0; pictures.len() * side * side * 3];
         for (picture, out) in pictures.iter().zip(values.chunks_exact_mut(side * side * 3)) {
-            ensure!(
-                picture.width == side && picture.height == side,
-                "a picture of {} x {}, expected {side} x {side}",
-                picture.width,
-                picture.height
-            );
             to_normalised(picture, &normalisation, out);
         }
         let images = Tensor::from_vec(values, (pictures.len(), side, side, 3), &Device::Cpu)?;
@@ -203,6 +204,12 @@ fn build(
     architecture: &Architecture,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<(Box<dyn Backbone>, Parameters)> {
+    let held = tensors.iter().filter(|(name, _)| name.starts_with("encoder."));
+    let held: usize = held.map(|(_, tensor)| tensor.elem_count()).sum();
+    ensure!(
+        architecture.fewest_numbers() <= held,
+        "its manifest describes a larger encoder than the {held} numbers that it holds"
+    );
     let mut parameters = Parameters::default();
     // First numbers that are all overwritten.
     let encoder = architecture.build(&mut parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;

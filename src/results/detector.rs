@@ -67,7 +67,7 @@ impl Detector {
     pub(crate) fn from_tensors(tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
         let pictures = tensors.get("examples.pictures").context("no tensor 'examples.pictures'")?;
         let (count, height, width, channels) = pictures.dims4()?;
-        ensure!(channels == 3 && count > 0, "examples have unexpected shapes");
+        ensure!(channels == 3 && count * height * width > 0, "examples have unexpected shapes");
         let mut scorers = Vec::new();
         for name in Scorer::NAMES {
             let start = format!("{name}.");

@@ -337,6 +337,13 @@ fn bundles() -> Files {
         let at = whole.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
         [&whole[..at], to.as_bytes(), &whole[at + from.len()..]].concat()
     };
+    let of_malice = |from: &str, to: &str| {
+        let edit = |manifest: &str| {
+            assert!(manifest.contains(from), "{manifest}");
+            manifest.replacen(from, to, 1)
+        };
+        targets::sealed_bundle(&whole, edit).unwrap()
+    };
     let mut other_number = whole.clone();
     *other_number.last_mut().unwrap() ^= 0x10;
     vec![
@@ -344,6 +351,17 @@ fn bundles() -> Files {
         ("bad-other-threshold.skewbench", edited("\\\"logit\\\":0.0", "\\\"logit\\\":9.0")),
         ("bad-of-a-later-version.skewbench", edited("\\\"version\\\":2", "\\\"version\\\":9")),
         ("bad-other-number.skewbench", other_number),
+        ("bad-of-many-blocks.skewbench", of_malice("\"vit.depth\":1", "\"vit.depth\":1000000000")),
+        ("bad-of-wide-blocks.skewbench", of_malice("\"vit.width\":4", "\"vit.width\":400000000")),
+        ("bad-of-no-width.skewbench", of_malice("\"vit.width\":4", "\"vit.width\":0")),
+        ("bad-of-a-large-side.skewbench", of_malice("\"side\":8", "\"side\":8000000000")),
+        (
+            "bad-of-another-network.skewbench",
+            of_malice(
+                "\"backbone\":\"vit_tiny\"",
+                "\"backbone\":\"resnet18\",\"sizes\":{\"resnet.width\":0,\"resnet.stem\":\"small\"}",
+            ),
+        ),
         ("bad-torn.skewbench", whole[..whole.len() / 2].to_vec()),
         ("bad-weights-alone.skewbench", plain(&tensors_of(&parameters, str::to_owned))),
     ]
