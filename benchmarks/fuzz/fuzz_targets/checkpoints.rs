@@ -1,5 +1,7 @@
 #![no_main]
 
+// Each target is one of its readers.
+#[allow(dead_code)]
 #[path = "../readers.rs"]
 mod readers;
 

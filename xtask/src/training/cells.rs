@@ -74,7 +74,7 @@ impl Pretrained for Kept {
 enum Standing {
     /// Not finished, or in another process's hands.
     Open,
-    Finished(Box<Record>),
+    Finished,
     Failed,
     /// It may not begin.
     Refused,
@@ -221,11 +221,23 @@ impl Cells<'_> {
         display.close();
         // Of processes that were killed meanwhile.
         self.folder.clean();
-        let records = cells.into_iter().filter_map(|cell| match cell {
-            Standing::Finished(record) => Some(*record),
-            _ => None,
-        });
-        Ok((records.collect(), failed))
+        let records = self.read_back(&cells, &mut failed);
+        Ok((records, failed))
+    }
+
+    /// The records of finished cells. They are in the folder: kept here as well, hundreds of them would have taken memory
+    /// from the cells that are trained.
+    fn read_back(&self, cells: &[Standing], failed: &mut Vec<Failure>) -> Vec<Record> {
+        let mut records = Vec::new();
+        let finished = self.resolved.iter().zip(cells).filter(|(_, cell)| matches!(cell, Standing::Finished));
+        for (resolved, _) in finished {
+            let cell = resolved.cell.id();
+            match self.folder.finished(&cell) {
+                Ok((_, record)) => records.push(record),
+                Err(error) => failed.push(Failure { cell, reason: format!("{error:#}") }),
+            }
+        }
+        records
     }
 
     /// Works on every cell that is open, once.
@@ -281,7 +293,6 @@ impl Cells<'_> {
     /// A cell's record, finished earlier or now, unless another process works on it or it may not begin.
     fn work(&self, number: usize, display: &mut Display) -> Result<Standing> {
         let (resolved, folder) = (self.resolved[number], self.folder);
-        let done = |record| Ok(Standing::Finished(Box::new(record)));
         let id = resolved.cell.id();
         let title = format!("[{}/{}] {id}", number + 1, self.resolved.len());
         let finished = folder.find(&id)?;
@@ -292,9 +303,9 @@ impl Cells<'_> {
         let elsewhere = locked.is_some_and(|(_, held)| held);
         match finished {
             // Without the time to make it again its numbers stand all the same.
-            Some(record) if !leftovers && (whole || !(self.may_begin)(resolved)) => {
+            Some(_) if !leftovers && (whole || !(self.may_begin)(resolved)) => {
                 display.skip(&title, resolved.image_passes());
-                return done(record);
+                return Ok(Standing::Finished);
             }
             None if !elsewhere && !(self.may_begin)(resolved) => return Ok(Standing::Refused),
             _ => {}
@@ -309,7 +320,7 @@ impl Cells<'_> {
             Some(record) if self.to_make_again(&record)?.is_empty() => {
                 folder.finish(&id, lock)?;
                 display.skip(&title, resolved.image_passes());
-                return done(record);
+                return Ok(Standing::Finished);
             }
             finished => finished,
         };
@@ -319,7 +330,7 @@ impl Cells<'_> {
         if let Err(error) = (self.trained)() {
             display.line(&format!("note: {error:#}"));
         }
-        done(record)
+        Ok(Standing::Finished)
     }
 
     /// Trains a cell. What lies beside its record is on the disk before the record, and that before the state goes.

@@ -16,8 +16,7 @@ use super::study::{Study, draw, end_of};
 /// Train hundreds of cells in one process, and look whether its memory or its open files grow.
 ///
 /// Samples the process five times a second, from outside. What it has between its first tenth and three tenths is compared
-/// with its last fifth: memory by medians, which may be a tenth apart (records stay in memory until the page is written),
-/// open files by the fewest, which must be no more. Ends with status 1 if it grows. Linux only.
+/// with its last fifth: memory by medians, which may be a tenth apart, open files by the fewest, which must be no more. Ends with status 1 if it grows. Linux only.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Seeds of 23 cells each
