@@ -5,7 +5,7 @@
 //! exceeds as seldom as the level says, where e are the errors of means. Whichever arm is truly the best, the set of
 //! those that may be it then holds it as often as the level says: j is left out when some other mean is more than
 //! c_j se_jb above its own. For the same reason j is truly above arm i by at most m_j - m_i + c_j se_ji, if it is the
-//! best: taking i loses no more than the largest of these over all that may be. Knows nothing of methods.
+//! best: taking i loses no more than the largest of these over all that may be. Knows nothing about methods.
 
 use super::{
     Interval, Measure, Noise, Scored,

@@ -110,7 +110,7 @@ impl Located {
 }
 
 impl Reading {
-    /// The records of the settings that are wanted, without problems: those are told of all records.
+    /// The records of the settings that are wanted, without problems, which are reported for all records.
     #[must_use]
     pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let records = self.records.iter().filter(|filed| wanted(&filed.setting)).cloned().collect();

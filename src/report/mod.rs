@@ -2,7 +2,7 @@
 //!
 //! Everything that is a statement comes from [`crate::claims`] and [`crate::analysis`]; this layer only shows. Figures
 //! are SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen,
-//! print and telephone, which the plotting libraries at hand do not give. Knows nothing of training.
+//! print and telephone, which the plotting libraries at hand do not give. Knows nothing about training.
 
 mod decision;
 mod explorer;
@@ -378,7 +378,7 @@ impl Page {
         let rest = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
         Some(format!(
             "{} of {} trainings are finished; {first}{rest} are still missing. While the run goes on this page is \
-             written again and again: reload it. Stopped? The same command goes on.",
+             written again and again: reload it. Stopped? The same command continues.",
             asked.len() - missing.len(),
             asked.len()
         ))

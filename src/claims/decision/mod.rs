@@ -5,7 +5,7 @@
 //! which seeds would settle what is open ([`next`]). [`words`] says it; [`commands`] says how to go on.
 //!
 //! Intervals are over seeds. Those of leads are corrected for having chosen one arm of all (Bonferroni), whichever is
-//! taken. What other validation images would do is said beside them ([`Images`]). Knows nothing of the paper: no share,
+//! taken. What other validation images would do is said beside them ([`Images`]). Knows nothing about the paper: no share,
 //! method or data set is special.
 
 mod commands;

@@ -29,7 +29,7 @@ pub fn pointing(page: &Page) -> Markup {
         found(page, share, |record| &record.pointing_patches),
     );
     if probe.is_empty() && patches.is_empty() {
-        return html! { p { "Not measured here: nobody knows where in these images defects are." } };
+        return html! { p { "Not measured here: nothing says where in these images the defects are." } };
     }
     html! {
         p {

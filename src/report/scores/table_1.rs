@@ -1,4 +1,4 @@
-//! Table 1: ours below the paper's, with intervals. Knows nothing of other studies.
+//! Table 1: ours below the paper's, with intervals. Knows nothing about other studies.
 
 use maud::{Markup, html};
 
