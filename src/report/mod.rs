@@ -390,7 +390,9 @@ impl Page {
         html! {
             @if !problems.is_empty() {
                 details.banner {
-                    summary { (problems.len()) " things to know about these records" }
+                    summary {
+                        @if problems.len() == 1 { "1 thing" } @else { (problems.len()) " things" } " to know about these records"
+                    }
                     ul { @for problem in problems.iter().take(50) { li { (problem) } } }
                     @if problems.len() > 50 { p { "and " (problems.len() - 50) " more" } }
                 }
