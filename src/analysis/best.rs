@@ -1,4 +1,4 @@
-//! Which of several arms is the best, which others cannot be told from it, and by how much they might be above it.
+//! Which of several arms is the best, which others cannot be told apart from it, and by how much they might be above it.
 //!
 //! Comparison with the best (Hsu, "Constrained simultaneous confidence intervals for multiple comparisons with the best",
 //! 1984), with a deviation for each arm. For arm j let c_j be what the largest of (e_b - e_j) / se_jb over all other arms b

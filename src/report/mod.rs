@@ -289,7 +289,7 @@ impl Page {
             ("unseen", "Defects that training has not seen", scores::unseen(self)),
             ("pointing", "Where it looks", scores::pointing(self)),
             ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
-            ("pictures", "What was looked at", pictures::section(self.examples.as_ref())),
+            ("pictures", "Example images", pictures::section(self.examples.as_ref())),
             ("sources", "Cost, and where numbers come from", sources::section(self)),
         ]
     }
@@ -378,7 +378,7 @@ impl Page {
         let rest = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
         Some(format!(
             "{} of {} trainings are finished; {first}{rest} are still missing. While the run goes on this page is \
-             written again and again: reload it. Stopped? The same command continues.",
+             rewritten from time to time: reload it. If it has stopped, run the same command to go on.",
             asked.len() - missing.len(),
             asked.len()
         ))

@@ -1,7 +1,7 @@
 //! What to take, share by share, of what records have: the decision card.
 //!
 //! Of all arms (method and backbone) at a training share, by AUROC of the converged probe: the best, every other that
-//! cannot be told from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and
+//! cannot be told apart from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and
 //! which seeds would settle what is open ([`next`]). [`words`] says it; [`commands`] says how to go on.
 //!
 //! Intervals are over seeds. Those of leads are corrected for having chosen one arm of all (Bonferroni), whichever is
