@@ -3,7 +3,7 @@
 //!
 //! The file is safetensors. Tensors of the encoder have its own names below `encoder.`; those of the scorer and
 //! `examples.pictures` are as in [`Detector`]. Everything else is JSON in the header
-//! ([`Manifest`]), with a digest of all of it. Knows nothing of folders of results, nor of what is to be predicted.
+//! ([`Manifest`]), with a digest of all of it. Knows nothing about folders of results, nor of what is to be predicted.
 
 mod calibration;
 mod manifest;
@@ -92,12 +92,13 @@ impl Bundle {
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = regular::read(path, Most::WEIGHTS)
             .with_context(|| format!("{}: cannot be read", path.display()))?;
-        Self::of(&bytes).with_context(|| format!("{}: not a bundle to rely on", path.display()))
+        Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be relied on", path.display()))
     }
 
     fn of(bytes: &[u8]) -> Result<Self> {
-        let (_, head) = safetensors::SafeTensors::read_metadata(bytes)
-            .context("torn, or no safetensors: copy it again, or make it again with `bundle`")?;
+        let (_, head) = safetensors::SafeTensors::read_metadata(bytes).context(
+            "not what `cargo xtask bundle` wrote, or not all of it: copy it again, or make it again",
+        )?;
         let notes = head.metadata().clone().unwrap_or_default();
         let Some(text) = notes.get(MANIFEST) else {
             bail!(

@@ -6,7 +6,7 @@
 //! Unlike there, subsets are nested (the 1 % set lies inside the 2 % set) and no rare class
 //! combination is dropped. Shares are exact fractions, so no size depends on rounding of floats.
 //!
-//! Knows nothing of images or files: it sees labels and returns positions.
+//! Knows nothing about images or files: it sees labels and returns positions.
 
 use std::{fmt, str::FromStr};
 
@@ -107,6 +107,10 @@ impl FromStr for Share {
         let number: f64 =
             number.trim().parse().with_context(|| format!("'{text}' is no share of defects: {expected}"))?;
         let hundredths = (number * scale).round();
+        ensure!(
+            text.ends_with('%') || !(1.0..100.0).contains(&number),
+            "'{text}' is no share of defects: {number} per cent is written '{text}%'"
+        );
         ensure!(
             (1.0..=9_999.0).contains(&hundredths),
             "a share of defects lies between 0.01 % and 99.99 %, found '{text}': {expected}"
