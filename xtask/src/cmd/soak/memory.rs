@@ -19,8 +19,8 @@ use super::study::{Study, draw, end_of};
 /// with its last fifth: memory by medians, which may be a tenth apart, open files by the fewest, which must be no more. Ends with status 1 if it grows. Linux only.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Seeds of 23 cells each
-    #[arg(long, value_name = "N", default_value_t = 22)]
+    /// Seeds of 22 cells each; raw pixels have one cell for all
+    #[arg(long, value_name = "N", default_value_t = 23)]
     seeds: usize,
 
     /// Only these cells, as `reproduce --only` has them [default: all 23]
