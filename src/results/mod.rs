@@ -280,7 +280,7 @@ fn is_race(path: &Path) -> bool {
 }
 
 /// Files of a results folder that are JSON and no records.
-const BESIDE_RECORDS: [&str; 2] = [environment::ENVIRONMENT, environment::TUNING];
+const BESIDE_RECORDS: [&str; 3] = [environment::ENVIRONMENT, environment::TUNING, "timings.json"];
 /// Bytes that a record may have, 64 MiB: hundreds of times what any has. Ours.
 const LARGEST: u64 = 64 << 20;
 

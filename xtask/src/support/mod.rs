@@ -10,6 +10,7 @@ pub mod examine;
 pub mod pipe;
 pub mod program;
 pub mod pulse;
+pub mod shared;
 pub mod source;
 pub mod stop;
 pub mod table;
