@@ -18,7 +18,7 @@ use skewbench::{
     claims::{self, Evidence},
     data::Share,
     method,
-    report::{self, Page, markdown},
+    report::{self, Page, figure::Theme, markdown},
     results::{Classifier, Metric},
     seed::Seed,
     study::{Ablation, Study},
@@ -53,18 +53,35 @@ fn claims_and_tables_of_committed_records() {
     check::text("page", &text);
 }
 
-/// The README's tables are those that the commands beside them make.
+/// Tables and figures of documents are those that the command beside them makes.
 #[test]
-fn the_readme_says_what_records_say() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let mark = "<!-- begin table1: ";
-    let command = readme.split(mark).nth(1).expect(mark).split(" -->").next().unwrap();
-    let folders: Vec<&str> = command.split(' ').filter(|word| word.starts_with("results/")).collect();
+fn documents_say_what_records_say() {
+    let documents =
+        ["README.md", "results/README.md"].map(|name| (name, fs::read_to_string(root().join(name)).unwrap()));
+    let mark = "<!-- begin card: ";
+    let command = documents[0].1.split(mark).nth(1).expect(mark).split(" -->").next().unwrap();
+    let folders: Vec<&str> = command.split(' ').filter(|word| word.starts_with("results/20")).collect();
     assert!(!folders.is_empty(), "no results folder in '{command}'");
-    assert_eq!(readme.matches(&format!(": {command} -->")).count(), 3, "one command fills all places");
-    let tables = markdown::tables(&Page::new(read(&folders), None));
-    let spliced = markdown::splice(&readme, &tables).unwrap();
-    assert!(spliced == readme, "README.md is behind: run {command}");
+    let page = Page::new(read(&folders), None);
+    let tables = markdown::tables(&page);
+    for ((name, document), places) in documents.iter().zip([1, 3]) {
+        assert_eq!(
+            document.matches(&format!(": {command} -->")).count(),
+            places,
+            "one command fills all places"
+        );
+        assert!(command.contains(&format!("--splice {name}")), "{command}");
+        assert!(markdown::splice(document, &tables).unwrap() == *document, "{name} is behind: run {command}");
+    }
+    let folder = command.split("--figures ").nth(1).expect("where figures are").split(' ').next().unwrap();
+    for theme in Theme::ALL {
+        for (name, picture) in page.pictures(theme) {
+            let file = format!("{folder}/{name}-{theme}.svg");
+            assert!(documents[0].1.contains(&file), "README.md does not show {file}");
+            let written = fs::read_to_string(root().join(&file)).unwrap_or_default();
+            assert!(written == picture, "{file} is behind: run {command}");
+        }
+    }
 }
 
 /// Everything that is trained, with two seeds and all that is measured: what claims ask for is there, by its name.
@@ -472,6 +489,44 @@ fn a_browser_shows_the_page_and_its_explorer_answers() {
     assert!(choice(&elements).starts_with("At 0.20 % defects: "), "{}", choice(&elements));
     let (elements, _) = shown(&browser, &page, "?defects=0.002&miss=1&alarm=3");
     assert!(choice(&elements).contains("Not inspecting at all would cost 2."), "{}", choice(&elements));
+}
+
+/// Every figure and every table has a button that saves it: what the buttons make is put on the page here.
+#[test]
+fn figures_and_tables_are_saved_at_one_click() {
+    const CLICK: &str = "<pre id=\"saved\"></pre><script>
+        URL.createObjectURL = (blob) => { blob.text().then((text) => { document.getElementById('saved').textContent += text + '\\f'; }); return '#'; };
+        HTMLAnchorElement.prototype.click = () => {};
+        document.querySelectorAll('button.save').forEach((button) => button.click());</script></body>";
+    let Some(browser) = browser() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("report.html");
+    let page = Page::new(read(&["results/2026-11-25-small-ablations"]), None).html();
+    fs::write(&place, page.replace("</body>", CLICK)).unwrap();
+    let (elements, complaints) = shown(&browser, &place, "");
+    assert_eq!(complaints, [""; 0], "console");
+    let (page, saved) = elements.split_once("<pre id=\"saved\">").unwrap();
+    let saved = saved.split("</pre>").next().unwrap().replace("&lt;", "<").replace("&gt;", ">");
+    let files: Vec<&str> = saved.split('\u{c}').filter(|file| !file.trim().is_empty()).collect();
+    let (figures, tables): (Vec<&str>, Vec<&str>) = files.iter().partition(|file| file.starts_with("<svg"));
+    assert_eq!(figures.len(), page.matches("<figure").count(), "figures");
+    assert_eq!(tables.len(), page.matches("<table").count(), "tables");
+    for figure in figures {
+        let is_whole = figure.ends_with("</svg>") && figure.contains("xmlns=\"http://www.w3.org/2000/svg\"");
+        assert!(is_whole && !figure.contains("var(--") && !figure.contains("class=\"save"), "{figure}");
+    }
+    let own = tables.iter().find(|table| table.starts_with("Method,Backbone,Whose,")).expect("Table 1");
+    let columns = |line: &str| line.matches(',').count();
+    assert!(own.lines().next().unwrap().contains("45 %,\"45 %, 95 %\""), "{own}");
+    assert!(
+        own.lines().count() > 10 && own.lines().nth(1).unwrap().starts_with("Supervised,ResNet-18,paper,"),
+        "{own}"
+    );
+    assert!(
+        own.lines().skip(2).any(|line| line.starts_with("Supervised,ResNet-18,ours,")),
+        "spans are filled: {own}"
+    );
+    assert!(own.lines().skip(1).all(|line| columns(line) >= columns(own.lines().nth(1).unwrap())), "{own}");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! best: taking i loses no more than the largest of these over all that may be. Knows nothing of methods.
 
 use super::{
-    Measure, Noise, Scored,
+    Interval, Measure, Noise, Scored,
     intervals::{Uncertainty, quantile},
     noise::Weighed,
 };
@@ -191,6 +191,44 @@ pub fn chances_of_first(
     Some(wins.into_iter().map(|count| count as f64 / rounds as f64).collect())
 }
 
+/// The rank of each arm among all, 1 having the highest mean, averaged over contests of the same arms in one order; and
+/// where 95 % of these averages lie if all were trained with new seeds: means are drawn about those found, each as far
+/// as its own seeds spread. None where nothing is known of the seeds of one, or there is no contest.
+pub fn mean_ranks(
+    noise: &Noise,
+    measure: &Measure,
+    contests: &[Vec<(Scored, f64, usize)>],
+    rounds: usize,
+    stream: &mut Stream,
+) -> Option<Vec<Interval>> {
+    let found: Vec<Vec<f64>> =
+        contests.iter().map(|arms| arms.iter().map(|(_, mean, _)| *mean).collect()).collect();
+    let mut drawn = vec![Vec::with_capacity(rounds); found.first()?.len()];
+    for _ in 0..rounds {
+        let means =
+            contests.iter().map(|arms| noise.redrawn(measure, arms, stream)).collect::<Option<Vec<_>>>()?;
+        drawn.iter_mut().zip(averaged_ranks(&means)).for_each(|(drawn, rank)| drawn.push(rank));
+    }
+    let interval = |(estimate, mut drawn): (f64, Vec<f64>)| {
+        drawn.sort_by(f64::total_cmp);
+        Interval { estimate, low: quantile(&drawn, 0.025), high: quantile(&drawn, 0.975) }
+    };
+    Some(averaged_ranks(&found).into_iter().zip(drawn).map(interval).collect())
+}
+
+/// Of each place, the mean over rows of its rank in the row; equal values share the middle of their ranks.
+fn averaged_ranks(rows: &[Vec<f64>]) -> Vec<f64> {
+    let rank = |row: &[f64], own: f64| {
+        let above = row.iter().filter(|&&other| other > own).count();
+        let equal = row.iter().filter(|&&other| other == own).count();
+        above as f64 + (equal + 1) as f64 / 2.0
+    };
+    let places = rows.first().map_or(0, Vec::len);
+    let mean_of =
+        |place: usize| rows.iter().map(|row| rank(row, row[place])).sum::<f64>() / rows.len() as f64;
+    (0..places).map(mean_of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,5 +337,21 @@ mod tests {
         assert!(own[0] < 0.02 && (own[2] - 0.5).abs() < 0.05, "{own:?}");
         let nothing = Noise::measured(&FrameBuilder::default().frame());
         assert_eq!(chances(&nothing), None);
+    }
+
+    #[test]
+    fn ranks_are_averaged_and_as_sure_as_seeds_allow() {
+        // By hand: the second is first twice; the others share two places once, and are third and second.
+        assert_eq!(averaged_ranks(&[vec![0.5, 0.9, 0.5], vec![0.6, 0.8, 0.7]]), [2.75, 1.0, 2.25]);
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let contest = vec![(at(0), 0.50, 1), (at(1), 0.90, 1), (at(2), 0.905, 1)];
+        let ranks = |noise: &Noise, contests: &[Vec<_>]| {
+            mean_ranks(noise, &Metric::Auroc.into(), contests, 2_000, &mut Seed::root(0).stream())
+        };
+        let found = ranks(&Noise::assumed(0.01), &[contest.clone(), contest.clone()]).unwrap();
+        assert_eq!((found[0].low, found[0].high), (3.0, 3.0), "far below: {found:?}");
+        assert_eq!((found[2].low, found[2].estimate, found[2].high), (1.0, 1.0, 2.0), "{found:?}");
+        assert_eq!(ranks(&Noise::measured(&FrameBuilder::default().frame()), &[contest]), None);
+        assert_eq!(ranks(&Noise::assumed(0.01), &[]), None);
     }
 }

@@ -151,7 +151,10 @@ pub fn read(folders: &[PathBuf]) -> Reading {
                     problems.push(problem(ProblemKind::Missing, &place, &what));
                 }
             }
-            Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
+            Err(error) => {
+                let why = format!("{error:#}").replacen(&format!("{place}: "), "", 1);
+                problems.push(problem(ProblemKind::Unreadable, &place, &why));
+            }
         }
     }
     gather(records, problems)
@@ -221,7 +224,10 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
         let place = file.display().to_string();
         match Axes::of(&record.cell).and_then(|cell| classifiers(&record).map(|()| cell)) {
             Ok(cell) => found.push(Located { folder, file, place, cell, record: Arc::new(record) }),
-            Err(error) => problems.push(problem(ProblemKind::Unreadable, &place, &format!("{error:#}"))),
+            Err(error) => {
+                let why = format!("{error:#}").replacen(&format!("{place}: "), "", 1);
+                problems.push(problem(ProblemKind::Unreadable, &place, &why));
+            }
         }
     }
     let settings = setting::names(&found.iter().map(Located::placed).collect::<Vec<_>>());

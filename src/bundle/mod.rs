@@ -92,12 +92,13 @@ impl Bundle {
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = regular::read(path, Most::WEIGHTS)
             .with_context(|| format!("{}: cannot be read", path.display()))?;
-        Self::of(&bytes).with_context(|| format!("{}: not a bundle to rely on", path.display()))
+        Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be relied on", path.display()))
     }
 
     fn of(bytes: &[u8]) -> Result<Self> {
-        let (_, head) = safetensors::SafeTensors::read_metadata(bytes)
-            .context("torn, or no safetensors: copy it again, or make it again with `bundle`")?;
+        let (_, head) = safetensors::SafeTensors::read_metadata(bytes).context(
+            "not what `cargo xtask bundle` wrote, or not all of it: copy it again, or make it again",
+        )?;
         let notes = head.metadata().clone().unwrap_or_default();
         let Some(text) = notes.get(MANIFEST) else {
             bail!(

@@ -108,6 +108,10 @@ impl FromStr for Share {
             number.trim().parse().with_context(|| format!("'{text}' is no share of defects: {expected}"))?;
         let hundredths = (number * scale).round();
         ensure!(
+            text.ends_with('%') || !(1.0..100.0).contains(&number),
+            "'{text}' is no share of defects: {number} per cent is written '{text}%'"
+        );
+        ensure!(
             (1.0..=9_999.0).contains(&hundredths),
             "a share of defects lies between 0.01 % and 99.99 %, found '{text}': {expected}"
         );

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::{
     Page,
     figure::plot::{NamedInterval, PlotAxis, intervals},
-    scores::{backbone_label, method_label},
+    scores::{backbone_label, by_share, method_label},
     share_in_words,
 };
 use crate::{
@@ -26,6 +26,9 @@ pub fn section(page: &Page) -> Markup {
         p.small {
             "By AUROC of the converged probe on all validation images. An arm is a method on a backbone; what cannot be told from the best is found by \
              comparison with the best (Hsu 1984), each arm by its own spread of seeds; what other validation images would do is Hanley and McNeil's standard error (1982), or Obuchowski's (1997) where images come in groups."
+        }
+        @if page.shares().len() > 1 && let Some(ours) = page.ours() {
+            div.figures.two { @for (_, plot) in by_share(page, ours, Metric::Auroc) { (plot.draw()) } }
         }
         div.cards { @for card in &page.cards { (one(page, card)) } }
     }

@@ -1,5 +1,5 @@
-//! Tables as Markdown, and their place in a document: verdicts and Table 1, for a README that must not drift from
-//! records.
+//! Tables as Markdown, and their place in a document: cards, verdicts, AUROC and Table 1, for documents that must not
+//! drift from records.
 //!
 //! A place is everything between `<!-- begin NAME: COMMAND -->` and `<!-- end NAME -->`; the command is the one that fills
 //! it. Knows nothing of HTML.
@@ -12,14 +12,19 @@ use super::{Judged, Page};
 use crate::{
     analysis::{Axes, Interval, cell::percent},
     backbone,
-    claims::{Verdict, Yardstick},
+    claims::{Card, Verdict, Yardstick},
     data::{Share, foreign},
     results::Metric,
 };
 
 /// Names and texts of all tables of a page.
 pub fn tables(page: &Page) -> Vec<(&'static str, String)> {
-    vec![("verdicts", verdicts(page)), ("table1", table_1(page)), ("auroc", auroc(page))]
+    vec![
+        ("card", cards(page)),
+        ("verdicts", verdicts(page)),
+        ("table1", table_1(page)),
+        ("auroc", auroc(page)),
+    ]
 }
 
 /// `document` with each table at its place. Tables without a place are left out.
@@ -46,6 +51,12 @@ pub fn splice(document: &str, tables: &[(&str, String)]) -> Result<String> {
         names.join(", ")
     );
     Ok(spliced)
+}
+
+/// What to take at each training share.
+fn cards(page: &Page) -> String {
+    let line = |card: &Card| format!("- {}\n", card.sentence());
+    if page.cards().is_empty() { "No records.\n".to_owned() } else { page.cards().iter().map(line).collect() }
 }
 
 /// One line a claim: what is judged, where the paper says it, the verdict on each body of numbers.

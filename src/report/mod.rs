@@ -23,12 +23,14 @@ pub use images::OnImages;
 pub use parts::{Contents, MOST_PARTS, contents};
 pub use pictures::{Example, Examples};
 
+use self::figure::{Theme, picture};
 use crate::{
     analysis::{Axes, Filed, Reading, Scored, cell::percent, intervals::mean},
     backbone,
     claims::{self, Card, Claim, Evidence, Finding, Yardstick, decision::Made, evidence::MARGIN},
     data::Share,
     method,
+    results::Metric,
     study::Study,
 };
 
@@ -244,6 +246,17 @@ impl Page {
         self.bodies.get(1)
     }
 
+    /// Figures for documents, by name: AUROC by training share, as SVG.
+    pub fn pictures(&self, theme: Theme) -> Vec<(&'static str, String)> {
+        let Some(ours) = self.ours() else { return Vec::new() };
+        let plots = scores::by_share(self, ours, Metric::Auroc);
+        let drawings: Vec<_> =
+            plots.iter().map(|(backbone, plot)| (backbone.label().to_owned(), plot.drawing())).collect();
+        let about =
+            format!("AUROC of the converged probe by training share, {}; bars: 95 % over seeds", ours.name);
+        if drawings.is_empty() { Vec::new() } else { vec![("auroc", picture(&about, &drawings, theme))] }
+    }
+
     /// The page.
     pub fn html(&self) -> String {
         let page = html! {
@@ -264,10 +277,10 @@ impl Page {
     fn sections(&self) -> Vec<Section> {
         vec![
             ("decision", "What to take", decision::section(self)),
-            ("verdicts", "What holds", findings::verdicts(self)),
-            ("table1", "Methods and training shares", scores::table_1(self)),
             ("ranking", "Which method is best, and how sure", scores::ranking(self)),
             ("explorer", "Your own site", explorer::section(self)),
+            ("verdicts", "What the paper says, and what holds", findings::verdicts(self)),
+            ("table1", "Methods and training shares", scores::table_1(self)),
             ("imbalance", "Imbalance in validation", scores::imbalance(self)),
             ("label_free", "Without labels", scores::label_free(self)),
             ("budgets", "How many labels", scores::budgets(self)),
@@ -318,6 +331,7 @@ impl Page {
                          by skewbench." }
                 }
                 script { (PreEscaped(include_str!("script.js"))) }
+                script { (PreEscaped(include_str!("save.js"))) }
             }
         }
     }
@@ -342,12 +356,12 @@ impl Page {
         };
         html! {
             p.banner role="note" {
-                strong { (setting) ". " }
+                "These records: " strong { (setting) } ". "
                 @if self.is_the_papers() {
-                    "The paper's protocol on the paper's data."
+                    "They follow the paper's protocol on the paper's data."
                 } @else {
-                    "This is not a reproduction of the paper: data, sizes and training are other than its own. Scores say how \
-                     methods compare here, and whether the paper's statements carry over; they say nothing of Sewer-ML."
+                    "They do not reproduce the paper: data, image sizes and training differ from the paper's. They show how \
+                     methods compare here, and whether the paper's statements carry over; they say nothing about Sewer-ML."
                 }
             }
             @if let Some(progress) = self.progress() { p.banner role="status" { (progress) } }

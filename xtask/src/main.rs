@@ -12,7 +12,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser;
-use skewbench::data::foreign;
+use skewbench::{candle_core, data::foreign};
 
 use self::support::{
     pipe, print, program,
@@ -62,11 +62,32 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             // What went wrong and where, not the stack: the message is for a person at a terminal.
-            let message = program::as_typed(&format!("{error:#}"));
+            let message = program::as_typed(&reasons(&error));
             eprintln!("error: {}", foreign::message(&message));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Why something failed, from the outermost reason to the innermost; what says all of the one around it stands alone.
+/// Candle's errors may hold a stack, which nobody at a terminal asked for.
+fn reasons(error: &anyhow::Error) -> String {
+    fn bare(error: &candle_core::Error) -> String {
+        match error {
+            candle_core::Error::WithBacktrace { inner, .. } => bare(inner),
+            error => error.to_string(),
+        }
+    }
+    let text = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<candle_core::Error>().map_or_else(|| cause.to_string(), bare)
+    };
+    let mut reasons: Vec<String> = Vec::new();
+    for reason in error.chain().map(text) {
+        reasons.retain(|outer| !reason.starts_with(outer.as_str()));
+        reasons.push(reason);
+    }
+    reasons.dedup();
+    reasons.join(": ")
 }
 
 /// Runs a verb on a rayon worker: a thread outside the pool is parked and woken for every operation.
@@ -111,6 +132,19 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn a_reason_is_said_once_and_without_a_stack() {
+        let inner = candle_core::Error::Msg("no device".into());
+        let inner = candle_core::Error::WithBacktrace {
+            inner: inner.into(),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        let error = anyhow::Error::new(inner).context("--gpu");
+        assert_eq!(reasons(&error), "--gpu: no device");
+        let error = anyhow::anyhow!("a.csv: row 3: no label").context("a.csv").context("data");
+        assert_eq!(reasons(&error), "data: a.csv: row 3: no label");
+    }
 
     #[test]
     fn arguments_are_consistent() {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{colour, framed, round, text};
+use super::{Drawing, colour, round, text};
 use crate::method::Name;
 
 /// A table of numbers as colours with the numbers in them.
@@ -72,6 +72,6 @@ impl Heatmap {
             }
             (text(2.0, height - 8.0, "start", "axis", &format!("rows: {}; numbers in per cent", self.row_axis)))
         };
-        framed(&self.caption, &self.caption, width, height, content)
+        Drawing { caption: self.caption.clone(), width, height, content }.framed()
     }
 }

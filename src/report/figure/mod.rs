@@ -2,20 +2,38 @@
 
 pub mod colour;
 pub mod heatmap;
+mod picture;
 pub mod plot;
 
 use maud::{Markup, html};
 
-/// A figure with its caption, and a title and description for those who do not see it.
-pub fn framed(caption: &str, title: &str, width: f64, height: f64, content: Markup) -> Markup {
-    html! {
-        figure {
-            svg viewBox={ "0 0 " (round(width)) " " (round(height)) } role="img" style={ "max-width:" (round(width)) "px" }
-                preserveAspectRatio="xMidYMid meet" {
-                title { (title) }
-                (content)
+pub use self::picture::{Theme, picture};
+
+/// What a figure shows, before it is put on the page or into a file of its own.
+pub struct Drawing {
+    /// Below the figure, and its title for those who do not see it.
+    pub caption: String,
+    /// Of the drawing, in pixels.
+    pub width: f64,
+    /// Of the drawing, in pixels.
+    pub height: f64,
+    /// Elements of the drawing, from (0, 0).
+    pub content: Markup,
+}
+
+impl Drawing {
+    /// A figure of the page, with its caption.
+    pub fn framed(&self) -> Markup {
+        let (width, height) = (round(self.width), round(self.height));
+        html! {
+            figure {
+                svg viewBox={ "0 0 " (width) " " (height) } role="img" style={ "max-width:" (width) "px" }
+                    preserveAspectRatio="xMidYMid meet" {
+                    title { (self.caption) }
+                    (self.content)
+                }
+                figcaption { (self.caption) }
             }
-            figcaption { (caption) }
         }
     }
 }

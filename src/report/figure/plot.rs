@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{colour, framed, round, text};
+use super::{Drawing, colour, round, text};
 use crate::{analysis::Interval, method::Name};
 
 /// Values on an axis, its label (with the unit) and how ticks are written.
@@ -59,7 +59,8 @@ pub struct NamedInterval {
     pub value: Interval,
 }
 
-const SIZE: (f64, f64) = (420.0, 260.0);
+/// Two of them fill the page's width.
+const SIZE: (f64, f64) = (540.0, 300.0);
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 44.0;
 
@@ -82,14 +83,17 @@ impl PlotAxis {
     /// Round numbers inside the axis, or its marks, each with what is written.
     fn labels(&self) -> Vec<(f64, String)> {
         if self.marks.is_empty() {
-            self.ticks().into_iter().map(|tick| (tick, format!("{tick:.*}", self.decimals))).collect()
+            let ticks = self.ticks();
+            let step = if let [first, second, ..] = ticks[..] { second - first } else { 1.0 };
+            let decimals = self.decimals.max((-step.log10()).ceil().max(0.0) as usize);
+            ticks.into_iter().map(|tick| (tick, format!("{tick:.decimals$}"))).collect()
         } else {
             self.marks.clone()
         }
     }
 
     fn ticks(&self) -> Vec<f64> {
-        let rough = (self.high - self.low) / 5.0;
+        let rough = (self.high - self.low) / 7.0;
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
         let step = step.unwrap_or(rough);
@@ -102,6 +106,11 @@ impl PlotAxis {
 impl Plot {
     /// The figure.
     pub fn draw(&self) -> Markup {
+        self.drawing().framed()
+    }
+
+    /// What the figure shows.
+    pub fn drawing(&self) -> Drawing {
         // Long names need room.
         let columns = if self.series.iter().any(|series| series.name.len() > 14) { 2 } else { 3 };
         let names = if self.legend { self.series.len().div_ceil(columns) } else { 0 };
@@ -140,19 +149,24 @@ impl Plot {
             @if self.legend {
                 @for (place, series) in self.series.iter().enumerate() {
                     @let (column, row) = (place % columns, place / columns);
-                    @let (x, y) = (LEFT + (360.0 / columns as f64) * column as f64, SIZE.1 + 12.0 + 18.0 * row as f64);
+                    @let (x, y) = (LEFT + ((right - LEFT) / columns as f64) * column as f64, SIZE.1 + 12.0 + 18.0 * row as f64);
                     path d=(colour::marker(series.method)) transform={ "translate(" (round(x)) " " (round(y - 4.0)) ") scale(.8)" }
                         fill=(if series.dashed { "none" } else { colour::of(series.method) }) stroke=(colour::of(series.method)) stroke-width="1.6" {}
                     (text(x + 9.0, y, "start", "tick", &series.name))
                 }
             }
         };
-        framed(&self.caption, &self.caption, width, height, content)
+        Drawing { caption: self.caption.clone(), width, height, content }
     }
 }
 
 /// Numbers with intervals below each other, about a line at `zero`.
 pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Markup {
+    forest(caption, axis, zero, rows).framed()
+}
+
+/// What that figure shows.
+pub fn forest(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Drawing {
     /// Of a letter, on average, and of the frame.
     const LETTER: f64 = 6.8;
     const FRAME: f64 = 300.0;
@@ -181,7 +195,7 @@ pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[Name
                 fill=(colour) stroke=(colour) stroke-width="1.6" {}
         }
     };
-    framed(caption, caption, width, floor + 46.0, content)
+    Drawing { caption: caption.to_owned(), width, height: floor + 46.0, content }
 }
 
 #[cfg(test)]
@@ -202,13 +216,13 @@ mod tests {
         let plot =
             Plot { caption: "c".into(), x: axis(10.0), y: axis(1.0), series: vec![series], legend: false };
         let drawn = plot.draw().into_string();
-        // From the left end, 56, to the right, 410; from the floor, 216, up to 12.
-        assert!(drawn.contains("points=\"56,216 410,12 233,165\""), "{drawn}");
-        for place in ["56 216", "410 12", "233 165"] {
+        // From the left end, 56, to the right, 530; from the floor, 256, up to 12.
+        assert!(drawn.contains("points=\"56,256 530,12 293,195\""), "{drawn}");
+        for place in ["56 256", "530 12", "293 195"] {
             assert!(drawn.contains(&format!("translate({place})")), "{place}: {drawn}");
         }
         // Labels of the vertical axis stand beside the same heights.
-        assert!(drawn.contains("y=\"220\" text-anchor=\"end\" class=\"tick\">0.0<"), "{drawn}");
+        assert!(drawn.contains("y=\"260\" text-anchor=\"end\" class=\"tick\">0.0<"), "{drawn}");
         assert!(drawn.contains("y=\"16\" text-anchor=\"end\" class=\"tick\">1.0<"), "{drawn}");
     }
 
@@ -222,6 +236,8 @@ mod tests {
         assert!(odd.ticks().iter().all(|tick| (odd.low..=odd.high).contains(tick) && tick % 100.0 == 0.0));
         // One value, or none, is still an axis.
         assert!(PlotAxis::about("", [3.0], 0).high > 3.0);
-        assert_eq!(PlotAxis::about("", [], 0).ticks(), [0.0, 0.5, 1.0]);
+        let none: Vec<String> =
+            PlotAxis::about("", [], 0).labels().into_iter().map(|(_, name)| name).collect();
+        assert_eq!(none, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"], "as many decimals as tell ticks apart");
     }
 }

@@ -1,6 +1,7 @@
 //! Tables and figures of scores, ours beside the paper's where it prints them.
 
 mod budgets;
+mod by_share;
 mod imbalance;
 mod label_free;
 mod labels;
@@ -14,8 +15,9 @@ mod unseen;
 use maud::{Markup, html};
 
 pub use self::{
-    budgets::budgets, imbalance::imbalance, label_free::label_free, labels::labels, normals::normals,
-    pointing::pointing, protocol::protocol, ranking::ranking, table_1::table_1, unseen::unseen,
+    budgets::budgets, by_share::by_share, imbalance::imbalance, label_free::label_free, labels::labels,
+    normals::normals, pointing::pointing, protocol::protocol, ranking::ranking, table_1::table_1,
+    unseen::unseen,
 };
 
 use super::{Page, figure::colour};

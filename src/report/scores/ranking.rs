@@ -3,11 +3,11 @@
 
 use maud::{Markup, html};
 
-use super::difference;
+use super::{by_share, difference};
 use crate::{
     analysis::{
-        Axes, Measure, Scored,
-        best::chances_of_first,
+        Axes, Interval, Measure, Scored,
+        best::{chances_of_first, mean_ranks},
         cell::percent,
         comparison::{Comparison, holm},
         noise::Weighed,
@@ -20,7 +20,7 @@ use crate::{
         Page,
         figure::{
             heatmap::Heatmap,
-            plot::{NamedInterval, Plot, PlotAxis, Series, intervals},
+            plot::{NamedInterval, PlotAxis, intervals},
         },
         share_in_words,
     },
@@ -53,7 +53,8 @@ pub fn ranking(page: &Page) -> Markup {
         } @else {
             p { "One seed a cell: nothing is known of how far another seed would lie, so no ranking is given. " code { "--seeds 3" } " trains three." }
         }
-        (lines(page, ours))
+        div.figures.two { @for (_, plot) in by_share(page, ours, Metric::AveragePrecision) { (plot.draw()) } }
+        (ranks(page, ours))
         (comparisons(page, ours))
         (on_images(page))
     }
@@ -101,6 +102,49 @@ fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metri
     (!methods.is_empty()).then(|| figure().draw())
 }
 
+/// The mean rank of every arm and of random weights over the training shares; nothing where fewer than two shares have
+/// the same arms, or nothing is known of seeds.
+fn ranks(page: &Page, ours: &Evidence) -> Markup {
+    let shares = page.shares();
+    let arms = backbone::Name::STUDY.into_iter().flat_map(|backbone| {
+        let random = std::iter::once((None, backbone));
+        random.chain(page.methods().into_iter().map(move |method| (Some(method), backbone)))
+    });
+    let scored = |&(method, backbone): &(Option<method::Name>, backbone::Name), share: Share| {
+        let cell = match method {
+            Some(method) => at(method, backbone, share),
+            None => Axes::random_weights(backbone, share).converged(),
+        };
+        Some((cell, ours.mean(Metric::Auroc, &cell)?, ours.seeds(Metric::Auroc, &cell).len()))
+    };
+    let everywhere = |arm: &(Option<method::Name>, backbone::Name)| {
+        shares.iter().all(|&share| scored(arm, share).is_some())
+    };
+    let arms: Vec<_> = arms.filter(everywhere).collect();
+    let contest = |&share: &Share| arms.iter().filter_map(|arm| scored(arm, share)).collect::<Vec<_>>();
+    let contests: Vec<_> = shares.iter().map(contest).collect();
+    let mut stream = Seed::root(0).child("ranks").stream();
+    let ranks = mean_ranks(ours.noise(), &Metric::Auroc.into(), &contests, 2_000, &mut stream);
+    let Some(ranks) = ranks.filter(|_| shares.len() > 1 && arms.len() > 2) else { return html! {} };
+    let name = |(method, backbone): &(Option<method::Name>, backbone::Name)| {
+        format!("{}, {}", method.map_or("random weights", method::Name::label), backbone.label())
+    };
+    let row = |(arm, value): (&(Option<method::Name>, backbone::Name), Interval)| NamedInterval {
+        method: arm.0,
+        name: name(arm),
+        value,
+    };
+    let mut rows: Vec<NamedInterval> = arms.iter().zip(ranks).map(row).collect();
+    rows.sort_by(|a, b| a.value.estimate.total_cmp(&b.value.estimate));
+    let axis = PlotAxis::about(&format!("rank among {}", rows.len()), [1.0, rows.len() as f64], 0);
+    let caption = format!(
+        "Rank by AUROC of the converged probe, averaged over {} training shares; 1 is the highest (95 %, if every cell were \
+         trained with new seeds)",
+        shares.len()
+    );
+    intervals(&caption, &axis, None, &rows)
+}
+
 /// Differences of single models on the same test images, where logits lie beside records.
 fn on_images(page: &Page) -> Markup {
     let rows: Vec<NamedInterval> = page
@@ -131,12 +175,33 @@ fn comparisons(page: &Page, ours: &Evidence) -> Markup {
     if tables.is_empty() {
         return html! {};
     }
+    let values = tables.iter().flat_map(|(_, rows)| rows).flat_map(|row| ends(row.2.difference));
+    let axis = PlotAxis::about("AUROC less supervised training's", values.chain([0.0]), 2);
     html! {
+        div.figures.two { @for (backbone, rows) in &tables { (compared_figure(*backbone, &axis, rows)) } }
         details {
-            summary { "Each method beside supervised training" }
+            summary { "These differences as numbers" }
             @for (backbone, rows) in &tables { (compared_table(*backbone, rows)) }
         }
     }
+}
+
+/// Where the axis has to reach; infinite ends are not drawn.
+fn ends(Interval { estimate, low, high }: Interval) -> impl Iterator<Item = f64> {
+    [estimate, low, high].into_iter().filter(|end| end.is_finite())
+}
+
+fn compared_figure(backbone: backbone::Name, axis: &PlotAxis, rows: &[Compared]) -> Markup {
+    let row = |(method, share, compared): &Compared| NamedInterval {
+        method: Some(*method),
+        name: format!("{}, {}", method.label(), percent(*share)),
+        value: compared.difference,
+    };
+    let caption = format!(
+        "AUROC of the converged probe less that of supervised training on {}, by share of defects in training (95 %)",
+        backbone.label()
+    );
+    intervals(&caption, axis, Some(0.0), &rows.iter().map(row).collect::<Vec<_>>())
 }
 
 fn compared(page: &Page, ours: &Evidence, backbone: backbone::Name) -> Vec<Compared> {
@@ -171,60 +236,6 @@ fn compared_table(backbone: backbone::Name, rows: &[Compared]) -> Markup {
             td.number { (if p < 0.001 { "< 0.001".to_owned() } else { format!("{p:.3}") }) }
         } } }
     } } }
-}
-
-/// Both scores against the training share.
-fn lines(page: &Page, ours: &Evidence) -> Markup {
-    html! { div.figures.two { @for backbone in backbone::Name::STUDY { @for metric in RANKED {
-        (line(page, ours, backbone, metric))
-    } } } }
-}
-
-fn line(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metric) -> Markup {
-    let shares: Vec<(Share, f64)> = page
-        .shares()
-        .into_iter()
-        .filter_map(|share| Some((share, page.fraction(share)?.log10())))
-        .filter(|(_, place)| place.is_finite())
-        .collect();
-    let point = |method, (share, place): (Share, f64)| {
-        Some((place, ours.mean(metric, &at(method, backbone, share))?))
-    };
-    let series: Vec<Series> = page
-        .methods()
-        .into_iter()
-        .map(|method| Series {
-            method: Some(method),
-            name: method.label().to_owned(),
-            points: shares.iter().filter_map(|&share| point(method, share)).collect(),
-            bars: Vec::new(),
-            joined: true,
-            dashed: false,
-        })
-        .filter(|series| !series.points.is_empty())
-        .collect();
-    if series.is_empty() {
-        return html! {};
-    }
-    let values =
-        series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect::<Vec<_>>();
-    let places = shares.iter().map(|(_, place)| *place);
-    let (low, high) =
-        places.fold((f64::MAX, f64::MIN), |(low, high), place| (low.min(place), high.max(place)));
-    Plot {
-        caption: format!("{} of the converged probe by training share, {}", metric.label(), backbone.label()),
-        x: PlotAxis {
-            label: "defects in training, logarithmic".into(),
-            low: low - 0.1,
-            high: high + 0.1,
-            decimals: 1,
-            marks: shares.iter().map(|&(share, place)| (place, percent(share))).collect(),
-        },
-        y: PlotAxis::about(metric.label(), values, 2),
-        series,
-        legend: true,
-    }
-    .draw()
 }
 
 #[cfg(test)]

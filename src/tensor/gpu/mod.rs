@@ -49,7 +49,10 @@ pub fn open() -> Result<Device> {
 /// If there is none, or this build has no CUDA.
 #[cfg(not(feature = "cuda"))]
 pub fn open() -> Result<Device> {
-    candle_core::bail!("built without the feature cuda: cargo run --package xtask --features cuda -- ...")
+    candle_core::bail!(
+        "this program was built without the feature cuda, so it cannot use a GPU: `cargo run --package xtask --features cuda \
+         -- reproduce --gpu` builds it with"
+    )
 }
 
 /// What a user should know of how things were computed, each once.

@@ -52,15 +52,15 @@ pub struct Setup {
     pub sample_bits: Option<SampleBits>,
 
     /// Side of the network's input, pixels
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub side: Option<usize>,
 
     /// Passes over the training set; 0 scores the untrained network, the floor of every method
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub epochs: Option<usize>,
 
     /// Images a step, before views
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_size: Option<usize>,
 
     /// Whose hyper-parameters [default: short at small scale, as_released with --full]
@@ -97,7 +97,7 @@ pub struct Setup {
     pub mixed_precision: bool,
 
     /// Channels of ResNet-18's first stage; 64 is the real network
-    #[arg(long, value_name = "CHANNELS")]
+    #[arg(long, value_name = "CHANNELS", allow_negative_numbers = true)]
     pub width: Option<usize>,
 }
 

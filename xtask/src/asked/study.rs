@@ -9,6 +9,8 @@ use skewbench::{
     experiment::{Cell, Study as CellStudy, cell},
 };
 
+use crate::support::likely;
+
 /// A set of cells, by the name that it has on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Study {
@@ -179,16 +181,12 @@ pub fn cells(
             }
         }
     }
-    let known = cells.iter().map(|cell| cell.id()).collect::<Vec<_>>().join("\n  ");
+    let known: Vec<String> = cells.iter().map(Cell::id).collect();
     cells.sort_by_key(order);
     if !only.is_empty() {
-        cells.retain(|cell| only.iter().any(|text| cell.id().contains(text.as_str())));
+        cells.retain(|cell| only.iter().any(|text| cell.id().contains(&text.to_lowercase())));
     }
-    ensure!(
-        !cells.is_empty(),
-        "no cell's name contains '{}'; cells are:\n  {known}\n--study chooses others",
-        only.join("' or '")
-    );
+    ensure!(!cells.is_empty(), "{}; --study chooses other cells", likely::no_cell(only, &known));
     Ok(cells)
 }
 

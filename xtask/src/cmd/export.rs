@@ -10,6 +10,8 @@ use skewbench::{
     results::{Folder, Part, beside},
 };
 
+use crate::support::likely;
+
 /// Write the encoder of a finished cell as safetensors under torchvision's or timm's names.
 ///
 /// Heads are left out: load with `num_classes=0` (timm) or `fc = Identity()` (torchvision). Notes in the
@@ -39,8 +41,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::existing(&arguments.folder)?;
-    let (at, record) = folder.finished(&arguments.cell)?;
-    let weights = folder.weights(&arguments.cell);
+    let (at, record) = likely::finished(&folder, &arguments.cell)?;
+    let weights = folder.weights(&record.cell.id);
     ensure!(
         weights.exists(),
         "{}: no weights beside the record; it was made with --no-weights, or before weights were kept",

@@ -18,7 +18,8 @@ use skewbench::{
     },
     durable, method,
     report::{
-        Example, Examples, MOST_PARTS, OnImages, Page, contents, images, main_setting, main_share, markdown,
+        Example, Examples, MOST_PARTS, OnImages, Page, contents, figure::Theme, images, main_setting,
+        main_share, markdown,
     },
     results::{self, Part},
     seed::Seed,
@@ -42,10 +43,13 @@ pub struct Arguments {
     /// The page
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
-    /// Also put the page's tables into this Markdown file, where it has places for them:
-    /// `<!-- begin verdicts: this command -->` ... `<!-- end verdicts -->`, and `table1`
+    /// Also put the page's tables into this Markdown file, where it has places for them: `<!-- begin verdicts: this
+    /// command -->` ... `<!-- end verdicts -->`, and likewise `card`, `auroc`, `table1`. May be given several times
     #[arg(long, value_name = "FILE")]
-    splice: Option<PathBuf>,
+    splice: Vec<PathBuf>,
+    /// Also write figures for documents to this folder, as SVG, light and dark
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -64,20 +68,39 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     );
     let page = page(&reading, arguments.margin);
     let card = put(&page, &reading, &arguments.out)?;
-    if let Some(document) = &arguments.splice {
-        let text = regular::read_text(document, Most::DOCUMENT)
-            .with_context(|| format!("{}: cannot be read", document.display()))?;
-        let spliced = markdown::splice(&text, &markdown::tables(&page))
-            .with_context(|| document.display().to_string())?;
-        durable::write_whole(document, spliced.as_bytes())?;
-        let of = page.setting().filter(|_| page.parts().count() > 1);
-        println!(
-            "tables  {}{}",
-            document.display(),
-            of.map_or_else(String::new, |of| format!(" (of {of} alone)"))
-        );
+    if let Some(folder) = &arguments.figures {
+        figures(&page, folder)?;
+    }
+    for document in &arguments.splice {
+        splice(&page, document)?;
     }
     card.print();
+    Ok(())
+}
+
+/// Puts a page's tables into a document.
+fn splice(page: &Page, document: &Path) -> Result<()> {
+    let text = regular::read_text(document, Most::DOCUMENT)
+        .with_context(|| format!("{}: cannot be read", document.display()))?;
+    let spliced =
+        markdown::splice(&text, &markdown::tables(page)).with_context(|| document.display().to_string())?;
+    durable::write_whole(document, spliced.as_bytes())?;
+    let of = page.setting().filter(|_| page.parts().count() > 1);
+    let of = of.map_or_else(String::new, |of| format!(" (of {of} alone)"));
+    println!("tables  {}{of}", document.display());
+    Ok(())
+}
+
+/// Writes a page's figures for documents, one file for each theme.
+fn figures(page: &Page, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    for theme in Theme::ALL {
+        for (name, svg) in page.pictures(theme) {
+            let file = folder.join(format!("{name}-{theme}.svg"));
+            durable::write_whole(&file, svg.as_bytes())?;
+            println!("figure  {}", file.display());
+        }
+    }
     Ok(())
 }
 

@@ -74,13 +74,14 @@ impl Found {
             }
         };
         found.foreign.extend(folder.unreadable(cells.keys().map(String::as_str))?);
-        ensure!(
-            !cells.is_empty() || !found.foreign.is_empty(),
-            "no environment.json: `cargo xtask reproduce --out` has not begun there"
-        );
         if cells.is_empty() {
             found.done = folder.records()?;
         }
+        ensure!(
+            !(cells.is_empty() && found.done.is_empty() && found.foreign.is_empty()),
+            "neither records nor environment.json are here: no run has begun in this folder; \
+             `cargo xtask reproduce --out` begins one"
+        );
         found.cells = cells.len().max(found.done.len());
         for (cell, passes) in cells {
             found.add(folder, cell, passes);

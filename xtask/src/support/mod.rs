@@ -7,6 +7,7 @@ pub mod print;
 pub mod card;
 pub mod command;
 pub mod examine;
+pub mod likely;
 pub mod pipe;
 pub mod program;
 pub mod pulse;

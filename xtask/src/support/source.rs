@@ -207,6 +207,8 @@ impl FromStr for Choice {
             ("synthetic" | "elpv", Some(_)) => bail!("'{name}' takes no path, found '{text}'"),
             ("sewer-ml" | "folder" | "packed", None) => bail!("'{name}' needs its folder: {name}=DIR"),
             ("csv", None) => bail!("'csv' needs its file: csv=FILE"),
+            _ if Path::new(text).is_dir() => bail!("a folder of images is written folder={text}"),
+            _ if Path::new(text).is_file() => bail!("a table of images is written csv={text}"),
             _ => bail!(
                 "no data called '{text}'; known: synthetic, elpv, sewer-ml=DIR, folder=DIR, csv=FILE, packed=DIR"
             ),

@@ -17,6 +17,7 @@ use skewbench::{
 };
 
 use self::cost::Cost;
+use crate::support::likely;
 
 /// Write a finished cell as a detector: one file, that `predict` runs.
 ///
@@ -85,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (_, true) => bail!("--best names the cell: give the file to write alone"),
         (_, false) => bail!("expected a cell and the file to write; --best takes the card's cell"),
     };
-    let (_, record) = folder.finished(&cell)?;
+    let (_, record) = likely::finished(&folder, &cell)?;
     let manifest = write(arguments, &folder, &record, Path::new(to))?;
     let bytes = std::fs::metadata(to)?.len() as usize;
     // It is opened once here: one that cannot be relied on is no use to anybody.

@@ -1,0 +1,84 @@
+//! Figures as files of their own, for documents: side by side under titles, in a light and a dark theme.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::{Drawing, round, text};
+use crate::named::named;
+
+named! {
+    /// Which background a picture is for.
+    pub enum Theme: "theme" {
+        /// Dark text on white.
+        Light = "light",
+        /// Light text on a dark page.
+        Dark = "dark",
+    }
+}
+
+impl Theme {
+    /// Colours of page, text, lesser text and lines: those of the page's style sheet.
+    fn colours(self) -> [&'static str; 4] {
+        match self {
+            Self::Light => ["#ffffff", "#1c2024", "#5a626b", "#d9dde2"],
+            Self::Dark => ["#14171a", "#e8eaed", "#a5adb6", "#343a41"],
+        }
+    }
+}
+
+/// An SVG file: drawings side by side, each under its title. `about`: what it shows, for those who do not see it.
+pub fn picture(about: &str, drawings: &[(String, Drawing)], theme: Theme) -> String {
+    const TITLE: f64 = 26.0;
+    const GAP: f64 = 16.0;
+    let [page, ink, soft, line] = theme.colours();
+    let places = drawings.iter().scan(0.0, |x, (_, drawing)| {
+        let here = *x;
+        *x += drawing.width + GAP;
+        Some(here)
+    });
+    let width = drawings.iter().map(|(_, drawing)| drawing.width + GAP).sum::<f64>() - GAP;
+    let height = TITLE + drawings.iter().map(|(_, drawing)| drawing.height).fold(0.0, f64::max);
+    let style = format!(
+        "text{{fill:{ink};font:12px system-ui,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}}.axis{{fill:{soft}}}\
+         .name{{font-weight:600;font-size:14px}}.grid{{stroke:{line}}}.zero{{stroke:{soft};stroke-width:1.5}}"
+    );
+    let content: Markup = html! {
+        title { (about) }
+        style { (PreEscaped(style)) }
+        rect width="100%" height="100%" fill=(page) {}
+        @for ((title, drawing), x) in drawings.iter().zip(places) {
+            g transform={ "translate(" (round(x)) " 0)" } {
+                (text(drawing.width / 2.0, 18.0, "middle", "name", title))
+                g transform={ "translate(0 " (TITLE) ")" } { (drawing.content) }
+            }
+        }
+    };
+    let (width, height) = (round(width), round(height));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} \
+         {height}\">{}</svg>\n",
+        content.into_string()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawings_stand_beside_each_other_and_are_well_formed() {
+        let drawing = |mark: &str| Drawing {
+            caption: String::new(),
+            width: 100.0,
+            height: 50.0,
+            content: html! { path d=(mark) {} },
+        };
+        let two = [("a & b".to_owned(), drawing("M0 0")), ("c".to_owned(), drawing("M1 1"))];
+        for theme in Theme::ALL {
+            let picture = picture("what < it shows", &two, theme);
+            assert!(picture.contains("viewBox=\"0 0 216 76\""), "{picture}");
+            assert!(picture.contains("translate(116 0)"), "{picture}");
+            assert!(picture.contains(theme.colours()[0]) && picture.contains("a &amp; b"), "{picture}");
+            assert_eq!(picture.matches("<g ").count(), picture.matches("</g>").count());
+        }
+    }
+}

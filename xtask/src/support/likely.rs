@@ -1,0 +1,72 @@
+//! What somebody probably meant by a name that is not known.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::{Result, bail};
+use skewbench::results::{Folder, Record};
+
+/// Names that are as like as this to what was typed are worth a suggestion (Jaro and Winkler's measure, 0 to 1; ours).
+const LIKE: f64 = 0.8;
+
+/// The known name that is most like what was typed, if one is like it.
+pub fn meant<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let typed = typed.to_lowercase();
+    let likeness = |name: &str| strsim::jaro_winkler(&typed, &name.to_lowercase());
+    let liked =
+        known.into_iter().map(|name| (name, likeness(name))).filter(|(_, likeness)| *likeness >= LIKE);
+    liked.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
+}
+
+/// That no cell has one of these texts in its name, what was probably meant, and what names are made of.
+pub fn no_cell(typed: &[String], cells: &[String]) -> String {
+    let words = |cell: &String| -> Vec<String> { cell.split(['/', '-']).map(str::to_owned).collect() };
+    let words: BTreeSet<String> = cells.iter().flat_map(words).collect();
+    let meant: Vec<&str> =
+        typed.iter().filter_map(|typed| meant(typed, words.iter().map(String::as_str))).collect();
+    let suggestion =
+        if meant.is_empty() { String::new() } else { format!(" Did you mean '{}'?", meant.join("' or '")) };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    format!(
+        "no cell's name contains '{}'.{suggestion} Here cells are called like '{}', with these words: {}",
+        typed.join("' or '"),
+        cells.first().map_or("", |cell| cell),
+        words.join(", ")
+    )
+}
+
+/// The record of a finished cell, and its file.
+///
+/// # Errors
+/// If no cell is called so: then those are named that may have been meant. If its record cannot be read.
+pub fn finished(folder: &Folder, typed: &str) -> Result<(PathBuf, Record)> {
+    const SHOWN: usize = 5;
+    let cell = typed.strip_suffix(".json").unwrap_or(typed);
+    if folder.find(cell)?.is_some() {
+        return folder.finished(cell);
+    }
+    let cells: Vec<String> = folder.records()?.into_iter().map(|record| record.cell.id).collect();
+    let having: Vec<&str> = cells.iter().map(String::as_str).filter(|known| known.contains(cell)).collect();
+    if having.is_empty() {
+        bail!("{}", no_cell(&[cell.to_owned()], &cells));
+    }
+    let more = having.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    let shown = having.into_iter().take(SHOWN).collect::<Vec<_>>().join("\n  ");
+    bail!("no finished cell is called '{cell}'; give the whole name of one of these:\n  {shown}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_word_is_suggested() {
+        let cells =
+            ["table1/simclr-resnet18-share45-seed0", "pixels/none-pixels-share45-seed0"].map(str::to_owned);
+        let told = no_cell(&["simclrr".to_owned()], &cells);
+        assert!(told.starts_with("no cell's name contains 'simclrr'. Did you mean 'simclr'?"), "{told}");
+        assert!(told.contains("like 'table1/simclr-resnet18-share45-seed0'"), "{told}");
+        assert!(!no_cell(&["zzz".to_owned()], &cells).contains("Did you mean"));
+        assert_eq!(meant("ResNet", ["resnet18", "vit_tiny"]), Some("resnet18"));
+    }
+}
