@@ -31,7 +31,10 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// As there, and those of `write`.
-pub fn write_by(path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub fn write_by(
+    path: &Path,
+    write: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     clean(folder_of(path));
     let mut said = Ok(());
     let written = put(path, Before::Anything, |file| {
