@@ -112,8 +112,7 @@ fn pairs(evidence: &Evidence, yardstick: Yardstick, metric: &Measure) -> Vec<(Po
         })
         .collect();
     let with_score = |point: Point| scores.get(&(point.at, point.seed)).map(|&score| (point, score));
-    let points = evidence.frame().points(metric).into_iter().filter(|point| is_a_model(&point.at));
-    points.filter_map(with_score).collect()
+    evidence.frame().points_of(metric, is_a_model).into_iter().filter_map(with_score).collect()
 }
 
 /// The correlation of a label-free metric with a score: pooled, or within method and backbone.

@@ -84,7 +84,7 @@ impl<'a, T: Number> Rows<'a, T> {
     /// Sum of X^T X over all pieces X, as `piece` makes them (D x D).
     pub(super) fn gram(&self, piece: impl Fn(usize, usize) -> Mat<f64> + Sync) -> Mat<f64> {
         /// Products that are held together; ours. They are added one by one, whatever their number.
-        const TOGETHER: usize = 32;
+        const TOGETHER: usize = 8;
         let of_piece = |&(first, count): &(usize, usize)| {
             let x = piece(first, count);
             x.transpose() * &x

@@ -93,8 +93,10 @@ impl Spectrum {
     }
 }
 
-/// Triangles that are held together at most; ours. More are made one of as soon as there are so many.
-const TOGETHER: usize = 32;
+/// Pieces whose triangles are decomposed at once: with as many as that, nothing is rounded twice. Ours.
+const AT_ONCE: usize = 32;
+/// Triangles that are held where there are more pieces: then one is made of them and of the one before. Ours.
+const HELD: usize = 8;
 
 /// R of the QR decomposition of [1 | Z]: (min(N, D + 1), D + 1).
 fn triangle<T: Number>(rows: Rows<T>) -> Mat<f64> {
@@ -104,8 +106,10 @@ fn triangle<T: Number>(rows: Rows<T>) -> Mat<f64> {
         piece.as_mut().subcols_mut(1, width - 1).copy_from(rows.matrix(first, count, |_| 1.0));
         piece.qr().thin_R().to_owned()
     };
+    let pieces = rows.pieces();
+    let together = if pieces.len() <= AT_ONCE { AT_ONCE } else { HELD };
     let mut triangles: Vec<Mat<f64>> = Vec::new();
-    for pieces in rows.pieces().chunks(TOGETHER) {
+    for pieces in pieces.chunks(together) {
         if !triangles.is_empty() {
             triangles = vec![one_of(triangles)];
         }

@@ -243,10 +243,10 @@ fn three_views_align_by_hand() {
     assert!((views.alignment() - 8.0 / 6.0).abs() < 1e-15);
 }
 
-/// More pieces than are held together: triangles are made one of on the way, and products added.
+/// More pieces than are decomposed at once: their triangles are made one of on the way, and products added.
 #[test]
 fn many_pieces_are_one_matrix() {
-    // 18 rows a piece, so that 40 of them are one more round than fits.
+    // 18 rows a piece.
     let values = formula(40 * 18 + 5, 2, 0.3);
     let rows = Rows::new(&values, 2).unwrap();
     assert_eq!(rows.pieces().len(), 41);
