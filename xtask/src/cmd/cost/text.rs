@@ -18,7 +18,7 @@ const PNG: f64 = 340e9 / 1_300_201.0;
 const PACKED: f64 = (320 * 256 * 3) as f64;
 /// Bytes of a row of Sewer-ML's table, and of the largest table that is read.
 const ROW: f64 = 56.0;
-const LARGEST_TABLE: f64 = 500e6;
+const LARGEST_TABLE: f64 = (512_u64 << 20) as f64;
 /// Images of the generated tables, and of the features.
 const IMAGES: f64 = 1_170_175.0;
 const FEATURES: f64 = 130_046.0;
