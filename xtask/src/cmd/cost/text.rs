@@ -16,7 +16,7 @@ use crate::asked::thousands;
 const PNG: f64 = 340e9 / 1_300_201.0;
 /// Bytes of a frame of 720 x 576 pixels in a packed store, at a shorter side of 256.
 const PACKED: f64 = (320 * 256 * 3) as f64;
-/// Bytes of a row of Sewer-ML's table, and of the largest table that is read.
+/// Bytes of a row of Sewer-ML's table, and of the largest table that is read (`data/regular.rs`).
 const ROW: f64 = 56.0;
 const LARGEST_TABLE: f64 = (512_u64 << 20) as f64;
 /// Images of the generated tables, and of the features.
@@ -114,10 +114,10 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         text,
         "\n## On a GPU\n\n\
          **No GPU has been measured**: its rate R, images a second in training, is yours to give (`--gpu-rate R --gpu-price \
-         P`; `cargo xtask gpu` measures it). One seed of the grid goes through {} images: hours = {:.0} / R, for the slowest \
+         P`; `cargo xtask gpu` measures it). One seed of the grid goes through {} images: hours = {} / R, for the slowest \
          of steps, loading and the network. What each {} images/s need, from rates measured on CPUs:\n",
         thousands(passes as usize),
-        passes / 3_600.0,
+        whole(passes / 3_600.0),
         thousands(UNIT as usize)
     )?;
     text.push_str("| read from | network or disk, MB/s | files opened a second | CPU cores that decode and augment |\n|---|---|---|---|\n");
