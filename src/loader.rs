@@ -2,7 +2,7 @@
 //!
 //! An image's views depend on (stream, epoch, image, view) only, and are drawn in parallel: neither
 //! the number of threads nor the batch size moves a pixel. A background thread stays one batch ahead.
-//! Knows nothing of methods or losses.
+//! Knows nothing about methods or losses.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},

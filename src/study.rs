@@ -1,4 +1,4 @@
-//! Which table or figure of the paper, or which question of ours, a cell belongs to. Knows nothing of methods.
+//! Which table or figure of the paper, or which question of ours, a cell belongs to. Knows nothing about methods.
 
 use anyhow::{Context, Result, bail, ensure};
 

@@ -215,7 +215,7 @@ fn another_method_is_in_table_ranking_figures_and_explorer() {
     let rows = section("table1").split("SimSiam").nth(1).unwrap();
     assert!(rows.split("</tr>").next().unwrap().contains("<td>ours</td>"), "one row, ours");
     for (name, table) in markdown::tables(&page) {
-        assert_eq!(table.contains("| SimSiam |"), name != "verdicts", "{name}");
+        assert_eq!(table.contains("| SimSiam |"), ["table1", "auroc"].contains(&name), "{name}");
     }
     assert!(!section("verdicts").contains("simsiam"));
 }
@@ -243,7 +243,7 @@ fn a_share_that_the_paper_lacks_is_on_the_whole_page() {
         assert!(!html.contains(text), "the page says '{text}'");
     }
     for (name, table) in markdown::tables(&page) {
-        assert_eq!(table.contains(" natural |"), name != "verdicts", "{name}: {table}");
+        assert_eq!(table.contains(" natural |"), ["table1", "auroc"].contains(&name), "{name}: {table}");
     }
 }
 

@@ -1,11 +1,11 @@
-//! Which of several arms is the best, which others cannot be told from it, and by how much they might be above it.
+//! Which of several arms is the best, which others cannot be told apart from it, and by how much they might be above it.
 //!
 //! Comparison with the best (Hsu, "Constrained simultaneous confidence intervals for multiple comparisons with the best",
 //! 1984), with a deviation for each arm. For arm j let c_j be what the largest of (e_b - e_j) / se_jb over all other arms b
 //! exceeds as seldom as the level says, where e are the errors of means. Whichever arm is truly the best, the set of
 //! those that may be it then holds it as often as the level says: j is left out when some other mean is more than
 //! c_j se_jb above its own. For the same reason j is truly above arm i by at most m_j - m_i + c_j se_ji, if it is the
-//! best: taking i loses no more than the largest of these over all that may be. Knows nothing of methods.
+//! best: taking i loses no more than the largest of these over all that may be. Knows nothing about methods.
 
 use super::{
     Interval, Measure, Noise, Scored,

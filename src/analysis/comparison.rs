@@ -1,4 +1,4 @@
-//! Is one group of values above another, and by how much. Knows nothing of tables.
+//! Is one group of values above another, and by how much. Knows nothing about tables.
 //!
 //! Difference: of means, with Student's interval ([`super::intervals`]). Effect size: that difference over the
 //! deviation of seeds, so that "large" means large beside what a new seed does; of two groups that spread apart, the root

@@ -2,7 +2,7 @@
 //!
 //! Spearman: the linear correlation of ranks, ties at their mean rank. Kendall: tau-b. Pooled over methods and
 //! backbones a correlation may be nothing but the difference between two backbones; *within* groups, ranks are taken
-//! in each group and only then put together, and shuffles stay in their group. Knows nothing of tables.
+//! in each group and only then put together, and shuffles stay in their group. Knows nothing about tables.
 
 use super::intervals::{Interval, LEVEL, mean, quantile};
 use crate::seed::Seed;

@@ -13,7 +13,7 @@
 //! the leader of then is not compared with a later one, so that it may be above that by another margin at worst. What
 //! comes of both is measured, where means are hardest to tell apart, in `benchmarks/cells/choose.rs`.
 //!
-//! Knows nothing of methods, and trains nothing: whoever does asks what is [`Elimination::wanted`].
+//! Knows nothing about methods, and trains nothing: whoever does asks what is [`Elimination::wanted`].
 
 use std::collections::BTreeMap;
 

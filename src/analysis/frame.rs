@@ -3,7 +3,7 @@
 //! A row has its axes ([`Scored`]), its setting and seed, every score by its name in the record, and by dotted name
 //! what a cell has once and each of its rows repeats: `monitor.rankme` (last epoch), `first_monitor.rankme` (first
 //! epoch), `features.rankme` (label-free), `cost.train_seconds`. A value that was not measured is null, never a number.
-//! Polars filters, groups and aggregates; axes are numbers in its table, so that they stay typed. Knows nothing of
+//! Polars filters, groups and aggregates; axes are numbers in its table, so that they stay typed. Knows nothing about
 //! files.
 
 use std::{

@@ -4,7 +4,7 @@
 //! trains, resampling them is too narrow (three values have ten different resamples), so the interval is Student's,
 //! with a deviation and its degrees of freedom ([`Uncertainty`]) from [`super::noise`]. Other *test images*
 //! would give another score: there are many, so they are resampled ([`of_images`]), normals and defects apart, and
-//! the same images for every model, which pairs them. Knows nothing of tables.
+//! the same images for every model, which pairs them. Knows nothing about tables.
 
 use std::collections::BTreeMap;
 

@@ -14,7 +14,7 @@
 //!   with d and d0 degrees where the cells' true variances scatter as an inverse chi-square about what is expected. d0
 //!   is the mean over what their likelihood leaves open, and never above [`MOST`].
 //!
-//! Knows nothing of cells' names or of tables.
+//! Knows nothing about cells' names or of tables.
 
 use statrs::function::gamma::ln_gamma;
 

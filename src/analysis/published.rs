@@ -1,5 +1,5 @@
 //! The paper's printed numbers in the shape of records: the setting names the table or figure, there is no seed.
-//! Knows nothing of what we measured.
+//! Knows nothing about what we measured.
 
 use super::{
     cell::{Axes, Scored},

@@ -1,6 +1,6 @@
 //! Times of two programs that take turns on one machine: how much longer one takes, and how far that spreads.
 //!
-//! Whatever else the machine does meets both programs of a pair, so ratios are taken pair by pair. Knows nothing of
+//! Whatever else the machine does meets both programs of a pair, so ratios are taken pair by pair. Knows nothing about
 //! what is timed.
 
 use anyhow::{Result, ensure};

@@ -111,7 +111,7 @@ impl Located {
 }
 
 impl Reading {
-    /// The records of the settings that are wanted, without problems: those are told of all records.
+    /// The records of the settings that are wanted, without problems, which are reported for all records.
     #[must_use]
     pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let records = self.records.iter().filter(|filed| wanted(&filed.setting)).cloned().collect();
@@ -287,7 +287,7 @@ fn classifiers(record: &Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cells of Table 1 that are not there although their setting has other cells of that share and seed.
+/// Cells of Table 1 that are not there although their setting has other cells of that share and seed: one line a setting.
 fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
     let mut settings: BTreeMap<&str, BTreeSet<(Axes, u64)>> = BTreeMap::new();
     for filed in records.iter().filter(|filed| filed.cell.study == Study::Table1) {
@@ -296,6 +296,7 @@ fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
     let mut problems = Vec::new();
     for (setting, cells) in settings {
         let runs: BTreeSet<(Share, u64)> = cells.iter().map(|(cell, seed)| (cell.share, *seed)).collect();
+        let (mut absent_in_all, mut arms) = (0, Vec::new());
         for backbone in backbone::Name::STUDY {
             for method in method::Name::PAPER {
                 if method.undefined_on(backbone).is_some() {
@@ -306,10 +307,14 @@ fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
                     .filter(|run| !cells.contains(&(Axes::table_1(method, backbone, run.0), run.1)))
                     .count();
                 if absent > 0 {
-                    let what = format!("{method} on {backbone}: {absent} of {} cells", runs.len());
-                    problems.push(problem(ProblemKind::Missing, setting, &what));
+                    absent_in_all += absent;
+                    arms.push(format!("{method} on {backbone} {absent} of {}", runs.len()));
                 }
             }
+        }
+        if absent_in_all > 0 {
+            let what = format!("{absent_in_all} cells of Table 1 were not trained: {}", arms.join(", "));
+            problems.push(problem(ProblemKind::Missing, setting, &what));
         }
     }
     problems
@@ -403,9 +408,10 @@ mod tests {
         let reading = of(vec![("a.json".into(), scored())]);
         assert_eq!(reading.records.len(), 1);
         assert_eq!(reading.frame.settings().len(), 1);
-        // Ten other pairs of method and backbone.
-        assert_eq!(kinds(&reading), [ProblemKind::Missing; 10]);
-        assert!(reading.problems[0].what.ends_with("1 of 1 cells"), "{}", reading.problems[0]);
+        assert_eq!(kinds(&reading), [ProblemKind::Missing]);
+        let what = &reading.problems[0].what;
+        assert!(what.starts_with("10 cells of Table 1 were not trained: "), "{what}");
+        assert_eq!(what.matches(" 1 of 1").count(), 10, "ten other pairs of method and backbone: {what}");
     }
 
     #[test]

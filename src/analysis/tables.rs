@@ -1,5 +1,5 @@
 //! Every table and figure as a CSV: rows are groups of cells, numbers are means over seeds, `..._sd` how far seeds
-//! spread (empty for one seed). Knows nothing of what the paper prints.
+//! spread (empty for one seed). Knows nothing about what the paper prints.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! A linear model with one level a value of each factor. Sums of squares are of type II, since designs have holes (MAE
 //! has no ResNet-18): what leaving a factor out of all factors costs, then what their pairwise interactions add
 //! together, then the rest, which is the seed where there are several. Parts need not add up to the whole in a design
-//! with holes; [`Parts::total`] is the variance itself. Knows nothing of tables.
+//! with holes; [`Parts::total`] is the variance itself. Knows nothing about tables.
 
 use faer::Mat;
 

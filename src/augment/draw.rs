@@ -1,7 +1,7 @@
 //! One drawn view: plain data, and its application to an image.
 //!
 //! Drawing and applying are apart so that the same draws can be applied elsewhere, and so that a view
-//! can be recorded and repeated. Knows nothing of the distributions that it was drawn from.
+//! can be recorded and repeated. Knows nothing about the distributions that it was drawn from.
 
 use super::{
     blur::gaussian_blur,

@@ -2,7 +2,7 @@
 //!
 //! [`ViewSet`] says what is random, [`Drawn`] what came of it, and [`Drawn::apply`] makes the view; with
 //! equal draws every byte equals what Pillow and torchvision's PIL path give. [`to_normalised`] then
-//! makes numbers of bytes. Knows nothing of data sets, tensors or methods.
+//! makes numbers of bytes. Knows nothing about data sets, tensors or methods.
 
 pub mod blur;
 pub mod color;

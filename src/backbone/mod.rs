@@ -1,4 +1,4 @@
-//! Networks that turn images into features. Knows nothing of methods, losses or data sets.
+//! Networks that turn images into features. Knows nothing about methods, losses or data sets.
 
 pub mod architecture;
 pub mod heads;

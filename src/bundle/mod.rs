@@ -3,7 +3,7 @@
 //!
 //! The file is safetensors. Tensors of the encoder have its own names below `encoder.`; those of the scorer and
 //! `examples.pictures` are as in [`Detector`]. Everything else is JSON in the header
-//! ([`Manifest`]), with a digest of all of it. Knows nothing of folders of results, nor of what is to be predicted.
+//! ([`Manifest`]), with a digest of all of it. Knows nothing about folders of results, nor of what is to be predicted.
 
 mod calibration;
 mod manifest;

@@ -149,9 +149,10 @@ impl Evidence {
                 let estimate = parts.iter().map(|part| part.weight * part.mean).sum();
                 Ok(MeanContrast::new(what, measure, estimate, error, parts))
             }
-            None => {
-                Err(Unmeasured { what: format!("{what} (one seed: nothing is known of another)"), unprinted })
-            }
+            None => Err(Unmeasured {
+                what: format!("{what} (one seed: nothing says how far another would lie)"),
+                unprinted,
+            }),
         }
     }
 

@@ -12,7 +12,7 @@
 //!   of seeds: one run a cell says little.
 //!
 //! The paper has one run a cell. Its seeds are taken to spread by [`evidence::ASSUMED_DEVIATION`], which is ours.
-//! Knows nothing of files or of how verdicts are shown.
+//! Knows nothing about files or of how verdicts are shown.
 
 mod contrast;
 pub mod decision;

@@ -26,12 +26,15 @@ pub enum GroupBy {
 impl GroupBy {
     /// What may be asked for, for people.
     pub const HELP: &'static str = "\
-Which images belong together (a pipe, a module, a video, a patient): a random split keeps each group on one side, a
-given split with a group on both sides is refused, and doubt about scores is taken over groups
+Which images belong together (a pipe, a module, a video, a patient):
   parent    images of one folder: pipe07/frame0012.png
-  name      what stands before the last number of a file's name: pipe07 of pipe07_frame0012.png
-  PATTERN   a regular expression on the path below the data's folder: its first group, or all of its match
-A table may have a column `group` instead";
+  name      what stands before the last number of a file's name: pipe07 of
+            pipe07_frame0012.png
+  PATTERN   a regular expression on the path below the data's folder: its first
+            group, or all of its match
+A random split keeps each group on one side, a given split with a group on both
+sides is refused, and intervals over images become intervals over groups. A
+table may have a column `group` instead";
 
     /// The group of an image.
     ///

@@ -6,7 +6,7 @@
 //! Unlike there, subsets are nested (the 1 % set lies inside the 2 % set) and no rare class
 //! combination is dropped. Shares are exact fractions, so no size depends on rounding of floats.
 //!
-//! Knows nothing of images or files: it sees labels and returns positions.
+//! Knows nothing about images or files: it sees labels and returns positions.
 
 use std::{fmt, str::FromStr};
 

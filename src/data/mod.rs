@@ -1,4 +1,4 @@
-//! Where images and labels come from. Knows nothing of tensors, methods or scores.
+//! Where images and labels come from. Knows nothing about tensors, methods or scores.
 //!
 //! Every source gives the same thing: a [`Dataset`] to train on and one to validate on.
 

@@ -31,8 +31,11 @@ impl Most {
         Self { bytes: 512 * MIB, what: "a table", advice: "leave out columns that are not needed" };
     /// Records, and other JSON of a results folder: parsed they take some twenty times as much. The longest record has
     /// less than 1 MB.
-    pub const RECORD: Self =
-        Self { bytes: 64 * MIB, what: "a record", advice: "it is none; move it out of the results folder" };
+    pub const RECORD: Self = Self {
+        bytes: 64 * MIB,
+        what: "a record",
+        advice: "this is not one; move it out of the results folder",
+    };
     /// Weights, detectors and bundles: a ViT-L of 32 bits has 1.2 GB.
     pub const WEIGHTS: Self = Self {
         bytes: 4096 * MIB,
@@ -43,7 +46,7 @@ impl Most {
     pub const CHECKPOINT: Self = Self {
         bytes: 4 * Self::WEIGHTS.bytes,
         what: "a checkpoint",
-        advice: "it is none; move it away, and the cell begins anew",
+        advice: "this is not one; move it away, and the cell starts from scratch",
     };
     /// Documents that tables are put into.
     pub const DOCUMENT: Self =

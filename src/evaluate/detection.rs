@@ -1,4 +1,4 @@
-//! How well scores separate defects from normal images. Knows nothing of defect classes or networks.
+//! How well scores separate defects from normal images. Knows nothing about defect classes or networks.
 //!
 //! Thresholded scores (F1, F1_Normal, precision) change with the share of defects even when the
 //! detector does not; [`f1_at`] and [`f1_normal_at`] say by how much. The true and false positive rate,

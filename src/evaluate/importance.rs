@@ -1,4 +1,4 @@
-//! F2_CIW: how well defects are found, class by class, weighted by what a class costs. Knows nothing of
+//! F2_CIW: how well defects are found, class by class, weighted by what a class costs. Knows nothing about
 //! logits or networks.
 //!
 //! F2_CIW = sum_c w_c F2_c / sum_c w_c,   F2 = 5 P R / (4 P + R)

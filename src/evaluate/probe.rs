@@ -1,4 +1,4 @@
-//! The converged linear probe: logistic regression on frozen features. Knows nothing of networks or of
+//! The converged linear probe: logistic regression on frozen features. Knows nothing about networks or of
 //! how features were made, and leaves nothing to a learning rate: it is fitted until the gradient is zero
 //! to rounding, or the fit is an error.
 //!

@@ -1,4 +1,4 @@
-//! What features show without labels: rank, evenness, learnability, collapse. Knows nothing of networks,
+//! What features show without labels: rank, evenness, learnability, collapse. Knows nothing about networks,
 //! training or labels.
 //!
 //! All arithmetic is in `f64`. [`LabelFree::of`] computes everything of one matrix; [`views::Views`] what

@@ -1,7 +1,7 @@
 //! Two models on the same test images: how far other images would move the difference of their AUROC.
 //!
 //! Seeds are not in this interval: it is of the two models at hand. Drawn again are normals and defects apart, or whole
-//! groups where images have such, the same for both models ([`of_images`]). Knows nothing of where logits are kept.
+//! groups where images have such, the same for both models ([`of_images`]). Knows nothing about where logits are kept.
 
 use anyhow::{Context, Result, ensure};
 

@@ -2,7 +2,7 @@
 //! drift from records.
 //!
 //! A place is everything between `<!-- begin NAME: COMMAND -->` and `<!-- end NAME -->`; the command is the one that fills
-//! it. Knows nothing of HTML.
+//! it. Knows nothing about HTML.
 
 use std::fmt::Write as _;
 

@@ -2,7 +2,7 @@
 //!
 //! Everything that is a statement comes from [`crate::claims`] and [`crate::analysis`]; this layer only shows. Figures
 //! are SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen,
-//! print and telephone, which the plotting libraries at hand do not give. Knows nothing of training.
+//! print and telephone, which the plotting libraries at hand do not give. Knows nothing about training.
 
 mod decision;
 mod explorer;
@@ -289,7 +289,7 @@ impl Page {
             ("unseen", "Defects that training has not seen", scores::unseen(self)),
             ("pointing", "Where it looks", scores::pointing(self)),
             ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
-            ("pictures", "What was looked at", pictures::section(self.examples.as_ref())),
+            ("pictures", "Example images", pictures::section(self.examples.as_ref())),
             ("sources", "Cost, and where numbers come from", sources::section(self)),
         ]
     }
@@ -378,7 +378,7 @@ impl Page {
         let rest = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
         Some(format!(
             "{} of {} trainings are finished; {first}{rest} are still missing. While the run goes on this page is \
-             written again and again: reload it. Stopped? The same command goes on.",
+             rewritten from time to time: reload it. If it has stopped, run the same command to go on.",
             asked.len() - missing.len(),
             asked.len()
         ))
@@ -390,7 +390,9 @@ impl Page {
         html! {
             @if !problems.is_empty() {
                 details.banner {
-                    summary { (problems.len()) " things to know about these records" }
+                    summary {
+                        @if problems.len() == 1 { "1 thing" } @else { (problems.len()) " things" } " to know about these records"
+                    }
                     ul { @for problem in problems.iter().take(50) { li { (problem) } } }
                     @if problems.len() > 50 { p { "and " (problems.len() - 50) " more" } }
                 }

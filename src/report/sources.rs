@@ -77,7 +77,7 @@ fn provenance(records: &[&Filed]) -> Markup {
             thead { tr { th.number scope="col" { "Records" } th scope="col" { "Revision" } th scope="col" { "Version" } th scope="col" { "Processor" } th scope="col" { "Device" } th scope="col" { "System" } } }
             tbody { @for (made, count) in &machines { tr { td.number { (count) } @for text in made { td { (text) } } } } }
         } }
-        @if !limits.is_empty() { h4 { "What is known against the data" } ul { @for limit in limits { li { (limit) } } } }
+        @if !limits.is_empty() { h4 { "Limits of the data" } ul { @for limit in limits { li { (limit) } } } }
         details {
             summary { "Every setting, by study" }
             div.wide { table {

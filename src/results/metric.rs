@@ -1,4 +1,4 @@
-//! What is scored, by name: the scores of a classifier, and the classifiers. Knows nothing of how they are computed.
+//! What is scored, by name: the scores of a classifier, and the classifiers. Knows nothing about how they are computed.
 
 use super::record::Score;
 use crate::named::named;

@@ -1,6 +1,6 @@
 //! What the paper prints, as typed rows: Tables 1 and 2 and Figure 2 of Otero, Mateus and Balestriero,
 //! "Anomaly Detection In The Wild" (2024). The numbers live in `fixtures/paper`, whose README says how
-//! they were read. Knows nothing of what we measured.
+//! they were read. Knows nothing about what we measured.
 
 use std::{collections::HashMap, str::FromStr};
 

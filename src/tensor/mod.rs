@@ -6,7 +6,7 @@
 //! kernels (`.cu`). Below lie what they share on the CPU (`cpu`), on a GPU ([`gpu`]) and in Candle's graph ([`graph`]).
 //!
 //! Work is cut into pieces whose size depends on shapes only, and partial sums are added in a fixed order, so one thread
-//! and many give equal bits. In a [`chain()`] operations are noted for one node of Candle's graph. Knows nothing of
+//! and many give equal bits. In a [`chain()`] operations are noted for one node of Candle's graph. Knows nothing about
 //! networks, parameters or losses.
 
 pub mod attention;

@@ -3,7 +3,7 @@
 //!
 //! Numbers of the curve and of running sums are tensors too (f64, bit by bit): text would round them. A file
 //! names its format and carries a digest of its tensors, so that training never resumes from a torn one, even
-//! if its length is right. Knows nothing of clocks, of when to keep a state, or of whose it is.
+//! if its length is right. Knows nothing about clocks, of when to keep a state, or of whose it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -1,4 +1,4 @@
-//! The one training loop. Knows nothing of how its method, data or numbers were chosen, nor when its state is
+//! The one training loop. Knows nothing about how its method, data or numbers were chosen, nor when its state is
 //! kept: it offers the state after every step, and resumes from any state that it offered.
 
 pub mod checkpoint;

@@ -1,7 +1,7 @@
 //! Encoder weights out of files as others write them: what is read, under which names, and what is said of it.
 //!
 //! [`Weights::read`] opens a file; [`Weights::fill`] finds an encoder in it, whatever prefixes, heads and copies stand
-//! around it, and says what it did. Knows nothing of cells, and trains nothing.
+//! around it, and says what it did. Knows nothing about cells, and trains nothing.
 
 /// Ends a function with an error of one line: Candle's `bail` adds a trace of the stack to it.
 macro_rules! refuse {

@@ -1,11 +1,11 @@
 //! What to take, share by share, of what records have: the decision card.
 //!
 //! Of all arms (method and backbone) at a training share, by AUROC of the converged probe: the best, every other that
-//! cannot be told from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and
+//! cannot be told apart from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and
 //! which seeds would settle what is open ([`next`]). [`words`] says it; [`commands`] says how to go on.
 //!
 //! Intervals are over seeds. Those of leads are corrected for having chosen one arm of all (Bonferroni), whichever is
-//! taken. What other validation images would do is said beside them ([`Images`]). Knows nothing of the paper: no share,
+//! taken. What other validation images would do is said beside them ([`Images`]). Knows nothing about the paper: no share,
 //! method or data set is special.
 
 mod commands;

@@ -130,7 +130,7 @@ fn what_cannot_be_told_apart_is_named_with_seeds_that_would_settle_it() {
     let sentence = card.sentence();
     assert!(sentence.contains("BYOL on ResNet-18 leads (AUROC 0.820 ["), "{sentence}");
     assert!(
-        sentence.ends_with("SimCLR on ResNet-18 cannot be told from it; all others are worse."),
+        sentence.ends_with("SimCLR on ResNet-18 cannot be told apart from it; all others are worse."),
         "{sentence}"
     );
     let Next::Seeds(step) = &card.next else { panic!("{:?}", card.next) };
@@ -198,7 +198,7 @@ fn training_that_beats_nothing_is_called_so() {
     );
     let card = Drawn::new().about(at(SimClr), 0.6, 0.005, 3).floors(FIVE, 0.5, 0.7, 3).card();
     assert_eq!(card.worth, Worth::NotShown);
-    assert!(text(&card).contains("0.700, which no seed moves"), "{}", text(&card));
+    assert!(text(&card).contains("0.700, the same for every seed"), "{}", text(&card));
     assert!(text(&card).contains("below raw pixels"), "{}", text(&card));
 }
 
@@ -210,7 +210,7 @@ fn one_seed_says_nothing_of_another() {
     assert!(card.sentence().starts_with("At 5 % defects: nothing can be chosen yet."), "{said}");
     assert!(said.contains("one seed: no interval)") && !said.contains('['), "{said}");
     assert!(
-        said.contains("One seed: nothing is known of another. --seeds 3: 8 more trainings, about 8 minutes."),
+        said.contains("One seed says nothing about how far another would lie. --seeds 3: 8 more trainings, about 8 minutes."),
         "{said}"
     );
     assert_eq!(card.commands(&[]).len(), 1);
@@ -300,7 +300,7 @@ fn what_needs_no_label_is_said_beside_what_does() {
     assert_eq!((found.at.cell, found.at.classifier, found.of), (dino, Classifier::NormalsMahalanobis, 2));
     let said = card.evidence().join("\n");
     assert!(
-        said.contains("Without a label of any defect, the Mahalanobis distance from normal images in the features of DINO on ResNet-18 reaches AUROC 0.660"),
+        said.contains("Without any label of a defect, the Mahalanobis distance from normal images in the features of DINO on ResNet-18 reaches AUROC 0.660"),
         "{said}"
     );
     let none = Drawn::new().about(simclr, 0.8, 0.01, 3).card();

@@ -50,7 +50,7 @@ impl Card {
         let (safe, open) = (others(true), others(false));
         let are = |others: &[String]| if others.len() == 1 { "is" } else { "are" };
         let same = format!("{} {} the same within {}", capital(&list(&safe)), are(&safe), self.margin);
-        let close = format!("{} cannot be told from it", capital(&list(&open)));
+        let close = format!("{} cannot be told apart from it", capital(&list(&open)));
         match (contest.is_settled(self.margin), safe.is_empty(), open.is_empty()) {
             (true, true, true) => format!("{place}: take {name} ({score}){worse}."),
             (true, true, false) => format!("{place}: take {name} ({score}). {close}{worse}."),
@@ -70,8 +70,7 @@ impl Card {
         if let Some(arm) = open.and_then(|contest| contest.0.iter().find(|arm| arm.at.cell == pick.cell)) {
             let beside = if arm.may_lose <= self.margin { "no more than" } else { "more than" };
             lines.push(format!(
-                "Whoever takes it loses at most {:.3} of AUROC to the true best (95 %), {beside} the {} that count as \
-                 the same.",
+                "At worst the true best is {:.3} of AUROC above it (95 %), {beside} the {} that count as the same.",
                 arm.may_lose, self.margin
             ));
         }
@@ -81,8 +80,8 @@ impl Card {
         if let Some(images) = self.images {
             let (what, over) = if images.grouped { ("groups of ", " over groups") } else { ("", "") };
             lines.push(format!(
-                "Other {what}validation images alone would move its AUROC by {:.3} (standard error{over}, {:.0} defects and \
-                 {:.0} normal images); intervals are over seeds and leave that out.",
+                "Other {what}validation images would move its AUROC too, by about {:.3} (standard error{over}, {:.0} defects \
+                 and {:.0} normal images); the intervals here are over seeds alone.",
                 images.error, images.defects, images.normals
             ));
         }
@@ -94,7 +93,7 @@ impl Card {
         let led: Vec<String> = self.leads.iter().map(above).collect();
         let known = self.leads.iter().all(|lead| lead.by.low.is_finite());
         let how = match self.arms.len() {
-            _ if !known => " (no interval: nothing is known of another seed)".to_owned(),
+            _ if !known => " (no interval: nothing says how far another seed would lie)".to_owned(),
             1 => " (95 %)".to_owned(),
             count => format!(" (95 %, corrected for having chosen one of {count}: Bonferroni)"),
         };
@@ -111,11 +110,12 @@ impl Card {
             _ => "distance to the nearest neighbours",
         };
         Some(format!(
-            "Without a label of any defect, the {distance} from normal images in the features of {} reaches AUROC {} (the best \
+            "Without any label of a defect, the {distance} from normal images in the features of {} reaches AUROC {} (the best \
              of {of} such detectors).",
             name(&at.cell),
             match at.cell.study {
-                study if study.is_without_seeds() => format!("{:.3}, which no seed moves", auroc.estimate),
+                study if study.is_without_seeds() =>
+                    format!("{:.3}, the same for every seed", auroc.estimate),
                 _ => number(auroc),
             }
         ))
@@ -148,14 +148,14 @@ impl Card {
     pub fn what_next(&self) -> Option<String> {
         match &self.next {
             Next::Nothing => None,
-            Next::Settled => Some("Settled: to choose, no more seeds are needed.".to_owned()),
+            Next::Settled => Some("Settled: no more seeds are needed to choose.".to_owned()),
             Next::First(step) if self.arms.iter().all(|arm| arm.seeds < 2) => Some(format!(
-                "One seed: nothing is known of another. --seeds {}: {}.",
+                "One seed says nothing about how far another would lie. --seeds {}: {}.",
                 step.seeds,
                 trainings(step)
             )),
             Next::First(step) => Some(format!(
-                "Seeds show no spread, so nothing is known of another. --seeds {}: {}.",
+                "Seeds show no spread, so they say nothing about how far another would lie. --seeds {}: {}.",
                 step.seeds,
                 trainings(step)
             )),
@@ -257,7 +257,7 @@ fn seeds(arm: &Standing) -> String {
 
 fn floor(floor: &Standing) -> String {
     match floor.cell.study {
-        study if study.is_without_seeds() => format!("{:.3}, which no seed moves", floor.auroc.estimate),
+        study if study.is_without_seeds() => format!("{:.3}, the same for every seed", floor.auroc.estimate),
         _ => number(&floor.auroc),
     }
 }

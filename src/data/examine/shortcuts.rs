@@ -118,7 +118,7 @@ mod tests {
         let (normal, defect) = (false, true);
         assert_eq!(of(&[("png", normal), ("png", normal), ("jpeg", defect), ("jpeg", defect)]), Some(1.0));
         assert_eq!(of(&[("png", normal), ("png", normal), ("png", defect), ("png", defect)]), Some(0.5));
-        // All values differ: nothing is told of a new image.
+        // All values differ: nothing follows for a new image.
         assert_eq!(of(&[("1", normal), ("2", normal), ("3", defect), ("4", defect)]), Some(0.5));
         assert_eq!(of(&[("1", normal), ("2", normal), ("3", defect)]), None);
     }

@@ -25,7 +25,7 @@ const NOTE: &str = "skewbench_store";
 pub struct Packing<'a> {
     /// Of image files.
     pub source: &'a Source,
-    /// To be made, or to be gone on with.
+    /// To be made, or continued.
     pub folder: &'a Path,
     /// How images are to lie in it.
     pub form: Form,

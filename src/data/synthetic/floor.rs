@@ -1,7 +1,7 @@
 //! What lies on the invert: flowing water, and sediment heaped in it.
 //!
 //! Both are nearly level surfaces y = f(x, z), met by intersecting the ray with the level found at
-//! the previous guess. Knows nothing of defect classes: some water is normal.
+//! the previous guess. Knows nothing about defect classes: some water is normal.
 
 use super::{
     camera::{Ray, Vec3},

@@ -1,7 +1,7 @@
 //! Holes in the wall where another pipe joins: the branch behind, its collar, its end inside the pipe.
 //!
 //! The branch is a cylinder whose axis may lean along the main pipe. Inside it the ray is followed
-//! to the branch's own wall. Knows nothing of defect classes.
+//! to the branch's own wall. Knows nothing about defect classes.
 
 use super::{
     camera::{Ray, Vec3, add, along, cross, dot, sub, unit},

@@ -2,7 +2,7 @@
 //!
 //! A patch lives in wall coordinates (clock angle, depth), so perspective is the pipe's business.
 //! It may stand inwards ([`Patch::height`], which bends what the camera sees) and it may repaint the
-//! wall ([`Patch::paint`]). Knows nothing of defect classes: a stain is no defect.
+//! wall ([`Patch::paint`]). Knows nothing about defect classes: a stain is no defect.
 
 use super::{
     material::{Surface, Surfaces, WallPoint, WallPoints, octave},

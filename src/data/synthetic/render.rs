@@ -2,7 +2,7 @@
 //!
 //! The lamp sits at the lens, so light falls off with distance, surfaces that face the camera are
 //! bright, and there are no cast shadows. Brightness L = exposure (a + (1 - a) f (2 - f)) /
-//! (1 + (t / reach)^2) with f the cosine between normal and ray. Knows nothing of defect classes.
+//! (1 + (t / reach)^2) with f the cosine between normal and ray. Knows nothing about defect classes.
 
 use super::{
     camera::{Ray, Rays, Vec3, along, dot, unit},

@@ -1,7 +1,7 @@
 //! One picture's contents: the pipe, what is on its wall and in it, and how it is filmed.
 //!
 //! A scene is plain data; `super::sample` draws one and `super::defects` adds to it. Lengths are in radii
-//! of the pipe, clock angles in turns. Knows nothing of pixels or of chance.
+//! of the pipe, clock angles in turns. Knows nothing about pixels or of chance.
 
 use super::{
     camera::{Camera, Vec3},

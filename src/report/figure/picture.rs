@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::{Drawing, round, text};
-use crate::named::named;
+use crate::{method::Name, named::named};
 
 named! {
     /// Which background a picture is for.
@@ -16,11 +16,11 @@ named! {
 }
 
 impl Theme {
-    /// Colours of page, text, lesser text and lines: those of the page's style sheet.
-    fn colours(self) -> [&'static str; 4] {
+    /// Colours of page, text, lesser text, lines and supervised training: those of the page's style sheet.
+    fn colours(self) -> [&'static str; 5] {
         match self {
-            Self::Light => ["#ffffff", "#1c2024", "#5a626b", "#d9dde2"],
-            Self::Dark => ["#14171a", "#e8eaed", "#a5adb6", "#343a41"],
+            Self::Light => ["#ffffff", "#1c2024", "#5a626b", "#d9dde2", Name::Supervised.colour()],
+            Self::Dark => ["#14171a", "#e8eaed", "#a5adb6", "#343a41", "#d3d7dd"],
         }
     }
 }
@@ -29,7 +29,9 @@ impl Theme {
 pub fn picture(about: &str, drawings: &[(String, Drawing)], theme: Theme) -> String {
     const TITLE: f64 = 26.0;
     const GAP: f64 = 16.0;
-    let [page, ink, soft, line] = theme.colours();
+    let [page, ink, soft, line, lighter] = theme.colours();
+    // A dark grey, which a dark page would swallow.
+    let supervised = Name::Supervised.colour();
     let places = drawings.iter().scan(0.0, |x, (_, drawing)| {
         let here = *x;
         *x += drawing.width + GAP;
@@ -39,7 +41,8 @@ pub fn picture(about: &str, drawings: &[(String, Drawing)], theme: Theme) -> Str
     let height = TITLE + drawings.iter().map(|(_, drawing)| drawing.height).fold(0.0, f64::max);
     let style = format!(
         "text{{fill:{ink};font:12px system-ui,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}}.axis{{fill:{soft}}}\
-         .name{{font-weight:600;font-size:14px}}.grid{{stroke:{line}}}.zero{{stroke:{soft};stroke-width:1.5}}"
+         .name{{font-weight:600;font-size:14px}}.grid{{stroke:{line}}}.zero{{stroke:{soft};stroke-width:1.5}}\
+         [fill=\"{supervised}\"]{{fill:{lighter}}}[stroke=\"{supervised}\"]{{stroke:{lighter}}}"
     );
     let content: Markup = html! {
         title { (about) }

@@ -1,4 +1,4 @@
-//! Figures 6 and 7: what is measured without labels, by epoch and against F1. Knows nothing of thresholds.
+//! Figures 6 and 7: what is measured without labels, by epoch and against F1. Knows nothing about thresholds.
 
 use maud::{Markup, html};
 

@@ -29,18 +29,18 @@ pub fn pointing(page: &Page) -> Markup {
         found(page, share, |record| &record.pointing_patches),
     );
     if probe.is_empty() && patches.is_empty() {
-        return html! { p { "Not measured here: nobody knows where in these images defects are." } };
+        return html! { p { "Not measured here: nothing says where in these images the defects are." } };
     }
     html! {
         p {
-            "The converged probe adds up what each place of an image says. The figures tell which part of the place that says most for a defect \
-             does show it, where training had " (share_in_words(share)) ": the pointing game, for places that are coarse. The line is chance, a \
-             pixel anywhere; the best place there is would reach the number in the caption. 95 % over seeds."
+            "The converged probe's logit is a sum over the places of an image. The figures show how much of the place that adds most is \
+             covered by the defect, where training had " (share_in_words(share)) ": the pointing game, for coarse places. The line is chance, a \
+             pixel anywhere; the best possible place would reach the number in the caption. 95 % over seeds."
         }
         (figures("probe", &probe))
         @if !patches.is_empty() {
             p {
-                "The same for the place whose middle features lie farthest from those of normal images (PatchCore), which no defect was used for; \
+                "The same for the place whose middle features lie farthest from those of normal images (PatchCore): no defect was used to fit it, and \
                  its places are finer."
             }
             (figures("patches", &patches))

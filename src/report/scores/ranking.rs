@@ -46,12 +46,12 @@ pub fn ranking(page: &Page) -> Markup {
             p { "No share has two self-supervised methods on one backbone: there is nothing to rank. The card above compares everything that was trained." }
         } @else if known {
             p {
-                "Chance that a method has the highest score of the self-supervised ones on its backbone, if every cell were trained with new seeds: means \
-                 are drawn about those found, each as far as its own cell's seeds spread. Scores are of the converged probe on all validation images."
+                "Chance that a method has the highest score of the self-supervised ones on its backbone, if every cell were trained with new seeds: new \
+                 means are drawn around those measured, each with its own cell's spread over seeds. Scores are of the converged probe on all validation images."
             }
             div.figures.two { @for figure in &figures { (figure) } }
         } @else {
-            p { "One seed a cell: nothing is known of how far another seed would lie, so no ranking is given. " code { "--seeds 3" } " trains three." }
+            p { "One seed a cell: nothing says how far another seed would lie, so there is no ranking. " code { "--seeds 3" } " trains three." }
         }
         div.figures.two { @for (_, plot) in by_share(page, ours, Metric::AveragePrecision) { (plot.draw()) } }
         (ranks(page, ours))
@@ -227,7 +227,7 @@ fn compared_table(backbone: backbone::Name, rows: &[Compared]) -> Markup {
     html! { div.wide { table {
         caption { "AUROC of the converged probe less that of supervised training, " (backbone.label()) "; each cell's own error; p of no difference, corrected for all of the table (Holm)" }
         thead { tr { th scope="col" { "Method" } th.number scope="col" { "Defects in training" } th.number scope="col" { "Difference" }
-            th.number scope="col" { "In deviations of a seed" } th.number scope="col" { "Chance that a run is above" } th.number scope="col" { "p" } } }
+            th.number scope="col" { "In seed standard deviations" } th.number scope="col" { "Chance that one run is above" } th.number scope="col" { "p" } } }
         tbody { @for ((method, share, compared), p) in rows.iter().zip(corrected) { tr {
             th scope="row" { span.dot style={ "background:" (method.colour()) } {} (method.label()) }
             td.number { (percent(*share)) }

@@ -1,4 +1,4 @@
-//! Table 1: ours below the paper's, with intervals. Knows nothing of other studies.
+//! Table 1: ours below the paper's, with intervals. Knows nothing about other studies.
 
 use maud::{Markup, html};
 
@@ -21,7 +21,7 @@ pub fn table_1(page: &Page) -> Markup {
         p {
             "Scores on all validation images of the classifier in training, as in the paper. "
             @if page.ours().is_some() { "Ours below the paper's; intervals of 95 % over seeds where more than one was \
-                trained, each from its own cell's seeds and what other cells let one expect of them." }
+                trained, each cell by its own spread." }
         }
         @for metric in [Metric::F1, Metric::F2Oracle, Metric::F1Normal] {
             @let title = if metric == Metric::F2Oracle { "F2_CIW, oracle-typed" } else { metric.label() };

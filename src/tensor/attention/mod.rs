@@ -3,7 +3,7 @@
 //! P = softmax(Q K^T / sqrt(head width)),  O = P V,
 //!
 //! and backwards, with D the row sums of dO O: dV = P^T dO, dS = P (dO V^T - D) / sqrt(head width),
-//! dQ = dS K, dK = dS^T Q. Knows nothing of what tokens are.
+//! dQ = dS K, dK = dS^T Q. Knows nothing about what tokens are.
 
 mod cpu;
 #[cfg(feature = "cuda")]

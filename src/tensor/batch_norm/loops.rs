@@ -1,4 +1,4 @@
-//! Loops of batch normalisation over rows of channels. Knows nothing of tensors.
+//! Loops of batch normalisation over rows of channels. Knows nothing about tensors.
 
 use rayon::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What batch normalisation measures and is told. Knows nothing of how it is computed.
+//! What batch normalisation measures and is told. Knows nothing about how it is computed.
 
 use candle_core::{DType, Result, Tensor, Var};
 

@@ -1,4 +1,4 @@
-//! Where the windows of a convolution lie. Knows nothing of numbers.
+//! Where the windows of a convolution lie. Knows nothing about numbers.
 
 use candle_core::{Result, Shape, bail};
 

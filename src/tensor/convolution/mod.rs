@@ -5,7 +5,7 @@
 //! with stride s and padding p, x zero outside. Images are (batch, height, width, channels), weights
 //! torchvision's (out, in, kernel height, kernel width). 3 x 3 kernels with stride 1 take fewer multiplications
 //! (`winograd`); for others, windows are gathered into matrices and multiplied (`products`; Chellapilla et al. 2006,
-//! im2col). Knows nothing of layers.
+//! im2col). Knows nothing about layers.
 
 mod cpu;
 mod geometry;

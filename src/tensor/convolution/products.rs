@@ -3,7 +3,7 @@
 //! Two ways, chosen by shape. Where weights are few and pixels many, tasks share the pixels and keep their
 //! windows in a core's own cache. Where weights are many (deep layers on small maps), windows are
 //! gathered once and tasks share the channels, for private sums of weight gradients would not fit.
-//! Knows nothing of tensors or gradients' bookkeeping.
+//! Knows nothing about tensors or gradients' bookkeeping.
 
 use rayon::prelude::*;
 

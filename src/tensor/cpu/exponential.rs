@@ -2,7 +2,7 @@
 //!
 //! For f32: e^x = 2^n e^r, n the nearest integer to x / ln 2, and e^r = 1 + r + r^2 P(r) on |r| <= ln(2) / 2
 //! with P of degree 4, fitted by us for the least relative error (3e-9 before rounding). No fused
-//! multiply-add is asked for, so every machine gives the same bits. For f64: libm's. Knows nothing of
+//! multiply-add is asked for, so every machine gives the same bits. For f64: libm's. Knows nothing about
 //! tensors.
 
 use super::storage::Real;

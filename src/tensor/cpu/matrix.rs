@@ -1,7 +1,7 @@
 //! Matrix products over borrowed numbers, on one thread or on a fixed partition.
 //!
 //! The only place that hands pointers to faer, with which a transformer's training step takes 3 to 8 % less
-//! time than with the crate `gemm` (AVX-512, two threads; a ResNet's is as fast). Knows nothing of tensors.
+//! time than with the crate `gemm` (AVX-512, two threads; a ResNet's is as fast). Knows nothing about tensors.
 
 use std::marker::PhantomData;
 

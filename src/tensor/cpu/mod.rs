@@ -1,5 +1,5 @@
 //! Engines that operations share on the CPU: products, vector code, windows, room for numbers. Plain slices,
-//! but for [`storage`]. Knows nothing of automatic differentiation.
+//! but for [`storage`]. Knows nothing about automatic differentiation.
 
 pub mod exponential;
 pub mod matrix;

@@ -2,7 +2,7 @@
 //!
 //! A row holds one output pixel's window, ordered (kernel row, kernel column, channel). Windows are
 //! handled by output line: a line is one row of output pixels of one image, numbered through the batch.
-//! Knows nothing of weights.
+//! Knows nothing about weights.
 
 use std::ops::Range;
 

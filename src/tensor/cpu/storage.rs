@@ -1,4 +1,4 @@
-//! Between tensors and slices. Knows nothing of what is computed.
+//! Between tensors and slices. Knows nothing about what is computed.
 
 use candle_core::{
     CpuStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType, op::BackpropOp,

@@ -3,7 +3,7 @@
 //!
 //! A strip is (steps x 16) numbers in a row: all rows of 16 neighbouring columns, zeros where the matrix has
 //! fewer. The kernel for AVX-512 keeps up to 14 rows of two strips in registers; elsewhere, and in double
-//! precision, `gemm` multiplies. Knows nothing of tensors or of what the matrices are.
+//! precision, `gemm` multiplies. Knows nothing about tensors or of what the matrices are.
 
 use super::{
     matrix::{Matrix, Output, Write, multiply_into},

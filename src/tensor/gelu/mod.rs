@@ -2,7 +2,7 @@
 //!
 //! y = x C(x),  dy/dx = C(x) + x D(x),
 //!
-//! with C and D the standard normal distribution and its density. Knows nothing of layers.
+//! with C and D the standard normal distribution and its density. Knows nothing about layers.
 
 mod cpu;
 #[cfg(feature = "cuda")]

@@ -1,7 +1,7 @@
 //! Running kernels of our own on a GPU: modules, launches, and the way between tensors and their numbers.
 //!
 //! Everything is launched on the device's own stream and waits for nothing. `benchmarks/kernels/` runs the text of kernels
-//! without a GPU. Knows nothing of what is computed.
+//! without a GPU. Knows nothing about what is computed.
 
 use candle_core::{
     CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType,

@@ -1,7 +1,7 @@
 //! The GPU as training wants it: one stream, nothing tracked between streams, memory kept.
 //!
 //! Without the feature `cuda` there is none. Running kernels of our own is `launch.rs`; what their text
-//! shares is `warp.cuh`; `compile.rs` is part of the build script. Knows nothing of what is computed.
+//! shares is `warp.cuh`; `compile.rs` is part of the build script. Knows nothing about what is computed.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod launch;

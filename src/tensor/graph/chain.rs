@@ -3,7 +3,7 @@
 //! Candle's backward pass adds every gradient to zeros that it makes first, for each argument of each operation: three passes
 //! over memory where none is needed. In a [`chain`] this layer's operations are noted instead, and gradients go back through
 //! the notes; two are added only where a result was used twice. What Candle does in between works, too, and costs what it costs there.
-//! Values are the same. Knows nothing of what is computed.
+//! Values are the same. Knows nothing about what is computed.
 
 use std::{cell::RefCell, collections::HashMap};
 
@@ -157,7 +157,7 @@ impl Open<'_> {
         Ok(())
     }
 
-    /// Brings a gradient to what it is by.
+    /// Routes a gradient to the tensor it belongs to.
     fn deliver(&mut self, of: &Tensor, gradient: Tensor) -> Result<()> {
         if self.is_inside(of.id()) {
             return self.add(of.id(), gradient);

@@ -3,7 +3,7 @@
 //! Candle's backward pass adds every gradient to zeros that it makes first: for millions of weights that is three
 //! passes over memory, of which none is needed. Under [`backward`] the operations of this layer put a variable's
 //! gradient aside instead. Values are the same; an operation used under Candle's own `backward` does as Candle wants.
-//! Knows nothing of what computed a gradient.
+//! Knows nothing about what computed a gradient.
 
 use std::{cell::RefCell, collections::HashMap};
 

@@ -1,7 +1,7 @@
 //! An operation as this layer writes it, and as Candle wants it.
 //!
 //! Candle has a trait for each number of arguments, with a method for each device. Here an operation takes
-//! any number of them and says what it can. Knows nothing of what is computed.
+//! any number of them and says what it can. Knows nothing about what is computed.
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,

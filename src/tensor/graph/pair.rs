@@ -1,4 +1,4 @@
-//! Two tensors of one shape: added, or joined. Knows nothing of what they are.
+//! Two tensors of one shape: added, or joined. Knows nothing about what they are.
 
 use candle_core::{
     CpuStorage, CudaStorage, Layout, Result, Shape, Tensor,

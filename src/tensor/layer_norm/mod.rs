@@ -2,7 +2,7 @@
 //!
 //! y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
 //!
-//! Knows nothing of what the rows are.
+//! Knows nothing about what the rows are.
 
 mod cpu;
 #[cfg(feature = "cuda")]

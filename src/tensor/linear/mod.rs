@@ -1,4 +1,4 @@
-//! A linear map of rows, y = x W^T + b. Knows nothing of layers.
+//! A linear map of rows, y = x W^T + b. Knows nothing about layers.
 
 mod cpu;
 #[cfg(feature = "cuda")]

@@ -1,4 +1,4 @@
-//! Maximum over windows, and mean over a whole map. Knows nothing of networks.
+//! Maximum over windows, and mean over a whole map. Knows nothing about networks.
 
 mod cpu;
 #[cfg(feature = "cuda")]

@@ -1,4 +1,4 @@
-//! Rows of a matrix, picked by their numbers. Knows nothing of what rows are.
+//! Rows of a matrix, picked by their numbers. Knows nothing about what rows are.
 
 #[cfg(feature = "cuda")]
 mod gpu;

@@ -1,5 +1,5 @@
 //! Updates of variables in place: exponential moving averages, a = keep a + take x, where mostly take = 1 - keep. On a
-//! GPU, where all variables are updated in one launch, an optimiser's steps too. Knows nothing of networks.
+//! GPU, where all variables are updated in one launch, an optimiser's steps too. Knows nothing about networks.
 
 mod cpu;
 #[cfg(feature = "cuda")]

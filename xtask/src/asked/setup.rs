@@ -43,7 +43,7 @@ pub struct Setup {
     pub group_by: Option<GroupBy>,
 
     /// What to do about images or groups on both sides of the split and equal images under both labels: stop and say
-    /// what they are, or go on and say so in records and page
+    /// what they are, or continue and note it in the records and on the page
     #[arg(long, default_value = "stop", value_name = "stop|accept")]
     pub on_leak: OnLeak,
 

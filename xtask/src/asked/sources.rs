@@ -71,7 +71,9 @@ impl Sources {
     pub fn leaks(&self) -> Vec<String> {
         let leaks = self.all().flat_map(|source| &source.leaks);
         leaks
-            .map(|leak| format!("{leak}; --on-leak accept goes on, and says so in records and page"))
+            .map(|leak| {
+                format!("{leak}; --on-leak accept continues, and notes it in the records and on the page")
+            })
             .collect()
     }
 

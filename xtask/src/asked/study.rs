@@ -33,20 +33,21 @@ pub enum Study {
 impl Study {
     pub const HELP: &'static str = "\
 Which cells:
-  table1        methods x backbones x shares; its records also make Figures 2, 4, 5, 6 and 7
+  table1        methods x backbones x shares; makes Figures 2, 4, 5, 6 and 7 too
   floors        pixels and random weights at the same shares: what a method must beat
-  frozen        the weights of --frozen FILE as they are, at the same shares: a floor; that flag adds it
+  frozen        weights of --frozen FILE as they are: a floor; that flag adds it
   table2        supervised at five resolutions
   figure3       supervised at 35 strengths of augmentation, on a quarter of the data
   size_matched  training sets of one size at the paper's five shares
   extensions    floors and size_matched
-  ablations     what the authors' released code does otherwise, one thing at a time
-  remedies      supervised, with other answers to rarity than weights, at the same shares
-  fine_tuned    all weights trained on labels after pretraining, at the same shares; begins with the weights
-                of table1, which must be in --out or be trained by the same command
-  label_budgets all weights trained on the labels of 5, 20 and 100 defects, from random and from pretrained
-                weights, at the largest share; begins as fine_tuned does
-  unseen        one of the three most frequent classes of defects left out of training, at the largest share
+  ablations     what the authors' released code does differently, one by one
+  remedies      supervised, with other answers to rarity than weights
+  fine_tuned    all weights trained on labels after pretraining; begins with the
+                weights of table1, in --out or trained by the same command
+  label_budgets all weights trained on the labels of 5, 20 and 100 defects, from
+                random and from pretrained weights, at the largest share
+  unseen        one of the three most frequent classes of defects left out of
+                training, at the largest share
   methods       methods that the paper does not have, at the same shares
   all           every one of these but frozen";
 

@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long)]
     headers: bool,
 
-    /// Results folder that a run would write to; what is found out of images is kept there for it [default: that of
+    /// Results folder that a run would write to; what is learnt about images is kept there for it [default: that of
     /// `reproduce`]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("note     {}", foreign::message(note));
     }
     if findings.troubles.is_empty() {
-        println!("nothing stands in the way");
+        println!("no problems found");
         return Ok(());
     }
     for trouble in &findings.troubles {

@@ -167,7 +167,12 @@ fn made(page: &Page) -> Vec<Made> {
 fn put(page: &Page, reading: &Reading, out: &Path) -> Result<Decision> {
     durable::write_whole(out, page.html().as_bytes())?;
     let (records, problems) = (reading.records.len(), reading.problems.len());
-    println!("report  {} ({records} records, {problems} things to know about them)", out.display());
+    let noted = match problems {
+        0 => String::new(),
+        1 => ", 1 thing to know about them".to_owned(),
+        _ => format!(", {problems} things to know about them"),
+    };
+    println!("report  {} ({records} records{noted})", out.display());
     if page.parts().count() > 1 {
         println!(
             "        records of several settings, each in a part of its own; two settings are not compared:"

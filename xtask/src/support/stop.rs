@@ -26,7 +26,7 @@ impl fmt::Display for Halt {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { last, finished, all } = self;
         let last = if last.is_empty() { "stopped. " } else { last };
-        write!(formatter, "{last}{finished} of {all} cells are finished; the same command goes on")
+        write!(formatter, "{last}{finished} of {all} cells are finished; the same command continues")
     }
 }
 

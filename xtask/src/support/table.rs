@@ -1,60 +1,86 @@
-//! Records as a table for the terminal: mean over seeds, and how far they spread.
+//! Records as a table for the terminal: one block for each training share, the highest AUROC first.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use skewbench::{
-    analysis::{
-        cell::percent,
-        intervals::{deviation, mean},
-        reading::{self, by_cell},
-    },
+    analysis::{Axes, Interval, Reading, cell::percent, reading},
+    claims::Evidence,
+    data::Share,
     results::{Classifier, Metric, Record},
+    study::Study,
 };
 
-/// Column: heading, and the number of a record that it shows.
-type Column = (&'static str, fn(&Record) -> Option<f64>);
+/// Heading, and the number of a cell that stands below it.
+type Column = (&'static str, fn(&Evidence, Axes) -> Option<Interval>);
 
-const COLUMNS: [Column; 7] = [
-    ("F1 in-training", |record| all_images(record, Classifier::InTraining, Metric::F1)),
-    ("F1 probe", |record| all_images(record, Classifier::Converged, Metric::F1)),
-    ("F1_Normal", |record| all_images(record, Classifier::Converged, Metric::F1Normal)),
-    ("F2_CIW oracle", |record| all_images(record, Classifier::Converged, Metric::F2Oracle)),
-    ("AUROC", |record| all_images(record, Classifier::Converged, Metric::Auroc)),
-    ("images/s", |record| trained(record).then_some(record.cost.images_per_second)),
-    ("s/epoch", |record| trained(record).then(|| record.cost.train_seconds / record.curve.len() as f64)),
+const COLUMNS: [Column; 3] = [
+    ("AUROC", |from, cell| from.interval(Metric::Auroc, &cell.converged())),
+    ("F1", |from, cell| from.interval(Metric::F1, &cell.converged())),
+    ("F1 in training", |from, cell| from.interval(Metric::F1, &cell.in_training())),
 ];
 
-/// One line a cell, seeds taken together; scores are of all validation images, the last five columns
-/// but two of the converged probe on frozen features.
+/// Scores on all validation images, seeds taken together. At most 80 columns wide, unless a name is long.
 pub fn render(records: &[Record]) -> String {
-    let mut lines = vec![
-        std::iter::once(format!(
-            "{:<30} {:<12} {:<10} {:>8} {:>5}",
-            "study", "method", "backbone", "trained", "seeds"
-        ))
-        .chain(COLUMNS.iter().map(|(heading, _)| format!("{heading:>15}")))
-        .collect::<String>(),
-    ];
     let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
     let reading = reading::of(named.collect());
-    for (cell, records) in by_cell(&reading.records) {
-        let study = [cell.study.id(), cell.study.variant().as_deref().unwrap_or_default()].join(" ");
-        let mut line = format!(
-            "{study:<30} {:<12} {:<10} {:>8} {:>5}",
-            cell.method_id(),
-            cell.backbone_id(),
-            percent(cell.share),
-            records.len()
-        );
-        for (_, number) in COLUMNS {
-            let values: Vec<f64> = records.iter().filter_map(|record| number(record)).collect();
-            line += &format!("{:>15}", mean_and_spread(&values));
-        }
-        lines.push(line);
+    let settings: BTreeSet<&str> = reading.records.iter().map(|filed| filed.setting.as_str()).collect();
+    let mut lines = vec![
+        "Scores on all validation images. AUROC and F1 are of the converged probe on frozen".to_owned(),
+        "features, F1 in training of the classifier trained beside the method, as in the".to_owned(),
+        "paper. Several seeds: mean, and half of its 95 % interval over seeds.".to_owned(),
+    ];
+    for setting in settings {
+        let evidence = Evidence::measured(setting, &reading.frame.setting(setting));
+        lines.extend(blocks(&reading, setting, &evidence));
     }
     lines.join("\n")
 }
 
-fn trained(record: &Record) -> bool {
-    !record.curve.is_empty()
+/// The cells of a setting, by training share, the largest first.
+fn blocks(reading: &Reading, setting: &str, evidence: &Evidence) -> Vec<String> {
+    let mut shares: BTreeMap<Share, Vec<(String, Axes)>> = BTreeMap::new();
+    let cells: BTreeSet<Axes> =
+        reading.records.iter().filter(|filed| filed.setting == setting).map(|filed| filed.cell).collect();
+    for cell in cells {
+        shares.entry(cell.share).or_default().push((name(&cell), cell));
+    }
+    let longest = shares.values().flatten().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for (share, mut cells) in shares.into_iter().rev() {
+        let auroc =
+            |cell: &Axes| COLUMNS[0].1(evidence, *cell).map_or(f64::NEG_INFINITY, |found| found.estimate);
+        cells.sort_by(|a, b| auroc(&b.1).total_cmp(&auroc(&a.1)));
+        let head = match share {
+            Share::NATURAL => "trained at the data's own share".to_owned(),
+            share => format!("trained at {} defects", percent(share)),
+        };
+        let headings: String = COLUMNS.iter().map(|(heading, _)| format!("{heading:>15}")).collect();
+        lines.push(String::new());
+        lines.push(format!("{head:<longest$} seeds{headings}", longest = longest + 2));
+        for (name, cell) in cells {
+            let seeds = evidence.seeds(Metric::Auroc, &cell.converged()).len();
+            let numbers: String =
+                COLUMNS.iter().map(|(_, number)| format!("{:>15}", shown(number(evidence, cell)))).collect();
+            lines.push(format!("  {name:<longest$} {seeds:>5}{numbers}"));
+        }
+    }
+    lines
+}
+
+/// `SimCLR, ResNet-18`, `random weights, ResNet-18`, `raw pixels`; of other studies with their name.
+fn name(cell: &Axes) -> String {
+    let what = match (cell.study, cell.method) {
+        (Study::Pixels, _) => return "raw pixels".to_owned(),
+        (Study::GivenWeights, _) => "given weights, frozen",
+        (_, None) => "random weights",
+        (_, Some(method)) => method.label(),
+    };
+    let backbone = cell.backbone.map_or("", |backbone| backbone.label());
+    if cell.is_an_arm() || cell.is_floor() {
+        return format!("{what}, {backbone}");
+    }
+    let study = [cell.study.id(), cell.study.variant().as_deref().unwrap_or_default()].join(" ");
+    format!("{what}, {backbone} ({})", study.trim_end())
 }
 
 /// A number of a record's classifier on all validation images.
@@ -65,13 +91,45 @@ pub fn all_images(record: &Record, classifier: Classifier, metric: Metric) -> Op
     record.scores.iter().find(wanted).and_then(|score| metric.of(score))
 }
 
-/// `mean` of one value, `mean +-sd` (sample standard deviation) of several.
-fn mean_and_spread(values: &[f64]) -> String {
-    let middle = mean(values);
-    let digits = if middle.abs() >= 10.0 { 1 } else { 3 };
-    match deviation(values) {
-        _ if values.is_empty() => "-".to_owned(),
-        None => format!("{middle:.digits$}"),
-        Some(deviation) => format!("{middle:.digits$} ±{deviation:.digits$}"),
+/// `0.742`, with seeds `0.742 ±0.012`; a dash for what was not measured.
+fn shown(number: Option<Interval>) -> String {
+    let Some(Interval { estimate, low, high }) = number else { return "\u{2013}".to_owned() };
+    let half = (high - low) / 2.0;
+    if half.is_finite() && half > 0.0 {
+        format!("{estimate:.3} ±{half:.3}")
+    } else {
+        format!("{estimate:.3}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_highest_auroc_comes_first_and_lines_fit_a_terminal() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-25-small-study");
+        let records: Vec<Record> =
+            reading::read(&[folder]).records.into_iter().map(|filed| filed.record).collect();
+        let table = render(&records);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
+        let begin = lines.iter().position(|line| line.starts_with("trained at 45 % defects")).unwrap();
+        assert!(
+            lines[begin].ends_with("F1 in training")
+                && lines[begin + 1].starts_with("  Supervised, ResNet-18 ")
+        );
+        let block: Vec<f64> = lines[begin + 1..]
+            .iter()
+            .take_while(|line| !line.is_empty())
+            .map(|line| {
+                let number = line.split_whitespace().find(|word| word.starts_with("0.")).unwrap();
+                number.parse().unwrap()
+            })
+            .collect();
+        assert_eq!(block.len(), 14, "eleven arms, three floors: {table}");
+        assert!(block.is_sorted_by(|a, b| a >= b), "{block:?}");
     }
 }

@@ -353,7 +353,7 @@ impl Cells<'_> {
                 if before.is_some() {
                     let aside = folder.put_aside(&id)?;
                     display.line(&format!(
-                        "{id}: made again, its numbers are others than before; the old record is kept as {}",
+                        "{id}: computed again, and its numbers differ from before; the old record is kept as {}",
                         aside.display()
                     ));
                 }

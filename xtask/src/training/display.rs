@@ -6,7 +6,14 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use skewbench::{data::foreign, experiment::Event, results::Record, train::Progress};
+use skewbench::{
+    data::foreign,
+    experiment::Event,
+    results::{Classifier, Metric, Record},
+    train::Progress,
+};
+
+use crate::support::table;
 
 /// Progress of all cells and of the present one.
 pub struct Display {
@@ -111,15 +118,17 @@ impl Display {
     }
 
     pub fn end(&mut self, title: &str, record: &Record) {
-        let all = record.scores.iter().find(|score| score.validation_share.is_none());
-        let (classifier, f1) = all.map_or(("", f64::NAN), |score| (score.classifier.as_str(), score.f1));
+        let score = |classifier, metric| table::all_images(record, classifier, metric).unwrap_or(f64::NAN);
+        let auroc = score(Classifier::Converged, Metric::Auroc);
+        let f1 = score(Classifier::InTraining, Metric::F1);
+        let in_training = if f1.is_nan() { String::new() } else { format!(", F1 in training {f1:.3}") };
         let cost = &record.cost;
         let seconds = cost.train_seconds + cost.evaluate_seconds;
         let pace = match record.curve.is_empty() {
             true => String::new(),
             false => format!(", {:.0} images/s", cost.images_per_second),
         };
-        self.line(&format!("{title}: F1 {f1:.3} ({}), {seconds:.0} s{pace}", classifier.replace('_', " ")));
+        self.line(&format!("{title}: AUROC of the probe {auroc:.3}{in_training}; {seconds:.0} s{pace}"));
     }
 
     pub fn close(&mut self) {

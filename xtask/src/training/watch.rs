@@ -1,4 +1,4 @@
-//! Who is told of a cell in training: the display, the cell's lock, TensorBoard.
+//! What follows a cell in training: the display, the cell's lock, TensorBoard.
 
 use std::{
     path::Path,

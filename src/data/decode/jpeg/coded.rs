@@ -243,7 +243,7 @@ impl Walk {
                 Some((Huffman::new(counts, symbols)?, symbols.get(length..)?))
             });
             let (Some((mut table, rest)), true) = (table, kind & 0xef < 4) else {
-                bail!("damaged: a table of Huffman codes is none{ADVICE}")
+                bail!("damaged: a Huffman table is invalid{ADVICE}")
             };
             table.prepare();
             self.tables[usize::from(kind >> 4)][usize::from(kind & 3)] = Some(Arc::new(table));
@@ -258,7 +258,7 @@ impl Walk {
         ensure!(self.scans <= MOST_SCANS, "damaged: more than {MOST_SCANS} scans{ADVICE}");
         let Some(frame) = &mut self.frame else { return Ok(()) };
         let Some(scan) = frame.scan(segment) else {
-            bail!("damaged: scan {} is none of this picture's{ADVICE}", self.scans)
+            bail!("damaged: scan {} does not belong to this picture{ADVICE}", self.scans)
         };
         frame.note(&scan, self.scans)?;
         let units = match scan.parts[..] {

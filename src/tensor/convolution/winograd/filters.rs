@@ -1,4 +1,4 @@
-//! The transforms of weights (out, in, 3, 3) and of their gradients. Knows nothing of images.
+//! The transforms of weights (out, in, 3, 3) and of their gradients. Knows nothing about images.
 
 use super::{
     lanes::Lanes,

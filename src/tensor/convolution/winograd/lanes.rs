@@ -1,5 +1,5 @@
 //! Sixteen neighbouring channels, handled as one number. Plain loops: the compiler makes vectors of them
-//! where callers are compiled for a machine that has some. Knows nothing of tiles.
+//! where callers are compiled for a machine that has some. Knows nothing about tiles.
 
 use std::ops::{Add, Mul, Sub};
 

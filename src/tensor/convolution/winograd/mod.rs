@@ -8,7 +8,7 @@
 //! G^T [ sum over tiles of (B^T d B) * (A dY A^T) ] G.
 //!
 //! Tasks share tiles where weights are few, and output channels where weights are many or tiles few; both cut
-//! by shape only. Knows nothing of tensors.
+//! by shape only. Knows nothing about tensors.
 
 mod filters;
 mod lanes;

@@ -5,7 +5,7 @@
 //! values and coefficients lie Vandermonde matrices (Toom and Cook). Points decide about rounding: those of
 //! four outputs are 0, +-5/8 and +-3/2, exact in binary and better than +-1 and +-2 by a factor of 2.5 (ours,
 //! by measurement; see Barabasz et al. 2020 on the choice). In two dimensions every transform is applied
-//! along both axes. Source: Lavin & Gray 2016. Knows nothing of images.
+//! along both axes. Source: Lavin & Gray 2016. Knows nothing about images.
 
 use super::lanes::Lanes;
 use crate::tensor::cpu::storage::Real;

@@ -1,7 +1,7 @@
 //! A batch of maps cut into square tiles, and the transforms between maps and tiles' values.
 //!
 //! Tiles of all images are numbered in reading order and handled in blocks. Values lie by place (one of the
-//! products of a tile), then as the caller's matrices want them. Knows nothing of products.
+//! products of a tile), then as the caller's matrices want them. Knows nothing about products.
 
 use std::{marker::PhantomData, ops::Range};
 

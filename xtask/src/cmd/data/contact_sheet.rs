@@ -2,7 +2,7 @@
 //!
 //! [`grid`] lays out any captioned rows; [`draw`] is the sheet of the synthetic classes, each defect
 //! beside the same pipe without it. Captions use a 5 x 7 bitmap face drawn for this file (capitals
-//! only). Knows nothing of files: the caller writes the picture.
+//! only). Knows nothing about files: the caller writes the picture.
 
 use rayon::prelude::*;
 use skewbench::{

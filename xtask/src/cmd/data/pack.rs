@@ -114,7 +114,7 @@ fn open(arguments: &Arguments) -> Result<Source> {
     let source = arguments.data.open(&Scale { side, ..Scale::small() }, Purpose::Study, &reading)?;
     ensure!(
         source.leaks.is_empty(),
-        "{}\n--on-leak accept goes on, and says so in records and page",
+        "{}\n--on-leak accept continues, and notes it in the records and on the page",
         source.leaks.join("\n")
     );
     Ok(source)

@@ -1,4 +1,4 @@
-//! `gpu`: what a machine with a GPU shall do, prepared on one without, and done there.
+//! `gpu`: checks and timings that need a GPU, and the package that carries them to a machine with one.
 
 mod cases;
 mod end_to_end;
