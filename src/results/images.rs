@@ -22,8 +22,10 @@ use crate::{
         Dataset, Source,
         content::{Digest, Known, Stamp},
         examine::{HASH, Sketch},
-        files::{Files, Places},
-        foreign, regular,
+        files::Files,
+        foreign,
+        names::Places,
+        regular,
     },
     durable,
 };
