@@ -27,6 +27,29 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write(path, bytes, Before::Anything).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
+/// As [`write_whole`], of what `write` writes, little by little: for what is large.
+///
+/// # Errors
+/// As there, and those of `write`.
+pub fn write_by(
+    path: &Path,
+    write: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    clean(folder_of(path));
+    let mut said = Ok(());
+    let written = put(path, Before::Anything, |file| {
+        let mut file = io::BufWriter::new(file);
+        said = write(&mut file);
+        match &said {
+            Ok(()) => file.flush(),
+            // Nothing is put in place of an earlier file.
+            Err(_) => Err(ErrorKind::Other.into()),
+        }
+    });
+    said.and(written.map_err(anyhow::Error::from))
+        .with_context(|| format!("{}: cannot be written", path.display()))
+}
+
 /// As [`write_whole`], but never over a file.
 ///
 /// # Errors
@@ -55,10 +78,15 @@ pub(crate) enum Before {
 /// # Errors
 /// If it cannot be written, or a file is there that may not be. An earlier one is then as it was.
 pub(crate) fn write(path: &Path, bytes: &[u8], before: Before) -> io::Result<()> {
+    put(path, before, |file| file.write_all(bytes))
+}
+
+/// As [`write`], of what `write` writes.
+fn put(path: &Path, before: Before, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     match fs::metadata(path) {
         // A pipe, or a device such as /dev/stdout: what counts is what comes out of it, not its name.
         Ok(there) if !there.is_file() && !there.is_dir() => {
-            return File::options().write(true).open(path)?.write_all(bytes);
+            return write(&mut File::options().write(true).open(path)?);
         }
         _ => {}
     }
@@ -67,7 +95,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], before: Before) -> io::Result<()>
     let folder = folder_of(path);
     make(folder)?;
     let mut file = temporary(folder)?;
-    file.write_all(bytes)?;
+    write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     match before {
         Before::Anything => file.persist(path),

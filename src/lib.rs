@@ -115,7 +115,8 @@
 //! `xtask/src/cmd/<verb>.rs`; how verbs train cells one after the other: `xtask/src/training/`. What people call
 //! labels, splits and columns: `data/words.rs` and `data/table.rs`. Where Sewer-ML lies: `data/sewer_ml/find.rs`; files
 //! in zip archives: `data/packed.rs`; packed stores: `data/store/`; how large a file may be: `data/regular.rs`, and a picture: `data/decode/room.rs`;
-//! whether all of a JPEG is there: `data/decode/jpeg/coded.rs`; names on their way to terminals and tables:
+//! whether all of a JPEG is there: `data/decode/jpeg/coded.rs`; where a name stands among a million: `data/names.rs`;
+//! pictures that are nearly equal among as many: `data/examine/close.rs`; names on their way to terminals and tables:
 //! `data/foreign.rs`; files in Python packages: `data/package.rs`. Weights that others made:
 //! `backbone/import/`; how ours are written: `backbone/safe.rs`. Copies, groups and shortcuts: `data/examine/` and `data/groups.rs`. A detector
 //! and its threshold: `bundle/`; what runs it: `xtask/src/cmd/predict/`; the same as ONNX: `bundle/onnx/`. Which pictures a

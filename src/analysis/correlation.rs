@@ -40,16 +40,16 @@ pub fn within(
     rounds: usize,
     seed: Seed,
 ) -> Option<Correlation> {
-    let groups: Vec<&Vec<(f64, f64)>> = groups.iter().filter(|group| group.len() > 1).collect();
-    let points = groups.iter().map(|group| group.len()).sum();
-    let of = |groups: &[Vec<(f64, f64)>]| together(groups, coefficient);
-    let original: Vec<Vec<(f64, f64)>> = groups.iter().map(|group| group.to_vec()).collect();
+    let original: Vec<Vec<Pair>> =
+        groups.iter().filter(|group| group.len() > 1).map(|group| numbered(group)).collect();
+    let points = original.iter().map(Vec::len).sum();
+    let of = |groups: &[Vec<Pair>]| together(groups, coefficient);
     let estimate = of(&original).filter(|_| points >= LEAST)?;
 
     let (mut resampled, mut extreme) = (Vec::with_capacity(rounds), 0);
     for round in 0..rounds {
         let mut stream = seed.child("resample").index(round).stream();
-        let drawn: Vec<Vec<(f64, f64)>> = original
+        let drawn: Vec<Vec<Pair>> = original
             .iter()
             .map(|group| group.iter().map(|_| group[stream.below(group.len())]).collect())
             .collect();
@@ -57,10 +57,10 @@ pub fn within(
         resampled.extend(of(&drawn));
 
         let mut stream = seed.child("shuffle").index(round).stream();
-        let shuffled: Vec<Vec<(f64, f64)>> = original
+        let shuffled: Vec<Vec<Pair>> = original
             .iter()
             .map(|group| {
-                let mut second: Vec<f64> = group.iter().map(|pair| pair.1).collect();
+                let mut second: Vec<u32> = group.iter().map(|pair| pair.1).collect();
                 stream.shuffle(&mut second);
                 group.iter().zip(second).map(|(pair, second)| (pair.0, second)).collect()
             })
@@ -79,14 +79,34 @@ pub fn within(
     })
 }
 
+/// Two numbers, each as its place among the different ones of its side and group: all that a coefficient of ranks asks of
+/// them. Sorted once, they need not be sorted in thousands of resamples.
+type Pair = (u32, u32);
+
+fn numbered(group: &[(f64, f64)]) -> Vec<Pair> {
+    let side = |of: fn(&(f64, f64)) -> f64| places(&group.iter().map(of).collect::<Vec<_>>());
+    side(|pair| pair.0).into_iter().zip(side(|pair| pair.1)).collect()
+}
+
+/// The place of each value among the different values, from 0.
+fn places(values: &[f64]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut places = vec![0; values.len()];
+    for (run, number) in order.chunk_by(|&a, &b| values[a] == values[b]).zip(0..) {
+        run.iter().for_each(|&place| places[place] = number);
+    }
+    places
+}
+
 /// The coefficient of pairs in groups, none where one side does not vary.
-fn together(groups: &[Vec<(f64, f64)>], coefficient: Coefficient) -> Option<f64> {
+fn together(groups: &[Vec<Pair>], coefficient: Coefficient) -> Option<f64> {
     match coefficient {
         Coefficient::Spearman => {
             // Ranks about their group's middle and over its width: all groups weigh by their points.
-            let mut ranked = Vec::new();
+            let mut ranked = Vec::with_capacity(groups.iter().map(Vec::len).sum());
             for group in groups {
-                let side = |of: fn(&(f64, f64)) -> f64| ranks(&group.iter().map(of).collect::<Vec<_>>());
+                let side = |of: fn(&Pair) -> u32| ranks(&group.iter().map(of).collect::<Vec<_>>());
                 let (first, second) = (side(|pair| pair.0), side(|pair| pair.1));
                 let (middle, width) = ((group.len() + 1) as f64 / 2.0, group.len() as f64);
                 let scaled = |rank: f64| (rank - middle) / width;
@@ -99,7 +119,7 @@ fn together(groups: &[Vec<(f64, f64)>], coefficient: Coefficient) -> Option<f64>
             for group in groups {
                 for (place, a) in group.iter().enumerate() {
                     for b in &group[..place] {
-                        let (first, second) = (sign(a.0 - b.0), sign(a.1 - b.1));
+                        let (first, second) = (sign(a.0, b.0), sign(a.1, b.1));
                         agree += first * second;
                         first_differs += first.abs();
                         second_differs += second.abs();
@@ -112,18 +132,18 @@ fn together(groups: &[Vec<(f64, f64)>], coefficient: Coefficient) -> Option<f64>
     }
 }
 
-/// 1 for the smallest; ties share the mean of their ranks.
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    let mut ranks = vec![0.0; values.len()];
+/// 1 for the smallest; ties share the mean of their ranks. `places` are small numbers, so that they are counted.
+fn ranks(places: &[u32]) -> Vec<f64> {
+    let mut counts = vec![0_usize; places.iter().max().map_or(0, |&most| most as usize + 1)];
+    places.iter().for_each(|&place| counts[place as usize] += 1);
     let mut before = 0;
-    for run in order.chunk_by(|&a, &b| values[a] == values[b]) {
-        let rank = before as f64 + (run.len() + 1) as f64 / 2.0;
-        run.iter().for_each(|&place| ranks[place] = rank);
-        before += run.len();
-    }
-    ranks
+    let mut rank = |count: &usize| {
+        let rank = before as f64 + (count + 1) as f64 / 2.0;
+        before += count;
+        rank
+    };
+    let by_place: Vec<f64> = counts.iter().map(&mut rank).collect();
+    places.iter().map(|&place| by_place[place as usize]).collect()
 }
 
 fn linear(pairs: &[(f64, f64)]) -> Option<f64> {
@@ -134,9 +154,9 @@ fn linear(pairs: &[(f64, f64)]) -> Option<f64> {
     (scale > 0.0).then(|| product(|x, y| x * y) / scale)
 }
 
-/// Unlike `signum`, 0 at 0.
-fn sign(value: f64) -> f64 {
-    if value == 0.0 { 0.0 } else { value.signum() }
+/// 1, 0 or -1.
+fn sign(a: u32, b: u32) -> f64 {
+    f64::from(i8::from(a > b) - i8::from(a < b))
 }
 
 #[cfg(test)]

@@ -114,7 +114,9 @@ impl Frame {
 
     /// Axes of the rows, each once, in order.
     pub fn axes(&self) -> BTreeSet<Scored> {
-        self.at().collect()
+        let mut there = vec![false; self.axes.len()];
+        self.numbers_of_axes().for_each(|number| there[number] = true);
+        self.axes.iter().zip(there).filter(|(_, there)| *there).map(|(at, _)| *at).collect()
     }
 
     /// What some row may have, in order of names.
@@ -136,12 +138,39 @@ impl Frame {
 
     /// The finite numbers of a measure with their axes, row by row: nothing is averaged here.
     pub fn points(&self, measure: &Measure) -> Vec<Point> {
-        let seeds = self.column(SEED).u64().expect("seeds are whole numbers").clone();
-        let rows = self.at().zip(seeds.iter()).zip(self.numbers(measure));
-        rows.filter_map(|((at, seed), value)| {
-            Some(Point { at, seed, value: value.filter(|value| value.is_finite())? })
-        })
-        .collect()
+        self.points_of(measure, |_| true)
+    }
+
+    /// The same of the rows whose axes are wanted.
+    pub fn points_of(&self, measure: &Measure, wanted: impl Fn(&Scored) -> bool) -> Vec<Point> {
+        let wanted: Vec<bool> = self.axes.iter().map(wanted).collect();
+        let mut points = Vec::new();
+        self.each(measure, |number, seed, value| {
+            if wanted[number] {
+                points.push(Point { at: self.axes[number], seed, value });
+            }
+        });
+        points
+    }
+
+    /// Seeds and the finite numbers of a measure, row by row, by their axes.
+    pub fn runs(&self, measure: &Measure) -> BTreeMap<Scored, Vec<(Option<u64>, f64)>> {
+        let mut runs: Vec<Vec<(Option<u64>, f64)>> = vec![Vec::new(); self.axes.len()];
+        self.each(measure, |number, seed, value| runs[number].push((seed, value)));
+        self.axes.iter().copied().zip(runs).filter(|(_, runs)| !runs.is_empty()).collect()
+    }
+
+    /// Calls `act` with the number of the axes, the seed and the value of each row that has a finite one.
+    fn each(&self, measure: &Measure, mut act: impl FnMut(usize, Option<u64>, f64)) {
+        // A measure that no row has was never measured: its name cannot be wrong.
+        let Ok(column) = self.table.column(measure.id()) else { return };
+        let Ok(numbers) = column.f64() else { return };
+        let seeds = self.column(SEED).u64().expect("seeds are whole numbers");
+        for ((number, seed), value) in self.numbers_of_axes().zip(seeds.iter()).zip(numbers.iter()) {
+            if let Some(value) = value.filter(|value| value.is_finite()) {
+                act(number, seed, value);
+            }
+        }
     }
 
     /// How a measure of one model moves from one validation share to another, as a table of its own and the name of its
@@ -211,10 +240,10 @@ impl Frame {
         summaries
     }
 
-    fn at(&self) -> impl Iterator<Item = Scored> {
-        let keys: Vec<u32> = self.column(AT).u32().expect("axes are numbered").iter().flatten().collect();
-        let axes = self.axes.clone();
-        keys.into_iter().map(move |key| axes[key as usize])
+    /// For each row the place of its axes.
+    fn numbers_of_axes(&self) -> impl Iterator<Item = usize> {
+        let numbers = self.column(AT).u32().expect("axes are numbered");
+        numbers.iter().map(|number| number.expect("every row has axes") as usize)
     }
 
     fn column(&self, name: &str) -> &Column {
@@ -223,6 +252,9 @@ impl Frame {
 
     fn filtered(&self, mask: impl Fn(&DataFrame) -> PolarsResult<BooleanChunked>) -> Self {
         let mask = mask(&self.table).expect("masks are made of columns that are in every frame");
+        if mask.all() {
+            return self.clone();
+        }
         let table = self.table.filter(&mask).expect("a mask is as long as its table");
         Self { table, axes: self.axes.clone() }
     }

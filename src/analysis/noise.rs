@@ -53,8 +53,19 @@ pub struct Weighed {
     pub seeds: usize,
 }
 
+/// What is scored together, and lets one another expect: one classifier on one validation share.
+type Group = (Classifier, Share);
+/// Deviations of a group.
+type Deviations = BTreeMap<Scored, Moderated>;
+
 /// Deviations of all that is scored by one measure.
-struct Spreads(BTreeMap<Scored, Moderated>);
+struct Spreads {
+    /// Squares about the mean of each cell's seeds, and their degrees of freedom.
+    cells: BTreeMap<Scored, (f64, f64)>,
+    groups: BTreeMap<Group, Vec<Scored>>,
+    /// Of the groups that were asked for: each takes as many fits as it has cells.
+    known: RefCell<BTreeMap<Group, Rc<Deviations>>>,
+}
 
 impl Noise {
     /// Measured on records: variances about the mean of each cell in its setting.
@@ -142,7 +153,7 @@ impl Noise {
                 Some(Some(Moderated { variance, own: f64::INFINITY, others: 0.0 }))
             }
             _ if at.cell.study.is_without_seeds() => Some(None),
-            (Origin::Measured(_), spreads) => Some(Some(*spreads?.0.get(at)?)),
+            (Origin::Measured(_), spreads) => Some(Some(spreads?.of_one(at)?)),
         }
     }
 }
@@ -159,17 +170,31 @@ impl Spreads {
                 *freedom += own;
             }
         }
-        let mut groups: BTreeMap<(Classifier, Share), Vec<Scored>> = BTreeMap::new();
+        let mut groups: BTreeMap<Group, Vec<Scored>> = BTreeMap::new();
         for at in cells.keys() {
-            groups.entry((trained(at.classifier), at.validation)).or_default().push(*at);
+            groups.entry(group(at)).or_default().push(*at);
         }
-        let mut spreads = BTreeMap::new();
-        for group in groups.into_values() {
-            let found = moderate(&samples(&group, &cells));
-            spreads.extend(group.into_iter().zip(found).filter_map(|(at, found)| Some((at, found?))));
-        }
-        Self(spreads)
+        Self { cells, groups, known: RefCell::default() }
     }
+
+    /// The variance of what is scored; none where nothing is known of it.
+    fn of_one(&self, at: &Scored) -> Option<Moderated> {
+        let group = group(at);
+        if let Some(known) = self.known.borrow().get(&group) {
+            return known.get(at).copied();
+        }
+        let members = self.groups.get(&group)?;
+        let found = moderate(&samples(members, &self.cells));
+        let found: Deviations =
+            members.iter().zip(found).filter_map(|(at, found)| Some((*at, found?))).collect();
+        let one = found.get(at).copied();
+        self.known.borrow_mut().insert(group, Rc::new(found));
+        one
+    }
+}
+
+fn group(at: &Scored) -> Group {
+    (trained(at.classifier), at.validation)
 }
 
 /// The ablation's classifier is scored on other images, but trained as the one in training is.

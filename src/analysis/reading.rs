@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rayon::prelude::*;
@@ -48,8 +49,8 @@ pub struct Filed {
     pub setting: String,
     /// Its axes, typed.
     pub cell: Axes,
-    /// As it was read.
-    pub record: Record,
+    /// As it was read; shared, as each part of a page has its own list of them.
+    pub record: Arc<Record>,
 }
 
 /// Something that a reader of the numbers has to know.
@@ -100,7 +101,7 @@ struct Located {
     file: PathBuf,
     place: String,
     cell: Axes,
-    record: Record,
+    record: Arc<Record>,
 }
 
 impl Located {
@@ -222,7 +223,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
     for (folder, file, record) in records {
         let place = file.display().to_string();
         match Axes::of(&record.cell).and_then(|cell| classifiers(&record).map(|()| cell)) {
-            Ok(cell) => found.push(Located { folder, file, place, cell, record }),
+            Ok(cell) => found.push(Located { folder, file, place, cell, record: Arc::new(record) }),
             Err(error) => {
                 let why = format!("{error:#}").replacen(&format!("{place}: "), "", 1);
                 problems.push(problem(ProblemKind::Unreadable, &place, &why));
@@ -254,7 +255,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
             problems.push(problem(ProblemKind::Mixed, &folder.display().to_string(), &what));
         }
     }
-    problems.extend(mixed_code(kept.values().map(|found| (found.folder.as_path(), &found.record))));
+    problems.extend(mixed_code(kept.values().map(|found| (found.folder.as_path(), &*found.record))));
     let mut rows = FrameBuilder::default();
     for ((setting, _), found) in &kept {
         let bad = add(&mut rows, setting, &found.cell, &found.record);

@@ -143,11 +143,7 @@ impl Evidence {
         if let Some(known) = self.cells.borrow().get(measure) {
             return known.clone();
         }
-        let mut cells = Cells::new();
-        for point in self.frame.points(measure) {
-            cells.entry(point.at).or_default().push((point.seed, point.value));
-        }
-        let cells = Rc::new(cells);
+        let cells: Rc<Cells> = Rc::new(self.frame.runs(measure));
         self.cells.borrow_mut().insert(measure.clone(), cells.clone());
         cells
     }

@@ -105,16 +105,14 @@ fn is_a_model(at: &Scored) -> bool {
 /// Metric against the score, model by model.
 fn pairs(evidence: &Evidence, yardstick: Yardstick, metric: &Measure) -> Vec<(Point, f64)> {
     let score = yardstick.measure(Metric::F1);
-    let rows = evidence.frame().only(is_a_model);
-    let scores: HashMap<(Scored, Option<u64>), f64> = rows
-        .axes()
-        .into_iter()
+    let models = evidence.frame().axes().into_iter().filter(is_a_model);
+    let scores: HashMap<(Scored, Option<u64>), f64> = models
         .flat_map(|at| {
             evidence.runs(&score, &yardstick.at(at)).into_iter().map(move |(seed, score)| ((at, seed), score))
         })
         .collect();
     let with_score = |point: Point| scores.get(&(point.at, point.seed)).map(|&score| (point, score));
-    rows.points(metric).into_iter().filter_map(with_score).collect()
+    evidence.frame().points_of(metric, is_a_model).into_iter().filter_map(with_score).collect()
 }
 
 /// The correlation of a label-free metric with a score: pooled, or within method and backbone.
@@ -157,10 +155,13 @@ fn correlate(
         }
     }
     let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
-    // Thousands of models have narrow intervals anyway.
-    let models: usize = groups.iter().map(Vec::len).sum();
-    let rounds = (500_000 / models.max(1)).clamp(100, ROUNDS);
+    let rounds = rounds(groups.iter().map(Vec::len).sum());
     within(&groups, coefficient, rounds, Seed::root(0).child(metric.id()))
+}
+
+/// Resamples of so many models: thousands have narrow intervals anyway.
+fn rounds(models: usize) -> usize {
+    (500_000 / models.max(1)).clamp(100, ROUNDS)
 }
 
 /// Label-free metrics that the records have and that may order the models of one method and backbone.
@@ -247,7 +248,8 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
         if parts.total > 0.0 { parts.factors[0] / parts.total } else { 0.0 }
     };
     let found = part(methods.clone());
-    let as_large = (0..ROUNDS).filter(|&round| {
+    let rounds = rounds(rows.len());
+    let as_large = (0..rounds).filter(|&round| {
         let mut stream = Seed::root(0).child("names of methods").index(round).stream();
         let mut shuffled = methods.clone();
         // Names move within their backbone only.
@@ -260,7 +262,7 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
         }
         part(shuffled) >= found - 1e-12
     });
-    let p = (as_large.count() + 1) as f64 / (ROUNDS + 1) as f64;
+    let p = (as_large.count() + 1) as f64 / (rounds + 1) as f64;
     let verdict = if p < 0.05 { Verdict::Holds } else { Verdict::Undecided };
     Finding::of(verdict, vec![format!("method makes {:.0} % of RankMe's variance, p {p:.3}", 100.0 * found)])
 }

@@ -66,12 +66,12 @@ impl Stamp {
 }
 
 /// What a process knows of the files of one data set, by position.
-pub struct Memory(Mutex<Vec<Entry>>);
+pub struct Memory(Mutex<Entries>);
 
-#[derive(Clone, Copy, Default)]
-struct Entry {
-    known: Option<Known>,
-    state: State,
+struct Entries {
+    states: Vec<State>,
+    /// As many, once anything is known of a file: of a million files that nobody has read it would be 100 MB of nothing.
+    known: Vec<Option<Known>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -88,9 +88,20 @@ enum State {
     Used,
 }
 
-impl Entry {
-    fn content(&self) -> Content {
-        match (self.state, self.known) {
+impl Entries {
+    fn known(&self, index: usize) -> Option<Known> {
+        self.known.get(index).copied().flatten()
+    }
+
+    fn know(&mut self, index: usize, known: Known) {
+        if self.known.is_empty() {
+            self.known = vec![None; self.states.len()];
+        }
+        self.known[index] = Some(known);
+    }
+
+    fn content(&self, index: usize) -> Content {
+        match (self.states[index], self.known(index)) {
             (State::Missing, _) => Content::Missing,
             (State::Used | State::Seen { unchanged: true }, Some(known)) => Content::Bytes(known.digest),
             _ => Content::Unread,
@@ -101,32 +112,33 @@ impl Entry {
 impl Memory {
     /// Nothing is known yet of `files` files.
     pub fn new(files: usize) -> Self {
-        Self(Mutex::new(vec![Entry::default(); files]))
+        Self(Mutex::new(Entries { states: vec![State::default(); files], known: Vec::new() }))
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut [Entry]) -> T) -> T {
-        // An entry is a plain value: no panic can leave it half written.
+    fn with<T>(&self, act: impl FnOnce(&mut Entries) -> T) -> T {
+        // Entries are plain values: no panic can leave one half written.
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What an earlier process knew of the file at `index`; a later look says whether it still holds.
     pub fn remember(&self, index: usize, known: Known) {
         self.with(|entries| {
-            if entries[index].state != State::Used {
-                entries[index] = Entry { known: Some(known), state: State::Untouched };
+            if entries.states[index] != State::Used {
+                entries.know(index, known);
+                entries.states[index] = State::Untouched;
             }
         });
     }
 
     /// What is known of the file at `index`, if its bytes were ever read.
     pub fn known(&self, index: usize) -> Option<Known> {
-        self.with(|entries| entries[index].known)
+        self.with(|entries| entries.known(index))
     }
 
     /// Adds what the picture of the file at `index` is like, whose bytes are known.
     pub fn draw(&self, index: usize, sketch: Sketch) {
         self.with(|entries| {
-            if let Some(known) = &mut entries[index].known {
+            if let Some(Some(known)) = entries.known.get_mut(index) {
                 known.sketch = Some(sketch);
             }
         });
@@ -134,36 +146,34 @@ impl Memory {
 
     /// Whether this process has used the bytes of the file at `index`.
     pub fn used(&self, index: usize) -> bool {
-        self.with(|entries| entries[index].state == State::Used)
+        self.with(|entries| entries.states[index] == State::Used)
     }
 
     /// Counts the known bytes of the file at `index` as used: from now on it must not change.
     pub fn confirm(&self, index: usize) {
         self.with(|entries| {
-            if entries[index].known.is_some() {
-                entries[index].state = State::Used;
+            if entries.known(index).is_some() {
+                entries.states[index] = State::Used;
             }
         });
     }
 
     /// The content of the file at `index`; looks at its size and time once in a process, through `stamp`.
     pub fn look(&self, index: usize, stamp: impl FnOnce() -> Result<Stamp>) -> Content {
-        let entry = self.with(|entries| entries[index]);
-        if entry.state != State::Untouched {
-            return entry.content();
+        let before = self.with(|entries| (entries.states[index], entries.content(index)));
+        if before.0 != State::Untouched {
+            return before.1;
         }
         let found = stamp();
         self.with(|entries| {
-            let entry = &mut entries[index];
-            if entry.state == State::Untouched {
-                entry.state = match found {
-                    Ok(stamp) => {
-                        State::Seen { unchanged: entry.known.is_some_and(|known| known.stamp == stamp) }
-                    }
+            if entries.states[index] == State::Untouched {
+                let known = entries.known(index);
+                entries.states[index] = match found {
+                    Ok(stamp) => State::Seen { unchanged: known.is_some_and(|known| known.stamp == stamp) },
                     Err(_) => State::Missing,
                 };
             }
-            entry.content()
+            entries.content(index)
         })
     }
 
@@ -191,15 +201,13 @@ impl Memory {
         read: impl FnOnce() -> std::io::Result<(Vec<u8>, Stamp)>,
     ) -> Result<Vec<u8>> {
         let (bytes, stamp) = read().with_context(|| format!("cannot read image {}", path.display()))?;
-        let before = self.with(|entries| entries[index]);
-        if before.known.is_some_and(|known| known.stamp == stamp) {
-            self.with(|entries| entries[index].state = State::Used);
+        if self.known(index).is_some_and(|known| known.stamp == stamp) {
+            self.with(|entries| entries.states[index] = State::Used);
             return Ok(bytes);
         }
         let digest = digest(&bytes);
         self.with(|entries| {
-            let entry = &mut entries[index];
-            if let (State::Used, Some(known)) = (entry.state, entry.known)
+            if let (State::Used, Some(known)) = (entries.states[index], entries.known(index))
                 && known.digest != digest
             {
                 bail!(
@@ -209,7 +217,8 @@ impl Memory {
                     stamp.bytes
                 )
             }
-            *entry = Entry { known: Some(Known { stamp, digest, sketch: None }), state: State::Used };
+            entries.know(index, Known { stamp, digest, sketch: None });
+            entries.states[index] = State::Used;
             Ok(())
         })?;
         Ok(bytes)

@@ -6,7 +6,7 @@
 //! archives is read there.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -20,6 +20,7 @@ use rayon::prelude::*;
 
 use super::{
     content::{self, Content, Known, Memory, Stamp},
+    names::Places,
     packed::{self, Packed},
 };
 use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode, stratify};
@@ -160,8 +161,8 @@ pub fn ensure_apart(train: &Listing, validation: &Listing) -> Result<()> {
     for (part, name) in [(train, "training"), (validation, "validation")] {
         ensure!(!part.is_empty(), "no {name} images");
     }
-    let known: HashSet<&str> = validation.names().collect();
-    match train.names().enumerate().find(|(_, name)| known.contains(name)) {
+    let known = Places::new(validation);
+    match train.names().enumerate().find(|(_, name)| known.find(name).is_some()) {
         Some((index, name)) => {
             let row = train.row(index).map_or(String::new(), |row| format!(" (training row {row})"));
             bail!("{name}{row} is both a training and a validation image")
@@ -405,6 +406,11 @@ impl Files {
     pub fn pixels(&self, index: usize) -> Result<(Head, Option<SampleBits>)> {
         let lies = self.locate(index)?;
         self.explain(index, lies.head(true))
+    }
+
+    /// Where each name stands.
+    pub fn places(&self) -> Places<'_> {
+        Places::new(&self.listing)
     }
 
     /// How many files there are.

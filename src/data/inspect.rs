@@ -45,6 +45,24 @@ pub struct BadImage {
 }
 
 impl Inspection {
+    /// Adds a sound image.
+    fn count(&mut self, head: &Head) {
+        *self.sizes.entry((head.width, head.height)).or_default() += 1;
+        self.turned += usize::from(head.turned);
+        self.sixteen += usize::from(head.sixteen);
+    }
+
+    /// Of these images and of later ones of the same data set.
+    fn and(mut self, later: Self) -> Self {
+        self.bad.extend(later.bad);
+        for (size, count) in later.sizes {
+            *self.sizes.entry(size).or_default() += count;
+        }
+        self.turned += later.turned;
+        self.sixteen += later.sixteen;
+        self
+    }
+
     /// What examining files has shown.
     pub fn examined(files: &Files) -> Self {
         let bad = files.unreadable().into_iter();
@@ -64,31 +82,25 @@ impl Inspection {
 pub fn inspect(dataset: &dyn Dataset, depth: Depth, progress: &(dyn Fn(usize) + Sync)) -> Inspection {
     let checked = dataset.labels().len();
     let done = AtomicUsize::new(0);
-    let results: Vec<Result<Head, BadImage>> = (0..checked)
-        .into_par_iter()
-        .map(|index| {
-            let head = match depth {
-                Depth::Header => dataset.head(index),
-                Depth::Pixels => dataset.open(index).and_then(|_| dataset.head(index)),
-            };
-            progress(1 + done.fetch_add(1, Relaxed));
-            head.map_err(|error| BadImage { index, place: dataset.place(index), error: format!("{error:#}") })
-        })
-        .collect();
-
-    let mut inspection =
-        Inspection { checked, bad: Vec::new(), sizes: BTreeMap::new(), turned: 0, sixteen: 0 };
-    for result in results {
-        match result {
-            Ok(head) => {
-                *inspection.sizes.entry((head.width, head.height)).or_default() += 1;
-                inspection.turned += usize::from(head.turned);
-                inspection.sixteen += usize::from(head.sixteen);
+    let nothing = || Inspection { checked, bad: Vec::new(), sizes: BTreeMap::new(), turned: 0, sixteen: 0 };
+    let seen = |mut so_far: Inspection, index| {
+        let head = match depth {
+            Depth::Header => dataset.head(index),
+            Depth::Pixels => dataset.open(index).and_then(|_| dataset.head(index)),
+        };
+        progress(1 + done.fetch_add(1, Relaxed));
+        match head {
+            Ok(head) => so_far.count(&head),
+            Err(error) => {
+                let (place, error) = (dataset.place(index), format!("{error:#}"));
+                so_far.bad.push(BadImage { index, place, error });
             }
-            Err(bad) => inspection.bad.push(bad),
         }
-    }
-    inspection
+        so_far
+    };
+    let all = (0..checked).into_par_iter().fold(nothing, seen).reduce(nothing, Inspection::and);
+    debug_assert!(all.bad.is_sorted_by_key(|bad| bad.index));
+    all
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl Probe {
         );
         let mut weights = self.weights.clone();
         weights.push(self.bias);
-        Ok(rows.times(&weights))
+        rows.times(&weights)
     }
 }
 
@@ -181,8 +181,9 @@ impl<'a> Fit<'a> {
     fn new(mut rows: DesignMatrix, defects: &'a [bool], options: Options) -> Result<Self> {
         let importances = importances(defects, options.weighting)?;
         // Centring moves the bias only, which is not penalised, and spares Newton's matrix a large offset.
-        let means = rows.centre();
-        let deviations = if options.standardise { rows.scale(&means) } else { vec![1.0; means.len()] };
+        let means = rows.centre()?;
+        let deviations = if options.standardise { rows.scale(&means)? } else { vec![1.0; means.len()] };
+        rows.hold()?;
         let importance = importances.iter().sum();
         Ok(Self { rows, means, deviations, defects, importances: normalised(importances), importance })
     }
@@ -202,12 +203,12 @@ impl<'a> Fit<'a> {
     fn minimise(&self, c: f64, mut weights: Vec<f64>, tolerance: f64) -> Result<(Vec<f64>, Convergence)> {
         ensure!(c > 0.0 && c.is_finite(), "probe: C is {c}, expected a number above 0");
         let penalty = 1.0 / (c * self.importance);
-        let scale = self.largest_gradient();
-        let mut margins = self.rows.times(&weights);
+        let scale = self.largest_gradient()?;
+        let mut margins = self.rows.times(&weights)?;
         let mut objective = self.objective(penalty, &weights, &margins);
         for steps in 0..=MOST_STEPS {
             let (slopes, curvatures) = self.derivatives(&margins);
-            let mut gradient = self.rows.transposed_times(&slopes);
+            let mut gradient = self.rows.transposed_times(&slopes)?;
             self.penalised(&mut gradient).zip(&weights).for_each(|(g, w)| *g += penalty * w);
             let largest = gradient.iter().fold(0.0, |largest: f64, g| largest.max(g.abs())) / scale;
             if largest <= tolerance {
@@ -220,7 +221,7 @@ impl<'a> Fit<'a> {
             );
 
             let step = self.newton_step(penalty, &curvatures, &gradient)?;
-            let step_margins = self.rows.times(&step);
+            let step_margins = self.rows.times(&step)?;
             let descent = dot(&gradient, &step);
             let mut share = 1.0;
             loop {
@@ -290,8 +291,9 @@ impl<'a> Fit<'a> {
     }
 
     /// The largest entry that a gradient of the loss could have with these features.
-    fn largest_gradient(&self) -> f64 {
-        self.rows.absolute().transposed_times(&self.importances).into_iter().fold(0.0, f64::max)
+    fn largest_gradient(&self) -> Result<f64> {
+        let sums = self.rows.absolute_transposed_times(&self.importances)?;
+        Ok(sums.into_iter().fold(0.0, f64::max))
     }
 
     /// All entries but that of the bias.

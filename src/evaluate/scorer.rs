@@ -323,8 +323,8 @@ mod tests {
         let encoder = encoder(Name::ResNet18);
         let images = images(12);
         let features = numbers(&encoder.embed(&images, Mode::Evaluate).unwrap()).unwrap();
-        let rows = Rows::new(&features, encoder.width()).unwrap();
-        let detected = normals::detectors(&rows, &rows).unwrap();
+        let places: Vec<usize> = (0..12).collect();
+        let detected = normals::detectors(&features, &places, &features, encoder.width()).unwrap();
         let kept: Vec<(&Scorer, &Detected)> =
             detected.iter().filter_map(|one| Some((one.scorer.as_ref()?, one))).collect();
         let [(scorer, detected)] = kept[..] else { panic!("{} scorers are kept", kept.len()) };

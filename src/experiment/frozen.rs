@@ -84,6 +84,8 @@ pub(super) fn probe(
     let groups = groups(&*resolved.source.train, &frozen.train.indices);
     let options = resolved.recipe.converged_probe;
     let (fit, c) = Probe::cross_validated(&features, &defects, groups.as_deref(), options)?;
+    // A copy of all training features.
+    drop(features);
     classifiers.push(("converged".to_owned(), fit.logits(&rows)?));
     if resolved.recipe.augmented_validation && classifies {
         let rows = augmented(resolved, model, frozen)?.tensor(device)?;
@@ -125,10 +127,7 @@ fn without_defects(
     let Features { rows, width, indices, .. } = &frozen.train;
     let normal = |of: &(usize, &bool)| !*of.1;
     let places: Vec<usize> = defects.iter().enumerate().filter(normal).map(|(place, _)| place).collect();
-    let values: Vec<f32> =
-        places.iter().flat_map(|place| rows[place * width..(place + 1) * width].iter().copied()).collect();
-    let of = |values: &[f32]| normals::Rows::new(values, *width);
-    let mut found = normals::detectors(&of(&values)?, &of(&frozen.validation.rows)?)?;
+    let mut found = normals::detectors(rows, &places, &frozen.validation.rows, *width)?;
 
     let whole = [ViewRecipe::whole(resolved.scale.side)];
     let loader = Loader { views: &whole, ..resolved.loader() };

@@ -27,10 +27,11 @@ pub fn of(method: &dyn Method, features: &Features, resolved: &Resolved) -> Resu
     let viewed = resolved.evenly(images);
     let images = Loader { indices: &viewed, views: &resolved.views[..1], seed, ..resolved.loader() };
     let mut all = BTreeMap::new();
-    let matrix = features.tensor(device)?;
+    // The tensor is a copy of all features, and not kept.
+    let embeddings = method.embed(&features.tensor(device)?).transpose()?;
     all.insert("features".to_owned(), of_rows(&features.rows, features.width, &seed)?);
-    if let Some(embeddings) = method.embed(&matrix) {
-        let (values, width) = numbers(&embeddings?)?;
+    if let Some(embeddings) = embeddings {
+        let (values, width) = numbers(&embeddings)?;
         all.insert("embeddings".to_owned(), of_rows(&values, width, &seed)?);
     }
 

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
-use self::images::{Chosen, Images};
+use self::images::{Chosen, Images, Ordered, PartOf};
 use super::{
     Cell, Init, Plan, Pretrained, Recipe, Scale, Study, recipe,
     subsets::{ValidationSubsets, labels_of},
@@ -89,6 +89,7 @@ pub struct Resolver<'p, 'a> {
     plan: &'p Plan,
     source: &'a Source,
     validation: Option<Arc<Vec<usize>>>,
+    ordered: BTreeMap<PartOf, Arc<Ordered>>,
     subsets: BTreeMap<Chosen, Arc<Subset>>,
     /// Kinds of models that were built once, so that all of their kind can be, with what was understood of the weights
     /// to begin with.
@@ -105,7 +106,7 @@ type Kind = (Option<Study>, crate::method::Name, crate::backbone::Name);
 impl<'p, 'a> Resolver<'p, 'a> {
     /// A resolver that has seen no cell yet.
     pub fn new(plan: &'p Plan, source: &'a Source) -> Self {
-        let (subsets, built) = Default::default();
+        let (ordered, subsets, built) = Default::default();
         let unreadable = |dataset: &dyn Dataset| dataset.files().map(Files::unreadable).unwrap_or_default();
         let unreadable = [unreadable(&*source.train), unreadable(&*source.validation)];
         let mut left_out = Vec::new();
@@ -113,7 +114,8 @@ impl<'p, 'a> Resolver<'p, 'a> {
             let splits = [&source.train, &source.validation].into_iter().zip(&unreadable);
             left_out.extend(splits.flat_map(|(dataset, bad)| bad.keys().map(|&index| dataset.place(index))));
         }
-        Self { plan, source, validation: None, subsets, built, unreadable, left_out: Arc::new(left_out) }
+        let left_out = Arc::new(left_out);
+        Self { plan, source, validation: None, ordered, subsets, built, unreadable, left_out }
     }
 
     /// As [`Plan::resolve`].
@@ -326,20 +328,12 @@ impl Resolved<'_> {
 
     /// Source images that training goes through, all epochs together.
     pub fn image_passes(&self) -> usize {
-        let (images, batch_size) = (self.subset.indices.len() * self.repeats, self.scale.batch_size);
-        // An epoch drops a last, smaller batch; images fewer than a batch are one.
-        self.scale.epochs * if images < batch_size { images } else { images - images % batch_size }
+        self.scale.image_passes(self.subset.indices.len() * self.repeats)
     }
 
-    /// Images that go through the encoder to be evaluated, monitors too: views of training images each epoch, then
-    /// training and validation images once, then views that label-free metrics compare.
+    /// Images that go through the encoder to be evaluated, monitors too ([`Scale::evaluation_passes`]).
     pub fn evaluation_passes(&self) -> usize {
-        let (training, validation) = (self.subset.indices.len(), self.validation.len());
-        let (images, views) = self.scale.view_sample;
-        self.scale.epochs * self.scale.rank_images.min(training)
-            + training
-            + validation
-            + images.min(training) * views
+        self.scale.evaluation_passes(self.subset.indices.len(), self.validation.len())
     }
 
     /// Validation shares that there are too few defects for, a line each.

@@ -120,6 +120,19 @@ impl Scale {
         if source == sewer_ml::NAME { self.sewer_ml_sample } else { (1, 1) }
     }
 
+    /// Images that all epochs go through, of so many training images.
+    pub fn image_passes(&self, images: usize) -> usize {
+        // An epoch drops a last, smaller batch; images fewer than a batch are one.
+        self.epochs * if images < self.batch_size { images } else { images - images % self.batch_size }
+    }
+
+    /// Images that go through the encoder to be evaluated, monitors too, of so many training and validation images: some
+    /// training images after each epoch, all images once, then the views that label-free metrics compare.
+    pub fn evaluation_passes(&self, training: usize, validation: usize) -> usize {
+        let (images, views) = self.view_sample;
+        self.epochs * self.rank_images.min(training) + training + validation + images.min(training) * views
+    }
+
     /// The paper's protocol (its released code): 224 px, 45 epochs, a 50 % sample of Sewer-ML.
     pub fn full() -> Self {
         Self {

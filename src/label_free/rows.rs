@@ -83,15 +83,18 @@ impl<'a, T: Number> Rows<'a, T> {
 
     /// Sum of X^T X over all pieces X, as `piece` makes them (D x D).
     pub(super) fn gram(&self, piece: impl Fn(usize, usize) -> Mat<f64> + Sync) -> Mat<f64> {
-        let parts: Vec<Mat<f64>> = self
-            .pieces()
-            .into_par_iter()
-            .map(|(first, count)| {
-                let x = piece(first, count);
-                x.transpose() * &x
-            })
-            .collect();
-        parts.into_iter().fold(Mat::zeros(self.width, self.width), |sum, part| sum + part)
+        /// Products that are held together; ours. They are added one by one, whatever their number.
+        const TOGETHER: usize = 8;
+        let of_piece = |&(first, count): &(usize, usize)| {
+            let x = piece(first, count);
+            x.transpose() * &x
+        };
+        let mut sum = Mat::zeros(self.width, self.width);
+        for pieces in self.pieces().chunks(TOGETHER) {
+            let parts: Vec<Mat<f64>> = pieces.par_iter().map(of_piece).collect();
+            sum = parts.into_iter().fold(sum, |sum, part| sum + part);
+        }
+        sum
     }
 
     /// At most `most` rows, drawn without replacement and in the drawn order.

@@ -93,22 +93,37 @@ impl Spectrum {
     }
 }
 
+/// Pieces whose triangles are decomposed at once: with as many as that, nothing is rounded twice. Ours.
+const AT_ONCE: usize = 32;
+/// Triangles that are held where there are more pieces: then one is made of them and of the one before. Ours.
+const HELD: usize = 8;
+
 /// R of the QR decomposition of [1 | Z]: (min(N, D + 1), D + 1).
 fn triangle<T: Number>(rows: Rows<T>) -> Mat<f64> {
     let width = rows.width() + 1;
-    let mut triangles: Vec<Mat<f64>> = rows
-        .pieces()
-        .into_par_iter()
-        .map(|(first, count)| {
-            let mut piece = Mat::from_fn(count, width, |_, _| 1.0);
-            piece.as_mut().subcols_mut(1, width - 1).copy_from(rows.matrix(first, count, |_| 1.0));
-            piece.qr().thin_R().to_owned()
-        })
-        .collect();
+    let of_piece = |&(first, count): &(usize, usize)| {
+        let mut piece = Mat::from_fn(count, width, |_, _| 1.0);
+        piece.as_mut().subcols_mut(1, width - 1).copy_from(rows.matrix(first, count, |_| 1.0));
+        piece.qr().thin_R().to_owned()
+    };
+    let pieces = rows.pieces();
+    let together = if pieces.len() <= AT_ONCE { AT_ONCE } else { HELD };
+    let mut triangles: Vec<Mat<f64>> = Vec::new();
+    for pieces in pieces.chunks(together) {
+        if !triangles.is_empty() {
+            triangles = vec![one_of(triangles)];
+        }
+        triangles.extend(pieces.par_iter().map(of_piece).collect::<Vec<_>>());
+    }
+    one_of(triangles)
+}
+
+/// R of the QR decomposition of these, one below the other.
+fn one_of(mut triangles: Vec<Mat<f64>>) -> Mat<f64> {
     if triangles.len() == 1 {
         return triangles.remove(0);
     }
-    let mut stacked = Mat::zeros(triangles.iter().map(Mat::nrows).sum(), width);
+    let mut stacked = Mat::zeros(triangles.iter().map(Mat::nrows).sum(), triangles[0].ncols());
     let mut first = 0;
     for triangle in triangles {
         stacked.as_mut().subrows_mut(first, triangle.nrows()).copy_from(&triangle);

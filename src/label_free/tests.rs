@@ -242,3 +242,22 @@ fn three_views_align_by_hand() {
     let views = Views::new(Rows::new(&values, 2).unwrap(), 3).unwrap();
     assert!((views.alignment() - 8.0 / 6.0).abs() < 1e-15);
 }
+
+/// More pieces than are decomposed at once: their triangles are made one of on the way, and products added.
+#[test]
+fn many_pieces_are_one_matrix() {
+    // 18 rows a piece.
+    let values = formula(40 * 18 + 5, 2, 0.3);
+    let rows = Rows::new(&values, 2).unwrap();
+    assert_eq!(rows.pieces().len(), 41);
+    let whole = rows.matrix(0, rows.count(), |_| 1.0);
+    let spectrum = Spectrum::of(rows).unwrap();
+    for (found, expected) in spectrum.plain.iter().zip(whole.singular_values().unwrap()) {
+        close(*found, expected, 1e-12, "singular value");
+    }
+    let gram = rows.gram(|first, count| rows.matrix(first, count, |_| 1.0));
+    let expected = whole.transpose() * &whole;
+    for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        close(gram[(row, column)], expected[(row, column)], 1e-12, "product");
+    }
+}

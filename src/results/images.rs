@@ -9,20 +9,25 @@
 //! ([`foreign::cell`]).
 
 use std::{
-    collections::HashMap,
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Folder, provenance::short};
-use crate::data::{
-    Dataset, Source,
-    content::{Digest, Known, Stamp},
-    examine::{HASH, Sketch},
-    files::Files,
-    foreign, regular,
+use crate::{
+    data::{
+        Dataset, Source,
+        content::{Digest, Known, Stamp},
+        examine::{HASH, Sketch},
+        files::Files,
+        foreign,
+        names::Places,
+        regular,
+    },
+    durable,
 };
 
 const COLUMNS: [&str; 17] = [
@@ -59,8 +64,7 @@ impl Folder {
     /// If one cannot be written.
     pub fn write_images(&self, source: &Source) -> Result<()> {
         for (split, dataset) in [("train", &*source.train), ("validation", &*source.validation)] {
-            let name = file_name(&self.images(split, dataset))?;
-            self.write_file(&name, &list(split, dataset)?)?;
+            durable::write_by(&self.images(split, dataset), &mut |file| list(file, split, dataset))?;
         }
         self.forget_known();
         if source.left_out.is_empty() {
@@ -79,20 +83,28 @@ impl Folder {
     /// # Errors
     /// If it cannot be written.
     pub fn write_known(&self, files: &Files) -> Result<()> {
-        self.write_file(&file_name(&self.images("looked-at", files))?, &list("", files)?)
+        durable::write_by(&self.images("looked-at", files), &mut |file| list(file, "", files))
     }
 
-    /// Takes over what earlier processes that wrote lists here knew of these files; a torn list is as good as none. A
+    /// Takes over what earlier processes that wrote lists here knew of these files; of a torn list as far as it is whole. A
     /// file is known by its path below its root, whichever split and labels it had then; its size and time say later
     /// whether it is still the same.
     pub fn remember_images(&self, files: &[&Files]) {
-        let known = known(&self.root);
-        for files in files {
-            for index in 0..files.len() {
-                if let Some(known) = known.get(files.name(index)) {
-                    files.remember(index, *known);
+        let lists = lists(&self.root);
+        if lists.is_empty() {
+            return;
+        }
+        let places: Vec<Places> = files.iter().map(|files| files.places()).collect();
+        let mut remember = |name: &str, known: Known| {
+            for (files, places) in files.iter().zip(&places) {
+                if let Some(index) = places.find(name) {
+                    files.remember(index, known);
                 }
             }
+        };
+        for list in lists {
+            // What is not remembered is read again: slower, never wrong.
+            let _ = read(&list, &mut remember);
         }
     }
 }
@@ -114,10 +126,10 @@ fn file_name(path: &Path) -> Result<String> {
     Ok(path.file_name().context("the path has no file name")?.to_string_lossy().into_owned())
 }
 
-/// The list of a split.
-fn list(split: &str, dataset: &dyn Dataset) -> Result<Vec<u8>> {
+/// Writes the list of a split.
+fn list(file: &mut dyn Write, split: &str, dataset: &dyn Dataset) -> Result<()> {
     let unreadable = dataset.files().map(Files::unreadable).unwrap_or_default();
-    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut writer = csv::Writer::from_writer(file);
     writer.write_record(COLUMNS)?;
     for (index, labels) in dataset.labels().iter().enumerate() {
         let codes: Vec<&str> = labels.classes.iter().map(|class| class.code()).collect();
@@ -134,7 +146,7 @@ fn list(split: &str, dataset: &dyn Dataset) -> Result<Vec<u8>> {
         let known = dataset.files().and_then(|files| files.known(index));
         writer.write_record(own.into_iter().chain(written(known)))?;
     }
-    Ok(writer.into_inner()?)
+    Ok(writer.flush()?)
 }
 
 /// The columns of what is known, empty where nothing is.
@@ -152,39 +164,33 @@ fn written(known: Option<Known>) -> [String; COLUMNS.len() - KNOWN] {
     [bytes, modified, digest, width, height, format, pixels, turned, bits, hex(&hash)]
 }
 
-/// What the lists in a folder know of files, by their paths.
-fn known(root: &Path) -> HashMap<String, Known> {
-    let mut known = HashMap::new();
+/// The lists in a folder.
+fn lists(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
-    let lists = entries.map(|entry| entry.path()).filter(|path| {
+    let is_list = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("images-") && name.ends_with(".csv")
-    });
-    for path in lists {
-        // What is not remembered is read again: slower, never wrong.
-        let _ = read(&path, &mut known);
-    }
-    known
+    };
+    entries.map(|entry| entry.path()).filter(is_list).collect()
 }
 
-fn read(path: &Path, known: &mut HashMap<String, Known>) -> Result<()> {
-    let mut reader = csv::Reader::from_reader(regular::open(path)?);
+/// Calls `known` with each path of a list of whose file anything is known.
+fn read(list: &Path, known: &mut dyn FnMut(&str, Known)) -> Result<()> {
+    let mut reader = csv::Reader::from_reader(regular::open(list)?);
     let header = reader.headers()?.clone();
     let column = |name: &str| header.iter().position(|known| known == name);
     let columns = COLUMNS[KNOWN..].iter().map(|name| column(name)).collect::<Vec<_>>();
     let path = column("path").context("no paths")?;
-    let mut rows = Vec::new();
-    for row in reader.records() {
-        let row = row?;
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row)? {
         let cell = |place: usize| columns[place].and_then(|column| row.get(column)).unwrap_or_default();
         if !cell(2).is_empty() {
             let stamp = Stamp { bytes: cell(0).parse()?, modified: cell(1).parse()? };
             let sketch = (!cell(9).is_empty()).then(|| sketch(cell)).transpose()?;
-            let name = foreign::of_cell(row.get(path).unwrap_or_default()).to_owned();
-            rows.push((name, Known { stamp, digest: unhex::<{ size_of::<Digest>() }>(cell(2))?, sketch }));
+            let digest = unhex::<{ size_of::<Digest>() }>(cell(2))?;
+            known(foreign::of_cell(row.get(path).unwrap_or_default()), Known { stamp, digest, sketch });
         }
     }
-    known.extend(rows);
     Ok(())
 }
 

@@ -4,6 +4,14 @@
 //! what its holder says of itself, for people and for `cargo xtask status`; what counts is the system's lock
 //! on it, not the file. Whoever releases a lock for good removes the file, so a lock counts only while its
 //! path still names the file that was locked.
+//!
+//! On several machines that needs a file system whose `flock` holds on all of them: NFS 4, Lustre mounted with `flock`,
+//! GPFS, CephFS, GlusterFS. Tried were local disks and GlusterFS 10, by two mounts of one volume, as two machines have
+//! them: of 20 cells one process trained 11 and the other 9. On sshfs, tried too, two mounts lock one file at the same
+//! time, and nothing says so: cells were trained twice. `cargo xtask doctor` knows some file systems of that kind, and
+//! notes it. NFS could not be tried. Where a lock holds on one machine only, or there are none at all, no number is lost or
+//! mixed: a record is never written over another, and what is written is written whole. But a cell may be trained twice,
+//! unless each machine has cells of its own (`--part K/N`).
 
 use std::{
     fs::{self, File, TryLockError},

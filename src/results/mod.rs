@@ -231,15 +231,16 @@ impl Folder {
     /// If it cannot be written, or one is there.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
         let path = self.path(&record.cell.id);
-        let write = || -> Result<()> {
-            let text = serde_json::to_string_pretty(record)? + "\n";
-            Ok(durable::write(&path, text.as_bytes(), Before::Nothing)?)
-        };
-        write().with_context(|| {
-            format!(
-                "{}: cannot write the record; finished cells are kept, free the path and run again",
-                path.display()
-            )
+        let text = serde_json::to_string_pretty(record)? + "\n";
+        durable::write(&path, text.as_bytes(), Before::Nothing).map_err(|error| {
+            let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+            let help = match is_there {
+                // Two processes of one machine exclude each other; see `lock`.
+                true => "another process has trained this cell meanwhile, whose lock did not hold here (another machine, on \
+                         a file system that does not share locks?): its record stays, and this one is not kept",
+                false => "finished cells are kept, free the path and run again",
+            };
+            anyhow::Error::from(error).context(format!("{}: cannot write the record; {help}", path.display()))
         })?;
         Ok(path)
     }
@@ -280,7 +281,7 @@ fn is_race(path: &Path) -> bool {
 }
 
 /// Files of a results folder that are JSON and no records.
-const BESIDE_RECORDS: [&str; 2] = [environment::ENVIRONMENT, environment::TUNING];
+const BESIDE_RECORDS: [&str; 3] = [environment::ENVIRONMENT, environment::TUNING, "timings.json"];
 /// Bytes that a record may have, 64 MiB: hundreds of times what any has. Ours.
 const LARGEST: u64 = 64 << 20;
 

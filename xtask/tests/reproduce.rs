@@ -324,3 +324,17 @@ fn first_cell(data: &str, out: &Path) -> Output {
 fn out_has_records(out: &Path) -> bool {
     ["table1", "extension"].iter().any(|study| out.join(study).is_dir())
 }
+
+/// Tasks of a cluster are a round number, cells are not.
+#[test]
+fn a_part_without_cells_ends_well() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("out");
+    // The data are not even looked for.
+    let output = reproduce("folder=/nowhere", &out, &["--part", "3/16"]);
+    succeeds(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("--part 3/16: none of the 1 cells is left for this part: nothing to do"), "{said}");
+    assert!(!out.exists(), "nothing is written");
+    assert!(error(&reproduce("folder=/nowhere", &out, &["--part", "1/16"])).contains("/nowhere"));
+}

@@ -1,6 +1,7 @@
 //! One look at every picture of a data set before it is trained on: which cannot be read, which are there twice, and
 //! what else would make scores say less than they seem to.
 
+mod close;
 mod leaks;
 mod shortcuts;
 mod sketch;

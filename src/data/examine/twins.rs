@@ -1,6 +1,6 @@
 //! Pictures that are there twice: files of equal bytes, and pictures that are nearly equal.
 //!
-//! Nearly equal are two pictures of one label whose hashes differ in at most [`HASH_BITS`] of 256 bits and whose grey
+//! Nearly equal are two pictures of one label whose hashes differ in at most [`HASH_BITS`](super::sketch::HASH_BITS) of 256 bits and whose grey
 //! pictures of 32 x 32 pixels correlate at [`ALIKE`] or more: the same photograph saved again, scaled, brightened. A
 //! picture that was cropped, shifted by much, turned or drawn upon is not found. Nearly equal pictures of different
 //! labels are left alone: a defect may be all that tells them apart.
@@ -8,10 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, ensure};
-use pulp::WithSimd;
 use rayon::prelude::*;
 
-use super::sketch::{ALIKE, HASH_BITS, Likeness, Pixels, WORDS, distance, words};
+use super::{
+    close::{self, Hash},
+    sketch::{ALIKE, Likeness, Pixels, words},
+};
 use crate::data::{
     Dataset,
     content::{Content, Digest},
@@ -106,42 +108,22 @@ pub(super) fn digests(files: &Files) -> impl Iterator<Item = (usize, Digest)> {
 /// itself each pair once, and no picture with itself.
 pub fn near(first: &Files, second: &Files) -> Vec<(usize, usize)> {
     let itself = std::ptr::eq(first, second);
-    let [a, b] = [hashes(first), hashes(second)];
-    let alike = a.par_iter().enumerate().flat_map_iter(|(place, (index, hash))| {
-        let label = first.labels()[*index].defect;
-        let others = if itself { &b[place + 1..] } else { &b[..] };
-        let close = pulp::Arch::new().dispatch(Close { hash, others });
-        close
-            .into_iter()
-            .filter(move |&other| second.labels()[other].defect == label)
-            .map(|other| (*index, other))
-    });
-    confirm(first, second, &alike.collect::<Vec<_>>())
+    let (places, hashes) = known_hashes(first);
+    let (others, other_hashes) = if itself { (places.clone(), hashes.clone()) } else { known_hashes(second) };
+    let pairs = close::pairs(&hashes, &other_hashes, itself).into_iter();
+    let pairs = pairs.map(|(one, other)| (places[one], others[other]));
+    let of_one_label =
+        |(one, other): &(usize, usize)| first.labels()[*one].defect == second.labels()[*other].defect;
+    confirm(first, second, &pairs.filter(of_one_label).collect::<Vec<_>>())
 }
 
-/// Hash words of the pictures that are known, but for those of one colour, which are all alike.
-fn hashes(files: &Files) -> Vec<(usize, [u64; WORDS])> {
+/// Positions and hashes of the pictures that are known, but for those of one colour, which are all alike.
+fn known_hashes(files: &Files) -> (Vec<usize>, Vec<Hash>) {
     let of = |index| {
         let sketch = files.sketch(index).filter(|sketch| sketch.pixels != Pixels::Constant)?;
         Some((index, words(&sketch.hash)))
     };
-    (0..files.len()).filter_map(of).collect()
-}
-
-/// Finds the hashes that are close to one.
-struct Close<'a> {
-    hash: &'a [u64; WORDS],
-    others: &'a [(usize, [u64; WORDS])],
-}
-
-impl WithSimd for Close<'_> {
-    type Output = Vec<usize>;
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Vec<usize> {
-        let close = |other| distance(self.hash, other) <= HASH_BITS;
-        self.others.iter().filter(|(_, other)| close(other)).map(|(index, _)| *index).collect()
-    }
+    (0..files.len()).filter_map(of).unzip()
 }
 
 /// Those of `pairs` whose small grey pictures are alike. What can no longer be opened is like nothing.

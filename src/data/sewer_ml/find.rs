@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{TRAIN, VALIDATION};
 use crate::data::{
     files::{Found, Listing, MOST_ROOTS},
+    names::Places,
     packed,
 };
 
@@ -114,25 +115,20 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
 /// Where frames of one split were found.
 struct Split<'a> {
     listing: &'a Listing,
-    /// Positions in the order of names.
-    order: Vec<u32>,
+    places: Places<'a>,
     found: Found,
     count: usize,
 }
 
 impl<'a> Split<'a> {
     fn new(listing: &'a Listing) -> Self {
-        let mut order: Vec<u32> = (0..listing.len() as u32).collect();
-        order.sort_unstable_by_key(|&index| listing.name(index as usize));
-        Self { listing, order, found: Found::nowhere(listing.len()), count: 0 }
+        Self { listing, places: Places::new(listing), found: Found::nowhere(listing.len()), count: 0 }
     }
 
     /// Notes that a frame lies in the folder or archive with this number, where it was found in none before. Whether it
     /// is one of this split, found before or not.
     fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> Option<bool> {
-        let place =
-            self.order.binary_search_by_key(&name, |&index| self.listing.name(index as usize)).ok()?;
-        let is_new = self.found.note(self.order[place] as usize, number, packed);
+        let is_new = self.found.note(self.places.find(name)?, number, packed);
         self.count += usize::from(is_new);
         Some(is_new)
     }

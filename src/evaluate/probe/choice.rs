@@ -114,7 +114,7 @@ impl<'a> Fold<'a> {
         let of_image = |(&at, logit): (&usize, f64)| {
             all.weights[at] * softplus(if all.labels[at] { -logit } else { logit })
         };
-        Ok(self.inside.iter().zip(self.held_out.times(&line)).map(of_image).sum())
+        Ok(self.inside.iter().zip(self.held_out.times(&line)?).map(of_image).sum())
     }
 }
 

@@ -1,13 +1,20 @@
 //! The features of a fit as rows of f64, and the few products and the solver that Newton's method needs.
 //!
-//! Sums over rows are cut at fixed places: results do not depend on the number of threads.
+//! Sums over rows are cut at fixed places: results do not depend on the number of threads. Rows are held in f64 where
+//! they are few. Where they are many they are made of the features block by block, each time they are needed: to the
+//! same bits, without a copy of the features in memory.
+
+use std::borrow::Cow;
 
 use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 
 /// Rows whose contributions are summed together.
 pub const ROWS: usize = 1024;
+
+/// Numbers that are held in f64 at most, 32 MiB. Ours.
+const HELD: usize = 4 << 20;
 
 /// Columns of a Gram matrix computed together: narrow enough to skip most of its upper triangle, wide
 /// enough for a fast matrix product.
@@ -15,30 +22,40 @@ const PANEL: usize = 128;
 
 /// Features, each row with a 1 at its end that the bias multiplies.
 pub struct DesignMatrix {
-    numbers: Vec<f64>,
+    /// (images, features) in f32 or f64, on the CPU, row after row.
+    features: Tensor,
+    /// Which of its rows, in this order; all of them where none are named.
+    places: Option<Vec<usize>>,
     /// Features and the 1.
     width: usize,
+    /// What is taken from each feature, and what the rest is divided by.
+    means: Vec<f64>,
+    deviations: Vec<f64>,
+    /// All rows, if they are held.
+    held: Option<Vec<f64>>,
 }
 
 impl DesignMatrix {
     /// Takes features (images, width) of any float type; the error names the first that is not finite.
     pub fn new(features: &Tensor) -> Result<Self> {
         let (_, width) = features.dims2().context("probe: features are one row an image")?;
-        let plain: Vec<f64> = features.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-        if let Some(place) = plain.iter().position(|number| !number.is_finite()) {
-            bail!(
-                "probe: feature {} of image {} is {}; the network has diverged, lower its learning rate",
-                place % width,
-                place / width,
-                plain[place]
-            );
+        let features =
+            if features.dtype() == DType::F32 { features } else { &features.to_dtype(DType::F64)? };
+        let features = features.to_device(&Device::Cpu)?.contiguous()?;
+        let (means, deviations) = (vec![0.0; width], vec![1.0; width]);
+        let matrix = Self { features, places: None, width: width + 1, means, deviations, held: None };
+        for first in (0..matrix.count()).step_by(ROWS) {
+            let rows = matrix.rows(first, ROWS.min(matrix.count() - first))?;
+            if let Some(place) = rows.iter().position(|number| !number.is_finite()) {
+                bail!(
+                    "probe: feature {} of image {} is {}; the network has diverged, lower its learning rate",
+                    place % matrix.width,
+                    first + place / matrix.width,
+                    rows[place]
+                );
+            }
         }
-        let mut numbers = Vec::with_capacity(plain.len() / width.max(1) * (width + 1));
-        for row in plain.chunks_exact(width.max(1)) {
-            numbers.extend_from_slice(row);
-            numbers.push(1.0);
-        }
-        Ok(Self { numbers, width: width + 1 })
+        Ok(matrix)
     }
 
     /// Columns, that of ones included.
@@ -46,76 +63,99 @@ impl DesignMatrix {
         self.width
     }
 
-    /// The same with every number made positive.
-    pub fn absolute(&self) -> Self {
-        Self { numbers: self.numbers.iter().map(|x| x.abs()).collect(), width: self.width }
-    }
-
-    /// Some of the rows, in this order.
+    /// Some of the rows, in this order, before they are centred and scaled.
     pub fn select(&self, places: &[usize]) -> Self {
-        let row = |&place: &usize| self.numbers[place * self.width..(place + 1) * self.width].iter().copied();
-        Self { numbers: places.iter().flat_map(row).collect(), width: self.width }
+        let of = |&place: &usize| self.places.as_ref().map_or(place, |known| known[place]);
+        Self {
+            features: self.features.clone(),
+            places: Some(places.iter().map(of).collect()),
+            width: self.width,
+            means: vec![0.0; self.width - 1],
+            deviations: vec![1.0; self.width - 1],
+            held: None,
+        }
     }
 
     /// Rows.
     pub fn count(&self) -> usize {
-        self.numbers.len() / self.width
+        self.places.as_ref().map_or_else(|| self.features.dims()[0], Vec::len)
     }
 
     /// Takes their mean from all columns but the last; returns the means.
-    pub fn centre(&mut self) -> Vec<f64> {
-        let (width, count) = (self.width, self.count() as f64);
-        let mut means = vec![0.0; width - 1];
-        for row in self.numbers.chunks_exact(width) {
-            means.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / count);
-        }
-        for row in self.numbers.chunks_exact_mut(width) {
-            row.iter_mut().zip(&means).for_each(|(x, mean)| *x -= mean);
-        }
-        means
+    pub fn centre(&mut self) -> Result<Vec<f64>> {
+        let count = self.count() as f64;
+        let mut means = vec![0.0; self.width - 1];
+        self.for_each_row(|row| means.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / count))?;
+        self.means.clone_from(&means);
+        Ok(means)
     }
 
     /// Divides all columns but the last, which must be centred from `means`, by their standard deviations;
     /// returns these. What rounding alone leaves of a constant feature is no deviation: 1 there.
-    pub fn scale(&mut self, means: &[f64]) -> Vec<f64> {
-        let (width, count) = (self.width, self.count() as f64);
-        let mut deviations = vec![0.0; width - 1];
-        for row in self.numbers.chunks_exact(width) {
+    pub fn scale(&mut self, means: &[f64]) -> Result<Vec<f64>> {
+        let count = self.count() as f64;
+        let mut deviations = vec![0.0; self.width - 1];
+        self.for_each_row(|row| {
             deviations.iter_mut().zip(row).for_each(|(variance, x)| *variance += x * x / count);
-        }
+        })?;
         for (deviation, mean) in deviations.iter_mut().zip(means) {
             let root = deviation.sqrt();
             *deviation = if root > 1e-12 * mean.abs() { root } else { 1.0 };
         }
-        for row in self.numbers.chunks_exact_mut(width) {
-            row.iter_mut().zip(&deviations).for_each(|(x, deviation)| *x /= deviation);
+        self.deviations.clone_from(&deviations);
+        Ok(deviations)
+    }
+
+    /// Holds the rows as they are now, if they are few.
+    pub fn hold(&mut self) -> Result<()> {
+        if self.count() * self.width <= HELD {
+            self.held = Some(self.rows(0, self.count())?.into_owned());
         }
-        deviations
+        Ok(())
     }
 
     /// X v: one number a row.
-    pub fn times(&self, vector: &[f64]) -> Vec<f64> {
-        self.numbers.par_chunks_exact(self.width).with_min_len(ROWS / 4).map(|row| dot(row, vector)).collect()
+    pub fn times(&self, vector: &[f64]) -> Result<Vec<f64>> {
+        let mut products = vec![0.0; self.count()];
+        let of_piece = |(piece, products): (usize, &mut [f64])| -> Result<()> {
+            let rows = self.rows(piece * (ROWS / 4), products.len())?;
+            let rows = rows.chunks_exact(self.width);
+            products.iter_mut().zip(rows).for_each(|(product, row)| *product = dot(row, vector));
+            Ok(())
+        };
+        products.par_chunks_mut(ROWS / 4).enumerate().try_for_each(of_piece)?;
+        Ok(products)
     }
 
     /// X^T v: one number a column.
-    pub fn transposed_times(&self, vector: &[f64]) -> Vec<f64> {
-        let of_piece = |(rows, numbers): (&[f64], &[f64])| {
+    pub fn transposed_times(&self, vector: &[f64]) -> Result<Vec<f64>> {
+        self.sums(vector, |x| x)
+    }
+
+    /// The same with every number of X made positive.
+    pub fn absolute_transposed_times(&self, vector: &[f64]) -> Result<Vec<f64>> {
+        self.sums(vector, f64::abs)
+    }
+
+    /// f(X)^T v.
+    fn sums(&self, vector: &[f64], f: impl Fn(f64) -> f64 + Sync) -> Result<Vec<f64>> {
+        let of_piece = |(piece, numbers): (usize, &[f64])| -> Result<Vec<f64>> {
+            let rows = self.rows(piece * ROWS, numbers.len())?;
             let mut sums = vec![0.0; self.width];
             for (row, number) in rows.chunks_exact(self.width).zip(numbers) {
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * number);
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f(*x) * number);
             }
-            sums
+            Ok(sums)
         };
-        let pieces = self.numbers.par_chunks(ROWS * self.width).zip(vector.par_chunks(ROWS));
-        sum_of(pieces.map(of_piece).collect(), self.width)
+        let pieces: Result<Vec<_>> = vector.par_chunks(ROWS).enumerate().map(of_piece).collect();
+        Ok(sum_of(pieces?, self.width))
     }
 
     /// X^T diag(v) X for v that is not negative, row by row: its lower triangle, and some of the upper.
     pub fn weighted_gram(&self, vector: &[f64]) -> Result<Vec<f64>> {
         let mut gram = vec![0.0; self.width * self.width];
-        for (rows, numbers) in self.numbers.chunks(ROWS * self.width).zip(vector.chunks(ROWS)) {
-            let mut scaled = rows.to_vec();
+        for (piece, numbers) in vector.chunks(ROWS).enumerate() {
+            let mut scaled = self.rows(piece * ROWS, numbers.len())?.into_owned();
             for (row, number) in scaled.chunks_exact_mut(self.width).zip(numbers) {
                 let root = number.sqrt();
                 row.iter_mut().for_each(|x| *x *= root);
@@ -131,6 +171,43 @@ impl DesignMatrix {
             }
         }
         Ok(gram)
+    }
+
+    /// Calls `act` with each row in turn, as it is now.
+    fn for_each_row(&self, mut act: impl FnMut(&[f64])) -> Result<()> {
+        for first in (0..self.count()).step_by(ROWS) {
+            let rows = self.rows(first, ROWS.min(self.count() - first))?;
+            rows.chunks_exact(self.width).for_each(&mut act);
+        }
+        Ok(())
+    }
+
+    /// So many rows from the `first` on, as they are now.
+    fn rows(&self, first: usize, count: usize) -> Result<Cow<'_, [f64]>> {
+        if let Some(held) = &self.held {
+            return Ok(Cow::Borrowed(&held[first * self.width..][..count * self.width]));
+        }
+        let (storage, layout) = self.features.storage_and_layout();
+        let (start, end) = layout.contiguous_offsets().context("probe: rows of features have gaps")?;
+        Ok(Cow::Owned(match &*storage {
+            Storage::Cpu(CpuStorage::F32(numbers)) => self.made(&numbers[start..end], first, count),
+            Storage::Cpu(CpuStorage::F64(numbers)) => self.made(&numbers[start..end], first, count),
+            _ => bail!("probe: features are on another device"),
+        }))
+    }
+
+    /// These rows of the features, centred and scaled.
+    fn made<T: Copy + Into<f64>>(&self, features: &[T], first: usize, count: usize) -> Vec<f64> {
+        let width = self.width - 1;
+        let mut rows = Vec::with_capacity(count * self.width);
+        for row in first..first + count {
+            let place = self.places.as_ref().map_or(row, |places| places[row]);
+            let row = &features[place * width..][..width];
+            let moved = row.iter().zip(&self.means).zip(&self.deviations);
+            rows.extend(moved.map(|((x, mean), deviation)| ((*x).into() - mean) / deviation));
+            rows.push(1.0);
+        }
+        rows
     }
 }
 
@@ -192,24 +269,51 @@ mod tests {
         let entry =
             |i: usize, j: usize| if j + 1 == width { 1.0 } else { ((3 * i + 5 * j) % 7) as f64 - 3.0 };
         let features: Vec<f64> = (0..count).flat_map(|i| (0..width - 1).map(move |j| entry(i, j))).collect();
-        let rows = DesignMatrix::new(&Tensor::from_vec(features, (count, width - 1), &Device::Cpu).unwrap())
-            .unwrap();
+        let features = Tensor::from_vec(features, (count, width - 1), &Device::Cpu).unwrap();
+        let rows = DesignMatrix::new(&features).unwrap();
         assert_eq!((rows.count(), rows.width()), (count, width));
 
         let of_columns: Vec<f64> = (0..width).map(|j| (j % 4) as f64).collect();
         let of_rows: Vec<f64> = (0..count).map(|i| [0.0, 1.0, 4.0][i % 3]).collect();
         let times: Vec<f64> =
             (0..count).map(|i| (0..width).map(|j| entry(i, j) * of_columns[j]).sum()).collect();
-        assert_eq!(rows.times(&of_columns), times);
+        assert_eq!(rows.times(&of_columns).unwrap(), times);
         let transposed: Vec<f64> =
             (0..width).map(|j| (0..count).map(|i| entry(i, j) * of_rows[i]).sum()).collect();
-        assert_eq!(rows.transposed_times(&of_rows), transposed);
+        assert_eq!(rows.transposed_times(&of_rows).unwrap(), transposed);
 
         let gram = rows.weighted_gram(&of_rows).unwrap();
         for (j, k) in (0..width).flat_map(|j| (0..=j).map(move |k| (j, k))) {
             let expected: f64 = (0..count).map(|i| entry(i, j) * of_rows[i] * entry(i, k)).sum();
             assert_eq!(gram[j * width + k], expected, "{j}, {k}");
         }
+    }
+
+    #[test]
+    fn rows_that_are_made_again_are_those_that_are_held() {
+        let mut stream = crate::seed::Seed::root(0).child("held").stream();
+        let (count, width) = (2 * ROWS + 7, 9);
+        let numbers: Vec<f32> = (0..count * width).map(|_| (3.0 * stream.normal() + 1.0) as f32).collect();
+        let all = Tensor::from_vec(numbers, (count, width), &Device::Cpu).unwrap();
+        // Some of them, out of order, of features that begin within their storage.
+        let some = DesignMatrix::new(&all.narrow(0, 5, count - 5).unwrap()).unwrap();
+        let places: Vec<usize> = (0..some.count()).rev().step_by(2).collect();
+        let [mut made, mut held] = [some.select(&places), some.select(&places)];
+        for rows in [&mut made, &mut held] {
+            let means = rows.centre().unwrap();
+            rows.scale(&means).unwrap();
+        }
+        held.hold().unwrap();
+        assert!(made.held.is_none() && held.held.is_some());
+        let of_columns: Vec<f64> = (0..=width).map(|_| stream.normal()).collect();
+        let of_rows: Vec<f64> = places.iter().map(|_| stream.unit()).collect();
+        assert_eq!(made.times(&of_columns).unwrap(), held.times(&of_columns).unwrap());
+        assert_eq!(made.weighted_gram(&of_rows).unwrap(), held.weighted_gram(&of_rows).unwrap());
+        let sums = |rows: &DesignMatrix| rows.absolute_transposed_times(&of_rows).unwrap();
+        assert_eq!(sums(&made), sums(&held));
+        assert!(sums(&made)[width] > 0.0, "the ones count as well");
+        let mean = made.transposed_times(&vec![1.0; places.len()]).unwrap();
+        assert!(mean[..width].iter().all(|sum| sum.abs() < 1e-9), "centred: {mean:?}");
     }
 
     /// Why this is not faer's `llt`: it rounds otherwise, and committed numbers are these to the bit.

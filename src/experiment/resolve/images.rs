@@ -33,6 +33,17 @@ pub(super) struct Images {
 /// What decides a training set: whether sizes are matched, the share, the part of the images, and the class left out.
 pub(super) type Chosen = (bool, Share, (usize, usize), Option<Class>);
 
+/// Training images of every share.
+pub(super) struct Ordered {
+    /// Their positions in the data set, ascending.
+    kept: Vec<usize>,
+    /// Positions among these.
+    pool: Pool,
+}
+
+/// What decides those: the part of the images, and the class left out.
+pub(super) type PartOf = ((usize, usize), Option<Class>);
+
 impl Resolver<'_, '_> {
     /// The images of a cell, of which an unreadable one may be left out.
     pub(super) fn images(&mut self, cell: &Cell) -> Result<Images> {
@@ -80,21 +91,31 @@ impl Resolver<'_, '_> {
         if let Some(known) = self.subsets.get(&key) {
             return Ok(known.clone());
         }
-        let dataset = &*self.source.train;
-        let mut kept = sample(dataset.labels(), part, "train");
-        self.leave_out(0, &mut kept);
-        kept.retain(|&index| without.is_none_or(|class| !class.is_in(dataset, index)));
-        let pool = Pool::new(&labels_of(dataset, &kept), &subset_seed("train"));
+        let Ordered { kept, pool } = &*self.ordered(part, without);
         let mut subset = match (cell.study, Share::STUDY.iter().position(|&share| share == cell.share)) {
             (Study::SizeMatched, Some(place)) => pool.size_matched(&Share::STUDY)?.swap_remove(place),
             (Study::SizeMatched, None) => bail!("sizes are matched over the study's five shares"),
             _ => pool.subset(cell.share)?,
         };
         subset.indices.iter_mut().for_each(|index| *index = kept[*index]);
-        self.ensure_there(dataset, &subset.indices).context("training images")?;
+        self.ensure_there(&*self.source.train, &subset.indices).context("training images")?;
         let subset = Arc::new(subset);
         self.subsets.insert(key, subset.clone());
         Ok(subset)
+    }
+
+    /// The training images that subsets of every share are cut from: a part of all, without a class.
+    fn ordered(&mut self, part: (usize, usize), without: Option<&Class>) -> Arc<Ordered> {
+        let key = (part, without.cloned());
+        if let Some(known) = self.ordered.get(&key) {
+            return known.clone();
+        }
+        let dataset = &*self.source.train;
+        let mut kept = sample(dataset.labels(), part, "train");
+        self.leave_out(0, &mut kept);
+        kept.retain(|&index| without.is_none_or(|class| !class.is_in(dataset, index)));
+        let pool = Pool::new(&labels_of(dataset, &kept), &subset_seed("train"));
+        self.ordered.entry(key).or_insert(Arc::new(Ordered { kept, pool })).clone()
     }
 
     /// So many labelled defects of a training set, and normal images in proportion: those of the draw with the number of
@@ -123,7 +144,7 @@ impl Resolver<'_, '_> {
     /// # Errors
     /// If files are missing or known not to be readable and must not be, or so many that nothing can be learnt or
     /// scored. One look a file.
-    fn ensure_there(&mut self, dataset: &dyn Dataset, indices: &[usize]) -> Result<()> {
+    fn ensure_there(&self, dataset: &dyn Dataset, indices: &[usize]) -> Result<()> {
         let Some(files) = dataset.files() else { return Ok(()) };
         let looks = files.look(indices);
         let missing = indices.iter().zip(&looks).filter(|(_, look)| **look == Content::Missing);

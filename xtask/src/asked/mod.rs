@@ -5,7 +5,10 @@ mod setup;
 mod sources;
 mod study;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use anyhow::{Result, bail, ensure};
 use skewbench::{
@@ -69,6 +72,18 @@ pub struct Run {
     pub within_reach: bool,
 }
 
+/// That a part of the cells is none: of many tasks some have nothing to do, which is no failure.
+#[derive(Debug)]
+pub struct Idle(String);
+
+impl fmt::Display for Idle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Idle {}
+
 /// What became of the cells of a run.
 pub struct Outcome<'a> {
     /// Those that can be trained.
@@ -88,7 +103,8 @@ impl Asked {
     /// Opens the data and says which cells are meant.
     ///
     /// # Errors
-    /// If flags contradict each other, or the data cannot be read.
+    /// If flags contradict each other, or the data cannot be read; [`Idle`] if no cell is left for the part that is asked
+    /// for.
     pub fn run(&self, lists: Lists) -> Result<Run> {
         let mut studies = self.study.clone();
         if self.ablations {
@@ -114,7 +130,7 @@ impl Asked {
             part.keep(&mut cells);
             ensure!(
                 !cells.is_empty(),
-                "--part {part}: there are {all} cells, and none is left for this part"
+                Idle(format!("--part {part}: none of the {all} cells is left for this part"))
             );
         }
         let run = self.setup.run(plan, cells, lists)?;

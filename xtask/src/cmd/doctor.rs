@@ -13,7 +13,10 @@ use skewbench::{
     results::{Folder, provenance},
 };
 
-use crate::asked::{Asked, Lists, Outcome, Run, sampled};
+use crate::{
+    asked::{Asked, Lists, Outcome, Run, sampled},
+    support::shared,
+};
 
 /// Check machine, data and results folder before hours of training.
 ///
@@ -51,7 +54,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let run = arguments.asked.run(if kept { Lists::Kept(&out) } else { Lists::Read(&out) })?;
     machine(provenance::name(&run.plan.device));
     match can_be_written {
-        Ok(()) => println!("results  {}: can be written", out.display()),
+        Ok(()) => {
+            println!("results  {}: can be written", out.display());
+            findings.notes.extend(shared::warning(&out));
+        }
         Err(error) => findings.troubles.push(format!("{error:#}")),
     }
     let Outcome { resolved, stopped, left_out } = run.resolve_each()?;

@@ -3,6 +3,7 @@
 mod bundle;
 mod choose;
 mod claims;
+mod cost;
 mod data;
 mod diff;
 mod doctor;
@@ -30,6 +31,8 @@ pub enum Command {
     Choose(choose::Arguments),
     /// Run a study on Slurm, on Kubernetes, or as several processes here
     Submit(submit::Arguments),
+    /// Write what the paper's grid would cost, from measured rates
+    Cost(cost::Arguments),
     /// Show how far a results folder is
     Status(status::Arguments),
     /// Show what moved between two results folders, or between the paper and one
@@ -80,6 +83,7 @@ impl Command {
             Self::Tune(arguments) => tune::run(arguments),
             Self::Choose(arguments) => choose::run(arguments),
             Self::Submit(arguments) => submit::run(arguments),
+            Self::Cost(arguments) => cost::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Diff(arguments) => diff::run(arguments),
             Self::Claims(arguments) => claims::run(arguments),

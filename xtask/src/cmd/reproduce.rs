@@ -17,7 +17,7 @@ use skewbench::{
 
 use super::report;
 use crate::{
-    asked::{Asked, Lists, Run},
+    asked::{Asked, Idle, Lists, Run},
     support::{program, table},
     training::{Cells, Keep, estimate},
 };
@@ -87,7 +87,13 @@ impl Output {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let asked = &arguments.asked;
     let out = asked.setup.out(arguments.output.out.as_deref());
-    let run = asked.run(if arguments.dry_run { Lists::Read(&out) } else { Lists::Kept(&out) })?;
+    let run = match asked.run(if arguments.dry_run { Lists::Read(&out) } else { Lists::Kept(&out) }) {
+        Err(error) if error.is::<Idle>() => {
+            println!("{error}: nothing to do");
+            return Ok(());
+        }
+        run => run?,
+    };
     // Everything that could stop a cell is found here, before the first is trained.
     let resolved = run.resolve()?;
     run.describe(&resolved);

@@ -11,6 +11,7 @@ pub mod likely;
 pub mod pipe;
 pub mod program;
 pub mod pulse;
+pub mod shared;
 pub mod source;
 pub mod stop;
 pub mod table;

@@ -112,7 +112,7 @@ mod tests {
     fn the_highest_auroc_comes_first_and_lines_fit_a_terminal() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-25-small-study");
         let records: Vec<Record> =
-            reading::read(&[folder]).records.into_iter().map(|filed| filed.record).collect();
+            reading::read(&[folder]).records.into_iter().map(|filed| (*filed.record).clone()).collect();
         let table = render(&records);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");

@@ -1,12 +1,12 @@
-//! The race of loaders: decoding and two of the paper's views at 224 px, on one thread, from the same files.
+//! The race of loaders: decoding and two of the paper's views, on one thread, from the same pictures.
 //!
-//! The files are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of
-//! quality 90; a third case reads ours from a packed store of the JPEG files, theirs from the files.
+//! They are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of quality 90. In further
+//! cases ours reads a packed store of the JPEG files, theirs the files.
 
 use std::{fs, io::BufWriter, path::Path};
 
-use anyhow::{Context, Result, ensure};
-use image::{ImageEncoder, codecs, imageops};
+use anyhow::{Context, Result};
+use image::{ImageEncoder, RgbImage, codecs, imageops};
 use serde_json::json;
 use skewbench::{
     augment::{Normalisation, ViewSet, resize::shrunk},
@@ -18,84 +18,125 @@ use skewbench::{
     loader::{Loader, Sampling},
     seed::Seed,
 };
+use tempfile::TempDir;
 
 use super::{Outcome, child::Child};
 
-/// File formats, as cases of the race.
-pub const KINDS: [&str; 3] = ["png", "jpeg", PACKED];
+/// What pictures are read from, and the side of views, pixels.
+pub const CASES: [(&str, usize); 6] =
+    [("png", 64), ("jpeg", 64), (PACKED, 64), ("png", 224), ("jpeg", 224), (PACKED, 224)];
 const PACKED: &str = "packed";
+const FORMATS: [&str; 2] = ["png", "jpeg"];
 
-const IMAGES: usize = 16;
-const SIDE: usize = 224;
-/// Shorter side of packed images. Ours.
-const PACKED_SIDE: usize = 256;
+/// Pictures of a batch at most.
+const BATCH: usize = 16;
 
-/// Seconds an image, with both its views.
-pub fn race(kind: &str, python: &Path, pairs: u32) -> Result<Outcome> {
-    let folder = tempfile::tempdir()?;
-    let (files, store) = (folder.path().join("files"), folder.path().join("store"));
-    write(&files, if kind == PACKED { "jpeg" } else { kind })?;
-    if kind == PACKED {
-        pack(&files, &store)?;
-    }
-    let line = |from: &Path| json!({ "loader": from, "side": SIDE }).to_string();
-    let mut ours = Child::ours(&line(if kind == PACKED { &store } else { &files }), 1)?;
-    let mut theirs = Child::python(python, "race_loader.py", &line(&files), 1)?;
-    ours.step()?;
-    theirs.step()?;
-    let (mut our_blocks, mut their_blocks) = (Vec::new(), Vec::new());
-    for _ in 0..pairs {
-        our_blocks.push(ours.step()? / IMAGES as f64);
-        their_blocks.push(theirs.step()? / IMAGES as f64);
-    }
-    Ok(Outcome {
-        name: if kind == PACKED {
-            format!("packed at {PACKED_SIDE} px of 720x576 (theirs: jpeg), two views of {SIDE} px")
-        } else {
-            format!("{kind} 720x576, two views of {SIDE} px")
-        },
-        setting: "Pillow, torchvision".to_owned(),
-        ours: our_blocks,
-        theirs: their_blocks,
-        memory: None,
-    })
+/// Shorter side of packed images: what the smallest crop leaves of it is about as large as a view. Ours.
+fn packed_side(side: usize) -> usize {
+    if side <= 64 { 96 } else { 256 }
 }
 
-fn write(folder: &Path, kind: &str) -> Result<()> {
-    let drawn = data::synthetic::source(Seed::root(0), IMAGES, 1, 720);
-    for (split, label) in
-        [("train", "normal"), ("train", "defect"), ("validation", "normal"), ("validation", "defect")]
-    {
-        fs::create_dir_all(folder.join(split).join(label))?;
+/// Name of a case.
+pub fn name((kind, side): (&str, usize)) -> String {
+    match kind {
+        PACKED => {
+            format!("packed at {} px of 720x576 (theirs: jpeg), two views of {side} px", packed_side(side))
+        }
+        kind => format!("{kind} 720x576, two views of {side} px"),
     }
-    for index in 0..IMAGES {
+}
+
+/// Pictures to load, and whom to race.
+pub struct Race<'a> {
+    folder: TempDir,
+    images: usize,
+    python: &'a Path,
+    /// Their script, and what it is.
+    script: (&'static str, &'static str),
+}
+
+impl<'a> Race<'a> {
+    /// Draws so many pictures, and writes each in both formats. `pillow`: against the stand-in for torchvision.
+    pub fn new(python: &'a Path, images: usize, pillow: bool) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        write(folder.path(), images)?;
+        let script = match pillow {
+            true => ("race_pillow.py", "Pillow and NumPy, standing in for torchvision"),
+            false => ("race_loader.py", "Pillow, torchvision"),
+        };
+        Ok(Self { folder, images, python, script })
+    }
+
+    /// Seconds an image, with both its views.
+    pub fn run(&self, (kind, side): (&str, usize), pairs: u32) -> Result<Outcome> {
+        let files = self.folder.path().join(if kind == PACKED { "jpeg" } else { kind });
+        let store = self.folder.path().join(format!("store-{side}"));
+        if kind == PACKED {
+            pack(&files, &store, packed_side(side))?;
+        }
+        let line = |from: &Path| json!({ "loader": from, "side": side, "batch": BATCH }).to_string();
+        let mut ours = Child::ours(&line(if kind == PACKED { &store } else { &files }), 1)?;
+        let mut theirs = Child::python(self.python, self.script.0, &line(&files), 1)?;
+        ours.step()?;
+        theirs.step()?;
+        let (mut our_blocks, mut their_blocks) = (Vec::new(), Vec::new());
+        for _ in 0..pairs {
+            our_blocks.push(ours.step()? / self.images as f64);
+            their_blocks.push(theirs.step()? / self.images as f64);
+        }
+        let (name, setting) = (name((kind, side)), self.script.1.to_owned());
+        Ok(Outcome { name, setting, ours: our_blocks, theirs: their_blocks, memory: None })
+    }
+}
+
+fn write(folder: &Path, images: usize) -> Result<()> {
+    let drawn = data::synthetic::source(Seed::root(0), images, 1, 720);
+    for index in 0..images {
         let image = drawn.train.open(index)?;
         let (width, height) = (image.width as u32, image.height as u32);
-        let image =
-            image::RgbImage::from_raw(width, height, image.pixels).context("pixels fill the image")?;
+        let image = RgbImage::from_raw(width, height, image.pixels).context("pixels fill the image")?;
         let frame = imageops::crop_imm(&image, 0, (height - 576) / 2, width, 576).to_image();
         let label = if drawn.train.labels()[index].defect { "defect" } else { "normal" };
-        let path = folder.join(format!("train/{label}/{index:02}.{kind}"));
-        let file = BufWriter::new(fs::File::create(&path)?);
-        let (pixels, rgb) = (frame.as_raw().as_slice(), image::ExtendedColorType::Rgb8);
-        if kind == "png" {
-            codecs::png::PngEncoder::new(file).write_image(pixels, width, 576, rgb)?;
-        } else {
-            codecs::jpeg::JpegEncoder::new_with_quality(file, 90).write_image(pixels, width, 576, rgb)?;
+        save(&folder.join(format!("png/train/{label}/{index:04}.png")), &frame)?;
+        save(&folder.join(format!("jpeg/train/{label}/{index:04}.jpeg")), &frame)?;
+    }
+    // A source has a validation split of both labels; this one's is not read.
+    for kind in FORMATS {
+        for label in ["normal", "defect"] {
+            let mut known = fs::read_dir(folder.join(kind).join("train").join(label))
+                .with_context(|| format!("no {label} image was drawn: ask for more images"))?;
+            let first = known.next().context("an empty folder")??;
+            let copy = folder.join(kind).join("validation").join(label);
+            fs::create_dir_all(&copy)?;
+            fs::copy(first.path(), copy.join(first.file_name()))?;
         }
     }
-    // A source has a validation split; this one's is not read.
-    let first = fs::read_dir(folder.join("train/normal"))?.next().context("no normal image was drawn")??;
-    fs::copy(first.path(), folder.join("validation/normal").join(first.file_name()))?;
     Ok(())
 }
 
-fn pack(files: &Path, store: &Path) -> Result<()> {
+fn save(path: &Path, frame: &RgbImage) -> Result<()> {
+    fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
+    let file = BufWriter::new(fs::File::create(path)?);
+    let ((width, height), rgb) = (frame.dimensions(), image::ExtendedColorType::Rgb8);
+    if path.extension().is_some_and(|ending| ending == "png") {
+        codecs::png::PngEncoder::new(file).write_image(frame.as_raw(), width, height, rgb)?;
+    } else {
+        codecs::jpeg::JpegEncoder::new_with_quality(file, 90).write_image(
+            frame.as_raw(),
+            width,
+            height,
+            rgb,
+        )?;
+    }
+    Ok(())
+}
+
+fn pack(files: &Path, store: &Path, side: usize) -> Result<()> {
     let packing = Packing {
         source: &data::folder::source(files)?,
         folder: store,
-        form: Form::Pixels(PACKED_SIDE),
-        shrink: &|image| shrunk(&image, PACKED_SIDE),
+        form: Form::Pixels(side),
+        shrink: &|image| shrunk(&image, side),
         on_bad_image: OnBadImage::Fail,
     };
     packing.pack(&|| {}).map(|_| ())
@@ -106,22 +147,22 @@ pub struct Worker {
     source: Source,
     indices: Vec<usize>,
     recipe: ViewSet,
+    batch: usize,
     pass: usize,
 }
 
 impl Worker {
-    pub fn new(folder: &Path, side: usize) -> Result<Self> {
+    pub fn new(folder: &Path, side: usize, batch: usize) -> Result<Self> {
         let source =
-            if folder.ends_with("store") { store::open(folder)? } else { data::folder::source(folder)? };
+            if folder.join("train").exists() { data::folder::source(folder)? } else { store::open(folder)? };
         let indices: Vec<usize> = (0..source.train.labels().len()).collect();
-        ensure!(indices.len() == IMAGES, "{}: {} images, expected {IMAGES}", folder.display(), indices.len());
         let mut recipe = ViewSet::paper(side);
         recipe.views.push(recipe.views[0]);
         recipe.views.truncate(2);
-        Ok(Self { source, indices, recipe, pass: 0 })
+        Ok(Self { source, indices, recipe, batch, pass: 0 })
     }
 
-    /// One pass over all images, in one batch: nothing is loaded ahead.
+    /// One pass over all images.
     pub fn step(&mut self) -> Result<f32> {
         let loader = Loader {
             dataset: &*self.source.train,
@@ -130,16 +171,16 @@ impl Worker {
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
             repeats: 1,
-            batch_size: IMAGES,
+            batch_size: self.batch,
             on_bad_image: OnBadImage::Fail,
             device: &Device::Cpu,
             numbers: DType::F32,
             seed: Seed::root(0),
         };
         self.pass += 1;
-        let mut mean = f32::NAN;
+        let mut mean = 0.0;
         loader.epoch(self.pass, |batch| {
-            mean = batch.images.mean_all()?.to_scalar()?;
+            mean += batch.images.mean_all()?.to_scalar::<f32>()?;
             Ok(())
         })?;
         Ok(mean)

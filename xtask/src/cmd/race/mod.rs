@@ -45,9 +45,15 @@ pub struct Arguments {
     /// Threads of either side [default: the machine's cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Race decoding and two views of 224 px instead of training steps, on one thread
+    /// Race decoding and two views of 64 and 224 px instead of training steps, on one thread
     #[arg(long)]
     loader: bool,
+    /// Race Pillow and NumPy, which do what torchvision's loader has them do: a stand-in where torch cannot be installed
+    #[arg(long, requires = "loader")]
+    pillow: bool,
+    /// Pictures that loaders read
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "loader")]
+    images: usize,
     /// Folder for `race.json`; with one there already, for `race-2.json`, and so on
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -80,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let python = arguments.python.as_deref().context("--python is needed")?;
-    let versions = versions(python)?;
+    let versions = versions(python, if arguments.pillow { &["pillow", "numpy"] } else { &PACKAGES })?;
     let file = arguments.out.as_deref().map(new_file).transpose()?;
     let threads = match arguments.threads {
         Some(threads) => threads,
@@ -93,8 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|text| name.contains(text));
     let mut outcomes = Vec::new();
     if arguments.loader {
-        for name in loader::KINDS.into_iter().filter(|name| chosen(name)) {
-            outcomes.push(loader::race(name, python, arguments.pairs)?);
+        let race = loader::Race::new(python, arguments.images, arguments.pillow)?;
+        for case in loader::CASES.into_iter().filter(|case| chosen(&loader::name(*case))) {
+            outcomes.push(race.run(case, arguments.pairs)?);
             print(&outcomes[outcomes.len() - 1])?;
         }
     } else {
@@ -105,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if outcomes.is_empty() {
         let known: Vec<String> = if arguments.loader {
-            loader::KINDS.map(str::to_owned).to_vec()
+            loader::CASES.map(loader::name).to_vec()
         } else {
             CASES.iter().map(Case::name).collect()
         };
@@ -167,7 +174,7 @@ fn fastest(case: &Case, python: &Path, threads: usize) -> Result<(Child, String)
 fn print(outcome: &Outcome) -> Result<()> {
     let ratio = Ratio::of(&outcome.ours, &outcome.theirs)?;
     let mut line = format!(
-        "{:<34} ours {:>8.1} ms  PyTorch {:>8.1} ms  ratio {:.2} ({:.2} to {:.2})",
+        "{:<34} ours {:>8.1} ms  theirs {:>8.1} ms  ratio {:.2} ({:.2} to {:.2})",
         outcome.name,
         1e3 * median(&outcome.ours),
         1e3 * median(&outcome.theirs),
@@ -177,7 +184,7 @@ fn print(outcome: &Outcome) -> Result<()> {
     );
     if let Some([ours, theirs]) = outcome.memory {
         let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        line += &format!("  training adds {:.0} MiB, PyTorch {:.0}", megabytes(ours.1), megabytes(theirs.1));
+        line += &format!("  training adds {:.0} MiB, theirs {:.0}", megabytes(ours.1), megabytes(theirs.1));
     }
     println!("{line}  [{}]", outcome.setting);
     Ok(())
@@ -208,13 +215,17 @@ fn record(outcomes: &[Outcome], versions: &str, threads: usize) -> Result<serde_
     }))
 }
 
-/// What the Python has, or what it lacks.
-fn versions(python: &Path) -> Result<String> {
-    let script = "import importlib.metadata as m, platform\n\
-                  print('Python', platform.python_version(), *(f'{n} {m.version(n)}' for n in \
-                  ('torch', 'torchvision', 'timm', 'lightly')))";
+/// What a race against PyTorch needs.
+const PACKAGES: [&str; 4] = ["torch", "torchvision", "timm", "lightly"];
+
+/// What the Python has of these packages, or what it lacks.
+fn versions(python: &Path, packages: &[&str]) -> Result<String> {
+    let script = format!(
+        "import importlib.metadata as m, platform\n\
+         print('Python', platform.python_version(), *(f'{{n}} {{m.version(n)}}' for n in {packages:?}))"
+    );
     let output = Command::new(python)
-        .args(["-c", script])
+        .args(["-c", &script])
         .output()
         .with_context(|| format!("{}: cannot be started", python.display()))?;
     let error = String::from_utf8_lossy(&output.stderr);

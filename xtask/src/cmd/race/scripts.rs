@@ -10,9 +10,10 @@ use tempfile::TempDir;
 pub const REQUIREMENTS: &str = include_str!("../../../../fixtures/torch/requirements.txt");
 
 /// A script and what it imports.
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 4] = [
     ("race.py", include_str!("../../../../fixtures/torch/race.py")),
     ("race_loader.py", include_str!("../../../../fixtures/torch/race_loader.py")),
+    ("race_pillow.py", include_str!("../../../../fixtures/torch/race_pillow.py")),
     ("methods.py", include_str!("../../../../fixtures/torch/methods.py")),
 ];
 

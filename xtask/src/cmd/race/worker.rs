@@ -33,8 +33,8 @@ pub fn run() -> Result<()> {
     let case: serde_json::Value = serde_json::from_str(&first).context("the case is not JSON")?;
     let mut step: Box<dyn FnMut() -> Result<f32>> = match case["loader"].as_str() {
         Some(folder) => {
-            let side = case["side"].as_u64().context("side: expected a number")?;
-            let mut worker = loader::Worker::new(Path::new(folder), side.try_into()?)?;
+            let [side, batch] = ["side", "batch"].map(|name| number(&case, name));
+            let mut worker = loader::Worker::new(Path::new(folder), side?, batch?)?;
             Box::new(move || worker.step())
         }
         None => {
@@ -59,6 +59,11 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
+fn number(case: &serde_json::Value, name: &str) -> Result<usize> {
+    let number = case[name].as_u64().with_context(|| format!("{name}: expected a number"))?;
+    Ok(number.try_into()?)
+}
+
 fn answer(text: &str) -> Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}")?;
@@ -77,10 +82,7 @@ pub struct Worker {
 impl Worker {
     fn of_case(case: &serde_json::Value) -> Result<Self> {
         let text = |name: &str| case[name].as_str().with_context(|| format!("{name}: expected a text"));
-        let number = |name: &str| -> Result<usize> {
-            let number = case[name].as_u64().with_context(|| format!("{name}: expected a number"))?;
-            Ok(number.try_into()?)
-        };
+        let number = |name: &str| number(case, name);
         let method: method::Name = text("method")?.parse()?;
         let backbone: backbone::Name = text("backbone")?.parse()?;
         let cell = Cell { study: Study::Table1, method, backbone, share: Share::NATURAL, seed: 0 };

@@ -24,7 +24,8 @@ pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Each completion index is a part. Status 1 is the program's own "no": settings that cannot be trained, or a cell that
+/// Each completion index is a part; a part without cells ends well, as nobody here can count the cells of data that lie
+/// elsewhere. Status 1 is the program's own "no": settings that cannot be trained, or a cell that
 /// fails; another try would end the same. Whatever else ends a pod is tried again.
 fn manifest(arguments: &Arguments, words: &[String], image: &str, claim: &str) -> Value {
     let tasks = arguments.tasks;

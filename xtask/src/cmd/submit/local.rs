@@ -1,28 +1,36 @@
 //! Several processes here over one results folder, each with a GPU of its own if asked for.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Job;
 use crate::support::stop;
 
+/// What CUDA takes for the GPUs that a program may use, in order; the first of them is the one it uses.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+/// NVIDIA's driver has a folder here for each GPU.
+const DRIVER: &str = "/proc/driver/nvidia/gpus";
+
 /// Starts all, shows what they say, and waits for them. They take cells from one folder, each what no other works on.
-pub fn run(job: &Job, processes: usize, gpus: bool) -> Result<()> {
+pub fn run(job: &Job, processes: usize) -> Result<()> {
     let asked = stop::asked();
     let program = std::env::current_exe().context("where this program lies")?;
+    let gpus = if job.words.iter().any(|word| word == "--gpu") {
+        let known = fs::read_dir(DRIVER).ok().map(Iterator::count);
+        Some(gpus(processes, std::env::var(VISIBLE).ok().as_deref(), known)?)
+    } else {
+        None
+    };
     let mut children = Vec::new();
-    for number in 0..processes {
-        let mut command = Command::new(&program);
-        command.args(&job.words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if gpus {
-            command.env("CUDA_VISIBLE_DEVICES", number.to_string());
-        }
+    for (number, mut command) in commands(job, &program, processes, gpus.as_deref()).into_iter().enumerate() {
         children.push(command.spawn().with_context(|| format!("process {number} does not start"))?);
     }
     let ended = std::thread::scope(|scope| {
@@ -66,6 +74,37 @@ pub fn run(job: &Job, processes: usize, gpus: bool) -> Result<()> {
     Ok(())
 }
 
+/// One GPU for each process: of those that this program may use if that is said (`visible`), or of as many as the driver
+/// knows.
+fn gpus(processes: usize, visible: Option<&str>, known: Option<usize>) -> Result<Vec<String>> {
+    let gpus: Vec<String> = match (visible, known) {
+        (Some(visible), _) => {
+            visible.split(',').map(str::trim).filter(|gpu| !gpu.is_empty()).map(str::to_owned).collect()
+        }
+        (None, known) => (0..known.unwrap_or(processes)).map(|gpu| gpu.to_string()).collect(),
+    };
+    let whence = if visible.is_some() { format!(" in {VISIBLE}") } else { String::new() };
+    ensure!(
+        processes <= gpus.len(),
+        "--local {processes}: each process needs a GPU of its own, and there are {}{whence}; ask for as many processes",
+        gpus.len()
+    );
+    Ok(gpus.into_iter().take(processes).collect())
+}
+
+/// The processes, each with its GPU if they use any.
+fn commands(job: &Job, program: &Path, processes: usize, gpus: Option<&[String]>) -> Vec<Command> {
+    let command = |number: usize| {
+        let mut command = Command::new(program);
+        command.args(&job.words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(gpus) = gpus {
+            command.env(VISIBLE, &gpus[number]);
+        }
+        command
+    };
+    (0..processes).map(command).collect()
+}
+
 /// Asks a process to keep its state and end; from a terminal Ctrl-C has reached it already.
 fn terminate(child: &Child) {
     #[cfg(unix)]
@@ -75,4 +114,46 @@ fn terminate(child: &Child) {
     }
     #[cfg(not(unix))]
     let _ = child;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// GPUs that the processes of a job would see, and their arguments.
+    fn started(processes: usize, gpus: Option<&[String]>) -> Vec<(Option<String>, String)> {
+        let words = ["reproduce", "--gpu", "--out", "/r"].map(str::to_owned).to_vec();
+        let job = Job { words, out: "/r".into(), tasks: 1 };
+        let of = |command: Command| {
+            let text = |text: &std::ffi::OsStr| text.to_str().unwrap().to_owned();
+            let gpu =
+                command.get_envs().find(|(name, _)| *name == VISIBLE).and_then(|(_, gpu)| Some(text(gpu?)));
+            (gpu, command.get_args().map(text).collect::<Vec<_>>().join(" "))
+        };
+        commands(&job, Path::new("/p"), processes, gpus).into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn each_process_has_a_gpu_of_its_own() {
+        let expected =
+            |gpus: [&str; 2]| gpus.map(|gpu| (Some(gpu.to_owned()), "reproduce --gpu --out /r".to_owned()));
+        // The driver's own numbers, or the first ones where no driver says how many there are.
+        for known in [Some(2), Some(8), None] {
+            assert_eq!(started(2, Some(&gpus(2, None, known).unwrap())), expected(["0", "1"]));
+        }
+        // Of those that were given to this program, as a scheduler does.
+        let given = gpus(2, Some("5, GPU-8c1a,7"), Some(8)).unwrap();
+        assert_eq!(started(2, Some(&given)), expected(["5", "GPU-8c1a"]));
+        assert!(started(2, None).iter().all(|(gpu, _)| gpu.is_none()), "on the CPU nothing is said");
+        for (visible, known, found) in
+            [(None, Some(1), "there are 1;"), (Some("3"), Some(8), "1 in CUDA_VISIBLE")]
+        {
+            let error = gpus(2, visible, known).unwrap_err().to_string();
+            assert!(
+                error.contains("--local 2: each process needs a GPU of its own") && error.contains(found),
+                "{error}"
+            );
+        }
+        assert!(gpus(1, Some(""), Some(8)).is_err(), "none may be used");
+    }
 }

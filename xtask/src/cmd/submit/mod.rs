@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, group = "where", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub local: Option<u16>,
 
-    /// Tasks at most [default: 16]
+    /// Tasks at most [default: 16]. One for which no cell is left ends at once, and well
     #[arg(long, value_name = "N", default_value_t = 16, hide_default_value = true)]
     tasks: usize,
 
@@ -53,7 +53,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     at_once: Option<usize>,
 
-    /// GPUs a task; adds --gpu to the command. With --local each process gets one of its own
+    /// GPUs a task; adds --gpu to the command. With --local each process gets one of its own, of those in
+    /// CUDA_VISIBLE_DEVICES if that is set
     #[arg(long, value_name = "N", default_value_t = 0)]
     gpus: usize,
 
@@ -118,6 +119,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "say where: --slurm, --kubernetes or --local N"
     );
     ensure!(arguments.tasks > 0, "--tasks must be at least 1");
+    ensure!(
+        arguments.local.is_none() || arguments.gpus <= 1,
+        "--gpus {}: a process uses one GPU; --local N starts as many processes as there are GPUs",
+        arguments.gpus
+    );
     let mut words = vec!["reproduce".to_owned()];
     words.extend(arguments.reproduce.iter().cloned());
     if arguments.gpus > 0 && !words.iter().any(|word| word == "--gpu") {
@@ -135,7 +141,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         job.note(cells)?;
     }
     match arguments.local {
-        Some(processes) => local::run(&job, usize::from(processes), arguments.gpus > 0),
+        Some(processes) => local::run(&job, usize::from(processes)),
         None => slurm::submit(arguments, &job),
     }
 }

@@ -1,0 +1,114 @@
+//! Pairs of hashes that differ in few bits, among a million in seconds.
+//!
+//! A hash is cut into one part more than bits may differ, so that of a close pair one part is equal. Hashes are looked up
+//! by each part in turn, and only those that share it are compared: the pairs are those of comparing all with all.
+
+use rayon::prelude::*;
+
+use super::sketch::{HASH_BITS, WORDS, distance};
+
+/// A hash as a processor compares it.
+pub type Hash = [u64; WORDS];
+
+/// Bits of a part.
+const PART: usize = 16;
+/// Parts of a hash.
+const PARTS: usize = WORDS * 64 / PART;
+const _: () = assert!(PARTS > HASH_BITS as usize, "a close pair must have an equal part");
+
+/// Places in `first` and in `second` of hashes that differ in at most [`HASH_BITS`] bits, in ascending order. `itself`:
+/// both are the same list, of which each pair is wanted once.
+pub fn pairs(first: &[Hash], second: &[Hash], itself: bool) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    for number in 0..PARTS {
+        let table = Table::new(second, number);
+        let of_hash = |(place, hash): (usize, &Hash)| {
+            let others = table.sharing(part(hash, number)).iter().map(|&other| other as usize);
+            let close = |&other: &usize| {
+                let known = &second[other];
+                !(itself && other <= place)
+                    && distance(hash, known) <= HASH_BITS
+                    // By an earlier part it was found already.
+                    && (0..number).all(|earlier| part(hash, earlier) != part(known, earlier))
+            };
+            others.filter(close).map(move |other| (place, other)).collect::<Vec<_>>()
+        };
+        found.par_extend(first.par_iter().enumerate().flat_map_iter(of_hash));
+    }
+    found.par_sort_unstable();
+    found
+}
+
+/// A part of a hash, by its number.
+fn part(hash: &Hash, number: usize) -> usize {
+    let in_word = 64 / PART;
+    (hash[number / in_word] >> (PART * (number % in_word))) as usize & ((1 << PART) - 1)
+}
+
+/// Places of hashes by one of their parts.
+struct Table {
+    /// Where the places of each value begin, and an end.
+    begins: Vec<u32>,
+    places: Vec<u32>,
+}
+
+impl Table {
+    fn new(hashes: &[Hash], number: usize) -> Self {
+        let mut begins = vec![0_u32; (1 << PART) + 1];
+        hashes.iter().for_each(|hash| begins[part(hash, number) + 1] += 1);
+        for value in 0..1 << PART {
+            begins[value + 1] += begins[value];
+        }
+        let mut next = begins.clone();
+        let mut places = vec![0; hashes.len()];
+        for (place, hash) in (0..).zip(hashes) {
+            let at = &mut next[part(hash, number)];
+            places[*at as usize] = place;
+            *at += 1;
+        }
+        Self { begins, places }
+    }
+
+    fn sharing(&self, value: usize) -> &[u32] {
+        &self.places[self.begins[value] as usize..self.begins[value + 1] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+
+    #[test]
+    fn pairs_are_those_of_comparing_all_with_all() {
+        let mut stream = Seed::root(0).child("close").stream();
+        // Families of hashes a few bits apart, some with all the bits that differ in one part and some with one in each.
+        let mut hashes: Vec<Hash> = Vec::new();
+        for family in 0..20 {
+            let base: Hash = std::array::from_fn(|_| (stream.unit() * 2.0_f64.powi(53)) as u64 * 2_049);
+            for member in 0..8 {
+                let mut hash = base;
+                for bit in 0..2 * member {
+                    let at = if family % 2 == 0 { bit * PART } else { stream.below(WORDS * 64) };
+                    hash[at / 64] ^= 1 << (at % 64);
+                }
+                hashes.push(hash);
+            }
+        }
+        let (first, second) = hashes.split_at(70);
+        let all = |first: &[Hash], second: &[Hash], itself: bool| -> Vec<(usize, usize)> {
+            let pairs = (0..first.len()).flat_map(|a| (0..second.len()).map(move |b| (a, b)));
+            let close = |&(a, b): &(usize, usize)| distance(&first[a], &second[b]) <= HASH_BITS;
+            pairs.filter(|&(a, b)| !itself || a < b).filter(close).collect()
+        };
+        assert_eq!(pairs(first, second, false), all(first, second, false));
+        let expected = all(&hashes, &hashes, true);
+        assert!(
+            expected.len() > 300 && expected.len() < hashes.len() * hashes.len() / 4,
+            "{}",
+            expected.len()
+        );
+        assert_eq!(pairs(&hashes, &hashes, true), expected);
+        assert!(pairs(&[], &hashes, false).is_empty() && pairs(&hashes, &[], false).is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask cost`: what the paper's grid would cost, on paper.
+
+mod grid;
+mod rates;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use skewbench::durable;
+
+use self::{grid::Grid, rates::Rates};
+use crate::support::program;
+
+/// Write what the paper's grid costs, by rates that were measured and are kept in results/
+///
+/// Trains nothing. Hours are those of two CPU cores, whose rates are measured; for a GPU there is a formula and a rate
+/// that you give, as none was measured yet.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Images that a GPU trains on a second: adds its hours
+    #[arg(long, value_name = "IMAGES/S")]
+    gpu_rate: Option<f64>,
+
+    /// What an hour of that GPU costs, in any currency
+    #[arg(long, value_name = "PRICE", requires = "gpu_rate")]
+    gpu_price: Option<f64>,
+
+    /// What an hour of two CPU cores costs, in any currency
+    #[arg(long, value_name = "PRICE")]
+    price: Option<f64>,
+
+    /// The document [default: results/COST.md where no rate or price is given, else the terminal]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What somebody has said of machines and money.
+#[derive(Clone, Copy, Default)]
+pub struct Given {
+    pub gpu_rate: Option<f64>,
+    pub gpu_price: Option<f64>,
+    pub price: Option<f64>,
+}
+
+/// The committed document, below the checkout.
+const DOCUMENT: &str = "results/COST.md";
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let &Arguments { gpu_rate, gpu_price, price, .. } = arguments;
+    for (name, value) in [("gpu-rate", gpu_rate), ("gpu-price", gpu_price), ("price", price)] {
+        ensure!(
+            value.is_none_or(|value| value.is_finite() && value > 0.0),
+            "--{name} must be a number above 0, found {value:?}"
+        );
+    }
+    let checkout = program::checkout()?;
+    let text = document(&checkout, Given { gpu_rate, gpu_price, price })?;
+    let own = gpu_rate.is_none() && price.is_none();
+    match arguments.out.clone().or_else(|| own.then(|| checkout.join(DOCUMENT))) {
+        Some(out) => {
+            durable::write_whole(&out, text.as_bytes())?;
+            println!("cost    {}", out.display());
+        }
+        None => print!("{text}"),
+    }
+    Ok(())
+}
+
+fn document(checkout: &Path, given: Given) -> Result<String> {
+    text::of(&Rates::read(checkout)?, &Grid::of_the_paper()?, given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_what_the_rates_say() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let expected = document(&checkout, Given::default()).unwrap();
+        let found = std::fs::read_to_string(checkout.join(DOCUMENT)).unwrap_or_default();
+        assert!(found == expected, "results/COST.md is stale: cargo xtask cost writes it anew");
+    }
+
+    #[test]
+    fn what_is_given_is_counted() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let of = |given| document(&checkout, given).unwrap();
+        let given = Given { gpu_rate: Some(2_000.0), gpu_price: Some(3.0), price: Some(0.1) };
+        let text = of(given);
+        assert!(text.contains("2 000 images/s, as given") && text.contains("| price |"), "{text}");
+        assert!(!of(Given::default()).contains("as given"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether processes on several machines could share a folder: what its file system does with locks.
+
+use std::{fs, path::Path};
+
+/// File systems whose locks hold among the processes of one machine only, and say nothing of it. sshfs was tried: two
+/// mounts of one folder lock one file at the same time.
+const OF_ONE_MACHINE: [&str; 7] =
+    ["fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.blobfuse2", "vboxsf"];
+
+/// What to know before processes of several machines write into this folder; none where nothing stands against it, or
+/// the system does not say what the folder lies on.
+pub fn warning(folder: &Path) -> Option<String> {
+    let folder = fs::canonicalize(folder).ok()?;
+    of(&folder, &fs::read_to_string("/proc/self/mounts").ok()?)
+}
+
+/// By the lines of `/proc/self/mounts`.
+fn of(folder: &Path, mounts: &str) -> Option<String> {
+    let mounts = mounts.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        // A space in a name is written as its number.
+        let at = words.get(1)?.replace("\\040", " ");
+        folder.starts_with(&at).then_some((at.len(), *words.get(2)?, *words.get(3)?))
+    });
+    // Of equals the last lies over the others.
+    let (_, kind, options) = mounts.max_by_key(|(length, ..)| *length)?;
+    let has = |option: &str| options.split(',').any(|known| known == option);
+    let why = match kind {
+        kind if OF_ONE_MACHINE.contains(&kind) => String::new(),
+        "nfs" | "nfs4" => {
+            let local =
+                ["nolock", "local_lock=all", "local_lock=flock"].into_iter().find(|option| has(option))?;
+            format!(" mounted with {local}")
+        }
+        "lustre" if !has("flock") => " mounted without flock".to_owned(),
+        "cifs" | "smb3" if has("nobrl") => " mounted with nobrl".to_owned(),
+        _ => return None,
+    };
+    Some(format!(
+        "{}: on {kind}{why}, where a lock holds on one machine only: let processes of this machine share it, or give each \
+         machine cells of its own (--part K/N); else a cell may be trained twice",
+        folder.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_locks_on_one_machine_only_is_named() {
+        let mounts = "overlay / overlay rw 0 0\n\
+                      host:/a /data nfs4 rw,vers=4.2,local_lock=none 0 0\n\
+                      host:/b /data/old nfs rw,vers=3,local_lock=flock 0 0\n\
+                      me@host:/c /home/me/far\\040away fuse.sshfs rw 0 0\n\
+                      x@tcp:/d /scratch lustre rw,flock,lazystatfs 0 0\n\
+                      x@tcp:/d /fast lustre rw,localflock 0 0\n\
+                      host:/v /shared fuse.glusterfs rw 0 0\n";
+        let why = |folder: &str| of(Path::new(folder), mounts);
+        for sound in ["/results", "/data/study", "/scratch/me", "/shared/x", "/database"] {
+            assert_eq!(why(sound), None, "{sound}");
+        }
+        for (folder, found) in [
+            ("/data/old/study", "on nfs mounted with local_lock=flock,"),
+            ("/home/me/far away/x", "on fuse.sshfs,"),
+            ("/fast", "on lustre mounted without flock,"),
+        ] {
+            let said = why(folder).unwrap();
+            assert!(said.starts_with(folder) && said.contains(found), "{said}");
+        }
+        assert_eq!(of(Path::new("/x"), ""), None);
+    }
+}
