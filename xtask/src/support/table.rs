@@ -25,9 +25,9 @@ pub fn render(records: &[Record]) -> String {
     let reading = reading::of(named.collect());
     let settings: BTreeSet<&str> = reading.records.iter().map(|filed| filed.setting.as_str()).collect();
     let mut lines = vec![
-        "Scores on all validation images. AUROC and F1 are of the converged probe on frozen".to_owned(),
-        "features, F1 in training of the classifier trained beside the method, as in the".to_owned(),
-        "paper. Several seeds: mean, and half of its 95 % interval over seeds.".to_owned(),
+        "Scores on all validation images. AUROC and F1 are of the converged probe on".to_owned(),
+        "frozen features, F1 in training of the classifier trained beside the method, as".to_owned(),
+        "in the paper. Several seeds: mean, and half of its 95 % interval over seeds.".to_owned(),
     ];
     for setting in settings {
         let evidence = Evidence::measured(setting, &reading.frame.setting(setting));
