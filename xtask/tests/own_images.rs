@@ -76,7 +76,7 @@ fn pictures_on_both_sides_of_a_given_split_stop_it_unless_accepted() {
     for expected in [
         "1 of 11 validation images are training images too, by their bytes, such as",
         "1 of 11 validation images are nearly equal to a training image of the same label, such as",
-        "--on-leak accept goes on",
+        "--on-leak accept continues",
     ] {
         assert!(message.contains(expected), "{expected}: {message}");
     }
