@@ -61,7 +61,8 @@
   const words = (node) => node.textContent.replace(/\s+/g, " ").trim();
   const quoted = (text) => {
     // A spreadsheet takes names that begin so for formulas.
-    const safe = /^[=+\-@]/.test(text) && !/^[+-][\d.]/.test(text) ? `'${text}` : text;
+    const isNumber = /^[+-][\d.,]+( to [+-]?[\d.,]+)?$/.test(text);
+    const safe = /^[=+\-@]/.test(text) && !isNumber ? `'${text}` : text;
     return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   // A column with intervals becomes two.

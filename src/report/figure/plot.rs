@@ -162,11 +162,6 @@ impl Plot {
 
 /// Numbers with intervals below each other, about a line at `zero`.
 pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Markup {
-    forest(caption, axis, zero, rows).framed()
-}
-
-/// What that figure shows.
-pub fn forest(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Drawing {
     /// Of a letter, on average, and of the frame.
     const LETTER: f64 = 6.8;
     const FRAME: f64 = 300.0;
@@ -195,7 +190,7 @@ pub fn forest(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedIn
                 fill=(colour) stroke=(colour) stroke-width="1.6" {}
         }
     };
-    Drawing { caption: caption.to_owned(), width, height: floor + 46.0, content }
+    Drawing { caption: caption.to_owned(), width, height: floor + 46.0, content }.framed()
 }
 
 #[cfg(test)]
