@@ -125,6 +125,10 @@
 //! power cut: `durable.rs`; whether what lies beside a record is its own: `results/beside.rs`. Printing that ends
 //! nothing: `xtask/src/support/print.rs`.
 //!
+//! Figures of documents: `report/figure/picture.rs`; what saves those of the page: `report/save.js`. What readers of
+//! files make of damaged bytes: `benchmarks/fuzz/`. Seconds and memory at a million rows: `benchmarks/scale/`; what the
+//! paper would cost by such rates: `xtask/src/cmd/cost/`, which writes `results/COST.md`.
+//!
 //! The drawn sewer, `data/synthetic/`: what a picture shows in `scene.rs`, how it is drawn from a seed in
 //! `sample.rs`, the dice in `draws.rs`. Its contact sheet: `xtask/src/cmd/data/contact_sheet.rs`. The made-up
 //! frames of `fixtures/`: `benchmarks/cells/frames.rs`.
