@@ -21,6 +21,28 @@ const fn case(method: method::Name, backbone: backbone::Name, images: usize, sid
     Case { method, backbone, images, side }
 }
 
+/// What numbers flow: both sides the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    Single,
+    /// bf16, with weights in f32: `--mixed-precision` here, autocast there.
+    Mixed,
+}
+
+impl Precision {
+    pub const ALL: [Self; 2] = [Self::Single, Self::Mixed];
+}
+
+/// What is PyTorch's choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting {
+    pub channels_last: bool,
+    /// Whether views share one batch.
+    pub together: bool,
+    /// Whether the forward pass and the loss go through `torch.compile`.
+    pub compiled: bool,
+}
+
 /// 32 views of 64 pixels or 16 of 224.
 pub const CASES: [Case; 18] = [
     case(SimClr, ResNet18, 16, 64),
@@ -45,9 +67,10 @@ pub const CASES: [Case; 18] = [
 ];
 
 impl Case {
-    /// `simclr-resnet18-16x64px`: method, backbone, images, side.
-    pub fn name(&self) -> String {
-        format!("{}-{}-{}x{}px", self.method, self.backbone, self.images, self.side)
+    /// `simclr-resnet18-16x64px`: method, backbone, images, side; `-bf16` where precision is mixed.
+    pub fn name(&self, precision: Precision) -> String {
+        let suffix = if precision == Precision::Mixed { "-bf16" } else { "" };
+        format!("{}-{}-{}x{}px{suffix}", self.method, self.backbone, self.images, self.side)
     }
 
     /// Views of an image in a step.
@@ -67,11 +90,17 @@ impl Case {
     }
 
     /// The line that starts a worker.
-    pub fn line(&self, threads: usize, channels_last: bool, together: bool) -> String {
+    pub fn line(
+        &self,
+        precision: Precision,
+        threads: usize,
+        Setting { channels_last, together, compiled }: Setting,
+    ) -> String {
         json!({
             "method": self.method.id(), "backbone": self.backbone.id(), "views_of_pixels": self.views(),
             "batch": self.images, "side": self.side, "threads": threads,
-            "channels_last": channels_last, "together": together,
+            "channels_last": channels_last, "together": together, "compiled": compiled,
+            "mixed": precision == Precision::Mixed,
         })
         .to_string()
     }

@@ -2,8 +2,8 @@
 //!
 //! Each side is a process of its own that keeps its model warm and takes a step on request
 //! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser,
-//! f32, random images that lie in memory; no augmentation, probe or monitors. PyTorch runs in every layout
-//! that it has, the fastest one is raced. Then blocks of steps alternate, so that whatever else the machine
+//! f32 or mixed precision on both sides, random images that lie in memory; no augmentation, probe or monitors. PyTorch
+//! runs in every layout that it has (and compiled, if asked), the fastest one is raced. Then blocks of steps alternate, so that whatever else the machine
 //! does meets both; the ratio is the median over pairs of blocks.
 
 mod cases;
@@ -25,7 +25,7 @@ use skewbench::{
 };
 
 use self::{
-    cases::{CASES, Case},
+    cases::{CASES, Case, Precision, Setting},
     child::Child,
 };
 
@@ -36,9 +36,12 @@ pub struct Arguments {
     /// `--python E/bin/python`
     #[arg(long, required_unless_present_any = ["worker", "requirements"])]
     python: Option<PathBuf>,
-    /// Only cases whose name contains one of these texts, such as `simclr` or `64px`
+    /// Only cases whose name contains one of these texts, such as `simclr`, `64px` or `bf16`; `f32` for those without
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     only: Vec<String>,
+    /// Try torch.compile too: PyTorch's side takes minutes longer to begin
+    #[arg(long, conflicts_with = "loader")]
+    compile: bool,
     /// Alternating pairs of blocks
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
@@ -105,8 +108,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             print(&outcomes[outcomes.len() - 1])?;
         }
     } else {
-        for case in CASES.iter().filter(|case| chosen(&case.name())) {
-            outcomes.push(race(case, python, threads, arguments.pairs)?);
+        for (case, precision) in all_cases().filter(|(case, precision)| {
+            chosen(&case.name(*precision))
+                || *precision == Precision::Single && arguments.only.iter().any(|text| text == "f32")
+        }) {
+            outcomes.push(race((case, precision), python, threads, arguments)?);
             print(&outcomes[outcomes.len() - 1])?;
         }
     }
@@ -114,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let known: Vec<String> = if arguments.loader {
             loader::CASES.map(loader::name).to_vec()
         } else {
-            CASES.iter().map(Case::name).collect()
+            all_cases().map(|(case, precision)| case.name(precision)).collect()
         };
         bail!("no case is called that; known: {}", known.join(", "))
     }
@@ -127,10 +133,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Every case in f32, then in bf16.
+fn all_cases() -> impl Iterator<Item = (&'static Case, Precision)> {
+    Precision::ALL.into_iter().flat_map(|precision| CASES.iter().map(move |case| (case, precision)))
+}
+
 /// Blocks long enough to be timed, in turn.
-fn race(case: &Case, python: &Path, threads: usize, pairs: u32) -> Result<Outcome> {
-    let (mut theirs, setting) = fastest(case, python, threads)?;
-    let mut ours = Child::ours(&case.line(threads, false, false), threads)?;
+fn race(
+    (case, precision): (&Case, Precision),
+    python: &Path,
+    threads: usize,
+    &Arguments { pairs, compile, .. }: &Arguments,
+) -> Result<Outcome> {
+    let (mut theirs, setting) = fastest((case, precision), python, threads, compile)?;
+    let mut ours = Child::ours(&case.line(precision, threads, Setting::default()), threads)?;
     ours.step()?;
     let once = ours.step()?;
     // A block of half a second, ours.
@@ -141,34 +157,52 @@ fn race(case: &Case, python: &Path, threads: usize, pairs: u32) -> Result<Outcom
         their_blocks.push(theirs.block(steps)?);
     }
     let memory = [ours.memory()?, theirs.memory()?];
-    Ok(Outcome { name: case.name(), setting, ours: our_blocks, theirs: their_blocks, memory: Some(memory) })
+    Ok(Outcome {
+        name: case.name(precision),
+        setting,
+        ours: our_blocks,
+        theirs: their_blocks,
+        memory: Some(memory),
+    })
 }
 
 /// PyTorch in its fastest setting, warm.
-fn fastest(case: &Case, python: &Path, threads: usize) -> Result<(Child, String)> {
+fn fastest(
+    (case, precision): (&Case, Precision),
+    python: &Path,
+    threads: usize,
+    compile: bool,
+) -> Result<(Child, String)> {
     let mut best: Option<(f64, Child, String)> = None;
-    for channels_last in [false, true] {
-        for &together in case.together() {
-            let line = case.line(threads, channels_last, together);
-            let mut child = Child::python(python, "race.py", &line, threads)?;
-            child.step()?;
-            let seconds = (0..3).map(|_| child.step()).collect::<Result<Vec<_>>>()?;
-            let seconds = seconds.into_iter().fold(f64::INFINITY, f64::min);
-            if best.as_ref().is_none_or(|(fastest, ..)| seconds < *fastest) {
-                let layout = if channels_last { "channels last" } else { "channels first" };
-                let views = if case.views() == 1 {
-                    ""
-                } else if together {
-                    ", views in one batch"
-                } else {
-                    ", view by view"
-                };
-                best = Some((seconds, child, format!("{layout}{views}")));
-            }
+    let compiled = if compile { &[false, true][..] } else { &[false] };
+    let settings = [false, true].into_iter().flat_map(|channels_last| {
+        let both = case.together().iter().flat_map(move |&together| {
+            compiled.iter().map(move |&compiled| Setting { channels_last, together, compiled })
+        });
+        both.collect::<Vec<_>>()
+    });
+    for setting in settings {
+        let mut child = Child::python(python, "race.py", &case.line(precision, threads, setting), threads)?;
+        child.step()?;
+        let seconds = (0..3).map(|_| child.step()).collect::<Result<Vec<_>>>()?;
+        let seconds = seconds.into_iter().fold(f64::INFINITY, f64::min);
+        if best.as_ref().is_none_or(|(fastest, ..)| seconds < *fastest) {
+            best = Some((seconds, child, words(case, setting)));
         }
     }
     let (_, child, setting) = best.context("no setting was tried")?;
     Ok((child, setting))
+}
+
+/// A setting as the table has it.
+fn words(case: &Case, setting: Setting) -> String {
+    let layout = if setting.channels_last { "channels last" } else { "channels first" };
+    let views = match (case.views(), setting.together) {
+        (1, _) => "",
+        (_, true) => ", views in one batch",
+        (_, false) => ", view by view",
+    };
+    format!("{layout}{views}{}", if setting.compiled { ", compiled" } else { "" })
 }
 
 fn print(outcome: &Outcome) -> Result<()> {

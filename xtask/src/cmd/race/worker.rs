@@ -89,7 +89,7 @@ impl Worker {
         Self::new(
             &cell,
             &Device::Cpu,
-            DType::F32,
+            if case["mixed"] == true { DType::BF16 } else { DType::F32 },
             number("views_of_pixels")?,
             number("batch")?,
             number("side")?,
