@@ -282,6 +282,23 @@ mod tests {
     }
 
     #[test]
+    fn who_was_given_up_as_an_equal_is_remembered() {
+        // BYOL is as good as SimCLR, which is seen early; DINO is beaten only later.
+        let found = run(12, |method, seed| match method {
+            Name::SimClr | Name::Byol => 0.9 + 0.002 * wave(method, seed),
+            Name::Dino => 0.86 + 0.05 * wave(method, seed),
+            _ => 0.5 + 0.002 * wave(method, seed),
+        });
+        let looks: Vec<Vec<Scored>> =
+            found.looks().iter().map(|look| look.dropped.iter().map(|arm| arm.at).collect()).collect();
+        let [earlier @ .., last] = &looks[..] else { panic!("no look") };
+        let equals = [at(Name::SimClr), at(Name::Byol)];
+        assert!(earlier.iter().flatten().any(|dropped| equals.contains(dropped)), "{looks:?}");
+        assert_eq!(last, &[at(Name::Dino)]);
+        assert_eq!(found.end(), Some(End::Equivalent));
+    }
+
+    #[test]
     fn what_is_open_at_the_last_seed_is_said() {
         let found = run(3, |method, seed| 0.8 + 0.05 * wave(method, seed));
         assert_eq!(found.end(), Some(End::Seeds));

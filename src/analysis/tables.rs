@@ -209,7 +209,10 @@ fn cost(records: &[&Filed]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{analysis::reading, results::example};
+    use crate::{
+        analysis::reading,
+        results::{example, record::Epoch},
+    };
 
     #[test]
     fn seeds_are_taken_together_and_variants_are_not() {
@@ -245,6 +248,82 @@ mod tests {
             rows("table2").iter().map(|row| format!("{} {} {}", row[3], row[8], row[9])).collect();
         assert_eq!(table_2, ["side064 0.100000 ", "side224 0.900000 "]);
         assert!(!tables.contains_key("figure3"), "no table without rows");
+    }
+
+    /// Numbers of a table's only row, by head.
+    fn by_head(tables: &BTreeMap<&str, String>, name: &str) -> BTreeMap<String, String> {
+        let mut reader = csv::Reader::from_reader(tables[name].as_bytes());
+        let head = reader.headers().unwrap().clone();
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        let [row] = &rows[..] else { panic!("{name}: {} rows", rows.len()) };
+        head.iter().zip(row).map(|(head, cell)| (head.to_owned(), cell.to_owned())).collect()
+    }
+
+    #[test]
+    fn every_score_stands_under_its_head() {
+        let score = |classifier: &str, step: f64| Score {
+            f1: 0.1 + step,
+            f1_normal: 0.2 + step,
+            precision: 0.3 + step,
+            recall: 0.4 + step,
+            true_positive_rate: 0.4 + step,
+            false_positive_rate: 0.5 + step,
+            auroc: 0.6 + step,
+            average_precision: 0.7 + step,
+            tpr_at_fpr_5: Some(0.8 + step),
+            fpr_at_tpr_95: Some(0.9 + step),
+            ..example::score(classifier, None)
+        };
+        let mut record = example::record();
+        record.scores = vec![score("in_training", 0.01), score("converged", 0.02)];
+        let monitors = [("rankme", 3.5), ("rankme_bound", 4.5), ("rankme_released", 5.5)];
+        record.curve = vec![Epoch {
+            epoch: 1,
+            loss: 2.5,
+            probe_loss: Some(1.5),
+            learning_rate: 0.125,
+            seconds: 7.0,
+            monitors: monitors.map(|(name, value)| (name.to_owned(), value)).into(),
+        }];
+        let tables: BTreeMap<_, _> =
+            all(&reading::of(vec![("a".into(), record)])).unwrap().into_iter().collect();
+        let ranks = by_head(&tables, "figure7");
+        let expected = [
+            ("rankme", "3.5"),
+            ("rankme_bound", "4.5"),
+            ("rankme_released", "5.5"),
+            ("f1_in_training", "0.11"),
+            ("f1_converged", "0.12000000000000001"),
+        ];
+        for (head, value) in expected {
+            assert_eq!(ranks[head], value, "{head}");
+        }
+        let found = tables["figure6"].lines().skip(1).map(|line| line.split_once(",1,").unwrap().1);
+        let found: Vec<&str> = found.collect();
+        assert_eq!(
+            found,
+            ["loss,2.5", "probe_loss,1.5", "rankme,3.5", "rankme_bound,4.5", "rankme_released,5.5"]
+        );
+        let mut reader = csv::Reader::from_reader(tables["table1"].as_bytes());
+        let head = reader.headers().unwrap().clone();
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        assert_eq!(rows.len(), 2);
+        for row in &rows {
+            let at = |name: &str| &row[head.iter().position(|head| head == name).unwrap()];
+            let step = if at("classifier") == "converged" { 0.02 } else { 0.01 };
+            let expected = [
+                ("f1", 0.1),
+                ("f1_normal", 0.2),
+                ("precision", 0.3),
+                ("recall", 0.4),
+                ("auroc", 0.6),
+                ("average_precision", 0.7),
+            ];
+            for (name, value) in expected {
+                assert_eq!(at(name), format!("{:.6}", value + step), "{name}");
+            }
+            assert_eq!((at("seconds_per_epoch"), at("images_per_second")), ("7.000000", "100.000000"));
+        }
     }
 
     #[test]

@@ -156,6 +156,10 @@ mod tests {
         assert_eq!((own.logit, own.false_positive_rate[0], own.true_positive_rate[0]), (0.0, 0.99, 1.0));
         let alarms = choose("false-alarms=5%", 0.5);
         assert_eq!((alarms.false_positive_rate[0], alarms.logit), (0.05, 94.0));
+        // Of what is no whole number of images as many as are less.
+        let alarms = choose("false-alarms=2.5%", 0.5);
+        assert_eq!((alarms.false_positive_rate[0], alarms.logit), (0.02, 97.0));
+        assert_eq!(choose("misses=2.5%", 0.5).true_positive_rate[0], 0.98);
         let misses = choose("misses=10%", 0.5);
         assert!((misses.true_positive_rate[0] - 0.9).abs() < 1e-12, "{misses:?}");
         // Odds of 1 to 1 in the images, a miss as dear as an alarm: where the calibrated odds are even.

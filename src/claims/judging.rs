@@ -211,6 +211,7 @@ mod tests {
         assert_eq!(judge(0.0, 0.01, 0.02), Verdict::Same);
         assert_eq!(judge(0.0, 0.01, 0.019), Verdict::Undecided);
         assert_eq!(judge(0.001, 0.01, 0.02), Verdict::Undecided, "may be 0.0206");
+        assert_eq!(judge(-0.005, 0.01, 0.02), Verdict::Undecided, "may be -0.0246");
         assert_eq!(judge(0.005, 0.001, 0.02), Verdict::Holds, "small, and above 0");
         assert_eq!(judge(-0.005, 0.001, 0.02), Verdict::Fails);
     }

@@ -86,6 +86,16 @@ mod tests {
     }
 
     #[test]
+    fn images_that_are_kept_of_too_many_keep_their_labels() {
+        // Of twice as many as are kept every second one is: the defects, which all lie in one direction.
+        let (train, defects): (Vec<[f32; 2]>, Vec<bool>) = (0..2 * MOST_IMAGES)
+            .map(|row| if row % 2 == 0 { ([1.0, 0.0], true) } else { ([0.0, 1.0], false) })
+            .unzip();
+        let found = votes(train.as_flattened(), &defects, &[1.0, 0.0], 2).unwrap();
+        assert_eq!(found, [0.5]);
+    }
+
+    #[test]
     fn few_images_and_zeros_are_no_trouble() {
         let found = votes(&[1.0, 0.0, 0.0, 1.0], &[true, false], &[2.0, 0.0, 0.0, 0.0], 2).unwrap();
         assert!(found[0] > 0.49 && found[1] == 0.0, "{found:?}");

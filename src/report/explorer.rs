@@ -190,6 +190,8 @@ mod tests {
         record.scores = vec![Score {
             true_positive_rate: 0.75,
             false_positive_rate: 0.125,
+            normals: 40,
+            defects: 12,
             // Threshold, false positive rate, true positive rate.
             operating_points: vec![[2.0, 0.01, 0.5], [-1.0, 0.25, 0.9876543]],
             ..example::score("converged", None)
@@ -200,6 +202,8 @@ mod tests {
         assert_eq!(entry.rates, [(0.75, 0.125)]);
         assert_eq!(entry.points, [vec![(0.5, 0.01), (0.98765, 0.25)]]);
         let data: serde_json::Value = serde_json::from_str(&json(&entries)).unwrap();
+        assert_eq!((&data[0]["normals"], &data[0]["defects"]), (&40.0.into(), &12.0.into()));
+        assert_eq!(data[0]["rates"], serde_json::json!([[0.75, 0.125]]));
         assert_eq!(data[0]["points"], serde_json::json!([[[0.5, 0.01], [0.98765, 0.25]]]));
     }
 }
