@@ -137,7 +137,8 @@
 //! and its CUDA kernels (`.cu`; feature `cuda`; tested on the CPU, never run on a GPU yet). Losses and views with
 //! kernels have `gpu.rs` and `.cu` beside them, too. What kernels share: `tensor/gpu/`; what runs them on the CPU:
 //! `benchmarks/kernels/`. cuDNN's convolution: `tensor/convolution/gpu.rs`. What is rounded to bf16 and what not:
-//! `tensor/graph/precision.rs`. How gradients go back through a backbone: `tensor/graph/chain.rs`. What is
+//! `tensor/graph/precision.rs`. Products of matrices on the CPU: `tensor/cpu/matrix.rs` (how they are cut), `strips.rs` (f32
+//! kernels), `pairs.rs` (bf16). How gradients go back through a backbone: `tensor/graph/chain.rs`. What is
 //! checked at which shapes, on the CPU, by kernels, on a GPU and by PyTorch, and the steps that are compared
 //! with PyTorch's: `benchmarks/checks`.
 

@@ -4,13 +4,14 @@
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
+use half::bf16;
 
 use super::{
     loops::{self, Moments},
     statistics::{Statistics, Then, numbers},
 };
 use crate::tensor::{
-    cpu::storage::{Real, constant, unsupported, values, with_values},
+    cpu::storage::{Number, constant, unsupported, values, with_values},
     graph::{
         chain::apply,
         operation::{Gradients, OnCpu, Operation},
@@ -55,25 +56,25 @@ struct BatchNorm {
 
 impl BatchNorm {
     /// Of numbers, weight and bias (2, channels) and, if there is one, the residual.
-    fn forward<T: Real>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+    fn forward<N: Number>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
         let shape = input.1.shape();
         let channels = shape.dim(D::Minus1)?;
         if affine.1.dims() != [2, channels] || residual.is_some_and(|residual| residual.1.shape() != shape) {
             bail!("batch norm: weight, bias or residual do not fit an input of {shape:?}")
         }
-        let (x, affine) = (values::<T>(input.0, input.1)?, values::<T>(affine.0, affine.1)?);
-        let residual = residual.map(|(storage, layout)| values::<T>(storage, layout)).transpose()?;
+        let (x, affine) = (values::<N>(input.0, input.1)?, values::<N::Sum>(affine.0, affine.1)?);
+        let residual = residual.map(|(storage, layout)| values::<N>(storage, layout)).transpose()?;
         // The operation is made for one application; a second forward pass would find the same statistics.
         let used = self.used.get_or_init(|| match &self.given {
             Some(given) => given.clone(),
             None => loops::statistics(x, channels),
         });
         let output = loops::normalise(x, affine, used, residual, self.relu);
-        Ok((T::to_cpu_storage_owned(output), shape.clone()))
+        Ok((N::to_cpu_storage_owned(output), shape.clone()))
     }
 
-    fn gradients<T: Real>(
+    fn gradients<N: Number>(
         &self,
         arguments: &[&Tensor],
         output: &Tensor,
@@ -81,16 +82,18 @@ impl BatchNorm {
     ) -> Result<Gradients> {
         let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
         let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
-        let found = with_values::<T, _, _>([input, affine, output, gradient], |[x, affine, y, dy]| {
-            Ok(loops::backward(loops::Given {
-                x,
-                affine,
-                statistics,
-                moving: self.given.is_none(),
-                y: self.relu.then_some(y),
-                dy,
-                residual: residual.is_some_and(|residual| residual.track_op()),
-            }))
+        let found = with_values::<N, _, _>([input, output, gradient], |[x, y, dy]| {
+            with_values::<N::Sum, _, _>([affine], |[affine]| {
+                Ok(loops::backward(loops::Given {
+                    x,
+                    affine,
+                    statistics,
+                    moving: self.given.is_none(),
+                    y: self.relu.then_some(y),
+                    dy,
+                    residual: residual.is_some_and(|residual| residual.track_op()),
+                }))
+            })
         })?;
         let by_input = constant(found.input, input.shape());
         let by_affine = constant(found.affine, affine.shape());
@@ -106,6 +109,7 @@ impl Operation for BatchNorm {
 
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         match arguments[0].0 {
+            CpuStorage::BF16(_) => self.forward::<bf16>(arguments),
             CpuStorage::F32(_) => self.forward::<f32>(arguments),
             CpuStorage::F64(_) => self.forward::<f64>(arguments),
             other => unsupported(Self::NAME, other.dtype()),
@@ -114,6 +118,7 @@ impl Operation for BatchNorm {
 
     fn backward(&self, arguments: &[&Tensor], output: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         match gradient.dtype() {
+            DType::BF16 => self.gradients::<bf16>(arguments, output, gradient),
             DType::F32 => self.gradients::<f32>(arguments, output, gradient),
             DType::F64 => self.gradients::<f64>(arguments, output, gradient),
             other => unsupported(Self::NAME, other),

@@ -1,10 +1,11 @@
 //! Loops of batch normalisation over rows of channels. Knows nothing about tensors.
 
+use candle_core::WithDType;
 use rayon::prelude::*;
 
 use super::statistics::EPSILON;
 use crate::tensor::cpu::{
-    storage::{Real, make_room, unwritten},
+    storage::{Number, Real, make_room, unwritten},
     vector::vectorised,
 };
 
@@ -21,8 +22,8 @@ pub struct Moments {
 }
 
 /// Mean and biased variance of each column of `x` (rows x channels).
-pub fn statistics<T: Real>(x: &[T], channels: usize) -> Moments {
-    let partial: Vec<Part<T>> = x.par_chunks(chunk(channels)).map(|x| Part::new(x, channels)).collect();
+pub fn statistics<N: Number>(x: &[N], channels: usize) -> Moments {
+    let partial: Vec<Part<N::Sum>> = x.par_chunks(chunk(channels)).map(|x| Part::new(x, channels)).collect();
     let (mut count, mut mean, mut squares) = (0.0, vec![0.0; channels], vec![0.0; channels]);
     for part in partial {
         let total = count + part.rows;
@@ -50,7 +51,7 @@ struct Part<T> {
 }
 
 impl<T: Real> Part<T> {
-    fn new(x: &[T], channels: usize) -> Self {
+    fn new<N: Number<Sum = T>>(x: &[N], channels: usize) -> Self {
         let rows = (x.len() / channels) as f64;
         let mut mean = vec![T::zero(); channels];
         let (mut rest, mut squares) = (vec![T::zero(); channels], vec![T::zero(); channels]);
@@ -60,7 +61,7 @@ impl<T: Real> Part<T> {
             || {
                 for row in x.chunks_exact(channels) {
                     for (sum, &x) in mean.iter_mut().zip(row) {
-                        *sum += x;
+                        *sum += x.widen();
                     }
                 }
                 for mean in &mut mean {
@@ -69,7 +70,7 @@ impl<T: Real> Part<T> {
                 for row in x.chunks_exact(channels) {
                     let sums = rest.iter_mut().zip(&mut squares);
                     for (((rest, squares), &mean), &x) in sums.zip(&mean).zip(row) {
-                        let difference = x - mean;
+                        let difference = x.widen() - mean;
                         *rest += difference;
                         *squares += difference * difference;
                     }
@@ -81,20 +82,20 @@ impl<T: Real> Part<T> {
 }
 
 /// `y = x scale + shift (+ residual)`, rectified if asked; `affine` is weights, then biases.
-pub fn normalise<T: Real>(
-    x: &[T],
-    affine: &[T],
+pub fn normalise<N: Number>(
+    x: &[N],
+    affine: &[N::Sum],
     statistics: &Moments,
-    residual: Option<&[T]>,
+    residual: Option<&[N]>,
     relu: bool,
-) -> Vec<T> {
+) -> Vec<N> {
     let channels = statistics.mean.len();
     let scale: Vec<f64> = deviations(statistics).zip(affine).map(|(d, weight)| weight.to_f64() / d).collect();
-    let shift: Vec<T> = (0..channels)
-        .map(|c| T::from_f64(affine[channels + c].to_f64() - statistics.mean[c] * scale[c]))
+    let shift: Vec<N::Sum> = (0..channels)
+        .map(|c| N::Sum::from_f64(affine[channels + c].to_f64() - statistics.mean[c] * scale[c]))
         .collect();
-    let scale: Vec<T> = scale.into_iter().map(T::from_f64).collect();
-    let floor = if relu { T::zero() } else { T::from_f64(f64::NEG_INFINITY) };
+    let scale: Vec<N::Sum> = scale.into_iter().map(N::Sum::from_f64).collect();
+    let floor = if relu { N::Sum::ZERO } else { N::Sum::from_f64(f64::NEG_INFINITY) };
     // SAFETY: rows are whole, and the loops write every one.
     let mut y = unsafe { unwritten(x.len()) };
     let size = chunk(channels);
@@ -109,7 +110,7 @@ pub fn normalise<T: Real>(
                     None => {
                         for (y, x) in rows {
                             for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                                *y = above(x * scale + shift, floor);
+                                *y = N::narrow(above(x.widen() * scale + shift, floor));
                             }
                         }
                     }
@@ -118,7 +119,7 @@ pub fn normalise<T: Real>(
                             let affine = scale.iter().zip(&shift);
                             let numbers = y.iter_mut().zip(x).zip(residual);
                             for (((y, &x), &r), (&scale, &shift)) in numbers.zip(affine) {
-                                *y = above(x * scale + shift + r, floor);
+                                *y = N::narrow(above(x.widen() * scale + shift + r.widen(), floor));
                             }
                         }
                     }
@@ -130,24 +131,24 @@ pub fn normalise<T: Real>(
 }
 
 /// Gradients found by [`backward`].
-pub struct Gradients<T> {
-    pub input: Vec<T>,
+pub struct Gradients<N: Number> {
+    pub input: Vec<N>,
     /// By weights, then by biases.
-    pub affine: Vec<T>,
-    pub residual: Option<Vec<T>>,
+    pub affine: Vec<N::Sum>,
+    pub residual: Option<Vec<N>>,
 }
 
 /// What [`backward`] is given.
-pub struct Given<'a, T> {
-    pub x: &'a [T],
+pub struct Given<'a, N: Number> {
+    pub x: &'a [N],
     /// Weights, then biases.
-    pub affine: &'a [T],
+    pub affine: &'a [N::Sum],
     pub statistics: &'a Moments,
     /// Whether the statistics are the batch's.
     pub moving: bool,
     /// The output, where it was rectified.
-    pub y: Option<&'a [T]>,
-    pub dy: &'a [T],
+    pub y: Option<&'a [N]>,
+    pub dy: &'a [N],
     /// Whether there is a residual that wants its gradient.
     pub residual: bool,
 }
@@ -156,9 +157,9 @@ pub struct Given<'a, T> {
 /// n = (x - mean) / deviation, means over rows:
 /// dx = weight / deviation (g - mean(g) - n mean(g n)) where the statistics are the batch's (`moving`), else
 /// weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual = g.
-pub fn backward<T: Real>(given: Given<T>) -> Gradients<T> {
+pub fn backward<N: Number>(given: Given<N>) -> Gradients<N> {
     let Given { x, affine, statistics, moving, dy, residual, .. } = given;
-    let mean: Vec<T> = statistics.mean.iter().map(|&mean| T::from_f64(mean)).collect();
+    let mean: Vec<N::Sum> = statistics.mean.iter().map(|&mean| N::Sum::from_f64(mean)).collect();
     // SAFETY: `sums` writes every number of it.
     let mut masked = unsafe { unwritten(if residual { dy.len() } else { 0 }) };
     let (sum, product) = sums(&given, &mean, &mut masked);
@@ -167,23 +168,23 @@ pub fn backward<T: Real>(given: Given<T>) -> Gradients<T> {
     let mut by_affine = Vec::new();
     for (channel, deviation) in deviations(statistics).enumerate() {
         let weight = affine[channel].to_f64() / deviation;
-        slopes.scale.push(T::from_f64(weight));
+        slopes.scale.push(N::Sum::from_f64(weight));
         let share = if moving { weight / rows } else { 0.0 };
-        slopes.slope.push(T::from_f64(share * product[channel] / (deviation * deviation)));
-        slopes.offset.push(T::from_f64(share * sum[channel]));
-        by_affine.push(T::from_f64(product[channel] / deviation));
+        slopes.slope.push(N::Sum::from_f64(share * product[channel] / (deviation * deviation)));
+        slopes.offset.push(N::Sum::from_f64(share * sum[channel]));
+        by_affine.push(N::Sum::from_f64(product[channel] / deviation));
     }
-    by_affine.extend(sum.into_iter().map(T::from_f64));
+    by_affine.extend(sum.into_iter().map(N::Sum::from_f64));
     let input = by_input(&given, &slopes, &masked);
     Gradients { input, affine: by_affine, residual: residual.then_some(masked) }
 }
 
 /// Sums of g and of g (x - mean) for each channel. Writes g to `masked` where a residual wants it.
-fn sums<T: Real>(given: &Given<T>, mean: &[T], masked: &mut [T]) -> (Vec<f64>, Vec<f64>) {
+fn sums<N: Number>(given: &Given<N>, mean: &[N::Sum], masked: &mut [N]) -> (Vec<f64>, Vec<f64>) {
     let &Given { x, dy, residual, .. } = given;
     let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
     let size = chunk(channels);
-    let partial: Vec<(Vec<T>, Vec<T>)> = if residual {
+    let partial: Vec<[Vec<N::Sum>; 2]> = if residual {
         let rows = masked.par_chunks_mut(size).zip(dy.par_chunks(size)).zip(x.par_chunks(size));
         rows.enumerate()
             .map(|(index, ((g, dy), x))| {
@@ -203,7 +204,7 @@ fn sums<T: Real>(given: &Given<T>, mean: &[T], masked: &mut [T]) -> (Vec<f64>, V
             .collect()
     };
     let (mut sum, mut product) = (vec![0.0; channels], vec![0.0; channels]);
-    for (part_sum, part_product) in partial {
+    for [part_sum, part_product] in partial {
         for channel in 0..channels {
             sum[channel] += part_sum[channel].to_f64();
             product[channel] += part_product[channel].to_f64();
@@ -213,22 +214,22 @@ fn sums<T: Real>(given: &Given<T>, mean: &[T], masked: &mut [T]) -> (Vec<f64>, V
 }
 
 /// As [`sums`], over few rows in the element type.
-fn sums_of_rows<T: Real>(g: &[T], x: &[T], mean: &[T]) -> (Vec<T>, Vec<T>) {
+fn sums_of_rows<N: Number>(g: &[N], x: &[N], mean: &[N::Sum]) -> [Vec<N::Sum>; 2] {
     let channels = mean.len();
-    let (mut sum, mut product) = (vec![T::zero(); channels], vec![T::zero(); channels]);
+    let (mut sum, mut product) = (vec![N::Sum::ZERO; channels], vec![N::Sum::ZERO; channels]);
     vectorised(
         #[inline(always)]
         || {
             for (g, x) in g.chunks_exact(channels).zip(x.chunks_exact(channels)) {
                 let sums = sum.iter_mut().zip(&mut product);
                 for ((((sum, product), &g), &x), &mean) in sums.zip(g).zip(x).zip(mean) {
-                    *sum += g;
-                    *product += g * (x - mean);
+                    *sum += g.widen();
+                    *product += g.widen() * (x.widen() - mean);
                 }
             }
         },
     );
-    (sum, product)
+    [sum, product]
 }
 
 /// Constants of each channel: dx = g scale - (x - mean) slope - offset.
@@ -240,7 +241,7 @@ struct Slopes<T> {
 }
 
 /// The gradient by `x`; `masked` is g where a residual wanted it.
-fn by_input<T: Real>(given: &Given<T>, slopes: &Slopes<T>, masked: &[T]) -> Vec<T> {
+fn by_input<N: Number>(given: &Given<N>, slopes: &Slopes<N::Sum>, masked: &[N]) -> Vec<N> {
     let &Given { x, dy, residual, .. } = given;
     let Slopes { mean, scale, slope, offset } = slopes;
     let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
@@ -250,7 +251,7 @@ fn by_input<T: Real>(given: &Given<T>, slopes: &Slopes<T>, masked: &[T]) -> Vec<
     by_input.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each_init(
         Vec::new,
         |g, (index, (dx, x))| {
-            let g: &[T] = if residual {
+            let g: &[N] = if residual {
                 &masked[index * size..][..dx.len()]
             } else {
                 // SAFETY: `mask` writes every number.
@@ -269,7 +270,7 @@ fn by_input<T: Real>(given: &Given<T>, slopes: &Slopes<T>, masked: &[T]) -> Vec<
                         let constants = mean.iter().zip(scale).zip(slope).zip(offset);
                         let numbers = dx.iter_mut().zip(x).zip(g);
                         for (((dx, &x), &g), (((&mean, &scale), &slope), &offset)) in numbers.zip(constants) {
-                            *dx = g * scale - (x - mean) * slope - offset;
+                            *dx = N::narrow(g.widen() * scale - (x.widen() - mean) * slope - offset);
                         }
                     }
                 },
@@ -280,7 +281,7 @@ fn by_input<T: Real>(given: &Given<T>, slopes: &Slopes<T>, masked: &[T]) -> Vec<
 }
 
 /// `dy` where `y` is above 0; all of it where there is no `y`.
-fn mask<T: Real>(g: &mut [T], dy: &[T], y: &[T]) {
+fn mask<N: Number>(g: &mut [N], dy: &[N], y: &[N]) {
     if y.is_empty() {
         g.copy_from_slice(&dy[..g.len()]);
         return;
@@ -289,7 +290,7 @@ fn mask<T: Real>(g: &mut [T], dy: &[T], y: &[T]) {
         #[inline(always)]
         || {
             for ((g, &dy), &y) in g.iter_mut().zip(dy).zip(y) {
-                *g = if y > T::zero() { dy } else { T::zero() };
+                *g = if y.widen() > N::Sum::ZERO { dy } else { N::ZERO };
             }
         },
     );

@@ -14,7 +14,6 @@ mod statistics;
 use candle_core::{D, DType, Result, Tensor, bail};
 
 pub use self::statistics::{EPSILON, Statistics, Then};
-use super::graph::precision::{is_emulated, widen};
 
 /// Normalises `input` (..., channels) with `given` statistics, or with its own where none are given, and returns
 /// which ones it used. `weight` and `bias` are (channels).
@@ -41,12 +40,6 @@ pub fn batch_norm(
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
         return gpu::batch_norm(input, weight, bias, given, then);
-    }
-    if is_emulated(input) {
-        let residual = then.residual.map(widen).transpose()?;
-        let then = Then { residual: residual.as_ref(), ..then };
-        let (output, used) = batch_norm(&widen(input)?, weight, bias, given, then)?;
-        return Ok((output.to_dtype(DType::BF16)?, used));
     }
     cpu::batch_norm(input, weight, bias, given, then)
 }

@@ -1,6 +1,7 @@
 //! Convolution on the CPU: which way a shape goes, and its place in automatic differentiation.
 
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, backend::BackendStorage};
+use half::bf16;
 
 use super::{
     geometry::Geometry,
@@ -10,8 +11,9 @@ use super::{
 };
 use crate::tensor::{
     cpu::{
+        factor::Factor,
         patches::Windows,
-        storage::{Real, constant, unsupported, unwritten, values, with_values},
+        storage::{constant, unsupported, unwritten, values, with_values},
     },
     graph::{
         chain::apply,
@@ -28,10 +30,10 @@ pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Res
 struct Convolution(Geometry);
 
 impl Convolution {
-    fn forward<T: Real>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+    fn forward<N: Factor>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (images, weights) = (arguments[0], arguments[1]);
         let (windows, axes) = self.0.plan(images.1.shape(), weights.1.shape())?;
-        let (images, weights) = (values::<T>(images.0, images.1)?, values::<T>(weights.0, weights.1)?);
+        let (images, weights) = (values::<N>(images.0, images.1)?, values::<N::Sum>(weights.0, weights.1)?);
         let (down, across) = windows.output();
         // SAFETY: both ways write every pixel's channels.
         let mut out = unsafe { unwritten(windows.pixels() * axes.outputs) };
@@ -41,31 +43,39 @@ impl Convolution {
         } else {
             products::forward(&windows, images, &axes.pack(weights, Order::OutputFirst), &mut out);
         }
-        Ok((T::to_cpu_storage_owned(out), (windows.batch, down, across, axes.outputs).into()))
+        Ok((N::to_cpu_storage_owned(out), (windows.batch, down, across, axes.outputs).into()))
     }
 
-    fn gradients<T: Real>(&self, images: &Tensor, weights: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+    fn gradients<N: Factor>(
+        &self,
+        images: &Tensor,
+        weights: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Gradients> {
         let (windows, axes) = self.0.plan(images.shape(), weights.shape())?;
         let wanted = images.track_op();
-        let (by_images, by_weights) = with_values::<T, _, _>([images, weights, gradient], |[x, w, dy]| {
+        let backward = |x: &[N], w: &[N::Sum], dy: &[N]| {
             if winograd::fits(&windows, axes.outputs) {
                 let by_images = wanted.then(|| {
                     let filters = Filters::adjoint(w, axes.outputs, axes.inputs);
                     // SAFETY: the mirrored convolution writes every pixel's channels.
-                    let mut by_images = unsafe { unwritten(x.len()) };
+                    let mut by_images: Vec<N> = unsafe { unwritten(x.len()) };
                     winograd::forward(&mirrored(&windows, axes.outputs), dy, filters, &mut by_images);
                     by_images
                 });
-                return Ok((by_images, winograd::weights_gradient(&windows, x, dy, axes.outputs)));
+                return (by_images, winograd::weights_gradient(&windows, x, dy, axes.outputs));
             }
             if windows.stride > 1 || !wanted {
                 let packed = wanted.then(|| axes.pack(w, Order::OutputFirst));
-                return Ok(products::backward(&windows, x, dy, packed.as_deref(), axes));
+                return products::backward(&windows, x, dy, packed.as_deref(), axes);
             }
             let packed = axes.pack(w, Order::MirroredTapFirst);
             let mirrored = mirrored(&windows, axes.outputs);
             let (by_images, by_weights) = products::backward_stride_one(&mirrored, x, dy, &packed, axes);
-            Ok((Some(by_images), by_weights))
+            (Some(by_images), by_weights)
+        };
+        let (by_images, by_weights) = with_values::<N, _, _>([images, gradient], |[x, dy]| {
+            with_values::<N::Sum, _, _>([weights], |[w]| Ok(backward(x, w, dy)))
         })?;
         let by_images = by_images.map(|x| constant(x, images.shape()));
         Ok(vec![by_images, hand_over(weights, Some(constant(by_weights, weights.shape())))?])
@@ -85,6 +95,7 @@ impl Operation for Convolution {
 
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         match arguments[0].0 {
+            CpuStorage::BF16(_) => self.forward::<bf16>(arguments),
             CpuStorage::F32(_) => self.forward::<f32>(arguments),
             CpuStorage::F64(_) => self.forward::<f64>(arguments),
             other => unsupported(Self::NAME, other.dtype()),
@@ -93,6 +104,7 @@ impl Operation for Convolution {
 
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         match gradient.dtype() {
+            DType::BF16 => self.gradients::<bf16>(arguments[0], arguments[1], gradient),
             DType::F32 => self.gradients::<f32>(arguments[0], arguments[1], gradient),
             DType::F64 => self.gradients::<f64>(arguments[0], arguments[1], gradient),
             other => unsupported(Self::NAME, other),

@@ -18,7 +18,8 @@ mod winograd;
 use candle_core::{Result, Tensor};
 
 pub use self::geometry::Geometry;
-use super::graph::precision::{emulate, is_emulated, round};
+#[cfg(feature = "cuda")]
+use super::graph::precision::{emulate, round};
 
 /// Convolves images (batch, height, width, in) with weights (out, in, kernel height, kernel width) to
 /// (batch, height', width', out); both f32 or both f64, or images bf16 and weights f32.
@@ -32,9 +33,6 @@ pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Res
     #[cfg(feature = "cuda")]
     if images.device().is_cuda() {
         return on_gpu(images, weights, geometry);
-    }
-    if is_emulated(images) {
-        return emulate(images, |images| convolution(images, &round(weights)?, geometry));
     }
     cpu::convolution(images, weights, geometry)
 }

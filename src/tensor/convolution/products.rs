@@ -9,9 +9,10 @@ use rayon::prelude::*;
 
 use super::weights::{Axes, Order};
 use crate::tensor::cpu::{
-    matrix::{Matrix, Write, multiply, multiply_parallel},
+    factor::{Factor, Threads},
+    matrix::{Matrix, Write},
     patches::Windows,
-    storage::{Real, make_room, unwritten},
+    storage::{Number, make_room, unwritten},
 };
 
 /// More weights than this, and tasks share channels instead of pixels (ours, by measurement).
@@ -24,13 +25,14 @@ const SHARED_NUMBERS: usize = 1 << 23;
 const GROUPS: usize = 8;
 
 /// `out = windows(images) weights^T`; weights (out, tap, in), out (pixels, out).
-pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mut [T]) {
+pub fn forward<N: Factor>(windows: &Windows, images: &[N], weights: &[N::Sum], out: &mut [N]) {
     let (size, outputs) = (windows.size(), weights.len() / windows.size());
-    let weights = Matrix::new(weights, outputs, size).transposed();
+    let few = size * outputs <= MANY_WEIGHTS;
+    let weights = N::ready(Matrix::new(weights, outputs, size).transposed());
     let across = windows.output().1;
     if windows.are_pixels() {
-        multiply_parallel(out, Matrix::new(images, windows.pixels(), size), weights, Write::Replace);
-    } else if size * outputs <= MANY_WEIGHTS {
+        N::multiply(out, images, &weights, Write::Replace, Threads::All);
+    } else if few {
         let lines = lines_within(TASK_NUMBERS, windows);
         out.par_chunks_mut(lines * across * outputs).enumerate().for_each_init(
             Vec::new,
@@ -39,7 +41,7 @@ pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mu
                 // SAFETY: `gather` writes whole windows.
                 unsafe { make_room(rows, pixels * size) };
                 windows.gather(images, index * lines..index * lines + pixels / across, rows);
-                multiply(out, Matrix::new(rows, pixels, size), weights, Write::Replace);
+                N::multiply(out, rows, &weights, Write::Replace, Threads::One);
             },
         );
     } else {
@@ -48,7 +50,7 @@ pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mu
         for (index, out) in out.chunks_mut(lines * across * outputs).enumerate() {
             let pixels = out.len() / outputs;
             gather_parallel(windows, images, index * lines, pixels / across, &mut rows);
-            multiply_parallel(out, Matrix::new(&rows, pixels, size), weights, Write::Replace);
+            N::multiply(out, &rows, &weights, Write::Replace, Threads::All);
         }
     }
 }
@@ -59,22 +61,23 @@ pub fn forward<T: Real>(windows: &Windows, images: &[T], weights: &[T], out: &mu
 ///
 /// `windows` are those of the output's gradient, as large as the kernel and padded so that there is one for
 /// each pixel of `images`; `weights` are (mirrored tap, out, in).
-pub fn backward_stride_one<T: Real>(
+pub fn backward_stride_one<N: Factor>(
     windows: &Windows,
-    images: &[T],
-    gradient: &[T],
-    weights: &[T],
+    images: &[N],
+    gradient: &[N],
+    weights: &[N::Sum],
     axes: Axes,
-) -> (Vec<T>, Vec<T>) {
+) -> (Vec<N>, Vec<N::Sum>) {
     let (size, inputs) = (windows.size(), axes.inputs);
     let (down, across) = windows.output();
-    let weights = Matrix::new(weights, size, inputs);
+    let few = size * inputs <= MANY_WEIGHTS;
+    let weights = N::ready(Matrix::new(weights, size, inputs));
     // SAFETY: products write every pixel's channels.
     let mut by_images = unsafe { unwritten(images.len()) };
     let image = down * across * inputs;
-    let parts = if weights.rows * weights.columns <= MANY_WEIGHTS {
+    let parts = if few {
         let group = windows.batch.div_ceil(GROUPS);
-        let mut parts = vec![T::zero(); windows.batch.div_ceil(group) * size * inputs];
+        let mut parts = vec![N::Sum::ZERO; windows.batch.div_ceil(group) * size * inputs];
         let tasks = parts
             .par_chunks_mut(size * inputs)
             .zip(by_images.par_chunks_mut(group * image))
@@ -91,24 +94,21 @@ pub fn backward_stride_one<T: Real>(
                 // SAFETY: `gather` writes whole windows.
                 unsafe { make_room(&mut rows, pixels * size) };
                 windows.gather(gradient, first..first + pixels / across, &mut rows);
-                let rows = Matrix::new(&rows, pixels, size);
-                multiply(by_images, rows, weights, Write::Replace);
-                multiply(by_weights, rows.transposed(), Matrix::new(images, pixels, inputs), Write::Add);
+                N::multiply(by_images, &rows, &weights, Write::Replace, Threads::One);
+                N::multiply_transposed(by_weights, &rows, images, (size, inputs), true, Threads::One);
             }
         });
         parts
     } else {
-        let mut by_weights = vec![T::zero(); size * inputs];
+        let mut by_weights = vec![N::Sum::ZERO; size * inputs];
         let lines = lines_within(SHARED_NUMBERS, windows);
         let chunk = lines * across * inputs;
         let mut rows = Vec::new();
         for (step, (by_images, images)) in by_images.chunks_mut(chunk).zip(images.chunks(chunk)).enumerate() {
             let pixels = images.len() / inputs;
             gather_parallel(windows, gradient, step * lines, pixels / across, &mut rows);
-            let rows = Matrix::new(&rows, pixels, size);
-            multiply_parallel(by_images, rows, weights, Write::Replace);
-            let images = Matrix::new(images, pixels, inputs);
-            multiply_parallel(&mut by_weights, rows.transposed(), images, Write::Add);
+            N::multiply(by_images, &rows, &weights, Write::Replace, Threads::All);
+            N::multiply_transposed(&mut by_weights, &rows, images, (size, inputs), true, Threads::All);
         }
         by_weights
     };
@@ -117,51 +117,51 @@ pub fn backward_stride_one<T: Real>(
 
 /// Gradients of any convolution: `dW = dY^T windows(X)`, and `dX` scatters `dY W`. The gradient by the
 /// images is left out where `weights` (out, tap, in) are none.
-pub fn backward<T: Real>(
+pub fn backward<N: Factor>(
     windows: &Windows,
-    images: &[T],
-    gradient: &[T],
-    weights: Option<&[T]>,
+    images: &[N],
+    gradient: &[N],
+    weights: Option<&[N::Sum]>,
     axes: Axes,
-) -> (Option<Vec<T>>, Vec<T>) {
+) -> (Option<Vec<N>>, Vec<N::Sum>) {
     let (size, outputs) = (windows.size(), axes.outputs);
-    let weights = weights.map(|weights| Matrix::new(weights, outputs, size));
-    let mut by_images = vec![T::zero(); if weights.is_some() { images.len() } else { 0 }];
+    let weights = weights.map(|weights| N::ready(Matrix::new(weights, outputs, size)));
+    let mut by_images = vec![N::Sum::ZERO; if weights.is_some() { images.len() } else { 0 }];
     let few = size * outputs <= MANY_WEIGHTS;
     // Images that are scattered onto by one task, one after another.
     let group = if few { windows.batch.div_ceil(GROUPS) } else { 1 };
-    let mut groups: Vec<&mut [T]> = match weights {
+    let mut groups: Vec<&mut [N::Sum]> = match weights {
         Some(_) => by_images.chunks_mut(group * windows.image()).collect(),
         None => (0..windows.batch.div_ceil(group)).map(|_| &mut [][..]).collect(),
     };
-    let given = Given { windows, images, gradient, weights, outputs };
+    let given = Given { windows, images, gradient, weights: weights.as_ref(), outputs };
     let parts = if few { given.share_pixels(group, &mut groups) } else { given.share_channels(&mut groups) };
-    (weights.map(|_| by_images), axes.unpack_sum(&parts, Order::OutputFirst))
+    (weights.is_some().then(|| N::narrow_all(by_images)), axes.unpack_sum(&parts, Order::OutputFirst))
 }
 
 /// What [`backward`] is given.
-struct Given<'a, T> {
+struct Given<'a, 'w, N: Factor> {
     windows: &'a Windows,
-    images: &'a [T],
-    gradient: &'a [T],
-    weights: Option<Matrix<'a, T>>,
+    images: &'a [N],
+    gradient: &'a [N],
+    weights: Option<&'a N::Right<'w>>,
     outputs: usize,
 }
 
-impl<T: Real> Given<'_, T> {
+impl<N: Factor> Given<'_, '_, N> {
     /// Private sums of the gradient by weights, one after another, and the gradient by images: a task has a
     /// group of `group` images.
-    fn share_pixels(&self, group: usize, groups: &mut [&mut [T]]) -> Vec<T> {
+    fn share_pixels(&self, group: usize, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.size(), windows.output());
-        let mut parts = vec![T::zero(); groups.len() * size * outputs];
+        let mut parts = vec![N::Sum::ZERO; groups.len() * size * outputs];
         let tasks = parts
             .par_chunks_mut(size * outputs)
             .zip(groups)
             .zip(self.gradient.par_chunks(group * down * across * outputs));
         tasks.enumerate().for_each(|(index, ((by_weights, by_images), gradient))| {
             let lines = lines_within(TASK_NUMBERS, windows);
-            let mut rows = Vec::new();
+            let (mut rows, mut by_rows) = (Vec::new(), Vec::new());
             for (step, gradient) in gradient.chunks(lines * across * outputs).enumerate() {
                 let pixels = gradient.len() / outputs;
                 let first = index * group * down + step * lines;
@@ -169,12 +169,12 @@ impl<T: Real> Given<'_, T> {
                 // SAFETY: `gather` writes whole windows.
                 unsafe { make_room(&mut rows, pixels * size) };
                 windows.gather(images, range.clone(), &mut rows);
-                let gradient = Matrix::new(gradient, pixels, outputs);
-                let gathered = Matrix::new(&rows, pixels, size);
-                multiply(by_weights, gradient.transposed(), gathered, Write::Add);
+                N::multiply_transposed(by_weights, gradient, &rows, (outputs, size), true, Threads::One);
                 if let Some(weights) = weights {
-                    multiply(&mut rows, gradient, weights, Write::Replace);
-                    windows.scatter(&rows, range, index * group, by_images);
+                    // SAFETY: the product writes every number.
+                    unsafe { make_room(&mut by_rows, pixels * size) };
+                    N::multiply_wide(&mut by_rows, gradient, weights, Threads::One);
+                    windows.scatter(&by_rows, range, index * group, by_images);
                 }
             }
         });
@@ -182,22 +182,22 @@ impl<T: Real> Given<'_, T> {
     }
 
     /// The gradient by weights, and that by images, each of which is a group.
-    fn share_channels(&self, groups: &mut [&mut [T]]) -> Vec<T> {
+    fn share_channels(&self, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.size(), windows.output());
-        let mut by_weights = vec![T::zero(); size * outputs];
+        let mut by_weights = vec![N::Sum::ZERO; size * outputs];
         let together = (SHARED_NUMBERS / (down * across * size)).max(1);
-        let mut rows = Vec::new();
+        let (mut rows, mut by_rows) = (Vec::new(), Vec::new());
         let chunks = self.gradient.chunks(together * down * across * outputs);
         for (step, (gradient, groups)) in chunks.zip(groups.chunks_mut(together)).enumerate() {
             let (pixels, first) = (gradient.len() / outputs, step * together);
             gather_parallel(windows, images, first * down, pixels / across, &mut rows);
-            let gradient = Matrix::new(gradient, pixels, outputs);
-            let gathered = Matrix::new(&rows, pixels, size);
-            multiply_parallel(&mut by_weights, gradient.transposed(), gathered, Write::Add);
+            N::multiply_transposed(&mut by_weights, gradient, &rows, (outputs, size), true, Threads::All);
             if let Some(weights) = weights {
-                multiply_parallel(&mut rows, gradient, weights, Write::Replace);
-                let rows = rows.par_chunks(down * across * size);
+                // SAFETY: the product writes every number.
+                unsafe { make_room(&mut by_rows, pixels * size) };
+                N::multiply_wide(&mut by_rows, gradient, weights, Threads::All);
+                let rows = by_rows.par_chunks(down * across * size);
                 rows.zip(groups).enumerate().for_each(|(index, (rows, by_image))| {
                     let image = first + index;
                     windows.scatter(rows, image * down..(image + 1) * down, image, by_image);
@@ -214,7 +214,13 @@ fn lines_within(numbers: usize, windows: &Windows) -> usize {
 }
 
 /// [`Windows::gather`] of `lines` lines from `first` on, shared among threads.
-fn gather_parallel<T: Real>(windows: &Windows, images: &[T], first: usize, lines: usize, rows: &mut Vec<T>) {
+fn gather_parallel<N: Number>(
+    windows: &Windows,
+    images: &[N],
+    first: usize,
+    lines: usize,
+    rows: &mut Vec<N>,
+) {
     let line = windows.output().1 * windows.size();
     // SAFETY: `gather` writes whole windows.
     unsafe { make_room(rows, lines * line) };

@@ -1,8 +1,14 @@
 //! Engines that operations share on the CPU: products, vector code, windows, room for numbers. Plain slices,
 //! but for [`storage`]. Knows nothing about automatic differentiation.
 
+#[cfg(target_arch = "x86_64")]
+pub mod broadcast;
 pub mod exponential;
+pub mod factor;
+pub(super) mod groups;
 pub mod matrix;
+pub mod packed;
+pub mod pairs;
 pub mod patches;
 pub mod storage;
 pub mod strips;

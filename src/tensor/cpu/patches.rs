@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::storage::Real;
+use super::storage::{Number, Real};
 
 /// Where windows lie in a batch of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Windows {
     }
 
     /// Copies the windows of `lines` into `rows` ((lines x output width) x size), zeros outside the image.
-    pub fn gather<T: Real>(&self, images: &[T], lines: Range<usize>, rows: &mut [T]) {
+    pub fn gather<T: Number>(&self, images: &[T], lines: Range<usize>, rows: &mut [T]) {
         let (across, span) = (self.output().1, self.kernel.1 * self.channels);
         let mut rows = rows.chunks_exact_mut(span);
         for line in lines {

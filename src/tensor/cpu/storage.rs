@@ -3,15 +3,109 @@
 use candle_core::{
     CpuStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType, op::BackpropOp,
 };
+use half::bf16;
 
-/// The element types that operations are written for: `f32` to train, `f64` to check gradients.
-pub trait Real: WithDType + Default + faer::traits::ComplexField {}
+/// The element types that operations compute in: `f32` to train, `f64` to check gradients.
+pub trait Real: Number<Sum = Self> + faer::traits::ComplexField {}
 
 impl Real for f32 {}
 impl Real for f64 {}
 
+/// The element types that numbers lie in memory as: bf16 is computed with in f32.
+pub trait Number: WithDType + Plain + Default {
+    /// What sums are of.
+    type Sum: Real;
+
+    const ZERO: Self;
+
+    /// The same number.
+    fn widen(self) -> Self::Sum;
+
+    /// The nearest number; of two, the even one.
+    fn narrow(number: Self::Sum) -> Self;
+}
+
+/// Types of which every pattern of bits is a value.
+///
+/// # Safety
+/// That is so.
+pub unsafe trait Plain: Copy + Send + Sync {
+    /// What tests fill unwritten room with: not-a-number, where there is one.
+    const UNWRITTEN: Self;
+}
+
+// SAFETY: each pattern is a number, or not-a-number.
+unsafe impl Plain for f32 {
+    const UNWRITTEN: Self = Self::NAN;
+}
+
+// SAFETY: as above.
+unsafe impl Plain for f64 {
+    const UNWRITTEN: Self = Self::NAN;
+}
+
+// SAFETY: as above.
+unsafe impl Plain for bf16 {
+    const UNWRITTEN: Self = Self::NAN;
+}
+
+// SAFETY: each pattern is a number.
+unsafe impl Plain for u32 {
+    const UNWRITTEN: Self = Self::MAX;
+}
+
+impl Number for f32 {
+    type Sum = Self;
+    const ZERO: Self = 0.0;
+
+    #[inline(always)]
+    fn widen(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn narrow(number: Self) -> Self {
+        number
+    }
+}
+
+impl Number for f64 {
+    type Sum = Self;
+    const ZERO: Self = 0.0;
+
+    #[inline(always)]
+    fn widen(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn narrow(number: Self) -> Self {
+        number
+    }
+}
+
+// Plain arithmetic, so that loops over it become vector code; the bits are those of `half`.
+impl Number for bf16 {
+    type Sum = f32;
+    const ZERO: Self = Self::ZERO;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::eq_op, reason = "not-a-number")]
+    fn narrow(number: f32) -> Self {
+        let bits = number.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        let quiet = bits >> 16 | 0x40;
+        Self::from_bits(if number != number { quiet } else { rounded } as u16)
+    }
+}
+
 /// The numbers of a contiguous tensor in main memory.
-pub fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+pub fn values<'a, T: Number>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     let (start, end) = layout.contiguous_offsets().ok_or_else(|| {
         Error::Msg(format!("expected contiguous numbers, found strides {:?}", layout.stride())).bt()
     })?;
@@ -19,7 +113,7 @@ pub fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&
 }
 
 /// Calls `body` with the numbers of `tensors`, made contiguous first where they are not.
-pub fn with_values<T: Real, R, const N: usize>(
+pub fn with_values<T: Number, R, const N: usize>(
     tensors: [&Tensor; N],
     body: impl FnOnce([&[T]; N]) -> Result<R>,
 ) -> Result<R> {
@@ -36,7 +130,7 @@ pub fn with_values<T: Real, R, const N: usize>(
 }
 
 /// Wraps freshly computed numbers; the tensor is a constant to automatic differentiation.
-pub fn constant<T: Real>(values: Vec<T>, shape: impl Into<Shape>) -> Tensor {
+pub fn constant<T: Number>(values: Vec<T>, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(Storage::Cpu(T::to_cpu_storage_owned(values)), shape, BackpropOp::none(), false)
 }
 
@@ -45,13 +139,13 @@ pub fn constant<T: Real>(values: Vec<T>, shape: impl Into<Shape>) -> Tensor {
 ///
 /// # Safety
 /// The caller writes every number before any is read: what lies there is whatever the memory held.
-pub unsafe fn unwritten<T: Real>(count: usize) -> Vec<T> {
+pub unsafe fn unwritten<T: Plain>(count: usize) -> Vec<T> {
     if cfg!(test) || !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        return vec![T::from_f64(f64::NAN); count];
+        return vec![T::UNWRITTEN; count];
     }
     let mut numbers = Vec::with_capacity(count);
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    // SAFETY: the room holds `count` numbers, and every pattern of bits is an f32 or f64. A vector's numbers
+    // SAFETY: the room holds `count` numbers, and every pattern of bits is a number. A vector's numbers
     // must be initialised: to the compiler the assembly may have written them, so whatever lies in memory is
     // what it wrote, and nothing is assumed of a slice of them before the caller writes there.
     unsafe {
@@ -65,7 +159,7 @@ pub unsafe fn unwritten<T: Real>(count: usize) -> Vec<T> {
 ///
 /// # Safety
 /// As [`unwritten`].
-pub unsafe fn make_room<T: Real>(numbers: &mut Vec<T>, count: usize) {
+pub unsafe fn make_room<T: Plain>(numbers: &mut Vec<T>, count: usize) {
     if numbers.len() < count {
         // SAFETY: by the caller.
         *numbers = unsafe { unwritten(count) };
@@ -75,5 +169,5 @@ pub unsafe fn make_room<T: Real>(numbers: &mut Vec<T>, count: usize) {
 
 /// The error for element types that operations are not written for.
 pub fn unsupported<R>(operation: &str, found: DType) -> Result<R> {
-    Err(Error::Msg(format!("{operation}: expected f32 or f64, found {found:?}")).bt())
+    Err(Error::Msg(format!("{operation}: expected bf16, f32 or f64, found {found:?}")).bt())
 }

@@ -1,13 +1,16 @@
-//! Products with a right matrix that lies packed in strips of 16 columns, so that nothing is packed at each
-//! call.
+//! Products with a right matrix that lies packed in strips of 16 columns.
 //!
 //! A strip is (steps x 16) numbers in a row: all rows of 16 neighbouring columns, zeros where the matrix has
-//! fewer. The kernel for AVX-512 keeps up to 14 rows of two strips in registers; elsewhere, and in double
-//! precision, `gemm` multiplies. Knows nothing about tensors or of what the matrices are.
+//! fewer. In f32 every number of a product is one chain of fused multiply-adds, step by step, so that kernels for
+//! AVX-512, for AVX2 and plain loops give equal bits; f64 goes to faer. Knows nothing about tensors or of what the
+//! matrices are.
+
+use std::any::TypeId;
 
 use super::{
     matrix::{Matrix, Output, Write, multiply_into},
     storage::Real,
+    vector::vectorised,
 };
 
 /// Columns of a strip.
@@ -24,9 +27,26 @@ pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], se
     assert!(out.columns > (strips - 1) * STRIP, "a strip without columns");
     assert_eq!(first.len(), left.columns * STRIP, "numbers of a strip");
     assert!(second.is_empty() || second.len() == first.len(), "numbers of the second strip");
-    #[cfg(target_arch = "x86_64")]
-    if wide::multiply(&out, left, first, second, add) {
-        return;
+    if TypeId::of::<T>() == TypeId::of::<f32>() {
+        let (left_start, row_stride, step_stride) = left.raw();
+        let (out_start, out_stride) = out.raw();
+        // SAFETY: T is f32, and strips are whole.
+        let right = [first, second].map(|strip| unsafe {
+            std::slice::from_raw_parts(strip.as_ptr().cast::<[f32; STRIP]>(), strip.len() / STRIP)
+        });
+        let task = Task {
+            left: left_start.cast(),
+            row_stride,
+            step_stride,
+            right,
+            out: out_start.cast(),
+            out_stride,
+            columns: out.columns,
+            add,
+        };
+        // SAFETY: strips hold as many rows as the left matrix has columns, the matrices guarantee what lies behind
+        // their pointers, and `out` is a mutable borrow, consumed here.
+        return unsafe { task.multiply(left.rows) };
     }
     let write = if add { Write::Add } else { Write::Replace };
     let (steps, columns) = (left.columns, out.columns);
@@ -38,107 +58,220 @@ pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], se
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod wide {
-    use std::{any::TypeId, arch::x86_64::*, mem::transmute, slice::from_raw_parts};
+/// Rows of a left matrix, one or two strips, and where their product goes.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    left: *const f32,
+    row_stride: usize,
+    step_stride: usize,
+    /// The second is empty where there is one only.
+    right: [&'a [[f32; STRIP]]; 2],
+    out: *mut f32,
+    out_stride: usize,
+    columns: usize,
+    add: bool,
+}
 
-    use super::{Matrix, Output, Real, STRIP};
+impl Task<'_> {
+    /// # Safety
+    /// Behind the pointers lie `rows` rows of as many numbers as strips have rows (left) and `rows` rows with
+    /// the columns (out), which nobody else uses now.
+    unsafe fn multiply(&self, rows: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the machine has AVX-512; the rest by the caller.
+            return unsafe { avx512::multiply(self, rows) };
+        }
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the machine has both; the rest by the caller.
+            return unsafe { avx2::multiply(self, rows) };
+        }
+        // SAFETY: by the caller.
+        unsafe { self.multiply_plain(rows) }
+    }
+
+    /// Some of the rows: they go through kernels piece by piece, at most `most` at a time, all about equally many.
+    fn piece(&self, index: usize, rows: usize, most: usize) -> (Self, usize) {
+        let pieces = rows.div_ceil(most);
+        let (start, end) = (index * rows / pieces, (index + 1) * rows / pieces);
+        let left = self.left.wrapping_add(start * self.row_stride);
+        let out = self.out.wrapping_add(start * self.out_stride);
+        (Self { left, out, ..*self }, end - start)
+    }
+
+    /// The kernels' twin.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`].
+    unsafe fn multiply_plain(&self, rows: usize) {
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in 0..rows {
+                    for (index, strip) in self.right.iter().enumerate().take(self.columns.div_ceil(STRIP)) {
+                        let mut left = self.left.wrapping_add(row * self.row_stride);
+                        let mut sums = [0.0_f32; STRIP];
+                        for right in *strip {
+                            // SAFETY: by the caller.
+                            let x = unsafe { *left };
+                            for (sum, &right) in sums.iter_mut().zip(right) {
+                                *sum = x.mul_add(right, *sum);
+                            }
+                            left = left.wrapping_add(self.step_stride);
+                        }
+                        // SAFETY: by the caller.
+                        unsafe { self.store(row, index, &sums) };
+                    }
+                }
+            },
+        );
+    }
+
+    /// Writes a row's sums of a strip.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`].
+    #[inline(always)]
+    unsafe fn store(&self, row: usize, strip: usize, sums: &[f32; STRIP]) {
+        let start = self.out.wrapping_add(row * self.out_stride + strip * STRIP);
+        let count = STRIP.min(self.columns - strip * STRIP);
+        // SAFETY: by the caller.
+        let out = unsafe { std::slice::from_raw_parts_mut(start, count) };
+        for (out, &sum) in out.iter_mut().zip(sums) {
+            *out = if self.add { *out + sum } else { sum };
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::{arch::x86_64::*, mem::transmute};
+
+    use super::{
+        super::broadcast::{Rows, broadcast_512, each_row},
+        STRIP, Task,
+    };
 
     /// Rows of the kernel: 28 of 32 registers hold sums, two the strips' numbers.
     const ROWS: usize = 14;
 
-    /// Multiplies and says so, or does nothing where the machine or the element type is another.
-    pub fn multiply<T: Real>(out: &Output<T>, left: Matrix<T>, first: &[T], second: &[T], add: bool) -> bool {
-        if TypeId::of::<T>() != TypeId::of::<f32>() || !is_x86_feature_detected!("avx512f") {
-            return false;
-        }
-        let (left_start, row_stride, step_stride) = left.raw();
-        let (out_start, out_stride) = out.raw();
-        let mask = |columns: usize| ((1_u32 << columns.min(STRIP)) - 1) as u16;
-        let masks = [mask(out.columns), mask(out.columns.saturating_sub(STRIP))];
-        let second = if second.is_empty() { first } else { second };
-        // At most ROWS at a time, all about equally many.
-        let (rows, pieces) = (left.rows, left.rows.div_ceil(ROWS));
-        for piece in 0..pieces {
-            let (start, end) = (piece * rows / pieces, (piece + 1) * rows / pieces);
-            // SAFETY: T is f32 and the machine has AVX-512. The caller checked that strips hold as many rows
-            // as the left matrix has columns; the matrices guarantee what lies behind their pointers, and
-            // masked lanes are not touched.
+    /// # Safety
+    /// As [`Task::multiply`], on a machine with AVX-512.
+    pub unsafe fn multiply(task: &Task, rows: usize) {
+        for piece in 0..rows.div_ceil(ROWS) {
+            let (task, rows) = task.piece(piece, rows, ROWS);
+            // SAFETY: by the caller.
             unsafe {
-                let block = Block {
-                    left: left_start.add(start * row_stride).cast(),
-                    row_stride,
-                    step_stride,
-                    right: [first, second]
-                        .map(|strip| from_raw_parts(strip.as_ptr().cast::<[f32; STRIP]>(), left.columns)),
-                    out: out_start.add(start * out_stride).cast(),
-                    out_stride,
-                    masks,
-                    add,
-                };
-                match end - start {
-                    1 => block.multiply::<1>(),
-                    2 => block.multiply::<2>(),
-                    3 => block.multiply::<3>(),
-                    4 => block.multiply::<4>(),
-                    5 => block.multiply::<5>(),
-                    6 => block.multiply::<6>(),
-                    7 => block.multiply::<7>(),
-                    8 => block.multiply::<8>(),
-                    9 => block.multiply::<9>(),
-                    10 => block.multiply::<10>(),
-                    11 => block.multiply::<11>(),
-                    12 => block.multiply::<12>(),
-                    13 => block.multiply::<13>(),
-                    _ => block.multiply::<14>(),
+                match rows {
+                    1 => block::<1>(&task),
+                    2 => block::<2>(&task),
+                    3 => block::<3>(&task),
+                    4 => block::<4>(&task),
+                    5 => block::<5>(&task),
+                    6 => block::<6>(&task),
+                    7 => block::<7>(&task),
+                    8 => block::<8>(&task),
+                    9 => block::<9>(&task),
+                    10 => block::<10>(&task),
+                    11 => block::<11>(&task),
+                    12 => block::<12>(&task),
+                    13 => block::<13>(&task),
+                    _ => block::<14>(&task),
                 }
             }
         }
-        true
     }
 
-    /// Some rows of a product with two strips.
-    struct Block<'a> {
-        left: *const f32,
-        row_stride: usize,
-        step_stride: usize,
-        right: [&'a [[f32; STRIP]]; 2],
-        out: *mut f32,
-        out_stride: usize,
-        masks: [__mmask16; 2],
-        add: bool,
+    /// # Safety
+    /// As [`multiply`], of `R` rows.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn block<const R: usize>(task: &Task) {
+        let [first, second] = task.right;
+        let second = if second.is_empty() { first } else { second };
+        let mask = |columns: usize| ((1_u32 << columns.min(STRIP)) - 1) as u16;
+        let masks = [mask(task.columns), mask(task.columns.saturating_sub(STRIP))];
+        let mut sums = [[_mm512_setzero_ps(); 2]; R];
+        // SAFETY: by the caller; masked lanes are not touched.
+        unsafe {
+            let mut left = Rows::new(task.left.cast(), task.row_stride * size_of::<f32>());
+            // References, not pointers: builds with assertions check every pointer that is read.
+            for (first, second) in first.iter().zip(second) {
+                let right: [__m512; 2] =
+                    [first, second].map(|strip| transmute::<[f32; STRIP], __m512>(*strip));
+                each_row!(R, |row| {
+                    let x = broadcast_512(&left, row);
+                    sums[row][0] = _mm512_fmadd_ps(x, right[0], sums[row][0]);
+                    sums[row][1] = _mm512_fmadd_ps(x, right[1], sums[row][1]);
+                });
+                left.advance(task.step_stride * size_of::<f32>());
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                for (strip, &sum) in sums.iter().enumerate() {
+                    let (out, mask) =
+                        (task.out.add(row * task.out_stride).wrapping_add(strip * STRIP), masks[strip]);
+                    let sum = match task.add {
+                        true => _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), sum),
+                        false => sum,
+                    };
+                    _mm512_mask_storeu_ps(out, mask, sum);
+                }
+            }
+        }
     }
+}
 
-    impl Block<'_> {
-        /// # Safety
-        /// Behind the pointers lie `R` rows of as many numbers as strips have rows (left) and `R` rows with
-        /// the columns of the masks (out), which nobody else uses now.
-        #[target_feature(enable = "avx512f")]
-        unsafe fn multiply<const R: usize>(&self) {
-            let mut sums = [[_mm512_setzero_ps(); 2]; R];
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::{arch::x86_64::*, mem::transmute};
+
+    use super::{
+        super::broadcast::{Rows, broadcast_256, each_row},
+        STRIP, Task,
+    };
+
+    /// Rows of the kernel: twelve of 16 registers hold sums, two a strip's numbers.
+    const ROWS: usize = 6;
+
+    /// # Safety
+    /// As [`Task::multiply`], on a machine with AVX2 and FMA.
+    pub unsafe fn multiply(task: &Task, rows: usize) {
+        for piece in 0..rows.div_ceil(ROWS) {
+            let (task, rows) = task.piece(piece, rows, ROWS);
             // SAFETY: by the caller.
             unsafe {
-                let mut left = self.left;
-                // References, not pointers: builds with assertions check every pointer that is read.
-                for (&first, &second) in self.right[0].iter().zip(self.right[1]) {
-                    let right: [__m512; 2] = transmute([first, second]);
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let x = _mm512_set1_ps(*left.add(row * self.row_stride));
-                        sums[0] = _mm512_fmadd_ps(x, right[0], sums[0]);
-                        sums[1] = _mm512_fmadd_ps(x, right[1], sums[1]);
-                    }
-                    left = left.wrapping_add(self.step_stride);
+                match rows {
+                    1 => block::<1>(&task),
+                    2 => block::<2>(&task),
+                    3 => block::<3>(&task),
+                    4 => block::<4>(&task),
+                    5 => block::<5>(&task),
+                    _ => block::<6>(&task),
                 }
-                for (row, sums) in sums.iter().enumerate() {
-                    for (strip, &sum) in sums.iter().enumerate() {
-                        let (out, mask) = (
-                            self.out.add(row * self.out_stride).wrapping_add(strip * STRIP),
-                            self.masks[strip],
-                        );
-                        let before =
-                            if self.add { _mm512_maskz_loadu_ps(mask, out) } else { _mm512_setzero_ps() };
-                        _mm512_mask_storeu_ps(out, mask, _mm512_add_ps(before, sum));
-                    }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`multiply`], of `R` rows.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn block<const R: usize>(task: &Task) {
+        for (index, strip) in task.right.iter().enumerate().take(task.columns.div_ceil(STRIP)) {
+            let mut sums = [[_mm256_setzero_ps(); 2]; R];
+            // SAFETY: by the caller; both types are sixteen f32.
+            unsafe {
+                let mut left = Rows::new(task.left.cast(), task.row_stride * size_of::<f32>());
+                for right in *strip {
+                    let right: [__m256; 2] = transmute(*right);
+                    each_row!(R, |row| {
+                        let x = broadcast_256(&left, row);
+                        sums[row][0] = _mm256_fmadd_ps(x, right[0], sums[row][0]);
+                        sums[row][1] = _mm256_fmadd_ps(x, right[1], sums[row][1]);
+                    });
+                    left.advance(task.step_stride * size_of::<f32>());
+                }
+                for (row, &sums) in sums.iter().enumerate() {
+                    task.store(row, index, &transmute::<[__m256; 2], [f32; STRIP]>(sums));
                 }
             }
         }
@@ -193,6 +326,42 @@ mod tests {
                 for transposed in [false, true] {
                     check::<f32>(rows, columns, transposed, 2e-5);
                     check::<f64>(rows, columns, transposed, 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_kernels_give_the_same_bits() {
+        let mut stream = Seed::root(0).child("kernels").stream();
+        let mut numbers = |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
+        let (steps, rows) = (37, 31);
+        let (left, strips) = (numbers(rows * steps), numbers(2 * steps * STRIP));
+        let (strips, _) = strips.as_chunks::<STRIP>();
+        for columns in [5, 16, 17, 32] {
+            for add in [false, true] {
+                let run = |multiply: &dyn Fn(&Task)| {
+                    let mut out = vec![0.5_f32; rows * columns];
+                    multiply(&Task {
+                        left: left.as_ptr(),
+                        row_stride: steps,
+                        step_stride: 1,
+                        right: [&strips[..steps], if columns > STRIP { &strips[steps..] } else { &[] }],
+                        out: out.as_mut_ptr(),
+                        out_stride: columns,
+                        columns,
+                        add,
+                    });
+                    out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                // SAFETY: the numbers are there, and kernels are asked where the machine has them.
+                unsafe {
+                    let plain = run(&|task| task.multiply_plain(rows));
+                    assert_eq!(run(&|task| task.multiply(rows)), plain);
+                    #[cfg(target_arch = "x86_64")]
+                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                        assert_eq!(run(&|task| avx2::multiply(task, rows)), plain);
+                    }
                 }
             }
         }

@@ -2,12 +2,13 @@
 //! degree 8 fitted by us on |x| < 14.5 for the least relative error (6e-8 before rounding). For f64: libm's.
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
+use half::bf16;
 use rayon::prelude::*;
 
 use crate::tensor::{
     cpu::{
         exponential::Exponential,
-        storage::{constant, unsupported, unwritten, values, with_values},
+        storage::{Number, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
     graph::{
@@ -81,8 +82,8 @@ const PIECE: usize = 8192;
 struct Gelu;
 
 impl Gelu {
-    fn forward<T: Normal>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let input = values::<T>(storage, layout)?;
+    fn forward<N: Number<Sum: Normal>>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let input = values::<N>(storage, layout)?;
         // SAFETY: the loop writes every number.
         let mut out = unsafe { unwritten(input.len()) };
         out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
@@ -90,26 +91,28 @@ impl Gelu {
                 #[inline(always)]
                 || {
                     for (y, &x) in out.iter_mut().zip(input) {
-                        *y = x * x.normal().0;
+                        let x = x.widen();
+                        *y = N::narrow(x * x.normal().0);
                     }
                 },
             );
         });
-        Ok((T::to_cpu_storage_owned(out), layout.shape().clone()))
+        Ok((N::to_cpu_storage_owned(out), layout.shape().clone()))
     }
 
-    fn gradient<T: Normal>(input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    fn gradient<N: Number<Sum: Normal>>(input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         // SAFETY: as above.
         let mut out = unsafe { unwritten(input.elem_count()) };
-        with_values::<T, _, _>([input, gradient], |[input, gradient]| {
+        with_values::<N, _, _>([input, gradient], |[input, gradient]| {
             let given = input.par_chunks(PIECE).zip(gradient.par_chunks(PIECE));
             out.par_chunks_mut(PIECE).zip(given).for_each(|(out, (input, gradient))| {
                 vectorised(
                     #[inline(always)]
                     || {
                         for ((dx, &x), &dy) in out.iter_mut().zip(input).zip(gradient) {
+                            let x = x.widen();
                             let (distribution, density) = x.normal();
-                            *dx = dy * (distribution + x * density);
+                            *dx = N::narrow(dy.widen() * (distribution + x * density));
                         }
                     },
                 );
@@ -126,6 +129,7 @@ impl Operation for Gelu {
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (storage, layout) = arguments[0];
         match storage {
+            CpuStorage::BF16(_) => Self::forward::<bf16>(storage, layout),
             CpuStorage::F32(_) => Self::forward::<f32>(storage, layout),
             CpuStorage::F64(_) => Self::forward::<f64>(storage, layout),
             _ => unsupported(Self::NAME, storage.dtype()),
@@ -134,6 +138,7 @@ impl Operation for Gelu {
 
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         let by = match gradient.dtype() {
+            DType::BF16 => Self::gradient::<bf16>(arguments[0], gradient)?,
             DType::F32 => Self::gradient::<f32>(arguments[0], gradient)?,
             DType::F64 => Self::gradient::<f64>(arguments[0], gradient)?,
             other => return unsupported(Self::NAME, other),

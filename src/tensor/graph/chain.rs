@@ -17,7 +17,6 @@ use candle_core::{
 use super::{
     gradients,
     operation::{Gradients, Operation, node},
-    precision::is_emulated,
 };
 
 /// Of the arguments, the result and its gradient.
@@ -48,8 +47,7 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
         }
     }
 
-    // In emulated operations there is more of Candle than of this layer.
-    if is_emulated(input) || NOTES.with_borrow(Option::is_some) {
+    if NOTES.with_borrow(Option::is_some) {
         return body(input);
     }
     NOTES.set(Some(Vec::new()));

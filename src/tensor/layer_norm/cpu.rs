@@ -1,11 +1,12 @@
 //! Layer normalisation on the CPU: tasks share the rows.
 
-use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
+use candle_core::{CpuStorage, D, DType, Result, Shape, Tensor, WithDType, backend::BackendStorage, bail};
+use half::bf16;
 use rayon::prelude::*;
 
 use crate::tensor::{
     cpu::{
-        storage::{Real, constant, unsupported, unwritten, values, with_values},
+        storage::{Number, Real, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
     graph::{
@@ -30,7 +31,7 @@ struct LayerNorm {
 }
 
 impl LayerNorm {
-    fn forward<T: Real>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+    fn forward<N: Number>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, weight, bias) = (arguments[0], arguments[1], arguments[2]);
         let shape = input.1.shape();
         let width = shape.dim(D::Minus1)?;
@@ -41,8 +42,9 @@ impl LayerNorm {
                 bias.1.shape()
             )
         }
-        let [x, weight, bias] =
-            [values::<T>(input.0, input.1)?, values(weight.0, weight.1)?, values(bias.0, bias.1)?];
+        let x = values::<N>(input.0, input.1)?;
+        let [weight, bias] = [weight, bias].map(|(storage, layout)| values::<N::Sum>(storage, layout));
+        let (weight, bias) = (weight?, bias?);
         // SAFETY: rows are whole, and the loop writes every one.
         let mut out = unsafe { unwritten(x.len()) };
         let piece = x.len().div_ceil(width).div_ceil(GROUPS).max(1) * width;
@@ -53,34 +55,36 @@ impl LayerNorm {
                     for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
                         let (mean, scale) = self.statistics(x);
                         for (((out, &x), &weight), &bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-                            *out = (x - mean) * scale * weight + bias;
+                            *out = N::narrow((x.widen() - mean) * scale * weight + bias);
                         }
                     }
                 },
             );
         });
-        Ok((T::to_cpu_storage_owned(out), shape.clone()))
+        Ok((N::to_cpu_storage_owned(out), shape.clone()))
     }
 
-    fn gradients<T: Real>(&self, arguments: &[&Tensor], gradient: &Tensor) -> Result<Gradients> {
+    fn gradients<N: Number>(&self, arguments: &[&Tensor], gradient: &Tensor) -> Result<Gradients> {
         let (input, weight, bias) = (arguments[0], arguments[1], arguments[2]);
         let width = weight.elem_count();
         let rows = input.elem_count() / width;
         let piece = rows.div_ceil(GROUPS).max(1) * width;
         // SAFETY: as above.
-        let mut by_input = unsafe { unwritten(rows * width) };
+        let mut by_input: Vec<N> = unsafe { unwritten(rows * width) };
         // For each group the sum of its gradients by weight, then by bias.
-        let mut parts = vec![T::zero(); (rows * width).div_ceil(piece).max(1) * 2 * width];
-        with_values::<T, _, _>([input, weight, gradient], |[x, weight, dy]| {
-            let given = x.par_chunks(piece).zip(dy.par_chunks(piece));
-            let made = by_input.par_chunks_mut(piece).zip(parts.par_chunks_mut(2 * width));
-            made.zip(given).for_each(|((dx, parts), (x, dy))| {
-                vectorised(
-                    #[inline(always)]
-                    || self.backward_rows(x, dy, weight, dx, parts),
-                );
-            });
-            Ok(())
+        let mut parts = vec![N::Sum::ZERO; (rows * width).div_ceil(piece).max(1) * 2 * width];
+        with_values::<N, _, _>([input, gradient], |[x, dy]| {
+            with_values::<N::Sum, _, _>([weight], |[weight]| {
+                let given = x.par_chunks(piece).zip(dy.par_chunks(piece));
+                let made = by_input.par_chunks_mut(piece).zip(parts.par_chunks_mut(2 * width));
+                made.zip(given).for_each(|((dx, parts), (x, dy))| {
+                    vectorised(
+                        #[inline(always)]
+                        || self.backward_rows(x, dy, weight, dx, parts),
+                    );
+                });
+                Ok(())
+            })
         })?;
         let mut sums = parts[..2 * width].to_vec();
         for part in parts.chunks_exact(2 * width).skip(1) {
@@ -96,12 +100,25 @@ impl LayerNorm {
 
     /// With n the normalised row and g = dy weight: dx = scale (g - mean(g) - n mean(g n)).
     #[inline(always)]
-    fn backward_rows<T: Real>(&self, x: &[T], dy: &[T], weight: &[T], dx: &mut [T], parts: &mut [T]) {
+    fn backward_rows<N: Number>(
+        &self,
+        x: &[N],
+        dy: &[N],
+        weight: &[N::Sum],
+        dx: &mut [N],
+        parts: &mut [N::Sum],
+    ) {
         let width = weight.len();
         let (by_weight, by_bias) = parts.split_at_mut(width);
-        let one = T::one() / T::from_f64(width as f64);
+        let one = N::Sum::from_f64(1.0) / N::Sum::from_f64(width as f64);
+        // Rows of numbers that lie in sixteen bits are widened once.
+        let mut wide = [vec![N::Sum::ZERO; width], vec![N::Sum::ZERO; width]];
+        let [wide_x, wide_dy] = &mut wide;
         for ((x, dy), dx) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width))
         {
+            wide_x.iter_mut().zip(x).for_each(|(wide, &x)| *wide = x.widen());
+            wide_dy.iter_mut().zip(dy).for_each(|(wide, &dy)| *wide = dy.widen());
+            let (x, dy) = (&*wide_x, &*wide_dy);
             let (mean, scale) = self.statistics(x);
             let sums = by_weight.iter_mut().zip(by_bias.iter_mut());
             for ((&x, &dy), (by_weight, by_bias)) in x.iter().zip(dy).zip(sums) {
@@ -121,35 +138,35 @@ impl LayerNorm {
                     |[dy, weight, x]| dy * weight * ((x - mean) * scale),
                 );
             for (((dx, &x), &dy), &weight) in dx.iter_mut().zip(x).zip(dy).zip(weight) {
-                *dx = scale * (dy * weight - g_mean - (x - mean) * scale * gn_mean);
+                *dx = N::narrow(scale * (dy * weight - g_mean - (x - mean) * scale * gn_mean));
             }
         }
     }
 
     /// Mean, and 1 / sqrt(variance + epsilon).
     #[inline(always)]
-    fn statistics<T: Real>(&self, row: &[T]) -> (T, T) {
-        let one = T::one() / T::from_f64(row.len() as f64);
+    fn statistics<N: Number>(&self, row: &[N]) -> (N::Sum, N::Sum) {
+        let one = N::Sum::from_f64(1.0) / N::Sum::from_f64(row.len() as f64);
         let mean = one
             * sum(
                 [row],
                 #[inline(always)]
-                |[x]| x,
+                |[x]| x.widen(),
             );
         let variance = one
             * sum(
                 [row],
                 #[inline(always)]
-                |[x]| (x - mean) * (x - mean),
+                |[x]| (x.widen() - mean) * (x.widen() - mean),
             );
-        (mean, T::from_f64(1.0 / (variance.to_f64() + self.epsilon).sqrt()))
+        (mean, N::Sum::from_f64(1.0 / (variance.to_f64() + self.epsilon).sqrt()))
     }
 }
 
 /// Sum of `term` over equally long slices.
 #[inline(always)]
-fn sum<T: Real, const N: usize>(slices: [&[T]; N], term: impl Fn([T; N]) -> T) -> T {
-    let mut lanes = [T::zero(); LANES];
+fn sum<T: Copy, S: Real, const N: usize>(slices: [&[T]; N], term: impl Fn([T; N]) -> S) -> S {
+    let mut lanes = [S::zero(); LANES];
     let split = slices.map(|slice| slice.as_chunks::<LANES>());
     for index in 0..split[0].0.len() {
         let chunks = split.map(|(chunks, _)| &chunks[index]);
@@ -176,6 +193,7 @@ impl Operation for LayerNorm {
 
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         match arguments[0].0 {
+            CpuStorage::BF16(_) => self.forward::<bf16>(arguments),
             CpuStorage::F32(_) => self.forward::<f32>(arguments),
             CpuStorage::F64(_) => self.forward::<f64>(arguments),
             other => unsupported(Self::NAME, other.dtype()),
@@ -184,6 +202,7 @@ impl Operation for LayerNorm {
 
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         match gradient.dtype() {
+            DType::BF16 => self.gradients::<bf16>(arguments, gradient),
             DType::F32 => self.gradients::<f32>(arguments, gradient),
             DType::F64 => self.gradients::<f64>(arguments, gradient),
             other => unsupported(Self::NAME, other),

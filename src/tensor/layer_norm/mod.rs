@@ -10,8 +10,6 @@ mod gpu;
 
 use candle_core::{D, Result, Tensor};
 
-use super::graph::precision::{emulate, is_emulated};
-
 /// Normalises rows of `input` (..., width); `weight` and `bias` are (width).
 ///
 /// # Errors
@@ -20,9 +18,6 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
         return gpu::layer_norm(input, weight, bias, epsilon);
-    }
-    if is_emulated(input) {
-        return emulate(input, |input| layer_norm(input, weight, bias, epsilon));
     }
     cpu::layer_norm(input, weight, bias, epsilon)
 }

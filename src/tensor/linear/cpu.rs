@@ -1,12 +1,14 @@
 //! Linear maps on the CPU, as products of matrices.
 
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
+use half::bf16;
 use rayon::prelude::*;
 
 use crate::tensor::{
     cpu::{
-        matrix::{Matrix, Write, multiply_parallel},
-        storage::{Real, constant, unsupported, unwritten, values, with_values},
+        factor::{Factor, Threads},
+        matrix::{Matrix, Write},
+        storage::{Number, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
     graph::{
@@ -32,7 +34,7 @@ struct Linear;
 
 impl Linear {
     /// Of rows, weight and, if there is one, bias.
-    fn forward<T: Real>(arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+    fn forward<N: Factor>(arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, weight, bias) = (arguments[0], arguments[1], arguments.get(2));
         let (outputs, inputs) = weight.1.shape().dims2()?;
         let mut shape = input.1.dims().to_vec();
@@ -45,26 +47,29 @@ impl Linear {
         }
         let rows = shape.iter().product::<usize>();
         shape.push(outputs);
-        let (x, weight) = (values::<T>(input.0, input.1)?, values::<T>(weight.0, weight.1)?);
-        let bias = bias.map(|(storage, layout)| values::<T>(storage, layout)).transpose()?;
-        let weight = Matrix::new(weight, outputs, inputs).transposed();
-        let out = product(Matrix::new(x, rows, inputs), weight, bias);
-        Ok((T::to_cpu_storage_owned(out), shape.into()))
+        let (x, weight) = (values::<N>(input.0, input.1)?, values::<N::Sum>(weight.0, weight.1)?);
+        let bias = bias.map(|(storage, layout)| values::<N::Sum>(storage, layout)).transpose()?;
+        let out = product(x, Matrix::new(weight, outputs, inputs).transposed(), rows, bias);
+        Ok((N::to_cpu_storage_owned(out), shape.into()))
     }
 
-    fn gradients<T: Real>(arguments: &[&Tensor], gradient: &Tensor) -> Result<Gradients> {
+    fn gradients<N: Factor>(arguments: &[&Tensor], gradient: &Tensor) -> Result<Gradients> {
         let (input, weight) = (arguments[0], arguments[1]);
         let (outputs, inputs) = weight.dims2()?;
         let rows = input.dims()[..input.rank() - 1].iter().product();
-        let mut by = with_values::<T, _, _>([input, weight, gradient], |[x, w, dy]| {
-            let gradient = Matrix::new(dy, rows, outputs);
-            let by_input = input.track_op().then(|| {
-                let weight = Matrix::new(w, outputs, inputs);
-                constant(product(gradient, weight, None), input.shape())
-            });
+        let mut by = with_values::<N, _, _>([input, gradient], |[x, dy]| {
+            let by_input = match input.track_op() {
+                true => with_values::<N::Sum, _, _>([weight], |[weight]| {
+                    let by_input = product(dy, Matrix::new(weight, outputs, inputs), rows, None);
+                    Ok(Some(constant::<N>(by_input, input.shape())))
+                })?,
+                false => None,
+            };
             let by_weight = weight.track_op().then(|| {
-                let x = Matrix::new(x, rows, inputs);
-                constant(product(gradient.transposed(), x, None), weight.shape())
+                // SAFETY: the product writes every number.
+                let mut by_weight = unsafe { unwritten(outputs * inputs) };
+                N::multiply_transposed(&mut by_weight, dy, x, (outputs, inputs), false, Threads::All);
+                constant(by_weight, weight.shape())
             });
             let by_bias = arguments.get(2).map(|bias| constant(column_sums(dy, outputs), bias.shape()));
             Ok([by_input, by_weight, by_bias])
@@ -73,24 +78,25 @@ impl Linear {
     }
 }
 
-/// `left right`, with `added` to each of its rows.
-fn product<T: Real>(left: Matrix<T>, right: Matrix<T>, added: Option<&[T]>) -> Vec<T> {
+/// `left right` with `added` to each row, for `rows` rows.
+fn product<N: Factor>(left: &[N], right: Matrix<N::Sum>, rows: usize, added: Option<&[N::Sum]>) -> Vec<N> {
     // SAFETY: the product writes every number.
-    let mut out = unsafe { unwritten(left.rows * right.columns) };
-    multiply_parallel(&mut out, left, right, added.map_or(Write::Replace, Write::WithRow));
+    let mut out = unsafe { unwritten(rows * right.columns) };
+    let write = added.map_or(Write::Replace, Write::WithRow);
+    N::multiply(&mut out, left, &N::ready(right), write, Threads::All);
     out
 }
 
 /// Sums of the columns of a row-major matrix.
-fn column_sums<T: Real>(matrix: &[T], columns: usize) -> Vec<T> {
+fn column_sums<N: Number>(matrix: &[N], columns: usize) -> Vec<N::Sum> {
     let piece = (matrix.len() / columns.max(1)).div_ceil(GROUPS).max(1) * columns.max(1);
-    let mut parts = vec![T::zero(); matrix.len().div_ceil(piece).max(1) * columns];
+    let mut parts = vec![N::Sum::ZERO; matrix.len().div_ceil(piece).max(1) * columns];
     parts.par_chunks_mut(columns.max(1)).zip(matrix.par_chunks(piece)).for_each(|(sums, matrix)| {
         vectorised(
             #[inline(always)]
             || {
                 for row in matrix.chunks_exact(columns) {
-                    sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+                    sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.widen());
                 }
             },
         );
@@ -107,6 +113,7 @@ impl Operation for Linear {
 
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         match arguments[0].0 {
+            CpuStorage::BF16(_) => Self::forward::<bf16>(arguments),
             CpuStorage::F32(_) => Self::forward::<f32>(arguments),
             CpuStorage::F64(_) => Self::forward::<f64>(arguments),
             other => unsupported(Self::NAME, other.dtype()),
@@ -115,6 +122,7 @@ impl Operation for Linear {
 
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         match gradient.dtype() {
+            DType::BF16 => Self::gradients::<bf16>(arguments, gradient),
             DType::F32 => Self::gradients::<f32>(arguments, gradient),
             DType::F64 => Self::gradients::<f64>(arguments, gradient),
             other => unsupported(Self::NAME, other),

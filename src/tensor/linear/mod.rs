@@ -6,7 +6,8 @@ mod gpu;
 
 use candle_core::{Result, Tensor};
 
-use super::graph::precision::{emulate, is_emulated, round};
+#[cfg(feature = "cuda")]
+use super::graph::precision::{emulate, round};
 
 /// Maps rows (..., in) to (..., out) by `weight` (out, in) and, if given, `bias` (out), which are f32 where rows are bf16.
 ///
@@ -18,9 +19,6 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
         return on_gpu(input, weight, bias);
-    }
-    if is_emulated(input) {
-        return emulate(input, |input| linear(input, &round(weight)?, bias));
     }
     cpu::linear(input, weight, bias)
 }

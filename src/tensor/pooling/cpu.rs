@@ -3,12 +3,13 @@
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::window::Pool;
 use crate::tensor::{
     cpu::{
-        storage::{Real, constant, unsupported, unwritten, values, with_values},
+        storage::{Number, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
     graph::{
@@ -48,7 +49,7 @@ struct MaxPool {
 }
 
 impl MaxPool {
-    fn forward<T: Real>(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward<T: Number>(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let sizes = Sizes::new(self.pool, layout.shape())?;
         let Sizes { batch, height, width, channels, down, across } = sizes;
         let images = values::<T>(storage, layout)?;
@@ -71,7 +72,7 @@ impl MaxPool {
 
     /// Maxima of the windows of line `down` of an image, and which pixel of a window each is.
     #[inline(always)]
-    fn line<T: Real>(&self, sizes: Sizes, image: &[T], down: usize, out: &mut [T], winners: &mut [u8]) {
+    fn line<T: Number>(&self, sizes: Sizes, image: &[T], down: usize, out: &mut [T], winners: &mut [u8]) {
         let Pool { kernel, stride, padding } = self.pool;
         let Sizes { height, width, channels, .. } = sizes;
         let pixels = out.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
@@ -93,7 +94,7 @@ impl MaxPool {
                 }
                 for ((best, winner), &x) in best.iter_mut().zip(winners.iter_mut()).zip(pixel) {
                     #[expect(clippy::eq_op, reason = "not-a-number wins: it is seen, not lost")]
-                    let wins = x > *best || x != x;
+                    let wins = x.widen() > best.widen() || x != x;
                     *best = if wins { x } else { *best };
                     *winner = if wins { place as u8 } else { *winner };
                 }
@@ -101,12 +102,13 @@ impl MaxPool {
         }
     }
 
-    fn gradient<T: Real>(&self, images: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    fn gradient<T: Number>(&self, images: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         let sizes = Sizes::new(self.pool, images.shape())?;
         let Sizes { batch, height, width, channels, down, across } = sizes;
         let Some(winners) = self.winners.get() else { bail!("max pool: backward before forward") };
         let (image, pooled) = (height * width * channels, down * across * channels);
-        let mut by_images = vec![T::zero(); batch * image];
+        // SAFETY: `image` writes every pixel.
+        let mut by_images: Vec<T> = unsafe { unwritten(batch * image) };
         with_values::<T, _, _>([gradient], |[gradient]| {
             let given = gradient.par_chunks(pooled).zip(winners.par_chunks(pooled));
             by_images.par_chunks_mut(image).zip(given).for_each(|(by_image, (gradient, winners))| {
@@ -120,27 +122,46 @@ impl MaxPool {
         Ok(constant(by_images, images.shape()))
     }
 
-    /// Adds the output's gradient of an image to that by the image.
+    /// Writes the gradient by an image: for each of its pixels, the sum over windows that it won.
     #[inline(always)]
-    fn image<T: Real>(&self, sizes: Sizes, gradient: &[T], winners: &[u8], by_image: &mut [T]) {
+    fn image<T: Number>(&self, sizes: Sizes, gradient: &[T], winners: &[u8], by_image: &mut [T]) {
         let Pool { kernel, stride, padding } = self.pool;
-        let Sizes { height, width, channels, across, .. } = sizes;
-        let pixels = gradient.chunks_exact(channels).zip(winners.chunks_exact(channels));
-        for (pixel, (gradient, winners)) in pixels.enumerate() {
-            for place in 0..kernel * kernel {
-                // Negative numbers wrap around to large ones.
-                let row = (pixel / across * stride + place / kernel).wrapping_sub(padding);
-                let column = (pixel % across * stride + place % kernel).wrapping_sub(padding);
-                if row >= height || column >= width {
-                    continue;
+        let Sizes { width, channels, down, across, .. } = sizes;
+        // Windows over a place along an axis of `count` windows.
+        let over = |place: usize, count: usize| {
+            (place + 1).saturating_sub(kernel).div_ceil(stride)..(place / stride + 1).min(count)
+        };
+        for (pixel, by_pixel) in by_image.chunks_exact_mut(channels).enumerate() {
+            let (row, column) = (pixel / width + padding, pixel % width + padding);
+            for (group, by) in by_pixel.chunks_mut(LANES).enumerate() {
+                let mut sums = [T::Sum::ZERO; LANES];
+                for window_row in over(row, down) {
+                    for window_column in over(column, across) {
+                        let place = (row - window_row * stride) * kernel + column - window_column * stride;
+                        let start = (window_row * across + window_column) * channels + group * LANES;
+                        let (gradient, winners) = (&gradient[start..], &winners[start..]);
+                        match (gradient.first_chunk::<LANES>(), winners.first_chunk::<LANES>()) {
+                            (Some(gradient), Some(winners)) => {
+                                add_won(&mut sums, gradient, winners, place as u8);
+                            }
+                            _ => add_won(&mut sums, gradient, winners, place as u8),
+                        }
+                    }
                 }
-                let sums = &mut by_image[(row * width + column) * channels..][..channels];
-                for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {
-                    let won = winner == place as u8;
-                    *sum += if won { gradient } else { T::zero() };
-                }
+                by.iter_mut().zip(sums).for_each(|(by, sum)| *by = T::narrow(sum));
             }
         }
+    }
+}
+
+/// Channels that are summed together.
+const LANES: usize = 16;
+
+/// Adds gradients of those channels of a window that a place has won.
+#[inline(always)]
+fn add_won<T: Number>(sums: &mut [T::Sum; LANES], gradient: &[T], winners: &[u8], place: u8) {
+    for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {
+        *sum += if winner == place { gradient.widen() } else { T::Sum::ZERO };
     }
 }
 
@@ -150,6 +171,7 @@ impl Operation for MaxPool {
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (storage, layout) = arguments[0];
         match storage {
+            CpuStorage::BF16(_) => self.forward::<bf16>(storage, layout),
             CpuStorage::F32(_) => self.forward::<f32>(storage, layout),
             CpuStorage::F64(_) => self.forward::<f64>(storage, layout),
             _ => unsupported(Self::NAME, storage.dtype()),
@@ -158,6 +180,7 @@ impl Operation for MaxPool {
 
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         let by = match gradient.dtype() {
+            DType::BF16 => self.gradient::<bf16>(arguments[0], gradient)?,
             DType::F32 => self.gradient::<f32>(arguments[0], gradient)?,
             DType::F64 => self.gradient::<f64>(arguments[0], gradient)?,
             other => return unsupported(Self::NAME, other),

@@ -8,7 +8,7 @@ mod window;
 use candle_core::{D, Result, Tensor};
 
 pub use self::window::Pool;
-use super::graph::precision::{emulate, is_emulated, widen};
+use super::graph::precision::widen;
 
 /// Maximum over windows of images (batch, height, width, channels), for each channel.
 ///
@@ -20,9 +20,6 @@ pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if images.device().is_cuda() {
         return gpu::max_pool(images, pool);
-    }
-    if is_emulated(images) {
-        return emulate(images, |images| max_pool(images, pool));
     }
     cpu::max_pool(images, pool)
 }

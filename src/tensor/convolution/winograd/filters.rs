@@ -4,7 +4,11 @@ use super::{
     lanes::Lanes,
     scheme::{Scheme, along_both},
 };
-use crate::tensor::cpu::{storage::Real, strips::STRIP, vector::vectorised};
+use crate::tensor::cpu::{
+    storage::{Number, Real},
+    strips::STRIP,
+    vector::vectorised,
+};
 
 /// Numbers of a filter.
 const TAPS: usize = 9;
@@ -33,9 +37,9 @@ impl<'a, T: Real> Filters<'a, T> {
         Self { weights, steps: outputs, channels: inputs, adjoint: true }
     }
 
-    /// G g G^T of the filters of strip `strip` of the channels that come out: a strip (steps x 16) for each
+    /// G g G^T of the filters, rounded to numbers, of strip `strip` of the channels that come out: a strip (steps x 16) for each
     /// place.
-    pub fn pack<S: Scheme>(&self, strip: usize, packed: &mut [T]) {
+    pub fn pack<S: Scheme, N: Number<Sum = T>>(&self, strip: usize, packed: &mut [T]) {
         let Self { weights, steps, channels, adjoint } = *self;
         let (lane, step) = if adjoint { (TAPS, channels * TAPS) } else { (steps * TAPS, TAPS) };
         let count = STRIP.min(channels - strip * STRIP);
@@ -65,7 +69,7 @@ impl<'a, T: Real> Filters<'a, T> {
                             #[inline(always)]
                             |row, column| {
                                 let tap = 3 * row + column;
-                                turned[if adjoint { TAPS - 1 - tap } else { tap }]
+                                turned[if adjoint { TAPS - 1 - tap } else { tap }].rounded::<N>()
                             },
                             #[inline(always)]
                             |axis| S::weights(axis),

@@ -3,7 +3,10 @@
 
 use std::ops::{Add, Mul, Sub};
 
-use crate::tensor::cpu::{storage::Real, strips::STRIP};
+use crate::tensor::cpu::{
+    storage::{Number, Real},
+    strips::STRIP,
+};
 
 /// As many numbers as a strip has columns.
 #[derive(Clone, Copy)]
@@ -18,18 +21,21 @@ impl<T: Real> Lanes<T> {
 
     /// The first sixteen of `numbers`.
     #[inline(always)]
-    pub fn load(numbers: &[T]) -> Self {
-        Self(*numbers.first_chunk().expect("sixteen numbers"))
+    pub fn load<N: Number<Sum = T>>(numbers: &[N]) -> Self {
+        let numbers: &[N; STRIP] = numbers.first_chunk().expect("sixteen numbers");
+        let mut lanes = Self::zero();
+        lanes.0.iter_mut().zip(numbers).for_each(|(lane, x)| *lane = x.widen());
+        lanes
     }
 
     /// As [`Self::load`], zeros beyond `count`.
     #[inline(always)]
-    pub fn load_some(numbers: &[T], count: usize) -> Self {
+    pub fn load_some<N: Number<Sum = T>>(numbers: &[N], count: usize) -> Self {
         if count >= STRIP {
             return Self::load(numbers);
         }
         let mut lanes = Self::zero();
-        lanes.0.iter_mut().zip(&numbers[..count]).for_each(|(lane, &x)| *lane = x);
+        lanes.0.iter_mut().zip(&numbers[..count]).for_each(|(lane, &x)| *lane = x.widen());
         lanes
     }
 
@@ -39,13 +45,25 @@ impl<T: Real> Lanes<T> {
         *numbers.first_chunk_mut().expect("sixteen numbers") = self.0;
     }
 
-    /// To all of `numbers`, at most sixteen.
+    /// To all of `numbers`, at most sixteen, rounded.
     #[inline(always)]
-    pub fn store_some(self, numbers: &mut [T]) {
+    pub fn store_some<N: Number<Sum = T>>(self, numbers: &mut [N]) {
         match numbers.first_chunk_mut() {
-            Some(numbers) => *numbers = self.0,
-            None => numbers.iter_mut().zip(self.0).for_each(|(x, lane)| *x = lane),
+            Some(numbers) => {
+                let numbers: &mut [N; STRIP] = numbers;
+                numbers.iter_mut().zip(self.0).for_each(|(x, lane)| *x = N::narrow(lane));
+            }
+            None => numbers.iter_mut().zip(self.0).for_each(|(x, lane)| *x = N::narrow(lane)),
         }
+    }
+
+    /// All, rounded to numbers.
+    #[inline(always)]
+    pub fn rounded<N: Number<Sum = T>>(mut self) -> Self {
+        for lane in &mut self.0 {
+            *lane = N::narrow(*lane).widen();
+        }
+        self
     }
 
     #[inline(always)]

@@ -26,7 +26,7 @@ use tiles::{Layout, Tiles};
 use crate::tensor::cpu::{
     matrix::{Matrix, Output},
     patches::Windows,
-    storage::{Real, make_room, unwritten},
+    storage::{Number, make_room, unwritten},
     strips::{STRIP, multiply_strips},
 };
 
@@ -54,10 +54,10 @@ pub fn fits(windows: &Windows, outputs: usize) -> bool {
 ///
 /// # Panics
 /// If the convolution does not fit or a length is wrong.
-pub fn forward<T: Real>(windows: &Windows, images: &[T], filters: Filters<T>, out: &mut [T]) {
+pub fn forward<N: Number>(windows: &Windows, images: &[N], filters: Filters<N::Sum>, out: &mut [N]) {
     match prefers_two(windows) {
-        true => forward_with::<Two, T>(windows, images, filters, out),
-        false => forward_with::<Four, T>(windows, images, filters, out),
+        true => forward_with::<Two, N>(windows, images, filters, out),
+        false => forward_with::<Four, N>(windows, images, filters, out),
     }
 }
 
@@ -65,10 +65,15 @@ pub fn forward<T: Real>(windows: &Windows, images: &[T], filters: Filters<T>, ou
 ///
 /// # Panics
 /// As [`forward`].
-pub fn weights_gradient<T: Real>(windows: &Windows, images: &[T], gradient: &[T], outputs: usize) -> Vec<T> {
+pub fn weights_gradient<N: Number>(
+    windows: &Windows,
+    images: &[N],
+    gradient: &[N],
+    outputs: usize,
+) -> Vec<N::Sum> {
     match prefers_two(windows) {
-        true => weights_gradient_with::<Two, T>(windows, images, gradient, outputs),
-        false => weights_gradient_with::<Four, T>(windows, images, gradient, outputs),
+        true => weights_gradient_with::<Two, N>(windows, images, gradient, outputs),
+        false => weights_gradient_with::<Four, N>(windows, images, gradient, outputs),
     }
 }
 
@@ -79,7 +84,12 @@ fn prefers_two(windows: &Windows) -> bool {
     products(Two::OUT) <= products(Four::OUT)
 }
 
-fn forward_with<S: Scheme, T: Real>(windows: &Windows, images: &[T], filters: Filters<T>, out: &mut [T]) {
+fn forward_with<S: Scheme, N: Number>(
+    windows: &Windows,
+    images: &[N],
+    filters: Filters<N::Sum>,
+    out: &mut [N],
+) {
     let tiles = Tiles::<S>::new(*windows);
     let Filters { steps, channels, .. } = filters;
     assert!(windows.kernel == (3, 3) && windows.stride == 1, "{windows:?} is not 3 x 3 with stride 1");
@@ -94,12 +104,12 @@ fn forward_with<S: Scheme, T: Real>(windows: &Windows, images: &[T], filters: Fi
 }
 
 /// Products of tiles' values and filters, and where they go.
-struct Products<'a, S, T> {
+struct Products<'a, S, N: Number> {
     tiles: &'a Tiles<S>,
-    images: &'a [T],
-    filters: Filters<'a, T>,
-    out: Shared<T>,
-    borrowed: PhantomData<&'a mut [T]>,
+    images: &'a [N],
+    filters: Filters<'a, N::Sum>,
+    out: Shared<N>,
+    borrowed: PhantomData<&'a mut [N]>,
 }
 
 /// The start of an output that tasks write disjoint parts of.
@@ -108,7 +118,7 @@ struct Shared<T>(*mut T);
 // SAFETY: tasks write disjoint tiles or channels, as `Products::write` demands.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl<S: Scheme, T: Real> Products<'_, S, T> {
+impl<S: Scheme, N: Number> Products<'_, S, N> {
     /// Numbers of a strip of transformed filters.
     fn strip(&self) -> usize {
         Tiles::<S>::PLACES * self.filters.steps * STRIP
@@ -120,7 +130,7 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
     }
 
     /// Transforms a block of the images; writes every value.
-    fn transform(&self, block: &Range<usize>, values: &mut [T]) {
+    fn transform(&self, block: &Range<usize>, values: &mut [N::Sum]) {
         let steps = self.filters.steps;
         let layout = Layout::rows(block.len(), steps);
         self.tiles.input(self.images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
@@ -132,7 +142,7 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
         // SAFETY: `pack` writes whole strips.
         let mut packed = unsafe { unwritten(self.filters.channels.div_ceil(STRIP) * strip) };
         let strips = packed.par_chunks_mut(strip).enumerate();
-        strips.for_each(|(index, packed)| self.filters.pack::<S>(index, packed));
+        strips.for_each(|(index, packed)| self.filters.pack::<S, N>(index, packed));
         (0..count.div_ceil(TILES)).into_par_iter().for_each_init(
             || (Vec::new(), Vec::new()),
             |(values, products), index| {
@@ -171,7 +181,7 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
                     // SAFETY: `pack` writes whole strips.
                     unsafe { make_room(packed, strips * strip) };
                     for (index, packed) in packed.chunks_mut(strip).enumerate() {
-                        self.filters.pack::<S>(2 * pair + index, packed);
+                        self.filters.pack::<S, N>(2 * pair + index, packed);
                     }
                     for (index, values) in values.chunks(numbers).take(count).enumerate() {
                         let block = block_of(first + index);
@@ -191,10 +201,10 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
     unsafe fn write(
         &self,
         block: &Range<usize>,
-        values: &[T],
+        values: &[N::Sum],
         pair: usize,
-        packed: &[T],
-        products: &mut Vec<T>,
+        packed: &[N::Sum],
+        products: &mut Vec<N::Sum>,
     ) {
         let (places, rows) = (Tiles::<S>::PLACES, block.len());
         let Filters { steps, channels, .. } = self.filters;
@@ -222,12 +232,12 @@ impl<S: Scheme, T: Real> Products<'_, S, T> {
     }
 }
 
-fn weights_gradient_with<S: Scheme, T: Real>(
+fn weights_gradient_with<S: Scheme, N: Number>(
     windows: &Windows,
-    images: &[T],
-    gradient: &[T],
+    images: &[N],
+    gradient: &[N],
     outputs: usize,
-) -> Vec<T> {
+) -> Vec<N::Sum> {
     let tiles = Tiles::<S>::new(*windows);
     let inputs = windows.channels;
     assert!(windows.kernel == (3, 3) && windows.stride == 1, "{windows:?} is not 3 x 3 with stride 1");
@@ -241,15 +251,15 @@ fn weights_gradient_with<S: Scheme, T: Real>(
 }
 
 /// What a gradient by weights is made of.
-struct Correlation<'a, S, T> {
+struct Correlation<'a, S, N> {
     tiles: &'a Tiles<S>,
-    images: &'a [T],
-    gradient: &'a [T],
+    images: &'a [N],
+    gradient: &'a [N],
     inputs: usize,
     outputs: usize,
 }
 
-impl<S: Scheme, T: Real> Correlation<'_, S, T> {
+impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     const PLACES: usize = Tiles::<S>::PLACES;
     /// Numbers of the sums for one strip of inputs and a pair of strips of outputs.
     const SUMS: usize = Self::PLACES * STRIP * PAIR;
@@ -265,19 +275,19 @@ impl<S: Scheme, T: Real> Correlation<'_, S, T> {
     }
 
     /// Transforms a block of the images, by strips of inputs; writes every value.
-    fn input(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [T]) {
+    fn input(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [N::Sum]) {
         let layout = Layout::strips(block.len(), Self::PLACES);
         self.tiles.input(self.images, block.clone(), groups, layout, values);
     }
 
     /// Transforms a block of the gradient, by strips of outputs; writes every value.
-    fn spread(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [T]) {
+    fn spread(&self, block: &Range<usize>, groups: Range<usize>, values: &mut [N::Sum]) {
         let layout = Layout::strips(block.len(), Self::PLACES);
         self.tiles.gradient(self.gradient, self.outputs, block.clone(), groups, layout, values);
     }
 
     /// Adds a block's products of a strip of inputs and one or two strips of outputs to `sums`.
-    fn add(count: usize, values: &[T], gradients: &[T], sums: &mut [T]) {
+    fn add(count: usize, values: &[N::Sum], gradients: &[N::Sum], sums: &mut [N::Sum]) {
         let strip = count * STRIP;
         let (first, second) = gradients.split_at(Self::PLACES * strip);
         let columns = if second.is_empty() { STRIP } else { PAIR };
@@ -291,11 +301,11 @@ impl<S: Scheme, T: Real> Correlation<'_, S, T> {
 
     /// The gradient by weights: every task has blocks of its own and private sums, which are added up at the
     /// end.
-    fn share_tiles(&self) -> Vec<T> {
+    fn share_tiles(&self) -> Vec<N::Sum> {
         let [groups, strips] = self.strips();
         let pairs = self.outputs.div_ceil(PAIR);
         let (count, blocks) = (self.tiles.count(), self.tiles.count().div_ceil(TILES));
-        let mut parts = vec![T::zero(); GROUPS * pairs * groups * Self::SUMS];
+        let mut parts = vec![N::Sum::ZERO; GROUPS * pairs * groups * Self::SUMS];
         parts.par_chunks_mut(pairs * groups * Self::SUMS).enumerate().for_each(|(part, all)| {
             let (mut values, mut gradients) = (Vec::new(), Vec::new());
             for index in part * blocks / GROUPS..(part + 1) * blocks / GROUPS {
@@ -316,25 +326,25 @@ impl<S: Scheme, T: Real> Correlation<'_, S, T> {
                 }
             }
         });
-        let mut by_weights = vec![T::zero(); self.outputs * self.inputs * 9];
+        let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];
         by_weights.par_chunks_mut(self.pair()).enumerate().for_each(|(pair, by_weights)| {
-            let mut total = vec![T::zero(); Self::SUMS];
+            let mut total = vec![N::Sum::ZERO; Self::SUMS];
             for group in 0..groups {
-                total.fill(T::zero());
+                total.fill(N::Sum::ZERO);
                 for part in parts.chunks_exact(pairs * groups * Self::SUMS) {
                     let part = &part[(pair * groups + group) * Self::SUMS..][..Self::SUMS];
                     total.iter_mut().zip(part).for_each(|(total, &part)| *total += part);
                 }
-                collect::<S, T>(&total, group * STRIP, self.inputs, by_weights);
+                collect::<S, N::Sum>(&total, group * STRIP, self.inputs, by_weights);
             }
         });
         by_weights
     }
 
     /// The gradient by weights: every task has pairs of strips of its own, and all read the same blocks.
-    fn share_channels(&self) -> Vec<T> {
+    fn share_channels(&self) -> Vec<N::Sum> {
         let [groups, strips] = self.strips();
-        let mut by_weights = vec![T::zero(); self.outputs * self.inputs * 9];
+        let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];
         let together = (SHARED_NUMBERS / (Self::PLACES * STRIP * (groups + strips))).max(1);
         let (mut values, mut gradients) = (Vec::new(), Vec::new());
         for start in (0..self.tiles.count()).step_by(together) {
@@ -350,12 +360,12 @@ impl<S: Scheme, T: Real> Correlation<'_, S, T> {
             let parts = gradients.par_chunks_mut(strip).enumerate();
             parts.for_each(|(group, values)| self.spread(&block, group..group + 1, values));
             by_weights.par_chunks_mut(self.pair()).zip(gradients.par_chunks(2 * strip)).for_each_init(
-                || vec![T::zero(); Self::SUMS],
+                || vec![N::Sum::ZERO; Self::SUMS],
                 |sums, (by_weights, gradients)| {
                     for (group, values) in values.chunks_exact(strip).enumerate() {
-                        sums.fill(T::zero());
+                        sums.fill(N::Sum::ZERO);
                         Self::add(block.len(), values, gradients, sums);
-                        collect::<S, T>(sums, group * STRIP, self.inputs, by_weights);
+                        collect::<S, N::Sum>(sums, group * STRIP, self.inputs, by_weights);
                     }
                 },
             );

@@ -9,7 +9,7 @@ use super::{
     lanes::Lanes,
     scheme::{Axis, Scheme, along_both},
 };
-use crate::tensor::cpu::{patches::Windows, storage::Real, strips::STRIP, vector::vectorised};
+use crate::tensor::cpu::{patches::Windows, storage::Number, strips::STRIP, vector::vectorised};
 
 /// Where the tiles of a 3 x 3 convolution with stride 1 lie.
 pub struct Tiles<S> {
@@ -75,13 +75,13 @@ impl<S: Scheme> Tiles<S> {
     }
 
     /// B^T d B of the input under each tile of a block, for some groups of channels.
-    pub fn input<T: Real>(
+    pub fn input<N: Number>(
         &self,
-        images: &[T],
+        images: &[N],
         block: Range<usize>,
         groups: Range<usize>,
         layout: Layout,
-        values: &mut [T],
+        values: &mut [N::Sum],
     ) {
         let Windows { height, width, channels, padding, .. } = self.windows;
         let map = Map { height, width, channels };
@@ -107,14 +107,14 @@ impl<S: Scheme> Tiles<S> {
     }
 
     /// A y A^T of the output's gradient under each tile of a block, for some groups of its `channels`.
-    pub fn gradient<T: Real>(
+    pub fn gradient<N: Number>(
         &self,
-        gradient: &[T],
+        gradient: &[N],
         channels: usize,
         block: Range<usize>,
         groups: Range<usize>,
         layout: Layout,
-        values: &mut [T],
+        values: &mut [N::Sum],
     ) {
         let map = Map { height: self.output.0, width: self.output.1, channels };
         vectorised(
@@ -144,14 +144,14 @@ impl<S: Scheme> Tiles<S> {
     /// # Safety
     /// `out` points to all output pixels, of which nobody else uses these groups' channels of these tiles
     /// now.
-    pub unsafe fn output<T: Real>(
+    pub unsafe fn output<N: Number>(
         &self,
-        values: &[T],
+        values: &[N::Sum],
         layout: Layout,
         block: Range<usize>,
         (first, groups): (usize, usize),
         channels: usize,
-        out: *mut T,
+        out: *mut N,
     ) {
         let map = Map { height: self.output.0, width: self.output.1, channels };
         vectorised(
@@ -195,13 +195,13 @@ impl Map {
     /// Transforms sixteen channels of the pixels at a place, zeros outside, to `side` x `side` values that
     /// lie `distance` apart.
     #[inline(always)]
-    fn read<T: Real>(
+    fn read<N: Number>(
         &self,
-        images: &[T],
+        images: &[N],
         place: Place,
         channel: usize,
-        transform: impl Fn(Axis<T>) -> Axis<T>,
-        (side, distance, values): (usize, usize, &mut [T]),
+        transform: impl Fn(Axis<N::Sum>) -> Axis<N::Sum>,
+        (side, distance, values): (usize, usize, &mut [N::Sum]),
     ) {
         let Self { height, width, channels } = *self;
         let image = &images[place.image * height * width * channels..][..height * width * channels];
@@ -244,13 +244,13 @@ impl Map {
     /// # Safety
     /// `images` points to all pixels, of which nobody else uses these now.
     #[inline(always)]
-    unsafe fn write<T: Real>(
+    unsafe fn write<N: Number>(
         &self,
-        (side, distance, values): (usize, usize, &[T]),
+        (side, distance, values): (usize, usize, &[N::Sum]),
         place: Place,
         channel: usize,
-        transform: impl Fn(Axis<T>) -> Axis<T>,
-        images: *mut T,
+        transform: impl Fn(Axis<N::Sum>) -> Axis<N::Sum>,
+        images: *mut N,
     ) {
         let Self { height, width, channels } = *self;
         let (top, left) = (place.top as usize, place.left as usize);

@@ -1,0 +1,60 @@
+//! Groups of a matrix's columns, one after another: for each row a group's numbers and room for sixteen.
+//!
+//! Tasks share the rows, which are read in whole runs. Knows nothing about what numbers or groups are.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    storage::{Plain, unwritten},
+    strips::STRIP,
+    vector::vectorised,
+};
+
+/// Numbers from which on tasks share the rows (ours).
+const MANY: usize = 1 << 16;
+/// Rows of a task (ours).
+const ROWS: usize = 64;
+
+/// Calls `fill` with every row, group and its room; it writes what of the room will be used. It must carry
+/// `#[inline(always)]`, as for [`vectorised`].
+pub fn fill_groups<T: Plain>(
+    rows: usize,
+    groups: &[Range<usize>],
+    fill: impl Fn(usize, &Range<usize>, &mut [T; STRIP]) + Sync,
+) -> Vec<T> {
+    let size = rows * STRIP;
+    // SAFETY: by the contract of `fill`.
+    let mut filled: Vec<T> = unsafe { unwritten(groups.len() * size) };
+    let room = Room(filled.as_mut_ptr());
+    let some = |rows: Range<usize>| {
+        let room = &room;
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in rows.clone() {
+                    for (index, columns) in groups.iter().enumerate() {
+                        // SAFETY: the group has sixteen numbers for this row, which no other task touches.
+                        let room =
+                            unsafe { &mut *room.0.add(index * size + row * STRIP).cast::<[T; STRIP]>() };
+                        fill(row, columns, room);
+                    }
+                }
+            },
+        );
+    };
+    match groups.len() * size >= MANY {
+        true => (0..rows.div_ceil(ROWS))
+            .into_par_iter()
+            .for_each(|task| some(task * ROWS..rows.min((task + 1) * ROWS))),
+        false => some(0..rows),
+    }
+    filled
+}
+
+/// The start of room that tasks fill disjoint rows of.
+struct Room<T>(*mut T);
+
+// SAFETY: tasks write disjoint rows.
+unsafe impl<T: Send> Sync for Room<T> {}

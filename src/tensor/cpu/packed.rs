@@ -1,0 +1,141 @@
+//! Both sides of an f32 product packed as kernels read them: the right one in strips, and the left one too where its
+//! rows are not contiguous. Knows nothing about threads or of how a product is cut.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    groups::fill_groups,
+    matrix::{Matrix, Output},
+    storage::unwritten,
+    strips::{STRIP, multiply_strips},
+};
+
+/// Rows of a packed block of the left side: what the largest kernel takes at a time.
+const ROWS: usize = 14;
+/// Numbers from which on tasks share the packing (ours).
+const MANY: usize = 1 << 16;
+
+/// A product's two sides.
+pub struct Packed<'a> {
+    left: Left<'a>,
+    rows: usize,
+    steps: usize,
+    columns: usize,
+    /// A strip for every 16 columns.
+    right: Vec<f32>,
+}
+
+enum Left<'a> {
+    Rows(Matrix<'a, f32>),
+    /// For every block of rows and step sixteen numbers, of which as many as there are rows count.
+    Blocks(Vec<f32>),
+}
+
+impl<'a> Packed<'a> {
+    /// Packs what must be; rows or columns of both must be contiguous.
+    pub fn new(left: Matrix<'a, f32>, right: Matrix<'a, f32>) -> Self {
+        let (rows, steps, columns) = (left.rows, left.columns, right.columns);
+        let strips =
+            pack(right, columns.div_ceil(STRIP), |strip| strip * STRIP..columns.min((strip + 1) * STRIP));
+        let left = match left.as_rows() {
+            Some(_) => Left::Rows(left),
+            None => Left::Blocks(pack(left.transposed(), rows.div_ceil(ROWS), |block| bounds(block, rows))),
+        };
+        Self { left, rows, steps, columns, right: strips }
+    }
+
+    /// Blocks of rows, and pairs of strips.
+    pub fn pieces(&self) -> (usize, usize) {
+        (self.rows.div_ceil(ROWS), self.columns.div_ceil(2 * STRIP))
+    }
+
+    /// Computes some blocks of rows for some pairs of strips, or adds them to what is there.
+    ///
+    /// # Safety
+    /// `out` points to rows of the product, `stride` apart, of which nobody else uses the piece's now.
+    pub unsafe fn multiply(
+        &self,
+        (out, stride): (*mut f32, usize),
+        blocks: Range<usize>,
+        pairs: Range<usize>,
+        add: bool,
+    ) {
+        for pair in pairs {
+            let column = pair * 2 * STRIP;
+            let columns = (self.columns - column).min(2 * STRIP);
+            let strip = self.steps * STRIP;
+            let (first, rest) = self.right[2 * pair * strip..].split_at(strip);
+            let second = if columns > STRIP { &rest[..strip] } else { &[] };
+            let product = |rows: Range<usize>, left: Matrix<f32>| {
+                // SAFETY: the rows and columns exist; the rest by the caller.
+                let out =
+                    unsafe { Output::at(out.add(rows.start * stride + column), rows.len(), columns, stride) };
+                multiply_strips(out, left, first, second, add);
+            };
+            match &self.left {
+                Left::Rows(left) => {
+                    let (start, end) =
+                        (bounds(blocks.start, self.rows).start, bounds(blocks.end - 1, self.rows).end);
+                    product(start..end, left.rows_within(start..end));
+                }
+                Left::Blocks(numbers) => {
+                    for block in blocks.clone() {
+                        let rows = bounds(block, self.rows);
+                        let numbers = &numbers[block * strip..][..strip];
+                        let left = Matrix::part(numbers, self.steps, rows.len(), STRIP).transposed();
+                        product(rows, left);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows of a block, all about equally many.
+fn bounds(block: usize, rows: usize) -> Range<usize> {
+    let blocks = rows.div_ceil(ROWS);
+    block * rows / blocks..(block + 1) * rows / blocks
+}
+
+/// `count` groups of a matrix's columns, at most sixteen each.
+fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>) -> Vec<f32> {
+    let groups: Vec<Range<usize>> = (0..count).map(group).collect();
+    let Some((numbers, stride)) = matrix.as_rows() else {
+        return turn(matrix, &groups);
+    };
+    fill_groups(
+        matrix.rows,
+        &groups,
+        #[inline(always)]
+        |row, columns, room| {
+            let numbers = &numbers[row * stride + columns.start..];
+            match numbers.first_chunk() {
+                // Products of those beyond the columns are not written.
+                Some(numbers) => *room = *numbers,
+                None => room[..columns.len()].copy_from_slice(&numbers[..columns.len()]),
+            }
+        },
+    )
+}
+
+/// As [`pack`], where a column's numbers are neighbours.
+fn turn(matrix: Matrix<f32>, groups: &[Range<usize>]) -> Vec<f32> {
+    let (numbers, stride) = matrix.transposed().as_rows().expect("contiguous rows or columns");
+    let size = matrix.rows * STRIP;
+    // SAFETY: of the room, the columns are written, and nothing else is used.
+    let mut packed = unsafe { unwritten(groups.len() * size) };
+    let one = |(columns, packed): (&Range<usize>, &mut [f32])| {
+        let (packed, _) = packed.as_chunks_mut::<STRIP>();
+        for (lane, column) in columns.clone().enumerate() {
+            let numbers = &numbers[column * stride..][..packed.len()];
+            packed.iter_mut().zip(numbers).for_each(|(packed, &x)| packed[lane] = x);
+        }
+    };
+    match packed.len() >= MANY {
+        true => groups.par_iter().zip(packed.par_chunks_mut(size)).for_each(one),
+        false => groups.iter().zip(packed.chunks_mut(size.max(1))).for_each(one),
+    }
+    packed
+}
