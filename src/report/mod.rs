@@ -143,6 +143,11 @@ impl Page {
         std::iter::once(self).chain(&self.others)
     }
 
+    /// What was read, of all settings.
+    pub fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
     /// Settings whose records are not on the page, the largest first.
     pub fn left_out(&self) -> &[Contents] {
         &self.left_out

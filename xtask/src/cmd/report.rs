@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Mutex,
 };
 
@@ -66,8 +67,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "--margin must be a score's difference, 0 or more, found {}",
         arguments.margin
     );
-    let page = page(&reading, arguments.margin);
-    let card = put(&page, &reading, &arguments.out)?;
+    let page = page(reading, arguments.margin);
+    let card = put(&page, &arguments.out)?;
     if let Some(folder) = &arguments.figures {
         figures(&page, folder)?;
     }
@@ -131,22 +132,31 @@ impl Decision {
 
 /// Writes the page of these folders, and says where.
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
-    let reading = reading::read(folders);
-    put(&page(&reading, MARGIN), &reading, out)
+    put(&page(reading::read(folders), MARGIN), out)
 }
 
-/// Writes the page of these folders, and says nothing.
-pub fn renew(folders: &[PathBuf], out: &Path) -> Result<()> {
-    durable::write_whole(out, page(&reading::read(folders), MARGIN).html().as_bytes())
+/// Writes the page of a folder, and says nothing: in a process of its own, for the memory that the page of many records
+/// takes would stay with a process that goes on for hours; here, where none can be started.
+pub fn renew(folder: &Path, out: &Path) -> Result<()> {
+    let program = std::env::current_exe();
+    let apart = program.and_then(|program| {
+        let mut command = Command::new(program);
+        command.arg("report").arg(folder).arg("--out").arg(out);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    });
+    match apart {
+        // One that a signal ended: this process gets it, too, and will write the page when it stops.
+        Ok(ended) if ended.success() || ended.code().is_none() => Ok(()),
+        _ => durable::write_whole(out, page(reading::read(&[folder.to_owned()]), MARGIN).html().as_bytes()),
+    }
 }
 
 /// The page of all settings that have more than trials, at most [`MOST_PARTS`] of them.
-fn page(reading: &Reading, margin: f64) -> Page {
-    let shown = contents(reading).into_iter().filter(|contents| !contents.is_tuning);
+fn page(reading: Reading, margin: f64) -> Page {
+    let shown = contents(&reading).into_iter().filter(|contents| !contents.is_tuning);
     let others = shown.take(MOST_PARTS).skip(1);
     let others = others.map(|contents| part(reading.only(|name| name == contents.setting), margin)).collect();
-    let whole = Reading { problems: reading.problems.clone(), ..reading.only(|_| true) };
-    part(whole, margin).with_others(others)
+    part(reading, margin).with_others(others)
 }
 
 /// The page of the largest setting.
@@ -164,9 +174,9 @@ fn made(page: &Page) -> Vec<Made> {
 }
 
 /// Writes a page, and says where, what its parts are and what it leaves out.
-fn put(page: &Page, reading: &Reading, out: &Path) -> Result<Decision> {
+fn put(page: &Page, out: &Path) -> Result<Decision> {
     durable::write_whole(out, page.html().as_bytes())?;
-    let (records, problems) = (reading.records.len(), reading.problems.len());
+    let (records, problems) = (page.reading().records.len(), page.reading().problems.len());
     let noted = match problems {
         0 => String::new(),
         1 => ", 1 thing to know about them".to_owned(),
@@ -308,14 +318,15 @@ mod tests {
     #[test]
     fn a_page_shows_every_data_set() {
         let reading = reading();
-        let page = page(&reading, MARGIN);
+        let records = reading.records.len();
+        let page = page(reading, MARGIN);
         let sources: Vec<bool> = ["synthetic", "elpv"]
             .map(|name| page.parts().filter_map(Page::setting).any(|setting| setting.contains(name)))
             .to_vec();
         assert_eq!(sources, [true, true]);
         let shown: usize = page.parts().filter_map(Page::contents).map(|contents| contents.records).sum();
         let left_out: usize = page.left_out().iter().map(|contents| contents.records).sum();
-        assert_eq!(shown + left_out, reading.records.len(), "every record is shown or named");
+        assert_eq!(shown + left_out, records, "every record is shown or named");
         for part in page.parts() {
             let folders = &part.contents().unwrap().folders;
             assert_eq!(folders.len(), 1, "commands are those of the part's own folder: {folders:?}");

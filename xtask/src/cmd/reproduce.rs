@@ -155,7 +155,7 @@ impl Current {
     pub fn renew(&self) -> Result<()> {
         let begun = Instant::now();
         if begun >= self.next.get() {
-            report::renew(std::slice::from_ref(&self.out), &self.out.join("report.html"))?;
+            report::renew(&self.out, &self.out.join("report.html"))?;
             self.next.set(Instant::now() + begun.elapsed() * Self::REST);
         }
         Ok(())
