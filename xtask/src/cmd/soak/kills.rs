@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// A process that trains some cells of several kinds, and writes to `said` what goes wrong.
-fn start(pictures: &Path, out: &Path, said: &Path) -> Result<Child> {
+pub fn start(pictures: &Path, out: &Path, said: &Path) -> Result<Child> {
     let program = std::env::current_exe().context("where this program lies")?;
     let only = Some("supervised-resnet18,byol-vit,simclr-resnet18,random_weights/none-resnet18");
     Study { pictures, out, only, epochs: 3, seeds: 1 }.start(Command::new(program), said)
@@ -166,7 +166,7 @@ fn signal(process: &mut Child, number: i32) -> Result<()> {
 }
 
 /// What a disturbed study has otherwise, in words.
-fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Vec<String>> {
+pub fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Vec<String>> {
     let found = what_is_in(out)?;
     let mut faults: Vec<String> = expected
         .iter()

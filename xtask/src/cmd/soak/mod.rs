@@ -1,9 +1,10 @@
-//! `cargo xtask soak`: what hours of training must stand. Kills, other threads and processors, and many cells in one
-//! process.
+//! `cargo xtask soak`: what hours of training must stand. Kills, power cuts, other threads and processors, and many cells
+//! in one process.
 
 mod determinism;
 mod kills;
 mod memory;
+mod power_cuts;
 mod study;
 
 use anyhow::Result;
@@ -30,6 +31,8 @@ enum What {
     Determinism(determinism::Arguments),
     /// Train hundreds of cells in one process, and look whether its memory or its open files grow
     Memory(memory::Arguments),
+    /// Cut the power under a study, and look whether the same command ends with the same bits
+    PowerCuts(power_cuts::Arguments),
     /// Print the instruction sets that this process sees
     #[command(hide = true)]
     InstructionSets,
@@ -40,6 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => kills::run(&arguments.kills),
         Some(What::Determinism(arguments)) => determinism::run(arguments),
         Some(What::Memory(arguments)) => memory::run(arguments),
+        Some(What::PowerCuts(arguments)) => power_cuts::run(arguments),
         Some(What::InstructionSets) => {
             println!("{}", determinism::instruction_sets());
             Ok(())

@@ -1,0 +1,160 @@
+//! Cuts the power, as far as a file system can tell, while this program trains on it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use skewbench::{durable, seed::Seed};
+
+use super::{
+    kills::{differences, start},
+    study::{draw, end_of, what_is_in},
+};
+
+/// Cut the power under a study, and look whether the same command ends with the same bits.
+///
+/// The results folder lies on a file system of its own, in an image file. At a random moment of the study the image is
+/// copied as it lies there, which is what a disk has after a power cut; the copy is mounted, which replays its journal, and
+/// the same command goes on there. Records, weights, logits and detectors must be equal to the bit, and nothing may be left
+/// over. Ends with status 1 if anything differs. Needs Linux, root, loop devices and each file system's mkfs.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// File systems, each with as many cuts
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "ext4,xfs,btrfs")]
+    file_systems: Vec<String>,
+
+    /// Cuts of each file system
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    cuts: usize,
+
+    /// Moments are drawn from it
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+
+    /// Folder for the table as power-cuts.csv [default: what came of it is only shown]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Bytes of an image; the system takes room for those that are written.
+const IMAGE: u64 = 512 << 20;
+
+/// A file system in an image file, mounted as long as this lives.
+struct Mounted {
+    at: PathBuf,
+}
+
+impl Mounted {
+    fn new(image: &Path, at: &Path) -> Result<Self> {
+        fs::create_dir_all(at)?;
+        succeeds(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at))?;
+        Ok(Self { at: at.to_owned() })
+    }
+
+    /// Ends it with an error where it cannot be ended.
+    fn end(self) -> Result<()> {
+        succeeds(Command::new("umount").arg(&self.at))?;
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Something went wrong already: what is busy now is let go of later.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(cfg!(target_os = "linux"), "file systems are mounted as Linux does it");
+    let root = tempfile::tempdir()?;
+    let (pictures, whole) = (root.path().join("pictures"), root.path().join("undisturbed"));
+    draw(&pictures)?;
+    let begun = Instant::now();
+    let said = root.path().join("said.txt");
+    ensure!(
+        start(&pictures, &whole, &said)?.wait()?.success(),
+        "the undisturbed study fails, so that there is nothing to compare with: {}",
+        end_of(&said)
+    );
+    let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
+    println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
+
+    let mut stream = Seed::root(arguments.seed).child("power cuts").stream();
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(["file_system", "after_seconds", "records_then", "faults"])?;
+    let mut faults = Vec::new();
+    for file_system in &arguments.file_systems {
+        let mut least_and_most = (usize::MAX, 0);
+        for _ in 0..arguments.cuts {
+            let after = lasts.mul_f64(stream.uniform(0.05, 1.0));
+            let copy = cut(root.path(), file_system, &pictures, after)?;
+            let out = copy.at.join("results");
+            let then = if out.is_dir() { records(&out)? } else { 0 };
+            least_and_most = (least_and_most.0.min(then), least_and_most.1.max(then));
+            let found = match start(&pictures, &out, &said)?.wait()?.success() {
+                true => differences(&expected, &out)?,
+                false => vec![format!("the same command fails: {}", end_of(&said))],
+            };
+            let after = format!("{:.2}", after.as_secs_f64());
+            table.write_record([file_system, &after, &then.to_string(), &found.join("; ")])?;
+            faults.extend(found.into_iter().map(|fault| format!("{file_system}, after {after} s: {fault}")));
+            copy.end()?;
+        }
+        println!(
+            "{file_system}: {} cuts, with {} to {} records finished; {} faults so far",
+            arguments.cuts,
+            least_and_most.0.min(least_and_most.1),
+            least_and_most.1,
+            faults.len()
+        );
+    }
+    if let Some(folder) = &arguments.out {
+        fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+        durable::write_whole(&folder.join("power-cuts.csv"), &table.into_inner()?)?;
+    }
+    faults.iter().for_each(|fault| println!("FAULT {fault}"));
+    ensure!(faults.is_empty(), "{} faults", faults.len());
+    Ok(())
+}
+
+/// Trains on a new file system, and mounts what its disk has after a while.
+fn cut(root: &Path, file_system: &str, pictures: &Path, after: Duration) -> Result<Mounted> {
+    let (disk, copy) = (root.join("disk.img"), root.join("copy.img"));
+    for image in [&disk, &copy] {
+        if image.exists() {
+            fs::remove_file(image)?;
+        }
+    }
+    fs::File::create(&disk)?.set_len(IMAGE)?;
+    succeeds(Command::new(format!("mkfs.{file_system}")).arg("-q").arg(&disk))?;
+    let mounted = Mounted::new(&disk, &root.join("mounted"))?;
+    let mut process = start(pictures, &mounted.at.join("results"), &root.join("cut.txt"))?;
+    thread::sleep(after);
+    // Not a clone that shares blocks: what is written from now on must not get there.
+    succeeds(Command::new("cp").arg("--reflink=never").arg("--sparse=always").args([&disk, &copy]))?;
+    process.kill()?;
+    process.wait()?;
+    mounted.end()?;
+    // Two disks with one identifier are refused by some file systems, at once; the first is gone now.
+    Mounted::new(&copy, &root.join("mounted"))
+}
+
+fn records(out: &Path) -> Result<usize> {
+    Ok(skewbench::results::files(out)?.len())
+}
+
+fn succeeds(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("{name}: does not start"))?;
+    if !output.status.success() {
+        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim())
+    }
+    Ok(())
+}
