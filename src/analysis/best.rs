@@ -183,8 +183,9 @@ pub fn chances_of_first(
     stream: &mut Stream,
 ) -> Option<Vec<f64>> {
     let mut wins = vec![0_usize; arms.len()];
+    let means = noise.redraw(measure, arms)?;
     for _ in 0..rounds {
-        let drawn = noise.redrawn(measure, arms, stream)?;
+        let drawn = means.draw(stream);
         let first = (0..drawn.len()).max_by(|&a, &b| drawn[a].total_cmp(&drawn[b]))?;
         wins[first] += 1;
     }
@@ -204,9 +205,9 @@ pub fn mean_ranks(
     let found: Vec<Vec<f64>> =
         contests.iter().map(|arms| arms.iter().map(|(_, mean, _)| *mean).collect()).collect();
     let mut drawn = vec![Vec::with_capacity(rounds); found.first()?.len()];
+    let redraws: Vec<_> = contests.iter().map(|arms| noise.redraw(measure, arms)).collect::<Option<_>>()?;
     for _ in 0..rounds {
-        let means =
-            contests.iter().map(|arms| noise.redrawn(measure, arms, stream)).collect::<Option<Vec<_>>>()?;
+        let means: Vec<Vec<f64>> = redraws.iter().map(|means| means.draw(stream)).collect();
         drawn.iter_mut().zip(averaged_ranks(&means)).for_each(|(drawn, rank)| drawn.push(rank));
     }
     let interval = |(estimate, mut drawn): (f64, Vec<f64>)| {

@@ -4,6 +4,8 @@
 //! backbones a correlation may be nothing but the difference between two backbones; *within* groups, ranks are taken
 //! in each group and only then put together, and shuffles stay in their group. Knows nothing about tables.
 
+use rayon::prelude::*;
+
 use super::intervals::{Interval, LEVEL, mean, quantile};
 use crate::seed::Seed;
 
@@ -46,34 +48,37 @@ pub fn within(
     let of = |groups: &[Vec<Pair>]| together(groups, coefficient);
     let estimate = of(&original).filter(|_| points >= LEAST)?;
 
-    let (mut resampled, mut extreme) = (Vec::with_capacity(rounds), 0);
-    for round in 0..rounds {
-        let mut stream = seed.child("resample").index(round).stream();
-        let drawn: Vec<Vec<Pair>> = original
-            .iter()
-            .map(|group| group.iter().map(|_| group[stream.below(group.len())]).collect())
-            .collect();
-        // A resample in which nothing varies says nothing.
-        resampled.extend(of(&drawn));
+    // Every round has streams of its own, so that it does not matter which thread has it.
+    let drawn: Vec<(Option<f64>, bool)> = (0..rounds)
+        .into_par_iter()
+        .map(|round| {
+            let mut stream = seed.child("resample").index(round).stream();
+            let drawn: Vec<Vec<Pair>> = original
+                .iter()
+                .map(|group| group.iter().map(|_| group[stream.below(group.len())]).collect())
+                .collect();
 
-        let mut stream = seed.child("shuffle").index(round).stream();
-        let shuffled: Vec<Vec<Pair>> = original
-            .iter()
-            .map(|group| {
-                let mut second: Vec<u32> = group.iter().map(|pair| pair.1).collect();
-                stream.shuffle(&mut second);
-                group.iter().zip(second).map(|(pair, second)| (pair.0, second)).collect()
-            })
-            .collect();
-        if of(&shuffled).is_some_and(|value| value.abs() >= estimate.abs() - 1e-12) {
-            extreme += 1;
-        }
-    }
+            let mut stream = seed.child("shuffle").index(round).stream();
+            let shuffled: Vec<Vec<Pair>> = original
+                .iter()
+                .map(|group| {
+                    let mut second: Vec<u32> = group.iter().map(|pair| pair.1).collect();
+                    stream.shuffle(&mut second);
+                    group.iter().zip(second).map(|(pair, second)| (pair.0, second)).collect()
+                })
+                .collect();
+            let is_extreme = of(&shuffled).is_some_and(|value| value.abs() >= estimate.abs() - 1e-12);
+            (of(&drawn), is_extreme)
+        })
+        .collect();
+    let extreme = drawn.iter().filter(|(_, is_extreme)| *is_extreme).count();
+    // A resample in which nothing varies says nothing.
+    let mut resampled: Vec<f64> = drawn.into_iter().filter_map(|(value, _)| value).collect();
     resampled.sort_by(f64::total_cmp);
     let [low, high] = [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0].map(|part| quantile(&resampled, part));
     Some(Correlation {
         value: Interval { estimate, low, high },
-        p_value: f64::from(extreme + 1) / (rounds + 1) as f64,
+        p_value: (extreme + 1) as f64 / (rounds + 1) as f64,
         points,
         groups: original.len(),
     })

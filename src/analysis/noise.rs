@@ -67,6 +67,17 @@ struct Spreads {
     known: RefCell<BTreeMap<Group, Rc<Deviations>>>,
 }
 
+/// Means with the uncertainty of each, and its seeds.
+pub struct Redraw(Vec<(Uncertainty, f64, usize)>);
+
+impl Redraw {
+    /// What new seeds could give instead: each mean moved by its error, and its deviation drawn too, since it is uncertain
+    /// itself.
+    pub fn draw(&self, stream: &mut Stream) -> Vec<f64> {
+        self.0.iter().map(|(spread, mean, seeds)| spread.redrawn(*mean, *seeds, stream)).collect()
+    }
+}
+
 impl Noise {
     /// Measured on records: variances about the mean of each cell in its setting.
     pub fn measured(frame: &Frame) -> Self {
@@ -114,19 +125,10 @@ impl Noise {
         (!terms.is_empty()).then(|| Uncertainty { deviation: variance.sqrt(), freedom })
     }
 
-    /// What new seeds could give instead of these means: each moved by its error, and its deviation drawn too, since it
-    /// is uncertain itself. `None` where nothing is known of one of them.
-    pub fn redrawn(
-        &self,
-        measure: &Measure,
-        means: &[(Scored, f64, usize)],
-        stream: &mut Stream,
-    ) -> Option<Vec<f64>> {
-        let mut drawn = Vec::with_capacity(means.len());
-        for (at, mean, seeds) in means {
-            drawn.push(self.of(measure, at)?.redrawn(*mean, *seeds, stream));
-        }
-        Some(drawn)
+    /// These means, to be drawn again and again. `None` where nothing is known of one of them.
+    pub fn redraw(&self, measure: &Measure, means: &[(Scored, f64, usize)]) -> Option<Redraw> {
+        let known = |(at, mean, seeds): &(Scored, f64, usize)| Some((self.of(measure, at)?, *mean, *seeds));
+        means.iter().map(known).collect::<Option<_>>().map(Redraw)
     }
 
     /// All deviations of a measure, made once; none where they are assumed.
@@ -352,11 +354,9 @@ mod tests {
 
     #[test]
     fn draws_have_the_deviation_of_means() {
-        let noise = Noise::assumed(0.1);
-        let means = [(LOW, 0.5, 4), (HIGH, 0.7, 1)];
+        let means = Noise::assumed(0.1).redraw(&f1(), &[(LOW, 0.5, 4), (HIGH, 0.7, 1)]).unwrap();
         let mut stream = crate::seed::Seed::root(0).stream();
-        let draws: Vec<Vec<f64>> =
-            (0..4_000).map(|_| noise.redrawn(&f1(), &means, &mut stream).unwrap()).collect();
+        let draws: Vec<Vec<f64>> = (0..4_000).map(|_| means.draw(&mut stream)).collect();
         // Within four standard errors of 4,000 draws.
         for (place, (middle, deviation)) in [(0.5, 0.05), (0.7, 0.1)].into_iter().enumerate() {
             let of: Vec<f64> = draws.iter().map(|draw| draw[place]).collect();

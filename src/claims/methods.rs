@@ -304,13 +304,13 @@ fn method_against_backbone(evidence: &Evidence, yardstick: Yardstick, methods: &
         let parts = design.parts(values);
         (parts.factors[0] / freedom - parts.factors[1], parts)
     };
+    let Some(redraw) = evidence.noise().redraw(&measure, &means) else {
+        return Finding::unmeasured(format!("{measure}: more than one seed of any cell"));
+    };
     let mut wins = 0;
     for round in 0..ROUNDS {
         let mut stream = Seed::root(0).child("method against backbone").index(round).stream();
-        let Some(drawn) = evidence.noise().redrawn(&measure, &means, &mut stream) else {
-            return Finding::unmeasured(format!("{measure}: more than one seed of any cell"));
-        };
-        wins += usize::from(more(&drawn).0 > 0.0);
+        wins += usize::from(more(&redraw.draw(&mut stream)).0 > 0.0);
     }
     let chance = wins as f64 / ROUNDS as f64;
     let verdict = match chance {

@@ -237,13 +237,13 @@ fn knee_on(evidence: &Evidence, yardstick: Yardstick, backbone: backbone::Name) 
         scores.push((at, mean(&f1), f1.len()));
         seconds.push(pace);
     }
+    let Some(redraw) = evidence.noise().redraw(&measure, &scores) else {
+        return Finding::unmeasured(format!("{measure}: more than one seed of any side"));
+    };
     let mut wins = [0_usize; Study::SIDES.len()];
     for round in 0..ROUNDS {
         let mut stream = Seed::root(0).child("knee").child(backbone.id()).index(round).stream();
-        let Some(drawn) = evidence.noise().redrawn(&measure, &scores, &mut stream) else {
-            return Finding::unmeasured(format!("{measure}: more than one seed of any side"));
-        };
-        wins[highest_above_the_line(&drawn, &seconds)] += 1;
+        wins[highest_above_the_line(&redraw.draw(&mut stream), &seconds)] += 1;
     }
     let chance = |place: usize| wins[place] as f64 / ROUNDS as f64;
     let wanted = Study::SIDES.iter().position(|&side| side == WANTED).map_or(0.0, chance);
