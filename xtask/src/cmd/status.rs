@@ -211,3 +211,29 @@ fn rate(done: &[Record], working: &[(String, Pulse)]) -> Option<f64> {
     let mean = rates.iter().sum::<f64>() / rates.len() as f64;
     (mean > 0.0).then_some(mean)
 }
+
+#[cfg(test)]
+mod tests {
+    use skewbench::results;
+
+    use super::*;
+
+    /// The rate by a committed record of a trained cell, counted by hand.
+    #[test]
+    fn evaluation_counts_as_time_that_a_cell_takes() {
+        let study = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/2026-11-29-small-study");
+        let file = results::files(study.as_ref())
+            .unwrap()
+            .into_iter()
+            .find(|file| file.to_string_lossy().contains("table1/simclr-resnet18"))
+            .unwrap();
+        let record = results::read(&file).unwrap();
+        let cost = record.cost.clone();
+        assert!(cost.evaluate_seconds > 0.0 && cost.train_seconds > 0.0);
+        let images = cost.images_per_second * cost.train_seconds;
+        let expected = images / (cost.train_seconds + cost.evaluate_seconds);
+        let found = rate(&[record.clone(), record], &[]).unwrap();
+        assert!((found / expected - 1.0).abs() < 1e-12, "{found} images/s, expected {expected}");
+        assert_eq!(rate(&[], &[]), None);
+    }
+}
