@@ -98,3 +98,14 @@ macro_rules! each_row {
     };
 }
 pub(super) use each_row;
+
+/// Calls a kernel that is made for a number of rows, one to the last of the list.
+macro_rules! for_rows {
+    ($rows:expr, $kernel:ident $arguments:tt, $($number:literal)*) => {
+        match $rows {
+            $($number => $kernel::<$number> $arguments,)*
+            rows => unreachable!("a kernel for {rows} rows"),
+        }
+    };
+}
+pub(super) use for_rows;

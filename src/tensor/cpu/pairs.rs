@@ -426,7 +426,7 @@ mod native {
     use half::bf16;
 
     use super::{
-        super::broadcast::{Rows, broadcast_512, each_row},
+        super::broadcast::{Rows, broadcast_512, each_row, for_rows},
         Block, STRIP, Word,
     };
 
@@ -439,24 +439,7 @@ mod native {
     /// As [`Block::multiply`], on a machine that [`is_there`].
     pub unsafe fn multiply(block: &Block, sums: &mut [[[f32; STRIP]; 2]]) {
         // SAFETY: by the caller.
-        unsafe {
-            match sums.len() {
-                1 => rows::<1>(block, sums),
-                2 => rows::<2>(block, sums),
-                3 => rows::<3>(block, sums),
-                4 => rows::<4>(block, sums),
-                5 => rows::<5>(block, sums),
-                6 => rows::<6>(block, sums),
-                7 => rows::<7>(block, sums),
-                8 => rows::<8>(block, sums),
-                9 => rows::<9>(block, sums),
-                10 => rows::<10>(block, sums),
-                11 => rows::<11>(block, sums),
-                12 => rows::<12>(block, sums),
-                13 => rows::<13>(block, sums),
-                _ => rows::<14>(block, sums),
-            }
-        }
+        unsafe { for_rows!(sums.len(), rows(block, sums), 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
     }
 
     /// # Safety

@@ -54,35 +54,27 @@ unsafe impl Plain for u32 {
     const UNWRITTEN: Self = Self::MAX;
 }
 
-impl Number for f32 {
-    type Sum = Self;
-    const ZERO: Self = 0.0;
+/// Numbers that are summed as they lie.
+macro_rules! sums_are_of_itself {
+    ($($number:ty)*) => {
+        $(impl Number for $number {
+            type Sum = Self;
+            const ZERO: Self = 0.0;
 
-    #[inline(always)]
-    fn widen(self) -> Self {
-        self
-    }
+            #[inline(always)]
+            fn widen(self) -> Self {
+                self
+            }
 
-    #[inline(always)]
-    fn narrow(number: Self) -> Self {
-        number
-    }
+            #[inline(always)]
+            fn narrow(number: Self) -> Self {
+                number
+            }
+        })*
+    };
 }
 
-impl Number for f64 {
-    type Sum = Self;
-    const ZERO: Self = 0.0;
-
-    #[inline(always)]
-    fn widen(self) -> Self {
-        self
-    }
-
-    #[inline(always)]
-    fn narrow(number: Self) -> Self {
-        number
-    }
-}
+sums_are_of_itself!(f32 f64);
 
 // Plain arithmetic, so that loops over it become vector code; the bits are those of `half`.
 impl Number for bf16 {

@@ -149,7 +149,7 @@ mod avx512 {
     use std::{arch::x86_64::*, mem::transmute};
 
     use super::{
-        super::broadcast::{Rows, broadcast_512, each_row},
+        super::broadcast::{Rows, broadcast_512, each_row, for_rows},
         STRIP, Task,
     };
 
@@ -162,24 +162,7 @@ mod avx512 {
         for piece in 0..rows.div_ceil(ROWS) {
             let (task, rows) = task.piece(piece, rows, ROWS);
             // SAFETY: by the caller.
-            unsafe {
-                match rows {
-                    1 => block::<1>(&task),
-                    2 => block::<2>(&task),
-                    3 => block::<3>(&task),
-                    4 => block::<4>(&task),
-                    5 => block::<5>(&task),
-                    6 => block::<6>(&task),
-                    7 => block::<7>(&task),
-                    8 => block::<8>(&task),
-                    9 => block::<9>(&task),
-                    10 => block::<10>(&task),
-                    11 => block::<11>(&task),
-                    12 => block::<12>(&task),
-                    13 => block::<13>(&task),
-                    _ => block::<14>(&task),
-                }
-            }
+            unsafe { for_rows!(rows, block(&task), 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
         }
     }
 
@@ -226,7 +209,7 @@ mod avx2 {
     use std::{arch::x86_64::*, mem::transmute};
 
     use super::{
-        super::broadcast::{Rows, broadcast_256, each_row},
+        super::broadcast::{Rows, broadcast_256, each_row, for_rows},
         STRIP, Task,
     };
 
@@ -239,16 +222,7 @@ mod avx2 {
         for piece in 0..rows.div_ceil(ROWS) {
             let (task, rows) = task.piece(piece, rows, ROWS);
             // SAFETY: by the caller.
-            unsafe {
-                match rows {
-                    1 => block::<1>(&task),
-                    2 => block::<2>(&task),
-                    3 => block::<3>(&task),
-                    4 => block::<4>(&task),
-                    5 => block::<5>(&task),
-                    _ => block::<6>(&task),
-                }
-            }
+            unsafe { for_rows!(rows, block(&task), 1 2 3 4 5 6) }
         }
     }
 

@@ -29,8 +29,8 @@ pub struct Arguments {
     file_systems: Vec<String>,
 
     /// Cuts of each file system
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    cuts: usize,
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
+    cuts: u64,
 
     /// Moments are drawn from it
     #[arg(long, value_name = "SEED", default_value_t = 0)]
@@ -94,7 +94,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let mut least_and_most = (usize::MAX, 0);
         for _ in 0..arguments.cuts {
             let after = lasts.mul_f64(stream.uniform(0.05, 1.0));
-            let copy = cut(root.path(), file_system, &pictures, after)?;
+            let copy = cut(root.path(), file_system, &pictures, after).with_context(|| {
+                format!("{file_system}: needs root, loop devices and mkfs.{file_system}; --file-systems names others")
+            })?;
             let out = copy.at.join("results");
             let then = if out.is_dir() { records(&out)? } else { 0 };
             least_and_most = (least_and_most.0.min(then), least_and_most.1.max(then));
