@@ -3,15 +3,13 @@
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail};
-use half::bf16;
 use rayon::prelude::*;
 
 use crate::tensor::{
     cpu::{
         exponential::Exponential,
         matrix::{Matrix, Output, Write, multiply_into},
-        pairs::{self, Left, Strips},
-        storage::{Number, Real, constant, make_room, unsupported, unwritten, values, with_values},
+        storage::{Real, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
     graph::{
@@ -25,17 +23,16 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     let joined = joined.contiguous()?;
     let tracked = joined.track_op();
     match joined.dtype() {
-        DType::BF16 => apply(&[&joined], Attention::<bf16> { heads, kept: tracked.then(OnceLock::new) }),
         DType::F32 => apply(&[&joined], Attention::<f32> { heads, kept: tracked.then(OnceLock::new) }),
         DType::F64 => apply(&[&joined], Attention::<f64> { heads, kept: tracked.then(OnceLock::new) }),
         other => unsupported("attention", other),
     }
 }
 
-struct Attention<N> {
+struct Attention<T> {
     heads: usize,
     /// P of every image and head, where a backward pass may want it.
-    kept: Option<OnceLock<Vec<N>>>,
+    kept: Option<OnceLock<Vec<T>>>,
 }
 
 /// Sizes of one application.
@@ -63,42 +60,16 @@ impl Sizes {
         T::from_f64(1.0 / (self.head_width() as f64).sqrt())
     }
 
-    /// Queries, keys and values of one head, from one image's joined rows; each begins there, and rows lie three widths
-    /// apart.
-    fn parts<N>(self, joined: &[N], head: usize) -> [&[N]; 3] {
-        [0, 1, 2].map(|part| &joined[part * self.width + head * self.head_width()..])
+    /// Queries, keys and values of one head, from one image's joined rows.
+    fn parts<T>(self, joined: &[T], head: usize) -> [Matrix<'_, T>; 3] {
+        [0, 1, 2].map(|part| {
+            let first = part * self.width + head * self.head_width();
+            Matrix::part(&joined[first..], self.tokens, self.head_width(), 3 * self.width)
+        })
     }
 }
 
-/// Products of one image and head, of numbers as they lie.
-trait Heads: Number<Sum: Exponential> {
-    /// P, and P V into `out`.
-    fn forward(
-        sizes: Sizes,
-        parts: [&[Self]; 3],
-        scratch: &mut Vec<Self::Sum>,
-        probabilities: &mut [Self],
-        out: Output<Self>,
-    );
-
-    /// dQ, dK and dV from P and the output with its gradient, whose rows lie a width apart.
-    fn backward(
-        sizes: Sizes,
-        parts: [&[Self]; 3],
-        probabilities: &[Self],
-        outputs: [&[Self]; 2],
-        scratch: &mut Scratch<Self>,
-        made: [Output<Self>; 3],
-    );
-}
-
-/// Room for dP, and for dS where that is rounded.
-struct Scratch<N: Number> {
-    sums: Vec<N::Sum>,
-    rounded: Vec<N>,
-}
-
-impl<N: Heads> Attention<N> {
+impl<T: Exponential> Attention<T> {
     fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
         let (batch, tokens, joined) = shape.dims3()?;
         let heads = self.heads;
@@ -110,39 +81,36 @@ impl<N: Heads> Attention<N> {
 
     fn forward(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, sizes) = self.sizes(layout.shape())?;
-        let joined = values::<N>(storage, layout)?;
+        let joined = values::<T>(storage, layout)?;
         // SAFETY: every pair writes its band of columns, and bands are all columns.
         let mut out = unsafe { unwritten(batch * sizes.tokens * sizes.width) };
-        let pairs: Vec<(usize, Output<N>)> = out
+        let pairs: Vec<(usize, Output<T>)> = out
             .chunks_mut((sizes.tokens * sizes.width).max(1))
             .flat_map(|image| Output::new(image, sizes.tokens, sizes.width).bands(sizes.head_width()))
             .enumerate()
             .collect();
         let size = sizes.tokens * sizes.row();
-        let work = |(pair, out): (usize, Output<N>), scratch: &mut Vec<N::Sum>, probabilities: &mut [N]| {
+        let work = |(pair, out): (usize, Output<T>), probabilities: &mut [T]| {
             let image = sizes.tokens * 3 * sizes.width;
             let joined = &joined[pair / sizes.heads * image..][..image];
-            N::forward(sizes, sizes.parts(joined, pair % sizes.heads), scratch, probabilities, out);
+            forward_pair(sizes, sizes.parts(joined, pair % sizes.heads), probabilities, out);
         };
         match &self.kept {
             Some(kept) => {
-                // SAFETY: `Heads::forward` writes whole rows.
+                // SAFETY: `forward_pair` writes scores, then whole rows.
                 let mut probabilities = unsafe { unwritten(pairs.len() * size) };
-                let parts: Vec<&mut [N]> = probabilities.chunks_mut(size.max(1)).collect();
-                pairs
-                    .into_par_iter()
-                    .zip(parts)
-                    .for_each_init(Vec::new, |scratch, (pair, part)| work(pair, scratch, part));
+                let parts: Vec<&mut [T]> = probabilities.chunks_mut(size.max(1)).collect();
+                pairs.into_par_iter().zip(parts).for_each(|(pair, part)| work(pair, part));
                 // The operation is made for one application; a second forward pass would find the same.
                 let _ = kept.set(probabilities);
             }
             None => {
                 // SAFETY: as above.
-                let room = || (Vec::new(), unsafe { unwritten(size) });
-                pairs.into_par_iter().for_each_init(room, |(scratch, part), pair| work(pair, scratch, part));
+                let room = || unsafe { unwritten(size) };
+                pairs.into_par_iter().for_each_init(room, |part, pair| work(pair, part));
             }
         }
-        Ok((N::to_cpu_storage_owned(out), (batch, sizes.tokens, sizes.width).into()))
+        Ok((T::to_cpu_storage_owned(out), (batch, sizes.tokens, sizes.width).into()))
     }
 
     fn gradient(&self, joined: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
@@ -154,7 +122,7 @@ impl<N: Heads> Attention<N> {
         let mut by_joined = unsafe { unwritten(joined.elem_count()) };
         let size = sizes.tokens * sizes.row();
         let image = sizes.tokens * sizes.width;
-        with_values::<N, _, _>([joined, output, gradient], |[joined, out, gradient]| {
+        with_values::<T, _, _>([joined, output, gradient], |[joined, out, gradient]| {
             let mut pairs = Vec::with_capacity(probabilities.len() / size.max(1));
             for by_image in by_joined.chunks_mut((3 * image).max(1)) {
                 let bands = Output::new(by_image, sizes.tokens, 3 * sizes.width);
@@ -163,11 +131,11 @@ impl<N: Heads> Attention<N> {
                     pairs.push([0, 1, 2].map(|part| bands[part * sizes.heads + head].take()));
                 }
             }
-            let work = |scratch: &mut Scratch<N>, (pair, made): (usize, [Option<Output<N>>; 3])| {
+            let work = |scratch: &mut Vec<T>, (pair, made): (usize, [Option<Output<T>>; 3])| {
                 let [Some(by_queries), Some(by_keys), Some(by_values)] = made else { return };
                 let (index, head) = (pair / sizes.heads, pair % sizes.heads);
                 let first = index * image + head * sizes.head_width();
-                N::backward(
+                backward_pair(
                     sizes,
                     sizes.parts(&joined[3 * index * image..][..3 * image], head),
                     &probabilities[pair * size..][..size],
@@ -176,162 +144,32 @@ impl<N: Heads> Attention<N> {
                     [by_queries, by_keys, by_values],
                 );
             };
-            pairs
-                .into_par_iter()
-                .enumerate()
-                .for_each_init(|| Scratch { sums: Vec::new(), rounded: Vec::new() }, work);
+            pairs.into_par_iter().enumerate().for_each_init(|| vec![T::zero(); size], work);
             Ok(())
         })?;
         Ok(constant(by_joined, joined.shape()))
     }
 }
 
-impl<T: Exponential> Heads for T {
-    fn forward(sizes: Sizes, parts: [&[T]; 3], _: &mut Vec<T>, probabilities: &mut [T], out: Output<T>) {
-        let (tokens, row) = (sizes.tokens, sizes.row());
-        let [queries, keys, values] =
-            parts.map(|part| Matrix::part(part, tokens, sizes.head_width(), 3 * sizes.width));
-        let scores = Output::part(probabilities, tokens, tokens, row);
-        multiply_into(scores, queries, keys.transposed(), Write::Replace);
-        let scale = sizes.scale::<T>();
-        vectorised(
-            #[inline(always)]
-            || {
-                for row in probabilities.chunks_exact_mut(row) {
-                    softmax(row, tokens, scale);
-                }
-            },
-        );
-        multiply_into(out, Matrix::part(probabilities, tokens, tokens, row), values, Write::Replace);
-    }
-
-    fn backward(
-        sizes: Sizes,
-        parts: [&[T]; 3],
-        probabilities: &[T],
-        [out, gradient]: [&[T]; 2],
-        scratch: &mut Scratch<T>,
-        [by_queries, by_keys, by_values]: [Output<T>; 3],
-    ) {
-        let (tokens, row, width) = (sizes.tokens, sizes.row(), sizes.head_width());
-        let [queries, keys, values] = parts.map(|part| Matrix::part(part, tokens, width, 3 * sizes.width));
-        let by_out = Matrix::part(gradient, tokens, width, sizes.width);
-        let kept = Matrix::part(probabilities, tokens, tokens, row);
-        multiply_into(by_values, kept.transposed(), by_out, Write::Replace);
-        scratch.sums.resize(tokens * row, T::zero());
-        let product = Output::part(&mut scratch.sums, tokens, tokens, row);
-        multiply_into(product, by_out, values.transposed(), Write::Replace);
-        let scale = sizes.scale::<T>();
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = scratch.sums.chunks_exact_mut(row).zip(probabilities.chunks_exact(row));
-                for (index, (by_scores, probabilities)) in rows.enumerate() {
-                    let first = index * sizes.width;
-                    let terms = out[first..][..width].iter().zip(&gradient[first..][..width]);
-                    let sum = terms.fold(T::zero(), |sum, (&out, &gradient)| sum + out * gradient);
-                    for (by_score, &probability) in by_scores.iter_mut().zip(probabilities) {
-                        *by_score = probability * (*by_score - sum) * scale;
-                    }
-                }
-            },
-        );
-        let by_scores = Matrix::part(&scratch.sums, tokens, tokens, row);
-        multiply_into(by_queries, by_scores, keys, Write::Replace);
-        multiply_into(by_keys, by_scores.transposed(), queries, Write::Replace);
-    }
-}
-
-// As the kernels for a GPU: P and dS are rounded before they are multiplied. D is summed over P and dP: with the output,
-// which is rounded, rows of dS would not sum to zero.
-impl Heads for bf16 {
-    fn forward(
-        sizes: Sizes,
-        [queries, keys, values]: [&[Self]; 3],
-        scratch: &mut Vec<f32>,
-        probabilities: &mut [Self],
-        out: Output<Self>,
-    ) {
-        let (tokens, row, width, apart) = (sizes.tokens, sizes.row(), sizes.head_width(), 3 * sizes.width);
-        // SAFETY: the product writes what is read but for the padding, which `softmax` fills.
-        unsafe { make_room(scratch, tokens * row) };
-        pairs::multiply(
-            Output::part(scratch, tokens, tokens, row),
-            &Left::of_rows(queries, tokens, width, apart),
-            &Strips::of_columns(keys, tokens, width, apart),
-            Write::Replace,
-        );
-        let scale = sizes.scale::<f32>();
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = scratch.chunks_exact_mut(row).zip(probabilities.chunks_exact_mut(row));
-                for (scores, probabilities) in rows {
-                    softmax(scores, tokens, scale);
-                    probabilities.iter_mut().zip(scores).for_each(|(p, score)| *p = Self::narrow(*score));
-                }
-            },
-        );
-        let left = Left::of_rows(probabilities, tokens, tokens.next_multiple_of(2), row);
-        let right = Strips::of_steps(values, tokens, width, apart);
-        pairs::multiply(out, &left, &right, Write::Replace);
-    }
-
-    fn backward(
-        sizes: Sizes,
-        [queries, keys, values]: [&[Self]; 3],
-        probabilities: &[Self],
-        [_, gradient]: [&[Self]; 2],
-        Scratch { sums, rounded }: &mut Scratch<Self>,
-        [by_queries, by_keys, by_values]: [Output<Self>; 3],
-    ) {
-        let (tokens, row, width, apart) = (sizes.tokens, sizes.row(), sizes.head_width(), 3 * sizes.width);
-        let replace = Write::Replace;
-        let by_out = Strips::of_steps(gradient, tokens, width, sizes.width);
-        pairs::multiply(by_values, &Left::of_steps(probabilities, tokens, tokens, row), &by_out, replace);
-        // SAFETY: the product writes all but the padding, which is filled.
-        unsafe { make_room(sums, tokens * row) };
-        sums.chunks_exact_mut(row).for_each(|row| row[tokens..].fill(0.0));
-        rounded.resize(tokens * row, Self::ZERO);
-        pairs::multiply(
-            Output::part(sums, tokens, tokens, row),
-            &Left::of_rows(gradient, tokens, width, sizes.width),
-            &Strips::of_columns(values, tokens, width, apart),
-            replace,
-        );
-        let scale = sizes.scale::<f32>();
-        vectorised(
-            #[inline(always)]
-            || {
-                let products = sums.chunks_exact(row).zip(probabilities.chunks_exact(row));
-                for (by_scores, (products, probabilities)) in rounded.chunks_exact_mut(row).zip(products) {
-                    let sum = products_sum(products, probabilities);
-                    let numbers = products.iter().zip(probabilities);
-                    for (by_score, (&product, &probability)) in by_scores.iter_mut().zip(numbers) {
-                        *by_score = Self::narrow(probability.widen() * (product - sum) * scale);
-                    }
-                }
-            },
-        );
-        let left = Left::of_rows(rounded, tokens, tokens.next_multiple_of(2), row);
-        pairs::multiply(by_queries, &left, &Strips::of_steps(keys, tokens, width, apart), replace);
-        let left = Left::of_steps(rounded, tokens, tokens, row);
-        pairs::multiply(by_keys, &left, &Strips::of_steps(queries, tokens, width, apart), replace);
-    }
-}
-
-/// Sum of products times probabilities over whole vectors.
-#[inline(always)]
-fn products_sum(products: &[f32], probabilities: &[bf16]) -> f32 {
-    let mut sums = [0.0_f32; LANES];
-    let (products, _) = products.as_chunks::<LANES>();
-    let (probabilities, _) = probabilities.as_chunks::<LANES>();
-    for (products, probabilities) in products.iter().zip(probabilities) {
-        for lane in 0..LANES {
-            sums[lane] += products[lane] * probabilities[lane].widen();
-        }
-    }
-    sums.into_iter().fold(0.0, |sum, x| sum + x)
+fn forward_pair<T: Exponential>(
+    sizes: Sizes,
+    [queries, keys, values]: [Matrix<T>; 3],
+    probabilities: &mut [T],
+    out: Output<T>,
+) {
+    let (tokens, row) = (sizes.tokens, sizes.row());
+    let scores = Output::part(probabilities, tokens, tokens, row);
+    multiply_into(scores, queries, keys.transposed(), Write::Replace);
+    let scale = sizes.scale::<T>();
+    vectorised(
+        #[inline(always)]
+        || {
+            for row in probabilities.chunks_exact_mut(row) {
+                softmax(row, tokens, scale);
+            }
+        },
+    );
+    multiply_into(out, Matrix::part(probabilities, tokens, tokens, row), values, Write::Replace);
 }
 
 /// Replaces the first `length` of a row's scores by softmax(scale scores), the rest by zeros.
@@ -368,12 +206,46 @@ fn softmax<T: Exponential>(row: &mut [T], length: usize, scale: T) {
     }
 }
 
-impl<N: Heads> Operation for Attention<N> {
+fn backward_pair<T: Exponential>(
+    sizes: Sizes,
+    [queries, keys, values]: [Matrix<T>; 3],
+    probabilities: &[T],
+    [out, gradient]: [&[T]; 2],
+    by_scores: &mut [T],
+    [by_queries, by_keys, by_values]: [Output<T>; 3],
+) {
+    let (tokens, row, width) = (sizes.tokens, sizes.row(), sizes.head_width());
+    let by_out = Matrix::part(gradient, tokens, width, sizes.width);
+    let kept = Matrix::part(probabilities, tokens, tokens, row);
+    multiply_into(by_values, kept.transposed(), by_out, Write::Replace);
+    let product = Output::part(by_scores, tokens, tokens, row);
+    multiply_into(product, by_out, values.transposed(), Write::Replace);
+    let scale = sizes.scale::<T>();
+    vectorised(
+        #[inline(always)]
+        || {
+            let rows = by_scores.chunks_exact_mut(row).zip(probabilities.chunks_exact(row));
+            for (index, (by_scores, probabilities)) in rows.enumerate() {
+                let first = index * sizes.width;
+                let terms = out[first..][..width].iter().zip(&gradient[first..][..width]);
+                let sum = terms.fold(T::zero(), |sum, (&out, &gradient)| sum + out * gradient);
+                for (by_score, &probability) in by_scores.iter_mut().zip(probabilities) {
+                    *by_score = probability * (*by_score - sum) * scale;
+                }
+            }
+        },
+    );
+    let by_scores = Matrix::part(by_scores, tokens, tokens, row);
+    multiply_into(by_queries, by_scores, keys, Write::Replace);
+    multiply_into(by_keys, by_scores.transposed(), queries, Write::Replace);
+}
+
+impl<T: Exponential> Operation for Attention<T> {
     const NAME: &'static str = "attention";
 
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (storage, layout) = arguments[0];
-        if storage.dtype() != N::DTYPE {
+        if storage.dtype() != T::DTYPE {
             return unsupported(Self::NAME, storage.dtype());
         }
         self.forward(storage, layout)
