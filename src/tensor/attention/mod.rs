@@ -11,8 +11,6 @@ mod gpu;
 
 use candle_core::{D, Result, Tensor};
 
-use super::graph::precision::{emulate, is_emulated};
-
 /// Attends within each image: `joined` (batch, tokens, 3 width) holds queries, keys and values, each
 /// split into `heads` in order, as timm's `qkv`; the result is (batch, tokens, width).
 ///
@@ -24,9 +22,6 @@ pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if gpu::is_taken(joined, heads) {
         return gpu::attention(joined, heads);
-    }
-    if is_emulated(joined) {
-        return emulate(joined, |joined| attention(joined, heads));
     }
     if !joined.device().is_cpu() {
         return attention_plain(joined, heads);

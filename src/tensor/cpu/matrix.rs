@@ -121,6 +121,18 @@ impl<'a, T> Output<'a, T> {
         (self.start.0, self.row_stride)
     }
 
+    /// Calls `write` with every row's number and its columns. It must carry `#[inline(always)]`, as for `vectorised`.
+    #[inline(always)]
+    pub fn each_row(&mut self, write: impl Fn(usize, &mut [T])) {
+        for row in 0..self.rows {
+            // SAFETY: the row is borrowed with the output.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(self.start.0.add(row * self.row_stride), self.columns)
+            };
+            write(row, out);
+        }
+    }
+
     /// The first `columns` columns, and the others where there are any.
     ///
     /// # Panics

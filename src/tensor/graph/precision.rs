@@ -3,7 +3,7 @@
 //! The numbers of a batch decide. An operation on bf16 takes its weights in f32, rounds them for the product, adds in
 //! f32 and answers in bf16; gradients by weights are f32. On a GPU kernels and tensor cores do so, on the CPU loops that
 //! widen what they read and round what they write, and `vdpbf16ps` where the machine has it (`cpu/pairs.rs`). The twin of
-//! both is the operation in f32 between roundings ([`emulate`]), which is what attention does on the CPU: with rounded
+//! both is the operation in f32 between roundings ([`emulate`]). Attention on the CPU rounds nothing on its way: with rounded
 //! probabilities gradients would be less than 0.98 (cosine) of those in f32.
 //!
 //! Nothing overflows that would not in f32: bf16 has its exponents, so losses need no scale as in f16 (Kalamkar et
@@ -20,12 +20,8 @@ pub fn widen(numbers: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Whether numbers are bf16 on the CPU.
-pub(in crate::tensor) fn is_emulated(input: &Tensor) -> bool {
-    input.dtype() == DType::BF16 && input.device().is_cpu()
-}
-
 /// `operation` of bf16 numbers, in f32 between roundings.
+#[cfg(any(test, feature = "cuda"))]
 pub(in crate::tensor) fn emulate(
     input: &Tensor,
     operation: impl FnOnce(&Tensor) -> Result<Tensor>,
