@@ -1,12 +1,12 @@
 //! Heads on top of features: projectors and predictors, DINO's prototypes.
 
-use candle_core::{D, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 
 use super::{
     Builder, Initialise, Mode, Role,
     layers::{BatchNorm, Linear},
 };
-use crate::tensor::{batch_norm::Then, gelu, linear, widen};
+use crate::tensor::{batch_norm::Then, gelu, linear, unit_rows, widen};
 
 /// How large heads are. The paper's authors: hidden 2048, output 256, 8192 prototypes, a decoder of
 /// 192 x 12 with 12 heads.
@@ -198,13 +198,8 @@ impl PrototypeHead {
     /// Bottleneck rows to their cosines with the prototypes (rows, prototypes), in f32 at least: divided by
     /// small temperatures, few of them would differ in bf16.
     pub fn compare(&self, bottleneck: &Tensor) -> Result<Tensor> {
-        linear(&to_length_one(&widen(bottleneck)?)?, &to_length_one(&self.directions)?, None)
+        linear(&unit_rows(&widen(bottleneck)?)?, &unit_rows(&self.directions)?, None)
     }
-}
-
-/// Rows divided by their Euclidean lengths, but by no less than 1e-12, as torch's `normalize`.
-fn to_length_one(rows: &Tensor) -> Result<Tensor> {
-    rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.maximum(1e-24)?.sqrt()?)
 }
 
 #[cfg(test)]

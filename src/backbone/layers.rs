@@ -4,7 +4,9 @@
 use candle_core::{D, Result, Tensor, Var};
 
 use super::{Builder, Initialise, Mode, Role};
-use crate::tensor::{Geometry, Statistics, batch_norm, batch_norm::Then, convolution, layer_norm, linear};
+use crate::tensor::{
+    Geometry, Statistics, batch_norm, batch_norm::Then, convolution, layer_norm, linear, linear_of_gelu,
+};
 
 /// A convolution without bias.
 pub struct Convolution {
@@ -161,6 +163,11 @@ impl Linear {
     /// Rows (..., in) to (..., out).
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         linear(input, &self.weight, self.bias.as_deref())
+    }
+
+    /// [`Self::forward`] of GELU of the input.
+    pub fn forward_of_gelu(&self, input: &Tensor) -> Result<Tensor> {
+        linear_of_gelu(input, &self.weight, self.bias.as_deref())
     }
 
     /// `x W^T`, of the part of an input whose other parts get the bias.

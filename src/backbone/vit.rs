@@ -19,7 +19,7 @@ use super::{
     layers::{LayerNorm, Linear},
     position::{self, Grid},
 };
-use crate::tensor::{add, attention, chain, gelu, linear, pick_rows, widen};
+use crate::tensor::{add, attention, chain, linear, pick_rows, widen};
 
 /// How large a transformer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,8 +328,8 @@ impl TransformerBlock {
 
     fn finish(&self, tokens: &Tensor, attended: &Tensor) -> Result<Tensor> {
         let tokens = add(tokens, &self.proj.forward(attended)?)?;
-        let inner = gelu(&self.fc1.forward(&self.norm2.forward(&tokens)?)?)?;
-        add(&tokens, &self.fc2.forward(&inner)?)
+        let inner = self.fc1.forward(&self.norm2.forward(&tokens)?)?;
+        add(&tokens, &self.fc2.forward_of_gelu(&inner)?)
     }
 }
 

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use crate::{
     backbone::{Backbone, Mode},
     loader::Loader,
+    tensor::without_gradients,
 };
 
 /// One row of features an image.
@@ -32,7 +33,7 @@ pub fn extract(encoder: &dyn Backbone, loader: &Loader) -> Result<Features> {
     let mut features =
         Features { rows: Vec::new(), width: encoder.width(), indices: Vec::new(), skipped: Vec::new() };
     loader.once(|batch| {
-        let rows = encoder.embed(&batch.images, Mode::Evaluate)?;
+        let rows = without_gradients(|| encoder.embed(&batch.images, Mode::Evaluate))?;
         features.rows.extend(rows.flatten_all()?.to_vec1::<f32>()?);
         features.indices.extend(batch.indices);
         features.skipped.extend(batch.skipped);

@@ -14,6 +14,7 @@ use super::{
     patches::{PatchCore, described},
 };
 use crate::backbone::{Backbone, Mode};
+use crate::tensor::without_gradients;
 
 /// A scorer with its fitted numbers.
 pub enum Scorer {
@@ -112,7 +113,7 @@ impl Scorer {
         match self {
             Self::Probe { weights, bias } => probe((weights, *bias), encoder, images, with_places),
             Self::Mahalanobis { cloud, usual } => {
-                let features = encoder.embed(images, Mode::Evaluate)?;
+                let features = without_gradients(|| encoder.embed(images, Mode::Evaluate))?;
                 let rows = Rows::new(&numbers(&features)?, encoder.width())?;
                 let seen = |distance| Seen { logit: distance - usual, places: Vec::new() };
                 Ok(cloud.distances(&rows)?.into_iter().map(seen).collect())
@@ -194,7 +195,7 @@ fn probe(
     let places = if with_places { encoder.places(images)? } else { None };
     let features = match &places {
         Some(places) => places.mean((1, 2))?,
-        None => encoder.embed(images, Mode::Evaluate)?,
+        None => without_gradients(|| encoder.embed(images, Mode::Evaluate))?,
     };
     let score = |features: &[f32]| -> f64 {
         let products = features.iter().zip(weights).map(|(x, w)| f64::from(*x) * w);

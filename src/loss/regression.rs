@@ -11,8 +11,7 @@
 
 use candle_core::{D, Error, Result, Tensor};
 
-use super::contrastive::l2_normalise;
-use crate::tensor::widen;
+use crate::tensor::{unit_rows, widen};
 
 /// 2 - 2 cos of predictions and targets, the mean over rows.
 ///
@@ -31,8 +30,7 @@ pub fn cosine_distance(predictions: &Tensor, targets: &Tensor) -> Result<Tensor>
             targets.dims()
         )));
     }
-    let (predictions, targets) =
-        (l2_normalise(&widen(predictions)?)?, l2_normalise(&widen(&targets.detach())?)?);
+    let (predictions, targets) = (unit_rows(&widen(predictions)?)?, unit_rows(&widen(&targets.detach())?)?);
     (predictions * targets)?.sum(D::Minus1)?.mean_all()?.affine(-2.0, 2.0)
 }
 

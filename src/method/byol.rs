@@ -20,6 +20,7 @@ use crate::{
     },
     loader::Batch,
     loss::regression::cosine_distance,
+    tensor::without_gradients,
 };
 
 /// BYOL's constants.
@@ -84,9 +85,10 @@ impl Method for Byol {
             let embedding = self.projector.forward(of_view, Mode::Train)?;
             predictions.push(self.predictor.forward(&embedding, Mode::Train)?);
             embeddings.push(embedding);
-            // Detached at once, so that what the teacher computed on the way is freed.
-            let of_view = self.teacher_encoder.embed(&view, Mode::Train)?.detach();
-            targets.push(self.teacher_projector.forward(&of_view, Mode::Train)?.detach());
+            targets.push(without_gradients(|| {
+                let of_view = self.teacher_encoder.embed(&view, Mode::Train)?;
+                self.teacher_projector.forward(&of_view, Mode::Train)
+            })?);
         }
         let loss = (cosine_distance(&predictions[0], &targets[1])?
             + cosine_distance(&predictions[1], &targets[0])?)?;

@@ -19,6 +19,7 @@ use crate::{
     backbone::{Backbone, Initialise, Mode, Parameters, Role, heads::PrototypeHead},
     loader::Batch,
     loss::distillation::{dino, next_centre},
+    tensor::without_gradients,
 };
 
 /// DINO's constants.
@@ -136,14 +137,14 @@ impl Method for Dino {
         let features = features_of_views(&*self.encoder, batch)?;
         let mut taught = Vec::new();
         for view in each_view(batch)? {
-            // Detached at once, so that what the teacher computed on the way is freed.
-            taught.push(self.teacher_encoder.embed(&view, Mode::Train)?.detach());
+            taught.push(without_gradients(|| self.teacher_encoder.embed(&view, Mode::Train))?);
         }
         let embeddings = bottlenecks(&self.head, &features)?;
         let features = Tensor::cat(&features, 0)?;
         let student = self.head.compare(&embeddings)?.chunk(batch.views, 0)?;
-        let teacher = bottlenecks(&self.teacher_head, &taught)?;
-        let teacher = self.teacher_head.compare(&teacher)?.detach().chunk(batch.views, 0)?;
+        let teacher =
+            without_gradients(|| self.teacher_head.compare(&bottlenecks(&self.teacher_head, &taught)?))?;
+        let teacher = teacher.chunk(batch.views, 0)?;
         let Distillation { student_temperature, teacher_temperature, centre_momentum, .. } = self.constants;
         let centre = self.centre.as_detached_tensor();
         let loss = dino(&student, &teacher, &centre, student_temperature, teacher_temperature.at(at))?;

@@ -21,6 +21,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod pooling;
 mod rows;
+pub mod unit_rows;
 pub(crate) mod updates;
 
 pub use attention::attention;
@@ -28,9 +29,15 @@ pub use batch_norm::{Statistics, batch_norm};
 pub use convolution::{Geometry, convolution};
 pub use depthwise::{depthwise, relu6};
 pub use gelu::gelu;
-pub use graph::{chain::chain, gradients::backward, pair::add, precision::widen};
+pub use graph::{
+    chain::{chain, without_gradients},
+    gradients::backward,
+    pair::add,
+    precision::widen,
+};
 pub use layer_norm::layer_norm;
-pub use linear::linear;
+pub use linear::{linear, linear_of_gelu};
 pub use pooling::{global_mean, max_pool};
 pub use rows::pick_rows;
+pub use unit_rows::unit_rows;
 pub use updates::{Move, move_average_plain, move_averages};

@@ -29,8 +29,8 @@ fn bound(precision: Precision) -> f64 {
 }
 
 /// Operations whose kernels are not ours, or that have none of their own: cuDNN's and cuBLAS's products,
-/// Candle's means.
-const WITHOUT_KERNELS: [&str; 3] = ["convolution", "global mean", "linear"];
+/// Candle's means and divisions.
+const WITHOUT_KERNELS: [&str; 5] = ["convolution", "global mean", "linear", "linear of gelu", "unit rows"];
 
 /// A request to the program (see `benchmarks/kernels/on_cpu.cpp`), and the tensors that it answers with, in
 /// order.

@@ -14,10 +14,7 @@ mod gpu;
 
 use candle_core::{D, DType, Device, Error, Result, Tensor};
 
-use crate::tensor::widen;
-
-/// Smallest length that [`l2_normalise`] divides by, as in PyTorch's `normalize`.
-pub const SMALLEST_NORM: f64 = 1e-12;
+use crate::tensor::{linear, unit_rows, widen};
 
 /// NT-Xent of two views.
 ///
@@ -44,21 +41,13 @@ pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tens
     if gpu::has_nt_xent(first) {
         return gpu::nt_xent(first, second, temperature);
     }
-    let (first, second) = (l2_normalise(&widen(first)?)?, l2_normalise(&widen(second)?)?);
+    let (first, second) = (unit_rows(&widen(first)?)?, unit_rows(&widen(second)?)?);
     let all = Tensor::cat(&[&first, &second], 0)?;
-    let similarity = (all.matmul(&all.t()?)? / temperature)?;
+    // Not Candle's product: ours gives equal bits on every processor.
+    let similarity = (linear(&all, &all, None)? / temperature)?;
     let others = similarity.broadcast_add(&anchor_mask(2 * images, all.dtype(), all.device())?)?;
     let positive = ((first * second)?.sum(D::Minus1)? / temperature)?;
     log_sum_exp(&others)?.mean_all()? - positive.mean_all()?
-}
-
-/// Rows divided by max(their Euclidean length, [`SMALLEST_NORM`]).
-///
-/// The bound is applied to the squared length, so a row of zeros has gradient 0 through its length
-/// (a square root at zero would give NaN).
-pub fn l2_normalise(rows: &Tensor) -> Result<Tensor> {
-    let squared = rows.sqr()?.sum_keepdim(D::Minus1)?;
-    rows.broadcast_div(&squared.maximum(SMALLEST_NORM * SMALLEST_NORM)?.sqrt()?)
 }
 
 /// 0, with -inf on the diagonal: an anchor is never its own negative.

@@ -20,7 +20,7 @@ mod gpu;
 use candle_core::{Error, Result, Tensor};
 
 use super::Loss;
-use crate::tensor::widen;
+use crate::tensor::{linear, widen};
 
 /// Added to the variance inside the root, as in PyTorch's `BatchNorm1d`.
 const EPSILON: f64 = 1e-5;
@@ -67,14 +67,15 @@ fn sum_of_squares(first: &Tensor, second: &Tensor) -> Result<Tensor> {
 }
 
 fn by_columns(first: &Tensor, second: &Tensor) -> Result<Tensor> {
-    let correlation = (first.t()?.matmul(second)? * (1.0 / first.dim(0)? as f64))?;
+    // Not Candle's product: ours gives equal bits on every processor.
+    let correlation = (linear(&first.t()?, &second.t()?, None)? * (1.0 / first.dim(0)? as f64))?;
     // Rows first, so that f32 adds numbers of like size.
     correlation.sqr()?.sum(1)?.sum_all()
 }
 
 fn by_images(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     let per_image = 1.0 / first.dim(0)? as f64;
-    let [first, second] = [first, second].map(|rows| rows.matmul(&rows.t()?)? * per_image);
+    let [first, second] = [first, second].map(|rows| linear(rows, rows, None)? * per_image);
     (first? * second?)?.sum(1)?.sum_all()
 }
 

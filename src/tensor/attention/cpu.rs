@@ -1,7 +1,5 @@
 //! Attention on the CPU. One task handles one image and head.
 
-use std::sync::OnceLock;
-
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage, bail};
 use half::bf16;
 use rayon::prelude::*;
@@ -9,6 +7,7 @@ use rayon::prelude::*;
 use crate::tensor::{
     cpu::{
         exponential::Exponential,
+        lanes::{LANES, sum},
         matrix::{Matrix, Output, Write, multiply, multiply_into},
         storage::{Number, Real, constant, make_room, unsupported, unwritten, values, with_values},
         vector::vectorised,
@@ -21,28 +20,13 @@ use crate::tensor::{
 
 /// As [`crate::tensor::attention()`].
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
-    let joined = joined.contiguous()?;
-    let tracked = joined.track_op();
-    match joined.dtype() {
-        DType::BF16 => apply(&[&joined], Attention::<bf16> { heads, kept: tracked.then(OnceLock::new) }),
-        DType::F32 => apply(&[&joined], Attention::<f32> { heads, kept: tracked.then(OnceLock::new) }),
-        DType::F64 => apply(&[&joined], Attention::<f64> { heads, kept: tracked.then(OnceLock::new) }),
-        other => unsupported("attention", other),
-    }
+    apply(&[&joined.contiguous()?], Attention { heads })
 }
 
-/// Numbers of a head are widened once, and only what comes out is rounded.
-struct Attention<N: Number> {
+/// Numbers of a head are widened once, and only what comes out is rounded. The backward pass computes probabilities
+/// once more: in cache that takes no longer than reading them from memory.
+struct Attention {
     heads: usize,
-    /// Of every image and head, where a backward pass may want it.
-    kept: Option<OnceLock<Kept<N::Sum>>>,
-}
-
-/// What a backward pass needs of a forward pass.
-struct Kept<T> {
-    probabilities: Vec<T>,
-    /// The output before it was rounded, head by head.
-    outputs: Vec<T>,
 }
 
 /// Sizes of one application.
@@ -52,9 +36,6 @@ struct Sizes {
     width: usize,
     heads: usize,
 }
-
-/// Numbers that are worked on together.
-const LANES: usize = 16;
 
 impl Sizes {
     fn head_width(self) -> usize {
@@ -105,19 +86,23 @@ fn narrow<N: Number>(wide: &[N::Sum], mut out: Output<N>) {
     );
 }
 
-impl<N: Number<Sum: Exponential>> Attention<N> {
-    fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
-        let (batch, tokens, joined) = shape.dims3()?;
+impl Attention {
+    fn sizes(&self, shape: &Shape) -> Result<Sizes> {
+        let (_, tokens, joined) = shape.dims3()?;
         let heads = self.heads;
         if heads == 0 || joined == 0 || !joined.is_multiple_of(3 * heads) {
             bail!("attention: expected three times a multiple of {heads} heads, found {shape:?}")
         }
-        Ok((batch, Sizes { tokens, width: joined / 3, heads }))
+        Ok(Sizes { tokens, width: joined / 3, heads })
     }
 
-    fn forward(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, sizes) = self.sizes(layout.shape())?;
+    fn forward<N>(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)>
+    where
+        N: Number<Sum: Exponential>,
+    {
+        let sizes = self.sizes(layout.shape())?;
         let joined = values::<N>(storage, layout)?;
+        let batch = layout.dims()[0];
         // SAFETY: every pair writes its band of columns, and bands are all columns.
         let mut out = unsafe { unwritten(batch * sizes.tokens * sizes.width) };
         let pairs: Vec<(usize, Output<N>)> = out
@@ -125,50 +110,23 @@ impl<N: Number<Sum: Exponential>> Attention<N> {
             .flat_map(|image| Output::new(image, sizes.tokens, sizes.width).bands(sizes.head_width()))
             .enumerate()
             .collect();
-        let (size, head) = (sizes.tokens * sizes.row(), sizes.head());
-        let work = |(pair, out), wide: &mut Wide<N>, probabilities: &mut [N::Sum], output: &mut [N::Sum]| {
-            wide.read(sizes, joined, pair);
-            forward_pair(sizes, wide.parts(sizes), probabilities, output);
-            narrow(output, out);
-        };
-        match &self.kept {
-            Some(kept) => {
-                // SAFETY: `forward_pair` writes scores, then whole rows, and all of a head's output.
-                let (mut probabilities, mut outputs) =
-                    unsafe { (unwritten(pairs.len() * size), unwritten(pairs.len() * head)) };
-                let parts: Vec<_> =
-                    probabilities.chunks_mut(size.max(1)).zip(outputs.chunks_mut(head.max(1))).collect();
-                pairs
-                    .into_par_iter()
-                    .zip(parts)
-                    .for_each_init(Wide::default, |wide, (pair, (part, output))| {
-                        work(pair, wide, part, output)
-                    });
-                // The operation is made for one application; a second forward pass would find the same.
-                let _ = kept.set(Kept { probabilities, outputs });
-            }
-            None => {
-                // SAFETY: as above.
-                let room = || unsafe { (Wide::default(), unwritten(size), unwritten(head)) };
-                pairs.into_par_iter().for_each_init(room, |(wide, part, output), pair| {
-                    work(pair, wide, part, output);
-                });
-            }
-        }
+        pairs.into_par_iter().for_each_init(Head::default, |head, (pair, out)| {
+            head.read(sizes, joined, pair);
+            narrow(head.attend(sizes), out);
+        });
         Ok((N::to_cpu_storage_owned(out), (batch, sizes.tokens, sizes.width).into()))
     }
 
-    fn gradient(&self, joined: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let (_, sizes) = self.sizes(joined.shape())?;
-        let Some(kept) = self.kept.as_ref().and_then(OnceLock::get) else {
-            bail!("attention: backward before forward, or of a constant")
-        };
+    fn gradient<N>(&self, joined: &Tensor, gradient: &Tensor) -> Result<Tensor>
+    where
+        N: Number<Sum: Exponential>,
+    {
+        let sizes = self.sizes(joined.shape())?;
         // SAFETY: every pair writes its bands of columns: queries', keys' and values'.
         let mut by_joined = unsafe { unwritten(joined.elem_count()) };
-        let (size, head) = (sizes.tokens * sizes.row(), sizes.head());
         let image = sizes.tokens * sizes.width;
         with_values::<N, _, _>([joined, gradient], |[joined, gradient]| {
-            let mut pairs = Vec::with_capacity(kept.probabilities.len() / size.max(1));
+            let mut pairs = Vec::with_capacity(joined.len() / (3 * image).max(1) * sizes.heads);
             for by_image in by_joined.chunks_mut((3 * image).max(1)) {
                 let bands = Output::new(by_image, sizes.tokens, 3 * sizes.width);
                 let mut bands: Vec<_> = bands.bands(sizes.head_width()).map(Some).collect();
@@ -176,22 +134,17 @@ impl<N: Number<Sum: Exponential>> Attention<N> {
                     pairs.push([0, 1, 2].map(|part| bands[part * sizes.heads + head].take()));
                 }
             }
-            let work = |wide: &mut Wide<N>, (pair, made): (usize, [Option<Output<N>>; 3])| {
-                wide.read(sizes, joined, pair);
+            let work = |head: &mut Head<N>, (pair, made): (usize, [Option<Output<N>>; 3])| {
+                head.read(sizes, joined, pair);
                 let first = pair / sizes.heads * image + pair % sizes.heads * sizes.head_width();
-                wide.read_gradient(sizes, &gradient[first..]);
-                let found = wide.backward_pair(
-                    sizes,
-                    &kept.probabilities[pair * size..][..size],
-                    &kept.outputs[pair * head..][..head],
-                );
-                for (found, made) in found.into_iter().zip(made) {
+                head.read_gradient(sizes, &gradient[first..]);
+                for (found, made) in head.backward(sizes).into_iter().zip(made) {
                     if let Some(made) = made {
                         narrow(found, made);
                     }
                 }
             };
-            pairs.into_par_iter().enumerate().for_each_init(Wide::default, work);
+            pairs.into_par_iter().enumerate().for_each_init(Head::default, work);
             Ok(())
         })?;
         Ok(constant(by_joined, joined.shape()))
@@ -199,20 +152,28 @@ impl<N: Number<Sum: Exponential>> Attention<N> {
 }
 
 /// One head's numbers, widened: queries, keys and values, the output's gradient, and room for what is made of them.
-struct Wide<N: Number> {
+struct Head<N: Number> {
     parts: Vec<N::Sum>,
     gradient: Vec<N::Sum>,
+    probabilities: Vec<N::Sum>,
     by_scores: Vec<N::Sum>,
+    /// The output, or gradients by queries, keys and values.
     made: Vec<N::Sum>,
 }
 
-impl<N: Number> Default for Wide<N> {
+impl<N: Number> Default for Head<N> {
     fn default() -> Self {
-        Self { parts: Vec::new(), gradient: Vec::new(), by_scores: Vec::new(), made: Vec::new() }
+        Self {
+            parts: Vec::new(),
+            gradient: Vec::new(),
+            probabilities: Vec::new(),
+            by_scores: Vec::new(),
+            made: Vec::new(),
+        }
     }
 }
 
-impl<N: Number<Sum: Exponential>> Wide<N> {
+impl<N: Number<Sum: Exponential>> Head<N> {
     /// Reads the queries, keys and values of a pair of an image and a head from all joined rows.
     fn read(&mut self, sizes: Sizes, joined: &[N], pair: usize) {
         let image = sizes.tokens * 3 * sizes.width;
@@ -238,8 +199,43 @@ impl<N: Number<Sum: Exponential>> Wide<N> {
             .map(|part| Matrix::new(&self.parts[part * head..][..head], sizes.tokens, sizes.head_width()))
     }
 
+    /// Softmax of the scores, each row padded with zeros.
+    fn find_probabilities(&mut self, sizes: Sizes) {
+        let (tokens, row) = (sizes.tokens, sizes.row());
+        let mut probabilities = std::mem::take(&mut self.probabilities);
+        // SAFETY: the product writes scores, and `softmax` what is behind them.
+        unsafe { make_room(&mut probabilities, tokens * row) };
+        let [queries, keys, _] = self.parts(sizes);
+        let scores = Output::part(&mut probabilities, tokens, tokens, row);
+        multiply_into(scores, queries, keys.transposed(), Write::Replace);
+        let scale = sizes.scale::<N::Sum>();
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in probabilities.chunks_exact_mut(row) {
+                    softmax(row, tokens, scale);
+                }
+            },
+        );
+        self.probabilities = probabilities;
+    }
+
+    /// The output.
+    fn attend(&mut self, sizes: Sizes) -> &[N::Sum] {
+        self.find_probabilities(sizes);
+        let mut made = std::mem::take(&mut self.made);
+        // SAFETY: the product writes every number.
+        unsafe { make_room(&mut made, sizes.head()) };
+        let [_, _, values] = self.parts(sizes);
+        let probabilities = Matrix::part(&self.probabilities, sizes.tokens, sizes.tokens, sizes.row());
+        multiply(&mut made, probabilities, values, Write::Replace);
+        self.made = made;
+        &self.made
+    }
+
     /// Gradients by queries, keys and values.
-    fn backward_pair(&mut self, sizes: Sizes, probabilities: &[N::Sum], out: &[N::Sum]) -> [&[N::Sum]; 3] {
+    fn backward(&mut self, sizes: Sizes) -> [&[N::Sum]; 3] {
+        self.find_probabilities(sizes);
         let (tokens, row, width, head) = (sizes.tokens, sizes.row(), sizes.head_width(), sizes.head());
         let (mut by_scores, mut made) = (std::mem::take(&mut self.by_scores), std::mem::take(&mut self.made));
         by_scores.resize(tokens * row, N::Sum::ZERO);
@@ -249,23 +245,19 @@ impl<N: Number<Sum: Exponential>> Wide<N> {
         let (by_queries, rest) = made.split_at_mut(head);
         let (by_keys, by_values) = rest.split_at_mut(head);
         let by_out = Matrix::new(&self.gradient, tokens, width);
-        let kept = Matrix::part(probabilities, tokens, tokens, row);
-        multiply(by_values, kept.transposed(), by_out, Write::Replace);
+        let probabilities = Matrix::part(&self.probabilities, tokens, tokens, row);
+        multiply(by_values, probabilities.transposed(), by_out, Write::Replace);
         let product = Output::part(&mut by_scores, tokens, tokens, row);
         multiply_into(product, by_out, values.transposed(), Write::Replace);
         let scale = sizes.scale::<N::Sum>();
         vectorised(
             #[inline(always)]
             || {
-                let rows = by_scores.chunks_exact_mut(row).zip(probabilities.chunks_exact(row));
-                let sums = out.chunks_exact(width).zip(self.gradient.chunks_exact(width));
-                for ((by_scores, probabilities), (out, gradient)) in rows.zip(sums) {
-                    let terms = out.iter().zip(gradient);
-                    let sum = terms.fold(N::Sum::ZERO, |sum, (&out, &gradient)| sum + out * gradient);
-                    for (by_score, &probability) in by_scores.iter_mut().zip(probabilities) {
-                        *by_score = probability * (*by_score - sum) * scale;
-                    }
-                }
+                let rows = by_scores.chunks_exact_mut(row).zip(self.probabilities.chunks_exact(row));
+                rows.for_each(
+                    #[inline(always)]
+                    |(by_scores, probabilities)| softmax_gradient(by_scores, probabilities, scale),
+                );
             },
         );
         let slopes = Matrix::part(&by_scores, tokens, tokens, row);
@@ -276,25 +268,17 @@ impl<N: Number<Sum: Exponential>> Wide<N> {
     }
 }
 
-fn forward_pair<T: Exponential>(
-    sizes: Sizes,
-    [queries, keys, values]: [Matrix<T>; 3],
-    probabilities: &mut [T],
-    out: &mut [T],
-) {
-    let (tokens, row) = (sizes.tokens, sizes.row());
-    let scores = Output::part(probabilities, tokens, tokens, row);
-    multiply_into(scores, queries, keys.transposed(), Write::Replace);
-    let scale = sizes.scale::<T>();
-    vectorised(
+/// From a row of gradients by probabilities, padded with zeros, that by scores: dS = P (dP - sum of P dP) scale.
+#[inline(always)]
+fn softmax_gradient<T: Real>(row: &mut [T], probabilities: &[T], scale: T) {
+    let sum = sum(
+        [&*row, probabilities],
         #[inline(always)]
-        || {
-            for row in probabilities.chunks_exact_mut(row) {
-                softmax(row, tokens, scale);
-            }
-        },
+        |[by, probability]| by * probability,
     );
-    multiply(out, Matrix::part(probabilities, tokens, tokens, row), values, Write::Replace);
+    for (by, &probability) in row.iter_mut().zip(probabilities) {
+        *by = probability * (*by - sum) * scale;
+    }
 }
 
 /// Replaces the first `length` of a row's scores by softmax(scale scores), the rest by zeros.
@@ -331,18 +315,26 @@ fn softmax<T: Exponential>(row: &mut [T], length: usize, scale: T) {
     }
 }
 
-impl<N: Number<Sum: Exponential>> Operation for Attention<N> {
+impl Operation for Attention {
     const NAME: &'static str = "attention";
 
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (storage, layout) = arguments[0];
-        if storage.dtype() != N::DTYPE {
-            return unsupported(Self::NAME, storage.dtype());
+        match storage.dtype() {
+            DType::BF16 => self.forward::<bf16>(storage, layout),
+            DType::F32 => self.forward::<f32>(storage, layout),
+            DType::F64 => self.forward::<f64>(storage, layout),
+            other => unsupported(Self::NAME, other),
         }
-        self.forward(storage, layout)
     }
 
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
-        Ok(vec![Some(self.gradient(arguments[0], gradient)?)])
+        let by = match gradient.dtype() {
+            DType::BF16 => self.gradient::<bf16>(arguments[0], gradient)?,
+            DType::F32 => self.gradient::<f32>(arguments[0], gradient)?,
+            DType::F64 => self.gradient::<f64>(arguments[0], gradient)?,
+            other => return unsupported(Self::NAME, other),
+        };
+        Ok(vec![Some(by)])
     }
 }

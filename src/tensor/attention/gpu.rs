@@ -126,6 +126,10 @@ impl Operation for Attention {
         Ok((CudaStorage::wrap_cuda_slice(out, module.device.clone()), shape.into()))
     }
 
+    fn reads_result(&self) -> bool {
+        true
+    }
+
     fn backward(&self, arguments: &[&Tensor], out: &Tensor, slope: &Tensor) -> Result<Gradients> {
         let Some(log_sum_exp) = self.log_sum_exp.get() else { return no_forward_pass(Self::NAME) };
         let joined = arguments[0];

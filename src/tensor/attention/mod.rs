@@ -2,7 +2,7 @@
 //!
 //! P = softmax(Q K^T / sqrt(head width)),  O = P V,
 //!
-//! and backwards, with D the row sums of dO O: dV = P^T dO, dS = P (dO V^T - D) / sqrt(head width),
+//! and backwards, with D the row sums of P (dO V^T), which are those of dO O: dV = P^T dO, dS = P (dO V^T - D) / sqrt(head width),
 //! dQ = dS K, dK = dS^T Q. Knows nothing about what tokens are.
 
 mod cpu;
@@ -14,7 +14,7 @@ use candle_core::{D, Result, Tensor};
 /// Attends within each image: `joined` (batch, tokens, 3 width) holds queries, keys and values, each
 /// split into `heads` in order, as timm's `qkv`; the result is (batch, tokens, width).
 ///
-/// Probabilities are kept for the backward pass: batch x heads x tokens^2 numbers.
+/// Probabilities are not kept for the backward pass, which computes them once more.
 ///
 /// # Errors
 /// If shapes do not fit.

@@ -82,6 +82,8 @@ impl BatchNorm {
     ) -> Result<Gradients> {
         let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
         let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
+        // Without ReLU nobody reads the output, and it may have been let go.
+        let output = if self.relu { output } else { gradient };
         let found = with_values::<N, _, _>([input, output, gradient], |[x, y, dy]| {
             with_values::<N::Sum, _, _>([affine], |[affine]| {
                 Ok(loops::backward(loops::Given {
@@ -114,6 +116,14 @@ impl Operation for BatchNorm {
             CpuStorage::F64(_) => self.forward::<f64>(arguments),
             other => unsupported(Self::NAME, other.dtype()),
         }
+    }
+
+    fn reads(&self, argument: usize) -> bool {
+        argument != 2
+    }
+
+    fn reads_result(&self) -> bool {
+        self.relu
     }
 
     fn backward(&self, arguments: &[&Tensor], output: &Tensor, gradient: &Tensor) -> Result<Gradients> {

@@ -298,6 +298,10 @@ impl<T: Element + Send + Sync> Operation for BatchNorm<T> {
         Ok((CudaStorage::wrap_cuda_slice(y, module.device.clone()), layout.shape().clone()))
     }
 
+    fn reads_result(&self) -> bool {
+        true
+    }
+
     fn backward(&self, arguments: &[&Tensor], y: &Tensor, slope: &Tensor) -> Result<Gradients> {
         let Some(used) = self.used.get() else { return no_forward_pass(Self::NAME) };
         let (x, affine, has_residual) = (arguments[0], arguments[1], arguments.len() > 2);

@@ -6,6 +6,7 @@ pub mod broadcast;
 pub mod exponential;
 pub mod factor;
 pub(super) mod groups;
+pub mod lanes;
 pub mod matrix;
 pub mod packed;
 pub mod pairs;

@@ -79,24 +79,50 @@ impl Normal for f64 {
 /// Numbers that one task works on: pieces of f32 fit a first-level cache (ours).
 const PIECE: usize = 8192;
 
+/// GELU of all numbers.
+pub fn gelu_of<N: Number<Sum: Normal>>(input: &[N]) -> Vec<N> {
+    // SAFETY: the loop writes every number.
+    let mut out = unsafe { unwritten(input.len()) };
+    out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (y, &x) in out.iter_mut().zip(input) {
+                    let x = x.widen();
+                    *y = N::narrow(x * x.normal().0);
+                }
+            },
+        );
+    });
+    out
+}
+
+/// As [`gelu_of`]; the gradient by it becomes that by the input.
+pub fn gelu_and_gradient<N: Number<Sum: Normal>>(input: &[N], gradient: &mut [N]) -> Vec<N> {
+    // SAFETY: as above.
+    let mut out = unsafe { unwritten(input.len()) };
+    let given = input.par_chunks(PIECE).zip(gradient.par_chunks_mut(PIECE));
+    out.par_chunks_mut(PIECE).zip(given).for_each(|(out, (input, gradient))| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((y, &x), by) in out.iter_mut().zip(input).zip(gradient.iter_mut()) {
+                    let x = x.widen();
+                    let (distribution, density) = x.normal();
+                    *y = N::narrow(x * distribution);
+                    *by = N::narrow(by.widen() * (distribution + x * density));
+                }
+            },
+        );
+    });
+    out
+}
+
 struct Gelu;
 
 impl Gelu {
     fn forward<N: Number<Sum: Normal>>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let input = values::<N>(storage, layout)?;
-        // SAFETY: the loop writes every number.
-        let mut out = unsafe { unwritten(input.len()) };
-        out.par_chunks_mut(PIECE).zip(input.par_chunks(PIECE)).for_each(|(out, input)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (y, &x) in out.iter_mut().zip(input) {
-                        let x = x.widen();
-                        *y = N::narrow(x * x.normal().0);
-                    }
-                },
-            );
-        });
+        let out = gelu_of(values::<N>(storage, layout)?);
         Ok((N::to_cpu_storage_owned(out), layout.shape().clone()))
     }
 

@@ -4,7 +4,7 @@
 //!
 //! with C and D the standard normal distribution and its density. Knows nothing about layers.
 
-mod cpu;
+pub(super) mod cpu;
 #[cfg(feature = "cuda")]
 mod gpu;
 

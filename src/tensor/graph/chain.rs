@@ -5,7 +5,10 @@
 //! the notes; two are added only where a result was used twice. What Candle does in between works, too, and costs what it costs there.
 //! Values are the same. Knows nothing about what is computed.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, TensorId,
@@ -24,14 +27,53 @@ type Backward = dyn Fn(&[&Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send
 
 /// An operation that was done, with what its backward pass wants.
 struct Note {
-    arguments: Vec<Tensor>,
-    result: Tensor,
+    arguments: Vec<Kept>,
+    result: Kept,
     backward: Box<Backward>,
+}
+
+/// A tensor, or what stands in for it where no backward pass reads its numbers.
+struct Kept {
+    /// Of the tensor.
+    id: TensorId,
+    tensor: Tensor,
+}
+
+impl Kept {
+    fn new(tensor: &Tensor, is_read: bool) -> Result<Self> {
+        let id = tensor.id();
+        Ok(Self { id, tensor: if is_read { tensor.clone() } else { stand_in()? } })
+    }
+}
+
+/// No numbers, whose gradient operations compute.
+fn stand_in() -> Result<Tensor> {
+    let storage = Storage::Cpu(CpuStorage::F32(Vec::new()));
+    Ok(Tensor::from_storage(storage, 0, BackpropOp::none(), true))
 }
 
 thread_local! {
     /// The chain that this thread is in, if it is in one.
     static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
+    /// Whether nobody asks for gradients of what this thread computes.
+    static WITHOUT_GRADIENTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `body` computes, as a constant: results on its way are freed as soon as nothing needs them.
+///
+/// # Errors
+/// Those of `body`.
+pub fn without_gradients(body: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    /// Sets it as it was, however `body` ends.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            WITHOUT_GRADIENTS.set(self.0);
+        }
+    }
+
+    let _before = Before(WITHOUT_GRADIENTS.replace(true));
+    Ok(body()?.detach())
 }
 
 /// `body(input)`, as one node: its gradients are taken under [`gradients::backward`], nowhere else.
@@ -47,7 +89,7 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
         }
     }
 
-    if NOTES.with_borrow(Option::is_some) {
+    if NOTES.with_borrow(Option::is_some) || WITHOUT_GRADIENTS.get() {
         return body(input);
     }
     NOTES.set(Some(Vec::new()));
@@ -56,7 +98,7 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
     let notes = NOTES.take().unwrap_or_default();
     drop(within);
     // Any variable makes Candle come back to this node. Without notes the graph is Candle's, if there is one.
-    let mut arguments = notes.iter().flat_map(|note| &note.arguments);
+    let mut arguments = notes.iter().flat_map(|note| &note.arguments).map(|kept| &kept.tensor);
     let Some(variable) = arguments.find(|argument| argument.track_op()).cloned() else {
         return Ok(output);
     };
@@ -68,21 +110,31 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
 /// # Errors
 /// Those of the operation, or if arguments lie on several devices.
 pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor> {
+    if WITHOUT_GRADIENTS.get() {
+        let (storage, shape) = forward(arguments, &operation)?;
+        return Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false));
+    }
     if !is_noted(arguments) {
         return node(arguments, operation);
     }
     let (storage, shape) = forward(arguments, &operation)?;
     // A variable, so that operations compute its gradient and hand it over as one.
     let result = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
-    let backward = Box::new(move |arguments: &[&Tensor], result: &Tensor, gradient: &Tensor| {
-        operation.backward(arguments, result, gradient)
-    });
     NOTES.with_borrow_mut(|notes| {
-        let arguments = arguments.iter().map(|&argument| argument.clone()).collect();
         let notes = notes.as_mut().expect("a chain, as asked before");
-        notes.push(Note { arguments, result: result.clone(), backward });
-    });
-    Ok(result)
+        let kept = arguments.iter().enumerate().map(|(place, argument)| {
+            // What others made is theirs to keep, and the way back to it.
+            let is_result = notes.iter().any(|note| note.result.id == argument.id());
+            Kept::new(argument, !is_result || operation.reads(place))
+        });
+        let arguments = kept.collect::<Result<_>>()?;
+        let kept = Kept::new(&result, operation.reads_result())?;
+        let backward = Box::new(move |arguments: &[&Tensor], result: &Tensor, gradient: &Tensor| {
+            operation.backward(arguments, result, gradient)
+        });
+        notes.push(Note { arguments, result: kept, backward });
+        Ok(result)
+    })
 }
 
 /// Whether this is a chain, and there is a gradient to take.
@@ -143,7 +195,7 @@ struct Open<'a> {
 impl Open<'_> {
     /// Whether a gradient by it is taken further here.
     fn is_inside(&self, id: TensorId) -> bool {
-        id == self.input || self.chain.notes.iter().any(|note| note.result.id() == id)
+        id == self.input || self.chain.notes.iter().any(|note| note.result.id == id)
     }
 
     fn add(&mut self, id: TensorId, gradient: Tensor) -> Result<()> {
@@ -156,10 +208,11 @@ impl Open<'_> {
     }
 
     /// Routes a gradient to the tensor it belongs to.
-    fn deliver(&mut self, of: &Tensor, gradient: Tensor) -> Result<()> {
-        if self.is_inside(of.id()) {
-            return self.add(of.id(), gradient);
+    fn deliver(&mut self, of: &Kept, gradient: Tensor) -> Result<()> {
+        if self.is_inside(of.id) {
+            return self.add(of.id, gradient);
         }
+        let of = &of.tensor;
         if of.is_variable() {
             gradients::hand_over(of, Some(gradient))?;
             return Ok(());
@@ -218,20 +271,20 @@ impl CustomOp2 for Chain {
             bail!("chain: its gradients are taken by tensor::backward, not by Candle's own")
         }
         let mut open = Open { chain: self, input: input.id(), gradients: HashMap::new() };
-        open.deliver(&self.output, gradient.clone())?;
+        open.deliver(&Kept::new(&self.output, true)?, gradient.clone())?;
         for note in self.notes.iter().rev() {
-            let Some(gradient) = open.gradients.remove(&note.result.id()) else { continue };
-            let arguments: Vec<&Tensor> = note.arguments.iter().collect();
-            let found = (note.backward)(&arguments, &note.result, &gradient)?;
+            let Some(gradient) = open.gradients.remove(&note.result.id) else { continue };
+            let arguments: Vec<&Tensor> = note.arguments.iter().map(|kept| &kept.tensor).collect();
+            let found = (note.backward)(&arguments, &note.result.tensor, &gradient)?;
             for (argument, gradient) in note.arguments.iter().zip(found) {
                 if let Some(gradient) = gradient {
                     open.deliver(argument, gradient)?;
                 }
                 // What the operation handed over by itself.
-                if open.is_inside(argument.id())
-                    && let Some(gradient) = gradients::take_back(argument.id())
+                if open.is_inside(argument.id)
+                    && let Some(gradient) = gradients::take_back(argument.tensor.id())
                 {
-                    open.add(argument.id(), gradient)?;
+                    open.add(argument.id, gradient)?;
                 }
             }
         }
@@ -294,6 +347,31 @@ mod tests {
     }
 
     #[test]
+    fn what_no_backward_pass_reads_is_let_go() -> Result<()> {
+        let rows = normal("rows", &[4, 6], DType::F32)?;
+        let weight = normal("weight", &[6, 6], DType::F32)?;
+        let mut sums = Vec::new();
+        let output = chain(&rows, |rows| {
+            let mapped = linear(rows, &weight, None)?;
+            let sum = add(&mapped, rows)?;
+            sums = NOTES.with_borrow(|notes| {
+                let kept = notes.iter().flatten().flat_map(|note| &note.arguments);
+                kept.map(|kept| (kept.id == mapped.id(), kept.tensor.elem_count())).collect()
+            });
+            linear(&sum, &weight, None)
+        })?;
+        // The rows and the weight of the product, then what is added: only what the product made is no longer there.
+        assert_eq!(sums, [(false, 24), (false, 36), (true, 0), (false, 24)]);
+        let plain = |rows: &Tensor| linear(&add(&linear(rows, &weight, None)?, rows)?, &weight, None);
+        let (found, expected) = (backward(&output.sum_all()?)?, plain(&rows)?.sum_all()?.backward()?);
+        for of in [&rows, &weight] {
+            let [found, expected] = [&found, &expected].map(|found| bits(found.get(of).expect("a gradient")));
+            assert_eq!(found?, expected?);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn constants_get_no_gradient_and_are_no_node() -> Result<()> {
         let variables = variables()?;
         let images = variables.last().expect("images").as_detached_tensor();
@@ -309,6 +387,22 @@ mod tests {
         // All of it Candle's.
         let gradients = backward(&chain(&variables[6], |rows| rows * 2.0)?.sum_all()?)?;
         assert_eq!(bits(gradients.get(&variables[6]).expect("a gradient"))?, [2.0_f32.to_bits(); 64]);
+        Ok(())
+    }
+
+    #[test]
+    fn without_gradients_all_is_constant_and_equal() -> Result<()> {
+        let variables = variables()?;
+        let images = variables.last().expect("images").as_tensor();
+        let network = || chain(images, |images| network(images, &variables));
+        let constant = without_gradients(|| {
+            assert!(!gelu(images)?.track_op(), "already on the way");
+            network()
+        })?;
+        assert!(!constant.track_op());
+        assert_eq!(bits(&constant)?, bits(&network()?)?);
+        assert!(without_gradients(|| linear(images, &variables[6], None)).is_err());
+        assert!(network()?.track_op(), "afterwards there are gradients again, after an error too");
         Ok(())
     }
 

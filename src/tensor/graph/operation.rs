@@ -39,6 +39,17 @@ pub trait Operation: Send + Sync + 'static {
         bail!("{}: expected tensors in main memory", Self::NAME)
     }
 
+    /// Whether the backward pass reads that argument's numbers. A chain lets go of those that none reads, and has an
+    /// empty tensor stand in.
+    fn reads(&self, _argument: usize) -> bool {
+        true
+    }
+
+    /// As [`Self::reads`], of the result.
+    fn reads_result(&self) -> bool {
+        false
+    }
+
     /// Gradients by the `arguments`, of the `result` and the `gradient` by it.
     ///
     /// # Errors

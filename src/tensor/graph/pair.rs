@@ -73,6 +73,10 @@ impl Operation for Pair {
         self.forward(arguments)
     }
 
+    fn reads(&self, _: usize) -> bool {
+        false
+    }
+
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         let by = match self {
             Self::Sum => [gradient.clone(), gradient.clone()],

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use crate::tensor::{
     cpu::{
-        storage::{Number, Real, constant, unsupported, unwritten, values, with_values},
+        lanes::sum,
+        storage::{Number, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
     graph::{
@@ -22,9 +23,6 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
 
 /// Private sums of the gradients by weight and bias (ours).
 const GROUPS: usize = 32;
-/// Accumulators of a sum, so that it becomes vector code; the order of additions does not depend on the
-/// machine.
-const LANES: usize = 16;
 
 struct LayerNorm {
     epsilon: f64,
@@ -161,31 +159,6 @@ impl LayerNorm {
             );
         (mean, N::Sum::from_f64(1.0 / (variance.to_f64() + self.epsilon).sqrt()))
     }
-}
-
-/// Sum of `term` over equally long slices.
-#[inline(always)]
-fn sum<T: Copy, S: Real, const N: usize>(slices: [&[T]; N], term: impl Fn([T; N]) -> S) -> S {
-    let mut lanes = [S::zero(); LANES];
-    let split = slices.map(|slice| slice.as_chunks::<LANES>());
-    for index in 0..split[0].0.len() {
-        let chunks = split.map(|(chunks, _)| &chunks[index]);
-        for lane in 0..LANES {
-            lanes[lane] += term(chunks.map(|chunk| chunk[lane]));
-        }
-    }
-    for index in 0..split[0].1.len() {
-        lanes[index] += term(split.map(|(_, rest)| rest[index]));
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            let other = lanes[lane + half];
-            lanes[lane] += other;
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 impl Operation for LayerNorm {

@@ -11,6 +11,7 @@ use crate::tensor::{
         storage::{Number, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },
+    gelu::cpu::{Normal, gelu_and_gradient, gelu_of},
     graph::{
         chain::apply,
         gradients::hand_over,
@@ -18,23 +19,27 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::linear()`].
-pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (input, weight) = (input.contiguous()?, weight.contiguous()?);
+/// As [`crate::tensor::linear()`], or as [`crate::tensor::linear_of_gelu`].
+pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, of_gelu: bool) -> Result<Tensor> {
+    let (input, weight, operation) = (input.contiguous()?, weight.contiguous()?, Linear { of_gelu });
     match bias {
-        Some(bias) => apply(&[&input, &weight, &bias.contiguous()?], Linear),
-        None => apply(&[&input, &weight], Linear),
+        Some(bias) => apply(&[&input, &weight, &bias.contiguous()?], operation),
+        None => apply(&[&input, &weight], operation),
     }
 }
 
 /// Private sums of the gradient by the bias (ours).
 const GROUPS: usize = 32;
 
-struct Linear;
+struct Linear {
+    /// Whether it maps GELU of its input. What GELU gives is not kept: the backward pass has it for nothing where it
+    /// computes the derivative.
+    of_gelu: bool,
+}
 
 impl Linear {
     /// Of rows, weight and, if there is one, bias.
-    fn forward<N: Factor>(arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+    fn forward<N: Factor<Sum: Normal>>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, weight, bias) = (arguments[0], arguments[1], arguments.get(2));
         let (outputs, inputs) = weight.1.shape().dims2()?;
         let mut shape = input.1.dims().to_vec();
@@ -49,28 +54,42 @@ impl Linear {
         shape.push(outputs);
         let (x, weight) = (values::<N>(input.0, input.1)?, values::<N::Sum>(weight.0, weight.1)?);
         let bias = bias.map(|(storage, layout)| values::<N::Sum>(storage, layout)).transpose()?;
-        let out = product(x, Matrix::new(weight, outputs, inputs).transposed(), rows, bias);
+        let weight = Matrix::new(weight, outputs, inputs).transposed();
+        let out = match self.of_gelu {
+            true => product(&gelu_of(x), weight, rows, bias),
+            false => product(x, weight, rows, bias),
+        };
         Ok((N::to_cpu_storage_owned(out), shape.into()))
     }
 
-    fn gradients<N: Factor>(arguments: &[&Tensor], gradient: &Tensor) -> Result<Gradients> {
+    fn gradients<N: Factor<Sum: Normal>>(
+        &self,
+        arguments: &[&Tensor],
+        gradient: &Tensor,
+    ) -> Result<Gradients> {
         let (input, weight) = (arguments[0], arguments[1]);
         let (outputs, inputs) = weight.dims2()?;
         let rows = input.dims()[..input.rank() - 1].iter().product();
         let mut by = with_values::<N, _, _>([input, gradient], |[x, dy]| {
-            let by_input = match input.track_op() {
+            let mut by_input = match input.track_op() {
                 true => with_values::<N::Sum, _, _>([weight], |[weight]| {
-                    let by_input = product(dy, Matrix::new(weight, outputs, inputs), rows, None);
-                    Ok(Some(constant::<N>(by_input, input.shape())))
+                    Ok(Some(product(dy, Matrix::new(weight, outputs, inputs), rows, None)))
                 })?,
                 false => None,
             };
+            let active = match (self.of_gelu, &mut by_input) {
+                (false, _) => None,
+                (true, Some(by_input)) => Some(gelu_and_gradient(x, by_input)),
+                (true, None) => Some(gelu_of(x)),
+            };
             let by_weight = weight.track_op().then(|| {
+                let x = active.as_deref().unwrap_or(x);
                 // SAFETY: the product writes every number.
                 let mut by_weight = unsafe { unwritten(outputs * inputs) };
                 N::multiply_transposed(&mut by_weight, dy, x, (outputs, inputs), false, Threads::All);
                 constant(by_weight, weight.shape())
             });
+            let by_input = by_input.map(|by_input| constant::<N>(by_input, input.shape()));
             let by_bias = arguments.get(2).map(|bias| constant(column_sums(dy, outputs), bias.shape()));
             Ok([by_input, by_weight, by_bias])
         })?;
@@ -113,18 +132,18 @@ impl Operation for Linear {
 
     fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         match arguments[0].0 {
-            CpuStorage::BF16(_) => Self::forward::<bf16>(arguments),
-            CpuStorage::F32(_) => Self::forward::<f32>(arguments),
-            CpuStorage::F64(_) => Self::forward::<f64>(arguments),
+            CpuStorage::BF16(_) => self.forward::<bf16>(arguments),
+            CpuStorage::F32(_) => self.forward::<f32>(arguments),
+            CpuStorage::F64(_) => self.forward::<f64>(arguments),
             other => unsupported(Self::NAME, other.dtype()),
         }
     }
 
     fn backward(&self, arguments: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Gradients> {
         match gradient.dtype() {
-            DType::BF16 => Self::gradients::<bf16>(arguments, gradient),
-            DType::F32 => Self::gradients::<f32>(arguments, gradient),
-            DType::F64 => Self::gradients::<f64>(arguments, gradient),
+            DType::BF16 => self.gradients::<bf16>(arguments, gradient),
+            DType::F32 => self.gradients::<f32>(arguments, gradient),
+            DType::F64 => self.gradients::<f64>(arguments, gradient),
             other => unsupported(Self::NAME, other),
         }
     }

@@ -6,6 +6,7 @@ mod gpu;
 
 use candle_core::{Result, Tensor};
 
+use super::gelu;
 #[cfg(feature = "cuda")]
 use super::graph::precision::{emulate, round};
 
@@ -20,7 +21,18 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     if input.device().is_cuda() {
         return on_gpu(input, weight, bias);
     }
-    cpu::linear(input, weight, bias)
+    cpu::linear(input, weight, bias, false)
+}
+
+/// [`linear`] of GELU of the input, as in a transformer's perceptron: in less memory, as GELU's result is not kept.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_of_gelu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match input.device().is_cpu() {
+        true => cpu::linear(input, weight, bias, true),
+        false => linear(&gelu(input)?, weight, bias),
+    }
 }
 
 /// f32 takes Candle's own product, without tensor cores; so do bf16 rows of odd sizes, such as a classifier's one output,
@@ -55,6 +67,7 @@ mod tests {
     use checks::{assert_thread_independent, differentiate, normal};
 
     use super::*;
+    use crate::tensor::widen;
 
     fn arguments(shape: &[usize], outputs: usize, dtype: DType) -> Result<[Var; 3]> {
         let inputs = shape[shape.len() - 1];
@@ -84,6 +97,33 @@ mod tests {
             gradients.push(value);
             Ok(gradients)
         })
+    }
+
+    #[test]
+    fn of_gelu_is_the_map_of_gelu_to_the_bit() -> Result<()> {
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            let weights = if dtype == DType::BF16 { DType::F32 } else { dtype };
+            let [_, weight, bias] = arguments(&[3, 37, 40], 130, weights)?;
+            let input = Var::from_tensor(&normal("input", &[3, 37, 40], DType::F64)?.to_dtype(dtype)?)?;
+            for input in [input.as_tensor(), &input.as_detached_tensor()] {
+                let both = [
+                    linear_of_gelu(input, &weight, Some(&bias))?,
+                    linear(&gelu(input)?, &weight, Some(&bias))?,
+                ];
+                let bits = |of: Option<&Tensor>| -> Result<Option<Vec<f64>>> {
+                    of.map(|of| of.to_dtype(DType::F64)?.flatten_all()?.to_vec1()).transpose()
+                };
+                assert_eq!(bits(Some(&both[0]))?, bits(Some(&both[1]))?, "{dtype:?}");
+                let [found, expected] = both.map(|output| widen(&output)?.sqr()?.sum_all()?.backward());
+                let (found, expected) = (found?, expected?);
+                for of in [input, weight.as_tensor(), bias.as_tensor()] {
+                    assert_eq!(bits(found.get(of))?, bits(expected.get(of))?, "{dtype:?}");
+                }
+                assert_eq!(found.get(input).is_some(), input.is_variable());
+                assert!(found.get(&weight).is_some());
+            }
+        }
+        Ok(())
     }
 
     #[test]

@@ -13,6 +13,7 @@ use skewbench::{
         layer_norm::layer_norm_plain,
         linear::linear_plain,
         pooling::{Pool, max_pool_plain},
+        unit_rows::unit_rows_plain,
         widen,
     },
 };
@@ -138,6 +139,28 @@ pub fn linear(shape: &[usize], outputs: usize, bias: bool) -> Case {
         |x| tensor::linear(&x[0], &x[1], x.get(2)),
         |x| linear_plain(&x[0], &x[1], x.get(2)),
     )
+}
+
+/// The map of GELU of the input.
+pub fn linear_of_gelu(shape: &[usize], outputs: usize) -> Case {
+    let arguments = vec![
+        Argument::flowing("input", shape),
+        Argument::weight("weight", &[outputs, shape[shape.len() - 1]]),
+        Argument::weight("bias", &[outputs]),
+    ];
+    case(
+        "linear of gelu",
+        json!({}),
+        arguments,
+        |x| tensor::linear_of_gelu(&x[0], &x[1], x.get(2)),
+        |x| linear_plain(&gelu_plain(&x[0])?, &x[1], x.get(2)),
+    )
+}
+
+/// Of more than one number: where there is only one, all that is left of a gradient is rounding.
+pub fn unit_rows(shape: &[usize]) -> Case {
+    let rows = vec![Argument::flowing("rows", shape)];
+    case("unit rows", json!({}), rows, |x| tensor::unit_rows(&x[0]), |x| unit_rows_plain(&x[0]))
 }
 
 /// Queries, keys and values side by side: (images, tokens, 3 x width).

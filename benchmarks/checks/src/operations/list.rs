@@ -4,8 +4,8 @@
 use super::{
     Case,
     define::{
-        attention, barlow_twins, batch_norm, convolution, gelu, global_mean, layer_norm, linear, max_pool,
-        nt_xent, pick_rows,
+        attention, barlow_twins, batch_norm, convolution, gelu, global_mean, layer_norm, linear,
+        linear_of_gelu, max_pool, nt_xent, pick_rows, unit_rows,
     },
 };
 use crate::{
@@ -101,7 +101,10 @@ fn linear_maps() -> Vec<Case> {
         for outputs in [1, 5, 300] {
             cases.extend([true, false].map(|bias| linear(shape, outputs, bias)));
         }
+        cases.push(linear_of_gelu(shape, 5));
     }
+    cases.extend(SHAPES[1..].iter().map(|shape| unit_rows(shape)));
+    cases.push(linear_of_gelu(&[3, 197, 768], 192));
     cases
 }
 

@@ -1,0 +1,65 @@
+//! Rows of length 1, as torch's `normalize`: y = x / n with n = max(|x|, 1e-12), and backwards
+//!
+//! dx = (dy - y (y . dy)) / n,  or dy / n where the row is shorter than that.
+//!
+//! Knows nothing about what rows are compared with.
+
+mod cpu;
+
+use candle_core::{D, Result, Tensor};
+
+/// Smallest length that a row is divided by.
+pub const SMALLEST_NORM: f64 = 1e-12;
+
+/// Rows (..., width) divided by max(their Euclidean length, [`SMALLEST_NORM`]); a row of zeros stays one, and has a
+/// finite gradient.
+///
+/// # Errors
+/// If `rows` is a scalar.
+pub fn unit_rows(rows: &Tensor) -> Result<Tensor> {
+    match rows.device().is_cpu() {
+        true => cpu::unit_rows(rows),
+        false => unit_rows_plain(rows),
+    }
+}
+
+/// [`unit_rows`] from Candle's own operations.
+///
+/// The bound is applied to the squared length, so that a row of zeros has gradient 0 through its length: a square root
+/// at zero would give NaN.
+pub fn unit_rows_plain(rows: &Tensor) -> Result<Tensor> {
+    let squared = rows.sqr()?.sum_keepdim(D::Minus1)?;
+    rows.broadcast_div(&squared.maximum(SMALLEST_NORM * SMALLEST_NORM)?.sqrt()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+    use checks::{assert_thread_independent, differentiate, normal};
+
+    use super::*;
+
+    #[test]
+    fn lengths_and_slopes_by_hand() -> Result<()> {
+        // 3, 4 has length 5. Of y's first number: dx = (1 - 0.6^2, -0.6 * 0.8) / 5.
+        let rows = Var::new(&[[3.0_f64, 4.0], [0.0, 0.0], [0.0, -3e-13]], &Device::Cpu)?;
+        let lengths = unit_rows(&rows)?;
+        assert_eq!(lengths.to_vec2::<f64>()?, [[0.6, 0.8], [0.0, 0.0], [0.0, -0.3]]);
+        let gradient = lengths.narrow(1, 0, 1)?.sum_all()?.backward()?.remove(&rows).expect("a gradient");
+        let gradient = gradient.to_vec2::<f64>()?;
+        assert!((gradient[0][0] - 0.128).abs() < 1e-15 && (gradient[0][1] + 0.096).abs() < 1e-15);
+        // Shorter than the bound: divided by it alone.
+        assert_eq!(gradient[1..], [[1e12, 0.0], [1e12, 0.0]]);
+        Ok(())
+    }
+
+    #[test]
+    fn threads_do_not_move_a_bit() -> Result<()> {
+        assert_thread_independent(|| {
+            let arguments = [normal("rows", &[301, 70], DType::F32)?];
+            let (value, mut gradients) = differentiate(&|x| unit_rows(&x[0]), &arguments)?;
+            gradients.push(value);
+            Ok(gradients)
+        })
+    }
+}
