@@ -11,8 +11,8 @@ use skewbench::{
     data::{ClassSet, Labels, Share, imbalance::Pool},
     evaluate::{
         detection::{Detection, false_positive_rate_at, operating_points, true_positive_rate_at},
+        detectors,
         importance::{f2_ciw_multilabel_of_detector, f2_ciw_oracle},
-        normals,
         probe::{Options, Probe, Weighting},
     },
     label_free::{LabelFree, Rows},
@@ -132,7 +132,7 @@ pub fn normals(folder: &Path) -> String {
     // Half of them, so that the stage takes minutes: distances cost as many times normal images as there are images.
     let values = &values[..values.len() / 2 / WIDTH * WIDTH];
     let normals: Vec<usize> = (0..values.len() / WIDTH).filter(|&place| !defects[place]).collect();
-    let found = normals::detectors(values, &normals, values, WIDTH).unwrap();
+    let found = detectors::of_features(values, &normals, values, WIDTH).unwrap();
     let sums = found.iter().map(|found| format!("{} {:e}", found.name, found.logits.iter().sum::<f64>()));
     sums.collect::<Vec<_>>().join(", ")
 }

@@ -9,7 +9,6 @@ use super::{
     Finding, Verdict,
     contrast::{Contrasts, MeanContrast},
     evidence::Evidence,
-    outlook::Open,
 };
 use crate::analysis::intervals::{Interval, LEVEL};
 
@@ -23,6 +22,16 @@ pub enum Says {
     Above,
     /// That they are within this of 0.
     Within(f64),
+}
+
+/// Comparisons that do not decide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Open {
+    /// What the claim says of them.
+    pub(super) says: Says,
+    pub(super) contrasts: Vec<MeanContrast>,
+    /// Within which they are the same, where they can be.
+    pub(super) margin: Option<f64>,
 }
 
 /// How far from an estimate its interval's ends are.

@@ -31,7 +31,7 @@ pub use outlook::{Outlook, Plan};
 pub use yardstick::Yardstick;
 
 use crate::analysis::published;
-use outlook::Open;
+use judging::Open;
 
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

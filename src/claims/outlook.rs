@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     Evidence, Verdict,
     contrast::{MeanContrast, Part},
-    judging::{Reach, Says, TAIL, decide},
+    judging::{Open, Reach, TAIL, decide},
 };
 use crate::{
     analysis::{Axes, Scored, intervals::Uncertainty},
@@ -48,16 +48,6 @@ impl Plan {
     pub fn trainings(&self) -> usize {
         self.cells.iter().map(|(_, seeds)| self.seeds.saturating_sub(*seeds)).sum()
     }
-}
-
-/// Comparisons that do not decide.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Open {
-    /// What the claim says of them.
-    pub(super) says: Says,
-    pub(super) contrasts: Vec<MeanContrast>,
-    /// Within which they are the same, where they can be.
-    pub(super) margin: Option<f64>,
 }
 
 impl Outlook {

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    examine::Sketch,
+    examine::sketch::Sketch,
     regular::{self, Most},
 };
 

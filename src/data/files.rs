@@ -1,15 +1,13 @@
 //! Labelled image files on disk: what every source that reads files gives.
 //!
-//! A million images must be light, so names lie end to end in one string (Sewer-ML's training split
-//! takes 37 bytes an image, labels included), and which root folder holds a file is looked up when the
-//! file is first opened and remembered. Who lists the folders anyway says so at once ([`Found`]), and what lies in zip
-//! archives is read there.
+//! Which root folder holds a file is looked up when the file is first opened and remembered. Who lists the folders
+//! anyway says so at once ([`Found`]), and what lies in zip archives is read there.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
 };
@@ -20,156 +18,11 @@ use rayon::prelude::*;
 
 use super::{
     content::{self, Content, Known, Memory, Stamp},
+    listing::Listing,
     names::Places,
     packed::{self, Packed},
 };
-use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode, stratify};
-
-/// Labelled names, in order, before it is known which folder holds the files.
-#[derive(Default)]
-pub struct Listing {
-    labels: Vec<Labels>,
-    /// All names end to end; name i ends before `ends[i]`.
-    text: String,
-    ends: Vec<usize>,
-    /// Rows of the annotation table; empty where names were not read from one.
-    rows: Vec<u32>,
-    /// Number of each image's group; empty where there are none.
-    groups: Vec<u32>,
-    group_names: Arc<Vec<String>>,
-    /// What strata are called, by their number; empty where they have no names.
-    kinds: Arc<Vec<String>>,
-}
-
-impl Listing {
-    /// Appends an image; `row` where the name was read from a table (for all images or for none).
-    pub fn push(&mut self, name: &str, labels: Labels, row: Option<usize>) {
-        self.text.push_str(name);
-        self.ends.push(self.text.len());
-        self.labels.push(labels);
-        self.rows.extend(row.map(|row| row as u32));
-    }
-
-    /// Says which images belong together, such as all of one pipe: one name for each image.
-    ///
-    /// # Panics
-    /// If there are not as many names as images.
-    pub fn set_groups(&mut self, names: &[String]) {
-        assert_eq!(names.len(), self.len(), "one group for every image");
-        let (groups, distinct) = stratify::numbered(names);
-        (self.groups, self.group_names) = (groups, Arc::new(distinct));
-    }
-
-    /// Says what strata are called, by their number.
-    pub fn set_kinds(&mut self, names: Vec<String>) {
-        self.kinds = Arc::new(names);
-    }
-
-    /// Name of the group of the image at `index`.
-    pub fn group(&self, index: usize) -> Option<&str> {
-        self.groups.get(index).map(|&group| self.group_names[group as usize].as_str())
-    }
-
-    /// What the stratum of the image at `index` is called.
-    pub fn kind(&self, index: usize) -> Option<&str> {
-        let name = self.kinds.get(self.labels[index].stratum as usize)?;
-        Some(name.as_str()).filter(|name| !name.is_empty())
-    }
-
-    /// How many images are listed.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether no image is listed.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Labels of all images, in order.
-    pub fn labels(&self) -> &[Labels] {
-        &self.labels
-    }
-
-    /// The same, to be changed in place.
-    pub fn labels_mut(&mut self) -> &mut [Labels] {
-        &mut self.labels
-    }
-
-    /// Name of the image at `index`, relative to the folder that will hold it.
-    pub fn name(&self, index: usize) -> &str {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.text[start..self.ends[index]]
-    }
-
-    /// All names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).map(|index| self.name(index))
-    }
-
-    /// Row of the annotation table.
-    pub fn row(&self, index: usize) -> Option<usize> {
-        self.rows.get(index).map(|&row| row as usize)
-    }
-
-    /// The images at `indices`, in that order.
-    #[must_use]
-    pub fn select(&self, indices: &[usize]) -> Self {
-        let mut selected = Self::default();
-        for &index in indices {
-            selected.push(self.name(index), self.labels[index], self.row(index));
-            selected.groups.extend(self.groups.get(index));
-        }
-        (selected.group_names, selected.kinds) = (self.group_names.clone(), self.kinds.clone());
-        selected
-    }
-
-    /// BLAKE3 of names, labels and groups in order, in hex: for sources that are not defined by one table.
-    pub fn digest(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        for (name, labels) in self.names().zip(&self.labels) {
-            hasher.update(name.as_bytes()).update(&[0, u8::from(labels.defect)]);
-            hasher.update(&labels.classes.bits().to_le_bytes()).update(&labels.stratum.to_le_bytes());
-        }
-        for group in &self.groups {
-            hasher.update(self.group_names[*group as usize].as_bytes()).update(&[0]);
-        }
-        hasher.finalize().to_hex().to_string()
-    }
-
-    /// # Errors
-    /// If a name stands there twice; with both rows.
-    pub fn ensure_distinct(&self) -> Result<()> {
-        let mut order: Vec<u32> = (0..self.len() as u32).collect();
-        order.sort_by_key(|&index| self.name(index as usize));
-        for pair in order.windows(2) {
-            let (first, second) = (pair[0] as usize, pair[1] as usize);
-            if self.name(first) == self.name(second) {
-                match (self.row(first), self.row(second)) {
-                    (Some(a), Some(b)) => bail!("rows {a} and {b} name the same file, {}", self.name(first)),
-                    _ => bail!("{} is listed twice", self.name(first)),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// # Errors
-/// If one of the two has no images, or an image of one is in the other: such scores would be worthless.
-pub fn ensure_apart(train: &Listing, validation: &Listing) -> Result<()> {
-    for (part, name) in [(train, "training"), (validation, "validation")] {
-        ensure!(!part.is_empty(), "no {name} images");
-    }
-    let known = Places::new(validation);
-    match train.names().enumerate().find(|(_, name)| known.find(name).is_some()) {
-        Some((index, name)) => {
-            let row = train.row(index).map_or(String::new(), |row| format!(" (training row {row})"));
-            bail!("{name}{row} is both a training and a validation image")
-        }
-        None => Ok(()),
-    }
-}
+use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode};
 
 /// Folders and archives that files may lie in, together: a byte tells them apart, with one value for none of them.
 pub const MOST_ROOTS: usize = u8::MAX as usize - 1;
@@ -581,30 +434,6 @@ mod tests {
             listing.push(name, NORMAL, Some(i + 2));
         }
         listing
-    }
-
-    #[test]
-    fn names_keep_their_place() {
-        let listing = listing(&["b.png", "", "a/ö.png"]);
-        assert_eq!(listing.names().collect::<Vec<_>>(), ["b.png", "", "a/ö.png"]);
-        let selected = listing.select(&[2, 0]);
-        assert_eq!(selected.names().collect::<Vec<_>>(), ["a/ö.png", "b.png"]);
-        assert_eq!((selected.row(0), selected.row(1)), (Some(4), Some(2)));
-        assert_ne!(listing.digest(), selected.digest());
-        assert_eq!(selected.digest(), listing.select(&[2, 0]).digest());
-    }
-
-    #[test]
-    fn duplicates_and_leaks_are_found() {
-        let names = listing(&["c", "a", "b", "a"]);
-        assert_eq!(names.ensure_distinct().unwrap_err().to_string(), "rows 3 and 5 name the same file, a");
-        assert!(listing(&["c", "a", "b"]).ensure_distinct().is_ok());
-
-        let error = ensure_apart(&listing(&["a", "b"]), &listing(&["c", "b"])).unwrap_err();
-        assert_eq!(error.to_string(), "b (training row 3) is both a training and a validation image");
-        assert!(ensure_apart(&listing(&["a"]), &listing(&["c"])).is_ok());
-        let error = ensure_apart(&listing(&["a"]), &listing(&[])).unwrap_err();
-        assert_eq!(error.to_string(), "no validation images");
     }
 
     #[test]

@@ -21,7 +21,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::data::{
     ClassSet, Labels, Source, decode,
-    files::{Files, Listing, ensure_apart},
+    files::Files,
+    listing::Listing,
+    names::ensure_apart,
     stratify,
     whole::{Opened, Whole},
     words,

@@ -15,6 +15,7 @@ pub mod foreign;
 pub mod groups;
 pub mod imbalance;
 pub mod inspect;
+pub mod listing;
 pub mod names;
 pub mod package;
 pub mod packed;

@@ -2,7 +2,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::files::Listing;
+use anyhow::{Result, bail, ensure};
+
+use super::listing::Listing;
 
 /// Where each name of a listing stands: a few bytes a name, for as long as a million of them are looked up.
 pub struct Places<'a> {
@@ -46,10 +48,36 @@ impl<'a> Places<'a> {
     }
 }
 
+/// # Errors
+/// If one of the two has no images, or an image of one is in the other: such scores would be worthless.
+pub fn ensure_apart(train: &Listing, validation: &Listing) -> Result<()> {
+    for (part, name) in [(train, "training"), (validation, "validation")] {
+        ensure!(!part.is_empty(), "no {name} images");
+    }
+    let known = Places::new(validation);
+    match train.names().enumerate().find(|(_, name)| known.find(name).is_some()) {
+        Some((index, name)) => {
+            let row = train.row(index).map_or(String::new(), |row| format!(" (training row {row})"));
+            bail!("{name}{row} is both a training and a validation image")
+        }
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::{ClassSet, Labels};
+
+    const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+
+    fn listing(names: &[&str]) -> Listing {
+        let mut listing = Listing::default();
+        for (i, name) in names.iter().enumerate() {
+            listing.push(name, NORMAL, Some(i + 2));
+        }
+        listing
+    }
 
     #[test]
     fn every_name_is_found_at_its_place() {
@@ -62,5 +90,14 @@ mod tests {
         assert!(names.iter().enumerate().all(|(place, name)| places.find(name) == Some(place)));
         assert_eq!(["00000001.png", "", "7000.png"].map(|name| places.find(name)), [None; 3]);
         assert_eq!(Places::new(&Listing::default()).find("a"), None);
+    }
+
+    #[test]
+    fn images_of_both_splits_are_found() {
+        let error = ensure_apart(&listing(&["a", "b"]), &listing(&["c", "b"])).unwrap_err();
+        assert_eq!(error.to_string(), "b (training row 3) is both a training and a validation image");
+        assert!(ensure_apart(&listing(&["a"]), &listing(&["c"])).is_ok());
+        let error = ensure_apart(&listing(&["a"]), &listing(&[])).unwrap_err();
+        assert_eq!(error.to_string(), "no validation images");
     }
 }

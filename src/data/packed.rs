@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use flate2::{Crc, read::DeflateDecoder};
 use zip::ZipArchive;
 
-use super::{content::Stamp, decode::MOST_BYTES, regular};
+use super::{
+    content::Stamp,
+    regular::{self, IMAGE_BYTES},
+};
 
 /// Where the bytes of a file lie in an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,8 +82,8 @@ pub fn stamp(archive: &Path, packed: Packed) -> IoResult<Stamp> {
 /// compressed in a way that is not read.
 pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidData, what);
-    if u64::from(packed.bytes) > MOST_BYTES {
-        let (found, most) = (packed.bytes >> 20, MOST_BYTES >> 20);
+    if u64::from(packed.bytes) > IMAGE_BYTES {
+        let (found, most) = (packed.bytes >> 20, IMAGE_BYTES >> 20);
         return Err(invalid(format!("too large: it unpacks to {found} MiB, an image may have {most} MiB")));
     }
     let mut file = regular::open(archive)?;

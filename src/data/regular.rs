@@ -19,13 +19,14 @@ pub struct Most {
 
 const MIB: u64 = 1 << 20;
 
+/// Bytes that decoding a picture may take, and the most that its file may have: 2^28 pixels of 4 bytes. Ours: more than
+/// cameras of the field have, some 16,000 squared.
+pub const IMAGE_BYTES: u64 = 4 << 28;
+
 impl Most {
-    /// Images: as much as the largest picture that is decoded takes ([`super::decode::MOST_BYTES`]).
-    pub const IMAGE: Self = Self {
-        bytes: super::decode::MOST_BYTES,
-        what: "an image",
-        advice: "scale it down, or cut it into tiles",
-    };
+    /// Images.
+    pub const IMAGE: Self =
+        Self { bytes: IMAGE_BYTES, what: "an image", advice: "scale it down, or cut it into tiles" };
     /// Tables of images. Sewer-ML's 1.3 million rows have 100 MB; five times as much.
     pub const TABLE: Self =
         Self { bytes: 512 * MIB, what: "a table", advice: "leave out columns that are not needed" };

@@ -14,8 +14,11 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::data::{
     ClassSet, Labels, Source,
     annotations::{Annotations, Column, Row},
-    files::{Files, Listing, ensure_apart},
-    foreign, stratify,
+    files::Files,
+    foreign,
+    listing::Listing,
+    names::ensure_apart,
+    stratify,
     whole::{Opened, Whole},
     words,
 };

@@ -1,6 +1,7 @@
 //! Scores of detectors and of features. Know nothing of networks or training.
 
 pub mod detection;
+pub mod detectors;
 mod distance;
 pub mod features;
 pub mod folds;

@@ -9,10 +9,7 @@ use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
 use rayon::prelude::*;
 
-use super::{
-    distance::squared,
-    scorer::{Detected, Scorer},
-};
+use super::distance::squared;
 
 /// Neighbours that a distance is the mean over. Ours.
 pub const NEIGHBOURS: usize = 5;
@@ -21,45 +18,6 @@ pub const NEIGHBOURS: usize = 5;
 pub const MOST_IMAGES: usize = 10_000;
 /// Part of the normal images that were fitted on whose distance lies below logit 0. Ours: no defect says where to flag.
 const BELOW: f64 = 0.95;
-
-/// Images whose distances are computed together: what is held of them in f64 at a time. Ours.
-const TOGETHER: usize = 20_000;
-
-/// Both detectors by name, fitted on the rows of `train` at the places `normals`: for each of `rows` its distance less the
-/// one that 95 % of them keep. Rows have `width` numbers. None where there are too few normal images.
-///
-/// # Errors
-/// If rows are not whole, a number is not finite, or normal images are all alike.
-pub fn detectors(train: &[f32], normals: &[usize], rows: &[f32], width: usize) -> Result<Vec<Detected>> {
-    if normals.len() <= NEIGHBOURS {
-        return Ok(Vec::new());
-    }
-    let kept = thinned(normals).flat_map(|row| train[row * width..(row + 1) * width].iter().copied());
-    let normals = Rows::new(&kept.collect::<Vec<f32>>(), width)?;
-    // An image is its own nearest neighbour, at distance 0.
-    let own = neighbour_distances(&normals, &normals, NEIGHBOURS + 1)?;
-    let own: Vec<f64> = own.iter().map(|mean| mean * (NEIGHBOURS + 1) as f64 / NEIGHBOURS as f64).collect();
-    let cloud = Cloud::fit(&normals)?;
-    let [mut near, mut central] = [Vec::new(), Vec::new()];
-    for block in rows.chunks(TOGETHER * width) {
-        let block = Rows::new(block, width)?;
-        near.extend(neighbour_distances(&normals, &block, NEIGHBOURS)?);
-        central.extend(cloud.distances(&block)?);
-    }
-    let less =
-        |distances: Vec<f64>, usual: f64| distances.into_iter().map(|distance| distance - usual).collect();
-    let neighbours = Detected { name: "normals_neighbours", logits: less(near, usual(own)), scorer: None };
-    let usual = usual(cloud.distances(&normals)?);
-    let scorer = Scorer::Mahalanobis { cloud, usual };
-    let mahalanobis = Detected { name: scorer.name(), logits: less(central, usual), scorer: Some(scorer) };
-    Ok(vec![neighbours, mahalanobis])
-}
-
-/// All of these, or [`MOST_IMAGES`] of them, evenly spread.
-fn thinned(normals: &[usize]) -> impl Iterator<Item = usize> {
-    let (all, kept) = (normals.len(), normals.len().min(MOST_IMAGES));
-    (0..kept).map(move |place| normals[place * all / kept])
-}
 
 /// The distance that 95 % of normal images keep, of at least one: logit 0 of such detectors.
 pub(super) fn usual(mut own: Vec<f64>) -> f64 {
@@ -248,28 +206,6 @@ mod tests {
         );
         let found = neighbour_distances(&normals, &others, 3).unwrap();
         close(&found, &[0.9109892337930005, 0.9193989652336353, 0.744247535262887]);
-    }
-
-    #[test]
-    fn what_lies_far_from_normal_images_is_flagged() {
-        let mut stream = crate::seed::Seed::root(2).stream();
-        let mut drawn = |count: usize, far: f64| {
-            (0..count * 8).map(|_| (stream.normal() + far) as f32).collect::<Vec<f32>>()
-        };
-        let (normals, others, defects) = (drawn(400, 0.0), drawn(400, 0.0), drawn(50, 3.0));
-        let places: Vec<usize> = (0..400).collect();
-        let flagged = |rows: &[f32], detector: usize| {
-            let logits = &detectors(&normals, &places, rows, 8).unwrap()[detector].logits;
-            logits.iter().filter(|logit| **logit > 0.0).count() as f64 / logits.len() as f64
-        };
-        for detector in [0, 1] {
-            // A twentieth of the normal images by construction; new ones lie a little further out.
-            let (alarms, found) = (flagged(&others, detector), flagged(&defects, detector));
-            assert!(alarms > 0.01 && alarms < 0.11 && found == 1.0, "{detector}: {alarms} {found}");
-        }
-        assert!(detectors(&normals, &places[..5], &defects, 8).unwrap().is_empty(), "too few");
-        let many: Vec<usize> = (0..3 * MOST_IMAGES).collect();
-        assert!(thinned(&many).eq((0..MOST_IMAGES).map(|place| 3 * place)));
     }
 
     #[test]

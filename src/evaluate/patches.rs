@@ -13,19 +13,9 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 pub use padim::{DIMENSIONS, Padim};
 pub use patchcore::{BANK, CANDIDATES, PatchCore};
-use rayon::prelude::*;
-
-use super::{
-    normals::usual,
-    scorer::{Detected, Scorer},
-};
-use crate::{backbone::Backbone, loader::Loader, seed::Seed};
 
 /// Normal images that both are fitted on at most, evenly spread. Ours.
 pub const MOST_IMAGES: usize = 1_000;
-/// Of these the images whose own distances say what is usual. Ours.
-const USUAL_IMAGES: usize = 200;
-
 /// Features of all places of an image, as (places, width).
 pub struct Patches {
     /// Row by row.
@@ -38,68 +28,6 @@ impl Patches {
     fn places(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.values.chunks_exact(self.width)
     }
-}
-
-/// Both detectors by name, fitted on the normal images of `normals`: for each image of `rows` its distance less the one
-/// that 95 % of them keep. None where the encoder has no middle features, or there are fewer than two normal images.
-///
-/// # Errors
-/// If an image cannot be read, or normal images are all alike.
-pub fn detectors(
-    encoder: &dyn Backbone,
-    normals: &Loader,
-    rows: &Loader,
-    seed: &Seed,
-) -> Result<Vec<Detected>> {
-    let (all, kept) = (normals.indices.len(), normals.indices.len().min(MOST_IMAGES));
-    let indices: Vec<usize> = (0..kept).map(|place| normals.indices[place * all / kept]).collect();
-    let mut images = Vec::new();
-    let fits = each(encoder, &Loader { indices: &indices, ..*normals }, |patches| {
-        images.push(patches);
-        Ok(())
-    })?;
-    if !fits || images.len() < 2 {
-        return Ok(Vec::new());
-    }
-    let core = PatchCore::fit(&images, seed)?;
-    let padim = Padim::fit(&images, seed)?;
-    let count = images.len().min(USUAL_IMAGES);
-    let own: Vec<&Patches> = (0..count).map(|place| &images[place * images.len() / count]).collect();
-    let level = |distance: &(dyn Fn(&Patches) -> f64 + Sync)| -> f64 {
-        usual(own.par_iter().map(|patches| distance(patches)).collect())
-    };
-    let levels = [level(&|patches| core.distance(patches)), level(&|patches| padim.distance(patches))];
-    drop(images);
-    let mut found = [Vec::new(), Vec::new()];
-    each(encoder, rows, |patches| {
-        found[0].push(core.distance(&patches) - levels[0]);
-        found[1].push(padim.distance(&patches) - levels[1]);
-        Ok(())
-    })?;
-    let [logits, of_padim] = found;
-    let scorer = Scorer::PatchCore { core, usual: levels[0] };
-    Ok(vec![
-        Detected { name: scorer.name(), logits, scorer: Some(scorer) },
-        Detected { name: "normals_padim", logits: of_padim, scorer: None },
-    ])
-}
-
-/// Goes through patches of every image, in order. Whether there are such.
-fn each(
-    encoder: &dyn Backbone,
-    loader: &Loader,
-    mut take: impl FnMut(Patches) -> Result<()>,
-) -> Result<bool> {
-    let mut fits = true;
-    loader.once(|batch| {
-        let Some(middle) = encoder.middle(&batch.images)? else {
-            fits = false;
-            return Ok(());
-        };
-        let [second, third] = middle.map(|maps| maps.detach().to_device(&Device::Cpu));
-        described(&second?, &third?)?.into_iter().try_for_each(&mut take)
-    })?;
-    Ok(fits)
 }
 
 /// What is known of each place of the finer grid: both maps (batch, rows, columns, channels) averaged over 3 x 3 places

@@ -51,16 +51,6 @@ pub struct Seen {
     pub places: Vec<Vec<f64>>,
 }
 
-/// What a detector says that was fitted on normal images alone.
-pub struct Detected {
-    /// Its column of logits.
-    pub name: &'static str,
-    /// One an image.
-    pub logits: Vec<f64>,
-    /// What scores further images; none where it is not kept.
-    pub scorer: Option<Scorer>,
-}
-
 impl Scorer {
     /// Names of all, as the columns of logits have them.
     pub const NAMES: [&'static str; 3] = ["converged", "normals_mahalanobis", "normals_patchcore"];
@@ -227,7 +217,7 @@ mod tests {
     use super::*;
     use crate::{
         backbone::{Architecture, Name, Parameters, Stem, VitSize},
-        evaluate::normals,
+        evaluate::detectors,
         seed::Seed,
     };
 
@@ -325,8 +315,8 @@ mod tests {
         let images = images(12);
         let features = numbers(&encoder.embed(&images, Mode::Evaluate).unwrap()).unwrap();
         let places: Vec<usize> = (0..12).collect();
-        let detected = normals::detectors(&features, &places, &features, encoder.width()).unwrap();
-        let kept: Vec<(&Scorer, &Detected)> =
+        let detected = detectors::of_features(&features, &places, &features, encoder.width()).unwrap();
+        let kept: Vec<(&Scorer, &detectors::Detected)> =
             detected.iter().filter_map(|one| Some((one.scorer.as_ref()?, one))).collect();
         let [(scorer, detected)] = kept[..] else { panic!("{} scorers are kept", kept.len()) };
         assert_eq!(scorer.name(), detected.name);

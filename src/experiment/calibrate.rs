@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{Resolved, run::online_probe};
+use super::{Resolved, model::online_probe};
 use crate::{
     augment::ViewRecipe,
     evaluate::features,

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::{
     Remedy, Resolved, Study, budgets,
-    run::Model,
+    model::Model,
     score,
     subsets::{ValidationSubsets, labels_of},
 };
@@ -13,10 +13,11 @@ use crate::{
     augment::ViewRecipe,
     data::{Dataset, Labels, stratify},
     evaluate::{
+        detectors::{self, Detected},
         features::{self, Features},
-        neighbours, normals, patches,
+        neighbours,
         probe::Probe,
-        scorer::{Detected, Scorer},
+        scorer::Scorer,
     },
     loader::Loader,
     method::Method,
@@ -127,7 +128,7 @@ fn without_defects(
     let Features { rows, width, indices, .. } = &frozen.train;
     let normal = |of: &(usize, &bool)| !*of.1;
     let places: Vec<usize> = defects.iter().enumerate().filter(normal).map(|(place, _)| place).collect();
-    let mut found = normals::detectors(rows, &places, &frozen.validation.rows, *width)?;
+    let mut found = detectors::of_features(rows, &places, &frozen.validation.rows, *width)?;
 
     let whole = [ViewRecipe::whole(resolved.scale.side)];
     let loader = Loader { views: &whole, ..resolved.loader() };
@@ -135,7 +136,7 @@ fn without_defects(
     let normals = Loader { indices: &normals, ..loader };
     let validation = &frozen.validation.indices;
     let validation = Loader { dataset: &*resolved.source.validation, indices: validation, ..loader };
-    found.extend(patches::detectors(
+    found.extend(detectors::of_places(
         method.encoder(),
         &normals,
         &validation,

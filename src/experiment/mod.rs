@@ -9,6 +9,7 @@ mod checkpoint;
 mod event;
 mod frozen;
 mod label_free;
+mod model;
 mod plan;
 mod pointing;
 pub mod recipe;

@@ -10,6 +10,7 @@ use super::{
     checkpoint::Keeper,
     frozen::{Frozen, pointing, probe},
     label_free,
+    model::Model,
     subsets::labels_of,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
         provenance,
         record::{CellAxes, Cost, Counts, Data, Epoch, Record, SCHEMA},
     },
-    train::{Trained, online_probe::OnlineProbe, pretrain},
+    train::{Trained, pretrain},
 };
 
 /// A cell's end: what is written down, and the trained model.
@@ -134,39 +135,6 @@ fn cost(trained: &Trained, keeper: &mut Keeper, train_seconds: f64, begun: Insta
         resumed: keeper.resumed,
         parts: std::mem::take(&mut keeper.parts),
     }
-}
-
-/// What is trained.
-pub(super) struct Model {
-    pub method: Box<dyn Method>,
-    /// None where the method has a classifier of its own.
-    pub online_probe: Option<OnlineProbe>,
-}
-
-impl Model {
-    fn new(resolved: &Resolved) -> Result<Self> {
-        let seed = resolved.seed();
-        let method = resolved.build(seed.child("model"))?;
-        resolved.begin_with_pretrained(&*method)?;
-        let online_probe = online_probe(resolved, &*method)?;
-        Ok(Self { method, online_probe })
-    }
-}
-
-/// The linear probe that learns beside the method; none where the method learns from labels itself.
-pub(super) fn online_probe(resolved: &Resolved, method: &dyn Method) -> Result<Option<OnlineProbe>> {
-    if resolved.cell.trained_by().is_supervised() {
-        return Ok(None);
-    }
-    let probe = OnlineProbe::new(
-        method.encoder().width(),
-        resolved.recipe.probe_rule,
-        resolved.recipe.probe_rate(&resolved.scale),
-        resolved.defect_weight,
-        resolved.seed().child("probe"),
-        &resolved.device,
-    )?;
-    Ok(Some(probe))
 }
 
 fn train(

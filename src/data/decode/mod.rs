@@ -27,7 +27,6 @@ use std::{
 use anyhow::{Context as _, Error, Result, bail, ensure};
 pub use depth::SampleBits;
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, metadata::Orientation};
-pub use room::MOST_BYTES;
 use room::Room;
 
 use crate::data::{

@@ -18,11 +18,7 @@
 use anyhow::{Result, ensure};
 use image::ColorType;
 
-/// Pixels of the largest picture of 4 bytes a pixel. Ours: more than cameras of the field have, some 16,000 squared.
-const LARGEST: u64 = 1 << 28;
-
-/// Bytes that decoding a picture may take.
-pub const MOST_BYTES: u64 = 4 * LARGEST;
+use crate::data::regular::IMAGE_BYTES;
 
 /// What the decoder of a picture gives.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,11 +63,11 @@ impl Room {
         let (width, height, each) = (u64::from(self.width), u64::from(self.height), self.bytes_a_pixel());
         let needed = (width * height).saturating_mul(each);
         ensure!(
-            needed <= MOST_BYTES,
+            needed <= IMAGE_BYTES,
             "too large: {width} x {height} pixels of this kind take {} MiB to decode ({each} bytes a pixel), {} MiB are \
              allowed; scale it down, or cut it into tiles",
             needed >> 20,
-            MOST_BYTES >> 20
+            IMAGE_BYTES >> 20
         );
         Ok(())
     }

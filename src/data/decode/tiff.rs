@@ -16,10 +16,8 @@ use tiff::{
     tags::Tag,
 };
 
-use super::{
-    jpeg::coded,
-    room::{MOST_BYTES, Room},
-};
+use super::{jpeg::coded, room::Room};
+use crate::data::regular::IMAGE_BYTES;
 
 const PALETTE: u16 = 3;
 
@@ -59,8 +57,8 @@ pub fn page<R: Read + Seek>(reader: R) -> Result<(Page, Room)> {
 /// A decoder that takes as much as there is room for, as [`page`] has found.
 fn decoder(bytes: &[u8]) -> Result<Decoder<Cursor<Cow<'_, [u8]>>>> {
     let mut limits = Limits::default();
-    limits.decoding_buffer_size = MOST_BYTES as usize;
-    limits.intermediate_buffer_size = MOST_BYTES as usize;
+    limits.decoding_buffer_size = IMAGE_BYTES as usize;
+    limits.intermediate_buffer_size = IMAGE_BYTES as usize;
     Ok(Decoder::new(Cursor::new(as_grey(bytes)?))?.with_limits(limits))
 }
 

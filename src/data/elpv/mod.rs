@@ -13,7 +13,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::data::{
     ClassSet, Labels, Source,
-    files::{Files, Listing},
+    files::Files,
+    listing::Listing,
     regular::{self, Most},
     whole::{Opened, Whole},
 };

@@ -4,7 +4,7 @@
 mod close;
 mod leaks;
 mod shortcuts;
-mod sketch;
+pub(super) mod sketch;
 mod twins;
 
 use anyhow::Result;

@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{TRAIN, VALIDATION};
 use crate::data::{
-    files::{Found, Listing, MOST_ROOTS},
+    files::{Found, MOST_ROOTS},
+    listing::Listing,
     names::Places,
     packed,
 };

@@ -16,7 +16,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::data::{
     ClassSet, DefectClass, Labels, Source,
     annotations::Annotations,
-    files::{Files, Found, Listing, ensure_apart},
+    files::{Files, Found},
+    listing::Listing,
+    names::ensure_apart,
 };
 
 /// Name of this source in records and reports.

@@ -24,9 +24,9 @@ use rayon::prelude::*;
 use safetensors::SafeTensors;
 
 use super::{
-    ClassSet, Dataset, Head, Image, Labels, SampleBits, Source, decode,
-    files::{Listing, ensure_apart},
-    foreign,
+    ClassSet, Dataset, Head, Image, Labels, SampleBits, Source, decode, foreign,
+    listing::Listing,
+    names::ensure_apart,
     regular::{self, Most},
 };
 

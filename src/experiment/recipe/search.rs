@@ -8,21 +8,11 @@
 //! normals / defects by definition), so that its space is smaller by one dimension and its trials fill it better.
 //! All ranges are ours.
 
-use super::{Augmentation, short};
+use super::{
+    Augmentation,
+    short::{self, Point},
+};
 use crate::{backbone, method, seed::Seed};
-
-/// What tuning moves of a recipe.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// For a batch of 256 images: [`LEARNING_RATE`].
-    pub learning_rate: f64,
-    /// Per unit of learning rate: [`WEIGHT_DECAY`].
-    pub weight_decay: f64,
-    /// One of [`views`].
-    pub augmentation: Augmentation,
-    /// The method's own [`constant`]; none where it has none.
-    pub constant: Option<f64>,
-}
 
 /// Where a number is drawn, ends included. To two digits: finer ones would not be told apart, and can be typed.
 #[derive(Clone, Copy, Debug, PartialEq)]

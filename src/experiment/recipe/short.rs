@@ -11,7 +11,6 @@ use std::sync::Arc;
 use super::{
     Augmentation::{self, Flip, Original, Paper},
     CONVERGED_PROBE, Name, Recipe,
-    search::Point,
 };
 use crate::{
     backbone::{
@@ -34,6 +33,19 @@ use crate::{
     },
     train::{Decayed, optimiser::Rule},
 };
+
+/// What tuning moves of a recipe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// For a batch of 256 images: [`super::search::LEARNING_RATE`].
+    pub learning_rate: f64,
+    /// Per unit of learning rate: [`super::search::WEIGHT_DECAY`].
+    pub weight_decay: f64,
+    /// One of [`super::search::views`].
+    pub augmentation: Augmentation,
+    /// The method's own [`super::search::constant`]; none where it has none.
+    pub constant: Option<f64>,
+}
 
 /// What tuning may move, pair by pair: learning rate for a batch of 256 images, weight decay, views, and the method's
 /// own constant ([`super::search::constant`] says which).

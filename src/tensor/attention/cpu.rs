@@ -8,7 +8,8 @@ use crate::tensor::{
     cpu::{
         exponential::Exponential,
         lanes::{LANES, sum},
-        matrix::{Matrix, Output, Write, multiply, multiply_into},
+        matrix::{multiply, multiply_into},
+        operands::{Matrix, Output, Write},
         storage::{Number, Real, constant, make_room, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },

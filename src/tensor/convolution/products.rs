@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::weights::{Axes, Order};
 use crate::tensor::cpu::{
     factor::{Factor, Threads},
-    matrix::{Matrix, Write},
+    operands::{Matrix, Write},
     patches::Windows,
     storage::{Number, make_room, unwritten},
 };

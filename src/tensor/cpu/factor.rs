@@ -5,7 +5,8 @@
 use half::bf16;
 
 use super::{
-    matrix::{self, Matrix, Output, Write},
+    matrix,
+    operands::{Matrix, Output, Write},
     pairs::{self, Left, Strips},
     storage::{Number, Real},
 };

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{
     groups::fill_groups,
-    matrix::{Matrix, Output},
+    operands::{Matrix, Output},
     storage::unwritten,
     strips::{STRIP, multiply_strips},
 };

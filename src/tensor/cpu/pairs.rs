@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::{
     groups::fill_groups,
-    matrix::{Matrix, Output, Write},
+    operands::{Matrix, Output, Write},
     storage::{Number, unwritten},
     strips::STRIP,
     vector::vectorised,

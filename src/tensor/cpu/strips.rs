@@ -8,7 +8,8 @@
 use std::any::TypeId;
 
 use super::{
-    matrix::{Matrix, Output, Write, multiply_into},
+    library,
+    operands::{Matrix, Output, Write},
     storage::Real,
     vector::vectorised,
 };
@@ -51,10 +52,10 @@ pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], se
     let write = if add { Write::Add } else { Write::Replace };
     let (steps, columns) = (left.columns, out.columns);
     let (head, tail) = out.split(columns.min(STRIP));
-    multiply_into(head, left, Matrix::part(first, steps, columns.min(STRIP), STRIP), write);
+    library::multiply(head, left, Matrix::part(first, steps, columns.min(STRIP), STRIP), write);
     if let Some(tail) = tail {
         let right = Matrix::part(second, steps, tail.columns, STRIP);
-        multiply_into(tail, left, right, write);
+        library::multiply(tail, left, right, write);
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::tensor::{
     cpu::{
         factor::{Factor, Threads},
-        matrix::{Matrix, Write},
+        operands::{Matrix, Write},
         storage::{Number, constant, unsupported, unwritten, values, with_values},
         vector::vectorised,
     },

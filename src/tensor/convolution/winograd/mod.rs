@@ -24,7 +24,7 @@ use scheme::{Four, Scheme, Two};
 use tiles::{Layout, Tiles};
 
 use crate::tensor::cpu::{
-    matrix::{Matrix, Output},
+    operands::{Matrix, Output},
     patches::Windows,
     storage::{Number, make_room, unwritten},
     strips::{STRIP, multiply_strips},

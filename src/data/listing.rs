@@ -1,0 +1,174 @@
+//! Labelled names, before it is known where the files are.
+//!
+//! A million images must be light, so names lie end to end in one string: Sewer-ML's training split takes 37 bytes an
+//! image, labels included.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use crate::data::{Labels, stratify};
+
+/// Labelled names, in order, before it is known which folder holds the files.
+#[derive(Default)]
+pub struct Listing {
+    labels: Vec<Labels>,
+    /// All names end to end; name i ends before `ends[i]`.
+    text: String,
+    ends: Vec<usize>,
+    /// Rows of the annotation table; empty where names were not read from one.
+    rows: Vec<u32>,
+    /// Number of each image's group; empty where there are none.
+    groups: Vec<u32>,
+    group_names: Arc<Vec<String>>,
+    /// What strata are called, by their number; empty where they have no names.
+    kinds: Arc<Vec<String>>,
+}
+
+impl Listing {
+    /// Appends an image; `row` where the name was read from a table (for all images or for none).
+    pub fn push(&mut self, name: &str, labels: Labels, row: Option<usize>) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+        self.labels.push(labels);
+        self.rows.extend(row.map(|row| row as u32));
+    }
+
+    /// Says which images belong together, such as all of one pipe: one name for each image.
+    ///
+    /// # Panics
+    /// If there are not as many names as images.
+    pub fn set_groups(&mut self, names: &[String]) {
+        assert_eq!(names.len(), self.len(), "one group for every image");
+        let (groups, distinct) = stratify::numbered(names);
+        (self.groups, self.group_names) = (groups, Arc::new(distinct));
+    }
+
+    /// Says what strata are called, by their number.
+    pub fn set_kinds(&mut self, names: Vec<String>) {
+        self.kinds = Arc::new(names);
+    }
+
+    /// Name of the group of the image at `index`.
+    pub fn group(&self, index: usize) -> Option<&str> {
+        self.groups.get(index).map(|&group| self.group_names[group as usize].as_str())
+    }
+
+    /// What the stratum of the image at `index` is called.
+    pub fn kind(&self, index: usize) -> Option<&str> {
+        let name = self.kinds.get(self.labels[index].stratum as usize)?;
+        Some(name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// How many images are listed.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether no image is listed.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Labels of all images, in order.
+    pub fn labels(&self) -> &[Labels] {
+        &self.labels
+    }
+
+    /// The same, to be changed in place.
+    pub fn labels_mut(&mut self) -> &mut [Labels] {
+        &mut self.labels
+    }
+
+    /// Name of the image at `index`, relative to the folder that will hold it.
+    pub fn name(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start..self.ends[index]]
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|index| self.name(index))
+    }
+
+    /// Row of the annotation table.
+    pub fn row(&self, index: usize) -> Option<usize> {
+        self.rows.get(index).map(|&row| row as usize)
+    }
+
+    /// The images at `indices`, in that order.
+    #[must_use]
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let mut selected = Self::default();
+        for &index in indices {
+            selected.push(self.name(index), self.labels[index], self.row(index));
+            selected.groups.extend(self.groups.get(index));
+        }
+        (selected.group_names, selected.kinds) = (self.group_names.clone(), self.kinds.clone());
+        selected
+    }
+
+    /// BLAKE3 of names, labels and groups in order, in hex: for sources that are not defined by one table.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (name, labels) in self.names().zip(&self.labels) {
+            hasher.update(name.as_bytes()).update(&[0, u8::from(labels.defect)]);
+            hasher.update(&labels.classes.bits().to_le_bytes()).update(&labels.stratum.to_le_bytes());
+        }
+        for group in &self.groups {
+            hasher.update(self.group_names[*group as usize].as_bytes()).update(&[0]);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// # Errors
+    /// If a name stands there twice; with both rows.
+    pub fn ensure_distinct(&self) -> Result<()> {
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_by_key(|&index| self.name(index as usize));
+        for pair in order.windows(2) {
+            let (first, second) = (pair[0] as usize, pair[1] as usize);
+            if self.name(first) == self.name(second) {
+                match (self.row(first), self.row(second)) {
+                    (Some(a), Some(b)) => bail!("rows {a} and {b} name the same file, {}", self.name(first)),
+                    _ => bail!("{} is listed twice", self.name(first)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ClassSet;
+
+    const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+
+    fn listing(names: &[&str]) -> Listing {
+        let mut listing = Listing::default();
+        for (i, name) in names.iter().enumerate() {
+            listing.push(name, NORMAL, Some(i + 2));
+        }
+        listing
+    }
+
+    #[test]
+    fn names_keep_their_place() {
+        let listing = listing(&["b.png", "", "a/ö.png"]);
+        assert_eq!(listing.names().collect::<Vec<_>>(), ["b.png", "", "a/ö.png"]);
+        let selected = listing.select(&[2, 0]);
+        assert_eq!(selected.names().collect::<Vec<_>>(), ["a/ö.png", "b.png"]);
+        assert_eq!((selected.row(0), selected.row(1)), (Some(4), Some(2)));
+        assert_ne!(listing.digest(), selected.digest());
+        assert_eq!(selected.digest(), listing.select(&[2, 0]).digest());
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_found() {
+        let names = listing(&["c", "a", "b", "a"]);
+        assert_eq!(names.ensure_distinct().unwrap_err().to_string(), "rows 3 and 5 name the same file, a");
+        assert!(listing(&["c", "a", "b"]).ensure_distinct().is_ok());
+    }
+}

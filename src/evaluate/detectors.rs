@@ -1,0 +1,153 @@
+//! Detectors that are fitted on normal images alone: how far an image lies from them, and what scores further images.
+
+use anyhow::Result;
+use candle_core::Device;
+use rayon::prelude::*;
+
+use super::{
+    normals::{self, Cloud, NEIGHBOURS, Rows, neighbour_distances, usual},
+    patches::{self, Padim, PatchCore, Patches, described},
+    scorer::Scorer,
+};
+use crate::{backbone::Backbone, loader::Loader, seed::Seed};
+
+/// Images whose distances are computed together: what is held of them in f64 at a time. Ours.
+const TOGETHER: usize = 20_000;
+
+/// Of these the images whose own distances say what is usual. Ours.
+const USUAL_IMAGES: usize = 200;
+
+/// What a detector says that was fitted on normal images alone.
+pub struct Detected {
+    /// Its column of logits.
+    pub name: &'static str,
+    /// One an image.
+    pub logits: Vec<f64>,
+    /// What scores further images; none where it is not kept.
+    pub scorer: Option<Scorer>,
+}
+
+/// Nearest neighbours and Mahalanobis distance by name, fitted on the rows of `train` at the places `normals`: for each of `rows` its distance less the
+/// one that 95 % of them keep. Rows have `width` numbers. None where there are too few normal images.
+///
+/// # Errors
+/// If rows are not whole, a number is not finite, or normal images are all alike.
+pub fn of_features(train: &[f32], normals: &[usize], rows: &[f32], width: usize) -> Result<Vec<Detected>> {
+    if normals.len() <= NEIGHBOURS {
+        return Ok(Vec::new());
+    }
+    let kept = thinned(normals).flat_map(|row| train[row * width..(row + 1) * width].iter().copied());
+    let normals = Rows::new(&kept.collect::<Vec<f32>>(), width)?;
+    // An image is its own nearest neighbour, at distance 0.
+    let own = neighbour_distances(&normals, &normals, NEIGHBOURS + 1)?;
+    let own: Vec<f64> = own.iter().map(|mean| mean * (NEIGHBOURS + 1) as f64 / NEIGHBOURS as f64).collect();
+    let cloud = Cloud::fit(&normals)?;
+    let [mut near, mut central] = [Vec::new(), Vec::new()];
+    for block in rows.chunks(TOGETHER * width) {
+        let block = Rows::new(block, width)?;
+        near.extend(neighbour_distances(&normals, &block, NEIGHBOURS)?);
+        central.extend(cloud.distances(&block)?);
+    }
+    let less =
+        |distances: Vec<f64>, usual: f64| distances.into_iter().map(|distance| distance - usual).collect();
+    let neighbours = Detected { name: "normals_neighbours", logits: less(near, usual(own)), scorer: None };
+    let usual = usual(cloud.distances(&normals)?);
+    let scorer = Scorer::Mahalanobis { cloud, usual };
+    let mahalanobis = Detected { name: scorer.name(), logits: less(central, usual), scorer: Some(scorer) };
+    Ok(vec![neighbours, mahalanobis])
+}
+
+/// All of these, or [`normals::MOST_IMAGES`] of them, evenly spread.
+fn thinned(normals: &[usize]) -> impl Iterator<Item = usize> {
+    let (all, kept) = (normals.len(), normals.len().min(normals::MOST_IMAGES));
+    (0..kept).map(move |place| normals[place * all / kept])
+}
+
+/// PatchCore and PaDiM by name, fitted on the normal images of `normals`: for each image of `rows` its distance less the one
+/// that 95 % of them keep. None where the encoder has no middle features, or there are fewer than two normal images.
+///
+/// # Errors
+/// If an image cannot be read, or normal images are all alike.
+pub fn of_places(
+    encoder: &dyn Backbone,
+    normals: &Loader,
+    rows: &Loader,
+    seed: &Seed,
+) -> Result<Vec<Detected>> {
+    let (all, kept) = (normals.indices.len(), normals.indices.len().min(patches::MOST_IMAGES));
+    let indices: Vec<usize> = (0..kept).map(|place| normals.indices[place * all / kept]).collect();
+    let mut images = Vec::new();
+    let fits = each(encoder, &Loader { indices: &indices, ..*normals }, |patches| {
+        images.push(patches);
+        Ok(())
+    })?;
+    if !fits || images.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let core = PatchCore::fit(&images, seed)?;
+    let padim = Padim::fit(&images, seed)?;
+    let count = images.len().min(USUAL_IMAGES);
+    let own: Vec<&Patches> = (0..count).map(|place| &images[place * images.len() / count]).collect();
+    let level = |distance: &(dyn Fn(&Patches) -> f64 + Sync)| -> f64 {
+        usual(own.par_iter().map(|patches| distance(patches)).collect())
+    };
+    let levels = [level(&|patches| core.distance(patches)), level(&|patches| padim.distance(patches))];
+    drop(images);
+    let mut found = [Vec::new(), Vec::new()];
+    each(encoder, rows, |patches| {
+        found[0].push(core.distance(&patches) - levels[0]);
+        found[1].push(padim.distance(&patches) - levels[1]);
+        Ok(())
+    })?;
+    let [logits, of_padim] = found;
+    let scorer = Scorer::PatchCore { core, usual: levels[0] };
+    Ok(vec![
+        Detected { name: scorer.name(), logits, scorer: Some(scorer) },
+        Detected { name: "normals_padim", logits: of_padim, scorer: None },
+    ])
+}
+
+/// Goes through patches of every image, in order. Whether there are such.
+fn each(
+    encoder: &dyn Backbone,
+    loader: &Loader,
+    mut take: impl FnMut(Patches) -> Result<()>,
+) -> Result<bool> {
+    let mut fits = true;
+    loader.once(|batch| {
+        let Some(middle) = encoder.middle(&batch.images)? else {
+            fits = false;
+            return Ok(());
+        };
+        let [second, third] = middle.map(|maps| maps.detach().to_device(&Device::Cpu));
+        described(&second?, &third?)?.into_iter().try_for_each(&mut take)
+    })?;
+    Ok(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_far_from_normal_images_is_flagged() {
+        let mut stream = Seed::root(2).stream();
+        let mut drawn = |count: usize, far: f64| {
+            (0..count * 8).map(|_| (stream.normal() + far) as f32).collect::<Vec<f32>>()
+        };
+        let (normals, others, defects) = (drawn(400, 0.0), drawn(400, 0.0), drawn(50, 3.0));
+        let places: Vec<usize> = (0..400).collect();
+        let flagged = |rows: &[f32], detector: usize| {
+            let logits = &of_features(&normals, &places, rows, 8).unwrap()[detector].logits;
+            logits.iter().filter(|logit| **logit > 0.0).count() as f64 / logits.len() as f64
+        };
+        for detector in [0, 1] {
+            // A twentieth of the normal images by construction; new ones lie a little further out.
+            let (alarms, found) = (flagged(&others, detector), flagged(&defects, detector));
+            assert!(alarms > 0.01 && alarms < 0.11 && found == 1.0, "{detector}: {alarms} {found}");
+        }
+        assert!(of_features(&normals, &places[..5], &defects, 8).unwrap().is_empty(), "too few");
+        let many: Vec<usize> = (0..3 * normals::MOST_IMAGES).collect();
+        assert!(thinned(&many).eq((0..normals::MOST_IMAGES).map(|place| 3 * place)));
+    }
+}

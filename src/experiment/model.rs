@@ -1,0 +1,39 @@
+//! What a cell trains: a method, and the probe that learns beside it.
+
+use anyhow::Result;
+
+use super::Resolved;
+use crate::{method::Method, train::online_probe::OnlineProbe};
+
+/// What is trained.
+pub(super) struct Model {
+    pub method: Box<dyn Method>,
+    /// None where the method has a classifier of its own.
+    pub online_probe: Option<OnlineProbe>,
+}
+
+impl Model {
+    pub fn new(resolved: &Resolved) -> Result<Self> {
+        let seed = resolved.seed();
+        let method = resolved.build(seed.child("model"))?;
+        resolved.begin_with_pretrained(&*method)?;
+        let online_probe = online_probe(resolved, &*method)?;
+        Ok(Self { method, online_probe })
+    }
+}
+
+/// The linear probe that learns beside the method; none where the method learns from labels itself.
+pub(super) fn online_probe(resolved: &Resolved, method: &dyn Method) -> Result<Option<OnlineProbe>> {
+    if resolved.cell.trained_by().is_supervised() {
+        return Ok(None);
+    }
+    let probe = OnlineProbe::new(
+        method.encoder().width(),
+        resolved.recipe.probe_rule,
+        resolved.recipe.probe_rate(&resolved.scale),
+        resolved.defect_weight,
+        resolved.seed().child("probe"),
+        &resolved.device,
+    )?;
+    Ok(Some(probe))
+}

@@ -1,0 +1,211 @@
+//! What a product is of, and where it goes: borrowed numbers in rows, columns, or parts of either. Knows nothing about how
+//! it is computed.
+
+use std::{marker::PhantomData, ops::Range};
+
+/// A read-only matrix of any strides.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a, T> {
+    values: &'a [T],
+    pub rows: usize,
+    pub columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Wraps numbers in row-major order.
+    ///
+    /// # Panics
+    /// If there are not `rows * columns` numbers.
+    pub fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
+        assert_eq!(values.len(), rows * columns, "{rows} x {columns} matrix");
+        Self { values, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// Wraps part of a larger row-major matrix whose rows start `row_stride` numbers apart.
+    ///
+    /// # Panics
+    /// If there are fewer numbers than that takes, or rows overlap.
+    pub fn part(values: &'a [T], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(
+            columns <= row_stride && (rows == 0 || (rows - 1) * row_stride + columns <= values.len()),
+            "{rows} x {columns} matrix, rows {row_stride} apart, in {} numbers",
+            values.len()
+        );
+        Self { values, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// The same numbers with rows and columns exchanged.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// The numbers, from the first on, and the distance of rows, where columns are neighbours.
+    pub fn as_rows(&self) -> Option<(&'a [T], usize)> {
+        (self.column_stride == 1).then_some((self.values, self.row_stride))
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn rows_within(self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "{rows:?} of {} rows", self.rows);
+        let start = (rows.start * self.row_stride).min(self.values.len());
+        Self { values: &self.values[start..], rows: rows.len(), ..self }
+    }
+
+    /// The same matrix of the numbers that `numbers` makes of these, as many.
+    pub fn map<U>(self, numbers: impl Fn(&'a [T]) -> &'a [U]) -> Matrix<'a, U> {
+        let values = numbers(self.values);
+        assert_eq!(values.len(), self.values.len(), "as many numbers");
+        let Self { rows, columns, row_stride, column_stride, .. } = self;
+        Matrix { values, rows, columns, row_stride, column_stride }
+    }
+
+    /// First number, distance of rows, distance of columns.
+    pub fn raw(&self) -> (*const T, usize, usize) {
+        (self.values.as_ptr(), self.row_stride, self.column_stride)
+    }
+}
+
+/// A matrix to write to: contiguous rows, or a band of the columns of such a matrix.
+pub struct Output<'a, T> {
+    start: Pointer<T>,
+    pub rows: usize,
+    pub columns: usize,
+    row_stride: usize,
+    borrowed: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> Output<'a, T> {
+    /// Wraps numbers in row-major order.
+    ///
+    /// # Panics
+    /// If there are not `rows * columns` numbers.
+    pub fn new(values: &'a mut [T], rows: usize, columns: usize) -> Self {
+        Self::part(values, rows, columns, columns)
+    }
+
+    /// Wraps the first `columns` columns of rows that start `row_stride` numbers apart.
+    ///
+    /// # Panics
+    /// If there are not `rows * row_stride` numbers, or rows overlap.
+    pub fn part(values: &'a mut [T], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(
+            columns <= row_stride && values.len() == rows * row_stride,
+            "{rows} x {columns} matrix, rows {row_stride} apart, in {} numbers",
+            values.len()
+        );
+        Self { start: Pointer(values.as_mut_ptr()), rows, columns, row_stride, borrowed: PhantomData }
+    }
+
+    /// Rows that start `row_stride` numbers apart.
+    ///
+    /// # Safety
+    /// As long as the output lives, `start` points to `rows` rows of `columns` numbers that nobody else uses.
+    pub unsafe fn at(start: *mut T, rows: usize, columns: usize, row_stride: usize) -> Self {
+        Self { start: Pointer(start), rows, columns, row_stride, borrowed: PhantomData }
+    }
+
+    /// First number and distance of rows; what lies there is borrowed as long as the output is.
+    pub fn raw(&self) -> (*mut T, usize) {
+        (self.start.0, self.row_stride)
+    }
+
+    /// Calls `write` with every row's number and its columns. It must carry `#[inline(always)]`, as for `vectorised`.
+    #[inline(always)]
+    pub fn each_row(&mut self, write: impl Fn(usize, &mut [T])) {
+        for row in 0..self.rows {
+            // SAFETY: the row is borrowed with the output.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(self.start.0.add(row * self.row_stride), self.columns)
+            };
+            write(row, out);
+        }
+    }
+
+    /// The first `columns` columns, and the others where there are any.
+    ///
+    /// # Panics
+    /// If there are fewer columns.
+    pub fn split(self, columns: usize) -> (Self, Option<Self>) {
+        assert!(columns <= self.columns, "{columns} of {} columns", self.columns);
+        let Self { start, rows, row_stride, borrowed, .. } = self;
+        let rest = self.columns - columns;
+        let tail = (rest > 0).then(|| {
+            // SAFETY: the column exists in the first row; both parts share none.
+            let start = Pointer(unsafe { start.0.add(columns) });
+            Self { start, rows, columns: rest, row_stride, borrowed }
+        });
+        (Self { start, rows, columns, row_stride, borrowed }, tail)
+    }
+
+    /// Cuts the columns into bands of `width`, to be written independently.
+    ///
+    /// # Panics
+    /// If `width` does not divide the columns.
+    pub fn bands(self, width: usize) -> impl Iterator<Item = Self> {
+        assert!(
+            width > 0 && self.columns.is_multiple_of(width),
+            "bands of {width} in {} columns",
+            self.columns
+        );
+        (0..self.columns / width).map(move |band| {
+            // SAFETY: the band's first number lies in the first row; bands share no column.
+            let start = Pointer(unsafe { self.start.0.add(band * width) });
+            Self {
+                start,
+                rows: self.rows,
+                columns: width,
+                row_stride: self.row_stride,
+                borrowed: PhantomData,
+            }
+        })
+    }
+}
+
+/// What a product does to its output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Write<'a, T> {
+    Replace,
+    Add,
+    /// Replaces it by the product with this row added to each of its rows.
+    WithRow(&'a [T]),
+}
+
+/// The start of an output that tasks write disjoint parts of.
+#[derive(Clone, Copy)]
+pub struct Pointer<T>(pub *mut T);
+
+impl<T> Pointer<T> {
+    /// A closure that calls this takes the pointer as it is, which may be shared, and not its field.
+    pub fn start(self) -> *mut T {
+        self.0
+    }
+}
+
+// SAFETY: whoever shares a pointer writes disjoint pieces, as [`multiply_piece`](super::library::multiply_piece) demands.
+unsafe impl<T: Send> Send for Pointer<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Pointer<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "2 x 2 matrix, rows 3 apart, in 4 numbers")]
+    fn a_part_beyond_its_numbers_is_refused() {
+        Matrix::part(&[0.0; 4], 2, 2, 3);
+    }
+}
