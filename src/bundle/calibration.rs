@@ -151,6 +151,29 @@ mod tests {
         assert!(error(&raw, &defects, 0.25) > 0.2);
     }
 
+    /// Where logits say nothing of labels, a fit is off by more on images that it has not seen than on its own; copies of
+    /// them in other folds hide that, unless groups keep copies together.
+    #[test]
+    fn the_error_is_that_on_images_that_were_not_fitted() {
+        let mut stream = Seed::root(5).stream();
+        let [mut own, mut unseen, mut hidden, mut grouped] = [0.0; 4];
+        for _ in 0..20 {
+            let logits: Vec<f64> = (0..30).map(|_| stream.normal()).collect();
+            let defects: Vec<bool> = (0..30).map(|image| image % 2 == 0).collect();
+            let fitted = Calibration::fit(&logits, &defects, None, 0.5).unwrap();
+            let said: Vec<f64> = logits.iter().map(|&logit| fitted.probability(logit, 0.5)).collect();
+            own += error(&said, &defects, 0.5);
+            unseen += fitted.error;
+            let (logits, defects) = (logits.repeat(5), defects.repeat(5));
+            let groups: Vec<u32> = (0..150).map(|image| image % 30).collect();
+            let of = |groups| Calibration::fit(&logits, &defects, groups, 0.5).unwrap().error;
+            hidden += of(None);
+            grouped += of(Some(&groups[..]));
+        }
+        assert!(unseen > 1.1 * own, "{unseen} of images that were not fitted, {own} of those that were");
+        assert!(grouped > 1.1 * hidden, "{grouped} with copies together, {hidden} without");
+    }
+
     #[test]
     fn separate_labels_and_few_images_are_no_trouble() {
         let calibration =

@@ -193,9 +193,8 @@ pub(super) mod tests {
         ] {
             values.insert(name.to_owned(), value.into());
         }
-        for name in ["normalisation.mean", "normalisation.deviation"] {
-            values.insert(name.to_owned(), vec![0.5, 0.4, 0.3].into());
-        }
+        values.insert("normalisation.mean".to_owned(), vec![0.5, 0.4, 0.3].into());
+        values.insert("normalisation.deviation".to_owned(), vec![0.25, 0.125, 0.375].into());
         record.scores.push(example::score("converged", None));
         Manifest::of((&record, "converged"), None, 0.1, calibration, threshold).unwrap()
     }
@@ -207,6 +206,11 @@ pub(super) mod tests {
         let architecture = Architecture { name, side: 64, resnet_width: 8, resnet_stem, vit };
         let manifest = example(&architecture);
         assert!(manifest.title().ends_with(" on ResNet-18"), "{}", manifest.title());
+        assert_eq!((manifest.mean, manifest.deviation), ([0.5, 0.4, 0.3], [0.25, 0.125, 0.375]));
+        // What the record says.
+        assert_eq!((manifest.train.normals, manifest.train.defects), (95, 5));
+        assert_eq!((manifest.validation.normals, manifest.validation.defects), (50, 50));
+        assert_eq!((manifest.rate, manifest.auroc, manifest.source.as_str()), (0.1, 0.5, "synthetic"));
         let frozen =
             Manifest { method: "none".into(), cell: "given_weights/none-x".into(), ..manifest.clone() };
         assert_eq!(frozen.title(), "given weights on ResNet-18");

@@ -162,4 +162,24 @@ mod tests {
         let expected = BTreeMap::from([("broken".to_owned(), [1, 1]), ("worn".to_owned(), [1, 3])]);
         assert_eq!(scores[0].recall_by_class, expected);
     }
+
+    /// Each class alone against normal images: what shows several classes is on neither side, and few images are no score.
+    #[test]
+    fn a_class_is_scored_alone_against_normal_images() {
+        let image = |(classes, logit): (&[DefectClass], f64)| {
+            let classes = ClassSet::from_iter(classes.iter().copied());
+            let labels = Labels { defect: !classes.is_empty(), classes, stratum: 0 };
+            (Validated { position: 0, name: String::new(), labels, kind: None, group: None }, logit)
+        };
+        let alone = std::iter::repeat_n((&[RB][..], 1.0), FEWEST_ALONE);
+        let few = std::iter::repeat_n((&[OB][..], 9.0), FEWEST_ALONE - 1);
+        let mixed = std::iter::repeat_n((&[RB, OB][..], 5.0), 3);
+        let normals = [0.0, 0.0, 0.5, 2.0].map(|logit| (&[][..], logit));
+        let (images, logits): (Vec<Validated>, Vec<f64>) =
+            alone.chain(few).chain(mixed).chain(normals).map(image).unzip();
+        let images: Vec<&Validated> = images.iter().collect();
+        // RB lies above three of four normal images.
+        let expected = BTreeMap::from([("RB".to_owned(), 0.75)]);
+        assert_eq!(auroc_by_class(&logits, &images).unwrap(), expected);
+    }
 }

@@ -405,3 +405,6 @@ impl Page {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,7 +199,14 @@ fn training_that_beats_nothing_is_called_so() {
     let card = Drawn::new().about(at(SimClr), 0.6, 0.005, 3).floors(FIVE, 0.5, 0.7, 3).card();
     assert_eq!(card.worth, Worth::NotShown);
     assert!(text(&card).contains("0.700, the same for every seed"), "{}", text(&card));
-    assert!(text(&card).contains("below raw pixels"), "{}", text(&card));
+    let said = text(&card);
+    let before = said.split("] below raw pixels").next().unwrap();
+    let words = before.rsplit(' ').take(3).map(|word| word.trim_matches(['[', ',']).parse::<f64>().unwrap());
+    let [high, low, lag] = words.collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert!(
+        0.0 < low && low < lag && lag < high && (lag - 0.1).abs() < 0.02,
+        "a lag is no negative lead: {said}"
+    );
 }
 
 #[test]

@@ -75,3 +75,32 @@ impl Heatmap {
         Drawing { caption: self.caption.clone(), width, height, content }.framed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The colours of a row of cells.
+    fn colours(range: (f64, f64), cells: &[f64]) -> Vec<String> {
+        let map = Heatmap {
+            caption: String::new(),
+            row_axis: String::new(),
+            column_axis: String::new(),
+            rows: vec![(None, "row".to_owned())],
+            columns: cells.iter().map(f64::to_string).collect(),
+            cells: vec![cells.iter().copied().map(Some).collect()],
+            range,
+            percent_decimals: 1,
+        };
+        let drawn = map.draw().into_string();
+        drawn.split("style=\"fill:").skip(1).map(|part| part.split('"').next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn colours_are_those_of_the_place_in_the_range() {
+        let whole = colours((0.0, 1.0), &[0.0, 0.5, 1.0]);
+        assert!(whole[0] != whole[1] && whole[1] != whole[2], "{whole:?}");
+        assert_eq!(whole[2], colour::heat(1.0), "the highest is the strongest");
+        assert_eq!(colours((0.5, 0.75), &[0.5, 0.625, 0.75]), whole);
+    }
+}

@@ -222,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn intervals_reach_from_their_low_to_their_high_end() {
+        let axis = PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
+        let value = Interval { estimate: 0.5, low: 0.25, high: 0.75 };
+        let rows = [NamedInterval { method: None, name: "a".into(), value }];
+        let drawn = intervals("c", &axis, Some(0.125), &rows).into_string();
+        // One letter and its margin take 24.8; the frame is 288 wide.
+        let at = |part: f64| round(24.8 + 288.0 * part);
+        let line = format!("x1=\"{}\" x2=\"{}\" y1=\"21\"", at(0.25), at(0.75));
+        for part in
+            [line, format!("translate({} 21)", at(0.5)), format!("class=\"zero\" x1=\"{}\"", at(0.125))]
+        {
+            assert!(drawn.contains(&part), "no {part}: {drawn}");
+        }
+    }
+
+    #[test]
     fn ticks_are_round_and_inside() {
         let axis = PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
         let found = axis.ticks();

@@ -170,3 +170,22 @@ document.getElementById('save').addEventListener('click', () => {
 });
 show();
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rows of three places: the last of the first row stands at the right, not below.
+    #[test]
+    fn places_are_drawn_where_they_lie_in_the_picture() {
+        let drawn = heat(&[vec![0.0, 1.0, 2.0], vec![3.0, 4.0, 5.0]]).into_string();
+        assert!(drawn.contains("viewBox=\"0 0 3 2\""), "{drawn}");
+        for (x, y, opacity) in [(0, 0, "0.00"), (2, 0, "0.22"), (0, 1, "0.33"), (2, 1, "0.55")] {
+            let place = format!("x=\"{x}\" y=\"{y}\" width=\"1\" height=\"1\"");
+            let rest = drawn.split(&place).nth(1).unwrap_or_else(|| panic!("nothing at {x}, {y}: {drawn}"));
+            let found = rest.split("fill-opacity=\"").nth(1).unwrap();
+            assert!(found.starts_with(opacity), "at {x}, {y}: {drawn}");
+        }
+        assert_eq!(heat(&[]).into_string(), "");
+    }
+}
