@@ -355,4 +355,36 @@ mod tests {
         assert_eq!(ranks(&Noise::measured(&FrameBuilder::default().frame()), &[contest]), None);
         assert_eq!(ranks(&Noise::assumed(0.01), &[]), None);
     }
+
+    /// Whoever cannot be the best does not say what is lost, however uncertain it is beside the arm that is taken.
+    #[test]
+    fn nothing_is_lost_to_an_arm_that_cannot_be_the_best() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let arms = [(at(0), 0.9, 3), (at(1), 0.8, 3), (at(2), 0.5, 3)];
+        // The last lies within 0.6 of the second, and 0.4 below the first within 0.1.
+        let reach = |own: usize, other: usize| match own + other {
+            1 => 0.15,
+            2 => 0.1,
+            _ => 0.6,
+        };
+        let found = bounded(&arms, reach);
+        let [best, second, last] = &found.0[..] else { panic!("{found:?}") };
+        assert!(best.may_be_best && second.may_be_best && !last.may_be_best, "{found:?}");
+        assert!((second.may_lose - 0.25).abs() < 1e-12, "0.1 and 0.15 to the first: {found:?}");
+        assert!((best.may_lose - 0.05).abs() < 1e-12, "-0.1 and 0.15 to the second: {found:?}");
+    }
+
+    /// Of two equal arms each is first as often as a coin falls; over 400 shares the mean rank has a normal's 95 %.
+    #[test]
+    fn mean_ranks_have_intervals_of_95_percent() {
+        let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
+        let contests = vec![vec![(at(0), 0.7, 1), (at(1), 0.7, 1)]; 400];
+        let (noise, mut stream) = (Noise::assumed(0.01), Seed::root(0).stream());
+        let found = mean_ranks(&noise, &Metric::Auroc.into(), &contests, 2_000, &mut stream).unwrap();
+        let half = 1.96 * 0.5 / 400_f64.sqrt();
+        for interval in found {
+            let ends = [interval.low - (1.5 - half), interval.high - (1.5 + half)];
+            assert!(ends.iter().all(|off| off.abs() < 0.004), "{interval:?}, half a width is {half}");
+        }
+    }
 }

@@ -204,4 +204,15 @@ mod tests {
         let f1 = found.iter().find(|difference| difference.metric == Metric::F1).unwrap();
         assert!((f1.before - printed).abs() < 1e-12 && (f1.after - printed + 0.301).abs() < 1e-12);
     }
+
+    /// With a known deviation of 0.01, one seed and four: three of 0.01 sqrt(1 + 1/4).
+    #[test]
+    fn each_side_has_its_own_number_of_seeds() {
+        let at = Axes::table_1(SimClr, ResNet18, Share::percent(5)).in_training();
+        let noise = Noise::assumed(0.01);
+        for (before, after) in [(&[0.5][..], &[0.6, 0.6, 0.6, 0.6][..]), (&[0.5; 4], &[0.6])] {
+            let found = difference(&noise, at, Metric::F1, before, after).noise.unwrap();
+            assert!((found - 3.0 * 0.01 * 1.25_f64.sqrt()).abs() < 1e-6, "{found} of {before:?}, {after:?}");
+        }
+    }
 }

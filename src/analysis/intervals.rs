@@ -301,6 +301,19 @@ mod tests {
         assert!((half / 1.96 - 0.5 / 30_f64.sqrt()).abs() < 0.01, "{interval:?}");
     }
 
+    /// A pipe with one defect is drawn in place of a pipe with defects, whatever else it shows.
+    #[test]
+    fn a_group_with_any_defect_is_drawn_among_defects() {
+        // Ten groups of a defect and a normal image, ten of two normal images: of every draw a quarter are defects.
+        let defects: Vec<bool> = (0..40).map(|place| place < 20 && place % 2 == 0).collect();
+        let groups: Vec<u32> = (0..40).map(|place| place / 2).collect();
+        let share = |drawn: &[usize]| {
+            drawn.iter().filter(|&&place| defects[place]).count() as f64 / drawn.len() as f64
+        };
+        let found = of_images(&defects, Some(&groups), 50, Seed::root(0), share);
+        assert_eq!((found.low, found.estimate, found.high), (0.25, 0.25, 0.25));
+    }
+
     /// Over many studies, the interval of few seeds holds the truth as often as it says.
     #[test]
     fn intervals_of_few_seeds_cover() {

@@ -326,5 +326,14 @@ mod tests {
         assert_eq!((small.width, small.height), (36, 29));
         assert!(small.pixels.iter().all(|&byte| byte == 7));
         assert!(shrunk(&image, 58) == image && shrunk(&image, 500) == image);
+        // Half of 73 is 36.5, of 71 35.5: rounded, either way round.
+        for (longer, rounded) in [(73, 37), (71, 36)] {
+            let [wide, tall] = [(longer, 58), (58, longer)]
+                .map(|(width, height)| shrunk(&Image::new(width, height, vec![7; width * height * 3]), 29));
+            assert_eq!(
+                ((wide.width, wide.height), (tall.width, tall.height)),
+                ((rounded, 29), (29, rounded))
+            );
+        }
     }
 }

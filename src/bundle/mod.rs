@@ -270,4 +270,23 @@ mod tests {
         }
         assert!(bundle.see(&[Image::new(1, 1, vec![0; 3])], false).is_err(), "another size");
     }
+
+    /// Whoever opens it sees its own pictures as it saw them, to the last.
+    #[test]
+    fn every_picture_of_its_own_must_have_its_logit() {
+        let source = synthetic::source(Seed::root(0), 4, 2, 64);
+        let mut bundle = example(Name::ResNet18, Stem::ImageNet, 64);
+        bundle.pictures = (0..3).map(|index| source.train.open(index).unwrap()).collect();
+        bundle.logits = bundle.see(&bundle.pictures, false).unwrap().iter().map(|seen| seen.logit).collect();
+        bundle.check().unwrap();
+        for place in 0..3 {
+            let own = bundle.logits[place];
+            for other in [own + 3.0 * TOLERANCE * own.abs().max(1.0), f64::NAN] {
+                bundle.logits[place] = other;
+                let error = bundle.check().unwrap_err().to_string();
+                assert!(error.starts_with(&format!("picture {} of its own", place + 1)), "{error}");
+            }
+            bundle.logits[place] = own;
+        }
+    }
 }

@@ -303,4 +303,15 @@ mod tests {
             Evidence::assumed("test", &pair, 0.01).paired("x", Metric::F1, [&first, &second]).unwrap();
         assert!((known.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
     }
+
+    /// Satterthwaite by hand: a deviation of 3 at four degrees of freedom and a known one of 4 are 5 at 4 (25 / 9)^2.
+    #[test]
+    fn what_is_known_of_images_widens_what_seeds_say() {
+        let error = Uncertainty { deviation: 3.0, freedom: 4.0 };
+        let contrast = MeanContrast::new("x".to_owned(), Metric::F1.into(), 0.5, error, Vec::new());
+        let wider = contrast.clone().also_spread(4.0);
+        assert_eq!((wider.error.deviation, wider.fixed, wider.value.estimate), (5.0, 4.0, 0.5));
+        assert!((wider.error.freedom - 4.0 * (25.0_f64 / 9.0).powi(2)).abs() < 1e-9, "{:?}", wider.error);
+        assert_eq!(contrast.clone().also_spread(0.0), contrast);
+    }
 }

@@ -191,3 +191,28 @@ fn change(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> (Measure, 
     let (measure, frame) = evidence.frame().moved(&metric.into(), shares);
     (measure, evidence.about(&frame))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::frame::FrameBuilder;
+
+    /// A part of 0.8 of fifty defects has a deviation of sqrt(0.8 x 0.2 / 50); what no defect makes has none.
+    #[test]
+    fn defects_that_are_drawn_spread_as_a_part_of_them_does() {
+        let at = Axes::table_1(SimClr, backbone::Name::ResNet18, MOST).in_training().on(LEAST);
+        let mut rows = FrameBuilder::default();
+        for (seed, recall) in [(0, 0.75), (1, 0.85)] {
+            rows.begin("test", at, Some(seed));
+            rows.number(Metric::Recall, Some(recall));
+            rows.number(Measure::DEFECTS, Some(50.0));
+        }
+        let evidence = Evidence::measured("test", &rows.frame());
+        for metric in [Metric::Recall, Metric::F2Oracle, Metric::F2Multilabel] {
+            let found = sampling(&evidence, metric, &at);
+            assert!((found - (0.8_f64 * 0.2 / 50.0).sqrt()).abs() < 1e-12, "{metric}: {found}");
+        }
+        assert_eq!(sampling(&evidence, Metric::F1, &at), 0.0);
+        assert_eq!(sampling(&evidence, Metric::Recall, &at.on(MOST)), 0.0, "nothing was measured there");
+    }
+}

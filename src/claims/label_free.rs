@@ -266,3 +266,33 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
     let verdict = if p < 0.05 { Verdict::Holds } else { Verdict::Undecided };
     Finding::of(verdict, vec![format!("method makes {:.0} % of RankMe's variance, p {p:.3}", 100.0 * found)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{analysis::frame::FrameBuilder, method::Name};
+
+    /// Twelve models whose F1 and RankMe go the same way, or opposite ways, or have nothing to do with each other.
+    #[test]
+    fn a_correlation_of_either_sign_is_one() {
+        let verdict = |rankme: fn(u32) -> f64| {
+            let mut rows = FrameBuilder::default();
+            let cells = Name::PAPER.iter().flat_map(|&method| {
+                [1, 45].map(|share| {
+                    Axes::table_1(method, backbone::Name::ViTTiny, Share::percent(share)).in_training()
+                })
+            });
+            for (at, place) in cells.zip(0..) {
+                rows.begin("test", at, Some(0));
+                rows.number(Metric::F1, Some(0.01 * f64::from(place)));
+                rows.number(RELEASED, Some(rankme(place)));
+            }
+            let evidence = Evidence::measured("test", &rows.frame());
+            uncorrelated(&evidence, Yardstick::Paper, &RELEASED, false).verdict
+        };
+        assert_eq!(verdict(|place| f64::from(place)), Verdict::Fails);
+        assert_eq!(verdict(|place| -f64::from(place)), Verdict::Fails);
+        // 5 x place modulo 12 is no order; twelve models leave more than 0.3 open.
+        assert_eq!(verdict(|place| f64::from(5 * place % 12)), Verdict::Undecided);
+    }
+}

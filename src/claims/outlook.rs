@@ -188,3 +188,26 @@ pub(super) fn foretold(mean: f64, old: usize, spread: Uncertainty, seeds: usize,
     let added = new * truth + new.sqrt() * spread.deviation * stream.normal();
     (old * mean + added) / (old + new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{analysis::Measure, results::Metric};
+
+    /// Of a known error: beyond 1.96 of it at either side, and 0.8416 more to get there in four cases of five (scipy,
+    /// `norm.isf(0.025)` and `norm.isf(0.2)`).
+    #[test]
+    fn what_could_have_been_shown_is_found_in_four_cases_of_five() {
+        let error = Uncertainty::known(0.01);
+        let contrast = MeanContrast {
+            what: String::new(),
+            measure: Measure::from(Metric::F1),
+            value: error.about(0.0, 1),
+            error,
+            parts: Vec::new(),
+            fixed: 0.0,
+        };
+        let found = detectable(&contrast);
+        assert!((found - 0.01 * (1.959_964 + 0.841_621)).abs() < 1e-6, "{found}");
+    }
+}

@@ -163,6 +163,10 @@ mod tests {
         assert_eq!((selected.row(0), selected.row(1)), (Some(4), Some(2)));
         assert_ne!(listing.digest(), selected.digest());
         assert_eq!(selected.digest(), listing.select(&[2, 0]).digest());
+        let mut grouped = listing;
+        grouped.set_groups(&["pipe 7", "pipe 2", "pipe 1"].map(str::to_owned));
+        let selected = grouped.select(&[2, 0]);
+        assert_eq!([0, 1].map(|index| selected.group(index)), [Some("pipe 1"), Some("pipe 7")]);
     }
 
     #[test]

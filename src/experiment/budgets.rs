@@ -100,6 +100,14 @@ mod tests {
     }
 
     #[test]
+    fn normal_images_stand_beside_labelled_defects_in_proportion() {
+        // 5 of 7 defects and 10 normal images: 50 / 7 is 7.1, and one more than too few.
+        assert_eq!([beside(5, 7, 10), beside(7, 7, 10), beside(2, 8, 12)], [8, 10, 3]);
+        // Two at least, where there are two.
+        assert_eq!([beside(1, 10, 4), beside(1, 10, 1)], [2, 1]);
+    }
+
+    #[test]
     fn more_labels_give_more_and_all_give_the_probe() {
         let (train, labels) = drawn(1_000, 1);
         let (validation, truth) = drawn(1_000, 2);

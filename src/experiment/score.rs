@@ -161,6 +161,13 @@ mod tests {
         let scores = at_every_share("x", &logits, &images, true, &all).unwrap();
         let expected = BTreeMap::from([("broken".to_owned(), [1, 1]), ("worn".to_owned(), [1, 3])]);
         assert_eq!(scores[0].recall_by_class, expected);
+        // Above 2 nothing is flagged, from 2 on one defect of four and no normal image. All later corners lie below the
+        // line from there to everything flagged.
+        assert_eq!(
+            scores[0].operating_points,
+            [[2.0, 0.0, 0.25]],
+            "threshold, false positives, true positives"
+        );
     }
 
     /// Each class alone against normal images: what shows several classes is on neither side, and few images are no score.

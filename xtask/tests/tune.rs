@@ -75,6 +75,10 @@ fn trials_are_records_and_the_best_is_chosen() {
     let (again, progress) = succeeds(&tune(&out, &asked));
     assert!(progress.lines().all(|line| line.ends_with("finished earlier")), "{progress}");
     assert_eq!((again, fs::read(cell(0, 0)).unwrap()), (told, before));
+
+    // Asked for one seed, what the second one scored is left aside.
+    succeeds(&tune(&out, &[&asked[..], &["--seeds", "1"]].concat()));
+    assert_eq!(Folder::open(&out).unwrap().tuning().unwrap().pairs[0].seeds, [0]);
 }
 
 #[test]

@@ -151,3 +151,36 @@ fn onnxruntime_computes_the_same(#[case] name: &str, #[case] backbone: Name, #[c
         assert!((ours - probability).abs() < 1e-4, "{ours} and {probability}");
     }
 }
+
+/// What no node knows is in the notes, each under its own name.
+#[test]
+fn notes_say_what_the_graph_does_not() {
+    let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);
+    bundle.digest = "0a1b".to_owned();
+    let manifest = &mut bundle.manifest;
+    (manifest.sample_bits, manifest.rate, manifest.threshold.logit) = (Some(12), 0.02, -1.5);
+    manifest.threshold.chosen = "misses=5%".to_owned();
+    manifest.classes = vec!["crack".to_owned(), "roots".to_owned()];
+    manifest.limits = vec!["a limit".to_owned()];
+    let found = notes(&bundle).unwrap();
+    let note = |key: &str| {
+        let note = found.iter().find(|note| note.key == key).unwrap_or_else(|| panic!("no note '{key}'"));
+        note.value.as_str()
+    };
+    for (key, value) in [
+        ("sample_bits", "12"),
+        ("rate", "0.02"),
+        ("threshold", "-1.5"),
+        ("threshold_chosen", "misses=5%"),
+        ("classes", r#"["crack","roots"]"#),
+        ("limits", r#"["a limit"]"#),
+        ("side", "48"),
+        ("method", "simclr"),
+        ("backbone", "resnet18"),
+        ("bundle", "0a1b"),
+    ] {
+        assert_eq!(note(key), value, "{key}");
+    }
+    bundle.manifest.sample_bits = None;
+    assert!(notes(&bundle).unwrap().iter().all(|note| note.key != "sample_bits"), "pictures of 8 bits");
+}

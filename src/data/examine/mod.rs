@@ -83,3 +83,6 @@ pub struct Divided {
     /// Images that have their like among the others.
     pub kept_together: usize,
 }
+
+#[cfg(test)]
+mod tests;

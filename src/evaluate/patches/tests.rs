@@ -62,3 +62,43 @@ fn a_strange_place_is_found_and_equal_images_are_no_trouble() {
     assert_eq!(Padim::fit(&same, &seed).unwrap().distance(&same[0]), 0.0);
     assert!(PatchCore::fit(&[], &seed).is_err() && Padim::fit(&same[..1], &seed).is_err());
 }
+
+/// Each detector has its zero where its own distances say: of twenty normal images the farthest lies on it.
+#[test]
+fn each_detector_is_usual_by_its_own_distances() {
+    use crate::{
+        augment::{Normalisation, ViewRecipe},
+        backbone::{Architecture, Name, Parameters, Stem, VitSize},
+        data::{Dataset, OnBadImage, synthetic},
+        loader::Sampling,
+    };
+    let source = synthetic::source(Seed::root(0), 60, 2, 32);
+    let normals: Vec<usize> =
+        (0..60).filter(|&index| !source.train.labels()[index].defect).take(20).collect();
+    let vit = VitSize { patch: 8, width: 24, depth: 2, heads: 3 };
+    let architecture =
+        Architecture { name: Name::ResNet18, side: 32, resnet_width: 8, resnet_stem: Stem::Small, vit };
+    let mut parameters = Parameters::default();
+    let mut builder = parameters.builder("", Seed::root(3), candle_core::DType::F32, &Device::Cpu);
+    let encoder = architecture.build(&mut builder).unwrap();
+    let loader = Loader {
+        dataset: &*source.train,
+        indices: &normals,
+        views: &[ViewRecipe::whole(32)],
+        normalisation: &Normalisation::SEWER_ML,
+        sampling: Sampling::Each,
+        repeats: 1,
+        batch_size: 8,
+        on_bad_image: OnBadImage::Fail,
+        device: &Device::Cpu,
+        numbers: candle_core::DType::F32,
+        seed: Seed::root(0),
+    };
+    let found = detectors(&*encoder, &loader, &loader, &Seed::root(1)).unwrap();
+    assert_eq!(found.iter().map(|one| one.name).collect::<Vec<_>>(), ["normals_patchcore", "normals_padim"]);
+    for Detected { name, logits, .. } in found {
+        // 0.95 x 20 is the place of the last of twenty.
+        let farthest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        assert_eq!((logits.len(), farthest), (20, 0.0), "{name}: {logits:?}");
+    }
+}

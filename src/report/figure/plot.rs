@@ -221,6 +221,26 @@ mod tests {
         assert!(drawn.contains("y=\"16\" text-anchor=\"end\" class=\"tick\">1.0<"), "{drawn}");
     }
 
+    /// A level across a figure has no point between its ends.
+    #[test]
+    fn two_points_are_joined_and_one_is_not() {
+        let axis = || PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
+        let lines = |points: &[(f64, f64)]| {
+            let series = Series {
+                method: None,
+                name: "a".into(),
+                points: points.to_vec(),
+                bars: Vec::new(),
+                joined: true,
+                dashed: true,
+            };
+            let plot =
+                Plot { caption: "c".into(), x: axis(), y: axis(), series: vec![series], legend: false };
+            plot.draw().into_string().matches("<polyline").count()
+        };
+        assert_eq!((lines(&[(0.0, 0.5), (1.0, 0.5)]), lines(&[(0.0, 0.5)])), (1, 0));
+    }
+
     #[test]
     fn intervals_reach_from_their_low_to_their_high_end() {
         let axis = PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };

@@ -285,4 +285,16 @@ mod tests {
         }
         assert!(budgets(&Page::new(reading::of(Vec::new()), None)).into_string().contains("No records"));
     }
+
+    #[test]
+    fn the_line_without_defects_is_the_best_detector_of_its_backbone() {
+        let mut record = example::record();
+        for (classifier, auroc) in [("normals_neighbours", 0.9), ("normals_padim", 0.6), ("converged", 0.95)]
+        {
+            record.scores.push(crate::results::record::Score { auroc, ..example::score(classifier, None) });
+        }
+        let page = Page::new(reading::of(vec![(record.cell.id.clone(), record)]), None);
+        let found = Curves::of(&page, Share::percent(5)).without;
+        assert_eq!(found, BTreeMap::from([(backbone::Name::ResNet18, 0.9)]));
+    }
 }

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::{Context, Result};
-use skewbench::experiment::{Cell, Resolved, Study, calibrate};
+use skewbench::experiment::{
+    Cell, Resolved, Study,
+    calibrate::{self, Pace},
+};
 
 use crate::{
     asked::{Run, thousands},
@@ -19,6 +22,13 @@ struct Kind<'a> {
     cells: Vec<&'a Resolved<'a>>,
     train: usize,
     evaluate: usize,
+}
+
+impl Kind<'_> {
+    /// Of training and of evaluation.
+    fn seconds(&self, pace: Pace) -> [f64; 2] {
+        [self.train as f64 * pace.train, self.evaluate as f64 * pace.evaluate]
+    }
 }
 
 /// Prints cells, image passes and hours, kind by kind.
@@ -55,7 +65,7 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
                 *new.insert(calibrate::pace(cell, ENOUGH, run.sources.remembers(cell, &run.plan))?)
             }
         };
-        let (train, evaluate) = (kind.train as f64 * pace.train, kind.evaluate as f64 * pace.evaluate);
+        let [train, evaluate] = kind.seconds(pace);
         let rate = if pace.train > 0.0 { format!("{:.1}", 1.0 / pace.train) } else { "-".to_owned() };
         println!(
             "{name:<44} {:>5} {:>15} {rate:>12} {:>14} {:>14}",
@@ -91,4 +101,15 @@ fn steps(cell: &Cell) -> String {
     };
     let floor = cell.is_floor().then(|| cell.study.id());
     format!("{} {} {variant:?} {floor:?}", cell.trained_by(), cell.encoder())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_and_evaluation_have_a_pace_each() {
+        let kind = Kind { cells: Vec::new(), train: 10, evaluate: 400 };
+        assert_eq!(kind.seconds(Pace { train: 3.0, evaluate: 0.25 }), [30.0, 100.0]);
+    }
 }

@@ -1,0 +1,84 @@
+//! Small data sets of a few pictures, and what is said of them.
+
+use std::path::Path;
+
+use image::RgbImage;
+
+use super::*;
+use crate::{
+    data::{ClassSet, Image, Labels, Source, files::Listing, synthetic},
+    seed::Seed,
+};
+
+const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
+
+/// Drawn pictures, each another.
+fn drawn(count: usize) -> Vec<Image> {
+    let source = synthetic::source(Seed::root(3), count, 2, 64);
+    (0..count).map(|index| source.train.open(index).unwrap()).collect()
+}
+
+fn files(root: &Path, split: &str, pictures: &[Image]) -> Box<Files> {
+    let mut listing = Listing::default();
+    for (index, Image { width, height, pixels }) in pictures.iter().enumerate() {
+        let name = format!("{split}{index}.png");
+        let picture = RgbImage::from_raw(*width as u32, *height as u32, pixels.clone()).unwrap();
+        picture.save(root.join(&name)).unwrap();
+        listing.push(&name, NORMAL, None);
+    }
+    let files = Files::new(listing, &[root.to_owned()], None, String::new()).unwrap();
+    files.examine(&(0..pictures.len()).collect::<Vec<_>>(), &|| ());
+    Box::new(files)
+}
+
+fn source(root: &Path, train: &[Image], validation: &[Image]) -> Source {
+    let (limits, understood, left_out, leaks) = Default::default();
+    Source {
+        name: "folder".to_owned(),
+        train: files(root, "train", train),
+        validation: files(root, "validation", validation),
+        has_classes: false,
+        limits,
+        understood,
+        left_out,
+        leaks,
+    }
+}
+
+/// Which validation image is which training image: by bytes, and but for a pixel.
+#[test]
+fn leaks_name_validation_images_by_the_training_images_that_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = drawn(6);
+    let mut nearly = pictures[2].clone();
+    nearly.pixels[0] ^= 1;
+    let validation = [&pictures[4], &pictures[5], &pictures[1], &nearly].map(Image::clone);
+    let leaks = Leaks::of(&source(folder.path(), &pictures[..4], &validation));
+    assert_eq!((leaks.equal.clone(), leaks.near.clone()), ([(2, 1)].into(), [(3, 2)].into()));
+    let lines = leaks.lines(4);
+    let such = |of: [usize; 2]| format!("validation{}.png, which is {}", of[0], folder.path().display());
+    for (line, of) in lines.iter().zip([[2, 1], [3, 2]]) {
+        assert!(line.starts_with("1 of 4 validation images are "), "{line}");
+        assert!(line.contains(&such(of)) && line.contains(&format!("train{}.png", of[1])), "{line}");
+    }
+    assert_eq!(lines.len(), 2, "{lines:?}");
+}
+
+/// A network sees a picture whole, squeezed to its side: the shorter side is what is enlarged most.
+#[test]
+fn small_and_empty_pictures_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let patterned = |width: usize, height: usize| {
+        Image::new(width, height, (0..width * height * 3).map(|n| (n * 31 % 251) as u8).collect())
+    };
+    let narrow = [patterned(20, 90), patterned(64, 64), patterned(90, 20)];
+    let flat = [patterned(64, 64), Image::new(64, 64, vec![9; 64 * 64 * 3])];
+    let lines = source(folder.path(), &narrow, &flat).seen(64);
+    for (what, first) in [
+        ("2 of 3 training images are enlarged more than twice to reach 64 px", "train0.png"),
+        ("1 of 2 validation images are of one colour throughout", "validation1.png"),
+    ] {
+        let line = lines.iter().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{lines:?}"));
+        assert!(line.ends_with(first), "{line}");
+    }
+}
