@@ -69,7 +69,7 @@ fn each_detector_is_usual_by_its_own_distances() {
     use crate::{
         augment::{Normalisation, ViewRecipe},
         backbone::{Architecture, Name, Parameters, Stem, VitSize},
-        data::{Dataset, OnBadImage, synthetic},
+        data::{OnBadImage, synthetic},
         loader::Sampling,
     };
     let source = synthetic::source(Seed::root(0), 60, 2, 32);
