@@ -201,4 +201,49 @@ mod tests {
             assert!((found - expected).abs() < 1e-12, "epoch {epoch}: {found} is not {expected}");
         }
     }
+
+    #[test]
+    fn only_the_directions_are_frozen_and_for_so_many_epochs() {
+        use crate::backbone::{
+            Architecture, Name as Network, Stem, VitSize,
+            heads::{DecoderSize, Heads},
+        };
+        let vit = VitSize { patch: 8, width: 24, depth: 1, heads: 3 };
+        let constants = Distillation {
+            momentum: Momentum { start: 0.99, end: 1.0 },
+            student_temperature: 0.1,
+            teacher_temperature: TeacherTemperature { start: 0.04, end: 0.04, warm_up: 0.0 },
+            centre_momentum: 0.9,
+            head_norm: false,
+            frozen_epochs: 2,
+        };
+        let dino = constants
+            .build(&Foundation {
+                architecture: Architecture {
+                    name: Network::ViTTiny,
+                    resnet_width: 8,
+                    resnet_stem: Stem::Small,
+                    vit,
+                    side: 16,
+                },
+                heads: Heads {
+                    hidden: 8,
+                    output: 4,
+                    prototypes: 6,
+                    decoder: DecoderSize { width: 8, depth: 1, heads: 1 },
+                },
+                defect_weight: 1.0,
+                seed: crate::seed::Seed::root(0),
+                dtype: candle_core::DType::F32,
+                device: &candle_core::Device::Cpu,
+            })
+            .unwrap();
+        for epoch in 0..4 {
+            let at = Position { step: 0, steps: 1, epoch, epochs: 4 };
+            let all = dino.parameters().all().iter().map(|parameter| parameter.name.as_str());
+            let frozen: Vec<&str> = all.filter(|name| dino.is_frozen(name, at)).collect();
+            let expected: &[&str] = if epoch < 2 { &[PrototypeHead::LAST] } else { &[] };
+            assert_eq!(frozen, expected, "epoch {epoch}");
+        }
+    }
 }

@@ -123,3 +123,73 @@ impl Method for Supervised {
         Some(self.head.forward(features).and_then(|logits| logits.squeeze(1)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    use crate::{
+        backbone::{
+            Architecture, Name as Network, Stem, VitSize,
+            heads::{DecoderSize, Heads},
+        },
+        seed::Seed,
+    };
+
+    /// What an image costs, by its logit and whether it is a defect.
+    type Cost<'a> = &'a dyn Fn(f64, bool) -> f64;
+
+    /// Of four images, one a defect, which weighs 3 or is shifted by ln 3: each answer's loss by its formula.
+    #[test]
+    fn every_answer_to_rarity_has_its_loss() {
+        let vit = VitSize { patch: 8, width: 24, depth: 1, heads: 3 };
+        let (name, resnet_stem) = (Network::ViTTiny, Stem::Small);
+        let on = Foundation {
+            architecture: Architecture { name, resnet_width: 8, resnet_stem, vit, side: 16 },
+            heads: Heads {
+                hidden: 8,
+                output: 4,
+                prototypes: 6,
+                decoder: DecoderSize { width: 8, depth: 1, heads: 1 },
+            },
+            defect_weight: 3.0,
+            seed: Seed::root(2),
+            dtype: DType::F32,
+            device: &Device::Cpu,
+        };
+        let mut stream = Seed::root(1).stream();
+        let pixels: Vec<f32> = (0..4 * 16 * 16 * 3).map(|_| 3.0 * stream.normal() as f32).collect();
+        let labels = [0.0_f32, 1.0, 0.0, 0.0];
+        let batch = Batch {
+            images: candle_core::Tensor::from_vec(pixels, (4, 16, 16, 3), &Device::Cpu).unwrap(),
+            labels: candle_core::Tensor::new(&labels, &Device::Cpu).unwrap(),
+            views: 1,
+            indices: (0..4).collect(),
+            skipped: Vec::new(),
+        };
+        let at = Position { step: 0, steps: 1, epoch: 0, epochs: 1 };
+        // What an image costs by its logit, turned so that high is right, and whether it is a defect.
+        let cost = |right: f64| (1.0 + (-right).exp()).ln();
+        let side = |defect: bool| if defect { 1.0 } else { -1.0 };
+        let answers: [(Answer, Cost); 4] = [
+            (Answer::Weight, &|x, defect| if defect { 3.0 * cost(x) } else { cost(-x) }),
+            (Answer::Nothing, &|x, defect| cost(side(defect) * x)),
+            (Answer::LogitAdjustment, &|x, defect| cost(side(defect) * (x - 3.0_f64.ln()))),
+            (Answer::FOCAL, &|x, defect| {
+                let right = side(defect) * x;
+                let missed = 1.0 - 1.0 / (1.0 + (-right).exp());
+                if defect { 0.25 * missed.powi(2) * cost(right) } else { 0.75 * missed.powi(2) * cost(right) }
+            }),
+        ];
+        for (answer, cost) in answers {
+            let method = Supervised::new(&on, answer).unwrap();
+            let step = method.step(&batch, at).unwrap();
+            let logits = method.classify(&step.features).unwrap().unwrap().to_vec1::<f32>().unwrap();
+            let costs = logits.iter().zip(labels).map(|(&x, label)| cost(f64::from(x), label > 0.5));
+            let (expected, found) =
+                (costs.sum::<f64>() / 4.0, f64::from(step.loss.to_scalar::<f32>().unwrap()));
+            assert!((found - expected).abs() < 1e-5 * expected, "{answer:?}: {found}, expected {expected}");
+        }
+    }
+}

@@ -298,7 +298,10 @@ mod tests {
         }
 
         fn after_step(&self, _: Position) -> candle_core::Result<()> {
-            self.seen.lock().unwrap().last_mut().expect("a step before").1 = self.now()?;
+            let mut seen = self.seen.lock().unwrap();
+            let after = &mut seen.last_mut().expect("a step before").1;
+            assert!(after.is_nan(), "a step is followed once");
+            *after = self.now()?;
             Ok(())
         }
 
@@ -359,6 +362,36 @@ mod tests {
         }
         for (epoch, rate) in trained.curve.iter().zip([rates[3], rates[7]]) {
             assert!((epoch.learning_rate - rate).abs() < 1e-12, "the last step's: {epoch:?}");
+            // Sixteen images of 8 x 8 pixels in three colours.
+            let monitors = ["rankme_images", "rankme_bound"].map(|name| epoch.monitors[name]);
+            assert_eq!(monitors, [16.0, 16.0], "no rank is above the number of images");
         }
+    }
+
+    #[test]
+    fn clipping_holds_for_all_that_is_trained() {
+        let mut method = Falling::new();
+        let mut builder = method.parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
+        for (name, kind) in [("bias", Role::Bias), ("norm", Role::Norm)] {
+            builder.variable(name, 1, Initialise::Constant(0.0), kind).unwrap();
+        }
+        let optimisation = |decayed| Optimisation {
+            rule: Rule::ADAMW,
+            learning_rate: 1.0,
+            weight_decay: 0.125,
+            decayed,
+            clip: Some(0.5),
+            warm_up_epochs: 0.0,
+            warm_up_start: 0.0,
+            end: 0.0,
+            epochs: 1,
+        };
+        let of = |decayed| groups(&method, &optimisation(decayed));
+        let sizes = |groups: &[Group]| {
+            groups.iter().map(|group| (group.parameters.len(), group.weight_decay)).collect::<Vec<_>>()
+        };
+        let (all, apart) = (of(Decayed::Everything), of(Decayed::Weights));
+        assert_eq!((sizes(&all), sizes(&apart)), (vec![(3, 0.125)], vec![(1, 0.125), (2, 0.0)]));
+        assert!(all.iter().chain(&apart).all(|group| group.clip == Some(0.5)));
     }
 }

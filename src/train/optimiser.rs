@@ -491,16 +491,23 @@ mod tests {
 
     #[test]
     fn biases_and_norms_neither_decay_nor_adapt() {
-        // The bias must move as under plain SGD without decay (value above), the weight as under LARS.
-        let parameters = [weights("w", Role::Weight), weights("b", Role::Bias), weights("r", Role::Buffer)];
+        // Bias and norm must move as under plain SGD without decay (value above), the weight as under LARS.
+        let parameters = [
+            weights("w", Role::Weight),
+            weights("b", Role::Bias),
+            weights("n", Role::Norm),
+            weights("r", Role::Buffer),
+        ];
         let groups = Group::by_kind(&parameters, 0.3, 1e-4).to_vec();
         let mut optimiser = Optimiser::new(lars(LIGHTLY), groups).unwrap();
         for scale in [1.0, 2.0] {
             optimiser.step(&gradients(&parameters, scale), |base| base).unwrap();
         }
         assert!((first_four(&parameters[0])[0] - -0.000891615907).abs() < 1e-10);
-        assert!((first_four(&parameters[1])[0] - -0.117).abs() < 1e-10);
-        assert_eq!(first_four(&parameters[2]), first_four(&weights("r", Role::Buffer)));
+        for plain in &parameters[1..3] {
+            assert!((first_four(plain)[0] - -0.117).abs() < 1e-10, "{}", plain.name);
+        }
+        assert_eq!(first_four(&parameters[3]), first_four(&weights("r", Role::Buffer)));
     }
 
     #[test]
