@@ -162,8 +162,8 @@ mod tests {
         let pixels: Vec<f32> = (0..4 * 16 * 16 * 3).map(|_| 3.0 * stream.normal() as f32).collect();
         let labels = [0.0_f32, 1.0, 0.0, 0.0];
         let batch = Batch {
-            images: candle_core::Tensor::from_vec(pixels, (4, 16, 16, 3), &Device::Cpu).unwrap(),
-            labels: candle_core::Tensor::new(&labels, &Device::Cpu).unwrap(),
+            images: Tensor::from_vec(pixels, (4, 16, 16, 3), &Device::Cpu).unwrap(),
+            labels: Tensor::new(&labels, &Device::Cpu).unwrap(),
             views: 1,
             indices: (0..4).collect(),
             skipped: Vec::new(),
