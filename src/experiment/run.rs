@@ -261,3 +261,62 @@ fn curve(epochs: &[crate::train::Epoch], ends: &[f64]) -> Vec<Epoch> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone,
+        data::{
+            ClassSet, Share,
+            files::{Files, Listing},
+            synthetic,
+        },
+        evaluate::features::Features,
+        experiment::{Scale, Study},
+        method::Name::Supervised,
+        seed::Seed,
+    };
+
+    #[test]
+    fn a_record_names_what_was_skipped_and_counts_what_was_not() {
+        let plan = Plan::new(Scale::fixture());
+        let source = synthetic::source(Seed::root(0), 60, 40, plan.scale.side);
+        let (study, backbone) = (Study::RandomWeights, backbone::Name::ResNet18);
+        let cell = Cell { study, method: Supervised, backbone, share: Share::NATURAL, seed: 0 };
+        let resolved = plan.resolve(&cell, &source).unwrap();
+        let features = |indices, skipped| Features { rows: Vec::new(), width: 1, indices, skipped };
+        let (train, validation) = (vec![0, 1, 3], vec![0, 1, 2, 3]);
+        let labels = labels_of(&*source.validation, &validation);
+        let counts = |labels: &[Labels]| {
+            let defects = labels.iter().filter(|labels| labels.defect).count();
+            Counts { normals: labels.len() - defects, defects }
+        };
+        let expected = [counts(&labels_of(&*source.train, &train)), counts(&labels)];
+        let frozen = Frozen {
+            train: features(train, vec![2]),
+            validation: features(validation, vec![4, 5]),
+            images: Vec::new(),
+            labels,
+        };
+        let found = data(&resolved, None, &frozen, vec!["a limit".to_owned()]);
+        let places = [source.train.place(2), source.validation.place(4), source.validation.place(5)];
+        assert_eq!((found.skipped, [found.train, found.validation]), (places.to_vec(), expected));
+        assert!(found.limits.contains(&"a limit".to_owned()));
+    }
+
+    #[test]
+    fn the_usual_size_is_that_of_most_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut listing = Listing::default();
+        for (index, (width, height)) in [(90, 90), (30, 20), (30, 20), (20, 30)].into_iter().enumerate() {
+            let name = format!("{index}.png");
+            image::RgbImage::new(width, height).save(folder.path().join(&name)).unwrap();
+            listing.push(&name, Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 }, None);
+        }
+        let files = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+        files.examine(&[0, 1, 2, 3], &|| ());
+        assert_eq!(usual_size(&files, &[0, 1, 2, 3]), Some([30, 20]), "width, then height");
+        assert_eq!(usual_size(&files, &[3]), Some([20, 30]), "of the images that are trained on");
+    }
+}

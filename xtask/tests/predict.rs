@@ -7,6 +7,7 @@ mod support;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use skewbench::bundle::Bundle;
 use support::{SMALL, camera, error, folder, skewbench, succeeds};
 use tempfile::TempDir;
 
@@ -60,6 +61,17 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         for (path, expected) in expected {
             let apart = (found[&path] - expected).abs() / expected.abs().max(1.0);
             assert!(apart < 1e-5, "{path}: {} and {expected}", found[&path]);
+        }
+        // Probabilities are for the rate that was asked for, and flags are of the threshold.
+        let manifest = Bundle::open(Path::new(&bundle)).unwrap().manifest;
+        assert_eq!((manifest.rate, manifest.threshold.chosen.as_str()), (0.05, "misses=50%"));
+        let (slope, intercept) = (manifest.calibration.slope, manifest.calibration.intercept);
+        let [probabilities, flags] = ["probability", "flagged"].map(|column| logits(&table, column));
+        for (path, logit) in &found {
+            let odds = slope * logit + intercept + (0.05_f64 / 0.95).ln();
+            let apart = (probabilities[path] - 1.0 / (1.0 + (-odds).exp())).abs();
+            assert!(apart < 1e-9, "{path}: {}", probabilities[path]);
+            assert_eq!(flags[path] > 0.5, *logit > manifest.threshold.logit, "{path}");
         }
         let text = fs::read_to_string(&table).unwrap();
         assert!(text.contains("torn.png,,,,") && text.contains("expected BMP, JPEG"), "{text}");

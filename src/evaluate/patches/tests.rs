@@ -72,19 +72,19 @@ fn each_detector_is_usual_by_its_own_distances() {
         data::{OnBadImage, synthetic},
         loader::Sampling,
     };
-    let source = synthetic::source(Seed::root(0), 60, 2, 32);
+    let source = synthetic::source(Seed::root(0), 60, 2, 16);
     let normals: Vec<usize> =
         (0..60).filter(|&index| !source.train.labels()[index].defect).take(20).collect();
     let vit = VitSize { patch: 8, width: 24, depth: 2, heads: 3 };
     let architecture =
-        Architecture { name: Name::ResNet18, side: 32, resnet_width: 8, resnet_stem: Stem::Small, vit };
+        Architecture { name: Name::ResNet18, side: 16, resnet_width: 8, resnet_stem: Stem::Small, vit };
     let mut parameters = Parameters::default();
     let mut builder = parameters.builder("", Seed::root(3), candle_core::DType::F32, &Device::Cpu);
     let encoder = architecture.build(&mut builder).unwrap();
     let loader = Loader {
         dataset: &*source.train,
         indices: &normals,
-        views: &[ViewRecipe::whole(32)],
+        views: &[ViewRecipe::whole(16)],
         normalisation: &Normalisation::SEWER_ML,
         sampling: Sampling::Each,
         repeats: 1,
