@@ -290,7 +290,7 @@ mod tests {
             let evidence = Evidence::measured("test", &rows.frame());
             uncorrelated(&evidence, Yardstick::Paper, &RELEASED, false).verdict
         };
-        assert_eq!(verdict(|place| f64::from(place)), Verdict::Fails);
+        assert_eq!(verdict(f64::from), Verdict::Fails);
         assert_eq!(verdict(|place| -f64::from(place)), Verdict::Fails);
         // 5 x place modulo 12 is no order; twelve models leave more than 0.3 open.
         assert_eq!(verdict(|place| f64::from(5 * place % 12)), Verdict::Undecided);

@@ -12,8 +12,8 @@ use crate::{
 /// A record of a study, by its variant, with a score of every classifier that is asked for.
 fn record(study: &str, variant: Option<&str>, method: &str, seed: u64, scores: &[(&str, Score)]) -> Record {
     let mut record = example::record();
-    let of = |variant: &str| format!("{study}/{method}-resnet18-{variant}-seed{seed}");
-    record.cell.id = of(variant.unwrap_or("plain"));
+    let named = variant.unwrap_or("plain");
+    record.cell.id = format!("{study}/{method}-resnet18-{named}-seed{seed}");
     (record.cell.study, record.cell.method) = (study.to_owned(), method.to_owned());
     (record.cell.variant, record.cell.seed) = (variant.map(str::to_owned), seed);
     let own =
