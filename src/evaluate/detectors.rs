@@ -127,7 +127,15 @@ fn each(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
+    use crate::{
+        augment::{Normalisation, ViewRecipe},
+        backbone::{Architecture, Name, Parameters, Stem, VitSize},
+        data::{OnBadImage, synthetic},
+        loader::Sampling,
+    };
 
     #[test]
     fn what_lies_far_from_normal_images_is_flagged() {
@@ -149,5 +157,42 @@ mod tests {
         assert!(of_features(&normals, &places[..5], &defects, 8).unwrap().is_empty(), "too few");
         let many: Vec<usize> = (0..3 * normals::MOST_IMAGES).collect();
         assert!(thinned(&many).eq((0..normals::MOST_IMAGES).map(|place| 3 * place)));
+    }
+
+    /// Each detector has its zero where its own distances say: of twenty normal images the farthest lies on it.
+    #[test]
+    fn each_detector_is_usual_by_its_own_distances() {
+        let source = synthetic::source(Seed::root(0), 60, 2, 16);
+        let normals: Vec<usize> =
+            (0..60).filter(|&index| !source.train.labels()[index].defect).take(20).collect();
+        let vit = VitSize { patch: 8, width: 24, depth: 2, heads: 3 };
+        let architecture =
+            Architecture { name: Name::ResNet18, side: 16, resnet_width: 8, resnet_stem: Stem::Small, vit };
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(3), DType::F32, &Device::Cpu);
+        let encoder = architecture.build(&mut builder).unwrap();
+        let loader = Loader {
+            dataset: &*source.train,
+            indices: &normals,
+            views: &[ViewRecipe::whole(16)],
+            normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
+            repeats: 1,
+            batch_size: 8,
+            on_bad_image: OnBadImage::Fail,
+            device: &Device::Cpu,
+            numbers: DType::F32,
+            seed: Seed::root(0),
+        };
+        let found = of_places(&*encoder, &loader, &loader, &Seed::root(1)).unwrap();
+        assert_eq!(
+            found.iter().map(|one| one.name).collect::<Vec<_>>(),
+            ["normals_patchcore", "normals_padim"]
+        );
+        for Detected { name, logits, .. } in found {
+            // 0.95 x 20 is the place of the last of twenty.
+            let farthest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            assert_eq!((logits.len(), farthest), (20, 0.0), "{name}: {logits:?}");
+        }
     }
 }

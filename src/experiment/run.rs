@@ -267,11 +267,7 @@ mod tests {
     use super::*;
     use crate::{
         backbone,
-        data::{
-            ClassSet, Share,
-            files::{Files, Listing},
-            synthetic,
-        },
+        data::{ClassSet, Share, files::Files, listing::Listing, synthetic},
         evaluate::features::Features,
         experiment::{Scale, Study},
         method::Name::Supervised,

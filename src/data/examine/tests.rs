@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use super::*;
 use crate::{
-    data::{ClassSet, Image, Labels, Source, files::Listing, synthetic},
+    data::{ClassSet, Image, Labels, Source, listing::Listing, synthetic},
     seed::Seed,
 };
 
