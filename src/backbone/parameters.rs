@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 
 use super::safe::serialised;
-use crate::seed::Seed;
+use crate::seed::{Seed, Stream};
 
 /// What a variable is, as optimisers and weight decay see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,9 +91,17 @@ impl Parameters {
         self.trainable().map(|parameter| parameter.variable.elem_count()).sum()
     }
 
-    /// Starts building: names are given below `prefix` (empty for the root).
-    pub fn builder(&mut self, prefix: &str, seed: Seed, dtype: DType, device: &Device) -> Builder<'_> {
-        Builder { parameters: self, prefix: prefix.to_owned(), seed, dtype, device: device.clone() }
+    /// Starts building: names are given below `prefix` (empty for the root). Without a seed nothing is drawn: what would
+    /// be is 0.
+    pub fn builder(
+        &mut self,
+        prefix: &str,
+        seed: impl Into<Option<Seed>>,
+        dtype: DType,
+        device: &Device,
+    ) -> Builder<'_> {
+        let (prefix, seed, device) = (prefix.to_owned(), seed.into(), device.clone());
+        Builder { parameters: self, prefix, seed, dtype, device }
     }
 
     /// All variables under their names, as safetensors, with `notes` in its header.
@@ -155,11 +163,29 @@ fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
         .map_err(|error| Error::Msg(format!("torn or not safetensors: {error}")))
 }
 
+impl Initialise {
+    /// This many numbers.
+    fn draw(self, count: usize, stream: &mut Stream) -> Vec<f64> {
+        let numbers = (0..count).map(|_| match self {
+            Self::Constant(value) => value,
+            Self::Uniform { bound } => stream.uniform(-bound, bound),
+            Self::Normal { std } => std * stream.normal(),
+            Self::TruncatedNormal { std, limit } => loop {
+                let value = std * stream.normal();
+                if value.abs() <= limit {
+                    break value;
+                }
+            },
+        });
+        numbers.collect()
+    }
+}
+
 /// Adds variables below a prefix. A variable's first values depend on the seed and its full name only.
 pub struct Builder<'a> {
     parameters: &'a mut Parameters,
     prefix: String,
-    seed: Seed,
+    seed: Option<Seed>,
     dtype: DType,
     device: Device,
 }
@@ -191,24 +217,15 @@ impl Builder<'_> {
         if self.parameters.get(&name).is_some() {
             return Err(Error::Msg(format!("variable '{name}' is made twice")));
         }
-        let mut stream = self.seed.child(&name).stream();
-        let count = shape.elem_count();
-        let values: Vec<f64> = match initialise {
-            Initialise::Constant(value) => vec![value; count],
-            Initialise::Uniform { bound } => (0..count).map(|_| stream.uniform(-bound, bound)).collect(),
-            Initialise::Normal { std } => (0..count).map(|_| std * stream.normal()).collect(),
-            Initialise::TruncatedNormal { std, limit } => (0..count)
-                .map(|_| {
-                    loop {
-                        let value = std * stream.normal();
-                        if value.abs() <= limit {
-                            return value;
-                        }
-                    }
-                })
-                .collect(),
+        let tensor = match (initialise, self.seed) {
+            (Initialise::Constant(value), _) => Tensor::full(value, shape, &self.device)?,
+            (_, None) => Tensor::zeros(shape, self.dtype, &self.device)?,
+            (_, Some(seed)) => {
+                let values = initialise.draw(shape.elem_count(), &mut seed.child(&name).stream());
+                Tensor::from_vec(values, shape, &self.device)?
+            }
         };
-        let tensor = Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?;
+        let tensor = tensor.to_dtype(self.dtype)?.contiguous()?;
         let variable = Var::from_tensor(&tensor)?;
         self.parameters.entries.push(Parameter { name, variable: variable.clone(), kind });
         Ok(variable)
@@ -235,6 +252,16 @@ mod tests {
     fn values(parameters: &Parameters) -> Vec<Vec<f32>> {
         let rows = |parameter: &Parameter| parameter.variable.flatten_all().unwrap().to_vec1().unwrap();
         parameters.all().iter().map(rows).collect()
+    }
+
+    #[test]
+    fn without_a_seed_nothing_is_drawn() {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("fc", None, DType::F32, &Device::Cpu);
+        builder.variable("bias", 2, Initialise::Constant(1.0), Role::Bias).unwrap();
+        builder.variable("weight", (2, 2), Initialise::Normal { std: 1.0 }, Role::Weight).unwrap();
+        assert_eq!(values(&parameters), [vec![1.0; 2], vec![0.0; 4]]);
+        assert!(values(&matrix(2))[1].iter().all(|&value| value != 0.0), "with a seed they are");
     }
 
     #[test]

@@ -230,8 +230,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
             return Ok(understood.clone());
         }
         let Resolved { cell, scale, recipe, init, defect_weight, device, .. } = resolved;
-        let (_, understood) =
-            model(cell, scale, recipe, init.as_ref(), (*defect_weight, Seed::root(0), device))?;
+        let (_, understood) = model(cell, scale, recipe, init.as_ref(), (*defect_weight, None, device))?;
         Ok(self.built.entry(kind).or_insert(Arc::new(understood)).clone())
     }
 }
@@ -242,7 +241,8 @@ impl<'p, 'a> Resolver<'p, 'a> {
 /// If the cell is not defined, sizes do not fit each other, or the plan's initial weights do not fit the backbone.
 pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result<Box<dyn Method>> {
     let (scale, recipe) = (plan.scale_of(cell), plan.recipe(cell));
-    let (method, _) = model(cell, &scale, &recipe, plan.init_of(cell), (defect_weight, seed, &plan.device))?;
+    let (method, _) =
+        model(cell, &scale, &recipe, plan.init_of(cell), (defect_weight, Some(seed), &plan.device))?;
     Ok(method)
 }
 
@@ -252,7 +252,7 @@ fn model(
     scale: &Scale,
     recipe: &Recipe,
     init: Option<&Init>,
-    (defect_weight, seed, device): (f64, Seed, &Device),
+    (defect_weight, seed, device): (f64, Option<Seed>, &Device),
 ) -> Result<(Box<dyn Method>, Vec<String>)> {
     let &Scale { resnet_width, resnet_stem, vit, side, heads, .. } = scale;
     let architecture = Architecture { name: cell.backbone, resnet_width, resnet_stem, vit, side };
@@ -282,7 +282,7 @@ impl Resolved<'_> {
     /// As [`build`].
     pub fn build(&self, seed: Seed) -> Result<Box<dyn Method>> {
         let Self { cell, scale, recipe, init, defect_weight, device, .. } = self;
-        let (method, _) = model(cell, scale, recipe, init.as_ref(), (*defect_weight, seed, device))?;
+        let (method, _) = model(cell, scale, recipe, init.as_ref(), (*defect_weight, Some(seed), device))?;
         Ok(method)
     }
 

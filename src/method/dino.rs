@@ -233,7 +233,7 @@ mod tests {
                     decoder: DecoderSize { width: 8, depth: 1, heads: 1 },
                 },
                 defect_weight: 1.0,
-                seed: crate::seed::Seed::root(0),
+                seed: Some(crate::seed::Seed::root(0)),
                 dtype: candle_core::DType::F32,
                 device: &candle_core::Device::Cpu,
             })

@@ -114,7 +114,7 @@ impl Mae {
         let encoder = Vit::new(&mut builder, size, side, Start::MAE)?;
         let mut builder = parameters.builder("head", on.seed, on.dtype, on.device);
         let decoder = Decoder::new(&mut builder, on.heads.decoder, size, side)?;
-        let masks = on.seed.child("masks");
+        let masks = on.seed.unwrap_or(Seed::root(0)).child("masks");
         Ok(Self { encoder, decoder, parameters, constants, patch: size.patch, masks })
     }
 
@@ -284,7 +284,7 @@ mod tests {
                 },
                 heads: Heads { hidden: 8, output: 8, prototypes: 8, decoder },
                 defect_weight: 1.0,
-                seed: Seed::root(0),
+                seed: Some(Seed::root(0)),
                 dtype: DType::F64,
                 device: &Device::Cpu,
             },

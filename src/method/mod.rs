@@ -115,8 +115,8 @@ pub struct Foundation<'a> {
     pub heads: Heads,
     /// Normals/defects of the training set: weight of a defect in losses on labels.
     pub defect_weight: f64,
-    /// First values of all variables are drawn from it.
-    pub seed: Seed,
+    /// First values of all variables are drawn from it; without one they are 0, which shows whether sizes fit.
+    pub seed: Option<Seed>,
     /// `f32` to train, `f64` to check.
     pub dtype: DType,
     /// Where the variables live.

@@ -154,7 +154,7 @@ mod tests {
                 decoder: DecoderSize { width: 8, depth: 1, heads: 1 },
             },
             defect_weight: 3.0,
-            seed: Seed::root(2),
+            seed: Some(Seed::root(2)),
             dtype: DType::F32,
             device: &Device::Cpu,
         };

@@ -246,7 +246,7 @@ fn first(case: Case, objective: &dyn Objective, numbers: &Numbers) -> Result<Mod
         architecture,
         heads: HEADS,
         defect_weight: DEFECT_WEIGHT,
-        seed: Seed::root(0),
+        seed: Some(Seed::root(0)),
         dtype: numbers.weights,
         device: numbers.device,
     };
