@@ -239,7 +239,7 @@ fn a_share_that_the_paper_lacks_is_on_the_whole_page() {
         assert!(section(id).contains("natural"), "{id} does not name the share");
     }
     assert!(section("explorer").contains("\"train\":\"natural\""), "the explorer's data");
-    for text in ["No trained models", "One seed a cell", "No rates in these records"] {
+    for text in ["no trained models", "one seed per cell", "no true and false positive rates"] {
         assert!(!html.contains(text), "the page says '{text}'");
     }
     for (name, table) in markdown::tables(&page) {
@@ -420,7 +420,7 @@ fn folders_without_records_leave_the_papers_numbers() {
     let folders = [empty.path().to_owned(), empty.path().join("nowhere")];
     let reading = reading::read(&folders);
     assert_eq!(reading.problems.len(), 2, "{:?}", reading.problems);
-    assert!(Page::new(reading, None).html().contains("the paper's own numbers only"));
+    assert!(Page::new(reading, None).html().contains("only the paper's own numbers"));
 }
 
 /// A browser that renders without a window, if one is installed.

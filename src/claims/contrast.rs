@@ -150,7 +150,7 @@ impl Evidence {
                 Ok(MeanContrast::new(what, measure, estimate, error, parts))
             }
             None => Err(Unmeasured {
-                what: format!("{what} (one seed: nothing says how far another would lie)"),
+                what: format!("{what} (one seed: the spread over seeds is unknown)"),
                 unprinted,
             }),
         }

@@ -66,7 +66,7 @@ impl Name {
             Self::Dino => ("DINO", "#009e73", "M0 -5.5L5.5 0L0 5.5L-5.5 0Z"),
             Self::Mae => ("MAE", "#cc79a7", "M-4 -4L4 4M4 -4L-4 4"),
             Self::SimClr => ("SimCLR", "#b58900", "M-4.5 0A4.5 4.5 0 1 0 4.5 0A4.5 4.5 0 1 0 -4.5 0Z"),
-            Self::SimSiam => ("SimSiam", "#56b4e9", "M-5 0H5M0 -5V5"),
+            Self::SimSiam => ("SimSiam", "#3a98d0", "M-5 0H5M0 -5V5"),
         }
     }
 

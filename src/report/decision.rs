@@ -1,4 +1,6 @@
-//! What to take: one card for each training share, before everything else.
+//! What to take: a table of all training shares, then one card for each, before everything else.
+
+mod glance;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,7 @@ use super::{
 use crate::{
     analysis::{Interval, intervals::of_part},
     claims::{Card, decision::Standing},
+    data::Share,
     results::{Classifier, Metric, record::Score},
     study::Study,
 };
@@ -23,24 +26,27 @@ pub fn section(page: &Page) -> Markup {
         return html! { p { "Nothing was measured, so there is nothing to choose: " code { "cargo xtask reproduce" } " trains what there is to choose between." } };
     }
     html! {
-        p.small {
-            "By AUROC of the converged probe on all validation images. An arm is a method on a backbone; what cannot be told from the best is found by \
-             comparison with the best (Hsu 1984), each arm by its own spread of seeds; what other validation images would do is Hanley and McNeil's standard error (1982), or Obuchowski's (1997) where images come in groups."
-        }
+        (glance::table(page))
+        (glance::detector(page))
         @if page.shares().len() > 1 && let Some(ours) = page.ours() {
             div.figures.two { @for (_, plot) in by_share(page, ours, Metric::Auroc) { (plot.draw()) } }
         }
         div.cards { @for card in &page.cards { (one(page, card)) } }
+        p.small {
+            "Methods are compared by AUROC of the converged probe on all validation images. Which methods may be the best is found by \
+             multiple comparison with the best (Hsu 1984); each method on a backbone has its own spread over seeds. The effect of other \
+             validation images is Hanley and McNeil's standard error (1982), or Obuchowski's (1997) where images come in groups."
+        }
     }
 }
 
 fn one(page: &Page, card: &Card) -> Markup {
     let commands = card.commands(&page.made);
     html! {
-        article.card {
+        article.card id=(page.id(&anchor(card.share))) {
             h3 { "Trained at " (share_in_words(card.share)) }
             p.act { (unbroken(&card.sentence())) }
-            (forest(card))
+            (forest(page, card))
             (by_class(page, card))
             ul {
                 @for line in card.evidence() { li { (unbroken(&line)) } }
@@ -59,8 +65,19 @@ fn unbroken(text: &str) -> String {
     text.replace(" %", "\u{a0}%")
 }
 
+/// A card's place on the page: `card-share05`.
+fn anchor(share: Share) -> String {
+    format!("card-{}", share.id())
+}
+
+/// AUROC of every card's arms and floors: cards stand side by side, so they have one scale.
+fn axis(page: &Page) -> PlotAxis {
+    let standings = page.cards.iter().flat_map(|card| card.arms.iter().chain(&card.floors));
+    PlotAxis::about(Metric::Auroc.label(), standings.flat_map(|standing| ends(standing.auroc)), 2)
+}
+
 /// Every arm and floor with its interval, the highest first; what may be the best is marked by a star.
-fn forest(card: &Card) -> Markup {
+fn forest(page: &Page, card: &Card) -> Markup {
     let candidate = |standing: &Standing| {
         card.contest.iter().any(|contest| contest.candidates().any(|arm| arm.at.cell == standing.cell))
     };
@@ -75,12 +92,11 @@ fn forest(card: &Card) -> Markup {
     }
     standings.sort_by(|a, b| b.auroc.estimate.total_cmp(&a.auroc.estimate));
     let rows: Vec<NamedInterval> = standings.into_iter().map(row).collect();
-    let axis = PlotAxis::about(Metric::Auroc.label(), rows.iter().flat_map(|row| ends(row.value)), 2);
     let starred = if card.contest.is_some() { "; \u{2605}: may be the best" } else { "" };
     // What no seed moves has an interval of one point.
     let known = rows.iter().any(|row| row.value.low.is_finite() && row.value.low < row.value.high);
     let how = if known { "95 % over seeds" } else { "one seed: no intervals" };
-    intervals(&format!("AUROC of the converged probe ({how}){starred}"), &axis, None, &rows)
+    intervals(&format!("AUROC of the converged probe ({how}){starred}"), &axis(page), None, &rows)
 }
 
 /// Which kinds of defects what is taken finds; nothing where the data name none.
@@ -113,8 +129,7 @@ fn by_class(page: &Page, card: &Card) -> Markup {
     let (label, marks) = ("recall".to_owned(), Vec::new());
     let axis = PlotAxis { label, low: 0.0, high: 1.0, decimals: 1, marks };
     let caption = format!(
-        "Part of each class of defects that {} finds, converged probe, logit above 0 (95 % over images; in brackets how many \
-         there are)",
+        "Recall of {} by class of defect: converged probe, logit above 0 (95 % over images; in brackets: how many images)",
         named(pick)
     );
     intervals(&caption, &axis, None, &rows)

@@ -99,7 +99,7 @@ fn value(share: Share) -> String {
 pub fn section(page: &Page) -> Markup {
     let entries = entries(page);
     if entries.is_empty() {
-        return html! { p { "No rates in these records." } };
+        return html! { p { "Not measured: these records have no true and false positive rates of a converged probe." } };
     }
     let has_points = entries.iter().all(|entry| !entry.points.is_empty());
     let seeds = entries.iter().map(|entry| entry.rates.len()).min().unwrap_or_default();
@@ -111,11 +111,11 @@ pub fn section(page: &Page) -> Markup {
     };
     html! {
         p {
-            "Set how rare defects are on your own site and what a miss and a false alarm cost. Rates are those measured on the validation images of "
-            "this data, by the converged probe, and are taken over to your share of defects: they do not depend on it, as "
+            "Set how rare defects are on your own site, and what a missed defect and a false alarm cost. The table applies each model's true and "
+            "false positive rates, measured with the converged probe on the validation images, to your share of defects. This is right as "
             "long as your images are of the same kind. "
-            @if has_points { "The cheapest threshold is chosen on the images that its rates are read on, so it looks a little too good. " }
-            @if seeds < 2 { "One seed a cell: intervals cover the test images only." }
+            @if has_points { "The cheapest threshold is chosen on the images on which its rates are measured, so its cost is slightly too low. " }
+            @if seeds < 2 { "There is one seed per cell, so intervals cover the test images only." }
         }
         form.explorer aria-label="Your site" onsubmit="return false" {
             p {
@@ -143,8 +143,8 @@ pub fn section(page: &Page) -> Markup {
         div.wide { table id=(page.id("explorer-table")) {
             caption { "Per 1,000 images of your site" }
             thead { tr {
-                th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Precision" } th.number scope="col" { "Recall" } th.number scope="col" { "F1" }
-                th.number scope="col" { "Alarms" } th.number scope="col" { "False alarms" } th.number scope="col" { "Misses" } th.number scope="col" { "Expected cost" }
+                th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Expected cost" } th.number scope="col" { "Misses" } th.number scope="col" { "Alarms" }
+                th.number scope="col" { "False alarms" } th.number scope="col" { "Recall" } th.number scope="col" { "Precision" } th.number scope="col" { "F1" }
             } }
             tbody { (rows(&entries, train)) }
         } }
@@ -165,9 +165,9 @@ fn rows(entries: &[Entry], train: Share) -> Markup {
             let row = html! { tr {
                 th scope="row" { span.dot style={ "background:" (entry.method.colour()) } {} (entry.method.label()) }
                 td { (entry.backbone.label()) }
-                td.number { (format!("{:.3}", rates.precision(DEFECTS))) } td.number { (format!("{:.3}", rates.true_positive)) }
-                td.number { (format!("{:.3}", rates.f1(DEFECTS))) } td.number { (format!("{:.0}", hits + false_alarms)) }
-                td.number { (format!("{false_alarms:.0}")) } td.number { (format!("{misses:.1}")) } td.number { (format!("{cost:.0}")) }
+                td.number { (format!("{cost:.0}")) } td.number { (format!("{misses:.1}")) } td.number { (format!("{:.0}", hits + false_alarms)) }
+                td.number { (format!("{false_alarms:.0}")) } td.number { (format!("{:.3}", rates.true_positive)) }
+                td.number { (format!("{:.3}", rates.precision(DEFECTS))) } td.number { (format!("{:.3}", rates.f1(DEFECTS))) }
             } };
             (cost, row)
         })

@@ -11,22 +11,22 @@ const LINES: usize = 8;
 pub fn verdicts(page: &Page) -> Markup {
     html! {
         p {
-            "Each sentence of the paper that can be true or false is a predicate. On the paper's own printed numbers: "
-            (count(page, 0, Yardstick::Paper)) " (it has one run a cell; seeds are assumed to spread by half a point). "
+            "Every sentence of the paper that can be checked is checked here. On the paper's own printed numbers, "
+            (count(page, 0, Yardstick::Paper)) " (the paper has one run per cell; a spread of half a point over seeds is assumed). "
             @if page.ours().is_some() {
-                "On ours, as strictly as the paper says it: " (count(page, 1, Yardstick::Paper)) "; "
-                (decided(page)) " of " (page.judged.len()) " are decided by at least one of the ways to judge. "
+                "On our measurements, taken as strictly as the paper words them, " (count(page, 1, Yardstick::Paper)) "; "
+                (decided(page)) " of " (page.judged.len()) " are decided by at least one of the four ways of judging. "
                 (chance(page))
             }
         }
         p.small {
             "\u{201c}Holds\u{201d}: every comparison that the claim makes is beyond what new seeds do. \u{201c}Fails\u{201d}: one is significantly the \
              other way, or the numbers are impossible. \u{201c}The same\u{201d}: all differences are known to be smaller than " (margin(page)) ". \
-             \u{201c}Undecided\u{201d}: too few seeds, or never measured; what would decide it stands behind the claim. The paper's score is F1 of \
+             \u{201c}Undecided\u{201d}: too few seeds, or never measured; open a claim to see what would decide it. The paper's score is F1 of \
              the classifier in training; AUROC is that of the converged probe."
         }
         div.wide { table.claims {
-            caption { "Claims, and what became of them" }
+            caption { "Claims and their verdicts" }
             thead { tr {
                 th scope="col" { "Claim" }
                 th scope="col" { "Paper's numbers" }
@@ -46,9 +46,9 @@ fn margin(page: &Page) -> String {
 fn head(yardstick: Yardstick) -> &'static str {
     match yardstick {
         Yardstick::Paper => "Ours: paper's score, every share",
-        Yardstick::PaperAverage => "average of shares",
-        Yardstick::Auroc => "AUROC, every share",
-        Yardstick::AurocAverage => "average of shares",
+        Yardstick::PaperAverage => "Ours: paper's score, average of shares",
+        Yardstick::Auroc => "Ours: AUROC, every share",
+        Yardstick::AurocAverage => "Ours: AUROC, average of shares",
     }
 }
 
@@ -101,8 +101,8 @@ fn chance(page: &Page) -> Markup {
         own.map_or(0.0, |rate| rate.wrong.iter().copied().fold(0.0, f64::max))
     };
     html! {
-        "Of these " (ways.len()) " verdicts chance alone would decide about " (format!("{:.0}", ways.iter().map(of).sum::<f64>()))
-        ", were nothing true (simulated studies of " (simulated) " seeds, of the worst kind of noise for each)."
+        "If there were no real effect, about " (format!("{:.0}", ways.iter().map(of).sum::<f64>())) " of these " (ways.len())
+        " verdicts would be decided by chance alone (simulated studies with " (simulated) " seeds and the worst kind of noise for each claim)."
     }
 }
 
@@ -158,15 +158,15 @@ fn judge() -> Markup {
         .map_or(Vec::new(), |(_, list)| list.split(", ").collect());
     html! {
         details {
-            summary { "How far the judge can be trusted" }
+            summary { "How reliable these verdicts are" }
             p {
-                "Simulated studies of which the truth is known, judged by the same code. With nothing planted, a verdict that says otherwise is \
-                 wrong; no more than one in twenty may be. Seeds spread alike, by share, by share and method as measured, with heavy tails, \
-                 with one seed in ten fallen to chance, with each seed moving all cells, and with seeds missing. Of 200 studies each; claims about \
-                 correlations of 20."
+                "The same code judges simulated studies whose truth is known. If a study has no real effect, any other verdict is wrong, and at most \
+                 one in twenty may be wrong. The columns are kinds of noise: seeds spread equally everywhere, by share, by share and method as \
+                 measured, with heavy tails, with one seed in ten at chance level, with each seed shifting all cells, and with missing seeds. Rates \
+                 are over 200 studies each, and over 20 for claims about correlations."
             }
             div.wide { table {
-                caption { "Wrong verdicts with nothing planted, three seeds" }
+                caption { "Wrong verdicts where there is no real effect, three seeds" }
                 thead { tr { th scope="col" { "Claim" } th scope="col" { "Judged by" } @for scenario in &scenarios { th.number scope="col" { (scenario) } } } }
                 tbody { @for rate in rates().iter().filter(|rate| rate.seeds == 3) { tr {
                     th scope="row" { (rate.claim.replace('_', " ")) } td { (rate.yardstick.label()) }
@@ -175,7 +175,7 @@ fn judge() -> Markup {
             } }
             @if let Some(head) = heads().get(1) { p.small { (head.split(';').next().unwrap_or_default()) "." } }
             div.wide { table {
-                caption { "Power: how often a true claim holds" }
+                caption { "Power: how often a true claim is judged to hold" }
                 thead { tr { th scope="col" { "Claim" } th scope="col" { "Judged by" } @for seeds in [2, 3, 5] { th.number scope="col" { (seeds) " seeds" } } } }
                 tbody { @for (claim, yardstick, power) in powers() { tr {
                     th scope="row" { (claim.replace('_', " ")) } td { (yardstick.label()) }
@@ -197,7 +197,7 @@ fn row(page: &Page, claim: &Claim, judged: &[Judged]) -> Markup {
                     }
                     dl {
                         @if !claim.quote.is_empty() { dt { "Judged as" } dd { (claim.predicate) } }
-                        @if !claim.note.is_empty() { dt { "Known besides" } dd { (claim.note) } }
+                        @if !claim.note.is_empty() { dt { "Note" } dd { (claim.note) } }
                         @for (body, ways) in page.bodies.iter().zip(judged) { @for (yardstick, finding) in ways {
                             dt { (if body.name == crate::claims::PAPER { "The paper's numbers: " } else { "Ours: " }) (yardstick.label()) ": " (finding.verdict.id()) }
                             dd { (numbers_behind(body, finding)) }

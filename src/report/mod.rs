@@ -281,21 +281,21 @@ impl Page {
 
     fn sections(&self) -> Vec<Section> {
         vec![
-            ("decision", "What to take", decision::section(self)),
+            ("decision", "Which method to take", decision::section(self)),
             ("ranking", "Which method is best, and how sure", scores::ranking(self)),
             ("explorer", "Your own site", explorer::section(self)),
-            ("verdicts", "What the paper says, and what holds", findings::verdicts(self)),
-            ("table1", "Methods and training shares", scores::table_1(self)),
-            ("imbalance", "Imbalance in validation", scores::imbalance(self)),
-            ("label_free", "Without labels", scores::label_free(self)),
-            ("budgets", "How many labels", scores::budgets(self)),
-            ("labels", "What else labels can do", scores::labels(self)),
-            ("normals", "Without defects", scores::normals(self)),
-            ("unseen", "Defects that training has not seen", scores::unseen(self)),
-            ("pointing", "Where it looks", scores::pointing(self)),
-            ("protocol", "Image size, augmentation, what was released", scores::protocol(self)),
+            ("verdicts", "What the paper claims, and what holds", findings::verdicts(self)),
+            ("table1", "Scores of all methods, beside the paper's", scores::table_1(self)),
+            ("imbalance", "Rare defects in validation", scores::imbalance(self)),
+            ("label_free", "Metrics that need no labels", scores::label_free(self)),
+            ("budgets", "How many labels are needed", scores::budgets(self)),
+            ("labels", "Fine-tuning, and other ways to use labels", scores::labels(self)),
+            ("normals", "Detectors fitted on normal images only", scores::normals(self)),
+            ("unseen", "Kinds of defects not seen in training", scores::unseen(self)),
+            ("pointing", "Where a detector looks", scores::pointing(self)),
+            ("protocol", "Image size, augmentation, and the released code", scores::protocol(self)),
             ("pictures", "Example images", pictures::section(self.examples.as_ref())),
-            ("sources", "Cost, and where numbers come from", sources::section(self)),
+            ("sources", "Cost and provenance", sources::section(self)),
         ]
     }
 
@@ -307,7 +307,7 @@ impl Page {
                 a.skip href="#main" { "To the content" }
                 header {
                     div.head {
-                        h1 { "When defects are rare, which method, and can the number be trusted?" }
+                        h1 { "When defects are rare: which method to use, and how far to trust the number" }
                         button type="button" id="theme" aria-pressed="false" { "Dark" }
                     }
                     @if !several { (self.banner()) }
@@ -332,7 +332,7 @@ impl Page {
                 }
                 footer {
                     p { "Paper: Otero, Mateus and Balestriero, \u{201c}Anomaly Detection In The Wild: Can SSL Handle Strong \
-                         Distribution Imbalances?\u{201d}, 2024. Numbers of theirs are as printed; all others were measured \
+                         Distribution Imbalances?\u{201d}, 2024. Its numbers are shown as printed; all others were measured \
                          by skewbench." }
                 }
                 script { (PreEscaped(include_str!("script.js"))) }
@@ -357,16 +357,16 @@ impl Page {
 
     fn banner(&self) -> Markup {
         let Some(setting) = &self.setting else {
-            return html! { p.banner role="note" { "No records could be read: the page shows the paper's own numbers only." } };
+            return html! { p.banner role="note" { "No records could be read, so the page shows only the paper's own numbers." } };
         };
         html! {
             p.banner role="note" {
-                "These records: " strong { (setting) } ". "
+                "Setting of these records: " strong { (setting) } ". "
                 @if self.is_the_papers() {
                     "They follow the paper's protocol on the paper's data."
                 } @else {
                     "They do not reproduce the paper: data, image sizes and training differ from the paper's. They show how \
-                     methods compare here, and whether the paper's statements carry over; they say nothing about Sewer-ML."
+                     methods compare in this setting, and whether the paper's statements hold here; they say nothing about Sewer-ML."
                 }
             }
             @if let Some(progress) = self.progress() { p.banner role="status" { (progress) } }
@@ -380,10 +380,11 @@ impl Page {
         let missing: Vec<&str> =
             asked.iter().filter(|cell| !finished.contains(*cell)).map(|cell| cell.as_str()).collect();
         let first = *missing.first()?;
+        let are = if missing.len() > 1 { "are" } else { "is" };
         let rest = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
         Some(format!(
-            "{} of {} trainings are finished; {first}{rest} are still missing. While the run goes on this page is \
-             rewritten from time to time: reload it. If it has stopped, run the same command to go on.",
+            "{} of {} trainings are finished; {first}{rest} {are} still missing. While the run continues, this page is \
+             rewritten from time to time: reload it. If the run has stopped, run the same command again to resume it.",
             asked.len() - missing.len(),
             asked.len()
         ))

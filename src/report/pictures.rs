@@ -29,17 +29,17 @@ pub struct Examples {
 pub fn section(examples: Option<&Examples>) -> Markup {
     let Some(examples) = examples else {
         return html! { p {
-            "No pictures: they are shown for drawn data only, of cells whose logits lie beside their records."
+            "No example images: they are shown only for drawn data, and only if the logits are stored beside the records."
         } };
     };
     let kinds = [
-        ("Defects found, the surest", &examples.hits),
-        ("Defects missed, the worst", &examples.misses),
-        ("False alarms, the worst", &examples.false_alarms),
-        ("Normal and passed, the surest", &examples.passed),
+        ("Defects found, most confident", &examples.hits),
+        ("Defects missed, worst", &examples.misses),
+        ("False alarms, worst", &examples.false_alarms),
+        ("Normal images passed, most confident", &examples.passed),
     ];
     html! {
-        p { "Validation images as " code { (examples.cell) } " (converged probe) called them, drawn by skewbench. Below each: what it shows, and the logit." }
+        p { "How the converged probe of " code { (examples.cell) } " classified validation images, which skewbench has drawn. Below each image: what it shows, and the logit (above 0 means defect)." }
         div.kinds { @for (title, list) in kinds { div {
             h3 { (title) }
             @if list.is_empty() { p { "None." } }

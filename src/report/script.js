@@ -5,7 +5,15 @@
   const show = () => { button.textContent = dark() ? "Light" : "Dark"; button.setAttribute("aria-pressed", String(dark())); };
   button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; show(); });
   show();
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+  // On paper: light, and everything that is folded but the numbers behind claims, which take a hundred sheets.
+  let before = [];
+  addEventListener("beforeprint", () => {
+    const theme = root.dataset.theme, folded = [...document.querySelectorAll("details:not([open])")].filter((d) => !d.closest(".claims"));
+    before = [() => { if (theme) root.dataset.theme = theme; else delete root.dataset.theme; }, () => folded.forEach((d) => { d.open = false; })];
+    root.dataset.theme = "light";
+    folded.forEach((d) => { d.open = true; });
+  });
+  addEventListener("afterprint", () => before.forEach((undo) => undo()));
 
   const DRAWS = 400;
   // A fixed stream of numbers: the same page gives the same intervals.
@@ -52,7 +60,7 @@
         return { e, mean: at(average(rates), p, miss, alarm), drawn: draws(e, rates).map((d) => at(d, p, miss, alarm)) };
       });
       rows.sort((a, b) => a.mean.cost - b.mean.cost);
-      const columns = [["precision", 3], ["recall", 3], ["f1", 3], ["alarms", 0], ["wrong", 0], ["misses", 1], ["cost", 0]];
+      const columns = [["cost", 0], ["misses", 1], ["alarms", 0], ["wrong", 0], ["recall", 3], ["precision", 3], ["f1", 3]];
       const body = field("explorer-table").querySelector("tbody");
       body.replaceChildren(...rows.map((row) => {
         const tr = document.createElement("tr");

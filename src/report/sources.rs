@@ -18,9 +18,9 @@ pub fn section(page: &Page) -> Markup {
         h3 { "What this page is not" }
         ul {
             li { "Not a measurement on Sewer-ML unless the heading says so: drawn pictures, small networks and minutes of training." }
-            li { "Not a ranking for all of inspection: one data set is one data set." }
-            li { "F2_CIW here is the oracle-typed reading that the paper's authors compute: a flagged defect counts as all its true classes, and no false \
-                  alarm counts. It must not be compared with the official multi-label score." }
+            li { "Not a ranking for every kind of inspection: it covers one data set." }
+            li { "F2_CIW here is the oracle-typed version that the paper's authors compute: a flagged defect counts as all its true classes, and false \
+                  alarms do not count. Do not compare it with the official multi-label score." }
         }
     }
 }
@@ -39,10 +39,10 @@ fn cost(records: &[&Filed]) -> Markup {
         .sum();
     html! {
         h3 { "Cost" }
-        @if groups.is_empty() { p { "No trained models." } } @else {
+        @if groups.is_empty() { p { "These records have no trained models." } } @else {
             p { (records.len()) " models, " (format!("{:.1}", total / 3_600.0)) " hours of training and evaluation in all." }
             div.wide { table {
-                caption { "Means over shares and seeds" }
+                caption { "Mean seconds per model, over shares and seeds" }
                 thead { tr { th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Models" } th.number scope="col" { "Training, s" }
                     th.number scope="col" { "Evaluation, s" } th.number scope="col" { "Images/s" } } }
                 tbody { @for ((method, backbone), records) in &groups { tr {
@@ -81,7 +81,7 @@ fn provenance(records: &[&Filed]) -> Markup {
         details {
             summary { "Every setting, by study" }
             div.wide { table {
-                caption { "Values that differ within a study are listed with how many records have each, the most frequent only" }
+                caption { "Where values differ within a study, the most frequent one is shown, with how many records have it" }
                 thead { tr { th scope="col" { "Study" } th scope="col" { "Setting" } th scope="col" { "Value" } } }
                 tbody { @for ((study, name), values) in &settings {
                     @if let Some((value, count)) = values.iter().max_by_key(|(_, count)| **count) {

@@ -217,7 +217,7 @@ fn one_seed_says_nothing_of_another() {
     assert!(card.sentence().starts_with("At 5 % defects: nothing can be chosen yet."), "{said}");
     assert!(said.contains("one seed: no interval)") && !said.contains('['), "{said}");
     assert!(
-        said.contains("One seed says nothing about how far another would lie. --seeds 3: 8 more trainings, about 8 minutes."),
+        said.contains("One seed does not show how much another would differ. Run it with --seeds 3: 8 more trainings, about 8 minutes."),
         "{said}"
     );
     assert_eq!(card.commands(&[]).len(), 1);

@@ -62,6 +62,30 @@ impl Card {
         }
     }
 
+    /// How sure the choice is, in a few words, for a table.
+    pub fn how_sure(&self) -> String {
+        let sure = match &self.contest {
+            _ if self.arms.is_empty() => return "nothing was trained".to_owned(),
+            _ if self.arms.len() == 1 => "nothing to compare with".to_owned(),
+            None => "unknown, too few seeds".to_owned(),
+            Some(contest) if !contest.is_settled(self.margin) => {
+                format!("undecided, {} may be the best", contest.candidates().count())
+            }
+            Some(contest) if contest.candidates().count() == 1 => "settled, all others are worse".to_owned(),
+            Some(_) => format!("settled, no other is better by more than {}", self.margin),
+        };
+        let free =
+            if self.worth == Worth::NotShown { "; not shown to beat what costs no training" } else { "" };
+        sure + free
+    }
+
+    /// Every other arm that may be the best, as a sentence names it.
+    pub fn rivals(&self) -> Vec<String> {
+        let pick = self.pick().map(|pick| pick.cell);
+        let candidates = self.contest.iter().flat_map(|contest| contest.candidates());
+        candidates.map(|arm| arm.at.cell).filter(|cell| Some(*cell) != pick).map(|cell| name(&cell)).collect()
+    }
+
     /// What the sentence rests on, each a sentence.
     pub fn evidence(&self) -> Vec<String> {
         let Some(pick) = self.pick() else { return Vec::new() };
@@ -70,7 +94,7 @@ impl Card {
         if let Some(arm) = open.and_then(|contest| contest.0.iter().find(|arm| arm.at.cell == pick.cell)) {
             let beside = if arm.may_lose <= self.margin { "no more than" } else { "more than" };
             lines.push(format!(
-                "At worst the true best is {:.3} of AUROC above it (95 %), {beside} the {} that count as the same.",
+                "Another method may really be better by up to {:.3} AUROC (95 %), {beside} the {} that count as the same.",
                 arm.may_lose, self.margin
             ));
         }
@@ -93,7 +117,7 @@ impl Card {
         let led: Vec<String> = self.leads.iter().map(above).collect();
         let known = self.leads.iter().all(|lead| lead.by.low.is_finite());
         let how = match self.arms.len() {
-            _ if !known => " (no interval: nothing says how far another seed would lie)".to_owned(),
+            _ if !known => " (no interval: the spread over seeds is unknown)".to_owned(),
             1 => " (95 %)".to_owned(),
             count => format!(" (95 %, corrected for having chosen one of {count}: Bonferroni)"),
         };
@@ -150,12 +174,12 @@ impl Card {
             Next::Nothing => None,
             Next::Settled => Some("Settled: no more seeds are needed to choose.".to_owned()),
             Next::First(step) if self.arms.iter().all(|arm| arm.seeds < 2) => Some(format!(
-                "One seed says nothing about how far another would lie. --seeds {}: {}.",
+                "One seed does not show how much another would differ. Run it with --seeds {}: {}.",
                 step.seeds,
                 trainings(step)
             )),
             Next::First(step) => Some(format!(
-                "Seeds show no spread, so they say nothing about how far another would lie. --seeds {}: {}.",
+                "The seeds show no spread, so it is unknown how much another would differ. Run it with --seeds {}: {}.",
                 step.seeds,
                 trainings(step)
             )),
@@ -164,15 +188,15 @@ impl Card {
                     format!(", which would settle it with a chance of {:.0} %", 100.0 * chance)
                 });
                 Some(format!(
-                    "To settle it: {} seeds of {} arms, {}{chance}.",
+                    "To settle it, train {} seeds of {} arms: {}{chance}.",
                     step.seeds,
                     step.cells.len(),
                     trainings(step)
                 ))
             }
             Next::Beyond(seeds) => Some(format!(
-                "Even {seeds} seeds of each would probably not settle it: what a seed does is larger than what the choice \
-                 does."
+                "Even {seeds} seeds of each would probably not settle it: seeds make more difference than the \
+                 choice."
             )),
         }
     }

@@ -12,7 +12,8 @@ pub fn marker(method: Option<Name>) -> &'static str {
     method.map_or("M-4.5 0A4.5 4.5 0 1 0 4.5 0A4.5 4.5 0 1 0 -4.5 0Z", Name::marker)
 }
 
-/// Fill of a heat map: 0 is the page, 1 full; blue, since the text on it must stay readable in both themes.
+/// Fill of a heat map: 0 is the page, 1 full. The page's text has a contrast of 4.5 or more on every shade, in both
+/// themes.
 pub fn heat(part: f64) -> String {
     format!("color-mix(in oklab, var(--heat) {:.0}%, var(--page))", (100.0 * part.clamp(0.0, 1.0)).round())
 }

@@ -60,7 +60,7 @@ impl Heatmap {
                             @let part = (value - low) / (high - low).max(f64::MIN_POSITIVE);
                             rect x=(round(x)) y=(round(y)) width=(CELL.0 - 1.0) height=(CELL.1 - 1.0)
                                 style={ "fill:" (colour::heat(0.08 + 0.92 * part)) } {}
-                            (text(x + CELL.0 / 2.0, y + 15.0, "middle", if part > 0.75 { "cell on" } else { "cell" },
+                            (text(x + CELL.0 / 2.0, y + 15.0, "middle", "cell",
                                 &format!("{:.*}", self.percent_decimals, 100.0 * value)))
                         }
                         None => {

@@ -6,6 +6,7 @@ use super::{Drawing, colour, round, text};
 use crate::{analysis::Interval, method::Name};
 
 /// Values on an axis, its label (with the unit) and how ticks are written.
+#[derive(Clone)]
 pub struct PlotAxis {
     /// With the unit.
     pub label: String,

@@ -34,22 +34,22 @@ pub fn budgets(page: &Page) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! { p { "No records." } } };
     let curves = Curves::of(page, share);
     if curves.probes.is_empty() && curves.trained.is_empty() {
-        return html! { p { "Not measured in these records." } };
+        return html! { p { "Not measured in these records. To measure it: " code { "cargo xtask reproduce --study table1,label_budgets" } "." } };
     }
     html! {
         p {
-            "What the labels of k defects, and of normal images in proportion, are worth, of the training images at " (share_in_words(share)) ". \
-             Probes are fitted on frozen features: pretraining has seen all images and no label (five draws of the labels a model). " em { "From scratch" } " and " em { "fine-tuned" }
-            " train all weights on these labels, in as many steps as all labels take; " code { "--study table1,label_budgets" } " measures them. The \
-             line across is the best detector that needs no defect. 95 % over seeds."
+            "AUROC when only some training images are labelled: k defects, and normal images in proportion (training images at " (share_in_words(share)) "). \
+             Probes are fitted on frozen features: pretraining used all images and no labels, and labels are drawn five times per model. " em { "From scratch" } " and " em { "fine-tuned" }
+            " train all weights on these labels, for as many steps as training on all labels takes (" code { "--study table1,label_budgets" } "). The \
+             horizontal line is the best detector that needs no labelled defect. Bars are 95 % intervals over seeds."
         }
         @for sentence in curves.sentences() { p { (sentence) } }
         @for (title, tuned) in [("Probes on frozen features", false), ("All weights trained", true)] {
-            div.figures.two { @for backbone in backbone::Name::STUDY { (curves.figure(title, backbone, tuned)) } }
+            div.figures.two { @for backbone in backbone::Name::STUDY { (curves.figure(title, backbone, tuned, &curves.axis(tuned))) } }
         }
         (table("AUROC of the probe by labelled defects", &curves.probes))
-        (table("AUROC of neighbours' votes by labelled defects", &curves.neighbours))
-        (table("AUROC where all weights are trained, by labelled defects", &curves.trained))
+        (table("AUROC of nearest neighbours by labelled defects", &curves.neighbours))
+        (table("AUROC with all weights trained, by labelled defects", &curves.trained))
     }
 }
 
@@ -133,7 +133,20 @@ impl Curves {
         pretrained.filter_map(sentence).collect()
     }
 
-    fn figure(&self, title: &str, backbone: backbone::Name, tuned: bool) -> Markup {
+    /// AUROC of both backbones: their figures stand side by side.
+    fn axis(&self, tuned: bool) -> PlotAxis {
+        let scratch = self.trained.iter().filter(|(at, _)| !tuned && at.method == Some(Supervised));
+        let curves = if tuned { &self.trained } else { &self.probes };
+        let seeds = curves.iter().chain(scratch).flat_map(|(_, curve)| curve.values());
+        let values = seeds.flat_map(|seeds| {
+            let interval = over(seeds);
+            ends(interval).into_iter().chain([interval.estimate]).filter(|value| value.is_finite())
+        });
+        let values = values.chain(self.without.values().copied()).map(|value| value.clamp(0.0, 1.0));
+        PlotAxis::about("AUROC", values, 2)
+    }
+
+    fn figure(&self, title: &str, backbone: backbone::Name, tuned: bool, y: &PlotAxis) -> Markup {
         let place = |count: usize| (count as f64).log10();
         let curves = if tuned { &self.trained } else { &self.probes };
         let here = |at: &Axes| at.backbone == Some(backbone);
@@ -163,21 +176,19 @@ impl Curves {
         {
             series.push(Series {
                 method: None,
-                name: "no defect".to_owned(),
+                name: "no labelled defect".to_owned(),
                 points: vec![(place(*first), level), (place(*last), level)],
                 bars: Vec::new(),
                 joined: true,
                 dashed: true,
             });
         }
-        let values: Vec<f64> =
-            series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect();
         let marks = counts.iter().map(|&count| (place(count), count.to_string())).collect();
         let x = PlotAxis::about("labelled defects", counts.iter().map(|&count| place(count)), 0);
         Plot {
-            caption: format!("{title}, {}", backbone.label()),
+            caption: format!("{title}, {} (bars: 95 % over seeds)", backbone.label()),
             x: PlotAxis { marks, ..x },
-            y: PlotAxis::about("AUROC", values, 2),
+            y: y.clone(),
             series,
             legend: true,
         }
@@ -280,7 +291,9 @@ mod tests {
         // -0.06 at 20 and 0.1 at 80: 20 x 4^(0.06 / 0.16).
         let expected = "Supervised training from scratch overtakes the probe on SimCLR, ResNet-18 at about 34 labelled defects";
         assert!(text.contains(expected), "{text}");
-        for part in ["SimCLR, fine-tuned", "from scratch", "no defect", "AUROC of neighbours"] {
+        for part in
+            ["SimCLR, fine-tuned", "from scratch", "no labelled defect", "AUROC of nearest neighbours"]
+        {
             assert!(text.contains(part), "no {part}");
         }
         assert!(budgets(&Page::new(reading::of(Vec::new()), None)).into_string().contains("No records"));

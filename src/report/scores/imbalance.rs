@@ -22,17 +22,17 @@ const FIGURE_5: [Metric; 3] = [Metric::Precision, Metric::Recall, Metric::Auroc]
 pub fn imbalance(page: &Page) -> Markup {
     html! {
         p {
-            "The same model, scored with more and more normal images beside the same kind of defects (Figures 2, 4 and 5). F1 and precision must \
-             fall: with a true positive rate T and a false positive rate F, F1 = 2pT / (pT + (1 \u{2212} p)F + p) at a share p of defects. Recall, AUROC \
-             and the oracle-typed F2_CIW do not depend on p; what they move is chance."
+            "The same models, scored at smaller and smaller shares of defects in validation (Figures 2, 4 and 5). F1 and precision must \
+             fall: with a true-positive rate T and a false-positive rate F, F1 = 2pT / (pT + (1 \u{2212} p)F + p) at a share p of defects. Recall, AUROC \
+             and the oracle-typed F2_CIW do not depend on p; they change only by chance."
         }
-        h3 { "As printed: Figure 2" }
+        h3 { "Figure 2 as the paper prints it" }
         div.figures { @for metric in FIGURE_2 {
             @if let Some(figure) = map(page, page.paper(), None, metric) { (figure) }
         } }
         @if let Some(ours) = page.ours() {
             @for backbone in backbone::Name::STUDY {
-                h3 { "Ours, " (backbone.label()) }
+                h3 { "Our measurements, " (backbone.label()) }
                 div.figures { @for metric in FIGURE_2.into_iter().chain(FIGURE_5) {
                     @if let Some(figure) = map(page, ours, Some(backbone), metric) { (figure) }
                 } }

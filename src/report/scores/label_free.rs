@@ -1,11 +1,20 @@
 //! Figures 6 and 7: what is measured without labels, by epoch and against F1. Knows nothing about thresholds.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use crate::{
-    analysis::{Axes, Filed, Measure, cell::percent, correlation::Correlation},
+    analysis::{
+        Axes, Interval, Measure,
+        cell::percent,
+        correlation::Correlation,
+        intervals::{Uncertainty, of_seeds},
+    },
     backbone,
     claims::{self, Evidence, Yardstick},
+    data::Share,
+    method,
     report::{
         Page,
         figure::plot::{NamedInterval, Plot, PlotAxis, Series, intervals},
@@ -21,7 +30,7 @@ pub fn label_free(page: &Page) -> Markup {
         .into_iter()
         .filter_map(|metric| {
             let found = claims::label_free::correlation(ours, Yardstick::Auroc, &metric, true)?;
-            let name = metric.id().replace('_', " ").replace('.', ": ");
+            let name = in_words(metric.id());
             Some(NamedInterval { method: None, name, value: found.value })
         })
         .collect();
@@ -35,21 +44,40 @@ pub fn label_free(page: &Page) -> Markup {
     };
     html! {
         p {
-            "RankMe needs no labels; the paper found that it does not follow F1. Here every label-free metric of every trained model, against \
-             its F1: pooled as in Figure 7, and, what a practitioner needs, within one method on one backbone."
+            "RankMe needs no labels; the paper found that it does not correlate with F1. Here every label-free metric of every trained model is \
+             compared with its score: over all models, as in Figure 7, and within one method on one backbone, which is what helps in practice."
         }
         @if board.is_empty() { p { "No label-free metrics in these records, or too few models." } }
-        @else { (intervals("Which label-free metric orders the models of one method and backbone as AUROC of the converged probe does (95 % intervals, resampled models)", &axis, Some(0.0), &board)) }
+        @else { (intervals("Rank correlation of each label-free metric with AUROC of the converged probe, within one method and backbone (95 % over resampled models)", &axis, Some(0.0), &board)) }
         (coefficients(ours))
         div.figures.two {
             (scatter(page, ours, &Measure::RANKME_RELEASED, "Figure 7: RankMe as released (mini-batches of features) against F1"))
-            (scatter(page, ours, &Measure::RANKME_NORMALISED, "RankMe of features over its bound, against F1"))
-            @for backbone in backbone::Name::STUDY {
-                (curves(page, backbone, "rankme_released", "RankMe as released"))
-                (curves(page, backbone, "features_unit_deviation", "Uncertainty of directions"))
-            }
+            (scatter(page, ours, &Measure::RANKME_NORMALISED, "RankMe of features divided by its maximum, against F1"))
+            (curves(page, "rankme_released", "RankMe as released"))
+            (curves(page, "features_unit_deviation", "Spread of feature directions"))
         }
     }
+}
+
+/// `RankMe (embeddings)` for `embeddings.rankme`.
+fn in_words(id: &str) -> String {
+    let (rows, name) = id.split_once('.').unwrap_or(("", id));
+    let name = match name {
+        "rankme" => "RankMe",
+        "rankme_released" => "RankMe as released",
+        "nesum" => "NESum",
+        "alpha_req" => "alpha-ReQ",
+        "alpha_req_all" => "alpha-ReQ of all eigenvalues",
+        "lidar" => "LiDAR",
+        "self_cluster" => "self-clustering",
+        "mean" => "mean value",
+        "deviation" => "standard deviation",
+        "unit_mean" => "mean direction",
+        "unit_deviation" => "spread of directions",
+        name => &name.replace('_', " "),
+    };
+    let rows = if rows == "monitor" { "last epoch" } else { rows };
+    if rows.is_empty() { name.to_owned() } else { format!("{name} ({rows})") }
 }
 
 /// RankMe against F1 by both coefficients, pooled and within.
@@ -57,7 +85,7 @@ fn coefficients(ours: &Evidence) -> Markup {
     const RANKME: [(Measure, &str); 3] = [
         (Measure::RANKME_RELEASED, "RankMe as released"),
         (Measure::RANKME, "RankMe as defined"),
-        (Measure::RANKME_NORMALISED, "RankMe of features over its bound"),
+        (Measure::RANKME_NORMALISED, "RankMe of features divided by its maximum"),
     ];
     let cell = |found: Option<Correlation>| {
         html! { td.number { @match found {
@@ -69,7 +97,7 @@ fn coefficients(ours: &Evidence) -> Markup {
         } } }
     };
     html! { div.wide { table {
-        caption { "RankMe and F1: 95 % intervals over resampled models, p over shuffled ones" }
+        caption { "RankMe and F1: 95 % intervals from resampled models, p values from shuffled models" }
         thead { tr {
             th scope="col" { "Metric" } th.number scope="col" { "Spearman, all models" } th.number scope="col" { "Kendall, all models" }
             th.number scope="col" { "Spearman, within one method and backbone" } th.number scope="col" { "Kendall, within" }
@@ -120,41 +148,59 @@ fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Mar
     .draw()
 }
 
-/// Figure 6: a monitor by epoch, at 45 % or the largest share, and the first seed.
-fn curves(page: &Page, backbone: backbone::Name, monitor: &str, label: &str) -> Markup {
+/// Figure 6: a monitor by epoch, at 45 % or the largest share, on each backbone, over seeds; one scale for all.
+fn curves(page: &Page, monitor: &str, label: &str) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! {} };
-    let mut series: Vec<Series> = Vec::new();
-    for method in page.methods() {
-        let cell = Axes::trained(method, backbone, share);
-        let first = |filed: &&Filed| filed.cell == cell && filed.record.cell.seed == 0;
-        for filed in page.records().filter(first) {
-            let epochs = filed.record.curve.iter();
-            let points = epochs.filter_map(|epoch| Some((epoch.epoch as f64, *epoch.monitors.get(monitor)?)));
-            series.push(Series {
-                method: Some(method),
-                name: method.label().into(),
-                points: points.collect(),
-                bars: Vec::new(),
-                joined: true,
-                dashed: false,
-            });
-        }
-    }
-    series.retain(|series| !series.points.is_empty());
-    if series.is_empty() {
-        return html! {};
-    }
-    let values: Vec<(f64, f64)> = series.iter().flat_map(|series| series.points.clone()).collect();
-    Plot {
-        caption: format!("Figure 6: {label} by epoch, {} at {}, seed 0", backbone.label(), percent(share)),
-        x: PlotAxis::about("epoch", values.iter().map(|point| point.0), 0),
-        y: PlotAxis::about(
-            label,
-            values.iter().map(|point| point.1),
-            if monitor.contains("rankme") { 0 } else { 2 },
-        ),
+    let drawn = backbone::Name::STUDY.map(|backbone| (backbone, by_epoch(page, backbone, share, monitor)));
+    let all = || drawn.iter().flat_map(|(_, series)| series);
+    let ends = |series: &Series| -> Vec<f64> {
+        let bars = series.bars.iter().flat_map(|(_, ends)| *ends).filter(|end| end.is_finite());
+        series.points.iter().map(|point| point.1).chain(bars).collect()
+    };
+    let decimals = if monitor.contains("rankme") { 0 } else { 2 };
+    let y = PlotAxis::about(label, all().flat_map(ends), decimals);
+    let x = PlotAxis::about("epoch", all().flat_map(|series| &series.points).map(|point| point.0), 0);
+    let several = all().any(|series| series.bars.iter().any(|(_, ends)| ends[0].is_finite()));
+    let how = if several { "mean of seeds; bars: 95 % over seeds" } else { "one seed: no intervals" };
+    let plot = |(backbone, series): (backbone::Name, Vec<Series>)| Plot {
+        caption: format!("Figure 6: {label} by epoch, {} at {} ({how})", backbone.label(), percent(share)),
+        x: x.clone(),
+        y: y.clone(),
         series,
         legend: true,
-    }
-    .draw()
+    };
+    let plots: Vec<Plot> = drawn.into_iter().filter(|(_, series)| !series.is_empty()).map(plot).collect();
+    html! { @for plot in plots { (plot.draw()) } }
+}
+
+/// A monitor of every method by epoch, moved a little sideways so that bars do not cover each other.
+fn by_epoch(page: &Page, backbone: backbone::Name, share: Share, monitor: &str) -> Vec<Series> {
+    const STEP: f64 = 0.03;
+    let methods = page.methods();
+    let middle = (methods.len() - 1) as f64 / 2.0;
+    let one = |(place, method): (usize, &method::Name)| {
+        let cell = Axes::trained(*method, backbone, share);
+        let mut epochs: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for filed in page.records().filter(|filed| filed.cell == cell) {
+            for epoch in &filed.record.curve {
+                if let Some(&value) = epoch.monitors.get(monitor) {
+                    epochs.entry(epoch.epoch).or_default().push(value);
+                }
+            }
+        }
+        let over = |(epoch, values): (usize, Vec<f64>)| {
+            let x = epoch as f64 + STEP * (place as f64 - middle);
+            (x, of_seeds(&values, Uncertainty::pooled([&values[..]])))
+        };
+        let found: Vec<(f64, Interval)> = epochs.into_iter().map(over).collect();
+        Series {
+            method: Some(*method),
+            name: method.label().into(),
+            points: found.iter().map(|(x, interval)| (*x, interval.estimate)).collect(),
+            bars: found.iter().map(|(x, interval)| (*x, [interval.low, interval.high])).collect(),
+            joined: true,
+            dashed: false,
+        }
+    };
+    methods.iter().enumerate().map(one).filter(|series| !series.points.is_empty()).collect()
 }

@@ -37,14 +37,14 @@ fn fine_tuning(page: &Page, ours: &Evidence) -> Markup {
     let measured = page.records().any(|filed| filed.cell.study == Study::FineTuned);
     html! {
         h3 { "Fine-tuning" }
-        @if !measured { p { "Not measured here: " code { "--study table1,fine_tuned" } "." } }
+        @if !measured { p { "Not measured in these records. To measure it: " code { "cargo xtask reproduce --study table1,fine_tuned" } "." } }
         @else {
             p {
-                "All weights are trained on the labels, from what a method has pretrained on the same images. Of the classifier in training; runs \
-                 of one seed are paired."
+                "All weights are trained on the labels, starting from what a method has pretrained on the same images. Scores are of the classifier in \
+                 training; runs with the same seed are paired."
             }
-            (own_table(page, "AUROC after fine-tuning less that of supervised training from scratch, by share of defects in training", scratch, difference))
-            (own_table(page, "AUROC after fine-tuning less that of the converged probe on the frozen encoder, likewise", frozen, difference))
+            (own_table(page, "AUROC after fine-tuning minus that of supervised training from scratch, by share of defects in training", scratch, difference))
+            (own_table(page, "AUROC after fine-tuning minus that of the converged probe on the frozen encoder, by share of defects in training", frozen, difference))
         }
     }
 }
@@ -74,19 +74,19 @@ fn remedies(page: &Page, ours: &Evidence) -> Markup {
     };
     let tables = [Metric::Auroc, Metric::F1].map(|metric| (metric, rows(metric)));
     html! {
-        h3 { "What else supervised training can do about rare defects" }
-        @if tables[0].1.is_empty() { p { "Not measured here: " code { "--study remedies" } "." } }
+        h3 { "Other ways for supervised training to deal with rare defects" }
+        @if tables[0].1.is_empty() { p { "Not measured in these records. To measure it: " code { "cargo xtask reproduce --study table1,remedies" } "." } }
         @else {
             p {
-                "Of the classifier in training, less that of the same training with defects weighted by normals/defects, which is what the \
-                 paper does. F1 is at a logit of 0, which means even odds where defects are weighted, drawn again or adjusted for, and the odds \
-                 of the training images where nothing is done. Adjusting logits after training moves F1 alone; it is in the records as "
+                "Scores of the classifier in training, minus those of the same training with defects weighted by normals/defects, as in the \
+                 paper. F1 is taken at a logit of 0. This means even odds where defects are weighted, oversampled or adjusted for, and the odds \
+                 of the training images where nothing is done. Adjusting logits after training changes F1 only; the records have it as "
                 code { "in_training_adjusted" } "."
             }
             @for (metric, rows) in &tables { div.wide { table {
-                caption { (metric.label()) " by what is done, less that of weights" }
+                caption { (metric.label()) " by remedy, minus that of weighted training" }
                 thead { tr {
-                    th scope="col" { "What is done" } th scope="col" { "Backbone" }
+                    th scope="col" { "Remedy" } th scope="col" { "Backbone" }
                     @for share in &shares { th.number scope="col" { (percent(*share)) } }
                 } }
                 tbody { @for (remedy, name, found) in rows { tr {

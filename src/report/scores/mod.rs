@@ -66,7 +66,7 @@ fn own_table(
     let rows: Vec<_> =
         std::iter::once(Axes::pixels(any)).chain(random).chain(given).chain(arms).filter_map(row).collect();
     if rows.is_empty() {
-        return html! { p { "Not measured here." } };
+        return html! { p { "Not measured in these records: " (caption) "." } };
     }
     html! { div.wide { table {
         caption { (caption) }

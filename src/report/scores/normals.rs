@@ -22,13 +22,13 @@ pub fn normals(page: &Page) -> Markup {
     };
     html! {
         p {
-            "How far an image's features lie from those of normal training images, without a single label of a defect: the first thing to try \
-             where defects are so rare that none are at hand. Encoders are the same as above; the share of defects is that of the images that they \
-             were pretrained on (95 % over seeds). Supervised training has seen the labels, so its rows are no detectors without them."
+            "These detectors score an image by how far its features lie from those of normal training images. They need no labelled defect, so try \
+             them first if you have none. Encoders are the same as above; columns are the share of defects in pretraining (95 % over seeds). \
+             Supervised training used the labels, so its rows are not detectors without labels."
         }
         (table(&format!("AUROC of the mean distance to the {NEIGHBOURS} nearest normal images, by share of defects in pretraining"), Classifier::NormalsNeighbours))
-        (table("AUROC of the Mahalanobis distance from normal images (covariance shrunken as Ledoit and Wolf 2004), likewise", Classifier::NormalsMahalanobis))
-        (table("AUROC of PatchCore on the second and third stage (Roth et al. 2022), likewise", Classifier::NormalsPatchCore))
-        (table("AUROC of PaDiM on the second and third stage (Defard et al. 2021), likewise", Classifier::NormalsPadim))
+        (table("AUROC of the Mahalanobis distance from normal images (covariance shrunk as in Ledoit and Wolf 2004), by share of defects in pretraining", Classifier::NormalsMahalanobis))
+        (table("AUROC of PatchCore on the second and third stage (Roth et al. 2022), by share of defects in pretraining", Classifier::NormalsPatchCore))
+        (table("AUROC of PaDiM on the second and third stage (Defard et al. 2021), by share of defects in pretraining", Classifier::NormalsPadim))
     }
 }

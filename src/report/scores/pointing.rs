@@ -29,19 +29,19 @@ pub fn pointing(page: &Page) -> Markup {
         found(page, share, |record| &record.pointing_patches),
     );
     if probe.is_empty() && patches.is_empty() {
-        return html! { p { "Not measured here: nothing says where in these images the defects are." } };
+        return html! { p { "Not measured in these records: they do not say where in the images the defects are." } };
     }
     html! {
         p {
-            "The converged probe's logit is a sum over the places of an image. The figures show how much of the place that adds most is \
-             covered by the defect, where training had " (share_in_words(share)) ": the pointing game, for coarse places. The line is chance, a \
-             pixel anywhere; the best possible place would reach the number in the caption. 95 % over seeds."
+            "The converged probe's logit is a sum over the places of an image. The figures show how much of the place with the largest \
+             contribution is covered by the defect (trained at " (share_in_words(share)) "): the pointing game, for coarse places. The vertical line is \
+             chance, a random pixel; the caption has the highest possible value. Bars are 95 % intervals over seeds."
         }
         (figures("probe", &probe))
         @if !patches.is_empty() {
             p {
-                "The same for the place whose middle features lie farthest from those of normal images (PatchCore): no defect was used to fit it, and \
-                 its places are finer."
+                "The same for the place whose features of the middle stages lie farthest from those of normal images (PatchCore). It was fitted \
+                 without defects, and its places are finer."
             }
             (figures("patches", &patches))
         }
@@ -64,15 +64,19 @@ fn found(page: &Page, share: Share, of: fn(&Record) -> &Option<Pointing>) -> Fou
 
 fn figures(map: &str, found: &Found) -> Markup {
     let backbones: BTreeSet<_> = found.keys().map(|at| at.backbone).collect();
+    let chances = found.values().flatten().map(|seed| seed.chance);
+    let values = found.values().map(|seeds| over(seeds));
+    let ends = values.flat_map(|value| [value.low, value.estimate, value.high]).chain(chances);
+    let axis = PlotAxis::about("part of the place that the defect covers", ends, 2);
     html! {
         div.figures.two { @for backbone in backbones {
             @let of: Vec<_> = found.iter().filter(|(at, _)| at.backbone == backbone).collect();
-            (figure(&format!("{map}, {}", backbone_label(backbone)), &of))
+            (figure(&format!("{map}, {}", backbone_label(backbone)), &axis, &of))
         } }
     }
 }
 
-fn figure(map: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
+fn figure(map: &str, axis: &PlotAxis, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
     let all = |of: fn(&Pointing) -> f64| {
         mean(&found.iter().flat_map(|(_, seeds)| seeds.iter().map(|seed| of(seed))).collect::<Vec<_>>())
     };
@@ -82,12 +86,9 @@ fn figure(map: &str, found: &[(&Axes, &Vec<&Pointing>)]) -> Markup {
         .map(|(at, seeds)| NamedInterval { method: at.method, name: label(at), value: over(seeds) })
         .collect();
     rows.sort_by(|a, b| b.value.estimate.total_cmp(&a.value.estimate));
-    let ends = rows.iter().flat_map(|row| [row.value.low, row.value.estimate, row.value.high]);
-    let finite = ends.filter(|end| end.is_finite()).chain([chance]);
-    let axis = PlotAxis::about("part of the place that shows the defect", finite, 2);
     intervals(
-        &format!("Where it looks: {map} (chance {chance:.2}, best place {ceiling:.2})"),
-        &axis,
+        &format!("Where a detector looks: {map} (chance {chance:.2}, best place {ceiling:.2})"),
+        axis,
         Some(chance),
         &rows,
     )
@@ -124,7 +125,7 @@ mod tests {
             record.pointing = hit.map(|hit| Pointing { images: 9, hit, chance: 0.125, ceiling: 0.75 });
             (record.cell.id.clone(), record)
         };
-        assert!(shown(vec![record(0, None)]).contains("Not measured here"));
+        assert!(shown(vec![record(0, None)]).contains("Not measured in these records"));
         let text = shown(vec![record(0, Some(0.4)), record(1, Some(0.5))]);
         assert!(text.contains("chance 0.12, best place 0.75"), "{text}");
         assert!(!text.contains("PatchCore"), "{text}");

@@ -36,7 +36,7 @@ fn table_2(page: &Page) -> Markup {
     html! {
         h3 { "Table 2: image size" }
         div.wide { table {
-            caption { "Supervised training without augmentation: F1 (seconds an epoch). Ours at sides in the same proportion to its own." }
+            caption { "Supervised training without augmentation: F1 and seconds per epoch. Our image sides are scaled down in the same proportion." }
             thead { tr {
                 th scope="col" { "Backbone" } th scope="col" { "Whose" }
                 @for side in Study::SIDES { th.number scope="col" { (side) " px" } }
@@ -74,7 +74,7 @@ fn grid(ours: &Evidence) -> Vec<((u16, u16), Scored)> {
 fn figure_3(ours: &Evidence) -> Markup {
     let grid = grid(ours);
     if grid.is_empty() {
-        return html! { h3 { "Figure 3: augmentation" } p { "Not measured here: " code { "--study figure3" } " trains its 35 cells." } };
+        return html! { h3 { "Figure 3: augmentation" } p { "Not measured in these records. To measure it (35 cells): " code { "cargo xtask reproduce --study figure3" } "." } };
     }
     let sorted = |mut values: Vec<u16>| {
         values.sort_unstable();
@@ -94,7 +94,7 @@ fn figure_3(ours: &Evidence) -> Markup {
     html! {
         h3 { "Figure 3: augmentation" }
         (Heatmap {
-            caption: "F1 of supervised ResNet-18 on a quarter of the data; the paper's figure is a picture".into(),
+            caption: "F1 of supervised ResNet-18 on a quarter of the data; the paper prints no numbers for this figure".into(),
             row_axis: "smallest part of the image that a crop shows".into(),
             column_axis: "strength of the colour jitter".into(),
             rows: crops.iter().map(|crop| (None, decimal(crop))).collect(),
@@ -148,11 +148,11 @@ fn ablations(page: &Page, ours: &Evidence) -> Markup {
         }
     }
     html! {
-        h3 { "As released against sound" }
-        @if rows.is_empty() { p { "Not measured here: " code { "--study ablations" } "." } }
+        h3 { "The released code against a corrected version" }
+        @if rows.is_empty() { p { "Not measured in these records. To measure it: " code { "cargo xtask reproduce --study table1,ablations --shares 45%" } "." } }
         @else {
             @let ends = rows.iter().flat_map(|row| [row.value.estimate, row.value.low, row.value.high]).chain([0.0]).collect::<Vec<_>>();
-            (intervals("What each thing that the released code does costs in F1, at 45 % defects; runs of one seed are paired", &PlotAxis::about("F1 as released less F1 soundly", ends, 2), Some(0.0), &rows))
+            (intervals("Difference in F1 that each choice of the released code makes, at 45 % defects (95 %; runs with the same seed are paired)", &PlotAxis::about("F1 as released minus F1 corrected", ends, 2), Some(0.0), &rows))
         }
     }
 }
@@ -173,10 +173,10 @@ fn floors(page: &Page, ours: &Evidence) -> Markup {
     let pixels = |arm: Axes| above(arm, Axes::pixels(arm.share));
     html! {
         h3 { "What a method must beat" }
-        (own_table(page, "AUROC of the converged probe less that of random weights of the same backbone, by share of defects in training", random, difference))
+        (own_table(page, "AUROC of the converged probe minus that of random weights on the same backbone, by share of defects in training", random, difference))
         details {
-            summary { "Beside raw pixels" }
-            (own_table(page, "AUROC of the converged probe less that of pixels of the small image, by share of defects in training", pixels, difference))
+            summary { "Compared with raw pixels" }
+            (own_table(page, "AUROC of the converged probe minus that of raw pixels of the small image, by share of defects in training", pixels, difference))
         }
     }
 }

@@ -43,15 +43,16 @@ pub fn ranking(page: &Page) -> Markup {
         pairs.filter_map(|(metric, backbone)| chances(page, ours, backbone, metric)).collect();
     html! {
         @if known && figures.is_empty() {
-            p { "No share has two self-supervised methods on one backbone: there is nothing to rank. The card above compares everything that was trained." }
+            p { "No share has two self-supervised methods on one backbone, so there is nothing to rank. The card above compares everything that was trained." }
         } @else if known {
             p {
-                "Chance that a method has the highest score of the self-supervised ones on its backbone, if every cell were trained with new seeds: new \
-                 means are drawn around those measured, each with its own cell's spread over seeds. Scores are of the converged probe on all validation images."
+                "How often each self-supervised method would have the highest score on its backbone if the whole study were repeated with new \
+                 seeds. The chances come from means drawn around the measured ones, each with its own cell's spread over seeds. Scores are of the \
+                 converged probe on all validation images."
             }
             div.figures.two { @for figure in &figures { (figure) } }
         } @else {
-            p { "One seed a cell: nothing says how far another seed would lie, so there is no ranking. " code { "--seeds 3" } " trains three." }
+            p { "There is one seed per cell, so the spread over seeds is unknown and no ranking is given. " code { "--seeds 3" } " trains three seeds." }
         }
         div.figures.two { @for (_, plot) in by_share(page, ours, Metric::AveragePrecision) { (plot.draw()) } }
         (ranks(page, ours))
@@ -62,6 +63,11 @@ pub fn ranking(page: &Page) -> Markup {
 
 fn at(method: method::Name, backbone: backbone::Name, share: Share) -> Scored {
     Axes::trained(method, backbone, share).converged()
+}
+
+/// As it stands within a sentence.
+fn lower(metric: Metric) -> String {
+    if metric == Metric::AveragePrecision { metric.label().to_lowercase() } else { metric.label().to_owned() }
 }
 
 /// Who is first on a backbone, share by share; none where no share has two methods.
@@ -90,7 +96,7 @@ fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metri
     methods.retain(|method| columns.iter().any(|column| chance(column, *method).is_some()));
     let row = |method: &method::Name| columns.iter().map(|column| chance(column, *method)).collect();
     let figure = || Heatmap {
-        caption: format!("Chance of the highest {} on {}", metric.label(), backbone.label()),
+        caption: format!("Chance of the highest {} on {}", lower(metric), backbone.label()),
         row_axis: "method".into(),
         column_axis: "defects in training".into(),
         rows: methods.iter().map(|method| (Some(*method), method.label().to_owned())).collect(),
@@ -159,8 +165,8 @@ fn on_images(page: &Page) -> Markup {
     let Some(first) = page.on_images.first() else { return html! {} };
     let ends = rows.iter().flat_map(|row| [row.value.low, row.value.high]).chain([0.0]).collect::<Vec<_>>();
     html! {
-        p { "Other test images would move scores too, without any new seed: one model each, trained at " (share_in_words(first.share)) ", seed 0, drawn again 400 times from the same images for both models." }
-        (intervals("AUROC less supervised training's on the same test images (converged probe, 95 %)", &PlotAxis::about("difference of AUROC", ends, 2), Some(0.0), &rows))
+        p { "Other test images would also change the scores, without any new seed. Here two models at a time (trained at " (share_in_words(first.share)) ", seed 0) are scored on 400 resamples of the same validation images." }
+        (intervals("AUROC minus that of supervised training on the same test images (converged probe, 95 %)", &PlotAxis::about("difference of AUROC", ends, 2), Some(0.0), &rows))
     }
 }
 
@@ -176,7 +182,7 @@ fn comparisons(page: &Page, ours: &Evidence) -> Markup {
         return html! {};
     }
     let values = tables.iter().flat_map(|(_, rows)| rows).flat_map(|row| ends(row.2.difference));
-    let axis = PlotAxis::about("AUROC less supervised training's", values.chain([0.0]), 2);
+    let axis = PlotAxis::about("AUROC minus that of supervised training", values.chain([0.0]), 2);
     html! {
         div.figures.two { @for (backbone, rows) in &tables { (compared_figure(*backbone, &axis, rows)) } }
         details {
@@ -198,7 +204,7 @@ fn compared_figure(backbone: backbone::Name, axis: &PlotAxis, rows: &[Compared])
         value: compared.difference,
     };
     let caption = format!(
-        "AUROC of the converged probe less that of supervised training on {}, by share of defects in training (95 %)",
+        "AUROC of the converged probe minus that of supervised training on {}, by share of defects in training (95 %)",
         backbone.label()
     );
     intervals(&caption, axis, Some(0.0), &rows.iter().map(row).collect::<Vec<_>>())
@@ -225,7 +231,7 @@ fn compared(page: &Page, ours: &Evidence, backbone: backbone::Name) -> Vec<Compa
 fn compared_table(backbone: backbone::Name, rows: &[Compared]) -> Markup {
     let corrected = holm(&rows.iter().map(|row| row.2.p_value).collect::<Vec<_>>());
     html! { div.wide { table {
-        caption { "AUROC of the converged probe less that of supervised training, " (backbone.label()) "; each cell's own error; p of no difference, corrected for all of the table (Holm)" }
+        caption { "AUROC of the converged probe minus that of supervised training, " (backbone.label()) "; each cell has its own standard error; p values are corrected for the whole table (Holm)" }
         thead { tr { th scope="col" { "Method" } th.number scope="col" { "Defects in training" } th.number scope="col" { "Difference" }
             th.number scope="col" { "In seed standard deviations" } th.number scope="col" { "Chance that one run is above" } th.number scope="col" { "p" } } }
         tbody { @for ((method, share, compared), p) in rows.iter().zip(corrected) { tr {

@@ -19,9 +19,9 @@ pub fn table_1(page: &Page) -> Markup {
     let shares = page.shares_and_the_papers();
     html! {
         p {
-            "Scores on all validation images of the classifier in training, as in the paper. "
-            @if page.ours().is_some() { "Ours below the paper's; intervals of 95 % over seeds where more than one was \
-                trained, each cell by its own spread." }
+            "Scores of the classifier in training on all validation images, as in the paper. "
+            @if page.ours().is_some() { "Our scores stand below the paper's, with 95 % intervals where more than one seed was \
+                trained; each cell has its own spread over seeds." }
         }
         @for metric in [Metric::F1, Metric::F2Oracle, Metric::F1Normal] {
             @let title = if metric == Metric::F2Oracle { "F2_CIW, oracle-typed" } else { metric.label() };

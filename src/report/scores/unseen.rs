@@ -62,16 +62,16 @@ impl Found {
 pub fn unseen(page: &Page) -> Markup {
     let found = Found::of(page);
     if found.pairs.is_empty() {
-        return html! { p { "Not measured here: " code { "--study table1,unseen" } "." } };
+        return html! { p { "Not measured in these records. To measure it: " code { "cargo xtask reproduce --study table1,unseen" } "." } };
     }
     let classes: BTreeSet<&String> = found.pairs.keys().map(|(class, _)| class).collect();
     html! {
         p {
-            "One class of defects was left out of training, pretraining included. Scored on normal images and on defects that show this class \
-             alone; beside it the model that was trained on everything, on the same images. Converged probe; 95 % over seeds."
+            "One class of defects was left out of all training, pretraining included. The model is scored on normal images and on defects of this \
+             class alone, and compared with a model that was trained on everything, on the same images (converged probe; 95 % over seeds)."
         }
         @for class in classes { div.wide { table {
-            caption { "AUROC on class " (class) ", which training has not seen" }
+            caption { "AUROC on class " (class) ", which was left out of training" }
             thead { tr {
                 th scope="col" { "Method" } th scope="col" { "Backbone" }
                 th.number scope="col" { "unseen" } th.number scope="col" { "seen" } th.number scope="col" { "lost" }
@@ -84,7 +84,7 @@ pub fn unseen(page: &Page) -> Markup {
                     td.number { (difference(over(seeds, |[unseen, seen]| unseen - seen))) }
                 } }
                 @if let Some(best) = found.without.get(class).filter(|best| **best > 0.0) { tr {
-                    th scope="row" { "the best detector without labels, of all models and seeds" } td { "\u{2013}" }
+                    th scope="row" { "best detector without labelled defects, of all models and seeds" } td { "\u{2013}" }
                     td.number { (format!("{best:.3}")) } td.number { "\u{2013}" } td.number { "\u{2013}" }
                 } }
             }
@@ -125,7 +125,7 @@ mod tests {
             (record.cell.id.clone(), record)
         };
         let shown = |records| unseen(&Page::new(reading::of(records), None)).into_string();
-        assert!(shown(vec![record("table1", None, 0.8)]).contains("Not measured here"));
+        assert!(shown(vec![record("table1", None, 0.8)]).contains("Not measured in these records"));
         let text = shown(vec![record("table1", None, 0.8), record("unseen", Some("class00"), 0.7)]);
         for part in ["AUROC on class RB", "0.700", "0.900", "-0.200", "0.625"] {
             assert!(text.contains(part), "no {part}: {text}");
