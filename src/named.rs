@@ -1,4 +1,9 @@
-//! Enums whose variants have one spelling, used on command lines, in records and in file names.
+//! Enums whose variants have one spelling, used on command lines, in records and in file names; and counted things.
+
+/// `1 cell`, `2 cells`.
+pub fn counted(count: usize, one: &str, several: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
+}
 
 /// Declares an enum of names: `Variant = "spelling"`, after the colon what one of them is called in messages.
 ///

@@ -22,6 +22,7 @@ use crate::{
     backbone,
     data::Share,
     method,
+    named::counted,
     results::{self, Classifier, Metric, Record, beside, lost::lost_numbers, provenance, record::Score},
     study::Study,
 };
@@ -147,7 +148,10 @@ pub fn read(folders: &[PathBuf]) -> Reading {
                     }
                 }
                 if let [first, ..] = &missing[..] {
-                    let what = format!("{} files beside records, the first is {first}", missing.len());
+                    let what = format!(
+                        "{} beside records, the first is {first}",
+                        counted(missing.len(), "file", "files")
+                    );
                     problems.push(problem(ProblemKind::Missing, &place, &what));
                 }
             }
@@ -313,7 +317,11 @@ fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
             }
         }
         if absent_in_all > 0 {
-            let what = format!("{absent_in_all} cells of Table 1 were not trained: {}", arms.join(", "));
+            let what = format!(
+                "{} not trained: {}",
+                counted(absent_in_all, "cell of Table 1 was", "cells of Table 1 were"),
+                arms.join(", ")
+            );
             problems.push(problem(ProblemKind::Missing, setting, &what));
         }
     }
@@ -517,7 +525,7 @@ mod tests {
         let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
         let begins = |start: &str| told.iter().any(|line| line.starts_with(start));
         assert!(begins(&format!("not its own: {}: the weights beside it", file.display())), "{told:?}");
-        assert!(begins(&format!("missing: {}: 1 files beside records", root.path().display())), "{told:?}");
+        assert!(begins(&format!("missing: {}: 1 file beside records", root.path().display())), "{told:?}");
     }
 
     #[test]

@@ -90,8 +90,9 @@ impl Bundle {
     /// # Errors
     /// If it is torn, edited, of another version, or gives other logits here than it must.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = regular::read(path, Most::WEIGHTS)
-            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let bytes = regular::read(path, Most::WEIGHTS).with_context(|| {
+            format!("{}: cannot be read; name a file that `cargo xtask bundle` wrote", path.display())
+        })?;
         Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be relied on", path.display()))
     }
 

@@ -48,14 +48,15 @@ pub struct Stopped {
 
 impl fmt::Display for Stopped {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural =
-            |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        write!(
-            formatter,
-            "stopped after {} and {} of the next; its state is kept",
-            plural(self.epochs, "epoch"),
-            plural(self.steps, "step")
-        )
+        let next = self.epochs + 1;
+        match (self.epochs, self.steps) {
+            (0, 0) => formatter.write_str("stopped before its first step; its state is saved"),
+            (done, 0) => write!(formatter, "stopped after epoch {done}; its state is saved"),
+            (_, 1) => write!(formatter, "stopped after 1 step of epoch {next}; its state is saved"),
+            (_, steps) => {
+                write!(formatter, "stopped after {steps} steps of epoch {next}; its state is saved")
+            }
+        }
     }
 }
 

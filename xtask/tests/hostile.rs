@@ -45,7 +45,7 @@ fn pipes_and_devices_are_refused_by_name() {
 fn names_are_shown_not_obeyed() {
     let root = TempDir::new().unwrap();
     let data = camera(root.path(), "data", 0);
-    let name = "a\u{1b}]0;title\u{7}\r\nTROUBLE  b\u{9b}31m.png";
+    let name = "a\u{1b}]0;title\u{7}\r\nPROBLEM  b\u{9b}31m.png";
     fs::write(data.join("normal").join(name), b"no image").unwrap();
     fs::write(data.join("normal").join("\u{1b}[2J.txt"), b"").unwrap();
     let out = root.path().join("out").display().to_string();

@@ -81,7 +81,7 @@ fn pictures_on_both_sides_of_a_given_split_stop_it_unless_accepted() {
         assert!(message.contains(expected), "{expected}: {message}");
     }
     let (sound, told) = doctor(&folder(&given), &out, &[]);
-    assert!(!sound && told.contains("TROUBLE  1 of 11 validation images are training images too"), "{told}");
+    assert!(!sound && told.contains("PROBLEM  1 of 11 validation images are training images too"), "{told}");
 
     succeeds(&reproduce(&folder(&given), &out, &["--on-leak", "accept"]));
     let limits = record(&out)["data"]["limits"].to_string();
@@ -110,7 +110,7 @@ fn a_random_split_keeps_copies_together_and_both_labels_are_noticed() {
 
     fs::copy(data.join("defect/0000.png"), data.join("normal/x.png")).unwrap();
     let message = error(&reproduce(&folder(&data), &out, &[]));
-    assert!(message.contains("1 pictures stand under both labels, such as"), "{message}");
+    assert!(message.contains("1 image has both labels, such as"), "{message}");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn shares_out_of_reach_are_left_out_unless_asked_for() {
     let (sound, told) = run(&[]);
     assert!(sound && told.contains("note     left out: pixels/none-pixels-share01-seed0 and"), "{told}");
     let (sound, told) = run(&["--shares", "1%,45%"]);
-    assert!(!sound && told.contains("TROUBLE  pixels/none-pixels-share01-seed0 and"), "{told}");
+    assert!(!sound && told.contains("PROBLEM  pixels/none-pixels-share01-seed0 and"), "{told}");
 }
 
 #[test]

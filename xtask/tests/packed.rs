@@ -20,7 +20,7 @@ fn what_is_packed_is_trained_on() {
     let (small, whole) = (path("small"), path("whole"));
     let pack = |to: &str, own: &[&str]| skewbench(&[&["data", "pack", "--data", &data, to], own].concat());
     let message = error(&pack(&small, &["--side", "32"]));
-    assert!(message.contains("1 images cannot be read"), "{message}");
+    assert!(message.contains("1 image cannot be read"), "{message}");
     succeeds(&pack(&small, &["--side", "32", "--on-bad-image", "skip"]));
     succeeds(&pack(&whole, &["--as-files", "--on-bad-image", "skip"]));
 

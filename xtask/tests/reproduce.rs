@@ -246,7 +246,7 @@ fn doctor_complains_only_about_what_is_asked_for() {
     assert!(sound && told.contains("no problems found"), "{told}");
     assert!(told.contains("no scores at validation share 1%"), "{told}");
     let (sound, told) = doctor(&["--shares", "1%"]);
-    assert!(!sound && told.contains("TROUBLE  pixels/none-pixels-share01-seed0 and"), "{told}");
+    assert!(!sound && told.contains("PROBLEM  pixels/none-pixels-share01-seed0 and"), "{told}");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_torn_image_is_trouble_only_where_it_is_used() {
             assert!(!doctor("natural").0, "the natural share uses every image");
         } else {
             stops += 1;
-            assert!(told.contains("TROUBLE  ") && told.contains(&format!("{number:04}.png")), "{told}");
+            assert!(told.contains("PROBLEM  ") && told.contains(&format!("{number:04}.png")), "{told}");
         }
         fs::write(&path, whole).unwrap();
     }
@@ -334,7 +334,7 @@ fn a_part_without_cells_ends_well() {
     let output = reproduce("folder=/nowhere", &out, &["--part", "3/16"]);
     succeeds(&output);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("--part 3/16: none of the 1 cells is left for this part: nothing to do"), "{said}");
+    assert!(said.contains("--part 3/16: of the 1 cell none is left for this part: nothing to do"), "{said}");
     assert!(!out.exists(), "nothing is written");
     assert!(error(&reproduce("folder=/nowhere", &out, &["--part", "1/16"])).contains("/nowhere"));
 }

@@ -69,7 +69,7 @@ impl Card {
             _ if self.arms.len() == 1 => "nothing to compare with".to_owned(),
             None => "unknown, too few seeds".to_owned(),
             Some(contest) if !contest.is_settled(self.margin) => {
-                format!("undecided, {} may be the best", contest.candidates().count())
+                format!("undecided: {} may be as good", list(&self.rivals()))
             }
             Some(contest) if contest.candidates().count() == 1 => "settled, all others are worse".to_owned(),
             Some(_) => format!("settled, no other is better by more than {}", self.margin),
@@ -80,7 +80,7 @@ impl Card {
     }
 
     /// Every other arm that may be the best, as a sentence names it.
-    pub fn rivals(&self) -> Vec<String> {
+    fn rivals(&self) -> Vec<String> {
         let pick = self.pick().map(|pick| pick.cell);
         let candidates = self.contest.iter().flat_map(|contest| contest.candidates());
         candidates.map(|arm| arm.at.cell).filter(|cell| Some(*cell) != pick).map(|cell| name(&cell)).collect()

@@ -7,7 +7,10 @@ use super::{
     Source,
     twins::{digests, near},
 };
-use crate::data::{Dataset, content::Digest, files::Files};
+use crate::{
+    data::{Dataset, content::Digest, files::Files},
+    named::counted,
+};
 
 /// What of a source is on both sides, by positions in training and validation.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -73,20 +76,20 @@ impl Leaks {
             let count = self.near.len();
             lines.push(format!(
                 "{count} of {images} validation images are nearly equal to a training image of the same label{}: scores \
-                 on them are memory",
+                 on them measure memory",
                 such_as("near")
             ));
         }
         if let Some(first) = self.groups.first() {
-            let count = self.groups.len();
+            let groups = counted(self.groups.len(), "group has", "groups have");
             lines.push(format!(
-                "{count} groups have images on both sides of the split, the first is {first}: scores say nothing of new \
-                 ones"
+                "{groups} images on both sides of the split, the first is {first}: scores do not show how a model does on \
+                 new groups"
             ));
         }
         if let [[one, other], ..] = &self.both_labels[..] {
-            let count = self.both_labels.len();
-            lines.push(format!("{count} pictures stand under both labels, such as {one} and {other}"));
+            let images = counted(self.both_labels.len(), "image has", "images have");
+            lines.push(format!("{images} both labels, such as {one} and {other}"));
         }
         lines
     }

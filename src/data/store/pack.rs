@@ -16,6 +16,7 @@ use super::{
 use crate::{
     data::{Dataset, Image, OnBadImage, SampleBits, Source, foreign},
     durable::write_whole,
+    named::counted,
 };
 
 /// Key of a shard's note, which says what it is a part of.
@@ -94,8 +95,8 @@ impl Packing<'_> {
             let unreadable = files.unreadable();
             if let (OnBadImage::Fail, Some((_, reason))) = (self.on_bad_image, unreadable.iter().next()) {
                 bail!(
-                    "{} images cannot be read; --on-bad-image skip leaves them out. The first: {reason}",
-                    unreadable.len()
+                    "{} cannot be read; --on-bad-image skip leaves such images out. The first: {reason}",
+                    counted(unreadable.len(), "image", "images")
                 )
             }
             left_out += unreadable.len();
@@ -196,7 +197,8 @@ impl Packing<'_> {
         }
         if left_out > 0 {
             limits.push(format!(
-                "{left_out} images that could not be read were left out when the store was packed"
+                "{} left out when the store was packed, as unreadable",
+                counted(left_out, "image was", "images were")
             ));
         }
         let about = About {

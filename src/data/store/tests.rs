@@ -105,7 +105,7 @@ fn packing_goes_on_where_it_was_stopped() {
     let files = source(&data);
     let error = pack(&files, &root.path().join("no"), Form::Files, OnBadImage::Fail).unwrap_err().to_string();
     assert!(
-        error.contains("1 images cannot be read; --on-bad-image skip") && error.contains("0001.png"),
+        error.contains("1 image cannot be read; --on-bad-image skip") && error.contains("0001.png"),
         "{error}"
     );
 
@@ -142,7 +142,9 @@ fn packing_goes_on_where_it_was_stopped() {
         fs::remove_dir_all(&part).unwrap();
     }
     let store = open(&whole).unwrap();
-    assert!(store.limits.iter().any(|limit| limit.starts_with("1 images that could not be read")));
+    assert!(
+        store.limits.iter().any(|limit| limit.starts_with("1 image was left out when the store was packed"))
+    );
     assert_eq!(store.train.name(1), "train/normal/0002.png", "none stands where the torn one stood");
     assert_eq!(store.train.open(SHARD + 3).unwrap(), halved(files.train.open(SHARD + 4).unwrap()));
 

@@ -33,11 +33,7 @@ fn row(page: &Page, card: &Card) -> Markup {
         td { @if let Some(pick) = pick { strong { (named(pick)) } } @else { "\u{2013}" } }
         td.number { (number(pick.map(|pick| pick.auroc))) }
         td.number { (number(random.map(|random| random.auroc))) }
-        td {
-            (unbroken(&card.how_sure()))
-            @let rivals = card.rivals();
-            @if !rivals.is_empty() { ": or " (rivals.join("; ")) }
-        }
+        td { (unbroken(&card.how_sure())) }
     } }
 }
 

@@ -15,6 +15,7 @@ use skewbench::{
     augment::Normalisation,
     data::{Share, foreign, imbalance::OutOfReach},
     experiment::{Cell, Init, Plan, Resolved, Resolver, Scale, Study},
+    named::counted,
 };
 
 use self::study::{Part, Study as Asks};
@@ -51,12 +52,12 @@ pub struct Asked {
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]
     pub shares: Vec<Share>,
 
-    /// Only part K of N of all these cells, one of N processes' share: on a cluster without a shared --out, or where each
+    /// Only part K of N of these cells, for one of N processes: on a cluster without a shared --out, or where each
     /// is to have its own cells. Cells that begin with another's weights stay with it
     #[arg(long, value_name = "K/N")]
     pub part: Option<Part>,
 
-    /// Also train what the authors' released code does otherwise: adds `ablations` to --study
+    /// Also train variants that follow the authors' released code: adds `ablations` to --study
     #[arg(long)]
     pub ablations: bool,
 }
@@ -130,7 +131,10 @@ impl Asked {
             part.keep(&mut cells);
             ensure!(
                 !cells.is_empty(),
-                Idle(format!("--part {part}: none of the {all} cells is left for this part"))
+                Idle(format!(
+                    "--part {part}: of the {} none is left for this part",
+                    counted(all, "cell", "cells")
+                ))
             );
         }
         let run = self.setup.run(plan, cells, lists)?;
@@ -227,6 +231,31 @@ impl Run {
         );
         let passes = cells.iter().map(Resolved::image_passes).sum();
         println!("cells   {}, {} image passes", cells.len(), thousands(passes));
+        if let Some(line) = self.too_few_steps(cells) {
+            println!("note    {line}");
+        }
+    }
+
+    /// That training is too short to teach anything, and what helps; none where it is not.
+    pub fn too_few_steps(&self, cells: &[Resolved]) -> Option<String> {
+        /// Steps that a network needs to be other than random weights, and steps as small scale has them. Ours.
+        const FEWEST: usize = 100;
+        const USUAL: usize = 300;
+        let Scale { epochs, batch_size, .. } = self.plan.scale;
+        let steps = |cell: &Resolved| match cell.image_passes() {
+            0 => None,
+            passes => Some(passes.div_ceil(batch_size.min(cell.subset.indices.len().max(1)))),
+        };
+        let few: Vec<usize> = cells.iter().filter_map(steps).filter(|&steps| steps < FEWEST).collect();
+        let &fewest = few.iter().min()?;
+        let enough = (USUAL * epochs).div_ceil(fewest);
+        Some(format!(
+            "{} of {} cells train for fewer than {FEWEST} steps, the shortest for {fewest}. That teaches a network next to nothing: \
+             do not choose a method by these scores. Take more images, or train longer: --epochs {enough} gives every \
+             cell {USUAL} steps",
+            few.len(),
+            cells.len()
+        ))
     }
 
     /// Prints a line for each pair of method and backbone that has no cell, with the reason.

@@ -31,7 +31,7 @@ pub struct Setup {
     pub full: bool,
 
     /// A first look in minutes: smaller images, networks and data, and with `reproduce` two seeds at 45 and 5 % defects
-    /// unless asked otherwise. Too little training to choose a method by
+    /// unless asked otherwise. Training is too short to choose a method by its scores
     #[arg(long, conflicts_with = "full")]
     pub quick: bool,
 
@@ -55,11 +55,11 @@ pub struct Setup {
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub side: Option<usize>,
 
-    /// Passes over the training set; 0 scores the untrained network, the floor of every method
+    /// Passes over the training set; 0 scores the untrained network
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub epochs: Option<usize>,
 
-    /// Images a step, before views
+    /// Images per training step, before augmentation into views
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_size: Option<usize>,
 
@@ -67,17 +67,17 @@ pub struct Setup {
     #[arg(long, value_name = "short|reference|as_released")]
     pub recipe: Option<recipe::Name>,
 
-    /// Encoder weights that training begins with: safetensors, or .pth of plain tensors, with torchvision's
-    /// or timm's names; prefixes and heads around them are found and left out
+    /// Encoder weights to start training from: safetensors, or .pth of plain tensors, with torchvision's
+    /// or timm's names; name prefixes are stripped and heads are ignored
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
 
-    /// Encoder weights that are scored as they are, beside what is trained
+    /// Pretrained encoder weights to score without training, beside the models that are trained
     ///
-    /// What one would have had without any training: a row of its own, as the floors are. It is not --init,
-    /// so that one command can train from random weights and compare with these. Takes the same files as
-    /// --init, and besides a MobileNetV2 by torchvision's names, such as `data mobilenet` fetches; the file
-    /// says which network it is
+    /// Shows what these features are worth without any training, in a row of their own. Unlike --init they do
+    /// not change what is trained, so one command trains from random weights and compares with these. Takes
+    /// the same files as --init, and a MobileNetV2 with torchvision's names, such as `data mobilenet` fetches;
+    /// the network is recognised from the file
     #[arg(long, value_name = "FILE")]
     pub frozen: Option<PathBuf>,
 

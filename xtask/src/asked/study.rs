@@ -40,8 +40,8 @@ Which cells:
   figure3       supervised at 35 strengths of augmentation, on a quarter of the data
   size_matched  training sets of one size at the paper's five shares
   extensions    floors and size_matched
-  ablations     what the authors' released code does differently, one by one
-  remedies      supervised, with other answers to rarity than weights
+  ablations     each difference of the authors' released code, one at a time
+  remedies      supervised training with other ways to handle rare defects than class weights
   fine_tuned    all weights trained on labels after pretraining; begins with the
                 weights of table1, in --out or trained by the same command
   label_budgets all weights trained on the labels of 5, 20 and 100 defects, from

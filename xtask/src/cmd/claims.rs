@@ -46,7 +46,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("{}", foreign::message(&problem.to_string()));
         }
         let settings = reading.frame.settings();
-        ensure!(!settings.is_empty(), "no records to judge on");
+        ensure!(
+            !settings.is_empty(),
+            "no records to judge: name a results folder, or none for the paper's own numbers"
+        );
         for (setting, _) in settings {
             let body = Evidence::measured(&setting, &reading.frame.setting(&setting));
             bodies.push(body.with_margin(arguments.margin));

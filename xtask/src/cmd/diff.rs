@@ -30,11 +30,11 @@ pub struct Arguments {
     #[arg(value_name = "B")]
     after: String,
 
-    /// Also scores at the five validation shares
+    /// Also show scores at the five validation shares
     #[arg(long)]
     shares: bool,
 
-    /// Also what did not move
+    /// Also show what did not change
     #[arg(long)]
     all: bool,
 }
@@ -117,6 +117,9 @@ fn read(folder: &str) -> Result<Vec<Filed>> {
     for problem in reading.problems.iter().filter(|problem| problem.kind != ProblemKind::Missing) {
         eprintln!("{}", foreign::message(&problem.to_string()));
     }
-    ensure!(!reading.records.is_empty(), "{folder}: no records");
+    ensure!(
+        !reading.records.is_empty(),
+        "{folder}: nothing to compare; name a results folder that has records"
+    );
     Ok(reading.records)
 }

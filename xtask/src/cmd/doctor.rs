@@ -10,12 +10,13 @@ use skewbench::{
         inspect::{Depth, Inspection, inspect},
     },
     experiment::Resolved,
+    named::counted,
     results::{Folder, provenance},
 };
 
 use crate::{
     asked::{Asked, Lists, Outcome, Run, sampled},
-    support::shared,
+    support::{notes, shared},
 };
 
 /// Check machine, data and results folder before hours of training.
@@ -33,7 +34,7 @@ pub struct Arguments {
     #[arg(long)]
     headers: bool,
 
-    /// Results folder that a run would write to; what is learnt about images is kept there for it [default: that of
+    /// Results folder that a run would write to; what doctor finds out about images is stored there for it [default: that of
     /// `reproduce`]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -69,22 +70,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if kept {
         run.sources.write_lists(&Folder::open(&out)?)?;
     }
-    for note in &findings.notes {
-        println!("note     {}", foreign::message(note));
+    for note in notes::together(&findings.notes) {
+        println!("note     {}", foreign::message(&note));
     }
     if findings.troubles.is_empty() {
         println!("no problems found");
         return Ok(());
     }
     for trouble in &findings.troubles {
-        println!("TROUBLE  {}", foreign::message(trouble));
+        println!("PROBLEM  {}", foreign::message(trouble));
     }
     bail!(
-        "{} found; see above",
-        match findings.troubles.len() {
-            1 => "1 trouble".into(),
-            count => format!("{count} troubles"),
-        }
+        "{} found: each line above says what to change; then run doctor again",
+        counted(findings.troubles.len(), "problem", "problems")
     )
 }
 
@@ -95,7 +93,7 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
             let labels = dataset.labels();
             let defects = labels.iter().filter(|labels| labels.defect).count();
             println!(
-                "data     {} {split}: {} normals, {defects} defects",
+                "data     {} {split}: {} normal images, {defects} defects",
                 source.name,
                 labels.len() - defects
             );

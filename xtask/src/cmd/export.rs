@@ -34,7 +34,7 @@ pub struct Arguments {
     #[arg(value_name = "FILE")]
     to: PathBuf,
 
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     overwrite: bool,
 }

@@ -23,42 +23,42 @@ use anyhow::Result;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Train, probe and score the cells of the study; the main job
+    /// Train and score every method of the study (the main command)
     Reproduce(reproduce::Arguments),
-    /// Choose each method's hyper-parameters alike, on pictures that no study is scored on
+    /// Tune every method's hyper-parameters with equal effort, on images that no study is scored on
     Tune(tune::Arguments),
     /// Find the best method and backbone for a data set without training the whole grid
     Choose(choose::Arguments),
     /// Run a study on Slurm, on Kubernetes, or as several processes here
     Submit(submit::Arguments),
-    /// Write what the paper's grid would cost, from measured rates
+    /// Estimate what the paper's full grid would cost, from measured rates
     Cost(cost::Arguments),
-    /// Show how far a results folder is
+    /// Show the progress of a results folder
     Status(status::Arguments),
-    /// Show what moved between two results folders, or between the paper and one
+    /// Show which scores changed between two results folders, or between the paper and one
     Diff(diff::Arguments),
-    /// Judge what the paper says, on its own numbers and on records
+    /// Judge the paper's claims, on its own numbers and on yours
     Claims(claims::Arguments),
     /// Write the results as one page of HTML
     Report(report::Arguments),
     /// Write a trained encoder for torchvision or timm
     Export(export::Arguments),
-    /// Write a finished cell as a detector in one file
+    /// Write a trained model as a detector in one file
     Bundle(bundle::Arguments),
-    /// Write such a detector as ONNX, for other programs
+    /// Convert a detector to ONNX, for other programs
     Onnx(onnx::Arguments),
-    /// Score images without labels with such a detector, and show the worst
+    /// Score new images with a detector, and show the most suspicious ones
     Predict(predict::Arguments),
-    /// Time training steps, or loading, against PyTorch's on this machine
+    /// Compare the speed of training, or of image loading, with PyTorch on this machine
     Race(race::Arguments),
-    /// Kill this program while it trains, and look whether anything differs in the end
+    /// Kill this program while it trains, and check that the results stay the same
     Soak(soak::Arguments),
-    /// Check and time what needs a GPU, or pack it for a machine that has one
+    /// Run checks and timings that need a GPU, or pack them for a machine that has one
     #[command(subcommand)]
     Gpu(gpu::Command),
     /// Check machine, data and results folder before hours of training
     Doctor(doctor::Arguments),
-    /// Get or look at data
+    /// Fetch, pack or preview data
     #[command(subcommand)]
     Data(data::Command),
 }

@@ -18,7 +18,7 @@ use skewbench::{
 use super::report;
 use crate::{
     asked::{Asked, Idle, Lists, Run},
-    support::{program, table},
+    support::{notes, program, table},
     training::{Cells, Keep, estimate},
 };
 
@@ -33,14 +33,14 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask reproduce                                  all cells, half an hour or more, nothing to install
+  cargo xtask reproduce                                  all cells, about half an hour on two idle cores
   cargo xtask reproduce --quick                          all methods in miniature, minutes
   cargo xtask reproduce --only simclr --seeds 3          one method, three seeds
-  cargo xtask reproduce --study all                      every table and figure, and what the paper left out
+  cargo xtask reproduce --study all                      every table and figure, and more than the paper has
   cargo xtask reproduce --data elpv --shares natural     real solar-cell photographs
   cargo xtask reproduce --data folder=my-pipes --side 128
   cargo xtask reproduce --data elpv --shares natural --frozen mobilenet_v2.safetensors
-                                                         and what weights from elsewhere score there
+                                                         also scores ImageNet weights
   cargo xtask reproduce --full --data sewer-ml=DIR --dry-run")]
 pub struct Arguments {
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub struct Output {
     #[arg(long, value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,
 
-    /// Keep no weights beside the records
+    /// Keep no weights beside the records; then no detector or encoder can be written from them
     #[arg(long)]
     pub no_weights: bool,
 }
@@ -121,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         },
     )?;
     let (records, failed) = cells.train(unreadable)?;
-    sum_up(&folder, &out, &run, &records)?;
+    sum_up(&folder, &out, (&run, &resolved), &records)?;
     if failed.is_empty() {
         return Ok(());
     }
@@ -173,9 +173,12 @@ pub fn note_run(folder: &Folder, run: record::Run) -> Result<()> {
     Ok(())
 }
 
-fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<()> {
+fn sum_up(folder: &Folder, out: &Path, (run, cells): (&Run, &[Resolved]), records: &[Record]) -> Result<()> {
     println!("\n{}", table::render(records));
     run.print_undefined();
+    if let Some(line) = run.too_few_steps(cells) {
+        println!("note: {line}");
+    }
     write_up(folder, out, records)
 }
 
@@ -183,8 +186,8 @@ fn sum_up(folder: &Folder, out: &Path, run: &Run, records: &[Record]) -> Result<
 pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
     tables::write(folder, &reading::read(&[out.to_owned()]))?;
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();
-    for limit in limits {
-        println!("note: {}", foreign::message(limit));
+    for limit in notes::together(limits) {
+        println!("note: {}", foreign::message(&limit));
     }
     let skipped = records.iter().map(|record| record.data.skipped.len()).max().unwrap_or(0);
     if skipped > 0 {

@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// Show it again every two seconds, until all cells are finished
+    /// Refresh every two seconds until all cells are finished
     #[arg(long)]
     follow: bool,
 }
@@ -79,7 +79,7 @@ impl Found {
         }
         ensure!(
             !(cells.is_empty() && found.done.is_empty() && found.foreign.is_empty()),
-            "neither records nor environment.json are here: no run has begun in this folder; \
+            "no run has begun in this folder: it has neither records nor environment.json; \
              `cargo xtask reproduce --out` begins one"
         );
         found.cells = cells.len().max(found.done.len());

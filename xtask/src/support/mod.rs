@@ -8,6 +8,7 @@ pub mod card;
 pub mod command;
 pub mod examine;
 pub mod likely;
+pub mod notes;
 pub mod pipe;
 pub mod program;
 pub mod pulse;

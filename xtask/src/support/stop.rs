@@ -25,8 +25,12 @@ pub struct Halt {
 impl fmt::Display for Halt {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { last, finished, all } = self;
+        let are = if *finished == 1 { "is" } else { "are" };
         let last = if last.is_empty() { "stopped. " } else { last };
-        write!(formatter, "{last}{finished} of {all} cells are finished; the same command continues")
+        write!(
+            formatter,
+            "{last}{finished} of {all} cells {are} finished. Run the same command again to resume."
+        )
     }
 }
 

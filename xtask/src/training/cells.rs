@@ -13,6 +13,7 @@ use skewbench::{
     backbone::import::Weights,
     data::{Dataset, OnBadImage},
     experiment::{self, Checkpoint, Event, Finished, Pretrained, Resolved, Stopped},
+    named::counted,
     results::{Folder, Lock, Part, Record, beside},
     train::Progress,
 };
@@ -212,7 +213,8 @@ impl Cells<'_> {
             }
             if !worked {
                 if !waiting {
-                    display.line(&format!("waiting for {elsewhere} cells that other processes work on"));
+                    let cells = counted(elsewhere, "cell", "cells");
+                    display.line(&format!("waiting for {cells} that other processes work on"));
                     waiting = true;
                 }
                 std::thread::sleep(LOOK);
@@ -324,7 +326,9 @@ impl Cells<'_> {
             }
             finished => finished,
         };
-        display.begin(&title, resolved.image_passes());
+        let next = self.resolved[number + 1..].iter().map(|next| next.cell.id());
+        let next = next.into_iter().find(|id| !folder.path(id).exists());
+        display.begin(&title, next.as_deref(), resolved);
         let record = self.train_one(resolved, lock, display, finished)?;
         display.end(&title, &record);
         if let Err(error) = (self.trained)() {

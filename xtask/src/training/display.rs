@@ -8,7 +8,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use skewbench::{
     data::foreign,
-    experiment::Event,
+    experiment::{Event, Resolved},
     results::{Classifier, Metric, Record},
     train::Progress,
 };
@@ -25,8 +25,8 @@ pub struct Display {
     /// When a plain line was last written.
     spoken: Instant,
     title: String,
-    /// Of the last epoch.
-    rankme: Option<f64>,
+    /// Of the present cell.
+    epochs: usize,
 }
 
 impl Display {
@@ -48,7 +48,7 @@ impl Display {
             .with_style(style("{prefix}\n           {wide_bar} {percent:>3} %  {msg}"));
         let now = Instant::now();
         let terminal = std::io::stderr().is_terminal();
-        Self { all, cell, bars, terminal, begun: now, spoken: now, title: String::new(), rankme: None }
+        Self { all, cell, bars, terminal, begun: now, spoken: now, title: String::new(), epochs: 0 }
     }
 
     pub fn skip(&mut self, title: &str, passes: usize) {
@@ -57,13 +57,19 @@ impl Display {
         self.line(&format!("{title}: finished earlier"));
     }
 
-    pub fn begin(&mut self, title: &str, passes: usize) {
+    /// `next`: the cell that comes after it, named where there is room.
+    pub fn begin(&mut self, title: &str, next: Option<&str>, cell: &Resolved) {
+        /// Of a plain terminal.
+        const COLUMNS: usize = 80;
         self.title = title.to_owned();
+        self.epochs = cell.scale.epochs;
         self.begun = Instant::now();
-        self.rankme = None;
         self.cell.reset();
-        self.cell.set_length(passes as u64);
-        self.cell.set_prefix(title.to_owned());
+        self.cell.set_length(cell.image_passes() as u64);
+        let next = next.and_then(|id| id.split('-').next()?.split('/').next_back());
+        let next = next.map_or_else(String::new, |method| format!("  (next: {method})"));
+        let fits = title.chars().count() + next.chars().count() < COLUMNS;
+        self.cell.set_prefix(if fits { format!("{title}{next}") } else { title.to_owned() });
     }
 
     pub fn show(&mut self, event: &Event) {
@@ -74,7 +80,7 @@ impl Display {
                 self.cell.inc(*images as u64);
                 let rate = self.rate();
                 let message =
-                    format!("epoch {}, loss {loss:.4}, {}{rate:.0} images/s", epoch + 1, self.rank());
+                    format!("epoch {} of {}, loss {loss:.4}, {rate:.0} images/s", epoch + 1, self.epochs);
                 self.cell.set_message(message);
             }
             Event::Resumed { epoch, step, images } => {
@@ -86,16 +92,15 @@ impl Display {
             Event::Note(text) => self.line(&format!("{}: {text}", self.title)),
             Event::Training(Progress::Part(_)) => {}
             Event::Training(Progress::Epoch { epoch, .. }) => {
-                self.rankme = epoch.monitors.get("rankme").copied();
                 if !self.terminal && self.spoken.elapsed() >= Self::PLAIN_EVERY {
                     self.spoken = Instant::now();
                     let left = indicatif::HumanDuration(self.all.eta());
                     eprintln!(
-                        "{}: epoch {}, loss {:.4}, {}{:.0} images/s; about {left:#} left in all",
+                        "{}: epoch {} of {} done, loss {:.4}, {:.0} images/s; about {left:#} left in all",
                         self.title,
                         epoch.epoch + 1,
+                        self.epochs,
                         epoch.loss,
-                        self.rank(),
                         self.rate()
                     );
                 }
@@ -111,10 +116,6 @@ impl Display {
     /// Source images of the present cell that are left.
     pub fn left(&self) -> u64 {
         self.cell.length().unwrap_or(0).saturating_sub(self.cell.position())
-    }
-
-    fn rank(&self) -> String {
-        self.rankme.map_or_else(String::new, |rank| format!("RankMe {rank:.1}, "))
     }
 
     pub fn end(&mut self, title: &str, record: &Record) {

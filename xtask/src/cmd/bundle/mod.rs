@@ -40,7 +40,7 @@ pub struct Arguments {
     #[arg(value_name = "CELL FILE", num_args = 1..=2, required = true)]
     rest: Vec<String>,
 
-    /// Take what the decision card takes, at the largest training share or the one that --share names
+    /// Take the model that the decision card recommends, at the largest training share or the one that --share names
     #[arg(long)]
     best: bool,
 
@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, default_value = "own", value_name = "HOW", long_help = FlagAt::HELP)]
     flag_at: FlagAt,
 
-    /// Part of images with a defect where it will be used; probabilities are for it [default: as in validation]
+    /// Share of images with a defect where the detector will be used; probabilities are calibrated for it [default: as in validation]
     #[arg(long, value_name = "SHARE")]
     rate: Option<Share>,
 }
@@ -132,16 +132,20 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
 /// The cell that the card takes: of its seeds the lowest whose weights are there.
 fn best(path: &Path, folder: &Folder, share: Option<Share>) -> Result<String> {
     let reading = reading::read(&[path.to_owned()]);
-    let setting = report::main_setting(&reading).context("no records to choose from")?;
-    let share = share.or(report::main_share(&reading)).context("nothing was trained")?;
+    let setting = report::main_setting(&reading)
+        .context("no records to choose from; `cargo xtask reproduce` or `choose` makes them")?;
+    let share = share
+        .or(report::main_share(&reading))
+        .context("nothing was trained there; `cargo xtask reproduce` or `choose` trains models")?;
     let cards =
         decision::cards(&skewbench::claims::Evidence::measured(&setting, &reading.frame.setting(&setting)));
     let card = cards.iter().find(|card| card.share == share).with_context(|| {
         let shares: Vec<String> = cards.iter().map(|card| card.share.to_string()).collect();
-        format!("nothing was trained at {share}; there is {}", shares.join(", "))
+        format!("nothing was trained at {share}; --share takes one of {}", shares.join(", "))
     })?;
     println!("{}", card.sentence());
-    let pick = card.pick().context("nothing was trained that has an AUROC")?;
+    let pick =
+        card.pick().context("no trained model there has an AUROC, so --best cannot choose: name a cell")?;
     let mut cells: Vec<(u64, &str)> = reading
         .records
         .iter()

@@ -34,7 +34,7 @@ pub fn print(
         }
         println!(
             "\nNothing can be said yet: {trained} trainings are finished, and the first comparison needs {FIRST} seeds of \
-             every arm ({refused}). The same command continues from here."
+             every arm ({refused}). Run the same command again to resume."
         );
         return Ok(());
     };
@@ -98,7 +98,7 @@ fn sentence(elimination: &Elimination, pick: &Scored, arguments: &Arguments, ref
         ),
         None => format!(
             "Not decided {cost}, with --hours used up ({refused}). The best guess, by the median of its seeds, is \
-             {name}. The same command continues from here."
+             {name}. Run the same command again to resume."
         ),
     }
 }

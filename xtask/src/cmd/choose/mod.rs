@@ -59,11 +59,11 @@ pub struct Arguments {
     #[arg(long, value_name = "MOST", default_value_t = 8)]
     seeds: usize,
 
-    /// Begin no training that would not end within so many hours from now [default: no limit]
+    /// Start no training that would end later than H hours from now [default: no limit]
     #[arg(long, value_name = "H")]
     hours: Option<f64>,
 
-    /// AUROC that is not worth choosing for: arms that differ by less are the same
+    /// Smallest AUROC difference that matters: arms that differ by less count as the same
     #[arg(long, value_name = "AUROC", default_value_t = MARGIN)]
     margin: f64,
 

@@ -19,17 +19,17 @@ pub enum Command {
     Package(package::Arguments),
     /// Write the cases that PyTorch's scripts go through, as JSON
     Cases(package::CasesFile),
-    /// Hold the losses' kernels to their twins on the CPU and time them (on a machine with a GPU, built with `cuda`)
+    /// Check the kernels of the losses against the CPU, and time them (on a machine with a GPU, built with `cuda`)
     Losses(Sizes),
-    /// Hold views made there to the CPU's, and time them (likewise)
+    /// Check views made on the GPU against the CPU's, and time them (likewise)
     Views(Sizes),
-    /// Hold every operation, its gradients and the optimisers' updates to the CPU's (likewise)
+    /// Check every operation, its gradients and the optimisers' updates against the CPU (likewise)
     Operations(Sizes),
-    /// Train a few steps of every method there and on the CPU, from equal weights, and time them (likewise)
+    /// Train a few steps of every method on the GPU and on the CPU, from equal weights, and time them (likewise)
     Steps(Sizes),
-    /// Hold ten steps of every method there to PyTorch's, which are recorded (likewise)
+    /// Check ten steps of every method on the GPU against recorded steps of PyTorch (likewise)
     Trajectories(Sizes),
-    /// Time training with its views made there, beside the model's step alone (likewise)
+    /// Time training with views made on the GPU, and the training step alone (likewise)
     EndToEnd(Sizes),
 }
 

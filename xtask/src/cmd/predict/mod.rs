@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Part of images with a defect, which probabilities are for [default: the bundle's]
+    /// Share of images with a defect, which probabilities are calibrated for [default: the bundle's]
     #[arg(long, value_name = "SHARE")]
     rate: Option<Share>,
 

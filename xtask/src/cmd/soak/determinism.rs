@@ -13,7 +13,7 @@ use skewbench::{candle_core::Device, durable, results::provenance};
 
 use super::study::{Study, draw, end_of, what_is_in};
 
-/// Train the same cells with other threads, builds and instruction sets, and show what is equal to the bit.
+/// Train the same cells with other threads, builds and instruction sets, and show which files are bit-identical.
 ///
 /// Kernels are chosen by asking the processor, at run time and by several libraries, so that no setting takes an
 /// instruction set away from all of them; an emulator of an older processor does (--under). Rows with the same instruction

@@ -13,7 +13,7 @@ use skewbench::{durable, results};
 
 use super::study::{Study, draw, end_of};
 
-/// Train hundreds of cells in one process, and look whether its memory or its open files grow.
+/// Train hundreds of cells in one process, and check that memory and open files do not grow.
 ///
 /// Samples the process five times a second, from outside. What it has between its first tenth and three tenths is compared
 /// with its last fifth: memory by medians, which may be a tenth apart, open files by the fewest, which must be no more. Ends with status 1 if it grows. Linux only.

@@ -27,11 +27,11 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Train the same cells with other threads, builds and instruction sets, and show what is equal to the bit
+    /// Train the same cells with other threads, builds and instruction sets, and show which files are bit-identical
     Determinism(determinism::Arguments),
-    /// Train hundreds of cells in one process, and look whether its memory or its open files grow
+    /// Train hundreds of cells in one process, and check that memory and open files do not grow
     Memory(memory::Arguments),
-    /// Cut the power under a study, and look whether the same command ends with the same bits
+    /// Simulate power cuts during a study, and check that the same command ends with the same bits
     PowerCuts(power_cuts::Arguments),
     /// Print the instruction sets that this process sees
     #[command(hide = true)]

@@ -16,7 +16,7 @@ use super::{
     study::{draw, end_of, what_is_in},
 };
 
-/// Cut the power under a study, and look whether the same command ends with the same bits.
+/// Simulate power cuts during a study, and check that the same command ends with the same bits.
 ///
 /// The results folder lies on a file system of its own, in an image file. At a random moment of the study the image is
 /// copied as it lies there, which is what a disk has after a power cut; the copy is mounted, which replays its journal, and

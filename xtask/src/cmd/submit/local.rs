@@ -63,12 +63,12 @@ pub fn run(job: &Job, processes: usize) -> Result<()> {
     });
     let failed = ended.iter().filter(|status| !status.as_ref().is_ok_and(|status| status.success())).count();
     if asked.load(Relaxed) {
-        println!("stopped; the same command continues");
+        println!("stopped. Run the same command again to resume.");
         stop::end();
     }
     if failed > 0 {
         bail!(
-            "{failed} of {processes} processes failed; what they said stands above; the same command continues"
+            "{failed} of {processes} processes failed; their messages stand above. Run the same command again to resume"
         )
     }
     Ok(())

@@ -41,11 +41,11 @@ pub struct Arguments {
     #[arg(long, group = "where", requires_all = ["image", "claim"])]
     kubernetes: bool,
 
-    /// Start so many processes here, and wait for them
+    /// Start N processes on this machine, and wait for them
     #[arg(long, group = "where", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub local: Option<u16>,
 
-    /// Tasks at most [default: 16]. One for which no cell is left ends at once, and well
+    /// Tasks at most [default: 16]. A task for which no cell is left ends at once, successfully
     #[arg(long, value_name = "N", default_value_t = 16, hide_default_value = true)]
     tasks: usize,
 
