@@ -1,7 +1,7 @@
 //! skewbench: when defects are rare, which self-supervised method should I pretrain with, and can I
 //! trust the number that tells me?
 //!
-//! A harness that reproduces, audits and extends "Anomaly Detection In The Wild: Can SSL Handle Strong
+//! A harness that re-implements, checks and extends "Anomaly Detection In The Wild: Can SSL Handle Strong
 //! Distribution Imbalances?" (Otero, Mateus and Balestriero, 2024). This page is the map.
 //!
 //! # Glossary

@@ -176,7 +176,7 @@ impl Frame {
     /// How a measure of one model moves from one validation share to another, as a table of its own and the name of its
     /// one measure: the first less the second, seed by seed, in the rows of all validation images.
     pub fn moved(&self, measure: &Measure, [first, second]: [Share; 2]) -> (Measure, Self) {
-        let name = Measure::named(format!("{measure} at {} less at {}", percent(first), percent(second)));
+        let name = Measure::named(format!("{measure} at {} minus at {}", percent(first), percent(second)));
         let seconds: HashMap<(Scored, Option<u64>), f64> = self
             .points(measure)
             .into_iter()
@@ -393,7 +393,7 @@ mod tests {
             rows.number(Metric::F1, Some(f1));
         }
         let (measure, moved) = rows.frame().moved(&Metric::F1.into(), [rare, many]);
-        assert_eq!(measure.id(), "f1 at 1 % less at 45 %");
+        assert_eq!(measure.id(), "f1 at 1 % minus at 45 %");
         let found: Vec<(Option<u64>, f64)> = moved
             .points(&measure)
             .iter()

@@ -199,7 +199,7 @@ impl Evidence {
         second: &Scored,
     ) -> Result<MeanContrast, Unmeasured> {
         let metric = metric.into();
-        let what = format!("{}: {} less {}", measured(&metric, first), name(first), name(second));
+        let what = format!("{}: {} minus {}", measured(&metric, first), name(first), name(second));
         let terms = [self.term(1.0, &metric, first), self.term(-1.0, &metric, second)];
         self.contrast(what, metric, &terms)
     }
@@ -228,7 +228,7 @@ impl Evidence {
             let first = at(0, Share::NATURAL);
             let words = [first, at(1, Share::NATURAL)].map(|at| who(&at));
             let what = format!(
-                "{}: {} less {}, average over {} shares",
+                "{}: {} minus {}, average over {} shares",
                 measured(&measure, &first),
                 words[0],
                 words[1],

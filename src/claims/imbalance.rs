@@ -40,8 +40,8 @@ pub static CLAIMS: [Claim; 6] = [
         id: "decline_is_arithmetic",
         section: "ours",
         quote: "",
-        predicate: "one pair of true and false positive rates a model explains at least 99 % of how its F1 moves over \
-                    validation shares, over all rows",
+        predicate: "one pair of true-positive and false-positive rates per model explains at least 99 % of how its \
+                    F1 changes over validation shares, over all models",
         note: "So the decline says nothing about a method: only the pair does.",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, _| arithmetic(evidence),
@@ -81,8 +81,8 @@ pub static CLAIMS: [Claim; 6] = [
         id: "supervised_gap_widens",
         section: "appendix B",
         quote: "with the performance gap widening as the class imbalance in the validation set increased",
-        predicate: "supervised F1 less SimCLR's is larger at 1 % defects in validation than at 45 %, at every training \
-                    share on ResNet-18",
+        predicate: "supervised F1 minus SimCLR's is larger at 1 % defects in validation than at 45 %, at every \
+                    training share on ResNet-18",
         note: "In proportion the gap widens (12.3 against 5.0 per cent is a factor of 2.5), in points it shrinks: all F1 \
                go to 0 with the share.",
         yardsticks: &Yardstick::PAPER_ONLY,

@@ -79,7 +79,8 @@ pub static CLAIMS: [Claim; 7] = [
         id: "resnet_has_higher_rankme_normalised",
         section: "ours",
         quote: "",
-        predicate: "RankMe of features divided by its bound is higher on ResNet-18 for every method and training share",
+        predicate: "RankMe of features divided by its maximum is higher on ResNet-18 for every method and training \
+                    share",
         note: "",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, _| evidence.all_above(by_backbone(evidence, &Measure::RANKME_NORMALISED)),
@@ -88,8 +89,8 @@ pub static CLAIMS: [Claim; 7] = [
         id: "rankme_differs_by_method",
         section: "appendix D",
         quote: "interesting trends emerge when examining RankMe across different architectures and SSL methods",
-        predicate: "methods make more of RankMe's variance than shuffled method names do (1 of 20 at most), within \
-                    backbones",
+        predicate: "methods explain more of RankMe's variance than shuffled method names do (1 of 20 at most), \
+                    within backbones",
         note: "",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, _| differs_by_method(evidence),
@@ -220,7 +221,7 @@ fn by_backbone(evidence: &Evidence, metric: &Measure) -> Contrasts {
             let term = |weight, backbone| {
                 evidence.term(weight, metric, &Axes::table_1(method, backbone, share).in_training())
             };
-            let what = format!("{metric}: {method} at {}, ResNet-18 less ViT-Tiny", percent(share));
+            let what = format!("{metric}: {method} at {}, ResNet-18 minus ViT-Tiny", percent(share));
             let terms = [term(1.0, backbone::Name::ResNet18), term(-1.0, backbone::Name::ViTTiny)];
             contrasts.push(evidence.contrast(what, metric, &terms));
         }

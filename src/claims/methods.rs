@@ -42,14 +42,14 @@ pub static CLAIMS: [Claim; 13] = [
         id: "mae_step_costs",
         section: "ours",
         quote: "",
-        predicate: "the features of MAE done soundly are above those of the step as released, at 45 % defects (AUROC of the \
-                    converged probe)",
-        note: "The paper has no sound MAE to compare with.",
+        predicate: "MAE without the faults of the released code gives better features than the released code, at 45 \
+                    % defects (AUROC of the converged probe)",
+        note: "The paper has no MAE without these faults to compare with.",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, _| {
             let sound = Axes { share: Share::percent(45), ..vit(Mae) };
             let released = sound.in_study(Study::Ablation(Ablation::MaeAsReleased));
-            let what = "auroc of the converged probe: MAE soundly less MAE as released";
+            let what = "auroc of the converged probe: MAE without faults minus MAE as released";
             let pair = [&sound.converged(), &released.converged()];
             evidence.all_above(vec![evidence.paired(what, Metric::Auroc, pair)])
         },
@@ -84,7 +84,7 @@ pub static CLAIMS: [Claim; 13] = [
                 terms
             };
             let smaller = SHARES[..4].iter().map(|&share| {
-                let what = format!("{measure}: gap of MAE at 45 % less gap at {}", percent(share));
+                let what = format!("{measure}: gap of MAE at 45 % minus gap at {}", percent(share));
                 let terms = [gap(Share::percent(45), 1.0), gap(share, -1.0)].concat();
                 evidence.contrast(what, &measure, &terms)
             });
@@ -153,7 +153,7 @@ pub static CLAIMS: [Claim; 13] = [
                     terms
                 };
                 let what =
-                    format!("{measure} at {}: DINO's gap on ResNet-18 less on ViT-Tiny", percent(share));
+                    format!("{measure} at {}: DINO's gap on ResNet-18 minus on ViT-Tiny", percent(share));
                 let terms = [gap(resnet, 1.0), gap(vit, -1.0)].concat();
                 contrasts.push(evidence.contrast(what, &measure, &terms));
             }
@@ -164,9 +164,9 @@ pub static CLAIMS: [Claim; 13] = [
         id: "method_matters_more_than_backbone",
         section: "abstract",
         quote: "the SSL model choice is more critical than the backbone architecture",
-        predicate: "over BYOL, Barlow Twins, DINO and SimCLR, methods make more of F1's variance (per degree of \
+        predicate: "among BYOL, Barlow Twins, DINO and SimCLR, methods explain more of F1's variance (per degree of \
                     freedom) than backbones do",
-        note: "Without DINO it is the other way in the paper's own numbers: ResNet-18 less ViT-Tiny is up to 0.09, while \
+        note: "Without DINO it is the other way in the paper's own numbers: ResNet-18 minus ViT-Tiny is up to 0.09, while \
                the other three methods lie within 0.03 of each other on ResNet-18.",
         yardsticks: &Yardstick::SCORES,
         judge: |evidence, yardstick| {
@@ -177,8 +177,8 @@ pub static CLAIMS: [Claim; 13] = [
         id: "method_matters_more_than_backbone_without_dino",
         section: "ours",
         quote: "",
-        predicate: "over BYOL, Barlow Twins and SimCLR, without DINO, methods make more of F1's variance (per degree of \
-                    freedom) than backbones do",
+        predicate: "among BYOL, Barlow Twins and SimCLR, without DINO, methods explain more of F1's variance (per \
+                    degree of freedom) than backbones do",
         note: "DINO's collapse at 1 and 2 % alone can make `method` the larger factor.",
         yardsticks: &Yardstick::SCORES,
         judge: |evidence, yardstick| {
@@ -328,7 +328,7 @@ fn method_against_backbone(evidence: &Evidence, yardstick: Yardstick, methods: &
         share(parts.interactions)
     );
     let draws = format!(
-        "mean squares: method less backbone {difference:.3}; above 0 in {:.0} % of draws of new seeds",
+        "mean squares: method minus backbone {difference:.3}; above 0 in {:.0} % of draws of new seeds",
         100.0 * chance
     );
     Finding::of(verdict, vec![variance, draws])

@@ -28,7 +28,7 @@ pub static CLAIMS: [Claim; 7] = [
                 .into_iter()
                 .flat_map(|backbone| Study::SIDES.windows(2).map(move |pair| (backbone, pair[0], pair[1])));
             let contrasts = steps.map(|(backbone, small, large)| {
-                let what = format!("{measure}: {large} less {small} on {backbone}");
+                let what = format!("{measure}: {large} minus {small} on {backbone}");
                 let term =
                     |weight, side| evidence.term(weight, &measure, &yardstick.at(sized(backbone, side)));
                 evidence.contrast(what, &measure, &[term(1.0, large), term(-1.0, small)])
@@ -60,8 +60,8 @@ pub static CLAIMS: [Claim; 7] = [
         id: "validation_on_augmented_images",
         section: "ours",
         quote: "",
-        predicate: "validation on images as they are gives a higher F1 than on augmented ones, as released (supervised \
-                    and SimCLR on ResNet-18 at 45 %)",
+        predicate: "validation on unchanged images gives a higher F1 than on augmented images, which the released \
+                    code uses (supervised and SimCLR on ResNet-18 at 45 %)",
         note: "The released validation during training goes through training's crops and colours.",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, yardstick| {
@@ -163,9 +163,9 @@ fn sized(backbone: backbone::Name, side: u16) -> Scored {
 /// A cell above the same cell with something done as released.
 fn soundly(evidence: &Evidence, yardstick: Yardstick, cell: Axes, [sound, released]: [Study; 2]) -> Finding {
     let measure = yardstick.measure(Metric::F1);
-    let soundly = if sound == Table1 { "soundly" } else { sound.id() };
+    let soundly = if sound == Table1 { "corrected" } else { sound.id() };
     let (method, backbone) = (cell.method_id(), cell.backbone_id());
-    let what = format!("{measure}: {method} on {backbone} {soundly} less {}", released.id());
+    let what = format!("{measure}: {method} on {backbone} {soundly} minus {}", released.id());
     let [first, second] = [sound, released].map(|study| yardstick.at(cell.in_study(study).in_training()));
     evidence.all_above(vec![evidence.paired(what, measure, [&first, &second])])
 }
@@ -192,7 +192,7 @@ fn optimum(evidence: &Evidence, yardstick: Yardstick) -> Finding {
         .iter()
         .map(|(inside, at)| evidence.term(weight(*inside), &measure, &yardstick.at(*at)))
         .collect();
-    let what = format!("{measure}: inside less outside the region");
+    let what = format!("{measure}: inside minus outside the region");
     evidence.all_above(vec![evidence.contrast(what, measure, &terms)])
 }
 

@@ -169,15 +169,14 @@ fn say(manifest: &Manifest) {
         train.normals, train.defects, manifest.source, manifest.auroc, validation.normals, validation.defects
     );
     println!(
-        "  flags images above logit {:.4} ({}): {} of normal images, {} of defects there",
+        "  flags images above logit {:.4} ({}): of these validation images {} of the normal ones and {} of the defects",
         threshold.logit,
         threshold.chosen,
         rate(threshold.false_positive_rate),
         rate(threshold.true_positive_rate)
     );
     println!(
-        "  probabilities are for {} defects; they lie {:.3} from what happens (expected calibration error, \
-         cross-validated)",
+        "  probabilities are calibrated for {} defects (expected calibration error {:.3}, cross-validated)",
         percent(manifest.rate),
         calibration.error
     );

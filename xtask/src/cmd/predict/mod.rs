@@ -167,8 +167,8 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
         rows.path().display(),
         page.display()
     );
-    if let count @ 1.. = bundle.manifest.limits.len() {
-        println!("note: the page has {count} things to know about the data that the detector learnt from");
+    if !bundle.manifest.limits.is_empty() {
+        println!("note: the page lists what to know about the detector's training data");
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use skewbench::{backbone, bundle::Manifest, evaluate::scorer::Scorer};
 
 use super::{rows::Summary, worst::Shown, worth};
+use crate::support::notes;
 
 /// The whole page.
 pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) -> Markup {
@@ -20,43 +21,43 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
                 title { "Triage: " (found.flagged) " of " (found.scored) " images flagged" }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
+            body { main {
                 h1 { (found.flagged) " of " (found.scored) " images flagged" }
                 p {
                     (manifest.title()) " (" code { (manifest.cell) } ") scores images by "
                     (Scorer::label(&manifest.scorer).unwrap_or(&manifest.scorer)) ", and flags those above logit "
-                    (format!("{:.3}", manifest.threshold.logit)) " (" (manifest.threshold.chosen) "). On "
-                    (manifest.validation.normals) " normal images and " (manifest.validation.defects)
-                    " defects of " (manifest.source) " that was " (false_alarms) " of the normal images and " (hits)
-                    " of the defects (95\u{a0}%). Probabilities are for a site where " (percent(rate))
-                    " of images have a defect; they lie " (format!("{:.3}", manifest.calibration.error))
-                    " from what happens (expected calibration error)."
+                    (format!("{:.3}", manifest.threshold.logit)) " (" (manifest.threshold.chosen) "). On the validation images of "
+                    (manifest.source) " (" (manifest.validation.normals) " normal images, " (manifest.validation.defects)
+                    " defects) it flagged " (false_alarms) " of the normal images and " (hits)
+                    " of the defects (95\u{a0}% intervals). Probabilities are for a site where " (percent(rate))
+                    " of images have a defect; their expected calibration error was "
+                    (format!("{:.3}", manifest.calibration.error)) "."
                     @if found.skipped > 0 {
-                        " " (found.skipped) " images could not be read: " code { "predictions.csv" } " says why."
+                        " " (found.skipped) " images could not be read; " code { "predictions.csv" } " gives the reasons."
                     }
                 }
                 @if !manifest.limits.is_empty() {
                     details.limits {
-                        summary { (manifest.limits.len()) " things to know about the data it learnt from" }
-                        ul { @for limit in &manifest.limits { li { (limit) } } }
+                        summary { "Notes on its training data" }
+                        ul { @for limit in notes::together(&manifest.limits) { li { (limit) } } }
                     }
                 }
                 form {
                     label { "Probability at least " input #least type="number" min="0" max="100" step="any" value="0"; " %" }
                     label { "Path contains " input #text type="search"; }
-                    label { input #map type="checkbox" checked; " where (m)" }
+                    label { input #map type="checkbox" checked; " heat map (m)" }
                     button #save type="button" { "Save verdicts" }
                     span #count {}
                 }
                 p.keys {
-                    "Keys: j and k move, d marks a defect, n normal, u takes a mark back. "
+                    "Keys: j and k move, d marks a defect, n marks a normal image, u removes the mark, m shows the heat map. "
                     @if shown.iter().any(|shown| !shown.places.is_empty()) {
                         "Orange: " (map_of(manifest)) "."
-                    } @else { "This detector does not say which places add most to a logit." }
+                    } @else { "This detector has no heat map." }
                 }
                 ol #images { @for (place, image) in shown.iter().enumerate() { (item(place, image)) } }
                 script { (PreEscaped(SCRIPT)) }
-            }
+            } }
         }
     }
 }
