@@ -350,6 +350,12 @@ mod tests {
         assert_eq!(noise.of(&f1(), &LOW), Some(Uncertainty::known(0.005)));
         let rare = noise.of(&Metric::F2Oracle.into(), &LOW.on(Share::percent(1))).unwrap();
         assert!((rare.deviation - 0.005_f64.hypot(0.032)).abs() < 1e-15);
+        // Fewer defects are drawn the more unevenly; of all validation images, and of half of them, nothing is added.
+        let at =
+            |percent| noise.of(&Metric::F2Oracle.into(), &LOW.on(Share::percent(percent))).unwrap().deviation;
+        let found = [1, 2, 5, 15, 45].map(at);
+        assert!(found.is_sorted_by(|rarer, next| rarer > next), "{found:?}");
+        assert_eq!((found[4], noise.of(&Metric::F2Oracle.into(), &LOW).unwrap().deviation), (0.005, 0.005));
     }
 
     #[test]

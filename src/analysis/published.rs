@@ -73,4 +73,22 @@ mod tests {
         f1.sort_by(f64::total_cmp);
         assert_eq!(f1, [0.032, 0.049, 0.673, 0.719, 0.727]);
     }
+
+    /// Of the last column of Table 2, as printed: ViT-Tiny 0.90, ResNet-18 0.909, 69 minutes an epoch.
+    #[test]
+    fn table_2_has_seconds_and_each_backbones_own_score() {
+        let frame = frame().setting(TABLE_2);
+        for (backbone, f1) in [(ViTTiny, 0.90), (ResNet18, 0.909)] {
+            let study = Study::Table2 { side: 512 };
+            let at = Axes::table_1(Supervised, backbone, Share::NATURAL).in_study(study).in_training();
+            let of = |measure: Measure| {
+                frame.points_of(&measure, |found| *found == at).iter().map(|point| point.value).collect()
+            };
+            let found: [Vec<f64>; 2] = [of(Metric::F1.into()), of(Measure::EPOCH_SECONDS)];
+            assert_eq!(found, [vec![f1], vec![4_140.0]], "{backbone}");
+        }
+        // Table 1 has MAE on ViT-Tiny alone, and so has Figure 2 here, though its caption says ResNet-18.
+        let mae = super::frame().setting(FIGURE_2).only(|at| at.cell.method == Some(Mae)).axes();
+        assert!(!mae.is_empty() && mae.iter().all(|at| at.cell.backbone == Some(ViTTiny)));
+    }
 }

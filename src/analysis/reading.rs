@@ -558,4 +558,47 @@ mod tests {
             "{told:?}"
         );
     }
+
+    /// What a cell has once stands in each of its rows, under its own name.
+    #[test]
+    fn what_a_cell_has_once_is_in_each_of_its_rows() {
+        let mut record = scored();
+        record.scores.push(example::score("converged", Some(0.05)));
+        let epoch = |epoch: usize, loss: f64, rankme: f64| results::record::Epoch {
+            epoch,
+            loss,
+            probe_loss: Some(9.0),
+            learning_rate: 0.1,
+            seconds: 1.0,
+            monitors: [("rankme".to_owned(), rankme)].into(),
+        };
+        record.curve = vec![epoch(1, 3.0, 11.0), epoch(2, 2.0, 12.0), epoch(3, 1.5, 13.0)];
+        (record.cost.train_seconds, record.cost.evaluate_seconds) = (60.0, 7.0);
+        record.label_free = [("features".to_owned(), [("rankme".to_owned(), 5.5)].into())].into();
+        (record.scores[0].normals, record.scores[0].defects) = (40, 30);
+        record.scores[0].auroc_error = Some(0.25);
+        let frame = of(vec![("a".into(), record)]).frame;
+        let numbers = |name: &str| frame.numbers(&Measure::named(name.to_owned()));
+        for (name, value) in [
+            ("monitor.rankme", 13.0),
+            ("first_monitor.rankme", 11.0),
+            ("loss", 1.5),
+            ("epochs", 3.0),
+            ("train_normals", 95.0),
+            ("train_defects", 5.0),
+            ("features.rankme", 5.5),
+            ("cost.train_seconds", 60.0),
+            ("cost.evaluate_seconds", 7.0),
+            ("cost.epoch_seconds", 20.0),
+            ("cost.images_per_second", 100.0),
+        ] {
+            assert_eq!(numbers(name), [Some(value); 2], "{name}");
+        }
+        // Of each score its own.
+        assert_eq!(numbers("normals"), [Some(40.0), Some(50.0)]);
+        assert_eq!(numbers("defects"), [Some(30.0), Some(50.0)]);
+        assert_eq!(numbers("auroc_error"), [Some(0.25), None]);
+        let validation: Vec<Share> = frame.axes().into_iter().map(|at| at.validation).collect();
+        assert!(validation.contains(&Share::NATURAL) && validation.contains(&Share::percent(5)));
+    }
 }

@@ -189,4 +189,32 @@ mod tests {
         let others = settings(&[("x", with("1")), ("y", with("2"))]);
         assert!(others[0].ends_with(", images of x") && others[1].ends_with(", images of y"), "{others:?}");
     }
+
+    /// Table 2 draws its pictures for its largest side, and varies the side: it belongs to the arms all the same. Files
+    /// are the same at every side, so that others are another setting.
+    #[test]
+    fn table_2_is_with_the_arms_though_its_pictures_are_drawn_larger() {
+        let of = |source: &str| {
+            let mut arm = record("table1/a", "table1", "a1b2", (64, 5));
+            let mut sized = record("table2/a", "table2", "c3d4", (128, 5));
+            sized.cell.variant = Some("side128".to_owned());
+            for record in [&mut arm, &mut sized] {
+                record.data.source = source.to_owned();
+            }
+            settings(&[("a", arm), ("a", sized)])
+        };
+        let drawn = of("synthetic");
+        assert_eq!(drawn[0], drawn[1]);
+        let files = of("folder");
+        assert_ne!(files[0], files[1]);
+        // Arms of two sides, of two numbers of epochs, or of two samples are kept apart, and what differs is named.
+        for (name, other, expected) in
+            [("side", 96, "96 px"), ("epochs", 7, "7 epochs"), ("sample", 3, "sample 3")]
+        {
+            let mut second = record("table1/b", "table1", "a1b2", (64, 5));
+            second.settings.values.insert(name.to_owned(), other.into());
+            let found = settings(&[("a", record("table1/a", "table1", "a1b2", (64, 5))), ("a", second)]);
+            assert!(found[0] != found[1] && found[1].contains(expected), "{name}: {found:?}");
+        }
+    }
 }

@@ -351,4 +351,83 @@ mod tests {
         ];
         assert_eq!(found, expected);
     }
+
+    /// Which tables have rows of a study, and of which validation images.
+    #[test]
+    fn every_study_has_its_own_tables() {
+        let of = |study: &str, variant: Option<&str>, method: &str| -> Vec<String> {
+            let mut record = example::record();
+            (record.cell.study, record.cell.method) = (study.to_owned(), method.to_owned());
+            record.cell.variant = variant.map(str::to_owned);
+            if study == "pixels" {
+                record.cell.backbone = "pixels".to_owned();
+            }
+            record.scores = vec![example::score("converged", None), example::score("converged", Some(0.05))];
+            let tables = all(&reading::of(vec![("a".into(), record)])).unwrap();
+            let rows = |text: &str| text.lines().filter(|line| line.contains(study)).count();
+            let named = tables.iter().filter(|(name, text)| *name != "cost" && rows(text) > 0);
+            named.map(|(name, text)| format!("{name} {}", rows(text))).collect()
+        };
+        let arm = ["table1 1", "figures2_4_5 2"];
+        let beside = ["size_matched 1", "ablations 1", "fine_tuned 1", "remedies 1"];
+        assert_eq!(of("table1", None, "simclr"), [&arm[..], &beside].concat());
+        assert_eq!(of("extension", None, "simclr"), [&arm[..], &["fine_tuned 1"]].concat());
+        for floor in ["random_weights", "given_weights", "pixels"] {
+            assert_eq!(of(floor, None, "none"), ["table1 1"], "{floor}");
+        }
+        for (study, variant, table) in [
+            ("table2", Some("side128"), "table2 1"),
+            ("figure3", Some("jitter0100-crop0500"), "figure3 1"),
+            ("size_matched", None, "size_matched 1"),
+            ("probe_under_lars", None, "ablations 1"),
+            ("fine_tuned", None, "fine_tuned 1"),
+            ("label_budget", Some("defects0005"), "label_budgets 1"),
+            ("unseen", Some("class00"), "unseen 1"),
+            ("remedy", Some("focal_loss"), "remedies 1"),
+            ("tuning", Some("trial03"), "tuning 1"),
+        ] {
+            assert_eq!(of(study, variant, "supervised"), [table], "{study}");
+        }
+    }
+
+    /// Monitors and ranks are of arms; label-free metrics are of every cell, under what they are of.
+    #[test]
+    fn label_free_metrics_stand_beside_what_they_are_of() {
+        let mut record = example::record();
+        let of = |name: &str, value: f64| [(name.to_owned(), value)].into();
+        record.label_free =
+            [("features".to_owned(), of("rankme", 3.5)), ("views".to_owned(), of("lidar", 4.5))].into();
+        let epoch = |epoch, seconds| Epoch {
+            epoch,
+            loss: 1.0,
+            probe_loss: None,
+            learning_rate: 0.1,
+            seconds,
+            monitors: BTreeMap::new(),
+        };
+        // The middle of three epochs, whatever their order.
+        record.curve = vec![epoch(1, 90.0), epoch(2, 4.0), epoch(3, 5.0)];
+        record.scores = vec![example::score("converged", None)];
+        let mut floor = record.clone();
+        (floor.cell.study, floor.cell.method) = ("random_weights".to_owned(), "none".to_owned());
+        floor.cell.id = "random_weights/none-resnet18".to_owned();
+        let reading = reading::of(vec![("a".into(), record.clone()), ("b".into(), floor)]);
+        let tables: BTreeMap<_, _> = all(&reading).unwrap().into_iter().collect();
+        let (arm, floor) = (record.cell.id.as_str(), "random_weights/none-resnet18");
+        let expected: Vec<String> = [floor, arm]
+            .iter()
+            .flat_map(|cell| [format!("{cell},features,rankme,3.5"), format!("{cell},views,lidar,4.5")])
+            .collect();
+        let mut found: Vec<&str> = tables["label_free"].lines().skip(1).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+        for name in ["figure6", "figure7"] {
+            assert!(tables[name].contains(arm) && !tables[name].contains(floor), "{name}");
+        }
+        assert!(
+            tables["table1"].lines().nth(1).unwrap().ends_with(",5.000000,100.000000"),
+            "{}",
+            tables["table1"]
+        );
+    }
 }

@@ -34,7 +34,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    fn of(setting: String, records: &[&Filed], is_tuning: bool) -> Self {
+    pub(super) fn of(setting: String, records: &[&Filed], is_tuning: bool) -> Self {
         let size = |counts: &Counts| counts.normals + counts.defects;
         let most = |of: fn(&Filed) -> Counts| {
             let none = Counts { normals: 0, defects: 0 };

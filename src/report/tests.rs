@@ -1,5 +1,8 @@
 //! Numbers of records that are easy to work out by hand, and where the page must show them.
 
+mod sections;
+mod whole;
+
 use super::*;
 use crate::{
     analysis::reading,

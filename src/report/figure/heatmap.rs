@@ -103,4 +103,42 @@ mod tests {
         assert_eq!(whole[2], colour::heat(1.0), "the highest is the strongest");
         assert_eq!(colours((0.5, 0.75), &[0.5, 0.625, 0.75]), whole);
     }
+
+    /// Numbers stand in their row and column; what was not measured is a dash; methods are kept apart.
+    #[test]
+    fn numbers_stand_in_their_row_and_column() {
+        let map = Heatmap {
+            caption: String::new(),
+            row_axis: "models".to_owned(),
+            column_axis: "shares".to_owned(),
+            rows: vec![(Some(Name::Byol), "first".to_owned()), (Some(Name::Mae), "second".to_owned())],
+            columns: vec!["left".to_owned(), "right".to_owned()],
+            cells: vec![vec![Some(0.125), None], vec![Some(0.25), Some(0.9)]],
+            range: (0.0, 1.0),
+            percent_decimals: 1,
+        };
+        let drawn = map.draw().into_string();
+        // Columns are 58 wide from 150 on, rows 22 high from 44 on, with 6 between methods.
+        for (text, x, y) in [
+            ("left", 179, 36),
+            ("right", 237, 36),
+            ("first", 142, 59),
+            ("second", 142, 87),
+            ("12.5", 179, 59),
+            ("\u{2013}", 237, 59),
+            ("25.0", 179, 87),
+            ("90.0", 237, 87),
+        ] {
+            let (begin, _) =
+                drawn.split_once(&format!(">{text}<")).unwrap_or_else(|| panic!("{text}: {drawn}"));
+            let place = begin.rsplit("<text ").next().unwrap();
+            assert!(place.starts_with(&format!("x=\"{x}\" y=\"{y}\"")), "{text} at {place}");
+        }
+        // Both rows begin with their method's colour, in order; only what is nearly full has light text.
+        let places = [Name::Byol, Name::Mae].map(|name| drawn.find(&format!("fill=\"{}\"", name.colour())));
+        assert!(places[0].is_some() && places[0] < places[1], "{places:?}");
+        assert_eq!(drawn.matches("class=\"cell on\"").count(), 1);
+        assert!(drawn.contains("class=\"cell on\">90.0<"), "{drawn}");
+        assert!(drawn.contains("rows: models; numbers in per cent") && drawn.contains(">shares<"), "{drawn}");
+    }
 }

@@ -258,6 +258,80 @@ mod tests {
         }
     }
 
+    fn axis(high: f64) -> PlotAxis {
+        PlotAxis { label: String::new(), low: 0.0, high, decimals: 1, marks: Vec::new() }
+    }
+
+    /// An unjoined series of one point with three bars: one inside, one beyond the axis, one without ends.
+    fn with_bars(name: &str, dashed: bool) -> Series {
+        let bars = vec![(5.0, [0.25, 0.5]), (10.0, [-1.0, 2.0]), (0.0, [f64::NEG_INFINITY, f64::INFINITY])];
+        let points = vec![(5.0, 0.25)];
+        Series { method: Some(Name::Byol), name: name.to_owned(), points, bars, joined: false, dashed }
+    }
+
+    #[test]
+    fn bars_reach_over_their_place_and_are_cut_by_the_frame() {
+        let series = vec![with_bars("a", false)];
+        let plot = Plot { caption: "c".into(), x: axis(10.0), y: axis(1.0), series, legend: false };
+        let drawn = plot.draw().into_string();
+        // The frame's middle is at 293; a quarter and a half of its height at 195 and 134.
+        let bars: Vec<&str> =
+            drawn.split("<line x1=").skip(1).map(|line| line.split(" stroke=").next().unwrap()).collect();
+        let expected =
+            ["\"293\" x2=\"293\" y1=\"195\" y2=\"134\"", "\"530\" x2=\"530\" y1=\"256\" y2=\"12\""];
+        assert_eq!(bars, expected);
+        // Labels of the horizontal axis stand below its places; a fifth of the way is a mark.
+        assert!(
+            drawn.contains("x=\"150.8\" y=\"272\" text-anchor=\"middle\" class=\"tick\">2.0<"),
+            "{drawn}"
+        );
+    }
+
+    #[test]
+    fn legends_name_each_series_beside_its_own_mark() {
+        let legend = |names: [&str; 3]| {
+            let series = names.iter().map(|name| with_bars(name, *name == "hollow")).collect();
+            let plot = Plot { caption: "c".into(), x: axis(10.0), y: axis(1.0), series, legend: true };
+            let (height, drawn) = (plot.drawing().height, plot.draw().into_string());
+            let (begin, end) = ("text-anchor=\"start\" class=\"tick\">", '<');
+            let place = |name: &str| {
+                let (before, _) = drawn.split_once(&format!("{begin}{name}{end}")).unwrap();
+                let (path, text) = before.rsplit_once("<text ").unwrap();
+                let mark = path.rsplit("<path ").next().unwrap();
+                (text.trim().to_owned(), mark.contains("fill=\"none\""))
+            };
+            (height, names.map(place))
+        };
+        // Three names fill a row of three columns, 158 wide; long ones stand two in a row.
+        let short = ["x=\"65\" y=\"312\"", "x=\"223\" y=\"312\"", "x=\"381\" y=\"312\""].map(str::to_owned);
+        let [a, b, c] = short.clone();
+        assert_eq!(legend(["a", "hollow", "b"]), (318.0, [(a, false), (b, true), (c, false)]));
+        let [a, ..] = short;
+        let (b, c) = ("x=\"302\" y=\"312\"".to_owned(), "x=\"65\" y=\"330\"".to_owned());
+        let names = ["a name that is long", "b", "hollow"];
+        assert_eq!(legend(names), (336.0, [(a, false), (b, false), (c, true)]));
+    }
+
+    #[test]
+    fn every_method_has_its_own_colour_and_dashes() {
+        let drawn = |dashed| {
+            let series =
+                Series { points: vec![(0.0, 0.0), (10.0, 1.0)], joined: true, ..with_bars("a", dashed) };
+            let series = vec![series];
+            let plot = Plot { caption: "c".into(), x: axis(10.0), y: axis(1.0), series, legend: false };
+            plot.draw().into_string()
+        };
+        let (full, dashed) = (drawn(false), drawn(true));
+        assert!(!full.contains("stroke-dasharray") && dashed.contains("stroke-dasharray"), "{full}");
+        // Marks of both points, hollow where the line is dashed.
+        let fill = format!("fill=\"{}\"", Name::Byol.colour());
+        assert_eq!((full.matches(&fill).count(), dashed.matches(&fill).count()), (2, 0));
+        assert_eq!(full.matches(Name::Byol.marker()).count(), 2);
+        let colours: std::collections::BTreeSet<_> = Name::ALL.map(|name| colour::of(Some(name))).into();
+        let markers: std::collections::BTreeSet<_> = Name::ALL.map(|name| colour::marker(Some(name))).into();
+        assert_eq!((colours.len(), markers.len()), (Name::ALL.len(), Name::ALL.len()), "told apart");
+    }
+
     #[test]
     fn ticks_are_round_and_inside() {
         let axis = PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };
