@@ -565,4 +565,41 @@ mod tests {
             assert!(complaint.contains(expected), "{complaint}");
         }
     }
+
+    /// Where folders are kinds of defects, or lie in that of the defects, an image's kind is its folder.
+    #[test]
+    fn kinds_are_named_after_their_folders() {
+        for names in [
+            ["train/normal/a.png", "train/defect/crack/b.png", "test/normal/c.png", "test/defect/hole/d.png"],
+            ["train/good/a.png", "train/crack/b.png", "test/good/c.png", "test/hole/d.png"],
+        ] {
+            let folder = folder_with(&names);
+            let source = source(folder.path()).unwrap();
+            let kinds = |dataset: &dyn Dataset| {
+                (0..2).map(|index| dataset.kind(index).map(str::to_owned)).collect::<Vec<_>>()
+            };
+            let found = [kinds(&*source.train), kinds(&*source.validation)];
+            let expected = ["crack", "hole"].map(|kind| vec![None, Some(kind.to_owned())]);
+            assert_eq!(found, expected, "{names:?}");
+            assert!(source.train.labels()[1].defect && !source.train.labels()[0].defect);
+        }
+    }
+
+    #[test]
+    fn two_folders_to_train_on_are_one_too_many() {
+        let names = ["train/normal/a.png", "training/normal/b.png", "val/normal/c.png"];
+        let error = format!("{:#}", source(folder_with(&names).path()).err().unwrap());
+        assert!(error.contains("expected one folder to train on, found train, training"), "{error}");
+    }
+
+    /// To predict on: every image at any depth, by name in byte order; a folder's name says nothing of a label.
+    #[test]
+    fn a_folder_without_labels_is_listed_whole() {
+        let folder =
+            folder_with(&["defect/b.png", "a.JPG", "deep/er/c.jpeg", "notes.txt", "._x.png", "Z.png"]);
+        let files = unlabelled(folder.path()).unwrap();
+        let names: Vec<&str> = (0..files.len()).map(|index| files.name(index)).collect();
+        assert_eq!(names, ["Z.png", "a.JPG", "deep/er/c.jpeg", "defect/b.png"]);
+        assert!(files.labels().iter().all(|labels| !labels.defect));
+    }
 }

@@ -164,4 +164,16 @@ mod tests {
             assert_eq!(suggestion(names.iter().map(String::as_str)), None, "{plain}");
         }
     }
+
+    /// At least half of the names, two images or more of a group on average, and two groups.
+    #[test]
+    fn few_names_and_small_groups_suggest_nothing() {
+        let said = |names: &[&str]| suggestion(names.iter().copied());
+        // Two groups of two among eight: half of them.
+        let half = ["p1_1", "p1_2", "p2_1", "p2_2", "a", "b", "c", "d"];
+        assert!(said(&half).unwrap().starts_with("names suggest 2 groups, such as p1 with 2 images"));
+        assert_eq!(said(&[&half[..], &["e"]].concat()), None, "four of nine");
+        assert_eq!(said(&["p1_1", "p1_2", "p2_1"]), None, "three images of two groups");
+        assert_eq!(said(&["p1_1", "p1_2", "p1_3", "p1_4"]), None, "one group tells nothing apart");
+    }
 }

@@ -414,4 +414,50 @@ mod tests {
         let tested = read("path,label,split\na,0,train\nb,1,train\nc,0,test\nd,1,test\n").unwrap();
         assert_eq!(tested.validation.labels().len(), 2);
     }
+
+    /// A table to predict on needs paths alone: its other columns say nothing, whatever they hold.
+    #[test]
+    fn a_table_without_labels_names_its_images_in_order() {
+        use crate::data::Dataset;
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("t.csv");
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            unlabelled(&path)
+        };
+        let files = read("label,Image_Path\ncrack,b.png\n,./sub\\a.png\n").unwrap();
+        assert_eq!((0..2).map(|index| files.name(index)).collect::<Vec<_>>(), ["b.png", "sub/a.png"]);
+        assert!(files.place(1).ends_with("sub/a.png (t.csv row 3)"), "{}", files.place(1));
+        assert!(files.labels().iter().all(|labels| !labels.defect));
+        for (text, expected) in [
+            ("path\na\nb\n./a\n", "t.csv: rows 2 and 4 name the same file, a"),
+            ("label\n1\n", "no column path"),
+            ("path,label\n,1\n", "row 2: column path is empty"),
+        ] {
+            let error = format!("{:#}", read(text).map(drop).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn classes_and_groups_are_those_of_their_rows() {
+        use crate::data::Dataset;
+        let text = "path,label,class,split,group\na,0,,train,p2\nb,1,crack,train,p1\nc,0,plain,val,p3\nd,1,hole,val,p4\n";
+        let source = read(text).unwrap();
+        let of = |dataset: &dyn Dataset| {
+            let one = |index| {
+                (
+                    dataset.name(index),
+                    dataset.kind(index).map(str::to_owned),
+                    dataset.group(index).map(str::to_owned),
+                )
+            };
+            (0..dataset.labels().len()).map(one).collect::<Vec<_>>()
+        };
+        let row = |name: &str, kind: Option<&str>, group: &str| {
+            (name.to_owned(), kind.map(str::to_owned), Some(group.to_owned()))
+        };
+        assert_eq!(of(&*source.train), [row("a", None, "p2"), row("b", Some("crack"), "p1")]);
+        assert_eq!(of(&*source.validation), [row("c", Some("plain"), "p3"), row("d", Some("hole"), "p4")]);
+    }
 }

@@ -122,3 +122,47 @@ fn named<const N: usize>(values: [(&str, Option<f64>); N]) -> Named {
 fn numbers(rows: &Tensor) -> candle_core::Result<(Vec<f32>, usize)> {
     Ok((rows.flatten_all()?.to_vec1()?, rows.dim(1)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of four directions twice: four equal singular values, of centred rows three, all of length 1.
+    #[test]
+    fn metrics_go_by_their_own_names() {
+        let rows: Vec<f32> =
+            (0..8).flat_map(|row| (0..4).map(move |place| f32::from(u8::from(row % 4 == place)))).collect();
+        let found = of_rows(&rows, 4, &Seed::root(0)).unwrap();
+        for (name, expected) in [
+            ("rows", 8.0),
+            ("width", 4.0),
+            ("rankme", 4.0),
+            ("rankme_normalised", 1.0),
+            ("effective_rank", 4.0),
+            ("stable_rank", 4.0),
+            ("nesum", 3.0),
+            ("participation_ratio", 3.0),
+            ("mean", 0.25),
+            // Of each column two of eight are 1, as of a sample; rows of length 1, times the root of the width.
+            ("deviation", (8.0_f64 * 0.25 * 0.75 / 7.0).sqrt()),
+            ("unit_mean", 0.5),
+            ("unit_deviation", 2.0 * (8.0_f64 * 0.25 * 0.75 / 7.0).sqrt()),
+        ] {
+            assert!((found[name] - expected).abs() < 1e-4, "{name}: {}, expected {expected}", found[name]);
+        }
+        assert!(of_rows(&[0.0; 8], 4, &Seed::root(0)).unwrap().is_empty(), "nothing but zeros has none");
+        // Twice as long rows have twice the mean; those of unit length are as before.
+        let twice: Vec<f32> = rows.iter().map(|value| 2.0 * value).collect();
+        let twice = of_rows(&twice, 4, &Seed::root(0)).unwrap();
+        assert!((twice["mean"] - 0.5).abs() < 1e-6 && (twice["unit_mean"] - 0.5).abs() < 1e-6, "{twice:?}");
+        let ratio = twice["deviation"] / found["deviation"];
+        assert!((ratio - 2.0).abs() < 1e-6, "{twice:?}");
+        assert!((twice["unit_deviation"] - found["unit_deviation"]).abs() < 1e-6, "{twice:?}");
+    }
+
+    #[test]
+    fn what_is_not_defined_has_no_name() {
+        let found = named([("a", Some(1.0)), ("b", None), ("c", Some(f64::NAN)), ("d", Some(f64::INFINITY))]);
+        assert_eq!(found, Named::from([("a".to_owned(), 1.0)]));
+    }
+}

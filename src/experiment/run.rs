@@ -315,4 +315,38 @@ mod tests {
         assert_eq!(usual_size(&files, &[0, 1, 2, 3]), Some([30, 20]), "width, then height");
         assert_eq!(usual_size(&files, &[3]), Some([20, 30]), "of the images that are trained on");
     }
+
+    /// Epochs count from 1 in records; each takes what passed since the last one ended.
+    #[test]
+    fn a_curve_has_the_seconds_of_each_epoch() {
+        let epoch = |epoch: usize| crate::train::Epoch {
+            epoch,
+            images: 10,
+            loss: 1.0 + epoch as f64,
+            probe_loss: Some(2.0 + epoch as f64),
+            learning_rate: 3.0 + epoch as f64,
+            monitors: BTreeMap::from([("rankme".to_owned(), 4.0 + epoch as f64)]),
+        };
+        let found = curve(&[epoch(0), epoch(1), epoch(2)], &[3.0, 10.0, 12.0]);
+        let told: Vec<(usize, f64)> = found.iter().map(|epoch| (epoch.epoch, epoch.seconds)).collect();
+        assert_eq!(told, [(1, 3.0), (2, 7.0), (3, 2.0)]);
+        let last = &found[2];
+        assert_eq!((last.loss, last.probe_loss, last.learning_rate), (3.0, Some(4.0), 5.0));
+        assert_eq!(last.monitors["rankme"], 6.0);
+    }
+
+    #[test]
+    fn a_record_spells_its_axes_as_its_cell_does() {
+        let cell = |study, share| {
+            axes(&Cell { study, method: Supervised, backbone: backbone::Name::ViTTiny, share, seed: 7 })
+        };
+        let arm = cell(Study::Table1, Share::percent(5));
+        assert_eq!(arm.id, "table1/supervised-vit_tiny-share05-seed7");
+        assert_eq!([arm.study.as_str(), &arm.method, &arm.backbone], ["table1", "supervised", "vit_tiny"]);
+        assert_eq!((arm.variant, arm.train_share, arm.seed), (None, Some(0.05), 7));
+        let sized = cell(Study::Table2 { side: 128 }, Share::NATURAL);
+        assert_eq!((sized.variant.as_deref(), sized.train_share), (Some("side128"), None));
+        let pixels = cell(Study::Pixels, Share::NATURAL);
+        assert_eq!([pixels.method.as_str(), &pixels.backbone], ["none", "pixels"]);
+    }
 }

@@ -189,4 +189,38 @@ mod tests {
         let expected = BTreeMap::from([("RB".to_owned(), 0.75)]);
         assert_eq!(auroc_by_class(&logits, &images).unwrap(), expected);
     }
+
+    /// Of five defects four are found, of eight normal images three are flagged: no two scores are the same number.
+    #[test]
+    fn every_score_stands_in_its_own_field() {
+        let defects = [9.0, 8.0, 2.5, 2.0, -1.0];
+        let normals = [7.0, 1.0, 0.5, -0.5, -1.5, -2.0, -3.0, -4.0];
+        let image = |defect| {
+            let labels = Labels { defect, classes: ClassSet::EMPTY, stratum: 0 };
+            Validated { position: 0, name: String::new(), labels, kind: None, group: None }
+        };
+        let images = [vec![image(true); 5], vec![image(false); 8]].concat();
+        let all = Subset { indices: (0..13).collect(), defects: 5, normals: 8 };
+        let subsets = ValidationSubsets { subsets: vec![(Share::NATURAL, all)], missing: Vec::new() };
+        let logits = [&defects[..], &normals].concat();
+        let score = at_every_share("x", &logits, &images, false, &subsets).unwrap().remove(0);
+        // Counts 4, 1, 3 and 5. Pairs: 8, 8, 7, 7 and 4 of 40. Precision at the defects, from the highest: 1, 1, 3/4,
+        // 4/5, 5/9. Above every normal image lie two defects; below every defect lie four normal images.
+        for (name, found, expected) in [
+            ("f1", score.f1, 8.0 / 12.0),
+            ("f1_normal", score.f1_normal, 10.0 / 14.0),
+            ("precision", score.precision, 4.0 / 7.0),
+            ("recall", score.recall, 0.8),
+            ("true_positive_rate", score.true_positive_rate, 0.8),
+            ("false_positive_rate", score.false_positive_rate, 0.375),
+            ("auroc", score.auroc, 34.0 / 40.0),
+            ("average_precision", score.average_precision, (1.0 + 1.0 + 0.75 + 0.8 + 5.0 / 9.0) / 5.0),
+            ("tpr_at_fpr_5", score.tpr_at_fpr_5.unwrap(), 0.4),
+            ("fpr_at_tpr_95", score.fpr_at_tpr_95.unwrap(), 0.5),
+        ] {
+            assert!((found - expected).abs() < 1e-12, "{name}: {found}, expected {expected}");
+        }
+        assert_eq!((score.normals, score.defects, score.validation_share), (8, 5, None));
+        assert_eq!((score.f2_ciw_oracle, score.auroc_error), (None, None), "neither classes nor groups");
+    }
 }

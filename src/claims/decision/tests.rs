@@ -316,3 +316,103 @@ fn what_needs_no_label_is_said_beside_what_does() {
     let none = Drawn::new().about(simclr, 0.8, 0.01, 3).card();
     assert!(none.unlabelled.is_none() && !none.evidence().join(" ").contains("Without a label"));
 }
+
+#[test]
+fn every_detector_is_called_by_its_own_distance() {
+    for (classifier, called) in [
+        (Classifier::NormalsNeighbours, "the distance to the nearest neighbours from normal images"),
+        (Classifier::NormalsMahalanobis, "the Mahalanobis distance from normal images"),
+        (Classifier::NormalsPatchCore, "the PatchCore distance from normal images"),
+        (Classifier::NormalsPadim, "the PaDiM distance from normal images"),
+    ] {
+        let card =
+            Drawn::new().about(at(SimClr), 0.8, 0.01, 3).unlabelled(at(SimClr), classifier, 0.6).card();
+        let said = card.evidence().join("\n");
+        assert!(said.contains(called) && said.contains("(the best of 1 such detectors)"), "{said}");
+    }
+}
+
+/// Hanley and McNeil's example: 51 defects, 58 normal images, area 0.893, by hand 0.0325; of groups what records say.
+#[test]
+fn test_images_move_auroc_as_their_numbers_or_their_groups_say() {
+    let of = |errors: Option<[f64; 2]>| {
+        let mut drawn = Drawn::new().cell(at(SimClr), 60.0, &[0.893, 0.893]);
+        for (seed, error) in (0..).zip(errors.into_iter().flatten()) {
+            drawn.0.begin("drawn", at(SimClr).converged(), Some(10 + seed));
+            drawn.0.number(Measure::AUROC_ERROR, Some(error));
+        }
+        drawn.card()
+    };
+    let alone = of(None);
+    let images = alone.images.unwrap();
+    assert_eq!((images.defects, images.normals, images.grouped), (51.0, 58.0, false));
+    assert!((images.error - 0.0325).abs() < 5e-5, "{images:?}");
+    let said = alone.evidence().join("\n");
+    let expected = "Other validation images would move its AUROC too, by about 0.033 (standard error, 51 defects and 58 \
+                    normal images)";
+    assert!(said.contains(expected), "{said}");
+    // The root of the mean of 0.01 and 0.07 squared.
+    let grouped = of(Some([0.01, 0.07]));
+    assert!((grouped.images.unwrap().error - 0.05).abs() < 1e-12, "{:?}", grouped.images);
+    let said = grouped.evidence().join("\n");
+    assert!(
+        said.contains("Other groups of validation images")
+            && said.contains("0.050 (standard error over groups")
+    );
+}
+
+/// What it costs is training and what comes after it.
+#[test]
+fn an_arm_costs_its_training_and_its_evaluation() {
+    let mut rows = FrameBuilder::default();
+    for (seed, train, evaluate) in [(0, 100.0, 20.0), (1, 200.0, 40.0)] {
+        rows.begin("x", at(SimClr).converged(), Some(seed));
+        rows.number(Measure::TRAIN_SECONDS, Some(train));
+        rows.number(Measure::EVALUATE_SECONDS, Some(evaluate));
+    }
+    let evidence = Evidence::measured("x", &rows.frame());
+    assert_eq!(evidence.seconds(&at(SimClr)), Some(180.0));
+    assert_eq!(evidence.seconds(&at(Byol)), None);
+}
+
+/// How far the best may be above what is taken, and what else is above everything that costs nothing.
+#[test]
+fn what_may_be_lost_and_what_else_is_worth_it_is_said() {
+    let open = Drawn::new()
+        .cell(at(Byol), 60.0, &[0.80, 0.84, 0.82])
+        .cell(at(SimClr), 120.0, &[0.79, 0.81, 0.84])
+        .cell(at(Dino), 60.0, &[0.60, 0.58, 0.62])
+        .card();
+    let said = open.evidence().join("\n");
+    assert!(said.contains("of AUROC above it (95 %), more than the 0.02 that count as the same."), "{said}");
+    assert!(!said.contains("It is not shown"), "{said}");
+    let other = Card { worth: Worth::Shown(at(SimClr)), ..open };
+    let expected = "It is not shown to be above everything that costs no training; SimCLR on ResNet-18 is.";
+    assert!(other.evidence().iter().any(|line| line == expected), "{:?}", other.evidence());
+    let same = Drawn::new()
+        .cell(at(Byol), 90.0, &[0.801, 0.802, 0.800])
+        .cell(at(SimClr), 30.0, &[0.800, 0.801, 0.799])
+        .cell(at(Dino), 60.0, &[0.800, 0.799, 0.802])
+        .card();
+    let said = same.evidence().join("\n");
+    assert!(
+        said.contains("of AUROC above it (95 %), no more than the 0.02 that count as the same."),
+        "{said}"
+    );
+}
+
+#[test]
+fn times_are_said_in_units_that_fit_them() {
+    let said = |minutes: Option<f64>, own: usize| {
+        words::trainings(&Step { seeds: 5, cells: vec![(at(SimClr), own)], chance: None, minutes })
+    };
+    for (minutes, own, expected) in [
+        (None, 2, "3 more trainings"),
+        (Some(0.4), 4, "one more training, about a minute"),
+        (Some(12.1), 3, "2 more trainings, about 13 minutes"),
+        (Some(119.0), 3, "2 more trainings, about 119 minutes"),
+        (Some(150.0), 0, "5 more trainings, about 2.5 hours"),
+    ] {
+        assert_eq!(said(minutes, own), expected);
+    }
+}

@@ -299,7 +299,7 @@ fn above(lead: &Lead) -> String {
 }
 
 /// `9 more trainings, about 12 minutes`.
-fn trainings(step: &Step) -> String {
+pub(super) fn trainings(step: &Step) -> String {
     let minutes = match step.minutes {
         None => String::new(),
         Some(minutes) if minutes <= 1.0 => ", about a minute".to_owned(),
