@@ -182,4 +182,16 @@ mod tests {
         assert!(Calibration::fit(&[0.0, 1.0], &[true, true], None, 0.5).is_err());
         assert!(Calibration::fit(&[0.0, 1.0], &[false, true], None, 1.0).is_err());
     }
+
+    /// Four images that are all in bins of their own, by hand: each is as far off as its probability from its label, and
+    /// counts as much as the rate says.
+    #[test]
+    fn the_error_weighs_images_as_the_rate_does() {
+        let (probabilities, defects) = ([0.3, 0.1, 0.9, 0.6], [true, false, true, false]);
+        let even = 0.25 * (0.7 + 0.1 + 0.1 + 0.6);
+        assert!((error(&probabilities, &defects, 0.5) - even).abs() < 1e-12);
+        // A fifth are defects: 0.1 of the weight each, normal images 0.4.
+        let rare = 0.1 * (0.7 + 0.1) + 0.4 * (0.1 + 0.6);
+        assert!((error(&probabilities, &defects, 0.2) - rare).abs() < 1e-12);
+    }
 }

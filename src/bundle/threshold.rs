@@ -65,11 +65,11 @@ impl Threshold {
         let logit = match how {
             FlagAt::Own => 0.0,
             FlagAt::FalseAlarms(part) => {
-                let allowed = (part * normals.len() as f64) as usize;
+                let allowed = part_of(part, normals.len());
                 normals[normals.len() - 1 - allowed.min(normals.len() - 1)]
             }
             FlagAt::Misses(part) => {
-                let allowed = (part * positives.len() as f64) as usize;
+                let allowed = part_of(part, positives.len());
                 positives[allowed.min(positives.len() - 1)].next_down()
             }
             FlagAt::Costs { miss, alarm } => calibration.logit_at(alarm / (alarm + miss), rate)?,
@@ -86,6 +86,11 @@ impl Threshold {
             true_positive_rate: flagged(&positives),
         })
     }
+}
+
+/// Whole images of so many, at most this part of them. 29 % of 100 are 29, though the nearest number to 0.29 lies below it.
+fn part_of(part: f64, count: usize) -> usize {
+    (part * count as f64 + 1e-9) as usize
 }
 
 impl FlagAt {
@@ -170,5 +175,24 @@ mod tests {
         for bad in ["x", "costs=1", "costs=0:1", "misses=natural", "false-alarms=200%"] {
             assert!(bad.parse::<FlagAt>().is_err(), "{bad}");
         }
+    }
+
+    /// Every whole percentage of a hundred images is as many images, and of what is no whole number the one below.
+    #[test]
+    fn whole_numbers_of_images_are_allowed_whole() {
+        for percent in 1..100 {
+            let share: crate::data::Share = format!("{percent}%").parse().unwrap();
+            assert_eq!(part_of(share.fraction().unwrap(), 100), percent, "{percent} %");
+        }
+        assert_eq!([part_of(0.025, 100), part_of(0.999, 100), part_of(0.05, 19)], [2, 99, 0]);
+    }
+
+    #[test]
+    fn how_a_threshold_is_chosen_is_said_as_it_was_asked() {
+        for text in ["own", "false-alarms=5%", "misses=2.5%", "costs=50:1", "costs=1:4"] {
+            assert_eq!(text.parse::<FlagAt>().unwrap().to_string(), text);
+        }
+        // The miss stands first.
+        assert_eq!("costs=50:1".parse::<FlagAt>().unwrap(), FlagAt::Costs { miss: 50.0, alarm: 1.0 });
     }
 }
