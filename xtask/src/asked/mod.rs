@@ -300,3 +300,65 @@ pub fn thousands(number: usize) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        asked: Asked,
+    }
+
+    fn run(flags: &str) -> Result<Run> {
+        let folder = tempfile::tempdir()?;
+        Command::parse_from(flags.split_whitespace()).asked.run(Lists::Read(folder.path()))
+    }
+
+    /// How many seeds and which shares a run has, and whether these were nobody's wish.
+    fn told(flags: &str) -> (usize, Vec<String>, bool) {
+        let Run { cells, within_reach, .. } = run(flags).unwrap();
+        let seeds: BTreeSet<u64> = cells.iter().map(|cell| cell.seed).collect();
+        let shares: BTreeSet<Share> = cells.iter().map(|cell| cell.share).collect();
+        (seeds.len(), shares.iter().map(Share::to_string).collect(), within_reach)
+    }
+
+    #[test]
+    fn seeds_and_shares_are_those_that_were_asked_for_or_of_the_scale() {
+        let floors = "--study floors --only random_weights";
+        let shares = |shares: &[&str]| shares.iter().map(|&share| share.to_owned()).collect::<Vec<_>>();
+        assert_eq!(told(floors), (1, shares(&["1%", "2%", "5%", "15%", "45%"]), true));
+        assert_eq!(told(&format!("{floors} --quick")), (2, shares(&["5%", "45%"]), true));
+        let asked = format!("{floors} --quick --seeds 3 --shares 2%");
+        assert_eq!(told(&asked), (3, shares(&["2%"]), false));
+    }
+
+    #[test]
+    fn ablations_are_added_and_parts_are_taken() {
+        let plain = run("--study floors --shares 45%").unwrap();
+        let more = run("--study floors --shares 45% --ablations").unwrap();
+        assert_eq!((plain.cells.len(), more.cells.len()), (3, 3 + 9));
+        let parts =
+            ["1/2", "2/2"].map(|part| run(&format!("--study floors --shares 45% --part {part}")).unwrap());
+        assert_eq!(parts.map(|run| run.cells.len()), [2, 1]);
+        let error = run("--study floors --shares 45% --part 4/4").map(drop).unwrap_err();
+        assert!(error.is::<Idle>(), "nothing to do is no failure: {error}");
+        // MAE on ResNet-18 is no cell, and is named.
+        let run = run("--study table1 --only mae --shares 45%").unwrap();
+        let names = |cells: &[Cell]| cells.iter().map(Cell::id).collect::<Vec<_>>();
+        assert_eq!(names(&run.cells), ["table1/mae-vit_tiny-share45-seed0"]);
+        assert_eq!(names(&run.undefined), ["table1/mae-resnet18-share45-seed0"]);
+    }
+
+    #[test]
+    fn numbers_are_grouped_and_lists_are_short() {
+        let numbers = [0, 999, 1_000, 52_800, 1_234_567];
+        assert_eq!(numbers.map(thousands), ["0", "999", "1 000", "52 800", "1 234 567"]);
+        let of = |cells: &[&str]| some(&cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>());
+        assert_eq!([of(&[]), of(&["a"]), of(&["a", "b", "c"])], ["no cell", "a", "a and 2 more"]);
+    }
+}

@@ -224,3 +224,98 @@ impl Setup {
         Ok(scale)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        setup: Setup,
+    }
+
+    fn setup(flags: &str) -> Setup {
+        Command::parse_from(flags.split_whitespace()).setup
+    }
+
+    /// What a plan says of everything that a flag may change.
+    fn told(flags: &str) -> [String; 10] {
+        let plan = setup(flags).plan().unwrap();
+        let Scale { name, side, epochs, batch_size, resnet_width, .. } = &plan.scale;
+        [
+            name.clone(),
+            side.to_string(),
+            epochs.to_string(),
+            batch_size.to_string(),
+            resnet_width.to_string(),
+            plan.recipe.to_string(),
+            plan.augmentation.map_or("own".to_owned(), |views| views.to_string()),
+            plan.on_bad_image.to_string(),
+            plan.sample_bits.map_or("all".to_owned(), |bits| bits.to_string()),
+            plan.mixed_precision.to_string(),
+        ]
+    }
+
+    #[test]
+    fn every_flag_changes_its_own_part_of_the_plan() {
+        let plain = told("");
+        assert_eq!(plain[5..], ["short", "own", "fail", "all", "false"]);
+        for (flags, place, expected) in [
+            ("--side 96", 1, "96"),
+            ("--epochs 9", 2, "9"),
+            ("--epochs 0", 2, "0"),
+            ("--batch-size 24", 3, "24"),
+            ("--width 20", 4, "20"),
+            ("--recipe reference", 5, "reference"),
+            ("--augmentation flip", 6, "flip"),
+            ("--on-bad-image skip", 7, "skip"),
+            ("--sample-bits 12", 8, "12"),
+            ("--mixed-precision", 9, "true"),
+        ] {
+            let mut changed = plain.clone();
+            changed[place] = expected.to_owned();
+            assert_eq!(told(flags), changed, "{flags}");
+        }
+    }
+
+    /// The paper's protocol: 224 pixels, 45 epochs, batches of 256, a whole ResNet-18, its own recipe.
+    #[test]
+    fn full_is_the_papers_and_quick_is_smaller() {
+        assert_eq!(told("--full")[..6], ["full", "224", "45", "256", "64", "as_released"]);
+        assert_eq!(told("--full --recipe short --side 64")[..6], ["full", "64", "45", "256", "64", "short"]);
+        let [quick, small] =
+            [told("--quick"), told("")].map(|told| [1, 2, 3].map(|place| told[place].clone()));
+        let number = |text: &String| text.parse::<usize>().unwrap();
+        assert!(quick.iter().zip(&small).all(|(quick, small)| number(quick) < number(small)), "{quick:?}");
+        assert!(Command::try_parse_from(["--quick", "--full"]).is_err());
+    }
+
+    #[test]
+    fn results_go_where_they_are_asked_to_or_are_called_after_scale_and_data() {
+        let out = |flags: &str, asked: Option<&str>| setup(flags).out(asked.map(Path::new));
+        assert_eq!(out("", None), Path::new("results/local/small-synthetic"));
+        assert_eq!(out("--quick --data elpv", None), Path::new("results/local/quick-elpv"));
+        assert_eq!(out("--full --data sewer-ml=/d", None), Path::new("results/local/full-sewer-ml"));
+        assert_eq!(out("--full", Some("x")), Path::new("x"));
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_refused_by_name() {
+        for (flags, expected) in [
+            ("--side 31", "--side must be at least 32 pixels, found 31"),
+            ("--batch-size 1", "--batch-size must be at least 2"),
+            ("--width 0", "--width must be at least 1"),
+            ("--normalisation imagenet", "give either --init or --frozen with it"),
+            ("--init /nowhere/x.pth", "--init"),
+            ("--frozen /nowhere/x.pth", "--frozen"),
+        ] {
+            let error = format!("{:#}", setup(flags).plan().map(drop).unwrap_err());
+            assert!(error.contains(expected), "{flags}: {error}");
+        }
+        assert!(setup("--side 32 --batch-size 2 --width 1").plan().is_ok());
+    }
+}

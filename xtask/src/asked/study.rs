@@ -241,4 +241,67 @@ mod tests {
             assert!(error.contains("expected K/N"), "{error}");
         }
     }
+
+    /// How many cells each name stands for at two shares, by hand, and of which studies.
+    #[test]
+    fn every_name_stands_for_its_own_cells() {
+        let shares = [Share::percent(45), Share::NATURAL];
+        let frozen = Some(backbone::Name::ResNet18);
+        // Six methods on two backbones; MAE on ResNet-18 is counted, and named as undefined.
+        for (name, count, studies) in [
+            ("table1", 24, &["extension", "table1"][..]),
+            ("floors", 6, &["pixels", "random_weights"]),
+            ("frozen", 2, &["given_weights"]),
+            ("table2", 10, &["table2"]),
+            ("figure3", 35, &["figure3"]),
+            ("size_matched", 15, &["size_matched"]),
+            ("extensions", 21, &["pixels", "random_weights", "size_matched"]),
+            ("remedies", 16, &["remedy"]),
+            ("fine_tuned", 20, &["fine_tuned"]),
+            ("label_budgets", 36, &["label_budget"]),
+            ("unseen", 36, &["unseen"]),
+            ("methods", 4, &["extension", "table1"]),
+        ] {
+            let cells = name.parse::<Study>().unwrap().cells(&shares, 0, frozen);
+            let found: std::collections::BTreeSet<&str> = cells.iter().map(|cell| cell.study.id()).collect();
+            assert_eq!(
+                (cells.len(), found.into_iter().collect::<Vec<_>>()),
+                (count, studies.to_vec()),
+                "{name}"
+            );
+            assert!(cells.iter().all(|cell| cell.seed == 0), "{name}");
+        }
+        let ablations = Study::Ablations.cells(&shares, 3, None);
+        assert!(ablations.len() == 9 && ablations.iter().all(|cell| cell.seed == 3));
+        let all = Study::All.cells(&shares, 0, frozen);
+        assert_eq!(all.len(), 24 + 6 + 10 + 35 + 15 + 9 + 16 + 20 + 36 + 36 + 4, "all but frozen, each once");
+        for (name, _) in Study::NAMES {
+            assert!(Study::HELP.contains(&format!("\n  {name} ")), "the help does not say what {name} is");
+        }
+        assert!("table3".parse::<Study>().unwrap_err().to_string().contains("known: table1, floors"));
+    }
+
+    #[test]
+    fn texts_choose_cells_whatever_their_case_and_studies_that_overlap_are_trained_once() {
+        let share = [Share::percent(5)];
+        let of = |studies: &[Study], seeds: u64, only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|&text| text.to_owned()).collect();
+            cells(studies, &share, seeds, &only, None)
+                .map(|cells| cells.iter().map(Cell::id).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[Study::Floors, Study::Extensions, Study::Floors], 1, &["none"]).unwrap().len(), 3);
+        let two = of(&[Study::Table1], 2, &["SimCLR-ResNet18", "byol-resnet"]).unwrap();
+        let expected = [("byol", 0), ("simclr", 0), ("byol", 1), ("simclr", 1)]
+            .map(|(method, seed)| format!("table1/{method}-resnet18-share05-seed{seed}"));
+        assert_eq!(two, expected);
+        for (studies, seeds, only, told) in [
+            (Study::Table1, 0, "", "--seeds must be at least 1"),
+            (Study::Frozen, 1, "", "--frozen FILE names it"),
+            (Study::Table1, 1, "moco", "no cell's name contains 'moco'"),
+        ] {
+            let only: &[&str] = if only.is_empty() { &[] } else { &[only] };
+            let error = of(&[studies], seeds, only).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }

@@ -154,3 +154,42 @@ fn as_json(judged: &Judged, bodies: &[Evidence]) -> Result<String> {
         .collect();
     Ok(serde_json::to_string_pretty(&claims)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every claim on the paper's own numbers, by the paper's yardsticks alone.
+    #[test]
+    fn findings_are_told_by_body_and_yardstick() {
+        let bodies = [claims::paper()];
+        let judged: Judged = claims::all().into_iter().map(|claim| (claim, judge(claim, &bodies))).collect();
+        let expected = [(0, Yardstick::Paper), (0, Yardstick::PaperAverage)];
+        assert_eq!(columns(&judged), expected, "the paper prints no AUROC of a converged probe");
+        let told: serde_json::Value = serde_json::from_str(&as_json(&judged, &bodies).unwrap()).unwrap();
+        let all = told.as_array().unwrap();
+        assert_eq!(all.len(), judged.len());
+        for ((claim, found), told) in judged.iter().zip(all) {
+            for (name, value) in [
+                ("claim", claim.id),
+                ("section", claim.section),
+                ("quote", claim.quote),
+                ("predicate", claim.predicate),
+                ("note", claim.note),
+            ] {
+                assert_eq!(told[name], value, "{name} of {}", claim.id);
+            }
+            let findings = told["findings"].as_array().unwrap();
+            assert_eq!(findings.len(), found.len(), "{}", claim.id);
+            for (((_, yardstick), finding), told) in found.iter().zip(findings) {
+                assert_eq!((&told["numbers"], &told["yardstick"]), (&json!("paper"), &json!(yardstick.id())));
+                assert_eq!(told["verdict"], finding.verdict.id());
+                assert_eq!(
+                    (&told["evidence"], &told["not_measured"]),
+                    (&json!(finding.evidence), &json!(finding.missing))
+                );
+                assert!(told["would_decide"].is_null(), "the paper's seeds are assumed");
+            }
+        }
+    }
+}

@@ -123,3 +123,24 @@ fn read(folder: &str) -> Result<Vec<Filed>> {
     );
     Ok(reading.records)
 }
+
+#[cfg(test)]
+mod tests {
+    use skewbench::{analysis::Axes, backbone::Name::ResNet18, method::Name::SimClr, results::Metric};
+
+    use super::*;
+
+    /// In times of its noise, whichever way; where nothing is known of noise, as it is.
+    #[test]
+    fn what_moved_most_is_what_moved_most_beside_its_noise() {
+        let moved = |before, after, noise| {
+            let at = Axes::table_1(SimClr, ResNet18, Share::percent(5)).converged();
+            let (metric, change) = (Metric::F1, Change::WithinNoise);
+            surprise(&Difference { at, metric, before, after, noise, change })
+        };
+        assert_eq!(moved(0.5, 0.75, Some(0.125)), 2.0);
+        assert_eq!(moved(0.75, 0.5, Some(0.125)), 2.0);
+        assert_eq!(moved(0.5, 0.75, None), 0.25);
+        assert!(moved(0.5, 0.75, Some(0.0)).is_finite());
+    }
+}

@@ -211,3 +211,50 @@ fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findin
         findings.notes.insert(format!("and {} bad images more in {split}", others.len() - NAMED));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skewbench::data::inspect::BadImage;
+
+    use super::*;
+
+    /// Bad images at the first places; those below a number would stop the run.
+    fn findings(bad: usize, stops: usize) -> Findings {
+        let image = |index| BadImage { index, place: format!("{index}.png"), error: "torn".to_owned() };
+        let sizes = [((64, 48), 2), ((32, 32), 5)].into();
+        let bad = (0..bad).map(image).collect();
+        let found = Inspection { checked: 50, bad, sizes, turned: 1, sixteen: 0 };
+        let mut findings = Findings::default();
+        report("train", &found, &|index| index < stops, &mut findings);
+        findings
+    }
+
+    #[test]
+    fn what_would_stop_the_run_is_trouble_and_the_rest_is_noted() {
+        let Findings { troubles, notes } = findings(3, 1);
+        assert_eq!(troubles, ["0.png: torn"]);
+        let expected = ["1", "2"].map(|image| format!("bad image in train: {image}.png: torn"));
+        assert_eq!(notes.into_iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn twenty_are_named_and_the_others_are_counted() {
+        let all = findings(25, 25);
+        assert_eq!((all.troubles.len(), all.notes.len()), (21, 0));
+        assert_eq!(all.troubles[20], "and 5 bad images more in train");
+        let none = findings(23, 0);
+        assert_eq!((none.troubles.len(), none.notes.len()), (0, 21));
+        assert!(none.notes.contains("and 3 bad images more in train"), "{:?}", none.notes);
+        let twenty = findings(20, 20);
+        assert_eq!((twenty.troubles.len(), twenty.notes.len()), (20, 0), "all of them are named");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_trouble() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(writable(&folder.path().join("new/results")).is_ok());
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let error = writable(&folder.path().join("file/results")).unwrap_err().to_string();
+        assert!(error.ends_with("results cannot be written there"), "{error}");
+    }
+}

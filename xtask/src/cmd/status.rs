@@ -217,6 +217,7 @@ mod tests {
     use skewbench::results;
 
     use super::*;
+    use crate::support::committed;
 
     /// The rate by a committed record of a trained cell, counted by hand.
     #[test]
@@ -235,5 +236,104 @@ mod tests {
         let found = rate(&[record.clone(), record], &[]).unwrap();
         assert!((found / expected - 1.0).abs() < 1e-12, "{found} images/s, expected {expected}");
         assert_eq!(rate(&[], &[]), None);
+    }
+
+    #[test]
+    fn an_epoch_counts_by_its_steps() {
+        let pulse = |epoch, epochs, step, steps| Pulse { epoch, epochs, step, steps, ..Pulse::default() };
+        for (pulse, expected) in [
+            (pulse(0, 4, 0, 0), 0.0),
+            (pulse(1, 4, 0, 10), 0.25),
+            (pulse(1, 4, 5, 10), 0.375),
+            (pulse(4, 4, 3, 10), 1.0),
+            (pulse(0, 0, 0, 0), 0.0),
+        ] {
+            assert_eq!(part(&pulse), expected, "{pulse:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_says_how_far_a_cell_is() {
+        let pulse = Pulse {
+            process: 7,
+            stage: "training".to_owned(),
+            epoch: 2,
+            epochs: 5,
+            step: 3,
+            steps: 40,
+            loss: Some(0.25),
+            rankme: Some(12.34),
+            images_per_second: 50.0,
+            seconds_left: 90.0,
+            unix: now() as u64 - 600,
+        };
+        let expected = "training, 2 of 5 epochs and 3 of 40 steps, loss 0.2500, RankMe 12.3, 50 images/s, \
+                        1 min 30 s to train; process 7, 10 min ago";
+        // It is read back as it was written.
+        assert_eq!(line(&Pulse::read(&pulse.text())), expected);
+        let begun = Pulse { loss: None, rankme: None, images_per_second: 0.0, ..pulse };
+        assert_eq!(line(&begun), "training, 2 of 5 epochs and 3 of 40 steps; process 7, 10 min ago");
+    }
+
+    /// Of cells in training the mean, where none is finished; those that nobody trained have no rate.
+    #[test]
+    fn the_rate_is_of_what_was_trained() {
+        let pulse = |images_per_second| (String::new(), Pulse { images_per_second, ..Pulse::default() });
+        assert_eq!(rate(&[], &[pulse(10.0), pulse(30.0)]), Some(20.0));
+        let mut floor = committed::record("random_weights", "none", 0);
+        floor.curve.clear();
+        assert_eq!(rate(&[floor], &[pulse(0.0)]), None);
+    }
+
+    #[test]
+    fn cells_are_counted_by_how_far_they_are() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        assert!(look(&folder).unwrap_err().to_string().contains("no run has begun"));
+        let mut done = committed::record("table1", "simclr", 0);
+        // 400 images took 8 seconds and 2 more.
+        (done.cost.images_per_second, done.cost.train_seconds, done.cost.evaluate_seconds) = (50.0, 8.0, 2.0);
+        folder.write(&done).unwrap();
+        let names = ["simclr-0", "byol-0", "byol-1", "mae-0", "torn"];
+        let mut cells: Vec<(String, usize)> = names.map(|name| (format!("table1/{name}"), 4_000)).into();
+        cells[0].0.clone_from(&done.cell.id);
+        std::fs::write(folder.path("table1/torn"), "{").unwrap();
+        let provenance = results::provenance::collect(&skewbench::candle_core::Device::Cpu);
+        let run = results::record::Run { command: "reproduce".to_owned(), provenance, times: 1, cells };
+        folder.note_run(run).unwrap();
+        let half = Pulse { epoch: 1, epochs: 2, stage: "training".to_owned(), ..Pulse::default() };
+        let mut working = folder.lock("table1/byol-0").unwrap().unwrap();
+        working.tell(&half.text()).unwrap();
+        let mut interrupted = folder.lock("table1/byol-1").unwrap().unwrap();
+        interrupted.tell(&half.text()).unwrap();
+        drop(interrupted);
+
+        let (page, left) = look(&folder).unwrap();
+        let first = "1 of 5 cells finished, 1 in training, 1 interrupted, 1 not begun\n";
+        assert!(page.starts_with(first), "{page}");
+        assert!(page.contains("  training     table1/byol-0: training, 1 of 2 epochs"), "{page}");
+        assert!(page.contains("  interrupted  table1/byol-1: training, 1 of 2 epochs"), "{page}");
+        assert!(page.contains("  not read     ") && page.contains("torn.json"), "{page}");
+        // Two halves of 4,000 images and a whole, at 40 a second: 200 seconds.
+        assert!(page.ends_with("about 3 min 20 s left with 1 process, at 40 images/s each\n"), "{page}");
+        assert_eq!(left, 3);
+        drop(working);
+        let (page, _) = look(&folder).unwrap();
+        assert!(
+            page.starts_with("1 of 5 cells finished, 0 in training, 2 interrupted, 1 not begun\n"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn records_of_several_versions_of_the_code_are_told() {
+        let of = |code: &str| {
+            let mut record = committed::record("table1", "simclr", 0);
+            record.provenance.code = Some(code.repeat(12));
+            record
+        };
+        let found = Found { done: vec![of("b"), of("a"), of("b")], ..Found::default() };
+        assert_eq!(found.codes().unwrap(), "1 by code aaaaaaaaaaaa; 2 by code bbbbbbbbbbbb");
+        assert_eq!(Found { done: vec![of("b"), of("b")], ..Found::default() }.codes(), None);
     }
 }

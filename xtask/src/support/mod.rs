@@ -6,6 +6,8 @@ pub mod print;
 
 pub mod card;
 pub mod command;
+#[cfg(test)]
+pub mod committed;
 pub mod examine;
 pub mod likely;
 pub mod notes;

@@ -215,3 +215,73 @@ impl FromStr for Choice {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_is_spelt_as_its_help_says() {
+        for (text, expected) in [
+            ("synthetic", Choice::Synthetic),
+            ("elpv", Choice::Elpv),
+            ("sewer-ml=/d", Choice::SewerMl("/d".into())),
+            ("folder=a=b", Choice::Folder("a=b".into())),
+            ("csv=x.csv", Choice::Csv("x.csv".into())),
+            ("packed=/s", Choice::Packed("/s".into())),
+        ] {
+            assert_eq!(text.parse::<Choice>().unwrap(), expected);
+            assert_eq!(text.split('=').next(), Some(expected.name()), "records spell it alike");
+            assert!(Choice::HELP.contains(&format!("\n  {}", expected.name())), "{text}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.csv");
+        std::fs::write(&file, "").unwrap();
+        let [folder, file] = [folder.path(), &file].map(|path| path.display().to_string());
+        for (text, told) in [
+            ("synthetic=/d", "'synthetic' takes no path".to_owned()),
+            ("elpv=/d", "'elpv' takes no path".to_owned()),
+            ("folder", "'folder' needs its folder: folder=DIR".to_owned()),
+            ("sewer-ml", "'sewer-ml' needs its folder".to_owned()),
+            ("packed", "'packed' needs its folder".to_owned()),
+            ("csv", "'csv' needs its file: csv=FILE".to_owned()),
+            (&folder, format!("is written folder={folder}")),
+            (&file, format!("is written csv={file}")),
+            ("mnist", "no data called 'mnist'".to_owned()),
+        ] {
+            let error = text.parse::<Choice>().unwrap_err().to_string();
+            assert!(error.contains(&told), "{text}: {error}");
+        }
+    }
+
+    /// Numbers are chosen on other pictures than studies are scored on, as many and as large.
+    #[test]
+    fn drawn_pictures_to_choose_on_are_others() {
+        let scale = Scale { synthetic_images: (30, 20), side: 32, ..Scale::small() };
+        let [study, tuning] = [Purpose::Study, Purpose::Tuning]
+            .map(|purpose| Choice::Synthetic.open(&scale, purpose, &Reading::default()).unwrap());
+        for source in [&study, &tuning] {
+            assert_eq!((source.train.labels().len(), source.validation.labels().len()), (30, 20));
+        }
+        assert_ne!(study.train.digest(), tuning.train.digest());
+        let drawn = |seed| data::synthetic::source(Seed::root(seed), 30, 20, 32).validation.digest();
+        assert_eq!([study.validation.digest(), tuning.validation.digest()], [drawn(0), drawn(1)]);
+        let told = |source: &Source| source.limits.iter().any(|limit| limit.starts_with("drawn from seed 1"));
+        assert_eq!((told(&study), told(&tuning)), (false, true));
+    }
+
+    #[test]
+    fn what_was_settled_in_packing_is_not_asked_again() {
+        let store = Choice::Packed("/nowhere".into());
+        let error = |purpose, reading: &Reading| {
+            store.open(&Scale::small(), purpose, reading).map(drop).unwrap_err().to_string()
+        };
+        let bits = Reading { sample_bits: Some(SampleBits::ALL), ..Reading::default() };
+        assert!(error(Purpose::Study, &bits).contains("were settled when the store was packed"));
+        let grouped = Reading { group_by: Some("parent".parse().unwrap()), ..Reading::default() };
+        assert!(error(Purpose::Study, &grouped).contains("were settled when the store was packed"));
+        assert!(
+            error(Purpose::Tuning, &Reading::default()).contains("numbers are not chosen on a packed store")
+        );
+    }
+}

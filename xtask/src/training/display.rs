@@ -148,3 +148,29 @@ impl Display {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was done earlier counts neither as done nor as left.
+    #[test]
+    fn bars_count_what_is_done_here() {
+        let mut display = Display::new(1_000);
+        display.skip("[1/3] a", 300);
+        assert_eq!(display.all.length(), Some(700));
+        display.begin("[2/3] b", 400);
+        assert_eq!((display.cell.length(), display.left()), (Some(400), 400));
+        display.show(&Event::Resumed { epoch: 1, step: 0, images: 100 });
+        assert_eq!((display.all.length(), display.left()), (Some(600), 300));
+        let state =
+            || -> anyhow::Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
+        let (epoch, step, steps, images, loss) = (1, 1, 3, 50, 0.5);
+        display.show(&Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state }));
+        assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 50, 250));
+        assert!(display.rate() > 0.0);
+        assert_eq!(display.cell.message().split(", ").next(), Some("epoch 2"), "the first is 1");
+        display.begin("[3/3] c", 300);
+        assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 0, 300));
+    }
+}

@@ -112,4 +112,37 @@ mod tests {
         let kind = Kind { cells: Vec::new(), train: 10, evaluate: 400 };
         assert_eq!(kind.seconds(Pace { train: 3.0, evaluate: 0.25 }), [30.0, 100.0]);
     }
+
+    /// Cells whose steps are alike are timed once; others each.
+    #[test]
+    fn what_has_the_same_steps_is_timed_once() {
+        use skewbench::{backbone::Name as Backbone, data::Share, method::Name as Method, study::Remedy};
+        let cell = |study, method, backbone| {
+            steps(&Cell { study, method, backbone, share: Share::percent(5), seed: 0 })
+        };
+        let of = |study| cell(study, Method::Supervised, Backbone::ResNet18);
+        let plain = of(Study::Table1);
+        for study in [
+            Study::FineTuned,
+            Study::LabelBudget { defects: 5 },
+            Study::Remedy(Remedy::FocalLoss),
+            Study::Unseen { rank: 0 },
+            Study::Tuning { trial: 3 },
+        ] {
+            assert_eq!(of(study), plain, "{study:?}");
+        }
+        // Fine-tuning takes steps of supervised training, whatever has pretrained.
+        assert_eq!(cell(Study::FineTuned, Method::SimClr, Backbone::ResNet18), plain);
+        let others = [
+            of(Study::Table2 { side: 64 }),
+            of(Study::Table2 { side: 512 }),
+            of(Study::RandomWeights),
+            of(Study::Pixels),
+            cell(Study::Table1, Method::SimClr, Backbone::ResNet18),
+            cell(Study::Table1, Method::Supervised, Backbone::ViTTiny),
+            plain,
+        ];
+        let different: std::collections::BTreeSet<&String> = others.iter().collect();
+        assert_eq!(different.len(), others.len(), "{others:?}");
+    }
 }

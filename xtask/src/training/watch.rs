@@ -111,3 +111,54 @@ impl<'a> Watch<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skewbench::{results::Folder, train::Epoch};
+
+    use super::*;
+    use crate::support::committed;
+
+    /// What the lock says after each event.
+    #[test]
+    fn a_lock_says_how_far_its_cell_is() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let (mut display, mut lock) = (Display::new(100), folder.lock("cell").unwrap().unwrap());
+        display.begin("[1/1] cell", 100);
+        let events = root.path().join("events");
+        let mut watch = Watch::new(&mut display, &mut lock, 3, Some(events.as_path())).unwrap();
+        let state = || -> Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
+        let step = |step| {
+            let (epoch, steps, images, loss) = (1, 8, 10, 0.5);
+            Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state })
+        };
+        let mut told = |event: &Event| {
+            watch.told = None;
+            watch.see(event);
+            Pulse::read(&folder.locked("cell").unwrap().unwrap().0)
+        };
+        let begun = told(&Event::Stage("training"));
+        assert_eq!((begun.stage.as_str(), begun.epochs, begun.process), ("training", 3, std::process::id()));
+        let resumed = told(&Event::Resumed { epoch: 1, step: 5, images: 0 });
+        assert_eq!((resumed.epoch, resumed.step), (1, 5));
+        let within = told(&step(6));
+        assert_eq!((within.epoch, within.step, within.steps, within.loss), (1, 6, 8, Some(0.5)));
+        assert!(within.images_per_second > 0.0);
+        let epoch = Epoch {
+            epoch: 1,
+            loss: 0.25,
+            probe_loss: None,
+            learning_rate: 0.1,
+            images: 10,
+            monitors: [("rankme".to_owned(), 7.5)].into(),
+        };
+        let ended = told(&Event::Training(Progress::Epoch { epoch: &epoch, state: &state }));
+        assert_eq!((ended.epoch, ended.step, ended.rankme), (2, 0, Some(7.5)), "the second of three is done");
+        watch.keep(Err(anyhow::anyhow!("the first")));
+        watch.keep(Err(anyhow::anyhow!("the second")));
+        let error = watch.end(&committed::record("table1", "simclr", 0)).unwrap_err();
+        assert_eq!(error.to_string(), "the first");
+        assert!(std::fs::read_dir(&events).unwrap().count() > 0, "TensorBoard has its file");
+    }
+}

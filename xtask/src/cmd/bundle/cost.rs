@@ -67,3 +67,17 @@ impl fmt::Display for Cost {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_costs_is_said_in_its_units() {
+        let processor = "a processor".to_owned();
+        let cost = Cost { parameters: 1_234_567, bytes: 4_321, milliseconds: [1.5, 0.25], processor };
+        let expected = "1 234 567 parameters, 4 321 bytes; 1.50 ms an image alone, 0.25 in batches of 64 (network alone, one \
+                        thread, a processor)";
+        assert_eq!(cost.to_string(), expected);
+    }
+}

@@ -96,3 +96,61 @@ impl Refusal {
         format!("{} takes about {takes}, and {left} of {limit} are left", self.cell)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        asked::{Asked, Lists},
+        support::committed,
+    };
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        asked: Asked,
+    }
+
+    #[test]
+    fn a_training_begins_if_it_ends_in_time() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let flags = "--study table1 --only simclr-resnet18 --shares 45% --seeds 3 --quick";
+        let asked = Command::parse_from(flags.split_whitespace()).asked;
+        let run = asked.run(Lists::Read(root.path())).unwrap();
+        let resolved = run.resolve().unwrap();
+        let next = &resolved[2];
+        // 36 minutes and 40, with what comes after training.
+        for (seed, train, evaluate) in [(0, 2_000.0, 160.0), (1, 2_100.0, 300.0)] {
+            let mut record = committed::record("table1", "simclr", seed);
+            (record.cost.train_seconds, record.cost.evaluate_seconds) = (train, evaluate);
+            folder.write(&record).unwrap();
+        }
+        let clock = |hours| Clock::new(hours, &folder, &run, 3);
+        assert_eq!(clock(None).known(&next.cell), Some(2_280.0), "the mean of both");
+        assert!(clock(None).admits(next) && clock(None).refused().is_none());
+        assert!(clock(Some(1.0)).admits(next), "38 minutes of 60");
+        let short = clock(Some(0.5));
+        assert!(!short.admits(next), "38 minutes of 30");
+        let refused = short.refused().unwrap();
+        assert_eq!((refused.takes, refused.limit), (2_280.0, 1_800.0));
+        let said = Refusal { left: 1_200.0, ..refused.clone() }.in_words();
+        assert_eq!(
+            said,
+            "table1/simclr-resnet18-share45-seed2 takes about 38 min, and 20 min of 30 min are left"
+        );
+        // A round that is not complete says nothing: after one that did not fit none begins.
+        let fast = Clock { limit: Some(1e9), ..short };
+        assert!(!fast.admits(next));
+        // Of an arm that may have two seeds a third has no say.
+        let mut slow = committed::record("table1", "simclr", 2);
+        slow.cost.train_seconds = 1e6;
+        folder.write(&slow).unwrap();
+        assert_eq!(Clock::new(None, &folder, &run, 2).known(&next.cell), Some(2_280.0));
+        let other = Cell { backbone: skewbench::backbone::Name::ViTTiny, ..next.cell };
+        assert_eq!(clock(None).known(&other), None, "another arm");
+    }
+}

@@ -182,3 +182,55 @@ fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
     };
     println!("  {told}");
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use skewbench::{
+        analysis::{Axes, elimination::Rule},
+        backbone::Name::ResNet18,
+        data::Share,
+        method::Name::{Byol, SimClr},
+    };
+
+    use super::*;
+    use crate::cmd::choose::tests::Command;
+
+    fn at(method: method::Name) -> Scored {
+        Axes::table_1(method, ResNet18, Share::percent(45)).converged()
+    }
+
+    /// Two seeds of SimCLR, then of BYOL, with at most so many seeds; what is said in the end.
+    fn told(most: usize, scores: [[f64; 2]; 2]) -> String {
+        let rule = Rule::new(2, most, 0.02).unwrap();
+        let mut race = Elimination::new(&[at(SimClr), at(Byol)], rule);
+        let [[a, b], [c, d]] = scores;
+        race.look(&[a, c, b, d]).unwrap();
+        let seeds = most.to_string();
+        let arguments = Command::parse_from(["--seeds", &seeds]).arguments;
+        sentence(&race, &race.pick().unwrap(), &arguments, "it takes 2 h")
+    }
+
+    #[test]
+    fn how_a_choice_ended_is_said() {
+        let apart = [[0.9, 0.901], [0.5, 0.501]];
+        let expected = "Decided after 4 trainings of 10 that the whole grid has: simclr on resnet18 is the best, every \
+                        other arm is below it.";
+        assert_eq!(told(5, apart), expected);
+        let alike = [[0.9, 0.901], [0.9002, 0.9012]];
+        let expected = "Settled after 4 trainings of 10 that the whole grid has: take byol on resnet18. No other arm is \
+                        above it by more than 0.02.";
+        assert_eq!(told(5, alike), expected);
+        let open = [[0.7, 0.9], [0.6, 0.8]];
+        let said = told(2, open);
+        assert!(said.starts_with(
+            "Not decided after 4 trainings of 4 that the whole grid has, with --seeds 2 used up."
+        ));
+        assert!(said.ends_with("by the median of its seeds, is simclr on resnet18."), "{said}");
+        let said = told(5, open);
+        assert!(
+            said.contains("with --hours used up (it takes 2 h)") && said.contains("is simclr on resnet18."),
+            "{said}"
+        );
+    }
+}

@@ -188,3 +188,83 @@ fn scored(arm: &Cell) -> Scored {
 fn in_words(at: &Scored) -> String {
     format!("{} on {}", at.cell.method_id(), at.cell.backbone_id())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    pub(super) struct Command {
+        #[command(flatten)]
+        pub arguments: Arguments,
+    }
+
+    fn grid(flags: &str) -> Result<Grid> {
+        Grid::new(&Command::parse_from(flags.split_whitespace()).arguments, None)
+    }
+
+    #[test]
+    fn arms_are_all_pairs_at_one_share_and_floors_have_three_seeds() {
+        let grid = grid("").unwrap();
+        // Six methods on two backbones, but for MAE on ResNet-18.
+        assert_eq!((grid.share, grid.arms.len()), (Share::percent(45), 11));
+        let floors: Vec<String> = grid.floors.iter().map(Cell::id).collect();
+        let mut expected = vec!["pixels/none-pixels-share45-seed0".to_owned()];
+        for seed in 0..3 {
+            let of = |backbone| format!("random_weights/none-{backbone}-share45-seed{seed}");
+            expected.extend(["resnet18", "vit_tiny"].map(of));
+        }
+        assert_eq!(floors, expected);
+        let cells = grid.cells(4);
+        assert_eq!(cells.len(), 7 + 4 * 11);
+        let seeds = |cells: &[Cell]| cells.iter().map(|cell| cell.seed).collect::<BTreeSet<_>>();
+        assert_eq!(seeds(&cells[7..18]), BTreeSet::from([0]), "seed by seed");
+        assert_eq!(seeds(&cells), (0..4).collect());
+        assert!(cells.iter().all(|cell| cell.share == Share::percent(45)));
+    }
+
+    #[test]
+    fn data_of_ones_own_are_taken_at_their_own_share() {
+        let share = |flags| grid(flags).unwrap().share;
+        assert_eq!(share("--data folder=x"), Share::NATURAL);
+        assert_eq!(share("--data folder=x --share 5%"), Share::percent(5));
+        assert_eq!(share("--share 2%"), Share::percent(2));
+    }
+
+    #[test]
+    fn weights_from_a_file_are_one_more_floor() {
+        let arguments = Command::parse_from([""; 0]).arguments;
+        let given = Grid::new(&arguments, Some(backbone::Name::MobileNetV2)).unwrap();
+        let last = given.floors.last().unwrap().id();
+        assert_eq!((given.floors.len(), last.as_str()), (8, "given_weights/none-mobilenet_v2-share45-seed0"));
+    }
+
+    #[test]
+    fn texts_choose_arms_and_at_least_two_are_needed() {
+        let names = |flags| names(&grid(flags).unwrap().arms);
+        assert_eq!(names("--only simclr,byol-vit"), "simclr-resnet18, byol-vit_tiny, simclr-vit_tiny");
+        for (only, left) in [("mae", "mae-vit_tiny only"), ("moco", "no arm")] {
+            let error = grid(&format!("--only {only}")).map(drop).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("--only {only} leaves {left}; arms are supervised-resnet18")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_arm_is_judged_by_its_probe_at_its_own_share() {
+        let arm = grid("--share 5%").unwrap().arms[0];
+        let at = scored(&arm);
+        assert_eq!(at, Axes::table_1(arm.method, arm.backbone, Share::percent(5)).converged());
+        assert_eq!(
+            (in_words(&at), name(&arm)),
+            ("supervised on resnet18".into(), "supervised-resnet18".into())
+        );
+    }
+}

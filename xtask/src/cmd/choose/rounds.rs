@@ -170,3 +170,25 @@ fn tell(look: &Look) {
         println!("  no seeds are left");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::committed;
+
+    /// By AUROC of the converged probe on all validation images, and by nothing else.
+    #[test]
+    fn arms_are_judged_by_the_converged_probe_on_all_images() {
+        let mut record = committed::record("table1", "simclr", 0);
+        for score in &mut record.scores {
+            let own = score.classifier == "converged" && score.validation_share.is_none();
+            (score.auroc, score.f1) = (if own { 0.875 } else { 0.25 }, 0.5);
+        }
+        assert_eq!(auroc(&record).unwrap(), 0.875);
+        let natural =
+            |score: &record::Score| score.validation_share.is_some() || score.classifier != "converged";
+        record.scores.retain(natural);
+        let error = auroc(&record).unwrap_err().to_string();
+        assert!(error.contains("its converged probe has no AUROC on all validation images"), "{error}");
+    }
+}

@@ -92,4 +92,37 @@ mod tests {
         assert!(text.contains("2 000 images/s, as given") && text.contains("| price |"), "{text}");
         assert!(!of(Given::default()).contains("as given"));
     }
+
+    /// Hours and prices of the rows of the table behind a text, by seeds.
+    fn table(text: &str, head: &str) -> Vec<Vec<f64>> {
+        let rest = text.split(head).nth(1).unwrap_or_else(|| panic!("no {head}: {text}"));
+        let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let number = |cell: &str| cell.replace(' ', "").parse::<f64>().ok();
+        rows.map(|row| row.split('|').filter_map(number).collect()).collect()
+    }
+
+    #[test]
+    fn hours_are_passes_over_the_rate_and_prices_are_hours_times_the_price() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (gpu_rate, gpu_price, price) = (500.0, 3.0, 0.5);
+        let given = Given { gpu_rate: Some(gpu_rate), gpu_price: Some(gpu_price), price: Some(price) };
+        let text = document(&checkout, given).unwrap();
+        let grid = Grid::of_the_paper().unwrap();
+        let hours = (grid.train() + grid.evaluate()) as f64 / gpu_rate / 3_600.0;
+        let rows = table(&text, "| seeds | hours | price |");
+        assert_eq!(rows.len(), 3, "{rows:?}");
+        for (row, seeds) in rows.iter().zip([1.0, 3.0, 10.0]) {
+            let expected = [seeds, (seeds * hours).round(), (gpu_price * seeds * hours).round()];
+            assert_eq!(row[..], expected);
+        }
+        let rows = table(&text, "| seeds | cells | image passes in training | hours | years | price |");
+        for (row, seeds) in rows.iter().zip([1, 3, 10]) {
+            let [found, cells, passes, hours, years, cost] = row[..] else { panic!("{row:?}") };
+            assert_eq!((found, cells), (f64::from(seeds), 55.0 * f64::from(seeds)));
+            assert_eq!(passes, (grid.train() * seeds as usize) as f64);
+            assert!((cost - price * hours).abs() <= 1.0, "{row:?}");
+            assert!((years - hours / 8_766.0).abs() < 0.06, "365.25 days: {row:?}");
+        }
+        assert!(rows.len() == 3 && (rows[1][3] / rows[0][3] - 3.0).abs() < 1e-4, "{rows:?}");
+    }
 }

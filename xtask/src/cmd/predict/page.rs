@@ -189,4 +189,69 @@ mod tests {
         }
         assert_eq!(heat(&[]).into_string(), "");
     }
+
+    /// What a page says of a detector whose rates are easy to tell apart.
+    fn page(limits: &[&str], places: Vec<Vec<f64>>, skipped: usize) -> String {
+        use skewbench::bundle::{Calibration, Threshold};
+        let record = crate::support::committed::record("table1", "simclr", 0);
+        let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0634 };
+        let threshold = Threshold {
+            logit: 0.1234,
+            chosen: "misses=5%".to_owned(),
+            false_positive_rate: [0.1, 0.05, 0.2],
+            true_positive_rate: [0.7, 0.6, 0.8],
+        };
+        let manifest = Manifest::of((&record, "converged"), None, 0.5, calibration, threshold).unwrap();
+        let mut manifest =
+            Manifest { limits: limits.iter().map(|&limit| limit.to_owned()).collect(), ..manifest };
+        (manifest.validation.normals, manifest.validation.defects) = (300, 20);
+        let worth = |path: &str, flagged| super::super::Worth {
+            path: path.to_owned(),
+            logit: 1.25,
+            probability: 0.125,
+            flagged,
+        };
+        let shown =
+            |path, flagged, places| Shown { worth: worth(path, flagged), uri: "data:,".into(), places };
+        let shown = [shown("a<b.png", true, places), shown("c.png", false, Vec::new())];
+        let found = Summary { scored: 40, flagged: 3, skipped };
+        render(&manifest, 0.025, &found, &shown).into_string().replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn the_page_says_what_the_detector_does_and_for_which_site() {
+        let html = page(&[], Vec::new(), 0);
+        for part in [
+            "<h1>3 of 40 images flagged</h1>",
+            "SimCLR on ResNet-18 (<code>table1/simclr-resnet18-share45-seed0</code>)",
+            "flags those above logit 0.123 (misses=5%)",
+            "On 300 normal images and 20 defects of synthetic that was 10.0 % (5.0 % to 20.0 %) of the normal images and \
+             70.0 % (60.0 % to 80.0 %) of the defects",
+            "for a site where 2.5 % of images have a defect; they lie 0.063 from what happens",
+            "does not say which places",
+        ] {
+            assert!(html.contains(part), "no '{part}': {html}");
+        }
+        assert!(!html.contains("could not be read") && !html.contains("things to know"), "{html}");
+        let html = page(&["drawn", "small"], vec![vec![1.0]], 4);
+        assert!(html.contains("4 images could not be read") && html.contains("2 things to know"), "{html}");
+        assert!(
+            html.contains("<li>drawn</li><li>small</li>") && html.contains("class activation map"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn images_are_numbered_and_what_is_flagged_is_marked() {
+        let html = page(&[], vec![vec![1.0, 2.0]], 0);
+        let items: Vec<&str> = html.split("<li ").skip(1).collect();
+        let [first, second] = items[..] else { panic!("{html}") };
+        assert!(first.contains("<b>1.</b> \u{2691} flagged") && first.contains("class=\"heat\""), "{first}");
+        assert!(second.contains("<b>2.</b>") && !second.contains("flagged"), "{second}");
+        for item in [first, second] {
+            assert!(item.contains("data-probability=\"0.125\""), "{item}");
+            assert!(item.contains("logit 1.25, probability 12.5 %"), "{item}");
+        }
+        assert!(first.contains("data-path=\"a&lt;b.png\""), "{first}");
+    }
 }

@@ -215,4 +215,30 @@ mod tests {
         let error = Rows::open(folder.path(), "other", 0.1).err().unwrap().to_string();
         assert!(error.contains("predictions of another bundle or rate lie there"), "{error}");
     }
+
+    /// Each number in its own column, and another rate in another folder.
+    #[test]
+    fn numbers_stand_under_their_heads() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut rows = Rows::open(folder.path(), "b", 0.1).unwrap();
+        rows.push(Row { path: "x".to_owned(), score: Some((-1.5, 0.25, false)), skipped: String::new() })
+            .unwrap();
+        rows.push(Row { path: "y".to_owned(), score: Some((2.5, 0.75, true)), skipped: String::new() })
+            .unwrap();
+        rows.push(Row { path: "z".to_owned(), score: None, skipped: "torn".to_owned() }).unwrap();
+        rows.flush().unwrap();
+        let text = fs::read_to_string(rows.path()).unwrap();
+        assert_eq!(
+            text,
+            "path,logit,probability,flagged,why_skipped\nx,-1.5,0.25,0,\ny,2.5,0.75,1,\nz,,,,torn\n"
+        );
+        let summary = rows.summary().unwrap();
+        assert_eq!((summary.scored, summary.flagged, summary.skipped), (2, 1, 1));
+        assert!(Rows::open(folder.path(), "b", 0.1).is_ok(), "the same command goes on");
+        let error = Rows::open(folder.path(), "b", 0.2).err().unwrap().to_string();
+        assert!(error.contains("predictions of another bundle or rate lie there"), "{error}");
+        fs::remove_file(folder.path().join("predictions.bundle")).unwrap();
+        let error = Rows::open(folder.path(), "b", 0.1).err().unwrap().to_string();
+        assert!(error.contains("predictions of something else lie there"), "{error}");
+    }
 }

@@ -118,3 +118,46 @@ fn thumbnail(image: &Image) -> Result<String> {
     small.write_to(&mut bytes, ImageFormat::Jpeg)?;
     Ok(format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(bytes.into_inner())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::predict::rows::Row;
+
+    #[test]
+    fn the_highest_logits_come_first_and_no_more_than_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut rows = Rows::open(folder.path(), "b", 0.1).unwrap();
+        for (path, logit) in [("a", -1.0), ("b", 3.0), ("c", 0.5), ("d", 3.0), ("e", 2.0)] {
+            let score = Some((logit, 0.1 * logit, logit > 1.0));
+            rows.push(Row { path: path.to_owned(), score, skipped: String::new() }).unwrap();
+        }
+        rows.push(Row { path: "torn".to_owned(), score: None, skipped: "torn".to_owned() }).unwrap();
+        rows.flush().unwrap();
+        let worst = |most| Worst::of(&rows, most).unwrap().0;
+        let paths = |most| worst(most).into_iter().map(|worth| worth.path).collect::<Vec<_>>();
+        assert_eq!(paths(3), ["b", "d", "e"]);
+        assert_eq!(paths(9), ["b", "d", "e", "c", "a"], "what was skipped has no logit");
+        assert!(paths(0).is_empty());
+        let first = &worst(1)[0];
+        assert_eq!((first.logit, first.flagged), (3.0, true));
+        assert!((first.probability - 0.3).abs() < 1e-12);
+        assert!(!worst(9)[3].flagged);
+    }
+
+    #[test]
+    fn pictures_are_small_and_keep_their_shape() {
+        let image = Image::new(400, 100, [200, 30, 10].repeat(400 * 100));
+        let uri = thumbnail(&image).unwrap();
+        let bytes = BASE64_STANDARD.decode(uri.strip_prefix("data:image/jpeg;base64,").unwrap()).unwrap();
+        let small = image::load_from_memory(&bytes).unwrap().into_rgb8();
+        assert_eq!(small.dimensions(), (192, 48));
+        // A JPEG of one colour keeps it nearly: red stays red.
+        let [red, green, blue] = small.get_pixel(90, 20).0;
+        assert!(red > 180 && green < 60 && blue < 40, "{red} {green} {blue}");
+        let tall = Image::new(3, 1_000, vec![0; 9_000]);
+        let uri = thumbnail(&tall).unwrap();
+        let bytes = BASE64_STANDARD.decode(uri.split(',').nth(1).unwrap()).unwrap();
+        assert_eq!(image::load_from_memory(&bytes).unwrap().into_rgb8().dimensions(), (1, 192));
+    }
+}

@@ -106,4 +106,34 @@ mod tests {
         assert_eq!(container["resources"]["limits"]["nvidia.com/gpu"], 2);
         assert!(print(&arguments, &["reproduce", "--out", "/elsewhere"].map(str::to_owned)).is_err());
     }
+
+    #[test]
+    fn the_manifest_has_what_was_asked_for() {
+        let of = |more: &[&str]| {
+            let own = ["submit", "--kubernetes", "--image", "x:1", "--claim", "c"];
+            let flags = [&own[..], more, &["--", "--full"]].concat();
+            let arguments = Submit::parse_from(flags).arguments;
+            manifest(&arguments, &["reproduce".to_owned()], "x:1", "c")
+        };
+        let plain = of(&[]);
+        let spec = &plain["spec"];
+        // Sixteen tasks unless asked otherwise, all at once; each is begun again, and none stops the others.
+        assert_eq!([&spec["completions"], &spec["parallelism"], &spec["maxFailedIndexes"]], [&json!(16); 3]);
+        assert_eq!(spec["backoffLimitPerIndex"], 20);
+        let rules = &spec["podFailurePolicy"]["rules"];
+        assert_eq!((&rules[0]["action"], &rules[1]["action"]), (&json!("Ignore"), &json!("FailIndex")));
+        assert_eq!(rules[1]["onExitCodes"]["values"], json!([1, 2]));
+        let pod = &spec["template"]["spec"];
+        assert_eq!(pod["containers"][0]["image"], "x:1");
+        assert_eq!(
+            pod["containers"][0]["volumeMounts"],
+            json!([{ "name": "results", "mountPath": "/results" }])
+        );
+        assert!(pod["containers"][0]["resources"].is_null(), "no GPU");
+        assert_eq!(pod["volumes"][0]["persistentVolumeClaim"]["claimName"], "c");
+        let other = of(&["--tasks", "5", "--at-once", "2", "--mount", "/m"]);
+        assert_eq!((&other["spec"]["completions"], &other["spec"]["parallelism"]), (&json!(5), &json!(2)));
+        let container = &other["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["volumeMounts"][0]["mountPath"], "/m");
+    }
 }

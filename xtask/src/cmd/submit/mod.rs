@@ -197,3 +197,43 @@ fn with_out(words: &[String], out: &Path) -> Vec<String> {
 fn in_words(tasks: usize) -> String {
     if tasks == 1 { "one task".to_owned() } else { format!("{} tasks", thousands(tasks)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_results_folder_is_named_once_and_whole() {
+        for (given, expected) in [
+            ("reproduce --full", "reproduce --full --out /r"),
+            ("reproduce --out x --full", "reproduce --full --out /r"),
+            ("reproduce --out=x --only --output", "reproduce --only --output --out /r"),
+        ] {
+            assert_eq!(with_out(&words(given), Path::new("/r")), words(expected), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_follows_is_parsed_as_reproduce_would() {
+        assert!(parse(&words("reproduce --full --seeds 2")).is_ok());
+        let error = parse(&words("reproduce --sedes 2")).map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("after --: unexpected argument '--sedes'"), "{error}");
+        let error = look(&words("reproduce --part 1/2")).map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("--part is what `submit` gives to each task"), "{error}");
+        assert_eq!([1, 40, 1_000].map(in_words), ["one task", "40 tasks", "1 000 tasks"]);
+    }
+
+    #[test]
+    fn cells_and_their_passes_are_noted_for_status() {
+        let out = tempfile::tempdir().unwrap();
+        let job = Job { words: words("reproduce --only it's"), out: out.path().to_owned(), tasks: 2 };
+        job.note(vec![("a".to_owned(), 7), ("b".to_owned(), 8)]).unwrap();
+        let [run] = &Folder::open(out.path()).unwrap().runs().unwrap()[..] else { panic!("one run") };
+        assert_eq!(run.cells, [("a".to_owned(), 7), ("b".to_owned(), 8)]);
+        assert!(run.command.ends_with(" reproduce --only 'it'\\''s'"), "{}", run.command);
+    }
+}

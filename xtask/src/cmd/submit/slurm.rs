@@ -193,4 +193,29 @@ mod tests {
             assert!(shell.wait().unwrap().success(), "bash does not read\n{text}");
         }
     }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_in_the_script() {
+        let flags = ["submit", "--slurm", "--option=--account=me", "--option=--mem=4G", "--", "--full"];
+        let arguments = Submit::parse_from(flags).arguments;
+        let job = Job { words: vec!["reproduce".to_owned()], out: "/r".into(), tasks: 7 };
+        let text = array_script(&arguments, &job, Path::new("/p"), Path::new("/r/slurm"));
+        assert!(text.contains("#SBATCH --array=1-7\n"), "as many as there are at once: {text}");
+        assert!(!text.contains("--gres") && !text.contains("--time"), "{text}");
+        assert!(text.contains("#SBATCH --account=me\n#SBATCH --mem=4G\n"), "{text}");
+        // A task that has work left is queued again, and its status is passed on.
+        assert!(text.contains("if [ $status -eq 75 ]; then\n") && text.ends_with("exit $status\n"), "{text}");
+        let report = report_script(&arguments, &job, Path::new("/p"), Path::new("/r/slurm"));
+        assert!(report.contains("--account=me") && !report.contains("--mem"), "{report}");
+    }
+
+    #[test]
+    fn jobs_are_noted_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(states(folder.path()).is_empty(), "no job, nothing to ask for");
+        for number in ["12", "345"] {
+            note(folder.path(), number).unwrap();
+        }
+        assert_eq!(fs::read_to_string(folder.path().join(JOBS)).unwrap(), "12\n345\n");
+    }
 }
