@@ -88,3 +88,37 @@ pub fn flip(image: &mut Image) {
         row.as_chunks_mut::<3>().0.reverse();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blurred_edges_are_solarised_and_grey_pixels_stay_grey() {
+        // Black beside white. Solarised first, all of it would be black, and nothing left to blur.
+        let pixels = (0..16 * 16).flat_map(|place| [if place % 16 < 8 { 0 } else { 255 }; 3]).collect();
+        let image = Image::new(16, 16, pixels);
+        let whole = CropBox { left: 0, top: 0, width: 16, height: 16 };
+        let drawn = Drawn {
+            side: 16,
+            filter: Filter::Bicubic,
+            crop: whole,
+            jitter: Vec::new(),
+            flip: false,
+            grey: false,
+            blur: Some(2.0),
+            solarise: true,
+        };
+        let row: Vec<u8> = drawn.apply(&image).pixels[..3 * 16].iter().copied().step_by(3).collect();
+        assert_eq!((row[0], row[15]), (0, 0), "{row:?}");
+        assert!(row.iter().any(|&value| value > 60), "an edge between them: {row:?}");
+
+        // Red is turned to another hue before colours are lost, so grey is that hue's: afterwards it could not turn.
+        let red = Image::new(1, 1, vec![255, 0, 0]);
+        let crop = CropBox { left: 0, top: 0, width: 1, height: 1 };
+        let one = Drawn { side: 1, crop, blur: None, solarise: false, grey: true, ..drawn };
+        let grey = |jitter| Drawn { jitter, ..one.clone() }.apply(&red).pixels[0];
+        let (before, turned) = (grey(Vec::new()), grey(vec![Adjustment::Hue(1.0 / 3.0)]));
+        assert_eq!((before, turned), (76, 150), "lumas of red and of green");
+    }
+}

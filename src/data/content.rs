@@ -275,6 +275,16 @@ mod tests {
         later.read(0, &path).unwrap();
         assert_ne!(later.look(0, || panic!("looked twice")), Content::Bytes(digest));
 
+        // As many bytes, but written later: they are read as what they are now.
+        fs::write(&path, b"xyz").unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(60)).unwrap();
+        let later = Memory::new(1);
+        later.remember(0, known);
+        assert_eq!(later.read(0, &path).unwrap(), b"xyz");
+        assert_eq!(later.known(0).unwrap().digest, super::digest(b"xyz"));
+        fs::write(&path, b"abcd").unwrap();
+
         // Under a process that has used it, a file must stay.
         let error = memory.read(0, &path).unwrap_err().to_string();
         assert!(error.contains("a.png: the file changed while it was in use (3 bytes, then 4)"), "{error}");

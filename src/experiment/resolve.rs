@@ -454,6 +454,29 @@ mod tests {
     }
 
     #[test]
+    fn each_seed_has_few_labels_of_its_own() {
+        let plan = Plan::new(Scale::fixture());
+        let data = crate::data::synthetic::source(Seed::root(0), 80, 60, plan.scale.side);
+        let rows = |seed: u64, study: Study| {
+            let cell = Cell {
+                study,
+                seed,
+                method: method::Name::Supervised,
+                ..cell::floors(&[Share::NATURAL], 0)[0]
+            };
+            plan.resolve(&cell, &data).unwrap().subset.indices
+        };
+        let few = Study::LabelBudget { defects: 5 };
+        assert_eq!(rows(1, few), rows(1, few));
+        assert_ne!(rows(0, few), rows(1, few));
+        assert_eq!(
+            rows(0, Study::Extension),
+            rows(1, Study::Extension),
+            "all labels are the same for every seed"
+        );
+    }
+
+    #[test]
     fn bits_in_use_are_a_setting_where_they_are_not_all() {
         let [few, all] = [identity(4000), identity(60_000)];
         assert_eq!(few.settings.values["sample_bits"], 12);

@@ -185,6 +185,16 @@ fn weights_from_elsewhere_are_compared_with_what_is_taken() {
     assert!(said.contains(expected), "{said}");
 }
 
+/// Above every floor, but by less than seeds spread.
+#[test]
+fn a_lead_within_the_noise_is_not_shown() {
+    let drawn = Drawn::new().about(at(SimClr), 0.75, 0.03, 3).about(at(Supervised), 0.6, 0.03, 3);
+    let card = drawn.floors(FIVE, 0.5, 0.72, 3).card();
+    let lead = card.leads.iter().find(|lead| lead.over == Axes::pixels(FIVE)).expect("a comparison");
+    assert!(lead.by.estimate > 0.0 && lead.by.low < 0.0, "{:?}", lead.by);
+    assert_eq!(card.worth, Worth::NotShown);
+}
+
 #[test]
 fn training_that_beats_nothing_is_called_so() {
     let card = planted(3).about(Axes::random_weights(ViTTiny, FIVE), 0.95, 0.005, 3).card();

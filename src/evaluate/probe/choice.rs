@@ -148,38 +148,46 @@ mod tests {
         assert!(chosen(&noise) <= 1e-3 && chosen(&plain) == 1.0, "{} {}", chosen(&noise), chosen(&plain));
     }
 
-    /// The same choice by whole fits, each from nothing to its full tolerance.
+    /// Loss of what is held out, by whole fits, each from nothing to its full tolerance. Held out is each fold in turn; or
+    /// all but it, if `swapped`.
+    fn loss(features: &Tensor, defects: &[bool], c: f64, swapped: bool) -> f64 {
+        let folds = deal(defects, None, FOLDS, &Seed::root(0).child("probe folds"));
+        let found = defects.iter().filter(|&&defect| defect).count() as f64;
+        let count = defects.len() as f64;
+        let of_fold = |fold: usize| -> f64 {
+            let of = |inside: bool| -> (Tensor, Vec<bool>) {
+                let places = (0..defects.len()).filter(|&at| (folds[at] == fold) == inside);
+                let places: Vec<u32> = places.map(|at| at as u32).collect();
+                let rows = Tensor::new(places.as_slice(), &Device::Cpu).unwrap();
+                let labels = places.iter().map(|&at| defects[at as usize]).collect();
+                (features.index_select(&rows, 0).unwrap(), labels)
+            };
+            let ((known, labels), (held_out, truth)) = (of(swapped), of(!swapped));
+            let probe = Probe::fit(&known, &labels, Options { c, ..OPTIONS }).unwrap();
+            let of_image = |(logit, &defect): (f64, &bool)| match defect {
+                true => count / (2.0 * found) * (1.0 + (-logit).exp()).ln(),
+                false => count / (2.0 * (count - found)) * (1.0 + logit.exp()).ln(),
+            };
+            probe.logits(&held_out).unwrap().into_iter().zip(&truth).map(of_image).sum()
+        };
+        (0..FOLDS).map(of_fold).sum()
+    }
+
     #[test]
     fn shortcuts_do_not_move_the_choice() {
-        for (features, defects) in [drawn(150, 60, 1, 0.3), drawn(400, 30, 4, 0.7), drawn(300, 5, 2, 1.5)] {
-            let folds = deal(&defects, None, FOLDS, &Seed::root(0).child("probe folds"));
-            let loss = |c: f64| -> f64 {
-                let of_fold = |fold: usize| -> f64 {
-                    let places = |inside: bool| -> Vec<u32> {
-                        let chosen = (0..defects.len()).filter(|&at| (folds[at] == fold) == inside);
-                        chosen.map(|at| at as u32).collect()
-                    };
-                    let of = |places: &[u32]| -> (Tensor, Vec<bool>) {
-                        let rows = Tensor::new(places, &Device::Cpu).unwrap();
-                        let labels = places.iter().map(|&at| defects[at as usize]).collect();
-                        (features.index_select(&rows, 0).unwrap(), labels)
-                    };
-                    let ((known, labels), (held_out, truth)) = (of(&places(false)), of(&places(true)));
-                    let probe = Probe::fit(&known, &labels, Options { c, ..OPTIONS }).unwrap();
-                    let found = defects.iter().filter(|&&defect| defect).count() as f64;
-                    let count = defects.len() as f64;
-                    let of_image = |(logit, &defect): (f64, &bool)| match defect {
-                        true => count / (2.0 * found) * (1.0 + (-logit).exp()).ln(),
-                        false => count / (2.0 * (count - found)) * (1.0 + logit.exp()).ln(),
-                    };
-                    probe.logits(&held_out).unwrap().into_iter().zip(&truth).map(of_image).sum()
-                };
-                (0..FOLDS).map(of_fold).sum()
+        let mut told_apart = 0;
+        let sets =
+            [drawn(150, 60, 1, 0.3), drawn(400, 30, 4, 0.7), drawn(300, 5, 2, 1.5), drawn(80, 6, 3, 1.0)];
+        for (features, defects) in sets {
+            let best = |swapped: bool| {
+                let losses = CANDIDATES.map(|c| (loss(&features, &defects, c, swapped), c));
+                losses.into_iter().min_by(|(a, _), (b, _)| a.total_cmp(b)).unwrap().1
             };
-            let best = CANDIDATES.into_iter().min_by(|&a, &b| loss(a).total_cmp(&loss(b))).unwrap();
             let (_, c) = Probe::cross_validated(&features, &defects, None, OPTIONS).unwrap();
-            assert_eq!(c, best);
+            assert_eq!(c, best(false));
+            told_apart += usize::from(best(true) != best(false));
         }
+        assert!(told_apart > 0, "fitted on one fold, scored on four, nothing would be chosen otherwise");
     }
 
     #[test]
