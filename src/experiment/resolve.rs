@@ -406,6 +406,7 @@ mod tests {
     use crate::{
         data::{Share, folder},
         experiment::cell,
+        method::Name::Supervised,
     };
 
     /// A folder of 16-bit images whose largest sample is this.
@@ -458,12 +459,7 @@ mod tests {
         let plan = Plan::new(Scale::fixture());
         let data = crate::data::synthetic::source(Seed::root(0), 80, 60, plan.scale.side);
         let rows = |seed: u64, study: Study| {
-            let cell = Cell {
-                study,
-                seed,
-                method: method::Name::Supervised,
-                ..cell::floors(&[Share::NATURAL], 0)[0]
-            };
+            let cell = Cell { study, seed, method: Supervised, ..cell::floors(&[Share::NATURAL], 0)[0] };
             plan.resolve(&cell, &data).unwrap().subset.indices
         };
         let few = Study::LabelBudget { defects: 5 };

@@ -328,7 +328,7 @@ impl Cells<'_> {
         };
         let next = self.resolved[number + 1..].iter().map(|next| next.cell.id());
         let next = next.into_iter().find(|id| !folder.path(id).exists());
-        display.begin(&title, next.as_deref(), resolved);
+        display.begin(&title, next.as_deref(), resolved.image_passes(), resolved.scale.epochs);
         let record = self.train_one(resolved, lock, display, finished)?;
         display.end(&title, &record);
         if let Err(error) = (self.trained)() {

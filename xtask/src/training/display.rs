@@ -8,7 +8,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use skewbench::{
     data::foreign,
-    experiment::{Event, Resolved},
+    experiment::Event,
     results::{Classifier, Metric, Record},
     train::Progress,
 };
@@ -57,15 +57,15 @@ impl Display {
         self.line(&format!("{title}: finished earlier"));
     }
 
-    /// `next`: the cell that comes after it, named where there is room.
-    pub fn begin(&mut self, title: &str, next: Option<&str>, cell: &Resolved) {
+    /// `next`: the cell that comes after it, named where there is room. `passes`: images that it will see, in `epochs`.
+    pub fn begin(&mut self, title: &str, next: Option<&str>, passes: usize, epochs: usize) {
         /// Of a plain terminal.
         const COLUMNS: usize = 80;
         self.title = title.to_owned();
-        self.epochs = cell.scale.epochs;
+        self.epochs = epochs;
         self.begun = Instant::now();
         self.cell.reset();
-        self.cell.set_length(cell.image_passes() as u64);
+        self.cell.set_length(passes as u64);
         let next = next.and_then(|id| id.split('-').next()?.split('/').next_back());
         let next = next.map_or_else(String::new, |method| format!("  (next: {method})"));
         let fits = title.chars().count() + next.chars().count() < COLUMNS;
@@ -159,7 +159,8 @@ mod tests {
         let mut display = Display::new(1_000);
         display.skip("[1/3] a", 300);
         assert_eq!(display.all.length(), Some(700));
-        display.begin("[2/3] b", 400);
+        display.begin("[2/3] b", Some("table1/simclr-resnet18-share05-seed0"), 400, 5);
+        assert_eq!((display.cell.prefix(), display.epochs), ("[2/3] b  (next: simclr)".to_owned(), 5));
         assert_eq!((display.cell.length(), display.left()), (Some(400), 400));
         display.show(&Event::Resumed { epoch: 1, step: 0, images: 100 });
         assert_eq!((display.all.length(), display.left()), (Some(600), 300));
@@ -169,8 +170,8 @@ mod tests {
         display.show(&Event::Training(Progress::Step { epoch, step, steps, images, loss, state: &state }));
         assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 50, 250));
         assert!(display.rate() > 0.0);
-        assert_eq!(display.cell.message().split(", ").next(), Some("epoch 2"), "the first is 1");
-        display.begin("[3/3] c", 300);
+        assert_eq!(display.cell.message().split(", ").next(), Some("epoch 2 of 5"), "the first is 1");
+        display.begin("[3/3] c", None, 300, 5);
         assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 0, 300));
     }
 }

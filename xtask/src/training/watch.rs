@@ -125,7 +125,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         let (mut display, mut lock) = (Display::new(100), folder.lock("cell").unwrap().unwrap());
-        display.begin("[1/1] cell", 100);
+        display.begin("[1/1] cell", None, 100, 3);
         let events = root.path().join("events");
         let mut watch = Watch::new(&mut display, &mut lock, 3, Some(events.as_path())).unwrap();
         let state = || -> Result<skewbench::train::checkpoint::State> { anyhow::bail!("not asked for") };
