@@ -118,3 +118,27 @@ pub fn sampled(source: &Source, plan: &Plan) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use skewbench::{data::synthetic, seed::Seed};
+
+    use super::*;
+
+    /// At the paper's scale half of Sewer-ML is used, of normal images and of defects by themselves; of other data all.
+    #[test]
+    fn what_part_of_a_source_is_used_is_said_in_images() {
+        let drawn = || synthetic::source(Seed::root(0), 31, 22, 32);
+        let source = Source { name: "sewer-ml".to_owned(), ..drawn() };
+        let half = |dataset: &dyn Dataset| {
+            let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
+            defects / 2 + (dataset.labels().len() - defects) / 2
+        };
+        let (train, validation) = (half(&*source.train), half(&*source.validation));
+        let told = sampled(&source, &Plan::new(Scale::full())).unwrap();
+        let expected = format!("1/2 of it is used, {train} training and {validation} validation images: ");
+        assert!(told.starts_with(&expected), "{told}");
+        assert_eq!(sampled(&drawn(), &Plan::new(Scale::full())), None);
+        assert_eq!(sampled(&source, &Plan::new(Scale::small())), None);
+    }
+}

@@ -341,4 +341,98 @@ mod tests {
         let error = asked(reading(), "nowhere").err().unwrap().to_string();
         assert!(error.contains("found 'nowhere'") && error.contains("recipe, elpv"), "{error}");
     }
+
+    /// Drawn pictures, and the record of a method at 45 % whose probe gives each of them the logit of its place.
+    fn kept(root: &Path, method: &str, logit: &dyn Fn(usize) -> f64) -> results::Record {
+        use skewbench::results::{Folder, Logits, logits::Validated};
+        let folder = Folder::open(root).unwrap();
+        let drawn = drawn();
+        let images: Vec<Validated> = (0..60).rev().map(|place| Validated::of(&*drawn, place)).collect();
+        let converged = (0..60).rev().map(logit).collect();
+        let logits = Logits { images, classifiers: vec![("converged".to_owned(), converged)] };
+        let mut record = crate::support::committed::record("table1", method, 0);
+        record.beside.insert("logits".into(), folder.write_logits(&record.cell.id, &logits).unwrap());
+        record.settings.values.insert("side".to_owned(), 32.into());
+        (record.data.validation.normals, record.data.validation.defects) = (30, 30);
+        record.data.validation_digest = drawn.digest();
+        folder.write(&record).unwrap();
+        record
+    }
+
+    fn drawn() -> Box<dyn Dataset> {
+        data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, 60, 32).validation
+    }
+
+    /// The surest first, defects apart from normal images.
+    #[test]
+    fn pictures_are_picked_by_label_and_logit() {
+        let root = tempfile::tempdir().unwrap();
+        let labels: Vec<bool> = drawn().labels().iter().map(|labels| labels.defect).collect();
+        // Every fifth defect is missed and every fifth normal image flagged, by logits that are all different.
+        let logit = |place: usize| {
+            let called = labels[place] != place.is_multiple_of(5);
+            (1.0 + place as f64) * if called { 1.0 } else { -1.0 }
+        };
+        let mut record = kept(root.path(), "simclr", &logit);
+        let found = examples(&reading::read(&[root.path().to_owned()])).expect("pictures");
+        let expected = |defect: bool, called: bool| {
+            let of = (0..60).filter(|&place| labels[place] == defect && (logit(place) > 0.0) == called);
+            let mut of: Vec<f64> = of.map(logit).collect();
+            of.sort_by(|a, b| b.abs().total_cmp(&a.abs()));
+            of.truncate(PICTURES);
+            of
+        };
+        let told = |list: &[Example]| list.iter().map(|example| example.logit).collect::<Vec<_>>();
+        assert_eq!(told(&found.hits), expected(true, true));
+        assert_eq!(told(&found.misses), expected(true, false));
+        assert_eq!(told(&found.false_alarms), expected(false, true));
+        assert_eq!(told(&found.passed), expected(false, false));
+        assert!(found.hits.iter().all(|example| example.shows != "normal"));
+        assert!(found.false_alarms.iter().all(|example| example.shows == "normal"));
+        // Other pictures than the record's would be worse than none.
+        record.data.validation_digest = "0".repeat(64);
+        let folder = results::Folder::open(root.path()).unwrap();
+        std::fs::remove_file(folder.path(&record.cell.id)).unwrap();
+        folder.write(&record).unwrap();
+        assert!(examples(&reading::read(&[root.path().to_owned()])).is_none());
+    }
+
+    /// One that tells all defects from normal images less one that has it the other way round: 1 less 0, whatever images.
+    #[test]
+    fn models_are_compared_with_the_supervised_one_on_the_same_images() {
+        let root = tempfile::tempdir().unwrap();
+        let labels: Vec<bool> = drawn().labels().iter().map(|labels| labels.defect).collect();
+        let right = |place: usize| if labels[place] { 1.0 + place as f64 } else { -1.0 - place as f64 };
+        kept(root.path(), "simclr", &right);
+        let found = || on_images(&reading::read(&[root.path().to_owned()]));
+        assert!(found().is_empty(), "there is no supervised one");
+        kept(root.path(), "supervised", &|place| -right(place));
+        let found = found();
+        let [one] = &found[..] else { panic!("{} comparisons", found.len()) };
+        assert_eq!((one.method, one.backbone), (method::Name::SimClr, backbone::Name::ResNet18));
+        assert_eq!(one.share, data::Share::percent(45));
+        let difference = one.difference;
+        assert_eq!([difference.low, difference.estimate, difference.high], [1.0; 3]);
+    }
+
+    #[test]
+    fn margins_figures_and_tables_are_those_that_were_asked_for() {
+        let page = page(reading(), 0.125);
+        assert!(page.html().contains("known to be smaller than 0.125."), "the margin");
+        let folder = tempfile::tempdir().unwrap();
+        figures(&page, &folder.path().join("new")).unwrap();
+        for theme in ["light", "dark"] {
+            let file = folder.path().join(format!("new/auroc-{theme}.svg"));
+            let svg = std::fs::read_to_string(file).unwrap();
+            let expected = page.pictures(theme.parse().unwrap());
+            assert!(svg.starts_with("<svg ") && svg == expected[0].1, "{theme}");
+        }
+        let document = folder.path().join("x.md");
+        std::fs::write(&document, "a\n<!-- begin card: c -->\nold\n<!-- end card -->\nb\n").unwrap();
+        splice(&page, &document).unwrap();
+        let text = std::fs::read_to_string(&document).unwrap();
+        assert!(text.contains(&page.cards()[0].sentence()) && !text.contains("old"), "{text}");
+        std::fs::write(&document, "no place").unwrap();
+        assert!(format!("{:#}", splice(&page, &document).unwrap_err()).contains("x.md"), "the file is named");
+    }
 }

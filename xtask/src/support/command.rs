@@ -90,4 +90,28 @@ mod tests {
                        --ablations --shares 5% --out x";
         assert_eq!(without_choices(command), "cargo xtask reproduce --data 'folder=my pipes' --out x");
     }
+
+    /// Calls of `reproduce` with their cells, folder by folder; other verbs take other flags.
+    #[test]
+    fn a_folder_remembers_what_made_its_records() {
+        use skewbench::{candle_core::Device, results::provenance};
+        let root = tempfile::tempdir().unwrap();
+        let noted = |name: &str, command: &str, cell: &str| {
+            let path = root.path().join(name);
+            let provenance = provenance::collect(&Device::Cpu);
+            let cells = vec![(cell.to_owned(), 7)];
+            let run = record::Run { command: command.to_owned(), provenance, times: 1, cells };
+            Folder::open(&path).unwrap().note_run(run).unwrap();
+            path
+        };
+        let first = noted("a", "skewbench reproduce --seeds 3 --side 96", "x");
+        noted("a", "skewbench choose --side 96", "y");
+        let second = noted("b", "skewbench reproduce", "z");
+        let found = made(&[first, root.path().join("nowhere"), second]);
+        let told: Vec<(&str, Vec<&str>)> = found
+            .iter()
+            .map(|made| (made.command.as_str(), made.cells.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(told, [("skewbench reproduce --side 96", vec!["x"]), ("skewbench reproduce", vec!["z"])]);
+    }
 }

@@ -69,4 +69,24 @@ mod tests {
         assert!(!no_cell(&["zzz".to_owned()], &cells).contains("Did you mean"));
         assert_eq!(meant("ResNet", ["resnet18", "vit_tiny"]), Some("resnet18"));
     }
+
+    #[test]
+    fn a_cell_is_found_by_its_whole_name_and_others_are_named() {
+        use crate::support::committed;
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for seed in 0..7 {
+            folder.write(&committed::record("table1", "simclr", seed)).unwrap();
+        }
+        let whole = "table1/simclr-resnet18-share45-seed3";
+        for typed in [whole.to_owned(), format!("{whole}.json")] {
+            let (at, record) = finished(&folder, &typed).unwrap();
+            assert_eq!((at, record.cell.seed), (folder.path(whole), 3));
+        }
+        let told = finished(&folder, "simclr").map(drop).unwrap_err().to_string();
+        assert!(told.starts_with("no finished cell is called 'simclr'"), "{told}");
+        assert!(told.matches("\n  table1/").count() == 5 && told.ends_with("\n  and 2 more"), "{told}");
+        let told = finished(&folder, "byol").map(drop).unwrap_err().to_string();
+        assert!(told.starts_with("no cell's name contains 'byol'"), "{told}");
+    }
 }

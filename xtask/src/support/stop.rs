@@ -99,3 +99,15 @@ fn is_ignored(signal: i32) -> bool {
         libc::sigaction(signal, std::ptr::null(), &mut present) == 0 && present.sa_sigaction == libc::SIG_IGN
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_halt_says_what_became_of_the_cell_and_how_much_is_done() {
+        let said = |last: &str| Halt { last: last.to_owned(), finished: 2, all: 5 }.to_string();
+        assert_eq!(said(""), "stopped. 2 of 5 cells are finished; the same command continues");
+        assert_eq!(said("a stopped. "), "a stopped. 2 of 5 cells are finished; the same command continues");
+    }
+}

@@ -132,4 +132,61 @@ mod tests {
         assert_eq!(block.len(), 14, "eleven arms, three floors: {table}");
         assert!(block.is_sorted_by(|a, b| a >= b), "{block:?}");
     }
+
+    /// By hand: each number under its heading, a dash for what was not measured.
+    #[test]
+    fn numbers_stand_under_their_headings() {
+        use crate::support::committed;
+        let mut record = committed::record("table1", "simclr", 0);
+        for score in &mut record.scores {
+            let all = score.validation_share.is_none();
+            (score.auroc, score.f1) = match score.classifier.as_str() {
+                "converged" if all => (0.875, 0.25),
+                "in_training" if all => (0.125, 0.5),
+                _ => (0.0, 0.0),
+            };
+        }
+        let mut floor = committed::record("random_weights", "none", 0);
+        floor.scores.retain(|score| score.classifier == "converged");
+        floor.scores.iter_mut().for_each(|score| (score.auroc, score.f1) = (0.75, 0.125));
+        let told = render(&[floor, record]);
+        let words = |begin: &str| -> Vec<String> {
+            let line = told.lines().find(|line| line.trim_start().starts_with(begin)).expect(begin);
+            line.split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(words("SimCLR"), ["SimCLR,", "ResNet-18", "1", "0.875", "0.250", "0.500"]);
+        assert_eq!(words("random"), ["random", "weights,", "ResNet-18", "1", "0.750", "0.125", "\u{2013}"]);
+        assert!(told.contains("trained at 45 % defects"), "{told}");
+    }
+
+    #[test]
+    fn half_of_an_interval_stands_behind_its_number() {
+        let interval = |low, high| Some(Interval { estimate: 0.5, low, high });
+        assert_eq!(shown(interval(0.4, 0.65)), "0.500 ±0.125");
+        assert_eq!(shown(interval(0.5, 0.5)), "0.500", "of what no seed moves");
+        assert_eq!(shown(interval(f64::NEG_INFINITY, f64::INFINITY)), "0.500");
+        assert_eq!(shown(None), "\u{2013}");
+    }
+
+    #[test]
+    fn cells_are_called_by_what_they_are() {
+        use skewbench::{
+            backbone::Name::{MobileNetV2, ResNet18},
+            method::Name::SimClr,
+            study::Remedy,
+        };
+        let share = Share::percent(5);
+        let arm = Axes::table_1(SimClr, ResNet18, share);
+        for (cell, expected) in [
+            (arm, "SimCLR, ResNet-18"),
+            (Axes::trained(SimClr, ResNet18, Share::NATURAL), "SimCLR, ResNet-18"),
+            (Axes::pixels(share), "raw pixels"),
+            (Axes::random_weights(ResNet18, share), "random weights, ResNet-18"),
+            (Axes::given_weights(MobileNetV2, share), "given weights, frozen, MobileNetV2"),
+            (arm.in_study(Study::FineTuned), "SimCLR, ResNet-18 (fine_tuned)"),
+            (arm.in_study(Study::Remedy(Remedy::FocalLoss)), "SimCLR, ResNet-18 (remedy focal_loss)"),
+        ] {
+            assert_eq!(name(&cell), expected);
+        }
+    }
 }

@@ -282,3 +282,78 @@ fn new_file(folder: &Path) -> Result<PathBuf> {
     let mut files = (1..).map(|number| folder.join(name(number)));
     Ok(files.find(|file| !file.exists()).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand: theirs over ours, pair by pair, are 3, 2 and 2.5.
+    #[test]
+    fn a_record_has_both_sides_under_their_names() {
+        let outcome = Outcome {
+            name: "a case".to_owned(),
+            setting: "channels last".to_owned(),
+            ours: vec![1.0, 2.0, 4.0],
+            theirs: vec![3.0, 4.0, 10.0],
+            memory: Some([(7, 5), (70, 50)]),
+        };
+        let file = record(&[outcome], "torch 1", 3).unwrap();
+        assert_eq!(
+            (&file["pytorch"], &file["threads"], &file["kind"]),
+            (&json!("torch 1"), &json!(3), &json!("race"))
+        );
+        let case = &file["cases"][0];
+        assert_eq!((&case["case"], &case["pytorch_setting"]), (&json!("a case"), &json!("channels last")));
+        assert_eq!(case["seconds"], json!({ "ours": [1.0, 2.0, 4.0], "pytorch": [3.0, 4.0, 10.0] }));
+        let ratio = json!({ "median": 2.5, "quartiles": [2.25, 2.75], "least": 2.0, "largest": 3.0 });
+        assert_eq!(case["ratio"], ratio);
+        let memory = json!({
+            "ours": { "process_peak": 7, "training_adds": 5 },
+            "pytorch": { "process_peak": 70, "training_adds": 50 },
+        });
+        assert_eq!(case["memory_bytes"], memory);
+    }
+
+    #[test]
+    fn no_measurement_is_written_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("new");
+        for name in ["race.json", "race-2.json", "race-3.json"] {
+            let file = new_file(&out).unwrap();
+            assert_eq!(file, out.join(name));
+            std::fs::write(file, "").unwrap();
+        }
+    }
+
+    /// Every pair that is defined is raced at 224 pixels, as what the paper's grid costs is told by.
+    #[test]
+    fn cases_are_told_apart_and_say_what_both_sides_do() {
+        let names: std::collections::BTreeSet<String> =
+            all_cases().map(|(case, precision)| case.name(precision)).collect();
+        assert_eq!(names.len(), 2 * CASES.len());
+        for method in skewbench::method::Name::PAPER {
+            for backbone in skewbench::backbone::Name::STUDY {
+                let at_224 = names.iter().filter(|name| {
+                    name.starts_with(&format!("{method}-{backbone}-")) && name.ends_with("x224px")
+                });
+                let expected = usize::from(method.undefined_on(backbone).is_none());
+                assert_eq!(at_224.count(), expected, "{method} on {backbone}");
+            }
+        }
+        let simclr = &CASES[0];
+        assert_eq!(simclr.name(Precision::Mixed), "simclr-resnet18-16x64px-bf16");
+        let setting = Setting { channels_last: true, together: false, compiled: true };
+        let line: serde_json::Value =
+            serde_json::from_str(&simclr.line(Precision::Mixed, 5, setting)).unwrap();
+        let expected = json!({
+            "method": "simclr", "backbone": "resnet18", "views_of_pixels": 2, "batch": 16, "side": 64, "threads": 5,
+            "channels_last": true, "together": false, "compiled": true, "mixed": true,
+        });
+        assert_eq!(line, expected);
+        assert_eq!(words(simclr, setting), "channels last, view by view, compiled");
+        let plain = Setting { together: true, ..Setting::default() };
+        assert_eq!(words(simclr, plain), "channels first, views in one batch");
+        let one = CASES.iter().find(|case| case.views() == 1).unwrap();
+        assert_eq!(words(one, plain), "channels first", "one view is no batch of views");
+    }
+}

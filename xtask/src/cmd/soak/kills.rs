@@ -191,3 +191,63 @@ pub fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Ve
     ensure!(!folder.runs()?.is_empty(), "{}: no run is noted", out.display());
     Ok(faults)
 }
+
+#[cfg(test)]
+mod tests {
+    use skewbench::results::{provenance, record};
+
+    use super::*;
+    use crate::support::committed;
+
+    #[test]
+    fn what_is_missing_differs_or_is_left_over_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        folder.write(&committed::record("table1", "simclr", 0)).unwrap();
+        let write = |name: &str, text: &str| fs::write(root.path().join("table1").join(name), text).unwrap();
+        write("a.safetensors", "weights");
+        write("b.logits.csv", "logits");
+        let expected = what_is_in(root.path()).unwrap();
+        assert_eq!(expected.len(), 3, "{expected:?}");
+        let found = || differences(&expected, root.path());
+        assert!(found().unwrap_err().to_string().contains("no run is noted"));
+        let (command, cells) = ("reproduce".to_owned(), Vec::new());
+        let provenance = provenance::collect(&skewbench::candle_core::Device::Cpu);
+        folder.note_run(record::Run { command, provenance, times: 1, cells }).unwrap();
+        assert_eq!(found().unwrap(), [""; 0]);
+
+        write("a.safetensors", "Weights");
+        fs::remove_file(root.path().join("table1/b.logits.csv")).unwrap();
+        write("c.safetensors", "more");
+        write("d.checkpoint", "");
+        write("e.lock", "");
+        let mut told = found().unwrap();
+        told.sort();
+        let expected = [
+            "a.safetensors differs",
+            "b.logits.csv is missing",
+            "c.safetensors is too much",
+            "d.checkpoint is left over",
+            "e.lock is left over",
+        ];
+        assert_eq!(told, expected.map(|fault| format!("table1/{fault}")));
+    }
+
+    /// Times say nothing; everything that was computed does.
+    #[test]
+    fn a_record_is_compared_by_what_was_computed() {
+        let digest = |change: fn(&mut record::Record)| {
+            let root = tempfile::tempdir().unwrap();
+            let mut record = committed::record("table1", "simclr", 0);
+            change(&mut record);
+            Folder::open(root.path()).unwrap().write(&record).unwrap();
+            what_is_in(root.path()).unwrap()
+        };
+        let plain = digest(|_| ());
+        assert_eq!(digest(|record| record.cost.train_seconds += 1.0), plain);
+        assert_ne!(digest(|record| record.scores[0].f1 += 1e-9), plain);
+        assert_ne!(digest(|record| record.probe.iterations += 1), plain);
+        assert_ne!(digest(|record| record.fingerprint.push('0')), plain);
+        assert_ne!(digest(|record| record.label_free.clear()), plain);
+    }
+}
