@@ -143,3 +143,6 @@ pub fn all() -> Vec<&'static Claim> {
         .flatten()
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
