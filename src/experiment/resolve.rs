@@ -460,7 +460,7 @@ mod tests {
         let data = crate::data::synthetic::source(Seed::root(0), 80, 60, plan.scale.side);
         let rows = |seed: u64, study: Study| {
             let cell = Cell { study, seed, method: Supervised, ..cell::floors(&[Share::NATURAL], 0)[0] };
-            plan.resolve(&cell, &data).unwrap().subset.indices
+            plan.resolve(&cell, &data).unwrap().subset.indices.clone()
         };
         let few = Study::LabelBudget { defects: 5 };
         assert_eq!(rows(1, few), rows(1, few));
