@@ -116,6 +116,11 @@ fn initial_weights_never_fill_a_floor() {
     // torchvision's ResNet-18 without its classifier: 20 convolutions and 20 normalisations of four tensors each.
     let told = String::from_utf8_lossy(&exported.stdout).into_owned();
     assert!(told.contains(&format!(": 100 tensors of {CELL}\n")), "{told}");
+    let cell = format!("cell = {CELL}");
+    let notes = ["backbone = resnet18", "method = supervised", &cell, "input_side = 32", "resnet.width = 8"];
+    for note in notes {
+        assert!(told.contains(&format!("\n  {note}\n")), "no note {note}: {told}");
+    }
     let floor = |out: &str, more: &[&str]| {
         let own = ["reproduce", "--study", "floors", "--only", "none-resnet18", "--shares", "natural"];
         let ended = skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &path(out)], more].concat());
@@ -127,6 +132,10 @@ fn initial_weights_never_fill_a_floor() {
         (record["fingerprint"].clone(), record["scores"].clone())
     };
     assert_eq!(floor("plain", &[]), floor("with_init", &["--init", &path("encoder.safetensors")]));
+    // Nor do they go by the name of a method that has trained nothing.
+    let untrained = ["--epochs", "0", "--init", &path("encoder.safetensors")];
+    let message = error(&reproduce(&data, &root.path().join("untrained"), &untrained));
+    assert!(message.contains("--frozen scores them under their own"), "{message}");
 }
 
 #[test]
