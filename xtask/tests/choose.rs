@@ -1,0 +1,97 @@
+//! What a person meets at `choose`: rounds of trainings, a verdict, and the same verdict from the records alone.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+use support::{SMALL, error, folder, skewbench, succeeds};
+use tempfile::TempDir;
+
+/// 24 normal images and 12 defects that noise nearly hides, so that seeds score differently.
+fn noisy(root: &Path) -> String {
+    let data = root.join("data");
+    for number in 0..36_u32 {
+        let kind = if number % 3 == 0 { "defect" } else { "normal" };
+        let mut state = 2_654_435_761_u32.wrapping_mul(number + 1);
+        let picture = RgbImage::from_fn(32, 32, |_, _| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = (state >> 24) as u8;
+            Rgb([value, value / 2, if kind == "defect" { value / 2 + 1 } else { value / 2 }])
+        });
+        let path = data.join(kind).join(format!("{number:04}.png"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        picture.save(path).unwrap();
+    }
+    folder(&data)
+}
+
+fn choose(data: &str, out: &Path, more: &[&str]) -> std::process::Output {
+    let out = out.to_string_lossy();
+    let own =
+        ["choose", "--only", "supervised", "--seeds", "2", "--epochs", "0", "--data", data, "--out", &out];
+    skewbench(&[&own[..], &SMALL, more].concat())
+}
+
+/// AUROC of the converged probe on all validation images.
+fn auroc(out: &Path, cell: &str) -> f64 {
+    let text = fs::read_to_string(out.join(format!("{cell}.json"))).unwrap();
+    let record: Value = serde_json::from_str(&text).unwrap();
+    let scores = record["scores"].as_array().unwrap();
+    let all = |score: &&Value| score["classifier"] == "converged" && score["validation_share"].is_null();
+    scores.iter().find(all).unwrap()["auroc"].as_f64().unwrap()
+}
+
+#[test]
+fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
+    let root = TempDir::new().unwrap();
+    let (data, out) = (noisy(root.path()), root.path().join("out"));
+    let first = choose(&data, &out, &[]);
+    succeeds(&first);
+    let told = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert!(told.contains(
+        "2 arms at the data's own share of defects, 2 to 2 seeds each: 4 trainings at least, 4 at most"
+    ));
+    assert!(told.contains("\nround 1: 4 trainings") && told.contains("; the last\n"), "{told}");
+    let mut means: BTreeMap<&str, f64> = BTreeMap::new();
+    for backbone in ["resnet18", "vit_tiny"] {
+        for seed in 0..2 {
+            let cell = format!("extension/supervised-{backbone}-natural-seed{seed}");
+            *means.entry(backbone).or_default() += auroc(&out, &cell) / 2.0;
+        }
+    }
+    let (best, mean) = means.iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+    let verdict = |told: &str| {
+        told.lines()
+            .find(|line| line.contains(" after 4 trainings of 4 that the whole grid has"))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(verdict(&told).contains(&format!("supervised on {best}")), "{means:?}: {told}");
+    assert!(
+        told.contains(&format!("after 2 seeds: supervised on {best} leads with AUROC {mean:.3}")),
+        "{told}"
+    );
+    assert!(told.contains(&format!("\nsupervised on {best} (AUROC {mean:.3}) beside others")), "{told}");
+    // Pixels once, and three seeds of random weights of both backbones.
+    assert!(out.join("pixels/none-pixels-natural-seed0.json").exists());
+    assert_eq!(
+        fs::read_dir(out.join("random_weights"))
+            .unwrap()
+            .filter(|entry| { entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "json") })
+            .count(),
+        6
+    );
+
+    let again = choose(&data, &out, &[]);
+    let progress = succeeds(&again);
+    assert_eq!(progress.matches("finished earlier").count(), 7 + 4, "{progress}");
+    assert_eq!(verdict(&String::from_utf8_lossy(&again.stdout)), verdict(&told));
+
+    let message = error(&choose(&data, &root.path().join("never"), &["--hours", "0"]));
+    assert!(message.contains("--hours must be above 0, found 0"), "{message}");
+}
