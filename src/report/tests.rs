@@ -95,7 +95,7 @@ fn cost_is_training_and_evaluation() {
     let html = sources::section(&page(records)).into_string();
     assert!(html.contains("2 models, 2.1 hours of training and evaluation in all."), "{html}");
     let expected = ["SimCLR", "ResNet-18", "2", "2700.0", "1080.0", "200"];
-    assert_eq!(row(&html, "Means over shares and seeds", &["SimCLR"]), expected);
+    assert_eq!(row(&html, "Mean seconds per model, over shares and seeds", &["SimCLR"]), expected);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn an_ablation_costs_what_the_released_code_has_less() {
     ];
     let page = page(records);
     let found = scores::protocol(&page).into_string();
-    let figure = found.split("What each thing that the released code does costs").nth(1).unwrap();
+    let figure = found.split("Difference in F1 that each choice of the released code makes").nth(1).unwrap();
     assert!(figure.contains("SimCLR: online probe under LARS"), "{figure}");
     // The zero line lies to the right of the mark.
     let zero: f64 = attribute(figure, "class=\"zero\" x1=\"");
@@ -184,11 +184,11 @@ fn what_labels_can_do_is_a_difference_from_what_it_stands_beside() {
     let html = scores::labels(&page).into_string();
     let value = |caption: &str, begin: &[&str]| row(&html, caption, begin)[begin.len()].clone();
     let arm = ["SimCLR", "ResNet-18"];
-    assert_eq!(value("less that of supervised training from scratch", &arm), "+0.125");
-    assert_eq!(value("less that of the converged probe on the frozen encoder", &arm), "+0.250");
+    assert_eq!(value("minus that of supervised training from scratch", &arm), "+0.125");
+    assert_eq!(value("minus that of the converged probe on the frozen encoder", &arm), "+0.250");
     let remedy = ["focal loss", "ResNet-18"];
-    assert_eq!(value("AUROC by what is done, less that of weights", &remedy), "-0.250");
-    assert_eq!(value("F1 by what is done, less that of weights", &remedy), "+0.250");
+    assert_eq!(value("AUROC by remedy, minus that of weighted training", &remedy), "-0.250");
+    assert_eq!(value("F1 by remedy, minus that of weighted training", &remedy), "+0.250");
 }
 
 #[test]
@@ -200,8 +200,8 @@ fn floors_are_taken_from_what_was_trained() {
     let page = page(vec![random, pixels, record("table1", None, "simclr", 0, &converged(0.75))]);
     let html = scores::protocol(&page).into_string();
     let arm = ["SimCLR", "ResNet-18"];
-    assert_eq!(row(&html, "less that of random weights of the same backbone", &arm)[2], "+0.250");
-    assert_eq!(row(&html, "less that of pixels of the small image", &arm)[2], "+0.375");
+    assert_eq!(row(&html, "minus that of random weights on the same backbone", &arm)[2], "+0.250");
+    assert_eq!(row(&html, "minus that of raw pixels of the small image", &arm)[2], "+0.375");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn the_explorer_counts_a_thousand_images_of_the_site() {
     // Of 10 defects 7.5 are found; of 990 normal images 123.75 are flagged. A miss costs 100, a false alarm 1.
     // Precision 7.5 / 131.25; F1 15 / (15 + 123.75 + 2.5).
     let expected =
-        ["SimCLR", "ResNet-18", "0.057", "0.750", "0.106", "131", "124", "2.5", "374"].map(str::to_owned);
+        ["SimCLR", "ResNet-18", "374", "2.5", "131", "124", "0.750", "0.057", "0.106"].map(str::to_owned);
     assert_eq!(rows(&html.into_string(), "Per 1,000 images of your site"), [expected]);
 }
 
@@ -229,7 +229,8 @@ fn a_class_is_found_as_often_as_seeds_find_it_on_average() {
         )
     };
     let html = decision::section(&page(vec![seed(0, 3), seed(1, 5)])).into_string();
-    let figure = html.split("Part of each class of defects").nth(1).unwrap().split("</svg>").next().unwrap();
+    let figure =
+        html.split("by class of defect: converged probe").nth(1).unwrap().split("</svg>").next().unwrap();
     let texts = texts(figure);
     let place =
         |name: &str| texts.iter().position(|text| *text == name).unwrap_or_else(|| panic!("{texts:?}"));

@@ -101,7 +101,7 @@ fn scorers_of_normal_images_are_bundled_too() {
     let results = trained(root.path(), "supervised-resnet18");
     let path = |name: &str| root.path().join(name).to_string_lossy().into_owned();
     for (scorer, column, says) in [
-        ("mahalanobis", "normals_mahalanobis", "does not say which places"),
+        ("mahalanobis", "normals_mahalanobis", "This detector has no heat map."),
         ("patchcore", "normals_patchcore", "the farthest decides"),
     ] {
         let (bundle, out) = (path(scorer), path(&format!("{scorer}-out")));

@@ -177,7 +177,7 @@ mod tests {
     fn shortcuts_do_not_move_the_choice() {
         let mut told_apart = 0;
         let sets =
-            [drawn(150, 60, 1, 0.3), drawn(400, 30, 4, 0.7), drawn(300, 5, 2, 1.5), drawn(80, 6, 3, 1.0)];
+            [drawn(150, 60, 1, 0.3), drawn(400, 30, 4, 0.7), drawn(300, 5, 2, 1.5), drawn(200, 60, 20, 0.7)];
         for (features, defects) in sets {
             let best = |swapped: bool| {
                 let losses = CANDIDATES.map(|c| (loss(&features, &defects, c, swapped), c));

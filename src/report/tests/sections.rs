@@ -151,7 +151,7 @@ fn methods_are_compared_with_supervised_training_and_the_best_is_on_top() {
         }
     }
     let html = scores::ranking(&page(records)).into_string();
-    let table = "AUROC of the converged probe less that of supervised training, ResNet-18; each";
+    let table = "AUROC of the converged probe minus that of supervised training, ResNet-18; each";
     for (method, difference, chance) in [("SimCLR", "+0.200", "100 %"), ("BYOL", "-0.200", "0 %")] {
         let row = row(&html, table, &[method, "5 %"]);
         assert!(row[2].starts_with(difference), "{row:?}");
@@ -179,8 +179,8 @@ fn differences_on_the_same_images_are_drawn_where_there_are_some() {
     let (method, backbone) = (method::Name::Byol, backbone::Name::ViTTiny);
     let found = OnImages { method, backbone, share: Share::percent(5), difference };
     let html = scores::ranking(&page(records()).with_images(vec![found])).into_string();
-    assert!(html.contains("one model each, trained at 5 % defects, seed 0"), "{html}");
-    let figure = html.split("less supervised training's on the same test images").nth(1).unwrap();
+    assert!(html.contains("two models at a time (trained at 5 % defects, seed 0)"), "{html}");
+    let figure = html.split("minus that of supervised training on the same test images").nth(1).unwrap();
     let figure = figure.split("</svg>").next().unwrap();
     assert!(figure.contains("BYOL, ViT-Tiny"), "{figure}");
     // An eighth of the way from the low end to the high one lies where -0.2 does, which is a mark.
@@ -190,7 +190,7 @@ fn differences_on_the_same_images_are_drawn_where_there_are_some() {
     assert!((zero - (low + 0.375 * (high - low))).abs() < 0.2, "{low}, {zero}, {high}");
 }
 
-/// Figure 6 is of one seed and one monitor; Figure 7 pairs each model's metric with its own F1.
+/// Figure 6 is the mean of seeds, of one monitor; Figure 7 pairs each model's metric with its own F1.
 #[test]
 fn monitors_are_drawn_by_epoch_and_against_f1() {
     let run = |seed: u64, f1: f64, rankme: [f64; 3]| {
@@ -207,8 +207,8 @@ fn monitors_are_drawn_by_epoch_and_against_f1() {
         run.curve = (1..).zip(rankme).map(epoch).collect();
         run
     };
-    // Twice the rank has the lower F1.
-    let page = page(vec![run(0, 0.75, [10.0, 20.0, 30.0]), run(1, 0.25, [5.0, 50.0, 60.0])]);
+    // Ranks are 10, 25 and 40 on average; the higher one has the lower F1.
+    let page = page(vec![run(0, 0.75, [10.0, 20.0, 30.0]), run(1, 0.25, [10.0, 30.0, 50.0])]);
     let html = scores::label_free(&page).into_string();
     let drawn = |caption: &str| -> Vec<[f64; 2]> {
         let figure = html.split(&format!("<title>{caption}")).nth(1).unwrap_or_else(|| panic!("{caption}"));
@@ -221,11 +221,11 @@ fn monitors_are_drawn_by_epoch_and_against_f1() {
         let places: Vec<[f64; 2]> = places.map(place).collect();
         places[..places.len() - 1].to_vec()
     };
-    let curve = drawn("Figure 6: RankMe as released by epoch, ResNet-18 at 5 %, seed 0");
+    let curve = drawn("Figure 6: RankMe as released by epoch, ResNet-18 at 5 % (mean of seeds");
     let [first, second, third] = curve[..] else { panic!("{curve:?}") };
     assert!(first[0] < second[0] && second[0] < third[0], "{curve:?}");
     assert!((2.0 * second[1] - first[1] - third[1]).abs() < 0.3 && third[1] < first[1], "{curve:?}");
-    let flat = drawn("Figure 6: Uncertainty of directions by epoch, ResNet-18 at 5 %, seed 0");
+    let flat = drawn("Figure 6: Spread of feature directions by epoch, ResNet-18 at 5 % (mean of seeds");
     assert!(flat.len() == 3 && flat.iter().all(|place| place[1] == flat[0][1]), "{flat:?}");
     let scatter = drawn("Figure 7: RankMe as released");
     let [left, right] = scatter[..] else { panic!("{scatter:?}") };
@@ -290,10 +290,10 @@ fn labels_are_counted_in_columns_of_three_tables() {
     let expected = ["SimCLR", "ResNet-18", "0.650", "0.750", "0.900"];
     assert_eq!(row(&html, "<caption>AUROC of the probe by labelled", &["SimCLR"]), expected);
     let votes = ["SimCLR", "ResNet-18", "0.400", "0.500"];
-    assert_eq!(row(&html, "<caption>AUROC of neighbours", &["SimCLR"]), votes);
+    assert_eq!(row(&html, "<caption>AUROC of nearest neighbours", &["SimCLR"]), votes);
     for (method, few, all) in [("Supervised", "0.510", "0.810"), ("SimCLR", "0.520", "0.820")] {
         let expected = [method, "ResNet-18", few, all];
-        assert_eq!(row(&html, "<caption>AUROC where all weights are trained", &[method]), expected);
+        assert_eq!(row(&html, "<caption>AUROC with all weights trained", &[method]), expected);
     }
 }
 
@@ -323,7 +323,7 @@ fn unseen_classes_are_paired_by_seed_and_detectors_are_without_labels() {
     assert!(found[2].starts_with("0.600 "), "{found:?}");
     assert_eq!(found[3..], ["0.900", "-0.200"]);
     let dash = "\u{2013}";
-    let best = ["the best detector without labels, of all models and seeds", dash, "0.620", dash, dash];
+    let best = ["best detector without labelled defects, of all models and seeds", dash, "0.620", dash, dash];
     assert_eq!(rows(&html, "AUROC on class RB").last().unwrap()[..], best);
 }
 
@@ -358,11 +358,11 @@ fn remedies_and_ablations_go_by_their_own_words() {
     let page = page(records);
     let html = scores::labels(&page).into_string();
     for (_, words, _, expected) in remedies {
-        let found = row(&html, "F1 by what is done, less that of weights", &[words]);
+        let found = row(&html, "F1 by remedy, minus that of weighted training", &[words]);
         assert_eq!(found, [words, "ResNet-18", expected]);
     }
     let html = scores::protocol(&page).into_string();
-    let figure = html.split("What each thing that the released code does costs").nth(1).unwrap();
+    let figure = html.split("Difference in F1 that each choice of the released code makes").nth(1).unwrap();
     let names: Vec<&str> = texts(figure.split("</svg>").next().unwrap())
         .into_iter()
         .filter(|text| text.contains(": "))
@@ -400,7 +400,7 @@ fn ablations_of_mae_go_by_their_own_words() {
     let mut records: Vec<Record> = ids.map(|id| of(id, 0.4)).into();
     records.push(of("table1", 0.5));
     let html = scores::protocol(&page(records)).into_string();
-    let figure = html.split("What each thing that the released code does costs").nth(1).unwrap();
+    let figure = html.split("Difference in F1 that each choice of the released code makes").nth(1).unwrap();
     let names: Vec<&str> = texts(figure.split("</svg>").next().unwrap())
         .into_iter()
         .filter(|text| text.contains(": "))

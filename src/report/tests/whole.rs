@@ -102,20 +102,20 @@ fn verdicts_stand_under_whose_they_are() {
         (Fails, [Undecided; 4]),
     ]);
     let html = findings::verdicts(&page).into_string();
-    let paper = "On the paper's own printed numbers: 2 hold, 1 fail, 1 are undecided ";
+    let paper = "On the paper's own printed numbers, 2 hold, 1 fail, 1 are undecided ";
     assert!(html.contains(paper), "{html}");
-    let ours = "as strictly as the paper says it: 0 hold, 1 fail, 1 have sides that are the same, 2 are undecided; \
-                3 of 4 are decided by at least one of the ways to judge";
+    let ours = "taken as strictly as the paper words them, 0 hold, 1 fail, 1 have sides that are the same, 2 are undecided; \
+                3 of 4 are decided by at least one of the four ways of judging";
     assert!(html.contains(ours), "{html}");
-    let table = html.split("<caption>Claims, and what").nth(1).unwrap();
+    let table = html.split("<caption>Claims and their").nth(1).unwrap();
     let heads: Vec<&str> = texts(table.split("<tbody>").next().unwrap())[1..].to_vec();
     let expected = [
         "Claim",
         "Paper's numbers",
         "Ours: paper's score, every share",
-        "average of shares",
-        "AUROC, every share",
-        "average of shares",
+        "Ours: paper's score, average of shares",
+        "Ours: AUROC, every share",
+        "Ours: AUROC, average of shares",
     ];
     assert_eq!(heads, expected);
     let first = table.split("<tbody>").nth(1).unwrap().split("</tr>").next().unwrap();
@@ -140,10 +140,10 @@ fn chance_is_told_of_simulated_studies_of_no_more_seeds() {
         findings::verdicts(&page(records)).into_string()
     };
     for (seeds, simulated) in [(2, 2), (4, 3), (9, 5)] {
-        let expected = format!("(simulated studies of {simulated} seeds, ");
+        let expected = format!("(simulated studies with {simulated} seeds and ");
         assert!(text(seeds).contains(&expected), "{seeds} seeds");
     }
-    assert!(!text(1).contains("chance alone would decide"), "one seed was not simulated");
+    assert!(!text(1).contains("by chance alone"), "one seed was not simulated");
 }
 
 #[test]
@@ -194,13 +194,13 @@ fn pictures_stand_under_what_was_said_of_them() {
     let html = pictures::section(Some(&examples)).into_string();
     let kinds: Vec<Vec<&str>> = html.split("<h3>").skip(1).map(texts).collect();
     let expected = [
-        ["Defects found, the surest", "RB, +2.3"],
-        ["Defects missed, the worst", "FS, -1.0"],
-        ["False alarms, the worst", "normal, +0.5"],
-        ["Normal and passed, the surest", "None."],
+        ["Defects found, most confident", "RB, +2.3"],
+        ["Defects missed, worst", "FS, -1.0"],
+        ["False alarms, worst", "normal, +0.5"],
+        ["Normal images passed, most confident", "None."],
     ];
     assert_eq!(kinds, expected);
-    assert!(pictures::section(None).into_string().contains("No pictures"));
+    assert!(pictures::section(None).into_string().contains("No example images"));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn code_machines_and_settings_are_listed() {
     };
     let found = rows(&html, "Code and machines that made these records");
     assert_eq!(found, [machine("2", "a"), machine("1", "b")]);
-    let setting = rows(&html, "Values that differ within a study");
+    let setting = rows(&html, "Where values differ within a study");
     assert_eq!(setting, [["table1", "batch_size", "2 (2 records; 1 other values)"]]);
     assert!(html.contains("<li>drawn</li>"), "{html}");
 }

@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn a_halt_says_what_became_of_the_cell_and_how_much_is_done() {
         let said = |last: &str| Halt { last: last.to_owned(), finished: 2, all: 5 }.to_string();
-        assert_eq!(said(""), "stopped. 2 of 5 cells are finished; the same command continues");
-        assert_eq!(said("a stopped. "), "a stopped. 2 of 5 cells are finished; the same command continues");
+        assert_eq!(said(""), "stopped. 2 of 5 cells are finished. Run the same command again to resume.");
+        assert_eq!(
+            said("a stopped. "),
+            "a stopped. 2 of 5 cells are finished. Run the same command again to resume."
+        );
     }
 }

@@ -225,16 +225,22 @@ mod tests {
             "<h1>3 of 40 images flagged</h1>",
             "SimCLR on ResNet-18 (<code>table1/simclr-resnet18-share45-seed0</code>)",
             "flags those above logit 0.123 (misses=5%)",
-            "On 300 normal images and 20 defects of synthetic that was 10.0 % (5.0 % to 20.0 %) of the normal images and \
-             70.0 % (60.0 % to 80.0 %) of the defects",
-            "for a site where 2.5 % of images have a defect; they lie 0.063 from what happens",
-            "does not say which places",
+            "On the validation images of synthetic (300 normal images, 20 defects) it flagged 10.0 % (5.0 % to 20.0 %) of the \
+             normal images and 70.0 % (60.0 % to 80.0 %) of the defects",
+            "for a site where 2.5 % of images have a defect; their expected calibration error was 0.063",
+            "This detector has no heat map.",
         ] {
             assert!(html.contains(part), "no '{part}': {html}");
         }
-        assert!(!html.contains("could not be read") && !html.contains("things to know"), "{html}");
+        assert!(
+            !html.contains("could not be read") && !html.contains("Notes on its training data"),
+            "{html}"
+        );
         let html = page(&["drawn", "small"], vec![vec![1.0]], 4);
-        assert!(html.contains("4 images could not be read") && html.contains("2 things to know"), "{html}");
+        assert!(
+            html.contains("4 images could not be read") && html.contains("Notes on its training data"),
+            "{html}"
+        );
         assert!(
             html.contains("<li>drawn</li><li>small</li>") && html.contains("class activation map"),
             "{html}"
