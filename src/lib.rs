@@ -84,7 +84,7 @@
 //! views ([`loader`], [`augment`]); training ([`train::pretrain`]) of a method ([`method`]) with its online probe;
 //! features of frozen images, once ([`evaluate::features`]); a converged probe on them ([`evaluate::probe`]), and what
 //! else can be made of them (`experiment/frozen.rs`): neighbours' votes, detectors without defects
-//! ([`evaluate::normals`], [`evaluate::patches`]), probes on few labels; scores at six validation shares
+//! ([`evaluate::detectors`], from [`evaluate::normals`] and [`evaluate::patches`]), probes on few labels; scores at six validation shares
 //! ([`evaluate::detection`], [`evaluate::importance`]); whether the probe looks at the defect
 //! ([`evaluate::pointing`]); what features tell without labels ([`label_free`]); a record ([`results::record`]), and beside
 //! it what scores further images ([`evaluate::scorer`], [`results::detector`]). Nothing returns to an earlier file.

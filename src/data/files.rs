@@ -424,17 +424,6 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::data::ClassSet;
-
-    const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
-
-    fn listing(names: &[&str]) -> Listing {
-        let mut listing = Listing::default();
-        for (i, name) in names.iter().enumerate() {
-            listing.push(name, NORMAL, Some(i + 2));
-        }
-        listing
-    }
 
     #[test]
     fn a_file_that_cannot_be_read_any_more_is_unread_not_an_error() {
@@ -442,7 +431,7 @@ mod tests {
         for name in ["a.png", "b.png"] {
             fs::write(folder.path().join(name), name).unwrap();
         }
-        let names = listing(&["a.png", "b.png", "none.png"]);
+        let names = Listing::of_normals(&["a.png", "b.png", "none.png"]);
         let files = Files::new(names, &[folder.path().to_owned()], None, String::new()).unwrap();
         assert_eq!(files.look(&[0, 1, 2]), [Content::Unread, Content::Unread, Content::Missing]);
         fs::remove_file(folder.path().join("b.png")).unwrap();
@@ -462,7 +451,7 @@ mod tests {
             RgbImage::new(1 + width as u32, 1).save(root.join("both.png")).unwrap();
         }
         RgbImage::new(7, 1).save(roots[1].join("late.png")).unwrap();
-        let names = listing(&["both.png", "late.png", "none.png"]);
+        let names = Listing::of_normals(&["both.png", "late.png", "none.png"]);
         let files = Files::new(names, &roots, Some(Path::new("/data/t.csv")), String::new()).unwrap();
 
         assert_eq!(files.open(0).unwrap().width, 1);
@@ -483,8 +472,9 @@ mod tests {
 
     #[test]
     fn folders_must_exist() {
-        let error = Files::new(listing(&["a"]), &["/nowhere".into()], None, String::new()).err().unwrap();
+        let error =
+            Files::new(Listing::of_normals(&["a"]), &["/nowhere".into()], None, String::new()).err().unwrap();
         assert_eq!(error.to_string(), "/nowhere: no such image folder");
-        assert!(Files::new(listing(&["a"]), &[], None, String::new()).is_err());
+        assert!(Files::new(Listing::of_normals(&["a"]), &[], None, String::new()).is_err());
     }
 }

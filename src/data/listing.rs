@@ -140,23 +140,23 @@ impl Listing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::ClassSet;
-
-    const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
-
-    fn listing(names: &[&str]) -> Listing {
-        let mut listing = Listing::default();
-        for (i, name) in names.iter().enumerate() {
-            listing.push(name, NORMAL, Some(i + 2));
-        }
+impl Listing {
+    /// Normal images of these names, in the rows of a table.
+    pub fn of_normals(names: &[&str]) -> Self {
+        let mut listing = Self::default();
+        let normal = Labels { defect: false, classes: crate::data::ClassSet::EMPTY, stratum: 0 };
+        (2..).zip(names).for_each(|(row, name)| listing.push(name, normal, Some(row)));
         listing
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn names_keep_their_place() {
-        let listing = listing(&["b.png", "", "a/ö.png"]);
+        let listing = Listing::of_normals(&["b.png", "", "a/ö.png"]);
         assert_eq!(listing.names().collect::<Vec<_>>(), ["b.png", "", "a/ö.png"]);
         let selected = listing.select(&[2, 0]);
         assert_eq!(selected.names().collect::<Vec<_>>(), ["a/ö.png", "b.png"]);
@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_name_that_stands_twice_is_found() {
-        let names = listing(&["c", "a", "b", "a"]);
+        let names = Listing::of_normals(&["c", "a", "b", "a"]);
         assert_eq!(names.ensure_distinct().unwrap_err().to_string(), "rows 3 and 5 name the same file, a");
-        assert!(listing(&["c", "a", "b"]).ensure_distinct().is_ok());
+        assert!(Listing::of_normals(&["c", "a", "b"]).ensure_distinct().is_ok());
     }
 }

@@ -69,16 +69,6 @@ mod tests {
     use super::*;
     use crate::data::{ClassSet, Labels};
 
-    const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
-
-    fn listing(names: &[&str]) -> Listing {
-        let mut listing = Listing::default();
-        for (i, name) in names.iter().enumerate() {
-            listing.push(name, NORMAL, Some(i + 2));
-        }
-        listing
-    }
-
     #[test]
     fn every_name_is_found_at_its_place() {
         let names: Vec<String> = (0..1_000).map(|number| format!("{:08}.png", 7 * number)).collect();
@@ -94,10 +84,11 @@ mod tests {
 
     #[test]
     fn images_of_both_splits_are_found() {
-        let error = ensure_apart(&listing(&["a", "b"]), &listing(&["c", "b"])).unwrap_err();
+        let error =
+            ensure_apart(&Listing::of_normals(&["a", "b"]), &Listing::of_normals(&["c", "b"])).unwrap_err();
         assert_eq!(error.to_string(), "b (training row 3) is both a training and a validation image");
-        assert!(ensure_apart(&listing(&["a"]), &listing(&["c"])).is_ok());
-        let error = ensure_apart(&listing(&["a"]), &listing(&[])).unwrap_err();
+        assert!(ensure_apart(&Listing::of_normals(&["a"]), &Listing::of_normals(&["c"])).is_ok());
+        let error = ensure_apart(&Listing::of_normals(&["a"]), &Listing::of_normals(&[])).unwrap_err();
         assert_eq!(error.to_string(), "no validation images");
     }
 }

@@ -17,3 +17,50 @@ pub fn marker(method: Option<Name>) -> &'static str {
 pub fn heat(part: f64) -> String {
     format!("color-mix(in oklab, var(--heat) {:.0}%, var(--page))", (100.0 * part.clamp(0.0, 1.0)).round())
 }
+
+#[cfg(test)]
+mod tests {
+    /// Relative luminance of `#rrggbb` (WCAG 2.2).
+    fn luminance(colour: &str) -> f64 {
+        let channel = |at: usize| -> f64 {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    }
+
+    fn contrast(first: &str, second: &str) -> f64 {
+        let (first, second) = (luminance(first), luminance(second));
+        (first.max(second) + 0.05) / (first.min(second) + 0.05)
+    }
+
+    /// WCAG asks 4.5 of text. Shades of a heat map lie between the page and the fullest.
+    #[test]
+    fn text_can_be_read_on_every_ground_in_every_theme() {
+        assert!((contrast("#000000", "#ffffff") - 21.0).abs() < 1e-9);
+        let style = include_str!("../style.css");
+        let themes: Vec<&str> = style.split("--page: ").skip(1).collect();
+        assert_eq!(themes.len(), 3, "light, dark by choice, dark by the system");
+        for theme in themes {
+            let of = |name: &str| -> &str {
+                let begin = if name == "page" {
+                    0
+                } else {
+                    theme.find(&format!("--{name}: ")).unwrap() + name.len() + 4
+                };
+                &theme[begin..begin + 7]
+            };
+            for (text, ground) in [
+                ("ink", "page"),
+                ("ink", "panel"),
+                ("ink", "heat"),
+                ("soft", "page"),
+                ("soft", "panel"),
+                ("link", "page"),
+            ] {
+                let found = contrast(of(text), of(ground));
+                assert!(found >= 4.5, "{text} on {ground}: {found:.2} in {}", &theme[..60]);
+            }
+        }
+    }
+}
