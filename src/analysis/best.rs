@@ -387,4 +387,10 @@ mod tests {
             assert!(ends.iter().all(|off| off.abs() < 0.004), "{interval:?}, half a width is {half}");
         }
     }
+
+    #[test]
+    fn equal_values_share_the_middle_of_their_ranks() {
+        let ranks = averaged_ranks(&[vec![0.3, 0.1, 0.2], vec![0.5, 0.5, 0.1]]);
+        assert_eq!(ranks, [1.25, 2.25, 2.5]);
+    }
 }

@@ -96,4 +96,13 @@ mod tests {
         }
         assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
     }
+
+    #[test]
+    fn an_effect_is_in_both_groups_deviations() {
+        let error = Uncertainty { deviation: 1.0, ..Uncertainty::pooled([&[1.0, 2.0], &[1.0, 3.0]]).unwrap() };
+        let [three, four] = [3.0, 4.0].map(|deviation| Uncertainty { deviation, ..error });
+        let found = Comparison::of([&[6.0], &[1.0]], [three, four], error);
+        // The root of the mean of 9 and 16.
+        assert!((found.effect - 5.0 / 12.5_f64.sqrt()).abs() < 1e-15, "{found:?}");
+    }
 }

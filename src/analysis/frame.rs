@@ -371,6 +371,16 @@ mod tests {
     }
 
     #[test]
+    fn measures_are_in_the_order_of_names() {
+        let mut rows = FrameBuilder::default();
+        rows.begin("small", SIMCLR, Some(0));
+        rows.number(Measure::RANKME, Some(1.0));
+        rows.number(Metric::F1, Some(0.5));
+        rows.number(Metric::Auroc, Some(0.5));
+        assert_eq!(rows.frame().measures(), [Metric::Auroc.into(), Metric::F1.into(), Measure::RANKME]);
+    }
+
+    #[test]
     fn what_is_missing_or_not_a_number_is_no_point() {
         let points = frame().points(&Metric::F1.into());
         assert_eq!(

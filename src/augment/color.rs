@@ -195,3 +195,14 @@ pub(super) fn hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
         channel((place - 1020).abs() - 255),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grey_is_pillow_s() {
+        // Pillow 12, `Image.new("RGB", (1, 1), colour).convert("L")`; the first is 96.4986 before it is rounded.
+        assert_eq!([grey(0, 144, 105), grey(0, 144, 106), grey(255, 255, 255)], [96, 97, 255]);
+    }
+}

@@ -117,4 +117,13 @@ mod tests {
         assert_eq!(centred_crop(100, 5, (0.5, 0.5)).width, 2);
         assert_eq!(centred_crop(100, 15, (0.5, 0.5)).width, 8);
     }
+
+    #[test]
+    fn ten_draws_are_tried() {
+        let (mut stream, mut counted) = (Seed::root(6).stream(), Seed::root(6).stream());
+        draw_crop(100, 10, (1.0, 1.0), RATIO, &mut stream);
+        // An area and a ratio each, as torchvision's `get_params` draws.
+        (0..20).for_each(|_| drop(counted.uniform(0.0, 1.0)));
+        assert_eq!(stream.uniform(0.0, 1.0), counted.uniform(0.0, 1.0));
+    }
 }

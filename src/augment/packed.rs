@@ -128,4 +128,16 @@ mod tests {
         let batch = Batch::new(&[(drawn[0].clone(), 0, 40)]);
         assert_eq!(batch.views[0].bytes().len(), size_of::<View>());
     }
+
+    #[test]
+    fn room_is_for_the_longer_side_of_the_largest_crop() {
+        let mut drawn =
+            super::super::ViewSet::simclr(32, 1.0).draw(400, 30, &mut crate::seed::Seed::root(1).stream());
+        let view = &mut drawn[0];
+        (view.crop.left, view.crop.top, view.crop.width, view.crop.height) = (0, 0, 320, 20);
+        view.filter = Filter::Bicubic;
+        let batch = Batch::new(&[(view.clone(), 0, 400)]);
+        // Ten pixels become one: four times ten, and one more; rows of 320 pixels and three colours.
+        assert_eq!((batch.taps, batch.scratch), (41, 3 * 32 * 320));
+    }
 }

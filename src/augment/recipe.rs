@@ -389,4 +389,26 @@ mod tests {
         assert_eq!(ViewSet::dino(224, 96, 8).views.len(), 10);
         assert_eq!(ViewSet::paper(224).first_view().views.len(), 1);
     }
+
+    #[test]
+    fn adjustments_go_both_ways() {
+        let jitter = Jitter { probability: 1.0, brightness: 0.8, contrast: 0.4, saturation: 0.2, hue: 0.1 };
+        let mut stream = Seed::root(8).stream();
+        let mut found = [(f64::INFINITY, f64::NEG_INFINITY); 4];
+        for adjustment in (0..2000).flat_map(|_| jitter.draw(&mut stream)) {
+            let (kind, x) = match adjustment {
+                Adjustment::Brightness(x) => (0, x),
+                Adjustment::Contrast(x) => (1, x),
+                Adjustment::Saturation(x) => (2, x),
+                Adjustment::Hue(x) => (3, x),
+            };
+            found[kind] = (found[kind].0.min(x), found[kind].1.max(x));
+        }
+        // Source: torchvision's ColorJitter. 2,000 draws come within 2 % of either end.
+        for ((least, most), (low, high)) in found.into_iter().zip([(0.2, 1.8), (0.6, 1.4), (0.8, 1.2), (-0.1, 0.1)]) {
+            let near = 0.02 * (high - low);
+            assert!(low <= least && least < low + near, "{least} for {low}");
+            assert!(high - near < most && most <= high, "{most} for {high}");
+        }
+    }
 }

@@ -336,4 +336,12 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn taps_cover_the_widened_kernel() {
+        // Four pixels become one: a bicubic kernel is 4 x 4 wide, a bilinear one 2 x 4.
+        assert_eq!([Filter::Bicubic, Filter::Bilinear].map(|filter| filter.most_taps(100, 25)), [17, 9]);
+        // Enlarged, a kernel keeps its width.
+        assert_eq!([Filter::Bicubic, Filter::Bilinear].map(|filter| filter.most_taps(10, 25)), [5, 3]);
+    }
 }

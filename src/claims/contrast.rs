@@ -267,12 +267,13 @@ mod tests {
         analysis::{Axes, frame::of_f1 as frame},
         backbone::Name::ResNet18,
         data::Share,
-        method::Name::SimClr,
+        method::Name::{Byol, SimClr},
         results::Metric,
         study::{Ablation, Study},
     };
 
     const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
+    const OTHER: Axes = Axes::table_1(Byol, ResNet18, Share::percent(45));
     const RELEASED: Axes = CELL.in_study(Study::Ablation(Ablation::ProbeAsReleased));
 
     #[test]
@@ -313,5 +314,40 @@ mod tests {
         assert_eq!((wider.error.deviation, wider.fixed, wider.value.estimate), (5.0, 4.0, 0.5));
         assert!((wider.error.freedom - 4.0 * (25.0_f64 / 9.0).powi(2)).abs() < 1e-9, "{:?}", wider.error);
         assert_eq!(contrast.clone().also_spread(0.0), contrast);
+    }
+
+    /// scipy 1.17.1, `norm.sf(2)`.
+    #[test]
+    fn each_side_has_its_own_probability() {
+        let error = Uncertainty::known(0.1);
+        let contrast = |estimate| MeanContrast::new(String::new(), Metric::F1.into(), estimate, error, Vec::new());
+        for (estimate, not_above) in [(0.2, 0.022_750_13), (-0.2, 1.0 - 0.022_750_13)] {
+            let contrast = contrast(estimate);
+            assert!((contrast.not_above() - not_above).abs() < 1e-8, "{}", contrast.not_above());
+            assert!((contrast.not_below() - (1.0 - not_above)).abs() < 1e-8, "{}", contrast.not_below());
+        }
+    }
+
+    #[test]
+    fn a_pair_is_compared_at_each_share_or_on_average() {
+        let other = OTHER;
+        let shares = [Share::percent(45), Share::percent(5)];
+        let rows = [(CELL, 0, 0.9), (CELL, 1, 0.3), (other, 0, 0.5), (other, 1, 0.1)];
+        let rows = rows.map(|(cell, place, f1)| (Axes { share: shares[place], ..cell }.in_training(), 0, f1));
+        let evidence = Evidence::assumed("test", &frame(&rows), 0.01);
+        let found = |yardstick| -> Vec<f64> {
+            let contrasts = evidence.compare(yardstick, Metric::F1, [[CELL, other]], &shares);
+            contrasts.into_iter().map(|contrast| contrast.unwrap().value.estimate).collect()
+        };
+        let near = |found: &[f64], expected: &[f64]| {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-12)
+        };
+        assert!(near(&found(Yardstick::Paper), &[0.4, 0.2]), "{:?}", found(Yardstick::Paper));
+        assert!(near(&found(Yardstick::PaperAverage), &[0.3]), "{:?}", found(Yardstick::PaperAverage));
+        let pair = [&rows[0].0, &rows[2].0];
+        let alone = evidence.above(Metric::F1, pair[0], pair[1]).unwrap();
+        assert!((alone.value.estimate - 0.4).abs() < 1e-12);
+        // Two models of one seed each.
+        assert!((alone.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
     }
 }

@@ -416,10 +416,25 @@ fn times_are_said_in_units_that_fit_them() {
     for (minutes, own, expected) in [
         (None, 2, "3 more trainings"),
         (Some(0.4), 4, "one more training, about a minute"),
+        (Some(1.2), 4, "one more training, about 2 minutes"),
         (Some(12.1), 3, "2 more trainings, about 13 minutes"),
         (Some(119.0), 3, "2 more trainings, about 119 minutes"),
         (Some(150.0), 0, "5 more trainings, about 2.5 hours"),
     ] {
         assert_eq!(said(minutes, own), expected);
     }
+}
+
+#[test]
+fn an_interval_ends_where_scores_do() {
+    let card = Drawn::new().cell(at(SimClr), 60.0, &[0.999, 0.96, 0.985]).floors(FIVE, 0.5, 0.5, 3).card();
+    let said = text(&card);
+    assert!(said.contains("AUROC 0.981 [0.9") && said.contains(", 1.000]"), "{said}");
+}
+
+#[test]
+fn nothing_is_shown_where_one_arm_is_not_known() {
+    let mut drawn = planted(3);
+    drawn = drawn.cell(Axes::table_1(Mae, ViTTiny, FIVE), 60.0, &[0.7]);
+    assert_ne!(drawn.card().worth, Worth::Unknown, "its spread is taken from the others");
 }
