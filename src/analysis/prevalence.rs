@@ -8,7 +8,6 @@
 //! Thresholds, and therefore rates, do not depend on p: a model's F1 at 1 % follows from its confusion matrix at 45
 //! %. What remains of a printed row after fitting one pair of rates is rounding, sampling of the defects, or a real
 //! effect. Independent of tables.
-//! nothing of tables.
 
 use super::intervals::mean;
 

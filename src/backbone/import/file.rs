@@ -1,4 +1,4 @@
-//! What a file of weights is, by its bytes, and the tensors in it.
+//! Recognises the format of a weights file by its bytes, and reads its tensors.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -6,7 +6,7 @@ use candle_core::{Device, Error, Result, Tensor, pickle, safetensors};
 
 use super::legacy;
 
-/// Dictionaries within a checkpoint that hold encoders, as common code writes them.
+/// Keys of dictionaries in a checkpoint that commonly hold an encoder.
 const KEYS: [&str; 12] = [
     "state_dict",
     "model",
@@ -22,10 +22,11 @@ const KEYS: [&str; 12] = [
     "backbone",
 ];
 
-/// Any file's tensors by their names; those of dictionaries within come after their key and a point.
+/// Reads the tensors of a file of any known format. Names inside nested dictionaries are prefixed with the
+/// dictionary's key and a dot.
 ///
 /// # Errors
-/// Says what the file is and what to do.
+/// States what the file is instead, and what to do.
 pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]);
     let text = start.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
@@ -43,7 +44,7 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     } else if bytes.starts_with(b"PK\x03\x04") {
         checkpoint(path, bytes)
     } else if bytes[0] == 0x80 && bytes.get(1).is_some_and(|protocol| (2..=5).contains(protocol)) {
-        // A safetensors header of 128 bytes and more than 512 would look like it, but begins with a brace then.
+        // A safetensors header of 128 bytes and more than 512 bytes would look similar, but continues with a brace.
         match bytes.get(8) {
             Some(b'{') => plain(bytes),
             _ if legacy::is_such(bytes) => match legacy::tensors(bytes) {
@@ -59,7 +60,7 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     }
 }
 
-/// A file of the safetensors format: 8 bytes with the length of a JSON header, the header, numbers.
+/// Reads the safetensors format: 8 bytes with the length of the header, a JSON header, the data.
 fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
     let (Some(length), Some(b'{')) = (length, bytes.get(8)) else {
@@ -72,7 +73,7 @@ fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let Some(header) = end.and_then(|end| bytes.get(8..end)) else {
         refuse!("torn: the file ends in its header, after {} bytes; copy or download it again", bytes.len())
     };
-    // Every entry has `"data_offsets":[begin,end]`, counted from the end of the header.
+    // Every entry has `"data_offsets":[begin,end]`, relative to the end of the header.
     let header = String::from_utf8_lossy(header);
     let ends = header
         .split("\"data_offsets\"")
@@ -92,9 +93,9 @@ fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors)
 }
 
-/// A zip file by `torch.save`. Candle reads its pickle without running anything of it.
+/// Reads a zip file written by `torch.save`. Candle parses its pickle without running code from it.
 fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
-    /// A zip file ends with this record of 22 bytes, and a comment of 65,535 at most.
+    /// A zip file ends with this record of 22 bytes, followed by a comment of at most 65,535 bytes.
     const END: &[u8] = b"PK\x05\x06";
     let tail = &bytes[bytes.len().saturating_sub(22 + 65_535)..];
     if !tail.windows(END.len()).any(|window| window == END) {
@@ -107,7 +108,7 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let unread = |error| Error::Msg(format!("not read ({}); {}", first_line(&error), convert(path)));
     let mut tensors: BTreeMap<String, Tensor> = read(None).map_err(unread)?.into_iter().collect();
     for key in KEYS {
-        // A key that is not there is an error too; what is there was parsed just now.
+        // A missing key is an error, too; existing ones were parsed above.
         let found = pickle::read_pth_tensor_info(path, false, Some(key)).unwrap_or_default();
         if !found.is_empty() && found.iter().any(|tensor| !tensors.contains_key(&tensor.name)) {
             let within = read(Some(key)).map_err(unread)?;
@@ -120,12 +121,12 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors)
 }
 
-/// An error of Candle without the trace of the stack that may follow.
+/// An error of Candle without the stack trace that may follow.
 fn first_line(error: &Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// The line that makes safetensors of a checkpoint.
+/// Shell command that converts a checkpoint to safetensors.
 fn convert(path: &Path) -> String {
     let (from, to) = (path.display(), path.with_extension("safetensors"));
     format!(

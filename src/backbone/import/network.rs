@@ -1,15 +1,15 @@
-//! Which network some shapes are of, in words, and which flag builds it.
+//! Recognises a network by the shapes of its tensors, and suggests the flag that builds it.
 
 use std::collections::BTreeMap;
 
 use crate::backbone::{Name, VitSize, mobilenet};
 
-/// A network, as far as names and shapes of its tensors tell.
+/// A network, as far as the names and shapes of its tensors determine it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// ResNet-18 or a deeper one.
     ResNet {
-        /// Which.
+        /// Which depth.
         kind: &'static str,
         /// Channels of the first stage.
         width: usize,
@@ -20,9 +20,9 @@ pub enum Network {
     Vit {
         /// Side of a patch, pixels.
         patch: usize,
-        /// Numbers in a token.
+        /// Length of a token.
         width: usize,
-        /// Blocks.
+        /// Number of blocks.
         depth: usize,
     },
     /// `MobileNetV2` under torchvision's names.
@@ -33,7 +33,7 @@ pub enum Network {
 }
 
 impl Network {
-    /// The encoder that is built here of this kind.
+    /// Returns the available encoder of this kind.
     pub fn name(self) -> Name {
         match self {
             Self::ResNet { .. } => Name::ResNet18,
@@ -43,9 +43,9 @@ impl Network {
     }
 }
 
-/// What names and shapes are of; none if that is no network that is built here.
+/// Recognises a network by names and shapes; `None` if it is none of the available kinds.
 pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
-    // Where prefixes stand before names, the shortest is the network's own and not a block's.
+    // If names have prefixes, the shortest match belongs to the network itself rather than to a block.
     let shape = |suffix: &str| {
         let ends =
             |name: &str| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -73,12 +73,12 @@ pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
     None
 }
 
-/// `64 x 3 x 7 x 7`.
+/// Formats a shape: `64 x 3 x 7 x 7`.
 pub fn size(dims: &[usize]) -> String {
     dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
-/// What the file holds where it is not what was expected, and which flags to pass; begins with a colon.
+/// Explains which network the file holds if it is not the expected one, and which flags to pass; begins with a colon.
 pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
     use Network::{MobileNet, ResNet, Vit};
     let advice = match (found, expected) {
@@ -137,7 +137,7 @@ fn named(network: Network) -> String {
     }
 }
 
-/// Whose names these are, where they are known and not read.
+/// Recognises names of libraries whose files are not supported.
 pub fn foreign<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     let has = |part: &str| names.clone().any(|name| name.contains(part));
     if has("attention.attention.query") {

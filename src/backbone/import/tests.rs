@@ -1,4 +1,4 @@
-//! Files as people have them, each built here.
+//! Files as users have them, each built here.
 
 mod torch;
 
@@ -33,7 +33,7 @@ fn vit(seed: u64) -> Parameters {
     encoder(Name::ViTTiny, 8, 32, seed)
 }
 
-/// The tensors of an encoder under the names that `rename` makes of its own.
+/// The tensors of an encoder, with names mapped by `rename`.
 fn tensors(encoder: &Parameters, rename: impl Fn(&str) -> String) -> Tensors {
     encoder.all().iter().map(|entry| (rename(&entry.name), entry.variable.as_detached_tensor())).collect()
 }
@@ -50,7 +50,7 @@ fn read(bytes: &[u8]) -> Result<Weights> {
     Weights::read(Path::new("init.safetensors"), bytes)
 }
 
-/// What is said when `tensors` fill an encoder, whose numbers then must be those of `source`.
+/// Fills an encoder from `tensors`, checks that its values equal those of `source`, and returns the report.
 fn fills(tensors: &Tensors, into: &Parameters, source: &Parameters) -> String {
     let told = read(&safetensors(tensors)).unwrap().fill(into).unwrap().join("\n");
     assert_eq!(values(into), values(source), "{told}");
@@ -61,7 +61,7 @@ fn values(encoder: &Parameters) -> Vec<Vec<f32>> {
     encoder.all().iter().map(|entry| entry.variable.flatten_all().unwrap().to_vec1().unwrap()).collect()
 }
 
-/// One line about what stops it, with nothing overwritten.
+/// Checks that filling fails with a one-line error and overwrites nothing, and returns the error.
 fn refuses(tensors: &Tensors, into: &Parameters) -> String {
     let before = values(into);
     let error = read(&safetensors(tensors)).and_then(|weights| weights.fill(into)).unwrap_err();
@@ -164,8 +164,8 @@ fn two_encoders_that_differ_are_not_chosen_between() {
     fills(&file(&resnet(1)), &resnet(2), &resnet(1));
 }
 
-/// sin(0.3 row + 0.2 column) on 14 x 14 patches. Expected: PyTorch 2.15's `interpolate(mode="bicubic",
-/// antialias=True)`, which timm's `resample_abs_pos_embed` calls; Pillow's bicubic `resize` gives the same to 1e-6.
+/// sin(0.3 row + 0.2 column) on 14 x 14 patches. Expected values: PyTorch 2.15's `interpolate(mode="bicubic",
+/// antialias=True)`, which timm's `resample_abs_pos_embed` calls; Pillow's bicubic `resize` agrees to 1e-6.
 #[rstest]
 #[case(6, [0.352_744_97, 0.716_109_8, 0.950_974_93], -0.146_006_27, -1.164_121_6)]
 #[case(20, [-0.029_987_26, 0.076_010_41, 0.230_602_89], 0.245_201_23, -12.562_324)]
@@ -278,7 +278,7 @@ fn mobilenet(seed: u64) -> Parameters {
     encoder(Name::MobileNetV2, 4, 32, seed)
 }
 
-/// By names alone, whatever stands before them.
+/// The network is recognised by names alone, whatever precedes them.
 #[test]
 fn a_file_says_which_network_it_is_of() {
     for (build, expected) in [
