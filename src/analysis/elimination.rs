@@ -126,7 +126,7 @@ impl Elimination {
     /// alike.
     pub fn look(&mut self, scores: &[f64]) -> Result<&Look> {
         let wanted = self.wanted();
-        ensure!(scores.len() == wanted.len(), "expected {1} scores, found {0}", scores.len(), wanted.len());
+        ensure!(scores.len() == wanted.len(), "expected {} scores, found {}", wanted.len(), scores.len());
         for ((at, seed), &score) in wanted.iter().zip(scores) {
             ensure!(score.is_finite(), "seed {seed} of {at:?} scored {score}");
             self.scores.entry(*at).or_default().push(score);

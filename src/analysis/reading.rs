@@ -245,10 +245,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
             let same = if other.record.fingerprint == found.record.fingerprint { "equal" } else { "other" };
             let newer = found.record.provenance.started_unix > other.record.provenance.started_unix;
             let (out, stays) = if newer { (other, found) } else { (found, other) };
-            let what = format!(
-                "{same} fingerprint, left out in favour of {}, which is newer or was read first",
-                stays.place
-            );
+            let what = format!("{same} fingerprint, left out: {} is newer or was read first", stays.place);
             problems.push(problem(ProblemKind::Repeated, &out.place, &what));
             if !newer {
                 continue;
