@@ -79,8 +79,8 @@ impl Calibration {
     pub fn logit_at(&self, probability: f64, rate: f64) -> Result<f64> {
         ensure!(
             self.slope > 0.0,
-            "logits of this detector do not rise with the odds of a defect on validation images (slope {:.3}): no \
-             threshold by costs",
+            "on validation images, the odds of a defect do not rise with the logits of this detector (slope {:.3}): a \
+             threshold cannot be chosen by costs",
             self.slope
         );
         Ok(((probability / (1.0 - probability)).ln() - (rate / (1.0 - rate)).ln() - self.intercept)

@@ -78,7 +78,7 @@ impl Manifest {
         let values = &record.settings.values;
         let number = |name: &str| values.get(name).and_then(serde_json::Value::as_u64);
         let normalisation = record.settings.normalisation();
-        let normalisation = normalisation.context("the record does not say what pixels are normalised by")?;
+        let normalisation = normalisation.context("the record does not state its normalisation of pixels")?;
         let natural = record
             .scores
             .iter()
@@ -93,7 +93,7 @@ impl Manifest {
             backbone: record.cell.backbone.clone(),
             scorer: scorer.to_owned(),
             sizes: sizes.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            side: number("side").context("the record does not say its side")? as usize,
+            side: number("side").context("the record does not state its side")? as usize,
             mean: normalisation.mean,
             deviation: normalisation.std,
             sample_bits: number("sample_bits").map(|bits| bits as u8),
@@ -131,7 +131,7 @@ impl Manifest {
     pub fn architecture(&self) -> Result<Architecture> {
         let size = |name: &str| -> Result<usize> {
             let value = self.sizes.get(name).and_then(serde_json::Value::as_u64);
-            Ok(value.with_context(|| format!("no size '{name}'; was it made before sizes were kept?"))?
+            Ok(value.with_context(|| format!("no size '{name}'; was it made before sizes were stored?"))?
                 as usize)
         };
         // Sizes of the other backbone are not used.

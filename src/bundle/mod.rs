@@ -67,8 +67,7 @@ impl Bundle {
         detector.scorers.retain(|(scorer, _)| scorer.name() == manifest.scorer);
         ensure!(
             !detector.scorers.is_empty(),
-            "{} was not kept with this cell: an encoder without middle features has no patches, and a few normal \
-             images have no cloud",
+            "this cell has no {}: it needs an encoder with middle features, or more normal images",
             manifest.scorer
         );
         let mut tensors = detector.tensors()?;
@@ -98,12 +97,12 @@ impl Bundle {
 
     fn of(bytes: &[u8]) -> Result<Self> {
         let (_, head) = safetensors::SafeTensors::read_metadata(bytes).context(
-            "not what `cargo xtask bundle` wrote, or not all of it: copy it again, or make it again",
+            "not a bundle by `cargo xtask bundle`, or incomplete: copy it again, or make it again",
         )?;
         let notes = head.metadata().clone().unwrap_or_default();
         let Some(text) = notes.get(MANIFEST) else {
             bail!(
-                "safetensors without a manifest: weights alone are no detector; `bundle` makes one of a results folder"
+                "safetensors without a manifest: weights alone are not a detector; `bundle` makes one from a results folder"
             )
         };
         let version: serde_json::Value = serde_json::from_str(text).context("its manifest is torn")?;
@@ -118,9 +117,9 @@ impl Bundle {
         let found = digest(text, &parts);
         ensure!(
             notes.get(DIGEST) == Some(&found),
-            "its content is not what was written (digest {found}): it was edited or damaged; make it again"
+            "its content has changed since it was written (digest {found}): it was edited or damaged; make it again"
         );
-        let manifest: Manifest = serde_json::from_str(text).context("its manifest has another form")?;
+        let manifest: Manifest = serde_json::from_str(text).context("its manifest has an unknown format")?;
         let tensors: BTreeMap<String, Tensor> =
             candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?.into_iter().collect();
         let Detector { scorers, pictures, .. } = Detector::from_tensors(&tensors)?;
@@ -149,8 +148,8 @@ impl Bundle {
             let apart = (seen.logit - expected).abs();
             if apart.is_nan() || apart > TOLERANCE * expected.abs().max(1.0) {
                 bail!(
-                    "picture {} of its own has logit {} here and must have {expected}: this machine or program computes \
-                     something else, so its predictions would be others",
+                    "its test picture {} has logit {} here instead of {expected}: this machine or program computes \
+                     something else, so predictions would differ",
                     place + 1,
                     seen.logit
                 )
@@ -210,7 +209,7 @@ fn build(
     let held: usize = held.map(|(_, tensor)| tensor.elem_count()).sum();
     ensure!(
         architecture.fewest_numbers() <= held,
-        "its manifest describes a larger encoder than the {held} numbers that it holds"
+        "its manifest describes an encoder with more than the {held} parameters in the file"
     );
     let mut parameters = Parameters::default();
     // Initial values; all are overwritten below.

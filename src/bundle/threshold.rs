@@ -97,8 +97,8 @@ fn part_of(part: f64, count: usize) -> usize {
 impl FlagAt {
     /// Help text for the command line.
     pub const HELP: &'static str = "\
-Above which score an image is flagged, chosen on the validation images:
-  own               where the probe itself has it (logit 0)
+Score above which an image is flagged, chosen on the validation images:
+  own               the probe's own threshold (logit 0)
   false-alarms=1%   the lowest threshold that flags at most 1 % of normal images
   misses=5%         the highest threshold that misses at most 5 % of defects
   costs=50:1        a missed defect costs 50 times a false alarm; --rate says how many images have a defect";
@@ -120,8 +120,8 @@ impl FromStr for FlagAt {
                 let (miss, alarm) =
                     costs.split_once(':').context("expected two costs, such as costs=50:1")?;
                 let cost = |text: &str| -> Result<f64> {
-                    let cost: f64 = text.trim().parse().with_context(|| format!("'{text}' is no cost"))?;
-                    ensure!(cost > 0.0 && cost.is_finite(), "a cost is above 0, found {cost}");
+                    let cost: f64 = text.trim().parse().with_context(|| format!("'{text}' is not a cost"))?;
+                    ensure!(cost > 0.0 && cost.is_finite(), "expected a cost above 0, found {cost}");
                     Ok(cost)
                 };
                 Ok(Self::Costs { miss: cost(miss)?, alarm: cost(alarm)? })

@@ -239,10 +239,10 @@ impl Card {
         if let Some(backbone) = pick.and_then(|cell| cell.backbone)
             && !cells.contains(&Axes::trained(Supervised, backbone, self.share))
         {
-            missing.push(format!("supervised training on {} not there", backbone.label()));
+            missing.push(format!("supervised training on {} not run", backbone.label()));
         }
         if pick.is_some() && self.images.is_none() {
-            missing.push("numbers of validation images not there".to_owned());
+            missing.push("numbers of validation images not recorded".to_owned());
         }
         missing
     }

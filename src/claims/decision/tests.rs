@@ -240,7 +240,7 @@ fn one_method_leaves_no_choice() {
     assert!(card.sentence().contains("SimCLR on ResNet-18 is all that was trained (AUROC 0."), "{said}");
     assert!(card.sentence().ends_with("there is nothing to choose between."), "{said}");
     assert_eq!((card.leads.len(), &card.next), (2, &Next::Nothing));
-    assert!(said.contains("supervised training on ResNet-18 not there"), "{said}");
+    assert!(said.contains("supervised training on ResNet-18 not run"), "{said}");
     let alone = Drawn::new().about(at(SimClr), 0.8, 0.01, 1).card();
     assert!(alone.sentence().contains("one seed: no interval"), "{}", alone.sentence());
     assert!(matches!(alone.next, Next::First(_)), "{:?}", alone.next);
