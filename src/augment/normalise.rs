@@ -29,11 +29,11 @@ impl Normalisation {
 
     /// Help text for the command line.
     pub const HELP: &'static str = "\
-What pixels are normalised by where the weights of a file are used, as they were when the weights were made:
-  sewer-ml        statistics of Sewer-ML, which everything that is trained here uses
+Normalisation of pixels for the weights of a file; use the one that they were trained with:
+  sewer-ml        statistics of Sewer-ML, used for everything that is trained here
   imagenet        0.485,0.456,0.406/0.229,0.224,0.225
   MEAN/DEVIATION  three numbers each, red, green, blue, for values in 0..1
-[default: what the header of the file says, as those of `export` and of `data mobilenet` do; else sewer-ml]";
+[default: stated in the header of files by `export` and `data mobilenet`; otherwise sewer-ml]";
 
     /// Names of its notes in the header of a weights file.
     const NOTES: [&str; 2] = ["normalisation_mean", "normalisation_std"];
@@ -66,13 +66,13 @@ What pixels are normalised by where the weights of a file are used, as they were
             let numbers: Option<Vec<f32>> = numbers.map(Result::ok).collect();
             let numbers = numbers.filter(|numbers| numbers.iter().all(|number| number.is_finite()));
             let three = numbers.and_then(|numbers| numbers.try_into().ok());
-            three.with_context(|| format!("expected three numbers with commas, found '{list}'"))
+            three.with_context(|| format!("expected three comma-separated numbers, found '{list}'"))
         };
         let (mean, std) = (three(mean)?, three(std)?);
         ensure!(std.iter().all(|&std| std > 0.0), "deviations must be above 0, found {std:?}");
         ensure!(
             mean.iter().chain(&std).all(|number| number.abs() <= 2.0),
-            "expected numbers for values in 0..1, found {mean:?} and {std:?}: of bytes, divide by 255"
+            "expected numbers for values in 0..1, found {mean:?} and {std:?}; if they refer to bytes, divide them by 255"
         );
         Ok(Self { mean, std })
     }
@@ -143,7 +143,7 @@ mod tests {
             ("0.5,0.5/1,1,1", "three numbers"),
             ("0,0,nan/1,1,1", "three numbers"),
             ("0,0,0/1,1,0", "above 0"),
-            ("123.7,116.3,103.5/58.4,57.1,57.4", "divide by 255"),
+            ("123.7,116.3,103.5/58.4,57.1,57.4", "divide them by 255"),
         ] {
             let error = text.parse::<Normalisation>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

@@ -42,9 +42,7 @@ impl Name {
     /// Returns why no method trains this encoder; `None` if it can be trained.
     pub fn untrained(self) -> Option<&'static str> {
         let trained = Self::STUDY.contains(&self);
-        (!trained).then_some(
-            "not defined: MobileNetV2 is forward only; `--frozen FILE` scores weights of it as they are",
-        )
+        (!trained).then_some("not defined: MobileNetV2 is forward only; `--frozen FILE` scores given weights")
     }
 }
 

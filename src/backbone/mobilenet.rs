@@ -104,9 +104,7 @@ impl MobileNet {
 impl Backbone for MobileNet {
     fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         if mode == Mode::Train {
-            bail!(
-                "MobileNetV2 is forward only: it scores weights of a file as they are, and cannot be trained"
-            )
+            bail!("MobileNetV2 is forward only: it scores given weights and cannot be trained")
         }
         global_mean(&self.maps(images)?)
     }

@@ -216,7 +216,7 @@ impl Builder<'_> {
     ) -> Result<Var> {
         let (name, shape) = (self.path(name), shape.into());
         if self.parameters.get(&name).is_some() {
-            return Err(Error::Msg(format!("variable '{name}' is made twice")));
+            return Err(Error::Msg(format!("variable '{name}' exists already")));
         }
         let tensor = match (initialise, self.seed) {
             (Initialise::Constant(value), _) => Tensor::full(value, shape, &self.device)?,

@@ -15,7 +15,7 @@ pub type Grid = (usize, usize);
 /// If the width is not a multiple of 4.
 pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     if !width.is_multiple_of(4) {
-        bail!("position embedding: expected a width that 4 divides, found {width}")
+        bail!("position embedding: expected a width divisible by 4, found {width}")
     }
     let quarter = width / 4;
     let mut values = vec![0.0; (1 + rows * columns) * width];

@@ -291,7 +291,7 @@ impl TransformerBlock {
     /// If the width is not a multiple of the number of heads.
     pub fn new(builder: &mut Builder, width: usize, heads: usize, weights: Weights) -> Result<Self> {
         if heads == 0 || !width.is_multiple_of(heads) {
-            bail!("vit: {heads} heads do not share a width of {width}")
+            bail!("vit: a width of {width} is not a multiple of {heads} heads")
         }
         let linear = |builder: &mut Builder, name: &str, inputs: usize, outputs: usize| {
             Linear::with_weights(&mut builder.scope(name), inputs, outputs, weights.linear(inputs, outputs))

@@ -265,7 +265,7 @@ fn locate(header: &csv::ByteRecord, names: &[&'static str], required: usize) -> 
     for (position, found) in header.iter().enumerate() {
         match names.iter().position(|name| name.as_bytes() == found) {
             Some(column) => {
-                ensure!(positions[column].is_none(), "column {} stands there twice", names[column]);
+                ensure!(positions[column].is_none(), "column {} occurs twice", names[column]);
                 positions[column] = Some(position);
             }
             None => unexpected.push(String::from_utf8_lossy(found)),
@@ -347,7 +347,7 @@ mod tests {
                 "a,d\nx,1\n",
                 "t.csv: unexpected header: missing columns: b; unexpected columns: d; expected exactly a,b,[c]",
             ),
-            ("a,b,a\nx,1,y\n", "t.csv: unexpected header: column a stands there twice"),
+            ("a,b,a\nx,1,y\n", "t.csv: unexpected header: column a occurs twice"),
             ("a,b\nx,1\ny\n", "t.csv, row 3: expected 2 fields, found 1"),
             ("a,b\nx,2\n", "t.csv, row 2: column b: expected 0 or 1, found '2'"),
             ("a,b\n,1\n", "t.csv, row 2: column a is empty"),

@@ -211,7 +211,7 @@ impl Memory {
                 && known.digest != digest
             {
                 bail!(
-                    "{}: the file changed while it was in use ({} bytes, then {}); start again when nobody writes there",
+                    "{}: the file changed while it was in use ({} bytes, then {}); start again when no other program writes to it",
                     path.display(),
                     known.stamp.bytes,
                     stamp.bytes

@@ -129,7 +129,7 @@ impl Seen {
         let all = [
             (&self.beside, "a folder beside those of the labels"),
             (&self.litter, "left behind by a program"),
-            (&self.foreign, "no image by its name"),
+            (&self.foreign, "not an image by its name"),
         ];
         let mut left: Vec<[String; 2]> = all
             .into_iter()
@@ -145,8 +145,8 @@ impl Seen {
         let mut told = self.understood;
         for (what, mut names) in [
             ("beside these folders, left out", self.beside),
-            ("what programs leave behind, left out", self.litter),
-            ("no images by their names, left out", self.foreign),
+            ("left behind by programs, left out", self.litter),
+            ("not images by their names, left out", self.foreign),
         ] {
             // Without splits, the first folder is listed twice.
             names.sort();
@@ -199,7 +199,7 @@ fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
             seen.beside.extend(rest.map(|name| format!("{name}/")));
             if !others.is_empty() {
                 seen.say(format!(
-                    "{}/ is not touched: {validation}/ is there to score on",
+                    "{}/ is not used: {validation}/ is the validation split",
                     others.join("/, ")
                 ));
             }
@@ -438,7 +438,7 @@ mod tests {
         );
         assert_eq!(
             source.understood.last().unwrap(),
-            "no images by their names, left out: train/normal/notes.txt"
+            "not images by their names, left out: train/normal/notes.txt"
         );
         // Empty files are detected when they are opened.
         let error = format!("{:#}", source.train.open(0).unwrap_err());
@@ -469,7 +469,7 @@ mod tests {
         ]);
         let source = source(test_kept.path()).unwrap();
         assert_eq!(places(&test_kept, &*source.validation), ["val/ok/c.png", "val/ng/d.png"]);
-        assert!(source.understood.contains(&"test/ is not touched: val/ is there to score on".to_owned()));
+        assert!(source.understood.contains(&"test/ is not used: val/ is the validation split".to_owned()));
     }
 
     #[test]
@@ -531,7 +531,7 @@ mod tests {
         let told = found.understood.join("\n");
         assert!(told.contains("beside these folders, left out: crack/"), "{told}");
         assert!(
-            told.contains("what programs leave behind, left out: ") && told.contains(" and 2 more"),
+            told.contains("left behind by programs, left out: ") && told.contains(" and 2 more"),
             "{told}"
         );
         #[cfg(unix)]

@@ -55,7 +55,7 @@ table may have a column `group` instead";
             Self::Pattern(pattern) => pattern,
         };
         let group = found(pattern, name).filter(|group| !group.is_empty());
-        let group = group.with_context(|| format!("--group-by {self}: '{name}' does not say its group"))?;
+        let group = group.with_context(|| format!("--group-by {self}: no group found in '{name}'"))?;
         Ok(group.to_owned())
     }
 }
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case("name", "normal/0001.png", "--group-by name: 'normal/0001.png' does not say its group")]
+    #[case("name", "normal/0001.png", "--group-by name: no group found in 'normal/0001.png'")]
     #[case(
         "parent",
         "train/OK/a.png",
         "--group-by parent: train/OK/a.png lies in no folder of its own, but in that of its label"
     )]
-    #[case("x(y)?", "a.png", "--group-by 'x(y)?': 'a.png' does not say its group")]
+    #[case("x(y)?", "a.png", "--group-by 'x(y)?': no group found in 'a.png'")]
     fn images_without_a_group_are_named(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
         assert_eq!(rule.parse::<GroupBy>().unwrap().of(name).unwrap_err().to_string(), expected);
         assert!("(".parse::<GroupBy>().is_err());

@@ -104,12 +104,14 @@ impl FromStr for Share {
             None => (text, 10_000.0),
         };
         let expected = "expected a percentage like '1%', a fraction like '0.01', or 'natural'";
-        let number: f64 =
-            number.trim().parse().with_context(|| format!("'{text}' is no share of defects: {expected}"))?;
+        let number: f64 = number
+            .trim()
+            .parse()
+            .with_context(|| format!("'{text}' is not a share of defects: {expected}"))?;
         let hundredths = (number * scale).round();
         ensure!(
             text.ends_with('%') || !(1.0..100.0).contains(&number),
-            "'{text}' is no share of defects: {number} per cent is written '{text}%'"
+            "'{text}' is not a share of defects: {number} per cent is written '{text}%'"
         );
         ensure!(
             (1.0..=9_999.0).contains(&hundredths),
@@ -131,24 +133,22 @@ pub struct OutOfReach(String);
 impl OutOfReach {
     /// A budget of `defects` labelled defects when there are only `found`.
     pub fn budget(defects: usize, found: usize) -> Self {
-        Self(format!(
-            "{defects} labelled defects are asked for, and the training set has {found}: fewer would be all"
-        ))
+        Self(format!("{defects} labelled defects were requested, but the training set has only {found}"))
     }
 
     /// A held-out class of this rank when the data have `known` classes.
     pub fn classes(rank: usize, known: usize) -> Self {
         Self(format!(
-            "class {rank} by number of images is to be left out, counted from 0, and the data name {known} classes of \
-             defects: one of at least two can be left out"
+            "class {rank} (counted from 0, by number of images) cannot be held out: the data have {known} classes of \
+             defects, and at least two are needed"
         ))
     }
 
     /// Too few validation images that show only the held-out class.
     pub fn unseen(class: &str, found: usize, fewest: usize) -> Self {
         Self(format!(
-            "class '{class}' is to be left out of training, and {found} validation images show nothing but it, at \
-             least {fewest} are needed to score"
+            "class '{class}' cannot be held out: only {found} validation images show this class alone, and at least \
+             {fewest} are needed to score"
         ))
     }
 }

@@ -41,7 +41,7 @@ impl Most {
     pub const WEIGHTS: Self = Self {
         bytes: 4096 * MIB,
         what: "a file of weights",
-        advice: "take a network that is built here; `--help` of --init lists them",
+        advice: "use a supported network; `--help` of --init lists them",
     };
     /// Limit for checkpoints: weights, and the optimiser's state for each.
     pub const CHECKPOINT: Self = Self {
@@ -80,7 +80,7 @@ pub fn open(path: &Path) -> Result<File> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         let found = kind(metadata.file_type());
-        let message = format!("expected a regular file, found {found}; write what it gives to a file first");
+        let message = format!("expected a regular file, found {found}; write its output to a file first");
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     File::open(path)

@@ -140,14 +140,12 @@ pub fn open(path: &Path) -> Result<Opened> {
     if validation.is_empty() {
         validation.append(&mut tests);
     }
-    let why = "of a test split, others are there to score on";
+    let why = "of a test split; there is a validation split";
     let left_out = tests.iter().map(|&index| [listing.name(index).to_owned(), why.to_owned()]).collect();
     let mut understood = understood;
     if !tests.is_empty() {
-        understood.push(format!(
-            "{} rows of a test split are not touched: others are there to score on",
-            tests.len()
-        ));
+        understood
+            .push(format!("{} rows of a test split are not used: there is a validation split", tests.len()));
     }
     let (train, validation) = (listing.select(&train), listing.select(&validation));
     ensure_apart(&train, &validation).with_context(|| path.display().to_string())?;
@@ -407,10 +405,7 @@ mod tests {
         let split = "path,label,split\na,0,train\nb,1,train\nc,0,val\nd,1,val\ne,0,test\n";
         let source = read(split).unwrap();
         assert_eq!((source.train.labels().len(), source.validation.labels().len()), (2, 2));
-        assert_eq!(
-            source.understood,
-            ["1 rows of a test split are not touched: others are there to score on"]
-        );
+        assert_eq!(source.understood, ["1 rows of a test split are not used: there is a validation split"]);
         let tested = read("path,label,split\na,0,train\nb,1,train\nc,0,test\nd,1,test\n").unwrap();
         assert_eq!(tested.validation.labels().len(), 2);
     }

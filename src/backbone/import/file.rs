@@ -35,7 +35,7 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     } else if text.starts_with("version https://git-lfs.github.com/spec/") {
         let size = text.lines().find_map(|line| line.strip_prefix("size "));
         let size = size.map_or_else(String::new, |size| format!(" of {} bytes", size.trim()));
-        refuse!("a pointer of Git LFS, not the weights{size}: `git lfs pull` in its folder fetches them")
+        refuse!("a Git LFS pointer, not the weights{size}: run `git lfs pull` in its folder")
     } else if ["<!doctype", "<html", "<?xml", "<head"].iter().any(|tag| text.starts_with(tag)) {
         refuse!(
             "a web page, not weights: the download followed a link to a page or a login; take the file's own address (on \
@@ -50,10 +50,10 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
             _ if legacy::is_such(bytes) => match legacy::tensors(bytes) {
                 Ok(tensors) => Ok(tensors.into_iter().collect()),
                 Err(error) => {
-                    refuse!("PyTorch's form of before 1.6: {}; {}", first_line(&error), convert(path))
+                    refuse!("PyTorch's format before 1.6: {}; {}", first_line(&error), convert(path))
                 }
             },
-            _ => refuse!("a pickle that is no checkpoint of PyTorch; {}", convert(path)),
+            _ => refuse!("a pickle, but not a PyTorch checkpoint; {}", convert(path)),
         }
     } else {
         plain(bytes)
@@ -64,10 +64,7 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
 fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
     let (Some(length), Some(b'{')) = (length, bytes.get(8)) else {
-        refuse!(
-            "torn or not safetensors, and no checkpoint of PyTorch: {} bytes, expected one of these",
-            bytes.len()
-        )
+        refuse!("torn or not safetensors, and not a PyTorch checkpoint either: {} bytes", bytes.len())
     };
     let end = usize::try_from(length).ok().and_then(|length| length.checked_add(8));
     let Some(header) = end.and_then(|end| bytes.get(8..end)) else {
@@ -88,7 +85,7 @@ fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         .into_iter()
         .collect();
     if tensors.is_empty() {
-        refuse!("no tensor in it")
+        refuse!("it contains no tensors")
     }
     Ok(tensors)
 }
@@ -100,7 +97,7 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let tail = &bytes[bytes.len().saturating_sub(22 + 65_535)..];
     if !tail.windows(END.len()).any(|window| window == END) {
         refuse!(
-            "torn: a checkpoint of PyTorch without its end, {} bytes; copy or download it again",
+            "torn: a PyTorch checkpoint without its end, {} bytes; copy or download it again",
             bytes.len()
         )
     }
@@ -116,7 +113,7 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         }
     }
     if tensors.is_empty() {
-        refuse!("a checkpoint of PyTorch without a dictionary of plain tensors; {}", convert(path))
+        refuse!("a PyTorch checkpoint without a dictionary of plain tensors; {}", convert(path))
     }
     Ok(tensors)
 }
@@ -130,10 +127,10 @@ fn first_line(error: &Error) -> String {
 fn convert(path: &Path) -> String {
     let (from, to) = (path.display(), path.with_extension("safetensors"));
     format!(
-        "this makes safetensors of it: python3 -c \"import torch; from safetensors.torch import save_file; w = \
+        "this converts it to safetensors: python3 -c \"import torch; from safetensors.torch import save_file; w = \
          torch.load('{from}', map_location='cpu', weights_only=True); w = next((w[k] for k in ('state_dict', 'model', \
          'teacher') if k in w), w); save_file({{k: v.clone().contiguous() for k, v in w.items() if \
-         torch.is_tensor(v)}}, '{}')\" (weights_only=False runs code of the file: only if you trust it)",
+         torch.is_tensor(v)}}, '{}')\" (weights_only=False runs code from the file: use it only if you trust the file)",
         to.display()
     )
 }

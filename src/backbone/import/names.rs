@@ -88,7 +88,7 @@ impl fmt::Display for Missing {
         match self {
             Self::Names { found: 0, .. } => write!(formatter, "no tensor has a name of this encoder"),
             Self::Names { first, found, wanted } => {
-                write!(formatter, "no tensor '{first}'; of the encoder's {wanted} names the file has {found}")
+                write!(formatter, "no tensor '{first}'; the file has {found} of the encoder's {wanted} names")
             }
             Self::Told(reason) => write!(formatter, "{reason}"),
         }
@@ -130,8 +130,8 @@ pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place
         };
         if !wanted.iter().all(same) {
             return Err(Missing::Told(format!(
-                "two encoders that differ, under '{}' and '{other}', and nothing says which is meant: write a file of \
-                 one of them",
+                "two encoders that differ, under '{}' and '{other}'; it is unclear which is meant: save one of them \
+                 in a file of its own",
                 place.prefix
             )));
         }
@@ -191,7 +191,7 @@ fn ignored(
                 let copied = place.copies.iter().any(|copy| key.starts_with(copy.as_str()));
                 if !copied && (inside.contains(first) || INSIDE.contains(&first)) {
                     return Err(Missing::Told(format!(
-                        "'{key}' is a part of its encoder that this one has no place for: another network"
+                        "'{key}' is a part of the file's encoder, but not of this one: it is another network"
                     )));
                 }
                 place.copy_of(key).unwrap_or_else(|| format!("{}{first}", place.prefix))
@@ -222,7 +222,7 @@ impl Place {
     pub fn told(&self, count: usize) -> String {
         let stripped = match self.prefix.as_str() {
             "" => String::new(),
-            prefix => format!(" after '{prefix}', which is stripped"),
+            prefix => format!(" under the prefix '{prefix}', which is stripped"),
         };
         let spelled = match self.spelling.label {
             "" => String::new(),
@@ -237,13 +237,13 @@ impl Place {
             |prefix: &str| if prefix.is_empty() { "no prefix".to_owned() } else { format!("'{prefix}'") };
         let others: Vec<String> = self.copies.iter().map(|copy| name(copy)).collect();
         let why = match rank(&self.prefix) {
-            0 => "the teacher or running mean, which its method is scored by",
-            1 => "the one that gradients train",
-            _ => "the nearest to one that gradients train",
+            0 => "the teacher or moving average, which its method evaluates",
+            1 => "the one trained by gradients",
+            _ => "the closest to one trained by gradients",
         };
         let (taken, others) = (name(&self.prefix), others.join(", "));
         (!self.copies.is_empty())
-            .then(|| format!("of several encoders, {taken} is taken, {why}; not {others}"))
+            .then(|| format!("of several encoders, {taken} is used, {why}; not {others}"))
     }
 
     /// Reports what was ignored; `None` if nothing was.
@@ -253,6 +253,6 @@ impl Place {
             count => format!("{group} ({count} tensors)"),
         };
         let groups: Vec<String> = self.ignored.iter().map(line).collect();
-        (!groups.is_empty()).then(|| format!("ignored, no part of the encoder: {}", groups.join(", ")))
+        (!groups.is_empty()).then(|| format!("ignored, not part of the encoder: {}", groups.join(", ")))
     }
 }

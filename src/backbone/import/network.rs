@@ -86,25 +86,23 @@ pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
             return ": neither torchvision's nor lightly's names of a ResNet, nor timm's of a ViT".to_owned();
         }
         (None, Some(MobileNet { .. })) => return ": not torchvision's names of a MobileNetV2".to_owned(),
-        (None, _) => return ": no names of a timm ViT, nor of a ResNet".to_owned(),
+        (None, _) => return ": neither timm's names of a ViT nor names of a ResNet".to_owned(),
         (Some(MobileNet { first }), _) if first != mobilenet::FIRST => {
-            "only width 1 of it is built here".to_owned()
+            "only its width 1 is supported".to_owned()
         }
         (Some(MobileNet { .. }), Some(ResNet { .. } | Vit { .. })) => {
-            "it is not trained here; --frozen instead of --init scores it as it is".to_owned()
+            "it cannot be trained here; --frozen instead of --init scores it unchanged".to_owned()
         }
         (Some(MobileNet { .. }), _) => return String::new(),
-        (Some(ResNet { .. } | Vit { .. }), Some(MobileNet { .. })) => "it is no MobileNetV2".to_owned(),
+        (Some(ResNet { .. } | Vit { .. }), Some(MobileNet { .. })) => "it is not a MobileNetV2".to_owned(),
         (Some(ResNet { .. }), Some(Vit { .. })) => "pass --only resnet18".to_owned(),
         (Some(Vit { .. }), Some(ResNet { .. })) => "pass --only vit_tiny".to_owned(),
         (Some(ResNet { kind, .. }), Some(ResNet { .. })) if kind != "ResNet-18" => {
-            "only ResNet-18 and ViT-Tiny are built here".to_owned()
+            "only ResNet-18 and ViT-Tiny are supported".to_owned()
         }
         (Some(ResNet { width, kernel, .. }), Some(ResNet { width: built, kernel: stem, .. })) => {
             if kernel != stem {
-                format!(
-                    "no flag builds its first convolution of {kernel} x {kernel}, here it is {stem} x {stem}"
-                )
+                format!("no flag builds a first convolution of {kernel} x {kernel}; ours is {stem} x {stem}")
             } else if width != built {
                 format!("pass --width {width}")
             } else {
@@ -142,12 +140,14 @@ pub fn foreign<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'sta
     let has = |part: &str| names.clone().any(|name| name.contains(part));
     if has("attention.attention.query") {
         Some(
-            "these are the names of Hugging Face's transformers; timm's are read (timm writes the same network)",
+            "these are the names of Hugging Face's transformers; only timm's are supported (timm can save the same network)",
         )
     } else if has("encoder_layer_0.") || has("conv_proj.weight") {
-        Some("these are torchvision's names of a ViT; timm's are read (timm writes the same network)")
+        Some(
+            "these are torchvision's names of a ViT; only timm's are supported (timm can save the same network)",
+        )
     } else if has("resnet.embedder.") || has("encoder.stages.") {
-        Some("these are the names of Hugging Face's transformers; torchvision's are read")
+        Some("these are the names of Hugging Face's transformers; only torchvision's are supported")
     } else {
         None
     }

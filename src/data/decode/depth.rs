@@ -81,8 +81,8 @@ pub fn to_rgb8(image: DynamicImage, bits: SampleBits) -> Result<RgbImage> {
         let sample = u32::from(sample);
         if sample > largest {
             bail!(
-                "a sample is {sample}, but {bits} bits, up to {largest}, are taken to be in use (as asked, or as the training \
-                 images that were looked at show); give --sample-bits 16, or as many as the camera has"
+                "a sample is {sample}, but {bits} bits, up to {largest}, are assumed (as requested, or as found in training \
+                 images); give --sample-bits 16, or as many as the camera has"
             );
         }
         narrow.push(((sample * 255 + largest / 2) / largest) as u8);

@@ -76,7 +76,7 @@ pub fn decode_bytes(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<Image
 pub fn seen(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<(Image, Head, ImageFormat)> {
     // Third-party decoders have panicked on damaged files; a bad file must not end the program.
     let read = || from_bytes(bytes, bits);
-    let read = std::panic::catch_unwind(read).unwrap_or_else(|_| bail!("corrupt: the decoder broke down"));
+    let read = std::panic::catch_unwind(read).unwrap_or_else(|_| bail!("corrupt: the decoder failed"));
     read.with_context(|| format!("cannot decode image {}", path.display()))
 }
 

@@ -67,8 +67,8 @@ impl Leaks {
         if !self.equal.is_empty() {
             let count = self.equal.len();
             lines.push(format!(
-                "{count} of {images} validation images are training images too, by their bytes{}: scores on them are \
-                 memory",
+                "{count} of {images} validation images are training images too, by their bytes{}: scores on them \
+                 measure memory",
                 such_as("equal")
             ));
         }

@@ -124,7 +124,7 @@ impl Shard {
             );
             Ok(Self { map, images })
         };
-        read().with_context(|| format!("{}: no whole shard of a store; pack it again", path.display()))
+        read().with_context(|| format!("{}: not a complete shard of a store; pack it again", path.display()))
     }
 
     /// Returns the bytes of an image, with height and width of pixels.
@@ -311,7 +311,7 @@ impl About {
         };
         read().with_context(|| {
             format!(
-                "{}: no whole store; `data pack` makes one, and goes on with one that was stopped",
+                "{}: not a complete store; `data pack` creates one, or continues one that was interrupted",
                 path.display()
             )
         })
@@ -402,7 +402,7 @@ fn read_list(list: &[u8]) -> Result<[List; 2]> {
         let split = SPLITS.iter().position(|split| *split == &row[0]);
         let split = split
             .with_context(|| format!("expected a split of {}, found '{}'", SPLITS.join(" or "), &row[0]))?;
-        ensure!(split == 1 || lists[1].listing.is_empty(), "training images stand below validation images");
+        ensure!(split == 1 || lists[1].listing.is_empty(), "training images follow validation images");
         let line = row.position().map_or(0, csv::Position::line);
         lists[split].push(&row).with_context(|| format!("row {line}"))?;
     }

@@ -163,7 +163,7 @@ fn what_was_damaged_is_named() {
     let files = source(root.path());
     let to = root.path().join("store");
     let opened = || open(&to).map(|_| ()).map_err(|error| format!("{error:#}"));
-    assert!(opened().unwrap_err().contains("`data pack` makes one"));
+    assert!(opened().unwrap_err().contains("`data pack` creates one"));
     pack(&files, &to, Form::Pixels(8), OnBadImage::Fail).unwrap();
     opened().unwrap();
 
@@ -181,7 +181,7 @@ fn what_was_damaged_is_named() {
     for length in [0, 7, 100, whole.len() - 1] {
         fs::write(&shard, &whole[..length]).unwrap();
         let error = opened().unwrap_err();
-        assert!(error.contains("images-00000.safetensors: no whole shard of a store"), "{error}");
+        assert!(error.contains("images-00000.safetensors: not a complete shard of a store"), "{error}");
     }
     // A complete store of fewer images.
     let fewer = root.path().join("fewer");

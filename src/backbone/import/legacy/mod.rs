@@ -26,10 +26,10 @@ pub fn is_such(bytes: &[u8]) -> bool {
 /// # Errors
 /// If the dictionary holds anything else, or the file is torn.
 pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
-    let Some(mut rest) = bytes.strip_prefix(START) else { refuse!("not PyTorch's form of before 1.6") };
+    let Some(mut rest) = bytes.strip_prefix(START) else { refuse!("not PyTorch's format before 1.6") };
     let machine = Pickle::read(&mut rest)?;
     if machine.entry("little_endian") != Some(&Node::Flag(true)) {
-        refuse!("written on a machine that does not store the lower bytes of numbers first")
+        refuse!("written on a big-endian machine")
     }
     let dictionary = Pickle::read(&mut rest)?;
     let storages = storages(&mut rest, &dictionary)?;
@@ -37,7 +37,7 @@ pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     let mut found = Vec::new();
     for (name, value) in entries {
         let (Node::Text(name), Node::Tensor(held)) = (name, value) else {
-            refuse!("a dictionary with something else in it than tensors by their names")
+            refuse!("a dictionary that holds more than named tensors")
         };
         found.push((name.clone(), tensor(name, held, &storages)?));
     }
@@ -52,9 +52,9 @@ fn storages<'a>(rest: &mut &'a [u8], dictionary: &Pickle) -> Result<BTreeMap<Str
     for key in keys {
         let Node::Text(key) = key else { refuse!("a storage without a name") };
         let Some(&(dtype, count)) = dictionary.storages.get(key) else {
-            refuse!("a storage '{key}' that no tensor has")
+            refuse!("a storage '{key}' that no tensor uses")
         };
-        let torn = || Error::Msg("torn: it ends within its numbers; copy or download it again".to_owned());
+        let torn = || Error::Msg("torn: it ends within its data; copy or download it again".to_owned());
         let (stated, numbers) = rest.split_first_chunk::<8>().ok_or_else(torn)?;
         if u64::from_le_bytes(*stated) != count as u64 {
             refuse!("storage '{key}' has {} numbers, expected {count}", u64::from_le_bytes(*stated))
@@ -77,7 +77,7 @@ fn tensor(name: &str, held: &Held, storages: &BTreeMap<String, (DType, &[u8])>) 
     let mut stride = 1_usize;
     for (&dim, &found) in held.shape.iter().zip(&held.strides).rev() {
         if dim != 1 && found != stride {
-            refuse!("tensor '{name}' is a view whose numbers do not lie side by side")
+            refuse!("tensor '{name}' is a view that is not contiguous")
         }
         stride = stride.saturating_mul(dim);
     }
@@ -131,10 +131,10 @@ mod tests {
         let double = changed(b"FloatStorage", b"FlintStorage");
         assert!(error(&double).contains("it names 'torch.FlintStorage'"));
         let big = changed(b"little_endianq\x02\x88", b"little_endianq\x02\x89");
-        assert!(error(&big).contains("lower bytes"), "{}", error(&big));
+        assert!(error(&big).contains("big-endian"), "{}", error(&big));
         let more = [FILE, b"\0"].concat();
         assert!(error(&more).contains("1 bytes after the last storage"));
-        assert!(error(b"\x80\x02}.").contains("not PyTorch's form"));
+        assert!(error(b"\x80\x02}.").contains("not PyTorch's format"));
     }
 
     /// Truncation at any byte gives an error without a panic, and so does inverting any byte.

@@ -57,7 +57,7 @@ fn torn() -> Error {
 }
 
 fn odd() -> Error {
-    Error::Msg("a pickle of another form than of a dictionary of tensors".to_owned())
+    Error::Msg("a pickle of something other than a dictionary of tensors".to_owned())
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {

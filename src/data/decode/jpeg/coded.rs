@@ -50,11 +50,11 @@ impl fmt::Display for Torn {
         write!(f, "damaged: scan {scan} should have {expected} blocks, and after {found} of them ")?;
         match what {
             What::Fault(Fault::Short) => write!(f, "its data end")?,
-            What::Fault(Fault::Code) => write!(f, "come bits that are no code")?,
-            What::Fault(Fault::Long) => write!(f, "comes a block of more than 64 coefficients")?,
-            What::Fault(Fault::Value) => write!(f, "comes a value that no picture has")?,
-            What::Fault(Fault::Run) => write!(f, "come more empty ones than there is room for")?,
-            What::Restart => write!(f, "another restart comes than should")?,
+            What::Fault(Fault::Code) => write!(f, "there are bits that are not a code")?,
+            What::Fault(Fault::Long) => write!(f, "there is a block of more than 64 coefficients")?,
+            What::Fault(Fault::Value) => write!(f, "there is an impossible value")?,
+            What::Fault(Fault::Run) => write!(f, "there are too many empty blocks")?,
+            What::Restart => write!(f, "an unexpected restart follows")?,
             What::Left(bytes) => write!(f, "{bytes} bytes are left over")?,
         }
         f.write_str(ADVICE)
@@ -67,7 +67,7 @@ impl std::error::Error for Torn {}
 const ADVICE: &str = "; get the file again, or leave such files out (--on-bad-image skip)";
 
 /// Error for a file that a decoder can read but [`check`] does not support.
-pub const UNCHECKED: &str = "damaged: its head describes a kind of JPEG whose coded data cannot be looked at; get the file \
+pub const UNCHECKED: &str = "damaged: its head describes a kind of JPEG whose coded data cannot be checked; get the file \
                              again, save it anew, or leave such files out (--on-bad-image skip)";
 
 /// A component (colour channel) of a picture.
@@ -316,7 +316,7 @@ impl Walk {
         let scans = self.scans;
         ensure!(
             scans == 0,
-            "damaged: behind scan {scans}, at byte {at}, comes neither another one nor the end{ADVICE}"
+            "damaged: after scan {scans}, at byte {at}, there is neither another scan nor the end{ADVICE}"
         );
         Ok(false)
     }

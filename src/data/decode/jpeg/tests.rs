@@ -223,7 +223,11 @@ fn restarts_come_in_turn() {
         for at in restarts {
             let mut other = bytes.clone();
             other[at + 1] ^= 3;
-            assert!(complaint(&other).contains("another restart comes"), "{name}: {}", complaint(&other));
+            assert!(
+                complaint(&other).contains("an unexpected restart follows"),
+                "{name}: {}",
+                complaint(&other)
+            );
             let mut none = bytes.clone();
             none.drain(at..at + 2);
             assert!(complaint(&none).starts_with("damaged: "), "{name}");
