@@ -1,11 +1,13 @@
-//! Which of several arms is the best, which others cannot be told apart from it, and by how much they might be above it.
+//! Multiple comparisons with the best: which of several arms may be the best, and how much better the others might
+//! be.
 //!
-//! Comparison with the best (Hsu, "Constrained simultaneous confidence intervals for multiple comparisons with the best",
-//! 1984), with a deviation for each arm. For arm j let c_j be what the largest of (e_b - e_j) / se_jb over all other arms b
-//! exceeds as seldom as the level says, where e are the errors of means. Whichever arm is truly the best, the set of
-//! those that may be it then holds it as often as the level says: j is left out when some other mean is more than
-//! c_j se_jb above its own. For the same reason j is truly above arm i by at most m_j - m_i + c_j se_ji, if it is the
-//! best: taking i loses no more than the largest of these over all that may be. Knows nothing about methods.
+//! Method: comparison with the best (Hsu, "Constrained simultaneous confidence intervals for multiple comparisons
+//! with the best", 1984), with a standard deviation for each arm. For arm j, let c_j be the value that the largest of
+//! (e_b - e_j) / se_jb over all other arms b exceeds with probability alpha, where e are the errors of the means. Arm
+//! j is excluded when some other mean exceeds its own by more than c_j se_jb, so the set of arms that remain contains
+//! the truly best one with probability at least 1 - alpha. By the same argument, if j is the best, it is above arm i
+//! by at most m_j - m_i + c_j se_ji; choosing i therefore loses at most the largest of these bounds over all j that
+//! remain. Independent of methods.
 
 use super::{
     Interval, Measure, Noise, Scored,
@@ -14,39 +16,41 @@ use super::{
 };
 use crate::seed::{Seed, Stream};
 
-/// How often the true best may be left out.
+/// Probability with which the true best may be excluded.
 pub const ALPHA: f64 = 0.05;
 
-/// One arm beside all others.
+/// One arm compared with all others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arm {
     /// What is scored.
     pub at: Scored,
-    /// Over seeds.
+    /// Mean score over seeds.
     pub mean: f64,
-    /// Behind the mean.
+    /// Number of seeds in the mean.
     pub seeds: usize,
-    /// Whether no other arm is above it beyond what seeds do.
+    /// Whether no other arm is significantly above it.
     pub may_be_best: bool,
-    /// How far it may truly be above the leader at most; 0 of the leader.
+    /// Upper bound of how far its true mean is above the leader's; 0 for the leader itself.
     pub above_leader: f64,
-    /// How far the true best may be above it at most; at least 0.
+    /// Upper bound of how far the true best is above it; at least 0.
     pub may_lose: f64,
 }
 
-/// All arms, the highest mean first.
+/// All arms, sorted by mean in descending order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contest(pub Vec<Arm>);
 
-/// What seeds let one say of arms, whatever their means: the error of each difference, and how large a lag is chance.
+/// Error of every difference between two arms and critical value of every arm; independent of the arms' means.
 pub struct Rules {
     errors: Vec<Vec<f64>>,
     critical: Vec<f64>,
 }
 
 impl Contest {
-    /// Arms with their means and seeds, higher being better; none where nothing is known of the seeds of one, or there
-    /// are none. The true best is left out of those that may be it in at most `alpha` of studies.
+    /// Compares arms given as (arm, mean, number of seeds), where higher is better.
+    ///
+    /// The true best is excluded from the candidates in at most `alpha` of studies. Returns `None` if there are no
+    /// arms or the spread of one of them is unknown.
     pub fn of(noise: &Noise, measure: &Measure, arms: &[(Scored, f64, usize)], alpha: f64) -> Option<Self> {
         const ROUNDS: usize = 4_000;
         let mut arms = arms.to_vec();
@@ -56,9 +60,12 @@ impl Contest {
         (!arms.is_empty()).then(|| Rules::of(&spreads, alpha, ROUNDS).contest(&arms))
     }
 
-    /// As [`Self::of`], but with a critical value for each pair: Student's, at `alpha` over the number of others
-    /// (Bonferroni; Dunn, "Multiple comparisons among means", 1961). One value for all pairs of an arm is as large as
-    /// the least known of them asks for; where arms have few or unlike numbers of seeds these are sharper, and cheap.
+    /// As [`Self::of`], but with a critical value for each pair: Student's quantile at `alpha` divided by the number
+    /// of other arms (Bonferroni; Dunn, "Multiple comparisons among means", 1961).
+    ///
+    /// [`Self::of`] uses one critical value for all pairs of an arm, which is as large as its least certain pair
+    /// requires. If arms have few or unequal numbers of seeds, the pairwise values are sharper, and they are cheap to
+    /// compute.
     pub fn pairwise(
         noise: &Noise,
         measure: &Measure,
@@ -70,35 +77,34 @@ impl Contest {
         (!arms.is_empty()).then(|| bounded(arms, |own, other| reaches[own][other]))
     }
 
-    /// The highest mean.
+    /// Returns the arm with the highest mean.
     pub fn leader(&self) -> &Arm {
         &self.0[0]
     }
 
-    /// Every arm that cannot be told from the best, the leader first.
+    /// Returns every arm that cannot be distinguished from the best, the leader first.
     pub fn candidates(&self) -> impl Iterator<Item = &Arm> {
         self.0.iter().filter(|arm| arm.may_be_best)
     }
 
-    /// Whether no arm is above the leader by more than a margin: whoever takes the leader loses no more than that.
+    /// Whether no arm is above the leader by more than `margin`, so that choosing the leader loses no more than that.
     pub fn settled_within(&self, margin: f64) -> bool {
         self.0.iter().all(|arm| arm.above_leader <= margin)
     }
 
-    /// Arms that may be the best and lose no more than a margin if they are not, the leader first.
+    /// Returns the candidates that lose at most `margin` even if they are not the best, the leader first.
     pub fn safe_within(&self, margin: f64) -> impl Iterator<Item = &Arm> {
         self.candidates().filter(move |arm| arm.may_lose <= margin)
     }
 
-    /// Whether there is nothing left to find out: one arm alone may be the best, or taking some arm loses no more than a
-    /// margin.
+    /// Whether the choice is settled: only one arm may be the best, or choosing some arm loses no more than `margin`.
     pub fn is_settled(&self, margin: f64) -> bool {
         self.safe_within(margin).next().is_some()
     }
 }
 
 impl Rules {
-    /// Of arms by the deviation of one seed and the number of seeds. `rounds`: draws that tell what chance does.
+    /// Computes the rules for arms given as (deviation of one seed, number of seeds), from `rounds` random draws.
     pub fn of(spreads: &[(Uncertainty, usize)], alpha: f64, rounds: usize) -> Self {
         let error = |(spread, seeds): &(Uncertainty, usize)| spread.deviation / (*seeds as f64).sqrt();
         let own: Vec<f64> = spreads.iter().map(error).collect();
@@ -108,13 +114,13 @@ impl Rules {
         Self { errors, critical }
     }
 
-    /// Arms in the order of the rules, with their means.
+    /// Compares arms by their means; the arms must be in the order in which the rules were computed.
     pub fn contest(&self, arms: &[(Scored, f64, usize)]) -> Contest {
         bounded(arms, |own, other| self.critical[own] * self.errors[own][other])
     }
 }
 
-/// Arms, the highest mean first, where `reach` says how far the difference of two means may be off.
+/// Compares arms, where `reach` bounds the error of the difference between two means.
 fn bounded(arms: &[(Scored, f64, usize)], reach: impl Fn(usize, usize) -> f64) -> Contest {
     let mut order: Vec<usize> = (0..arms.len()).collect();
     order.sort_by(|&a, &b| arms[b].1.total_cmp(&arms[a].1));
@@ -136,7 +142,7 @@ fn bounded(arms: &[(Scored, f64, usize)], reach: impl Fn(usize, usize) -> f64) -
     Contest(order.iter().map(|&place| arm(place)).collect())
 }
 
-/// Of the error of each pair's difference what `of` takes from it; none where nothing is known of one.
+/// Applies `of` to the error of the difference of each pair; `None` if the spread of one arm is unknown.
 fn of_pairs(
     noise: &Noise,
     measure: &Measure,
@@ -153,7 +159,8 @@ fn of_pairs(
     Some(found)
 }
 
-/// Of each arm, what its largest standardised lag behind another exceeds in `alpha` of draws, were all truly equal.
+/// Critical value of each arm: if all arms were truly equal, its largest standardised lag would exceed this in
+/// `alpha` of draws.
 fn critical(spreads: &[(Uncertainty, usize)], errors: &[Vec<f64>], alpha: f64, rounds: usize) -> Vec<f64> {
     let mut lags = vec![Vec::with_capacity(rounds); spreads.len()];
     let mut stream = Seed::root(0).child("comparison with the best").stream();
@@ -173,8 +180,10 @@ fn critical(spreads: &[(Uncertainty, usize)], errors: &[Vec<f64>], alpha: f64, r
     lags.into_iter().map(at).collect()
 }
 
-/// How likely each arm has the highest mean if all were trained with new seeds: means are drawn about those found, each
-/// as far as its own seeds spread. None where nothing is known of the seeds of one.
+/// Probability that each arm has the highest mean if all were retrained with new seeds.
+///
+/// Means are drawn around the observed ones according to each arm's own spread. `None` if the spread of one arm is
+/// unknown.
 pub fn chances_of_first(
     noise: &Noise,
     measure: &Measure,
@@ -192,9 +201,10 @@ pub fn chances_of_first(
     Some(wins.into_iter().map(|count| count as f64 / rounds as f64).collect())
 }
 
-/// The rank of each arm among all, 1 having the highest mean, averaged over contests of the same arms in one order; and
-/// where 95 % of these averages lie if all were trained with new seeds: means are drawn about those found, each as far
-/// as its own seeds spread. None where nothing is known of the seeds of one, or there is no contest.
+/// Mean rank of each arm over several contests (1 is the highest mean), with a 95 % interval over new seeds.
+///
+/// Every contest lists the same arms in the same order. For the interval, means are drawn around the observed ones
+/// according to each arm's own spread. `None` if there is no contest or the spread of one arm is unknown.
 pub fn mean_ranks(
     noise: &Noise,
     measure: &Measure,
@@ -217,7 +227,7 @@ pub fn mean_ranks(
     Some(averaged_ranks(&found).into_iter().zip(drawn).map(interval).collect())
 }
 
-/// Of each place, the mean over rows of its rank in the row; equal values share the middle of their ranks.
+/// Mean rank of each column over all rows; ties share the mean of their ranks.
 fn averaged_ranks(rows: &[Vec<f64>]) -> Vec<f64> {
     let rank = |row: &[f64], own: f64| {
         let above = row.iter().filter(|&&other| other > own).count();
@@ -244,7 +254,7 @@ mod tests {
 
     const PAPER: [Name; 6] = Name::PAPER;
 
-    /// Five arms of three seeds with these means and deviations, by either kind of critical value.
+    /// Five arms of three seeds with the given means and deviations, judged with both kinds of critical value.
     fn contest(means: [f64; 5], deviations: [f64; 5], stream: &mut Stream) -> [Contest; 2] {
         let mut frame = FrameBuilder::default();
         let mut arms = Vec::new();
@@ -263,8 +273,8 @@ mod tests {
 
     #[test]
     fn pairs_have_students_bound() {
-        // By hand: two arms of known deviation 0.01 and four seeds, so that the difference has a standard error of
-        // 0.01 / sqrt 2; 1.6449 of them (scipy 1.17.1, `norm.isf(0.05)`) is what one of two arms may be off.
+        // By hand: two arms with a known deviation of 0.01 and four seeds, so the standard error of the difference is
+        // 0.01 / sqrt 2; the bound for one of two arms is 1.6449 of these (scipy 1.17.1, `norm.isf(0.05)`).
         let at = |method| Axes::table_1(method, ResNet18, Share::NATURAL).converged();
         let arms = [(at(PAPER[0]), 0.70, 4), (at(PAPER[1]), 0.72, 4)];
         let found = Contest::pairwise(&Noise::assumed(0.01), &Metric::Auroc.into(), &arms, ALPHA).unwrap();
@@ -283,20 +293,20 @@ mod tests {
             assert!(best.contains(&PAPER[1]) && best.contains(&PAPER[3]));
             assert!(found.settled_within(0.05) && !found.settled_within(0.0), "{found:?}");
             assert!(found.is_settled(0.05) && !found.is_settled(0.0), "{found:?}");
-            // Nobody loses by taking the last but what the best is above it.
+            // Choosing the last arm loses exactly the distance to the best.
             assert!((found.0[4].may_lose - 0.4).abs() < 0.05 && found.0[0].may_lose < 0.05, "{found:?}");
             assert!(found.0[4].above_leader < -0.3, "{found:?}");
         }
     }
 
-    /// The true best is left out in at most one study of twenty, whether arms spread alike or not.
+    /// The true best is excluded in at most 5 % of studies, whether or not all arms spread equally.
     #[test]
     fn the_true_best_is_seldom_left_out() {
         for deviations in [[0.02; 5], [0.01, 0.03, 0.005, 0.02, 0.04]] {
             let mut lost = [0; 2];
             for study in 0..200 {
                 let mut stream = Seed::root(study).stream();
-                // The best by a hair is the hardest to keep.
+                // The best arm is hardest to keep when its lead is tiny.
                 let found = contest([0.8, 0.8, 0.801, 0.8, 0.79], deviations, &mut stream);
                 for (lost, found) in lost.iter_mut().zip(found) {
                     *lost += usize::from(!found.candidates().any(|arm| arm.at.cell.method == Some(PAPER[2])));
@@ -326,7 +336,8 @@ mod tests {
         let known = chances(&Noise::assumed(0.01)).unwrap();
         assert_eq!(known[0], 0.0);
         assert!((known[1] - 0.5).abs() < 0.03 && (known[1] + known[2] - 1.0).abs() < 1e-9, "{known:?}");
-        // Each by its own deviation: of two of one mean, the one that spreads is as often first as last.
+        // Each arm has its own deviation: of two arms with equal means, the one that spreads more is as often first
+        // as last.
         let mut frame = FrameBuilder::default();
         for (place, spread) in [(0, 0.001), (1, 0.001), (2, 0.1)] {
             for (seed, side) in (0..).zip([-1.0, 0.0, 1.0]) {
@@ -342,7 +353,7 @@ mod tests {
 
     #[test]
     fn ranks_are_averaged_and_as_sure_as_seeds_allow() {
-        // By hand: the second is first twice; the others share two places once, and are third and second.
+        // By hand: the second is first twice; the others tie once, then are third and second.
         assert_eq!(averaged_ranks(&[vec![0.5, 0.9, 0.5], vec![0.6, 0.8, 0.7]]), [2.75, 1.0, 2.25]);
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
         let contest = vec![(at(0), 0.50, 1), (at(1), 0.90, 1), (at(2), 0.905, 1)];
@@ -356,12 +367,12 @@ mod tests {
         assert_eq!(ranks(&Noise::assumed(0.01), &[]), None);
     }
 
-    /// Whoever cannot be the best does not say what is lost, however uncertain it is beside the arm that is taken.
+    /// An arm that cannot be the best does not raise the possible loss, however uncertain its difference is.
     #[test]
     fn nothing_is_lost_to_an_arm_that_cannot_be_the_best() {
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();
         let arms = [(at(0), 0.9, 3), (at(1), 0.8, 3), (at(2), 0.5, 3)];
-        // The last lies within 0.6 of the second, and 0.4 below the first within 0.1.
+        // The last arm is within 0.6 of the second, and 0.4 below the first to within 0.1.
         let reach = |own: usize, other: usize| match own + other {
             1 => 0.15,
             2 => 0.1,
@@ -374,7 +385,8 @@ mod tests {
         assert!((best.may_lose - 0.05).abs() < 1e-12, "-0.1 and 0.15 to the second: {found:?}");
     }
 
-    /// Of two equal arms each is first as often as a coin falls; over 400 shares the mean rank has a normal's 95 %.
+    /// Each of two equal arms is first half of the time; over 400 shares the mean rank lies within a normal 95 %
+    /// interval.
     #[test]
     fn mean_ranks_have_intervals_of_95_percent() {
         let at = |place: usize| Axes::table_1(PAPER[place], ResNet18, Share::NATURAL).converged();

@@ -1,4 +1,4 @@
-//! The axes of what was measured, typed: read once from a record, and used by everything above it.
+//! Typed axes of a measurement, parsed once from a record and used by everything above it.
 
 use anyhow::{Context, Result, ensure};
 
@@ -10,83 +10,82 @@ use crate::{
     study::Study,
 };
 
-/// What cells share that differ in their seed only. In tables they stand in this order.
+/// The axes of a cell without its seed. The order of fields is the order of rows in tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Axes {
-    /// With what it varies besides.
+    /// The study, with whatever it varies besides the other axes.
     pub study: Study,
-    /// None of the floors, which nobody trained.
+    /// `None` for floors, which are not trained by any method.
     pub method: Option<method::Name>,
-    /// None where there is no network, but pixels.
+    /// `None` for the floor of pixels, which has no network.
     pub backbone: Option<backbone::Name>,
-    /// Of defects in training.
+    /// Share of defects in the training subset.
     pub share: Share,
 }
 
-/// What is scored: a classifier on validation images of a share. One score a seed.
+/// What is scored: a classifier of a cell on validation images with one share of defects. It has one score per seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scored {
-    /// Whose model.
+    /// The cell that the classifier belongs to.
     pub cell: Axes,
-    /// Which of its classifiers.
+    /// Which classifier of that cell.
     pub classifier: Classifier,
-    /// Of defects in validation; the data's own for all validation images.
+    /// Share of defects in validation; natural if all validation images are used.
     pub validation: Share,
 }
 
-/// In records, for a cell that nobody trained.
+/// The method that records state for a cell without training.
 const NOBODY: &str = "none";
-/// In records, for a cell without a network.
+/// The backbone that records state for a cell without a network.
 const PIXELS: &str = "pixels";
 
 impl Axes {
-    /// A cell of Table 1.
+    /// Axes of a cell of Table 1.
     pub const fn table_1(method: method::Name, backbone: backbone::Name, share: Share) -> Self {
         Self { study: Study::Table1, method: Some(method), backbone: Some(backbone), share }
     }
 
-    /// The cell of a method and backbone that a run trains at a share: of Table 1, or of an extension where the paper does
-    /// not have that share.
+    /// Axes of the cell that a run trains at a share: in Table 1, or in the extension if the paper does not have that
+    /// share.
     pub fn trained(method: method::Name, backbone: backbone::Name, share: Share) -> Self {
         let study = if Share::STUDY.contains(&share) { Study::Table1 } else { Study::Extension };
         Self::table_1(method, backbone, share).in_study(study)
     }
 
-    /// The floor of random weights.
+    /// Axes of the floor of random weights.
     pub const fn random_weights(backbone: backbone::Name, share: Share) -> Self {
         Self { study: Study::RandomWeights, method: None, backbone: Some(backbone), share }
     }
 
-    /// The floor of weights from a file.
+    /// Axes of the floor of weights from a file.
     pub const fn given_weights(backbone: backbone::Name, share: Share) -> Self {
         Self { study: Study::GivenWeights, method: None, backbone: Some(backbone), share }
     }
 
-    /// The floor of pixels.
+    /// Axes of the floor of pixels.
     pub const fn pixels(share: Share) -> Self {
         Self { study: Study::Pixels, method: None, backbone: None, share }
     }
 
-    /// Whether a method was trained as its recipe says, at one of the paper's shares or another: what there is to choose
-    /// between.
+    /// Whether it is an arm: a method trained by its own recipe, at one of the paper's shares or another.
     pub const fn is_an_arm(&self) -> bool {
         matches!(self.study, Study::Table1 | Study::Extension)
     }
 
-    /// Whether it is something to choose: an arm, or one that labels have fine-tuned.
+    /// Whether it can be recommended: an arm, or an encoder fine-tuned with labels.
     pub const fn is_a_candidate(&self) -> bool {
         self.is_an_arm() || matches!(self.study, Study::FineTuned)
     }
 
-    /// Whether nothing was trained: what must be beaten.
+    /// Whether it is a floor: nothing was trained, and every method must beat it.
     pub const fn is_floor(&self) -> bool {
         self.study.is_floor()
     }
 
-    /// The axes of a record.
+    /// Parses the axes of a record.
     ///
     /// # Errors
-    /// If this build does not know its study, method or backbone, or its share is none.
+    /// If this build does not have its study, method or backbone, or if its share is invalid.
     pub fn of(cell: &CellAxes) -> Result<Self> {
         let known = || -> Result<Self> {
             Ok(Self {
@@ -101,41 +100,42 @@ impl Axes {
         Ok(axes)
     }
 
-    /// The same cell in another study.
+    /// Returns the same axes in another study.
     #[must_use]
     pub const fn in_study(self, study: Study) -> Self {
         Self { study, ..self }
     }
 
-    /// Its classifier in training, on all validation images: what the paper scores.
+    /// Returns the classifier in training of the cell, on all validation images: what the paper scores.
     pub const fn in_training(self) -> Scored {
         Scored { cell: self, classifier: Classifier::InTraining, validation: Share::NATURAL }
     }
 
-    /// Its converged probe, on all validation images.
+    /// Returns the converged probe of the cell, on all validation images.
     pub const fn converged(self) -> Scored {
         Scored { cell: self, classifier: Classifier::Converged, validation: Share::NATURAL }
     }
 
-    /// Its name on command lines and in files, without the seed: `table1/simclr-resnet18-share05`. Of arms and floors only:
-    /// other studies vary more.
+    /// Returns the cell's name on command lines and in files, without the seed: `table1/simclr-resnet18-share05`.
+    ///
+    /// Only for arms and floors: other studies vary more than the name states.
     pub fn stem(self) -> String {
         format!("{}/{}-{}-{}", self.study.id(), self.method_id(), self.backbone_id(), self.share.id())
     }
 
-    /// The method as records spell it.
+    /// Returns the method as records spell it.
     pub fn method_id(self) -> &'static str {
         self.method.map_or(NOBODY, method::Name::id)
     }
 
-    /// The backbone as records spell it.
+    /// Returns the backbone as records spell it.
     pub fn backbone_id(self) -> &'static str {
         self.backbone.map_or(PIXELS, backbone::Name::id)
     }
 }
 
 impl Scored {
-    /// The same on validation images of a share.
+    /// Returns the same classifier on validation images with another share of defects.
     #[must_use]
     pub const fn on(self, validation: Share) -> Self {
         Self { validation, ..self }
@@ -146,7 +146,7 @@ fn optional<T: std::str::FromStr<Err = anyhow::Error>>(text: &str, none: &str) -
     if text == none { Ok(None) } else { text.parse().map(Some) }
 }
 
-/// `5 %`, `0.5 %`, `natural`.
+/// Formats a share: `5 %`, `0.5 %`, `natural`.
 pub fn percent(share: Share) -> String {
     share.in_percent().map_or_else(|| "natural".to_owned(), |percent| format!("{percent} %"))
 }

@@ -1,29 +1,32 @@
-//! Is one group of values above another, and by how much. Knows nothing about tables.
+//! Compares two groups of values: is one above the other, and by how much? Independent of tables.
 //!
-//! Difference: of means, with Student's interval ([`super::intervals`]). Effect size: that difference over the
-//! deviation of seeds, so that "large" means large beside what a new seed does; of two groups that spread apart, the root
-//! of the mean of both variances (Cohen, "Statistical power analysis for the behavioral sciences", 1988, 2.3.3). Probability of improvement: how often
-//! a run of one beats a run of the other (Agarwal et al., "Deep reinforcement learning at the edge of the statistical
-//! precipice", NeurIPS 2021), which is the Mann-Whitney statistic over all pairs; ties count half.
+//! - Difference of means, with Student's interval ([`super::intervals`]).
+//! - Effect size: the difference divided by the standard deviation over seeds, so that "large" means large compared
+//!   with what a new seed does. If the deviations of both groups differ, the root of their mean variance is used
+//!   (Cohen, "Statistical power analysis for the behavioral sciences", 1988, 2.3.3).
+//! - Probability of improvement: how often a run of the first group beats a run of the second (Agarwal et al., "Deep
+//!   reinforcement learning at the edge of the statistical precipice", NeurIPS 2021). This is the Mann-Whitney
+//!   statistic over all pairs; ties count half.
 
 use super::intervals::{Interval, Uncertainty, mean};
 
-/// Two groups beside each other.
+/// Comparison of two groups.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// First less second.
+    /// Mean of the first group minus mean of the second.
     pub difference: Interval,
-    /// The difference in standard deviations of a seed.
+    /// The difference in standard deviations over seeds.
     pub effect: f64,
-    /// That a value of the first exceeds one of the second.
+    /// Probability that a value of the first group exceeds one of the second.
     pub improvement: f64,
-    /// Of no difference, both sides.
+    /// Two-sided p-value of no difference.
     pub p_value: f64,
 }
 
 impl Comparison {
-    /// Compares runs that share nothing. Neither group may be empty. `spreads`: of one value of each; `error`: of the
-    /// difference of the means.
+    /// Compares two groups of independent runs; neither may be empty.
+    ///
+    /// `spreads` are the uncertainties of one value of each group, `error` that of the difference of the means.
     pub fn of([first, second]: [&[f64]; 2], spreads: [Uncertainty; 2], error: Uncertainty) -> Self {
         let difference = error.about(mean(first) - mean(second), 1);
         let typical = spreads[0].deviation.hypot(spreads[1].deviation) / 2_f64.sqrt();
@@ -36,7 +39,7 @@ impl Comparison {
     }
 }
 
-/// Part of all pairs in which the first exceeds the second; ties count half.
+/// Fraction of all pairs in which the value of `first` exceeds that of `second`; ties count half.
 pub fn improvement(first: &[f64], second: &[f64]) -> f64 {
     let wins: f64 = first
         .iter()
@@ -55,8 +58,10 @@ pub fn improvement(first: &[f64], second: &[f64]) -> f64 {
     wins / (first.len() * second.len()) as f64
 }
 
-/// Holm's correction: p-values in their order, each as if it had been the only one asked. The chance that any true
-/// null among them is rejected is then at most the level, whatever their dependence.
+/// Holm's correction of p-values for multiple testing, in the order given.
+///
+/// If hypotheses are rejected below a level, the probability of rejecting any true one is at most that level,
+/// whatever their dependence.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
@@ -89,7 +94,7 @@ mod tests {
 
     #[test]
     fn holm_by_hand() {
-        // Holm (1979): 4 x 0.005, 3 x 0.01, 2 x 0.03, then not below the one before.
+        // Holm (1979): 4 x 0.005, 3 x 0.01, 2 x 0.03, then the running maximum.
         let found = holm(&[0.01, 0.04, 0.03, 0.005]);
         for (found, expected) in found.iter().zip([0.03, 0.06, 0.06, 0.02]) {
             assert!((found - expected).abs() < 1e-15, "{found} is not {expected}");

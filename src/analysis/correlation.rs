@@ -1,41 +1,44 @@
-//! Does one number rise with another: by rank, so that no scale is assumed, over all points and within groups.
+//! Rank correlation of two numbers, over all points and within groups.
 //!
-//! Spearman: the linear correlation of ranks, ties at their mean rank. Kendall: tau-b. Pooled over methods and
-//! backbones a correlation may be nothing but the difference between two backbones; *within* groups, ranks are taken
-//! in each group and only then put together, and shuffles stay in their group. Knows nothing about tables.
+//! Spearman: the linear correlation of ranks, ties at their mean rank. Kendall: tau-b. Ranks assume no scale. A
+//! correlation pooled over methods and backbones may only reflect the difference between two backbones; *within*
+//! groups, ranks are computed in each group before they are pooled, and shuffles stay inside their group. Independent
+//! of tables.
 
 use rayon::prelude::*;
 
 use super::intervals::{Interval, LEVEL, mean, quantile};
 use crate::seed::Seed;
 
-/// Which coefficient.
+/// Coefficient of rank correlation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coefficient {
     /// The linear correlation of ranks.
     Spearman,
-    /// Tau-b: agreeing less disagreeing pairs.
+    /// Tau-b: agreeing minus disagreeing pairs, normalised for ties.
     Kendall,
 }
 
-/// A correlation, how sure it is, and how often chance gives one as strong.
+/// A correlation, its interval and its p-value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correlation {
-    /// -1 to 1; percentiles of resampled points (within their group).
+    /// Between -1 and 1, with percentiles over resampled points (resampled within their group).
     pub value: Interval,
-    /// Part of shuffles (within groups) with a coefficient at least as far from 0; never 0.
+    /// Fraction of shuffles (within groups) whose coefficient is at least as far from 0; never 0.
     pub p_value: f64,
-    /// Pairs that were correlated.
+    /// Number of pairs that were correlated.
     pub points: usize,
-    /// Groups that they come in.
+    /// Number of groups.
     pub groups: usize,
 }
 
-/// Fewest points of which a correlation is told: of two it is always 1 or -1. Ours.
+/// Fewest points for which a correlation is reported (ours): two points always give 1 or -1.
 pub const LEAST: usize = 10;
 
-/// Correlates pairs that come in groups; one group is the pooled correlation. None of fewer than [`LEAST`] points, or
-/// where they do not vary in both.
+/// Correlates pairs within groups; a single group gives the pooled correlation.
+///
+/// `rounds` is the number of resamples and of shuffles. `None` with fewer than [`LEAST`] points, or if either side is
+/// constant.
 pub fn within(
     groups: &[Vec<(f64, f64)>],
     coefficient: Coefficient,
@@ -48,7 +51,7 @@ pub fn within(
     let of = |groups: &[Vec<Pair>]| together(groups, coefficient);
     let estimate = of(&original).filter(|_| points >= LEAST)?;
 
-    // Every round has streams of its own, so that it does not matter which thread has it.
+    // Every round has its own streams, so results do not depend on how threads share the work.
     let drawn: Vec<(Option<f64>, bool)> = (0..rounds)
         .into_par_iter()
         .map(|round| {
@@ -72,7 +75,7 @@ pub fn within(
         })
         .collect();
     let extreme = drawn.iter().filter(|(_, is_extreme)| *is_extreme).count();
-    // A resample in which nothing varies says nothing.
+    // A constant resample has no coefficient.
     let mut resampled: Vec<f64> = drawn.into_iter().filter_map(|(value, _)| value).collect();
     resampled.sort_by(f64::total_cmp);
     let [low, high] = [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0].map(|part| quantile(&resampled, part));
@@ -84,8 +87,8 @@ pub fn within(
     })
 }
 
-/// Two numbers, each as its place among the different ones of its side and group: all that a coefficient of ranks asks of
-/// them. Sorted once, they need not be sorted in thousands of resamples.
+/// The positions of a pair's numbers among the distinct values of their side and group: all that rank coefficients
+/// need. Values are sorted once here instead of in thousands of resamples.
 type Pair = (u32, u32);
 
 fn numbered(group: &[(f64, f64)]) -> Vec<Pair> {
@@ -93,7 +96,7 @@ fn numbered(group: &[(f64, f64)]) -> Vec<Pair> {
     side(|pair| pair.0).into_iter().zip(side(|pair| pair.1)).collect()
 }
 
-/// The place of each value among the different values, from 0.
+/// Position of each value among the distinct values, from 0.
 fn places(values: &[f64]) -> Vec<u32> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
@@ -104,11 +107,11 @@ fn places(values: &[f64]) -> Vec<u32> {
     places
 }
 
-/// The coefficient of pairs in groups, none where one side does not vary.
+/// Coefficient of pairs in groups; `None` if one side is constant.
 fn together(groups: &[Vec<Pair>], coefficient: Coefficient) -> Option<f64> {
     match coefficient {
         Coefficient::Spearman => {
-            // Ranks about their group's middle and over its width: all groups weigh by their points.
+            // Ranks are centred and divided by the size of their group, so groups weigh by their number of points.
             let mut ranked = Vec::with_capacity(groups.iter().map(Vec::len).sum());
             for group in groups {
                 let side = |of: fn(&Pair) -> u32| ranks(&group.iter().map(of).collect::<Vec<_>>());
@@ -137,7 +140,8 @@ fn together(groups: &[Vec<Pair>], coefficient: Coefficient) -> Option<f64> {
     }
 }
 
-/// 1 for the smallest; ties share the mean of their ranks. `places` are small numbers, so that they are counted.
+/// Ranks from 1 for the smallest; ties share the mean of their ranks. `places` are small numbers, so a counting sort
+/// is enough.
 fn ranks(places: &[u32]) -> Vec<f64> {
     let mut counts = vec![0_usize; places.iter().max().map_or(0, |&most| most as usize + 1)];
     places.iter().for_each(|&place| counts[place as usize] += 1);
@@ -159,7 +163,7 @@ fn linear(pairs: &[(f64, f64)]) -> Option<f64> {
     (scale > 0.0).then(|| product(|x, y| x * y) / scale)
 }
 
-/// 1, 0 or -1.
+/// Sign of a - b: 1, 0 or -1.
 fn sign(a: u32, b: u32) -> f64 {
     f64::from(i8::from(a > b) - i8::from(a < b))
 }
@@ -168,7 +172,7 @@ fn sign(a: u32, b: u32) -> f64 {
 mod tests {
     use super::*;
 
-    /// With ties on both sides; as in the scipy run below.
+    /// Pairs with ties on both sides, as in the scipy run below.
     fn pairs() -> Vec<(f64, f64)> {
         let first = [0.0, 1.0, -0.3, -0.9, 0.5, 0.8, -0.7, -0.6, 0.9, 0.4, -1.0, -0.1];
         let second = [1.0, 1.1, -0.4, -1.4, -0.6, 0.2, 0.3, 0.7, 1.0, 0.0, -1.4, -1.0];
@@ -184,14 +188,14 @@ mod tests {
             let found = within(&[pairs()], coefficient, 2_000, Seed::root(0)).unwrap();
             assert!((found.value.estimate - expected).abs() < 1e-12, "{found:?}");
             assert!(found.value.low < expected && found.value.high > expected);
-            // scipy's p-values are 0.0338 (by Student's t) and 0.0296 (by the normal); shuffles do not assume either.
+            // scipy's p-values are 0.0338 (Student's t) and 0.0296 (normal); shuffles assume neither distribution.
             assert!((found.p_value - 0.035).abs() < 0.012, "{found:?}");
         }
     }
 
     #[test]
     fn what_lies_between_groups_is_not_within_them() {
-        // Inside each group the second falls as the first rises; the groups lie the other way.
+        // Inside each group the second number falls as the first rises; between groups it is the other way round.
         let group =
             |shift: f64| (0..8).map(|i| (f64::from(i) + shift, shift - f64::from(i))).collect::<Vec<_>>();
         let (low, high) = (group(0.0), group(100.0));
@@ -214,7 +218,7 @@ mod tests {
         );
     }
 
-    /// Where the two have nothing to do with each other, a p-value below 0.05 comes in one study of twenty.
+    /// Without any relation, the p-value is below 0.05 in 5 % of studies.
     #[test]
     fn p_values_of_nothing_are_uniform() {
         let mut stream = Seed::root(3).stream();
@@ -228,8 +232,8 @@ mod tests {
         assert!(part < 0.09, "{part}");
     }
 
-    /// Ranks over their group's width sum to (n^2 - 1) / (12 n) squared: 0.3125 of four points that rise, 0.9931 of
-    /// twelve that fall.
+    /// Ranks divided by the size of their group have a sum of squares of (n^2 - 1) / (12 n): 0.3125 for four rising
+    /// points, 0.9931 for twelve falling ones.
     #[test]
     fn groups_weigh_by_their_points() {
         let group = |points: i32, side: f64| -> Vec<(f64, f64)> {

@@ -1,9 +1,9 @@
-//! Two sets of records beside each other, or one beside the paper: what moved, and whether beyond noise.
+//! Compares two sets of records, or one set with the paper: which scores moved beyond noise.
 //!
-//! A difference of means over n and m seeds has moved beyond noise ([`super::noise`], measured on both sets) when it is
-//! larger than what Student's t exceeds as seldom as a normal variable exceeds 3 deviations: with many cells 3, with
-//! few more, since the deviation itself is then uncertain. The 3 is ours: a few of a thousand comparisons pass it by
-//! chance. Where nothing is known of noise nothing is said.
+//! A difference of means over n and m seeds is beyond noise ([`super::noise`], measured on both sets) when it exceeds
+//! the quantile of Student's t whose tail equals that of a normal variable at 3 deviations: 3 with many cells, more
+//! with few, since the deviation itself is then uncertain. The 3 is ours: a few of a thousand comparisons exceed it
+//! by chance. If the noise is unknown, the comparison is undecided.
 
 use std::collections::BTreeMap;
 
@@ -25,16 +25,16 @@ use crate::{
     study::Study,
 };
 
-/// What became of a score.
+/// How a score changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// Further than new seeds would move it.
+    /// It moved further than new seeds would move it.
     MovedBeyondNoise,
-    /// No further than new seeds would move it.
+    /// It moved no further than new seeds would move it.
     WithinNoise,
-    /// Nothing is known of noise: no cell of its kind has two seeds.
+    /// The noise is unknown: no cell of its kind has two seeds.
     Undecided,
-    /// To the bit, seed by seed.
+    /// Bit-identical, seed by seed.
     Equal,
 }
 
@@ -49,19 +49,19 @@ pub struct Difference {
     pub before: f64,
     /// Mean over seeds in the second set.
     pub after: f64,
-    /// What the difference must exceed.
+    /// What the difference must exceed to be beyond noise; `None` if unknown.
     pub noise: Option<f64>,
-    /// What became of it.
+    /// How the score changed.
     pub change: Change,
 }
 
-/// Scores of each seed, by what is scored.
+/// Scores of every seed, by what is scored.
 type Scores = BTreeMap<Scored, Vec<f64>>;
 
-/// Names of both sets in the table that noise is measured on: a cell's seeds spread about its mean in its own set.
+/// Settings of the two sets in the table that noise is measured on: each set has its own mean for a cell.
 const SETS: [&str; 2] = ["before", "after"];
 
-/// Scores that both sets have.
+/// Compares every score that both sets have.
 pub fn between(before: &[Filed], after: &[Filed]) -> Vec<Difference> {
     let frame = table(&[before, after]);
     let noise = Noise::measured(&frame);
@@ -78,8 +78,8 @@ pub fn between(before: &[Filed], after: &[Filed]) -> Vec<Difference> {
     differences
 }
 
-/// Scores of Tables 1 and 2 as printed (`before`), beside those of the classifier in training. The paper has one
-/// seed, whose spread is taken to be ours.
+/// Compares Tables 1 and 2 as printed (`before`) with our classifier in training. The paper has one seed, whose spread
+/// is assumed to equal ours.
 pub fn with_paper(records: &[Filed]) -> Vec<Difference> {
     let frame = table(&[records]);
     let noise = Noise::measured(&frame);
@@ -103,12 +103,12 @@ pub fn with_paper(records: &[Filed]) -> Vec<Difference> {
     differences
 }
 
-/// Records of up to two sets, whatever their settings.
+/// Table of the records of up to two sets, whatever their settings.
 fn table(sets: &[&[Filed]]) -> Frame {
     let mut rows = FrameBuilder::default();
     for (set, records) in SETS.into_iter().zip(sets) {
         for filed in *records {
-            // What is not finite is no score, and was named when records were read.
+            // Values that are not finite are no scores; they were reported when the records were read.
             let _ = add(&mut rows, set, &filed.cell, &filed.record);
         }
     }
@@ -170,9 +170,9 @@ mod tests {
 
     #[test]
     fn what_moved_is_judged_by_the_spread_of_seeds() {
-        // BYOL is in both sets; SimCLR has one seed in each, so what is known of its spread is BYOL's: variance of
-        // 0.60, 0.62 is 0.0002, with 2 degrees of freedom (each set about its own mean). Noise 19.207 x 0.014142 x sqrt(2)
-        // is 0.38414 at those degrees; an expectation from one other cell is worth no more.
+        // BYOL is in both sets; SimCLR has one seed in each, so its spread is estimated from BYOL's: the variance of
+        // 0.60, 0.62 is 0.0002, with 2 degrees of freedom (each set has its own mean). The noise, 19.207 x 0.014142 x
+        // sqrt(2), is 0.38414 at those degrees; an expectation from a single other cell is not worth more.
         let byol = [record("byol", 0, 0.60), record("byol", 1, 0.62)];
         let with = |f1: f64| filed(&[byol.as_slice(), &[record("simclr", 0, f1)]].concat());
         let before = with(0.40);
@@ -205,7 +205,7 @@ mod tests {
         assert!((f1.before - printed).abs() < 1e-12 && (f1.after - printed + 0.301).abs() < 1e-12);
     }
 
-    /// With a known deviation of 0.01, one seed and four: three of 0.01 sqrt(1 + 1/4).
+    /// With a known deviation of 0.01, and one seed and four: 3 x 0.01 x sqrt(1 + 1/4).
     #[test]
     fn each_side_has_its_own_number_of_seeds() {
         let at = Axes::table_1(SimClr, ResNet18, Share::percent(5)).in_training();

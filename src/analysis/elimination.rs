@@ -1,19 +1,20 @@
-//! Successive elimination: finds the best of several arms by seeds, and drops on the way what cannot be the best.
+//! Successive elimination: finds the best of several arms seed by seed, dropping arms that cannot be the best.
 //!
-//! After every round (the first has two seeds an arm, each later one a seed more) all arms that are left are compared
-//! with the best of them ([`super::best`]). An arm is dropped for good when another is above it beyond what seeds do, or
-//! when it cannot be above the leader by more than a margin: whoever takes the leader then loses no more than that.
-//! Racing of this kind is Maron and Moore's ("Hoeffding races", 1994) and Even-Dar, Mannor and Mansour's ("Action
-//! elimination and stopping conditions", 2006); bounds are Student's here, with a deviation for each arm, since scores
-//! of a handful of seeds are no match for bounds that know only a range.
+//! After every round (two seeds per arm in the first, one more in each later round) the remaining arms are compared
+//! with the best of them ([`super::best`]). An arm is dropped for good when another arm is significantly above it, or
+//! when it cannot be above the leader by more than a margin: choosing the leader then loses no more than the margin.
+//! Such races go back to Maron and Moore ("Hoeffding races", 1994) and Even-Dar, Mannor and Mansour ("Action
+//! elimination and stopping conditions", 2006). Our bounds are Student's, with a deviation for each arm: bounds that
+//! assume only a range are too wide for a handful of seeds.
 //!
-//! How sure it is. Of all looks together the true best is dropped as beaten in at most [`ALPHA`] of choices: each look is
-//! judged at Pocock's level ([`super::looks`]), which the arms that are left share. Two things are not proven. The share
-//! of an arm grows as others leave, as if these had left for other reasons than chance. And who was dropped for being near
-//! the leader of then is not compared with a later one, so that it may be above that by another margin at worst. What
-//! comes of both is measured, where means are hardest to tell apart, in `benchmarks/cells/choose.rs`.
+//! Error rate: over all looks together, the true best is dropped as beaten in at most [`ALPHA`] of choices. Each look
+//! is judged at Pocock's level ([`super::looks`]), which the remaining arms share. Two things are not proven. First,
+//! an arm's part of the level grows as other arms are dropped, as if they had been dropped for reasons other than
+//! chance. Second, an arm that was dropped because it was within the margin of one leader is not compared with a
+//! later leader; in the worst case it is above the later one by another margin. `benchmarks/cells/choose.rs` measures
+//! the effect of both where means are hardest to tell apart.
 //!
-//! Knows nothing about methods, and trains nothing: whoever does asks what is [`Elimination::wanted`].
+//! Independent of methods, and trains nothing: the caller trains what [`Elimination::wanted`] lists.
 
 use std::collections::BTreeMap;
 
@@ -28,88 +29,87 @@ use super::{
 };
 use crate::results::Metric;
 
-/// Seeds before the first look: one seed says nothing of its spread, and may be the one that collapsed.
+/// Seeds before the first look: a single seed does not reveal its spread, and may be one that collapsed.
 pub const FIRST: usize = 2;
 
-/// When to drop and when to stop.
+/// When arms are dropped and when the race stops.
 #[derive(Clone, Debug)]
 pub struct Rule {
     most: usize,
     margin: f64,
-    /// Of each look, for all arms together.
+    /// Error level of each look, for all arms together.
     level: f64,
 }
 
-/// Why nothing more is trained.
+/// Why the race ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Every other arm is beaten.
     Decided,
-    /// No arm that is left is above the leader by more than the margin.
+    /// No remaining arm is above the leader by more than the margin.
     Equivalent,
-    /// Every arm that is open has all the seeds that it may have.
+    /// Every open arm has the maximum number of seeds.
     Seeds,
 }
 
-/// What was found after a round.
+/// Result of one round.
 #[derive(Clone, Debug)]
 pub struct Look {
-    /// Of every arm that was left.
+    /// Seeds of every remaining arm.
     pub seeds: usize,
-    /// The arms that were left, the highest mean first.
+    /// The arms that remained before this look, sorted by mean in descending order.
     pub contest: Contest,
-    /// Who was dropped at this look.
+    /// The arms dropped at this look.
     pub dropped: Vec<Arm>,
-    /// Who may be above the leader by more than the margin.
+    /// The arms that may be above the leader by more than the margin.
     pub open: Vec<Arm>,
-    /// Why it was the last, if it was.
+    /// Why this look was the last; `None` if it was not.
     pub end: Option<End>,
 }
 
-/// Arms with the scores that they have so far.
+/// Arms with their scores so far.
 #[derive(Clone, Debug)]
 pub struct Elimination {
     rule: Rule,
     arms: Vec<Scored>,
-    /// By seed.
+    /// Scores of each arm, by seed.
     scores: BTreeMap<Scored, Vec<f64>>,
     looks: Vec<Look>,
 }
 
 impl Rule {
-    /// `arms`: how many there are. `most`: seeds an arm may have. `margin`: scores that differ by less are the same.
+    /// `arms` is the number of arms, `most` the maximum number of seeds per arm; scores that differ by less than
+    /// `margin` are considered equal.
     ///
     /// # Errors
-    /// If there is nothing to choose from, too few seeds to look at, or the margin is no distance.
+    /// If there are fewer than two arms or than [`FIRST`] seeds, or the margin is negative or not finite.
     pub fn new(arms: usize, most: usize, margin: f64) -> Result<Self> {
         ensure!(arms >= 2, "nothing to choose from: {arms} arm");
         ensure!(
             most >= FIRST,
-            "at least {FIRST} seeds are needed, found {most}: one says nothing of another seed"
+            "at least {FIRST} seeds are needed, found {most}: a single seed has no spread"
         );
-        ensure!(
-            margin.is_finite() && margin >= 0.0,
-            "a margin is 0 or a distance between scores, found {margin}"
-        );
-        // As of one pair of all arms at first; the part of a tail that each look gets is larger in a larger tail.
+        ensure!(margin.is_finite() && margin >= 0.0, "expected a margin of at least 0, found {margin}");
+        // The level is found for one pair among all arms. A look would get a larger fraction of a larger tail, so the
+        // level stays conservative as arms are dropped.
         let tail = ALPHA / (arms - 1) as f64;
         Ok(Self { most, margin, level: ALPHA * looks::level(tail, FIRST, most) / tail })
     }
 
-    /// Of each look, for all arms together.
+    /// Returns the error level of each look, for all arms together.
     pub fn level(&self) -> f64 {
         self.level
     }
 }
 
 impl Elimination {
-    /// No scores yet.
+    /// Starts a race without scores.
     pub fn new(arms: &[Scored], rule: Rule) -> Self {
         let scores = arms.iter().map(|&at| (at, Vec::new())).collect();
         Self { rule, arms: arms.to_vec(), scores, looks: Vec::new() }
     }
 
-    /// Arms and seeds whose scores the next look needs, seed by seed; none after the last look.
+    /// Returns the (arm, seed) pairs whose scores the next look needs, seed by seed; empty after the last look.
     pub fn wanted(&self) -> Vec<(Scored, u64)> {
         if self.end().is_some() {
             return Vec::new();
@@ -119,13 +119,14 @@ impl Elimination {
         (begin..end).flat_map(|seed| left.iter().map(move |&at| (at, seed as u64))).collect()
     }
 
-    /// Judges the arms by new scores, those of [`Self::wanted`] in that order; higher is better.
+    /// Judges the arms by new scores, given in the order of [`Self::wanted`]; higher is better.
     ///
     /// # Errors
-    /// If there are other than so many, one is no number, or all seeds of all arms scored alike.
+    /// If the number of scores differs from what is wanted, a score is not finite, or all seeds of all arms scored
+    /// alike.
     pub fn look(&mut self, scores: &[f64]) -> Result<&Look> {
         let wanted = self.wanted();
-        ensure!(scores.len() == wanted.len(), "{} scores, {} are wanted", scores.len(), wanted.len());
+        ensure!(scores.len() == wanted.len(), "expected {} scores, found {}", wanted.len(), scores.len());
         for ((at, seed), &score) in wanted.iter().zip(scores) {
             ensure!(score.is_finite(), "seed {seed} of {at:?} scored {score}");
             self.scores.entry(*at).or_default().push(score);
@@ -133,7 +134,7 @@ impl Elimination {
         let left: Vec<(Scored, f64, usize)> =
             self.left().iter().map(|at| (*at, mean(&self.scores[at]), self.scores[at].len())).collect();
         let contest = Contest::pairwise(&self.noise(), &Metric::Auroc.into(), &left, self.rule.level)
-            .context("no seed moved any score, so nothing is known of how far seeds spread")?;
+            .context("no seed moved any score, so the spread over seeds is unknown")?;
         let is_open = |arm: &&Arm| arm.may_be_best && arm.above_leader > self.rule.margin;
         let others = || contest.0.iter().skip(1);
         let open: Vec<Arm> = others().filter(is_open).copied().collect();
@@ -149,39 +150,41 @@ impl Elimination {
         Ok(&self.looks[self.looks.len() - 1])
     }
 
-    /// Why nothing more is wanted; none before the last look.
+    /// Returns why the race ended; `None` while it runs.
     pub fn end(&self) -> Option<End> {
         self.looks.last().and_then(|look| look.end)
     }
 
-    /// All looks so far.
+    /// Returns all looks so far.
     pub fn looks(&self) -> &[Look] {
         &self.looks
     }
 
-    /// Everyone who was dropped, as it stood then.
+    /// Returns all dropped arms, each as it was judged when it was dropped.
     pub fn dropped(&self) -> impl Iterator<Item = &Arm> {
         self.looks.iter().flat_map(|look| &look.dropped)
     }
 
-    /// Scores of an arm, seed by seed.
+    /// Returns the scores of an arm, by seed.
     pub fn scores(&self, at: &Scored) -> &[f64] {
         self.scores.get(at).map_or(&[], Vec::as_slice)
     }
 
-    /// Scores that there are, of all arms together.
+    /// Returns the number of scores so far, over all arms.
     pub fn trainings(&self) -> usize {
         self.scores.values().map(Vec::len).sum()
     }
 
-    /// How many more may be wanted, if nobody is dropped any more.
+    /// Returns how many more scores may be needed if no further arm is dropped.
     pub fn most_left(&self) -> usize {
         let seeds = self.looks.last().map_or(0, |look| look.seeds);
         if self.end().is_some() { 0 } else { self.left().len() * (self.rule.most - seeds) }
     }
 
-    /// The arm to take: the leader where the end says so; before that the highest median of the leader and those that
-    /// are open, since a single seed that collapsed moves a mean of a few far more than a median. None before a look.
+    /// Returns the arm to choose; `None` before the first look.
+    ///
+    /// At the end this is the leader. If the race is open or ran out of seeds, it is the highest median among the
+    /// leader and the open arms: a single collapsed seed moves the mean of a few seeds far more than their median.
     pub fn pick(&self) -> Option<Scored> {
         let look = self.looks.last()?;
         let leader = look.contest.leader().at;
@@ -192,8 +195,9 @@ impl Elimination {
         candidates.max_by(|first, second| self.median(first).total_cmp(&self.median(second)))
     }
 
-    /// How many seeds the leader and an open arm would need until that one is dropped, if means and deviations stay as
-    /// they are: errors shrink as the root of seeds. None where both are equal beyond the margin.
+    /// Estimates how many seeds the leader and an open arm need until that arm is dropped, if means and deviations
+    /// stay the same (errors shrink with the square root of the number of seeds). `None` if the means are equal and
+    /// the margin is 0.
     pub fn seeds_to_settle(&self, arm: &Arm) -> Option<f64> {
         let lag = self.looks.last()?.contest.leader().mean - arm.mean;
         let (error, room) = (arm.above_leader + lag, lag + self.rule.margin);
@@ -206,13 +210,13 @@ impl Elimination {
         quantile(&scores, 0.5)
     }
 
-    /// Who is not dropped, in the arms' order.
+    /// Arms that are not dropped, in the original order.
     fn left(&self) -> Vec<Scored> {
         let is_left = |at: &&Scored| self.dropped().all(|arm| arm.at != **at);
         self.arms.iter().filter(is_left).copied().collect()
     }
 
-    /// How far seeds spread, by all scores: those of arms that were dropped tell of the others' spread, too.
+    /// Noise estimated from all scores: those of dropped arms, too, inform the spread of the others.
     fn noise(&self) -> Noise {
         let mut frame = FrameBuilder::default();
         for (at, scores) in &self.scores {
@@ -236,7 +240,7 @@ mod tests {
         Axes::table_1(method, ResNet18, Share::NATURAL).converged()
     }
 
-    /// Scores by arm and seed, always the same.
+    /// Runs a race with deterministic scores.
     fn run(most: usize, score: impl Fn(Name, u64) -> f64) -> Elimination {
         let rule = Rule::new(ARMS.len(), most, 0.02).unwrap();
         let mut elimination = Elimination::new(&ARMS.map(at), rule);
@@ -252,7 +256,7 @@ mod tests {
         elimination
     }
 
-    /// Ups and downs without chance.
+    /// Deterministic fluctuation.
     fn wave(method: Name, seed: u64) -> f64 {
         libm::sin(1.0 + 7.0 * method as usize as f64 + 2.4 * seed as f64)
     }
@@ -283,7 +287,7 @@ mod tests {
 
     #[test]
     fn who_was_given_up_as_an_equal_is_remembered() {
-        // BYOL is as good as SimCLR, which is seen early; DINO is beaten only later.
+        // BYOL equals SimCLR, which is recognised early; DINO is beaten only later.
         let found = run(12, |method, seed| match method {
             Name::SimClr | Name::Byol => 0.9 + 0.002 * wave(method, seed),
             Name::Dino => 0.86 + 0.05 * wave(method, seed),
@@ -305,7 +309,7 @@ mod tests {
         let look = found.looks().last().unwrap();
         assert_eq!(look.seeds, 3);
         for arm in &look.open {
-            // By hand: at so many seeds the error leaves just the margin.
+            // By hand: with that many seeds the error equals what the margin leaves.
             let seeds = found.seeds_to_settle(arm).unwrap();
             let lag = look.contest.leader().mean - arm.mean;
             let bound = |seeds: f64| (arm.above_leader + lag) * (3.0 / seeds).sqrt() - lag;
@@ -329,13 +333,13 @@ mod tests {
         for (rule, expected) in [
             (Rule::new(1, 5, 0.02), "nothing to choose from: 1 arm"),
             (Rule::new(11, 1, 0.02), "at least 2 seeds are needed, found 1"),
-            (Rule::new(11, 5, f64::NAN), "a margin is 0 or a distance"),
+            (Rule::new(11, 5, f64::NAN), "expected a margin of at least 0"),
         ] {
             let error = rule.unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
         let mut same = Elimination::new(&ARMS.map(at), Rule::new(ARMS.len(), 3, 0.02).unwrap());
-        assert!(same.look(&[0.5; 3]).unwrap_err().to_string().contains("3 scores, 8 are wanted"));
+        assert!(same.look(&[0.5; 3]).unwrap_err().to_string().contains("expected 8 scores, found 3"));
         assert!(same.look(&[0.5; 8]).unwrap_err().to_string().contains("no seed moved any score"));
     }
 

@@ -1,10 +1,10 @@
-//! The long table: one row a seed of what is scored.
+//! The long table: one row per seed of what is scored.
 //!
-//! A row has its axes ([`Scored`]), its setting and seed, every score by its name in the record, and by dotted name
-//! what a cell has once and each of its rows repeats: `monitor.rankme` (last epoch), `first_monitor.rankme` (first
-//! epoch), `features.rankme` (label-free), `cost.train_seconds`. A value that was not measured is null, never a number.
-//! Polars filters, groups and aggregates; axes are numbers in its table, so that they stay typed. Knows nothing about
-//! files.
+//! A row has its axes ([`Scored`]), its setting and seed, and every score under its name in the record. Values that a
+//! cell has only once are repeated in each of its rows under a dotted name: `monitor.rankme` (last epoch),
+//! `first_monitor.rankme` (first epoch), `features.rankme` (label-free), `cost.train_seconds`. A value that was not
+//! measured is null. Polars filters, groups and aggregates; its table holds axes as numbers, so that they stay typed.
+//! Independent of files.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,33 +22,33 @@ use super::{
 };
 use crate::data::Share;
 
-/// Rows of cells, all in one shape.
+/// The long table of many records.
 #[derive(Clone, Debug)]
 pub struct Frame {
     table: DataFrame,
-    /// What the numbers in column [`AT`] stand for.
+    /// The axes that the numbers in column [`AT`] refer to.
     axes: Arc<Vec<Scored>>,
 }
 
-/// One number with the axes of the cell that it belongs to.
+/// One value of a measure, with the axes of its cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// What is scored.
     pub at: Scored,
-    /// None in the paper, which has one run a cell.
+    /// `None` for the paper, which has one run per cell.
     pub seed: Option<u64>,
     /// Finite.
     pub value: f64,
 }
 
-/// Seeds of one measure taken together.
+/// A measure aggregated over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aggregate {
     /// Seeds that have the measure.
     pub count: usize,
-    /// Not a number of none.
+    /// NaN if no seed has the measure.
     pub mean: f64,
-    /// Sample standard deviation; none of fewer than two.
+    /// Sample standard deviation; `None` with fewer than two seeds.
     pub deviation: Option<f64>,
 }
 
@@ -56,14 +56,14 @@ impl Aggregate {
     const NONE: Self = Self { count: 0, mean: f64::NAN, deviation: None };
 }
 
-/// What is scored in one setting, with seeds taken together.
+/// What is scored in one setting, aggregated over seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// What is scored.
     pub at: Scored,
-    /// Seeds.
+    /// Number of seeds.
     pub rows: usize,
-    /// One for each measure asked for.
+    /// One aggregate per requested measure.
     pub aggregates: Vec<Aggregate>,
 }
 
@@ -72,12 +72,12 @@ const SETTING: &str = "setting";
 const SEED: &str = "seed";
 
 impl Frame {
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn height(&self) -> usize {
         self.table.height()
     }
 
-    /// Settings and how many rows each has, the largest first.
+    /// Returns the settings with their number of rows, the largest first.
     pub fn settings(&self) -> Vec<(String, usize)> {
         let mut rows: BTreeMap<String, usize> = BTreeMap::new();
         let settings = self.column(SETTING).str().expect("settings are texts");
@@ -89,13 +89,13 @@ impl Frame {
         settings
     }
 
-    /// Rows of one setting.
+    /// Returns the rows of one setting.
     #[must_use]
     pub fn setting(&self, setting: &str) -> Self {
         self.filtered(|table| Ok(table.column(SETTING)?.str()?.equal(setting)))
     }
 
-    /// Rows of the settings that are wanted.
+    /// Returns the rows of the settings that `wanted` accepts.
     #[must_use]
     pub fn of_settings(&self, wanted: impl Fn(&str) -> bool) -> Self {
         self.filtered(|table| {
@@ -103,7 +103,7 @@ impl Frame {
         })
     }
 
-    /// Rows whose axes are wanted.
+    /// Returns the rows whose axes `wanted` accepts.
     #[must_use]
     pub fn only(&self, wanted: impl Fn(&Scored) -> bool) -> Self {
         let wanted: Vec<bool> = self.axes.iter().map(wanted).collect();
@@ -112,14 +112,14 @@ impl Frame {
         })
     }
 
-    /// Axes of the rows, each once, in order.
+    /// Returns the distinct axes of the rows, in order.
     pub fn axes(&self) -> BTreeSet<Scored> {
         let mut there = vec![false; self.axes.len()];
         self.numbers_of_axes().for_each(|number| there[number] = true);
         self.axes.iter().zip(there).filter(|(_, there)| *there).map(|(at, _)| *at).collect()
     }
 
-    /// What some row may have, in order of names.
+    /// Returns the measures that have a column, in order of their names.
     pub fn measures(&self) -> Vec<Measure> {
         let numbers = self.table.columns().iter().filter(|column| column.dtype() == &DataType::Float64);
         let mut measures: Vec<_> = numbers.map(|column| Measure::named(column.name().to_string())).collect();
@@ -127,21 +127,21 @@ impl Frame {
         measures
     }
 
-    /// A measure of every row, missing where it was not measured.
+    /// Returns a measure for every row, `None` where it was not measured.
     pub fn numbers(&self, measure: &Measure) -> Vec<Option<f64>> {
-        // A measure that no row has was never measured: its name cannot be wrong.
+        // A missing column means that no row has this measure; a [`Measure`] cannot be misspelt.
         match self.table.column(measure.id()).and_then(|column| column.f64().cloned()) {
             Ok(numbers) => numbers.iter().collect(),
             Err(_) => vec![None; self.height()],
         }
     }
 
-    /// The finite numbers of a measure with their axes, row by row: nothing is averaged here.
+    /// Returns the finite values of a measure with their axes, row by row, without averaging.
     pub fn points(&self, measure: &Measure) -> Vec<Point> {
         self.points_of(measure, |_| true)
     }
 
-    /// The same of the rows whose axes are wanted.
+    /// Returns [`Self::points`] of the rows whose axes `wanted` accepts.
     pub fn points_of(&self, measure: &Measure, wanted: impl Fn(&Scored) -> bool) -> Vec<Point> {
         let wanted: Vec<bool> = self.axes.iter().map(wanted).collect();
         let mut points = Vec::new();
@@ -153,16 +153,16 @@ impl Frame {
         points
     }
 
-    /// Seeds and the finite numbers of a measure, row by row, by their axes.
+    /// Returns the seeds and finite values of a measure, row by row, grouped by axes.
     pub fn runs(&self, measure: &Measure) -> BTreeMap<Scored, Vec<(Option<u64>, f64)>> {
         let mut runs: Vec<Vec<(Option<u64>, f64)>> = vec![Vec::new(); self.axes.len()];
         self.each(measure, |number, seed, value| runs[number].push((seed, value)));
         self.axes.iter().copied().zip(runs).filter(|(_, runs)| !runs.is_empty()).collect()
     }
 
-    /// Calls `act` with the number of the axes, the seed and the value of each row that has a finite one.
+    /// Calls `act` with the index of the axes, the seed and the value of each row whose value is finite.
     fn each(&self, measure: &Measure, mut act: impl FnMut(usize, Option<u64>, f64)) {
-        // A measure that no row has was never measured: its name cannot be wrong.
+        // A missing column means that no row has this measure; a [`Measure`] cannot be misspelt.
         let Ok(column) = self.table.column(measure.id()) else { return };
         let Ok(numbers) = column.f64() else { return };
         let seeds = self.column(SEED).u64().expect("seeds are whole numbers");
@@ -173,8 +173,10 @@ impl Frame {
         }
     }
 
-    /// How a measure of one model moves from one validation share to another, as a table of its own and the name of its
-    /// one measure: the first less the second, seed by seed, in the rows of all validation images.
+    /// Computes how a measure of each model changes between two validation shares: the first minus the second, seed
+    /// by seed.
+    ///
+    /// Returns the name of the difference and a table that holds it in the rows for all validation images.
     pub fn moved(&self, measure: &Measure, [first, second]: [Share; 2]) -> (Measure, Self) {
         let name = Measure::named(format!("{measure} at {} minus at {}", percent(first), percent(second)));
         let seconds: HashMap<(Scored, Option<u64>), f64> = self
@@ -194,7 +196,7 @@ impl Frame {
         (name, rows.frame())
     }
 
-    /// Seeds taken together, setting by setting, in the order of axes.
+    /// Returns aggregates over seeds, setting by setting, in the order of axes.
     pub fn summaries(&self, measures: &[Measure]) -> Vec<Summary> {
         if self.height() == 0 {
             return Vec::new();
@@ -203,7 +205,7 @@ impl Frame {
         let grouped = self.table.group_by_stable([SETTING, AT]).expect("both columns are in every frame");
         let grouped = grouped.select(there());
         let rows: Vec<Vec<usize>> = grouped.get_groups().iter().map(positions).collect();
-        // The lazy engine, which replaces these two, would be a dozen more crates.
+        // Polars' lazy engine, which replaces these two, would add a dozen crates.
         #[allow(deprecated)]
         let [means, deviations] = [grouped.mean(), grouped.std(1)];
         let statistic = |table: &PolarsResult<DataFrame>, id: &str, end: &str| -> Vec<Option<f64>> {
@@ -240,7 +242,7 @@ impl Frame {
         summaries
     }
 
-    /// For each row the place of its axes.
+    /// Index of the axes of each row.
     fn numbers_of_axes(&self) -> impl Iterator<Item = usize> {
         let numbers = self.column(AT).u32().expect("axes are numbered");
         numbers.iter().map(|number| number.expect("every row has axes") as usize)
@@ -260,7 +262,7 @@ impl Frame {
     }
 }
 
-/// Rows of a group.
+/// Row numbers of a group.
 fn positions(group: GroupsIndicator<'_>) -> Vec<usize> {
     match group {
         GroupsIndicator::Idx((_, rows)) => rows.iter().map(|&row| row as usize).collect(),
@@ -268,7 +270,7 @@ fn positions(group: GroupsIndicator<'_>) -> Vec<usize> {
     }
 }
 
-/// Columns while rows are being added.
+/// Builder that collects rows into columns.
 #[derive(Default)]
 pub struct FrameBuilder {
     axes: Vec<Scored>,
@@ -280,7 +282,7 @@ pub struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// Begins a row; numbers then go into it.
+    /// Begins a row; [`Self::number`] then fills it.
     pub fn begin(&mut self, setting: &str, at: Scored, seed: Option<u64>) {
         let next = self.axes.len() as u32;
         let number = *self.numbered.entry(at).or_insert(next);
@@ -292,7 +294,7 @@ impl FrameBuilder {
         self.seeds.push(seed);
     }
 
-    /// Sets a number of the current row, where there is one. The column is there even if nobody has measured it.
+    /// Sets a number of the current row, or leaves it null. The column is created even if no row has a value.
     pub fn number(&mut self, measure: impl Into<Measure>, value: Option<f64>) {
         let column = self.numbers.entry(measure.into()).or_default();
         if let Some(value) = value {
@@ -301,7 +303,7 @@ impl FrameBuilder {
         }
     }
 
-    /// The table of all rows.
+    /// Builds the table of all rows.
     pub fn frame(self) -> Frame {
         let height = self.seeds.len();
         let mut columns = vec![
@@ -318,7 +320,7 @@ impl FrameBuilder {
     }
 }
 
-/// A table of F1, for tests: what is scored, seed, score.
+/// Table of F1 for tests, from (what is scored, seed, F1).
 #[cfg(test)]
 pub(crate) fn of_f1(rows: &[(Scored, u64, f64)]) -> Frame {
     let mut table = FrameBuilder::default();

@@ -1,10 +1,11 @@
-//! Intervals: how far a number might be from what it estimates.
+//! Intervals: how far an estimate might be from the true value.
 //!
-//! Two sources of doubt, kept apart. Another *seed* would give another model: with the one to five seeds that anybody
-//! trains, resampling them is too narrow (three values have ten different resamples), so the interval is Student's,
-//! with a deviation and its degrees of freedom ([`Uncertainty`]) from [`super::noise`]. Other *test images*
-//! would give another score: there are many, so they are resampled ([`of_images`]), normals and defects apart, and
-//! the same images for every model, which pairs them. Knows nothing about tables.
+//! There are two separate sources of uncertainty. Another *seed* would give another model. With the one to five seeds
+//! that are usually trained, resampling seeds gives intervals that are too narrow (three values have ten different
+//! resamples), so these intervals are Student's, with a deviation and its degrees of freedom ([`Uncertainty`]) from
+//! [`super::noise`]. Other *test images* would give another score. There are many of them, so they are resampled
+//! ([`of_images`]), normals and defects separately, and with the same resamples for every model, which pairs the
+//! models. Independent of tables.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +13,16 @@ use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use crate::seed::{Seed, Stream};
 
-/// Part of repeated studies in which an interval holds what it estimates.
+/// Coverage of the intervals: the fraction of repeated studies in which an interval contains the true value.
 pub const LEVEL: f64 = 0.95;
 
-/// How seldom a normal variable exceeds three deviations, on one side.
+/// One-sided probability that a normal variable exceeds three standard deviations.
 pub const THREE_DEVIATIONS: f64 = 0.001_349_898_031_630_095;
 
-/// An estimate and the interval at [`LEVEL`]; infinite ends where nothing is known of the spread.
+/// An estimate and its interval at [`LEVEL`]; the ends are infinite if the spread is unknown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// What was found.
+    /// The estimate.
     pub estimate: f64,
     /// Lower end.
     pub low: f64,
@@ -29,24 +30,24 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// A standard deviation and how well it is known.
+/// A standard deviation and how precisely it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Uncertainty {
     /// At least 0.
     pub deviation: f64,
-    /// Degrees of freedom.
+    /// Degrees of freedom; infinite if the deviation is known exactly.
     pub freedom: f64,
 }
 
 impl Interval {
-    /// Of an estimate of which nothing else is known.
+    /// Returns an estimate with unknown spread: both ends are infinite.
     pub fn unknown(estimate: f64) -> Self {
         Self { estimate, low: f64::NEG_INFINITY, high: f64::INFINITY }
     }
 }
 
 impl Uncertainty {
-    /// Of values about the mean of their own group, pooled over groups; none where no group has two values.
+    /// Pools the deviation of values around the mean of their own group; `None` if no group has two values.
     pub fn pooled<'a>(groups: impl IntoIterator<Item = &'a [f64]>) -> Option<Self> {
         let (mut squares, mut freedom) = (0.0, 0.0);
         for group in groups {
@@ -57,22 +58,23 @@ impl Uncertainty {
         (freedom > 0.0).then(|| Self { deviation: (squares / freedom).sqrt(), freedom })
     }
 
-    /// Known from elsewhere, as exactly as need be.
+    /// A deviation that is known exactly.
     pub fn known(deviation: f64) -> Self {
         Self { deviation, freedom: f64::INFINITY }
     }
 
-    /// Interval of a mean of `count` values.
+    /// Returns the interval of a mean of `count` values.
     pub fn about(&self, estimate: f64, count: usize) -> Interval {
         self.wide(estimate, self.deviation / (count as f64).sqrt(), LEVEL)
     }
 
-    /// How far from 0 a value with this deviation lies as seldom, on each side, as `tail`: Student's quantile.
+    /// Returns the distance from 0 that a value with this deviation exceeds with probability `tail` on each side
+    /// (Student's quantile).
     pub fn beyond(&self, tail: f64) -> f64 {
         self.deviation * student(self.freedom).inverse_cdf(1.0 - tail)
     }
 
-    /// How many times larger than estimated the deviation may be: one draw, 1 where it is known.
+    /// Draws the ratio of the true deviation to the estimated one; 1 if the deviation is known.
     pub fn drawn_scale(&self, stream: &mut Stream) -> f64 {
         if self.freedom.is_finite() {
             (self.freedom / chi_square(self.freedom.round().max(1.0), || stream.normal())).sqrt()
@@ -81,13 +83,13 @@ impl Uncertainty {
         }
     }
 
-    /// What the mean of as many new values could be: moved by its error, with the deviation drawn too.
+    /// Draws the mean of `count` new values; the deviation is drawn too, since it is uncertain itself.
     pub fn redrawn(&self, mean: f64, count: usize, stream: &mut Stream) -> f64 {
         let scale = self.drawn_scale(stream);
         mean + scale * self.deviation / (count as f64).sqrt() * stream.normal()
     }
 
-    /// Probability (both sides) of a mean as far from 0 in standard errors, if the truth were 0.
+    /// Returns the two-sided p-value of an estimate with this standard error if the true value were 0.
     pub fn p_value(&self, estimate: f64, error: f64) -> f64 {
         if error == 0.0 {
             return if estimate == 0.0 { 1.0 } else { 0.0 };
@@ -101,8 +103,8 @@ impl Uncertainty {
     }
 }
 
-/// A draw of chi-square from standard normal ones: so many squares, or beyond a hundred degrees one cube (Wilson and
-/// Hilferty 1931).
+/// Draws from chi-square using standard normal draws: a sum of squares, or the cube of Wilson and Hilferty (1931)
+/// above a hundred degrees of freedom.
 fn chi_square(freedom: f64, mut normal: impl FnMut() -> f64) -> f64 {
     if freedom <= 100.0 {
         return (0..freedom as usize).map(|_| normal().powi(2)).sum();
@@ -111,7 +113,7 @@ fn chi_square(freedom: f64, mut normal: impl FnMut() -> f64) -> f64 {
     freedom * (1.0 - ninth + normal() * ninth.sqrt()).powi(3)
 }
 
-/// Mean of seeds; where nothing is known of their spread the ends are infinite.
+/// Returns the mean over seeds with its interval; the ends are infinite if the spread is unknown.
 pub fn of_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
     match spread {
         Some(spread) => spread.about(mean(values), values.len()),
@@ -119,8 +121,8 @@ pub fn of_seeds(values: &[f64], spread: Option<Uncertainty>) -> Interval {
     }
 }
 
-/// Of a part `found` of `all`: Wilson's score interval ("Probable inference, the law of succession, and statistical
-/// inference", 1927). `found` may be a mean over models of the same images.
+/// Returns the interval of a proportion, `found` of `all`: Wilson's score interval ("Probable inference, the law of
+/// succession, and statistical inference", 1927). `found` may be a mean over models of the same images.
 pub fn of_part(found: f64, all: f64) -> Interval {
     let beyond = Normal::standard().inverse_cdf(0.5 + LEVEL / 2.0);
     let (part, square) = (found / all, beyond.powi(2));
@@ -130,11 +132,12 @@ pub fn of_part(found: f64, all: f64) -> Interval {
     Interval { estimate: part, low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
 }
 
-/// Interval of a statistic over test images: percentiles over resamples of normals and of defects, each as many as
-/// there are. `statistic` gets positions, with repetitions; what it compares on them is paired. Where images belong to
-/// `groups`, whole groups are drawn: those that have a defect, and those that have none.
+/// Returns the interval of a statistic over test images, from percentiles over resamples.
 ///
-/// The same seed gives the same resamples, whatever the statistic.
+/// Each resample draws normals and defects separately, as many of each as there are. `statistic` receives positions,
+/// with repetitions; whatever it compares on them is paired. If images belong to `groups`, whole groups are drawn:
+/// groups with a defect separately from groups without. The same seed gives the same resamples, whatever the
+/// statistic.
 pub fn of_images(
     defects: &[bool],
     groups: Option<&[u32]>,
@@ -167,17 +170,18 @@ pub fn of_images(
     Interval { estimate, low, high }
 }
 
-/// Not a number of none.
+/// Returns the mean; NaN without values.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Sample standard deviation; none of fewer than two values.
+/// Returns the sample standard deviation; `None` with fewer than two values.
 pub fn deviation(values: &[f64]) -> Option<f64> {
     Uncertainty::pooled([values]).map(|spread| spread.deviation)
 }
 
-/// The value below which `part` of the ascending values lie, between neighbours in proportion; NaN of none.
+/// Returns the value below which a fraction `part` of the ascending values lies, interpolated linearly; NaN without
+/// values.
 pub fn quantile(ascending: &[f64], part: f64) -> f64 {
     let Some(last) = ascending.len().checked_sub(1) else { return f64::NAN };
     let place = part * last as f64;
@@ -186,7 +190,7 @@ pub fn quantile(ascending: &[f64], part: f64) -> f64 {
 }
 
 fn student(freedom: f64) -> StudentsT {
-    // From here on the normal distribution is as good, and the library's quantile wants a number.
+    // Beyond this the distribution is normal to within rounding, and the library's quantile needs a finite number.
     StudentsT::new(0.0, 1.0, freedom.min(1e6)).expect("freedom is positive")
 }
 
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn tails_agree_with_scipy() {
-        // scipy 1.16, `t.isf(norm.sf(3), degrees)`: what is exceeded as seldom as a normal variable exceeds 3.
+        // scipy 1.16, `t.isf(norm.sf(3), degrees)`: the quantile whose tail equals that of a normal variable at 3.
         for (freedom, expected) in
             [(1.0, 235.801), (2.0, 19.207), (5.0, 5.507), (22.0, 3.380), (120.0, 3.064)]
         {
@@ -257,7 +261,7 @@ mod tests {
 
     #[test]
     fn chi_square_has_its_mean_and_variance() {
-        // Mean f and variance 2 f, either way of drawing; over 20,000 draws the mean is within 4 standard errors.
+        // Mean f and variance 2 f with either way of drawing; over 20,000 draws the mean is within 4 standard errors.
         for freedom in [100.0, 101.0] {
             let mut stream = Seed::root(3).stream();
             let draws: Vec<f64> = (0..20_000).map(|_| chi_square(freedom, || stream.normal())).collect();
@@ -278,7 +282,8 @@ mod tests {
         let interval = of_images(&defects, None, 50, Seed::root(0), share);
         assert_eq!((interval.low, interval.high), (interval.estimate, interval.estimate));
 
-        // A model against itself: no doubt at all. Half of its images right: the binomial's deviation, 1/sqrt(4 n).
+        // A model compared with itself: no uncertainty. Half of its images right: the binomial deviation, 1/sqrt(4
+        // n).
         let right = |drawn: &[usize]| drawn.iter().filter(|&&place| place % 2 == 0).count() as f64 / 300.0;
         let same = of_images(&defects, None, 200, Seed::root(0), |drawn| right(drawn) - right(drawn));
         assert_eq!((same.low, same.high), (0.0, 0.0));
@@ -290,7 +295,7 @@ mod tests {
 
     #[test]
     fn groups_are_drawn_whole() {
-        // 30 groups of 10 images that are all right or all wrong: as much evidence as 30 images.
+        // 30 groups of 10 images that are all right or all wrong are as much evidence as 30 images.
         let defects = [false; 300];
         let groups: Vec<u32> = (0..300).map(|place| place / 10).collect();
         let right = |drawn: &[usize]| {
@@ -301,10 +306,10 @@ mod tests {
         assert!((half / 1.96 - 0.5 / 30_f64.sqrt()).abs() < 0.01, "{interval:?}");
     }
 
-    /// A pipe with one defect is drawn in place of a pipe with defects, whatever else it shows.
+    /// A group with any defect is only exchanged for groups with a defect.
     #[test]
     fn a_group_with_any_defect_is_drawn_among_defects() {
-        // Ten groups of a defect and a normal image, ten of two normal images: of every draw a quarter are defects.
+        // Ten groups of a defect and a normal image, ten of two normal images: a quarter of every draw are defects.
         let defects: Vec<bool> = (0..40).map(|place| place < 20 && place % 2 == 0).collect();
         let groups: Vec<u32> = (0..40).map(|place| place / 2).collect();
         let share = |drawn: &[usize]| {
@@ -314,7 +319,7 @@ mod tests {
         assert_eq!((found.low, found.estimate, found.high), (0.25, 0.25, 0.25));
     }
 
-    /// Over many studies, the interval of few seeds holds the truth as often as it says.
+    /// Over many studies, intervals from few seeds cover the true value as often as they claim.
     #[test]
     fn intervals_of_few_seeds_cover() {
         for seeds in [2, 3, 5] {

@@ -1,21 +1,22 @@
-//! Repeated looks at seeds that come in one after the other: at which level each is to be judged.
+//! Group-sequential testing: the error level for repeated looks at seeds that arrive one after another.
 //!
-//! Whoever judges after every seed, and stops when it suits, errs more often than each look says. Pocock ("Group
-//! sequential methods in the design and analysis of clinical trials", 1977) judges all looks at one level that is so
-//! much lower that all of them together err as seldom as wanted. Looks share their seeds, so this costs less than
-//! dividing by their number. The chance that a mean strays beyond its bound at any look is integrated look by look
-//! (Armitage, McPherson and Rowe, "Repeated significance tests on accumulating data", 1969). It is exact for means of
-//! known deviation; where deviations are estimated, Student's quantile at the same level takes the bound's place, as
-//! Pocock does.
+//! Testing after every seed and stopping at will errs more often than the level of a single look. Pocock ("Group
+//! sequential methods in the design and analysis of clinical trials", 1977) tests at all looks with one lower level,
+//! chosen so that all looks together have the intended error rate. Looks share their seeds, so this costs less than
+//! dividing the level by the number of looks. The probability that a mean exceeds its bound at any look is integrated
+//! look by look (Armitage, McPherson and Rowe, "Repeated significance tests on accumulating data", 1969). It is exact
+//! for means with known deviation; if deviations are estimated, Student's quantile at the same level replaces the
+//! bound, as Pocock does.
 
 use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 
-/// Places at which a density is kept; an odd number, for Simpson's rule.
+/// Number of points of the density's grid; odd, as Simpson's rule requires.
 const PLACES: usize = 161;
-/// What lies this many deviations below 0 is left out.
+/// Sums more than this many deviations below 0 are neglected.
 const LOWEST: f64 = 6.0;
 
-/// The level, on one side, of each look after `first`, `first + 1`, ... `last` seeds so that all together have `tail`.
+/// Returns the one-sided level of each look after `first`, `first + 1`, ... `last` seeds that gives all looks
+/// together the error rate `tail`.
 ///
 /// # Panics
 /// If there is no look, or the tail is not in (0, 0.5).
@@ -33,7 +34,7 @@ pub fn level(tail: f64, first: usize, last: usize) -> f64 {
     low
 }
 
-/// The chance that a sum of standard normal draws is ever above `bound` of its own deviations, at any number of draws
+/// Probability that a sum of standard normal draws exceeds `bound` times its own deviation at any number of draws
 /// from `first` to `last`.
 fn ever_beyond(bound: f64, first: usize, last: usize) -> f64 {
     let normal = standard();
@@ -57,7 +58,7 @@ fn standard() -> Normal {
     Normal::standard()
 }
 
-/// Even places between what is left out and a bound, with Simpson's weights.
+/// Equidistant grid from the neglected range to a bound, with Simpson's weights.
 struct Grid {
     at: Vec<f64>,
     step: f64,
@@ -88,8 +89,8 @@ mod tests {
     #[test]
     fn levels_are_pococks() {
         // Jennison and Turnbull, "Group sequential methods with applications to clinical trials" (2000), table 2.1:
-        // constants for 5 % on both sides. On one side, 2.5 %, they differ by what crosses both bounds: nothing to
-        // speak of.
+        // constants for 5 % two-sided. They differ from 2.5 % one-sided by paths that cross both bounds, which is
+        // negligible.
         for (looks, constant) in [(1, 1.960), (2, 2.178), (3, 2.289), (5, 2.413), (10, 2.555)] {
             let found = standard().inverse_cdf(1.0 - level(0.025, 1, looks));
             assert!((found - constant).abs() < 2e-3, "{looks} looks: {found}, printed {constant}");
@@ -101,7 +102,7 @@ mod tests {
         let tail = 0.005;
         let found = level(tail, 2, 8);
         assert!(found > level(tail, 1, 7) && found < tail && found > tail / 7.0, "{found}");
-        // Drawn: 40,000 walks, four deviations.
+        // Simulated: 40,000 walks, to within four standard errors.
         let bound = standard().inverse_cdf(1.0 - level(0.05, 2, 8));
         let mut stream = Seed::root(5).stream();
         let beyond = (0..40_000).filter(|_| {

@@ -1,38 +1,38 @@
-//! What a row of the long table may hold besides its axes: scores, and what is measured without labels.
+//! Measures: the values that a row of the long table holds besides its axes, such as scores and label-free metrics.
 //!
-//! A measure cannot be misspelt: it is one of the constants here, a [`Metric`], or comes out of a table.
+//! A measure cannot be misspelt: it is one of the constants here, a [`Metric`], or read from a table.
 
 use std::{borrow::Cow, fmt};
 
 use crate::results::Metric;
 
-/// The name of a number.
+/// The name of a measure.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Measure(Cow<'static, str>);
 
 impl Measure {
-    /// Normal validation images behind a score.
+    /// Number of normal validation images that a score is computed on.
     pub const NORMALS: Self = Self(Cow::Borrowed("normals"));
-    /// Validation images with a defect behind a score.
+    /// Number of validation images with a defect that a score is computed on.
     pub const DEFECTS: Self = Self(Cow::Borrowed("defects"));
     /// Standard error of AUROC over groups of validation images.
     pub const AUROC_ERROR: Self = Self(Cow::Borrowed("auroc_error"));
-    /// Seconds of training by epochs.
+    /// Seconds of training per epoch.
     pub const EPOCH_SECONDS: Self = Self(Cow::Borrowed("cost.epoch_seconds"));
     /// Seconds of training.
     pub const TRAIN_SECONDS: Self = Self(Cow::Borrowed("cost.train_seconds"));
-    /// Seconds of everything that comes after training.
+    /// Seconds of everything after training.
     pub const EVALUATE_SECONDS: Self = Self(Cow::Borrowed("cost.evaluate_seconds"));
-    /// Source images that training goes through a second.
+    /// Source images per second of training.
     pub const IMAGES_PER_SECOND: Self = Self(Cow::Borrowed("cost.images_per_second"));
-    /// RankMe as the authors computed it: of mini-batches of backbone features, in the last epoch.
+    /// RankMe as the authors computed it: on mini-batches of backbone features, in the last epoch.
     pub const RANKME_RELEASED: Self = Self(Cow::Borrowed("monitor.rankme_released"));
-    /// RankMe as its own paper defines it: of embeddings of many images, in the last epoch.
+    /// RankMe as its own paper defines it: on embeddings of many images, in the last epoch.
     pub const RANKME: Self = Self(Cow::Borrowed("monitor.rankme"));
-    /// RankMe of features over its bound.
+    /// RankMe of features divided by its maximum.
     pub const RANKME_NORMALISED: Self = Self(Cow::Borrowed("features.rankme_normalised"));
 
-    /// Every constant: what claims, tables and figures ask for besides scores.
+    /// Every constant: the measures that claims, tables and figures use besides scores.
     pub const KNOWN: [Self; 10] = [
         Self::NORMALS,
         Self::DEFECTS,
@@ -46,33 +46,33 @@ impl Measure {
         Self::RANKME_NORMALISED,
     ];
 
-    /// Any name, for whoever fills a table or reads one.
+    /// Accepts any name, for code that fills or reads a table.
     pub(super) fn named(name: String) -> Self {
         Self(Cow::Owned(name))
     }
 
-    /// The one spelling: a score's field in records, or dotted `features.rankme`.
+    /// Returns the unique spelling: a score's field in records, or a dotted name such as `features.rankme`.
     pub fn id(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is measured without labels and could choose between models: of features, embeddings or views, or a
+    /// Whether it is measured without labels and could select models: a metric of features, embeddings or views, or a
     /// rank in the last epoch.
     pub fn is_label_free(&self) -> bool {
         let name = self.id();
         let part = ["features.", "embeddings.", "views."].iter().any(|part| name.starts_with(part));
-        // How many images, views and ranks there can be says nothing about features.
+        // The number of images and views and the maximum of a rank say nothing about features.
         let size = ["images", "bound", "views.views"].iter().any(|size| name.contains(size));
         (part || name.starts_with(Self::RANKME.id())) && !size
     }
 
-    /// Whether it may order the models of one method and backbone: over its bound, which is one there, a measure orders
-    /// them as it does itself.
+    /// Whether it may rank the models of one method and backbone. There the maximum is a constant, so the normalised
+    /// form of a measure ranks models exactly as the measure does and is left out.
     pub fn is_label_free_within(&self) -> bool {
         self.is_label_free() && !self.id().ends_with("_normalised") && !self.id().ends_with(".rows")
     }
 
-    /// Whether it is a part of its bound.
+    /// Whether it is divided by its maximum.
     pub fn is_normalised(&self) -> bool {
         self.id().ends_with("_normalised")
     }

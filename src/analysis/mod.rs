@@ -1,9 +1,9 @@
-//! What many records say together: one long table, and statistics with their uncertainty.
+//! Analysis of many records: one long table, and statistics with their uncertainty.
 //!
-//! Records of any number of folders and the paper's printed numbers come in one shape ([`frame`]), with typed axes
-//! ([`cell`]) and measures ([`measure`]); what could not be read or must not be mixed is said beside it ([`reading`]).
-//! How far seeds spread is asked of [`noise`], and of nothing else. The other statistics take plain slices, so they
-//! know nothing of tables; [`difference`] and [`tables`] put both together.
+//! Records of any number of folders and the paper's printed numbers have the same shape ([`frame`]), with typed axes
+//! ([`cell`]) and measures ([`measure`]); [`reading`] reports what could not be read or must not be mixed. The spread
+//! over seeds comes from [`noise`] only. The other statistics take plain slices and do not depend on tables;
+//! [`difference`] and [`tables`] combine both.
 
 pub mod best;
 pub mod cell;

@@ -1,56 +1,59 @@
-//! Variances of many cells, each from a few seeds, made better by one another.
+//! Moderated variances: the variance of each cell, estimated from its few seeds and from the other cells.
 //!
-//! With three seeds a cell's own variance is off by a factor of two as often as not, and one variance for all cells is
-//! wrong for most of them: F1 at 2 % of defects spreads three times as far as at 45 %. Between the two lies moderation
-//! (Smyth, "Linear models and empirical Bayes methods for assessing differential expression", 2004): a cell's own
-//! variance s^2 on d degrees of freedom, and what the other cells let one expect of it, s0^2, worth d0 degrees, give
+//! With three seeds, a cell's own variance is off by a factor of two about half of the time, while one variance for
+//! all cells is wrong for most of them: F1 at 2 % defects spreads three times as much as at 45 %. Moderation (Smyth,
+//! "Linear models and empirical Bayes methods for assessing differential expression", 2004) combines the two. A
+//! cell's own variance s^2 with d degrees of freedom, and the variance s0^2 that the other cells predict for it,
+//! worth d0 degrees, give
 //!
-//! (d0 s0^2 + d s^2) / (d0 + d) on d0 + d degrees of freedom.
+//! (d0 s0^2 + d s^2) / (d0 + d) with d0 + d degrees of freedom.
 //!
-//! - *What to expect* is a product of one factor a level (training share, method, backbone): a generalised linear model
-//!   of the sample variances, gamma with a logarithmic link, which is the likelihood of a normal sample's variance
-//!   (Smyth 1989). Each cell's is fitted to all cells but itself, so that nothing is counted twice.
-//! - *How much that is worth* is measured and not assumed: the ratios s^2 / s0^2, each cell left out in turn, follow F
-//!   with d and d0 degrees where the cells' true variances scatter as an inverse chi-square about what is expected. d0
-//!   is the mean over what their likelihood leaves open, and never above [`MOST`].
+//! - The *prediction* is a product of one factor per level (training share, method, backbone): a generalised linear
+//!   model of the sample variances with gamma distribution and logarithmic link, which is the likelihood of a normal
+//!   sample's variance (Smyth 1989). The prediction for a cell is fitted to all other cells, so nothing is counted
+//!   twice.
+//! - The *weight* d0 of predictions is measured, not assumed: if the true variances scatter around their predictions
+//!   as an inverse chi-square, the ratios s^2 / s0^2, each cell left out in turn, follow F with d and d0 degrees of
+//!   freedom. d0 is the mean over its likelihood, and at most [`MOST`].
 //!
-//! Knows nothing about cells' names or of tables.
+//! Independent of cells' names and of tables.
 
 use statrs::function::gamma::ln_gamma;
 
-/// Factors that a variance may depend on.
+/// Number of factors that a variance may depend on.
 pub const FACTORS: usize = 3;
 
-/// The most degrees of freedom that an expectation is worth. Ours: simulated studies whose cells do not spread as any
-/// product of factors say that more is too much (`benchmarks/cells/judge`).
+/// Maximum weight of a prediction, in degrees of freedom. Ours: simulated studies in which variances follow no
+/// product of factors show that more is too much (`benchmarks/cells/judge`).
 const MOST: f64 = 8.0;
 
-/// Degrees of freedom, of a ratio of one, that each level's factor begins with: a level of one cell says little. Ours.
+/// Weight, in degrees of freedom, of a prior ratio of 1 for each level's factor: a level with one cell is weak
+/// evidence. Ours.
 const EVEN: f64 = 2.0;
 
-/// One cell.
+/// Sample variance of one cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// Which level of each factor it has.
+    /// The cell's level of each factor.
     pub levels: [usize; FACTORS],
-    /// About its mean; means nothing without degrees of freedom.
+    /// Variance around the cell's mean; meaningless without degrees of freedom.
     pub variance: f64,
-    /// Seeds less one; 0 where no seed was repeated.
+    /// Seeds minus one; 0 if no seed was repeated.
     pub freedom: f64,
 }
 
-/// A variance and what it is known from.
+/// A moderated variance and the evidence behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moderated {
-    /// Above 0.
+    /// Positive.
     pub variance: f64,
     /// Degrees of freedom from the cell's own seeds.
     pub own: f64,
-    /// Degrees of freedom that the other cells are worth.
+    /// Degrees of freedom that the prediction from other cells is worth.
     pub others: f64,
 }
 
-/// The variance of every cell; none where neither its own seeds nor other cells say anything.
+/// Returns the moderated variance of every cell; `None` if neither its own seeds nor other cells are informative.
 pub fn moderate(samples: &[Sample]) -> Vec<Option<Moderated>> {
     let whole = Trend::of(samples, EVEN);
     let left_out = |place: usize| {
@@ -73,14 +76,14 @@ pub fn moderate(samples: &[Sample]) -> Vec<Option<Moderated>> {
     samples.iter().zip(&expected).map(one).collect()
 }
 
-/// A sample's variance drawn towards an expected one that is worth so many degrees of freedom.
+/// Shrinks a sample's variance towards a prediction that is worth `others` degrees of freedom.
 fn drawn(sample: &Sample, expected: f64, others: f64) -> Option<Moderated> {
     let total = others + sample.freedom;
     let variance = (others * expected + sample.freedom * sample.variance) / total;
     (total > 0.0 && variance > 0.0).then_some(Moderated { variance, own: sample.freedom, others })
 }
 
-/// What levels multiply, and what that makes of each sample.
+/// Factor of every level, and the variance that they predict for each sample.
 #[derive(Clone)]
 struct Trend {
     factors: [Vec<f64>; FACTORS],
@@ -88,7 +91,7 @@ struct Trend {
 }
 
 impl Trend {
-    /// Fitted to all samples.
+    /// Fits the model to all samples.
     fn of(samples: &[Sample], even: f64) -> Option<Self> {
         let levels =
             |factor: usize| samples.iter().map(|sample| sample.levels[factor] + 1).max().unwrap_or(0);
@@ -99,8 +102,8 @@ impl Trend {
         start.fitted(samples, None, even, 1e-6)
     }
 
-    /// Fitted to all samples but one, beginning with this fit, which saves most of the work; none where no variance is
-    /// left above 0.
+    /// Fits the model to all samples but one, starting from this fit, which saves most of the work. `None` if no
+    /// positive variance remains.
     fn fitted(&self, samples: &[Sample], without: Option<usize>, even: f64, enough: f64) -> Option<Self> {
         const ROUNDS: usize = 200;
         let mut trend = self.clone();
@@ -119,8 +122,8 @@ impl Trend {
         Some(trend)
     }
 
-    /// Every level's factor solved for in turn: of a gamma likelihood with a logarithmic link that is the mean ratio of
-    /// its cells. Returns the largest change.
+    /// Solves for every level's factor in turn: for a gamma likelihood with logarithmic link, it is the mean ratio of
+    /// the level's cells. Returns the largest change.
     fn step(&mut self, samples: &[Sample], freedom: impl Fn(usize) -> f64, even: f64) -> f64 {
         let mut moved: f64 = 0.0;
         for (factor, known) in self.factors.iter_mut().enumerate() {
@@ -135,7 +138,7 @@ impl Trend {
                 .iter_mut()
                 .zip(sums)
                 .map(|(known, (squares, freedom))| {
-                    // A level whose variances are all 0 is taken to be small, not impossible.
+                    // If all variances of a level are 0, its factor is small, but not 0.
                     let new = if freedom > 0.0 { (squares / freedom).max(1e-9) } else { 1.0 };
                     new / std::mem::replace(known, new)
                 })
@@ -149,8 +152,8 @@ impl Trend {
     }
 }
 
-/// By how much expectations are to be scaled, and how many degrees of freedom they are worth, from ratios and their
-/// degrees.
+/// Returns the scale of the predictions and the degrees of freedom that they are worth, from (ratio, degrees of
+/// freedom) pairs.
 fn worth(ratios: &[(f64, f64)]) -> (f64, f64) {
     const GRID: [f64; 9] = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, MOST];
     if ratios.is_empty() {
@@ -158,7 +161,7 @@ fn worth(ratios: &[(f64, f64)]) -> (f64, f64) {
     }
     let fits = GRID.map(|freedom| {
         let scale = scale(ratios, freedom);
-        // A ratio of 0 has no logarithm; whatever stands in for it weighs alike with any number of degrees.
+        // A ratio of 0 has no logarithm; its substitute has the same weight at any number of degrees.
         let one = |&(ratio, own): &(f64, f64)| ln_f(ratio.max(1e-100) / scale, own, freedom) - scale.ln();
         (scale, ratios.iter().map(one).sum::<f64>())
     });
@@ -173,11 +176,12 @@ fn worth(ratios: &[(f64, f64)]) -> (f64, f64) {
             .sum::<f64>()
             / total
     };
-    // What a variance on d degrees is off by, squared and relative, is 2 / d: that is averaged.
+    // The squared relative error of a variance with d degrees of freedom is 2 / d, so that is averaged.
     (mean(|(scale, _)| scale.ln()).exp(), 1.0 / mean(|(_, freedom)| 1.0 / freedom))
 }
 
-/// The scale at which ratios most likely follow F with so many degrees: expectation and maximisation, cell by cell.
+/// Maximum-likelihood scale of ratios that follow F with these degrees of freedom, by expectation-maximisation over
+/// cells.
 fn scale(ratios: &[(f64, f64)], freedom: f64) -> f64 {
     let total: f64 = ratios.iter().map(|(_, own)| own).sum();
     let mut scale = 1.0;
@@ -221,7 +225,7 @@ mod tests {
 
     #[test]
     fn expectations_are_those_of_a_gamma_model() {
-        // R 4.2.2, `glm(v ~ m + s + b, family = Gamma(link = "log"), weights = d)`, three of its fitted values.
+        // R 4.2.2, `glm(v ~ m + s + b, family = Gamma(link = "log"), weights = d)`: three of its fitted values.
         let samples = grid();
         let trend = Trend::of(&samples, 0.0).unwrap();
         for (place, expected) in
@@ -267,7 +271,7 @@ mod tests {
             assert!((found.variance - expected).abs() < 1e-15, "{found:?}");
             assert_eq!((found.own, found.others), (freedom, 3.5));
         }
-        // Of a whole grid every variance stays between its own and an expectation of its neighbourhood.
+        // In a whole grid every variance stays between its own and a prediction from nearby cells.
         let samples = grid();
         let trend = Trend::of(&samples, EVEN).unwrap();
         for ((found, sample), expected) in moderate(&samples).iter().zip(&samples).zip(&trend.expected) {
@@ -303,7 +307,7 @@ mod tests {
         assert_eq!(moderate(&[sample(0.0, 2.0); 3]), [None; 3], "what no seed moves says nothing of seeds");
     }
 
-    /// Where all cells spread alike expectations are worth the most there is; where each spreads as it likes, little.
+    /// If all cells spread alike, predictions have the maximum weight; if each spreads independently, little.
     #[test]
     fn expectations_are_worth_what_they_foretell() {
         let study = |uneven: f64| -> f64 {

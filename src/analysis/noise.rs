@@ -1,13 +1,13 @@
-//! How far a score moves when nothing but the seed changes: the only place that turns seeds' spread into a deviation.
+//! Noise: how much a score varies over seeds. The only place that turns the spread of seeds into a deviation.
 //!
-//! Claims, tables, rankings, figures and `diff` ask here: by score and by what is scored. The answer is the standard
-//! deviation of one seed's score and its degrees of freedom; for a contrast of means of several cells its standard
-//! error. Every cell has a deviation of its own, since cells do not spread alike: its own seeds' variance and what the
-//! other cells of its classifier and validation share let one expect of its training share, method and backbone
-//! ([`super::moderated`]).
+//! Claims, tables, rankings, figures and `diff` query it by score and by what is scored. The result is the standard
+//! deviation of one seed's score with its degrees of freedom, or the standard error of a contrast between means of
+//! several cells. Every cell has its own deviation, since cells do not spread alike: it combines the variance of its
+//! own seeds with a prediction for its training share, method and backbone from the other cells with the same
+//! classifier and validation share ([`super::moderated`]).
 //!
-//! Floors of random weights count as one more method. Pixels and given weights have no seed, so nothing moves them. What
-//! all this leaves out: other validation images would give other scores too.
+//! Floors of random weights count as one more method. Floors of pixels and of given weights have no seed, hence no
+//! variance. The variation due to other validation images is not included.
 
 use std::{
     cell::RefCell,
@@ -28,84 +28,85 @@ use crate::{
     seed::Stream,
 };
 
-/// How far seeds spread.
+/// Spread of scores over seeds.
 pub struct Noise {
     source: Origin,
-    /// What was asked for before, by score: claims ask for the same cells again and again.
+    /// Cache by score: claims query the same cells repeatedly.
     known: RefCell<BTreeMap<Measure, Rc<Spreads>>>,
 }
 
 enum Origin {
-    /// The same for every score, and known.
+    /// A known deviation, the same for every score.
     Assumed(f64),
-    /// Records with several seeds.
+    /// Measured from records with several seeds.
     Measured(Frame),
 }
 
 /// One cell of a contrast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weighed {
-    /// Of its mean in the contrast.
+    /// Weight of its mean in the contrast.
     pub weight: f64,
     /// What is scored.
     pub at: Scored,
-    /// Seeds behind its mean.
+    /// Number of seeds in its mean.
     pub seeds: usize,
 }
 
-/// What is scored together, and lets one another expect: one classifier on one validation share.
+/// Cells that are moderated together: one classifier on one validation share.
 type Group = (Classifier, Share);
-/// Deviations of a group.
+/// Variances of a group.
 type Deviations = BTreeMap<Scored, Moderated>;
 
-/// Deviations of all that is scored by one measure.
+/// Deviations of everything that one measure scores.
 struct Spreads {
-    /// Squares about the mean of each cell's seeds, and their degrees of freedom.
+    /// Sum of squares around the mean of each cell's seeds, and its degrees of freedom.
     cells: BTreeMap<Scored, (f64, f64)>,
     groups: BTreeMap<Group, Vec<Scored>>,
-    /// Of the groups that were asked for: each takes as many fits as it has cells.
+    /// Cache of the groups queried so far: each needs as many fits as it has cells.
     known: RefCell<BTreeMap<Group, Rc<Deviations>>>,
 }
 
-/// Means with the uncertainty of each, and its seeds.
+/// Means, each with its uncertainty and number of seeds.
 pub struct Redraw(Vec<(Uncertainty, f64, usize)>);
 
 impl Redraw {
-    /// What new seeds could give instead: each mean moved by its error, and its deviation drawn too, since it is uncertain
-    /// itself.
+    /// Draws the means that new seeds could give: each is moved by its error, and its deviation is drawn too, since
+    /// it is uncertain itself.
     pub fn draw(&self, stream: &mut Stream) -> Vec<f64> {
         self.0.iter().map(|(spread, mean, seeds)| spread.redrawn(*mean, *seeds, stream)).collect()
     }
 }
 
 impl Noise {
-    /// Measured on records: variances about the mean of each cell in its setting.
+    /// Measures noise on records: variances around the mean of each cell in its setting.
     pub fn measured(frame: &Frame) -> Self {
         Self { source: Origin::Measured(frame.clone()), known: RefCell::default() }
     }
 
-    /// Taken as known, the same for every score: for numbers without seeds.
+    /// Assumes a known deviation, the same for every score: for numbers without seeds.
     pub fn assumed(deviation: f64) -> Self {
         Self { source: Origin::Assumed(deviation), known: RefCell::default() }
     }
 
-    /// Whether it was not measured.
+    /// Whether the deviation was assumed rather than measured.
     pub fn is_assumed(&self) -> bool {
         matches!(self.source, Origin::Assumed(_))
     }
 
-    /// Standard deviation of one seed's score, and its degrees of freedom; none where nothing is known of seeds.
+    /// Returns the standard deviation of one seed's score with its degrees of freedom; `None` if the spread is
+    /// unknown.
     pub fn of(&self, measure: &Measure, at: &Scored) -> Option<Uncertainty> {
         self.error(measure, &[Weighed { weight: 1.0, at: *at, seeds: 1 }])
     }
 
-    /// Standard error of the sum of weighted means; none where nothing is known of one of them.
+    /// Returns the standard error of a weighted sum of means; `None` if the spread of one of them is unknown.
     ///
-    /// Of cells with variances s^2 on d own and o others' degrees of freedom, weights w and n seeds, its square is
-    /// V = sum of c s^2 with c = w^2 / n. How well V is known: own seeds err independently, so that their parts add as
-    /// squares (Welch 1947, Satterthwaite 1946); what cells expect of one another errs together, so that those parts add
-    /// as they are. The degrees of freedom are 2 V^2 over the sum of (c s^2)^2 2 d / (o + d)^2 and the square of the sum of
-    /// c s^2 sqrt(2 o) / (o + d).
+    /// For cells with variances s^2 on d own and o others' degrees of freedom, weights w and n seeds, its square is V
+    /// = sum of c s^2 with c = w^2 / n. Its degrees of freedom are 2 V^2 divided by the sum of two terms: the sum of
+    /// (c s^2)^2 2 d / (o + d)^2, since errors from own seeds are independent and add as squares (Welch 1947,
+    /// Satterthwaite 1946), and the square of the sum of c s^2 sqrt(2 o) / (o + d), since errors of predictions from
+    /// other cells are shared and add linearly.
     pub fn error(&self, measure: &Measure, terms: &[Weighed]) -> Option<Uncertainty> {
         let spreads = self.spreads(measure);
         let (mut variance, mut alone, mut together) = (0.0, 0.0, 0.0);
@@ -125,13 +126,13 @@ impl Noise {
         (!terms.is_empty()).then(|| Uncertainty { deviation: variance.sqrt(), freedom })
     }
 
-    /// These means, to be drawn again and again. `None` where nothing is known of one of them.
+    /// Prepares means for repeated draws; `None` if the spread of one of them is unknown.
     pub fn redraw(&self, measure: &Measure, means: &[(Scored, f64, usize)]) -> Option<Redraw> {
         let known = |(at, mean, seeds): &(Scored, f64, usize)| Some((self.of(measure, at)?, *mean, *seeds));
         means.iter().map(known).collect::<Option<_>>().map(Redraw)
     }
 
-    /// All deviations of a measure, made once; none where they are assumed.
+    /// Deviations of a measure, computed once; `None` if they are assumed.
     fn spreads(&self, measure: &Measure) -> Option<Rc<Spreads>> {
         let Origin::Measured(frame) = &self.source else { return None };
         if let Some(known) = self.known.borrow().get(measure) {
@@ -142,7 +143,7 @@ impl Noise {
         Some(spreads)
     }
 
-    /// The variance of one seed's score. None where nothing is known; nothing where there is none, as of pixels.
+    /// Variance of one seed's score: `None` if unknown, `Some(None)` if seeds do not matter, as for pixels.
     fn moderated(
         &self,
         spreads: Option<&Spreads>,
@@ -179,7 +180,7 @@ impl Spreads {
         Self { cells, groups, known: RefCell::default() }
     }
 
-    /// The variance of what is scored; none where nothing is known of it.
+    /// Variance of what is scored; `None` if unknown.
     fn of_one(&self, at: &Scored) -> Option<Moderated> {
         let group = group(at);
         if let Some(known) = self.known.borrow().get(&group) {
@@ -199,7 +200,7 @@ fn group(at: &Scored) -> Group {
     (trained(at.classifier), at.validation)
 }
 
-/// The ablation's classifier is scored on other images, but trained as the one in training is.
+/// The ablation's classifier is scored on other images, but trained like the classifier in training.
 fn trained(classifier: Classifier) -> Classifier {
     match classifier {
         Classifier::InTrainingAugmented => Classifier::InTraining,
@@ -207,7 +208,7 @@ fn trained(classifier: Classifier) -> Classifier {
     }
 }
 
-/// Variances with the levels that they may depend on: training share, method, backbone.
+/// Sample variances with the levels that they may depend on: training share, method, backbone.
 fn samples(group: &[Scored], cells: &BTreeMap<Scored, (f64, f64)>) -> Vec<Sample> {
     let axis = |of: fn(&Scored) -> String| -> Vec<usize> {
         let own: Vec<String> = group.iter().map(of).collect();
@@ -226,9 +227,10 @@ fn samples(group: &[Scored], cells: &BTreeMap<Scored, (f64, f64)>) -> Vec<Sample
     group.iter().enumerate().map(one).collect()
 }
 
-/// Standard deviation that the draw of defects adds where few are left of rare, dear classes (independent classes, the
-/// counts of Sewer-ML's validation split, the middle of what simulated detectors showed): F2_CIW only, since the other
-/// scores hardly move by it.
+/// Standard deviation due to drawing defects when few of the rare, costly classes remain in a validation subset.
+///
+/// Only for F2_CIW, since the draw hardly changes the other scores. From simulated detectors (the middle of their
+/// range), assuming independent classes with the counts of Sewer-ML's validation split.
 fn sampling(measure: &Measure, validation: Share) -> f64 {
     const ADDED: [(Share, f64); 4] = [
         (Share::percent(1), 0.032),
@@ -272,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_cell_has_its_own_seeds_and_what_others_let_expect() {
-        // By hand: the variance of 0.6 and 0.62 is 0.0002, of one degree.
+        // By hand: the variance of 0.6 and 0.62 is 0.0002, with one degree of freedom.
         let alone = noise(&[(LOW, &[0.6, 0.62])]);
         let low = alone.of(&f1(), &LOW).unwrap();
         assert!((low.deviation - 0.0002_f64.sqrt()).abs() < 1e-12);
@@ -290,9 +292,9 @@ mod tests {
 
     #[test]
     fn contrasts_of_cells_that_expect_nothing_of_one_another_follow_welch_and_satterthwaite() {
-        // scipy 1.17.1, `stats.ttest_ind([0.6, 0.7, 0.65], [0.81, 0.82, 0.80, 0.83], equal_var=False)`: df
-        // 2.2014; its standard error is sqrt(0.0025 / 3 + 0.000166667 / 4). Scores at two validation shares are moderated
-        // apart, and here each has one cell.
+        // scipy 1.17.1, `stats.ttest_ind([0.6, 0.7, 0.65], [0.81, 0.82, 0.80, 0.83], equal_var=False)`: df 2.2014;
+        // its standard error is sqrt(0.0025 / 3 + 0.000166667 / 4). Scores at two validation shares are moderated
+        // separately, and here each share has one cell.
         let high = HIGH.on(Share::percent(5));
         let noise = noise(&[(LOW, &[0.6, 0.7, 0.65]), (high, &[0.81, 0.82, 0.80, 0.83])]);
         let weigh = |weight, at, seeds| Weighed { weight, at, seeds };
@@ -307,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_cells_expect_of_one_another_counts_once() {
-        // Many cells without seeds of their own know no more than the one expectation that all of them have.
+        // Many cells without repeated seeds have no more information than the one prediction that they share.
         let mut rows: Vec<(Scored, &[f64])> = vec![(LOW, &[0.6, 0.7, 0.65]), (HIGH, &[0.8, 0.9, 0.86])];
         let others =
             [Mae, Byol, Dino].map(|method| Axes::table_1(method, ViTTiny, Share::percent(5)).in_training());
@@ -350,7 +352,7 @@ mod tests {
         assert_eq!(noise.of(&f1(), &LOW), Some(Uncertainty::known(0.005)));
         let rare = noise.of(&Metric::F2Oracle.into(), &LOW.on(Share::percent(1))).unwrap();
         assert!((rare.deviation - 0.005_f64.hypot(0.032)).abs() < 1e-15);
-        // Fewer defects are drawn the more unevenly; of all validation images, and of half of them, nothing is added.
+        // The fewer defects are drawn, the larger the deviation; all validation images, or half of them, add nothing.
         let at =
             |percent| noise.of(&Metric::F2Oracle.into(), &LOW.on(Share::percent(percent))).unwrap().deviation;
         let found = [1, 2, 5, 15, 45].map(at);
@@ -363,7 +365,7 @@ mod tests {
         let means = Noise::assumed(0.1).redraw(&f1(), &[(LOW, 0.5, 4), (HIGH, 0.7, 1)]).unwrap();
         let mut stream = crate::seed::Seed::root(0).stream();
         let draws: Vec<Vec<f64>> = (0..4_000).map(|_| means.draw(&mut stream)).collect();
-        // Within four standard errors of 4,000 draws.
+        // Within four standard errors over 4,000 draws.
         for (place, (middle, deviation)) in [(0.5, 0.05), (0.7, 0.1)].into_iter().enumerate() {
             let of: Vec<f64> = draws.iter().map(|draw| draw[place]).collect();
             let mean = super::super::intervals::mean(&of);

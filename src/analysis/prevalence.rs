@@ -1,67 +1,67 @@
-//! What imbalance alone does to a score: a detector with fixed rates, seen on more and more normal images.
+//! The effect of imbalance alone on a score: a detector with fixed rates, scored on more and more normal images.
 //!
-//! With the true positive rate T, the false positive rate F and the share p of defects (q = 1 - p):
+//! With the true-positive rate T, the false-positive rate F and the share p of defects (q = 1 - p):
 //!
 //! precision = p T / (p T + q F),   F1 = 2 p T / (p T + q F + p),   F1_Normal = 2 q (1 - F) / (q (1 - F) + q + p (1 - T))
 //!
-//! Thresholds, and so rates, do not know p: a model's F1 at 1 % follows from its confusion matrix at 45 %. What remains
-//! of a printed row after fitting one pair of rates is rounding, sampling of the defects, or something real. Knows
-//! nothing of tables.
+//! Thresholds, and therefore rates, do not depend on p: a model's F1 at 1 % follows from its confusion matrix at
+//! 45 %. What remains of a printed row after fitting one pair of rates is rounding, sampling of the defects, or a real
+//! effect. Independent of tables.
 
 use super::intervals::mean;
 
-/// What a detector does, whatever the share of defects.
+/// Rates of a detector, independent of the share of defects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// Part of the defects that is flagged.
+    /// True-positive rate: fraction of the defects that is flagged.
     pub true_positive: f64,
-    /// Part of the normal images that is flagged.
+    /// False-positive rate: fraction of the normal images that is flagged.
     pub false_positive: f64,
 }
 
-/// Scores of one detector at one share of defects; what was not printed is none.
+/// Scores of one detector at one share of defects; `None` if not printed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AtShare {
     /// Share of defects, 0..1.
     pub share: f64,
-    /// Of defects.
+    /// F1 of defects.
     pub f1: Option<f64>,
-    /// Of normal images.
+    /// F1 of normal images.
     pub f1_normal: Option<f64>,
 }
 
-/// One pair of rates for a row of scores.
+/// One pair of rates fitted to a row of scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// The pair.
+    /// The fitted rates.
     pub rates: Rates,
-    /// Printed less predicted F1, share by share; none where not printed.
+    /// Printed minus predicted F1, share by share; `None` if not printed.
     pub residuals: Vec<Option<f64>>,
-    /// The same of F1_Normal.
+    /// The same residuals for F1_Normal.
     pub residuals_normal: Vec<Option<f64>>,
 }
 
 impl Rates {
-    /// At a share of defects; 0 where nothing is flagged.
+    /// Returns the precision at a share of defects; 0 if nothing is flagged.
     pub fn precision(self, share: f64) -> f64 {
         let (hits, alarms) = (share * self.true_positive, (1.0 - share) * self.false_positive);
         if hits + alarms == 0.0 { 0.0 } else { hits / (hits + alarms) }
     }
 
-    /// F1 at a share of defects.
+    /// Returns F1 at a share of defects.
     pub fn f1(self, share: f64) -> f64 {
         let (hits, alarms) = (share * self.true_positive, (1.0 - share) * self.false_positive);
         2.0 * hits / (hits + alarms + share)
     }
 
-    /// F1 of normal images at a share of defects.
+    /// Returns F1 of normal images at a share of defects.
     pub fn f1_normal(self, share: f64) -> f64 {
         let normals = 1.0 - share;
         let passed = normals * (1.0 - self.false_positive);
         2.0 * passed / (passed + normals + share * (1.0 - self.true_positive))
     }
 
-    /// The rates that have these two scores at a share: two linear equations in hits and alarms.
+    /// Solves for the rates that have these two scores at a share: two linear equations in true and false positives.
     pub fn solve(share: f64, f1: f64, f1_normal: f64) -> Self {
         let normals = 1.0 - share;
         // (2 - F1) a - F1 b = F1 p and -G a + (2 - G) b = 2 q - G (1 + q), with a = p T, b = q F, G = F1_Normal.
@@ -74,8 +74,8 @@ impl Rates {
 }
 
 impl Fit {
-    /// Least squares over all printed scores, from the balanced end: at few defects F1 hardly knows T. None unless
-    /// some share has both scores.
+    /// Fits the rates to all printed scores by least squares, starting from the most balanced share: at few defects
+    /// F1 hardly depends on T. `None` unless some share has both scores.
     pub fn of(row: &[AtShare]) -> Option<Self> {
         let both = |printed: &AtShare| Some((printed.share, printed.f1?, printed.f1_normal?));
         let (share, f1, f1_normal) = row.iter().filter_map(both).max_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -93,7 +93,7 @@ impl Fit {
         })
     }
 
-    /// Largest distance of a printed score from the fit.
+    /// Returns the largest absolute residual.
     pub fn worst(&self) -> f64 {
         self.residuals
             .iter()
@@ -102,7 +102,8 @@ impl Fit {
             .fold(0.0, |worst: f64, x| worst.max(x.abs()))
     }
 
-    /// How much of the variance of F1 over shares the fixed pair explains; none of fewer than two scores.
+    /// Returns the fraction of the variance of F1 over shares that the fixed rates explain; `None` with fewer than
+    /// two scores.
     pub fn explained(&self, row: &[AtShare]) -> Option<f64> {
         let printed: Vec<f64> = row.iter().filter_map(|printed| printed.f1).collect();
         let middle = mean(&printed);
@@ -112,7 +113,7 @@ impl Fit {
     }
 }
 
-/// One step of Gauss and Newton, with slopes by differences.
+/// One Gauss-Newton step, with numerical derivatives.
 fn newton(row: &[AtShare], rates: Rates) -> Rates {
     const STEP: f64 = 1e-6;
     type ByShare = (fn(&AtShare) -> Option<f64>, fn(Rates, f64) -> f64);
@@ -164,8 +165,8 @@ mod tests {
         assert_eq!(Rates { true_positive: 0.0, false_positive: 0.0 }.precision(0.1), 0.0);
     }
 
-    /// All fifteen rows of Figure 2 are one pair of rates each, to within 0.7 points; the pairs are those that were
-    /// solved from the 45 % column alone (`fixtures/paper`), which rounding makes uncertain by about a point.
+    /// Each of the fifteen rows of Figure 2 follows from one pair of rates to within 0.7 points. The expected pairs
+    /// were solved from the 45 % column alone (`fixtures/paper`); rounding makes them uncertain by about a point.
     #[test]
     fn figure_2_is_arithmetic() {
         let cells = figure_2();

@@ -1,5 +1,5 @@
-//! The paper's printed numbers in the shape of records: the setting names the table or figure, there is no seed.
-//! Knows nothing about what we measured.
+//! The paper's printed numbers in the shape of records: the setting names the table or figure, and there is no seed.
+//! Independent of our own measurements.
 
 use super::{
     cell::{Axes, Scored},
@@ -24,8 +24,8 @@ pub const FIGURE_2: &str = "paper, Figure 2";
 /// Setting of the rows of Table 2.
 pub const TABLE_2: &str = "paper, Table 2";
 
-/// Tables 1 and 2 and Figure 2, one row a score that can be read. The MAE rows of Figure 2 stand under ViT-Tiny,
-/// the only network of which Table 1 has MAE, though the caption says ResNet-18.
+/// Tables 1 and 2 and Figure 2: one row per legible score. The MAE rows of Figure 2 are listed under ViT-Tiny, the
+/// only network for which Table 1 has MAE, although the caption says ResNet-18.
 pub fn frame() -> Frame {
     let mut rows = FrameBuilder::default();
     for cell in table_1() {
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn every_readable_number_is_a_point() {
-        // 180 cells less 15 dashes and 4 lost; 225 less 13 lost (`results::paper`).
+        // 180 cells minus 15 dashes and 4 illegible; 225 minus 13 illegible (`results::paper`).
         let frame = frame();
         assert_eq!(frame.setting(TABLE_1).height(), 180 - 15 - 4);
         assert_eq!(frame.setting(FIGURE_2).height(), 225 - 13);
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(f1, [0.032, 0.049, 0.673, 0.719, 0.727]);
     }
 
-    /// Of the last column of Table 2, as printed: ViT-Tiny 0.90, ResNet-18 0.909, 69 minutes an epoch.
+    /// Values of the last column of Table 2, as printed: ViT-Tiny 0.90, ResNet-18 0.909, 69 minutes per epoch.
     #[test]
     fn table_2_has_seconds_and_each_backbones_own_score() {
         let frame = frame().setting(TABLE_2);
@@ -87,7 +87,7 @@ mod tests {
             let found: [Vec<f64>; 2] = [of(Metric::F1.into()), of(Measure::EPOCH_SECONDS)];
             assert_eq!(found, [vec![f1], vec![4_140.0]], "{backbone}");
         }
-        // Table 1 has MAE on ViT-Tiny alone, and so has Figure 2 here, though its caption says ResNet-18.
+        // Table 1 has MAE on ViT-Tiny only; Figure 2 is read the same way, although its caption says ResNet-18.
         let mae = super::frame().setting(FIGURE_2).only(|at| at.cell.method == Some(Mae)).axes();
         assert!(!mae.is_empty() && mae.iter().all(|at| at.cell.backbone == Some(ViTTiny)));
     }

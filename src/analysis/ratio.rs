@@ -1,32 +1,32 @@
-//! Times of two programs that take turns on one machine: how much longer one takes, and how far that spreads.
+//! Ratios of running times of two programs that alternate on one machine, with their spread.
 //!
-//! Whatever else the machine does meets both programs of a pair, so ratios are taken pair by pair. Knows nothing about
+//! Other load on the machine affects both programs of a pair, so ratios are computed pair by pair. Independent of
 //! what is timed.
 
 use anyhow::{Result, ensure};
 
 use super::intervals::quantile;
 
-/// Their times over ours, pair by pair: above 1 where we are faster.
+/// Their time divided by ours, pair by pair: above 1 if we are faster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
-    /// Half of the pairs lies below.
+    /// Median over pairs.
     pub median: f64,
-    /// A quarter of the pairs lies below the first, a quarter above the second.
+    /// First and third quartile over pairs.
     pub quartiles: [f64; 2],
-    /// Smallest ratio of a pair.
+    /// Smallest ratio of any pair.
     pub least: f64,
-    /// Largest ratio of a pair.
+    /// Largest ratio of any pair.
     pub largest: f64,
 }
 
 impl Ratio {
-    /// Of times in any unit, in the order in which they were taken.
+    /// Computes the ratios of times in any unit, given in the order of measurement.
     ///
     /// # Errors
-    /// If there are no pairs, or a time is not a positive number.
+    /// If there are no pairs, the numbers of times differ, or a time is not positive and finite.
     pub fn of(ours: &[f64], theirs: &[f64]) -> Result<Self> {
-        ensure!(ours.len() == theirs.len(), "{} times of ours, {} of theirs", ours.len(), theirs.len());
+        ensure!(ours.len() == theirs.len(), "{} of our times, {} of theirs", ours.len(), theirs.len());
         ensure!(!ours.is_empty(), "no times to compare");
         for &time in ours.iter().chain(theirs) {
             ensure!(time > 0.0 && time.is_finite(), "expected a positive time, found {time}");
@@ -41,7 +41,7 @@ impl Ratio {
     }
 }
 
-/// The middle value, or the mean of both middle ones; not-a-number of none.
+/// Returns the median: the middle value, or the mean of the two middle ones; NaN without values.
 pub fn median(values: &[f64]) -> f64 {
     quantile(&ascending(values.iter().copied()), 0.5)
 }
@@ -75,7 +75,7 @@ mod tests {
     fn what_is_no_time_is_refused() {
         let message = |ours: &[f64], theirs: &[f64]| Ratio::of(ours, theirs).unwrap_err().to_string();
         assert_eq!(message(&[], &[]), "no times to compare");
-        assert_eq!(message(&[1.0], &[1.0, 2.0]), "1 times of ours, 2 of theirs");
+        assert_eq!(message(&[1.0], &[1.0, 2.0]), "1 of our times, 2 of theirs");
         assert_eq!(message(&[1.0, 0.0], &[1.0, 1.0]), "expected a positive time, found 0");
         assert!(message(&[1.0], &[f64::NAN]).contains("found NaN"));
     }

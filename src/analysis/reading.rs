@@ -1,7 +1,7 @@
-//! Records of results folders as one table, and everything that is wrong with them.
+//! Reads the records of results folders into one table, and reports every problem with them.
 //!
-//! Reading never stops at a bad file: it is named in [`Reading::problems`] and left out. Numbers that may
-//! not be compared are kept apart by their setting: scale, recipe, data, image side, epochs.
+//! A bad file does not stop the reading: it is named in [`Reading::problems`] and left out. Numbers that must not be
+//! compared have different settings: scale, recipe, data, image side, epochs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +27,13 @@ use crate::{
     study::Study,
 };
 
-/// What was read.
+/// Everything that was read.
 pub struct Reading {
-    /// One row a score of every record that is not left out.
+    /// One row per score of every record that is not left out.
     pub frame: Frame,
-    /// Records in the frame.
+    /// The records in the frame.
     pub records: Vec<Filed>,
-    /// Everything that is wrong, in the order of kinds.
+    /// All problems, ordered by kind.
     pub problems: Vec<ReadingProblem>,
 }
 
@@ -42,43 +42,44 @@ pub struct Reading {
 pub struct Filed {
     /// The results folder that was read.
     pub folder: PathBuf,
-    /// Its file, to be opened.
+    /// Path of its file, for opening.
     pub file: PathBuf,
-    /// Its file, to be shown.
+    /// Path of its file, for display.
     pub place: String,
-    /// Name of what must be equal to compare two records.
+    /// Name of its setting: records may be compared only if it is equal.
     pub setting: String,
-    /// Its axes, typed.
+    /// Its typed axes.
     pub cell: Axes,
-    /// As it was read; shared, as each part of a page has its own list of them.
+    /// The record itself; shared, because each part of a page has its own list of records.
     pub record: Arc<Record>,
 }
 
-/// Something that a reader of the numbers has to know.
+/// A problem that readers of the numbers must be aware of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadingProblem {
-    /// What kind of problem.
+    /// Its kind.
     pub kind: ProblemKind,
     /// The file, folder or setting.
     pub place: String,
-    /// What is wrong there.
+    /// What is wrong.
     pub what: String,
 }
 
-/// What kind of problem, in the order in which they are listed.
+/// Kind of problem, in the order of listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProblemKind {
-    /// A folder or file that cannot be read: torn, of another schema, not a record, of an unknown method. Left out.
+    /// A folder or file that cannot be read: torn, of another schema, not a record, or with an unknown method. Left
+    /// out.
     Unreadable,
-    /// Files beside a record that are another's, or damaged. The record is kept.
+    /// Files beside a record that belong to another record or are damaged. The record is kept.
     Foreign,
-    /// A number that is not finite. It is left out; a whole file of which a number was written as null, too.
+    /// A number that is not finite. The number is left out; if it was written as null, the whole file is.
     NotANumber,
-    /// One cell twice in one setting. One is left out.
+    /// The same cell twice in one setting. One of the two is left out.
     Repeated,
-    /// More than one setting in one folder. Kept apart.
+    /// More than one setting in one folder. The settings stay separate.
     Mixed,
-    /// Cells that the other axes of a setting ask for.
+    /// Cells that a setting should have, judged by its other cells, or files that should lie beside records.
     Missing,
 }
 
@@ -112,7 +113,7 @@ impl Located {
 }
 
 impl Reading {
-    /// The records of the settings that are wanted, without problems, which are reported for all records.
+    /// Returns the records of the accepted settings, without problems, which are reported for all records together.
     #[must_use]
     pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let records = self.records.iter().filter(|filed| wanted(&filed.setting)).cloned().collect();
@@ -149,7 +150,7 @@ pub fn read(folders: &[PathBuf]) -> Reading {
                 }
                 if let [first, ..] = &missing[..] {
                     let what = format!(
-                        "{} beside records, the first is {first}",
+                        "{} beside records; the first is {first}",
                         counted(missing.len(), "file", "files")
                     );
                     problems.push(problem(ProblemKind::Missing, &place, &what));
@@ -164,13 +165,13 @@ pub fn read(folders: &[PathBuf]) -> Reading {
     gather(records, problems)
 }
 
-/// Records that are in memory already, each with the name that a problem is listed under.
+/// Reads records that are already in memory, each with the name under which its problems are listed.
 pub fn of(records: Vec<(String, Record)>) -> Reading {
     let memory = |(place, record)| (PathBuf::from("memory"), PathBuf::from(place), record);
     gather(records.into_iter().map(memory).collect(), Vec::new())
 }
 
-/// Records by the axes that they share, whatever their setting.
+/// Groups records by axes, whatever their setting.
 pub fn by_cell<'a>(records: impl IntoIterator<Item = &'a Filed>) -> BTreeMap<Axes, Vec<&'a Record>> {
     let mut cells: BTreeMap<Axes, Vec<&Record>> = BTreeMap::new();
     for filed in records {
@@ -195,7 +196,7 @@ fn mixed_code<'a>(records: impl Iterator<Item = (&'a Path, &'a Record)>) -> Vec<
         .collect()
 }
 
-/// Which code made a record, in short: its digest, or the revision where an old record states no digest.
+/// Identifies the code that made a record: its short digest, or the revision if an old record states no digest.
 pub fn code_of(record: &Record) -> String {
     let made = &record.provenance;
     match &made.code {
@@ -204,7 +205,7 @@ pub fn code_of(record: &Record) -> String {
     }
 }
 
-/// Files beside a record that are another's; those that are not there are added to `missing`.
+/// Reports files beside a record that do not belong to it; files that do not exist are added to `missing`.
 fn not_its_own(
     file: &Path,
     faults: anyhow::Result<Vec<beside::Fault>>,
@@ -218,7 +219,7 @@ fn not_its_own(
     let (absent, foreign): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_missing);
     missing.extend(absent.iter().map(|fault| fault.part.of(file).display().to_string()));
     let parts: Vec<&str> = foreign.iter().map(|fault| fault.part.id()).collect();
-    let what = format!("the {} beside it are another's, or damaged", parts.join(", "));
+    let what = format!("the {} beside it belong to another record or are damaged", parts.join(", "));
     (!parts.is_empty()).then(|| problem(ProblemKind::Foreign, &place, &what))
 }
 
@@ -244,7 +245,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
             let same = if other.record.fingerprint == found.record.fingerprint { "equal" } else { "other" };
             let newer = found.record.provenance.started_unix > other.record.provenance.started_unix;
             let (out, stays) = if newer { (other, found) } else { (found, other) };
-            let what = format!("{same} fingerprint, left out for the newer or first {}", stays.place);
+            let what = format!("{same} fingerprint, left out: {} is newer or was read first", stays.place);
             problems.push(problem(ProblemKind::Repeated, &out.place, &what));
             if !newer {
                 continue;
@@ -282,7 +283,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
     Reading { frame: rows.frame(), records, problems }
 }
 
-/// That this build knows all classifiers and validation shares of a record.
+/// Checks that this build has every classifier and validation share of a record.
 fn classifiers(record: &Record) -> anyhow::Result<()> {
     for score in &record.scores {
         score.classifier.parse::<Classifier>()?;
@@ -291,7 +292,8 @@ fn classifiers(record: &Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cells of Table 1 that are not there although their setting has other cells of that share and seed: one line a setting.
+/// Reports cells of Table 1 that do not exist although their setting has other cells with that share and seed: one
+/// problem per setting.
 fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
     let mut settings: BTreeMap<&str, BTreeSet<(Axes, u64)>> = BTreeMap::new();
     for filed in records.iter().filter(|filed| filed.cell.study == Study::Table1) {
@@ -328,7 +330,7 @@ fn missing(records: &[Filed]) -> Vec<ReadingProblem> {
     problems
 }
 
-/// Adds a record's rows, one a score; what is not finite is left out, and its names returned.
+/// Adds a record's rows, one per score. Numbers that are not finite are left out, and their names are returned.
 pub(super) fn add(rows: &mut FrameBuilder, setting: &str, cell: &Axes, record: &Record) -> BTreeSet<String> {
     let once = once(record);
     let mut bad = BTreeSet::new();
@@ -351,13 +353,13 @@ pub(super) fn add(rows: &mut FrameBuilder, setting: &str, cell: &Axes, record: &
     bad
 }
 
-/// What is scored, where this build knows it: records of others were left out before.
+/// What is scored; `None` if this build does not have the classifier, although such records were left out before.
 fn scored(cell: &Axes, score: &Score) -> Option<Scored> {
     let classifier = score.classifier.parse().ok()?;
     Some(Scored { cell: *cell, classifier, validation: Share::from_fraction(score.validation_share).ok()? })
 }
 
-/// What a cell has once, and each of its rows repeats.
+/// Values that a cell has once, repeated in each of its rows.
 fn once(record: &Record) -> Vec<(Measure, f64)> {
     let named = |name: &str| Measure::named(name.to_owned());
     let mut once = vec![
@@ -402,7 +404,7 @@ mod tests {
     use super::*;
     use crate::results::{Folder, example};
 
-    /// The example with a score.
+    /// The example record with one score.
     fn scored() -> Record {
         Record { scores: vec![example::score("in_training", None)], ..example::record() }
     }
@@ -559,7 +561,7 @@ mod tests {
         );
     }
 
-    /// What a cell has once stands in each of its rows, under its own name.
+    /// A value that a cell has once is repeated in each of its rows, under its own name.
     #[test]
     fn what_a_cell_has_once_is_in_each_of_its_rows() {
         let mut record = scored();
@@ -594,7 +596,7 @@ mod tests {
         ] {
             assert_eq!(numbers(name), [Some(value); 2], "{name}");
         }
-        // Of each score its own.
+        // Each score has its own values.
         assert_eq!(numbers("normals"), [Some(40.0), Some(50.0)]);
         assert_eq!(numbers("defects"), [Some(30.0), Some(50.0)]);
         assert_eq!(numbers("auroc_error"), [Some(0.25), None]);

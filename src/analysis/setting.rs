@@ -1,8 +1,8 @@
-//! Settings: which records may be compared with each other, and what tells one setting from another.
+//! Settings: which records may be compared with each other, and how one setting differs from another.
 //!
-//! Scale, recipe, source of data and precision name a setting. Where records of one name differ in data, image side or
-//! epochs, what differs is part of the name too. Where folders hold the same cell of the same labels and other image
-//! files, each folder is a setting of its own.
+//! A setting is named by scale, recipe, data source and precision. If records with the same name differ in data,
+//! image side or epochs, the difference becomes part of the name. If folders hold the same cell with the same labels
+//! but different image files, each folder is a setting of its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,23 +12,23 @@ use std::{
 use super::Axes;
 use crate::{results::Record, study::Study};
 
-/// A record with its axes and the results folder that it lies in.
+/// A record with its axes and its results folder.
 pub(super) type Placed<'a> = (&'a Path, &'a Axes, &'a Record);
 
-/// What must be equal for two records to be compared, and is short enough to be a heading.
+/// The short part of a setting, which is always part of its name.
 fn name(record: &Record) -> String {
     let (settings, source) = (&record.settings, &record.data.source);
-    // Only what training rounded names its precision.
+    // Full precision is the default and is not mentioned.
     let mixed = if settings.mixed_precision() { ", mixed precision" } else { "" };
     format!("{} scale, {} recipe, {source}{mixed}", settings.scale, settings.recipe)
 }
 
-/// The first letters of a digest: enough to tell two data sets apart.
+/// Returns the first characters of a digest: enough to distinguish two data sets.
 pub fn short_digest(digest: &str) -> &str {
     digest.get(..8).unwrap_or(digest)
 }
 
-/// What must be equal besides; each part is none where a record's study varies it itself.
+/// The other parts of a setting; a part is `None` if the record's study varies it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Detail {
     data: Option<String>,
@@ -42,7 +42,7 @@ impl Detail {
         let [train, validation] =
             [&record.data.train_digest, &record.data.validation_digest].map(|digest| short_digest(digest));
         let data = format!("data {train} {validation}, sample {}", value("sample"));
-        // Table 2 varies the side, and draws its pictures for the largest; floors are not trained.
+        // Table 2 varies the side and draws its synthetic images for the largest one; floors are not trained.
         let varies_side = matches!(cell.study, Study::Table2 { .. });
         let varies_data = varies_side && record.data.source == "synthetic";
         Self {
@@ -60,12 +60,12 @@ impl Detail {
         self.parts().iter().all(Option::is_some)
     }
 
-    /// Whether nothing that both state differs.
+    /// Whether no part that both state differs.
     fn fits(&self, other: &Self) -> bool {
         self.parts().into_iter().zip(other.parts()).all(|(a, b)| a.is_none() || b.is_none() || a == b)
     }
 
-    /// As part of a setting's name: what `others` do not have in common.
+    /// The text in a setting's name: the parts in which `others` differ.
     fn text(&self, others: &BTreeSet<&Self>) -> String {
         let differs = |place: usize| {
             others.iter().filter_map(|other| other.parts()[place]).collect::<BTreeSet<_>>().len() > 1
@@ -78,7 +78,7 @@ impl Detail {
     }
 }
 
-/// The setting of each record, in their order.
+/// Returns the setting of each record, in the given order.
 pub(super) fn names(found: &[Placed]) -> Vec<String> {
     let stated: Vec<(String, Detail)> =
         found.iter().map(|(_, cell, record)| (name(record), Detail::of(cell, record))).collect();
@@ -86,7 +86,7 @@ pub(super) fn names(found: &[Placed]) -> Vec<String> {
     for (name, detail) in stated.iter().filter(|(_, detail)| detail.is_whole()) {
         whole.entry(name).or_default().insert(detail);
     }
-    // What states a part only belongs to the one setting that it fits.
+    // An incomplete detail belongs to a complete one if exactly one fits.
     let belongs = |(name, detail): &(String, Detail)| {
         let mut fitting = whole.get(name.as_str()).into_iter().flatten().filter(|known| known.fits(detail));
         match (fitting.next(), fitting.next()) {
@@ -112,7 +112,7 @@ pub(super) fn names(found: &[Placed]) -> Vec<String> {
     belongs.iter().zip(found).map(named).collect()
 }
 
-/// Settings of which two folders hold one cell of the same labels with other image files.
+/// Settings in which two folders hold the same cell with the same labels but different image files.
 fn of_other_images<'a>(found: &[Placed], settings: &'a [(String, Detail)]) -> BTreeSet<&'a (String, Detail)> {
     let mut contents: BTreeMap<_, BTreeMap<&Path, &str>> = BTreeMap::new();
     for ((folder, _, record), setting) in found.iter().zip(settings) {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::results::example;
 
-    /// A record of a cell with this data, side and epochs, in a folder.
+    /// A record of a cell with this data, side and epochs.
     fn record(id: &str, study: &str, data: &str, numbers: (u64, u64)) -> Record {
         let mut record = example::record();
         record.cell.id = id.to_owned();
@@ -190,8 +190,8 @@ mod tests {
         assert!(others[0].ends_with(", images of x") && others[1].ends_with(", images of y"), "{others:?}");
     }
 
-    /// Table 2 draws its pictures for its largest side, and varies the side: it belongs to the arms all the same. Files
-    /// are the same at every side, so that others are another setting.
+    /// Table 2 varies the side and draws its images for the largest one, yet it belongs to the setting of the arms.
+    /// Image files do not depend on the side, so different files are a different setting.
     #[test]
     fn table_2_is_with_the_arms_though_its_pictures_are_drawn_larger() {
         let of = |source: &str| {
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(drawn[0], drawn[1]);
         let files = of("folder");
         assert_ne!(files[0], files[1]);
-        // Arms of two sides, of two numbers of epochs, or of two samples are kept apart, and what differs is named.
+        // Arms with different sides, epochs or samples are separate settings, and the name states the difference.
         for (name, other, expected) in
             [("side", 96, "96 px"), ("epochs", 7, "7 epochs"), ("sample", 3, "sample 3")]
         {

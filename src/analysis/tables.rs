@@ -1,5 +1,5 @@
-//! Every table and figure as a CSV: rows are groups of cells, numbers are means over seeds, `..._sd` how far seeds
-//! spread (empty for one seed). Knows nothing about what the paper prints.
+//! Every table and figure as CSV: rows are groups of cells, numbers are means over seeds, and `..._sd` is the
+//! standard deviation over seeds (empty for one seed). Independent of what the paper prints.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     study::Study,
 };
 
-/// Writes `tables/*.csv` of records below the folder, each whole or not at all.
+/// Writes `tables/*.csv` below the folder, each file atomically.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -29,10 +29,10 @@ pub fn write(folder: &Folder, reading: &Reading) -> Result<()> {
     Ok(())
 }
 
-/// Name and text of every table that has rows.
+/// Returns name and text of every table that has rows.
 ///
 /// # Errors
-/// None that is known: text is written to memory.
+/// Does not fail in practice: text is written to memory.
 pub fn all(reading: &Reading) -> Result<Vec<(&'static str, String)>> {
     use Study::{
         Ablation, Extension, Figure3, FineTuned, LabelBudget, Remedy, SizeMatched, Table1, Table2, Tuning,
@@ -75,7 +75,7 @@ fn group_columns(cell: &Axes, seeds: usize) -> Vec<String> {
     ]
 }
 
-/// Mean and deviation as cells.
+/// Mean and deviation as text.
 fn statistics(aggregate: &Aggregate) -> [String; 2] {
     let number = |value: f64| format!("{value:.6}");
     [
@@ -91,7 +91,7 @@ fn text(head: &[&str], rows: Vec<Vec<String>>) -> Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// One row for what is scored and wanted.
+/// Table with one row for everything scored that `wanted` accepts.
 fn scores(reading: &Reading, wanted: impl Fn(&Scored) -> bool) -> Result<String> {
     let mut head = GROUP.map(str::to_owned).to_vec();
     head.extend(["classifier", "validation_share"].map(str::to_owned));
@@ -112,7 +112,7 @@ fn scores(reading: &Reading, wanted: impl Fn(&Scored) -> bool) -> Result<String>
     text(&head.iter().map(String::as_str).collect::<Vec<_>>(), summaries.into_iter().map(row).collect())
 }
 
-/// Seconds of the middle epoch and images a second, means over the records that were trained.
+/// Seconds of the median epoch and images per second, each a mean over the trained records.
 fn pace(records: &[&Record]) -> [String; 2] {
     let of = |number: fn(&Record) -> f64| {
         let trained: Vec<f64> =
@@ -122,14 +122,14 @@ fn pace(records: &[&Record]) -> [String; 2] {
     [of(median_epoch), of(|record| record.cost.images_per_second)]
 }
 
-/// Seconds of the middle epoch: the first may have drawn or decoded what later ones find in memory.
+/// Seconds of the median epoch; the first epoch may draw or decode images that later epochs find cached.
 fn median_epoch(record: &Record) -> f64 {
     let mut seconds: Vec<f64> = record.curve.iter().map(|epoch| epoch.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// One row a cell, epoch and monitor.
+/// Table with one row per cell, epoch and monitor.
 fn monitors(records: &[&Filed]) -> Result<String> {
     let head = ["cell", "epoch", "monitor", "value"];
     let mut rows = Vec::new();
@@ -148,7 +148,8 @@ fn monitors(records: &[&Filed]) -> Result<String> {
     text(&head, rows)
 }
 
-/// One row a cell: rank in both definitions after the last epoch, and F1 of both classifiers on all images.
+/// Table with one row per cell: both definitions of rank after the last epoch, and F1 of both classifiers on all
+/// images.
 fn ranks(records: &[&Filed]) -> Result<String> {
     let head = ["cell", "rankme", "rankme_bound", "rankme_released", "f1_in_training", "f1_converged"];
     let row = |Filed { record, .. }: &&Filed| {
@@ -171,7 +172,7 @@ fn ranks(records: &[&Filed]) -> Result<String> {
     text(&head, records.iter().filter_map(row).collect())
 }
 
-/// One row a cell and label-free metric.
+/// Table with one row per cell and label-free metric.
 fn label_free(records: &[&Filed]) -> Result<String> {
     let mut rows = Vec::new();
     for Filed { record, .. } in records {
@@ -184,7 +185,7 @@ fn label_free(records: &[&Filed]) -> Result<String> {
     text(&["cell", "of", "metric", "value"], rows)
 }
 
-/// One row a cell: seconds, by what they went to.
+/// Table with one row per cell: seconds, by purpose.
 fn cost(records: &[&Filed]) -> Result<String> {
     const PARTS: [&str; 7] =
         ["data", "updates", "monitors", "checkpoints", "features", "probe", "label_free"];
@@ -250,7 +251,7 @@ mod tests {
         assert!(!tables.contains_key("figure3"), "no table without rows");
     }
 
-    /// Numbers of a table's only row, by head.
+    /// Numbers of a table's only row, by column name.
     fn by_head(tables: &BTreeMap<&str, String>, name: &str) -> BTreeMap<String, String> {
         let mut reader = csv::Reader::from_reader(tables[name].as_bytes());
         let head = reader.headers().unwrap().clone();
@@ -352,7 +353,7 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    /// Which tables have rows of a study, and of which validation images.
+    /// Which tables have rows of a study, and for which validation images.
     #[test]
     fn every_study_has_its_own_tables() {
         let of = |study: &str, variant: Option<&str>, method: &str| -> Vec<String> {
@@ -390,7 +391,8 @@ mod tests {
         }
     }
 
-    /// Monitors and ranks are of arms; label-free metrics are of every cell, under what they are of.
+    /// Monitors and ranks are listed for arms only; label-free metrics for every cell, with what they are computed
+    /// on.
     #[test]
     fn label_free_metrics_stand_beside_what_they_are_of() {
         let mut record = example::record();
@@ -405,7 +407,7 @@ mod tests {
             seconds,
             monitors: BTreeMap::new(),
         };
-        // The middle of three epochs, whatever their order.
+        // The median of three epochs, whatever their order.
         record.curve = vec![epoch(1, 90.0), epoch(2, 4.0), epoch(3, 5.0)];
         record.scores = vec![example::score("converged", None)];
         let mut floor = record.clone();

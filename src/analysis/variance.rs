@@ -1,27 +1,28 @@
-//! How much of a score's variance each factor makes: method, backbone, share, seed.
+//! Variance decomposition: how much of a score's variance is due to method, backbone, share and seed.
 //!
-//! A linear model with one level a value of each factor. Sums of squares are of type II, since designs have holes (MAE
-//! has no ResNet-18): what leaving a factor out of all factors costs, then what their pairwise interactions add
-//! together, then the rest, which is the seed where there are several. Parts need not add up to the whole in a design
-//! with holes; [`Parts::total`] is the variance itself. Knows nothing about tables.
+//! A linear model with one level per value of each factor. Sums of squares are of type II, since designs are
+//! incomplete (MAE is not defined on ResNet-18): for each factor, the increase in residual when it is removed from
+//! the additive model; then what all pairwise interactions add together; then the residual, which is due to seeds if
+//! there are several. In an incomplete design the parts need not add up to the total; [`Parts::total`] is the
+//! variance itself. Independent of tables.
 
 use faer::Mat;
 
 /// Sums of squares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
-    /// About the mean.
+    /// Total, around the mean.
     pub total: f64,
-    /// Of each factor, in the order given.
+    /// For each factor, in the given order.
     pub factors: Vec<f64>,
-    /// Of all pairs of factors together, beyond the factors.
+    /// For all pairwise interactions together, beyond the additive model.
     pub interactions: f64,
-    /// What no factor and no pair explains.
+    /// For the residual: not explained by factors or pairs.
     pub residual: f64,
 }
 
 impl Parts {
-    /// Parts of the total: factors, interactions, residual. None if nothing varies.
+    /// Returns fractions of the total: factors, interactions, residual. `None` if all values are equal.
     pub fn shares(&self) -> Option<(Vec<f64>, f64, f64)> {
         (self.total > 0.0).then(|| {
             let share = |part: f64| part / self.total;
@@ -34,13 +35,13 @@ impl Parts {
     }
 }
 
-/// Which level of each factor every row has: what of a row's value each factor could explain.
+/// Design of a study: for each factor, the subspace of values that it can explain.
 pub struct Design {
-    /// Nothing but a constant.
+    /// Constant only.
     constant: Space,
     /// All factors.
     additive: Space,
-    /// All factors but one.
+    /// All factors but one, for each factor.
     without: Vec<Space>,
     /// All factors and all pairs of them.
     full: Space,
@@ -69,7 +70,7 @@ impl Design {
         }
     }
 
-    /// Decomposes the variance of one value a row.
+    /// Decomposes the variance of `values`, which has one value per row.
     pub fn parts(&self, values: &[f64]) -> Parts {
         let [additive, full] = [&self.additive, &self.full].map(|space| space.left_of(values));
         let without = self.without.iter().map(|space| (space.left_of(values) - additive).max(0.0));
@@ -82,14 +83,14 @@ impl Design {
     }
 }
 
-/// What a constant and some columns span.
+/// Subspace spanned by a constant and some columns.
 struct Space {
-    /// Orthonormal directions, each of one entry a row.
+    /// Orthonormal basis vectors, one entry per row.
     directions: Vec<Vec<f64>>,
 }
 
 impl Space {
-    /// QR with pivoting: columns that others span come last, with nothing left of them.
+    /// Uses QR with pivoting: linearly dependent columns come last, with a remainder of 0.
     fn new(rows: usize, columns: &[Vec<f64>]) -> Self {
         let entry =
             |row: usize, column: usize| column.checked_sub(1).map_or(1.0, |place| columns[place][row]);
@@ -101,7 +102,7 @@ impl Space {
         Self { directions: (0..independent).map(direction).collect() }
     }
 
-    /// Squares of `values` that lie outside.
+    /// Sum of squares of the component of `values` outside the subspace.
     fn left_of(&self, values: &[f64]) -> f64 {
         let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let mut left = values.to_vec();
@@ -113,13 +114,13 @@ impl Space {
     }
 }
 
-/// 0 where only rounding is left of the squares.
+/// Sets squares to 0 if they are only rounding error.
 fn varying(squares: f64, values: &[f64]) -> f64 {
     let whole: f64 = values.iter().map(|value| value * value).sum();
     if squares > 1e-24 * whole { squares } else { 0.0 }
 }
 
-/// One column of zeros and ones a level.
+/// Indicator columns: one column of zeros and ones per level.
 fn indicators(levels: &[String]) -> Vec<Vec<f64>> {
     let mut names: Vec<&String> = levels.iter().collect();
     names.sort();
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_balanced_design_by_hand() {
-        // 1 for the first factor, 10 for the second, nothing else: 4 cells about the mean 5.5.
+        // 1 for the first factor, 10 for the second, no interaction: 4 cells around the mean 5.5.
         let values = [0.0, 10.0, 1.0, 11.0];
         let levels = [vec!["a", "a", "b", "b"], vec!["x", "y", "x", "y"]];
         let levels = levels.map(|levels| levels.into_iter().map(str::to_owned).collect::<Vec<_>>());

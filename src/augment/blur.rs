@@ -1,19 +1,19 @@
 //! Pillow's `GaussianBlur`: three extended box blurs along rows, then three along columns.
 //!
-//! A box of radius r = R + a (whole and fractional part) weighs 2R + 1 pixels fully and the two
-//! beyond them by a; r is chosen so that three of them have the Gaussian's variance. Each blur
-//! rounds to bytes; the border repeats. It is no sampled Gaussian: torchvision's, and those of the
-//! TensorFlow and JAX codes, differ visibly.
+//! A box of radius r = R + a (whole and fractional part) gives 2R + 1 pixels full weight and the next pixel on either
+//! side weight a; r is chosen so that three boxes have the Gaussian's variance. Each blur rounds to bytes; border
+//! pixels are repeated. The result is not a sampled Gaussian: torchvision's blur, and those of the TensorFlow and JAX
+//! codes, differ visibly.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/BoxBlur.c`, after Gwosdek et al., SSVM 2011, eqs. 7, 11, 14.
 
 use crate::{data::Image, tensor::cpu::vector::vectorised};
 
-/// Box blurs along each axis.
+/// Number of box blurs along each axis.
 const PASSES: usize = 3;
 const HALF: u32 = 1 << 23;
 
-/// Blurs in place with standard deviation `sigma` >= 0, in pixels; 0 changes nothing.
+/// Blurs in place with standard deviation `sigma` >= 0, in pixels; with 0 the image is unchanged.
 pub fn gaussian_blur(image: &mut Image, sigma: f64) {
     let Some(kernel) = Kernel::of(sigma) else { return };
     for _ in 0..PASSES {
@@ -24,8 +24,7 @@ pub fn gaussian_blur(image: &mut Image, sigma: f64) {
     }
 }
 
-/// Radius of the box whose variance is a third of `sigma` squared; single precision where the
-/// reference has it.
+/// Radius of the box whose variance is a third of `sigma` squared, in single precision where the reference uses it.
 fn box_radius(sigma: f32) -> f32 {
     let variance = sigma * sigma / PASSES as f32;
     let length = (12.0 * f64::from(variance) + 1.0).sqrt() as f32;
@@ -34,9 +33,9 @@ fn box_radius(sigma: f32) -> f32 {
     whole + fraction / (6.0 * (variance - (whole + 1.0) * (whole + 1.0)))
 }
 
-/// One box: fixed-point weights with 24 fractional bits.
+/// A box kernel: fixed-point weights with 24 fractional bits.
 pub(super) struct Kernel {
-    /// Pixels on either side that weigh fully.
+    /// Pixels on either side with full weight.
     pub(super) radius: usize,
     pub(super) full: u32,
     /// Weight of the pixel beyond `radius` on either side.
@@ -44,7 +43,7 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// The box of a blur; none where it changes nothing.
+    /// Returns the box for a blur of `sigma`; `None` if it changes nothing.
     pub(super) fn of(sigma: f64) -> Option<Self> {
         let radius = box_radius(sigma as f32);
         (radius != 0.0).then(|| Self::new(radius))
@@ -57,7 +56,7 @@ impl Kernel {
         Self { radius: whole as usize, full, edge }
     }
 
-    /// Every row is blurred as a vector: the padded row, shifted by whole pixels.
+    /// Blurs each row as a vector: sums shifted copies of the padded row.
     fn along_rows(&self, image: &mut Image) {
         let padding = 3 * (self.radius + 1);
         let length = 3 * image.width;
@@ -76,7 +75,7 @@ impl Kernel {
         }
     }
 
-    /// Every row becomes a blend of its neighbours above and below.
+    /// Replaces each row by a weighted sum of rows above and below.
     fn along_columns(&self, image: &mut Image) {
         let length = 3 * image.width;
         let source = image.pixels.clone();
@@ -91,7 +90,7 @@ impl Kernel {
         }
     }
 
-    /// Writes the weighted sum of 2 radius + 3 rows; the first and last carry the edge weight.
+    /// Writes the weighted sum of 2 radius + 3 rows; the first and last have the edge weight.
     fn blend<'a>(
         &self,
         mut rows: impl DoubleEndedIterator<Item = &'a [u8]>,

@@ -1,14 +1,14 @@
 //! Colour adjustments on bytes, equal to Pillow's `ImageEnhance` and torchvision's PIL path.
 //!
-//! Brightness, contrast and saturation by a factor f are d + f (x - d) for a "degenerate" d: black,
-//! the image's mean grey, each pixel's own grey. Hue turns the colour circle in 256 steps.
+//! Brightness, contrast and saturation by a factor f compute d + f (x - d), where the "degenerate" d is black, the
+//! image's mean grey or the pixel's own grey. Hue rotates the colour circle in 256 steps.
 //!
 //! Source: Pillow 13.0.0 (`src/libImaging/Blend.c`, `Convert.c`), torchvision 0.29
 //! (`transforms/_functional_pil.py`).
 
 use crate::{data::Image, tensor::cpu::vector::vectorised};
 
-/// Blends with black; `factor` >= 0, 1 changes nothing.
+/// Blends with black; `factor` >= 0, and 1 changes nothing.
 pub fn brightness(image: &mut Image, factor: f64) {
     blend_with(image, 0, factor as f32);
 }
@@ -31,8 +31,8 @@ pub fn saturation(image: &mut Image, factor: f64) {
     );
 }
 
-/// Turns hue by `turn` of the circle, in [-1/2, 1/2], truncated to steps of 1/255. Colours pass
-/// through 8-bit HSV, so even a turn of 0 changes some.
+/// Rotates the hue by `turn` of the colour circle, in [-1/2, 1/2], truncated to steps of 1/255. Colours pass through
+/// 8-bit HSV, so even a rotation by 0 changes some.
 pub fn hue(image: &mut Image, turn: f64) {
     let steps = (turn * 255.0) as i32 as u8;
     map_pixels(
@@ -54,7 +54,7 @@ pub fn greyscale(image: &mut Image) {
     );
 }
 
-/// Inverts bytes from 128 up.
+/// Inverts bytes of 128 and more.
 pub fn solarise(image: &mut Image) {
     vectorised(
         #[inline(always)]
@@ -66,7 +66,7 @@ pub fn solarise(image: &mut Image) {
     );
 }
 
-/// Blends every byte with the same one, by table.
+/// Blends every byte with the byte `degenerate`, using a lookup table.
 fn blend_with(image: &mut Image, degenerate: u8, factor: f32) {
     let table: [u8; 256] = std::array::from_fn(|x| blend(degenerate, x as u8, factor));
     for byte in &mut image.pixels {
@@ -74,10 +74,10 @@ fn blend_with(image: &mut Image, degenerate: u8, factor: f32) {
     }
 }
 
-/// Pixels that are mapped together.
+/// Number of pixels that are mapped together.
 const BLOCK: usize = 64;
 
-/// Maps every pixel. A `map` without branches runs on vectors.
+/// Maps every pixel. A `map` without branches is vectorised.
 #[inline(always)]
 fn map_pixels(image: &mut Image, map: impl Fn([u8; 3]) -> [u8; 3]) {
     vectorised(
@@ -95,7 +95,7 @@ fn map_pixels(image: &mut Image, map: impl Fn([u8; 3]) -> [u8; 3]) {
     );
 }
 
-/// Maps one block plane by plane: the compiler gives up on the arithmetic when channels interleave.
+/// Maps one block plane by plane: the compiler does not vectorise interleaved channels.
 #[inline(always)]
 fn map_block(block: &mut [u8; 3 * BLOCK], map: &impl Fn([u8; 3]) -> [u8; 3]) {
     let [mut red, mut green, mut blue] = [[0; BLOCK]; 3];
@@ -110,7 +110,7 @@ fn map_block(block: &mut [u8; 3 * BLOCK], map: &impl Fn([u8; 3]) -> [u8; 3]) {
     }
 }
 
-/// d + f (x - d) in single precision, clipped, truncated.
+/// d + f (x - d) in single precision, clipped and truncated.
 #[inline(always)]
 fn blend(degenerate: u8, x: u8, factor: f32) -> u8 {
     let degenerate = f32::from(degenerate);
@@ -137,10 +137,10 @@ fn mean_grey(image: &Image) -> u8 {
     (sum as f64 / (image.width * image.height) as f64 + 0.5) as u8
 }
 
-/// Hue, saturation and value as bytes. Branch-free, so that it runs on vectors: greys divide 0 by 0,
-/// and the cast of NaN to `i32` is the 0 they should have.
+/// Converts to hue, saturation and value as bytes, without branches, so that it is vectorised. Greys divide 0 by 0,
+/// and the cast of NaN to `i32` gives the required 0.
 ///
-/// Precision is mixed as in the reference, which computes in double and stores in single.
+/// Precision is mixed as in the reference, which computes in double and stores in single precision.
 #[inline(always)]
 pub(super) fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     let max = r.max(g).max(b);
@@ -173,13 +173,13 @@ pub(super) fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     let minus = f64::from(f32::from(max - minus) / range);
     let sixths = (sector + plus - minus) as f32;
     let turns = f64::from(sixths) / 6.0 + 1.0;
-    // Turns lie in [5/6, 11/6): fmod(turns, 1) is one subtraction at most.
+    // `turns` lies in [5/6, 11/6), so fmod(turns, 1) is at most one subtraction.
     let hue = (if turns >= 1.0 { turns - 1.0 } else { turns }) as f32;
     [(f64::from(hue) * 255.0) as i32 as u8, (f64::from(saturation) * 255.0) as i32 as u8, max]
 }
 
-/// The inverse up to rounding: each channel is V (1 - S k), where k goes from 0 to 1 and back within a
-/// third of the circle either side, at a place of its own.
+/// Inverts [`rgb_to_hsv`] up to rounding: each channel is V (1 - S k), where k rises from 0 to 1 and falls back
+/// within a third of the circle on either side of a position specific to the channel.
 #[inline(always)]
 pub(super) fn hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     let saturation = f64::from(f32::from(s) / 255.0);

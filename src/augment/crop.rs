@@ -1,21 +1,20 @@
-//! Where a random crop lies: torchvision's `RandomResizedCrop.get_params`.
+//! Random crop geometry: torchvision's `RandomResizedCrop.get_params`.
 //!
-//! Area is uniform in a range of shares, the aspect ratio r (width / height) uniform in its logarithm;
-//! width = round(sqrt(A r)), height = round(sqrt(A / r)). Source: torchvision 0.29,
-//! `transforms/transforms.py`.
+//! The area is uniform over a range of shares, the logarithm of the aspect ratio r (width / height) is uniform; width
+//! = round(sqrt(A r)), height = round(sqrt(A / r)). Source: torchvision 0.29, `transforms/transforms.py`.
 
 use super::resize::CropBox;
 use crate::seed::Stream;
 
-/// Aspect ratios that every method here uses, torchvision's default.
+/// Range of aspect ratios used by every method here: torchvision's default.
 pub const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
 const TRIES: usize = 10;
 
 /// Draws a crop whose area is a share in `scale` of the image and whose width / height is in `ratio`.
 ///
-/// A draw that does not fit is repeated, ten times in all; then the largest centred crop with a ratio
-/// in range is taken.
+/// A draw that does not fit is repeated, ten times in all; after that, the largest centred crop with a ratio in the
+/// range is used.
 pub fn draw_crop(
     width: usize,
     height: usize,
@@ -24,7 +23,7 @@ pub fn draw_crop(
     stream: &mut Stream,
 ) -> CropBox {
     let area = (width * height) as f64;
-    // Single precision, as torchvision has it.
+    // Single precision, as in torchvision.
     let log = |ratio: f64| f64::from(libm::log(f64::from(ratio as f32)) as f32);
     for _ in 0..TRIES {
         let area = area * stream.uniform(scale.0, scale.1);
@@ -72,7 +71,7 @@ mod tests {
                 let crop = draw_crop(width, height, (0.395, 1.0), RATIO, &mut stream);
                 assert!(crop.width > 0 && crop.left + crop.width <= width, "{crop:?}");
                 assert!(crop.height > 0 && crop.top + crop.height <= height, "{crop:?}");
-                // Both sides are rounded by at most half a pixel.
+                // Both sides are rounded, by at most half a pixel.
                 let (w, h) = (crop.width as f64, crop.height as f64);
                 assert!((w + 0.5) * (h + 0.5) >= 0.395 * (width * height) as f64, "{crop:?}");
                 assert!((w + 0.5) / (h - 0.5) >= RATIO.0 && (w - 0.5) / (h + 0.5) <= RATIO.1, "{crop:?}");
@@ -82,7 +81,7 @@ mod tests {
 
     #[test]
     fn small_crops_have_uniform_area_and_log_ratio() {
-        // Up to 20 % of a 4 : 3 image every ratio fits, so nothing is rejected.
+        // Crops of up to 20 % of a 4 : 3 image fit with any ratio, so nothing is rejected.
         let mut stream = Seed::root(4).stream();
         let n = 20_000;
         let (mut area, mut log_ratio, mut place) = (0.0, 0.0, 0.0);
@@ -102,8 +101,8 @@ mod tests {
 
     #[test]
     fn long_images_fall_back_to_the_centre() {
-        // A whole-area crop of a 100 x 10 image never has a ratio below 4/3. By torchvision's rule:
-        // width round(10 * 4/3) = 13, left (100 - 13) / 2 = 43; upright likewise.
+        // A crop of the whole area of a 100 x 10 image never has a ratio below 4/3. By torchvision's rule: width
+        // round(10 * 4/3) = 13, left (100 - 13) / 2 = 43; for upright images likewise.
         let mut stream = Seed::root(5).stream();
         let wide = draw_crop(100, 10, (1.0, 1.0), RATIO, &mut stream);
         assert_eq!(wide, CropBox { left: 43, top: 0, width: 13, height: 10 });

@@ -1,7 +1,7 @@
 //! One drawn view: plain data, and its application to an image.
 //!
-//! Drawing and applying are apart so that the same draws can be applied elsewhere, and so that a view
-//! can be recorded and repeated. Knows nothing about the distributions that it was drawn from.
+//! Drawing and applying are separate so that the same draws can be applied on other devices, and so that a view can
+//! be recorded and repeated. Independent of the distributions that views are drawn from.
 
 use super::{
     blur::gaussian_blur,
@@ -10,45 +10,45 @@ use super::{
 };
 use crate::data::Image;
 
-/// Everything that was random about one view.
+/// Everything that is random about one view.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// Width and height of the view in pixels.
+    /// Width and height of the view, in pixels.
     pub side: usize,
-    /// Kernel that the crop is resized with.
+    /// Resampling kernel of the crop.
     pub filter: Filter,
-    /// Part of the image that the view shows, in pixels of the image.
+    /// The part of the image that the view shows, in pixels of the image.
     pub crop: CropBox,
     /// Colour adjustments in the order of application.
     pub jitter: Vec<Adjustment>,
-    /// Mirrored left to right.
+    /// Whether the view is mirrored left to right.
     pub flip: bool,
-    /// Colours replaced by their luma.
+    /// Whether colours are replaced by their luma.
     pub grey: bool,
-    /// Standard deviation in pixels, where the view is blurred.
+    /// Standard deviation of the blur, in pixels; `None` without blur.
     pub blur: Option<f64>,
-    /// Bytes of 128 and more inverted.
+    /// Whether bytes of 128 and more are inverted.
     pub solarise: bool,
 }
 
-/// One step of colour jitter, with its factor (1 changes nothing) or its turn in circles.
+/// One step of colour jitter, with its factor (1 changes nothing) or its rotation of the hue.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Adjustment {
     /// Factor of every value, at least 0.
     Brightness(f64),
-    /// Factor of the distance to the mean luma, at least 0.
+    /// Factor applied to the distance from the mean luma, at least 0.
     Contrast(f64),
-    /// Factor of the distance to the pixel's own luma, at least 0.
+    /// Factor applied to the distance from the pixel's own luma, at least 0.
     Saturation(f64),
-    /// Turn of the hue in circles, -1/2..1/2.
+    /// Rotation of the hue as a fraction of the circle, -1/2..1/2.
     Hue(f64),
 }
 
 impl Drawn {
-    /// Makes the view: crop, jitter, flip, grey, blur, solarise.
+    /// Applies the draws to an image: crop, jitter, flip, grey, blur, solarise.
     ///
     /// # Panics
-    /// If the crop reaches beyond `image`, which then is not the size it was drawn for.
+    /// If the crop reaches beyond `image`, which then has another size than the image the view was drawn for.
     pub fn apply(&self, image: &Image) -> Image {
         let mut view = resize(image, self.crop, self.side, self.side, self.filter);
         for adjustment in &self.jitter {
@@ -71,7 +71,7 @@ impl Drawn {
 }
 
 impl Adjustment {
-    /// Changes the image in place.
+    /// Adjusts the image in place.
     pub fn apply(self, image: &mut Image) {
         match self {
             Self::Brightness(factor) => color::brightness(image, factor),
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn blurred_edges_are_solarised_and_grey_pixels_stay_grey() {
-        // Black beside white. Solarised first, all of it would be black, and nothing left to blur.
+        // Black beside white. If solarised before blurring, the image would be all black, with nothing left to blur.
         let pixels = (0..16 * 16).flat_map(|place| [if place % 16 < 8 { 0 } else { 255 }; 3]).collect();
         let image = Image::new(16, 16, pixels);
         let whole = CropBox { left: 0, top: 0, width: 16, height: 16 };
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!((row[0], row[15]), (0, 0), "{row:?}");
         assert!(row.iter().any(|&value| value > 60), "an edge between them: {row:?}");
 
-        // Red is turned to another hue before colours are lost, so grey is that hue's: afterwards it could not turn.
+        // Jitter rotates the hue of red before colours are dropped, so the grey is that of the new hue.
         let red = Image::new(1, 1, vec![255, 0, 0]);
         let crop = CropBox { left: 0, top: 0, width: 1, height: 1 };
         let one = Drawn { side: 1, crop, blur: None, solarise: false, grey: true, ..drawn };

@@ -1,8 +1,8 @@
-//! Random views of images, the raw material of self-supervision.
+//! Random views of images for self-supervised training.
 //!
-//! [`ViewSet`] says what is random, [`Drawn`] what came of it, and [`Drawn::apply`] makes the view; with
-//! equal draws every byte equals what Pillow and torchvision's PIL path give. [`to_normalised`] then
-//! makes numbers of bytes. Knows nothing about data sets, tensors or methods.
+//! [`ViewSet`] holds the distributions, [`Drawn`] the values drawn from them, and [`Drawn::apply`] makes the view;
+//! for the same values every byte equals the output of Pillow and torchvision's PIL path. [`to_normalised`] then
+//! converts bytes to floating-point numbers. Independent of data sets, tensors and methods.
 
 pub mod blur;
 pub mod color;

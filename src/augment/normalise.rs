@@ -1,7 +1,6 @@
-//! From bytes to the numbers that a network sees: y = (x / 255 - mean) / std, per channel.
+//! Normalisation of bytes to network inputs: y = (x / 255 - mean) / std, per channel.
 //!
-//! The same single-precision operations as torchvision's `ToTensor` and `Normalize`, but channels stay
-//! last.
+//! Uses the same single-precision operations as torchvision's `ToTensor` and `Normalize`, but channels stay last.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -12,43 +11,44 @@ use crate::{data::Image, tensor::cpu::vector::vectorised};
 /// Mean and standard deviation of each channel, red, green, blue, for values in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalisation {
-    /// Taken from each channel.
+    /// Subtracted from each channel.
     pub mean: [f32; 3],
-    /// What each channel is then divided by; not 0.
+    /// Divides each channel after subtraction; not 0.
     pub std: [f32; 3],
 }
 
 impl Normalisation {
-    /// Channel statistics of Sewer-ML's training split at 224 x 224. The data set's authors average
-    /// the images' standard deviations, which is less than the pooled one.
-    /// Source: Sewer-ML repository, README; the paper's authors use the same.
+    /// Channel statistics of Sewer-ML's training split at 224 x 224.
+    ///
+    /// The data set's authors average the standard deviations of the images, which gives less than the pooled
+    /// deviation. Source: Sewer-ML repository, README; the paper's authors use the same.
     pub const SEWER_ML: Self = Self { mean: [0.523, 0.453, 0.345], std: [0.210, 0.199, 0.154] };
 
     /// ImageNet's customary constants. Source: torchvision model recipes.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
-    /// What is said of it on the command line.
+    /// Help text for the command line.
     pub const HELP: &'static str = "\
-What pixels are normalised by where the weights of a file are used, as they were when the weights were made:
-  sewer-ml        statistics of Sewer-ML, which everything that is trained here uses
+Normalisation of pixels for the weights of a file; use the one that they were trained with:
+  sewer-ml        statistics of Sewer-ML, used for everything that is trained here
   imagenet        0.485,0.456,0.406/0.229,0.224,0.225
   MEAN/DEVIATION  three numbers each, red, green, blue, for values in 0..1
-[default: what the header of the file says, as those of `export` and of `data mobilenet` do; else sewer-ml]";
+[default: stated in the header of files by `export` and `data mobilenet`; otherwise sewer-ml]";
 
-    /// Names of notes in the header of a file of weights.
+    /// Names of its notes in the header of a weights file.
     const NOTES: [&str; 2] = ["normalisation_mean", "normalisation_std"];
 
-    /// As notes in the header of a file of weights.
+    /// Returns it as notes for the header of a weights file.
     pub fn notes(&self) -> BTreeMap<String, String> {
         let list = |values: [f32; 3]| format!("{values:?}");
         let notes = Self::NOTES.into_iter().zip([list(self.mean), list(self.std)]);
         notes.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Of the notes that `find` has by their names; none where there are none.
+    /// Parses the notes that `find` returns by name; `None` if neither exists.
     ///
     /// # Errors
-    /// If only one is there, or they are no numbers to normalise by.
+    /// If only one of the notes exists, or they are not valid numbers for normalising.
     pub fn of_notes<'a>(find: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Self>> {
         match Self::NOTES.map(find) {
             [None, None] => Ok(None),
@@ -66,13 +66,13 @@ What pixels are normalised by where the weights of a file are used, as they were
             let numbers: Option<Vec<f32>> = numbers.map(Result::ok).collect();
             let numbers = numbers.filter(|numbers| numbers.iter().all(|number| number.is_finite()));
             let three = numbers.and_then(|numbers| numbers.try_into().ok());
-            three.with_context(|| format!("expected three numbers with commas, found '{list}'"))
+            three.with_context(|| format!("expected three comma-separated numbers, found '{list}'"))
         };
         let (mean, std) = (three(mean)?, three(std)?);
         ensure!(std.iter().all(|&std| std > 0.0), "deviations must be above 0, found {std:?}");
         ensure!(
             mean.iter().chain(&std).all(|number| number.abs() <= 2.0),
-            "expected numbers for values in 0..1, found {mean:?} and {std:?}: of bytes, divide by 255"
+            "expected numbers for values in 0..1, found {mean:?} and {std:?}; if they refer to bytes, divide them by 255"
         );
         Ok(Self { mean, std })
     }
@@ -91,10 +91,10 @@ impl FromStr for Normalisation {
     }
 }
 
-/// Writes `image` normalised to `out`, height x width x 3.
+/// Writes the normalised `image` to `out` (height x width x 3).
 ///
 /// # Panics
-/// If `out` has another length than the image has bytes.
+/// If the length of `out` differs from the number of bytes in the image.
 pub fn to_normalised(image: &Image, normalisation: &Normalisation, out: &mut [f32]) {
     assert_eq!(out.len(), image.pixels.len(), "one number for each of the image's bytes");
     let Normalisation { mean, std } = normalisation;
@@ -143,7 +143,7 @@ mod tests {
             ("0.5,0.5/1,1,1", "three numbers"),
             ("0,0,nan/1,1,1", "three numbers"),
             ("0,0,0/1,1,0", "above 0"),
-            ("123.7,116.3,103.5/58.4,57.1,57.4", "divide by 255"),
+            ("123.7,116.3,103.5/58.4,57.1,57.4", "divide them by 255"),
         ] {
             let error = text.parse::<Normalisation>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

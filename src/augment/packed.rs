@@ -1,4 +1,4 @@
-//! Drawn views as `gpu/views.cu` reads them: plain numbers, and how much room a batch of them needs.
+//! Drawn views packed as plain numbers in the layout of `gpu/views.cu`, with the memory that a batch of them needs.
 
 use super::{
     blur,
@@ -6,7 +6,7 @@ use super::{
     resize::Filter,
 };
 
-/// Most adjustments of a view: one of each kind.
+/// Maximum number of adjustments of a view: one of each kind.
 const MOST_ADJUSTMENTS: usize = 4;
 
 /// `View` of `views.cu`, field by field.
@@ -32,21 +32,21 @@ pub struct View {
     edge: u32,
 }
 
-/// Views of one side, and what the kernel needs to make them.
+/// Views of equal size, and what the kernel needs to make them.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// In the order in which the batch shows them.
+    /// Views in the order of the batch.
     pub views: Vec<View>,
-    /// Width and height of every view in pixels.
+    /// Width and height of every view, in pixels.
     pub side: usize,
-    /// Most input pixels of one output pixel, along either axis.
+    /// Maximum number of input pixels per output pixel, along either axis.
     pub taps: usize,
-    /// Bytes of scratch memory that a view needs.
+    /// Bytes of scratch memory per view.
     pub scratch: usize,
 }
 
 impl View {
-    /// A view of an image that is `width` pixels wide and whose bytes begin at `source`.
+    /// Packs a view of an image that is `width` pixels wide and whose bytes begin at offset `source`.
     fn new(drawn: &Drawn, source: usize, width: usize) -> Self {
         assert!(drawn.jitter.len() <= MOST_ADJUSTMENTS, "{} adjustments", drawn.jitter.len());
         let (mut kinds, mut factors) = ([0; MOST_ADJUSTMENTS], [0.0; MOST_ADJUSTMENTS]);
@@ -55,7 +55,7 @@ impl View {
                 Adjustment::Brightness(factor) => (0, factor as f32),
                 Adjustment::Contrast(factor) => (1, factor as f32),
                 Adjustment::Saturation(factor) => (2, factor as f32),
-                // Steps as `color::hue` takes them.
+                // The same steps as in `color::hue`.
                 Adjustment::Hue(turn) => (3, f32::from((turn * 255.0) as i32 as u8)),
             };
         }
@@ -84,7 +84,7 @@ impl View {
         }
     }
 
-    /// As it lies in memory.
+    /// Returns its representation in memory.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.source.to_ne_bytes().to_vec();
         let before = [self.width, self.left, self.top, self.crop_width, self.crop_height];
@@ -99,10 +99,10 @@ impl View {
 }
 
 impl Batch {
-    /// Views of images, each with where its image's bytes begin and how wide it is.
+    /// Packs views, each given with the offset of its image's bytes and the width of its image.
     ///
     /// # Panics
-    /// Without views, or if their sides differ.
+    /// If there are no views, or their sides differ.
     pub fn new(views: &[(Drawn, usize, usize)]) -> Self {
         let side = views[0].0.side;
         let (mut taps, mut scratch) = (0, 0);

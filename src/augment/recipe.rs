@@ -1,7 +1,7 @@
-//! Named recipes: which views of an image each method is trained on, as published.
+//! Named recipes: the published views on which each method is trained.
 //!
-//! Steps are applied in the order crop, jitter, flip, grey, blur, solarise, whatever the source's own
-//! place for the flip: mirroring commutes, byte for byte, with every step after the crop.
+//! Steps are always applied in the order crop, jitter, flip, grey, blur, solarise, wherever the source flips:
+//! mirroring commutes byte for byte with every step after the crop.
 //!
 //! Sources: torchvision 0.29 for the meaning of every number; lightly e8d317fc, solo-learn 9187ea39,
 //! barlowtwins 8e8d284c, dino 7c446df5, mae efb2a806 for the numbers.
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::seed::Stream;
 
-/// The views that are made of each image, in order.
+/// The views made of each image, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewSet {
     /// Name in records and reports.
@@ -29,7 +29,7 @@ pub struct ViewRecipe {
     pub side: usize,
     /// Kernel that the crop is resized with.
     pub filter: Filter,
-    /// Which part of the image is shown.
+    /// The part of the image that is shown.
     pub framing: Framing,
     /// Colour jitter.
     pub jitter: Jitter,
@@ -46,13 +46,13 @@ pub struct ViewRecipe {
 /// Which part of the image a view shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Framing {
-    /// All of it, squeezed into a square.
+    /// The whole image, resized to a square.
     Whole,
     /// A random crop.
     Random {
-        /// Least and largest share of the image's area, 0..1.
+        /// Smallest and largest share of the image's area, 0..1.
         scale: (f64, f64),
-        /// Least and largest width / height.
+        /// Smallest and largest width / height.
         ratio: (f64, f64),
     },
 }
@@ -60,30 +60,32 @@ pub enum Framing {
 /// Colour jitter: with `probability`, all adjustments of non-zero strength, in random order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter {
-    /// That anything is adjusted at all, 0..1.
+    /// Probability that anything is adjusted, 0..1.
     pub probability: f64,
-    /// The factor is uniform in [max(0, 1 - strength), 1 + strength]; likewise the next two.
+    /// The brightness factor is uniform in [max(0, 1 - strength), 1 + strength]; likewise for the next two.
     pub brightness: f64,
-    /// As brightness.
+    /// Strength of contrast, as for brightness.
     pub contrast: f64,
-    /// As brightness.
+    /// Strength of saturation, as for brightness.
     pub saturation: f64,
-    /// The turn is uniform in [-strength, strength], in circles; at most 1/2.
+    /// The hue's rotation is uniform in [-strength, strength], in fractions of the circle; at most 1/2.
     pub hue: f64,
 }
 
-/// Blur: with `probability`, of a standard deviation uniform in `sigma`, in pixels.
+/// Blur: with `probability`, the standard deviation is uniform in `sigma`, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Blur {
-    /// That a view is blurred, 0..1.
+    /// Probability of blurring a view, 0..1.
     pub probability: f64,
-    /// Least and largest standard deviation, pixels.
+    /// Smallest and largest standard deviation, in pixels.
     pub sigma: (f64, f64),
 }
 
 impl ViewSet {
-    /// The paper's two views. Crop and jitter: its section on augmentation. Bicubic, jitter on every
-    /// view, flip, and no grey, blur or solarise: its authors' released code.
+    /// The paper's two views.
+    ///
+    /// Crop and jitter are from its section on augmentation. Bicubic resampling, jitter on every view, flip, and the
+    /// absence of grey, blur and solarise are from its authors' released code.
     pub fn paper(side: usize) -> Self {
         let jitter =
             Jitter { probability: 1.0, brightness: 0.275, contrast: 0.275, saturation: 0.275, hue: 0.1375 };
@@ -91,24 +93,26 @@ impl ViewSet {
         Self { name: "paper", views: vec![view; 2] }
     }
 
-    /// One deterministic view for scoring: the whole image, bicubic, not flipped, its aspect distorted
-    /// as in the authors' test job and in Sewer-ML's baselines.
+    /// One deterministic view for scoring: the whole image, bicubic, without flip. The aspect ratio is not kept, as
+    /// in the authors' test code and in Sewer-ML's baselines.
     pub fn evaluation(side: usize) -> Self {
         Self { name: "evaluation", views: vec![ViewRecipe::whole(side)] }
     }
 
-    /// Nothing but the resize, "no augmentation" by the words of the paper's Table 2.
+    /// Resize only: "no augmentation" according to the paper's Table 2.
     pub fn none(side: usize) -> Self {
         Self { name: "none", ..Self::evaluation(side) }
     }
 
-    /// Resize and flip: "no augmentation" as the authors' released code ran it for Table 2.
+    /// Resize and flip: "no augmentation" as the authors' released code runs it for Table 2.
     pub fn flip(side: usize) -> Self {
         Self { name: "flip", views: vec![ViewRecipe { flip: 0.5, ..ViewRecipe::whole(side) }] }
     }
 
-    /// SimCLR's two views. `strength` is 1 for ImageNet (lightly, solo-learn), 0.5 in lightly's recipes
-    /// for small data sets; it scales the jitter only. Bilinear as in lightly (solo-learn: bicubic).
+    /// SimCLR's two views.
+    ///
+    /// `strength` scales the jitter only; it is 1 for ImageNet (lightly, solo-learn) and 0.5 in lightly's recipes for
+    /// small data sets. Resampling is bilinear as in lightly (solo-learn: bicubic).
     pub fn simclr(side: usize, strength: f64) -> Self {
         let view = ViewRecipe {
             filter: Filter::Bilinear,
@@ -126,7 +130,7 @@ impl ViewSet {
         Self { name: "simclr", views: vec![view; 2] }
     }
 
-    /// BYOL's two views: the first always blurred, the second seldom, but sometimes solarised.
+    /// BYOL's two views: the first is always blurred, the second rarely, but sometimes solarised.
     /// Source: solo-learn's and lightly's BYOL recipes; bicubic as in solo-learn (lightly: bilinear).
     pub fn byol(side: usize) -> Self {
         Self { name: "byol", views: asymmetric_pair(side, (0.08, 1.0)).into() }
@@ -154,7 +158,7 @@ impl ViewSet {
         Self { name: "mae", views: vec![ViewRecipe::cropped(side, (0.2, 1.0))] }
     }
 
-    /// The first view alone, for methods that see each image once.
+    /// Keeps the first view only, for methods that see each image once.
     #[must_use]
     pub fn first_view(mut self) -> Self {
         self.views.truncate(1);
@@ -168,7 +172,7 @@ impl ViewSet {
 }
 
 impl ViewRecipe {
-    /// The whole image, bicubic, and nothing else.
+    /// The whole image, bicubic, without further steps.
     pub fn whole(side: usize) -> Self {
         Self {
             side,
@@ -182,7 +186,7 @@ impl ViewRecipe {
         }
     }
 
-    /// A bicubic random crop of `scale` of the area, flipped half the time, and nothing else.
+    /// A bicubic random crop of `scale` of the area, flipped half of the time, without further steps.
     pub fn cropped(side: usize, scale: (f64, f64)) -> Self {
         Self { framing: Framing::Random { scale, ratio: RATIO }, flip: 0.5, ..Self::whole(side) }
     }
@@ -216,15 +220,15 @@ impl ViewRecipe {
 }
 
 impl Jitter {
-    /// Adjustments in the order of application; none when the coin says so.
+    /// Draws adjustments in the order of application; empty with probability 1 - `probability`.
     fn draw(&self, stream: &mut Stream) -> Vec<Adjustment> {
         let mut adjustments = Vec::new();
         if !stream.coin(self.probability) {
             return adjustments;
         }
         let mut factor = |strength: f64| stream.uniform((1.0 - strength).max(0.0), 1.0 + strength);
-        // torchvision leaves an adjustment of strength 0 out, which matters for hue: its way through
-        // 8-bit HSV is not exact.
+        // torchvision skips an adjustment of strength 0. This matters for hue, whose conversion through 8-bit HSV is
+        // not exact.
         if self.brightness > 0.0 {
             adjustments.push(Adjustment::Brightness(factor(self.brightness)));
         }
@@ -248,10 +252,10 @@ impl Blur {
     }
 }
 
-/// Standard deviation of the blur, in pixels. Source: lightly, solo-learn, barlowtwins, dino alike.
+/// Standard deviation of the blur, in pixels. The same in lightly, solo-learn, barlowtwins and dino.
 const BLUR_SIGMA: (f64, f64) = (0.1, 2.0);
 
-/// The pair that BYOL introduced: blur 1.0 and 0.1, solarise 0 and 0.2.
+/// The asymmetric pair introduced by BYOL: probabilities of blur 1.0 and 0.1, of solarisation 0 and 0.2.
 fn asymmetric_pair(side: usize, scale: (f64, f64)) -> [ViewRecipe; 2] {
     let view = ViewRecipe::byol_like(side, scale);
     [
@@ -335,7 +339,7 @@ mod tests {
                     ("blur", view.blur.probability, share(|drawn| drawn.blur.is_some())),
                     ("solarise", view.solarise, share(|drawn| drawn.solarise)),
                 ] {
-                    // Five standard errors of a share; certain steps are exact.
+                    // Five standard errors of a proportion; steps with probability 0 or 1 are exact.
                     let error = 5.0 * (stated * (1.0 - stated) / count as f64).sqrt();
                     assert!((seen - stated).abs() <= error, "{} {step}: {seen}", recipe.name);
                 }
@@ -345,14 +349,15 @@ mod tests {
 
     #[test]
     fn blur_and_solarisation_are_those_of_each_view() {
-        // BYOL, table 6; Barlow Twins, appendix A; DINO's `main_dino.py`: blurred and solarised, first view and second.
+        // BYOL, table 6; Barlow Twins, appendix A; DINO's `main_dino.py`: blur and solarisation of the first and
+        // second view.
         let rates = |view: &ViewRecipe| (view.blur.probability, view.solarise);
         let pair = [(1.0, 0.0), (0.1, 0.2)];
         for set in [ViewSet::byol(224), ViewSet::barlow_twins(224), ViewSet::dino(224, 96, 8)] {
             assert_eq!(set.views[..2].iter().map(rates).collect::<Vec<_>>(), pair, "{}", set.name);
             assert!(set.views[2..].iter().all(|local| rates(local) == (0.5, 0.0)), "{}", set.name);
         }
-        // SimCLR's are alike; the others' are neither blurred nor solarised.
+        // SimCLR's two views are alike; the other recipes neither blur nor solarise.
         assert!(ViewSet::simclr(224, 1.0).views.iter().all(|view| rates(view) == (0.5, 0.0)));
         for set in [ViewSet::paper(224), ViewSet::flip(224), ViewSet::none(224), ViewSet::mae(224)] {
             assert!(set.views.iter().all(|view| rates(view) == (0.0, 0.0)), "{}", set.name);
@@ -368,7 +373,7 @@ mod tests {
             *counts.entry(format!("{order:?}")).or_insert(0.0) += 1.0;
         }
         assert_eq!(counts.len(), 24);
-        // Chi-squared with 23 degrees of freedom: above 58.6 once in 16,000 seeds.
+        // Chi-squared with 23 degrees of freedom exceeds 58.6 for one in 16,000 seeds.
         let statistic: f64 = counts.values().map(|count: &f64| (count - 400.0).powi(2) / 400.0).sum();
         assert!(statistic < 58.6, "{statistic}");
     }

@@ -1,8 +1,8 @@
-//! Antialiased resampling, equal to Pillow's byte for byte.
+//! Antialiased resampling, byte-identical to Pillow's.
 //!
-//! An output pixel at x has its centre at c = (x + 1/2) in/out and is the sum over input pixels k of
-//! f((k - c + 1/2) / s) / sum, s = max(in/out, 1): the filter widens when the image shrinks. Weights
-//! are rounded to 22 fractional bits; one axis after the other, rounded to bytes in between.
+//! The output pixel at x has its centre at c = (x + 1/2) in/out and is the sum over input pixels k, weighted by f((k
+//! - c + 1/2) / s) / sum with s = max(in/out, 1): the filter widens when the image shrinks. Weights are rounded to 22
+//! fractional bits. One axis is resampled after the other, with rounding to bytes in between.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
 //! same filter without the rounding in between.
@@ -25,7 +25,7 @@ pub struct CropBox {
 }
 
 impl CropBox {
-    /// All of a `width` x `height` image.
+    /// Returns the rectangle of a whole `width` x `height` image.
     pub fn whole(width: usize, height: usize) -> Self {
         Self { left: 0, top: 0, width, height }
     }
@@ -41,7 +41,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Half the kernel's width, in pixels of the coarser grid.
+    /// Half the kernel's width, in pixels of the coarser of both grids.
     fn support(self) -> f64 {
         match self {
             Self::Bilinear => 1.0,
@@ -49,7 +49,7 @@ impl Filter {
         }
     }
 
-    /// Most input pixels that make one output pixel, of `input` that become `output`.
+    /// Maximum number of input pixels per output pixel when `input` pixels become `output` pixels.
     pub(super) fn most_taps(self, input: usize, output: usize) -> usize {
         let widening = (input as f64 / output as f64).max(1.0);
         (2.0 * self.support() * widening).ceil() as usize + 1
@@ -67,7 +67,7 @@ impl Filter {
     }
 }
 
-/// Cuts `crop` out and resamples it to `width` x `height`; the filter sees no pixel outside the crop.
+/// Cuts out `crop` and resamples it to `width` x `height`; pixels outside the crop have no influence.
 ///
 /// # Panics
 /// If `crop` is empty or reaches beyond the image, or if the output is empty.
@@ -96,7 +96,7 @@ pub fn resize(image: &Image, crop: CropBox, width: usize, height: usize, filter:
     }
 }
 
-/// The whole image, bicubic, with a shorter side of so many pixels where it has more.
+/// Returns the whole image, bicubically shrunk so that its shorter side has at most `side` pixels.
 pub fn shrunk(image: &Image, side: usize) -> Image {
     let shorter = image.width.min(image.height);
     if shorter <= side {
@@ -107,32 +107,32 @@ pub fn shrunk(image: &Image, side: usize) -> Image {
     resize(image, whole, scaled(image.width), scaled(image.height), Filter::Bicubic)
 }
 
-/// Pillow's order of passes since 13.0.0: columns come first where the height shrinks, and by more than
-/// twice as many pixels as the width. Older versions always begin with rows.
+/// Pillow's order of passes since 13.0.0: columns first if the height shrinks, by more than twice as many pixels as
+/// the width. Older versions always begin with rows.
 fn columns_first(crop: CropBox, width: usize, height: usize) -> bool {
     crop.height > height && crop.height + 2 * width > height + 2 * crop.width
 }
 
-/// Resamples the whole image so that its shorter side becomes `side`; the longer one is
-/// floor(side * longer / shorter), as torchvision's `Resize(side)`.
+/// Resamples the whole image so that its shorter side becomes `side`; the longer side becomes floor(side * longer /
+/// shorter), as in torchvision's `Resize(side)`.
 pub fn resize_shorter_side(image: &Image, side: usize, filter: Filter) -> Image {
     let shorter = image.width.min(image.height);
     let crop = CropBox::whole(image.width, image.height);
     resize(image, crop, side * image.width / shorter, side * image.height / shorter, filter)
 }
 
-/// Fractional bits of a weight: 32, less 8 of a byte, less 2 for kernels that overshoot.
+/// Fractional bits of a weight: 32, minus 8 for a byte, minus 2 for kernels that overshoot.
 const FRACTION: u32 = 22;
 const HALF: i32 = 1 << (FRACTION - 1);
 
-/// Rows that are resampled together, so that one weight multiplies whole vector registers.
+/// Number of rows resampled together, so that one weight multiplies whole vector registers.
 const ROWS: usize = 8;
 /// Bytes of one pixel in [`ROWS`] rows, padded to four channels.
 const LANES: usize = 4 * ROWS;
-/// Bytes of a row whose column sums stay in registers together; 32 pixels.
+/// Bytes of a row (32 pixels) whose column sums stay in registers together.
 const STRIP: usize = 96;
 
-/// Which input pixels make each output pixel, and with which fixed-point weights, along one axis.
+/// For each output pixel along one axis: its input pixels and their fixed-point weights.
 struct FilterWindows {
     windows: Vec<Window>,
     weights: Vec<i32>,
@@ -141,12 +141,12 @@ struct FilterWindows {
 struct Window {
     /// First input pixel.
     first: usize,
-    /// Where the weights lie in [`FilterWindows::weights`].
+    /// Range of the weights in [`FilterWindows::weights`].
     weights: Range<usize>,
 }
 
 impl FilterWindows {
-    /// Every operation is in the reference's order, for equal rounding.
+    /// Performs every operation in the reference's order, so that rounding is the same.
     fn new(input: usize, output: usize, filter: Filter) -> Self {
         let scale = input as f64 / output as f64;
         let widening = scale.max(1.0);
@@ -157,7 +157,7 @@ impl FilterWindows {
         let mut exact = Vec::new();
         for x in 0..output {
             let centre = (x as f64 + 0.5) * scale;
-            // Casts of negative numbers to `usize` give 0, which is the image's border.
+            // Casting a negative number to `usize` gives 0, the image's border.
             let first = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(input);
             exact.clear();
@@ -170,12 +170,12 @@ impl FilterWindows {
         Self { windows, weights }
     }
 
-    /// Output pixels.
+    /// Number of output pixels.
     fn len(&self) -> usize {
         self.windows.len()
     }
 
-    /// (first input pixel, weights) of every output pixel.
+    /// Yields (first input pixel, weights) of every output pixel.
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.windows.iter().map(|window| (window.first, &self.weights[window.weights.clone()]))
     }
@@ -191,12 +191,12 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> FRACTION).clamp(0, 255) as u8
 }
 
-/// A rectangle of an image, as the passes read it.
+/// A rectangle of an image, as input of the passes.
 #[derive(Clone, Copy)]
 struct Region<'a> {
     width: usize,
     height: usize,
-    /// Bytes from one row to the next.
+    /// Distance between rows, in bytes.
     stride: usize,
     bytes: &'a [u8],
 }
@@ -221,7 +221,7 @@ impl<'a> Region<'a> {
         Image::new(self.width, self.height, pixels)
     }
 
-    /// The horizontal pass.
+    /// Resamples horizontally.
     fn resample_rows(self, windows: &FilterWindows) -> Image {
         let width = windows.len();
         let mut pixels = vec![0; 3 * width * self.height];
@@ -232,7 +232,7 @@ impl<'a> Region<'a> {
             || {
                 for (group, output) in pixels.chunks_mut(ROWS * 3 * width).enumerate() {
                     for lane in 0..ROWS {
-                        // The last group may repeat the last row; it is not read.
+                        // The last group may repeat the last row; the repetition is not read.
                         spread(self.row((group * ROWS + lane).min(self.height - 1)), lane, &mut wide);
                     }
                     for (pixel, (first, weights)) in narrow.iter_mut().zip(windows.iter()) {
@@ -247,7 +247,7 @@ impl<'a> Region<'a> {
         Image::new(width, self.height, pixels)
     }
 
-    /// The vertical pass.
+    /// Resamples vertically.
     fn resample_columns(self, windows: &FilterWindows) -> Image {
         let mut pixels = vec![0; 3 * self.width * windows.len()];
         vectorised(
@@ -271,8 +271,8 @@ impl<'a> Region<'a> {
     }
 }
 
-/// Writes the pixels of one row to their lanes. A pixel moves as four bytes, so the fourth channel
-/// holds the next pixel's red: it is resampled with the others and never read.
+/// Writes the pixels of one row to their lanes. A pixel is copied as four bytes, so the fourth channel holds the next
+/// pixel's red; it is resampled with the others but never read.
 #[inline(always)]
 fn spread(row: &[u8], lane: usize, columns: &mut [[u8; LANES]]) {
     let lanes = 4 * lane..4 * lane + 4;
@@ -291,7 +291,7 @@ fn gather(columns: &[[u8; LANES]], lane: usize, row: &mut [u8]) {
     }
 }
 
-/// One output pixel in [`ROWS`] rows.
+/// Computes one output pixel in [`ROWS`] rows.
 #[inline(always)]
 fn weigh(columns: &[[u8; LANES]], weights: &[i32]) -> [u8; LANES] {
     let mut sums = [HALF; LANES];
@@ -303,7 +303,7 @@ fn weigh(columns: &[[u8; LANES]], weights: &[i32]) -> [u8; LANES] {
     sums.map(to_byte)
 }
 
-/// `N` neighbouring bytes of one output row, from rows that are `stride` apart.
+/// Computes `N` neighbouring bytes of one output row, from rows that are `stride` apart.
 #[inline(always)]
 fn weigh_strip<const N: usize>(rows: &[u8], stride: usize, weights: &[i32]) -> [u8; N] {
     let mut sums = [HALF; N];
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!((small.width, small.height), (36, 29));
         assert!(small.pixels.iter().all(|&byte| byte == 7));
         assert!(shrunk(&image, 58) == image && shrunk(&image, 500) == image);
-        // Half of 73 is 36.5, of 71 35.5: rounded, either way round.
+        // Half of 73 is 36.5, half of 71 is 35.5: rounded in both orientations.
         for (longer, rounded) in [(73, 37), (71, 36)] {
             let [wide, tall] = [(longer, 58), (58, longer)]
                 .map(|(width, height)| shrunk(&Image::new(width, height, vec![7; width * height * 3]), 29));

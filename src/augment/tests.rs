@@ -1,4 +1,4 @@
-//! Bytes against Pillow.
+//! Compares bytes with Pillow's.
 
 use rstest::rstest;
 use serde::Deserialize;
@@ -33,8 +33,8 @@ fn hex(digest: &[u8]) -> String {
 
 const CROP: CropBox = CropBox { left: 9, top: 5, width: 41, height: 30 };
 
-/// Sum of all bytes, pixels at (0, 0), (11, 7) and the last, and the first half of SHA-256, of what
-/// Pillow 13.0.0 makes of the 64 x 48 pattern.
+/// Sum of all bytes, pixels at (0, 0), (11, 7) and the last, and the first half of the SHA-256 of Pillow 13.0.0's
+/// output for the 64 x 48 pattern.
 #[rstest]
 #[case::input(|_: &mut Image| (), 1177830, [[0, 53, 106], [47, 100, 153], [176, 229, 26]], "10b3026348643802")]
 #[case::darker(|i: &mut Image| brightness(i, 0.725), 849402, [[0, 38, 76], [34, 72, 110], [127, 166, 18]], "44fd113af2c65bc4")]
@@ -72,7 +72,7 @@ fn steps_equal_pillow(
     assert_eq!(&sha256(&image.pixels)[..16], digest);
 }
 
-/// One line of `fixtures/pillow/cases.json`; the script next to it says what the fields mean.
+/// One line of `fixtures/pillow/cases.json`; the script next to it explains the fields.
 #[derive(Deserialize)]
 struct Case {
     width: usize,
@@ -172,7 +172,7 @@ fn every_colour_equals_pillow() {
     assert_eq!(digest(hsv_to_rgb), fixture.rgb);
 }
 
-/// What lets a recipe leave out where its source flips.
+/// Because flips commute, a recipe need not state where its source flips.
 #[rstest]
 #[case::brightness(Step::Brightness(1.2))]
 #[case::contrast(Step::Contrast(0.7))]

@@ -1,4 +1,4 @@
-//! The encoders that are built, by name and size.
+//! The available encoders, by name and size.
 
 use candle_core::Result;
 
@@ -6,22 +6,22 @@ use super::{Backbone, Builder, MobileNet, ResNet, Stem, Vit, VitSize, vit::Start
 use crate::named::named;
 
 named! {
-    /// The encoders that are built: the paper's, which are trained, and one that is only read from files.
+    /// The available encoders: the paper's, which can be trained, and one that is only read from files.
     pub enum Name: "backbone" {
         /// He et al. 2016: a convolutional network of four stages; `backbone::resnet`.
         ResNet18 = "resnet18",
         /// Touvron et al. 2021 (DeiT-Ti): a transformer over patches; `backbone::vit`.
         ViTTiny = "vit_tiny",
-        /// Sandler et al. 2018, forward only: for weights that others have made; `backbone::mobilenet`.
+        /// Sandler et al. 2018, forward only, for published weights; `backbone::mobilenet`.
         MobileNetV2 = "mobilenet_v2",
     }
 }
 
 impl Name {
-    /// Those of the paper, which are trained: what its tables, claims and figures are about.
+    /// The encoders of the paper, which can be trained; its tables, claims and figures refer to these.
     pub const STUDY: [Self; 2] = [Self::ResNet18, Self::ViTTiny];
 
-    /// How the paper prints it.
+    /// Returns the name as the paper prints it.
     pub const fn label(self) -> &'static str {
         match self {
             Self::ResNet18 => "ResNet-18",
@@ -30,7 +30,7 @@ impl Name {
         }
     }
 
-    /// The same where there is little room.
+    /// Returns a short label for narrow columns.
     pub const fn short_label(self) -> &'static str {
         match self {
             Self::ResNet18 => "R-18",
@@ -39,50 +39,48 @@ impl Name {
         }
     }
 
-    /// Why no method trains it; none for those that are trained.
+    /// Returns why no method trains this encoder; `None` if it can be trained.
     pub fn untrained(self) -> Option<&'static str> {
         let trained = Self::STUDY.contains(&self);
-        (!trained).then_some(
-            "not defined: MobileNetV2 is forward only; `--frozen FILE` scores weights of it as they are",
-        )
+        (!trained).then_some("not defined: MobileNetV2 is forward only; `--frozen FILE` scores given weights")
     }
 }
 
-/// A name and the sizes that a scale chooses.
+/// An encoder's name, and the sizes that a scale chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
     /// Which encoder.
     pub name: Name,
-    /// Channels of ResNet's first stage: 64 is the real network.
+    /// Channels of ResNet's first stage: 64 in the published network.
     pub resnet_width: usize,
-    /// What stands before ResNet's first stage.
+    /// Layers before ResNet's first stage.
     pub resnet_stem: Stem,
     /// Sizes of the transformer.
     pub vit: VitSize,
-    /// Of the images, in pixels: decides how many position embeddings a ViT has.
+    /// Side of the images, in pixels; determines how many position embeddings a ViT has.
     pub side: usize,
 }
 
 impl Architecture {
-    /// At least so many numbers its variables have: what a file with fewer can be refused by before they are made.
+    /// Lower bound of the number of parameters; files with fewer can be rejected before memory is allocated.
     pub fn fewest_numbers(&self) -> usize {
         let product = |factors: &[usize]| {
             factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor.max(1)))
         };
         match self.name {
-            // The first convolution of a block.
+            // First convolution of a block.
             Name::ResNet18 => product(&[9, self.resnet_width, self.resnet_width]),
             Name::ViTTiny => {
                 let VitSize { patch, width, depth, .. } = self.vit;
                 let across = self.side / patch.max(1);
-                // Products of blocks, and positions.
+                // Matrices of the blocks, and position embeddings.
                 product(&[12, depth, width, width]).saturating_add(product(&[across, across, width]))
             }
             Name::MobileNetV2 => 0,
         }
     }
 
-    /// Makes the encoder's variables below `builder`.
+    /// Builds the encoder with its variables below `builder`.
     pub fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
         match self.name {
             Name::ResNet18 => Ok(Box::new(ResNet::new(builder, self.resnet_width, self.resnet_stem)?)),

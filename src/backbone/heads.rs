@@ -1,4 +1,4 @@
-//! Heads on top of features: projectors and predictors, DINO's prototypes.
+//! Heads on top of features: projectors, predictors and DINO's prototypes.
 
 use candle_core::{Result, Tensor, Var};
 
@@ -8,41 +8,41 @@ use super::{
 };
 use crate::tensor::{batch_norm::Then, gelu, linear, unit_rows, widen};
 
-/// How large heads are. The paper's authors: hidden 2048, output 256, 8192 prototypes, a decoder of
-/// 192 x 12 with 12 heads.
+/// Sizes of heads. The paper's authors use hidden 2048, output 256, 8192 prototypes, and a decoder of width 192,
+/// depth 12 and 12 heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// Hidden layers of projectors, predictors and DINO's head.
+    /// Width of the hidden layers of projectors, predictors and DINO's head.
     pub hidden: usize,
-    /// Output of projectors and predictors, bottleneck of DINO's head.
+    /// Output width of projectors and predictors; width of the bottleneck of DINO's head.
     pub output: usize,
-    /// Of DINO.
+    /// Number of DINO's prototypes.
     pub prototypes: usize,
-    /// Of MAE.
+    /// Size of MAE's decoder.
     pub decoder: DecoderSize,
 }
 
-/// MAE's decoder: a transformer.
+/// Size of MAE's decoder, a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderSize {
-    /// Numbers a patch.
+    /// Length of a token.
     pub width: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub depth: usize,
-    /// Attention heads.
+    /// Attention heads per block.
     pub heads: usize,
 }
 
-/// How a perceptron's layers are made. Hidden layers end in ReLU, the last is linear.
+/// Layers of a perceptron. Hidden layers end in ReLU; the last layer is linear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layers<'a> {
-    /// Lengths of the input, of every hidden layer and of the output: at least two.
+    /// Widths of the input, of every hidden layer and of the output; at least two.
     pub sizes: &'a [usize],
-    /// Batch normalisation before every hidden ReLU.
+    /// Whether batch normalisation precedes every hidden ReLU.
     pub hidden_norm: bool,
-    /// Biases of hidden linear maps.
+    /// Whether hidden linear layers have a bias.
     pub hidden_bias: bool,
-    /// Bias of the last linear map.
+    /// Whether the last linear layer has a bias.
     pub last_bias: bool,
     /// Batch normalisation of the output.
     pub last_norm: LastNorm,
@@ -51,23 +51,23 @@ pub struct Layers<'a> {
 /// Whether and how a perceptron's output is batch-normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastNorm {
-    /// Left as it is.
+    /// No normalisation.
     None,
-    /// Zero mean and unit variance, nothing learnt.
+    /// Normalised to zero mean and unit variance, without learnable parameters.
     Plain,
-    /// With learnt scale and shift.
+    /// Normalised, with learnable scale and shift.
     Affine,
 }
 
 impl<'a> Layers<'a> {
-    /// Linear maps with biases and ReLU, no normalisation: with sizes (features, 2048, 256) the SimCLR
+    /// Linear layers with biases and ReLU, without normalisation. With sizes (features, 2048, 256) this is the SimCLR
     /// projector of the paper's authors.
     pub fn plain(sizes: &'a [usize]) -> Self {
         Self { sizes, hidden_norm: false, hidden_bias: true, last_bias: true, last_norm: LastNorm::None }
     }
 
-    /// As [`Self::plain`], hidden layers batch-normalised: projectors of BYOL and Barlow Twins as solo-learn
-    /// and the paper's authors make them.
+    /// Like [`Self::plain`], with batch normalisation of hidden layers: the projectors of BYOL and Barlow Twins in
+    /// solo-learn and in the code of the paper's authors.
     pub fn normalised(sizes: &'a [usize]) -> Self {
         Self { hidden_norm: true, ..Self::plain(sizes) }
     }
@@ -81,8 +81,8 @@ pub struct Perceptron {
 }
 
 impl Perceptron {
-    /// Makes `0.weight`, `0.bias`, `1.weight`, ...: numbered as torch's `Sequential` of Linear, BatchNorm1d
-    /// and ReLU numbers them.
+    /// Creates `0.weight`, `0.bias`, `1.weight`, ..., numbered like a torch `Sequential` of Linear, BatchNorm1d and
+    /// ReLU.
     ///
     /// # Panics
     /// If there are fewer than two sizes.
@@ -98,7 +98,7 @@ impl Perceptron {
         let mut hidden = Vec::new();
         for pair in hidden_sizes.windows(2) {
             let linear = Linear::new(&mut builder.scope(&next(1)), pair[0], pair[1], layers.hidden_bias)?;
-            // The ReLU after it takes a number too.
+            // The ReLU that follows has an index, too.
             let norm = match layers.hidden_norm {
                 true => Some(BatchNorm::new(&mut builder.scope(&next(2)), pair[1], true)?),
                 false => {
@@ -119,7 +119,7 @@ impl Perceptron {
         Ok(Self { hidden, last, last_norm })
     }
 
-    /// (batch, first size) to (batch, last size).
+    /// Maps (batch, first size) to (batch, last size).
     pub fn forward(&self, features: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut hidden = features.clone();
         for (linear, norm) in &self.hidden {
@@ -137,11 +137,12 @@ impl Perceptron {
     }
 }
 
-/// DINO's head: a perceptron with GELU, a bottleneck brought to length 1, and its cosine with each prototype.
+/// DINO's head: a perceptron with GELU, a bottleneck normalised to unit length, and its cosine similarity with each
+/// prototype.
 ///
-/// Variables are named as DINO's own: `mlp.{0,2,4}`, or with batch normalisation `mlp.{0,1,3,4,6}`, and
-/// `last_layer.weight_v` (prototypes, bottleneck). The lengths `last_layer.weight_g` of its weight
-/// normalisation are fixed at 1 and left out.
+/// Variables have DINO's names: `mlp.{0,2,4}`, or `mlp.{0,1,3,4,6}` with batch normalisation, and
+/// `last_layer.weight_v` (prototypes, bottleneck). The norms `last_layer.weight_g` of its weight normalisation are
+/// fixed at 1 and omitted.
 pub struct PrototypeHead {
     hidden: [(Linear, Option<BatchNorm>); 2],
     last: Linear,
@@ -149,12 +150,14 @@ pub struct PrototypeHead {
 }
 
 impl PrototypeHead {
-    /// Full name, below `head`, of the variable that DINO freezes at first.
+    /// Full name, below `head`, of the variable that DINO freezes for the first epochs.
     pub const LAST: &'static str = "head.last_layer.weight_v";
 
-    /// Linear maps begin truncated normal with deviation 0.02 and no bias, prototypes as torch's linear
-    /// layer. If `hidden_norm`, both hidden maps are followed by batch normalisation, and have no bias, which
-    /// it would undo.
+    /// Initialises linear layers as truncated normal with standard deviation 0.02 and zero bias, prototypes like
+    /// torch's linear layer.
+    ///
+    /// If `hidden_norm`, batch normalisation follows both hidden layers; these have no bias, since it would have no
+    /// effect.
     pub fn new(builder: &mut Builder, width: usize, heads: Heads, hidden_norm: bool) -> Result<Self> {
         let normal = Initialise::TruncatedNormal { std: 0.02, limit: 2.0 };
         let mut mlp = builder.scope("mlp");
@@ -177,12 +180,12 @@ impl PrototypeHead {
         Ok(Self { hidden, last, directions })
     }
 
-    /// Whether rows are handled one by one, so that what shares a batch does not matter.
+    /// Whether rows are processed independently, so that results do not depend on the rest of the batch.
     pub fn is_rowwise(&self) -> bool {
         self.hidden.iter().all(|(_, norm)| norm.is_none())
     }
 
-    /// Features (rows, width) to the bottleneck (rows, output), before it is brought to length 1.
+    /// Maps features (rows, width) to the bottleneck (rows, output), before normalisation to unit length.
     pub fn bottleneck(&self, features: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut hidden = features.clone();
         for (linear, norm) in &self.hidden {
@@ -195,8 +198,8 @@ impl PrototypeHead {
         self.last.forward(&hidden)
     }
 
-    /// Bottleneck rows to their cosines with the prototypes (rows, prototypes), in f32 at least: divided by
-    /// small temperatures, few of them would differ in bf16.
+    /// Maps bottlenecks (rows, output) to cosine similarities with the prototypes (rows, prototypes), in f32 at
+    /// least: after division by small temperatures, bf16 would leave few distinct values.
     pub fn compare(&self, bottleneck: &Tensor) -> Result<Tensor> {
         linear(&unit_rows(&widen(bottleneck)?)?, &unit_rows(&self.directions)?, None)
     }
@@ -211,9 +214,8 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_the_references() -> Result<()> {
-        // Counted on the PyTorch modules, on 512 features: lightly's SimCLR projector (its hidden
-        // and last linear maps have no bias before an affine BatchNorm), BYOL's projector, Barlow Twins'
-        // projector.
+        // Counted on PyTorch modules with 512 features: lightly's SimCLR projector (its linear layers have no bias
+        // before an affine BatchNorm), BYOL's projector, Barlow Twins' projector.
         let lightly = Layers {
             sizes: &[512, 2048, 128],
             hidden_norm: true,

@@ -1,5 +1,6 @@
-//! Layers that hold variables: convolution, batch and layer normalisation, linear maps. Initialised as
-//! torchvision and torch do, unless said.
+//! Layers with variables: convolution, batch and layer normalisation, linear layers.
+//!
+//! Initialised like torchvision and torch unless stated otherwise.
 
 use candle_core::{D, Result, Tensor, Var};
 
@@ -15,8 +16,8 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Makes `weight` (out, in, kernel, kernel), normal with variance 2 / (out kernel^2): Kaiming's for ReLU,
-    /// by fan out.
+    /// Creates `weight` (out, in, kernel, kernel), normal with variance 2 / (out kernel^2): Kaiming initialisation
+    /// for ReLU, by fan-out.
     pub fn new(
         builder: &mut Builder,
         inputs: usize,
@@ -30,7 +31,7 @@ impl Convolution {
         Ok(Self { weight, geometry })
     }
 
-    /// Images (batch, height, width, in) to (batch, height', width', out).
+    /// Maps images (batch, height, width, in) to (batch, height', width', out).
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
         convolution(images, &self.weight, self.geometry)
     }
@@ -38,17 +39,17 @@ impl Convolution {
 
 /// Batch normalisation with running statistics, over all axes but the last.
 pub struct BatchNorm {
-    /// Scale and shift; torch's `affine=False` has none.
+    /// Scale and shift; `None` corresponds to torch's `affine=False`.
     affine: Option<(Var, Var)>,
     running_mean: Var,
     running_var: Var,
 }
 
 impl BatchNorm {
-    /// How far running statistics move at a training step: torch's `momentum`.
+    /// Step size of running statistics in training: torch's `momentum`.
     const MOMENTUM: f64 = 0.1;
 
-    /// Makes `weight` 1, `bias` 0 (both if `affine`), `running_mean` 0 and `running_var` 1.
+    /// Creates `weight` = 1 and `bias` = 0 (if `affine`), `running_mean` = 0 and `running_var` = 1.
     pub fn new(builder: &mut Builder, channels: usize, affine: bool) -> Result<Self> {
         let mut constant =
             |name, value, kind| builder.variable(name, channels, Initialise::Constant(value), kind);
@@ -62,8 +63,8 @@ impl BatchNorm {
         })
     }
 
-    /// Normalises `input` (..., channels), then does what `then` says. In training, running statistics move
-    /// towards the batch's mean and unbiased variance.
+    /// Normalises `input` (..., channels), then applies `then`. In training, running statistics move towards the
+    /// batch's mean and unbiased variance.
     pub fn forward(&self, input: &Tensor, mode: Mode, then: Then) -> Result<Tensor> {
         let (weight, bias) = match &self.affine {
             Some((weight, bias)) => (weight.as_tensor().clone(), bias.as_tensor().clone()),
@@ -85,30 +86,31 @@ impl BatchNorm {
     }
 }
 
-/// Layer normalisation of the last axis.
+/// Layer normalisation over the last axis.
 pub struct LayerNorm {
     weight: Var,
     bias: Var,
 }
 
 impl LayerNorm {
-    /// Added to variances: timm's and MAE's for vision transformers (torch's default is 1e-5).
+    /// Added to variances: the value of timm and MAE for vision transformers (torch's default is 1e-5).
     pub const EPSILON: f64 = 1e-6;
 
-    /// Makes `weight` 1 and `bias` 0, both (width).
+    /// Creates `weight` = 1 and `bias` = 0, both (width).
     pub fn new(builder: &mut Builder, width: usize) -> Result<Self> {
         let mut constant =
             |name, value| builder.variable(name, width, Initialise::Constant(value), Role::Norm);
         Ok(Self { weight: constant("weight", 1.0)?, bias: constant("bias", 0.0)? })
     }
 
-    /// Normalises rows of `input` (..., width).
+    /// Normalises the rows of `input` (..., width).
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         layer_norm(input, &self.weight, &self.bias, Self::EPSILON)
     }
 
-    /// Rows of `parts` (batch, rows, width) as if they had the deviation of `whole` (batch, 1, width): where their mean is
-    /// `whole`, the mean of these is [`Self::forward`] of it. For evaluation: nothing of it is differentiated.
+    /// Normalises rows of `parts` (batch, rows, width) with the mean and variance of `whole` (batch, 1, width). If
+    /// the mean over rows is `whole`, the mean of the results is [`Self::forward`] of `whole`. For evaluation: not
+    /// differentiable.
     pub fn forward_as(&self, parts: &Tensor, whole: &Tensor) -> Result<Tensor> {
         let centred = whole.broadcast_sub(&whole.mean_keepdim(D::Minus1)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + Self::EPSILON)?.sqrt()?;
@@ -118,15 +120,14 @@ impl LayerNorm {
     }
 }
 
-/// `y = x W^T + b`.
+/// Linear layer `y = x W^T + b`.
 pub struct Linear {
     weight: Var,
     bias: Option<Var>,
 }
 
 impl Linear {
-    /// Makes `weight` (out, in) and, if asked, `bias` (out), both uniform within +-1/sqrt(in): torch's
-    /// default.
+    /// Creates `weight` (out, in) and, if requested, `bias` (out), both uniform within +-1/sqrt(in): torch's default.
     pub fn new(builder: &mut Builder, inputs: usize, outputs: usize, bias: bool) -> Result<Self> {
         let initialise = Initialise::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
         let weight = builder.variable("weight", (outputs, inputs), initialise, Role::Weight)?;
@@ -137,7 +138,7 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    /// Makes `weight` (out, in) as `weights` says, and `bias` (out) 0.
+    /// Creates `weight` (out, in), initialised by `weights`, and `bias` (out) = 0.
     pub fn with_weights(
         builder: &mut Builder,
         inputs: usize,
@@ -149,7 +150,7 @@ impl Linear {
         Ok(Self { weight, bias: Some(bias) })
     }
 
-    /// Makes `weight` (out, in) as `weights` says, and no bias.
+    /// Creates `weight` (out, in), initialised by `weights`, without bias.
     pub fn without_bias(
         builder: &mut Builder,
         inputs: usize,
@@ -160,17 +161,17 @@ impl Linear {
         Ok(Self { weight, bias: None })
     }
 
-    /// Rows (..., in) to (..., out).
+    /// Maps rows (..., in) to (..., out).
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         linear(input, &self.weight, self.bias.as_deref())
     }
 
-    /// [`Self::forward`] of GELU of the input.
+    /// Applies [`Self::forward`] to GELU of the input.
     pub fn forward_of_gelu(&self, input: &Tensor) -> Result<Tensor> {
         linear_of_gelu(input, &self.weight, self.bias.as_deref())
     }
 
-    /// `x W^T`, of the part of an input whose other parts get the bias.
+    /// Computes `x W^T`, for the part of an input whose bias is added elsewhere.
     pub fn forward_without_bias(&self, input: &Tensor) -> Result<Tensor> {
         linear(input, &self.weight, None)
     }

@@ -1,8 +1,7 @@
-//! `MobileNetV2` (Sandler et al. 2018) with torchvision's parameter names and behaviour in evaluation, at
-//! width 1.
+//! `MobileNetV2` (Sandler et al. 2018) of width 1, with torchvision's parameter names and behaviour in evaluation.
 //!
-//! Forward only: it is for weights that others have made, and is refused where it should be trained. Left
-//! out: the classifier, and the counters `num_batches_tracked`.
+//! Forward only: it is for published weights, and training it is an error. The classifier and the counters
+//! `num_batches_tracked` are omitted.
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
@@ -12,12 +11,12 @@ use super::{
 };
 use crate::tensor::{Geometry, add, batch_norm::Then, depthwise, global_mean, relu6};
 
-/// Channels before the first block, and after the last convolution.
+/// Channels after the first convolution.
 pub const FIRST: usize = 32;
 /// Length of a feature vector.
 pub const WIDTH: usize = 1280;
-/// Groups of inverted residuals: times that channels are multiplied within, channels of the output, blocks,
-/// and stride of the first of them. Source: the paper, table 2; torchvision's `inverted_residual_setting`.
+/// Groups of inverted residuals: expansion factor, output channels, number of blocks, and stride of the first block.
+/// Source: the paper, table 2; torchvision's `inverted_residual_setting`.
 const GROUPS: [(usize, usize, usize, usize); 7] = [
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -31,29 +30,29 @@ const GROUPS: [(usize, usize, usize, usize); 7] = [
 /// Sizes of one inverted residual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Residual {
-    /// Channels of what comes in.
+    /// Input channels.
     pub inputs: usize,
-    /// Channels between the first and the last convolution; no first one where they are as many as come in.
+    /// Channels between the first and the last convolution; if equal to `inputs`, there is no first convolution.
     pub hidden: usize,
-    /// Channels of what goes out.
+    /// Output channels.
     pub outputs: usize,
-    /// Of the convolution of each channel.
+    /// Stride of the depthwise convolution.
     pub stride: usize,
 }
 
 impl Residual {
-    /// Whether what comes in is added to what goes out.
+    /// Whether the input is added to the output.
     pub fn has_shortcut(self) -> bool {
         self.stride == 1 && self.inputs == self.outputs
     }
 
-    /// Whether there is a convolution that makes more channels.
+    /// Whether a first convolution expands the channels.
     pub fn expands(self) -> bool {
         self.hidden != self.inputs
     }
 }
 
-/// The 17 inverted residuals, in order: `features.1` to `features.17`.
+/// Returns the 17 inverted residuals, in order: `features.1` to `features.17`.
 pub fn residuals() -> Vec<Residual> {
     let mut residuals = Vec::new();
     let mut inputs = FIRST;
@@ -67,7 +66,7 @@ pub fn residuals() -> Vec<Residual> {
     residuals
 }
 
-/// The encoder, without classifier.
+/// The encoder, without the classifier.
 pub struct MobileNet {
     first: Normed<Convolution>,
     blocks: Vec<Block>,
@@ -75,10 +74,10 @@ pub struct MobileNet {
 }
 
 impl MobileNet {
-    /// Makes all variables, convolutions as torchvision does: normal with variance 2 / fan out.
+    /// Creates all variables; convolutions are initialised as in torchvision: normal with variance 2 / fan-out.
     ///
     /// # Errors
-    /// If a name is taken.
+    /// If a variable's name exists already.
     pub fn new(builder: &mut Builder) -> Result<Self> {
         let mut builder = builder.scope("features");
         let residuals = residuals();
@@ -94,7 +93,7 @@ impl MobileNet {
         Ok(Self { first, blocks, last })
     }
 
-    /// Maps before the global mean: (batch, height / 32, width / 32, 1280), rounded up.
+    /// Returns the maps before the global mean: (batch, height / 32, width / 32, 1280), rounded up.
     fn maps(&self, images: &Tensor) -> Result<Tensor> {
         let maps = relu6(&self.first.forward(images)?)?;
         let maps = self.blocks.iter().try_fold(maps, |maps, block| block.forward(&maps))?;
@@ -105,9 +104,7 @@ impl MobileNet {
 impl Backbone for MobileNet {
     fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         if mode == Mode::Train {
-            bail!(
-                "MobileNetV2 is forward only: it scores weights of a file as they are, and cannot be trained"
-            )
+            bail!("MobileNetV2 is forward only: it scores given weights and cannot be trained")
         }
         global_mean(&self.maps(images)?)
     }
@@ -125,23 +122,23 @@ impl Backbone for MobileNet {
     }
 }
 
-/// A convolution of single pixels.
+/// Geometry of a 1 x 1 convolution.
 const POINTWISE: Geometry = Geometry { stride: 1, padding: 0 };
 
-/// A convolution of each channel by a kernel of its own, 3 x 3.
+/// Depthwise 3 x 3 convolution.
 struct Depthwise {
     weight: Var,
     geometry: Geometry,
 }
 
-/// A convolution and the normalisation after it.
+/// A convolution followed by batch normalisation.
 struct Normed<C> {
     convolution: C,
     norm: BatchNorm,
 }
 
 impl Normed<Convolution> {
-    /// `parts`: names of both; `sizes`: inputs, outputs and side of the kernel.
+    /// `parts` are the names of both layers; `sizes` are inputs, outputs and the side of the kernel.
     fn convolution(
         builder: &mut Builder,
         parts: [&str; 2],
@@ -209,7 +206,7 @@ impl Block {
     }
 }
 
-/// Two images sin(0.001 n) + 0.5 sin(0.37 n), n counting (image, channel, row, column): those of
+/// Two images sin(0.001 n) + 0.5 sin(0.37 n), where n counts (image, channel, row, column); the same images as in
 /// `fixtures/torch/mobilenet.py`.
 pub(in crate::backbone) fn formula_images(side: usize, dtype: DType) -> Result<Tensor> {
     let value = |n: usize| libm::sin(0.001 * n as f64) + 0.5 * libm::sin(0.37 * n as f64);
@@ -218,9 +215,11 @@ pub(in crate::backbone) fn formula_images(side: usize, dtype: DType) -> Result<T
     images.permute((0, 2, 3, 1))?.contiguous()?.to_dtype(dtype)
 }
 
+/// Compares features with the summary printed by `mobilenet.py`: their sum, their sum of squares, and the first eight
+/// of each image.
+///
 /// # Errors
-/// If features are not those that `mobilenet.py` has summed up (the sum of all, that of squares, the first eight of each
-/// image), each within `bound`, relative to its size where that is above 1.
+/// If one differs by more than `bound`, relative to its size if that is above 1.
 pub(in crate::backbone) fn ensure_near(features: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
     let rows = features.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     let all = || rows.iter().flatten();
@@ -254,8 +253,8 @@ mod tests {
         (network, parameters)
     }
 
-    /// The rule of `fixtures/torch/mobilenet.py`: a sine of each number's place, `index` counting entries of
-    /// torchvision's `state_dict()`, `num_batches_tracked` too.
+    /// Fills variables by the rule of `fixtures/torch/mobilenet.py`: a sine of each number's position, where `index`
+    /// counts entries of torchvision's `state_dict()` including `num_batches_tracked`.
     fn fill(parameters: &Parameters) {
         let mut index = 0.0;
         for parameter in parameters.all() {
@@ -278,7 +277,7 @@ mod tests {
         }
     }
 
-    /// In double precision to the digits that are printed. In single, PyTorch itself is up to 2e-4 from that.
+    /// Double precision: to the printed digits. Single precision: PyTorch's own error is up to 2e-4.
     #[rstest]
     #[case(64, DType::F64, 1e-10)]
     #[case(64, DType::F32, 5e-4)]

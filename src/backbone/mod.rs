@@ -1,4 +1,4 @@
-//! Networks that turn images into features. Knows nothing about methods, losses or data sets.
+//! Networks that map images to features. Independent of methods, losses and data sets.
 
 pub mod architecture;
 pub mod heads;
@@ -20,42 +20,45 @@ pub use vit::{Vit, VitSize};
 
 use candle_core::{Result, Tensor};
 
-/// Which behaviour normalisation layers show.
+/// Behaviour of normalisation layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Batch statistics; running statistics move.
+    /// Uses batch statistics and updates running statistics.
     Train,
-    /// Running statistics; nothing moves.
+    /// Uses running statistics without updating them.
     Evaluate,
 }
 
-/// An encoder: normalised images in, one feature vector an image out.
+/// An encoder: maps each normalised image to one feature vector.
 pub trait Backbone: Send + Sync {
-    /// Images (batch, height, width, 3), normalised, to features (batch, [`Self::width`]).
+    /// Maps normalised images (batch, height, width, 3) to features (batch, [`Self::width`]).
     fn embed(&self, images: &Tensor, mode: Mode) -> Result<Tensor>;
 
-    /// Features of every place in the image (batch, rows, columns, [`Self::width`]), whose mean over places is what
-    /// [`Self::embed`] gives in evaluation; none where features are no such mean.
+    /// Maps images to features of every place (batch, rows, columns, [`Self::width`]), whose mean over places is what
+    /// [`Self::embed`] returns in evaluation; `None` if features are not such a mean.
     ///
     /// # Errors
-    /// As [`Self::embed`].
+    /// Those of [`Self::embed`].
     fn places(&self, _images: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
-    /// Middle features (batch, rows, columns, channels) of two grids, the finer first, in evaluation: what says of a place
-    /// how it looks, before features are of the image as a whole. None where there are no such.
+    /// Maps images to intermediate features (batch, rows, columns, channels) of two grids, the finer first, in
+    /// evaluation.
+    ///
+    /// They describe what each place looks like, before features describe the image as a whole. `None` if the encoder
+    /// has none.
     ///
     /// # Errors
-    /// As [`Self::embed`].
+    /// Those of [`Self::embed`].
     fn middle(&self, _images: &Tensor) -> Result<Option<[Tensor; 2]>> {
         Ok(None)
     }
 
-    /// Length of a feature vector.
+    /// Returns the length of a feature vector.
     fn width(&self) -> usize;
 
-    /// Whether, in training, an image's features depend on the others of its batch (batch normalisation):
-    /// then views must not share a pass.
+    /// Whether an image's features in training depend on the other images of its batch (batch normalisation). If so,
+    /// the two views must not share a pass.
     fn mixes_images(&self) -> bool;
 }

@@ -1,7 +1,7 @@
 //! Named variables in a fixed order: initialisation, groups, safetensors in and out.
 //!
-//! Candle's `VarMap` iterates in random order and cannot tell a weight from a running statistic;
-//! both matter here, for equal bytes from equal seeds and for optimisers that treat them differently.
+//! Candle's `VarMap` iterates in random order and does not distinguish weights from running statistics. Both matter
+//! here: equal seeds must give equal bytes, and optimisers treat the two differently.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
 use super::safe::serialised;
 use crate::seed::{Seed, Stream};
 
-/// What a variable is, as optimisers and weight decay see it.
+/// Role of a variable in optimisation and weight decay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Matrices, convolution kernels, tokens and position embeddings.
@@ -19,25 +19,25 @@ pub enum Role {
     Bias,
     /// Scale and shift of normalisation layers.
     Norm,
-    /// Running statistics: saved and copied, never optimised.
+    /// Running statistics: saved and copied, but never optimised.
     Buffer,
 }
 
 /// One named variable.
 #[derive(Clone)]
 pub struct Parameter {
-    /// Dotted path, as torchvision or timm names it.
+    /// Dotted path, spelled as in torchvision or timm.
     pub name: String,
-    /// Its numbers, shared with the layer that uses them.
+    /// Its values, shared with the layer that uses them.
     pub variable: Var,
-    /// How optimisers treat it.
+    /// Its role.
     pub kind: Role,
 }
 
-/// First values of a variable.
+/// Initialisation of a variable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initialise {
-    /// Every number the same.
+    /// Constant.
     Constant(f64),
     /// Uniform in [-bound, bound].
     Uniform {
@@ -49,50 +49,50 @@ pub enum Initialise {
         /// Standard deviation.
         std: f64,
     },
-    /// Normal, redrawn outside mean +- `limit` (absolute, as timm's `trunc_normal_` with a = -limit).
+    /// Normal, redrawn outside [-`limit`, `limit`] (absolute, like timm's `trunc_normal_` with a = -limit).
     TruncatedNormal {
         /// Standard deviation before truncation.
         std: f64,
-        /// Largest absolute value that is kept.
+        /// Largest absolute value.
         limit: f64,
     },
 }
 
-/// All variables of a model, in the order in which they were made.
+/// All variables of a model, in order of creation.
 #[derive(Clone, Default)]
 pub struct Parameters {
     entries: Vec<Parameter>,
 }
 
 impl Parameters {
-    /// Everything, buffers included.
+    /// Returns all variables, including buffers.
     pub fn all(&self) -> &[Parameter] {
         &self.entries
     }
 
-    /// What an optimiser may move.
+    /// Returns the variables that an optimiser may change.
     pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
         self.entries.iter().filter(|parameter| parameter.kind != Role::Buffer)
     }
 
-    /// The variable called `name` (its dotted path), if there is one.
+    /// Returns the variable named `name` (its dotted path), if it exists.
     pub fn get(&self, name: &str) -> Option<&Parameter> {
         self.entries.iter().find(|parameter| parameter.name == name)
     }
 
-    /// The encoder's: all but those of heads, whose names begin with `head.`.
+    /// Returns the encoder's variables: all except those of heads, whose names begin with `head.`.
     pub fn encoder(&self) -> Self {
         let entries = self.entries.iter().filter(|parameter| !parameter.name.starts_with("head."));
         Self { entries: entries.cloned().collect() }
     }
 
-    /// Numbers in all trainable variables together.
+    /// Returns the total number of trainable parameters.
     pub fn trainable_count(&self) -> usize {
         self.trainable().map(|parameter| parameter.variable.elem_count()).sum()
     }
 
-    /// Starts building: names are given below `prefix` (empty for the root). Without a seed nothing is drawn: what would
-    /// be is 0.
+    /// Starts building variables with names below `prefix` (empty for the root). Without a seed, values that would be
+    /// drawn are 0.
     pub fn builder(
         &mut self,
         prefix: &str,
@@ -104,20 +104,21 @@ impl Parameters {
         Builder { parameters: self, prefix, seed, dtype, device }
     }
 
-    /// All variables under their names, as safetensors, with `notes` in its header.
+    /// Serialises all variables under their names as safetensors, with `notes` in the header.
     pub fn serialised(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let tensors: Vec<(&str, Tensor)> =
             self.entries.iter().map(|p| (p.name.as_str(), p.variable.as_detached_tensor())).collect();
         let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
-        // torch's loaders ask for the format.
+        // torch's loaders require the format.
         let notes = notes.clone().into_iter().chain([("format".to_owned(), "pt".to_owned())]).collect();
         serialised(tensors, &notes).map_err(|error| Error::Msg(error.to_string()))
     }
 
-    /// All tensors of a file's bytes, in the order of their names; a variable's role follows from its name.
+    /// Parses all tensors of a safetensors file, in the order of their names; a variable's role follows from its
+    /// name.
     ///
     /// # Errors
-    /// If they are torn or not safetensors.
+    /// If the bytes are torn or not safetensors.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let tensors: BTreeMap<String, Tensor> = tensors(bytes)?.into_iter().collect();
         let entry = |(name, tensor): (String, Tensor)| {
@@ -132,12 +133,12 @@ impl Parameters {
         Ok(Self { entries: tensors.into_iter().map(entry).collect::<Result<_>>()? })
     }
 
-    /// Overwrites every variable by the tensor that `find` has for its name.
+    /// Overwrites every variable with the tensor that `find` returns for its name.
     ///
     /// # Errors
-    /// If there is none, or it has another shape; then nothing is overwritten.
+    /// If there is none, or its shape differs; in that case nothing is overwritten.
     pub fn set<'a>(&self, find: impl Fn(&str) -> Option<&'a Tensor>) -> Result<()> {
-        // All are looked at before one is overwritten.
+        // All tensors are checked before the first variable is overwritten.
         let mut pairs = Vec::with_capacity(self.entries.len());
         for Parameter { name, variable, .. } in &self.entries {
             let found = find(name).ok_or_else(|| Error::Msg(format!("no tensor named '{name}'")))?;
@@ -157,14 +158,14 @@ impl Parameters {
     }
 }
 
-/// All tensors of a file's bytes.
+/// Parses all tensors of a file.
 fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
     candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
         .map_err(|error| Error::Msg(format!("torn or not safetensors: {error}")))
 }
 
 impl Initialise {
-    /// This many numbers.
+    /// Draws `count` values.
     fn draw(self, count: usize, stream: &mut Stream) -> Vec<f64> {
         let numbers = (0..count).map(|_| match self {
             Self::Constant(value) => value,
@@ -181,7 +182,7 @@ impl Initialise {
     }
 }
 
-/// Adds variables below a prefix. A variable's first values depend on the seed and its full name only.
+/// Creates variables below a prefix. A variable's initial values depend only on the seed and its full name.
 pub struct Builder<'a> {
     parameters: &'a mut Parameters,
     prefix: String,
@@ -191,7 +192,7 @@ pub struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// A builder for names below `name`.
+    /// Returns a builder for names below `name`.
     pub fn scope(&mut self, name: &str) -> Builder<'_> {
         Builder {
             prefix: self.path(name),
@@ -202,10 +203,10 @@ impl Builder<'_> {
         }
     }
 
-    /// Makes a variable and registers it.
+    /// Creates a variable and registers it.
     ///
     /// # Errors
-    /// If the name is taken.
+    /// If the name exists already.
     pub fn variable(
         &mut self,
         name: &str,
@@ -215,7 +216,7 @@ impl Builder<'_> {
     ) -> Result<Var> {
         let (name, shape) = (self.path(name), shape.into());
         if self.parameters.get(&name).is_some() {
-            return Err(Error::Msg(format!("variable '{name}' is made twice")));
+            return Err(Error::Msg(format!("variable '{name}' exists already")));
         }
         let tensor = match (initialise, self.seed) {
             (Initialise::Constant(value), _) => Tensor::full(value, shape, &self.device)?,
@@ -240,7 +241,7 @@ impl Builder<'_> {
 mod tests {
     use super::*;
 
-    /// A bias of ones and a matrix called `fc.weight`.
+    /// A bias of ones, and a matrix named `fc.weight`.
     fn matrix(rows: usize) -> Parameters {
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
@@ -271,7 +272,7 @@ mod tests {
         let load = |bytes: &[u8]| tensors(bytes).and_then(|tensors| parameters.set(|name| tensors.get(name)));
         let whole = parameters.serialised(&BTreeMap::new()).unwrap();
 
-        // The bias fits, the matrix is not there.
+        // The bias fits, but there is no matrix.
         let mut other = Parameters::default();
         let mut builder = other.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
         builder.variable("bias", 3, Initialise::Constant(0.0), Role::Bias).unwrap();
@@ -287,7 +288,7 @@ mod tests {
             assert_eq!(values(&parameters), before, "{expected}");
         }
 
-        // Another start, then what was saved.
+        // Variables with other values are overwritten with the saved ones.
         for Parameter { variable, .. } in parameters.all() {
             variable.set(&variable.zeros_like().unwrap()).unwrap();
         }

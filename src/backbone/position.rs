@@ -1,20 +1,21 @@
-//! Position embeddings of patches on a grid: MAE's fixed waves, and learnt ones moved to another grid.
+//! Position embeddings of patches on a grid: MAE's fixed sinusoids, and interpolation of learned ones to another
+//! grid.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Rows and columns of patches.
+/// Numbers of rows and columns of patches.
 pub type Grid = (usize, usize);
 
 /// MAE's fixed embedding (1, 1 + rows x columns, width); the class token's row is 0.
 ///
-/// The first half of a row encodes the column, the second half the row, each as sin(w p) and then cos(w p) for
-/// `width / 4` frequencies w = 10000^(-4k / width). Source: MAE's code, `util/pos_embed.py`.
+/// The first half of each row encodes the patch's column, the second half its row, each as sin(w p) followed by cos(w
+/// p) for `width / 4` frequencies w = 10000^(-4k / width). Source: MAE's code, `util/pos_embed.py`.
 ///
 /// # Errors
 /// If the width is not a multiple of 4.
 pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     if !width.is_multiple_of(4) {
-        bail!("position embedding: expected a width that 4 divides, found {width}")
+        bail!("position embedding: expected a width divisible by 4, found {width}")
     }
     let quarter = width / 4;
     let mut values = vec![0.0; (1 + rows * columns) * width];
@@ -32,11 +33,11 @@ pub fn waves((rows, columns): Grid, width: usize, dtype: DType, device: &Device)
     Tensor::from_vec(values, (1, 1 + rows * columns, width), device)?.to_dtype(dtype)
 }
 
-/// The matrix (to's patches, from's patches) that interpolates a map on one grid to another: bicubic, with
-/// the filter widened where the map shrinks.
+/// Returns the matrix (patches of `to`, patches of `from`) that interpolates a map between two grids: bicubic, with
+/// the filter widened if the map shrinks.
 ///
-/// Of the variants in use this is timm's: `interpolate(mode="bicubic", antialias=True)`, whose kernel is
-/// Keys' cubic with a = -1/2, as in Pillow.
+/// Of the variants in use this is timm's: `interpolate(mode="bicubic", antialias=True)`, whose kernel is Keys' cubic
+/// with a = -1/2, as in Pillow.
 pub fn interpolation(from: Grid, to: Grid, dtype: DType, device: &Device) -> Result<Tensor> {
     let (down, across) = (axis(from.0, to.0), axis(from.1, to.1));
     let mut values = Vec::with_capacity(to.0 * to.1 * from.0 * from.1);
@@ -48,7 +49,7 @@ pub fn interpolation(from: Grid, to: Grid, dtype: DType, device: &Device) -> Res
     Tensor::from_vec(values, (to.0 * to.1, from.0 * from.1), device)?.to_dtype(dtype)
 }
 
-/// Weights of all `from` places for each of `to` places along one axis.
+/// Weights of all `from` positions for each of the `to` positions along one axis.
 fn axis(from: usize, to: usize) -> Vec<Vec<f64>> {
     let ratio = from as f64 / to as f64;
     let stretch = ratio.max(1.0);
@@ -112,8 +113,8 @@ mod tests {
         #[case] last: f64,
         #[case] sum: f64,
     ) -> Result<()> {
-        // sin(0.3 row + 0.2 column) from 14 x 14, by the `interpolate` of PyTorch 2.15 that timm's
-        // `resample_abs_pos_embed` calls, in float64.
+        // sin(0.3 row + 0.2 column) from 14 x 14, resampled in float64 by the `interpolate` of PyTorch 2.15 that
+        // timm's `resample_abs_pos_embed` calls.
         let map: Vec<f64> =
             (0..196).map(|place| (0.3 * f64::from(place / 14) + 0.2 * f64::from(place % 14)).sin()).collect();
         let map = Tensor::from_vec(map, (196, 1), &Device::Cpu)?;

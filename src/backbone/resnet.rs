@@ -1,7 +1,7 @@
-//! ResNet-18 (He et al. 2016) with torchvision's parameter names, initialisation and behaviour, at any width.
+//! ResNet-18 (He et al. 2016) of any width, with torchvision's parameter names, initialisation and behaviour.
 //!
-//! Left out: the classifier `fc` (a head's business) and the counters `num_batches_tracked` (torch restores
-//! them when they are missing).
+//! The classifier `fc` is omitted, since heads are separate, and so are the counters `num_batches_tracked` (torch
+//! restores them when they are missing).
 
 use std::ops::Range;
 
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::tensor::{Geometry, batch_norm::Then, chain, global_mean, max_pool, pooling::Pool};
 
-/// What meets the image first.
+/// The layers before the first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stem {
-    /// 7 x 7 convolution with stride 2, then 3 x 3 maximum with stride 2: torchvision's, for 224 px.
+    /// 7 x 7 convolution with stride 2, then 3 x 3 max pooling with stride 2: torchvision's, for 224 px.
     ImageNet,
-    /// 3 x 3 convolution with stride 1 and no maximum: for images of 32 px or so.
+    /// 3 x 3 convolution with stride 1, without pooling: for images of about 32 px.
     Small,
 }
 
-/// The encoder, without classifier.
+/// The encoder, without the classifier.
 pub struct ResNet {
     stem: Stem,
     conv1: Convolution,
@@ -32,8 +32,8 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    /// Makes all variables. `width` is the number of channels of the first stage: 64 is ResNet-18, less is
-    /// for small scales; features are `8 * width` long.
+    /// Creates all variables. `width` is the number of channels of the first stage: 64 for ResNet-18, less for small
+    /// scales. Features have length `8 * width`.
     pub fn new(builder: &mut Builder, width: usize, stem: Stem) -> Result<Self> {
         let (kernel, geometry) = match stem {
             Stem::ImageNet => (7, Geometry { stride: 2, padding: 3 }),
@@ -60,8 +60,8 @@ impl ResNet {
         Ok(Self { stem, conv1, bn1, blocks, width: inputs })
     }
 
-    /// Maps before the global mean: (batch, height / 32, width / 32, 8 width) with the ImageNet stem,
-    /// height / 8 and width / 8 with the small one, rounded up.
+    /// Returns the maps before the global mean, with 8 width channels: (batch, height / 32, width / 32) with the
+    /// ImageNet stem, (batch, height / 8, width / 8) with the small stem, rounded up.
     pub fn maps(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         chain(images, |images| self.through(images, mode))
     }
@@ -79,7 +79,7 @@ impl ResNet {
         }
     }
 
-    /// Through some of the four stages.
+    /// Applies some of the four stages.
     fn stage(&self, maps: &Tensor, stages: Range<usize>, mode: Mode) -> Result<Tensor> {
         let blocks = &self.blocks[2 * stages.start..2 * stages.end];
         blocks.iter().try_fold(maps.clone(), |maps, block| block.forward(&maps, mode))
@@ -95,7 +95,7 @@ impl Backbone for ResNet {
         self.maps(images, Mode::Evaluate).map(Some)
     }
 
-    /// Of the second and third stage.
+    /// Returns the maps of the second and third stage.
     fn middle(&self, images: &Tensor) -> Result<Option<[Tensor; 2]>> {
         let second = self.stage(&self.stem(images, Mode::Evaluate)?, 0..2, Mode::Evaluate)?;
         let third = self.stage(&second, 2..3, Mode::Evaluate)?;
@@ -111,13 +111,13 @@ impl Backbone for ResNet {
     }
 }
 
-/// Two 3 x 3 convolutions around a shortcut: torchvision's `BasicBlock`.
+/// torchvision's `BasicBlock`: two 3 x 3 convolutions and a shortcut.
 struct BasicBlock {
     conv1: Convolution,
     bn1: BatchNorm,
     conv2: Convolution,
     bn2: BatchNorm,
-    /// 1 x 1 convolution and normalisation where the shape changes.
+    /// 1 x 1 convolution and normalisation, if the shape changes.
     downsample: Option<(Convolution, BatchNorm)>,
 }
 
@@ -168,8 +168,8 @@ mod tests {
         tensor::backward,
     };
 
-    /// The reference's fill rule: each entry of torchvision's `state_dict()`, in its order, gets a
-    /// sine of its position, `index` counting `num_batches_tracked` too.
+    /// Fills variables by the reference's rule: each entry of torchvision's `state_dict()`, in order, gets a sine of
+    /// its position, where `index` also counts `num_batches_tracked`.
     fn fill(parameters: &Parameters) -> Result<()> {
         let mut index = 0.0;
         for parameter in parameters.all() {
@@ -203,8 +203,8 @@ mod tests {
 
     #[test]
     fn values_are_those_of_torchvision() -> Result<()> {
-        // torchvision's resnet18 in float64 under the fill rule above, in evaluation mode and then in
-        // training mode; two images sin(0.001 n) + 0.5 sin(0.37 n), n counting (image, channel, row, column).
+        // torchvision's resnet18 in float64, filled by the rule above, in evaluation mode and then in training mode;
+        // two images sin(0.001 n) + 0.5 sin(0.37 n), where n counts (image, channel, row, column).
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu);
         let resnet = ResNet::new(&mut builder, 64, Stem::ImageNet)?;
@@ -238,8 +238,8 @@ mod tests {
 
     #[test]
     fn parameters_are_those_of_torchvision() -> Result<()> {
-        // torchvision's resnet18 without fc: 11,176,512 trainable numbers, 120 entries of the state
-        // dictionary of which 20 are counters.
+        // torchvision's resnet18 without fc: 11,176,512 trainable parameters; 120 entries in the state dictionary, 20
+        // of which are counters.
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
         let resnet = ResNet::new(&mut builder, 64, Stem::ImageNet)?;

@@ -1,17 +1,17 @@
-//! Tensors and notes as the bytes of a safetensors file: equal ones give equal bytes.
+//! Deterministic safetensors: equal tensors and notes give equal bytes.
 //!
-//! The crate keeps notes in a map without an order and writes them as chance has it; of two files of the same weights
-//! the digests would differ, and with them the identity of what begins with them. So notes are put into its header here,
-//! by name.
+//! The crate keeps notes in an unordered map and writes them in random order. Two files of the same weights would
+//! then have different digests, and so would the identities of cells that begin with them. Therefore notes are
+//! written into the header here, sorted by name.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use safetensors::{SafeTensorError, View};
 
-/// The file's bytes. A header is padded to whole 8 bytes, as the crate does it.
+/// Serialises tensors and notes. Headers are padded to a multiple of 8 bytes, as the crate does.
 ///
 /// # Errors
-/// If two tensors share a name, or one is not as long as its shape says.
+/// If two tensors have the same name, or the length of one contradicts its shape.
 pub fn serialised<S, V>(
     tensors: impl IntoIterator<Item = (S, V)>,
     notes: &BTreeMap<String, String>,
@@ -37,7 +37,7 @@ where
     Ok([&(text.len() as u64).to_le_bytes(), &text[..], numbers].concat())
 }
 
-/// Text as JSON has it.
+/// Escapes text as a JSON string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {

@@ -2,8 +2,8 @@
 //!
 //! t = [class; patches] + positions;  t = t + attend(norm1(t)), t = t + mlp(norm2(t)) in every block;
 //!
-//! then a last normalisation. Features are the class token's row. No dropout, no layer scale. Left out: the
-//! classifier `head`.
+//! followed by a final normalisation. Features are the class token's row. There is no dropout and no layer scale. The
+//! classifier `head` is omitted.
 
 mod places;
 
@@ -21,16 +21,16 @@ use super::{
 };
 use crate::tensor::{add, attention, chain, linear, pick_rows, widen};
 
-/// How large a transformer is.
+/// Size of a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VitSize {
     /// Side of a patch, in pixels.
     pub patch: usize,
-    /// Numbers in a token.
+    /// Length of a token.
     pub width: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub depth: usize,
-    /// Attention heads of a block; they share the width.
+    /// Attention heads per block; they divide the width among them.
     pub heads: usize,
 }
 
@@ -39,27 +39,27 @@ impl VitSize {
     pub const TINY: Self = Self { patch: 16, width: 192, depth: 12, heads: 3 };
 }
 
-/// Where position embeddings come from.
+/// Kind of position embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionEmbedding {
-    /// A trainable variable, truncated normal with deviation 0.02.
+    /// A trainable variable, initialised as truncated normal with standard deviation 0.02.
     Learned,
-    /// MAE's [`position::waves`]: saved like a variable, never trained.
+    /// MAE's [`position::waves`]: saved like a variable, but never trained.
     Fixed,
 }
 
-/// First values of weights.
+/// Initialisation of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// Linear maps truncated normal with deviation 0.02, the class token normal with 1e-6, patches as torch's
-    /// convolution.
+    /// Linear layers truncated normal with standard deviation 0.02, the class token normal with 1e-6, the patch
+    /// projection like torch's convolution.
     Timm,
-    /// Linear maps and patches Xavier-uniform, the class token normal with deviation 0.02.
+    /// Linear layers and patch projection Xavier-uniform, the class token normal with standard deviation 0.02.
     Mae,
 }
 
 impl Weights {
-    /// First values of a linear map's matrix; its bias is 0 in both.
+    /// Returns the initialisation of a linear layer's matrix; its bias is 0 in both cases.
     pub fn linear(self, inputs: usize, outputs: usize) -> Initialise {
         match self {
             Self::Timm => Initialise::TruncatedNormal { std: 0.02, limit: 2.0 },
@@ -68,49 +68,49 @@ impl Weights {
     }
 }
 
-/// How a transformer begins.
+/// Initialisation of a transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Where position embeddings come from.
+    /// Kind of position embeddings.
     pub position: PositionEmbedding,
-    /// First values of everything else.
+    /// Initialisation of everything else.
     pub weights: Weights,
 }
 
 impl Start {
-    /// timm's `vit_tiny_patch16_224`.
+    /// As in timm's `vit_tiny_patch16_224`.
     pub const TIMM: Self = Self { position: PositionEmbedding::Learned, weights: Weights::Timm };
-    /// MAE's original code.
+    /// As in MAE's original code.
     pub const MAE: Self = Self { position: PositionEmbedding::Fixed, weights: Weights::Mae };
 }
 
-/// The encoder, without classifier.
+/// The encoder, without the classifier.
 pub struct Vit {
     size: VitSize,
-    /// Grid that position embeddings are made for.
+    /// The grid that position embeddings are created for.
     grid: Grid,
     class_token: Var,
     positions: Positions,
-    /// timm's convolution (width, 3, patch, patch).
+    /// timm's convolution kernel (width, 3, patch, patch).
     patch_weight: Var,
     patch_bias: Var,
     blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
-    /// Constant matrices that move position embeddings to other grids.
+    /// Cached matrices that interpolate position embeddings to other grids.
     interpolations: Mutex<BTreeMap<Grid, Tensor>>,
 }
 
-/// The variable `pos_embed`, which gradients reach only if it is learnt.
+/// The variable `pos_embed`; only learned embeddings receive gradients.
 enum Positions {
     Learned(Var),
     Fixed(Var),
 }
 
 impl Vit {
-    /// Makes all variables, with position embeddings for square images of `side` pixels.
+    /// Creates all variables, with position embeddings for square images of `side` pixels.
     ///
     /// # Errors
-    /// If patches do not fill the side, or heads do not share the width.
+    /// If the side is not a multiple of the patch, or the width is not a multiple of the number of heads.
     pub fn new(builder: &mut Builder, size: VitSize, side: usize, start: Start) -> Result<Self> {
         let VitSize { patch, width, depth, heads } = size;
         if patch == 0 || side == 0 || !side.is_multiple_of(patch) {
@@ -144,7 +144,7 @@ impl Vit {
             Weights::Mae => start.weights.linear(inputs, width),
         };
         let patch_weight = projection.variable("weight", (width, 3, patch, patch), weights, Role::Weight)?;
-        // MAE leaves this bias as torch makes it, too.
+        // MAE, too, keeps torch's initialisation of this bias.
         let patch_bias = projection.variable("bias", width, torch, Role::Bias)?;
         let mut scope = builder.scope("blocks");
         let blocks = (0..depth)
@@ -167,20 +167,20 @@ impl Vit {
         })
     }
 
-    /// Tokens after the last normalisation (batch, 1 + patches, width), the class token first.
+    /// Returns the tokens after the final normalisation (batch, 1 + patches, width), the class token first.
     ///
-    /// With `kept` (batch, kept), of type u32, only these patches go through the blocks, in this order; a
-    /// patch's number counts row by row.
+    /// With `kept` (batch, kept), of type u32, only these patches pass through the blocks, in the given order;
+    /// patches are numbered row by row.
     ///
     /// # Errors
-    /// If patches do not fill the images.
+    /// If the sides of the images are not multiples of the patch.
     pub fn tokens(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
         chain(&self.embed_patches(images, kept)?, |tokens| {
             self.norm.forward(&TransformerBlock::forward_all(&self.blocks, tokens)?)
         })
     }
 
-    /// The blocks' input (batch, 1 + patches, width).
+    /// Input of the blocks (batch, 1 + patches, width).
     fn embed_patches(&self, images: &Tensor, kept: Option<&Tensor>) -> Result<Tensor> {
         let (batch, height, width, channels) = images.dims4()?;
         let patch = self.size.patch;
@@ -188,13 +188,13 @@ impl Vit {
         if channels != 3 || (down * patch, across * patch) != (height, width) || down * across == 0 {
             bail!("vit: patches of {patch} px in 3 channels do not fill images {:?}", images.shape())
         }
-        // Pixels of a patch as (row, column, channel), and the kernel's numbers likewise.
+        // Pixels of a patch are ordered as (row, column, channel), and so are the kernel's weights.
         let pixels = images
             .reshape((batch, down, patch, across, patch, 3))?
             .permute((0, 1, 3, 2, 4, 5))?
             .reshape((batch, down * across, patch * patch * 3))?;
         let weight = self.patch_weight.permute((0, 2, 3, 1))?.reshape((self.size.width, ()))?;
-        // Positions are added as they are, before anything is rounded.
+        // Positions are added in full precision, before rounding.
         let patches = widen(&linear(&pixels, &weight, Some(&self.patch_bias))?)?;
         let (class, places) = self.positions(grid)?;
         let mut patches = patches.broadcast_add(&places)?;
@@ -205,7 +205,7 @@ impl Vit {
         Tensor::cat(&[&class, &patches], 1)?.to_dtype(images.dtype())
     }
 
-    /// Position embeddings of the class token (1, 1, width) and of a grid's patches (1, patches, width).
+    /// Position embeddings of the class token (1, 1, width) and of the grid's patches (1, patches, width).
     fn positions(&self, grid: Grid) -> Result<(Tensor, Tensor)> {
         let all = match &self.positions {
             Positions::Learned(variable) => variable.as_tensor().clone(),
@@ -233,7 +233,7 @@ impl Backbone for Vit {
         let mut tokens = self.embed_patches(images, None)?;
         if let [blocks @ .., last] = self.blocks.as_slice() {
             tokens = chain(&tokens, |tokens| TransformerBlock::forward_all(blocks, tokens))?;
-            // Nothing reads what becomes of the other tokens.
+            // The other tokens are not needed after the last block.
             tokens = last.forward_first(&tokens)?;
         }
         self.norm.forward(&tokens.i((.., 0))?)
@@ -252,7 +252,7 @@ impl Backbone for Vit {
     }
 }
 
-/// Rows `kept` (batch, kept) of the tokens (batch, tokens, width) of each image.
+/// Selects the tokens `kept` (batch, kept) among the tokens (batch, tokens, width) of each image.
 fn select(tokens: &Tensor, kept: &Tensor) -> Result<Tensor> {
     let (batch, count, width) = tokens.dims3()?;
     let (rows, kept_count) = kept.dims2()?;
@@ -272,7 +272,7 @@ fn select(tokens: &Tensor, kept: &Tensor) -> Result<Tensor> {
     pick_rows(&rows, &places.concat())?.reshape((batch, kept_count, width))
 }
 
-/// Attention among tokens and a perceptron of each, both on normalised tokens and added to them.
+/// A transformer block: attention among tokens and a perceptron on each, both on normalised tokens with a shortcut.
 pub struct TransformerBlock {
     norm1: LayerNorm,
     qkv: Linear,
@@ -284,14 +284,14 @@ pub struct TransformerBlock {
 }
 
 impl TransformerBlock {
-    /// Makes `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron is four times
-    /// as wide inside.
+    /// Creates `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; the perceptron's hidden layer is
+    /// four times as wide.
     ///
     /// # Errors
-    /// If heads do not share the width.
+    /// If the width is not a multiple of the number of heads.
     pub fn new(builder: &mut Builder, width: usize, heads: usize, weights: Weights) -> Result<Self> {
         if heads == 0 || !width.is_multiple_of(heads) {
-            bail!("vit: {heads} heads do not share a width of {width}")
+            bail!("vit: a width of {width} is not a multiple of {heads} heads")
         }
         let linear = |builder: &mut Builder, name: &str, inputs: usize, outputs: usize| {
             Linear::with_weights(&mut builder.scope(name), inputs, outputs, weights.linear(inputs, outputs))
@@ -307,17 +307,17 @@ impl TransformerBlock {
         Ok(Self { norm1, qkv, proj, norm2, fc1, fc2, heads })
     }
 
-    /// (batch, tokens, width) to the same.
+    /// Maps (batch, tokens, width) to the same shape.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         self.finish(tokens, &self.attend(tokens)?)
     }
 
-    /// Through several blocks, one after another.
+    /// Applies several blocks in sequence.
     pub fn forward_all(blocks: &[Self], tokens: &Tensor) -> Result<Tensor> {
         blocks.iter().try_fold(tokens.clone(), |tokens, block| block.forward(&tokens))
     }
 
-    /// The first token (batch, 1, width) of [`Self::forward`], without working on the others.
+    /// Returns the first token (batch, 1, width) of [`Self::forward`], without computing the others.
     fn forward_first(&self, tokens: &Tensor) -> Result<Tensor> {
         self.finish(&tokens.narrow(1, 0, 1)?, &self.attend(tokens)?.narrow(1, 0, 1)?)
     }
@@ -362,7 +362,7 @@ mod tests {
         }
     }
 
-    /// The reference's fill rule: each entry of timm's `state_dict()`, in its order, gets a sine of its
+    /// Fills variables by the reference's rule: each entry of timm's `state_dict()`, in order, gets a sine of its
     /// position.
     fn fill(parameters: &Parameters) -> Result<()> {
         for (index, parameter) in parameters.all().iter().enumerate() {
@@ -387,8 +387,8 @@ mod tests {
 
     #[test]
     fn values_are_those_of_timm() -> Result<()> {
-        // timm's vit_tiny_patch16_224 in float64 under the fill rule above; two images sin(0.001 n) +
-        // 0.5 sin(0.37 n), n counting (image, channel, row, column).
+        // timm's vit_tiny_patch16_224 in float64, filled by the rule above; two images sin(0.001 n) + 0.5 sin(0.37
+        // n), where n counts (image, channel, row, column).
         let mut parameters = Parameters::default();
         let mut builder = parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu);
         let vit = Vit::new(&mut builder, VitSize::TINY, 224, Start::TIMM)?;
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn parameters_are_those_of_timm() -> Result<()> {
-        // timm's vit_tiny_patch16_224 without head: 5,524,416 numbers in 150 entries.
+        // timm's vit_tiny_patch16_224 without head: 5,524,416 parameters in 150 entries.
         let (parameters, vit) = vit(VitSize::TINY, 224, Start::TIMM, DType::F32)?;
         assert_eq!(vit.width(), 192);
         assert_eq!(parameters.trainable_count(), 5_524_416);
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn first_values_are_those_of_timm_and_of_mae() -> Result<()> {
-        // Deviations of the references' initialisers: normal 0.02, uniform +-1/sqrt(768) for patches,
+        // Standard deviations of the references' initialisers: normal 0.02, uniform +-1/sqrt(768) for patches,
         // Xavier's +-sqrt(6/(in + out)); within six standard errors of the draws.
         let uniform = |bound: f64| bound / 3.0_f64.sqrt();
         let cases = [
@@ -517,7 +517,7 @@ mod tests {
                 vit.tokens(&images, Some(&Tensor::from_vec(kept, (3, count as usize), &Device::Cpu)?))?
             }
         };
-        // Squares of normalised tokens would sum to a constant.
+        // The squares of normalised tokens would sum to a constant.
         let weights = normal("weights", features.dims(), DType::F32)?.as_detached_tensor();
         let gradients = backward(&(features * weights)?.sum_all()?)?;
         for parameter in parameters.trainable() {
@@ -544,7 +544,7 @@ mod tests {
         let before = old.embed(&images, Mode::Evaluate)?;
         learn(&parameters)?;
         let after = old.embed(&images, Mode::Evaluate)?;
-        // One that never saw this side.
+        // A network that was never applied to images of this side.
         let (parameters, new) = vit(SMALL, 16, Start::TIMM, DType::F64)?;
         learn(&parameters)?;
         assert_eq!(distance(&after, &new.embed(&images, Mode::Evaluate)?)?, 0.0);

@@ -1,8 +1,8 @@
-//! Which code a program is made of: a digest of everything that computes numbers.
+//! Digest of the code that computes numbers, for the build script.
 //!
-//! Records and checkpoints state it, so that a result is never taken for another code's. Comments, documentation
-//! and unit tests do not count: they move no number. What stands above `experiment` (the report, the claims, the
-//! commands) does not count either.
+//! Records and checkpoints store it, so that results of different code are never confused. Comments, documentation
+//! and unit tests do not count, since they do not change any number; neither do the layers above `experiment`
+//! (report, claims, commands).
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ const NUMERIC: [&str; 13] = [
     "src/experiment",
 ];
 
-/// Gives the program its digest and its commit.
+/// Passes the digest and the commit to the program as environment variables.
 pub fn tell() {
     NUMERIC.iter().for_each(|place| println!("cargo::rerun-if-changed={place}"));
     println!("cargo::rerun-if-changed=Cargo.lock");
@@ -37,7 +37,7 @@ pub fn tell() {
     println!("cargo::rustc-env=SKEWBENCH_REVISION={}", revision());
 }
 
-/// BLAKE3 of the numeric code and the lock file below `root`, in hex.
+/// Returns the BLAKE3 of the numeric code and the lock file below `root`, in hex.
 pub fn digest(root: &Path) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |name: &Path, bytes: &[u8]| {
@@ -57,7 +57,7 @@ pub fn digest(root: &Path) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// All files below a folder, or the file itself, in the order of their paths.
+/// All files below a folder, or the file itself, sorted by path.
 fn files(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_owned()];
@@ -68,7 +68,7 @@ fn files(place: &Path) -> Vec<PathBuf> {
     paths.iter().flat_map(|path| files(path)).collect()
 }
 
-/// A source file without what moves no number.
+/// A source file, without the parts that do not affect numbers.
 fn code_of(path: &Path, bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -77,7 +77,7 @@ fn code_of(path: &Path, bytes: &[u8]) -> String {
     code
 }
 
-/// Writes tokens but documentation, and but what only tests see.
+/// Writes tokens without documentation and without code that only tests compile.
 fn write(tokens: TokenStream, to: &mut String) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -91,7 +91,7 @@ fn write(tokens: TokenStream, to: &mut String) {
                     continue;
                 }
                 if attribute.replace(' ', "") == "cfg(test)" {
-                    // The item ends with its body, or without one at a semicolon.
+                    // An item ends with its body or, without one, with a semicolon.
                     tokens.find(|next| match next {
                         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
                         TokenTree::Punct(mark) => mark.as_char() == ';',
@@ -122,11 +122,13 @@ fn write(tokens: TokenStream, to: &mut String) {
     }
 }
 
-/// The commit that is built, `-dirty` added if tracked files differed from it then; `unknown` without git. Not asked
-/// again at every commit, which would compile everything anew: what cargo runs asks its checkout itself.
+/// The commit that is built, with `-dirty` if tracked files differed from it; `unknown` without git.
+///
+/// It is not updated at every commit, which would recompile everything: commands that cargo runs query their checkout
+/// themselves.
 fn revision() -> String {
     let git = |arguments: &[&str]| {
-        // `status` would take the checkout's lock to note what it saw, and be in the way of whoever commits.
+        // `status` would take the repository's lock to refresh the index, and could block a concurrent commit.
         let output = Command::new("git").arg("--no-optional-locks").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };

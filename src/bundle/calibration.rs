@@ -1,9 +1,9 @@
-//! From a logit to the probability of a defect, for any rate of defects.
+//! Calibration: converts logits to probabilities of a defect, for any rate of defects.
 //!
-//! Platt's scaling ("Probabilistic outputs for support vector machines", 1999): a logistic regression of validation
-//! labels on their logit, both labels weighing the same in sum, so that it gives log odds for as many defects as normal
-//! images. A site with other odds moves them by these (Saerens, Latinne and Decaestecker, "Adjusting the outputs of a
-//! classifier to new a priori probabilities", 2002).
+//! Platt scaling ("Probabilistic outputs for support vector machines", 1999): a logistic regression of validation
+//! labels on logits, with both labels weighted equally in sum, so that it gives log odds for as many defects as
+//! normal images. For a site with other odds, the log odds are shifted (Saerens, Latinne and Decaestecker, "Adjusting
+//! the outputs of a classifier to new a priori probabilities", 2002).
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -17,27 +17,27 @@ use crate::{
     seed::Seed,
 };
 
-/// Parts of the validation images of which each is predicted from the others. Ours.
+/// Folds of the validation images; each fold is predicted from the others. Ours.
 const FOLDS: usize = 5;
-/// Bins of equal weight in which probabilities are compared with what happened. Ours.
+/// Bins of equal weight in which probabilities are compared with observed labels. Ours.
 const BINS: usize = 10;
 
-/// A line from logits to balanced log odds.
+/// A linear map from logits to balanced log odds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Log odds for each unit of the logit.
+    /// Log odds per unit of the logit.
     pub slope: f64,
     /// Log odds at logit 0.
     pub intercept: f64,
-    /// Expected calibration error, 0..1, at the stated rate: how far probabilities lie from what happened, on images
-    /// that they were not fitted on.
+    /// Expected calibration error, 0..1, at the stated rate: the distance of probabilities from observed frequencies,
+    /// on images that were held out of the fit.
     pub error: f64,
 }
 
 impl Calibration {
-    /// Fits logits of validation images; `rate` is what the error is stated for. Images of one group are predicted
-    /// together.
+    /// Fits the logits of validation images. `rate` is the rate of defects that the error refers to; images of one
+    /// group are held out together.
     ///
     /// # Errors
     /// If a label is missing, or a fit does not converge.
@@ -52,7 +52,7 @@ impl Calibration {
                 (0..logits.len()).partition(|&image| folds[image] == fold);
             let (known, labels): (Vec<f64>, Vec<bool>) =
                 outside.iter().map(|&image| (logits[image], defects[image])).unzip();
-            // Too few images to leave some out: the fit on all of them stands in.
+            // If there are too few images to hold some out, the fit on all images is used.
             let (slope, intercept) = line(&known, &labels).unwrap_or((slope, intercept));
             let from_others = Self { slope, intercept, error: 0.0 };
             inside
@@ -62,25 +62,25 @@ impl Calibration {
         Ok(Self { error: error(&probabilities, defects, rate), ..fitted })
     }
 
-    /// Probability of a defect where a part `rate` of images has one.
+    /// Returns the probability of a defect if a fraction `rate` of images has one.
     pub fn probability(&self, logit: f64, rate: f64) -> f64 {
         1.0 / (1.0 + (-self.log_odds(logit, rate)).exp())
     }
 
-    /// Its log odds.
+    /// Log odds of that probability.
     pub(super) fn log_odds(&self, logit: f64, rate: f64) -> f64 {
         self.slope * logit + self.intercept + (rate / (1.0 - rate)).ln()
     }
 
-    /// The logit of this probability at this rate.
+    /// Returns the logit that has this probability at this rate.
     ///
     /// # Errors
-    /// If probabilities do not rise with logits.
+    /// If probabilities do not increase with logits.
     pub fn logit_at(&self, probability: f64, rate: f64) -> Result<f64> {
         ensure!(
             self.slope > 0.0,
-            "logits of this detector do not rise with the odds of a defect on validation images (slope {:.3}): no \
-             threshold by costs",
+            "on validation images, the odds of a defect do not rise with the logits of this detector (slope {:.3}): a \
+             threshold cannot be chosen by costs",
             self.slope
         );
         Ok(((probability / (1.0 - probability)).ln() - (rate / (1.0 - rate)).ln() - self.intercept)
@@ -88,17 +88,17 @@ impl Calibration {
     }
 }
 
-/// Slope and intercept.
+/// Fits slope and intercept.
 fn line(logits: &[f64], defects: &[bool]) -> Result<(f64, f64)> {
     let rows = Tensor::from_slice(logits, (logits.len(), 1), &Device::Cpu)?;
-    // A penalty so weak that it matters only where labels separate perfectly.
+    // The penalty is so weak that it matters only if the labels are perfectly separable.
     let options = Options { c: 1.0, weighting: Weighting::Balanced, standardise: true };
     let fitted = Probe::fit(&rows, defects, options)?;
     Ok((fitted.weights[0], fitted.bias))
 }
 
-/// Mean distance of probabilities from what happened, over bins of equal weight; images are weighted so that a part
-/// `rate` of them has a defect.
+/// Mean distance of probabilities from observed frequencies, over bins of equal weight; images are weighted so that a
+/// fraction `rate` of them has a defect.
 fn error(probabilities: &[f64], defects: &[bool], rate: f64) -> f64 {
     let count = |wanted: bool| defects.iter().filter(|defect| **defect == wanted).count() as f64;
     let (normals, positives) = (count(false), count(true));
@@ -121,12 +121,13 @@ fn error(probabilities: &[f64], defects: &[bool], rate: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Images whose log odds of a defect are their logit at even odds, halved and moved as a badly scaled probe has it.
+    /// Images whose log odds of a defect are twice a normal variable x; their logits scale and shift x, like a probe
+    /// that is badly scaled.
     fn drawn(count: usize) -> (Vec<f64>, Vec<bool>) {
         let mut stream = Seed::root(4).stream();
         (0..count)
             .map(|place| {
-                // Normal densities of mean -1 and 1 and variance 1 have log odds of 2 x.
+                // Normal densities with means -1 and 1 and variance 1 have log odds of 2 x.
                 let defect = place % 4 == 0;
                 let x = stream.normal() + if defect { 1.0 } else { -1.0 };
                 (3.0 * x + 5.0, defect)
@@ -146,13 +147,13 @@ mod tests {
             let logit = calibration.logit_at(0.3, rate).unwrap();
             assert!((calibration.probability(logit, rate) - 0.3).abs() < 1e-12);
         }
-        // Uncalibrated, the same logits would be far off.
+        // Without calibration, the same logits are far off.
         let raw: Vec<f64> = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
         assert!(error(&raw, &defects, 0.25) > 0.2);
     }
 
-    /// Where logits say nothing of labels, a fit is off by more on images that it has not seen than on its own; copies of
-    /// them in other folds hide that, unless groups keep copies together.
+    /// If logits are unrelated to labels, a fit has a larger error on held-out images than on its own. Copies of
+    /// images in other folds hide that, unless groups keep copies together.
     #[test]
     fn the_error_is_that_on_images_that_were_not_fitted() {
         let mut stream = Seed::root(5).stream();
@@ -183,14 +184,14 @@ mod tests {
         assert!(Calibration::fit(&[0.0, 1.0], &[false, true], None, 1.0).is_err());
     }
 
-    /// Four images that are all in bins of their own, by hand: each is as far off as its probability from its label, and
-    /// counts as much as the rate says.
+    /// Four images, each in its own bin, by hand: each error is the distance of probability from label, weighted
+    /// according to the rate.
     #[test]
     fn the_error_weighs_images_as_the_rate_does() {
         let (probabilities, defects) = ([0.3, 0.1, 0.9, 0.6], [true, false, true, false]);
         let even = 0.25 * (0.7 + 0.1 + 0.1 + 0.6);
         assert!((error(&probabilities, &defects, 0.5) - even).abs() < 1e-12);
-        // A fifth are defects: 0.1 of the weight each, normal images 0.4.
+        // A fifth are defects: each defect has weight 0.1, each normal image 0.4.
         let rare = 0.1 * (0.7 + 0.1) + 0.4 * (0.1 + 0.6);
         assert!((error(&probabilities, &defects, 0.2) - rare).abs() < 1e-12);
     }

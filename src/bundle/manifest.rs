@@ -1,4 +1,4 @@
-//! What a bundle says of itself.
+//! The manifest: a bundle's description of itself.
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -10,64 +10,64 @@ use crate::{
     results::record::{Counts, Provenance, Record},
 };
 
-/// Of the form of bundles that this program writes and reads.
+/// Version of the bundle format that this program writes and reads.
 pub const VERSION: u32 = 2;
 
-/// Everything but the numbers of the network.
+/// Everything in a bundle except the parameters of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`VERSION`].
+    /// Version of the format, [`VERSION`].
     pub version: u32,
     /// Name of the cell.
     pub cell: String,
     /// Fingerprint of its record.
     pub fingerprint: String,
-    /// How it was pretrained.
+    /// Method of pretraining.
     pub method: String,
-    /// Its encoder.
+    /// Backbone of the encoder.
     pub backbone: String,
-    /// Column of logits that its scorer gives: `converged` for the probe.
+    /// Name of its scorer, a column of the logits: `converged` for the probe.
     pub scorer: String,
-    /// Sizes of the encoder, by the names of settings.
+    /// Sizes of the encoder, under the names of settings.
     pub sizes: serde_json::Map<String, serde_json::Value>,
-    /// Side of the square that pictures are squeezed into (bicubic), pixels.
+    /// Side of the square to which pictures are resized (bicubic, ignoring the aspect ratio), in pixels.
     pub side: usize,
-    /// Taken from each channel of values in 0..1.
+    /// Subtracted from each channel of values in 0..1.
     pub mean: [f32; 3],
-    /// What each channel is then divided by.
+    /// Divides each channel after subtraction.
     pub deviation: [f32; 3],
-    /// How many bits of 16-bit samples are in use; none where it is all.
+    /// Number of significant bits in 16-bit samples; `None` if all are significant.
     pub sample_bits: Option<u8>,
-    /// Width and height of most pictures that it was trained on; none where they were drawn.
+    /// Width and height of most pictures in training; `None` for drawn data.
     pub usual_size: Option<[usize; 2]>,
-    /// What it was trained on.
+    /// Data set that it was trained on.
     pub source: String,
-    /// Images that it was trained on.
+    /// Numbers of training images.
     pub train: Counts,
-    /// Images that threshold and calibration were made on.
+    /// Numbers of validation images, which threshold and calibration were fitted on.
     pub validation: Counts,
-    /// AUROC of the scorer on them.
+    /// AUROC of the scorer on these validation images.
     pub auroc: f64,
-    /// Classes of defects, where the data name them.
+    /// Classes of defects, if the data have them.
     pub classes: Vec<String>,
-    /// Part of images with a defect that probabilities are for, unless another is asked for.
+    /// Rate of defects assumed for probabilities by default.
     pub rate: f64,
-    /// From logits to probabilities.
+    /// Conversion from logits to probabilities.
     pub calibration: Calibration,
-    /// Where an image is flagged.
+    /// Threshold above which an image is flagged.
     pub threshold: Threshold,
-    /// What a reader must know before believing it.
+    /// Limitations that users must be aware of.
     pub limits: Vec<String>,
-    /// Which code and machine trained it.
+    /// Code and machine that trained it.
     pub provenance: Provenance,
 }
 
 impl Manifest {
-    /// Of a finished cell and the name of its scorer.
+    /// Builds the manifest of a finished cell and the name of its scorer.
     ///
     /// # Errors
-    /// If its record does not say how large its network is, or how well it scores.
+    /// If the record does not state the size of its network, or has no score of the scorer.
     pub fn of(
         (record, scorer): (&Record, &str),
         usual_size: Option<[usize; 2]>,
@@ -78,7 +78,7 @@ impl Manifest {
         let values = &record.settings.values;
         let number = |name: &str| values.get(name).and_then(serde_json::Value::as_u64);
         let normalisation = record.settings.normalisation();
-        let normalisation = normalisation.context("the record does not say what pixels are normalised by")?;
+        let normalisation = normalisation.context("the record does not state its normalisation of pixels")?;
         let natural = record
             .scores
             .iter()
@@ -93,7 +93,7 @@ impl Manifest {
             backbone: record.cell.backbone.clone(),
             scorer: scorer.to_owned(),
             sizes: sizes.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            side: number("side").context("the record does not say its side")? as usize,
+            side: number("side").context("the record does not state its side")? as usize,
             mean: normalisation.mean,
             deviation: normalisation.std,
             sample_bits: number("sample_bits").map(|bits| bits as u8),
@@ -113,7 +113,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What it is, for people: `SimCLR on ResNet-18`.
+    /// Returns a title for display: `SimCLR on ResNet-18`.
     pub fn title(&self) -> String {
         let method = match self.method.parse::<method::Name>() {
             Ok(method) => method.label(),
@@ -124,17 +124,17 @@ impl Manifest {
         format!("{method} on {}", backbone.map_or(self.backbone.as_str(), |known| known.label()))
     }
 
-    /// The encoder's sizes.
+    /// Returns the encoder's sizes.
     ///
     /// # Errors
-    /// If they are not all there.
+    /// If one is missing.
     pub fn architecture(&self) -> Result<Architecture> {
         let size = |name: &str| -> Result<usize> {
             let value = self.sizes.get(name).and_then(serde_json::Value::as_u64);
-            Ok(value.with_context(|| format!("no size '{name}'; was it made before sizes were kept?"))?
+            Ok(value.with_context(|| format!("no size '{name}'; was it made before sizes were stored?"))?
                 as usize)
         };
-        // Of the other backbone: not used.
+        // Sizes of the other backbone are not used.
         let (mut resnet_width, mut resnet_stem) = (64, Stem::ImageNet);
         let mut vit = VitSize { patch: 16, width: 192, depth: 12, heads: 3 };
         let name: backbone::Name = self.backbone.parse()?;
@@ -155,7 +155,7 @@ impl Manifest {
                     heads: size("vit.heads")?,
                 };
             }
-            // Of one size only.
+            // It has only one size.
             backbone::Name::MobileNetV2 => {}
         }
         Ok(Architecture { name, resnet_width, resnet_stem, vit, side: self.side })
@@ -167,7 +167,7 @@ pub(super) mod tests {
     use super::*;
     use crate::results::example;
 
-    /// A manifest of a cell that nobody trained.
+    /// Manifest of an untrained cell.
     pub fn example(architecture: &Architecture) -> Manifest {
         let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0 };
         let rates = [0.0, 0.0, 1.0];
@@ -207,7 +207,7 @@ pub(super) mod tests {
         let architecture = Architecture { name, side: 64, resnet_width: 8, resnet_stem, vit };
         let manifest = example(&architecture);
         assert!(manifest.title().ends_with(" on ResNet-18"), "{}", manifest.title());
-        // What the record says.
+        // Taken from the record.
         assert_eq!((manifest.train.normals, manifest.train.defects), (95, 5));
         assert_eq!((manifest.validation.normals, manifest.validation.defects), (50, 50));
         assert_eq!((manifest.rate, manifest.auroc, manifest.source.as_str()), (0.1, 0.5, "synthetic"));

@@ -1,9 +1,9 @@
 //! A detector in one file: encoder, scorer, preprocessing, threshold, calibration, provenance, and pictures with the
 //! logits that they must give.
 //!
-//! The file is safetensors. Tensors of the encoder have its own names below `encoder.`; those of the scorer and
-//! `examples.pictures` are as in [`Detector`]. Everything else is JSON in the header
-//! ([`Manifest`]), with a digest of all of it. Knows nothing about folders of results, nor of what is to be predicted.
+//! The file is in safetensors format. Tensors of the encoder have their own names below `encoder.`; those of the
+//! scorer and `examples.pictures` are named as in [`Detector`]. Everything else is JSON in the header ([`Manifest`]),
+//! with a digest of the whole content. Independent of folders of results, and of what is predicted.
 
 mod calibration;
 mod manifest;
@@ -31,30 +31,30 @@ use crate::{
     seed::Seed,
 };
 
-/// Largest difference of a logit from what it was, relative to its size where that is above 1. Ours: other processors
-/// sum in another order.
+/// Largest allowed difference of a logit from the stored one, relative to its size if that is above 1. Ours: other
+/// processors add in another order.
 pub const TOLERANCE: f64 = 1e-3;
-/// In the header.
+/// Key of the manifest in the header.
 const MANIFEST: &str = "skewbench_bundle";
 const DIGEST: &str = "skewbench_digest";
 
-/// A detector that gave the logits it must.
+/// A detector that reproduced its stored logits.
 pub struct Bundle {
-    /// Everything but numbers of the network.
+    /// Everything except the parameters of the network.
     pub manifest: Manifest,
-    /// Of the whole file.
+    /// Digest of the whole file.
     pub digest: String,
     scorer: Scorer,
     pictures: Vec<Image>,
-    /// Which they must have.
+    /// Logits that the pictures must give.
     logits: Vec<f64>,
     encoder: Box<dyn Backbone>,
-    /// Of the encoder.
+    /// Parameters of the encoder.
     parameters: Parameters,
 }
 
 impl Bundle {
-    /// Writes a bundle of these parts to `path`, with the scorer that the manifest names alone.
+    /// Writes a bundle of these parts to `path`, with only the scorer that the manifest names.
     ///
     /// # Errors
     /// If the detector has no such scorer, or the file cannot be written.
@@ -67,8 +67,7 @@ impl Bundle {
         detector.scorers.retain(|(scorer, _)| scorer.name() == manifest.scorer);
         ensure!(
             !detector.scorers.is_empty(),
-            "{} was not kept with this cell: an encoder without middle features has no patches, and a few normal \
-             images have no cloud",
+            "this cell has no {}: it needs an encoder with middle features, or more normal images",
             manifest.scorer
         );
         let mut tensors = detector.tensors()?;
@@ -85,10 +84,10 @@ impl Bundle {
         durable::write_whole(path, &bytes)
     }
 
-    /// Opens a bundle, and has it score its own pictures.
+    /// Opens a bundle, and checks it by scoring its own pictures.
     ///
     /// # Errors
-    /// If it is torn, edited, of another version, or gives other logits here than it must.
+    /// If it is torn, edited, of another version, or does not reproduce its stored logits.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = regular::read(path, Most::WEIGHTS).with_context(|| {
             format!("{}: cannot be read; name a file that `cargo xtask bundle` wrote", path.display())
@@ -98,12 +97,12 @@ impl Bundle {
 
     fn of(bytes: &[u8]) -> Result<Self> {
         let (_, head) = safetensors::SafeTensors::read_metadata(bytes).context(
-            "not what `cargo xtask bundle` wrote, or not all of it: copy it again, or make it again",
+            "not a bundle by `cargo xtask bundle`, or incomplete: copy it again, or make it again",
         )?;
         let notes = head.metadata().clone().unwrap_or_default();
         let Some(text) = notes.get(MANIFEST) else {
             bail!(
-                "safetensors without a manifest: weights alone are no detector; `bundle` makes one of a results folder"
+                "safetensors without a manifest: weights alone are not a detector; `bundle` makes one from a results folder"
             )
         };
         let version: serde_json::Value = serde_json::from_str(text).context("its manifest is torn")?;
@@ -118,9 +117,9 @@ impl Bundle {
         let found = digest(text, &parts);
         ensure!(
             notes.get(DIGEST) == Some(&found),
-            "its content is not what was written (digest {found}): it was edited or damaged; make it again"
+            "its content has changed since it was written (digest {found}): it was edited or damaged; make it again"
         );
-        let manifest: Manifest = serde_json::from_str(text).context("its manifest has another form")?;
+        let manifest: Manifest = serde_json::from_str(text).context("its manifest has an unknown format")?;
         let tensors: BTreeMap<String, Tensor> =
             candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?.into_iter().collect();
         let Detector { scorers, pictures, .. } = Detector::from_tensors(&tensors)?;
@@ -142,15 +141,15 @@ impl Bundle {
     }
 
     /// # Errors
-    /// If a picture of its own has another logit than it must.
+    /// If a stored picture does not give its stored logit.
     fn check(&self) -> Result<()> {
         let seen = self.see(&self.pictures, false)?;
         for (place, (seen, expected)) in seen.iter().zip(&self.logits).enumerate() {
             let apart = (seen.logit - expected).abs();
             if apart.is_nan() || apart > TOLERANCE * expected.abs().max(1.0) {
                 bail!(
-                    "picture {} of its own has logit {} here and must have {expected}: this machine or program computes \
-                     something else, so its predictions would be others",
+                    "its test picture {} has logit {} here instead of {expected}: this machine or program computes \
+                     something else, so predictions would differ",
                     place + 1,
                     seen.logit
                 )
@@ -159,14 +158,14 @@ impl Bundle {
         Ok(())
     }
 
-    /// Scores pictures that have the network's size; with what their places say, if asked for and there is such.
+    /// Scores pictures of the network's size, with the contributions of places if requested and available.
     ///
     /// # Errors
     /// If a picture has another size.
     pub fn see(&self, pictures: &[Image], with_places: bool) -> Result<Vec<Seen>> {
         let side = self.manifest.side;
         let normalisation = self.normalisation();
-        // Before there is room for them: what a manifest says may be anything.
+        // Checked before memory is allocated: a manifest may state any size.
         for Image { width, height, .. } in pictures {
             ensure!(
                 (*width, *height) == (side, side),
@@ -181,17 +180,17 @@ impl Bundle {
         self.scorer.score(&*self.encoder, &images, with_places)
     }
 
-    /// Numbers that were trained or fitted: the encoder's and the scorer's.
+    /// Returns the number of trained or fitted parameters of encoder and scorer.
     pub fn parameters(&self) -> usize {
         self.parameters.trainable_count() + self.scorer.numbers()
     }
 
-    /// What scores.
+    /// Returns the scorer.
     pub fn scorer(&self) -> &Scorer {
         &self.scorer
     }
 
-    /// The pictures that it checks itself by, of the network's size.
+    /// Returns the pictures for its self-check, which have the network's size.
     pub fn pictures(&self) -> &[Image] {
         &self.pictures
     }
@@ -201,7 +200,7 @@ impl Bundle {
     }
 }
 
-/// The encoder with these weights.
+/// Builds the encoder with these weights.
 fn build(
     architecture: &Architecture,
     tensors: &BTreeMap<String, Tensor>,
@@ -210,16 +209,16 @@ fn build(
     let held: usize = held.map(|(_, tensor)| tensor.elem_count()).sum();
     ensure!(
         architecture.fewest_numbers() <= held,
-        "its manifest describes a larger encoder than the {held} numbers that it holds"
+        "its manifest describes an encoder with more than the {held} parameters in the file"
     );
     let mut parameters = Parameters::default();
-    // First numbers that are all overwritten.
+    // Initial values; all are overwritten below.
     let encoder = architecture.build(&mut parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
     parameters.set(|name| tensors.get(&format!("encoder.{name}"))).context("its encoder")?;
     Ok((encoder, parameters))
 }
 
-/// BLAKE3 of the manifest and of every tensor by its name.
+/// BLAKE3 of the manifest and of all named tensors.
 fn digest(manifest: &str, parts: &BTreeMap<String, &[u8]>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(manifest.as_bytes());
@@ -238,7 +237,7 @@ mod tests {
         data::synthetic,
     };
 
-    /// A detector that nobody trained.
+    /// An untrained detector.
     pub fn example(name: Name, resnet_stem: Stem, side: usize) -> Bundle {
         let vit = VitSize { patch: 8, width: 24, depth: 2, heads: 3 };
         let architecture = Architecture { name, side, resnet_width: 8, resnet_stem, vit };
@@ -252,7 +251,7 @@ mod tests {
         Bundle { manifest, digest: String::new(), scorer, pictures, logits: Vec::new(), encoder, parameters }
     }
 
-    /// What places add up to is the logit, to the last digits of single precision.
+    /// The contributions of places add up to the logit, to single precision.
     #[test]
     fn the_mean_over_places_is_the_logit() {
         let source = synthetic::source(Seed::root(0), 4, 2, 64);
@@ -272,7 +271,7 @@ mod tests {
         assert!(bundle.see(&[Image::new(1, 1, vec![0; 3])], false).is_err(), "another size");
     }
 
-    /// Whoever opens it sees its own pictures as it saw them, to the last.
+    /// Opening a bundle requires every stored picture to give its stored logit.
     #[test]
     fn every_picture_of_its_own_must_have_its_logit() {
         let source = synthetic::source(Seed::root(0), 4, 2, 64);

@@ -1,4 +1,4 @@
-//! Above which logit an image is flagged, chosen on validation images.
+//! Thresholds: the logit above which an image is flagged, chosen on validation images.
 
 use std::{fmt, str::FromStr};
 
@@ -11,42 +11,42 @@ use crate::analysis::intervals::of_part;
 /// How a threshold is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FlagAt {
-    /// Where the probe itself has it: logit 0.
+    /// At the probe's own threshold, logit 0.
     Own,
-    /// The lowest that flags at most this part of validation's normal images.
+    /// The lowest threshold that flags at most this fraction of validation's normal images.
     FalseAlarms(f64),
-    /// The highest that misses at most this part of validation's defects.
+    /// The highest threshold that misses at most this fraction of validation's defects.
     Misses(f64),
-    /// Where a missed defect and a false alarm are worth the same, given what each costs and how many defects there
-    /// are.
+    /// The threshold with the lowest expected cost, given the cost of each error and the rate of defects.
     Costs {
-        /// Of a missed defect.
+        /// Cost of a missed defect.
         miss: f64,
-        /// Of a false alarm, in the same unit.
+        /// Cost of a false alarm, in the same unit.
         alarm: f64,
     },
 }
 
-/// A threshold, how it was chosen, and what it does on the validation images.
+/// A threshold, how it was chosen, and its rates on the validation images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Threshold {
     /// Images with a higher logit are flagged.
     pub logit: f64,
-    /// How it was chosen, as on the command line.
+    /// How it was chosen, spelled as on the command line.
     pub chosen: String,
-    /// Part of validation's normal images that it flags, with the ends of its 95 % interval over images; a little too
-    /// low where it was chosen on these images.
+    /// Fraction of validation's normal images that it flags, with the ends of its 95 % interval over images; slightly
+    /// too low if the threshold was chosen on these images.
     pub false_positive_rate: [f64; 3],
-    /// Part of validation's defects that it flags, likewise.
+    /// Fraction of validation's defects that it flags, with its interval.
     pub true_positive_rate: [f64; 3],
 }
 
 impl Threshold {
-    /// Chooses one. `rate`: the part of images with a defect where it will be used.
+    /// Chooses a threshold. `rate` is the rate of defects where it will be used.
     ///
     /// # Errors
-    /// If a label is missing, or costs are asked for where the probe does not rise with the odds of a defect.
+    /// If a label is missing, or if costs are requested but the probe's logits do not increase with the odds of a
+    /// defect.
     pub fn choose(
         how: FlagAt,
         logits: &[f64],
@@ -88,16 +88,17 @@ impl Threshold {
     }
 }
 
-/// Whole images of so many, at most this part of them. 29 % of 100 are 29, though the nearest number to 0.29 lies below it.
+/// Largest whole number of images that is at most `part` of `count`. 29 % of 100 gives 29, although the nearest
+/// number to 0.29 lies below it.
 fn part_of(part: f64, count: usize) -> usize {
     (part * count as f64 + 1e-9) as usize
 }
 
 impl FlagAt {
-    /// What may be asked for, for people.
+    /// Help text for the command line.
     pub const HELP: &'static str = "\
-Above which score an image is flagged, chosen on the validation images:
-  own               where the probe itself has it (logit 0)
+Score above which an image is flagged, chosen on the validation images:
+  own               the probe's own threshold (logit 0)
   false-alarms=1%   the lowest threshold that flags at most 1 % of normal images
   misses=5%         the highest threshold that misses at most 5 % of defects
   costs=50:1        a missed defect costs 50 times a false alarm; --rate says how many images have a defect";
@@ -119,8 +120,8 @@ impl FromStr for FlagAt {
                 let (miss, alarm) =
                     costs.split_once(':').context("expected two costs, such as costs=50:1")?;
                 let cost = |text: &str| -> Result<f64> {
-                    let cost: f64 = text.trim().parse().with_context(|| format!("'{text}' is no cost"))?;
-                    ensure!(cost > 0.0 && cost.is_finite(), "a cost is above 0, found {cost}");
+                    let cost: f64 = text.trim().parse().with_context(|| format!("'{text}' is not a cost"))?;
+                    ensure!(cost > 0.0 && cost.is_finite(), "expected a cost above 0, found {cost}");
                     Ok(cost)
                 };
                 Ok(Self::Costs { miss: cost(miss)?, alarm: cost(alarm)? })
@@ -161,15 +162,16 @@ mod tests {
         assert_eq!((own.logit, own.false_positive_rate[0], own.true_positive_rate[0]), (0.0, 0.99, 1.0));
         let alarms = choose("false-alarms=5%", 0.5);
         assert_eq!((alarms.false_positive_rate[0], alarms.logit), (0.05, 94.0));
-        // Of what is no whole number of images as many as are less.
+        // A fraction of an image is rounded down.
         let alarms = choose("false-alarms=2.5%", 0.5);
         assert_eq!((alarms.false_positive_rate[0], alarms.logit), (0.02, 97.0));
         assert_eq!(choose("misses=2.5%", 0.5).true_positive_rate[0], 0.98);
         let misses = choose("misses=10%", 0.5);
         assert!((misses.true_positive_rate[0] - 0.9).abs() < 1e-12, "{misses:?}");
-        // Odds of 1 to 1 in the images, a miss as dear as an alarm: where the calibrated odds are even.
+        // Even odds in the images and equal costs: the threshold is where the calibrated odds are even.
         assert!(choose("costs=1:1", 0.5).logit.abs() < 1e-12);
-        // Nine times as dear: p of 0.1, log odds of -ln 9; a site with one defect in ten raises it as much.
+        // A miss costs nine times as much: p = 0.1, log odds of -ln 9. At a site with one defect in ten the logit is
+        // higher by the same amount.
         assert!((choose("costs=9:1", 0.5).logit + 9_f64.ln()).abs() < 1e-9);
         assert!(choose("costs=9:1", 0.1).logit.abs() < 1e-9);
         for bad in ["x", "costs=1", "costs=0:1", "misses=natural", "false-alarms=200%"] {
@@ -177,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Every whole percentage of a hundred images is as many images, and of what is no whole number the one below.
+    /// Every whole percentage of a hundred images allows as many images; fractions of an image are rounded down.
     #[test]
     fn whole_numbers_of_images_are_allowed_whole() {
         for percent in 1..100 {
@@ -192,7 +194,7 @@ mod tests {
         for text in ["own", "false-alarms=5%", "misses=2.5%", "costs=50:1", "costs=1:4"] {
             assert_eq!(text.parse::<FlagAt>().unwrap().to_string(), text);
         }
-        // The miss stands first.
+        // The cost of a miss comes first.
         assert_eq!("costs=50:1".parse::<FlagAt>().unwrap(), FlagAt::Costs { miss: 50.0, alarm: 1.0 });
     }
 }

@@ -1,4 +1,4 @@
-//! Comparisons: weights times the means of cells, with the standard error of seeds.
+//! Contrasts: weighted sums of the means of cells, with standard errors over seeds.
 
 use super::{
     Yardstick,
@@ -15,59 +15,59 @@ use crate::{
     results::{Classifier, Metric},
 };
 
-/// A weight, and the scores that it weighs the mean of.
+/// A weight, and the scores whose mean it multiplies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Term {
-    /// Of the mean in the contrast.
+    /// Weight of the mean in the contrast.
     pub weight: f64,
     /// What is scored.
     pub at: Scored,
-    /// Seed by seed; empty where nothing was measured.
+    /// One score per seed; empty if nothing was measured.
     pub scores: Vec<f64>,
 }
 
-/// A mean in a contrast, of one cell, or of two whose seeds are paired.
+/// A mean in a contrast: of one cell, or of the differences between two cells paired by seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// Whose scores.
+    /// The one or two cells whose scores are averaged.
     pub cells: Vec<Scored>,
-    /// Of the mean in the contrast.
+    /// Weight of the mean in the contrast.
     pub weight: f64,
-    /// Over seeds.
+    /// Mean over seeds.
     pub mean: f64,
-    /// Behind the mean.
+    /// Number of seeds in the mean.
     pub seeds: usize,
-    /// Of one seed.
+    /// Deviation of one seed.
     pub spread: Uncertainty,
 }
 
-/// Weights times means, and its error.
+/// A weighted sum of means, and its error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeanContrast {
-    /// What is above what, in words.
+    /// Description of the contrast, in words.
     pub what: String,
-    /// What is compared.
+    /// The measure that is compared.
     pub measure: Measure,
-    /// The estimate with its interval at 95 %, as if nothing else were compared.
+    /// The estimate with its 95 % interval, not corrected for other comparisons.
     pub value: Interval,
-    /// Standard error, and how well it is known.
+    /// Standard error with its degrees of freedom.
     pub error: Uncertainty,
-    /// What it is made of.
+    /// The means in the sum.
     pub parts: Vec<Part>,
-    /// Part of the standard error that more seeds leave as it is.
+    /// Part of the standard error that does not shrink with more seeds.
     pub fixed: f64,
 }
 
-/// A comparison that could not be made.
+/// A comparison that cannot be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unmeasured {
-    /// What was to be above what, in words.
+    /// Description of the comparison, in words.
     pub what: String,
     /// True if the paper prints no legible value, so it can never be measured.
     pub unprinted: bool,
 }
 
-/// Of each comparison, what it is or why there is none.
+/// Each comparison, or why it cannot be made.
 pub type Contrasts = Vec<Result<MeanContrast, Unmeasured>>;
 
 impl From<String> for Unmeasured {
@@ -81,7 +81,7 @@ impl MeanContrast {
         Self { what, measure, value: error.about(estimate, 1), error, parts, fixed: 0.0 }
     }
 
-    /// The same with another deviation on top, known and of its own.
+    /// Returns the contrast with an additional independent deviation that is known exactly.
     #[must_use]
     pub fn also_spread(self, deviation: f64) -> Self {
         let own = self.error.deviation.powi(2);
@@ -89,18 +89,18 @@ impl MeanContrast {
         if whole <= own {
             return self;
         }
-        // What is known adds nothing to how uncertain the whole is (Satterthwaite 1946).
+        // A known deviation does not increase the uncertainty of the whole (Satterthwaite 1946).
         let error =
             Uncertainty { deviation: whole.sqrt(), freedom: self.error.freedom * (whole / own).powi(2) };
         Self { value: error.about(self.value.estimate, 1), error, fixed: deviation, ..self }
     }
 
-    /// Probability, one side, of an estimate as high if the truth were 0.
+    /// Returns the one-sided p-value of an estimate this high if the truth were 0.
     pub fn not_above(&self) -> f64 {
         self.one_side(self.value.estimate > 0.0)
     }
 
-    /// Probability, one side, of an estimate as low if the truth were 0.
+    /// Returns the one-sided p-value of an estimate this low if the truth were 0.
     pub fn not_below(&self) -> f64 {
         self.one_side(self.value.estimate < 0.0)
     }
@@ -110,22 +110,22 @@ impl MeanContrast {
         if beyond { near } else { 1.0 - near }
     }
 
-    /// Whether it is of a score, which [`Evidence::margin`] is about.
+    /// Whether it compares a score, so that [`Evidence::margin`] applies.
     pub fn is_of_a_score(&self) -> bool {
         Metric::ALL.iter().any(|metric| self.measure == Measure::from(*metric))
     }
 }
 
 impl Evidence {
-    /// A weighed score, for a contrast.
+    /// Returns a weighted score as a term of a contrast.
     pub fn term(&self, weight: f64, measure: impl Into<Measure>, at: &Scored) -> Term {
         Term { weight, at: of_its_own(at), scores: self.seeds(measure, at) }
     }
 
-    /// The contrast of weighed scores.
+    /// Returns the contrast of weighted scores.
     ///
     /// # Errors
-    /// If one was not measured or nothing is known of its seeds.
+    /// If one was not measured, or the spread over seeds is unknown.
     pub fn contrast(
         &self,
         what: impl Into<String>,
@@ -156,12 +156,14 @@ impl Evidence {
         }
     }
 
-    /// First less second, seed by seed: what begins alike and sees the same images is paired, and its differences
-    /// spread less than its scores. Where fewer than two seeds are in both, or no seed changes the difference (of which
-    /// nothing is then known), as [`Self::contrast`].
+    /// Returns first minus second, paired by seed.
+    ///
+    /// Runs with the same seed start alike and see the same images, so their differences spread less than their
+    /// scores. If fewer than two seeds are in both, or all differences are equal (so that their spread is unknown),
+    /// this falls back to [`Self::contrast`].
     ///
     /// # Errors
-    /// If either was not measured, or nothing is known of seeds.
+    /// If either was not measured, or the spread over seeds is unknown.
     pub fn paired(
         &self,
         what: impl Into<String>,
@@ -188,10 +190,10 @@ impl Evidence {
         }
     }
 
-    /// First less second.
+    /// Returns first minus second.
     ///
     /// # Errors
-    /// As [`Self::contrast`].
+    /// Those of [`Self::contrast`].
     pub fn above(
         &self,
         metric: impl Into<Measure>,
@@ -204,7 +206,7 @@ impl Evidence {
         self.contrast(what, metric, &terms)
     }
 
-    /// Of each pair the first less the second: share by share, or once on average, as the yardstick says.
+    /// Returns first minus second for each pair: share by share, or once on average, depending on the yardstick.
     pub fn compare(
         &self,
         yardstick: Yardstick,
@@ -240,7 +242,7 @@ impl Evidence {
     }
 }
 
-/// `auroc of the converged probe`, `f1`.
+/// Names a measure: `auroc of the converged probe`, `f1`.
 fn measured(measure: &Measure, at: &Scored) -> String {
     match at.classifier {
         Classifier::Converged => format!("{measure} of the converged probe"),
@@ -248,12 +250,12 @@ fn measured(measure: &Measure, at: &Scored) -> String {
     }
 }
 
-/// `simclr on resnet18`.
+/// Names an arm: `simclr on resnet18`.
 fn who(at: &Scored) -> String {
     format!("{} on {}", at.cell.method_id(), at.cell.backbone_id())
 }
 
-/// `simclr on resnet18 at 5 %, validation 1 %`.
+/// Names what is scored: `simclr on resnet18 at 5 %, validation 1 %`.
 pub(super) fn name(at: &Scored) -> String {
     let validation =
         at.validation.in_percent().map_or(String::new(), |percent| format!(", validation {percent} %"));
@@ -278,8 +280,8 @@ mod tests {
 
     #[test]
     fn runs_of_one_seed_are_paired() {
-        // By hand: differences 0.03, 0.05 and 0.04, mean 0.04, deviation 0.01, error 0.01 / sqrt 3, Student's 97.5 % at
-        // two degrees of freedom 4.3027; seed 7 has no partner.
+        // By hand: differences 0.03, 0.05 and 0.04, mean 0.04, deviation 0.01, error 0.01 / sqrt 3, Student's 97.5 %
+        // quantile at two degrees of freedom 4.3027; seed 7 has no partner.
         let (first, second) = (CELL.in_training(), RELEASED.in_training());
         let rows = [
             (first, 0, 0.83),
@@ -305,7 +307,8 @@ mod tests {
         assert!((known.error.deviation - 0.01 * 2_f64.sqrt()).abs() < 1e-12);
     }
 
-    /// Satterthwaite by hand: a deviation of 3 at four degrees of freedom and a known one of 4 are 5 at 4 (25 / 9)^2.
+    /// Satterthwaite by hand: a deviation of 3 with four degrees of freedom and a known one of 4 give 5 with 4 (25 /
+    /// 9)^2.
     #[test]
     fn what_is_known_of_images_widens_what_seeds_say() {
         let error = Uncertainty { deviation: 3.0, freedom: 4.0 };

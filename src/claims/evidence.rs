@@ -1,4 +1,4 @@
-//! What a claim is judged on: scores by cell, the spread of seeds, and what training took.
+//! The evidence that claims are judged on: scores by cell, the spread over seeds, and the cost of training.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -13,12 +13,12 @@ use crate::{
     study::{Ablation, Study},
 };
 
-/// Standard deviation of a score over seeds that the paper's numbers are read with. Ours: it gives no seeds. Half a
-/// point is what repeated training on some hundred thousand images usually shows.
+/// Assumed standard deviation over seeds of the paper's scores, for which the paper gives no seeds. Ours: half a
+/// point is typical for repeated training on some hundred thousand images.
 pub const ASSUMED_DEVIATION: f64 = 0.005;
 
-/// Scores that differ by less than this are the same for whoever must choose. Ours: one more defect found in fifty,
-/// roughly; `--margin` sets another.
+/// Default margin: scores that differ by less are considered equal. Ours: roughly one more defect found in fifty;
+/// `--margin` sets another.
 pub const MARGIN: f64 = 0.02;
 
 /// Scores of one setting.
@@ -26,28 +26,28 @@ pub struct Evidence {
     frame: Frame,
     noise: Noise,
     margin: f64,
-    /// In tables: `paper`, or the setting.
+    /// Name in tables: `paper`, or the setting.
     pub name: String,
-    /// What was asked for before, by score: claims ask for the same cells again and again.
+    /// Cache by score: claims query the same cells repeatedly.
     cells: RefCell<BTreeMap<Measure, Rc<Cells>>>,
-    /// The same for correlations, which take thousands of resamples.
+    /// Cache of correlations, which need thousands of resamples.
     correlations: RefCell<BTreeMap<Correlated, Option<Correlation>>>,
 }
 
-/// By which score, of what metric, and whether within methods and backbones.
+/// Yardstick, label-free metric, and whether the correlation is within methods and backbones.
 pub(super) type Correlated = (Yardstick, Measure, bool);
 /// A seed and its score.
 pub type SeedScore = (Option<u64>, f64);
-/// Seeds of everything that is scored.
+/// Scores of every seed, by what is scored.
 type Cells = BTreeMap<Scored, Vec<SeedScore>>;
 
 impl Evidence {
-    /// Rows of one setting, whose seeds tell how far seeds spread.
+    /// Evidence from rows of one setting, whose spread is measured over their seeds.
     pub fn measured(name: &str, frame: &Frame) -> Self {
         Self::new(name, frame, Noise::measured(frame))
     }
 
-    /// Rows without seeds, which are taken to spread by a deviation.
+    /// Evidence from rows without seeds, with an assumed deviation.
     pub fn assumed(name: &str, frame: &Frame, deviation: f64) -> Self {
         Self::new(name, frame, Noise::assumed(deviation))
     }
@@ -57,7 +57,8 @@ impl Evidence {
         Self { frame: frame.clone(), noise, margin: MARGIN, name: name.to_owned(), cells, correlations }
     }
 
-    /// The same setting's numbers in another table: of the paper's two numbers, each is taken to spread as before.
+    /// Evidence from another table of the same setting. For the paper, the assumed deviation applies to each of its
+    /// numbers.
     pub(super) fn about(&self, frame: &Frame) -> Self {
         let about = match self.noise.is_assumed() {
             true => Self::assumed(&self.name, frame, std::f64::consts::SQRT_2 * ASSUMED_DEVIATION),
@@ -66,18 +67,18 @@ impl Evidence {
         about.with_margin(self.margin)
     }
 
-    /// With another margin within which scores are the same.
+    /// Sets the margin within which scores are considered equal.
     #[must_use]
     pub fn with_margin(self, margin: f64) -> Self {
         Self { margin, ..self }
     }
 
-    /// Scores that differ by less are the same.
+    /// Returns the margin: scores that differ by less are considered equal.
     pub fn margin(&self) -> f64 {
         self.margin
     }
 
-    /// Seconds that a cell took to train and to score, a seed; none where no record says so.
+    /// Returns the seconds per seed for training and scoring a cell; `None` if no record states them.
     pub fn seconds(&self, cell: &Axes) -> Option<f64> {
         let at = self.frame.only(|at| at.cell == *cell);
         let parts = [Measure::TRAIN_SECONDS, Measure::EVALUATE_SECONDS].map(|part| at.points(&part));
@@ -87,7 +88,7 @@ impl Evidence {
         parts.iter().all(|points| !points.is_empty()).then(|| parts.iter().map(average).sum())
     }
 
-    /// The correlation that was asked for before, or what `compute` finds.
+    /// Returns the cached correlation, or the result of `compute`.
     pub(super) fn correlation(
         &self,
         asked: Correlated,
@@ -101,40 +102,40 @@ impl Evidence {
         found
     }
 
-    /// All rows.
+    /// Returns all rows.
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
 
-    /// How far its seeds spread.
+    /// Returns the spread over its seeds.
     pub fn noise(&self) -> &Noise {
         &self.noise
     }
 
-    /// Scores with their seeds.
+    /// Returns scores with their seeds.
     pub fn runs(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<SeedScore> {
         self.cells(&measure.into()).get(&of_its_own(at)).cloned().unwrap_or_default()
     }
 
-    /// Scores, seed by seed.
+    /// Returns scores, seed by seed.
     pub fn seeds(&self, measure: impl Into<Measure>, at: &Scored) -> Vec<f64> {
         self.runs(measure, at).into_iter().map(|(_, score)| score).collect()
     }
 
-    /// Mean over seeds; none where nothing was measured.
+    /// Returns the mean over seeds; `None` if nothing was measured.
     pub fn mean(&self, measure: impl Into<Measure>, at: &Scored) -> Option<f64> {
         let seeds = self.seeds(measure, at);
         (!seeds.is_empty()).then(|| mean(&seeds))
     }
 
-    /// Mean over seeds with its interval; none where nothing was measured.
+    /// Returns the mean over seeds with its interval; `None` if nothing was measured.
     pub fn interval(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Interval> {
         let measure = measure.into();
         let seeds = self.seeds(&measure, at);
         (!seeds.is_empty()).then(|| of_seeds(&seeds, self.spread(measure, at)))
     }
 
-    /// How far one seed's score lies from another's.
+    /// Returns the deviation of one seed's score; `None` if unknown.
     pub fn spread(&self, measure: impl Into<Measure>, at: &Scored) -> Option<Uncertainty> {
         self.noise.of(&measure.into(), &of_its_own(at))
     }
@@ -149,7 +150,7 @@ impl Evidence {
     }
 }
 
-/// The ablation of augmented validation images scores another classifier: the same model has both.
+/// Maps the ablation of augmented validation images to a classifier of its own, since the same model has both.
 pub(super) fn of_its_own(at: &Scored) -> Scored {
     let augmented = Study::Ablation(Ablation::AugmentedValidation);
     if (at.cell.study, at.classifier) == (augmented, Classifier::InTraining) {

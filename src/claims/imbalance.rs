@@ -1,4 +1,4 @@
-//! What happens when the validation set gets more imbalanced: claims about Figures 2, 4 and 5.
+//! The effect of a more imbalanced validation set: claims about Figures 2, 4 and 5.
 
 use super::{
     Claim, Evidence, Finding, Verdict, Yardstick,
@@ -17,12 +17,12 @@ use crate::{
 };
 
 const SHARES: [Share; 5] = Share::STUDY;
-/// The share in validation that others are compared with.
+/// Highest share of defects in validation; the others are compared with it.
 const MOST: Share = Share::percent(45);
-/// The rarest in validation.
+/// Lowest share of defects in validation.
 const LEAST: Share = Share::percent(1);
 
-/// Scores are called stable when they stay within this of their value at 45 %. Ours.
+/// Scores within this distance of their value at 45 % are called stable. Ours.
 const STABLE: f64 = 0.05;
 
 pub static CLAIMS: [Claim; 6] = [
@@ -97,11 +97,11 @@ pub static CLAIMS: [Claim; 6] = [
     },
 ];
 
-/// One pair of rates for every model: how much of its F1's decline is arithmetic.
+/// Fits one pair of rates to every model: how much of the decline of F1 is arithmetic.
 fn arithmetic(evidence: &Evidence) -> Finding {
     let (mut lines, mut left, mut total) = (Vec::new(), 0.0, 0.0);
     for at in rows(evidence, Metric::F1) {
-        // Of the first seed: one confusion matrix, not a mean of several.
+        // The first seed only: one confusion matrix, not a mean of several.
         let first = |metric, at: Scored| evidence.seeds(metric, &at).first().copied();
         let scores = |share: Share| {
             let (f1, f1_normal) = (first(Metric::F1, at.on(share)), first(Metric::F1Normal, at.on(share)));
@@ -135,7 +135,7 @@ fn arithmetic(evidence: &Evidence) -> Finding {
     Finding::of(verdict, std::iter::once(first).chain(lines.into_iter().map(|(_, line)| line)).collect())
 }
 
-/// Models of the paper's methods that have a score at 45 % in validation.
+/// Models of the paper's methods that have a score at 45 % defects in validation.
 fn rows(evidence: &Evidence, metric: Metric) -> impl Iterator<Item = Scored> {
     let cells = Name::PAPER.into_iter().flat_map(|method| {
         backbone::Name::STUDY.into_iter().flat_map(move |backbone| {
@@ -145,20 +145,20 @@ fn rows(evidence: &Evidence, metric: Metric) -> impl Iterator<Item = Scored> {
     cells.filter(move |at| !evidence.seeds(metric, &at.on(MOST)).is_empty())
 }
 
-/// A score at every other validation share less the one at 45 %.
+/// A score at every other validation share minus the score at 45 %.
 fn moves(evidence: &Evidence, metric: Metric) -> Contrasts {
     let others = SHARES.into_iter().filter(|share| *share != MOST);
     others.flat_map(|share| moved(evidence, metric, [share, MOST])).collect()
 }
 
-/// A score at one validation share less the same model's at another, for every model that has both: a cell that is lost
-/// in print is no gap in a claim.
+/// A score at one validation share minus the same model's score at another, for every model that has both. Cells that
+/// are illegible in print are no gaps in a claim.
 fn moved(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> Contrasts {
     let (measure, changes) = change(evidence, metric, shares);
     let both = rows(evidence, metric).filter(|at| !changes.seeds(&measure, at).is_empty());
     let contrast = |at: Scored| {
         if evidence.noise().is_assumed() {
-            // What is assumed of a score depends on its validation share.
+            // The assumed deviation of a score depends on its validation share.
             return evidence.above(metric, &at.on(shares[0]), &at.on(shares[1]));
         }
         let term = [changes.term(1.0, &measure, &at)];
@@ -172,9 +172,11 @@ fn moved(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> Contrasts {
     contrasts
 }
 
-/// Standard deviation that the draw of few defects adds to a score that is a part of defects found: binomial. All seeds
-/// are scored on the same images, so that their spread has nothing of it. F2_CIW weighs such parts by class; of fewer
-/// defects each, so that this is the least that it moves. F1 moves by far more than this where it is asked for.
+/// Binomial standard deviation due to drawing few defects, for scores that are fractions of the defects.
+///
+/// All seeds are scored on the same images, so their spread does not include it. F2_CIW weights such fractions by
+/// class, each with fewer defects, so this is a lower bound. F1 changes by far more than this where claims ask for
+/// it.
 fn sampling(evidence: &Evidence, metric: Metric, at: &Scored) -> f64 {
     let of_defects = matches!(metric, Metric::Recall | Metric::F2Oracle | Metric::F2Multilabel);
     let (Some(recall), Some(defects), true) =
@@ -185,8 +187,8 @@ fn sampling(evidence: &Evidence, metric: Metric, at: &Scored) -> f64 {
     (recall * (1.0 - recall) / defects.max(1.0)).sqrt()
 }
 
-/// How a score moves from one validation share to another, model by model: two scores of one model share what its seed
-/// did, so that the difference spreads less than either.
+/// The change of a score between two validation shares, model by model. Two scores of one model share the effect of
+/// its seed, so their difference spreads less than either.
 fn change(evidence: &Evidence, metric: Metric, shares: [Share; 2]) -> (Measure, Evidence) {
     let (measure, frame) = evidence.frame().moved(&metric.into(), shares);
     (measure, evidence.about(&frame))
@@ -197,7 +199,8 @@ mod tests {
     use super::*;
     use crate::analysis::frame::FrameBuilder;
 
-    /// A part of 0.8 of fifty defects has a deviation of sqrt(0.8 x 0.2 / 50); what no defect makes has none.
+    /// A fraction of 0.8 of fifty defects has a deviation of sqrt(0.8 x 0.2 / 50); scores that are no fractions of
+    /// defects have none.
     #[test]
     fn defects_that_are_drawn_spread_as_a_part_of_them_does() {
         let at = Axes::table_1(SimClr, backbone::Name::ResNet18, MOST).in_training().on(LEAST);

@@ -1,9 +1,10 @@
-//! From comparisons to a verdict, by numbers that are also printed: a verdict and the intervals beside it never differ.
+//! Derives verdicts from comparisons, using exactly the numbers that are printed, so that a verdict never contradicts
+//! its intervals.
 //!
-//! Several comparisons make one claim. That all of them are above 0 needs no correction: each must pass at 97.5 %, one
-//! side. That one of them is below 0 does: the end on that side is Bonferroni's for as many comparisons as there are,
-//! which for "is there any" is what Holm's procedure does too. That all lie within the margin is two one-sided tests each
-//! (Schuirmann 1987), and needs none again.
+//! A claim makes several comparisons. "All are above 0" needs no correction: each must pass at 97.5 %, one-sided.
+//! "One is below 0" does: with n comparisons the end on that side is Bonferroni's, which for "is there any" equals
+//! Holm's procedure. "All lie within the margin" is two one-sided tests each (Schuirmann 1987), and again needs no
+//! correction.
 
 use super::{
     Finding, Verdict,
@@ -12,46 +13,48 @@ use super::{
 };
 use crate::analysis::intervals::{Interval, LEVEL};
 
-/// How often chance may exceed one end of an interval.
+/// Probability that chance exceeds one end of an interval.
 pub(super) const TAIL: f64 = (1.0 - LEVEL) / 2.0;
 
-/// What a claim says of all its comparisons.
+/// What a claim asserts about all its comparisons.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Says {
-    /// That they are above 0.
+    /// They are above 0.
     Above,
-    /// That they are within this of 0.
+    /// They are within this distance of 0.
     Within(f64),
 }
 
-/// Comparisons that do not decide.
+/// Comparisons that do not settle the claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Open {
-    /// What the claim says of them.
+    /// What the claim asserts about them.
     pub(super) says: Says,
     pub(super) contrasts: Vec<MeanContrast>,
-    /// Within which they are the same, where they can be.
+    /// Margin within which they are considered equal; `None` if it does not apply.
     pub(super) margin: Option<f64>,
 }
 
-/// How far from an estimate its interval's ends are.
+/// Distance from an estimate to the ends of its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reach {
-    /// At 95 %, as if nothing else were compared.
+    /// At 95 %, not corrected for other comparisons.
     pub alone: f64,
     /// Corrected for all comparisons of the claim.
     pub among_all: f64,
 }
 
 impl Reach {
-    /// Of a contrast that is one of `count`.
+    /// Computes the reach of one of `count` contrasts.
     fn of(contrast: &MeanContrast, count: usize) -> Self {
         Self { alone: contrast.error.beyond(TAIL), among_all: contrast.error.beyond(TAIL / count as f64) }
     }
 }
 
-/// The verdict on estimates and their reaches. `margin`: within which comparisons are the same, where they can be.
-/// `whole`: whether nothing is missing, without which a claim about all comparisons cannot hold.
+/// Returns the verdict on estimates and their reaches.
+///
+/// `margin` is the distance within which comparisons are considered equal, if that applies. `whole` is whether no
+/// comparison is missing; otherwise a claim about all comparisons cannot hold.
 pub fn decide(says: Says, estimates: &[f64], reaches: &[Reach], margin: Option<f64>, whole: bool) -> Verdict {
     let all = |is: &dyn Fn(f64, Reach) -> bool| {
         !estimates.is_empty()
@@ -77,12 +80,12 @@ pub fn decide(says: Says, estimates: &[f64], reaches: &[Reach], margin: Option<f
 }
 
 impl Evidence {
-    /// The claim that all these contrasts are above 0.
+    /// Judges the claim that all these contrasts are above 0.
     pub fn all_above(&self, contrasts: Contrasts) -> Finding {
         self.judged(contrasts, Says::Above)
     }
 
-    /// The claim that all these contrasts lie within `bound` of 0.
+    /// Judges the claim that all these contrasts lie within `bound` of 0.
     pub fn all_within(&self, contrasts: Contrasts, bound: f64) -> Finding {
         self.judged(contrasts, Says::Within(bound))
     }
@@ -93,7 +96,7 @@ impl Evidence {
         let estimates: Vec<f64> = found.iter().map(|contrast| contrast.value.estimate).collect();
         let margin = found.iter().all(MeanContrast::is_of_a_score).then_some(self.margin());
         let verdict = decide(says, &estimates, &reaches, margin, !gaps);
-        // What is most against the claim first.
+        // The strongest evidence against the claim comes first.
         let against = |contrast: &MeanContrast| match says {
             Says::Above => contrast.not_above(),
             Says::Within(_) => contrast.value.estimate.abs(),
@@ -108,8 +111,9 @@ impl Evidence {
     }
 }
 
-/// Comparisons that were made; those that were not, in words; and whether they are too many to say that a claim holds:
-/// any that could still be measured, or of those that the paper does not print as many as it does.
+/// Splits comparisons into those that were made and descriptions of those that were not. The last value is whether
+/// too many are missing for the claim to hold: any that could still be measured, or at least half that the paper does
+/// not print.
 fn sorted(contrasts: Contrasts) -> (Vec<MeanContrast>, Vec<String>, bool) {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for contrast in contrasts {
@@ -127,7 +131,7 @@ fn sorted(contrasts: Contrasts) -> (Vec<MeanContrast>, Vec<String>, bool) {
     (found, words.collect(), gaps)
 }
 
-/// What is compared, its interval, and the end that decides against the claim where it is another.
+/// Formats a comparison, its interval, and the corrected end that decides against the claim if there are several.
 fn line(contrast: &MeanContrast, reach: Reach, says: Says, count: usize) -> String {
     let text = format!("{}: {}", contrast.what, interval(&contrast.value));
     let Interval { estimate, .. } = contrast.value;
@@ -141,7 +145,7 @@ fn line(contrast: &MeanContrast, reach: Reach, says: Says, count: usize) -> Stri
     }
 }
 
-/// `0.012 [-0.003, 0.027]`.
+/// Formats an interval: `0.012 [-0.003, 0.027]`.
 pub fn interval(interval: &Interval) -> String {
     format!("{:.3} [{:.3}, {:.3}]", interval.estimate, interval.low, interval.high)
 }
@@ -162,7 +166,7 @@ mod tests {
     const CELL: Axes = Axes::table_1(SimClr, ResNet18, Share::percent(45));
     const RELEASED: Axes = CELL.in_study(Study::Ablation(Ablation::ProbeAsReleased));
 
-    /// Two seeds with one and the same difference say nothing of how far differences spread.
+    /// Two equal differences do not reveal the spread of differences.
     #[test]
     fn equal_differences_do_not_decide() {
         let (first, second) = (CELL.in_training(), RELEASED.in_training());
@@ -186,7 +190,7 @@ mod tests {
             let second = Term { weight: -1.0, scores: vec![other; 3], ..first.clone() };
             evidence.contrast("x", Metric::F1, &[first, second])
         };
-        // The error is 0.01 sqrt(2/3) = 0.0082: 0.05 is six of them, 0.005 less than one.
+        // The error is 0.01 sqrt(2/3) = 0.0082: 0.05 is six of these, 0.005 less than one.
         assert_eq!(evidence.all_above(vec![above(0.65)]).verdict, Verdict::Holds);
         assert_eq!(evidence.all_above(vec![above(0.75)]).verdict, Verdict::Fails);
         assert_eq!(evidence.all_above(vec![above(0.695)]).verdict, Verdict::Undecided);
@@ -205,7 +209,8 @@ mod tests {
         assert_eq!(evidence.all_within(vec![above(0.66)], 0.05).verdict, Verdict::Undecided);
     }
 
-    /// A difference that is significant and small is what it is; one that is neither is the same, if it is known to be.
+    /// A significant difference decides, even if it is small; one that is not significant is "the same" if its
+    /// interval lies within the margin.
     #[test]
     fn the_same_is_an_answer() {
         let at = CELL.in_training();
@@ -216,7 +221,7 @@ mod tests {
             let second = Term { weight: -1.0, scores: vec![0.7 - difference; 2], ..first.clone() };
             evidence.all_above(vec![evidence.contrast("x", Metric::F1, &[first, second])]).verdict
         };
-        // The error of a difference is the deviation; 95 % are 1.96 of it.
+        // The error of a difference is the deviation; 95 % correspond to 1.96 of it.
         assert_eq!(judge(0.0, 0.01, 0.02), Verdict::Same);
         assert_eq!(judge(0.0, 0.01, 0.019), Verdict::Undecided);
         assert_eq!(judge(0.001, 0.01, 0.02), Verdict::Undecided, "may be 0.0206");
@@ -229,7 +234,7 @@ mod tests {
     fn a_verdict_never_contradicts_what_is_printed() {
         let (says, margin) = (Says::Above, Some(0.02));
         let reach = |alone, among_all| Reach { alone, among_all };
-        // Below 0 as if alone, not among all: undecided, and the line says so.
+        // Below 0 alone, but not after correction: undecided, and the line says so.
         let reaches = [reach(0.02, 0.04), reach(0.02, 0.04)];
         assert_eq!(decide(says, &[-0.03, 0.1], &reaches, margin, true), Verdict::Undecided);
         assert_eq!(decide(says, &[-0.05, 0.1], &reaches, margin, true), Verdict::Fails);

@@ -1,5 +1,5 @@
-//! What features tell without labels: claims about RankMe, Figures 6 and 7. Numbers of the paper are in pictures only,
-//! so its own evidence is `undecided`.
+//! Label-free metrics of features: claims about RankMe, Figures 6 and 7. The paper shows these numbers in figures
+//! only, so its own evidence is `undecided`.
 
 use std::collections::HashMap;
 
@@ -20,13 +20,13 @@ use crate::{
     study::Study,
 };
 
-/// A correlation is called none when its interval stays within this of 0. Ours.
+/// A correlation is considered absent if its interval stays within this distance of 0. Ours.
 const NONE: f64 = 0.3;
 const ROUNDS: usize = 500;
 /// RankMe as the authors computed it.
 const RELEASED: Measure = Measure::RANKME_RELEASED;
 
-/// Claims about what features tell without labels.
+/// Claims about label-free metrics.
 pub static CLAIMS: [Claim; 7] = [
     Claim {
         id: "rankme_does_not_correlate",
@@ -97,13 +97,13 @@ pub static CLAIMS: [Claim; 7] = [
     },
 ];
 
-/// Whether a row is a model of Table 1, whose label-free measures every row repeats.
+/// Whether a row is a model of Table 1; every such row repeats the model's label-free measures.
 fn is_a_model(at: &Scored) -> bool {
     let whole = (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
     at.cell.study == Study::Table1 && whole
 }
 
-/// Metric against the score, model by model.
+/// Pairs of metric and score, model by model.
 fn pairs(evidence: &Evidence, yardstick: Yardstick, metric: &Measure) -> Vec<(Point, f64)> {
     let score = yardstick.measure(Metric::F1);
     let models = evidence.frame().axes().into_iter().filter(is_a_model);
@@ -116,7 +116,7 @@ fn pairs(evidence: &Evidence, yardstick: Yardstick, metric: &Measure) -> Vec<(Po
     evidence.frame().points_of(metric, is_a_model).into_iter().filter_map(with_score).collect()
 }
 
-/// The correlation of a label-free metric with a score: pooled, or within method and backbone.
+/// Returns the correlation of a label-free metric with a score: pooled, or within method and backbone.
 pub fn correlation(
     evidence: &Evidence,
     yardstick: Yardstick,
@@ -128,7 +128,8 @@ pub fn correlation(
     })
 }
 
-/// [`correlation`] by Kendall's coefficient, which looks at every pair of models: none of more than a thousand.
+/// Like [`correlation`], with Kendall's coefficient, which needs every pair of models; `None` for more than a
+/// thousand.
 pub fn kendall(
     evidence: &Evidence,
     yardstick: Yardstick,
@@ -160,12 +161,12 @@ fn correlate(
     within(&groups, coefficient, rounds, Seed::root(0).child(metric.id()))
 }
 
-/// Resamples of so many models: thousands have narrow intervals anyway.
+/// Number of resamples: fewer for thousands of models, whose intervals are narrow anyway.
 fn rounds(models: usize) -> usize {
     (500_000 / models.max(1)).clamp(100, ROUNDS)
 }
 
-/// Label-free metrics that the records have and that may order the models of one method and backbone.
+/// Returns the label-free metrics in the records that may rank the models of one method and backbone.
 pub fn metrics_within(evidence: &Evidence) -> Vec<Measure> {
     let mut measures = evidence.frame().measures();
     measures.retain(Measure::is_label_free_within);
@@ -213,7 +214,7 @@ fn leaderboard_claim(evidence: &Evidence, yardstick: Yardstick) -> Finding {
     Finding::of(verdict, found.iter().map(|(metric, found)| line(metric, found)).collect())
 }
 
-/// ResNet-18 less ViT-Tiny, by method and training share.
+/// ResNet-18 minus ViT-Tiny, by method and training share.
 fn by_backbone(evidence: &Evidence, metric: &Measure) -> Contrasts {
     let mut contrasts = Vec::new();
     for method in [Byol, BarlowTwins, Dino, SimClr] {
@@ -253,7 +254,7 @@ fn differs_by_method(evidence: &Evidence) -> Finding {
     let as_large = (0..rounds).filter(|&round| {
         let mut stream = Seed::root(0).child("names of methods").index(round).stream();
         let mut shuffled = methods.clone();
-        // Names move within their backbone only.
+        // Names are shuffled within their backbone only.
         for backbone in backbone::Name::STUDY {
             let places: Vec<usize> =
                 (0..rows.len()).filter(|&place| rows[place].at.cell.backbone == Some(backbone)).collect();
@@ -273,7 +274,7 @@ mod tests {
     use super::*;
     use crate::{analysis::frame::FrameBuilder, method::Name};
 
-    /// Twelve models whose F1 and RankMe go the same way, or opposite ways, or have nothing to do with each other.
+    /// Twelve models whose F1 and RankMe rise together, oppositely, or independently.
     #[test]
     fn a_correlation_of_either_sign_is_one() {
         let verdict = |rankme: fn(u32) -> f64| {
@@ -293,7 +294,7 @@ mod tests {
         };
         assert_eq!(verdict(f64::from), Verdict::Fails);
         assert_eq!(verdict(|place| -f64::from(place)), Verdict::Fails);
-        // 5 x place modulo 12 is no order; twelve models leave more than 0.3 open.
+        // 5 x place modulo 12 has no order; with twelve models the interval extends beyond 0.3.
         assert_eq!(verdict(|place| f64::from(5 * place % 12)), Verdict::Undecided);
     }
 }

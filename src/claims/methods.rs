@@ -1,5 +1,5 @@
-//! Which method, which backbone: claims about Table 1. The paper's score is F1 of the classifier in training on all
-//! validation images, unless another is named.
+//! Comparisons of methods and backbones: claims about Table 1. Unless another is named, the paper's score is F1 of
+//! the classifier in training on all validation images.
 
 use super::{
     Claim, Evidence, Finding, Verdict, Yardstick,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 const SHARES: [Share; 5] = Share::STUDY;
-/// All ways to judge.
+/// All yardsticks.
 const ALL: &[Yardstick] = &Yardstick::ALL;
 
 pub static CLAIMS: [Claim; 13] = [
@@ -214,7 +214,7 @@ pub static CLAIMS: [Claim; 13] = [
     },
 ];
 
-/// Of Table 1, at whatever share.
+/// Axes in Table 1; the share is set later.
 fn on(method: Name, backbone: backbone::Name) -> Axes {
     Axes::table_1(method, backbone, Share::NATURAL)
 }
@@ -227,12 +227,12 @@ fn vit(method: Name) -> Axes {
     on(method, ViTTiny)
 }
 
-/// The paper's self-supervised methods but one.
+/// The paper's self-supervised methods except one.
 fn others_than(method: Name) -> impl Iterator<Item = Name> {
     Name::SELF_SUPERVISED.into_iter().filter(move |&other| other != method)
 }
 
-/// `method` against every other self-supervised one, on ResNet-18.
+/// Whether `method` is above every other self-supervised method on ResNet-18.
 fn best(
     evidence: &Evidence,
     yardstick: Yardstick,
@@ -268,7 +268,7 @@ fn no_backbone_is_always_better(evidence: &Evidence, yardstick: Yardstick) -> Fi
     Finding::of(verdict, vec![line])
 }
 
-/// Mean scores of these methods on both backbones, and seeds behind them.
+/// Mean scores of these methods on both backbones, with the number of seeds in each.
 fn means(evidence: &Evidence, yardstick: Yardstick, methods: &[Name]) -> Vec<(Scored, f64, usize)> {
     let mut means = Vec::new();
     for &method in methods {
@@ -285,7 +285,8 @@ fn means(evidence: &Evidence, yardstick: Yardstick, methods: &[Name]) -> Vec<(Sc
     means
 }
 
-/// Whose level means vary more, method's or backbone's; how sure, by drawing every mean anew.
+/// Compares the variance between methods with that between backbones; the uncertainty comes from redrawing every
+/// mean.
 fn method_against_backbone(evidence: &Evidence, yardstick: Yardstick, methods: &[Name]) -> Finding {
     const ROUNDS: usize = 400;
     let (means, measure) = (means(evidence, yardstick, methods), yardstick.measure(Metric::F1));

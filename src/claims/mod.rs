@@ -1,18 +1,18 @@
-//! What the paper says, sentence by sentence, as predicates with a verdict: holds, fails, the same, undecided.
+//! Claims: the paper's sentences as predicates with a verdict: holds, fails, the same, undecided.
 //!
 //! A claim is judged on one [`Evidence`]: the paper's own printed numbers, or records of one setting. The same
-//! predicate judges both, and each claim that compares scores is judged by several [`Yardstick`]s. How far seeds spread
-//! is [`crate::analysis::noise`]'s, cell by cell. A verdict is wrong at most one time in twenty where chance alone made
-//! the records, however seeds spread (`benchmarks/cells/judge` measures how often):
+//! predicate judges both, and each claim that compares scores is judged by several [`Yardstick`]s. The spread over
+//! seeds comes from [`crate::analysis::noise`], cell by cell. If records differ by chance alone, a verdict is wrong
+//! in at most 5 % of studies, however seeds spread (`benchmarks/cells/judge` measures how often):
 //!
-//! - *holds*, where every comparison that the claim makes is above what new seeds do;
-//! - *fails*, where one of them is significantly the other way;
-//! - *the same*, where all of them are within a margin of 0: whoever must choose loses nothing either way;
-//! - *undecided* otherwise, with what would decide it ([`Outlook`]), and where nothing was measured or nothing is known
-//!   of seeds: one run a cell says little.
+//! - *holds*, if every comparison in the claim is beyond what new seeds do;
+//! - *fails*, if one of them is significantly reversed;
+//! - *the same*, if all of them are within a margin of 0, so that the choice makes no difference;
+//! - *undecided* otherwise, together with what would decide it ([`Outlook`]); also if nothing was measured or the
+//!   spread over seeds is unknown, as with a single run per cell.
 //!
-//! The paper has one run a cell. Its seeds are taken to spread by [`evidence::ASSUMED_DEVIATION`], which is ours.
-//! Knows nothing about files or of how verdicts are shown.
+//! The paper has one run per cell. Its seeds are assumed to spread by [`evidence::ASSUMED_DEVIATION`], which is ours.
+//! Independent of files and of how verdicts are displayed.
 
 mod contrast;
 pub mod decision;
@@ -33,24 +33,24 @@ pub use yardstick::Yardstick;
 use crate::analysis::published;
 use judging::Open;
 
-/// What became of a claim.
+/// Verdict on a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Every comparison is beyond what new seeds do.
     Holds,
-    /// One is significantly the other way.
+    /// One comparison is significantly reversed.
     Fails,
     /// All comparisons are within the margin.
     Same,
-    /// Too few seeds, or never measured.
+    /// There are too few seeds, or it was never measured.
     Undecided,
 }
 
 impl Verdict {
-    /// All of them.
+    /// All verdicts.
     pub const ALL: [Self; 4] = [Self::Holds, Self::Fails, Self::Same, Self::Undecided];
 
-    /// The one spelling used in tables and in the report.
+    /// Returns the spelling used in tables and in the report.
     pub fn id(self) -> &'static str {
         match self {
             Self::Holds => "holds",
@@ -61,33 +61,33 @@ impl Verdict {
     }
 }
 
-/// A sentence that can be true or false.
+/// A claim: a sentence that can be true or false.
 pub struct Claim {
-    /// Name in tables and on command lines.
+    /// Its name in tables and on command lines.
     pub id: &'static str,
-    /// Where the paper says it; `ours` for a question of ours.
+    /// Section of the paper; `ours` for questions of ours.
     pub section: &'static str,
-    /// The paper's words.
+    /// The sentence as quoted from the paper.
     pub quote: &'static str,
-    /// What would make it true, in words.
+    /// The condition under which it is true, in words.
     pub predicate: &'static str,
-    /// What is known about it besides numbers: contradictions, arithmetic, other readings.
+    /// Remarks beyond numbers: contradictions, arithmetic, other readings.
     pub note: &'static str,
-    /// How it can be judged, the paper's own way first.
+    /// The ways to judge it, the paper's own first.
     pub yardsticks: &'static [Yardstick],
     judge: fn(&Evidence, Yardstick) -> Finding,
 }
 
-/// A verdict and why.
+/// A verdict with its reasons.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// What became of the claim.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Numbers behind the verdict, one a line, the weightiest first.
+    /// The numbers behind the verdict, one per line, the most important first.
     pub evidence: Vec<String>,
-    /// What would be needed and is not there.
+    /// What would be needed but was not measured.
     pub missing: Vec<String>,
-    /// Comparisons that do not decide.
+    /// Comparisons that do not settle the claim.
     open: Option<Open>,
 }
 
@@ -102,7 +102,8 @@ impl Claim {
         (self.judge)(evidence, yardstick)
     }
 
-    /// Judges the claim in every way, the paper's own first. The paper prints no score of a converged probe.
+    /// Judges the claim by all its yardsticks, the paper's own first; for the paper's numbers, only by those that it
+    /// prints.
     pub fn judge_all(&self, evidence: &Evidence) -> Vec<(Yardstick, Finding)> {
         let known = |yardstick: &&Yardstick| evidence.name != PAPER || !yardstick.is_auroc();
         let yardsticks = self.yardsticks.iter().filter(known);
@@ -111,32 +112,32 @@ impl Claim {
 }
 
 impl Finding {
-    /// What an undecided claim could have shown, and what would decide it; none of others, where comparisons are
-    /// missing, and where there are none. Takes some milliseconds.
+    /// Returns what an undecided claim could have shown, and what would decide it; `None` for other verdicts, or if
+    /// comparisons are missing or there are none. Takes a few milliseconds.
     pub fn outlook(&self, evidence: &Evidence) -> Option<Outlook> {
         Outlook::of(evidence, self.open.as_ref()?)
     }
 
-    /// Nothing to judge on.
+    /// Undecided, because nothing was measured.
     fn unmeasured(what: impl Into<String>) -> Self {
         Self { missing: vec![what.into()], ..Self::of(Verdict::Undecided, Vec::new()) }
     }
 
-    /// A verdict with the numbers behind it, nothing missing.
+    /// A verdict with its numbers, without missing comparisons.
     fn of(verdict: Verdict, evidence: Vec<String>) -> Self {
         Self { verdict, evidence, missing: Vec::new(), open: None }
     }
 }
 
-/// Name of the evidence that is the paper's own numbers.
+/// Name of the evidence from the paper's own numbers.
 pub const PAPER: &str = "paper";
 
-/// The paper's own printed numbers.
+/// Returns the paper's own printed numbers as evidence.
 pub fn paper() -> Evidence {
     Evidence::assumed(PAPER, &published::frame(), evidence::ASSUMED_DEVIATION)
 }
 
-/// Every claim, in the order of the paper.
+/// Returns every claim, in the order of the paper.
 pub fn all() -> Vec<&'static Claim> {
     [&methods::CLAIMS[..], &imbalance::CLAIMS, &label_free::CLAIMS, &protocol::CLAIMS]
         .into_iter()

@@ -1,7 +1,8 @@
-//! What an undecided claim could have shown, and what would decide it.
+//! Outlook: what an undecided claim could have shown, and what would decide it.
 //!
-//! The plan is a forecast: true means are drawn about those found, new seeds about those, and the claim is judged on old
-//! and new seeds together, 200 times for each number of seeds. Simulated studies check it (`benchmarks/cells/judge`).
+//! The plan is a forecast. True means are drawn around the observed ones and new seeds around these; the claim is
+//! then judged on old and new seeds together, 200 times for each number of seeds. Simulated studies check the
+//! forecast (`benchmarks/cells/judge`).
 
 use std::collections::BTreeMap;
 
@@ -15,43 +16,43 @@ use crate::{
     seed::{Seed, Stream},
 };
 
-/// How likely a plan must be to decide.
+/// Minimum probability with which a plan must decide the claim.
 pub const CHANCE: f64 = 0.8;
-/// Seeds a cell that are considered, the most last.
+/// Numbers of seeds per cell that are considered, in ascending order.
 pub(super) const CONSIDERED: [usize; 9] = [3, 4, 5, 6, 8, 10, 15, 20, 30];
 
-/// What is known of an undecided claim's future.
+/// Outlook of an undecided claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outlook {
-    /// The largest of what its comparisons could each have missed: a true difference of this size is found to be one in
-    /// four of five studies like this.
+    /// The largest minimum detectable difference among its comparisons: a true difference of this size is detected in
+    /// four of five such studies.
     pub could_have_shown: f64,
-    /// More seeds that would probably decide it; none where even the most considered would probably not.
+    /// The seeds that would probably decide it; `None` if even the largest considered number probably would not.
     pub plan: Option<Plan>,
 }
 
 /// Seeds that would probably decide a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Every cell that is compared has at least as many afterwards.
+    /// Number of seeds that every compared cell has at least after the plan.
     pub seeds: usize,
-    /// Cells and the seeds that each has now.
+    /// Cells, with their current number of seeds.
     pub cells: Vec<(Axes, usize)>,
-    /// That the claim is then decided, one way or another.
+    /// Probability that the plan decides the claim either way.
     pub chance: f64,
-    /// On the machine that made the records, one process; none where they do not say.
+    /// Minutes in one process on the machine that made the records; `None` if these do not state times.
     pub minutes: Option<f64>,
 }
 
 impl Plan {
-    /// Trainings that are missing.
+    /// Returns the number of trainings to be added.
     pub fn trainings(&self) -> usize {
         self.cells.iter().map(|(_, seeds)| self.seeds.saturating_sub(*seeds)).sum()
     }
 }
 
 impl Outlook {
-    /// Of comparisons that do not decide; none where there are none, or their noise is only assumed.
+    /// Computes the outlook; `None` if there are no open comparisons, or their noise is only assumed.
     pub(super) fn of(evidence: &Evidence, open: &Open) -> Option<Self> {
         let could_have_shown = open.contrasts.iter().map(detectable).max_by(f64::total_cmp)?;
         if evidence.noise().is_assumed() {
@@ -66,7 +67,7 @@ impl Outlook {
         Some(Self { could_have_shown, plan })
     }
 
-    /// One sentence.
+    /// Formats the outlook as one sentence.
     pub fn sentence(&self) -> String {
         let shown = format!(
             "these records show differences of {:.3} or more in four cases of five",
@@ -97,7 +98,7 @@ impl Plan {
     }
 }
 
-/// Minutes that it takes until cells with some seeds have so many, one process; none where records do not say.
+/// Minutes in one process until these cells have `seeds` seeds each; `None` if records do not state times.
 pub(super) fn minutes(evidence: &Evidence, cells: &[(Axes, usize)], seeds: usize) -> Option<f64> {
     let missing = |(cell, own): &(Axes, usize)| {
         evidence.seconds(cell).map(|seconds| seconds * seeds.saturating_sub(*own) as f64 / 60.0)
@@ -105,17 +106,18 @@ pub(super) fn minutes(evidence: &Evidence, cells: &[(Axes, usize)], seeds: usize
     cells.iter().map(missing).sum()
 }
 
-/// The true difference that a contrast of these seeds finds to be one in four studies of five.
+/// Minimum detectable difference: the true difference that a contrast with this error detects in four of five
+/// studies.
 fn detectable(contrast: &MeanContrast) -> f64 {
     contrast.error.beyond(TAIL) + contrast.error.beyond(1.0 - CHANCE)
 }
 
-/// Comparisons with more seeds.
+/// Open comparisons with more seeds.
 struct Forecast<'a> {
     open: &'a Open,
-    /// Every mean once.
+    /// The distinct means of all comparisons.
     parts: Vec<&'a Part>,
-    /// Of each comparison, weights and which means they weigh.
+    /// For each comparison, its weights with the indices of their means.
     weights: Vec<Vec<(f64, usize)>>,
 }
 
@@ -138,13 +140,13 @@ impl<'a> Forecast<'a> {
         Self { open, parts, weights }
     }
 
-    /// Cells and their seeds.
+    /// Cells with their number of seeds.
     fn cells(&self) -> Vec<(Axes, usize)> {
         let cells = self.parts.iter().flat_map(|part| part.cells.iter().map(|at| (at.cell, part.seeds)));
         cells.collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
-    /// Part of draws in which the claim is decided with so many seeds of each cell.
+    /// Fraction of draws in which the claim is decided with `seeds` seeds of each cell.
     fn chance(&self, seeds: usize) -> f64 {
         let reaches: Vec<Reach> =
             self.open.contrasts.iter().map(|contrast| self.reach(contrast, seeds)).collect();
@@ -164,7 +166,7 @@ impl<'a> Forecast<'a> {
         decided.count() as f64 / Self::ROUNDS as f64
     }
 
-    /// Ends of an interval with so many seeds of each cell.
+    /// Reach of the interval with `seeds` seeds of each cell.
     fn reach(&self, contrast: &MeanContrast, seeds: usize) -> Reach {
         let variance: f64 = contrast
             .parts
@@ -180,8 +182,8 @@ impl<'a> Forecast<'a> {
     }
 }
 
-/// A mean of `old` seeds once there are `seeds`: those that are there, and new ones about a true mean that these leave
-/// open.
+/// Draws the mean of `seeds` seeds, given the mean of the first `old`: new seeds are drawn around a true mean that is
+/// itself drawn around the old one.
 pub(super) fn foretold(mean: f64, old: usize, spread: Uncertainty, seeds: usize, stream: &mut Stream) -> f64 {
     let (old, new) = (old as f64, seeds.saturating_sub(old) as f64);
     let truth = mean + spread.deviation / old.sqrt() * stream.normal();
@@ -194,8 +196,8 @@ mod tests {
     use super::*;
     use crate::{analysis::Measure, results::Metric};
 
-    /// Of a known error: beyond 1.96 of it at either side, and 0.8416 more to get there in four cases of five (scipy,
-    /// `norm.isf(0.025)` and `norm.isf(0.2)`).
+    /// With a known error: 1.96 errors for significance on either side, and 0.8416 more for detection in four of five
+    /// studies (scipy, `norm.isf(0.025)` and `norm.isf(0.2)`).
     #[test]
     fn what_could_have_been_shown_is_found_in_four_cases_of_five() {
         let error = Uncertainty::known(0.01);

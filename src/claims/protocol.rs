@@ -1,4 +1,4 @@
-//! Image size, augmentation, and whether printed numbers can be: claims about Tables 1 and 2 and Figure 3.
+//! Image size, augmentation, and consistency of printed numbers: claims about Tables 1 and 2 and Figure 3.
 
 use super::{Claim, Evidence, Finding, Verdict, Yardstick, contrast::Term};
 use crate::{
@@ -125,12 +125,12 @@ pub static CLAIMS: [Claim; 7] = [
     },
 ];
 
-/// Sewer-ML's validation split: images, and those with a defect (its Table 2).
+/// Sewer-ML's validation split: number of images, and of images with a defect (its Table 2).
 const VALIDATION_IMAGES: f64 = 130_046.0;
 const VALIDATION_DEFECTS: f64 = 61_365.0;
 
-/// The largest oracle F2_CIW of a detector with these scores on the validation split, whichever way they were rounded
-/// to three digits: of each class, as many images as there are, or as are flagged.
+/// The largest oracle F2_CIW on the validation split that is consistent with these scores, however they were rounded
+/// to three digits: each class has at most as many hits as it has images, and at most as many as are flagged.
 fn largest_f2(f1: f64, f1_normal: f64) -> f64 {
     const ROUNDING: f64 = 0.0005;
     let corners = [-ROUNDING, ROUNDING]
@@ -150,7 +150,7 @@ fn bound(f1: f64, f1_normal: f64) -> f64 {
     sum / weights
 }
 
-/// On ResNet-18 at 45 %.
+/// A method on ResNet-18 at 45 %.
 fn at_45(method: Name) -> Axes {
     Axes::table_1(method, backbone::Name::ResNet18, Share::percent(45))
 }
@@ -160,7 +160,7 @@ fn sized(backbone: backbone::Name, side: u16) -> Scored {
     Axes::table_1(Supervised, backbone, Share::NATURAL).in_study(Study::Table2 { side }).in_training()
 }
 
-/// A cell above the same cell with something done as released.
+/// Compares a cell with the same cell as released, where one step differs.
 fn soundly(evidence: &Evidence, yardstick: Yardstick, cell: Axes, [sound, released]: [Study; 2]) -> Finding {
     let measure = yardstick.measure(Metric::F1);
     let soundly = if sound == Table1 { "corrected" } else { sound.id() };
@@ -170,7 +170,7 @@ fn soundly(evidence: &Evidence, yardstick: Yardstick, cell: Axes, [sound, releas
     evidence.all_above(vec![evidence.paired(what, measure, [&first, &second])])
 }
 
-/// The region of Figure 3 that the paper calls best, less the rest of the grid.
+/// The region of Figure 3 that the paper calls best, minus the rest of the grid.
 fn optimum(evidence: &Evidence, yardstick: Yardstick) -> Finding {
     let measure = yardstick.measure(Metric::F1);
     let whole = |at: &Scored| (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
@@ -203,7 +203,7 @@ fn both(first: Finding, second: Finding) -> Finding {
         (Verdict::Same, Verdict::Same) => Verdict::Same,
         _ => Verdict::Undecided,
     };
-    // The one with the larger error takes more to decide.
+    // The one with the larger error needs more seeds.
     let error = |finding: &Finding| {
         let contrasts = finding.open.iter().flat_map(|open| &open.contrasts);
         contrasts.map(|contrast| contrast.error.deviation).fold(0.0, f64::max)
@@ -222,7 +222,7 @@ fn knee(evidence: &Evidence, yardstick: Yardstick) -> Finding {
     both(first, second)
 }
 
-/// Where the knee lies, in draws of new seeds.
+/// Location of the knee in draws of new seeds.
 fn knee_on(evidence: &Evidence, yardstick: Yardstick, backbone: backbone::Name) -> Finding {
     const ROUNDS: usize = 1_000;
     const WANTED: u16 = 224;
@@ -258,7 +258,8 @@ fn knee_on(evidence: &Evidence, yardstick: Yardstick, backbone: backbone::Name) 
     Finding::of(verdict, vec![format!("{backbone}: the knee lies at {}", list.join(", "))])
 }
 
-/// Which score lies highest above the line from the fastest to the slowest, each axis from 0 to 1.
+/// Index of the score that lies highest above the line from the fastest to the slowest, with each axis scaled to
+/// 0..1.
 fn highest_above_the_line(scores: &[f64], seconds: &[f64]) -> usize {
     let scaled = |values: &[f64]| -> Vec<f64> {
         let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(l, h), &x| (l.min(x), h.max(x)));
@@ -275,12 +276,12 @@ mod tests {
 
     #[test]
     fn the_bound_of_f2_by_hand() {
-        // A detector that finds nearly everything may have 1; one that flags nothing 0.
+        // A detector that finds nearly everything may have 1; one that flags nothing has 0.
         assert!((bound(0.999, 0.999) - 1.0).abs() < 1e-12);
         let normals = 1.0 - VALIDATION_DEFECTS / VALIDATION_IMAGES;
         assert!(bound(0.0, 2.0 * normals / (1.0 + normals)).abs() < 1e-9);
-        // Solved from the printed scores before, with the class counts of Sewer-ML's Table 7: 0.549 at 1 % and 0.476 at
-        // 2 %; the last digit depends on rounding.
+        // The printed scores solved with the class counts of Sewer-ML's Table 7: 0.549 at 1 % and 0.476 at 2 %; the
+        // last digit depends on rounding.
         let (first, second) = (largest_f2(0.049, 0.689), largest_f2(0.032, 0.686));
         assert!((first - 0.549).abs() < 0.004 && first < 0.566, "{first}");
         assert!((second - 0.476).abs() < 0.01, "{second}");
@@ -288,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_knee_by_hand() {
-        // Scores 0, 0.8, 1 at times 0, 0.5, 1: 0.3 above the line in the middle; at 0.9 of the time below it.
+        // Scores 0, 0.8, 1 at times 0, 0.5, 1: the middle is 0.3 above the line; at 0.9 of the time it is below.
         assert_eq!(highest_above_the_line(&[0.5, 0.58, 0.6], &[10.0, 15.0, 20.0]), 1);
         assert_eq!(highest_above_the_line(&[0.5, 0.58, 0.6], &[10.0, 19.0, 20.0]), 2);
     }

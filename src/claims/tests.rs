@@ -1,5 +1,5 @@
-//! Worlds in which a claim is true, and in which the opposite is: of what the paper does not print nothing else says which
-//! way a claim's comparison goes.
+//! Simulated records in which a claim is true, or its opposite is. For claims about numbers that the paper does not
+//! print, this is the only check of the direction of their comparisons.
 
 use super::*;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 const MOST: Share = Share::percent(45);
 const LEAST: Share = Share::percent(1);
 
-/// Numbers of three seeds each, which spread by a thousandth.
+/// Scores with three seeds each and a deviation of 0.001.
 struct World(FrameBuilder, Stream);
 
 impl World {
@@ -64,7 +64,7 @@ fn sides(way: f64) -> World {
     world
 }
 
-/// The border of the region, which belongs to it, lies above everything else, and its inside below.
+/// The border of the region, which belongs to it, is above everything else, and its inside below.
 fn region(way: f64) -> World {
     let mut world = World::new();
     for jitter in [100, 275, 450, 625, 800] {
@@ -80,7 +80,7 @@ fn region(way: f64) -> World {
     world
 }
 
-/// `sound` above `released`, or below.
+/// `sound` is above (`way` 1) or below `released`.
 fn beside(way: f64, metric: Metric, pairs: &[[Scored; 2]]) -> World {
     let mut world = World::new();
     for [sound, released] in pairs {
@@ -116,7 +116,7 @@ fn step(way: f64) -> World {
     beside(way, Metric::Auroc, &[[sound.converged(), released.converged()]])
 }
 
-/// The same at all validation shares, or far below at the rarest.
+/// Equal at all validation shares, or far lower at the lowest.
 fn stable(way: f64, metric: Metric) -> World {
     let mut world = World::new();
     for share in Share::STUDY {
@@ -126,7 +126,8 @@ fn stable(way: f64, metric: Metric) -> World {
     world
 }
 
-/// The gap between supervised training and SimCLR at the rarest, larger or smaller than at the most.
+/// The gap between supervised training and SimCLR is larger or smaller at the lowest validation share than at the
+/// highest.
 fn gap(way: f64) -> World {
     let mut world = World::new();
     for train in Share::STUDY {
@@ -221,7 +222,7 @@ fn claims_hold_where_they_are_true_and_fail_where_the_opposite_is() {
     }
 }
 
-/// Methods that have ranks of their own, and methods that have none.
+/// Methods with different ranks, and methods without.
 #[test]
 fn methods_differ_in_rank_where_they_do() {
     let verdict = |apart: f64| {
@@ -241,7 +242,7 @@ fn methods_differ_in_rank_where_they_do() {
     assert_ne!(verdict(0.0), Verdict::Holds);
 }
 
-/// The knee of F1 against seconds lies at 224 pixels, or at 128.
+/// The knee of F1 against seconds is at 224 pixels, or at 128.
 #[test]
 fn the_best_trade_is_where_the_knee_is() {
     let verdict = |f1: [f64; 5]| {

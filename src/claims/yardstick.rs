@@ -1,8 +1,8 @@
-//! By which score a claim is judged, and whether at every share or on average over shares.
+//! Yardsticks: the score by which a claim is judged, and whether at every share or on average over shares.
 //!
-//! The paper's sentences are about F1 of a classifier in training, whose seeds spread nearly as far as methods do. So a
-//! claim that compares scores is also judged by the area under the ROC curve of the converged probe, and, since one
-//! reversed share among five refutes the strict sentence, also on average over its shares.
+//! The paper's sentences refer to F1 of the classifier in training, which varies over seeds nearly as much as between
+//! methods. Claims that compare scores are therefore also judged by AUROC of the converged probe. Since one reversed
+//! share among five refutes the strict sentence, they are also judged on average over shares.
 
 use crate::{
     analysis::{Measure, Scored},
@@ -13,23 +13,23 @@ use crate::{
 named! {
     /// A way to judge a claim. The first is the paper's own.
     pub enum Yardstick: "yardstick" {
-        /// The score that the paper names, at every share.
+        /// The score that the paper uses, at every share.
         Paper = "paper",
-        /// The same, on average over shares.
+        /// The score that the paper uses, on average over shares.
         PaperAverage = "paper_average",
         /// AUROC of the converged probe, at every share.
         Auroc = "auroc",
-        /// The same, on average over shares.
+        /// AUROC of the converged probe, on average over shares.
         AurocAverage = "auroc_average",
     }
 }
 
 impl Yardstick {
-    /// Of claims that do not compare scores.
+    /// Yardstick of claims that do not compare scores.
     pub const PAPER_ONLY: [Self; 1] = [Self::Paper];
-    /// Of claims about one share.
+    /// Yardsticks of claims about one share.
     pub const SCORES: [Self; 2] = [Self::Paper, Self::Auroc];
-    /// As tables print it.
+    /// Returns the label used in tables.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Paper => "the paper's score, every share",
@@ -39,22 +39,22 @@ impl Yardstick {
         }
     }
 
-    /// Whether shares are averaged before anything is compared.
+    /// Whether scores are averaged over shares before they are compared.
     pub const fn averages(self) -> bool {
         matches!(self, Self::PaperAverage | Self::AurocAverage)
     }
 
-    /// Whether it goes by AUROC instead of the paper's score.
+    /// Whether it uses AUROC instead of the paper's score.
     pub const fn is_auroc(self) -> bool {
         matches!(self, Self::Auroc | Self::AurocAverage)
     }
 
-    /// The score that stands for the paper's.
+    /// Returns the score used in place of the paper's.
     pub fn measure(self, papers: impl Into<Measure>) -> Measure {
         if self.is_auroc() { Metric::Auroc.into() } else { papers.into() }
     }
 
-    /// What is scored, where the paper scores its classifier in training.
+    /// Returns what is scored in place of the paper's classifier in training.
     pub fn at(self, papers: Scored) -> Scored {
         if self.is_auroc() { Scored { classifier: Classifier::Converged, ..papers } } else { papers }
     }

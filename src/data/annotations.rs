@@ -1,9 +1,9 @@
-//! Annotation tables, read by column name; every complaint names file, row and value.
+//! Annotation tables, read by column name; every error message names file, row and value.
 //!
-//! Columns may stand in any order, a byte-order mark is accepted. A row is counted as an editor
-//! counts lines: the header is row 1. Tables of a data set whose form is known are read strictly
-//! ([`Annotations::for_each_row`]); those that people make are understood ([`Annotations::understand`]): any
-//! of `,` `;` and tab, UTF-16, usual names of columns in any case, further columns.
+//! Columns may be in any order, and a byte-order mark is accepted. Rows are numbered like lines in an editor: the
+//! header is row 1. Tables of a data set with a known format are read strictly ([`Annotations::for_each_row`]).
+//! Tables made by users are read leniently ([`Annotations::understand`]): separated by `,`, `;` or tabs, in UTF-8 or
+//! UTF-16, with the usual names of columns in any case, and with further columns.
 
 use std::{
     borrow::Cow,
@@ -23,26 +23,26 @@ pub struct Annotations {
 
 /// A column that a table may have.
 pub struct Column {
-    /// What it is called here.
+    /// Name of the column in this program.
     pub name: &'static str,
-    /// What people call it, that first which is taken where several are there; in lower case.
+    /// Accepted names in lower case; if a table has several, the first in this list is used.
     pub known: &'static [&'static str],
-    /// Whether a table without it is refused.
+    /// Whether a table without this column is an error.
     pub required: bool,
 }
 
-/// How a table was understood.
+/// How a table's header was interpreted.
 pub struct Form {
     delimiter: u8,
     positions: Vec<Option<usize>>,
     names: Vec<&'static str>,
     fields: usize,
-    /// What was taken for what, and what is not used, one a line.
+    /// Messages about columns that were renamed or are not used, one per line.
     pub told: Vec<String>,
 }
 
 impl Annotations {
-    /// Reads the file at `path` whole.
+    /// Reads the whole file at `path`.
     ///
     /// # Errors
     /// If the file cannot be read, or is empty.
@@ -53,22 +53,22 @@ impl Annotations {
         Ok(Self { path: path.to_owned(), bytes })
     }
 
-    /// The file that was read.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// BLAKE3 of the file as it is, in hex (what `b3sum` prints).
+    /// Returns the BLAKE3 of the unchanged file, in hex (as printed by `b3sum`).
     pub fn digest(&self) -> String {
         blake3::hash(&self.bytes).to_hex().to_string()
     }
 
-    /// Calls `visit` for every row in order. Columns are addressed by their position in `required`,
-    /// then `optional`, not in the file.
+    /// Calls `visit` for every row, in order. Columns are numbered by their position in `required` followed by
+    /// `optional`, not by their position in the file.
     ///
     /// # Errors
-    /// A missing, unexpected or repeated column, a row of another length, no rows, or what `visit`
-    /// finds wrong; with the file and row.
+    /// If a column is missing, unexpected or repeated, a row has another length, there are no rows, or `visit` fails;
+    /// the message names the file and row.
     pub fn for_each_row(
         &self,
         required: &[&'static str],
@@ -86,15 +86,15 @@ impl Annotations {
         self.rows(text, &form, visit)
     }
 
-    /// Understands the table's header.
+    /// Interprets the table's header.
     ///
     /// # Errors
-    /// If a required column is not there under any of its names; with what was found.
+    /// If no accepted name of a required column is in the header; the message lists the names that are.
     pub fn understand(&self, columns: &[Column]) -> Result<Form> {
         let text = text_of(&self.bytes).with_context(|| self.path.display().to_string())?;
         let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let count = |delimiter: u8| first.iter().filter(|&&byte| byte == delimiter).count();
-        // The first of equals: a table of one column has commas.
+        // Ties go to the first delimiter: a table with a single column counts as comma-separated.
         let delimiter = [b',', b';', b'\t'].into_iter().rev().max_by_key(|&delimiter| count(delimiter));
         let delimiter = delimiter.unwrap_or(b',');
         let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(&*text);
@@ -104,10 +104,11 @@ impl Annotations {
         form(&header, columns, delimiter).with_context(|| self.path.display().to_string())
     }
 
-    /// Calls `visit` for every row of an understood table, columns by their position in what it was understood by.
+    /// Calls `visit` for every row of an interpreted table; columns are numbered as in the argument of
+    /// [`Self::understand`].
     ///
     /// # Errors
-    /// A row of another length, no rows, or what `visit` finds wrong; with the file and row.
+    /// If a row has another length, there are no rows, or `visit` fails; the message names the file and row.
     pub fn for_each(&self, form: &Form, visit: impl FnMut(&Row) -> Result<()>) -> Result<()> {
         let text = text_of(&self.bytes).with_context(|| self.path.display().to_string())?;
         self.rows(&text, form, visit)
@@ -123,7 +124,7 @@ impl Annotations {
             if !reader.read_byte_record(&mut fields).with_context(|| self.path.display().to_string())? {
                 break;
             }
-            // The reader stands before the line breaks that lead up to the row.
+            // The reader's position is before the line breaks that precede the row.
             let breaks = text[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
             let line = line as usize + breaks.filter(|&&byte| byte == b'\n').count();
             let row = Row { line, fields: &fields, positions: &form.positions, names: &form.names };
@@ -148,12 +149,12 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// The row's number: its line in the file, the header being 1.
+    /// Returns the row's line number in the file; the header is line 1.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Text of a column, none where the file does not have the (optional) column.
+    /// Returns the text of a column, `None` if the file lacks this (optional) column.
     ///
     /// # Errors
     /// If it is not UTF-8.
@@ -166,7 +167,7 @@ impl Row<'_> {
             .transpose()
     }
 
-    /// Text of a required column that must not be empty.
+    /// Returns the text of a required column that must not be empty.
     ///
     /// # Errors
     /// If it is empty or not UTF-8.
@@ -177,7 +178,7 @@ impl Row<'_> {
         }
     }
 
-    /// Value of a required column of zeros and ones.
+    /// Returns the value of a required column of zeros and ones.
     ///
     /// # Errors
     /// If it holds anything else.
@@ -196,10 +197,10 @@ impl Row<'_> {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The table as UTF-8: what begins with UTF-16's byte-order mark is converted.
+/// The table as UTF-8; a UTF-16 byte-order mark triggers a conversion.
 ///
 /// # Errors
-/// If it is neither.
+/// If it is neither UTF-8 nor UTF-16.
 fn text_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let unit: fn([u8; 2]) -> u16 = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
@@ -214,7 +215,7 @@ fn text_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     Ok(Cow::Owned(text.into_bytes()))
 }
 
-/// Which column stands where.
+/// Matches the columns with the header.
 ///
 /// # Errors
 /// If a required one is missing.
@@ -242,7 +243,7 @@ fn form(header: &[String], columns: &[Column], delimiter: u8) -> Result<Form> {
         missing.join(", and none "),
         if found.is_empty() { "no names".to_owned() } else { found.join(", ") }
     );
-    // pandas writes the number of a row into a column without a name.
+    // pandas writes row numbers into a column without a name.
     let index = |name: &str| name.is_empty() || name.starts_with("Unnamed: ");
     let unused =
         header.iter().enumerate().filter(|(place, name)| !positions.contains(&Some(*place)) && !index(name));
@@ -257,14 +258,14 @@ fn form(header: &[String], columns: &[Column], delimiter: u8) -> Result<Form> {
     Ok(Form { delimiter, positions, names, fields: header.len(), told })
 }
 
-/// Where each of `names` stands in the header; the first `required` of them must.
+/// Position of each of `names` in the header; the first `required` names must exist.
 fn locate(header: &csv::ByteRecord, names: &[&'static str], required: usize) -> Result<Vec<Option<usize>>> {
     let mut positions = vec![None; names.len()];
     let mut unexpected = Vec::new();
     for (position, found) in header.iter().enumerate() {
         match names.iter().position(|name| name.as_bytes() == found) {
             Some(column) => {
-                ensure!(positions[column].is_none(), "column {} stands there twice", names[column]);
+                ensure!(positions[column].is_none(), "column {} occurs twice", names[column]);
                 positions[column] = Some(position);
             }
             None => unexpected.push(String::from_utf8_lossy(found)),
@@ -299,10 +300,10 @@ mod tests {
 
     use super::*;
 
-    /// Line, a, flag b and optional c.
+    /// Line, column a, flag b and optional column c.
     type Found = (usize, String, bool, Option<String>);
 
-    /// All rows, or the whole chain of complaints.
+    /// All rows, or the complete error message.
     fn read(text: &str) -> Result<Vec<Found>, String> {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("t.csv");
@@ -346,7 +347,7 @@ mod tests {
                 "a,d\nx,1\n",
                 "t.csv: unexpected header: missing columns: b; unexpected columns: d; expected exactly a,b,[c]",
             ),
-            ("a,b,a\nx,1,y\n", "t.csv: unexpected header: column a stands there twice"),
+            ("a,b,a\nx,1,y\n", "t.csv: unexpected header: column a occurs twice"),
             ("a,b\nx,1\ny\n", "t.csv, row 3: expected 2 fields, found 1"),
             ("a,b\nx,2\n", "t.csv, row 2: column b: expected 0 or 1, found '2'"),
             ("a,b\n,1\n", "t.csv, row 2: column a is empty"),

@@ -1,7 +1,7 @@
-//! A data set that remembers images once they were opened, as far as memory allows.
+//! A data set that caches decoded images, as far as memory allows.
 //!
-//! Decoding (or drawing) costs more than augmenting, and every epoch opens every image. Pixels are the
-//! same with and without it.
+//! Decoding (or drawing) costs more than augmenting, and every epoch opens every image. The cache does not change any
+//! pixel.
 
 use std::sync::{
     OnceLock,
@@ -12,16 +12,16 @@ use anyhow::Result;
 
 use super::{Dataset, Head, Image, Labels, Mask, files::Files};
 
-/// Keeps the first images that fit into a budget; others are opened again each time.
+/// Caches the first images that fit into a budget; other images are opened again each time.
 pub struct Cached {
     inner: Box<dyn Dataset>,
     images: Vec<OnceLock<Image>>,
-    /// Bytes of pixels that may still be kept.
+    /// Bytes of pixels that may still be cached.
     left: AtomicUsize,
 }
 
 impl Cached {
-    /// Remembers up to `bytes` of pixels.
+    /// Creates a cache for up to `bytes` of pixels.
     pub fn new(inner: Box<dyn Dataset>, bytes: usize) -> Self {
         let images = (0..inner.labels().len()).map(|_| OnceLock::new()).collect();
         Self { inner, images, left: AtomicUsize::new(bytes) }
@@ -43,7 +43,7 @@ impl Dataset for Cached {
         if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
             && self.images[index].set(image.clone()).is_err()
         {
-            // Another thread was faster with the same image: its bytes are counted once.
+            // Another thread cached the same image first: its bytes are counted once.
             self.left.fetch_add(size, Ordering::Relaxed);
         }
         Ok(image)

@@ -86,9 +86,9 @@ const FACTS: [Facts; DefectClass::COUNT] = [
 ];
 
 impl DefectClass {
-    /// How many classes there are.
+    /// Number of classes.
     pub const COUNT: usize = 17;
-    /// In the column order of the annotation files.
+    /// All classes, in the column order of the annotation files.
     pub const ALL: [Self; Self::COUNT] = {
         let mut all = [RB; Self::COUNT];
         let mut i = 0;
@@ -99,27 +99,28 @@ impl DefectClass {
         all
     };
 
-    /// Column name in the annotation files.
+    /// Returns the column name in the annotation files.
     pub fn code(self) -> &'static str {
         self.facts().code
     }
 
-    /// Plain-language meaning.
+    /// Returns the meaning in plain words.
     pub fn meaning(self) -> &'static str {
         self.facts().meaning
     }
 
-    /// Class-importance weight, 0..=1 (CIW).
+    /// Returns the class-importance weight (CIW), 0..=1.
     pub fn importance(self) -> f64 {
         self.facts().importance
     }
 
-    /// Images of the Sewer-ML training split that show this class (of 487,309 with any defect).
+    /// Returns the number of images of the Sewer-ML training split that show this class (of 487,309 with any defect).
     pub fn train_images(self) -> u32 {
         self.facts().train_images
     }
 
-    /// Images of the Sewer-ML validation split that show this class (of 61,365 with any defect).
+    /// Returns the number of images of the Sewer-ML validation split that show this class (of 61,365 with any
+    /// defect).
     pub fn validation_images(self) -> u32 {
         self.facts().validation_images
     }
@@ -137,7 +138,7 @@ impl ClassSet {
     /// No class: a normal image, or one of data without classes.
     pub const EMPTY: Self = Self(0);
 
-    /// This set and `class`.
+    /// Returns this set with `class` added.
     #[must_use]
     pub fn with(self, class: DefectClass) -> Self {
         Self(self.0 | 1 << class as u32)
@@ -153,22 +154,22 @@ impl ClassSet {
         self.0 == 0
     }
 
-    /// How many classes are in the set, 0..=17.
+    /// Returns the number of classes in the set, 0..=17.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
-    /// The classes in the set, in column order.
+    /// Returns the classes in the set, in column order.
     pub fn iter(self) -> impl Iterator<Item = DefectClass> {
         DefectClass::ALL.into_iter().filter(move |&class| self.contains(class))
     }
 
-    /// The 17 bits, bit `i` for column `i`: a stratum for splits that respect class combinations.
+    /// Returns the 17 bits, bit `i` for column `i`: a stratum for splits that respect class combinations.
     pub fn bits(self) -> u32 {
         self.0
     }
 
-    /// The set that has these bits; none where one is not of a class.
+    /// Returns the set with these bits; `None` if a bit belongs to no class.
     pub fn from_bits(bits: u32) -> Option<Self> {
         (bits >> DefectClass::ALL.len() == 0).then_some(Self(bits))
     }

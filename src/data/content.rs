@@ -1,8 +1,8 @@
-//! What is known of the bytes of image files, without reading any of them twice.
+//! Tracks the content of image files without reading any of them twice.
 //!
-//! A file's bytes are digested when they are read for training anyway. The digest is remembered by the file's
-//! size and time of change, so that a later look at the two says whether the file is still the same. Once its
-//! bytes have been used, a file must not change as long as the process runs.
+//! A file's digest is computed when the file is read for training anyway. It is stored with the file's size and
+//! modification time, which later show whether the file is unchanged. Once a process has used a file's bytes, the
+//! file must not change while the process runs.
 
 use std::{
     fs::Metadata,
@@ -21,39 +21,39 @@ use super::{
 /// The first 16 bytes of a file's BLAKE3.
 pub type Digest = [u8; 16];
 
-/// What a look at an image file says of its content.
+/// State of an image file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// There is no such file.
+    /// The file does not exist.
     Missing,
-    /// There is one; its bytes have not been read, or not since it changed.
+    /// The file exists, but its bytes have not been read since it last changed.
     Unread,
-    /// They have been read, and this is their digest.
+    /// The bytes have been read and have this digest.
     Bytes(Digest),
 }
 
-/// A file's digest, and its size and time of change when it was taken.
+/// A file's digest, with its size and modification time when the digest was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Of the file when its digest was taken.
+    /// Size and time of the file when its digest was computed.
     pub stamp: Stamp,
-    /// Of all its bytes.
+    /// Digest of all its bytes.
     pub digest: Digest,
-    /// What its picture is like, once it has been seen.
+    /// Sketch of its picture, once it has been decoded.
     pub sketch: Option<Sketch>,
 }
 
-/// What shows cheaply whether a file has changed.
+/// Properties of a file that cheaply reveal changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Length of the file.
+    /// Length of the file in bytes.
     pub bytes: u64,
-    /// Nanoseconds since 1970, as far as the file system keeps them.
+    /// Modification time in nanoseconds since 1970, at the file system's precision.
     pub modified: i64,
 }
 
 impl Stamp {
-    /// Of a part of a file that has this many bytes.
+    /// Stamp of an archive member with this many bytes.
     pub(super) fn of_part(metadata: &Metadata, bytes: u64) -> Self {
         Self { bytes, ..Self::of(metadata) }
     }
@@ -65,22 +65,22 @@ impl Stamp {
     }
 }
 
-/// What a process knows of the files of one data set, by position.
+/// A process's knowledge of the files of one data set, by position.
 pub struct Memory(Mutex<Entries>);
 
 struct Entries {
     states: Vec<State>,
-    /// As many, once anything is known of a file: of a million files that nobody has read it would be 100 MB of nothing.
+    /// Empty until anything is known, then one entry per file: for a million unread files it would use 100 MB.
     known: Vec<Option<Known>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum State {
-    /// Nobody has looked at the file yet.
+    /// The file has not been looked at.
     #[default]
     Untouched,
     Missing,
-    /// The file is there; whether its stamp is the known one.
+    /// The file exists; the flag is whether its stamp equals the stored one.
     Seen {
         unchanged: bool,
     },
@@ -110,17 +110,17 @@ impl Entries {
 }
 
 impl Memory {
-    /// Nothing is known yet of `files` files.
+    /// Creates an empty memory for `files` files.
     pub fn new(files: usize) -> Self {
         Self(Mutex::new(Entries { states: vec![State::default(); files], known: Vec::new() }))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Entries) -> T) -> T {
-        // Entries are plain values: no panic can leave one half written.
+        // Entries are plain values, so a panic cannot leave one half-written.
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What an earlier process knew of the file at `index`; a later look says whether it still holds.
+    /// Stores what an earlier process knew of the file at `index`; a later look checks whether it still holds.
     pub fn remember(&self, index: usize, known: Known) {
         self.with(|entries| {
             if entries.states[index] != State::Used {
@@ -130,12 +130,12 @@ impl Memory {
         });
     }
 
-    /// What is known of the file at `index`, if its bytes were ever read.
+    /// Returns what is known of the file at `index`, if its bytes were ever read.
     pub fn known(&self, index: usize) -> Option<Known> {
         self.with(|entries| entries.known(index))
     }
 
-    /// Adds what the picture of the file at `index` is like, whose bytes are known.
+    /// Stores a sketch of the file at `index`, whose bytes are known.
     pub fn draw(&self, index: usize, sketch: Sketch) {
         self.with(|entries| {
             if let Some(Some(known)) = entries.known.get_mut(index) {
@@ -149,7 +149,7 @@ impl Memory {
         self.with(|entries| entries.states[index] == State::Used)
     }
 
-    /// Counts the known bytes of the file at `index` as used: from now on it must not change.
+    /// Marks the known bytes of the file at `index` as used: from now on the file must not change.
     pub fn confirm(&self, index: usize) {
         self.with(|entries| {
             if entries.known(index).is_some() {
@@ -158,7 +158,7 @@ impl Memory {
         });
     }
 
-    /// The content of the file at `index`; looks at its size and time once in a process, through `stamp`.
+    /// Returns the content of the file at `index`. Calls `stamp` for its size and time at most once per process.
     pub fn look(&self, index: usize, stamp: impl FnOnce() -> Result<Stamp>) -> Content {
         let before = self.with(|entries| (entries.states[index], entries.content(index)));
         if before.0 != State::Untouched {
@@ -177,10 +177,10 @@ impl Memory {
         })
     }
 
-    /// Reads the file at `index`, whose path is `path`, and notes its content.
+    /// Reads the file at `index`, whose path is `path`, and stores its digest.
     ///
     /// # Errors
-    /// If it cannot be read, or its bytes are others than this process has used before.
+    /// If it cannot be read, or its bytes differ from those that this process has used before.
     pub fn read(&self, index: usize, path: &Path) -> Result<Vec<u8>> {
         let read = || {
             let file = regular::open(path)?;
@@ -190,10 +190,10 @@ impl Memory {
         self.read_by(index, path, read)
     }
 
-    /// Reads the file at `index`, which people find at `path`, by `read`, and notes its content.
+    /// Reads the file at `index` by calling `read`, and stores its digest; `path` is its path in messages.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// Those of [`Self::read`].
     pub(super) fn read_by(
         &self,
         index: usize,
@@ -211,7 +211,7 @@ impl Memory {
                 && known.digest != digest
             {
                 bail!(
-                    "{}: the file changed while it was in use ({} bytes, then {}); start again when nobody writes there",
+                    "{}: the file changed while it was in use ({} bytes, then {}); start again when no other program writes to it",
                     path.display(),
                     known.stamp.bytes,
                     stamp.bytes
@@ -225,10 +225,10 @@ impl Memory {
     }
 }
 
-/// Size and time of the file at `path`.
+/// Returns size and modification time of the file at `path`.
 ///
 /// # Errors
-/// If there is no such file.
+/// If the file does not exist.
 pub fn stamp(path: &Path) -> Result<Stamp> {
     let metadata =
         std::fs::metadata(path).with_context(|| format!("cannot read image {}", path.display()))?;
@@ -263,7 +263,7 @@ mod tests {
             [0x64, 0x37, 0xb3, 0xac, 0x38, 0x46, 0x51, 0x33, 0xff, 0xb6, 0x3b, 0x75, 0x27, 0x3a, 0x8d, 0xb5];
         assert_eq!(memory.look(0, || panic!("looked twice")), Content::Bytes(digest));
 
-        // Another process: a look is enough, until the file changes.
+        // In another process a look is enough, until the file changes.
         let known = memory.known(0).unwrap();
         let later = Memory::new(1);
         later.remember(0, known);
@@ -275,7 +275,7 @@ mod tests {
         later.read(0, &path).unwrap();
         assert_ne!(later.look(0, || panic!("looked twice")), Content::Bytes(digest));
 
-        // As many bytes, but written later: they are read as what they are now.
+        // Same length, but a later modification time: the bytes are read again.
         fs::write(&path, b"xyz").unwrap();
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(60)).unwrap();
@@ -285,10 +285,10 @@ mod tests {
         assert_eq!(later.known(0).unwrap().digest, super::digest(b"xyz"));
         fs::write(&path, b"abcd").unwrap();
 
-        // Under a process that has used it, a file must stay.
+        // A file must not change once this process has used it.
         let error = memory.read(0, &path).unwrap_err().to_string();
         assert!(error.contains("a.png: the file changed while it was in use (3 bytes, then 4)"), "{error}");
-        // Written again with the same bytes, it has not changed.
+        // Rewriting the same bytes does not count as a change.
         fs::write(&path, b"abc").unwrap();
         assert_eq!(memory.read(0, &path).unwrap(), b"abc");
     }

@@ -1,7 +1,7 @@
-//! Labelled image files on disk: what every source that reads files gives.
+//! Labelled image files on disk, shared by all sources that read files.
 //!
-//! Which root folder holds a file is looked up when the file is first opened and remembered. Who lists the folders
-//! anyway says so at once ([`Found`]), and what lies in zip archives is read there.
+//! The root folder of a file is looked up when the file is first opened, and then remembered. Sources that list the
+//! folders anyway pass the locations at once ([`Found`]). Files in zip archives are read from the archive.
 
 use std::{
     collections::BTreeMap,
@@ -24,28 +24,28 @@ use super::{
 };
 use crate::data::{Dataset, Head, Image, Labels, SampleBits, decode};
 
-/// Folders and archives that files may lie in, together: a byte tells them apart, with one value for none of them.
+/// Maximum number of folders and archives together: a byte identifies one, and one value means none.
 pub const MOST_ROOTS: usize = u8::MAX as usize - 1;
 
-/// Where files were found when folders and archives were listed.
+/// Locations of files that were found by listing folders and archives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Zip archives that hold some of the files; numbered after the folders.
+    /// Zip archives that hold some of the files; they are numbered after the folders.
     pub archives: Vec<PathBuf>,
-    /// For each file one more than the number of the folder or archive that holds it, 0 where none does.
+    /// For each file, the number of its folder or archive plus one; 0 if it was not found.
     at: Vec<u8>,
-    /// Where those lie that are in an archive; empty where none is.
+    /// Locations of files inside archives; empty if there are no archives.
     packed: Vec<Packed>,
 }
 
 impl Found {
-    /// None of `files` files is found yet.
+    /// Creates a table of `files` files without locations.
     pub fn nowhere(files: usize) -> Self {
         Self { archives: Vec::new(), at: vec![0; files], packed: Vec::new() }
     }
 
-    /// Notes that the file at `index` lies in the folder or archive with this number, below [`MOST_ROOTS`]; with its
-    /// place there if it is an archive. The first place counts; whether this is it.
+    /// Stores that the file at `index` is in the folder or archive with this number (less than [`MOST_ROOTS`]);
+    /// `packed` is its location inside an archive. The first location is kept; returns whether this is the first.
     pub fn note(&mut self, index: usize, number: usize, packed: Option<Packed>) -> bool {
         if self.at[index] != 0 {
             return false;
@@ -58,22 +58,22 @@ impl Found {
         true
     }
 
-    /// Whether a file lies in the folder or archive with this number.
+    /// Whether any file is in the folder or archive with this number.
     pub fn is_in(&self, number: usize) -> bool {
         self.at.iter().any(|&at| usize::from(at) == number + 1)
     }
 }
 
-/// Where a file lies.
+/// Location of a file.
 enum Lies {
-    /// By itself.
+    /// A file of its own.
     Alone(PathBuf),
-    /// In an archive, under the name that it would have if that were a folder.
+    /// A member of an archive; `path` is the path it would have if the archive were a folder.
     Packed { archive: PathBuf, packed: Packed, path: PathBuf },
 }
 
 impl Lies {
-    /// Where people find it.
+    /// Path for messages.
     fn path(&self) -> &Path {
         match self {
             Self::Alone(path) | Self::Packed { path, .. } => path,
@@ -88,7 +88,7 @@ impl Lies {
         }
     }
 
-    /// Its bytes, noted in `memory` as those of the file at `index`.
+    /// Reads its bytes, and stores their digest in `memory` at `index`.
     fn read(&self, memory: &Memory, index: usize) -> Result<Vec<u8>> {
         match self {
             Self::Alone(path) => memory.read(index, path),
@@ -98,7 +98,7 @@ impl Lies {
         }
     }
 
-    /// Its head, and how many of its 16 bits are in use if it has as many and `bits` asks for them.
+    /// Reads its header. If its samples have 16 bits and `bits` is set, also returns the number of significant bits.
     fn head(&self, bits: bool) -> Result<(Head, Option<SampleBits>)> {
         match self {
             Self::Alone(path) => {
@@ -120,28 +120,28 @@ impl Lies {
 pub struct Files {
     listing: Listing,
     roots: Vec<PathBuf>,
-    /// Numbered after the roots.
+    /// Archives, numbered after the roots.
     archives: Vec<PathBuf>,
-    /// For each image one more than the root or archive that holds it, 0 before it is known.
+    /// For each image, the number of its root or archive plus one; 0 while unknown.
     found: Vec<AtomicU8>,
-    /// Where images lie in archives; empty where none does.
+    /// Locations of images inside archives; empty if there are no archives.
     packed: Vec<Packed>,
-    /// What is known of each file's bytes.
+    /// Knowledge of each file's bytes.
     pub(super) memory: Memory,
     /// Files that could not be decoded when they were examined, with the reason.
     unreadable: Mutex<BTreeMap<usize, String>>,
-    /// The annotation table that rows belong to.
+    /// The annotation table that row numbers refer to.
     table: Option<PathBuf>,
     digest: String,
-    /// How many bits of 16 are in use; all while nobody has said so.
+    /// Number of significant bits in 16-bit samples; all 16 until set.
     sample_bits: OnceLock<SampleBits>,
 }
 
 impl Files {
-    /// Files named relative to one of `roots`, which are searched in order.
+    /// Creates a data set of files named relative to one of `roots`, which are searched in order.
     ///
     /// # Errors
-    /// If there is no root or a root is no directory. Files are not looked for yet.
+    /// If there are no roots, or a root is not a directory. Files are not looked for yet.
     pub fn new(listing: Listing, roots: &[PathBuf], table: Option<&Path>, digest: String) -> Result<Self> {
         ensure!(
             (1..=MOST_ROOTS).contains(&roots.len()),
@@ -159,7 +159,7 @@ impl Files {
         Ok(Self { listing, roots, archives, found, packed, memory, unreadable, table, digest, sample_bits })
     }
 
-    /// The same, knowing where files were found; what was found nowhere is still looked for in the folders.
+    /// Adds locations of files; files without a location are still looked for in the roots.
     ///
     /// # Errors
     /// If there are too many folders and archives.
@@ -174,11 +174,11 @@ impl Files {
         Ok(Self { archives, found, packed, ..self })
     }
 
-    /// The files at `indices` by themselves, in that order: a data set of its own, that knows nothing of the others and
-    /// of these what is known here.
+    /// Returns the files at `indices`, in that order, as an independent data set without shared knowledge of their
+    /// content.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// Those of [`Self::new`].
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         let listing = self.listing.select(indices);
         let digest = listing.digest();
@@ -204,10 +204,10 @@ impl Files {
         Ok(Self { sample_bits, unreadable, ..selected.with_found(found)? })
     }
 
-    /// Says which images belong together, such as all of one pipe, by their names.
+    /// Assigns images to groups, such as pipes, by their names.
     ///
     /// # Errors
-    /// As `group` for an image.
+    /// Those of `group`, for any image.
     pub fn group_by(&mut self, group: impl Fn(&str) -> Result<String>) -> Result<()> {
         let names = self.listing.names().map(group).collect::<Result<Vec<String>>>()?;
         self.listing.set_groups(&names);
@@ -219,40 +219,40 @@ impl Files {
         Ok(())
     }
 
-    /// Name of the group of the image at `index`, none where images have no groups.
+    /// Returns the name of the group of the image at `index`; `None` if images have no groups.
     pub fn group(&self, index: usize) -> Option<&str> {
         self.listing.group(index)
     }
 
-    /// Name of the class of the image at `index`, none where it has none.
+    /// Returns the name of the class of the image at `index`; `None` if it has none.
     pub fn kind(&self, index: usize) -> Option<&str> {
         self.listing.kind(index)
     }
 
-    /// Files that could not be decoded when they were examined, with the reason.
+    /// Returns the files that could not be decoded when they were examined, with the reason.
     pub fn unreadable(&self) -> BTreeMap<usize, String> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes that the file at `index` cannot be decoded.
+    /// Stores that the file at `index` cannot be decoded.
     pub(super) fn cannot_read(&self, index: usize, reason: String) {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(index, reason);
     }
 
-    /// How many bits of 16-bit samples are in use.
+    /// Returns the number of significant bits in 16-bit samples.
     pub fn sample_bits(&self) -> SampleBits {
         self.sample_bits.get().copied().unwrap_or(SampleBits::ALL)
     }
 
-    /// Says how many bits of 16-bit samples are in use, before an image is opened: once for a data set, later calls
-    /// change nothing.
+    /// Sets the number of significant bits in 16-bit samples, before any image is opened. Only the first call has an
+    /// effect.
     pub fn set_sample_bits(&self, bits: SampleBits) {
-        // Set twice, it stays what images were already decoded by.
+        // A later value is ignored: images may have been decoded with the first one.
         let _ = self.sample_bits.set(bits);
     }
 
-    /// What the head of the file at `index` says, and how many of its 16 bits are in use if it has as many. Its bytes
-    /// do not count as used.
+    /// Reads the header of the file at `index` and, for 16-bit samples, the number of significant bits. Its bytes do
+    /// not count as used.
     ///
     /// # Errors
     /// If it cannot be found or read.
@@ -261,12 +261,12 @@ impl Files {
         self.explain(index, lies.head(true))
     }
 
-    /// Where each name stands.
+    /// Returns a lookup of positions by name.
     pub fn places(&self) -> Places<'_> {
         Places::new(&self.listing)
     }
 
-    /// How many files there are.
+    /// Returns the number of files.
     pub fn len(&self) -> usize {
         self.listing.len()
     }
@@ -276,32 +276,33 @@ impl Files {
         self.listing.is_empty()
     }
 
-    /// Name of the file at `index`, relative to its folder.
+    /// Returns the name of the file at `index`, relative to its folder.
     pub fn name(&self, index: usize) -> &str {
         self.listing.name(index)
     }
 
-    /// What one look at each file says of its content, in the order of `indices`.
+    /// Returns the content of each file after one look at it, in the order of `indices`.
     pub fn look(&self, indices: &[usize]) -> Vec<Content> {
         let look =
             |&index: &usize| self.memory.look(index, || self.locate(index).and_then(|lies| lies.stamp()));
         indices.par_iter().map(look).collect()
     }
 
-    /// The content of each file, in the order of `indices`; reads those whose bytes are not known. A file that
-    /// cannot be read stays [`Content::Unread`]: whoever trains has left it out or stopped at it.
+    /// Returns the content of each file, in the order of `indices`, reading files whose bytes are not known.
+    ///
+    /// A file that cannot be read stays [`Content::Unread`]: training has left it out or stopped at it.
     pub fn read(&self, indices: &[usize]) -> Vec<Content> {
         let unread =
             indices.iter().zip(self.look(indices)).filter(|(_, content)| *content == Content::Unread);
         let unread: Vec<usize> = unread.map(|(&index, _)| index).collect();
         unread.par_iter().for_each(|&index| {
-            // Its error, if any, is what `Unread` says.
+            // Errors are represented by `Unread`.
             let _ = self.locate(index).and_then(|lies| lies.read(&self.memory, index));
         });
         self.look(indices)
     }
 
-    /// Digests of the files among `indices` whose bytes this process has used.
+    /// Returns the digests of the files at `indices`; `None` where this process has not used the bytes.
     pub fn used(&self, indices: &[usize]) -> Vec<Option<content::Digest>> {
         let used = |&index: &usize| {
             self.memory.known(index).filter(|_| self.memory.used(index)).map(|known| known.digest)
@@ -309,25 +310,25 @@ impl Files {
         indices.iter().map(used).collect()
     }
 
-    /// Counts the known bytes of these files as used by this process.
+    /// Marks the known bytes of these files as used by this process.
     pub fn confirm(&self, indices: &[usize]) {
         indices.iter().for_each(|&index| self.memory.confirm(index));
     }
 
-    /// What is known of the bytes of the file at `index`.
+    /// Returns what is known of the bytes of the file at `index`.
     pub fn known(&self, index: usize) -> Option<Known> {
         self.memory.known(index)
     }
 
-    /// Takes over what an earlier process knew of the file at `index`.
+    /// Stores what an earlier process knew of the file at `index`.
     pub fn remember(&self, index: usize, known: Known) {
         self.memory.remember(index, known);
     }
 
-    /// The file at `index`, where it was found or in the first root that has it.
+    /// Location of the file at `index`: where it was found, or in the first root that has it.
     fn locate(&self, index: usize) -> Result<Lies> {
         let name = self.listing.name(index);
-        // Threads that meet here find the same root, so no order between them is needed.
+        // Threads that get here find the same root, so their order does not matter.
         let known = usize::from(self.found[index].load(Relaxed));
         if known > self.roots.len() {
             let archive = self.archives[known - 1 - self.roots.len()].clone();
@@ -344,7 +345,7 @@ impl Files {
                 return Ok(Lies::Alone(path));
             }
         }
-        // What is there and no file is named for what it is by who reads it.
+        // Other things than files, such as folders, are reported by the function that reads them.
         if let Some(path) = self.roots.iter().map(|root| root.join(name)).find(|path| path.exists()) {
             return Ok(Lies::Alone(path));
         }
@@ -352,7 +353,7 @@ impl Files {
         bail!("{name}{}: no such file in {}", self.mention(index), roots.join(", "))
     }
 
-    /// All bytes of the file at `index`, noted as used, and where people find it.
+    /// Reads all bytes of the file at `index`, marks them as used, and returns them with the path for messages.
     ///
     /// # Errors
     /// If it cannot be found or read.
@@ -464,7 +465,8 @@ mod tests {
         assert_eq!(files.open(2).unwrap_err().to_string(), expected);
         assert_eq!(files.place(2), "none.png (t.csv row 4)");
 
-        // Remembered: a file that vanishes later is missed where it was, not looked for elsewhere.
+        // The location is remembered: a file that disappears later is reported missing there, not looked for
+        // elsewhere.
         fs::remove_file(roots[0].join("both.png")).unwrap();
         let error = format!("{:#}", files.open(0).unwrap_err());
         assert!(error.starts_with("(t.csv row 2): cannot read image"), "{error}");

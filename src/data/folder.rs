@@ -1,15 +1,14 @@
-//! A folder of images, in the layouts that people of the field have.
+//! A folder of images, in one of the common layouts.
 //!
-//! - `normal/` and `defect/`, or both of them under `train/` and `validation/`, under any of the usual
-//!   [words](super::words);
-//! - `normal/` and a folder for each kind of defect;
-//! - MVTec AD: only normal images under `train/`, kinds of defects under `test/`, masks under `ground_truth/`. Nothing
-//!   can be learnt from labels there, so all images are pooled and split anew;
+//! - `normal/` and `defect/`, or both under `train/` and `validation/`, with any of the usual [words](super::words);
+//! - `normal/` and one folder per kind of defect;
+//! - MVTec AD: only normal images under `train/`, kinds of defects under `test/`, masks under `ground_truth/`. Its
+//!   training images have no labels to learn from, so all images are pooled and split anew;
 //! - `VisA`: `Data/Images/Normal` and `Anomaly`.
 //!
-//! Every image below these folders is one, by name in byte order, so that positions do not depend on the file system.
-//! The first folder below a label's, or the kind of defect, is the stratum. Without two splits the fixed split is used.
-//! What was understood, and what was left out, is said ([`Source::understood`]).
+//! Every image below these folders is used, sorted by name in byte order, so that positions do not depend on the file
+//! system. The stratum is the first folder below that of the label, or the kind of defect. Without two splits, the
+//! fixed split is used. How the folder was interpreted and what was left out is reported ([`Source::understood`]).
 
 use std::{
     collections::BTreeSet,
@@ -29,19 +28,19 @@ use crate::data::{
     words,
 };
 
-/// Lists the folder; images are not decoded until they are opened.
+/// Lists the folder; images are decoded only when they are opened.
 ///
 /// # Errors
-/// If a folder is missing or cannot be listed, nothing in it has a name that says whether it is normal, only one of two
-/// splits is there, a link leads back to where it lies, a name is not UTF-8, or a split has no images.
+/// If a folder is missing or cannot be listed, no folder has a name for normal images, only one of two splits exists,
+/// a link leads back to a folder above it, a name is not UTF-8, or a split has no images.
 pub fn source(folder: &Path) -> Result<Source> {
     open(folder)?.split()
 }
 
-/// As [`source`], before images without a split get one.
+/// Like [`source`], but without splitting images that have no split.
 ///
 /// # Errors
-/// As there.
+/// Those of [`source`].
 pub fn open(folder: &Path) -> Result<Opened> {
     ensure!(folder.is_dir(), "{}: no such folder", folder.display());
     let mut seen = Seen::default();
@@ -94,10 +93,10 @@ pub fn open(folder: &Path) -> Result<Opened> {
     }
 }
 
-/// Every image below a folder, at any depth, with no labels that mean anything: to predict on.
+/// Lists every image below a folder, at any depth, for prediction; the labels are meaningless.
 ///
 /// # Errors
-/// If the folder cannot be listed, a link leads back to where it lies, or a name is not UTF-8.
+/// If the folder cannot be listed, a link leads back to a folder above it, or a name is not UTF-8.
 pub fn unlabelled(folder: &Path) -> Result<Files> {
     let mut names = Vec::new();
     walk(folder, ".", &mut vec![canonical(folder)?], &mut names, &mut Seen::default())?;
@@ -109,14 +108,14 @@ pub fn unlabelled(folder: &Path) -> Result<Files> {
     Files::new(listing, &[folder.to_owned()], None, digest)
 }
 
-/// What was met on the way.
+/// Names that were seen while listing.
 #[derive(Default)]
 struct Seen {
     understood: Vec<String>,
     /// Folders that were left out.
     beside: Vec<String>,
     litter: Vec<String>,
-    /// Files that are no images by their name.
+    /// Files without an image's file name extension.
     foreign: Vec<String>,
 }
 
@@ -125,12 +124,12 @@ impl Seen {
         self.understood.push(what);
     }
 
-    /// Everything that was left out, with the reason.
+    /// Returns everything that was left out, with the reason.
     fn left_out(&self) -> Vec<[String; 2]> {
         let all = [
             (&self.beside, "a folder beside those of the labels"),
             (&self.litter, "left behind by a program"),
-            (&self.foreign, "no image by its name"),
+            (&self.foreign, "not an image by its name"),
         ];
         let mut left: Vec<[String; 2]> = all
             .into_iter()
@@ -141,15 +140,15 @@ impl Seen {
         left
     }
 
-    /// One line for each thing a reader may want to know.
+    /// Returns messages for the user, one per line.
     fn told(self) -> Vec<String> {
         let mut told = self.understood;
         for (what, mut names) in [
             ("beside these folders, left out", self.beside),
-            ("what programs leave behind, left out", self.litter),
-            ("no images by their names, left out", self.foreign),
+            ("left behind by programs, left out", self.litter),
+            ("not images by their names, left out", self.foreign),
         ] {
-            // The first folder is listed twice where it has no splits.
+            // Without splits, the first folder is listed twice.
             names.sort();
             names.dedup();
             if let Some(first) = names.first() {
@@ -162,15 +161,15 @@ impl Seen {
     }
 }
 
-/// Folders of one split, each with its label.
+/// Folders of one split, by label.
 struct Labelled {
-    /// Below the base, each with a slash at its end.
+    /// Folders of normal images relative to the base, each with a trailing slash.
     normals: Vec<String>,
-    /// The same, and whether its name is a kind of defect.
+    /// Folders of defects, and whether the name is a kind of defect.
     defects: Vec<(String, bool)>,
 }
 
-/// Where the layout begins: the folder, or the place inside it where `VisA` keeps images.
+/// Base of the layout: the folder itself, or the folder inside it where `VisA` keeps images.
 fn base(folder: &Path, seen: &mut Seen) -> Result<PathBuf> {
     let visa = folder.join("Data").join("Images");
     let names = folders(folder, "", &mut Seen::default())?;
@@ -182,7 +181,7 @@ fn base(folder: &Path, seen: &mut Seen) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Names of the two split folders with a slash each; none where there are none.
+/// Names of the two split folders, each with a trailing slash; `None` without splits.
 fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
     let names = folders(base, "", seen)?;
     let of = |list: &[&str]| {
@@ -200,7 +199,7 @@ fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
             seen.beside.extend(rest.map(|name| format!("{name}/")));
             if !others.is_empty() {
                 seen.say(format!(
-                    "{}/ is not touched: {validation}/ is there to score on",
+                    "{}/ is not used: {validation}/ is the validation split",
                     others.join("/, ")
                 ));
             }
@@ -219,7 +218,7 @@ fn splits(base: &Path, seen: &mut Seen) -> Result<Option<[String; 2]>> {
     }
 }
 
-/// The label folders below `part`, which is empty or ends in a slash.
+/// The label folders below `part`, which is empty or ends with a slash.
 fn labels(base: &Path, part: &str, seen: &mut Seen) -> Result<Labelled> {
     let names = folders(base, part, seen)?;
     let with = |wanted| names.iter().filter(move |name| words::defect(name) == Some(wanted));
@@ -271,8 +270,8 @@ fn ensure_both(base: &Path, listing: &Listing) -> Result<()> {
     Ok(())
 }
 
-/// Images of these folders, named relative to `base`: normal ones first, by whole path in byte order, so that the order
-/// does not depend on how deep a file lies.
+/// Lists the images of these folders, named relative to `base`: normal images first, sorted by the whole path in byte
+/// order, so that the order does not depend on the depth of a file.
 fn list(base: &Path, parts: &[Labelled], seen: &mut Seen) -> Result<Listing> {
     let mut listing = Listing::default();
     let mut strata = Vec::new();
@@ -317,7 +316,7 @@ fn folders(base: &Path, part: &str, seen: &mut Seen) -> Result<BTreeSet<String>>
     Ok(names)
 }
 
-/// Entries of a folder with their paths.
+/// Entries of a folder, with their paths.
 fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let failed = || format!("cannot list {}", path.display());
     let mut entries = Vec::new();
@@ -335,7 +334,7 @@ fn canonical(path: &Path) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("{}: cannot be followed", path.display()))
 }
 
-/// Images below a folder; `above` holds where this walk has come through.
+/// Collects the images below a folder; `above` holds the folders on the way to it.
 fn walk(
     path: &Path,
     below: &str,
@@ -431,7 +430,7 @@ mod tests {
             ]
         );
         let labels: Vec<(bool, u32)> = source.train.labels().iter().map(|l| (l.defect, l.stratum)).collect();
-        // Groups in alphabetical order: none, crack, deep, hole.
+        // Strata in alphabetical order: none, crack, deep, hole.
         assert_eq!(labels, [(false, 0), (false, 0), (false, 2), (true, 1), (true, 3)]);
         assert_eq!(
             places(&folder, &*source.validation),
@@ -439,9 +438,9 @@ mod tests {
         );
         assert_eq!(
             source.understood.last().unwrap(),
-            "no images by their names, left out: train/normal/notes.txt"
+            "not images by their names, left out: train/normal/notes.txt"
         );
-        // Empty files are found when they are opened.
+        // Empty files are detected when they are opened.
         let error = format!("{:#}", source.train.open(0).unwrap_err());
         assert!(error.ends_with("a.JPG: the file has 0 bytes"), "{error}");
     }
@@ -470,7 +469,7 @@ mod tests {
         ]);
         let source = source(test_kept.path()).unwrap();
         assert_eq!(places(&test_kept, &*source.validation), ["val/ok/c.png", "val/ng/d.png"]);
-        assert!(source.understood.contains(&"test/ is not touched: val/ is there to score on".to_owned()));
+        assert!(source.understood.contains(&"test/ is not used: val/ is the validation split".to_owned()));
     }
 
     #[test]
@@ -532,7 +531,7 @@ mod tests {
         let told = found.understood.join("\n");
         assert!(told.contains("beside these folders, left out: crack/"), "{told}");
         assert!(
-            told.contains("what programs leave behind, left out: ") && told.contains(" and 2 more"),
+            told.contains("left behind by programs, left out: ") && told.contains(" and 2 more"),
             "{told}"
         );
         #[cfg(unix)]
@@ -566,7 +565,8 @@ mod tests {
         }
     }
 
-    /// Where folders are kinds of defects, or lie in that of the defects, an image's kind is its folder.
+    /// If folders are kinds of defects, or are inside the folder of defects, an image's kind is the name of its
+    /// folder.
     #[test]
     fn kinds_are_named_after_their_folders() {
         for names in [
@@ -592,7 +592,7 @@ mod tests {
         assert!(error.contains("expected one folder to train on, found train, training"), "{error}");
     }
 
-    /// To predict on: every image at any depth, by name in byte order; a folder's name says nothing of a label.
+    /// For prediction: every image at any depth, by name in byte order; names of folders are no labels.
     #[test]
     fn a_folder_without_labels_is_listed_whole() {
         let folder =

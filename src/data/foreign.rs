@@ -1,9 +1,9 @@
-//! Text that others wrote, such as names of files and classes, on its way to where it could do something: to a terminal,
-//! into Markdown, or into a table that a spreadsheet opens.
+//! Escapes text from elsewhere, such as names of files and classes, for terminals, Markdown and tables that may be
+//! opened in a spreadsheet.
 
 use std::borrow::Cow;
 
-/// Whether a terminal takes a character for an order, or shows what follows in another order than it stands.
+/// Whether a terminal interprets a character as a control code, or it changes the direction of text.
 fn is_order(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         || letter.is_control()
@@ -23,20 +23,20 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     shown.into()
 }
 
-/// A name as it may be shown: characters that a terminal would obey are written as `\n`, `\u{1b}` and so on.
+/// Escapes a name for display: characters that a terminal would interpret are written as `\n`, `\u{1b}` and so on.
 pub fn name(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// A message with names in it, as it may be shown: as [`name`], but for ends of lines and tabs, which messages have.
+/// Escapes a message with names in it for display: like [`name`], but keeps line breaks and tabs.
 pub fn message(text: &str) -> Cow<'_, str> {
     escaped(text, |letter| matches!(letter, '\n' | '\t'))
 }
 
-/// What Markdown, or HTML in it, would take for more than a letter.
+/// Characters with a special meaning in Markdown or in HTML inside it.
 const MARKUP: &str = "\\`*_[]<>|&~$";
 
-/// Text within a line of Markdown, or a cell of a table: shown as it stands.
+/// Escapes text for a line of Markdown or a cell of a table, so that it is displayed literally.
 pub fn markdown(text: &str) -> Cow<'_, str> {
     if !text.contains(|letter: char| MARKUP.contains(letter) || is_order(letter)) {
         return text.into();
@@ -44,7 +44,7 @@ pub fn markdown(text: &str) -> Cow<'_, str> {
     let mut shown = String::new();
     for letter in name(text).chars() {
         match letter {
-            // Entities: a backslash does not hold these back everywhere.
+            // Entities are used because a backslash does not escape these characters everywhere.
             '<' => shown += "&lt;",
             '>' => shown += "&gt;",
             '&' => shown += "&amp;",
@@ -56,17 +56,18 @@ pub fn markdown(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Beginnings of a cell that spreadsheets take for a formula.
+/// First characters that make spreadsheets interpret a cell as a formula.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// Text as a cell of a CSV file: with an apostrophe in front where a spreadsheet would take it for a formula. Whoever reads
-/// the file by [`of_cell`], or takes off one apostrophe in front of one of `= + - @`, a tab, a carriage return or further
-/// apostrophes before one of these, has the text again.
+/// Escapes text for a cell of a CSV file, with a leading apostrophe if a spreadsheet would interpret it as a formula.
+///
+/// [`of_cell`] restores the text: it removes one leading apostrophe if one of `= + - @`, a tab or a carriage return
+/// follows, possibly after further apostrophes.
 pub fn cell(text: &str) -> Cow<'_, str> {
     if text.trim_start_matches('\'').starts_with(FORMULA) { format!("'{text}").into() } else { text.into() }
 }
 
-/// The text that [`cell`] made a cell of.
+/// Restores the text that [`cell`] escaped.
 pub fn of_cell(text: &str) -> &str {
     match text.strip_prefix('\'') {
         Some(rest) if rest.trim_start_matches('\'').starts_with(FORMULA) => rest,

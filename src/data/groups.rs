@@ -1,5 +1,5 @@
-//! Which images belong together: all of one pipe, module, video or patient. A split keeps them on one side, and doubt
-//! about scores is taken over groups, not images.
+//! Groups: images that belong together, such as all of one pipe, module, video or patient. A split keeps a group on
+//! one side, and the uncertainty of scores is computed over groups rather than images.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::LazyLock};
 
@@ -8,23 +8,24 @@ use regex::Regex;
 
 use super::words;
 
-/// In a name such as `pipe07_frame0012.png` all that stands before the last number, as far as its last digit.
+/// In a name such as `pipe07_frame0012.png`, everything before the last number, up to and including its last digit.
 static BEFORE_THE_LAST_NUMBER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"([^/]*[0-9])[^/0-9]+[0-9]+(?:\.[^./]+)?$").expect("a sound pattern"));
 
-/// How an image's group is found in its name.
+/// How an image's group is derived from its name.
 #[derive(Clone, Debug)]
 pub enum GroupBy {
-    /// The folder that it lies in.
+    /// The folder that contains it.
     Parent,
-    /// What stands in the file's name before its last number: `pipe07` of `pipe07_frame0012.png`.
+    /// The part of the file's name before its last number: `pipe07` for `pipe07_frame0012.png`.
     Name,
-    /// What a regular expression finds in the path below the data's folder: its first group, or all that it matches.
+    /// The match of a regular expression in the path below the data's folder: its first capture group, or the whole
+    /// match.
     Pattern(Regex),
 }
 
 impl GroupBy {
-    /// What may be asked for, for people.
+    /// Help text for the command line.
     pub const HELP: &'static str = "\
 Which images belong together (a pipe, a module, a video, a patient):
   parent    images of one folder: pipe07/frame0012.png
@@ -36,10 +37,10 @@ A random split keeps each group on one side, a given split with a group on both
 sides is refused, and intervals over images become intervals over groups. A
 table may have a column `group` instead";
 
-    /// The group of an image.
+    /// Returns the group of an image.
     ///
     /// # Errors
-    /// If its name has none by this rule.
+    /// If this rule finds no group in its name.
     pub fn of(&self, name: &str) -> Result<String> {
         let pattern = match self {
             Self::Parent => {
@@ -54,7 +55,7 @@ table may have a column `group` instead";
             Self::Pattern(pattern) => pattern,
         };
         let group = found(pattern, name).filter(|group| !group.is_empty());
-        let group = group.with_context(|| format!("--group-by {self}: '{name}' does not say its group"))?;
+        let group = group.with_context(|| format!("--group-by {self}: no group found in '{name}'"))?;
         Ok(group.to_owned())
     }
 }
@@ -64,7 +65,7 @@ fn found<'n>(pattern: &Regex, name: &'n str) -> Option<&'n str> {
     found.get(1).or(found.get(0)).map(|text| text.as_str())
 }
 
-/// The folder that an image lies in, unless that is its label's or its split's.
+/// The folder that contains an image, unless it is that of its label or split.
 fn parent(name: &str) -> Option<&str> {
     let parent = name.rsplit('/').nth(1)?;
     (words::defect(parent).is_none() && words::train(parent).is_none()).then_some(parent)
@@ -95,8 +96,8 @@ impl fmt::Display for GroupBy {
     }
 }
 
-/// What to say where names of images look as if they said which belong together: at least half of them do, in groups of
-/// two images or more on average. Folders count if their names have a number.
+/// Returns a hint if names seem to state groups: at least half of them do, with two or more images per group on
+/// average. Folders count if their names contain a number.
 pub fn suggestion<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
     let names: Vec<&str> = names.collect();
     let numbered = |name: &&str| name.bytes().any(|byte| byte.is_ascii_digit());
@@ -105,7 +106,7 @@ pub fn suggestion<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
     suggested("parent", parents, names.len()).or_else(|| suggested("name", starts, names.len()))
 }
 
-/// What to say of a rule that finds `groups` in so many `names`.
+/// The hint for a rule that finds `groups` in this number of `names`.
 fn suggested<'n>(rule: &str, groups: impl Iterator<Item = &'n str>, names: usize) -> Option<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     groups.for_each(|group| *counts.entry(group).or_default() += 1);
@@ -138,13 +139,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case("name", "normal/0001.png", "--group-by name: 'normal/0001.png' does not say its group")]
+    #[case("name", "normal/0001.png", "--group-by name: no group found in 'normal/0001.png'")]
     #[case(
         "parent",
         "train/OK/a.png",
         "--group-by parent: train/OK/a.png lies in no folder of its own, but in that of its label"
     )]
-    #[case("x(y)?", "a.png", "--group-by 'x(y)?': 'a.png' does not say its group")]
+    #[case("x(y)?", "a.png", "--group-by 'x(y)?': no group found in 'a.png'")]
     fn images_without_a_group_are_named(#[case] rule: &str, #[case] name: &str, #[case] expected: &str) {
         assert_eq!(rule.parse::<GroupBy>().unwrap().of(name).unwrap_err().to_string(), expected);
         assert!("(".parse::<GroupBy>().is_err());
@@ -165,11 +166,11 @@ mod tests {
         }
     }
 
-    /// At least half of the names, two images or more of a group on average, and two groups.
+    /// A hint requires at least half of the names, two or more images per group on average, and two groups.
     #[test]
     fn few_names_and_small_groups_suggest_nothing() {
         let said = |names: &[&str]| suggestion(names.iter().copied());
-        // Two groups of two among eight: half of them.
+        // Two groups of two among eight images: exactly half.
         let half = ["p1_1", "p1_2", "p2_1", "p2_2", "a", "b", "c", "d"];
         assert!(said(&half).unwrap().starts_with("names suggest 2 groups, such as p1 with 2 images"));
         assert_eq!(said(&[&half[..], &["e"]].concat()), None, "four of nine");

@@ -1,12 +1,12 @@
-//! Subsets with a wanted share of defects, nested, from one seeded order of each class.
+//! Nested subsets with a given share of defects, cut from one seeded order of each class.
 //!
-//! The study's rule: keep all N normal images and the first floor(N p / (1 - p)) defects; where there
-//! are fewer than that, keep all D defects and the first floor(D (1 - p) / p) normal images.
-//! Source: the rule of the study's published code, which reproduces the sizes behind its Figure 2.
-//! Unlike there, subsets are nested (the 1 % set lies inside the 2 % set) and no rare class
-//! combination is dropped. Shares are exact fractions, so no size depends on rounding of floats.
+//! The study's rule: keep all N normal images and the first floor(N p / (1 - p)) defects; if there are fewer, keep
+//! all D defects and the first floor(D (1 - p) / p) normal images. Source: the study's published code; the rule
+//! reproduces the sizes behind its Figure 2. Unlike in that code, subsets are nested (the 1 % set is part of the 2 %
+//! set) and no rare class combination is dropped. Shares are exact fractions, so no size depends on rounding of
+//! floats.
 //!
-//! Knows nothing about images or files: it sees labels and returns positions.
+//! Independent of images and files: takes labels and returns positions.
 
 use std::{fmt, str::FromStr};
 
@@ -17,36 +17,36 @@ use crate::{
     seed::Seed,
 };
 
-/// A share of defects among all images, in steps of 0.01 %, or the data's own.
+/// A share of defects among all images in steps of 0.01 %, or the natural share.
 ///
-/// Written and read as `1%`, `0.5%`, `natural`; read also from fractions (`0.01`).
+/// Written as `1%`, `0.5%`, `natural`; fractions (`0.01`) are accepted, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Share(
-    /// Hundredths of a percent, 1..=9,999; none for the data's own share.
+    /// Hundredths of a percent, 1..=9,999; `None` for the natural share.
     Option<u16>,
 );
 
 impl Share {
-    /// No subsampling.
+    /// The natural share: no subsampling.
     pub const NATURAL: Self = Self(None);
 
-    /// The five levels of the study.
+    /// The five shares of the study.
     pub const STUDY: [Self; 5] =
         [Self::percent(1), Self::percent(2), Self::percent(5), Self::percent(15), Self::percent(45)];
 
-    /// A whole percentage.
+    /// Creates a share from a whole percentage.
     ///
     /// # Panics
-    /// Outside 1..=99.
+    /// If `percent` is outside 1..=99.
     pub const fn percent(percent: u16) -> Self {
         assert!(0 < percent && percent < 100, "a share lies strictly between 0 and 100 %");
         Self(Some(percent * 100))
     }
 
-    /// The share that a record has: in (0, 1), none for [`Self::NATURAL`].
+    /// Parses the share of a record: in (0, 1), or `None` for [`Self::NATURAL`].
     ///
     /// # Errors
-    /// If it does not lie in 0.0001..=0.9999, or not in steps of 0.0001.
+    /// If it is outside 0.0001..=0.9999, or not a multiple of 0.0001.
     pub fn from_fraction(fraction: Option<f64>) -> Result<Self> {
         let Some(fraction) = fraction else { return Ok(Self::NATURAL) };
         let hundredths = (fraction * 10_000.0).round();
@@ -57,17 +57,17 @@ impl Share {
         Ok(Self(Some(hundredths as u16)))
     }
 
-    /// The share in percent, none for [`Self::NATURAL`].
+    /// Returns the share in percent, `None` for [`Self::NATURAL`].
     pub fn in_percent(self) -> Option<f64> {
         self.0.map(|hundredths| f64::from(hundredths) / 100.0)
     }
 
-    /// The share in (0, 1), none for [`Self::NATURAL`].
+    /// Returns the share in (0, 1), `None` for [`Self::NATURAL`].
     pub fn fraction(self) -> Option<f64> {
         self.0.map(|hundredths| f64::from(hundredths) / 10_000.0)
     }
 
-    /// A name for file names and test names: `share01`, `share45`, `share00_5`, `natural`.
+    /// Returns a name for files and tests: `share01`, `share45`, `share00_5`, `natural`.
     pub fn id(self) -> String {
         match self.0 {
             None => "natural".to_owned(),
@@ -104,12 +104,14 @@ impl FromStr for Share {
             None => (text, 10_000.0),
         };
         let expected = "expected a percentage like '1%', a fraction like '0.01', or 'natural'";
-        let number: f64 =
-            number.trim().parse().with_context(|| format!("'{text}' is no share of defects: {expected}"))?;
+        let number: f64 = number
+            .trim()
+            .parse()
+            .with_context(|| format!("'{text}' is not a share of defects: {expected}"))?;
         let hundredths = (number * scale).round();
         ensure!(
             text.ends_with('%') || !(1.0..100.0).contains(&number),
-            "'{text}' is no share of defects: {number} per cent is written '{text}%'"
+            "'{text}' is not a share of defects: {number} per cent is written '{text}%'"
         );
         ensure!(
             (1.0..=9_999.0).contains(&hundredths),
@@ -123,31 +125,30 @@ impl FromStr for Share {
     }
 }
 
-/// Why a share, a label budget or a class left out cannot be had of the images that are there, though another can.
+/// Why a share, a label budget or a held-out class is impossible with these images, while another value may be
+/// possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutOfReach(String);
 
 impl OutOfReach {
-    /// So many labelled defects, where there are no more than `found`.
+    /// A budget of `defects` labelled defects when there are only `found`.
     pub fn budget(defects: usize, found: usize) -> Self {
-        Self(format!(
-            "{defects} labelled defects are asked for, and the training set has {found}: fewer would be all"
-        ))
+        Self(format!("{defects} labelled defects were requested, but the training set has only {found}"))
     }
 
-    /// A class of this rank, where the data name `known`.
+    /// A held-out class of this rank when the data have `known` classes.
     pub fn classes(rank: usize, known: usize) -> Self {
         Self(format!(
-            "class {rank} by number of images is to be left out, counted from 0, and the data name {known} classes of \
-             defects: one of at least two can be left out"
+            "class {rank} (counted from 0, by number of images) cannot be held out: the data have {known} classes of \
+             defects, and at least two are needed"
         ))
     }
 
-    /// Validation images of a class alone.
+    /// Too few validation images that show only the held-out class.
     pub fn unseen(class: &str, found: usize, fewest: usize) -> Self {
         Self(format!(
-            "class '{class}' is to be left out of training, and {found} validation images show nothing but it, at \
-             least {fewest} are needed to score"
+            "class '{class}' cannot be held out: only {found} validation images show this class alone, and at least \
+             {fewest} are needed to score"
         ))
     }
 }
@@ -171,17 +172,17 @@ pub struct Subset {
     pub normals: usize,
 }
 
-/// All images of a data set in the two orders from which its subsets are cut.
+/// All images of a data set, in the two orders from which its subsets are cut.
 ///
-/// Two subsets of one pool are nested class by class: of their defects (and of their normal images)
-/// one set contains the other.
+/// Two subsets of one pool are nested class by class: the defects of one contain those of the other, and so do the
+/// normal images.
 pub struct Pool {
     defects: Vec<usize>,
     normals: Vec<usize>,
 }
 
 impl Pool {
-    /// Fewest defects of a subset: below two, nothing can be said of spread.
+    /// Minimum number of defects in a subset: with fewer than two, the spread is undefined.
     pub const FEWEST_DEFECTS: usize = 2;
 
     /// Orders the images: stratified by [`Labels::stratum`], shuffled by `seed`.
@@ -196,21 +197,22 @@ impl Pool {
         Self { defects: order(true, "defect"), normals: order(false, "normal") }
     }
 
-    /// The largest subset with this share of defects, by the rule of the study (see the module).
+    /// Returns the largest subset with this share of defects by the study's rule (see the module).
     ///
     /// # Errors
-    /// If it would hold fewer than [`Self::FEWEST_DEFECTS`] defects, or no normal image.
+    /// If it would have fewer than [`Self::FEWEST_DEFECTS`] defects, or no normal image.
     pub fn subset(&self, share: Share) -> Result<Subset> {
         let (defects, normals) = self.largest(share)?;
         Ok(self.cut(defects, normals))
     }
 
-    /// Subsets that differ in their share of defects and not in size: every one has as many images as
-    /// the smallest of the subsets that [`Self::subset`] gives for `shares`. Of T images floor(T p) are
-    /// defects. Separates the effect of imbalance from that of having more images and more steps.
+    /// Returns subsets of equal size that differ only in their share of defects.
+    ///
+    /// The size T is that of the smallest subset that [`Self::subset`] returns for `shares`; floor(T p) images are
+    /// defects. This separates the effect of imbalance from that of more images and more steps.
     ///
     /// # Errors
-    /// As [`Self::subset`], and where the common size leaves a share too few defects.
+    /// Those of [`Self::subset`], or if the common size leaves a share with too few defects.
     pub fn size_matched(&self, shares: &[Share]) -> Result<Vec<Subset>> {
         let mut total = self.defects.len() + self.normals.len();
         for &share in shares {
@@ -234,7 +236,7 @@ impl Pool {
             .collect()
     }
 
-    /// Numbers of defects and normal images of the largest subset.
+    /// Numbers of defects and normal images in the largest subset.
     fn largest(&self, share: Share) -> Result<(usize, usize)> {
         let (all_defects, all_normals) = (self.defects.len(), self.normals.len());
         ensure!(
@@ -272,7 +274,7 @@ impl Pool {
         Ok((defects, normals))
     }
 
-    /// Defects to normal images, p : 1 - p, as whole numbers.
+    /// Odds of defects to normal images, p : 1 - p, as whole numbers.
     fn odds(&self, share: Share) -> (usize, usize) {
         match share.0 {
             Some(hundredths) => (usize::from(hundredths), 10_000 - usize::from(hundredths)),
@@ -287,11 +289,11 @@ impl Pool {
     }
 }
 
-/// One validation set seen at several shares of defects: normal images stay (while there are defects
-/// enough), defects are subsampled and nested. One feature matrix serves all views.
+/// Returns one validation set at several shares of defects: normal images stay (while there are enough defects),
+/// defects are subsampled and nested. One feature matrix serves all subsets.
 ///
 /// # Errors
-/// As [`Pool::subset`].
+/// Those of [`Pool::subset`].
 pub fn validation_views(labels: &[Labels], shares: &[Share], seed: &Seed) -> Result<Vec<Subset>> {
     let pool = Pool::new(labels, seed);
     shares.iter().map(|&share| pool.subset(share)).collect()
@@ -302,7 +304,7 @@ mod tests {
     use super::*;
     use crate::data::ClassSet;
 
-    /// Normal images first, then defects in `strata` strata by turns.
+    /// Normal images first, then defects that cycle through `strata` strata.
     fn labels_of(normals: usize, defects: usize, strata: u32) -> Vec<Labels> {
         let normal = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
         let mut labels = vec![normal; normals];
@@ -320,9 +322,9 @@ mod tests {
 
     #[test]
     fn sizes_of_the_study_are_reproduced() {
-        // Sewer-ML's validation split has 68,681 normal images and 61,365 defects (Haurum and Moeslund 2021,
-        // Table 2). The defects are those of the test job in the study's published code; 69,374 to 124,874
-        // images in all, which its Figure 2 agrees with to 0.6 points of F1.
+        // Sewer-ML's validation split has 68,681 normal images and 61,365 defects (Haurum and Moeslund 2021, Table
+        // 2). The expected numbers of defects are those in the test code that the study published; the totals of
+        // 69,374 to 124,874 images agree with its Figure 2 to 0.6 points of F1.
         let views = validation_views(&labels_of(68_681, 61_365, 40), &Share::STUDY, &Seed::root(0)).unwrap();
         assert_eq!(
             sizes(&views),
@@ -332,7 +334,7 @@ mod tests {
 
     #[test]
     fn normals_shrink_where_defects_run_out() {
-        // elpv as a whole: 821 defects and 1,803 normal images; 45 % needs 821 * 55 / 45 = 1,003.4 normals.
+        // elpv as a whole: 821 defects and 1,803 normal images; 45 % needs 821 * 55 / 45 = 1,003.4 normal images.
         let pool = Pool::new(&labels_of(1_803, 821, 4), &Seed::root(0));
         let subset = pool.subset(Share::percent(45)).unwrap();
         assert_eq!((subset.defects, subset.normals, subset.indices.len()), (821, 1_003, 1_824));
@@ -372,7 +374,7 @@ mod tests {
         let pool = Pool::new(&labels_of(1_803, 821, 4), &Seed::root(0));
         let shares = [&Share::STUDY[..], &[Share::NATURAL]].concat();
         let matched = pool.size_matched(&shares).unwrap();
-        // The smallest largest subset: 1 % with 18 + 1,803 = 1,821 images. Defects are floor(1,821 p).
+        // The smallest subset is 1 %, with 18 + 1,803 = 1,821 images. Defects are floor(1,821 p).
         assert_eq!(
             sizes(&matched),
             [(18, 1_803), (36, 1_785), (91, 1_730), (273, 1_548), (819, 1_002), (569, 1_252)]
@@ -386,7 +388,7 @@ mod tests {
                 let pool = Pool::new(&labels_of(normals, defects, 1), &Seed::root(0));
                 for lowest in 1..99 {
                     let shares = [Share::percent(lowest), Share::percent(99 - lowest / 2), Share::NATURAL];
-                    // Cutting more than there is would panic.
+                    // Cutting more images than exist would panic.
                     if let Ok(matched) = pool.size_matched(&shares) {
                         assert!(matched.windows(2).all(|p| p[0].indices.len() == p[1].indices.len()));
                     }
@@ -403,7 +405,7 @@ mod tests {
             "1% beside 150 normal images selects 1 of 37 defects, at least 2 are needed: the lowest \
              share possible here is 1.32%"
         );
-        // What it says is possible is, and a hundredth of a percent less is not.
+        // The share named in the message is possible, and a hundredth of a percent less is not.
         assert_eq!(pool.subset(Share(Some(132))).unwrap().defects, 2);
         assert!(pool.subset(Share(Some(131))).is_err());
 

@@ -1,4 +1,4 @@
-//! Looks at every image of a data set before a long run does.
+//! Inspects every image of a data set before a long run uses it.
 
 use std::{
     collections::BTreeMap,
@@ -9,27 +9,27 @@ use rayon::prelude::*;
 
 use crate::data::{Dataset, Head, files::Files};
 
-/// How closely to look.
+/// How thoroughly to inspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Find the file and read its size from its header: seconds, but torn files pass.
+    /// Find the file and read its size from the header: takes seconds, but misses torn files.
     Header,
     /// Decode every pixel.
     Pixels,
 }
 
-/// What was found.
+/// Result of an inspection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// Images looked at: all of them.
+    /// Number of inspected images: all of them.
     pub checked: usize,
-    /// Those that a run could not use, by position.
+    /// Images that a run could not use, by position.
     pub bad: Vec<BadImage>,
-    /// Number of sound images for each (width, height).
+    /// Number of intact images for each (width, height).
     pub sizes: BTreeMap<(usize, usize), usize>,
-    /// Number of sound images that are turned or mirrored as their EXIF data say.
+    /// Number of intact images that are rotated or mirrored according to their EXIF data.
     pub turned: usize,
-    /// Number of sound images whose samples have 16 bits.
+    /// Number of intact images with 16-bit samples.
     pub sixteen: usize,
 }
 
@@ -38,21 +38,21 @@ pub struct Inspection {
 pub struct BadImage {
     /// Position in the data set.
     pub index: usize,
-    /// Path, with its row in the annotation file.
+    /// Path, with the row in the annotation file.
     pub place: String,
     /// What is wrong, outermost cause first.
     pub error: String,
 }
 
 impl Inspection {
-    /// Adds a sound image.
+    /// Counts an intact image.
     fn count(&mut self, head: &Head) {
         *self.sizes.entry((head.width, head.height)).or_default() += 1;
         self.turned += usize::from(head.turned);
         self.sixteen += usize::from(head.sixteen);
     }
 
-    /// Of these images and of later ones of the same data set.
+    /// Merges a later inspection of the same data set.
     fn and(mut self, later: Self) -> Self {
         self.bad.extend(later.bad);
         for (size, count) in later.sizes {
@@ -63,7 +63,7 @@ impl Inspection {
         self
     }
 
-    /// What examining files has shown.
+    /// Returns the results of examining files.
     pub fn examined(files: &Files) -> Self {
         let bad = files.unreadable().into_iter();
         let bad = bad.map(|(index, error)| BadImage { index, place: files.place(index), error }).collect();
@@ -78,7 +78,7 @@ impl Inspection {
     }
 }
 
-/// Looks at all images, on all cores. `progress` hears, from many threads, how many are done so far.
+/// Inspects all images on all cores. `progress` is called from many threads with the number of images done.
 pub fn inspect(dataset: &dyn Dataset, depth: Depth, progress: &(dyn Fn(usize) + Sync)) -> Inspection {
     let checked = dataset.labels().len();
     let done = AtomicUsize::new(0);
@@ -149,7 +149,7 @@ mod tests {
             inspection.bad
         };
         assert_eq!(bad(Depth::Pixels).iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2, 4, 5]);
-        // A header does not show that the end is torn.
+        // A header does not reveal that the end is missing.
         assert_eq!(bad(Depth::Header).iter().map(|bad| bad.index).collect::<Vec<_>>(), [2, 5]);
         let torn = &bad(Depth::Pixels)[0];
         assert!(torn.place.ends_with("train/normal/2.png"), "{}", torn.place);

@@ -1,7 +1,7 @@
-//! Labelled names, before it is known where the files are.
+//! Labelled names of images, independent of where the files are.
 //!
-//! A million images must be light, so names lie end to end in one string: Sewer-ML's training split takes 37 bytes an
-//! image, labels included.
+//! A million images must need little memory, so all names are stored in one string: Sewer-ML's training split takes
+//! 37 bytes per image, including labels.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use anyhow::{Result, bail};
 
 use crate::data::{Labels, stratify};
 
-/// Labelled names, in order, before it is known which folder holds the files.
+/// Labelled names, in order.
 #[derive(Default)]
 pub struct Listing {
     labels: Vec<Labels>,
-    /// All names end to end; name i ends before `ends[i]`.
+    /// All names, concatenated; name i ends before `ends[i]`.
     text: String,
     ends: Vec<usize>,
-    /// Rows of the annotation table; empty where names were not read from one.
+    /// Rows of the annotation table; empty if names were not read from a table.
     rows: Vec<u32>,
-    /// Number of each image's group; empty where there are none.
+    /// Index of each image's group; empty without groups.
     groups: Vec<u32>,
     group_names: Arc<Vec<String>>,
-    /// What strata are called, by their number; empty where they have no names.
+    /// Names of strata, by their number; empty if strata have no names.
     kinds: Arc<Vec<String>>,
 }
 
 impl Listing {
-    /// Appends an image; `row` where the name was read from a table (for all images or for none).
+    /// Appends an image; `row` is its row in a table (given for all images or for none).
     pub fn push(&mut self, name: &str, labels: Labels, row: Option<usize>) {
         self.text.push_str(name);
         self.ends.push(self.text.len());
@@ -34,33 +34,33 @@ impl Listing {
         self.rows.extend(row.map(|row| row as u32));
     }
 
-    /// Says which images belong together, such as all of one pipe: one name for each image.
+    /// Assigns images to groups, such as pipes: one name per image.
     ///
     /// # Panics
-    /// If there are not as many names as images.
+    /// If the number of names differs from the number of images.
     pub fn set_groups(&mut self, names: &[String]) {
         assert_eq!(names.len(), self.len(), "one group for every image");
         let (groups, distinct) = stratify::numbered(names);
         (self.groups, self.group_names) = (groups, Arc::new(distinct));
     }
 
-    /// Says what strata are called, by their number.
+    /// Sets the names of strata, by their number.
     pub fn set_kinds(&mut self, names: Vec<String>) {
         self.kinds = Arc::new(names);
     }
 
-    /// Name of the group of the image at `index`.
+    /// Returns the name of the group of the image at `index`.
     pub fn group(&self, index: usize) -> Option<&str> {
         self.groups.get(index).map(|&group| self.group_names[group as usize].as_str())
     }
 
-    /// What the stratum of the image at `index` is called.
+    /// Returns the name of the stratum of the image at `index`.
     pub fn kind(&self, index: usize) -> Option<&str> {
         let name = self.kinds.get(self.labels[index].stratum as usize)?;
         Some(name.as_str()).filter(|name| !name.is_empty())
     }
 
-    /// How many images are listed.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -70,33 +70,33 @@ impl Listing {
         self.labels.is_empty()
     }
 
-    /// Labels of all images, in order.
+    /// Returns the labels of all images, in order.
     pub fn labels(&self) -> &[Labels] {
         &self.labels
     }
 
-    /// The same, to be changed in place.
+    /// Returns the labels for modification.
     pub fn labels_mut(&mut self) -> &mut [Labels] {
         &mut self.labels
     }
 
-    /// Name of the image at `index`, relative to the folder that will hold it.
+    /// Returns the name of the image at `index`, relative to the folder that holds it.
     pub fn name(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.text[start..self.ends[index]]
     }
 
-    /// All names, in order.
+    /// Returns all names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|index| self.name(index))
     }
 
-    /// Row of the annotation table.
+    /// Returns the row in the annotation table.
     pub fn row(&self, index: usize) -> Option<usize> {
         self.rows.get(index).map(|&row| row as usize)
     }
 
-    /// The images at `indices`, in that order.
+    /// Returns the images at `indices`, in that order.
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
         let mut selected = Self::default();
@@ -108,7 +108,8 @@ impl Listing {
         selected
     }
 
-    /// BLAKE3 of names, labels and groups in order, in hex: for sources that are not defined by one table.
+    /// Returns the BLAKE3 of names, labels and groups in order, in hex: for sources that are not defined by one
+    /// table.
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for (name, labels) in self.names().zip(&self.labels) {
@@ -121,8 +122,10 @@ impl Listing {
         hasher.finalize().to_hex().to_string()
     }
 
+    /// Checks that all names differ.
+    ///
     /// # Errors
-    /// If a name stands there twice; with both rows.
+    /// If a name occurs twice; the message states both rows.
     pub fn ensure_distinct(&self) -> Result<()> {
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
         order.sort_by_key(|&index| self.name(index as usize));
@@ -141,7 +144,7 @@ impl Listing {
 
 #[cfg(test)]
 impl Listing {
-    /// Normal images of these names, in the rows of a table.
+    /// Normal images with these names, in consecutive rows of a table.
     pub fn of_normals(names: &[&str]) -> Self {
         let mut listing = Self::default();
         let normal = Labels { defect: false, classes: crate::data::ClassSet::EMPTY, stratum: 0 };

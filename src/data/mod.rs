@@ -1,6 +1,6 @@
-//! Where images and labels come from. Knows nothing about tensors, methods or scores.
+//! Sources of images and labels. Independent of tensors, methods and scores.
 //!
-//! Every source gives the same thing: a [`Dataset`] to train on and one to validate on.
+//! Every source provides two [`Dataset`]s: one for training and one for validation.
 
 pub mod annotations;
 pub mod cached;
@@ -39,11 +39,11 @@ use crate::named::named;
 /// An 8-bit RGB image, rows top to bottom, channels interleaved (height x width x 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Pixels a row.
+    /// Pixels per row.
     pub width: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// Bytes, `height * width * 3` of them.
+    /// `height * width * 3` bytes.
     pub pixels: Vec<u8>,
 }
 
@@ -58,67 +58,69 @@ impl Image {
     }
 }
 
-/// Which pixels of an image show a defect, row by row.
+/// Mask of the pixels that show a defect, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
-    /// Pixels a row.
+    /// Pixels per row.
     pub width: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
     /// True on the defect.
     pub pixels: Vec<bool>,
 }
 
-/// What is known of one image.
+/// Labels of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Labels {
-    /// The binary label that everything is trained and scored on.
+    /// The binary label that is used for all training and scoring.
     pub defect: bool,
-    /// Which of the 17 Sewer-ML classes are present; empty when normal, and in data without classes.
+    /// Which of the 17 Sewer-ML classes are present; empty for normal images and in data without classes.
     pub classes: ClassSet,
-    /// Groups within which splits and subsets are stratified (a class combination, a cell type).
+    /// Stratum for splits and subsets (a class combination, a cell type).
     pub stratum: u32,
 }
 
-/// Labelled images, addressed by position. Labels are in memory; images are opened one by one.
+/// Labelled images, addressed by position. Labels are in memory; images are opened individually.
 pub trait Dataset: Send + Sync {
-    /// Labels of all images, in order.
+    /// Returns the labels of all images, in order.
     fn labels(&self) -> &[Labels];
 
-    /// Decodes (or draws) the image at `index`; the error names its file and row.
+    /// Decodes (or draws) the image at `index`; errors name its file and row.
     fn open(&self, index: usize) -> Result<Image>;
 
-    /// Width, height and more of the image at `index`; from the file's header where there is one, which is
-    /// cheaper than [`Self::open`] and finds missing, empty and foreign files, but not torn ones.
+    /// Returns width, height and more of the image at `index`. For files it reads only the header, which is cheaper
+    /// than [`Self::open`] and detects missing, empty and unsupported files, but not torn ones.
     fn head(&self, index: usize) -> Result<Head> {
         let Image { width, height, .. } = self.open(index)?;
         Ok(Head { width, height, turned: false, sixteen: false })
     }
 
-    /// Where a person finds the image at `index`: a path, with its row in the annotation file.
+    /// Returns the location of the image at `index` for messages: a path, with its row in the annotation file.
     fn place(&self, index: usize) -> String;
 
-    /// BLAKE3 of what defines this data set (annotations, or generator version and seed), in hex.
-    /// Two runs with equal digests saw the same labels in the same order. What lies in image files is not in
-    /// it ([`Self::files`]).
+    /// Returns the BLAKE3 of what defines this data set (annotations, or generator version and seed), in hex.
+    ///
+    /// Runs with equal digests used the same labels in the same order. The content of image files is not included
+    /// ([`Self::files`]).
     fn digest(&self) -> String;
 
-    /// What the image at `index` is called in lists: its path below the data's folder, or its place where it is drawn.
+    /// Returns the name of the image at `index` in lists: its path below the data's folder, or its location if it is
+    /// drawn.
     fn name(&self, index: usize) -> String {
         self.files().map_or_else(|| self.place(index), |files| files.name(index).to_owned())
     }
 
-    /// The group of the image at `index`, such as its pipe; none where images have no groups.
+    /// Returns the group of the image at `index`, such as its pipe; `None` if images have no groups.
     fn group(&self, index: usize) -> Option<&str> {
         self.files()?.group(index)
     }
 
-    /// The class of the image at `index` in the data's own words; none where it has none.
+    /// Returns the class of the image at `index` as the data name it; `None` if it has none.
     fn kind(&self, index: usize) -> Option<&str> {
         self.files()?.kind(index)
     }
 
-    /// Which pixels of the image at `index` show its defect; none where nobody knows.
+    /// Returns the pixels of the image at `index` that show its defect; `None` if unknown.
     ///
     /// # Errors
     /// If there is no such image.
@@ -126,22 +128,22 @@ pub trait Dataset: Send + Sync {
         Ok(None)
     }
 
-    /// The files behind the images; none where they are drawn, since then the digest defines them.
+    /// Returns the files of the images; `None` if images are drawn and therefore defined by the digest.
     fn files(&self) -> Option<&files::Files> {
         None
     }
 
-    /// The same, to be changed before they are used.
+    /// Returns the files for modification, before they are used.
     fn files_mut(&mut self) -> Option<&mut files::Files> {
         None
     }
 }
 
 named! {
-    /// What a loader does with an image that cannot be decoded.
+    /// Policy for images that cannot be decoded.
     #[derive(Default)]
     pub enum OnBadImage: "policy for bad images" {
-        /// Stop, naming the file: a silently smaller data set is another data set.
+        /// Stop, naming the file: a data set must not shrink silently.
         #[default]
         Fail = "fail",
         /// Leave the image out and count it; the count is reported with the result.
@@ -150,43 +152,43 @@ named! {
 }
 
 named! {
-    /// What happens where a split has leaks: images or groups on both sides, or equal images under both labels.
+    /// Policy for leaks: images or groups on both sides of a split, or equal images with both labels.
     #[derive(Default)]
     pub enum OnLeak: "policy for leaks" {
-        /// Stop, and say what they are: such scores are not what they seem.
+        /// Stop, and report the leaks: scores would be misleading.
         #[default]
         Stop = "stop",
-        /// Go on; records and page say what they are.
+        /// Continue; records and page report the leaks.
         Accept = "accept",
     }
 }
 
-/// One source of data, split for the benchmark.
+/// A source of data, split for the benchmark.
 pub struct Source {
     /// Name in records and reports: `synthetic`, `sewer-ml`, `elpv`, `folder`, `csv`.
     pub name: String,
-    /// Images to train on; subsets are drawn from them.
+    /// Training images; subsets are drawn from them.
     pub train: Box<dyn Dataset>,
-    /// Images to score on; none of them is in `train`.
+    /// Validation images; none of them is in `train`.
     pub validation: Box<dyn Dataset>,
-    /// True where images carry the 17 Sewer-ML classes, so that F2_CIW is defined.
+    /// True if images have the 17 Sewer-ML classes, so that F2_CIW is defined.
     pub has_classes: bool,
-    /// What a reader must know before believing numbers from this data; printed with every table.
+    /// Limitations of this data that readers must be aware of; printed with every table.
     pub limits: Vec<String>,
-    /// How what lies on disk was understood, and what of it was left out; empty where nothing was to be understood.
+    /// How the content of the disk was interpreted, and what was left out; empty if there was nothing to interpret.
     pub understood: Vec<String>,
-    /// Files that are no images of it, and why not.
+    /// Files that are not used as images, each with the reason.
     pub left_out: Vec<[String; 2]>,
-    /// What makes scores say less than they seem to, as [`examine::Leaks`] words it; empty before files were examined.
+    /// What makes scores misleading, as worded by [`examine::Leaks`]; empty before files are examined.
     pub leaks: Vec<String>,
 }
 
 impl Source {
-    /// The training images alone, split once more into images to train and to validate on, 3 to 1 and always alike:
-    /// for choices that are to be scored on this source's validation images, none of which is in it.
+    /// Splits the training images again into training and validation images, 3 to 1 and always the same, for tuning
+    /// that must not use this source's validation images.
     ///
     /// # Errors
-    /// If images are drawn: draw others instead.
+    /// If images are drawn: other ones can be drawn instead.
     pub fn within_training(self) -> Result<Self> {
         let files = self.train.files().context("drawn images are not split: draw others instead")?;
         let examine::Divided { train, validation, .. } = files.divide()?;

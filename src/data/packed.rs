@@ -1,8 +1,8 @@
-//! Image files in zip archives, read where they lie.
+//! Image files inside zip archives, read without unpacking.
 //!
-//! Of each file is kept where its bytes are, 24 bytes in all, and no name, so that a million of them are light.
-//! Archives are listed one at a time, and every read opens the archive anew: threads share nothing. Read are files that
-//! are stored as they are or deflated, in archives of any size; encrypted ones are not.
+//! Only the location of each file is kept, in 24 bytes and without its name, so that a million files need little
+//! memory. Archives are listed one at a time, and every read opens the archive anew, so threads share nothing. Stored
+//! and deflated files in archives of any size are supported; encrypted ones are not.
 
 use std::{
     io::{BufReader, Error, ErrorKind, Read, Result as IoResult, Seek, SeekFrom},
@@ -18,24 +18,24 @@ use super::{
     regular::{self, IMAGE_BYTES},
 };
 
-/// Where the bytes of a file lie in an archive.
+/// Location of a file's bytes in an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
-    /// Where its header begins in the archive, bytes.
+    /// Offset of its header in the archive, in bytes.
     header: u64,
-    /// Bytes in the archive.
+    /// Number of bytes in the archive.
     compressed: u32,
-    /// Bytes of the file itself.
+    /// Number of bytes when unpacked.
     bytes: u32,
-    /// Checksum of the file itself.
+    /// Checksum (CRC-32) of the unpacked bytes.
     checksum: u32,
 }
 
-/// Calls `found` with the last part of the name of each file in an archive and where its bytes are; it says whether
-/// that file is wanted.
+/// Calls `found` with the last component of each file's name in an archive and its location; `found` returns whether
+/// the file is wanted.
 ///
 /// # Errors
-/// If the archive cannot be read or is torn, or a file that is wanted is encrypted.
+/// If the archive cannot be read or is torn, or a wanted file is encrypted.
 pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Result<()> {
     let mut encrypted = None;
     let mut read = || -> Result<()> {
@@ -67,19 +67,19 @@ pub fn list(archive: &Path, found: &mut dyn FnMut(&str, Packed) -> bool) -> Resu
     Ok(())
 }
 
-/// Size of a file in an archive, and when the archive changed.
+/// Returns the size of a file in an archive, and the archive's modification time.
 ///
 /// # Errors
-/// If the archive is not there any more.
+/// If the archive no longer exists.
 pub fn stamp(archive: &Path, packed: Packed) -> IoResult<Stamp> {
     Ok(Stamp::of_part(&std::fs::metadata(archive)?, packed.bytes.into()))
 }
 
-/// The bytes of a file, and its stamp.
+/// Reads the bytes of a file, with its stamp.
 ///
 /// # Errors
-/// If the archive cannot be read, has changed since it was listed, or the file in it is damaged, encrypted or
-/// compressed in a way that is not read.
+/// If the archive cannot be read or has changed since it was listed, or the file in it is damaged, encrypted, or
+/// compressed with an unsupported method.
 pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidData, what);
     if u64::from(packed.bytes) > IMAGE_BYTES {
@@ -88,7 +88,7 @@ pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
     }
     let mut file = regular::open(archive)?;
     let stamp = Stamp::of_part(&file.metadata()?, packed.bytes.into());
-    // APPNOTE.TXT, 4.3.7: a file's own header, whose name and extra field have lengths of their own.
+    // APPNOTE.TXT, 4.3.7: the file's local header has a name and an extra field of variable length.
     let mut header = [0; 30];
     file.seek(SeekFrom::Start(packed.header))?;
     file.read_exact(&mut header)?;
@@ -102,7 +102,7 @@ pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
     }
     file.seek_relative(i64::from(number(26)) + i64::from(number(28)))?;
     let stored = file.take(packed.compressed.into());
-    // One byte more than there should be shows that there are too many.
+    // Reading one more byte than expected reveals that there are too many.
     let most = u64::from(packed.bytes) + 1;
     let mut bytes = Vec::with_capacity(packed.bytes as usize);
     match number(8) {
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// An archive that Python's zipfile made: `a/1.png` stored, `2.png` deflated.
+    /// An archive made by Python's zipfile: `a/1.png` stored, `2.png` deflated.
     fn archive() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/archives/two.zip")
     }
@@ -178,7 +178,7 @@ mod tests {
         fs::write(&path, vec![0; 200]).unwrap();
         let error = read(&path, found[1].1).unwrap_err().to_string();
         assert!(error.starts_with("expected a file at byte "), "{error}");
-        // Bit 0 of the flags, in the file's own header and in the list.
+        // Bit 0 of the flags, in the local header and in the central directory.
         for (at, _) in bytes.windows(4).enumerate().filter(|(_, four)| *four == b"PK\x01\x02") {
             damaged[at + 8] |= 1;
         }

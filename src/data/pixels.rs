@@ -1,18 +1,19 @@
-//! What must be known of the pixels of a whole data set before one of them is decoded: how many bits of 16 are in use.
+//! Properties of pixels that must be known for a whole data set before decoding: the number of significant bits in
+//! 16-bit samples.
 
 use anyhow::Result;
 use rayon::prelude::*;
 
 use super::{Head, SampleBits, Source, files::Files, whole::Opened};
 
-/// Images that are looked at, of those to train on where it is known which these are, spread evenly. Ours: enough that
-/// a range that all of them keep is the camera's.
+/// Number of images that are sampled, spread evenly over the training images if these are known. Ours: enough that a
+/// range shared by all of them is that of the camera.
 const LOOKED_AT: usize = 256;
 
 impl Source {
-    /// Finds out how 16-bit samples are scaled, for training and validation images alike: by `asked`, or by the fewest
-    /// bits into which the samples of 256 training images fit. Says so in [`Self::understood`]. Call it before any
-    /// image is opened.
+    /// Determines how 16-bit samples of training and validation images are scaled: by `asked`, or by the smallest
+    /// number of bits that the samples of 256 training images fit into. Reports it in [`Self::understood`]. Must be
+    /// called before any image is opened.
     #[must_use]
     pub fn with_pixels_understood(mut self, asked: Option<SampleBits>) -> Self {
         let splits = [&self.train, &self.validation];
@@ -25,14 +26,14 @@ impl Source {
         self
     }
 
-    /// How many bits of 16-bit samples are in use, where it is not all of them.
+    /// Returns the number of significant bits in 16-bit samples; `None` if all are significant.
     pub fn sample_bits(&self) -> Option<SampleBits> {
         self.train.files().map(Files::sample_bits).filter(|&bits| bits != SampleBits::ALL)
     }
 }
 
 impl Opened {
-    /// As [`Source::with_pixels_understood`]; of images without a split all are looked at.
+    /// Like [`Source::with_pixels_understood`], but samples from all images, since there is no split.
     #[must_use]
     pub fn with_pixels_understood(self, asked: Option<SampleBits>) -> Self {
         match self {
@@ -46,7 +47,7 @@ impl Opened {
     }
 }
 
-/// Scales 16-bit samples of all files as the first of them show, or as asked, and says so.
+/// Sets the scale of 16-bit samples for all files, by sampling or as `asked`, and returns messages about it.
 fn understand(files: &[&Files], asked: Option<SampleBits>, which: &str) -> Vec<String> {
     let Some(first) = files.first() else { return Vec::new() };
     let seen = look(first);
@@ -74,7 +75,7 @@ fn understand(files: &[&Files], asked: Option<SampleBits>, which: &str) -> Vec<S
     said
 }
 
-/// What evenly spread files show. One that cannot be read is left aside: whoever trains stops at it, or leaves it out.
+/// Headers of evenly spread files. Unreadable files are ignored here: training stops at them or leaves them out.
 fn look(files: &Files) -> Vec<(Head, Option<SampleBits>)> {
     let images = files.len();
     let step = images.div_ceil(LOOKED_AT).max(1);

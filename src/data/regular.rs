@@ -1,7 +1,7 @@
-//! Files that are read whole: regular ones, up to a size that is stated for each kind.
+//! Reads whole files: regular ones only, up to a maximum size for each kind of file.
 //!
-//! A named pipe would be waited for, a device never ends, and what is larger than anything of its kind would take all
-//! memory; so a look at the file comes before it is opened.
+//! Reading a named pipe would block, a device never ends, and an oversized file would exhaust memory. Therefore the
+//! type of a file is checked before it is opened, and its size before it is read.
 
 use std::{
     fs::{self, File, FileType},
@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-/// The most bytes that a kind of file may have.
+/// Size limit of a kind of file.
 #[derive(Clone, Copy, Debug)]
 pub struct Most {
     bytes: u64,
@@ -19,42 +19,42 @@ pub struct Most {
 
 const MIB: u64 = 1 << 20;
 
-/// Bytes that decoding a picture may take, and the most that its file may have: 2^28 pixels of 4 bytes. Ours: more than
-/// cameras of the field have, some 16,000 squared.
+/// Maximum size of an image file, and maximum memory for decoding a picture: 2^28 pixels of 4 bytes. Ours: about
+/// 16,000 pixels squared, more than cameras in the field have.
 pub const IMAGE_BYTES: u64 = 4 << 28;
 
 impl Most {
-    /// Images.
+    /// Limit for images.
     pub const IMAGE: Self =
         Self { bytes: IMAGE_BYTES, what: "an image", advice: "scale it down, or cut it into tiles" };
-    /// Tables of images. Sewer-ML's 1.3 million rows have 100 MB; five times as much.
+    /// Limit for tables of images: five times the 100 MB of Sewer-ML's 1.3 million rows.
     pub const TABLE: Self =
         Self { bytes: 512 * MIB, what: "a table", advice: "leave out columns that are not needed" };
-    /// Records, and other JSON of a results folder: parsed they take some twenty times as much. The longest record has
-    /// less than 1 MB.
+    /// Limit for records and other JSON of a results folder; parsing takes about twenty times as much memory. The
+    /// longest record has less than 1 MB.
     pub const RECORD: Self = Self {
         bytes: 64 * MIB,
         what: "a record",
         advice: "this is not one; move it out of the results folder",
     };
-    /// Weights, detectors and bundles: a ViT-L of 32 bits has 1.2 GB.
+    /// Limit for weights, detectors and bundles: a ViT-L has 1.2 GB in f32.
     pub const WEIGHTS: Self = Self {
         bytes: 4096 * MIB,
         what: "a file of weights",
-        advice: "take a network that is built here; `--help` of --init lists them",
+        advice: "use a supported network; `--help` of --init lists them",
     };
-    /// Checkpoints: weights, and what an optimiser keeps of each.
+    /// Limit for checkpoints: weights, and the optimiser's state for each.
     pub const CHECKPOINT: Self = Self {
         bytes: 4 * Self::WEIGHTS.bytes,
         what: "a checkpoint",
         advice: "this is not one; move it away, and the cell starts from scratch",
     };
-    /// Documents that tables are put into.
+    /// Limit for documents into which tables are inserted.
     pub const DOCUMENT: Self =
         Self { bytes: 64 * MIB, what: "a document", advice: "give the Markdown file that has the tables" };
 }
 
-/// What something is that is no regular file.
+/// Names a type of file other than a regular file.
 fn kind(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {
@@ -72,15 +72,15 @@ fn kind(kind: FileType) -> &'static str {
     if kind.is_dir() { "a folder" } else { "something else" }
 }
 
-/// Opens a regular file, or what a link to one leads to.
+/// Opens a regular file, or the regular file that a link leads to.
 ///
 /// # Errors
-/// If there is none, or it is a pipe, a device, a socket or a folder, which is not opened.
+/// If there is none, or it is a pipe, a device, a socket or a folder; these are not opened.
 pub fn open(path: &Path) -> Result<File> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         let found = kind(metadata.file_type());
-        let message = format!("expected a regular file, found {found}; write what it gives to a file first");
+        let message = format!("expected a regular file, found {found}; write its output to a file first");
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     File::open(path)
@@ -89,15 +89,15 @@ pub fn open(path: &Path) -> Result<File> {
 /// Reads a whole file of a kind.
 ///
 /// # Errors
-/// As [`open`], and if it has more bytes than its kind may have.
+/// Those of [`open`], or if the file exceeds the limit of its kind.
 pub fn read(path: &Path, most: Most) -> Result<Vec<u8>> {
     read_open(&open(path)?, most)
 }
 
-/// Reads the whole file of a kind that is open.
+/// Reads the whole content of an open file of a kind.
 ///
 /// # Errors
-/// As [`read`].
+/// Those of [`read`].
 pub fn read_open(file: &File, most: Most) -> Result<Vec<u8>> {
     let bytes = file.metadata()?.len();
     let refuse = |bytes: u64| {
@@ -111,16 +111,16 @@ pub fn read_open(file: &File, most: Most) -> Result<Vec<u8>> {
         return refuse(bytes);
     }
     let mut content = Vec::with_capacity(bytes as usize);
-    // It may grow meanwhile, and some files have no size (those below /proc).
+    // The file may grow meanwhile, and some files state no size (those below /proc).
     let mut rest = file.take(most.bytes + 1);
     rest.read_to_end(&mut content)?;
     if content.len() as u64 > most.bytes { refuse(content.len() as u64) } else { Ok(content) }
 }
 
-/// Reads a whole file of a kind that is text.
+/// Reads a whole text file of a kind.
 ///
 /// # Errors
-/// As [`read`], and if it is not UTF-8.
+/// Those of [`read`], or if it is not UTF-8.
 pub fn read_text(path: &Path, most: Most) -> Result<String> {
     String::from_utf8(read(path, most)?).map_err(|error| Error::new(ErrorKind::InvalidData, error))
 }
@@ -138,7 +138,7 @@ mod tests {
         let file = File::create(&path).unwrap();
         file.set_len(MIB).unwrap();
         assert_eq!(read(&path, FEW).unwrap().len() as u64, MIB);
-        // A hole: nothing of it lies on the disk, and nothing of it may come to memory.
+        // A sparse file: it takes no space on disk and must take none in memory.
         file.set_len(1 << 40).unwrap();
         let error = read(&path, FEW).unwrap_err();
         assert_eq!(error.to_string(), "too large: 1048576 MiB; a trifle may have 1 MiB: take less");

@@ -1,21 +1,21 @@
-//! Seeded orders whose every prefix is a fair sample of the strata, and splits cut from them.
+//! Seeded orders in which every prefix is a proportional sample of the strata, and splits based on them.
 //!
-//! Item j of a stratum of m is placed at (j + u) / m, all strata are merged by place. Up to place q
-//! a stratum then has q m items, rounded up or down, whatever its size. The offsets u of the strata
-//! follow the golden-ratio sequence (Weyl's low-discrepancy sequence), by size of stratum, so that
-//! the many strata of one image are neither all early nor all late: a common random offset or the
-//! centre 1/2 would keep every rare class combination out of every small subset.
+//! Item j of a stratum with m items is placed at (j + u) / m, and all strata are merged by place. Up to place q,
+//! every stratum then has q m items, rounded up or down, whatever its size. The offsets u of the strata follow the
+//! golden-ratio sequence (Weyl's low-discrepancy sequence), ordered by size of stratum, so that the many strata of
+//! one image are neither all early nor all late: a common random offset, or the centre 1/2, would exclude every rare
+//! class combination from all small subsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{data::Labels, seed::Seed};
 
-/// `members` (positions in `labels`) in a seeded order of which every prefix holds the strata in
-/// proportion, to within about one image a stratum.
+/// Returns `members` (positions in `labels`) in a seeded order in which every prefix has the strata in proportion, to
+/// within about one image per stratum.
 pub fn order(labels: &[Labels], members: &[usize], seed: &Seed) -> Vec<usize> {
     let mut shuffled = members.to_vec();
     seed.child("order within strata").stream().shuffle(&mut shuffled);
-    // Stable, so that each stratum keeps its shuffled order.
+    // The sort is stable, so each stratum keeps its shuffled order.
     shuffled.sort_by_key(|&index| labels[index].stratum);
 
     let mut strata: Vec<&[usize]> =
@@ -34,16 +34,16 @@ pub fn order(labels: &[Labels], members: &[usize], seed: &Seed) -> Vec<usize> {
     placed.into_iter().map(|(_, _, index)| index).collect()
 }
 
-/// The fixed split of sources that bring none: three quarters of the normal images and of the defects
-/// (rounded down) to train on, the rest to validate on, both stratified and in the order of `labels`.
+/// Returns the fixed split for sources without a split: three quarters of the normal images and of the defects
+/// (rounded down) for training, the rest for validation, both stratified and in the order of `labels`.
 ///
-/// No seed of an experiment moves it: all its runs are validated on the same images.
+/// It does not depend on the seed of an experiment: all runs are validated on the same images.
 pub fn train_and_validation(labels: &[Labels]) -> (Vec<usize>, Vec<usize>) {
     cut(labels, (3, 4), &Seed::root(SPLIT_SEED).child("train and validation"))
 }
 
-/// Cuts all images in two, stratified, each part in the order of `labels`: numerator/denominator of the
-/// normal images and of the defects (rounded down), and the rest.
+/// Cuts all images into two stratified parts, each in the order of `labels`: numerator/denominator of the normal
+/// images and of the defects (rounded down), and the rest.
 pub fn cut(
     labels: &[Labels],
     (numerator, denominator): (usize, usize),
@@ -61,18 +61,18 @@ pub fn cut(
     (first, second)
 }
 
-/// What to say of results on [`train_and_validation_of_units`] where groups are known.
+/// Limitation of results on [`train_and_validation_of_units`] if groups are known.
 pub const GROUPED_LIMIT: &str =
     "split at random into training and validation images (about 3 to 1, fixed), each group whole on one side";
 
-/// What to say of results on [`train_and_validation`].
+/// Limitation of results on [`train_and_validation`].
 pub const SPLIT_LIMIT: &str = "split at random into training and validation images (3 to 1, fixed): \
                                images of one object or video may be on both sides";
 
-/// Sets each stratum to the rank of its name among the different names, in byte order; returns these.
+/// Sets each stratum to the rank of its name among the distinct names, in byte order; returns the distinct names.
 ///
 /// # Panics
-/// If there are not as many names as labels.
+/// If the number of names differs from the number of labels.
 pub fn number_strata(labels: &mut [Labels], names: &[String]) -> Vec<String> {
     assert_eq!(labels.len(), names.len(), "one stratum for every image");
     let (numbers, distinct) = numbered(names);
@@ -80,19 +80,19 @@ pub fn number_strata(labels: &mut [Labels], names: &[String]) -> Vec<String> {
     distinct
 }
 
-/// Rank of each name among the different names, in byte order, and these.
+/// Returns the rank of each name among the distinct names, in byte order, and the distinct names.
 pub fn numbered(names: &[String]) -> (Vec<u32>, Vec<String>) {
     let distinct: BTreeSet<&String> = names.iter().collect();
     let rank: BTreeMap<&String, u32> = distinct.iter().copied().zip(0..).collect();
     (names.iter().map(|name| rank[name]).collect(), distinct.into_iter().cloned().collect())
 }
 
-/// The fixed split where some images must stay on one side: those of equal `units`. A quarter, as nearly as units
-/// allow, of the normal images, of the defects and of each stratum is for validation.
+/// Returns the fixed split if images with equal `units` must stay on one side. Validation gets a quarter, as nearly
+/// as the units allow, of the normal images, of the defects and of each stratum.
 ///
-/// Units are dealt to four folds, the largest first, each to the fold that evens the folds out most, which is how
-/// scikit-learn's `StratifiedGroupKFold` deals; one fold is for validation. Units of one image each are split as
-/// [`train_and_validation`] does.
+/// Units are dealt to four folds, the largest first, each to the fold that makes the folds most even, like
+/// scikit-learn's `StratifiedGroupKFold`; one fold is for validation. If every unit is a single image, the split is
+/// that of [`train_and_validation`].
 pub fn train_and_validation_of_units(labels: &[Labels], units: &[u32]) -> (Vec<usize>, Vec<usize>) {
     let mut members: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (image, &unit) in units.iter().enumerate() {
@@ -112,7 +112,8 @@ pub fn train_and_validation_of_units(labels: &[Labels], units: &[u32]) -> (Vec<u
     units.sort_by_key(|unit| std::cmp::Reverse(unit.len()));
     let mut folds = [(); FOLDS].map(|()| (BTreeMap::<(bool, Option<u32>), f64>::new(), Vec::new()));
     for unit in units {
-        // What a unit adds to the sum of squared shares of each kind; the sum is least where folds are even.
+        // Increase of the sum of squared fractions of each kind when the unit is added; the sum is minimal if folds
+        // are even.
         let cost = |(held, images): &(BTreeMap<_, f64>, Vec<usize>)| {
             let added = unit.iter().flat_map(|&image| kinds_of(image));
             let cost: f64 = added.map(|kind| held.get(&kind).unwrap_or(&0.0) / totals[&kind].powi(2)).sum();
@@ -132,15 +133,15 @@ pub fn train_and_validation_of_units(labels: &[Labels], units: &[u32]) -> (Vec<u
     (train, validation)
 }
 
-/// Positions of all defects, or of all normal images, ascending.
+/// Returns the positions of all defects, or of all normal images, ascending.
 pub fn positions(labels: &[Labels], defect: bool) -> Vec<usize> {
     (0..labels.len()).filter(|&index| labels[index].defect == defect).collect()
 }
 
-/// Parts of a split by units, of which one is for validation: as 3 to 1.
+/// Number of folds in a split by units, one of which is for validation: 3 to 1.
 const FOLDS: usize = 4;
 
-/// Root of the fixed split.
+/// Root seed of the fixed split.
 const SPLIT_SEED: u64 = 0;
 
 /// Fractional part of the golden ratio, (sqrt 5 - 1) / 2.
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn every_prefix_is_proportional() {
-        // One large, two middling strata and 200 of a single image: the shape of Sewer-ML's combinations.
+        // One large stratum, two medium ones, and 200 of a single image: the shape of Sewer-ML's class combinations.
         let mut sizes = vec![(0, 600), (1, 150), (2, 50)];
         sizes.extend((3..203).map(|stratum| (stratum, 1)));
         let labels = labels_of(&sizes);
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn units_stay_whole_and_sides_stay_fair() {
-        // 40 pipes of 5 to 14 frames; every third has defects, in two frames of three.
+        // 40 pipes of 5 to 14 frames; every third pipe has defects, in two of three frames.
         let (mut labels, mut units) = (Vec::new(), Vec::new());
         for pipe in 0..40_u32 {
             for frame in 0..5 + pipe % 10 {

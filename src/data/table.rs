@@ -1,11 +1,11 @@
-//! A table of images: one file with a column of paths, one of labels and, if wanted, columns of classes and splits,
-//! under their usual names ([`COLUMNS`]).
+//! A table of images: a file with a column of paths, a column of labels and optional columns of classes, groups and
+//! splits, under their usual names ([`COLUMNS`]).
 //!
-//! Labels and splits are the usual [words](super::words), 0 and 1 among them. A class is free text (a kind of defect)
-//! by which subsets and splits are stratified, and for which recall is given. A group (a pipe, a video, a module) stays
-//! whole on one side of a split. Without a split the fixed one is used. Paths are relative to the table, or absolute;
-//! backslashes are slashes. An apostrophe that keeps a spreadsheet from taking a text for a formula ([`foreign::cell`]) is
-//! not part of it.
+//! Labels and splits are the usual [words](super::words), including 0 and 1. A class is free text (a kind of defect);
+//! subsets and splits are stratified by it, and recall is reported for it. A group (a pipe, a video, a module) stays
+//! on one side of a split. Without splits, the fixed split is used. Paths are absolute or relative to the table;
+//! backslashes count as slashes. The apostrophe that prevents spreadsheets from interpreting text as a formula
+//! ([`foreign::cell`]) is removed.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -29,7 +29,7 @@ const CLASS: usize = 2;
 const SPLIT: usize = 3;
 const GROUP: usize = 4;
 
-/// What a table may have, by what people call it.
+/// The columns of a table, with the names that are accepted for them.
 pub const COLUMNS: [Column; 5] = [
     Column {
         name: "path",
@@ -92,19 +92,19 @@ pub const COLUMNS: [Column; 5] = [
     },
 ];
 
-/// Reads the table; images are not looked for until they are opened.
+/// Reads the table; images are looked for only when they are opened.
 ///
 /// # Errors
-/// If the file is missing or empty, a column is missing, a value is none of the known words, a path is repeated, or a
-/// split has no images.
+/// If the file is missing or empty, a column is missing, a value is not one of the known words, a path is repeated,
+/// or a split has no images.
 pub fn source(path: &Path) -> Result<Source> {
     open(path)?.split()
 }
 
-/// As [`source`], before images without a split get one.
+/// Like [`source`], but without splitting images that have no split.
 ///
 /// # Errors
-/// As there.
+/// Those of [`source`].
 pub fn open(path: &Path) -> Result<Opened> {
     let table = Annotations::read(path)?;
     let mut form = table.understand(&COLUMNS)?;
@@ -140,14 +140,12 @@ pub fn open(path: &Path) -> Result<Opened> {
     if validation.is_empty() {
         validation.append(&mut tests);
     }
-    let why = "of a test split, others are there to score on";
+    let why = "of a test split; there is a validation split";
     let left_out = tests.iter().map(|&index| [listing.name(index).to_owned(), why.to_owned()]).collect();
     let mut understood = understood;
     if !tests.is_empty() {
-        understood.push(format!(
-            "{} rows of a test split are not touched: others are there to score on",
-            tests.len()
-        ));
+        understood
+            .push(format!("{} rows of a test split are not used: there is a validation split", tests.len()));
     }
     let (train, validation) = (listing.select(&train), listing.select(&validation));
     ensure_apart(&train, &validation).with_context(|| path.display().to_string())?;
@@ -156,7 +154,7 @@ pub fn open(path: &Path) -> Result<Opened> {
     Ok(Opened::Split(Source { name, train, validation, has_classes, limits, understood, left_out, leaks }))
 }
 
-/// Every path of a table, with no labels that mean anything: to predict on.
+/// Lists every path of a table, for prediction; the labels are meaningless.
 ///
 /// # Errors
 /// If the table cannot be read, has no column of paths, or repeats one.
@@ -177,7 +175,7 @@ pub fn unlabelled(path: &Path) -> Result<Files> {
     Files::new(listing, &[root], Some(path), digest)
 }
 
-/// The folder that a table lies in. A bare file name has an empty parent, which stands for the working directory.
+/// The folder of a table. A bare file name has an empty parent, which stands for the working directory.
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -185,17 +183,17 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Rows, as they are read.
+/// Rows read so far.
 struct Images {
-    /// The table's folder as its parts, all links followed, for paths that name it whole.
+    /// Components of the table's folder with all links resolved, to recognise absolute paths inside it.
     root: Option<PathBuf>,
     listing: Listing,
     classes: Vec<String>,
-    /// One for each row, or none at all.
+    /// One group per row, or none at all.
     groups: Vec<String>,
     train: Vec<usize>,
     validation: Vec<usize>,
-    /// What is called a test and is left alone where there is a validation split.
+    /// Rows of a test split, which are not used if there is a validation split.
     tests: Vec<usize>,
     backslashes: usize,
 }
@@ -248,7 +246,7 @@ impl Images {
         Ok(())
     }
 
-    /// One spelling for one file: without `./`, and below the table's folder without that.
+    /// Normalises a path so that each file has one spelling: without `./` and without the table's own folder.
     fn name(&mut self, path: &str) -> String {
         let path = foreign::of_cell(path);
         let slashed = path.replace('\\', "/");
@@ -289,7 +287,7 @@ mod tests {
                 })
                 .collect()
         };
-        // Strata number the classes in alphabetical order: crack, dark, plain.
+        // Strata are the ranks of classes in alphabetical order: crack, dark, plain.
         assert_eq!(summary(&*source.train), [(false, 2), (false, 1), (true, 0), (true, 1)]);
         assert_eq!(summary(&*source.validation), [(false, 2), (true, 0)]);
         assert!(source.train.place(0).ends_with("normal/1.png (images.csv row 2)"));
@@ -338,7 +336,7 @@ mod tests {
         assert_eq!(&error[from..], expected);
     }
 
-    /// Tables as people have them: all of them say the same.
+    /// Different common forms of one table.
     #[rstest]
     #[case::pandas(",path,label\n0,a.png,0\n1,b.png,1\n")]
     #[case::further_columns("path,label,camera\na.png,normal,1\nb.png,defect,2\n")]
@@ -407,15 +405,12 @@ mod tests {
         let split = "path,label,split\na,0,train\nb,1,train\nc,0,val\nd,1,val\ne,0,test\n";
         let source = read(split).unwrap();
         assert_eq!((source.train.labels().len(), source.validation.labels().len()), (2, 2));
-        assert_eq!(
-            source.understood,
-            ["1 rows of a test split are not touched: others are there to score on"]
-        );
+        assert_eq!(source.understood, ["1 rows of a test split are not used: there is a validation split"]);
         let tested = read("path,label,split\na,0,train\nb,1,train\nc,0,test\nd,1,test\n").unwrap();
         assert_eq!(tested.validation.labels().len(), 2);
     }
 
-    /// A table to predict on needs paths alone: its other columns say nothing, whatever they hold.
+    /// A table for prediction needs only paths: its other columns are ignored, whatever they contain.
     #[test]
     fn a_table_without_labels_names_its_images_in_order() {
         use crate::data::Dataset;

@@ -1,37 +1,37 @@
-//! Labelled files that nobody has split yet.
+//! Labelled files that may not have a split yet.
 
 use anyhow::{Context as _, Result};
 
 use super::{Source, examine::Divided, files::Files, groups::GroupBy, stratify};
 
-/// What lies on disk, as it was understood.
+/// Opened data, before a split is chosen.
 pub enum Opened {
-    /// It says what is to be trained on and what to be scored on.
+    /// The data define their own split.
     Split(Source),
-    /// It does not.
+    /// The data have no split.
     Whole(Whole),
 }
 
 /// Images without a split.
 pub struct Whole {
-    /// As [`Source::name`].
+    /// Name, as in [`Source::name`].
     pub name: String,
-    /// All of them.
+    /// All images.
     pub files: Box<Files>,
-    /// As [`Source::limits`], what goes for the split aside.
+    /// Limitations, as in [`Source::limits`], except those of the split.
     pub limits: Vec<String>,
-    /// As [`Source::understood`].
+    /// How the data were interpreted, as in [`Source::understood`].
     pub understood: Vec<String>,
-    /// As [`Source::left_out`].
+    /// Files that are not used, as in [`Source::left_out`].
     pub left_out: Vec<[String; 2]>,
 }
 
 impl Opened {
-    /// A source; images without a split get the fixed one, groups whole on one side, and pictures that were examined
-    /// and are equal or nearly so too.
+    /// Converts the data to a source. Images without a split get the fixed one; groups stay on one side, and so do
+    /// examined images that are equal or nearly equal.
     ///
     /// # Errors
-    /// If a side is left with too few images.
+    /// If too few images are left on one side.
     pub fn split(self) -> Result<Source> {
         match self {
             Self::Split(source) => Ok(source),
@@ -39,15 +39,15 @@ impl Opened {
         }
     }
 
-    /// Says which images belong together.
+    /// Assigns images to groups.
     ///
     /// # Errors
-    /// If a name does not say its group.
+    /// If the rule finds no group in a name.
     pub fn group_by(&mut self, rule: &GroupBy) -> Result<()> {
         self.files_mut().into_iter().try_for_each(|files| files.group_by(|name| rule.of(name)))
     }
 
-    /// All files, those to train on first; none where images are drawn.
+    /// Returns all files, training images first; empty if images are drawn.
     pub fn files(&self) -> Vec<&Files> {
         match self {
             Self::Split(source) => {

@@ -1,7 +1,7 @@
-//! Words that people use for the two labels and the two splits, in any case of letters. Lists are ours, from layouts and
-//! tables of data sets in the field (MVTec AD, VisA, elpv, exports of labelling tools).
+//! Common words for the two labels and the two splits, in any case. The lists are ours, from layouts and tables of
+//! data sets in the field (MVTec AD, VisA, elpv, exports of labelling tools).
 
-/// Of images without a defect.
+/// Words for images without a defect.
 pub const NORMAL: [&str; 12] = [
     "normal",
     "normals",
@@ -17,7 +17,7 @@ pub const NORMAL: [&str; 12] = [
     "false",
 ];
 
-/// Of images with one.
+/// Words for images with a defect.
 pub const DEFECT: [&str; 15] = [
     "defect",
     "defects",
@@ -36,17 +36,17 @@ pub const DEFECT: [&str; 15] = [
     "true",
 ];
 
-/// Of images to train on.
+/// Words for training images.
 pub const TRAIN: [&str; 2] = ["train", "training"];
 
-/// Of images to score on, those to prefer where there are several first: what is called a test is kept for the end where
-/// something else is there to choose on.
+/// Words for validation images, in order of preference: a test set is reserved for the final evaluation if there is
+/// another set for validation.
 pub const VALIDATION: [&str; 6] = ["validation", "valid", "val", "dev", "test", "testing"];
 
-/// Of folders beside those with images that hold no images to be classified.
+/// Folders beside those of images that hold no images to classify.
 pub const BESIDE: [&str; 6] = ["ground_truth", "masks", "mask", "annotations", "labels", "meta"];
 
-/// Whether a word means a defect; none where it means neither.
+/// Whether a word means a defect; `None` if it is not a label.
 pub fn defect(word: &str) -> Option<bool> {
     match (rank(word, &NORMAL), rank(word, &DEFECT)) {
         (Some(_), _) => Some(false),
@@ -55,7 +55,7 @@ pub fn defect(word: &str) -> Option<bool> {
     }
 }
 
-/// Whether a word means images to train on (true) or to score on; none where it means neither.
+/// Whether a word means training images (true) or validation images; `None` if it is not a split.
 pub fn train(word: &str) -> Option<bool> {
     match (rank(word, &TRAIN), rank(word, &VALIDATION)) {
         (Some(_), _) => Some(true),
@@ -64,13 +64,14 @@ pub fn train(word: &str) -> Option<bool> {
     }
 }
 
-/// Place of a word in a list, in any case of letters and with `-` or a space for `_`.
+/// Position of a word in a list, ignoring case; `-` and spaces count as `_`.
 pub fn rank(word: &str, list: &[&str]) -> Option<usize> {
     let word = word.trim().to_lowercase().replace(['-', ' '], "_");
     list.iter().position(|known| *known == word)
 }
 
-/// What programs leave beside images: thumbnails, previews, copies of an editor, folders that begin with a dot.
+/// Whether a name is litter of other programs: thumbnails, previews, backup copies of editors, names that begin with
+/// a dot.
 pub fn is_litter(name: &str) -> bool {
     name.starts_with('.')
         || ["__MACOSX", "@eaDir", "#recycle", "Thumbs.db", "desktop.ini", "lost+found"].contains(&name)

@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(rows[0][10..16], ["32", "24", "png", "colour", "0", "0"]);
         assert!(rows[2][6].contains("truncated"), "{}", rows[2][6]);
         let left_out = fs::read_to_string(results.images("left-out", &*source.train)).unwrap();
-        assert!(left_out.contains("train/normal/notes.txt,no image by its name"), "{left_out}");
+        assert!(left_out.contains("train/normal/notes.txt,not an image by its name"), "{left_out}");
 
         // What the pictures are like is known to the next process.
         let again = data::folder::source(&root.path().join("data")).unwrap();

@@ -181,7 +181,7 @@ fn a_bundle_that_cannot_be_relied_on_is_refused() {
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
     assert!(refused(&flipped).contains("it was edited or damaged"));
-    assert!(refused(&whole[..whole.len() / 2]).contains("or not all of it"));
+    assert!(refused(&whole[..whole.len() / 2]).contains("or incomplete"));
     let version = br#"\"version\":2"#;
     let place = whole.windows(version.len()).position(|window| window == version).unwrap();
     let mut newer = whole.clone();

@@ -67,8 +67,11 @@ fn few_labels_and_classes_are_left_out_where_there_are_no_more() {
     let output = reproduce(&data, &out, "table1,label_budgets,unseen", &[]);
     succeeds(&output);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("100 labelled defects are asked for, and the training set has 36"), "{said}");
-    assert!(said.contains("class 2 by number of images") && said.contains("2 classes"), "{said}");
+    assert!(said.contains("100 labelled defects were requested, but the training set has only 36"), "{said}");
+    assert!(
+        said.contains("class 2 (counted from 0, by number of images)") && said.contains("2 classes"),
+        "{said}"
+    );
     let read = |cell: &str| fs::read_to_string(out.join(cell)).unwrap();
     let few = read("label_budget/simclr-resnet18-defects0005-seed0.json");
     assert!(few.contains("\"defects\": 5"), "{few}");

@@ -1,5 +1,5 @@
-//! Views made on a GPU by `views.cu`, from images that lie there as bytes; equal to [`super::Drawn::apply`]
-//! and [`super::to_normalised`].
+//! Views made on a GPU by `views.cu` from images in GPU memory; equal to [`super::Drawn::apply`] and
+//! [`super::to_normalised`].
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::{
     tensor::gpu::launch::{Element, Module, config, constant, launch},
 };
 
-// As in views.cu.
+// Same value as in views.cu.
 const THREADS: usize = 1024;
 const LINES: usize = THREADS / 32;
 
-// SAFETY: plain numbers, laid out as the kernel's structures of the same names.
+// SAFETY: plain numbers in the layout of the kernel's structures of the same names.
 unsafe impl DeviceRepr for packed::View {}
 
 #[derive(Clone, Copy)]
@@ -27,19 +27,19 @@ struct Constants([f32; 6]);
 // SAFETY: as above.
 unsafe impl DeviceRepr for Constants {}
 
-/// Largest side of a view: the view lies in a multiprocessor's shared memory, 227 KiB on an H100.
+/// Largest side of a view, which must fit a multiprocessor's shared memory (227 KiB on an H100).
 const LARGEST_SIDE: usize = 272;
 
-/// Where an image lies in a GPU's memory.
+/// Location of an image in GPU memory.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Its first byte.
+    /// Offset of its first byte.
     start: usize,
     width: usize,
     height: usize,
 }
 
-/// Places of images one after the other, and how many bytes they are.
+/// Returns the locations of consecutive images and their total number of bytes.
 fn places(images: &[Image]) -> (Vec<Place>, usize) {
     let mut end = 0;
     let places = images.iter().map(|&Image { width, height, ref pixels }| {
@@ -59,7 +59,7 @@ pub struct Images {
 
 impl Images {
     /// # Errors
-    /// If the device's memory does not hold them.
+    /// If the device's memory is too small for the images.
     pub fn upload(images: &[Image], device: &CudaDevice) -> Result<Self> {
         let (places, count) = places(images);
         let mut bytes = Vec::with_capacity(count);
@@ -68,11 +68,11 @@ impl Images {
         Ok(Self { bytes, places, device: device.clone() })
     }
 
-    /// Makes views, each with the position of its image: (views, side, side, 3) in `dtype`, f32 or bf16.
+    /// Makes views, each given with the index of its image: (views, side, side, 3) in `dtype`, f32 or bf16.
     ///
     /// # Errors
-    /// If a view was drawn for an image of another size, views' sides differ, or a side is more than shared
-    /// memory holds (272 pixels on an H100).
+    /// If a view was drawn for an image of another size, the sides of views differ, or a side exceeds shared memory
+    /// (272 pixels on an H100).
     pub fn views(
         &self,
         drawn: &[(usize, Drawn)],
@@ -83,21 +83,21 @@ impl Images {
     }
 }
 
-/// Uploads batches of images on a stream of its own, so that training's kernels go on, and makes their views
-/// on training's. Two buffers take turns: one is read by a kernel while the other is filled.
+/// Uploads batches of images on its own stream, so that training kernels continue, and makes their views on
+/// training's stream. Two buffers alternate: a kernel reads one while the other is filled.
 pub struct Upload {
     device: CudaDevice,
-    /// Made with the first batch, when its size is known.
+    /// Created with the first batch, when its size is known.
     stream: Option<Arc<CudaStream>>,
     buffers: [Option<Buffer>; 2],
     turn: usize,
 }
 
-/// Bytes in main memory that stay where they are, and their copy on the GPU.
+/// Pinned bytes in main memory, and their copy on the GPU.
 struct Buffer {
     here: PinnedHostSlice<u8>,
     there: CudaSlice<u8>,
-    /// Happens when kernels have read the copy.
+    /// Recorded when kernels have read the copy.
     read: Option<CudaEvent>,
 }
 
@@ -107,16 +107,15 @@ impl Upload {
         side <= LARGEST_SIDE
     }
 
-    /// Nothing is uploaded yet.
+    /// Creates an upload without buffers.
     pub fn new(device: &CudaDevice) -> Self {
         Self { device: device.clone(), stream: None, buffers: [None, None], turn: 0 }
     }
 
-    /// Uploads `images` and makes views of them, as [`Images::views`]. Waits for the upload, not for the
-    /// views.
+    /// Uploads `images` and makes views of them, like [`Images::views`]. Waits for the upload, not for the views.
     ///
     /// # Errors
-    /// As [`Images::views`], or if memory does not hold the images.
+    /// Those of [`Images::views`], or if memory is too small for the images.
     pub fn views(
         &mut self,
         images: &[Image],
@@ -136,9 +135,9 @@ impl Upload {
             read.synchronize().w()?;
         }
         if buffer.as_ref().is_none_or(|buffer| buffer.here.len() < count) {
-            // A little more, as batches of images of several sizes differ.
+            // Some reserve, since batches of images with several sizes differ.
             let count = count + count / 8;
-            // SAFETY: written below before it is read, and views are made of what was written only.
+            // SAFETY: both are written below before they are read, and views use only what was written.
             let (here, there) =
                 unsafe { (training.context().alloc_pinned(count).w()?, stream.alloc(count).w()?) };
             *buffer = Some(Buffer { here, there, read: None });
@@ -149,9 +148,9 @@ impl Upload {
             bytes[place.start..][..image.pixels.len()].copy_from_slice(&image.pixels);
         }
         stream.memcpy_htod(here, there).w()?;
-        // Events are not tracked (`tensor::gpu::open`), so nothing but this keeps training's kernels from
-        // reading before the bytes are there, as nothing but `read` keeps these from being written before
-        // kernels have read them. Not the training's stream: it would wait too.
+        // Events are not tracked (`tensor::gpu::open`), so only this wait keeps training's kernels from reading
+        // before the bytes have arrived, just as only `read` keeps the bytes from being overwritten before kernels
+        // have read them. Waiting on the training stream instead would also wait for its kernels.
         stream.synchronize().w()?;
         let views = views(&self.device, there, &places, drawn, normalisation, dtype)?;
         *read = Some(training.record_event(None).w()?);
@@ -161,7 +160,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Buffers are given back on their own stream, which does not know of the kernels that read them.
+        // Buffers are freed on their own stream, which does not wait for the kernels that read them.
         for read in self.buffers.iter().flatten().filter_map(|buffer| buffer.read.as_ref()) {
             let _ = read.synchronize();
         }
@@ -217,8 +216,8 @@ fn make<T: Element>(
     let shared = (3 * side * side + LINES * 3 * side).next_multiple_of(4);
     let blocks = config([count, 1, 1], THREADS, shared);
     let name = format!("views_{}", T::NAME);
-    // SAFETY: views of views.cu writes `count` views, and reads of its scratch what it wrote there; every
-    // view's image lies within `bytes`, and scratch and taps are enough for each, as `packed::Batch` says.
+    // SAFETY: the kernel `views` writes `count` views, and reads only scratch memory that it wrote; every view's
+    // image lies within `bytes`, and `packed::Batch` makes scratch and taps large enough for each view.
     let out = unsafe {
         let mut between = module.room::<u8>(count * scratch)?;
         let mut windows = module.room::<i32>(count * 2 * side * (taps + 2))?;

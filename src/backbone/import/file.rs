@@ -1,4 +1,4 @@
-//! What a file of weights is, by its bytes, and the tensors in it.
+//! Recognises the format of a weights file by its bytes, and reads its tensors.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -6,7 +6,7 @@ use candle_core::{Device, Error, Result, Tensor, pickle, safetensors};
 
 use super::legacy;
 
-/// Dictionaries within a checkpoint that hold encoders, as common code writes them.
+/// Keys of dictionaries in a checkpoint that commonly hold an encoder.
 const KEYS: [&str; 12] = [
     "state_dict",
     "model",
@@ -22,10 +22,11 @@ const KEYS: [&str; 12] = [
     "backbone",
 ];
 
-/// Any file's tensors by their names; those of dictionaries within come after their key and a point.
+/// Reads the tensors of a file of any known format. Names inside nested dictionaries are prefixed with the
+/// dictionary's key and a dot.
 ///
 /// # Errors
-/// Says what the file is and what to do.
+/// States what the file is instead, and what to do.
 pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]);
     let text = start.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
@@ -34,7 +35,7 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     } else if text.starts_with("version https://git-lfs.github.com/spec/") {
         let size = text.lines().find_map(|line| line.strip_prefix("size "));
         let size = size.map_or_else(String::new, |size| format!(" of {} bytes", size.trim()));
-        refuse!("a pointer of Git LFS, not the weights{size}: `git lfs pull` in its folder fetches them")
+        refuse!("a Git LFS pointer, not the weights{size}: run `git lfs pull` in its folder")
     } else if ["<!doctype", "<html", "<?xml", "<head"].iter().any(|tag| text.starts_with(tag)) {
         refuse!(
             "a web page, not weights: the download followed a link to a page or a login; take the file's own address (on \
@@ -43,36 +44,33 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     } else if bytes.starts_with(b"PK\x03\x04") {
         checkpoint(path, bytes)
     } else if bytes[0] == 0x80 && bytes.get(1).is_some_and(|protocol| (2..=5).contains(protocol)) {
-        // A safetensors header of 128 bytes and more than 512 would look like it, but begins with a brace then.
+        // A safetensors header of 128 bytes and more than 512 bytes would look similar, but continues with a brace.
         match bytes.get(8) {
             Some(b'{') => plain(bytes),
             _ if legacy::is_such(bytes) => match legacy::tensors(bytes) {
                 Ok(tensors) => Ok(tensors.into_iter().collect()),
                 Err(error) => {
-                    refuse!("PyTorch's form of before 1.6: {}; {}", first_line(&error), convert(path))
+                    refuse!("PyTorch's format before 1.6: {}; {}", first_line(&error), convert(path))
                 }
             },
-            _ => refuse!("a pickle that is no checkpoint of PyTorch; {}", convert(path)),
+            _ => refuse!("a pickle, but not a PyTorch checkpoint; {}", convert(path)),
         }
     } else {
         plain(bytes)
     }
 }
 
-/// A file of the safetensors format: 8 bytes with the length of a JSON header, the header, numbers.
+/// Reads the safetensors format: 8 bytes with the length of the header, a JSON header, the data.
 fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
     let (Some(length), Some(b'{')) = (length, bytes.get(8)) else {
-        refuse!(
-            "torn or not safetensors, and no checkpoint of PyTorch: {} bytes, expected one of these",
-            bytes.len()
-        )
+        refuse!("torn or not safetensors, and not a PyTorch checkpoint either: {} bytes", bytes.len())
     };
     let end = usize::try_from(length).ok().and_then(|length| length.checked_add(8));
     let Some(header) = end.and_then(|end| bytes.get(8..end)) else {
         refuse!("torn: the file ends in its header, after {} bytes; copy or download it again", bytes.len())
     };
-    // Every entry has `"data_offsets":[begin,end]`, counted from the end of the header.
+    // Every entry has `"data_offsets":[begin,end]`, relative to the end of the header.
     let header = String::from_utf8_lossy(header);
     let ends = header
         .split("\"data_offsets\"")
@@ -87,19 +85,19 @@ fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         .into_iter()
         .collect();
     if tensors.is_empty() {
-        refuse!("no tensor in it")
+        refuse!("it contains no tensors")
     }
     Ok(tensors)
 }
 
-/// A zip file by `torch.save`. Candle reads its pickle without running anything of it.
+/// Reads a zip file written by `torch.save`. Candle parses its pickle without running code from it.
 fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
-    /// A zip file ends with this record of 22 bytes, and a comment of 65,535 at most.
+    /// A zip file ends with this record of 22 bytes, followed by a comment of at most 65,535 bytes.
     const END: &[u8] = b"PK\x05\x06";
     let tail = &bytes[bytes.len().saturating_sub(22 + 65_535)..];
     if !tail.windows(END.len()).any(|window| window == END) {
         refuse!(
-            "torn: a checkpoint of PyTorch without its end, {} bytes; copy or download it again",
+            "torn: a PyTorch checkpoint without its end, {} bytes; copy or download it again",
             bytes.len()
         )
     }
@@ -107,7 +105,7 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let unread = |error| Error::Msg(format!("not read ({}); {}", first_line(&error), convert(path)));
     let mut tensors: BTreeMap<String, Tensor> = read(None).map_err(unread)?.into_iter().collect();
     for key in KEYS {
-        // A key that is not there is an error too; what is there was parsed just now.
+        // A missing key is an error, too; existing ones were parsed above.
         let found = pickle::read_pth_tensor_info(path, false, Some(key)).unwrap_or_default();
         if !found.is_empty() && found.iter().any(|tensor| !tensors.contains_key(&tensor.name)) {
             let within = read(Some(key)).map_err(unread)?;
@@ -115,24 +113,24 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         }
     }
     if tensors.is_empty() {
-        refuse!("a checkpoint of PyTorch without a dictionary of plain tensors; {}", convert(path))
+        refuse!("a PyTorch checkpoint without a dictionary of plain tensors; {}", convert(path))
     }
     Ok(tensors)
 }
 
-/// An error of Candle without the trace of the stack that may follow.
+/// An error of Candle without the stack trace that may follow.
 fn first_line(error: &Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// The line that makes safetensors of a checkpoint.
+/// Shell command that converts a checkpoint to safetensors.
 fn convert(path: &Path) -> String {
     let (from, to) = (path.display(), path.with_extension("safetensors"));
     format!(
-        "this makes safetensors of it: python3 -c \"import torch; from safetensors.torch import save_file; w = \
+        "this converts it to safetensors: python3 -c \"import torch; from safetensors.torch import save_file; w = \
          torch.load('{from}', map_location='cpu', weights_only=True); w = next((w[k] for k in ('state_dict', 'model', \
          'teacher') if k in w), w); save_file({{k: v.clone().contiguous() for k, v in w.items() if \
-         torch.is_tensor(v)}}, '{}')\" (weights_only=False runs code of the file: only if you trust it)",
+         torch.is_tensor(v)}}, '{}')\" (weights_only=False runs code from the file: use it only if you trust the file)",
         to.display()
     )
 }

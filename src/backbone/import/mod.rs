@@ -1,9 +1,10 @@
-//! Encoder weights out of files as others write them: what is read, under which names, and what is said of it.
+//! Imports encoder weights from files written by other programs: formats, naming schemes, and a report of what was
+//! done.
 //!
-//! [`Weights::read`] opens a file; [`Weights::fill`] finds an encoder in it, whatever prefixes, heads and copies stand
-//! around it, and says what it did. Knows nothing about cells, and trains nothing.
+//! [`Weights::read`] opens a file; [`Weights::fill`] finds an encoder in it, whatever prefixes, heads and copies
+//! surround it, and reports what it did. Independent of cells, and trains nothing.
 
-/// Ends a function with an error of one line: Candle's `bail` adds a trace of the stack to it.
+/// Returns an error of one line: Candle's `bail` would append a stack trace.
 macro_rules! refuse {
     ($($words:tt)*) => { return Err(candle_core::Error::Msg(format!($($words)*))) };
 }
@@ -26,7 +27,7 @@ use candle_core::{DType, Error, Result, Tensor};
 
 use super::{Name, Parameters};
 
-/// The tensors of a file, as they are named there.
+/// The tensors of a file under their original names.
 #[derive(Clone, Debug)]
 pub struct Weights {
     path: PathBuf,
@@ -35,12 +36,13 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The tensors in `bytes`, which are those of the file at `path`: safetensors, or a zip file by `torch.save` whose
-    /// dictionaries hold plain tensors, or one dictionary of them in the form of before PyTorch 1.6. No code
-    /// of the file is run.
+    /// Reads the tensors in `bytes`, the content of the file at `path`.
+    ///
+    /// Accepted are safetensors, a zip file written by `torch.save` whose dictionaries hold plain tensors, and one
+    /// such dictionary in PyTorch's format before 1.6. No code from the file is run.
     ///
     /// # Errors
-    /// Says what the file is instead (empty, torn, a pointer of Git LFS, a web page, another checkpoint), and what to
+    /// States what the file is instead (empty, torn, a Git LFS pointer, a web page, another checkpoint), and what to
     /// do about it.
     pub fn read(path: &Path, bytes: &[u8]) -> Result<Self> {
         let tensors =
@@ -48,15 +50,15 @@ impl Weights {
         Ok(Self { path: path.to_owned(), tensors, notes: notes(bytes) })
     }
 
-    /// What the header of the file says of itself under this name; safetensors have such notes.
+    /// Returns the note of this name in the file's header (safetensors only).
     pub fn note(&self, name: &str) -> Option<&str> {
         self.notes.get(name).map(String::as_str)
     }
 
-    /// The encoder that these are weights of, by their names; sizes are not looked at.
+    /// Recognises the encoder by the names of the tensors; sizes are ignored.
     ///
     /// # Errors
-    /// If it is none that is built here.
+    /// If it is none of the available encoders.
     pub fn network(&self) -> Result<Name> {
         let shapes = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
         if let Some(network) = network::of(&shapes.collect()) {
@@ -68,19 +70,21 @@ impl Weights {
         refuse!("{}: {what}", self.path.display())
     }
 
-    /// The variables of a trained encoder, as a file of them would have them; `path` is what errors call them.
+    /// Wraps the variables of a trained encoder as if they had been read from a file; `path` is used in error
+    /// messages.
     pub fn of(path: &Path, encoder: &Parameters) -> Self {
         let named = |entry: &super::Parameter| (entry.name.clone(), entry.variable.as_detached_tensor());
         let tensors = encoder.all().iter().map(named).collect();
         Self { path: path.to_owned(), tensors, notes: BTreeMap::new() }
     }
 
-    /// Overwrites every variable of `encoder` by the file's tensor of its name, and says, a line each, which prefix was
-    /// stripped, what was resampled and what was ignored.
+    /// Overwrites every variable of `encoder` with the file's tensor of the same name. Returns one line each for the
+    /// prefix that was stripped, for what was resampled and for what was ignored.
     ///
     /// # Errors
-    /// If the file holds no such encoder, or two that differ, or weights that are not finite, or tensors of another
-    /// size; names the tensor, and the flag that would help where there is one. Then nothing is overwritten.
+    /// If the file holds no such encoder, or two different ones, or weights that are not finite, or tensors of
+    /// another size. The message names the tensor and, if there is one, the flag that helps. Nothing is overwritten
+    /// in that case.
     pub fn fill(&self, encoder: &Parameters) -> Result<Vec<String>> {
         self.try_fill(encoder).map_err(|error| Error::Msg(format!("{}: {error}", self.path.display())))
     }
@@ -117,7 +121,7 @@ impl Weights {
         Ok(told)
     }
 
-    /// The shapes that the file and the encoder have, to tell which networks they are.
+    /// The networks that the shapes of the file and of the encoder belong to.
     fn networks(&self, encoder: &Parameters) -> (Option<network::Network>, Option<network::Network>) {
         let found = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
         let expected = encoder.all().iter().map(|entry| (entry.name.as_str(), entry.variable.dims()));
@@ -141,17 +145,17 @@ impl Weights {
     }
 }
 
-/// Notes in the header of safetensors; empty where there are none.
+/// Notes in the header of a safetensors file; empty if there are none.
 fn notes(bytes: &[u8]) -> BTreeMap<String, String> {
     let head = safetensors::SafeTensors::read_metadata(bytes);
     let notes = head.ok().and_then(|(_, head)| head.metadata().clone());
     notes.into_iter().flatten().collect()
 }
 
-/// A tensor in f32.
+/// Converts a tensor to f32.
 ///
 /// # Errors
-/// If its numbers are integers, or some are NaN or infinite, or variances are negative.
+/// If it holds integers, NaN or infinite values, or negative variances.
 fn finite(name: &str, tensor: &Tensor) -> Result<Tensor> {
     if !tensor.dtype().is_float() {
         refuse!("tensor '{name}' is of {}, expected floating-point numbers", tensor.dtype().as_str())

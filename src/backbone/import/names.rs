@@ -1,4 +1,4 @@
-//! Where in a file the encoder is: the prefix before its names, how they are spelled, and what else is there.
+//! Locates the encoder in a file: the prefix of its names, their spelling, and what else the file holds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,21 +7,22 @@ use std::{
 
 use candle_core::{DType, Tensor};
 
-/// Another way to write torchvision's names of ResNet.
+/// A naming scheme for torchvision's ResNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Spelling {
-    /// What is said of it.
+    /// Its description in reports.
     label: &'static str,
-    /// For `conv1`, `bn1`, `layer1` to `layer4`, if they are written otherwise.
+    /// Replacements for `conv1`, `bn1`, `layer1` to `layer4`, if they are spelled differently.
     stages: Option<[&'static str; 6]>,
-    /// For `downsample`.
+    /// Spelling of `downsample`.
     shortcut: &'static str,
 }
 
 const STAGES: [&str; 6] = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"];
 
-/// The first is ours. Numbers come from `nn.Sequential(*list(resnet.children())[:-1])`, which lightly's examples make of
-/// torchvision's network (its children 2 and 3 hold no weights) and `ResNetGenerator` of lightly's own.
+/// Known naming schemes; the first is ours. Numbers come from `nn.Sequential(*list(resnet.children())[:-1])`, which
+/// lightly's examples apply to torchvision's network (children 2 and 3 have no weights) and to lightly's own
+/// `ResNetGenerator`.
 const SPELLINGS: [Spelling; 4] = [
     Spelling { label: "", stages: None, shortcut: "downsample" },
     Spelling {
@@ -52,33 +53,33 @@ impl Spelling {
     }
 }
 
-/// Tensors that are inside an encoder, and that ours have no place for: to ignore them would be another network.
+/// Tensors inside an encoder that ours do not have: ignoring them would give another network.
 const INSIDE: [&str; 5] = ["dist_token", "reg_token", "register_tokens", "norm_pre", "rope"];
 
-/// Where the encoder is.
+/// Location of the encoder in a file.
 #[derive(Debug)]
 pub struct Place {
     prefix: String,
     spelling: Spelling,
-    /// Prefixes of other encoders of the same names.
+    /// Prefixes of further encoders with the same names.
     copies: Vec<String>,
-    /// What is no part of the encoder, with its number of tensors.
+    /// Groups of tensors outside the encoder, with their number of tensors.
     ignored: BTreeMap<String, usize>,
 }
 
-/// Why there is no encoder of the wanted names.
+/// Why no encoder with the wanted names was found.
 #[derive(Debug)]
 pub enum Missing {
-    /// Some of its names are there at best.
+    /// At most some of the names exist.
     Names {
-        /// Of the first tensor that is not there, with the prefix of the others.
+        /// The first missing name, with the prefix of the others.
         first: String,
-        /// How many are there.
+        /// Number of names that exist.
         found: usize,
-        /// How many there should be.
+        /// Number of names that should exist.
         wanted: usize,
     },
-    /// All is said.
+    /// Another reason, as a complete message.
     Told(String),
 }
 
@@ -87,7 +88,7 @@ impl fmt::Display for Missing {
         match self {
             Self::Names { found: 0, .. } => write!(formatter, "no tensor has a name of this encoder"),
             Self::Names { first, found, wanted } => {
-                write!(formatter, "no tensor '{first}'; of the encoder's {wanted} names the file has {found}")
+                write!(formatter, "no tensor '{first}'; the file has {found} of the encoder's {wanted} names")
             }
             Self::Told(reason) => write!(formatter, "{reason}"),
         }
@@ -96,9 +97,9 @@ impl fmt::Display for Missing {
 
 /// Finds the encoder with all of the `wanted` names.
 ///
-/// Where the file has several, the one is taken that their methods are scored by: the teacher of methods that call it
-/// so (DINO and what follows it), the running mean that timm writes as `state_dict_ema`, else the one that gradients
-/// train and no copy of it (MoCo, BYOL; lightly's and solo-learn's `momentum`).
+/// If the file has several, the one that the method evaluates is chosen: the teacher, if the method has one (DINO and
+/// its successors), or the moving average that timm writes as `state_dict_ema`; otherwise the one trained by
+/// gradients rather than a copy of it (MoCo, BYOL; `momentum` in lightly and solo-learn).
 pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place, Missing> {
     let mut best: Option<(usize, String, Spelling)> = None;
     let mut whole: Vec<(String, Spelling)> = Vec::new();
@@ -129,8 +130,8 @@ pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place
         };
         if !wanted.iter().all(same) {
             return Err(Missing::Told(format!(
-                "two encoders that differ, under '{}' and '{other}', and nothing says which is meant: write a file of \
-                 one of them",
+                "two encoders that differ, under '{}' and '{other}'; it is unclear which is meant: save one of them \
+                 in a file of its own",
                 place.prefix
             )));
         }
@@ -139,7 +140,7 @@ pub fn find(tensors: &BTreeMap<String, Tensor>, wanted: &[&str]) -> Result<Place
     Ok(place)
 }
 
-/// What stands before any of the names in the file, with how many of them it stands before.
+/// Prefixes of the names in the file, each with the number of names that it precedes.
 fn prefixes(tensors: &BTreeMap<String, Tensor>, names: &[String]) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for name in names {
@@ -157,7 +158,7 @@ fn equal(one: &Tensor, two: &Tensor) -> bool {
     one.dims() == two.dims() && one.dtype() == two.dtype() && differ().is_ok_and(|differ| differ == 0)
 }
 
-/// The smaller, the rather an encoder under this prefix is taken.
+/// Preference among encoders by their prefix; the smallest is chosen.
 fn rank(prefix: &str) -> u8 {
     let has = |words: &[&str]| prefix.split(['.', '_']).any(|word| words.contains(&word));
     if has(&["teacher"]) || prefix.split('.').any(|part| ["state_dict_ema", "model_ema"].contains(&part)) {
@@ -169,7 +170,7 @@ fn rank(prefix: &str) -> u8 {
     }
 }
 
-/// Tensors that the encoder does not have, by what they belong to.
+/// Counts the tensors outside the encoder, grouped by what they belong to.
 fn ignored(
     tensors: &BTreeMap<String, Tensor>,
     wanted: &[&str],
@@ -190,7 +191,7 @@ fn ignored(
                 let copied = place.copies.iter().any(|copy| key.starts_with(copy.as_str()));
                 if !copied && (inside.contains(first) || INSIDE.contains(&first)) {
                     return Err(Missing::Told(format!(
-                        "'{key}' is a part of its encoder that this one has no place for: another network"
+                        "'{key}' is a part of the file's encoder, but not of this one: it is another network"
                     )));
                 }
                 place.copy_of(key).unwrap_or_else(|| format!("{}{first}", place.prefix))
@@ -206,7 +207,7 @@ fn ignored(
 }
 
 impl Place {
-    /// Name in the file of the encoder's tensor `name`.
+    /// Returns the name in the file of the encoder's tensor `name`.
     pub fn name(&self, name: &str) -> String {
         format!("{}{}", self.prefix, self.spelling.of(name))
     }
@@ -217,11 +218,11 @@ impl Place {
         copy.max_by_key(|copy| copy.len()).map(|copy| copy.trim_end_matches('.').to_owned())
     }
 
-    /// How many tensors were found, and after which prefix.
+    /// Reports how many tensors were found, and after which prefix.
     pub fn told(&self, count: usize) -> String {
         let stripped = match self.prefix.as_str() {
             "" => String::new(),
-            prefix => format!(" after '{prefix}', which is stripped"),
+            prefix => format!(" under the prefix '{prefix}', which is stripped"),
         };
         let spelled = match self.spelling.label {
             "" => String::new(),
@@ -230,28 +231,28 @@ impl Place {
         format!("all {count} tensors of the encoder found{stripped}{spelled}")
     }
 
-    /// Which of several encoders was taken, and why; none where there is one.
+    /// Reports which of several encoders was chosen, and why; `None` if there is only one.
     pub fn copies_told(&self) -> Option<String> {
         let name =
             |prefix: &str| if prefix.is_empty() { "no prefix".to_owned() } else { format!("'{prefix}'") };
         let others: Vec<String> = self.copies.iter().map(|copy| name(copy)).collect();
         let why = match rank(&self.prefix) {
-            0 => "the teacher or running mean, which its method is scored by",
-            1 => "the one that gradients train",
-            _ => "the nearest to one that gradients train",
+            0 => "the teacher or moving average, which its method evaluates",
+            1 => "the one trained by gradients",
+            _ => "the closest to one trained by gradients",
         };
         let (taken, others) = (name(&self.prefix), others.join(", "));
         (!self.copies.is_empty())
-            .then(|| format!("of several encoders, {taken} is taken, {why}; not {others}"))
+            .then(|| format!("of several encoders, {taken} is used, {why}; not {others}"))
     }
 
-    /// What was ignored; none where nothing was.
+    /// Reports what was ignored; `None` if nothing was.
     pub fn ignored_told(&self) -> Option<String> {
         let line = |(group, count): (&String, &usize)| match count {
             1 => group.clone(),
             count => format!("{group} ({count} tensors)"),
         };
         let groups: Vec<String> = self.ignored.iter().map(line).collect();
-        (!groups.is_empty()).then(|| format!("ignored, no part of the encoder: {}", groups.join(", ")))
+        (!groups.is_empty()).then(|| format!("ignored, not part of the encoder: {}", groups.join(", ")))
     }
 }

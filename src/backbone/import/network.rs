@@ -1,15 +1,15 @@
-//! Which network some shapes are of, in words, and which flag builds it.
+//! Recognises a network by the shapes of its tensors, and suggests the flag that builds it.
 
 use std::collections::BTreeMap;
 
 use crate::backbone::{Name, VitSize, mobilenet};
 
-/// A network, as far as names and shapes of its tensors tell.
+/// A network, as far as the names and shapes of its tensors determine it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// ResNet-18 or a deeper one.
     ResNet {
-        /// Which.
+        /// Which depth.
         kind: &'static str,
         /// Channels of the first stage.
         width: usize,
@@ -20,9 +20,9 @@ pub enum Network {
     Vit {
         /// Side of a patch, pixels.
         patch: usize,
-        /// Numbers in a token.
+        /// Length of a token.
         width: usize,
-        /// Blocks.
+        /// Number of blocks.
         depth: usize,
     },
     /// `MobileNetV2` under torchvision's names.
@@ -33,7 +33,7 @@ pub enum Network {
 }
 
 impl Network {
-    /// The encoder that is built here of this kind.
+    /// Returns the available encoder of this kind.
     pub fn name(self) -> Name {
         match self {
             Self::ResNet { .. } => Name::ResNet18,
@@ -43,9 +43,9 @@ impl Network {
     }
 }
 
-/// What names and shapes are of; none if that is no network that is built here.
+/// Recognises a network by names and shapes; `None` if it is none of the available kinds.
 pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
-    // Where prefixes stand before names, the shortest is the network's own and not a block's.
+    // If names have prefixes, the shortest match belongs to the network itself rather than to a block.
     let shape = |suffix: &str| {
         let ends =
             |name: &str| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -73,12 +73,12 @@ pub fn of(shapes: &BTreeMap<&str, &[usize]>) -> Option<Network> {
     None
 }
 
-/// `64 x 3 x 7 x 7`.
+/// Formats a shape: `64 x 3 x 7 x 7`.
 pub fn size(dims: &[usize]) -> String {
     dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
-/// What the file holds where it is not what was expected, and which flags to pass; begins with a colon.
+/// Explains which network the file holds if it is not the expected one, and which flags to pass; begins with a colon.
 pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
     use Network::{MobileNet, ResNet, Vit};
     let advice = match (found, expected) {
@@ -86,25 +86,23 @@ pub fn hint((found, expected): (Option<Network>, Option<Network>)) -> String {
             return ": neither torchvision's nor lightly's names of a ResNet, nor timm's of a ViT".to_owned();
         }
         (None, Some(MobileNet { .. })) => return ": not torchvision's names of a MobileNetV2".to_owned(),
-        (None, _) => return ": no names of a timm ViT, nor of a ResNet".to_owned(),
+        (None, _) => return ": neither timm's names of a ViT nor names of a ResNet".to_owned(),
         (Some(MobileNet { first }), _) if first != mobilenet::FIRST => {
-            "only width 1 of it is built here".to_owned()
+            "only its width 1 is supported".to_owned()
         }
         (Some(MobileNet { .. }), Some(ResNet { .. } | Vit { .. })) => {
-            "it is not trained here; --frozen instead of --init scores it as it is".to_owned()
+            "it cannot be trained here; --frozen instead of --init scores it unchanged".to_owned()
         }
         (Some(MobileNet { .. }), _) => return String::new(),
-        (Some(ResNet { .. } | Vit { .. }), Some(MobileNet { .. })) => "it is no MobileNetV2".to_owned(),
+        (Some(ResNet { .. } | Vit { .. }), Some(MobileNet { .. })) => "it is not a MobileNetV2".to_owned(),
         (Some(ResNet { .. }), Some(Vit { .. })) => "pass --only resnet18".to_owned(),
         (Some(Vit { .. }), Some(ResNet { .. })) => "pass --only vit_tiny".to_owned(),
         (Some(ResNet { kind, .. }), Some(ResNet { .. })) if kind != "ResNet-18" => {
-            "only ResNet-18 and ViT-Tiny are built here".to_owned()
+            "only ResNet-18 and ViT-Tiny are supported".to_owned()
         }
         (Some(ResNet { width, kernel, .. }), Some(ResNet { width: built, kernel: stem, .. })) => {
             if kernel != stem {
-                format!(
-                    "no flag builds its first convolution of {kernel} x {kernel}, here it is {stem} x {stem}"
-                )
+                format!("no flag builds a first convolution of {kernel} x {kernel}; ours is {stem} x {stem}")
             } else if width != built {
                 format!("pass --width {width}")
             } else {
@@ -137,17 +135,19 @@ fn named(network: Network) -> String {
     }
 }
 
-/// Whose names these are, where they are known and not read.
+/// Recognises names of libraries whose files are not supported.
 pub fn foreign<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     let has = |part: &str| names.clone().any(|name| name.contains(part));
     if has("attention.attention.query") {
         Some(
-            "these are the names of Hugging Face's transformers; timm's are read (timm writes the same network)",
+            "these are the names of Hugging Face's transformers; only timm's are supported (timm can save the same network)",
         )
     } else if has("encoder_layer_0.") || has("conv_proj.weight") {
-        Some("these are torchvision's names of a ViT; timm's are read (timm writes the same network)")
+        Some(
+            "these are torchvision's names of a ViT; only timm's are supported (timm can save the same network)",
+        )
     } else if has("resnet.embedder.") || has("encoder.stages.") {
-        Some("these are the names of Hugging Face's transformers; torchvision's are read")
+        Some("these are the names of Hugging Face's transformers; only torchvision's are supported")
     } else {
         None
     }

@@ -1,22 +1,23 @@
-//! Position embeddings of one grid of patches, moved to another.
+//! Interpolates position embeddings from one grid of patches to another.
 
 use candle_core::{DType, Result, Tensor};
 
 use crate::backbone::position;
 
-/// Moved embeddings, and what is said of it.
+/// Interpolated embeddings and their description.
 pub struct Moved {
     /// (1, 1 + patches, width), in f32.
     pub tensor: Tensor,
-    /// From which grid to which, and by which rule.
+    /// From which grid to which, and by which method.
     pub told: String,
 }
 
-/// Embeddings (1, 1 + rows x rows, width), the class token's first, moved to the square grid of the `expected` shape, in
-/// double precision; none where that is no matter of the grid: another width, or places that are no square and a class.
+/// Interpolates embeddings (1, 1 + rows x rows, width), the class token's first, to the square grid of the `expected`
+/// shape, in double precision.
 ///
-/// The rule is that of timm's `resample_abs_pos_embed`: bicubic with the filter widened where the grid shrinks
-/// ([`position::interpolation`]); the class token's row stays as it is.
+/// `None` if the difference is not one of grids: another width, or a number of rows that is not a square plus one.
+/// The method is that of timm's `resample_abs_pos_embed`: bicubic with the filter widened if the grid shrinks
+/// ([`position::interpolation`]); the class token's row is unchanged.
 pub fn positions(found: &Tensor, expected: &[usize]) -> Result<Option<Moved>> {
     let (&[1, old, width], &[1, new, expected]) = (found.dims(), expected) else { return Ok(None) };
     let (Some(from), Some(to)) = (side(old), side(new)) else { return Ok(None) };
@@ -34,7 +35,7 @@ pub fn positions(found: &Tensor, expected: &[usize]) -> Result<Option<Moved>> {
     Ok(Some(Moved { tensor, told }))
 }
 
-/// Rows of the square grid that `count` embeddings are of, the class token's among them.
+/// Side of the square grid with `count` embeddings, including the class token's.
 fn side(count: usize) -> Option<usize> {
     let patches = count.checked_sub(1).filter(|&patches| patches > 0)?;
     let side = patches.isqrt();

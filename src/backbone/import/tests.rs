@@ -1,4 +1,4 @@
-//! Files as people have them, each built here.
+//! Files as users have them, each built here.
 
 mod torch;
 
@@ -33,7 +33,7 @@ fn vit(seed: u64) -> Parameters {
     encoder(Name::ViTTiny, 8, 32, seed)
 }
 
-/// The tensors of an encoder under the names that `rename` makes of its own.
+/// The tensors of an encoder, with names mapped by `rename`.
 fn tensors(encoder: &Parameters, rename: impl Fn(&str) -> String) -> Tensors {
     encoder.all().iter().map(|entry| (rename(&entry.name), entry.variable.as_detached_tensor())).collect()
 }
@@ -50,7 +50,7 @@ fn read(bytes: &[u8]) -> Result<Weights> {
     Weights::read(Path::new("init.safetensors"), bytes)
 }
 
-/// What is said when `tensors` fill an encoder, whose numbers then must be those of `source`.
+/// Fills an encoder from `tensors`, checks that its values equal those of `source`, and returns the report.
 fn fills(tensors: &Tensors, into: &Parameters, source: &Parameters) -> String {
     let told = read(&safetensors(tensors)).unwrap().fill(into).unwrap().join("\n");
     assert_eq!(values(into), values(source), "{told}");
@@ -61,7 +61,7 @@ fn values(encoder: &Parameters) -> Vec<Vec<f32>> {
     encoder.all().iter().map(|entry| entry.variable.flatten_all().unwrap().to_vec1().unwrap()).collect()
 }
 
-/// One line about what stops it, with nothing overwritten.
+/// Checks that filling fails with a one-line error and overwrites nothing, and returns the error.
 fn refuses(tensors: &Tensors, into: &Parameters) -> String {
     let before = values(into);
     let error = read(&safetensors(tensors)).and_then(|weights| weights.fill(into)).unwrap_err();
@@ -77,10 +77,16 @@ fn line(error: &Error) -> String {
 
 #[rstest]
 #[case::plain("", "all 100 tensors of the encoder found")]
-#[case::parallel("module.", "after 'module.', which is stripped")]
-#[case::lightning("state_dict.model.backbone.", "after 'state_dict.model.backbone.', which is stripped")]
-#[case::solo_learn("module.student.encoder.", "after 'module.student.encoder.', which is stripped")]
-#[case::unknown("my_net.trunk.", "after 'my_net.trunk.', which is stripped")]
+#[case::parallel("module.", "under the prefix 'module.', which is stripped")]
+#[case::lightning(
+    "state_dict.model.backbone.",
+    "under the prefix 'state_dict.model.backbone.', which is stripped"
+)]
+#[case::solo_learn(
+    "module.student.encoder.",
+    "under the prefix 'module.student.encoder.', which is stripped"
+)]
+#[case::unknown("my_net.trunk.", "under the prefix 'my_net.trunk.', which is stripped")]
 fn prefixes_are_stripped(#[case] prefix: &str, #[case] expected: &str) {
     for build in [resnet, vit] {
         let source = build(1);
@@ -106,7 +112,7 @@ fn names_of_lightly_are_read(#[case] stages: [&str; 6], #[case] shortcut: &str, 
     file.insert("projection_head.layers.0.weight".to_owned(), ones(&[8, 32]));
     let told = fills(&file, &resnet(2), &source);
     assert!(
-        told.contains(expected) && told.contains("ignored, no part of the encoder: projection_head"),
+        told.contains(expected) && told.contains("ignored, not part of the encoder: projection_head"),
         "{told}"
     );
 }
@@ -124,19 +130,19 @@ fn heads_and_counters_are_ignored_and_named() {
     let count = Tensor::new(7_i64, &Device::Cpu).unwrap();
     file.insert("module.backbone.bn1.num_batches_tracked".to_owned(), count);
     let told = fills(&file, &resnet(2), &source);
-    let expected = "ignored, no part of the encoder: module.backbone.fc (2 tensors), module.projector, \
+    let expected = "ignored, not part of the encoder: module.backbone.fc (2 tensors), module.projector, \
                     module.prototypes, num_batches_tracked, queue";
     assert!(told.ends_with(expected), "{told}");
 }
 
 #[rstest]
-#[case::moco("module.encoder_q.", "module.encoder_k.", "the one that gradients train")]
-#[case::solo_learn("backbone.", "momentum_backbone.", "the one that gradients train")]
-#[case::lightly("backbone.", "backbone_momentum.", "the one that gradients train")]
-#[case::byol("online_network.", "target_network.", "the one that gradients train")]
-#[case::dino("teacher.backbone.", "student.module.backbone.", "the teacher or running mean")]
-#[case::lightly_dino("teacher_backbone.", "student_backbone.", "the teacher or running mean")]
-#[case::timm("state_dict_ema.", "state_dict.", "the teacher or running mean")]
+#[case::moco("module.encoder_q.", "module.encoder_k.", "the one trained by gradients")]
+#[case::solo_learn("backbone.", "momentum_backbone.", "the one trained by gradients")]
+#[case::lightly("backbone.", "backbone_momentum.", "the one trained by gradients")]
+#[case::byol("online_network.", "target_network.", "the one trained by gradients")]
+#[case::dino("teacher.backbone.", "student.module.backbone.", "the teacher or moving average")]
+#[case::lightly_dino("teacher_backbone.", "student_backbone.", "the teacher or moving average")]
+#[case::timm("state_dict_ema.", "state_dict.", "the teacher or moving average")]
 fn of_several_encoders_the_one_that_is_scored_is_taken(
     #[case] taken: &str,
     #[case] other: &str,
@@ -146,7 +152,7 @@ fn of_several_encoders_the_one_that_is_scored_is_taken(
     let mut file = tensors(&source, |name| format!("{taken}{name}"));
     file.extend(tensors(&vit(3), |name| format!("{other}{name}")));
     let told = fills(&file, &vit(2), &source);
-    let expected = format!("of several encoders, '{taken}' is taken, {why}");
+    let expected = format!("of several encoders, '{taken}' is used, {why}");
     assert!(told.contains(&expected) && told.contains(&format!("not '{other}'")), "{told}");
     let ignored = format!("encoder: {} ({} tensors)", other.trim_end_matches('.'), source.all().len());
     assert!(told.contains(&ignored), "{told}");
@@ -164,8 +170,8 @@ fn two_encoders_that_differ_are_not_chosen_between() {
     fills(&file(&resnet(1)), &resnet(2), &resnet(1));
 }
 
-/// sin(0.3 row + 0.2 column) on 14 x 14 patches. Expected: PyTorch 2.15's `interpolate(mode="bicubic",
-/// antialias=True)`, which timm's `resample_abs_pos_embed` calls; Pillow's bicubic `resize` gives the same to 1e-6.
+/// sin(0.3 row + 0.2 column) on 14 x 14 patches. Expected values: PyTorch 2.15's `interpolate(mode="bicubic",
+/// antialias=True)`, which timm's `resample_abs_pos_embed` calls; Pillow's bicubic `resize` agrees to 1e-6.
 #[rstest]
 #[case(6, [0.352_744_97, 0.716_109_8, 0.950_974_93], -0.146_006_27, -1.164_121_6)]
 #[case(20, [-0.029_987_26, 0.076_010_41, 0.230_602_89], 0.245_201_23, -12.562_324)]
@@ -254,7 +260,7 @@ fn another_size_or_network_says_what_to_do() {
         (
             without,
             resnet(2),
-            "no tensor 'module.layer3.1.bn2.weight'; of the encoder's 100 names the file has 99",
+            "no tensor 'module.layer3.1.bn2.weight'; the file has 99 of the encoder's 100 names",
         ),
         (
             add("module.layer1.2.conv1.weight", &[4, 4, 3, 3]),
@@ -278,7 +284,7 @@ fn mobilenet(seed: u64) -> Parameters {
     encoder(Name::MobileNetV2, 4, 32, seed)
 }
 
-/// By names alone, whatever stands before them.
+/// The network is recognised by names alone, whatever precedes them.
 #[test]
 fn a_file_says_which_network_it_is_of() {
     for (build, expected) in [
@@ -292,13 +298,16 @@ fn a_file_says_which_network_it_is_of() {
             assert_eq!(read(&safetensors(&file)).unwrap().network().unwrap(), expected, "{prefix}");
             file.insert(format!("{prefix}classifier.1.weight"), ones(&[2, 2]));
             let told = fills(&file, &build(2), &source);
-            assert!(told.contains(&format!("ignored, no part of the encoder: {prefix}classifier")), "{told}");
+            assert!(
+                told.contains(&format!("ignored, not part of the encoder: {prefix}classifier")),
+                "{told}"
+            );
         }
     }
     let neither = read(&safetensors(&Tensors::from([("x".to_owned(), ones(&[1]))]))).unwrap();
     assert!(line(&neither.network().unwrap_err()).contains("neither a ResNet or MobileNetV2"));
     let error = refuses(&tensors(&mobilenet(1), str::to_owned), &resnet(2));
-    assert!(error.contains("it is not trained here; --frozen instead of --init"), "{error}");
+    assert!(error.contains("it cannot be trained here; --frozen instead of --init"), "{error}");
 }
 
 #[test]
@@ -309,7 +318,7 @@ fn what_is_no_file_of_weights_is_named() {
     let zip = zip(&[("archive/data.pkl", b"\x80\x02}.")]);
     let cases: [(&[u8], &str); 11] = [
         (b"", "an empty file"),
-        (pointer, "a pointer of Git LFS, not the weights of 44586000 bytes: `git lfs pull`"),
+        (pointer, "a Git LFS pointer, not the weights of 44586000 bytes: run `git lfs pull`"),
         (b"\n<!DOCTYPE html><html>", "a web page, not weights"),
         (&whole[..whole.len() - 1], &torn),
         (&whole[..100], "torn: the file ends in its header, after 100 bytes"),
@@ -317,10 +326,10 @@ fn what_is_no_file_of_weights_is_named() {
         (b"weights", "torn or not safetensors"),
         (
             b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}",
-            "form of before 1.6: torn: it ends within its list of tensors; copy or download it again; this",
+            "format before 1.6: torn: it ends within its list of tensors; copy or download it again; this",
         ),
-        (b"\x80\x04K\x01.", "a pickle that is no checkpoint of PyTorch; this makes safetensors"),
-        (&zip[..zip.len() - 30], "torn: a checkpoint of PyTorch without its end"),
+        (b"\x80\x04K\x01.", "a pickle, but not a PyTorch checkpoint; this converts it to safetensors"),
+        (&zip[..zip.len() - 30], "torn: a PyTorch checkpoint without its end"),
         (b"PK\x03\x04PK\x05\x06", "not read ("),
     ];
     for (bytes, expected) in cases {
@@ -357,7 +366,7 @@ fn checkpoints_without_plain_tensors_say_how_to_convert() {
     std::fs::write(&path, &bytes).unwrap();
     let error = line(&Weights::read(&path, &bytes).unwrap_err());
     assert!(
-        error.contains("without a dictionary of plain tensors; this makes safetensors of it: python3"),
+        error.contains("without a dictionary of plain tensors; this converts it to safetensors: python3"),
         "{error}"
     );
     assert!(error.contains("init.safetensors')\""), "{error}");

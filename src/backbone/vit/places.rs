@@ -1,21 +1,21 @@
-//! Which patches a class token comes from.
+//! Attributes a ViT's class token to patches.
 //!
-//! The class token c is a sum: its start, and what attention and perceptron of every block add to it. What attention
-//! adds is again a sum over the tokens t attended to,
+//! The class token c is a sum of its initial value and what attention and perceptron of every block add to it. The
+//! term of attention is itself a sum over the attended tokens t,
 //!
 //! sum over heads h of  p_ht V_ht W_h,   p the class token's attention, V values, W_h the projection's part,
 //!
-//! so that a patch's own part d of c is known, and the last normalisation is a straight line once its deviation is
+//! so each patch has its own part d of c, and the final normalisation is linear once its deviation is fixed
 //! (Gandelsman, Efros and Steinhardt, "Interpreting CLIP's image representation via text-based decomposition", 2024).
-//! All else (the start, perceptrons, what the class token tells itself) belongs to no patch and is spread evenly. What a
-//! patch does by changing other patches counts for those.
+//! Everything else (the initial value, perceptrons, the class token's attention to itself) belongs to no patch and is
+//! distributed evenly. The influence of a patch through other patches is attributed to those.
 
 use candle_core::{D, Result, Tensor};
 
 use super::{TransformerBlock, Vit};
 
 impl Vit {
-    /// Features of every patch (batch, rows, columns, width), whose mean is the image's.
+    /// Features of every patch (batch, rows, columns, width), whose mean is the feature vector of the image.
     pub(super) fn patch_features(&self, images: &Tensor) -> Result<Tensor> {
         let (batch, height, width, _) = images.dims4()?;
         let (rows, columns) = (height / self.size.patch, width / self.size.patch);
@@ -27,14 +27,15 @@ impl Vit {
         }
         let class = tokens.narrow(1, 0, 1)?;
         let rest = (&class - parts.sum_keepdim(1)?)?;
-        // Each patch speaks for as many as there are, so that the mean is the sum.
+        // Parts are multiplied by the number of patches, so that their mean is the sum.
         let parts = (parts * (rows * columns) as f64)?.broadcast_add(&rest)?;
         self.norm.forward_as(&parts, &class)?.reshape((batch, rows, columns, self.size.width))
     }
 }
 
 impl TransformerBlock {
-    /// What each token adds to the first by attention (batch, tokens, width); they sum to it but for the bias.
+    /// What each token contributes to the first one by attention (batch, tokens, width); without bias, they sum to
+    /// its attention output.
     fn told(&self, tokens: &Tensor) -> Result<Tensor> {
         let joined = self.qkv.forward(&self.norm1.forward(tokens)?)?;
         let (batch, count, width) = joined.dims3()?;
@@ -71,7 +72,7 @@ mod tests {
             16,
             Start::MAE,
         );
-        // As first drawn the class token's attention is nearly even.
+        // With initial weights the class token's attention would be nearly uniform.
         for (number, parameter) in parameters.all().iter().enumerate() {
             let variable = &parameter.variable;
             let moved = normal(&format!("moved {number}"), variable.dims(), DType::F64).unwrap();
@@ -95,8 +96,8 @@ mod tests {
         Ok(())
     }
 
-    /// With one block a patch reaches the class token by attention alone: where the value of a patch moves and nothing
-    /// else does, only its own part does.
+    /// With one block, a patch reaches the class token by attention alone: changing the value of one patch changes
+    /// only that patch's part.
     #[test]
     fn a_patch_moves_its_own_part() -> Result<()> {
         let vit = vit(1);
@@ -105,7 +106,7 @@ mod tests {
         let told = block.told(&tokens)?;
         let sum = block.proj.forward_without_bias(&block.attend(&tokens)?.narrow(1, 0, 1)?)?;
         assert!(distance(&told.sum_keepdim(1)?, &sum)? < 1e-12, "all parts are what attention gives");
-        // Exchanged patches exchange their parts.
+        // Exchanging patches exchanges their parts.
         let mut order: Vec<u32> = (0..17).collect();
         order.swap(3, 9);
         let order = Tensor::new(order, &Device::Cpu)?;

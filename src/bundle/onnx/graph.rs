@@ -1,4 +1,4 @@
-//! A graph in the making: operations in the order in which they run, and the constants that they read.
+//! Builds an ONNX graph: operations in execution order, and the constants that they read.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use candle_core::{DType, Tensor};
 use super::messages::{Attribute, Constant, FLOAT, INT64, Node};
 use crate::backbone::Parameters;
 
-/// Grows by methods that return the name of what they add.
+/// A graph under construction; its methods return the name of what they add.
 pub struct Graph<'a> {
     encoder: &'a Parameters,
-    /// Parameters of the encoder that were read.
+    /// Names of the encoder's parameters that were read.
     read: BTreeSet<String>,
     pub nodes: Vec<Node>,
     pub constants: Vec<Constant>,
@@ -22,7 +22,7 @@ impl<'a> Graph<'a> {
         Self { encoder, read: BTreeSet::new(), nodes: Vec::new(), constants: Vec::new() }
     }
 
-    /// An operation with one output, which is called `name` as the operation is.
+    /// Adds an operation with one output; both are named `name`.
     pub fn add(&mut self, operator: &str, name: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
         self.nodes.push(Node {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
@@ -34,7 +34,7 @@ impl<'a> Graph<'a> {
         name.to_owned()
     }
 
-    /// Three equal parts of `input` along its last axis.
+    /// Splits `input` into three equal parts along its last axis.
     pub fn thirds(&mut self, name: &str, input: &str, width: usize) -> [String; 3] {
         let sizes = self.integers(&format!("{name}.sizes"), &[width as i64; 3]);
         let outputs = [0, 1, 2].map(|part| format!("{name}.{part}"));
@@ -45,14 +45,14 @@ impl<'a> Graph<'a> {
         outputs
     }
 
-    /// A constant of these numbers; no dimensions are a single number.
+    /// Adds a constant of these numbers; empty `dims` make a scalar.
     pub fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let dims = dims.iter().map(|&dim| dim as i64).collect();
         self.constant(name, FLOAT, dims, bytes)
     }
 
-    /// A list of integers, such as a shape.
+    /// Adds a list of integers, such as a shape.
     pub fn integers(&mut self, name: &str, values: &[i64]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(name, INT64, vec![values.len() as i64], bytes)
@@ -63,37 +63,38 @@ impl<'a> Graph<'a> {
         name.to_owned()
     }
 
-    /// A parameter of the encoder as it is, under its own name.
+    /// Adds a parameter of the encoder unchanged, under its own name.
     ///
     /// # Errors
-    /// If there is none.
+    /// If it does not exist.
     pub fn parameter(&mut self, name: &str) -> Result<String> {
         let values = self.values(name)?;
         self.tensor(name, &values)
     }
 
-    /// A matrix (out, in) of the encoder as (in, out), which `MatMul` takes; named with `.T`.
+    /// Adds a matrix (out, in) of the encoder transposed to (in, out), as `MatMul` requires, with `.T` appended to
+    /// its name.
     ///
     /// # Errors
-    /// If there is none, or it is no matrix.
+    /// If it does not exist or is not a matrix.
     pub fn transposed(&mut self, name: &str) -> Result<String> {
         let values = self.values(name)?.t()?;
         self.tensor(&format!("{name}.T"), &values)
     }
 
-    /// A constant of a tensor's numbers.
+    /// Adds a constant with the values of a tensor.
     ///
     /// # Errors
-    /// If its numbers cannot be read.
+    /// If the values cannot be read.
     pub fn tensor(&mut self, name: &str, values: &Tensor) -> Result<String> {
         let numbers = values.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         Ok(self.floats(name, values.dims(), &numbers))
     }
 
-    /// Numbers of a parameter of the encoder.
+    /// Returns the values of a parameter of the encoder.
     ///
     /// # Errors
-    /// If there is none.
+    /// If it does not exist.
     pub fn values(&mut self, name: &str) -> Result<Tensor> {
         let parameter =
             self.encoder.get(name).with_context(|| format!("the encoder has no parameter '{name}'"))?;
@@ -102,7 +103,7 @@ impl<'a> Graph<'a> {
     }
 
     /// # Errors
-    /// If a parameter of the encoder was never read: then the graph computes something else.
+    /// If a parameter of the encoder was never read: the graph would then compute something else.
     pub fn ensure_all_were_read(&self) -> Result<()> {
         let mut all = self.encoder.all().iter();
         let forgotten = all.find(|parameter| !self.read.contains(&parameter.name));
@@ -115,17 +116,17 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// An attribute that is an integer.
+/// Integer attribute.
 pub fn int(name: &str, value: i64) -> Attribute {
     Attribute { name: name.to_owned(), int: Some(value), kind: 2, ..Attribute::default() }
 }
 
-/// An attribute that is several integers.
+/// Attribute with several integers.
 pub fn ints(name: &str, values: &[i64]) -> Attribute {
     Attribute { name: name.to_owned(), ints: values.to_vec(), kind: 7, ..Attribute::default() }
 }
 
-/// An attribute that is a number.
+/// Floating-point attribute.
 pub fn float(name: &str, value: f64) -> Attribute {
     Attribute { name: name.to_owned(), float: Some(value as f32), kind: 1, ..Attribute::default() }
 }

@@ -1,5 +1,5 @@
-//! The messages of an ONNX file that a detector needs, with the field numbers of the standard's `onnx.proto`
-//! (github.com/onnx/onnx, IR version 8). Fields that are left out here are optional there.
+//! The protobuf messages needed for a detector, with the field numbers of ONNX's `onnx.proto` (github.com/onnx/onnx,
+//! IR version 8). Fields that are omitted here are optional there.
 
 use prost::Message;
 
@@ -7,7 +7,7 @@ use prost::Message;
 pub const FLOAT: i32 = 1;
 /// `TensorProto.DataType`: unsigned bytes.
 pub const UINT8: i32 = 2;
-/// `TensorProto.DataType`: 64-bit integers, as shapes are.
+/// `TensorProto.DataType`: 64-bit integers, used for shapes.
 pub const INT64: i32 = 7;
 
 /// `ModelProto`: the file.
@@ -27,7 +27,7 @@ pub struct Model {
     pub metadata_props: Vec<Note>,
 }
 
-/// `OperatorSetIdProto`: which version of a domain's operators; the empty domain is ONNX's own.
+/// `OperatorSetIdProto`: version of a domain's operators; the empty domain is ONNX's own.
 #[derive(Clone, PartialEq, Message)]
 pub struct Opset {
     #[prost(string, tag = "1")]
@@ -45,7 +45,7 @@ pub struct Note {
     pub value: String,
 }
 
-/// `GraphProto`: nodes in an order in which they can run.
+/// `GraphProto`: nodes in execution order.
 #[derive(Clone, PartialEq, Message)]
 pub struct Graph {
     #[prost(message, repeated, tag = "1")]
@@ -75,7 +75,7 @@ pub struct Node {
     pub attribute: Vec<Attribute>,
 }
 
-/// `AttributeProto`. A value of 0 must be written, too: hence optional.
+/// `AttributeProto`. Values are optional because 0 must be written, too.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
     #[prost(string, tag = "1")]
@@ -136,7 +136,7 @@ pub struct Shape {
     pub dim: Vec<Dimension>,
 }
 
-/// `TensorShapeProto.Dimension`: a number, or the name of one that is known when the graph runs.
+/// `TensorShapeProto.Dimension`: a number, or the name of a dimension that is known at run time.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]

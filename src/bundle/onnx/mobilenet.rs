@@ -1,4 +1,4 @@
-//! `MobileNetV2` as ONNX's operations: `backbone/mobilenet.rs`, channels first.
+//! `MobileNetV2` as ONNX operations: `backbone/mobilenet.rs` with channels first.
 
 use anyhow::Result;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const POINTWISE: Geometry = Geometry { stride: 1, padding: 0 };
 
-/// From normalised pictures (batch, 3, side, side) to features (batch, 1280).
+/// Maps normalised pictures (batch, 3, side, side) to features (batch, 1280).
 ///
 /// # Errors
 /// If a parameter is missing.
@@ -37,7 +37,7 @@ fn relu6(graph: &mut Graph, name: &str, [low, high]: &[String; 2], maps: &str) -
     graph.add("Clip", name, &[maps, low, high], Vec::new())
 }
 
-/// An inverted residual: more channels, each convolved by itself, fewer channels.
+/// An inverted residual: a convolution that expands the channels, a depthwise one, and one that reduces them.
 fn block(
     graph: &mut Graph,
     name: &str,

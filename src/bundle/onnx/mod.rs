@@ -1,11 +1,11 @@
-//! A detector as ONNX (onnx.ai), for programs that know nothing of this one.
+//! Exports a detector to ONNX (onnx.ai), for programs that do not use skewbench.
 //!
-//! The graph takes `pictures`, bytes (batch, side, side, 3), red, green, blue, squeezed bicubic to the side
-//! as `predict` does it, and gives `logit` and `probability`, (batch) each. Normalisation, encoder, probe and
-//! calibration are in it; threshold, rate and classes are in the file's notes. Encoders are spelled out in
-//! `resnet.rs`, `vit.rs` and `mobilenet.rs`; constants have the names that torchvision and timm give them.
-//! Everything is in single precision, which every runtime takes; with the probe in double precision, logits
-//! of real bundles are no closer to `predict`'s.
+//! The input `pictures` is bytes (batch, side, side, 3), red, green, blue, resized bicubically to the side as
+//! `predict` does; the outputs `logit` and `probability` have shape (batch). Normalisation, encoder, probe and
+//! calibration are part of the graph; threshold, rate and classes are in the file's notes. Encoders are in
+//! `resnet.rs`, `vit.rs` and `mobilenet.rs`; constants have torchvision's or timm's names. Everything is in single
+//! precision, which every runtime supports; a probe in double precision would not bring the logits of real bundles
+//! closer to those of `predict`.
 
 mod graph;
 mod messages;
@@ -27,15 +27,15 @@ use self::{
 use super::Bundle;
 use crate::{backbone::Name, durable, evaluate::scorer::Scorer};
 
-/// Version of the operators: the first that has layer normalisation.
+/// Version of the operator set: the first with layer normalisation.
 pub const OPSET: i64 = 17;
-/// Version of the file's form that came with it.
+/// Version of the file format that belongs to it.
 const IR: i64 = 8;
 
 /// Writes a detector to `path`.
 ///
 /// # Errors
-/// If its encoder is not as its manifest says, or the file cannot be written.
+/// If the encoder contradicts its manifest, or the file cannot be written.
 pub fn write(bundle: &Bundle, path: &Path) -> Result<()> {
     durable::write_whole(path, &model(bundle)?.encode_to_vec())
 }
@@ -77,7 +77,7 @@ fn model(bundle: &Bundle) -> Result<Model> {
     })
 }
 
-/// Pictures as the encoder takes them, channels first: the same steps as [`crate::augment::to_normalised`].
+/// Adds the normalisation of pictures, with channels first: the same steps as [`crate::augment::to_normalised`].
 fn normalised(graph: &mut Graph, bundle: &Bundle) -> String {
     let (mean, deviation) = (bundle.manifest.mean, bundle.manifest.deviation);
     let mut images = graph.add("Cast", "pictures.float", &["pictures"], vec![int("to", i64::from(FLOAT))]);
@@ -90,7 +90,7 @@ fn normalised(graph: &mut Graph, bundle: &Bundle) -> String {
     graph.add("Transpose", "images", &[&images], vec![ints("perm", &[0, 3, 1, 2])])
 }
 
-/// Probe and calibration: features to `logit` and `probability`.
+/// Adds probe and calibration: features to `logit` and `probability`.
 fn classify(graph: &mut Graph, bundle: &Bundle, (weights, bias): (&[f64], f64), features: &str) {
     let (calibration, rate) = (bundle.manifest.calibration, bundle.manifest.rate);
     let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
@@ -108,7 +108,7 @@ fn classify(graph: &mut Graph, bundle: &Bundle, (weights, bias): (&[f64], f64), 
     graph.add("Sigmoid", "probability", &[&odds], Vec::new());
 }
 
-/// What a user of the file must know beside the graph. Lists are JSON.
+/// Notes that a user needs besides the graph. Lists are JSON.
 fn notes(bundle: &Bundle) -> Result<Vec<Note>> {
     let manifest = &bundle.manifest;
     let mut notes = vec![
@@ -125,12 +125,12 @@ fn notes(bundle: &Bundle) -> Result<Vec<Note>> {
         ("bundle", bundle.digest.clone()),
         ("limits", serde_json::to_string(&manifest.limits)?),
     ];
-    // Of 16: brighter by as much than a reader makes of them that does not know.
+    // Significant bits of 16-bit samples; a reader that ignores them would make pictures too dark.
     notes.extend(manifest.sample_bits.map(|bits| ("sample_bits", bits.to_string())));
     Ok(notes.into_iter().map(|(key, value)| Note { key: key.to_owned(), value }).collect())
 }
 
-/// An input or output of the graph.
+/// Declares an input or output of the graph.
 fn value(name: &str, elem_type: i32, dim: Vec<Dimension>) -> Value {
     let tensor = TensorKind { elem_type, shape: Some(Shape { dim }) };
     Value { name: name.to_owned(), kind: Some(Kind { tensor: Some(tensor) }) }

@@ -1,4 +1,4 @@
-//! ResNet-18 as ONNX's operations: `backbone/resnet.rs` in evaluation, channels first.
+//! ResNet-18 as ONNX operations: `backbone/resnet.rs` in evaluation mode, with channels first.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::{
     tensor::{Geometry, batch_norm::EPSILON},
 };
 
-/// From normalised pictures (batch, 3, side, side) to features (batch, width).
+/// Maps normalised pictures (batch, 3, side, side) to features (batch, width).
 ///
 /// # Errors
 /// If a parameter is missing.
@@ -34,7 +34,7 @@ pub fn features(graph: &mut Graph, stem: Stem, pictures: &str) -> Result<String>
     Ok(graph.add("Flatten", "features", &[&means], vec![int("axis", 1)]))
 }
 
-/// Two 3 x 3 convolutions around a shortcut, which is convolved where the shape changes.
+/// Two 3 x 3 convolutions and a shortcut, which is a convolution if the shape changes.
 fn block(graph: &mut Graph, name: &str, stride: usize, input: &str) -> Result<String> {
     let shortcut = match stride {
         1 => input.to_owned(),
@@ -53,8 +53,7 @@ fn block(graph: &mut Graph, name: &str, stride: usize, input: &str) -> Result<St
     Ok(graph.add("Relu", &part("relu2"), &[&sum], Vec::new()))
 }
 
-/// A convolution, in so many groups of channels, and the normalisation that follows it, by running
-/// statistics.
+/// A convolution in `groups` groups of channels, followed by batch normalisation with running statistics.
 pub fn convolution(
     graph: &mut Graph,
     [conv, norm]: [&str; 2],

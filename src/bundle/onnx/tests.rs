@@ -1,4 +1,4 @@
-//! Files are whole, and onnxruntime computes from them what the bundle does (fixtures/onnxruntime).
+//! Checks that files are complete and that onnxruntime reproduces the bundle's scores (fixtures/onnxruntime).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,12 +19,12 @@ use crate::{backbone::Stem, bundle::Calibration, data::Image, seed::Seed};
 
 const SIDE: usize = 48;
 
-/// A detector whose parameters all matter: what is built alone has norms that change nothing, and a class
-/// token of almost nothing.
+/// A detector in which every parameter has an effect: with initial values, normalisation layers change nothing and
+/// the class token is nearly 0.
 fn shaken(backbone: Name, stem: Stem) -> Bundle {
     let mut bundle = example(backbone, stem, SIDE);
     bundle.manifest.calibration = Calibration { slope: 0.2, intercept: 0.5, error: 0.0 };
-    // Kernels of single channels begin so small that without statistics of a batch nothing comes through.
+    // Depthwise kernels are initialised so small that, without batch statistics, all activations would vanish.
     for kernels in bundle.parameters.all().iter().filter(|entry| entry.variable.dims().ends_with(&[1, 3, 3]))
     {
         let factor = 2.0 * (kernels.variable.dims()[0] as f64).sqrt();
@@ -48,7 +48,7 @@ fn shaken(backbone: Name, stem: Stem) -> Bundle {
     bundle
 }
 
-/// What `fixtures/onnxruntime/make.py` makes again: noise, brighter from picture to picture.
+/// Noise that gets brighter from picture to picture; `fixtures/onnxruntime/make.py` generates the same.
 fn pictures() -> Vec<Image> {
     let numbers = SIDE * SIDE * 3;
     let byte = |n: usize| ((((n as u64 * 2_654_435_761) >> 13) & 127) + 16 * (n / numbers) as u64) as u8;
@@ -93,7 +93,7 @@ fn everything_that_a_node_reads_is_there(#[case] backbone: Name, #[case] stem: S
     let ends = |name: &String| ["logit", "probability"].contains(&name.as_str());
     let unread: Vec<&String> = known.difference(&read).filter(|name| !ends(name)).collect();
     assert!(known.contains("logit") && known.contains("probability") && unread.is_empty(), "{unread:?}");
-    // Numbers under torchvision's or timm's name are the encoder's.
+    // Constants with torchvision's or timm's names equal the encoder's parameters.
     for constant in &graph.initializer {
         let Some(parameter) = bundle.parameters.get(&constant.name) else { continue };
         let numbers = parameter.variable.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -106,7 +106,7 @@ fn everything_that_a_node_reads_is_there(#[case] backbone: Name, #[case] stem: S
     assert_eq!(notes["fingerprint"], bundle.manifest.fingerprint);
 }
 
-/// An encoder with a parameter that no operation reads would be another network.
+/// A graph that ignores a parameter of the encoder would be another network.
 #[test]
 fn parameters_are_neither_missing_nor_left_over() {
     let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);
@@ -152,7 +152,7 @@ fn onnxruntime_computes_the_same(#[case] name: &str, #[case] backbone: Name, #[c
     }
 }
 
-/// What no node knows is in the notes, each under its own name.
+/// Information outside the graph is in the notes, each under its own name.
 #[test]
 fn notes_say_what_the_graph_does_not() {
     let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);

@@ -1,4 +1,4 @@
-//! A vision transformer as ONNX's operations: `backbone/vit.rs` at the side that it was trained at.
+//! A vision transformer as ONNX operations: `backbone/vit.rs` with images of the side used in training.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::graph::{Graph, float, int, ints};
 use crate::backbone::{VitSize, layers::LayerNorm};
 
-/// From normalised pictures (batch, 3, side, side) to features (batch, width): the class token's row.
+/// Maps normalised pictures (batch, 3, side, side) to features (batch, width): the class token's row.
 ///
 /// # Errors
 /// If a parameter is missing.
@@ -23,7 +23,7 @@ pub fn features(graph: &mut Graph, size: VitSize, side: usize, pictures: &str) -
     norm(graph, "norm", &class)
 }
 
-/// Patches with their positions behind the class token (batch, 1 + patches, width).
+/// The class token and patches with their positions (batch, 1 + patches, width).
 fn tokens(graph: &mut Graph, size: VitSize, side: usize, pictures: &str) -> Result<String> {
     let VitSize { patch, width, .. } = size;
     let patches = ((side / patch) * (side / patch)) as i64;
@@ -35,7 +35,7 @@ fn tokens(graph: &mut Graph, size: VitSize, side: usize, pictures: &str) -> Resu
     let shape = graph.integers("patches.shape", &[0, width as i64, patches]);
     let rows = graph.add("Reshape", "patches.columns", &[&maps, &shape], Vec::new());
     let rows = graph.add("Transpose", "patches", &[&rows], vec![ints("perm", &[0, 2, 1])]);
-    // A row of zeros in front of the patches, to which the class token is added with its position.
+    // A row of zeros before the patches, to which the class token and its position are added.
     let pads = graph.integers("tokens.pads", &[0, 1, 0, 0, 0, 0]);
     let rows = graph.add("Pad", "tokens.padded", &[&rows, &pads], Vec::new());
     let positions = graph.values("pos_embed")?;
@@ -57,14 +57,14 @@ fn block(graph: &mut Graph, name: &str, size: VitSize, tokens: &str) -> Result<S
     Ok(graph.add("Add", name, &[&tokens, &inner], Vec::new()))
 }
 
-/// Attention of all heads, and what mixes them.
+/// Attention of all heads, and the projection of their outputs.
 fn attention(graph: &mut Graph, name: &str, size: VitSize, tokens: &str) -> Result<String> {
     let VitSize { width, heads, .. } = size;
     let part = |part: &str| format!("{name}.{part}");
     let joined = linear(graph, &part("qkv"), tokens)?;
     let each = graph.integers(&part("heads"), &[0, 0, heads as i64, (width / heads) as i64]);
     let parts = graph.thirds(&part("split"), &joined, width);
-    // Keys come as columns.
+    // Keys are transposed.
     let wanted = [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])];
     let [queries, keys, values] = [0, 1, 2].map(|index| {
         let (name, order) = wanted[index];
@@ -82,7 +82,7 @@ fn attention(graph: &mut Graph, name: &str, size: VitSize, tokens: &str) -> Resu
     linear(graph, &part("proj"), &mixed)
 }
 
-/// x C(x), C the standard normal distribution, by the error function: opset 17 has no `Gelu` yet.
+/// x C(x), where C is the standard normal distribution function, via the error function: opset 17 has no `Gelu`.
 fn gelu(graph: &mut Graph, name: &str, input: &str) -> String {
     let part = |part: &str| format!("{name}.{part}");
     let [root, one, half] = [("root", FRAC_1_SQRT_2), ("one", 1.0), ("half", 0.5)]
@@ -94,7 +94,7 @@ fn gelu(graph: &mut Graph, name: &str, input: &str) -> String {
     graph.add("Mul", name, &[&product, &half], Vec::new())
 }
 
-/// Layer normalisation of the last axis.
+/// Layer normalisation over the last axis.
 fn norm(graph: &mut Graph, name: &str, input: &str) -> Result<String> {
     let (weight, bias) =
         (graph.parameter(&format!("{name}.weight"))?, graph.parameter(&format!("{name}.bias"))?);
@@ -102,7 +102,7 @@ fn norm(graph: &mut Graph, name: &str, input: &str) -> Result<String> {
     Ok(graph.add("LayerNormalization", name, &[input, &weight, &bias], attributes))
 }
 
-/// y = x W^T + b of the last axis.
+/// y = x W^T + b over the last axis.
 fn linear(graph: &mut Graph, name: &str, input: &str) -> Result<String> {
     let weight = graph.transposed(&format!("{name}.weight"))?;
     let bias = graph.parameter(&format!("{name}.bias"))?;

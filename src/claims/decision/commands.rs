@@ -1,4 +1,4 @@
-//! What to type to run what comes next: the command that made an arm's records, with other cells and seeds.
+//! Shell commands for the next seeds: the commands that made an arm's records, with other cells and seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,18 +8,18 @@ use crate::{analysis::Axes, data::Share, study::Study};
 /// A command that made records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// Without its choice of cells (`--study`, `--only`, `--shares`, `--seeds`): what else it was asked for.
+    /// The command without its selection of cells (`--study`, `--only`, `--shares`, `--seeds`).
     pub command: String,
-    /// Names of its cells.
+    /// Names of the cells that it made.
     pub cells: Vec<String>,
 }
 
-/// Where nobody knows which command made an arm: a shell takes what follows `#` for a comment.
+/// Placeholder if the command that made an arm is unknown; a shell ignores what follows `#`.
 const UNKNOWN: &str = "# and the other flags of the run that made these records";
 
 impl Card {
-    /// Lines for a shell that run what comes next, one for each command that made its arms; none where nothing is to be
-    /// run. Of several that made an arm the last counts.
+    /// Returns the shell commands for the next step, one for each command that made its arms; empty if nothing is to
+    /// be run. If several commands made an arm, the last one counts.
     pub fn commands(&self, made: &[Made]) -> Vec<String> {
         let (Next::First(step) | Next::Seeds(step)) = &self.next else { return Vec::new() };
         let mut arms: BTreeMap<Option<&str>, Vec<Axes>> = BTreeMap::new();
@@ -38,7 +38,7 @@ impl Card {
         arms.into_iter().map(line).collect()
     }
 
-    /// Flags that choose these cells of the share, what fine-tuned ones begin with, and no other.
+    /// Flags that select exactly these cells at the share, including the cells that fine-tuned ones start from.
     fn asked(&self, cells: &[Axes], seeds: usize) -> String {
         let papers = |cell: &Axes| cell.method.is_some_and(crate::method::Name::is_the_papers);
         let mut study = if cells.iter().all(papers) { "table1" } else { "table1,methods" }.to_owned();
@@ -56,7 +56,7 @@ impl Card {
     }
 }
 
-/// `--only a,b --only c`: lists that fit a line of a terminal.
+/// Formats `--only a,b --only c`, in lists that fit a line of a terminal.
 fn only(names: impl Iterator<Item = String>) -> String {
     const LONGEST: usize = 56;
     let mut lists: Vec<String> = Vec::new();

@@ -1,12 +1,13 @@
-//! What to take, share by share, of what records have: the decision card.
+//! The decision card: which method to choose at each share, given the records.
 //!
-//! Of all arms (method and backbone) at a training share, by AUROC of the converged probe: the best, every other that
-//! cannot be told apart from it ([`Contest`]), what it is worth beside features that cost nothing and beside labels, and
-//! which seeds would settle what is open ([`next`]). [`words`] says it; [`commands`] says how to go on.
+//! At each training share, all arms (method and backbone) are ranked by AUROC of the converged probe. The card names
+//! the best, every other arm that cannot be distinguished from it ([`Contest`]), its advantage over floors and over
+//! supervised training, and the seeds that would settle what is open ([`next`]). [`words`] formats it; [`commands`]
+//! says how to continue.
 //!
-//! Intervals are over seeds. Those of leads are corrected for having chosen one arm of all (Bonferroni), whichever is
-//! taken. What other validation images would do is said beside them ([`Images`]). Knows nothing about the paper: no share,
-//! method or data set is special.
+//! Intervals are over seeds. Intervals of leads are corrected for choosing one arm among all (Bonferroni), whichever
+//! is chosen. The effect of other validation images is stated separately ([`Images`]). Independent of the paper: no
+//! share, method or data set is special.
 
 mod commands;
 mod next;
@@ -33,94 +34,96 @@ use crate::{
     study::Study,
 };
 
-/// What can be said at one training share.
+/// The decision card of one training share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
-    /// Of defects in training.
+    /// Share of defects in training.
     pub share: Share,
-    /// AUROCs that differ by less are the same.
+    /// AUROCs that differ by less are considered equal.
     pub margin: f64,
-    /// What was trained, the highest AUROC first.
+    /// Arms, sorted by AUROC in descending order.
     pub arms: Vec<Standing>,
-    /// What costs no training.
+    /// Floors.
     pub floors: Vec<Standing>,
-    /// The arms beside one another; none where nothing is known of seeds, or nothing was trained.
+    /// Comparison of the arms; `None` if the spread over seeds is unknown or nothing was trained.
     pub contest: Option<Contest>,
-    /// By how much what is to be taken is above random and given weights of its backbone, raw pixels, and supervised
-    /// training of its backbone, where they are there.
+    /// Leads of the chosen arm over random and given weights, raw pixels, and supervised training of its backbone, if
+    /// they were scored.
     pub leads: Vec<Lead>,
-    /// Whether training is worth anything.
+    /// Whether training beats the floors.
     pub worth: Worth,
-    /// What other validation images would do; none where records do not say how many there were.
+    /// The effect of other validation images; `None` if records do not state their number.
     pub images: Option<Images>,
-    /// The best detector that no label was used for, neither in pretraining nor after; none where none was scored.
+    /// The best detector that used no label in pretraining or afterwards; `None` if none was scored.
     pub unlabelled: Option<Unlabelled>,
     /// What to run next.
     pub next: Next,
-    /// What would be needed and is not there, each in words.
+    /// What is needed but was not measured, in words.
     pub missing: Vec<String>,
 }
 
-/// What is known of one arm or floor.
+/// Results of one arm or floor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
-    /// Which.
+    /// The arm or floor.
     pub cell: Axes,
-    /// Of the converged probe on all validation images; infinite ends where nothing is known of seeds.
+    /// AUROC of the converged probe on all validation images; the ends are infinite if the spread over seeds is
+    /// unknown.
     pub auroc: Interval,
-    /// Likewise; none where records have none.
+    /// Average precision, with its interval; `None` if records have none.
     pub average_precision: Option<Interval>,
-    /// That have an AUROC.
+    /// Number of seeds that have an AUROC.
     pub seeds: usize,
-    /// To train and score one seed; none where records do not say.
+    /// Seconds for training and scoring one seed; `None` if records do not state them.
     pub seconds: Option<f64>,
 }
 
-/// A detector fitted on normal images alone, on the features of an arm or a floor.
+/// A detector fitted to normal images alone, on the features of an arm or a floor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unlabelled {
-    /// Whose features, and which distance.
+    /// The cell of the features, and the kind of distance.
     pub at: Scored,
-    /// On all validation images; infinite ends where nothing is known of seeds.
+    /// AUROC on all validation images; the ends are infinite if the spread over seeds is unknown.
     pub auroc: Interval,
-    /// Of how many such detectors it is the best.
+    /// Number of such detectors among which it is the best.
     pub of: usize,
 }
 
-/// By how much an arm is above something else.
+/// Lead of an arm over a reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lead {
-    /// What it is above.
+    /// The reference.
     pub over: Axes,
-    /// Difference of AUROC at 95 %, corrected for having chosen one arm of all; infinite ends where nothing is known.
+    /// Difference in AUROC with its 95 % interval, corrected for choosing one arm among all; infinite ends if
+    /// unknown.
     pub by: Interval,
 }
 
-/// Whether some arm is above every floor that was measured.
+/// Whether some arm beats every floor that was scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
-    /// No floor was measured, or nothing is known of seeds.
+    /// No floor was scored, or the spread over seeds is unknown.
     Unknown,
-    /// The first that is.
+    /// The first arm that does.
     Shown(Axes),
-    /// None is.
+    /// No arm does.
     NotShown,
 }
 
-/// How far other validation images alone would move AUROC.
+/// Uncertainty of AUROC due to the choice of validation images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Images {
     /// Validation images with a defect.
     pub defects: f64,
-    /// Those without.
+    /// Validation images without a defect.
     pub normals: f64,
-    /// Standard error of AUROC: of images (Hanley and McNeil 1982), or of their groups (Obuchowski 1997).
+    /// Standard error of AUROC over images (Hanley and McNeil 1982), or over groups (Obuchowski 1997).
     pub error: f64,
-    /// Whether images come in groups.
+    /// Whether the error is over groups of images.
     pub grouped: bool,
 }
 
-/// One card for each training share at which something was trained as a recipe says, or a floor was scored.
+/// Returns one card for each training share at which an arm or a floor was scored.
 pub fn cards(evidence: &Evidence) -> Vec<Card> {
     let at = evidence.frame().only(|at| at.cell.is_a_candidate() || at.cell.is_floor()).axes();
     let cells: BTreeSet<Axes> = at.into_iter().map(|at| at.cell).collect();
@@ -163,7 +166,7 @@ impl Card {
     }
 
     fn unlabelled(&self, evidence: &Evidence) -> Option<Unlabelled> {
-        // Features of supervised training and of fine-tuning have seen every label.
+        // Supervised training and fine-tuning have used every label.
         let cells = self.arms.iter().chain(&self.floors).map(|standing| standing.cell);
         let cells = cells.filter(|cell| cell.method != Some(Supervised) && cell.study != Study::FineTuned);
         let detectors = cells.flat_map(|cell| {
@@ -176,8 +179,8 @@ impl Card {
         best.map(|(at, auroc)| Unlabelled { at, auroc, of })
     }
 
-    /// What is to be taken: the cheapest of those that may be the best and lose no more than the margin; where there is
-    /// none, the highest AUROC.
+    /// Returns the arm to choose: the cheapest of those that may be the best and lose no more than the margin; if
+    /// there is none, the one with the highest AUROC.
     pub fn pick(&self) -> Option<&Standing> {
         let Some(contest) = &self.contest else { return self.arms.first() };
         let safe = contest.safe_within(self.margin).filter_map(|arm| self.standing(&arm.at.cell));
@@ -185,7 +188,7 @@ impl Card {
         safe.min_by(|a, b| seconds(a).total_cmp(&seconds(b))).or(self.arms.first())
     }
 
-    /// An arm or floor.
+    /// Returns the results of an arm or floor.
     fn standing(&self, cell: &Axes) -> Option<&Standing> {
         self.arms.iter().chain(&self.floors).find(|standing| standing.cell == *cell)
     }
@@ -194,7 +197,7 @@ impl Card {
         let Some(pick) = self.pick() else { return Vec::new() };
         let backbone = pick.cell.backbone;
         let random = backbone.map(|backbone| Axes::random_weights(backbone, self.share));
-        // Whatever network they are of: who has them needs no training.
+        // Given weights of any network count: whoever has them needs no training.
         let given = backbone::Name::ALL.map(|backbone| Axes::given_weights(backbone, self.share));
         let labelled = backbone.map(|backbone| Axes::trained(Supervised, backbone, self.share));
         let references = random.into_iter().chain(given).chain([Axes::pixels(self.share)]).chain(labelled);
@@ -203,7 +206,7 @@ impl Card {
         others.map(|over| lead(evidence, pick, over, self.arms.len())).collect()
     }
 
-    /// What other shares or a full run would have and this share has not.
+    /// What other shares or a full run would have but this share lacks.
     fn missing(&self, evidence: &Evidence, cells: &BTreeSet<Axes>) -> Vec<String> {
         let mut missing = Vec::new();
         let here = |cell: &Axes| {
@@ -236,17 +239,17 @@ impl Card {
         if let Some(backbone) = pick.and_then(|cell| cell.backbone)
             && !cells.contains(&Axes::trained(Supervised, backbone, self.share))
         {
-            missing.push(format!("supervised training on {} not there", backbone.label()));
+            missing.push(format!("supervised training on {} not run", backbone.label()));
         }
         if pick.is_some() && self.images.is_none() {
-            missing.push("numbers of validation images not there".to_owned());
+            missing.push("numbers of validation images not recorded".to_owned());
         }
         missing
     }
 }
 
 impl Standing {
-    /// None where it has no AUROC.
+    /// `None` if it has no AUROC.
     fn of(evidence: &Evidence, cell: Axes) -> Option<Self> {
         let at = cell.converged();
         Some(Self {
@@ -283,8 +286,8 @@ fn auroc() -> Measure {
     Metric::Auroc.into()
 }
 
-/// One of `arms` arms above something else: each end is wrong as seldom as 2.5 % over their number (Bonferroni), since
-/// the arm was chosen among them by these scores.
+/// Lead of one of `arms` arms over a reference. Each end has an error level of 2.5 % divided by their number
+/// (Bonferroni), since the arm was chosen among them by the same scores.
 fn lead(evidence: &Evidence, arm: &Standing, over: &Standing, arms: usize) -> Lead {
     let weigh = |weight, standing: &Standing| Weighed {
         weight,

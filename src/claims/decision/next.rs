@@ -1,8 +1,8 @@
-//! Which seeds would settle what is open: a forecast.
+//! Forecasts which seeds would settle an open choice.
 //!
-//! As [`super::super::outlook`] does for claims: true means are drawn about those found, new seeds about those, and the
-//! arms are compared again on old and new seeds together, 200 times for each number of seeds. Only arms that are still
-//! open get new seeds. *Settled*: one arm alone may be the best, or some arm loses no more than the margin.
+//! As in [`super::super::outlook`], true means are drawn around the observed ones and new seeds around these; the
+//! arms are then compared again on old and new seeds together, 200 times for each number of seeds. Only arms that are
+//! still open get new seeds. *Settled*: only one arm may be the best, or some arm loses no more than the margin.
 
 use super::{Standing, auroc};
 use crate::{
@@ -18,31 +18,31 @@ use crate::{
     seed::Seed,
 };
 
-/// What to do before taking an arm.
+/// What to do before choosing an arm.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     /// There is nothing to compare.
     Nothing,
-    /// Nothing: it is settled.
+    /// Nothing: the choice is settled.
     Settled,
-    /// Nothing is known of seeds: these come first.
+    /// The spread over seeds is unknown; these seeds come first.
     First(Step),
-    /// This would probably settle it.
+    /// These seeds would probably settle the choice.
     Seeds(Step),
-    /// Even the most seeds that are considered would probably not settle it.
+    /// Even this many seeds, the largest number considered, would probably not settle it.
     Beyond(usize),
 }
 
-/// More seeds of some cells.
+/// Additional seeds of some cells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Every cell has as many afterwards.
+    /// Number of seeds that every cell has afterwards.
     pub seeds: usize,
-    /// Cells and the seeds that each has now.
+    /// Cells, with their current number of seeds.
     pub cells: Vec<(Axes, usize)>,
-    /// That it is then settled, 0..1; none where nothing can be foretold.
+    /// Probability that the choice is then settled, 0..1; `None` without a forecast.
     pub chance: Option<f64>,
-    /// On the machine that made the records, one process; none where they do not say.
+    /// Minutes in one process on the machine that made the records; `None` if these do not state times.
     pub minutes: Option<f64>,
 }
 
@@ -52,14 +52,15 @@ impl Step {
         Self { seeds, cells, chance, minutes }
     }
 
-    /// Trainings that are missing.
+    /// Returns the number of trainings to be added.
     pub fn trainings(&self) -> usize {
         self.cells.iter().map(|(_, own)| self.seeds.saturating_sub(*own)).sum()
     }
 }
 
 impl Next {
-    /// What to do about these arms. `contest`: theirs; none where nothing is known of seeds.
+    /// Decides what to do about these arms; `contest` is their comparison, `None` if the spread over seeds is
+    /// unknown.
     pub(super) fn of(evidence: &Evidence, arms: &[Standing], contest: Option<&Contest>) -> Self {
         let most = arms.iter().map(|arm| arm.seeds).max();
         let Some(most) = most else { return Self::Nothing };
@@ -83,7 +84,7 @@ impl Next {
     }
 }
 
-/// Arms with more seeds of those that are open.
+/// Arms, with more seeds for those that are open.
 struct Forecast {
     arms: Vec<Open>,
     margin: f64,
@@ -114,9 +115,9 @@ impl Forecast {
         self.arms.iter().filter(|arm| arm.is_open).map(|arm| (arm.at.cell, arm.seeds)).collect()
     }
 
-    /// Part of draws in which it is settled once all open arms have so many seeds.
+    /// Fraction of draws in which the choice is settled once all open arms have `seeds` seeds.
     fn chance(&self, seeds: usize) -> f64 {
-        /// Draws that tell what chance does; fewer than where it counts.
+        /// Random draws for critical values; fewer than for the card itself, since they are repeated.
         const CRITICAL: usize = 1_000;
         let later = |arm: &Open| if arm.is_open { seeds.max(arm.seeds) } else { arm.seeds };
         let spread = |arm: &Open| {

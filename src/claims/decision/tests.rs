@@ -34,7 +34,7 @@ impl Drawn {
         self
     }
 
-    /// Seeds about a middle, as far apart as `spread` says.
+    /// Adds seeds around `middle`, `spread` apart.
     fn about(self, cell: Axes, middle: f64, spread: f64, seeds: usize) -> Self {
         let mut stream = Seed::root(1).child(&cell.stem()).stream();
         let scores: Vec<f64> = (0..seeds).map(|_| middle + spread * stream.normal()).collect();
@@ -49,7 +49,7 @@ impl Drawn {
         )
     }
 
-    /// One seed of a detector that no label was used for.
+    /// Adds one seed of a detector that used no label.
     fn unlabelled(mut self, cell: Axes, classifier: Classifier, auroc: f64) -> Self {
         self.0.begin("drawn", Scored { cell, classifier, validation: Share::NATURAL }, Some(0));
         self.0.number(Metric::Auroc, Some(auroc));
@@ -70,7 +70,7 @@ fn at(method: Name) -> Axes {
     Axes::trained(method, ResNet18, FIVE)
 }
 
-/// Four arms, of which BYOL is the best by far.
+/// Four arms, among which BYOL is best by far.
 fn planted(seeds: usize) -> Drawn {
     let others = [(Supervised, 0.7), (SimClr, 0.72), (Dino, 0.65)];
     let drawn = others
@@ -79,7 +79,7 @@ fn planted(seeds: usize) -> Drawn {
     drawn.about(at(Byol), 0.9, 0.005, seeds).floors(FIVE, 0.6, 0.55, seeds)
 }
 
-/// Everything that a card says.
+/// The full text of a card.
 fn text(card: &Card) -> String {
     let lines = [vec![card.sentence()], card.evidence()].concat().into_iter();
     lines.chain(card.what_next()).chain(card.what_is_missing()).collect::<Vec<_>>().join("\n")
@@ -102,8 +102,8 @@ fn a_planted_best_is_taken() {
     assert!(said.contains("51 defects and 58 normal images"), "{said}");
 }
 
-/// Bonferroni by hand: with known errors the interval of one of four arms is 2.4977 errors wide on each side (scipy,
-/// `norm.isf(0.025 / 4)`), of one arm 1.96.
+/// Bonferroni by hand: with known errors, the interval of one of four arms extends 2.4977 errors to each side (scipy,
+/// `norm.isf(0.025 / 4)`), that of a single arm 1.96.
 #[test]
 fn leads_are_corrected_for_the_choice() {
     let mut rows = FrameBuilder::default();
@@ -137,13 +137,13 @@ fn what_cannot_be_told_apart_is_named_with_seeds_that_would_settle_it() {
     assert_eq!(step.cells, [(at(Byol), 3), (at(SimClr), 3)]);
     assert!(step.seeds > 3 && step.chance.unwrap() >= 0.8, "{step:?}");
     assert_eq!(step.trainings(), 2 * (step.seeds - 3));
-    // A minute each of BYOL's, two of SimCLR's.
+    // One minute for each seed of BYOL, two for SimCLR.
     assert_eq!(step.minutes, Some(3.0 * (step.seeds - 3) as f64));
     let asked =
         format!("--study table1 --only byol-resnet18,simclr-resnet18 --shares 5% --seeds {}", step.seeds);
     let [command] = &card.commands(&[])[..] else { panic!("one command") };
     assert!(command.starts_with(&format!("cargo xtask reproduce {asked} #")), "{command}");
-    // Two commands made these arms: so do two.
+    // Two commands made these arms, so two commands continue them.
     let made = |command: &str, cell: Axes| Made {
         command: command.into(),
         cells: vec![format!("{}-seed0", cell.stem())],
@@ -172,7 +172,7 @@ fn of_what_is_the_same_the_cheapest_is_taken() {
     );
 }
 
-/// Of another network than any that was trained.
+/// The given weights belong to another network than any that was trained.
 #[test]
 fn weights_from_elsewhere_are_compared_with_what_is_taken() {
     let given = Axes::given_weights(MobileNetV2, FIVE);
@@ -185,7 +185,7 @@ fn weights_from_elsewhere_are_compared_with_what_is_taken() {
     assert!(said.contains(expected), "{said}");
 }
 
-/// Above every floor, but by less than seeds spread.
+/// Above every floor, but by less than the spread over seeds.
 #[test]
 fn a_lead_within_the_noise_is_not_shown() {
     let drawn = Drawn::new().cell(at(SimClr), 60.0, &[0.70, 0.74, 0.78]).about(at(Supervised), 0.6, 0.03, 3);
@@ -240,7 +240,7 @@ fn one_method_leaves_no_choice() {
     assert!(card.sentence().contains("SimCLR on ResNet-18 is all that was trained (AUROC 0."), "{said}");
     assert!(card.sentence().ends_with("there is nothing to choose between."), "{said}");
     assert_eq!((card.leads.len(), &card.next), (2, &Next::Nothing));
-    assert!(said.contains("supervised training on ResNet-18 not there"), "{said}");
+    assert!(said.contains("supervised training on ResNet-18 not run"), "{said}");
     let alone = Drawn::new().about(at(SimClr), 0.8, 0.01, 1).card();
     assert!(alone.sentence().contains("one seed: no interval"), "{}", alone.sentence());
     assert!(matches!(alone.next, Next::First(_)), "{:?}", alone.next);
@@ -312,7 +312,7 @@ fn what_needs_no_label_is_said_beside_what_does() {
         .unlabelled(dino, Classifier::NormalsMahalanobis, 0.66)
         .about(Axes::trained(Supervised, ResNet18, FIVE), 0.9, 0.01, 3)
         .unlabelled(Axes::trained(Supervised, ResNet18, FIVE), Classifier::NormalsMahalanobis, 0.95)
-        // Nor do weights that were trained on all labels count, whatever they began with.
+        // Weights fine-tuned on all labels do not count either, whatever they started from.
         .about(simclr.in_study(Study::FineTuned), 0.9, 0.01, 3)
         .unlabelled(simclr.in_study(Study::FineTuned), Classifier::NormalsMahalanobis, 0.97)
         .card();
@@ -342,7 +342,8 @@ fn every_detector_is_called_by_its_own_distance() {
     }
 }
 
-/// Hanley and McNeil's example: 51 defects, 58 normal images, area 0.893, by hand 0.0325; of groups what records say.
+/// Hanley and McNeil's example: 51 defects, 58 normal images, area 0.893, by hand 0.0325; for groups, the recorded
+/// errors.
 #[test]
 fn test_images_move_auroc_as_their_numbers_or_their_groups_say() {
     let of = |errors: Option<[f64; 2]>| {
@@ -361,7 +362,7 @@ fn test_images_move_auroc_as_their_numbers_or_their_groups_say() {
     let expected = "Other validation images would move its AUROC too, by about 0.033 (standard error, 51 defects and 58 \
                     normal images)";
     assert!(said.contains(expected), "{said}");
-    // The root of the mean of 0.01 and 0.07 squared.
+    // Root mean square of 0.01 and 0.07.
     let grouped = of(Some([0.01, 0.07]));
     assert!((grouped.images.unwrap().error - 0.05).abs() < 1e-12, "{:?}", grouped.images);
     let said = grouped.evidence().join("\n");
@@ -371,7 +372,7 @@ fn test_images_move_auroc_as_their_numbers_or_their_groups_say() {
     );
 }
 
-/// What it costs is training and what comes after it.
+/// The cost of an arm is its training and everything after it.
 #[test]
 fn an_arm_costs_its_training_and_its_evaluation() {
     let mut rows = FrameBuilder::default();
@@ -385,7 +386,7 @@ fn an_arm_costs_its_training_and_its_evaluation() {
     assert_eq!(evidence.seconds(&at(Byol)), None);
 }
 
-/// How far the best may be above what is taken, and what else is above everything that costs nothing.
+/// How far the best arm may be above the chosen one, and which other arm is above all floors.
 #[test]
 fn what_may_be_lost_and_what_else_is_worth_it_is_said() {
     let open = Drawn::new()

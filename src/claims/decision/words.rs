@@ -1,6 +1,6 @@
-//! The card in words: one sentence to act on, then what it rests on.
+//! The card in words: a recommendation in one sentence, then the evidence for it.
 //!
-//! No score without its interval, or the words that there is none.
+//! Every score has an interval, or a statement that there is none.
 
 use super::{Card, Lead, Next, Standing, Step, Unlabelled, Worth};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Card {
-    /// What to do; and where that was not worth its training, that too.
+    /// Returns the recommendation, with a warning if training is not shown to beat the floors.
     pub fn sentence(&self) -> String {
         let free = self.is_not_worth_it().map_or_else(String::new, |free| format!(" {free}"));
         self.choice() + &free
@@ -62,7 +62,7 @@ impl Card {
         }
     }
 
-    /// How sure the choice is, in a few words, for a table.
+    /// Returns how certain the choice is, in a few words for a table.
     pub fn how_sure(&self) -> String {
         let sure = match &self.contest {
             _ if self.arms.is_empty() => return "nothing was trained".to_owned(),
@@ -79,14 +79,14 @@ impl Card {
         sure + free
     }
 
-    /// Every other arm that may be the best, as a sentence names it.
+    /// Names of the other arms that may be the best.
     fn rivals(&self) -> Vec<String> {
         let pick = self.pick().map(|pick| pick.cell);
         let candidates = self.contest.iter().flat_map(|contest| contest.candidates());
         candidates.map(|arm| arm.at.cell).filter(|cell| Some(*cell) != pick).map(|cell| name(&cell)).collect()
     }
 
-    /// What the sentence rests on, each a sentence.
+    /// Returns the evidence for the recommendation, one sentence each.
     pub fn evidence(&self) -> Vec<String> {
         let Some(pick) = self.pick() else { return Vec::new() };
         let mut lines = Vec::new();
@@ -112,7 +112,7 @@ impl Card {
         lines
     }
 
-    /// By how much what is taken is above what costs nothing, and above labels.
+    /// Leads of the chosen arm over floors and over supervised training.
     fn led(&self) -> Option<String> {
         let led: Vec<String> = self.leads.iter().map(above).collect();
         let known = self.leads.iter().all(|lead| lead.by.low.is_finite());
@@ -124,7 +124,7 @@ impl Card {
         (!led.is_empty()).then(|| format!("It is {}{how}.", list(&led)))
     }
 
-    /// What can be had before a single defect is labelled.
+    /// What can be achieved before any defect is labelled.
     fn without_labels(&self) -> Option<String> {
         let Unlabelled { at, auroc, of } = self.unlabelled.as_ref()?;
         let distance = match at.classifier {
@@ -151,12 +151,12 @@ impl Card {
                 "It is not shown to be above everything that costs no training; {} is.",
                 name(&cell)
             )),
-            // The sentence itself says that nothing is.
+            // The recommendation already says that no arm beats the floors.
             Worth::NotShown | Worth::Shown(_) | Worth::Unknown => None,
         }
     }
 
-    /// That features which cost nothing may be as good.
+    /// Warns that features without training may be as good.
     fn is_not_worth_it(&self) -> Option<String> {
         let floors = self.floors.iter().filter(|_| self.worth == Worth::NotShown);
         let best = floors.max_by(|a, b| a.auroc.estimate.total_cmp(&b.auroc.estimate))?;
@@ -168,7 +168,7 @@ impl Card {
         ))
     }
 
-    /// What to run next, in words; [`Card::commands`] has the lines for a shell.
+    /// Returns what to run next, in words; [`Card::commands`] returns the shell commands.
     pub fn what_next(&self) -> Option<String> {
         match &self.next {
             Next::Nothing => None,
@@ -201,13 +201,13 @@ impl Card {
         }
     }
 
-    /// What is not there, in one sentence; none where nothing is missing.
+    /// Returns what is missing, in one sentence; `None` if nothing is.
     pub fn what_is_missing(&self) -> Option<String> {
         (!self.missing.is_empty()).then(|| format!("Missing: {}.", self.missing.join("; ")))
     }
 }
 
-/// `At 5 % defects`.
+/// Starts a sentence: `At 5 % defects`.
 fn place(share: Share) -> String {
     match share {
         Share::NATURAL => "At the data's own share of defects".to_owned(),
@@ -215,8 +215,8 @@ fn place(share: Share) -> String {
     }
 }
 
-/// `BYOL on ResNet-18`, `supervised training on ResNet-18`, `random weights on ResNet-18`, `given weights, frozen, on
-/// ResNet-18`, `raw pixels`.
+/// Names a cell: `BYOL on ResNet-18`, `supervised training on ResNet-18`, `random weights on ResNet-18`, `given
+/// weights, frozen, on ResNet-18`, `raw pixels`.
 pub fn name(cell: &Axes) -> String {
     let what = match cell.method {
         None if cell.study == Study::GivenWeights => "given weights, frozen,",
@@ -231,18 +231,18 @@ pub fn name(cell: &Axes) -> String {
     }
 }
 
-/// With a capital, as a sentence begins.
+/// Capitalises the first letter.
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// As command lines spell it: `byol-resnet18`.
+/// Spells a cell as on command lines: `byol-resnet18`.
 pub(super) fn short_name(cell: &Axes) -> String {
     format!("{}-{}", cell.method_id(), cell.backbone_id())
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Joins words: `a`, `a and b`, `a, b and c`.
 pub(super) fn list(words: &[String]) -> String {
     match words {
         [] => String::new(),
@@ -251,7 +251,7 @@ pub(super) fn list(words: &[String]) -> String {
     }
 }
 
-/// `0.801 [0.772, 0.830]`, or the number alone.
+/// Formats a value: `0.801 [0.772, 0.830]`, or the number alone.
 fn number(value: &Interval) -> String {
     let Interval { estimate, low, high } = value;
     if low.is_finite() {
@@ -261,7 +261,7 @@ fn number(value: &Interval) -> String {
     }
 }
 
-/// `AUROC 0.801 [0.772, 0.830], average precision 0.521 [0.480, 0.562], 5 seeds`.
+/// Formats a score: `AUROC 0.801 [0.772, 0.830], average precision 0.521 [0.480, 0.562], 5 seeds`.
 fn score(arm: &Standing) -> String {
     let precision = arm.average_precision.as_ref();
     let precision =
@@ -286,7 +286,7 @@ fn floor(floor: &Standing) -> String {
     }
 }
 
-/// `0.050 [0.020, 0.080] above raw pixels`, or below.
+/// Formats a lead: `0.050 [0.020, 0.080] above raw pixels`, or below.
 fn above(lead: &Lead) -> String {
     let Interval { estimate, low, high } = lead.by;
     let (side, value) = match estimate >= 0.0 {
@@ -298,7 +298,7 @@ fn above(lead: &Lead) -> String {
     format!("{:.3}{ends} {side} {}", value.estimate, name(&lead.over))
 }
 
-/// `9 more trainings, about 12 minutes`.
+/// Formats a step: `9 more trainings, about 12 minutes`.
 pub(super) fn trainings(step: &Step) -> String {
     let minutes = match step.minutes {
         None => String::new(),

@@ -1,4 +1,4 @@
-//! Whether a file ends where its image does: lenient decoders fill what is missing and report success.
+//! Detects truncated files: lenient decoders fill in what is missing and report success.
 
 use std::io::Cursor;
 
@@ -6,8 +6,8 @@ use image::{ImageFormat, codecs::pnm::PnmDecoder};
 
 use super::{jpeg, tiff};
 
-/// Whether all bytes of an image are there, as far as its format says where it ends; what lies behind the image does not
-/// matter. A head that is itself damaged is left to the decoder, which knows what to say of it.
+/// Whether all bytes of an image exist, as far as its format reveals its end; bytes after the image are ignored. If
+/// the header itself is damaged, this returns true and the decoder reports the error.
 pub fn is_complete(bytes: &[u8], format: ImageFormat) -> bool {
     match format {
         ImageFormat::Bmp => bmp(bytes),
@@ -20,19 +20,19 @@ pub fn is_complete(bytes: &[u8], format: ImageFormat) -> bool {
     }
 }
 
-/// The little-endian number at `place`.
+/// The little-endian 32-bit number at `place`.
 fn number(bytes: &[u8], place: usize) -> Option<u32> {
     let bytes = bytes.get(place..place + 4)?;
     Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
-/// Whether the rows, or the compressed data whose size the head states, end inside the file. The size of the file that
-/// the head states too is wrong in many files.
+/// Whether the rows, or the compressed data of the size stated in the header, end inside the file. The header also
+/// states the size of the file, but in many files that is wrong.
 fn bmp(bytes: &[u8]) -> bool {
     let field = |place| number(bytes, place).map(u64::from);
     let Some(head) = field(14) else { return false };
     if head < 40 {
-        // The head of OS/2, which the decoder reads: its rows are never compressed.
+        // The header of OS/2, which the decoder supports: its rows are never compressed.
         return bmp_os2(bytes);
     }
     let (Some(start), Some(width), Some(height), Some(bits), Some(compression), Some(size)) =
@@ -40,7 +40,7 @@ fn bmp(bytes: &[u8]) -> bool {
     else {
         return false;
     };
-    // Rows run downwards where the height is negative.
+    // A negative height means that rows are stored from top to bottom.
     let height = u64::from((height as i32).unsigned_abs());
     let data = match compression {
         1 | 2 => size,
@@ -58,7 +58,7 @@ fn bmp_os2(bytes: &[u8]) -> bool {
     u64::from(start) + rows(width, height, u64::from(bits >> 16)) <= bytes.len() as u64
 }
 
-/// Bytes of rows that each end at a multiple of four bytes.
+/// Number of bytes of rows that are padded to multiples of four bytes.
 fn rows(width: u64, height: u64, bits: u64) -> u64 {
     width.saturating_mul(bits).div_ceil(32).saturating_mul(4).saturating_mul(height)
 }
@@ -76,10 +76,11 @@ fn png(bytes: &[u8]) -> bool {
     false
 }
 
-/// Whether as many samples follow as the head says. Of a text whose last number is cut nothing shows it.
+/// Whether the file has as many samples as the header states. A text format whose last number is cut off is not
+/// detected.
 fn pnm(bytes: &[u8]) -> bool {
     let mut reader = Cursor::new(bytes);
-    // A head that cannot be read is torn, or the decoder will say what is wrong with it.
+    // If the header cannot be read, it is either truncated or the decoder will report the error.
     let Ok(decoder) = PnmDecoder::new(&mut reader) else { return !pnm_head_is_torn(bytes) };
     let (_, header) = decoder.into_inner();
     let (width, height) = (u64::from(header.width()), u64::from(header.height()));
@@ -91,7 +92,7 @@ fn pnm(bytes: &[u8]) -> bool {
     let samples = width.saturating_mul(height).saturating_mul(channels);
     let rest = &bytes[(reader.position() as usize).min(bytes.len())..];
     let found = match header.subtype().magic_constant() {
-        // Digits of a bitmap may stand without space between them.
+        // Digits of a bitmap need no space between them.
         b"P1" => rest.iter().filter(|byte| byte.is_ascii_digit()).count(),
         b"P2" | b"P3" => rest.split(u8::is_ascii_whitespace).filter(|number| !number.is_empty()).count(),
         _ => rest.len(),
@@ -104,9 +105,9 @@ fn pnm(bytes: &[u8]) -> bool {
     found >= needed
 }
 
-/// Whether the file ends within its head: four numbers, or lines up to `ENDHDR`.
+/// Whether the file ends inside its header: four numbers, or lines up to `ENDHDR`.
 fn pnm_head_is_torn(bytes: &[u8]) -> bool {
-    /// Longer heads are taken to be damaged. Ours.
+    /// Longer headers are considered damaged. Ours.
     const HEAD: usize = 4096;
     let mut words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let is_torn = match bytes.starts_with(b"P7") {
@@ -116,7 +117,7 @@ fn pnm_head_is_torn(bytes: &[u8]) -> bool {
     bytes.len() < HEAD && is_torn
 }
 
-/// Whether the container that states its own size is in the file.
+/// Whether the container, whose header states its size, is complete.
 fn webp(bytes: &[u8]) -> bool {
     number(bytes, 4).is_some_and(|size| 8 + u64::from(size) <= bytes.len() as u64)
 }

@@ -1,8 +1,9 @@
-//! Samples of more than 8 bits to 8.
+//! Conversion of samples with more than 8 bits to 8 bits.
 //!
-//! Cameras of 10, 12 and 14 bits store their numbers in 16, most often as they are: the range in use is a part of the
-//! file's. Which part is a property of the data set, not of a file, so it is found once from many files and every file is
-//! scaled alike: `value * 255 / (2^bits - 1)`, rounded. A file that exceeds it is an error, not a white picture.
+//! Cameras with 10, 12 or 14 bits store samples in 16 bits, usually without scaling, so only a part of the range is
+//! used. The number of significant bits is a property of the data set rather than of a file. It is therefore
+//! determined once from many files, and every file is scaled alike: `value * 255 / (2^bits - 1)`, rounded. A file
+//! that exceeds the range is an error, not a white picture.
 //!
 //! Formats that state their own maximum (PGM, PPM) are scaled by it.
 
@@ -11,7 +12,7 @@ use std::{fmt, str::FromStr};
 use anyhow::{Context as _, Error, Result, bail};
 use image::{DynamicImage, RgbImage};
 
-/// How many bits of 16-bit samples are in use: 10, 12, 14 or 16.
+/// Number of significant bits in 16-bit samples: 10, 12, 14 or 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SampleBits(u8);
 
@@ -19,20 +20,20 @@ impl SampleBits {
     /// All 16.
     pub const ALL: Self = Self(16);
 
-    /// What is told apart; ours, what cameras have.
+    /// The values that are distinguished. Ours: those of common cameras.
     const KNOWN: [Self; 4] = [Self(10), Self(12), Self(14), Self::ALL];
 
-    /// The number of bits.
+    /// Returns the number of bits.
     pub fn bits(self) -> u8 {
         self.0
     }
 
-    /// The largest value that fits.
+    /// Returns the largest value of a sample.
     pub fn largest(self) -> u16 {
         u16::MAX >> (16 - self.0)
     }
 
-    /// The fewest of those known that hold a value.
+    /// Returns the smallest of the known numbers of bits that can hold a value.
     pub fn holding(value: u16) -> Self {
         Self::KNOWN.into_iter().find(|bits| value <= bits.largest()).unwrap_or(Self::ALL)
     }
@@ -53,21 +54,21 @@ impl FromStr for SampleBits {
     }
 }
 
-/// Whether samples have 16 bits.
+/// Whether the samples of an image have 16 bits.
 pub fn is_sixteen(image: &DynamicImage) -> bool {
     use DynamicImage::{ImageLuma16, ImageLumaA16, ImageRgb16, ImageRgba16};
     matches!(image, ImageLuma16(_) | ImageLumaA16(_) | ImageRgb16(_) | ImageRgba16(_))
 }
 
-/// The largest sample of a 16-bit image, alpha left aside.
+/// Returns the largest sample of a 16-bit image, ignoring alpha.
 pub fn largest(image: DynamicImage) -> u16 {
     image.into_rgb16().iter().copied().max().unwrap_or(0)
 }
 
-/// 8-bit RGB: grey repeated, alpha dropped, 16-bit samples scaled.
+/// Converts to 8-bit RGB: grey is repeated, alpha is dropped, 16-bit samples are scaled.
 ///
 /// # Errors
-/// If a 16-bit sample does not fit into `bits`.
+/// If a 16-bit sample exceeds `bits`.
 pub fn to_rgb8(image: DynamicImage, bits: SampleBits) -> Result<RgbImage> {
     if bits == SampleBits::ALL || !is_sixteen(&image) {
         return Ok(image.into_rgb8());
@@ -80,8 +81,8 @@ pub fn to_rgb8(image: DynamicImage, bits: SampleBits) -> Result<RgbImage> {
         let sample = u32::from(sample);
         if sample > largest {
             bail!(
-                "a sample is {sample}, but {bits} bits, up to {largest}, are taken to be in use (as asked, or as the training \
-                 images that were looked at show); give --sample-bits 16, or as many as the camera has"
+                "a sample is {sample}, but {bits} bits, up to {largest}, are assumed (as requested, or as found in training \
+                 images); give --sample-bits 16, or as many as the camera has"
             );
         }
         narrow.push(((sample * 255 + largest / 2) / largest) as u8);
@@ -111,7 +112,7 @@ mod tests {
         for (largest, bits) in [(0, 10), (1023, 10), (1024, 12), (4095, 12), (16383, 14), (16384, 16)] {
             assert_eq!(SampleBits::holding(largest).bits(), bits, "{largest}");
         }
-        // 4095 / 255 = 16.06: the value in the middle of 8-bit steps is rounded up.
+        // 4095 / 255 = 16.06: values from the middle of a step are rounded up.
         assert_eq!(scaled(&[0, 8, 9, 16, 2048, 4095], "12").unwrap(), [0, 0, 1, 1, 128, 255]);
         assert_eq!(scaled(&[0, 2, 3, 1023], "10").unwrap(), [0, 0, 1, 255]);
         assert_eq!(scaled(&[0, 128, 129, 65535], "16").unwrap(), [0, 0, 1, 255]);

@@ -1,13 +1,14 @@
-//! Image files to 8-bit RGB: BMP, JPEG, PNG, PNM, TIFF (its first page) and WebP, told apart by content.
+//! Decodes image files to 8-bit RGB: BMP, JPEG, PNG, PNM, TIFF (the first page) and WebP, recognised by content.
 //!
-//! Grey is repeated over the channels, alpha is dropped, samples of more than 8 bits are scaled ([`depth`]), a turn
-//! noted in EXIF data is applied. Colour profiles are not. Files are checked for completeness first, because lenient
-//! decoders fill what is missing with grey and report success; the coded data of JPEG are read over, block by block
-//! (`jpeg/coded.rs`). What would take too much memory is refused before ([`room`]).
+//! Grey is repeated over the channels, alpha is dropped, samples of more than 8 bits are scaled ([`depth`]), and the
+//! rotation stated in EXIF data is applied. Colour profiles are ignored. Files are first checked for completeness,
+//! because lenient decoders fill in missing parts with grey and report success; the coded data of JPEG are parsed
+//! block by block (`jpeg/coded.rs`). Files that would take too much memory are rejected before decoding ([`room`]).
 //!
-//! What formats show of damage: PNG has a checksum of each chunk, and its data must be as many as its pixels. In JPEG a
-//! changed bit that leaves codes as they were, about one in six that change a picture visibly, is not seen. BMP, PNM, TIFF
-//! and WebP have no checksums: there only what lacks is seen.
+//! Detection of damage depends on the format. PNG has a checksum per chunk, and the amount of its data must match its
+//! number of pixels. In JPEG, a changed bit that leaves the codes intact is not detected; that is about one in six of
+//! the changes that visibly alter a picture. BMP, PNM, TIFF and WebP have no checksums: only missing data are
+//! detected.
 
 mod complete;
 mod depth;
@@ -34,55 +35,55 @@ use crate::data::{
     regular::{self, Most},
 };
 
-/// Ends of names under which people keep images of the formats that are read, in lower case.
+/// File name extensions of the supported formats, in lower case.
 pub const EXTENSIONS: [&str; 10] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "ppm", "tif", "tiff", "webp"];
 
-/// What the head of a file says.
+/// Properties from the header of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Pixels a row, after turning.
+    /// Pixels per row, after rotation.
     pub width: usize,
-    /// Rows, after turning.
+    /// Number of rows, after rotation.
     pub height: usize,
-    /// Whether the file says that the picture is to be turned or mirrored.
+    /// Whether the file states that the picture must be rotated or mirrored.
     pub turned: bool,
-    /// Whether samples have 16 bits of which fewer may be in use.
+    /// Whether samples have 16 bits, of which fewer may be significant.
     pub sixteen: bool,
 }
 
-/// Reads a whole image, in which all bits of 16 are in use.
+/// Decodes an image, assuming that all bits of 16-bit samples are significant.
 ///
 /// # Errors
-/// Names the file and what is wrong with it: missing, 0 bytes, none of the formats, truncated, corrupt.
+/// If the file is missing, empty, of another format, truncated or corrupt; the message names the file.
 pub fn decode(path: &Path) -> Result<Image> {
     let bytes =
         regular::read(path, Most::IMAGE).with_context(|| format!("cannot read image {}", path.display()))?;
     decode_bytes(&bytes, path, SampleBits::ALL)
 }
 
-/// Reads a whole image from the bytes of the file at `path`, in which `bits` of 16 are in use.
+/// Decodes an image from the bytes of the file at `path`, where `bits` of 16 are significant.
 ///
 /// # Errors
-/// As [`decode`]; and if a sample does not fit into `bits`.
+/// Those of [`decode`], or if a sample exceeds `bits`.
 pub fn decode_bytes(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<Image> {
     Ok(seen(bytes, path, bits)?.0)
 }
 
-/// As [`decode_bytes`], with the file's head and its format.
+/// Like [`decode_bytes`], and also returns the header and the format of the file.
 ///
 /// # Errors
-/// As there.
+/// Those of [`decode_bytes`].
 pub fn seen(bytes: &[u8], path: &Path, bits: SampleBits) -> Result<(Image, Head, ImageFormat)> {
-    // Decoders of other people have panicked at damaged files; a file is no reason to end.
+    // Third-party decoders have panicked on damaged files; a bad file must not end the program.
     let read = || from_bytes(bytes, bits);
-    let read = std::panic::catch_unwind(read).unwrap_or_else(|_| bail!("corrupt: the decoder broke down"));
+    let read = std::panic::catch_unwind(read).unwrap_or_else(|_| bail!("corrupt: the decoder failed"));
     read.with_context(|| format!("cannot decode image {}", path.display()))
 }
 
-/// Reads the head of the file; does not notice if the rest is damaged.
+/// Reads the header of a file; damage to the rest is not detected.
 ///
 /// # Errors
-/// As [`decode`], for what can be seen in the head.
+/// Those of [`decode`] that the header reveals.
 pub fn head(path: &Path) -> Result<Head> {
     let file = regular::open(path).with_context(|| format!("cannot read image {}", path.display()))?;
     let read = || {
@@ -94,10 +95,10 @@ pub fn head(path: &Path) -> Result<Head> {
     read().with_context(|| format!("cannot decode image {}", path.display()))
 }
 
-/// Reads the head of a file from all its bytes; `path` is where people find it.
+/// Reads the header from all bytes of a file; `path` is its path in messages.
 ///
 /// # Errors
-/// As [`head`].
+/// Those of [`head`].
 pub fn head_of_bytes(bytes: &[u8], path: &Path) -> Result<Head> {
     let read = || {
         ensure!(!bytes.is_empty(), "the file has 0 bytes");
@@ -106,11 +107,11 @@ pub fn head_of_bytes(bytes: &[u8], path: &Path) -> Result<Head> {
     read().with_context(|| format!("cannot decode image {}", path.display()))
 }
 
-/// How many bits the samples of the file at `path` use; none where they have no 16. What the file itself states is
-/// believed where its samples do not exceed it.
+/// Returns the number of significant bits in the samples of the file at `path`; `None` if samples do not have 16
+/// bits. The number that the file itself states is used unless its samples exceed it.
 ///
 /// # Errors
-/// As [`decode`].
+/// Those of [`decode`].
 pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
     if !head(path)?.sixteen {
         return Ok(None);
@@ -120,16 +121,17 @@ pub fn bits_in_use(path: &Path) -> Result<Option<SampleBits>> {
     bits_in_bytes(&bytes, path).map(Some)
 }
 
-/// How many bits the 16-bit samples of a file use, from all its bytes; `path` is where people find it.
+/// Returns the number of significant bits in the 16-bit samples of a file, from all its bytes; `path` is its path in
+/// messages.
 ///
 /// # Errors
-/// As [`bits_in_use`].
+/// Those of [`bits_in_use`].
 pub fn bits_in_bytes(bytes: &[u8], path: &Path) -> Result<SampleBits> {
     let used = || -> Result<SampleBits> {
         let format = whole(bytes)?;
         let largest = depth::largest(pixels(bytes, format)?.0);
         let stated = match format {
-            // Significant bits, for each channel.
+            // The number of significant bits for each channel.
             ImageFormat::Png => png::chunk(Cursor::new(bytes), *b"sBIT")
                 .and_then(|bits| bits.into_iter().max())
                 .filter(|bits| (1..=16).contains(bits))
@@ -137,8 +139,8 @@ pub fn bits_in_bytes(bytes: &[u8], path: &Path) -> Result<SampleBits> {
             ImageFormat::Tiff => tiff::page(Cursor::new(bytes))?.0.largest,
             _ => None,
         };
-        // PNG asks writers to spread samples over all 16 bits and to note in sBIT how many there were before. If they
-        // exceed what is noted, they were spread.
+        // PNG requires writers to scale samples to all 16 bits and to state the original number of bits in sBIT. If
+        // samples exceed the stated number, they were scaled.
         Ok(match stated {
             Some(stated) if largest > stated => SampleBits::ALL,
             Some(stated) => SampleBits::holding(stated),
@@ -158,7 +160,7 @@ fn from_bytes(bytes: &[u8], bits: SampleBits) -> Result<(Image, Head, ImageForma
     Ok((Image::new(width, height, rgb.into_raw()), seen.head(), format))
 }
 
-/// The format of a file that is all there.
+/// Format of a complete file.
 fn whole(bytes: &[u8]) -> Result<ImageFormat> {
     ensure!(!bytes.is_empty(), "the file has 0 bytes");
     let format = check_format(format_of(bytes))?;
@@ -170,7 +172,7 @@ fn torn(bytes: &[u8]) -> String {
     format!("truncated: the file ends after {} bytes, before the image does", bytes.len())
 }
 
-/// Pixels as they are stored, and what the head says.
+/// Returns pixels as stored, and the properties from the header.
 fn pixels(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Seen)> {
     let seen = see(Cursor::new(bytes), format)?;
     seen.room.ensure()?;
@@ -180,7 +182,7 @@ fn pixels(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Seen)> {
         ImageFormat::Tiff => tiff::read(bytes),
         _ => {
             let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-            // There is room, as was found above.
+            // Limits are not needed: the required memory was checked above.
             reader.no_limits();
             reader.decode().map_err(Error::from)
         }
@@ -190,13 +192,13 @@ fn pixels(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Seen)> {
         causes.any(|cause| cause.kind() == ErrorKind::UnexpectedEof)
     };
     match read {
-        // Without a head that tells where they end, files show it to the decoder only.
+        // In formats whose header does not reveal the end, only the decoder detects truncation.
         Err(error) if format != ImageFormat::Png && ended(&error) => bail!("{}", torn(bytes)),
         read => Ok((read?, seen)),
     }
 }
 
-/// What is seen of a file before its pixels are.
+/// Properties of a file that are known before its pixels are decoded.
 struct Seen {
     room: Room,
     orientation: Orientation,
@@ -226,7 +228,7 @@ fn see<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<Seen> {
         }
         ImageFormat::Png => {
             let (room, wide) = png::head(&mut reader)?;
-            // A decoder sees only what stands before the pixels.
+            // The decoder reports only chunks before the pixels.
             (room, orientation::of(png::chunk(reader, *b"eXIf")), wide)
         }
         _ => {
@@ -236,10 +238,10 @@ fn see<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<Seen> {
             let (width, height) = decoder.dimensions();
             let mut room = Room::of(width, height, decoder.color_type());
             if format == ImageFormat::WebP {
-                // Its planes, or its four channels, and what is predicted from.
+                // Its planes, or its four channels, and the pixels used for prediction.
                 room.beside = 7;
             }
-            // Damaged notes about a picture do not make the picture worthless. PNM states its own maximum.
+            // Damaged metadata do not invalidate the picture. PNM states its own maximum.
             (room, orientation::of(decoder.exif_metadata().ok().flatten()), false)
         }
     };
@@ -251,9 +253,10 @@ fn head_of<R: BufRead + Seek>(reader: R, format: ImageFormat) -> Result<Head> {
     see(reader, format).map(|seen| seen.head())
 }
 
-/// Not by the file's name: where the content says nothing, a name would be believed.
+/// Recognises the format by content. The file's name is ignored, because it would be believed if the content is
+/// unknown.
 fn format_of(start: &[u8]) -> Option<ImageFormat> {
-    // TIFF of more than 4 GiB, which the `image` crate does not know.
+    // BigTIFF (files above 4 GiB), which the `image` crate does not recognise.
     if start.starts_with(b"II+\0") || start.starts_with(b"MM\0+") {
         return Some(ImageFormat::Tiff);
     }

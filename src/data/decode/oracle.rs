@@ -1,14 +1,14 @@
-//! Every kind of file, compared with what Pillow decodes (`fixtures/pixels`, made by the script there).
+//! Compares every kind of file with Pillow's output (`fixtures/pixels`, made by the script there).
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use super::{SampleBits, bits_in_use, decode_bytes, head};
 
-/// The largest difference of a byte that a kind of file may have; kinds are the beginnings of names, and the longest one
-/// that fits counts.
+/// Largest allowed difference of a byte for each kind of file; kinds are prefixes of names, and the longest match
+/// counts.
 ///
-/// JPEG decoders may differ: in rounding (1 of grey and of what has no chroma), and in how chroma is spread (2 to 4).
-/// BMP of 5 bits a channel is spread to 8 by rounding here and by cutting there.
+/// JPEG decoders may differ in rounding (by 1, for grey and for images without chroma) and in chroma upsampling (by 2
+/// to 4). For BMP with 5 bits per channel, we round when expanding to 8 bits, and Pillow truncates.
 const DIFFERENCES: [(&str, u8); 5] =
     [("bmp-5", 1), ("jpeg-", 4), ("jpeg-cmyk", 1), ("jpeg-grey", 1), ("tiff-jpeg", 1)];
 

@@ -1,4 +1,4 @@
-//! PNG: its pixels without what else may stand in a file, and chunks that its decoder does not give.
+//! PNG: decodes pixels while ignoring other content of the file, and reads chunks that the decoder does not expose.
 
 use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
 
@@ -7,8 +7,8 @@ use image::{ColorType, DynamicImage, ImageDecoder as _, Limits, codecs::png::Png
 
 use super::room::Room;
 
-/// Bytes that the decoder may take beside the pixels: rows, and notes about the picture. A colour profile, which is
-/// read but not used, may unpack to a thousand times its size; beyond this it is left out.
+/// Memory that the decoder may use besides pixels, for rows and metadata. A colour profile, which is parsed but not
+/// used, may unpack to a thousand times its size; above this limit it is skipped.
 const BESIDE: u64 = 16 << 20;
 
 fn decoder<R: BufRead + Seek>(reader: R) -> Result<PngDecoder<R>> {
@@ -17,10 +17,10 @@ fn decoder<R: BufRead + Seek>(reader: R) -> Result<PngDecoder<R>> {
     Ok(PngDecoder::with_limits(reader, limits)?)
 }
 
-/// How much room the picture takes, and whether its samples have 16 bits.
+/// Returns the memory that the picture takes, and whether its samples have 16 bits.
 ///
 /// # Errors
-/// If the head is damaged.
+/// If the header is damaged.
 pub fn head<R: BufRead + Seek>(reader: R) -> Result<(Room, bool)> {
     use ColorType::{L16, La16, Rgb16, Rgba16};
     let decoder = decoder(reader)?;
@@ -32,12 +32,12 @@ pub fn head<R: BufRead + Seek>(reader: R) -> Result<(Room, bool)> {
 /// Decodes a whole file.
 ///
 /// # Errors
-/// If a checksum is wrong, or there are fewer pixels than the head says.
+/// If a checksum is wrong, or there are fewer pixels than the header states.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
     Ok(DynamicImage::from_decoder(decoder(Cursor::new(bytes))?)?)
 }
 
-/// The first chunk of a kind, wherever it stands; none if there is none or the file is damaged.
+/// Returns the first chunk of a kind, wherever it is; `None` if there is none or the file is damaged.
 pub fn chunk<R: Read + Seek>(mut reader: R, kind: [u8; 4]) -> Option<Vec<u8>> {
     reader.seek(SeekFrom::Start(8)).ok()?;
     loop {
@@ -49,7 +49,7 @@ pub fn chunk<R: Read + Seek>(mut reader: R, kind: [u8; 4]) -> Option<Vec<u8>> {
             reader.take(u64::from(length).min(BESIDE)).read_to_end(&mut content).ok()?;
             return Some(content);
         }
-        // Behind the content stands a checksum.
+        // A checksum follows the content.
         reader.seek_relative(i64::from(length) + 4).ok()?;
     }
 }

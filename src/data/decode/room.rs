@@ -1,4 +1,4 @@
-//! How much memory decoding takes, found before it does.
+//! Memory needed for decoding, computed from the header before decoding. 3:| | Kind of file | Bytes per pixel |
 //!
 //! | Kind of file | Bytes a pixel |
 //! |---|---|
@@ -10,26 +10,26 @@
 //! | WebP | 10 or 11 |
 //! | TIFF | 3 for each channel and 3 more; of 16 bits 4 and 6 |
 //!
-//! A picture that is turned takes twice what its decoder gives, if that is more. The file itself comes on top, once or
-//! twice. Whole processes had, at 4,096 x 4,096 pixels and with the file, bytes a pixel: JPEG 3.3, grey 4.3, turned 6.3,
-//! progressive 9.3; PNG 3.5, grey 4.3, 16 bits 5.2, alpha 7.5, colour of 16 bits 9.6; BMP and PNM 6.2; WebP 4.7, lossless
-//! 7.3, with alpha 10.7; TIFF 5.2 to 7.2 of one channel, 12.2 in colour.
+//! A picture that is rotated takes twice the size of its decoded pixels, if that is more. The file itself is added
+//! once or twice. Measured memory of whole processes at 4,096 x 4,096 pixels, including the file, in bytes per pixel:
+//! JPEG 3.3, grey 4.3, rotated 6.3, progressive 9.3; PNG 3.5, grey 4.3, 16 bits 5.2, alpha 7.5, colour with 16 bits
+//! 9.6; BMP and PNM 6.2; WebP 4.7, lossless 7.3, with alpha 10.7; TIFF 5.2 to 7.2 with one channel, 12.2 in colour.
 
 use anyhow::{Result, ensure};
 use image::ColorType;
 
 use crate::data::regular::IMAGE_BYTES;
 
-/// What the decoder of a picture gives.
+/// Size of a decoded picture and of its decoder's memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Room {
     pub width: u32,
     pub height: u32,
-    /// Bytes a pixel that are there while it is decoded, beside the pixels.
+    /// Bytes per pixel that the decoder needs besides the pixels.
     pub beside: u64,
-    /// Bytes a pixel as they are given.
+    /// Bytes per pixel of the decoder's output.
     pub given: u64,
-    /// Whether they are colours of 8 bits, which stay as they are.
+    /// Whether the output is 8-bit RGB and needs no conversion.
     pub ready: bool,
     /// Whether samples have 16 bits.
     pub wide: bool,
@@ -37,18 +37,18 @@ pub struct Room {
 }
 
 impl Room {
-    /// For pixels of this type.
+    /// Computes the room for pixels of this type.
     pub fn of(width: u32, height: u32, color: ColorType) -> Self {
         let given = u64::from(color.bytes_per_pixel());
         let wide = color.bytes_per_pixel() / color.channel_count() > 1;
         Self { width, height, given, ready: color == ColorType::Rgb8, wide, ..Self::default() }
     }
 
-    /// Bytes a pixel at most.
+    /// Maximum number of bytes per pixel.
     fn bytes_a_pixel(&self) -> u64 {
         let decoded = self.given + self.beside;
         let turned = if self.turned { 2 * self.given } else { 0 };
-        // Samples of 16 bits are made colours first, then fewer bits.
+        // 16-bit samples are converted to RGB first, then to 8 bits.
         let made = match (self.ready, self.wide) {
             (true, _) => 0,
             (false, true) => (self.given + 6).max(9),
@@ -57,8 +57,10 @@ impl Room {
         decoded.max(turned).max(made)
     }
 
+    /// Checks that decoding stays within the limit.
+    ///
     /// # Errors
-    /// If there is none for it.
+    /// If it would need more than [`IMAGE_BYTES`].
     pub fn ensure(&self) -> Result<()> {
         let (width, height, each) = (u64::from(self.width), u64::from(self.height), self.bytes_a_pixel());
         let needed = (width * height).saturating_mul(each);

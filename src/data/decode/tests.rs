@@ -31,7 +31,7 @@ fn write(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Both readers' complaints about a file, and that they name it.
+/// Checks that both readers reject a file and name it, and returns the message.
 fn complaint(error: Error, name: &str) -> String {
     assert!(error.to_string().ends_with(name), "{error}");
     format!("{:#}", error.source().map_or(error.to_string(), ToString::to_string))
@@ -88,14 +88,14 @@ fn every_torn_file_is_called_truncated() {
     for format in FORMATS {
         let whole = encode(&frame().into(), format);
         assert!(whole_image(&whole).is_ok());
-        // Below 8 bytes, and in WebP 12, the format itself cannot be seen.
+        // With fewer than 8 bytes (12 for WebP), the format itself cannot be recognised.
         for length in if format == ImageFormat::WebP { 12 } else { 8 }..whole.len() {
             let error = whole_image(&whole[..length]).unwrap_err().to_string();
             let expected = format!("truncated: the file ends after {length} bytes, before the image does");
             assert_eq!(error, expected, "{format:?} cut at {length} of {}", whole.len());
         }
     }
-    // A download that reserved its space and stopped half way. In formats without checksum or markers it is a
+    // A download that allocated its space and stopped half way. In formats without checksums or markers, this is a
     // picture with a black part.
     for format in [ImageFormat::Png, ImageFormat::Jpeg] {
         let mut hollow = encode(&frame().into(), format);
@@ -105,7 +105,7 @@ fn every_torn_file_is_called_truncated() {
     }
 }
 
-/// Every file that Pillow's fixtures have, cut anywhere: never a picture, but for ends that no pixel needs.
+/// No file of Pillow's fixtures decodes when truncated, unless the missing end holds no pixels.
 #[test]
 fn torn_files_of_every_kind_are_no_pictures() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
@@ -126,7 +126,7 @@ fn torn_files_of_every_kind_are_no_pictures() {
 #[test]
 fn what_is_not_read_is_refused_with_a_reason() {
     let mut tiff = encode(&GrayImage::new(2, 2).into(), ImageFormat::Tiff);
-    // The entry of the tag 339 (sample format), of one short number.
+    // The entry of tag 339 (sample format), with one short number.
     let entry = tiff.windows(4).position(|bytes| bytes == [0x53, 0x01, 3, 0]).unwrap();
     for (format, reason) in
         [(3, "floating-point samples in TIFF are not read"), (2, "signed samples in TIFF")]
@@ -139,7 +139,7 @@ fn what_is_not_read_is_refused_with_a_reason() {
 
 #[test]
 fn a_restart_is_not_the_end_of_the_image() {
-    // Blocks between restarts are coded alike, so a block and itself again are an image of two.
+    // Blocks between restarts are coded independently, so a block repeated is an image of two blocks.
     let block = GrayImage::from_fn(8, 8, |x, y| image::Luma([(20 * x + 3 * y) as u8]));
     let mut bytes = encode(&block.into(), ImageFormat::Jpeg);
     let single = whole_image(&bytes).unwrap();
@@ -164,7 +164,7 @@ fn a_restart_is_not_the_end_of_the_image() {
 #[test]
 fn the_end_of_a_thumbnail_is_not_the_end_of_the_image() {
     let mut bytes = encode(&frame().into(), ImageFormat::Jpeg);
-    // An application segment of 6 bytes, length included, that holds a whole tiny "image".
+    // An application segment of 6 bytes, including its length, that contains a complete tiny "image".
     bytes.splice(2..2, [0xff, 0xe1, 0, 6, 0xff, 0xd8, 0xff, 0xd9]);
     assert!(whole_image(&bytes).is_ok());
     assert!(whole_image(&bytes[..bytes.len() - 2]).unwrap_err().to_string().starts_with("truncated"));
@@ -208,7 +208,7 @@ fn errors_name_the_file_and_what_is_wrong() {
     }
 }
 
-/// A chunk of a PNG.
+/// Builds a chunk of a PNG.
 fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let mut checksum = flate2::Crc::new();
     checksum.update(kind);
@@ -217,7 +217,7 @@ fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     [&length[..], kind, content, &checksum.sum().to_be_bytes()].concat()
 }
 
-/// A black grey PNG of 64 x 64 pixels, with so many rows and another chunk before them.
+/// Builds a black grey PNG of 64 x 64 pixels that has `rows` rows, with another chunk before them.
 fn png_of(rows: usize, before: &[u8]) -> Vec<u8> {
     let head = [&64_u32.to_be_bytes()[..], &64_u32.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     let data = chunk(b"IDAT", &packed(&vec![0; 65 * rows]));
@@ -237,7 +237,7 @@ fn a_png_of_fewer_rows_is_refused_and_a_profile_is_not_unpacked_without_end() {
         let error = whole_image(&png_of(rows, b"")).unwrap_err().to_string();
         assert!(error.contains("does not have enough data for image"), "{rows} rows: {error}");
     }
-    // 40 MB of zeros: more than the decoder may take beside pixels.
+    // 40 MB of zeros: more than the decoder may use besides pixels.
     let profile = chunk(b"iCCP", &[&b"x\0\0"[..], &packed(&vec![0; 40 << 20])].concat());
     assert!(profile.len() < 1 << 20);
     let image = whole_image(&png_of(64, &profile)).unwrap();
@@ -274,8 +274,8 @@ fn what_takes_too_much_memory_is_refused_by_its_head() {
     assert!(error.starts_with("too large: 65536 x 65536 pixels of this kind take "), "{error}");
 }
 
-/// Damage of every kind, to every kind of file: whatever comes of it, it comes soon, it is no panic, and a picture has
-/// the size that its head says.
+/// Damage of every kind, to every kind of file: decoding ends quickly, without a panic, and a picture has the size
+/// stated in its header.
 #[test]
 fn no_damage_breaks_a_reader() {
     const EACH: usize = 30;
@@ -291,7 +291,7 @@ fn no_damage_breaks_a_reader() {
             for _ in 0..=dice.below(3) {
                 damage(&mut bytes, &files[(number + 7) % files.len()], &mut dice);
             }
-            // Not `seen`, which catches panics: none is to come.
+            // `seen` would catch panics, so it is not used here.
             match from_bytes(&bytes, SampleBits::ALL) {
                 Ok((image, head, _)) => {
                     pictures += 1;
@@ -307,12 +307,12 @@ fn no_damage_breaks_a_reader() {
     assert!(pictures > 100 && refused > 100, "{pictures} pictures, {refused} refused");
 }
 
-/// Changes a bit, a stretch of bytes, a length, or where the file ends.
+/// Changes a bit, a range of bytes, a length, or the end of the file.
 fn damage(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Stream) {
     if bytes.is_empty() {
         return;
     }
-    // Heads are short, and have most to go wrong.
+    // Headers are short and especially vulnerable.
     let most = if dice.coin(0.5) { bytes.len().min(64) } else { bytes.len() };
     let at = dice.below(most);
     let end = (at + 1 + dice.below(40)).min(bytes.len());

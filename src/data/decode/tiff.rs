@@ -1,7 +1,7 @@
 //! TIFF: the first page, 1 to 16 bits, grey, RGB, CMYK and palettes, in strips, tiles or planes.
 //!
-//! The tiff crate uncompresses; what its samples mean is decided here, since the `image` crate refuses palettes, few bits
-//! and grey with alpha. Floating-point and signed samples have no range that could be known, and are refused.
+//! The tiff crate decompresses the data. Samples are interpreted here, since the `image` crate rejects palettes,
+//! samples of few bits, and grey with alpha. Floating-point and signed samples have no known range and are rejected.
 
 use std::{
     borrow::Cow,
@@ -21,40 +21,40 @@ use crate::data::regular::IMAGE_BYTES;
 
 const PALETTE: u16 = 3;
 
-/// Where parts of a page lie, and how long they are.
+/// Tags of the offsets and lengths of a page's parts.
 const PARTS: [(Tag, Tag); 2] =
     [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)];
 
-/// What a page says of itself.
+/// Properties of a page according to its tags.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub width: u32,
     pub height: u32,
-    /// Bits of a sample.
+    /// Bits per sample.
     pub bits: u8,
     pub orientation: Orientation,
-    /// The largest sample that may occur, where the file says one.
+    /// The largest possible sample, if the file states one.
     pub largest: Option<u16>,
     photometric: u16,
 }
 
-/// Reads what the first page says of itself, and what decoding it takes.
+/// Reads the properties of the first page, and the memory needed for decoding it.
 ///
 /// # Errors
-/// If it cannot be read, or its samples are no whole numbers from 0.
+/// If it cannot be read, or its samples are not unsigned integers.
 pub fn page<R: Read + Seek>(reader: R) -> Result<(Page, Room)> {
     let mut decoder = Decoder::new(reader)?;
     let page = page_of(&mut decoder)?;
     let samples: Option<u16> = decoder.find_tag_unsigned(Tag::SamplesPerPixel)?;
     let samples = u64::from(samples.unwrap_or(1));
-    // As they are stored, then of 16 bits each, and what is made of them: all at once.
+    // Stored samples, samples widened to 16 bits, and the result exist at the same time.
     let (wide, made) = if page.bits == 16 { (2, 6) } else { (1, 3) };
     let (given, beside) = (made, samples * (wide + 2));
     let (width, height) = (page.width, page.height);
     Ok((page, Room { width, height, given, beside, wide: wide > 1, ..Room::default() }))
 }
 
-/// A decoder that takes as much as there is room for, as [`page`] has found.
+/// Creates a decoder without limits of its own, since [`page`] has checked the memory.
 fn decoder(bytes: &[u8]) -> Result<Decoder<Cursor<Cow<'_, [u8]>>>> {
     let mut limits = Limits::default();
     limits.decoding_buffer_size = IMAGE_BYTES as usize;
@@ -66,7 +66,7 @@ fn page_of<R: Read + Seek>(decoder: &mut Decoder<R>) -> Result<Page> {
     let (width, height) = decoder.dimensions()?;
     let formats: Option<Vec<u16>> = decoder.find_tag_unsigned_vec(Tag::SampleFormat)?;
     match formats.and_then(|formats| formats.first().copied()).unwrap_or(1) {
-        // Undefined (4) is read as libtiff does.
+        // Undefined (4) is interpreted as in libtiff.
         1 | 4 => {}
         2 => bail!(
             "signed samples in TIFF are not read: their range is not known; save it as 8 or 16 bits without sign"
@@ -95,7 +95,7 @@ fn page_of<R: Read + Seek>(decoder: &mut Decoder<R>) -> Result<Page> {
     })
 }
 
-/// Whether all strips or tiles of the first page lie in the file. A head that is itself wrong is left to [`read`].
+/// Whether all strips or tiles of the first page are inside the file. Errors in the header are left to [`read`].
 pub fn is_complete(bytes: &[u8]) -> bool {
     let ends = || -> Result<bool, TiffError> {
         let mut decoder = Decoder::new(Cursor::new(as_grey(bytes)?))?;
@@ -120,7 +120,7 @@ pub fn is_complete(bytes: &[u8]) -> bool {
 /// Decodes the first page.
 ///
 /// # Errors
-/// If it is compressed or coloured in a way that is not read; names which.
+/// If its compression or colour space is not supported; the message names it.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
     let mut decoder = decoder(bytes)?;
     check_jpeg(&mut decoder, bytes)?;
@@ -147,7 +147,7 @@ pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
     };
     ensure!(wide.len() >= pixels * channels, "fewer samples than {} x {}", page.width, page.height);
     let planes = layout.planes > 1;
-    // One pixel's samples, whether they lie together or in planes.
+    // Index of a pixel's sample, in interleaved or planar layout.
     let place =
         |pixel: usize, channel| if planes { channel * pixels + pixel } else { pixel * channels + channel };
     let sample = |pixel, channel| wide[place(pixel, channel)];
@@ -175,8 +175,10 @@ pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
     }
 }
 
+/// Checks the parts of the page that are JPEG.
+///
 /// # Errors
-/// If a part of the page that is JPEG is damaged.
+/// If one is damaged.
 fn check_jpeg<R: Read + Seek>(decoder: &mut Decoder<R>, bytes: &[u8]) -> Result<()> {
     const JPEG: u16 = 7;
     let compression: Option<u16> = decoder.find_tag_unsigned(Tag::Compression)?;
@@ -196,7 +198,7 @@ fn check_jpeg<R: Read + Seek>(decoder: &mut Decoder<R>, bytes: &[u8]) -> Result<
     Ok(())
 }
 
-/// The place of the tag that says what samples mean, its value, and whether numbers are little-endian.
+/// Offset and value of the tag for the interpretation of samples, and whether numbers are little-endian.
 fn meaning(bytes: &[u8]) -> Option<(usize, u16, bool)> {
     let little = bytes.starts_with(b"II");
     let number = |place: usize, length: usize| -> Option<u64> {
@@ -221,7 +223,7 @@ fn photometric(bytes: &[u8]) -> Option<u16> {
     meaning(bytes).map(|(_, value, _)| value)
 }
 
-/// The file with a palette's numbers called grey, which the tiff crate reads; any other file as it is.
+/// The file with a palette relabelled as grey, which the tiff crate can read; other files are unchanged.
 fn as_grey(bytes: &[u8]) -> Result<Cow<'_, [u8]>, TiffError> {
     Ok(match meaning(bytes) {
         Some((place, PALETTE, little)) => {
@@ -237,7 +239,8 @@ fn as_grey(bytes: &[u8]) -> Result<Cow<'_, [u8]>, TiffError> {
     })
 }
 
-/// Samples of 1, 2 or 4 bits, each row beginning with a byte; grey is spread over 0..=255, palettes stay numbers.
+/// Unpacks samples of 1, 2 or 4 bits, where each row begins with a new byte. Grey is scaled to 0..=255, palette
+/// indices are not.
 fn unpack(bytes: &[u8], page: &Page, channels: usize) -> Result<Vec<u16>> {
     ensure!(channels == 1, "expected one channel of {} bits in TIFF, found {channels}", page.bits);
     let (width, bits) = (page.width as usize, usize::from(page.bits));
@@ -251,7 +254,7 @@ fn unpack(bytes: &[u8], page: &Page, channels: usize) -> Result<Vec<u16>> {
     Ok(rows.flat_map(|row| (0..width).map(move |x| spread * at(row, x))).collect())
 }
 
-/// Numbers of a palette to its colours, of 16 bits each, of which the upper 8 count.
+/// Maps palette indices to colours of 16 bits, of which the upper 8 are used.
 fn palette<R: Read + Seek>(
     decoder: &mut Decoder<R>,
     page: &Page,
@@ -268,14 +271,14 @@ fn palette<R: Read + Seek>(
     RgbImage::from_raw(page.width, page.height, rgb).map(Into::into).context("another size than the head's")
 }
 
-/// JPEG's colours inside TIFF (ITU-R BT.601, full range), as JFIF has them.
+/// Converts JPEG's colours inside TIFF (ITU-R BT.601, full range), as in JFIF.
 fn from_luma_and_chroma([luma, blue, red]: [u16; 3]) -> [u16; 3] {
     let (luma, blue, red) = (f32::from(luma), f32::from(blue) - 128.0, f32::from(red) - 128.0);
     let mixed = [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue];
     mixed.map(|value| value.round().clamp(0.0, 255.0) as u16)
 }
 
-/// An image of these samples, grey or RGB.
+/// Builds an image of these samples, grey or RGB.
 fn build(page: &Page, samples: impl Iterator<Item = u16>, colour: bool) -> Result<DynamicImage> {
     let (width, height) = (page.width, page.height);
     let image: Option<DynamicImage> = match (page.bits == 16, colour) {

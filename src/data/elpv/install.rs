@@ -1,9 +1,7 @@
 //! Fetches the elpv images with the Python package installer and keeps them in the user's cache.
 //!
-//! The images are non-commercial and share-alike, so they stay out of the repository: they are taken from
-//! the package elpv-dataset in the version and with the SHA-256 pinned here, and unpacked beside their
-//! licence.
-//!
+//! The images are licensed as non-commercial and share-alike, so they are not in the repository. They are taken from
+//! the package elpv-dataset, in the version and with the SHA-256 pinned here, and unpacked beside their licence.
 //! Prints nothing.
 
 use std::{
@@ -16,31 +14,32 @@ use anyhow::{Context as _, Result};
 use super::{CITATIONS, LICENCE};
 use crate::data::package::Package;
 
-/// What to tell the user after installing.
+/// Result of the installation, to be reported to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
-    /// Give this to [`super::source`].
+    /// Folder to pass to [`super::source`].
     pub folder: PathBuf,
-    /// False where the data was there already.
+    /// False if the data were installed already.
     pub fetched: bool,
-    /// [`LICENCE`].
+    /// [`LICENCE`] of the data.
     pub licence: &'static str,
-    /// [`CITATIONS`].
+    /// [`CITATIONS`] of the data.
     pub citations: [&'static str; 3],
 }
 
-/// The SHA-256 was computed from the file that was read for this adapter.
+/// The SHA-256 was computed from the file for which this adapter was written.
 const PACKAGE: Package = Package {
     name: "elpv-dataset",
     version: "1.0.0.post1",
     wheel: "elpv_dataset-1.0.0.post1-py3-none-any.whl",
     sha256: "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c",
 };
-/// Where the wheel has its data and the licence.
+/// Folder of the data and the licence in the wheel.
 const WHEEL_DATA: &str = "elpv_dataset/data";
 const WHEEL_LICENCE: &str = "elpv_dataset-1.0.0.post1.dist-info/licenses/LICENSE.md";
 
-/// Puts the images below `cache` unless they are there. Takes about 180 MB while it runs, 92 MB after.
+/// Installs the images below `cache` unless they exist. Uses about 180 MB of disk space while running, 92 MB
+/// afterwards.
 ///
 /// # Errors
 /// Those of [`Package::install`].
@@ -55,7 +54,7 @@ pub fn install(cache: &Path) -> Result<Installed> {
     Ok(Installed { folder, fetched, licence: LICENCE, citations: CITATIONS })
 }
 
-/// Where [`install`] puts the images.
+/// Returns the folder where [`install`] puts the images.
 pub fn folder_in(cache: &Path) -> PathBuf {
     cache.join(format!("elpv-{}", PACKAGE.version))
 }

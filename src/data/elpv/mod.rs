@@ -1,9 +1,9 @@
-//! elpv: 2,624 electroluminescence photos of solar cells, a real inspection task with subtle defects.
+//! elpv: 2,624 electroluminescence images of solar cells, a real inspection task with subtle defects.
 //!
-//! Annotators gave each cell a defect probability of 0, 1/3, 2/3 or 1; a cell is a defect above 1/2.
-//! Probability and cell type are the stratum, so splits and subsets keep both in proportion.
+//! Annotators gave each cell a defect probability of 0, 1/3, 2/3 or 1; a cell above 1/2 is a defect. The stratum is
+//! the pair of probability and cell type, so splits and subsets keep the proportions of both.
 //!
-//! Source: the papers in [`CITATIONS`]; the form of `labels.csv` from the package elpv-dataset 1.0.0.post1.
+//! Source: the papers in [`CITATIONS`]; the format of `labels.csv` from the package elpv-dataset 1.0.0.post1.
 
 pub mod install;
 
@@ -19,7 +19,7 @@ use crate::data::{
     whole::{Opened, Whole},
 };
 
-/// Under which the authors publish the data.
+/// Licence under which the authors publish the data.
 pub const LICENCE: &str =
     "images and labels: CC BY-NC-SA 4.0 (non-commercial; derived images under the same licence)";
 
@@ -39,15 +39,15 @@ pub const CITATIONS: [&str; 3] = [
 /// Reads `labels.csv` in `folder` (see [`install::install`]); images are opened later.
 ///
 /// # Errors
-/// If the file is missing, a line is not "path probability type", or the counts are not the published ones.
+/// If the file is missing, a line is not "path probability type", or the counts differ from the published ones.
 pub fn source(folder: &Path) -> Result<Source> {
     open(folder)?.split()
 }
 
-/// As [`source`], before the images get a split.
+/// Like [`source`], but without a split.
 ///
 /// # Errors
-/// As there.
+/// Those of [`source`].
 pub fn open(folder: &Path) -> Result<Opened> {
     let table = folder.join("labels.csv");
     let text = regular::read_text(&table, Most::TABLE).with_context(|| {
@@ -65,8 +65,8 @@ pub fn open(folder: &Path) -> Result<Opened> {
         limits: [
             "the 2,624 cells come from 44 modules and the labels do not say from which: cells of one module may \
              be on both sides of the split",
-            // Found by our perceptual hash: 4 to 20 of 256 bits apart, other cells at that distance in number 100 and
-            // more.
+            // Found with our perceptual hash: these pairs differ in 4 to 20 of 256 bits; other cells whose numbers
+            // are equally far apart differ in 100 or more.
             "cells 1735 to 1784 and 2277 to 2326 are one module that was photographed twice, and 3 of these 50 pairs have \
              two labels: a random split trains on some of them and scores on the others",
             "no defect classes: F2_CIW is not defined",
@@ -82,8 +82,8 @@ pub fn open(folder: &Path) -> Result<Opened> {
     }))
 }
 
-/// Images of each probability (0, 1/3, 2/3, 1) and type (mono, poly): the stratum is 2 level + type.
-/// Counted in labels.csv of the package; their sum is the published 2,624.
+/// Numbers of images by probability (0, 1/3, 2/3, 1) and type (mono, poly): the stratum is 2 level + type. Counted in
+/// the package's labels.csv; the sum is the published 2,624.
 const COUNTS: [usize; 8] = [588, 920, 117, 178, 56, 50, 313, 402];
 const TYPES: [&str; 2] = ["mono", "poly"];
 
@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// Labels with the published counts and made-up order, aligned as in the package.
+    /// Labels with the published counts in a made-up order, aligned as in the package.
     fn table() -> String {
         let mut lines = String::new();
         for (stratum, count) in COUNTS.into_iter().enumerate() {
@@ -165,8 +165,7 @@ mod tests {
         let defects = |labels: &[Labels]| labels.iter().filter(|label| label.defect).count();
         let (train, validation) = (source.train.labels(), source.validation.labels());
         assert_eq!(train.len() + validation.len(), 2_624);
-        // 821 of 2,624: 56 + 50 + 313 + 402. Three quarters of 821 and of 1,803, rounded down, are trained
-        // on.
+        // 821 of 2,624: 56 + 50 + 313 + 402. Three quarters of 821 and of 1,803, rounded down, are for training.
         assert_eq!((defects(train), defects(validation)), (615, 206));
         assert_eq!((train.len(), validation.len()), (615 + 1_352, 206 + 451));
         for (stratum, count) in (0_u32..).zip(COUNTS) {

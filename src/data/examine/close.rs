@@ -1,23 +1,24 @@
-//! Pairs of hashes that differ in few bits, among a million in seconds.
+//! Finds pairs of hashes that differ in few bits, among a million hashes in seconds.
 //!
-//! A hash is cut into one part more than bits may differ, so that of a close pair one part is equal. Hashes are looked up
-//! by each part in turn, and only those that share it are compared: the pairs are those of comparing all with all.
+//! A hash is cut into more parts than the number of bits that may differ, so a close pair has at least one equal
+//! part. Hashes are looked up by each part in turn, and only hashes that share it are compared. The result is the
+//! same as comparing all pairs.
 
 use rayon::prelude::*;
 
 use super::sketch::{HASH_BITS, WORDS, distance};
 
-/// A hash as a processor compares it.
+/// A hash in machine words.
 pub type Hash = [u64; WORDS];
 
-/// Bits of a part.
+/// Bits per part.
 const PART: usize = 16;
-/// Parts of a hash.
+/// Number of parts of a hash.
 const PARTS: usize = WORDS * 64 / PART;
 const _: () = assert!(PARTS > HASH_BITS as usize, "a close pair must have an equal part");
 
-/// Places in `first` and in `second` of hashes that differ in at most [`HASH_BITS`] bits, in ascending order. `itself`:
-/// both are the same list, of which each pair is wanted once.
+/// Returns positions in `first` and in `second` of hashes that differ in at most [`HASH_BITS`] bits, in ascending
+/// order. With `itself`, both are the same list, and each pair is returned once.
 pub fn pairs(first: &[Hash], second: &[Hash], itself: bool) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     for number in 0..PARTS {
@@ -28,7 +29,7 @@ pub fn pairs(first: &[Hash], second: &[Hash], itself: bool) -> Vec<(usize, usize
                 let known = &second[other];
                 !(itself && other <= place)
                     && distance(hash, known) <= HASH_BITS
-                    // By an earlier part it was found already.
+                    // A pair that shares an earlier part was found before.
                     && (0..number).all(|earlier| part(hash, earlier) != part(known, earlier))
             };
             others.filter(close).map(move |other| (place, other)).collect::<Vec<_>>()
@@ -39,15 +40,15 @@ pub fn pairs(first: &[Hash], second: &[Hash], itself: bool) -> Vec<(usize, usize
     found
 }
 
-/// A part of a hash, by its number.
+/// One part of a hash, by its index.
 fn part(hash: &Hash, number: usize) -> usize {
     let in_word = 64 / PART;
     (hash[number / in_word] >> (PART * (number % in_word))) as usize & ((1 << PART) - 1)
 }
 
-/// Places of hashes by one of their parts.
+/// Positions of hashes, grouped by one of their parts.
 struct Table {
-    /// Where the places of each value begin, and an end.
+    /// Start of the positions for each value, followed by the end.
     begins: Vec<u32>,
     places: Vec<u32>,
 }
@@ -82,7 +83,8 @@ mod tests {
     #[test]
     fn pairs_are_those_of_comparing_all_with_all() {
         let mut stream = Seed::root(0).child("close").stream();
-        // Families of hashes a few bits apart, some with all the bits that differ in one part and some with one in each.
+        // Families of hashes that differ by a few bits: in some, all these bits are in one part, in others each in
+        // its own.
         let mut hashes: Vec<Hash> = Vec::new();
         for family in 0..20 {
             let base: Hash = std::array::from_fn(|_| (stream.unit() * 2.0_f64.powi(53)) as u64 * 2_049);

@@ -1,5 +1,5 @@
-//! What makes the scores of a split worth less than they seem: pictures that are trained on and scored on, groups on
-//! both sides, equal pictures under both labels.
+//! Leaks of a split, which make its scores misleading: images that are on both sides, groups on both sides, and equal
+//! images with both labels.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,23 +12,23 @@ use crate::{
     named::counted,
 };
 
-/// What of a source is on both sides, by positions in training and validation.
+/// Leaks of a source, by positions in training and validation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Leaks {
-    /// Files of equal bytes: for each such validation image a training image.
+    /// Files with equal bytes: validation image to training image.
     pub equal: BTreeMap<usize, usize>,
-    /// Pictures that are nearly equal, for validation images that have no equal one.
+    /// Nearly equal images, for validation images without an equal training image.
     pub near: BTreeMap<usize, usize>,
-    /// Groups that have images on both sides.
+    /// Groups with images on both sides.
     pub groups: BTreeSet<String>,
-    /// Where equal bytes stand under both labels: two files of each picture.
+    /// Equal bytes with both labels: two files for each such image.
     pub both_labels: Vec<[String; 2]>,
-    /// A pair of each kind by name, for people.
+    /// An example of each kind, by file names.
     named: BTreeMap<&'static str, [String; 2]>,
 }
 
 impl Leaks {
-    /// Of a source whose files were examined; none where images are drawn.
+    /// Finds the leaks of a source whose files were examined; empty if images are drawn.
     pub fn of(source: &Source) -> Self {
         let (Some(train), Some(validation)) = (source.train.files(), source.validation.files()) else {
             return Self::default();
@@ -51,12 +51,12 @@ impl Leaks {
         Self { equal, near, groups, both_labels: both_labels(&[train, validation]), named }
     }
 
-    /// Whether nothing was found.
+    /// Whether there are no leaks.
     pub fn is_empty(&self) -> bool {
         self.equal.is_empty() && self.near.is_empty() && self.groups.is_empty() && self.both_labels.is_empty()
     }
 
-    /// What was found, one a line; `images` are there to validate on.
+    /// Describes the leaks, one per line; `images` is the number of validation images.
     pub fn lines(&self, images: usize) -> Vec<String> {
         let mut lines = Vec::new();
         let such_as = |kind: &str| {
@@ -67,8 +67,8 @@ impl Leaks {
         if !self.equal.is_empty() {
             let count = self.equal.len();
             lines.push(format!(
-                "{count} of {images} validation images are training images too, by their bytes{}: scores on them are \
-                 memory",
+                "{count} of {images} validation images are training images too, by their bytes{}: scores on them \
+                 measure memory",
                 such_as("equal")
             ));
         }
@@ -95,7 +95,7 @@ impl Leaks {
     }
 }
 
-/// Files of equal bytes with different labels.
+/// Finds files with equal bytes but different labels.
 fn both_labels(splits: &[&Files]) -> Vec<[String; 2]> {
     let mut first: HashMap<Digest, (bool, &Files, usize)> = HashMap::new();
     let mut found: BTreeMap<Digest, [String; 2]> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! One look at every picture of a data set before it is trained on: which cannot be read, which are there twice, and
-//! what else would make scores say less than they seem to.
+//! Examines every image of a data set once before training: which are unreadable, which occur twice, and what else
+//! would make scores misleading.
 
 mod close;
 mod leaks;
@@ -17,8 +17,8 @@ pub use twins::{Twins, near};
 use super::{Dataset as _, Source, content::Content, decode, files::Files, stratify};
 
 impl Files {
-    /// Decodes the files at `indices` whose picture is not known yet, on all cores, and keeps what they are like. What
-    /// cannot be decoded is kept with its reason ([`Self::unreadable`]). `done` is called once a file, from many
+    /// Decodes the files at `indices` that have no sketch yet, on all cores, and stores their sketches. For files
+    /// that cannot be decoded, the reason is stored ([`Self::unreadable`]). `done` is called once per file, from many
     /// threads.
     pub fn examine(&self, indices: &[usize], done: &(dyn Fn() + Sync)) {
         indices.par_iter().for_each(|&index| {
@@ -32,7 +32,7 @@ impl Files {
         });
     }
 
-    /// What the picture at `index` is like, if that is known of the file as it is now and as its samples are scaled.
+    /// Returns the sketch of the image at `index` if it is known for the current file and scale of samples.
     pub fn sketch(&self, index: usize) -> Option<Sketch> {
         let [Content::Bytes(_)] = self.look(&[index])[..] else { return None };
         let bits = self.sample_bits().bits();
@@ -61,10 +61,10 @@ impl Files {
         })
     }
 
-    /// The fixed split of these files, with groups, and pictures that are equal or nearly so, whole on one side.
+    /// Returns the fixed split of these files; groups, and images that are equal or nearly equal, stay on one side.
     ///
     /// # Errors
-    /// If so little is left on a side that nothing can be learnt or scored.
+    /// If too few images for training or scoring are left on one side.
     pub fn divide(&self) -> Result<Divided> {
         let twins = Twins::among(self);
         let units = twins.units(self);
@@ -76,11 +76,11 @@ impl Files {
 
 /// A split.
 pub struct Divided {
-    /// Positions to train on.
+    /// Positions of training images.
     pub train: Vec<usize>,
-    /// Positions to score on.
+    /// Positions of validation images.
     pub validation: Vec<usize>,
-    /// Images that have their like among the others.
+    /// Number of images that are equal or nearly equal to another.
     pub kept_together: usize,
 }
 

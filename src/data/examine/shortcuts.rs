@@ -1,16 +1,17 @@
-//! What tells the labels apart without a look at the picture, and pictures that nothing can be learnt from.
+//! Shortcuts: properties of files that predict the label without the picture's content, and pictures without
+//! information.
 
 use std::collections::BTreeMap;
 
 use super::{Pixels, Sketch};
 use crate::data::{Dataset, Source, files::Files};
 
-/// Balanced accuracy from which a property of files is a shortcut; 0.5 is chance. Ours.
+/// Balanced accuracy from which a property of files counts as a shortcut; 0.5 is chance. Ours.
 const SHORTCUT: f64 = 0.75;
 
 impl Source {
-    /// What a look at every file shows that a reader of scores must know, one a line: properties of files that tell the
-    /// labels apart, pictures of one colour, pictures of which a side is less than half of `side` pixels.
+    /// Returns warnings from examining every file, one per line: properties of files that predict the labels,
+    /// pictures of a single colour, and pictures whose shorter side is less than half of `side` pixels.
     pub fn seen(&self, side: usize) -> Vec<String> {
         let mut lines = Vec::new();
         let splits = [("training", &self.train), ("validation", &self.validation)];
@@ -38,10 +39,10 @@ impl Source {
     }
 }
 
-/// Reads one property of a file, in words.
+/// Formats one property of a file.
 type Property = fn(&Sketch) -> String;
 
-/// Properties that tell the labels apart.
+/// Warnings about properties that predict the labels.
 fn shortcuts(files: &Files, sketches: &[(usize, Sketch)]) -> Vec<String> {
     let properties: [(&str, Property); 4] = [
         ("size", |sketch| format!("{} x {}", sketch.width, sketch.height)),
@@ -65,7 +66,7 @@ fn shortcuts(files: &Files, sketches: &[(usize, Sketch)]) -> Vec<String> {
     lines.collect()
 }
 
-/// The most frequent value of a label.
+/// The most frequent value among images with a label.
 fn most(values: &[(String, bool)], label: bool) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     values
@@ -75,8 +76,8 @@ fn most(values: &[(String, bool)], label: bool) -> String {
     counts.into_iter().max_by_key(|(_, count)| *count).map_or_else(String::new, |(value, _)| value.to_owned())
 }
 
-/// How often the label of an image is told by the others of the same value: the mean over both labels, so that 0.5 is
-/// chance; an image whose value no other has counts half. None without two images of each label.
+/// Leave-one-out balanced accuracy of predicting an image's label from the other images with the same value: the mean
+/// over both labels, so 0.5 is chance. A unique value counts half. `None` with fewer than two images of either label.
 fn accuracy(values: &[(String, bool)]) -> Option<f64> {
     let mut counts: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
     let mut totals = [0.0; 2];
@@ -118,7 +119,7 @@ mod tests {
         let (normal, defect) = (false, true);
         assert_eq!(of(&[("png", normal), ("png", normal), ("jpeg", defect), ("jpeg", defect)]), Some(1.0));
         assert_eq!(of(&[("png", normal), ("png", normal), ("png", defect), ("png", defect)]), Some(0.5));
-        // All values differ: nothing follows for a new image.
+        // All values differ, so they predict nothing about a new image.
         assert_eq!(of(&[("1", normal), ("2", normal), ("3", defect), ("4", defect)]), Some(0.5));
         assert_eq!(of(&[("1", normal), ("2", normal), ("3", defect)]), None);
     }

@@ -1,4 +1,4 @@
-//! What is kept of a picture once it has been seen: enough to find its like again, and to say what it was like.
+//! Sketches: what is stored about a picture after decoding it, enough to find equal pictures and to describe it.
 
 use std::sync::LazyLock;
 
@@ -10,44 +10,45 @@ use image_hasher::{HashAlg, Hasher, HasherConfig};
 
 use crate::{data::Image, named::named};
 
-/// Bytes of a hash.
+/// Bytes in a hash.
 pub const HASH: usize = 32;
-/// 64-bit words of a hash.
+/// 64-bit words in a hash.
 pub const WORDS: usize = HASH / 8;
-/// Bits in which hashes of pictures that are nearly equal differ at most. Ours: of 400 drawn sewers no two are nearer
-/// than 74, and JPEG of quality 50 moves 95 % of them by 16 or less at 224 px. Of elpv's 2,624 cells, which are cut out
-/// and aligned, neighbours in a module come to 18 bits where they correlate as [`ALIKE`] asks.
+/// Largest number of different bits between the hashes of nearly equal pictures. Ours: of 400 drawn sewers, no two
+/// differ in fewer than 74, and JPEG with quality 50 at 224 px changes at most 16 in 95 % of them. Among elpv's 2,624
+/// cells, which are cut out and aligned, neighbours in a module that reach the correlation [`ALIKE`] differ in 18 or
+/// more.
 pub const HASH_BITS: u32 = 15;
-/// Correlation that they have at least, as [`Likeness`] has it. Ours: high, because photographs of one product under
-/// one camera are alike too; by both bounds together elpv has no pair.
+/// Smallest correlation between nearly equal pictures, as computed by [`Likeness`]. Ours: high, because photographs
+/// of one product by one camera are similar, too; elpv has no pair that satisfies both bounds.
 pub const ALIKE: f32 = 0.998;
-/// Shorter side of what a hash is taken of, where pictures are larger. Ours: four times what it looks at.
+/// Shorter side to which larger pictures are reduced before hashing. Ours: four times the resolution of the hash.
 const ENOUGH: u32 = 128;
-/// Side of the grey picture that two pictures are compared at, pixels. Ours.
+/// Side of the grey pictures that are compared, in pixels. Ours.
 const SIDE: usize = 32;
 
-/// What a look at a picture leaves.
+/// What is stored about a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sketch {
-    /// Perceptual hash: one bit for each of 16 x 16 lowest frequencies (discrete cosine transform of 32 x 32 grey
-    /// pixels), set where it is above their median.
+    /// Perceptual hash: one bit for each of the 16 x 16 lowest frequencies (discrete cosine transform of 32 x 32 grey
+    /// pixels), set if the coefficient is above their median.
     pub hash: [u8; HASH],
-    /// Pixels a row, after turning.
+    /// Pixels per row, after rotation.
     pub width: u32,
-    /// Rows, after turning.
+    /// Number of rows, after rotation.
     pub height: u32,
-    /// The file's format, as its content says.
+    /// Format of the file, according to its content.
     pub format: Format,
-    /// What its pixels are like.
+    /// Kind of its pixels.
     pub pixels: Pixels,
-    /// Whether the file says that the picture is to be turned or mirrored.
+    /// Whether the file states that the picture must be rotated or mirrored.
     pub turned: bool,
-    /// Bits of a 16-bit sample that were taken to be in use; 0 where samples have 8.
+    /// Number of bits assumed to be significant in 16-bit samples; 0 for 8-bit samples.
     pub bits: u8,
 }
 
 named! {
-    /// How pixels are stored.
+    /// Format of an image file.
     pub enum Format: "image format" {
         /// Windows bitmap.
         Bmp = "bmp",
@@ -65,19 +66,19 @@ named! {
 }
 
 named! {
-    /// What pixels are like.
+    /// Kind of pixels in a picture.
     pub enum Pixels: "kind of pixels" {
-        /// One value throughout: nothing can be learnt from it.
+        /// One value in all pixels: nothing can be learned from it.
         Constant = "constant",
         /// Red, green and blue are equal in every pixel.
         Grey = "grey",
-        /// They differ somewhere.
+        /// Red, green and blue differ in some pixel.
         Colour = "colour",
     }
 }
 
 impl Pixels {
-    /// Those of an image.
+    /// Determines the kind of an image's pixels.
     pub fn of(image: &Image) -> Self {
         let (pixels, _) = image.pixels.as_chunks::<3>();
         if pixels.iter().all(|pixel| *pixel == pixels[0]) {
@@ -90,9 +91,9 @@ impl Pixels {
     }
 }
 
-/// The hash of an image ([`Sketch::hash`]).
+/// Returns the hash of an image ([`Sketch::hash`]).
 pub fn hash(image: &Image) -> [u8; HASH] {
-    // Plans of its transform are made once.
+    // The transform is planned once.
     static HASHER: LazyLock<Hasher> = LazyLock::new(|| {
         let config = HasherConfig::new().hash_size(16, 16).hash_alg(HashAlg::Median).preproc_dct();
         config.resize_filter(FilterType::Triangle).to_hasher()
@@ -102,23 +103,23 @@ pub fn hash(image: &Image) -> [u8; HASH] {
     hash
 }
 
-/// A hash as a processor compares it.
+/// Returns a hash in machine words.
 pub fn words(hash: &[u8; HASH]) -> [u64; WORDS] {
     let (words, _) = hash.as_chunks::<8>();
     std::array::from_fn(|place| u64::from_le_bytes(words[place]))
 }
 
-/// Bits in which two hashes differ.
+/// Returns the number of bits in which two hashes differ.
 #[inline(always)]
 pub fn distance(a: &[u64; WORDS], b: &[u64; WORDS]) -> u32 {
     a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
 }
 
-/// A small grey picture with mean 0 and length 1, so that brightness and contrast do not count.
+/// A small grey picture, normalised to mean 0 and length 1, so that brightness and contrast do not matter.
 pub struct Likeness(Vec<f32>);
 
 impl Likeness {
-    /// That of an image.
+    /// Computes the small picture of an image.
     pub fn of(image: &Image) -> Self {
         let small = image::imageops::resize(&grey(image), SIDE as u32, SIDE as u32, FilterType::Triangle);
         let values: Vec<f32> = small.as_raw().iter().map(|&value| f32::from(value)).collect();
@@ -127,14 +128,14 @@ impl Likeness {
         Self(values.iter().map(|value| (value - mean) / length.max(f32::MIN_POSITIVE)).collect())
     }
 
-    /// Correlation of two pictures, -1..1.
+    /// Returns the correlation of two pictures, -1..1.
     pub fn correlation(&self, other: &Self) -> f32 {
         self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum()
     }
 }
 
-/// Luma as BT.601 weighs the channels, rounded; of a large picture means over whole boxes, which is fast, to a shorter
-/// side of [`ENOUGH`] pixels or more.
+/// Luma with the weights of BT.601, rounded. Large pictures are first reduced by averaging whole boxes, which is
+/// fast, to a shorter side of at least [`ENOUGH`] pixels.
 fn grey(image: &Image) -> GrayImage {
     let luma = |&[red, green, blue]: &[u8; 3]| {
         ((299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue) + 500) / 1000) as u8
@@ -167,7 +168,7 @@ mod tests {
         image::load_from_memory(&bytes).unwrap().to_rgb8()
     }
 
-    /// What people do to pictures without making others of them.
+    /// Common changes that keep the content of a picture.
     #[rstest]
     #[case::jpeg_75(|image: RgbImage| as_jpeg(&image, 75), 36)]
     #[case::jpeg_50(|image: RgbImage| as_jpeg(&image, 50), 30)]

@@ -1,4 +1,4 @@
-//! Small data sets of a few pictures, and what is said of them.
+//! Small data sets of a few pictures, and the reports about them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{
 
 const NORMAL: Labels = Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 };
 
-/// Drawn pictures, each another.
+/// Distinct random pictures.
 fn drawn(count: usize) -> Vec<Image> {
     let source = synthetic::source(Seed::root(3), count, 2, 64);
     (0..count).map(|index| source.train.open(index).unwrap()).collect()
@@ -45,7 +45,7 @@ fn source(root: &Path, train: &[Image], validation: &[Image]) -> Source {
     }
 }
 
-/// Which validation image is which training image: by bytes, and but for a pixel.
+/// Leaks name the training image for each validation image: with equal bytes, and with all but one pixel equal.
 #[test]
 fn leaks_name_validation_images_by_the_training_images_that_they_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn leaks_name_validation_images_by_the_training_images_that_they_are() {
     assert_eq!(lines.len(), 2, "{lines:?}");
 }
 
-/// A network sees a picture whole, squeezed to its side: the shorter side is what is enlarged most.
+/// A network sees the whole picture resized to a square, so the shorter side is enlarged most.
 #[test]
 fn small_and_empty_pictures_are_told() {
     let folder = tempfile::tempdir().unwrap();

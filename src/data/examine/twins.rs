@@ -1,9 +1,10 @@
-//! Pictures that are there twice: files of equal bytes, and pictures that are nearly equal.
+//! Duplicates: files of equal bytes, and pictures that are nearly equal.
 //!
-//! Nearly equal are two pictures of one label whose hashes differ in at most [`HASH_BITS`](super::sketch::HASH_BITS) of 256 bits and whose grey
-//! pictures of 32 x 32 pixels correlate at [`ALIKE`] or more: the same photograph saved again, scaled, brightened. A
-//! picture that was cropped, shifted by much, turned or drawn upon is not found. Nearly equal pictures of different
-//! labels are left alone: a defect may be all that tells them apart.
+//! Two pictures of the same label are nearly equal if their hashes differ in at most
+//! [`HASH_BITS`](super::sketch::HASH_BITS) of 256 bits and their grey pictures of 32 x 32 pixels correlate at
+//! [`ALIKE`] or more: the same photograph saved again, scaled or brightened. Cropped, strongly shifted, rotated or
+//! retouched pictures are not found. Nearly equal pictures with different labels are not reported, since a defect may
+//! be the only difference.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,16 +22,16 @@ use crate::data::{
     imbalance::Pool,
 };
 
-/// Pairs of positions in one data set.
+/// Pairs of duplicates in one data set, by positions.
 pub struct Twins {
-    /// Files of equal bytes, each with the first that has them.
+    /// Files of equal bytes, each paired with the first one.
     pub equal: Vec<(usize, usize)>,
-    /// Pictures that are nearly equal.
+    /// Pairs of nearly equal pictures.
     pub near: Vec<(usize, usize)>,
 }
 
 impl Twins {
-    /// Those among files that were examined.
+    /// Finds duplicates among the examined files.
     pub fn among(files: &Files) -> Self {
         let mut first: HashMap<Digest, usize> = HashMap::new();
         let mut equal = Vec::new();
@@ -45,14 +46,14 @@ impl Twins {
         Self { equal, near: near.collect() }
     }
 
-    /// How many images have their like among the others.
+    /// Returns the number of images that have a duplicate.
     pub fn images(&self) -> usize {
         let pairs = self.equal.iter().chain(&self.near);
         pairs.flat_map(|&(a, b)| [a, b]).collect::<BTreeSet<usize>>().len()
     }
 
-    /// For each image the number of the unit that must stay on one side of a split: its group, and whatever is its
-    /// like.
+    /// Returns for each image the index of the unit that must stay on one side of a split: its group, together with
+    /// all duplicates.
     pub fn units(&self, files: &Files) -> Vec<u32> {
         let mut parent: Vec<usize> = (0..files.len()).collect();
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
@@ -69,8 +70,10 @@ impl Twins {
         (0..files.len()).map(|index| root(&mut parent, index) as u32).collect()
     }
 
+    /// Checks the sides of a split.
+    ///
     /// # Errors
-    /// If there are so few images, or groups so large, that a side of the split has too few of either label.
+    /// If there are so few images, or so large groups, that one side has too few of either label.
     pub(super) fn ensure_enough(&self, files: &Files, sides: [&[usize]; 2]) -> Result<()> {
         for (side, name) in sides.into_iter().zip(["train", "validate"]) {
             ensure!(!side.is_empty(), "{} images are too few: none is left to {name} on", files.len());
@@ -86,7 +89,7 @@ impl Twins {
     }
 }
 
-/// The one that stands for the unit of `index`.
+/// Representative of the unit of `index` (union-find).
 fn root(parent: &mut [usize], mut index: usize) -> usize {
     while parent[index] != index {
         parent[index] = parent[parent[index]];
@@ -104,8 +107,8 @@ pub(super) fn digests(files: &Files) -> impl Iterator<Item = (usize, Digest)> {
     })
 }
 
-/// Pairs of a picture of `first` and one of `second` that are nearly equal and of one label; of one data set with
-/// itself each pair once, and no picture with itself.
+/// Returns pairs of a picture in `first` and one in `second` that are nearly equal and have the same label. If both
+/// are the same data set, each pair is returned once, and no picture is paired with itself.
 pub fn near(first: &Files, second: &Files) -> Vec<(usize, usize)> {
     let itself = std::ptr::eq(first, second);
     let (places, hashes) = known_hashes(first);
@@ -117,7 +120,7 @@ pub fn near(first: &Files, second: &Files) -> Vec<(usize, usize)> {
     confirm(first, second, &pairs.filter(of_one_label).collect::<Vec<_>>())
 }
 
-/// Positions and hashes of the pictures that are known, but for those of one colour, which are all alike.
+/// Positions and hashes of the known pictures, except those of a single colour, whose hashes are all alike.
 fn known_hashes(files: &Files) -> (Vec<usize>, Vec<Hash>) {
     let of = |index| {
         let sketch = files.sketch(index).filter(|sketch| sketch.pixels != Pixels::Constant)?;
@@ -126,7 +129,7 @@ fn known_hashes(files: &Files) -> (Vec<usize>, Vec<Hash>) {
     (0..files.len()).filter_map(of).unzip()
 }
 
-/// Those of `pairs` whose small grey pictures are alike. What can no longer be opened is like nothing.
+/// The `pairs` whose small grey pictures are alike. Pictures that can no longer be opened match nothing.
 fn confirm(first: &Files, second: &Files, pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let likenesses = |files: &Files, wanted: BTreeSet<usize>| -> HashMap<usize, Likeness> {
         let of = |index| Some((index, Likeness::of(&files.open(index).ok()?)));

@@ -1,7 +1,7 @@
-//! Where people keep Sewer-ML: its tables, folders of frames, and archives that were never extracted.
+//! Finds Sewer-ML on disk: its tables, folders of frames, and archives that were not extracted.
 //!
-//! Frames are looked for by listing folders and archives, once and without asking the file system about any one of
-//! them; no name is kept, only where each frame of the tables is.
+//! Folders and archives are listed once, without a request to the file system for each frame. Only the location of
+//! each frame in the tables is kept, no names.
 
 use std::{
     fs,
@@ -18,21 +18,21 @@ use crate::data::{
     packed,
 };
 
-/// How deep below the folder frames may lie: `images/train/train00/`.
+/// Maximum depth of frames below the folder: `images/train/train00/`.
 const DEEPEST: usize = 3;
 
-/// What names of folders that may hold frames begin with, in lower case.
+/// Prefixes of names of folders that may hold frames, in lower case.
 const FRAMES: [&str; 10] =
     ["train", "val", "test", "image", "img", "frame", "png", "archive", "zip", "sewer"];
 
-/// The training and the validation table: in the folder, or in a folder in it.
+/// Finds the training and the validation table, in the folder or in one of its subfolders.
 ///
 /// # Errors
-/// If a folder cannot be listed, or a table is in none of them.
+/// If a folder cannot be listed, or a table is not found.
 pub(super) fn tables(folder: &Path) -> Result<[PathBuf; 2]> {
     let mut found = [None, None];
     let mut below = look_for_tables(folder, &mut found)?;
-    // Tables seldom lie among frames, whose folders take long to list.
+    // Tables are rarely in folders of frames, which take long to list, so these come last.
     below.sort_by_key(|name| may_hold_frames(name));
     for name in below {
         if found.iter().all(Option::is_some) {
@@ -53,7 +53,7 @@ pub(super) fn tables(folder: &Path) -> Result<[PathBuf; 2]> {
     Ok([expected(train, TRAIN)?, expected(validation, VALIDATION)?])
 }
 
-/// Notes tables that lie in a folder, where none is known yet; returns names of the folders in it.
+/// Stores tables in a folder, unless they were found before; returns the names of its subfolders.
 fn look_for_tables(folder: &Path, found: &mut [Option<PathBuf>; 2]) -> Result<Vec<String>> {
     let mut here: [Vec<String>; 2] = Default::default();
     let below = list(folder, &mut |name| {
@@ -69,8 +69,7 @@ fn look_for_tables(folder: &Path, found: &mut [Option<PathBuf>; 2]) -> Result<Ve
     Ok(below)
 }
 
-/// Which table a file is by its name, however it is spelt: 0 that of the training split, 1 that of the validation
-/// split.
+/// Recognises a table by the name of its file, in any spelling: 0 for the training split, 1 for the validation split.
 fn table(name: &str) -> Option<usize> {
     let name = name.to_ascii_lowercase();
     let letters: String = name.strip_suffix(".csv")?.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -86,7 +85,7 @@ fn may_hold_frames(name: &str) -> bool {
     FRAMES.iter().any(|begin| name.starts_with(begin))
 }
 
-/// Calls `file` with the name of each file of a folder; returns the names of its folders, in order.
+/// Calls `file` with the name of each file in a folder; returns the sorted names of its subfolders.
 fn list(folder: &Path, file: &mut dyn FnMut(&str) -> Result<()>) -> Result<Vec<String>> {
     let unlisted = || format!("cannot list {}", folder.display());
     let mut folders = Vec::new();
@@ -95,7 +94,7 @@ fn list(folder: &Path, file: &mut dyn FnMut(&str) -> Result<()>) -> Result<Vec<S
         // Sewer-ML's names are ASCII.
         let Ok(name) = entry.file_name().into_string() else { continue };
         let kind = entry.file_type().with_context(unlisted)?;
-        // A link to a frame is not followed here: there may be a million.
+        // Links to frames are not followed, since there may be a million.
         let is_folder = kind.is_dir()
             || kind.is_symlink() && !has_ending(&name, &["png", "csv"]) && entry.path().is_dir();
         if is_folder {
@@ -113,7 +112,7 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// Where frames of one split were found.
+/// Locations of the frames of one split.
 struct Split<'a> {
     listing: &'a Listing,
     places: Places<'a>,
@@ -126,8 +125,8 @@ impl<'a> Split<'a> {
         Self { listing, places: Places::new(listing), found: Found::nowhere(listing.len()), count: 0 }
     }
 
-    /// Notes that a frame lies in the folder or archive with this number, where it was found in none before. Whether it
-    /// is one of this split, found before or not.
+    /// Stores that a frame is in the folder or archive with this number, unless it was found before. Returns whether
+    /// it was new; `None` if it is not a frame of this split.
     fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> Option<bool> {
         let is_new = self.found.note(self.places.find(name)?, number, packed);
         self.count += usize::from(is_new);
@@ -135,21 +134,21 @@ impl<'a> Split<'a> {
     }
 }
 
-/// Frames of both tables, by where they lie.
+/// Locations of the frames of both tables.
 pub(super) struct Frames {
-    /// Folders that hold some, the folder itself first.
+    /// Folders that hold frames; the folder itself comes first.
     pub roots: Vec<PathBuf>,
-    /// Where each frame of the training table is, and of the validation table.
+    /// Locations of the frames of the training table and of the validation table.
     pub found: [Found; 2],
-    /// What was understood, a line each.
+    /// Messages about how the data were interpreted, one per line.
     pub understood: Vec<String>,
 }
 
-/// Looks for all frames of the two tables: in the folder, in folders in it that may hold frames, and, where some are in
-/// none of them, in archives that lie beside them.
+/// Looks for all frames of the two tables: in the folder, in subfolders that may hold frames and, if some frames are
+/// still missing, in archives beside them.
 ///
 /// # Errors
-/// If a folder cannot be listed or an archive cannot be read, or frames lie in too many of them.
+/// If a folder cannot be listed, an archive cannot be read, or frames are in too many of them.
 pub(super) fn frames(folder: &Path, listings: [&Listing; 2]) -> Result<Frames> {
     let mut search = Search {
         splits: listings.map(Split::new),
@@ -171,14 +170,14 @@ pub(super) fn frames(folder: &Path, listings: [&Listing; 2]) -> Result<Frames> {
 struct Search<'a> {
     splits: [Split<'a>; 2],
     roots: Vec<PathBuf>,
-    /// Archives that were met.
+    /// Archives that were seen.
     archives: Vec<PathBuf>,
-    /// Those of them that frames are read from.
+    /// Archives that frames are read from.
     used: Vec<PathBuf>,
 }
 
 impl Search<'_> {
-    /// Notes that a frame lies in a folder or an archive; whether this is the place where it is to be read.
+    /// Stores that a frame is in a folder or archive; returns whether it is to be read from there.
     fn note(&mut self, name: &str, number: usize, packed: Option<packed::Packed>) -> bool {
         self.splits.iter_mut().find_map(|split| split.note(name, number, packed)).unwrap_or(false)
     }
@@ -215,7 +214,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Looks for what is in no folder in archives, one after the other, those of the test split last.
+    /// Looks for missing frames in archives, one after another, those of the test split last.
     fn unpack(&mut self) -> Result<()> {
         let is_test = |archive: &PathBuf| {
             let name = archive.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
@@ -258,7 +257,7 @@ impl Search<'_> {
             false => format!("{} of {}", split.count, split.listing.len()),
         };
         let mut places = Vec::new();
-        // The folder itself is searched whether it holds frames or not.
+        // The folder itself is always searched, whether or not it holds frames.
         let roots =
             if self.splits.iter().any(|split| split.found.is_in(0)) { &self.roots } else { &self.roots[1..] };
         for (places_of, what) in [(roots, ["folder", "folders"]), (&self.used, ["archive", "archives"])] {

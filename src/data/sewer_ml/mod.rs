@@ -1,11 +1,11 @@
-//! Sewer-ML: annotation tables of the published form, frames in one folder or several.
+//! Sewer-ML: annotation tables in the published format, frames in one or several folders.
 //!
-//! An image is a defect where `Defect` is 1, which must say the same as any of the 17 class columns.
-//! `ND` (no annotation nearby), `VA` (a water-level event) and `WaterLevel` take no part: a frame with
-//! `VA` = 1, `ND` = 0 and no class is normal.
+//! An image is a defect if `Defect` is 1, which must agree with whether any of the 17 class columns is set. `ND` (no
+//! annotation nearby), `VA` (a water-level event) and `WaterLevel` are ignored: a frame with `VA` = 1, `ND` = 0 and
+//! no class is normal.
 //!
-//! Source: Haurum and Moeslund, "Sewer-ML", CVPR 2021, section 3.2 and Table 1; column names as in the
-//! published files. Where tables and frames may lie: [`open`].
+//! Source: Haurum and Moeslund, "Sewer-ML", CVPR 2021, section 3.2 and Table 1; column names as in the published
+//! files. For supported locations of tables and frames see [`open`].
 
 mod find;
 
@@ -30,15 +30,15 @@ pub const VALIDATION: &str = "SewerML_Val.csv";
 /// File names of the test split, whose labels are not published.
 pub const TEST: &str = "SewerML_Test.csv";
 
-/// The data in a folder as people keep it.
+/// Opens the data in a folder, in any common arrangement.
 ///
-/// Both tables lie in the folder or in a folder in it (`annotations/`), however their names are spelt. Frames lie in
-/// the folder, in `images/`, in folders of a split (`train/`, `Val/`) or of an archive (`train00/`), up to three deep;
-/// what is in none of them is read from zip archives that lie there. A frame that is in two places is taken from the
-/// first: folders before archives, outer before inner, in the order of names.
+/// Both tables are in the folder or in a subfolder (`annotations/`), with any spelling of their names. Frames are in
+/// the folder, in `images/`, in folders named after a split (`train/`, `Val/`) or an archive (`train00/`), up to
+/// three levels deep; frames found in none of these are read from zip archives there. A frame in two places is read
+/// from the first: folders before archives, outer before inner, in order of names.
 ///
 /// # Errors
-/// As [`source`]; and if frames lie in too many folders, or an archive that is needed cannot be read.
+/// Those of [`source`], or if frames are in too many folders, or a required archive cannot be read.
 pub fn open(folder: &Path) -> Result<Source> {
     let [train_path, validation_path] = find::tables(folder)?;
     let tables = Tables::read(&train_path, &validation_path)?;
@@ -49,17 +49,17 @@ pub fn open(folder: &Path) -> Result<Source> {
     Ok(Source { understood, ..tables.source(&frames.roots, frames.found.map(Some))? })
 }
 
-/// The training and validation split, with tables in the folder `annotations` and frames in
-/// `image_roots` (searched in order). Frames are not looked for until they are opened.
+/// Opens the training and validation split, with tables in the folder `annotations` and frames in `image_roots`
+/// (searched in order). Frames are looked for only when they are opened.
 ///
 /// # Errors
-/// If a table or folder is missing, a header or value is not as published, `Defect` contradicts the
+/// If a table or folder is missing, a header or value differs from the published format, `Defect` contradicts the
 /// classes, or a file name is repeated within or between the tables.
 pub fn source(annotations: &Path, image_roots: &[PathBuf]) -> Result<Source> {
     Tables::read(&annotations.join(TRAIN), &annotations.join(VALIDATION))?.source(image_roots, [None, None])
 }
 
-/// Both tables, as they were read.
+/// Both tables.
 struct Tables {
     train: (Listing, Annotations),
     validation: (Listing, Annotations),
@@ -73,7 +73,7 @@ impl Tables {
         Ok(tables)
     }
 
-    /// `found`: where frames were found, if they were looked for.
+    /// Builds the source; `found` holds the locations of frames, if they were looked for.
     fn source(self, roots: &[PathBuf], found: [Option<Found>; 2]) -> Result<Source> {
         let files = |(listing, table): (Listing, Annotations), found: Option<Found>| {
             let files = Files::new(listing, roots, Some(table.path()), table.digest())?;
@@ -103,8 +103,8 @@ impl Tables {
     }
 }
 
-/// File names of a table without labels (`SewerML_Test.csv`, whose only column is `Filename`), in order:
-/// something to predict on, and nothing to score with.
+/// Reads the file names of a table without labels (`SewerML_Test.csv`, whose only column is `Filename`), in order,
+/// for prediction without scoring.
 ///
 /// # Errors
 /// If the file is missing or empty, has other columns, or repeats a name.
@@ -173,7 +173,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sewer_ml")
     }
 
-    /// A row of the published form.
+    /// A row in the published format.
     fn row(name: &str, codes: &[DefectClass], defect: u8) -> String {
         let set = ClassSet::from_iter(codes.iter().copied());
         let flags = DefectClass::ALL.map(|class| u8::from(set.contains(class)).to_string()).join(",");
@@ -184,7 +184,7 @@ mod tests {
         format!("{}\n{}", COLUMNS.join(","), rows.concat())
     }
 
-    /// The complaint about a training table, beside a sound validation table and an image folder.
+    /// Error for a training table, beside a valid validation table and an image folder.
     fn complaint(train: &str) -> String {
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join(TRAIN), train).unwrap();
@@ -216,12 +216,12 @@ mod tests {
         assert_eq!((source.train.labels().len(), defects(source.train.labels())), (28, 9));
         assert_eq!((source.validation.labels().len(), defects(source.validation.labels())), (12, 5));
 
-        // The first training row is VA = 1, ND = 0 without a class: normal, though something is annotated.
+        // The first training row has VA = 1, ND = 0 and no class: normal, although something is annotated.
         let text = fs::read_to_string(fixture().join(TRAIN)).unwrap();
         assert_eq!(text.lines().nth(1), Some("00000001.png,10,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"));
         assert_eq!(source.train.labels()[0], Labels { defect: false, classes: ClassSet::EMPTY, stratum: 0 });
         assert!(source.train.place(0).ends_with("images/00000001.png (SewerML_Train.csv row 2)"));
-        // Half of the validation frames lie in a root of their own.
+        // Half of the validation frames are in another root.
         assert!(source.validation.place(11).contains("/valid00/"), "{}", source.validation.place(11));
     }
 
@@ -317,7 +317,7 @@ mod tests {
         assert!(error.contains("unexpected columns: WaterLevel, VA, RB"), "{error}");
     }
 
-    /// Puts the fixture's files at the places that `place` gives them; where that is in an archive (`a.zip/b`), there.
+    /// Copies the fixture's files to the paths that `place` returns; paths inside an archive (`a.zip/b`) are zipped.
     fn laid_out(place: impl Fn(&str) -> String) -> TempDir {
         let folder = TempDir::new().unwrap();
         let mut archives: BTreeMap<String, Vec<(String, PathBuf)>> = BTreeMap::new();
@@ -353,18 +353,18 @@ mod tests {
         folder
     }
 
-    /// Whether a name is of a training frame of the fixture: the first 28.
+    /// Whether a name belongs to a training frame of the fixture: the first 28.
     fn is_train(name: &str) -> bool {
         name.split('.').next().unwrap().parse::<u32>().is_ok_and(|number| number <= 28)
     }
 
-    /// Folder of a frame under names of splits, each cut in two.
+    /// Folder of a frame, with names of splits, each split divided in two.
     fn part(name: &str, train: &str, validation: &str) -> String {
         let half = u8::from(name.as_bytes()[7].is_multiple_of(2));
         format!("{}{half:02}", if is_train(name) { train } else { validation })
     }
 
-    /// Every image is the fixture's, and what identifies the data is what the fixture's is.
+    /// Checks that every image and the identity of the data equal those of the fixture.
     fn is_the_fixture(source: &Source) {
         let expected = open(&fixture()).unwrap();
         let splits = [(&source.train, &expected.train), (&source.validation, &expected.validation)];
@@ -477,7 +477,7 @@ mod tests {
         );
         assert!(source.train.place(0).contains("train/00000001.png"), "{}", source.train.place(0));
         assert!(source.train.place(5).contains("all.zip/"), "{}", source.train.place(5));
-        // A split of it is of the same files.
+        // A subset keeps the locations of its files.
         let files = source.train.files().unwrap();
         let few = files.select(&[5, 0]).unwrap();
         assert_eq!(few.open(0).unwrap(), source.train.open(5).unwrap());

@@ -1,10 +1,10 @@
-//! A packed store: the images of a source in a few large files, to be read at the speed of memory.
+//! Packed stores: the images of a source in a few large files, which can be read at the speed of memory.
 //!
-//! Images lie in shards of [`SHARD`], each a safetensors file with one tensor of bytes an image: its pixels (height,
-//! width, 3), decoded and made smaller once, or the bytes of its file as they were. `images.csv` has a row an image, in
-//! the order of the shards, with labels and a digest; `store.csv` says what the store is of, and is written last. Shards
-//! are mapped, so that the system's cache holds what is used, for all processes together. An image is held to its digest
-//! when it is first read.
+//! Images are in shards of [`SHARD`] images. A shard is a safetensors file with one tensor of bytes per image: its
+//! pixels (height, width, 3), decoded and shrunk once, or the unchanged bytes of its file. `images.csv` has one row
+//! per image, in the order of the shards, with labels and a digest; `store.csv` describes the store and is written
+//! last. Shards are memory-mapped, so the system's cache is shared by all processes. The digest of an image is
+//! verified when it is first read.
 
 mod pack;
 
@@ -30,29 +30,29 @@ use super::{
     regular::{self, Most},
 };
 
-/// Of the form of stores that this program writes and reads.
+/// Version of the store format that this program writes and reads.
 pub const VERSION: u32 = 1;
-/// Images in a shard: about 100 MB of 224 x 280 pixels. Ours.
+/// Images per shard: about 100 MB with 224 x 280 pixels. Ours.
 pub const SHARD: usize = 512;
-/// What says that a store is whole.
+/// The file that marks a complete store.
 pub const STORE: &str = "store.csv";
 const IMAGES: &str = "images.csv";
 /// Columns of the list of images.
 const COLUMNS: [&str; 8] = ["split", "path", "label", "classes", "stratum", "class", "group", "digest"];
-/// Splits by their names in that list, in its order.
+/// Names of the splits in that list, in its order.
 const SPLITS: [&str; 2] = ["train", "validation"];
 
-/// How images lie in a store.
+/// Form of the images in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Pixels, with the shorter side shrunk to so many where it was longer.
+    /// Pixels; the shorter side was shrunk to this number of pixels if it was longer.
     Pixels(usize),
-    /// Bytes of files as they were.
+    /// Unchanged bytes of files.
     Files,
 }
 
 impl Form {
-    /// For people, and in `store.csv`.
+    /// Text for messages and for `store.csv`.
     fn text(self) -> String {
         match self {
             Self::Pixels(side) => format!("pixels {side}"),
@@ -69,7 +69,7 @@ impl Form {
     }
 }
 
-/// First 128 bits of BLAKE3.
+/// The first 128 bits of a BLAKE3.
 type Digest = [u8; 16];
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -78,20 +78,20 @@ fn digest(bytes: &[u8]) -> Digest {
     digest
 }
 
-/// Where shard `number` lies.
+/// Path of shard `number`.
 fn shard_path(folder: &Path, number: usize) -> PathBuf {
     folder.join(format!("images-{number:05}.safetensors"))
 }
 
-/// What an image is called in its shard: in this order they lie there too.
+/// Name of an image in its shard; its order is the order of positions.
 fn name(place: usize) -> String {
     format!("{place:03}")
 }
 
-/// A mapped shard, and where its images lie in it.
+/// A memory-mapped shard, with the locations of its images.
 struct Shard {
     map: Mmap,
-    /// First byte, bytes, and height and width of pixels.
+    /// For each image: offset, number of bytes, and height and width of pixels.
     images: Vec<(usize, usize, [usize; 2])>,
 }
 
@@ -99,8 +99,8 @@ impl Shard {
     fn open(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
             let file = regular::open(path)?;
-            // SAFETY: a store is not changed once it is whole; whoever cuts a shard short while it is read ends this
-            // process, and changed bytes do not have the digest that is asked for.
+            // SAFETY: a complete store is not modified. Truncating a shard while it is read would end this process,
+            // and changed bytes would not match their digest.
             let map = unsafe { Mmap::map(&file)? };
             let (header, head) = SafeTensors::read_metadata(&map)?;
             let mut images = Vec::new();
@@ -124,10 +124,10 @@ impl Shard {
             );
             Ok(Self { map, images })
         };
-        read().with_context(|| format!("{}: no whole shard of a store; pack it again", path.display()))
+        read().with_context(|| format!("{}: not a complete shard of a store; pack it again", path.display()))
     }
 
-    /// Bytes of an image, with height and width of pixels.
+    /// Returns the bytes of an image, with height and width of pixels.
     fn image(&self, place: usize) -> (&[u8], [usize; 2]) {
         let (begin, bytes, size) = self.images[place];
         (&self.map[begin..begin + bytes], size)
@@ -141,16 +141,16 @@ pub struct Store {
     sample_bits: SampleBits,
     listing: Listing,
     shards: Arc<Vec<Shard>>,
-    /// Number of the first image among all.
+    /// Number of the split's first image among all images of the store.
     first: usize,
     digests: Vec<Digest>,
-    /// Which were held to their digest.
+    /// Whether each image's digest has been verified.
     checked: Vec<AtomicBool>,
     digest: String,
 }
 
 impl Store {
-    /// Bytes of an image as they lie in the store, with height and width of pixels.
+    /// Returns the stored bytes of an image, with height and width of pixels.
     fn bytes(&self, index: usize) -> Result<(&[u8], [usize; 2])> {
         let number = self.first + index;
         let (bytes, size) = self.shards[number / SHARD].image(number % SHARD);
@@ -213,7 +213,7 @@ impl Dataset for Store {
 /// Opens a store.
 ///
 /// # Errors
-/// If it is not whole, of another version, or a list or shard in it is not what was packed.
+/// If it is incomplete, of another version, or the list or a shard differs from what was packed.
 pub fn open(folder: &Path) -> Result<Source> {
     let about = About::read(folder)?;
     let list = regular::read(&folder.join(IMAGES), Most::TABLE)
@@ -254,10 +254,10 @@ pub fn open(folder: &Path) -> Result<Source> {
     })
 }
 
-/// How small a store's images are; none where they are as they were.
+/// Returns the shorter side of a store's images; `None` if they were not shrunk.
 ///
 /// # Errors
-/// As [`open`], as far as `store.csv` goes.
+/// Those of [`open`] that concern `store.csv`.
 pub fn shorter_side(folder: &Path) -> Result<Option<usize>> {
     Ok(match About::read(folder)?.form {
         Form::Pixels(side) => Some(side),
@@ -265,7 +265,7 @@ pub fn shorter_side(folder: &Path) -> Result<Option<usize>> {
     })
 }
 
-/// What a store says of itself.
+/// Description of a store.
 struct About {
     form: Form,
     name: String,
@@ -311,7 +311,7 @@ impl About {
         };
         read().with_context(|| {
             format!(
-                "{}: no whole store; `data pack` makes one, and goes on with one that was stopped",
+                "{}: not a complete store; `data pack` creates one, or continues one that was interrupted",
                 path.display()
             )
         })
@@ -337,7 +337,7 @@ impl About {
     }
 }
 
-/// The rows of one split.
+/// Rows of one split.
 #[derive(Default)]
 struct List {
     listing: Listing,
@@ -392,7 +392,7 @@ impl List {
     }
 }
 
-/// Both splits of a list.
+/// Reads both splits from a list.
 fn read_list(list: &[u8]) -> Result<[List; 2]> {
     let mut reader = csv::Reader::from_reader(list);
     ensure!(reader.headers()?.iter().eq(COLUMNS), "expected the columns {}", COLUMNS.join(","));
@@ -402,7 +402,7 @@ fn read_list(list: &[u8]) -> Result<[List; 2]> {
         let split = SPLITS.iter().position(|split| *split == &row[0]);
         let split = split
             .with_context(|| format!("expected a split of {}, found '{}'", SPLITS.join(" or "), &row[0]))?;
-        ensure!(split == 1 || lists[1].listing.is_empty(), "training images stand below validation images");
+        ensure!(split == 1 || lists[1].listing.is_empty(), "training images follow validation images");
         let line = row.position().map_or(0, csv::Position::line);
         lists[split].push(&row).with_context(|| format!("row {line}"))?;
     }

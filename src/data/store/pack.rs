@@ -1,4 +1,4 @@
-//! Packing: every image read once, shard by shard, on all cores.
+//! Packing: reads every image once, shard by shard, on all cores.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,43 +19,44 @@ use crate::{
     named::counted,
 };
 
-/// Key of a shard's note, which says what it is a part of.
+/// Key of the note in a shard that identifies what the shard belongs to.
 const NOTE: &str = "skewbench_store";
 
-/// What is to be packed, and where.
+/// What to pack, and where.
 pub struct Packing<'a> {
-    /// Of image files.
+    /// A source of image files.
     pub source: &'a Source,
-    /// To be made, or continued.
+    /// Folder of the store, to be created or continued.
     pub folder: &'a Path,
-    /// How images are to lie in it.
+    /// Form of the images in the store.
     pub form: Form,
-    /// Makes an image smaller: what [`Form::Pixels`] asks for.
+    /// Shrinks an image, as [`Form::Pixels`] requires.
     pub shrink: &'a (dyn Fn(Image) -> Image + Sync),
-    /// What to do about images that were examined and cannot be read.
+    /// Policy for examined images that cannot be read.
     pub on_bad_image: OnBadImage,
 }
 
-/// What came of it.
+/// Result of packing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
-    /// Images in the store.
+    /// Number of images in the store.
     pub images: usize,
-    /// Of these, such as an earlier run had packed.
+    /// Number of these that an earlier run had packed.
     pub earlier: usize,
-    /// Images that could not be read.
+    /// Number of images that could not be read.
     pub left_out: usize,
-    /// Bytes of all shards.
+    /// Total number of bytes in shards.
     pub bytes: u64,
 }
 
 impl Packing<'_> {
-    /// Packs what is not packed yet; `done` is called once an image, from many threads. It can be stopped at any moment:
-    /// whole shards stay, and the same call goes on after them.
+    /// Packs what is not packed yet; `done` is called once per image, from many threads.
+    ///
+    /// Packing can be interrupted at any time: complete shards are kept, and the same call continues after them.
     ///
     /// # Errors
-    /// If the store is whole already, shards of something else lie there, an image cannot be read, or a file cannot be
-    /// written.
+    /// If the store is complete already, shards of another store are in the folder, an image cannot be read, or a
+    /// file cannot be written.
     pub fn pack(&self, done: &(dyn Fn() + Sync)) -> Result<Packed> {
         let folder = self.folder;
         ensure!(
@@ -86,7 +87,7 @@ impl Packing<'_> {
         Ok(packed)
     }
 
-    /// Split and position of each image, and how many were left out.
+    /// Split and position of each image, and the number of images left out.
     fn order(&self) -> Result<(Vec<(usize, usize)>, usize)> {
         let (mut order, mut left_out) = (Vec::new(), 0);
         for (split, dataset) in self.splits().into_iter().enumerate() {
@@ -110,7 +111,7 @@ impl Packing<'_> {
         [&*self.source.train, &*self.source.validation]
     }
 
-    /// What a shard is a part of: other labels, another side or other images left out make another store.
+    /// Identifies the store: other labels, another side or other images left out give another identity.
     fn identity(&self, order: &[(usize, usize)]) -> String {
         let mut hasher = blake3::Hasher::new();
         for dataset in self.splits() {
@@ -162,13 +163,13 @@ impl Packing<'_> {
             Ok((name(place), TensorView::new(Dtype::U8, shape.clone(), bytes)?))
         });
         let named = named.collect::<Result<Vec<_>>>()?;
-        // One note: several would be written in an order left to chance.
+        // A single note, since several would be written in random order.
         let notes = HashMap::from([(NOTE.to_owned(), note.to_owned())]);
         write_whole(path, &safetensors::serialize(named, Some(notes))?)?;
         Ok(digests)
     }
 
-    /// Writes the list of images, and then what says that the store is whole.
+    /// Writes the list of images, and then the file that marks the store as complete.
     fn finish(&self, order: &[(usize, usize)], digests: &[Digest], left_out: usize) -> Result<()> {
         let splits = self.splits();
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -214,7 +215,7 @@ impl Packing<'_> {
     }
 }
 
-/// Digests of the images of a shard that an earlier run wrote.
+/// Digests of the images in a shard that an earlier run wrote.
 fn whole(path: &Path, note: &str, images: usize) -> Result<Vec<Digest>> {
     let shard = Shard::open(path)?;
     let (_, head) = safetensors::SafeTensors::read_metadata(&shard.map)?;
@@ -227,5 +228,5 @@ fn whole(path: &Path, note: &str, images: usize) -> Result<Vec<Digest>> {
     Ok((0..images).into_par_iter().map(|place| digest(shard.image(place).0)).collect())
 }
 
-/// Shape and bytes of an image as a shard has it.
+/// Shape and bytes of an image in a shard.
 type Bytes = (Vec<usize>, Vec<u8>);

@@ -5,7 +5,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::data::{OnBadImage, folder};
 
-/// Pictures of several sizes below `train` and `validation`, with two classes of defects; one file is torn if asked for.
+/// Pictures of several sizes below `train` and `validation`, with two classes of defects; if `torn`, one file is
+/// truncated.
 fn pictures(root: &Path, count: u32, torn: bool) {
     for (split, label, count) in [
         ("train", "normal", count),
@@ -47,7 +48,7 @@ fn pack(source: &Source, to: &Path, form: Form, on_bad_image: OnBadImage) -> Res
     Packing { source, folder: to, form, shrink: &shrink, on_bad_image }.pack(&|| {})
 }
 
-/// Examined, so that what cannot be read is known.
+/// The examined source, so that unreadable files are known.
 fn source(root: &Path) -> Source {
     let source = folder::source(root).unwrap();
     for files in [source.train.files().unwrap(), source.validation.files().unwrap()] {
@@ -96,7 +97,7 @@ fn a_store_gives_what_its_files_give() {
     assert_eq!(distinct.len(), 4, "other pixels are other data");
 }
 
-/// Several shards; packing is stopped after each, and goes on to the same bytes.
+/// Several shards: packing is interrupted after each, and continues to identical bytes.
 #[test]
 fn packing_goes_on_where_it_was_stopped() {
     let root = TempDir::new().unwrap();
@@ -148,7 +149,7 @@ fn packing_goes_on_where_it_was_stopped() {
     assert_eq!(store.train.name(1), "train/normal/0002.png", "none stands where the torn one stood");
     assert_eq!(store.train.open(SHARD + 3).unwrap(), halved(files.train.open(SHARD + 4).unwrap()));
 
-    // Shards of something else.
+    // Shards of another store.
     fs::create_dir(&part).unwrap();
     fs::copy(shard_path(&whole, 0), shard_path(&part, 0)).unwrap();
     let error = pack(&files, &part, Form::Files, OnBadImage::Skip).unwrap_err().to_string();
@@ -162,7 +163,7 @@ fn what_was_damaged_is_named() {
     let files = source(root.path());
     let to = root.path().join("store");
     let opened = || open(&to).map(|_| ()).map_err(|error| format!("{error:#}"));
-    assert!(opened().unwrap_err().contains("`data pack` makes one"));
+    assert!(opened().unwrap_err().contains("`data pack` creates one"));
     pack(&files, &to, Form::Pixels(8), OnBadImage::Fail).unwrap();
     opened().unwrap();
 
@@ -180,9 +181,9 @@ fn what_was_damaged_is_named() {
     for length in [0, 7, 100, whole.len() - 1] {
         fs::write(&shard, &whole[..length]).unwrap();
         let error = opened().unwrap_err();
-        assert!(error.contains("images-00000.safetensors: no whole shard of a store"), "{error}");
+        assert!(error.contains("images-00000.safetensors: not a complete shard of a store"), "{error}");
     }
-    // Whole, but of fewer images.
+    // A complete store of fewer images.
     let fewer = root.path().join("fewer");
     fs::remove_file(root.path().join("train/normal/0003.png")).unwrap();
     pack(&source(root.path()), &fewer, Form::Pixels(8), OnBadImage::Fail).unwrap();

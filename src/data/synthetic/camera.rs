@@ -1,61 +1,61 @@
-//! The pinhole camera of an inspection robot, and the little vector algebra the renderer needs.
+//! The pinhole camera of an inspection robot, and the vector algebra for the renderer.
 //!
-//! Lengths are in pipe radii. The pipe runs along +z, +y points to the crown, +x to the right;
-//! the camera stands at z = 0.
+//! Lengths are in pipe radii. The pipe runs along +z, +y points to the crown, +x to the right; the camera is at z =
+//! 0.
 
 use super::span::{SPAN, Values, at};
 
 /// A point or direction: right, up, ahead.
 pub type Vec3 = [f32; 3];
 
-/// Inner product.
+/// Returns the inner product.
 #[inline]
 pub fn dot(a: Vec3, b: Vec3) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-/// Sum.
+/// Returns the sum.
 #[inline]
 pub fn add(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
 }
 
-/// `a` less `b`.
+/// Returns `a - b`.
 #[inline]
 pub fn sub(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
-/// Cross product: at right angles to both, right-handed.
+/// Returns the right-handed cross product, orthogonal to both vectors.
 #[inline]
 pub fn cross(a: Vec3, b: Vec3) -> Vec3 {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
-/// `origin + t direction`.
+/// Returns `origin + t direction`.
 #[inline]
 pub fn along(origin: Vec3, direction: Vec3, t: f32) -> Vec3 {
     [origin[0] + t * direction[0], origin[1] + t * direction[1], origin[2] + t * direction[2]]
 }
 
-/// `v` at length one.
+/// Returns `v` scaled to unit length.
 #[inline]
 pub fn unit(v: Vec3) -> Vec3 {
     let inverse = 1.0 / (dot(v, v) + 1e-20).sqrt();
     v.map(|x| x * inverse)
 }
 
-/// A ray with a direction of length one.
+/// A ray with a direction of unit length.
 #[derive(Clone, Copy, Debug)]
 pub struct Ray {
-    /// Where it starts, in radii.
+    /// Origin, in radii.
     pub origin: Vec3,
-    /// Of length one.
+    /// Direction of unit length.
     pub direction: Vec3,
 }
 
 impl Ray {
-    /// The point at distance `t` from the origin, in radii.
+    /// Returns the point at distance `t` from the origin, in radii.
     #[inline]
     pub fn at(&self, t: f32) -> Vec3 {
         along(self.origin, self.direction, t)
@@ -71,32 +71,32 @@ pub struct Rays {
 }
 
 impl Rays {
-    /// Rays from `origin`, their directions yet to be set.
+    /// Creates rays from `origin` whose directions are not set yet.
     pub fn from_point(origin: Vec3) -> Self {
         Self { origin: origin.map(|value| [value; SPAN]), direction: [[0.0; SPAN]; 3] }
     }
 
-    /// Ray `i` of the span.
+    /// Returns ray `i` of the span.
     #[inline]
     pub fn get(&self, i: usize) -> Ray {
         Ray { origin: at(&self.origin, i), direction: at(&self.direction, i) }
     }
 }
 
-/// Where the camera stands, where it looks, and how wide.
+/// Position, orientation and angle of view of the camera.
 #[derive(Clone, Debug)]
 pub struct Camera {
-    /// Where the lens is, in radii from the axis.
+    /// Position of the lens relative to the axis, in radii.
     pub position: Vec3,
     right: Vec3,
     up: Vec3,
     forward: Vec3,
-    /// Tangents of half the horizontal and vertical angle of view.
+    /// Tangents of half the horizontal and half the vertical angle of view.
     half: [f32; 2],
 }
 
 impl Camera {
-    /// Angles in radians: yaw to the right, pitch upwards, roll clockwise.
+    /// Creates a camera from angles in radians: yaw to the right, pitch upwards, roll clockwise.
     pub fn new(position: Vec3, yaw: f64, pitch: f64, roll: f64, half: [f32; 2]) -> Self {
         let [(sy, cy), (sp, cp), (sr, cr)] =
             [yaw, pitch, roll].map(|a| (libm::sin(a) as f32, libm::cos(a) as f32));
@@ -108,7 +108,7 @@ impl Camera {
         Self { position, right, up, forward, half }
     }
 
-    /// Direction of the ray through the image point (`u`, `v`): -1..1 from left to right and from top to
+    /// Returns the direction of the ray through the image point (`u`, `v`): -1..1 from left to right and from top to
     /// bottom.
     #[inline]
     pub fn direction(&self, u: f32, v: f32) -> Vec3 {
@@ -116,7 +116,7 @@ impl Camera {
         unit(along(sideways, self.up, -v * self.half[1]))
     }
 
-    /// Image point and distance of a point in space; `None` behind the camera.
+    /// Returns the image point and the distance of a point in space; `None` behind the camera.
     pub fn project(&self, point: Vec3) -> Option<([f32; 2], f32)> {
         let p = sub(point, self.position);
         let ahead = dot(p, self.forward);
@@ -128,7 +128,7 @@ impl Camera {
         Some(([u, v], dot(p, p).sqrt()))
     }
 
-    /// The angle that one pixel spans near the image centre, in radians, when `side` pixels span the image.
+    /// Returns the angle of one pixel near the image centre, in radians, if `side` pixels span the image.
     pub fn pixel_angle(&self, side: usize) -> f32 {
         (self.half[0] + self.half[1]) / side as f32
     }

@@ -1,4 +1,4 @@
-//! The dice of the drawn sewer: `f32` draws from one stream of a seed.
+//! Random draws of the drawn sewer: `f32` values from one stream of a seed.
 
 use crate::seed::{Seed, Stream};
 
@@ -6,38 +6,38 @@ use crate::seed::{Seed, Stream};
 pub struct Draws(Stream);
 
 impl Draws {
-    /// The stream of `seed`, from its beginning.
+    /// Starts the stream of `seed`.
     pub fn new(seed: Seed) -> Self {
         Self(seed.stream())
     }
 
-    /// Uniform in 0..1.
+    /// Draws uniformly from 0..1.
     pub fn unit(&mut self) -> f32 {
-        // A draw within 2^-25 of one would round to it.
+        // A draw within 2^-25 of one would be rounded to one.
         (self.0.unit() as f32).min(0.999_999_94)
     }
 
-    /// Uniform in low..high.
+    /// Draws uniformly from low..high.
     pub fn between(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.unit()
     }
 
-    /// Normal with mean 0 and this standard deviation.
+    /// Draws from a normal distribution with mean 0 and this standard deviation.
     pub fn normal(&mut self, deviation: f32) -> f32 {
         self.0.normal() as f32 * deviation
     }
 
-    /// Uniform in 0..bound; `bound` is at least 1.
+    /// Draws uniformly from 0..bound; `bound` is at least 1.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0.below(bound)
     }
 
-    /// True with probability `p`.
+    /// Returns true with probability `p`.
     pub fn coin(&mut self, p: f64) -> bool {
         self.0.coin(p)
     }
 
-    /// A seed for lattice noise.
+    /// Draws a seed for lattice noise.
     pub fn bits(&mut self) -> u32 {
         self.0.below(1 << 32) as u32
     }

@@ -1,7 +1,7 @@
-//! From light to bytes: what the camera, its cable and the archive do to a picture.
+//! Converts light to bytes: the effects of camera, cable and recorder on a picture.
 //!
-//! Vignette, white balance, tone, blur, sensor noise, then compression as JPEG has it: 8 x 8 cosine
-//! blocks in luma and (halved) chroma, quantised.
+//! Vignette, white balance, tone, blur, sensor noise, and then compression as in JPEG: 8 x 8 cosine blocks in luma
+//! and (halved) chroma, quantised.
 
 use super::{
     light::Light,
@@ -15,24 +15,24 @@ pub struct Finish {
     pub vignette: f32,
     /// Gain of red, green and blue.
     pub balance: [f32; 3],
-    /// Added to every channel before tone: stray light.
+    /// Stray light, added to every channel before the tone curve.
     pub haze: f32,
-    /// Bend of the tone curve: positive lifts the middle.
+    /// Curvature of the tone curve: positive values lift the middle.
     pub tone: f32,
-    /// 0 sharp .. 1 soft.
+    /// Blur: 0 sharp .. 1 soft.
     pub blur: f32,
-    /// Standard deviation of sensor noise, of full scale.
+    /// Standard deviation of sensor noise, relative to full scale.
     pub noise: f32,
-    /// Step of the coarsest luma coefficient, of full scale; 0 for no compression.
+    /// Quantisation step of the coarsest luma coefficient, relative to full scale; 0 for no compression.
     pub quantiser: f32,
-    /// Of the sensor's noise.
+    /// Seed of the sensor noise.
     pub seed: u32,
 }
 
 const BLOCK: usize = 8;
 
-/// The 8-point orthonormal cosine transform: row k is s_k cos(pi (2 i + 1) k / 16), as f32 literals so that
-/// no library function takes part.
+/// The 8-point orthonormal cosine transform: row k is s_k cos(pi (2 i + 1) k / 16). The values are f32 literals, so
+/// that no library function is used.
 #[rustfmt::skip]
 #[allow(clippy::excessive_precision)]
 const COSINES: [[f32; BLOCK]; BLOCK] = [
@@ -47,16 +47,17 @@ const COSINES: [[f32; BLOCK]; BLOCK] = [
 ];
 
 impl Finish {
-    /// Bytes of a `side` x `side` picture whose linear light is `planes`.
+    /// Returns the bytes of a `side` x `side` picture whose linear light is `planes`.
     pub fn develop(&self, mut planes: Light, side: usize) -> Vec<u8> {
         self.expose(&mut planes, side);
         for (k, plane) in planes.iter_mut().enumerate() {
-            // Analogue video carries less detail in colour than in brightness.
+            // Analogue video has less detail in colour than in brightness.
             blur(plane, side, if k == 0 { 0.25 * self.blur } else { 0.25 });
         }
         self.add_noise(&mut planes);
         if self.quantiser > 0.0 {
-            // A picture smaller than a video frame was scaled down after compression, which averages it away.
+            // A picture smaller than a video frame was scaled down after compression, which averages out the
+            // artefacts.
             let strength = self.quantiser * (side as f32 / 256.0).clamp(0.25, 1.0);
             compress(&mut planes[0], side, strength);
             for chroma in &mut planes[1..] {
@@ -68,14 +69,14 @@ impl Finish {
         for (((y, b), r), pixel) in luma.iter().zip(blueness).zip(redness).zip(bytes.chunks_exact_mut(3)) {
             let (red, blue) = (y + r * (1.0 / 0.713), y + b * (1.0 / 0.564));
             let green = (y - 0.299 * red - 0.114 * blue) * (1.0 / 0.587);
-            // What noise pushed out of range is clipped.
+            // Values that noise pushed out of range are clipped.
             let byte = |c: f32| nearest_integer(saturate(c) * 255.0) as u8;
             pixel.copy_from_slice(&[byte(red), byte(green), byte(blue)]);
         }
         bytes
     }
 
-    /// Red, green and blue light to the brightness of a screen, as luma, blueness and redness.
+    /// Converts red, green and blue light to the brightness of a screen, as luma, blueness and redness.
     fn expose(&self, [red, green, blue]: &mut Light, side: usize) {
         let step = 2.0 / side as f32;
         let rows =
@@ -87,7 +88,7 @@ impl Finish {
                 let corner = 1.0 - self.vignette * 0.5 * (u * u + v * v);
                 let tone = |light: f32, balance: f32| {
                     let c = (light * corner + self.haze) * balance;
-                    // A shoulder, so that bright wall bends towards white instead of clipping.
+                    // A soft shoulder, so that bright wall approaches white instead of clipping.
                     let c = saturate(c * (1.0 + 0.25 * c) / (1.0 + 0.55 * c * c));
                     c + self.tone * c * (1.0 - c)
                 };
@@ -99,8 +100,8 @@ impl Finish {
         }
     }
 
-    /// Near-normal noise: sums of four bytes in luma and two in chroma, of standard deviation 147.8 and
-    /// 104.5.
+    /// Adds nearly normal noise: sums of four bytes in luma and of two in chroma, with standard deviations of 147.8
+    /// and 104.5.
     fn add_noise(&self, [luma, blueness, redness]: &mut [Vec<f32>; 3]) {
         let (gain, chroma_gain) = (self.noise / 147.8, 0.6 * self.noise / 104.5);
         for (i, ((y, b), r)) in luma.iter_mut().zip(blueness).zip(redness).enumerate() {
@@ -113,7 +114,7 @@ impl Finish {
     }
 }
 
-/// Three-tap blur (w, 1 - 2 w, w) along both axes, edges repeated.
+/// Three-tap blur (w, 1 - 2 w, w) along both axes, with edges repeated.
 fn blur(plane: &mut [f32], side: usize, w: f32) {
     let centre = 1.0 - 2.0 * w;
     let mut line = vec![0.0; side + 2];
@@ -164,7 +165,7 @@ fn compress(plane: &mut [f32], side: usize, strength: f32) {
     }
 }
 
-/// [`compress`] at half the resolution, as recorders treat chroma.
+/// Applies [`compress`] at half the resolution, as recorders do with chroma.
 fn compress_halved(plane: &mut [f32], side: usize, strength: f32) {
     let half = side.div_ceil(2);
     let mut small = vec![0.0; half * half];
@@ -185,8 +186,7 @@ fn compress_halved(plane: &mut [f32], side: usize, strength: f32) {
     }
 }
 
-/// Transforms the rows of a block (back when `inverse`) and transposes it: twice is the transform in both
-/// axes.
+/// Transforms the rows of a block (inversely if `inverse`) and transposes it; applied twice, it transforms both axes.
 fn transform(block: &[[f32; BLOCK]; BLOCK], inverse: bool) -> [[f32; BLOCK]; BLOCK] {
     let mut out = [[0.0; BLOCK]; BLOCK];
     for (i, row) in block.iter().enumerate() {

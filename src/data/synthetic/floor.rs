@@ -1,25 +1,25 @@
-//! What lies on the invert: flowing water, and sediment heaped in it.
+//! Material on the invert: flowing water and heaped sediment.
 //!
-//! Both are nearly level surfaces y = f(x, z), met by intersecting the ray with the level found at
-//! the previous guess. Knows nothing about defect classes: some water is normal.
+//! Both are nearly level surfaces y = f(x, z). A ray is intersected with the level found at the previous guess,
+//! iteratively. Independent of defect classes: some water is normal.
 
 use super::{
     camera::{Ray, Vec3},
     noise::{NoiseValue, band, value_noise},
 };
 
-/// The invert's water.
+/// Water on the invert.
 #[derive(Clone, Copy, Debug)]
 pub struct Water {
-    /// Height of its surface, -1 (none) to 1, in radii from the axis.
+    /// Height of its surface, -1 (none) to 1, in radii relative to the axis.
     pub level: f32,
     /// Reflectance, red, green and blue, about 0..1.
     pub colour: [f32; 3],
-    /// 0 clear, 1 opaque.
+    /// Turbidity: 0 clear, 1 opaque.
     pub murk: f32,
     /// Slope of its ripples.
     pub ripple: f32,
-    /// Of the ripples.
+    /// Seed of the ripples.
     pub seed: u32,
 }
 
@@ -30,7 +30,7 @@ pub struct Mound {
     pub z: f32,
     /// Half its length along the pipe, in radii.
     pub half_length: f32,
-    /// Sideways place of its ridge, in radii.
+    /// Lateral position of its ridge, in radii.
     pub x: f32,
     /// Height of its top above the invert, in radii.
     pub height: f32,
@@ -38,15 +38,15 @@ pub struct Mound {
     pub colour: [f32; 3],
     /// Size of its lumps: 0 silt, 1 gravel.
     pub coarseness: f32,
-    /// Of the lumps.
+    /// Seed of the lumps.
     pub seed: u32,
 }
 
-/// A place on the floor, ready for light.
+/// A point on the floor, ready for lighting.
 pub struct Ground {
     /// Distance along the ray, in radii.
     pub t: f32,
-    /// Upward normal, not of length one.
+    /// Upward normal, not normalised.
     pub normal: Vec3,
     /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
@@ -58,7 +58,7 @@ impl Mound {
         value_noise((x + 2.0) * cells, (z + 8.0) * cells, 4096, self.seed ^ salt)
     }
 
-    /// Height y of its surface at (`x`, `z`); below -1 where there is none.
+    /// Height y of its surface at (`x`, `z`); below -1 if there is none.
     #[inline]
     fn top(&self, x: f32, z: f32) -> f32 {
         let heap = band(self.half_length, z - self.z);
@@ -70,13 +70,13 @@ impl Mound {
         -1.0 + self.height * (heap * flank + lumps * heap)
     }
 
-    /// Where `ray` meets it before `limit`; `pixel` is the angle of a pixel.
+    /// Returns where `ray` meets it before `limit`; `pixel` is the angle of a pixel.
     pub fn meet(&self, ray: &Ray, limit: f32, pixel: f32) -> Option<Ground> {
         let [_, dy, dz] = ray.direction;
         if dy > -0.01 || dz < 0.01 {
             return None;
         }
-        // March over the stretch that it covers, then close in on the crossing.
+        // March over the stretch that it covers, then refine the crossing.
         let begin = ((self.z - self.half_length - ray.origin[2]) / dz).max(0.2);
         let end = ((self.z + self.half_length - ray.origin[2]) / dz).min(limit);
         let clear = (-1.0 + 1.3 * self.height - ray.origin[1]) / dy;
@@ -133,7 +133,7 @@ impl Mound {
 }
 
 impl Water {
-    /// Distance at which `ray` meets its surface, if before `limit`; else `limit`.
+    /// Returns the distance at which `ray` meets its surface, if before `limit`; otherwise `limit`.
     #[inline]
     pub fn meet(&self, ray: &Ray, limit: f32) -> f32 {
         let t = (self.level - ray.origin[1]) / ray.direction[1];
@@ -145,7 +145,7 @@ impl Water {
         self.level <= -0.999
     }
 
-    /// The upward normal of its rippled surface at `point`, `t` away; not of length one.
+    /// Returns the upward normal of its rippled surface at `point`, at distance `t`; not normalised.
     #[inline]
     pub fn normal(&self, point: Vec3, t: f32) -> Vec3 {
         let (x, z) = (point[0] + 2.0, point[2] + 8.0);

@@ -1,9 +1,8 @@
-//! Which classes occur, how often, and together: the statistics of Sewer-ML's training split.
+//! Frequencies of the classes and of their combinations: the statistics of Sewer-ML's training split.
 //!
-//! Classes are drawn independently, and the draw is repeated until at least one came up. With odds
-//! p_c = f_c q, where q = 1 - prod_c (1 - p_c) is the chance that one comes up, the share of
-//! defective images with class c is p_c / q = f_c, the published one; the mean number of classes
-//! is then sum_c f_c = 2.05.
+//! Classes are drawn independently, and the draw is repeated until at least one class occurs. With p_c = f_c q, where
+//! q = 1 - prod_c (1 - p_c) is the probability that at least one occurs, the share of defective images with class c
+//! is p_c / q = f_c, as published; the mean number of classes is then sum_c f_c = 2.05.
 
 use super::draws::Draws;
 use crate::data::{ClassSet, DefectClass};
@@ -11,15 +10,15 @@ use crate::data::{ClassSet, DefectClass};
 /// Images with any defect in the training split (Sewer-ML, Table 7).
 const DEFECTIVE_TRAIN_IMAGES: f64 = 487_309.0;
 
-/// Chances with which classes are drawn.
+/// Probabilities with which classes are drawn.
 #[derive(Clone, Debug)]
 pub struct Frequencies([f64; DefectClass::COUNT]);
 
 impl Frequencies {
-    /// Those that reproduce the published shares.
+    /// Returns the probabilities that reproduce the published shares.
     pub fn published() -> Self {
         let shares = DefectClass::ALL.map(|class| f64::from(class.train_images()) / DEFECTIVE_TRAIN_IMAGES);
-        // q solves q = 1 - prod (1 - f q): above it the right side is smaller, below it larger.
+        // q solves q = 1 - prod (1 - f q): for larger q the right side is smaller than q, for smaller q it is larger.
         let (mut low, mut high) = (1e-3, 1.0);
         for _ in 0..60 {
             let q = 0.5 * (low + high);
@@ -29,7 +28,7 @@ impl Frequencies {
         Self(shares.map(|f| f * low))
     }
 
-    /// The classes of one defective image: never none.
+    /// Draws the classes of one defective image: at least one.
     pub fn draw(&self, draws: &mut Draws) -> ClassSet {
         loop {
             let classes: ClassSet = DefectClass::ALL
@@ -61,7 +60,7 @@ mod tests {
                 counts[class as usize] += 1;
             }
         }
-        // 2.04: mean labels of a defective validation image, from the counts of Table 7.
+        // 2.04: mean number of classes of a defective validation image, from the counts of Table 7.
         let mean = counts.iter().sum::<usize>() as f64 / n as f64;
         assert!((mean - 2.04).abs() < 0.05, "{mean} classes an image");
         for class in DefectClass::ALL {

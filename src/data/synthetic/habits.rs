@@ -1,6 +1,6 @@
-//! What normal pipes are like: which materials, colours, lamps, cameras and waters occur, and how often.
+//! Properties of normal pipes: which materials, colours, lamps, cameras and water levels occur, and how often.
 //!
-//! All numbers are ours. Nothing here depends on a defect, so nothing of it gives the label away.
+//! All numbers are ours. Nothing here depends on a defect, so nothing reveals the label.
 
 use super::{
     camera::Camera,
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Draws {
-    /// Sewer dirt: from silt grey over rust to slime black.
+    /// Draws a colour of sewer dirt: from silt grey over rust to slime black.
     pub fn dirt(&mut self) -> [f32; 3] {
         const DIRT: [[f32; 3]; 5] = [
             [0.42, 0.34, 0.24],
@@ -26,7 +26,7 @@ impl Draws {
         colour.map(|c| c * gain)
     }
 
-    /// What the pipe is made of, at the shares given here.
+    /// Draws the material of the pipe, with the shares given here.
     pub fn kind(&mut self) -> MaterialKind {
         let u = self.unit();
         match () {
@@ -38,7 +38,7 @@ impl Draws {
         }
     }
 
-    /// A pipe of `kind`, in one of the colours that it comes in.
+    /// Draws a pipe of `kind` in one of its usual colours.
     pub fn material(&mut self, kind: MaterialKind) -> Material {
         let (colours, contrast, gloss): (&[[f32; 3]], [f32; 2], [f32; 2]) = match kind {
             MaterialKind::Concrete => {
@@ -70,12 +70,12 @@ impl Draws {
         }
     }
 
-    /// A camera near the axis, now and then panned towards a wall.
+    /// Draws a camera near the axis, occasionally panned towards a wall.
     pub fn camera(&mut self) -> Camera {
         let position = [self.normal(0.08), -0.12 + self.normal(0.09), 0.0];
         let (mut yaw, pitch, roll) = (self.normal(0.07), self.normal(0.07) - 0.02, self.normal(0.05));
         if self.coin(0.15) {
-            // The operator has panned the head towards a wall.
+            // The operator panned the head towards a wall.
             yaw += if self.coin(0.5) { self.between(0.15, 0.45) } else { self.between(-0.45, -0.15) };
         }
         let wide = self.between(0.75, 1.05);
@@ -83,7 +83,7 @@ impl Draws {
         Camera::new(position, f64::from(yaw), f64::from(pitch), f64::from(roll), [wide, wide * aspect])
     }
 
-    /// A ring of lamps, a little uneven.
+    /// Draws a slightly uneven ring of lamps.
     pub fn lamp(&mut self) -> Lamp {
         Lamp {
             exposure: (1.75 * (1.0 + self.normal(0.2))).clamp(0.9, 2.8),
@@ -93,7 +93,7 @@ impl Draws {
         }
     }
 
-    /// Joints at regular distances; faint where lengths are bonded or laid in mortar.
+    /// Draws joints at regular distances; faint if the lengths are bonded or laid in mortar.
     pub fn joints(&mut self, kind: MaterialKind) -> Joints {
         let faint = if matches!(kind, MaterialKind::Liner | MaterialKind::Brick) { 0.35 } else { 1.0 };
         Joints {
@@ -104,7 +104,7 @@ impl Draws {
         }
     }
 
-    /// A band of film below the usual flow; none in three pipes of ten.
+    /// Draws a band of film below the usual flow; none in three of ten pipes.
     pub fn tide(&mut self) -> Tide {
         let colour = self.dirt();
         Tide {
@@ -114,12 +114,12 @@ impl Draws {
         }
     }
 
-    /// Water on the invert: none to nearly half full.
+    /// Draws the water on the invert: from none to nearly half full.
     pub fn water(&mut self) -> Water {
         const WATERS: [[f32; 3]; 4] =
             [[0.30, 0.28, 0.22], [0.38, 0.30, 0.18], [0.20, 0.20, 0.17], [0.42, 0.42, 0.38]];
         let colour = WATERS[self.below(WATERS.len())];
-        // Depth as a share of the diameter: mostly dry to 10 %, seldom above 30 %.
+        // Depth as a share of the diameter: usually from dry to 10 %, rarely above 30 %.
         let filling = match self.unit() {
             u if u < 0.35 => 0.0,
             u if u < 0.75 => self.between(0.02, 0.12),
@@ -135,7 +135,7 @@ impl Draws {
         }
     }
 
-    /// A recorder of its own, mostly with compression.
+    /// Draws the settings of a recorder, usually with compression.
     pub fn finish(&mut self) -> Finish {
         let warm = self.normal(0.07) + 0.05;
         Finish {

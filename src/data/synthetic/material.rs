@@ -1,8 +1,8 @@
-//! What pipes are made of: colour, relief and gloss of the bare wall as functions of the place on it.
+//! Materials of pipes: colour, relief and gloss of the bare wall as functions of the position on it.
 //!
-//! Textures are sums of value noise in (clock angle, depth). Octaves finer than a pixel's
-//! footprint fade out, so that a distant wall is smooth instead of glittering. Bare wall is textured
-//! a span at a time, what covers it place by place.
+//! Textures are sums of value noise in (clock angle, depth). Octaves finer than a pixel's footprint fade out, so that
+//! a distant wall is smooth instead of glittering. The bare wall is textured one span at a time; whatever covers it,
+//! point by point.
 
 use super::{
     noise::{
@@ -11,7 +11,7 @@ use super::{
     span::{SPAN, Values, at, put},
 };
 
-/// What a pipe is made of.
+/// Kind of material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaterialKind {
     Concrete,
@@ -24,83 +24,83 @@ pub enum MaterialKind {
 /// One wall material.
 #[derive(Clone, Copy, Debug)]
 pub struct Material {
-    /// Which texture it has.
+    /// Kind of its texture.
     pub kind: MaterialKind,
     /// Mean reflectance, red, green and blue, about 0..1.
     pub colour: [f32; 3],
-    /// Strength of its texture, around 1.
+    /// Strength of its texture; about 1.
     pub contrast: f32,
-    /// 0 dull, 1 mirror-like.
+    /// Gloss: 0 dull, 1 mirror-like.
     pub gloss: f32,
-    /// Of the texture.
+    /// Seed of the texture.
     pub seed: u32,
 }
 
-/// The wall at one place, ready for light.
+/// The wall at one point, ready for lighting.
 #[derive(Clone, Copy, Debug)]
 pub struct Surface {
     /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
     /// Slope of the relief (inward height) along the arc and along the axis.
     pub slope: [f32; 2],
-    /// 0 dull, 1 mirror-like.
+    /// Gloss: 0 dull, 1 mirror-like.
     pub gloss: f32,
 }
 
-/// The wall at the places of a span.
+/// The wall at the points of a span.
 pub struct Surfaces {
     /// Reflectance, red, green and blue.
     pub colour: [Values; 3],
     /// Slopes of the relief along the arc and along the axis.
     pub slope: [Values; 2],
-    /// 0 dull, 1 mirror-like.
+    /// Gloss: 0 dull, 1 mirror-like.
     pub gloss: Values,
 }
 
-/// A place on the wall as textures see it.
+/// A point on the wall, in the coordinates of textures.
 #[derive(Clone, Copy, Debug)]
 pub struct WallPoint {
-    /// Clock angle in turns, 0 at the crown, 0.5 at the invert, 0.25 to the right.
+    /// Clock angle in turns: 0 at the crown, 0.25 on the right, 0.5 at the invert.
     pub turn: f32,
     /// Depth along the axis, in radii.
     pub z: f32,
-    /// Size below which details drown in the pixel, from its extent on the wall, in radii.
+    /// Size below which details are smaller than the pixel's extent on the wall, in radii.
     pub grain: f32,
 }
 
-/// The places of a span: [`WallPoint`] property by property.
+/// The points of a span: [`WallPoint`] property by property.
 pub struct WallPoints {
     /// Clock angles in turns.
     pub turn: Values,
     /// Depths along the axis, in radii.
     pub z: Values,
-    /// Sizes below which details drown, in radii.
+    /// Sizes below which details disappear, in radii.
     pub grain: Values,
-    /// Extent of a pixel on the wall across and along the axis, in radii.
+    /// Extents of a pixel on the wall, across and along the axis, in radii.
     pub footprint: [Values; 2],
 }
 
 impl WallPoint {
-    /// How much of a detail `size` radii wide survives at this footprint: 1 all, 0 none.
+    /// Returns how much of a detail `size` radii wide remains visible at this footprint: 1 all, 0 none.
     #[inline]
     pub fn visible(&self, size: f32) -> f32 {
         visible(self.grain, 1.0 / size)
     }
 }
 
-/// How much of a detail of 1 / `fineness` radii survives in pixels of `grain`: 1 all, 0 none.
+/// How much of a detail of 1 / `fineness` radii remains visible in pixels of `grain`: 1 all, 0 none.
 #[inline]
 fn visible(grain: f32, fineness: f32) -> f32 {
     saturate(1.6 - grain * fineness)
 }
 
 impl WallPoints {
-    /// All zero, to be filled in.
+    /// Creates points that are all zero.
     pub fn new() -> Self {
         Self { turn: [0.0; SPAN], z: [0.0; SPAN], grain: [0.0; SPAN], footprint: [[0.0; SPAN]; 2] }
     }
 
-    /// Point `i` of the span.
+    /// Returns point `i` of the span.
     #[inline]
     pub fn get(&self, i: usize) -> WallPoint {
         WallPoint { turn: self.turn[i], z: self.z[i], grain: self.grain[i] }
@@ -108,12 +108,12 @@ impl WallPoints {
 }
 
 impl Surfaces {
-    /// All zero, to be filled in.
+    /// Creates surfaces that are all zero.
     pub fn new() -> Self {
         Self { colour: [[0.0; SPAN]; 3], slope: [[0.0; SPAN]; 2], gloss: [0.0; SPAN] }
     }
 
-    /// Surface `i` of the span.
+    /// Returns surface `i` of the span.
     #[inline]
     pub fn get(&self, i: usize) -> Surface {
         Surface { colour: at(&self.colour, i), slope: at(&self.slope, i), gloss: self.gloss[i] }
@@ -128,8 +128,8 @@ impl Surfaces {
     }
 }
 
-/// Noise with `period` cells around the pipe, stretched by `stretch` along the axis, faded by footprint.
-/// Adds `height` times its slope to `slope` and returns its value, -1..1.
+/// Computes noise with `period` cells around the pipe, stretched by `stretch` along the axis, and faded by footprint.
+/// Adds `height` times its slope to `slope`, and returns its value, -1..1.
 #[inline]
 pub fn octave(
     place: &WallPoint,
@@ -153,12 +153,12 @@ pub fn octave(
 
 /// One scale of a material's texture.
 struct Octave {
-    /// Cells around the pipe, and how much longer they are along it.
+    /// Number of cells around the pipe; `stretch` is how much longer they are along it.
     period: u32,
     stretch: f32,
     /// Height of its relief, in radii.
     height: f32,
-    /// How much it brightens red, green and blue.
+    /// Amount by which it brightens red, green and blue.
     shade: [f32; 3],
 }
 
@@ -183,7 +183,7 @@ const LINER: [Octave; 3] =
     [grey(4, 3.0, 0.004, 0.07), grey(23, 4.0, 0.003, 0.05), grey(83, 1.0, 0.001, 0.03)];
 
 impl Material {
-    /// The bare wall at the first `n` of `places`.
+    /// Computes the bare wall at the first `n` of `places`.
     pub fn cover(&self, places: &WallPoints, n: usize, surfaces: &mut Surfaces) {
         for values in surfaces.colour.iter_mut().chain([&mut surfaces.gloss]) {
             values[..n].fill(1.0);
@@ -217,7 +217,7 @@ impl Material {
         }
     }
 
-    /// Joints between bricks, and every brick's own tint.
+    /// Adds joints between bricks, and an individual tint for every brick.
     fn lay_bricks(&self, places: &WallPoints, n: usize, surfaces: &mut Surfaces) {
         for i in 0..n.min(SPAN) {
             let row = places.turn[i] * 26.0;
@@ -237,7 +237,7 @@ impl Material {
         }
     }
 
-    /// The seam along which the felt was sewn.
+    /// Adds the seam along which the felt was sewn.
     fn sew(&self, places: &WallPoints, n: usize, surfaces: &mut Surfaces) {
         let seam = hashed(0, 0, self.seed);
         for i in 0..n.min(SPAN) {
@@ -251,7 +251,7 @@ impl Material {
 }
 
 impl Octave {
-    /// Adds it, `contrast` times as strong, to the colour and relief of the first `n` of `surfaces`.
+    /// Adds the octave, multiplied by `contrast`, to colour and relief of the first `n` of `surfaces`.
     fn add(&self, places: &WallPoints, n: usize, seed: u32, contrast: f32, surfaces: &mut Surfaces) {
         let cells = self.period as f32 * (1.0 / core::f32::consts::TAU);
         let along = cells / self.stretch;

@@ -1,9 +1,9 @@
-//! A sewer that is drawn, not filmed: unlimited labelled pictures from a seed, at any resolution.
+//! A synthetic sewer: unlimited labelled pictures from a seed, at any resolution.
 //!
-//! Labels follow the statistics of Sewer-ML ([`frequencies`]); a scene ([`scene`]) is drawn from the seed
-//! ([`sample`], [`habits`], [`defects`]), traced as a robot's camera would see it ([`render`]) and recorded
-//! as its recorder would ([`finish`]). Bit-identical on every machine: IEEE-exact operations and `libm`
-//! alone. Nobody looked at Sewer-ML's pictures to make it.
+//! Labels follow the statistics of Sewer-ML ([`frequencies`]). A scene ([`scene`]) is drawn from the seed
+//! ([`sample`], [`habits`], [`defects`]), traced from a robot's camera ([`render`]), and recorded with the artefacts
+//! of a recorder ([`finish`]). Pictures are bit-identical on every machine: only IEEE-exact operations and `libm` are
+//! used. No pictures of Sewer-ML were used to make it.
 
 mod camera;
 mod defects;
@@ -34,17 +34,17 @@ use crate::seed::Seed;
 use draws::Draws;
 use frequencies::Frequencies;
 
-/// Changes whenever any picture or label would.
+/// Must change whenever any picture or label changes.
 const VERSION: &str = "synthetic 2";
 
 /// Share of images with a defect in Sewer-ML's splits (Table 2: 487,309 of 1,040,129; 61,365 of 130,046).
 const TRAIN_DEFECT_SHARE: f64 = 0.4685;
 const VALIDATION_DEFECT_SHARE: f64 = 0.4719;
 
-/// Levels of 255 by which a pixel differs that shows a defect: above what recording adds.
+/// Difference (of 255) above which a pixel counts as showing a defect; larger than the effects of recording.
 const CHANGED: u8 = 12;
 
-/// The drawn data: `side` x `side` pixels, reproducible from `seed`.
+/// Returns the drawn data: `side` x `side` pixels, reproducible from `seed`.
 ///
 /// A longer split begins with the images of a shorter one.
 pub fn source(seed: Seed, train_images: usize, validation_images: usize, side: usize) -> Source {
@@ -95,7 +95,7 @@ impl Synthetic {
                 Labels { defect, classes, stratum: classes.bits() }
             })
             .collect();
-        // The seed is private to its module; a number drawn from it stands for it.
+        // The seed is private to its module, so a number drawn from it represents it.
         let fingerprint = seed.child("digest").stream().unit().to_bits();
         let identity = format!("{VERSION}/{split}/{fingerprint:016x}/{images}/{side}");
         Self { split, seed, side, labels, digest: blake3::hash(identity.as_bytes()).to_hex().to_string() }
@@ -116,7 +116,7 @@ impl Dataset for Synthetic {
         Ok(draw(&scene, self.side))
     }
 
-    /// Pixels that its defects change: the same pipe is drawn without them.
+    /// Returns the pixels that its defects change: the same pipe is also drawn without them.
     fn mask(&self, index: usize) -> Result<Option<Mask>> {
         let (seed, side) = (self.seed.index(index), self.side);
         let with = self.open(index)?;
@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn pictures_are_pinned_to_the_bit() {
-        // Computed by this code on x86-64 Linux. They must hold on every machine; where a picture is
-        // meant to change, change VERSION too.
+        // Computed by this code on x86-64 Linux. These digests must be the same on every machine; if a picture is
+        // changed on purpose, VERSION must change, too.
         let pinned = [(0, "89cbdb96d7816c46"), (1, "80878e2d88f061d6"), (2, "f94c58954e2fd379")];
         let mut found = Vec::new();
         for (index, _) in pinned {

@@ -1,10 +1,9 @@
 //! Noise and elementary functions that give the same bits on every machine.
 //!
-//! Value noise: hashed values on an integer lattice, smoothly interpolated, with its gradient, so
-//! that relief can be lit. Only + - * / and square roots appear here: no function of the system's
-//! mathematics library.
+//! Value noise: hashed values on an integer lattice, smoothly interpolated, with its gradient, so that relief can be
+//! lit. Only + - * / and square roots are used, and no function of the system's mathematics library.
 
-/// Mixes two lattice coordinates and a seed into 32 well-spread bits.
+/// Mixes two lattice coordinates and a seed into 32 well-distributed bits.
 #[inline]
 pub const fn hash(x: u32, y: u32, seed: u32) -> u32 {
     let h = x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ seed.wrapping_mul(0xC2B2_AE3D);
@@ -12,7 +11,7 @@ pub const fn hash(x: u32, y: u32, seed: u32) -> u32 {
     (h ^ (h >> 12)).wrapping_mul(0x297A_2D39)
 }
 
-/// [`hash`] as a number in [0, 1), in steps of 2^-24.
+/// Returns [`hash`] as a number in [0, 1), in steps of 2^-24.
 #[inline]
 pub const fn hashed(x: u32, y: u32, seed: u32) -> f32 {
     (hash(x, y, seed) >> 8) as f32 * (1.0 / 16_777_216.0)
@@ -29,48 +28,47 @@ static LATTICE: [f32; 2048] = {
     values
 };
 
-/// A noise value in [-1, 1] and its derivatives by both coordinates (per lattice cell).
+/// A noise value in [-1, 1] and its derivatives with respect to both coordinates (per lattice cell).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoiseValue {
-    /// -1..1.
+    /// Value, -1..1.
     pub value: f32,
-    /// Derivative by the first coordinate.
+    /// Derivative with respect to the first coordinate.
     pub dx: f32,
-    /// Derivative by the second coordinate.
+    /// Derivative with respect to the second coordinate.
     pub dy: f32,
 }
 
-/// 1.5 x 2^23: a number below 2^21 that is added to it loses its fraction, rounded to nearest, and leaves
-/// its whole part in the last bits. All vector units can do that; not all can convert without care.
+/// 1.5 x 2^23: adding it to a number below 2^21 rounds the number to the nearest integer, which is then in the last
+/// bits of the sum. All vector units can do that; not all have a cheap conversion.
 const WHOLE: f32 = 12_582_912.0;
 
-/// The whole number nearest to `x`, which is below 2^21 either way.
+/// Returns the integer nearest to `x`, whose absolute value is below 2^21.
 #[inline]
 pub fn nearest(x: f32) -> f32 {
     (x + WHOLE) - WHOLE
 }
 
-/// [`nearest`] as an integer.
+/// Returns [`nearest`] as an integer.
 #[inline]
 pub fn nearest_integer(x: f32) -> i32 {
     (x + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32
 }
 
-/// The lattice cell of `x` and the place in it, 0..=1: a lattice point may count as the end of the cell
-/// before.
+/// The lattice cell of `x`, and the position in it, 0..=1: a lattice point may count as the end of the previous cell.
 #[inline]
 fn cell(x: f32) -> (i32, f32) {
     (nearest_integer(x - 0.5), x - nearest(x - 0.5))
 }
 
-/// Value noise at (`x`, `y`), both in lattice cells: `y` is not negative, and `x`, in
-/// 0..2 `period`, wraps after `period` cells.
+/// Returns value noise at (`x`, `y`), both in lattice cells: `y` is not negative, and `x`, in 0..2 `period`, wraps
+/// around after `period` cells.
 #[inline]
 pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> NoiseValue {
     let ((xi, fx), (yi, fy)) = (cell(x), cell(y));
     let left = if xi >= period as i32 { xi - period as i32 } else { xi };
-    // One table look-up a corner: four full hashes would be half of a picture's time. Multiples of
-    // the neighbours' coordinates follow by addition.
+    // One table look-up per corner: four full hashes would take half of a picture's time. Multiples of the
+    // neighbours' coordinates are computed by addition.
     let column = (left as u32).wrapping_mul(0x9E37_79B1);
     let next_column = if left + 1 == period as i32 { 0 } else { column.wrapping_add(0x9E37_79B1) };
     let rows = (yi as u32).wrapping_mul(0x85EB_CA77);
@@ -87,32 +85,32 @@ pub fn value_noise(x: f32, y: f32, period: u32, seed: u32) -> NoiseValue {
     }
 }
 
-/// 0 below `low`, 1 above `high`, smooth between (cubic).
+/// Returns 0 below `low`, 1 above `high`, and a smooth cubic in between.
 #[inline]
 pub fn smooth_step(low: f32, high: f32, x: f32) -> f32 {
     let t = saturate((x - low) * (1.0 / (high - low)));
     t * t * (3.0 - 2.0 * t)
 }
 
-/// `x` held within 0..1. Unlike `clamp` it compiles to two instructions, as not-a-number need not pass.
+/// Limits `x` to 0..1. Unlike `clamp` it compiles to two instructions, since NaN is not preserved.
 #[inline]
 pub fn saturate(x: f32) -> f32 {
     at_most(at_least(x, 0.0), 1.0)
 }
 
-/// The larger of both: `max` without its care for not-a-number.
+/// Returns the larger value, like `max` but without handling NaN.
 #[inline]
 pub fn at_least(x: f32, low: f32) -> f32 {
     if x > low { x } else { low }
 }
 
-/// The smaller of both: `min` without its care for not-a-number.
+/// Returns the smaller value, like `min` but without handling NaN.
 #[inline]
 pub fn at_most(x: f32, high: f32) -> f32 {
     if x < high { x } else { high }
 }
 
-/// 1 at zero, 0 beyond `width` on either side, smooth between: a soft band.
+/// Returns a soft band: 1 at zero, 0 beyond `width` on either side, smooth in between.
 #[inline]
 pub fn band(width: f32, x: f32) -> f32 {
     let q = x / width;
@@ -120,9 +118,9 @@ pub fn band(width: f32, x: f32) -> f32 {
     t * t
 }
 
-/// Direction of (`x`, `y`) in turns, 0..1, from +y towards +x: the clock angle on a pipe wall.
+/// Returns the direction of (`x`, `y`) in turns, 0..1, from +y towards +x: the clock angle on a pipe wall.
 ///
-/// Polynomial of `atan` on 0..1 (Abramowitz and Stegun 4.4.49, error below 1e-5 rad).
+/// Uses a polynomial approximation of `atan` on 0..1 (Abramowitz and Stegun 4.4.49, error below 1e-5 rad).
 #[inline]
 pub fn clock_turns(x: f32, y: f32) -> f32 {
     let (ax, ay) = (x.abs(), y.abs());
@@ -136,7 +134,7 @@ pub fn clock_turns(x: f32, y: f32) -> f32 {
     if x < 0.0 { at_most(1.0 - half, 0.999_999_94) } else { half }
 }
 
-/// Signed difference `a - b` of two clock angles in turns, -0.5..0.5.
+/// Returns the signed difference `a - b` of two clock angles in turns, -0.5..0.5.
 #[inline]
 pub fn turn_difference(a: f32, b: f32) -> f32 {
     let d = a - b;
@@ -149,13 +147,13 @@ pub fn turn_difference(a: f32, b: f32) -> f32 {
     }
 }
 
-/// `a` at 0, `b` at 1, component by component.
+/// Interpolates linearly, component by component: `a` at 0, `b` at 1.
 #[inline]
 pub fn mix(a: [f32; 3], b: [f32; 3], t: f32) -> [f32; 3] {
     [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t]
 }
 
-/// Every component times `factor`.
+/// Multiplies every component by `factor`.
 #[inline]
 pub fn scale(colour: [f32; 3], factor: f32) -> [f32; 3] {
     colour.map(|c| c * factor)

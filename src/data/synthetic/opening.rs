@@ -1,7 +1,7 @@
-//! Holes in the wall where another pipe joins: the branch behind, its collar, its end inside the pipe.
+//! Holes in the wall where another pipe joins: the branch behind the hole, its collar, and its end inside the pipe.
 //!
-//! The branch is a cylinder whose axis may lean along the main pipe. Inside it the ray is followed
-//! to the branch's own wall. Knows nothing about defect classes.
+//! The branch is a cylinder whose axis may lean along the main pipe. A ray that enters it is followed to the branch's
+//! own wall. Independent of defect classes.
 
 use super::{
     camera::{Ray, Vec3, add, along, cross, dot, sub, unit},
@@ -15,22 +15,22 @@ pub enum Edge {
     Clean,
     /// Broken out with a chisel.
     Ragged,
-    /// Cut through a liner: the liner's own edge, out of line with the branch behind it.
+    /// Cut through a liner: the liner's edge is not aligned with the branch behind it.
     Cut,
 }
 
 /// A branch that opens into the pipe.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
-    /// Middle of the hole on the wall.
+    /// Centre of the hole on the wall.
     at: Vec3,
-    /// Away from the pipe's axis, along the branch.
+    /// Direction of the branch, away from the pipe's axis.
     axis: Vec3,
-    /// Across the branch: around the main pipe, and (nearly) along it.
+    /// Directions across the branch: around the main pipe, and (nearly) along it.
     across: [Vec3; 2],
-    /// Of the branch, in radii of the pipe.
+    /// Radius of the branch, in radii of the pipe.
     pub radius: f32,
-    /// What the rim looks like.
+    /// Appearance of the rim.
     pub edge: Edge,
     /// Reflectance inside the branch, red, green and blue.
     pub colour: [f32; 3],
@@ -38,27 +38,27 @@ pub struct Opening {
     pub collar: [f32; 3],
     /// Width of the collar, in branch radii; 0 for none.
     pub collar_width: f32,
-    /// How far the branch pipe reaches into the main pipe, in radii; 0 for not at all.
+    /// Length of the branch pipe inside the main pipe, in radii; 0 if it does not protrude.
     pub reach: f32,
-    /// Depth at which the branch has gone dark, in radii.
+    /// Depth at which the branch becomes dark, in radii.
     pub dark: f32,
-    /// Of the rim and the dirt inside.
+    /// Seed of the rim and of the dirt inside.
     pub seed: u32,
 }
 
-/// What a ray finds of a branch.
+/// What a ray meets at a branch.
 pub struct OpeningHit {
     /// Distance along the ray, in radii.
     pub t: f32,
     /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
-    /// Cosine between the surface's normal and the way back to the lamp.
+    /// Cosine between the surface's normal and the direction back to the lamp.
     pub facing: f32,
 }
 
 impl Opening {
-    /// A clean hole of `radius` at clock angle `turn` and depth `z` on a wall of radius `wall` around
-    /// `centre`; `lean` is how much the branch's axis leans along the pipe (0 square, 1 at 45 degrees).
+    /// Creates a clean hole of `radius` at clock angle `turn` and depth `z` in a wall of radius `wall` around
+    /// `centre`; `lean` is the slope of the branch's axis along the pipe (0 perpendicular, 1 at 45 degrees).
     pub fn new(turn: f32, z: f32, centre: [f32; 2], wall: f32, radius: f32, lean: f32) -> Self {
         let angle = f64::from(turn) * core::f64::consts::TAU;
         let (s, c) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
@@ -80,8 +80,7 @@ impl Opening {
         }
     }
 
-    /// False if `point` on the wall is too far away to be of the opening's, its collar's or its edge's
-    /// colour.
+    /// False if `point` on the wall is too far away to be coloured by the opening, its collar or its edge.
     #[inline]
     pub fn is_near(&self, point: Vec3) -> bool {
         let q = sub(point, self.at);
@@ -89,8 +88,8 @@ impl Opening {
         dot(q, q) <= bound * bound
     }
 
-    /// Repaints what the ray found on the wall at `point`, if near: collar or branch, and whether that lies
-    /// on the wall. `bare` is the wall's colour there, `pixel` the extent of a pixel.
+    /// Returns the colour that replaces the wall's at `point`, if it is near: collar or branch, and whether this is
+    /// on the wall. `bare` is the colour of the wall there, `pixel` the extent of a pixel.
     pub fn look(&self, ray: &Ray, point: Vec3, bare: [f32; 3], pixel: f32) -> Option<([f32; 3], bool)> {
         let q = sub(point, self.at);
         let (a, b) = (dot(q, self.across[0]), dot(q, self.across[1]));
@@ -109,7 +108,7 @@ impl Opening {
         }
         let soft = (pixel / self.radius).max(0.02);
         if distance > rim + soft {
-            // On the wall: broken edge or collar, then a thin shadow around it.
+            // On the wall: a broken edge or collar, surrounded by a thin shadow.
             if chips > 0.0 && distance < rim + chips {
                 let speckle = value_noise((a + 9.0) * 40.0, (b + 9.0) * 40.0, 1024, self.seed ^ 3).value;
                 let fresh = scale(self.collar, 1.0 + 0.35 * speckle);
@@ -133,7 +132,7 @@ impl Opening {
             return Some((mix(inside, brink, w), true));
         }
         if self.edge == Edge::Cut {
-            // The liner's thickness, and the host pipe and branch mouth behind it, out of line.
+            // The thickness of the liner; behind it, the host pipe and the mouth of the branch, not aligned.
             if distance > rim - 0.09 {
                 return Some((scale(bare, if b > 0.0 { 1.35 } else { 0.5 }), true));
             }
@@ -146,7 +145,7 @@ impl Opening {
         Some((inside, false))
     }
 
-    /// Colour inside the branch, lit by what reaches into it, for a ray that enters at `point`.
+    /// Colour inside the branch, lit by the light that reaches it, for a ray that enters at `point`.
     fn interior(&self, ray: &Ray, point: Vec3) -> [f32; 3] {
         let q = sub(point, self.at);
         let (a, b) = (dot(q, self.across[0]), dot(q, self.across[1]));
@@ -162,7 +161,7 @@ impl Opening {
         scale(self.colour, (0.75 + 0.15 * streak) * lit)
     }
 
-    /// The end of the branch pipe that stands in the main pipe, if the ray meets it before `limit`.
+    /// Returns the end of the branch pipe inside the main pipe, if the ray meets it before `limit`.
     pub fn stub(&self, ray: &Ray, limit: f32) -> Option<OpeningHit> {
         if self.reach <= 0.0 {
             return None;
@@ -178,7 +177,7 @@ impl Opening {
         if discriminant <= 0.0 {
             return None;
         }
-        // The end face first: the camera stands on its side of the plane c = -reach.
+        // The end face comes first: the camera is on its side of the plane c = -reach.
         if dc > 1e-5 {
             let t = (-self.reach - c) / dc;
             if t > 0.0 && t < limit {

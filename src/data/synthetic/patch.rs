@@ -1,8 +1,8 @@
 //! Patches of wall that differ from the rest: stains, corrosion, running water, crusts, dents.
 //!
-//! A patch lives in wall coordinates (clock angle, depth), so perspective is the pipe's business.
-//! It may stand inwards ([`Patch::height`], which bends what the camera sees) and it may repaint the
-//! wall ([`Patch::paint`]). Knows nothing about defect classes: a stain is no defect.
+//! A patch has wall coordinates (clock angle, depth); the pipe handles perspective. It may protrude inwards
+//! ([`Patch::height`], which bends what the camera sees) and it may repaint the wall ([`Patch::paint`]). Independent
+//! of defect classes: a stain is no defect.
 
 use super::{
     material::{Surface, Surfaces, WallPoint, WallPoints, octave},
@@ -14,11 +14,11 @@ use super::{
 pub enum PatchKind {
     /// Discolouration with a soft, ragged edge.
     Stain,
-    /// Surface eaten away until the aggregate shows.
+    /// Surface eroded down to the aggregate.
     Corrosion,
-    /// Water running down to the invert, with what it leaves behind.
+    /// Water running down to the invert, with the deposits it leaves.
     Streaks,
-    /// Lumps that stuck to the wall.
+    /// Lumps that stick to the wall.
     Crust,
     /// Round bubbles under a skin.
     Blisters,
@@ -26,11 +26,11 @@ pub enum PatchKind {
     Fold,
     /// A smooth bulge of the wall itself.
     Dent,
-    /// A piece of wall gone, with soil behind.
+    /// A missing piece of wall, with soil behind it.
     Hole,
 }
 
-/// A part of the wall, an ellipse in (clock angle, depth).
+/// An elliptic region of the wall, in (clock angle, depth).
 #[derive(Clone, Copy, Debug)]
 pub struct Patch {
     /// What happened there.
@@ -47,12 +47,12 @@ pub struct Patch {
     pub strength: f32,
     /// Reflectance of what covers it, red, green and blue.
     pub colour: [f32; 3],
-    /// Of its ragged edge and its texture.
+    /// Seed of its ragged edge and its texture.
     pub seed: u32,
 }
 
 impl Patch {
-    /// Place relative to the centre, in half extents; `None` outside.
+    /// Position relative to the centre, in half extents; `None` outside.
     #[inline]
     fn within(&self, turn: f32, z: f32) -> Option<(f32, f32)> {
         let z = z - self.z;
@@ -63,12 +63,12 @@ impl Patch {
         (turn.abs() < self.half_turn).then(|| (turn / self.half_turn, z / self.half_z))
     }
 
-    /// True for kinds that stand inwards.
+    /// Whether this kind of patch protrudes inwards.
     pub fn has_relief(&self) -> bool {
         matches!(self.kind, PatchKind::Crust | PatchKind::Blisters | PatchKind::Fold | PatchKind::Dent)
     }
 
-    /// How far the wall stands inwards at (`turn`, `z`), in radii.
+    /// Returns how far the wall protrudes inwards at (`turn`, `z`), in radii.
     pub fn height(&self, turn: f32, z: f32) -> f32 {
         let Some((a, b)) = self.within(turn, z) else { return 0.0 };
         let soft = band(1.0, a) * band(1.0, b);
@@ -84,7 +84,7 @@ impl Patch {
                 0.22 * self.strength * lumps.max(0.0) * smooth_step(0.0, 0.4, edge)
             }
             PatchKind::Blisters => {
-                // One bubble a cell, of its own size, on a grid of 5 x 5.
+                // One bubble of individual size per cell, on a grid of 5 x 5.
                 let (x, y) = (2.5 * (a + 1.0), 2.5 * (b + 1.0));
                 let (xi, yi) = (x as u32, y as u32);
                 let size = 0.5 * hashed(xi, yi, self.seed);
@@ -119,7 +119,7 @@ impl Patch {
         }
     }
 
-    /// Repaints `surface` at `place`, which is `within`, (a, b), half extents from the centre.
+    /// Repaints `surface` at `place`, where `within` is (a, b), the position in half extents from the centre.
     fn repaint(&self, place: &WallPoint, within: (f32, f32), surface: &mut Surface) {
         match self.kind {
             PatchKind::Stain => self.stain(place, within, surface),
@@ -132,7 +132,7 @@ impl Patch {
         }
     }
 
-    /// Discolours it.
+    /// Discolours the surface.
     fn stain(&self, place: &WallPoint, (a, b): (f32, f32), surface: &mut Surface) {
         let radius = (a * a + b * b).sqrt();
         let mut slope = [0.0; 2];
@@ -142,7 +142,7 @@ impl Patch {
         surface.colour = mix(surface.colour, self.colour, cover);
     }
 
-    /// Eats it away down to the aggregate.
+    /// Erodes the surface down to the aggregate.
     fn corrode(&self, place: &WallPoint, (a, b): (f32, f32), surface: &mut Surface) {
         let radius = (a * a + b * b).sqrt();
         let mut slope = [0.0; 2];
@@ -161,10 +161,10 @@ impl Patch {
         surface.gloss *= 1.0 - 0.8 * cover;
     }
 
-    /// Lets water run over it.
+    /// Adds running water.
     fn wet(&self, place: &WallPoint, (a, b): (f32, f32), surface: &mut Surface) {
         let mut slope = [0.0; 2];
-        // Rivulets: noise drawn out around the pipe, strongest where the water enters.
+        // Rivulets: noise stretched around the pipe, strongest where the water enters.
         let y = (place.z + 8.0) * 9.0;
         let wander = 0.8 * octave(place, 13, 1.0, self.seed, 0.0, &mut slope);
         let run = value_noise(place.turn * 3.0, y + wander, 3, self.seed ^ 1);
@@ -178,7 +178,7 @@ impl Patch {
         surface.gloss += (0.9 - surface.gloss) * wet * self.strength;
     }
 
-    /// Covers it with lumps where they stand out.
+    /// Covers the surface with lumps where the relief protrudes.
     fn encrust(&self, place: &WallPoint, surface: &mut Surface) {
         let mut slope = [0.0; 2];
         let cover = smooth_step(0.004, 0.03, self.height(place.turn, place.z));
@@ -189,14 +189,14 @@ impl Patch {
         surface.slope = [0, 1].map(|i| surface.slope[i] + cover * slope[i]);
     }
 
-    /// Stretches its skin where it stands out.
+    /// Stretches the surface's skin where the relief protrudes.
     fn raise(&self, place: &WallPoint, surface: &mut Surface) {
         let raised = smooth_step(0.0, 0.05, self.height(place.turn, place.z));
         surface.colour = mix(surface.colour, scale(surface.colour, 1.08), raised);
         surface.gloss += 0.1 * raised;
     }
 
-    /// Shows the soil behind it.
+    /// Shows the soil behind the surface.
     fn pierce(&self, place: &WallPoint, (a, b): (f32, f32), surface: &mut Surface) {
         let radius = (a * a + b * b).sqrt();
         let mut slope = [0.0; 2];
@@ -207,7 +207,7 @@ impl Patch {
         surface.colour = mix(surface.colour, scale(surface.colour, 1.3), rim);
         let soil = octave(place, 57, 1.0, self.seed ^ 2, 0.03, &mut slope);
         let inside = smooth_step(0.0, 0.06, depth);
-        // The near edge throws its shadow on the soil behind.
+        // The near edge casts its shadow on the soil behind.
         let shadow = 0.55 + 0.45 * smooth_step(-0.7, 0.5, b);
         let earth = scale(self.colour, shadow * (1.0 + 0.4 * soil));
         surface.colour = mix(surface.colour, earth, inside * self.strength);

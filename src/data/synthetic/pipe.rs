@@ -1,9 +1,8 @@
-//! The shape of the pipe: lengths of cylinder or cone, one behind the other, and where a ray meets them.
+//! Shape of the pipe: consecutive cylinders or cones, and their intersections with rays.
 //!
-//! A ray o + t d meets a cone of radius R(z) = a + s z around (c_x, c_y) where
-//! (o_x + t d_x - c_x)^2 + (o_y + t d_y - c_y)^2 = (a + s (o_z + t d_z))^2, a quadratic in t.
-//! Displaced joints, steps and tapers are two lengths that do not line up: what of the next
-//! length's end stands inside is hit as a face.
+//! A ray o + t d meets a cone of radius R(z) = a + s z around (c_x, c_y) where (o_x + t d_x - c_x)^2 + (o_y + t d_y -
+//! c_y)^2 = (a + s (o_z + t d_z))^2, a quadratic in t. Displaced joints, steps and tapers are two lengths that are
+//! not aligned: the part of the next length's end that is inside the current one is a face.
 
 use super::{
     camera::{Ray, Rays, Vec3},
@@ -14,27 +13,27 @@ use super::{
 /// A length of pipe from `start` to the start of the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Length {
-    /// Where it begins, in radii ahead of the camera.
+    /// Depth where it begins, in radii ahead of the camera.
     pub start: f32,
-    /// Its axis, right of and above the nominal one.
+    /// Offset of its axis from the nominal one, to the right and upwards.
     pub centre: [f32; 2],
     /// Radius at `start`.
     pub radius: f32,
     /// Radius gained per unit of z: zero for a cylinder.
     pub taper: f32,
-    /// Which of the scene's materials it is made of.
+    /// Index of its material in the scene.
     pub material: usize,
 }
 
 impl Length {
-    /// Radius at depth `z`.
+    /// Returns the radius at depth `z`.
     #[inline]
     pub fn radius_at(&self, z: f32) -> f32 {
         self.radius + self.taper * (z - self.start)
     }
 
-    /// Distance at which the ray leaves this length if it went on for ever, with `inset` taken off its
-    /// radius; [`FAR`] where it does not.
+    /// Distance at which the ray would leave this length if the length were infinite and its radius were reduced by
+    /// `inset`; [`FAR`] if it would not.
     #[inline]
     fn leave(&self, ray: &Ray, inset: f32) -> f32 {
         let [dx, dy, dz] = ray.direction;
@@ -44,7 +43,7 @@ impl Length {
         let a = dx * dx + dy * dy - slope * slope;
         let b = qx * dx + qy * dy - radius * slope;
         let c = qx * qx + qy * qy - radius * radius;
-        // The root in the form that stays exact as `a` goes to zero (a ray along the axis).
+        // This form of the root stays exact as `a` goes to zero (a ray along the axis).
         let t = -c / (b + at_least(b * b - a * c, 0.0).sqrt());
         if t > 0.0 && t < FAR { t } else { FAR }
     }
@@ -53,43 +52,43 @@ impl Length {
 /// Nothing is drawn beyond this distance, in radii.
 pub const FAR: f32 = 60.0;
 
-/// A part of the pipe: twice the index of the length, and one more for the end face of a length that stands
-/// inside the one before it.
+/// A part of the pipe: twice the index of a length, plus one for the end face of a length that is inside the previous
+/// one.
 pub type PipePart = i32;
 
-/// The part that a ray meets which reaches [`FAR`].
+/// The part of a ray that reaches [`FAR`] without meeting anything.
 pub const NOTHING: PipePart = -1;
 
-/// Index of the length that `part` belongs to; none for [`NOTHING`].
+/// Returns the index of the length that `part` belongs to; `None` for [`NOTHING`].
 pub fn length_of(part: PipePart) -> Option<usize> {
     usize::try_from(part).ok().map(|part| part / 2)
 }
 
-/// Where a ray meets the pipe.
+/// Intersection of a ray with the pipe.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
     /// Distance along the ray, in radii.
     pub t: f32,
-    /// What is met.
+    /// The part that is met.
     pub part: PipePart,
 }
 
-/// Where the rays of a span meet the pipe.
+/// Intersections of the rays of a span with the pipe.
 pub struct Hits {
     /// Distances along the rays, in radii.
     pub t: Values,
-    /// What is met.
+    /// The parts that are met.
     pub part: [PipePart; SPAN],
 }
 
 impl Hits {
-    /// Nothing met yet.
+    /// Creates hits that met nothing.
     pub fn new() -> Self {
         Self { t: [FAR; SPAN], part: [NOTHING; SPAN] }
     }
 }
 
-/// Where `ray` first meets `lengths`; `relief(length, point)` is how far the wall stands inwards there.
+/// Returns where `ray` first meets `lengths`; `relief(length, point)` is how far the wall protrudes inwards there.
 #[inline]
 pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32) -> Hit {
     for (index, length) in (0..).zip(lengths) {
@@ -123,13 +122,13 @@ pub fn meet(lengths: &[Length], ray: &Ray, relief: impl Fn(&Length, Vec3) -> f32
     Hit { t: FAR, part: NOTHING }
 }
 
-/// [`meet`] for the first `n` of `rays`, on smooth walls.
+/// Computes [`meet`] for the first `n` of `rays`, on smooth walls.
 pub fn meet_smooth(lengths: &[Length], rays: &Rays, n: usize, hits: &mut Hits) {
     let n = n.min(SPAN);
     hits.t[..n].fill(FAR);
     hits.part[..n].fill(NOTHING);
     for (index, length) in (0..).zip(lengths) {
-        // What begins infinitely far away is never reached.
+        // A length that begins at infinity is never reached.
         let (start, centre, radius) = lengths
             .get(index as usize + 1)
             .map_or((f32::INFINITY, [0.0; 2], 0.0), |next| (next.start, next.centre, next.radius));
@@ -172,13 +171,13 @@ mod tests {
     fn a_displaced_length_shows_its_end_on_one_side_only() {
         let lengths = [cylinder(0.0, 0.0, 1.0), cylinder(2.0, 0.2, 1.0)];
         let flat = |_: &Length, _: Vec3| 0.0;
-        // Left, the second length begins at x = -0.8: a ray to (-0.9, 2) meets its end.
+        // On the left, the second length begins at x = -0.8: a ray to (-0.9, 2) meets its end face.
         let face = meet(&lengths, &ray(-0.9, 2.0), flat);
         assert!(face.part == 3 && (ray(-0.9, 2.0).at(face.t)[2] - 2.0).abs() < 1e-5, "{face:?}");
-        // Right, a ray passes the end of the first and meets the second, x = 1.2.
+        // On the right, a ray passes the end of the first length and meets the second one at x = 1.2.
         let wall = meet(&lengths, &ray(0.9, 2.0), flat);
         assert!(wall.part == 2 && (ray(0.9, 2.0).at(wall.t)[0] - 1.2).abs() < 1e-5, "{wall:?}");
-        // Before the joint the first length is met at x = 1.
+        // Before the joint, the first length is met at x = 1.
         let near = meet(&lengths, &ray(1.0, 1.0), flat);
         assert!(near.part == 0 && (ray(1.0, 1.0).at(near.t)[0] - 1.0).abs() < 1e-5, "{near:?}");
     }

@@ -1,8 +1,8 @@
-//! Traces a scene into light: one ray a pixel, three where surfaces meet, then strokes on top.
+//! Traces a scene into light: one ray per pixel, three where surfaces meet, then strokes on top.
 //!
-//! The lamp sits at the lens, so light falls off with distance, surfaces that face the camera are
-//! bright, and there are no cast shadows. Brightness L = exposure (a + (1 - a) f (2 - f)) /
-//! (1 + (t / reach)^2) with f the cosine between normal and ray. Knows nothing about defect classes.
+//! The lamp is at the lens, so light falls off with distance, surfaces that face the camera are bright, and there are
+//! no cast shadows. Brightness L = exposure (a + (1 - a) f (2 - f)) / (1 + (t / reach)^2), where f is the cosine
+//! between normal and ray. Independent of defect classes.
 
 use super::{
     camera::{Ray, Rays, Vec3, along, dot, unit},
@@ -15,20 +15,20 @@ use super::{
     wall::{Reliefs, Wall},
 };
 
-/// Which surface a pixel shows: different for surfaces that do not continue each other.
+/// Identifies the surface that a pixel shows; surfaces that do not continue each other have different values.
 type SurfaceId = i32;
 
 const MOUND: SurfaceId = 0;
 const WATER: SurfaceId = 1;
-/// The side of a branch that stands in the pipe; the next is its end.
+/// The side of a branch inside the pipe; the next value is its end.
 const STUB: SurfaceId = 2;
 const OPENING: SurfaceId = 4;
-/// The first block's four kinds of faces; other blocks follow.
+/// The four kinds of faces of the first block; other blocks follow.
 const BLOCK: SurfaceId = 8;
 /// Added to the part of the pipe.
 const WALL: SurfaceId = 1 << 16;
 
-/// Linear light of `scene` on `side` x `side` pixels.
+/// Returns the linear light of `scene` on `side` x `side` pixels.
 pub fn trace(scene: &Scene, side: usize) -> Light {
     let mut tracer = Tracer::new(scene, side);
     let pixels = side * side;
@@ -78,14 +78,14 @@ struct Tracer<'a> {
     /// Angle of a pixel.
     pixel: f32,
     reliefs: Reliefs<'a>,
-    /// Image points, their rays and where those meet the pipe.
+    /// Image points; their rays and the hits of these follow.
     image: [Values; 2],
     rays: Rays,
     hits: Hits,
     wall: Wall,
-    /// Rays that water has mirrored.
+    /// Rays reflected by water.
     mirrored: Rays,
-    /// What the rays saw.
+    /// Light that the rays have collected.
     light: [Values; 3],
     depth: Values,
     surface: [SurfaceId; SPAN],
@@ -108,7 +108,8 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// Sees through `place` (0..1 from left to right and from top to bottom) of every one of `pixels`.
+    /// Traces rays through the position `place` (0..1 from left to right and from top to bottom) inside each of
+    /// `pixels`.
     fn see(&mut self, side: usize, pixels: impl ExactSizeIterator<Item = usize>, place: [f32; 2]) {
         let n = pixels.len();
         let step = 2.0 / side as f32;
@@ -125,7 +126,7 @@ impl<'a> Tracer<'a> {
         self.lean(n);
     }
 
-    /// Sends out the rays and finds where they meet the pipe.
+    /// Computes the rays and their intersections with the pipe.
     fn look(&mut self, n: usize) {
         let scene = self.scene;
         for i in 0..n.min(SPAN) {
@@ -148,7 +149,7 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// Where `ray` meets the pipe if the wall stands inwards.
+    /// Returns where `ray` meets the pipe if the wall has relief.
     fn meet_relief(&self, ray: &Ray) -> Hit {
         pipe::meet(&self.scene.lengths, ray, |length, point| {
             if !self.reliefs.reach(point[2]) {
@@ -159,7 +160,7 @@ impl<'a> Tracer<'a> {
         })
     }
 
-    /// Puts what stands in the pipe before the wall.
+    /// Draws objects inside the pipe in front of the wall.
     fn stand_in(&mut self, n: usize) {
         let scene = self.scene;
         let facing = |normal: Vec3, ray: &Ray| -dot(unit(normal), ray.direction);
@@ -191,13 +192,13 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// Hides what pixel `i` showed behind a surface at distance `t`.
+    /// Replaces what pixel `i` shows by a surface at distance `t`.
     fn hide(&mut self, i: usize, t: f32, facing: f32, colour: [f32; 3], surface: SurfaceId) {
         put(&mut self.light, i, scale(colour, self.scene.lamp.light(t, facing)));
         (self.depth[i], self.surface[i]) = (t, surface);
     }
 
-    /// Shows the wall where nothing hides it, one part of the pipe after the other.
+    /// Draws the wall where nothing hides it, one part of the pipe at a time.
     fn see_wall(&mut self, n: usize) {
         let mut shown = [0_usize; SPAN];
         let parts = 2 * self.scene.lengths.len() as PipePart;
@@ -227,7 +228,7 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// Lets water flow over what lies below its surface.
+    /// Adds water over everything below its surface.
     fn flood(&mut self, n: usize) {
         let water = &self.scene.water;
         if water.is_absent() {
@@ -244,7 +245,7 @@ impl<'a> Tracer<'a> {
         self.mirror(&wet[..count]);
     }
 
-    /// Light from the water that the rays of `wet` have met, over what lies below.
+    /// Computes the light of the rays `wet` that meet water, over what is below.
     fn mirror(&mut self, wet: &[usize]) {
         let (scene, water) = (self.scene, &self.scene.water);
         let n = wet.len().min(SPAN);
@@ -276,7 +277,7 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// Makes one side brighter, as the lamps do.
+    /// Makes one side brighter, as uneven lamps do.
     fn lean(&mut self, n: usize) {
         let [right, up] = self.scene.lamp.lean;
         for i in 0..n.min(SPAN) {

@@ -1,7 +1,7 @@
-//! Draws a scene from a seed: the pipe with everything that is normal in it, then its defects.
+//! Draws a scene from a seed: the pipe with everything normal in it, then its defects.
 //!
-//! Material, colour, light, camera, water, stains and recording are drawn before any defect and from
-//! their own stream, so that they say nothing of the label. Defects only add parts (`super::defects`).
+//! Material, colour, light, camera, water, stains and recording are drawn before any defect and from their own
+//! stream, so that they do not reveal the label. Defects only add parts (`super::defects`).
 
 use super::{
     defects,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Scene {
-    /// The pipe of `seed` with every defect of `classes` in it.
+    /// Draws the pipe of `seed` with every defect of `classes`.
     pub fn sample(seed: Seed, classes: ClassSet) -> Self {
         let mut scene = Self::without_defects(seed, classes);
         for class in classes.iter() {
@@ -29,8 +29,8 @@ impl Scene {
         scene
     }
 
-    /// The same pipe before anything went wrong. `classes` matters only where a defect exists in one
-    /// material alone: reinstatement cuts and liner folds need a liner.
+    /// Draws the same pipe without its defects. `classes` matters only for defects that require a certain material:
+    /// reinstatement cuts and liner folds need a liner.
     pub fn without_defects(seed: Seed, classes: ClassSet) -> Self {
         let mut draws = Draws::new(seed.child("pipe"));
         let mut kind = draws.kind();
@@ -58,12 +58,12 @@ impl Scene {
         scene
     }
 
-    /// How plain a defect of `class` is in the picture of `seed`: 0 barely visible, 1 glaring.
+    /// Returns how visible a defect of `class` is in the picture of `seed`: 0 barely visible, 1 obvious.
     pub fn severity(seed: Seed, class: DefectClass) -> f32 {
         Draws::new(seed.child(class.code()).child("severity")).unit()
     }
 
-    /// Stains, dirt and faint lines that are no defects.
+    /// Adds stains, dirt and faint lines that are no defects.
     fn add_distractors(&mut self, draws: &mut Draws) {
         for _ in 0..draws.below(4) {
             let colour = draws.dirt();
@@ -79,7 +79,7 @@ impl Scene {
             });
         }
         for _ in 0..draws.below(3) {
-            // Scratches of earlier robots, casting lines: straight, faint, no branches.
+            // Scratches by earlier robots, casting lines: straight, faint, without branches.
             let (turn, start) = (draws.unit(), draws.between(0.5, 3.0));
             let (length, drift) = (draws.between(0.5, 4.0), draws.between(-0.02, 0.02));
             let points = (0..12)

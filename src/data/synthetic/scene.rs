@@ -1,7 +1,7 @@
-//! One picture's contents: the pipe, what is on its wall and in it, and how it is filmed.
+//! Content of one picture: the pipe, objects on its wall and inside it, and how it is filmed.
 //!
-//! A scene is plain data; `super::sample` draws one and `super::defects` adds to it. Lengths are in radii
-//! of the pipe, clock angles in turns. Knows nothing about pixels or of chance.
+//! A scene is plain data; `super::sample` draws one and `super::defects` adds to it. Lengths are in radii of the
+//! pipe, clock angles in turns. Independent of pixels and of randomness.
 
 use super::{
     camera::{Camera, Vec3},
@@ -16,31 +16,31 @@ use super::{
     stroke::Stroke,
 };
 
-/// Where the pipe's lengths are put together.
+/// Joints between the pipe's lengths.
 #[derive(Clone, Copy, Debug)]
 pub struct Joints {
-    /// Depth of one joint that is in good view, in radii.
+    /// Depth of one joint that is clearly visible, in radii.
     pub first: f32,
     /// Distance between joints, in radii.
     pub spacing: f32,
-    /// Of the gap, in radii.
+    /// Width of the gap, in radii.
     pub width: f32,
     /// Darkness of the gap, 0..1.
     pub darkness: f32,
 }
 
-/// The band below which flow has left its film on the wall.
+/// The band below which flow has left a film on the wall.
 #[derive(Clone, Copy, Debug)]
 pub struct Tide {
     /// Height of its upper edge, -1..1.
     pub level: f32,
-    /// Of the film, red, green and blue.
+    /// Colour of the film, red, green and blue.
     pub colour: [f32; 3],
     /// Opacity of the film, 0..1.
     pub strength: f32,
 }
 
-/// Everything that one picture shows.
+/// Content of one picture.
 #[derive(Clone, Debug)]
 pub struct Scene {
     pub(super) camera: Camera,
@@ -65,7 +65,7 @@ impl Scene {
         *found.unwrap_or(&self.lengths[0])
     }
 
-    /// The point on the wall at clock angle `turn` and depth `z`, `inset` radii towards the axis.
+    /// The point on the wall at clock angle `turn` and depth `z`, moved `inset` radii towards the axis.
     pub(super) fn wall(&self, turn: f32, z: f32, inset: f32) -> Vec3 {
         let length = self.length_at(z);
         let angle = f64::from(turn) * core::f64::consts::TAU;
@@ -74,7 +74,8 @@ impl Scene {
         [length.centre[0] + radius * sin, length.centre[1] + radius * cos, z]
     }
 
-    /// Makes a length begin at `z` and returns its index; it continues the one it was cut from.
+    /// Cuts the pipe so that a new length begins at `z`, and returns its index; the length continues the one before
+    /// it.
     pub(super) fn cut_at(&mut self, z: f32) -> usize {
         if let Some(index) = self.lengths.iter().position(|length| (length.start - z).abs() < 1e-3) {
             return index;

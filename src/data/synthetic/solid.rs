@@ -1,4 +1,4 @@
-//! Things lying in the pipe: blocks with six faces.
+//! Objects in the pipe: blocks with six faces.
 
 use super::{
     camera::{Ray, Vec3, along, dot, sub},
@@ -8,35 +8,35 @@ use super::{
 /// A block: brick, stone or plank.
 #[derive(Clone, Copy, Debug)]
 pub struct Solid {
-    /// In radii.
+    /// Position of its centre, in radii.
     pub centre: Vec3,
-    /// Its three axes, at right angles and of length one.
+    /// Its three orthogonal axes of unit length.
     pub axes: [Vec3; 3],
     /// Half its extent along each axis, in radii.
     pub half: [f32; 3],
     /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
-    /// How rounded its faces look: 0 sawn, 1 a boulder.
+    /// Apparent roundness of its faces: 0 sawn, 1 a boulder.
     pub roundness: f32,
-    /// Of its texture.
+    /// Seed of its texture.
     pub seed: u32,
 }
 
-/// A block's face as a ray finds it.
+/// Intersection of a ray with a block's face.
 pub struct Face {
     /// Distance along the ray, in radii.
     pub t: f32,
-    /// Outwards, of length one.
+    /// Outward normal of unit length.
     pub normal: Vec3,
     /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
 }
 
 impl Solid {
-    /// Where `ray` meets it before `limit`.
+    /// Returns where `ray` meets the block before `limit`.
     pub fn meet(&self, ray: &Ray, limit: f32) -> Option<Face> {
         let q = sub(ray.origin, self.centre);
-        // A ball around it: most rays miss that already.
+        // A bounding sphere, which most rays miss.
         let near = dot(q, ray.direction);
         let [x, y, z] = self.half;
         if near > 0.0 || dot(q, q) - near * near > x * x + y * y + z * z {
@@ -57,7 +57,7 @@ impl Solid {
             return None;
         }
         let local = self.axes.map(|axis| dot(sub(ray.at(enter), self.centre), axis));
-        // Chipped edges: what is near two faces at once is cut off by a superquadric of high power.
+        // Chipped edges: regions near two faces at once are cut off by a superquadric of high power.
         let worn = [0, 1, 2].map(|i| (local[i] / self.half[i]) * (local[i] / self.half[i]));
         let fill = worn[0] + worn[1] + worn[2] - 1.0;
         let ragged = 0.25

@@ -1,15 +1,15 @@
-//! Pixels side by side, property by property, so that loops over them run on vector registers.
+//! Spans: neighbouring pixels stored property by property, so that loops over them use vector registers.
 //!
-//! A loop over a span that is one formula without branches, choices being selections, does several
-//! pixels an instruction. Its bound `n.min(SPAN)` lets the compiler see that no index is out of range.
+//! A loop over a span that is a single formula without branches, with choices as selections, processes several pixels
+//! per instruction. Its bound `n.min(SPAN)` proves to the compiler that no index is out of range.
 
-/// Pixels that are worked on together at most.
+/// Maximum number of pixels that are processed together.
 pub const SPAN: usize = 64;
 
-/// One property of the pixels of a span.
+/// One property of the pixels in a span.
 pub type Values = [f32; SPAN];
 
-/// What the `N` properties are at pixel `i`.
+/// Returns the `N` properties of pixel `i`.
 #[inline]
 pub fn at<const N: usize>(values: &[Values; N], i: usize) -> [f32; N] {
     values.each_ref().map(|values| values[i])

@@ -1,54 +1,53 @@
 //! Lines in space, drawn over the traced picture: cracks, roots, rubber rings, drops, cables.
 //!
-//! Each segment is projected and covers pixels by their distance to it, so that a line thinner than
-//! a pixel darkens its pixel in proportion instead of breaking up. Of the wall it
-//! uses only the distance that was traced there, which hides what lies behind.
+//! Each segment is projected, and covers pixels according to their distance from it, so that a line thinner than a
+//! pixel darkens its pixel in proportion instead of breaking up. The traced distance of the wall hides what is behind
+//! it; nothing else of the wall is used.
 
 use super::{
     camera::{Camera, Vec3},
     noise::scale,
 };
 
-/// What a line is in cross-section.
+/// Cross-section of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Painted or cut: takes its colour as it is.
+    /// Painted or cut: its colour is not shaded.
     Flat,
-    /// A round cord, bright along its middle.
+    /// A round cord, brightest along its middle.
     Round,
 }
 
-/// A bent line.
+/// A polyline.
 #[derive(Clone, Debug)]
 pub struct Stroke {
-    /// Its corners in space, in radii.
+    /// Its vertices in space, in radii.
     pub points: Vec<Vec3>,
     /// Width at its first and last point, in radii.
     pub width: [f32; 2],
     /// Reflectance, red, green and blue.
     pub colour: [f32; 3],
-    /// 0..1.
+    /// Opacity, 0..1.
     pub opacity: f32,
-    /// How it takes the light.
+    /// Its cross-section, which determines shading.
     pub shape: Shape,
 }
 
 /// The traced picture that strokes are drawn over.
 pub struct Canvas<'a> {
-    /// Pixels a side.
+    /// Side in pixels.
     pub side: usize,
-    /// What is drawn on.
+    /// The light that is modified.
     pub light: &'a mut [Vec<f32>; 3],
-    /// Distance of what each pixel shows.
+    /// Distance of the surface that each pixel shows.
     pub depth: &'a [f32],
 }
 
-/// How far a line may lie behind the traced surface and still be drawn on it, in radii: cracks lie in the
-/// wall.
+/// How far a line may be behind the traced surface and still be visible, in radii: cracks are inside the wall.
 const SKIN: f32 = 0.06;
 
 impl Stroke {
-    /// Draws it; `light` is the brightness of a surface at a distance.
+    /// Draws the line; `light` returns the brightness of a surface at a distance.
     pub fn draw(&self, camera: &Camera, canvas: &mut Canvas, light: impl Fn(f32) -> f32) {
         let half = canvas.side as f32 * 0.5;
         let radians = camera.pixel_angle(canvas.side);
@@ -66,7 +65,7 @@ impl Stroke {
         }
     }
 
-    /// One straight piece between image points with their distances and widths in pixels.
+    /// Draws one straight segment between image points, with their distances, and widths in pixels.
     fn segment(
         &self,
         (a, a_depth, a_width): ([f32; 2], f32, f32),

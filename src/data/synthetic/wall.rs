@@ -1,7 +1,7 @@
-//! The pipe's wall as the lamp at the lens shows it, for the pixels of a span together.
+//! The pipe's wall, lit by the lamp at the lens, for all pixels of a span together.
 //!
-//! Bare material, then what use has done to it (joints, the tide's film, steps between lengths),
-//! then patches, relief and openings, then light.
+//! The order is: bare material, traces of use (joints, the tide's film, steps between lengths), patches, relief and
+//! openings, light.
 
 use super::{
     camera::{Ray, along},
@@ -13,16 +13,16 @@ use super::{
     span::{SPAN, Values, at, put},
 };
 
-/// Wall patches that stand inwards.
+/// Wall patches that protrude inwards.
 pub struct Reliefs<'a> {
     patches: Vec<&'a Patch>,
-    /// Depths between which they do.
+    /// First and last depth of the patches.
     first: f32,
     last: f32,
 }
 
 impl<'a> Reliefs<'a> {
-    /// Those of a scene.
+    /// Collects the reliefs of a scene.
     pub fn of(scene: &'a Scene) -> Self {
         let patches: Vec<_> = scene.patches.iter().filter(|patch| patch.has_relief()).collect();
         let first = patches.iter().map(|patch| patch.z - patch.half_z).fold(f32::INFINITY, f32::min);
@@ -30,38 +30,38 @@ impl<'a> Reliefs<'a> {
         Self { patches, first, last }
     }
 
-    /// Whether the wall stands inwards nowhere.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.patches.is_empty()
     }
 
-    /// True if the wall may stand inwards at depth `z`.
+    /// Whether the wall may protrude inwards at depth `z`.
     pub fn reach(&self, z: f32) -> bool {
         z > self.first && z < self.last
     }
 
-    /// True if every relief lies deeper than `z`.
+    /// Whether every relief is deeper than `z`.
     pub fn lie_beyond(&self, z: f32) -> bool {
         z <= self.first
     }
 
-    /// How far the wall stands inwards, in radii.
+    /// Returns how far the wall protrudes inwards, in radii.
     pub fn height(&self, turn: f32, z: f32) -> f32 {
         self.patches.iter().map(|patch| patch.height(turn, z)).fold(0.0, at_least)
     }
 }
 
-/// The wall that the rays of a span have met, all on one part of the pipe.
+/// The wall where the rays of a span meet it, all on one part of the pipe.
 pub struct Wall {
-    /// To be filled in: each ray's direction.
+    /// Input: the direction of each ray.
     pub direction: [Values; 3],
-    /// Where each ray ends.
+    /// Input: the distance at which each ray ends.
     pub t: Values,
-    /// What comes out: linear light.
+    /// Output: linear light.
     pub light: [Values; 3],
-    /// Whether the pixel looks into an opening.
+    /// Whether the pixel shows the inside of an opening.
     pub opening: [bool; SPAN],
-    /// Reflectance of what is seen in the opening.
+    /// Reflectance inside the opening.
     inside: [Values; 3],
     point: [Values; 3],
     /// Components of the direction outwards and along the arc.
@@ -72,7 +72,7 @@ pub struct Wall {
 }
 
 impl Wall {
-    /// Nothing filled in yet.
+    /// Creates a wall that is not filled in.
     pub fn new() -> Self {
         Self {
             direction: [[0.0; SPAN]; 3],
@@ -88,7 +88,7 @@ impl Wall {
         }
     }
 
-    /// Light from the first `n` rays, which end on `part`; `pixel` is the angle of a pixel.
+    /// Computes the light of the first `n` rays, which end on `part`; `pixel` is the angle of a pixel.
     pub fn shade(&mut self, scene: &Scene, reliefs: &Reliefs, part: PipePart, pixel: f32, n: usize) {
         let n = n.min(SPAN);
         let (index, face) = (part as usize / 2, part % 2 == 1);
@@ -122,7 +122,7 @@ impl Wall {
         }
     }
 
-    /// Where on the wall of `length` the rays end.
+    /// Computes where on the wall of `length` the rays end.
     fn locate(&mut self, scene: &Scene, length: &Length, face: bool, pixel: f32, n: usize) {
         let (origin, centre) = (scene.camera.position, length.centre);
         for i in 0..n.min(SPAN) {
@@ -143,7 +143,7 @@ impl Wall {
         }
     }
 
-    /// The tide's film below its line.
+    /// Adds the tide's film below its line.
     fn film(&mut self, tide: &Tide, n: usize) {
         let n = n.min(SPAN);
         let y = &self.point[1];
@@ -160,7 +160,7 @@ impl Wall {
         }
     }
 
-    /// Joints between the pipe's lengths: a dark gap, then a bright lip of strength `lip`.
+    /// Adds joints between the pipe's lengths: a dark gap, then a bright lip of strength `lip`.
     fn joints(&mut self, joints: &Joints, lip: f32, n: usize) {
         let per_spacing = 1.0 / joints.spacing;
         for i in 0..n.min(SPAN) {
@@ -176,7 +176,7 @@ impl Wall {
         }
     }
 
-    /// The dark gap behind the edge of `before` where `here` stands further out.
+    /// Adds the dark gap behind the edge of `before` where `here` is wider.
     fn shade_step(&mut self, before: &Length, here: &Length, n: usize) {
         let edge = before.radius_at(here.start);
         for i in 0..n.min(SPAN) {
@@ -190,7 +190,7 @@ impl Wall {
         }
     }
 
-    /// Slopes of what stands inwards.
+    /// Adds the slopes of reliefs.
     fn tilt(&mut self, reliefs: &Reliefs, n: usize) {
         for i in 0..n {
             let (turn, z) = (self.places.turn[i], self.places.z[i]);
@@ -206,7 +206,7 @@ impl Wall {
         }
     }
 
-    /// Openings in the wall, and what is seen in them.
+    /// Adds openings in the wall, and what is visible in them.
     fn open(&mut self, scene: &Scene, n: usize) {
         let origin = scene.camera.position;
         for opening in &scene.openings {
@@ -228,7 +228,7 @@ impl Wall {
         }
     }
 
-    /// Lights an end face, which looks back along the pipe.
+    /// Lights an end face, which faces the camera.
     fn light_face(&mut self, scene: &Scene, n: usize) {
         for i in 0..n.min(SPAN) {
             let light = 1.1 * scene.lamp.light(self.t[i], self.direction[2][i]);

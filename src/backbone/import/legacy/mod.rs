@@ -1,9 +1,9 @@
-//! What `torch.save` wrote before PyTorch 1.6: five pickles one after the other (a magic number, a protocol,
-//! the machine, the dictionary of tensors, the keys of storages), then the storages' numbers.
+//! The format of `torch.save` before PyTorch 1.6: five consecutive pickles (magic number, protocol, machine,
+//! dictionary of tensors, keys of storages), followed by the data of the storages.
 //!
-//! Pickles are programs. Of their instructions those are read that a dictionary of plain tensors needs, and
-//! of what they name an ordered dictionary, tensors and storages; nothing of the file is run, and all else is
-//! refused.
+//! Pickles are programs. Only the instructions needed for a dictionary of plain tensors are interpreted, and only
+//! ordered dictionaries, tensors and storages may be referenced. No code from the file is run, and anything else is
+//! an error.
 
 mod pickle;
 
@@ -16,20 +16,20 @@ use self::pickle::{Held, Node, Pickle};
 /// The magic number and protocol 1001, both as pickles of protocol 2.
 const START: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
 
-/// Whether bytes begin as such a file does.
+/// Whether the bytes begin like such a file.
 pub fn is_such(bytes: &[u8]) -> bool {
     bytes.starts_with(START)
 }
 
-/// The tensors of a dictionary, in the file's order.
+/// Reads the tensors of a dictionary, in the file's order.
 ///
 /// # Errors
-/// If anything else is in it, or it is torn.
+/// If the dictionary holds anything else, or the file is torn.
 pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
-    let Some(mut rest) = bytes.strip_prefix(START) else { refuse!("not PyTorch's form of before 1.6") };
+    let Some(mut rest) = bytes.strip_prefix(START) else { refuse!("not PyTorch's format before 1.6") };
     let machine = Pickle::read(&mut rest)?;
     if machine.entry("little_endian") != Some(&Node::Flag(true)) {
-        refuse!("written on a machine that does not store the lower bytes of numbers first")
+        refuse!("written on a big-endian machine")
     }
     let dictionary = Pickle::read(&mut rest)?;
     let storages = storages(&mut rest, &dictionary)?;
@@ -37,14 +37,14 @@ pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     let mut found = Vec::new();
     for (name, value) in entries {
         let (Node::Text(name), Node::Tensor(held)) = (name, value) else {
-            refuse!("a dictionary with something else in it than tensors by their names")
+            refuse!("a dictionary that holds more than named tensors")
         };
         found.push((name.clone(), tensor(name, held, &storages)?));
     }
     Ok(found)
 }
 
-/// Type and numbers of each storage by its key: after the list of keys each has its count and its numbers.
+/// Reads type and data of each storage by its key: after the list of keys, each storage has its count and its data.
 fn storages<'a>(rest: &mut &'a [u8], dictionary: &Pickle) -> Result<BTreeMap<String, (DType, &'a [u8])>> {
     let keys = Pickle::read(rest)?;
     let Some(keys) = keys.list() else { refuse!("no list of storages") };
@@ -52,9 +52,9 @@ fn storages<'a>(rest: &mut &'a [u8], dictionary: &Pickle) -> Result<BTreeMap<Str
     for key in keys {
         let Node::Text(key) = key else { refuse!("a storage without a name") };
         let Some(&(dtype, count)) = dictionary.storages.get(key) else {
-            refuse!("a storage '{key}' that no tensor has")
+            refuse!("a storage '{key}' that no tensor uses")
         };
-        let torn = || Error::Msg("torn: it ends within its numbers; copy or download it again".to_owned());
+        let torn = || Error::Msg("torn: it ends within its data; copy or download it again".to_owned());
         let (stated, numbers) = rest.split_first_chunk::<8>().ok_or_else(torn)?;
         if u64::from_le_bytes(*stated) != count as u64 {
             refuse!("storage '{key}' has {} numbers, expected {count}", u64::from_le_bytes(*stated))
@@ -77,7 +77,7 @@ fn tensor(name: &str, held: &Held, storages: &BTreeMap<String, (DType, &[u8])>) 
     let mut stride = 1_usize;
     for (&dim, &found) in held.shape.iter().zip(&held.strides).rev() {
         if dim != 1 && found != stride {
-            refuse!("tensor '{name}' is a view whose numbers do not lie side by side")
+            refuse!("tensor '{name}' is a view that is not contiguous")
         }
         stride = stride.saturating_mul(dim);
     }
@@ -94,10 +94,10 @@ fn tensor(name: &str, held: &Held, storages: &BTreeMap<String, (DType, &[u8])>) 
 mod tests {
     use super::*;
 
-    /// What `fixtures/torch/mobilenet.py` had PyTorch write.
+    /// Written by PyTorch in `fixtures/torch/mobilenet.py`.
     const FILE: &[u8] = include_bytes!("../../../../fixtures/torch/legacy.pt");
 
-    /// The file with `from`, which is in it, as `to` of the same length.
+    /// The file with `from`, which occurs in it, replaced by `to` of the same length.
     fn changed(from: &[u8], to: &[u8]) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
         let place = FILE.windows(from.len()).position(|window| window == from).expect("it is in the file");
@@ -131,13 +131,13 @@ mod tests {
         let double = changed(b"FloatStorage", b"FlintStorage");
         assert!(error(&double).contains("it names 'torch.FlintStorage'"));
         let big = changed(b"little_endianq\x02\x88", b"little_endianq\x02\x89");
-        assert!(error(&big).contains("lower bytes"), "{}", error(&big));
+        assert!(error(&big).contains("big-endian"), "{}", error(&big));
         let more = [FILE, b"\0"].concat();
         assert!(error(&more).contains("1 bytes after the last storage"));
-        assert!(error(b"\x80\x02}.").contains("not PyTorch's form"));
+        assert!(error(b"\x80\x02}.").contains("not PyTorch's format"));
     }
 
-    /// Wherever it ends, it is an error and no panic; so it is with any byte turned over.
+    /// Truncation at any byte gives an error without a panic, and so does inverting any byte.
     #[test]
     fn a_torn_or_damaged_file_is_an_error() {
         for length in 0..FILE.len() {
@@ -147,7 +147,7 @@ mod tests {
         for place in 0..begin {
             let mut bytes = FILE.to_vec();
             bytes[place] ^= 0xff;
-            // Numbers and names may be others; nothing may panic.
+            // Names and values may differ; nothing may panic.
             drop(tensors(&bytes));
         }
     }

@@ -1,13 +1,13 @@
-//! The part of Python's pickles that a dictionary of tensors is written in.
+//! The subset of Python's pickle format that dictionaries of tensors use.
 //!
-//! Values lie in one list and name each other by their places in it, so that nothing is copied, however often
-//! it is referred to, and nothing is nested in memory.
+//! Values are stored in one list and refer to each other by index, so that nothing is copied, however often it is
+//! referenced, and nothing is nested in memory.
 
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Error, Result};
 
-/// A value. Others are meant by their places.
+/// A value; it refers to other values by their index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     Nothing,
@@ -17,7 +17,7 @@ pub enum Node {
     Tuple(Vec<usize>),
     List(Vec<usize>),
     Entries(Vec<(usize, usize)>),
-    /// `collections.OrderedDict`, which is called without arguments.
+    /// `collections.OrderedDict`, called without arguments.
     OrderedDict,
     /// `torch._utils._rebuild_tensor_v2`.
     RebuildTensor,
@@ -28,27 +28,27 @@ pub enum Node {
     Tensor(Held),
 }
 
-/// Where a tensor's numbers are.
+/// A tensor's location in a storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Key of the storage.
     pub storage: String,
-    /// Of its first number there.
+    /// Index of its first number in the storage.
     pub offset: usize,
     pub shape: Vec<usize>,
-    /// Numbers from one to the next, for each axis.
+    /// Distance between neighbouring numbers along each axis.
     pub strides: Vec<usize>,
 }
 
-/// A pickle that was read.
+/// A parsed pickle.
 #[derive(Default)]
 pub struct Pickle {
     nodes: Vec<Node>,
     stack: Vec<usize>,
-    /// Heights of the stack that were marked.
+    /// Marked heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u32, usize>,
-    /// Type and count of numbers of each storage, by its key.
+    /// Type and number of elements of each storage, by its key.
     pub storages: BTreeMap<String, (DType, usize)>,
 }
 
@@ -57,7 +57,7 @@ fn torn() -> Error {
 }
 
 fn odd() -> Error {
-    Error::Msg("a pickle of another form than of a dictionary of tensors".to_owned())
+    Error::Msg("a pickle of something other than a dictionary of tensors".to_owned())
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
@@ -74,7 +74,7 @@ fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
 }
 
 impl Pickle {
-    /// Reads up to the end of one pickle of protocol 2.
+    /// Parses one pickle of protocol 2.
     ///
     /// # Errors
     /// If it has an instruction or a name that a dictionary of tensors does not need.
@@ -96,19 +96,19 @@ impl Pickle {
         Ok(pickle)
     }
 
-    /// What it is a pickle of, if that is a dictionary.
+    /// Returns the entries if the value is a dictionary.
     pub fn entries(&self) -> Option<impl Iterator<Item = (&Node, &Node)>> {
         let Node::Entries(entries) = self.top()? else { return None };
         Some(entries.iter().map(|&(key, value)| (&self.nodes[key], &self.nodes[value])))
     }
 
-    /// The value of a key, if it is a pickle of a dictionary that has it.
+    /// Returns the value of a key if the pickled value is a dictionary that has it.
     pub fn entry(&self, key: &str) -> Option<&Node> {
         let is_it = |known: &Node| matches!(known, Node::Text(text) if text == key);
         self.entries()?.find(|(known, _)| is_it(known)).map(|(_, value)| value)
     }
 
-    /// What it is a pickle of, if that is a list.
+    /// Returns the elements if the value is a list.
     pub fn list(&self) -> Option<impl Iterator<Item = &Node>> {
         let Node::List(items) = self.top()? else { return None };
         Some(items.iter().map(|&item| &self.nodes[item]))
@@ -124,12 +124,12 @@ impl Pickle {
     }
 
     fn pop(&mut self) -> Result<usize> {
-        // What lies below a mark is not for what comes after it.
+        // Values below a mark do not belong to what follows it.
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor { Err(odd()) } else { self.stack.pop().ok_or_else(odd) }
     }
 
-    /// All above the last mark.
+    /// Removes and returns all values above the last mark.
     fn marked(&mut self) -> Result<Vec<usize>> {
         let height = self.marks.pop().ok_or_else(odd)?;
         Ok(self.stack.split_off(height))
@@ -171,7 +171,7 @@ impl Pickle {
             }
             b'Q' => self.storage()?,
             b'R' => self.call()?,
-            // Attributes of the dictionary: versions of layers, which do not matter.
+            // Attributes of the dictionary: versions of layers, which are irrelevant.
             b'b' => {
                 self.pop()?;
                 if !matches!(self.top(), Some(Node::Entries(_))) {
@@ -183,7 +183,7 @@ impl Pickle {
         Ok(())
     }
 
-    /// Notes the last value under a number, or takes the one with a number.
+    /// Stores the last value under a number, or pushes the value with a number.
     fn remember(&mut self, instruction: u8, rest: &mut &[u8]) -> Result<()> {
         let number = match instruction {
             b'q' | b'h' => u32::from(take::<1>(rest)?[0]),
@@ -198,7 +198,7 @@ impl Pickle {
         Ok(())
     }
 
-    /// Adds keys and values, in turn, to the dictionary that is last.
+    /// Adds alternating keys and values to the dictionary at the top of the stack.
     fn set(&mut self, items: &[usize]) -> Result<()> {
         let (pairs, []) = items.as_chunks::<2>() else { return Err(odd()) };
         match self.stack.last().map(|&place| &mut self.nodes[place]) {
@@ -208,7 +208,7 @@ impl Pickle {
         Ok(())
     }
 
-    /// `('storage', type, key, device, count, no view)`.
+    /// Evaluates `('storage', type, key, device, count, no view)`.
     fn storage(&mut self) -> Result<()> {
         let tuple = self.pop()?;
         let [storage, kind, key, _, count, view] = self.tuple(tuple)?[..] else { return Err(odd()) };
@@ -226,7 +226,7 @@ impl Pickle {
         Ok(())
     }
 
-    /// Calls what may be called: an empty ordered dictionary, and a tensor of `(storage, offset, shape,
+    /// Calls one of the allowed functions: an empty ordered dictionary, or a tensor of `(storage, offset, shape,
     /// strides, whether gradients are wanted, hooks)`.
     fn call(&mut self) -> Result<()> {
         let (arguments, callee) = (self.pop()?, self.pop()?);
@@ -277,7 +277,7 @@ impl Pickle {
     }
 }
 
-/// A value that needs no other; none where the instruction makes no such.
+/// Parses a value that refers to no other; `None` if the instruction is of another kind.
 fn alone(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
     Ok(Some(match instruction {
         b'N' => Node::Nothing,
@@ -303,7 +303,7 @@ fn alone(instruction: u8, rest: &mut &[u8]) -> Result<Option<Node>> {
     }))
 }
 
-/// What a pickle may name.
+/// Resolves a name; only a few are allowed.
 fn named(module: &[u8], name: &[u8]) -> Result<Node> {
     Ok(match (module, name) {
         (b"collections", b"OrderedDict") => Node::OrderedDict,

@@ -1,8 +1,8 @@
-//! Checkpoints as `torch.save` writes them, byte by byte.
+//! Checkpoints written byte by byte in the format of `torch.save`.
 
 use crate::backbone::Parameters;
 
-/// What `torch.save` writes for dictionaries of f32 tensors: one of them, or some under keys.
+/// The output of `torch.save` for dictionaries of f32 tensors: a single one, or several under keys.
 pub fn torch(dictionaries: &[(&str, &Parameters)]) -> Vec<u8> {
     let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     let number = |number: usize| [b"J".as_slice(), &(number as u32).to_le_bytes()].concat();
@@ -50,7 +50,7 @@ pub fn torch(dictionaries: &[(&str, &Parameters)]) -> Vec<u8> {
     zip(&entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect::<Vec<_>>())
 }
 
-/// A zip file whose entries are stored as they are.
+/// A zip file whose entries are stored without compression.
 pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, bytes) in entries {

@@ -1,25 +1,25 @@
-//! Coded data of a scan: where it ends, its bits, and Huffman codes in them.
+//! Coded data of a scan: its end, its bits, and the Huffman codes in them.
 
-/// What ends coded data: where it stands, and the marker.
+/// The end of coded data: its position, and the marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// Position of the first byte that is not data any more.
+    /// Position of the first byte that is no longer data.
     pub at: usize,
-    /// The marker there; none at the end of the file.
+    /// The marker at that position; `None` at the end of the file.
     pub marker: Option<u8>,
-    /// Position behind the marker.
+    /// Position after the marker.
     pub behind: usize,
 }
 
-/// Eight bytes, of which one at least is 0xff.
+/// Whether at least one of eight bytes is 0xff.
 fn has_marker_byte(eight: [u8; 8]) -> bool {
-    // The usual trick for a zero byte, of the inverse.
+    // The usual trick to find a zero byte, applied to the inverted bytes.
     let inverse = !u64::from_ne_bytes(eight);
     inverse.wrapping_sub(0x0101_0101_0101_0101) & !inverse & 0x8080_8080_8080_8080 != 0
 }
 
-/// The first place from `at` where the coded data end, at a restart too. Hands over the stretches of data before it: what
-/// follows 0xff within data is an escape, which is left out.
+/// Finds the first position from `at` where the coded data end or a restart marker follows. Calls `data` with the
+/// stretches of data before it; the byte that escapes 0xff is omitted.
 fn stop(bytes: &[u8], mut at: usize, mut data: impl FnMut(&[u8])) -> Stop {
     loop {
         let start = at;
@@ -48,7 +48,7 @@ pub fn is_restart(marker: u8) -> bool {
     (0xd0..=0xd7).contains(&marker)
 }
 
-/// Where the coded data of a scan that begin at `at` end.
+/// Returns the end of a scan's coded data, which begin at `at`.
 pub fn end_of_scan(bytes: &[u8], at: usize) -> Stop {
     let mut stopped = stop(bytes, at, |_| {});
     while stopped.marker.is_some_and(is_restart) {
@@ -57,23 +57,23 @@ pub fn end_of_scan(bytes: &[u8], at: usize) -> Stop {
     stopped
 }
 
-/// Bits of the data between two restarts.
+/// Reader of the bits between two restarts.
 #[derive(Default)]
 pub struct Bits {
-    /// Without escapes, with zeros behind.
+    /// Data without escape bytes, padded with zeros.
     data: Vec<u8>,
-    /// Bits that there are.
+    /// Number of bits in the data.
     end: usize,
-    /// Bytes that have gone into `ahead`.
+    /// Number of bytes that were moved into `ahead`.
     taken: usize,
-    /// The bits that come next, from the highest one.
+    /// The next bits, from the highest one.
     ahead: u64,
-    /// How many of them are certain.
+    /// Number of valid bits in `ahead`.
     have: usize,
 }
 
 impl Bits {
-    /// Takes the data that begin at `at`; says what ends them.
+    /// Loads the data that begin at `at`, and returns what ends them.
     pub fn fill(&mut self, bytes: &[u8], at: usize) -> Stop {
         self.data.clear();
         let stopped = stop(bytes, at, |part| self.data.extend_from_slice(part));
@@ -83,7 +83,7 @@ impl Bits {
         stopped
     }
 
-    /// Makes 32 bits certain: the longest code with the longest number. Behind the end come zeros.
+    /// Ensures 32 valid bits: the longest code with the longest number. The end is padded with zeros.
     #[inline(always)]
     fn load(&mut self) {
         if self.have < 32 {
@@ -101,7 +101,7 @@ impl Bits {
         self.have -= bits;
     }
 
-    /// Leaves out this many bits.
+    /// Skips this many bits.
     pub fn skip(&mut self, bits: usize) {
         let place = self.place() + bits;
         (self.taken, self.ahead, self.have) = (place / 8, 0, 0);
@@ -109,7 +109,7 @@ impl Bits {
         self.pass(place % 8);
     }
 
-    /// The next bits as a number, at most 16 of them.
+    /// Reads the next bits as a number; at most 16.
     #[inline(always)]
     pub fn number(&mut self, bits: usize) -> u32 {
         self.load();
@@ -118,7 +118,7 @@ impl Bits {
         number as u32
     }
 
-    /// The next symbol; none where no code begins like this.
+    /// Reads the next symbol; `None` if the bits are not a code.
     #[inline(always)]
     pub fn symbol(&mut self, table: &Huffman) -> Option<u8> {
         self.load();
@@ -127,7 +127,7 @@ impl Bits {
         Some(code.symbol)
     }
 
-    /// As [`Self::symbol`], and leaves out the number behind it, of as many bits as the symbol's lower half says.
+    /// Like [`Self::symbol`], and skips the number that follows, whose length in bits is the symbol's lower half.
     #[inline(always)]
     pub fn symbol_and_number(&mut self, table: &Huffman) -> Option<u8> {
         self.load();
@@ -136,75 +136,76 @@ impl Bits {
         Some(code.symbol)
     }
 
-    /// The coefficients that lie whole in the next few bits; they are left out by [`Self::take`].
+    /// Looks up the coefficients that are complete within the next few bits; [`Self::take`] skips them.
     #[inline(always)]
     pub fn several(&mut self, table: &Huffman) -> Several {
         self.load();
         table.several[(self.ahead >> (64 - QUICK)) as usize]
     }
 
-    /// Leaves out what was seen of the next bits.
+    /// Skips the bits that [`Self::several`] has looked up.
     #[inline(always)]
     pub fn take(&mut self, several: Several) {
         self.pass(usize::from(several.bits));
     }
 
-    /// How many bits were read.
+    /// Number of bits that were read.
     #[inline(always)]
     fn place(&self) -> usize {
         8 * self.taken - self.have
     }
 
-    /// Whether more bits were read than there are.
+    /// Whether more bits were read than exist.
     #[inline(always)]
     pub fn is_overrun(&self) -> bool {
         self.place() > self.end
     }
 
-    /// Whole bytes that were not read.
+    /// Returns the number of whole bytes that were not read.
     pub fn left(&self) -> usize {
         self.end.saturating_sub(self.place()) / 8
     }
 }
 
-/// Bits of a code that are looked up at once; longer codes are rare.
+/// Length of codes, in bits, that are looked up in one step; longer codes are rare.
 const QUICK: usize = 11;
 
 #[derive(Clone, Copy, Default)]
 struct Code {
     symbol: u8,
-    /// Bits of the code; 0 where there is none.
+    /// Length of the code in bits; 0 if there is none.
     length: u8,
 }
 
-/// Coefficients, as they follow one another in a few bits.
+/// Consecutive coefficients within a few bits.
 #[derive(Clone, Copy, Default)]
 pub struct Several {
-    /// Bits of all of them; 0 where not one is known.
+    /// Total number of bits; 0 if not even one coefficient is complete.
     pub bits: u8,
-    /// Places of the block that they take.
+    /// Number of positions in the block that they fill.
     pub places: u8,
-    /// Bits of the largest number.
+    /// Number of bits of the largest number.
     pub most: u8,
-    /// Whether the block ends behind them.
+    /// Whether the block ends after them.
     pub ends: bool,
 }
 
-/// A table of codes.
+/// A Huffman table.
 pub struct Huffman {
-    /// By the first bits, where the code has no more.
+    /// Codes of at most [`QUICK`] bits, by the first bits.
     quick: Box<[Code; 1 << QUICK]>,
-    /// By the first bits, sequential coefficients that lie whole in them.
+    /// Sequential coefficients that are complete within the first bits, by these bits.
     several: Box<[Several; 1 << QUICK]>,
-    /// Of each length in bits, the first code that is larger, in 16 bits.
+    /// For each length in bits, the first code that is longer, aligned to 16 bits.
     ends: [u32; 17],
-    /// Of each length, what is to be added to a code for its symbol's place.
+    /// For each length, the offset from a code to the index of its symbol.
     offsets: [i32; 17],
     symbols: Vec<u8>,
 }
 
 impl Huffman {
-    /// The table with this many codes of 1 to 16 bits; none if there are too many for their lengths, or symbols lack.
+    /// Builds the table from the number of codes of 1 to 16 bits; `None` if there are too many codes for their
+    /// lengths, or too few symbols.
     pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let (quick, several) =
             (Box::new([Code::default(); 1 << QUICK]), Box::new([Several::default(); 1 << QUICK]));
@@ -231,7 +232,7 @@ impl Huffman {
         Some(table)
     }
 
-    /// Makes ready for [`Bits::several`].
+    /// Fills the table used by [`Bits::several`].
     pub fn prepare(&mut self) {
         for (first, several) in self.several.iter_mut().enumerate() {
             let mut ahead = (first as u64) << (64 - QUICK);
@@ -252,7 +253,7 @@ impl Huffman {
         }
     }
 
-    /// The code that these bits begin with.
+    /// The code at the beginning of these bits.
     #[inline(always)]
     fn look(&self, bits: u64) -> Option<Code> {
         let code = self.quick[(bits >> (64 - QUICK)) as usize];

@@ -1,45 +1,45 @@
-//! Blocks of coefficients in coded data: read over, not put together.
+//! Parses the coefficients of blocks in coded data without decoding them.
 //!
-//! What is said here follows ITU-T T.81: sequential blocks F.2.2, progressive ones G.2.
+//! Follows ITU-T T.81: sequential blocks F.2.2, progressive ones G.2.
 
 use super::bits::{Bits, Huffman};
 
-/// What shows that coded data are damaged.
+/// Evidence that coded data are damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// They end within a block.
+    /// The data end inside a block.
     Short,
-    /// Bits that are no code.
+    /// The bits are not a code.
     Code,
-    /// A block of more than 64 coefficients.
+    /// A block has more than 64 coefficients.
     Long,
-    /// A coefficient beyond what eight bits a sample can give.
+    /// A coefficient is larger than 8-bit samples allow.
     Value,
-    /// A run of empty blocks that goes on where the data between two restarts end.
+    /// A run of empty blocks extends beyond the end of the data between two restarts.
     Run,
 }
 
-/// Coefficients that eight bits a sample give are at most 1,024 either way; twice as much, and a step, is damage.
+/// Coefficients of 8-bit samples are at most 1,024 in absolute value; more than twice that, plus one step, is damage.
 const LARGEST: i64 = 2048;
 
-/// How large the coefficients of a component can be in a scan.
+/// Maximum sizes of a component's coefficients in a scan.
 pub struct Sizes {
-    /// Step of the first coefficient, shifted by the bits that later scans add.
+    /// Quantisation step of the first coefficient, shifted by the bits that later scans add.
     step: i64,
-    /// Most bits of each other coefficient, in the order in which they are coded.
+    /// Maximum number of bits of each other coefficient, in coding order.
     most: [u8; 64],
-    /// The least of these.
+    /// Minimum of these.
     least: u8,
 }
 
 impl Sizes {
-    /// With these steps, in the order in which coefficients are coded, and `low` bits left to later scans. A step of 0 is not
-    /// known.
+    /// Computes the sizes from quantisation steps in coding order, with `low` bits left to later scans. A step of 0
+    /// is unknown.
     pub fn new(steps: &[u16; 64], low: u8) -> Self {
         let most = steps.map(|step| {
             let step = i64::from(step);
             let fits = |bits: &u8| step << low << (bits - 1) <= LARGEST + step;
-            // One bit is always possible: a step may be larger than all there is.
+            // One bit is always possible, since a step may exceed the whole range.
             if step == 0 { 15 } else { (1..=15).take_while(fits).last().unwrap_or(1) }
         });
         let least = most[1..].iter().copied().min().unwrap_or(0);
@@ -52,7 +52,7 @@ impl Sizes {
     }
 }
 
-/// Reads the difference of a first coefficient to the one before, which is kept in `value`.
+/// Reads a first coefficient, coded as the difference from the previous one, which is kept in `value`.
 #[inline]
 pub fn first(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -> Result<(), Fault> {
     let size = bits.symbol(table).ok_or(Fault::Code)?;
@@ -61,7 +61,7 @@ pub fn first(bits: &mut Bits, table: &Huffman, sizes: &Sizes, value: &mut i32) -
     }
     let size = usize::from(size);
     let number = bits.number(size) as i32;
-    // A number whose highest bit is 0 stands for a negative one: less by all of its bits.
+    // A number whose highest bit is 0 is negative: 2^size - 1 is subtracted.
     let lowest = (1 << size) - 1;
     *value += number - (lowest & ((2 * number - lowest - 1) >> 31));
     sizes.first(*value)
@@ -74,7 +74,7 @@ pub fn others(bits: &mut Bits, table: &Huffman, sizes: &Sizes) -> Result<(), Fau
     while place < 64 {
         let several = bits.several(table);
         let next = place + usize::from(several.places);
-        // What a block lacks must not be taken from the next one.
+        // Coefficients missing from this block must not be read from the next one.
         if several.bits > 0 && several.most <= sizes.least && next < 64 {
             bits.take(several);
             if several.ends {
@@ -102,23 +102,25 @@ pub fn others(bits: &mut Bits, table: &Huffman, sizes: &Sizes) -> Result<(), Fau
     if place > 64 { Err(Fault::Long) } else { Ok(()) }
 }
 
-/// The coefficients of a progressive scan, but for the first ones.
+/// The coefficients of a progressive scan, except the first ones.
 pub struct Band<'a> {
     pub table: &'a Huffman,
     pub sizes: &'a Sizes,
-    /// The first and the last coefficient.
+    /// Index of the first coefficient; `to` is the last.
     pub from: usize,
     pub to: usize,
 }
 
-/// How many blocks a symbol without a value leaves empty: this one, and those that follow.
+/// Number of blocks that a symbol without a value leaves empty, including the current one.
 fn empty(bits: &mut Bits, run: usize) -> usize {
     (1 << run) + bits.number(run) as usize
 }
 
 impl Band<'_> {
-    /// Reads a block's coefficients for the first time; those that are not zero are noted in `known`. How many blocks
-    /// are empty, this one included, from where it stops: 0 where it does not.
+    /// Reads the first bits of a block's coefficients, and sets the bits of nonzero coefficients in `known`.
+    ///
+    /// Returns the number of blocks that are empty from there on, including the rest of this one; 0 if this block is
+    /// complete.
     #[inline]
     pub fn begin(&self, bits: &mut Bits, known: &mut u64) -> Result<usize, Fault> {
         let mut place = self.from;
@@ -144,7 +146,8 @@ impl Band<'_> {
         if place > self.to + 1 { Err(Fault::Long) } else { Ok(0) }
     }
 
-    /// Reads one more bit of a block's coefficients, and those that are not zero for the first time. As [`Self::begin`].
+    /// Reads one more bit of a block's known coefficients, and the new nonzero ones. Returns the same as
+    /// [`Self::begin`].
     #[inline]
     pub fn refine(&self, bits: &mut Bits, known: &mut u64) -> Result<usize, Fault> {
         let mut place = self.from;
@@ -158,14 +161,14 @@ impl Band<'_> {
                     bits.skip(self.corrections(*known, place));
                     return Ok(blocks);
                 }
-                // Its sign: what is new is one in the bit of this scan.
+                // The bit is a sign; the value of a new coefficient is one in the bit of this scan.
                 (_, 1) => {
                     bits.skip(1);
                     true
                 }
                 _ => return Err(Fault::Code),
             };
-            // One bit for each coefficient that is known, up to the zero behind the run of zeros.
+            // One bit for each known coefficient, up to the zero that follows the run of zeros.
             let (mut zeros, mut corrections) = (run, 0);
             while place <= self.to {
                 if *known >> place & 1 == 1 {
@@ -189,7 +192,7 @@ impl Band<'_> {
         Ok(0)
     }
 
-    /// How many coefficients are known from `place` on: each has a bit in a block that is otherwise empty.
+    /// Returns the number of known coefficients from `place` on: each has one bit in a block that is otherwise empty.
     pub fn corrections(&self, known: u64, place: usize) -> usize {
         let band = (u64::MAX >> (63 - self.to)) & (u64::MAX << place);
         (known & band).count_ones() as usize

@@ -1,11 +1,13 @@
-//! Whether the coded data of a JPEG hold as many blocks as its head says.
+//! Checks that the coded data of a JPEG contain as many blocks as the header states.
 //!
-//! Decoders make pictures of torn and damaged files: blocks that lack are grey, or go on as they like. Here every code is
-//! read, none is made a pixel of, and where blocks lack or bytes are left over the file is refused, as `djpeg -strict`
-//! does; and where a coefficient is larger than eight bits a sample can give, or a block longer than a block.
+//! Decoders produce pictures even from torn and damaged files, where missing blocks are grey or arbitrary. Here,
+//! every code is parsed without computing pixels. A file is rejected, like by `djpeg -strict`, if blocks are missing
+//! or bytes are left over, if a coefficient is larger than 8-bit samples allow, or if a block has more than 64
+//! coefficients.
 //!
-//! What is not read (arithmetic coding, 12 bits, frames of several sizes) is told apart: no decoder here reads it either,
-//! but with a damaged head a file can look like it to one of the two alone.
+//! Unsupported kinds (arithmetic coding, 12 bits, frames of several sizes) are reported separately. The decoders do
+//! not support them either, but a damaged header can make a file look like one of them to this check alone, or to a
+//! decoder alone.
 
 use std::{fmt, sync::Arc};
 
@@ -18,13 +20,13 @@ use super::{
     standard,
 };
 
-/// Cameras fill the last scan up to whole words of theirs, with zeros or whatever was there.
+/// Cameras pad the last scan to whole words, with zeros or arbitrary bytes.
 const FILLED_UP: usize = 3;
 
-/// More scans than any picture has: three components with all bits one by one would need 150.
+/// More scans than any picture has: three components sent bit by bit would need 150.
 const MOST_SCANS: usize = 256;
 
-/// What a scan lacks.
+/// A defect of a scan.
 #[derive(Debug)]
 struct Torn {
     scan: usize,
@@ -36,7 +38,7 @@ struct Torn {
 #[derive(Debug)]
 enum What {
     Fault(Fault),
-    /// Another marker than the restart that should follow.
+    /// Another marker instead of the expected restart.
     Restart,
     /// Bytes that belong to no block.
     Left(usize),
@@ -48,11 +50,11 @@ impl fmt::Display for Torn {
         write!(f, "damaged: scan {scan} should have {expected} blocks, and after {found} of them ")?;
         match what {
             What::Fault(Fault::Short) => write!(f, "its data end")?,
-            What::Fault(Fault::Code) => write!(f, "come bits that are no code")?,
-            What::Fault(Fault::Long) => write!(f, "comes a block of more than 64 coefficients")?,
-            What::Fault(Fault::Value) => write!(f, "comes a value that no picture has")?,
-            What::Fault(Fault::Run) => write!(f, "come more empty ones than there is room for")?,
-            What::Restart => write!(f, "another restart comes than should")?,
+            What::Fault(Fault::Code) => write!(f, "there are bits that are not a code")?,
+            What::Fault(Fault::Long) => write!(f, "there is a block of more than 64 coefficients")?,
+            What::Fault(Fault::Value) => write!(f, "there is an impossible value")?,
+            What::Fault(Fault::Run) => write!(f, "there are too many empty blocks")?,
+            What::Restart => write!(f, "an unexpected restart follows")?,
             What::Left(bytes) => write!(f, "{bytes} bytes are left over")?,
         }
         f.write_str(ADVICE)
@@ -61,40 +63,40 @@ impl fmt::Display for Torn {
 
 impl std::error::Error for Torn {}
 
-/// What to do, behind what is wrong.
+/// Advice appended to error messages.
 const ADVICE: &str = "; get the file again, or leave such files out (--on-bad-image skip)";
 
-/// Why a file is refused that a decoder reads and [`check`] does not.
-pub const UNCHECKED: &str = "damaged: its head describes a kind of JPEG whose coded data cannot be looked at; get the file \
+/// Error for a file that a decoder can read but [`check`] does not support.
+pub const UNCHECKED: &str = "damaged: its head describes a kind of JPEG whose coded data cannot be checked; get the file \
                              again, save it anew, or leave such files out (--on-bad-image skip)";
 
-/// One colour of a picture.
+/// A component (colour channel) of a picture.
 struct Component {
     name: u8,
-    /// Blocks of it in a unit of several components.
+    /// Number of its blocks in a unit of several components.
     across: usize,
     down: usize,
-    /// Its blocks, without those that fill up units.
+    /// Number of its blocks, without padding to units.
     columns: usize,
     rows: usize,
     steps: usize,
-    /// How many bits of each coefficient are still to come; none where no scan had it.
+    /// Number of bits of each coefficient that are still missing; `None` before its first scan.
     low: [Option<u8>; 64],
-    /// For each block which coefficients are not zero, once a progressive scan had others than the first.
+    /// Bit set of the nonzero coefficients of each block, once a progressive scan had others than the first.
     known: Vec<u64>,
 }
 
 struct Frame {
     progressive: bool,
-    /// Units of all components.
+    /// Numbers of units of all components.
     columns: usize,
     rows: usize,
     components: Vec<Component>,
 }
 
-/// A scan's own head.
+/// The header of a scan.
 struct Scan {
-    /// Components by their position, with the numbers of their two tables.
+    /// Index of each component, with the indices of its two Huffman tables.
     parts: Vec<(usize, usize, usize)>,
     from: usize,
     to: usize,
@@ -104,27 +106,27 @@ struct Scan {
 
 struct Walk {
     steps: [[u16; 64]; 4],
-    /// Of first coefficients, and of others.
+    /// Tables for first coefficients and for others.
     tables: Tables,
-    /// Units between restarts; 0 where there are none.
+    /// Number of units between restarts; 0 if there are no restarts.
     restart: usize,
     frame: Option<Frame>,
     scans: usize,
     bits: Bits,
 }
 
-/// Reads over all coded data of a file. Returns whether they are of a kind that is read.
+/// Parses all coded data of a file. Returns whether this kind of data is supported.
 ///
 /// # Errors
-/// If they are not those of the picture that the head describes.
+/// If the data do not match the picture described by the header.
 pub fn check(bytes: &[u8]) -> Result<bool> {
     read(&mut Walk::new(), bytes)
 }
 
-/// As [`check`], of pictures that share the tables of another file.
+/// Like [`check`], for pictures that use the tables of another file.
 ///
 /// # Errors
-/// As there.
+/// Those of [`check`].
 pub fn check_with(tables: &[u8], bytes: &[u8]) -> Result<bool> {
     let mut walk = Walk::new();
     read(&mut walk, tables)?;
@@ -146,7 +148,7 @@ fn read(walk: &mut Walk, bytes: &[u8]) -> Result<bool> {
             }
             Some([0xff, END_OF_IMAGE, ..]) => return walk.ensure_all(),
             Some([0xff, marker, rest @ ..]) if rest.len() >= 2 => (*marker, rest.get(2..number(rest))),
-            // A segment that lost bytes, or has some too many. The usual decoder would look for the next marker.
+            // A segment that lost bytes, or has too many. The usual decoder would search for the next marker.
             Some([0..=0xfe, ..]) if walk.scans == 0 => {
                 bail!("damaged: at byte {at} no segment begins, where one should{ADVICE}")
             }
@@ -164,7 +166,8 @@ fn read(walk: &mut Walk, bytes: &[u8]) -> Result<bool> {
             0xdb => walk.quantisation(segment)?,
             0xdd => walk.restart = if segment.len() < 2 { 0 } else { number(segment) },
             START_OF_SCAN => walk.scan(segment, bytes, behind)?,
-            // The height once more, and what says nothing of coded data: applications, comments, and what has no meaning yet.
+            // A repetition of the height, and segments that do not affect coded data: applications, comments, and
+            // undefined ones.
             0xdc | 0xe0..=0xef | 0xfe | 0x02..=0xbf | 0xf0..=0xfd => {}
             _ => return walk.ensure_none(at),
         }
@@ -173,7 +176,7 @@ fn read(walk: &mut Walk, bytes: &[u8]) -> Result<bool> {
 }
 
 impl Frame {
-    /// What a frame's segment says; none if that is nothing that is read.
+    /// Parses the segment of a frame; `None` if this kind is not supported.
     fn read(progressive: bool, segment: &[u8]) -> Option<Self> {
         let &[8, y1, y0, x1, x0, count, ref parts @ ..] = segment else { return None };
         let (height, width) = (number(&[y1, y0]), number(&[x1, x0]));
@@ -201,7 +204,7 @@ impl Frame {
         Some(Self { progressive, columns, rows, components: components.collect() })
     }
 
-    /// What a scan's segment says.
+    /// Parses the segment of a scan.
     fn scan(&self, segment: &[u8]) -> Option<Scan> {
         let (&count, rest) = segment.split_first()?;
         let (parts, last) = rest.split_at_checked(2 * usize::from(count))?;
@@ -211,7 +214,7 @@ impl Frame {
             Some((place, usize::from(tables >> 4 & 3), usize::from(tables & 3)))
         });
         let parts = parts.collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty())?;
-        // Some sequential files have nothing in these bytes.
+        // Some sequential files have zeros in these bytes.
         let (from, to, high, low) = match self.progressive {
             true => (usize::from(from), usize::from(to), bits >> 4, bits & 15),
             false => (0, 63, 0, 0),
@@ -261,7 +264,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Reads over a scan whose data begin at `at`.
+    /// Parses a scan whose data begin at `at`.
     fn scan(&mut self, segment: &[u8], bytes: &[u8], at: usize) -> Result<()> {
         self.scans += 1;
         ensure!(self.scans <= MOST_SCANS, "damaged: more than {MOST_SCANS} scans{ADVICE}");
@@ -291,7 +294,7 @@ impl Walk {
             ensure!(left == 0 || restart.is_none() && left <= FILLED_UP, torn(done, What::Left(left)));
             at = stopped.behind;
             match restart {
-                // Some write a restart behind the last unit, too.
+                // Some programs write a restart after the last unit, too.
                 Some(_) if done == units => match end_of_scan(bytes, at).at - at {
                     0 => return Ok(()),
                     left => bail!(torn(done, What::Left(left))),
@@ -305,21 +308,23 @@ impl Walk {
         Ok(())
     }
 
-    /// At a place where no further scan follows, nor the end of the picture.
+    /// Handles a position that is neither another scan nor the end of the picture.
     ///
     /// # Errors
-    /// If there was a scan before. If not, this is a kind of file that is not read.
+    /// If there was a scan before. Otherwise the file is of an unsupported kind.
     fn ensure_none(&self, at: usize) -> Result<bool> {
         let scans = self.scans;
         ensure!(
             scans == 0,
-            "damaged: behind scan {scans}, at byte {at}, comes neither another one nor the end{ADVICE}"
+            "damaged: after scan {scans}, at byte {at}, there is neither another scan nor the end{ADVICE}"
         );
         Ok(false)
     }
 
+    /// Checks that all scans exist.
+    ///
     /// # Errors
-    /// If scans lack.
+    /// If scans are missing.
     fn ensure_all(&self) -> Result<bool> {
         let Some(frame) = &self.frame else { return Ok(false) };
         for component in &frame.components {
@@ -335,17 +340,17 @@ impl Walk {
 }
 
 impl Component {
-    /// Blocks of it in a unit of several components.
+    /// Number of its blocks in a unit of several components.
     fn blocks(&self) -> usize {
         self.across * self.down
     }
 }
 
 impl Frame {
-    /// Notes which bits a scan brings.
+    /// Notes which bits of the coefficients a scan contains.
     ///
     /// # Errors
-    /// If they are not those that come next.
+    /// If these are not the bits that should follow.
     fn note(&mut self, scan: &Scan, number: usize) -> Result<()> {
         for part in &scan.parts {
             for low in &mut self.components[part.0].low[scan.from..=scan.to] {
@@ -363,28 +368,28 @@ impl Frame {
 
 type Tables = [[Option<Arc<Huffman>>; 4]; 2];
 
-/// A table that a scan needs.
+/// Returns a table that a scan needs.
 fn table(tables: &Tables, kind: usize, number: usize) -> Result<&Huffman, Fault> {
     tables[kind][number].as_deref().ok_or(Fault::Code)
 }
 
-/// A scan that is read over.
+/// A scan that is being parsed.
 struct Reading<'a> {
     frame: &'a mut Frame,
     scan: Scan,
     tables: &'a Tables,
-    /// Of each of the scan's components.
+    /// Sizes for each of the scan's components.
     sizes: Vec<Sizes>,
     bits: &'a mut Bits,
 }
 
 impl Reading<'_> {
-    /// Blocks of a component in a unit of this scan.
+    /// Number of blocks of a component in a unit of this scan.
     fn blocks(&self, place: usize) -> usize {
         if self.scan.parts.len() == 1 { 1 } else { self.frame.components[place].blocks() }
     }
 
-    /// Reads over units up to `end`, all of those between two restarts; `done` counts them.
+    /// Parses units up to `end`, all of those between two restarts; `done` counts them.
     fn units(&mut self, done: &mut usize, end: usize) -> Result<(), Fault> {
         match (self.frame.progressive, self.scan.from, self.scan.high) {
             (true, 0, 1..) => self.first_bits(done, end),
@@ -393,7 +398,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Whole blocks; of a progressive scan the first coefficient of each.
+    /// Parses whole blocks; in a progressive scan, the first coefficient of each.
     fn whole(&mut self, done: &mut usize, end: usize) -> Result<(), Fault> {
         let mut parts = Vec::new();
         for (&(place, of_first, of_others), sizes) in self.scan.parts.iter().zip(&self.sizes) {
@@ -419,7 +424,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// One more bit of each first coefficient.
+    /// Parses one more bit of each first coefficient.
     fn first_bits(&mut self, done: &mut usize, end: usize) -> Result<(), Fault> {
         let unit = self.scan.parts.iter().map(|part| self.blocks(part.0)).sum();
         while *done < end {
@@ -432,7 +437,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Other coefficients of a progressive scan's only component.
+    /// Parses the other coefficients of the only component in a progressive scan.
     fn band(&mut self, done: &mut usize, end: usize) -> Result<(), Fault> {
         let (place, _, number) = self.scan.parts[0];
         let table = table(self.tables, 1, number)?;

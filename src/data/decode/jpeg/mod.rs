@@ -1,11 +1,11 @@
-//! JPEG: which of two decoders reads a file right, where a file ends, and whether all of the picture is there
-//! ([`coded`]).
+//! JPEG: chooses the decoder that reads a file correctly, finds the end of a file, and checks that the picture is
+//! complete ([`coded`]).
 //!
-//! The `image` crate's decoder (zune-jpeg 0.5.15) is the faster one. It takes the blocks of several scans for those of one
-//! where a file is not progressive, and reports success (<https://github.com/etemesi254/zune-image/issues/422>); where
-//! luma is sampled more coarsely than chroma, it is wrong too, and at three samples of luma to one of chroma it stops. The
-//! jpeg-decoder crate reads all of these right (`fixtures/pixels` has them). It is no longer developed, and reads
-//! neither 12 bits a sample nor arithmetic coding; nor does the other.
+//! The `image` crate's decoder (zune-jpeg 0.5.15) is faster. In a file with several scans that is not progressive, it
+//! confuses the blocks of different scans, and reports success
+//! (<https://github.com/etemesi254/zune-image/issues/422>). It is also wrong if luma is subsampled more than chroma,
+//! and fails for three samples of luma per sample of chroma. The jpeg-decoder crate reads all of these correctly
+//! (`fixtures/pixels` has them). It is no longer developed. Neither supports 12 bits per sample or arithmetic coding.
 
 mod bits;
 mod blocks;
@@ -22,7 +22,7 @@ use segments::{End, START_OF_SCAN, Segments};
 
 use super::room::Room;
 
-/// What the segments before the pixels say.
+/// Properties from the segments before the pixels.
 pub struct Head {
     pub width: u32,
     pub height: u32,
@@ -35,17 +35,17 @@ pub struct Head {
 }
 
 impl Head {
-    /// What decoding takes.
+    /// Returns the memory needed for decoding.
     pub fn room(&self) -> Room {
         let color = if self.components == 1 { ColorType::L8 } else { ColorType::Rgb8 };
-        // Coefficients have two bytes. The other decoder keeps each component's samples, and puts them together.
+        // Coefficients have two bytes. The other decoder keeps the samples of each component before it combines them.
         let kept = if self.keeps { 2 * u64::from(self.components) } else { 0 };
         let beside = if self.usual { kept } else { 4 * u64::from(self.components) };
         Room { beside, ..Room::of(self.width, self.height, color) }
     }
 }
 
-/// Reads what the segments before the pixels say.
+/// Reads the segments before the pixels.
 ///
 /// # Errors
 /// If none of them describes a frame.
@@ -69,7 +69,7 @@ pub fn head(bytes: &[u8]) -> Result<Head> {
 /// Decodes a whole file.
 ///
 /// # Errors
-/// If blocks of the picture lack or are damaged, or neither decoder can read it.
+/// If blocks are missing or damaged, or neither decoder can read the file.
 pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
     let is_checked = coded::check(bytes)?;
     let image = if is_usual(bytes) { read_usual(bytes)? } else { read_unusual(bytes)? };
@@ -79,12 +79,12 @@ pub fn read(bytes: &[u8]) -> Result<DynamicImage> {
 
 fn read_usual(bytes: &[u8]) -> Result<DynamicImage> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg);
-    // There is room, as the head has shown.
+    // Limits are not needed: the memory was checked from the header.
     reader.no_limits();
     Ok(reader.decode()?)
 }
 
-/// Decodes what the usual decoder gets wrong.
+/// Decodes a file that the usual decoder reads incorrectly.
 fn read_unusual(bytes: &[u8]) -> Result<DynamicImage> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
     let pixels = decoder.decode()?;
@@ -103,13 +103,13 @@ fn read_unusual(bytes: &[u8]) -> Result<DynamicImage> {
     }
 }
 
-/// Whether the usual decoder is right: all components in each scan, or a progressive file; and the first component at least
-/// as finely sampled as the others, by a power of two.
+/// Whether the usual decoder reads the file correctly: each scan has all components, or the file is progressive; and
+/// the first component is sampled at least as finely as the others, by a power of two.
 fn is_usual(bytes: &[u8]) -> bool {
     let (mut components, mut progressive) = (0, false);
     for (marker, segment) in Segments::of(bytes) {
         match marker {
-            // Precision, two sizes, number of components, and of each its name, sampling and table.
+            // Precision, two sizes, the number of components, and for each component its name, sampling and table.
             0xc0..=0xc2 => {
                 progressive = marker == 0xc2;
                 components = segment.get(5).copied().unwrap_or(0);
@@ -127,8 +127,8 @@ fn is_usual(bytes: &[u8]) -> bool {
     true
 }
 
-/// Each number has the horizontal factor in its upper half, the vertical one in its lower. One component alone is never
-/// spread, whatever its factors say.
+/// Each number has the horizontal factor in its upper half and the vertical one in its lower half. A single component
+/// is never upsampled, whatever its factors.
 fn is_usually_sampled(sampling: &[u8]) -> bool {
     let [first, others @ ..] = sampling else { return true };
     let halves = |factors: u8| [factors >> 4, factors & 15];
@@ -143,7 +143,7 @@ fn is_usually_sampled(sampling: &[u8]) -> bool {
 pub fn is_complete(bytes: &[u8]) -> bool {
     let mut segments = Segments::of(bytes);
     segments.by_ref().for_each(drop);
-    // Not at a marker: the decoder will say what it thinks of that.
+    // Not at a marker: the decoder will report the error.
     segments.end() != Some(End::File)
 }
 

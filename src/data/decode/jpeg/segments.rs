@@ -5,20 +5,20 @@ use super::bits::end_of_scan;
 pub const END_OF_IMAGE: u8 = 0xd9;
 pub const START_OF_SCAN: u8 = 0xda;
 
-/// The number of two bytes that these begin with.
+/// Returns the big-endian number in the first two bytes.
 ///
 /// # Panics
-/// If they are fewer.
+/// If there are fewer than two.
 pub fn number(bytes: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
-/// Markers of a file, each with the bytes of its segment. Segments are walked, not searched: an embedded thumbnail has
-/// markers of its own.
+/// Iterates over the markers of a file, each with the bytes of its segment. Segments are walked rather than searched,
+/// since an embedded thumbnail has markers of its own.
 pub struct Segments<'a> {
     bytes: &'a [u8],
     position: usize,
-    /// What ends the walk.
+    /// Why the iteration ended.
     end: Option<End>,
 }
 
@@ -28,17 +28,17 @@ pub enum End {
     Image,
     /// The end of the file.
     File,
-    /// Something that is no marker.
+    /// Something other than a marker.
     Foreign,
 }
 
 impl<'a> Segments<'a> {
-    /// Those behind the marker that a file begins with.
+    /// Starts after the marker that a file begins with.
     pub fn of(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 2, end: None }
     }
 
-    /// What has ended the walk; none before.
+    /// Returns why the iteration ended; `None` before that.
     pub fn end(&self) -> Option<End> {
         self.end
     }

@@ -1,10 +1,10 @@
-//! The tables of codes that hold where a file has none of its own, as in frames of motion JPEG: ITU-T T.81, K.3.
+//! Standard Huffman tables for files without their own, such as frames of motion JPEG: ITU-T T.81, K.3.
 
 use std::sync::{Arc, LazyLock};
 
 use super::bits::Huffman;
 
-/// Of first coefficients, and of others; for luma, and for chroma.
+/// Returns tables for first coefficients and for others, each for luma and for chroma.
 pub fn tables() -> [[Option<Arc<Huffman>>; 4]; 2] {
     static TABLES: LazyLock<[[Option<Arc<Huffman>>; 4]; 2]> = LazyLock::new(|| {
         let first = FIRST.map(|counts| Huffman::new(&counts, &FIRST_SYMBOLS).map(Arc::new));

@@ -5,7 +5,7 @@ use image::{Rgb, codecs::jpeg::JpegEncoder};
 use super::{coded::check, segments::number, *};
 
 fn encoded(width: u32, height: u32, quality: u8) -> Vec<u8> {
-    // Waves, and a noise that no block is without.
+    // Waves, and noise in every block.
     let picture = RgbImage::from_fn(width, height, |x, y| {
         let noise = (x * 7919 + y * 104_729) % 31;
         Rgb([(4 * x + noise) as u8, (3 * y + 2 * noise) as u8, (x * y / 16 + noise) as u8])
@@ -15,7 +15,7 @@ fn encoded(width: u32, height: u32, quality: u8) -> Vec<u8> {
     bytes
 }
 
-/// Files of every kind that is read, with their names.
+/// Files of every supported kind, with their names.
 fn fixtures() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
     let list = fs::read_to_string(folder.join("list.txt")).unwrap();
@@ -30,7 +30,7 @@ fn progressive() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Where the coded data of the first scan begin.
+/// Position where the coded data of the first scan begin.
 fn data(bytes: &[u8]) -> usize {
     let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
     scan + 2 + number(&bytes[scan + 2..])
@@ -92,18 +92,18 @@ fn frames_of_motion_jpeg_pass_without_tables() {
     assert!(complaint(&bare).contains("should have"), "{}", complaint(&bare));
 }
 
-/// A file that ends anywhere, with the end marker that makes decoders take it for a whole one.
+/// A file that is truncated anywhere, with an end marker that makes decoders consider it complete.
 #[test]
 fn a_cut_that_has_an_end_is_seen() {
     let baseline = ("baseline".to_owned(), encoded(96, 64, 85));
     for (name, bytes) in [baseline].into_iter().chain(fixtures()) {
-        // A prime: places differ from file to file.
+        // A prime step, so that positions differ between files.
         let step = if bytes.len() > 4000 { 89 } else { 19 };
-        // What the last block ends with, and what may be filled up, are no whole blocks.
+        // The last bytes may belong to the last block or to padding.
         for length in (data(&bytes)..bytes.len() - 6).step_by(step) {
             let cut = [&bytes[..length], &[0xff, 0xd9]].concat();
             let told = complaint(&cut);
-            // Coefficients may be left out: between scans of some of them each such file is a whole one.
+            // Scans may be missing: a file that ends between two scans is complete.
             let is_marker = |at: usize| bytes[at] == 0xff && bytes[at + 1] != 0;
             if name.contains("spectral") && (is_marker(length) || is_marker(length - 1)) {
                 continue;
@@ -140,11 +140,11 @@ fn zeros_and_noise_are_seen() {
     }
     assert!(tried > 500, "{tried}");
     assert_eq!((halves, zeros), (0, 0), "of {} and {tried}", files.len());
-    // Noise may happen to be so many blocks.
+    // Noise may happen to have the right number of blocks.
     assert!(noise + holes < tried / 100, "{noise} and {holes} of {tried}");
 }
 
-/// Of bits that are changed, those within a number change a pixel and no code; most others are seen.
+/// Changed bits inside a number alter a pixel but no code; most other changes are detected.
 #[test]
 fn many_changed_bits_are_seen() {
     let bytes = encoded(256, 192, 75);
@@ -162,7 +162,7 @@ fn many_changed_bits_are_seen() {
 fn a_head_of_another_picture_is_seen() {
     let bytes = encoded(64, 48, 80);
     let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
-    // Height and width, and how a component is sampled.
+    // Height and width, and the sampling of a component.
     for (place, value, told) in [
         (frame + 6, 40, "bytes are left over"),
         (frame + 6, 56, "its data end"),
@@ -181,7 +181,7 @@ fn a_head_of_another_picture_is_seen() {
     assert!(complaint(&two).starts_with("damaged: two pictures"), "{}", complaint(&two));
 }
 
-/// The usual decoder looks for the next marker, and goes on with the tables that it has.
+/// The usual decoder searches for the next marker, and continues with the tables that it has.
 #[test]
 fn a_segment_that_lost_bytes_is_seen() {
     let bytes = encoded(64, 48, 80);
@@ -195,12 +195,12 @@ fn a_segment_that_lost_bytes_is_seen() {
         longer.splice(end..end, [7; 5]);
         assert!(complaint(&longer).contains("no segment begins"), "{}", complaint(&longer));
     }
-    // Precision of a sample: a decoder may not look at it.
+    // Precision of a sample: a decoder may not check it.
     let mut twelve = bytes.clone();
     twelve[place(0xc0) + 4] = 12;
     assert_eq!(complaint(&twelve), "not looked at");
     assert!(read(&twelve).is_err());
-    // A segment of a kind that nobody knows says nothing of the picture.
+    // A segment of an unknown kind does not describe the picture.
     let mut unknown = bytes.clone();
     unknown.splice(2..2, [0xff, 0xf1, 0, 4, 1, 2]);
     assert_eq!(complaint(&unknown), "nothing");
@@ -223,7 +223,11 @@ fn restarts_come_in_turn() {
         for at in restarts {
             let mut other = bytes.clone();
             other[at + 1] ^= 3;
-            assert!(complaint(&other).contains("another restart comes"), "{name}: {}", complaint(&other));
+            assert!(
+                complaint(&other).contains("an unexpected restart follows"),
+                "{name}: {}",
+                complaint(&other)
+            );
             let mut none = bytes.clone();
             none.drain(at..at + 2);
             assert!(complaint(&none).starts_with("damaged: "), "{name}");
@@ -241,7 +245,7 @@ fn scans_that_lack_are_seen() {
             .map(|(at, _)| at)
             .collect();
         let (Some(last), Some(before)) = (scans.last(), scans.iter().rev().nth(1)) else { panic!("{name}") };
-        // Without its last scan a picture lacks the last bits of some coefficients, where it has them bit by bit.
+        // Without its last scan, a picture coded bit by bit lacks the last bits of some coefficients.
         let shorter = [&bytes[..*last], &[0xff, 0xd9]].concat();
         if !name.contains("spectral") {
             assert!(
@@ -250,7 +254,7 @@ fn scans_that_lack_are_seen() {
                 complaint(&shorter)
             );
         }
-        // Nor can the scan before be left out: the last one goes on where it ended, or tables lack.
+        // The scan before cannot be missing either: the last one continues where it ended, or tables are missing.
         let other = [&bytes[..*before], &bytes[*last..]].concat();
         if !name.contains("spectral") {
             assert!(complaint(&other).starts_with("damaged: "), "{name}: {}", complaint(&other));

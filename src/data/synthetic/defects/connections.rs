@@ -8,9 +8,10 @@ use crate::data::synthetic::{
     scene::Scene,
 };
 
-/// A hole of `radius` in the upper part of the wall, its axis leaning by `lean` (0 square, 1 at 45 degrees).
+/// Creates a hole of `radius` in the upper part of the wall, with an axis sloped by `lean` (0 perpendicular, 1 at
+/// 45 degrees).
 fn hole(scene: &Scene, severity: f32, radius: f32, lean: f32, draws: &mut Draws) -> Opening {
-    // From ten to two o'clock, left or right.
+    // Between ten and two o'clock, left or right.
     let offset = draws.between(0.06, 0.27);
     let turn = if draws.coin(0.5) { offset } else { 1.0 - offset };
     let z = depth(severity, draws) + 0.3 * radius;
@@ -23,7 +24,7 @@ fn hole(scene: &Scene, severity: f32, radius: f32, lean: f32, draws: &mut Draws)
     opening
 }
 
-/// GR: a branch made with the pipe: a round, clean mouth with a collar, dark inside.
+/// GR: a branch that is part of the pipe, with a round, clean mouth, a collar, and a dark inside.
 pub fn branch_pipe(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let lean = if draws.coin(0.6) { draws.between(0.5, 1.1) } else { 0.0 };
     let radius = grade(severity, 0.26, 0.56) * draws.between(0.9, 1.1);
@@ -34,7 +35,7 @@ pub fn branch_pipe(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     scene.openings.push(opening);
 }
 
-/// PH: a hole broken with a chisel: ragged, its chipped edge fresh, often a pipe pushed through.
+/// PH: a hole broken with a chisel, ragged, with a fresh, chipped edge, often with a pipe pushed through.
 pub fn chiseled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let radius = grade(severity, 0.24, 0.46) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, 0.0, draws);
@@ -53,7 +54,7 @@ pub fn chiseled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// PB: a hole cut with a core drill: small, clean, a pipe's end flush in it or standing out.
+/// PB: a hole cut with a core drill, small and clean, with a pipe's end flush in it or protruding.
 pub fn drilled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let radius = grade(severity, 0.15, 0.34) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, 0.0, draws);
@@ -68,7 +69,7 @@ pub fn drilled(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     scene.openings.push(opening);
 }
 
-/// OS: the hole cut back through a new liner, its edge rough and out of line with the branch behind it.
+/// OS: a hole cut through a new liner, with a rough edge that is not aligned with the branch behind it.
 pub fn reinstatement_cut(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let radius = grade(severity, 0.24, 0.5) * draws.between(0.9, 1.1);
     let mut opening = hole(scene, severity, radius, 0.0, draws);

@@ -1,4 +1,4 @@
-//! What water brings and leaves: IN infiltration, AF settled and BE attached deposits, FO obstacles.
+//! Effects of water: IN infiltration, AF settled and BE attached deposits, FO obstacles.
 
 use super::{above_invert, depth, grade};
 use crate::data::synthetic::{
@@ -19,7 +19,7 @@ pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let z = if at_joint { scene.joints.first } else { depth(severity, draws) };
     let colour = LEFT_BEHIND[draws.below(LEFT_BEHIND.len())];
     for _ in 0..1 + draws.below(3) {
-        // From the source at clock angle `high` down the nearer side towards the invert.
+        // From the source at clock angle `high`, down the nearer side towards the invert.
         let side = if draws.coin(0.5) { 1.0 } else { -1.0 };
         let high = draws.between(0.02, 0.22);
         let low = high + grade(severity, 0.12, 0.40) * draws.between(0.8, 1.2);
@@ -37,7 +37,7 @@ pub fn infiltration(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         scene.patches.push(patch);
     }
     for _ in 0..draws.below(1 + (10.0 * severity) as usize) {
-        // Falling drops, drawn out by the exposure.
+        // Falling drops, elongated by the exposure time.
         let turn = draws.between(-0.16, 0.16);
         let top = scene.wall(turn, z + draws.normal(0.06), 0.0);
         let (fall, length) = (draws.between(0.0, 1.0), draws.between(0.08, 0.35));
@@ -58,7 +58,7 @@ pub fn settled_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
         [[0.56, 0.46, 0.32], [0.40, 0.34, 0.26], [0.62, 0.57, 0.48], [0.30, 0.25, 0.18]];
     let colour = SEDIMENTS[draws.below(SEDIMENTS.len())];
     let z = depth(severity, draws) + 0.3;
-    // What lies under water is not seen, so the heap reaches above it.
+    // Material under water is not visible, so the heap reaches above the surface.
     let flooded = (scene.water.level + 1.0).max(0.0);
     let height = grade(severity, 0.10, 0.45) * draws.between(0.85, 1.15) + 0.8 * flooded;
     scene.mounds.push(Mound {
@@ -72,7 +72,7 @@ pub fn settled_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     });
 }
 
-/// BE: grease, lime or scale in lumps on the wall, mostly along the water line.
+/// BE: lumps of grease, lime or scale on the wall, usually along the water line.
 pub fn attached_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     const LUMPS: [[f32; 3]; 5] =
         [[0.80, 0.76, 0.64], [0.60, 0.48, 0.30], [0.30, 0.25, 0.19], [0.70, 0.58, 0.36], [0.52, 0.50, 0.45]];
@@ -97,7 +97,7 @@ pub fn attached_deposits(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// FO: a brick, a stone or a plank on the invert, or a pipe through the bore.
+/// FO: a brick, a stone or a plank on the invert, or a pipe across the bore.
 pub fn obstacle(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let z = depth(severity, draws) + 0.3;
     if draws.coin(0.25) {

@@ -1,4 +1,4 @@
-//! What goes wrong or changes where two lengths meet: FS, IS, RO, OP, OK.
+//! Defects and changes where two lengths meet: FS, IS, RO, OP, OK.
 
 use super::{above_invert, grade};
 use crate::data::synthetic::{
@@ -10,7 +10,8 @@ use crate::data::synthetic::{
     stroke::{Shape, Stroke},
 };
 
-/// FS: the next length sits askew, so that its end shows as a crescent and the near edge throws a gap.
+/// FS: the next length is displaced, so that its end is visible as a crescent, and there is a gap behind the near
+/// edge.
 pub fn displaced_joint(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let index = scene.cut_at(scene.joints.first);
     let offset = grade(severity, 0.03, 0.20) * draws.between(0.8, 1.2);
@@ -21,7 +22,7 @@ pub fn displaced_joint(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// OK: from a joint on the pipe is of another make, often of another bore.
+/// OK: from a joint on, the pipe is of another material and often of another diameter.
 pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let z = scene.joints.first + if draws.coin(0.3) { 0.8 } else { 0.0 };
     let index = scene.cut_at(z);
@@ -37,7 +38,7 @@ pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) 
     let kinds: Vec<_> = kinds.into_iter().flatten().collect();
     let kind = kinds[draws.below(kinds.len())];
     let mut material = draws.material(kind);
-    // Dirt makes a faint change fainter.
+    // Dirt makes a faint change even fainter.
     let now = scene.materials[scene.lengths[index].material].colour;
     let difference = grade(severity, 0.35, 1.0);
     material.colour = [0, 1, 2].map(|k| now[k] + (material.colour[k] - now[k]) * difference);
@@ -50,7 +51,7 @@ pub fn construction_change(scene: &mut Scene, severity: f32, draws: &mut Draws) 
     }
 }
 
-/// OP: a tapered ring leads to a narrower or wider bore.
+/// OP: a tapered ring leads to a narrower or wider diameter.
 pub fn transition_profile(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let begin = scene.joints.first + 0.1;
     let run = draws.between(0.35, 0.8);
@@ -89,7 +90,7 @@ pub fn intruding_seal(scene: &mut Scene, severity: f32, draws: &mut Draws) {
             let s = 2.0 * i as f32 / steps as f32 - 1.0;
             let hang = band(1.0, s) * (1.0 + skew * s);
             let mut point = scene.wall(middle + 0.5 * span * s, z, 0.02 + 0.55 * sag * hang);
-            // Gravity takes the loose part down, the flow takes it along.
+            // Gravity pulls the loose part down, and the flow pulls it along.
             point[1] -= 0.45 * sag * hang;
             point[2] -= forward * sag * hang;
             point
@@ -105,7 +106,7 @@ pub fn intruding_seal(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     });
 }
 
-/// RO: tufts of fine branching hair that come through a joint and hang into the pipe.
+/// RO: tufts of fine branching roots that grow through a joint and hang into the pipe.
 pub fn roots(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     const BARK: [[f32; 3]; 3] = [[0.34, 0.22, 0.12], [0.50, 0.38, 0.24], [0.22, 0.14, 0.08]];
     let bark = BARK[draws.below(BARK.len())];
@@ -129,7 +130,7 @@ pub fn roots(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// One root from `start`: first off the wall, then bending down, wandering, forking.
+/// Adds one root from `start`: first away from the wall, then bending down, wandering and forking.
 fn strand(
     scene: &mut Scene,
     start: Vec3,

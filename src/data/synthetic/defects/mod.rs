@@ -1,8 +1,7 @@
 //! The 17 defect classes as parts added to a scene.
 //!
-//! Every class is a function of (scene, severity, draws): it picks a place and pushes patches,
-//! strokes, openings, blocks or changed lengths of pipe. Severity, 0..1, sets size, nearness and
-//! contrast together.
+//! Every class is a function of (scene, severity, draws) that picks a position and adds patches, strokes, openings,
+//! blocks or changed lengths of pipe. Severity, 0..1, determines size, nearness and contrast together.
 
 mod connections;
 mod flow;
@@ -36,18 +35,18 @@ pub fn add(scene: &mut Scene, class: DefectClass, severity: f32, draws: &mut Dra
     draw(scene, severity, draws);
 }
 
-/// From `hidden` at severity 0 to `plain` at 1.
+/// Interpolates from `hidden` at severity 0 to `plain` at severity 1.
 fn grade(severity: f32, hidden: f32, plain: f32) -> f32 {
     hidden + (plain - hidden) * severity
 }
 
-/// A depth in view: nearer, and so larger, the more severe.
+/// Draws a visible depth; more severe defects are nearer, and therefore larger.
 fn depth(severity: f32, draws: &mut Draws) -> f32 {
     let far = grade(severity, 2.7, 1.8);
     draws.between(1.15, far)
 }
 
-/// A clock angle on the upper three quarters of the wall, away from the invert.
+/// Draws a clock angle on the upper three quarters of the wall, away from the invert.
 fn above_invert(draws: &mut Draws) -> f32 {
     let turn = draws.between(-0.36, 0.36);
     if turn < 0.0 { turn + 1.0 } else { turn }

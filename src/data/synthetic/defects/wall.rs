@@ -8,7 +8,7 @@ use crate::data::synthetic::{
     stroke::{Shape, Stroke},
 };
 
-/// RB: dark jagged lines along or around the pipe, with branches; the worst have lost a piece of wall.
+/// RB: dark jagged lines along or around the pipe, with branches; severe ones include a missing piece of wall.
 pub fn crack(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let (turn, z) = (above_invert(draws), depth(severity, draws));
     let width = grade(severity, 0.016, 0.055) * draws.between(0.8, 1.2);
@@ -38,7 +38,7 @@ pub fn crack(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// A random walk on the wall from (`turn`, `z`), `extent` radii long, that forks `forks` deep.
+/// Adds a random walk on the wall from (`turn`, `z`), `extent` radii long, with `forks` levels of forks.
 fn fissure(
     scene: &mut Scene,
     (mut turn, mut z): (f32, f32),
@@ -60,7 +60,7 @@ fn fissure(
         turn += step * (heading[0] + draws.normal(0.75)) / core::f32::consts::TAU;
         z = (z + step * (heading[1] + draws.normal(0.75))).max(0.4);
     }
-    // The broken edge catches light beside the dark gap.
+    // The broken edge reflects light beside the dark gap.
     let taper = [width, 0.45 * width];
     let spalled = Stroke {
         points: points.clone(),
@@ -79,7 +79,7 @@ fn fissure(
     }
 }
 
-/// OB: the surface eaten away in patches, aggregate and pits in the open.
+/// OB: a surface eroded in patches, with exposed aggregate and pits.
 pub fn surface_damage(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     const EATEN: [[f32; 3]; 4] =
         [[0.40, 0.37, 0.30], [0.46, 0.34, 0.20], [0.34, 0.31, 0.27], [0.52, 0.46, 0.36]];
@@ -98,7 +98,7 @@ pub fn surface_damage(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// PF: bubbles under the skin, or a fold where a liner did not lie flat.
+/// PF: bubbles under the skin, or a fold where a liner is not smooth.
 pub fn production_error(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let folded = draws.coin(0.55);
     let count = if folded { 1 + draws.below(3) } else { 1 + draws.below(2) };
@@ -123,7 +123,7 @@ pub fn production_error(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     }
 }
 
-/// DE: the cross-section squeezed to an oval, or dented from one side.
+/// DE: a cross-section squeezed to an oval, or dented from one side.
 pub fn deformation(scene: &mut Scene, severity: f32, draws: &mut Draws) {
     let strength = grade(severity, 0.12, 0.5);
     let turn = if draws.coin(0.6) { draws.normal(0.04) + 0.25 } else { draws.normal(0.05) };
