@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_effect_is_in_both_groups_deviations() {
-        let error = Uncertainty { deviation: 1.0, ..Uncertainty::pooled([&[1.0, 2.0], &[1.0, 3.0]]).unwrap() };
+        let error = Uncertainty { deviation: 1.0, ..Uncertainty::known(1.0) };
         let [three, four] = [3.0, 4.0].map(|deviation| Uncertainty { deviation, ..error });
         let found = Comparison::of([&[6.0], &[1.0]], [three, four], error);
         // The root of the mean of 9 and 16.

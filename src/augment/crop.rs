@@ -122,7 +122,9 @@ mod tests {
         let (mut stream, mut counted) = (Seed::root(6).stream(), Seed::root(6).stream());
         draw_crop(100, 10, (1.0, 1.0), RATIO, &mut stream);
         // An area and a ratio each, as torchvision's `get_params` draws.
-        (0..20).for_each(|_| drop(counted.uniform(0.0, 1.0)));
+        for _ in 0..20 {
+            counted.uniform(0.0, 1.0);
+        }
         assert_eq!(stream.uniform(0.0, 1.0), counted.uniform(0.0, 1.0));
     }
 }

@@ -140,8 +140,8 @@ mod tests {
         assert_eq!("0.5,0.4, 0.3/1,1,1".parse::<Normalisation>().unwrap(), half);
         for (text, expected) in [
             ("coco", "expected sewer-ml"),
-            ("0.5,0.5/1,1,1", "three numbers"),
-            ("0,0,nan/1,1,1", "three numbers"),
+            ("0.5,0.5/1,1,1", "three comma-separated numbers"),
+            ("0,0,nan/1,1,1", "three comma-separated numbers"),
             ("0,0,0/1,1,0", "above 0"),
             ("123.7,116.3,103.5/58.4,57.1,57.4", "divide them by 255"),
         ] {

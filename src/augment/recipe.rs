@@ -410,7 +410,9 @@ mod tests {
             found[kind] = (found[kind].0.min(x), found[kind].1.max(x));
         }
         // Source: torchvision's ColorJitter. 2,000 draws come within 2 % of either end.
-        for ((least, most), (low, high)) in found.into_iter().zip([(0.2, 1.8), (0.6, 1.4), (0.8, 1.2), (-0.1, 0.1)]) {
+        for ((least, most), (low, high)) in
+            found.into_iter().zip([(0.2, 1.8), (0.6, 1.4), (0.8, 1.2), (-0.1, 0.1)])
+        {
             let near = 0.02 * (high - low);
             assert!(low <= least && least < low + near, "{least} for {low}");
             assert!(high - near < most && most <= high, "{most} for {high}");

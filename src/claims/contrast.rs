@@ -323,11 +323,12 @@ mod tests {
     #[test]
     fn each_side_has_its_own_probability() {
         let error = Uncertainty::known(0.1);
-        let contrast = |estimate| MeanContrast::new(String::new(), Metric::F1.into(), estimate, error, Vec::new());
+        let contrast =
+            |estimate| MeanContrast::new(String::new(), Metric::F1.into(), estimate, error, Vec::new());
         for (estimate, not_above) in [(0.2, 0.022_750_13), (-0.2, 1.0 - 0.022_750_13)] {
             let contrast = contrast(estimate);
-            assert!((contrast.not_above() - not_above).abs() < 1e-8, "{}", contrast.not_above());
-            assert!((contrast.not_below() - (1.0 - not_above)).abs() < 1e-8, "{}", contrast.not_below());
+            assert!((contrast.not_above() - not_above).abs() < 1e-6, "{}", contrast.not_above());
+            assert!((contrast.not_below() - (1.0 - not_above)).abs() < 1e-6, "{}", contrast.not_below());
         }
     }
 

@@ -234,6 +234,28 @@ mod tests {
         assert_eq!(at(GAP, GAP), PAPER);
     }
 
+    /// Pictures of 96 pixels: dots of two by two, a heading above each column.
+    #[test]
+    fn large_pictures_have_large_letters_and_headings() {
+        let images = vec![Image::new(96, 96, vec![7; 3 * 96 * 96]); 2];
+        let sheet = grid(&["", "I"], &[Line { caption: "I".into(), images }]);
+        let (left, top) = (GAP + ADVANCE * 2 + GAP, LEADING * 2 + 2 * GAP);
+        assert_eq!((sheet.width, sheet.height), (left + 2 * (96 + GAP), top + 96 + GAP));
+        let at = |x: usize, y: usize| &sheet.pixels[3 * (y * sheet.width + x)..][..3];
+        let dots = |x: usize, y: usize| -> Vec<String> {
+            let dot = |row: usize, column: usize| {
+                let square = [(0, 0), (0, 1), (1, 0), (1, 1)];
+                let ink = square.map(|(down, right)| at(x + 2 * column + right, y + 2 * row + down) == INK);
+                assert!(ink == [true; 4] || ink == [false; 4], "a dot is a square: {ink:?}");
+                if ink[0] { '#' } else { '.' }
+            };
+            (0..7).map(|row| (0..5).map(|column| dot(row, column)).collect()).collect()
+        };
+        assert_eq!(dots(GAP, top).join(" "), glyph('I'), "the caption");
+        assert_eq!(dots(left + 96 + GAP, GAP).join(" "), glyph('I'), "the heading of the second column");
+        assert_eq!(at(left + 96 + GAP + 95, top + 95), [7; 3]);
+    }
+
     #[test]
     fn captions_break_at_spaces() {
         assert_eq!(wrap("RB\ncracks, breaks and collapses"), ["RB", "cracks, breaks", "and collapses"]);

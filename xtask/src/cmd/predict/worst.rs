@@ -155,6 +155,14 @@ mod tests {
         // A JPEG of one colour keeps it nearly: red stays red.
         let [red, green, blue] = small.get_pixel(90, 20).0;
         assert!(red > 180 && green < 60 && blue < 40, "{red} {green} {blue}");
+        let row = [[200_u8, 30, 10].repeat(200), [10, 30, 200].repeat(200)].concat();
+        let uri = thumbnail(&Image::new(400, 100, row.repeat(100))).unwrap();
+        let bytes = BASE64_STANDARD.decode(uri.split(',').nth(1).unwrap()).unwrap();
+        let small = image::load_from_memory(&bytes).unwrap().into_rgb8();
+        for y in [2, 24, 46] {
+            let ([left, ..], [.., right]) = (small.get_pixel(40, y).0, small.get_pixel(150, y).0);
+            assert!(left > 180 && right > 180, "red on the left, blue on the right: {left}, {right}");
+        }
         let tall = Image::new(3, 1_000, vec![0; 9_000]);
         let uri = thumbnail(&tall).unwrap();
         let bytes = BASE64_STANDARD.decode(uri.split(',').nth(1).unwrap()).unwrap();

@@ -164,6 +164,13 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_summarised_in_any_order() {
+        let of = |resident| Sample { cells: 0, resident, files: resident as usize };
+        assert_eq!((median(&[of(9), of(1), of(5)]), median(&[])), (5, 0));
+        assert_eq!((fewest(&[of(9), of(1), of(5)]), fewest(&[])), (1, 0));
+    }
+
+    #[test]
     fn what_grows_is_told_from_what_swings() {
         let told = |samples: &[Sample]| tell(samples, 100, 1).map_err(|error| error.to_string());
         // It fills at the start, and swings.
