@@ -75,8 +75,8 @@ struct Task<'a> {
 
 impl Task<'_> {
     /// # Safety
-    /// The pointers have `rows` rows of as many numbers as strips have rows (left) and `rows` rows with the columns (out),
-    /// which no other code may access during the call.
+    /// The pointers have `rows` rows of as many numbers as strips have rows (left) and `rows` rows with the columns
+    /// (out), which no other code may access during the call.
     unsafe fn multiply(&self, rows: usize) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512f") {
