@@ -1,4 +1,5 @@
-//! What the choice comes to: a table, a sentence, and how the chosen arm stands beside floors and supervised training.
+//! The result of the choice: a table, a sentence, and a comparison of the chosen arm with floors and supervised
+//! training.
 
 use anyhow::{Result, bail};
 use skewbench::{
@@ -16,10 +17,10 @@ use skewbench::{
 
 use super::{Arguments, clock::Clock, in_words};
 
-/// Prints all of it.
+/// Prints the whole result.
 ///
 /// # Errors
-/// If nothing could be trained in the time.
+/// If no training fits into the time.
 pub fn print(
     elimination: &Elimination,
     records: &[Record],
@@ -45,7 +46,7 @@ pub fn print(
     Ok(())
 }
 
-/// One line an arm.
+/// Prints one line per arm.
 fn table(elimination: &Elimination, pick: &Scored) {
     println!(
         "\n{:<26} {:>5} {:>7} {:>15} {:>14}  standing",
@@ -103,7 +104,7 @@ fn sentence(elimination: &Elimination, pick: &Scored, arguments: &Arguments, ref
     }
 }
 
-/// What is not settled, and what would settle it.
+/// Prints what remains open, and what would decide it.
 fn open(elimination: &Elimination, pick: &Scored) {
     let Some(look) = elimination.looks().last() else { return };
     let leader = look.contest.leader();
@@ -127,7 +128,8 @@ fn open(elimination: &Elimination, pick: &Scored) {
     }
 }
 
-/// The chosen arm beside floors, supervised training and, if it is supervised, the best that is not.
+/// Compares the chosen arm with floors, supervised training and, if the arm is supervised, the best one that is
+/// not.
 fn beside(pick: &Scored, records: &[Record]) {
     let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
     let reading = reading::of(named.collect());
@@ -200,7 +202,7 @@ mod tests {
         Axes::table_1(method, ResNet18, Share::percent(45)).converged()
     }
 
-    /// Two seeds of SimCLR, then of BYOL, with at most so many seeds; what is said in the end.
+    /// Returns the final message for two seeds of SimCLR, then of BYOL, with at most `most` seeds.
     fn told(most: usize, scores: [[f64; 2]; 2]) -> String {
         let rule = Rule::new(2, most, 0.02).unwrap();
         let mut race = Elimination::new(&[at(SimClr), at(Byol)], rule);
