@@ -59,7 +59,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     clean(folder_of(path));
     match write(path, bytes, Before::Nothing) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{}: is there already; --overwrite writes over it", path.display())
+            bail!("{}: already exists; --overwrite replaces it", path.display())
         }
         written => written.with_context(|| format!("{}: cannot be written", path.display())),
     }

@@ -197,7 +197,7 @@ fn number(text: Option<&str>, name: &str) -> Result<u16> {
     let digits = text.and_then(|text| text.strip_prefix(name));
     let digits = digits
         .with_context(|| format!("expected '{name}' and a number, found '{}'", text.unwrap_or_default()))?;
-    digits.parse().with_context(|| format!("'{digits}' is no number of '{name}'"))
+    digits.parse().with_context(|| format!("'{digits}' is not a valid number after '{name}'"))
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
             ("table3", None, "no study called 'table3'"),
             ("table1", Some("side064"), "study 'table1' has no variant 'side064'"),
             ("table2", None, "expected 'side' and a number, found ''"),
-            ("figure3", Some("jitter0275-crop"), "'' is no number of 'crop'"),
+            ("figure3", Some("jitter0275-crop"), "'' is not a valid number after 'crop'"),
             ("remedy", None, "a remedy's record does not say which"),
             ("remedy", Some("prayer"), "no remedy called 'prayer'"),
             ("tuning", Some("trial3"), "study 'tuning' has no variant 'trial3'"),

@@ -110,7 +110,7 @@ pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
     match record.beside.get(part.id()) {
         Some(stated) => own(stated, &bytes, part).with_context(known)?,
         None if !record.beside.is_empty() => {
-            bail!("{}: not its record's, which was made without {part}", path.display())
+            bail!("{}: does not belong to its record, which was made without {part}", path.display())
         }
         None if part == Part::Logits => ensure_rows(scored(record), rows(&bytes)).with_context(known)?,
         None => {}
@@ -119,7 +119,10 @@ pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
 }
 
 fn remedy(cell: &CellAxes) -> String {
-    format!("not the file of its record, {}; the command that made the cell makes it again", cell.id)
+    format!(
+        "does not belong to its record, {}; run the command that made the cell to write it again",
+        cell.id
+    )
 }
 
 /// # Errors

@@ -29,14 +29,14 @@ impl Settings {
         self.text("precision").is_some_and(|precision| precision != "f32")
     }
 
-    /// Lists how `asked` differs from these settings, one line each: `epochs: 5 there, 6 asked`.
+    /// Lists how `asked` differs from these settings, one line each: `epochs: 5 stored, 6 requested`.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut compare = |name: &str, there: Option<String>, asked: Option<String>| {
             if there != asked {
                 let [there, asked] =
                     [there, asked].map(|value| value.unwrap_or_else(|| "nothing".to_owned()));
-                lines.push(format!("{name}: {there} there, {asked} asked"));
+                lines.push(format!("{name}: {there} stored, {asked} requested"));
             }
         };
         compare("scale", Some(self.scale.clone()), Some(asked.scale.clone()));
@@ -109,7 +109,7 @@ impl Identity {
         let mut compare = |what: &str, there: &str, asked: &str| {
             if there != asked {
                 let [there, asked] = [there, asked].map(provenance::short);
-                lines.push(format!("{what}: {there} there, {asked} asked"));
+                lines.push(format!("{what}: {there} stored, {asked} requested"));
             }
         };
         compare("cell", &self.cell, &asked.cell);
@@ -142,7 +142,7 @@ impl Record {
         let expected = asked.fingerprint(content);
         ensure!(
             self.fingerprint == expected,
-            "its fingerprint {} is not that of what it states, {}: the file was changed by hand",
+            "its fingerprint {} does not match its content, {}: the file was changed by hand",
             provenance::short(&self.fingerprint),
             provenance::short(&expected)
         );
@@ -174,9 +174,9 @@ mod tests {
         asked.device = "cuda".into();
         let error = record.ensure_of(&asked, Some("b")).unwrap_err().to_string();
         for expected in [
-            "epochs: 5 there, 6 asked",
-            "optimisation.rule: adamw there, nothing asked",
-            "device: cpu there, cuda asked",
+            "epochs: 5 stored, 6 requested",
+            "optimisation.rule: adamw stored, nothing requested",
+            "device: cpu stored, cuda requested",
             "code that computes numbers",
             "content of the image files",
         ] {

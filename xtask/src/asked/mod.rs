@@ -210,7 +210,7 @@ impl Run {
         let begins = cells.iter().any(|cell| !cell.cell.is_floor() && cell.init.is_some());
         let unused = self.plan.init.as_ref().filter(|_| !begins).map(|init| {
             let path = init.path.display();
-            format!("{path}: no cell of this run begins with them; --frozen scores them as they are")
+            format!("{path}: no cell of this run starts from these weights; --frozen scores them unchanged")
         });
         let used = once.into_iter().flat_map(|(name, normalised, lines)| {
             [name, normalised].into_iter().chain(lines.iter().cloned())
@@ -274,7 +274,7 @@ fn normalised_by(init: &Init) -> String {
     let why = match init.says_so {
         true => "as the file says",
         false if init.normalisation == Normalisation::SEWER_ML => {
-            "as everything that is trained here, for the file does not say; --normalisation does"
+            "as in all training here, since the file does not state it; --normalisation sets it"
         }
         false => "as --normalisation says",
     };

@@ -163,7 +163,7 @@ impl Setup {
         plan.recipe = self.recipe.unwrap_or(plan.recipe);
         ensure!(
             self.normalisation.is_none() || self.init.is_some() != self.frozen.is_some(),
-            "--normalisation is that of the weights of one file: give either --init or --frozen with it"
+            "--normalisation applies to the weights of one file: give either --init or --frozen with it"
         );
         let read = |file: &Option<PathBuf>, flag: &'static str| {
             file.as_deref().map(|path| Init::new(path, self.normalisation).context(flag)).transpose()
@@ -172,8 +172,8 @@ impl Setup {
         let network = plan.init.as_ref().and_then(|init| init.network().ok());
         if let Some(network) = network.filter(|network| network.untrained().is_some()) {
             bail!(
-                "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them as they \
-                 are, beside what is trained",
+                "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them \
+                 unchanged, beside what is trained",
                 network.label()
             )
         }

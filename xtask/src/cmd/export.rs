@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if record.beside.is_empty() {
         println!(
-            "note: the record is from before digests were kept: nothing says whether these weights are its own"
+            "note: the record is too old to have digests, so these weights cannot be checked against it"
         );
     }
     // Shapes are the same for any number of heads, so timm would load the file and compute something else.

@@ -26,7 +26,7 @@ pub fn files(all: &[&Files], folder: Option<&Path>) -> Result<()> {
         .collect();
     let count: usize = open.iter().map(Vec::len).sum();
     let bar = ProgressBar::new(count as u64).with_style(ProgressStyle::with_template(
-        "looking   {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
+        "examining {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
     )?);
     let (begun, mut kept) = (Instant::now(), Instant::now());
     let plain = !std::io::stderr().is_terminal();
@@ -38,7 +38,7 @@ pub fn files(all: &[&Files], folder: Option<&Path>) -> Result<()> {
                     let (done, pace) =
                         (bar.position(), bar.position() as f64 / begun.elapsed().as_secs_f64());
                     eprintln!(
-                        "looking at pictures: {done} of {count}, {pace:.0} a second; about {:.0} s left",
+                        "examining images: {done} of {count}, {pace:.0} per second; about {:.0} s left",
                         (count as f64 - done as f64) / pace
                     );
                 }

@@ -27,7 +27,7 @@ pub fn no_cell(typed: &[String], cells: &[String]) -> String {
         if meant.is_empty() { String::new() } else { format!(" Did you mean '{}'?", meant.join("' or '")) };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     format!(
-        "no cell's name contains '{}'.{suggestion} Here cells are called like '{}', with these words: {}",
+        "no cell's name contains '{}'.{suggestion} Cells here have names like '{}', made of these words: {}",
         typed.join("' or '"),
         cells.first().map_or("", |cell| cell),
         words.join(", ")

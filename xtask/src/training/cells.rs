@@ -59,14 +59,14 @@ impl Pretrained for Kept {
         let id = cell.cell.id();
         let record = folder.find(&id)?.with_context(|| {
             format!(
-                "{}: not trained yet; the same command with --study table1 does it",
+                "{}: not trained yet; the same command with --study table1 trains it",
                 folder.path(&id).display()
             )
         })?;
         ensure_of(&record, cell)
-            .with_context(|| format!("what it begins with, {id}, is of another experiment"))?;
+            .with_context(|| format!("the cell that it starts from, {id}, belongs to another experiment"))?;
         let bytes = beside::read(&folder.path(&id), &record, Part::Weights)
-            .context("fine-tuning begins with weights, which --no-weights does not keep")?;
+            .context("fine-tuning starts from weights, which --no-weights does not store")?;
         Ok(Weights::read(&folder.weights(&id), &bytes)?)
     }
 }
@@ -125,7 +125,7 @@ impl Cells<'_> {
         let lines: Vec<String> =
             foreign.iter().map(|(reason, cells)| format!("  {}: {reason}", some(cells))).collect();
         bail!(
-            "results of another experiment lie there under the same names:\n{}\nchoose another --out, or move \
+            "the folder has results of another experiment under the same names:\n{}\nchoose another --out, or move \
              these files away to compute the cells again",
             lines.join("\n")
         )
@@ -141,8 +141,8 @@ impl Cells<'_> {
             let again = self.to_make_again(&record)?;
             for fault in self.folder.faults(&record)? {
                 let what = match again.contains(&fault) {
-                    true => "the cell is made again",
-                    false => "with --no-weights it is not made again",
+                    true => "the cell is computed again",
+                    false => "with --no-weights it is not written again",
                 };
                 eprintln!("{}: {what}", fault.text);
             }
@@ -177,7 +177,7 @@ impl Cells<'_> {
                 }
                 ensure!(
                     self.keep.weights,
-                    "cell {id} begins with the weights of {from}, and --no-weights keeps none"
+                    "cell {id} starts from the weights of {from}, and --no-weights stores none"
                 );
             }
         }
@@ -410,7 +410,7 @@ fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
         && let [first, ..] = &record.data.skipped[..]
     {
         bail!(
-            "{} unreadable images were left out there, the first is {first}; with --on-bad-image skip that is accepted",
+            "the stored result leaves out {} unreadable images, the first is {first}; --on-bad-image skip accepts that",
             record.data.skipped.len()
         )
     }

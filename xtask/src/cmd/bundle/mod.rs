@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (cell, to) = match (&arguments.rest[..], arguments.best) {
         ([to], true) => (best(&arguments.folder, &folder, arguments.share)?, to),
         ([cell, to], false) => (cell.clone(), to),
-        (_, true) => bail!("--best names the cell: give the file to write alone"),
+        (_, true) => bail!("--best chooses the cell: give only the file to write"),
         (_, false) => bail!("expected a cell and the file to write; --best takes the card's cell"),
     };
     let (_, record) = likely::finished(&folder, &cell)?;
@@ -103,7 +103,7 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
     for path in [&weights, &detector] {
         ensure!(
             path.is_file(),
-            "{}: not there; the cell was trained with --no-weights, or before detectors were kept. Move its record away \
+            "{}: missing; the cell was trained with --no-weights, or before detectors were stored. Move its record away \
              and train it again",
             path.display()
         );

@@ -83,11 +83,8 @@ fn table(elimination: &Elimination, pick: &Scored) {
 fn sentence(elimination: &Elimination, pick: &Scored, arguments: &Arguments, refused: &str) -> String {
     let (name, margin) = (in_words(pick), arguments.margin);
     let arms = elimination.looks().first().map_or(0, |look| look.contest.0.len());
-    let cost = format!(
-        "after {} trainings of {} that the whole grid has",
-        elimination.trainings(),
-        arms * arguments.seeds
-    );
+    let cost =
+        format!("after {} of the whole grid's {} trainings", elimination.trainings(), arms * arguments.seeds);
     match elimination.end() {
         Some(End::Decided) => format!("Decided {cost}: {name} is the best, every other arm is below it."),
         Some(End::Equivalent) => {
@@ -180,7 +177,7 @@ fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
                 value.estimate, value.low, value.high
             )
         }
-        Err(_) => format!("nothing is known of how far {name} ({score:.3}) spreads"),
+        Err(_) => format!("the spread of {name} ({score:.3}) over seeds is unknown"),
     };
     println!("  {told}");
 }
@@ -216,18 +213,18 @@ mod tests {
     #[test]
     fn how_a_choice_ended_is_said() {
         let apart = [[0.9, 0.901], [0.5, 0.501]];
-        let expected = "Decided after 4 trainings of 10 that the whole grid has: simclr on resnet18 is the best, every \
+        let expected = "Decided after 4 of the whole grid's 10 trainings: simclr on resnet18 is the best, every \
                         other arm is below it.";
         assert_eq!(told(5, apart), expected);
         let alike = [[0.9, 0.901], [0.9002, 0.9012]];
-        let expected = "Settled after 4 trainings of 10 that the whole grid has: take byol on resnet18. No other arm is \
+        let expected = "Settled after 4 of the whole grid's 10 trainings: take byol on resnet18. No other arm is \
                         above it by more than 0.02.";
         assert_eq!(told(5, alike), expected);
         let open = [[0.7, 0.9], [0.6, 0.8]];
         let said = told(2, open);
-        assert!(said.starts_with(
-            "Not decided after 4 trainings of 4 that the whole grid has, with --seeds 2 used up."
-        ));
+        assert!(
+            said.starts_with("Not decided after 4 of the whole grid's 4 trainings, with --seeds 2 used up.")
+        );
         assert!(said.ends_with("by the median of its seeds, is simclr on resnet18."), "{said}");
         let said = told(5, open);
         assert!(

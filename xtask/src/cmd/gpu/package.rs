@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     cases(&CasesFile { out: out.join("cases.json") })?;
     fs::set_permissions(out.join("run.sh"), fs::Permissions::from_mode(0o755))?;
     let bytes: u64 = fs::read_dir(out)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<Result<u64>>()?;
-    println!("{}: {:.1} MiB; there: ./run.sh RESULTS", out.display(), bytes as f64 / MIB);
+    println!("{}: {:.1} MiB; on the GPU machine: ./run.sh RESULTS", out.display(), bytes as f64 / MIB);
     Ok(())
 }
 
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn build() -> Result<PathBuf> {
     let root = program::checkout()?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    println!("builds with the feature cuda; the first time takes ten minutes and more");
+    println!("building with the feature cuda; the first build takes more than ten minutes");
     let built = Command::new(cargo)
         .args(["build", "--workspace", "--features", "cuda", "--message-format", "json-render-diagnostics"])
         .current_dir(&root)

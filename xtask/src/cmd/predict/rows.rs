@@ -48,12 +48,12 @@ impl Rows {
         let asked = format!("bundle {bundle}\nrate {rate}\n");
         match fs::read_to_string(&about) {
             Ok(found) if found != asked => bail!(
-                "{}: predictions of another bundle or rate lie there; choose another --out, or remove them",
+                "{}: has predictions of another bundle or rate; choose another --out, or remove them",
                 folder.display()
             ),
             Ok(_) => {}
             Err(_) => {
-                ensure!(!path.exists(), "{}: predictions of something else lie there", path.display());
+                ensure!(!path.exists(), "{}: already exists, from another source", path.display());
                 durable::write_whole(&about, asked.as_bytes())?;
             }
         }
@@ -213,7 +213,7 @@ mod tests {
         let summary = open().summary().unwrap();
         assert_eq!((summary.scored, summary.flagged, summary.skipped), (2, 2, 1));
         let error = Rows::open(folder.path(), "other", 0.1).err().unwrap().to_string();
-        assert!(error.contains("predictions of another bundle or rate lie there"), "{error}");
+        assert!(error.contains("predictions of another bundle or rate"), "{error}");
     }
 
     /// Each number is in its own column; another rate needs another folder.
@@ -234,11 +234,11 @@ mod tests {
         );
         let summary = rows.summary().unwrap();
         assert_eq!((summary.scored, summary.flagged, summary.skipped), (2, 1, 1));
-        assert!(Rows::open(folder.path(), "b", 0.1).is_ok(), "the same command goes on");
+        assert!(Rows::open(folder.path(), "b", 0.1).is_ok(), "the same command resumes");
         let error = Rows::open(folder.path(), "b", 0.2).err().unwrap().to_string();
-        assert!(error.contains("predictions of another bundle or rate lie there"), "{error}");
+        assert!(error.contains("predictions of another bundle or rate"), "{error}");
         fs::remove_file(folder.path().join("predictions.bundle")).unwrap();
         let error = Rows::open(folder.path(), "b", 0.1).err().unwrap().to_string();
-        assert!(error.contains("predictions of something else lie there"), "{error}");
+        assert!(error.contains("already exists, from another source"), "{error}");
     }
 }

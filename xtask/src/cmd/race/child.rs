@@ -61,7 +61,7 @@ impl Child {
     /// Returns the seconds of one step.
     pub fn step(&mut self) -> Result<f64> {
         let answer = self.ask("step")?;
-        answer.parse().with_context(|| format!("'{answer}' is no number of seconds"))
+        answer.parse().with_context(|| format!("'{answer}' is not a number of seconds"))
     }
 
     /// Returns the mean seconds of several consecutive steps.

@@ -121,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         } else {
             all_cases().map(|(case, precision)| case.name(precision)).collect()
         };
-        bail!("no case is called that; known: {}", known.join(", "))
+        bail!("no case has that name; known: {}", known.join(", "))
     }
     if let Some(file) = file {
         let text = serde_json::to_string_pretty(&record(&outcomes, &versions, threads)?)?;

@@ -115,7 +115,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Returns every build with each number of threads, and this build under each command.
 fn ways(arguments: &Arguments) -> Result<Vec<Way>> {
-    let own = std::env::current_exe().context("where this program lies")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
     let mut ways = Vec::new();
     for program in [&own].into_iter().chain(&arguments.program) {
         let way = |&threads: &usize| Way { program: program.clone(), under: Vec::new(), threads };

@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     let said = root.join("undisturbed.txt");
     if !start(&pictures, &whole, &said)?.wait()?.success() {
-        bail!("the undisturbed study fails, so that there is nothing to compare with: {}", end_of(&said))
+        bail!("the undisturbed study failed, so there is nothing to compare with: {}", end_of(&said))
     }
     let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
     println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
@@ -86,14 +86,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !tally.faults.is_empty() {
         // Keep the folder, so that the differences can be examined.
         let _ = temporary.keep();
-        bail!("{} faults; what they are of lies in {}", tally.faults.len(), root.display())
+        bail!("{} faults; the files are in {}", tally.faults.len(), root.display())
     }
     Ok(())
 }
 
 /// Starts a process that trains cells of several kinds; its error output goes to `said`.
 pub fn start(pictures: &Path, out: &Path, said: &Path) -> Result<Child> {
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let only = Some("supervised-resnet18,byol-vit,simclr-resnet18,random_weights/none-resnet18");
     Study { pictures, out, only, epochs: 3, seeds: 1 }.start(Command::new(program), said)
 }
@@ -177,7 +177,7 @@ pub fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Ve
         })
         .collect();
     faults.extend(
-        found.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("{name} is too much")),
+        found.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("{name} is unexpected")),
     );
     let left = files(out)?.into_iter().map(|(name, _)| name);
     let is_left = |name: &String| {
@@ -226,7 +226,7 @@ mod tests {
         let expected = [
             "a.safetensors differs",
             "b.logits.csv is missing",
-            "c.safetensors is too much",
+            "c.safetensors is unexpected",
             "d.checkpoint is left over",
             "e.lock is left over",
         ];

@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (pictures, out, said) =
         (root.path().join("pictures"), root.path().join("out"), root.path().join("said"));
     draw(&pictures)?;
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let only = arguments.only.as_deref();
     let study = Study { pictures: &pictures, out: &out, only, epochs: 1, seeds: arguments.seeds };
     let mut process = study.start(Command::new(program), &said)?;

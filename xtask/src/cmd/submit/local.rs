@@ -23,7 +23,7 @@ const DRIVER: &str = "/proc/driver/nvidia/gpus";
 /// that no other works on.
 pub fn run(job: &Job, processes: usize) -> Result<()> {
     let asked = stop::asked();
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let gpus = if job.words.iter().any(|word| word == "--gpu") {
         let known = fs::read_dir(DRIVER).ok().map(Iterator::count);
         Some(gpus(processes, std::env::var(VISIBLE).ok().as_deref(), known)?)

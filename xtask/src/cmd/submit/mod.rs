@@ -162,7 +162,7 @@ fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
     let (asked, out) = parsed.arguments.asked();
     ensure!(asked.part.is_none(), "--part is what `submit` gives to each task: leave it out");
     // The GPU may be on another machine.
-    let run = asked.without_gpu().run(Lists::Read(&out)).context("what is to be submitted")?;
+    let run = asked.without_gpu().run(Lists::Read(&out)).context("the study to submit")?;
     let resolved = run.resolve()?;
     run.describe(&resolved);
     println!("results {}", out.display());

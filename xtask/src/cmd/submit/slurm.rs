@@ -18,7 +18,7 @@ pub const JOBS: &str = "jobs";
 pub fn submit(arguments: &Arguments, job: &Job) -> Result<()> {
     let folder = job.out.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let (array, after) = (folder.join("array.sh"), folder.join("report.sh"));
     write(&array, &array_script(arguments, job, &program, &folder))?;
     write(&after, &report_script(arguments, job, &program, &folder))?;
@@ -38,7 +38,7 @@ pub fn submit(arguments: &Arguments, job: &Job) -> Result<()> {
     let report = sbatch(&[&dependency, &after.to_string_lossy()])?;
     println!("job {report} writes {} when all tasks have ended", job.out.join("report.html").display());
     println!(
-        "look: cargo xtask status {}; stop: scancel {number}; go on: the same command",
+        "progress: cargo xtask status {}; stop: scancel {number}; resume: the same command",
         job.out.display()
     );
     Ok(())
@@ -65,7 +65,7 @@ fn sbatch(arguments: &[&str]) -> Result<String> {
     }
     // `1234` or `1234;cluster`.
     let number = said(&output.stdout).split(';').next().unwrap_or_default().to_owned();
-    ensure!(number.parse::<u64>().is_ok(), "sbatch gave no number of a job but '{number}'");
+    ensure!(number.parse::<u64>().is_ok(), "sbatch printed '{number}', expected a job id");
     Ok(number)
 }
 

@@ -169,7 +169,7 @@ fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<
 impl Arguments {
     fn ensure_sound(&self) -> Result<()> {
         let Self { trials, finalists, seeds, .. } = self;
-        ensure!(*trials > 0, "--trials must be at least 1: trial 0 is the recipe as it stands");
+        ensure!(*trials > 0, "--trials must be at least 1: trial 0 is the unchanged recipe");
         ensure!(*finalists > 0, "--finalists must be at least 1");
         ensure!(finalists <= trials, "--finalists {finalists} of --trials {trials}: there are not that many");
         ensure!(*seeds > 0, "--seeds must be at least 1");
