@@ -29,7 +29,7 @@ fn fine_tuning_begins_with_another_cells_weights() {
     let message = error(&reproduce(&data, &out, "fine_tuned", &[]));
     assert!(message.contains("not trained yet") && message.contains("--study table1"), "{message}");
     let message = error(&reproduce(&data, &out, "table1,fine_tuned", &["--no-weights"]));
-    assert!(message.contains("--no-weights keeps none"), "{message}");
+    assert!(message.contains("--no-weights stores none"), "{message}");
     assert!(!out.join(format!("{BEFORE}.json")).exists(), "before anything is trained");
 
     // In either order, and in two commands: the same bits.

@@ -165,7 +165,8 @@ fn packed(folder: &Path, side: usize, purpose: Purpose, reading: &Reading) -> Re
     if let Some(packed) = store::shorter_side(folder)? {
         ensure!(
             packed >= side,
-            "{}: packed at a shorter side of {packed} pixels, but {side} are requested: pack it again with --side {side} or more",
+            "{}: packed at a shorter side of {packed} pixels, but {side} are requested: pack it again with \
+             --side {side} or more",
             folder.display()
         );
     }

@@ -103,8 +103,8 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
     for path in [&weights, &detector] {
         ensure!(
             path.is_file(),
-            "{}: missing; the cell was trained with --no-weights, or before detectors were stored. Move its record away \
-             and train it again",
+            "{}: missing; the cell was trained with --no-weights, or before detectors were stored. Move its record \
+             away and train it again",
             path.display()
         );
     }
