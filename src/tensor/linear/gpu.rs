@@ -29,7 +29,7 @@ const THREADS: usize = 256;
 /// Sizes must be multiples of this, sixteen bytes, for tensor cores to multiply them without padding.
 const WHOLE: usize = 8;
 
-/// Returns whether [`linear`] supports these arguments: bf16 rows, and sizes that are multiples of [`WHOLE`].
+/// Returns whether [`linear`] supports these arguments: bf16 rows, and sizes that are multiples of eight.
 pub fn is_taken(input: &Tensor, weight: &Tensor) -> bool {
     input.dtype() == DType::BF16 && weight.dims().iter().all(|size| size.is_multiple_of(WHOLE))
 }
