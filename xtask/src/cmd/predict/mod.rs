@@ -84,8 +84,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     finish(arguments, &bundle, &files, rate, &rows)?;
     if let (Some([width, height]), Some((other, count))) = (bundle.manifest.usual_size, sizes) {
         println!(
-            "note: {count} images, such as {}, are not {width} x {height} like most training images, so their scores may \
-             be less reliable",
+            "note: {count} images, such as {}, are not {width} x {height} like most training images, so their \
+             scores may be less reliable",
             foreign::name(&other)
         );
     }

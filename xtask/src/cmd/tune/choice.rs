@@ -145,8 +145,8 @@ pub fn text(pairs: &[TunedPair]) -> String {
         );
     }
     text + "\nAUROC of the converged probe, mean over the same seeds before (trial 0, the unchanged recipe) and after. \
-            The best of\nseveral looks slightly too good on the images that it was chosen on: its true value is seen in a study \
-            on other images.\n"
+            The best of\nseveral looks slightly too good on the images that it was chosen on: its true value is seen in \
+            a study on other images.\n"
 }
 
 /// Writes one line per trial, `*` before the chosen one; a mean if all seeds were trained.
