@@ -112,7 +112,7 @@
 //! 5. Every trainable variable of every method has a finite, non-zero gradient (`gradients.rs`).
 //! 6. Each cell is one rstest case, one entry of `experiment::cell`, and one snapshot.
 //! 7. On the CPU equal seeds give equal bytes, with one thread or two, interrupted or not (tests beside the
-//!   operations, and `repeat.rs`).
+//!    operations, and `repeat.rs`).
 //!
 //! # Where is ...?
 //! - Methods: a method's loss and heads: `method/<name>.rs`; its hyper-parameters: `experiment/recipe/`; what was

@@ -38,8 +38,8 @@ impl<'a, T: Real> Filters<'a, T> {
         Self { weights, steps: outputs, channels: inputs, adjoint: true }
     }
 
-    /// Writes G g G^T of the filters, rounded to numbers, of strip `strip` of the output channels: a strip (steps x
-    /// 16) for each place.
+    /// Writes G g G^T of the filters, rounded to numbers, of strip `strip` of the output channels: for each place a
+    /// strip (steps x 16).
     pub fn pack<S: Scheme, N: Number<Sum = T>>(&self, strip: usize, packed: &mut [T]) {
         let Self { weights, steps, channels, adjoint } = *self;
         let (lane, step) = if adjoint { (TAPS, channels * TAPS) } else { (steps * TAPS, TAPS) };
