@@ -1,9 +1,9 @@
-//! Files that are there whole or not at all, after a power cut too.
+//! Atomic file writes: after a crash or a power cut a file is either complete or absent.
 //!
-//! Bytes go into a file of another name in the same folder, and from there to the disk. Then the file gets its name, and
-//! the folder, which holds the name, goes to the disk as well. Who comes after that finds the file, or one that was there
-//! before. While it is written, the system's lock is on it, which ends with its process: a file under such a name that
-//! nobody has locked was left by a process that is dead.
+//! The bytes are written to a temporary file in the same folder and synced to disk. The temporary file is then
+//! renamed to its final name, and the folder, which holds that name, is synced as well. A later reader finds either
+//! the new file or the earlier one. While it is being written, the temporary file holds an operating-system lock,
+//! which is released when its process ends: an unlocked temporary file was left by a process that has died.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -14,23 +14,24 @@ use std::{
 use anyhow::{Context, bail};
 use tempfile::NamedTempFile;
 
-/// Names of files that are being written begin so. Nobody else's do, so what is dead can be removed.
+/// Prefix of the names of temporary files. No other program uses it, so leftovers of dead processes can be removed
+/// safely.
 const PREFIX: &str = ".tmp-skewbench-";
 
-/// Writes a file whole or not at all, over an earlier one; folders that are missing are made. What dead processes were
-/// writing beside it is removed.
+/// Writes a file atomically, replacing an earlier one; creates missing folders. Temporary files that dead processes
+/// left beside it are removed.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If the file cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     clean(folder_of(path));
     write(path, bytes, Before::Anything).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-/// As [`write_whole`], of what `write` writes, little by little: for what is large.
+/// Like [`write_whole`], but takes the bytes from a callback that writes them bit by bit: for large files.
 ///
 /// # Errors
-/// As there, and those of `write`.
+/// As for [`write_whole`], and any error of `write`.
 pub fn write_by(
     path: &Path,
     write: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<()>,
@@ -42,7 +43,7 @@ pub fn write_by(
         said = write(&mut file);
         match &said {
             Ok(()) => file.flush(),
-            // Nothing is put in place of an earlier file.
+            // Return an error, so that no earlier file is replaced.
             Err(_) => Err(ErrorKind::Other.into()),
         }
     });
@@ -50,21 +51,21 @@ pub fn write_by(
         .with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-/// As [`write_whole`], but never over a file.
+/// Like [`write_whole`], but never replaces a file.
 ///
 /// # Errors
-/// If it cannot be written, or one is there.
+/// If the file cannot be written, or already exists.
 pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     clean(folder_of(path));
     match write(path, bytes, Before::Nothing) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{}: is there already; --overwrite writes over it", path.display())
+            bail!("{}: already exists; --overwrite replaces it", path.display())
         }
         written => written.with_context(|| format!("{}: cannot be written", path.display())),
     }
 }
 
-/// What may be there before.
+/// What may already exist at the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Before {
     /// Another file, which is replaced.
@@ -73,24 +74,24 @@ pub(crate) enum Before {
     Nothing,
 }
 
-/// Writes a file, and the folders that it lies in where they are missing.
+/// Writes a file, and creates the folders that it lies in if they are missing.
 ///
 /// # Errors
-/// If it cannot be written, or a file is there that may not be. An earlier one is then as it was.
+/// If the file cannot be written, or a file exists that must not be replaced. An earlier file is left unchanged.
 pub(crate) fn write(path: &Path, bytes: &[u8], before: Before) -> io::Result<()> {
     put(path, before, |file| file.write_all(bytes))
 }
 
-/// As [`write`], of what `write` writes.
+/// Like [`write`], but takes the bytes from a callback.
 fn put(path: &Path, before: Before, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     match fs::metadata(path) {
-        // A pipe, or a device such as /dev/stdout: what counts is what comes out of it, not its name.
+        // A pipe, or a device such as /dev/stdout: it is written to directly, because renaming would replace it.
         Ok(there) if !there.is_file() && !there.is_dir() => {
             return write(&mut File::options().write(true).open(path)?);
         }
         _ => {}
     }
-    // A link stays one.
+    // Follow a symbolic link, so that it stays one.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = folder_of(path);
     make(folder)?;
@@ -105,16 +106,16 @@ fn put(path: &Path, before: Before, write: impl FnOnce(&mut File) -> io::Result<
     sync(folder)
 }
 
-/// Gives a file another name, over an earlier one.
+/// Renames a file, replacing an earlier one.
 ///
 /// # Errors
-/// If it cannot be renamed.
+/// If the file cannot be renamed.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync(folder_of(to))
 }
 
-/// Removes what dead processes left in a folder. What cannot be removed, or be locked, stays.
+/// Removes the temporary files that dead processes left in a folder. Files that cannot be locked or removed stay.
 pub(crate) fn clean(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -128,27 +129,27 @@ pub(crate) fn clean(folder: &Path) {
     }
 }
 
-/// A locked file to be renamed; others may read it as far as the user's umask lets them.
+/// Creates and locks a temporary file, with the permissions that the user's umask allows.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX);
-    // `tempfile` would make it private to the user.
+    // By default `tempfile` makes the file private to the user.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     loop {
         let file = builder.tempfile_in(folder)?;
         match file.as_file().try_lock() {
             Ok(()) if is_at(file.as_file(), file.path()) => return Ok(file),
-            // Between making and locking it a process that cleans took it for a dead one's.
+            // Between creation and locking, another process's clean-up may have taken the file for a leftover.
             Ok(()) | Err(TryLockError::WouldBlock) => {}
-            // Some network file systems have no locks; there nothing is cleaned either.
+            // Some network file systems have no locks; there is no clean-up there either.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
 }
 
-/// Makes a folder and those that it lies in, where they are missing.
+/// Creates a folder and its missing parents.
 fn make(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -156,13 +157,14 @@ fn make(folder: &Path) -> io::Result<()> {
     let parent = folder_of(folder);
     make(parent)?;
     match fs::create_dir(folder) {
-        // Another process was faster; or it is no folder, which whoever writes there is told.
+        // Another process may have created the folder first. If the path is not a folder, writing to it will fail
+        // and say so.
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => sync(parent),
     }
 }
 
-/// The folder that a file lies in.
+/// Returns the folder that a file lies in.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -170,11 +172,12 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Brings the names in a folder to the disk.
+/// Syncs a folder, and so the names in it, to disk.
 #[cfg(unix)]
 fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // Some file systems cannot do that, and some folders may be written to and not be read: what can be done is done.
+        // Some file systems cannot sync folders, and some folders are writable but not readable: sync where it is
+        // possible.
         Err(error)
             if matches!(
                 error.kind(),
@@ -187,13 +190,13 @@ fn sync(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Folders cannot be opened here.
+/// Folders cannot be opened for syncing on this platform.
 #[cfg(not(unix))]
 fn sync(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether `path` still names `file`: another process may have removed it between opening and locking.
+/// Returns whether `path` still names `file`: another process may have removed it between opening and locking.
 #[cfg(unix)]
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -201,13 +204,13 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     node(file.metadata()).is_some_and(|locked| node(fs::metadata(path)) == Some(locked))
 }
 
-/// An open file cannot be removed here.
+/// An open file cannot be removed on this platform.
 #[cfg(not(unix))]
 pub(crate) fn is_at(_file: &File, _path: &Path) -> bool {
     true
 }
 
-/// A name beside `path` that nothing has: `x.json-torn`, `x.json-torn-2`, ...
+/// Returns an unused name beside `path`: `x.json-torn`, `x.json-torn-2`, ...
 pub(crate) fn aside(path: &Path, ending: &str) -> PathBuf {
     let named = |number: usize| {
         let mut name = path.as_os_str().to_owned();

@@ -1,8 +1,8 @@
 //! From positions in a data set to tensors: seeded order, decode, augment, prefetch.
 //!
-//! An image's views depend on (stream, epoch, image, view) only, and are drawn in parallel: neither
-//! the number of threads nor the batch size moves a pixel. A background thread stays one batch ahead.
-//! Knows nothing about methods or losses.
+//! An image's views depend only on (stream, epoch, image, view), and are drawn in parallel: neither the number of
+//! threads nor the batch size changes a pixel. A background thread stays one batch ahead. Independent of methods
+//! and losses.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
@@ -24,8 +24,8 @@ use crate::{
 
 /// Every view of some images, and their labels.
 pub struct Batch {
-    /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1. Their type is that of
-    /// all numbers that flow from them ([`crate::tensor::graph::precision`]).
+    /// (views x images, side, side, 3), normalised; all images of view 0, then all of view 1. The number type is
+    /// that of all activations computed from them ([`crate::tensor::graph::precision`]).
     pub images: Tensor,
     /// (images), 1 for a defect and 0 for normal.
     pub labels: Tensor,
@@ -38,14 +38,14 @@ pub struct Batch {
 }
 
 named! {
-    /// Which images an epoch of training goes through.
+    /// Which images a training epoch contains.
     #[derive(Default)]
     pub enum Sampling: "sampling" {
         /// Every image once.
         #[default]
         Each = "each",
-        /// As many images, half of them with a defect: the rarer label is gone through again and again, each time in other
-        /// views; of the other, some images are left out, others each epoch.
+        /// As many images, half of them with a defect: images of the rarer label are repeated, each time in other
+        /// views; of the other label some images are left out, different ones in each epoch.
         Balanced = "balanced",
     }
 }
@@ -54,22 +54,22 @@ named! {
 pub struct Loader<'a> {
     /// Where images come from.
     pub dataset: &'a dyn Dataset,
-    /// Positions in `dataset` that are gone through.
+    /// Positions in `dataset` of the images to load.
     pub indices: &'a [usize],
     /// One recipe a view; all with the same side.
     pub views: &'a [ViewRecipe],
-    /// Of the channels.
+    /// Normalisation of the channels.
     pub normalisation: &'a Normalisation,
-    /// Which of them an epoch of training goes through.
+    /// Which of the images a training epoch contains.
     pub sampling: Sampling,
-    /// How often an epoch of training goes through the images, each time in other views: more than once where they are
-    /// too few for the steps of a training.
+    /// How often a training epoch repeats the images, each time in other views: more than once if there are too few
+    /// images for the steps of a training.
     pub repeats: usize,
-    /// Images a batch, before views.
+    /// Images per batch, before views.
     pub batch_size: usize,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Where batches are put.
+    /// Device of the batches.
     pub device: &'a Device,
     /// f32, or bf16 for training in mixed precision.
     pub numbers: DType,
@@ -78,14 +78,14 @@ pub struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Steps of one training epoch: a last, smaller batch is dropped, as contrastive losses need equal
-    /// batches; fewer images than one batch make one batch of all of them.
+    /// Returns the steps of one training epoch. A last, smaller batch is dropped, because contrastive losses need
+    /// equal batches; if there are fewer images than one batch, all of them make one batch.
     pub fn steps(&self) -> usize {
         (self.indices.len() * self.repeats / self.batch_size).max(1)
     }
 
-    /// Runs `consume` on the batches of a training epoch, in the epoch's own random order, while the
-    /// next one is being made.
+    /// Calls `consume` with the batches of a training epoch, in the epoch's own random order, while the next one is
+    /// being prepared.
     ///
     /// # Errors
     /// The first error of loading (names the image) or of `consume`.
@@ -93,7 +93,7 @@ impl Loader<'_> {
         self.rest_of_epoch(epoch, 0, consume)
     }
 
-    /// [`Self::epoch`] without its first `done` batches; the others are the same.
+    /// Like [`Self::epoch`], without the epoch's first `done` batches; the others are the same.
     ///
     /// # Errors
     /// As [`Self::epoch`].
@@ -112,7 +112,7 @@ impl Loader<'_> {
         self.run(left, self.seed.child("views").index(epoch), consume)
     }
 
-    /// Runs `consume` once on every image, in order; the last batch may be smaller.
+    /// Calls `consume` once with every image, in order; the last batch may be smaller.
     ///
     /// # Errors
     /// As [`Self::epoch`].
@@ -121,7 +121,7 @@ impl Loader<'_> {
         self.run(&order, self.seed.child("views"), consume)
     }
 
-    /// What an epoch goes through, in its own random order.
+    /// Returns the draws of an epoch, in the epoch's own random order.
     fn order(&self, epoch: usize) -> Vec<Draw> {
         let mut stream = self.seed.child("order").index(epoch).stream();
         let mut order: Vec<Draw> = match self.sampling {
@@ -205,8 +205,8 @@ impl Loader<'_> {
         Ok(Batch { images, labels, views: self.views.len(), indices, skipped })
     }
 
-    /// What `open` makes of the images of `chunk`, in parallel, and the positions of these images and of those that
-    /// cannot be read.
+    /// Returns the results of `open` for the images of `chunk`, computed in parallel, with the positions of these
+    /// images and of those that cannot be read.
     fn read<T: Send>(
         &self,
         chunk: &[Draw],
@@ -237,7 +237,7 @@ impl Loader<'_> {
         Ok((kept, indices, skipped))
     }
 
-    /// Views of each image to one tensor, view by view.
+    /// Joins the views of all images into one tensor, view by view.
     fn assemble(&self, images: &[Vec<Vec<f32>>]) -> Result<Tensor> {
         let (views, side) = (self.views.len(), self.views[0].side);
         let mut pixels = Vec::with_capacity(views * images.len() * side * side * 3);
@@ -263,28 +263,28 @@ impl Loader<'_> {
     }
 }
 
-/// An image that an epoch goes through.
+/// One use of an image in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Draw {
     /// Position in the data set.
     index: usize,
-    /// How often the epoch has gone through it before.
+    /// How often the epoch has used the image before.
     times: usize,
 }
 
 impl Draw {
-    /// Of its views: others each time.
+    /// Returns the seed of its views, which differs for each use.
     fn seed(self, epoch: Seed) -> Seed {
         let first = epoch.index(self.index);
         if self.times == 0 { first } else { first.child("again").index(self.times) }
     }
 }
 
-/// Where views are made; their bytes are the same.
+/// Where views are computed; the bytes are the same.
 enum Maker {
-    /// By this machine's cores.
+    /// On this machine's cores.
     Here,
-    /// On the GPU that trains, from images uploaded beside its work.
+    /// On the GPU that trains, from images uploaded while it computes.
     #[cfg(feature = "cuda")]
     There(Box<Upload>),
 }
@@ -303,10 +303,11 @@ impl Maker {
     }
 }
 
-/// How long one of the pool's threads sleeps before it asks again whether it can help. Ours.
+/// How long one of the pool's threads sleeps before it asks for work again. Ours.
 const SLEEP: Duration = Duration::from_micros(200);
 
-/// The next batch, none after the last. One of the pool's own threads must not sleep: there may be no other to load.
+/// Receives the next batch; `None` after the last. One of the pool's own threads must not block: it may be the only
+/// one that can load.
 fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
     if rayon::current_thread_index().is_none() {
         return receiver.recv().ok();
@@ -315,7 +316,7 @@ fn next(receiver: &Receiver<Result<Batch>>) -> Option<Result<Batch>> {
         match receiver.try_recv() {
             Ok(batch) => return Some(batch),
             Err(TryRecvError::Disconnected) => return None,
-            // Helps to load; where there is nothing to help with, sleeps, but never for long.
+            // Help to load; with nothing to help with, sleep briefly.
             Err(TryRecvError::Empty) => {
                 if rayon::yield_now() != Some(rayon::Yield::Executed) {
                     match receiver.recv_timeout(SLEEP) {
@@ -378,7 +379,7 @@ mod tests {
         }
     }
 
-    /// Batches of `epoch` without its first `done`: positions, and the numbers of every view.
+    /// Returns batches of `epoch` without its first `done`: positions, and the numbers of every view.
     fn batches(epoch: usize, done: usize) -> Vec<(Vec<usize>, Vec<Vec<f32>>)> {
         let label = |index| Labels { defect: index % 2 == 0, classes: ClassSet::EMPTY, stratum: 0 };
         let (dataset, views) = (Stripes((0..7).map(label).collect()), ViewSet::paper(8).views);
@@ -406,7 +407,7 @@ mod tests {
             assert_eq!((seen.len(), distinct.len()), (6, 6), "three whole batches, no image twice");
             left_out.extend((0..7).filter(|index| !distinct.contains(index)));
         }
-        // That an image is never left out in 40 epochs has a chance of (6 / 7)^40, a fifth of a per cent.
+        // The probability that a given image is never left out in 40 epochs is (6 / 7)^40, a fifth of a per cent.
         assert_eq!(left_out.len(), 7, "{left_out:?}");
     }
 

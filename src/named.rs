@@ -1,14 +1,15 @@
-//! Enums whose variants have one spelling, used on command lines, in records and in file names; and counted things.
+//! Enums whose variants have one spelling, used on command lines, in records and in file names; and counts in text.
 
-/// `1 cell`, `2 cells`.
+/// Returns a count with its noun: `1 cell`, `2 cells`.
 pub fn counted(count: usize, one: &str, several: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
 }
 
-/// Declares an enum of names: `Variant = "spelling"`, after the colon what one of them is called in messages.
+/// Declares an enum of names: `Variant = "spelling"`; the string after the colon says in messages what a variant
+/// is.
 ///
-/// Gives `ALL` in the order of declaration, `id`, and the same spelling both ways by `Display` and `FromStr`, whose
-/// error lists what is known.
+/// It defines `ALL` in the order of declaration, `id`, and the conversions `Display` and `FromStr`, whose error
+/// lists the known names.
 macro_rules! named {
     (
         $(#[$attribute:meta])*
@@ -23,7 +24,7 @@ macro_rules! named {
         }
 
         impl $name {
-            /// All of them, in the order of declaration.
+            /// All variants, in the order of declaration.
             pub const ALL: [Self; [$($id),+].len()] = [$(Self::$variant),+];
 
             /// The one spelling used on command lines, in records and in file names.

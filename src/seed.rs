@@ -1,9 +1,8 @@
 //! Named, seeded streams: the only source of randomness in skewbench.
 //!
-//! A [`Seed`] is a node of a tree. Children are reached by name or by number, so a stream depends
-//! on what it is for, never on what was drawn before it: reordering code, threads or epochs cannot
-//! move a draw, and a resumed run needs no generator state. Candle's CPU generator cannot be
-//! seeded, so nothing here or elsewhere asks it for numbers.
+//! A [`Seed`] is a node of a tree. Children are reached by name or by number, so a stream depends on its purpose
+//! and never on earlier draws: reordering code, threads or epochs cannot change a draw, and a resumed run needs no
+//! generator state. Candle's CPU generator cannot be seeded, so it is never used.
 //!
 //! Every draw is bit-identical on every machine: ChaCha8 is specified to the bit, floating-point
 //! results use only IEEE-exact operations and the pure-Rust `libm`.

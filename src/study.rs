@@ -1,4 +1,5 @@
-//! Which table or figure of the paper, or which question of ours, a cell belongs to. Knows nothing about methods.
+//! Studies: the table or figure of the paper, or the question of ours, that a cell belongs to. Independent of
+//! methods.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -10,59 +11,60 @@ pub enum Study {
     /// Table 1: methods and backbones, trained at five defect shares. Its models, scored at five
     /// validation shares, also make Figures 2, 4 and 5; its curves Figures 6 and 7.
     Table1,
-    /// Table 2: supervised, nothing but resized, at a side that is `side` pixels at the paper's 224.
+    /// Table 2: supervised, images only resized, to a side that corresponds to `side` pixels at the paper's 224.
     Table2 {
-        /// At the paper's scale, pixels: one of [`Self::SIDES`].
+        /// Side at the paper's scale, pixels: one of [`Self::SIDES`].
         side: u16,
     },
-    /// Figure 3: supervised, on a quarter of the training images, with the paper's views but for these two, in
-    /// thousandths: strength of the colour jitter (hue: half of it) and smallest part of the area that a crop shows.
+    /// Figure 3: supervised, on a quarter of the training images, with the paper's views except for these two, in
+    /// thousandths: strength of the colour jitter (hue: half of it) and smallest part of the area that a crop
+    /// shows.
     Figure3 {
         /// Strength of the colour jitter, thousandths.
         jitter: u16,
         /// Smallest part of the area, thousandths.
         crop: u16,
     },
-    /// Ours: training shares that the paper does not have, the data's own among them.
+    /// Ours: training shares that the paper does not have, including the data's own.
     Extension,
-    /// Ours: training sets of one size at all five shares. In the paper's, 45 % comes with 1.8 times as
-    /// many images, and so steps, as 1 %.
+    /// Ours: training sets of equal size at all five shares. In the paper's, 45 % has 1.8 times as many images, and
+    /// so steps, as 1 %.
     SizeMatched,
-    /// Ours: a floor, the backbone with random weights. The cell's method means nothing.
+    /// Ours: a floor, the backbone with random weights. The cell's method has no meaning.
     RandomWeights,
-    /// Ours: a floor, the backbone with weights from a file (`--frozen`), as they are. The cell's method
-    /// means nothing.
+    /// Ours: a floor, the backbone with unchanged weights from a file (`--frozen`). The cell's method has no
+    /// meaning.
     GivenWeights,
-    /// Ours: a floor, the pixels of the image made small. The cell's method and backbone mean nothing.
+    /// Ours: a floor, the pixels of the downscaled image. The cell's method and backbone have no meaning.
     Pixels,
-    /// Ours: one thing done as the authors' released code does it, where we do it otherwise.
+    /// Ours: one detail as in the authors' released code, where ours differs.
     Ablation(Ablation),
-    /// Ours: an encoder that the cell's method has pretrained, in the cell of Table 1 or the extension of the same axes, and
-    /// all of whose weights labels then train.
+    /// Ours: the encoder that the cell's method has pretrained, in the cell of Table 1 or of the extension with the
+    /// same axes; all of its weights are then trained on labels.
     FineTuned,
-    /// Ours: labels of so few defects, and of normal images in proportion, that train all weights: those that the cell's
-    /// method has pretrained on all images, or random ones of supervised training.
+    /// Ours: all weights are trained on the labels of a few defects, and of normal images in proportion. They start
+    /// from those that the cell's method has pretrained on all images, or from random ones for supervised training.
     LabelBudget {
         /// Labelled defects: one of [`Self::BUDGETS`].
         defects: u16,
     },
-    /// Ours: one class of defects is left out of training, and validation has no other defects.
+    /// Ours: one class of defects is left out of training, and validation has only defects of that class.
     Unseen {
-        /// Of the class by its number of training images, 0 the most frequent.
+        /// Rank of the class by its number of training images, 0 the most frequent.
         rank: u8,
     },
-    /// Ours: supervised training that answers rarity otherwise than by weighting defects.
+    /// Ours: supervised training that handles rare defects other than by weighting them.
     Remedy(Remedy),
-    /// Ours: a numbered point of the search space that a recipe's numbers are chosen from, on images of its own. No
-    /// result: the best of several looks too good on what it was chosen on.
+    /// Ours: a numbered point of the search space from which a recipe's numbers are chosen, on images of its own.
+    /// Not a result: the best of several is biased upwards on the images that it was chosen on.
     Tuning {
-        /// 0 is the recipe as it stands, others are drawn.
+        /// 0 is the recipe unchanged; the others are drawn.
         trial: u16,
     },
 }
 
 named! {
-    /// What an ablation does as released.
+    /// What an ablation does as in the released code.
     pub enum Ablation: "ablation" {
         /// MAE's step supervises two predictions a batch.
         MaeTwoPredictions = "mae_two_predictions",
@@ -71,9 +73,9 @@ named! {
         /// Both.
         MaeAsReleased = "mae_as_released",
         /// DINO's head has no batch normalisation on ResNet-18. To be compared with [`Self::DinoHeadNorm`], since
-        /// recipes differ in which of both they take.
+        /// recipes differ in which of the two they use.
         DinoPlainHead = "dino_plain_head",
-        /// DINO's head has batch normalisation on ResNet-18: not as released, but as lightly.
+        /// DINO's head has batch normalisation on ResNet-18: as in lightly, not as released.
         DinoHeadNorm = "dino_head_norm",
         /// The classifier in training is scored on augmented validation images.
         AugmentedValidation = "augmented_validation",
@@ -85,16 +87,16 @@ named! {
 }
 
 named! {
-    /// What supervised training does about defects being rare; Table 1's weights them by normals/defects.
+    /// How supervised training handles rare defects; Table 1's weights them by normals/defects.
     pub enum Remedy: "remedy" {
-        /// Nothing: every image counts the same.
+        /// Not at all: every image has the same weight.
         Unweighted = "unweighted",
-        /// Lin et al., "Focal loss for dense object detection", 2017: images that are easy count less.
+        /// Lin et al., "Focal loss for dense object detection", 2017: easy images have less weight.
         FocalLoss = "focal_loss",
-        /// Half of the images of an epoch have a defect, drawn again and again.
+        /// Half of the images of an epoch have a defect, repeated as often as needed.
         Oversampling = "oversampling",
-        /// Menon et al., "Long-tail learning via logit adjustment", 2021: logits are trained with the log odds of the
-        /// labels added.
+        /// Menon et al., "Long-tail learning via logit adjustment", 2021: training adds the log odds of the labels
+        /// to the logits.
         LogitAdjustment = "logit_adjustment",
     }
 }
@@ -102,9 +104,9 @@ named! {
 impl Study {
     /// Sides of Table 2, pixels.
     pub const SIDES: [u16; 5] = [64, 128, 224, 384, 512];
-    /// Ranks of the classes that are left out, one at a time. Ours.
+    /// Ranks of the classes that are left out, one per cell. Ours.
     pub const UNSEEN: [u8; 3] = [0, 1, 2];
-    /// Labelled defects of label budgets. Ours.
+    /// Numbers of labelled defects of the label budgets. Ours.
     pub const BUDGETS: [u16; 3] = [5, 20, 100];
 
     /// Name in records and on command lines.
@@ -127,17 +129,18 @@ impl Study {
         }
     }
 
-    /// Whether its cells are features that are scored as they are: what costs no training and must be beaten.
+    /// Returns whether the study is a floor: features that are scored without training and must be beaten.
     pub const fn is_floor(self) -> bool {
         matches!(self, Self::RandomWeights | Self::GivenWeights | Self::Pixels)
     }
 
-    /// Whether nothing in its cells is random, so that another seed changes no score.
+    /// Returns whether nothing in the study's cells is random, so that another seed changes no score.
     pub const fn is_without_seeds(self) -> bool {
         matches!(self, Self::GivenWeights | Self::Pixels)
     }
 
-    /// What a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`, `focal_loss`.
+    /// Returns what a study varies besides method, backbone, share and seed: `side224`, `jitter0275-crop0395`,
+    /// `focal_loss`.
     pub fn variant(self) -> Option<String> {
         match self {
             Self::Table2 { side } => Some(format!("side{side:03}")),
@@ -150,10 +153,10 @@ impl Study {
         }
     }
 
-    /// The study of a record: its name, and what it varies besides.
+    /// Parses the study of a record from its name and its variant.
     ///
     /// # Errors
-    /// If no study has that name, or the variant is not one of its own.
+    /// If no study has that name, or it has no such variant.
     pub fn read(id: &str, variant: Option<&str>) -> Result<Self> {
         let study = match id {
             "table1" => Self::Table1,
@@ -189,12 +192,12 @@ impl Study {
     }
 }
 
-/// The number after a name: 224 of `side224`.
+/// Parses the number after a name: 224 of `side224`.
 fn number(text: Option<&str>, name: &str) -> Result<u16> {
     let digits = text.and_then(|text| text.strip_prefix(name));
     let digits = digits
         .with_context(|| format!("expected '{name}' and a number, found '{}'", text.unwrap_or_default()))?;
-    digits.parse().with_context(|| format!("'{digits}' is no number of '{name}'"))
+    digits.parse().with_context(|| format!("'{digits}' is not a valid number after '{name}'"))
 }
 
 #[cfg(test)]
@@ -227,7 +230,7 @@ mod tests {
             ("table3", None, "no study called 'table3'"),
             ("table1", Some("side064"), "study 'table1' has no variant 'side064'"),
             ("table2", None, "expected 'side' and a number, found ''"),
-            ("figure3", Some("jitter0275-crop"), "'' is no number of 'crop'"),
+            ("figure3", Some("jitter0275-crop"), "'' is not a valid number after 'crop'"),
             ("remedy", None, "a remedy's record does not say which"),
             ("remedy", Some("prayer"), "no remedy called 'prayer'"),
             ("tuning", Some("trial3"), "study 'tuning' has no variant 'trial3'"),

@@ -1,11 +1,11 @@
-//! Ablations: one thing at a time as the authors' released code does it.
+//! Ablations: each changes one detail to that of the authors' released code.
 //!
-//! Their step of MAE appears to supervise two predictions a batch, against pixels of another view: each alone
-//! and both. Their DINO has no batch normalisation in its head on ResNet-18: without and with it. Their validation
-//! during training goes through training's augmentation. Under LARS their online probe hardly moves after warm-up: the
-//! rule alone at our learning rate, and with theirs. The sound counterpart of all but DINO's is the cell of Table 1 with
-//! the same method, backbone and share. At fixture scale these cells show change; what each ablation costs is a matter
-//! of longer runs.
+//! Their MAE step appears to supervise two predictions per batch, and to compare with pixels of another view: each
+//! change alone, and both. Their DINO has no batch normalisation in its head on ResNet-18: without and with it.
+//! Their validation during training uses training's augmentation. Under LARS their online probe hardly moves after
+//! warm-up: the rule alone at our learning rate, and with theirs. The counterpart of all but DINO's is the cell of
+//! Table 1 with the same method, backbone and share. At fixture scale these cells only show that numbers change;
+//! the effect of an ablation needs longer runs.
 
 use rstest::rstest;
 use skewbench::{

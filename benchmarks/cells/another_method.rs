@@ -1,7 +1,8 @@
-//! A method that is not the paper's, added as a newcomer would: SimSiam, the example of `benchmarks/README.md`.
+//! A method that the paper does not have, added as a newcomer would: SimSiam, the example of
+//! `benchmarks/README.md`.
 //!
-//! Its file, its variant and its recipe lines are all that there is of it (`tidy.rs` holds the README to them). Here it
-//! is trained, by the run that every cell goes through; `page.rs` shows what a page makes of its records.
+//! It consists only of its file, its variant and its recipe lines (`tidy.rs` compares the README with them). Here
+//! it is trained by the same run as every cell; `page.rs` tests that a page shows its records.
 
 use skewbench::{
     analysis::reading,

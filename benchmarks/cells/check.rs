@@ -1,9 +1,9 @@
-//! `check(cell)`: runs a cell at fixture scale and holds its record to a snapshot.
+//! `check(cell)`: runs a cell at fixture scale and compares its record with a snapshot.
 //!
-//! The only file that runs cells for tests. A snapshot holds counts and digests exactly, losses and
-//! scores within stated bounds; timings and provenance never. By default some cells train, which cover every
+//! The only file that runs cells for tests. Snapshots contain counts and digests exactly, and losses and scores
+//! within stated bounds, but no timings or provenance. By default only some cells are trained, which cover every
 //! method, backbone, study and share (`identity.rs`); of the others only the identity is checked. With
-//! `SKEWBENCH_TESTS=all` every cell trains.
+//! `SKEWBENCH_TESTS=all` every cell is trained.
 
 use std::{
     env,
@@ -24,7 +24,7 @@ use crate::{
     within::{Bound, Fields, Within},
 };
 
-/// Losses: kernels differ between CPUs in their last bits, and training amplifies that. Ours.
+/// Losses: kernels on different CPUs differ in their last bits, and training amplifies the differences. Ours.
 const LOSS: Bound = Bound::Relative(1e-2);
 /// Label-free metrics, of features after a few steps. Ours.
 const LABEL_FREE: Bound = Bound::Relative(5e-2);
@@ -33,22 +33,22 @@ const SCORE: Bound = Bound::Absolute(2e-2);
 /// Scores at validation shares of 1 to 5 %, where 2 to 11 defects decide. Ours.
 const RARE_SCORE: Bound = Bound::Absolute(6e-2);
 
-/// Whether the long tests run too: `SKEWBENCH_TESTS=all`.
+/// Returns whether the long tests run too: `SKEWBENCH_TESTS=all`.
 ///
 /// # Panics
-/// If the variable has another value, so that a typing error is not taken for the short tests.
+/// If the variable has another value, so that a typo does not select the short tests.
 pub fn everything() -> bool {
     let chosen = env::var_os("SKEWBENCH_TESTS").unwrap_or_default();
     assert!(chosen.is_empty() || chosen == "all", "SKEWBENCH_TESTS is {}, expected 'all'", chosen.display());
     chosen == "all"
 }
 
-/// Makes the thread of a test a pool of its own, so that tests run beside each other, one core each, and none
-/// waits for another's work. What a test computes does not depend on it (`repeat.rs`).
+/// Makes the thread of a test a pool of its own, so that tests run in parallel, one core each, and none waits for
+/// another's work. It does not change what a test computes (`repeat.rs`).
 pub fn on_one_thread() {
     if rayon::current_thread_index().is_none() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
-        // The pool is the thread's until it ends.
+        // Without the destructor, which would end the pool, the thread keeps it.
         std::mem::forget(pool);
     }
 }
@@ -60,7 +60,8 @@ pub fn drawn(seed: u64, (train, validation): (usize, usize), side: usize) -> Sou
     Source { train: kept(source.train), validation: kept(source.validation), ..source }
 }
 
-/// Sizes and data that every test cell shares; the caller becomes a pool of its own ([`on_one_thread`]).
+/// Returns the sizes and data that every test cell shares; the caller becomes a pool of its own
+/// ([`on_one_thread`]).
 pub fn fixture() -> (Plan, &'static Source) {
     static SOURCE: LazyLock<Source> = LazyLock::new(|| {
         let scale = Scale::fixture();
@@ -70,7 +71,7 @@ pub fn fixture() -> (Plan, &'static Source) {
     (Plan { pretrained: Some(Arc::new(TrainedHere)), ..Plan::new(Scale::fixture()) }, &SOURCE)
 }
 
-/// Trains what fine-tuning begins with when it is asked for.
+/// Trains the encoder that fine-tuning starts from, on request.
 struct TrainedHere;
 
 impl Pretrained for TrainedHere {
@@ -81,10 +82,10 @@ impl Pretrained for TrainedHere {
     }
 }
 
-/// Trains, probes and scores `cell` at fixture scale and compares with `snapshots/cells/`; or, where the cell
-/// does not train by default, compares what its snapshot says of its identity.
+/// Trains, probes and scores `cell` at fixture scale and compares the record with `snapshots/cells/`; if the cell
+/// is not trained by default, compares only its identity with the snapshot.
 ///
-/// A cell that is not defined must be refused, with its reason.
+/// An undefined cell must be refused, with the reason.
 #[track_caller]
 pub fn check(cell: &Cell) {
     let (plan, source) = fixture();
@@ -148,7 +149,7 @@ fn fields(record: &Record) -> Fields {
     fields
 }
 
-/// Compares a text that is the same on every machine with `snapshots/<name>.snap`.
+/// Compares a text that is equal on every machine with `snapshots/<name>.snap`.
 pub fn text(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));

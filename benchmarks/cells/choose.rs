@@ -1,13 +1,14 @@
-//! The choice is judged: races in which the best arm is known, how they end, and what they cost.
+//! Tests of the choice: simulated races in which the best arm is known, how they end, and what they cost.
 //!
-//! Scores are drawn, not trained: eleven arms, each with a mean, and with a deviation of its own between 0.003 and 0.03
-//! (evenly in its logarithm), as AUROC was measured to have. Where nothing is planted all arms are equal and no choice is
-//! wrong; the hardest case has ten equal arms below the best by a hair more than the margin.
+//! Scores are drawn, not trained: eleven arms, each with a mean, and with a standard deviation of its own between
+//! 0.003 and 0.03 (log-uniform), the range measured for AUROC. Without a planted effect all arms are equal and
+//! every choice is right; the hardest case has ten equal arms just more than the margin below the best.
 //!
-//! What a race saves is measured beside two whole grids, both with the same bounds. One looks after every seed and stops
-//! as the race does: the race can save only what it drops, and the first 22 trainings never. The other is what
-//! `reproduce --seeds N` trains: N is decided beforehand, as the smallest with which a single look, at the whole level,
-//! settles as many studies as the race did, but for two in a hundred (the most there is, where none does).
+//! The savings of a race are measured against two full grids, both with the same error bounds. The first looks
+//! after every seed and stops by the same rule as the race: the race can save only by dropping arms, and never the
+//! first 22 trainings. The second is what `reproduce --seeds N` trains: N is fixed in advance, as the smallest with
+//! which a single look, at the full level, settles as many studies as the race did, less two in a hundred (the
+//! maximum, if none does).
 
 use std::fmt::Write as _;
 
@@ -31,7 +32,7 @@ use crate::{check, skip};
 /// Seeds that `choose` allows an arm by default.
 const MOST: usize = 8;
 
-/// How one seed's score lies about its arm's mean.
+/// How the seeds' scores are distributed around their arm's mean.
 #[derive(Clone, Copy)]
 enum Tail {
     Normal,
@@ -41,7 +42,7 @@ enum Tail {
     Collapsing,
 }
 
-/// A name, each arm's mean by its place, and how seeds scatter.
+/// A name, the mean of each arm by its index, and the distribution of seeds.
 type Scenario = (&'static str, fn(usize) -> f64, Tail);
 
 const ALONE: fn(usize) -> f64 = |place| if place == 0 { 0.85 } else { 0.76 - 0.01 * place as f64 };
@@ -65,27 +66,27 @@ const SCENARIOS: [Scenario; 11] = [
     ("steps of 0.02, collapses", STAIRS, Tail::Collapsing),
 ];
 
-/// Ten arms as hard to tell from the best as can be, without being as good.
+/// Ten arms that are as hard to distinguish from the best as possible without being as good.
 const HARDEST: Scenario = ("one ahead by 0.021", |place| if place == 0 { 0.721 } else { 0.7 }, Tail::Normal);
 
-/// Every score that there may be, by arm and seed.
+/// All scores that a race may ask for, by arm and seed.
 struct Study {
     arms: Vec<Scored>,
     means: Vec<f64>,
     scores: Vec<Vec<f64>>,
 }
 
-/// What many studies came to.
+/// Results over many studies.
 #[derive(Default)]
 struct Tally {
     studies: usize,
     /// The chosen arm is within the margin of the best.
     within: usize,
-    /// By how the race ended: decided, equivalent, seeds.
+    /// Counts by the end of the race: decided, equivalent, seeds used up.
     ends: [usize; 3],
-    /// Said to be settled, and not within the margin.
+    /// Studies declared settled whose choice is not within the margin.
     wrong: usize,
-    /// Of the race, and of the grid that looks after every seed.
+    /// Trainings of the race, and of the grid that looks after every seed.
     trainings: [usize; 2],
     /// Studies that a single look at the whole grid settles, by seeds.
     settled: [usize; MOST + 1],
@@ -114,7 +115,7 @@ impl Study {
         self.scores[self.arms.iter().position(|arm| arm == at).unwrap()][seed]
     }
 
-    /// How much worse an arm is than the best.
+    /// Returns how much worse an arm is than the best.
     fn regret(&self, at: &Scored) -> f64 {
         let best = self.means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         best - self.means[self.arms.iter().position(|arm| arm == at).unwrap()]
@@ -130,7 +131,7 @@ impl Study {
         race
     }
 
-    /// Whether the whole grid with so many seeds settles the choice, at each of these levels.
+    /// Returns whether the full grid with this many seeds settles the choice, at each of these levels.
     fn settles(&self, seeds: usize, levels: [f64; 2]) -> [bool; 2] {
         let mut frame = FrameBuilder::default();
         for (at, scores) in self.arms.iter().zip(&self.scores) {
@@ -164,7 +165,7 @@ fn score(mean: f64, deviation: f64, tail: Tail, stream: &mut Stream) -> f64 {
 }
 
 impl Tally {
-    /// `grids`: whether whole grids are judged beside the race.
+    /// Simulates studies. `grids`: whether full grids are evaluated as well.
     fn of(scenario: Scenario, studies: usize, grids: bool) -> Self {
         let mut tally = Self { studies, ..Self::default() };
         let rule = Rule::new(11, MOST, MARGIN).unwrap();
@@ -195,7 +196,8 @@ impl Tally {
         count as f64 / self.studies as f64
     }
 
-    /// Trainings on average: of the race, of the grid that looks after every seed, of the grid of fixed seeds.
+    /// Returns mean trainings: of the race, of the grid that looks after every seed, and of the grid of fixed
+    /// seeds.
     fn costs(&self) -> [f64; 3] {
         let settled = (self.ends[0] + self.ends[1]).saturating_sub(self.studies / 50);
         let seeds = (FIRST..=MOST).find(|&seeds| self.settled[seeds] >= settled).unwrap_or(MOST);
@@ -203,8 +205,8 @@ impl Tally {
     }
 }
 
-/// In any scenario: chosen within the margin of the best in 95 %, and said to be settled wrongly in at most 5 %, less
-/// what so many studies scatter, two deviations.
+/// In every scenario: chosen within the margin of the best in 95 %, and wrongly declared settled in at most 5 %,
+/// with a tolerance of two standard deviations for the number of studies.
 fn assert_promise(name: &str, tally: &Tally, within: f64) {
     let scatter = 2.0 * (0.05 * 0.95 / tally.studies as f64).sqrt();
     assert!(tally.part(tally.within) >= within - scatter, "{name}: {} within", tally.part(tally.within));
@@ -248,7 +250,8 @@ fn races_cost_half_of_the_grid() {
             race / fixed
         )
         .unwrap();
-        // Where the seeds are used up a hair more than the margin is lost more often: nothing was said then.
+        // If the seeds are used up, a difference just above the margin is missed more often: nothing was claimed
+        // then.
         let hardest = scenario.0 == HARDEST.0;
         assert_promise(scenario.0, &tally, if hardest { 0.90 } else { 0.95 });
         if !hardest {

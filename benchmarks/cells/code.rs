@@ -1,4 +1,4 @@
-//! What makes two builds the same code: the build script's digest of everything that computes numbers.
+//! Which changes make two builds different code: the build script's digest of everything that computes numbers.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A copy of the sources whose digest can be taken after `edit` of one file.
+/// Returns the digest of a copy of the sources after `edit` of one file.
 fn digest_after(file: &str, edit: impl Fn(&str) -> String) -> String {
     let copy = tempfile::tempdir().unwrap();
     let mut folders = vec![root().join("src")];

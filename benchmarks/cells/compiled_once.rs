@@ -1,12 +1,12 @@
 //! Packages are compiled once for all commands.
 //!
-//! Cargo compiles a package anew when a command asks for other features of it, and a command that names one
-//! package asks for what that package needs, not for what the workspace does. Candle and polars take minutes.
-//! The root's `Cargo.toml` evens features out, in one place; here the commands are compared.
+//! Cargo recompiles a package when a command requests other features of it, and a command that names one package
+//! requests what that package needs, not what the workspace does. Candle and polars take minutes. The root's
+//! `Cargo.toml` equalises the features in one place; this test compares the commands.
 
 use std::{collections::BTreeSet, env, process::Command};
 
-/// What cargo prints; it neither compiles nor downloads.
+/// Runs a cargo command that neither compiles nor downloads, and returns its output.
 pub fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -18,7 +18,7 @@ pub fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Packages with the features that a command asks for: of `which` (one package, or all), along `edges`.
+/// Returns packages with the features that a command requests: of `which` (one package, or all), along `edges`.
 fn packages(which: &[&str], edges: &str) -> BTreeSet<String> {
     let arguments =
         [&["tree", "--prefix", "none", "--format", "{p} [{f}]", "--edges", edges], which].concat();

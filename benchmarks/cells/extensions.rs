@@ -1,30 +1,31 @@
-//! What the paper left out: training sets of one size, and floors.
+//! What the paper left out.
 //!
-//! Size: the paper's five training sets share their normal images, so the one at 45 % has 1.8 times as many images, and
-//! training 1.8 times as many steps, as the one at 1 %; what it calls the effect of imbalance is that and the effect of
-//! size. `size_matched` trains on as many images as the smallest set has, at every share. We expect part of the gain
-//! from 1 to 45 % to go.
+//! Size: the paper's five training sets share their normal images, so the set at 45 % has 1.8 times as many images,
+//! and training 1.8 times as many steps, as the one at 1 %; the paper's effect of imbalance includes the effect of
+//! size. `size_matched` trains on as many images as the smallest set has, at every share. We expect part of the
+//! gain from 1 to 45 % to disappear.
 //!
 //! Floors: the paper compares methods with supervised training, and with nothing below them. `pixels` is the same
-//! converged probe on an 8 x 8 thumbnail, `random_weights` on an encoder that was not trained. A method that
-//! does not beat both has not been shown to learn. Their pixels and weights are the same at every share; the probe's training
-//! set is not. (MAE begins with other weights and heads: `cargo xtask reproduce --only mae --epochs 0` scores those.)
+//! converged probe on an 8 x 8 thumbnail, `random_weights` on an untrained encoder. A method that does not beat
+//! both has not been shown to learn. Their pixels and weights are the same at every share; the probe's training set
+//! is not. (MAE has other initial weights and heads: `cargo xtask reproduce --only mae --epochs 0` scores those.)
 //!
-//! Remedies: the paper's supervised training weights defects by normals/defects, and nothing else that practitioners
-//! try is compared with it. `remedy` does nothing, takes the focal loss, draws defects again and again, or trains logits
-//! with the labels' log odds added, all else equal.
+//! Remedies: the paper's supervised training weights defects by normals/defects, and is not compared with other
+//! common remedies. `remedy` does nothing, uses the focal loss, oversamples defects, or adds the labels' log odds
+//! to the logits in training, all else equal.
 //!
-//! Fine-tuning: the paper probes frozen encoders alone. `fine_tuned` begins with what a cell of Table 1 has pretrained and
-//! trains all weights on labels; whether that beats training on them from scratch is what a practitioner asks.
+//! Fine-tuning: the paper only probes frozen encoders. `fine_tuned` starts from the encoder of a cell of Table 1
+//! and trains all weights on labels; practitioners ask whether that beats training on the labels from scratch.
 //!
-//! Label budgets: what self-supervision is sold by, few labels, the paper does not test. `label_budget` trains all weights on
-//! the labels of a few defects, from random weights or from what was pretrained on all images without one.
+//! Label budgets: few labels are the main argument for self-supervision, but the paper does not test them.
+//! `label_budget` trains all weights on the labels of a few defects, from random weights or from those pretrained
+//! on all images without labels.
 //!
-//! Unseen defects: `unseen` leaves one class of defects out of training, since what an inspector fears most is what nobody
+//! Unseen defects: `unseen` leaves one class of defects out of training, since inspectors fear defects that nobody
 //! has labelled.
 //!
-//! Figures 2, 4 and 5 (scores at five validation shares), 6 (monitors by epoch) and 7 (RankMe against F1) need no cells:
-//! every record of Table 1 has six validation shares, and its monitors of each epoch.
+//! Figures 2, 4 and 5 (scores at five validation shares), 6 (monitors by epoch) and 7 (RankMe against F1) need no
+//! cells: every record of Table 1 has six validation shares, and its monitors for each epoch.
 
 use rstest::rstest;
 use skewbench::{

@@ -1,14 +1,14 @@
 //! Figure 3: strength of the colour jitter x smallest crop, supervised ResNet-18 on a quarter of the data.
 //!
-//! The paper's figure is a heat map whose numbers our copy does not have. Its text says: brightness, contrast and
-//! saturation t from 0.1 to 0.8, hue t / 2; smallest crop from 0.08 to 0.71 of the area; best near t = 0.1 and 0.45 and
-//! crops of 0.395 and 0.605; chosen, for its stronger augmentation, t = 0.275 and 0.395, since differences are small.
-//! The grid is derived: the coarsest even one that has all of these, 0.1, 0.275, ..., 0.8 (5) by 0.08, 0.185, ..., 0.71
-//! (7). Known against it: one seed, the best epoch on the images that are reported, and a choice made for supervised
-//! training and then used for every method.
+//! The paper's figure is a heat map whose numbers are missing in our copy. Its text says: brightness, contrast and
+//! saturation t from 0.1 to 0.8, hue t / 2; smallest crop from 0.08 to 0.71 of the area; best near t = 0.1 and 0.45
+//! and crops of 0.395 and 0.605; chosen, for its stronger augmentation, t = 0.275 and 0.395, since differences are
+//! small. The grid is derived: the coarsest even one that contains all of these, 0.1, 0.275, ..., 0.8 (5) by 0.08,
+//! 0.185, ..., 0.71 (7). Known limitations: one seed, the best epoch on the images that are reported, and a choice
+//! made for supervised training but used for every method.
 //!
-//! We expect differences within the spread of seeds along most of the grid, and small crops to hurt: a
-//! crop that misses the defect keeps its label. At fixture scale these cells show change, not that.
+//! We expect differences within the spread of seeds along most of the grid, and small crops to hurt: a crop that
+//! misses the defect keeps its label. At fixture scale these cells only show that numbers change.
 
 use rstest::rstest;
 use skewbench::{

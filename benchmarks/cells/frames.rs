@@ -1,7 +1,7 @@
-//! Draws the frames under `fixtures/sewer_ml` and `fixtures/folder`, and checks that they are what is there.
+//! Draws the frames under `fixtures/sewer_ml` and `fixtures/folder`, and compares them with the files.
 //!
-//! Made-up pictures in the published form: a pipe mouth as a dark ring on noise, a bright arc on it where
-//! there is a defect. `SKEWBENCH_FIXTURES=write cargo test --test cells frames` draws them anew.
+//! Synthetic images in the published format: a pipe mouth as a dark ring on noise, with a bright arc on it for a
+//! defect. `SKEWBENCH_FIXTURES=write cargo test --test cells frames` writes them again.
 
 use std::{env, fs, io::Cursor, path::Path};
 
@@ -13,8 +13,8 @@ use skewbench::{
 
 const HEADER: &str = "Filename,WaterLevel,VA,RB,OB,PF,DE,FS,IS,RO,IN,AF,BE,FO,GR,PH,PB,OS,OP,OK,ND,Defect";
 
-/// Numbered images of each split; every third from 2 on (and 40) is a defect, those in `WATER` are
-/// normal with VA = 1.
+/// Numbered images of each split; every third from 2 on (and 40) is a defect, those in `WATER` are normal with VA =
+/// 1.
 const TRAIN: std::ops::RangeInclusive<usize> = 1..=28;
 const VALIDATION: std::ops::RangeInclusive<usize> = 29..=40;
 const TEST: std::ops::RangeInclusive<usize> = 41..=42;
@@ -57,13 +57,13 @@ fn frame(number: usize, defect: bool) -> RgbImage {
         let radius = (dx * dx + dy * dy).sqrt();
         let ring = if (radius - 8.0).abs() < 2.0 { -60.0 } else { 0.0 };
         let arc = if defect && (radius - 10.0).abs() < 1.5 && dx > 3.0 { 110.0 } else { 0.0 };
-        // Sparse speckle: full noise would not compress.
+        // Sparse noise: noise in every pixel would not compress.
         let grain = if noise.coin(0.1) { 8.0 } else { 0.0 };
         Rgb([0, 1, 2].map(|c| ([133.0, 115.0, 88.0][c] + tint[c] + ring + arc + grain) as u8))
     })
 }
 
-/// Checks a frame against its file, or writes it.
+/// Compares a frame with its file, or writes it.
 fn settle(path: &Path, frame: &RgbImage, format: ImageFormat) {
     if env::var_os("SKEWBENCH_FIXTURES").is_some_and(|value| value == "write") {
         let mut bytes = Cursor::new(Vec::new());
@@ -77,7 +77,7 @@ fn settle(path: &Path, frame: &RgbImage, format: ImageFormat) {
     let error: f64 =
         found.pixels.iter().zip(frame.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>()
             / found.pixels.len() as f64;
-    // PNG is lossless; what JPEG loses depends on the encoder's release.
+    // PNG is lossless; the loss of JPEG depends on the encoder's release.
     let limit = if format == ImageFormat::Png { 0.0 } else { 12.0 };
     assert!(error <= limit, "{}: mean difference {error}", path.display());
 }

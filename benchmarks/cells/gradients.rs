@@ -1,7 +1,7 @@
-//! No trainable variable is left without a gradient: every method on every backbone.
+//! Every trainable variable has a gradient, for every method on every backbone.
 //!
-//! Candle drops gradients silently in some layers (fused layer norm and softmax among them), and
-//! training then goes on with frozen parts. This comes before any training.
+//! Candle silently drops gradients in some layers (fused layer norm and softmax among them), and training would
+//! then continue with frozen parts. This check comes before any training.
 
 use rstest::rstest;
 use skewbench::{
@@ -31,7 +31,7 @@ fn every_variable_has_a_gradient(
     method: method::Name,
     #[values(backbone::Name::ResNet18, backbone::Name::ViTTiny)] backbone: backbone::Name,
 ) {
-    // Of f32 numbers, then in mixed precision: loss, and all gradients one after the other.
+    // With f32 numbers, then in mixed precision: loss, and all gradients concatenated.
     let mut found: Vec<(f64, Vec<f32>)> = Vec::new();
     for numbers in [DType::F32, DType::BF16] {
         match gradients(method, backbone, numbers) {
@@ -47,15 +47,15 @@ fn every_variable_has_a_gradient(
     let inner =
         |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     let cosine = inner(gradient, expected) / (inner(gradient, gradient) * inner(expected, expected)).sqrt();
-    // ResNet-18 normalises maps of one pixel over 16 images, which magnifies rounding layer by layer;
-    // operations are held more tightly (src/tensor/graph/precision.rs).
+    // ResNet-18 normalises maps of one pixel over 16 images, which magnifies rounding layer by layer; the bounds of
+    // single operations are tighter (src/tensor/graph/precision.rs).
     let bound = if backbone == backbone::Name::ResNet18 { 0.85 } else { 0.98 };
     assert!(cosine > bound, "gradients in mixed precision and in f32: cosine {cosine}");
     assert_ne!(rounded, exact, "nothing was rounded");
 }
 
-/// Loss and gradients of one step, of whichever type its numbers are; none if the method is not defined
-/// there.
+/// Returns loss and gradients of one step, with numbers of the given type; `None` if the method is not defined on
+/// the backbone.
 fn gradients(method: method::Name, backbone: backbone::Name, numbers: DType) -> Option<(f64, Vec<f32>)> {
     let (plan, source) = fixture();
     let cell = Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 };

@@ -1,7 +1,7 @@
-//! What every cell is, before anything is trained: settings and training images.
+//! What defines every cell before anything is trained: settings and training images.
 //!
-//! One table of all cells, in milliseconds: an error of wiring (a wrong share, a grid's axis swapped, a
-//! view's size, a recipe's number) shows as the lines that it moves. So by default only some cells train.
+//! One table of all cells, computed in milliseconds: a wiring error (a wrong share, swapped axes of a grid, a wrong
+//! view size or recipe number) changes lines of it. Therefore only some cells need to be trained by default.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -16,7 +16,7 @@ use crate::{
 fn identities_of_all_cells() {
     let (plan, source) = check::fixture();
     let mut resolver = Resolver::new(&plan, source);
-    // Values of each setting, numbered in the order in which cells come.
+    // Values of each setting, numbered in order of first appearance.
     let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut lines = String::new();
     for cell in cells().into_iter().filter(|cell| cell.undefined().is_none()) {

@@ -1,4 +1,4 @@
-//! Which cells tests know, which of them train by default, and what identifies one in snapshots.
+//! The cells known to tests, which of them are trained by default, and what identifies one in snapshots.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -13,8 +13,8 @@ use skewbench::{
     results::record::Identity,
 };
 
-/// Every cell that tests know: the paper's, floors, sizes, ablations, remedies, fine-tuning, label budgets, unseen
-/// classes.
+/// Returns every cell known to tests: the paper's, floors, sizes, ablations, remedies, fine-tuning, label budgets,
+/// unseen classes.
 pub fn cells() -> Vec<Cell> {
     [
         cell::at(&Share::STUDY, 0),
@@ -31,9 +31,9 @@ pub fn cells() -> Vec<Cell> {
     .concat()
 }
 
-/// Whether a cell trains without `SKEWBENCH_TESTS=all`. Those that do cover each method on each backbone,
-/// each share, both ends of the sides, the corners of Figure 3's grid, both ends of the matched sizes, each
-/// floor, each ablation, each remedy.
+/// Returns whether a cell is trained without `SKEWBENCH_TESTS=all`. Those that are cover each method on each
+/// backbone, each share, the smallest and largest sides, the corners of Figure 3's grid, both ends of the matched
+/// sizes, each floor, each ablation, each remedy.
 pub fn trains_by_default(cell: &Cell) -> bool {
     let place = Share::STUDY.iter().position(|&share| share == cell.share);
     match cell.study {
@@ -51,7 +51,7 @@ pub fn trains_by_default(cell: &Cell) -> bool {
         Study::RandomWeights => place == Some(if cell.backbone == ResNet18 { 1 } else { 3 }),
         Study::Pixels => place == Some(2),
         Study::Ablation(_) => true,
-        // One method on each backbone; its code is that of the others.
+        // One method on each backbone; the others run the same code.
         Study::FineTuned => cell.method == if cell.backbone == ResNet18 { SimClr } else { Mae },
         Study::LabelBudget { defects } => match cell.backbone {
             ResNet18 => (defects, cell.method) == (5, SimClr),
@@ -68,22 +68,23 @@ pub fn trains_by_default(cell: &Cell) -> bool {
     }
 }
 
-/// Where the snapshot of a cell lies, without folder and ending.
+/// Returns the name of a cell's snapshot, without folder and extension.
 pub fn snapshot(cell: &Cell) -> String {
     cell.id().replace('/', "-")
 }
 
-/// Normal and defective images of a training set, as snapshots have them.
+/// Formats the normal and defective images of a training set, as in snapshots.
 pub fn counts(normals: usize, defects: usize) -> String {
     format!("{normals} normals, {defects} defects")
 }
 
-/// A digest of what decides a cell's numbers, but for the code, which snapshots are to outlive.
+/// Returns a digest of what determines a cell's numbers, except the code, so that snapshots stay valid when code
+/// changes.
 pub fn digest(identity: &Identity) -> String {
     identity.without_code().fingerprint(None)
 }
 
-/// Holds identity and number of training images to those of the cell's snapshot.
+/// Compares identity and number of training images with those of the cell's snapshot.
 #[track_caller]
 pub fn assert_stored(resolved: &Resolved) {
     let name = format!("snapshots/cells/{}.snap", snapshot(&resolved.cell));
@@ -114,7 +115,7 @@ fn what_trains_by_default_covers_every_axis() {
     let chosen: Vec<&Cell> = defined.iter().filter(|cell| trains_by_default(cell)).collect();
     let mut missing = axes(&defined.iter().collect::<Vec<_>>());
     axes(&chosen).iter().for_each(|axis| assert!(missing.remove(axis)));
-    // One of three methods on sets of one size; its code is that of the others.
+    // One of three methods on sets of equal size; the others run the same code.
     let few = ["fine_tuned ", "label_budget ", "unseen "];
     missing.retain(|axis| !few.iter().any(|study| axis.starts_with(study)));
     assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["size_matched barlow_twins resnet18"]);

@@ -1,9 +1,9 @@
-//! Training learns, on drawn pipes: every method, by default on one backbone, with `SKEWBENCH_TESTS=all` on
-//! every backbone where it is defined.
+//! Training learns, on drawn pipes: every method, by default on one backbone, with `SKEWBENCH_TESTS=all` on every
+//! backbone where it is defined.
 //!
-//! The cells at fixture scale show change only; this shows sense, with the networks of the small scale.
-//! Scores are AUROC of converged probes on all validation images, so that no threshold is in play, and of the
-//! method's own untrained encoder: where weights begin differs between methods.
+//! The cells at fixture scale only show that numbers change; this test shows that they are sensible, with the
+//! networks of small scale. Scores are AUROC of converged probes on all validation images, which need no threshold,
+//! compared with those of the method's own untrained encoder, since initial weights differ between methods.
 
 use std::sync::{LazyLock, OnceLock};
 
@@ -24,11 +24,11 @@ use skewbench::{
 
 use crate::{check, skip};
 
-/// Sizes, their images, and the scores of untrained encoders.
+/// Sizes and images, and the scores of untrained encoders.
 struct Setting {
     scale: Scale,
     source: Source,
-    /// Of ResNet-18, ViT-Tiny and MAE's ViT-Tiny, whose weights begin elsewhere.
+    /// Scores of ResNet-18, ViT-Tiny and MAE's ViT-Tiny, which has other initial weights.
     untrained: [OnceLock<f64>; 3],
 }
 
@@ -56,7 +56,7 @@ impl Setting {
         *self.untrained[place].get_or_init(|| self.train(method, backbone, 0).0)
     }
 
-    /// Asserts that training raises the AUROC by `margin`, lowers the loss and keeps features apart.
+    /// Asserts that training raises the AUROC by `margin`, lowers the loss and keeps features spread out.
     fn assert_learns(&self, method: method::Name, backbone: backbone::Name, margin: f64) {
         check::on_one_thread();
         let epochs = self.scale.epochs;
@@ -76,30 +76,29 @@ impl Setting {
 
         assert_eq!(losses.len(), epochs);
         assert!(losses[epochs - 1] < losses[0], "loss {losses:?}");
-        // 1 is as wide as directions can be; a network that answers everything alike has 0.
+        // 1 is the widest possible spread of directions; a network with the same output for all images has 0.
         assert!(spread[epochs - 1] > 0.1, "spread of normalised features {spread:?}");
         assert!(trained > untrained + margin, "AUROC {trained}, untrained {untrained}");
     }
 }
 
-/// The curve that learning bends down: the loss, but for DINO, whose teacher grows less sure meanwhile, what
-/// the student lacks of it.
+/// Returns the curve that learning lowers: the loss, except for DINO, whose teacher's entropy grows meanwhile:
+/// there it is the divergence of the student.
 fn falls(method: method::Name) -> Option<&'static str> {
     (method == Dino).then_some("divergence")
 }
 
-/// Few images of 64 px. At 32 px ResNet-18's last maps are single pixels, and training makes its features
-/// worse.
+/// Few images of 64 px. At 32 px ResNet-18's last maps are single pixels, and training makes its features worse.
 static FEW: LazyLock<Setting> = LazyLock::new(|| Setting::new(64, (2_000, 1_000), 3));
-/// Many small images, of which ViT-Tiny makes sixteen tokens.
+/// Many small images, from which ViT-Tiny makes sixteen tokens.
 static SMALL: LazyLock<Setting> = LazyLock::new(|| Setting::new(32, (5_000, 1_000), 5));
 /// Many images of 64 px.
 static MANY: LazyLock<Setting> = LazyLock::new(|| Setting::new(64, (5_000, 1_000), 5));
 
-/// Where each method's gain is cheap and far from what seeds scatter. Seen, gains of AUROC over untrained
-/// weights, other images of the same kind and numbers: supervised, five seeds, 0.10, 0.11, 0.12, 0.12, 0.16;
-/// with small images, where untrained weights have 0.61 and 0.60, BYOL 0.08, 0.09, 0.08, DINO 0.08, 0.09,
-/// SimCLR 0.08, 0.07, 0.06, Barlow Twins 0.09; MAE as below.
+/// Settings in which each method's gain is cheap to measure and far above the spread of seeds. Observed gains of
+/// AUROC over untrained weights, on other images of the same kind and number: supervised, five seeds, 0.10, 0.11,
+/// 0.12, 0.12, 0.16; with small images, where untrained weights have 0.61 and 0.60, BYOL 0.08, 0.09, 0.08, DINO
+/// 0.08, 0.09, SimCLR 0.08, 0.07, 0.06, Barlow Twins 0.09; MAE as below.
 #[rstest]
 #[case::supervised_resnet18(&FEW, Supervised, ResNet18, 0.05)]
 #[case::byol_vit_tiny(&SMALL, Byol, ViTTiny, 0.04)]
@@ -116,10 +115,10 @@ fn trained_features_beat_untrained_ones(
     setting.assert_learns(method, backbone, margin);
 }
 
-/// Seen, one seed, AUROC: ResNet-18 0.719 untrained, supervised 0.875, BYOL 0.780, Barlow Twins 0.788, DINO
-/// 0.752, SimCLR 0.808; ViT-Tiny 0.632 untrained (MAE begins elsewhere: 0.654), supervised 0.772, BYOL 0.713,
-/// Barlow Twins 0.711, DINO 0.688, MAE 0.698, SimCLR 0.716. `margin` is half of the gain or less: another
-/// processor rounds otherwise.
+/// Observed AUROC, one seed: ResNet-18 0.719 untrained, supervised 0.875, BYOL 0.780, Barlow Twins 0.788, DINO
+/// 0.752, SimCLR 0.808; ViT-Tiny 0.632 untrained (MAE's initial weights: 0.654), supervised 0.772, BYOL 0.713,
+/// Barlow Twins 0.711, DINO 0.688, MAE 0.698, SimCLR 0.716. `margin` is half of the gain or less, since another
+/// processor rounds differently.
 #[rstest]
 #[case::supervised_resnet18(Supervised, ResNet18, 0.08)]
 #[case::byol_resnet18(Byol, ResNet18, 0.015)]

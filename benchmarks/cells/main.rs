@@ -1,8 +1,8 @@
-//! Every experiment cell and every check that needs more than one layer: one test binary.
+//! Every experiment cell and every check that needs more than one layer, in one test binary.
 //!
 //! See `benchmarks/README.md` for how to read, run and add a cell.
 
-// A test or timing that unwraps fails, as it should; clippy.toml does not reach their helpers.
+// A test or timing may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod ablations;

@@ -1,5 +1,5 @@
-//! Every operation at every shape of `checks::operations` on the CPU: values and gradients are the plain
-//! twin's in double, single and mixed precision, and gradients are central finite differences.
+//! Checks every operation at every shape of `checks::operations` on the CPU: values and gradients equal the plain
+//! twin's in double, single and mixed precision, and gradients equal central finite differences.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use skewbench::candle_core::Device;
 
 use crate::check::on_one_thread;
 
-/// Holds all cases to their twins, and prints by operation how far the furthest is.
+/// Compares all cases with their twins, and prints the largest difference by operation.
 fn hold(precision: Precision) {
     on_one_thread();
     let (mut wrong, mut furthest) = (Vec::new(), BTreeMap::<&str, f64>::new());

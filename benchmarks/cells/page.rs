@@ -1,5 +1,5 @@
-//! The report as a reader meets it: its tables from committed records, in a real browser, and from folders that are
-//! not as they should be.
+//! The report as a reader sees it: its tables from committed records, in a real browser, and from damaged or mixed
+//! folders.
 
 use std::{
     fs,
@@ -53,7 +53,7 @@ fn claims_and_tables_of_committed_records() {
     check::text("page", &text);
 }
 
-/// Tables and figures of documents are those that the command beside them makes.
+/// Tables and figures in documents equal the output of the command beside them.
 #[test]
 fn documents_say_what_records_say() {
     let documents =
@@ -84,7 +84,7 @@ fn documents_say_what_records_say() {
     }
 }
 
-/// Everything that is trained, with two seeds and all that is measured: what claims ask for is there, by its name.
+/// Returns every trained cell, with two seeds and all measurements that claims ask for, under their names.
 fn full_frame() -> FrameBuilder {
     let mut rows = FrameBuilder::default();
     let mut stream = Seed::root(0).stream();
@@ -109,7 +109,7 @@ fn full_frame() -> FrameBuilder {
                 let cell = Axes::table_1(method, backbone, share);
                 let ablations = Ablation::ALL.map(|ablation| cell.in_study(Study::Ablation(ablation)));
                 for cell in ablations.into_iter().chain([cell]) {
-                    // Those that claims ask for.
+                    // The classifiers that claims ask for.
                     for classifier in
                         [Classifier::InTraining, Classifier::InTrainingAugmented, Classifier::Converged]
                     {
@@ -135,7 +135,7 @@ fn full_frame() -> FrameBuilder {
     rows
 }
 
-/// A claim that misspells what it asks for would be `not measured` whatever is measured.
+/// A claim that misspells a measurement would always be `not measured`.
 #[test]
 fn every_claim_can_be_decided_on_a_full_frame() {
     let evidence = Evidence::measured("full", &full_frame().frame());
@@ -143,7 +143,7 @@ fn every_claim_can_be_decided_on_a_full_frame() {
         claim.judge_all(&evidence).into_iter().map(move |(yardstick, finding)| (claim.id, yardstick, finding))
     };
     for (claim, yardstick, finding) in claims::all().into_iter().flat_map(judged) {
-        // Impossible printed numbers are asked of the paper only.
+        // Impossible printed numbers are only looked for in the paper.
         let missing =
             finding.missing.iter().filter(|missing| !missing.contains("the paper's own numbers only"));
         assert_eq!(missing.collect::<Vec<_>>(), [&""; 0], "{claim} by {yardstick}");
@@ -154,13 +154,13 @@ fn every_claim_can_be_decided_on_a_full_frame() {
     }
 }
 
-/// What claims, tables and figures ask for by name is what records have.
+/// The names that claims, tables and figures ask for exist in records.
 #[test]
 fn every_known_measure_is_in_committed_records() {
     let measures = read(&["results/2026-11-25-small-study"]).frame.measures();
-    // Groups of images are people's own; no committed record has such.
+    // Groups of images exist only in users' data; no committed record has any.
     let known = Measure::KNOWN.into_iter().filter(|measure| *measure != Measure::AUROC_ERROR);
-    // That study is from before these were kept.
+    // That study is older than these scores.
     let newer = [Metric::TprAtFpr5, Metric::FprAtTpr95];
     let scores = Metric::ALL.into_iter().filter(|metric| !newer.contains(metric));
     let asked = known.chain(scores.map(Measure::from));
@@ -168,10 +168,10 @@ fn every_known_measure_is_in_committed_records() {
     assert_eq!(absent, []);
 }
 
-/// SimSiam is a file, a variant and its recipe lines: a page made from its records shows it wherever methods stand.
+/// SimSiam is a file, a variant and its recipe lines: a page from its records shows it wherever methods are shown.
 #[test]
 fn another_method_is_in_table_ranking_figures_and_explorer() {
-    // What a run writes, of which only the method's name is SimSiam's.
+    // Records of a run in which only the method's name is SimSiam's.
     let folder = tempfile::tempdir().unwrap();
     let study = root().join("results/2026-11-25-small-study");
     let files = ["table1", "random_weights"].map(|name| fs::read_dir(study.join(name)).unwrap());
@@ -211,7 +211,7 @@ fn another_method_is_in_table_ranking_figures_and_explorer() {
         assert!(section(id).contains(simsiam.colour()), "{id} has nothing in SimSiam's colour");
     }
     assert!(section("explorer").contains("\"method\":\"SimSiam\""), "the explorer's data");
-    // The paper has no number of it, and claims about the paper's methods do not count it.
+    // The paper has no number for it, and claims about the paper's methods exclude it.
     let rows = section("table1").split("SimSiam").nth(1).unwrap();
     assert!(rows.split("</tr>").next().unwrap().contains("<td>ours</td>"), "one row, ours");
     for (name, table) in markdown::tables(&page) {
@@ -220,7 +220,8 @@ fn another_method_is_in_table_ranking_figures_and_explorer() {
     assert!(!section("verdicts").contains("simsiam"));
 }
 
-/// A run at the data's own share, or any that the paper lacks, is shown wherever a share of the paper's would be.
+/// A run at the natural share, or any other that the paper lacks, is shown wherever a share of the paper's would
+/// be.
 #[test]
 fn a_share_that_the_paper_lacks_is_on_the_whole_page() {
     let page = Page::new(read(&["results/2026-11-24-elpv/extension"]), None);
@@ -259,7 +260,7 @@ fn copied(change: impl Fn(&str, &mut Value) -> Option<String>) -> tempfile::Temp
         let text =
             fs::read_to_string(root().join(COMMITTED).join(study).join(format!("{name}.json"))).unwrap();
         let mut record: Value = serde_json::from_str(&text).unwrap();
-        // The committed ones are by several revisions, which would be said.
+        // The committed records are by several revisions, which the page would report.
         record["provenance"]["revision"] = "one".into();
         let text = change(name, &mut record).unwrap_or_else(|| record.to_string());
         fs::create_dir_all(folder.path().join(study)).unwrap();
@@ -268,7 +269,8 @@ fn copied(change: impl Fn(&str, &mut Value) -> Option<String>) -> tempfile::Temp
     folder
 }
 
-/// What is said of a folder in which the record of `simclr-resnet18-share45-seed1` is changed; the page renders.
+/// Returns the problems reported for a folder in which the record of `simclr-resnet18-share45-seed1` is changed;
+/// the page must render.
 fn told_of(change: impl Fn(&mut Value) -> Option<String>) -> (Reading, String) {
     let folder = copied(|name, record| if name.ends_with("seed1") { change(record) } else { None });
     let read = || reading::read(&[folder.path().to_owned()]);
@@ -277,7 +279,7 @@ fn told_of(change: impl Fn(&mut Value) -> Option<String>) -> (Reading, String) {
     let reading = read();
     let told = reading.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     for problem in &reading.problems {
-        // As HTML writes it.
+        // Escaped for HTML.
         let what = problem.what.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         assert!(html.contains(&what.replace('"', "&quot;")), "not on the page: {problem}");
     }
@@ -340,7 +342,7 @@ fn another_scale_recipe_or_data_set_is_kept_apart() {
     }
 }
 
-/// Two data sets of one source, the second in a folder of its own.
+/// Returns two data sets of one source, the second in a folder of its own.
 fn of_two_data_sets() -> (Reading, [tempfile::TempDir; 2]) {
     let first = copied(|_, record| {
         record["data"]["source"] = json!("folder");
@@ -350,7 +352,7 @@ fn of_two_data_sets() -> (Reading, [tempfile::TempDir; 2]) {
         record["data"]["source"] = json!("folder");
         record["data"]["train_digest"] = json!("0".repeat(64));
         record["data"]["train"]["normals"] = json!(4321);
-        // The first stays larger.
+        // The first data set stays larger.
         name.ends_with("seed1").then(String::new)
     });
     let folders = [first, second];
@@ -428,7 +430,7 @@ fn browser() -> Option<PathBuf> {
     Tool::Browser.find("the page was not opened in a browser")
 }
 
-/// What a browser makes of a page: its elements after scripts have run, and what scripts complained of.
+/// Returns what a browser makes of a page: its elements after scripts have run, and the messages on its console.
 fn shown(browser: &Path, page: &Path, query: &str) -> (String, Vec<String>) {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
@@ -454,7 +456,7 @@ fn choice(elements: &str) -> &str {
     text.split('>').nth(1).unwrap().split('<').next().unwrap()
 }
 
-/// Each part has an explorer of its own, over its own records.
+/// Each part has an explorer of its own, for its own records.
 #[test]
 fn every_part_of_a_page_has_its_own_explorer() {
     let Some(browser) = browser() else { return };
@@ -482,7 +484,7 @@ fn a_browser_shows_the_page_and_its_explorer_answers() {
     assert!(choice(&elements).starts_with("At 1.0 % defects: "), "{}", choice(&elements));
     assert!(elements.matches("<svg").count() >= 4, "{} figures", elements.matches("<svg").count());
 
-    // Another site: by hand, a defect in 500 images, each miss 2,000 and each alarm 3, so passing everything costs
+    // Another site: by hand, one defect in 500 images, each miss 2,000 and each alarm 3, so flagging nothing costs
     // 4,000.
     let (elements, complaints) = shown(&browser, &page, "?defects=0.002&miss=2000&alarm=3");
     assert_eq!(complaints, [""; 0], "console");
@@ -491,7 +493,7 @@ fn a_browser_shows_the_page_and_its_explorer_answers() {
     assert!(choice(&elements).contains("Not inspecting at all would cost 2."), "{}", choice(&elements));
 }
 
-/// Every figure and every table has a button that saves it: what the buttons make is put on the page here.
+/// Every figure and every table has a button that saves it: here the saved files are shown on the page instead.
 #[test]
 fn figures_and_tables_are_saved_at_one_click() {
     const CLICK: &str = "<pre id=\"saved\"></pre><script>
@@ -541,11 +543,11 @@ fn the_cheapest_threshold_costs_no_more_than_any_other() {
         let words = choice(&elements).split("lowest expected cost, ").nth(1).expect("a cost");
         words.split(' ').next().unwrap().replace(',', "").parse().unwrap()
     };
-    // By hand: 200 defects in 1,000 images; missing all costs 4,000, looking at all 800, and both are thresholds.
+    // By hand: 200 defects in 1,000 images; missing all costs 4,000, flagging all 800, and both are thresholds.
     let (own, cheapest) =
         (cost("?defects=0.2&miss=20&alarm=1"), cost("?defects=0.2&miss=20&alarm=1&threshold=cheapest"));
     assert!(cheapest <= own && cheapest <= 800.0, "cheapest {cheapest}, own {own}");
     assert!(cheapest > 0.0 && own > 800.0, "cheapest {cheapest}, own {own}: nothing was chosen");
-    // A defect in 1,000 images, a miss as cheap as an alarm: to flag nothing costs 1.
+    // One defect in 1,000 images, a miss as cheap as an alarm: flagging nothing costs 1.
     assert!(cost("?defects=0.001&miss=1&alarm=1&threshold=cheapest") <= 1.0);
 }

@@ -1,5 +1,5 @@
-//! Same seed, same bytes: a repeated cell is bit-identical, with one thread or two, and so is one that was
-//! interrupted and resumed.
+//! The same seed gives the same bytes: a repeated cell is bit-identical, with one thread or two, and so is one that
+//! was interrupted and resumed.
 
 use std::{
     fs,
@@ -44,7 +44,7 @@ fn run(threads: usize, seed: u64) -> Record {
     pool.install(|| experiment::run(&cell, &plan, source, &mut |_| {})).unwrap().record
 }
 
-/// Everything of a record that is computed, not timed.
+/// Returns everything of a record that is computed, not timed.
 fn computed(record: &Record) -> String {
     let losses: Vec<_> = record.curve.iter().map(|epoch| (epoch.loss.to_bits(), epoch.probe_loss)).collect();
     format!("{} {losses:?} {:?} {:?}", record.fingerprint, record.probe, record.scores)
@@ -58,7 +58,7 @@ fn a_cell_is_bit_identical_when_repeated_and_whatever_the_threads() {
     assert_ne!(first, computed(&run(1, 1)), "another seed must give another run");
 }
 
-/// Every variable, teachers' and statistics too, after two training steps of AdamW on random images.
+/// Returns every variable, including teachers' and statistics, after two training steps of AdamW on random images.
 fn trained(method: method::Name, backbone: backbone::Name, threads: usize) -> Vec<(String, Vec<u32>)> {
     let (plan, source) = fixture();
     let train = || -> Result<Vec<(String, Vec<u32>)>> {
@@ -67,7 +67,7 @@ fn trained(method: method::Name, backbone: backbone::Name, threads: usize) -> Ve
         let model = resolved.build(Seed::root(0))?;
         let group = Group::uniform(model.parameters().trainable(), 1e-3, 1e-2);
         let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group])?;
-        // More than sixteen channels and tiles, so that convolutions and products are cut in pieces.
+        // More than sixteen channels and tiles, so that convolutions and products are split into pieces.
         let (images, side) = (12, plan.scale.side);
         let views = if matches!(method, method::Name::Supervised | method::Name::Mae) { 1 } else { 2 };
         for step in 0..2 {
@@ -127,7 +127,7 @@ fn a_training_step_is_bit_identical_whatever_the_threads(
     }
 }
 
-/// A cell of few images, which is trained for two epochs of some steps.
+/// Returns the plan of a cell with few images, which is trained for two epochs of some steps.
 fn short(recipe: recipe::Name) -> (Plan, &'static Source) {
     const IMAGES: (usize, usize) = (160, 420);
     static SOURCE: LazyLock<Source> = LazyLock::new(|| check::drawn(0, IMAGES, Scale::fixture().side));
@@ -140,8 +140,8 @@ fn cell(method: method::Name, backbone: backbone::Name) -> Cell {
     Cell { study: Study::Table1, method, backbone, share: Share::percent(45), seed: 0 }
 }
 
-/// Trains with a state kept after every step, in `folder`; copies the file as a kill after (epoch, step)
-/// would leave it. Step 0 is the end of the epoch before.
+/// Trains with a state saved after every step, in `folder`; copies the file as a kill after (epoch, step) would
+/// leave it. Step 0 is the end of the previous epoch.
 fn train(
     cell: &Cell,
     plan: &Plan,
@@ -165,7 +165,7 @@ fn train(
     (finished.unwrap(), killed)
 }
 
-/// What a cell computed: its record without times, and the bytes of its weights and logits.
+/// Returns what a cell computed: its record without times, and the bytes of its weights and logits.
 fn computed_files(finished: &Finished) -> (Record, Vec<u8>, Vec<u8>) {
     let root = tempfile::tempdir().unwrap();
     let folder = Folder::open(root.path()).unwrap();
@@ -185,8 +185,8 @@ fn computed_files(finished: &Finished) -> (Record, Vec<u8>, Vec<u8>) {
     (record, read(folder.weights("x")), read(folder.logits("x")))
 }
 
-/// Every kind of state: AdamW, an online probe, teachers (with statistics of their own), DINO's centre and
-/// frozen layer, LARS, MAE's masks; within an epoch and between two.
+/// All kinds of state: AdamW, an online probe, teachers (with statistics of their own), DINO's centre and frozen
+/// layer, LARS, MAE's masks; within an epoch and between two.
 #[rstest]
 #[case::supervised(recipe::Name::Short, method::Name::Supervised, backbone::Name::ResNet18, (0, 3))]
 #[case::simclr_lars(recipe::Name::AsReleased, method::Name::SimClr, backbone::Name::ResNet18, (1, 2))]
@@ -206,7 +206,7 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
     let (whole, killed) = train(&cell, &plan, source, folder.path(), kill);
     assert_eq!(whole.record.cost.resumed, 0);
 
-    // Interrupted a second time, at the end of training: from there only scores are left.
+    // Interrupted a second time, at the end of training: only scoring remains then.
     let again = tempfile::tempdir().unwrap();
     fs::copy(&killed, again.path().join("x.checkpoint")).unwrap();
     let (second, killed) = train(&cell, &plan, source, again.path(), (2, 0));
@@ -229,7 +229,8 @@ fn an_interrupted_cell_ends_as_if_it_had_not_been(
     }
 }
 
-/// Asked to stop within an epoch, and again when training is over: the state is kept at once, though none was due.
+/// Asked to stop within an epoch, and again after training: the state is saved at once, before the interval has
+/// passed.
 #[test]
 fn a_cell_that_is_asked_to_stop_keeps_its_state() {
     let (plan, source) = short(recipe::Name::Short);
@@ -290,7 +291,7 @@ fn a_state_that_does_not_belong_is_never_resumed() {
     let path = folder.path().join("x.checkpoint");
     let checkpoint = Checkpoint { path: path.clone(), every: Duration::MAX, stop: Arc::default() };
 
-    // Other settings, or numeric code: refused, saying what differs, and the file is not touched.
+    // Other settings, or other numeric code: refused with the differences, and the file is unchanged.
     let before = fs::read(&path).unwrap();
     let other = Plan { recipe: recipe::Name::Reference, ..short(recipe::Name::Short).0 };
     let other = other.resolve(&supervised, source).unwrap();
@@ -303,7 +304,7 @@ fn a_state_that_does_not_belong_is_never_resumed() {
         assert!(fs::read(&path).unwrap() == before);
     }
 
-    // Torn: put aside, reported, and begun anew.
+    // A torn state is renamed and reported, and training starts from scratch.
     let torn = fs::read(&killed).unwrap();
     let torn = &torn[..torn.len() - 9];
     fs::write(&path, torn).unwrap();

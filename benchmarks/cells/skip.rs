@@ -1,9 +1,9 @@
-//! What ran and what did not, said where it is seen: after the last test of this binary.
+//! What ran and what did not, reported after the last test of this binary.
 //!
-//! libtest shows what a test prints only if the test fails, so a test that returns early would look as if it
-//! had passed. Here it leaves a note, and all notes are printed when the process ends. A missing program is a
-//! note on a newcomer's machine; where `SKEWBENCH_REQUIRE=browser,c++,nvcc` names it, as `.ci/run` does for
-//! what it installs, the test fails.
+//! libtest shows a test's output only if the test fails, so a test that returns early would look as if it had
+//! passed. Here it leaves a note, and all notes are printed when the process ends. A missing program is only a note
+//! on a newcomer's machine; if `SKEWBENCH_REQUIRE=browser,c++,nvcc` names it, as `.ci/run` does for what it
+//! installs, the test fails.
 
 use std::{
     collections::BTreeSet,
@@ -15,19 +15,19 @@ use std::{
     sync::{Mutex, Once, PoisonError},
 };
 
-/// A program that some tests need and that `cargo` does not bring.
+/// A program that some tests need and that `cargo` does not install.
 #[derive(Clone, Copy, Debug)]
 pub enum Tool {
-    /// Opens the report as a reader does.
+    /// Opens the report like a reader.
     Browser,
-    /// Compiles the text of CUDA kernels for the CPU.
+    /// Compiles the source of CUDA kernels for the CPU.
     Compiler,
     /// Compiles CUDA kernels for a GPU.
     Nvcc,
 }
 
 impl Tool {
-    /// The spelling in `SKEWBENCH_REQUIRE`.
+    /// Returns the spelling in `SKEWBENCH_REQUIRE`.
     fn id(self) -> &'static str {
         match self {
             Self::Browser => "browser",
@@ -36,7 +36,7 @@ impl Tool {
         }
     }
 
-    /// Names of its program, the one to prefer first.
+    /// Returns names of the program, in order of preference.
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Browser => {
@@ -47,7 +47,7 @@ impl Tool {
         }
     }
 
-    /// What to install.
+    /// Returns how to install it.
     fn remedy(self) -> &'static str {
         match self {
             Self::Browser => "install Chromium (Debian: apt-get install chromium)",
@@ -56,10 +56,11 @@ impl Tool {
         }
     }
 
-    /// Where the program is. If it is nowhere, the summary says so and names `unchecked`; the caller returns.
+    /// Returns the path of the program. If it is not found, the summary says so and names `unchecked`; the caller
+    /// then returns.
     ///
     /// # Panics
-    /// If it is nowhere and `SKEWBENCH_REQUIRE` names it.
+    /// If it is not found and `SKEWBENCH_REQUIRE` names it.
     pub fn find(self, unchecked: &str) -> Option<PathBuf> {
         let path = env::var_os("PATH").unwrap_or_default();
         let found = self.programs().iter().find_map(|program| first(&path, program));
@@ -73,12 +74,12 @@ impl Tool {
     }
 }
 
-/// A program's file in the first of the folders, joined as in `PATH`, that has it.
+/// Returns a program's file in the first of the folders, joined as in `PATH`, that has it.
 fn first(folders: &OsStr, program: &str) -> Option<PathBuf> {
     env::split_paths(folders).map(|folder| folder.join(program)).find(|path| Path::is_file(path))
 }
 
-/// What the summary says, each once however often it was told.
+/// Lines of the summary, each once however often it was added.
 struct Summary {
     trained: BTreeSet<String>,
     by_identity: BTreeSet<String>,
@@ -93,12 +94,12 @@ pub fn note(line: String) {
     with_summary(|summary| summary.notes.insert(line));
 }
 
-/// Says that a cell was trained.
+/// Notes that a cell was trained.
 pub fn trained(cell: String) {
     with_summary(|summary| summary.trained.insert(cell));
 }
 
-/// Says that of a cell only the identity was checked.
+/// Notes that only a cell's identity was checked.
 pub fn by_identity(cell: String) {
     with_summary(|summary| summary.by_identity.insert(cell));
 }
@@ -106,8 +107,8 @@ pub fn by_identity(cell: String) {
 fn with_summary(add: impl FnOnce(&mut Summary) -> bool) {
     static AT_THE_END: Once = Once::new();
     AT_THE_END.call_once(|| {
-        // SAFETY: `atexit` of the C library, with which every program of Rust's standard library is linked;
-        // `print_all` has C's calling convention, takes nothing and returns nothing.
+        // SAFETY: `atexit` is from the C library, with which every program using Rust's standard library is linked;
+        // `print_all` has C's calling convention, no arguments and no result.
         let refused = unsafe { atexit(print_all) };
         assert_eq!(refused, 0, "the C library takes no more functions to call at the end");
     });
@@ -118,10 +119,10 @@ unsafe extern "C" {
     fn atexit(at_the_end: extern "C" fn()) -> i32;
 }
 
-/// Prints the summary past libtest's capture, which holds back `println!` and its kin only.
+/// Prints the summary past libtest's capture, which affects only `println!` and similar macros.
 extern "C" fn print_all() {
     let text = SUMMARY.lock().unwrap_or_else(PoisonError::into_inner).to_string();
-    // Nobody is left to tell if this fails.
+    // If this fails, the error cannot be reported anywhere.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -150,7 +151,7 @@ fn the_first_folder_that_has_a_program_is_taken() {
     let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path().join("tool")).collect();
     let joined = env::join_paths(folders.iter().map(tempfile::TempDir::path)).unwrap();
     assert_eq!(first(&joined, "tool"), None);
-    // A folder of the name is no program.
+    // A folder with that name is not a program.
     std::fs::create_dir(&paths[0]).unwrap();
     paths[1..].iter().for_each(|path| std::fs::write(path, "").unwrap());
     assert_eq!(first(&joined, "tool").as_ref(), Some(&paths[1]));

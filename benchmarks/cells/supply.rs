@@ -1,5 +1,5 @@
-//! What `.cargo/deny.toml` says of dependencies, as far as cargo alone can tell. `cargo deny check` tells more: it reads
-//! licence files, all platforms, and known weaknesses.
+//! The rules of `.cargo/deny.toml` on dependencies, as far as cargo alone can check them. `cargo deny check` checks
+//! more: licence files, all platforms, and known vulnerabilities.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// Texts in quotation marks of the list that `begin` begins in `.cargo/deny.toml`, without comments.
+/// Returns the quoted texts in the list that begins with `begin` in `.cargo/deny.toml`, without comments.
 fn list(begin: &str) -> Vec<String> {
     let text = read(".cargo/deny.toml");
     let (_, rest) = text.split_once(&format!("\n{begin} = [\n")).expect(begin);
@@ -22,7 +22,7 @@ fn list(begin: &str) -> Vec<String> {
     lines.map(|line| line.split('"').nth(1).expect("a text in each line").to_owned()).collect()
 }
 
-/// Packages of `Cargo.lock` as `name@version`, with where they come from.
+/// Returns the packages of `Cargo.lock` as `name@version`, with their sources.
 fn locked() -> BTreeMap<String, Option<String>> {
     let text = read("Cargo.lock");
     let entries = text.split("\n[[package]]\n").skip(1).map(|entry| {
@@ -35,7 +35,8 @@ fn locked() -> BTreeMap<String, Option<String>> {
     entries.collect()
 }
 
-/// Packages with their licences, as this machine compiles them for the program: `name@version` and an expression.
+/// Returns packages with their licences, as compiled for the program on this machine: `name@version` and an
+/// expression.
 fn licences() -> BTreeMap<String, String> {
     let tree = cargo(&[
         "tree",
@@ -58,7 +59,7 @@ fn licences() -> BTreeMap<String, String> {
     parsed.collect()
 }
 
-/// Names of which there are several versions.
+/// Returns the names with several versions.
 fn several<'a>(packages: impl IntoIterator<Item = &'a String>) -> BTreeMap<String, BTreeSet<String>> {
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in packages {
@@ -69,8 +70,8 @@ fn several<'a>(packages: impl IntoIterator<Item = &'a String>) -> BTreeMap<Strin
     versions
 }
 
-/// Whether an SPDX expression is satisfied by licences of a list. `A OR B AND C` without parentheses, which nobody
-/// writes, is read as `(A OR B) AND C`.
+/// Returns whether an SPDX expression is satisfied by licences of a list. `A OR B AND C` without parentheses, which
+/// is not used, is read as `(A OR B) AND C`.
 fn is_allowed(expression: &str, allowed: &[String]) -> bool {
     let plain = expression.replace(['(', ')'], "").replace('/', " OR ");
     plain.split(" AND ").all(|part| {

@@ -11,30 +11,30 @@ use skewbench::experiment::Cell;
 
 use crate::identity;
 
-/// Longest source file that a newcomer reads in one sitting.
+/// Longest source file that a newcomer can read in one sitting.
 const LONGEST_FILE: usize = 700;
 /// Longest function of the library, lines.
 const LONGEST_FUNCTION: usize = 60;
 
 /// Words that only these files may name, and why.
 const RESERVED: [(&[&str], &[&str]); 11] = [
-    // Randomness has one source.
+    // There is one source of randomness.
     (&["rand_chacha::"], &["src/seed.rs"]),
     // Images are decoded in one place.
     (&["image::ImageReader", "image::open", "image::load"], &["src/data/decode/"]),
-    // Serialised types are in one file, and in bundles; the rest of `results` reads and writes them, and settings are
-    // its values.
+    // Serialised types are in one file, and in bundles; the rest of `results` reads and writes them, and settings
+    // consist of JSON values.
     (&["Serialize", "Deserialize"], &["src/results/record.rs", "src/bundle/"]),
     (
         &["serde_json"],
         &["src/results/", "src/bundle/", "src/report/explorer.rs", "src/experiment/", "src/method/"],
     ),
-    // Tables and distributions belong to the analysis; one place makes HTML.
+    // Tables and distributions belong to the analysis; HTML is generated in one place.
     (&["polars::"], &["src/analysis/"]),
     (&["statrs::"], &["src/analysis/"]),
     (&["maud::"], &["src/report/"]),
-    // Scale and seeds are arguments: nothing below `experiment` reads the clock or the environment,
-    // but for the place of the cache and the build script.
+    // Scale and seeds are arguments: nothing below `experiment` reads the clock or the environment, except for the
+    // cache folder and the build script.
     (
         &["std::env::", "env::var"],
         &[
@@ -47,7 +47,8 @@ const RESERVED: [(&[&str], &[&str]); 11] = [
     ),
     (&["Instant", "SystemTime"], &["src/experiment/", "src/results/provenance.rs"]),
     (&["Tensor::rand", "rand_like", "Device::set_seed"], &[]),
-    // What a power cut must not tear is written in one place. Event files are added to; caches appear by one rename.
+    // Files that a power cut must not damage are written in one place. Event files are appended to; caches appear
+    // by one rename.
     (
         &["fs::write", "File::create", "NamedTempFile"],
         &[
@@ -100,7 +101,7 @@ fn library() -> Vec<(String, String)> {
     let mut apart: BTreeSet<String> =
         between(text, "#[path = \"", "\"").map(|path| beside(script, path)).collect();
     for (file, text) in &all {
-        // Files that are declared as tests lie beside, or below, the file that declares them.
+        // Files declared as tests are beside, or below, the file that declares them.
         for module in between(text, "#[cfg(test)]\nmod ", ";") {
             let folder = module_path(file).iter().fold("src".to_owned(), |path, part| path + "/" + part);
             apart.extend([format!("{folder}/{module}.rs"), format!("{folder}/{module}/mod.rs")]);
@@ -110,7 +111,7 @@ fn library() -> Vec<(String, String)> {
     own.map(|(file, text)| (file, without_tests(&text).to_owned())).collect()
 }
 
-/// What stands between each `begin` and the `end` that follows it.
+/// Returns the texts between each `begin` and the `end` that follows it.
 fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(begin).skip(1).filter_map(move |rest| rest.split_once(end).map(|(found, _)| found))
 }
@@ -125,8 +126,8 @@ fn module_path(file: &str) -> Vec<&str> {
     path.split('/').filter(|part| !["mod", "lib"].contains(part)).collect()
 }
 
-/// Layers of `src/`, lowest first, as the map in `src/lib.rs` draws them: a line of modules each, then what
-/// they are for. What is no module there (commands, benchmarks) stands above the library.
+/// Returns the layers of `src/`, lowest first, as in the map of `src/lib.rs`: each line has modules, then their
+/// purpose. Lines without modules (commands, benchmarks) are above the library.
 fn layers() -> Vec<Vec<String>> {
     let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let modules: BTreeSet<&str> = between(&text, "pub mod ", ";").collect();
@@ -146,7 +147,7 @@ fn layers() -> Vec<Vec<String>> {
     layers
 }
 
-/// Layers in which files use what does not stand below them.
+/// Layers, which forbid files to use anything that is not below them.
 struct Walls(Vec<Vec<String>>);
 
 impl Walls {
@@ -155,7 +156,7 @@ impl Walls {
         self.0.iter().position(stands).unwrap_or_else(|| panic!("{file}: '{module}' stands in no layer"))
     }
 
-    /// Whether `file` may not use `other`, a module of the library.
+    /// Returns whether `file` must not use `other`, a module of the library.
     fn forbids(&self, file: &str, other: &str) -> bool {
         let module = module_path(file)[0];
         other != module && self.layer(file, other) >= self.layer(file, module)
@@ -173,7 +174,7 @@ fn layers_are_respected() {
             }
         }
     }
-    // A harness that runs kernels on the CPU includes them all; it belongs outside the library.
+    // A harness that runs kernels on the CPU includes kernels of several layers; it belongs outside the library.
     let kernels = files("src", &["cu", "cuh", "cpp", "h"]);
     for (file, text) in &kernels {
         for included in between(text, "#include \"", "\"") {
@@ -186,7 +187,7 @@ fn layers_are_respected() {
     assert!(wrong.is_empty(), "layers, lowest first: {:?}\n{}", walls.0, wrong.join("\n"));
 }
 
-/// The path that `relative` is from the folder of `file`.
+/// Resolves the path `relative` against the folder of `file`.
 fn beside(file: &str, relative: &str) -> String {
     let mut path: Vec<&str> = file.split('/').collect();
     path.pop();
@@ -200,7 +201,8 @@ fn beside(file: &str, relative: &str) -> String {
     path.join("/")
 }
 
-/// The file of ours that an `#include` names: from the folder of the file that says so, or in any other.
+/// Returns the file of ours that an `#include` names: relative to the including file's folder, or in any other
+/// folder.
 fn included_file(file: &str, included: &str, kernels: &[(String, String)]) -> String {
     let here = beside(file, included);
     let tail = format!("/{}", included.trim_start_matches("../"));
@@ -212,8 +214,8 @@ fn included_file(file: &str, included: &str, kernels: &[(String, String)]) -> St
         .clone()
 }
 
-/// Modules of the crate's root that a file uses, of grouped imports too: what follows `crate::`, or as many
-/// `super::` as the file lies `deep`.
+/// Returns the root modules of the crate that a file uses, including grouped imports: what follows `crate::`, or as
+/// many `super::` as the file is `deep`.
 fn modules_used(text: &str, deep: usize) -> BTreeSet<String> {
     let supers = "super::".repeat(deep);
     let in_crate = text.match_indices("crate::").map(|(start, found)| &text[start + found.len()..]);
@@ -223,7 +225,7 @@ fn modules_used(text: &str, deep: usize) -> BTreeSet<String> {
     found
 }
 
-/// First segments of the paths at the start of `rest`: of one, or of a group in braces.
+/// Returns the first segments of the paths at the start of `rest`: of one path, or of a group in braces.
 fn first_segments(rest: &str) -> Vec<String> {
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
     let Some(group) = rest.strip_prefix('{') else {
@@ -306,8 +308,8 @@ fn files_can_be_read_in_one_sitting() {
     assert!(long.is_empty(), "longer than {LONGEST_FILE} lines:\n{}", long.join("\n"));
 }
 
-/// Functions in a text that `rustfmt` wrote, as (name, lines): a body ends where a brace stands as far from
-/// the left as its `fn`.
+/// Returns the functions in a text formatted by `rustfmt`, as (name, lines): a body ends at a brace with the same
+/// indentation as its `fn`.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -321,7 +323,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         if !words[..place].iter().all(is_qualifier) {
             continue;
         }
-        // A declaration without a body ends in a semicolon, a short function where it begins.
+        // A declaration without a body ends in a semicolon, a short function on its first line.
         let signature = lines[begin..].iter().position(|line| line.ends_with(['{', ';', '}'])).unwrap();
         if !lines[begin + signature].ends_with('{') {
             continue;
@@ -358,9 +360,8 @@ fn functions_are_measured() {
     assert_eq!(functions(text), [("one".to_owned(), 6), ("two".to_owned(), 2)]);
 }
 
-/// The rstest attributes of all studies, read back from this very test binary, are the cells
-/// that `cargo xtask reproduce` runs; and each has its snapshot (but those that are not defined), and no
-/// snapshot is an orphan.
+/// The rstest attributes of all studies, read back from this test binary, equal the cells that `cargo xtask
+/// reproduce` runs. Each cell except undefined ones has a snapshot, and no snapshot is an orphan.
 #[test]
 fn cells_tests_and_snapshots_agree() {
     let cells = identity::cells();
@@ -373,10 +374,10 @@ fn cells_tests_and_snapshots_agree() {
         .lines()
         .filter_map(|line| {
             let line = line.strip_suffix(": test")?;
-            // `method_1_supervised::backbone_1_resnet18::...`: what follows an axis' name and number.
+            // `method_1_supervised::backbone_1_resnet18::...`: the value follows an axis' name and number.
             let value = |axis: &str| axis.splitn(3, '_').nth(2).unwrap_or(axis).to_owned();
             let values = |axes: &str| axes.split("::").map(value).collect::<Vec<_>>();
-            // Where a test's cells begin, and what of their names is no axis.
+            // The test of each study, and the part of its cells' names that is not an axis.
             let axes = [
                 ("table1_methods::cell::", "table1/"),
                 ("table2_resolution::cell::", "table2/supervised-"),
@@ -394,7 +395,7 @@ fn cells_tests_and_snapshots_agree() {
                     return Some(format!("{name}{}", values(axes).join("-")));
                 }
             }
-            // `case_1_mae_as_released__mae_vit_tiny`: study and cell, as far as an identifier can spell them.
+            // `case_1_mae_as_released__mae_vit_tiny`: study and cell, as far as an identifier can express them.
             let case = value(line.strip_prefix("ablations::cell::")?);
             let spelt =
                 |cell: &&Cell| format!("{}__{}_{}", cell.study.id(), cell.method, cell.backbone) == case;
@@ -426,7 +427,7 @@ fn the_readme_shows_the_method_that_is_tested() {
     let (_, example) = method.split_once("// README: begin\n").unwrap();
     let (example, _) = example.split_once("// README: end\n").unwrap();
     assert_eq!(code(file), example, "copy the code between the marks of src/method/simsiam.rs");
-    // Of the other files only lines are shown, each after its file's name.
+    // Of the other files only some lines are shown, each block after its file's name.
     for block in lines {
         let block = code(block);
         let mut lines = block.lines();

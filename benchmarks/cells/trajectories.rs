@@ -1,15 +1,15 @@
-//! Ten training steps of every method on every backbone, beside PyTorch's.
+//! Ten training steps of every method on every backbone, compared with PyTorch's.
 //!
-//! `fixtures/torch/trajectories.json` holds what torch, torchvision, timm and lightly compute from weights,
-//! images and masks that a formula gives (`fixtures/torch/README.md`), so that nothing but numbers of the end
-//! is stored. In double precision every loss, every variable's first gradient and every variable after ten
-//! steps must agree. In single precision PyTorch leaves its own double-precision run on ResNet-18 within a
-//! few steps (some ReLU of eight images turns, and losses part by up to a tenth), so there only the first
-//! step can be held; on ViT-Tiny all ten are. Mixed precision is held to PyTorch's own (autocast to bf16): it
-//! must not lead much further from double precision than that does.
+//! `fixtures/torch/trajectories.json` has the results of torch, torchvision, timm and lightly from weights, images
+//! and masks defined by a formula (`fixtures/torch/README.md`), so only final numbers are stored. In double
+//! precision every loss, every variable's first gradient and every variable after ten steps must agree. In single
+//! precision PyTorch deviates from its own double-precision run on ResNet-18 within a few steps (some ReLU switches
+//! for one of eight images, and losses differ by up to a tenth), so there only the first step is compared; on
+//! ViT-Tiny all ten are. Mixed precision is compared with PyTorch's own (autocast to bf16): it must not deviate
+//! much further from double precision than that does.
 //!
-//! By default single and mixed precision follow six of the eleven pairs, each method once; with
-//! `SKEWBENCH_TESTS=all` all of them. Double precision always follows all.
+//! By default six of the eleven pairs, each method once, are tested in single and mixed precision; with
+//! `SKEWBENCH_TESTS=all` all of them. Double precision always covers all.
 
 use std::collections::BTreeSet;
 
@@ -29,18 +29,18 @@ use crate::{
     skip,
 };
 
-/// Largest relative difference of a loss in double precision. Seen: 1e-11 (Barlow Twins on ResNet-18, where
-/// a change of the first values grows by 2600 times), 1e-13 elsewhere.
+/// Largest relative difference of a loss in double precision. Observed: 1e-11 (Barlow Twins on ResNet-18, where a
+/// change of the first values grows 2600-fold), 1e-13 elsewhere.
 const LOSS: f64 = 1e-9;
-/// Largest difference of a variable's length, or of one of its numbers, relative to the length.
+/// Largest difference of a variable's norm, or of one of its numbers, relative to the norm.
 const VARIABLE: f64 = 1e-8;
-/// In single precision, ten steps on ViT-Tiny and one on ResNet-18. Seen: 4e-4 (BYOL on ViT-Tiny, where a
-/// ReLU of the heads turns at the seventh step), 2e-6 elsewhere; PyTorch's own, against its double precision:
-/// 2e-5.
+/// The same in single precision, for ten steps on ViT-Tiny and one on ResNet-18. Observed: 4e-4 (BYOL on ViT-Tiny,
+/// where a ReLU of the heads switches at the seventh step), 2e-6 elsewhere; PyTorch's own single precision against
+/// its double precision: 2e-5.
 const LOSS_F32: f64 = 1e-3;
 
-/// Followed in single and mixed precision by default: each method once, backbones in turn where the method is
-/// defined on both.
+/// Returns whether a case is tested in single and mixed precision by default: each method once, with alternating
+/// backbones if the method is defined on both.
 fn covering(case: &Case) -> bool {
     let on_resnet = [method::Name::Supervised, method::Name::BarlowTwins, method::Name::SimClr];
     let expected =
@@ -48,7 +48,7 @@ fn covering(case: &Case) -> bool {
     case.backbone == expected && !case.head_norm
 }
 
-/// What is followed in single and mixed precision.
+/// Returns the cases that are tested in single and mixed precision.
 fn chosen() -> Vec<Case> {
     if everything() {
         return trajectory::cases();
@@ -75,7 +75,7 @@ fn the_formula_is_the_fixtures() {
     }
 }
 
-/// What PyTorch's scripts go through is what is checked here.
+/// PyTorch's scripts run the same cases as these tests.
 #[test]
 fn pytorchs_list_is_ours() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/torch/cases.json");
@@ -150,7 +150,8 @@ fn follow_in_double_precision(case: Case) {
         let gradient = run.gradients.get(variable);
         assert_eq!(gradient.is_some(), expected.gradient.is_some(), "{name}: gradient of {variable}");
         if let (Some(found), Some(expected)) = (gradient, expected.gradient) {
-            // Some gradients are zero by symmetry (a bias before batch normalisation): then absolutely.
+            // Some gradients are zero by symmetry (a bias before batch normalisation): these are compared
+            // absolutely.
             let apart = (found - expected).abs() / expected.max(1e-3);
             assert!(apart <= VARIABLE, "{name}: {variable}: gradient's length {found}, PyTorch {expected}");
             worst_gradient = worst_gradient.max(apart);

@@ -1,4 +1,4 @@
-//! What the `short` recipe took from the committed trials.
+//! The numbers of the `short` recipe agree with the committed trials.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ fn the_short_recipe_is_what_the_committed_trials_chose() {
             (best.learning_rate, best.weight_decay, best.views.as_str(), best.constant),
             "{method} {backbone}"
         );
-        // Trials are drawn by their number: those committed are those that would be drawn again.
+        // Trials are drawn by their number: the committed ones are those that would be drawn again.
         for trial in pair.trials.iter().filter(|trial| trial.trial > 0) {
             let point = search::point(method, backbone, trial.trial);
             assert_eq!(

@@ -1,6 +1,7 @@
-//! Operations, losses and the optimiser beside candle-nn's, which others wrote: values and gradients in double precision.
+//! Compares operations, losses and the optimiser with those of candle-nn, an independent implementation: values and
+//! gradients in double precision.
 //!
-//! Candle-nn trains nothing here; it is the plain twin of what does.
+//! Candle-nn is not used in training; it is only a plain twin here.
 
 use candle_nn::{
     BatchNorm, Conv2d, Conv2dConfig, Linear, Module, Optimizer, ParamsAdamW,
@@ -32,7 +33,8 @@ fn largest(tensor: &Tensor) -> f64 {
     tensor.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
 }
 
-/// Both functions give the same numbers, and the same gradients of them weighed at random, to 1e-9.
+/// Asserts that both functions give the same numbers, and the same gradients of a random weighting of them, to
+/// 1e-9.
 fn agree(
     arguments: &[&Var],
     ours: impl Fn(&[Tensor]) -> Result<Tensor>,
@@ -81,7 +83,7 @@ fn layers() {
 #[test]
 fn convolutions() {
     for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0)] {
-        // Odd sides: at a stride of 2 Candle's gradient of an even side is a pixel short.
+        // Odd sides: at a stride of 2 and an even side, Candle's gradient is one pixel short.
         let images = normal("images", &[2, 9, 7, 4]);
         let weights = normal("weights of a kernel", &[6, 4, kernel, kernel]);
         agree(
@@ -89,7 +91,7 @@ fn convolutions() {
             |x| convolution(&x[0], &x[1], Geometry { stride, padding }),
             |x| {
                 let config = Conv2dConfig { padding, stride, ..Conv2dConfig::default() };
-                // Channels first there, last here.
+                // Candle has channels first, ours channels last.
                 let output = Conv2d::new(x[1].clone(), None, config).forward(&x[0].permute((0, 3, 1, 2))?)?;
                 output.permute((0, 2, 3, 1))?.contiguous()
             },
@@ -126,7 +128,7 @@ fn losses() {
         |x| binary_cross_entropy_with_logit(&x[0], &defects),
     );
 
-    // NT-Xent is a cross-entropy: which of all other projections of the batch is the same image's?
+    // NT-Xent is a cross-entropy: which of all other projections of the batch belongs to the same image?
     const IMAGES: usize = 4;
     let (first, second) = (normal("first", &[IMAGES, 6]), normal("second", &[IMAGES, 6]));
     agree(
@@ -148,7 +150,7 @@ fn losses() {
 fn adamw_steps() {
     let start = normal("weight", &[3, 4]);
     let target = normal("target", &[3, 4]);
-    // A variable of a variable would be the same one.
+    // A `Var` made from a `Var` would share its data.
     let copies = [0, 1].map(|_| Var::from_tensor(&start.copy().unwrap()).unwrap());
     let loss = |variable: &Var| (variable.as_tensor() - target.as_tensor())?.powf(4.0)?.sum_all();
     let parameter = Parameter { name: "weight".to_owned(), variable: copies[0].clone(), kind: Role::Weight };

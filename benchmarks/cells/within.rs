@@ -1,8 +1,8 @@
-//! Tolerant snapshots: each field carries its own bound, stored beside the value.
+//! Tolerant snapshots: each field has its own bound, stored beside the value.
 //!
-//! A snapshot is one line a field, `name = value (bound)`. It matches when names, order and bounds are
-//! equal and every value lies within its bound of the stored one; so a drift within bounds leaves the
-//! file alone, and loosening a bound is itself a change that a reviewer sees.
+//! A snapshot has one line per field, `name = value (bound)`. It matches if names, order and bounds are equal and
+//! every value is within its bound of the stored one; so a drift within bounds leaves the file unchanged, and
+//! loosening a bound is itself a change that a reviewer sees.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use insta::{
     internals::{SnapshotContents, TextSnapshotContents},
 };
 
-/// How far a value may lie from the stored one.
+/// How far a value may be from the stored one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
-    /// Equal to the letter: counts, digests. If these move, the code changed, not the machine.
+    /// Equal text: counts, digests. If these change, the code changed, not the machine.
     Exact,
     /// |new - old| <= bound.
     Absolute(f64),
@@ -23,7 +23,7 @@ pub enum Bound {
     Relative(f64),
 }
 
-/// What a snapshot holds, in a fixed order.
+/// The content of a snapshot, in a fixed order.
 #[derive(Default)]
 pub struct Fields(Vec<Field>);
 
@@ -42,12 +42,12 @@ impl Fields {
         self.0.push(Field { name: name.to_owned(), value: value.to_string(), bound });
     }
 
-    /// Reads what [`fmt::Display`] wrote; none if a line is of another form.
+    /// Parses the output of [`fmt::Display`]; `None` if a line has another form.
     fn parse(text: &str) -> Option<Self> {
         text.lines().map(Field::parse).collect::<Option<_>>().map(Self)
     }
 
-    /// Names of the fields of `new` that do not match those stored; empty when all do.
+    /// Returns the names of the fields of `new` that do not match those stored; empty if all do.
     fn differences(stored: &Self, new: &Self) -> Vec<String> {
         if stored.0.len() != new.0.len() {
             return vec![format!("{} fields, stored {}", new.0.len(), stored.0.len())];
@@ -115,7 +115,7 @@ impl Bound {
     }
 }
 
-/// Compares snapshots that [`Fields`] wrote.
+/// Compares snapshots written by [`Fields`].
 #[derive(Clone)]
 pub struct Within;
 

@@ -1,8 +1,8 @@
-//! What a reader of files must do with any bytes: come to an end, without a panic, and be right about what it accepts.
+//! What a reader of files must do with any bytes: finish, without a panic, and be right about what it accepts.
 //!
-//! One function a reader: it reads the bytes as a file, holds what it accepts to what a second look says, and returns
-//! whether it accepted them. `benchmarks/cells/readers` calls them with damaged files in every test run, cargo-fuzz
-//! with whatever it comes up with.
+//! There is one function per reader: it reads the bytes as a file, checks accepted content a second time, and
+//! returns whether it accepted the bytes. `benchmarks/cells/readers` calls these functions with damaged files in
+//! every test run, cargo-fuzz with whatever it generates.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use skewbench::{
 };
 use tempfile::TempDir;
 
-/// A reader, and what the folder of its files is called.
+/// A reader, and the folder of its files.
 pub struct Reader {
     pub name: &'static str,
-    /// Whether the bytes are accepted.
+    /// Returns whether the bytes are accepted.
     pub read: fn(&[u8]) -> bool,
 }
 
@@ -43,7 +43,7 @@ thread_local! {
     static FOLDER: TempDir = TempDir::new().unwrap();
 }
 
-/// A file of this thread's own with these bytes.
+/// Writes these bytes to a file that only this thread uses.
 fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = FOLDER.with(|folder| folder.path().join(name));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -51,10 +51,10 @@ fn file(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Tables of images. Lines are counted upwards; a table that is accepted says the same when it is written anew.
+/// Tables of images. Line numbers must increase; an accepted table that is written and read again must be the same.
 pub fn tables(bytes: &[u8]) -> bool {
     let path = file("table.csv", bytes);
-    // As tables of a known form are read. What is wrong is said there, too.
+    // Also read as a table of a known form, whose errors are reported too.
     let _ = Annotations::read(&path).and_then(|table| {
         let mut last = 1;
         table.for_each_row(&["path", "label"], &["class", "split", "group"], |row| {
@@ -101,7 +101,7 @@ fn written(rows: &[Row], folder: &Path) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-/// Pictures. The head alone says the same; cut off anywhere, a picture is refused, or has the same pixels.
+/// Images. Reading only the header must agree; truncated anywhere, an image is refused, or has the same pixels.
 pub fn images(bytes: &[u8]) -> bool {
     let path = Path::new("picture");
     let see = |bytes: &[u8]| decode::seen(bytes, path, SampleBits::ALL);
@@ -112,7 +112,7 @@ pub fn images(bytes: &[u8]) -> bool {
     if head.sixteen {
         decode::bits_in_bytes(bytes, path).unwrap();
     }
-    // Of large ones this would take minutes.
+    // For large images this would take minutes.
     if image.pixels.len() < 1 << 18 {
         for eighths in 1..=8 {
             let length = (bytes.len() * eighths / 8).saturating_sub(1);
@@ -124,7 +124,8 @@ pub fn images(bytes: &[u8]) -> bool {
     true
 }
 
-/// Records. One that is accepted is written as text that reads as the same record, and is written so again.
+/// Records. An accepted record is written as text that reads as the same record, and that is written identically
+/// again.
 pub fn records(bytes: &[u8]) -> bool {
     let Ok(record) = results::read(&file("record.json", bytes)) else { return false };
     let text = serde_json::to_string_pretty(&record).unwrap();
@@ -135,8 +136,8 @@ pub fn records(bytes: &[u8]) -> bool {
     true
 }
 
-/// Checkpoints: as they are, and with the digest that they should have, so that what lies behind it is read too. One that
-/// is accepted is written as it was.
+/// Checkpoints: unchanged, and with a corrected digest, so that the content behind it is read too. An accepted one
+/// is written back identically.
 pub fn checkpoints(bytes: &[u8]) -> bool {
     let read = |bytes: &[u8]| State::read(&file("state.checkpoint", bytes)).ok();
     if let Some(sealed) = sealed(bytes)
@@ -151,7 +152,7 @@ pub fn checkpoints(bytes: &[u8]) -> bool {
     state.position().is_ok() && state.images().is_ok()
 }
 
-/// Tensors and notes of a file, sealed anew by `seal`; none of what is no safetensors.
+/// Returns tensors and notes of a file, sealed again by `seal`; `None` if it is not safetensors.
 fn resealed(
     bytes: &[u8],
     seal: impl Fn(&BTreeMap<String, Tensor>, &mut BTreeMap<String, String>) -> Option<()>,
@@ -163,7 +164,7 @@ fn resealed(
     serialised(&tensors, &notes).ok()
 }
 
-/// A checkpoint of these tensors, whatever digest it states.
+/// Returns a checkpoint of these tensors, whatever digest they state.
 pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
     resealed(bytes, |tensors, notes| {
         let mut hasher = blake3::Hasher::new();
@@ -177,7 +178,7 @@ pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// The smallest encoder that files are read into: 4 patches of 4 x 4 pixels, one block of width 4.
+/// The smallest encoder for weights: 4 patches of 4 x 4 pixels, one block of width 4.
 pub const SMALL: Architecture = Architecture {
     name: Name::ViTTiny,
     resnet_width: 8,
@@ -186,15 +187,15 @@ pub const SMALL: Architecture = Architecture {
     side: 8,
 };
 
-/// Its variables.
+/// Returns its variables.
 pub fn small() -> Parameters {
     let mut parameters = Parameters::default();
     SMALL.build(&mut parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu)).unwrap();
     parameters
 }
 
-/// Weights that others made, as `--init` takes them: an encoder is filled whole with finite numbers of the file, or not
-/// at all.
+/// Weights of other libraries, as `--init` takes them: an encoder is either filled completely with finite numbers
+/// of the file, or not changed.
 pub fn weights(bytes: &[u8]) -> bool {
     let path = file("weights", bytes);
     let Ok(weights) = Weights::read(&path, bytes) else { return false };
@@ -216,15 +217,15 @@ pub fn weights(bytes: &[u8]) -> bool {
         let mut named = all
             .filter(|(name, tensor)| name.ends_with(&parameter.name) && tensor.dtype() == Dtype::F32)
             .peekable();
-        // Positions of another grid are resampled.
+        // Position embeddings of another grid are resampled.
         let is_copied = parameter.name != "pos_embed" && named.peek().is_some();
         assert!(!is_copied || named.any(|(_, tensor)| tensor.data() == bytes), "{}", parameter.name);
     }
     true
 }
 
-/// A bundle of these tensors and what `edit` makes of its manifest, whatever digest it states: a digest keeps damage out,
-/// and no malice.
+/// Returns a bundle of these tensors with a manifest changed by `edit`, whatever digest it states: a digest detects
+/// damage, but not malice.
 pub fn sealed_bundle(bytes: &[u8], edit: impl Fn(&str) -> String) -> Option<Vec<u8>> {
     resealed(bytes, |tensors, notes| {
         let mut hasher = blake3::Hasher::new();
@@ -241,8 +242,8 @@ pub fn sealed_bundle(bytes: &[u8], edit: impl Fn(&str) -> String) -> Option<Vec<
     })
 }
 
-/// Detectors in one file, as they are and with the digest that they should have. One that is accepted is refused when a bit
-/// of its numbers is changed; with a changed head it is refused, or says the same of its pictures.
+/// Detectors in one file, unchanged and with a corrected digest. An accepted one is refused when a bit of its
+/// numbers is changed; with a changed header it is refused, or gives the same scores for its images.
 pub fn bundles(bytes: &[u8]) -> bool {
     let open = |bytes: &[u8]| Bundle::open(&file("detector.skewbench", bytes)).ok();
     let says = |bundle: &Bundle| bundle.see(bundle.pictures(), false).unwrap();
@@ -268,11 +269,11 @@ pub fn bundles(bytes: &[u8]) -> bool {
     true
 }
 
-/// What stands between the three files of a store where they are one.
+/// Separators between the three files of a store that are joined into one.
 pub const BETWEEN: [&str; 2] = ["\n==== images.csv\n", "\n==== images-00000.safetensors\n"];
 
-/// Packed stores: their list, images and shard one after the other, with [`BETWEEN`] between them. Of one that is accepted
-/// each image has the digest that the list states, or is refused.
+/// Packed stores: list, images and shard one after the other, separated by [`BETWEEN`]. In an accepted store each
+/// image has the digest that the list states, or is refused.
 pub fn stores(bytes: &[u8]) -> bool {
     let (about, rest) = halves(bytes, BETWEEN[0]);
     let (list, shard) = halves(rest, BETWEEN[1]);
@@ -303,7 +304,7 @@ pub fn stores(bytes: &[u8]) -> bool {
     is_whole
 }
 
-/// What stands before and behind a mark; everything, and nothing, where there is none.
+/// Returns the parts before and after a mark; everything, and nothing, if there is no mark.
 fn halves<'a>(bytes: &'a [u8], mark: &str) -> (&'a [u8], &'a [u8]) {
     let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes());
     at.map_or((bytes, &[]), |at| (&bytes[..at], &bytes[at + mark.len()..]))

@@ -1,4 +1,4 @@
-//! Evaluation of as many images as Sewer-ML's validation split has, 512 features each: its stages, one by one.
+//! Evaluation of as many images as Sewer-ML's validation split has, with 512 features each: its stages, one by one.
 
 use std::{
     fs::File,
@@ -22,9 +22,9 @@ use skewbench::{
 
 use super::tables;
 
-/// Features of an image: ResNet-18's.
+/// Features per image: ResNet-18's.
 const WIDTH: usize = 512;
-/// Where they lie, below the folder: little-endian f32, row by row.
+/// File of the features, below the folder: little-endian f32, row by row.
 const FILE: &str = "features.f32";
 
 fn labels() -> Vec<Labels> {
@@ -36,7 +36,8 @@ fn defects(labels: &[Labels]) -> Vec<bool> {
     labels.iter().map(|labels| labels.defect).collect()
 }
 
-/// Normal numbers whose spread falls by eight octaves over the columns; the first sixteen tell defects.
+/// Writes normal numbers whose spread falls by eight octaves over the columns; the first sixteen columns depend on
+/// the label.
 pub fn write(folder: &Path) -> String {
     let mut stream = Seed::root(1).stream();
     let mut file = BufWriter::new(File::create(folder.join(FILE)).unwrap());
@@ -62,7 +63,7 @@ fn read(folder: &Path) -> Vec<f32> {
     values
 }
 
-/// As the recipes have it.
+/// Options as in the recipes.
 const OPTIONS: Options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
 
 pub fn probe(folder: &Path) -> String {
@@ -80,7 +81,7 @@ pub fn label_free(folder: &Path) -> String {
     format!("RankMe {}, self-cluster {:e}", found.rankme, found.self_cluster)
 }
 
-/// Two logits that differ little, of each image.
+/// Returns two slightly different logits of each image.
 fn logits(labels: &[Labels]) -> [Vec<f64>; 2] {
     let mut stream = Seed::root(2).stream();
     let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -129,7 +130,8 @@ pub fn bootstrap(_: &Path) -> String {
 
 pub fn normals(folder: &Path) -> String {
     let (values, defects) = (read(folder), defects(&labels()));
-    // Half of them, so that the stage takes minutes: distances cost as many times normal images as there are images.
+    // Half of them, so that the stage takes minutes: the cost of distances is the number of images times that of
+    // normal ones.
     let values = &values[..values.len() / 2 / WIDTH * WIDTH];
     let normals: Vec<usize> = (0..values.len() / WIDTH).filter(|&place| !defects[place]).collect();
     let found = detectors::of_features(values, &normals, values, WIDTH).unwrap();

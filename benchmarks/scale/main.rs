@@ -1,12 +1,13 @@
-//! Whether it still works where data are large: seconds, processor seconds and peak memory of what a million images go
-//! through. `cargo build --package xtask`, then `cargo bench --profile dev --bench scale [-- [--in DIR] [--out DIR] [STAGE ...]]`: `--out` keeps
-//! `timings.json`.
+//! Tests whether everything works on large data: seconds, processor seconds and peak memory of the stages for a
+//! million images. `cargo build --package xtask`, then `cargo bench --profile dev --bench scale [-- [--in DIR]
+//! [--out DIR] [STAGE ...]]`; `--out` writes `timings.json`.
 //!
-//! Two tables of Sewer-ML's size with the class frequencies of the drawn sewer, whose frames are links to a few tiny
-//! pictures; features of as many images as its validation split has; ten thousand records. Each stage is a process of
-//! its own, so that its memory is its own. Stages that use the program take it from beside this one.
+//! The data are two tables of Sewer-ML's size with the class frequencies of the drawn sewer, whose frames are links
+//! to a few tiny images; features of as many images as its validation split has; ten thousand records. Each stage
+//! is a process of its own, so that its memory is measured separately. Stages that use the program run the one
+//! beside this binary.
 
-// A timing that unwraps fails, as it should; clippy.toml does not reach helpers of benchmarks.
+// A timing may fail by unwrapping; clippy.toml's exception for tests does not cover helpers of benchmarks.
 #![allow(clippy::unwrap_used)]
 
 mod features;
@@ -27,7 +28,7 @@ use self::measured::Stage;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// In this order; later ones use what earlier ones have written.
+/// Stages in order; later ones use what earlier ones have written.
 const STAGES: [Stage; 12] = [
     Stage::own("tables", "write two tables of 1,040,129 and 130,046 rows, and their links", tables::write),
     Stage::own("resolve", "index, subsets at five shares, 15 resolved cells", tables::resolve),

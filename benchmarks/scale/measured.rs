@@ -1,4 +1,4 @@
-//! A stage in a process of its own, and what Linux says of that process.
+//! Runs a stage in a process of its own, and reads Linux's statistics of that process.
 
 use std::{
     fs,
@@ -10,37 +10,37 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Time between two looks at a process.
+/// Time between two samples of a process.
 const LOOK: Duration = Duration::from_millis(20);
-/// Ticks of processor time that a second has, on Linux for every program.
+/// Ticks of processor time per second, on Linux the same for every program.
 const TICKS: f64 = 100.0;
 
-/// Something that is measured.
+/// A measured stage.
 #[derive(Clone, Copy)]
 pub struct Stage {
     pub name: &'static str,
-    /// What is done, for people.
+    /// Description for people.
     what: &'static str,
     act: Act,
 }
 
 #[derive(Clone, Copy)]
 enum Act {
-    /// Done by this program in a folder; returns what it found.
+    /// Run by this program in a folder; returns a description of the result.
     Own(fn(&Path) -> String),
-    /// Prepared here, then done by the program with these arguments.
+    /// Prepared here, then run by the program with these arguments.
     Program(fn(&Path) -> Vec<String>),
 }
 
-/// What a process took.
+/// Measurements of a process.
 pub struct Taken {
-    /// Of the clock.
+    /// Elapsed seconds.
     seconds: f64,
-    /// Of all its threads.
+    /// Processor seconds of all its threads.
     processor: f64,
-    /// Most of its resident memory, MiB.
+    /// Peak resident memory, MiB.
     memory: f64,
-    /// Last line that it said.
+    /// The last line of its output.
     said: String,
 }
 
@@ -53,7 +53,7 @@ impl Stage {
         Self { name, what, act: Act::Program(act) }
     }
 
-    /// Does it in this process.
+    /// Runs the stage in this process.
     pub fn run(&self, folder: &Path) {
         match self.act {
             Act::Own(act) => println!("{}", act(folder)),
@@ -61,7 +61,7 @@ impl Stage {
         }
     }
 
-    /// Does it in a process of its own.
+    /// Runs the stage in a process of its own.
     pub fn measure(&self, folder: &Path) -> Taken {
         let mut command = match self.act {
             Act::Own(_) => {
@@ -75,18 +75,18 @@ impl Stage {
                 command
             }
         };
-        // As the program starts itself; it would start again, and be another process, without them.
+        // The program would otherwise set these and restart as another process.
         command.env("CANDLE_NUM_THREADS", "1").env("MIMALLOC_PURGE_DELAY", "-1");
         watch(&mut command)
     }
 
-    /// A row of a table.
+    /// Returns a row of a table.
     pub fn row(&self, taken: &Taken) -> String {
         let Taken { seconds, processor, memory, said } = taken;
         format!("| {} | {seconds:.1} | {processor:.1} | {memory:.0} | {said} |", self.what)
     }
 
-    /// The same for programs.
+    /// Returns the same as JSON.
     pub fn json(&self, taken: &Taken) -> Value {
         json!({
             "stage": self.name, "what": self.what, "seconds": taken.seconds,
@@ -95,7 +95,7 @@ impl Stage {
     }
 }
 
-/// The program, which `cargo build --package xtask` puts beside the folder that this one lies in.
+/// Returns the path of the program, which `cargo build --package xtask` puts beside the folder of this binary.
 fn program() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let program = own.parent().unwrap().parent().unwrap().join("skewbench");
@@ -115,7 +115,7 @@ fn watch(command: &mut Command) -> Taken {
     });
     let (mut memory, mut processor) = (0.0_f64, 0.0_f64);
     let status = loop {
-        // What has ended keeps its times until it is waited for, but not its memory.
+        // A process that has ended keeps its times until it is waited for, but not its memory statistics.
         let place = PathBuf::from(format!("/proc/{}", child.id()));
         memory = memory.max(peak(&place).unwrap_or(0.0));
         processor = processor.max(times(&place).unwrap_or(0.0));
@@ -131,17 +131,17 @@ fn watch(command: &mut Command) -> Taken {
     Taken { seconds, processor, memory, said }
 }
 
-/// Most of its resident memory so far, MiB.
+/// Reads the peak resident memory so far, MiB.
 fn peak(place: &Path) -> Option<f64> {
     let text = fs::read_to_string(place.join("status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? / 1024.0)
 }
 
-/// Seconds of all its threads so far, in the program and in the system for it.
+/// Reads the processor seconds of all its threads so far, in user and system mode.
 fn times(place: &Path) -> Option<f64> {
     let text = fs::read_to_string(place.join("stat")).ok()?;
-    // The name may hold anything, in parentheses.
+    // The name is in parentheses and may contain anything.
     let rest: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |place: usize| rest.get(place)?.parse::<f64>().ok();
     Some((ticks(11)? + ticks(12)?) / TICKS)

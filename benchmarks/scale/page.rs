@@ -1,15 +1,15 @@
-//! The page of more records than anybody has.
+//! The page of a very large number of records.
 
 use std::{fs, path::Path};
 
 use skewbench::results;
 
-/// Records at least.
+/// Least number of records.
 const RECORDS: usize = 10_000;
-/// The study whose records are multiplied.
+/// The study whose records are copied.
 const STUDY: &str = "results/2026-11-29-small-study";
 
-/// Writes committed records again and again, each time with other seeds, and asks for their page.
+/// Copies committed records many times, with other seeds each time, and returns the arguments for their page.
 pub fn command(folder: &Path) -> Vec<String> {
     let (study, out) = (Path::new(env!("CARGO_MANIFEST_DIR")).join(STUDY), folder.join("records"));
     let records: Vec<_> =

@@ -1,4 +1,4 @@
-//! Sewer-ML's size without its pictures, and what is done with names and labels alone.
+//! Data of Sewer-ML's size without its images, and the stages that need only names and labels.
 
 use std::{
     fmt::Write as _,
@@ -16,19 +16,19 @@ use skewbench::{
 
 /// Images of the training and of the validation split (Sewer-ML, Table 2).
 const IMAGES: [usize; 2] = [1_040_129, 130_046];
-/// Names that a file system gives to one file at most, with room: ext4 has 65,000.
+/// Largest number of links to one file, below ext4's limit of 65,000.
 const LINKS: usize = 50_000;
-/// What the doctor writes into, below the folder.
+/// Results folder of the doctor, below the data folder.
 const OUT: &str = "results";
 
-/// Labels of both splits, as the drawn sewer has them.
+/// Returns labels of both splits, with the class frequencies of the drawn sewer.
 pub fn labels() -> [Vec<skewbench::data::Labels>; 2] {
     let source = synthetic::source(Seed::root(0), IMAGES[0], IMAGES[1], 64);
     [source.train.labels().to_vec(), source.validation.labels().to_vec()]
 }
 
-/// Tables as they are published, and a link for each frame. Every ninth row is of the validation split, as consecutive
-/// names are of one video.
+/// Writes tables in the published format, and a link for each frame. Every ninth row is in the validation split, as
+/// consecutive names are from one video.
 pub fn write(folder: &Path) -> String {
     let images = folder.join("images");
     fs::create_dir_all(&images).unwrap();
@@ -53,7 +53,8 @@ pub fn write(folder: &Path) -> String {
     format!("{number} rows")
 }
 
-/// A picture of one colour that many names stand for: such are alike by nature, and no examination says so.
+/// An image of one colour that many names are links to: such images are alike by design, and an examination does
+/// not report them.
 struct Picture {
     folder: PathBuf,
     split: usize,
@@ -81,7 +82,7 @@ impl Picture {
     }
 }
 
-/// Opens the tables and decides everything about three methods at five shares, on all images.
+/// Opens the tables and resolves three methods at five shares, on all images.
 pub fn resolve(folder: &Path) -> String {
     let source = sewer_ml::open(folder).unwrap();
     let mut plan = Plan::new(Scale::full());
@@ -108,13 +109,13 @@ pub fn doctor_headers(folder: &Path) -> Vec<String> {
     [doctor_of(folder), vec!["--headers".to_owned()]].concat()
 }
 
-/// As a first look: nothing is known.
+/// A first examination: nothing is known.
 pub fn doctor(folder: &Path) -> Vec<String> {
     let _ = fs::remove_dir_all(folder.join(OUT));
     doctor_of(folder)
 }
 
-/// As a later look at a million pictures that differ: what the first has kept, with a drawn hash for each.
+/// A later examination of a million different images: the results of the first, with a drawn hash for each.
 pub fn doctor_again(folder: &Path) -> Vec<String> {
     let mut stream = Seed::root(0).child("hashes").stream();
     for entry in fs::read_dir(folder.join(OUT)).unwrap() {

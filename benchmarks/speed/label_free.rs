@@ -1,4 +1,4 @@
-//! Label-free metrics: of one mini-batch in every training step, and of a whole split once.
+//! Label-free metrics: of one mini-batch, as in every training step, and of a whole split.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! From files to batches: decoding pictures of 720 x 720 px and two of the paper's views, on all threads.
+//! From files to batches: decoding images of 720 x 720 px and two of the paper's views, on all threads.
 
 use candle_core::{DType, Device};
 use criterion::{Criterion, Throughput};
@@ -22,7 +22,7 @@ pub fn files(criterion: &mut Criterion) {
             let picture = drawn.open(place).expect("drawn images cannot be torn");
             let (width, height) = (picture.width as u32, picture.height as u32);
             let picture = RgbImage::from_raw(width, height, picture.pixels).expect("pixels fill the picture");
-            // Labels do not matter here, but both splits need both.
+            // The labels are irrelevant here, but both splits need both.
             let split = if place < 2 { "validation" } else { "train" };
             let label = if place % 2 == 0 { "normal" } else { "defect" };
             let place = folder.path().join(split).join(label).join(format!("{place}.{kind}"));

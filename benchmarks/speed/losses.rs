@@ -10,7 +10,7 @@ use skewbench::{
     seed::Seed,
 };
 
-/// Rows (256 images, width) of a view.
+/// Returns the rows (256 images, width) of a view.
 fn view(name: &str, width: usize) -> Var {
     let mut stream = Seed::root(0).child(name).stream();
     let values: Vec<f32> = (0..256 * width).map(|_| stream.normal() as f32).collect();

@@ -1,8 +1,8 @@
-//! How fast the operations and training steps are: `cargo bench --bench speed [-- filter]`.
+//! The speed of operations and training steps: `cargo bench --bench speed [-- filter]`.
 //!
-//! Every operation runs beside its twin of plain Candle operations.
+//! Every operation is timed next to its twin of plain Candle operations.
 
-// A test or timing that unwraps fails, as it should; clippy.toml does not reach their helpers.
+// A test or timing may fail by unwrapping; clippy.toml's exception for tests does not cover their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod drawing;

@@ -95,7 +95,7 @@ pub fn pools(criterion: &mut Criterion) {
 
 type Made<'a> = &'a dyn Fn() -> Result<Tensor>;
 
-/// Images, tokens of an image, and numbers of a token.
+/// Images, tokens per image, and numbers per token.
 const TOKENS: [usize; 3] = [16, 197, 192];
 
 pub fn tokens(criterion: &mut Criterion) {
@@ -159,7 +159,7 @@ pub fn linear_maps(criterion: &mut Criterion) {
     }
 }
 
-/// Normal numbers as a variable.
+/// Returns normal numbers as a variable.
 fn normal(shape: &[usize]) -> Var {
     let mut stream = Seed::root(0).child("speed").stream();
     let values: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();

@@ -1,4 +1,4 @@
-//! Forward and backward pass of an encoder in training, in views a second; no head, loss or optimiser.
+//! Forward and backward pass of an encoder in training, in views per second; without head, loss or optimiser.
 
 use candle_core::{DType, Device, Tensor};
 use criterion::{Criterion, Throughput};

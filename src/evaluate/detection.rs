@@ -1,4 +1,4 @@
-//! How well scores separate defects from normal images. Knows nothing about defect classes or networks.
+//! How well scores separate defects from normal images. Independent of defect classes and networks.
 //!
 //! Thresholded scores (F1, F1_Normal, precision) change with the share of defects even when the
 //! detector does not; [`f1_at`] and [`f1_normal_at`] say by how much. The true and false positive rate,
@@ -21,7 +21,7 @@ pub struct Confusion {
     pub false_negatives: u64,
 }
 
-/// Everything that is said of one detector on one set of images.
+/// All scores of one detector on one set of images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
     /// At threshold 0 of the logit.
@@ -33,7 +33,7 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// Scores `logits` against `defects`, in the same order.
+    /// Scores `logits` against `defects`, given in the same order.
     ///
     /// # Errors
     /// If the lengths differ, a logit is NaN, or only one class is present.
@@ -123,7 +123,7 @@ pub fn average_precision(scores: &[f64], defects: &[bool]) -> Result<f64> {
     Ok(area / ranking.defects as f64)
 }
 
-/// Largest part of defects that a threshold flags which flags at most a part `most` of normal images; 0 where every
+/// Returns the largest true-positive rate of all thresholds whose false-positive rate is at most `most`; 0 if every
 /// threshold flags more.
 ///
 /// # Errors
@@ -134,7 +134,7 @@ pub fn true_positive_rate_at(scores: &[f64], defects: &[bool], most: f64) -> Res
     Ok(kept.fold(0.0, |best, (_, found)| best.max(found)))
 }
 
-/// Smallest part of normal images that a threshold flags which flags at least a part `least` of defects.
+/// Returns the smallest false-positive rate of all thresholds whose true-positive rate is at least `least`.
 ///
 /// # Errors
 /// If the lengths differ, a score is NaN, or only one class is present.
@@ -144,20 +144,20 @@ pub fn false_positive_rate_at(scores: &[f64], defects: &[bool], least: f64) -> R
     Ok(kept.fold(1.0, |best, (alarms, _)| best.min(alarms)))
 }
 
-/// A threshold worth having, and the rates at it.
+/// A threshold that is optimal for some costs, and the rates at it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OperatingPoint {
     /// Images with this logit or a higher one are called defects.
     pub threshold: f64,
-    /// Part of normal images that it flags, 0..1.
+    /// Part of normal images that the threshold flags, 0..1.
     pub false_positive_rate: f64,
-    /// Part of defects that it flags, 0..1.
+    /// Part of defects that the threshold flags, 0..1.
     pub true_positive_rate: f64,
 }
 
-/// Corners of the upper convex hull of the receiver operating characteristic, from the highest threshold to
-/// the lowest, without those that flag nothing or everything. Whatever defects cost and however rare they
-/// are, a cheapest threshold is among these, or one of the two left out (Provost and Fawcett 2001).
+/// Returns the corners of the upper convex hull of the receiver operating characteristic, from the highest
+/// threshold to the lowest, without those that flag nothing or everything. Whatever defects cost and however rare
+/// they are, a cheapest threshold is one of these, or one of the two left out (Provost and Fawcett 2001).
 ///
 /// # Errors
 /// If the lengths differ, a score is NaN, or only one class is present.
@@ -179,7 +179,7 @@ pub fn operating_points(scores: &[f64], defects: &[bool]) -> Result<Vec<Operatin
         }
         hull.push((ranking.scores[tie.start], found, alarms));
     }
-    // A record cannot hold an infinite threshold: of an overflowed logit it keeps the other corners.
+    // A record cannot hold an infinite threshold: if a logit overflows, the other corners are kept.
     let corners = hull.into_iter().filter(|&(threshold, hits, false_alarms)| {
         threshold.is_finite() && hits + false_alarms > 0 && hits + false_alarms < found + alarms
     });
@@ -351,7 +351,7 @@ mod tests {
             .map(|point| (point.threshold, point.false_positive_rate, point.true_positive_rate))
             .collect();
         assert_eq!(found, [(4.0, 0.0, 2.0 / 3.0), (2.0, 1.0 / 3.0, 1.0)]);
-        // A separator needs one threshold; a constant has none besides nothing and everything.
+        // A separating score needs one threshold; a constant score has none besides nothing and everything.
         let separating = operating_points(&[3.0, 2.0, 1.0], &[true, true, false]).unwrap();
         assert_eq!(separating.len(), 1);
         assert_eq!((separating[0].threshold, separating[0].true_positive_rate), (2.0, 1.0));
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn figure_2_of_the_paper_is_one_detector_at_five_shares() {
         // Each row's rates are solved from its 45 % column. They leave 0.6 points of F1 and 0.2 of F1_Normal
-        // unexplained elsewhere; rounded to three digits, as in the file, 0.68 and 0.24.
+        // unexplained elsewhere; if rounded to three digits, as in the file, 0.68 and 0.24.
         let mut compared = 0;
         for rates in figure_2_rates() {
             for cell in figure_2() {

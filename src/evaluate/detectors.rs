@@ -1,4 +1,5 @@
-//! Detectors that are fitted on normal images alone: how far an image lies from them, and what scores further images.
+//! Detectors fitted on normal images only: they score an image by its distance from those, and can score further
+//! images.
 
 use anyhow::Result;
 use candle_core::Device;
@@ -11,27 +12,28 @@ use super::{
 };
 use crate::{backbone::Backbone, loader::Loader, seed::Seed};
 
-/// Images whose distances are computed together: what is held of them in f64 at a time. Ours.
+/// Images whose distances are computed at once, which bounds what is held in f64. Ours.
 const TOGETHER: usize = 20_000;
 
-/// Of these the images whose own distances say what is usual. Ours.
+/// Of the images fitted on, those whose own distances set the threshold. Ours.
 const USUAL_IMAGES: usize = 200;
 
-/// What a detector says that was fitted on normal images alone.
+/// What a detector fitted on normal images only gives for some images.
 pub struct Detected {
-    /// Its column of logits.
+    /// Name of its column of logits.
     pub name: &'static str,
-    /// One an image.
+    /// One logit per image.
     pub logits: Vec<f64>,
-    /// What scores further images; none where it is not kept.
+    /// Scores further images; `None` if it is not kept.
     pub scorer: Option<Scorer>,
 }
 
-/// Nearest neighbours and Mahalanobis distance by name, fitted on the rows of `train` at the places `normals`: for each of `rows` its distance less the
-/// one that 95 % of them keep. Rows have `width` numbers. None where there are too few normal images.
+/// Fits nearest neighbours and Mahalanobis distance on the rows of `train` at the positions `normals`, and scores
+/// each of `rows`: its distance minus the 95 % quantile of the normal images' own. Rows have `width` numbers.
+/// Returns nothing if there are too few normal images.
 ///
 /// # Errors
-/// If rows are not whole, a number is not finite, or normal images are all alike.
+/// If a row is incomplete, a number is not finite, or all normal images are alike.
 pub fn of_features(train: &[f32], normals: &[usize], rows: &[f32], width: usize) -> Result<Vec<Detected>> {
     if normals.len() <= NEIGHBOURS {
         return Ok(Vec::new());
@@ -57,17 +59,18 @@ pub fn of_features(train: &[f32], normals: &[usize], rows: &[f32], width: usize)
     Ok(vec![neighbours, mahalanobis])
 }
 
-/// All of these, or [`normals::MOST_IMAGES`] of them, evenly spread.
+/// Returns all of these, or [`normals::MOST_IMAGES`] of them, evenly spaced.
 fn thinned(normals: &[usize]) -> impl Iterator<Item = usize> {
     let (all, kept) = (normals.len(), normals.len().min(normals::MOST_IMAGES));
     (0..kept).map(move |place| normals[place * all / kept])
 }
 
-/// PatchCore and PaDiM by name, fitted on the normal images of `normals`: for each image of `rows` its distance less the one
-/// that 95 % of them keep. None where the encoder has no middle features, or there are fewer than two normal images.
+/// Fits PatchCore and PaDiM on the normal images of `normals`, and scores each image of `rows`: its distance minus
+/// the 95 % quantile of the normal images' own. Returns nothing if the encoder has no middle features, or there are
+/// fewer than two normal images.
 ///
 /// # Errors
-/// If an image cannot be read, or normal images are all alike.
+/// If an image cannot be read, or all normal images are alike.
 pub fn of_places(
     encoder: &dyn Backbone,
     normals: &Loader,
@@ -107,7 +110,7 @@ pub fn of_places(
     ])
 }
 
-/// Goes through patches of every image, in order. Whether there are such.
+/// Calls a closure with the patches of every image, in order. Returns whether the encoder has any.
 fn each(
     encoder: &dyn Backbone,
     loader: &Loader,
@@ -159,7 +162,7 @@ mod tests {
         assert!(thinned(&many).eq((0..normals::MOST_IMAGES).map(|place| 3 * place)));
     }
 
-    /// Each detector has its zero where its own distances say: of twenty normal images the farthest lies on it.
+    /// Each detector's zero is set by its own distances: of twenty normal images the farthest lies on it.
     #[test]
     fn each_detector_is_usual_by_its_own_distances() {
         let source = synthetic::source(Seed::root(0), 60, 2, 16);
@@ -190,7 +193,7 @@ mod tests {
             ["normals_patchcore", "normals_padim"]
         );
         for Detected { name, logits, .. } in found {
-            // 0.95 x 20 is the place of the last of twenty.
+            // 0.95 x 20 is the position of the last of twenty.
             let farthest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             assert_eq!((logits.len(), farthest), (20, 0.0), "{name}: {logits:?}");
         }

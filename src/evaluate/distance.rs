@@ -1,11 +1,12 @@
-//! Distances of rows of numbers.
+//! Distances between rows of numbers.
 
 use std::{
     iter::Sum,
     ops::{AddAssign, Mul, Sub},
 };
 
-/// Square of the distance of two rows, in eight lanes, which the compiler can keep in vector registers.
+/// Returns the squared distance of two rows, computed in eight lanes that the compiler can keep in vector
+/// registers.
 pub fn squared<T>(a: &[T], b: &[T]) -> T
 where
     T: Copy + Default + AddAssign + Sub<Output = T> + Mul<Output = T> + Sum,

@@ -9,26 +9,26 @@ use crate::{
     tensor::without_gradients,
 };
 
-/// One row of features an image.
+/// One row of features per image.
 pub struct Features {
     /// (images x width), row-major.
     pub rows: Vec<f32>,
-    /// Features of an image.
+    /// Number of features of an image.
     pub width: usize,
     /// Position in the data set of each row.
     pub indices: Vec<usize>,
-    /// Positions that have no row, because their image could not be read.
+    /// Positions without a row, because their image could not be read.
     pub skipped: Vec<usize>,
 }
 
 impl Features {
-    /// The rows as a tensor (images, width).
+    /// Returns the rows as a tensor (images, width).
     pub fn tensor(&self, device: &candle_core::Device) -> candle_core::Result<Tensor> {
         Tensor::from_slice(&self.rows, (self.indices.len(), self.width), device)
     }
 }
 
-/// Runs the encoder in evaluation mode over everything that `loader` names, in its order.
+/// Runs the encoder in evaluation mode on all images of `loader`, in its order.
 pub fn extract(encoder: &dyn Backbone, loader: &Loader) -> Result<Features> {
     let mut features =
         Features { rows: Vec::new(), width: encoder.width(), indices: Vec::new(), skipped: Vec::new() };

@@ -1,10 +1,10 @@
-//! Parts of a set of images, of which each is predicted from the others.
+//! Splits of images into folds for cross-validation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::seed::Seed;
 
-/// A fold, 0..`count`, for each image; both labels are spread evenly, and images of one group stay together.
+/// Assigns a fold, 0..`count`, to each image; both labels are spread evenly, and images of one group stay together.
 pub fn deal(defects: &[bool], groups: Option<&[u32]>, count: usize, seed: &Seed) -> Vec<usize> {
     let unit = |image: usize| groups.map_or(image as u32, |groups| groups[image]);
     let mut order: Vec<u32> = (0..defects.len()).map(unit).collect::<BTreeSet<u32>>().into_iter().collect();

@@ -1,14 +1,14 @@
-//! How far another sample of groups (pipes, videos, modules) would move AUROC.
+//! How far AUROC would vary with another sample of groups (pipes, videos, modules).
 //!
-//! Source: Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997, equation 4. With a group
-//! for each image it is close to the estimate of DeLong, DeLong and Clarke-Pearson (1988).
+//! Source: Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997, equation 4. If each
+//! image is its own group, it is close to the estimate of DeLong, DeLong and Clarke-Pearson (1988).
 
 use std::collections::BTreeMap;
 
 use super::detection::auroc;
 
-/// Standard error of AUROC over groups: one number for each image. None where a label has fewer than two groups, or
-/// scores cannot be ranked.
+/// Returns the standard error of AUROC over groups. `groups` has one number per image. `None` if a label has fewer
+/// than two groups, or the scores cannot be ranked.
 pub fn auroc_error(scores: &[f64], defects: &[bool], groups: &[u32]) -> Option<f64> {
     let area = auroc(scores, defects).ok()?;
     let of = |wanted: bool| -> Vec<f64> {
@@ -22,13 +22,14 @@ pub fn auroc_error(scores: &[f64], defects: &[bool], groups: &[u32]) -> Option<f
         sorted
     };
     let (normals, positives) = (of(false), of(true));
-    // Part of the other label's images that lie below a score, ties counted half.
+    // Part of the other label's images whose score is below this one, ties counted half.
     let below = |sorted: &[f64], score: f64| {
         let [less, upto] =
             [sorted.partition_point(|&other| other < score), sorted.partition_point(|&other| other <= score)];
         (less + upto) as f64 / 2.0 / sorted.len() as f64
     };
-    // For each group how far its defects and its normal images lie from the area, summed; none where it has none.
+    // For each group, the summed deviations of its defects and of its normal images from the area; `None` without
+    // any.
     let mut strayed: BTreeMap<u32, [Option<f64>; 2]> = BTreeMap::new();
     for ((&score, &defect), &group) in scores.iter().zip(defects).zip(groups) {
         let place = if defect { below(&normals, score) } else { 1.0 - below(&positives, score) };
@@ -66,8 +67,8 @@ mod tests {
         assert!((auroc_error(&scores, &defects, &groups).unwrap() - expected).abs() < 1e-12);
     }
 
-    /// Pipes with a look of their own: the error is what many studies of as many pipes show, and larger than images
-    /// say.
+    /// Pipes that differ in appearance: the error must equal the spread over many studies of as many pipes, and
+    /// exceed the one computed from single images.
     #[test]
     fn the_error_is_the_spread_of_repeated_studies() {
         let study = |number: u64| {

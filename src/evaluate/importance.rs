@@ -1,18 +1,18 @@
-//! F2_CIW: how well defects are found, class by class, weighted by what a class costs. Knows nothing about
-//! logits or networks.
+//! F2_CIW: how well defects are found, class by class, weighted by the cost of each class. Independent of logits
+//! and networks.
 //!
 //! F2_CIW = sum_c w_c F2_c / sum_c w_c,   F2 = 5 P R / (4 P + R)
 //!
-//! over the 17 classes and their class-importance weights w (Haurum and Moeslund, "Sewer-ML", CVPR 2021,
-//! equations 4 and 5). That is a score of classifiers. For binary detectors there are two readings here,
-//! far apart and never to be compared: [`f2_ciw_oracle`], the one the paper's authors compute, and
-//! [`f2_ciw_multilabel_of_detector`], the one the reference score would give.
+//! over the 17 classes and their class-importance weights w (Haurum and Moeslund, "Sewer-ML", CVPR 2021, equations
+//! 4 and 5). The score is defined for multi-label classifiers. For binary detectors there are two readings here,
+//! which differ widely and must never be compared: [`f2_ciw_oracle`], which the paper's authors compute, and
+//! [`f2_ciw_multilabel_of_detector`], which follows the reference definition.
 
 use anyhow::{Result, ensure};
 
 use crate::data::{ClassSet, DefectClass};
 
-/// F2_CIW and what it is made of.
+/// F2_CIW and its components.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Importance {
     /// 0 to 1. A class without images scores 0 and still counts.
@@ -28,7 +28,7 @@ pub struct ClassCounts {
     pub support: u64,
     /// Images predicted to show it.
     pub predicted: u64,
-    /// Images that do and are predicted to.
+    /// Images that show the class and are predicted to.
     pub correct: u64,
 }
 
@@ -50,8 +50,8 @@ impl ClassCounts {
     }
 }
 
-/// The reference score: predicted classes against true classes, image by image. A class is predicted
-/// where its probability is at least one half. Normal images lower it through false alarms only.
+/// The reference score: predicted classes against true classes, image by image. A class is predicted if its
+/// probability is at least one half. Normal images lower the score through false alarms only.
 ///
 /// # Errors
 /// If the lengths differ.
@@ -77,9 +77,9 @@ pub fn f2_ciw_multilabel(predicted: &[ClassSet], truth: &[ClassSet]) -> Result<I
 
 /// The reference score of a binary detector: a flagged image counts as predicted to show every class.
 ///
-/// The official way from a detector to F2_CIW needs a classifier behind it. Without one, all that a flag
-/// says is "some class", and this is the reading that assumes nothing. Precision is low by construction,
-/// so it stays far below 1 even for a perfect detector, and it falls with the share of defects.
+/// Officially, F2_CIW of a detector needs a classifier behind it. Without one, a flag only says "some class", and
+/// this reading makes no further assumption. Precision is low by construction, so the score stays far below 1 even
+/// for a perfect detector, and it falls with the share of defects.
 ///
 /// # Errors
 /// If the lengths differ.
@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn neither_reading_of_the_paper_is_the_other() {
-        // A detector that finds 89.5 % of every class and flags 8.3 % of the 68,681 normal images of the
-        // validation split, with its 61,365 defective images cut to a share: the values worked out for
-        // both readings when the paper was compared with them. Counts are scaled by 1000 to keep the
-        // digits that a detector at 1 % would lose to rounding.
+        // A detector that finds 89.5 % of every class and flags 8.3 % of the 68,681 normal images of the validation
+        // split, whose 61,365 defective images are reduced to a share. Expected values were computed for both
+        // readings when the paper was compared with them. Counts are scaled by 1000, because at 1 % rounding would
+        // cost digits.
         const NORMALS: f64 = 68_681_000.0;
         let counts = |share: f64, reading: fn(f64, f64) -> f64| {
             let defects = NORMALS * share / (1.0 - share);

@@ -1,4 +1,4 @@
-//! Scores of detectors and of features. Know nothing of networks or training.
+//! Scores of detectors and of features. Independent of networks and training.
 
 pub mod detection;
 pub mod detectors;

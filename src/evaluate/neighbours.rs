@@ -1,7 +1,7 @@
-//! A classifier by neighbours: the labels of the training images whose features point in the most similar directions.
+//! A nearest-neighbour classifier: votes of the training images whose features have the largest cosine similarity.
 //!
-//! Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", 2018, section 3.4,
-//! with the temperature that DINO's protocol has (Caron et al. 2021, section 4.1): of the k training images with the
+//! Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", 2018, section
+//! 3.4, with the temperature of DINO's protocol (Caron et al. 2021, section 4.1): of the k training images with the
 //! largest cosine c, each votes for its label with weight exp(c / 0.07).
 
 use anyhow::{Result, ensure};
@@ -11,17 +11,17 @@ use super::probe::dot;
 
 /// Neighbours that vote: DINO's 20.
 pub const NEIGHBOURS: usize = 20;
-/// What cosines are divided by: DINO's 0.07.
+/// Divisor of the cosines: DINO's 0.07.
 pub const TEMPERATURE: f64 = 0.07;
-/// Training images that are compared with at most, evenly spread. Ours: their number times that of validation images is
-/// what cosines cost.
+/// Largest number of training images compared, evenly spaced. Ours: the cost is their number times that of the
+/// validation images.
 pub const MOST_IMAGES: usize = 20_000;
 
-/// Part of the votes that go to the defect, less one half, for each of `rows`: above 0 it is called one. `train` and
-/// `rows` are rows of `width` features; a feature vector of zeros has cosine 0 with all.
+/// Returns for each of `rows` the part of the votes for the defect, minus one half: above 0 the image is called a
+/// defect. `train` and `rows` are rows of `width` features; the cosine of a zero vector with any other is 0.
 ///
 /// # Errors
-/// If rows are not whole, there is not one label a training row, or a number is not finite.
+/// If a row is incomplete, there is not one label per training row, or a number is not finite.
 pub fn votes(train: &[f32], defects: &[bool], rows: &[f32], width: usize) -> Result<Vec<f64>> {
     ensure!(
         width > 0 && train.len() == defects.len() * width && rows.len().is_multiple_of(width),
@@ -42,7 +42,7 @@ pub fn votes(train: &[f32], defects: &[bool], rows: &[f32], width: usize) -> Res
         let mut cosines: Vec<(f64, usize)> =
             known.iter().enumerate().map(|(place, (other, _))| (dot(&row, other), place)).collect();
         let count = NEIGHBOURS.min(kept);
-        // Of equal cosines the earlier image, so that the same ones always vote.
+        // Of equal cosines the earlier image is taken, so that the result is deterministic.
         cosines.select_nth_unstable_by(count - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let nearest = &mut cosines[..count];
         nearest.sort_by_key(|(_, place)| *place);
@@ -55,7 +55,7 @@ pub fn votes(train: &[f32], defects: &[bool], rows: &[f32], width: usize) -> Res
     Ok(rows.par_chunks_exact(width).map(vote).collect())
 }
 
-/// The row at length 1.
+/// Scales the row to length 1.
 fn direction(row: &[f32]) -> Vec<f64> {
     let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     row.iter().map(|x| if length > 0.0 { f64::from(*x) / length } else { 0.0 }).collect()
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn votes_are_those_of_dinos_code() {
-        // Numbers that NumPy makes too.
+        // Numbers that NumPy computes identically.
         let value = |i: usize, j: usize, offset: f64| {
             let (i, j) = (i as f64, j as f64);
             ((1.7 * i + 0.9 * j * j + offset).sin() + 0.3 * (0.5 * i * j).cos()) as f32
@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn images_that_are_kept_of_too_many_keep_their_labels() {
-        // Of twice as many as are kept every second one is: the defects, which all lie in one direction.
+        // Of twice as many images as are compared, every second one is used: the defects, which all point in one
+        // direction.
         let (train, defects): (Vec<[f32; 2]>, Vec<bool>) = (0..2 * MOST_IMAGES)
             .map(|row| if row % 2 == 0 { ([1.0, 0.0], true) } else { ([0.0, 1.0], false) })
             .unzip();

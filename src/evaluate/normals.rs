@@ -1,5 +1,4 @@
-//! Detectors that are fitted on normal images alone: how far a feature vector lies from theirs. No defect is needed,
-//! and none is used.
+//! Detectors fitted on normal images only: distances between feature vectors. They neither need nor use defects.
 //!
 //! Sources: mean distance to the nearest neighbours as Ramaswamy, Rastogi and Shim, "Efficient algorithms for mining
 //! outliers from large data sets", 2000; Mahalanobis distance with the shrunken covariance of Ledoit and Wolf, "A
@@ -11,21 +10,22 @@ use rayon::prelude::*;
 
 use super::distance::squared;
 
-/// Neighbours that a distance is the mean over. Ours.
+/// Number of neighbours whose distances are averaged. Ours.
 pub const NEIGHBOURS: usize = 5;
-/// Normal images that are compared with at most, evenly spread. Ours: their number times that of validation images is
-/// what distances cost.
+/// Largest number of normal images compared, evenly spaced. Ours: the cost is their number times that of the
+/// validation images.
 pub const MOST_IMAGES: usize = 10_000;
-/// Part of the normal images that were fitted on whose distance lies below logit 0. Ours: no defect says where to flag.
+/// Part of the normal images fitted on whose distance is below logit 0. Ours: without defects, the data do not
+/// determine a threshold.
 const BELOW: f64 = 0.95;
 
-/// The distance that 95 % of normal images keep, of at least one: logit 0 of such detectors.
+/// Returns the 95 % quantile of the distances of normal images (at least one): logit 0 of such detectors.
 pub(super) fn usual(mut own: Vec<f64>) -> f64 {
     own.sort_by(f64::total_cmp);
     own[((BELOW * own.len() as f64) as usize).min(own.len() - 1)]
 }
 
-/// Feature vectors of equal length, one an image.
+/// Feature vectors of equal length, one per image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
     values: Vec<f64>,
@@ -33,10 +33,10 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Rows of `width` numbers, one after the other.
+    /// Copies rows of `width` numbers, stored one after the other.
     ///
     /// # Errors
-    /// If there is no row, a row is not whole, or a number is not finite.
+    /// If there is no row, a row is incomplete, or a number is not finite.
     pub fn new(values: &[f32], width: usize) -> Result<Self> {
         ensure!(
             width > 0 && !values.is_empty() && values.len().is_multiple_of(width),
@@ -56,10 +56,10 @@ impl Rows {
     }
 }
 
-/// Mean Euclidean distance of each of `rows` to its `count` nearest of `normals`.
+/// Returns the mean Euclidean distance of each of `rows` to its `count` nearest of `normals`.
 ///
 /// # Errors
-/// If widths differ, or there are fewer normal images than that.
+/// If widths differ, or there are fewer than `count` normal images.
 pub fn neighbour_distances(normals: &Rows, rows: &Rows, count: usize) -> Result<Vec<f64>> {
     ensure!(normals.width == rows.width, "{} features, expected {}", rows.width, normals.width);
     ensure!(
@@ -75,17 +75,17 @@ pub fn neighbour_distances(normals: &Rows, rows: &Rows, count: usize) -> Result<
     Ok(rows.values.par_chunks_exact(rows.width).map(mean).collect())
 }
 
-/// Where normal images lie, as a cloud with a mean and a covariance.
+/// The distribution of normal images: a mean and a covariance.
 pub struct Cloud {
     mean: Vec<f64>,
     covariance: Mat<f64>,
     factors: Llt<f64>,
-    /// By how much the covariance was drawn towards a sphere, 0..1.
+    /// Shrinkage of the covariance towards a multiple of the identity, 0..1.
     pub shrinkage: f64,
 }
 
 impl Cloud {
-    /// Of at least two normal images.
+    /// Estimates the distribution from at least two normal images.
     ///
     /// # Errors
     /// If there are fewer, or they are all alike.
@@ -122,10 +122,11 @@ impl Cloud {
         Ok(Self { mean, covariance, factors, shrinkage })
     }
 
-    /// Of a mean and of [`Self::lower`]. The shrinkage is in there, and counts as 0.
+    /// Restores a distribution from its mean and [`Self::lower`]. These include the shrinkage, which is therefore
+    /// set to 0.
     ///
     /// # Errors
-    /// If numbers do not fit, or the covariance is singular.
+    /// If the numbers of values do not match, or the covariance is singular.
     pub fn of(mean: Vec<f64>, lower: &[f64]) -> Result<Self> {
         let width = mean.len();
         ensure!(
@@ -144,18 +145,18 @@ impl Cloud {
         self.mean.len()
     }
 
-    /// The middle.
+    /// Returns the mean.
     pub fn mean(&self) -> &[f64] {
         &self.mean
     }
 
-    /// The covariance up to its diagonal, row by row.
+    /// Returns the lower triangle of the covariance with its diagonal, row by row.
     pub fn lower(&self) -> Vec<f64> {
         let rows = (0..self.width()).flat_map(|row| (0..=row).map(move |column| (row, column)));
         rows.map(|at| self.covariance[at]).collect()
     }
 
-    /// Mahalanobis distance of each row.
+    /// Returns the Mahalanobis distance of each row.
     ///
     /// # Errors
     /// If widths differ.
@@ -182,7 +183,7 @@ fn sum(matrix: &Mat<f64>, of: impl Fn(f64) -> f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Numbers that NumPy makes too.
+    /// Numbers that NumPy computes identically.
     fn rows(count: usize, offset: f64) -> Rows {
         let value = |i: f64, j: f64| (1.7 * i + 0.9 * j * j + offset).sin() + 0.3 * (0.5 * i * j).cos();
         let values = (0..count).flat_map(|i| (0..5).map(move |j| value(i as f64, f64::from(j)))).collect();

@@ -1,10 +1,11 @@
-//! Detectors that are fitted on normal images alone and look at places: how far a patch of middle features lies from
-//! those of normal images. No defect is needed, and none is used.
+//! Detectors fitted on normal images only that look at places: distances between patches of middle features. They
+//! neither need nor use defects.
 //!
-//! Sources: PatchCore (Roth et al., "Towards total recall in industrial anomaly detection", 2022) and PaDiM (Defard et
-//! al., "PaDiM: a patch distribution modeling framework for anomaly detection and localization", 2021), both on two
-//! stages here. Ours: bounds on images and patches; PatchCore's greedy choice of patches without its random projection,
-//! which only saves time; PaDiM's largest distance without smoothing, as its maps are a few places wide here.
+//! Sources: PatchCore (Roth et al., "Towards total recall in industrial anomaly detection", 2022) and PaDiM (Defard
+//! et al., "PaDiM: a patch distribution modeling framework for anomaly detection and localization", 2021), both on
+//! two stages here. Ours: bounds on the numbers of images and patches; PatchCore's greedy choice of patches without
+//! its random projection, which only saves time; PaDiM's largest distance without smoothing, because its maps are a
+//! few places wide here.
 
 mod padim;
 mod patchcore;
@@ -14,13 +15,13 @@ use candle_core::{Device, Tensor};
 pub use padim::{DIMENSIONS, Padim};
 pub use patchcore::{BANK, CANDIDATES, PatchCore};
 
-/// Normal images that both are fitted on at most, evenly spread. Ours.
+/// Largest number of normal images that both are fitted on, evenly spaced. Ours.
 pub const MOST_IMAGES: usize = 1_000;
 /// Features of all places of an image, as (places, width).
 pub struct Patches {
-    /// Row by row.
+    /// Values, row by row.
     pub values: Vec<f32>,
-    /// Numbers of a place.
+    /// Numbers per place.
     pub width: usize,
 }
 
@@ -30,8 +31,8 @@ impl Patches {
     }
 }
 
-/// What is known of each place of the finer grid: both maps (batch, rows, columns, channels) averaged over 3 x 3 places
-/// (zeros outside, as anomalib 2.7), the coarser moved to the finer grid bilinearly, side by side.
+/// Describes each place of the finer grid: both maps (batch, rows, columns, channels) averaged over 3 x 3 places
+/// (zeros outside, as in anomalib 2.7), the coarser one resampled bilinearly to the finer grid, concatenated.
 ///
 /// # Errors
 /// If the maps are of different images.
@@ -55,7 +56,7 @@ pub fn described(fine: &Tensor, coarse: &Tensor) -> Result<Vec<Patches>> {
     Ok(images.map(|values| Patches { values: values.to_vec(), width }).collect())
 }
 
-/// Means over 3 x 3 places, zeros outside.
+/// Averages over 3 x 3 places, zeros outside.
 fn smoothed(maps: &Tensor) -> Result<Tensor> {
     let (_, rows, columns, _) = maps.dims4()?;
     let padded = maps.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
@@ -66,7 +67,7 @@ fn smoothed(maps: &Tensor) -> Result<Tensor> {
     Ok((sum / 9.0)?)
 }
 
-/// Weights (places of `to`) x (places of `from`) of a bilinear change of grid, centres as torch's
+/// Returns the weights (places of `to`) x (places of `from`) of a bilinear change of grid, centred as in torch's
 /// `align_corners=False`.
 fn bilinear(from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
     let line = |from: usize, to: usize| -> Vec<Vec<f64>> {

@@ -1,32 +1,33 @@
-//! The pointing game (Zhang et al., "Top-down neural attention by excitation backprop", 2018): does the highest place of
-//! a map of an image lie on what it should show?
+//! The pointing game (Zhang et al., "Top-down neural attention by excitation backprop", 2018): does the maximum of
+//! a map lie on the object that it should show?
 //!
-//! Places are coarse here, so a place counts for the part of its pixels that lie on the defect: what pointing to one of
-//! its pixels at random would hit. Chance is the part of the whole image, the ceiling the best place there is.
+//! Places are coarse here, so a place counts with the part of its pixels that lie on the defect: the expected hit
+//! rate of a random pixel of it. Chance is that part for the whole image; the ceiling is that of the best place.
 
 use anyhow::{Result, ensure};
 
 use crate::data::Mask;
 
-/// What pointing to one image comes to, each 0..1.
+/// Scores of pointing in one image, each 0..1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pointed {
-    /// Of the map's highest place.
+    /// Score of the map's highest place.
     pub hit: f64,
-    /// Of a pixel anywhere.
+    /// Score of a random pixel of the image.
     pub chance: f64,
-    /// Of the best place.
+    /// Score of the best place.
     pub ceiling: f64,
 }
 
-/// Part of the pixels, of a rectangle in pixels, that lie on the defect.
+/// Returns the part of the pixels in a rectangle (bounds in pixels) that lie on the defect.
 fn part(mask: &Mask, [left, right]: [usize; 2], [top, bottom]: [usize; 2]) -> f64 {
     let rows = (top..bottom).map(|row| &mask.pixels[row * mask.width + left..row * mask.width + right]);
     let found = rows.flatten().filter(|&&defect| defect).count();
     found as f64 / ((right - left) * (bottom - top)).max(1) as f64
 }
 
-/// Points with a map (rows of places) to an image; none where no pixel shows a defect. Of equal places the first.
+/// Scores a map (rows of places) on an image; `None` if no pixel shows a defect. Of equally high places the first
+/// is taken.
 ///
 /// # Errors
 /// If the map is empty, ragged or finer than the image.
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_place_counts_for_its_part_of_the_defect() {
-        // 4 x 4 pixels, of which the lower right quarter shows a defect but for one pixel.
+        // 4 x 4 pixels, of which the lower right quarter shows a defect, except for one pixel.
         let defect = |place: usize| place / 4 >= 2 && place % 4 >= 2 && place != 15;
         let mask = Mask { width: 4, height: 4, pixels: (0..16).map(defect).collect() };
         let pointed = |map: &[Vec<f64>]| point(map, &mask).unwrap().unwrap();
@@ -78,7 +79,7 @@ mod tests {
             pointed(&[vec![-1.0]]),
             Pointed { hit: 3.0 / 16.0, chance: 3.0 / 16.0, ceiling: 3.0 / 16.0 }
         );
-        // Pixels that places do not share evenly: columns 0, 1 and 2 to 3.
+        // Places do not share the pixels evenly: columns 0, 1 and 2 to 3.
         assert_eq!(pointed(&[vec![0.0, 0.0, 1.0]]).hit, 3.0 / 8.0);
         let nothing = Mask { pixels: vec![false; 16], ..mask.clone() };
         assert_eq!(point(&[vec![0.0]], &nothing).unwrap(), None);

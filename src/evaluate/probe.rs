@@ -1,6 +1,6 @@
-//! The converged linear probe: logistic regression on frozen features. Knows nothing about networks or of
-//! how features were made, and leaves nothing to a learning rate: it is fitted until the gradient is zero
-//! to rounding, or the fit is an error.
+//! The converged linear probe: logistic regression on frozen features. Independent of networks and of how features
+//! were computed. No learning rate is involved: it is fitted until the gradient is zero to rounding, or the fit is
+//! an error.
 //!
 //! min over w, b:  (1/S) sum_i s_i softplus(-+(w . x_i + b)) + lambda/2 |w|^2,   S = sum_i s_i
 //!
@@ -22,36 +22,36 @@ use self::rows::{DesignMatrix, ROWS, solve};
 /// Largest gradient entry of a converged fit, relative to the largest that these features can give.
 pub const TOLERANCE: f64 = 1e-10;
 
-/// Newton steps before giving up; ten are usual, thirty are needed where C is huge and classes separate.
+/// Largest number of Newton steps; ten are usual, thirty are needed if C is huge and the classes separate.
 const MOST_STEPS: usize = 100;
 
-/// How much images count.
+/// Weights of images in the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weighting {
-    /// All the same.
+    /// Equal weights.
     Uniform,
-    /// Both classes the same in sum: n / (2 n_class), scikit-learn's `class_weight="balanced"`.
+    /// Equal sums of weights for both classes: n / (2 n_class), scikit-learn's `class_weight="balanced"`.
     Balanced,
-    /// Defects this much, normal images 1: `pos_weight` of the training loss.
+    /// This weight for defects, 1 for normal images: `pos_weight` of the training loss.
     Defects(f64),
 }
 
-/// What to fit.
+/// Options of a fit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// scikit-learn's C: the inverse of the penalty, against the *sum* of losses; above 0.
+    /// scikit-learn's C: the inverse of the penalty, relative to the *sum* of losses; above 0.
     pub c: f64,
-    /// How much each image counts, by its class.
+    /// Weight of each image by its class.
     pub weighting: Weighting,
-    /// Whether features are divided by their standard deviation (over the images fitted on) first, so that
-    /// the penalty treats them alike. Constant features are left out of that.
+    /// Whether features are first divided by their standard deviation (over the images fitted on), so that the
+    /// penalty treats them alike. Constant features are not divided.
     pub standardise: bool,
 }
 
-/// A fitted probe. It acts on features as they came, standardised or not.
+/// A fitted probe. It takes unscaled features, whether or not the fit standardised them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
-    /// One weight a feature.
+    /// One weight per feature.
     pub weights: Vec<f64>,
     /// Added to the weighted sum; not penalised in the fit.
     pub bias: f64,
@@ -82,9 +82,9 @@ impl Probe {
         Ok(fit.probe(weights, convergence))
     }
 
-    /// Fits with the C that predicts images best which it was not fitted on: of [`CANDIDATES`], from the smallest on, the
-    /// one at which the loss over [`FOLDS`] folds stops falling. Images of one group (`groups`, a number each) are in one fold. Where a label has
-    /// fewer than [`FEWEST`] images, it is the C of `options`. Returns the C too.
+    /// Fits with the C that best predicts held-out images: of [`CANDIDATES`], in ascending order, the one at which
+    /// the loss over [`FOLDS`] folds stops falling. Images of one group (`groups`, one number per image) share a
+    /// fold. If a label has fewer than [`FEWEST`] images, the C of `options` is used. Returns the chosen C too.
     ///
     /// # Errors
     /// As [`Self::fit`].
@@ -101,13 +101,13 @@ impl Probe {
         Ok((fit.probe(weights, convergence), c))
     }
 
-    /// Logit of one feature vector of the fit's width.
+    /// Returns the logit of one feature vector of the fit's width.
     pub fn logit(&self, features: &[f32]) -> f64 {
         let products = features.iter().zip(&self.weights).map(|(x, weight)| f64::from(*x) * weight);
         products.sum::<f64>() + self.bias
     }
 
-    /// Logits of `features` (images, width): positive means defect.
+    /// Returns logits of `features` (images, width): positive means defect.
     ///
     /// # Errors
     /// If the width is not that of the fit, or a feature is not finite.
@@ -125,7 +125,7 @@ impl Probe {
     }
 }
 
-/// Weight of each image in the loss.
+/// Returns the weight of each image in the loss.
 fn importances(defects: &[bool], weighting: Weighting) -> Result<Vec<f64>> {
     let found = defects.iter().filter(|&&defect| defect).count();
     let normals = defects.len() - found;
@@ -146,7 +146,7 @@ fn importances(defects: &[bool], weighting: Weighting) -> Result<Vec<f64>> {
     Ok(defects.iter().map(|&defect| if defect { of_defect } else { of_normal }).collect())
 }
 
-/// Features as rows, one for each label.
+/// Returns features as rows, one for each label.
 fn rows_of(features: &Tensor, defects: &[bool]) -> Result<DesignMatrix> {
     let rows = DesignMatrix::new(features)?;
     ensure!(
@@ -166,21 +166,21 @@ fn normalised(mut numbers: Vec<f64>) -> Vec<f64> {
 
 /// The objective on one set of images, for any C.
 struct Fit<'a> {
-    /// Centred, and scaled where that is asked for.
+    /// Centred, and scaled if requested.
     rows: DesignMatrix,
     means: Vec<f64>,
     deviations: Vec<f64>,
     defects: &'a [bool],
     /// s / S: weights that add up to 1.
     importances: Vec<f64>,
-    /// S.
+    /// S, the sum of the weights.
     importance: f64,
 }
 
 impl<'a> Fit<'a> {
     fn new(mut rows: DesignMatrix, defects: &'a [bool], options: Options) -> Result<Self> {
         let importances = importances(defects, options.weighting)?;
-        // Centring moves the bias only, which is not penalised, and spares Newton's matrix a large offset.
+        // Centring changes only the bias, which is not penalised, and avoids a large offset in Newton's matrix.
         let means = rows.centre()?;
         let deviations = if options.standardise { rows.scale(&means)? } else { vec![1.0; means.len()] };
         rows.hold()?;
@@ -188,7 +188,7 @@ impl<'a> Fit<'a> {
         Ok(Self { rows, means, deviations, defects, importances: normalised(importances), importance })
     }
 
-    /// The probe of these weights, for features as they came.
+    /// Returns the probe of these weights, for unscaled features.
     fn probe(&self, mut weights: Vec<f64>, convergence: Convergence) -> Probe {
         let mut bias = weights.pop().expect("the bias is the last of at least one weight");
         for ((weight, mean), deviation) in weights.iter_mut().zip(&self.means).zip(&self.deviations) {
@@ -198,8 +198,8 @@ impl<'a> Fit<'a> {
         Probe { weights, bias, convergence }
     }
 
-    /// Newton's method from `weights`, each step halved until the objective falls enough, until the gradient is
-    /// `tolerance` of the largest.
+    /// Newton's method from `weights`, each step halved until the objective falls enough. Ends when the largest
+    /// gradient entry is `tolerance` times the largest possible one.
     fn minimise(&self, c: f64, mut weights: Vec<f64>, tolerance: f64) -> Result<(Vec<f64>, Convergence)> {
         ensure!(c > 0.0 && c.is_finite(), "probe: C is {c}, expected a number above 0");
         let penalty = 1.0 / (c * self.importance);
@@ -264,7 +264,7 @@ impl<'a> Fit<'a> {
         pieces.iter().sum::<f64>() + penalty / 2.0 * dot(&weights[..free], &weights[..free])
     }
 
-    /// First and second derivative of each image's loss by its margin.
+    /// Returns the first and second derivative of each image's loss with respect to its margin.
     fn derivatives(&self, margins: &[f64]) -> (Vec<f64>, Vec<f64>) {
         margins
             .par_iter()
@@ -284,19 +284,19 @@ impl<'a> Fit<'a> {
         for i in 0..width - 1 {
             hessian[i * width + i] += penalty;
         }
-        // Keeps the matrix regular where every image is far from the boundary; moves steps, not the optimum.
+        // Keeps the matrix regular if every image is far from the boundary; changes the steps, not the optimum.
         hessian[width * width - 1] += f64::EPSILON;
         solve(&mut hessian, gradient.to_vec())
             .context("probe: features are too nearly dependent for this C; lower C, or standardise them")
     }
 
-    /// The largest entry that a gradient of the loss could have with these features.
+    /// Returns the largest entry that a gradient of the loss could have with these features.
     fn largest_gradient(&self) -> Result<f64> {
         let sums = self.rows.absolute_transposed_times(&self.importances)?;
         Ok(sums.into_iter().fold(0.0, f64::max))
     }
 
-    /// All entries but that of the bias.
+    /// Returns all entries except that of the bias.
     fn penalised<'v>(&self, vector: &'v mut [f64]) -> impl Iterator<Item = &'v mut f64> {
         vector.iter_mut().take(self.rows.width() - 1)
     }

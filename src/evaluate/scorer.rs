@@ -1,8 +1,8 @@
-//! What scores an image after training is over: the converged probe, or a detector that was fitted on normal images
-//! alone. It holds no image, and computes what it computed when it was fitted.
+//! Scorers of images after training: the converged probe, or a detector fitted on normal images only. A scorer
+//! contains no image, and gives the same scores as when it was fitted.
 //!
-//! Neighbour distances and PaDiM are scored in every record but not kept here: the features that they compare with are
-//! larger than the encoder.
+//! Records also score neighbour distances and PaDiM, which are not kept here: the features that they compare with
+//! are larger than the encoder.
 
 use std::collections::BTreeMap;
 
@@ -20,42 +20,43 @@ use crate::tensor::without_gradients;
 pub enum Scorer {
     /// A weighted sum of features.
     Probe {
-        /// One a feature.
+        /// One weight per feature.
         weights: Vec<f64>,
         /// Added to the sum.
         bias: f64,
     },
-    /// How far features lie from those of normal images.
+    /// Distance of features from those of normal images.
     Mahalanobis {
-        /// Where these lie.
+        /// Distribution of the normal images' features.
         cloud: Cloud,
-        /// The distance that is logit 0.
+        /// The distance of logit 0.
         usual: f64,
     },
-    /// How far the strangest place lies from places of normal images.
+    /// Distance of the most unusual place from places of normal images.
     PatchCore {
-        /// A choice of these.
+        /// The bank of patches.
         core: PatchCore,
-        /// The distance that is logit 0.
+        /// The distance of logit 0.
         usual: f64,
     },
 }
 
-/// One image as a scorer sees it.
+/// A scorer's result for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// Above 0: the scorer itself would flag it.
+    /// Above 0 the scorer would flag the image.
     pub logit: f64,
-    /// Rows of places: what each adds to a probe's logit, whose mean is the logit; or how far each lies from places of
-    /// normal images, of which the farthest decides. Empty where they were not asked for, or there are none.
+    /// Scores by rows of places. For a probe: each place's contribution, whose mean is the logit. For PatchCore:
+    /// each place's distance from places of normal images, whose largest decides. Empty if not requested or not
+    /// available.
     pub places: Vec<Vec<f64>>,
 }
 
 impl Scorer {
-    /// Names of all, as the columns of logits have them.
+    /// Names of all scorers, as in the columns of logits.
     pub const NAMES: [&'static str; 3] = ["converged", "normals_mahalanobis", "normals_patchcore"];
 
-    /// What the scorer of that name goes by, for people; none where there is no such scorer.
+    /// Returns a readable description of the scorer with that name; `None` if there is none.
     pub fn label(name: &str) -> Option<&'static str> {
         let labels = [
             "a probe on its features",
@@ -66,7 +67,7 @@ impl Scorer {
         Some(labels[place])
     }
 
-    /// Its own of these.
+    /// Returns its name, one of [`Self::NAMES`].
     pub fn name(&self) -> &'static str {
         let [probe, mahalanobis, patchcore] = Self::NAMES;
         match self {
@@ -76,7 +77,7 @@ impl Scorer {
         }
     }
 
-    /// How many features it takes; none where it takes features of places.
+    /// Returns the number of features it takes; `None` if it takes features of places.
     pub fn width(&self) -> Option<usize> {
         match self {
             Self::Probe { weights, .. } => Some(weights.len()),
@@ -85,7 +86,7 @@ impl Scorer {
         }
     }
 
-    /// Numbers that were fitted.
+    /// Returns how many numbers were fitted.
     pub fn numbers(&self) -> usize {
         match self {
             Self::Probe { weights, .. } => weights.len() + 1,
@@ -95,10 +96,10 @@ impl Scorer {
         }
     }
 
-    /// Scores normalised images (batch, height, width, 3); with places, if asked for and there are such.
+    /// Scores normalised images (batch, height, width, 3); with places, if requested and available.
     ///
     /// # Errors
-    /// If the encoder gives features of another width, or none of the kind that is needed.
+    /// If the encoder's features have another width, or it lacks the kind that is needed.
     pub fn score(&self, encoder: &dyn Backbone, images: &Tensor, with_places: bool) -> Result<Vec<Seen>> {
         match self {
             Self::Probe { weights, bias } => probe((weights, *bias), encoder, images, with_places),
@@ -124,7 +125,7 @@ impl Scorer {
         }
     }
 
-    /// Its numbers by name, for a file.
+    /// Returns its numbers by name, for a file.
     ///
     /// # Errors
     /// If memory is short.
@@ -146,10 +147,10 @@ impl Scorer {
         Ok(named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
     }
 
-    /// Out of what [`Self::tensors`] gave.
+    /// Restores a scorer from the result of [`Self::tensors`].
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape, or there is no scorer of that name.
+    /// If a tensor is missing or has another shape, or no scorer has that name.
     pub fn from_tensors(name: &str, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
         let tensor = |part: &str| tensors.get(part).with_context(|| format!("no tensor '{name}.{part}'"));
         let row = |part: &str| -> Result<Vec<f64>> {
@@ -201,7 +202,7 @@ fn probe(
         let scores: Vec<f64> = numbers(&places)?.chunks_exact(width).map(score).collect();
         for (seen, scores) in seen.iter_mut().zip(scores.chunks_exact(rows * columns)) {
             seen.places = scores.chunks_exact(columns).map(<[f64]>::to_vec).collect();
-            // Of the very numbers that are shown, so that they add up.
+            // Sum the very numbers that are shown, so that they add up exactly.
             seen.logit = scores.iter().sum::<f64>() / scores.len() as f64;
         }
     }
@@ -234,7 +235,7 @@ mod tests {
         Tensor::from_vec(values, (count, 32, 32, 3), &Device::Cpu).unwrap()
     }
 
-    /// Fitted on twelve images.
+    /// All scorers, fitted on twelve images.
     fn all(encoder: &dyn Backbone) -> Vec<Scorer> {
         let images = images(12);
         let mut stream = Seed::root(1).stream();
@@ -280,7 +281,7 @@ mod tests {
         assert!(Scorer::from_tensors("x", &BTreeMap::new()).is_err());
     }
 
-    /// Places of a probe add up; the farthest place of PatchCore is the one that decides.
+    /// The places of a probe add up to its logit; the farthest place of PatchCore decides.
     #[test]
     fn places_explain_the_logit() {
         let encoder = encoder(Name::ResNet18);
@@ -308,7 +309,7 @@ mod tests {
         }
     }
 
-    /// The scorer that is kept of those that a record scores says of an image what the record says.
+    /// A kept scorer gives the same score as the record.
     #[test]
     fn they_are_what_records_score() {
         let encoder = encoder(Name::ResNet18);

@@ -1,9 +1,9 @@
-//! What fewer labels would have given: the converged probe and neighbours' votes on the same frozen features, of k
-//! labelled defects and normal images in proportion.
+//! What fewer labels would have given: the converged probe and neighbours' votes, fitted on the same frozen
+//! features with k labelled defects and normal images in proportion.
 //!
-//! A draw is an order of the training images, the same for every cell that trains on them; budgets of one draw are
-//! nested. Pretraining has seen all images, as it needs no labels; supervised training has seen all labels, and its
-//! curve says what its features are worth, not what training on so few would give.
+//! A draw is an order of the training images, the same for every cell that trains on them; the budgets of one draw
+//! are nested. Pretraining has seen all images, because it needs no labels. Supervised training has seen all
+//! labels: its curve measures its features, not training on so few labels.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -19,12 +19,12 @@ use crate::{
     results::record::Budget,
 };
 
-/// Labelled defects, as far as there are more in training. Ours.
+/// Numbers of labelled defects; those not below the number in the training set are left out. Ours.
 const DEFECTS: [usize; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000];
-/// Orders of the training images that each budget is drawn from. Ours.
+/// Number of orders of the training images; each budget is drawn from each of them. Ours.
 pub const DRAWS: usize = 5;
 
-/// Scores of every budget. `labels` are those of the rows of `train`, `truth` those of `validation`.
+/// Scores every budget. `labels` are those of the rows of `train`, `truth` those of `validation`.
 ///
 /// # Errors
 /// If scores cannot be ranked.
@@ -59,7 +59,7 @@ pub fn of(
     Ok(budgets)
 }
 
-/// A seeded order of the images with a defect and of those without, of which budgets take the first.
+/// Returns a seeded order of the images with a defect and of those without; budgets take the first of each.
 pub(super) fn draw(labels: &[bool], number: usize) -> [Vec<usize>; 2] {
     let mut stream = subset_seed("label budgets").index(number).stream();
     [true, false].map(|wanted| {
@@ -69,12 +69,13 @@ pub(super) fn draw(labels: &[bool], number: usize) -> [Vec<usize>; 2] {
     })
 }
 
-/// Normal images beside `count` of `defects` defects, in the same proportion as `normals` to these; at least two.
+/// Returns how many normal images accompany `count` of `defects` defects, in the same proportion as `normals` to
+/// these; at least two.
 pub(super) fn beside(count: usize, defects: usize, normals: usize) -> usize {
     (count * normals).div_ceil(defects).clamp(2.min(normals), normals)
 }
 
-/// Some rows of features, one after the other.
+/// Returns some rows of features, one after the other.
 fn picked(features: &Features, rows: &[usize]) -> Vec<f32> {
     let width = features.width;
     rows.iter().flat_map(|row| features.rows[row * width..(row + 1) * width].iter().copied()).collect()
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
     use crate::{evaluate::probe::Weighting, seed::Seed};
 
-    /// Rows of four features, of which the first tells defects.
+    /// Rows of four features, of which the first separates defects.
     fn drawn(count: usize, seed: u64) -> (Features, Vec<bool>) {
         let mut stream = Seed::root(seed).stream();
         let labels: Vec<bool> = (0..count).map(|row| row % 5 == 0).collect();
@@ -103,7 +104,7 @@ mod tests {
     fn normal_images_stand_beside_labelled_defects_in_proportion() {
         // 5 of 7 defects and 10 normal images: 50 / 7 is 7.1, and one more than too few.
         assert_eq!([beside(5, 7, 10), beside(7, 7, 10), beside(2, 8, 12)], [8, 10, 3]);
-        // Two at least, where there are two.
+        // At least two, if there are two.
         assert_eq!([beside(1, 10, 4), beside(1, 10, 1)], [2, 1]);
     }
 

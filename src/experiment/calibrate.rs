@@ -1,4 +1,4 @@
-//! How long this machine takes: a few steps of a cell's very training, timed. Nothing of it is kept.
+//! The pace of this machine: times a few steps of a cell's own training, and discards the results.
 
 use std::time::Instant;
 
@@ -13,17 +13,18 @@ use crate::{
     train::{Optimisation, Progress, pretrain},
 };
 
-/// Seconds that one image takes.
+/// Seconds per image.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Source image, all its views, one step forward and back.
+    /// Per source image: all its views, one step forward and back.
     pub train: f64,
-    /// View, through the encoder alone.
+    /// Per view: through the encoder only.
     pub evaluate: f64,
 }
 
 /// Measures a cell's pace with batches that grow from 8 images until a step takes `enough` seconds or has the
-/// cell's own size; the pace is that of the last. If `again`, times the second pass, when all images are cached.
+/// cell's own size; returns the pace of the last one. If `again`, times the second pass, when all images are
+/// cached.
 ///
 /// # Errors
 /// As [`super::run`].
@@ -39,7 +40,8 @@ pub fn pace(resolved: &Resolved, enough: f64, again: bool) -> Result<Pace> {
     }
 }
 
-/// The pace with batches of this many images, over two of them: the first also touches memory for the first time.
+/// Returns the pace with batches of this many images, over two of them: the first also touches memory for the first
+/// time.
 fn pace_at(resolved: &Resolved, batch_size: usize, again: bool) -> Result<Pace> {
     let method = resolved.build(resolved.seed().child("model"))?;
     let whole = [ViewRecipe::whole(resolved.scale.side)];
@@ -60,7 +62,7 @@ fn pace_at(resolved: &Resolved, batch_size: usize, again: bool) -> Result<Pace> 
     Ok(Pace { train, evaluate })
 }
 
-/// Seconds of a training image.
+/// Returns seconds per training image.
 fn training(resolved: &Resolved, method: &dyn Method, loader: &Loader, again: bool) -> Result<f64> {
     let mut probe = online_probe(resolved, method)?;
     let whole = [ViewRecipe::whole(resolved.scale.side)];

@@ -1,47 +1,48 @@
-//! A cell: one trained model, and its identity.
+//! A cell: one trained model, and its name.
 
 use std::fmt;
 
 pub use crate::study::{Ablation, Remedy, Study};
 use crate::{backbone, data::Share, method};
 
-/// One trained model: what is varied between experiments of a study.
+/// One trained model, described by what varies between the experiments of a study.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cell {
-    /// What the cell belongs to.
+    /// The study that the cell belongs to.
     pub study: Study,
-    /// How it is trained.
+    /// The method that trains it.
     pub method: method::Name,
-    /// Which encoder.
+    /// The encoder.
     pub backbone: backbone::Name,
     /// Share of defects in the training set.
     pub share: Share,
-    /// Root of all of this cell's random streams.
+    /// Root of all random streams of the cell.
     pub seed: u64,
 }
 
 impl Cell {
-    /// Unique name, also of snapshots and record files: `table1/simclr-resnet18-share05-seed0`.
+    /// Returns the unique name, also used for snapshots and record files: `table1/simclr-resnet18-share05-seed0`.
     pub fn id(&self) -> String {
         self.to_string()
     }
 
-    /// Name of the method in records; `none` of the floors.
+    /// Returns the method's name in records; `none` for floors.
     pub fn method(&self) -> &'static str {
         if self.is_floor() { "none" } else { self.method.id() }
     }
 
-    /// Name of the encoder in records.
+    /// Returns the encoder's name in records.
     pub fn encoder(&self) -> &'static str {
         if self.study == Study::Pixels { "pixels" } else { self.backbone.id() }
     }
 
-    /// Whether nothing is trained: what methods have to beat.
+    /// Returns whether the cell is a floor, which trains nothing.
     pub fn is_floor(&self) -> bool {
         self.study.is_floor()
     }
 
-    /// What its training steps optimise: labels, where its method has only pretrained the encoder.
+    /// Returns the method whose loss the training steps optimise: the supervised one if the cell's method only
+    /// pretrained the encoder.
     pub fn trained_by(&self) -> method::Name {
         match self.study {
             Study::FineTuned | Study::LabelBudget { .. } => method::Name::Supervised,
@@ -49,14 +50,15 @@ impl Cell {
         }
     }
 
-    /// The cell whose encoder this one begins with; none where it begins with its own.
+    /// Returns the cell whose encoder is the starting point of this one; `None` if there is none.
     pub fn pretrained_by(&self) -> Option<Self> {
         let study = if Share::STUDY.contains(&self.share) { Study::Table1 } else { Study::Extension };
         let begins = self.trained_by() != self.method;
         begins.then_some(Self { study, ..*self })
     }
 
-    /// Why the cell cannot be trained, where it cannot: a state that tables show, not a gap.
+    /// Returns why the cell cannot be trained, or `None` if it can. Tables state the reason instead of leaving a
+    /// gap.
     pub fn undefined(&self) -> Option<&'static str> {
         match self.study {
             Study::GivenWeights => None,
@@ -69,7 +71,7 @@ impl fmt::Display for Cell {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}-{}", self.study.id(), self.method(), self.encoder())?;
         match self.study.variant() {
-            // Studies of the paper that have variants train on the data's own share only.
+            // Studies of the paper that have variants train on the data's natural share only.
             Some(variant) if self.share == Share::NATURAL => write!(formatter, "-{variant}")?,
             Some(variant) => write!(formatter, "-{variant}-{}", self.share.id())?,
             None => write!(formatter, "-{}", self.share.id())?,
@@ -78,15 +80,15 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Method x backbone x share for one seed, cells that are [undefined](Cell::undefined) among them.
+/// Returns method x backbone x share for one seed, including [undefined](Cell::undefined) cells.
 ///
-/// For the paper's five shares the rstest attributes of `benchmarks/cells/table1_methods.rs` spell out
-/// the same list, so that each cell is a named test; `tidy` fails when the two drift apart.
+/// For the paper's five shares the rstest attributes of `benchmarks/cells/table1_methods.rs` list the same cells,
+/// so that each is a named test; the tests of `tidy.rs` fail if the two differ.
 pub fn at(shares: &[Share], seed: u64) -> Vec<Cell> {
     trained_by(&method::Name::PAPER, shares, seed)
 }
 
-/// As [`at`], of methods that the paper does not have.
+/// Like [`at`], for methods that the paper does not have.
 pub fn other_methods(shares: &[Share], seed: u64) -> Vec<Cell> {
     let others: Vec<_> = method::Name::ALL.into_iter().filter(|method| !method.is_the_papers()).collect();
     trained_by(&others, shares, seed)
@@ -105,8 +107,8 @@ fn trained_by(methods: &[method::Name], shares: &[Share], seed: u64) -> Vec<Cell
     cells
 }
 
-/// The floors at each share: pixels (for seed 0 only: nothing of them is random), and both backbones with random
-/// weights.
+/// Returns the floors at each share: pixels (for seed 0 only, because nothing in them is random), and both
+/// backbones with random weights.
 pub fn floors(shares: &[Share], seed: u64) -> Vec<Cell> {
     let (method, resnet) = (method::Name::Supervised, backbone::Name::ResNet18);
     let mut cells = Vec::new();
@@ -121,8 +123,8 @@ pub fn floors(shares: &[Share], seed: u64) -> Vec<Cell> {
     cells
 }
 
-/// A backbone with the weights of a file (`--frozen`), which nothing trains, at each share; for seed 0 only,
-/// as nothing of them is random.
+/// Returns the cells of a backbone with the weights of a file (`--frozen`), which are not trained, at each share;
+/// for seed 0 only, because nothing in them is random.
 pub fn frozen(backbone: backbone::Name, shares: &[Share], seed: u64) -> Vec<Cell> {
     let (study, method) = (Study::GivenWeights, method::Name::Supervised);
     let shares = shares.iter().filter(|_| seed == 0);
@@ -132,7 +134,7 @@ pub fn frozen(backbone: backbone::Name, shares: &[Share], seed: u64) -> Vec<Cell
 /// Sides of Table 2, pixels.
 pub const SIDES: [u16; 5] = Study::SIDES;
 
-/// Table 2: both backbones at five resolutions.
+/// Returns the cells of Table 2: both backbones at five resolutions.
 pub fn table2(seed: u64) -> Vec<Cell> {
     let (method, share) = (method::Name::Supervised, Share::NATURAL);
     let at =
@@ -141,31 +143,32 @@ pub fn table2(seed: u64) -> Vec<Cell> {
 }
 
 /// Strengths of jitter in Figure 3, thousandths. The paper names the ends, 100 and 800, and the values 275 and 450:
-/// this is the coarsest even grid that has all four.
+/// this is the coarsest even grid that contains all four.
 pub const JITTERS: [u16; 5] = [100, 275, 450, 625, 800];
-/// Smallest crops in Figure 3, thousandths of the area: likewise, from 80, 395, 605 and 710.
+/// Smallest crops in Figure 3, thousandths of the area: chosen likewise, from 80, 395, 605 and 710.
 pub const CROPS: [u16; 7] = [80, 185, 290, 395, 500, 605, 710];
 
-/// Figure 3: jitter x smallest crop.
+/// Returns the cells of Figure 3: jitter x smallest crop.
 pub fn figure3(seed: u64) -> Vec<Cell> {
     let (method, backbone, share) = (method::Name::Supervised, backbone::Name::ResNet18, Share::NATURAL);
     let cell = |jitter, crop| Cell { study: Study::Figure3 { jitter, crop }, method, backbone, share, seed };
     JITTERS.into_iter().flat_map(|jitter| CROPS.map(|crop| cell(jitter, crop))).collect()
 }
 
-/// Methods that are also trained on sets of one size: the ceiling, the paper's best of low shares, and ours.
+/// Methods that are also trained on sets of equal size: the ceiling, the paper's best method at low shares, and
+/// ours.
 pub const SIZE_MATCHED: [method::Name; 3] =
     [method::Name::Supervised, method::Name::BarlowTwins, method::Name::SimClr];
 
-/// Training sets of one size, at the five shares, on ResNet-18.
+/// Returns the cells with training sets of equal size, at the five shares, on ResNet-18.
 pub fn size_matched(seed: u64) -> Vec<Cell> {
     let (study, backbone) = (Study::SizeMatched, backbone::Name::ResNet18);
     let at = |method| Share::STUDY.map(|share| Cell { study, method, backbone, share, seed });
     SIZE_MATCHED.into_iter().flat_map(at).collect()
 }
 
-/// What the authors' released code does otherwise, one at a time, at 45 % defects. The sound counterpart of
-/// each is the cell of Table 1 with the same method and backbone, or for DINO's head its own.
+/// Returns the ablations at 45 % defects: each changes one detail to that of the authors' released code. Its
+/// counterpart is the cell of Table 1 with the same method and backbone, or for DINO's head the other ablation.
 pub fn ablations(seed: u64) -> Vec<Cell> {
     use backbone::Name::{ResNet18, ViTTiny};
     let cell = |ablation, method, backbone| Cell {
@@ -188,8 +191,8 @@ pub fn ablations(seed: u64) -> Vec<Cell> {
     ]
 }
 
-/// Other answers to rarity than weights, of supervised training on both backbones at each share. What they are compared
-/// with are Table 1's cells of supervised training.
+/// Returns the cells with alternatives to weighting defects, for supervised training on both backbones at each
+/// share. They are compared with Table 1's supervised cells.
 pub fn remedies(shares: &[Share], seed: u64) -> Vec<Cell> {
     let method = method::Name::Supervised;
     let mut cells = Vec::new();
@@ -202,33 +205,35 @@ pub fn remedies(shares: &[Share], seed: u64) -> Vec<Cell> {
     cells
 }
 
-/// Fine-tuning of what each of the paper's methods has pretrained without labels, at each share.
+/// Returns the cells that fine-tune what each of the paper's methods has pretrained without labels, at each share.
 pub fn fine_tuned(shares: &[Share], seed: u64) -> Vec<Cell> {
     let cells = at(shares, seed).into_iter().filter(|cell| !cell.method.is_supervised());
     cells.map(|cell| Cell { study: Study::FineTuned, ..cell }).collect()
 }
 
-/// All weights trained on few labels, from random weights and from what each of the paper's methods has pretrained, at
-/// 45 %, or the largest share where that is not among them: other shares have fewer labels yet.
+/// Returns the cells that train all weights on few labels, from random weights and from what each of the paper's
+/// methods has pretrained, at 45 %, or the largest share if 45 % is not among them: other shares have even fewer
+/// labels.
 pub fn label_budgets(shares: &[Share], seed: u64) -> Vec<Cell> {
     let at_budget =
         |cell: Cell| Study::BUDGETS.map(|defects| Cell { study: Study::LabelBudget { defects }, ..cell });
     at(largest(shares).as_slice(), seed).into_iter().flat_map(at_budget).collect()
 }
 
-/// Each of the most frequent classes left out of training, at the share of [`label_budgets`].
+/// Returns the cells that leave out each of the most frequent classes from training, at the share of
+/// [`label_budgets`].
 pub fn unseen(shares: &[Share], seed: u64) -> Vec<Cell> {
     let without = |cell: Cell| Study::UNSEEN.map(|rank| Cell { study: Study::Unseen { rank }, ..cell });
     at(largest(shares).as_slice(), seed).into_iter().flat_map(without).collect()
 }
 
-/// 45 %, the largest of the paper's, or the largest there is.
+/// Returns 45 %, the largest of the paper's shares, if it is among `shares`, otherwise the largest.
 fn largest(shares: &[Share]) -> Option<Share> {
     const MOST: Share = Share::percent(45);
     if shares.contains(&MOST) { Some(MOST) } else { shares.iter().copied().max() }
 }
 
-/// One trial of tuning: every pair of the paper's methods with a backbone that it is defined on.
+/// Returns one trial of tuning: every pair of the paper's methods with a backbone that it is defined on.
 pub fn tuning(trial: u16, share: Share, seed: u64) -> Vec<Cell> {
     let study = Study::Tuning { trial };
     let cells = at(&[share], seed).into_iter().map(|cell| Cell { study, ..cell });

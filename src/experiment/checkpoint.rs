@@ -1,8 +1,8 @@
 //! When a cell's training state is saved, and whether a saved state is resumed.
 //!
-//! Seconds after a resume are those of the saved state plus those since. Work that was lost and repeated counts once,
-//! and the time between two processes does not count: seconds of epochs, and of training, are what one process would
-//! have taken.
+//! After a resume, times are those of the saved state plus those measured since. Work that was lost and repeated
+//! counts once, and the time between two processes does not count: the seconds of epochs, and of training, are
+//! those that a single process would have taken.
 
 use std::{
     collections::BTreeMap,
@@ -26,23 +26,23 @@ use crate::{
     train::{Part, Progress, checkpoint::State},
 };
 
-/// Where the state of a cell is kept while it trains, and how often.
+/// Where and how often the state of a cell is saved during training.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The file.
     pub path: PathBuf,
-    /// Besides at the end of every epoch.
+    /// Interval between saves, in addition to those at the end of every epoch.
     pub every: Duration,
-    /// Once it is true, the state is kept after the present step, and the cell ends with [`Stopped`].
+    /// Once it is true, the state is saved after the current step, and the cell ends with [`Stopped`].
     pub stop: Arc<AtomicBool>,
 }
 
-/// The end of a cell that was asked to stop: its state is kept.
+/// The error of a cell that was asked to stop; its state is saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Epochs done.
+    /// Completed epochs.
     pub epochs: usize,
-    /// Steps done of the next epoch.
+    /// Completed steps of the next epoch.
     pub steps: usize,
 }
 
@@ -63,15 +63,15 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl Checkpoint {
-    /// Ours: what a kill costs at most.
+    /// Ours: the most work that a kill can cost.
     const EVERY: Duration = Duration::from_secs(300);
 
-    /// In a results folder.
+    /// Returns the checkpoint of a cell in a results folder.
     pub fn new(folder: &Folder, cell: &str) -> Self {
         Self { path: folder.checkpoint(cell), every: Self::EVERY, stop: Arc::default() }
     }
 
-    /// The same, to end once this is true.
+    /// Returns the same checkpoint, which also ends the cell once `stop` is true.
     #[must_use]
     pub fn until(self, stop: &Arc<AtomicBool>) -> Self {
         Self { stop: stop.clone(), ..self }
@@ -82,8 +82,8 @@ impl Checkpoint {
     }
 
     /// # Errors
-    /// If there is a whole state and it is of another experiment; says what differs. A torn one is not an error: the
-    /// cell then starts from scratch.
+    /// If there is a complete state that belongs to another experiment; says what differs. A torn one is not an error:
+    /// the cell then starts from scratch.
     pub fn ensure_of(&self, resolved: &Resolved) -> Result<()> {
         match State::read(&self.path) {
             Ok((state, notes)) => ensure_of(&state, &notes, resolved),
@@ -93,7 +93,7 @@ impl Checkpoint {
 }
 
 /// # Errors
-/// If the state is of another experiment; says what differs.
+/// If the state belongs to another experiment; says what differs.
 fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolved) -> Result<()> {
     let identity = notes.get(IDENTITY).map_or("", String::as_str);
     let there: Identity =
@@ -103,30 +103,30 @@ fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolve
     resolved.ensure_used(&state.bytes(FILES)?)
 }
 
-/// Keeps the state of one cell, and the time that it took.
+/// Saves the state of one cell and the time that it took.
 pub(super) struct Keeper<'a> {
     checkpoint: Option<&'a Checkpoint>,
     resolved: &'a Resolved<'a>,
-    /// What every state of this cell says of itself.
+    /// What every state of this cell says about its experiment.
     notes: BTreeMap<String, String>,
     pub from: Option<State>,
-    /// Seconds up to the state that is resumed.
+    /// Seconds of training up to the state that was resumed.
     before: f64,
     begun: Instant,
     kept: Instant,
     /// Seconds from the beginning of training to the end of each epoch.
     pub epoch_ends: Vec<f64>,
-    /// Seconds by what they went to.
+    /// Seconds of training by activity.
     pub parts: BTreeMap<String, f64>,
-    /// When the last of these ended.
+    /// End of the last activity.
     lap: Instant,
-    /// Processes that worked on the cell before this one and left a state.
+    /// Number of earlier processes that worked on the cell and left a state.
     pub resumed: usize,
-    /// Another machine that worked on it.
+    /// Another machine that worked on the cell, if any.
     elsewhere: Option<String>,
 }
 
-/// Names under which this file keeps its own.
+/// Names of the keeper's own values within the checkpoint file.
 const EPOCH_ENDS: &str = "clock/epoch_ends";
 const ELAPSED: &str = "clock/elapsed";
 const PARTS: &str = "clock_part";
@@ -137,12 +137,12 @@ const MACHINE: &str = "machine";
 const RESUMED: &str = "resumed";
 
 impl<'a> Keeper<'a> {
-    /// Takes up what is kept of the cell, if it is this experiment's and whole. A torn one is renamed and reported:
-    /// the cell begins anew.
+    /// Loads the cell's saved state if it is complete and of this experiment. A torn one is renamed and reported,
+    /// and the cell starts from scratch.
     ///
     /// # Errors
-    /// If a whole one is of another experiment under the same name (other settings, labels, images, code or device):
-    /// it may be somebody's day of work. Says what differs.
+    /// If a complete state belongs to another experiment under the same name (other settings, labels, images, code or
+    /// device): it is not overwritten, since it may hold a day of work. Says what differs.
     pub fn open(
         checkpoint: Option<&'a Checkpoint>,
         resolved: &'a Resolved<'a>,
@@ -202,13 +202,13 @@ impl<'a> Keeper<'a> {
         self.notes.insert(RESUMED.to_owned(), self.resumed.to_string());
         if note(MACHINE) != machine {
             self.elsewhere = Some(note(MACHINE));
-            // Kept for the record, however often the cell is interrupted again.
+            // Kept for the record, even if the cell is interrupted again.
             self.notes.insert(MACHINE.to_owned(), note(MACHINE));
         }
         Ok(())
     }
 
-    /// What a reader of the record must know of how the cell was trained.
+    /// Returns what a reader of the record must know about how the cell was trained.
     pub fn limits(&self) -> Vec<String> {
         let elsewhere = self.elsewhere.iter();
         elsewhere.map(|machine| format!("training began on another machine: {machine}")).collect()
@@ -226,14 +226,14 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Training begins now.
+    /// Starts the clock of training.
     pub fn start(&mut self) {
         self.begun = Instant::now();
         self.kept = self.begun;
         self.lap = self.begun;
     }
 
-    /// Counts the time since the last call, or since [`Self::start`], towards `part`.
+    /// Adds the time since the last call, or since [`Self::start`], to `part`.
     pub fn lap(&mut self, part: &str) {
         let now = Instant::now();
         let seconds = now.duration_since(self.lap).as_secs_f64();
@@ -241,12 +241,12 @@ impl<'a> Keeper<'a> {
         self.lap = now;
     }
 
-    /// Seconds of training so far.
+    /// Returns the seconds of training so far.
     pub fn seconds(&self) -> f64 {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// A stage begins after training, whose last state is kept.
+    /// Reports that a stage begins after training, whose last state is already saved.
     ///
     /// # Errors
     /// [`Stopped`], if the cell is to stop.
@@ -257,7 +257,7 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Keeps the state at the end of an epoch, when it was last kept long ago, and when the cell is to stop.
+    /// Saves the state at the end of an epoch, when the interval has passed, and when the cell is to stop.
     ///
     /// # Errors
     /// If it cannot be written; [`Stopped`], if the cell is to stop.

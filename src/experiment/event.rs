@@ -1,4 +1,4 @@
-//! What a caller is told while a cell is being worked on.
+//! Progress reports of a cell to its caller.
 
 use crate::train::Progress;
 
@@ -6,17 +6,17 @@ use crate::train::Progress;
 pub enum Event<'a> {
     /// A stage begins: `training`, `features`, `probe`, `label-free`.
     Stage(&'static str),
-    /// A part of training is done.
+    /// Training has progressed.
     Training(Progress<'a>),
-    /// Training resumes after so many epochs, steps of the next, and images in all.
+    /// Training resumes from a checkpoint.
     Resumed {
-        /// Epochs done.
+        /// Completed epochs.
         epoch: usize,
-        /// Steps done of the next epoch.
+        /// Completed steps of the next epoch.
         step: usize,
         /// Images seen so far, over all epochs.
         images: usize,
     },
-    /// What a person should know, such as a checkpoint that cannot be resumed.
+    /// A message for the user, for example that a checkpoint cannot be resumed.
     Note(&'a str),
 }

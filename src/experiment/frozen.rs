@@ -1,4 +1,4 @@
-//! Features of the frozen encoder, and what classifiers make of them.
+//! Features of the frozen encoder, and the classifiers that use them.
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -28,13 +28,13 @@ use crate::{
     train::Trained,
 };
 
-/// Features of the frozen encoder, of whole images.
+/// Features of the frozen encoder on whole images.
 pub(super) struct Frozen {
     pub train: Features,
     pub validation: Features,
     /// Validation images that could be read.
     pub images: Vec<Validated>,
-    /// Of these.
+    /// Labels of these images.
     pub labels: Vec<Labels>,
 }
 
@@ -53,12 +53,12 @@ impl Frozen {
     }
 }
 
-/// What classifiers say of the validation images, and how good that is.
+/// Logits of all classifiers on the validation images, and their scores.
 pub(super) struct Probed {
     pub classifiers: Vec<(String, Vec<f64>)>,
     pub scores: Vec<Score>,
     pub budgets: Vec<Budget>,
-    /// What is kept of them, to score further images.
+    /// Scorers that are kept for further images.
     pub scorers: Vec<Scorer>,
     pub fit: ProbeFit,
     /// Why there are no scores at some validation shares.
@@ -85,7 +85,7 @@ pub(super) fn probe(
     let groups = groups(&*resolved.source.train, &frozen.train.indices);
     let options = resolved.recipe.converged_probe;
     let (fit, c) = Probe::cross_validated(&features, &defects, groups.as_deref(), options)?;
-    // A copy of all training features.
+    // It is a copy of all training features.
     drop(features);
     classifiers.push(("converged".to_owned(), fit.logits(&rows)?));
     if resolved.recipe.augmented_validation && classifies {
@@ -118,7 +118,7 @@ pub(super) fn probe(
     Ok(Probed { classifiers, scores, budgets, scorers, fit, missing: subsets.missing })
 }
 
-/// What detectors say that are fitted on normal images alone.
+/// Adds the logits of detectors fitted on normal images only.
 fn without_defects(
     resolved: &Resolved,
     method: &dyn Method,
@@ -145,13 +145,13 @@ fn without_defects(
     Ok(found)
 }
 
-/// The group of each image as a number; none where one has none.
+/// Returns the group of each image as a number; `None` if some image has no group.
 fn groups(dataset: &dyn Dataset, indices: &[usize]) -> Option<Vec<u32>> {
     let names = indices.iter().map(|&index| dataset.group(index).map(str::to_owned));
     names.collect::<Option<Vec<String>>>().map(|names| stratify::numbered(&names).0)
 }
 
-/// Points to the defects of validation images, by the scorer of a name if it is kept.
+/// Scores pointing at the defects of validation images by the named scorer, if it was kept.
 pub(super) fn pointing(
     resolved: &Resolved,
     method: &dyn Method,
@@ -164,7 +164,7 @@ pub(super) fn pointing(
     super::pointing::of(method.encoder(), scorer, &defects, resolved)
 }
 
-/// Logits of the classifier in training, of features (images, width).
+/// Returns logits of the classifier in training on features (images, width).
 fn classify(model: &Model, features: &Tensor) -> Result<Vec<f64>> {
     let logits = match &model.online_probe {
         Some(probe) => probe.logits(features)?,
@@ -173,8 +173,8 @@ fn classify(model: &Model, features: &Tensor) -> Result<Vec<f64>> {
     Ok(logits.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 
-/// As released: training's augmentation on validation images. One view each; the released code counts both views of
-/// methods that compare two: more rows of the same kind.
+/// As in the released code: training's augmentation on validation images. One view each; for methods that compare
+/// two views the released code counts both, which gives more rows of the same kind.
 fn augmented(resolved: &Resolved, model: &Model, frozen: &Frozen) -> Result<Features> {
     let loader = Loader {
         dataset: &*resolved.source.validation,

@@ -1,4 +1,4 @@
-//! The label-free suite of a trained model, as a record keeps it: names and numbers.
+//! The label-free metrics of a trained model, as stored in a record: names and numbers.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use crate::{
 
 type Named = BTreeMap<String, f64>;
 
-/// Metrics of `features` of training images, of the method's embeddings of them, and of several views of some of
-/// the images, drawn by the first recipe of views.
+/// Computes the metrics of `features` of training images, of the method's embeddings of these, and of several views
+/// of some of the images, drawn by the first view recipe.
 ///
 /// # Errors
 /// If features are not finite, or an image cannot be read.
@@ -27,7 +27,7 @@ pub fn of(method: &dyn Method, features: &Features, resolved: &Resolved) -> Resu
     let viewed = resolved.evenly(images);
     let images = Loader { indices: &viewed, views: &resolved.views[..1], seed, ..resolved.loader() };
     let mut all = BTreeMap::new();
-    // The tensor is a copy of all features, and not kept.
+    // The tensor is a copy of all features, and is dropped at once.
     let embeddings = method.embed(&features.tensor(device)?).transpose()?;
     all.insert("features".to_owned(), of_rows(&features.rows, features.width, &seed)?);
     if let Some(embeddings) = embeddings {
@@ -66,7 +66,7 @@ pub fn of(method: &dyn Method, features: &Features, resolved: &Resolved) -> Resu
 }
 
 fn of_rows(values: &[f32], width: usize, seed: &Seed) -> Result<Named> {
-    // A network whose features are all zero has none of these; its record says so by an empty list.
+    // A network whose features are all zero has none of these metrics; its record has an empty list.
     if values.iter().all(|&value| value == 0.0) {
         return Ok(Named::new());
     }
@@ -111,7 +111,7 @@ fn of_rows(values: &[f32], width: usize, seed: &Seed) -> Result<Named> {
     ]))
 }
 
-/// Those that are defined; a number that is not finite has no place in a record.
+/// Returns the defined metrics; a record cannot hold a number that is not finite.
 fn named<const N: usize>(values: [(&str, Option<f64>); N]) -> Named {
     let defined = |(name, value): (&str, Option<f64>)| {
         Some((name.to_owned(), value.filter(|value| value.is_finite())?))
@@ -127,7 +127,7 @@ fn numbers(rows: &Tensor) -> candle_core::Result<(Vec<f32>, usize)> {
 mod tests {
     use super::*;
 
-    /// Each of four directions twice: four equal singular values, of centred rows three, all of length 1.
+    /// Each of four directions twice: four equal singular values; after centring three; all rows have length 1.
     #[test]
     fn metrics_go_by_their_own_names() {
         let rows: Vec<f32> =
@@ -143,7 +143,8 @@ mod tests {
             ("nesum", 3.0),
             ("participation_ratio", 3.0),
             ("mean", 0.25),
-            // Of each column two of eight are 1, as of a sample; rows of length 1, times the root of the width.
+            // In each column two of eight values are 1; sample deviation. Rows of length 1, times the root of the
+            // width.
             ("deviation", (8.0_f64 * 0.25 * 0.75 / 7.0).sqrt()),
             ("unit_mean", 0.5),
             ("unit_deviation", 2.0 * (8.0_f64 * 0.25 * 0.75 / 7.0).sqrt()),
@@ -151,7 +152,7 @@ mod tests {
             assert!((found[name] - expected).abs() < 1e-4, "{name}: {}, expected {expected}", found[name]);
         }
         assert!(of_rows(&[0.0; 8], 4, &Seed::root(0)).unwrap().is_empty(), "nothing but zeros has none");
-        // Twice as long rows have twice the mean; those of unit length are as before.
+        // Rows of twice the length have twice the mean; metrics of unit rows are unchanged.
         let twice: Vec<f32> = rows.iter().map(|value| 2.0 * value).collect();
         let twice = of_rows(&twice, 4, &Seed::root(0)).unwrap();
         assert!((twice["mean"] - 0.5).abs() < 1e-6 && (twice["unit_mean"] - 0.5).abs() < 1e-6, "{twice:?}");

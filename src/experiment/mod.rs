@@ -1,6 +1,6 @@
-//! Cells of the study: decided ([`Plan::resolve`]), then walked through ([`run`]).
+//! Cells of the study: everything about them is decided ([`Plan::resolve`]), then they are run ([`run`]).
 //!
-//! Knows everything below and nothing above: neither snapshots, nor reports, nor a command line.
+//! Uses every layer below and none above: no snapshots, reports or command line.
 
 mod budgets;
 pub mod calibrate;

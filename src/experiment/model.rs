@@ -1,14 +1,14 @@
-//! What a cell trains: a method, and the probe that learns beside it.
+//! The model that a cell trains: a method and its online probe.
 
 use anyhow::Result;
 
 use super::Resolved;
 use crate::{method::Method, train::online_probe::OnlineProbe};
 
-/// What is trained.
+/// The trained model.
 pub(super) struct Model {
     pub method: Box<dyn Method>,
-    /// None where the method has a classifier of its own.
+    /// `None` if the method has a classifier of its own.
     pub online_probe: Option<OnlineProbe>,
 }
 
@@ -22,7 +22,7 @@ impl Model {
     }
 }
 
-/// The linear probe that learns beside the method; none where the method learns from labels itself.
+/// Returns the linear probe that is trained alongside the method; `None` if the method itself learns from labels.
 pub(super) fn online_probe(resolved: &Resolved, method: &dyn Method) -> Result<Option<OnlineProbe>> {
     if resolved.cell.trained_by().is_supervised() {
         return Ok(None);

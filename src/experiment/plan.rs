@@ -1,4 +1,4 @@
-//! What all cells of a run share, and what each cell makes of it: its recipe, sizes and views.
+//! What all cells of a run share, and how each cell's recipe, sizes and views follow from it.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,60 +26,60 @@ use crate::{
     results::record::Settings,
 };
 
-/// What all cells of a run share.
+/// What all cells of a run have in common.
 pub struct Plan {
-    /// How large everything is.
+    /// The size of everything.
     pub scale: Scale,
-    /// Whose hyper-parameters.
+    /// The source of hyper-parameters.
     pub recipe: recipe::Name,
-    /// Instead of the views of each method's recipe.
+    /// Replaces the views of each method's recipe, if given.
     pub augmentation: Option<Augmentation>,
-    /// Weights that every trained encoder begins with; floors keep theirs.
+    /// Initial weights of every trained encoder; floors keep their own.
     pub init: Option<Init>,
-    /// Weights that are scored as they are, in a floor of their own.
+    /// Weights that are scored unchanged, in a floor of their own.
     pub frozen: Option<Init>,
-    /// Where encoders are that fine-tuning begins with; none where there are no such.
+    /// Provides the encoders that fine-tuning starts from; `None` if there are none.
     pub pretrained: Option<Arc<dyn Pretrained>>,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// How many bits of 16-bit samples are in use; none where the data say so themselves.
+    /// Number of bits in use of 16-bit samples; `None` if the data determine it.
     pub sample_bits: Option<SampleBits>,
-    /// Where it is trained.
+    /// Device of the computation.
     pub device: Device,
-    /// Whether training flows in bf16 ([`crate::tensor::graph::precision`]); evaluation is f32 always.
+    /// Whether training activations are bf16 ([`crate::tensor::graph::precision`]); evaluation is always f32.
     pub mixed_precision: bool,
 }
 
-/// Where encoders are that fine-tuning begins with.
+/// A source of pretrained encoders for fine-tuning.
 pub trait Pretrained: Send + Sync {
-    /// The encoder that this cell has trained.
+    /// Loads the encoder that this cell has trained.
     ///
     /// # Errors
-    /// If it is not there, or is of another experiment.
+    /// If it does not exist, or belongs to another experiment.
     fn encoder(&self, cell: &Resolved) -> Result<Weights>;
 }
 
-/// A file of encoder weights, as [`Weights`] reads it.
+/// A file of encoder weights, as read by [`Weights`].
 #[derive(Clone, Debug)]
 pub struct Init {
     /// The file.
     pub path: PathBuf,
     /// BLAKE3 of the file.
     pub digest: String,
-    /// What is in it.
+    /// The weights in the file.
     pub weights: Weights,
-    /// What pixels were normalised by when the weights were made.
+    /// Pixel normalisation with which the weights were trained.
     pub normalisation: Normalisation,
-    /// Whether the header of the file says so, not the caller nor custom.
+    /// Whether the normalisation comes from the header of the file, and not from the caller or the default.
     pub says_so: bool,
 }
 
 impl Init {
-    /// Reads the file once. Its normalisation is `asked`, else what its header says, else that of everything
-    /// that is trained here.
+    /// Reads the file once. The normalisation is `asked` if given, otherwise that of the file's header, otherwise
+    /// the one used for all training here.
     ///
     /// # Errors
-    /// If it cannot be read, or holds no weights; says what it is instead.
+    /// If the file cannot be read, or contains no weights; says what it contains instead.
     pub fn new(path: &Path, asked: Option<Normalisation>) -> Result<Self> {
         let bytes = regular::read(path, Most::WEIGHTS)
             .with_context(|| format!("{}: cannot read the weights", path.display()))?;
@@ -95,22 +95,22 @@ impl Init {
         })
     }
 
-    /// The encoder that it holds weights of.
+    /// Returns the encoder that the weights belong to.
     ///
     /// # Errors
-    /// If it is none that is built here.
+    /// If it is not one that is implemented here.
     pub fn network(&self) -> Result<backbone::Name> {
         Ok(self.weights.network()?)
     }
 
-    /// Name of the file, without the folder that it lies in.
+    /// Returns the name of the file without its folder.
     pub fn name(&self) -> String {
         self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 }
 
 impl Plan {
-    /// The usual plan of a scale: the released recipe at `full`, ours below, on the CPU.
+    /// Returns the default plan of a scale: the released recipe at `full`, ours below, on the CPU.
     pub fn new(scale: Scale) -> Self {
         let recipe = if scale.name == "full" { recipe::Name::AsReleased } else { recipe::Name::Short };
         let on_bad_image = OnBadImage::Fail;
@@ -128,7 +128,7 @@ impl Plan {
         }
     }
 
-    /// The recipe of a cell in this run, with what its ablation or its trial changes.
+    /// Returns a cell's recipe in this run, with the changes of its ablation or trial.
     pub fn recipe(&self, cell: &Cell) -> Recipe {
         let mut recipe = Recipe::of(self.recipe, cell.trained_by(), cell.backbone);
         recipe.augmentation = self.augmentation.unwrap_or(recipe.augmentation);
@@ -171,16 +171,16 @@ impl Plan {
         recipe
     }
 
-    /// MAE with other predictions supervised; all else as in the recipe.
+    /// Returns MAE's objective with another choice of supervised predictions; the rest is as in the recipe.
     fn mae(&self, cell: &Cell, supervision: Supervision) -> Arc<dyn Objective> {
         Arc::new(Reconstruction { supervision, ..Recipe::reconstruction(self.recipe, cell.backbone) })
     }
 
-    /// Weights that the cell's encoder begins with; none where they are random, as those of the floor of random weights
-    /// always are.
+    /// Returns the initial weights of the cell's encoder; `None` if they are random, as they always are in the
+    /// random-weights floor.
     pub fn init_of(&self, cell: &Cell) -> Option<&Init> {
         match cell.study {
-            // The cell that pretrained it does.
+            // The cell that pretrained it has used them.
             _ if cell.pretrained_by().is_some() => None,
             Study::GivenWeights => self.frozen.as_ref(),
             study if study.is_floor() => None,
@@ -188,29 +188,29 @@ impl Plan {
         }
     }
 
-    /// What the cell's pixels are normalised by: as when the weights were made that its encoder goes back to.
+    /// Returns the pixel normalisation of a cell: that of the weights from which its encoder descends.
     pub fn normalisation(&self, cell: &Cell) -> Normalisation {
         let first = cell.pretrained_by().unwrap_or(*cell);
         self.init_of(&first).map_or(Normalisation::SEWER_ML, |init| init.normalisation)
     }
 
-    /// Every choice behind a cell's numbers on the source called `source`, by name.
+    /// Returns every choice that affects a cell's numbers on the source called `source`, by name.
     pub fn settings(&self, cell: &Cell, source: &str) -> Settings {
         settings::of(cell, self, source)
     }
 
-    /// Type of the numbers that flow in training.
+    /// Returns the number type of training activations.
     pub(super) fn numbers(&self) -> DType {
         if self.mixed_precision { DType::BF16 } else { DType::F32 }
     }
 
-    /// How large everything is in a cell.
+    /// Returns the sizes of a cell.
     pub fn scale_of(&self, cell: &Cell) -> Scale {
         let mut scale = self.scale.clone();
         match cell.study {
             Study::Table2 { side } => scale.side = scale.side_like(usize::from(side)),
             study if study.is_floor() => scale.epochs = 0,
-            // Of the same weights other heads would be another function.
+            // With other heads the same weights would be another function.
             _ if cell.pretrained_by().is_some() => {
                 let pretraining = Recipe::of(self.recipe, cell.method, cell.backbone);
                 scale.vit.heads = pretraining.objective.attention_heads().unwrap_or(scale.vit.heads);
@@ -220,7 +220,7 @@ impl Plan {
         scale
     }
 
-    /// Side of drawn pictures that a cell learns from: those of Table 2 are drawn once, for its largest side.
+    /// Returns the side of the drawn images that a cell uses: those of Table 2 are drawn once, at its largest side.
     pub fn drawn_side(&self, cell: &Cell) -> usize {
         match cell.study {
             Study::Table2 { .. } => {
@@ -231,16 +231,16 @@ impl Plan {
         .unwrap_or(self.scale.side)
     }
 
-    /// Part of the training set of the source called `source` that is used at all.
+    /// Returns the part of the training set of the source called `source` that is used.
     pub(super) fn training_sample(&self, cell: &Cell, source: &str) -> (usize, usize) {
         match cell.study {
-            // The paper: "25 % of the dataset"; whether validation was cut too it does not say, and here it is not.
+            // The paper: "25 % of the dataset". It does not say whether validation was cut too; here it is not.
             Study::Figure3 { .. } => (1, 4),
             _ => self.scale.sample_of(source),
         }
     }
 
-    /// Views of a training image.
+    /// Returns the view recipes of a training image.
     pub fn views(&self, cell: &Cell) -> Vec<ViewRecipe> {
         let mut views = self.recipe(cell).views(cell.trained_by(), self.scale_of(cell).side);
         if let Study::Figure3 { jitter, crop } = cell.study {
@@ -257,10 +257,11 @@ impl Plan {
     }
 }
 
-/// Learning rate of fine-tuning over that of supervised training from scratch. Ours: all else is supervised training's.
+/// Learning rate of fine-tuning divided by that of supervised training from scratch. Ours: all else is as in
+/// supervised training.
 const FINE_TUNING: f64 = 0.1;
 
-/// Answers rarity as `remedy` says, in supervised training.
+/// Applies `remedy` to the recipe of supervised training.
 fn answer(recipe: &mut Recipe, remedy: Remedy) {
     let answer = match remedy {
         Remedy::Unweighted => Answer::Nothing,
@@ -283,7 +284,7 @@ mod tests {
         seed::Seed,
     };
 
-    /// A network that is forward only is a floor of given weights, and nothing else.
+    /// A backbone without a backward pass can only be a floor of given weights.
     #[test]
     fn what_is_not_trained_has_no_other_cell() {
         let (method, share, seed) = (method::Name::Supervised, Share::NATURAL, 0);
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(cell::frozen(backbone, &[share], 1), []);
     }
 
-    /// Initial weights fill what is trained and the floor that is called after them, and no other.
+    /// Initial weights are used in trained cells and in the floor of given weights, and in no other floor.
     #[test]
     fn given_weights_fill_no_floor_but_their_own() {
         let mut plan = Plan::new(Scale::fixture());
@@ -338,12 +339,12 @@ mod tests {
         let resolved = plan.resolve(&given, &source).unwrap();
         assert_eq!((resolved.scale.epochs, given.method()), (0, "none"));
         assert_eq!(given.id(), "given_weights/none-resnet18-natural-seed0");
-        // What is fine-tuned goes back to the file by way of what was pretrained.
+        // What is fine-tuned descends from the file through the pretrained cell.
         let tuned = Cell { method: method::Name::SimClr, ..cell(Study::FineTuned) };
         assert_eq!(plan.normalisation(&tuned), Normalisation::IMAGENET);
         let asked = Init::new(&path, Some(Normalisation::SEWER_ML)).unwrap();
         assert_eq!((asked.normalisation, asked.says_so), (Normalisation::SEWER_ML, false));
-        // Without weights to train on, those that are scored as they are change nothing else.
+        // Without initial weights, weights that are only scored change nothing else.
         plan.init = None;
         assert_eq!(plan.normalisation(&given), Normalisation::IMAGENET);
         assert_eq!(plan.normalisation(&tuned), Normalisation::SEWER_ML);

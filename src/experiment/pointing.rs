@@ -1,4 +1,4 @@
-//! Whether a scorer's map points to the defect, where the data know where that is.
+//! Whether a scorer's map points to the defect, for data that mark where defects are.
 
 use anyhow::Result;
 
@@ -14,11 +14,11 @@ use crate::{
     results::record::Pointing,
 };
 
-/// Validation images with a defect that are pointed to at most, evenly spread. Ours.
+/// Largest number of validation images with a defect that are used, evenly spaced. Ours.
 pub const MOST_IMAGES: usize = 300;
 
-/// Points to defects of the validation images at these positions; none where nobody knows where defects are, or the
-/// scorer sees no places.
+/// Scores pointing at the defects of the validation images at these positions; `None` if the data do not mark
+/// defects, or the scorer gives no scores for places.
 ///
 /// # Errors
 /// If an image cannot be read.

@@ -1,8 +1,8 @@
-//! A cell with everything decided: images, views, recipe, sizes, first weights, settings, identity.
+//! Resolving a cell: decides its images, views, recipe, sizes, initial weights, settings and identity.
 //!
-//! All cells of a run are resolved before the first is trained, so that whatever can stop one (a share with too few
-//! defects, a side that does not fit the patches, weights that do not fit the backbone, files that are not there) is
-//! found then, and not after hours.
+//! All cells of a run are resolved before the first is trained, so that every problem that could stop one (a share
+//! with too few defects, a side that is not a multiple of the patch size, weights that do not fit the backbone,
+//! missing files) is found at once, and not after hours.
 
 mod images;
 
@@ -31,47 +31,47 @@ use crate::{
     seed::Seed,
 };
 
-/// A cell that is ready to be trained.
+/// A cell with everything decided, ready to be trained.
 pub struct Resolved<'a> {
-    /// Which cell.
+    /// The cell.
     pub cell: Cell,
     /// Its data.
     pub source: &'a Source,
-    /// How large everything is in it.
+    /// The sizes of everything in it.
     pub scale: Scale,
-    /// Its hyper-parameters, with what its ablation changes.
+    /// Its hyper-parameters, including the changes of its ablation.
     pub recipe: Recipe,
-    /// Of a training image, one recipe a view.
+    /// View recipes of a training image, one per view.
     pub views: Vec<ViewRecipe>,
     /// Training images.
     pub subset: Arc<Subset>,
-    /// How often an epoch goes through them: more than once where a label budget leaves few.
+    /// How often an epoch repeats the images: more than once if a label budget leaves few.
     pub repeats: usize,
     /// Positions of validation images, ascending.
     pub validation: Arc<Vec<usize>>,
     /// Normals/defects of the training set: weight of a defect in losses on labels.
     pub defect_weight: f64,
-    /// Weights that the encoder begins with; none where they are random.
+    /// Initial weights of the encoder; `None` if they are random.
     pub init: Option<Init>,
-    /// What pixels are normalised by.
+    /// Normalisation of pixels.
     pub normalisation: Normalisation,
-    /// The cell whose encoder it begins with, and where that is; none where it begins with its own.
+    /// The cell that pretrained the encoder, and where its result is; `None` without pretraining.
     pub pretraining: Option<Pretraining<'a>>,
-    /// What was stripped from these weights, ignored and resampled, a line each.
+    /// What was stripped from the initial weights, ignored or resampled, one line each.
     pub understood: Arc<Vec<String>>,
-    /// Places of images of either split that were known not to be readable, and are used by no cell.
+    /// Names of images of either split that are known to be unreadable, and are used by no cell.
     pub left_out: Arc<Vec<String>>,
     /// What happens at an image that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Where it is trained.
+    /// Device of the computation.
     pub device: Device,
-    /// Type of the numbers that flow in training; evaluation is f32 always.
+    /// Number type of training activations; evaluation is always f32.
     pub numbers: DType,
-    /// What decides its numbers, but for the content of image files.
+    /// Everything that determines its numbers, except the content of image files.
     pub identity: Identity,
 }
 
-/// A cell, and where the encoder is that it has trained.
+/// A cell, and the source of the encoder that it has trained.
 pub type Pretraining<'a> = (Box<Resolved<'a>>, Arc<dyn Pretrained>);
 
 impl Plan {
@@ -91,20 +91,19 @@ pub struct Resolver<'p, 'a> {
     validation: Option<Arc<Vec<usize>>>,
     ordered: BTreeMap<PartOf, Arc<Ordered>>,
     subsets: BTreeMap<Chosen, Arc<Subset>>,
-    /// Kinds of models that were built once, so that all of their kind can be, with what was understood of the weights
-    /// to begin with.
+    /// Kinds of models that were built once as a check, with what was found about their initial weights.
     built: BTreeMap<Kind, Arc<Vec<String>>>,
-    /// Training and validation images that are known not to be readable, with the reason.
+    /// Training and validation images that are known to be unreadable, with the reason.
     unreadable: [BTreeMap<usize, String>; 2],
-    /// Their places where they are left out.
+    /// Names of those that are left out.
     left_out: Arc<Vec<String>>,
 }
 
-/// Models of one kind differ in their data only.
+/// Models of one kind differ only in their data.
 type Kind = (Option<Study>, crate::method::Name, crate::backbone::Name);
 
 impl<'p, 'a> Resolver<'p, 'a> {
-    /// A resolver that has seen no cell yet.
+    /// Returns a resolver that has resolved no cell yet.
     pub fn new(plan: &'p Plan, source: &'a Source) -> Self {
         let (ordered, subsets, built) = Default::default();
         let unreadable = |dataset: &dyn Dataset| dataset.files().map(Files::unreadable).unwrap_or_default();
@@ -118,10 +117,10 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Self { plan, source, validation: None, ordered, subsets, built, unreadable, left_out }
     }
 
-    /// As [`Plan::resolve`].
+    /// Like [`Plan::resolve`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Plan::resolve`].
     pub fn resolve(&mut self, cell: &Cell) -> Result<Resolved<'a>> {
         self.decide(cell).with_context(|| format!("cell {cell}"))
     }
@@ -169,7 +168,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Ok(resolved)
     }
 
-    /// Everything that decides its numbers, but for the content of image files.
+    /// Returns everything that determines the cell's numbers, except the content of image files.
     fn identity(&self, cell: &Cell, images: &Images, pretraining: Option<&Pretraining>) -> Identity {
         let (plan, source) = (self.plan, self.source);
         let mut settings = plan.settings(cell, &source.name);
@@ -177,7 +176,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
             settings.values.insert("sample_bits".to_owned(), bits.bits().into());
         }
         if !self.left_out.is_empty() {
-            // Which images are left decides what is drawn of them.
+            // The set of images left determines what is drawn from it.
             let positions =
                 format!("{:?}", self.unreadable.each_ref().map(|bad| bad.keys().collect::<Vec<_>>()));
             let digest = blake3::hash(positions.as_bytes()).to_hex();
@@ -190,7 +189,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         }
         if let Some((pretraining, _)) = pretraining {
             settings.values.insert("pretraining.cell".to_owned(), pretraining.cell.id().into());
-            // The code is this identity's own already.
+            // Without the code, which is already part of this identity.
             let fingerprint = pretraining.identity.without_code().fingerprint(None);
             settings.values.insert("pretraining.fingerprint".to_owned(), fingerprint.into());
         }
@@ -204,7 +203,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
         }
     }
 
-    /// What was pretrained for the cell.
+    /// Returns the pretraining cell and the source of its encoder, if the cell has one.
     fn pretraining(&mut self, cell: &Cell) -> Result<Option<Pretraining<'a>>> {
         let Some(before) = cell.pretrained_by() else { return Ok(None) };
         let Some(pretrained) = self.plan.pretrained.clone() else {
@@ -213,14 +212,14 @@ impl<'p, 'a> Resolver<'p, 'a> {
         Ok(Some((Box::new(self.decide(&before)?), pretrained)))
     }
 
-    /// What was understood of the weights to begin with.
+    /// Builds a model of the cell's kind once, and returns what was found about its initial weights.
     ///
     /// # Errors
-    /// If a model of this kind cannot be built, or the weights to begin with do not fit it. Tried once a kind.
+    /// If such a model cannot be built, or the initial weights do not fit it.
     fn ensure_buildable(&mut self, resolved: &Resolved) -> Result<Arc<Vec<String>>> {
         let cell = &resolved.cell;
         let study = match cell.study {
-            // Other images, views or constants only.
+            // They differ from each other only in images, views or constants.
             Study::Table1 | Study::Extension | Study::SizeMatched | Study::Unseen { .. } => None,
             Study::Figure3 { .. } | Study::Tuning { .. } => None,
             study => Some(study),
@@ -235,7 +234,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
     }
 }
 
-/// The untrained model of a cell. `defect_weight`: normals/defects of its training set.
+/// Builds the untrained model of a cell. `defect_weight`: normals/defects of its training set.
 ///
 /// # Errors
 /// If the cell is not defined, sizes do not fit each other, or the plan's initial weights do not fit the backbone.
@@ -246,7 +245,7 @@ pub fn build(cell: &Cell, plan: &Plan, defect_weight: f64, seed: Seed) -> Result
     Ok(method)
 }
 
-/// The untrained model, and what was understood of the weights to begin with.
+/// Builds the untrained model, and returns what was found about its initial weights.
 fn model(
     cell: &Cell,
     scale: &Scale,
@@ -276,7 +275,7 @@ fn model(
 }
 
 impl Resolved<'_> {
-    /// The untrained model.
+    /// Builds the untrained model.
     ///
     /// # Errors
     /// As [`build`].
@@ -286,10 +285,10 @@ impl Resolved<'_> {
         Ok(method)
     }
 
-    /// Overwrites the encoder of `method` by what was pretrained for it, where something was.
+    /// Overwrites the encoder of `method` with the pretrained one, if the cell has one.
     ///
     /// # Errors
-    /// If that is not there, of another experiment, or does not fit.
+    /// If the pretrained encoder is missing, of another experiment, or does not fit.
     pub(super) fn begin_with_pretrained(&self, method: &dyn Method) -> Result<()> {
         let Some((pretraining, kept)) = &self.pretraining else { return Ok(()) };
         let weights = kept.encoder(pretraining)?;
@@ -297,7 +296,7 @@ impl Resolved<'_> {
         Ok(())
     }
 
-    /// Loads training images in f32, with the views that are trained on.
+    /// Returns a loader of training images in f32, with the training views.
     pub(super) fn loader(&self) -> Loader<'_> {
         Loader {
             dataset: &*self.source.train,
@@ -314,42 +313,43 @@ impl Resolved<'_> {
         }
     }
 
-    /// Some of the training images, evenly spread: `count` of them, or all if there are fewer.
+    /// Returns `count` of the training images, evenly spaced, or all if there are fewer.
     pub(super) fn evenly(&self, count: usize) -> Vec<usize> {
         let all = &self.subset.indices;
         let count = count.min(all.len());
         (0..count).map(|place| all[place * all.len() / count]).collect()
     }
 
-    /// Root of all of the cell's random streams.
+    /// Returns the root of all random streams of the cell.
     pub(super) fn seed(&self) -> Seed {
         Seed::root(self.cell.seed)
     }
 
-    /// Source images that training goes through, all epochs together.
+    /// Returns how many source images training uses, all epochs together.
     pub fn image_passes(&self) -> usize {
         self.scale.image_passes(self.subset.indices.len() * self.repeats)
     }
 
-    /// Images that go through the encoder to be evaluated, monitors too ([`Scale::evaluation_passes`]).
+    /// Returns how many images pass through the encoder for evaluation, including monitors
+    /// ([`Scale::evaluation_passes`]).
     pub fn evaluation_passes(&self) -> usize {
         self.scale.evaluation_passes(self.subset.indices.len(), self.validation.len())
     }
 
-    /// Validation shares that there are too few defects for, a line each.
+    /// Returns the validation shares with too few defects, one line each.
     pub fn shares_without_scores(&self) -> Vec<String> {
         let labels = labels_of(&*self.source.validation, &self.validation);
         ValidationSubsets::new(&labels)
             .map_or_else(|error| vec![format!("{error:#}")], |subsets| subsets.missing)
     }
 
-    /// Training images, then validation images, each with the data set that they are of.
+    /// Returns the positions of training images, then of validation images, each with their data set.
     fn splits(&self) -> [(&dyn Dataset, &[usize]); 2] {
         [(&*self.source.train, &self.subset.indices), (&*self.source.validation, &self.validation)]
     }
 
-    /// BLAKE3 of the bytes of all image files that the cell uses, with those that are missing or cannot be read
-    /// marked as such; none where images are drawn. Files whose bytes are not known are read.
+    /// Returns BLAKE3 of the bytes of all image files that the cell uses, in which missing or unreadable files are
+    /// marked as such; `None` if images are drawn. Reads files whose bytes are not known yet.
     pub fn content(&self) -> Option<String> {
         let mut hasher = blake3::Hasher::new();
         for (dataset, indices) in self.splits() {
@@ -363,7 +363,7 @@ impl Resolved<'_> {
         Some(hasher.finalize().to_hex().to_string())
     }
 
-    /// Digests of the files that training has used so far, zeros for others; empty where images are drawn.
+    /// Returns digests of the files that training has used so far, zeros for others; empty if images are drawn.
     pub(super) fn used(&self) -> Vec<u8> {
         let used =
             self.splits().into_iter().filter_map(|(dataset, indices)| Some(dataset.files()?.used(indices)));
@@ -371,7 +371,7 @@ impl Resolved<'_> {
     }
 
     /// # Errors
-    /// If a file that training had used, by what [`Self::used`] gave then, is another one now.
+    /// If a file that training has used changed since `before`, an earlier result of [`Self::used`].
     pub(super) fn ensure_used(&self, before: &[u8]) -> Result<()> {
         let mut before = before.chunks_exact(size_of::<Digest>());
         for (dataset, indices) in self.splits() {
@@ -409,7 +409,7 @@ mod tests {
         method::Name::Supervised,
     };
 
-    /// A folder of 16-bit images whose largest sample is this.
+    /// Resolves a folder of 16-bit images whose largest sample is `largest`.
     fn identity(largest: u16) -> Identity {
         let folder = tempfile::tempdir().unwrap();
         for label in ["normal", "defect"] {
@@ -425,7 +425,8 @@ mod tests {
         plan.resolve(&cell, &source).unwrap().identity
     }
 
-    /// Under the paper's sample, images of a cell at the data's own share, validation images, and what settings say.
+    /// Returns how many training and validation images a cell has under the paper's sample, and what its settings
+    /// state.
     fn sampled(source: &str, study: Study) -> ([usize; 2], [Option<String>; 2]) {
         let mut plan = Plan::new(Scale::fixture());
         plan.scale.sewer_ml_sample = Scale::full().sewer_ml_sample;
@@ -438,13 +439,13 @@ mod tests {
         ([resolved.subset.indices.len(), resolved.validation.len()], said)
     }
 
-    /// What is said to be used is what is used: half of Sewer-ML, all of any other data.
+    /// The settings state what is really used: half of Sewer-ML, all of any other data.
     #[test]
     fn the_papers_sample_halves_sewer_ml_and_nothing_else() {
         let floor = Study::RandomWeights;
         let ([training, validation], said) = sampled("folder", floor);
         assert_eq!(([training, validation], said), ([80, 60], [Some("1/1".to_owned()), None]));
-        // Normal images and defects are halved one by one, each rounded down.
+        // Normal images and defects are halved separately, each rounded down.
         let ([training, validation], said) = sampled("sewer-ml", floor);
         assert!((39..=40).contains(&training) && (29..=30).contains(&validation), "{training}, {validation}");
         assert_eq!(said, [Some("1/2".to_owned()), None]);

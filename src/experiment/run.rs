@@ -1,4 +1,4 @@
-//! One cell's walk, top to bottom, over what was resolved: training, features, probe, scores, label-free metrics,
+//! One cell's walk, top to bottom, over a resolved cell: training, features, probe, scores, label-free metrics,
 //! record.
 
 use std::{collections::BTreeMap, time::Instant};
@@ -28,13 +28,13 @@ use crate::{
     train::{Trained, pretrain},
 };
 
-/// A cell's end: what is written down, and the trained model.
+/// The result of a cell: what is recorded, and the trained model.
 pub struct Finished {
-    /// What was measured. Of files beside it nothing is said yet.
+    /// The measurements. The files beside the record are not yet listed in it.
     pub record: Record,
-    /// What each classifier says of each validation image.
+    /// Each classifier's logit of each validation image.
     pub logits: Logits,
-    /// What scores further images, and pictures to check it by; none where there is no encoder.
+    /// Scores further images, with images that check it; `None` without an encoder.
     pub detector: Option<Detector>,
     /// The trained model.
     pub method: Box<dyn Method>,
@@ -50,12 +50,12 @@ pub fn run(cell: &Cell, plan: &Plan, source: &Source, progress: &mut dyn FnMut(E
     walk(&resolved, None, progress).with_context(|| format!("cell {cell}"))
 }
 
-/// Trains, probes and scores a cell that keeps its state in a file while it trains, and resumes from that file if
-/// it is there. However often it was interrupted, on the CPU the end is the same to the bit. The file stays; who
+/// Trains, probes and scores a cell, saves its state in a file during training, and resumes from that file if it
+/// exists. On the CPU the result is bit-identical however often the cell was interrupted. The file stays; whoever
 /// writes the record removes it.
 ///
 /// # Errors
-/// As [`run`], and if the state cannot be written, or is of another experiment.
+/// As for [`run`], and if the state cannot be written, or belongs to another experiment.
 pub fn run_kept(
     resolved: &Resolved,
     checkpoint: &Checkpoint,
@@ -125,7 +125,7 @@ fn walk(
     Ok(Finished { record, logits, detector, method: model.method })
 }
 
-/// What a cell took: `train_seconds`, and what passed since its evaluation has `begun`.
+/// Returns the cell's cost: `train_seconds`, and the time since its evaluation has `begun`.
 fn cost(trained: &Trained, keeper: &mut Keeper, train_seconds: f64, begun: Instant) -> Cost {
     let images: usize = trained.curve.iter().map(|epoch| epoch.images).sum();
     Cost {
@@ -158,7 +158,7 @@ fn train(
     })
 }
 
-/// Scorers, with evenly spread validation images and what they say of them.
+/// Returns the scorers, with evenly spaced validation images and their scores.
 fn detector(
     resolved: &Resolved,
     scorers: Vec<Scorer>,
@@ -170,7 +170,7 @@ fn detector(
     let examples: Vec<usize> = (0..count).map(|place| place * rows / count).collect();
     let picture = |&row: &usize| {
         let image = resolved.source.validation.open(frozen.images[row].position)?;
-        // Nothing is drawn of a whole image.
+        // The view of a whole image has no random part.
         let view = whole.draw(image.width, image.height, &mut resolved.seed().child("examples").stream());
         Ok(view.apply(&image))
     };
@@ -185,7 +185,7 @@ fn detector(
     })
 }
 
-/// Width and height of most of these pictures, as far as they were looked at.
+/// Returns the most frequent width and height of these images, among those that are looked at.
 fn usual_size(dataset: &dyn Dataset, indices: &[usize]) -> Option<[usize; 2]> {
     let files = dataset.files()?;
     let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
@@ -219,7 +219,7 @@ fn data(resolved: &Resolved, content: Option<String>, frozen: &Frozen, limits: V
         content,
         train: count(&labels_of(&**train, &frozen.train.indices)),
         validation: count(&frozen.labels),
-        // Features are made of every training image, so this names all that training skipped.
+        // Features are computed for every training image, so this lists everything that training skipped.
         skipped: [
             resolved.left_out.to_vec(),
             places(&**train, &frozen.train.skipped),
@@ -230,7 +230,7 @@ fn data(resolved: &Resolved, content: Option<String>, frozen: &Frozen, limits: V
     }
 }
 
-/// That a class of defects was left out of training.
+/// Notes that a class of defects was left out of training.
 fn left_out(resolved: &Resolved) -> Vec<String> {
     let class = resolved.identity.settings.text("unseen.class");
     let line = |class| {
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(usual_size(&files, &[3]), Some([20, 30]), "of the images that are trained on");
     }
 
-    /// Epochs count from 1 in records; each takes what passed since the last one ended.
+    /// Records count epochs from 1; each has the time since the previous one ended.
     #[test]
     fn a_curve_has_the_seconds_of_each_epoch() {
         let epoch = |epoch: usize| crate::train::Epoch {

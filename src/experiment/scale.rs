@@ -1,4 +1,4 @@
-//! Four scales of one code path: how large everything is. What is learnt and how is the recipe's.
+//! Four scales of one code path: the size of everything. What is trained, and how, is part of the recipe.
 
 use crate::{
     backbone::{
@@ -15,9 +15,9 @@ pub struct Scale {
     pub name: String,
     /// Side of the square network input, pixels.
     pub side: usize,
-    /// Images drawn for training and validation where data is synthetic.
+    /// Numbers of images drawn for training and validation if the data are synthetic.
     pub synthetic_images: (usize, usize),
-    /// Channels of ResNet-18's first stage: 64 is the real network.
+    /// Channels of ResNet-18's first stage: 64 in the real network.
     pub resnet_width: usize,
     /// ResNet-18's first layers.
     pub resnet_stem: Stem,
@@ -25,26 +25,26 @@ pub struct Scale {
     pub vit: VitSize,
     /// Passes over the training images.
     pub epochs: usize,
-    /// Images a batch, before views.
+    /// Images per batch, before views.
     pub batch_size: usize,
     /// Sizes of projectors, predictors and decoders.
     pub heads: Heads,
-    /// Training images whose embeddings' rank is taken after each epoch (RankMe's paper: 25,600).
+    /// Number of training images whose embeddings' rank is computed after each epoch (RankMe's paper: 25,600).
     pub rank_images: usize,
-    /// Images, and views of each, that LiDAR and alignment compare.
+    /// Number of images, and of views of each, that LiDAR and alignment compare.
     pub view_sample: (usize, usize),
-    /// Part of Sewer-ML's training and validation sets that is used at all, numerator and denominator; for a source
-    /// ask [`Self::sample_of`].
+    /// Part of Sewer-ML's training and validation sets that is used, numerator and denominator; for any source use
+    /// [`Self::sample_of`].
     pub sewer_ml_sample: (usize, usize),
 }
 
 impl Scale {
-    /// For tests: seconds, on the CPU; shows change, learns little. All sizes are ours.
+    /// For tests: seconds, on the CPU; shows that numbers change, learns little. All sizes are ours.
     pub fn fixture() -> Self {
         Self {
             name: "fixture".to_owned(),
             side: 32,
-            // 1 % needs two defects, so 198 normal images, in either split.
+            // 1 % needs two defects, so 198 normal images, in both splits.
             synthetic_images: (450, 420),
             resnet_width: 8,
             resnet_stem: Stem::ImageNet,
@@ -63,8 +63,8 @@ impl Scale {
         }
     }
 
-    /// `cargo xtask reproduce --quick`: a first look in minutes, on a CPU. All sizes are ours; a tenth of the training of
-    /// [`Self::small`], so that methods have learnt little and intervals are wide.
+    /// `cargo xtask reproduce --quick`: a first look in minutes, on a CPU. All sizes are ours; a tenth of the
+    /// training of [`Self::small`], so methods have learnt little and intervals are wide.
     pub fn quick() -> Self {
         Self {
             name: "quick".to_owned(),
@@ -81,14 +81,15 @@ impl Scale {
         }
     }
 
-    /// The default of `cargo xtask reproduce`: a laptop's CPU, embedded data. All sizes are ours,
-    /// chosen so that methods differ visibly and beat their floors.
+    /// The default of `cargo xtask reproduce`: a laptop's CPU, synthetic data. All sizes are ours, chosen so that
+    /// methods differ visibly and beat their floors.
     pub fn small() -> Self {
         Self {
             name: "small".to_owned(),
             side: 64,
-            // Rather more images than epochs: SimCLR on ResNet-18 at 45 % (data of another seed, seeds 0 to 2) had an
-            // AUROC of 0.68, 0.80 and 0.74 after 10 epochs of 2,000 images, of 0.80, 0.79 and 0.74 after 4 of 6,000.
+            // More images rather than more epochs: SimCLR on ResNet-18 at 45 % (data of another seed, seeds 0 to 2)
+            // had AUROC 0.68, 0.80 and 0.74 after 10 epochs of 2,000 images, and 0.80, 0.79 and 0.74 after 4 of
+            // 6,000.
             synthetic_images: (5_000, 1_500),
             resnet_width: 16,
             resnet_stem: Stem::ImageNet,
@@ -107,27 +108,28 @@ impl Scale {
         }
     }
 
-    /// The side that is to this scale what `side` pixels are to the paper's 224, rounded up to whole patches; two
-    /// patches at least. At the paper's scale it is `side`.
+    /// Returns the side that corresponds at this scale to `side` pixels at the paper's 224, rounded up to whole
+    /// patches; at least two patches. At the paper's scale it is `side`.
     pub fn side_like(&self, side: usize) -> usize {
         let (patch, paper) = (self.vit.patch, 224);
         (self.side * side).div_ceil(paper * patch).max(2) * patch
     }
 
-    /// Part of the training and validation sets of the source called `source` that is used at all, numerator and
-    /// denominator. The paper takes a sample of Sewer-ML, whose frames are many; other data is used whole.
+    /// Returns the part of the training and validation sets of the source called `source` that is used, numerator
+    /// and denominator. The paper takes a sample of Sewer-ML, which has many frames; other data are used
+    /// completely.
     pub fn sample_of(&self, source: &str) -> (usize, usize) {
         if source == sewer_ml::NAME { self.sewer_ml_sample } else { (1, 1) }
     }
 
-    /// Images that all epochs go through, of so many training images.
+    /// Returns how many images all epochs use together, for a number of training images.
     pub fn image_passes(&self, images: usize) -> usize {
-        // An epoch drops a last, smaller batch; images fewer than a batch are one.
+        // An epoch drops a last, smaller batch; fewer images than a batch make one batch.
         self.epochs * if images < self.batch_size { images } else { images - images % self.batch_size }
     }
 
-    /// Images that go through the encoder to be evaluated, monitors too, of so many training and validation images: some
-    /// training images after each epoch, all images once, then the views that label-free metrics compare.
+    /// Returns how many images pass through the encoder for evaluation, including monitors: some training images
+    /// after each epoch, all training and validation images once, then the views that label-free metrics compare.
     pub fn evaluation_passes(&self, training: usize, validation: usize) -> usize {
         let (images, views) = self.view_sample;
         self.epochs * self.rank_images.min(training) + training + validation + images.min(training) * views

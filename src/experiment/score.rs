@@ -1,5 +1,5 @@
-//! One classifier's logits on the validation set, scored at every validation share: trained once, one
-//! feature matrix, five shares.
+//! Scores of one classifier's logits on the validation set at every validation share: one training, one feature
+//! matrix, all shares.
 
 use anyhow::Result;
 
@@ -75,10 +75,10 @@ pub fn at_every_share(
     subsets.subsets.iter().map(score).collect()
 }
 
-/// Images of a class alone without which it has no AUROC of its own. Ours.
+/// Fewest images that show only one class for an AUROC of that class. Ours.
 const FEWEST_ALONE: usize = 5;
 
-/// AUROC of defects that show one class and no other, against all normal images.
+/// Returns the AUROC of defects that show exactly one class, by class, against all normal images.
 fn auroc_by_class(logits: &[f64], images: &[&Validated]) -> Result<BTreeMap<String, f64>> {
     let mut of_class: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut normals = Vec::new();
@@ -97,7 +97,8 @@ fn auroc_by_class(logits: &[f64], images: &[&Validated]) -> Result<BTreeMap<Stri
     of_class.into_iter().map(score).collect()
 }
 
-/// Found and all defects of each class that the data name; none where they name fewer than two.
+/// Returns the numbers of found and of all defects for each class that the data name; empty if they name fewer than
+/// two.
 fn recall_by_class(flagged: &[bool], images: &[&Validated]) -> BTreeMap<String, [usize; 2]> {
     let mut recall: BTreeMap<String, [usize; 2]> = BTreeMap::new();
     for (flagged, image) in flagged.iter().zip(images).filter(|(_, image)| image.labels.defect) {
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn scores_at_a_share_are_of_its_images() {
-        // Six images, of which a share holds the last four: RB found, OB missed, one false alarm, one normal passed.
+        // Six images; the share has the last four: RB found, OB missed, one false alarm, one normal passed.
         let of = |classes: &[DefectClass]| Labels {
             defect: !classes.is_empty(),
             classes: ClassSet::from_iter(classes.iter().copied()),
@@ -161,8 +162,8 @@ mod tests {
         let scores = at_every_share("x", &logits, &images, true, &all).unwrap();
         let expected = BTreeMap::from([("broken".to_owned(), [1, 1]), ("worn".to_owned(), [1, 3])]);
         assert_eq!(scores[0].recall_by_class, expected);
-        // Above 2 nothing is flagged, from 2 on one defect of four and no normal image. All later corners lie below the
-        // line from there to everything flagged.
+        // Above 2 nothing is flagged; from 2 on, one defect of four and no normal image. All later corners lie
+        // below the line from there to everything flagged.
         assert_eq!(
             scores[0].operating_points,
             [[2.0, 0.0, 0.25]],
@@ -170,7 +171,8 @@ mod tests {
         );
     }
 
-    /// Each class alone against normal images: what shows several classes is on neither side, and few images are no score.
+    /// Each class alone against normal images: images with several classes are on neither side, and too few give no
+    /// score.
     #[test]
     fn a_class_is_scored_alone_against_normal_images() {
         let image = |(classes, logit): (&[DefectClass], f64)| {
@@ -185,12 +187,12 @@ mod tests {
         let (images, logits): (Vec<Validated>, Vec<f64>) =
             alone.chain(few).chain(mixed).chain(normals).map(image).unzip();
         let images: Vec<&Validated> = images.iter().collect();
-        // RB lies above three of four normal images.
+        // RB scores above three of four normal images.
         let expected = BTreeMap::from([("RB".to_owned(), 0.75)]);
         assert_eq!(auroc_by_class(&logits, &images).unwrap(), expected);
     }
 
-    /// Of five defects four are found, of eight normal images three are flagged: no two scores are the same number.
+    /// Four of five defects are found, three of eight normal images are flagged: no two scores are the same number.
     #[test]
     fn every_score_stands_in_its_own_field() {
         let defects = [9.0, 8.0, 2.5, 2.0, -1.0];
@@ -204,8 +206,8 @@ mod tests {
         let subsets = ValidationSubsets { subsets: vec![(Share::NATURAL, all)], missing: Vec::new() };
         let logits = [&defects[..], &normals].concat();
         let score = at_every_share("x", &logits, &images, false, &subsets).unwrap().remove(0);
-        // Counts 4, 1, 3 and 5. Pairs: 8, 8, 7, 7 and 4 of 40. Precision at the defects, from the highest: 1, 1, 3/4,
-        // 4/5, 5/9. Above every normal image lie two defects; below every defect lie four normal images.
+        // Counts are 4, 1, 3 and 5. Pairs won: 8, 8, 7, 7 and 4 of 40. Precision at the defects, from the highest:
+        // 1, 1, 3/4, 4/5, 5/9. Two defects lie above every normal image; four normal images lie below every defect.
         for (name, found, expected) in [
             ("f1", score.f1, 8.0 / 12.0),
             ("f1_normal", score.f1_normal, 10.0 / 14.0),

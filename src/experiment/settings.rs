@@ -1,8 +1,8 @@
-//! Every choice behind a cell's numbers, by a fixed name.
+//! Every choice that affects a cell's numbers, by a fixed name.
 //!
-//! Names and values are written out here and taken apart field by field: renaming a field in Rust changes no
-//! fingerprint, and a new field does not compile until it is named. What cannot move a number (where data lie, what
-//! happens at an unreadable image) is not among them.
+//! Names and values are written out here and destructured field by field: renaming a field in Rust changes no
+//! fingerprint, and a new field does not compile until it is named. What cannot change a number (where the data
+//! are, what happens at an unreadable image) is not included.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Settings while they are being written down.
+/// Settings under construction.
 #[derive(Default)]
 struct Values(BTreeMap<String, Value>);
 
@@ -36,7 +36,7 @@ impl Values {
         self.0.insert(name.to_owned(), value.into());
     }
 
-    /// Adds `values` under `prefix.`.
+    /// Adds `values`, their names prefixed by `prefix.`.
     fn under<N: AsRef<str>>(&mut self, prefix: &str, values: impl IntoIterator<Item = (N, Value)>) {
         for (name, value) in values {
             self.0.insert(format!("{prefix}.{}", name.as_ref()), value);
@@ -44,11 +44,12 @@ impl Values {
     }
 }
 
-/// The settings of a cell in a run on the source called `source`.
+/// Returns the settings of a cell in a run on the source called `source`.
 pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
     let mut values = Values::default();
-    // Settings name what is theirs; the rest of a scale are sizes of drawn data, which its digest knows.
+    // The other fields of a scale have settings of their own, or are sizes of drawn data, which the data's digest
+    // covers.
     let Scale { side, epochs, batch_size, rank_images, view_sample, heads, .. } = scale;
     let (sample, training_sample) = (scale.sample_of(source), plan.training_sample(cell, source));
     values.set("side", side);
@@ -126,12 +127,12 @@ fn encoder(values: &mut Values, cell: &Cell, scale: &Scale, recipe: &Recipe) {
             values.set("vit.depth", depth);
             values.set("vit.heads", recipe.objective.attention_heads().unwrap_or(heads));
         }
-        // Of one size only.
+        // It has one size only.
         backbone::Name::MobileNetV2 => {}
     }
 }
 
-/// Learning rates are those for a batch of 256 images; how they scale is code.
+/// Learning rates are those for a batch of 256 images; how they are scaled is part of the code.
 fn optimisation(recipe: &Recipe) -> Vec<(String, Value)> {
     let Recipe {
         name: _,
@@ -262,7 +263,7 @@ fn pair((part, of): (usize, usize)) -> String {
     format!("{part}/{of}")
 }
 
-/// A single-precision number by its own shortest decimals, 0.523 and not 0.5230000019073486.
+/// Returns a single-precision number by its own shortest decimals, 0.523 and not 0.5230000019073486.
 fn plain(value: f32) -> Value {
     json!(value.to_string().parse::<f64>().unwrap_or(f64::from(value)))
 }
@@ -276,7 +277,7 @@ mod tests {
         method,
     };
 
-    /// What a table of settings shows, and what a fingerprint is made of: fixed names and values.
+    /// What a table of settings shows, and what a fingerprint is computed from: fixed names and values.
     #[test]
     fn settings_are_named_once_and_for_all() {
         let plan = Plan::new(Scale::small());
@@ -305,7 +306,7 @@ mod tests {
         assert!(!values.contains_key("on_bad_image"));
     }
 
-    /// A trial is an ordinary cell: its name and settings tell it from others, and trial 0 is the recipe.
+    /// A trial is an ordinary cell: its name and settings distinguish it from others, and trial 0 is the recipe.
     #[test]
     fn a_trial_is_named_and_stated() {
         let plan = Plan::new(Scale::small());
@@ -324,7 +325,7 @@ mod tests {
         }
     }
 
-    /// Every ablation, side and augmentation of the studies is seen in the settings.
+    /// Every ablation, side and augmentation of the studies changes the settings.
     #[test]
     fn cells_of_other_training_have_other_settings() {
         let plan = Plan::new(Scale::small());
@@ -334,7 +335,7 @@ mod tests {
             let text =
                 format!("{} {} {:?}", cell.method, cell.backbone, plan.settings(cell, "synthetic").values);
             if let Some(other) = seen.insert(text, cell.id()) {
-                // The same method done soundly twice: DINO's norm in the short recipe, supervised without change.
+                // Two cells are the same sound method: DINO's norm in the short recipe, supervised without change.
                 panic!("{other} and {} have the same settings", cell.id());
             }
         }

@@ -1,4 +1,4 @@
-//! Which images are used: the part of a split that is used at all, and the validation images at every share.
+//! Which images are used: a stratified part of a split, and the validation images at every share.
 
 use anyhow::Result;
 
@@ -7,23 +7,23 @@ use crate::{
     seed::Seed,
 };
 
-/// Root of the streams that choose subsets: the same images for every cell, whatever its seed, as the
-/// paper's authors fix theirs. The number is ours.
+/// Root of the streams that choose subsets: the same images for every cell, whatever its seed. The paper's authors
+/// fix their subsets too. The number is ours.
 const SUBSET_SEED: u64 = 0;
 
 /// Shares of defects at which every model is scored: all validation images, then the paper's five.
 const SHARES: [Share; 6] =
     [Share::NATURAL, Share::STUDY[0], Share::STUDY[1], Share::STUDY[2], Share::STUDY[3], Share::STUDY[4]];
 
-/// The validation images at every share that there are defects enough for.
+/// The validation subsets of every share that has enough defects.
 pub struct ValidationSubsets {
     pub subsets: Vec<(Share, Subset)>,
-    /// Why other shares are missing.
+    /// Reasons why the other shares are missing.
     pub missing: Vec<String>,
 }
 
 impl ValidationSubsets {
-    /// Nested subsets of `labels`: normal images stay, defects are thinned out, the same for all models.
+    /// Cuts nested subsets of `labels`: all normal images stay, defects are thinned out, the same for all models.
     ///
     /// # Errors
     /// If not even all images together can be scored: too few defects, or no normal image.
@@ -41,12 +41,12 @@ impl ValidationSubsets {
     }
 }
 
-/// The `part` of a split that is used at all, stratified.
+/// Returns the used `part` of a split, stratified.
 pub(super) fn sample(labels: &[Labels], part: (usize, usize), split: &str) -> Vec<usize> {
     stratify::cut(labels, part, &subset_seed("sample").child(split)).0
 }
 
-/// The stream that chooses subsets of one kind.
+/// Returns the stream that chooses subsets of one kind.
 pub(super) fn subset_seed(name: &str) -> Seed {
     Seed::root(SUBSET_SEED).child("subsets").child(name)
 }

@@ -1,4 +1,4 @@
-//! A class of defects that training never sees: whether something is found that nobody had thought of.
+//! A class of defects that training never sees: tests whether a model finds defects of an unknown kind.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,24 @@ use anyhow::{Result, bail};
 
 use crate::data::{ClassSet, Dataset, DefectClass, Source, imbalance::OutOfReach};
 
-/// Defects of the class alone without which validation says too little of it. Ours.
+/// Fewest validation defects that show only the class. Ours.
 const FEWEST: usize = 5;
 
-/// A class in the data's own terms.
+/// A class of defects, as the data name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     /// One of Sewer-ML's.
     Sewer(DefectClass),
-    /// A folder or word of somebody's own.
+    /// A folder or word of the user's own data.
     Kind(String),
 }
 
 impl Class {
-    /// The class with this rank by its number of training images, 0 the first; of equal ones the first by name.
+    /// Returns the class with this rank by its number of training images, 0 the most frequent; ties are ordered by
+    /// name.
     ///
     /// # Errors
-    /// If the data name no so many classes.
+    /// If the data name too few classes.
     pub fn of_rank(source: &Source, rank: usize) -> Result<Self> {
         let dataset = &*source.train;
         let mut counts: BTreeMap<Self, usize> = BTreeMap::new();
@@ -35,13 +36,13 @@ impl Class {
         let mut ranked: Vec<(Self, usize)> = counts.into_iter().collect();
         ranked.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         match ranked.into_iter().nth(rank) {
-            // Without its only class nothing would be left to learn.
+            // Without its only class there would be no defects to train on.
             Some((class, _)) if known > 1 => Ok(class),
             _ => bail!(OutOfReach::classes(rank, known)),
         }
     }
 
-    /// In the data's own words.
+    /// Returns the name in the data's own words.
     pub fn name(&self) -> &str {
         match self {
             Self::Sewer(class) => class.code(),
@@ -49,7 +50,7 @@ impl Class {
         }
     }
 
-    /// Whether an image shows it, beside others or not.
+    /// Returns whether an image shows the class, possibly beside others.
     pub fn is_in(&self, dataset: &dyn Dataset, index: usize) -> bool {
         match self {
             Self::Sewer(class) => dataset.labels()[index].classes.contains(*class),
@@ -57,7 +58,7 @@ impl Class {
         }
     }
 
-    /// Whether an image shows it and nothing else.
+    /// Returns whether an image shows the class and nothing else.
     fn is_alone_in(&self, dataset: &dyn Dataset, index: usize) -> bool {
         match self {
             Self::Sewer(class) => dataset.labels()[index].classes == ClassSet::EMPTY.with(*class),
@@ -65,10 +66,10 @@ impl Class {
         }
     }
 
-    /// Of these validation images, the normal ones and those that show nothing but the class.
+    /// Returns those of the validation images that are normal or show only the class.
     ///
     /// # Errors
-    /// If there are too few of these.
+    /// If too few show only the class.
     pub fn validation(&self, dataset: &dyn Dataset, indices: &[usize]) -> Result<Vec<usize>> {
         let kept = |&index: &usize| !dataset.labels()[index].defect || self.is_alone_in(dataset, index);
         let kept: Vec<usize> = indices.iter().copied().filter(kept).collect();

@@ -1,10 +1,10 @@
-//! What features show without labels: rank, evenness, learnability, collapse. Knows nothing about networks,
-//! training or labels.
+//! What features show without labels: rank, evenness, learnability, collapse. Independent of networks, training and
+//! labels.
 //!
-//! All arithmetic is in `f64`. [`LabelFree::of`] computes everything of one matrix; [`views::Views`] what
-//! needs several views of an image; [`rankme_released`] and [`spread()`] are cheap enough for every training
-//! step. Values of features of different width are comparable only where they are normalised by what the
-//! width allows: [`LabelFree::normalised`]. Each metric's formula and source stand at its function.
+//! All arithmetic is in `f64`. [`LabelFree::of`] computes everything of one matrix; [`views::Views`] what needs
+//! several views of an image; [`rankme_released`] and [`spread()`] are cheap enough for every training step. Values
+//! for features of different widths are comparable only after division by the largest value that the width allows:
+//! [`LabelFree::normalised`]. Each metric's formula and source are given at its function.
 
 pub mod neighbours;
 pub mod power_law;
@@ -45,7 +45,7 @@ pub struct LabelFree {
     pub participation_ratio: Option<f64>,
     /// [`spectrum::pseudo_condition_number`], centred: 0 if all rows are equal, otherwise low is good.
     pub pseudo_condition_number: f64,
-    /// [`power_law::alpha_req`] of eigenvalues 12 to 100 with weights 1 / j; near 1 is said to be good.
+    /// [`power_law::alpha_req`] of eigenvalues 12 to 100 with weights 1 / j; values near 1 are said to be good.
     pub alpha_req: Option<f64>,
     /// The same of all positive eigenvalues.
     pub alpha_req_all: Option<f64>,
@@ -63,27 +63,27 @@ pub struct LabelFree {
     pub spread: Spread,
 }
 
-/// Metrics divided by the most that N and D allow: 0 (or nearly) to 1, high is good.
+/// Metrics divided by the largest value that N and D allow: 0 (or nearly) to 1, high is good.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalised {
-    /// Over min(N, D).
+    /// Divided by min(N, D).
     pub rankme: f64,
-    /// Over min(N, D).
+    /// Divided by min(N, D).
     pub effective_rank: f64,
-    /// Over min(N, D).
+    /// Divided by min(N, D).
     pub stable_rank: f64,
-    /// Over min(N - 1, D).
+    /// Divided by min(N - 1, D).
     pub nesum: Option<f64>,
-    /// Over min(N - 1, D).
+    /// Divided by min(N - 1, D).
     pub participation_ratio: Option<f64>,
-    /// Over that of the uniform distribution on the sphere.
+    /// Divided by that of the uniform distribution on the sphere.
     pub uniformity: f64,
-    /// Over D.
+    /// Divided by D.
     pub intrinsic_dimension: Option<f64>,
 }
 
 impl LabelFree {
-    /// Computes all metrics; `seed` draws the rows and first centres of those that compare pairs.
+    /// Computes all metrics; `seed` draws the rows and initial centres of the metrics that compare pairs.
     ///
     /// # Errors
     /// If all features are zero or a solver fails.
@@ -110,7 +110,7 @@ impl LabelFree {
         })
     }
 
-    /// What can be compared between widths.
+    /// Returns the metrics that can be compared between widths.
     pub fn normalised(&self) -> Normalised {
         let bound = self.rows.min(self.width) as f64;
         let centred = (self.rows - 1).min(self.width) as f64;

@@ -1,33 +1,33 @@
 //! Cluster learnability and intrinsic dimension, the two halves of CLID.
 //!
-//! Source of the idea: Lu et al., "Using representation expressiveness and learnability to evaluate
-//! self-supervised learning methods", 2022: features are good if they are expressive (high intrinsic
-//! dimension) and what k-means finds in them is easy to learn for nearest neighbours. The paper adds both
-//! after standardising over the models compared, which is left to whoever compares models. Sizes are ours.
+//! Source of the idea: Lu et al., "Using representation expressiveness and learnability to evaluate self-supervised
+//! learning methods", 2022: features are good if they are expressive (high intrinsic dimension) and if the clusters
+//! that k-means finds in them are easy to learn for nearest neighbours. The paper adds both after standardising
+//! over the models compared, which is left to the caller. Sizes are ours.
 //!
-//! Both work on at most 2,000 rows drawn by the seed, as they are: neither centred nor scaled.
+//! Both use at most 2,000 rows drawn by the seed, neither centred nor scaled.
 
 use rayon::prelude::*;
 
 use super::rows::{Number, Rows, squared_distance};
 use crate::seed::{Seed, Stream};
 
-/// Rows that are compared pair by pair; ours.
+/// Largest number of rows compared pair by pair; ours.
 const SAMPLE: usize = 2000;
-/// Clusters, or a tenth of the rows where that is fewer; ours.
+/// Number of clusters, but at most a tenth of the rows; ours.
 const CLUSTERS: usize = 50;
 /// Steps of k-means after its seeding; ours.
 const STEPS: usize = 25;
 /// Neighbours that vote; ours.
 const NEIGHBOURS: usize = 5;
-/// Part of the largest distance ratios that TwoNN leaves out, as its authors do.
+/// Part of the largest distance ratios that TwoNN discards, as its authors do.
 const DISCARDED: f64 = 0.1;
 
-/// Share of held-out rows whose cluster their neighbours predict, 0 to 1.
+/// Returns the share of held-out rows whose cluster their neighbours predict, 0 to 1.
 ///
-/// k-means (seeded k-means++, 25 steps of Lloyd) puts all drawn rows into 50 clusters. The first half of
-/// the draw then predicts the cluster of each row of the second by the vote of its 5 nearest, the nearer
-/// class winning a tie. None below 20 rows or where all rows are equal.
+/// k-means (k-means++ seeding, 25 of Lloyd's steps) assigns all drawn rows to 50 clusters. The first half of the
+/// draw then predicts the cluster of each row of the second half by the vote of its 5 nearest, the nearer class
+/// winning a tie. `None` below 20 rows or if all rows are equal.
 pub fn cluster_learnability<T: Number>(rows: Rows<T>, seed: &Seed) -> Option<f64> {
     let sample = rows.sample(SAMPLE, &seed.child("sample"));
     let sample = sample.rows();
@@ -46,7 +46,7 @@ pub fn cluster_learnability<T: Number>(rows: Rows<T>, seed: &Seed) -> Option<f64
     Some(right as f64 / (sample.len() - known) as f64)
 }
 
-/// The cluster of each row; none where fewer than two distinct rows exist.
+/// Returns the cluster of each row; `None` if there are fewer than two distinct rows.
 fn k_means(rows: &[&[f64]], clusters: usize, stream: &mut Stream) -> Option<Vec<usize>> {
     let mut centres = seeds(rows, clusters, stream);
     if centres.len() < 2 {
@@ -79,8 +79,8 @@ fn k_means(rows: &[&[f64]], clusters: usize, stream: &mut Stream) -> Option<Vec<
     Some(labels)
 }
 
-/// k-means++ (Arthur and Vassilvitskii 2007): each next centre is a row drawn in proportion to its squared
-/// distance from the nearest centre so far. Fewer than `clusters` where rows repeat.
+/// k-means++ (Arthur and Vassilvitskii 2007): each next centre is a row drawn in proportion to its squared distance
+/// from the nearest centre so far. Returns fewer than `clusters` centres if rows repeat.
 fn seeds(rows: &[&[f64]], clusters: usize, stream: &mut Stream) -> Vec<Vec<f64>> {
     let mut centres = vec![rows[stream.below(rows.len())].to_vec()];
     let mut distances = vec![f64::INFINITY; rows.len()];
@@ -99,7 +99,7 @@ fn seeds(rows: &[&[f64]], clusters: usize, stream: &mut Stream) -> Vec<Vec<f64>>
             left -= distance;
             left < 0.0
         });
-        // Rounding may leave a little at the end: the farthest row then.
+        // Rounding may leave a remainder: then take the farthest row.
         let farthest = || (0..rows.len()).max_by(|&a, &b| distances[a].total_cmp(&distances[b])).unwrap_or(0);
         centres.push(rows[drawn.unwrap_or_else(farthest)].to_vec());
     }
@@ -111,7 +111,8 @@ fn assign(rows: &[&[f64]], centres: &[Vec<f64>]) -> Vec<usize> {
     rows.par_iter().map(|row| nearest(&centres, row, 1)[0].1).collect()
 }
 
-/// The `k` rows nearest to `query` as (squared distance, place), nearest first, the earlier of equals first.
+/// Returns the `k` rows nearest to `query` as (squared distance, position), nearest first, the earlier of equals
+/// first.
 fn nearest(rows: &[&[f64]], query: &[f64], k: usize) -> Vec<(f64, usize)> {
     let mut best: Vec<(f64, usize)> = Vec::with_capacity(k + 1);
     for (place, row) in rows.iter().enumerate() {
@@ -125,7 +126,7 @@ fn nearest(rows: &[&[f64]], query: &[f64], k: usize) -> Vec<(f64, usize)> {
     best
 }
 
-/// The class with most neighbours; of those with equally many, the one that has the nearest.
+/// Returns the class with most neighbours; of a tie, the class of the nearest.
 fn vote(neighbours: &[(f64, usize)], labels: &[usize]) -> usize {
     let votes = |label| neighbours.iter().filter(|&&(_, place)| labels[place] == label).count();
     let mut winner = labels[neighbours[0].1];
@@ -140,10 +141,10 @@ fn vote(neighbours: &[(f64, usize)], labels: &[usize]) -> usize {
 /// TwoNN: the dimension d of a manifold on which mu = r_2 / r_1, the ratio of a row's distances to its
 /// second and first neighbour, has the distribution F(mu) = 1 - mu^-d.
 ///
-/// d is the slope of -ln(1 - F) over ln mu through the origin, F = i / N for the i-th smallest mu, without
-/// the tenth of largest mu. Rows with an equal are left out. None where all mu are 1 or fewer than three
-/// rows remain. Source: Facco, d'Errico, Rodriguez and Laio, "Estimating the intrinsic dimension of
-/// datasets by a minimal neighborhood information", 2017.
+/// d is the slope of -ln(1 - F) over ln mu through the origin, F = i / N for the i-th smallest mu, without the
+/// tenth with the largest mu. Rows with a duplicate are left out. `None` if all mu are 1 or fewer than three rows
+/// remain. Source: Facco, d'Errico, Rodriguez and Laio, "Estimating the intrinsic dimension of datasets by a
+/// minimal neighborhood information", 2017.
 pub fn intrinsic_dimension<T: Number>(rows: Rows<T>, seed: &Seed) -> Option<f64> {
     let sample = rows.sample(SAMPLE, &seed.child("sample"));
     let sample = sample.rows();
@@ -153,7 +154,7 @@ pub fn intrinsic_dimension<T: Number>(rows: Rows<T>, seed: &Seed) -> Option<f64>
     let mut ratios: Vec<f64> = (0..sample.len())
         .into_par_iter()
         .filter_map(|index| {
-            // The row itself is nearest or, beside an equal, one of the nearest.
+            // The row itself is nearest or, beside a duplicate, one of the nearest.
             let neighbours = nearest(&sample, sample[index], 3);
             (neighbours[1].0 > 0.0).then(|| (neighbours[2].0 / neighbours[1].0).sqrt())
         })
@@ -184,8 +185,8 @@ mod tests {
         let points = [0.0, 1.0, 1.0, 1.0, 3.0, 1.0, 7.0, 1.0];
         let found = intrinsic_dimension(Rows::new(&points, 2).unwrap(), &Seed::root(0)).unwrap();
         assert!((found - 1.678_821_682_591_045).abs() < 1e-12, "{found}");
-        // A repeated point has no ratio, and the others' change: 0, 0, 1, 3, 7 leaves 1, 3, 7 with mu
-        // = 1 (both zeros at distance 1), 3/2, 3/2; two of three are kept: d = ln 3 / ln 1.5.
+        // A repeated point has no ratio, and the others' change: 0, 0, 1, 3, 7 leaves 1, 3, 7 with mu = 1 (both
+        // zeros at distance 1), 3/2, 3/2; two of three are kept: d = ln 3 / ln 1.5.
         let repeated = [0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 3.0, 1.0, 7.0, 1.0];
         let found = intrinsic_dimension(Rows::new(&repeated, 2).unwrap(), &Seed::root(0)).unwrap();
         assert!((found - 3.0_f64.ln() / 1.5_f64.ln()).abs() < 1e-12, "{found}");
@@ -208,8 +209,8 @@ mod tests {
 
     #[test]
     fn separate_heaps_are_learnt() {
-        // Fifty heaps far apart, forty rows each: k-means may join or split some, but inside a heap
-        // a split is learnt nearly as well.
+        // Fifty separate clusters of forty rows: k-means may join or split some, but a split within a cluster is
+        // learnt nearly as well.
         let mut stream = Seed::root(8).stream();
         let heaps: Vec<f64> = (0..50 * 2).map(|_| 100.0 * stream.normal()).collect();
         let values: Vec<f64> = (0..2000 * 2)

@@ -7,21 +7,21 @@
 
 use std::ops::RangeInclusive;
 
-/// Eigenvalues that the authors' later code fits, counted from 1 (`numpy.arange(11, 100)`, counted from 0):
-/// the same for every width, so alpha of 192 and of 512 features can be compared.
+/// Eigenvalues that the authors' later code fits, counted from 1 (`numpy.arange(11, 100)`, counted from 0): the
+/// same for every width, so alpha of 192 and of 512 features can be compared.
 pub const RELEASED_RANGE: RangeInclusive<usize> = 12..=100;
 
-/// What an eigenvalue's squared distance from the line counts.
+/// Weight of an eigenvalue's squared distance from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
-    /// 1: as ordinary least squares.
+    /// 1: ordinary least squares.
     Equal,
-    /// 1 / j, as in the authors' code: equal in all octaves of j.
+    /// 1 / j, as in the authors' code: equal weight for every octave of j.
     Inverse,
 }
 
-/// alpha, from positive eigenvalues (largest first) whose numbers, from 1, are in `range`; none where those
-/// are fewer than two.
+/// Returns alpha, from the positive eigenvalues (largest first) whose numbers, from 1, are in `range`; `None` if
+/// there are fewer than two.
 pub fn alpha_req(eigenvalues: &[f64], range: RangeInclusive<usize>, weight: Weight) -> Option<f64> {
     let points: Vec<(f64, f64, f64)> = eigenvalues
         .iter()
@@ -60,7 +60,7 @@ mod tests {
             }
         }
         assert_eq!(alpha_req(&eigenvalues[..12], RELEASED_RANGE, Weight::Equal), None);
-        // A bend outside the range is not seen; zeros are left out.
+        // A bend outside the range has no effect; zeros are left out.
         let mut bent = eigenvalues;
         bent[..11].fill(10.0);
         bent[100..].fill(0.0);

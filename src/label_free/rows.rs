@@ -1,4 +1,4 @@
-//! The matrix that every metric reads, and what several of them do to it.
+//! The matrix that every metric reads, and operations that several of them share.
 
 use anyhow::{Result, ensure};
 use faer::Mat;
@@ -9,13 +9,13 @@ use crate::seed::Seed;
 /// Smallest length that a row is divided by, as in PyTorch's `normalize`.
 const SMALLEST_NORM: f64 = 1e-12;
 
-/// Numbers that features come in; all arithmetic is in `f64`.
+/// Number types of features; all arithmetic is in `f64`.
 pub trait Number: Copy + Into<f64> + Sync {}
 
 impl Number for f32 {}
 impl Number for f64 {}
 
-/// Features or embeddings, one row an image (or a view of one), all finite.
+/// Features or embeddings, one row per image (or view of an image), all finite.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T> {
     values: &'a [T],
@@ -26,7 +26,7 @@ impl<'a, T: Number> Rows<'a, T> {
     /// Wraps numbers in row-major order.
     ///
     /// # Errors
-    /// If there are not at least two whole rows of at least two columns, or a number is not finite.
+    /// If there are fewer than two complete rows, fewer than two columns, or a number is not finite.
     pub fn new(values: &'a [T], width: usize) -> Result<Self> {
         ensure!(width >= 2, "label-free metrics: {width} columns, expected at least 2");
         ensure!(
@@ -43,12 +43,12 @@ impl<'a, T: Number> Rows<'a, T> {
         Ok(Self { values, width })
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     pub fn count(&self) -> usize {
         self.values.len() / self.width
     }
 
-    /// Columns.
+    /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -57,19 +57,19 @@ impl<'a, T: Number> Rows<'a, T> {
         self.values[index * self.width..][..self.width].iter().map(|&value| value.into())
     }
 
-    /// What turns row `index` into one of unit length.
+    /// Returns the factor that scales row `index` to unit length.
     pub(super) fn unit_scale(&self, index: usize) -> f64 {
         1.0 / self.row(index).map(|x| x * x).sum::<f64>().sqrt().max(SMALLEST_NORM)
     }
 
-    /// Pieces of rows that are worked on independently, as (first, count). Their size depends on the width
-    /// only: tall enough for fast products of a piece, small enough that two fit beside the features.
+    /// Returns pieces of rows that are processed independently, as (first, count). Their size depends only on the
+    /// width: tall enough for fast products of a piece, small enough that two fit beside the features.
     pub(super) fn pieces(&self) -> Vec<(usize, usize)> {
         let tall = 6 * (self.width + 1);
         (0..self.count()).step_by(tall).map(|first| (first, tall.min(self.count() - first))).collect()
     }
 
-    /// A piece as a matrix, each row times its `scale`.
+    /// Returns a piece as a matrix, each row multiplied by its `scale`.
     pub(super) fn matrix(&self, first: usize, count: usize, scale: impl Fn(usize) -> f64) -> Mat<f64> {
         let mut matrix = Mat::zeros(count, self.width);
         for index in 0..count {
@@ -81,9 +81,9 @@ impl<'a, T: Number> Rows<'a, T> {
         matrix
     }
 
-    /// Sum of X^T X over all pieces X, as `piece` makes them (D x D).
+    /// Returns the sum of X^T X over all pieces X, as `piece` computes them (D x D).
     pub(super) fn gram(&self, piece: impl Fn(usize, usize) -> Mat<f64> + Sync) -> Mat<f64> {
-        /// Products that are held together; ours. They are added one by one, whatever their number.
+        /// Products held at once; ours. They are added one by one, whatever their number.
         const TOGETHER: usize = 8;
         let of_piece = |&(first, count): &(usize, usize)| {
             let x = piece(first, count);
@@ -97,7 +97,7 @@ impl<'a, T: Number> Rows<'a, T> {
         sum
     }
 
-    /// At most `most` rows, drawn without replacement and in the drawn order.
+    /// Draws at most `most` rows without replacement, in random order.
     pub(super) fn sample(&self, most: usize, seed: &Seed) -> Sample {
         let mut order: Vec<usize> = (0..self.count()).collect();
         seed.stream().shuffle(&mut order);
@@ -119,7 +119,7 @@ impl Sample {
     }
 }
 
-/// Squared Euclidean distance, from differences: close rows keep their digits.
+/// Squared Euclidean distance, computed from differences: close rows keep their digits.
 pub(super) fn squared_distance(left: &[f64], right: &[f64]) -> f64 {
     // Eight sums let the compiler use vectors, in an order that is the same everywhere.
     const LANES: usize = 8;

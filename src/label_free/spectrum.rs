@@ -1,14 +1,13 @@
-//! Singular values of a feature matrix, centred and not, and the metrics made of them alone.
+//! Singular values of a feature matrix, centred and uncentred, and the metrics computed from them alone.
 //!
-//! One QR decomposition serves both: for Q R = [1 | Z], with the column of ones in front, the triangle R
-//! without its first column has the singular values of Z, and without its first row as well those of Z less
-//! the mean of each column. Rows are decomposed in pieces and their triangles once more, so neither Z nor Q
-//! is ever held in `f64`.
+//! One QR decomposition serves both: for Q R = [1 | Z], with the column of ones in front, the triangle R without
+//! its first column has the singular values of Z; without its first row as well, those of Z minus the mean of each
+//! column. Rows are decomposed in pieces and their triangles once more, so neither Z nor Q is ever held in `f64`.
 //!
-//! The eigenvalues of Z^T Z would be cheaper (25,600 x 512: 0.27 s against 0.55 s on one core) but squaring
-//! loses what lies below 1e-8 of the largest value: with values falling over six decades the smallest is
-//! off by 2e-6 of itself, over twelve by 500 %; RankMe moves by 4e-8 at most. The pseudo-condition number
-//! and alpha-ReQ need the small values. nalgebra's QR takes 2.9 s where faer's takes 0.55 s, hence faer.
+//! The eigenvalues of Z^T Z would be cheaper (25,600 x 512: 0.27 s against 0.55 s on one core), but squaring loses
+//! everything below 1e-8 of the largest value: with values falling over six decades the relative error of the
+//! smallest is 2e-6, over twelve decades 500 %; RankMe changes by 4e-8 at most. The pseudo-condition number and
+//! alpha-ReQ need the small values. nalgebra's QR takes 2.9 s where faer's takes 0.55 s, hence faer.
 
 use anyhow::{Result, anyhow, ensure};
 use faer::Mat;
@@ -16,18 +15,18 @@ use rayon::prelude::*;
 
 use super::rows::{Number, Rows};
 
-/// What RankMe's paper adds to each share, for 32-bit embeddings.
+/// Added to each share by RankMe's paper, for 32-bit embeddings.
 pub const RANKME_EPSILON: f64 = 1e-7;
-/// What the code of the study's authors adds to each share.
+/// Added to each share by the code of the study's authors.
 pub const RELEASED_EPSILON: f64 = 1e-6;
 /// Smallest divisor of the pseudo-condition number (Tsitsulin et al. 2023, their code).
 const SMALLEST_VALUE: f64 = 1e-6;
 
 /// Singular values of Z (N x D), largest first. A value that rounding cannot tell from zero is zero.
 pub struct Spectrum {
-    /// Of Z as it is: min(N, D) values.
+    /// Those of Z itself: min(N, D) values.
     pub plain: Vec<f64>,
-    /// Of Z less its column means: min(N, D) values, of which min(N - 1, D) can be positive.
+    /// Those of Z minus its column means: min(N, D) values, of which min(N - 1, D) can be positive.
     pub centred: Vec<f64>,
     /// V / s for every positive singular value s of Z (D x rank).
     whitening: Mat<f64>,
@@ -49,7 +48,7 @@ impl Spectrum {
 
         let bound = count.min(width);
         let values: Vec<f64> = plain.S().column_vector().iter().copied().collect();
-        // As NumPy's matrix_rank decides what is zero.
+        // The rule by which NumPy's matrix_rank decides what is zero.
         let zero = values[0] * count.max(width) as f64 * f64::EPSILON;
         let floor = |values: &[f64]| -> Vec<f64> {
             let mut kept: Vec<f64> =
@@ -65,13 +64,13 @@ impl Spectrum {
         Ok(Self { plain: values, centred, whitening })
     }
 
-    /// Eigenvalues of the centred covariance (divisor N - 1 or N alike, as only ratios are used).
+    /// Returns the eigenvalues of the centred covariance (divisor N - 1 or N, since only ratios are used).
     pub fn eigenvalues(&self) -> Vec<f64> {
         self.centred.iter().map(|value| value * value).collect()
     }
 
-    /// Largest leverage of a row over the mean leverage: max_i |u_i|^2 N / r, with U (N x r) the left
-    /// singular vectors of Z of positive singular value; 1 to N / r, small where no row stands alone.
+    /// Largest leverage of a row divided by the mean leverage: max_i |u_i|^2 N / r, with U (N x r) the left
+    /// singular vectors of Z with positive singular values; 1 to N / r, small if no row stands out.
     ///
     /// Source: Tsitsulin, Munkhoeva and Perozzi, "Unsupervised Embedding Quality Evaluation", 2023.
     pub fn coherence<T: Number>(&self, rows: Rows<T>) -> f64 {
@@ -93,9 +92,10 @@ impl Spectrum {
     }
 }
 
-/// Pieces whose triangles are decomposed at once: with as many as that, nothing is rounded twice. Ours.
+/// Largest number of pieces whose triangles are decomposed at once: up to this many, nothing is rounded twice.
+/// Ours.
 const AT_ONCE: usize = 32;
-/// Triangles that are held where there are more pieces: then one is made of them and of the one before. Ours.
+/// Triangles held if there are more pieces: they and the running triangle are then reduced to one. Ours.
 const HELD: usize = 8;
 
 /// R of the QR decomposition of [1 | Z]: (min(N, D + 1), D + 1).
@@ -118,7 +118,7 @@ fn triangle<T: Number>(rows: Rows<T>) -> Mat<f64> {
     one_of(triangles)
 }
 
-/// R of the QR decomposition of these, one below the other.
+/// Returns R of the QR decomposition of these triangles, stacked.
 fn one_of(mut triangles: Vec<Mat<f64>>) -> Mat<f64> {
     if triangles.len() == 1 {
         return triangles.remove(0);
@@ -132,8 +132,8 @@ fn one_of(mut triangles: Vec<Mat<f64>>) -> Mat<f64> {
     stacked.qr().thin_R().to_owned()
 }
 
-/// exp(-sum_k p_k ln p_k), p_k = s_k / sum s + `epsilon`: between 1 and the number of values (a little
-/// more, as the shares are not renormalised after `epsilon` is added). High where features fill the space.
+/// exp(-sum_k p_k ln p_k), p_k = s_k / sum s + `epsilon`: between 1 and the number of values (a little more,
+/// because the shares are not renormalised after `epsilon` is added). High if features fill the space.
 ///
 /// RankMe with [`RANKME_EPSILON`] and the singular values of uncentred embeddings; the authors compare runs
 /// of one method only. Source: Garrido, Balestriero, Najman and LeCun, "RankMe", ICML 2023.
@@ -160,15 +160,14 @@ pub fn stable_rank(singular_values: &[f64]) -> f64 {
     singular_values.iter().map(|value| (value / singular_values[0]).powi(2)).sum()
 }
 
-/// sum lambda / lambda_1 of the centred covariance: 1 to min(N - 1, D); none where all rows are equal.
+/// sum lambda / lambda_1 of the centred covariance: 1 to min(N - 1, D); `None` if all rows are equal.
 ///
 /// Source: He and Ozay, "Exploring the gap between collapsed & whitened features", ICML 2022.
 pub fn nesum(eigenvalues: &[f64]) -> Option<f64> {
     (eigenvalues[0] > 0.0).then(|| eigenvalues.iter().sum::<f64>() / eigenvalues[0])
 }
 
-/// (sum lambda)^2 / sum lambda^2 of the centred covariance: 1 to min(N - 1, D); none where all rows are
-/// equal.
+/// (sum lambda)^2 / sum lambda^2 of the centred covariance: 1 to min(N - 1, D); `None` if all rows are equal.
 ///
 /// Source: Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement", 2017.
 pub fn participation_ratio(eigenvalues: &[f64]) -> Option<f64> {
@@ -179,18 +178,18 @@ pub fn participation_ratio(eigenvalues: &[f64]) -> Option<f64> {
     (eigenvalues[0] > 0.0).then(|| sum * sum / squares)
 }
 
-/// s_1 / max(s_min, 1e-6) of centred features, s_min the last of min(N, D); small is good, 1 is least.
+/// s_1 / max(s_min, 1e-6) of centred features, s_min the last of min(N, D); low is good, 1 is the minimum.
 ///
 /// Source: Tsitsulin et al. 2023, as in their code.
 pub fn pseudo_condition_number(singular_values: &[f64]) -> f64 {
     singular_values[0] / singular_values.last().copied().unwrap_or(0.0).max(SMALLEST_VALUE)
 }
 
-/// RankMe as the code of the study's authors has it: uncentred features of one mini-batch, epsilon 1e-6.
+/// RankMe as in the code of the study's authors: uncentred features of one mini-batch, epsilon 1e-6.
 ///
-/// Cheap enough for every training step (256 x 512: some 4 ms): from the eigenvalues of Z^T Z or Z Z^T,
-/// whichever is smaller, which moves it by less than 1e-4 of itself even for collapsed features and by 1e-9
-/// otherwise. Not a number if the solver fails.
+/// Cheap enough for every training step (256 x 512: some 4 ms): computed from the eigenvalues of Z^T Z or Z Z^T,
+/// whichever is smaller, which changes it by less than 1e-4 of itself even for collapsed features and by 1e-9
+/// otherwise. NaN if the solver fails.
 pub fn rankme_released<T: Number>(batch: Rows<T>) -> f64 {
     let z = batch.matrix(0, batch.count(), |_| 1.0);
     let gram = if z.nrows() < z.ncols() { &z * z.transpose() } else { z.transpose() * &z };

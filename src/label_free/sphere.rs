@@ -5,20 +5,19 @@ use rayon::prelude::*;
 use super::rows::{Number, Rows};
 use crate::seed::Seed;
 
-/// Rows that uniformity compares; ours.
+/// Largest number of rows whose pairs uniformity compares; ours.
 const SAMPLE: usize = 2000;
 
 /// (A - E) / (N^2 - E), A = ||Z Z^T||_F^2 of unit rows, E = N + N (N - 1) / D its mean for uniform rows.
 ///
-/// 1: collapsed to a line; about 0: uniform at random; below 0: more even than that. Source: Tsitsulin et al.
-/// 2023.
+/// 1: collapsed to a line; about 0: uniformly random; below 0: more even than that. Source: Tsitsulin et al. 2023.
 pub fn self_cluster<T: Number>(rows: Rows<T>) -> f64 {
     let (n, d) = (rows.count() as f64, rows.width() as f64);
     let expected = n + n * (n - 1.0) / d;
     (squared_similarities(rows) - expected) / (n * n - expected)
 }
 
-/// ||Z Z^T||_F^2 of unit rows, which is ||Z^T Z||_F^2, from the smaller of the two.
+/// Returns ||Z Z^T||_F^2 of unit rows, which equals ||Z^T Z||_F^2, computed from the smaller matrix.
 fn squared_similarities<T: Number>(rows: Rows<T>) -> f64 {
     let unit = |first, count| rows.matrix(first, count, |index| rows.unit_scale(index));
     let gram = if rows.count() < rows.width() {
@@ -46,7 +45,7 @@ pub fn uniformity<T: Number>(rows: Rows<T>, seed: &Seed) -> f64 {
         .collect();
     let z = faer::MatRef::from_row_major_slice(&unit, sample.len(), rows.width());
     let cosines = z * z.transpose();
-    // The lengths again, not 1: a row of zeros keeps its length.
+    // The computed lengths, not 1: a row of zeros keeps its length.
     let squares: Vec<f64> = (0..sample.len()).map(|i| cosines[(i, i)]).collect();
     let sums: Vec<f64> = (0..sample.len())
         .into_par_iter()
@@ -56,13 +55,13 @@ pub fn uniformity<T: Number>(rows: Rows<T>, seed: &Seed) -> f64 {
     (sums.iter().sum::<f64>() / pairs as f64).ln()
 }
 
-/// Uniformity of the uniform distribution on the unit sphere of `width` dimensions, the least there is:
-/// -4 + ln 0F1(width / 2; 4), as the mean of exp(4 cos) over directions is that hypergeometric series.
-/// A finite sample may fall below by its noise.
+/// Uniformity of the uniform distribution on the unit sphere of `width` dimensions, the minimum: -4 + ln 0F1(width
+/// / 2; 4), because the mean of exp(4 cos) over directions is that hypergeometric series. A finite sample may fall
+/// below it by its noise.
 pub fn uniformity_of_the_sphere(width: usize) -> f64 {
     let half = width as f64 / 2.0;
     let (mut term, mut sum) = (1.0, 1.0);
-    // The terms fall faster than 4^n / n!^2: forty are far more than f64 can tell apart.
+    // The terms fall faster than 4^n / n!^2: forty are far more than f64 can resolve.
     for n in 0..40 {
         let n = f64::from(n);
         term *= 4.0 / ((half + n) * (n + 1.0));

@@ -1,4 +1,4 @@
-//! How far features spread, the cheapest sign of collapse.
+//! The spread of features, the cheapest sign of collapse.
 
 use super::rows::{Number, Rows};
 
@@ -11,12 +11,12 @@ pub struct Spread {
     pub deviation: f64,
     /// Mean of all features of unit rows, times sqrt(D): -1 to 1.
     pub unit_mean: f64,
-    /// As `deviation`, of unit rows and times sqrt(D): about 1 where directions are isotropic, 0 where they
-    /// are one, with any D. lightly's `std_of_l2_normalized` times sqrt(D).
+    /// Like `deviation`, but of unit rows and times sqrt(D): about 1 if directions are isotropic, 0 if all are
+    /// equal, for any D. lightly's `std_of_l2_normalized` times sqrt(D).
     pub unit_deviation: f64,
 }
 
-/// The spread of rows; cheap enough for every training step.
+/// Computes the spread of rows; cheap enough for every training step.
 pub fn spread<T: Number>(rows: Rows<T>) -> Spread {
     let root = (rows.width() as f64).sqrt();
     let scales: Vec<f64> = (0..rows.count()).map(|index| rows.unit_scale(index)).collect();
@@ -25,7 +25,7 @@ pub fn spread<T: Number>(rows: Rows<T>) -> Spread {
     Spread { mean, deviation, unit_mean: root * unit_mean, unit_deviation: root * unit_deviation }
 }
 
-/// The mean of the columns' means and that of their standard deviations.
+/// Returns the mean of the columns' means and that of their standard deviations.
 fn moments<T: Number>(rows: Rows<T>, scale: impl Fn(usize) -> f64) -> (f64, f64) {
     let (count, width) = (rows.count() as f64, rows.width() as f64);
     let mut means = vec![0.0; rows.width()];
@@ -78,7 +78,7 @@ mod tests {
         let values: Vec<f32> = (0..500 * 64).map(|_| stream.normal() as f32).collect();
         let found = spread(Rows::new(&values, 64).unwrap());
         assert!((found.unit_deviation - 1.0).abs() < 0.01 && found.unit_mean.abs() < 0.05, "{found:?}");
-        // Every row the same direction with another length.
+        // All rows have the same direction and different lengths.
         let values: Vec<f32> = (0..32).map(|place| [1.0, 2.0][place % 2] * (1 + place / 2) as f32).collect();
         let found = spread(Rows::new(&values, 2).unwrap());
         assert!(found.unit_deviation < 1e-7 && found.deviation > 1.0, "{found:?}");

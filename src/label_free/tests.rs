@@ -12,7 +12,7 @@ fn formula(rows: usize, columns: usize, phase: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Rows of random directions whose singular values fall over `decades`, some columns zero.
+/// Rows of random directions whose singular values fall over `decades`; some columns are zero.
 fn decaying(rows: usize, columns: usize, decades: f64) -> Vec<f32> {
     let mut stream = Seed::root(9).stream();
     let mixing: Vec<f64> = (0..columns * columns).map(|_| stream.normal()).collect();
@@ -127,14 +127,14 @@ fn ranks_by_hand() {
     close(all.normalised().nesum.unwrap(), trace / largest / 2.0, 1e-14, "its share of 2");
     let smallest = trace - largest;
     close(all.pseudo_condition_number, (largest / smallest).sqrt(), 1e-14, "pseudo-condition number");
-    // The first row alone makes its singular vector: leverage 1, times 3 rows, over rank 2.
+    // The first row alone spans its singular vector: leverage 1, times 3 rows, over rank 2.
     close(all.coherence, 1.5, 1e-14, "coherence");
     assert_eq!((all.alpha_req, all.cluster_learnability), (None, None));
 }
 
 #[test]
 fn bounds_are_reached() {
-    // Orthogonal rows of equal length: everything is full. Uncentred ranks are 8 of 8.
+    // Orthogonal rows of equal length: everything is at its maximum. Uncentred ranks are 8 of 8.
     let identity: Vec<f32> = (0..64).map(|place| f32::from(u8::from(place % 9 == 0))).collect();
     let all = LabelFree::of(Rows::new(&identity, 8).unwrap(), &Seed::root(0)).unwrap();
     let full = all.normalised();
@@ -162,7 +162,7 @@ fn bounds_are_reached() {
 
 #[test]
 fn pieces_are_put_together_without_losing_digits() {
-    // 700 rows are five pieces; values fall over twelve decades and beyond rounding to f32.
+    // 700 rows make five pieces; values fall over twelve decades, below the rounding of f32.
     let values = decaying(700, 24, 12.0);
     let rows = Rows::new(&values, 24).unwrap();
     assert_eq!(rows.pieces().len(), 5);
@@ -182,7 +182,7 @@ fn pieces_are_put_together_without_losing_digits() {
 
 #[test]
 fn columns_without_content_do_not_count() {
-    // Two of six columns are zero, as those of dead units are: the coherence is that of the other four.
+    // Two of six columns are zero, like those of dead units: the coherence is that of the other four.
     let values = formula(16, 6, 0.0);
     let kept: Vec<f64> = values.chunks(6).flat_map(|row| row[..4].to_vec()).collect();
     let padded: Vec<f64> =
@@ -197,7 +197,7 @@ fn columns_without_content_do_not_count() {
 
 #[test]
 fn the_cheap_rankme_agrees_with_the_exact() {
-    // Falling gently, falling beyond what squares can hold, and collapsed to one direction.
+    // Values that fall gently, values that fall beyond what squares can hold, and one direction only.
     let collapsed: Vec<f32> = (0..64 * 96).map(|place| ((place / 96) as f32 + 1.0) * 0.37).collect();
     for (values, width, bound) in [
         (decaying(64, 24, 3.0), 24, 1e-9),
@@ -243,7 +243,7 @@ fn three_views_align_by_hand() {
     assert!((views.alignment() - 8.0 / 6.0).abs() < 1e-15);
 }
 
-/// More pieces than are decomposed at once: their triangles are made one of on the way, and products added.
+/// More pieces than are decomposed at once: triangles are combined on the way, and products added.
 #[test]
 fn many_pieces_are_one_matrix() {
     // 18 rows a piece.

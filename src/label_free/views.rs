@@ -9,9 +9,9 @@ use super::{
     spectrum::effective_rank,
 };
 
-/// What is added to the diagonal of the within-class covariance (stable-pretraining's default).
+/// Added to the diagonal of the within-class covariance (stable-pretraining's default).
 const DELTA: f64 = 1e-4;
-/// What is added to each eigenvalue (the same).
+/// Added to each eigenvalue (the same).
 const EPSILON: f64 = 1e-8;
 
 /// Rows ordered by (image, view): all views of the first image, then all of the second.
@@ -21,26 +21,26 @@ pub struct Views<'a, T> {
     views: usize,
 }
 
-/// What several views of each image show about features.
+/// What several views per image show about features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewMetrics {
     /// N, at least 2.
     pub images: usize,
-    /// Of each image, at least 2.
+    /// Views per image, at least 2.
     pub views: usize,
     /// [`Views::alignment`]: 0 to 4, low is good.
     pub alignment: f64,
     /// [`Views::lidar`]: 1 to min(D, images - 1), high is good.
     pub lidar: f64,
-    /// `lidar` over its bound.
+    /// `lidar` divided by its largest possible value.
     pub lidar_normalised: f64,
 }
 
 impl<'a, T: Number> Views<'a, T> {
-    /// Takes `views` consecutive rows as one image.
+    /// Treats each `views` consecutive rows as one image.
     ///
     /// # Errors
-    /// If that leaves fewer than two views, fewer than two images, or rows over.
+    /// If there are fewer than two views or two images, or some rows are left over.
     pub fn new(rows: Rows<'a, T>, views: usize) -> Result<Self> {
         ensure!(
             views >= 2 && rows.count().is_multiple_of(views) && rows.count() >= 2 * views,
@@ -50,7 +50,7 @@ impl<'a, T: Number> Views<'a, T> {
         Ok(Self { rows, views })
     }
 
-    /// Both metrics.
+    /// Computes both metrics.
     ///
     /// # Errors
     /// If LiDAR's solver fails.
@@ -65,8 +65,8 @@ impl<'a, T: Number> Views<'a, T> {
         self.rows.count() / self.views
     }
 
-    /// Mean of |x - y|^2 over all pairs of views of an image, rows of unit length: 0 to 4, low where views
-    /// agree. Source: Wang and Isola, ICML 2020, with their alpha = 2.
+    /// Mean of |x - y|^2 over all pairs of views of an image, rows of unit length: 0 to 4, low if views agree.
+    /// Source: Wang and Isola, ICML 2020, with their alpha = 2.
     pub fn alignment(&self) -> f64 {
         let sums: Vec<f64> = (0..self.images())
             .into_par_iter()
@@ -94,7 +94,7 @@ impl<'a, T: Number> Views<'a, T> {
     /// eigenvalues of S_w^-1/2 S_b S_w^-1/2, S_b the covariance of image means (divisor n - 1) and S_w the
     /// mean covariance within an image (divisor n (q - 1)) + 1e-4 I. 1 to min(D, n - 1), high is good.
     ///
-    /// lambda are computed as squared singular values of L^-1 M, where S_w = L L^T and M M^T = S_b.
+    /// The lambda are computed as squared singular values of L^-1 M, where S_w = L L^T and M M^T = S_b.
     ///
     /// Source: Thilak et al., "LiDAR: sensing linear probing performance in joint embedding SSL
     /// architectures", ICLR 2024; constants as in stable-pretraining.
@@ -136,7 +136,7 @@ impl<'a, T: Number> Views<'a, T> {
         Ok(effective_rank(&eigenvalues))
     }
 
-    /// Sum over rows of the products of their distances from their image's mean (D x D).
+    /// Returns the sum over rows of the outer products of their deviations from their image's mean (D x D).
     fn scatter(&self, means: &Mat<f64>) -> Mat<f64> {
         self.rows.gram(|first, count| {
             let mut piece = self.rows.matrix(first, count, |_| 1.0);

@@ -1,4 +1,4 @@
-//! Binary cross-entropy on logits, with defects weighted up; and the focal loss.
+//! Binary cross-entropy on logits, with a higher weight for defects; and the focal loss.
 //!
 //! For logit x, label y in {0, 1} and weight w of a defect, with softplus(x) = ln(1 + e^x):
 //!
@@ -32,13 +32,13 @@ pub fn binary_cross_entropy(logits: &Tensor, defects: &Tensor, defect_weight: f6
     (of_defects * defect_weight)?.add(&of_normals)?.mean_all()
 }
 
-/// Focal loss: with z the logit of a defect and its negative of a normal image, p = sigmoid(z) what is said of the right
-/// label,
+/// Focal loss: with z the logit of a defect, or the negative logit of a normal image, and p = sigmoid(z) the
+/// probability given to the right label,
 ///
-/// L = mean [ a (1 - p)^g softplus(-z) ],  a = `of_defects` of a defect and 1 - `of_defects` of a normal image.
+/// L = mean [ a (1 - p)^g softplus(-z) ],  a = `of_defects` for a defect and 1 - `of_defects` for a normal image.
 ///
-/// Source: Lin et al., "Focal loss for dense object detection", 2017, equation 5; the mean over images as torchvision's
-/// `sigmoid_focal_loss` has it.
+/// Source: Lin et al., "Focal loss for dense object detection", 2017, equation 5; averaged over images as in
+/// torchvision's `sigmoid_focal_loss`.
 ///
 /// # Errors
 /// If the shapes differ or there are no entries.
@@ -53,16 +53,15 @@ pub fn focal(logits: &Tensor, defects: &Tensor, of_defects: f64, focus: f64) -> 
     let (logits, defects) = (&widen(logits)?, &widen(defects)?);
     let right = (logits * defects.affine(2.0, -1.0)?)?;
     let weights = defects.affine(2.0 * of_defects - 1.0, 1.0 - of_defects)?;
-    // (1 - p)^g = exp(-g softplus(z)), which no logit makes infinite.
+    // (1 - p)^g = exp(-g softplus(z)), which is finite for every logit.
     let easy = (softplus(&right)? * -focus)?.exp()?;
     ((weights * easy)? * softplus(&right.neg()?)?)?.mean_all()
 }
 
-/// The weight that makes all defects together count as much as all normal images: normals / defects.
+/// Returns the weight for which all defects together count as much as all normal images: normals / defects.
 ///
 /// # Errors
-/// If there is no defect, so that no finite weight would do; or no normal image, so that the weight
-/// would be 0 and nothing be learnt.
+/// If there is no defect, so that the weight would be infinite; or no normal image, so that it would be 0.
 pub fn balancing_weight(normals: usize, defects: usize) -> Result<f64> {
     if normals == 0 || defects == 0 {
         return Err(Error::Msg(format!(
@@ -73,8 +72,8 @@ pub fn balancing_weight(normals: usize, defects: usize) -> Result<f64> {
     Ok(normals as f64 / defects as f64)
 }
 
-/// ln(1 + e^x) as m + ln(e^-m + e^(x - m)) with m = max(x, 0), a constant to the gradient, so that
-/// neither exponential overflows and the slope is the sigmoid everywhere, zero included.
+/// ln(1 + e^x) as m + ln(e^-m + e^(x - m)) with m = max(x, 0), treated as a constant by the gradient, so that
+/// neither exponential overflows and the slope is the sigmoid everywhere, including at zero.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let shift = x.detach().relu()?;
     (shift.neg()?.exp()? + (x - &shift)?.exp()?)?.log()? + shift
@@ -127,8 +126,8 @@ mod tests {
 
     #[test]
     fn focal_loss_is_torchvisions() {
-        // torchvision's sigmoid_focal_loss line by line in NumPy, f64, alpha 0.25 and gamma 2; and without focus and with
-        // even weights half of cross-entropy.
+        // torchvision's sigmoid_focal_loss line by line in NumPy, f64, alpha 0.25 and gamma 2. Without focus and
+        // with even weights it is half of cross-entropy.
         let logits = Var::new(&[-3.0, -0.4, 0.2, 1.7, 6.0], &Device::Cpu).unwrap();
         let defects = Tensor::new(&[1.0, 0.0, 1.0, 0.0, 1.0], &Device::Cpu).unwrap();
         let loss = focal(&logits, &defects, 0.25, 2.0).unwrap();
@@ -155,7 +154,8 @@ mod tests {
 
     #[test]
     fn extreme_logits_stay_exact() {
-        // At |x| = 1000 the cost of a wrong answer is |x| itself, its slope 1; of a right one, 0 and 0.
+        // At |x| = 1000 the loss of a wrong answer is |x| itself, with slope 1; that of a right one is 0, with
+        // slope 0.
         for dtype in [DType::F32, DType::F64] {
             let (loss, gradient) =
                 loss_and_gradient(&[1000.0, -1000.0, 1000.0, -1000.0], &[1.0, 0.0, 0.0, 1.0], 3.0, dtype);

@@ -6,10 +6,10 @@
 //! L = mean_(t, s != t) [ - sum_k softmax((g_t - c) / tau_t)_k log softmax(g_s / tau_s)_k ]
 //! c <- m c + (1 - m) mean over views and images of g_t,   after the loss has used the old c
 //!
-//! Source: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021,
-//! equations 1, 3 and 4. References disagree on the first centre: in the authors' code, lightly and
-//! solo-learn the average starts at zero; in stable-pretraining the first batch sets it. This is the
-//! authors': the caller starts with zeros. solo-learn pairs the two large views only; we pair all.
+//! Source: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021, equations 1, 3
+//! and 4. Implementations differ in the first centre: in the authors' code, lightly and solo-learn the average
+//! starts at zero; in stable-pretraining the first batch sets it. This follows the authors: the caller starts with
+//! zeros. solo-learn pairs only the two large views; here all views are paired.
 
 use candle_core::{D, DType, Error, Result, Tensor};
 
@@ -20,13 +20,13 @@ use crate::tensor::widen;
 ///
 /// `student` and `teacher` hold (batch, prototypes) logits, one tensor per view; view t of the teacher
 /// and view t of the student are the same pixels. `centre` is (1, prototypes). No gradient reaches
-/// `teacher` or `centre`. The total is ln(prototypes) when the student is uniform. Its parts, in nats, are
-/// the `teacher_entropy`, which no student can change, and the `divergence` (Kullback-Leibler) of the student
-/// from it: the loss may rise while a student learns, because its teacher grows less sure.
+/// `teacher` or `centre`. The total is ln(prototypes) when the student is uniform. Its parts, in nats, are the
+/// `teacher_entropy`, which the student cannot change, and the `divergence` (Kullback-Leibler) of the student from
+/// the teacher: the loss may rise while a student learns, because the teacher's entropy grows.
 ///
 /// # Errors
-/// If the student has fewer than two views, the teacher none or more than the student, shapes differ,
-/// the batch is empty, or a temperature is not positive.
+/// If the student has fewer than two views, the teacher has none or more than the student, shapes differ, the batch
+/// is empty, or a temperature is not positive.
 pub fn dino(
     student: &[Tensor],
     teacher: &[Tensor],
@@ -65,7 +65,7 @@ pub fn dino(
         }
     }
     let total = Tensor::stack(&costs, 0)?.mean_all()?.neg()?;
-    // Every view of the teacher is in as many pairs, so its mean over views is the mean over pairs.
+    // Every view of the teacher is in equally many pairs, so its mean over views is the mean over pairs.
     let entropy = Tensor::stack(&entropies, 0)?.mean_all()?.to_dtype(DType::F64)?;
     let divergence = (total.detach().to_dtype(DType::F64)? - &entropy)?;
     Ok(Loss { total, parts: vec![("teacher_entropy", entropy), ("divergence", divergence)] })
@@ -95,7 +95,7 @@ fn log_softmax(logits: &Tensor, temperature: f64) -> Result<Tensor> {
     logits.broadcast_sub(&log_sum_exp(&logits)?.unsqueeze(D::Minus1)?)
 }
 
-/// An error unless all views are of one (batch, prototypes) shape, not empty, and `centre` fits them.
+/// Returns an error unless all views have one (batch, prototypes) shape, not empty, and `centre` fits them.
 fn expect_shapes<'a>(
     caller: &str,
     mut views: impl Iterator<Item = &'a Tensor>,
@@ -174,16 +174,16 @@ mod tests {
 
     #[test]
     fn agrees_with_dino_on_two_views() {
-        // As above.
+        // From the same sources.
         let loss = dino(&student(2), &teacher(), &zeros(6), 0.1, 0.04).unwrap().total;
         close(scalar(&loss), 7.332662985978574, 1e-13);
     }
 
     #[test]
     fn two_prototypes_by_hand() {
-        // Less its centre the teacher is (3/4, 1/4) in view 0 and (1/2, 1/2) in view 1; the student is
-        // (3/4, 1/4) in view 0 and (1/2, 1/2) in view 1. Slopes: the student less the teacher of the
-        // other view, over the temperature 0.2 and two pairs.
+        // Minus its centre the teacher is (3/4, 1/4) in view 0 and (1/2, 1/2) in view 1; the student is (3/4, 1/4)
+        // in view 0 and (1/2, 1/2) in view 1. Slopes: the student minus the teacher of the other view, divided by
+        // the temperature 0.2 and by two pairs.
         let ln3 = 3_f64.ln();
         let teacher = [row(&[0.5 * ln3 + 1.0, -1.0]), row(&[1.0, -1.0])].map(|x| x.as_tensor().clone());
         let (centre, first, second) = (row(&[1.0, -1.0]), row(&[0.2 * ln3, 0.0]), row(&[7.0, 7.0]));
@@ -193,7 +193,7 @@ mod tests {
         close(scalar(&loss), (first_pair + 2_f64.ln()) / 2.0, 1e-14);
         begins(&gradient(&loss, &first), &[0.625, -0.625], 1e-14);
         begins(&gradient(&loss, &second), &[-0.625, 0.625], 1e-14);
-        // Of (3/4, 1/4): ln 4 - 3/4 ln 3; of (1/2, 1/2): ln 2.
+        // Entropy of (3/4, 1/4): ln 4 - 3/4 ln 3; of (1/2, 1/2): ln 2.
         let entropy = (4_f64.ln() - 0.75 * ln3 + 2_f64.ln()) / 2.0;
         assert_eq!(
             parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
@@ -235,7 +235,7 @@ mod tests {
         sum / count
     }
 
-    // The grid of lightly's tests/loss/test_dino_loss.py, less its optimiser step.
+    // The grid of lightly's tests/loss/test_dino_loss.py, without its optimiser step.
     #[rstest]
     fn every_count_of_views_follows_the_definition(
         #[values(1, 2, 3)] batch: usize,

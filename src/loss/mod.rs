@@ -1,8 +1,7 @@
-//! Losses: tensors in, one differentiable scalar out. Know nothing of networks, data or optimisers.
+//! Losses: tensors in, one differentiable scalar out. Independent of networks, data and optimisers.
 //!
-//! Only operations whose Candle gradient is right are used: no fused softmax (it has none), and no
-//! `abs` or `relu` at a point where a value may be exactly zero (their one-sided slopes differ from
-//! the derivative of the whole).
+//! Only operations with a correct gradient in Candle are used: no fused softmax (it has none), and no `abs` or
+//! `relu` where a value may be exactly zero (their one-sided slopes differ from the derivative of the whole).
 
 use candle_core::Tensor;
 
@@ -18,6 +17,6 @@ pub mod regression;
 pub struct Loss {
     /// Scalar to minimise.
     pub total: Tensor,
-    /// Parts worth a curve, by name: scalar constants, read on demand.
+    /// Named scalar parts that are logged as curves: constants, read on demand.
     pub parts: Vec<(&'static str, Tensor)>,
 }

@@ -1,14 +1,14 @@
 //! Mean squared error of hidden patches, the loss of MAE.
 //!
-//! For prediction y and target x of n numbers in each of a batch's patches, h = 1 where hidden, else 0:
+//! For prediction y and target x of n numbers in each of a batch's patches, h = 1 for hidden patches, otherwise 0:
 //!
 //! L = sum_p [ h_p mean_n (y_pn - t_pn)^2 ] / sum_p h_p
 //! t = x,  or per patch (x - mean) / sqrt(variance + 1e-6), with the unbiased variance
 //!
-//! Source: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3 and the
-//! authors' code. References disagree on the targets: the authors, solo-learn and mae-lite normalise
-//! them, lightly's benchmark takes raw pixels; both are here. The mean is over the batch's hidden
-//! patches, as in all of them, not over images.
+//! Source: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3 and the authors'
+//! code. Implementations differ in the targets: the authors, solo-learn and mae-lite normalise them, lightly's
+//! benchmark uses raw pixels; both are available here. As in all of them, the mean is over the hidden patches of
+//! the batch, not over images.
 
 use candle_core::{D, DType, Error, Result, Tensor};
 
@@ -17,7 +17,7 @@ use crate::tensor::widen;
 /// Added to a patch's variance inside the root, as in the authors' code.
 const EPSILON: f64 = 1e-6;
 
-/// Images cut into square patches, (batch, patches, patch * patch * channels).
+/// Cuts images into square patches, (batch, patches, patch * patch * channels).
 ///
 /// `images` is (batch, height, width, channels). Patches go row by row; within one the order is row,
 /// column, channel, the channel fastest.
@@ -43,9 +43,9 @@ pub fn patchify(images: &Tensor, patch: usize) -> Result<Tensor> {
 
 /// Mean squared error over hidden patches.
 ///
-/// `predictions` and `targets` are (batch, patches, n), `hidden` is (batch, patches), 1 where the
-/// encoder did not see the patch, else 0, of any dtype and best in main memory, where they are counted. With
-/// `normalise` each patch of `targets` gets mean 0 and variance 1 first. No gradient reaches `targets`. The
+/// `predictions` and `targets` are (batch, patches, n). `hidden` is (batch, patches), of any dtype: 1 if the
+/// encoder did not see the patch, otherwise 0. It is counted in main memory and is best stored there. With
+/// `normalise` each patch of `targets` is first scaled to mean 0 and variance 1. No gradient reaches `targets`. The
 /// result is a scalar.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub fn masked_mse(
     (costs * hidden)?.sum_all()? / hidden_patches
 }
 
-/// Patches less their mean, over the root of their unbiased variance plus [`EPSILON`].
+/// Returns patches minus their mean, divided by the root of their unbiased variance plus [`EPSILON`].
 fn normalise_patches(patches: &Tensor) -> Result<Tensor> {
     let numbers = patches.dim(D::Minus1)?;
     let centred = patches.broadcast_sub(&patches.mean_keepdim(D::Minus1)?)?;
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn patches_go_by_row_column_and_channel() {
-        // Each number is its own place: 1000 row + 10 column + channel, in images of 4 x 6.
+        // Each number encodes its position: 1000 row + 10 column + channel, in images of 4 x 6.
         let images = fill(&[1, 4, 6, 3], |n| {
             let (row, column, channel) = ((n / 18.0).floor(), (n % 18.0 / 3.0).floor(), n % 3.0);
             1000.0 * row + 10.0 * column + channel
@@ -180,7 +180,7 @@ mod tests {
         #[values(true, false)] normalise: bool,
         #[values(0.0, 1e-38, 1e-6, 1e15)] size: f32,
     ) {
-        // A patch of one value, and one of both signs.
+        // A constant patch, and one with both signs.
         let targets = single(&[size, size, size, size, -size, 0.0], &[1, 2, 3]);
         let predictions = single(&[-size, 0.0, 1.0, 2.0, size, -1.0], &[1, 2, 3]);
         let hidden = Tensor::new(&[[1_u8, 1]], &Device::Cpu).unwrap();

@@ -1,13 +1,13 @@
-//! Squared distance of directions, the loss of BYOL.
+//! Squared distance of directions (normalised vectors), the loss of BYOL.
 //!
 //! For a prediction q and a target z of the same image, averaged over the images:
 //!
 //! L = || q / |q| - z / |z| ||^2 = 2 - 2 cos(q, z)
 //!
-//! Source: Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020, equation 2. References disagree on
-//! what becomes of the two directions: the authors' code and solo-learn add them (0 to 8), lightly adds
-//! or halves the negative cosines. This is one direction (0 to 4); the caller adds both, as the authors
-//! do, for the learning rates that we follow are set for the sum.
+//! Source: Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020, equation 2. Implementations differ in how they
+//! combine the two directions: the authors' code and solo-learn add them (0 to 8), lightly adds or averages the
+//! negative cosines. This function computes one direction (0 to 4); the caller adds both, as the authors do,
+//! because the learning rates that we follow are set for the sum.
 
 use candle_core::{D, Error, Result, Tensor};
 

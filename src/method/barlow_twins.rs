@@ -1,10 +1,10 @@
-//! Barlow Twins: embeddings of two views agree in every dimension, and dimensions do not repeat each other.
+//! Barlow Twins: embeddings of two views agree in every dimension, and the dimensions are decorrelated.
 //!
-//! Loss: the cross-correlation of both views' embeddings against the identity (`loss::cross_correlation`),
-//! times a scale. Source: Zbontar et al., "Barlow Twins: self-supervised learning via redundancy reduction",
-//! ICML 2021. Views pass encoder and projector one after the other, as in its original code, lightly and
-//! solo-learn. The projector has three layers, the hidden ones batch-normalised and with biases, as the
-//! paper's authors' and solo-learn's (the original has no biases, which normalisation would cancel).
+//! Loss: the cross-correlation of both views' embeddings against the identity (`loss::cross_correlation`), times a
+//! scale. Source: Zbontar et al., "Barlow Twins: self-supervised learning via redundancy reduction", ICML 2021.
+//! Views pass encoder and projector one after the other, as in its original code, lightly and solo-learn. The
+//! projector has three layers, the hidden ones batch-normalised and with biases, as in the code of the paper's
+//! authors and solo-learn (the original has no biases, which normalisation would cancel).
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};
@@ -22,9 +22,9 @@ use crate::{
 /// Barlow Twins' constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Decorrelation {
-    /// Of the off-diagonal terms of the cross-correlation, against 1 of the diagonal's.
+    /// Weight of the off-diagonal terms of the cross-correlation; that of the diagonal is 1.
     pub off_diagonal_weight: f64,
-    /// Of the whole loss. The original code has none, solo-learn 0.024 for small batches.
+    /// Factor of the whole loss. The original code has none, solo-learn 0.024 for small batches.
     pub scale: f64,
 }
 
@@ -52,10 +52,10 @@ pub struct BarlowTwins {
 }
 
 impl BarlowTwins {
-    /// The untrained model.
+    /// Builds the untrained model.
     ///
     /// # Errors
-    /// If sizes do not fit.
+    /// If sizes do not fit each other.
     pub fn new(constants: Decorrelation, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -1,10 +1,11 @@
-//! BYOL: the student predicts, from one view, what a slowly moving teacher makes of the other.
+//! BYOL: the student predicts, from one view, a slowly moving teacher's projection of the other.
 //!
-//! Loss: 2 - 2 cos of prediction and the teacher's projection, summed over both directions
-//! (`loss::regression`). Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020. Reductions
-//! disagree: this is the original's and solo-learn's; lightly's small benchmarks take half the mean, a
-//! quarter of the gradient. Projector and predictor have two layers, the hidden one batch-normalised, biases
-//! everywhere, as solo-learn's and the paper's authors'. Views pass one after the other, as in the original.
+//! Loss: 2 - 2 cos of the prediction and the teacher's projection, summed over both directions
+//! (`loss::regression`). Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020. Implementations differ in
+//! the reduction: this is the original's and solo-learn's; lightly's small benchmarks take half the mean, which
+//! gives a quarter of the gradient. Projector and predictor have two layers, the hidden one batch-normalised, with
+//! biases everywhere, as in solo-learn and the code of the paper's authors. Views pass one after the other, as in
+//! the original.
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ use crate::{
 /// BYOL's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Bootstrap {
-    /// Of the teacher.
+    /// Momentum of the teacher.
     pub momentum: Momentum,
 }
 
@@ -53,10 +54,10 @@ pub struct Byol {
 }
 
 impl Byol {
-    /// The untrained model; the teacher begins as a copy of the student.
+    /// Builds the untrained model; the teacher starts as a copy of the student.
     ///
     /// # Errors
-    /// If sizes do not fit.
+    /// If sizes do not fit each other.
     pub fn new(constants: &Bootstrap, on: &Foundation) -> Result<Self> {
         let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, Perceptron)> {
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

@@ -1,12 +1,11 @@
-//! DINO: the student's distribution over prototypes follows that of a teacher, which is centred and sharp.
+//! DINO: the student's distribution over prototypes follows the teacher's, which is centred and sharpened.
 //!
-//! Loss: cross-entropy of the teacher's view t and the student's view s, over pairs s != t
-//! (`loss::distillation`). Source: Caron et al., "Emerging properties in self-supervised vision
-//! transformers", ICCV 2021. Two global views and no local ones, as the paper's authors ran it. The centre
-//! starts at zero and moves after the loss has used it (stable-pretraining sets it to the first batch's).
-//! Batch normalisation in the head is a constant: the paper's authors have none on either backbone, lightly
-//! normalises on ResNet-18. The last layer's lengths are fixed at 1, and for some epochs its directions are
-//! too.
+//! Loss: cross-entropy of the teacher's view t and the student's view s, over pairs s != t (`loss::distillation`).
+//! Source: Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021. Two global views
+//! and no local ones, as in the experiments of the paper's authors. The centre starts at zero and is updated after
+//! the loss has used it (stable-pretraining sets it to the first batch's). Batch normalisation in the head is a
+//! constant: the paper's authors have none on either backbone, lightly normalises on ResNet-18. The norms of the
+//! last layer's weights are fixed at 1, and for some epochs their directions are fixed too.
 
 use candle_core::{Result, Tensor, Var};
 use serde_json::{Value, json};
@@ -25,26 +24,26 @@ use crate::{
 /// DINO's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Distillation {
-    /// Of the teacher.
+    /// Momentum of the teacher.
     pub momentum: Momentum,
     /// Divides the student's logits; above 0.
     pub student_temperature: f64,
     /// Divides the teacher's logits.
     pub teacher_temperature: TeacherTemperature,
-    /// How much of itself the centre keeps at a step, 0..1.
+    /// Part of itself that the centre keeps in a step, 0..1.
     pub centre_momentum: f64,
-    /// Batch normalisation of the head's hidden layers, each view by itself: DINO's `use_bn_in_head`.
+    /// Batch normalisation of the head's hidden layers, each view separately: DINO's `use_bn_in_head`.
     pub head_norm: bool,
-    /// The last layer stays as it began for this many epochs.
+    /// Number of epochs during which the last layer is frozen.
     pub frozen_epochs: usize,
 }
 
-/// Rises in equal steps an epoch, then stays.
+/// A temperature that rises by equal steps per epoch, then stays constant.
 #[derive(Clone, Copy, Debug)]
 pub struct TeacherTemperature {
-    /// In the first epoch; above 0.
+    /// Value in the first epoch; above 0.
     pub start: f64,
-    /// After the rise.
+    /// Value after the rise.
     pub end: f64,
     /// Part of all epochs over which it rises.
     pub warm_up: f64,
@@ -99,16 +98,16 @@ pub struct Dino {
     teacher_encoder: Box<dyn Backbone>,
     teacher_head: PrototypeHead,
     teacher: Teacher,
-    /// Mean of the teacher's logits (1, prototypes), moving.
+    /// Moving average of the teacher's logits (1, prototypes).
     centre: Var,
     constants: Distillation,
 }
 
 impl Dino {
-    /// The untrained model; the teacher begins as a copy of the student.
+    /// Builds the untrained model; the teacher starts as a copy of the student.
     ///
     /// # Errors
-    /// If sizes do not fit.
+    /// If sizes do not fit each other.
     pub fn new(constants: Distillation, on: &Foundation) -> Result<Self> {
         let branch = |parameters: &mut Parameters| -> Result<(Box<dyn Backbone>, PrototypeHead)> {
             let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
@@ -177,10 +176,10 @@ impl Method for Dino {
     }
 }
 
-/// Features of each view to the bottlenecks of all, views one after the other.
+/// Maps the features of each view to the bottlenecks of all views, one view after the other.
 fn bottlenecks(head: &PrototypeHead, features: &[Tensor]) -> Result<Tensor> {
     if head.is_rowwise() {
-        // Views share a pass, whose cost is reading the weights.
+        // Views share one pass, whose cost is dominated by reading the weights.
         return head.bottleneck(&Tensor::cat(features, 0)?, Mode::Train);
     }
     let views = features.iter().map(|view| head.bottleneck(view, Mode::Train));

@@ -1,13 +1,14 @@
-//! MAE: the encoder sees a quarter of the patches; a small decoder paints the hidden ones.
+//! MAE: the encoder sees a quarter of the patches; a small decoder reconstructs the hidden ones.
 //!
-//! Loss: squared error of the hidden patches' pixels, each patch brought to mean 0 and variance 1
-//! (`loss::reconstruction`). Source: He et al., "Masked autoencoders are scalable vision learners", CVPR
-//! 2022. Vision transformers only. Positions are fixed sines and cosines in encoder and decoder. The feature
-//! of a training step is the class token of what was visible; of an image in evaluation, of all of it.
+//! Loss: squared error of the hidden patches' pixels, each patch standardised to mean 0 and variance 1
+//! (`loss::reconstruction`). Source: He et al., "Masked autoencoders are scalable vision learners", CVPR 2022.
+//! Vision transformers only. Position embeddings are fixed sines and cosines in encoder and decoder. The feature
+//! vector is the class token: of the visible patches in a training step, of the whole image in evaluation.
 //!
-//! [`Supervision::AsReleased`] is what the step of the paper's authors appears to compute: of a batch of two
-//! views only two predictions get a gradient, image i of the first view against pixels of image i of the
-//! second view, which is another crop. Its two departures are there alone too. Ablations, not methods.
+//! [`Supervision::AsReleased`] is what the step of the paper's authors appears to compute: in a batch of two views
+//! only two predictions get a gradient, and image i of the first view is compared with pixels of image i of the
+//! second view, which is another crop. Each of these two deviations is also available alone. They are ablations,
+//! not methods.
 
 use candle_core::{Device, IndexOp, Result, Tensor, Var, bail};
 use serde_json::{Value, json};
@@ -33,8 +34,8 @@ pub struct Reconstruction {
     pub visible: f64,
     /// Whether a patch's pixels are standardised, patch by patch, before they are compared.
     pub normalise_pixels: bool,
-    /// Attention heads of the encoder where they are not the architecture's: the paper's authors and
-    /// mae-lite share ViT-Tiny's 192 numbers among 12 heads, timm among 3.
+    /// Attention heads of the encoder if they differ from the architecture's: the paper's authors and mae-lite
+    /// divide ViT-Tiny's 192 features among 12 heads, timm among 3.
     pub encoder_heads: Option<usize>,
     /// Which predictions are compared with which pixels.
     pub supervision: Supervision,
@@ -55,7 +56,7 @@ pub enum Supervision {
 
 impl Objective for Reconstruction {
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        // Heads of the encoder are a setting of the encoder.
+        // The encoder's heads are stated among the settings of the encoder.
         let Self { visible, normalise_pixels, encoder_heads: _, supervision } = self;
         let supervision = match supervision {
             Supervision::All => "all",
@@ -98,10 +99,10 @@ pub struct Mae {
 }
 
 impl Mae {
-    /// The untrained model.
+    /// Builds the untrained model.
     ///
     /// # Errors
-    /// If the backbone is no ViT, or sizes do not fit.
+    /// If the backbone is not a ViT, or sizes do not fit each other.
     pub fn new(constants: Reconstruction, on: &Foundation) -> Result<Self> {
         if let Some(reason) = Name::Mae.undefined_on(on.architecture.name) {
             bail!("{} on {}: {reason}", Name::Mae, on.architecture.name)
@@ -118,7 +119,7 @@ impl Mae {
         Ok(Self { encoder, decoder, parameters, constants, patch: size.patch, masks })
     }
 
-    /// The step of images (batch, side, side, 3) whose patches are ranked by `noise` (batch, patches): the
+    /// Computes the step of images (batch, side, side, 3) whose patches are ranked by `noise` (batch, patches): the
     /// lowest stay visible, in this order.
     pub fn step_with(&self, images: &Tensor, views: usize, noise: &[Vec<f64>]) -> Result<Step> {
         let patches = noise[0].len();
@@ -134,11 +135,11 @@ impl Mae {
             hidden
         });
         let hidden: Vec<Vec<f64>> = hidden.collect();
-        // Counted in main memory, so that a GPU is not waited for.
+        // Counted in main memory, to avoid waiting for a GPU.
         let hidden = Tensor::new(hidden, &Device::Cpu)?;
         let pixels = patchify(images, self.patch)?;
         let own = pixels.dim(0)? / views;
-        // Views stand one after the other, so another view of row i is half of all rows further.
+        // Views are stored one after the other, so the other view of row i is half of all rows further.
         let pixels = match self.constants.supervision {
             Supervision::All | Supervision::TwoPredictions => pixels,
             Supervision::CrossedViews | Supervision::AsReleased => {
@@ -178,18 +179,18 @@ impl Method for Mae {
     }
 }
 
-/// Places of `noise`, lowest first; ties keep their order.
+/// Returns positions of `noise`, lowest first; ties keep their order.
 fn ranked(noise: &[f64]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..noise.len() as u32).collect();
     order.sort_by(|&a, &b| noise[a as usize].total_cmp(&noise[b as usize]));
     order
 }
 
-/// From visible tokens to the pixels of all patches; variables are named as MAE's original names them.
+/// Maps visible tokens to the pixels of all patches; variables have the names of MAE's original code.
 struct Decoder {
     embed: Linear,
     mask_token: Var,
-    /// Fixed (1, 1 + patches, width).
+    /// Fixed position embeddings (1, 1 + patches, width).
     positions: Tensor,
     blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
@@ -229,14 +230,14 @@ impl Decoder {
         Ok(Self { embed, mask_token, positions, blocks, norm, predict })
     }
 
-    /// Tokens (batch, 1 + visible, encoder's width), whose patches are the first of `order` (batch, patches),
+    /// Maps tokens (batch, 1 + visible, encoder's width), whose patches are the first of `order` (batch, patches),
     /// to pixels (batch, patches, patch x patch x 3), patches in the image's order.
     fn forward(&self, tokens: &Tensor, order: &[Vec<u32>]) -> Result<Tensor> {
         let numbers = tokens.dtype();
         let tokens = widen(&self.embed.forward(tokens)?)?;
         let (batch, count, width) = tokens.dims3()?;
         let (visible, patches) = (count - 1, order[0].len());
-        // Rows: all tokens of the batch, then one mask token. Every place of the image picks its row.
+        // Rows: all tokens of the batch, then one mask token. Every patch of the image selects its row.
         let rows = Tensor::cat(&[&tokens.reshape((batch * count, width))?, &self.mask_token.squeeze(0)?], 0)?;
         let mut picks = Vec::with_capacity(batch * (1 + patches));
         for (image, order) in order.iter().enumerate() {
@@ -292,7 +293,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Loss of views (view, image) drawn from these seeds; masks are those of the row, whatever it shows.
+    /// Loss of views (view, image) drawn from these seeds; the mask depends on the row, whatever image it shows.
     fn loss(supervision: Supervision, seeds: [u64; 2 * IMAGES]) -> f64 {
         let views = Reconstruction::views(&model(supervision).constants);
         let pixels = |seed: u64| {
@@ -302,7 +303,7 @@ mod tests {
         let rows = views * IMAGES;
         let images: Vec<f64> = seeds[..rows].iter().flat_map(|&seed| pixels(seed)).collect();
         let images = Tensor::from_vec(images, (rows, SIDE, SIDE, 3), &Device::Cpu).unwrap();
-        // Both views of an image are masked alike, so that equal views are equal problems.
+        // Both views of an image have the same mask, so that equal views are equal problems.
         let noise: Vec<Vec<f64>> = (0..rows)
             .map(|row| {
                 let mut stream = Seed::root(100 + (row % IMAGES) as u64).stream();
@@ -355,7 +356,7 @@ mod tests {
         let base = loss(Supervision::CrossedViews, [1, 2, 3, 1, 2, 3]);
         let own = loss(Supervision::All, [1, 2, 3, 0, 0, 0]);
         assert!((base - own).abs() < 1e-12, "equal views: {base}, without a second view {own}");
-        // Painting pixels that one has not seen is harder or easier, never the same.
+        // Pixels of another crop may be harder or easier to predict, but the loss is never the same.
         assert!((loss(Supervision::CrossedViews, [1, 2, 3, 4, 2, 3]) - own).abs() > 1e-6);
     }
 

@@ -1,8 +1,8 @@
 //! What a training step optimises: the paper's methods, behind one trait.
 //!
-//! A method owns its encoder and heads and turns a batch of views into a loss. It knows nothing of
-//! data sets, optimisers or learning rates. To add one: a file here with its [`Method`] and its
-//! [`Objective`], a variant of [`Name`], a recipe in `experiment::recipe` (`benchmarks/README.md` shows it).
+//! A method owns its encoder and heads and turns a batch of views into a loss. It is independent of data sets,
+//! optimisers and learning rates. To add one: a file here with its [`Method`] and its [`Objective`], a variant of
+//! [`Name`], a recipe in `experiment::recipe` (`benchmarks/README.md` shows it).
 
 pub mod barlow_twins;
 pub mod byol;
@@ -47,17 +47,18 @@ named! {
 }
 
 impl Name {
-    /// The paper's. What it says of methods is judged on these; tables and figures show all that records hold.
+    /// The paper's methods, about which its claims are judged; tables and figures show every method in the records.
     pub const PAPER: [Self; 6] =
         [Self::Supervised, Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
 
-    /// The paper's that learn without labels.
+    /// The paper's methods that learn without labels.
     pub const SELF_SUPERVISED: [Self; 5] =
         [Self::Byol, Self::BarlowTwins, Self::Dino, Self::Mae, Self::SimClr];
 
-    /// How it is printed, its colour, and the path of its marker about (0, 0), some 8 wide.
+    /// Returns its printed name, its colour, and the path of its marker around (0, 0), some 8 wide.
     ///
-    /// Colours are Okabe and Ito's, which those who see red and green alike tell apart; markers are for print in grey.
+    /// Colours are those of Okabe and Ito, which remain distinct for readers with red-green colour blindness;
+    /// markers are for print in grey.
     const fn look(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Supervised => ("Supervised", "#5f6368", "M-4 -4H4V4H-4Z"),
@@ -70,32 +71,33 @@ impl Name {
         }
     }
 
-    /// How the paper prints it.
+    /// Returns the name that the paper prints.
     pub const fn label(self) -> &'static str {
         self.look().0
     }
 
-    /// Its colour in figures, as CSS.
+    /// Returns its colour in figures, as CSS.
     pub const fn colour(self) -> &'static str {
         self.look().1
     }
 
-    /// Its marker in figures: the path of an SVG about (0, 0), some 8 wide.
+    /// Returns its marker in figures: the path of an SVG around (0, 0), some 8 wide.
     pub const fn marker(self) -> &'static str {
         self.look().2
     }
 
-    /// Whether the paper has it.
+    /// Returns whether it is one of the paper's methods.
     pub fn is_the_papers(self) -> bool {
         Self::PAPER.contains(&self)
     }
 
-    /// Whether labels reach the encoder.
+    /// Returns whether the encoder is trained on labels.
     pub fn is_supervised(self) -> bool {
         self == Self::Supervised
     }
 
-    /// Why the method cannot train this backbone, where it cannot. Such cells are stated, not left out.
+    /// Returns why the method cannot train this backbone, or `None` if it can. Such cells are reported, not left
+    /// out.
     pub fn undefined_on(self, backbone: backbone::Name) -> Option<&'static str> {
         match (self, backbone) {
             (Self::Mae, backbone::Name::ResNet18) => {
@@ -106,7 +108,7 @@ impl Name {
     }
 }
 
-/// What any method is built on.
+/// What every method is built from.
 #[derive(Clone, Copy)]
 pub struct Foundation<'a> {
     /// The encoder.
@@ -115,102 +117,101 @@ pub struct Foundation<'a> {
     pub heads: Heads,
     /// Normals/defects of the training set: weight of a defect in losses on labels.
     pub defect_weight: f64,
-    /// First values of all variables are drawn from it; without one they are 0, which shows whether sizes fit.
+    /// Initial values of all variables are drawn from it; without a seed they are 0, which suffices to check sizes.
     pub seed: Option<Seed>,
     /// `f32` to train, `f64` to check.
     pub dtype: DType,
-    /// Where the variables live.
+    /// Device of the variables.
     pub device: &'a Device,
 }
 
 /// A method's constants.
 pub trait Objective: fmt::Debug + Send + Sync {
-    /// The constants by fixed names, the method's own under `name`: part of what identifies an experiment.
+    /// Returns the constants by fixed names, the method's own under `name`: part of an experiment's identity.
     fn settings(&self) -> Vec<(&'static str, Value)>;
 
-    /// Views of an image that a step takes.
+    /// Returns how many views of an image a step takes.
     fn views(&self) -> usize {
         2
     }
 
-    /// Attention heads of a ViT encoder where the method's recipe has other than the architecture's.
+    /// Returns the attention heads of a ViT encoder if the method's recipe differs from the architecture.
     fn attention_heads(&self) -> Option<usize> {
         None
     }
 
-    /// The untrained model.
+    /// Builds the untrained model.
     ///
     /// # Errors
-    /// If the method is not defined on the backbone, or sizes do not fit.
+    /// If the method is not defined on the backbone, or sizes do not fit each other.
     fn build(&self, on: &Foundation) -> Result<Box<dyn Method>>;
 }
 
-/// Where in training a step is.
+/// The position of a step in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Steps done before this one, over all epochs.
+    /// Steps completed before this one, over all epochs.
     pub step: usize,
     /// Steps of the whole training.
     pub steps: usize,
-    /// Epochs done before this one.
+    /// Epochs completed before this one.
     pub epoch: usize,
     /// Epochs of the whole training.
     pub epochs: usize,
 }
 
-/// What one step computes.
+/// The result of one training step.
 pub struct Step {
     /// Scalar to minimise.
     pub loss: Tensor,
     /// Encoder output (views x images, width), still attached to the graph.
     pub features: Tensor,
-    /// What the loss compares (views x images, width): a projector's output; none where it compares
-    /// labels or pixels.
+    /// What the loss compares (views x images, width): a projector's output; `None` if it compares labels or
+    /// pixels.
     pub embeddings: Option<Tensor>,
-    /// Parts of the loss that are worth a curve, by name: scalars.
+    /// Named scalar parts of the loss that are logged as curves.
     pub parts: Vec<(&'static str, Tensor)>,
 }
 
 /// A way to train an encoder.
 pub trait Method: Send {
-    /// The loss of one batch, in training mode.
+    /// Computes the loss of one batch, in training mode.
     fn step(&self, batch: &Batch, at: Position) -> Result<Step>;
 
-    /// Whether the optimiser must leave this variable alone at a step.
+    /// Returns whether the optimiser must not update this variable at a step.
     fn is_frozen(&self, _variable: &str, _at: Position) -> bool {
         false
     }
 
-    /// Follows the optimiser's step: teachers that are moving averages.
+    /// Runs after the optimiser's step, to update teachers that are moving averages.
     fn after_step(&self, _at: Position) -> Result<()> {
         Ok(())
     }
 
-    /// The encoder that is kept and evaluated.
+    /// Returns the encoder that is kept and evaluated.
     fn encoder(&self) -> &dyn Backbone;
 
-    /// Every variable that the optimiser moves, and the buffers beside them; the encoder's are named as
-    /// torchvision or timm name them, those of heads begin with `head.`.
+    /// Returns every variable that the optimiser updates, and the buffers beside them; the encoder's have the names
+    /// of torchvision or timm, those of heads begin with `head.`.
     fn parameters(&self) -> &Parameters;
 
-    /// Variables that are not optimised but follow the others, under the same names.
+    /// Returns variables that are not optimised but follow the others, under the same names.
     fn teacher(&self) -> Option<&Parameters> {
         None
     }
 
-    /// Logits (images) of the method's own classifier on encoder features (images, width), where it
-    /// has one.
+    /// Returns logits (images) of the method's own classifier on encoder features (images, width), if it has one.
     fn classify(&self, _features: &Tensor) -> Option<Result<Tensor>> {
         None
     }
 
-    /// What the loss compares, (images, output), of encoder features (images, width) in evaluation mode.
+    /// Returns what the loss compares, (images, output), from encoder features (images, width) in evaluation mode.
     fn embed(&self, _features: &Tensor) -> Option<Result<Tensor>> {
         None
     }
 }
 
-/// Fails unless a batch has this many views.
+/// Returns an error unless a batch has this many views.
 fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
     if batch.views != expected {
         candle_core::bail!("{method}: expected {expected} views of an image, found {}", batch.views)
@@ -218,8 +219,8 @@ fn expect_views(method: Name, batch: &Batch, expected: usize) -> Result<()> {
     Ok(())
 }
 
-/// Features of a batch in training, view by view. Views share a pass where the encoder handles images one by
-/// one: fewer and larger products.
+/// Returns features of a batch in training, view by view. Views share a pass if the encoder handles images
+/// independently: fewer and larger matrix products.
 fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor>> {
     if encoder.mixes_images() {
         each_view(batch)?.iter().map(|view| encoder.embed(view, Mode::Train)).collect()
@@ -228,7 +229,7 @@ fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor
     }
 }
 
-/// A batch's images view by view.
+/// Splits a batch's images by view.
 fn each_view(batch: &Batch) -> Result<Vec<Tensor>> {
     batch.images.chunk(batch.views, 0)
 }

@@ -1,10 +1,10 @@
 //! SimCLR: two views of an image attract, all other images of the batch repel.
 //!
-//! Loss: NT-Xent on projections of both views (`loss::contrastive`). Source: Chen et al., "A simple
-//! framework for contrastive learning of visual representations", ICML 2020. Both views pass the
-//! encoder in one batch, so batch normalisation cannot tell them apart (as lightly does; the
-//! authors' solo-learn port runs the views one after the other). The projector has two layers and no
-//! batch normalisation, as the paper's authors' (Google's second version: three layers, normalised).
+//! Loss: NT-Xent on projections of both views (`loss::contrastive`). Source: Chen et al., "A simple framework for
+//! contrastive learning of visual representations", ICML 2020. Both views pass the encoder in one batch, so batch
+//! normalisation cannot distinguish them (as in lightly; the authors' solo-learn port runs the views one after the
+//! other). The projector has two layers and no batch normalisation, as in the code of the paper's authors (Google's
+//! second version: three layers, normalised).
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use crate::{
 /// SimCLR's constants.
 #[derive(Clone, Copy, Debug)]
 pub struct Contrast {
-    /// Divides similarities; above 0.
+    /// Divisor of the similarities; above 0.
     pub temperature: f64,
 }
 
@@ -37,7 +37,7 @@ impl Objective for Contrast {
     }
 }
 
-/// Encoder and projector, trained to tell an image's other view from those of all other images.
+/// Encoder and projector, trained to identify an image's other view among those of all other images.
 pub struct SimClr {
     encoder: Box<dyn Backbone>,
     projector: Perceptron,
@@ -46,10 +46,10 @@ pub struct SimClr {
 }
 
 impl SimClr {
-    /// The untrained model.
+    /// Builds the untrained model.
     ///
     /// # Errors
-    /// If sizes do not fit.
+    /// If sizes do not fit each other.
     pub fn new(constants: &Contrast, on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;

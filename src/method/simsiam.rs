@@ -1,5 +1,5 @@
-//! SimSiam: each view predicts the other, which is held fixed; neither teacher nor negatives. Not the paper's method:
-//! it shows how one is added (`benchmarks/README.md`).
+//! SimSiam: each view predicts the other, which gets no gradient; neither teacher nor negatives. Not one of the
+//! paper's methods: it shows how to add one (`benchmarks/README.md`).
 //!
 //! Loss: L = D(p1, z2) / 2 + D(p2, z1) / 2 with D(p, z) = -cos(p, stopgrad(z)). Source: Chen and He, "Exploring simple
 //! Siamese representation learning", CVPR 2021, equations 1 to 4; projector and predictor as in their code
@@ -117,7 +117,7 @@ mod tests {
                 assert!((found - expected).abs() < 1e-15, "{slopes:?}");
             }
         }
-        // The other view is held fixed.
+        // The other view gets no gradient.
         assert!(gradients.get(&z1).is_none() && gradients.get(&z2).is_none());
     }
 

@@ -1,8 +1,8 @@
 //! End-to-end training on labels: the paper's baseline.
 //!
-//! Loss: binary cross-entropy with logits, defects weighted by normals/defects of the training set
-//! (the paper's "weighted loss based on defect proportions"), or another answer to rarity ([`Answer`]). One linear unit
-//! on encoder features. Uses one view; further views would be averaged over.
+//! Loss: binary cross-entropy with logits, defects weighted by normals/defects of the training set (the paper's
+//! "weighted loss based on defect proportions"), or another way to handle rare defects ([`Answer`]). One linear
+//! unit on encoder features. Uses one view; several views would be averaged.
 
 use candle_core::{Result, Tensor};
 use serde_json::{Value, json};
@@ -14,22 +14,22 @@ use crate::{
     loss::classification::{binary_cross_entropy, focal},
 };
 
-/// What the loss does about defects being rare.
+/// How the loss handles rare defects.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Answer {
-    /// Defects count normals/defects times as much: the paper's.
+    /// Defects have normals/defects times the weight: the paper's.
     #[default]
     Weight,
-    /// Every image counts the same.
+    /// Every image has the same weight.
     Nothing,
-    /// Images that are easy count less.
+    /// Easy images have less weight.
     Focal {
-        /// Weight of a defect; that of a normal image is the rest of 1.
+        /// Weight of a defect, 0..1; that of a normal image is 1 minus this.
         of_defects: f64,
         /// How fast the weight of an easy image falls.
         focus: f64,
     },
-    /// Logits are trained with the log odds of the labels added, so that without them they are those of even odds.
+    /// Training adds the log odds of the labels to the logits; without them, the logits are those at even odds.
     LogitAdjustment,
 }
 
@@ -38,10 +38,10 @@ impl Answer {
     pub const FOCAL: Self = Self::Focal { of_defects: 0.25, focus: 2.0 };
 }
 
-/// How supervised training answers rarity.
+/// Supervised training, and how it handles rare defects.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnLabels {
-    /// In its loss.
+    /// How its loss handles them.
     pub answer: Answer,
 }
 
@@ -82,10 +82,10 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// The untrained model.
+    /// Builds the untrained model.
     ///
     /// # Errors
-    /// If sizes do not fit.
+    /// If sizes do not fit each other.
     pub fn new(on: &Foundation, answer: Answer) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
@@ -137,10 +137,10 @@ mod tests {
         seed::Seed,
     };
 
-    /// What an image costs, by its logit and whether it is a defect.
+    /// The loss of an image, from its logit and whether it is a defect.
     type Cost<'a> = &'a dyn Fn(f64, bool) -> f64;
 
-    /// Of four images, one a defect, which weighs 3 or is shifted by ln 3: each answer's loss by its formula.
+    /// Four images, one of them a defect, which weighs 3 or is shifted by ln 3: each answer's loss by its formula.
     #[test]
     fn every_answer_to_rarity_has_its_loss() {
         let vit = VitSize { patch: 8, width: 24, depth: 1, heads: 3 };
@@ -169,7 +169,7 @@ mod tests {
             skipped: Vec::new(),
         };
         let at = Position { step: 0, steps: 1, epoch: 0, epochs: 1 };
-        // What an image costs by its logit, turned so that high is right, and whether it is a defect.
+        // Loss of an image from its logit, with the sign such that high is right, and whether it is a defect.
         let cost = |right: f64| (1.0 + (-right).exp()).ln();
         let side = |defect: bool| if defect { 1.0 } else { -1.0 };
         let answers: [(Answer, Cost); 4] = [

@@ -1,10 +1,9 @@
-//! A teacher: a second network that follows the student as a moving average. Used by BYOL and DINO.
+//! A teacher: a second network whose weights are a moving average of the student's. Used by BYOL and DINO.
 //!
-//! theta = m theta + (1 - m) student, after every optimiser step, with m rising along half a cosine from
-//! a start to an end. Parameters only: batch normalisation in the teacher takes statistics of its own
-//! batches and keeps running statistics of its own, as BYOL's, DINO's, lightly's and solo-learn's teachers do
-//! (stable-pretraining averages the buffers too). It begins as a copy of the student (BYOL's original: drawn
-//! again).
+//! theta = m theta + (1 - m) student, after every optimiser step, with m rising along half a cosine. Parameters
+//! only: batch normalisation in the teacher uses statistics of its own batches and keeps running statistics of its
+//! own, as in the teachers of BYOL, DINO, lightly and solo-learn (stable-pretraining averages the buffers too). The
+//! teacher starts as a copy of the student (in BYOL's original it is initialised separately).
 
 use candle_core::{Result, Var};
 
@@ -15,17 +14,17 @@ use crate::{
     tensor::{Move, move_averages},
 };
 
-/// How much of itself a teacher keeps at a step.
+/// The part of itself that a teacher keeps in a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentum {
-    /// Of the first step, 0..1.
+    /// Value at the first step, 0..1.
     pub start: f64,
-    /// Of the step after the last.
+    /// Value after the last step.
     pub end: f64,
 }
 
 impl Momentum {
-    /// end - (end - start) (1 + cos(pi t / T)) / 2 after step t of T (BYOL, solo-learn).
+    /// Returns end - (end - start) (1 + cos(pi t / T)) / 2 after step t of T (BYOL, solo-learn).
     pub fn at(self, at: Position) -> f64 {
         schedule::cosine(at.step, at.steps, self.start, self.end, CosineEnd::AfterLastStep)
     }
@@ -35,12 +34,12 @@ impl Momentum {
 pub struct Teacher {
     parameters: Parameters,
     momentum: Momentum,
-    /// Average, and what it follows.
+    /// Each average, with the student's variable that it follows.
     pairs: Vec<(Var, Var)>,
 }
 
 impl Teacher {
-    /// Ties `teacher` to the variables of equal names among `student`'s and copies them.
+    /// Pairs the variables of `teacher` with those of equal names in `student` and copies the values.
     ///
     /// # Errors
     /// If the student lacks one of the names.
@@ -58,7 +57,7 @@ impl Teacher {
         Ok(Self { parameters: teacher, momentum, pairs })
     }
 
-    /// Follows the student's step.
+    /// Updates the averages after the student's step.
     pub fn follow(&self, at: Position) -> Result<()> {
         let keep = self.momentum.at(at);
         let pairs = self.pairs.iter();
@@ -66,7 +65,7 @@ impl Teacher {
         move_averages(&moves.collect::<Vec<_>>())
     }
 
-    /// All variables, buffers included, under the student's names.
+    /// Returns all variables, including buffers, under the student's names.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }

@@ -1,6 +1,6 @@
-//! No method: an encoder as it begins, or the pixels themselves. What is trained must beat it.
+//! No method: the untrained encoder, or the pixels themselves. Trained models must beat it.
 //!
-//! Has no loss; a step is an error.
+//! It has no loss; a step is an error.
 
 use candle_core::{Result, bail};
 
@@ -17,17 +17,17 @@ pub struct Untrained {
 }
 
 impl Untrained {
-    /// Random weights: those that supervised training with this seed begins with.
+    /// Builds an encoder with random weights: the initial weights of supervised training with this seed.
     ///
     /// # Errors
-    /// If sizes do not fit.
+    /// If sizes do not fit each other.
     pub fn weights(on: &Foundation) -> Result<Self> {
         let mut parameters = Parameters::default();
         let encoder = on.architecture.build(&mut parameters.builder("", on.seed, on.dtype, on.device))?;
         Ok(Self { encoder, parameters })
     }
 
-    /// The image itself, made small.
+    /// Uses the downscaled image itself.
     pub fn pixels() -> Self {
         Self { encoder: Box::new(Pixels), parameters: Parameters::default() }
     }

@@ -1,4 +1,4 @@
-//! What to take: a table of all training shares, then one card for each, before everything else.
+//! Which method to take: a table of all training shares, then one card for each, at the top of the page.
 
 mod glance;
 
@@ -20,7 +20,7 @@ use crate::{
     study::Study,
 };
 
-/// All cards; where nothing was measured, what would make one.
+/// All cards; if nothing was measured, the command that would make one.
 pub fn section(page: &Page) -> Markup {
     if page.cards.is_empty() {
         return html! { p { "Nothing was measured, so there is nothing to choose: " code { "cargo xtask reproduce" } " trains what there is to choose between." } };
@@ -60,23 +60,23 @@ fn one(page: &Page, card: &Card) -> Markup {
     }
 }
 
-/// A number stays beside its sign.
+/// Keeps a number together with its sign.
 fn unbroken(text: &str) -> String {
     text.replace(" %", "\u{a0}%")
 }
 
-/// A card's place on the page: `card-share05`.
+/// Returns the anchor of a card on the page: `card-share05`.
 fn anchor(share: Share) -> String {
     format!("card-{}", share.id())
 }
 
-/// AUROC of every card's arms and floors: cards stand side by side, so they have one scale.
+/// Returns the AUROC axis of every card's arms and floors: cards are compared, so they share one scale.
 fn axis(page: &Page) -> PlotAxis {
     let standings = page.cards.iter().flat_map(|card| card.arms.iter().chain(&card.floors));
     PlotAxis::about(Metric::Auroc.label(), standings.flat_map(|standing| ends(standing.auroc)), 2)
 }
 
-/// Every arm and floor with its interval, the highest first; what may be the best is marked by a star.
+/// Shows every arm and floor with its interval, the highest first; a star marks those that may be the best.
 fn forest(page: &Page, card: &Card) -> Markup {
     let candidate = |standing: &Standing| {
         card.contest.iter().any(|contest| contest.candidates().any(|arm| arm.at.cell == standing.cell))
@@ -93,13 +93,13 @@ fn forest(page: &Page, card: &Card) -> Markup {
     standings.sort_by(|a, b| b.auroc.estimate.total_cmp(&a.auroc.estimate));
     let rows: Vec<NamedInterval> = standings.into_iter().map(row).collect();
     let starred = if card.contest.is_some() { "; \u{2605}: may be the best" } else { "" };
-    // What no seed moves has an interval of one point.
+    // A value that no seed changes has an interval of one point.
     let known = rows.iter().any(|row| row.value.low.is_finite() && row.value.low < row.value.high);
     let how = if known { "95 % over seeds" } else { "one seed: no intervals" };
     intervals(&format!("AUROC of the converged probe ({how}){starred}"), &axis(page), None, &rows)
 }
 
-/// Which kinds of defects what is taken finds; nothing where the data name none.
+/// Shows which kinds of defects the chosen arm finds; nothing if the data name none.
 fn by_class(page: &Page, card: &Card) -> Markup {
     let Some(pick) = card.pick() else { return html! {} };
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
@@ -135,7 +135,8 @@ fn by_class(page: &Page, card: &Card) -> Markup {
     intervals(&caption, &axis, None, &rows)
 }
 
-/// Where the axis has to reach for an interval: a wide one is cut, so that others can be told apart.
+/// Returns the values that the axis must include for an interval: a wide one is cut, so that others stay
+/// distinguishable.
 fn ends(value: Interval) -> [f64; 3] {
     const CUT: f64 = 0.2;
     let Interval { estimate, low, high } = value;

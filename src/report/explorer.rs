@@ -1,10 +1,11 @@
-//! The deployment explorer: what a model's rates mean where defects are as rare as on one's own site.
+//! The deployment explorer: what a model's rates mean at a reader's own share of defects.
 //!
-//! Each method's rates (true and false positives at its own threshold, seed by seed) go into the page as numbers, and
-//! so do the corners of its receiver operating characteristic, among which any cheapest threshold is; the script turns
-//! them into precision, recall, alarms, misses and costs at any share of defects. Intervals come from drawing a seed
-//! and, for the finite test set, rates from binomial counts; with one seed they cover the test images only, and say so.
-//! The table is here already for the first setting, for print and without a script.
+//! Each method's rates (true and false positives at its own threshold, seed by seed) are embedded in the page as
+//! numbers, and so are the corners of its receiver operating characteristic, which include any cheapest threshold;
+//! the script turns them into precision, recall, alarms, misses and costs at any share of defects. Intervals come
+//! from resampling a seed and, for the finite test set, from binomial draws of the rates; with one seed they cover
+//! the test images only, and the page says so. The table for the first setting is part of the HTML, for print and
+//! for readers without scripts.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ use crate::{
     results::{Classifier, Metric},
 };
 
-/// Where the page opens. Ours: one defect in a hundred images, a miss as dear as a hundred false alarms.
+/// Initial values of the page. Ours: one defect in a hundred images, a miss as expensive as a hundred false alarms.
 const DEFECTS: f64 = 0.01;
 const MISS: f64 = 100.0;
 const ALARM: f64 = 1.0;
@@ -30,9 +31,9 @@ struct Entry {
     train: Share,
     /// True and false positive rate, seed by seed.
     rates: Vec<(f64, f64)>,
-    /// The same at other thresholds, seed by seed; empty where records have none.
+    /// The same at other thresholds, seed by seed; empty if the records have none.
     points: Vec<Vec<(f64, f64)>>,
-    /// Validation images behind a rate.
+    /// Number of validation images with a defect.
     defects: f64,
     normals: f64,
 }
@@ -60,11 +61,11 @@ fn entries(page: &Page) -> Vec<Entry> {
     entries
 }
 
-/// True and false positive rates at the operating points of each record of a cell.
+/// Returns the true- and false-positive rates at the operating points of each record of a cell.
 fn points(page: &Page, cell: &Axes) -> Vec<Vec<(f64, f64)>> {
     let records = page.records().filter(|filed| filed.cell == *cell);
     let scores = records.flat_map(|filed| &filed.record.scores);
-    // Five digits are more than test images decide, and a page is shorter for it.
+    // Five digits exceed the precision that the test images allow, and keep the page short.
     let short = |rate: f64| (rate * 1e5).round() / 1e5;
     let converged = scores
         .filter(|score| score.classifier == Classifier::Converged.id() && score.validation_share.is_none());
@@ -87,11 +88,11 @@ fn json(entries: &[Entry]) -> String {
             })
         })
         .collect();
-    // In a script element nothing may look like its end.
+    // Text in a script element must not contain its end tag.
     serde_json::Value::from(list).to_string().replace("</", "<\\/")
 }
 
-/// A training share as links and the script spell it: `0.05`, `natural`.
+/// Returns a training share as spelt in links and the script: `0.05`, `natural`.
 fn value(share: Share) -> String {
     share.fraction().map_or_else(|| "natural".to_owned(), |fraction| fraction.to_string())
 }

@@ -1,11 +1,11 @@
-//! Verdicts first, the numbers behind each one click away.
+//! The verdicts on all claims; the evidence of each is one click away.
 
 use maud::{Markup, html};
 
 use super::{Judged, Page};
 use crate::claims::{Claim, Evidence, Finding, Verdict, Yardstick};
 
-/// Lines of evidence shown of each finding.
+/// Largest number of evidence lines shown per finding.
 const LINES: usize = 8;
 
 pub fn verdicts(page: &Page) -> Markup {
@@ -42,7 +42,7 @@ fn margin(page: &Page) -> String {
     page.ours().map_or_else(String::new, |ours| ours.margin().to_string())
 }
 
-/// Of a column's head.
+/// Returns the heading of a column.
 fn head(yardstick: Yardstick) -> &'static str {
     match yardstick {
         Yardstick::Paper => "Ours: paper's score, every share",
@@ -52,7 +52,7 @@ fn head(yardstick: Yardstick) -> &'static str {
     }
 }
 
-/// The finding on a body of numbers by a yardstick, where the claim has it.
+/// Returns the finding on a body of numbers by a yardstick, if the claim has it.
 fn finding(judged: &[Judged], body: usize, yardstick: Yardstick) -> Option<&Finding> {
     judged.get(body)?.iter().find(|(known, _)| *known == yardstick).map(|(_, finding)| finding)
 }
@@ -68,7 +68,7 @@ fn count(page: &Page, body: usize, yardstick: Yardstick) -> String {
     format!("{holds} hold, {fails} fail,{same} {undecided} are undecided")
 }
 
-/// Claims that are decided on our numbers by some yardstick.
+/// Counts the claims that are decided on our numbers by some yardstick.
 fn decided(page: &Page) -> usize {
     let any = |judged: &[Judged]| {
         judged
@@ -78,7 +78,7 @@ fn decided(page: &Page) -> usize {
     page.judged.iter().filter(|(_, judged)| any(judged)).count()
 }
 
-/// How many verdicts chance alone would decide, by simulated studies of as many seeds.
+/// States how many verdicts chance alone would decide, from simulated studies with as many seeds.
 fn chance(page: &Page) -> Markup {
     let ways: Vec<(&str, Yardstick)> = page
         .judged
@@ -106,19 +106,19 @@ fn chance(page: &Page) -> Markup {
     }
 }
 
-/// What simulated studies say of the verdicts: `benchmarks/cells/judge` writes this table and checks it.
+/// Error rates of the verdicts in simulated studies; `benchmarks/cells/judge` writes and checks this table.
 const JUDGED: &str = include_str!("../../snapshots/judge.snap");
 
-/// Wrong verdicts of a claim with nothing planted.
+/// Rates of wrong verdicts on a claim without a real effect.
 struct Rate<'a> {
     claim: &'a str,
     yardstick: Yardstick,
     seeds: u32,
-    /// One a scenario.
+    /// One rate per scenario.
     wrong: Vec<f64>,
 }
 
-/// Of a claim, by a yardstick, the power with two, three and five seeds.
+/// A claim, a yardstick, and the power with two, three and five seeds.
 type Power<'a> = (&'a str, Yardstick, Vec<f64>);
 
 fn numbers(text: &str) -> Option<Vec<f64>> {
@@ -145,7 +145,7 @@ fn powers() -> Vec<Power<'static>> {
     JUDGED.lines().filter_map(line).collect()
 }
 
-/// What the heads of the table's two parts say.
+/// Returns the headings of the table's two parts.
 fn heads() -> Vec<&'static str> {
     JUDGED.lines().filter(|line| line.starts_with("wrong verdicts") || line.starts_with("power")).collect()
 }
@@ -246,7 +246,7 @@ mod tests {
         let lines = JUDGED.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit())).count();
         assert_eq!(rates.len() + powers.len(), lines);
         assert!(rates.iter().all(|rate| rate.wrong.len() == 7));
-        // Of twenty studies, as claims about correlations are judged on, four may be wrong by chance.
+        // Claims about correlations are judged on only twenty studies, of which four may be wrong by chance.
         assert!(rates.iter().flat_map(|rate| &rate.wrong).all(|wrong| *wrong <= 0.2));
         assert!(powers.iter().all(|power| power.2.len() == 3));
     }

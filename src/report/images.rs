@@ -1,7 +1,8 @@
-//! Two models on the same test images: how far other images would move the difference of their AUROC.
+//! Two models on the same test images: how far other images would change the difference of their AUROC.
 //!
-//! Seeds are not in this interval: it is of the two models at hand. Drawn again are normals and defects apart, or whole
-//! groups where images have such, the same for both models ([`of_images`]). Knows nothing about where logits are kept.
+//! The interval does not cover seeds: it applies to the two given models. Normal images and defects are resampled
+//! separately, or whole groups if images have them, the same for both models ([`of_images`]). Independent of where
+//! logits are stored.
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,28 +15,28 @@ use crate::{
     seed::Seed,
 };
 
-/// Draws of test images.
+/// Number of resamples of the test images.
 const ROUNDS: usize = 400;
 
-/// A method's model less the supervised one of the same backbone.
+/// Difference between a method's model and the supervised one on the same backbone.
 pub struct OnImages {
-    /// Whose model.
+    /// Method of the first model.
     pub method: method::Name,
-    /// Of both models.
+    /// Backbone of both models.
     pub backbone: backbone::Name,
-    /// Of defects in their training.
+    /// Share of defects in their training.
     pub share: Share,
-    /// Of the converged probes, on all validation images.
+    /// Difference in AUROC of the converged probes, on all validation images.
     pub difference: Interval,
 }
 
 /// Columns of a file of logits by name, as `results::logits` reads them.
 pub type Columns = [(String, Vec<f64>)];
 
-/// AUROC of the first converged probe less that of the second, on the images that both files are of.
+/// Returns the AUROC of the first converged probe minus that of the second, on the images of both files.
 ///
 /// # Errors
-/// If a column is missing, or the files are of other images.
+/// If a column is missing, or the files are about different images.
 pub fn auroc_difference(first: &Columns, second: &Columns) -> Result<Interval> {
     let column = |columns: &'_ Columns, name: &str| -> Result<Vec<f64>> {
         let found = columns.iter().find(|(known, _)| known == name);
@@ -46,7 +47,7 @@ pub fn auroc_difference(first: &Columns, second: &Columns) -> Result<Interval> {
     }
     let defects: Vec<bool> = column(first, "defect")?.into_iter().map(|defect| defect > 0.5).collect();
     let logits = [column(first, "converged")?, column(second, "converged")?];
-    // Both classes must be there, or no draw can be ranked.
+    // Fails if a class is absent, since no resample could be ranked then.
     auroc(&logits[0], &defects)?;
     let groups = first.iter().any(|(name, _)| name == "group").then(|| column(first, "group")).transpose()?;
     let groups = groups.map(|groups| groups.into_iter().map(|group| group as u32).collect::<Vec<u32>>());
@@ -77,11 +78,12 @@ mod tests {
     fn differences_are_paired() {
         let defects: Vec<f64> = (0..60).map(|image| f64::from(u8::from(image % 3 == 0))).collect();
         let logits: Vec<f64> = (0..60).map(|image| f64::from(image * 37 % 60)).collect();
-        // By hand: a model is as good as itself moved and stretched, whatever images are drawn.
+        // By hand: AUROC does not change if logits are shifted and scaled, whatever images are drawn.
         let same: Vec<f64> = logits.iter().map(|logit| 3.0 * logit - 7.0).collect();
         let interval = auroc_difference(&columns(&same, &defects), &columns(&logits, &defects)).unwrap();
         assert_eq!((interval.estimate, interval.low, interval.high), (0.0, 0.0, 0.0));
-        // And one that knows the labels has AUROC 1 in every draw: the interval is the other's alone, and above 0.
+        // A model whose logits equal the labels has AUROC 1 in every draw: the interval is that of the other model,
+        // and above 0.
         let interval = auroc_difference(&columns(&defects, &defects), &columns(&logits, &defects)).unwrap();
         let truth: Vec<bool> = defects.iter().map(|defect| *defect > 0.5).collect();
         assert!((interval.estimate - (1.0 - auroc(&logits, &truth).unwrap())).abs() < 1e-12);

@@ -1,8 +1,8 @@
-//! Tables as Markdown, and their place in a document: cards, verdicts, AUROC and Table 1, for documents that must not
-//! drift from records.
+//! Tables as Markdown, and their insertion into a document: cards, verdicts, AUROC and Table 1, for documents that
+//! must agree with the records.
 //!
-//! A place is everything between `<!-- begin NAME: COMMAND -->` and `<!-- end NAME -->`; the command is the one that fills
-//! it. Knows nothing about HTML.
+//! A table's place is everything between `<!-- begin NAME: COMMAND -->` and `<!-- end NAME -->`; the command is the
+//! one that fills it. Independent of HTML.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ use crate::{
     results::Metric,
 };
 
-/// Names and texts of all tables of a page.
+/// Returns names and texts of all tables of a page.
 pub fn tables(page: &Page) -> Vec<(&'static str, String)> {
     vec![
         ("card", cards(page)),
@@ -27,10 +27,10 @@ pub fn tables(page: &Page) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// `document` with each table at its place. Tables without a place are left out.
+/// Inserts each table at its place in `document`. Tables without a place are ignored.
 ///
 /// # Errors
-/// If there is no place at all, or one has no end.
+/// If the document has no place for any table, or a place has no end.
 pub fn splice(document: &str, tables: &[(&str, String)]) -> Result<String> {
     let mut spliced = document.to_owned();
     let mut places = 0;
@@ -53,13 +53,14 @@ pub fn splice(document: &str, tables: &[(&str, String)]) -> Result<String> {
     Ok(spliced)
 }
 
-/// What to take at each training share.
+/// Returns the table of what to take at each training share.
 fn cards(page: &Page) -> String {
     let line = |card: &Card| format!("- {}\n", card.sentence());
     if page.cards().is_empty() { "No records.\n".to_owned() } else { page.cards().iter().map(line).collect() }
 }
 
-/// One line a claim: what is judged, where the paper says it, the verdict on each body of numbers.
+/// Returns a table with one line per claim: the claim, its place in the paper, and the verdict on each body of
+/// numbers.
 fn verdicts(page: &Page) -> String {
     let mut text = "| Claim | Paper | Its numbers |".to_owned();
     text += if page.ours().is_some() {
@@ -93,7 +94,7 @@ fn verdicts(page: &Page) -> String {
     text
 }
 
-/// F1 of the classifier in training on all validation images, ours: mean and half of its interval at 95 %.
+/// Returns our F1 of the classifier in training on all validation images: mean and half width of its 95 % interval.
 fn table_1(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());
@@ -107,8 +108,8 @@ fn table_1(page: &Page) -> String {
     format!("F1, {}\n\n{}", foreign::markdown(&ours.name), by_share(&shares, &rows))
 }
 
-/// AUROC of the converged probe on all validation images, ours, with what random and given weights reach in
-/// front.
+/// Returns our AUROC of the converged probe on all validation images, preceded by that of random and of given
+/// weights.
 fn auroc(page: &Page) -> String {
     let Some(ours) = page.ours() else { return "No records.\n".to_owned() };
     let (mut rows, shares) = (Vec::new(), page.shares_and_the_papers());
@@ -130,7 +131,7 @@ fn auroc(page: &Page) -> String {
     format!("AUROC of the converged probe, {}\n\n{}", foreign::markdown(&ours.name), by_share(&shares, &rows))
 }
 
-/// Rows with a number for each training share; those without any are left out.
+/// Formats rows with a number for each training share; rows without any number are left out.
 fn by_share(shares: &[Share], rows: &[(&str, backbone::Name, Vec<Option<Interval>>)]) -> String {
     let mut text = "| Method | Backbone |".to_owned();
     for share in shares {

@@ -1,8 +1,8 @@
-//! Records and the paper's numbers as one page of HTML: no network, no file beside it.
+//! Records and the paper's numbers as one HTML page: no network access, no other files.
 //!
-//! Everything that is a statement comes from [`crate::claims`] and [`crate::analysis`]; this layer only shows. Figures
-//! are SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen,
-//! print and telephone, which the plotting libraries at hand do not give. Knows nothing about training.
+//! All statements come from [`crate::claims`] and [`crate::analysis`]; this layer only displays them. Figures are
+//! SVG written here ([`figure`]): text stays text, colours follow the page's theme, and one drawing serves screen,
+//! print and telephone, which the available plotting libraries do not offer. Independent of training.
 
 mod decision;
 mod explorer;
@@ -34,7 +34,7 @@ use crate::{
     study::Study,
 };
 
-/// What a page is made from.
+/// The content of a page.
 pub struct Page {
     reading: Reading,
     /// The setting that figures show: the one with the most rows.
@@ -45,26 +45,27 @@ pub struct Page {
     made: Vec<Made>,
     examples: Option<Examples>,
     on_images: Vec<OnImages>,
-    /// What the setting is made of.
+    /// Summary of the setting.
     contents: Option<Contents>,
     /// Pages of other settings, shown below.
     others: Vec<Page>,
-    /// Settings that are shown nowhere.
+    /// Settings that are not shown on the page.
     left_out: Vec<Contents>,
-    /// Place among the parts of a page; 0 is the first.
+    /// Index among the parts of a page; 0 is the first.
     number: usize,
 }
 
-/// The largest setting of a reading that has more than trials: those choose a recipe's numbers, and show nothing.
+/// Returns the largest setting of a reading that does not consist only of trials, which choose a recipe's numbers
+/// and are not results.
 pub fn main_setting(reading: &Reading) -> Option<String> {
     let shown = |contents: &Contents| !contents.is_tuning;
     contents(reading).into_iter().find(shown).map(|contents| contents.setting)
 }
 
-/// What became of a claim on one body of numbers, by each of its yardsticks, the paper's own first.
+/// The findings of a claim on one body of numbers, by each of its yardsticks, the paper's own first.
 type Judged = Vec<(Yardstick, Finding)>;
 
-/// The training share that figures of one share show: the paper's largest, or the largest of what was trained.
+/// Returns the training share of figures that show only one: the paper's largest, or the largest that was trained.
 pub fn main_share(reading: &Reading) -> Option<Share> {
     const PAPERS: Share = Share::percent(45);
     let setting = main_setting(reading)?;
@@ -80,7 +81,7 @@ fn share_in_words(share: Share) -> String {
     }
 }
 
-/// Training shares of arms, in order.
+/// Returns the training shares of arms, in order.
 fn trained_shares(axes: &BTreeSet<Scored>) -> Vec<Share> {
     let arms = axes.iter().filter(|at| at.cell.is_an_arm());
     arms.map(|at| at.cell.share).collect::<BTreeSet<_>>().into_iter().collect()
@@ -90,13 +91,13 @@ fn trained_shares(axes: &BTreeSet<Scored>) -> Vec<Share> {
 type Section = (&'static str, &'static str, Markup);
 
 impl Page {
-    /// Judges all claims on the paper's numbers and on the largest setting. What other settings there are is said on
-    /// the page; [`Self::with_others`] shows them too.
+    /// Judges all claims on the paper's numbers and on the largest setting. The page mentions other settings;
+    /// [`Self::with_others`] shows them too.
     pub fn new(reading: Reading, examples: Option<Examples>) -> Self {
         Self::within(MARGIN, reading, examples)
     }
 
-    /// As [`Self::new`]; scores that differ by less than `margin` are the same.
+    /// Like [`Self::new`], but scores that differ by less than `margin` count as the same.
     pub fn within(margin: f64, reading: Reading, examples: Option<Examples>) -> Self {
         let setting = main_setting(&reading);
         let (shown, left_out): (Vec<Contents>, Vec<Contents>) =
@@ -129,7 +130,7 @@ impl Page {
         }
     }
 
-    /// Also shows the pages of other settings, each in a part of its own below this one.
+    /// Adds the pages of other settings, each in a part of its own below this one.
     #[must_use]
     pub fn with_others(self, others: Vec<Self>) -> Self {
         let shown: BTreeSet<&str> = others.iter().filter_map(Self::setting).collect();
@@ -138,54 +139,54 @@ impl Page {
         Self { others, left_out, ..self }
     }
 
-    /// This page and those of other settings that it shows, in order.
+    /// Returns this page and those of other settings that it shows, in order.
     pub fn parts(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.others)
     }
 
-    /// What was read, of all settings.
+    /// Returns what was read, of all settings.
     pub fn reading(&self) -> &Reading {
         &self.reading
     }
 
-    /// Settings whose records are not on the page, the largest first.
+    /// Returns the settings whose records are not on the page, the largest first.
     pub fn left_out(&self) -> &[Contents] {
         &self.left_out
     }
 
-    /// What the page's setting is made of; none where there are no records.
+    /// Returns the summary of the page's setting; `None` if there are no records.
     pub fn contents(&self) -> Option<&Contents> {
         self.contents.as_ref()
     }
 
-    /// An anchor of this part: those of the first have plain names.
+    /// Returns an anchor of this part: those of the first part have plain names.
     fn id(&self, name: &str) -> String {
         if self.number == 0 { name.to_owned() } else { format!("{name}-{}", self.number + 1) }
     }
 
-    /// Also says which commands made the records, so that cards say how to go on.
+    /// Adds the commands that made the records, so that cards can suggest the next one.
     #[must_use]
     pub fn with_commands(self, made: Vec<Made>) -> Self {
         Self { made, ..self }
     }
 
-    /// What to take at each training share of the largest setting; nothing where there are no records.
+    /// Returns the card of each training share of the largest setting; empty if there are no records.
     pub fn cards(&self) -> &[Card] {
         &self.cards
     }
 
-    /// The largest setting, in words.
+    /// Returns the name of the largest setting.
     pub fn setting(&self) -> Option<&str> {
         self.setting.as_deref()
     }
 
-    /// Also shows how far test images move differences between models.
+    /// Adds how far test images change differences between models.
     #[must_use]
     pub fn with_images(self, on_images: Vec<OnImages>) -> Self {
         Self { on_images, ..self }
     }
 
-    /// Whether the largest setting may be called the paper's protocol on the paper's data.
+    /// Returns whether the largest setting follows the paper's protocol on the paper's data.
     fn is_the_papers(&self) -> bool {
         let mut records = self.records().filter(|filed| filed.cell.study == Study::Table1).peekable();
         records.peek().is_some()
@@ -195,29 +196,30 @@ impl Page {
             })
     }
 
-    /// Methods that tables and figures show: the paper's, and whatever others records have.
+    /// Returns the methods that tables and figures show: the paper's, and any others in the records.
     fn methods(&self) -> Vec<method::Name> {
         let measured = |method: method::Name| self.records().any(|filed| filed.cell.method == Some(method));
         method::Name::ALL.into_iter().filter(|method| method.is_the_papers() || measured(*method)).collect()
     }
 
-    /// Those of them that learn without labels.
+    /// Returns those of them that learn without labels.
     fn self_supervised(&self) -> Vec<method::Name> {
         self.methods().into_iter().filter(|method| !method.is_supervised()).collect()
     }
 
-    /// Training shares of what was trained, in order.
+    /// Returns the training shares that were trained, in order.
     fn shares(&self) -> Vec<Share> {
         self.ours().map_or_else(Vec::new, |ours| trained_shares(&ours.frame().axes()))
     }
 
-    /// The same and the paper's: columns of tables that stand beside its own.
+    /// Returns these shares and the paper's: the columns of tables with the paper's numbers.
     fn shares_and_the_papers(&self) -> Vec<Share> {
         let all = Share::STUDY.into_iter().chain(self.shares());
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// A training share in 0..1; the data's own as records count it, none where there are none.
+    /// Returns a training share as 0..1; for the natural share the one counted in the records, `None` without
+    /// records.
     fn fraction(&self, share: Share) -> Option<f64> {
         let count = |filed: &Filed| {
             let train = filed.record.data.train;
@@ -228,7 +230,7 @@ impl Page {
         share.fraction().or_else(|| Some(counted()).filter(|fraction| fraction.is_finite()))
     }
 
-    /// What was trained at a share, on a backbone: methods in order.
+    /// Returns the methods that were trained at a share, on a backbone, in order.
     fn trained_on(&self, backbone: backbone::Name, share: Share) -> Vec<method::Name> {
         let Some(ours) = self.ours() else { return Vec::new() };
         let axes = ours.frame().axes();
@@ -237,7 +239,7 @@ impl Page {
         self.methods().into_iter().filter(is_there).collect()
     }
 
-    /// Records of the largest setting.
+    /// Returns the records of the largest setting.
     fn records(&self) -> impl Iterator<Item = &Filed> {
         let wanted = self.setting.as_deref();
         self.reading.records.iter().filter(move |filed| Some(filed.setting.as_str()) == wanted)
@@ -251,7 +253,7 @@ impl Page {
         self.bodies.get(1)
     }
 
-    /// Figures for documents, by name: AUROC by training share, as SVG.
+    /// Returns figures for documents, by name: AUROC by training share, as SVG.
     pub fn pictures(&self, theme: Theme) -> Vec<(&'static str, String)> {
         let Some(ours) = self.ours() else { return Vec::new() };
         let plots = scores::by_share(self, ours, Metric::Auroc);
@@ -262,7 +264,7 @@ impl Page {
         if drawings.is_empty() { Vec::new() } else { vec![("auroc", picture(&about, &drawings, theme))] }
     }
 
-    /// The page.
+    /// Returns the page as HTML.
     pub fn html(&self) -> String {
         let page = html! {
             (DOCTYPE)
@@ -341,7 +343,7 @@ impl Page {
         }
     }
 
-    /// Links to the sections of this part.
+    /// Returns links to the sections of this part.
     fn navigation(&self, sections: &[Section]) -> Markup {
         let label = if self.number == 0 {
             "Sections".to_owned()
@@ -373,7 +375,7 @@ impl Page {
         }
     }
 
-    /// How far the run is, where not all of its cells are finished.
+    /// Says how far the run has come, if some of its cells are unfinished.
     fn progress(&self) -> Option<String> {
         let asked: BTreeSet<&String> = self.made.iter().flat_map(|made| &made.cells).collect();
         let finished: BTreeSet<&String> = self.records().map(|filed| &filed.record.cell.id).collect();
@@ -390,7 +392,7 @@ impl Page {
         ))
     }
 
-    /// What was wrong with records of all parts.
+    /// Lists the problems with records of all parts.
     fn problems(&self) -> Markup {
         let problems = &self.reading.problems;
         html! {

@@ -11,17 +11,18 @@ use crate::{
     study::Study,
 };
 
-/// Settings that one page shows, the largest first. Ours: each has every section, which may take a megabyte.
+/// Largest number of settings that one page shows, the largest first. Ours: each has every section, which may take
+/// a megabyte.
 pub const MOST_PARTS: usize = 6;
 
-/// A setting in numbers: what tells its records from those of others.
+/// Summary of a setting: what distinguishes its records from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Its name.
+    /// Name of the setting.
     pub setting: String,
-    /// How many records it has.
+    /// Number of its records.
     pub records: usize,
-    /// Results folders that they lie in.
+    /// Results folders that contain them.
     pub folders: BTreeSet<PathBuf>,
     /// The largest training set of any of them.
     pub train: Counts,
@@ -29,7 +30,7 @@ pub struct Contents {
     pub validation: Counts,
     /// First letters of the digests of training and validation labels.
     pub digests: [String; 2],
-    /// Whether it has trials only: those choose a recipe's numbers, and show nothing.
+    /// Whether it consists only of trials, which choose a recipe's numbers and are not results.
     pub is_tuning: bool,
 }
 
@@ -40,7 +41,7 @@ impl Contents {
             let none = Counts { normals: 0, defects: 0 };
             records.iter().map(|filed| of(filed)).max_by_key(size).unwrap_or(none)
         };
-        // Pictures of Table 2 are drawn for its largest side.
+        // The images of Table 2 are drawn for its largest side.
         let own = records.iter().find(|filed| !matches!(filed.cell.study, Study::Table2 { .. }));
         let digests = own.or(records.first()).map_or_else(Default::default, |filed| {
             let data = &filed.record.data;
@@ -70,7 +71,7 @@ impl Contents {
         )
     }
 
-    /// What shows a setting that was left out: a line for a shell, or why there is none.
+    /// Returns the shell command that shows a setting that was left out, or why there is none.
     pub fn way_in(&self) -> String {
         if self.is_tuning {
             return "trials only, which choose a recipe's numbers and are never shown".to_owned();
@@ -87,7 +88,7 @@ impl Contents {
     }
 }
 
-/// All settings of a reading, the largest first.
+/// Returns the summaries of all settings of a reading, the largest first.
 pub fn contents(reading: &Reading) -> Vec<Contents> {
     let of = |(setting, _): (String, usize)| {
         let records: Vec<&Filed> = reading.records.iter().filter(|filed| filed.setting == setting).collect();
@@ -105,7 +106,8 @@ fn images(counts: Counts) -> String {
     format!("{} normal images and {} defects", counts.normals, counts.defects)
 }
 
-/// At the top of a page: what its parts are of, and what it leaves out; nothing where there is one part and no other.
+/// The top of a page with several settings: what its parts show, and what it leaves out; empty for a single
+/// setting.
 pub(super) fn overview(page: &Page) -> Markup {
     let parts: Vec<&Page> = page.parts().collect();
     html! {

@@ -1,20 +1,21 @@
-//! What the models saw: drawn pictures only. Images of other sources never enter a page, whatever their licence.
+//! Example images with the model's logits: drawn images only. Images of other sources never enter a page, whatever
+//! their licence.
 
 use maud::{Markup, html};
 
-/// One validation image and what a model said of it.
+/// One validation image and a model's logit of it.
 pub struct Example {
     /// `data:image/png;base64,...`
     pub uri: String,
-    /// What it shows, in words: `normal`, or class codes.
+    /// What the image shows, in words: `normal`, or class codes.
     pub shows: String,
-    /// Above 0: called a defect.
+    /// Above 0 the image is called a defect.
     pub logit: f64,
 }
 
-/// Examples of one model: the surest of each kind.
+/// Examples of one model: those with the largest logits of each kind.
 pub struct Examples {
-    /// Which cell.
+    /// Id of the cell.
     pub cell: String,
     /// Defects that were found.
     pub hits: Vec<Example>,
@@ -22,7 +23,7 @@ pub struct Examples {
     pub misses: Vec<Example>,
     /// Normal images that were flagged.
     pub false_alarms: Vec<Example>,
-    /// Normal images that were passed.
+    /// Normal images that were not flagged.
     pub passed: Vec<Example>,
 }
 

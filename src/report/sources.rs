@@ -1,4 +1,4 @@
-//! What it cost, on which machine and code, and what the page is not.
+//! Cost, machines and code behind the records, and the limits of the page.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Numbers of records that are easy to work out by hand, and where the page must show them.
+//! Records whose numbers are easy to compute by hand, and where the page must show them.
 
 mod sections;
 mod whole;
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// A record of a study, by its variant, with a score of every classifier that is asked for.
+/// A record of a study and variant, with the given scores by classifier.
 fn record(study: &str, variant: Option<&str>, method: &str, seed: u64, scores: &[(&str, Score)]) -> Record {
     let mut record = example::record();
     let named = variant.unwrap_or("plain");
@@ -25,7 +25,7 @@ fn record(study: &str, variant: Option<&str>, method: &str, seed: u64, scores: &
     record
 }
 
-/// What a score says whose F1 and AUROC are these.
+/// A score with this F1 and AUROC.
 fn scored(f1: f64, auroc: f64) -> Score {
     Score { f1, auroc, ..example::score("", None) }
 }
@@ -34,7 +34,8 @@ fn page(records: Vec<Record>) -> Page {
     Page::new(reading::of(records.into_iter().map(|record| (record.cell.id.clone(), record)).collect()), None)
 }
 
-/// Text of each cell of the rows of a table, found by a part of its caption; heads of rows too.
+/// Returns the text of each cell in the rows of a table, row headings included; the table is found by a part of its
+/// caption.
 fn rows(html: &str, caption: &str) -> Vec<Vec<String>> {
     let table = html.split("<table").find(|table| table.contains(caption)).expect(caption);
     let body =
@@ -50,7 +51,7 @@ fn rows(html: &str, caption: &str) -> Vec<Vec<String>> {
     body.split("</tr>").map(cells).filter(|row| !row.is_empty()).collect()
 }
 
-/// The row of a table that begins so.
+/// Returns the row of a table that begins with these cells.
 fn row(html: &str, caption: &str, begin: &[&str]) -> Vec<String> {
     let rows = rows(html, caption);
     let found =
@@ -58,7 +59,7 @@ fn row(html: &str, caption: &str, begin: &[&str]) -> Vec<String> {
     found.unwrap_or_else(|| panic!("no {begin:?} in {rows:?}")).clone()
 }
 
-/// Between tags; numbers of figures stand there.
+/// Returns the texts between tags, which include the numbers of figures.
 fn texts(html: &str) -> Vec<&str> {
     html.split('>').filter_map(|part| part.split('<').next()).filter(|text| !text.is_empty()).collect()
 }
@@ -73,7 +74,7 @@ fn a_run_that_goes_on_is_counted_by_what_was_asked() {
     };
     let told = |names: &[&str]| page(finished.to_vec()).with_commands(vec![asked(names)]).progress();
     let own = finished[0].cell.id.as_str();
-    // Of three that were asked for one is there; the other record was not asked for.
+    // Of three requested cells one is finished; the other record was not requested.
     let text = told(&[own, "table1/b", "table1/a"]).unwrap();
     assert!(
         text.starts_with("1 of 3 trainings are finished; table1/a and 1 more are still missing."),
@@ -113,7 +114,7 @@ fn table_2_has_scores_and_seconds_of_an_epoch() {
         monitors: std::collections::BTreeMap::new(),
     };
     sized.curve = vec![epoch(1), epoch(2)];
-    // Evaluation is no part of an epoch.
+    // The time of an epoch excludes evaluation.
     sized.cost.evaluate_seconds = 600.0;
     let html = scores::protocol(&page(vec![sized])).into_string();
     let rows = rows(&html, "Supervised training without augmentation");
@@ -133,7 +134,7 @@ fn figure_3_has_crops_as_rows_and_jitter_as_columns() {
     let figure = html.split("Figure 3: augmentation").nth(1).unwrap().split("</svg>").next().unwrap();
     let texts = texts(figure);
     let from = texts.iter().position(|text| *text == "strength of the colour jitter").unwrap();
-    // Columns, then each row with its numbers in per cent, weakest crops last.
+    // Columns, then each row with its numbers in per cent, the weakest crops last.
     let expected = ["0.1", "0.8", "0.08", "75.0", "\u{2013}", "0.5", "25.0", "50.0"];
     assert_eq!(texts[from + 1..][..8], expected, "{texts:?}");
 }
@@ -145,7 +146,7 @@ fn an_ablation_costs_what_the_released_code_has_less() {
         record.cell.train_share = Some(0.45);
         record
     };
-    // Differences -0.2 and -0.1: -0.15, and never above 0.6 at one degree of freedom.
+    // Differences -0.2 and -0.1: mean -0.15, with one degree of freedom.
     let records = vec![
         at("table1", 0, 0.7),
         at("table1", 1, 0.7),
@@ -162,7 +163,7 @@ fn an_ablation_costs_what_the_released_code_has_less() {
     assert!(mark < zero, "{mark} is not left of {zero}: {figure}");
 }
 
-/// The number that stands behind the first such text.
+/// Parses the number that follows the first occurrence of `begin`.
 fn attribute(text: &str, begin: &str) -> f64 {
     let rest = text.split(begin).nth(1).unwrap_or_else(|| panic!("no {begin}: {text}"));
     let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap();

@@ -1,9 +1,9 @@
-//! Files beside a record, and whether they are its own.
+//! Files beside a record, and checks that they belong to it.
 //!
-//! A record states size and digest of each, and the rows of what is a table. To look at all files of a folder their
-//! sizes are compared, and the digests of those that were changed after their record was: others were written before it,
-//! and no program of ours touches them again. Whoever uses a file compares its digest. Records from before state
-//! nothing; their logits must have a row of each image that the record scores.
+//! A record states size and digest of each file, and the number of rows of a table. A check of a whole folder
+//! compares sizes, and digests only of files that were changed after their record: the others were written before
+//! it, and this program never changes them again. Code that reads a file always compares its digest. Older records
+//! state nothing; their logits must have a row for each image that the record scores.
 
 use std::{
     fs,
@@ -23,19 +23,19 @@ use crate::{
 };
 
 named! {
-    /// What a file beside a record holds.
+    /// The content of a file beside a record.
     pub enum Part: "file beside a record" {
         /// Trained variables.
         Weights = "weights",
-        /// What makes it a detector.
+        /// Scorers and examples that, with the weights, make a detector.
         Detector = "detector",
-        /// What classifiers say of each validation image.
+        /// Each classifier's logits of the validation images.
         Logits = "logits",
     }
 }
 
 impl Part {
-    /// The file beside a record's.
+    /// Returns the path of this file beside a record.
     pub fn of(self, record: &Path) -> PathBuf {
         record.with_extension(match self {
             Self::Weights => "safetensors",
@@ -46,28 +46,28 @@ impl Part {
 }
 
 impl record::Beside {
-    /// What a record states of these bytes; `rows` where they are a table.
+    /// Returns what a record states about these bytes; `rows` is given for a table.
     pub(super) fn of(bytes: &[u8], rows: Option<usize>) -> Self {
         Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string(), rows }
     }
 }
 
-/// Something wrong with a file beside a record.
+/// A problem with a file beside a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What the file should hold.
+    /// The expected content of the file.
     pub part: Part,
-    /// Whether there is none.
+    /// Whether the file is missing.
     pub is_missing: bool,
-    /// The file, and what is wrong.
+    /// The file, and what is wrong with it.
     pub text: String,
 }
 
-/// Looks at the files that the record in the file `at` states: whether they are there, their sizes, and the digests of
-/// those that were changed after the record was.
+/// Checks the files that the record in the file `at` states: whether they exist, their sizes, and the digests of
+/// those that were changed after the record.
 ///
 /// # Errors
-/// If a file is there and cannot be looked at.
+/// If a file exists and cannot be inspected.
 pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     for part in Part::ALL {
@@ -95,10 +95,10 @@ pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
     Ok(faults)
 }
 
-/// The bytes of a file beside the record in the file `at`.
+/// Reads a file beside the record in the file `at`.
 ///
 /// # Errors
-/// If it is not there, or is not this record's: says what the record states and what was found.
+/// If it is missing, or does not belong to this record: says what the record states and what was found.
 pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
     let path = part.of(at);
     let known = || format!("{}: {}", path.display(), remedy(&record.cell));
@@ -110,7 +110,7 @@ pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
     match record.beside.get(part.id()) {
         Some(stated) => own(stated, &bytes, part).with_context(known)?,
         None if !record.beside.is_empty() => {
-            bail!("{}: not its record's, which was made without {part}", path.display())
+            bail!("{}: does not belong to its record, which was made without {part}", path.display())
         }
         None if part == Part::Logits => ensure_rows(scored(record), rows(&bytes)).with_context(known)?,
         None => {}
@@ -119,11 +119,14 @@ pub fn read(at: &Path, record: &Record, part: Part) -> Result<Vec<u8>> {
 }
 
 fn remedy(cell: &CellAxes) -> String {
-    format!("not the file of its record, {}; the command that made the cell makes it again", cell.id)
+    format!(
+        "does not belong to its record, {}; run the command that made the cell to write it again",
+        cell.id
+    )
 }
 
 /// # Errors
-/// If the bytes are not those that are stated.
+/// If the bytes differ from what is stated.
 fn own(stated: &record::Beside, bytes: &[u8], part: Part) -> Result<()> {
     if part == Part::Logits {
         ensure_rows(stated.rows, rows(bytes))?;
@@ -145,13 +148,13 @@ fn ensure_rows(stated: Option<usize>, found: usize) -> Result<()> {
     Ok(())
 }
 
-/// Images that a record scores, all together.
+/// Returns how many images a record scores in total.
 fn scored(record: &Record) -> Option<usize> {
     let all = record.scores.iter().find(|score| score.validation_share.is_none());
     all.map(|score| score.normals + score.defects)
 }
 
-/// Whole rows below the header of a CSV.
+/// Counts complete rows below the header of a CSV.
 fn rows(bytes: &[u8]) -> usize {
     csv::Reader::from_reader(bytes).byte_records().filter(Result::is_ok).count()
 }
@@ -183,7 +186,7 @@ mod tests {
         assert_eq!(faults(&at, &record).unwrap(), []);
         assert_eq!(read(&at, &record, Part::Logits).unwrap(), TABLE);
 
-        // Of the same size, and written after the record.
+        // Same size, but written after the record.
         let later = fs::metadata(&at).unwrap().modified().unwrap() + std::time::Duration::from_secs(1);
         fs::write(&weights, b"Weights").unwrap();
         let touched = fs::File::options().write(true).open(&weights).unwrap();
@@ -191,7 +194,7 @@ mod tests {
         let found = faults(&at, &record).unwrap();
         assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Weights, false));
         assert!(message(read(&at, &record, Part::Weights)).contains("the record states"));
-        // Only changed in time.
+        // Only the time has changed.
         fs::write(&weights, b"weights").unwrap();
         fs::File::options().write(true).open(&weights).unwrap().set_modified(later).unwrap();
         assert_eq!(faults(&at, &record).unwrap(), []);
@@ -202,7 +205,7 @@ mod tests {
         let found = faults(&at, &record).unwrap();
         assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Logits, true));
 
-        // What it was made without.
+        // A part that the record was made without.
         let detector = Part::Detector.of(&at);
         fs::write(&detector, b"x").unwrap();
         assert!(message(read(&at, &record, Part::Detector)).contains("made without detector"));

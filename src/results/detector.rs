@@ -1,5 +1,5 @@
-//! What of a finished cell makes it a detector, beside its encoder's weights: scorers, and pictures with the logits that
-//! they must give.
+//! The file that, together with a cell's encoder weights, makes a detector: scorers, and images with the logits
+//! that they must give.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -13,21 +13,21 @@ use super::{
 };
 use crate::{backbone::safe::serialised, data::Image, evaluate::scorer::Scorer};
 
-/// Pictures that a detector is checked by. Ours.
+/// Number of images that a detector is checked with. Ours.
 pub const EXAMPLES: usize = 8;
 
-/// Scorers, and what shows that they compute what they did.
+/// Scorers, and examples that check that they still give the same logits.
 pub struct Detector {
-    /// Each with the logits of the pictures.
+    /// Each scorer with its logits of the images.
     pub scorers: Vec<(Scorer, Vec<f64>)>,
-    /// Pictures as the network sees them, before normalisation, all of one size.
+    /// Images as the network sees them, before normalisation, all of one size.
     pub pictures: Vec<Image>,
-    /// Width and height of most training pictures as they came; none where they are drawn.
+    /// Most frequent width and height of the original training images; `None` if images are drawn.
     pub usual_size: Option<[usize; 2]>,
 }
 
 impl Detector {
-    /// As safetensors.
+    /// Serialises the detector as safetensors.
     ///
     /// # Errors
     /// If a tensor cannot be copied to main memory.
@@ -40,7 +40,7 @@ impl Detector {
     /// Reads the detector of the cell whose record is in the file `at`.
     ///
     /// # Errors
-    /// If it is not there, is not this record's, or is of something else.
+    /// If it is missing, does not belong to this record, or is not a detector.
     pub fn read(at: &Path, record: &Record) -> Result<Self> {
         let bytes = beside::read(at, record, Part::Detector)?;
         let read = || -> Result<Self> {
@@ -60,7 +60,7 @@ impl Detector {
         })
     }
 
-    /// Out of tensors by their names; other tensors are left alone.
+    /// Builds a detector from tensors by their names; ignores other tensors.
     ///
     /// # Errors
     /// If one is missing, or shapes do not fit.
@@ -87,7 +87,7 @@ impl Detector {
         Ok(Self { scorers, pictures, usual_size: None })
     }
 
-    /// Its tensors by name: parts of scorers, and logits of pictures, below a scorer's name.
+    /// Returns its tensors by name: the parts of each scorer, and the logits of the images under the scorer's name.
     pub(crate) fn tensors(&self) -> Result<Vec<(String, Numbers)>> {
         let [height, width] = self.pictures.first().map_or([0; 2], |first| [first.height, first.width]);
         let pictures = Numbers {
@@ -107,7 +107,7 @@ impl Detector {
     }
 }
 
-/// A tensor as safetensors writes it.
+/// A tensor in the form that safetensors writes.
 pub(crate) struct Numbers {
     pub kind: Dtype,
     pub shape: Vec<usize>,
@@ -115,7 +115,7 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Of a tensor in single or double precision.
+    /// Copies a tensor in single or double precision.
     pub fn of(tensor: &Tensor) -> Result<Self> {
         let (shape, flat) = (tensor.dims().to_vec(), tensor.flatten_all()?);
         let (kind, bytes) = match tensor.dtype() {

@@ -1,4 +1,4 @@
-//! Files of a results folder that tell of the whole run: who asked for cells, and what tuning came to.
+//! Files of a results folder about the whole run: the commands that asked for cells, and the result of tuning.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -9,22 +9,22 @@ use super::{
     record::{Environment, Provenance, Run, SCHEMA, Tuning},
 };
 
-/// Name of the file that says who asked for a folder's records.
+/// Name of the file that lists the commands behind a folder's records.
 pub(super) const ENVIRONMENT: &str = "environment.json";
-/// Name of the file that says what tuning came to.
+/// Name of the file with the result of tuning.
 pub(super) const TUNING: &str = "tuning.json";
-/// Whoever writes the first has the lock of this name.
+/// Name of the lock that a writer of the former must hold.
 const LOCK: &str = "environment";
 
 impl Folder {
-    /// Notes in `environment.json` who asks for cells: a command like one before, of the same code on the same
-    /// machine, is counted, another one added. A file that cannot be read, as a power cut can leave one, is put aside
-    /// under the name that is returned; no number depends on it.
+    /// Notes in `environment.json` which command asks for cells. A command equal to an earlier one, with the same
+    /// code on the same machine, increases its count; another one is added. An unreadable file, which a power cut
+    /// can leave, is renamed, and its new name is returned; no number depends on it.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn note_run(&self, run: Run) -> Result<Option<PathBuf>> {
-        // Others may begin at the same moment.
+        // Other processes may start at the same moment.
         let lock = loop {
             match self.lock(LOCK)? {
                 Some(lock) => break lock,
@@ -53,7 +53,7 @@ impl Folder {
         Ok(aside)
     }
 
-    /// What `environment.json` holds; nothing where there is none.
+    /// Returns the entries of `environment.json`; empty if there is no file.
     ///
     /// # Errors
     /// If it is torn or of another schema.
@@ -67,14 +67,14 @@ impl Folder {
             ensure!(found.schema <= SCHEMA, "schema {}, this build reads {SCHEMA}", found.schema);
             Ok(found)
         };
-        Ok(read().with_context(|| format!("{}: torn, or not of this build", path.display()))?.runs)
+        Ok(read().with_context(|| format!("{}: torn, or written by another build", path.display()))?.runs)
     }
 
     fn environment(&self) -> PathBuf {
         self.root.join(ENVIRONMENT)
     }
 
-    /// Writes what the folder's trials came to, over an earlier file: records stay as they are.
+    /// Writes the result of the folder's trials, replacing an earlier file; records are not changed.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -82,14 +82,14 @@ impl Folder {
         self.write_file(TUNING, format!("{}\n", serde_json::to_string_pretty(tuning)?).as_bytes())
     }
 
-    /// What the folder's trials came to.
+    /// Reads the result of the folder's trials.
     ///
     /// # Errors
-    /// If there is no such file, or it is torn or of another schema.
+    /// If there is no such file, or it is torn or has another schema.
     pub fn tuning(&self) -> Result<Tuning> {
         let path = self.root.join(TUNING);
         let read = || -> Result<Tuning> { Ok(serde_json::from_str(&json_text(&path)?)?) };
-        read().with_context(|| format!("{}: not there, torn, or not of this build", path.display()))
+        read().with_context(|| format!("{}: missing, torn, or written by another build", path.display()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What makes two results the same experiment, and what differs between two that are not.
+//! Compares identities: whether two results are of the same experiment, and what differs otherwise.
 
 use anyhow::{Result, bail, ensure};
 
@@ -9,12 +9,12 @@ use super::{
 use crate::augment::Normalisation;
 
 impl Settings {
-    /// A value as text, however its schema wrote it; none where the setting is not there.
+    /// Returns a setting as text, whichever schema wrote it; `None` if there is no such setting.
     pub fn text(&self, name: &str) -> Option<String> {
         self.values.get(name).map(plain)
     }
 
-    /// What pixels were normalised by; none where it is not said, as in records of schema 1.
+    /// Returns the pixel normalisation; `None` if not stated, as in records of schema 1.
     pub fn normalisation(&self) -> Option<Normalisation> {
         let triple = |name: &str| -> Option<[f32; 3]> {
             let list = self.values.get(name)?.as_array()?;
@@ -24,19 +24,19 @@ impl Settings {
         Some(Normalisation { mean: triple("normalisation.mean")?, std: triple("normalisation.deviation")? })
     }
 
-    /// Whether training rounded to bf16.
+    /// Returns whether training used mixed precision (bf16).
     pub fn mixed_precision(&self) -> bool {
         self.text("precision").is_some_and(|precision| precision != "f32")
     }
 
-    /// What differs in `asked`, a line each: `epochs: 5 there, 6 asked`.
+    /// Lists how `asked` differs from these settings, one line each: `epochs: 5 stored, 6 requested`.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut compare = |name: &str, there: Option<String>, asked: Option<String>| {
             if there != asked {
                 let [there, asked] =
                     [there, asked].map(|value| value.unwrap_or_else(|| "nothing".to_owned()));
-                lines.push(format!("{name}: {there} there, {asked} asked"));
+                lines.push(format!("{name}: {there} stored, {asked} requested"));
             }
         };
         compare("scale", Some(self.scale.clone()), Some(asked.scale.clone()));
@@ -49,19 +49,19 @@ impl Settings {
     }
 }
 
-/// A JSON value without the quotes of a text.
+/// Returns a JSON value as text, without the quotes of a string.
 fn plain(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 impl Identity {
-    /// What any build has in common, where another value says which build it is.
+    /// Returns this identity without its code, for comparisons that state the code elsewhere.
     #[must_use]
     pub fn without_code(&self) -> Self {
         Self { code: String::new(), ..self.clone() }
     }
 
-    /// BLAKE3 of all of it, and of the `content` of the image files where there are any.
+    /// Returns BLAKE3 of the identity, and of the `content` of the image files if there are any.
     pub fn fingerprint(&self, content: Option<&str>) -> String {
         let Self {
             cell,
@@ -73,7 +73,7 @@ impl Identity {
         } = self;
         let mut hasher = blake3::Hasher::new();
         let mut add = |name: &str, value: &str| {
-            // Lengths first, so that no two lists of texts run together to the same bytes.
+            // Lengths first, so that different lists of texts cannot give the same bytes.
             for text in [name, value] {
                 hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
             }
@@ -91,7 +91,7 @@ impl Identity {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// That of a finished record; none of schema 1, which does not state its code.
+    /// Returns the identity of a finished record; `None` for schema 1, which does not state its code.
     pub fn of(record: &Record) -> Option<Self> {
         Some(Self {
             cell: record.cell.id.clone(),
@@ -103,13 +103,13 @@ impl Identity {
         })
     }
 
-    /// What differs in `asked`, a line each; none where both are the same experiment.
+    /// Lists how `asked` differs from this identity, one line each; empty if both are the same experiment.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
         let mut lines = self.settings.differences(&asked.settings);
         let mut compare = |what: &str, there: &str, asked: &str| {
             if there != asked {
                 let [there, asked] = [there, asked].map(provenance::short);
-                lines.push(format!("{what}: {there} there, {asked} asked"));
+                lines.push(format!("{what}: {there} stored, {asked} requested"));
             }
         };
         compare("cell", &self.cell, &asked.cell);
@@ -122,10 +122,10 @@ impl Identity {
 }
 
 impl Record {
-    /// Whether this is the record of `asked` with image files of this `content`.
+    /// Checks that this record belongs to `asked` with image files of this `content`.
     ///
     /// # Errors
-    /// Says what differs, by name.
+    /// If it does not; names what differs.
     pub fn ensure_of(&self, asked: &Identity, content: Option<&str>) -> Result<()> {
         let Some(there) = Identity::of(self) else {
             bail!(
@@ -142,7 +142,7 @@ impl Record {
         let expected = asked.fingerprint(content);
         ensure!(
             self.fingerprint == expected,
-            "its fingerprint {} is not that of what it states, {}: the file was changed by hand",
+            "its fingerprint {} does not match its content, {}: the file was changed by hand",
             provenance::short(&self.fingerprint),
             provenance::short(&expected)
         );
@@ -174,9 +174,9 @@ mod tests {
         asked.device = "cuda".into();
         let error = record.ensure_of(&asked, Some("b")).unwrap_err().to_string();
         for expected in [
-            "epochs: 5 there, 6 asked",
-            "optimisation.rule: adamw there, nothing asked",
-            "device: cpu there, cuda asked",
+            "epochs: 5 stored, 6 requested",
+            "optimisation.rule: adamw stored, nothing requested",
+            "device: cpu stored, cuda requested",
             "code that computes numbers",
             "content of the image files",
         ] {

@@ -1,12 +1,11 @@
-//! Which image is which: the images of a split, and what is known of the files behind them, as a CSV in the results
-//! folder.
+//! Lists of the images of a split, with what is known about their files, as CSVs in the results folder.
 //!
-//! `images-<split>-<digest>.csv` has a row for each image of the split, in the order that logits and records
-//! count positions in. The digest in its name is that of names and labels, so that two data sets in one folder
-//! have a file each. Sizes and times of change say at the next start whether a file must be read again to know
-//! its content, and its picture be decoded again to know what it is like. What is no image of the data, and why, stands
-//! in `images-left-out-<digest>.csv`. Names that a spreadsheet would take for formulas have an apostrophe in front
-//! ([`foreign::cell`]).
+//! `images-<split>-<digest>.csv` has a row for each image of the split, in the order in which logits and records
+//! count positions. The digest in its name is that of names and labels, so that two data sets in one folder have a
+//! file each. At the next start, sizes and modification times show whether a file must be read again for its
+//! content, and decoded again for its properties. `images-left-out-<digest>.csv` lists the files that are not
+//! images of the data, with the reason. Names that a spreadsheet would take for formulas are prefixed by an
+//! apostrophe ([`foreign::cell`]).
 
 use std::{
     fs,
@@ -49,11 +48,11 @@ const COLUMNS: [&str; 17] = [
     "bits",
     "dct_hash",
 ];
-/// Of [`COLUMNS`], those that say what is known of a file.
+/// Index of the first of [`COLUMNS`] that says what is known about a file.
 const KNOWN: usize = 7;
 
 impl Folder {
-    /// File that lists the images of a split (`train` or `validation`).
+    /// Returns the path of the list of a split's images (`train` or `validation`).
     pub fn images(&self, split: &str, dataset: &dyn Dataset) -> PathBuf {
         self.root.join(format!("images-{split}-{}.csv", short(&dataset.digest())))
     }
@@ -61,7 +60,7 @@ impl Folder {
     /// Writes the lists of a source, with what is known now.
     ///
     /// # Errors
-    /// If one cannot be written.
+    /// If a list cannot be written.
     pub fn write_images(&self, source: &Source) -> Result<()> {
         for (split, dataset) in [("train", &*source.train), ("validation", &*source.validation)] {
             durable::write_by(&self.images(split, dataset), &mut |file| list(file, split, dataset))?;
@@ -78,7 +77,7 @@ impl Folder {
         self.write_file(&file_name(&self.images("left-out", &*source.train))?, &writer.into_inner()?)
     }
 
-    /// Writes what is known of files that have no split yet, or are still being looked at.
+    /// Writes what is known about files that have no split yet, or are still being examined.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -86,9 +85,9 @@ impl Folder {
         durable::write_by(&self.images("looked-at", files), &mut |file| list(file, "", files))
     }
 
-    /// Takes over what earlier processes that wrote lists here knew of these files; of a torn list as far as it is whole. A
-    /// file is known by its path below its root, whichever split and labels it had then; its size and time say later
-    /// whether it is still the same.
+    /// Takes over what earlier processes knew about these files from the lists that they wrote here; of a torn
+    /// list, its complete part. A file is identified by its path below its root, whichever split and labels it had
+    /// then; its size and time show later whether it has changed.
     pub fn remember_images(&self, files: &[&Files]) {
         let lists = lists(&self.root);
         if lists.is_empty() {
@@ -110,13 +109,13 @@ impl Folder {
 }
 
 impl Folder {
-    /// Removes what [`Self::write_known`] wrote: the lists of the splits have it.
+    /// Removes the files of [`Self::write_known`]: the lists of the splits contain their content.
     fn forget_known(&self) {
         let entries = fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
         for entry in
             entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("images-looked-at-"))
         {
-            // A list that stays is read again, no more.
+            // A list that stays is only read again.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -149,7 +148,7 @@ fn list(file: &mut dyn Write, split: &str, dataset: &dyn Dataset) -> Result<()> 
     Ok(writer.flush()?)
 }
 
-/// The columns of what is known, empty where nothing is.
+/// Returns the columns of what is known, empty if nothing is.
 fn written(known: Option<Known>) -> [String; COLUMNS.len() - KNOWN] {
     let Some(Known { stamp: Stamp { bytes, modified }, digest, sketch }) = known else {
         return Default::default();
@@ -164,7 +163,7 @@ fn written(known: Option<Known>) -> [String; COLUMNS.len() - KNOWN] {
     [bytes, modified, digest, width, height, format, pixels, turned, bits, hex(&hash)]
 }
 
-/// The lists in a folder.
+/// Returns the lists in a folder.
 fn lists(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
     let is_list = |path: &PathBuf| {
@@ -174,7 +173,7 @@ fn lists(root: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_list).collect()
 }
 
-/// Calls `known` with each path of a list of whose file anything is known.
+/// Calls `known` for each path of a list about whose file something is known.
 fn read(list: &Path, known: &mut dyn FnMut(&str, Known)) -> Result<()> {
     let mut reader = csv::Reader::from_reader(regular::open(list)?);
     let header = reader.headers()?.clone();
@@ -253,7 +252,7 @@ mod tests {
         assert_eq!(files.used(&[0]), [None], "known is not used");
         assert!(matches!(contents[0], Content::Bytes(digest) if unhex(&hex(&digest)).unwrap() == digest));
 
-        // Another image's row is not believed of this one.
+        // A row of another image is not applied to this one.
         let path = results.images("train", &*second.train);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("normal/a.png", "normal/x.png")).unwrap();
@@ -263,7 +262,7 @@ mod tests {
         assert_eq!(files.look(&[0]), [Content::Unread]);
     }
 
-    /// A look that was stopped half way: what was seen is known to the next process, until the lists have it.
+    /// An examination stopped half way: the next process knows what was seen, until the lists contain it.
     #[test]
     fn what_was_looked_at_before_a_stop_is_kept() {
         let root = tempfile::tempdir().unwrap();
@@ -312,7 +311,7 @@ mod tests {
         let left_out = fs::read_to_string(results.images("left-out", &*source.train)).unwrap();
         assert!(left_out.contains("train/normal/notes.txt,not an image by its name"), "{left_out}");
 
-        // What the pictures are like is known to the next process.
+        // The next process knows the properties of the images.
         let again = data::folder::source(&root.path().join("data")).unwrap();
         let files = again.train.files().unwrap();
         results.remember_images(&[files]);

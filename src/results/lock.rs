@@ -1,17 +1,17 @@
-//! Who works on a cell: a lock that the operating system releases however its holder ends.
+//! Locks on cells, which the operating system releases however their holder ends.
 //!
-//! Two processes on one folder share its cells: one that finds a cell locked takes the next. The file holds
-//! what its holder says of itself, for people and for `cargo xtask status`; what counts is the system's lock
-//! on it, not the file. Whoever releases a lock for good removes the file, so a lock counts only while its
-//! path still names the file that was locked.
+//! Two processes on one folder share its cells: one that finds a cell locked takes the next. The file contains its
+//! holder's progress, for people and for `cargo xtask status`; what counts is the system's lock on it, not the
+//! file. A holder that has finished removes the file, so a lock counts only while its path still names the file
+//! that was locked.
 //!
-//! On several machines that needs a file system whose `flock` holds on all of them: NFS 4, Lustre mounted with `flock`,
-//! GPFS, CephFS, GlusterFS. Tried were local disks and GlusterFS 10, by two mounts of one volume, as two machines have
-//! them: of 20 cells one process trained 11 and the other 9. On sshfs, tried too, two mounts lock one file at the same
-//! time, and nothing says so: cells were trained twice. `cargo xtask doctor` knows some file systems of that kind, and
-//! notes it. NFS could not be tried. Where a lock holds on one machine only, or there are none at all, no number is lost or
-//! mixed: a record is never written over another, and what is written is written whole. But a cell may be trained twice,
-//! unless each machine has cells of its own (`--part K/N`).
+//! Several machines need a file system on which `flock` works across all of them: NFS 4, Lustre mounted with
+//! `flock`, GPFS, CephFS, GlusterFS. Local disks and GlusterFS 10 were tested, the latter by two mounts of one
+//! volume, as on two machines: of 20 cells one process trained 11 and the other 9. On sshfs, also tested, two
+//! mounts can lock one file at the same time without an error: cells were trained twice. `cargo xtask doctor`
+//! recognises some file systems of that kind and says so. NFS could not be tested. If a lock works on one machine
+//! only, or not at all, no number is lost or mixed: a record is never overwritten, and files are written
+//! atomically. But a cell may be trained twice, unless each machine has cells of its own (`--part K/N`).
 
 use std::{
     fs::{self, File, TryLockError},
@@ -23,17 +23,17 @@ use anyhow::{Context, Result};
 
 use crate::durable::is_at;
 
-/// A cell that nobody else works on while this lives.
+/// Exclusive access to a cell while this value lives.
 pub struct Lock {
     path: PathBuf,
     file: File,
 }
 
 impl Lock {
-    /// Locks the cell whose lock lies at `path`; none if another process has it.
+    /// Locks the cell whose lock file is at `path`; `None` if another process holds it.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub(super) fn new(path: &Path) -> Result<Option<Self>> {
         let open = || -> std::io::Result<Option<File>> {
             if let Some(folder) = path.parent() {
@@ -45,7 +45,7 @@ impl Lock {
                     Ok(()) if !is_at(&file, path) => {}
                     Ok(()) => return Ok(Some(file)),
                     Err(TryLockError::WouldBlock) => return Ok(None),
-                    // Some network file systems have no locks: work without is better than none.
+                    // Some network file systems have no locks: working without is better than not at all.
                     Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                         return Ok(Some(file));
                     }
@@ -57,7 +57,7 @@ impl Lock {
         Ok(file.map(|file| Self { path: path.to_owned(), file }))
     }
 
-    /// Writes down how far the work is, one `name = value` a line.
+    /// Writes the progress of the work into the file, one `name = value` per line.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -70,14 +70,14 @@ impl Lock {
         write(&mut self.file).with_context(|| format!("{}: cannot be written", self.path.display()))
     }
 
-    /// Releases the lock for good and removes its file.
+    /// Releases the lock and removes its file.
     pub(super) fn finish(self) {
         // A file that stays is harmless: its lock is free.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// What a lock at `path` tells, and whether somebody holds it; none without a file.
+/// Returns the text of the lock file at `path`, and whether somebody holds the lock; `None` without a file.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -93,7 +93,7 @@ pub(super) fn look(path: &Path) -> Result<Option<(String, bool)>> {
             }
         };
         let mut bytes = Vec::new();
-        // Windows lets nobody read what another has locked.
+        // On Windows, a locked file cannot be read by others.
         let read = file.read_to_end(&mut bytes).map(|_| ());
         if !held {
             read?;
@@ -119,13 +119,13 @@ mod tests {
         let path = root.path().join("table1/x.lock");
         assert_eq!(look(&path).unwrap(), None);
         let mut lock = Lock::new(&path).unwrap().expect("nobody has it");
-        // Locks belong to open files, so this process stands for two.
+        // Locks belong to open files, so this process can play both.
         assert!(Lock::new(&path).unwrap().is_none(), "locked twice");
         lock.tell("epoch = 10\n").unwrap();
         lock.tell("epoch = 2\n").unwrap();
         assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), true)));
 
-        // A holder that dies leaves the file, not the lock.
+        // A holder that dies leaves the file, but not the lock.
         drop(lock);
         assert_eq!(look(&path).unwrap(), Some(("epoch = 2\n".to_owned(), false)));
         let lock = Lock::new(&path).unwrap().expect("its holder is gone");

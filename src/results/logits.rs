@@ -1,5 +1,5 @@
-//! What each classifier says of each validation image, as a CSV beside the record: for intervals that pair
-//! models on the same images, and for thresholds other than the record's.
+//! Logits of each classifier on each validation image, as a CSV beside the record: for intervals that pair models
+//! on the same images, and for other thresholds than the record's.
 
 use std::path::Path;
 
@@ -11,31 +11,31 @@ use super::{
 };
 use crate::data::{Dataset, Labels, foreign, stratify};
 
-/// Logits of validation images; a defect is called where the logit is above 0.
+/// Logits of validation images; an image is called a defect if its logit is above 0.
 pub struct Logits {
-    /// Images that they are of.
+    /// The images, in the order of the logits.
     pub images: Vec<Validated>,
-    /// Name of the classifier, as in scores, and its logit of every image.
+    /// Name of each classifier, as in scores, and its logits of all images.
     pub classifiers: Vec<(String, Vec<f64>)>,
 }
 
 /// A validation image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validated {
-    /// In the validation set.
+    /// Position in the validation set.
     pub position: usize,
-    /// Its path below the data's folder, or its place where it is drawn.
+    /// Its path below the data's folder, or its position if it is drawn.
     pub name: String,
-    /// What is known of it.
+    /// Its labels.
     pub labels: Labels,
-    /// Its class in the data's own words.
+    /// Its class in the data's own words, if they name one.
     pub kind: Option<String>,
-    /// What it belongs to, such as its pipe.
+    /// The group that it belongs to, such as its pipe.
     pub group: Option<String>,
 }
 
 impl Validated {
-    /// The image of `dataset` at `position`.
+    /// Describes the image of `dataset` at `position`.
     pub fn of(dataset: &dyn Dataset, position: usize) -> Self {
         Self {
             position,
@@ -46,7 +46,8 @@ impl Validated {
         }
     }
 
-    /// The one class that it shows; none of a normal image, of one that shows several, and where the data name none.
+    /// Returns the only class that the image shows; `None` for a normal image, for one with several classes, and if
+    /// the data name none.
     pub fn sole_class(&self) -> Option<String> {
         let mut codes = self.labels.classes.iter();
         let sewer = codes.next().filter(|_| codes.next().is_none()).map(|class| class.code().to_owned());
@@ -59,15 +60,15 @@ impl Validated {
     }
 }
 
-/// Columns that are no numbers.
+/// Columns that are not numeric.
 const TEXT: [&str; 2] = ["path", "classes"];
-/// The column of groups, there only where images have groups.
+/// The column of groups, present only if images have groups.
 const GROUP: &str = "group";
 
 impl Logits {
-    /// Columns `position`, `path`, `defect` (0 or 1), `classes` (codes joined by `+`, or the data's own word), `group`
-    /// where there are groups, then one a classifier: the shortest decimals of each number at its own precision, so
-    /// that order and sign are exact.
+    /// Columns `position`, `path`, `defect` (0 or 1), `classes` (codes joined by `+`, or the data's own word),
+    /// `group` if there are groups, then one per classifier. Each number has the shortest decimals that reproduce
+    /// it at its own precision, so that order and sign are exact.
     pub(super) fn csv(&self) -> Result<Vec<u8>> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let names = self.classifiers.iter().map(|(name, _)| name.as_str());
@@ -88,11 +89,11 @@ impl Logits {
     }
 }
 
-/// Reads the columns of the logits of the record in the file `at` by name: `defect`, `group` if images have one, as a
-/// number for each, and one a classifier.
+/// Reads the columns of the logits of the record in the file `at`, by name: `defect`, `group` (a number for each
+/// group) if images have one, and one per classifier.
 ///
 /// # Errors
-/// If they are not there, are not this record's, or have other columns.
+/// If they are missing, do not belong to this record, or have other columns.
 pub fn read(at: &Path, record: &Record) -> Result<Vec<(String, Vec<f64>)>> {
     let bytes = beside::read(at, record, Part::Logits)?;
     parse(&bytes).with_context(|| format!("{}: not a file of logits", Part::Logits.of(at).display()))
@@ -119,7 +120,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Vec<f64>)>> {
     Ok(columns)
 }
 
-/// A number that is one of 32 bits is written as such: half the digits.
+/// A number that is exactly an f32 is written as one, with half the digits.
 fn decimal(value: f64) -> String {
     let single = value as f32;
     if f64::from(single) == value { single.to_string() } else { value.to_string() }

@@ -1,17 +1,18 @@
-//! Numbers that a record has lost: JSON has no not-a-number, so one is written as null.
+//! Numbers that a record has lost: JSON has no NaN or infinity, so such a number is written as null.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Where null is a value: the data's own share, no probe beside a supervised head, no Sewer-ML classes.
+/// Fields where null is valid: the natural share, no probe beside a supervised head, no Sewer-ML classes.
 const NULLABLE: [&str; 5] =
     ["train_share", "validation_share", "probe_loss", "f2_ciw_oracle", "f2_ciw_multilabel"];
 
-/// Where a record measures: whatever is null below was a number that is not finite.
+/// Parts of a record that hold measurements: any other null below them was a number that is not finite.
 const MEASURED: [&str; 5] = ["curve", "probe", "label_free", "scores", "cost"];
 
-/// Names of the numbers that a record's file has as null though they must be finite; none of a file that is no JSON.
+/// Returns the names of numbers that are null in a record's file though they must be finite; empty if the file is
+/// not JSON.
 pub fn lost_numbers(file: &Path) -> Vec<String> {
     let text = super::json_text(file).unwrap_or_default();
     let Ok(record) = serde_json::from_str::<Value>(&text) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! What is scored, by name: the scores of a classifier, and the classifiers. Knows nothing about how they are computed.
+//! Names of scores and of classifiers. Independent of how they are computed.
 
 use super::record::Score;
 use crate::named::named;
@@ -10,42 +10,41 @@ named! {
         F1 = "f1",
         /// F1 with the normal image as the positive class.
         F1Normal = "f1_normal",
-        /// F2_CIW where a flagged defect counts as all its true classes, as the paper's authors compute it.
+        /// F2_CIW where a flagged defect counts as all its true classes, as computed by the paper's authors.
         F2Oracle = "f2_ciw_oracle",
-        /// F2_CIW of a detector that calls every class at once.
+        /// F2_CIW of a detector whose flag counts as every class.
         F2Multilabel = "f2_ciw_multilabel",
-        /// Defects among what is called one.
+        /// Part of the images called defects that are defects.
         Precision = "precision",
-        /// Defects that are called one.
+        /// Part of the defects that are called defects.
         Recall = "recall",
-        /// The same as recall, beside the next.
+        /// The same as recall, as the counterpart of the false-positive rate.
         TruePositiveRate = "true_positive_rate",
-        /// Normal images that are called a defect.
+        /// Part of the normal images that are called defects.
         FalsePositiveRate = "false_positive_rate",
         /// Area under the ROC curve.
         Auroc = "auroc",
         /// Area under the precision-recall steps.
         AveragePrecision = "average_precision",
-        /// Defects that a threshold finds which flags at most 5 % of normal images.
+        /// Largest part of defects found by a threshold that flags at most 5 % of normal images.
         TprAtFpr5 = "tpr_at_fpr_5",
-        /// Normal images that a threshold flags which finds at least 95 % of defects.
+        /// Smallest part of normal images flagged by a threshold that finds at least 95 % of defects.
         FprAtTpr95 = "fpr_at_tpr_95",
     }
 }
 
 named! {
-    /// Whose scores.
+    /// The classifier that a score belongs to.
     pub enum Classifier: "classifier" {
         /// The supervised head, or the online linear probe: the paper's.
         InTraining = "in_training",
-        /// The same on augmented validation images, of the ablation that has them.
+        /// The same on augmented validation images, in the ablation that uses them.
         InTrainingAugmented = "in_training_augmented",
-        /// The supervised head of training that weights nothing, less the log odds of its labels: logits of even odds, after
-        /// the fact.
+        /// The supervised head of unweighted training, minus the log odds of its labels: post-hoc logit adjustment.
         InTrainingAdjusted = "in_training_adjusted",
         /// Logistic regression on frozen features, fitted after training.
         Converged = "converged",
-        /// The most similar training images by frozen features, voting for their labels.
+        /// Votes of the most similar training images by frozen features.
         Neighbours = "neighbours",
         /// Distance of frozen features from the nearest of normal training images; no defect was used.
         NormalsNeighbours = "normals_neighbours",
@@ -53,19 +52,19 @@ named! {
         NormalsMahalanobis = "normals_mahalanobis",
         /// Distance of patches of middle features from those of normal training images, PatchCore; no defect was used.
         NormalsPatchCore = "normals_patchcore",
-        /// The same by a cloud at each place, PaDiM; no defect was used.
+        /// The same with a Gaussian at each place, PaDiM; no defect was used.
         NormalsPadim = "normals_padim",
     }
 }
 
 impl Classifier {
-    /// Those that no defect is used for.
+    /// The classifiers fitted without defects.
     pub const NORMALS_ONLY: [Self; 4] =
         [Self::NormalsNeighbours, Self::NormalsMahalanobis, Self::NormalsPatchCore, Self::NormalsPadim];
 }
 
 impl Metric {
-    /// As tables print it.
+    /// Returns the name in tables.
     pub const fn label(self) -> &'static str {
         match self {
             Self::F1 => "F1",
@@ -83,23 +82,23 @@ impl Metric {
         }
     }
 
-    /// Of all scores the same: parts of 1.
+    /// Returns the unit, the same for all scores: parts of 1.
     pub const fn unit(self) -> &'static str {
         "1"
     }
 
-    /// Its smallest and largest value.
+    /// Returns the smallest and the largest possible value.
     pub const fn bounds(self) -> (f64, f64) {
         (0.0, 1.0)
     }
 
-    /// Whether more is better.
+    /// Returns whether a higher value is better.
     pub const fn higher_is_better(self) -> bool {
         !matches!(self, Self::FalsePositiveRate | Self::FprAtTpr95)
     }
 
-    /// Its value; none where the data have no Sewer-ML classes, which F2_CIW needs, or the record is from before it was
-    /// kept.
+    /// Returns its value in `score`; `None` if the data have no Sewer-ML classes, which F2_CIW needs, or the record
+    /// is older than the score.
     pub fn of(self, score: &Score) -> Option<f64> {
         match self {
             Self::F1 => Some(score.f1),
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
     use crate::results::example;
 
-    /// A metric's name is the field that it reads: what a record calls `recall` is recall.
+    /// A metric has the name of the field that it reads: what a record calls `recall` is recall.
     #[test]
     fn names_are_the_fields_of_a_score() {
         let score = Score {

@@ -1,4 +1,4 @@
-//! A results folder: one JSON file a cell, written whole or not at all, never overwritten.
+//! A results folder: one JSON file per cell, written atomically and never overwritten.
 
 pub mod beside;
 pub mod detector;
@@ -37,30 +37,29 @@ use crate::{
     train::checkpoint::State,
 };
 
-/// Where records are kept: `FOLDER/<study>/<cell>.json`. While a cell trains, its lock and its checkpoint lie
-/// there too.
+/// The place of records: `FOLDER/<study>/<cell>.json`. During training, a cell's lock and checkpoint are there too.
 pub struct Folder {
     root: PathBuf,
 }
 
 impl Folder {
-    /// Opens a folder, making it if need be.
+    /// Opens a folder and creates it if necessary.
     pub fn open(root: &Path) -> Result<Self> {
         fs::create_dir_all(root)
             .with_context(|| format!("{}: cannot make the results folder", root.display()))?;
         Ok(Self { root: root.to_owned() })
     }
 
-    /// Opens a folder that is there.
+    /// Opens an existing folder.
     ///
     /// # Errors
-    /// If it is not.
+    /// If it does not exist.
     pub fn existing(root: &Path) -> Result<Self> {
         ensure!(root.is_dir(), "{}: no such folder", root.display());
         Ok(Self { root: root.to_owned() })
     }
 
-    /// Removes files that were being written, here or in the folders in it, when their processes died.
+    /// Removes temporary files that dead processes left here or in the folders below.
     pub fn clean(&self) {
         durable::clean(&self.root);
         let inner = fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
@@ -70,25 +69,25 @@ impl Folder {
             .for_each(|folder| durable::clean(&folder));
     }
 
-    /// File of the cell with this id.
+    /// Returns the record file of the cell with this id.
     pub fn path(&self, cell: &str) -> PathBuf {
         self.root.join(format!("{cell}.json"))
     }
 
-    /// The finished record of a cell, if there is one.
+    /// Returns the finished record of a cell, if there is one.
     ///
     /// # Errors
-    /// If the file is torn or of a schema that this build does not read.
+    /// If the file is torn or has a schema that this build does not read.
     pub fn find(&self, cell: &str) -> Result<Option<Record>> {
         let path = self.path(cell);
-        // A link to nowhere is there, and is no record.
+        // A dangling link exists, but is not a record.
         if fs::symlink_metadata(&path).is_ok() { read(&path).map(Some) } else { Ok(None) }
     }
 
-    /// The finished record of a cell, and its file.
+    /// Returns the finished record of a cell, and its file.
     ///
     /// # Errors
-    /// If there is none, it cannot be read, or it is of another cell.
+    /// If there is none, it cannot be read, or it belongs to another cell.
     pub fn finished(&self, cell: &str) -> Result<(PathBuf, Record)> {
         let path = self.path(cell);
         let record = read(&path)?;
@@ -96,15 +95,15 @@ impl Folder {
         Ok((path, record))
     }
 
-    /// What is wrong with the files beside a record of this folder ([`beside::faults`]).
+    /// Returns the problems of the files beside a record of this folder ([`beside::faults`]).
     ///
     /// # Errors
-    /// If one is there and cannot be looked at.
+    /// If a file exists and cannot be inspected.
     pub fn faults(&self, record: &Record) -> Result<Vec<beside::Fault>> {
         beside::faults(&self.path(&record.cell.id), record)
     }
 
-    /// Records of the folder that can be read.
+    /// Returns the readable records of the folder.
     ///
     /// # Errors
     /// If a folder cannot be listed.
@@ -112,7 +111,7 @@ impl Folder {
         Ok(files(&self.root)?.iter().filter_map(|file| read(file).ok()).collect())
     }
 
-    /// Record files of the folder that cannot be read, with the reason, but for those of these cells.
+    /// Lists the record files of the folder that cannot be read, with the reason, except those of the given cells.
     ///
     /// # Errors
     /// If a folder cannot be listed.
@@ -122,29 +121,29 @@ impl Folder {
         Ok(others.filter_map(|file| read(&file).err()).map(|error| format!("{error:#}")).collect())
     }
 
-    /// File of the trained variables of the cell with this id.
+    /// Returns the file of trained variables of the cell with this id.
     pub fn weights(&self, cell: &str) -> PathBuf {
         Part::Weights.of(&self.path(cell))
     }
 
-    /// File of the state of the cell with this id, while it trains.
+    /// Returns the checkpoint file of the cell with this id.
     pub fn checkpoint(&self, cell: &str) -> PathBuf {
         self.root.join(format!("{cell}.checkpoint"))
     }
 
-    /// Locks a cell for this process; none if another works on it. Ask for its record after that: the other
-    /// may just have finished.
+    /// Locks a cell for this process; `None` if another works on it. Look for its record after that: the other may
+    /// just have finished.
     ///
     /// # Errors
-    /// If the lock cannot be made.
+    /// If the lock cannot be created.
     pub fn lock(&self, cell: &str) -> Result<Option<Lock>> {
         Lock::new(&self.lock_file(cell))
     }
 
-    /// What the process that works on a cell, or last did, says of it, and whether it still works on it.
+    /// Returns the progress written by the process that works on a cell, or last did, and whether it still does.
     ///
     /// # Errors
-    /// If the lock is there and cannot be read.
+    /// If the lock exists and cannot be read.
     pub fn locked(&self, cell: &str) -> Result<Option<(String, bool)>> {
         lock::look(&self.lock_file(cell))
     }
@@ -153,7 +152,7 @@ impl Folder {
         self.root.join(format!("{cell}.lock"))
     }
 
-    /// Ends the work on a cell: its record stands, so its checkpoint and its lock are not needed any more.
+    /// Ends the work on a cell after its record is written: removes its checkpoint and its lock.
     ///
     /// # Errors
     /// If the checkpoint cannot be removed.
@@ -166,9 +165,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a cell's trained variables, heads too, with `notes` in the header, beside where its record
-    /// goes. Before the record: only a cell that has one is finished, and weights without one are written
-    /// again. Returns what the record states of the file.
+    /// Writes a cell's trained variables, including heads, with `notes` in the header, beside the place of its
+    /// record. This happens before the record is written: only a cell with a record is finished, and weights
+    /// without one are written again. Returns what the record states about the file.
     pub fn write_weights(
         &self,
         cell: &str,
@@ -178,12 +177,12 @@ impl Folder {
         self.write_beside(cell, Part::Weights, &parameters.serialised(notes)?, None)
     }
 
-    /// File of what makes a cell a detector, beside its encoder's weights.
+    /// Returns the file that, with the encoder's weights, makes the cell's detector.
     pub fn detector(&self, cell: &str) -> PathBuf {
         Part::Detector.of(&self.path(cell))
     }
 
-    /// Writes what makes a cell a detector, before its record, like its weights.
+    /// Writes the cell's detector, like its weights before its record.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -191,12 +190,12 @@ impl Folder {
         self.write_beside(cell, Part::Detector, &detector.serialised()?, None)
     }
 
-    /// File of what classifiers say of each validation image.
+    /// Returns the file with each classifier's logits of the validation images.
     pub fn logits(&self, cell: &str) -> PathBuf {
         Part::Logits.of(&self.path(cell))
     }
 
-    /// Writes a cell's logits beside where its record goes, and before it, like its weights.
+    /// Writes a cell's logits beside the place of its record, like its weights before the record.
     pub fn write_logits(&self, cell: &str, logits: &Logits) -> Result<record::Beside> {
         self.write_beside(cell, Part::Logits, &logits.csv()?, Some(logits.images.len()))
     }
@@ -217,7 +216,7 @@ impl Folder {
         Ok(record::Beside::of(bytes, rows))
     }
 
-    /// Writes a file below the folder whole or not at all, over an earlier one.
+    /// Writes a file below the folder atomically, replacing an earlier one.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -225,17 +224,17 @@ impl Folder {
         durable::write_whole(&self.root.join(name), bytes)
     }
 
-    /// Writes a record under its cell's name, whole or not at all, and never over another.
+    /// Writes a record under its cell's name atomically, and never over another.
     ///
     /// # Errors
-    /// If it cannot be written, or one is there.
+    /// If it cannot be written, or one exists.
     pub fn write(&self, record: &Record) -> Result<PathBuf> {
         let path = self.path(&record.cell.id);
         let text = serde_json::to_string_pretty(record)? + "\n";
         durable::write(&path, text.as_bytes(), Before::Nothing).map_err(|error| {
             let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
             let help = match is_there {
-                // Two processes of one machine exclude each other; see `lock`.
+                // Two processes on one machine exclude each other; see `lock.rs`.
                 true => "another process has trained this cell meanwhile, whose lock did not hold here (another machine, on \
                          a file system that does not share locks?): its record stays, and this one is not kept",
                 false => "finished cells are kept, free the path and run again",
@@ -245,7 +244,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// Gives a cell's record another name, so that it can be written anew. Returns that name.
+    /// Renames a cell's record, so that it can be computed again. Returns the new name.
     ///
     /// # Errors
     /// If it cannot be renamed.
@@ -254,14 +253,14 @@ impl Folder {
     }
 }
 
-/// Gives a file a name that nothing has, with `ending`.
+/// Renames a file to an unused name with `ending`.
 fn put_aside(path: &Path, ending: &str) -> Result<PathBuf> {
     let aside = durable::aside(path, ending);
     durable::rename(path, &aside).with_context(|| format!("{}: cannot be put aside", path.display()))?;
     Ok(aside)
 }
 
-/// Writes a checkpoint whole or not at all, over an earlier one.
+/// Writes a checkpoint atomically, replacing an earlier one.
 ///
 /// # Errors
 /// If it cannot be written; an earlier one then stays.
@@ -280,19 +279,19 @@ fn is_race(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("race"))
 }
 
-/// Files of a results folder that are JSON and no records.
+/// Files of a results folder that are JSON but not records.
 const BESIDE_RECORDS: [&str; 3] = [environment::ENVIRONMENT, environment::TUNING, "timings.json"];
-/// Bytes that a record may have, 64 MiB: hundreds of times what any has. Ours.
+/// Largest size of a record, 64 MiB: hundreds of times the size of any. Ours.
 const LARGEST: u64 = 64 << 20;
 
-/// All record files below a folder, in order of their paths: every `.json` but those that tell of the run itself.
+/// Lists all record files below a folder, in order of their paths: every `.json` except those about the run itself.
 ///
 /// # Errors
 /// If a folder cannot be listed.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
-    // By links a folder can lie in itself.
+    // Links can make a folder contain itself.
     let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
         if !seen.insert(fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone())) {
@@ -316,17 +315,17 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The text of a file of JSON.
+/// Reads the text of a JSON file.
 ///
 /// # Errors
-/// If it is no regular file, is larger than any record, or is no text.
+/// If it is not a regular file, is larger than any record, or is not text.
 fn json_text(path: &Path) -> Result<String> {
     let read = || -> Result<String> {
         let found = fs::metadata(path)?;
         ensure!(found.is_file(), "not a file, but a folder, a pipe or a device");
         ensure!(found.len() <= LARGEST, "{} bytes, expected at most {LARGEST}", found.len());
         let mut text = String::new();
-        // It may grow meanwhile.
+        // The file may grow while it is read.
         File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
         Ok(text)
     };
@@ -336,7 +335,7 @@ fn json_text(path: &Path) -> Result<String> {
 /// Reads one record file.
 ///
 /// # Errors
-/// If it is torn, no record, or of a schema that this build does not read.
+/// If it is torn, not a record, or of a schema that this build does not read.
 pub fn read(path: &Path) -> Result<Record> {
     let text = json_text(path)?;
     let value: serde_json::Value = serde_json::from_str(&text).with_context(|| {
@@ -381,7 +380,7 @@ mod tests {
         let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(files, 1, "no temporary file is left behind");
 
-        // As readable as any file that this process makes.
+        // It is as readable as any file that this process creates.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -1,20 +1,20 @@
-//! What the paper prints, as typed rows: Tables 1 and 2 and Figure 2 of Otero, Mateus and Balestriero,
-//! "Anomaly Detection In The Wild" (2024). The numbers live in `fixtures/paper`, whose README says how
-//! they were read. Knows nothing about what we measured.
+//! The numbers that the paper prints, as typed rows: Tables 1 and 2 and Figure 2 of Otero, Mateus and Balestriero,
+//! "Anomaly Detection In The Wild" (2024). The numbers are stored in `fixtures/paper`, whose README says how they
+//! were read. Independent of our measurements.
 
 use std::{collections::HashMap, str::FromStr};
 
 use super::metric::Metric;
 use crate::{backbone, data::Share, method};
 
-/// What stands in a cell.
+/// Content of a printed table cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Printed {
     /// A score, 0 to 1 (Figure 2 prints percent).
     Score(f64),
     /// A dash: not trained.
     Dash,
-    /// Printed, but lost in the text that we have.
+    /// Printed, but illegible in the text available to us.
     Lost,
 }
 
@@ -25,11 +25,11 @@ pub struct Table1Cell {
     pub metric: Metric,
     /// Encoder.
     pub backbone: backbone::Name,
-    /// Of which training.
+    /// Training method.
     pub method: method::Name,
-    /// Of defects in training.
+    /// Share of defects in training.
     pub train_share: Share,
-    /// What stands there.
+    /// The printed content.
     pub printed: Printed,
 }
 
@@ -38,11 +38,11 @@ pub struct Table1Cell {
 pub struct Table2Column {
     /// Side of the square image, in pixels.
     pub resolution: u16,
-    /// Best validation F1 of ViT-Tiny and of ResNet-18.
+    /// Best validation F1 of ViT-Tiny.
     pub vit_tiny_f1: f64,
     /// Best validation F1 of ResNet-18.
     pub resnet18_f1: f64,
-    /// Of training.
+    /// Minutes of training per epoch.
     pub minutes_per_epoch: f64,
 }
 
@@ -53,22 +53,22 @@ pub struct Figure2Cell {
     pub metric: Metric,
     /// MAE, SimCLR or supervised training.
     pub method: method::Name,
-    /// Of defects in training.
+    /// Share of defects in training.
     pub train_share: Share,
-    /// Of defects in validation.
+    /// Share of defects in validation.
     pub validation_share: Share,
-    /// What stands there.
+    /// The printed content.
     pub printed: Printed,
-    /// What the cell must have said, where it is lost and [`SolvedRates`] tell. Not a reading of the paper.
+    /// The value of a lost cell, if [`SolvedRates`] determine it. Not read from the paper.
     pub derived: Option<f64>,
 }
 
 /// Rates behind one row of Figure 2, solved from its 45 % column. Not printed in the paper.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SolvedRates {
-    /// Of which training.
+    /// Training method.
     pub method: method::Name,
-    /// Of defects in training.
+    /// Share of defects in training.
     pub train_share: Share,
     /// Part of the defects that is flagged.
     pub true_positive: f64,
@@ -77,13 +77,13 @@ pub struct SolvedRates {
 }
 
 impl Printed {
-    /// The score, if one can be read.
+    /// Returns the score, if one can be read.
     pub fn score(self) -> Option<f64> {
         if let Self::Score(score) = self { Some(score) } else { None }
     }
 }
 
-/// Table 1, row by row.
+/// Returns Table 1, row by row.
 pub fn table_1() -> Vec<Table1Cell> {
     let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/table_1.csv"));
     let mut cells = Vec::new();
@@ -101,7 +101,7 @@ pub fn table_1() -> Vec<Table1Cell> {
     cells
 }
 
-/// Table 2, from low resolution to high.
+/// Returns Table 2, from low resolution to high.
 pub fn table_2() -> Vec<Table2Column> {
     let sheet = PrintedSheet::new(include_str!("../../fixtures/paper/table_2.csv"));
     (1..sheet.head.len())
@@ -114,7 +114,7 @@ pub fn table_2() -> Vec<Table2Column> {
         .collect()
 }
 
-/// Figure 2, row by row.
+/// Returns Figure 2, row by row.
 pub fn figure_2() -> Vec<Figure2Cell> {
     let derived: HashMap<[String; 4], f64> =
         PrintedSheet::new(include_str!("../../fixtures/paper/figure_2_derived.csv"))
@@ -144,7 +144,7 @@ pub fn figure_2() -> Vec<Figure2Cell> {
     cells
 }
 
-/// The fifteen pairs of rates behind Figure 2.
+/// Returns the fifteen pairs of rates behind Figure 2.
 pub fn figure_2_rates() -> Vec<SolvedRates> {
     PrintedSheet::new(include_str!("../../fixtures/paper/figure_2_rates.csv"))
         .rows
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn figure_2_differs_from_table_1_as_noted() {
-        // Figure 2 at 45 % minus Table 1 (ResNet-18, for MAE ViT-Tiny), in points, for F1, F2_CIW and
-        // F1_Normal: worked out from an independent transcription of both.
+        // Figure 2 at 45 % minus Table 1 (ResNet-18, for MAE ViT-Tiny), in points, for F1, F2_CIW and F1_Normal,
+        // computed from an independent transcription of both.
         const LOST: f64 = f64::NAN;
         #[rustfmt::skip]
         let noted = [

@@ -1,4 +1,4 @@
-//! Which code, machine and time a record comes from.
+//! The code, machine and time that a record comes from.
 
 use std::{
     collections::BTreeMap,
@@ -10,11 +10,11 @@ use std::{
 
 use super::record::Provenance;
 
-/// Crates whose version can move a number.
+/// Crates whose version can change a number.
 const CRATES: [&str; 8] =
     ["candle-core", "candle-nn", "faer", "gemm", "image", "libm", "rand_chacha", "zune-jpeg"];
 
-/// Describes this build on this machine, now.
+/// Describes this build on this machine at this time.
 pub fn collect(device: &candle_core::Device) -> Provenance {
     Provenance {
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
@@ -33,19 +33,19 @@ pub fn collect(device: &candle_core::Device) -> Provenance {
 /// (`src/build/code.rs`): equal digests compute equal bits on equal processors.
 pub const CODE: &str = env!("SKEWBENCH_CODE");
 
-/// Name of a device in records.
+/// Returns the name of a device in records.
 pub fn name(device: &candle_core::Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
 
-/// As much of a digest as messages show.
+/// Returns the part of a digest that messages show.
 pub fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// The commit that the code is of, asked once: a long run's later cells keep the one that it was started from. What
-/// cargo runs was just built from its checkout, which knows; a program that runs without cargo says what its build
-/// script found.
+/// Returns the commit of the code, determined once: a long run's later cells state the commit that it was started
+/// from. Under cargo the program was just built from its checkout, which is asked; otherwise the build script's
+/// result is used.
 fn revision() -> &'static str {
     static REVISION: OnceLock<String> = OnceLock::new();
     REVISION.get_or_init(|| {
@@ -55,10 +55,10 @@ fn revision() -> &'static str {
     })
 }
 
-/// None where there is no checkout.
+/// `None` if there is no checkout.
 fn revision_of(checkout: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
-        // `status` would take the checkout's lock to note what it saw, and be in the way of whoever commits.
+        // `status` would take the checkout's lock to store what it found, and block a concurrent commit.
         let output = Command::new("git")
             .arg("--no-optional-locks")
             .arg("-C")
@@ -91,7 +91,7 @@ fn locked_versions(lock: &str, wanted: &[&str]) -> BTreeMap<String, String> {
     versions
 }
 
-/// The processor's name for itself; `unknown` where the system does not say.
+/// Returns the processor's own name; `unknown` if the system does not provide it.
 pub fn cpu_model() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     info.lines()

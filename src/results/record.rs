@@ -1,10 +1,10 @@
-//! What is written down for each cell: the only serialised types.
+//! What is stored for each cell: the only serialised types.
 //!
-//! Old records must stay readable and foreign ones must be refused, so every record begins with its
-//! schema number. Adding an optional field keeps the number; anything else raises it.
+//! Old records must stay readable and foreign ones must be refused, so every record begins with its schema number.
+//! Adding an optional field keeps the number; any other change raises it.
 //!
-//! Schema 2 states settings as typed values under fixed names, the content of image files and the code;
-//! schema 1 had settings as text, and neither content nor code.
+//! Schema 2 states settings as typed values under fixed names, the content of image files and the code; schema 1
+//! had settings as text, and neither content nor code.
 
 use std::collections::BTreeMap;
 
@@ -13,100 +13,100 @@ use serde_json::Value;
 
 /// Schema that this build writes.
 pub const SCHEMA: u32 = 2;
-/// The oldest schema that it reads.
+/// The oldest schema that this build reads.
 pub const OLDEST_SCHEMA: u32 = 1;
 
 /// Everything measured of one cell, and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Which form this file has.
+    /// Schema number of this file.
     pub schema: u32,
-    /// Which cell it is of.
+    /// The cell that was measured.
     pub cell: CellAxes,
-    /// BLAKE3 of everything that decides the numbers ([`Identity`] and the content of the images): equal
-    /// fingerprints are the same experiment. In schema 1 of cell, settings and labels only.
+    /// BLAKE3 of everything that determines the numbers ([`Identity`] and the content of the images): equal
+    /// fingerprints mean the same experiment. In schema 1 it covers cell, settings and labels only.
     pub fingerprint: String,
-    /// Every choice that decided what was computed.
+    /// Every choice that affects what is computed.
     pub settings: Settings,
-    /// What it was trained and scored on.
+    /// The images that it was trained and scored on.
     pub data: Data,
-    /// Training, epoch by epoch; empty where nothing was trained.
+    /// Training, epoch by epoch; empty if nothing was trained.
     pub curve: Vec<Epoch>,
-    /// How the converged probe ended.
+    /// How the fit of the converged probe ended.
     pub probe: ProbeFit,
-    /// Label-free metrics of training images in evaluation mode, by what they are of (`features`,
-    /// `embeddings`, `views`) and by name. Empty in records from before they were kept.
+    /// Label-free metrics of training images in evaluation mode, by their subject (`features`, `embeddings`,
+    /// `views`) and by name. Empty in older records.
     #[serde(default)]
     pub label_free: BTreeMap<String, BTreeMap<String, f64>>,
-    /// One for each classifier and validation share.
+    /// One entry for each classifier and validation share.
     pub scores: Vec<Score>,
-    /// What the converged probe gives of fewer labels, the fewest first; empty in records from before.
+    /// Scores of the converged probe with fewer labels, the fewest first; empty in older records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label_budgets: Vec<Budget>,
-    /// Whether the converged probe's map points to defects; none where nobody knows where these are, and in records from
-    /// before.
+    /// Whether the converged probe's map points to defects; `None` if the data do not mark them, and in older
+    /// records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointing: Option<Pointing>,
-    /// The same by patches of middle features and PatchCore's distance.
+    /// The same for patches of middle features and PatchCore's distance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointing_patches: Option<Pointing>,
-    /// Files beside it, by what they hold ([`Part`](super::Part)); empty in records from before.
+    /// Files beside the record, by content ([`Part`](super::Part)); empty in older records.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, Beside>,
-    /// How long it took.
+    /// How long the cell took.
     pub cost: Cost,
-    /// Which code and machine made it.
+    /// The code and machine that made the record.
     pub provenance: Provenance,
 }
 
-/// The axes of a cell, spelt as everywhere.
+/// The axes of a cell, with the spelling used everywhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellAxes {
-    /// Unique name, as of the file: `table1/simclr-resnet18-share05-seed0`.
+    /// Unique name, also of the file: `table1/simclr-resnet18-share05-seed0`.
     pub id: String,
     /// `table1`, `extension`, an ablation, ...
     pub study: String,
-    /// `none` where nothing was trained.
+    /// `none` if nothing was trained.
     pub method: String,
-    /// `resnet18`, `vit_tiny`, or `pixels` where there is no network.
+    /// `resnet18`, `vit_tiny`, or `pixels` if there is no network.
     pub backbone: String,
-    /// What the study varies besides: `side224`, `jitter0275-crop0395`.
+    /// What the study varies in addition: `side224`, `jitter0275-crop0395`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
-    /// Share of defects asked for in training, 0..1; null for the data's own.
+    /// Requested share of defects in training, 0..1; null for the natural share.
     pub train_share: Option<f64>,
     /// Root of the cell's random streams.
     pub seed: u64,
 }
 
-/// Every choice that decides what is computed, by name. Flat, so that a reader of another version can
-/// still show and compare it.
+/// Every choice that affects what is computed, by name. Flat, so that readers of other versions can still show and
+/// compare it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `fixture`, `small` or `full`; only `full` on Sewer-ML may be compared with the paper.
     pub scale: String,
-    /// Name of the recipe: whose hyper-parameters these are.
+    /// Name of the recipe: the source of the hyper-parameters.
     pub recipe: String,
-    /// By dotted name (`optimisation.learning_rate`): numbers, texts, truth values, or lists of numbers. Text
-    /// throughout in schema 1.
+    /// Values by dotted name (`optimisation.learning_rate`): numbers, texts, truth values, or lists of numbers. All
+    /// text in schema 1.
     pub values: BTreeMap<String, Value>,
 }
 
-/// What decides the numbers of a cell, as far as it is known before training. The content of image files
-/// comes on top, once they have been read.
+/// Everything that determines the numbers of a cell and is known before training. The content of image files is
+/// added once they have been read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The cell's name.
     pub cell: String,
-    /// Every choice that decided what was computed.
+    /// Every choice that affects what is computed.
     pub settings: Settings,
-    /// Names and labels of the images, in order.
+    /// Digest of names and labels of the training images, in order.
     pub train_digest: String,
-    /// The same of the validation split.
+    /// The same for the validation split.
     pub validation_digest: String,
     /// Digest of the sources that compute numbers, and of the lock file.
     pub code: String,
@@ -114,7 +114,7 @@ pub struct Identity {
     pub device: String,
 }
 
-/// What a cell was trained and scored on.
+/// The images that a cell was trained and scored on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
@@ -122,14 +122,14 @@ pub struct Data {
     pub source: String,
     /// BLAKE3 of names and labels of the training split, in order.
     pub train_digest: String,
-    /// The same of the validation split.
+    /// The same for the validation split.
     pub validation_digest: String,
-    /// BLAKE3 of the bytes of every image file used; none where images are drawn, and in schema 1.
+    /// BLAKE3 of the bytes of every image file used; `None` if images are drawn, and in schema 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Images trained on, after the share was made.
+    /// Images trained on, after the training subset was chosen.
     pub train: Counts,
-    /// The whole validation set that features are computed of.
+    /// The whole validation set on which features are computed.
     pub validation: Counts,
     /// Images left out because they could not be read (`--on-bad-image skip`).
     pub skipped: Vec<String>,
@@ -151,7 +151,7 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Epoch {
-    /// From 1.
+    /// Number of the epoch, from 1.
     pub epoch: usize,
     /// Mean loss of the method over the epoch's steps.
     pub loss: f64,
@@ -161,22 +161,21 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// How long the epoch took.
     pub seconds: f64,
-    /// Means over the epoch, by name: parts of the loss, ranks, spread (`train::monitor`). Empty in records
-    /// from before they were kept.
+    /// Means over the epoch, by name: parts of the loss, ranks, spread (`train::monitor`). Empty in older records.
     #[serde(default)]
     pub monitors: BTreeMap<String, f64>,
 }
 
-/// How the converged logistic probe ended.
+/// How the fit of the converged logistic probe ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeFit {
-    /// scikit-learn's C that cross-validation chose; none in records from before, whose settings say it.
+    /// scikit-learn's C, chosen by cross-validation; `None` in older records, whose settings state it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub c: Option<f64>,
     /// Newton steps.
     pub iterations: usize,
-    /// Largest entry of the gradient at the end, relative to the largest that the features can give.
+    /// Largest entry of the final gradient, relative to the largest that the features can give.
     pub gradient: f64,
 }
 
@@ -186,7 +185,7 @@ pub struct ProbeFit {
 pub struct Score {
     /// One of [`Classifier`](super::Classifier).
     pub classifier: String,
-    /// Share of defects in the validation view, 0..1; null for all validation images.
+    /// Share of defects in the validation subset, 0..1; null for all validation images.
     pub validation_share: Option<f64>,
     /// Images without a defect.
     pub normals: usize,
@@ -196,47 +195,50 @@ pub struct Score {
     pub f1: f64,
     /// F1 with the normal image as the positive class, 0..1.
     pub f1_normal: f64,
-    /// Defects among what is called one, 0..1.
+    /// Part of the images called defects that are defects, 0..1.
     pub precision: f64,
-    /// Defects that are called one, 0..1.
+    /// Part of the defects that are called defects, 0..1.
     pub recall: f64,
-    /// The same as recall, by the name that goes with the next.
+    /// The same as recall, as the counterpart of the false-positive rate.
     pub true_positive_rate: f64,
-    /// Normal images that are called a defect, 0..1.
+    /// Part of the normal images that are called defects, 0..1.
     pub false_positive_rate: f64,
     /// Area under the ROC curve, 0..1; 0.5 is chance.
     pub auroc: f64,
-    /// Standard error of AUROC over groups of validation images (Obuchowski 1997); none where images have no groups.
+    /// Standard error of AUROC over groups of validation images (Obuchowski 1997); `None` if images have no groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auroc_error: Option<f64>,
-    /// Area under the precision-recall steps, 0..1; the share of defects is chance.
+    /// Area under the precision-recall steps, 0..1; chance is the share of defects.
     pub average_precision: f64,
-    /// Largest true positive rate of a threshold that flags at most 5 % of normal images, 0..1; none in records from
-    /// before.
+    /// Largest true-positive rate of a threshold that flags at most 5 % of normal images, 0..1; `None` in older
+    /// records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpr_at_fpr_5: Option<f64>,
-    /// Smallest false positive rate of a threshold that flags at least 95 % of defects, 0..1; none as above.
+    /// Smallest false-positive rate of a threshold that flags at least 95 % of defects, 0..1; `None` in older
+    /// records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fpr_at_tpr_95: Option<f64>,
-    /// Defects found and all defects of each class that the data name, of all validation images only; empty where they
-    /// name fewer than two.
+    /// Numbers of found and of all defects for each class that the data name, for all validation images only; empty
+    /// if they name fewer than two.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recall_by_class: BTreeMap<String, [usize; 2]>,
-    /// Area under the ROC curve of defects of one class alone against all normal images, of all validation images only;
-    /// classes of few such images have none.
+    /// Area under the ROC curve of defects that show only this class against all normal images, for all validation
+    /// images only; classes with too few such images are absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub auroc_by_class: BTreeMap<String, f64>,
-    /// Null where the data has no Sewer-ML classes.
+    /// F2_CIW by the oracle reading; null if the data have no Sewer-ML classes.
     pub f2_ciw_oracle: Option<f64>,
-    /// F2_CIW of a detector that calls every class at once; null as above.
+    /// F2_CIW of a detector whose flag counts as every class; null likewise.
     pub f2_ciw_multilabel: Option<f64>,
-    /// Threshold, false and true positive rate of every threshold that can be the cheapest, of all validation images
-    /// only; empty in records from before. Chosen on the images that they are read on, so a little too good.
+    /// Threshold, false-positive and true-positive rate of every threshold that can be the cheapest, for all
+    /// validation images only; empty in older records. Chosen on the images that they are measured on, so slightly
+    /// too good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operating_points: Vec<[f64; 3]>,
 }
 
-/// A converged probe fitted on some of the labels, and neighbours among these, on all validation images.
+/// Scores of a converged probe fitted on some of the labels, and of neighbours among these, on all validation
+/// images.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -248,7 +250,7 @@ pub struct Budget {
     pub auroc: Vec<f64>,
     /// Average precision, likewise.
     pub average_precision: Vec<f64>,
-    /// Area under the ROC curve of neighbours' votes, likewise; empty in records from before.
+    /// Area under the ROC curve of neighbours' votes, likewise; empty in older records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbours_auroc: Vec<f64>,
 }
@@ -257,13 +259,13 @@ pub struct Budget {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pointing {
-    /// Images that were pointed to.
+    /// Images that were scored.
     pub images: usize,
     /// Part of the map's highest place that shows the defect.
     pub hit: f64,
-    /// Part of the whole image that does: what a pixel at random hits.
+    /// Part of the whole image that shows the defect: the hit rate of a random pixel.
     pub chance: f64,
-    /// Part of the best place that does.
+    /// Part of the best place that shows the defect.
     pub ceiling: f64,
 }
 
@@ -271,23 +273,24 @@ pub struct Pointing {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
-    /// Of training.
+    /// Seconds of training.
     pub train_seconds: f64,
-    /// Of features, probes, scores and label-free metrics.
+    /// Seconds of features, probes, scores and label-free metrics.
     pub evaluate_seconds: f64,
-    /// Source images (not views) that training went through a second.
+    /// Source images (not views) per second of training.
     pub images_per_second: f64,
-    /// How often the cell was interrupted and resumed. Seconds are those of one pass through: work that an
-    /// interruption cost and that was done again counts once.
+    /// How often the cell was interrupted and resumed. Seconds are those of an uninterrupted run: work that was
+    /// lost and repeated counts once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,
-    /// Seconds by what they went to: in training `data` (batches waited for), `updates`, `monitors`, `checkpoints`; in
-    /// evaluation `features`, `probe` (all classifiers, and scores at all shares), `pointing`, `label_free`. Empty in records from before.
+    /// Seconds by activity: in training `data` (waiting for batches), `updates`, `monitors`, `checkpoints`; in
+    /// evaluation `features`, `probe` (all classifiers, and scores at all shares), `pointing`, `label_free`. Empty
+    /// in older records.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, f64>,
 }
 
-/// What a file beside a record must be.
+/// What a record states about a file beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Beside {
@@ -295,7 +298,7 @@ pub struct Beside {
     pub bytes: u64,
     /// BLAKE3 of its bytes.
     pub blake3: String,
-    /// Images that it has a row of; none where it is no table.
+    /// Number of images that it has a row for; `None` if it is not a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<usize>,
 }
@@ -304,15 +307,15 @@ fn is_zero(value: &usize) -> bool {
     *value == 0
 }
 
-/// Which code and machine produced a record.
+/// The code and machine that produced a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// Seconds since 1970 at which the cell started.
     pub started_unix: u64,
-    /// Git revision, `-dirty` added when the work tree differs from it, `unknown` outside git.
+    /// Git revision, with `-dirty` added if the work tree differs from it; `unknown` outside git.
     pub revision: String,
-    /// Digest of the sources that compute numbers, and of the lock file; none in schema 1.
+    /// Digest of the sources that compute numbers, and of the lock file; `None` in schema 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// Version of this program.
@@ -321,21 +324,21 @@ pub struct Provenance {
     pub crates: BTreeMap<String, String>,
     /// `cpu` or `cuda`.
     pub device: String,
-    /// The processor's name for itself.
+    /// The processor's own name.
     pub cpu: String,
-    /// Threads of the pool.
+    /// Threads of the thread pool.
     pub threads: usize,
     /// Operating system and architecture.
     pub system: String,
 }
 
-/// Who asked for the records of a folder, and where: one entry for each different command, build or machine.
+/// The commands that asked for the records of a folder: one entry for each different command, build or machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
-    /// Which form this file has.
+    /// Schema number of this file.
     pub schema: u32,
-    /// In the order of their first time.
+    /// Commands, in the order of their first run.
     pub runs: Vec<Run>,
 }
 
@@ -343,31 +346,31 @@ pub struct Environment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// Arguments, as a shell takes them.
+    /// Program arguments, quoted for a shell.
     pub command: String,
-    /// Of the first time.
+    /// Provenance of the first run.
     pub provenance: Provenance,
-    /// How often it was begun: once, and again after each interruption.
+    /// How often the command was started: once, and again after each interruption.
     pub times: usize,
-    /// Names of its cells, and the source images that training goes through for each.
+    /// Names of its cells, and for each the number of source images that training uses.
     pub cells: Vec<(String, usize)>,
 }
 
-/// What tuning came to: `tuning.json` of a results folder. All of it stands in the folder's records too.
+/// The result of tuning: `tuning.json` of a results folder. All of it can be derived from the folder's records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tuning {
-    /// Which form this file has.
+    /// Schema number of this file.
     pub schema: u32,
-    /// Share of defects in training, 0..1; null for the data's own.
+    /// Share of defects in training, 0..1; null for the natural share.
     pub train_share: Option<f64>,
     /// `synthetic`, `elpv`, `sewer-ml`, `folder` or `csv`.
     pub source: String,
-    /// Of the images that were trained on; no study trains on them where they are drawn.
+    /// Digest of the images that were trained on; if they are drawn, no study trains on them.
     pub train_digest: String,
-    /// Of the images that choices were made on; no study is scored on them.
+    /// Digest of the images that choices were based on; no study is scored on them.
     pub validation_digest: String,
-    /// Digest of the sources that compute numbers: trial 0 is the recipe in them.
+    /// Digest of the sources that compute numbers: trial 0 is the recipe in these sources.
     pub code: String,
     /// Each method on each backbone that was tuned.
     pub pairs: Vec<TunedPair>,
@@ -377,40 +380,41 @@ pub struct Tuning {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TunedPair {
-    /// As records spell it.
+    /// Name of the method as in records.
     pub method: String,
-    /// As records spell it.
+    /// Name of the backbone as in records.
     pub backbone: String,
-    /// Name of the method's own constant; null where it has none.
+    /// Name of the constant specific to the method; null if it has none.
     pub constant: Option<String>,
-    /// Seeds that finalists were trained with.
+    /// Seeds with which finalists were trained.
     pub seeds: Vec<u64>,
     /// The finalist with the highest mean AUROC over these seeds.
     pub chosen: u16,
-    /// In the order of their numbers.
+    /// Trials, in the order of their numbers.
     pub trials: Vec<Trial>,
 }
 
-/// A numbered point of the search space, and what it scored.
+/// A numbered point of the search space, and its scores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
-    /// 0 is the recipe as it stood.
+    /// Number of the trial; 0 is the unchanged recipe.
     pub trial: u16,
-    /// For a batch of 256 images.
+    /// Learning rate for a batch of 256 images.
     pub learning_rate: f64,
     /// Per unit of learning rate.
     pub weight_decay: f64,
-    /// Whose views.
+    /// Name of the views.
     pub views: String,
-    /// The method's own constant; null where it has none.
+    /// The constant specific to the method; null if it has none.
     pub constant: Option<f64>,
-    /// AUROC of the converged probe on all validation images, 0..1, by seed. A seed that failed is not among them.
+    /// AUROC of the converged probe on all validation images, 0..1, by seed. Seeds that failed are absent.
     pub auroc: BTreeMap<u64, f64>,
 }
 
 impl TunedPair {
-    /// Mean AUROC of a trial over all seeds of the finalists; none if it was not trained with each.
+    /// Returns the mean AUROC of a trial over all seeds of the finalists; `None` if it was not trained with each of
+    /// them.
     pub fn mean(&self, trial: u16) -> Option<f64> {
         let found = self.trials.iter().find(|known| known.trial == trial)?;
         let scores: Option<Vec<f64>> = self.seeds.iter().map(|seed| found.auroc.get(seed).copied()).collect();

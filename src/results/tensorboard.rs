@@ -1,10 +1,10 @@
-//! Event files that TensorBoard reads: scalars only.
+//! Event files for TensorBoard: scalars only.
 //!
 //! A file is a list of records: length (u64), masked CRC-32C of its bytes, data, masked CRC-32C of the data;
-//! little-endian. Data is a protocol-buffer `Event`: 1 wall time (double), 2 step (varint), 3 file version (string), 5
-//! summary; a summary is a list of 1: { 1: tag (string), 2: simple value (float) }. Source: TensorFlow's
-//! `record_writer`, `event.proto` and `summary.proto`. Ours, because the crates for it bring protocol-buffer compilers
-//! or image codecs for what takes a hundred lines.
+//! little-endian. Data is a protocol-buffer `Event`: 1 wall time (double), 2 step (varint), 3 file version
+//! (string), 5 summary; a summary is a list of 1: { 1: tag (string), 2: simple value (float) }. Source:
+//! TensorFlow's `record_writer`, `event.proto` and `summary.proto`. Written here because the crates for it bring
+//! protocol-buffer compilers or image codecs for a task of a hundred lines.
 
 use std::{
     fs::{self, File},
@@ -20,11 +20,11 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Makes a new file in `folder`, which is the run's name to TensorBoard. `now`: seconds since 1970. A process
-    /// that goes on with a cell makes a file of its own; TensorBoard joins them.
+    /// Creates a new file in `folder`, which TensorBoard shows as the run's name. `now`: seconds since 1970. A
+    /// process that resumes a cell creates a file of its own; TensorBoard joins them.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub fn new(folder: &Path, now: f64) -> Result<Self> {
         let name = format!("events.out.tfevents.{:010}.{}.skewbench", now as u64, std::process::id());
         let path = folder.join(name);
@@ -48,7 +48,7 @@ impl EventFile {
         scalars: impl IntoIterator<Item = (&'a str, f64)>,
     ) -> Result<()> {
         let value = |(tag, value): (&str, f64)| {
-            // Field 2 of 32 bits.
+            // Field 2, a 32-bit value.
             let simple = [&[2 << 3 | 5][..], &(value as f32).to_le_bytes()].concat();
             bytes(1, &[bytes(1, tag.as_bytes()), simple].concat())
         };
@@ -57,7 +57,7 @@ impl EventFile {
             .context("cannot write events for TensorBoard")
     }
 
-    /// One record, in one write, so that a kill leaves whole ones.
+    /// Appends one record in one write, so that a killed process leaves complete records only.
     fn add(&mut self, data: &[u8]) -> std::io::Result<()> {
         let length = (data.len() as u64).to_le_bytes();
         let record = [&length[..], &masked(&length), data, &masked(data)].concat();
@@ -73,7 +73,7 @@ fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
     [&[field << 3 | 2][..], &varint(value.len() as u64), value].concat()
 }
 
-/// Seven bits a byte, lowest first, the eighth set while more follow.
+/// Encodes seven bits per byte, lowest first, the eighth set if more follow.
 fn varint(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     while value >= 0x80 {
@@ -89,7 +89,7 @@ fn masked(data: &[u8]) -> [u8; 4] {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// CRC-32C (Castagnoli), bit by bit: files are small.
+/// CRC-32C (Castagnoli), bit by bit, because files are small.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0_u32, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))

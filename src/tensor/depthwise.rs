@@ -1,6 +1,6 @@
-//! Convolution of each channel by itself, and ReLU6: what a mobile network has besides. Forward only: results
-//! are constants to automatic differentiation. On the CPU plain loops; elsewhere Candle's own operations,
-//! which are the twins.
+//! Convolution of each channel separately, and ReLU6, as used by mobile networks. Forward only: for automatic
+//! differentiation, results are constants. On the CPU plain loops; elsewhere Candle's own operations, which are the
+//! twins.
 
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -13,14 +13,14 @@ use super::{
     },
 };
 
-/// Numbers that a task of [`relu6`] goes through.
+/// Count of numbers that a task of [`relu6`] processes.
 const PIECE: usize = 1 << 14;
 
-/// Images (batch, height, width, channels), each channel convolved by its own kernel of `weights` (channels,
-/// 1, rows, columns). Sums go through a window in reading order, whatever the number of threads.
+/// Convolves each channel of images (batch, height, width, channels) with its own kernel of `weights` (channels, 1,
+/// rows, columns). Sums run through a window in reading order, whatever the number of threads.
 ///
 /// # Errors
-/// If shapes do not fit.
+/// If shapes do not fit each other.
 pub fn depthwise(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     if !images.device().is_cpu() {
         return depthwise_plain(images, weights, geometry);
@@ -32,7 +32,7 @@ pub fn depthwise(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Resul
     }
 }
 
-/// [`depthwise`] as Candle's convolution in groups of one channel.
+/// [`depthwise`] by Candle's convolution in groups of one channel.
 pub fn depthwise_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     let Geometry { stride, padding } = geometry;
     let channels = weights.dim(0)?;
@@ -40,10 +40,10 @@ pub fn depthwise_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) ->
     first.conv2d(&weights.detach(), padding, stride, 1, channels)?.permute((0, 2, 3, 1))?.contiguous()
 }
 
-/// Numbers above 6 as 6, and those below 0 as 0.
+/// Clamps numbers to 0..6.
 ///
 /// # Errors
-/// If they are no numbers with a fraction.
+/// If they are not floating-point numbers.
 pub fn relu6(numbers: &Tensor) -> Result<Tensor> {
     if !numbers.device().is_cpu() {
         return relu6_plain(numbers);
@@ -55,7 +55,7 @@ pub fn relu6(numbers: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// [`relu6`] as Candle's `clamp`.
+/// [`relu6`] by Candle's `clamp`.
 pub fn relu6_plain(numbers: &Tensor) -> Result<Tensor> {
     numbers.detach().clamp(0.0, 6.0)
 }
@@ -69,7 +69,7 @@ fn clip<T: Real + PartialOrd>(numbers: &Tensor) -> Result<Tensor> {
                 #[inline(always)]
                 || {
                     for value in piece.iter_mut() {
-                        // Not-a-number stays: it is seen, not lost.
+                        // NaN stays NaN, so that it is noticed.
                         *value = if *value < T::zero() { T::zero() } else { *value };
                         *value = if *value > six { six } else { *value };
                     }
@@ -107,7 +107,7 @@ impl Sizes {
         Ok((batch, Self { height, width, channels, down, across, rows, columns, geometry }))
     }
 
-    /// Line `down` of the output of an image; `taps` are (rows, columns, channels).
+    /// Computes line `down` of the output of an image; `taps` are (rows, columns, channels).
     #[inline(always)]
     fn line<T: Real>(&self, image: &[T], taps: &[T], down: usize, out: &mut [T]) {
         let Geometry { stride, padding } = self.geometry;

@@ -1,13 +1,14 @@
 //! Differentiable operations on images laid out as (batch, height, width, channels), on tokens (batch, tokens,
 //! width) and on rows.
 //!
-//! An operation is a folder: its face with a twin made of plain Candle operations, the oracle of its tests (`mod.rs`); a
-//! Candle custom operation with a backward pass of its own on the CPU (`cpu.rs`), and one on a GPU (`gpu.rs`) with its
-//! kernels (`.cu`). Below lie what they share on the CPU (`cpu`), on a GPU ([`gpu`]) and in Candle's graph ([`graph`]).
+//! An operation is a folder: its interface with a twin made of plain Candle operations, against which it is tested
+//! (`mod.rs`); a Candle custom operation with a backward pass of its own on the CPU (`cpu.rs`), and one on a GPU
+//! (`gpu.rs`) with its kernels (`.cu`). Other folders hold what they share on the CPU (`cpu`), on a GPU ([`gpu`])
+//! and in Candle's graph ([`graph`]).
 //!
-//! Work is cut into pieces whose size depends on shapes only, and partial sums are added in a fixed order, so one thread
-//! and many give equal bits. In a [`chain()`] operations are noted for one node of Candle's graph. Knows nothing about
-//! networks, parameters or losses.
+//! Work is split into pieces whose size depends only on shapes, and partial sums are added in a fixed order, so one
+//! thread and many give equal bits. In a [`chain()`] operations are combined into one node of Candle's graph.
+//! Independent of networks, parameters and losses.
 
 pub mod attention;
 pub mod batch_norm;

@@ -1,9 +1,9 @@
 //! The state of training, as one safetensors file: everything that the next step depends on, and the curve so
 //! far.
 //!
-//! Numbers of the curve and of running sums are tensors too (f64, bit by bit): text would round them. A file
-//! names its format and carries a digest of its tensors, so that training never resumes from a torn one, even
-//! if its length is right. Knows nothing about clocks, of when to keep a state, or of whose it is.
+//! Numbers of the curve and of running sums are tensors too (f64, bit by bit): text would round them. A file states
+//! its format and a digest of its tensors, so that training never resumes from a torn one, even if its length is
+//! right. Independent of clocks, of when a state is saved, and of the cell it belongs to.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -21,39 +21,39 @@ use crate::{
     method::Method,
 };
 
-/// Raised whenever what a state holds, or how, changes.
+/// Version of the file format; raised whenever its content changes.
 const FORMAT: &str = "1";
 
-/// Names in a file's header.
+/// Name of the format version in a file's header.
 const FORMAT_NOTE: &str = "checkpoint_format";
 const DIGEST_NOTE: &str = "checkpoint_digest";
 
-/// A copy of training's state between two steps.
+/// A copy of the training state between two steps.
 pub struct State {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// Where training stands within its epoch, and what it has reported so far.
+/// The position of training within its epoch, and what has been reported so far.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// Epochs that are done.
+    /// Completed epochs.
     pub curve: Vec<Epoch>,
     /// Positions of images that could not be read.
     pub skipped: BTreeSet<usize>,
-    /// Of the present epoch: steps done, and sums over them.
+    /// Steps completed in the current epoch.
     pub step: usize,
-    /// Images seen.
+    /// Images seen in the current epoch.
     pub images: usize,
-    /// Sum of the method's losses.
+    /// Sum of the method's losses in the current epoch.
     pub loss: f64,
-    /// Sum of the online probe's losses.
+    /// Sum of the online probe's losses in the current epoch.
     pub probe_loss: f64,
-    /// Sums of what is monitored.
+    /// Sums of monitored values in the current epoch.
     pub monitor: Monitor,
 }
 
 impl Tally {
-    /// Ends the present epoch.
+    /// Ends the current epoch.
     pub fn close(&mut self, epoch: Epoch) {
         let (mut curve, skipped) = (std::mem::take(&mut self.curve), std::mem::take(&mut self.skipped));
         curve.push(epoch);
@@ -62,7 +62,7 @@ impl Tally {
 }
 
 impl State {
-    /// Copies the state.
+    /// Copies the training state.
     pub(super) fn of(
         method: &dyn Method,
         probe: Option<&OnlineProbe>,
@@ -92,10 +92,10 @@ impl State {
         Ok(state)
     }
 
-    /// Takes the state over: variables, optimisers, and what is returned.
+    /// Restores the state: variables and optimisers. Returns the tally.
     ///
     /// # Errors
-    /// If it is of another model, or of another optimiser.
+    /// If the state belongs to another model or another optimiser.
     pub(super) fn restore(
         &self,
         method: &dyn Method,
@@ -139,7 +139,7 @@ impl State {
         self.set_whole("curve/images", &curve.iter().map(|epoch| epoch.images).collect::<Vec<_>>())?;
         self.set_numbers("curve/loss", &column(&|epoch| epoch.loss))?;
         self.set_numbers("curve/learning_rate", &column(&|epoch| epoch.learning_rate))?;
-        // NaN stands for none: means are finite.
+        // NaN represents `None`: means are finite.
         self.set_numbers("curve/probe_loss", &column(&|epoch| epoch.probe_loss.unwrap_or(f64::NAN)))?;
         let monitors: BTreeSet<&String> = curve.iter().flat_map(|epoch| epoch.monitors.keys()).collect();
         for name in monitors {
@@ -192,25 +192,25 @@ impl State {
         })
     }
 
-    /// Epochs done, and steps done of the next.
+    /// Returns the numbers of completed epochs, and of completed steps of the next.
     ///
     /// # Errors
-    /// If that is not in the state.
+    /// If the state does not contain them.
     pub fn position(&self) -> Result<(usize, usize)> {
         let tally = self.tally()?;
         Ok((tally.curve.len(), tally.step))
     }
 
-    /// Images seen so far, over all epochs.
+    /// Returns the number of images seen so far, over all epochs.
     ///
     /// # Errors
-    /// If that is not in the state.
+    /// If the state does not contain it.
     pub fn images(&self) -> Result<usize> {
         let tally = self.tally()?;
         Ok(tally.images + tally.curve.iter().map(|epoch| epoch.images).sum::<usize>())
     }
 
-    /// Adds numbers of the caller's own, which are kept to the bit. An empty list is kept as none.
+    /// Adds numbers of the caller, stored bit by bit. An empty list is the same as none.
     pub fn set_numbers(&mut self, name: &str, values: &[f64]) -> Result<()> {
         if !values.is_empty() {
             self.tensors.insert(name.to_owned(), Tensor::new(values, &Device::Cpu)?);
@@ -218,18 +218,18 @@ impl State {
         Ok(())
     }
 
-    /// Numbers under a name; none where nothing was kept under it.
+    /// Returns the numbers stored under a name; empty if there are none.
     pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
         self.tensors.get(name).map_or(Ok(Vec::new()), |found| Ok(found.to_vec1()?))
     }
 
-    /// All numbers under names that begin with `prefix` and a slash, by the rest of their names.
+    /// Returns all numbers under names that begin with `prefix` and a slash, by the rest of their names.
     pub fn under(&self, prefix: &str) -> Result<BTreeMap<String, Vec<f64>>> {
         let found = self.part(prefix).into_iter().map(|(name, tensor)| Ok((name, tensor.to_vec1()?)));
         found.collect()
     }
 
-    /// Adds bytes of the caller's own. An empty list is kept as none.
+    /// Adds bytes of the caller. An empty list is the same as none.
     pub fn set_bytes(&mut self, name: &str, values: Vec<u8>) -> Result<()> {
         if !values.is_empty() {
             let count = values.len();
@@ -238,7 +238,7 @@ impl State {
         Ok(())
     }
 
-    /// Bytes under a name; none where nothing was kept under it.
+    /// Returns the bytes stored under a name; empty if there are none.
     pub fn bytes(&self, name: &str) -> Result<Vec<u8>> {
         self.tensors.get(name).map_or(Ok(Vec::new()), |found| Ok(found.to_vec1()?))
     }
@@ -256,10 +256,10 @@ impl State {
         values.into_iter().map(|value| Ok(usize::try_from(value)?)).collect()
     }
 
-    /// The state as safetensors with `notes` in its header.
+    /// Serialises the state as safetensors with `notes` in the header.
     ///
     /// # Errors
-    /// None that is known: tensors are as long as their shapes say.
+    /// None known: the length of each tensor matches its shape.
     pub fn serialised(&self, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let own = [(FORMAT_NOTE, FORMAT.to_owned()), (DIGEST_NOTE, digest(&self.tensors))];
         let notes = own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(notes.clone());
@@ -294,7 +294,7 @@ fn parse(bytes: &[u8]) -> Result<(State, BTreeMap<String, String>)> {
     Ok((State { tensors }, notes))
 }
 
-/// BLAKE3 of names, types, shapes and numbers.
+/// Returns BLAKE3 of names, types, shapes and numbers.
 fn digest(tensors: &BTreeMap<String, Tensor>) -> String {
     let mut hasher = blake3::Hasher::new();
     for (name, tensor) in tensors {

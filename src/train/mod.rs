@@ -1,5 +1,5 @@
-//! The one training loop. Knows nothing about how its method, data or numbers were chosen, nor when its state is
-//! kept: it offers the state after every step, and resumes from any state that it offered.
+//! The training loop. It is independent of how its method, data and hyper-parameters were chosen, and of when its
+//! state is saved: it offers the state after every step, and resumes from any state that it offered.
 
 pub mod checkpoint;
 pub mod monitor;
@@ -22,7 +22,7 @@ use crate::{
     tensor::{backward, gpu::KeptUploads},
 };
 
-/// How variables move, and how fast when.
+/// How variables are updated, and with which learning rates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimisation {
     /// The optimiser.
@@ -31,9 +31,9 @@ pub struct Optimisation {
     pub learning_rate: f64,
     /// Coefficient of weight decay, as the rule uses it; 0 for none.
     pub weight_decay: f64,
-    /// What decay applies to.
+    /// Which parameters weight decay applies to.
     pub decayed: Decayed,
-    /// Longest gradient of a variable, by Euclidean length.
+    /// Largest Euclidean norm of a variable's gradient.
     pub clip: Option<f64>,
     /// Linear warm-up, in epochs, from `warm_up_start`, then half a cosine to `end`.
     pub warm_up_epochs: f64,
@@ -50,19 +50,19 @@ pub struct Optimisation {
 pub enum Decayed {
     /// All trainable variables.
     Everything,
-    /// Not biases, not normalisation layers.
+    /// Neither biases nor normalisation layers.
     Weights,
 }
 
 /// Reports to the caller during training.
 pub enum Progress<'a> {
-    /// Something within a step is done, and this is what it was.
+    /// A part of a step is complete.
     Part(Part),
-    /// A step is done.
+    /// A step is complete.
     Step {
-        /// From 0.
+        /// Number of the epoch, from 0.
         epoch: usize,
-        /// Steps done in the epoch, and of each epoch.
+        /// Completed steps of the epoch.
         step: usize,
         /// Steps of each epoch.
         steps: usize,
@@ -70,22 +70,22 @@ pub enum Progress<'a> {
         images: usize,
         /// The method's loss, before the update.
         loss: f64,
-        /// Copies all that the next step depends on.
+        /// Copies everything that the next step depends on.
         state: &'a dyn Fn() -> Result<State>,
     },
-    /// An epoch is done.
+    /// An epoch is complete.
     Epoch {
-        /// Its means, monitors included.
+        /// Its means, including monitors.
         epoch: &'a Epoch,
-        /// Copies all that the next step depends on.
+        /// Copies everything that the next step depends on.
         state: &'a dyn Fn() -> Result<State>,
     },
 }
 
-/// Parts of a step that a caller may want to time. What follows them, up to the step's end, is monitors.
+/// Parts of a step that a caller may want to time. The rest of the step, after the last part, is monitoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// A batch has been waited for.
+    /// Waiting for a batch.
     Data,
     /// Loss, gradients and updates.
     Update,
@@ -94,21 +94,21 @@ pub enum Part {
 /// Means over the steps of one epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Epoch {
-    /// From 0.
+    /// Number of the epoch, from 0.
     pub epoch: usize,
-    /// The method's.
+    /// Mean loss of the method.
     pub loss: f64,
-    /// None without an online probe.
+    /// Mean loss of the online probe; `None` without one.
     pub probe_loss: Option<f64>,
-    /// At the last step.
+    /// Learning rate at the last step.
     pub learning_rate: f64,
     /// Images seen.
     pub images: usize,
-    /// Means of what [`Monitor`] saw, by name.
+    /// Means of the values that [`Monitor`] measures, by name.
     pub monitors: BTreeMap<String, f64>,
 }
 
-/// What training leaves behind besides the method's and probe's variables.
+/// The results of training, besides the variables of method and probe.
 pub struct Trained {
     /// All epochs, in order.
     pub curve: Vec<Epoch>,
@@ -116,9 +116,9 @@ pub struct Trained {
     pub skipped: Vec<usize>,
 }
 
-/// Trains `method` (and `probe` beside it) on what `loader` gives; `sample` are the images that the rank of
-/// embeddings is taken of after each epoch. Begins where the state `from` was taken, if there is one; on the
-/// CPU the end is then the same to the bit.
+/// Trains `method` (and its online `probe`) on the batches of `loader`. After each epoch the rank of the embeddings
+/// of the images of `sample` is computed. Resumes from the state `from`, if given; on the CPU the result is then
+/// bit-identical to that of an uninterrupted run.
 ///
 /// # Errors
 /// If an image cannot be read, a loss is not finite, a variable gets no gradient, the state is of another
@@ -159,20 +159,20 @@ pub fn pretrain(
     Ok(Trained { curve, skipped: skipped.into_iter().collect() })
 }
 
-/// A training between two of its steps.
+/// Training between two steps.
 struct Training<'a> {
     method: &'a dyn Method,
     probe: Option<&'a mut OnlineProbe>,
     optimiser: Optimiser,
     schedule: LearningRate,
     optimisation: &'a Optimisation,
-    /// Of one epoch.
+    /// Steps per epoch.
     steps: usize,
     tally: Tally,
 }
 
 impl Training<'_> {
-    /// One step on one batch.
+    /// Runs one step on one batch.
     fn step(
         &mut self,
         epoch: usize,
@@ -191,7 +191,7 @@ impl Training<'_> {
 
         let output = method.step(&batch, at)?;
         let gradients = backward(&output.loss)?;
-        // A GPU is waited for here, when it has all work up to the update.
+        // Waits for a GPU here, once all work before the update is queued.
         let loss = f64::from(output.loss.to_scalar::<f32>()?);
         ensure!(
             loss.is_finite(),
@@ -217,7 +217,7 @@ impl Training<'_> {
         progress(Progress::Step { epoch, step, steps, images, loss, state: &|| self.state() })
     }
 
-    /// Ends an epoch: means over its steps, and the rank of the embeddings of `sample`.
+    /// Ends an epoch: computes means over its steps, and the rank of the embeddings of `sample`.
     fn close(&mut self, epoch: usize, sample: &Loader) -> Result<Epoch> {
         let mut monitor = std::mem::take(&mut self.tally.monitor);
         monitor.sample(self.method, sample)?;
@@ -234,13 +234,13 @@ impl Training<'_> {
         Ok(summary)
     }
 
-    /// Copies all that the next step depends on.
+    /// Copies everything that the next step depends on.
     fn state(&self) -> Result<State> {
         State::of(self.method, self.probe.as_deref(), &self.optimiser, &self.tally)
     }
 }
 
-/// All trainable variables of a method, in the groups that an optimisation treats alike.
+/// Returns all trainable variables of a method, in the groups that an optimisation treats alike.
 pub fn groups(method: &dyn Method, optimisation: &Optimisation) -> Vec<Group> {
     let Optimisation { learning_rate, weight_decay, clip, .. } = *optimisation;
     let trainable = method.parameters().trainable();
@@ -268,11 +268,12 @@ mod tests {
         seed::Seed,
     };
 
-    /// One weight, whose loss is the weight itself, so that its gradient is 1: what it becomes are the rates.
+    /// One weight whose loss is the weight itself, so that its gradient is 1 and its changes are the learning
+    /// rates.
     struct Falling {
         parameters: Parameters,
         weight: Var,
-        /// The weight at each loss, and after it.
+        /// The weight at each loss, and after its update.
         seen: Mutex<Vec<(f32, f32)>>,
     }
 

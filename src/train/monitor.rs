@@ -1,9 +1,9 @@
-//! What is measured during training, epoch by epoch, without labels: ranks, spread, parts of the loss.
+//! What is measured without labels during training, epoch by epoch: ranks, spread, parts of the loss.
 //!
-//! RankMe comes in two definitions. As released by the paper's authors: of backbone features of each
-//! mini-batch and view in training mode, epsilon 1e-6, averaged over the epoch; it cannot exceed the batch.
-//! As in its paper (Garrido et al., ICML 2023): of embeddings of a fixed sample in evaluation mode, epsilon
-//! 1e-7, with the number of images stated. Neither is comparable between widths as it stands.
+//! RankMe has two definitions here. As released by the paper's authors: on backbone features of each mini-batch and
+//! view in training mode, epsilon 1e-6, averaged over the epoch; it cannot exceed the batch size. As in its paper
+//! (Garrido et al., ICML 2023): on embeddings of a fixed sample in evaluation mode, epsilon 1e-7, with the number
+//! of images stated. Neither is comparable between widths without normalisation.
 
 use std::{cell::RefCell, collections::BTreeMap, thread::JoinHandle};
 
@@ -25,14 +25,14 @@ use crate::{
 #[derive(Default)]
 pub struct Monitor {
     sums: RefCell<BTreeMap<String, (f64, usize)>>,
-    /// Of the last step, where it is still being computed.
+    /// Values of the last step that are still being computed, if any.
     pending: RefCell<Option<JoinHandle<Result<Measured>>>>,
 }
 
 /// Values of one step, by name, in the order in which they are added up.
 type Measured = Vec<(String, f64)>;
 
-/// Numbers of one step in main memory.
+/// Values of one step, copied to main memory.
 struct Seen {
     parts: Measured,
     features: HostRows,
@@ -47,11 +47,10 @@ struct HostRows {
 }
 
 impl Monitor {
-    /// Takes in a step of `views` views. Where training runs on a GPU, its values are computed beside the
-    /// next step.
+    /// Adds a step of `views` views. If training runs on a GPU, its values are computed alongside the next step.
     ///
     /// # Errors
-    /// If numbers of this step, or on a GPU of the one before, are not finite.
+    /// If numbers of this step, or on a GPU of the previous one, are not finite.
     pub fn see(&mut self, step: &Step, views: usize) -> Result<()> {
         let part = |(name, value): &(&str, Tensor)| {
             Ok(((*name).to_owned(), value.to_dtype(DType::F64)?.to_scalar()?))
@@ -72,8 +71,8 @@ impl Monitor {
         Ok(())
     }
 
-    /// Takes in a fixed sample at the end of an epoch: RankMe as in its paper, of embeddings, or of features
-    /// where a method has no embeddings.
+    /// Adds a fixed sample at the end of an epoch: RankMe as in its paper, of embeddings, or of features if a
+    /// method has no embeddings.
     ///
     /// # Errors
     /// If an image cannot be read, or features are not finite.
@@ -86,7 +85,7 @@ impl Monitor {
             values.extend(HostRows::of(&embeddings)?.values);
             Ok(())
         })?;
-        // A network whose embeddings are all zero has no rank; training, and the record, go on without one.
+        // A network whose embeddings are all zero has no rank; training and the record continue without one.
         if values.iter().any(|&value| value != 0.0) {
             let spectrum = Spectrum::of(Rows::new(&values, width)?)?;
             self.add("rankme", rankme(&spectrum.plain, RANKME_EPSILON));
@@ -96,27 +95,27 @@ impl Monitor {
         Ok(())
     }
 
-    /// Means over what was taken in, by name; those that are not finite are left out.
+    /// Returns means over everything added, by name; those that are not finite are left out.
     ///
     /// # Errors
-    /// As [`Self::see`], of the last step.
+    /// As for [`Self::see`], about the last step.
     pub fn means(self) -> Result<BTreeMap<String, f64>> {
         let means = self.sums()?.into_iter().map(|(name, (sum, count))| (name, sum / count as f64));
         Ok(means.filter(|(_, mean)| mean.is_finite()).collect())
     }
 
-    /// Sums and counts so far, by name.
+    /// Returns sums and counts so far, by name.
     pub(super) fn sums(&self) -> Result<BTreeMap<String, (f64, usize)>> {
         self.settle()?;
         Ok(self.sums.borrow().clone())
     }
 
-    /// A monitor that has taken in what another had.
+    /// Restores a monitor from another's sums.
     pub(super) fn from_sums(sums: BTreeMap<String, (f64, usize)>) -> Self {
         Self { sums: RefCell::new(sums), pending: RefCell::default() }
     }
 
-    /// Waits for what is being computed.
+    /// Waits for values that are still being computed.
     fn settle(&self) -> Result<()> {
         if let Some(pending) = self.pending.take() {
             match pending.join() {

@@ -1,7 +1,7 @@
-//! One linear unit trained beside the method, on features that it sends no gradient into.
+//! A linear probe trained alongside the method; no gradient flows from it into the features.
 //!
-//! This is how the paper's authors score self-supervised methods: weighted binary cross-entropy on
-//! features of the augmented training views, while the encoder still moves.
+//! This is how the paper's authors score self-supervised methods: weighted binary cross-entropy on features of the
+//! augmented training views, while the encoder is still being trained.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -13,7 +13,7 @@ use crate::{
     tensor::widen,
 };
 
-/// A linear unit with an optimiser of its own.
+/// A linear unit with its own optimiser.
 pub struct OnlineProbe {
     linear: Linear,
     parameters: Parameters,
@@ -22,7 +22,7 @@ pub struct OnlineProbe {
 }
 
 impl OnlineProbe {
-    /// A probe on features of `width` numbers. `defect_weight`: normals/defects of the training set.
+    /// Builds a probe on features of `width` numbers. `defect_weight`: normals/defects of the training set.
     pub fn new(
         width: usize,
         rule: Rule,
@@ -34,13 +34,13 @@ impl OnlineProbe {
         let mut parameters = Parameters::default();
         let linear =
             Linear::new(&mut parameters.builder("online_probe", seed, DType::F32, device), width, 1, true)?;
-        // No weight decay, as the authors.
+        // No weight decay, as in the authors' code.
         let group = Group::uniform(parameters.trainable(), learning_rate, 0.0);
         let optimiser = Optimiser::new(rule, vec![group])?;
         Ok(Self { linear, parameters, optimiser, defect_weight })
     }
 
-    /// One step on features (rows, width) and labels (rows); returns the loss before it.
+    /// Runs one step on features (rows, width) and labels (rows); returns the loss before it.
     pub fn step(
         &mut self,
         features: &Tensor,
@@ -53,12 +53,12 @@ impl OnlineProbe {
         Ok(f64::from(loss.to_scalar::<f32>()?))
     }
 
-    /// Logits (rows) of features (rows, width).
+    /// Returns logits (rows) of features (rows, width).
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
         self.linear.forward(&widen(features)?)?.squeeze(1)
     }
 
-    /// Its weights (1, width) and bias (1).
+    /// Returns its weights (1, width) and bias (1).
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }

@@ -1,10 +1,10 @@
-//! Optimisers over groups of named variables: SGD with momentum, AdamW and LARS. Know nothing of
-//! losses, networks or schedules: a step is given the gradients and the learning rate.
+//! Optimisers over groups of named variables: SGD with momentum, AdamW and LARS. Independent of losses, networks
+//! and schedules: the caller passes the gradients and the learning rate to each step.
 //!
 //! Candle has AdamW without groups and SGD without momentum, and neither can save its state.
 //!
-//! Sources: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (PyTorch's form);
-//! You et al., "Large Batch Training of Convolutional Networks", 2017, in the forms of its users.
+//! Sources: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (PyTorch's form); You et al.,
+//! "Large Batch Training of Convolutional Networks", 2017, in the forms used by the libraries.
 
 mod update;
 
@@ -20,15 +20,15 @@ use crate::tensor::updates::gpu as updates;
 /// Variables that are treated alike.
 #[derive(Clone)]
 pub struct Group {
-    /// What is moved; no variable is in two groups.
+    /// The variables to update; no variable is in two groups.
     pub parameters: Vec<Parameter>,
-    /// Base learning rate: what a schedule starts from.
+    /// Base learning rate, which a schedule scales.
     pub learning_rate: f64,
     /// Coefficient of weight decay, as the rule uses it; 0 for none.
     pub weight_decay: f64,
     /// Whether LARS scales the learning rate by the trust ratio; other rules ignore it.
     pub adapt: bool,
-    /// Longest gradient of a variable, by Euclidean length; longer ones are shortened to it.
+    /// Largest Euclidean norm of a variable's gradient; longer gradients are scaled down to it.
     pub clip: Option<f64>,
 }
 
@@ -37,29 +37,29 @@ pub struct Group {
 pub enum Rule {
     /// v = momentum v + g + decay p;  p = p - rate v.
     Sgd {
-        /// How much of the velocity is kept, 0..1.
+        /// Part of the velocity that is kept, 0..1.
         momentum: f64,
     },
     /// PyTorch's AdamW: decay acts on the weight, not through the gradient; epsilon is added to the
     /// root of the corrected second moment.
     AdamW {
-        /// How much the average of g keeps, 0..1.
+        /// Part of the average of g that is kept, 0..1.
         beta1: f64,
-        /// How much the average of g^2 keeps, 0..1.
+        /// Part of the average of g^2 that is kept, 0..1.
         beta2: f64,
         /// Added to the root; above 0.
         epsilon: f64,
     },
     /// SGD with momentum whose d = g + decay p is scaled, per variable, by the [`Trust`] ratio.
     Lars {
-        /// How much of the velocity is kept, 0..1.
+        /// Part of the velocity that is kept, 0..1.
         momentum: f64,
         /// How the rate is scaled.
         trust: Trust,
     },
 }
 
-/// The trust ratio of LARS. Libraries use four; these three are those that methods here were tuned with.
+/// The trust ratio of LARS. Libraries use four variants; these are the ones that methods here were tuned with.
 /// Variables of groups that do not adapt take plain steps, d = g + decay p.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Trust {
@@ -81,7 +81,7 @@ pub enum Trust {
     },
 }
 
-/// Moves variables; owns one state a variable.
+/// Updates variables; holds one state per variable.
 pub struct Optimiser {
     rule: Rule,
     groups: Vec<Group>,
@@ -96,7 +96,7 @@ struct Slot {
 }
 
 impl Group {
-    /// One group in which everything decays and adapts: how the paper's authors run AdamW.
+    /// Returns one group in which everything decays and adapts: how the paper's authors use AdamW.
     pub fn uniform<'a>(
         parameters: impl IntoIterator<Item = &'a Parameter>,
         learning_rate: f64,
@@ -106,7 +106,7 @@ impl Group {
         Self { parameters, learning_rate, weight_decay, adapt: true, clip: None }
     }
 
-    /// Two groups: weights decay and adapt; biases and normalisation layers do neither.
+    /// Returns two groups: weights decay and adapt; biases and normalisation layers do neither.
     pub fn by_kind<'a>(
         parameters: impl IntoIterator<Item = &'a Parameter>,
         learning_rate: f64,
@@ -124,7 +124,7 @@ impl Rule {
     /// PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8.
     pub const ADAMW: Self = Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
-    /// Names of the tensors that an optimiser keeps for each variable.
+    /// Returns the names of the tensors that an optimiser keeps for each variable.
     fn moments(&self) -> &'static [&'static str] {
         match self {
             Self::Sgd { .. } | Self::Lars { .. } => &["velocity"],
@@ -134,7 +134,7 @@ impl Rule {
 }
 
 impl Optimiser {
-    /// An optimiser at rest.
+    /// Builds an optimiser with zero state.
     ///
     /// # Errors
     /// If a name occurs twice (states are saved by name) or a group holds a buffer.
@@ -160,21 +160,21 @@ impl Optimiser {
         Ok(Self { rule, groups, slots })
     }
 
-    /// One update of everything; `learning_rate` maps a group's base to the present rate. Returns the
-    /// Euclidean length of all gradients together, before clipping.
+    /// Updates all variables once; `learning_rate` maps a group's base rate to the current rate. Returns the
+    /// Euclidean norm of all gradients together, before clipping.
     ///
     /// # Errors
-    /// If a variable has no gradient (an operation without one lies between it and the loss), one of
-    /// another shape or dtype, or one that is not finite. Nothing has moved then.
+    /// If a variable has no gradient (an operation without one lies between it and the loss), a gradient of another
+    /// shape or dtype, or one that is not finite. No variable has been updated then.
     pub fn step(&mut self, gradients: &GradStore, learning_rate: impl Fn(f64) -> f64) -> Result<f64> {
         self.step_all_but(|_| false, gradients, learning_rate)
     }
 
-    /// [`Self::step`] that leaves variables and states alone whose names `frozen` picks, with or without a
-    /// gradient.
+    /// Like [`Self::step`], but leaves unchanged the variables and states whose names `frozen` selects, with or
+    /// without a gradient.
     ///
     /// # Errors
-    /// As [`Self::step`].
+    /// As for [`Self::step`].
     pub fn step_all_but(
         &mut self,
         frozen: impl Fn(&str) -> bool,
@@ -197,7 +197,7 @@ impl Optimiser {
         Ok(products.iter().flatten().flatten().map(|products| products.of_gradient).sum::<f64>().sqrt())
     }
 
-    /// Copies of all state, under names made from those of the variables.
+    /// Returns copies of all state, under names derived from those of the variables.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let mut state = Vec::new();
         for (parameter, slot) in self.named() {
@@ -209,7 +209,7 @@ impl Optimiser {
         Ok(state)
     }
 
-    /// Takes over what [`Self::state`] gave; names of other variables are ignored.
+    /// Restores the result of [`Self::state`]; names of other variables are ignored.
     ///
     /// # Errors
     /// If a name is missing or a tensor has another shape.
@@ -244,8 +244,8 @@ impl Optimiser {
         self.groups.iter().flat_map(|group| &group.parameters).zip(self.slots.iter().flatten())
     }
 
-    /// Inner products of every variable and its gradient, none where frozen; all are looked at before any
-    /// moves.
+    /// Returns inner products of every variable and its gradient, `None` for frozen ones; checks all before any is
+    /// updated.
     fn check(
         &self,
         frozen: &impl Fn(&str) -> bool,
@@ -276,12 +276,12 @@ impl Optimiser {
 struct InnerProducts {
     /// g g.
     of_gradient: f64,
-    /// p p and g p; 0 where a rule does not ask for them.
+    /// p p and g p; 0 if the rule does not need them.
     of_weight: f64,
     of_both: f64,
 }
 
-/// Of all variables; where they lie on a GPU, in one launch, which is then waited for: clipping and trust
+/// Computes them for all variables. On a GPU this is one launch, whose result is waited for: clipping and trust
 /// ratios are decided here.
 fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> Result<Vec<InnerProducts>> {
     #[cfg(feature = "cuda")]
@@ -314,7 +314,7 @@ fn products(rule: Rule, all: &[(&Group, &Parameter)], gradients: &GradStore) -> 
 }
 
 impl InnerProducts {
-    /// The `t`-th update of a variable, from 1.
+    /// Returns the `t`-th update of a variable, from 1.
     fn update(&self, rule: Rule, group: &Group, learning_rate: f64, t: u32) -> Update {
         // 1e-6 as in DINO's clipping and PyTorch's.
         let length = self.of_gradient.sqrt();
@@ -347,7 +347,7 @@ impl InnerProducts {
 }
 
 impl Trust {
-    /// The trust ratio, and the decay that goes with it, for `scale` times the gradient.
+    /// Returns the trust ratio, and the matching decay, for `scale` times the gradient.
     fn ratio(self, products: &InnerProducts, scale: f64, decay: f64, learning_rate: f64) -> (f64, f64) {
         let (norm, length) = (products.of_weight.sqrt(), products.of_gradient.sqrt() * scale);
         match self {
@@ -366,7 +366,7 @@ impl Trust {
     }
 }
 
-/// An update that was decided.
+/// A prepared update.
 struct Due<'a> {
     update: Update,
     parameter: &'a Parameter,
@@ -374,7 +374,7 @@ struct Due<'a> {
     gradient: &'a Tensor,
 }
 
-/// Makes updates of one rule: one after the other, or on a GPU all in one launch.
+/// Applies updates of one rule: one after the other, or on a GPU all in one launch.
 fn apply(due: Vec<Due>) -> Result<()> {
     #[cfg(feature = "cuda")]
     if let Some(first) = due.first()
@@ -432,7 +432,7 @@ mod tests {
         Parameter { name: name.to_owned(), variable, kind }
     }
 
-    /// The store whose gradient for each variable is `scale` 0.1 cos(0.2 n), by way of a linear loss.
+    /// Returns a store whose gradient for each variable is `scale` 0.1 cos(0.2 n), from a linear loss.
     fn gradients(parameters: &[Parameter], scale: f64) -> GradStore {
         let slope: Vec<f64> = (0..12).map(|n| scale * 0.1 * libm::cos(0.2 * f64::from(n))).collect();
         let slope = Tensor::from_vec(slope, (3, 4), &Device::Cpu).unwrap();
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn biases_and_norms_neither_decay_nor_adapt() {
-        // Bias and norm must move as under plain SGD without decay (value above), the weight as under LARS.
+        // Bias and norm must be updated as under plain SGD without decay (value above), the weight as under LARS.
         let parameters = [
             weights("w", Role::Weight),
             weights("b", Role::Bias),
@@ -512,7 +512,7 @@ mod tests {
 
     #[test]
     fn clipping_shortens_each_gradient_to_the_bound() {
-        // One plain step at rate 1 moves W by the clipped gradient itself.
+        // One plain step at rate 1 changes W by the clipped gradient itself.
         let parameters = [weights("w", Role::Weight)];
         let group = Group { clip: Some(0.01), ..group(&parameters, 1.0, 0.0) };
         let mut optimiser = Optimiser::new(Rule::Sgd { momentum: 0.9 }, vec![group]).unwrap();
@@ -536,7 +536,7 @@ mod tests {
                 second.step(&gradients(&stopped, scale), |base| base).unwrap();
             }
             let state: HashMap<_, _> = second.state().unwrap().into_iter().collect();
-            // The saved state is a copy: what happens next must not reach it.
+            // The saved state is a copy: later steps must not change it.
             second.step(&gradients(&stopped, 5.0), |base| base).unwrap();
             stopped[0].variable.set(&straight[0].variable.copy().unwrap()).unwrap();
             let mut third = new(&stopped);
@@ -575,7 +575,7 @@ mod tests {
         optimiser.step_all_but(|name| name == "head", &gradients(&[], 1.0), |base| base).unwrap();
         assert_eq!(first_four(&parameters[0]), before);
         optimiser.step(&gradients(&parameters, 1.0), |base| base).unwrap();
-        // The first AdamW update is one learning rate long, whenever it comes.
+        // The first AdamW update has the length of one learning rate, whenever it comes.
         assert!((first_four(&parameters[0])[0] - (before[0] * 0.995 - 0.1)).abs() < 1e-7);
     }
 

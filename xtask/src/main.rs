@@ -1,6 +1,6 @@
-//! skewbench, the program: its settings, its arguments, and how it ends. Verbs are in [`cmd`].
+//! The program skewbench: its settings, its arguments, and how it ends. The verbs are in [`cmd`].
 
-// First, for its macros are everybody's.
+// First, because its macros are used everywhere.
 #[macro_use]
 mod support;
 
@@ -32,8 +32,8 @@ struct Arguments {
     command: cmd::Command,
 }
 
-/// What `.cargo/config.toml` sets for programs that cargo runs, and why. Without them training is slower by a
-/// quarter to a third, so an installed program sets them itself.
+/// The variables that `.cargo/config.toml` sets for programs run by cargo, and their values. Without them training
+/// is slower by a quarter to a third, so an installed program sets them itself.
 const SETTINGS: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("MIMALLOC_PURGE_DELAY", "-1")];
 
 fn main() -> ExitCode {
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     }
     let ended = run(&arguments.command);
     skewbench::tensor::gpu::notes().iter().for_each(|note| eprintln!("note: {note}"));
-    // What a verb keeps is in files, and what it said is only told again there.
+    // The results of a verb are in files, so failing to print them is only noted.
     let lost = print::end();
     lost.iter().for_each(|error| eprintln!("note: the standard output could not be written: {error}"));
     match ended {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
             ExitCode::from(AGAIN)
         }
         Err(error) => {
-            // What went wrong and where, not the stack: the message is for a person at a terminal.
+            // The message without the stack: it is for a person at a terminal.
             let message = program::as_typed(&reasons(&error));
             eprintln!("error: {}", foreign::message(&message));
             ExitCode::FAILURE
@@ -69,8 +69,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why something failed, from the outermost reason to the innermost; what says all of the one around it stands alone.
-/// Candle's errors may hold a stack, which nobody at a terminal asked for.
+/// Returns why something failed, from the outermost reason to the innermost; a reason that repeats the one around
+/// it replaces it. Candle's errors may contain a stack trace, which is removed.
 fn reasons(error: &anyhow::Error) -> String {
     fn bare(error: &candle_core::Error) -> String {
         match error {
@@ -111,8 +111,7 @@ fn print(message: &clap::Error) -> ExitCode {
     u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Replaces this process by itself with [`SETTINGS`] if one is missing: the allocator reads its own before
-/// `main`.
+/// Replaces this process by itself with [`SETTINGS`] if one is missing: the allocator reads its own before `main`.
 fn start_again_with_settings() {
     #[cfg(unix)]
     if SETTINGS.iter().any(|(name, _)| std::env::var_os(name).is_none())
@@ -122,7 +121,7 @@ fn start_again_with_settings() {
         let missing = SETTINGS.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
         let mut command = std::process::Command::new(program);
         command.args(std::env::args_os().skip(1)).envs(missing);
-        // Comes back only if it failed; then slower is better than not at all.
+        // Returns only if it failed; running more slowly is then better than not at all.
         let _ = command.exec();
     }
 }

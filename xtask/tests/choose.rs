@@ -67,7 +67,7 @@ fn a_choice_is_the_highest_mean_and_is_made_again_from_its_records() {
     let (best, mean) = means.iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
     let verdict = |told: &str| {
         told.lines()
-            .find(|line| line.contains(" after 4 trainings of 4 that the whole grid has"))
+            .find(|line| line.contains(" after 4 of the whole grid's 4 trainings"))
             .unwrap()
             .to_owned()
     };

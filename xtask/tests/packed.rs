@@ -51,7 +51,7 @@ fn what_is_packed_is_trained_on() {
     assert!(fs::read_to_string(record).unwrap().contains("shorter side of 32 pixels"));
 
     let message = error(&skewbench(&["reproduce", "--data", &format!("packed={small}"), "--side", "64"]));
-    assert!(message.contains("packed at a shorter side of 32 pixels, and 64 are asked for"), "{message}");
+    assert!(message.contains("packed at a shorter side of 32 pixels, but 64 are requested"), "{message}");
     let message = error(&pack(&small, &["--side", "32", "--on-bad-image", "skip"]));
     assert!(message.contains("a whole store lies there"), "{message}");
     let message = error(&skewbench(&["data", "pack", "--data", "synthetic", "--side", "32", &path("x")]));

@@ -29,7 +29,7 @@ fn fine_tuning_begins_with_another_cells_weights() {
     let message = error(&reproduce(&data, &out, "fine_tuned", &[]));
     assert!(message.contains("not trained yet") && message.contains("--study table1"), "{message}");
     let message = error(&reproduce(&data, &out, "table1,fine_tuned", &["--no-weights"]));
-    assert!(message.contains("--no-weights keeps none"), "{message}");
+    assert!(message.contains("--no-weights stores none"), "{message}");
     assert!(!out.join(format!("{BEFORE}.json")).exists(), "before anything is trained");
 
     // In either order, and in two commands: the same bits.
@@ -45,11 +45,11 @@ fn fine_tuning_begins_with_another_cells_weights() {
     // What it would begin with is of another experiment, or gone.
     fs::remove_file(other.join(format!("{TUNED}.json"))).unwrap();
     let message = error(&reproduce(&data, &other, "fine_tuned", &["--recipe", "reference"]));
-    assert!(message.contains("of another experiment"), "{message}");
+    assert!(message.contains("another experiment"), "{message}");
     fs::remove_file(other.join(format!("{BEFORE}.safetensors"))).unwrap();
     let message = error(&reproduce(&data, &other, "fine_tuned", &[]));
     assert!(
-        message.contains("fine-tuning begins with weights") && message.contains("cannot be read"),
+        message.contains("fine-tuning starts from weights") && message.contains("cannot be read"),
         "{message}"
     );
 }

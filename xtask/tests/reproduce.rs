@@ -87,7 +87,7 @@ fn a_checkpoint_does_not_resume_with_other_pictures() {
     let message = error(&reproduce(&folder(&second), &out, &["--epochs", "100000"]));
     assert!(message.contains("training began with other images: 27 of the 27 files"), "{message}");
     let message = error(&reproduce(&folder(&first), &out, &["--epochs", "6"]));
-    assert!(message.contains("epochs: 100000 there, 6 asked"), "{message}");
+    assert!(message.contains("epochs: 100000 stored, 6 requested"), "{message}");
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn what_differs_is_told_by_name() {
     let out = root.path().join("out");
     succeeds(&reproduce(&data, &out, &["--epochs", "1"]));
     let message = error(&reproduce(&data, &out, &["--epochs", "2"]));
-    assert!(message.contains("epochs: 1 there, 2 asked\n"), "and nothing else differs: {message}");
+    assert!(message.contains("epochs: 1 stored, 2 requested\n"), "and nothing else differs: {message}");
     let message = error(&reproduce(&data, &out, &["--epochs", "1", "--mixed-precision"]));
-    assert!(message.contains("precision: f32 there, bf16 with f32 weights asked\n"), "{message}");
+    assert!(message.contains("precision: f32 stored, bf16 with f32 weights requested\n"), "{message}");
     // What happens at a bad image moves no number where there is none.
     let told = succeeds(&reproduce(&data, &out, &["--epochs", "1", "--on-bad-image", "skip"]));
     assert!(told.contains("finished earlier"), "{told}");
@@ -126,7 +126,11 @@ fn initial_weights_never_fill_a_floor() {
         let ended = skewbench(&[&own[..], &SMALL, &["--data", &data, "--out", &path(out)], more].concat());
         succeeds(&ended);
         let told = String::from_utf8_lossy(&ended.stdout).into_owned();
-        assert_eq!(told.contains("no cell of this run begins with them"), !more.is_empty(), "{told}");
+        assert_eq!(
+            told.contains("no cell of this run starts from these weights"),
+            !more.is_empty(),
+            "{told}"
+        );
         let record = root.path().join(out).join("random_weights/none-resnet18-natural-seed0.json");
         let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
         (record["fingerprint"].clone(), record["scores"].clone())

@@ -50,7 +50,7 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     // An export does not write over anything unasked.
     succeeds(&export(&[]));
     let message = error(&export(&[]));
-    assert!(message.contains("is there already; --overwrite"), "{message}");
+    assert!(message.contains("already exists; --overwrite"), "{message}");
     succeeds(&export(&["--overwrite"]));
 
     // One bit of the weights, and two thirds of the logits.
@@ -64,7 +64,7 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     let message = error(&export(&["--overwrite"]));
     assert!(message.contains("the record states") && message.contains(CELL), "{message}");
     let message = error(&skewbench(&["bundle", &folder, CELL, &text("x.skewbench")]));
-    assert!(message.contains("not the file of its record"), "{message}");
+    assert!(message.contains("does not belong to its record"), "{message}");
     let told = succeeds(&skewbench(&["diff", &folder, &folder]));
     assert!(told.contains("not its own: ") && told.contains("weights, logits"), "{told}");
     let status = skewbench(&["status", &folder]);
@@ -73,14 +73,20 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     // What is not to be kept is not made again.
     fs::write(logits, &whole[1]).unwrap();
     let told = trained(&data, &out, &["--no-weights"]);
-    assert!(told.contains("not the weights of its record: with --no-weights it is not made again"), "{told}");
+    assert!(
+        told.contains("not the weights of its record: with --no-weights it is not written again"),
+        "{told}"
+    );
 
     for damage in
         [&|| fs::remove_file(logits).unwrap() as _, &|| fs::remove_file(detector).unwrap()] as [&dyn Fn(); 2]
     {
         damage();
         let told = trained(&data, &out, &[]);
-        assert!(told.contains("not there, though the record states it: the cell is made again"), "{told}");
+        assert!(
+            told.contains("not there, though the record states it: the cell is computed again"),
+            "{told}"
+        );
         assert!(bytes() == whole, "files, and the record that stands, are the same to the bit");
     }
     assert!(trained(&data, &out, &[]).contains("finished earlier"));

@@ -37,7 +37,7 @@ fn trials_are_records_and_the_best_is_chosen() {
     let asked = ["--trials", "2", "--finalists", "1", "--only", "supervised-vit"];
     let (told, _) = succeeds(&tune(&out, &asked));
     assert!(told.contains("stage 1 of 2: 2 trials of each pair") && told.contains("stage 2 of 2"), "{told}");
-    assert!(told.contains("looks a little too good on the pictures that it was chosen on"), "{told}");
+    assert!(told.contains("looks slightly too good on the images that it was chosen on"), "{told}");
 
     // Two trials with seed 0; with seed 1 the better one, and trial 0.
     let cell = |trial: u16, seed: u64| {

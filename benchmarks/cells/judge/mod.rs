@@ -1,9 +1,10 @@
-//! The judge is judged: studies in which the truth is known, and how often a verdict is wrong.
+//! Tests of the verdicts: simulated studies in which the truth is known, and how often a verdict is wrong.
 //!
-//! Scores are drawn, not trained ([`simulated`]), and go the product's own road: records, reading, claims. With nothing
-//! planted, all cells are equal, and a verdict that says otherwise is chance. With an effect planted, the part of
-//! studies that say so is the power. By default some studies of each scenario are judged; `SKEWBENCH_TESTS=all` judges
-//! hundreds and holds the table in `snapshots/judge.snap`, which the page shows.
+//! Scores are drawn, not trained ([`simulated`]), and pass through the product's own code: records, reading,
+//! claims. Without a planted effect all cells are equal, and a verdict that says otherwise is due to chance. With a
+//! planted effect, the part of studies that detect it is the power. By default some studies of each scenario are
+//! judged; `SKEWBENCH_TESTS=all` judges hundreds and compares the table in `snapshots/judge.snap`, which the page
+//! shows.
 
 mod simulated;
 
@@ -22,10 +23,10 @@ use skewbench::{
 
 use crate::check;
 
-/// Claims that are no statement about seeds: arithmetic on printed numbers or on one model's rates.
+/// Claims that do not depend on seeds: arithmetic on printed numbers or on one model's rates.
 const NOT_STATISTICAL: [&str; 2] = ["decline_is_arithmetic", "dino_at_1_percent_is_one_model"];
 
-/// Claims of no effect, which are true where nothing is planted.
+/// Claims that there is no effect, which are true if nothing is planted.
 const OF_NOTHING: [&str; 7] = [
     "f2_stays_stable",
     "f2_stable_because_of_weighted_loss",
@@ -36,7 +37,7 @@ const OF_NOTHING: [&str; 7] = [
     "no_label_free_metric_correlates",
 ];
 
-/// Claims that take thousands of resamples to judge: of fewer studies.
+/// Claims that take thousands of resamples to judge: simulated with fewer studies.
 const DEAR: [&str; 5] = [
     "rankme_does_not_correlate",
     "rankme_does_not_correlate_within",
@@ -45,10 +46,10 @@ const DEAR: [&str; 5] = [
     "rankme_differs_by_method",
 ];
 
-/// Nothing is planted.
+/// The truth without any planted effect.
 const NULL: Truth = |_| 0.0;
 
-/// Worlds in which some claims are true, by name.
+/// Claims that are true with a planted effect, and that effect.
 const PLANTED: [(&[&str], Truth); 2] = [
     (&["joint_embedding_beats_mae", "mae_weakest_everywhere", "supervised_beats_all"], |cell| {
         match cell.method {
@@ -77,7 +78,7 @@ fn evidence(reading: &Reading) -> Evidence {
     Evidence::measured(setting, &reading.frame.setting(setting))
 }
 
-/// Every verdict of a number of studies, those of dear claims of a tenth as many.
+/// Returns every verdict over a number of studies; expensive claims use a tenth as many.
 fn verdicts(simulated: Simulated, studies: usize, wanted: impl Fn(&Claim) -> bool + Sync) -> Counts {
     let judge = |number: usize| {
         let evidence = evidence(&simulated.read(number));
@@ -102,18 +103,19 @@ fn verdicts(simulated: Simulated, studies: usize, wanted: impl Fn(&Claim) -> boo
     })
 }
 
-/// How many of these verdicts, with nothing planted, say more than is true.
+/// Returns how many of these verdicts, without a planted effect, claim more than is true.
 fn wrong(claim: &str, counts: [usize; 4]) -> usize {
     let [holds, fails, ..] = counts;
     match claim {
         claim if OF_NOTHING.contains(&claim) => fails,
-        // Where all sides score alike the fastest is the best trade, and that is not 224.
+        // If all sides score alike, the fastest one is the best trade-off, which is not 224.
         "best_trade_at_224" => holds,
         _ => holds + fails,
     }
 }
 
-/// The most wrong verdicts that a rate of one in twenty gives in all but one of a thousand tests.
+/// Returns the largest number of wrong verdicts expected at a rate of one in twenty, exceeded in one of a thousand
+/// tests.
 fn bound(studies: usize) -> usize {
     let expected = 0.05 * studies as f64;
     (expected + 3.3 * (expected * 0.95).sqrt()).ceil() as usize
@@ -129,7 +131,7 @@ fn verdicts_of_chance_are_seldom() {
     let mut sums: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for seeds in [1, 2, 3, 5] {
         for scenario in Scenario::ALL {
-            // One seed says nothing, in a single study as in hundreds.
+            // With one seed nothing is decided, in a single study as in hundreds.
             let studies = if seeds == 1 { 1 } else { studies() };
             if !check::everything() && ![1, 3].contains(&seeds) {
                 continue;
@@ -153,7 +155,7 @@ fn verdicts_of_chance_are_seldom() {
             }
         }
     }
-    // Few studies a kind of noise leave much room; those of all kinds together leave less.
+    // Few studies per kind of noise allow only a loose bound; all kinds together allow a tighter one.
     for (claim, (wrong, judged)) in sums {
         assert!(
             wrong <= bound(judged),
@@ -172,7 +174,7 @@ fn mean<'a>(numbers: impl Iterator<Item = &'a f64>) -> f64 {
     skewbench::analysis::intervals::mean(&numbers)
 }
 
-/// Wrong verdicts by scenario, and power, a line each.
+/// Formats wrong verdicts by scenario, and power, one line each.
 fn table(rates: &BTreeMap<(&str, Yardstick, u64), Vec<f64>>) -> String {
     let heads = Scenario::ALL.map(Scenario::id).join(", ");
     let mut text = format!("wrong verdicts with nothing planted; claim, yardstick, seeds: {heads}\n");
@@ -193,7 +195,7 @@ fn table(rates: &BTreeMap<(&str, Yardstick, u64), Vec<f64>>) -> String {
     text
 }
 
-/// Parts of studies with a planted effect that say so, by seeds.
+/// Returns the parts of studies with a planted effect that detect it, by number of seeds.
 fn powers() -> BTreeMap<(&'static str, Yardstick), Vec<f64>> {
     let mut powers: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     for (planted, truth) in PLANTED {
@@ -203,7 +205,7 @@ fn powers() -> BTreeMap<(&'static str, Yardstick), Vec<f64>> {
             let counts = verdicts(simulated, studies(), |claim| planted.contains(&claim.id));
             for (key, counts) in counts {
                 let judged = counts.iter().sum::<usize>();
-                // What is true does not fail but by chance.
+                // A true claim fails only by chance.
                 assert!(counts[1] <= bound(judged), "{key:?} fails");
                 powers.entry(key).or_default().push(counts[0] as f64 / judged as f64);
             }
@@ -212,7 +214,7 @@ fn powers() -> BTreeMap<(&'static str, Yardstick), Vec<f64>> {
     powers
 }
 
-/// Where every difference is exactly the margin, they are not the same: whoever says so is wrong.
+/// If every difference is exactly the margin, the sides are not the same: the verdict "the same" is wrong.
 #[test]
 fn differences_as_large_as_the_margin_are_seldom_called_the_same() {
     let margin = claims::evidence::MARGIN;
@@ -233,8 +235,8 @@ fn differences_as_large_as_the_margin_are_seldom_called_the_same() {
     }
 }
 
-/// A plan says how many seeds would decide with a chance of 80 %: of studies that get them, most are decided. Fewer than
-/// four in five, since the true difference is often smaller than the one that was found.
+/// A plan states how many seeds would decide with a probability of 80 %: most studies that get them are decided.
+/// They are fewer than four in five, since the true difference is often smaller than the estimate.
 #[test]
 fn plans_keep_most_of_what_they_promise() {
     let (mut promised, mut kept) = (0_u32, 0_u32);
@@ -247,7 +249,7 @@ fn plans_keep_most_of_what_they_promise() {
                 for &yardstick in claim.yardsticks.iter().filter(|yardstick| yardstick.is_auroc()) {
                     let outlook = claim.judge_by(&before, yardstick).outlook(&before);
                     let Some(Outlook { plan: Some(plan), .. }) = outlook else { continue };
-                    // The first three seeds are the same again.
+                    // The first three seeds are the same.
                     let more = Simulated { seeds: plan.seeds as u64, ..few };
                     let after = claim.judge_by(&evidence(&more.read(number)), yardstick);
                     promised += 1;

@@ -1,4 +1,5 @@
-//! Studies whose truth is known, as records: what a run would have written, with drawn scores instead of trained ones.
+//! Simulated studies whose truth is known, as records: like those of a run, with drawn scores instead of trained
+//! ones.
 
 use std::collections::BTreeMap;
 
@@ -18,19 +19,19 @@ use skewbench::{
 /// How seeds spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    /// All cells alike.
+    /// Equally in all cells.
     Equal,
     /// By training share, as in the committed small study.
     ByShare,
-    /// By training share and method, as there.
+    /// By training share and method, as in that study.
     ByShareAndMethod,
-    /// The same deviations, Student's t of three degrees.
+    /// The same standard deviations, but Student's t with three degrees of freedom.
     HeavyTails,
-    /// The same, and one seed in ten falls to chance.
+    /// The same, and one seed in ten falls to chance level.
     Collapse,
-    /// The same, and each seed moves all cells alike.
+    /// The same, and each seed shifts all cells together.
     SharedShift,
-    /// The same, and each cell has one seed or more, up to all.
+    /// The same, and each cell has only some of the seeds, at least one.
     Holes,
 }
 
@@ -45,7 +46,7 @@ impl Scenario {
         Self::Holes,
     ];
 
-    /// As in the snapshot and on the page.
+    /// Name in the snapshot and on the page.
     pub fn id(self) -> &'static str {
         match self {
             Self::Equal => "equal",
@@ -59,10 +60,11 @@ impl Scenario {
     }
 }
 
-/// A pair of deviations: of F1 of the classifier in training, and of AUROC of the converged probe.
+/// Standard deviations of F1 of the classifier in training, and of AUROC of the converged probe.
 type Deviations = [f64; 2];
 
-/// Deviations over seeds by training share: `results/2026-11-25-small-study`, pooled over methods and backbones.
+/// Standard deviations over seeds by training share: `results/2026-11-25-small-study`, pooled over methods and
+/// backbones.
 fn by_share(share: Share) -> Deviations {
     match share.fraction() {
         Some(share) if share < 0.015 => [0.0740, 0.0329],
@@ -73,7 +75,7 @@ fn by_share(share: Share) -> Deviations {
     }
 }
 
-/// A method's deviation over that of all methods: the same records.
+/// A method's standard deviation divided by that of all methods: the same records.
 fn by_method(method: Method) -> Deviations {
     match method {
         Supervised => [1.316, 1.347],
@@ -86,27 +88,27 @@ fn by_method(method: Method) -> Deviations {
     }
 }
 
-/// Of all cells together: the same records.
+/// Standard deviations of all cells together: the same records.
 const POOLED: Deviations = [0.1027, 0.0282];
 
-/// What is true of a cell: by how much its score is above that of a cell with nothing planted, in units of an effect.
+/// The true effect in a cell: how far its score is above that of a cell without an effect, in units of [`EFFECT`].
 pub type Truth = fn(&Cell) -> f64;
 
-/// An effect of one: of F1, and of AUROC. About twice the deviation of a seed at high shares.
+/// The size of one effect: in F1, and in AUROC. About twice the standard deviation of a seed at high shares.
 pub const EFFECT: Deviations = [0.15, 0.06];
 
-/// One study: a scenario, what is true, and how many seeds.
+/// A simulation: a scenario, the truth, and the number of seeds.
 #[derive(Clone, Copy)]
 pub struct Simulated {
     pub scenario: Scenario,
     pub truth: Truth,
-    /// What the truth's unit is.
+    /// The unit of the truth.
     pub effect: Deviations,
     pub seeds: u64,
 }
 
 impl Simulated {
-    /// The records of study `number`, read as any folder's are.
+    /// Returns the records of study `number`, read like any folder's.
     pub fn read(&self, number: usize) -> Reading {
         let root = Seed::root(number as u64).child(self.scenario.id());
         let mut shifts = root.child("shift").stream();
@@ -127,7 +129,7 @@ impl Simulated {
         reading::of(records)
     }
 
-    /// By how much this seed's F1 and AUROC are away from a half.
+    /// Returns the deviation of this seed's F1 and AUROC from one half.
     fn moved(&self, cell: &Cell, shift: f64, stream: &mut Stream) -> Deviations {
         let (share, method) = (by_share(cell.share), by_method(cell.method));
         let collapsed = self.scenario == Scenario::Collapse && stream.coin(0.1);
@@ -144,7 +146,7 @@ impl Simulated {
             };
             moved[place] = self.effect[place] * (self.truth)(cell) + deviation * drawn;
             if collapsed {
-                // To chance, which a study's cells are far above.
+                // To chance level, far below the cells of a study.
                 moved[place] = -3.0 * EFFECT[place] + 0.2 * POOLED[place] * drawn;
             }
             if self.scenario == Scenario::SharedShift {
@@ -155,13 +157,13 @@ impl Simulated {
     }
 }
 
-/// Student's t of three degrees, with a deviation of one.
+/// Draws from Student's t with three degrees of freedom, scaled to a standard deviation of one.
 fn student_3(stream: &mut Stream) -> f64 {
     let squares: f64 = (0..3).map(|_| stream.normal().powi(2)).sum();
     stream.normal() / squares.sqrt()
 }
 
-/// Every cell that a claim asks for, seed 0; of Figure 3's grid some.
+/// Returns every cell that a claim uses, for seed 0; some of Figure 3's grid.
 fn cells() -> Vec<Cell> {
     let mut cells = cell::at(&Share::STUDY, 0);
     cells.retain(|cell| cell.undefined().is_none());
@@ -223,7 +225,7 @@ fn record(cell: &Cell, [f1, auroc]: Deviations, stream: &mut Stream) -> Record {
     }
 }
 
-/// Every score is the same number: claims look at one each.
+/// Returns a score whose fields are all the same number: each claim uses one of them.
 fn score(classifier: Classifier, share: Share, value: f64) -> Score {
     Score {
         classifier: classifier.id().to_owned(),

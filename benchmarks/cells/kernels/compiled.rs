@@ -1,5 +1,5 @@
-//! The kernels' text, compiled: for the CPU as a program that runs a kernel on request, and for an H100. What
-//! was compiled is kept below cargo's target folder, under a digest of all that went into it.
+//! The kernels' source, compiled for the CPU, as a program that runs a kernel on request, and for an H100. The
+//! results are kept below cargo's target folder, under a digest of all inputs.
 
 use std::{
     fs,
@@ -12,10 +12,10 @@ use std::{
 
 use crate::skip::Tool;
 
-/// What runs kernels on the CPU, and what their text shares, from the root.
+/// The harness that runs kernels on the CPU, and what their sources share, relative to the root.
 const HARNESS: &str = "benchmarks/kernels";
 const SHARED: &str = "src/tensor/gpu";
-/// For the CPU; products and sums are not contracted, as the views' kernel is compiled for a GPU.
+/// Options for the CPU; products and sums are not contracted, as in the views' kernel on a GPU.
 const FOR_THE_CPU: [&str; 7] =
     ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-ffp-contract=off"];
 const FOR_A_GPU: [&str; 6] = ["-arch=sm_90", "-cubin", "-Xptxas", "-v", "-Werror", "all-warnings"];
@@ -24,7 +24,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// All files below a folder of an extension, sorted.
+/// Returns all files with an extension below a folder, sorted.
 pub fn sources(below: &str, extension: &str) -> Vec<PathBuf> {
     let (mut folders, mut found) = (vec![folder(below)], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -41,7 +41,7 @@ pub fn sources(below: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Digest of a compiler's version and options, and of all texts of kernels and harness.
+/// Returns a digest of a compiler's version and options, and of all sources of kernels and harness.
 fn digest(compiler: &Path, options: &[&str]) -> String {
     let version = Command::new(compiler).arg("--version").output().unwrap();
     let mut hasher = blake3::Hasher::new();
@@ -59,8 +59,7 @@ fn digest(compiler: &Path, options: &[&str]) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// A file that `make` writes to the path it is given, unless an earlier run did; it never lies there half
-/// written.
+/// Returns a file that `make` writes to the given path, unless an earlier run did; it is never incomplete.
 fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
     let path = place.join(name);
@@ -74,7 +73,8 @@ fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     path
 }
 
-/// The kernels compiled for the CPU, once for all tests; none without a compiler, which the summary says.
+/// Returns the kernels compiled for the CPU, once for all tests; `None` without a compiler, which the summary
+/// reports.
 pub fn program() -> Option<&'static Path> {
     static PROGRAM: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         let compiler = Tool::Compiler.find("no kernel ran")?;
@@ -93,8 +93,8 @@ pub fn program() -> Option<&'static Path> {
     PROGRAM.as_deref()
 }
 
-/// What the program writes for an input, as numbers; the same bytes whether a kernel's threads and blocks go
-/// forwards or backwards.
+/// Returns the program's output for an input, as numbers; checks that it is bit-identical whether threads and
+/// blocks run forwards or backwards.
 pub fn exchange(program: &Path, what: &str, input: &[u8]) -> Vec<f64> {
     let begin = |backwards: bool| {
         let mut command = Command::new(program);
@@ -115,7 +115,7 @@ pub fn exchange(program: &Path, what: &str, input: &[u8]) -> Vec<f64> {
     forwards.chunks_exact(4).map(|x| f32::from_ne_bytes(x.try_into().unwrap()).into()).collect()
 }
 
-/// Every file of kernels with what `ptxas` says of it, compiled for an H100; none without `nvcc`.
+/// Returns every kernel file with the output of `ptxas` for an H100; `None` without `nvcc`.
 pub fn told_by_ptxas() -> Option<Vec<(PathBuf, String)>> {
     let nvcc = Tool::Nvcc.find("no kernel was compiled for a GPU")?;
     let digest = digest(&nvcc, &FOR_A_GPU);
@@ -136,7 +136,7 @@ pub fn told_by_ptxas() -> Option<Vec<(PathBuf, String)>> {
         });
         fs::read_to_string(told).unwrap()
     };
-    // One compiler a core.
+    // One compiler per core.
     let waiting = Mutex::new(sources("src", "cu"));
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -1,10 +1,10 @@
-//! Launches in Rust beside the kernels they name.
+//! Compares launches in Rust with the kernels that they name.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use super::compiled::sources;
 
-/// Splits at commas that stand in no bracket.
+/// Splits at commas outside brackets.
 fn split(text: &str) -> Vec<String> {
     let (mut depth, mut parts) = (0, vec![String::new()]);
     for letter in text.chars() {
@@ -22,7 +22,7 @@ fn split(text: &str) -> Vec<String> {
     parts.into_iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
-/// What stands between the bracket at the start of `text` and its partner.
+/// Returns the text between the bracket at the start of `text` and its partner.
 fn in_brackets(text: &str) -> &str {
     let mut depth = 0;
     for (place, letter) in text.char_indices() {
@@ -38,11 +38,11 @@ fn in_brackets(text: &str) -> &str {
     panic!("a bracket without its partner: {}", &text[..text.len().min(80)])
 }
 
-/// Parameters of each kernel, by the part of its name before a type or a width.
+/// Returns the number of parameters of each kernel, by the part of its name before a type or a width.
 fn kernels() -> BTreeMap<String, usize> {
     let mut kernels = BTreeMap::new();
     for path in sources("src", "cu") {
-        // Of macros, lines end in backslashes.
+        // In macros, lines end in backslashes.
         let text = fs::read_to_string(&path).unwrap().replace('\\', " ");
         for found in text.split("extern \"C\" __global__ void").skip(1) {
             let found = found.split_once(')').unwrap().1.trim_start();
@@ -54,7 +54,7 @@ fn kernels() -> BTreeMap<String, usize> {
     kernels
 }
 
-/// Files with the parts of each `launch!` in them.
+/// Returns files with the parts of each `launch!` in them.
 fn launches() -> Vec<(PathBuf, Vec<String>)> {
     let mut launches = Vec::new();
     for path in sources("src", "rs") {
@@ -62,7 +62,7 @@ fn launches() -> Vec<(PathBuf, Vec<String>)> {
         for (place, _) in text.match_indices("launch!(") {
             let mut parts = split(in_brackets(&text[place + "launch!".len()..]));
             if parts.get(1).is_some_and(|name| name == "name") {
-                // A name that two launches share was made just before.
+                // A name used by two launches is defined just before.
                 let made = text[..place].rfind("let name = ").expect("a name");
                 parts[1] = text[made..].split(';').next().unwrap().to_owned();
             }
@@ -72,8 +72,8 @@ fn launches() -> Vec<(PathBuf, Vec<String>)> {
     launches
 }
 
-/// A launch with one argument too few reads what lies behind the others: no compiler says so, and without a
-/// GPU nothing else would.
+/// A launch with one argument too few reads memory behind the others: no compiler reports it, and without a GPU
+/// nothing else would.
 #[test]
 fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
     let (kernels, launches) = (kernels(), launches());
@@ -83,7 +83,7 @@ fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
     for (path, parts) in launches {
         let [_, name, _, arguments @ ..] = &parts[..] else { panic!("{}: {parts:?}", path.display()) };
         let Some(literal) = name.split('"').nth(1) else {
-            // A name in a variable.
+            // The kernel's name is in a variable.
             nameless += 1;
             continue;
         };
@@ -95,6 +95,6 @@ fn every_launch_gives_its_kernel_as_many_arguments_as_it_takes() {
         let taken = kernels.get(&stem).unwrap_or_else(|| panic!("{}: no kernel {stem}", path.display()));
         assert_eq!(arguments.len(), *taken, "{}: arguments of {stem}", path.display());
     }
-    // The updates of optimisers, which are three kernels of the same arguments.
+    // The optimisers' updates, which are three kernels with the same arguments.
     assert_eq!(nameless, 1, "launches that are not checked");
 }

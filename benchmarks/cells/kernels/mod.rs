@@ -1,7 +1,7 @@
-//! Our CUDA kernels without a GPU: their text runs on the CPU, fibre by thread, in two orders of threads, and
-//! is held to the twin of every case of `checks::operations` that has kernels.
+//! Our CUDA kernels without a GPU: their source runs on the CPU, one fibre per thread, in two orders of threads,
+//! and is compared with the twin of every case of `checks::operations` that has kernels.
 //!
-//! Needs a C++ compiler (`c++`); where there is none, or no `nvcc`, the summary says so.
+//! Needs a C++ compiler (`c++`); without it, or without `nvcc`, the summary says so.
 
 mod compiled;
 mod launches;
@@ -22,25 +22,23 @@ use skewbench::{
 
 use self::compiled::{exchange, program, told_by_ptxas};
 
-/// Largest difference, relative to the largest number of a tensor. Of bf16: eight bits of each similarity,
+/// Largest allowed difference, relative to the largest number of a tensor. For bf16: eight bits of each similarity,
 /// weight and correlation, in sums of many.
 fn bound(precision: Precision) -> f64 {
     if precision == Precision::Mixed { 1e-2 } else { 3e-6 }
 }
 
-/// Operations whose kernels are not ours, or that have none of their own: cuDNN's and cuBLAS's products,
-/// Candle's means and divisions.
+/// Operations without kernels of ours: products by cuDNN and cuBLAS, Candle's means and divisions.
 const WITHOUT_KERNELS: [&str; 5] = ["convolution", "global mean", "linear", "linear of gelu", "unit rows"];
 
-/// A request to the program (see `benchmarks/kernels/on_cpu.cpp`), and the tensors that it answers with, in
-/// order.
+/// A request to the program (see `benchmarks/kernels/on_cpu.cpp`), and the tensors of its answer, in order.
 struct Request {
     what: &'static str,
     input: Vec<u8>,
     answers: Vec<&'static str>,
 }
 
-/// Sizes, then numbers.
+/// Serialises sizes, then numbers.
 fn bytes<'a>(sizes: &[usize], tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<u8> {
     let mut input: Vec<u8> = sizes.iter().flat_map(|&n| (n as i32).to_ne_bytes()).collect();
     for tensor in tensors {
@@ -51,13 +49,13 @@ fn bytes<'a>(sizes: &[usize], tensors: impl IntoIterator<Item = &'a Tensor>) -> 
     input
 }
 
-/// How many blocks share the rows of a case: one, and as many as leave each a few.
+/// Returns how many blocks share the rows of a case: one, or so many that each has a few rows.
 fn parts(rows: usize) -> Vec<usize> {
     let several = rows.div_ceil(32).min(4);
     if several > 1 { vec![1, several] } else { vec![1] }
 }
 
-/// All requests of a case; none where no kernel takes it.
+/// Returns all requests of a case; empty if no kernel supports it.
 fn requests(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
     let shape = &case.arguments[0].shape;
     let width = shape[shape.len() - 1];
@@ -115,7 +113,7 @@ fn batch_norm(case: &Case, [rows, channels, bf16]: [usize; 3], given: &Found) ->
         let place = case.arguments.iter().position(|argument| argument.name == name);
         place.map(|place| given.arguments[place].clone())
     };
-    // What the case lacks is zero, and is not read.
+    // Missing arguments are zeros, and are not read.
     let or_zeros = |name: &str, like: &Tensor| named(name).unwrap_or_else(|| like.zeros_like().unwrap());
     let [x, weight, bias] = ["input", "weight", "bias"].map(|name| named(name).unwrap());
     let residual = or_zeros("residual", &x);
@@ -131,7 +129,7 @@ fn batch_norm(case: &Case, [rows, channels, bf16]: [usize; 3], given: &Found) ->
     parts(rows).into_iter().map(request).collect()
 }
 
-/// Kernels take bf16 numbers, and heads of these widths.
+/// Kernels support bf16 numbers, and heads of these widths.
 fn attention(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
     let (shape, heads) = (&case.arguments[0].shape, case.constant("heads"));
     let width = shape[2] / 3 / heads;
@@ -142,7 +140,7 @@ fn attention(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
     vec![Request { what: "attention", input, answers: vec!["value", "by joined"] }]
 }
 
-/// The kernel takes single precision, and for each row where its picks begin in a list of places.
+/// The kernel supports single precision, and takes for each row where its picks begin in a list of positions.
 fn pick_rows(case: &Case, precision: Precision, given: &Found) -> Vec<Request> {
     if precision != Precision::Single {
         return Vec::new();
@@ -165,7 +163,7 @@ fn loss(sizes: &[usize; 4], case: &Case, constant: &str, given: &Found) -> Vec<u
     bytes(sizes, [&constant, &given.slope, &given.arguments[0]])
 }
 
-/// Cuts what the program wrote into tensors of the expected names and shapes.
+/// Splits the program's output into tensors of the expected names and shapes.
 fn cut(written: &[f64], answers: &[&str], expected: &[Named]) -> Vec<Named> {
     let mut left = written;
     let mut found: Vec<Named> = Vec::new();
@@ -179,7 +177,7 @@ fn cut(written: &[f64], answers: &[&str], expected: &[Named]) -> Vec<Named> {
     found
 }
 
-/// What the twin computes, and what kernels write beside it.
+/// Returns the results of the twin, and what kernels write in addition.
 fn expected(case: &Case, precision: Precision, answers: &[&str]) -> anyhow::Result<Vec<Named>> {
     let twin = case.expected(precision)?;
     let mut results = twin.results;
@@ -223,27 +221,27 @@ fn kernels_are_their_twins() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Numbers of a name, for updates.
+/// Returns the numbers of a name, for updates.
 fn normal(name: &str, count: usize) -> Result<Tensor> {
     stream("kernels", name, &[count])?.to_dtype(DType::F32)?.to_dtype(DType::F64)
 }
 
 #[rstest]
 fn updates_are_their_formulas(
-    // Numbers: less than a piece, whole pieces, one more.
+    // Counts: less than a piece, whole pieces, one more.
     #[values(2_000, 8_192, 12_289)] count: usize,
 ) -> anyhow::Result<()> {
     let Some(program) = program() else { return Ok(()) };
     let [p, first, g] = ["p", "first", "g"].map(|name| normal(name, count));
     let (p, first, g) = (p?, first?, g?);
     let second = normal("second", count)?.sqr()?;
-    // Scale of gradients; beta1 and its rest; beta2 and its rest; what decay keeps; rate; root of the
+    // Scale of gradients; beta1 and 1 - beta1; beta2 and 1 - beta2; part kept by decay; rate; root of the
     // correction; epsilon.
     let constants = [0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.02, 0.3, 1e-8];
     let tensors = [&Tensor::new(&constants, &Device::Cpu)?, &p, &first, &second, &g];
     let written = exchange(program, "updates", &bytes(&[count, 0, 0, 0, 0], tensors));
 
-    // The program's two variables: all numbers, and their last half.
+    // The program's two variables: all numbers, and their second half.
     let variables = [0, count / 2].map(|from| -> Result<[Tensor; 4]> {
         let last = |of: &Tensor| of.narrow(0, from, count - from);
         Ok([last(&p)?, last(&first)?, last(&second)?, last(&g)?])
@@ -256,7 +254,7 @@ fn updates_are_their_formulas(
     Ok(())
 }
 
-/// What momentum, AdamW and a moving average make of variables (weights, first and second moments,
+/// Returns the results of momentum, AdamW and a moving average on variables (weights, first and second moments,
 /// gradients), and inner products.
 fn updated(variables: &[[Tensor; 4]], constants: [f64; 9]) -> Result<Vec<Named>> {
     let [scale, beta1, rest1, beta2, rest2, keep, size, root, epsilon] = constants;
@@ -316,8 +314,8 @@ fn views_are_the_cpus(#[values(false, true)] bf16: bool) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of its own memory that a thread may use: more means that registers do not do, or that an array is
-/// indexed by what the compiler does not know. `batch_norm_slopes_bf16` keeps one number there.
+/// Bytes of local memory that a thread may use: more means that registers do not suffice, or that an array has an
+/// index unknown to the compiler. `batch_norm_slopes_bf16` keeps one number there.
 const MOST_STACK: usize = 8;
 
 #[test]

@@ -1,8 +1,8 @@
-//! Damage as disks, networks, editors and malice do it.
+//! Damage as done by disks, networks, editors and malice.
 
 use skewbench::seed::Stream;
 
-/// Numbers that sizes and counts go wrong with.
+/// Numbers that commonly break sizes and counts.
 const NUMBERS: [u64; 12] = [
     0,
     1,
@@ -18,7 +18,7 @@ const NUMBERS: [u64; 12] = [
     u64::MAX,
 ];
 
-/// Words that parsers of text trip over.
+/// Words that commonly break parsers of text.
 const WORDS: [&[u8]; 16] = [
     b"null",
     b"-1",
@@ -38,7 +38,7 @@ const WORDS: [&[u8]; 16] = [
     b"/../",
 ];
 
-/// One to four damages to a file; pieces may come from another one.
+/// Applies one to four damages to a file; pieces may come from another one.
 pub fn damaged(bytes: &[u8], other: &[u8], dice: &mut Stream) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=dice.below(4) {
@@ -47,7 +47,7 @@ pub fn damaged(bytes: &[u8], other: &[u8], dice: &mut Stream) -> Vec<u8> {
     bytes
 }
 
-/// A piece of something that has so many bytes, short ones as often as long ones.
+/// Returns a random range within `length` bytes, short ones as often as long ones.
 fn piece(length: usize, dice: &mut Stream) -> std::ops::Range<usize> {
     let begin = dice.below(length + 1);
     let most = 1 << dice.below(12);
@@ -97,7 +97,7 @@ fn damage(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Stream) {
     }
 }
 
-/// Other digits in the place of some that stand behind `place`: heads in JSON and cells of tables have many.
+/// Changes some digits after `place`: JSON headers and cells of tables have many.
 fn other_digits(bytes: &mut Vec<u8>, place: usize, dice: &mut Stream) {
     let Some(begin) = bytes[place..].iter().position(u8::is_ascii_digit).map(|at| place + at) else { return };
     let count = bytes[begin..].iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -1,8 +1,8 @@
-//! Readers of files stand whatever the files hold: those of `benchmarks/fuzz/corpus`, and these with seeded damages.
+//! Readers of files must survive any content: files of `benchmarks/fuzz/corpus`, and these with seeded damage.
 //!
-//! A file whose name begins with `whole` is accepted, one with `bad` refused, and each reader is right about what it
-//! accepts (`benchmarks/fuzz/readers.rs`). `SKEWBENCH_INPUTS=10000 cargo test --workspace --test cells -- readers::
-//! --nocapture --test-threads 1` damages more, and says what came of it.
+//! A file whose name begins with `whole` must be accepted, one with `bad` refused, and each reader must be right
+//! about what it accepts (`benchmarks/fuzz/readers.rs`). `SKEWBENCH_INPUTS=10000 cargo test --workspace --test
+//! cells -- readers:: --nocapture --test-threads 1` tries more damaged files, and prints the results.
 
 mod damage;
 mod seeds;
@@ -20,18 +20,18 @@ use rstest::rstest;
 use skewbench::seed::Seed;
 use targets::{READERS, Reader};
 
-/// Damaged files a reader, if nobody asks for more. They take some seconds in all.
+/// Damaged files per reader by default. They take some seconds in all.
 const INPUTS: usize = 400;
-/// What one may take: the slowest take some milliseconds.
+/// Time limit for one: the slowest take some milliseconds.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Bytes of a file of the corpus, and of all.
+/// Largest size of a file of the corpus, and of all files, in bytes.
 const LARGEST: [u64; 2] = [8 << 10, 200 << 10];
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benchmarks/fuzz/corpus")
 }
 
-/// Files of a reader with their names, in order.
+/// Returns the files of a reader with their names, in order.
 fn files(reader: &Reader) -> Vec<(String, Vec<u8>)> {
     let folder = corpus().join(reader.name);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -41,7 +41,7 @@ fn files(reader: &Reader) -> Vec<(String, Vec<u8>)> {
     names.into_iter().map(|name| (name.clone(), fs::read(folder.join(&name)).unwrap())).collect()
 }
 
-/// Small pictures of all kinds, made for the decoders' own tests, which can be damaged too.
+/// Returns small images of all kinds, made for the decoders' own tests, which are damaged too.
 fn pictures() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
     let list = fs::read_to_string(folder.join("list.txt")).unwrap();
@@ -51,18 +51,18 @@ fn pictures() -> Vec<Vec<u8>> {
     pictures.collect()
 }
 
-/// What came of damaged files.
+/// Results for damaged files.
 #[derive(Default)]
 struct Tally {
     accepted: usize,
     refused: usize,
-    /// Panics, of readers and of what they are held to; and what took too long.
+    /// Panics of readers or of their checks, and reads that took too long.
     faults: Vec<String>,
     slowest: Duration,
 }
 
 impl Tally {
-    /// Reads a file; one that goes wrong is kept.
+    /// Reads a file, and keeps a copy if something goes wrong.
     fn read(&mut self, reader: &Reader, bytes: &[u8], number: usize) {
         let begun = Instant::now();
         let read = catch_unwind(AssertUnwindSafe(|| (reader.read)(bytes)));

@@ -1,5 +1,5 @@
-//! Makes `benchmarks/fuzz/corpus`: small files of each kind, sound ones and such as once went wrong. Files of others are
-//! not among them.
+//! Writes `benchmarks/fuzz/corpus`: small files of each kind, sound ones and ones that once caused errors. No files
+//! by others are among them.
 
 use std::{collections::BTreeMap, fs, io::Cursor, io::Write as _, path::Path};
 
@@ -115,7 +115,7 @@ fn images() -> Files {
     ]
 }
 
-/// A PNG with a colour profile of 2 MB, packed.
+/// Returns a PNG with a compressed colour profile of 2 MB.
 fn with_profile(png: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(&vec![0; 2_000_000]).unwrap();
@@ -123,11 +123,11 @@ fn with_profile(png: &[u8]) -> Vec<u8> {
     let mut crc = flate2::Crc::new();
     crc.update(&content);
     let chunk = [&(content.len() as u32 - 4).to_be_bytes()[..], &content, &crc.sum().to_be_bytes()].concat();
-    // Behind the signature and the first chunk.
+    // After the signature and the first chunk.
     [&png[..33], &chunk, &png[33..]].concat()
 }
 
-/// A record of this repository with little in it.
+/// Returns a small record of this repository.
 fn record() -> Record {
     let path = "results/2026-11-29-small-study/table1/supervised-vit_tiny-share15-seed0.json";
     let mut record = results::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
@@ -256,7 +256,7 @@ fn weights() -> Files {
     ]
 }
 
-/// A dictionary of tensors as `torch.save` writes it.
+/// Returns a dictionary of tensors as written by `torch.save`.
 fn torch(tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
     let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     let number = |number: usize| [b"J".as_slice(), &(number as u32).to_le_bytes()].concat();

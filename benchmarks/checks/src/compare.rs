@@ -1,4 +1,4 @@
-//! How far tensors are from what is expected, and where they first differ.
+//! Differences between tensors and their expected values, and the first position that differs.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use skewbench::candle_core::{DType, Device, Tensor};
 
-/// Numbers are compared relative to the largest of their tensor, or to this where all are smaller: of
-/// gradients that cancel, rounding is all that is left.
+/// Numbers are compared relative to the largest of their tensor, or to this if all are smaller: if gradients
+/// cancel, only rounding errors are left.
 pub const SMALLEST: f64 = 1e-3;
-/// Likewise for a number alone: a loss near zero is a difference of numbers about one.
+/// The same for a single number: a loss near zero is a difference of numbers around one.
 pub const SMALLEST_ALONE: f64 = 1.0;
 
-/// A tensor by name; in double precision, on the CPU, where it is compared.
+/// A named tensor; when compared, in double precision and on the CPU.
 pub type Named = (String, Tensor);
 
-/// The first number of a tensor that is too far from what is expected.
+/// The first number of a tensor that differs too much from its expected value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     pub tensor: String,
     pub shape: Vec<usize>,
-    /// Place in the tensor, one index a dimension.
+    /// Position in the tensor, one index per dimension.
     pub at: Vec<usize>,
     pub found: f64,
     pub expected: f64,
@@ -33,12 +33,12 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What comparing tensors found.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// The largest difference, relative to its tensor's largest number.
     pub apart: f64,
-    /// None where all numbers are near enough.
+    /// `None` if no number differs by more than the bound.
     pub first: Option<Difference>,
 }
 
@@ -47,7 +47,7 @@ impl Comparison {
         self.first.is_none()
     }
 
-    /// For the results of a check.
+    /// Returns it for the results of a check.
     pub fn to_json(&self) -> Value {
         let mut value = json!({ "apart": self.apart, "equal": self.is_equal() });
         if let Some(first) = &self.first {
@@ -61,11 +61,11 @@ impl Comparison {
     }
 }
 
-/// Compares tensors of equal names in order; numbers differ where they are further apart than `bound`,
-/// relative to the largest expected number of their tensor. NaN always differs.
+/// Compares tensors of equal names in order; numbers differ if they are further apart than `bound`, relative to the
+/// largest expected number of their tensor. NaN always differs.
 ///
 /// # Errors
-/// If names or shapes are not the expected ones.
+/// If names or shapes differ from the expected ones.
 pub fn compare(found: &[Named], expected: &[Named], bound: f64) -> Result<Comparison> {
     let names = |tensors: &[Named]| tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     ensure!(names(found) == names(expected), "found {:?}, expected {:?}", names(found), names(expected));
@@ -78,11 +78,11 @@ pub fn compare(found: &[Named], expected: &[Named], bound: f64) -> Result<Compar
         let largest = expected.iter().fold(smallest, |largest, x| largest.max(x.abs()));
         for (place, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
             let apart = (found - expected).abs() / largest;
-            // In this order NaN is the largest.
+            // In this order NaN is the largest number.
             if apart.total_cmp(&comparison.apart).is_gt() {
                 comparison.apart = apart;
             }
-            // Written so that NaN differs.
+            // Written so that NaN counts as different.
             let near = apart <= bound;
             if !near && comparison.first.is_none() {
                 let (tensor, shape, at) = (name.clone(), shape.to_vec(), indices(place, shape));
@@ -93,7 +93,7 @@ pub fn compare(found: &[Named], expected: &[Named], bound: f64) -> Result<Compar
     Ok(comparison)
 }
 
-/// All numbers of a tensor, in double precision.
+/// Returns all numbers of a tensor, in double precision.
 ///
 /// # Errors
 /// If Candle cannot copy them.
@@ -101,7 +101,7 @@ pub fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(home(tensor)?.flatten_all()?.to_vec1()?)
 }
 
-/// A tensor in double precision, on the CPU.
+/// Returns a tensor in double precision, on the CPU.
 ///
 /// # Errors
 /// If Candle cannot copy it.
@@ -109,7 +109,7 @@ pub fn home(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
-/// The indices of a flat place.
+/// Returns the indices of a flat position.
 fn indices(mut place: usize, shape: &[usize]) -> Vec<usize> {
     let mut indices: Vec<usize> = shape
         .iter()

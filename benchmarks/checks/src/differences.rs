@@ -10,10 +10,10 @@ use crate::inputs::normal;
 
 /// Step of central differences.
 const STEP: f64 = 1e-5;
-/// Places of each argument that differences are taken at.
+/// Number of positions of each argument at which differences are computed.
 const PLACES: usize = 12;
 
-/// Largest absolute difference.
+/// Returns the largest absolute difference.
 ///
 /// # Errors
 /// If Candle cannot compute it.
@@ -25,10 +25,10 @@ pub fn distance(left: &Tensor, right: &Tensor) -> Result<f64> {
     (left - right)?.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F64)?.to_scalar()
 }
 
-/// A function of some variables, as tests differentiate it.
+/// A function of some variables, in the form that tests differentiate.
 pub type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
-/// Value and gradients of `sum(weights * function)` with fixed normal weights.
+/// Returns value and gradients of `sum(weights * function)` with fixed normal weights.
 ///
 /// # Errors
 /// If the function fails.
@@ -66,13 +66,13 @@ pub fn assert_twins(function: Function, twin: Function, arguments: &[Var], toler
     Ok(())
 }
 
-/// Asserts, in double precision, that gradients are those of central differences at a few places.
+/// Asserts, in double precision, that gradients equal central differences at a few positions.
 ///
 /// # Errors
 /// If the function fails.
 ///
 /// # Panics
-/// If they are not.
+/// If they do not.
 pub fn assert_differences(function: Function, arguments: &[Var]) -> Result<()> {
     let (_, gradients) = differentiate(function, arguments)?;
     let loss = |arguments: &[Tensor]| -> Result<f64> {

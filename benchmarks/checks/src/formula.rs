@@ -1,4 +1,4 @@
-//! Numbers that Rust and Python both make from a name, so that no file need carry them:
+//! Numbers that Rust and Python both compute from a name, so that no file needs to store them:
 //! `fixtures/torch/formula.py`.
 
 /// splitmix64 over the [`hash`] of a name: the `n`-th number of its stream, uniform in [0, 1).
@@ -15,7 +15,7 @@ pub fn hash(name: &str) -> u64 {
         .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
-/// As [`unit`], uniform in [-1, 1).
+/// Like [`unit`], uniform in [-1, 1).
 pub fn around(hash: u64, n: usize) -> f64 {
     2.0 * unit(hash, n) - 1.0
 }

@@ -1,27 +1,27 @@
-//! Inputs of cases: normal numbers from named streams, rounded to what a precision holds.
+//! Inputs of cases: normal numbers from named streams, rounded to a precision.
 
 use skewbench::{
     candle_core::{DType, Device, Result, Tensor, Var},
     seed::Seed,
 };
 
-/// What numbers are made of.
+/// Number types of a computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Everything in double precision: formulas themselves, on the CPU only.
+    /// Everything in double precision: tests the formulas themselves, on the CPU only.
     Double,
     /// Everything in single precision.
     Single,
-    /// Numbers that flow in bf16; weights, statistics and sums in single precision.
+    /// Activations in bf16; weights, statistics and sums in single precision.
     Mixed,
 }
 
 impl Precision {
     pub const ALL: [Self; 3] = [Self::Double, Self::Single, Self::Mixed];
-    /// Those that kernels compute in.
+    /// The precisions that kernels support.
     pub const ON_A_GPU: [Self; 2] = [Self::Single, Self::Mixed];
 
-    /// How names of cases and PyTorch's scripts spell it.
+    /// Returns the spelling in names of cases and in PyTorch's scripts.
     pub fn id(self) -> &'static str {
         match self {
             Self::Double => "f64",
@@ -30,7 +30,7 @@ impl Precision {
         }
     }
 
-    /// The type of numbers that flow.
+    /// Returns the type of activations.
     pub fn numbers(self) -> DType {
         match self {
             Self::Double => DType::F64,
@@ -45,17 +45,17 @@ impl Precision {
     }
 }
 
-/// What an argument's numbers are like.
+/// The distribution of an argument's numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Numbers {
     Normal,
-    /// Normal numbers times this.
+    /// Normal numbers times this factor.
     Scaled(f64),
-    /// Normal numbers about this mean; about zero in bf16, which would leave nothing of their variance.
+    /// Normal numbers around this mean; around zero in bf16, which could not represent their variance.
     About(f64),
     /// Rounded to whole numbers, so that maxima tie.
     Whole,
-    /// Squares of normal numbers, and a half.
+    /// Squares of normal numbers plus one half.
     Positive,
 }
 
@@ -65,24 +65,24 @@ pub struct Argument {
     pub name: &'static str,
     pub shape: Vec<usize>,
     pub numbers: Numbers,
-    /// Whether it has the type of numbers that flow.
+    /// Whether it has the type of activations.
     pub flows: bool,
-    /// Whether there is a gradient by it.
+    /// Whether a gradient is computed with respect to it.
     pub varies: bool,
 }
 
 impl Argument {
-    /// Numbers that flow.
+    /// Describes activations.
     pub fn flowing(name: &'static str, shape: &[usize]) -> Self {
         Self { name, shape: shape.to_vec(), numbers: Numbers::Normal, flows: true, varies: true }
     }
 
-    /// A weight.
+    /// Describes a weight.
     pub fn weight(name: &'static str, shape: &[usize]) -> Self {
         Self { flows: false, ..Self::flowing(name, shape) }
     }
 
-    /// A weight that nothing is differentiated by.
+    /// Describes a weight with respect to which nothing is differentiated.
     pub fn constant(name: &'static str, shape: &[usize], numbers: Numbers) -> Self {
         Self { varies: false, numbers, ..Self::weight(name, shape) }
     }
@@ -91,10 +91,10 @@ impl Argument {
         Self { numbers, ..self }
     }
 
-    /// Its values in a case, on the CPU, as `precision` holds them.
+    /// Returns its values in a case, on the CPU, rounded to `precision`.
     ///
     /// # Errors
-    /// If Candle cannot make them.
+    /// If Candle cannot create them.
     pub fn values(&self, case: &str, precision: Precision) -> Result<Tensor> {
         let normal = stream(case, self.name, &self.shape)?;
         let values = match self.numbers {
@@ -105,26 +105,26 @@ impl Argument {
             Numbers::Whole => normal.round()?,
             Numbers::Positive => (normal.sqr()? + 0.5)?,
         };
-        // bf16 is rounded from single precision, as on the way to a kernel.
+        // bf16 is rounded from single precision, as before a kernel.
         let values = if precision == Precision::Double { values } else { values.to_dtype(DType::F32)? };
         values.to_dtype(if self.flows { precision.numbers() } else { precision.weights() })
     }
 }
 
-/// Normal numbers in double precision, from the stream of a case and a name in it.
+/// Returns normal numbers in double precision, from the stream of a case and a name in it.
 ///
 /// # Errors
-/// If Candle cannot make them.
+/// If Candle cannot create them.
 pub fn stream(case: &str, name: &str, shape: &[usize]) -> Result<Tensor> {
     let mut stream = Seed::root(0).child("checks").child(case).child(name).stream();
     let values: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
-/// Normal numbers as a variable, from the stream of a name.
+/// Returns normal numbers as a variable, from the stream of a name.
 ///
 /// # Errors
-/// If Candle cannot make them.
+/// If Candle cannot create them.
 pub fn normal(name: &str, shape: &[usize], dtype: DType) -> Result<Var> {
     let mut stream = Seed::root(0).child(name).stream();
     let values: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();

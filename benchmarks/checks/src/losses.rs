@@ -1,4 +1,4 @@
-//! Losses at the sizes at which they are timed, here and by PyTorch.
+//! Losses at the sizes at which they are timed, here and in PyTorch.
 
 use skewbench::{
     candle_core::{Result, Tensor},
@@ -7,19 +7,20 @@ use skewbench::{
 
 use crate::operations::{self, Case};
 
-/// SimCLR's temperature, and Barlow Twins' weight of what is off the diagonal, as published.
+/// SimCLR's temperature, and Barlow Twins' weight of off-diagonal terms, as published.
 pub const TEMPERATURE: f64 = 0.2;
 pub const WEIGHT: f64 = 0.0051;
 
-/// Rows of a view up to which the twin runs on the CPU, whose matrices are rows x rows in double precision.
+/// Largest number of rows of a view for which the twin runs on the CPU: its matrices are rows x rows in double
+/// precision.
 const LARGEST_TWIN: usize = 2_048;
 
 /// A loss of two views at a size.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss {
-    /// As PyTorch's script calls it.
+    /// Name in PyTorch's script.
     pub name: &'static str,
-    /// Of one view.
+    /// Rows of one view.
     pub rows: usize,
     pub width: usize,
 }
@@ -28,10 +29,10 @@ pub struct Loss {
 const NT_XENT: [[usize; 2]; 6] =
     [[512, 128], [512, 256], [2_048, 128], [2_048, 256], [8_192, 128], [8_192, 256]];
 const BARLOW_TWINS: [[usize; 2]; 4] = [[256, 2_048], [256, 8_192], [2_048, 2_048], [2_048, 8_192]];
-/// Of both, for compute-sanitizer.
+/// Sizes of both losses for compute-sanitizer.
 const SMALL: [[usize; 2]; 2] = [[33, 64], [96, 200]];
 
-/// What is timed; or, `small`, what is only checked.
+/// Returns the timed losses; or, if `small`, those that are only checked.
 pub fn losses(small: bool) -> Vec<Loss> {
     let named = |name: &'static str, sizes: &[[usize; 2]]| {
         let sizes = if small { &SMALL } else { sizes };
@@ -41,7 +42,7 @@ pub fn losses(small: bool) -> Vec<Loss> {
 }
 
 impl Loss {
-    /// The loss as an operation of both views.
+    /// Returns the loss as an operation of both views.
     pub fn case(&self) -> Case {
         let size = [self.rows, self.width];
         match self.name {
@@ -50,10 +51,10 @@ impl Loss {
         }
     }
 
-    /// The loss of two views (rows, width).
+    /// Computes the loss of two views (rows, width).
     ///
     /// # Errors
-    /// If it fails.
+    /// If the loss fails.
     pub fn of(&self, first: &Tensor, second: &Tensor) -> Result<Tensor> {
         match self.name {
             "nt_xent" => nt_xent(first, second, TEMPERATURE),
@@ -61,19 +62,19 @@ impl Loss {
         }
     }
 
-    /// Whether the CPU can compute it.
+    /// Returns whether the CPU can compute it.
     pub fn has_twin(&self) -> bool {
         self.rows <= LARGEST_TWIN
     }
 
-    /// Multiplications and additions of the products forward and backward, and bytes of all views read in
-    /// both and of gradients written: what is needed at least.
+    /// Returns lower bounds: multiplications and additions of the products forward and backward, and bytes of all
+    /// views read in both passes and of gradients written.
     pub fn floor(&self, bytes_of_a_number: usize) -> (f64, f64) {
         let (n, d) = (self.rows as f64, self.width as f64);
         let products = match self.name {
-            // Similarities of 2 N rows, the same again, and their weights times the rows.
+            // Similarities of 2 N rows, computed twice, and their weights times the rows.
             "nt_xent" => 3.0 * (2.0 * n) * (2.0 * n) * d,
-            // The matrix of correlations, and that times either view.
+            // The correlation matrix, and its products with either view.
             _ => 3.0 * n * d * d,
         };
         (2.0 * products, 3.0 * 2.0 * n * d * bytes_of_a_number as f64)

@@ -1,5 +1,5 @@
-//! The cases as PyTorch's scripts in `fixtures/torch` read them: `cases.json`, and what operations were given
-//! and computed.
+//! The cases in the format of PyTorch's scripts in `fixtures/torch`: `cases.json`, and the inputs and results of
+//! operations.
 
 use std::{collections::HashMap, path::Path};
 
@@ -17,7 +17,7 @@ use crate::{
     trajectory::{self, HEADS, IMAGES, SIDE, STEPS, STEPS_AN_EPOCH},
 };
 
-/// What `make.py`, `gpu_losses.py` and `gpu_steps.py` go through.
+/// Returns the cases of `make.py`, `gpu_losses.py` and `gpu_steps.py`.
 pub fn cases() -> Value {
     let sizes = losses::losses(false);
     let sizes: Vec<Value> = sizes
@@ -41,7 +41,7 @@ pub fn cases() -> Value {
     })
 }
 
-/// A trajectory with its optimiser.
+/// Returns a trajectory with its optimiser.
 fn run(case: trajectory::Case) -> Value {
     let recipe = case.recipe();
     let rule = match recipe.rule {
@@ -56,7 +56,7 @@ fn run(case: trajectory::Case) -> Value {
     })
 }
 
-/// What operations were given and computed, for `gpu_operations.py`.
+/// Inputs and results of operations, for `gpu_operations.py`.
 #[derive(Default)]
 pub struct Kept {
     tensors: HashMap<String, Tensor>,
@@ -64,7 +64,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Takes a case in f32, which holds bf16's numbers exactly.
+    /// Adds a case in f32, which represents bf16 numbers exactly.
     ///
     /// # Errors
     /// If tensors cannot be copied.
@@ -92,7 +92,7 @@ impl Kept {
         Ok(())
     }
 
-    /// Writes all as safetensors, with the cases in its header.
+    /// Writes all as safetensors, with the cases in the header.
     ///
     /// # Errors
     /// If the file cannot be written.

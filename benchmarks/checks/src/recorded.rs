@@ -1,4 +1,4 @@
-//! What PyTorch recorded of training steps, and holding ours to it.
+//! PyTorch's recorded training steps, and the comparison of ours with them.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -16,12 +16,12 @@ static RECORDED: LazyLock<Value> = LazyLock::new(|| {
 /// PyTorch's run of a case.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// In double precision, before each of [`STEPS`] updates.
+    /// Losses in double precision, before each of [`STEPS`] updates.
     pub losses: Vec<f64>,
-    /// In float32, and under autocast to bf16.
+    /// Losses in float32, and under autocast to bf16.
     pub losses_single: Vec<f64>,
     pub losses_mixed: Vec<f64>,
-    /// By name; a teacher's are the student's below `teacher.`.
+    /// Variables by name; a teacher's have the student's names below `teacher.`.
     pub variables: BTreeMap<String, Variable>,
 }
 
@@ -31,11 +31,11 @@ pub struct Variable {
     pub length: f64,
     pub first: f64,
     pub second: Option<f64>,
-    /// Length of the first step's gradient; a teacher has none.
+    /// Norm of the first step's gradient; a teacher has none.
     pub gradient: Option<f64>,
 }
 
-/// A number of the generator: a name, its hash in hexadecimal, a place in its stream, and the number there.
+/// A number of the generator: a name, its hash in hexadecimal, a position in its stream, and the number there.
 pub struct Generated {
     pub name: String,
     pub hash: String,
@@ -43,10 +43,10 @@ pub struct Generated {
     pub unit: f64,
 }
 
-/// What PyTorch recorded of a case.
+/// Returns what PyTorch recorded of a case.
 ///
 /// # Errors
-/// If nothing is recorded, or not all that is compared.
+/// If nothing is recorded, or something that is compared is missing.
 pub fn of(case: Case) -> Result<Run> {
     let all = RECORDED["trajectories"].as_array().context("no trajectories are recorded")?;
     let is_it = |run: &&Value| run["method"] == case.id() && run["backbone"] == case.backbone.id();
@@ -72,7 +72,7 @@ fn losses(run: &Value, name: &str) -> Result<Vec<f64>> {
     Ok(all)
 }
 
-/// Numbers of the generator that [`crate::formula`] must give too.
+/// Returns numbers of the generator, which [`crate::formula`] must reproduce.
 ///
 /// # Errors
 /// If none are recorded.
@@ -86,24 +86,25 @@ pub fn generated() -> Result<Vec<Generated>> {
     all.iter().map(|value| number(value).context("a generated number is not complete")).collect()
 }
 
-/// How far from PyTorch's double precision a trajectory of a precision may be; ours.
+/// How far a trajectory in some precision may be from PyTorch's double precision; ours.
 pub struct Bounds {
     pub name: &'static str,
     pub images: DType,
-    /// Of the first loss, of the length of all first gradients, and of that of any variable's.
+    /// Bounds of the first loss, of the norm of all first gradients, and of the norm of any variable's gradient.
     first: f64,
     length: f64,
     variable: f64,
-    /// PyTorch's own trajectory in such numbers, and how far losses may drift even where that hardly does.
+    /// PyTorch's own trajectory in this precision, and how far losses may drift even if that one hardly does.
     own: fn(&Run) -> &[f64],
     always: f64,
 }
 
-/// Of all gradients' length: what is shorter is held as if it were so long. Some are zero by symmetry.
+/// Relative to the norm of all gradients: shorter gradients are compared as if they had this norm. Some are zero by
+/// symmetry.
 const SHORTEST: f64 = 1e-3;
-/// How many times further than PyTorch's own all losses may drift. Of few losses that is chance: it is asked
-/// of whole trajectories. Seen on the CPU in mixed precision: 0.35 times (DINO on ViT-Tiny) to 1.7 times
-/// (SimCLR on ResNet-18).
+/// How many times further than PyTorch's own all losses may drift. For few losses the ratio is random, so it is
+/// only checked on complete trajectories. Observed on the CPU in mixed precision: 0.35 times (DINO on ViT-Tiny) to
+/// 1.7 times (SimCLR on ResNet-18).
 const DRIFT: f64 = 3.0;
 
 pub const SINGLE: Bounds = Bounds {
@@ -111,8 +112,8 @@ pub const SINGLE: Bounds = Bounds {
     images: DType::F32,
     first: 1e-4,
     length: 2e-3,
-    // On the CPU 1.8 % (BYOL on ResNet-18, where a ReLU turns; PyTorch's own float32 on another machine was
-    // as far), 0.1 % elsewhere.
+    // On the CPU 1.8 % (BYOL on ResNet-18, where a ReLU switches; PyTorch's own float32 on another machine differed
+    // as much), 0.1 % elsewhere.
     variable: 5e-2,
     own: |run| &run.losses_single,
     always: 1e-3,
@@ -129,26 +130,24 @@ pub const MIXED: Bounds = Bounds {
     always: 0.0,
 };
 
-/// A trajectory beside PyTorch's.
+/// A trajectory compared with PyTorch's.
 #[derive(Clone, Debug)]
 pub struct Judged {
     pub is_equal: bool,
-    /// Relative differences: of the first loss, and of the length of all first gradients together.
+    /// Relative differences: of the first loss, and of the norm of all first gradients together.
     pub first_apart: f64,
     pub lengths_apart: f64,
-    /// Root mean square of how far losses are from double precision, of ours and of PyTorch's own in such
-    /// numbers.
+    /// Root mean square deviation of losses from double precision, of ours and of PyTorch's own in this precision.
     pub drift: f64,
     pub drift_of_pytorch: f64,
-    /// The variable whose first gradient's length is furthest from PyTorch's, both lengths, and how far that
-    /// is.
+    /// The variable whose first gradient's norm differs most from PyTorch's, both norms, and the difference.
     pub variable: String,
     pub lengths: [f64; 2],
     pub variable_apart: f64,
 }
 
 impl Run {
-    /// Holds a trajectory to this.
+    /// Compares a trajectory with this run.
     ///
     /// # Errors
     /// If PyTorch has no gradient for a variable.
@@ -158,7 +157,7 @@ impl Run {
         gradients: &BTreeMap<String, f64>,
         bounds: &Bounds,
     ) -> Result<Judged> {
-        // Squared lengths of all first gradients, ours and PyTorch's.
+        // Squared norms of all first gradients, ours and PyTorch's.
         let (mut squares, mut lengths) = ([0.0; 2], Vec::new());
         for (name, &ours) in gradients {
             let theirs = self.variables.get(name).and_then(|variable| variable.gradient);
@@ -192,17 +191,17 @@ impl Run {
         Ok(judged)
     }
 
-    /// As [`Self::judge`], of a trajectory.
+    /// Like [`Self::judge`], for a trajectory.
     ///
     /// # Errors
-    /// Likewise.
+    /// As for [`Self::judge`].
     pub fn judge_trajectory(&self, trajectory: &Trajectory, bounds: &Bounds) -> Result<Judged> {
         self.judge(&trajectory.losses, &trajectory.gradients, bounds)
     }
 }
 
 impl Judged {
-    /// For the results of a check.
+    /// Returns it for the results of a check.
     pub fn to_json(&self, losses: &[f64]) -> Value {
         json!({
             "losses": losses,
@@ -239,7 +238,7 @@ mod tests {
         };
         let own = gradients(&run);
         assert!(equal(&run.losses_mixed, &own, &run)?);
-        // A first loss that is too far; a last one that is not a number; and one step that is near.
+        // A first loss that is too far off; a last one that is NaN; and one step that is close.
         let mut losses = run.losses.clone();
         losses[0] *= 1.03;
         assert!(!equal(&losses, &own, &run)?);
@@ -247,7 +246,7 @@ mod tests {
         losses[9] = f64::NAN;
         assert!(!equal(&losses, &own, &run)?);
         assert!(equal(&run.losses[..1], &own, &run)?);
-        // A PyTorch that rounds nothing leaves no room to drift.
+        // If PyTorch does not round, no drift is allowed.
         let exact = Run { losses_mixed: run.losses.clone(), ..run.clone() };
         assert!(!equal(&run.losses_mixed, &own, &exact)?);
         // All gradients a fifth longer; and one that is half as long as it should be.

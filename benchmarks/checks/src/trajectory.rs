@@ -1,7 +1,7 @@
-//! Ten training steps of a method from weights, images and masks that [`crate::formula`] gives: another
-//! library makes the same ones, and nothing but numbers of the end is carried from one to the other.
+//! Ten training steps of a method from weights, images and masks defined by [`crate::formula`]: another library
+//! computes the same ones, and only final numbers are exchanged.
 //!
-//! PyTorch's are recorded in `fixtures/torch/trajectories.json` ([`crate::recorded`]); the setting stands in
+//! PyTorch's are recorded in `fixtures/torch/trajectories.json` ([`crate::recorded`]); the setting is described in
 //! `fixtures/torch/README.md`. Optimisation and losses are those that the paper's authors released.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -26,7 +26,7 @@ use skewbench::{
 
 use crate::formula::{around, hash, unit};
 
-/// As many as are recorded, over two epochs.
+/// Number of steps, as recorded, over two epochs.
 pub const STEPS: usize = 10;
 pub const STEPS_AN_EPOCH: usize = 5;
 pub const IMAGES: usize = 8;
@@ -40,7 +40,7 @@ pub const HEADS: Heads = Heads {
     decoder: DecoderSize { width: 96, depth: 2, heads: 3 },
 };
 
-/// Gives every variable the formula's first values; buffers keep theirs.
+/// Sets every variable to the formula's initial values; buffers are unchanged.
 fn fill(parameters: &Parameters) -> Result<()> {
     for parameter in parameters.trainable() {
         let (name, variable) = (parameter.name.as_str(), &parameter.variable);
@@ -60,7 +60,7 @@ fn fill(parameters: &Parameters) -> Result<()> {
     Ok(())
 }
 
-/// The batch of a step.
+/// Returns the batch of a step.
 fn batch(step: usize, views: usize, numbers: DType, device: &Device) -> Result<Batch> {
     let shared = hash(&format!("image.{step}"));
     let count = IMAGES * SIDE * SIDE * 3;
@@ -81,8 +81,7 @@ fn masks(step: usize) -> Vec<Vec<f64>> {
     (0..IMAGES).map(|image| (0..PATCHES).map(|patch| unit(key, PATCHES * image + patch)).collect()).collect()
 }
 
-/// A method on a backbone, with the head that its cells have at full scale; or DINO with a batch-normalised
-/// one.
+/// A method on a backbone, with the head that its cells have at full scale; or DINO with a batch-normalised head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
     pub method: method::Name,
@@ -90,7 +89,7 @@ pub struct Case {
     pub head_norm: bool,
 }
 
-/// Every pair that is defined; and DINO on ResNet-18 as our small scales and lightly have its head.
+/// Returns every defined pair; and DINO on ResNet-18 with the head of our small scales and of lightly.
 pub fn cases() -> Vec<Case> {
     let pairs = crate::pairs().into_iter();
     let plain = pairs.map(|(method, backbone)| Case { method, backbone, head_norm: false });
@@ -99,18 +98,18 @@ pub fn cases() -> Vec<Case> {
 }
 
 impl Case {
-    /// The method's name in the fixture.
+    /// Returns the method's name in the fixture.
     pub fn id(self) -> String {
         format!("{}{}", self.method, if self.head_norm { "_head_norm" } else { "" })
     }
 
-    /// For messages and results.
+    /// Returns the name for messages and results.
     pub fn name(self) -> String {
         format!("{} {}", self.id(), self.backbone)
     }
 
-    /// The released recipe but for what keeps a comparison simple: DINO's temperature stands still, MAE's
-    /// encoder has as many heads as timm's, and its optimiser is that of its own authors.
+    /// Returns the released recipe, simplified for the comparison: DINO's temperature is constant, MAE's encoder
+    /// has as many heads as timm's, and its optimiser is that of its own authors.
     pub fn recipe(self) -> Recipe {
         let of = |name| Recipe::of(name, self.method, self.backbone);
         let released = of(recipe::Name::AsReleased);
@@ -142,7 +141,7 @@ const MAE: Reconstruction = Reconstruction {
     supervision: Supervision::All,
 };
 
-/// MAE is told its masks.
+/// MAE gets its masks as arguments.
 enum Model {
     Any(Box<dyn Method>),
     Mae(Box<Mae>),
@@ -164,28 +163,28 @@ impl Model {
     }
 }
 
-/// What steps leave.
+/// The result of the steps.
 pub struct Trajectory {
     pub losses: Vec<f64>,
-    /// Lengths of the first step's gradients, by variable.
+    /// Norms of the first step's gradients, by variable.
     pub gradients: BTreeMap<String, f64>,
     model: Model,
 }
 
 impl Trajectory {
-    /// The method after the last step.
+    /// Returns the method after the last step.
     pub fn method(&self) -> &dyn Method {
         self.model.method()
     }
 }
 
-/// Root mean square of how far losses are from others (as far as there are any), each relative to the other.
+/// Returns the root mean square deviation of losses from others (as many as there are), each relative to the other.
 pub fn drift(losses: &[f64], from: &[f64]) -> f64 {
     let squares = losses.iter().zip(from).map(|(loss, from)| (loss / from - 1.0).powi(2));
     (squares.sum::<f64>() / losses.len() as f64).sqrt()
 }
 
-/// Euclidean length.
+/// Returns the Euclidean norm.
 pub fn length(tensor: &Tensor) -> Result<f64> {
     tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.sqr()?.sum_all()?.sqrt()?.to_scalar()
 }
@@ -200,14 +199,14 @@ fn lengths(parameters: &Parameters, gradients: &GradStore) -> Result<BTreeMap<St
     parameters.trainable().map(of).collect()
 }
 
-/// Numbers of a trajectory: where they lie, weights' type, and images' type (bf16: mixed precision).
+/// Number types of a trajectory: device, weights' type, and images' type (bf16: mixed precision).
 pub struct Numbers<'a> {
     pub device: &'a Device,
     pub weights: DType,
     pub images: DType,
 }
 
-/// The first `steps` of [`STEPS`].
+/// Runs the first `steps` of [`STEPS`].
 ///
 /// # Errors
 /// If the method is undefined on the backbone.
@@ -233,7 +232,7 @@ pub fn follow(case: Case, numbers: &Numbers, steps: usize) -> Result<Trajectory>
     Ok(Trajectory { losses, gradients: lengths_of_first, model })
 }
 
-/// The model with its first values.
+/// Returns the model with its initial values.
 fn first(case: Case, objective: &dyn Objective, numbers: &Numbers) -> Result<Model> {
     let architecture = Architecture {
         name: case.backbone,
@@ -267,7 +266,7 @@ fn first(case: Case, objective: &dyn Objective, numbers: &Numbers) -> Result<Mod
     Ok(model)
 }
 
-/// The recipe's, at rates as they are given: for a batch of 256 images.
+/// Returns the recipe's optimiser at unscaled rates: for a batch of 256 images.
 fn optimiser(recipe: &Recipe, method: &dyn Method) -> Result<Optimiser> {
     let scale = Scale { batch_size: recipe::BATCH, ..Scale::full() };
     Optimiser::new(recipe.rule, groups(method, &recipe.optimisation(&scale)))

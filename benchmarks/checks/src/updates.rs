@@ -1,5 +1,4 @@
-//! Updates of variables that are larger and smaller than a kernel's piece: what every optimiser makes of
-//! them, and moving averages.
+//! Updates of variables that are larger and smaller than a kernel's piece: by every optimiser, and moving averages.
 
 use anyhow::Result;
 use skewbench::{
@@ -14,18 +13,18 @@ use crate::{
     inputs::stream,
 };
 
-/// Of the variables of an update.
+/// Shapes of the variables of an update.
 const SHAPES: [&[usize]; 3] = [&[70, 200], &[3], &[64, 64]];
 const STEPS: usize = 3;
 
-/// Something that moves variables.
+/// A rule that updates variables.
 #[derive(Clone, Copy, Debug)]
 pub enum Update {
     Rule(Rule),
     MovingAverages,
 }
 
-/// All of them, by name.
+/// All update rules, by name.
 pub const UPDATES: [(&str, Update); 5] = [
     ("AdamW", Update::Rule(Rule::ADAMW)),
     ("SGD", Update::Rule(Rule::Sgd { momentum: 0.9 })),
@@ -41,7 +40,7 @@ pub const UPDATES: [(&str, Update); 5] = [
 ];
 
 impl Update {
-    /// The variables afterwards, in single precision on a device.
+    /// Returns the variables afterwards, in single precision on a device.
     ///
     /// # Errors
     /// If an update fails.
@@ -83,7 +82,7 @@ fn after_a_move(device: &Device) -> Result<Vec<Named>> {
         let average = Var::from_tensor(&normal(&format!("average {place}"), shape, device)?)?;
         pairs.push((average, normal(&format!("value {place}"), shape, device)?));
     }
-    // The parts need not make one, as of batch normalisation's variances.
+    // The weights need not add up to one, as for batch normalisation's variances.
     let moves = pairs.iter().map(|(average, value)| Move { average, value, keep: 0.996, take: 0.0041 });
     move_averages(&moves.collect::<Vec<_>>())?;
     let named =

@@ -1,4 +1,4 @@
-//! Drawn views of images, which kernels make byte for byte as the CPU does (and the CPU as Pillow:
+//! Drawn views of images, for which kernels must give the same bytes as the CPU (and the CPU the same as Pillow:
 //! `fixtures/pillow`).
 
 use skewbench::{
@@ -7,22 +7,22 @@ use skewbench::{
     seed::Seed,
 };
 
-/// Sides of views: larger and smaller than the images, odd.
+/// Sides of views: larger and smaller than the images, and odd.
 pub const SIDES: [usize; 3] = [16, 37, 64];
 /// Width and height of the images.
 const SIZES: [(usize, usize); 4] = [(72, 58), (40, 90), (64, 64), (30, 25)];
 pub const NORMALISATION: Normalisation = Normalisation::SEWER_ML;
 
-/// Images, and what is drawn of them.
+/// Images, and views drawn from them.
 pub struct Views {
     pub side: usize,
     pub images: Vec<Image>,
-    /// The place of an image, and a view of it.
+    /// Index of an image, and a view of it.
     pub drawn: Vec<(usize, Drawn)>,
 }
 
 impl Views {
-    /// Views of `side` pixels, by every recipe.
+    /// Draws views of `side` pixels, by every recipe.
     pub fn of(side: usize) -> Self {
         let seed = Seed::root(0).child("views").index(side);
         let images: Vec<Image> = (0..SIZES.len()).map(|place| image(seed, place)).collect();
@@ -44,7 +44,7 @@ impl Views {
         Self { side, images, drawn }
     }
 
-    /// All views as the CPU makes them, (views, side, side, 3), normalised.
+    /// Returns all views as computed by the CPU, (views, side, side, 3), normalised.
     pub fn expected(&self) -> Vec<f32> {
         let mut expected = vec![0.0; self.drawn.len() * 3 * self.side * self.side];
         let each = expected.chunks_exact_mut(3 * self.side * self.side);
@@ -55,7 +55,7 @@ impl Views {
     }
 }
 
-/// Smooth with noise: every adjustment, and clipping at both ends, has something to do.
+/// Returns a smooth image with noise: every adjustment, and clipping at both ends, affects it.
 fn image(seed: Seed, place: usize) -> Image {
     let (width, height) = SIZES[place];
     let mut stream = seed.child("image").index(place).stream();

@@ -1,6 +1,6 @@
 #![no_main]
 
-// Each target is one of its readers.
+// Each target uses one of the readers.
 #[allow(dead_code)]
 #[path = "../readers.rs"]
 mod readers;

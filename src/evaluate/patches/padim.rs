@@ -1,4 +1,4 @@
-//! PaDiM: at each place of the grid a cloud of what normal images show there, and the distance from it.
+//! PaDiM: a Gaussian of normal images at each place of the grid, and the largest Mahalanobis distance from it.
 
 use anyhow::{Context, Result, ensure};
 use faer::{Mat, Side, prelude::Solve};
@@ -7,27 +7,27 @@ use rayon::prelude::*;
 use super::{super::probe::dot, Patches};
 use crate::seed::Seed;
 
-/// Numbers of a place that are used, drawn at random: PaDiM's for ResNet-18.
+/// Number of features of a place that are used, drawn at random: PaDiM's for ResNet-18.
 pub const DIMENSIONS: usize = 100;
 /// Added to the covariance's diagonal: PaDiM's.
 const EPSILON: f64 = 0.01;
 
-/// What normal images show at a place.
+/// The distribution of normal images at a place.
 struct Cloud {
     mean: Vec<f64>,
     /// Inverse of the covariance, row by row.
     precision: Vec<f64>,
 }
 
-/// One cloud a place.
+/// PaDiM's distributions, one per place.
 pub struct Padim {
-    /// Which numbers of a place are used.
+    /// Which features of a place are used.
     used: Vec<usize>,
     places: Vec<Cloud>,
 }
 
 impl Padim {
-    /// Of at least two normal images.
+    /// Fits the distributions on at least two normal images.
     ///
     /// # Errors
     /// If there are fewer.
@@ -62,7 +62,7 @@ impl Padim {
         Ok(Self { used, places })
     }
 
-    /// How far an image lies from normal ones: the largest Mahalanobis distance of a place.
+    /// Returns an image's distance from normal ones: the largest Mahalanobis distance of its places.
     pub fn distance(&self, patches: &Patches) -> f64 {
         let squares = patches.places().zip(&self.places).map(|(patch, cloud)| {
             let centred: Vec<f64> =

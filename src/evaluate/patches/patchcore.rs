@@ -1,4 +1,4 @@
-//! PatchCore: a bank of patches of normal images that leaves none far from it, and the distance from that bank.
+//! PatchCore: a bank of patches that covers those of normal images, and the distance from that bank.
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -6,23 +6,23 @@ use rayon::prelude::*;
 use super::{super::distance::squared, Patches};
 use crate::seed::Seed;
 
-/// Patches of normal images that the bank is chosen from, at most. Ours.
+/// Largest number of patches of normal images that the bank is chosen from. Ours.
 pub const CANDIDATES: usize = 20_000;
-/// Patches in the bank, at most. Ours; PatchCore's is a tenth or a hundredth of all.
+/// Largest number of patches in the bank. Ours; PatchCore's is a tenth or a hundredth of all.
 pub const BANK: usize = 500;
-/// Neighbours in the bank that say how usual a place there is: PatchCore's b.
+/// Neighbours within the bank that say how usual a patch of it is: PatchCore's b.
 const SUPPORT: usize = 9;
 
 /// A bank of patches.
 pub struct PatchCore {
     bank: Vec<f32>,
     width: usize,
-    /// Of each patch of the bank the nearest ones there, itself the first.
+    /// For each patch of the bank its nearest neighbours there, itself first.
     support: Vec<Vec<usize>>,
 }
 
 impl PatchCore {
-    /// Chooses patches from those of normal images, always the one that is farthest from all chosen.
+    /// Chooses patches from those of normal images: always the one farthest from all chosen so far.
     ///
     /// # Errors
     /// If there is no patch.
@@ -37,7 +37,7 @@ impl PatchCore {
         Ok(Self::of(&farthest_first(&candidates, BANK)))
     }
 
-    /// Of a bank as it is.
+    /// Builds the support sets of a given bank.
     pub(in crate::evaluate) fn of(bank: &[&[f32]]) -> Self {
         let nearest = |patch: &&[f32]| {
             let mut others: Vec<(f32, usize)> =
@@ -49,11 +49,11 @@ impl PatchCore {
         Self { bank: bank.concat(), width: bank[0].len(), support }
     }
 
-    /// How far an image lies from normal ones: the largest distance s of a patch m from the bank, times
+    /// Returns an image's distance from normal ones: the largest distance s of a patch m from the bank, times
     ///
     /// 1 - exp |m - m*| / (sum over n near m* of exp |m - n|)
     ///
-    /// with m* its nearest there: more where that is itself unusual.
+    /// with m* its nearest patch of the bank: the distance counts more if m* is itself unusual.
     pub fn distance(&self, patches: &Patches) -> f64 {
         let found = patches.places().map(|patch| (self.nearest(patch), patch));
         let Some(((square, place), patch)) = found.max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0)) else {
@@ -62,28 +62,28 @@ impl PatchCore {
         let distance = f64::from(square).sqrt();
         let near = |&place: &usize| f64::from(squared(patch, self.row(place))).sqrt();
         let distances: Vec<f64> = self.support[place].iter().map(near).collect();
-        // The same with the largest taken off: exp of a large distance is not finite.
+        // Subtracting the largest changes nothing but keeps exp of a large distance finite.
         let largest = distances.iter().copied().fold(0.0, f64::max);
         let sum: f64 = distances.iter().map(|distance| libm::exp(distance - largest)).sum();
         (1.0 - libm::exp(distance - largest) / sum) * distance
     }
 
-    /// The distance of each place from the bank, row by row.
+    /// Returns the distance of each place from the bank, row by row.
     pub fn map(&self, patches: &Patches) -> Vec<f64> {
         patches.places().map(|patch| f64::from(self.nearest(patch).0).sqrt()).collect()
     }
 
-    /// The bank, patch by patch.
+    /// Returns the bank, patch by patch.
     pub fn rows(&self) -> &[f32] {
         &self.bank
     }
 
-    /// Numbers of a patch.
+    /// Returns the number of features of a patch.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Squared distance from the nearest of the bank, and which it is.
+    /// Returns the squared distance to the nearest patch of the bank, and its index.
     fn nearest(&self, patch: &[f32]) -> (f32, usize) {
         let rows = self.bank.chunks_exact(self.width).enumerate();
         rows.map(|(place, row)| (squared(patch, row), place))
@@ -96,7 +96,7 @@ impl PatchCore {
     }
 }
 
-/// The first candidate, then always the one that is farthest from all taken: a greedy k-centre.
+/// Takes the first candidate, then repeatedly the one farthest from all taken: a greedy k-centre.
 pub(super) fn farthest_first<'a>(candidates: &[&'a [f32]], most: usize) -> Vec<&'a [f32]> {
     let mut far = vec![f32::INFINITY; candidates.len()];
     let (mut taken, mut next) = (Vec::new(), 0);

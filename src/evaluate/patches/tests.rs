@@ -1,7 +1,7 @@
 use super::*;
 use crate::seed::Seed;
 
-/// Numbers that NumPy makes too: images of `rows` x `columns` places and `channels` numbers.
+/// Maps that NumPy computes identically: images of `rows` x `columns` places and `channels` numbers.
 fn maps(images: usize, rows: usize, columns: usize, channels: usize, offset: f64) -> Tensor {
     let value = |n: usize| {
         let n = n as f64;
@@ -23,7 +23,8 @@ fn close(found: &[f64], expected: &[f64]) {
     }
 }
 
-/// PyTorch-free: `fixtures/patches/make.py` writes these from the papers' formulas in NumPy and SciPy.
+/// Independent of PyTorch: `fixtures/patches/make.py` computes the expected values from the papers' formulas in
+/// NumPy and SciPy.
 #[test]
 fn descriptions_banks_and_distances_are_the_papers() {
     let expected: serde_json::Value =

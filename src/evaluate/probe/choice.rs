@@ -1,9 +1,10 @@
-//! Which C a probe is fitted with: the one that predicts best what it was not fitted on.
+//! Choice of the C that a probe is fitted with, by cross-validation.
 //!
-//! Images are dealt to folds; for each candidate, from the strongest penalty on and until that no longer helps, the probe
-//! is fitted on all folds but one and its own loss, the one that is minimised, is taken on that fold. The loss and not AUROC decides: a fold of two defects has an AUROC of few
-//! values, and logits of different folds must not be ranked together (Airola et al., "An experimental comparison of
-//! cross-validation techniques for estimating the area under the ROC curve", 2011).
+//! Images are dealt to folds. For each candidate, starting with the strongest penalty and stopping when a weaker
+//! one no longer helps, the probe is fitted on all folds but one and its loss is computed on that fold. The loss
+//! and not AUROC decides: a fold with two defects has few possible values of AUROC, and logits of different folds
+//! must not be ranked together (Airola et al., "An experimental comparison of cross-validation techniques for
+//! estimating the area under the ROC curve", 2011).
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -11,19 +12,21 @@ use rayon::prelude::*;
 use super::{DesignMatrix, Fit, Options, importances, softplus};
 use crate::{evaluate::folds::deal, seed::Seed};
 
-/// What C is chosen from. Ours: at the ends nearly all or nearly none of a standardised feature counts.
+/// Candidates for C. Ours: at the ends a standardised feature counts almost not at all, or almost fully.
 pub const CANDIDATES: [f64; 5] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0];
-/// Parts that images are dealt to. Ours.
+/// Number of folds. Ours.
 pub const FOLDS: usize = 5;
-/// Images of each label without which nothing is chosen: two a fold. Ours.
+/// Fewest images of each label for a choice: two per fold. Ours.
 pub const FEWEST: usize = 2 * FOLDS;
-/// Images that a choice is made on at most, evenly spread. Ours: it costs as many fits as folds times candidates.
+/// Largest number of images that a choice is based on, evenly spaced. Ours: the cost is folds times candidates
+/// fits.
 pub const MOST_IMAGES: usize = 20_000;
 
-/// Gradient, relative to the largest, at which a candidate's fit may end: its loss has more digits than are compared.
+/// Relative gradient at which a candidate's fit may end: its loss is then more precise than the comparison needs.
 const TOLERANCE: f64 = 1e-6;
 
-/// The first candidate whose next is no better; none where there are too few images of a label, in all or beside a fold.
+/// Returns the first candidate whose successor is no better; `None` if a label has too few images, in total or
+/// outside a fold.
 pub(super) fn choose(
     rows: &DesignMatrix,
     defects: &[bool],
@@ -71,13 +74,13 @@ pub(super) fn choose(
     Ok(best.map(|(_, c)| c))
 }
 
-/// The images that a choice is made on.
+/// The images that a choice is based on.
 struct Known<'a> {
     rows: &'a DesignMatrix,
     /// Which of the rows.
     kept: &'a [usize],
     labels: &'a [bool],
-    /// Of each image in the loss.
+    /// Weight of each image in the loss.
     weights: &'a [f64],
 }
 
@@ -86,7 +89,7 @@ struct Fold<'a> {
     inside: &'a [usize],
     held_out: DesignMatrix,
     fit: Fit<'a>,
-    /// Where the next fit begins: at the one before, a few steps from its end.
+    /// Start of the next fit: the previous solution, a few steps away.
     start: Vec<f64>,
 }
 
@@ -105,7 +108,7 @@ impl<'a> Fold<'a> {
         Ok(Self { inside, held_out: select(inside), fit, start: vec![0.0; all.rows.width()] })
     }
 
-    /// Loss of the fold's images by the fit on all others.
+    /// Returns the loss of the fold's images under the fit on all others.
     fn loss(&mut self, c: f64, all: &Known) -> Result<f64> {
         let (fitted, convergence) = self.fit.minimise(c, std::mem::take(&mut self.start), TOLERANCE)?;
         let probe = self.fit.probe(fitted.clone(), convergence);
@@ -127,7 +130,7 @@ mod tests {
 
     const OPTIONS: Options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
 
-    /// Images of which one in five is a defect, `telling` of whose `width` features tell it.
+    /// Images of which one in five is a defect; `telling` of their `width` features carry information about it.
     fn drawn(images: usize, width: usize, telling: usize, apart: f64) -> (Tensor, Vec<bool>) {
         let mut stream = Seed::root(8).child("choice").stream();
         let defects: Vec<bool> = (0..images).map(|image| image % 5 == 0).collect();
@@ -148,8 +151,8 @@ mod tests {
         assert!(chosen(&noise) <= 1e-3 && chosen(&plain) == 1.0, "{} {}", chosen(&noise), chosen(&plain));
     }
 
-    /// Loss of what is held out, by whole fits, each from nothing to its full tolerance. Held out is each fold in turn; or
-    /// all but it, if `swapped`.
+    /// Loss on held-out images, by complete fits, each from zero to full tolerance. Each fold is held out in turn;
+    /// if `swapped`, everything except it.
     fn loss(features: &Tensor, defects: &[bool], c: f64, swapped: bool) -> f64 {
         let folds = deal(defects, None, FOLDS, &Seed::root(0).child("probe folds"));
         let found = defects.iter().filter(|&&defect| defect).count() as f64;
@@ -196,7 +199,7 @@ mod tests {
         let (probe, c) = Probe::cross_validated(&features, &defects, None, OPTIONS).unwrap();
         assert!(CANDIDATES.contains(&c));
         assert_eq!(probe, Probe::fit(&features, &defects, Options { c, ..OPTIONS }).unwrap());
-        // One group a label: no fold has another to be predicted from.
+        // One group per label: no fold can be predicted from another.
         let groups: Vec<u32> = defects.iter().map(|&defect| defect.into()).collect();
         let (_, c) = Probe::cross_validated(&features, &defects, Some(&groups), OPTIONS).unwrap();
         assert_eq!(c, OPTIONS.c, "nothing to choose by");
@@ -210,7 +213,7 @@ mod tests {
 
     #[test]
     fn pictures_of_one_group_are_predicted_together() {
-        // Every image twice: alone, its copy gives it away and the largest C wins; in groups it does not.
+        // Every image twice: without groups its copy gives it away and the largest C wins; with groups it does not.
         let (features, defects) = drawn(100, 90, 1, 0.2);
         let twice = Tensor::cat(&[&features, &features], 0).unwrap();
         let labels = [defects.clone(), defects].concat();

@@ -1,8 +1,8 @@
-//! The features of a fit as rows of f64, and the few products and the solver that Newton's method needs.
+//! The features of a fit as rows of f64, and the products and the solver that Newton's method needs.
 //!
-//! Sums over rows are cut at fixed places: results do not depend on the number of threads. Rows are held in f64 where
-//! they are few. Where they are many they are made of the features block by block, each time they are needed: to the
-//! same bits, without a copy of the features in memory.
+//! Sums over rows are split at fixed positions: results do not depend on the number of threads. A few rows are held
+//! in f64. Many rows are converted from the features block by block, each time they are needed: bit-identical,
+//! without a copy of the features in memory.
 
 use std::borrow::Cow;
 
@@ -13,22 +13,22 @@ use rayon::prelude::*;
 /// Rows whose contributions are summed together.
 pub const ROWS: usize = 1024;
 
-/// Numbers that are held in f64 at most, 32 MiB. Ours.
+/// Largest number of values held in f64, 32 MiB. Ours.
 const HELD: usize = 4 << 20;
 
 /// Columns of a Gram matrix computed together: narrow enough to skip most of its upper triangle, wide
 /// enough for a fast matrix product.
 const PANEL: usize = 128;
 
-/// Features, each row with a 1 at its end that the bias multiplies.
+/// Features, each row followed by a 1 that the bias multiplies.
 pub struct DesignMatrix {
     /// (images, features) in f32 or f64, on the CPU, row after row.
     features: Tensor,
-    /// Which of its rows, in this order; all of them where none are named.
+    /// Which of the rows, in this order; all of them if `None`.
     places: Option<Vec<usize>>,
-    /// Features and the 1.
+    /// Number of features plus one.
     width: usize,
-    /// What is taken from each feature, and what the rest is divided by.
+    /// What is subtracted from each feature, and what the difference is divided by.
     means: Vec<f64>,
     deviations: Vec<f64>,
     /// All rows, if they are held.
@@ -58,12 +58,12 @@ impl DesignMatrix {
         Ok(matrix)
     }
 
-    /// Columns, that of ones included.
+    /// Returns the number of columns, including that of ones.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Some of the rows, in this order, before they are centred and scaled.
+    /// Selects some rows, in this order, before they are centred and scaled.
     pub fn select(&self, places: &[usize]) -> Self {
         let of = |&place: &usize| self.places.as_ref().map_or(place, |known| known[place]);
         Self {
@@ -76,12 +76,12 @@ impl DesignMatrix {
         }
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     pub fn count(&self) -> usize {
         self.places.as_ref().map_or_else(|| self.features.dims()[0], Vec::len)
     }
 
-    /// Takes their mean from all columns but the last; returns the means.
+    /// Subtracts the mean from all columns except the last; returns the means.
     pub fn centre(&mut self) -> Result<Vec<f64>> {
         let count = self.count() as f64;
         let mut means = vec![0.0; self.width - 1];
@@ -90,8 +90,8 @@ impl DesignMatrix {
         Ok(means)
     }
 
-    /// Divides all columns but the last, which must be centred from `means`, by their standard deviations;
-    /// returns these. What rounding alone leaves of a constant feature is no deviation: 1 there.
+    /// Divides all columns except the last, already centred by `means`, by their standard deviations, which it
+    /// returns. A deviation that is only rounding error of a constant feature is replaced by 1.
     pub fn scale(&mut self, means: &[f64]) -> Result<Vec<f64>> {
         let count = self.count() as f64;
         let mut deviations = vec![0.0; self.width - 1];
@@ -106,7 +106,7 @@ impl DesignMatrix {
         Ok(deviations)
     }
 
-    /// Holds the rows as they are now, if they are few.
+    /// Holds the current rows in memory, if they are few.
     pub fn hold(&mut self) -> Result<()> {
         if self.count() * self.width <= HELD {
             self.held = Some(self.rows(0, self.count())?.into_owned());
@@ -114,7 +114,7 @@ impl DesignMatrix {
         Ok(())
     }
 
-    /// X v: one number a row.
+    /// Returns X v: one number per row.
     pub fn times(&self, vector: &[f64]) -> Result<Vec<f64>> {
         let mut products = vec![0.0; self.count()];
         let of_piece = |(piece, products): (usize, &mut [f64])| -> Result<()> {
@@ -127,17 +127,17 @@ impl DesignMatrix {
         Ok(products)
     }
 
-    /// X^T v: one number a column.
+    /// Returns X^T v: one number per column.
     pub fn transposed_times(&self, vector: &[f64]) -> Result<Vec<f64>> {
         self.sums(vector, |x| x)
     }
 
-    /// The same with every number of X made positive.
+    /// Returns |X|^T v, with absolute values of X.
     pub fn absolute_transposed_times(&self, vector: &[f64]) -> Result<Vec<f64>> {
         self.sums(vector, f64::abs)
     }
 
-    /// f(X)^T v.
+    /// Returns f(X)^T v.
     fn sums(&self, vector: &[f64], f: impl Fn(f64) -> f64 + Sync) -> Result<Vec<f64>> {
         let of_piece = |(piece, numbers): (usize, &[f64])| -> Result<Vec<f64>> {
             let rows = self.rows(piece * ROWS, numbers.len())?;
@@ -151,7 +151,7 @@ impl DesignMatrix {
         Ok(sum_of(pieces?, self.width))
     }
 
-    /// X^T diag(v) X for v that is not negative, row by row: its lower triangle, and some of the upper.
+    /// Returns X^T diag(v) X for non-negative v, row by row: its lower triangle, and some of the upper.
     pub fn weighted_gram(&self, vector: &[f64]) -> Result<Vec<f64>> {
         let mut gram = vec![0.0; self.width * self.width];
         for (piece, numbers) in vector.chunks(ROWS).enumerate() {
@@ -173,7 +173,7 @@ impl DesignMatrix {
         Ok(gram)
     }
 
-    /// Calls `act` with each row in turn, as it is now.
+    /// Calls `act` with each current row in turn.
     fn for_each_row(&self, mut act: impl FnMut(&[f64])) -> Result<()> {
         for first in (0..self.count()).step_by(ROWS) {
             let rows = self.rows(first, ROWS.min(self.count() - first))?;
@@ -182,7 +182,7 @@ impl DesignMatrix {
         Ok(())
     }
 
-    /// So many rows from the `first` on, as they are now.
+    /// Returns `count` current rows, beginning with `first`.
     fn rows(&self, first: usize, count: usize) -> Result<Cow<'_, [f64]>> {
         if let Some(held) = &self.held {
             return Ok(Cow::Borrowed(&held[first * self.width..][..count * self.width]));
@@ -196,7 +196,7 @@ impl DesignMatrix {
         }))
     }
 
-    /// These rows of the features, centred and scaled.
+    /// Returns these rows of the features, centred and scaled.
     fn made<T: Copy + Into<f64>>(&self, features: &[T], first: usize, count: usize) -> Vec<f64> {
         let width = self.width - 1;
         let mut rows = Vec::with_capacity(count * self.width);
@@ -211,7 +211,7 @@ impl DesignMatrix {
     }
 }
 
-/// Solves A x = b for symmetric positive definite A by Cholesky factors. Reads the lower triangle of A and
+/// Solves A x = b for symmetric positive definite A by Cholesky factorisation. Reads the lower triangle of A and
 /// overwrites it; `None` if A is not positive definite to rounding.
 pub fn solve(matrix: &mut [f64], mut vector: Vec<f64>) -> Option<Vec<f64>> {
     let size = vector.len();
@@ -295,7 +295,7 @@ mod tests {
         let (count, width) = (2 * ROWS + 7, 9);
         let numbers: Vec<f32> = (0..count * width).map(|_| (3.0 * stream.normal() + 1.0) as f32).collect();
         let all = Tensor::from_vec(numbers, (count, width), &Device::Cpu).unwrap();
-        // Some of them, out of order, of features that begin within their storage.
+        // Some of the rows, out of order, of features that begin in the middle of their storage.
         let some = DesignMatrix::new(&all.narrow(0, 5, count - 5).unwrap()).unwrap();
         let places: Vec<usize> = (0..some.count()).rev().step_by(2).collect();
         let [mut made, mut held] = [some.select(&places), some.select(&places)];
@@ -316,7 +316,7 @@ mod tests {
         assert!(mean[..width].iter().all(|sum| sum.abs() < 1e-9), "centred: {mean:?}");
     }
 
-    /// Why this is not faer's `llt`: it rounds otherwise, and committed numbers are these to the bit.
+    /// Reason not to use faer's `llt`: it rounds differently, and committed numbers depend on every bit.
     #[test]
     fn solutions_are_faers_but_for_rounding() {
         const SIZE: usize = 65;

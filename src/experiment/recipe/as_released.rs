@@ -1,6 +1,6 @@
-//! What the paper's authors ran, read from their public code: 45 epochs, warm-up for 10 of them, one
-//! online probe whose learning rate starts where the backbone's does. One number of theirs is not taken: the
-//! step of MAE that supervises two predictions a batch, which is an ablation here.
+//! The hyper-parameters that the paper's authors used, read from their public code: 45 epochs, warm-up for 10 of
+//! them, one online probe whose learning rate starts where the backbone's does. One detail is not taken over: the
+//! step of MAE that supervises two predictions per batch, which is an ablation here.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     train::{Decayed, optimiser::Rule},
 };
 
-/// The teacher's momentum, for BYOL and DINO.
+/// The teacher's momentum in BYOL and DINO.
 const MOMENTUM: Momentum = Momentum { start: 0.996, end: 0.999 };
 
 pub const DINO: Distillation = Distillation {
@@ -41,7 +41,7 @@ pub const MAE: Reconstruction = Reconstruction {
 };
 
 pub fn recipe(method: method::Name) -> Recipe {
-    // Supervised, DINO and MAE: AdamW, decay on everything, probe 1e-3.
+    // Supervised, DINO and MAE: AdamW, weight decay on everything, probe 1e-3.
     let adamw = |objective: Arc<dyn Objective>, learning_rate, weight_decay, warm_up_start| Recipe {
         name: Name::AsReleased,
         objective,
@@ -59,7 +59,7 @@ pub fn recipe(method: method::Name) -> Recipe {
         augmented_validation: false,
         converged_probe: CONVERGED_PROBE,
     };
-    // SimCLR, BYOL and Barlow Twins: LARS, the probe's weight too, so after warm-up it hardly moves.
+    // SimCLR, BYOL and Barlow Twins: LARS, also for the probe's weight, which therefore hardly moves after warm-up.
     let lars = |objective: Arc<dyn Objective>, learning_rate, weight_decay, warm_up_start| Recipe {
         rule: LARS,
         decayed: Decayed::Weights,
@@ -76,8 +76,8 @@ pub fn recipe(method: method::Name) -> Recipe {
         }
         method::Name::Dino => Recipe { clip: Some(1.0), ..adamw(Arc::new(DINO), 5e-4, 1e-4, 3e-5) },
         method::Name::Mae => adamw(Arc::new(MAE), 1e-3, 0.05, 5e-4),
-        // They have no SimSiam: its own paper's numbers (Chen and He 2021, section 4: `Baseline settings`; the released
-        // code decays every parameter).
+        // Their code has no SimSiam: these are its own paper's numbers (Chen and He 2021, section 4: `Baseline
+        // settings`; the released code decays every parameter).
         method::Name::SimSiam => {
             let base = adamw(Arc::new(StopGradient), 0.05, 1e-4, 0.05);
             Recipe { rule: Rule::Sgd { momentum: 0.9 }, warm_up: 0.0, ..base }

@@ -1,11 +1,11 @@
-//! Each method's own standard on small backbones, as its library published it, with a result to its name.
+//! Each method's own standard on small backbones, as published by a library together with a result.
 //!
 //! ResNet-18: solo-learn 9187ea39, `scripts/pretrain/imagenet-100/*.yaml` (400 epochs, batch 256, warm-up 10
-//! epochs, LARS with coefficient 0.02 and clip). ViT: nobody published SimCLR, BYOL or Barlow Twins on
-//! ViT-Tiny; these are stable-pretraining 9aa93f8b's for ViT-S/16 on Imagenette (200 epochs); DINO is
-//! solo-learn's on ViT-Tiny, MAE mae-lite f3090d4c's. Supervised: the Sewer-ML authors' SGD on ResNet-18
-//! (cosine here, steps there), the released AdamW on ViT. Views are each method's own. Left out: schedules
-//! of weight decay, and local views of DINO.
+//! epochs, LARS with coefficient 0.02 and clipping). ViT: no recipe for SimCLR, BYOL or Barlow Twins on ViT-Tiny
+//! has been published; these are stable-pretraining 9aa93f8b's for ViT-S/16 on Imagenette (200 epochs). DINO is
+//! solo-learn's on ViT-Tiny, MAE mae-lite f3090d4c's. Supervised: the Sewer-ML authors' SGD on ResNet-18 (a cosine
+//! schedule here, steps there), the released AdamW on ViT. Views are each method's own. Left out: schedules of
+//! weight decay, and local views of DINO.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub const MAE: Reconstruction = Reconstruction {
 
 pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
     let vit = backbone == backbone::Name::ViTTiny;
-    // The probe of a reference is AdamW's, not LARS's: ours, so that it is trained.
+    // The probe of a reference uses AdamW, not LARS: ours, because LARS would hardly train it.
     let base = Recipe {
         name: Name::Reference,
         augmentation: Augmentation::Original,
@@ -91,7 +91,7 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
             warm_up_start: 0.0,
             ..with(Arc::new(MAE), ADAMW_095, 1.5e-4, 0.05)
         },
-        // Chen and He 2021, as in `as_released`.
+        // Chen and He 2021, as in `as_released.rs`.
         method::Name::SimSiam => Recipe {
             name: Name::Reference,
             augmentation: Augmentation::Original,

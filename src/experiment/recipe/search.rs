@@ -1,12 +1,12 @@
-//! What tuning may move of the [short](super::Name::Short) recipe, and how far: alike for every pair of method and
-//! backbone.
+//! The search space of tuning: what may change in the [short](super::Name::Short) recipe, and how far, with equal
+//! ranges for every pair of method and backbone.
 //!
-//! A *trial* is a numbered [`Point`]. Trial 0 is the recipe as it stands. All others are drawn, each by itself: random
-//! search (Bergstra and Bengio 2012), from a stream that depends on method, backbone and number only, so that more trials
-//! begin with those of fewer. All pairs have learning rate, weight decay and views, over the same ranges, and one
-//! [`constant`] of the method's own; supervised training has none (its loss has no constant: the weight of a defect is
-//! normals / defects by definition), so that its space is smaller by one dimension and its trials fill it better.
-//! All ranges are ours.
+//! A *trial* is a numbered [`Point`]. Trial 0 is the unchanged recipe. All others are drawn independently: random
+//! search (Bergstra and Bengio 2012), from a stream that depends only on method, backbone and number, so that a
+//! longer search contains the trials of a shorter one. All pairs search learning rate, weight decay and views, over
+//! the same ranges, and one [`constant`] specific to the method. Supervised training has no such constant (the
+//! weight of a defect is normals / defects by definition), so its space has one dimension less and its trials cover
+//! it more densely. All ranges are ours.
 
 use super::{
     Augmentation,
@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{backbone, method, seed::Seed};
 
-/// Where a number is drawn, ends included. To two digits: finer ones would not be told apart, and can be typed.
+/// A range from which a number is drawn, ends included. Numbers have two digits: finer ones would make no
+/// measurable difference, and these can be typed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// Smallest.
@@ -24,41 +25,42 @@ pub struct Range {
     spread: Spread,
 }
 
-/// What is uniform.
+/// The scale on which draws are uniform.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Spread {
-    /// The number.
+    /// The number itself.
     Number,
     /// Its logarithm.
     Logarithm,
-    /// The logarithm of what it lacks of 1.
+    /// The logarithm of its difference from 1.
     LogarithmOfRest,
 }
 
-/// Ours: the recipe's 4e-3, an eighth and four times of it.
+/// Ours: the recipe's 4e-3, from an eighth to four times of it.
 pub const LEARNING_RATE: Range = Range { low: 5e-4, high: 1.6e-2, spread: Spread::Logarithm };
-/// Ours: from hardly any to ten times the recipe's 1e-2.
+/// Ours: from almost none to ten times the recipe's 1e-2.
 pub const WEIGHT_DECAY: Range = Range { low: 1e-4, high: 1e-1, spread: Spread::Logarithm };
 
-/// A constant that only this method has.
+/// A constant specific to a method.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
-    /// What it is called.
+    /// Name of the constant.
     pub name: &'static str,
-    /// Where it is drawn.
+    /// Range that it is drawn from.
     pub range: Range,
 }
 
-/// The constant of a method's own; none of supervised training, and none of `SimSiam`, which is not tuned.
+/// Returns the constant specific to a method; `None` for supervised training, which has none, and for `SimSiam`,
+/// which is not tuned.
 pub fn constant(method: method::Name) -> Option<Constant> {
     let (name, low, high, spread) = match method {
         method::Name::Supervised | method::Name::SimSiam => return None,
         // Ours: the paper's 0.2 lies between; SimCLR's authors tried 0.05 to 1, the upper end of which is worst.
         method::Name::SimClr => ("temperature", 0.05, 0.5, Spread::Logarithm),
-        // Ours: the published 0.0051 to ten times what is right for 64 columns.
+        // Ours: from the published 0.0051 to ten times the value that suits 64 columns.
         method::Name::BarlowTwins => ("off-diagonal weight", 0.005, 0.5, Spread::Logarithm),
-        // Ours: over the 240 steps of small scale at 15 % defects a teacher keeps nothing of what it began as with 0.9,
-        // a tenth with 0.98, four fifths with 0.998.
+        // Ours: over the 240 steps of small scale at 15 % defects, a teacher keeps nothing of its initial weights
+        // with 0.9, a tenth with 0.98, four fifths with 0.998.
         method::Name::Byol | method::Name::Dino => ("start of momentum", 0.9, 0.998, Spread::LogarithmOfRest),
         // Ours: about MAE's 0.25; fewer than a tenth are six patches of 64.
         method::Name::Mae => ("visible part", 0.1, 0.6, Spread::Number),
@@ -66,8 +68,8 @@ pub fn constant(method: method::Name) -> Option<Constant> {
     Some(Constant { name, range: Range { low, high, spread } })
 }
 
-/// Views that a method is tried with: the paper's, those that it was published with, or the whole image, mirrored half
-/// the time. Supervised training was published with none of its own.
+/// Returns the views that a method is tried with: the paper's, those that it was published with, or the whole
+/// image, mirrored with probability one half. Supervised training was published with none of its own.
 pub fn views(method: method::Name) -> &'static [Augmentation] {
     match method {
         method::Name::Supervised => &[Augmentation::Paper, Augmentation::Flip],
@@ -78,7 +80,7 @@ pub fn views(method: method::Name) -> &'static [Augmentation] {
 /// Root of the streams that trials are drawn from. Ours.
 const SEED: u64 = 0;
 
-/// A trial of a method on a backbone.
+/// Returns a trial of a method on a backbone.
 pub fn point(method: method::Name, backbone: backbone::Name, trial: u16) -> Point {
     if trial == 0 {
         return short::point(method, backbone);
@@ -95,7 +97,7 @@ pub fn point(method: method::Name, backbone: backbone::Name, trial: u16) -> Poin
 }
 
 impl Range {
-    /// Whether it has the number.
+    /// Returns whether the range contains the number.
     pub fn contains(&self, number: f64) -> bool {
         (self.low..=self.high).contains(&number)
     }
@@ -103,7 +105,7 @@ impl Range {
     fn draw(&self, seed: Seed) -> f64 {
         let Self { low, high, spread } = *self;
         let mut stream = seed.stream();
-        // Two digits of what is uniform, by way of their decimals: the number is the one that a person would type.
+        // Rounds to two digits through the decimal text, so that the number equals the one a person would type.
         let digits = |number: f64| format!("{number:.1e}").parse().unwrap_or(number);
         let number = match spread {
             Spread::Number => digits(stream.uniform(low, high)),
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
     use crate::experiment::{Recipe, cell, recipe::Name};
 
-    /// Method and backbone of every cell that is tuned.
+    /// Returns method and backbone of every cell that is tuned.
     fn pairs() -> Vec<(method::Name, backbone::Name)> {
         let cells = cell::tuning(0, crate::data::Share::percent(15), 0);
         cells.into_iter().map(|cell| (cell.method, cell.backbone)).collect()
@@ -161,7 +163,7 @@ mod tests {
         for (method, backbone) in pairs() {
             let recipe = text(&Recipe::of(Name::Short, method, backbone));
             assert_eq!(text(&Recipe::trial(method, backbone, 0)), recipe);
-            // Of the others one may be what the recipe has taken.
+            // One of the other trials may be what the recipe has adopted.
             for trial in 1..=20 {
                 let taken = point(method, backbone, trial) == short::point(method, backbone);
                 let same = text(&Recipe::trial(method, backbone, trial)) == recipe;
@@ -184,14 +186,14 @@ mod tests {
 
     #[test]
     fn draws_fill_their_ranges_evenly() {
-        // The middle of each range, as it is spread: about half of the draws lie below it.
+        // The middle of each range on its own scale: about half of the draws lie below it.
         let middles = [(LEARNING_RATE, (5e-4_f64 * 1.6e-2).sqrt()), (WEIGHT_DECAY, (1e-4_f64 * 1e-1).sqrt())];
         let own = [(method::Name::Byol, 1.0 - (0.1_f64 * 0.002).sqrt()), (method::Name::Mae, 0.35)];
         let own = own.map(|(method, middle)| (constant(method).unwrap().range, middle));
         for (range, middle) in middles.into_iter().chain(own) {
             let draws = (0..1_000).map(|index| range.draw(Seed::root(5).index(index)));
             let below = draws.filter(|&number| number < middle).count();
-            // Four deviations of a thousand coins, and rounding.
+            // Four standard deviations of a thousand coin tosses, and rounding.
             assert!((430..=570).contains(&below), "{below} of 1000 below {middle}");
         }
     }

@@ -22,30 +22,31 @@ use crate::data::{
 
 /// The images of a cell.
 pub(super) struct Images {
-    /// The class that is left out of training.
+    /// The class that is left out of training, if any.
     pub class: Option<Class>,
     pub subset: Arc<Subset>,
-    /// How often an epoch goes through them.
+    /// How often an epoch repeats the images.
     pub repeats: usize,
     pub validation: Arc<Vec<usize>>,
 }
 
-/// What decides a training set: whether sizes are matched, the share, the part of the images, and the class left out.
+/// What determines a training set: whether sizes are matched, the share, the part of the images, and the class left
+/// out.
 pub(super) type Chosen = (bool, Share, (usize, usize), Option<Class>);
 
-/// Training images of every share.
+/// Training images from which the subsets of every share are cut.
 pub(super) struct Ordered {
     /// Their positions in the data set, ascending.
     kept: Vec<usize>,
-    /// Positions among these.
+    /// The pool of these, by positions among them.
     pool: Pool,
 }
 
-/// What decides those: the part of the images, and the class left out.
+/// What determines these: the part of the images, and the class left out.
 pub(super) type PartOf = ((usize, usize), Option<Class>);
 
 impl Resolver<'_, '_> {
-    /// The images of a cell, of which an unreadable one may be left out.
+    /// Returns the images of a cell; unreadable ones may be left out.
     pub(super) fn images(&mut self, cell: &Cell) -> Result<Images> {
         let source = self.source;
         let class = match cell.study {
@@ -61,7 +62,7 @@ impl Resolver<'_, '_> {
         let (subset, repeats) = match cell.study {
             Study::LabelBudget { defects } => {
                 let few = self.few(&whole, usize::from(defects), cell.seed)?;
-                // As many steps as all labels would have taken.
+                // Repeated so that training has as many steps as with all labels.
                 let repeats = whole.indices.len().div_ceil(few.indices.len());
                 (Arc::new(few), repeats)
             }
@@ -70,7 +71,7 @@ impl Resolver<'_, '_> {
         Ok(Images { class, subset, repeats, validation })
     }
 
-    /// Validation images, the same for all cells.
+    /// Returns the validation images, the same for all cells.
     fn validation(&mut self) -> Result<Arc<Vec<usize>>> {
         if let Some(known) = &self.validation {
             return Ok(known.clone());
@@ -84,7 +85,7 @@ impl Resolver<'_, '_> {
         Ok(self.validation.insert(Arc::new(indices)).clone())
     }
 
-    /// The training images of a cell, of a class that it leaves out none.
+    /// Returns the training images of a cell, without those of a class that it leaves out.
     fn subset(&mut self, cell: &Cell, without: Option<&Class>) -> Result<Arc<Subset>> {
         let part = self.plan.training_sample(cell, &self.source.name);
         let key = (cell.study == Study::SizeMatched, cell.share, part, without.cloned());
@@ -104,7 +105,7 @@ impl Resolver<'_, '_> {
         Ok(subset)
     }
 
-    /// The training images that subsets of every share are cut from: a part of all, without a class.
+    /// Returns the training images from which subsets of every share are cut: a part of all, without a class.
     fn ordered(&mut self, part: (usize, usize), without: Option<&Class>) -> Arc<Ordered> {
         let key = (part, without.cloned());
         if let Some(known) = self.ordered.get(&key) {
@@ -118,8 +119,8 @@ impl Resolver<'_, '_> {
         self.ordered.entry(key).or_insert(Arc::new(Ordered { kept, pool })).clone()
     }
 
-    /// So many labelled defects of a training set, and normal images in proportion: those of the draw with the number of
-    /// the seed, which probes on few labels are fitted on too.
+    /// Returns a training set with the given number of labelled defects, and normal images in proportion. It is the
+    /// draw numbered by the seed, on which probes on few labels are fitted too.
     fn few(&self, whole: &Subset, defects: usize, seed: u64) -> Result<Subset> {
         let labels = labels_of(&*self.source.train, &whole.indices);
         let labels: Vec<bool> = labels.iter().map(|labels| labels.defect).collect();
@@ -134,7 +135,7 @@ impl Resolver<'_, '_> {
         Ok(Subset { indices, defects, normals })
     }
 
-    /// Leaves out of training (0) or validation (1) images what is known not to be readable, where that is wanted.
+    /// Removes images of training (0) or validation (1) that are known to be unreadable, if the plan allows that.
     fn leave_out(&self, split: usize, indices: &mut Vec<usize>) {
         if self.plan.on_bad_image == OnBadImage::Skip {
             indices.retain(|index| !self.unreadable[split].contains_key(index));
@@ -142,8 +143,8 @@ impl Resolver<'_, '_> {
     }
 
     /// # Errors
-    /// If files are missing or known not to be readable and must not be, or so many that nothing can be learnt or
-    /// scored. One look a file.
+    /// If files are missing or known to be unreadable although the plan requires them, or if too few are left to train
+    /// on or to score. Each file is looked up once.
     fn ensure_there(&self, dataset: &dyn Dataset, indices: &[usize]) -> Result<()> {
         let Some(files) = dataset.files() else { return Ok(()) };
         let looks = files.look(indices);
@@ -177,12 +178,12 @@ impl Resolver<'_, '_> {
 }
 
 /// # Errors
-/// If one of these files is known not to be readable.
+/// If one of these files is known to be unreadable.
 fn ensure_readable(files: &Files, indices: &[usize]) -> Result<()> {
     let unreadable = files.unreadable();
     let bad: Vec<usize> = indices.iter().copied().filter(|index| unreadable.contains_key(index)).collect();
     let Some(first) = bad.first() else { return Ok(()) };
-    // In one line: a name may have several.
+    // Keep the message on one line: the file's name may contain line breaks.
     let reason = unreadable[first].replace(&files.place(*first), "");
     let reason = foreign::name(reason.trim_start_matches(": ")).into_owned();
     bail!(

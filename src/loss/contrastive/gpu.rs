@@ -1,4 +1,4 @@
-//! NT-Xent by `nt_xent.cu`: what is launched, with which sizes, and its place in automatic differentiation.
+//! NT-Xent by `nt_xent.cu`: kernel launches, their sizes, and the place in automatic differentiation.
 
 use std::sync::OnceLock;
 
@@ -14,10 +14,10 @@ use crate::tensor::{
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
-/// Widest rows: 128 of them and 64 more lie in a multiprocessor's shared memory, 195 KiB in f32.
+/// Widest supported rows: 128 of them and 64 more fit into a multiprocessor's shared memory, 195 KiB in f32.
 const WIDEST: usize = 256;
 
-// As in nt_xent.cu.
+// Must equal the constants in nt_xent.cu.
 const WARPS: usize = 4;
 const THREADS: usize = 32 * WARPS;
 const ROWS: usize = 32 * WARPS;
@@ -26,16 +26,16 @@ const BAND: usize = 128;
 const STEP: usize = 8;
 const PADDING: usize = 4;
 
-/// Blocks that a pass is cut into where it has fewer rows: two for each multiprocessor of an H100, but the
+/// Number of blocks that a pass is split into if it has fewer rows: two for each multiprocessor of an H100, but the
 /// same on every card, so that sums are added in one order. Ours.
 const ENOUGH_BLOCKS: usize = 264;
 
-/// Whether [`nt_xent`] takes this view.
+/// Returns whether [`nt_xent`] supports this view.
 pub fn has_nt_xent(view: &Tensor) -> bool {
     is_taken(view) && view.dims().get(1).is_some_and(|&width| width <= WIDEST)
 }
 
-/// As [`crate::loss::contrastive::nt_xent`], which has checked shapes and temperature; the result is f32.
+/// Like [`crate::loss::contrastive::nt_xent`], which has checked shapes and temperature; the result is f32.
 pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tensor> {
     let (first, second) = (first.contiguous()?, second.contiguous()?);
     match first.dtype() {
@@ -50,10 +50,10 @@ struct NtXent<T: Element> {
     saved: OnceLock<Saved<T>>,
 }
 
-/// What the backward pass needs of the forward pass.
+/// Results of the forward pass that the backward pass needs.
 struct Saved<T: Element> {
     sizes: Sizes,
-    /// (rows, padded), of length 1.
+    /// (rows, padded), normalised to length 1.
     z: CudaSlice<T>,
     /// (rows).
     inverse_length: CudaSlice<f32>,
@@ -61,15 +61,15 @@ struct Saved<T: Element> {
     log_sum_exp: CudaSlice<f32>,
 }
 
-/// Sizes as kernels want them.
+/// Sizes in the form that kernels take.
 #[derive(Clone, Copy)]
 struct Sizes {
     rows: i32,
     width: i32,
-    /// Width as it is stored: whole steps of words.
+    /// Stored width: a multiple of the word size.
     padded: i32,
     words: i32,
-    /// Columns that one part has, and parts.
+    /// Columns of one part, and number of parts.
     each: i32,
     parts: i32,
 }
@@ -89,12 +89,12 @@ impl Sizes {
         (self.rows as usize).div_ceil(ROWS)
     }
 
-    /// Numbers of all rows as they are stored.
+    /// Returns the count of stored numbers of all rows.
     fn stored(&self) -> usize {
         self.rows as usize * self.padded as usize
     }
 
-    /// A warp a row.
+    /// Launch size with one warp per row.
     fn by_warps(&self) -> [usize; 3] {
         [(self.rows as usize).div_ceil(WARPS), 1, 1]
     }
@@ -109,7 +109,8 @@ impl<T: Element> NtXent<T> {
         Self { inverse_temperature: (1.0 / temperature) as f32, saved: OnceLock::new() }
     }
 
-    /// Rows of both views, as long as they are stored, of length 1; and one over the length that each had.
+    /// Returns the rows of both views in stored width, scaled to length 1; and the reciprocal of each original
+    /// length.
     fn normalise(
         module: &Module,
         sizes: &Sizes,
@@ -128,7 +129,7 @@ impl<T: Element> NtXent<T> {
         }
     }
 
-    /// Logarithms of each row's sum of exponentials, and the loss.
+    /// Returns the logarithm of each row's sum of exponentials, and the loss.
     fn loss(
         &self,
         module: &Module,
@@ -193,7 +194,7 @@ impl<T: Element + Send + Sync> Operation for NtXent<T> {
         let sizes = Sizes::new::<T>(2 * images, width);
         let (z, inverse_length) = Self::normalise(&module, &sizes, [&first, &second])?;
         let (log_sum_exp, loss) = self.loss(&module, &sizes, &z)?;
-        // An operation is applied once; were it twice, the numbers would be the same.
+        // An operation is applied once; a second time would give the same numbers.
         let _ = self.saved.set(Saved { sizes, z, inverse_length, log_sum_exp });
         Ok((CudaStorage::wrap_cuda_slice(loss, module.device.clone()), Shape::from(())))
     }

@@ -4,10 +4,10 @@
 //!
 //! s_ij = z_i . z_j / tau,   L = mean_i [ log sum_{j != i} exp(s_ij) - s_i,p(i) ]
 //!
-//! Source: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations",
-//! ICML 2020, equation 1. Reductions disagree: Google's code adds the means of both directions,
-//! twice the mean over 2N anchors of the paper, lightly and solo-learn. This is the mean: the
-//! authors' recipe, which we follow, sets its learning rate for it.
+//! Source: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020,
+//! equation 1. Implementations differ in the reduction: Google's code adds the means of both directions, which is
+//! twice the mean over 2N anchors used by the paper, lightly and solo-learn. This is the mean: the learning rate of
+//! the authors' recipe, which we follow, is set for it.
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -43,14 +43,14 @@ pub fn nt_xent(first: &Tensor, second: &Tensor, temperature: f64) -> Result<Tens
     }
     let (first, second) = (unit_rows(&widen(first)?)?, unit_rows(&widen(second)?)?);
     let all = Tensor::cat(&[&first, &second], 0)?;
-    // Not Candle's product: ours gives equal bits on every processor.
+    // Candle's product is not used: ours gives equal bits on every processor.
     let similarity = (linear(&all, &all, None)? / temperature)?;
     let others = similarity.broadcast_add(&anchor_mask(2 * images, all.dtype(), all.device())?)?;
     let positive = ((first * second)?.sum(D::Minus1)? / temperature)?;
     log_sum_exp(&others)?.mean_all()? - positive.mean_all()?
 }
 
-/// 0, with -inf on the diagonal: an anchor is never its own negative.
+/// Returns 0, with -inf on the diagonal: an anchor is never its own negative.
 fn anchor_mask(size: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     let mut mask = vec![0_f32; size * size];
     for anchor in mask.iter_mut().step_by(size + 1) {
@@ -59,8 +59,8 @@ fn anchor_mask(size: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     Tensor::from_vec(mask, (size, size), device)?.to_dtype(dtype)
 }
 
-/// log sum exp over the last dimension. The shift is a constant to the gradient: its own cancels,
-/// and Candle would give every tied maximum the whole of it.
+/// log sum exp over the last dimension. The shift is a constant to the gradient: its own gradient cancels, and
+/// Candle would assign the whole of it to every tied maximum.
 pub(super) fn log_sum_exp(rows: &Tensor) -> Result<Tensor> {
     let shift = rows.detach().max_keepdim(D::Minus1)?;
     rows.broadcast_sub(&shift)?.exp()?.sum(D::Minus1)?.log()? + shift.squeeze(D::Minus1)?
@@ -96,8 +96,8 @@ mod tests {
         #[values(1, 2, 8, 16)] images: usize,
         #[values(0.1, 1.0, -0.5)] temperature: f64,
     ) {
-        // Closed form: all similarities are equal, so each anchor guesses among 2N - 1. Rows differ
-        // in length only, which must not matter.
+        // Closed form: all similarities are equal, so each anchor guesses among 2N - 1. Rows differ only in length,
+        // which must have no effect.
         let rows: Vec<f64> = (0..images).flat_map(|i| [0.3, -2.0, 1.1].map(|x| x * (i + 1) as f64)).collect();
         let views = Tensor::from_vec(rows, (images, 3), &Device::Cpu).unwrap();
         let loss = nt_xent(&views, &(&views * 2.0).unwrap(), temperature).unwrap();

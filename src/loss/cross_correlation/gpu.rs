@@ -14,19 +14,19 @@ use crate::tensor::{
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
-// As in barlow_twins.cu.
+// Must equal the constant in barlow_twins.cu.
 const ACROSS: usize = 16;
 const THREADS: usize = 512;
-/// Blocks that add up the squares of correlations, whatever the card. Ours.
+/// Number of blocks that add up the squares of correlations, on every card. Ours.
 const PARTIALS: usize = 512;
 
-/// Whether [`barlow_twins`] takes this view.
+/// Returns whether [`barlow_twins`] supports this view.
 pub fn has_barlow_twins(view: &Tensor) -> bool {
     is_taken(view)
 }
 
-/// As [`crate::loss::cross_correlation::barlow_twins`], which has checked shapes: total, part on the
-/// diagonal, part beside it; f32.
+/// Like [`crate::loss::cross_correlation::barlow_twins`], which has checked shapes: total, part on the diagonal,
+/// part off the diagonal; f32.
 pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -> Result<[Tensor; 3]> {
     let (first, second) = (first.contiguous()?, second.contiguous()?);
     let weight = off_diagonal_weight as f32;
@@ -35,7 +35,7 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
         DType::BF16 => node(&[&first, &second], BarlowTwins::<bf16>::new(weight))?,
         other => return not_a_type("barlow_twins", other),
     };
-    // Only the total has a gradient: the parts are for curves.
+    // Only the total has a gradient: the parts are only logged.
     Ok([terms.get(0)?, terms.detach().get(1)?, terms.detach().get(2)?])
 }
 
@@ -45,18 +45,18 @@ struct BarlowTwins<T> {
     numbers: std::marker::PhantomData<T>,
 }
 
-/// What the backward pass needs of the forward pass: constants.
+/// Results of the forward pass that the backward pass needs: constants.
 struct Saved {
     /// Views with standardised columns, (images, width).
     views: [Tensor; 2],
     correlations: Correlations,
-    /// One over the deviation of each column of each view, (2, width).
+    /// Reciprocal standard deviation of each column of each view, (2, width).
     inverse: Tensor,
-    /// Correlation of each column with itself, (width).
+    /// Correlation of each column with the same column of the other view, (width).
     diagonal: Tensor,
 }
 
-/// Products of standardised views, not divided by the number of images: whichever are smaller.
+/// Products of standardised views, not divided by the number of images: the smaller kind.
 enum Correlations {
     /// first^T second, (width, width).
     OfColumns(Tensor),
@@ -74,7 +74,7 @@ impl Correlations {
         }
     }
 
-    /// Two matrices whose inner product is the sum of all squared correlations of columns.
+    /// Returns two matrices whose inner product is the sum of all squared correlations of columns.
     fn pair(&self) -> [&Tensor; 2] {
         match self {
             Self::OfColumns(both) => [both, both],
@@ -82,7 +82,7 @@ impl Correlations {
         }
     }
 
-    /// (2, images, width): half of the slope of that sum with respect to either view.
+    /// Returns (2, images, width): half of the slope of that sum with respect to either view.
     fn slopes(&self, [first, second]: &[Tensor; 2]) -> Result<Tensor> {
         let slopes = match self {
             Self::OfColumns(both) => [second.matmul(&both.t()?)?, first.matmul(both)?],
@@ -101,7 +101,7 @@ impl<T: Element> BarlowTwins<T> {
         format!("barlow_twins_{name}_{}", T::NAME)
     }
 
-    /// Standardised columns of both views (images, width) and their correlations.
+    /// Returns standardised columns of both views (images, width) and their correlations.
     fn standardise(
         module: &Module,
         [first, second]: [&CudaView<T>; 2],
@@ -139,7 +139,7 @@ impl<T: Element> BarlowTwins<T> {
         })
     }
 
-    /// Total, part on the diagonal, part beside it.
+    /// Returns the total, the part on the diagonal, and the part off the diagonal.
     fn terms(&self, module: &Module, saved: &Saved) -> Result<CudaSlice<f32>> {
         let (images, width) = saved.views[0].dims2()?;
         let count = saved.correlations.pair()[0].elem_count() as i64;
@@ -188,7 +188,7 @@ impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
         let (first, second) = (view::<T>(first, first_layout)?, view::<T>(second, second_layout)?);
         let saved = Self::standardise(&module, [&first, &second], first_layout.shape().dims2()?)?;
         let terms = self.terms(&module, &saved)?;
-        // An operation is applied once; were it twice, the numbers would be the same.
+        // An operation is applied once; a second time would give the same numbers.
         let _ = self.saved.set(saved);
         Ok((CudaStorage::wrap_cuda_slice(terms, module.device.clone()), Shape::from(3)))
     }
@@ -203,7 +203,7 @@ impl<T: Element + Send + Sync> Operation for BarlowTwins<T> {
         let slopes = saved.correlations.slopes(&saved.views)?;
         let columns = config([width.div_ceil(ACROSS), 2, 1], THREADS, 0);
         let [a, b] = &saved.views;
-        // The first of three upstream numbers is the total's.
+        // The first of three upstream gradients is the total's.
         let total = upstream.narrow(0, 0, 1)?;
         let gradient = with_views([a, b, &slopes], |[a, b, slopes]: &[CudaView<T>; 3]| {
             with_views(

@@ -4,15 +4,15 @@
 //!
 //! C = a^T b / N,   L = sum_i (C_ii - 1)^2 + lambda sum_{i != j} C_ij^2
 //!
-//! Source: Zbontar et al., "Barlow Twins", ICML 2021, equations 1 and 2. References disagree on the
-//! standardisation: the authors' code, lightly and solo-learn use a batch norm without affine (biased
-//! variance, epsilon inside the root); stable-pretraining and MONAI the unbiased deviation, but still
-//! divide by N, so that their diagonal cannot exceed (N - 1) / N and two equal views have a loss. This
-//! is the authors'. They also disagree on a factor in front (1 in the authors' code, 0.024 to 0.1 in
-//! solo-learn), which belongs to the recipe: the caller scales.
+//! Source: Zbontar et al., "Barlow Twins", ICML 2021, equations 1 and 2. Implementations differ in the
+//! standardisation: the authors' code, lightly and solo-learn use a batch norm without affine (biased variance,
+//! epsilon inside the root); stable-pretraining and MONAI use the unbiased deviation but still divide by N, so that
+//! their diagonal cannot exceed (N - 1) / N and two equal views have a positive loss. This is the authors' version.
+//! They also differ in a factor in front (1 in the authors' code, 0.024 to 0.1 in solo-learn), which belongs to the
+//! recipe: the caller scales.
 //!
-//! The sum of all C_ij^2 is also sum_nm (a a^T)_nm (b b^T)_nm / N^2, so where images are fewer than columns
-//! no matrix of width x width is made: 2 N^2 width operations instead of N width^2.
+//! The sum of all C_ij^2 is also sum_nm (a a^T)_nm (b b^T)_nm / N^2, so with fewer images than columns no width x
+//! width matrix is computed: 2 N^2 width operations instead of N width^2.
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -51,7 +51,7 @@ pub fn barlow_twins(first: &Tensor, second: &Tensor, off_diagonal_weight: f64) -
     let everything = sum_of_squares(&first, &second)?;
     let diagonal = ((first * second)?.sum(0)? * per_image)?;
     let on_diagonal = (&diagonal - 1.0)?.sqr()?.sum_all()?;
-    // All entries less the diagonal: a mask would be as large as C.
+    // All entries minus the diagonal: a mask would be as large as C.
     let off_diagonal = ((everything - diagonal.sqr()?.sum_all()?)? * off_diagonal_weight)?;
     Ok(Loss { total: (&on_diagonal + &off_diagonal)?, parts: parts(&on_diagonal, &off_diagonal) })
 }
@@ -60,16 +60,16 @@ fn parts(on_diagonal: &Tensor, off_diagonal: &Tensor) -> Vec<(&'static str, Tens
     vec![("on_diagonal", on_diagonal.detach()), ("off_diagonal", off_diagonal.detach())]
 }
 
-/// Of all entries of C, from standardised embeddings.
+/// Returns the sum of squares of all entries of C, from standardised embeddings.
 fn sum_of_squares(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     let (images, width) = first.dims2()?;
     if images < width { by_images(first, second) } else { by_columns(first, second) }
 }
 
 fn by_columns(first: &Tensor, second: &Tensor) -> Result<Tensor> {
-    // Not Candle's product: ours gives equal bits on every processor.
+    // Candle's product is not used: ours gives equal bits on every processor.
     let correlation = (linear(&first.t()?, &second.t()?, None)? * (1.0 / first.dim(0)? as f64))?;
-    // Rows first, so that f32 adds numbers of like size.
+    // Rows are summed first, so that f32 adds numbers of similar size.
     correlation.sqr()?.sum(1)?.sum_all()
 }
 
@@ -79,7 +79,7 @@ fn by_images(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     (first? * second?)?.sum(1)?.sum_all()
 }
 
-/// Columns less their mean, over the root of their biased variance plus [`EPSILON`].
+/// Returns columns minus their mean, divided by the root of their biased variance plus [`EPSILON`].
 fn standardise(rows: &Tensor) -> Result<Tensor> {
     let centred = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
     let variance = centred.sqr()?.mean_keepdim(0)?;
@@ -101,9 +101,9 @@ mod tests {
         Tensor::new(rows, &Device::Cpu).unwrap()
     }
 
-    // Values of lightly 1.6.0 and solo-learn 9187ea39 (whose scale is 0.1) in float64 with torch 2.15.0.
-    // The first three slopes of A are central differences of the formula in 50-digit arithmetic (mpmath);
-    // ten digits noted from lightly are the same, but for the last slope at 0.0051, 2e-10 further from 0.
+    // Values of lightly 1.6.0 and solo-learn 9187ea39 (whose scale is 0.1) in float64 with torch 2.15.0. The first
+    // three slopes of A are central differences of the formula in 50-digit arithmetic (mpmath); the ten digits
+    // noted from lightly agree, except for the last slope at 0.0051, which is 2e-10 further from 0.
     #[rstest]
     #[case(0.005, 0.275079008343818, [0.019110818094883, -0.33609005911535, -0.0021973268148819])]
     #[case(0.0051, 0.2765703034853798, [0.019142678832499, -0.33630082550577, -0.0021627756439137])]
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn orthogonal_columns_by_hand() {
-        // Columns of +-1 have mean 0, variance 1 and no correlation, so C is the identity, or for
-        // exchanged columns the exchange, over 1 + epsilon.
+        // Columns of +-1 have mean 0, variance 1 and no correlation, so C is the identity, or for exchanged columns
+        // the exchange matrix, divided by 1 + epsilon.
         let first = rows(&[[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]);
         let second = rows(&[[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]);
         let entry = 1.0 / (1.0 + 1e-5);
@@ -219,7 +219,7 @@ mod tests {
 
     #[rstest]
     fn single_precision_stays_finite(#[values(0.0, 1e-38, 1e-6, 1e6, 1e18, 1e30)] size: f32) {
-        // A column of one value, one of the given size, an ordinary one.
+        // A constant column, one of the given size, and an ordinary one.
         let values = [1.0, size, 0.3, 1.0, -size, 0.1, 1.0, size, -0.8];
         let (first, second) = (single(&values, &[3, 3]), single(&values.map(|x| -x), &[3, 3]));
         let loss = barlow_twins(&first, &second, 0.005).unwrap();
@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn single_precision_keeps_a_small_off_diagonal() {
-        // Wide embeddings, where the diagonal's squares are nearly the whole sum of squares: to 1e-3 of
-        // the same in double precision.
+        // Wide embeddings, for which the diagonal's squares are nearly the whole sum of squares: within 1e-3 of
+        // double precision.
         let x = normal("wide", &[2048, 64], DType::F64).unwrap();
         let part = |x: &Tensor| scalar(&barlow_twins(x, x, 1.0).unwrap().parts[1].1);
         let (double, narrow) = (part(&x), part(&x.to_dtype(DType::F32).unwrap()));

@@ -10,7 +10,8 @@ use crate::{
     report::{Page, share_in_words},
 };
 
-/// What to take at each training share, beside random weights, and how sure that is; each row leads to its card.
+/// A table of the arm to take at each training share, beside random weights, and its certainty; each row links to
+/// its card.
 pub fn table(page: &Page) -> Markup {
     html! { div.wide { table.glance {
         caption { "The answer at a glance: AUROC of the converged probe, with 95 % intervals over seeds" }
@@ -37,7 +38,7 @@ fn row(page: &Page, card: &Card) -> Markup {
     } }
 }
 
-/// `5 %`, or the data's own share.
+/// `5 %`, or a phrase for the natural share.
 fn short(share: Share) -> String {
     if share == Share::NATURAL { share_in_words(share) } else { unbroken(&percent(share)) }
 }
@@ -54,7 +55,7 @@ fn number(value: Option<Interval>) -> Markup {
     } }
 }
 
-/// Which commands turn a row into a detector, and what to do first where no weights were kept.
+/// Shows the commands that turn a row into a detector, and what to do first if no weights were kept.
 pub fn detector(page: &Page) -> Markup {
     let Some(card) = page.cards.iter().rev().find(|card| card.pick().is_some()) else { return html! {} };
     let Some(folder) = page.contents().and_then(|contents| contents.folders.first()) else { return html! {} };

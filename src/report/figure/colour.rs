@@ -1,4 +1,4 @@
-//! One colour and one marker for a method, everywhere: its own ([`Name`]), or grey and a circle for no method.
+//! One colour and one marker per method, everywhere: those of [`Name`], or grey and a circle for no method.
 
 use crate::method::Name;
 
@@ -7,13 +7,13 @@ pub fn of(method: Option<Name>) -> &'static str {
     method.map_or("#8a8f98", Name::colour)
 }
 
-/// Path of a method's marker about (0, 0), about 8 wide.
+/// Path of a method's marker around (0, 0), about 8 wide.
 pub fn marker(method: Option<Name>) -> &'static str {
     method.map_or("M-4.5 0A4.5 4.5 0 1 0 4.5 0A4.5 4.5 0 1 0 -4.5 0Z", Name::marker)
 }
 
-/// Fill of a heat map: 0 is the page, 1 full. The page's text has a contrast of 4.5 or more on every shade, in both
-/// themes.
+/// Fill of a heat map's cell: 0 is the page's colour, 1 the strongest. The page's text has a contrast of 4.5 or
+/// more on every shade, in both themes.
 pub fn heat(part: f64) -> String {
     format!("color-mix(in oklab, var(--heat) {:.0}%, var(--page))", (100.0 * part.clamp(0.0, 1.0)).round())
 }
@@ -34,7 +34,7 @@ mod tests {
         (first.max(second) + 0.05) / (first.min(second) + 0.05)
     }
 
-    /// WCAG asks 4.5 of text. Shades of a heat map lie between the page and the fullest.
+    /// WCAG requires 4.5 for text. The shades of a heat map lie between the page's colour and the strongest.
     #[test]
     fn text_can_be_read_on_every_ground_in_every_theme() {
         assert!((contrast("#000000", "#ffffff") - 21.0).abs() < 1e-9);

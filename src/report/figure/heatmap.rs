@@ -5,23 +5,23 @@ use maud::{Markup, html};
 use super::{Drawing, colour, round, text};
 use crate::method::Name;
 
-/// A table of numbers as colours with the numbers in them.
+/// A table of numbers as coloured cells that also show the numbers.
 pub struct Heatmap {
-    /// Below the figure.
+    /// Caption below the figure.
     pub caption: String,
-    /// What rows are.
+    /// What the rows are.
     pub row_axis: String,
-    /// What columns are.
+    /// What the columns are.
     pub column_axis: String,
-    /// Method of a row, where it has one, and its name.
+    /// Method of each row, if any, and its name.
     pub rows: Vec<(Option<Name>, String)>,
     /// Names of columns.
     pub columns: Vec<String>,
-    /// Row by row; what was not measured is none.
+    /// Values row by row; `None` if not measured.
     pub cells: Vec<Vec<Option<f64>>>,
-    /// Values of the palest and the fullest colour.
+    /// Values of the palest and of the strongest colour.
     pub range: (f64, f64),
-    /// Decimals of the numbers, which are percent.
+    /// Decimals of the numbers, which are percentages.
     pub percent_decimals: usize,
 }
 
@@ -31,14 +31,14 @@ const TOP: f64 = 44.0;
 const NARROWEST: f64 = 330.0;
 
 impl Heatmap {
-    /// The figure.
+    /// Draws the figure.
     pub fn draw(&self) -> Markup {
         let gap = |row: usize| {
-            // A little air between methods.
+            // A small gap between methods.
             let changes = (1..=row).filter(|&row| self.rows[row].0 != self.rows[row - 1].0).count();
             6.0 * changes as f64
         };
-        // Few columns leave no room for what is written about them.
+        // With few columns the captions need a minimum width.
         let width = (LEFT + CELL.0 * self.columns.len() as f64 + 8.0).max(NARROWEST);
         let last = self.rows.len().saturating_sub(1);
         let height =
@@ -80,7 +80,7 @@ impl Heatmap {
 mod tests {
     use super::*;
 
-    /// The colours of a row of cells.
+    /// Returns the colours of a row of cells.
     fn colours(range: (f64, f64), cells: &[f64]) -> Vec<String> {
         let map = Heatmap {
             caption: String::new(),
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(colours((0.5, 0.75), &[0.5, 0.625, 0.75]), whole);
     }
 
-    /// Numbers stand in their row and column; what was not measured is a dash; methods are kept apart.
+    /// Numbers are in their row and column; what was not measured is a dash; methods are separated.
     #[test]
     fn numbers_stand_in_their_row_and_column() {
         let map = Heatmap {
@@ -118,7 +118,7 @@ mod tests {
             percent_decimals: 1,
         };
         let drawn = map.draw().into_string();
-        // Columns are 58 wide from 150 on, rows 22 high from 44 on, with 6 between methods.
+        // Columns are 58 wide and begin at 150; rows are 22 high and begin at 44, with 6 between methods.
         for (text, x, y) in [
             ("left", 179, 36),
             ("right", 237, 36),

@@ -1,4 +1,4 @@
-//! Figures as SVG: labelled axes, text that stays text, colours from the page's theme.
+//! Figures as SVG: labelled axes, selectable text, colours from the page's theme.
 
 pub mod colour;
 pub mod heatmap;
@@ -9,20 +9,20 @@ use maud::{Markup, html};
 
 pub use self::picture::{Theme, picture};
 
-/// What a figure shows, before it is put on the page or into a file of its own.
+/// Content of a figure, before it becomes part of the page or a file of its own.
 pub struct Drawing {
-    /// Below the figure, and its title for those who do not see it.
+    /// Caption below the figure, and its title for screen readers.
     pub caption: String,
-    /// Of the drawing, in pixels.
+    /// Width of the drawing, pixels.
     pub width: f64,
-    /// Of the drawing, in pixels.
+    /// Height of the drawing, pixels.
     pub height: f64,
-    /// Elements of the drawing, from (0, 0).
+    /// Elements of the drawing, relative to (0, 0).
     pub content: Markup,
 }
 
 impl Drawing {
-    /// A figure of the page, with its caption.
+    /// Frames the drawing as a figure of the page, with its caption.
     pub fn framed(&self) -> Markup {
         let (width, height) = (round(self.width), round(self.height));
         html! {
@@ -38,7 +38,7 @@ impl Drawing {
     }
 }
 
-/// At most one decimal: pixels need no more.
+/// Rounds to one decimal: pixels need no more.
 pub fn round(value: f64) -> f64 {
     (10.0 * value).round() / 10.0
 }

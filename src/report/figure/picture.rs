@@ -6,7 +6,7 @@ use super::{Drawing, round, text};
 use crate::{method::Name, named::named};
 
 named! {
-    /// Which background a picture is for.
+    /// The background that a figure is drawn for.
     pub enum Theme: "theme" {
         /// Dark text on white.
         Light = "light",
@@ -16,7 +16,7 @@ named! {
 }
 
 impl Theme {
-    /// Colours of page, text, lesser text, lines and supervised training: those of the page's style sheet.
+    /// Colours of page, text, secondary text, lines and supervised training: those of the page's style sheet.
     fn colours(self) -> [&'static str; 5] {
         match self {
             Self::Light => ["#ffffff", "#1c2024", "#5a626b", "#d9dde2", Name::Supervised.colour()],
@@ -25,12 +25,13 @@ impl Theme {
     }
 }
 
-/// An SVG file: drawings side by side, each under its title. `about`: what it shows, for those who do not see it.
+/// Returns an SVG file: drawings side by side, each under its title. `about` describes the content for screen
+/// readers.
 pub fn picture(about: &str, drawings: &[(String, Drawing)], theme: Theme) -> String {
     const TITLE: f64 = 26.0;
     const GAP: f64 = 16.0;
     let [page, ink, soft, line, lighter] = theme.colours();
-    // A dark grey, which a dark page would swallow.
+    // A dark grey, which would be invisible on a dark page.
     let supervised = Name::Supervised.colour();
     let places = drawings.iter().scan(0.0, |x, (_, drawing)| {
         let here = *x;

@@ -8,65 +8,65 @@ use crate::{analysis::Interval, method::Name};
 /// Values on an axis, its label (with the unit) and how ticks are written.
 #[derive(Clone)]
 pub struct PlotAxis {
-    /// With the unit.
+    /// Label with the unit.
     pub label: String,
     /// Where the axis begins.
     pub low: f64,
     /// Where it ends.
     pub high: f64,
-    /// Of ticks.
+    /// Decimals of tick labels.
     pub decimals: usize,
-    /// Instead of round numbers: where, and what is written.
+    /// Ticks to use instead of round numbers: position and label.
     pub marks: Vec<(f64, String)>,
 }
 
-/// One method's points, joined on request.
+/// The points of one method, optionally joined by a line.
 pub struct Series {
-    /// Whose colour and marker it gets.
+    /// The method whose colour and marker are used.
     pub method: Option<Name>,
-    /// In the legend or beside the number.
+    /// Name in the legend or beside the number.
     pub name: String,
-    /// In data units.
+    /// Points in data units.
     pub points: Vec<(f64, f64)>,
-    /// Intervals in data units: where, and both ends; infinite ends are not drawn.
+    /// Intervals in data units: position, and both ends; infinite ends are not drawn.
     pub bars: Vec<(f64, [f64; 2])>,
     /// Whether a line runs through the points.
     pub joined: bool,
-    /// Dashed for the second backbone.
+    /// Whether the line is dashed, as for the second backbone.
     pub dashed: bool,
 }
 
-/// Series in a frame.
+/// Several series in a frame.
 pub struct Plot {
-    /// Below the figure.
+    /// Caption below the figure.
     pub caption: String,
-    /// Horizontal.
+    /// The horizontal axis.
     pub x: PlotAxis,
-    /// Vertical.
+    /// The vertical axis.
     pub y: PlotAxis,
-    /// Drawn in this order.
+    /// Series, in drawing order.
     pub series: Vec<Series>,
-    /// Whether every series is named below.
+    /// Whether a legend below names every series.
     pub legend: bool,
 }
 
-/// One number with its interval, by name.
+/// A number with its interval and name.
 pub struct NamedInterval {
-    /// Whose colour and marker it gets.
+    /// The method whose colour and marker are used.
     pub method: Option<Name>,
-    /// In the legend or beside the number.
+    /// Name in the legend or beside the number.
     pub name: String,
-    /// Infinite ends draw the point alone.
+    /// The interval; if its ends are infinite, only the point is drawn.
     pub value: Interval,
 }
 
-/// Two of them fill the page's width.
+/// Pixels; two plots fill the page's width.
 const SIZE: (f64, f64) = (540.0, 300.0);
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 44.0;
 
 impl PlotAxis {
-    /// An axis about all values, with a little air; from 0 to 1 of none.
+    /// Returns an axis that includes all values with a small margin; from 0 to 1 if there are none.
     pub fn about(label: &str, values: impl IntoIterator<Item = f64>, decimals: usize) -> Self {
         let (low, high) = values
             .into_iter()
@@ -81,7 +81,7 @@ impl PlotAxis {
         from + (value - self.low) / (self.high - self.low) * (to - from)
     }
 
-    /// Round numbers inside the axis, or its marks, each with what is written.
+    /// Returns the round numbers on the axis, or its marks, each with its label.
     fn labels(&self) -> Vec<(f64, String)> {
         if self.marks.is_empty() {
             let ticks = self.ticks();
@@ -105,12 +105,12 @@ impl PlotAxis {
 }
 
 impl Plot {
-    /// The figure.
+    /// Draws the figure.
     pub fn draw(&self) -> Markup {
         self.drawing().framed()
     }
 
-    /// What the figure shows.
+    /// Draws the content of the figure.
     pub fn drawing(&self) -> Drawing {
         // Long names need room.
         let columns = if self.series.iter().any(|series| series.name.len() > 14) { 2 } else { 3 };
@@ -161,9 +161,9 @@ impl Plot {
     }
 }
 
-/// Numbers with intervals below each other, about a line at `zero`.
+/// Draws numbers with intervals below each other, with a line at `zero`.
 pub fn intervals(caption: &str, axis: &PlotAxis, zero: Option<f64>, rows: &[NamedInterval]) -> Markup {
-    /// Of a letter, on average, and of the frame.
+    /// Average width of a letter, pixels.
     const LETTER: f64 = 6.8;
     const FRAME: f64 = 300.0;
     let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
@@ -222,7 +222,7 @@ mod tests {
         assert!(drawn.contains("y=\"16\" text-anchor=\"end\" class=\"tick\">1.0<"), "{drawn}");
     }
 
-    /// A level across a figure has no point between its ends.
+    /// Two points are joined even if the line is horizontal.
     #[test]
     fn two_points_are_joined_and_one_is_not() {
         let axis = || PlotAxis { label: String::new(), low: 0.0, high: 1.0, decimals: 1, marks: Vec::new() };

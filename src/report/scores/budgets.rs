@@ -1,4 +1,4 @@
-//! How many labels it takes: probes on frozen features, fine-tuning and training from scratch on few of them.
+//! How many labels are needed: probes on frozen features, fine-tuning and training from scratch with few labels.
 
 mod overtakes;
 
@@ -28,8 +28,8 @@ use crate::{
 /// AUROC by labelled defects, seed by seed.
 type Curve = BTreeMap<usize, BTreeMap<u64, f64>>;
 
-/// AUROC by labelled defects: figures, where training from scratch overtakes, and the numbers with their intervals over
-/// seeds.
+/// AUROC by labelled defects: figures, where training from scratch overtakes, and the numbers with their intervals
+/// over seeds.
 pub fn budgets(page: &Page) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! { p { "No records." } } };
     let curves = Curves::of(page, share);
@@ -53,15 +53,15 @@ pub fn budgets(page: &Page) -> Markup {
     }
 }
 
-/// Everything that is known of few labels at a share.
+/// All measurements with few labels at a share.
 struct Curves {
     /// Probes on frozen features, of arms and floors.
     probes: BTreeMap<Axes, Curve>,
-    /// Neighbours' votes on them.
+    /// Neighbours' votes on frozen features.
     neighbours: BTreeMap<Axes, Curve>,
-    /// All weights trained: of the method that pretrained them, or of supervised training from scratch.
+    /// All weights trained: by the method that pretrained them, or by supervised training from scratch.
     trained: BTreeMap<Axes, Curve>,
-    /// The best detector without defects on each backbone.
+    /// The best detector fitted without defects on each backbone.
     without: BTreeMap<backbone::Name, f64>,
 }
 
@@ -112,7 +112,7 @@ impl Curves {
                 curve.entry(record.data.train.defects).or_default().insert(seed, auroc);
             }
         }
-        // All labels alone are no curve.
+        // A single point, with all labels, is not a curve.
         trained.retain(|_, curve| curve.len() > 1);
         let mut without: BTreeMap<backbone::Name, f64> = BTreeMap::new();
         for ((backbone, ..), seeds) in detectors.iter().filter(|(_, seeds)| !seeds.is_empty()) {
@@ -122,7 +122,8 @@ impl Curves {
         Self { probes, neighbours, trained, without }
     }
 
-    /// Where supervised training from scratch overtakes probes on what was pretrained without labels.
+    /// States where supervised training from scratch overtakes probes on features that were pretrained without
+    /// labels.
     fn sentences(&self) -> Vec<String> {
         let pretrained = self.probes.iter().filter(|(at, _)| at.is_an_arm() && at.method != Some(Supervised));
         let sentence = |(at, probe): (&Axes, &Curve)| {
@@ -133,7 +134,7 @@ impl Curves {
         pretrained.filter_map(sentence).collect()
     }
 
-    /// AUROC of both backbones: their figures stand side by side.
+    /// Returns the AUROC axis of both backbones: their figures are side by side.
     fn axis(&self, tuned: bool) -> PlotAxis {
         let scratch = self.trained.iter().filter(|(at, _)| !tuned && at.method == Some(Supervised));
         let curves = if tuned { &self.trained } else { &self.probes };
@@ -196,7 +197,7 @@ impl Curves {
     }
 }
 
-/// Of all validation images.
+/// Returns the AUROC on all validation images.
 fn auroc(record: &Record, classifier: Classifier) -> Option<f64> {
     let of = |score: &&crate::results::record::Score| {
         score.classifier == classifier.id() && score.validation_share.is_none()

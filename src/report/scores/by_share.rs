@@ -1,4 +1,4 @@
-//! A score of the converged probe against the share of defects in training: every method, and what costs no training.
+//! A score of the converged probe by share of defects in training, for every method and floor.
 
 use crate::{
     analysis::{Axes, Scored, cell::percent},
@@ -13,7 +13,7 @@ use crate::{
     results::Metric,
 };
 
-/// A score of every method and floor against the training share, one plot for each backbone that was trained.
+/// Plots a score of every method and floor against the training share, one plot for each backbone that was trained.
 pub fn by_share(page: &Page, ours: &Evidence, metric: Metric) -> Vec<(backbone::Name, Plot)> {
     let shares: Vec<(Share, f64)> = page
         .shares()
@@ -53,7 +53,7 @@ pub fn by_share(page: &Page, ours: &Evidence, metric: Metric) -> Vec<(backbone::
     drawn.into_iter().map(|(backbone, series)| (backbone, plot(series, backbone))).collect()
 }
 
-/// Floors, then methods, moved a little sideways so that their bars do not cover each other.
+/// Returns floors, then methods, shifted slightly sideways so that their bars do not overlap.
 fn series(
     page: &Page,
     ours: &Evidence,

@@ -1,4 +1,4 @@
-//! Figures 2, 4 and 5: scores by share of defects in validation. Trains nothing and fits nothing.
+//! Figures 2, 4 and 5: scores by share of defects in validation. Nothing is trained or fitted here.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::{
 
 /// Scores of the paper's Figure 2.
 const FIGURE_2: [Metric; 3] = [Metric::F1, Metric::F2Oracle, Metric::F1Normal];
-/// Scores of its Figure 5.
+/// Scores of the paper's Figure 5.
 const FIGURE_5: [Metric; 3] = [Metric::Precision, Metric::Recall, Metric::Auroc];
 
 /// Figures 2, 4 and 5.
@@ -41,7 +41,8 @@ pub fn imbalance(page: &Page) -> Markup {
     }
 }
 
-/// Models by training share against validation shares, on one backbone or on all; none where nothing was measured.
+/// A heat map of models by training share against validation shares, on one backbone or on all; `None` if nothing
+/// was measured.
 fn map(page: &Page, body: &Evidence, only: Option<backbone::Name>, metric: Metric) -> Option<Markup> {
     let (mut rows, mut cells) = (Vec::new(), Vec::new());
     let (trained, scored) = shares(page, body);
@@ -80,8 +81,8 @@ fn is_the_papers(page: &Page, body: &Evidence) -> bool {
     std::ptr::eq(body, page.paper())
 }
 
-/// Shares in training and in validation: the paper's, or those that records have. The data's own in validation is no
-/// step of imbalance.
+/// Returns the shares in training and in validation: the paper's, or those in the records. The natural share of
+/// validation is excluded, because it is not a step of imbalance.
 fn shares(page: &Page, body: &Evidence) -> (Vec<Share>, Vec<Share>) {
     if is_the_papers(page, body) {
         return (Share::STUDY.into(), Share::STUDY.into());

@@ -1,4 +1,4 @@
-//! Figures 6 and 7: what is measured without labels, by epoch and against F1. Knows nothing about thresholds.
+//! Figures 6 and 7: label-free metrics by epoch and against F1. Independent of thresholds.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::{
     results::Metric,
 };
 
-/// Figures 6 and 7, and which label-free metric orders models as F1 does.
+/// Figures 6 and 7, and which label-free metric ranks models as AUROC does.
 pub fn label_free(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let mut board: Vec<NamedInterval> = claims::label_free::metrics_within(ours)
@@ -59,7 +59,7 @@ pub fn label_free(page: &Page) -> Markup {
     }
 }
 
-/// `RankMe (embeddings)` for `embeddings.rankme`.
+/// Returns a readable name: `RankMe (embeddings)` for `embeddings.rankme`.
 fn in_words(id: &str) -> String {
     let (rows, name) = id.split_once('.').unwrap_or(("", id));
     let name = match name {
@@ -80,7 +80,7 @@ fn in_words(id: &str) -> String {
     if rows.is_empty() { name.to_owned() } else { format!("{name} ({rows})") }
 }
 
-/// RankMe against F1 by both coefficients, pooled and within.
+/// A table of both correlation coefficients of RankMe and F1, over all models and within a method and backbone.
 fn coefficients(ours: &Evidence) -> Markup {
     const RANKME: [(Measure, &str); 3] = [
         (Measure::RANKME_RELEASED, "RankMe as released"),
@@ -148,7 +148,8 @@ fn scatter(page: &Page, ours: &Evidence, metric: &Measure, caption: &str) -> Mar
     .draw()
 }
 
-/// Figure 6: a monitor by epoch, at 45 % or the largest share, on each backbone, over seeds; one scale for all.
+/// Figure 6: a monitor by epoch, at 45 % or the largest share, on each backbone, over seeds; one scale for all
+/// plots.
 fn curves(page: &Page, monitor: &str, label: &str) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! {} };
     let drawn = backbone::Name::STUDY.map(|backbone| (backbone, by_epoch(page, backbone, share, monitor)));
@@ -173,7 +174,7 @@ fn curves(page: &Page, monitor: &str, label: &str) -> Markup {
     html! { @for plot in plots { (plot.draw()) } }
 }
 
-/// A monitor of every method by epoch, moved a little sideways so that bars do not cover each other.
+/// Returns a monitor of every method by epoch, shifted slightly sideways so that bars do not overlap.
 fn by_epoch(page: &Page, backbone: backbone::Name, share: Share, monitor: &str) -> Vec<Series> {
     const STEP: f64 = 0.03;
     let methods = page.methods();

@@ -1,4 +1,4 @@
-//! What else labels can do: fine-tuning after pretraining, and other answers to rarity than weights.
+//! Other uses of labels: fine-tuning after pretraining, and alternatives to weighting rare defects.
 
 use maud::{Markup, html};
 
@@ -13,20 +13,20 @@ use crate::{
     study::{Remedy, Study},
 };
 
-/// Fine-tuning, and remedies of supervised training.
+/// Fine-tuning, and the remedies of supervised training.
 pub fn labels(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     html! { (fine_tuning(page, ours)) (remedies(page, ours)) }
 }
 
-/// How far the first cell is above the second, paired by seed where that can be; none where one was not measured.
+/// Returns the first cell's score minus the second's, paired by seed if possible; `None` if one was not measured.
 fn less(ours: &Evidence, metric: Metric, cells: [Scored; 2]) -> Option<Interval> {
     let [Some(first), Some(second)] = cells.map(|cell| ours.mean(metric, &cell)) else { return None };
     let paired = ours.paired("", metric, [&cells[0], &cells[1]]);
     Some(paired.map_or_else(|_| Interval::unknown(first - second), |contrast| contrast.value))
 }
 
-/// Whether weights that were pretrained without labels are a better beginning for labels than random ones.
+/// Whether weights pretrained without labels are a better start for supervised training than random ones.
 fn fine_tuning(page: &Page, ours: &Evidence) -> Markup {
     let tuned = |arm: Axes| Some(arm.in_study(Study::FineTuned).in_training()).filter(|_| arm.is_an_arm());
     let scratch = |arm: Axes| -> Option<Interval> {
@@ -49,7 +49,7 @@ fn fine_tuning(page: &Page, ours: &Evidence) -> Markup {
     }
 }
 
-/// What else supervised training can do about defects being rare, less what Table 1's does.
+/// Alternatives of supervised training for rare defects, minus Table 1's weighting.
 fn remedies(page: &Page, ours: &Evidence) -> Markup {
     let shares = page.shares();
     let gained = |remedy, backbone, share, metric: Metric| -> Option<Interval> {

@@ -1,4 +1,4 @@
-//! Tables and figures of scores, ours beside the paper's where it prints them.
+//! Tables and figures of scores, ours beside the paper's if it prints them.
 
 mod budgets;
 mod by_share;
@@ -29,18 +29,18 @@ use crate::{
     study::Study,
 };
 
-/// How the paper prints a method; `none` of no method.
+/// Returns the printed name of a method; `none` for no method.
 pub fn method_label(method: Option<method::Name>) -> &'static str {
     method.map_or("none", method::Name::label)
 }
 
-/// How the paper prints a backbone; `pixels` of no network.
+/// Returns the printed name of a backbone; `pixels` for no network.
 pub fn backbone_label(backbone: Option<backbone::Name>) -> &'static str {
     backbone.map_or("pixels", backbone::Name::label)
 }
 
-/// Floors and arms against the training shares that records have. `number`: of a cell, as `show` prints it; rows
-/// without any are left out.
+/// A table of floors and arms by the training shares in the records. `number` returns a cell's value, which `show`
+/// formats; rows without any value are left out.
 fn own_table(
     page: &Page,
     caption: &str,
@@ -48,7 +48,7 @@ fn own_table(
     show: fn(Option<Interval>) -> Markup,
 ) -> Markup {
     let shares = page.shares();
-    // Rows by what they are at any one share.
+    // Rows are identified by their axes at an arbitrary share.
     let (any, backbones) = (Share::NATURAL, backbone::Name::ALL);
     let random = backbones.map(|backbone| Axes::random_weights(backbone, any));
     let given = backbones.map(|backbone| Axes::given_weights(backbone, any));
@@ -90,7 +90,7 @@ fn own_table(
     } } }
 }
 
-/// `0.742`, and below it the interval where there is one.
+/// Formats `0.742`, and below it the interval if there is one.
 fn cell(interval: Option<Interval>) -> Markup {
     html! {
         @match interval {
@@ -105,7 +105,7 @@ fn cell(interval: Option<Interval>) -> Markup {
     }
 }
 
-/// `+0.050`, and below it the interval where there is one.
+/// Formats `+0.050`, and below it the interval if there is one.
 fn difference(interval: Option<Interval>) -> Markup {
     html! {
         @match interval {

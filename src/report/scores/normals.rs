@@ -1,4 +1,4 @@
-//! Detectors that no defect was used for, on each frozen encoder.
+//! Detectors fitted without defects, on each frozen encoder.
 
 use maud::{Markup, html};
 
@@ -11,7 +11,7 @@ use crate::{
     results::{Classifier, Metric},
 };
 
-/// AUROC of both, beside the table of the converged probe, which needs labels.
+/// Their AUROC, for comparison with the table of the converged probe, which needs labels.
 pub fn normals(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let table = |caption: &str, classifier: Classifier| {

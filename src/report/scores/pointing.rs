@@ -20,8 +20,8 @@ use crate::{
     study::Study,
 };
 
-/// How often the highest place of a map shows the defect, beside chance: a figure for each backbone and kind of map, as
-/// places of each are of another size.
+/// Shows how often the highest place of a map shows the defect, beside chance: a figure for each backbone and kind
+/// of map, since their places differ in size.
 pub fn pointing(page: &Page) -> Markup {
     let Some(share) = main_share(&page.reading) else { return html! { p { "No records." } } };
     let (probe, patches) = (
@@ -48,7 +48,7 @@ pub fn pointing(page: &Page) -> Markup {
     }
 }
 
-/// What was pointed to, by arm.
+/// Results of pointing, by arm.
 type Found<'a> = BTreeMap<Axes, Vec<&'a Pointing>>;
 
 fn found(page: &Page, share: Share, of: fn(&Record) -> &Option<Pointing>) -> Found<'_> {

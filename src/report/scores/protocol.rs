@@ -1,4 +1,4 @@
-//! Table 2, Figure 3, ablations and floors: what is not a method's merit. Nothing here is judged.
+//! Table 2, Figure 3, ablations and floors: effects other than that of the method. No claim is judged here.
 
 use maud::{Markup, html};
 
@@ -60,7 +60,7 @@ fn table_2(page: &Page) -> Markup {
     }
 }
 
-/// Cells of Figure 3 by jitter and smallest crop.
+/// Returns the cells of Figure 3 by jitter and smallest crop.
 fn grid(ours: &Evidence) -> Vec<((u16, u16), Scored)> {
     let whole = |at: &Scored| (at.classifier, at.validation) == (Classifier::InTraining, Share::NATURAL);
     let cells = ours.frame().only(whole).axes().into_iter();
@@ -106,8 +106,8 @@ fn figure_3(ours: &Evidence) -> Markup {
     }
 }
 
-/// What an ablation is compared with, and what it does, in words; none of DINO's normalised head, which another is
-/// compared with.
+/// Returns the study that an ablation is compared with, and a description; `None` for DINO's normalised head, which
+/// is the reference of another ablation.
 fn described(ablation: Ablation) -> Option<(Study, &'static str)> {
     let sound = match ablation {
         Ablation::DinoPlainHead => Study::Ablation(Ablation::DinoHeadNorm),
@@ -157,8 +157,8 @@ fn ablations(page: &Page, ours: &Evidence) -> Markup {
     }
 }
 
-/// How far every arm is above what costs no training, at each training share. Intervals are as if nothing else were
-/// compared: the card's are corrected for a choice.
+/// Differences between every arm and the floors, at each training share. Each interval is for a single comparison;
+/// those of the card are corrected for choosing among arms.
 fn floors(page: &Page, ours: &Evidence) -> Markup {
     let above = |arm: Axes, floor: Axes| -> Option<Interval> {
         if !arm.is_an_arm() {

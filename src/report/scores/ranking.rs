@@ -1,5 +1,5 @@
-//! Which method is first, and how likely: by AUROC and average precision of the converged probe. Chances are of
-//! self-supervised methods only.
+//! Which method ranks first, and with what probability: by AUROC and average precision of the converged probe.
+//! Probabilities are among self-supervised methods only.
 
 use maud::{Markup, html};
 
@@ -31,7 +31,7 @@ use crate::{
 /// Scores that methods are ranked by.
 const RANKED: [Metric; 2] = [Metric::Auroc, Metric::AveragePrecision];
 
-/// How likely each method is first, by share, ours.
+/// Shows the probability that each method ranks first, by share, in our measurements.
 pub fn ranking(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let arms = ours.frame().axes().into_iter().filter(|at| at.cell.is_an_arm());
@@ -65,12 +65,12 @@ fn at(method: method::Name, backbone: backbone::Name, share: Share) -> Scored {
     Axes::trained(method, backbone, share).converged()
 }
 
-/// As it stands within a sentence.
+/// Returns the metric's name as spelt within a sentence.
 fn lower(metric: Metric) -> String {
     if metric == Metric::AveragePrecision { metric.label().to_lowercase() } else { metric.label().to_owned() }
 }
 
-/// Who is first on a backbone, share by share; none where no share has two methods.
+/// A heat map of the probability of ranking first on a backbone, by share; `None` if no share has two methods.
 fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metric) -> Option<Markup> {
     let trained = |share: Share| -> Vec<method::Name> {
         let there = page.trained_on(backbone, share).into_iter().filter(|method| !method.is_supervised());
@@ -108,8 +108,8 @@ fn chances(page: &Page, ours: &Evidence, backbone: backbone::Name, metric: Metri
     (!methods.is_empty()).then(|| figure().draw())
 }
 
-/// The mean rank of every arm and of random weights over the training shares; nothing where fewer than two shares have
-/// the same arms, or nothing is known of seeds.
+/// The mean rank of every arm and of random weights over the training shares; nothing if fewer than two shares have
+/// the same arms, or the spread over seeds is unknown.
 fn ranks(page: &Page, ours: &Evidence) -> Markup {
     let shares = page.shares();
     let arms = backbone::Name::STUDY.into_iter().flat_map(|backbone| {
@@ -151,7 +151,7 @@ fn ranks(page: &Page, ours: &Evidence) -> Markup {
     intervals(&caption, &axis, None, &rows)
 }
 
-/// Differences of single models on the same test images, where logits lie beside records.
+/// Differences between single models on the same test images, if logits are stored beside the records.
 fn on_images(page: &Page) -> Markup {
     let rows: Vec<NamedInterval> = page
         .on_images
@@ -170,11 +170,11 @@ fn on_images(page: &Page) -> Markup {
     }
 }
 
-/// A method beside supervised training at one share.
+/// A comparison of a method with supervised training at one share.
 type Compared = (method::Name, Share, Comparison);
 
-/// Every self-supervised method beside supervised training: by how much, in deviations of a seed, and how often a run of
-/// it is above. One correction for all of a backbone.
+/// Compares every self-supervised method with supervised training: the difference, in standard deviations of a
+/// seed, and how often a single run is above. One correction for all comparisons on a backbone.
 fn comparisons(page: &Page, ours: &Evidence) -> Markup {
     let tables = backbone::Name::STUDY.map(|backbone| (backbone, compared(page, ours, backbone)));
     let tables: Vec<_> = tables.into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
@@ -192,7 +192,7 @@ fn comparisons(page: &Page, ours: &Evidence) -> Markup {
     }
 }
 
-/// Where the axis has to reach; infinite ends are not drawn.
+/// Returns the values that the axis must include; infinite ends are not drawn.
 fn ends(Interval { estimate, low, high }: Interval) -> impl Iterator<Item = f64> {
     [estimate, low, high].into_iter().filter(|end| end.is_finite())
 }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn every_method_has_its_chance() {
-        // Deviations of 0.007 between means 0.1 apart: the order is certain.
+        // Standard deviations of 0.007 with means 0.1 apart: the order is certain.
         let order = [Name::Byol, Name::BarlowTwins, Name::Dino, Name::Mae, Name::SimClr];
         for best in 0..order.len() {
             let mut frame = FrameBuilder::default();
@@ -276,7 +276,7 @@ mod tests {
             for method in order {
                 assert!(text(method.label()), "{} has no row: {drawn}", method.label());
             }
-            // One row of certain wins, four of none.
+            // One row with certain wins, four with none.
             assert_eq!(
                 drawn.matches(">100<").count(),
                 Share::STUDY.len(),

@@ -1,4 +1,4 @@
-//! Table 1: ours below the paper's, with intervals. Knows nothing about other studies.
+//! Table 1: ours below the paper's, with intervals. Independent of other studies.
 
 use maud::{Markup, html};
 
@@ -14,7 +14,7 @@ use crate::{
     results::{Classifier, Metric},
 };
 
-/// Table 1 of the paper and ours, three scores.
+/// Table 1 of the paper and ours, for three scores.
 pub fn table_1(page: &Page) -> Markup {
     let shares = page.shares_and_the_papers();
     html! {
@@ -55,7 +55,7 @@ pub fn table_1(page: &Page) -> Markup {
     }
 }
 
-/// The paper's row of a method, where it has one, and ours.
+/// Returns the paper's row of a method, if it has one, and ours.
 fn rows(
     page: &Page,
     metric: Metric,
@@ -97,20 +97,20 @@ fn rows(
     }
 }
 
-/// A score of the converged probe, which the paper does not print: floors first.
+/// A table of a score of the converged probe, which the paper does not print: floors first.
 fn converged(page: &Page, metric: Metric) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let caption = format!("{} of the converged probe by share of defects in training", metric.label());
     own_table(page, &caption, |at| ours.interval(metric, &at.converged()), cell)
 }
 
-/// Whether any record has it.
+/// Returns whether any record has the score.
 fn measured(page: &Page, metric: Metric, classifier: Classifier) -> bool {
     let scores = page.records().flat_map(|filed| &filed.record.scores);
     scores.filter(|score| score.classifier == classifier.id()).any(|score| metric.of(score).is_some())
 }
 
-/// AUROC of the votes of the most similar training images: DINO's protocol, which fits nothing.
+/// A table of AUROC of the votes of the most similar training images: DINO's protocol, which fits nothing.
 fn neighbours(page: &Page) -> Markup {
     let Some(ours) = page.ours() else { return html! { p { "No records." } } };
     let caption = format!(
@@ -120,7 +120,7 @@ fn neighbours(page: &Page) -> Markup {
     own_table(page, &caption, |cell| ours.interval(Metric::Auroc, &at(cell)), cell)
 }
 
-/// The paper's interval would be our assumption's, not its own.
+/// Shows no interval: one for the paper would follow from our assumption.
 fn printed(paper: &Evidence, metric: Metric, at: &Scored) -> Option<Interval> {
     paper.seeds(metric, at).first().map(|&estimate| Interval::unknown(estimate))
 }

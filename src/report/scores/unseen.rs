@@ -1,4 +1,4 @@
-//! Whether a class of defects is found that training has not seen.
+//! Whether models find a class of defects that was not in their training.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,13 +18,13 @@ use crate::{
     study::Study,
 };
 
-/// What is known of the classes that were left out.
+/// Results for the classes that were left out.
 #[derive(Default)]
 struct Found {
-    /// By class and arm, seed by seed: AUROC on the class unseen, and after training on everything (NaN where that was
-    /// not measured).
+    /// By class and arm, seed by seed: AUROC on the unseen class, and after training on everything (NaN if not
+    /// measured).
     pairs: BTreeMap<(String, Axes), BTreeMap<u64, [f64; 2]>>,
-    /// By class the best AUROC of a detector that no defect was used for.
+    /// By class the best AUROC of a detector fitted without defects.
     without: BTreeMap<String, f64>,
 }
 
@@ -47,7 +47,7 @@ impl Found {
             seen.and_then(|other| score(&other.record, Classifier::Converged)?.auroc_by_class.get(&class));
         let pair = [score(record, Classifier::Converged)?.auroc, seen.copied().unwrap_or(f64::NAN)];
         self.pairs.entry((class.clone(), arm)).or_default().insert(seed, pair);
-        // Features of supervised training have seen the other classes' labels.
+        // Supervised features depend on the other classes' labels.
         if method.is_supervised() {
             return Some(());
         }
@@ -58,7 +58,7 @@ impl Found {
     }
 }
 
-/// AUROC on the class that was left out, beside the same images after training on everything.
+/// AUROC on the class that was left out, compared with the same images after training on everything.
 pub fn unseen(page: &Page) -> Markup {
     let found = Found::of(page);
     if found.pairs.is_empty() {
@@ -92,7 +92,7 @@ pub fn unseen(page: &Page) -> Markup {
     }
 }
 
-/// Of all validation images of the cell.
+/// Returns the score on all validation images of the cell.
 fn score(record: &Record, classifier: Classifier) -> Option<&Score> {
     let of = |score: &&Score| score.classifier == classifier.id() && score.validation_share.is_none();
     record.scores.iter().find(of)

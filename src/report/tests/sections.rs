@@ -1,9 +1,9 @@
-//! Sections of scores: which number stands in which table, row and column.
+//! Sections of scores: which number appears in which table, row and column.
 
 use super::*;
 use crate::results::record::{Budget, Pointing};
 
-/// A score that tells its fields apart.
+/// A score whose fields all differ.
 fn told_apart(from: f64) -> Score {
     Score {
         f1: from,
@@ -19,7 +19,7 @@ fn told_apart(from: f64) -> Score {
     }
 }
 
-/// The row of a table that has a text, from there on.
+/// Returns the row of a table that contains a text, beginning with that text.
 fn from(html: &str, caption: &str, begin: &str) -> Vec<String> {
     let rows = rows(html, caption);
     let row = rows.iter().find(|row| row.iter().any(|cell| cell == begin));
@@ -32,7 +32,7 @@ fn every_score_stands_in_its_own_table() {
     let scores =
         [("in_training", told_apart(0.1)), ("converged", told_apart(0.3)), ("neighbours", told_apart(0.5))];
     let html = scores::table_1(&page(vec![record("table1", None, "simclr", 0, &scores)])).into_string();
-    // One of 5 %, the third of the paper's shares.
+    // A record at 5 %, the third of the paper's shares.
     for (caption, expected) in [
         ("F1 by method, backbone", "0.100"),
         ("F2_CIW, oracle-typed by method", "0.120"),
@@ -73,7 +73,7 @@ fn every_detector_without_defects_stands_in_its_own_table() {
     }
 }
 
-/// What costs no training stands above what was trained, each under its own name.
+/// Floors are above what was trained, each under its own name.
 #[test]
 fn rows_are_named_after_what_they_are_of() {
     let converged = |auroc: f64| [("converged", scored(0.5, auroc))];
@@ -94,7 +94,7 @@ fn rows_are_named_after_what_they_are_of() {
         ["SimCLR", "ResNet-18", "0.800"],
     ];
     let mut found = rows(&html, "AUROC of the converged probe by share");
-    // What has no seeds has an interval of one point.
+    // Without seeds the interval is one point.
     found.iter_mut().for_each(|row| row[2] = row[2].split(' ').next().unwrap_or_default().to_owned());
     assert_eq!(found, expected);
 }
@@ -159,7 +159,7 @@ fn methods_are_compared_with_supervised_training_and_the_best_is_on_top() {
         assert_eq!(row[4], chance);
         assert!(row[5].starts_with("&lt; 0.0") || row[5].starts_with("0.0"), "far apart: {row:?}");
     }
-    // Ranks 1 to 4, the first on top.
+    // Ranks 1 to 4, the first at the top.
     let ranks = html.split("averaged over 2 training shares").nth(1).unwrap().split("</svg>").next().unwrap();
     let names: Vec<&str> = texts(ranks).into_iter().filter(|text| text.ends_with(", ResNet-18")).collect();
     let expected =
@@ -183,14 +183,14 @@ fn differences_on_the_same_images_are_drawn_where_there_are_some() {
     let figure = html.split("minus that of supervised training on the same test images").nth(1).unwrap();
     let figure = figure.split("</svg>").next().unwrap();
     assert!(figure.contains("BYOL, ViT-Tiny"), "{figure}");
-    // An eighth of the way from the low end to the high one lies where -0.2 does, which is a mark.
+    // Positions are compared with that of -0.2, which is a mark on the axis.
     let line = figure.split("stroke-width=\"2.5\"").next().unwrap().rsplit("<line").next().unwrap();
     let [low, high] = ["x1=\"", "x2=\""].map(|end| attribute(line, end));
     let zero = attribute(figure, "class=\"zero\" x1=\"");
     assert!((zero - (low + 0.375 * (high - low))).abs() < 0.2, "{low}, {zero}, {high}");
 }
 
-/// Figure 6 is the mean of seeds, of one monitor; Figure 7 pairs each model's metric with its own F1.
+/// Figure 6 is the mean over seeds, of one monitor; Figure 7 pairs each model's metric with its own F1.
 #[test]
 fn monitors_are_drawn_by_epoch_and_against_f1() {
     let run = |seed: u64, f1: f64, rankme: [f64; 3]| {
@@ -217,7 +217,7 @@ fn monitors_are_drawn_by_epoch_and_against_f1() {
             let [x, y] = text.split(')').next().unwrap().split_once(' ').map(|(x, y)| [x, y]).unwrap();
             [x, y].map(|number| number.parse().unwrap())
         };
-        // The last is the legend's.
+        // The last one belongs to the legend.
         let places: Vec<[f64; 2]> = places.map(place).collect();
         places[..places.len() - 1].to_vec()
     };
@@ -254,7 +254,7 @@ fn where_it_looks_is_of_the_main_share_the_best_on_top() {
     let found: Vec<&str> = texts(figure).into_iter().filter(|text| names.contains(text)).collect();
     assert_eq!(found, names);
     assert!(!html.contains("BYOL"), "that was trained at another share");
-    // The mean of both seeds lies as far below the middle one as that below the highest and again.
+    // The mean of both seeds is twice as far below the middle mark as the middle is below the highest.
     let marks: Vec<f64> =
         figure.split("translate(").skip(1).map(|text| attribute(&format!("({text}"), "(")).collect();
     let [top, middle, mean] = marks[..] else { panic!("{marks:?}") };
@@ -319,7 +319,7 @@ fn unseen_classes_are_paired_by_seed_and_detectors_are_without_labels() {
     ]))
     .into_string();
     let found = row(&html, "AUROC on class RB", &["SimCLR"]);
-    // Unseen in both seeds, seen in the second alone: a loss is one seed's.
+    // Unseen in both seeds, seen only in the second: the difference is from one seed.
     assert!(found[2].starts_with("0.600 "), "{found:?}");
     assert_eq!(found[3..], ["0.900", "-0.200"]);
     let dash = "\u{2013}";
@@ -327,7 +327,7 @@ fn unseen_classes_are_paired_by_seed_and_detectors_are_without_labels() {
     assert_eq!(rows(&html, "AUROC on class RB").last().unwrap()[..], best);
 }
 
-/// Each remedy and each ablation under its own words, beside what it is to be compared with.
+/// Each remedy and each ablation has its own description, beside what it is compared with.
 #[test]
 fn remedies_and_ablations_go_by_their_own_words() {
     let of = |study: &str, variant: Option<&str>, method: &str, f1: f64| {
@@ -367,7 +367,7 @@ fn remedies_and_ablations_go_by_their_own_words() {
         .into_iter()
         .filter(|text| text.contains(": "))
         .collect();
-    // DINO has no run of Table 1: its plain head is compared with the other head.
+    // DINO has no run in Table 1: its plain head is compared with the other head.
     let expected = [
         "DINO: head without batch normalisation",
         "SimCLR: validation on augmented images",
@@ -388,7 +388,7 @@ fn remedies_and_ablations_go_by_their_own_words() {
     assert!(marks[1..].iter().all(|mark| *mark < zero), "{marks:?}, {zero}");
 }
 
-/// MAE's ablations are of a ViT.
+/// MAE's ablations use a ViT.
 #[test]
 fn ablations_of_mae_go_by_their_own_words() {
     let of = |study: &str, f1: f64| {

@@ -1,4 +1,4 @@
-//! What stands around the sections: which setting and share are shown, verdicts, parts, pictures, provenance.
+//! Everything around the sections: which setting and share are shown, verdicts, parts, example images, provenance.
 
 use super::*;
 use crate::claims::Verdict;
@@ -22,7 +22,7 @@ fn figures_of_one_share_show_the_papers_largest_or_ours() {
     assert_eq!(main(&[Some(0.01), Some(0.05)]), Some(Share::percent(5)));
     assert_eq!(main(&[Some(0.01), Some(0.45), Some(0.05)]), Some(Share::percent(45)));
     assert_eq!(main(&[]), None);
-    // The share of a floor is none that was trained.
+    // The share of a floor does not count as trained.
     let mut floor = at_share("none", Some(0.15));
     floor.cell.study = "random_weights".to_owned();
     assert_eq!(
@@ -121,14 +121,14 @@ fn verdicts_stand_under_whose_they_are() {
     let first = table.split("<tbody>").nth(1).unwrap().split("</tr>").next().unwrap();
     let cells: Vec<&str> = first.split("<td>").skip(1).map(|cell| *texts(cell).first().unwrap()).collect();
     assert_eq!(cells, ["holds", "fails", "the same", "undecided", "holds"]);
-    // The same as Markdown.
+    // The same verdicts as Markdown.
     let [_, (name, text), ..] = &markdown::tables(&page)[..] else { panic!("no verdicts") };
     let line = text.lines().nth(2).unwrap();
     assert_eq!(*name, "verdicts");
     assert!(line.ends_with("| **holds** | **fails** | **the same** | undecided | **holds** |"), "{line}");
 }
 
-/// What chance decides is said of as many seeds as there are, never of more.
+/// The number of verdicts decided by chance is stated for simulated studies with as many seeds or fewer.
 #[test]
 fn chance_is_told_of_simulated_studies_of_no_more_seeds() {
     let text = |seeds: u64| {
@@ -169,7 +169,7 @@ fn a_setting_is_told_by_its_largest_records() {
     let read = reading::of(records.iter().map(|record| (record.cell.id.clone(), record.clone())).collect());
     let filed: Vec<&Filed> = read.records.iter().collect();
     let found = Contents::of("a setting".to_owned(), &filed, false);
-    // By hand: 100 images are more than 99, 18 more than 15; Table 2 draws pictures of its own.
+    // By hand: 100 images are more than 99, 18 more than 15; Table 2 draws images of its own.
     let sentence = found.sentence();
     let expected = "3 records of a setting: at most 90 normal images and 10 defects to train on (labels 1111aaaa), \
                     9 normal images and 9 defects to score on (labels 1111bbbb)";
@@ -230,7 +230,7 @@ fn code_machines_and_settings_are_listed() {
     assert!(html.contains("<li>drawn</li>"), "{html}");
 }
 
-/// The card's figure: the highest on top, what may be the best with a star.
+/// The card's figure: the highest on top, candidates for the best with a star.
 #[test]
 fn arms_and_floors_stand_in_order_and_candidates_have_a_star() {
     let of = |study: &str, method: &str, seed: u64, auroc: f64| {

@@ -19,13 +19,13 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::attention()`].
+/// Like [`crate::tensor::attention()`].
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     apply(&[&joined.contiguous()?], Attention { heads })
 }
 
-/// Numbers of a head are widened once, and only what comes out is rounded. The backward pass computes probabilities
-/// once more: in cache that takes no longer than reading them from memory.
+/// The operation. A head's numbers are widened once, and only results are rounded. The backward pass recomputes the
+/// probabilities: in cache that takes no longer than reading them from memory.
 struct Attention {
     heads: usize,
 }
@@ -43,7 +43,7 @@ impl Sizes {
         self.width / self.heads
     }
 
-    /// Rows of P are padded with zeros to whole vectors.
+    /// Row length of P, padded with zeros to whole vectors.
     fn row(self) -> usize {
         self.tokens.next_multiple_of(LANES)
     }
@@ -52,12 +52,12 @@ impl Sizes {
         T::from_f64(1.0 / (self.head_width() as f64).sqrt())
     }
 
-    /// Numbers of one head's queries, keys, values or outputs.
+    /// Returns the count of numbers of one head's queries, keys, values or outputs.
     fn head(self) -> usize {
         self.tokens * self.head_width()
     }
 
-    /// One head's part of rows that lie `stride` numbers apart, widened.
+    /// Copies one head's part of rows that begin `stride` numbers apart, widened.
     fn widen<N: Number>(self, numbers: &[N], stride: usize, wide: &mut [N::Sum]) {
         let width = self.head_width();
         vectorised(
@@ -71,7 +71,7 @@ impl Sizes {
     }
 }
 
-/// Rounds one head's numbers to where they belong.
+/// Rounds one head's numbers and writes them to their places.
 fn narrow<N: Number>(wide: &[N::Sum], mut out: Output<N>) {
     let width = out.columns;
     vectorised(
@@ -104,7 +104,7 @@ impl Attention {
         let sizes = self.sizes(layout.shape())?;
         let joined = values::<N>(storage, layout)?;
         let batch = layout.dims()[0];
-        // SAFETY: every pair writes its band of columns, and bands are all columns.
+        // SAFETY: every pair writes its band of columns, and the bands cover all columns.
         let mut out = unsafe { unwritten(batch * sizes.tokens * sizes.width) };
         let pairs: Vec<(usize, Output<N>)> = out
             .chunks_mut((sizes.tokens * sizes.width).max(1))
@@ -123,7 +123,7 @@ impl Attention {
         N: Number<Sum: Exponential>,
     {
         let sizes = self.sizes(joined.shape())?;
-        // SAFETY: every pair writes its bands of columns: queries', keys' and values'.
+        // SAFETY: every pair writes its bands of columns: those of queries, keys and values.
         let mut by_joined = unsafe { unwritten(joined.elem_count()) };
         let image = sizes.tokens * sizes.width;
         with_values::<N, _, _>([joined, gradient], |[joined, gradient]| {
@@ -152,13 +152,13 @@ impl Attention {
     }
 }
 
-/// One head's numbers, widened: queries, keys and values, the output's gradient, and room for what is made of them.
+/// One head's numbers, widened: queries, keys and values, the output's gradient, and buffers for results.
 struct Head<N: Number> {
     parts: Vec<N::Sum>,
     gradient: Vec<N::Sum>,
     probabilities: Vec<N::Sum>,
     by_scores: Vec<N::Sum>,
-    /// The output, or gradients by queries, keys and values.
+    /// The output, or gradients with respect to queries, keys and values.
     made: Vec<N::Sum>,
 }
 
@@ -187,7 +187,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         }
     }
 
-    /// Reads the gradient by the output of a head.
+    /// Reads the gradient with respect to the output of a head.
     fn read_gradient(&mut self, sizes: Sizes, gradient: &[N]) {
         // SAFETY: `widen` writes every number.
         unsafe { make_room(&mut self.gradient, sizes.head()) };
@@ -200,11 +200,11 @@ impl<N: Number<Sum: Exponential>> Head<N> {
             .map(|part| Matrix::new(&self.parts[part * head..][..head], sizes.tokens, sizes.head_width()))
     }
 
-    /// Softmax of the scores, each row padded with zeros.
+    /// Computes the softmax of the scores, each row padded with zeros.
     fn find_probabilities(&mut self, sizes: Sizes) {
         let (tokens, row) = (sizes.tokens, sizes.row());
         let mut probabilities = std::mem::take(&mut self.probabilities);
-        // SAFETY: the product writes scores, and `softmax` what is behind them.
+        // SAFETY: the product writes the scores, and `softmax` the padding behind them.
         unsafe { make_room(&mut probabilities, tokens * row) };
         let [queries, keys, _] = self.parts(sizes);
         let scores = Output::part(&mut probabilities, tokens, tokens, row);
@@ -221,7 +221,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         self.probabilities = probabilities;
     }
 
-    /// The output.
+    /// Computes the output.
     fn attend(&mut self, sizes: Sizes) -> &[N::Sum] {
         self.find_probabilities(sizes);
         let mut made = std::mem::take(&mut self.made);
@@ -234,7 +234,7 @@ impl<N: Number<Sum: Exponential>> Head<N> {
         &self.made
     }
 
-    /// Gradients by queries, keys and values.
+    /// Computes gradients with respect to queries, keys and values.
     fn backward(&mut self, sizes: Sizes) -> [&[N::Sum]; 3] {
         self.find_probabilities(sizes);
         let (tokens, row, width, head) = (sizes.tokens, sizes.row(), sizes.head_width(), sizes.head());
@@ -269,7 +269,8 @@ impl<N: Number<Sum: Exponential>> Head<N> {
     }
 }
 
-/// From a row of gradients by probabilities, padded with zeros, that by scores: dS = P (dP - sum of P dP) scale.
+/// Replaces a row of gradients with respect to probabilities, padded with zeros, by those with respect to scores:
+/// dS = P (dP - sum of P dP) scale.
 #[inline(always)]
 fn softmax_gradient<T: Real>(row: &mut [T], probabilities: &[T], scale: T) {
     let sum = sum(

@@ -1,4 +1,4 @@
-//! Attention by `attention.cu`: what is launched, and its place in automatic differentiation.
+//! Attention by `attention.cu`: kernel launches, and the place in automatic differentiation.
 
 use std::sync::OnceLock;
 
@@ -14,18 +14,18 @@ use crate::tensor::{
     },
 };
 
-// As in attention.cu.
+// Must equal the constant in attention.cu.
 const WARPS: usize = 4;
 const THREADS: usize = 32 * WARPS;
 const GROUP: usize = 32;
 const PADDING: usize = 4;
-/// Widths of a head that kernels are made for.
+/// Head widths for which kernels are compiled.
 const WIDTHS: [usize; 4] = [16, 32, 48, 64];
-/// Shared memory that a block may have on an H100, in bytes; 768 tokens of 64 numbers take as much.
+/// Largest shared memory of a block on an H100, in bytes; 768 tokens of 64 numbers take as much.
 const MOST_SHARED: usize = 227 * 1024;
 
-/// Whether [`attention`] takes these joined queries, keys and values: bf16 on a GPU, with heads and tokens
-/// that fit.
+/// Returns whether [`attention`] supports these joined queries, keys and values: bf16 on a GPU, with supported
+/// numbers of heads and tokens.
 pub fn is_taken(joined: &Tensor, heads: usize) -> bool {
     let &[_, tokens, joined_width] = joined.dims() else { return false };
     let width = joined_width / (3 * heads).max(1);
@@ -48,7 +48,7 @@ fn backward_shared(tokens: usize, width: usize) -> usize {
     4 * 2 * padded(tokens) * (width / 2 + PADDING + 1)
 }
 
-/// As [`crate::tensor::attention()`], of what [`is_taken`].
+/// Like [`crate::tensor::attention()`], for arguments for which [`is_taken`] holds.
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     apply(&[&aligned(joined)?], Attention { heads, log_sum_exp: OnceLock::new() })
 }
@@ -59,7 +59,7 @@ struct Attention {
     log_sum_exp: OnceLock<Tensor>,
 }
 
-/// Sizes of one application, and what the scores are multiplied by.
+/// Sizes of one application, and the factor of the scores.
 struct Sizes {
     images: usize,
     tokens: usize,
@@ -80,7 +80,7 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_attention", ptx, device }
 }
 
-/// Sums of slopes times outputs of each token, (images x heads, tokens).
+/// Returns for each token the sum of slopes times outputs, (images x heads, tokens).
 fn dots(
     module: &Module,
     [out, slope]: [&CudaView<bf16>; 2],
@@ -120,7 +120,7 @@ impl Operation for Attention {
             launch!(module, name, blocks, &joined, &tokens_, &heads, &scale, &mut out, &mut log_sum_exp);
             (out, log_sum_exp)
         };
-        // An operation is applied once; were it twice, the numbers would be the same.
+        // An operation is applied once; a second time would give the same numbers.
         let _ = self.log_sum_exp.set(constant(log_sum_exp, module.device, (pairs, tokens)));
         let shape = (images, tokens, self.heads * width);
         Ok((CudaStorage::wrap_cuda_slice(out, module.device.clone()), shape.into()))
@@ -142,8 +142,8 @@ impl Operation for Attention {
         let by_joined = with_views([joined, out, slope], |[joined, out, slope]| {
             with_views([log_sum_exp], |[log_sum_exp]: &[CudaView<f32>; 1]| {
                 let dots = dots(&module, [out, slope], &sizes, self.heads)?;
-                // SAFETY: attention_backward of attention.cu, made for this width, writes every number by
-                // what was joined, out of as many, of slopes of the output, and of two numbers of each token
+                // SAFETY: attention_backward of attention.cu, compiled for this width, writes every gradient of the
+                // joined input. It reads as many inputs, the slopes of the output, and two numbers for each token
                 // and head.
                 unsafe {
                     let mut by_joined = module.room::<bf16>(count)?;

@@ -2,8 +2,8 @@
 //!
 //! P = softmax(Q K^T / sqrt(head width)),  O = P V,
 //!
-//! and backwards, with D the row sums of P (dO V^T), which are those of dO O: dV = P^T dO, dS = P (dO V^T - D) / sqrt(head width),
-//! dQ = dS K, dK = dS^T Q. Knows nothing about what tokens are.
+//! and backwards, with D the row sums of P (dO V^T), which equal those of dO O: dV = P^T dO, dS = P (dO V^T - D) /
+//! sqrt(head width), dQ = dS K, dK = dS^T Q. Independent of what tokens are.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -11,13 +11,13 @@ mod gpu;
 
 use candle_core::{D, Result, Tensor};
 
-/// Attends within each image: `joined` (batch, tokens, 3 width) holds queries, keys and values, each
-/// split into `heads` in order, as timm's `qkv`; the result is (batch, tokens, width).
+/// Attends within each image: `joined` (batch, tokens, 3 width) holds queries, keys and values, each split into
+/// `heads` in order, as in timm's `qkv`; the result is (batch, tokens, width).
 ///
-/// Probabilities are not kept for the backward pass, which computes them once more.
+/// Probabilities are not kept for the backward pass, which recomputes them.
 ///
 /// # Errors
-/// If shapes do not fit.
+/// If shapes do not fit each other.
 pub fn attention(joined: &Tensor, heads: usize) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if gpu::is_taken(joined, heads) {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn large_scores_do_not_overflow() -> Result<()> {
-        // By hand: queries and keys of 1e4 and -1e4 in one channel; each token sees its own kind only.
+        // By hand: queries and keys of 1e4 and -1e4 in one channel; each token attends only to its own kind.
         let joined: [[f32; 3]; 3] = [[1e4, 1e4, 1.0], [-1e4, -1e4, 2.0], [1e4, 1e4, 5.0]];
         let joined = Tensor::new(&[joined], &candle_core::Device::Cpu)?;
         assert_eq!(attention(&joined, 1)?.flatten_all()?.to_vec1::<f32>()?, [3.0, 2.0, 3.0]);

@@ -1,5 +1,5 @@
-//! Batch normalisation on the CPU. Sums run in the element type over a few hundred rows, beyond that in
-//! double precision (Chan et al. 1979).
+//! Batch normalisation on the CPU. Sums over up to a few hundred rows use the element type, longer ones double
+//! precision (Chan et al. 1979).
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +19,7 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::batch_norm()`], which has checked shapes.
+/// Like [`crate::tensor::batch_norm()`], which has checked the shapes.
 pub fn batch_norm(
     input: &Tensor,
     weight: &Tensor,
@@ -55,7 +55,7 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Of numbers, weight and bias (2, channels) and, if there is one, the residual.
+    /// Takes the input, weight and bias (2, channels) and, if there is one, the residual.
     fn forward<N: Number>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
         let shape = input.1.shape();
@@ -65,7 +65,7 @@ impl BatchNorm {
         }
         let (x, affine) = (values::<N>(input.0, input.1)?, values::<N::Sum>(affine.0, affine.1)?);
         let residual = residual.map(|(storage, layout)| values::<N>(storage, layout)).transpose()?;
-        // The operation is made for one application; a second forward pass would find the same statistics.
+        // An operation is applied once; a second forward pass would compute the same statistics.
         let used = self.used.get_or_init(|| match &self.given {
             Some(given) => given.clone(),
             None => loops::statistics(x, channels),
@@ -82,7 +82,7 @@ impl BatchNorm {
     ) -> Result<Gradients> {
         let Some(statistics) = self.used.get() else { bail!("batch norm: backward before forward") };
         let (input, affine, residual) = (arguments[0], arguments[1], arguments.get(2));
-        // Without ReLU nobody reads the output, and it may have been let go.
+        // Without ReLU the output is not read, and may have been freed.
         let output = if self.relu { output } else { gradient };
         let found = with_values::<N, _, _>([input, output, gradient], |[x, y, dy]| {
             with_values::<N::Sum, _, _>([affine], |[affine]| {

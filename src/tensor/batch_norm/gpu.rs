@@ -1,5 +1,5 @@
-//! Batch normalisation by `batch_norm.cu`: what is launched, and its place in automatic differentiation.
-//! Weights and statistics are f32.
+//! Batch normalisation by `batch_norm.cu`: kernel launches, and the place in automatic differentiation. Weights and
+//! statistics are f32.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +20,7 @@ use crate::tensor::{
     },
 };
 
-// As in batch_norm.cu.
+// Must equal the constant in batch_norm.cu.
 const THREADS: usize = 512;
 
 fn module(device: &CudaDevice) -> Module<'_> {
@@ -28,13 +28,13 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_batch_norm", ptx, device }
 }
 
-/// Parts that share the rows of batch normalisation's sums at most, two for each multiprocessor of an H100,
-/// and numbers that a thread of one has at least, sixteen bytes counted as one. Ours.
+/// Largest number of parts that share the rows of the sums (two for each multiprocessor of an H100), and least
+/// numbers per thread of a part (sixteen bytes count as one). Ours.
 const MOST_PARTS: usize = 264;
 const LEAST_OF_A_THREAD: usize = 8;
 
-/// Blocks for sums over the rows of `count` numbers, and how many of them share the rows: by shape alone, so
-/// that sums are added in one order on every card.
+/// Returns the launch for sums over the rows of `count` numbers, and how many parts share the rows: these depend
+/// only on the shape, so that sums are added in one order on every card.
 fn sums_over_rows<T: Element>(count: usize, channels: usize) -> (LaunchConfig, usize) {
     let wide = 16 / size_of::<T>();
     let together = if channels.is_multiple_of(wide) { wide } else { 1 };
@@ -44,7 +44,7 @@ fn sums_over_rows<T: Element>(count: usize, channels: usize) -> (LaunchConfig, u
     (config([across, parts, 1], THREADS, 0), parts)
 }
 
-/// As [`crate::tensor::batch_norm()`], which has checked shapes.
+/// Like [`crate::tensor::batch_norm()`], which has checked the shapes.
 pub fn batch_norm(
     input: &Tensor,
     weight: &Tensor,
@@ -70,7 +70,7 @@ pub fn batch_norm(
     Ok((output, Statistics { mean: mean.clone(), variance: variance.clone() }))
 }
 
-/// Statistics of each channel, and one over the deviation: (channels) each, f32.
+/// Statistics of each channel, and the reciprocal of the deviation: (channels) each, f32.
 #[derive(Clone)]
 struct Used {
     mean: Tensor,
@@ -105,7 +105,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         }
     }
 
-    /// Statistics of the rows (rows, channels) of `x`.
+    /// Computes statistics of the rows (rows, channels) of `x`.
     fn measure(module: &Module, x: &CudaView<T>, (rows, channels): (usize, usize)) -> Result<Used> {
         let (columns, parts) = sums_over_rows::<T>(rows * channels, channels);
         let (rows, channels_, parts_) = (rows as i32, channels as i32, parts as i32);
@@ -136,7 +136,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         Ok(Used { mean, variance, inverse })
     }
 
-    /// The output of rows (rows, channels).
+    /// Computes the output of rows (rows, channels).
     fn normalise(
         &self,
         module: &Module,
@@ -168,7 +168,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         }
     }
 
-    /// Gradients by weight, then by bias, of rows (rows, channels): (2, channels).
+    /// Returns gradients with respect to weight, then to bias, of rows (rows, channels): (2, channels).
     fn by_affine(
         &self,
         module: &Module,
@@ -216,7 +216,7 @@ impl<T: Element + Send + Sync> BatchNorm<T> {
         }
     }
 
-    /// Gradients by `x` and, where there is one, by the residual, of rows (rows, channels).
+    /// Returns gradients with respect to `x` and, if there is one, to the residual, of rows (rows, channels).
     fn by_x(
         &self,
         module: &Module,
@@ -272,13 +272,13 @@ fn by_channels(channels: usize) -> LaunchConfig {
     config([channels.div_ceil(LANES), 1, 1], THREADS, 0)
 }
 
-/// A pointer to nothing, as a kernel's argument.
+/// A null pointer, as a kernel's argument.
 const NULL: u64 = 0;
 
 impl<T: Element + Send + Sync> Operation for BatchNorm<T> {
     const NAME: &'static str = "batch norm";
 
-    /// Of numbers, weight and bias (2, channels) and, if there is one, the residual.
+    /// Takes the input, weight and bias (2, channels) and, if there is one, the residual.
     fn on_gpu(&self, arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
         let ((x, layout), (affine, affine_layout)) = (arguments[0], arguments[1]);
         let module = module(device(x));

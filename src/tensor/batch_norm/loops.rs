@@ -1,4 +1,4 @@
-//! Loops of batch normalisation over rows of channels. Knows nothing about tensors.
+//! Loops of batch normalisation over rows of channels. Independent of tensors.
 
 use candle_core::WithDType;
 use rayon::prelude::*;
@@ -9,19 +9,19 @@ use crate::tensor::cpu::{
     vector::vectorised,
 };
 
-/// Numbers that a task handles at a time: a core's fastest caches hold them while they are read twice.
+/// Numbers that a task processes at a time: they stay in a core's fastest caches while they are read twice.
 const TASK_NUMBERS: usize = 1 << 14;
-/// Rows that a task handles at most: beyond, single-precision sums would lose digits.
+/// Largest number of rows of a task: with more, single-precision sums would lose digits.
 const TASK_ROWS: usize = 256;
 
-/// [`super::Statistics`] as the CPU computes with them.
+/// [`super::Statistics`] in the form that the CPU computes with.
 #[derive(Clone)]
 pub struct Moments {
     pub mean: Vec<f64>,
     pub variance: Vec<f64>,
 }
 
-/// Mean and biased variance of each column of `x` (rows x channels).
+/// Returns the mean and biased variance of each column of `x` (rows x channels).
 pub fn statistics<N: Number>(x: &[N], channels: usize) -> Moments {
     let partial: Vec<Part<N::Sum>> = x.par_chunks(chunk(channels)).map(|x| Part::new(x, channels)).collect();
     let (mut count, mut mean, mut squares) = (0.0, vec![0.0; channels], vec![0.0; channels]);
@@ -42,9 +42,9 @@ pub fn statistics<N: Number>(x: &[N], channels: usize) -> Moments {
 /// Sums over some rows.
 struct Part<T> {
     rows: f64,
-    /// Rounded.
+    /// The mean, rounded to the element type.
     mean: Vec<T>,
-    /// Sum of what exceeds the rounded mean: it corrects mean and squares.
+    /// Sum of the deviations from the rounded mean: it corrects mean and squares.
     rest: Vec<T>,
     /// Sum of squared differences from the rounded mean.
     squares: Vec<T>,
@@ -81,7 +81,7 @@ impl<T: Real> Part<T> {
     }
 }
 
-/// `y = x scale + shift (+ residual)`, rectified if asked; `affine` is weights, then biases.
+/// `y = x scale + shift (+ residual)`, followed by ReLU if requested; `affine` has weights, then biases.
 pub fn normalise<N: Number>(
     x: &[N],
     affine: &[N::Sum],
@@ -130,15 +130,15 @@ pub fn normalise<N: Number>(
     y
 }
 
-/// Gradients found by [`backward`].
+/// The result of [`backward`].
 pub struct Gradients<N: Number> {
     pub input: Vec<N>,
-    /// By weights, then by biases.
+    /// With respect to weights, then to biases.
     pub affine: Vec<N::Sum>,
     pub residual: Option<Vec<N>>,
 }
 
-/// What [`backward`] is given.
+/// The arguments of [`backward`].
 pub struct Given<'a, N: Number> {
     pub x: &'a [N],
     /// Weights, then biases.
@@ -146,17 +146,16 @@ pub struct Given<'a, N: Number> {
     pub statistics: &'a Moments,
     /// Whether the statistics are the batch's.
     pub moving: bool,
-    /// The output, where it was rectified.
+    /// The output, if ReLU was applied.
     pub y: Option<&'a [N]>,
     pub dy: &'a [N],
-    /// Whether there is a residual that wants its gradient.
+    /// Whether there is a residual that needs its gradient.
     pub residual: bool,
 }
 
-/// With g the output's gradient where the output `y` is above 0 (everywhere without `y`) and
-/// n = (x - mean) / deviation, means over rows:
-/// dx = weight / deviation (g - mean(g) - n mean(g n)) where the statistics are the batch's (`moving`), else
-/// weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual = g.
+/// With g the output's gradient where the output `y` is above 0 (everywhere without `y`) and n = (x - mean) /
+/// deviation, means over rows: dx = weight / deviation (g - mean(g) - n mean(g n)) if the statistics are the
+/// batch's (`moving`), otherwise weight / deviation g; dweight = sum(g n); dbias = sum(g); dresidual = g.
 pub fn backward<N: Number>(given: Given<N>) -> Gradients<N> {
     let Given { x, affine, statistics, moving, dy, residual, .. } = given;
     let mean: Vec<N::Sum> = statistics.mean.iter().map(|&mean| N::Sum::from_f64(mean)).collect();
@@ -179,7 +178,7 @@ pub fn backward<N: Number>(given: Given<N>) -> Gradients<N> {
     Gradients { input, affine: by_affine, residual: residual.then_some(masked) }
 }
 
-/// Sums of g and of g (x - mean) for each channel. Writes g to `masked` where a residual wants it.
+/// Returns sums of g and of g (x - mean) for each channel. Writes g to `masked` if a residual needs it.
 fn sums<N: Number>(given: &Given<N>, mean: &[N::Sum], masked: &mut [N]) -> (Vec<f64>, Vec<f64>) {
     let &Given { x, dy, residual, .. } = given;
     let (channels, y) = (mean.len(), given.y.unwrap_or(&[]));
@@ -213,7 +212,7 @@ fn sums<N: Number>(given: &Given<N>, mean: &[N::Sum], masked: &mut [N]) -> (Vec<
     (sum, product)
 }
 
-/// As [`sums`], over few rows in the element type.
+/// Like [`sums`], over few rows in the element type.
 fn sums_of_rows<N: Number>(g: &[N], x: &[N], mean: &[N::Sum]) -> [Vec<N::Sum>; 2] {
     let channels = mean.len();
     let (mut sum, mut product) = (vec![N::Sum::ZERO; channels], vec![N::Sum::ZERO; channels]);
@@ -240,7 +239,7 @@ struct Slopes<T> {
     offset: Vec<T>,
 }
 
-/// The gradient by `x`; `masked` is g where a residual wanted it.
+/// Returns the gradient with respect to `x`; `masked` is g if a residual needed it.
 fn by_input<N: Number>(given: &Given<N>, slopes: &Slopes<N::Sum>, masked: &[N]) -> Vec<N> {
     let &Given { x, dy, residual, .. } = given;
     let Slopes { mean, scale, slope, offset } = slopes;
@@ -280,7 +279,7 @@ fn by_input<N: Number>(given: &Given<N>, slopes: &Slopes<N::Sum>, masked: &[N]) 
     by_input
 }
 
-/// `dy` where `y` is above 0; all of it where there is no `y`.
+/// Copies `dy` where `y` is above 0; all of it if there is no `y`.
 fn mask<N: Number>(g: &mut [N], dy: &[N], y: &[N]) {
     if y.is_empty() {
         g.copy_from_slice(&dy[..g.len()]);
@@ -296,7 +295,7 @@ fn mask<N: Number>(g: &mut [N], dy: &[N], y: &[N]) {
     );
 }
 
-/// `x`, but at least `floor`; not-a-number stays.
+/// Returns `x`, but at least `floor`; NaN stays NaN.
 #[inline(always)]
 fn above<T: Real>(x: T, floor: T) -> T {
     if x < floor { floor } else { x }
@@ -306,7 +305,7 @@ fn deviations(statistics: &Moments) -> impl Iterator<Item = f64> {
     statistics.variance.iter().map(|variance| (variance + EPSILON).sqrt())
 }
 
-/// Numbers in a task's rows.
+/// Returns the count of numbers in a task's rows.
 fn chunk(channels: usize) -> usize {
     (TASK_NUMBERS / channels).clamp(1, TASK_ROWS) * channels
 }

@@ -1,9 +1,9 @@
-//! Batch normalisation with what follows it in a residual network, in one operation:
+//! Batch normalisation and the residual and ReLU that follow it in a residual network, in one operation:
 //!
 //! y = relu( (x - mean) / sqrt(variance + epsilon) * weight + bias + residual )
 //!
-//! over all axes but the last (Ioffe & Szegedy 2015). Residual and ReLU are optional. Mean and biased
-//! variance are those of the batch, or given.
+//! over all axes but the last (Ioffe & Szegedy 2015). Residual and ReLU are optional. Mean and biased variance are
+//! those of the batch, or given.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -15,11 +15,11 @@ use candle_core::{D, DType, Result, Tensor, bail};
 
 pub use self::statistics::{EPSILON, Statistics, Then};
 
-/// Normalises `input` (..., channels) with `given` statistics, or with its own where none are given, and returns
-/// which ones it used. `weight` and `bias` are (channels).
+/// Normalises `input` (..., channels) with the `given` statistics, or with its own if none are given, and returns
+/// the ones used. `weight` and `bias` are (channels).
 ///
 /// # Errors
-/// If shapes do not fit, or a batch of one row is to be normalised with its own statistics.
+/// If shapes do not fit each other, or a batch of one row is to be normalised with its own statistics.
 pub fn batch_norm(
     input: &Tensor,
     weight: &Tensor,
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn statistics_survive_a_large_mean_in_single_precision() -> Result<()> {
-        // Sums of squares would leave nothing of a variance of 1 at a mean of 10,000 in f32.
+        // In f32, a difference of sums of squares would lose a variance of 1 at a mean of 10,000 completely.
         let [input, weight, bias, _] = arguments(&[32, 32, 32, 3], DType::F64)?;
         let input = (input.as_tensor() + 1e4)?.to_dtype(DType::F32)?;
         let exact = input.to_dtype(DType::F64)?;
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn relu_stops_the_gradient_at_zero() -> Result<()> {
-        // As PyTorch does; Candle's own ReLU lets it through.
+        // As in PyTorch; Candle's own ReLU passes the gradient.
         let input = Var::zeros((4, 1), DType::F32, &Device::Cpu)?;
         let (weight, bias) =
             (Tensor::ones(1, DType::F32, &Device::Cpu)?, Tensor::zeros(1, DType::F32, &Device::Cpu)?);

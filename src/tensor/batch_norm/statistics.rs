@@ -1,4 +1,4 @@
-//! What batch normalisation measures and is told. Knows nothing about how it is computed.
+//! Inputs and statistics of batch normalisation. Independent of how it is computed.
 
 use candle_core::{DType, Result, Tensor, Var};
 
@@ -7,19 +7,19 @@ use crate::tensor::updates::{Move, move_averages};
 /// Added to variances, as in torchvision.
 pub const EPSILON: f64 = 1e-5;
 
-/// Mean and biased variance of each channel, (channels) each: constants where the numbers are, so that a GPU
-/// is not waited for. Of a batch on the CPU f64, on a GPU f32.
+/// Mean and biased variance of each channel, (channels) each: constants on the device of the numbers, to avoid
+/// waiting for a GPU. For a batch on the CPU f64, on a GPU f32.
 #[derive(Clone, Debug)]
 pub struct Statistics {
     /// (channels).
     pub mean: Tensor,
-    /// Biased, (channels).
+    /// Biased variance, (channels).
     pub variance: Tensor,
 }
 
 impl Statistics {
-    /// Moves running statistics `share` (0..1) of the way to the mean and the unbiased variance of a batch of
-    /// `rows` rows.
+    /// Updates running statistics by `share` (0..1) towards the mean and the unbiased variance of a batch of `rows`
+    /// rows.
     pub fn move_running(&self, mean: &Var, variance: &Var, rows: usize, share: f64) -> Result<()> {
         let rows = rows as f64;
         if mean.device().is_cpu() {
@@ -41,16 +41,16 @@ impl Statistics {
     }
 }
 
-/// Numbers on the CPU, in double precision.
+/// Returns the numbers on the CPU, in double precision.
 pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.detach().to_dtype(DType::F64)?.to_vec1()
 }
 
-/// What follows normalisation.
+/// Steps after normalisation.
 #[derive(Clone, Copy, Default)]
 pub struct Then<'a> {
     /// Added before the ReLU; of the input's shape.
     pub residual: Option<&'a Tensor>,
-    /// Whether negative numbers become 0.
+    /// Whether negative numbers are set to 0.
     pub relu: bool,
 }

@@ -1,4 +1,4 @@
-//! Convolution on the CPU: which way a shape goes, and its place in automatic differentiation.
+//! Convolution on the CPU: choice of the algorithm by shape, and the place in automatic differentiation.
 
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, backend::BackendStorage};
 use half::bf16;
@@ -22,7 +22,7 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::convolution()`].
+/// Like [`crate::tensor::convolution()`].
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     apply(&[&images.contiguous()?, &weights.contiguous()?], Convolution(geometry))
 }
@@ -35,7 +35,7 @@ impl Convolution {
         let (windows, axes) = self.0.plan(images.1.shape(), weights.1.shape())?;
         let (images, weights) = (values::<N>(images.0, images.1)?, values::<N::Sum>(weights.0, weights.1)?);
         let (down, across) = windows.output();
-        // SAFETY: both ways write every pixel's channels.
+        // SAFETY: both algorithms write every pixel's channels.
         let mut out = unsafe { unwritten(windows.pixels() * axes.outputs) };
         if winograd::fits(&windows, axes.outputs) {
             let filters = Filters::new(weights, axes.outputs, axes.inputs);
@@ -82,7 +82,7 @@ impl Convolution {
     }
 }
 
-/// Of a stride-1 convolution: the windows of the output's gradient, one for each input pixel.
+/// Returns, for a stride-1 convolution, the windows of the output's gradient, one for each input pixel.
 fn mirrored(windows: &Windows, outputs: usize) -> Windows {
     let (height, width) = windows.output();
     let (rows, columns) = windows.kernel;

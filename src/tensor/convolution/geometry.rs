@@ -1,11 +1,11 @@
-//! Where the windows of a convolution lie. Knows nothing about numbers.
+//! The positions of a convolution's windows. Independent of the numbers.
 
 use candle_core::{Result, Shape, bail};
 
 use super::weights::Axes;
 use crate::tensor::cpu::patches::Windows;
 
-/// Step and border of a convolution, equal in both directions.
+/// Stride and padding of a convolution, equal in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Pixels from one window to the next.
@@ -15,11 +15,11 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Windows of images (batch, height, width, in), and axes of weights (out, in, kernel height, kernel
-    /// width).
+    /// Returns the windows of images (batch, height, width, in), and the axes of weights (out, in, kernel height,
+    /// kernel width).
     ///
     /// # Errors
-    /// If shapes do not fit, or the padding reaches the kernel's size.
+    /// If shapes do not fit each other, or the padding reaches the kernel's size.
     pub(super) fn plan(self, images: &Shape, weights: &Shape) -> Result<(Windows, Axes)> {
         let Geometry { stride, padding } = self;
         let (batch, height, width, channels) = images.dims4()?;

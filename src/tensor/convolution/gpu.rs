@@ -1,9 +1,9 @@
-//! Convolution on a GPU by cuDNN: forward, gradient by images, gradient by weights, channels last. f32 is
-//! multiplied as f32; bf16 on tensor cores with f32 sums.
+//! Convolution on a GPU by cuDNN: forward, gradient with respect to images, gradient with respect to weights,
+//! channels last. f32 is multiplied as f32; bf16 on tensor cores with f32 sums.
 //!
-//! Algorithms are fixed, not picked by a clock: of each list the first that cuDNN has for a shape; all but
-//! the last of the gradients' add in one order every time. Descriptors and algorithms are kept for each
-//! shape. Of a shape that cuDNN refuses [`gpu::notes`] tells.
+//! Algorithms are fixed, not chosen by timing: of each list the first that cuDNN offers for a shape. All algorithms
+//! for gradients, except the last of each list, add in the same order every time. Descriptors and algorithms are
+//! kept for each shape. [`gpu::notes`] reports shapes that cuDNN refuses.
 
 use std::{cell::RefCell, collections::HashMap, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -30,7 +30,7 @@ use crate::tensor::{
     },
 };
 
-// Written for channels last come first.
+// Algorithms designed for channels last come first.
 const FORWARD: [sys::cudnnConvolutionFwdAlgo_t; 2] = [
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
@@ -44,7 +44,7 @@ const BY_WEIGHTS: [sys::cudnnConvolutionBwdFilterAlgo_t; 2] = [
     sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
 ];
 
-/// The first algorithm that cuDNN has.
+/// Returns the first algorithm that cuDNN offers.
 fn choose<A: Copy>(
     algorithms: [A; 2],
     bytes: impl Fn(A) -> std::result::Result<usize, CudnnError>,
@@ -53,7 +53,7 @@ fn choose<A: Copy>(
     first.or(second)
 }
 
-/// As [`crate::tensor::convolution()`]; nothing where cuDNN refuses the shape.
+/// Like [`crate::tensor::convolution()`]; `None` if cuDNN refuses the shape.
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
     match images.dtype() {
         DType::F32 => OnDevice::<f32>::apply(images, weights, geometry),
@@ -62,7 +62,7 @@ pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Res
     }
 }
 
-/// A convolution with its weights as cuDNN takes them; as an argument they are f32 and torchvision's.
+/// A convolution with its weights in cuDNN's layout; as an argument they are f32 in torchvision's layout.
 struct OnDevice<T> {
     geometry: Geometry,
     weights: Tensor,
@@ -71,7 +71,7 @@ struct OnDevice<T> {
 
 impl<T: Multiplied + Send + Sync + 'static> OnDevice<T> {
     fn apply(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Option<Tensor>> {
-        // (out, in, height, width) to cuDNN's (out, height, width, in), in the type of the numbers that flow.
+        // (out, in, height, width) to cuDNN's (out, height, width, in), in the number type of the activations.
         let there = weights.detach().permute((0, 2, 3, 1))?.to_dtype(images.dtype())?.contiguous()?;
         let sizes = Sizes::new(images.shape(), there.shape(), geometry)?;
         let plan = plan::<T>(images.device().as_cuda_device()?, &sizes)?;
@@ -90,7 +90,7 @@ impl<T: Multiplied + Send + Sync + 'static> OnDevice<T> {
     }
 }
 
-/// Numbers that cuDNN multiplies, and how.
+/// Number types that cuDNN multiplies, and how.
 trait Multiplied: Element + CudnnDataType {
     const MATH: sys::cudnnMathType_t;
     const ONE: Self;
@@ -109,8 +109,7 @@ impl Multiplied for bf16 {
     const ZERO: Self = Self::ZERO;
 }
 
-/// What a plan is made for: images (batch, height, width, in), weights (out, height, width, in), step and
-/// border.
+/// The key of a plan: images (batch, height, width, in), weights (out, height, width, in), stride and padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Sizes {
     images: [usize; 4],
@@ -124,7 +123,7 @@ impl Sizes {
     fn new(images: &Shape, weights: &Shape, geometry: Geometry) -> Result<Self> {
         let (batch, height, width, channels) = images.dims4()?;
         let (outputs, rows, columns, inputs) = weights.dims4()?;
-        // The CPU's own check of shapes, which has weights in PyTorch's order.
+        // The CPU's own check of shapes, which takes weights in PyTorch's order.
         geometry.plan(images, &Shape::from((outputs, inputs, rows, columns)))?;
         let Geometry { stride, padding } = geometry;
         let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
@@ -138,7 +137,7 @@ impl Sizes {
     }
 }
 
-/// A shape as cuDNN is told it.
+/// A shape as described to cuDNN.
 struct Descriptors<T: Multiplied> {
     images: TensorDescriptor<T>,
     weights: FilterDescriptor<T>,
@@ -150,7 +149,7 @@ struct Descriptors<T: Multiplied> {
 impl<T: Multiplied> Descriptors<T> {
     fn new(cudnn: &Arc<Cudnn>, sizes: &Sizes) -> std::result::Result<Self, CudnnError> {
         const NHWC: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
-        // cuDNN names sizes in one order, however they lie in memory: batch, channels, height, width.
+        // cuDNN lists sizes in one order, however they lie in memory: batch, channels, height, width.
         let named = |[batch, height, width, channels]: [usize; 4]| {
             [batch, channels, height, width].map(|size| size as i32)
         };
@@ -183,7 +182,7 @@ impl<T: Multiplied> Descriptors<T> {
     }
 }
 
-/// An algorithm and the bytes that it works in, or why cuDNN has none.
+/// An algorithm and the size of its workspace in bytes, or the reason why cuDNN offers none.
 type Chosen<A> = std::result::Result<(A, usize), CudnnError>;
 
 /// How one shape is computed.
@@ -207,15 +206,15 @@ impl<T: Multiplied> Plan<T> {
         })
     }
 
-    /// Why a pass is not to be had; nobody asks for the gradient by images that are constants.
+    /// Returns why a pass is unavailable; the gradient with respect to constant images is not needed.
     fn error(&self, by_images: bool) -> Option<CudnnError> {
         let by_images = if by_images { self.by_images.err() } else { None };
         self.forward.err().or(self.by_weights.err()).or(by_images)
     }
 }
 
-/// Whether an error says that cuDNN has no algorithm, and not that something went wrong: its status 3000 and
-/// what is finer.
+/// Returns whether an error says that cuDNN has no algorithm, and not that something failed: its status 3000 and
+/// the more specific ones.
 fn is_refusal(error: CudnnError) -> bool {
     error.0 as u32 / 1000 == 3
 }
@@ -223,7 +222,7 @@ fn is_refusal(error: CudnnError) -> bool {
 type Plans = HashMap<(Sizes, DType), Rc<dyn std::any::Any>>;
 
 thread_local! {
-    /// A handle and its plans for each device: a device's stream belongs to the thread.
+    /// A handle and its plans for each device, per thread: a device's stream belongs to the thread.
     static CUDNN: RefCell<HashMap<DeviceLocation, (Arc<Cudnn>, Plans)>> = RefCell::new(HashMap::new());
 }
 
@@ -248,9 +247,9 @@ fn plan<T: Multiplied + 'static>(device: &CudaDevice, sizes: &Sizes) -> Result<R
     })
 }
 
-/// Memory that an algorithm works in; from the device's pool, which hands back what it had before.
+/// Allocates an algorithm's workspace from the device's pool, which reuses memory.
 fn workspace(memory: &Module, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
-    // SAFETY: cuDNN reads there what it wrote.
+    // SAFETY: cuDNN reads only what it has written there.
     (bytes > 0).then(|| unsafe { memory.room::<u8>(bytes) }).transpose()
 }
 
@@ -259,7 +258,7 @@ fn memory(device: &CudaDevice) -> Module<'_> {
 }
 
 impl<T: Multiplied> Plan<T> {
-    /// The gradient by images, (batch, height, width, in).
+    /// Returns the gradient with respect to images, (batch, height, width, in).
     fn by_images(
         &self,
         memory: &Module,
@@ -269,8 +268,8 @@ impl<T: Multiplied> Plan<T> {
         let backward = self.descriptors.by_images();
         let (algorithm, bytes) = self.by_images.map_err(failed)?;
         let mut workspace = workspace(memory, bytes)?;
-        // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types of
-        // the descriptors.
+        // SAFETY: cuDNN writes every number, since the second scale is 0; buffers have the sizes and types of the
+        // descriptors.
         unsafe {
             let mut gradient = memory.room::<T>(sizes.images.iter().product())?;
             let scale = (T::ONE, T::ZERO);
@@ -281,7 +280,7 @@ impl<T: Multiplied> Plan<T> {
         }
     }
 
-    /// The gradient by weights, (out, height, width, in).
+    /// Returns the gradient with respect to weights, (out, height, width, in).
     fn by_weights(
         &self,
         memory: &Module,
@@ -316,8 +315,8 @@ impl<T: Multiplied + Send + Sync + 'static> Operation for OnDevice<T> {
         let (algorithm, bytes) = plan.forward.map_err(failed)?;
         let mut workspace = workspace(&memory, bytes)?;
         let output = with_views([&self.weights], |[weights]| {
-            // SAFETY: cuDNN writes every number, as the second scale is 0; buffers have the sizes and types
-            // of the descriptors.
+            // SAFETY: cuDNN writes every number, since the second scale is 0; buffers have the sizes and types of
+            // the descriptors.
             unsafe {
                 let mut output = memory.room::<T>(sizes.output.iter().product())?;
                 let scale = (T::ONE, T::ZERO);

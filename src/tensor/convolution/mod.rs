@@ -1,11 +1,11 @@
-//! Two-dimensional convolution (cross-correlation, as deep learning calls it), without bias or groups:
+//! Two-dimensional convolution (cross-correlation, as is usual in deep learning), without bias or groups:
 //!
 //! y[b, r, c, o] = sum over (i, k, l) of x[b, r s + k - p, c s + l - p, i] w[o, i, k, l]
 //!
-//! with stride s and padding p, x zero outside. Images are (batch, height, width, channels), weights
-//! torchvision's (out, in, kernel height, kernel width). 3 x 3 kernels with stride 1 take fewer multiplications
-//! (`winograd`); for others, windows are gathered into matrices and multiplied (`products`; Chellapilla et al. 2006,
-//! im2col). Knows nothing about layers.
+//! with stride s and padding p, x zero outside. Images are (batch, height, width, channels), weights torchvision's
+//! (out, in, kernel height, kernel width). 3 x 3 kernels with stride 1 use an algorithm with fewer multiplications
+//! (`winograd`); for others, windows are gathered into matrices and multiplied (`products`; Chellapilla et al.
+//! 2006, im2col). Independent of layers.
 
 mod cpu;
 mod geometry;
@@ -24,11 +24,11 @@ use super::graph::precision::{emulate, round};
 /// Convolves images (batch, height, width, in) with weights (out, in, kernel height, kernel width) to
 /// (batch, height', width', out); both f32 or both f64, or images bf16 and weights f32.
 ///
-/// No gradient is computed for images that are constants. In f32, values and gradients of 3 x 3 kernels with stride 1
-/// err by up to 4e-5 of their standard deviation (ours, tested up to 512 channels).
+/// No gradient is computed for images that are constants. In f32, values and gradients of 3 x 3 kernels with stride
+/// 1 have errors of up to 4e-5 of their standard deviation (ours, tested up to 512 channels).
 ///
 /// # Errors
-/// If shapes do not fit, or the padding reaches the kernel's size.
+/// If shapes do not fit each other, or the padding reaches the kernel's size.
 pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if images.device().is_cuda() {
@@ -37,7 +37,7 @@ pub fn convolution(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Res
     cpu::convolution(images, weights, geometry)
 }
 
-/// A shape that cuDNN refuses goes Candle's way, which is slow.
+/// Shapes that cuDNN refuses use Candle's convolution, which is slow.
 #[cfg(feature = "cuda")]
 fn on_gpu(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     match (gpu::convolution(images, weights, geometry)?, images.dtype()) {
@@ -49,7 +49,7 @@ fn on_gpu(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tenso
     }
 }
 
-/// [`convolution`] from Candle's own operations, channels first inside.
+/// [`convolution`] from Candle's own operations, with channels first internally.
 pub fn convolution_plain(images: &Tensor, weights: &Tensor, geometry: Geometry) -> Result<Tensor> {
     let images = images.permute((0, 3, 1, 2))?.contiguous()?;
     images.conv2d(weights, geometry.padding, geometry.stride, 1, 1)?.permute((0, 2, 3, 1))?.contiguous()
@@ -108,7 +108,7 @@ mod tests {
         let geometry = Geometry { stride: 1, padding: 1 };
         let at = |dtype: DType| -> Result<Vec<Tensor>> {
             let images = normal("images", &shape, DType::F32)?;
-            // Maps in a network have passed a ReLU.
+            // Feature maps in a network have passed a ReLU.
             let images = candle_core::Var::from_tensor(&images.relu()?.to_dtype(dtype)?)?;
             let weights = normal("weights", &[outputs, shape[3], 3, 3], DType::F32)?;
             let weights = candle_core::Var::from_tensor(&weights.to_dtype(dtype)?)?;

@@ -1,9 +1,9 @@
 //! Products of windows and weights on slices.
 //!
-//! Two ways, chosen by shape. Where weights are few and pixels many, tasks share the pixels and keep their
-//! windows in a core's own cache. Where weights are many (deep layers on small maps), windows are
-//! gathered once and tasks share the channels, for private sums of weight gradients would not fit.
-//! Knows nothing about tensors or gradients' bookkeeping.
+//! Two algorithms, chosen by shape. With few weights and many pixels, tasks share the pixels and keep their windows
+//! in a core's own cache. With many weights (deep layers on small maps), windows are gathered once and tasks share
+//! the channels, because private sums of weight gradients would not fit in memory. Independent of tensors and of
+//! automatic differentiation.
 
 use rayon::prelude::*;
 
@@ -15,13 +15,13 @@ use crate::tensor::cpu::{
     storage::{Number, make_room, unwritten},
 };
 
-/// More weights than this, and tasks share channels instead of pixels (ours, by measurement).
+/// With more weights than this, tasks share channels instead of pixels (ours, by measurement).
 const MANY_WEIGHTS: usize = 1 << 18;
-/// Numbers in the windows that one task keeps at a time: half a 2 MiB cache of f32 (ours, by measurement).
+/// Numbers in the windows that one task holds at a time: half of a 2 MiB cache in f32 (ours, by measurement).
 const TASK_NUMBERS: usize = 1 << 18;
 /// Numbers in the windows that all tasks share at a time (ours; bounds memory).
 const SHARED_NUMBERS: usize = 1 << 23;
-/// Private sums of weight gradients.
+/// Number of private sums of weight gradients.
 const GROUPS: usize = 8;
 
 /// `out = windows(images) weights^T`; weights (out, tap, in), out (pixels, out).
@@ -55,12 +55,11 @@ pub fn forward<N: Factor>(windows: &Windows, images: &[N], weights: &[N::Sum], o
     }
 }
 
-/// Gradients of a stride-1 convolution, by images and by weights (in torchvision's order), from one
-/// gathering: with D the windows of the output's gradient, `dX = D W` and `dW = D^T X` for mirrored weights
-/// W.
+/// Gradients of a stride-1 convolution, with respect to images and to weights (in torchvision's order), from one
+/// gathering: with D the windows of the output's gradient, `dX = D W` and `dW = D^T X` for mirrored weights W.
 ///
-/// `windows` are those of the output's gradient, as large as the kernel and padded so that there is one for
-/// each pixel of `images`; `weights` are (mirrored tap, out, in).
+/// `windows` are those of the output's gradient, as large as the kernel and padded so that there is one for each
+/// pixel of `images`; `weights` are (mirrored tap, out, in).
 pub fn backward_stride_one<N: Factor>(
     windows: &Windows,
     images: &[N],
@@ -115,8 +114,8 @@ pub fn backward_stride_one<N: Factor>(
     (by_images, axes.unpack_sum(&parts, Order::MirroredTapFirst))
 }
 
-/// Gradients of any convolution: `dW = dY^T windows(X)`, and `dX` scatters `dY W`. The gradient by the
-/// images is left out where `weights` (out, tap, in) are none.
+/// Gradients of any convolution: `dW = dY^T windows(X)`, and `dX` scatters `dY W`. The gradient with respect to
+/// images is left out if `weights` (out, tap, in) is `None`.
 pub fn backward<N: Factor>(
     windows: &Windows,
     images: &[N],
@@ -128,7 +127,7 @@ pub fn backward<N: Factor>(
     let weights = weights.map(|weights| N::ready(Matrix::new(weights, outputs, size)));
     let mut by_images = vec![N::Sum::ZERO; if weights.is_some() { images.len() } else { 0 }];
     let few = size * outputs <= MANY_WEIGHTS;
-    // Images that are scattered onto by one task, one after another.
+    // Number of images that one task scatters onto, one after another.
     let group = if few { windows.batch.div_ceil(GROUPS) } else { 1 };
     let mut groups: Vec<&mut [N::Sum]> = match weights {
         Some(_) => by_images.chunks_mut(group * windows.image()).collect(),
@@ -139,7 +138,7 @@ pub fn backward<N: Factor>(
     (weights.is_some().then(|| N::narrow_all(by_images)), axes.unpack_sum(&parts, Order::OutputFirst))
 }
 
-/// What [`backward`] is given.
+/// The arguments of [`backward`].
 struct Given<'a, 'w, N: Factor> {
     windows: &'a Windows,
     images: &'a [N],
@@ -149,8 +148,8 @@ struct Given<'a, 'w, N: Factor> {
 }
 
 impl<N: Factor> Given<'_, '_, N> {
-    /// Private sums of the gradient by weights, one after another, and the gradient by images: a task has a
-    /// group of `group` images.
+    /// Returns the private sums of the gradient with respect to weights, one after another, and writes the gradient
+    /// with respect to images: each task has a group of `group` images.
     fn share_pixels(&self, group: usize, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.size(), windows.output());
@@ -181,7 +180,8 @@ impl<N: Factor> Given<'_, '_, N> {
         parts
     }
 
-    /// The gradient by weights, and that by images, each of which is a group.
+    /// Returns the gradient with respect to weights, and writes that with respect to images, each of which is a
+    /// group.
     fn share_channels(&self, groups: &mut [&mut [N::Sum]]) -> Vec<N::Sum> {
         let &Self { windows, images, weights, outputs, .. } = self;
         let (size, (down, across)) = (windows.size(), windows.output());
@@ -208,12 +208,12 @@ impl<N: Factor> Given<'_, '_, N> {
     }
 }
 
-/// Output lines whose windows hold about `numbers` numbers.
+/// Returns the number of output lines whose windows hold about `numbers` numbers.
 fn lines_within(numbers: usize, windows: &Windows) -> usize {
     (numbers / (windows.output().1 * windows.size())).clamp(1, windows.lines())
 }
 
-/// [`Windows::gather`] of `lines` lines from `first` on, shared among threads.
+/// [`Windows::gather`] of `lines` lines beginning with `first`, shared among threads.
 fn gather_parallel<N: Number>(
     windows: &Windows,
     images: &[N],

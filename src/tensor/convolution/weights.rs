@@ -1,17 +1,17 @@
-//! Orders of convolution weights. Variables hold torchvision's (out, in, kernel height, kernel width);
-//! products want input channels innermost, as pixels have them.
+//! Orders of convolution weights. Variables have torchvision's order (out, in, kernel height, kernel width);
+//! products need input channels innermost, as in pixels.
 
 use rayon::prelude::*;
 
 use crate::tensor::cpu::storage::{Real, unwritten};
 
-/// Which order a product wants.
+/// Orders that products need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// (out, tap, in): a row for each output channel, matching a window of the input.
     OutputFirst,
-    /// (mirrored tap, out, in): a row for each number in a window of the output's gradient. Mirroring
-    /// turns the gradient by the input of a stride-1 convolution into a convolution.
+    /// (mirrored tap, out, in): a row for each number in a window of the output's gradient. Mirroring turns the
+    /// gradient with respect to the input of a stride-1 convolution into a convolution.
     MirroredTapFirst,
 }
 
@@ -31,9 +31,9 @@ impl Axes {
         self.outputs * self.inputs * self.taps
     }
 
-    /// Copies torchvision's order into `order`.
+    /// Copies weights in torchvision's order into `order`.
     pub fn pack<T: Real>(&self, weights: &[T], order: Order) -> Vec<T> {
-        // SAFETY: every run is written by the task that has it.
+        // SAFETY: every run is written by the task that owns it.
         let mut packed = unsafe { unwritten(self.count()) };
         let Self { inputs, taps, .. } = *self;
         // Every task gets, for its output channels, one run of input channels for each tap and channel.
@@ -60,7 +60,7 @@ impl Axes {
         packed
     }
 
-    /// The sum of `parts`, each in `order`, in torchvision's order.
+    /// Returns the sum of `parts`, each in `order`, in torchvision's order.
     pub fn unpack_sum<T: Real>(&self, parts: &[T], order: Order) -> Vec<T> {
         let mut weights = vec![T::zero(); self.count()];
         let Self { inputs, taps, .. } = *self;

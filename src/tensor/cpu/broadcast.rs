@@ -1,45 +1,45 @@
-//! One word of a row in all lanes of a register: what kernels of products read of their left side.
+//! Loads one word of a row into all lanes of a register: how kernels of products read their left side.
 //!
-//! Addresses are two starts and multiples of the rows' distance that an instruction adds by itself, so that they fit the
-//! machine's registers. Assembly, not intrinsics: builds with assertions check every pointer that is read. Knows nothing
-//! about what a word is.
+//! Addresses are two base pointers plus multiples of the row distance that fit an instruction's addressing modes,
+//! so that they fit into the machine's registers. Assembly, not intrinsics: builds with assertions check every
+//! pointer that is read. Independent of what a word is.
 
 use std::arch::{
     asm,
     x86_64::{__m256, __m512},
 };
 
-/// Where rows of words lie, fourteen at most.
+/// The positions of rows of words, at most fourteen.
 #[derive(Clone, Copy)]
 pub struct Rows {
-    /// The words of row 0 and of row 7.
+    /// First words of row 0 and of row 7.
     starts: [*const u8; 2],
-    /// One, three and five times the distance of rows, in bytes.
+    /// One, three and five times the row distance, in bytes.
     once: usize,
     thrice: usize,
     five: usize,
 }
 
 impl Rows {
-    /// Rows that begin at `start`, `distance` bytes apart.
+    /// Describes rows that begin at `start`, `distance` bytes apart.
     #[inline(always)]
     pub fn new(start: *const u8, distance: usize) -> Self {
         let once = distance;
         Self { starts: [start, start.wrapping_add(7 * once)], once, thrice: 3 * once, five: 5 * once }
     }
 
-    /// The words that lie `step` bytes further on.
+    /// Moves on to the words `step` bytes further.
     #[inline(always)]
     pub fn advance(&mut self, step: usize) {
         self.starts = self.starts.map(|start| start.wrapping_add(step));
     }
 }
 
-/// The word of a row, below 14, in all lanes.
+/// Returns the word of a row, below 14, in all lanes.
 macro_rules! broadcast {
     ($name:ident, $register:ident, $class:ident, $feature:literal) => {
         /// # Safety
-        /// A word lies at the row, and the machine has the register.
+        /// A word must exist at the row, and the machine must have the register.
         #[target_feature(enable = $feature)]
         #[inline]
         pub unsafe fn $name(rows: &Rows, row: usize) -> $register {
@@ -84,8 +84,8 @@ macro_rules! broadcast {
 broadcast!(broadcast_512, __m512, zmm_reg, "avx512f");
 broadcast!(broadcast_256, __m256, ymm_reg, "avx2");
 
-/// Runs a body for each of `count` rows, at most fourteen, with a row's number known to the compiler: a loop over so
-/// much is not unrolled, and would choose addresses as it runs.
+/// Runs a body for each of `count` rows, at most fourteen, with the row's number known to the compiler: a loop with
+/// so large a body is not unrolled, and would choose addresses at run time.
 macro_rules! each_row {
     ($count:expr, |$row:ident| $body:block) => {
         each_row!(@ $count, $row, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
@@ -99,7 +99,7 @@ macro_rules! each_row {
 }
 pub(super) use each_row;
 
-/// Calls a kernel that is made for a number of rows, one to the last of the list.
+/// Calls a kernel that is compiled for a number of rows, from one to the last of the list.
 macro_rules! for_rows {
     ($rows:expr, $kernel:ident $arguments:tt, $($number:literal)*) => {
         match $rows {

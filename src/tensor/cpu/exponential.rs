@@ -1,16 +1,15 @@
 //! The exponential function in plain arithmetic, so that loops over it become vector code.
 //!
-//! For f32: e^x = 2^n e^r, n the nearest integer to x / ln 2, and e^r = 1 + r + r^2 P(r) on |r| <= ln(2) / 2
-//! with P of degree 4, fitted by us for the least relative error (3e-9 before rounding). No fused
-//! multiply-add is asked for, so every machine gives the same bits. For f64: libm's. Knows nothing about
-//! tensors.
+//! For f32: e^x = 2^n e^r, n the nearest integer to x / ln 2, and e^r = 1 + r + r^2 P(r) on |r| <= ln(2) / 2 with P
+//! of degree 4, fitted by us for the least relative error (3e-9 before rounding). No fused multiply-add is used, so
+//! every machine gives the same bits. For f64: libm's. Independent of tensors.
 
 use super::storage::Real;
 
 /// Element types with an exponential function.
 pub trait Exponential: Real {
-    /// e^(high + low) for `high` <= 0, and |low| far below 1. In f32 the result is within 2e-7 of itself, and
-    /// stays at e^-87 for anything lower.
+    /// Returns e^(high + low) for `high` <= 0, and |low| far below 1. In f32 the relative error is below 2e-7, and
+    /// the result stays at e^-87 for anything lower.
     fn exponential(high: Self, low: Self) -> Self;
 }
 
@@ -24,13 +23,13 @@ const P: [f32; 5] = [0.499_999_94, 0.166_665_2, 0.041_668_404, 0.008_368_899, 0.
 impl Exponential for f32 {
     #[inline(always)]
     fn exponential(high: Self, low: Self) -> Self {
-        // Written so that not-a-number stays what it is.
+        // Written so that NaN stays NaN.
         let high = if high < -87.0 { -87.0 } else { high };
         let rounded = high * std::f32::consts::LOG2_E + ROUNDER;
         let n = rounded - ROUNDER;
         let r = ((high - n * LN_2_HIGH) - n * LN_2_LOW) + low;
         let p = (((P[4] * r + P[3]) * r + P[2]) * r + P[1]) * r + P[0];
-        // The low bits of `rounded` hold n; moved to the exponent's place, they are 2^n.
+        // The low bits of `rounded` hold n; shifted into the exponent, they give 2^n.
         let power = Self::from_bits((rounded.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
         (p * (r * r) + r + 1.0) * power
     }

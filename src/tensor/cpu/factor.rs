@@ -1,6 +1,7 @@
-//! Products of numbers as they lie with weights as they are summed: f32 and f64 by [`matrix`], bf16 by [`pairs`].
+//! Products of numbers in their stored type with weights in the type of sums: f32 and f64 by [`matrix`], bf16 by
+//! [`pairs`].
 //!
-//! Knows nothing about tensors.
+//! Independent of tensors.
 
 use half::bf16;
 
@@ -18,15 +19,15 @@ pub enum Threads {
     All,
 }
 
-/// Numbers that products take.
+/// Number types of a product's left side.
 pub trait Factor: Number {
-    /// Weights, ready to be multiplied by.
+    /// Weights prepared for products.
     type Right<'a>: Sync;
 
-    /// Makes weights ready; they are rounded to numbers.
+    /// Prepares weights for products; they are rounded to the number type.
     fn ready(weights: Matrix<'_, Self::Sum>) -> Self::Right<'_>;
 
-    /// `out = left right`, or what `write` says, rounded; `left` and `out` are row-major.
+    /// `out = left right`, or as `write` says, rounded; `left` and `out` are row-major.
     fn multiply(
         out: &mut [Self],
         left: &[Self],
@@ -35,10 +36,10 @@ pub trait Factor: Number {
         threads: Threads,
     );
 
-    /// As [`Self::multiply`], not rounded.
+    /// Like [`Self::multiply`], not rounded.
     fn multiply_wide(out: &mut [Self::Sum], left: &[Self], right: &Self::Right<'_>, threads: Threads);
 
-    /// `out = left^T right`, added to `out` if `add`; all are row-major, `columns` those of left and right.
+    /// `out = left^T right`, added to `out` if `add`; all are row-major, `columns` are those of left and right.
     fn multiply_transposed(
         out: &mut [Self::Sum],
         left: &[Self],
@@ -48,7 +49,7 @@ pub trait Factor: Number {
         threads: Threads,
     );
 
-    /// All of `numbers`, rounded.
+    /// Returns all of `numbers`, rounded.
     fn narrow_all(numbers: Vec<Self::Sum>) -> Vec<Self>;
 }
 
@@ -94,7 +95,7 @@ impl<T: Real> Factor for T {
     }
 }
 
-/// Steps of a product of two matrices of numbers that are packed at a time (ours; bounds memory).
+/// Steps of a product of two matrices that are packed at once (ours; bounds memory).
 const STEPS: usize = 1024;
 
 impl Factor for bf16 {

@@ -1,6 +1,6 @@
-//! Groups of a matrix's columns, one after another: for each row a group's numbers and room for sixteen.
+//! Packs groups of a matrix's columns, one after another: for each row a group's numbers in a slot of sixteen.
 //!
-//! Tasks share the rows, which are read in whole runs. Knows nothing about what numbers or groups are.
+//! Tasks share the rows, which are read in whole runs. Independent of what numbers or groups are.
 
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ use super::{
     vector::vectorised,
 };
 
-/// Numbers from which on tasks share the rows (ours).
+/// Count of numbers above which tasks share the rows (ours).
 const MANY: usize = 1 << 16;
 /// Rows of a task (ours).
 const ROWS: usize = 64;
 
-/// Calls `fill` with every row, group and its room; it writes what of the room will be used. It must carry
+/// Calls `fill` with every row, group and its slot; `fill` writes all of the slot that will be used. It must carry
 /// `#[inline(always)]`, as for [`vectorised`].
 pub fn fill_groups<T: Plain>(
     rows: usize,
@@ -53,7 +53,7 @@ pub fn fill_groups<T: Plain>(
     filled
 }
 
-/// The start of room that tasks fill disjoint rows of.
+/// The start of memory of which tasks fill disjoint rows.
 struct Room<T>(*mut T);
 
 // SAFETY: tasks write disjoint rows.

@@ -1,11 +1,11 @@
-//! Sums in an order that vector code keeps to, whatever the machine. Plain slices.
+//! Sums in a fixed order that suits vector instructions, equal on every machine. Plain slices.
 
 use super::storage::Real;
 
-/// Accumulators of a sum.
+/// Number of accumulators of a sum.
 pub const LANES: usize = 16;
 
-/// Sum of `term` over equally long slices. To be called in [`super::vector::vectorised`].
+/// Returns the sum of `term` over equally long slices. To be called in [`super::vector::vectorised`].
 #[inline(always)]
 pub fn sum<T: Copy, S: Real, const N: usize>(slices: [&[T]; N], term: impl Fn([T; N]) -> S) -> S {
     let mut lanes = [S::zero(); LANES];
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn every_number_is_in_the_sum_once() {
-        // Numbers whose sums are exact: of n, 1 + 4 + ... + n^2 = n (n + 1) (2n + 1) / 6.
+        // Integers, whose sums are exact: 1 + 4 + ... + n^2 = n (n + 1) (2n + 1) / 6.
         for count in [0, 1, 15, 16, 17, 40, 64, 100] {
             let numbers: Vec<f32> = (1..=count).map(|number| number as f32).collect();
             let found: f32 = sum([&numbers, &numbers], |[x, y]| x * y);

@@ -1,4 +1,4 @@
-//! Products by faer: of f64, which checks gradients. Plain operands.
+//! Products by faer: of f64, which is used to check gradients. Plain operands.
 
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 
@@ -7,7 +7,7 @@ use super::{
     storage::Real,
 };
 
-/// `out = left right`, or what `write` says, on this thread.
+/// `out = left right`, or as `write` says, on this thread.
 pub fn multiply<T: Real>(out: Output<T>, left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
     assert_eq!((out.rows, out.columns), (left.rows, right.columns), "shape of a product");
     let whole = Piece { row: 0, rows: left.rows, column: 0, columns: right.columns };
@@ -28,7 +28,8 @@ pub struct Piece {
 /// Computes one rectangle of `left right` into the row-major `out`, whose rows start `row_stride` apart.
 ///
 /// # Safety
-/// `out` points to `left.rows` rows of `right.columns` numbers, of which nobody else uses the piece's now.
+/// `out` points to `left.rows` rows of `right.columns` numbers; no other code may access the piece's during the
+/// call.
 pub unsafe fn multiply_piece<T: Real>(
     out: Pointer<T>,
     row_stride: usize,
@@ -52,7 +53,8 @@ pub unsafe fn multiply_piece<T: Real>(
     }
     let ((left_start, left_rows, left_columns), (right_start, right_rows, right_columns)) =
         (left.raw(), right.raw());
-    // SAFETY: whoever made the matrices checked that they lie within their numbers; the piece is inside them.
+    // SAFETY: the constructors of the matrices checked that they lie within their numbers; the piece is inside
+    // them.
     let (out, left, right) = unsafe {
         (
             MatMut::from_raw_parts_mut(start, piece.rows, piece.columns, row_stride as isize, 1),
@@ -73,6 +75,6 @@ pub unsafe fn multiply_piece<T: Real>(
         )
     };
     let accumulation = if write == Write::Replace { Accum::Replace } else { Accum::Add };
-    // Pieces are shared among threads by the caller.
+    // The caller shares pieces among threads.
     matmul(out, accumulation, left, right, T::from_f64(1.0), Par::Seq);
 }

@@ -1,7 +1,8 @@
 //! Matrix products over borrowed numbers, on one thread or on a fixed partition.
 //!
-//! In f32 every number is a chain of fused multiply-adds over [`STEPS`] steps at a time, whatever the machine and however
-//! the product is cut ([`packed`](super::packed)). f64, which checks gradients, goes to faer. Knows nothing about tensors.
+//! In f32 every number is a chain of fused multiply-adds over [`STEPS`] steps at a time, whatever the machine and
+//! however the product is split ([`packed`](super::packed)). f64, which is used to check gradients, is left to
+//! faer. Independent of tensors.
 
 use std::any::TypeId;
 
@@ -17,12 +18,12 @@ use super::{
 /// Largest number of rows or columns in one piece of [`multiply_parallel`].
 const PIECE: usize = 256;
 
-/// `out = left right` (or what `write` says) on this thread; `out` is row-major.
+/// `out = left right` (or as `write` says) on this thread; `out` is row-major.
 pub fn multiply<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
     multiply_into(Output::new(out, left.rows, right.columns), left, right, write);
 }
 
-/// As [`multiply`], into part of a larger matrix.
+/// Like [`multiply`], into part of a larger matrix.
 pub fn multiply_into<T: Real>(out: Output<T>, left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
     assert_eq!((out.rows, out.columns), (left.rows, right.columns), "shape of a product");
     if let Some((left, right, write)) = as_single(left, right, write) {
@@ -40,7 +41,7 @@ pub fn multiply_into<T: Real>(out: Output<T>, left: Matrix<T>, right: Matrix<T>,
     library::multiply(out, left, right, write);
 }
 
-/// As [`multiply`], shared among rayon's threads in pieces that depend on the shape only.
+/// Like [`multiply`], shared among rayon's threads in pieces that depend only on the shape.
 pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<T>, write: Write<T>) {
     assert_eq!(out.len(), left.rows * right.columns, "{} x {} product", left.rows, right.columns);
     let (rows, columns) = (left.rows, right.columns);
@@ -52,7 +53,7 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
             unsafe { share(packed, start, (rows, columns), write) }
         });
     }
-    // Four equal pieces along the longer side, or a multiple, so that two or four threads end together.
+    // At least four equal pieces along the longer side, or a multiple, so that two or four threads finish together.
     // Kernels take four rows and whole vectors of columns at a time.
     let side = |length: usize, longest: bool, unit| {
         let pieces = length.div_ceil(PIECE);
@@ -69,10 +70,10 @@ pub fn multiply_parallel<T: Real>(out: &mut [T], left: Matrix<T>, right: Matrix<
     });
 }
 
-/// The sides and the writing of a product in f32.
+/// The factors and the mode of writing of a product in f32.
 type Single<'a> = (Matrix<'a, f32>, Matrix<'a, f32>, Write<'a, f32>);
 
-/// The same, if it is one in f32 and something is to be done.
+/// Returns them as f32, if the product is one in f32 and is not empty.
 fn as_single<'a, T: Real>(
     left: Matrix<'a, T>,
     right: Matrix<'a, T>,
@@ -93,10 +94,10 @@ fn as_single<'a, T: Real>(
     Some((single(left), single(right), write))
 }
 
-/// Steps that are packed, and added up, at a time (ours; bounds memory and rounding).
+/// Steps that are packed, and added up, at once (ours; bounds memory and rounding errors).
 const STEPS: usize = 768;
 
-/// Calls `body` with the sides' steps, some at a time, and what to do with the output.
+/// Calls `body` with the factors' steps, some at a time, and the mode of writing to the output.
 fn each_step<'a>(
     left: Matrix<'a, f32>,
     right: Matrix<'a, f32>,
@@ -115,38 +116,38 @@ fn each_step<'a>(
 /// Writes the row that is added to a product.
 ///
 /// # Safety
-/// `out` points to these rows and columns, which nobody else uses now.
+/// `out` points to these rows and columns; no other code may access them during the call.
 unsafe fn begin(out: Pointer<f32>, stride: usize, (rows, columns): (usize, usize), write: Write<f32>) {
     let Write::WithRow(added) = write else { return };
     assert_eq!(added.len(), columns, "row added to a product");
     for row in 0..rows {
-        // SAFETY: by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { std::slice::from_raw_parts_mut(out.0.add(row * stride), columns) }.copy_from_slice(added);
     }
 }
 
-/// Blocks of rows, and pairs of strips, in one task (ours): a second-level cache holds what it reads.
+/// Blocks of rows, and pairs of strips, in one task (ours): a second-level cache holds what the task reads.
 const TASK: (usize, usize) = (18, 8);
 
-/// A product on rayon's threads.
+/// Computes a product on rayon's threads.
 ///
 /// # Safety
-/// `out` points to as many numbers as the product has, which nobody else uses now.
+/// `out` points to as many numbers as the product has; no other code may access them during the call.
 unsafe fn share(packed: &Packed, out: Pointer<f32>, shape: (usize, usize), write: Write<f32>) {
     let (blocks, pairs) = packed.pieces();
-    // Four equal pieces along the longer side, or a multiple, so that two or four threads end together.
+    // At least four equal pieces along the longer side, or a multiple, so that two or four threads finish together.
     let side = |count: usize, most: usize, longest: bool| {
         let pieces = count.div_ceil(most);
         count.div_ceil(if longest { pieces.next_multiple_of(4) } else { pieces }.max(1)).max(1)
     };
     let (tall, wide) = (side(blocks, TASK.0, blocks >= pairs), side(pairs, TASK.1, pairs > blocks));
     let across = pairs.div_ceil(wide);
-    // SAFETY: by the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { begin(out, shape.1, shape, write) };
     (0..blocks.div_ceil(tall) * across).into_par_iter().for_each(|index| {
         let (block, pair) = (index / across * tall, index % across * wide);
         let (blocks, pairs) = (block..blocks.min(block + tall), pair..pairs.min(pair + wide));
-        // SAFETY: by the caller, and pieces do not overlap.
+        // SAFETY: guaranteed by the caller, and pieces do not overlap.
         unsafe { packed.multiply((out.start(), shape.1), blocks, pairs, write != Write::Replace) };
     });
 }

@@ -1,5 +1,5 @@
-//! What a product is of, and where it goes: borrowed numbers in rows, columns, or parts of either. Knows nothing about how
-//! it is computed.
+//! The operands and the output of a product: borrowed numbers in rows, columns, or parts of either. Independent of
+//! how products are computed.
 
 use std::{marker::PhantomData, ops::Range};
 
@@ -26,7 +26,7 @@ impl<'a, T> Matrix<'a, T> {
     /// Wraps part of a larger row-major matrix whose rows start `row_stride` numbers apart.
     ///
     /// # Panics
-    /// If there are fewer numbers than that takes, or rows overlap.
+    /// If there are fewer numbers, or rows overlap.
     pub fn part(values: &'a [T], rows: usize, columns: usize, row_stride: usize) -> Self {
         assert!(
             columns <= row_stride && (rows == 0 || (rows - 1) * row_stride + columns <= values.len()),
@@ -36,7 +36,7 @@ impl<'a, T> Matrix<'a, T> {
         Self { values, rows, columns, row_stride, column_stride: 1 }
     }
 
-    /// The same numbers with rows and columns exchanged.
+    /// Returns the transpose, of the same numbers.
     #[must_use]
     pub fn transposed(self) -> Self {
         Self {
@@ -48,15 +48,15 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
-    /// The numbers, from the first on, and the distance of rows, where columns are neighbours.
+    /// Returns the numbers, beginning with the first, and the row distance, if columns are adjacent.
     pub fn as_rows(&self) -> Option<(&'a [T], usize)> {
         (self.column_stride == 1).then_some((self.values, self.row_stride))
     }
 
-    /// Some of the rows.
+    /// Returns some of the rows.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If there are fewer rows.
     #[must_use]
     pub fn rows_within(self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "{rows:?} of {} rows", self.rows);
@@ -64,7 +64,7 @@ impl<'a, T> Matrix<'a, T> {
         Self { values: &self.values[start..], rows: rows.len(), ..self }
     }
 
-    /// The same matrix of the numbers that `numbers` makes of these, as many.
+    /// Returns the same matrix with its numbers replaced by those of `numbers`, which must be as many.
     pub fn map<U>(self, numbers: impl Fn(&'a [T]) -> &'a [U]) -> Matrix<'a, U> {
         let values = numbers(self.values);
         assert_eq!(values.len(), self.values.len(), "as many numbers");
@@ -72,7 +72,7 @@ impl<'a, T> Matrix<'a, T> {
         Matrix { values, rows, columns, row_stride, column_stride }
     }
 
-    /// First number, distance of rows, distance of columns.
+    /// Returns a pointer to the first number, the row distance and the column distance.
     pub fn raw(&self) -> (*const T, usize, usize) {
         (self.values.as_ptr(), self.row_stride, self.column_stride)
     }
@@ -109,20 +109,23 @@ impl<'a, T> Output<'a, T> {
         Self { start: Pointer(values.as_mut_ptr()), rows, columns, row_stride, borrowed: PhantomData }
     }
 
-    /// Rows that start `row_stride` numbers apart.
+    /// Describes rows that start `row_stride` numbers apart.
     ///
     /// # Safety
-    /// As long as the output lives, `start` points to `rows` rows of `columns` numbers that nobody else uses.
+    /// As long as the output exists, `start` points to `rows` rows of `columns` numbers that no other code
+    /// accesses.
     pub unsafe fn at(start: *mut T, rows: usize, columns: usize, row_stride: usize) -> Self {
         Self { start: Pointer(start), rows, columns, row_stride, borrowed: PhantomData }
     }
 
-    /// First number and distance of rows; what lies there is borrowed as long as the output is.
+    /// Returns a pointer to the first number, and the row distance; the numbers are borrowed as long as the output
+    /// is.
     pub fn raw(&self) -> (*mut T, usize) {
         (self.start.0, self.row_stride)
     }
 
-    /// Calls `write` with every row's number and its columns. It must carry `#[inline(always)]`, as for `vectorised`.
+    /// Calls `write` with every row's index and its columns. It must carry `#[inline(always)]`, as for
+    /// `vectorised`.
     #[inline(always)]
     pub fn each_row(&mut self, write: impl Fn(usize, &mut [T])) {
         for row in 0..self.rows {
@@ -134,7 +137,7 @@ impl<'a, T> Output<'a, T> {
         }
     }
 
-    /// The first `columns` columns, and the others where there are any.
+    /// Splits into the first `columns` columns, and the others if there are any.
     ///
     /// # Panics
     /// If there are fewer columns.
@@ -150,7 +153,7 @@ impl<'a, T> Output<'a, T> {
         (Self { start, rows, columns, row_stride, borrowed }, tail)
     }
 
-    /// Cuts the columns into bands of `width`, to be written independently.
+    /// Splits the columns into bands of `width`, to be written independently.
     ///
     /// # Panics
     /// If `width` does not divide the columns.
@@ -174,7 +177,7 @@ impl<'a, T> Output<'a, T> {
     }
 }
 
-/// What a product does to its output.
+/// How a product writes to its output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Write<'a, T> {
     Replace,
@@ -188,13 +191,14 @@ pub enum Write<'a, T> {
 pub struct Pointer<T>(pub *mut T);
 
 impl<T> Pointer<T> {
-    /// A closure that calls this takes the pointer as it is, which may be shared, and not its field.
+    /// Taking `self` makes a closure capture the pointer as a whole, which may be shared, and not its field.
     pub fn start(self) -> *mut T {
         self.0
     }
 }
 
-// SAFETY: whoever shares a pointer writes disjoint pieces, as [`multiply_piece`](super::library::multiply_piece) demands.
+// SAFETY: whoever shares a pointer writes disjoint pieces, as [`multiply_piece`](super::library::multiply_piece)
+// requires.
 unsafe impl<T: Send> Send for Pointer<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Pointer<T> {}

@@ -1,5 +1,5 @@
-//! Both sides of an f32 product packed as kernels read them: the right one in strips, and the left one too where its
-//! rows are not contiguous. Knows nothing about threads or of how a product is cut.
+//! Both sides of an f32 product, packed in the order in which kernels read them: the right side in strips, and the
+//! left side too if its rows are not contiguous. Independent of threads and of how a product is split.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use super::{
     strips::{STRIP, multiply_strips},
 };
 
-/// Rows of a packed block of the left side: what the largest kernel takes at a time.
+/// Rows of a packed block of the left side: as many as the largest kernel handles at once.
 const ROWS: usize = 14;
-/// Numbers from which on tasks share the packing (ours).
+/// Count of numbers above which tasks share the packing (ours).
 const MANY: usize = 1 << 16;
 
 /// A product's two sides.
@@ -29,12 +29,12 @@ pub struct Packed<'a> {
 
 enum Left<'a> {
     Rows(Matrix<'a, f32>),
-    /// For every block of rows and step sixteen numbers, of which as many as there are rows count.
+    /// For every block of rows and step sixteen numbers, of which as many are used as the block has rows.
     Blocks(Vec<f32>),
 }
 
 impl<'a> Packed<'a> {
-    /// Packs what must be; rows or columns of both must be contiguous.
+    /// Packs the sides as needed; rows or columns of both must be contiguous.
     pub fn new(left: Matrix<'a, f32>, right: Matrix<'a, f32>) -> Self {
         let (rows, steps, columns) = (left.rows, left.columns, right.columns);
         let strips =
@@ -46,15 +46,15 @@ impl<'a> Packed<'a> {
         Self { left, rows, steps, columns, right: strips }
     }
 
-    /// Blocks of rows, and pairs of strips.
+    /// Returns the numbers of blocks of rows, and of pairs of strips.
     pub fn pieces(&self) -> (usize, usize) {
         (self.rows.div_ceil(ROWS), self.columns.div_ceil(2 * STRIP))
     }
 
-    /// Computes some blocks of rows for some pairs of strips, or adds them to what is there.
+    /// Computes some blocks of rows for some pairs of strips; replaces the output or adds to it.
     ///
     /// # Safety
-    /// `out` points to rows of the product, `stride` apart, of which nobody else uses the piece's now.
+    /// `out` points to rows of the product, `stride` apart; no other code may access the piece's during the call.
     pub unsafe fn multiply(
         &self,
         (out, stride): (*mut f32, usize),
@@ -69,7 +69,7 @@ impl<'a> Packed<'a> {
             let (first, rest) = self.right[2 * pair * strip..].split_at(strip);
             let second = if columns > STRIP { &rest[..strip] } else { &[] };
             let product = |rows: Range<usize>, left: Matrix<f32>| {
-                // SAFETY: the rows and columns exist; the rest by the caller.
+                // SAFETY: the rows and columns exist; the rest is guaranteed by the caller.
                 let out =
                     unsafe { Output::at(out.add(rows.start * stride + column), rows.len(), columns, stride) };
                 multiply_strips(out, left, first, second, add);
@@ -93,13 +93,13 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Rows of a block, all about equally many.
+/// Returns the rows of a block; all blocks have about equally many.
 fn bounds(block: usize, rows: usize) -> Range<usize> {
     let blocks = rows.div_ceil(ROWS);
     block * rows / blocks..(block + 1) * rows / blocks
 }
 
-/// `count` groups of a matrix's columns, at most sixteen each.
+/// Packs `count` groups of a matrix's columns, at most sixteen columns each.
 fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>) -> Vec<f32> {
     let groups: Vec<Range<usize>> = (0..count).map(group).collect();
     let Some((numbers, stride)) = matrix.as_rows() else {
@@ -112,7 +112,7 @@ fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>
         |row, columns, room| {
             let numbers = &numbers[row * stride + columns.start..];
             match numbers.first_chunk() {
-                // Products of those beyond the columns are not written.
+                // Products with numbers beyond the columns are not written.
                 Some(numbers) => *room = *numbers,
                 None => room[..columns.len()].copy_from_slice(&numbers[..columns.len()]),
             }
@@ -120,11 +120,11 @@ fn pack(matrix: Matrix<f32>, count: usize, group: impl Fn(usize) -> Range<usize>
     )
 }
 
-/// As [`pack`], where a column's numbers are neighbours.
+/// Like [`pack`], if the numbers of a column are adjacent.
 fn turn(matrix: Matrix<f32>, groups: &[Range<usize>]) -> Vec<f32> {
     let (numbers, stride) = matrix.transposed().as_rows().expect("contiguous rows or columns");
     let size = matrix.rows * STRIP;
-    // SAFETY: of the room, the columns are written, and nothing else is used.
+    // SAFETY: the columns are written, and nothing else of the memory is used.
     let mut packed = unsafe { unwritten(groups.len() * size) };
     let one = |(columns, packed): (&Range<usize>, &mut [f32])| {
         let (packed, _) = packed.as_chunks_mut::<STRIP>();

@@ -1,10 +1,11 @@
 //! Products of bf16 numbers, added in f32.
 //!
-//! Steps of a product go in pairs, as the instruction `vdpbf16ps` takes them: sum = a b + (a' b' + sum) with a', b' of the
-//! odd step, products exact and each addition rounded once. Machines without it do the same by fused multiply-adds and get
-//! equal bits, but for factors and sums below 2^-126, which the instruction takes for zeros.
+//! Steps of a product are processed in pairs, as by the instruction `vdpbf16ps`: sum = a b + (a' b' + sum) with a',
+//! b' of the odd step, products exact and each addition rounded once. Machines without it do the same by fused
+//! multiply-adds and get equal bits, except for factors and sums below 2^-126, which the instruction treats as
+//! zeros.
 //!
-//! The right matrix lies packed in strips of 16 columns. Knows nothing about tensors.
+//! The right matrix is packed in strips of 16 columns. Independent of tensors.
 
 use std::ops::Range;
 
@@ -19,12 +20,12 @@ use super::{
     vector::vectorised,
 };
 
-/// Rows that a kernel takes at most: 28 of 32 registers hold sums of two strips.
+/// Largest number of rows of a kernel: 28 of 32 registers hold the sums of two strips.
 const ROWS: usize = 14;
-/// Blocks of rows, and pairs of strips, in one task (ours): a second-level cache holds what it reads.
+/// Blocks of rows, and pairs of strips, in one task (ours): a second-level cache holds what the task reads.
 const TASK_BLOCKS: usize = 18;
 const TASK_STRIPS: usize = 8;
-/// Words from which on tasks share the packing (ours).
+/// Count of words above which tasks share the packing (ours).
 const MANY: usize = 1 << 16;
 
 /// Two steps' numbers of one row or column; the first in the low half.
@@ -35,7 +36,7 @@ fn word<N: Number<Sum = f32>>(first: N, second: N) -> Word {
     bits(first) | bits(second) << 16
 }
 
-/// A right matrix (steps x columns), rounded to bf16 and packed; zeros where there is no step or column.
+/// A right matrix (steps x columns), rounded to bf16 and packed, with zeros beyond its steps and columns.
 pub struct Strips {
     words: Vec<Word>,
     pairs: usize,
@@ -44,7 +45,7 @@ pub struct Strips {
 }
 
 impl Strips {
-    /// Packs a matrix of which rows or columns are contiguous.
+    /// Packs a matrix whose rows or columns are contiguous.
     ///
     /// # Panics
     /// If neither are.
@@ -85,7 +86,7 @@ impl Strips {
     ) -> Self {
         assert!(columns == 0 || (columns - 1) * stride + steps <= numbers.len(), "numbers of a matrix");
         let (pairs, strips) = (steps.div_ceil(2), columns.div_ceil(STRIP));
-        // SAFETY: of the room, words of columns are written, and no others are used.
+        // SAFETY: the words of columns are written, and no others are used.
         let mut words = unsafe { unwritten::<Word>(strips * pairs * STRIP) };
         let turn = |(strip, words): (usize, &mut [Word])| {
             let (words, _) = words.as_chunks_mut::<STRIP>();
@@ -135,7 +136,7 @@ fn pack_steps<N: Number<Sum = f32>>(
     )
 }
 
-/// Words of some columns of two steps' numbers; of the second there may be none.
+/// Returns the words of some columns of two steps' numbers; the second step may be absent.
 #[inline(always)]
 fn interleave<N: Number<Sum = f32>>(
     first: &[N],
@@ -146,7 +147,7 @@ fn interleave<N: Number<Sum = f32>>(
     let sixteen =
         |numbers: &'_ [N]| numbers.get(columns.start..).and_then(<[N]>::first_chunk::<STRIP>).copied();
     if let (Some(first), Some(second)) = (sixteen(first), sixteen(second)) {
-        // Products of those beyond the columns are not written.
+        // Products with numbers beyond the columns are not written.
         for lane in 0..STRIP {
             words[lane] = word(first[lane], second[lane]);
         }
@@ -159,14 +160,14 @@ fn interleave<N: Number<Sum = f32>>(
 
 /// A left matrix (rows x steps), by pairs of steps.
 pub enum Left<'a> {
-    /// As it lies: an even number of steps in rows that begin `stride` numbers apart.
+    /// Not packed: an even number of steps in rows that begin `stride` numbers apart.
     Rows { numbers: &'a [bf16], rows: usize, steps: usize, stride: usize },
-    /// Packed by blocks of rows: for each pair of steps the words of a block's rows, and room for sixteen.
+    /// Packed by blocks of rows: for each pair of steps the words of a block's rows, in a slot of sixteen.
     Blocks { words: Vec<Word>, rows: usize, pairs: usize },
 }
 
 impl<'a> Left<'a> {
-    /// Of rows of `steps` numbers, which begin `stride` numbers apart; packed where steps are odd.
+    /// Takes rows of `steps` numbers, which begin `stride` numbers apart; packs them if the number of steps is odd.
     ///
     /// # Panics
     /// If there are fewer numbers.
@@ -176,7 +177,7 @@ impl<'a> Left<'a> {
             return Self::Rows { numbers, rows, steps, stride };
         }
         let pairs = steps.div_ceil(2);
-        // SAFETY: of the room, words of rows are written, and no others are used.
+        // SAFETY: the words of rows are written, and no others are used.
         let mut words = unsafe { unwritten::<Word>(rows.div_ceil(ROWS) * pairs * STRIP) };
         for (block, words) in words.chunks_exact_mut((pairs * STRIP).max(1)).enumerate() {
             let (words, _) = words.as_chunks_mut::<STRIP>();
@@ -192,7 +193,7 @@ impl<'a> Left<'a> {
         Self::Blocks { words, rows, pairs }
     }
 
-    /// Of the transposed: `steps` rows of `rows` numbers, which begin `stride` numbers apart.
+    /// Packs the transpose: `steps` rows of `rows` numbers, which begin `stride` numbers apart.
     ///
     /// # Panics
     /// If there are fewer numbers.
@@ -218,7 +219,8 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// The first number of a block that starts at a row; distances of rows and of pairs, in numbers.
+    /// Returns a pointer to the first number of a block that starts at a row, and the distances of rows and of
+    /// pairs, in numbers.
     fn block(&self, block: usize, row: usize) -> (*const bf16, usize, usize) {
         match self {
             Self::Rows { numbers, stride, .. } => (numbers[row * stride..].as_ptr(), *stride, 2),
@@ -229,16 +231,16 @@ impl<'a> Left<'a> {
     }
 }
 
-/// Rows of a block: at most [`ROWS`], all about equally many.
+/// Returns the rows of a block: at most [`ROWS`], all blocks about equally many.
 fn bounds(block: usize, rows: usize) -> (usize, usize) {
     let blocks = rows.div_ceil(ROWS);
     (block * rows / blocks, (block + 1) * rows / blocks)
 }
 
-/// `out = left right` (or what `write` says) on this thread.
+/// `out = left right` (or as `write` says) on this thread.
 ///
 /// # Panics
-/// If shapes do not fit.
+/// If shapes do not fit each other.
 pub fn multiply<N: Number<Sum = f32>>(out: Output<N>, left: &Left, right: &Strips, write: Write<f32>) {
     assert_eq!((out.rows, out.columns), (left.rows(), right.columns), "shape of a product");
     let (start, stride) = out.raw();
@@ -247,10 +249,10 @@ pub fn multiply<N: Number<Sum = f32>>(out: Output<N>, left: &Left, right: &Strip
     unsafe { product.piece(0..left.rows().div_ceil(ROWS), 0..right.columns.div_ceil(2 * STRIP)) }
 }
 
-/// As [`multiply`], into contiguous rows, shared among rayon's threads.
+/// Like [`multiply`], into contiguous rows, shared among rayon's threads.
 ///
 /// # Panics
-/// If shapes do not fit.
+/// If shapes do not fit each other.
 pub fn multiply_parallel<N: Number<Sum = f32>>(
     out: &mut [N],
     left: &Left,
@@ -260,7 +262,7 @@ pub fn multiply_parallel<N: Number<Sum = f32>>(
     assert_eq!(out.len(), left.rows() * right.columns, "{} x {} product", left.rows(), right.columns);
     let product = Product::new(out.as_mut_ptr(), right.columns, left, right, write);
     let (blocks, strips) = (left.rows().div_ceil(ROWS), right.columns.div_ceil(2 * STRIP));
-    // Four equal pieces at least, so that two or four threads end together.
+    // At least four equal pieces, so that two or four threads finish together.
     let side = |count: usize, most: usize, longest: bool| {
         let pieces = count.div_ceil(most);
         count.div_ceil(if longest { pieces.next_multiple_of(4) } else { pieces }.max(1)).max(1)
@@ -275,7 +277,7 @@ pub fn multiply_parallel<N: Number<Sum = f32>>(
     });
 }
 
-/// A product, and where it goes.
+/// A product and its destination.
 struct Product<'a, N> {
     out: *mut N,
     stride: usize,
@@ -284,7 +286,7 @@ struct Product<'a, N> {
     write: Write<'a, f32>,
 }
 
-// SAFETY: whoever shares a product writes disjoint pieces, as `piece` demands.
+// SAFETY: whoever shares a product writes disjoint pieces, as `piece` requires.
 unsafe impl<N: Number> Sync for Product<'_, N> {}
 
 impl<'a, N: Number<Sum = f32>> Product<'a, N> {
@@ -299,7 +301,7 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
     /// Computes some blocks of rows for some pairs of strips.
     ///
     /// # Safety
-    /// `out` points to rows of the product, `stride` apart, of which nobody else uses the piece's now.
+    /// `out` points to rows of the product, `stride` apart; no other code may access the piece's during the call.
     unsafe fn piece(&self, blocks: Range<usize>, strips: Range<usize>) {
         let Self { left, right, .. } = *self;
         for pair in strips {
@@ -313,7 +315,7 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
                 let task = Block { left: numbers, row_stride, pair_stride, right: [first, second] };
                 // SAFETY: the left matrix has these rows, with as many pairs as strips have words.
                 unsafe { task.multiply(&mut sums[..end - start]) };
-                // SAFETY: by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe { self.store(&sums[..end - start], start, 2 * pair * STRIP, columns) };
             }
         }
@@ -322,7 +324,7 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
     /// Writes the sums of some rows and columns.
     ///
     /// # Safety
-    /// As [`Self::piece`].
+    /// As for [`Self::piece`].
     unsafe fn store(&self, sums: &[[[f32; STRIP]; 2]], first: usize, column: usize, columns: usize) {
         let added = match self.write {
             Write::WithRow(row) => &row[column..][..columns],
@@ -332,7 +334,7 @@ impl<'a, N: Number<Sum = f32>> Product<'a, N> {
             #[inline(always)]
             || {
                 for (row, sums) in sums.iter().enumerate() {
-                    // SAFETY: the row and the columns exist; the rest by the caller.
+                    // SAFETY: the row and the columns exist; the rest is guaranteed by the caller.
                     let out = unsafe {
                         std::slice::from_raw_parts_mut(
                             self.out.add((first + row) * self.stride + column),
@@ -364,7 +366,7 @@ struct Block<'a> {
     left: *const bf16,
     row_stride: usize,
     pair_stride: usize,
-    /// The second is empty where there is one only.
+    /// The second is empty if there is only one.
     right: [&'a [[Word; STRIP]]; 2],
 }
 
@@ -372,21 +374,21 @@ impl Block<'_> {
     /// Fills the sums of each row.
     ///
     /// # Safety
-    /// Behind `left` lie as many rows as there are sums, with as many pairs as strips have words.
+    /// At `left` there are as many rows as sums, with as many pairs as strips have words.
     unsafe fn multiply(&self, sums: &mut [[[f32; STRIP]; 2]]) {
         #[cfg(target_arch = "x86_64")]
         if native::is_there() {
-            // SAFETY: the machine has the instructions; the rest by the caller.
+            // SAFETY: the machine has the instructions; the rest is guaranteed by the caller.
             return unsafe { native::multiply(self, sums) };
         }
-        // SAFETY: by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.multiply_plain(sums) }
     }
 
     /// The twin of the instruction.
     ///
     /// # Safety
-    /// As [`Self::multiply`].
+    /// As for [`Self::multiply`].
     unsafe fn multiply_plain(&self, sums: &mut [[[f32; STRIP]; 2]]) {
         vectorised(
             #[inline(always)]
@@ -396,7 +398,7 @@ impl Block<'_> {
                         let mut left = self.left.wrapping_add(row * self.row_stride);
                         let mut lanes = [0.0_f32; STRIP];
                         for words in *strip {
-                            // SAFETY: by the caller.
+                            // SAFETY: guaranteed by the caller.
                             let x = unsafe { left.cast::<Word>().read_unaligned() };
                             let (even, odd) = halves(x);
                             for (sum, &word) in lanes.iter_mut().zip(words) {
@@ -413,7 +415,7 @@ impl Block<'_> {
     }
 }
 
-/// The numbers of a word.
+/// Splits a word into its two numbers.
 #[inline(always)]
 fn halves(word: Word) -> (f32, f32) {
     (f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000))
@@ -430,20 +432,20 @@ mod native {
         Block, STRIP, Word,
     };
 
-    /// Whether the machine has what [`multiply`] takes.
+    /// Returns whether the machine has the instructions of [`multiply`].
     pub fn is_there() -> bool {
         is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
     }
 
     /// # Safety
-    /// As [`Block::multiply`], on a machine that [`is_there`].
+    /// As for [`Block::multiply`], on a machine for which [`is_there`] holds.
     pub unsafe fn multiply(block: &Block, sums: &mut [[[f32; STRIP]; 2]]) {
-        // SAFETY: by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { for_rows!(sums.len(), rows(block, sums), 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
     }
 
     /// # Safety
-    /// As [`multiply`], of `R` rows.
+    /// As for [`multiply`], with `R` rows.
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn rows<const R: usize>(block: &Block, out: &mut [[[f32; STRIP]; 2]]) {
         let mut sums = [[_mm512_setzero_ps(); 2]; R];
@@ -452,11 +454,11 @@ mod native {
         let mut left = Rows::new(block.left.cast(), block.row_stride * size_of::<bf16>());
         // References, not pointers: builds with assertions check every pointer that is read.
         for (first, second) in first.iter().zip(second) {
-            // SAFETY: sixteen words are as many pairs of bf16.
+            // SAFETY: sixteen words have the size of as many pairs of bf16.
             let right: [__m512bh; 2] =
                 unsafe { [first, second].map(|words| transmute::<[Word; STRIP], __m512bh>(*words)) };
             each_row!(R, |row| {
-                // SAFETY: by the caller; a register is as many pairs of bf16 as f32.
+                // SAFETY: guaranteed by the caller; a register holds as many pairs of bf16 as f32.
                 let x: __m512bh = unsafe { transmute(broadcast_512(&left, row)) };
                 sums[row][0] = _mm512_dpbf16_ps(sums[row][0], x, right[0]);
                 sums[row][1] = _mm512_dpbf16_ps(sums[row][1], x, right[1]);
@@ -465,7 +467,7 @@ mod native {
         }
         for (out, sums) in out.iter_mut().zip(&sums) {
             for (out, sum) in out.iter_mut().zip(sums) {
-                // SAFETY: there is room for sixteen.
+                // SAFETY: the destination holds sixteen numbers.
                 unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *sum) };
             }
         }
@@ -484,7 +486,7 @@ mod tests {
         (0..count).map(|_| bf16::narrow(stream.normal() as f32)).collect()
     }
 
-    /// The sum of the definition: pairs of steps in order, the odd step first.
+    /// The sum by definition: pairs of steps in order, the odd step first.
     fn definition(steps: usize, left: impl Fn(usize) -> bf16, right: impl Fn(usize) -> bf16) -> f32 {
         let at = |number: &dyn Fn(usize) -> bf16, step| if step < steps { number(step).widen() } else { 0.0 };
         (0..steps.div_ceil(2)).fold(0.0, |sum: f32, pair| {

@@ -1,14 +1,14 @@
 //! Windows of an image as rows of a matrix (im2col) and back (col2im).
 //!
-//! A row holds one output pixel's window, ordered (kernel row, kernel column, channel). Windows are
-//! handled by output line: a line is one row of output pixels of one image, numbered through the batch.
-//! Knows nothing about weights.
+//! A row holds one output pixel's window, ordered (kernel row, kernel column, channel). Windows are processed by
+//! output line: a line is one row of output pixels of one image, numbered through the batch. Independent of
+//! weights.
 
 use std::ops::Range;
 
 use super::storage::{Number, Real};
 
-/// Where windows lie in a batch of images.
+/// The positions of windows in a batch of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     pub batch: usize,
@@ -17,12 +17,12 @@ pub struct Windows {
     pub channels: usize,
     pub kernel: (usize, usize),
     pub stride: usize,
-    /// Zeros above and below, and left and right; less than the kernel.
+    /// Rows of zeros above and below, and columns left and right; fewer than the kernel has.
     pub padding: (usize, usize),
 }
 
 impl Windows {
-    /// Rows and columns of output pixels.
+    /// Returns the rows and columns of output pixels.
     pub fn output(&self) -> (usize, usize) {
         let length =
             |size: usize, padding: usize, kernel: usize| (size + 2 * padding - kernel) / self.stride + 1;
@@ -30,27 +30,27 @@ impl Windows {
         (down, length(self.width, self.padding.1, self.kernel.1))
     }
 
-    /// Output lines of the whole batch.
+    /// Returns the number of output lines of the whole batch.
     pub fn lines(&self) -> usize {
         self.batch * self.output().0
     }
 
-    /// Output pixels of the whole batch.
+    /// Returns the number of output pixels of the whole batch.
     pub fn pixels(&self) -> usize {
         self.lines() * self.output().1
     }
 
-    /// Numbers in one window.
+    /// Returns the count of numbers in one window.
     pub fn size(&self) -> usize {
         self.kernel.0 * self.kernel.1 * self.channels
     }
 
-    /// Numbers in one image.
+    /// Returns the count of numbers in one image.
     pub fn image(&self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// Whether every window is exactly one pixel, so that the images already are the matrix.
+    /// Returns whether every window is exactly one pixel, so that the images already are the matrix.
     pub fn are_pixels(&self) -> bool {
         self.kernel == (1, 1) && self.stride == 1 && self.padding == (0, 0)
     }
@@ -78,8 +78,8 @@ impl Windows {
         }
     }
 
-    /// The adjoint of [`Self::gather`]: adds the windows of `lines` onto `images`, which starts with
-    /// image `first` of the batch.
+    /// The adjoint of [`Self::gather`]: adds the windows of `lines` onto `images`, which starts with image `first`
+    /// of the batch.
     pub fn scatter<T: Real>(&self, rows: &[T], lines: Range<usize>, first: usize, images: &mut [T]) {
         let (across, span) = (self.output().1, self.kernel.1 * self.channels);
         let offset = first * self.image();
@@ -99,15 +99,16 @@ impl Windows {
         }
     }
 
-    /// Start, within the batch, of the image row under `kernel_row` at an output line; none in the padding.
+    /// Returns the start, within the batch, of the image row under `kernel_row` at an output line; `None` in the
+    /// padding.
     fn source(&self, line: usize, kernel_row: usize) -> Option<usize> {
         let down = self.output().0;
         let row = (line % down * self.stride + kernel_row).checked_sub(self.padding.0)?;
         (row < self.height).then(|| (line / down * self.height + row) * self.width * self.channels)
     }
 
-    /// For the window at output column `column`: where its part inside the image starts in an image
-    /// row, and which numbers of a window row that part is.
+    /// For the window at output column `column`, returns where its part inside the image starts in an image row,
+    /// and which numbers of a window row that part is.
     fn columns(&self, column: usize) -> (usize, Range<usize>) {
         let start = column * self.stride;
         let first = self.padding.1.saturating_sub(start).min(self.kernel.1);

@@ -1,40 +1,40 @@
-//! Between tensors and slices. Knows nothing about what is computed.
+//! Conversions between tensors and slices. Independent of what is computed.
 
 use candle_core::{
     CpuStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType, op::BackpropOp,
 };
 use half::bf16;
 
-/// The element types that operations compute in: `f32` to train, `f64` to check gradients.
+/// Element types that operations compute in: `f32` to train, `f64` to check gradients.
 pub trait Real: Number<Sum = Self> + faer::traits::ComplexField {}
 
 impl Real for f32 {}
 impl Real for f64 {}
 
-/// The element types that numbers lie in memory as: bf16 is computed with in f32.
+/// Element types in which numbers are stored: bf16 is computed with in f32.
 pub trait Number: WithDType + Plain + Default {
-    /// What sums are of.
+    /// Type of sums.
     type Sum: Real;
 
     const ZERO: Self;
 
-    /// The same number.
+    /// Converts to the type of sums, exactly.
     fn widen(self) -> Self::Sum;
 
-    /// The nearest number; of two, the even one.
+    /// Rounds to the nearest number, ties to even.
     fn narrow(number: Self::Sum) -> Self;
 }
 
-/// Types of which every pattern of bits is a value.
+/// Types for which every bit pattern is a valid value.
 ///
 /// # Safety
-/// That is so.
+/// Every bit pattern must be a valid value.
 pub unsafe trait Plain: Copy + Send + Sync {
-    /// What tests fill unwritten room with: not-a-number, where there is one.
+    /// The value with which tests fill unwritten memory: NaN, if the type has one.
     const UNWRITTEN: Self;
 }
 
-// SAFETY: each pattern is a number, or not-a-number.
+// SAFETY: each pattern is a number or NaN.
 unsafe impl Plain for f32 {
     const UNWRITTEN: Self = Self::NAN;
 }
@@ -54,7 +54,7 @@ unsafe impl Plain for u32 {
     const UNWRITTEN: Self = Self::MAX;
 }
 
-/// Numbers that are summed as they lie.
+/// Implements number types whose sums have the same type.
 macro_rules! sums_are_of_itself {
     ($($number:ty)*) => {
         $(impl Number for $number {
@@ -96,7 +96,7 @@ impl Number for bf16 {
     }
 }
 
-/// The numbers of a contiguous tensor in main memory.
+/// Returns the numbers of a contiguous tensor in main memory.
 pub fn values<'a, T: Number>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     let (start, end) = layout.contiguous_offsets().ok_or_else(|| {
         Error::Msg(format!("expected contiguous numbers, found strides {:?}", layout.stride())).bt()
@@ -104,7 +104,7 @@ pub fn values<'a, T: Number>(storage: &'a CpuStorage, layout: &Layout) -> Result
     Ok(&T::cpu_storage_as_slice(storage)?[start..end])
 }
 
-/// Calls `body` with the numbers of `tensors`, made contiguous first where they are not.
+/// Calls `body` with the numbers of `tensors`, which are first made contiguous if necessary.
 pub fn with_values<T: Number, R, const N: usize>(
     tensors: [&Tensor; N],
     body: impl FnOnce([&[T]; N]) -> Result<R>,
@@ -121,25 +121,25 @@ pub fn with_values<T: Number, R, const N: usize>(
     body(numbers)
 }
 
-/// Wraps freshly computed numbers; the tensor is a constant to automatic differentiation.
+/// Wraps freshly computed numbers; for automatic differentiation the tensor is a constant.
 pub fn constant<T: Number>(values: Vec<T>, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(Storage::Cpu(T::to_cpu_storage_owned(values)), shape, BackpropOp::none(), false)
 }
 
-/// Room for numbers: as `vec![zero; count]`, without a pass over memory. Tests get not-a-number instead, so
-/// that one which is read before it was written is seen.
+/// Allocates memory for numbers: like `vec![zero; count]`, without a pass over memory. In tests it is filled with
+/// NaN, which reveals numbers that are read before they are written.
 ///
 /// # Safety
-/// The caller writes every number before any is read: what lies there is whatever the memory held.
+/// The caller writes every number before any is read: until then the content is arbitrary.
 pub unsafe fn unwritten<T: Plain>(count: usize) -> Vec<T> {
     if cfg!(test) || !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         return vec![T::UNWRITTEN; count];
     }
     let mut numbers = Vec::with_capacity(count);
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    // SAFETY: the room holds `count` numbers, and every pattern of bits is a number. A vector's numbers
-    // must be initialised: to the compiler the assembly may have written them, so whatever lies in memory is
-    // what it wrote, and nothing is assumed of a slice of them before the caller writes there.
+    // SAFETY: the memory holds `count` numbers, and every bit pattern is a number. A vector's numbers must be
+    // initialised: as far as the compiler knows, the assembly may have written them, so it assumes nothing about
+    // the content before the caller writes there.
     unsafe {
         std::arch::asm!("/* {} */", in(reg) numbers.as_mut_ptr(), options(nostack, preserves_flags));
         numbers.set_len(count);
@@ -147,19 +147,19 @@ pub unsafe fn unwritten<T: Plain>(count: usize) -> Vec<T> {
     numbers
 }
 
-/// Makes `numbers` `count` long.
+/// Sets the length of `numbers` to `count`; the content is arbitrary.
 ///
 /// # Safety
-/// As [`unwritten`].
+/// As for [`unwritten`].
 pub unsafe fn make_room<T: Plain>(numbers: &mut Vec<T>, count: usize) {
     if numbers.len() < count {
-        // SAFETY: by the caller.
+        // SAFETY: guaranteed by the caller.
         *numbers = unsafe { unwritten(count) };
     }
     numbers.truncate(count);
 }
 
-/// The error for element types that operations are not written for.
+/// Returns the error for element types that operations do not support.
 pub fn unsupported<R>(operation: &str, found: DType) -> Result<R> {
     Err(Error::Msg(format!("{operation}: expected bf16, f32 or f64, found {found:?}")).bt())
 }

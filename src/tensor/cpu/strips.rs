@@ -1,8 +1,8 @@
-//! Products with a right matrix that lies packed in strips of 16 columns.
+//! Products with a right matrix packed in strips of 16 columns.
 //!
-//! A strip is (steps x 16) numbers in a row: all rows of 16 neighbouring columns, zeros where the matrix has
+//! A strip is a sequence of (steps x 16) numbers: all rows of 16 neighbouring columns, with zeros if the matrix has
 //! fewer. In f32 every number of a product is one chain of fused multiply-adds, step by step, so that kernels for
-//! AVX-512, for AVX2 and plain loops give equal bits; f64 goes to faer. Knows nothing about tensors or of what the
+//! AVX-512, for AVX2 and plain loops give equal bits; f64 is left to faer. Independent of tensors and of what the
 //! matrices are.
 
 use std::any::TypeId;
@@ -17,11 +17,11 @@ use super::{
 /// Columns of a strip.
 pub const STRIP: usize = 16;
 
-/// `out = left [first | second]` (added to `out` if `add`) on this thread. `out` has at most two strips'
-/// columns; `second` is empty where it has no more than one strip's.
+/// `out = left [first | second]` (added to `out` if `add`) on this thread. `out` has at most two strips' columns;
+/// `second` is empty if `out` has at most one strip's.
 ///
 /// # Panics
-/// If shapes do not fit.
+/// If shapes do not fit each other.
 pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], second: &[T], add: bool) {
     let strips = if second.is_empty() { 1 } else { 2 };
     assert!(out.rows == left.rows && out.columns <= strips * STRIP, "shape of a product with strips");
@@ -45,7 +45,7 @@ pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], se
             columns: out.columns,
             add,
         };
-        // SAFETY: strips hold as many rows as the left matrix has columns, the matrices guarantee what lies behind
+        // SAFETY: strips hold as many rows as the left matrix has columns, the matrices guarantee the memory behind
         // their pointers, and `out` is a mutable borrow, consumed here.
         return unsafe { task.multiply(left.rows) };
     }
@@ -59,13 +59,13 @@ pub fn multiply_strips<T: Real>(out: Output<T>, left: Matrix<T>, first: &[T], se
     }
 }
 
-/// Rows of a left matrix, one or two strips, and where their product goes.
+/// Rows of a left matrix, one or two strips, and the destination of their product.
 #[derive(Clone, Copy)]
 struct Task<'a> {
     left: *const f32,
     row_stride: usize,
     step_stride: usize,
-    /// The second is empty where there is one only.
+    /// The second is empty if there is only one.
     right: [&'a [[f32; STRIP]]; 2],
     out: *mut f32,
     out_stride: usize,
@@ -75,24 +75,25 @@ struct Task<'a> {
 
 impl Task<'_> {
     /// # Safety
-    /// Behind the pointers lie `rows` rows of as many numbers as strips have rows (left) and `rows` rows with
-    /// the columns (out), which nobody else uses now.
+    /// The pointers have `rows` rows of as many numbers as strips have rows (left) and `rows` rows with the columns
+    /// (out), which no other code may access during the call.
     unsafe fn multiply(&self, rows: usize) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the machine has AVX-512; the rest by the caller.
+            // SAFETY: the machine has AVX-512; the rest is guaranteed by the caller.
             return unsafe { avx512::multiply(self, rows) };
         }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the machine has both; the rest by the caller.
+            // SAFETY: the machine has both; the rest is guaranteed by the caller.
             return unsafe { avx2::multiply(self, rows) };
         }
-        // SAFETY: by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.multiply_plain(rows) }
     }
 
-    /// Some of the rows: they go through kernels piece by piece, at most `most` at a time, all about equally many.
+    /// Returns some of the rows: kernels process them piece by piece, at most `most` at a time, all about equally
+    /// many.
     fn piece(&self, index: usize, rows: usize, most: usize) -> (Self, usize) {
         let pieces = rows.div_ceil(most);
         let (start, end) = (index * rows / pieces, (index + 1) * rows / pieces);
@@ -104,7 +105,7 @@ impl Task<'_> {
     /// The kernels' twin.
     ///
     /// # Safety
-    /// As [`Self::multiply`].
+    /// As for [`Self::multiply`].
     unsafe fn multiply_plain(&self, rows: usize) {
         vectorised(
             #[inline(always)]
@@ -114,14 +115,14 @@ impl Task<'_> {
                         let mut left = self.left.wrapping_add(row * self.row_stride);
                         let mut sums = [0.0_f32; STRIP];
                         for right in *strip {
-                            // SAFETY: by the caller.
+                            // SAFETY: guaranteed by the caller.
                             let x = unsafe { *left };
                             for (sum, &right) in sums.iter_mut().zip(right) {
                                 *sum = x.mul_add(right, *sum);
                             }
                             left = left.wrapping_add(self.step_stride);
                         }
-                        // SAFETY: by the caller.
+                        // SAFETY: guaranteed by the caller.
                         unsafe { self.store(row, index, &sums) };
                     }
                 }
@@ -132,12 +133,12 @@ impl Task<'_> {
     /// Writes a row's sums of a strip.
     ///
     /// # Safety
-    /// As [`Self::multiply`].
+    /// As for [`Self::multiply`].
     #[inline(always)]
     unsafe fn store(&self, row: usize, strip: usize, sums: &[f32; STRIP]) {
         let start = self.out.wrapping_add(row * self.out_stride + strip * STRIP);
         let count = STRIP.min(self.columns - strip * STRIP);
-        // SAFETY: by the caller.
+        // SAFETY: guaranteed by the caller.
         let out = unsafe { std::slice::from_raw_parts_mut(start, count) };
         for (out, &sum) in out.iter_mut().zip(sums) {
             *out = if self.add { *out + sum } else { sum };
@@ -158,17 +159,17 @@ mod avx512 {
     const ROWS: usize = 14;
 
     /// # Safety
-    /// As [`Task::multiply`], on a machine with AVX-512.
+    /// As for [`Task::multiply`], on a machine with AVX-512.
     pub unsafe fn multiply(task: &Task, rows: usize) {
         for piece in 0..rows.div_ceil(ROWS) {
             let (task, rows) = task.piece(piece, rows, ROWS);
-            // SAFETY: by the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { for_rows!(rows, block(&task), 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
         }
     }
 
     /// # Safety
-    /// As [`multiply`], of `R` rows.
+    /// As for [`multiply`], with `R` rows.
     #[target_feature(enable = "avx512f")]
     unsafe fn block<const R: usize>(task: &Task) {
         let [first, second] = task.right;
@@ -176,7 +177,7 @@ mod avx512 {
         let mask = |columns: usize| ((1_u32 << columns.min(STRIP)) - 1) as u16;
         let masks = [mask(task.columns), mask(task.columns.saturating_sub(STRIP))];
         let mut sums = [[_mm512_setzero_ps(); 2]; R];
-        // SAFETY: by the caller; masked lanes are not touched.
+        // SAFETY: guaranteed by the caller; masked lanes are not accessed.
         unsafe {
             let mut left = Rows::new(task.left.cast(), task.row_stride * size_of::<f32>());
             // References, not pointers: builds with assertions check every pointer that is read.
@@ -218,22 +219,22 @@ mod avx2 {
     const ROWS: usize = 6;
 
     /// # Safety
-    /// As [`Task::multiply`], on a machine with AVX2 and FMA.
+    /// As for [`Task::multiply`], on a machine with AVX2 and FMA.
     pub unsafe fn multiply(task: &Task, rows: usize) {
         for piece in 0..rows.div_ceil(ROWS) {
             let (task, rows) = task.piece(piece, rows, ROWS);
-            // SAFETY: by the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { for_rows!(rows, block(&task), 1 2 3 4 5 6) }
         }
     }
 
     /// # Safety
-    /// As [`multiply`], of `R` rows.
+    /// As for [`multiply`], with `R` rows.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn block<const R: usize>(task: &Task) {
         for (index, strip) in task.right.iter().enumerate().take(task.columns.div_ceil(STRIP)) {
             let mut sums = [[_mm256_setzero_ps(); 2]; R];
-            // SAFETY: by the caller; both types are sixteen f32.
+            // SAFETY: guaranteed by the caller; both types are sixteen f32.
             unsafe {
                 let mut left = Rows::new(task.left.cast(), task.row_stride * size_of::<f32>());
                 for right in *strip {
@@ -329,7 +330,7 @@ mod tests {
                     });
                     out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
                 };
-                // SAFETY: the numbers are there, and kernels are asked where the machine has them.
+                // SAFETY: the numbers exist, and kernels are called only if the machine supports them.
                 unsafe {
                     let plain = run(&|task| task.multiply_plain(rows));
                     assert_eq!(run(&|task| task.multiply(rows)), plain);

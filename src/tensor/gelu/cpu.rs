@@ -17,14 +17,14 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::gelu()`].
+/// Like [`crate::tensor::gelu()`].
 pub fn gelu(input: &Tensor) -> Result<Tensor> {
     apply(&[&input.contiguous()?], Gelu)
 }
 
-/// Element types that [`gelu`] is written for.
+/// Element types that [`gelu`] supports.
 pub trait Normal: Exponential {
-    /// C(x) and D(x).
+    /// Returns C(x) and D(x).
     fn normal(self) -> (Self, Self);
 }
 
@@ -40,7 +40,7 @@ const R: [f32; 9] = [
     -0.169_307_38,
     0.038_407_374,
 ];
-/// Beyond this, in f32, the tail does not matter.
+/// Beyond this, in f32, the tail is negligible.
 const FAR: f32 = 14.5;
 /// 1 / sqrt(2 pi).
 const DENSITY_AT_ZERO: f64 = 0.398_942_280_401_432_7;
@@ -48,8 +48,8 @@ const DENSITY_AT_ZERO: f64 = 0.398_942_280_401_432_7;
 impl Normal for f32 {
     #[inline(always)]
     fn normal(self) -> (Self, Self) {
-        // x^2 = high^2 + (x - high)(x + high), the first term exact: far out, a rounded square would spoil
-        // the exponential.
+        // x^2 = high^2 + (x - high)(x + high), the first term exact: for large |x|, a rounded square would make the
+        // exponential inaccurate.
         let size = if self.abs() < FAR { self.abs() } else { FAR };
         let high = Self::from_bits(size.to_bits() & 0xffff_f000);
         let e = Self::exponential(-0.5 * (high * high), -0.5 * ((size - high) * (size + high)));
@@ -76,10 +76,10 @@ impl Normal for f64 {
     }
 }
 
-/// Numbers that one task works on: pieces of f32 fit a first-level cache (ours).
+/// Count of numbers that one task processes: pieces of f32 fit into a first-level cache (ours).
 const PIECE: usize = 8192;
 
-/// GELU of all numbers.
+/// Returns GELU of all numbers.
 pub fn gelu_of<N: Number<Sum: Normal>>(input: &[N]) -> Vec<N> {
     // SAFETY: the loop writes every number.
     let mut out = unsafe { unwritten(input.len()) };
@@ -97,7 +97,8 @@ pub fn gelu_of<N: Number<Sum: Normal>>(input: &[N]) -> Vec<N> {
     out
 }
 
-/// As [`gelu_of`]; the gradient by it becomes that by the input.
+/// Like [`gelu_of`]; also turns `gradient` from that with respect to the result into that with respect to the
+/// input.
 pub fn gelu_and_gradient<N: Number<Sum: Normal>>(input: &[N], gradient: &mut [N]) -> Vec<N> {
     // SAFETY: as above.
     let mut out = unsafe { unwritten(input.len()) };

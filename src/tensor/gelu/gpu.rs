@@ -1,4 +1,4 @@
-//! GELU by `gelu.cu`: what is launched, and its place in automatic differentiation.
+//! GELU by `gelu.cu`: kernel launches, and the place in automatic differentiation.
 
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor};
 use cudarc::driver::CudaView;
@@ -14,7 +14,7 @@ use crate::tensor::{
     },
 };
 
-// As in gelu.cu.
+// Must equal the constant in gelu.cu.
 const THREADS: usize = 256;
 
 fn module(device: &CudaDevice) -> Module<'_> {
@@ -22,7 +22,7 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_gelu", ptx, device }
 }
 
-/// As [`crate::tensor::gelu()`].
+/// Like [`crate::tensor::gelu()`].
 pub fn gelu(input: &Tensor) -> Result<Tensor> {
     let input = aligned(input)?;
     match input.dtype() {

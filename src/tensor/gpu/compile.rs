@@ -3,7 +3,7 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-/// Files of kernels, and what else each is compiled with.
+/// Kernel files, and additional compiler options of each.
 const KERNELS: [(&str, &[&str]); 11] = [
     ("src/tensor/attention/attention.cu", &[]),
     ("src/tensor/batch_norm/batch_norm.cu", &[]),
@@ -15,15 +15,15 @@ const KERNELS: [(&str, &[&str]); 11] = [
     ("src/tensor/updates/updates.cu", &[]),
     ("src/loss/contrastive/nt_xent.cu", &[]),
     ("src/loss/cross_correlation/barlow_twins.cu", &[]),
-    // Equal to the CPU's bytes, which are made without fused multiply-add.
+    // Must equal the CPU's bytes, which are computed without fused multiply-add.
     ("src/augment/gpu/views.cu", &["-fmad=false"]),
 ];
-/// Where what they share lies.
+/// Folder of what the kernels share.
 const SHARED: &str = "src/tensor/gpu";
-/// The oldest cards that multiply bf16 and tf32 on tensor cores.
+/// The oldest architecture that multiplies bf16 and tf32 on tensor cores.
 const ARCHITECTURE: &str = "compute_80";
 
-/// Compiles every file of kernels into the build's own folder.
+/// Compiles every kernel file into the build's output folder.
 pub fn compile() {
     println!("cargo::rerun-if-changed={SHARED}/warp.cuh");
     KERNELS.iter().for_each(|(source, _)| println!("cargo::rerun-if-changed={source}"));

@@ -1,7 +1,7 @@
-//! Running kernels of our own on a GPU: modules, launches, and the way between tensors and their numbers.
+//! Running our own kernels on a GPU: modules, launches, and conversions between tensors and their numbers.
 //!
-//! Everything is launched on the device's own stream and waits for nothing. `benchmarks/kernels/` runs the text of kernels
-//! without a GPU. Knows nothing about what is computed.
+//! Everything is launched on the device's own stream without waiting. `benchmarks/kernels/` runs the kernels'
+//! source without a GPU. Independent of what is computed.
 
 use candle_core::{
     CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
@@ -14,18 +14,19 @@ use cudarc::driver::{
     sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
 };
 
-/// Blocks that share the rows of sums over rows, whatever the card, so that sums are added in one order. Ours.
+/// Number of blocks that share the rows of sums over rows, equal on every card, so that sums are added in one
+/// order. Ours.
 pub(crate) const PARTS: usize = 128;
-/// Blocks of kernels that go through all numbers. Ours: eight for each multiprocessor of an H100.
+/// Number of blocks of kernels that process all numbers. Ours: eight for each multiprocessor of an H100.
 const BLOCKS: usize = 1_056;
-/// Threads of a warp.
+/// Number of threads of a warp.
 pub(crate) const LANES: usize = 32;
-/// Dynamic shared memory that a kernel gets without asking, in bytes.
+/// Dynamic shared memory that a kernel may use without a request, in bytes.
 const SHARED_UNASKED: u32 = 48 * 1024;
 
-/// Numbers that the kernels are compiled for.
+/// Number types for which the kernels are compiled.
 pub(crate) trait Element: WithDType + CudaDType + DeviceRepr {
-    /// Suffix of a kernel's name.
+    /// Suffix of kernel names.
     const NAME: &'static str;
     /// Numbers in a word of 32 bits.
     const IN_WORD: usize;
@@ -41,7 +42,7 @@ impl Element for half::bf16 {
     const IN_WORD: usize = 2;
 }
 
-/// A compiled file of kernels on a device.
+/// A compiled kernel file on a device.
 pub(crate) struct Module<'a> {
     pub name: &'static str,
     pub ptx: &'static str,
@@ -49,7 +50,7 @@ pub(crate) struct Module<'a> {
 }
 
 impl Module<'_> {
-    /// The kernel `name`, allowed to use `shared` bytes of dynamic shared memory.
+    /// Returns the kernel `name`, allowed to use `shared` bytes of dynamic shared memory.
     pub fn kernel(&self, name: &str, shared: u32) -> Result<CudaFunction> {
         let kernel = self.device.get_or_load_custom_func(name, self.name, self.ptx)?.into_cuda_function();
         if shared > SHARED_UNASKED {
@@ -58,12 +59,12 @@ impl Module<'_> {
         Ok(kernel)
     }
 
-    /// Room for numbers.
+    /// Allocates memory for numbers.
     ///
     /// # Safety
-    /// The caller has every number written, by what goes to the device's stream, before any is read.
+    /// Work on the device's stream must write every number before any is read.
     pub unsafe fn room<T: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.device.alloc::<T>(count) }
     }
 }
@@ -71,8 +72,9 @@ impl Module<'_> {
 /// `kernel<<<blocks, threads, shared>>>(arguments)` on the device's stream.
 ///
 /// # Safety
-/// It expands to an unsafe call: the caller says that arguments are those of the kernel's text, in its order and of its types,
-/// that buffers have the sizes that the text reads and writes, and that blocks and threads are what it was written for.
+/// It expands to an unsafe call. The caller guarantees that the arguments have the order and types of the kernel's
+/// source, that buffers have the sizes that it reads and writes, and that it was written for these blocks and
+/// threads.
 macro_rules! launch {
     ($module:expr, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
         let config: cudarc::driver::LaunchConfig = $config;
@@ -93,12 +95,13 @@ pub(crate) fn config(blocks: [usize; 3], threads: usize, shared_bytes: usize) ->
     }
 }
 
-/// For a kernel that goes through `count` numbers in steps of all its threads: a thread for each, but not more than [`BLOCKS`].
+/// Returns a launch for a kernel that processes `count` numbers in steps of all its threads: one thread per number,
+/// but at most [`BLOCKS`] blocks.
 pub(crate) fn through(count: usize, threads: usize) -> LaunchConfig {
     config([count.div_ceil(threads).clamp(1, BLOCKS), 1, 1], threads, 0)
 }
 
-/// The numbers of a contiguous tensor on a GPU.
+/// Returns the numbers of a contiguous tensor on a GPU.
 pub(crate) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
     let (start, end) = layout.contiguous_offsets().ok_or_else(|| {
         Error::Msg(format!("expected contiguous numbers, found strides {:?}", layout.stride())).bt()
@@ -106,7 +109,8 @@ pub(crate) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) ->
     Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
 }
 
-/// The numbers in order, from an address that sixteen bytes divide: kernels read as many at a time. Copied only where they are not.
+/// Returns the numbers in order, at an address divisible by sixteen bytes, which kernels read at once. Copies them
+/// only if necessary.
 pub(crate) fn aligned(tensor: &Tensor) -> Result<Tensor> {
     let start = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();
     if start.is_multiple_of(16) { tensor.contiguous() } else { tensor.force_contiguous() }
@@ -129,7 +133,7 @@ pub(crate) fn with_views<T: Element, R, const N: usize>(
     body(&views)
 }
 
-/// Wraps freshly computed numbers; the tensor is a constant to automatic differentiation.
+/// Wraps freshly computed numbers; for automatic differentiation the tensor is a constant.
 pub(crate) fn constant<T: Element>(
     numbers: CudaSlice<T>,
     device: &CudaDevice,
@@ -139,17 +143,17 @@ pub(crate) fn constant<T: Element>(
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
 }
 
-/// Whether kernels take these numbers as they are.
+/// Returns whether kernels support these numbers.
 pub(crate) fn is_taken(tensor: &Tensor) -> bool {
     tensor.device().is_cuda() && matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }
 
-/// The error for element types that kernels are not compiled for.
+/// Returns the error for element types for which kernels are not compiled.
 pub(crate) fn not_a_type<T>(name: &str, dtype: DType) -> Result<T> {
     Err(Error::Msg(format!("{name}: numbers are {dtype:?}, expected f32 or bf16")).bt())
 }
 
-/// The error for a backward pass without what the forward pass keeps.
+/// Returns the error for a backward pass without the results of a forward pass.
 pub(crate) fn no_forward_pass<T>(name: &str) -> Result<T> {
     Err(Error::Msg(format!("{name}: expected a forward pass before the backward pass")).bt())
 }

@@ -1,7 +1,7 @@
-//! The GPU as training wants it: one stream, nothing tracked between streams, memory kept.
+//! The GPU, set up for training: one stream, no tracking between streams, memory kept in the pool.
 //!
-//! Without the feature `cuda` there is none. Running kernels of our own is `launch.rs`; what their text
-//! shares is `warp.cuh`; `compile.rs` is part of the build script. Knows nothing about what is computed.
+//! Without the feature `cuda` there is no GPU. `launch.rs` runs our own kernels; `warp.cuh` is what their sources
+//! share; `compile.rs` is part of the build script. Independent of what is computed.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod launch;
@@ -13,7 +13,7 @@ use std::{
 
 use candle_core::{Device, Result};
 
-/// The first GPU that CUDA finds.
+/// Opens the first GPU that CUDA finds.
 ///
 /// # Errors
 /// If there is none, or this build has no CUDA.
@@ -22,15 +22,15 @@ pub fn open() -> Result<Device> {
     use candle_core::cuda_backend::WrapErr;
     use cudarc::driver::{result, sys};
 
-    // One stream for all threads: the loader's thread makes tensors, too.
+    // One stream for all threads: the loader's thread creates tensors, too.
     let device = Device::new_cuda_with_stream(0)?;
     let cuda = device.as_cuda_device()?;
-    // SAFETY: everything goes to that one stream, so nothing is to be tracked, but for the uploads of
-    // `augment::gpu::Upload`: it has a stream of its own, waits for it before training's may read, and for
-    // training's before it writes or frees.
+    // SAFETY: all work goes to that one stream, so no tracking is needed. The only exception is uploads by
+    // `augment::gpu::Upload`: it has its own stream, waits for it before training's stream may read, and waits for
+    // training's stream before it writes or frees.
     unsafe { cuda.disable_event_tracking() };
-    // A training step frees and asks for the same gigabytes over and over; by default they go back to the
-    // driver whenever the stream is waited for.
+    // A training step frees and allocates the same gigabytes repeatedly; by default they are returned to the driver
+    // whenever the stream is waited for.
     let keep_all = u64::MAX;
     // SAFETY: the pool is this device's own, and the attribute is a number of 64 bits.
     unsafe {
@@ -43,7 +43,7 @@ pub fn open() -> Result<Device> {
     Ok(device)
 }
 
-/// The first GPU that CUDA finds.
+/// Opens the first GPU that CUDA finds.
 ///
 /// # Errors
 /// If there is none, or this build has no CUDA.
@@ -55,7 +55,7 @@ pub fn open() -> Result<Device> {
     )
 }
 
-/// What a user should know of how things were computed, each once.
+/// Notes for the user on how things were computed, each once.
 static NOTES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 #[cfg(feature = "cuda")]
@@ -63,21 +63,21 @@ pub(in crate::tensor) fn note(text: String) {
     NOTES.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
 }
 
-/// What a user should know of how this process computed on a GPU, such as what went a slow way.
+/// Returns notes for the user on how this process computed on a GPU, such as operations that took a slow path.
 pub fn notes() -> Vec<String> {
     NOTES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
 
-/// While it lives, this thread uploads no shapes and strides twice: Candle does so at almost every operation
-/// on numbers that do not lie in order. What is at most 4 KiB long is kept on the GPU, so only training's own
-/// thread should.
+/// While it exists, this thread does not upload the same shapes and strides twice: Candle uploads them for almost
+/// every operation on numbers that are not contiguous. Uploads of at most 4 KiB are kept on the GPU, so only the
+/// training thread should use it.
 pub struct KeptUploads {
     #[cfg(feature = "cuda")]
     _kept: Option<Box<dyn std::any::Any>>,
 }
 
 impl KeptUploads {
-    /// Of uploads to `device`; on the CPU there are none.
+    /// Keeps uploads to `device`; on the CPU there are none.
     pub fn new(device: &Device) -> Self {
         #[cfg(not(feature = "cuda"))]
         let _ = device;

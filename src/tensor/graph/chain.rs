@@ -1,9 +1,10 @@
-//! Operations one after another as one node of Candle's graph.
+//! A sequence of operations as one node of Candle's graph.
 //!
-//! Candle's backward pass adds every gradient to zeros that it makes first, for each argument of each operation: three passes
-//! over memory where none is needed. In a [`chain`] this layer's operations are noted instead, and gradients go back through
-//! the notes; two are added only where a result was used twice. What Candle does in between works, too, and costs what it costs there.
-//! Values are the same. Knows nothing about what is computed.
+//! Candle's backward pass adds every gradient to newly created zeros, for each argument of each operation: three
+//! passes over memory where none is needed. In a [`chain`] this layer's operations are recorded instead, and
+//! gradients flow back through the recorded notes; two gradients are added only where a result was used twice.
+//! Candle's own operations in between work too, at Candle's cost. Values are the same. Independent of what is
+//! computed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,19 +23,19 @@ use super::{
     operation::{Gradients, Operation, node},
 };
 
-/// Of the arguments, the result and its gradient.
+/// Maps (arguments, result, gradient with respect to the result) to gradients with respect to the arguments.
 type Backward = dyn Fn(&[&Tensor], &Tensor, &Tensor) -> Result<Gradients> + Send + Sync;
 
-/// An operation that was done, with what its backward pass wants.
+/// A recorded operation, with what its backward pass needs.
 struct Note {
     arguments: Vec<Kept>,
     result: Kept,
     backward: Box<Backward>,
 }
 
-/// A tensor, or what stands in for it where no backward pass reads its numbers.
+/// A tensor, or a stand-in for it if no backward pass reads its numbers.
 struct Kept {
-    /// Of the tensor.
+    /// Id of the tensor.
     id: TensorId,
     tensor: Tensor,
 }
@@ -46,25 +47,25 @@ impl Kept {
     }
 }
 
-/// No numbers, whose gradient operations compute.
+/// Returns an empty tensor that is tracked, so that operations compute its gradient.
 fn stand_in() -> Result<Tensor> {
     let storage = Storage::Cpu(CpuStorage::F32(Vec::new()));
     Ok(Tensor::from_storage(storage, 0, BackpropOp::none(), true))
 }
 
 thread_local! {
-    /// The chain that this thread is in, if it is in one.
+    /// The chain that this thread is in, if any.
     static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
-    /// Whether nobody asks for gradients of what this thread computes.
+    /// Whether gradients of what this thread computes are never needed.
     static WITHOUT_GRADIENTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `body` computes, as a constant: results on its way are freed as soon as nothing needs them.
+/// Returns the result of `body` as a constant: intermediate results are freed as soon as they are no longer needed.
 ///
 /// # Errors
 /// Those of `body`.
 pub fn without_gradients(body: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-    /// Sets it as it was, however `body` ends.
+    /// Restores the earlier setting, however `body` ends.
     struct Before(bool);
     impl Drop for Before {
         fn drop(&mut self) {
@@ -76,12 +77,12 @@ pub fn without_gradients(body: impl FnOnce() -> Result<Tensor>) -> Result<Tensor
     Ok(body()?.detach())
 }
 
-/// `body(input)`, as one node: its gradients are taken under [`gradients::backward`], nowhere else.
+/// Returns `body(input)` as one node: its gradients can only be computed by [`gradients::backward`].
 ///
 /// # Errors
 /// Those of `body`.
 pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    /// Ends the chain, however it ends.
+    /// Ends the chain, even after an error.
     struct Within;
     impl Drop for Within {
         fn drop(&mut self) {
@@ -97,7 +98,8 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
     let output = body(input)?;
     let notes = NOTES.take().unwrap_or_default();
     drop(within);
-    // Any variable makes Candle come back to this node. Without notes the graph is Candle's, if there is one.
+    // A tracked argument is needed so that Candle calls our backward pass; which one does not matter. Without notes
+    // the graph is Candle's, if there is one.
     let mut arguments = notes.iter().flat_map(|note| &note.arguments).map(|kept| &kept.tensor);
     let Some(variable) = arguments.find(|argument| argument.track_op()).cloned() else {
         return Ok(output);
@@ -105,10 +107,10 @@ pub fn chain(input: &Tensor, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Re
     input.apply_op2(&variable, Chain { notes, output })
 }
 
-/// `operation(arguments)`: a node of Candle's graph, or in a chain a note.
+/// Applies `operation(arguments)`, as a node of Candle's graph, or as a note within a chain.
 ///
 /// # Errors
-/// Those of the operation, or if arguments lie on several devices.
+/// Those of the operation, or if arguments are on different devices.
 pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor> {
     if WITHOUT_GRADIENTS.get() {
         let (storage, shape) = forward(arguments, &operation)?;
@@ -118,12 +120,12 @@ pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor
         return node(arguments, operation);
     }
     let (storage, shape) = forward(arguments, &operation)?;
-    // A variable, so that operations compute its gradient and hand it over as one.
+    // A variable, so that operations compute its gradient and hand it over.
     let result = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
     NOTES.with_borrow_mut(|notes| {
         let notes = notes.as_mut().expect("a chain, as asked before");
         let kept = arguments.iter().enumerate().map(|(place, argument)| {
-            // What others made is theirs to keep, and the way back to it.
+            // Tensors that this chain did not compute keep their numbers and their own graph.
             let is_result = notes.iter().any(|note| note.result.id == argument.id());
             Kept::new(argument, !is_result || operation.reads(place))
         });
@@ -137,7 +139,7 @@ pub fn apply<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor
     })
 }
 
-/// Whether this is a chain, and there is a gradient to take.
+/// Returns whether this thread is in a chain, and there is a gradient to compute.
 fn is_noted(arguments: &[&Tensor]) -> bool {
     NOTES.with_borrow(Option::is_some) && arguments.iter().any(|argument| argument.track_op())
 }
@@ -171,7 +173,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// The output's numbers once more: Candle wants them as its own.
+    /// Returns a copy of the output's numbers, which Candle needs to own.
     fn forward<S>(&self, storage: &S, layout: &Layout) -> Result<(S, Shape)>
     where
         S: BackendStorage<Device: BackendDevice<Storage = S>>,
@@ -188,12 +190,12 @@ impl Chain {
 struct Open<'a> {
     chain: &'a Chain,
     input: TensorId,
-    /// Of results and of the input.
+    /// Gradients with respect to results and to the input.
     gradients: HashMap<TensorId, Tensor>,
 }
 
 impl Open<'_> {
-    /// Whether a gradient by it is taken further here.
+    /// Returns whether a gradient with respect to this tensor is propagated further within the chain.
     fn is_inside(&self, id: TensorId) -> bool {
         id == self.input || self.chain.notes.iter().any(|note| note.result.id == id)
     }
@@ -220,7 +222,7 @@ impl Open<'_> {
         if !of.track_op() {
             return Ok(());
         }
-        // Candle made it out of something: the gradient of this sum by it is the gradient.
+        // Candle computed it from other tensors: this sum has exactly that gradient with respect to it.
         let found = (of * &gradient)?.flatten_all()?.sum(0)?.backward()?;
         for &id in found.get_ids().filter(|&&id| id != gradient.id()) {
             let Some(gradient) = found.get_id(id).cloned() else { continue };
@@ -280,7 +282,7 @@ impl CustomOp2 for Chain {
                 if let Some(gradient) = gradient {
                     open.deliver(argument, gradient)?;
                 }
-                // What the operation handed over by itself.
+                // What the operation handed over itself.
                 if open.is_inside(argument.id)
                     && let Some(gradient) = gradients::take_back(argument.tensor.id())
                 {
@@ -323,7 +325,7 @@ mod tests {
     }
 
     fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
-        // Candle adds zeros, and so makes 0 of -0.
+        // Candle adds zeros, and so turns -0 into 0.
         Ok((tensor.flatten_all()? + 0.0)?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
     }
 
@@ -332,7 +334,7 @@ mod tests {
         let variables = variables()?;
         let images = variables.last().expect("images");
         let run = |in_chain: bool| -> Result<Vec<Vec<u32>>> {
-            // The images come of an operation of Candle's.
+            // The images are the result of one of Candle's operations.
             let images = (images.as_tensor() * 1.5)?;
             let output = match in_chain {
                 true => chain(&images, |images| network(images, &variables))?,
@@ -360,7 +362,7 @@ mod tests {
             });
             linear(&sum, &weight, None)
         })?;
-        // The rows and the weight of the product, then what is added: only what the product made is no longer there.
+        // The rows and the weight of the product, then what is added: only the product's result has been freed.
         assert_eq!(sums, [(false, 24), (false, 36), (true, 0), (false, 24)]);
         let plain = |rows: &Tensor| linear(&add(&linear(rows, &weight, None)?, rows)?, &weight, None);
         let (found, expected) = (backward(&output.sum_all()?)?, plain(&rows)?.sum_all()?.backward()?);
@@ -384,7 +386,7 @@ mod tests {
         assert_eq!(bits(&same)?, bits(&gelu(&images)?)?);
         assert!(!same.track_op());
 
-        // All of it Candle's.
+        // Every operation is Candle's.
         let gradients = backward(&chain(&variables[6], |rows| rows * 2.0)?.sum_all()?)?;
         assert_eq!(bits(gradients.get(&variables[6]).expect("a gradient"))?, [2.0_f32.to_bits(); 64]);
         Ok(())
@@ -411,7 +413,7 @@ mod tests {
         let images = Tensor::zeros((1, 4, 4, 3), DType::F32, &Device::Cpu)?;
         let variables = variables()?;
         assert!(chain(&images, |images| linear(images, &variables[6], None)).is_err());
-        // What follows is no chain: Candle's own gradients are there.
+        // What follows is not in a chain: Candle's own gradients are available.
         let gradients = gelu(&variables[6])?.sum_all()?.backward()?;
         assert!(gradients.get(&variables[6]).is_some());
         let output =

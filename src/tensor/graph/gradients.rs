@@ -1,25 +1,26 @@
-//! Gradients of variables, handed over beside Candle.
+//! Gradients of variables, collected outside Candle's gradient store.
 //!
-//! Candle's backward pass adds every gradient to zeros that it makes first: for millions of weights that is three
-//! passes over memory, of which none is needed. Under [`backward`] the operations of this layer put a variable's
-//! gradient aside instead. Values are the same; an operation used under Candle's own `backward` does as Candle wants.
-//! Knows nothing about what computed a gradient.
+//! Candle's backward pass adds every gradient to newly created zeros: for millions of weights that is three passes
+//! over memory, none of which is needed. Under [`backward`] the operations of this layer store a variable's
+//! gradient separately instead. Values are the same; under Candle's own `backward` an operation returns its
+//! gradients to Candle. Independent of what computed a gradient.
 
 use std::{cell::RefCell, collections::HashMap};
 
 use candle_core::{Result, Tensor, TensorId, backprop::GradStore};
 
 thread_local! {
-    /// What was handed over in the backward pass that runs on this thread, if one does.
+    /// What was handed over in the backward pass that runs on this thread, if any.
     static BESIDE: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
-/// Gradients of a scalar by all variables that it depends on: as `loss.backward()`, in less time.
+/// Returns gradients of a scalar with respect to all variables that it depends on: like `loss.backward()`, in less
+/// time.
 ///
 /// # Errors
 /// If an operation's backward pass fails.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    /// Ends the pass, however it ends.
+    /// Ends the pass, even after an error.
     struct Pass;
     impl Drop for Pass {
         fn drop(&mut self) {
@@ -31,7 +32,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let pass = Pass;
     let mut gradients = loss.backward()?;
     for (id, gradient) in BESIDE.take().unwrap_or_default() {
-        // Of Candle's operations on the same variable.
+        // From Candle's operations on the same variable.
         let gradient = match gradients.get_id(id) {
             Some(other) => (other + gradient)?,
             None => gradient,
@@ -42,7 +43,8 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     Ok(gradients)
 }
 
-/// What an operation answers to Candle for the `gradient` by its argument `of`: nothing if it was put aside.
+/// Returns what an operation reports to Candle as the `gradient` with respect to its argument `of`: `None` if it
+/// was put aside.
 pub fn hand_over(of: &Tensor, gradient: Option<Tensor>) -> Result<Option<Tensor>> {
     let Some(gradient) = gradient else { return Ok(None) };
     if !of.is_variable() || !is_running() {
@@ -52,12 +54,12 @@ pub fn hand_over(of: &Tensor, gradient: Option<Tensor>) -> Result<Option<Tensor>
     Ok(None)
 }
 
-/// Whether this thread is in [`backward`].
+/// Returns whether this thread is in [`backward`].
 pub(in crate::tensor) fn is_running() -> bool {
     BESIDE.with_borrow(Option::is_some)
 }
 
-/// Puts the gradient by a variable aside, as [`hand_over`] does.
+/// Puts the gradient with respect to a variable aside, as [`hand_over`] does.
 pub(in crate::tensor) fn put_aside(of: TensorId, gradient: Tensor) -> Result<()> {
     BESIDE.with_borrow_mut(|beside| {
         let Some(beside) = beside else { return Ok(()) };
@@ -70,7 +72,7 @@ pub(in crate::tensor) fn put_aside(of: TensorId, gradient: Tensor) -> Result<()>
     })
 }
 
-/// What was put aside.
+/// Removes and returns what was put aside.
 pub(in crate::tensor) fn take_back(of: TensorId) -> Option<Tensor> {
     BESIDE.with_borrow_mut(|beside| beside.as_mut()?.remove(&of))
 }

@@ -1,5 +1,5 @@
-//! How operations stand in Candle's graph: several as one node, where gradients go, what is rounded. Knows
-//! nothing of what is computed.
+//! The place of operations in Candle's graph: several as one node, the collection of gradients, mixed precision.
+//! Independent of what is computed.
 
 pub mod chain;
 pub mod gradients;

@@ -1,63 +1,62 @@
-//! An operation as this layer writes it, and as Candle wants it.
+//! The trait for operations of this layer, and its adapter to Candle's traits.
 //!
-//! Candle has a trait for each number of arguments, with a method for each device. Here an operation takes
-//! any number of them and says what it can. Knows nothing about what is computed.
+//! Candle has a trait for each number of arguments, with a method for each device. Here an operation takes any
+//! number of arguments and implements what it supports. Independent of what is computed.
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-/// Gradients by an operation's arguments, in their order; none where nobody wants one, or where it was handed
-/// over.
+/// Gradients with respect to an operation's arguments, in their order; `None` if not needed, or if handed over.
 pub type Gradients = Vec<Option<Tensor>>;
 
-/// An argument's numbers on the CPU, and where they lie among them.
+/// An argument's numbers on the CPU, and their layout.
 pub type OnCpu<'a> = (&'a CpuStorage, &'a Layout);
 
-/// An argument's numbers on a GPU, and where they lie among them.
+/// An argument's numbers on a GPU, and their layout.
 pub type OnGpu<'a> = (&'a CudaStorage, &'a Layout);
 
-/// A differentiable operation of one to three arguments. It is made for one application, and may keep what
-/// its backward pass needs.
+/// A differentiable operation of one to three arguments. A value is applied once, and may store what its backward
+/// pass needs.
 pub trait Operation: Send + Sync + 'static {
-    /// As errors call it.
+    /// Name in error messages.
     const NAME: &'static str;
 
-    /// The result's numbers and shape, on the CPU.
+    /// Returns the result's numbers and shape, on the CPU.
     ///
     /// # Errors
-    /// If shapes do not fit, or the operation is one of a GPU.
+    /// If shapes do not fit each other, or the operation needs a GPU.
     fn on_cpu(&self, _arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         bail!("{}: expected tensors on a GPU", Self::NAME)
     }
 
-    /// The result's numbers and shape, on a GPU.
+    /// Returns the result's numbers and shape, on a GPU.
     ///
     /// # Errors
-    /// If shapes do not fit, or the operation is one of the CPU.
+    /// If shapes do not fit each other, or the operation needs the CPU.
     fn on_gpu(&self, _arguments: &[OnGpu]) -> Result<(CudaStorage, Shape)> {
         bail!("{}: expected tensors in main memory", Self::NAME)
     }
 
-    /// Whether the backward pass reads that argument's numbers. A chain lets go of those that none reads, and has an
-    /// empty tensor stand in.
+    /// Returns whether the backward pass reads that argument's numbers. A chain frees those that are not read, and
+    /// replaces them by an empty tensor.
     fn reads(&self, _argument: usize) -> bool {
         true
     }
 
-    /// As [`Self::reads`], of the result.
+    /// Like [`Self::reads`], for the result.
     fn reads_result(&self) -> bool {
         false
     }
 
-    /// Gradients by the `arguments`, of the `result` and the `gradient` by it.
+    /// Returns gradients with respect to the `arguments`, from the `result` and the `gradient` with respect to it.
     ///
     /// # Errors
     /// If there was no forward pass.
     fn backward(&self, arguments: &[&Tensor], result: &Tensor, gradient: &Tensor) -> Result<Gradients>;
 }
 
-/// `operation(arguments)` as a node of Candle's graph.
+/// Applies `operation(arguments)` as a node of Candle's graph.
 ///
 /// # Errors
 /// Those of the operation, or if there are more than three arguments, or none.
@@ -70,7 +69,7 @@ pub fn node<O: Operation>(arguments: &[&Tensor], operation: O) -> Result<Tensor>
     }
 }
 
-/// An operation behind Candle's traits.
+/// Adapts an operation to Candle's traits.
 struct Node<O>(O);
 
 impl<O: Operation> Node<O> {

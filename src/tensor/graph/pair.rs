@@ -1,4 +1,4 @@
-//! Two tensors of one shape: added, or joined. Knows nothing about what they are.
+//! Two tensors of one shape: added, or joined. Independent of what they are.
 
 use candle_core::{
     CpuStorage, CudaStorage, Layout, Result, Shape, Tensor,
@@ -35,7 +35,7 @@ pub fn join(first: &Tensor, second: &Tensor) -> Result<Tensor> {
     apply(&[first, second], Pair::Join)
 }
 
-/// What becomes of two tensors of one shape.
+/// How two tensors of one shape are combined.
 enum Pair {
     Sum,
     Join,

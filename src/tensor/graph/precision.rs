@@ -1,18 +1,20 @@
-//! Mixed precision: numbers that flow are bf16; weights, statistics, sums and losses stay f32.
+//! Mixed precision: activations are bf16; weights, statistics, sums and losses stay f32.
 //!
-//! The numbers of a batch decide. An operation on bf16 takes its weights in f32, rounds them for the product, adds in
-//! f32 and answers in bf16; gradients by weights are f32. On a GPU kernels and tensor cores do so, on the CPU loops that
-//! widen what they read and round what they write, and `vdpbf16ps` where the machine has it (`cpu/pairs.rs`). The twin of
-//! both is the operation in f32 between roundings ([`emulate`]). Attention on the CPU rounds nothing on its way: with rounded
-//! probabilities gradients would be less than 0.98 (cosine) of those in f32.
+//! The number type of a batch decides. An operation on bf16 takes its weights in f32, rounds them for the product,
+//! adds in f32 and returns bf16; gradients with respect to weights are f32. On a GPU this is done by kernels and
+//! tensor cores; on the CPU by loops that widen what they read and round what they write, and by `vdpbf16ps` if the
+//! machine has it (`cpu/pairs.rs`). The twin of both is the operation in f32 between roundings ([`emulate`]).
+//! Attention on the CPU does not round intermediate results: with rounded probabilities, the cosine of gradients
+//! with those in f32 would be less than 0.98.
 //!
-//! Nothing overflows that would not in f32: bf16 has its exponents, so losses need no scale as in f16 (Kalamkar et
-//! al., "A study of bfloat16 for deep learning training", 2019), and they widen what they are given first. Knows
-//! nothing of layers.
+//! Nothing overflows that would not in f32: bf16 has the same exponent range, so losses need no scaling, unlike in
+//! f16 (Kalamkar et al., "A study of bfloat16 for deep learning training", 2019), and losses widen their input
+//! first. Independent of layers.
 
 use candle_core::{DType, Result, Tensor};
 
-/// bf16 as f32, other numbers as they are: before sums and logarithms that must not be rounded on their way.
+/// Converts bf16 to f32 and leaves other numbers unchanged: before sums and logarithms whose intermediate results
+/// must not be rounded.
 pub fn widen(numbers: &Tensor) -> Result<Tensor> {
     match numbers.dtype() {
         DType::BF16 => numbers.to_dtype(DType::F32),
@@ -20,7 +22,7 @@ pub fn widen(numbers: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `operation` of bf16 numbers, in f32 between roundings.
+/// Applies `operation` to bf16 numbers, in f32 between roundings.
 #[cfg(any(test, feature = "cuda"))]
 pub(in crate::tensor) fn emulate(
     input: &Tensor,
@@ -29,7 +31,7 @@ pub(in crate::tensor) fn emulate(
     operation(&widen(input)?)?.to_dtype(DType::BF16)
 }
 
-/// f32 weights as bf16 has them; their gradient is not rounded.
+/// Rounds f32 weights to bf16; their gradient is not rounded.
 #[cfg(any(test, feature = "cuda"))]
 pub(in crate::tensor) fn round(weights: &Tensor) -> Result<Tensor> {
     let exact = weights.detach();
@@ -50,14 +52,14 @@ mod tests {
         linear, max_pool, pooling::Pool,
     };
 
-    /// What an operation on bf16 numbers (first) with f32 weights is held to.
+    /// How closely an operation on bf16 numbers (first) with f32 weights must match its twin.
     #[derive(Clone, Copy, PartialEq)]
     enum Twin {
         /// The same bits as in f32 between roundings.
         Equal,
-        /// Near it: the order of sums is another.
+        /// Close: sums are added in another order.
         Near,
-        /// Near it, with another rounding in between, of one of two gradients.
+        /// Close, with an additional rounding of one of two gradients.
         Twice,
     }
 
@@ -117,7 +119,7 @@ mod tests {
         let emulated = |x: &[Tensor]| {
             emulate(&x[0], |first| {
                 let rest = x[1..].iter().enumerate().map(|(place, weight)| {
-                    // A bias is added as it is.
+                    // A bias is added without rounding.
                     if rounds_weights && place == 0 { round(weight) } else { Ok(weight.clone()) }
                 });
                 let all: Result<Vec<_>> = std::iter::once(Ok(first.clone())).chain(rest).collect();
@@ -142,7 +144,7 @@ mod tests {
             let largest = f64::from(expected.abs()?.max_all()?.to_scalar::<f32>()?);
             let bound = match twin {
                 Twin::Equal => 0.0,
-                // A rounding to bf16 that falls to the other side.
+                // Allows a rounding to the neighbouring bf16 number.
                 Twin::Near => 0.004,
                 Twin::Twice => 0.01,
             };
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn rounding_is_to_even_and_passes_the_gradient_on() -> Result<()> {
-        // 1 + 2^-8 lies between two numbers of bf16; the even one is 1. 1 + 3 2^-8 goes up.
+        // 1 + 2^-8 lies between two bf16 numbers; the even one is 1. 1 + 3 2^-8 is rounded up.
         let weight =
             Var::new(&[1.0_f32 + 0.003_906_25, 1.0 + 3.0 * 0.003_906_25, 1e-40, 3e38], &Device::Cpu)?;
         let rounded = round(&weight)?;

@@ -16,12 +16,12 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::layer_norm()`].
+/// Like [`crate::tensor::layer_norm()`].
 pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     apply(&[&input.contiguous()?, &weight.contiguous()?, &bias.contiguous()?], LayerNorm { epsilon })
 }
 
-/// Private sums of the gradients by weight and bias (ours).
+/// Number of private sums of the gradients with respect to weight and bias (ours).
 const GROUPS: usize = 32;
 
 struct LayerNorm {
@@ -69,7 +69,7 @@ impl LayerNorm {
         let piece = rows.div_ceil(GROUPS).max(1) * width;
         // SAFETY: as above.
         let mut by_input: Vec<N> = unsafe { unwritten(rows * width) };
-        // For each group the sum of its gradients by weight, then by bias.
+        // For each group the sum of its gradients with respect to weight, then to bias.
         let mut parts = vec![N::Sum::ZERO; (rows * width).div_ceil(piece).max(1) * 2 * width];
         with_values::<N, _, _>([input, gradient], |[x, dy]| {
             with_values::<N::Sum, _, _>([weight], |[weight]| {
@@ -109,7 +109,7 @@ impl LayerNorm {
         let width = weight.len();
         let (by_weight, by_bias) = parts.split_at_mut(width);
         let one = N::Sum::from_f64(1.0) / N::Sum::from_f64(width as f64);
-        // Rows of numbers that lie in sixteen bits are widened once.
+        // Rows of 16-bit numbers are widened once.
         let mut wide = [vec![N::Sum::ZERO; width], vec![N::Sum::ZERO; width]];
         let [wide_x, wide_dy] = &mut wide;
         for ((x, dy), dx) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width))
@@ -141,7 +141,7 @@ impl LayerNorm {
         }
     }
 
-    /// Mean, and 1 / sqrt(variance + epsilon).
+    /// Returns the mean, and 1 / sqrt(variance + epsilon).
     #[inline(always)]
     fn statistics<N: Number>(&self, row: &[N]) -> (N::Sum, N::Sum) {
         let one = N::Sum::from_f64(1.0) / N::Sum::from_f64(row.len() as f64);

@@ -1,5 +1,5 @@
-//! Layer normalisation by `layer_norm.cu`: what is launched, and its place in automatic differentiation.
-//! Weights and statistics are f32.
+//! Layer normalisation by `layer_norm.cu`: kernel launches, and the place in automatic differentiation. Weights and
+//! statistics are f32.
 
 use std::sync::OnceLock;
 
@@ -18,7 +18,7 @@ use crate::tensor::{
     },
 };
 
-// As in layer_norm.cu.
+// Must equal the constant in layer_norm.cu.
 const THREADS: usize = 256;
 const WARPS: usize = 8;
 
@@ -27,7 +27,7 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_layer_norm", ptx, device }
 }
 
-/// As [`crate::tensor::layer_norm()`].
+/// Like [`crate::tensor::layer_norm()`].
 pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let (input, weight, bias) = (input.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     match input.dtype() {
@@ -39,7 +39,7 @@ pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) 
 
 struct LayerNorm<T> {
     epsilon: f32,
-    /// Mean and one over the deviation, (rows) each.
+    /// Mean and reciprocal of the deviation, (rows) each.
     saved: OnceLock<[Tensor; 2]>,
     numbers: std::marker::PhantomData<T>,
 }
@@ -49,7 +49,7 @@ impl<T: Element> LayerNorm<T> {
         Self { epsilon: epsilon as f32, saved: OnceLock::new(), numbers: std::marker::PhantomData }
     }
 
-    /// The gradient by rows (rows, width) `x`.
+    /// Returns the gradient with respect to rows (rows, width) `x`.
     fn by_x(
         module: &Module,
         [x, slope]: &[CudaView<T>; 2],
@@ -67,7 +67,7 @@ impl<T: Element> LayerNorm<T> {
         }
     }
 
-    /// Gradients by weight, then by bias: (2, width).
+    /// Returns gradients with respect to weight, then to bias: (2, width).
     fn by_affine(
         module: &Module,
         [x, slope]: &[CudaView<T>; 2],
@@ -90,7 +90,7 @@ impl<T: Element> LayerNorm<T> {
     }
 }
 
-/// A warp a row.
+/// Returns a launch with one warp per row.
 fn lines(rows: usize) -> LaunchConfig {
     config([rows.div_ceil(WARPS), 1, 1], THREADS, 0)
 }

@@ -1,8 +1,8 @@
-//! Layer normalisation (Ba et al. 2016): each row of the last axis by its own mean and biased variance,
+//! Layer normalisation (Ba et al. 2016) of each row of the last axis by its own mean and biased variance:
 //!
 //! y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
 //!
-//! Knows nothing about what the rows are.
+//! Independent of what the rows are.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -13,7 +13,7 @@ use candle_core::{D, Result, Tensor};
 /// Normalises rows of `input` (..., width); `weight` and `bias` are (width).
 ///
 /// # Errors
-/// If shapes do not fit.
+/// If shapes do not fit each other.
 pub fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {

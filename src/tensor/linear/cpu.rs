@@ -1,4 +1,4 @@
-//! Linear maps on the CPU, as products of matrices.
+//! Linear maps on the CPU, as matrix products.
 
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, backend::BackendStorage, bail};
 use half::bf16;
@@ -19,7 +19,7 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::linear()`], or as [`crate::tensor::linear_of_gelu`].
+/// Like [`crate::tensor::linear()`], or like [`crate::tensor::linear_of_gelu`].
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, of_gelu: bool) -> Result<Tensor> {
     let (input, weight, operation) = (input.contiguous()?, weight.contiguous()?, Linear { of_gelu });
     match bias {
@@ -28,17 +28,17 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, of_gelu: b
     }
 }
 
-/// Private sums of the gradient by the bias (ours).
+/// Number of private sums of the gradient with respect to the bias (ours).
 const GROUPS: usize = 32;
 
 struct Linear {
-    /// Whether it maps GELU of its input. What GELU gives is not kept: the backward pass has it for nothing where it
-    /// computes the derivative.
+    /// Whether it maps GELU of its input. The result of GELU is not kept: the backward pass gets it at no cost when
+    /// it computes the derivative.
     of_gelu: bool,
 }
 
 impl Linear {
-    /// Of rows, weight and, if there is one, bias.
+    /// Takes rows, weight and, if there is one, bias.
     fn forward<N: Factor<Sum: Normal>>(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
         let (input, weight, bias) = (arguments[0], arguments[1], arguments.get(2));
         let (outputs, inputs) = weight.1.shape().dims2()?;
@@ -97,7 +97,7 @@ impl Linear {
     }
 }
 
-/// `left right` with `added` to each row, for `rows` rows.
+/// Returns `left right` with `added` to each row, for `rows` rows.
 fn product<N: Factor>(left: &[N], right: Matrix<N::Sum>, rows: usize, added: Option<&[N::Sum]>) -> Vec<N> {
     // SAFETY: the product writes every number.
     let mut out = unsafe { unwritten(rows * right.columns) };
@@ -106,7 +106,7 @@ fn product<N: Factor>(left: &[N], right: Matrix<N::Sum>, rows: usize, added: Opt
     out
 }
 
-/// Sums of the columns of a row-major matrix.
+/// Returns the sums of the columns of a row-major matrix.
 fn column_sums<N: Number>(matrix: &[N], columns: usize) -> Vec<N::Sum> {
     let piece = (matrix.len() / columns.max(1)).div_ceil(GROUPS).max(1) * columns.max(1);
     let mut parts = vec![N::Sum::ZERO; matrix.len().div_ceil(piece).max(1) * columns];

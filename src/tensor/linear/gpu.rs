@@ -1,5 +1,5 @@
-//! Linear maps of bf16 rows by cuBLAS: products on tensor cores with f32 sums; the bias is added before
-//! rounding, and gradients by weight and bias are f32.
+//! Linear maps of bf16 rows by cuBLAS: products on tensor cores with f32 sums; the bias is added before rounding,
+//! and gradients with respect to weight and bias are f32.
 
 use std::{cell::RefCell, collections::HashMap, ffi::c_void};
 
@@ -23,18 +23,18 @@ use crate::tensor::{
     },
 };
 
-// As in linear.cu.
+// Must equal the constant in linear.cu.
 const THREADS: usize = 256;
 
-/// Sizes that tensor cores multiply without padding are multiples of this: sixteen bytes.
+/// Sizes must be multiples of this, sixteen bytes, for tensor cores to multiply them without padding.
 const WHOLE: usize = 8;
 
-/// Whether [`linear`] takes these: bf16 rows and a weight of whole sizes.
+/// Returns whether [`linear`] supports these arguments: bf16 rows, and sizes that are multiples of eight.
 pub fn is_taken(input: &Tensor, weight: &Tensor) -> bool {
     input.dtype() == DType::BF16 && weight.dims().iter().all(|size| size.is_multiple_of(WHOLE))
 }
 
-/// As [`crate::tensor::linear()`], of what [`is_taken`].
+/// Like [`crate::tensor::linear()`], for arguments for which [`is_taken`] holds.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let rounded = |tensor: &Tensor| tensor.detach().to_dtype(DType::BF16)?.contiguous();
     let operation = Linear { weight: rounded(weight)?, bias: bias.map(rounded).transpose()? };
@@ -52,7 +52,7 @@ struct Linear {
 }
 
 thread_local! {
-    /// Handles with their workspaces, one a device: a device's stream belongs to the thread.
+    /// Handles with their workspaces, one per device and thread: a device's stream belongs to the thread.
     static LIGHT: RefCell<HashMap<DeviceLocation, CudaBlasLT>> = RefCell::new(HashMap::new());
 }
 
@@ -61,10 +61,10 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_linear", ptx, device }
 }
 
-/// A product as cuBLAS sees it: matrices lie column by column, out (m, n) = left (m, k) right (k, n).
+/// A product as cuBLAS sees it: matrices are column-major, out (m, n) = left (m, k) right (k, n).
 struct Product {
     sizes: [usize; 3],
-    /// Whether the left factor lies row by row, and whether the right one does.
+    /// Whether the left and the right factor are row-major instead.
     transposed: [bool; 2],
 }
 
@@ -74,7 +74,7 @@ impl Product {
         [if self.transposed[0] { k } else { m }, if self.transposed[1] { n } else { k }]
     }
 
-    /// Rounded to bf16, after the bias (m) was added to every column.
+    /// Computes the product, adds the bias (m) to every column, and rounds to bf16.
     fn rounded(
         &self,
         device: &CudaDevice,
@@ -117,7 +117,7 @@ impl Product {
         })
     }
 
-    /// Not rounded.
+    /// Computes the product without rounding.
     fn wide(
         &self,
         device: &CudaDevice,
@@ -136,8 +136,7 @@ impl Product {
         let stream = device.cuda_stream();
         let ((left, _left), (right, _right)) = (left.device_ptr(&stream), right.device_ptr(&stream));
         let (out, _out) = out.device_ptr_mut(&stream);
-        // SAFETY: buffers have the sizes and types that are said here; the handle works on the device's
-        // stream.
+        // SAFETY: buffers have the sizes and types that are passed here; the handle uses the device's stream.
         unsafe {
             gemm_ex(
                 *device.cublas_handle().handle(),
@@ -170,7 +169,7 @@ fn failed(error: impl std::fmt::Debug) -> Error {
 }
 
 impl Linear {
-    /// W^T dy^T = dx^T, of a slope (rows, out).
+    /// W^T dy^T = dx^T, from a slope (rows, out).
     fn by_input(&self, module: &Module, slope: &CudaView<bf16>, rows: usize) -> Result<CudaSlice<bf16>> {
         let (outputs, inputs) = self.weight.dims2()?;
         let product = Product { sizes: [inputs, rows, outputs], transposed: [false, false] };
@@ -180,7 +179,7 @@ impl Linear {
         Ok(by)
     }
 
-    /// x^T dy = dW^T, of a slope (rows, out).
+    /// x^T dy = dW^T, from a slope (rows, out).
     fn by_weight(
         &self,
         module: &Module,
@@ -196,7 +195,7 @@ impl Linear {
         Ok(by)
     }
 
-    /// Sums of the columns of a slope (rows, out).
+    /// Returns sums of the columns of a slope (rows, out).
     fn by_bias(&self, module: &Module, slope: &CudaView<bf16>, rows: usize) -> Result<CudaSlice<f32>> {
         let (outputs, _) = self.weight.dims2()?;
         let (rows, width, parts) = (rows as i32, outputs as i32, PARTS as i32);
@@ -231,7 +230,7 @@ impl Operation for Linear {
         let x = view::<bf16>(input, layout)?;
         // SAFETY: the product writes every number.
         let mut y = unsafe { module.room::<bf16>(rows * outputs)? };
-        // y^T = W x^T: row by row, W is (in, out) column by column, and x (in, rows).
+        // y^T = W x^T: column by column, row-major W is (in, out), and x (in, rows).
         let product = Product { sizes: [outputs, rows, inputs], transposed: [true, false] };
         with_views([&self.weight], |[weight]| match &self.bias {
             Some(bias) => {

@@ -1,4 +1,4 @@
-//! A linear map of rows, y = x W^T + b. Knows nothing about layers.
+//! A linear map of rows, y = x W^T + b. Independent of layers.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -10,12 +10,13 @@ use super::gelu;
 #[cfg(feature = "cuda")]
 use super::graph::precision::{emulate, round};
 
-/// Maps rows (..., in) to (..., out) by `weight` (out, in) and, if given, `bias` (out), which are f32 where rows are bf16.
+/// Maps rows (..., in) to (..., out) by `weight` (out, in) and, if given, `bias` (out), which are f32 if rows are
+/// bf16.
 ///
 /// No gradient is computed for an input or a weight that is a constant.
 ///
 /// # Errors
-/// If shapes do not fit.
+/// If shapes do not fit each other.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if input.device().is_cuda() {
@@ -24,10 +25,11 @@ pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
     cpu::linear(input, weight, bias, false)
 }
 
-/// [`linear`] of GELU of the input, as in a transformer's perceptron: in less memory, as GELU's result is not kept.
+/// [`linear`] of GELU of the input, as in a transformer's perceptron. It takes less memory, since the result of
+/// GELU is not kept.
 ///
 /// # Errors
-/// As [`linear`].
+/// As for [`linear`].
 pub fn linear_of_gelu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     match input.device().is_cpu() {
         true => cpu::linear(input, weight, bias, true),
@@ -35,8 +37,8 @@ pub fn linear_of_gelu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) ->
     }
 }
 
-/// f32 takes Candle's own product, without tensor cores; so do bf16 rows of odd sizes, such as a classifier's one output,
-/// in f32 between roundings.
+/// f32 uses Candle's own product, without tensor cores; so do bf16 rows of other sizes, such as a classifier's
+/// single output, in f32 between roundings.
 #[cfg(feature = "cuda")]
 fn on_gpu(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if gpu::is_taken(input, weight) {
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn weights_of_sixteen_bit_rows_are_rounded() -> Result<()> {
-        // bf16 has no 1 + 2^-9, so nothing is left of it beside -1.
+        // bf16 cannot represent 1 + 2^-9, so adding -1 leaves nothing.
         let rows = Tensor::new(&[[1.0_f32, 1.0]], &Device::Cpu)?;
         let weight = Tensor::new(&[[1.0_f32 + 1.0 / 512.0, -1.0]], &Device::Cpu)?;
         let found = |rows: &Tensor| linear(rows, &weight, None)?.to_dtype(DType::F32)?.to_vec2::<f32>();

@@ -1,4 +1,4 @@
-//! Maximum over windows on the CPU: tasks share lines forward, images backward.
+//! Maximum over windows on the CPU: tasks share lines in the forward pass, images in the backward pass.
 
 use std::sync::OnceLock;
 
@@ -18,7 +18,7 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::max_pool`].
+/// Like [`crate::tensor::max_pool`].
 pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     apply(&[&images.contiguous()?], MaxPool { pool, winners: OnceLock::new() })
 }
@@ -44,7 +44,7 @@ impl Sizes {
 
 struct MaxPool {
     pool: Pool,
-    /// For every output number, the place of its maximum in the window, in reading order.
+    /// For every output number, the index of its maximum within the window, in reading order.
     winners: OnceLock<Vec<u8>>,
 }
 
@@ -54,7 +54,7 @@ impl MaxPool {
         let Sizes { batch, height, width, channels, down, across } = sizes;
         let images = values::<T>(storage, layout)?;
         let (image, line) = (height * width * channels, across * channels);
-        // SAFETY: a window's first pixel is written, and there is one: the padding is less than the kernel.
+        // SAFETY: a window's first pixel is written, and every window has one: the padding is less than the kernel.
         let mut out = unsafe { unwritten(batch * down * line) };
         let mut winners = vec![0_u8; out.len()];
         let lines = out.par_chunks_mut(line).zip(winners.par_chunks_mut(line));
@@ -65,12 +65,13 @@ impl MaxPool {
                 || self.line(sizes, image, index % down, out, winners),
             );
         });
-        // The operation is made for one application; a second forward pass would find the same winners.
+        // An operation is applied once; a second forward pass would find the same winners.
         let _ = self.winners.set(winners);
         Ok((T::to_cpu_storage_owned(out), (batch, down, across, channels).into()))
     }
 
-    /// Maxima of the windows of line `down` of an image, and which pixel of a window each is.
+    /// Computes the maxima of the windows of line `down` of an image, and the index of each maximum within its
+    /// window.
     #[inline(always)]
     fn line<T: Number>(&self, sizes: Sizes, image: &[T], down: usize, out: &mut [T], winners: &mut [u8]) {
         let Pool { kernel, stride, padding } = self.pool;
@@ -122,12 +123,12 @@ impl MaxPool {
         Ok(constant(by_images, images.shape()))
     }
 
-    /// Writes the gradient by an image: for each of its pixels, the sum over windows that it won.
+    /// Writes the gradient with respect to an image: for each of its pixels, the sum over windows that it won.
     #[inline(always)]
     fn image<T: Number>(&self, sizes: Sizes, gradient: &[T], winners: &[u8], by_image: &mut [T]) {
         let Pool { kernel, stride, padding } = self.pool;
         let Sizes { width, channels, down, across, .. } = sizes;
-        // Windows over a place along an axis of `count` windows.
+        // Windows that cover a place along an axis with `count` windows.
         let over = |place: usize, count: usize| {
             (place + 1).saturating_sub(kernel).div_ceil(stride)..(place / stride + 1).min(count)
         };
@@ -154,10 +155,10 @@ impl MaxPool {
     }
 }
 
-/// Channels that are summed together.
+/// Number of channels that are summed together.
 const LANES: usize = 16;
 
-/// Adds gradients of those channels of a window that a place has won.
+/// Adds gradients of those channels of a window in which a place is the maximum.
 #[inline(always)]
 fn add_won<T: Number>(sums: &mut [T::Sum; LANES], gradient: &[T], winners: &[u8], place: u8) {
     for ((sum, &gradient), &winner) in sums.iter_mut().zip(gradient).zip(winners) {

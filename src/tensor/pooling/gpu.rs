@@ -1,4 +1,4 @@
-//! Maximum over windows by `pooling.cu`: what is launched, and its place in automatic differentiation.
+//! Maximum over windows by `pooling.cu`: kernel launches, and the place in automatic differentiation.
 
 use std::sync::OnceLock;
 
@@ -18,7 +18,7 @@ use crate::tensor::{
     },
 };
 
-// As in pooling.cu.
+// Must equal the constant in pooling.cu.
 const THREADS: usize = 256;
 
 fn module(device: &CudaDevice) -> Module<'_> {
@@ -32,10 +32,10 @@ fn module(device: &CudaDevice) -> Module<'_> {
 #[repr(C)]
 struct Windows([i32; 9]);
 
-// SAFETY: plain numbers, laid out as the kernel's structure.
+// SAFETY: plain numbers with the layout of the kernel's structure.
 unsafe impl DeviceRepr for Windows {}
 
-/// As [`crate::tensor::max_pool`].
+/// Like [`crate::tensor::max_pool`].
 pub fn max_pool(images: &Tensor, pool: Pool) -> Result<Tensor> {
     let images = aligned(images)?;
     let (batch, height, width, channels) = images.dims4()?;

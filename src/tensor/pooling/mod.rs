@@ -1,4 +1,4 @@
-//! Maximum over windows, and mean over a whole map. Knows nothing about networks.
+//! Maximum over windows, and mean over a whole map. Independent of networks.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -10,7 +10,7 @@ use candle_core::{D, Result, Tensor};
 pub use self::window::Pool;
 use super::graph::precision::widen;
 
-/// Maximum over windows of images (batch, height, width, channels), for each channel.
+/// Returns the maximum over windows of images (batch, height, width, channels), for each channel.
 ///
 /// The gradient goes to the first maximum in reading order, as in PyTorch.
 ///
@@ -51,12 +51,12 @@ pub fn max_pool_plain(images: &Tensor, pool: Pool) -> Result<Tensor> {
         }
     }
     let slices = Tensor::stack(&slices, 0)?;
-    // The first of equal ones.
+    // The first of equal values wins.
     let winners = slices.detach().argmax_keepdim(0)?;
     slices.gather(&winners, 0)?.squeeze(0)
 }
 
-/// Mean over height and width: (batch, height, width, channels) to (batch, channels).
+/// Returns the mean over height and width: (batch, height, width, channels) to (batch, channels).
 pub fn global_mean(images: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = images.dims4()?;
     let means = widen(images)?.reshape((batch, height * width, channels))?.mean(D::Minus2)?;
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
-        // PyTorch scans a window row by row and replaces only by something greater.
+        // PyTorch scans a window row by row and replaces the maximum only by a greater value.
         let images = Var::zeros((1, 3, 3, 1), DType::F32, &Device::Cpu)?;
         let pooled = max_pool(&images, Pool { kernel: 3, stride: 1, padding: 0 })?;
         let gradient = pooled.sum_all()?.backward()?.remove(&images).expect("a gradient");

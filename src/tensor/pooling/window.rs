@@ -1,23 +1,23 @@
-//! Where the windows of a pool lie.
+//! The positions of a pool's windows.
 
 use candle_core::{Result, bail};
 
 /// Square windows of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Pixels of a side, 1 to 15.
+    /// Pixels per side, 1 to 15.
     pub kernel: usize,
     /// Pixels from one window to the next.
     pub stride: usize,
-    /// Pixels around the image, which never are the maximum; at most half the kernel.
+    /// Pixels around the image, which are never the maximum; at most half the kernel.
     pub padding: usize,
 }
 
 impl Pool {
-    /// Rows and columns of the output of a `height` x `width` map.
+    /// Returns the rows and columns of the output of a `height` x `width` map.
     ///
     /// # Errors
-    /// If the windows do not fit.
+    /// If the windows do not fit the map.
     pub(super) fn output(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let Self { kernel, stride, padding } = *self;
         if stride == 0 || kernel == 0 || kernel > 15 || 2 * padding > kernel {

@@ -1,4 +1,4 @@
-//! Rows picked by `rows.cu`, and their gradient.
+//! Selection of rows by `rows.cu`, and its gradient.
 
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Tensor, cuda_backend::WrapErr};
 use cudarc::driver::CudaView;
@@ -9,17 +9,17 @@ use crate::tensor::{
     graph::operation::{Gradients, OnGpu, Operation, node},
 };
 
-// As in rows.cu.
+// Must equal the constant in rows.cu.
 const THREADS: usize = 256;
-/// Blocks along the grid's second direction.
+/// Largest number of blocks along the grid's second direction.
 const MOST_ROWS: usize = 65_535;
 
-/// Whether [`pick_rows`] takes these rows.
+/// Returns whether [`pick_rows`] supports these rows.
 pub fn is_taken(rows: &Tensor) -> bool {
     rows.device().is_cuda() && rows.dtype() == DType::F32 && rows.dims()[0] <= MOST_ROWS
 }
 
-/// As [`crate::tensor::pick_rows`], which has checked the picks.
+/// Like [`crate::tensor::pick_rows`], which has checked the picks.
 pub fn pick_rows(rows: &Tensor, picks: &[u32]) -> Result<Tensor> {
     node(&[&rows.contiguous()?], PickRows { picks: picks.to_vec() })
 }
@@ -44,7 +44,7 @@ impl Operation for PickRows {
         let picks = module.device.cuda_stream().clone_htod(&self.picks).w()?;
         let (count, width_) = (self.picks.len() as i64, width as i32);
         let blocks = through(self.picks.len() * width, THREADS);
-        // SAFETY: pick_rows of rows.cu writes `count` rows of `width`, and picks are rows that there are.
+        // SAFETY: pick_rows of rows.cu writes `count` rows of `width`, and all picks are existing rows.
         let out = unsafe {
             let mut out = module.room::<f32>(self.picks.len() * width)?;
             launch!(module, "pick_rows", blocks, &rows, &picks, &count, &width_, &mut out);

@@ -1,6 +1,6 @@
-//! Which picks took a row: what its gradient is the sum of.
+//! Lists the picks that took each row, over which its gradient is summed.
 
-/// For each row of `count`, where its picks begin in the list of members; and that list: places among
+/// Returns for each row of `count` where its picks begin in the list of members, and that list: positions in
 /// `picks`, ascending.
 pub fn members(picks: &[u32], count: usize) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0_u32; count + 1];

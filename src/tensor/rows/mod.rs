@@ -1,4 +1,4 @@
-//! Rows of a matrix, picked by their numbers. Knows nothing about what rows are.
+//! Selection of a matrix's rows by index. Independent of what rows are.
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -7,7 +7,8 @@ mod members;
 
 use candle_core::{Result, Tensor, bail};
 
-/// Rows `picks` of `rows` (count, width), in this order: (picks, width). A row may be picked often, or never.
+/// Returns the rows `picks` of `rows` (count, width), in this order: (picks, width). A row may be picked
+/// repeatedly, or never.
 ///
 /// # Errors
 /// If a pick is beyond the last row.

@@ -1,5 +1,5 @@
-//! Rows of length 1 on the CPU: tasks share the rows. Lengths are found once more for the backward pass, so that only
-//! the rows themselves are kept.
+//! Rows of length 1 on the CPU: tasks share the rows. The backward pass recomputes the lengths, so that only the
+//! rows themselves are kept.
 
 use candle_core::{CpuStorage, D, DType, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage};
 use half::bf16;
@@ -19,20 +19,20 @@ use crate::tensor::{
     },
 };
 
-/// As [`crate::tensor::unit_rows()`].
+/// Like [`crate::tensor::unit_rows()`].
 pub fn unit_rows(rows: &Tensor) -> Result<Tensor> {
     apply(&[&rows.contiguous()?], UnitRows)
 }
 
-/// Numbers that one task works on, about (ours).
+/// Approximate count of numbers that one task processes (ours).
 const PIECE: usize = 16_384;
 
-/// Numbers of whole rows for one task.
+/// Returns the count of numbers in whole rows for one task.
 fn piece(width: usize) -> usize {
     (PIECE / width.max(1)).max(1) * width.max(1)
 }
 
-/// A row's squared length.
+/// Returns a row's squared length.
 #[inline(always)]
 fn squared<N: Number>(row: &[N]) -> N::Sum {
     sum(
@@ -42,7 +42,7 @@ fn squared<N: Number>(row: &[N]) -> N::Sum {
     )
 }
 
-/// Root of a squared length, or the least length; through double precision it is that of the type.
+/// Returns the root of a squared length, or the least length; computed in double precision and rounded to the type.
 #[inline(always)]
 fn length<T: Real>(squared: T) -> T {
     T::from_f64(squared.to_f64().max(SMALLEST_NORM * SMALLEST_NORM).sqrt())

@@ -1,8 +1,8 @@
-//! Rows of length 1, as torch's `normalize`: y = x / n with n = max(|x|, 1e-12), and backwards
+//! Rows scaled to length 1, as in torch's `normalize`: y = x / n with n = max(|x|, 1e-12), and backwards
 //!
-//! dx = (dy - y (y . dy)) / n,  or dy / n where the row is shorter than that.
+//! dx = (dy - y (y . dy)) / n,  or dy / n if the row is shorter than that.
 //!
-//! Knows nothing about what rows are compared with.
+//! Independent of what rows are compared with.
 
 mod cpu;
 
@@ -11,8 +11,8 @@ use candle_core::{D, Result, Tensor};
 /// Smallest length that a row is divided by.
 pub const SMALLEST_NORM: f64 = 1e-12;
 
-/// Rows (..., width) divided by max(their Euclidean length, [`SMALLEST_NORM`]); a row of zeros stays one, and has a
-/// finite gradient.
+/// Returns rows (..., width) divided by max(their Euclidean length, [`SMALLEST_NORM`]); a row of zeros stays zero,
+/// and has a finite gradient.
 ///
 /// # Errors
 /// If `rows` is a scalar.
@@ -41,14 +41,14 @@ mod tests {
 
     #[test]
     fn lengths_and_slopes_by_hand() -> Result<()> {
-        // 3, 4 has length 5. Of y's first number: dx = (1 - 0.6^2, -0.6 * 0.8) / 5.
+        // (3, 4) has length 5. For the first number of y: dx = (1 - 0.6^2, -0.6 * 0.8) / 5.
         let rows = Var::new(&[[3.0_f64, 4.0], [0.0, 0.0], [0.0, -3e-13]], &Device::Cpu)?;
         let lengths = unit_rows(&rows)?;
         assert_eq!(lengths.to_vec2::<f64>()?, [[0.6, 0.8], [0.0, 0.0], [0.0, -0.3]]);
         let gradient = lengths.narrow(1, 0, 1)?.sum_all()?.backward()?.remove(&rows).expect("a gradient");
         let gradient = gradient.to_vec2::<f64>()?;
         assert!((gradient[0][0] - 0.128).abs() < 1e-15 && (gradient[0][1] + 0.096).abs() < 1e-15);
-        // Shorter than the bound: divided by it alone.
+        // Shorter than the bound: divided by the bound alone.
         assert_eq!(gradient[1..], [[1e12, 0.0], [1e12, 0.0]]);
         Ok(())
     }

@@ -8,10 +8,11 @@ use crate::tensor::cpu::{
     vector::vectorised,
 };
 
-/// Numbers that one thread works on at a time (ours: two such pieces of f32 fit a second-level cache).
+/// Count of numbers that one thread processes at a time (ours: two such pieces of f32 fit into a second-level
+/// cache).
 const PIECE: usize = 32_768;
 
-/// One of [`crate::tensor::move_averages`].
+/// Computes one of [`crate::tensor::move_averages`].
 pub fn move_average(average: &Var, value: &Tensor, keep: f64, take: f64) -> Result<()> {
     average.inplace_op2(&value.detach().contiguous()?, &Average { keep, take })
 }

@@ -1,12 +1,11 @@
-//! Updates of all variables in one launch, in place; f32 only. Formulas: `train/optimiser/update.rs`,
-//! `mod.rs`.
+//! Updates of all variables in one launch, in place; f32 only. Formulas: `train/optimiser/update.rs` and `mod.rs`.
 
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor, cuda_backend::WrapErr};
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
 
 use crate::tensor::gpu::launch::{Module, config, launch, view};
 
-// As in updates.cu.
+// Must equal the constant in updates.cu.
 const THREADS: usize = 256;
 const PIECE: usize = 4_096;
 const MOST_CONSTANTS: usize = 9;
@@ -24,41 +23,41 @@ struct Variable {
     constants: [f32; MOST_CONSTANTS],
 }
 
-// SAFETY: plain numbers, laid out as the kernel's structure.
+// SAFETY: plain numbers with the layout of the kernel's structure.
 unsafe impl DeviceRepr for Variable {}
 
-/// What one variable's update needs.
+/// The arguments of one variable's update.
 pub struct Update<'a> {
-    /// What moves.
+    /// The variable, updated in place.
     pub p: &'a Tensor,
-    /// What is kept of its gradients: one or two, of its shape; moves too.
+    /// The optimiser's state of the variable, one or two tensors of its shape; also updated in place.
     pub moments: &'a [Tensor],
-    /// Its gradient, or what it follows.
+    /// Its gradient, or the value that an average follows.
     pub g: Tensor,
     /// Constants in the kernel's order.
     pub constants: Vec<f64>,
 }
 
-/// Whether these are updated together: contiguous, f32, on a GPU.
+/// Returns whether these can be updated together: contiguous, f32, on a GPU.
 pub fn is_taken(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
         .all(|tensor| tensor.device().is_cuda() && tensor.dtype() == DType::F32 && tensor.is_contiguous())
 }
 
-/// Runs `update_momentum`, `update_adamw` or `move_averages` on all variables, which lie on one device.
+/// Runs `update_momentum`, `update_adamw` or `move_averages` on all variables, which are on one device.
 pub fn update(kernel: &str, updates: &[Update]) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let module = module(first.p.device().as_cuda_device()?);
     let (table, pieces) = table(&module, updates)?;
     let count = updates.len() as i32;
-    // SAFETY: the table has addresses of tensors of one shape for each variable, which live as long as
-    // `updates`; every kernel of updates.cu with this table and count goes through `pieces` pieces of them.
+    // SAFETY: for each variable the table has addresses of tensors of one shape, which live as long as `updates`;
+    // every kernel of updates.cu processes `pieces` pieces of this table and count.
     unsafe { launch!(module, kernel, config([pieces, 1, 1], THREADS, 0), &table, &count) };
     Ok(())
 }
 
-/// Sums of g g, p p and g p of each pair (p, g), in f64. Waits for the device.
+/// Returns sums of g g, p p and g p for each pair (p, g), in f64. Waits for the device.
 pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
     let Some((first, _)) = pairs.first() else { return Ok(Vec::new()) };
     let module = module(first.device().as_cuda_device()?);
@@ -68,8 +67,8 @@ pub fn inner_products(pairs: &[(&Tensor, Tensor)]) -> Result<Vec<[f64; 3]>> {
     let (count, pieces_) = (pairs.len() as i32, pieces as i32);
     let (all, variables) =
         (config([pieces, 1, 1], THREADS, 0), config([pairs.len().div_ceil(THREADS), 1, 1], THREADS, 0));
-    // SAFETY: of the table as in `update`; inner_products writes three sums of each piece,
-    // inner_products_together three of each variable.
+    // SAFETY: the table as in `update`; inner_products writes three sums for each piece, inner_products_together
+    // three for each variable.
     let products = unsafe {
         let mut partial = module.room::<f64>(3 * pieces)?;
         launch!(module, "inner_products", all, &table, &count, &mut partial);
@@ -95,7 +94,7 @@ fn module(device: &CudaDevice) -> Module<'_> {
     Module { name: "skewbench_updates", ptx, device }
 }
 
-/// Variables as kernels read them, and the number of their pieces.
+/// Returns variables in the form that kernels read, and the number of their pieces.
 fn table(module: &Module, updates: &[Update]) -> Result<(CudaSlice<Variable>, usize)> {
     let mut pieces = 0;
     let mut variables = Vec::with_capacity(updates.len());
@@ -120,9 +119,9 @@ fn table(module: &Module, updates: &[Update]) -> Result<(CudaSlice<Variable>, us
     Ok((module.device.cuda_stream().clone_htod(&variables).w()?, pieces))
 }
 
-/// Where a contiguous tensor's numbers lie on the device. Kernels write through it although it is lent for
-/// reading: on the host nothing of the numbers is seen, and on the device launches of one stream follow one
-/// another.
+/// Returns the device address of a contiguous tensor's numbers. Kernels write through it although the tensor is
+/// borrowed for reading: the host never sees the numbers, and on the device launches on one stream are executed in
+/// order.
 fn address(tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else {

@@ -1,5 +1,5 @@
-//! Updates of variables in place: exponential moving averages, a = keep a + take x, where mostly take = 1 - keep. On a
-//! GPU, where all variables are updated in one launch, an optimiser's steps too. Knows nothing about networks.
+//! Updates of variables in place: exponential moving averages, a = keep a + take x, mostly with take = 1 - keep. On
+//! a GPU also an optimiser's steps, for all variables in one launch. Independent of networks.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -7,15 +7,15 @@ pub(crate) mod gpu;
 
 use candle_core::{Result, Tensor, Var, bail};
 
-/// A variable, what it moves towards, and how much of either is kept: a = keep a + take x.
+/// A variable, the value it moves towards, and the weights of both: a = keep a + take x.
 pub struct Move<'a> {
-    /// a: what moves.
+    /// a: the average, updated in place.
     pub average: &'a Var,
-    /// x: what it moves towards.
+    /// x: the value that it moves towards.
     pub value: &'a Tensor,
-    /// How much of a stays.
+    /// Weight of a.
     pub keep: f64,
-    /// How much of x is added.
+    /// Weight of x.
     pub take: f64,
 }
 
@@ -47,7 +47,7 @@ pub fn move_averages(moves: &[Move]) -> Result<()> {
     })
 }
 
-/// One of [`move_averages`] from Candle's own operations.
+/// Computes one of [`move_averages`] from Candle's own operations.
 pub fn move_average_plain(average: &Var, value: &Tensor, keep: f64, take: f64) -> Result<()> {
     average.set(&((average.as_detached_tensor() * keep)? + (value.detach() * take)?)?)
 }

@@ -1,8 +1,8 @@
-//! The arithmetic of one update of one variable: in one pass over memory on the CPU, in plain tensor
-//! operations elsewhere. The two are twins and tested against each other.
+//! The arithmetic of one update of one variable: in one pass over memory on the CPU, in plain tensor operations
+//! elsewhere. The two are twins and tested against each other.
 //!
-//! On the CPU a tensor is cut at fixed places, whatever the number of threads, and every number is
-//! computed by one of them: results do not depend on how many there are.
+//! On the CPU a tensor is split at fixed positions, whatever the number of threads, and every number is computed by
+//! a single thread: results do not depend on the number of threads.
 
 use std::cell::RefCell;
 
@@ -11,17 +11,17 @@ use rayon::prelude::*;
 
 use crate::tensor::cpu::vector::vectorised;
 
-/// Numbers that one thread works on at a time: three such pieces of f32 fit a core's second-level cache.
+/// Numbers that one thread processes at a time: three such pieces of f32 fit into a core's second-level cache.
 const PIECE: usize = 32_768;
 
 /// d = gradient_scale g + weight_scale p;  v = momentum v + d;  p = p - learning_rate v.
 #[derive(Clone, Copy, Debug)]
 pub struct MomentumUpdate {
-    /// Factor of the gradient: what clips it, and LARS' ratio.
+    /// Factor of the gradient, from clipping and from LARS' ratio.
     pub gradient_scale: f64,
-    /// Factor of the weight: decay, and LARS' ratio.
+    /// Factor of the weight, from decay and from LARS' ratio.
     pub weight_scale: f64,
-    /// How much of the velocity is kept, 0..1.
+    /// Part of the velocity that is kept, 0..1.
     pub momentum: f64,
     /// Length of the step.
     pub learning_rate: f64,
@@ -31,15 +31,15 @@ pub struct MomentumUpdate {
 /// p = p - learning_rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWUpdate {
-    /// Factor of the gradient: what clips it.
+    /// Factor of the gradient, from clipping.
     pub gradient_scale: f64,
-    /// How much the average of g keeps, 0..1.
+    /// Part of the average of g that is kept, 0..1.
     pub beta1: f64,
-    /// How much the average of g^2 keeps, 0..1.
+    /// Part of the average of g^2 that is kept, 0..1.
     pub beta2: f64,
     /// Added to the root; above 0.
     pub epsilon: f64,
-    /// Part of the weight that a step of rate 1 takes off.
+    /// Part of the weight that a step of rate 1 subtracts.
     pub weight_decay: f64,
     /// Length of the step.
     pub learning_rate: f64,
@@ -55,7 +55,7 @@ pub enum Update {
 }
 
 impl Update {
-    /// Moves `p` and its `moments` (one, or two for AdamW) along the gradient `g`.
+    /// Updates `p` and its `moments` (one, or two for AdamW) along the gradient `g`.
     pub fn apply(&self, p: &Var, moments: &mut [Tensor], g: &Tensor) -> Result<()> {
         match (self, moments) {
             (Self::Momentum(update), [velocity]) => update.apply(p, velocity, g),
@@ -64,7 +64,7 @@ impl Update {
         }
     }
 
-    /// The kernel that makes this update, and its constants in order.
+    /// Returns the kernel of this update, and its constants in order.
     #[cfg(feature = "cuda")]
     pub fn of_kernel(&self) -> (&'static str, Vec<f64>) {
         match self {
@@ -82,7 +82,7 @@ impl Update {
 }
 
 impl MomentumUpdate {
-    /// Moves `p` and its `velocity` by one update along the gradient `g`.
+    /// Updates `p` and its `velocity` once along the gradient `g`.
     pub fn apply(&self, p: &Var, velocity: &mut Tensor, g: &Tensor) -> Result<()> {
         match (p.device().is_cpu(), p.dtype()) {
             (true, DType::F32) => self.fused::<f32>(p, velocity, g),
@@ -125,7 +125,7 @@ impl MomentumUpdate {
 }
 
 impl AdamWUpdate {
-    /// Moves `p` and the averages `first` of g and `second` of g^2 by one update.
+    /// Updates `p` and the averages `first` of g and `second` of g^2 once.
     pub fn apply(&self, p: &Var, first: &mut Tensor, second: &mut Tensor, g: &Tensor) -> Result<()> {
         match (p.device().is_cpu(), p.dtype()) {
             (true, DType::F32) => self.fused::<f32>(p, first, second, g),
@@ -177,7 +177,7 @@ impl AdamWUpdate {
         })?
     }
 
-    /// What is left of a weight after decay, the size of a step, and the root of the second correction.
+    /// Returns what remains of a weight after decay, the size of a step, and the root of the second correction.
     fn scalars(&self) -> (f64, f64, f64) {
         let t = f64::from(self.t);
         (
@@ -188,7 +188,7 @@ impl AdamWUpdate {
     }
 }
 
-/// Inner product, accumulated in f64; of a tensor with itself, its squared Euclidean length.
+/// Inner product, accumulated in f64; for a tensor with itself, its squared Euclidean norm.
 pub fn inner(a: &Tensor, b: &Tensor) -> Result<f64> {
     match (a.device().is_cpu(), a.dtype()) {
         (true, DType::F32) => inner_on_cpu::<f32>(a, b),
@@ -211,7 +211,7 @@ fn inner_on_cpu<T: CpuFloat>(a: &Tensor, b: &Tensor) -> Result<f64> {
 }
 
 fn inner_of_piece<T: CpuFloat>(a: &[T], b: &[T]) -> f64 {
-    // Eight sums side by side, which the compiler can keep in vector registers.
+    // Eight parallel sums, which the compiler can keep in vector registers.
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
@@ -231,7 +231,7 @@ fn inner_of_piece<T: CpuFloat>(a: &[T], b: &[T]) -> f64 {
     lanes.iter().sum()
 }
 
-/// The element types that the fused passes serve.
+/// Element types that the fused passes support.
 trait CpuFloat: WithDType {
     fn root(self) -> Self;
     fn of(storage: &mut CpuStorage) -> Option<&mut [Self]>;
@@ -259,7 +259,7 @@ impl CpuFloat for f64 {
     }
 }
 
-/// Lends the numbers of a CPU tensor for reading.
+/// Passes the numbers of a CPU tensor to `work` for reading.
 fn read<T: CpuFloat, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -269,7 +269,7 @@ fn read<T: CpuFloat, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result
     Ok(work(&storage.as_slice::<T>()?[layout.start_offset()..][..layout.shape().elem_count()]))
 }
 
-/// Lends the numbers of a contiguous CPU tensor for writing.
+/// Passes the numbers of a contiguous CPU tensor to `work` for writing.
 fn write<T: CpuFloat>(tensor: &Tensor, work: &mut Work<'_, T>) -> Result<()> {
     tensor.inplace_op1(&Lend(RefCell::new(work)))
 }

@@ -1,5 +1,5 @@
-//! What a run is asked for: the flags that `reproduce` and `doctor` share, those of them that `choose` has too, and
-//! what becomes of them.
+//! The request for a run: the flags that `reproduce` and `doctor` share, some of which `choose` has too, and the
+//! cells that they select.
 
 mod setup;
 mod sources;
@@ -24,7 +24,7 @@ pub use self::{
     sources::{Sources, sampled},
 };
 
-/// Which cells, on which data, how.
+/// Which cells to train, on which data, and how.
 #[derive(Clone, clap::Args)]
 pub struct Asked {
     #[command(flatten)]
@@ -62,18 +62,19 @@ pub struct Asked {
     pub ablations: bool,
 }
 
-/// A run, before anything of it is done.
+/// A run with its data opened, before any cell is trained.
 pub struct Run {
     pub plan: Plan,
     pub cells: Vec<Cell>,
-    /// Cells that cannot be trained by definition; tables show them as such.
+    /// Cells that are undefined, such as MAE on ResNet-18; tables show them as such.
     pub undefined: Vec<Cell>,
     pub sources: Sources,
-    /// Whether cells at shares that the data cannot give are left out: nobody has asked for these shares.
+    /// Whether cells at shares that the data cannot give are left out silently, because the user did not ask for
+    /// these shares.
     pub within_reach: bool,
 }
 
-/// That a part of the cells is none: of many tasks some have nothing to do, which is no failure.
+/// The error of a part without cells: some of many tasks have nothing to do, which is not a failure.
 #[derive(Debug)]
 pub struct Idle(String);
 
@@ -85,27 +86,27 @@ impl fmt::Display for Idle {
 
 impl std::error::Error for Idle {}
 
-/// What became of the cells of a run.
+/// The cells of a run, resolved or with the reason why not.
 pub struct Outcome<'a> {
-    /// Those that can be trained.
+    /// Cells that can be trained.
     pub resolved: Vec<Resolved<'a>>,
-    /// A line for each reason that others cannot, which stops the run.
+    /// A line for each reason why others cannot; these stop the run.
     pub stopped: Vec<String>,
-    /// A line for each reason that others are left out.
+    /// A line for each reason why others are left out.
     pub left_out: Vec<String>,
 }
 
 impl Asked {
-    /// The same on the CPU.
+    /// Returns the same request for the CPU.
     pub fn without_gpu(&self) -> Self {
         Self { setup: Setup { gpu: false, ..self.setup.clone() }, ..self.clone() }
     }
 
-    /// Opens the data and says which cells are meant.
+    /// Opens the data and lists the cells.
     ///
     /// # Errors
-    /// If flags contradict each other, or the data cannot be read; [`Idle`] if no cell is left for the part that is asked
-    /// for.
+    /// If flags contradict each other, or the data cannot be read; [`Idle`] if no cell is left for the requested
+    /// part.
     pub fn run(&self, lists: Lists) -> Result<Run> {
         let mut studies = self.study.clone();
         if self.ablations {
@@ -143,10 +144,10 @@ impl Asked {
 }
 
 impl Run {
-    /// Every cell with everything decided.
+    /// Resolves every cell.
     ///
     /// # Errors
-    /// If something would stop one: all such cells are named, with what would stop them.
+    /// If something would stop a cell: lists all such cells with the reasons.
     pub fn resolve(&self) -> Result<Vec<Resolved<'_>>> {
         let Outcome { resolved, stopped, left_out } = self.resolve_each()?;
         if stopped.is_empty() {
@@ -156,10 +157,10 @@ impl Run {
         bail!("{}", stopped.join("\n"))
     }
 
-    /// Every cell that can be trained, and why others cannot.
+    /// Resolves every cell that can be trained, and collects the reasons for the others.
     ///
     /// # Errors
-    /// None but those of the program itself.
+    /// Only internal errors of the program.
     pub fn resolve_each(&self) -> Result<Outcome<'_>> {
         let mut resolvers: BTreeMap<usize, Resolver> = BTreeMap::new();
         let mut resolved = Vec::new();
@@ -172,14 +173,14 @@ impl Run {
             match resolver.resolve(cell) {
                 Ok(cell) => resolved.push(cell),
                 Err(error) => {
-                    // The first context names the cell, which is said once for all that share a reason. A cause
+                    // The first context names the cell; a reason that several cells share is printed once. A cause
                     // may have a backtrace below its first line.
                     let causes = error
                         .chain()
                         .skip(1)
                         .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
                     let reason = causes.collect::<Vec<_>>().join(": ");
-                    // Nobody has asked for a number of labels, nor for a class.
+                    // The user asked neither for a number of labels nor for a class.
                     let unasked = matches!(cell.study, Study::LabelBudget { .. } | Study::Unseen { .. });
                     let left = (self.within_reach || unasked) && error.downcast_ref::<OutOfReach>().is_some();
                     let reasons = if left { &mut left_out } else { &mut stopped };
@@ -196,8 +197,8 @@ impl Run {
         Ok(Outcome { resolved, stopped: [leaks, lines(stopped)].concat(), left_out: lines(left_out) })
     }
 
-    /// What was stripped from the weights that encoders begin with, ignored and resampled: for each backbone and size a
-    /// line that names them, then a line a matter. A file that no cell takes is told too.
+    /// Returns what was stripped from the initial weights, ignored and resampled: for each backbone and size a line
+    /// that names the weights, then one line per remark. Also reports a file that no cell uses.
     pub fn first_weights(&self, cells: &[Resolved]) -> Vec<String> {
         let understood = cells.iter().filter_map(|cell| {
             let init = cell.init.as_ref()?;
@@ -209,7 +210,7 @@ impl Run {
         let begins = cells.iter().any(|cell| !cell.cell.is_floor() && cell.init.is_some());
         let unused = self.plan.init.as_ref().filter(|_| !begins).map(|init| {
             let path = init.path.display();
-            format!("{path}: no cell of this run begins with them; --frozen scores them as they are")
+            format!("{path}: no cell of this run starts from these weights; --frozen scores them unchanged")
         });
         let used = once.into_iter().flat_map(|(name, normalised, lines)| {
             [name, normalised].into_iter().chain(lines.iter().cloned())
@@ -217,7 +218,7 @@ impl Run {
         used.chain(unused).collect()
     }
 
-    /// Prints data, first weights, scale, number of cells and of images that they train on.
+    /// Prints data, initial weights, scale, number of cells and number of image passes.
     pub fn describe(&self, cells: &[Resolved]) {
         self.sources.describe(&self.plan);
         for (place, line) in self.first_weights(cells).iter().enumerate() {
@@ -236,9 +237,10 @@ impl Run {
         }
     }
 
-    /// That training is too short to teach anything, and what helps; none where it is not.
+    /// Returns a warning if training is too short to learn anything, with a remedy.
     pub fn too_few_steps(&self, cells: &[Resolved]) -> Option<String> {
-        /// Steps that a network needs to be other than random weights, and steps as small scale has them. Ours.
+        /// Steps that a network needs to differ from random weights, and usual number of steps at small scale.
+        /// Ours.
         const FEWEST: usize = 100;
         const USUAL: usize = 300;
         let Scale { epochs, batch_size, .. } = self.plan.scale;
@@ -258,7 +260,7 @@ impl Run {
         ))
     }
 
-    /// Prints a line for each pair of method and backbone that has no cell, with the reason.
+    /// Prints a line for each undefined pair of method and backbone, with the reason.
     pub fn print_undefined(&self) {
         let line = |cell: &Cell| Some(format!("{} on {}: {}", cell.method, cell.backbone, cell.undefined()?));
         let lines: BTreeSet<String> = self.undefined.iter().filter_map(line).collect();
@@ -266,20 +268,20 @@ impl Run {
     }
 }
 
-/// What pixels are normalised by for the weights of a file, and who says so.
+/// Describes the normalisation of pixels for the weights of a file, and where it comes from.
 fn normalised_by(init: &Init) -> String {
     let Normalisation { mean, std } = init.normalisation;
     let why = match init.says_so {
         true => "as the file says",
         false if init.normalisation == Normalisation::SEWER_ML => {
-            "as everything that is trained here, for the file does not say; --normalisation does"
+            "as in all training here, since the file does not state it; --normalisation sets it"
         }
         false => "as --normalisation says",
     };
     format!("pixels normalised by mean {mean:?} and deviation {std:?}, {why}")
 }
 
-/// The first of some cells, and how many more there are.
+/// Returns the first of some cells, and how many more there are.
 pub fn some(cells: &[String]) -> String {
     match cells {
         [] => "no cell".to_owned(),
@@ -288,7 +290,7 @@ pub fn some(cells: &[String]) -> String {
     }
 }
 
-/// 1234567 as `1 234 567`.
+/// Formats 1234567 as `1 234 567`.
 pub fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -319,7 +321,7 @@ mod tests {
         Command::parse_from(flags.split_whitespace()).asked.run(Lists::Read(folder.path()))
     }
 
-    /// How many seeds and which shares a run has, and whether these were nobody's wish.
+    /// Returns how many seeds and which shares a run has, and whether the shares were not requested.
     fn told(flags: &str) -> (usize, Vec<String>, bool) {
         let Run { cells, within_reach, .. } = run(flags).unwrap();
         let seeds: BTreeSet<u64> = cells.iter().map(|cell| cell.seed).collect();
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(parts.map(|run| run.cells.len()), [2, 1]);
         let error = run("--study floors --shares 45% --part 4/4").map(drop).unwrap_err();
         assert!(error.is::<Idle>(), "nothing to do is no failure: {error}");
-        // MAE on ResNet-18 is no cell, and is named.
+        // MAE on ResNet-18 is undefined, and is listed as such.
         let run = run("--study table1 --only mae --shares 45%").unwrap();
         let names = |cells: &[Cell]| cells.iter().map(Cell::id).collect::<Vec<_>>();
         assert_eq!(names(&run.cells), ["table1/mae-vit_tiny-share45-seed0"]);

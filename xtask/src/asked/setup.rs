@@ -1,4 +1,4 @@
-//! On which data, and how: the flags that every command that trains has.
+//! The flags that every training command has: which data, and how to train.
 
 use std::{
     path::{Path, PathBuf},
@@ -63,7 +63,7 @@ pub struct Setup {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_size: Option<usize>,
 
-    /// Whose hyper-parameters [default: short at small scale, as_released with --full]
+    /// Source of the hyper-parameters [default: short at small scale, as_released with --full]
     #[arg(long, value_name = "short|reference|as_released")]
     pub recipe: Option<recipe::Name>,
 
@@ -74,10 +74,10 @@ pub struct Setup {
 
     /// Pretrained encoder weights to score without training, beside the models that are trained
     ///
-    /// Shows what these features are worth without any training, in a row of their own. Unlike --init they do
-    /// not change what is trained, so one command trains from random weights and compares with these. Takes
-    /// the same files as --init, and a MobileNetV2 with torchvision's names, such as `data mobilenet` fetches;
-    /// the network is recognised from the file
+    /// Shows how good these features are without any training, in a row of their own. Unlike --init they do not
+    /// change what is trained, so a single command trains from random weights and compares with them. Takes the
+    /// same files as --init, and a MobileNetV2 with torchvision's names, such as `data mobilenet` fetches; the
+    /// network is recognised from the file
     #[arg(long, value_name = "FILE")]
     pub frozen: Option<PathBuf>,
 
@@ -101,17 +101,17 @@ pub struct Setup {
     pub width: Option<usize>,
 }
 
-/// What becomes of the lists of images in the results folder.
+/// What happens to the lists of images in the results folder.
 #[derive(Clone, Copy)]
 pub enum Lists<'a> {
-    /// Every picture is looked at that the folder's lists do not know, and they are kept there.
+    /// Images that the folder's lists do not know are examined, and the lists are updated.
     Kept(&'a Path),
-    /// They are read. Only pictures without a split are looked at.
+    /// The lists are only read. Images are examined only if they have no split.
     Read(&'a Path),
 }
 
 impl Setup {
-    /// Opens the data for these cells of [`Self::plan`]; those that are not defined are kept apart.
+    /// Opens the data for these cells of [`Self::plan`]; undefined cells are kept separately.
     ///
     /// # Errors
     /// If flags contradict each other, or the data cannot be read.
@@ -140,17 +140,17 @@ impl Setup {
         Ok(Run { plan, cells, undefined, sources, within_reach: false })
     }
 
-    /// The results folder that was asked for, or the one of this scale and data.
+    /// Returns the requested results folder, or the default for this scale and data.
     pub fn out(&self, asked: Option<&Path>) -> PathBuf {
         let scale = self.base();
         let own = || PathBuf::from("results/local").join(format!("{}-{}", scale.name, self.data.name()));
         asked.map_or_else(own, Path::to_owned)
     }
 
-    /// What all cells share, with the files of weights read.
+    /// Returns what all cells share, with the weight files read.
     ///
     /// # Errors
-    /// If flags contradict each other, or a file of weights cannot be read.
+    /// If flags contradict each other, or a weight file cannot be read.
     pub fn plan(&self) -> Result<Plan> {
         let mut plan = Plan::new(self.scale()?);
         if self.gpu {
@@ -163,7 +163,7 @@ impl Setup {
         plan.recipe = self.recipe.unwrap_or(plan.recipe);
         ensure!(
             self.normalisation.is_none() || self.init.is_some() != self.frozen.is_some(),
-            "--normalisation is that of the weights of one file: give either --init or --frozen with it"
+            "--normalisation applies to the weights of one file: give either --init or --frozen with it"
         );
         let read = |file: &Option<PathBuf>, flag: &'static str| {
             file.as_deref().map(|path| Init::new(path, self.normalisation).context(flag)).transpose()
@@ -172,8 +172,8 @@ impl Setup {
         let network = plan.init.as_ref().and_then(|init| init.network().ok());
         if let Some(network) = network.filter(|network| network.untrained().is_some()) {
             bail!(
-                "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them as they \
-                 are, beside what is trained",
+                "--init: these are weights of a {}, which is not trained here; --frozen FILE scores them \
+                 unchanged, beside what is trained",
                 network.label()
             )
         }
@@ -181,15 +181,15 @@ impl Setup {
         Ok(plan)
     }
 
-    /// The encoder of the weights that are scored as they are; none where there are none.
+    /// Returns the encoder of the `--frozen` weights; `None` without such weights.
     ///
     /// # Errors
-    /// If they are of none that is built.
+    /// If the weights belong to an unknown network.
     pub fn frozen(plan: &Plan) -> Result<Option<backbone::Name>> {
         plan.frozen.as_ref().map(Init::network).transpose().context("--frozen")
     }
 
-    /// The scale before flags change it.
+    /// Returns the scale before flags change it.
     fn base(&self) -> Scale {
         match (self.full, self.quick) {
             (true, _) => Scale::full(),
@@ -242,7 +242,7 @@ mod tests {
         Command::parse_from(flags.split_whitespace()).setup
     }
 
-    /// What a plan says of everything that a flag may change.
+    /// Returns the parts of a plan that flags can change, as text.
     fn told(flags: &str) -> [String; 10] {
         let plan = setup(flags).plan().unwrap();
         let Scale { name, side, epochs, batch_size, resnet_width, .. } = &plan.scale;
@@ -282,7 +282,7 @@ mod tests {
         }
     }
 
-    /// The paper's protocol: 224 pixels, 45 epochs, batches of 256, a whole ResNet-18, its own recipe.
+    /// The paper's protocol: 224 pixels, 45 epochs, batches of 256, a full-width ResNet-18, the paper's recipe.
     #[test]
     fn full_is_the_papers_and_quick_is_smaller() {
         assert_eq!(told("--full")[..6], ["full", "224", "45", "256", "64", "as_released"]);

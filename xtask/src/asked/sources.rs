@@ -12,14 +12,14 @@ use skewbench::{
 use super::thousands;
 use crate::support::source::{CACHED_BYTES, Choice, Purpose, Reading};
 
-/// Data by the side that drawn pictures have; other data has one source.
+/// Data sources by the side of drawn images; data from files have only one.
 pub struct Sources {
     by_side: BTreeMap<usize, Source>,
     drawn: bool,
 }
 
 impl Sources {
-    /// Opens what the cells need.
+    /// Opens the data that the cells need.
     ///
     /// # Errors
     /// If annotations or folders cannot be read.
@@ -39,21 +39,22 @@ impl Sources {
         Ok(Self { by_side: sides.into_iter().map(open).collect::<Result<_>>()?, drawn })
     }
 
-    /// Data of a cell, and the side that it is kept under.
+    /// Returns the data of a cell, and the side under which they are stored.
     ///
     /// # Errors
-    /// If the cell is none of those that were opened for.
+    /// If no data were opened for the cell.
     pub fn of(&self, cell: &Cell, plan: &Plan) -> Result<(usize, &Source)> {
         let side = if self.drawn { plan.drawn_side(cell) } else { plan.scale.side };
         Ok((side, self.by_side.get(&side).context("no data was opened for this cell")?))
     }
 
-    /// All of them.
+    /// Returns all sources.
     pub fn all(&self) -> impl Iterator<Item = &Source> {
         self.by_side.values()
     }
 
-    /// Whether memory holds all of a cell's pictures after the first epoch. Files are taken to be too large.
+    /// Returns whether all of a cell's images are in memory after the first epoch. Files are assumed to be too
+    /// large.
     pub fn remembers(&self, resolved: &Resolved, plan: &Plan) -> bool {
         let (images, side) = (resolved.source.train.labels().len(), plan.drawn_side(&resolved.cell));
         self.drawn && images * side * side * 3 <= CACHED_BYTES
@@ -62,12 +63,12 @@ impl Sources {
     /// Writes the lists of all images.
     ///
     /// # Errors
-    /// If one cannot be written.
+    /// If a list cannot be written.
     pub fn write_lists(&self, folder: &Folder) -> Result<()> {
         self.all().try_for_each(|source| folder.write_images(source))
     }
 
-    /// What must stop whoever trains on the data, a line each.
+    /// Returns the leaks that must stop training on the data, one line each.
     pub fn leaks(&self) -> Vec<String> {
         let leaks = self.all().flat_map(|source| &source.leaks);
         leaks
@@ -77,7 +78,7 @@ impl Sources {
             .collect()
     }
 
-    /// Prints a line for each source, and what part of it `plan` uses.
+    /// Prints a line for each source, and which part of it `plan` uses.
     pub fn describe(&self, plan: &Plan) {
         let count = |dataset: &dyn Dataset| {
             let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
@@ -101,12 +102,12 @@ impl Sources {
     }
 }
 
-/// What part of a source is used, and why; none where it is used whole.
+/// Describes which part of a source is used, and why; `None` if all of it is used.
 pub fn sampled(source: &Source, plan: &Plan) -> Option<String> {
     let (part, of) = plan.scale.sample_of(&source.name);
     let used = |dataset: &dyn Dataset| {
         let defects = dataset.labels().iter().filter(|labels| labels.defect).count();
-        // As it is cut: normal images and defects by themselves.
+        // Counted as the sample is drawn: normal images and defects separately.
         thousands((dataset.labels().len() - defects) * part / of + defects * part / of)
     };
     (part < of).then(|| {
@@ -125,7 +126,8 @@ mod tests {
 
     use super::*;
 
-    /// At the paper's scale half of Sewer-ML is used, of normal images and of defects by themselves; of other data all.
+    /// At the paper's scale half of Sewer-ML is used, normal images and defects separately; of other data
+    /// everything.
     #[test]
     fn what_part_of_a_source_is_used_is_said_in_images() {
         let drawn = || synthetic::source(Seed::root(0), 31, 22, 32);

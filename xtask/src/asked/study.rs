@@ -1,4 +1,4 @@
-//! `--study`: which tables' cells are trained.
+//! `--study`: the tables whose cells are trained.
 
 use std::{cmp::Reverse, fmt, str::FromStr};
 
@@ -11,7 +11,7 @@ use skewbench::{
 
 use crate::support::likely;
 
-/// A set of cells, by the name that it has on the command line.
+/// A set of cells, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Study {
     Table1,
@@ -104,22 +104,23 @@ impl FromStr for Study {
     }
 }
 
-/// Most telling first: of a seed all methods at one share, floors before them, then the next share; what goes beyond the
-/// table after it. The largest share tells most, as there F1 and AUROC are steadiest.
+/// Sort key, most informative cells first: for each seed the floors, then all methods at one share, then the next
+/// share; studies beyond the table come after it. The largest share is most informative, because F1 and AUROC have
+/// the least noise there.
 fn order(cell: &Cell) -> (u64, bool, Reverse<u16>, bool) {
     let tells = match cell.study {
         CellStudy::Table1 | CellStudy::Extension => true,
         study => study.is_floor(),
     };
-    // Nobody knows the data's own share here; it is what a site has.
+    // The value of the natural share is unknown here; it comes first, because it is what a site has.
     let thousandths = cell.share.fraction().map_or(u16::MAX, |fraction| (1000.0 * fraction).round() as u16);
     (cell.seed, !tells, Reverse(thousandths), !cell.is_floor())
 }
 
-/// One of several parts of all cells, for as many processes.
+/// One of several parts of all cells, for several processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// From 1.
+    /// Number of the part, from 1.
     number: usize,
     of: usize,
 }
@@ -145,8 +146,8 @@ impl fmt::Display for Part {
 }
 
 impl Part {
-    /// Keeps the cells of this part. They are dealt out one by one in their order; one that begins with another's weights
-    /// goes where that one goes.
+    /// Keeps the cells of this part. Cells are dealt out in their order; one that starts from another's weights is
+    /// in the same part as that one.
     pub fn keep(self, cells: &mut Vec<Cell>) {
         let mut dealt: Vec<Cell> = Vec::new();
         cells.retain(|cell| {
@@ -160,8 +161,8 @@ impl Part {
     }
 }
 
-/// Cells of some studies whose names contain one of the texts `only`, where there are any; each once, seed by seed.
-/// `frozen`: the encoder whose weights are scored as they are, where a file of them was given.
+/// Returns the cells of some studies whose names contain one of the texts `only`, if any are given; each once, seed
+/// by seed. `frozen`: the encoder of the given weights, if a file was given.
 pub fn cells(
     studies: &[Study],
     shares: &[Share],
@@ -200,7 +201,7 @@ mod tests {
         let shares = [Share::percent(1), Share::percent(45), Share::NATURAL];
         let cells = cells(&[Study::Remedies, Study::Table1, Study::Floors], &shares, 2, &[], None).unwrap();
         let first: Vec<Share> = cells.iter().take(14 * 3).map(|cell| cell.share).collect();
-        // Two floors of random weights, one of pixels, eleven arms; MAE on ResNet-18 is none, and named.
+        // Two floors of random weights, one of pixels, eleven arms; MAE on ResNet-18 is undefined.
         let per_share = cells.iter().filter(|cell| cell.seed == 0 && cell.share == Share::NATURAL).count();
         assert!(per_share > 14 && first[..14].iter().all(|share| *share == Share::NATURAL), "{first:?}");
         let place = |wanted: &str| cells.iter().position(|cell| cell.id().contains(wanted)).unwrap();
@@ -242,12 +243,12 @@ mod tests {
         }
     }
 
-    /// How many cells each name stands for at two shares, by hand, and of which studies.
+    /// The number of cells of each name at two shares, by hand, and their studies.
     #[test]
     fn every_name_stands_for_its_own_cells() {
         let shares = [Share::percent(45), Share::NATURAL];
         let frozen = Some(backbone::Name::ResNet18);
-        // Six methods on two backbones; MAE on ResNet-18 is counted, and named as undefined.
+        // Six methods on two backbones; MAE on ResNet-18 is counted, and is undefined.
         for (name, count, studies) in [
             ("table1", 24, &["extension", "table1"][..]),
             ("floors", 6, &["pixels", "random_weights"]),

@@ -1,4 +1,4 @@
-//! `claims`: what the paper says, judged on its own printed numbers and on records.
+//! `claims`: the paper's claims, judged on its own printed numbers and on records.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,20 +17,20 @@ use skewbench::{
 pub struct Arguments {
     /// Results folders; without any, the paper's own numbers only
     folders: Vec<PathBuf>,
-    /// With the numbers behind each verdict
+    /// Print the numbers behind each verdict
     #[arg(long)]
     evidence: bool,
-    /// Scores that differ by less are the same
+    /// Scores that differ by less count as the same
     #[arg(long, value_name = "SCORE", default_value_t = MARGIN)]
     margin: f64,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// A body of numbers and a way to judge: a column.
+/// A column: a body of numbers and a yardstick.
 type Column = (usize, Yardstick);
-/// Every claim, and what became of it by column.
+/// Every claim, and its findings by column.
 type Judged = Vec<(&'static Claim, BTreeMap<Column, Finding>)>;
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -71,7 +71,7 @@ fn judge(claim: &Claim, bodies: &[Evidence]) -> BTreeMap<Column, Finding> {
     bodies.iter().enumerate().flat_map(on).collect()
 }
 
-/// Columns that some claim has.
+/// Returns the columns for which some claim has a finding.
 fn columns(judged: &Judged) -> Vec<Column> {
     let columns: BTreeSet<Column> = judged.iter().flat_map(|(_, found)| found.keys().copied()).collect();
     columns.into_iter().collect()
@@ -102,7 +102,7 @@ fn print(judged: &Judged, bodies: &[Evidence], evidence: bool) {
     }
 }
 
-/// The numbers behind the verdicts of a claim.
+/// Prints the numbers behind the verdicts of a claim.
 fn behind(claim: &Claim, columns: &[Column], found: &BTreeMap<Column, Finding>, bodies: &[Evidence]) {
     if !claim.quote.is_empty() {
         println!("    {}: \"{}\"", claim.section, claim.quote);
@@ -159,7 +159,7 @@ fn as_json(judged: &Judged, bodies: &[Evidence]) -> Result<String> {
 mod tests {
     use super::*;
 
-    /// Every claim on the paper's own numbers, by the paper's yardsticks alone.
+    /// Every claim on the paper's own numbers, only by the paper's yardsticks.
     #[test]
     fn findings_are_told_by_body_and_yardstick() {
         let bodies = [claims::paper()];

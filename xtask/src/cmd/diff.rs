@@ -1,4 +1,4 @@
-//! `cargo xtask diff`: two results folders beside each other, or one beside the paper.
+//! `cargo xtask diff`: compares two results folders, or one with the paper.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use skewbench::{
 
 /// Show which scores moved between two results folders, or between the paper and one.
 ///
-/// Noise is what seeds alone do to a difference, at the odds of 3 standard deviations: from their spread in both folders,
-/// cell by cell. With one seed everywhere nothing is said.
+/// Noise is the change of a difference when only the seeds change, at 3 standard deviations, estimated cell by cell
+/// from the spread in both folders. With one seed everywhere, no verdict is given.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// One line a score, what moved most first; unless `all`, only what moved beyond noise.
+/// Prints one line per score, the largest changes first; unless `all`, only changes beyond noise.
 fn print(differences: &[Difference], all: bool) {
     let mut shown: Vec<&Difference> = differences
         .iter()
@@ -104,7 +104,7 @@ fn print(differences: &[Difference], all: bool) {
     }
 }
 
-/// How many times its noise a score moved.
+/// Returns a score's change divided by its noise.
 fn surprise(difference: &Difference) -> f64 {
     let moved = (difference.after - difference.before).abs();
     difference.noise.map_or(moved, |noise| moved / noise.max(1e-12))
@@ -113,7 +113,7 @@ fn surprise(difference: &Difference) -> f64 {
 fn read(folder: &str) -> Result<Vec<Filed>> {
     ensure!(Path::new(folder).is_dir(), "{folder}: no such folder");
     let reading = reading::read(&[folder.into()]);
-    // Cells that other folders have are no news here.
+    // It does not matter which cells other folders have.
     for problem in reading.problems.iter().filter(|problem| problem.kind != ProblemKind::Missing) {
         eprintln!("{}", foreign::message(&problem.to_string()));
     }
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// In times of its noise, whichever way; where nothing is known of noise, as it is.
+    /// Sorted by the size of the change relative to its noise; if the noise is unknown, by the change itself.
     #[test]
     fn what_moved_most_is_what_moved_most_beside_its_noise() {
         let moved = |before, after, noise| {

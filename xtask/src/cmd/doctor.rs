@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: what would go wrong later, found now.
+//! `cargo xtask doctor`: finds problems before training.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -21,26 +21,26 @@ use crate::{
 
 /// Check machine, data and results folder before hours of training.
 ///
-/// Takes the flags of `reproduce` and judges what that run would do: trouble is what would stop it; everything else is
-/// a note. Every image is decoded once (`--headers` reads no further than that, where the images come in a split). Ends with exit
-/// code 1 if there is trouble.
+/// Takes the flags of `reproduce` and judges what that run would do: trouble is what would stop it; everything else
+/// is a note. Every image is decoded once (`--headers` reads only headers if the images have a split). Ends with
+/// exit code 1 if there is trouble.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     asked: Asked,
 
     /// Read only the headers of images: finds missing and foreign files, not torn ones. Images without a split are
-    /// decoded all the same: those that are alike must stay on one side
+    /// still decoded, because images that are alike must stay on one side
     #[arg(long)]
     headers: bool,
 
-    /// Results folder that a run would write to; what doctor finds out about images is stored there for it [default: that of
-    /// `reproduce`]
+    /// Results folder that a run would write to; what doctor finds out about images is stored there [default: that
+    /// of `reproduce`]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// What was found.
+/// Troubles and notes.
 #[derive(Default)]
 struct Findings {
     troubles: Vec<String>,
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     )
 }
 
-/// What the cells would be trained on and scored on.
+/// Prints the images that the cells would be trained and scored on.
 fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
     for source in run.sources.all() {
         for (split, dataset) in [("train", &source.train), ("validation", &source.validation)] {
@@ -123,7 +123,7 @@ fn cells(resolved: &[Resolved], run: &Run, findings: &mut Findings) {
     println!("cells    {}", resolved.len());
 }
 
-/// Looks at every image; a bad one is trouble if the run uses it and would stop at it.
+/// Examines every image; a bad one is trouble if the run uses it and would stop at it.
 fn images(run: &Run, resolved: &[Resolved], depth: Depth, findings: &mut Findings) -> Result<()> {
     for source in run.sources.all() {
         let cells = || resolved.iter().filter(|cell| std::ptr::eq(cell.source, source));
@@ -136,7 +136,7 @@ fn images(run: &Run, resolved: &[Resolved], depth: Depth, findings: &mut Finding
                 (Some(files), Depth::Pixels) => Inspection::examined(files),
                 _ => look(split, &**dataset, depth)?,
             };
-            // Whatever was examined has stopped its cells already, with a reason of its own.
+            // The examination at resolving has already stopped affected cells, with a reason of its own.
             let stops = run.plan.on_bad_image == OnBadImage::Fail && depth == Depth::Header;
             report(split, &found, &|index| stops && used.contains(&index), findings);
         }
@@ -176,9 +176,9 @@ fn look(split: &str, dataset: &dyn Dataset, depth: Depth) -> Result<Inspection> 
     Ok(found)
 }
 
-/// Prints what the images are like; `stops` says whether a bad image at a position would stop the run.
+/// Prints properties of the images; `stops` says whether a bad image at a position would stop the run.
 fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findings: &mut Findings) {
-    /// Bad images that are named one by one.
+    /// Largest number of bad images that are named individually.
     const NAMED: usize = 20;
     let mut sizes: Vec<_> = found.sizes.iter().collect();
     sizes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    /// Bad images at the first places; those below a number would stop the run.
+    /// Findings with `bad` bad images at the first positions; those below `stops` would stop the run.
     fn findings(bad: usize, stops: usize) -> Findings {
         let image = |index| BadImage { index, place: format!("{index}.png"), error: "torn".to_owned() };
         let sizes = [((64, 48), 2), ((32, 32), 5)].into();

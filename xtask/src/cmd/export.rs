@@ -1,4 +1,4 @@
-//! `cargo xtask export`: a trained encoder as torchvision or timm load it.
+//! `cargo xtask export`: a trained encoder in the form that torchvision or timm load.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -14,8 +14,8 @@ use crate::support::likely;
 
 /// Write the encoder of a finished cell as safetensors under torchvision's or timm's names.
 ///
-/// Heads are left out: load with `num_classes=0` (timm) or `fc = Identity()` (torchvision). Notes in the
-/// file's header say which network it is: attention heads are not visible in tensor shapes.
+/// Heads are left out: load with `num_classes=0` (timm) or `fc = Identity()` (torchvision). Notes in the file's
+/// header state the network: attention heads are not visible in tensor shapes.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(!parameters.all().is_empty(), "{}: holds no encoder", weights.display());
 
     let setting = |name: &str| record.settings.text(name);
-    // Where a record does not say, everything was normalised so.
+    // Older records do not state it; everything used this normalisation then.
     let normalisation = record.settings.normalisation().unwrap_or(Normalisation::SEWER_ML);
     let mut notes = BTreeMap::from([
         ("backbone".to_owned(), record.cell.backbone.clone()),
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("input_side".to_owned(), setting("side").context("the record names no side")?),
     ]);
     notes.extend(normalisation.notes());
-    // Records of schema 1 say `attention_heads`, `vit` and `resnet_width`, later ones `vit.heads` and so on.
+    // Records of schema 1 have `attention_heads`, `vit` and `resnet_width`, later ones `vit.heads` and so on.
     let size = |name: &&String| ["vit", "resnet", "attention_heads"].iter().any(|of| name.starts_with(of));
     let sizes = record.settings.values.keys().filter(size);
     let sizes = sizes.filter_map(|name| Some((name.clone(), setting(name)?)));
@@ -78,10 +78,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if record.beside.is_empty() {
         println!(
-            "note: the record is from before digests were kept: nothing says whether these weights are its own"
+            "note: the record is too old to have digests, so these weights cannot be checked against it"
         );
     }
-    // Shapes are the same for any number of heads, so timm would load it and compute something else.
+    // Shapes are the same for any number of heads, so timm would load the file and compute something else.
     let heads = notes.get("vit.heads").or_else(|| notes.get("attention_heads"));
     if let Some(heads) = heads.filter(|heads| *heads != "3") {
         println!("timm's vit_tiny has 3 attention heads: create it with num_heads={heads}");

@@ -64,7 +64,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it goes on where nobody reads what it says: its results are files, and take hours.
+    /// Returns whether the verb continues when its output cannot be written: its results are files, and take hours.
     pub fn keeps_results(&self) -> bool {
         match self {
             Self::Reproduce(arguments) => !arguments.dry_run,
@@ -76,7 +76,7 @@ impl Command {
         }
     }
 
-    /// Does what was asked for.
+    /// Runs the verb.
     pub fn run(&self) -> Result<()> {
         match self {
             Self::Reproduce(arguments) => reproduce::run(arguments),

@@ -1,4 +1,4 @@
-//! `cargo xtask onnx`: a bundle for programs that know nothing of this one.
+//! `cargo xtask onnx`: a bundle for other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,17 @@ use skewbench::bundle::{
 
 /// Write a bundle as ONNX, for onnxruntime and other programs.
 ///
-/// It is made of a bundle, not of a results folder: what runs elsewhere is then the very detector that
-/// `predict` runs, whose threshold and calibration were chosen once, and whoever has only the bundle can make
-/// it. The graph takes `pictures`, bytes (batch, side, side, 3) in RGB, squeezed bicubic to the side, and
-/// gives `logit` and `probability`. Threshold, rate and classes are in the file's metadata. Other runtimes
-/// differ from `predict` in the last digits of single precision.
+/// It is made from a bundle, not from a results folder: other programs then run exactly the detector of `predict`,
+/// with the same threshold and calibration, and a bundle is enough to make it. The graph takes `pictures`, bytes
+/// (batch, side, side, 3) in RGB, resized to the side without keeping the aspect ratio (bicubic), and gives `logit`
+/// and `probability`. Threshold, rate and classes are in the file's metadata. Other runtimes differ from `predict`
+/// in the last digits of single precision.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
   cargo xtask onnx pipes.skewbench pipes.onnx")]
 pub struct Arguments {
-    /// What `bundle` wrote
+    /// Bundle to convert, written by `bundle`
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
 
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Whether both are one file, by links too.
+/// Returns whether both paths are the same file, also through links.
 fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     real(one).is_some() && real(one) == real(other)

@@ -28,24 +28,24 @@ use skewbench::{
 
 use crate::support::{card, command, program, source::SYNTHETIC_SEED};
 
-/// Pictures of each kind on the page.
+/// Number of images of each kind on the page.
 const PICTURES: usize = 8;
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Results folders; without any, the page shows the paper's own numbers
     folders: Vec<PathBuf>,
-    /// Only the setting of this name, or all settings whose names contain this text
+    /// Show only the setting of this name, or all settings whose names contain this text
     #[arg(long, value_name = "TEXT")]
     setting: Option<String>,
-    /// Scores that differ by less are the same
+    /// Scores that differ by less count as the same
     #[arg(long, value_name = "SCORE", default_value_t = MARGIN)]
     margin: f64,
-    /// The page
+    /// HTML file to write
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
-    /// Also put the page's tables into this Markdown file, where it has places for them: `<!-- begin verdicts: this
-    /// command -->` ... `<!-- end verdicts -->`, and likewise `card`, `auroc`, `table1`. May be given several times
+    /// Also insert the page's tables into this Markdown file at its markers: `<!-- begin verdicts: this command
+    /// -->` ... `<!-- end verdicts -->`, and likewise `card`, `auroc`, `table1`. May be given several times
     #[arg(long, value_name = "FILE")]
     splice: Vec<PathBuf>,
     /// Also write figures for documents to this folder, as SVG, light and dark
@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Puts a page's tables into a document.
+/// Inserts a page's tables into a document.
 fn splice(page: &Page, document: &Path) -> Result<()> {
     let text = regular::read_text(document, Most::DOCUMENT)
         .with_context(|| format!("{}: cannot be read", document.display()))?;
@@ -105,7 +105,7 @@ fn figures(page: &Page, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The records of one setting by its name, or of all whose names contain a text.
+/// Returns the records of one setting by its name, or of all whose names contain a text.
 fn asked(reading: Reading, text: &str) -> Result<Reading> {
     let known: Vec<String> = contents(&reading).into_iter().map(|contents| contents.setting).collect();
     let is_name = known.iter().any(|name| name == text);
@@ -118,7 +118,7 @@ fn asked(reading: Reading, text: &str) -> Result<Reading> {
     Ok(Reading { problems: reading.problems, ..chosen })
 }
 
-/// What a page says first, for the terminal, where it comes last.
+/// The page's conclusion, which the terminal shows last.
 #[must_use]
 pub struct Decision(Vec<String>);
 
@@ -130,13 +130,13 @@ impl Decision {
     }
 }
 
-/// Writes the page of these folders, and says where.
+/// Writes the page of these folders, and prints its path.
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<Decision> {
     put(&page(reading::read(folders), MARGIN), out)
 }
 
-/// Writes the page of a folder, and says nothing: in a process of its own, for the memory that the page of many records
-/// takes would stay with a process that goes on for hours; here, where none can be started.
+/// Writes the page of a folder without output. It does so in a separate process, because the memory for a page of
+/// many records would otherwise stay with a process that runs for hours; if none can be started, in this one.
 pub fn renew(folder: &Path, out: &Path) -> Result<()> {
     let program = std::env::current_exe();
     let apart = program.and_then(|program| {
@@ -145,13 +145,13 @@ pub fn renew(folder: &Path, out: &Path) -> Result<()> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
     });
     match apart {
-        // One that a signal ended: this process gets it, too, and will write the page when it stops.
+        // Ended by a signal: this process gets it, too, and will write the page when it stops.
         Ok(ended) if ended.success() || ended.code().is_none() => Ok(()),
         _ => durable::write_whole(out, page(reading::read(&[folder.to_owned()]), MARGIN).html().as_bytes()),
     }
 }
 
-/// The page of all settings that have more than trials, at most [`MOST_PARTS`] of them.
+/// Returns the page of all settings that do not consist only of trials, at most [`MOST_PARTS`] of them.
 fn page(reading: Reading, margin: f64) -> Page {
     let shown = contents(&reading).into_iter().filter(|contents| !contents.is_tuning);
     let others = shown.take(MOST_PARTS).skip(1);
@@ -159,7 +159,7 @@ fn page(reading: Reading, margin: f64) -> Page {
     part(reading, margin).with_others(others)
 }
 
-/// The page of the largest setting.
+/// Returns the page of the largest setting.
 fn part(reading: Reading, margin: f64) -> Page {
     let (examples, on_images) = (examples(&reading), on_images(&reading));
     let page = Page::within(margin, reading, examples).with_images(on_images);
@@ -167,13 +167,13 @@ fn part(reading: Reading, margin: f64) -> Page {
     page.with_commands(made)
 }
 
-/// Commands that made a page's records.
+/// Returns the commands that made a page's records.
 fn made(page: &Page) -> Vec<Made> {
     let folders = page.contents().map(|contents| contents.folders.iter().cloned().collect::<Vec<_>>());
     command::made(&folders.unwrap_or_default())
 }
 
-/// Writes a page, and says where, what its parts are and what it leaves out.
+/// Writes a page, and prints its path, its parts and what it leaves out.
 fn put(page: &Page, out: &Path) -> Result<Decision> {
     durable::write_whole(out, page.html().as_bytes())?;
     let (records, problems) = (page.reading().records.len(), page.reading().problems.len());
@@ -200,14 +200,14 @@ fn put(page: &Page, out: &Path) -> Result<Decision> {
     Ok(Decision(parts.join(&String::new())))
 }
 
-/// Records of the setting that the page shows: models of two settings are not compared.
+/// Returns records of the setting that the page shows: models of different settings are not compared.
 fn shown(reading: &Reading) -> impl Iterator<Item = &Filed> {
     let setting = main_setting(reading);
     reading.records.iter().filter(move |filed| Some(&filed.setting) == setting.as_ref())
 }
 
-/// Every method's model at the main share and seed 0 beside the supervised one, where both have logits of the same
-/// images. A page without is no error.
+/// Compares every method's model at the main share and seed 0 with the supervised one, if both have logits of the
+/// same images. Without any the page is still valid.
 fn on_images(reading: &Reading) -> Vec<OnImages> {
     let Some(share) = main_share(reading) else { return Vec::new() };
     let of_cell = |method: method::Name, backbone: backbone::Name| {
@@ -226,8 +226,8 @@ fn on_images(reading: &Reading) -> Vec<OnImages> {
     found
 }
 
-/// Hits and misses of one model of drawn pictures: SimCLR on ResNet-18 at the main share where its logits are there, or
-/// the first that has any. A page without pictures is no error.
+/// Returns hits and misses of one model on drawn images: SimCLR on ResNet-18 at the main share if its logits exist,
+/// otherwise the first model that has any. Without any the page is still valid.
 fn examples(reading: &Reading) -> Option<Examples> {
     let wanted = Axes::trained(method::Name::SimClr, backbone::Name::ResNet18, main_share(reading)?);
     let mut records: Vec<&Filed> =
@@ -236,12 +236,12 @@ fn examples(reading: &Reading) -> Option<Examples> {
     records.iter().find_map(|filed| of(filed).ok().flatten())
 }
 
-/// The logits of a record; none where they are not there, or are another's, which is said.
+/// Returns the logits of a record; `None`, with a message, if they are missing or belong to another record.
 fn columns(filed: &Filed) -> Option<Vec<(String, Vec<f64>)>> {
     match results::logits::read(&filed.file, &filed.record) {
         Ok(columns) => Some(columns),
         Err(error) => {
-            // Of each file once, however many figures want it and pages are made.
+            // Each file is reported once, however many figures and pages need it.
             static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
             let file = Part::Logits.of(&filed.file);
             if file.exists() && TOLD.lock().is_ok_and(|mut told| told.insert(file)) {
@@ -258,7 +258,7 @@ fn of(filed: &Filed) -> Result<Option<Examples>> {
     let (Some(side), "synthetic") = (side, record.data.source.as_str()) else { return Ok(None) };
     let count = record.data.validation.normals + record.data.validation.defects;
     let drawn = data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, count, side).validation;
-    // Other pictures than the record's would be worse than none.
+    // Other images than the record's would be worse than none.
     if drawn.digest() != record.data.validation_digest {
         return Ok(None);
     }
@@ -309,7 +309,7 @@ fn example(drawn: &dyn Dataset, place: usize, logit: f64) -> Result<Example> {
 mod tests {
     use super::*;
 
-    /// Committed records of drawn pictures and of photographs.
+    /// Committed records of drawn images and of photographs.
     fn reading() -> Reading {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
         reading::read(&["2026-11-25-small-ablations", "2026-11-24-elpv"].map(|name| root.join(name)))
@@ -342,7 +342,8 @@ mod tests {
         assert!(error.contains("found 'nowhere'") && error.contains("recipe, elpv"), "{error}");
     }
 
-    /// Drawn pictures, and the record of a method at 45 % whose probe gives each of them the logit of its place.
+    /// Draws images, and writes the record of a method at 45 % whose probe gives each image the logit of its
+    /// position.
     fn kept(root: &Path, method: &str, logit: &dyn Fn(usize) -> f64) -> results::Record {
         use skewbench::results::{Folder, Logits, logits::Validated};
         let folder = Folder::open(root).unwrap();
@@ -363,7 +364,7 @@ mod tests {
         data::synthetic::source(Seed::root(SYNTHETIC_SEED), 1, 60, 32).validation
     }
 
-    /// The surest first, defects apart from normal images.
+    /// The largest logits first, defects and normal images separately.
     #[test]
     fn pictures_are_picked_by_label_and_logit() {
         let root = tempfile::tempdir().unwrap();
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(told(&found.passed), expected(false, false));
         assert!(found.hits.iter().all(|example| example.shows != "normal"));
         assert!(found.false_alarms.iter().all(|example| example.shows == "normal"));
-        // Other pictures than the record's would be worse than none.
+        // Other images than the record's would be worse than none.
         record.data.validation_digest = "0".repeat(64);
         let folder = results::Folder::open(root.path()).unwrap();
         std::fs::remove_file(folder.path(&record.cell.id)).unwrap();
@@ -397,7 +398,8 @@ mod tests {
         assert!(examples(&reading::read(&[root.path().to_owned()])).is_none());
     }
 
-    /// One that tells all defects from normal images less one that has it the other way round: 1 less 0, whatever images.
+    /// One model separates perfectly, the other is exactly reversed: the difference is 1 - 0, whatever images are
+    /// drawn.
     #[test]
     fn models_are_compared_with_the_supervised_one_on_the_same_images() {
         let root = tempfile::tempdir().unwrap();

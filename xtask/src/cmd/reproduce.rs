@@ -1,4 +1,4 @@
-//! `cargo xtask reproduce`: the main job.
+//! `cargo xtask reproduce`: the main command.
 
 use std::{
     cell::Cell,
@@ -24,12 +24,12 @@ use crate::{
 
 /// Train, probe and score the cells of the study.
 ///
-/// Without flags: the cells of the paper's Table 1, and floors beside them, at small scale, on drawn sewer pipes,
-/// on the CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept,
-/// and the one that was being trained resumes where it was, to the same numbers. Several processes may share
-/// a results folder: each takes cells that no other works on. A closed terminal does not stop it. `report.html` in the
-/// results folder is kept current: all methods are trained at the largest share first, then at the next, so that it is
-/// worth opening early.
+/// Without flags: the cells of the paper's Table 1 and the floors, at small scale, on drawn sewer pipes, on the
+/// CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept, and
+/// the interrupted one resumes and ends with the same numbers. Several processes may share a results folder: each
+/// takes cells that no other works on. A closed terminal does not stop it. `report.html` in the results folder is
+/// kept current: all methods are trained at the largest share first, then at the next, so it is worth opening
+/// early.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -55,30 +55,30 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Which cells, and the results folder.
+    /// Returns which cells to train, and the results folder.
     pub fn asked(&self) -> (&Asked, PathBuf) {
         (&self.asked, self.asked.setup.out(self.output.out.as_deref()))
     }
 }
 
-/// What is kept, and where.
+/// What is stored, and where.
 #[derive(clap::Args)]
 pub struct Output {
     /// Results folder [default: results/local/<scale>-<data>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Also write event files for TensorBoard below this folder, one run a cell
+    /// Also write event files for TensorBoard below this folder, one run per cell
     #[arg(long, value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,
 
-    /// Keep no weights beside the records; then no detector or encoder can be written from them
+    /// Store no weights beside the records; then no detector or encoder can be written from them
     #[arg(long)]
     pub no_weights: bool,
 }
 
 impl Output {
-    /// What is kept of a cell.
+    /// Returns what is stored of a cell.
     pub fn keep(&self) -> Keep<'_> {
         Keep { weights: !self.no_weights, tensorboard: self.tensorboard.as_deref() }
     }
@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         run => run?,
     };
-    // Everything that could stop a cell is found here, before the first is trained.
+    // Every problem that could stop a cell is found here, before the first is trained.
     let resolved = run.resolve()?;
     run.describe(&resolved);
     if arguments.dry_run {
@@ -133,22 +133,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     )
 }
 
-/// The page of a run that goes on.
+/// The page of a run in progress.
 pub struct Current {
     out: PathBuf,
-    /// Not before then is it written again.
+    /// Earliest time of the next update.
     next: Cell<Instant>,
 }
 
 impl Current {
-    /// Time between two pages, in times of writing one: they cost at most 2 % of the run. Ours.
+    /// Time between two updates, as a multiple of the time to write one: they take at most 2 % of the run. Ours.
     const REST: u32 = 50;
 
     pub fn new(out: &Path) -> Self {
         Self { out: out.to_owned(), next: Cell::new(Instant::now()) }
     }
 
-    /// Writes the page, unless it was written lately.
+    /// Writes the page, unless it was written recently.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -162,7 +162,8 @@ impl Current {
     }
 }
 
-/// Notes in the folder who asks for cells, and says so where the notes of earlier commands could not be read.
+/// Notes in the folder which command asks for cells, and reports if the notes of earlier commands could not be
+/// read.
 pub fn note_run(folder: &Folder, run: record::Run) -> Result<()> {
     if let Some(aside) = folder.note_run(run)? {
         eprintln!(
@@ -182,7 +183,8 @@ fn sum_up(folder: &Folder, out: &Path, (run, cells): (&Run, &[Resolved]), record
     write_up(folder, out, records)
 }
 
-/// Notes on some records, then tables and the page, of the whole folder: other commands may have put cells there.
+/// Prints notes on some records, then tables, and writes the page, of the whole folder: other commands may have
+/// added cells.
 pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
     tables::write(folder, &reading::read(&[out.to_owned()]))?;
     let limits: BTreeSet<&String> = records.iter().flat_map(|record| &record.data.limits).collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask status`: how far a results folder is, whoever works on it.
+//! `cargo xtask status`: shows the progress of a results folder, whoever works on it.
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Duration};
 
@@ -11,9 +11,9 @@ use skewbench::{
 use super::submit::slurm;
 use crate::support::pulse::{Pulse, duration, now};
 
-/// Show finished cells, cells in training and what is left, with the time that it will take.
+/// Show finished cells, cells in training and the rest, with the time that it will take.
 ///
-/// Reads the folder only: processes that train, here or on machines that share it, are not disturbed.
+/// Only reads the folder: processes that train, here or on machines that share it, are not disturbed.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Results folder
@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for state in slurm::states(&arguments.folder) {
             text += &format!("  slurm        {state}\n");
         }
-        // On a terminal the last state is written over.
+        // On a terminal, overwrite the previous output.
         let back = if lines > 0 { format!("\x1b[{lines}A\x1b[J") } else { String::new() };
         print!("{back}{text}");
         std::io::stdout().flush()?;
@@ -45,21 +45,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// What a results folder holds of the cells that were asked for.
+/// The state of the requested cells in a results folder.
 #[derive(Default)]
 struct Found {
     cells: usize,
     done: Vec<Record>,
-    /// Why records of cells that were asked for cannot be read.
+    /// Why records of requested cells cannot be read.
     unreadable: Vec<String>,
     /// Why other files cannot be read.
     foreign: Vec<String>,
-    /// What of finished cells is not there, or is another's.
+    /// What is missing beside finished records, or belongs to others.
     faults: Vec<String>,
     working: Vec<(String, Pulse)>,
     interrupted: Vec<(String, Pulse)>,
     untouched: usize,
-    /// Source images that are still to be trained on.
+    /// Source images that remain to be trained on.
     images_left: f64,
 }
 
@@ -95,7 +95,7 @@ impl Found {
         Ok(found)
     }
 
-    /// Looks how far a cell is.
+    /// Adds the state of a cell.
     fn add(&mut self, folder: &Folder, cell: String, passes: usize) {
         match folder.find(&cell) {
             Ok(Some(record)) => return self.done.push(record),
@@ -116,12 +116,12 @@ impl Found {
         }
     }
 
-    /// Cells that are not finished.
+    /// Returns the number of unfinished cells.
     fn left(&self) -> usize {
         self.cells - self.done.len() - self.unreadable.len()
     }
 
-    /// How many records each version of the code made, if there is more than one.
+    /// Returns how many records each version of the code made, if there is more than one.
     fn codes(&self) -> Option<String> {
         let mut codes: BTreeMap<String, usize> = BTreeMap::new();
         self.done.iter().for_each(|record| *codes.entry(reading::code_of(record)).or_default() += 1);
@@ -130,7 +130,7 @@ impl Found {
     }
 }
 
-/// A page, and how many cells are not finished.
+/// Returns the output, and the number of unfinished cells.
 fn look(folder: &Folder) -> Result<(String, usize)> {
     let found = Found::read(folder)?;
     let mut page = format!(
@@ -172,7 +172,7 @@ fn look(folder: &Folder) -> Result<(String, usize)> {
     Ok((page, found.left()))
 }
 
-/// Part of training that is done.
+/// Returns the part of training that is done.
 fn part(pulse: &Pulse) -> f64 {
     let within = if pulse.steps > 0 { pulse.step as f64 / pulse.steps as f64 } else { 0.0 };
     ((pulse.epoch as f64 + within) / pulse.epochs.max(1) as f64).min(1.0)
@@ -187,14 +187,14 @@ fn line(pulse: &Pulse) -> String {
     if let Some(rank) = pulse.rankme {
         text += &format!(", RankMe {rank:.1}");
     }
-    // Nothing is known before the first step.
+    // The rate is unknown before the first step.
     if *images_per_second > 0.0 {
         text += &format!(", {images_per_second:.0} images/s, {} to train", duration(pulse.seconds_left));
     }
     text + &format!("; process {process}, {} ago", duration(now() - pulse.unix as f64))
 }
 
-/// Source images a second and process, evaluation counted in; of cells in training where none is finished.
+/// Returns source images per second and process, including evaluation; from cells in training if none is finished.
 fn rate(done: &[Record], working: &[(String, Pulse)]) -> Option<f64> {
     let trained = done.iter().filter(|record| !record.curve.is_empty());
     let (images, seconds) = trained.fold((0.0, 0.0), |(images, seconds), record| {
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::support::committed;
 
-    /// The rate by a committed record of a trained cell, counted by hand.
+    /// The rate from a committed record of a trained cell, computed by hand.
     #[test]
     fn evaluation_counts_as_time_that_a_cell_takes() {
         let study = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/2026-11-29-small-study");
@@ -269,13 +269,13 @@ mod tests {
         };
         let expected = "training, 2 of 5 epochs and 3 of 40 steps, loss 0.2500, RankMe 12.3, 50 images/s, \
                         1 min 30 s to train; process 7, 10 min ago";
-        // It is read back as it was written.
+        // Reads back what was written.
         assert_eq!(line(&Pulse::read(&pulse.text())), expected);
         let begun = Pulse { loss: None, rankme: None, images_per_second: 0.0, ..pulse };
         assert_eq!(line(&begun), "training, 2 of 5 epochs and 3 of 40 steps; process 7, 10 min ago");
     }
 
-    /// Of cells in training the mean, where none is finished; those that nobody trained have no rate.
+    /// The mean over cells in training, if none is finished; cells without training have no rate.
     #[test]
     fn the_rate_is_of_what_was_trained() {
         let pulse = |images_per_second| (String::new(), Pulse { images_per_second, ..Pulse::default() });
@@ -291,7 +291,7 @@ mod tests {
         let folder = Folder::open(root.path()).unwrap();
         assert!(look(&folder).unwrap_err().to_string().contains("no run has begun"));
         let mut done = committed::record("table1", "simclr", 0);
-        // 400 images took 8 seconds and 2 more.
+        // 400 images took 8 seconds of training and 2 of evaluation.
         (done.cost.images_per_second, done.cost.train_seconds, done.cost.evaluate_seconds) = (50.0, 8.0, 2.0);
         folder.write(&done).unwrap();
         let names = ["simclr-0", "byol-0", "byol-1", "mae-0", "torn"];
@@ -314,7 +314,7 @@ mod tests {
         assert!(page.contains("  training     table1/byol-0: training, 1 of 2 epochs"), "{page}");
         assert!(page.contains("  interrupted  table1/byol-1: training, 1 of 2 epochs"), "{page}");
         assert!(page.contains("  not read     ") && page.contains("torn.json"), "{page}");
-        // Two halves of 4,000 images and a whole, at 40 a second: 200 seconds.
+        // Half of 4,000 images twice, and once all, at 40 per second: 200 seconds.
         assert!(page.ends_with("about 3 min 20 s left with 1 process, at 40 images/s each\n"), "{page}");
         assert_eq!(left, 3);
         drop(working);

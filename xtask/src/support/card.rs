@@ -7,7 +7,7 @@ use super::program;
 /// Columns of a plain terminal.
 const WIDTH: usize = 80;
 
-/// Every card, one below the other; nothing of none. `setting`: what records they are of.
+/// Returns every card, one below the other; nothing without cards. `setting`: the setting of the records.
 pub fn lines(cards: &[Card], setting: Option<&str>, made: &[Made]) -> Vec<String> {
     let mut lines = Vec::new();
     let Some(setting) = setting.filter(|_| !cards.is_empty()) else { return lines };
@@ -28,12 +28,13 @@ pub fn lines(cards: &[Card], setting: Option<&str>, made: &[Made]) -> Vec<String
     lines
 }
 
-/// Words in lines of at most [`WIDTH`] letters, where words allow.
+/// Wraps words into lines of at most [`WIDTH`] letters, if words allow.
 fn wrapped(text: &str, first: &str, rest: &str) -> Vec<String> {
     broken(text.split(' '), [first, rest], "")
 }
 
-/// A command in lines that a shell takes as one, flags beside their values. A comment needs none: it ends the command.
+/// Breaks a command into lines that a shell reads as one, keeping flags with their values. A comment needs no
+/// continuation: it ends the command.
 fn continued(command: &str) -> Vec<String> {
     let (command, comment) = match command.split_once(" # ") {
         Some((command, comment)) => (command, Some(comment)),
@@ -45,8 +46,8 @@ fn continued(command: &str) -> Vec<String> {
     lines
 }
 
-/// Pieces in lines of at most [`WIDTH`] letters, where pieces allow, after what the first line and the others begin with;
-/// all but the last end in `end`.
+/// Joins pieces into lines of at most [`WIDTH`] letters, if pieces allow, with different beginnings for the first
+/// line and the others; all lines except the last end in `end`.
 fn broken<'a>(pieces: impl Iterator<Item = &'a str>, begin: [&str; 2], end: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut line = begin[0].to_owned();

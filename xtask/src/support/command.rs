@@ -1,4 +1,4 @@
-//! Commands that a results folder remembers, and what is left of them where other cells are to be run.
+//! Commands that a results folder remembers, and how to reuse them for other cells.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,13 @@ use skewbench::{
 
 use super::program::quoted;
 
-/// Flags that choose cells, with a value; what comes next chooses others.
+/// Flags with a value that choose cells; a follow-up command chooses others.
 const CHOICES: [&str; 5] = ["--study", "--only", "--shares", "--seeds", "--part"];
-/// The same without a value.
+/// Such flags without a value.
 const SWITCHES: [&str; 2] = ["--ablations", "--dry-run"];
 
-/// The calls of `reproduce` that made the records of these folders, without their choice of cells: other verbs take other
-/// flags. A folder that remembers none, or whose list is torn, says nothing.
+/// Returns the calls of `reproduce` that made the records of these folders, without their choice of cells: other
+/// verbs take other flags. Ignores a folder that remembers none, or whose list is torn.
 pub fn made(folders: &[PathBuf]) -> Vec<Made> {
     let runs = |folder: &PathBuf| -> Vec<record::Run> {
         let is_there = |folder: &Path| folder.is_dir();
@@ -30,7 +30,7 @@ pub fn made(folders: &[PathBuf]) -> Vec<Made> {
     folders.iter().flat_map(runs).filter(is_reproduce).map(made).collect()
 }
 
-/// A command without the flags that choose cells.
+/// Removes from a command the flags that choose cells.
 fn without_choices(command: &str) -> String {
     let mut words = words(command).into_iter();
     let mut kept = Vec::new();
@@ -46,7 +46,7 @@ fn without_choices(command: &str) -> String {
     kept.join(" ")
 }
 
-/// Arguments of a command that [`quoted`] wrote.
+/// Splits a command that [`quoted`] wrote into its arguments.
 fn words(command: &str) -> Vec<String> {
     let (mut words, mut word, mut inside, mut begun) = (Vec::new(), String::new(), false, false);
     let mut letters = command.chars();
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(without_choices(command), "cargo xtask reproduce --data 'folder=my pipes' --out x");
     }
 
-    /// Calls of `reproduce` with their cells, folder by folder; other verbs take other flags.
+    /// Calls of `reproduce` with their cells, folder by folder; other verbs are left out.
     #[test]
     fn a_folder_remembers_what_made_its_records() {
         use skewbench::{candle_core::Device, results::provenance};

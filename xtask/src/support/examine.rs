@@ -1,4 +1,4 @@
-//! A look at every picture before anything is trained, with its progress; what it shows is kept in the results folder.
+//! Examination of every image before training, with its progress; the results are stored in the results folder.
 
 use std::{
     io::IsTerminal as _,
@@ -10,15 +10,15 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use skewbench::{data::files::Files, results::Folder};
 
-/// How often what is known is written down, so that a look that is stopped need not begin anew. Ours.
+/// How often results are written, so that a stopped examination need not start again. Ours.
 const KEPT_EVERY: Duration = Duration::from_secs(30);
-/// Files between two looks at the clock.
+/// Number of files between two checks of the clock.
 const CHUNK: usize = 512;
 
-/// Looks at all pictures that are not known yet.
+/// Examines all images that are not known yet.
 ///
 /// # Errors
-/// If what is known cannot be written to the folder.
+/// If the results cannot be written to the folder.
 pub fn files(all: &[&Files], folder: Option<&Path>) -> Result<()> {
     let open: Vec<Vec<usize>> = all
         .iter()
@@ -26,7 +26,7 @@ pub fn files(all: &[&Files], folder: Option<&Path>) -> Result<()> {
         .collect();
     let count: usize = open.iter().map(Vec::len).sum();
     let bar = ProgressBar::new(count as u64).with_style(ProgressStyle::with_template(
-        "looking   {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
+        "examining {wide_bar} {pos}/{len} images  {per_sec}  {eta_precise} left",
     )?);
     let (begun, mut kept) = (Instant::now(), Instant::now());
     let plain = !std::io::stderr().is_terminal();
@@ -38,7 +38,7 @@ pub fn files(all: &[&Files], folder: Option<&Path>) -> Result<()> {
                     let (done, pace) =
                         (bar.position(), bar.position() as f64 / begun.elapsed().as_secs_f64());
                     eprintln!(
-                        "looking at pictures: {done} of {count}, {pace:.0} a second; about {:.0} s left",
+                        "examining images: {done} of {count}, {pace:.0} per second; about {:.0} s left",
                         (count as f64 - done as f64) / pace
                     );
                 }

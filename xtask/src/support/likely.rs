@@ -1,14 +1,14 @@
-//! What somebody probably meant by a name that is not known.
+//! Suggestions for misspelt names.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Result, bail};
 use skewbench::results::{Folder, Record};
 
-/// Names that are as like as this to what was typed are worth a suggestion (Jaro and Winkler's measure, 0 to 1; ours).
+/// Smallest similarity to the typed text for a suggestion (Jaro and Winkler's measure, 0 to 1; ours).
 const LIKE: f64 = 0.8;
 
-/// The known name that is most like what was typed, if one is like it.
+/// Returns the known name most similar to what was typed, if one is similar enough.
 pub fn meant<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let likeness = |name: &str| strsim::jaro_winkler(&typed, &name.to_lowercase());
@@ -17,7 +17,7 @@ pub fn meant<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
     liked.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
 }
 
-/// That no cell has one of these texts in its name, what was probably meant, and what names are made of.
+/// Explains that no cell has one of these texts in its name, with suggestions and the words that names consist of.
 pub fn no_cell(typed: &[String], cells: &[String]) -> String {
     let words = |cell: &String| -> Vec<String> { cell.split(['/', '-']).map(str::to_owned).collect() };
     let words: BTreeSet<String> = cells.iter().flat_map(words).collect();
@@ -27,17 +27,17 @@ pub fn no_cell(typed: &[String], cells: &[String]) -> String {
         if meant.is_empty() { String::new() } else { format!(" Did you mean '{}'?", meant.join("' or '")) };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     format!(
-        "no cell's name contains '{}'.{suggestion} Here cells are called like '{}', with these words: {}",
+        "no cell's name contains '{}'.{suggestion} Cells here have names like '{}', made of these words: {}",
         typed.join("' or '"),
         cells.first().map_or("", |cell| cell),
         words.join(", ")
     )
 }
 
-/// The record of a finished cell, and its file.
+/// Returns the record of a finished cell, and its file.
 ///
 /// # Errors
-/// If no cell is called so: then those are named that may have been meant. If its record cannot be read.
+/// If no cell has that name, with suggestions; or if its record cannot be read.
 pub fn finished(folder: &Folder, typed: &str) -> Result<(PathBuf, Record)> {
     const SHOWN: usize = 5;
     let cell = typed.strip_suffix(".json").unwrap_or(typed);

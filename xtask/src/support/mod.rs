@@ -1,6 +1,6 @@
-//! What several verbs share.
+//! Code that several verbs share.
 
-// First, for its macros are everybody's.
+// First, because its macros are used everywhere.
 #[macro_use]
 pub mod print;
 

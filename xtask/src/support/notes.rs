@@ -1,8 +1,8 @@
-//! Notes on data, each reason once.
+//! Notes on data, each reason printed once.
 
 use std::collections::BTreeSet;
 
-/// Notes that differ by a validation share alone become one: `no scores at validation shares 1%, 2%: ...`.
+/// Merges notes that differ only in the validation share: `no scores at validation shares 1%, 2%: ...`.
 pub fn together<'a>(notes: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     const BEGIN: &str = "no scores at validation share ";
     let (mut shares, mut others, mut lowest) = (Vec::new(), BTreeSet::new(), BTreeSet::new());

@@ -1,22 +1,22 @@
-//! What happens when nobody reads what the program says, as in `cargo xtask claims | head -1`.
+//! What happens when nobody reads the output, as in `cargo xtask claims | head -1`.
 //!
-//! Most programs that print end by SIGPIPE then, quietly, and so does this one; a shell knows it as status 141. Rust
-//! would ignore it. Verbs whose results are files go on instead, also where a terminal is closed (SIGHUP).
-//! Elsewhere than on Unix there are no such signals.
+//! Most programs that print are then ended quietly by SIGPIPE, and so is this one; a shell reports status 141. Rust
+//! would ignore the signal. Verbs whose results are files continue instead, also after a terminal is closed
+//! (SIGHUP). Systems other than Unix have no such signals.
 
-/// Lets a closed pipe end the program from now on.
+/// From now on, a closed pipe ends the program.
 pub fn end_quietly() {
     #[cfg(unix)]
     set(libc::SIGPIPE, libc::SIG_DFL);
 }
 
-/// Lets neither a closed pipe nor a closed terminal end the program from now on.
+/// From now on, neither a closed pipe nor a closed terminal ends the program.
 pub fn go_on() {
     #[cfg(unix)]
     [libc::SIGPIPE, libc::SIGHUP].into_iter().for_each(|signal| set(signal, libc::SIG_IGN));
 }
 
-/// Does `write` to a process that may have died: then it fails, and the program goes on.
+/// Runs `write` to a process that may have died: the write then fails, and the program continues.
 pub fn survive<T>(write: impl FnOnce() -> T) -> T {
     #[cfg(unix)]
     set(libc::SIGPIPE, libc::SIG_IGN);

@@ -1,8 +1,8 @@
-//! Printing that ends nothing: hours of training must not be lost because nobody can hear of them.
+//! Printing that never ends the program: hours of training must not be lost because the output cannot be shown.
 //!
-//! The standard library's macros panic where output cannot be written: on a full disk, on a terminal that is gone. These
-//! have their names and take their place in this program. What could not be written is told at the end, and then only
-//! a program that was there to print has failed.
+//! The standard library's macros panic if output cannot be written, for example on a full disk or a closed
+//! terminal. These have the same names and replace them in this program. Lost output is reported at the end, and
+//! only a program whose purpose was printing has then failed.
 
 use std::{
     fmt::Arguments,
@@ -13,7 +13,7 @@ use std::{
 /// The first failure to write to the standard output.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Where to.
+/// The output stream.
 #[derive(Clone, Copy)]
 pub enum To {
     Output,
@@ -25,12 +25,12 @@ pub fn write(to: To, text: Arguments, end: &str) {
     let write = |to: &mut dyn Write| to.write_fmt(text).and_then(|()| to.write_all(end.as_bytes()));
     match to {
         To::Output => note(write(&mut io::stdout().lock())),
-        // Where this fails, there is nobody to tell.
+        // If this fails, the error cannot be reported anywhere.
         To::Errors => drop(write(&mut io::stderr().lock())),
     }
 }
 
-/// What is still to be written, is; then why output was lost, if it was.
+/// Flushes the output and returns why some was lost, if it was.
 pub fn end() -> Option<io::Error> {
     note(io::stdout().flush());
     LOST.lock().ok()?.take()
@@ -42,14 +42,14 @@ fn note(written: io::Result<()>) {
     }
 }
 
-/// As the standard library's, but never a panic.
+/// Like the standard library's, but never panics.
 macro_rules! print {
     ($($text:tt)*) => {
         $crate::support::print::write($crate::support::print::To::Output, format_args!($($text)*), "")
     };
 }
 
-/// As the standard library's, but never a panic.
+/// Like the standard library's, but never panics.
 macro_rules! println {
     () => { print!("\n") };
     ($($text:tt)*) => {
@@ -57,14 +57,14 @@ macro_rules! println {
     };
 }
 
-/// As the standard library's, but never a panic.
+/// Like the standard library's, but never panics.
 macro_rules! eprint {
     ($($text:tt)*) => {
         $crate::support::print::write($crate::support::print::To::Errors, format_args!($($text)*), "")
     };
 }
 
-/// As the standard library's, but never a panic.
+/// Like the standard library's, but never panics.
 macro_rules! eprintln {
     () => { eprint!("\n") };
     ($($text:tt)*) => {

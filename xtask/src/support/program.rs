@@ -1,4 +1,4 @@
-//! The program itself: what its user calls it, and the checkout it was built from.
+//! The program itself: the name that its user types, and the checkout it was built from.
 //!
 //! `cargo xtask` in a checkout and an installed `skewbench` are the same program. Cargo sets
 //! `CARGO_MANIFEST_DIR` for what it runs, which says which of the two this is.
@@ -10,31 +10,31 @@ use anyhow::{Context, Result};
 /// How commands are written in help texts and messages.
 const THROUGH_CARGO: &str = "cargo xtask";
 
-/// What a user types in front of a verb: `cargo xtask`, or `skewbench` when it runs without cargo.
+/// Returns what a user types before a verb: `cargo xtask`, or `skewbench` without cargo.
 pub fn name() -> &'static str {
     if manifest().is_some() { THROUGH_CARGO } else { "skewbench" }
 }
 
-/// A help text or message with commands as this user types them.
+/// Rewrites the commands in a help text or message as this user types them.
 pub fn as_typed(text: &str) -> String {
     text.replace(THROUGH_CARGO, name())
 }
 
-/// This command as a shell takes it, but for names that are no UTF-8: a file of JSON cannot spell them.
+/// Returns this command, quoted for a shell, except names that are not UTF-8, which JSON cannot represent.
 pub fn command() -> String {
     let arguments = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
     let arguments: Vec<String> = arguments.collect();
     format!("{} {}", name(), arguments.join(" "))
 }
 
-/// An argument as a shell takes it.
+/// Quotes an argument for a shell.
 pub fn quoted(argument: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "-_=,./%:+".contains(letter);
     let is_plain = !argument.is_empty() && argument.chars().all(plain);
     if is_plain { argument.to_owned() } else { format!("'{}'", argument.replace('\'', "'\\''")) }
 }
 
-/// The root of the checkout, for verbs that build.
+/// Returns the root of the checkout, for verbs that build.
 ///
 /// # Errors
 /// If the program runs without cargo: it may have been installed, and its checkout may be gone or changed.
@@ -43,7 +43,7 @@ pub fn checkout() -> Result<PathBuf> {
     Ok(package.join(".."))
 }
 
-/// Folder of this package, set by `cargo run`.
+/// Returns the folder of this package, which `cargo run` sets.
 fn manifest() -> Option<PathBuf> {
     std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)
 }

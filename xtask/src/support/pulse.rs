@@ -1,31 +1,30 @@
-//! What a process says of the cell that it works on, in the cell's lock: written by `reproduce`, read by
-//! `status`.
+//! The progress of a cell that a process writes into the cell's lock: written by `reproduce`, read by `status`.
 
 use std::collections::BTreeMap;
 
-/// How far a cell is.
+/// The progress of a cell.
 #[derive(Clone, Debug, Default)]
 pub struct Pulse {
     pub process: u32,
     /// `training`, `features`, `probe` or `label-free`.
     pub stage: String,
-    /// Epochs done, of how many.
+    /// Completed epochs, followed by their number.
     pub epoch: usize,
     pub epochs: usize,
-    /// Steps done of the present epoch, of how many.
+    /// Completed steps of the current epoch, followed by their number.
     pub step: usize,
     pub steps: usize,
     pub loss: Option<f64>,
     pub rankme: Option<f64>,
     pub images_per_second: f64,
-    /// Until training ends.
+    /// Seconds until training ends.
     pub seconds_left: f64,
     /// When this was written, seconds since 1970.
     pub unix: u64,
 }
 
 impl Pulse {
-    /// One `name = value` a line.
+    /// Formats it, one `name = value` per line.
     pub fn text(&self) -> String {
         let Self {
             process, stage, epoch, epochs, step, steps, images_per_second, seconds_left, unix, ..
@@ -43,8 +42,7 @@ impl Pulse {
         text
     }
 
-    /// Reads what [`Self::text`] wrote. What is missing, as in a file that is just being written, is left at
-    /// zero.
+    /// Reads the result of [`Self::text`]. Missing values, as in a file that is just being written, are zero.
     pub fn read(text: &str) -> Self {
         let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(" = ")).collect();
         let number = |name: &str| values.get(name).and_then(|value| value.parse::<f64>().ok());
@@ -65,14 +63,14 @@ impl Pulse {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub fn now() -> f64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
-/// `3 h 12 min`, `12 min`, `40 s`.
+/// Formats a duration: `3 h 12 min`, `12 min`, `40 s`.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     match (seconds / 3_600, seconds / 60 % 60) {

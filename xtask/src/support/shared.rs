@@ -1,28 +1,28 @@
-//! Whether processes on several machines could share a folder: what its file system does with locks.
+//! Whether processes on several machines can share a folder: the behaviour of its file system's locks.
 
 use std::{fs, path::Path};
 
-/// File systems whose locks hold among the processes of one machine only, and say nothing of it. sshfs was tried: two
+/// File systems whose locks work only among the processes of one machine, without an error. sshfs was tested: two
 /// mounts of one folder lock one file at the same time.
 const OF_ONE_MACHINE: [&str; 7] =
     ["fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.blobfuse2", "vboxsf"];
 
-/// What to know before processes of several machines write into this folder; none where nothing stands against it, or
-/// the system does not say what the folder lies on.
+/// Returns a warning for processes of several machines that write into this folder; `None` if nothing speaks
+/// against it, or the system does not report the folder's file system.
 pub fn warning(folder: &Path) -> Option<String> {
     let folder = fs::canonicalize(folder).ok()?;
     of(&folder, &fs::read_to_string("/proc/self/mounts").ok()?)
 }
 
-/// By the lines of `/proc/self/mounts`.
+/// Finds the warning from the lines of `/proc/self/mounts`.
 fn of(folder: &Path, mounts: &str) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
-        // A space in a name is written as its number.
+        // A space in a name is written as an octal code.
         let at = words.get(1)?.replace("\\040", " ");
         folder.starts_with(&at).then_some((at.len(), *words.get(2)?, *words.get(3)?))
     });
-    // Of equals the last lies over the others.
+    // Of equal mount points the last covers the others.
     let (_, kind, options) = mounts.max_by_key(|(length, ..)| *length)?;
     let has = |option: &str| options.split(',').any(|known| known == option);
     let why = match kind {

@@ -1,4 +1,4 @@
-//! `--data`: which source of images a command works on.
+//! `--data`: the source of images that a command uses.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,40 +23,40 @@ use skewbench::{
 
 use super::examine;
 
-/// Root of the stream that the synthetic sewer is drawn from: the same pictures for every cell. Ours.
+/// Root of the stream that the synthetic sewer is drawn from: the same images for every cell. Ours.
 pub const SYNTHETIC_SEED: u64 = 0;
 
-/// The same where numbers are chosen: no study is scored on these pictures. Ours.
+/// The same for tuning: no study is scored on these images. Ours.
 const TUNING_SEED: u64 = 1;
 
-/// Pixels of training images that are kept in memory. Ours: a quarter of a small laptop's.
+/// Bytes of training images that are kept in memory. Ours: a quarter of a small laptop's.
 pub const CACHED_BYTES: usize = 1 << 30;
 
-/// What images are for: what is chosen must not be scored on what it was chosen on.
+/// What images are used for: choices must not be scored on the images that they were based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be trained and scored on.
+    /// To train and score on.
     Study,
-    /// To choose numbers on: drawn from another seed, or training images alone.
+    /// To tune on: drawn from another seed, or only training images.
     Tuning,
 }
 
-/// How files are understood, and what is done to know them.
+/// How files are read, and whether they are examined first.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// How many bits of 16-bit samples are in use; without it those that a look at some files shows.
+    /// Number of bits in use of 16-bit samples; by default determined from some files.
     pub sample_bits: Option<SampleBits>,
     /// Which images belong together.
     pub group_by: Option<GroupBy>,
-    /// What happens where a split has leaks.
+    /// What happens if a split has leaks.
     pub on_leak: OnLeak,
-    /// Results folder whose lists say what earlier processes knew.
+    /// Results folder whose lists contain what earlier processes found.
     pub known: Option<PathBuf>,
-    /// Whether every picture is looked at, and lists are kept in that folder.
+    /// Whether every image is examined, and the lists are stored in that folder.
     pub examine: bool,
 }
 
-/// Where images come from.
+/// The source of images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     Synthetic,
@@ -80,7 +80,7 @@ Where images come from:
   csv=FILE       your own: columns path,label and optionally class,split,group
   packed=DIR     what `data pack` made of one of these";
 
-    /// Name in records.
+    /// Returns the name in records.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Synthetic => "synthetic",
@@ -92,11 +92,11 @@ Where images come from:
         }
     }
 
-    /// Reads annotations; images are opened later, one by one, and remembered while memory lasts. Pictures without a
-    /// split are all looked at first, since those that are alike must stay on one side.
+    /// Reads annotations; images are opened later, one by one, and cached while memory lasts. Images without a
+    /// split are all examined first, because those that are alike must stay on one side.
     pub fn open(&self, scale: &Scale, purpose: Purpose, reading: &Reading) -> Result<Source> {
         let source = match (self, self.opened()?) {
-            // It is read at the speed of memory already.
+            // A packed store is read at the speed of memory already.
             (Self::Packed(folder), _) => return packed(folder, scale.side, purpose, reading),
             (_, Some(opened)) => read(opened, scale.side, purpose, reading)?,
             (_, None) => drawn(scale, purpose),
@@ -108,7 +108,7 @@ Where images come from:
         })
     }
 
-    /// What lies on disk; none where pictures are drawn.
+    /// Opens data on disk; `None` if images are drawn.
     fn opened(&self) -> Result<Option<Opened>> {
         Ok(Some(match self {
             Self::Synthetic | Self::Packed(_) => return Ok(None),
@@ -121,7 +121,7 @@ Where images come from:
     }
 }
 
-/// Files with a split, and what is known of them.
+/// Opens files with a split, and what is known about them.
 fn read(mut opened: Opened, side: usize, purpose: Purpose, reading: &Reading) -> Result<Source> {
     let grouped = |opened: &Opened| opened.files().iter().any(|files| files.group(0).is_some());
     if let Some(rule) = &reading.group_by {
@@ -155,7 +155,7 @@ fn read(mut opened: Opened, side: usize, purpose: Purpose, reading: &Reading) ->
     Ok(source)
 }
 
-/// A packed store, which was looked at, split and grouped when it was packed.
+/// Opens a packed store, which was examined, split and grouped when it was packed.
 fn packed(folder: &Path, side: usize, purpose: Purpose, reading: &Reading) -> Result<Source> {
     ensure!(
         reading.group_by.is_none() && reading.sample_bits.is_none(),
@@ -165,14 +165,15 @@ fn packed(folder: &Path, side: usize, purpose: Purpose, reading: &Reading) -> Re
     if let Some(packed) = store::shorter_side(folder)? {
         ensure!(
             packed >= side,
-            "{}: packed at a shorter side of {packed} pixels, and {side} are asked for: pack it again with --side {side} or more",
+            "{}: packed at a shorter side of {packed} pixels, but {side} are requested: pack it again with \
+             --side {side} or more",
             folder.display()
         );
     }
     store::open(folder)
 }
 
-/// The drawn sewer.
+/// Returns the drawn sewer.
 fn drawn(scale: &Scale, purpose: Purpose) -> Source {
     let (train, validation) = scale.synthetic_images;
     let of = |seed| data::synthetic::source(Seed::root(seed), train, validation, scale.side);
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    /// Numbers are chosen on other pictures than studies are scored on, as many and as large.
+    /// Tuning uses other images than studies, as many and as large.
     #[test]
     fn drawn_pictures_to_choose_on_are_others() {
         let scale = Scale { synthetic_images: (30, 20), side: 32, ..Scale::small() };

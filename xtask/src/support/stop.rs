@@ -1,5 +1,5 @@
-//! Ctrl-C and its kin while cells are trained: the cell in training keeps its state, and the program ends. A second
-//! Ctrl-C ends it at once.
+//! Ctrl-C and similar signals during training: the state of the current cell is saved, and the program ends. A
+//! second Ctrl-C ends it at once.
 
 use std::{
     fmt,
@@ -9,15 +9,15 @@ use std::{
     },
 };
 
-/// Exit status where nothing went wrong and the same command goes on: `EX_TEMPFAIL` of sysexits.h.
+/// Exit status if nothing failed and the same command resumes: `EX_TEMPFAIL` of sysexits.h.
 pub const AGAIN: u8 = 75;
 
-/// The end of a process that was asked to stop.
+/// The error of a process that was asked to stop.
 #[derive(Debug)]
 pub struct Halt {
-    /// What became of the cell in training; empty where none was.
+    /// What happened to the cell in training; empty if there was none.
     pub last: String,
-    /// Cells that are finished, and all.
+    /// Numbers of finished cells, and of all.
     pub finished: usize,
     pub all: usize,
 }
@@ -36,7 +36,7 @@ impl fmt::Display for Halt {
 
 impl std::error::Error for Halt {}
 
-/// What signals say.
+/// The signals received so far.
 struct Signals {
     asked: Arc<AtomicBool>,
     which: Arc<AtomicUsize>,
@@ -44,8 +44,8 @@ struct Signals {
 
 static SIGNALS: OnceLock<Signals> = OnceLock::new();
 
-/// True once somebody asked this process to stop: by SIGINT (Ctrl-C), SIGTERM, or SIGUSR1, which batch systems send before
-/// a time limit. From the first call on these do not end the process any more.
+/// Returns a flag that becomes true when somebody asks this process to stop: by SIGINT (Ctrl-C), SIGTERM, or
+/// SIGUSR1, which batch systems send before a time limit. After the first call these no longer end the process.
 pub fn asked() -> Arc<AtomicBool> {
     let signals = SIGNALS.get_or_init(|| {
         let signals = Signals { asked: Arc::default(), which: Arc::default() };
@@ -56,8 +56,8 @@ pub fn asked() -> Arc<AtomicBool> {
     signals.asked.clone()
 }
 
-/// Ends the process as the signal that asked for it would have, or with [`AGAIN`] after SIGUSR1, of which callers know
-/// that work is left. Comes back where no signal did.
+/// Ends the process as the received signal would have, or with [`AGAIN`] after SIGUSR1, from which callers learn
+/// that work is left. Returns if there was no signal.
 pub fn end() {
     #[cfg(unix)]
     if let Some(which) = SIGNALS.get().map(|signals| signals.which.load(Relaxed)).filter(|which| *which > 0) {
@@ -65,7 +65,7 @@ pub fn end() {
         if which == signal_hook::consts::SIGUSR1 {
             std::process::exit(AGAIN.into());
         }
-        // Callers such as shells see what ended it.
+        // Callers such as shells see which signal ended it.
         let _ = signal_hook::low_level::emulate_default_handler(which);
     }
 }
@@ -78,9 +78,9 @@ impl Signals {
             flag,
         };
         for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().filter(|signal| !is_ignored(*signal)) {
-            // In this order: the first Ctrl-C finds the flag unset. The others may come twice without anybody's impatience,
-            // as to a shell and to what it runs. Without a handler a signal ends the process as ever, and a cell
-            // loses what it did since its last state.
+            // In this order: the first Ctrl-C finds the flag unset. The other signals may come twice without a
+            // user's impatience, for example when a shell and its child both get one. Without a handler a signal
+            // ends the process as usual, and a cell loses the work since its last saved state.
             if signal == SIGINT {
                 let _ = flag::register_conditional_default(signal, self.asked.clone());
             }
@@ -90,10 +90,10 @@ impl Signals {
     }
 }
 
-/// Whether whoever started this process wants it not to hear a signal, as shells do of jobs in the background.
+/// Returns whether the parent process made this one ignore a signal, as shells do for background jobs.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
-    // SAFETY: a zeroed `sigaction` is one, and without a new action the call only writes the present one to it.
+    // SAFETY: a zeroed `sigaction` is valid, and without a new action the call only writes the current one to it.
     unsafe {
         let mut present: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut present) == 0 && present.sa_sigaction == libc::SIG_IGN

@@ -10,7 +10,7 @@ use skewbench::{
     study::Study,
 };
 
-/// Heading, and the number of a cell that stands below it.
+/// A heading, and the value of a cell below it.
 type Column = (&'static str, fn(&Evidence, Axes) -> Option<Interval>);
 
 const COLUMNS: [Column; 3] = [
@@ -19,7 +19,7 @@ const COLUMNS: [Column; 3] = [
     ("F1 in training", |from, cell| from.interval(Metric::F1, &cell.in_training())),
 ];
 
-/// Scores on all validation images, seeds taken together. At most 80 columns wide, unless a name is long.
+/// Scores on all validation images, averaged over seeds. At most 80 columns wide, unless a name is long.
 pub fn render(records: &[Record]) -> String {
     let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
     let reading = reading::of(named.collect());
@@ -36,7 +36,7 @@ pub fn render(records: &[Record]) -> String {
     lines.join("\n")
 }
 
-/// The cells of a setting, by training share, the largest first.
+/// Returns the cells of a setting, by training share, the largest first.
 fn blocks(reading: &Reading, setting: &str, evidence: &Evidence) -> Vec<String> {
     let mut shares: BTreeMap<Share, Vec<(String, Axes)>> = BTreeMap::new();
     let cells: BTreeSet<Axes> =
@@ -67,7 +67,7 @@ fn blocks(reading: &Reading, setting: &str, evidence: &Evidence) -> Vec<String> 
     lines
 }
 
-/// `SimCLR, ResNet-18`, `random weights, ResNet-18`, `raw pixels`; of other studies with their name.
+/// Returns `SimCLR, ResNet-18`, `random weights, ResNet-18`, `raw pixels`; for other studies with their name.
 fn name(cell: &Axes) -> String {
     let what = match (cell.study, cell.method) {
         (Study::Pixels, _) => return "raw pixels".to_owned(),
@@ -83,7 +83,7 @@ fn name(cell: &Axes) -> String {
     format!("{what}, {backbone} ({})", study.trim_end())
 }
 
-/// A number of a record's classifier on all validation images.
+/// Returns a score of a record's classifier on all validation images.
 pub fn all_images(record: &Record, classifier: Classifier, metric: Metric) -> Option<f64> {
     let wanted = |score: &&skewbench::results::record::Score| {
         score.classifier == classifier.id() && score.validation_share.is_none()
@@ -91,7 +91,7 @@ pub fn all_images(record: &Record, classifier: Classifier, metric: Metric) -> Op
     record.scores.iter().find(wanted).and_then(|score| metric.of(score))
 }
 
-/// `0.742`, with seeds `0.742 ±0.012`; a dash for what was not measured.
+/// Formats `0.742`, with several seeds `0.742 ±0.012`; a dash if not measured.
 fn shown(number: Option<Interval>) -> String {
     let Some(Interval { estimate, low, high }) = number else { return "\u{2013}".to_owned() };
     let half = (high - low) / 2.0;

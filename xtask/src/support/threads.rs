@@ -1,17 +1,16 @@
-//! Threads: all that a command will need are asked for before it begins, since hours later it is too late to hear that
-//! there are none.
+//! Threads: all that a command will need are requested at the start, since hours later it is too late for an error.
 
 use std::{io, sync::Mutex, sync::mpsc, thread};
 
 use anyhow::{Context, Result};
 
-/// Threads that load images. Ours: one for each loader, and one that measures steps.
+/// Threads besides the pool. Ours: one for a loader, and one that measures steps.
 const BESIDE: usize = 2;
 
-/// Starts the pool, and sees whether the others can be had: the table of scores has a pool of its own.
+/// Starts the pool, and checks that the other threads can be started: the table of scores has a pool of its own.
 ///
 /// # Errors
-/// If the system does not give as many.
+/// If the system does not allow as many threads.
 pub fn start() -> Result<()> {
     let pool = || -> Result<()> {
         rayon::ThreadPoolBuilder::new().build_global()?;
@@ -23,12 +22,12 @@ pub fn start() -> Result<()> {
     )
 }
 
-/// Has so many threads at once, and ends them.
+/// Starts this many threads at once, and ends them.
 fn try_for(count: usize) -> io::Result<()> {
     let (hold, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     thread::scope(|scope| {
-        // Nobody sends anything: they end when nobody can any more.
+        // Nothing is sent: the threads end when the channel closes.
         let begin = |_| {
             let sleep = || drop(wait.lock().map(|wait| wait.recv()));
             thread::Builder::new().spawn_scoped(scope, sleep).map(drop)

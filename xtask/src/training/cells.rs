@@ -1,4 +1,4 @@
-//! The cells of a run, one after the other.
+//! Trains the cells of a run, one after the other.
 
 use std::{
     cell::Cell,
@@ -24,21 +24,21 @@ use crate::{
     support::stop::{self, Halt},
 };
 
-/// Everything that is to be done.
+/// The work of a run.
 pub struct Cells<'a> {
     pub resolved: &'a [&'a Resolved<'a>],
     pub folder: &'a Folder,
     pub keep: Keep<'a>,
-    /// Asked before a cell is trained.
+    /// Called before a cell is trained; false refuses it.
     pub may_begin: &'a dyn Fn(&Resolved) -> bool,
-    /// Called after each cell that was trained here. What goes wrong there is said, and stops nothing.
+    /// Called after each cell that was trained here. Its errors are reported, and stop nothing.
     pub trained: &'a dyn Fn() -> Result<()>,
 }
 
-/// What is kept of a cell besides its record and its logits.
+/// What is stored of a cell besides its record and its logits.
 #[derive(Clone, Copy)]
 pub struct Keep<'a> {
-    /// Its trained variables.
+    /// Whether to store its trained variables.
     pub weights: bool,
     /// Folder for TensorBoard's event files.
     pub tensorboard: Option<&'a Path>,
@@ -50,7 +50,7 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Encoders that a results folder keeps.
+/// Encoders stored in a results folder.
 pub struct Kept(pub PathBuf);
 
 impl Pretrained for Kept {
@@ -59,44 +59,44 @@ impl Pretrained for Kept {
         let id = cell.cell.id();
         let record = folder.find(&id)?.with_context(|| {
             format!(
-                "{}: not trained yet; the same command with --study table1 does it",
+                "{}: not trained yet; the same command with --study table1 trains it",
                 folder.path(&id).display()
             )
         })?;
         ensure_of(&record, cell)
-            .with_context(|| format!("what it begins with, {id}, is of another experiment"))?;
+            .with_context(|| format!("the cell that it starts from, {id}, belongs to another experiment"))?;
         let bytes = beside::read(&folder.path(&id), &record, Part::Weights)
-            .context("fine-tuning begins with weights, which --no-weights does not keep")?;
+            .context("fine-tuning starts from weights, which --no-weights does not store")?;
         Ok(Weights::read(&folder.weights(&id), &bytes)?)
     }
 }
 
-/// How far a cell is.
+/// The state of a cell.
 enum Standing {
-    /// Not finished, or in another process's hands.
+    /// Not finished, or being trained by another process.
     Open,
     Finished,
     Failed,
-    /// It may not begin.
+    /// It may not start.
     Refused,
 }
 
-/// What one look at all cells came to.
+/// The result of one pass over all cells.
 #[derive(Default)]
 struct Pass {
     /// Whether something was finished.
     worked: bool,
-    /// Cells in the hands of other processes.
+    /// Number of cells that other processes work on.
     elsewhere: usize,
 }
 
 impl Cells<'_> {
-    /// Looks at what the folder holds, before anything is trained: what half-written files dead processes left is
-    /// removed, and what cannot be read, or is not its record's, is told. Returns cells whose record cannot be read, with
-    /// the reason: they are left alone, and the others are trained.
+    /// Checks the content of the folder before training: removes temporary files that dead processes left, and
+    /// reports what cannot be read or does not belong to its record. Returns cells whose record cannot be read,
+    /// with the reason: these are left alone, and the others are trained.
     ///
     /// # Errors
-    /// If a record or a checkpoint is of another experiment under the same name. Nothing is overwritten.
+    /// If a record or a checkpoint belongs to another experiment under the same name. Nothing is overwritten.
     pub fn ensure_ours(&self) -> Result<Vec<Failure>> {
         self.folder.clean();
         let (mut foreign, mut unreadable) = (Vec::<(String, Vec<String>)>::new(), Vec::new());
@@ -125,13 +125,13 @@ impl Cells<'_> {
         let lines: Vec<String> =
             foreign.iter().map(|(reason, cells)| format!("  {}: {reason}", some(cells))).collect();
         bail!(
-            "results of another experiment lie there under the same names:\n{}\nchoose another --out, or move \
+            "the folder has results of another experiment under the same names:\n{}\nchoose another --out, or move \
              these files away to compute the cells again",
             lines.join("\n")
         )
     }
 
-    /// Says what in the folder no cell of these can be read from, and what of finished ones is not whole.
+    /// Reports unreadable record files of other cells, and incomplete files beside finished records.
     fn tell_faults(&self) -> Result<()> {
         let ids: Vec<String> = self.resolved.iter().map(|resolved| resolved.cell.id()).collect();
         for reason in self.folder.unreadable(ids.iter().map(String::as_str))? {
@@ -141,8 +141,8 @@ impl Cells<'_> {
             let again = self.to_make_again(&record)?;
             for fault in self.folder.faults(&record)? {
                 let what = match again.contains(&fault) {
-                    true => "the cell is made again",
-                    false => "with --no-weights it is not made again",
+                    true => "the cell is computed again",
+                    false => "with --no-weights it is not written again",
                 };
                 eprintln!("{}: {what}", fault.text);
             }
@@ -150,17 +150,17 @@ impl Cells<'_> {
         Ok(())
     }
 
-    /// What is wrong with the files beside a finished record and can be mended by making the cell again.
+    /// Returns the problems of the files beside a finished record that training the cell again would fix.
     fn to_make_again(&self, record: &Record) -> Result<Vec<beside::Fault>> {
         let mut faults = self.folder.faults(record)?;
         faults.retain(|fault| self.keep.weights || fault.part == Part::Logits);
         Ok(faults)
     }
 
-    /// Looks whether everything is there, or will be, that fine-tuning begins with.
+    /// Checks that all encoders from which fine-tuning starts exist, or will.
     ///
     /// # Errors
-    /// Names the first cell that would have nothing to begin with.
+    /// Names the first cell whose starting point would be missing.
     pub fn ensure_pretrained(&self) -> Result<()> {
         let all: HashSet<String> = self.resolved.iter().map(|resolved| resolved.cell.id()).collect();
         for resolved in self.resolved {
@@ -177,21 +177,21 @@ impl Cells<'_> {
                 }
                 ensure!(
                     self.keep.weights,
-                    "cell {id} begins with the weights of {from}, and --no-weights keeps none"
+                    "cell {id} starts from the weights of {from}, and --no-weights stores none"
                 );
             }
         }
         Ok(())
     }
 
-    /// Runs what is not finished yet, one cell after the other, and waits for cells that other processes work on:
-    /// should one of those end early, its cell is resumed here. Returns the records in the order of cells, without
-    /// those that may not begin, and the cells that failed.
+    /// Trains what is not finished yet, one cell after the other, and waits for cells that other processes work on:
+    /// if one of those processes ends early, its cell is resumed here. Returns the records in the order of cells,
+    /// without those that may not start, and the cells that failed.
     ///
     /// # Errors
     /// [`Halt`], if somebody asked this process to stop.
     pub fn train(&self, unreadable: Vec<Failure>) -> Result<(Vec<Record>, Vec<Failure>)> {
-        /// How often others are looked at.
+        /// Time between two checks of other processes.
         const LOOK: Duration = Duration::from_secs(1);
         let mut display =
             Display::new(self.resolved.iter().map(|resolved| resolved.image_passes()).sum::<usize>() as u64);
@@ -221,14 +221,14 @@ impl Cells<'_> {
             }
         }
         display.close();
-        // Of processes that were killed meanwhile.
+        // Left by processes that were killed meanwhile.
         self.folder.clean();
         let records = self.read_back(&cells, &mut failed);
         Ok((records, failed))
     }
 
-    /// The records of finished cells. They are in the folder: kept here as well, hundreds of them would have taken memory
-    /// from the cells that are trained.
+    /// Reads the records of finished cells from the folder: keeping hundreds of them would take memory from
+    /// training.
     fn read_back(&self, cells: &[Standing], failed: &mut Vec<Failure>) -> Vec<Record> {
         let mut records = Vec::new();
         let finished = self.resolved.iter().zip(cells).filter(|(_, cell)| matches!(cell, Standing::Finished));
@@ -242,13 +242,13 @@ impl Cells<'_> {
         records
     }
 
-    /// Works on every cell that is open, once.
+    /// Works on every open cell once.
     fn pass(&self, cells: &mut [Standing], failed: &mut Vec<Failure>, display: &mut Display) -> Result<Pass> {
         let stop = stop::asked();
         let halt = |display: &mut Display, last: String| {
             display.close();
             let is_finished = |resolved: &&&Resolved| self.folder.path(&resolved.cell.id()).exists();
-            // Of earlier commands and other processes too.
+            // Includes cells finished by earlier commands and by other processes.
             let finished = self.resolved.iter().filter(is_finished).count();
             Halt { last, finished, all: self.resolved.len() }
         };
@@ -262,7 +262,7 @@ impl Cells<'_> {
             }
             let before = self.pretrained_by(number).map(|place| &cells[place]);
             if matches!(before, Some(Standing::Open)) {
-                // Another process still trains what it begins with.
+                // Another process still trains the cell that it starts from.
                 pass.elsewhere += 1;
                 continue;
             }
@@ -286,13 +286,13 @@ impl Cells<'_> {
         Ok(pass)
     }
 
-    /// The place, among these cells, of the one whose encoder a cell begins with.
+    /// Returns the index, among these cells, of the one whose encoder a cell starts from.
     fn pretrained_by(&self, number: usize) -> Option<usize> {
         let (pretraining, _) = self.resolved[number].pretraining.as_ref()?;
         self.resolved.iter().position(|resolved| resolved.cell == pretraining.cell)
     }
 
-    /// A cell's record, finished earlier or now, unless another process works on it or it may not begin.
+    /// Returns a cell's record, finished earlier or now, unless another process works on it or it may not start.
     fn work(&self, number: usize, display: &mut Display) -> Result<Standing> {
         let (resolved, folder) = (self.resolved[number], self.folder);
         let id = resolved.cell.id();
@@ -304,7 +304,7 @@ impl Cells<'_> {
         let leftovers = folder.checkpoint(&id).exists() || locked.is_some();
         let elsewhere = locked.is_some_and(|(_, held)| held);
         match finished {
-            // Without the time to make it again its numbers stand all the same.
+            // If there is no time to repair its files, its numbers remain valid.
             Some(_) if !leftovers && (whole || !(self.may_begin)(resolved)) => {
                 display.skip(&title, resolved.image_passes());
                 return Ok(Standing::Finished);
@@ -313,7 +313,7 @@ impl Cells<'_> {
             _ => {}
         }
         let Some(lock) = folder.lock(&id)? else { return Ok(Standing::Open) };
-        // Another process may have finished it just before the lock.
+        // Another process may have finished it just before this one got the lock.
         let finished = folder.find(&id)?;
         if let Some(record) = &finished {
             ensure_of(record, resolved).with_context(|| format!("cell {id}"))?;
@@ -337,8 +337,8 @@ impl Cells<'_> {
         Ok(Standing::Finished)
     }
 
-    /// Trains a cell. What lies beside its record is on the disk before the record, and that before the state goes.
-    /// `before`: its record, where only files beside it are to be made again.
+    /// Trains a cell. Files beside its record are on disk before the record, and the record before the checkpoint
+    /// is removed. `before`: its record, if only files beside it are to be written again.
     fn train_one(
         &self,
         resolved: &Resolved,
@@ -352,7 +352,7 @@ impl Cells<'_> {
         let mut watch = Watch::new(display, &mut lock, resolved.scale.epochs, events.as_deref())?;
         let images = Images { folder, resolved, known: Cell::new(0) };
         let finished = experiment::run_kept(resolved, &checkpoint, &mut |event| {
-            // After an epoch every training image has been read: should the process end, that is not lost.
+            // After an epoch every training image has been read: save this in case the process ends.
             if matches!(event, Event::Training(Progress::Epoch { .. })) {
                 watch.keep(images.write());
             }
@@ -362,7 +362,7 @@ impl Cells<'_> {
         let mut record = self.write_beside(resolved, finished)?;
         let watched = watch.end(&record);
         match before {
-            // The same bytes: the record that stands is theirs.
+            // The same bytes: the existing record describes them.
             Some(before) if agree(&before, &record) => record = before,
             before => {
                 if before.is_some() {
@@ -380,7 +380,7 @@ impl Cells<'_> {
         Ok(record)
     }
 
-    /// Writes what lies beside a record, which then states it.
+    /// Writes the files beside a record, and states them in it.
     fn write_beside(&self, resolved: &Resolved, finished: Finished) -> Result<Record> {
         let (folder, id) = (self.folder, resolved.cell.id());
         let Finished { mut record, logits, detector, method } = finished;
@@ -397,20 +397,20 @@ impl Cells<'_> {
     }
 }
 
-/// Whether the files that a cell made again has are those that its record states.
+/// Returns whether the repeated cell's files equal those that its record states.
 fn agree(before: &Record, again: &Record) -> bool {
     again.beside.iter().all(|(part, beside)| before.beside.get(part) == Some(beside))
 }
 
 /// # Errors
-/// Says what differs if the record is not of this experiment.
+/// If the record does not belong to this experiment; says what differs.
 fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
     record.ensure_of(&resolved.identity, resolved.content().as_deref())?;
     if resolved.on_bad_image == OnBadImage::Fail
         && let [first, ..] = &record.data.skipped[..]
     {
         bail!(
-            "{} unreadable images were left out there, the first is {first}; with --on-bad-image skip that is accepted",
+            "the stored result leaves out {} unreadable images, the first is {first}; --on-bad-image skip accepts that",
             record.data.skipped.len()
         )
     }
@@ -421,7 +421,7 @@ fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
 struct Images<'a> {
     folder: &'a Folder,
     resolved: &'a Resolved<'a>,
-    /// Files whose content was known when the lists were last written.
+    /// Number of files whose content was known when the lists were last written.
     known: Cell<usize>,
 }
 

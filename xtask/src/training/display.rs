@@ -1,4 +1,4 @@
-//! What a person sees of a run: two bars on a terminal, plain lines elsewhere.
+//! The progress display of a run: two bars on a terminal, plain lines elsewhere.
 
 use std::{
     io::IsTerminal,
@@ -15,7 +15,7 @@ use skewbench::{
 
 use crate::support::table;
 
-/// Progress of all cells and of the present one.
+/// Progress of all cells and of the current one.
 pub struct Display {
     all: ProgressBar,
     cell: ProgressBar,
@@ -25,19 +25,19 @@ pub struct Display {
     /// When a plain line was last written.
     spoken: Instant,
     title: String,
-    /// Of the present cell.
+    /// Epochs of the current cell.
     epochs: usize,
 }
 
 impl Display {
-    /// A plain line at most this often.
+    /// Least time between two plain lines.
     const PLAIN_EVERY: Duration = Duration::from_secs(20);
 
     pub fn new(passes: u64) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let style = |template| ProgressStyle::with_template(template).expect("the template is a literal");
         let pace = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
-            // A bar that cannot be written is not worth a failure.
+            // A progress bar that cannot be written is not an error.
             let _ = write!(text, "{:.0} images/s", state.per_sec());
         };
         let all =
@@ -57,9 +57,10 @@ impl Display {
         self.line(&format!("{title}: finished earlier"));
     }
 
-    /// `next`: the cell that comes after it, named where there is room. `passes`: images that it will see, in `epochs`.
+    /// Starts a cell. `next`: the cell after it, named if there is room. `passes`: image passes of the cell, in
+    /// `epochs`.
     pub fn begin(&mut self, title: &str, next: Option<&str>, passes: usize, epochs: usize) {
-        /// Of a plain terminal.
+        /// Width of a plain terminal.
         const COLUMNS: usize = 80;
         self.title = title.to_owned();
         self.epochs = epochs;
@@ -108,12 +109,12 @@ impl Display {
         }
     }
 
-    /// Source images a second in the present cell.
+    /// Returns source images per second in the current cell.
     pub fn rate(&self) -> f64 {
         self.cell.position() as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Source images of the present cell that are left.
+    /// Returns the remaining source images of the current cell.
     pub fn left(&self) -> u64 {
         self.cell.length().unwrap_or(0).saturating_sub(self.cell.position())
     }
@@ -153,7 +154,7 @@ impl Display {
 mod tests {
     use super::*;
 
-    /// What was done earlier counts neither as done nor as left.
+    /// Work done earlier counts neither as done nor as left.
     #[test]
     fn bars_count_what_is_done_here() {
         let mut display = Display::new(1_000);

@@ -13,10 +13,10 @@ use crate::{
     support::pulse::duration,
 };
 
-/// Seconds that a step of the calibration is made to take, about.
+/// Approximate seconds of a step of the calibration.
 const ENOUGH: f64 = 0.5;
 
-/// Cells of one kind take equally long an image.
+/// Cells of one kind, which take equally long per image.
 #[derive(Default)]
 struct Kind<'a> {
     cells: Vec<&'a Resolved<'a>>,
@@ -25,7 +25,7 @@ struct Kind<'a> {
 }
 
 impl Kind<'_> {
-    /// Of training and of evaluation.
+    /// Returns the seconds of training and of evaluation.
     fn seconds(&self, pace: Pace) -> [f64; 2] {
         [self.train as f64 * pace.train, self.evaluate as f64 * pace.evaluate]
     }
@@ -34,13 +34,13 @@ impl Kind<'_> {
 /// Prints cells, image passes and hours, kind by kind.
 ///
 /// # Errors
-/// As training's.
+/// As for training.
 pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
     for resolved in cells {
         let cell = &resolved.cell;
         let variant = match cell.study {
-            // Steps of Figure 3 differ in their views only, those of trials in hardly more.
+            // Steps of Figure 3 differ only in their views, those of trials hardly more.
             Study::Figure3 { .. } | Study::Tuning { .. } => None,
             _ => cell.study.variant(),
         };
@@ -87,8 +87,8 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// What says how long an image takes. Studies that change labels, first weights or the weight of a loss alone have the
-/// same steps, and are timed once.
+/// Returns the properties that determine the time per image. Studies that change only labels, initial weights or
+/// the weight of a loss have the same steps, and are timed once.
 fn steps(cell: &Cell) -> String {
     let variant = match cell.study {
         Study::Figure3 { .. }
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(kind.seconds(Pace { train: 3.0, evaluate: 0.25 }), [30.0, 100.0]);
     }
 
-    /// Cells whose steps are alike are timed once; others each.
+    /// Cells with the same steps are timed once; the others separately.
     #[test]
     fn what_has_the_same_steps_is_timed_once() {
         use skewbench::{backbone::Name as Backbone, data::Share, method::Name as Method, study::Remedy};
@@ -131,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(of(study), plain, "{study:?}");
         }
-        // Fine-tuning takes steps of supervised training, whatever has pretrained.
+        // Fine-tuning has the steps of supervised training, whichever method pretrained.
         assert_eq!(cell(Study::FineTuned, Method::SimClr, Backbone::ResNet18), plain);
         let others = [
             of(Study::Table2 { side: 64 }),

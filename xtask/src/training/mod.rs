@@ -1,4 +1,4 @@
-//! What verbs that train share: cells one after the other, what a person sees of them, and how long they take.
+//! What training verbs share: training cells one after the other, the progress display, and time estimates.
 
 mod cells;
 mod display;

@@ -1,4 +1,4 @@
-//! What follows a cell in training: the display, the cell's lock, TensorBoard.
+//! Observers of a cell in training: the display, the cell's lock, TensorBoard.
 
 use std::{
     path::Path,
@@ -15,7 +15,7 @@ use skewbench::{
 use super::display::Display;
 use crate::support::pulse::{Pulse, now};
 
-/// Passes events of one cell on. Failures are kept until the end: training must not stop for them.
+/// Forwards the events of one cell. Errors are kept until the end, because training must not stop for them.
 pub struct Watch<'a> {
     display: &'a mut Display,
     lock: &'a mut Lock,
@@ -26,10 +26,10 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// How often the lock is written, at most.
+    /// Least time between two updates of the lock.
     const EVERY: Duration = Duration::from_secs(1);
 
-    /// `tensorboard`: folder for the cell's event file.
+    /// Builds the observer. `tensorboard`: folder for the cell's event file.
     pub fn new(
         display: &'a mut Display,
         lock: &'a mut Lock,
@@ -80,10 +80,10 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Scores go to TensorBoard too.
+    /// Writes the scores to TensorBoard too.
     ///
     /// # Errors
-    /// The first failure of all.
+    /// The first error of all.
     pub fn end(mut self, record: &Record) -> Result<()> {
         let of_all = record.scores.iter().filter(|score| score.validation_share.is_none());
         let scalars: Vec<_> = of_all
@@ -104,7 +104,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Keeps the first failure.
+    /// Keeps the first error.
     pub fn keep(&mut self, result: Result<()>) {
         if self.failure.is_ok() {
             self.failure = result;
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::support::committed;
 
-    /// What the lock says after each event.
+    /// The content of the lock after each event.
     #[test]
     fn a_lock_says_how_far_its_cell_is() {
         let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! What each operation is: arguments of its shapes, the operation, and its twin by Candle's own operations.
+//! The definition of each operation: arguments of its shapes, the operation, and its twin from Candle's own
+//! operations.
 
 use serde_json::{Map, Value, json};
 use skewbench::{
@@ -21,10 +22,10 @@ use skewbench::{
 use super::{Case, Function};
 use crate::inputs::{Argument, Numbers};
 
-/// Added to variances of tokens, as timm does.
+/// Added to variances of tokens, as in timm.
 const EPSILON: f64 = 1e-6;
 
-/// A case that answers with one tensor.
+/// Builds a case with one output tensor.
 fn case(
     operation: &'static str,
     constants: Value,
@@ -54,7 +55,7 @@ fn last(shape: &[usize]) -> [usize; 1] {
     [shape[shape.len() - 1]]
 }
 
-/// Images (batch, height, width, channels) by weights (outputs, channels, height, width).
+/// Convolution of images (batch, height, width, channels) with weights (outputs, channels, height, width).
 pub fn convolution(images: [usize; 4], weights: [usize; 4], stride: usize, padding: usize) -> Case {
     let geometry = Geometry { stride, padding };
     case(
@@ -66,11 +67,11 @@ pub fn convolution(images: [usize; 4], weights: [usize; 4], stride: usize, paddi
     )
 }
 
-/// Whether something is added, a ReLU follows, and statistics are given.
+/// Batch normalisation; the switches: a residual is added, a ReLU follows, statistics are given.
 pub fn batch_norm(shape: &[usize], [residual, relu, given]: [bool; 3]) -> Case {
     let channels = last(shape);
-    // A mean that is large beside the deviation: what a sum of squares would lose. Of few rows, it would leave
-    // rounding where gradients cancel.
+    // A mean that is large relative to the deviation, for which a sum of squares would fail. With few rows,
+    // gradients would cancel to rounding errors.
     let few = shape.iter().product::<usize>() / channels[0] < 30;
     let numbers = if given || few { Numbers::Normal } else { Numbers::About(30.0) };
     let mut arguments = vec![
@@ -141,7 +142,7 @@ pub fn linear(shape: &[usize], outputs: usize, bias: bool) -> Case {
     )
 }
 
-/// The map of GELU of the input.
+/// Linear map of GELU of the input.
 pub fn linear_of_gelu(shape: &[usize], outputs: usize) -> Case {
     let arguments = vec![
         Argument::flowing("input", shape),
@@ -157,18 +158,18 @@ pub fn linear_of_gelu(shape: &[usize], outputs: usize) -> Case {
     )
 }
 
-/// Of more than one number: where there is only one, all that is left of a gradient is rounding.
+/// Rows of more than one number: with only one, the gradient is nothing but rounding error.
 pub fn unit_rows(shape: &[usize]) -> Case {
     let rows = vec![Argument::flowing("rows", shape)];
     case("unit rows", json!({}), rows, |x| tensor::unit_rows(&x[0]), |x| unit_rows_plain(&x[0]))
 }
 
-/// Queries, keys and values side by side: (images, tokens, 3 x width).
+/// Attention; queries, keys and values side by side: (images, tokens, 3 x width).
 pub fn attention(joined: [usize; 3], heads: usize) -> Case {
     case(
         "attention",
         json!({ "heads": heads }),
-        // Wide scores, so that a few tokens of many have most of the weight.
+        // Large scores, so that a few of many tokens have most of the weight.
         vec![Argument::flowing("joined", &joined).of(Numbers::Scaled(2.0))],
         move |x| tensor::attention(&x[0], heads),
         move |x| attention_plain(&x[0], heads),
@@ -180,7 +181,7 @@ pub fn gelu(shape: &[usize]) -> Case {
     case("gelu", json!({}), vec![input], |x| tensor::gelu(&x[0]), |x| gelu_plain(&x[0]))
 }
 
-/// Images (batch, height, width, channels).
+/// Maximum over windows of images (batch, height, width, channels).
 pub fn max_pool(images: [usize; 4], [kernel, stride, padding]: [usize; 3], numbers: Numbers) -> Case {
     let pool = Pool { kernel, stride, padding };
     let constants = json!({ "kernel": kernel, "stride": stride, "padding": padding });
@@ -196,7 +197,7 @@ pub fn max_pool(images: [usize; 4], [kernel, stride, padding]: [usize; 3], numbe
     )
 }
 
-/// Images (batch, height, width, channels).
+/// Mean over images (batch, height, width, channels).
 pub fn global_mean(images: [usize; 4]) -> Case {
     let places = (images[1] * images[2]) as f64;
     case(
@@ -208,7 +209,7 @@ pub fn global_mean(images: [usize; 4]) -> Case {
     )
 }
 
-/// Rows (count, width), picked as often as they are named.
+/// Selection of rows (count, width), each as often as it is named.
 pub fn pick_rows(rows: [usize; 2], picks: &'static [u32]) -> Case {
     case(
         "pick rows",
@@ -216,7 +217,7 @@ pub fn pick_rows(rows: [usize; 2], picks: &'static [u32]) -> Case {
         vec![Argument::flowing("rows", &rows)],
         move |x| tensor::pick_rows(&widen(&x[0])?, picks)?.to_dtype(x[0].dtype()),
         move |x| {
-            // A row of ones and zeros for each pick.
+            // A one-hot row for each pick.
             let mut ones = vec![0.0; picks.len() * rows[0]];
             picks.iter().enumerate().for_each(|(place, &pick)| ones[place * rows[0] + pick as usize] = 1.0);
             Tensor::from_vec(ones, (picks.len(), rows[0]), x[0].device())?.matmul(&x[0])
@@ -224,14 +225,14 @@ pub fn pick_rows(rows: [usize; 2], picks: &'static [u32]) -> Case {
     )
 }
 
-/// Rows of both views, one view after the other: (2 x rows, width).
+/// NT-Xent of the rows of both views, one view after the other: (2 x rows, width).
 pub fn nt_xent([rows, width]: [usize; 2], temperature: f64) -> Case {
     let views = Argument::flowing("views", &[2 * rows, width]);
     let run = move |x: &[Tensor]| {
         let views = x[0].chunk(2, 0)?;
         contrastive::nt_xent(&views[0], &views[1], temperature)?.to_dtype(x[0].dtype())
     };
-    // Similarities of all rows; their own are masked by a factor, not by infinity.
+    // Similarities of all rows; those with themselves are masked by a factor, not by infinity.
     let twin = move |x: &[Tensor]| {
         let z = x[0].broadcast_div(&x[0].sqr()?.sum_keepdim(1)?.sqrt()?)?;
         let scores = (z.matmul(&z.t()?)? / temperature)?;
@@ -242,7 +243,7 @@ pub fn nt_xent([rows, width]: [usize; 2], temperature: f64) -> Case {
     case("nt-xent", json!({ "temperature": temperature }), vec![views], run, twin)
 }
 
-/// Rows of both views, one view after the other: (2 x rows, width).
+/// Barlow Twins' loss of the rows of both views, one view after the other: (2 x rows, width).
 pub fn barlow_twins([rows, width]: [usize; 2], weight: f64) -> Case {
     let run: Function = Box::new(move |x| {
         let views = x[0].chunk(2, 0)?;
@@ -250,7 +251,7 @@ pub fn barlow_twins([rows, width]: [usize; 2], weight: f64) -> Case {
         let parts = loss.parts.into_iter().map(|(_, part)| part);
         Ok(std::iter::once(loss.total.to_dtype(x[0].dtype())?).chain(parts).collect())
     });
-    // The whole matrix of correlations.
+    // The full correlation matrix.
     let twin: Function = Box::new(move |x| {
         let standardised = |view: &Tensor| -> Result<Tensor> {
             let centred = view.broadcast_sub(&view.mean_keepdim(0)?)?;
@@ -273,7 +274,7 @@ pub fn barlow_twins([rows, width]: [usize; 2], weight: f64) -> Case {
     }
 }
 
-/// The identity, as large as a square matrix.
+/// Returns the identity of the size of a square matrix.
 fn eye(of: &Tensor) -> Result<Tensor> {
     eye_of(of.dim(0)?, of)
 }

@@ -13,7 +13,7 @@ use crate::{
     losses::{TEMPERATURE, WEIGHT},
 };
 
-/// All of them, by operation.
+/// Returns all cases, by operation.
 pub fn cases() -> Vec<Case> {
     let lists = [convolutions, batch_norms, layer_norms, linear_maps, attentions, gelus, pools, rows, losses];
     lists.into_iter().flat_map(|list| list()).collect()
@@ -36,8 +36,8 @@ fn convolutions() -> Vec<Case> {
         // Many weights.
         convolution([3, 3, 2, 170], [180, 170, 3, 3], 1, 1),
         convolution([3, 3, 5, 170], [180, 170, 3, 3], 2, 1),
-        // Winograd's: tiles of 4 x 4 and of 2 x 2 outputs; ragged edges; odd channels; few weights and many
-        // tiles.
+        // Winograd: tiles of 4 x 4 and of 2 x 2 outputs; incomplete tiles at the edges; odd channels; few weights
+        // and many tiles.
         convolution([2, 7, 5, 17], [33, 17, 3, 3], 1, 1),
         convolution([1, 9, 6, 32], [16, 32, 3, 3], 1, 0),
         convolution([1, 6, 5, 19], [40, 19, 3, 3], 1, 2),
@@ -45,9 +45,9 @@ fn convolutions() -> Vec<Case> {
         convolution([1, 63, 61, 16], [48, 16, 3, 3], 1, 1),
         convolution([1, 8, 7, 150], [130, 150, 3, 3], 1, 1),
         convolution([1, 64, 60, 8], [4, 8, 3, 3], 1, 1),
-        // 900 tiles: two rounds of the product, three of the gradient by the weights.
+        // 900 tiles: two rounds of the product, three of the gradient with respect to the weights.
         convolution([1, 120, 118, 136], [128, 136, 3, 3], 1, 1),
-        // ResNet-18's.
+        // Shapes of ResNet-18.
         convolution([4, 14, 13, 64], [128, 64, 3, 3], 1, 1),
         convolution([4, 14, 14, 64], [128, 64, 3, 3], 2, 1),
         convolution([4, 14, 14, 64], [128, 64, 1, 1], 2, 0),
@@ -55,8 +55,7 @@ fn convolutions() -> Vec<Case> {
     ]
 }
 
-// Five rows at least: of two, whatever they are, one becomes 1 and one -1, and no gradient is left but
-// rounding.
+// At least five rows: two always normalise to 1 and -1, and the gradient is only rounding error.
 fn batch_norms() -> Vec<Case> {
     const SHAPES: [&[usize]; 10] = [
         &[3, 4, 5, 7],
@@ -73,7 +72,7 @@ fn batch_norms() -> Vec<Case> {
     let flags = |n: usize| [n & 1 != 0, n & 2 != 0, n & 4 != 0];
     let mut cases: Vec<Case> =
         SHAPES.iter().flat_map(|shape| (0..8).map(move |n| batch_norm(shape, flags(n)))).collect();
-    // Without ReLU: of three million numbers some lie so near zero that rounding decides on their gradient.
+    // Without ReLU: some of three million numbers are so close to zero that rounding decides their gradient.
     cases.push(batch_norm(&[16, 56, 56, 64], [true, false, false]));
     cases
 }
@@ -87,7 +86,7 @@ fn layer_norms() -> Vec<Case> {
         &[2, 5, 192],
         &[37, 64],
         &[100, 192],
-        // ViT-Tiny's at 224 pixels.
+        // Shape of ViT-Tiny at 224 pixels.
         &[3, 197, 192],
     ];
     SHAPES.into_iter().map(layer_norm).collect()
@@ -115,7 +114,7 @@ fn attentions() -> Vec<Case> {
         attention([2, 16, 24], 4),
         attention([3, 37, 45], 3),
         attention([2, 19, 12], 4),
-        // Widths that kernels take, 16 to 64; fewer tokens than a warp's rows, than a block's, one more.
+        // Widths that kernels support, 16 to 64; token counts below a warp's rows, below a block's, and one more.
         attention([2, 5, 144], 3),
         attention([1, 33, 192], 2),
         attention([1, 64, 144], 1),
@@ -123,7 +122,7 @@ fn attentions() -> Vec<Case> {
         attention([2, 50, 576], 12),
         attention([2, 50, 576], 6),
         attention([2, 50, 576], 4),
-        // ViT-Tiny's at 224 pixels.
+        // Shape of ViT-Tiny at 224 pixels.
         attention([1, 197, 576], 3),
     ]
 }
@@ -143,14 +142,14 @@ fn pools() -> Vec<Case> {
         global_mean([4, 7, 7, 512]),
         global_mean([2, 3, 5, 7]),
     ];
-    // The first of equal maxima has the gradient; the last image does not fill its windows.
+    // The first of equal maxima gets the gradient; the last image does not fill its windows.
     for images in [[2, 8, 8, 3], [1, 5, 7, 32], [3, 9, 4, 2]] {
         cases.extend([[3, 2, 1], [2, 2, 0]].map(|window| max_pool(images, window, Whole)));
     }
     cases
 }
 
-// Rows that nobody picks, that one does, and that many do, as MAE picks.
+// Rows that are never picked, picked once, and picked many times, as in MAE.
 fn rows() -> Vec<Case> {
     vec![
         pick_rows([7, 192], &[5, 0, 6, 6, 3, 6, 0, 6, 6]),
@@ -158,12 +157,12 @@ fn rows() -> Vec<Case> {
     ]
 }
 
-// Of one view: less than a tile, more than one, odd, two bands; fewer rows than columns, and more.
+// Rows of one view: less than a tile, more than one, odd, two bands; fewer rows than columns, and more.
 fn losses() -> Vec<Case> {
     let contrastive = [[1, 5], [33, 64], [65, 128], [75, 200], [96, 128], [150, 17]];
     let correlations = [[3, 4], [5, 19], [33, 70], [70, 33], [64, 64], [96, 256], [300, 256]];
     let contrastive = contrastive.map(|size| nt_xent(size, TEMPERATURE));
-    // A weight that shows what is off the diagonal, and the published one.
+    // A weight that makes off-diagonal terms visible, and the published one.
     let correlations =
         correlations.into_iter().flat_map(|size| [0.05, WEIGHT].map(|weight| barlow_twins(size, weight)));
     contrastive.into_iter().chain(correlations).collect()

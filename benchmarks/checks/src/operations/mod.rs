@@ -1,4 +1,4 @@
-//! Operations: their cases, and running one: value and gradients, by the operation or by its twin.
+//! Operations and their cases, and the computation of value and gradients, by the operation or by its twin.
 
 mod define;
 mod list;
@@ -22,35 +22,35 @@ use crate::{
     inputs::{Argument, Numbers, Precision, stream},
 };
 
-/// What is computed of the arguments: the value that is differentiated, then what else comes out.
+/// Computes from the arguments the value that is differentiated, then the other outputs.
 pub type Function = Box<dyn Fn(&[Tensor]) -> Outcome<Vec<Tensor>> + Send + Sync>;
 
-/// An operation of certain shapes.
+/// An operation at certain shapes.
 pub struct Case {
-    /// As PyTorch's scripts and the kernels' harness call it.
+    /// Name in PyTorch's scripts and in the kernels' harness.
     pub operation: &'static str,
-    /// Numbers and switches beside the arguments.
+    /// Numbers and switches in addition to the arguments.
     pub constants: Map<String, Value>,
     pub arguments: Vec<Argument>,
-    /// Names of what comes out.
+    /// Names of the outputs.
     pub outputs: &'static [&'static str],
     /// Largest difference from the twin in double precision, relative to the largest number.
     pub rounding: f64,
     pub run: Function,
-    /// The same by Candle's own operations.
+    /// The same from Candle's own operations.
     pub twin: Function,
 }
 
-/// Value and gradients of a case, and what they were computed from.
+/// Value and gradients of a case, and the inputs that they were computed from.
 pub struct Found {
     pub arguments: Vec<Tensor>,
-    /// What the value is multiplied by before it is summed and differentiated.
+    /// Factors by which the value is multiplied before it is summed and differentiated.
     pub slope: Tensor,
     pub results: Vec<Named>,
 }
 
 impl Case {
-    /// Operation, constants and shapes.
+    /// Returns operation, constants and shapes as text.
     pub fn name(&self) -> String {
         let constants = self.constants.iter().filter_map(|(name, value)| match value {
             Value::Bool(is_on) => is_on.then(|| name.clone()),
@@ -65,23 +65,23 @@ impl Case {
         constants.fold(name, |name, constant| format!("{name}, {constant}"))
     }
 
-    /// A constant that is a whole number; zero if there is none of this name.
+    /// Returns a constant that is a whole number; zero if there is none of this name.
     pub fn constant(&self, name: &str) -> usize {
         self.constants.get(name).and_then(Value::as_u64).unwrap_or_default() as usize
     }
 
-    /// A constant that is a switch.
+    /// Returns a constant that is a switch.
     pub fn is(&self, name: &str) -> bool {
         self.constants.get(name).and_then(Value::as_bool).unwrap_or_default()
     }
 
-    /// Numbers of all arguments.
+    /// Returns the count of numbers of all arguments.
     pub fn size(&self) -> usize {
         self.arguments.iter().map(|argument| argument.shape.iter().product::<usize>()).sum()
     }
 
-    /// Largest relative difference from the twin on the CPU, and from the CPU on a GPU. Of f32 sums in
-    /// another order, of bf16 a rounding; ours.
+    /// Returns the largest allowed relative difference from the twin on the CPU, and from the CPU on a GPU. For f32
+    /// it allows sums in another order, for bf16 one rounding; ours.
     pub fn bound(&self, precision: Precision) -> f64 {
         match precision {
             Precision::Double => self.rounding,
@@ -90,16 +90,16 @@ impl Case {
         }
     }
 
-    /// Value and gradients on a device.
+    /// Returns value and gradients on a device.
     ///
     /// # Errors
-    /// If the operation fails, answers in another type than it was given, or leaves out a gradient.
+    /// If the operation fails, returns another type than it was given, or lacks a gradient.
     pub fn found(&self, precision: Precision, device: &Device) -> Result<Found> {
         let numbers = precision.numbers();
         self.differentiate(&self.run, &self.inputs(precision)?, [numbers; 2], device)
     }
 
-    /// Value and gradients by the twin, in double precision, of what `precision` leaves of the inputs.
+    /// Returns value and gradients by the twin, in double precision, from inputs rounded to `precision`.
     ///
     /// # Errors
     /// If the twin fails.
@@ -113,7 +113,7 @@ impl Case {
         Ok(self.arguments.iter().map(|argument| argument.values(&name, precision)).collect::<Outcome<_>>()?)
     }
 
-    /// Two types: what the slope is rounded to, as `inputs` are, and what is computed in.
+    /// Takes two types: that of the slope and of `inputs`, and that of the computation.
     fn differentiate(
         &self,
         function: &Function,
@@ -144,7 +144,7 @@ impl Case {
         ensure!(value.dtype() == numbers, "numbers are {:?}, expected {numbers:?}", value.dtype());
         let slope = stream(&self.name(), "slope", value.dims())?.to_dtype(DType::F32)?.to_dtype(rounded)?;
         let slope = slope.to_dtype(numbers)?.to_device(device)?;
-        // Not `sum_all`: Candle cannot sum a number without dimensions on a GPU.
+        // Not `sum_all`: on a GPU, Candle cannot sum a tensor without dimensions.
         let gradients = (widen(value)? * widen(&slope)?)?.flatten_all()?.sum(0)?.backward()?;
         let mut results = Vec::new();
         for (name, output) in self.outputs.iter().zip(&outputs) {
@@ -158,13 +158,13 @@ impl Case {
         Ok(Found { arguments: arguments.iter().map(Tensor::detach).collect(), slope, results })
     }
 
-    /// Whether the operation is smooth where its arguments lie, and small enough to be computed often.
+    /// Returns whether the operation is smooth at its arguments, and small enough to be computed often.
     pub fn has_differences(&self) -> bool {
         const MOST: usize = 400_000;
         self.size() <= MOST && self.arguments.iter().all(|argument| argument.numbers != Numbers::Whole)
     }
 
-    /// Holds gradients in double precision to central finite differences.
+    /// Compares gradients in double precision with central finite differences.
     ///
     /// # Errors
     /// If the operation fails.
@@ -187,7 +187,7 @@ impl Case {
     }
 }
 
-/// Cases by operation, as often as each has shapes.
+/// Returns the number of cases of each operation.
 pub fn counts() -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     cases().iter().for_each(|case| *counts.entry(case.operation).or_default() += 1);

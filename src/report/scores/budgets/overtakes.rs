@@ -1,4 +1,4 @@
-//! Where one curve over labelled defects overtakes another.
+//! The number of labels at which one curve overtakes another.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use crate::analysis::{
     intervals::{Uncertainty, of_seeds},
 };
 
-/// At how many labelled defects one curve overtakes another, seed by seed.
+/// The number of labelled defects at which one curve overtakes another, seed by seed.
 #[derive(Debug, PartialEq)]
 pub struct Overtakes {
-    /// Labels of the fewest and of the most defects at which both are known.
+    /// Fewest and most labelled defects at which both curves are known.
     between: [usize; 2],
-    /// Where it does: 0 of one that is ahead from the fewest, infinite of one that never is.
+    /// The crossing for each seed: 0 if the curve is ahead from the fewest, infinite if it never is.
     seeds: Vec<f64>,
 }
 
-/// Where `one` is above `other` from there on, between counts along the logarithm; none where no seed has two counts of
-/// both.
+/// Finds the number of labels from which on `one` is above `other`, interpolated on a logarithmic scale; `None` if
+/// no seed has two counts of both.
 pub fn overtakes(one: &Curve, other: &Curve) -> Option<Overtakes> {
     let counts: Vec<usize> = one.keys().copied().filter(|count| other.contains_key(count)).collect();
     let (&first, &last) = (counts.first()?, counts.last()?);
@@ -42,7 +42,7 @@ pub fn overtakes(one: &Curve, other: &Curve) -> Option<Overtakes> {
 }
 
 impl Overtakes {
-    /// `name`: what is overtaken.
+    /// States the result in a sentence; `name` is the curve that is overtaken.
     pub fn sentence(&self, name: &str) -> String {
         let ([first, last], count) = (self.between, self.seeds.len());
         let never = self.seeds.iter().filter(|place| place.is_infinite()).count();
@@ -97,7 +97,7 @@ mod tests {
     fn curves_overtake_where_they_cross() {
         let flat = curve(&[(10, [0.7, 0.7]), (1_000, [0.7, 0.7])]);
         let rising = curve(&[(10, [0.6, 0.6]), (100, [0.9, 0.9]), (1_000, [0.8, 0.8])]);
-        // A line from -0.1 to 0.1 over two powers of ten crosses after one.
+        // A line from -0.1 to 0.1 over two powers of ten crosses zero after one.
         let found = overtakes(&rising, &flat).unwrap();
         assert!(found.seeds.iter().all(|place| (place - 100.0).abs() < 1e-9), "{found:?}");
         assert_eq!(found.between, [10, 1_000]);

@@ -1,4 +1,4 @@
-//! The transforms of weights (out, in, 3, 3) and of their gradients. Knows nothing about images.
+//! The transforms of weights (out, in, 3, 3) and of their gradients. Independent of images.
 
 use super::{
     lanes::Lanes,
@@ -12,33 +12,34 @@ use crate::tensor::cpu::{
 
 /// Numbers of a filter.
 const TAPS: usize = 9;
-/// Filters of a channel that are read at a time.
+/// Filters of a channel that are read at once.
 const FILTERS: usize = 16;
 
-/// Weights as a convolution reads them: its own, or those of its adjoint, a convolution from outputs back to
-/// inputs with mirrored filters.
+/// Weights in the role that a convolution needs: its own, or those of its adjoint, a convolution from outputs back
+/// to inputs with mirrored filters.
 #[derive(Clone, Copy)]
 pub struct Filters<'a, T> {
     weights: &'a [T],
-    /// Channels that are summed over, and channels that come out.
+    /// Number of channels that are summed over.
     pub steps: usize,
+    /// Number of channels of the result.
     pub channels: usize,
     adjoint: bool,
 }
 
 impl<'a, T: Real> Filters<'a, T> {
-    /// `weights` are (outputs, inputs, 3, 3).
+    /// Uses `weights` (outputs, inputs, 3, 3) as they are.
     pub fn new(weights: &'a [T], outputs: usize, inputs: usize) -> Self {
         Self { weights, steps: inputs, channels: outputs, adjoint: false }
     }
 
-    /// Those that turn the output's gradient into the input's.
+    /// Uses them for the gradient with respect to the input.
     pub fn adjoint(weights: &'a [T], outputs: usize, inputs: usize) -> Self {
         Self { weights, steps: outputs, channels: inputs, adjoint: true }
     }
 
-    /// G g G^T of the filters, rounded to numbers, of strip `strip` of the channels that come out: a strip (steps x 16) for each
-    /// place.
+    /// Writes G g G^T of the filters, rounded to numbers, of strip `strip` of the output channels: for each place a
+    /// strip (steps x 16).
     pub fn pack<S: Scheme, N: Number<Sum = T>>(&self, strip: usize, packed: &mut [T]) {
         let Self { weights, steps, channels, adjoint } = *self;
         let (lane, step) = if adjoint { (TAPS, channels * TAPS) } else { (steps * TAPS, TAPS) };
@@ -48,7 +49,7 @@ impl<'a, T: Real> Filters<'a, T> {
         vectorised(
             #[inline(always)]
             || {
-                // Numbers of a filter lie side by side: a few filters of each channel are turned at a time.
+                // Numbers of a filter are adjacent: a few filters of each channel are transposed at a time.
                 let mut turned = [Lanes::zero(); FILTERS * TAPS];
                 for start in (0..steps).step_by(FILTERS) {
                     let end = steps.min(start + FILTERS);
@@ -85,8 +86,8 @@ impl<'a, T: Real> Filters<'a, T> {
     }
 }
 
-/// Adds G^T v G to the gradients (outputs, inputs, 3, 3) of up to two strips of outputs, given whole, and of
-/// the sixteen inputs from `first` on; `values` are (place, 16 inputs, 32 outputs).
+/// Adds G^T v G to the gradients (outputs, inputs, 3, 3) of up to two strips of outputs, passed as a whole, and of
+/// the sixteen inputs beginning with `first`; `values` are (place, 16 inputs, 32 outputs).
 pub fn collect<S: Scheme, T: Real>(values: &[T], first: usize, inputs: usize, gradients: &mut [T]) {
     vectorised(
         #[inline(always)]

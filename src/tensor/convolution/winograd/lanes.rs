@@ -1,5 +1,5 @@
-//! Sixteen neighbouring channels, handled as one number. Plain loops: the compiler makes vectors of them
-//! where callers are compiled for a machine that has some. Knows nothing about tiles.
+//! Sixteen neighbouring channels, handled as one number. Plain loops, which the compiler vectorises if the caller
+//! is compiled for a machine with vector instructions. Independent of tiles.
 
 use std::ops::{Add, Mul, Sub};
 
@@ -19,7 +19,7 @@ impl<T: Real> Lanes<T> {
         Self([T::zero(); STRIP])
     }
 
-    /// The first sixteen of `numbers`.
+    /// Loads the first sixteen of `numbers`.
     #[inline(always)]
     pub fn load<N: Number<Sum = T>>(numbers: &[N]) -> Self {
         let numbers: &[N; STRIP] = numbers.first_chunk().expect("sixteen numbers");
@@ -28,7 +28,7 @@ impl<T: Real> Lanes<T> {
         lanes
     }
 
-    /// As [`Self::load`], zeros beyond `count`.
+    /// Like [`Self::load`], with zeros beyond `count`.
     #[inline(always)]
     pub fn load_some<N: Number<Sum = T>>(numbers: &[N], count: usize) -> Self {
         if count >= STRIP {
@@ -39,13 +39,13 @@ impl<T: Real> Lanes<T> {
         lanes
     }
 
-    /// To the first sixteen of `numbers`.
+    /// Stores into the first sixteen of `numbers`.
     #[inline(always)]
     pub fn store(self, numbers: &mut [T]) {
         *numbers.first_chunk_mut().expect("sixteen numbers") = self.0;
     }
 
-    /// To all of `numbers`, at most sixteen, rounded.
+    /// Stores into all of `numbers`, at most sixteen, rounded.
     #[inline(always)]
     pub fn store_some<N: Number<Sum = T>>(self, numbers: &mut [N]) {
         match numbers.first_chunk_mut() {
@@ -57,7 +57,7 @@ impl<T: Real> Lanes<T> {
         }
     }
 
-    /// All, rounded to numbers.
+    /// Rounds all of them to numbers.
     #[inline(always)]
     pub fn rounded<N: Number<Sum = T>>(mut self) -> Self {
         for lane in &mut self.0 {

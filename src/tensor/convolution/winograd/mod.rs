@@ -4,11 +4,11 @@
 //!
 //! for tiles d of the input, with elementwise products: 36 products of matrices (tiles x inputs) and
 //! (inputs x outputs) for tiles of 4 x 4 outputs, a quarter of the multiplications; 16 for tiles of 2 x 2.
-//! The gradient by the input is the same with mirrored filters; that by the weights is the adjoint in g, dg =
-//! G^T [ sum over tiles of (B^T d B) * (A dY A^T) ] G.
+//! The gradient with respect to the input is the same with mirrored filters; that with respect to the weights is
+//! the adjoint in g, dg = G^T [ sum over tiles of (B^T d B) * (A dY A^T) ] G.
 //!
-//! Tasks share tiles where weights are few, and output channels where weights are many or tiles few; both cut
-//! by shape only. Knows nothing about tensors.
+//! Tasks share tiles if weights are few, and output channels if weights are many or tiles few; the split depends
+//! only on the shape. Independent of tensors.
 
 mod filters;
 mod lanes;
@@ -32,20 +32,20 @@ use crate::tensor::cpu::{
 
 /// Fewest channels on either side (ours, not measured yet): with fewer, transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
-/// Tiles of a task that has its own: a multiple of the kernel's rows, whose values a core's cache holds.
+/// Tiles of a task that has its own: a multiple of the kernel's rows, whose values fit into a core's cache.
 const TILES: usize = 28;
-/// Products of channels up to which tasks share tiles (ours, not measured yet).
+/// Largest product of the channel numbers for which tasks share tiles (ours, not measured yet).
 const FEW_FILTERS: usize = 128 * 128;
 /// Most tiles of a block that all tasks read.
 const SHARED_TILES: usize = 112;
 /// Numbers in blocks that all tasks read (ours; bounds memory).
 const SHARED_NUMBERS: usize = 1 << 22;
-/// Private sums of gradients by weights.
+/// Number of private sums of weight gradients.
 const GROUPS: usize = 8;
 /// Columns of a task's products.
 const PAIR: usize = 2 * STRIP;
 
-/// Whether a convolution is one of those this module is for.
+/// Returns whether this module handles a convolution.
 pub fn fits(windows: &Windows, outputs: usize) -> bool {
     windows.kernel == (3, 3) && windows.stride == 1 && windows.channels.min(outputs) >= FEWEST_CHANNELS
 }
@@ -61,10 +61,10 @@ pub fn forward<N: Number>(windows: &Windows, images: &[N], filters: Filters<N::S
     }
 }
 
-/// Gradient by the weights (outputs, inputs, 3, 3).
+/// Returns the gradient with respect to the weights (outputs, inputs, 3, 3).
 ///
 /// # Panics
-/// As [`forward`].
+/// As for [`forward`].
 pub fn weights_gradient<N: Number>(
     windows: &Windows,
     images: &[N],
@@ -77,7 +77,8 @@ pub fn weights_gradient<N: Number>(
     }
 }
 
-/// Whether small tiles take no more multiplications, as on maps of 2 x 2 pixels; they round less.
+/// Returns whether small tiles take no more multiplications, as on maps of 2 x 2 pixels; they have smaller rounding
+/// errors.
 fn prefers_two(windows: &Windows) -> bool {
     let (down, across) = windows.output();
     let products = |out: usize| down.div_ceil(out) * across.div_ceil(out) * (out + 2) * (out + 2);
@@ -103,7 +104,7 @@ fn forward_with<S: Scheme, N: Number>(
     }
 }
 
-/// Products of tiles' values and filters, and where they go.
+/// Products of tiles' values and filters, and their destination.
 struct Products<'a, S, N: Number> {
     tiles: &'a Tiles<S>,
     images: &'a [N],
@@ -115,16 +116,16 @@ struct Products<'a, S, N: Number> {
 /// The start of an output that tasks write disjoint parts of.
 struct Shared<T>(*mut T);
 
-// SAFETY: tasks write disjoint tiles or channels, as `Products::write` demands.
+// SAFETY: tasks write disjoint tiles or channels, as `Products::write` requires.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<S: Scheme, N: Number> Products<'_, S, N> {
-    /// Numbers of a strip of transformed filters.
+    /// Returns the count of numbers of a strip of transformed filters.
     fn strip(&self) -> usize {
         Tiles::<S>::PLACES * self.filters.steps * STRIP
     }
 
-    /// Numbers of a block's values.
+    /// Returns the count of numbers of a block's values.
     fn values(&self, block: &Range<usize>) -> usize {
         Tiles::<S>::PLACES * block.len() * self.filters.steps.next_multiple_of(STRIP)
     }
@@ -136,7 +137,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
         self.tiles.input(self.images, block.clone(), 0..steps.div_ceil(STRIP), layout, values);
     }
 
-    /// All products: every task has blocks of its own.
+    /// Computes all products: every task has blocks of its own.
     fn share_tiles(&self) {
         let (strip, count) = (self.strip(), self.tiles.count());
         // SAFETY: `pack` writes whole strips.
@@ -151,14 +152,14 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
                 unsafe { make_room(values, self.values(&block)) };
                 self.transform(&block, values);
                 for (pair, packed) in packed.chunks(2 * strip).enumerate() {
-                    // SAFETY: the block is this task's, and each pair comes once.
+                    // SAFETY: the block belongs to this task, and each pair comes once.
                     unsafe { self.write(&block, values, pair, packed, products) };
                 }
             },
         );
     }
 
-    /// All products: every task has pairs of strips of its own, and all read the same blocks.
+    /// Computes all products: every task has pairs of strips of its own, and all read the same blocks.
     fn share_channels(&self) {
         let (strip, channels, count) = (self.strip(), self.filters.channels, self.tiles.count());
         let blocks = count.div_ceil(SHARED_TILES).max(2);
@@ -167,7 +168,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
         let block_of = |index: usize| index * size..count.min((index + 1) * size);
         let numbers = self.values(&block_of(0));
         let together = (SHARED_NUMBERS / numbers).max(1);
-        // SAFETY: of each block's numbers those are read that `transform` wrote.
+        // SAFETY: only those numbers of each block are read that `transform` wrote.
         let mut values = unsafe { unwritten(together.min(blocks) * numbers) };
         for first in (0..blocks).step_by(together) {
             let count = together.min(blocks - first);
@@ -186,7 +187,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
                     for (index, values) in values.chunks(numbers).take(count).enumerate() {
                         let block = block_of(first + index);
                         let values = &values[..self.values(&block)];
-                        // SAFETY: the pair is this task's, and each block comes once.
+                        // SAFETY: the pair belongs to this task, and each block comes once.
                         unsafe { self.write(&block, values, pair, packed, products) };
                     }
                 },
@@ -197,7 +198,7 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
     /// Multiplies a block's values with one or two strips of filters and writes the output's pixels.
     ///
     /// # Safety
-    /// Nobody else writes this block's tiles of this pair of strips now.
+    /// No other code may access this block's tiles of this pair of strips during the call.
     unsafe fn write(
         &self,
         block: &Range<usize>,
@@ -226,8 +227,8 @@ impl<S: Scheme, N: Number> Products<'_, S, N> {
             );
         }
         let groups = (2 * pair, strips);
-        // SAFETY: the output is borrowed mutably as long as `self` is, and nobody else has these tiles and
-        // channels.
+        // SAFETY: the output is borrowed mutably as long as `self` exists, and no other task accesses these tiles
+        // and channels.
         unsafe { self.tiles.output(products, layout, block.clone(), groups, channels, self.out.0) };
     }
 }
@@ -250,7 +251,7 @@ fn weights_gradient_with<S: Scheme, N: Number>(
     }
 }
 
-/// What a gradient by weights is made of.
+/// The factors of a gradient with respect to weights.
 struct Correlation<'a, S, N> {
     tiles: &'a Tiles<S>,
     images: &'a [N],
@@ -261,15 +262,15 @@ struct Correlation<'a, S, N> {
 
 impl<S: Scheme, N: Number> Correlation<'_, S, N> {
     const PLACES: usize = Tiles::<S>::PLACES;
-    /// Numbers of the sums for one strip of inputs and a pair of strips of outputs.
+    /// Count of numbers of the sums for one strip of inputs and a pair of strips of outputs.
     const SUMS: usize = Self::PLACES * STRIP * PAIR;
 
-    /// Strips of inputs, and of outputs.
+    /// Returns the numbers of strips of inputs and of outputs.
     fn strips(&self) -> [usize; 2] {
         [self.inputs, self.outputs].map(|channels| channels.div_ceil(STRIP))
     }
 
-    /// Numbers of a pair of strips of outputs.
+    /// Returns the count of numbers of a pair of strips of outputs.
     fn pair(&self) -> usize {
         PAIR * self.inputs * 9
     }
@@ -299,8 +300,8 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         }
     }
 
-    /// The gradient by weights: every task has blocks of its own and private sums, which are added up at the
-    /// end.
+    /// Computes the gradient with respect to weights: every task has blocks of its own and private sums, which are
+    /// added up at the end.
     fn share_tiles(&self) -> Vec<N::Sum> {
         let [groups, strips] = self.strips();
         let pairs = self.outputs.div_ceil(PAIR);
@@ -341,7 +342,8 @@ impl<S: Scheme, N: Number> Correlation<'_, S, N> {
         by_weights
     }
 
-    /// The gradient by weights: every task has pairs of strips of its own, and all read the same blocks.
+    /// Computes the gradient with respect to weights: every task has pairs of strips of its own, and all read the
+    /// same blocks.
     fn share_channels(&self) -> Vec<N::Sum> {
         let [groups, strips] = self.strips();
         let mut by_weights = vec![N::Sum::ZERO; self.outputs * self.inputs * 9];

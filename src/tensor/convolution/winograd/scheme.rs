@@ -1,26 +1,26 @@
 //! The one-dimensional transforms of Winograd's minimal filtering: m outputs of a 3-tap filter from m + 2
 //! products instead of 3 m, y = A^T [ (G g) * (B^T d) ] with elementwise products.
 //!
-//! Filter and signal are polynomials, multiplied by their values at m + 1 points and at infinity; between
-//! values and coefficients lie Vandermonde matrices (Toom and Cook). Points decide about rounding: those of
-//! four outputs are 0, +-5/8 and +-3/2, exact in binary and better than +-1 and +-2 by a factor of 2.5 (ours,
-//! by measurement; see Barabasz et al. 2020 on the choice). In two dimensions every transform is applied
-//! along both axes. Source: Lavin & Gray 2016. Knows nothing about images.
+//! Filter and signal are polynomials, multiplied through their values at m + 1 points and at infinity; Vandermonde
+//! matrices convert between values and coefficients (Toom and Cook). The choice of points determines the rounding
+//! error: those for four outputs are 0, +-5/8 and +-3/2, exact in binary and better than +-1 and +-2 by a factor of
+//! 2.5 (ours, by measurement; see Barabasz et al. 2020 on the choice). In two dimensions every transform is applied
+//! along both axes. Source: Lavin & Gray 2016. Independent of images.
 
 use super::lanes::Lanes;
 use crate::tensor::cpu::storage::Real;
 
-/// Values along an axis; a scheme with fewer leaves the last ones alone.
+/// Values along an axis; a scheme with fewer values does not use the last ones.
 pub type Axis<T> = [Lanes<T>; MOST];
 
-/// Most values along an axis.
+/// Largest number of values along an axis.
 pub const MOST: usize = 6;
 
 /// One choice of points.
 pub trait Scheme: Send + Sync {
-    /// m.
+    /// Number of outputs, m.
     const OUT: usize;
-    /// m + 2.
+    /// Number of inputs, m + 2.
     const IN: usize;
 
     /// B^T d: IN to IN.
@@ -142,8 +142,8 @@ impl Scheme for Four {
     }
 }
 
-/// Applies a transform along both axes of `from` x `from` numbers, which `load` gives by row and column, and
-/// hands `to` x `to` numbers to `store`.
+/// Applies a transform along both axes of `from` x `from` numbers, which `load` returns by row and column, and
+/// passes the `to` x `to` results to `store`.
 ///
 /// All closures must carry `#[inline(always)]`, as for `vectorised`.
 #[inline(always)]

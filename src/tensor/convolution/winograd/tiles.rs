@@ -1,7 +1,7 @@
-//! A batch of maps cut into square tiles, and the transforms between maps and tiles' values.
+//! A batch of maps split into square tiles, and the transforms between maps and tiles' values.
 //!
-//! Tiles of all images are numbered in reading order and handled in blocks. Values lie by place (one of the
-//! products of a tile), then as the caller's matrices want them. Knows nothing about products.
+//! Tiles of all images are numbered in reading order and processed in blocks. Values are stored by place (one of
+//! the products of a tile), then in the layout of the caller's matrices. Independent of products.
 
 use std::{marker::PhantomData, ops::Range};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::tensor::cpu::{patches::Windows, storage::Number, strips::STRIP, vector::vectorised};
 
-/// Where the tiles of a 3 x 3 convolution with stride 1 lie.
+/// The positions of the tiles of a 3 x 3 convolution with stride 1.
 pub struct Tiles<S> {
     windows: Windows,
     /// Rows and columns of output pixels.
@@ -29,7 +29,7 @@ struct Map {
     channels: usize,
 }
 
-/// Part of a map under a tile: its first pixel, which may lie outside, and pixels of a side.
+/// The part of a map under a tile: its first pixel, which may lie outside, and pixels per side.
 #[derive(Clone, Copy)]
 struct Place {
     image: usize,
@@ -38,7 +38,7 @@ struct Place {
     side: usize,
 }
 
-/// How values of a block lie: distances between places, between groups of channels and between tiles.
+/// Memory layout of a block's values: distances between places, between groups of channels and between tiles.
 #[derive(Clone, Copy)]
 pub struct Layout {
     pub place: usize,
@@ -60,7 +60,7 @@ impl Layout {
 }
 
 impl<S: Scheme> Tiles<S> {
-    /// Products of a tile.
+    /// Number of products of a tile.
     pub const PLACES: usize = S::IN * S::IN;
 
     pub fn new(windows: Windows) -> Self {
@@ -69,12 +69,12 @@ impl<S: Scheme> Tiles<S> {
         Self { windows, output, grid, scheme: PhantomData }
     }
 
-    /// Tiles of the whole batch.
+    /// Returns the number of tiles of the whole batch.
     pub fn count(&self) -> usize {
         self.windows.batch * self.grid.0 * self.grid.1
     }
 
-    /// B^T d B of the input under each tile of a block, for some groups of channels.
+    /// Computes B^T d B of the input under each tile of a block, for some groups of channels.
     pub fn input<N: Number>(
         &self,
         images: &[N],
@@ -106,7 +106,7 @@ impl<S: Scheme> Tiles<S> {
         );
     }
 
-    /// A y A^T of the output's gradient under each tile of a block, for some groups of its `channels`.
+    /// Computes A y A^T of the output's gradient under each tile of a block, for some groups of its `channels`.
     pub fn gradient<N: Number>(
         &self,
         gradient: &[N],
@@ -138,12 +138,12 @@ impl<S: Scheme> Tiles<S> {
         );
     }
 
-    /// Writes A^T v A of each tile of a block to the output, whose pixels have `channels`; values are those
-    /// of `groups` groups of channels from `first` on.
+    /// Writes A^T v A of each tile of a block to the output, whose pixels have `channels`; values are those of
+    /// `groups` groups of channels beginning with `first`.
     ///
     /// # Safety
-    /// `out` points to all output pixels, of which nobody else uses these groups' channels of these tiles
-    /// now.
+    /// `out` points to all output pixels; no other code may access these groups' channels of these tiles during the
+    /// call.
     pub unsafe fn output<N: Number>(
         &self,
         values: &[N::Sum],
@@ -161,7 +161,7 @@ impl<S: Scheme> Tiles<S> {
                     let place = self.place(tile, (0, 0), S::OUT);
                     for group in 0..groups {
                         let values = &values[group * layout.group + index * layout.tile..];
-                        // SAFETY: by the caller.
+                        // SAFETY: guaranteed by the caller.
                         unsafe {
                             map.write(
                                 (S::IN, layout.place, values),
@@ -178,7 +178,7 @@ impl<S: Scheme> Tiles<S> {
         );
     }
 
-    /// The part of a map under a tile, `padding` pixels up and left of where its outputs are.
+    /// Returns the part of a map under a tile, `padding` pixels above and to the left of its outputs.
     #[inline(always)]
     fn place(&self, tile: usize, padding: (usize, usize), side: usize) -> Place {
         let (row, column) = (tile / self.grid.1 % self.grid.0, tile % self.grid.1);
@@ -192,8 +192,8 @@ impl<S: Scheme> Tiles<S> {
 }
 
 impl Map {
-    /// Transforms sixteen channels of the pixels at a place, zeros outside, to `side` x `side` values that
-    /// lie `distance` apart.
+    /// Transforms sixteen channels of the pixels at a place, with zeros outside, to `side` x `side` values that are
+    /// `distance` apart.
     #[inline(always)]
     fn read<N: Number>(
         &self,
@@ -238,11 +238,11 @@ impl Map {
         );
     }
 
-    /// Transforms `side` x `side` values that lie `distance` apart to sixteen channels of those pixels at a
-    /// place that are inside.
+    /// Transforms `side` x `side` values that are `distance` apart to sixteen channels of those pixels at a place
+    /// that are inside.
     ///
     /// # Safety
-    /// `images` points to all pixels, of which nobody else uses these now.
+    /// `images` points to all pixels; no other code may access these during the call.
     #[inline(always)]
     unsafe fn write<N: Number>(
         &self,
@@ -265,7 +265,7 @@ impl Map {
             |row, column, lanes| {
                 if top + row < height && left + column < width {
                     let pixel = (place.image * height + top + row) * width + left + column;
-                    // SAFETY: the pixel and the channels exist; the rest by the caller.
+                    // SAFETY: the pixel and the channels exist; the rest is guaranteed by the caller.
                     let pixel = unsafe {
                         std::slice::from_raw_parts_mut(images.add(pixel * channels + channel), count)
                     };

@@ -1,4 +1,4 @@
-//! What a detector costs on this machine: numbers, bytes, milliseconds an image.
+//! The cost of a detector on this machine: parameters, bytes, milliseconds per image.
 
 use std::{
     fmt,
@@ -10,25 +10,25 @@ use skewbench::{bundle::Bundle, data::Image, results::provenance};
 
 use crate::asked::thousands;
 
-/// Batches that are timed, and how often each at most: images, passes. Ours.
+/// Batches that are timed, and the largest number of passes of each: images, passes. Ours.
 const TIMED: [(usize, usize); 2] = [(1, 15), (64, 5)];
-/// No pass begins later than this after the first: at full scale a pass takes seconds. Ours.
+/// No pass starts later than this after the first, since a pass takes seconds at full scale. Ours.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Figures of a detector.
+/// Cost figures of a detector.
 pub struct Cost {
     parameters: usize,
     bytes: usize,
-    /// Milliseconds an image for each of [`TIMED`], the median of its passes.
+    /// Milliseconds per image for each of [`TIMED`], the median of its passes.
     milliseconds: [f64; 2],
     processor: String,
 }
 
 impl Cost {
-    /// Times the network alone, on one thread, on its own pictures: nothing is read or decoded.
+    /// Times only the network, on one thread, on the bundle's own images: nothing is read or decoded.
     ///
     /// # Errors
-    /// If there is no thread, or the network fails.
+    /// If no thread can be started, or the network fails.
     pub fn measure(bundle: &Bundle, bytes: usize) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
         let mut milliseconds = [0.0; 2];
@@ -41,7 +41,7 @@ impl Cost {
     }
 }
 
-/// Milliseconds an image, the median over passes; one before them is not counted.
+/// Returns milliseconds per image, the median over passes after an untimed one.
 fn median(bundle: &Bundle, pictures: &[Image], passes: usize) -> Result<f64> {
     bundle.see(pictures, false)?;
     let (first, mut seconds) = (Instant::now(), Vec::new());

@@ -19,11 +19,11 @@ use skewbench::{
 use self::cost::Cost;
 use crate::support::likely;
 
-/// Write a finished cell as a detector: one file, that `predict` runs.
+/// Write a finished cell as a detector: a single file for `predict`.
 ///
-/// It holds the encoder, a scorer (the converged probe, unless --scorer), the preprocessing, a threshold, a calibration of probabilities,
-/// provenance, and eight validation pictures with the logits that they must give, by which it checks itself wherever
-/// it is opened. Cells that were trained with --no-weights cannot be bundled.
+/// It holds the encoder, a scorer (the converged probe, unless --scorer is given), the preprocessing, a threshold,
+/// a calibration of probabilities, provenance, and eight validation images with their expected logits, which are
+/// checked whenever the file is opened. Cells that were trained with --no-weights cannot be bundled.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -48,8 +48,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SHARE", requires = "best")]
     share: Option<Share>,
 
-    /// What scores: the converged probe; or, fitted on normal images alone, the Mahalanobis distance of features, or the
-    /// patch that lies farthest from a bank of patches (ResNet-18)
+    /// How images are scored: by the converged probe; or, fitted on normal images only, by the Mahalanobis distance
+    /// of features, or by the patch farthest from a bank of patches (ResNet-18)
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     scorer: Scored,
 
@@ -61,7 +61,7 @@ pub struct Arguments {
     rate: Option<Share>,
 }
 
-/// Scorers by the names of the command line.
+/// Scorers by their names on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, clap::ValueEnum)]
 enum Scored {
     #[default]
@@ -72,7 +72,7 @@ enum Scored {
 }
 
 impl Scored {
-    /// Its column of logits.
+    /// Returns the scorer's column of logits.
     fn column(self) -> &'static str {
         Scorer::NAMES[self as usize]
     }
@@ -83,13 +83,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (cell, to) = match (&arguments.rest[..], arguments.best) {
         ([to], true) => (best(&arguments.folder, &folder, arguments.share)?, to),
         ([cell, to], false) => (cell.clone(), to),
-        (_, true) => bail!("--best names the cell: give the file to write alone"),
+        (_, true) => bail!("--best chooses the cell: give only the file to write"),
         (_, false) => bail!("expected a cell and the file to write; --best takes the card's cell"),
     };
     let (_, record) = likely::finished(&folder, &cell)?;
     let manifest = write(arguments, &folder, &record, Path::new(to))?;
     let bytes = std::fs::metadata(to)?.len() as usize;
-    // It is opened once here: one that cannot be relied on is no use to anybody.
+    // Open it once as a check: a bundle that fails its own check is useless.
     let bundle = Bundle::open(Path::new(to))?;
     println!("{to}: {}, {cell}", manifest.title());
     say(&manifest);
@@ -103,8 +103,8 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
     for path in [&weights, &detector] {
         ensure!(
             path.is_file(),
-            "{}: not there; the cell was trained with --no-weights, or before detectors were kept. Move its record away \
-             and train it again",
+            "{}: missing; the cell was trained with --no-weights, or before detectors were stored. Move its record \
+             away and train it again",
             path.display()
         );
     }
@@ -129,7 +129,7 @@ fn write(arguments: &Arguments, folder: &Folder, record: &Record, to: &Path) -> 
     Ok(manifest)
 }
 
-/// The cell that the card takes: of its seeds the lowest whose weights are there.
+/// Returns the cell that the card recommends: the lowest seed whose weights exist.
 fn best(path: &Path, folder: &Folder, share: Option<Share>) -> Result<String> {
     let reading = reading::read(&[path.to_owned()]);
     let setting = report::main_setting(&reading)
@@ -157,7 +157,7 @@ fn best(path: &Path, folder: &Folder, share: Option<Share>) -> Result<String> {
     Ok(kept.context("its record is not there")?.1.to_owned())
 }
 
-/// What it is and what it does, in lines.
+/// Prints a summary of the detector.
 fn say(manifest: &Manifest) {
     let Manifest { train, validation, calibration, threshold, .. } = manifest;
     let percent = |part: f64| format!("{:.1} %", 100.0 * part);

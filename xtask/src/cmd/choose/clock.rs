@@ -1,4 +1,4 @@
-//! `--hours`: which trainings still fit.
+//! `--hours`: which trainings still fit into the time.
 
 use std::{cell::RefCell, time::Instant};
 
@@ -10,27 +10,27 @@ use skewbench::{
 
 use crate::{asked::Run, support::pulse::duration};
 
-/// What is left of the time, and what a training takes of it.
+/// The remaining time, and how long a training takes.
 pub struct Clock<'a> {
     begun: Instant,
-    /// Seconds.
+    /// The time limit, in seconds.
     limit: Option<f64>,
     folder: &'a Folder,
     run: &'a Run,
-    /// Seeds of an arm that may have a record.
+    /// Largest number of seeds of an arm.
     seeds: usize,
     refused: RefCell<Option<Refusal>>,
 }
 
-/// The first training that did not fit.
+/// The first training that did not fit into the time.
 #[derive(Clone)]
 pub struct Refusal {
     pub cell: String,
-    /// Seconds that it would take.
+    /// Seconds that the training would take.
     pub takes: f64,
     /// Seconds that were left.
     pub left: f64,
-    /// Seconds that there were.
+    /// Seconds of the time limit.
     pub limit: f64,
 }
 
@@ -40,13 +40,14 @@ impl<'a> Clock<'a> {
         Self { begun: Instant::now(), limit, folder, run, seeds, refused: RefCell::default() }
     }
 
-    /// Whether a training fits. Once one did not, none does: a round that is not complete says nothing.
+    /// Returns whether a training fits. After the first that does not fit, none does, because an incomplete round
+    /// is useless.
     pub fn admits(&self, resolved: &Resolved) -> bool {
         let Some(limit) = self.limit else { return true };
         if self.refused.borrow().is_some() {
             return false;
         }
-        // What cannot be timed cannot be trained either: let that say why.
+        // A training that cannot be timed will fail as well: let it start and report why.
         let Ok(takes) = self.estimate(resolved) else { return true };
         let left = limit - self.begun.elapsed().as_secs_f64();
         if takes > left {
@@ -55,12 +56,12 @@ impl<'a> Clock<'a> {
         takes <= left
     }
 
-    /// The first training that did not fit, if there was one.
+    /// Returns the first training that did not fit, if any.
     pub fn refused(&self) -> Option<Refusal> {
         self.refused.borrow().clone()
     }
 
-    /// Seconds that a seed of an arm took so far, on average; none where none is finished.
+    /// Returns the mean seconds per finished seed of an arm; `None` if none is finished.
     pub fn known(&self, arm: &Cell) -> Option<f64> {
         let find = |seed| self.folder.find(&Cell { seed, ..*arm }.id()).ok().flatten();
         let finished = (0..self.seeds as u64).filter_map(find);
@@ -69,14 +70,14 @@ impl<'a> Clock<'a> {
         (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
     }
 
-    /// Seconds that a training takes: as other seeds of its arm; or by a few of its steps, which exaggerate on a busy
-    /// machine, and no more than twice what the slowest arm took so far.
+    /// Estimates the seconds of a training: from other seeds of its arm, or by timing a few of its steps. The
+    /// latter overestimates on a busy machine, and is limited to twice the slowest arm so far.
     fn estimate(&self, resolved: &Resolved) -> Result<f64> {
-        /// Of probes and label-free metrics, which come on top of the steps that are timed. Ours.
+        /// Extra time for probes and label-free metrics, relative to the timed steps. Ours.
         const ON_TOP: f64 = 1.25;
-        /// How much slower than the slowest so far an arm may be. Ours: methods' costs differ by about as much.
+        /// How much slower than the slowest arm so far an arm may be. Ours: about how much methods' costs differ.
         const SLOWER: f64 = 2.0;
-        /// Seconds that a timed step is made to take.
+        /// Duration of a timed step, in seconds.
         const ENOUGH: f64 = 0.25;
         if let Some(known) = self.known(&resolved.cell) {
             return Ok(known);
@@ -123,7 +124,7 @@ mod tests {
         let run = asked.run(Lists::Read(root.path())).unwrap();
         let resolved = run.resolve().unwrap();
         let next = &resolved[2];
-        // 36 minutes and 40, with what comes after training.
+        // 36 minutes and 40, including evaluation.
         for (seed, train, evaluate) in [(0, 2_000.0, 160.0), (1, 2_100.0, 300.0)] {
             let mut record = committed::record("table1", "simclr", seed);
             (record.cost.train_seconds, record.cost.evaluate_seconds) = (train, evaluate);
@@ -142,10 +143,10 @@ mod tests {
             said,
             "table1/simclr-resnet18-share45-seed2 takes about 38 min, and 20 min of 30 min are left"
         );
-        // A round that is not complete says nothing: after one that did not fit none begins.
+        // An incomplete round is useless: after a training that did not fit, none starts.
         let fast = Clock { limit: Some(1e9), ..short };
         assert!(!fast.admits(next));
-        // Of an arm that may have two seeds a third has no say.
+        // A third seed of an arm limited to two has no influence.
         let mut slow = committed::record("table1", "simclr", 2);
         slow.cost.train_seconds = 1e6;
         folder.write(&slow).unwrap();

@@ -1,4 +1,5 @@
-//! What the choice comes to: a table, a sentence, and how the chosen arm stands beside floors and supervised training.
+//! The result of the choice: a table, a sentence, and a comparison of the chosen arm with floors and supervised
+//! training.
 
 use anyhow::{Result, bail};
 use skewbench::{
@@ -16,10 +17,10 @@ use skewbench::{
 
 use super::{Arguments, clock::Clock, in_words};
 
-/// Prints all of it.
+/// Prints the whole result.
 ///
 /// # Errors
-/// If nothing could be trained in the time.
+/// If no training fits into the time.
 pub fn print(
     elimination: &Elimination,
     records: &[Record],
@@ -45,7 +46,7 @@ pub fn print(
     Ok(())
 }
 
-/// One line an arm.
+/// Prints one line per arm.
 fn table(elimination: &Elimination, pick: &Scored) {
     println!(
         "\n{:<26} {:>5} {:>7} {:>15} {:>14}  standing",
@@ -82,11 +83,8 @@ fn table(elimination: &Elimination, pick: &Scored) {
 fn sentence(elimination: &Elimination, pick: &Scored, arguments: &Arguments, refused: &str) -> String {
     let (name, margin) = (in_words(pick), arguments.margin);
     let arms = elimination.looks().first().map_or(0, |look| look.contest.0.len());
-    let cost = format!(
-        "after {} trainings of {} that the whole grid has",
-        elimination.trainings(),
-        arms * arguments.seeds
-    );
+    let cost =
+        format!("after {} of the whole grid's {} trainings", elimination.trainings(), arms * arguments.seeds);
     match elimination.end() {
         Some(End::Decided) => format!("Decided {cost}: {name} is the best, every other arm is below it."),
         Some(End::Equivalent) => {
@@ -103,7 +101,7 @@ fn sentence(elimination: &Elimination, pick: &Scored, arguments: &Arguments, ref
     }
 }
 
-/// What is not settled, and what would settle it.
+/// Prints what remains open, and what would decide it.
 fn open(elimination: &Elimination, pick: &Scored) {
     let Some(look) = elimination.looks().last() else { return };
     let leader = look.contest.leader();
@@ -127,7 +125,8 @@ fn open(elimination: &Elimination, pick: &Scored) {
     }
 }
 
-/// The chosen arm beside floors, supervised training and, if it is supervised, the best that is not.
+/// Compares the chosen arm with floors, supervised training and, if the arm is supervised, the best one that is
+/// not.
 fn beside(pick: &Scored, records: &[Record]) {
     let named = records.iter().map(|record| (record.cell.id.clone(), record.clone()));
     let reading = reading::of(named.collect());
@@ -178,7 +177,7 @@ fn compare(evidence: &Evidence, pick: &Scored, other: &Scored) {
                 value.estimate, value.low, value.high
             )
         }
-        Err(_) => format!("nothing is known of how far {name} ({score:.3}) spreads"),
+        Err(_) => format!("the spread of {name} ({score:.3}) over seeds is unknown"),
     };
     println!("  {told}");
 }
@@ -200,7 +199,7 @@ mod tests {
         Axes::table_1(method, ResNet18, Share::percent(45)).converged()
     }
 
-    /// Two seeds of SimCLR, then of BYOL, with at most so many seeds; what is said in the end.
+    /// Returns the final message for two seeds of SimCLR, then of BYOL, with at most `most` seeds.
     fn told(most: usize, scores: [[f64; 2]; 2]) -> String {
         let rule = Rule::new(2, most, 0.02).unwrap();
         let mut race = Elimination::new(&[at(SimClr), at(Byol)], rule);
@@ -214,18 +213,18 @@ mod tests {
     #[test]
     fn how_a_choice_ended_is_said() {
         let apart = [[0.9, 0.901], [0.5, 0.501]];
-        let expected = "Decided after 4 trainings of 10 that the whole grid has: simclr on resnet18 is the best, every \
+        let expected = "Decided after 4 of the whole grid's 10 trainings: simclr on resnet18 is the best, every \
                         other arm is below it.";
         assert_eq!(told(5, apart), expected);
         let alike = [[0.9, 0.901], [0.9002, 0.9012]];
-        let expected = "Settled after 4 trainings of 10 that the whole grid has: take byol on resnet18. No other arm is \
+        let expected = "Settled after 4 of the whole grid's 10 trainings: take byol on resnet18. No other arm is \
                         above it by more than 0.02.";
         assert_eq!(told(5, alike), expected);
         let open = [[0.7, 0.9], [0.6, 0.8]];
         let said = told(2, open);
-        assert!(said.starts_with(
-            "Not decided after 4 trainings of 4 that the whole grid has, with --seeds 2 used up."
-        ));
+        assert!(
+            said.starts_with("Not decided after 4 of the whole grid's 4 trainings, with --seeds 2 used up.")
+        );
         assert!(said.ends_with("by the median of its seeds, is simclr on resnet18."), "{said}");
         let said = told(5, open);
         assert!(

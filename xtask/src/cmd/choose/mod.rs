@@ -1,4 +1,4 @@
-//! `cargo xtask choose`: the best method and backbone for a data set, without training all of them to the end.
+//! `cargo xtask choose`: finds the best method and backbone for a data set without training the whole grid.
 
 mod clock;
 mod end;
@@ -27,15 +27,16 @@ use crate::{
 
 /// Find the best method and backbone for a data set without training the whole grid.
 ///
-/// An arm is a method on a backbone. Every arm is trained with two seeds, and then with one seed more a round, as long
-/// as it may still be the best: after each round the arms are compared by AUROC of the converged probe, and those that
-/// are beaten, or that cannot be above the leader by more than --margin, are dropped. It ends when one arm is left,
-/// when no other can be above the leader by more than the margin, or when --seeds or --hours are used up, and says
-/// which. In at most 5 % of choices is the true best dropped as beaten, all looks together; `snapshots/choose.snap` has
-/// simulated choices. Floors (pixels, random weights) are scored first, and the choice is compared with them.
+/// An arm is a method on a backbone. Every arm is first trained with two seeds, then with one more seed per round
+/// as long as it may be the best: after each round the arms are compared by AUROC of the converged probe, and those
+/// that are beaten, or that cannot be above the leader by more than --margin, are dropped. It ends when one arm is
+/// left, when no other can be above the leader by more than the margin, or when --seeds or --hours are used up, and
+/// reports which. The true best is dropped as beaten in at most 5 % of choices, over all rounds together;
+/// `snapshots/choose.snap` has simulated choices. Floors (pixels, random weights) are scored first, and the choice
+/// is compared with them.
 ///
-/// Records are those that `reproduce` writes. Stop it at any moment and run the same command: what is finished is read,
-/// the same arms are dropped, and the training that was cut off resumes.
+/// Records are the same as those of `reproduce`. Stop it at any moment and run the same command: finished cells are
+/// read, the same arms are dropped, and the interrupted training resumes.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -75,10 +76,10 @@ pub struct Arguments {
     pub dry_run: bool,
 }
 
-/// Everything that may be trained.
+/// All cells that may be trained.
 struct Grid {
     share: Share,
-    /// Of seed 0.
+    /// The arms, as cells of seed 0.
     arms: Vec<Cell>,
     floors: Vec<Cell>,
 }
@@ -93,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let out = arguments.setup.out(arguments.output.out.as_deref());
     let lists = if arguments.dry_run { Lists::Read(&out) } else { Lists::Kept(&out) };
     let run = arguments.setup.run(plan, grid.cells(arguments.seeds), lists)?;
-    // Everything that could stop a training is found here, before the first.
+    // Every problem that could stop a training is found here, before the first starts.
     let resolved = run.resolve().with_context(|| format!("--share {}", grid.share))?;
     grid.describe(&run, &resolved, arguments);
     if arguments.dry_run {
@@ -120,10 +121,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Grid {
-    /// Seeds of random weights: they cost next to nothing.
+    /// Seeds of the random-weights floors, which cost almost nothing.
     const FLOOR_SEEDS: u64 = 3;
 
-    /// `frozen`: an encoder with weights of a file, which is a floor too.
+    /// Builds the grid. `frozen`: an encoder with weights of a file, which is another floor.
     fn new(arguments: &Arguments, frozen: Option<backbone::Name>) -> Result<Self> {
         let drawn = arguments.setup.data == Choice::Synthetic;
         let share = arguments.share.unwrap_or(if drawn { Share::percent(45) } else { Share::NATURAL });
@@ -145,7 +146,7 @@ impl Grid {
         Ok(Self { share, arms, floors })
     }
 
-    /// Floors, then arms seed by seed.
+    /// Returns floors, then arms seed by seed.
     fn cells(&self, seeds: usize) -> Vec<Cell> {
         let of_seed = |seed| self.arms.iter().map(move |arm| Cell { seed, ..*arm });
         self.floors.iter().copied().chain((0..seeds as u64).flat_map(of_seed)).collect()
@@ -169,7 +170,7 @@ impl Grid {
     }
 }
 
-/// `simclr-resnet18`: what `--only` looks at.
+/// Returns the name that `--only` is compared with: `simclr-resnet18`.
 fn name(cell: &Cell) -> String {
     format!("{}-{}", cell.method(), cell.encoder())
 }
@@ -178,13 +179,13 @@ fn names(cells: &[Cell]) -> String {
     cells.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// What an arm is judged by.
+/// Returns the axes by which an arm is judged.
 fn scored(arm: &Cell) -> Scored {
     Axes { study: arm.study, method: Some(arm.method), backbone: Some(arm.backbone), share: arm.share }
         .converged()
 }
 
-/// `simclr on resnet18`.
+/// Returns `simclr on resnet18`.
 fn in_words(at: &Scored) -> String {
     format!("{} on {}", at.cell.method_id(), at.cell.backbone_id())
 }
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn arms_are_all_pairs_at_one_share_and_floors_have_three_seeds() {
         let grid = grid("").unwrap();
-        // Six methods on two backbones, but for MAE on ResNet-18.
+        // Six methods on two backbones, except MAE on ResNet-18.
         assert_eq!((grid.share, grid.arms.len()), (Share::percent(45), 11));
         let floors: Vec<String> = grid.floors.iter().map(Cell::id).collect();
         let mut expected = vec!["pixels/none-pixels-share45-seed0".to_owned()];

@@ -1,4 +1,4 @@
-//! Rounds: what is wanted is trained, then judged, and what that comes to is said.
+//! Rounds of a choice: the wanted cells are trained, then compared, and the result is printed.
 
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
@@ -17,21 +17,21 @@ use crate::{
     training::{Cells, Keep},
 };
 
-/// What rounds are made of.
+/// Everything that rounds need.
 pub struct Rounds<'a> {
     pub resolved: &'a [Resolved<'a>],
     pub folder: &'a Folder,
     pub keep: Keep<'a>,
     pub clock: &'a Clock<'a>,
     pub run: &'a Run,
-    /// As [`Cells::trained`].
+    /// The callback of [`Cells::trained`].
     pub trained: &'a dyn Fn() -> Result<()>,
 }
 
 impl Rounds<'_> {
     /// # Errors
-    /// If the folder holds other experiments under the same names, or records that cannot be read: what follows
-    /// depends on each.
+    /// If the folder holds other experiments under the same names, or records that cannot be read: every further
+    /// decision depends on them.
     pub fn ensure_readable(&self) -> Result<()> {
         let all: Vec<&Resolved> = self.resolved.iter().collect();
         match &self.cells(&all, &|_| true).ensure_ours()?[..] {
@@ -40,7 +40,7 @@ impl Rounds<'_> {
         }
     }
 
-    /// Scores of what nobody trains.
+    /// Scores the floors.
     pub fn floors(&self, floors: &[Cell]) -> Result<Vec<Record>> {
         let wanted: Vec<&Resolved> = floors.iter().map(|cell| self.find(cell)).collect::<Result<_>>()?;
         self.note(&wanted, 1)?;
@@ -48,7 +48,7 @@ impl Rounds<'_> {
         self.all_of(&wanted, &|_| true)
     }
 
-    /// Round after round until the choice is made, or time is up. Adds all records to `records`.
+    /// Runs round after round until the choice is made, or the time is up. Adds all records to `records`.
     pub fn race(&self, mut elimination: Elimination, records: &mut Vec<Record>) -> Result<Elimination> {
         let mut begun: Vec<&Resolved> = self.resolved.iter().filter(|known| known.cell.is_floor()).collect();
         loop {
@@ -71,7 +71,7 @@ impl Rounds<'_> {
         }
     }
 
-    /// Records of cells, in their order, without those that may not begin.
+    /// Returns the records of cells, in their order, without those that may not start.
     fn all_of(&self, wanted: &[&Resolved], may_begin: &dyn Fn(&Resolved) -> bool) -> Result<Vec<Record>> {
         let (records, failed) = self.cells(wanted, may_begin).train(Vec::new())?;
         ensure!(
@@ -93,7 +93,7 @@ impl Rounds<'_> {
         Cells { resolved: wanted, folder, keep, may_begin, trained }
     }
 
-    /// For `status`: what has been asked for so far.
+    /// Notes for `status` what has been requested so far.
     fn note(&self, cells: &[&Resolved], times: usize) -> Result<()> {
         let asked = record::Run {
             command: program::command(),
@@ -106,7 +106,7 @@ impl Rounds<'_> {
 
     fn announce(&self, elimination: &Elimination, wanted: &[&Resolved]) {
         let (round, after) = (elimination.looks().len() + 1, elimination.most_left() - wanted.len());
-        // Known once every arm has a seed.
+        // Known once every arm has a finished seed.
         let each = wanted.iter().map(|cell| self.clock.known(&cell.cell));
         let pace = each.sum::<Option<f64>>().map(|sum| sum / wanted.len() as f64);
         let time = |trainings: usize| {
@@ -133,7 +133,7 @@ impl Rounds<'_> {
     }
 }
 
-/// What arms are judged by.
+/// Returns the score by which arms are judged.
 ///
 /// # Errors
 /// If a record lacks it.
@@ -144,7 +144,7 @@ fn auroc(record: &Record) -> Result<f64> {
     })
 }
 
-/// Prints who leads after a round, and who was dropped and why.
+/// Prints the leader after a round, and which arms were dropped and why.
 fn tell(look: &Look) {
     let leader = look.contest.leader();
     println!("after {} seeds: {} leads with AUROC {:.3}", look.seeds, in_words(&leader.at), leader.mean);
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::support::committed;
 
-    /// By AUROC of the converged probe on all validation images, and by nothing else.
+    /// Only AUROC of the converged probe on all validation images counts.
     #[test]
     fn arms_are_judged_by_the_converged_probe_on_all_images() {
         let mut record = committed::record("table1", "simclr", 0);

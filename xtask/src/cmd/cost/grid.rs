@@ -1,4 +1,4 @@
-//! The cells of the paper's Table 1 and what they go through, by Sewer-ML's published counts: nothing is opened.
+//! The cells of the paper's Table 1 and their image counts, from Sewer-ML's published numbers: no data are opened.
 
 use anyhow::Result;
 use skewbench::{
@@ -23,13 +23,13 @@ pub struct Arm {
     pub method: method::Name,
     pub backbone: backbone::Name,
     pub cells: usize,
-    /// Images that training goes through, and that are evaluated.
+    /// Images used in training, and images evaluated.
     pub train: usize,
     pub evaluate: usize,
 }
 
 impl Grid {
-    /// The paper's sample of Sewer-ML at its scale.
+    /// Builds the grid for the paper's sample of Sewer-ML at its scale.
     pub fn of_the_paper() -> Result<Self> {
         let scale = Scale::full();
         let (part, of) = scale.sewer_ml_sample;
@@ -81,7 +81,7 @@ mod tests {
             .map(|(part, rest)| 276_410 + 276_410 * part / rest);
         let expected: usize = images.iter().map(|images| 45 * (images / 256) * 256).sum();
         assert!(grid.arms.iter().all(|arm| arm.train == expected));
-        // All images once, 25,600 after each epoch, 65,022 to validate on, ten views of a thousand.
+        // All images once, 25,600 after each epoch, 65,022 for validation, ten views of a thousand images.
         let expected: usize = images.iter().map(|images| images + 45 * 25_600 + 65_022 + 10_000).sum();
         assert_eq!(grid.arms[0].evaluate, expected);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask cost`: what the paper's grid would cost, on paper.
+//! `cargo xtask cost`: estimates the cost of the paper's grid.
 
 mod grid;
 mod rates;
@@ -12,30 +12,30 @@ use skewbench::durable;
 use self::{grid::Grid, rates::Rates};
 use crate::support::program;
 
-/// Write what the paper's grid costs, by rates that were measured and are kept in results/
+/// Write what the paper's grid costs, from measured rates that are stored in results/
 ///
-/// Trains nothing. Hours are those of two CPU cores, whose rates are measured; for a GPU there is a formula and a rate
-/// that you give, as none was measured yet.
+/// Trains nothing. Hours are those of two CPU cores, whose rates were measured; for a GPU the document has a
+/// formula and uses a rate that you give, because none has been measured yet.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Images that a GPU trains on a second: adds its hours
+    /// Images per second that a GPU trains on: adds its hours
     #[arg(long, value_name = "IMAGES/S")]
     gpu_rate: Option<f64>,
 
-    /// What an hour of that GPU costs, in any currency
+    /// Price of an hour of that GPU, in any currency
     #[arg(long, value_name = "PRICE", requires = "gpu_rate")]
     gpu_price: Option<f64>,
 
-    /// What an hour of two CPU cores costs, in any currency
+    /// Price of an hour of two CPU cores, in any currency
     #[arg(long, value_name = "PRICE")]
     price: Option<f64>,
 
-    /// The document [default: results/COST.md where no rate or price is given, else the terminal]
+    /// The document [default: results/COST.md if no rate or price is given, otherwise the terminal]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// What somebody has said of machines and money.
+/// The rates and prices that the user gives.
 #[derive(Clone, Copy, Default)]
 pub struct Given {
     pub gpu_rate: Option<f64>,
@@ -43,7 +43,7 @@ pub struct Given {
     pub price: Option<f64>,
 }
 
-/// The committed document, below the checkout.
+/// Path of the committed document in the checkout.
 const DOCUMENT: &str = "results/COST.md";
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -93,7 +93,7 @@ mod tests {
         assert!(!of(Given::default()).contains("as given"));
     }
 
-    /// Hours and prices of the rows of the table behind a text, by seeds.
+    /// Returns hours and prices in the rows of the table after a text, by seeds.
     fn table(text: &str, head: &str) -> Vec<Vec<f64>> {
         let rest = text.split(head).nth(1).unwrap_or_else(|| panic!("no {head}: {text}"));
         let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));

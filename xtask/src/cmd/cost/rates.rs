@@ -1,4 +1,4 @@
-//! Rates that were measured: committed files below `results/`.
+//! Measured rates: committed files below `results/`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -11,23 +11,23 @@ use skewbench::{
     method,
 };
 
-/// Training steps, of all pairs at 224 px.
+/// Training steps of all pairs at 224 px.
 pub const STEPS: &str = "results/2026-11-28-race-2-cores/race.json";
 /// Decoding and two views.
 pub const LOADER: &str = "results/2026-11-29-loader/race.json";
-/// What a million images and ten thousand records go through.
+/// Stages with a million images and ten thousand records.
 pub const SCALE: &str = "results/2026-11-29-scale/timings.json";
 
-/// All that is measured.
+/// All measured rates.
 pub struct Rates {
-    /// Of the training steps.
+    /// CPU on which the training steps were measured.
     pub cpu: String,
     pub threads: f64,
-    /// Seconds a source image on all of these threads.
+    /// Seconds per source image on all of these threads.
     steps: BTreeMap<(method::Name, backbone::Name), f64>,
-    /// Seconds a source image on one thread, by the name of a case.
+    /// Seconds per source image on one thread, by the name of a case.
     loading: Vec<(String, f64)>,
-    /// Of each stage.
+    /// Measurements of each stage.
     stages: BTreeMap<String, Stage>,
 }
 
@@ -35,7 +35,7 @@ pub struct Rates {
 pub struct Stage {
     pub seconds: f64,
     pub processor: f64,
-    /// MiB.
+    /// Peak memory, MiB.
     pub peak: f64,
 }
 
@@ -43,7 +43,7 @@ impl Rates {
     /// Reads all files.
     ///
     /// # Errors
-    /// If one is not there, or does not have what is needed.
+    /// If one is missing, or lacks what is needed.
     pub fn read(checkout: &Path) -> Result<Self> {
         let read = |name: &str| -> Result<Value> {
             let text = regular::read_text(&checkout.join(name), Most::DOCUMENT)
@@ -75,13 +75,13 @@ impl Rates {
         })
     }
 
-    /// Seconds that a training step takes for each source image.
+    /// Returns the seconds of a training step per source image.
     pub fn step(&self, method: method::Name, backbone: backbone::Name) -> Result<f64> {
         let step = self.steps.get(&(method, backbone)).copied();
         step.with_context(|| format!("{STEPS}: no case of {method} on {backbone} at 224 px"))
     }
 
-    /// Seconds that it takes one thread to load two views of an image at 224 px from `kind`.
+    /// Returns the seconds that one thread takes to load two views of an image at 224 px from `kind`.
     pub fn load(&self, kind: &str) -> Result<f64> {
         let case = self.loading.iter().find(|(name, _)| name.starts_with(kind) && name.ends_with("224 px"));
         case.map(|(_, seconds)| *seconds).with_context(|| format!("{LOADER}: no case of {kind} at 224 px"))
@@ -92,7 +92,7 @@ impl Rates {
     }
 }
 
-/// Cases of a race with the median of our seconds.
+/// Returns the cases of a race with the median of our seconds.
 fn cases(race: &Value) -> Result<Vec<(String, f64)>> {
     let cases = race["cases"].as_array().context("no cases")?;
     let of = |case: &Value| -> Result<(String, f64)> {
@@ -105,7 +105,7 @@ fn cases(race: &Value) -> Result<Vec<(String, f64)>> {
     cases.iter().map(of).collect()
 }
 
-/// `simclr-resnet18-8x224px`: the pair, and images of a step; none at another size.
+/// Parses `simclr-resnet18-8x224px` into the pair and the images per step; `None` at another size.
 fn pair(name: &str) -> Option<((method::Name, backbone::Name), f64)> {
     let (pair, size) = name.rsplit_once('-')?;
     let images = size.strip_suffix("x224px")?.parse().ok()?;

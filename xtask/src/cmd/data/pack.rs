@@ -1,4 +1,4 @@
-//! `cargo xtask data pack`: the images of a source in a few large files.
+//! `cargo xtask data pack`: stores the images of a source in a few large files.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -24,10 +24,11 @@ use crate::{
 
 /// Decode images once into a few large files, which training then reads at the speed of memory.
 ///
-/// `--data packed=DIR` trains on them. Images are shrunk to a shorter side (bicubic, as Pillow does it), never enlarged;
-/// or lie there as their files do, which saves a million small reads but no decoding. Splits, groups, classes and what
-/// images cannot be read are settled here. Stop it at any moment and run the same command: whole shards stay. A record of
-/// a packed store is of other data than one of the files: its images have fewer pixels.
+/// `--data packed=DIR` trains on them. Images are reduced to a shorter side (bicubic, as in Pillow), never
+/// enlarged; or their files are stored unchanged, which saves a million small reads but no decoding. Splits,
+/// groups, classes and unreadable images are determined here. Stop it at any moment and run the same command:
+/// complete shards are kept. Records of a packed store and of the original files belong to different data, because
+/// the packed images have fewer pixels.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,13 +43,13 @@ pub struct Arguments {
     #[arg(long, value_name = "SOURCE", long_help = Choice::HELP)]
     data: Choice,
 
-    /// Pixels of the shorter side; at least the side that will be trained at. Views cut out a part of an image, so that
-    /// a little more keeps them as sharp as they were
+    /// Pixels of the shorter side; at least the side that will be trained at. Views show only a part of an image,
+    /// so a slightly larger side keeps them sharp
     #[arg(long, value_name = "PIXELS", required_unless_present = "as_files", conflicts_with = "as_files",
         value_parser = clap::value_parser!(u16).range(8..=4096))]
     side: Option<u16>,
 
-    /// Keep the bytes of files as they are
+    /// Keep the bytes of image files unchanged
     #[arg(long)]
     as_files: bool,
 
@@ -56,15 +57,15 @@ pub struct Arguments {
     #[arg(long, value_name = "fail|skip", default_value_t)]
     on_bad_image: OnBadImage,
 
-    /// Which images belong together, as for `reproduce`
+    /// Which images belong together, as in `reproduce`
     #[arg(long, value_name = "parent|name|PATTERN")]
     group_by: Option<GroupBy>,
 
-    /// What to do about images or groups on both sides of the split, as for `reproduce`
+    /// What to do about images or groups on both sides of the split, as in `reproduce`
     #[arg(long, value_name = "stop|accept", default_value_t)]
     on_leak: OnLeak,
 
-    /// How many bits of 16-bit samples are in use, as for `reproduce`
+    /// How many bits of 16-bit samples are in use, as in `reproduce`
     #[arg(long, value_name = "10|12|14|16")]
     sample_bits: Option<SampleBits>,
 }
@@ -101,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The source, every image of which was looked at.
+/// Opens the source and examines every image.
 fn open(arguments: &Arguments) -> Result<Source> {
     let reading = Reading {
         sample_bits: arguments.sample_bits,

@@ -1,4 +1,5 @@
-//! What a check finds, case by case: told at once, written after each so that a limit of time loses nothing, judged at the end.
+//! Results of a check, case by case: printed at once, written after each case so that a time limit loses nothing,
+//! judged at the end.
 
 use std::{fs, path::Path};
 
@@ -18,7 +19,7 @@ impl<'a> Cases<'a> {
         Self { out: arguments.out.as_deref(), found: Vec::new(), wrong: Vec::new() }
     }
 
-    /// Takes what was found of a case: wrong where its `equal` is false, or where it failed, which keeps no other from being tried.
+    /// Adds the result of a case. It is wrong if its `equal` is false, or if it failed; the other cases still run.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -36,7 +37,7 @@ impl<'a> Cases<'a> {
     }
 
     /// # Errors
-    /// If any was wrong; begins with `what` they then are.
+    /// If any case was wrong; the message begins with `what`.
     pub fn end(self, what: &str) -> Result<()> {
         ensure!(self.wrong.is_empty(), "{what}: {}", self.wrong.join(", "));
         Ok(())

@@ -1,5 +1,5 @@
-//! `gpu end-to-end`: source images a second of training as `reproduce --gpu --mixed-precision` does it, views from bytes in main
-//! memory and monitors included, beside the rate of the model's step alone.
+//! `gpu end-to-end`: source images per second of training as in `reproduce --gpu --mixed-precision`, including
+//! views made from bytes in main memory and monitors, compared with the rate of the model's step alone.
 
 use std::time::Instant;
 
@@ -20,16 +20,16 @@ use skewbench::{
 
 use super::{Sizes, cases::Cases, steps::worker};
 
-/// Images of the data set; pixels of a side of one, as large as Sewer-ML's are high.
+/// Number of images in the data set; the next constant is their side in pixels, the height of Sewer-ML's frames.
 const IMAGES: usize = 1_024;
 const IMAGE_SIDE: usize = 576;
 const BATCH: usize = 256;
 const SIDE: usize = 224;
-/// How often an epoch goes through the images, and epochs. The first epoch is not counted, nor what comes before a later one's
-/// first step is done: its first batch is waited for, which an epoch of a thousand steps does not notice.
+/// Repeats of the images per epoch, and epochs. The first epoch is not counted, nor the time up to the end of a
+/// later one's first step: waiting for its first batch is negligible in an epoch of a thousand steps.
 const ROUNDS: usize = 4;
 const EPOCHS: usize = 3;
-/// Steps of the model alone, and before them.
+/// Timed steps of the model alone; the next constant is the untimed ones before.
 const STEPS: usize = 8;
 const WARM_UP: usize = 2;
 
@@ -39,7 +39,7 @@ pub fn run(arguments: &Sizes) -> Result<()> {
         if arguments.rehearse || arguments.small { (8, 4, 64) } else { (IMAGES, BATCH, SIDE) };
     let drawn = synthetic::source(Seed::root(0), images, 1, IMAGE_SIDE).train;
     let data = Cached::new(drawn, usize::MAX);
-    // Drawn once, so that epochs read bytes.
+    // Drawn once, so that epochs only read bytes.
     let begun = Instant::now();
     open_all(&data, images)?;
     println!("{images} images drawn in {:.1} s", begun.elapsed().as_secs_f64());
@@ -101,7 +101,7 @@ fn case(
     };
     let sample = Loader { indices: &few, numbers: DType::F32, ..loader };
     let optimisation = Optimisation { epochs: EPOCHS, ..plan.recipe(cell).optimisation(&plan.scale) };
-    // Seconds of each epoch's steps but its first; what follows the last step is evaluation.
+    // Seconds of each epoch's steps except its first; what follows the last step is evaluation.
     let (mut epochs, mut begun, mut waited, mut last) = (Vec::new(), Instant::now(), 0.0, Instant::now());
     pretrain(&*model, None, &loader, &sample, &optimisation, None, |progress| {
         match progress {

@@ -1,7 +1,7 @@
-//! `gpu losses`: NT-Xent and Barlow Twins on a GPU, forward and backward: equal to the CPU's twin, and how
-//! long they take.
+//! `gpu losses`: compares NT-Xent and Barlow Twins on a GPU, forward and backward, with the CPU's twin, and times
+//! them.
 //!
-//! The same cases, in the same order, are PyTorch's in `fixtures/torch/gpu_losses.py`.
+//! PyTorch runs the same cases, in the same order, in `fixtures/torch/gpu_losses.py`.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use skewbench::{
 
 use super::{Sizes, cases::Cases};
 
-/// Timed blocks, and seconds each takes at least. Ours.
+/// Number of timed blocks, and least seconds of each. Ours.
 const BLOCKS: usize = 5;
 const BLOCK_SECONDS: f64 = 0.2;
 
@@ -38,7 +38,7 @@ pub fn run(arguments: &Sizes) -> Result<()> {
 fn case(loss: Loss, precision: Precision, gpu: &Device, small: bool) -> Result<Value> {
     let mut found = json!({});
     if loss.has_twin() {
-        // Of bf16: eight bits of each similarity, weight and correlation.
+        // bf16 has eight bits for each similarity, weight and correlation.
         let bound = if precision == Precision::Single { 1e-5 } else { 1e-2 };
         let case = loss.case();
         let (there, twin) = (case.found(precision, gpu)?, case.expected(precision)?);
@@ -60,12 +60,12 @@ fn case(loss: Loss, precision: Precision, gpu: &Device, small: bool) -> Result<V
     Ok(found)
 }
 
-/// Gradient by the first view.
+/// Returns the gradient with respect to the first view.
 fn step(loss: Loss, first: &Var, second: &Var) -> Result<Tensor> {
     Ok(loss.of(first, second)?.backward()?.get(first).context("no gradient")?.clone())
 }
 
-/// Seconds of one call, block by block.
+/// Returns the seconds of one call, block by block.
 fn timed(gpu: &Device, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
     let mut block = |calls: usize| -> Result<f64> {
         gpu.synchronize()?;

@@ -15,9 +15,9 @@ use skewbench::{candle_core::Device, tensor::gpu};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Build for a GPU and put all that is needed there into one folder (needs nvcc, no GPU)
+    /// Build for a GPU and put everything needed there into one folder (needs nvcc, no GPU)
     Package(package::Arguments),
-    /// Write the cases that PyTorch's scripts go through, as JSON
+    /// Write the cases that PyTorch's scripts run, as JSON
     Cases(package::CasesFile),
     /// Check the kernels of the losses against the CPU, and time them (on a machine with a GPU, built with `cuda`)
     Losses(Sizes),
@@ -35,13 +35,13 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct Sizes {
-    /// Sizes small enough for compute-sanitizer, and no timings (of end-to-end some that say nothing)
+    /// Use sizes small enough for compute-sanitizer, and no timings (those of end-to-end are meaningless)
     #[arg(long)]
     small: bool,
-    /// On the CPU instead, to see that everything runs; timings then say nothing
+    /// Run on the CPU, to check that everything works; timings are then meaningless
     #[arg(long)]
     rehearse: bool,
-    /// File for what operations were given and computed, as safetensors; others keep nothing
+    /// File for the operations' arguments and results, as safetensors; other checks ignore it
     #[arg(long, value_name = "FILE")]
     keep: Option<std::path::PathBuf>,
     /// File for the numbers, as JSON

@@ -1,6 +1,6 @@
-//! `gpu operations`: every operation and update on a GPU against the CPU's, in f32 and in mixed precision:
-//! values, and gradients by every argument. What the GPU computed can be kept for
-//! `fixtures/torch/gpu_operations.py`, which holds it to PyTorch.
+//! `gpu operations`: compares every operation and update on a GPU with the CPU, in f32 and in mixed precision:
+//! values, and gradients with respect to every argument. The GPU's results can be stored for
+//! `fixtures/torch/gpu_operations.py`, which compares them with PyTorch.
 
 use anyhow::Result;
 use checks::{
@@ -15,9 +15,9 @@ use skewbench::candle_core::Device;
 
 use super::{Sizes, cases::Cases};
 
-/// Most numbers of a case that compute-sanitizer gets to see.
+/// Largest size of a case, in numbers, that compute-sanitizer runs.
 const SMALL: usize = 1_000_000;
-/// Of updates, relative to the largest number: f32 sums in another order.
+/// Bound for updates, relative to the largest number: f32 sums in another order.
 const UPDATES_BOUND: f64 = 2e-5;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
@@ -73,7 +73,7 @@ mod tests {
         let results: Vec<Value> = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
         assert_eq!(results.len(), 2 * listed(true).len() + UPDATES.len());
         assert!(results.iter().all(|result| result["apart"] == json!(0.0)), "the CPU differs from itself");
-        // What PyTorch's script reads: a header with the cases, and their tensors.
+        // The file that PyTorch's script reads: a header with the cases, and their tensors.
         let kept = std::fs::read(&keep).unwrap();
         let length = u64::from_le_bytes(kept[..8].try_into().unwrap()) as usize;
         let header: Value = serde_json::from_slice(&kept[8..8 + length]).unwrap();

@@ -1,4 +1,4 @@
-//! `gpu package`: one folder to carry to a machine that has a GPU, and no Rust.
+//! `gpu package`: a folder for a machine that has a GPU but no Rust.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::support::program;
 
-/// Beside the program. Each names what it comes from.
+/// Files beside the program, included from their sources.
 const FILES: [(&str, &str); 5] = [
     ("run.sh", include_str!("run.sh")),
     ("gpu_losses.py", include_str!("../../../../fixtures/torch/gpu_losses.py")),
@@ -18,19 +18,19 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The folder; is made, or its files are replaced
+    /// Folder to write; its files are replaced
     #[arg(default_value = "target/gpu-package")]
     out: PathBuf,
 }
 
 #[derive(clap::Args)]
 pub struct CasesFile {
-    /// The file; is replaced
+    /// File to write; it is replaced
     #[arg(default_value = "fixtures/torch/cases.json")]
     out: PathBuf,
 }
 
-/// Writes the cases as PyTorch's scripts read them.
+/// Writes the cases in the form that PyTorch's scripts read.
 pub fn cases(arguments: &CasesFile) -> Result<()> {
     let out = &arguments.out;
     let text = serde_json::to_string_pretty(&checks::pytorch::cases())? + "\n";
@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !done.is_ok_and(|status| status.success()) {
         bail!("strip cannot be run; it is part of binutils");
     }
-    // A quarter is left: most of it is kernels that Candle links for language models.
+    // A quarter remains: most of it is kernels for language models that Candle links.
     let packed = Command::new("gzip").args(["--best", "--force"]).arg(&stripped).status();
     ensure!(packed.is_ok_and(|status| status.success()), "gzip cannot be run");
     for (name, text) in FILES {
@@ -56,15 +56,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     cases(&CasesFile { out: out.join("cases.json") })?;
     fs::set_permissions(out.join("run.sh"), fs::Permissions::from_mode(0o755))?;
     let bytes: u64 = fs::read_dir(out)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<Result<u64>>()?;
-    println!("{}: {:.1} MiB; there: ./run.sh RESULTS", out.display(), bytes as f64 / MIB);
+    println!("{}: {:.1} MiB; on the GPU machine: ./run.sh RESULTS", out.display(), bytes as f64 / MIB);
     Ok(())
 }
 
-/// This program, built for a GPU.
+/// Builds this program for a GPU and returns its path.
 fn build() -> Result<PathBuf> {
     let root = program::checkout()?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    println!("builds with the feature cuda; the first time takes ten minutes and more");
+    println!("building with the feature cuda; the first build takes more than ten minutes");
     let built = Command::new(cargo)
         .args(["build", "--workspace", "--features", "cuda", "--message-format", "json-render-diagnostics"])
         .current_dir(&root)
@@ -75,7 +75,7 @@ fn build() -> Result<PathBuf> {
     executable(&built.stdout)
 }
 
-/// The program among cargo's messages.
+/// Finds the program in cargo's messages.
 fn executable(messages: &[u8]) -> Result<PathBuf> {
     let messages = String::from_utf8_lossy(messages);
     let mut found = messages.lines().filter_map(|line| {

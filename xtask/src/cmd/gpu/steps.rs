@@ -1,5 +1,6 @@
-//! `gpu steps`: training steps of every method on both backbones, on a GPU and on the CPU from equal weights: losses and gradients
-//! alike, in f32 and in mixed precision; and how long a step in mixed precision takes at the paper's size.
+//! `gpu steps`: training steps of every method on both backbones, on a GPU and on the CPU from equal weights:
+//! compares losses and gradients, in f32 and in mixed precision; and times a mixed-precision step at the paper's
+//! size.
 //!
 //! PyTorch's side is `fixtures/torch/gpu_steps.py`.
 
@@ -17,22 +18,24 @@ use skewbench::{
 use super::{Sizes, cases::Cases};
 use crate::cmd::race::worker::Worker;
 
-/// Steps that are compared, that are not timed, and that are.
+/// Numbers of compared steps, of untimed steps, and of timed steps.
 const COMPARED_STEPS: usize = 5;
 const WARM_UP: usize = 3;
 const TIMED_STEPS: usize = 8;
-/// Images a step; pixels of a side.
+/// Images per step; pixels per side.
 const COMPARED: (usize, usize) = (8, 64);
 const SMALL: (usize, usize) = (8, 32);
 const TIMED: (usize, usize) = (256, 224);
 const REHEARSED: (usize, usize) = (2, 64);
-/// Of f32 and of mixed precision: the largest relative difference of the first loss, and the least cosine of all first gradients
-/// and the CPU's. Ours. On ResNet-18 eight images turn some ReLU whenever a sum is rounded otherwise.
+/// For f32 and for mixed precision: the largest relative difference of the first loss, and the smallest cosine
+/// between all first gradients and the CPU's. Ours. On ResNet-18 with eight images, another rounding of a sum
+/// switches some ReLUs.
 const BOUNDS: [(&str, DType, f64, f64); 2] =
     [("f32", DType::F32, 1e-4, 0.999), ("mixed", DType::BF16, 2e-2, 0.8)];
-/// Largest relative difference of any loss over the steps: that it trains alike, no more.
+/// Largest relative difference of any loss over the steps: only shows that training is similar.
 const DRIFT: f64 = 0.3;
-/// Where a case is wrong, the first gradient is told that differs by more, relative to its variable's largest.
+/// If a case is wrong, the first gradient is named that differs by more than this, relative to its variable's
+/// largest.
 const GRADIENT: f64 = 0.1;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
@@ -82,7 +85,7 @@ fn case(cell: &Cell, gpu: &Device, arguments: &Sizes) -> Result<Value> {
     Ok(case)
 }
 
-/// Of all gradients together.
+/// Returns the cosine over all gradients together.
 fn cosine(found: &[Named], expected: &[Named]) -> Result<f64> {
     let (mut inner, mut squares) = (0.0, [0.0; 2]);
     for ((_, found), (_, expected)) in found.iter().zip(expected) {
@@ -95,7 +98,7 @@ fn cosine(found: &[Named], expected: &[Named]) -> Result<f64> {
     Ok(inner / f64::sqrt(squares[0] * squares[1]))
 }
 
-/// As in the race: its sizes of network and heads, its optimiser, its images.
+/// Returns a worker with the race's sizes of network and heads, optimiser and images.
 pub fn worker(
     cell: &Cell,
     device: &Device,

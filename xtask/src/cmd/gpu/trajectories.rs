@@ -1,5 +1,5 @@
-//! `gpu trajectories`: ten training steps of every method on both backbones on a GPU, held to PyTorch's own
-//! from the same weights and images, which are recorded: it needs no PyTorch there.
+//! `gpu trajectories`: compares ten training steps of every method on both backbones on a GPU with recorded steps
+//! of PyTorch from the same weights and images; needs no PyTorch on that machine.
 
 use anyhow::Result;
 use checks::{

@@ -1,5 +1,5 @@
-//! `gpu views`: views made on a GPU, by every recipe and of drawn pipes: equal to the CPU's, and how many a
-//! second.
+//! `gpu views`: compares views made on a GPU, by every recipe and of drawn pipes, with the CPU's, and measures the
+//! rate.
 
 use std::time::Instant;
 
@@ -16,13 +16,13 @@ use skewbench::{
 
 use super::{Sizes, cases::Cases};
 
-/// Source images, each seen in two views; pixels of a side of an image, and of a view.
+/// Number of source images, each with two views; the next constants are pixels per side of an image, and of a view.
 const IMAGES: usize = 256;
 const IMAGE_SIDE: usize = 576;
 const SIDE: usize = 224;
 const BLOCKS: usize = 5;
 const CALLS: usize = 20;
-/// Largest difference from the CPU's views, in levels of 255.
+/// Largest allowed difference from the CPU's views, in levels of 255.
 const LEVELS: f32 = 1.01;
 
 pub fn run(arguments: &Sizes) -> Result<()> {
@@ -49,7 +49,7 @@ pub fn run(arguments: &Sizes) -> Result<()> {
     cases.end("views that differ from the CPU's by more than a level, or in bf16 from those in f32, rounded")
 }
 
-/// Two views of each of `count` drawn pipes.
+/// Draws two views of each of `count` drawn pipes.
 fn of_pipes(count: usize, side: usize) -> Result<Views> {
     let pipes = synthetic::source(Seed::root(0), 1, count, IMAGE_SIDE).validation;
     let images = (0..count).map(|place| pipes.open(place)).collect::<Result<Vec<Image>>>()?;
@@ -77,7 +77,7 @@ fn compared(views: &Views, device: &CudaDevice) -> Result<Value> {
         let levels = (found - expected).abs() * NORMALISATION.std[place % 3] * 255.0;
         different += usize::from(levels > 0.01);
         furthest = furthest.max(levels);
-        // Written so that NaN differs.
+        // Written so that NaN counts as different.
         let near = levels <= LEVELS;
         if !near && first.is_none() {
             let values = (found.to_string(), expected.to_string());
@@ -87,7 +87,7 @@ fn compared(views: &Views, device: &CudaDevice) -> Result<Value> {
             first = Some(json!({ "shape": shape, "at": at, "found": values.0, "expected": values.1 }));
         }
     }
-    // In sixteen bits the same, rounded.
+    // In 16 bits the values must be the same, rounded.
     let rounded = |tensor: Tensor| -> Result<Vec<f32>> {
         Ok(tensor.to_dtype(DType::BF16)?.to_dtype(DType::F32)?.to_vec1()?)
     };
@@ -100,7 +100,7 @@ fn compared(views: &Views, device: &CudaDevice) -> Result<Value> {
     }))
 }
 
-/// Source images a second, block by block.
+/// Measures source images per second, block by block.
 fn rates(views: &Views, device: &CudaDevice) -> Result<Vec<f64>> {
     let uploaded = Images::upload(&views.images, device)?;
     let gpu = Device::Cuda(device.clone());

@@ -1,4 +1,4 @@
-//! `cargo xtask predict`: a bundle on images without labels.
+//! `cargo xtask predict`: applies a bundle to images without labels.
 
 mod page;
 mod rows;
@@ -25,21 +25,21 @@ use self::{
     worst::{Worst, Worth},
 };
 
-/// Images that are decoded and scored at once. Ours.
+/// Number of images that are decoded and scored at once. Ours.
 const BATCH: usize = 32;
 
 /// Score images that have no labels, and show the worst.
 ///
-/// Writes `predictions.csv` (path, logit, probability, flagged, why skipped), a row an image as soon as it is known,
-/// and `triage.html`: the most suspicious images, the worst first. Stop it at any moment and run the same command: what
-/// is written is kept. An image that cannot be read is skipped, and its row says why.
+/// Writes `predictions.csv` (path, logit, probability, flagged, why skipped), one row per image as soon as it is
+/// scored, and `triage.html`: the most suspicious images, the worst first. Stop it at any moment and run the same
+/// command: finished rows are kept. An image that cannot be read is skipped, and its row says why.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask predict pipes.skewbench my-pipes/new --out predictions
   cargo xtask predict pipes.skewbench frames.csv --out predictions --rate 0.5%")]
 pub struct Arguments {
-    /// What `bundle` wrote
+    /// Bundle to use, written by `bundle`
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
 
@@ -51,11 +51,11 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Share of images with a defect, which probabilities are calibrated for [default: the bundle's]
+    /// Share of images with a defect, for which probabilities are calibrated [default: the bundle's]
     #[arg(long, value_name = "SHARE")]
     rate: Option<Share>,
 
-    /// Images on the triage page at most
+    /// Largest number of images on the triage page
     #[arg(long, default_value_t = 300, value_name = "N")]
     most: usize,
 }
@@ -84,22 +84,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     finish(arguments, &bundle, &files, rate, &rows)?;
     if let (Some([width, height]), Some((other, count))) = (bundle.manifest.usual_size, sizes) {
         println!(
-            "note: {count} images are not {width} x {height} as most that it was trained on, such as {}: it may see them \
-             differently",
+            "note: {count} images, such as {}, are not {width} x {height} like most training images, so their \
+             scores may be less reliable",
             foreign::name(&other)
         );
     }
     Ok(())
 }
 
-/// What is to be scored.
+/// Opens the images to score.
 fn open(images: &Path) -> Result<Files> {
     let files = if images.is_dir() { folder::unlabelled(images)? } else { table::unlabelled(images)? };
     ensure!(!files.is_empty(), "{}: no images", images.display());
     Ok(files)
 }
 
-/// Scores what is left, batch by batch. Returns an image whose size is not the usual one, and how many there are.
+/// Scores the remaining images, batch by batch. Returns an image whose size is unusual, and how many there are.
 fn score(
     bundle: &Bundle,
     files: &Files,
@@ -143,15 +143,15 @@ fn score(
     Ok(others)
 }
 
-/// A picture as the network sees it, and the size that it had.
+/// Returns an image as the network sees it, and its original size.
 fn picture(files: &Files, index: usize, side: usize) -> Result<(Image, [usize; 2])> {
     let image = files.open(index)?;
-    // Nothing is drawn of a whole image.
+    // The view of a whole image has no random part.
     let view = ViewRecipe::whole(side).draw(image.width, image.height, &mut Seed::root(0).stream());
     Ok((view.apply(&image), [image.width, image.height]))
 }
 
-/// The page, and what came out.
+/// Writes the page, and prints a summary.
 fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows: &Rows) -> Result<()> {
     let found = rows.summary()?;
     let worst = Worst::of(rows, arguments.most)?;
@@ -173,7 +173,7 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
     Ok(())
 }
 
-/// How an image on the page is described.
+/// Describes an image on the page.
 fn worth(worth: &Worth) -> String {
     format!("logit {:.2}, probability {:.1} %", worth.logit, 100.0 * worth.probability)
 }

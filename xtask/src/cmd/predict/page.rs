@@ -1,4 +1,5 @@
-//! `triage.html`: the worst images first, with what the detector saw in them. No network, no file beside it.
+//! `triage.html`: the worst images first, with the places that raised their scores. No network access, no other
+//! files.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use skewbench::{backbone, bundle::Manifest, evaluate::scorer::Scorer};
@@ -62,7 +63,7 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
     }
 }
 
-/// What the places are that a map shows.
+/// Describes the places that a map shows.
 fn map_of(manifest: &Manifest) -> &'static str {
     match (manifest.scorer.as_str(), manifest.backbone.parse()) {
         ("normals_patchcore", _) => {
@@ -98,8 +99,8 @@ fn item(place: usize, shown: &Shown) -> Markup {
     }
 }
 
-/// Where the picture looks most like a defect: the more a place adds, or the farther it lies, beside the others, the more
-/// orange.
+/// Highlights where the image looks most like a defect: the more a place adds relative to the others, or the
+/// farther it lies, the more orange.
 fn heat(places: &[Vec<f64>]) -> Markup {
     let Some(columns) = places.first().map(Vec::len) else { return html! {} };
     let (least, most) =
@@ -176,7 +177,7 @@ show();
 mod tests {
     use super::*;
 
-    /// Two rows of three places: the last of the first row stands at the right, not below.
+    /// Two rows of three places: the last of the first row is at the right, not below.
     #[test]
     fn places_are_drawn_where_they_lie_in_the_picture() {
         let drawn = heat(&[vec![0.0, 1.0, 2.0], vec![3.0, 4.0, 5.0]]).into_string();
@@ -190,7 +191,7 @@ mod tests {
         assert_eq!(heat(&[]).into_string(), "");
     }
 
-    /// What a page says of a detector whose rates are easy to tell apart.
+    /// The page of a detector whose rates are easy to distinguish.
     fn page(limits: &[&str], places: Vec<Vec<f64>>, skipped: usize) -> String {
         use skewbench::bundle::{Calibration, Threshold};
         let record = crate::support::committed::record("table1", "simclr", 0);

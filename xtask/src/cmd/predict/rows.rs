@@ -1,5 +1,5 @@
-//! `predictions.csv`: a row an image, kept as soon as it is known. Paths that a spreadsheet would take for formulas have an
-//! apostrophe in front.
+//! `predictions.csv`: one row per image, stored as soon as it is known. Paths that a spreadsheet would take for
+//! formulas are prefixed by an apostrophe.
 
 use std::{
     collections::HashSet,
@@ -13,12 +13,12 @@ use skewbench::{data::foreign, durable};
 
 const HEADER: &str = "path,logit,probability,flagged,why_skipped";
 
-/// What is said of an image.
+/// The result for an image.
 pub struct Row {
     pub path: String,
-    /// Logit, probability and whether it is flagged; none where the image was skipped.
+    /// Logit, probability and whether it is flagged; `None` if the image was skipped.
     pub score: Option<(f64, f64, bool)>,
-    /// Why; empty where it was scored.
+    /// Why the image was skipped; empty if it was scored.
     pub skipped: String,
 }
 
@@ -33,27 +33,27 @@ pub struct Summary {
 /// The file, open at its end.
 pub struct Rows {
     path: PathBuf,
-    /// Digests of paths: names of a million images would be large.
+    /// Digests of paths: the names of a million images would be large.
     done: HashSet<[u8; 16]>,
     to: BufWriter<File>,
 }
 
 impl Rows {
-    /// Opens what an earlier run wrote, or begins anew.
+    /// Opens the rows of an earlier run, or a new file.
     ///
     /// # Errors
-    /// If rows of another bundle or rate lie there, or the file cannot be written.
+    /// If the folder has rows of another bundle or rate, or the file cannot be written.
     pub fn open(folder: &Path, bundle: &str, rate: f64) -> Result<Self> {
         let (path, about) = (folder.join("predictions.csv"), folder.join("predictions.bundle"));
         let asked = format!("bundle {bundle}\nrate {rate}\n");
         match fs::read_to_string(&about) {
             Ok(found) if found != asked => bail!(
-                "{}: predictions of another bundle or rate lie there; choose another --out, or remove them",
+                "{}: has predictions of another bundle or rate; choose another --out, or remove them",
                 folder.display()
             ),
             Ok(_) => {}
             Err(_) => {
-                ensure!(!path.exists(), "{}: predictions of something else lie there", path.display());
+                ensure!(!path.exists(), "{}: already exists, from another source", path.display());
                 durable::write_whole(&about, asked.as_bytes())?;
             }
         }
@@ -73,7 +73,7 @@ impl Rows {
         &self.path
     }
 
-    /// Whether an earlier run has said something of this image.
+    /// Returns whether an earlier run has a row for this image.
     pub fn has(&self, path: &str) -> bool {
         self.done.contains(&digest(path))
     }
@@ -96,7 +96,7 @@ impl Rows {
         self.to.flush().with_context(|| format!("{}: cannot be written", self.path.display()))
     }
 
-    /// Every row of the file, one after the other.
+    /// Returns every row of the file, one after the other.
     pub fn read(&self) -> Result<impl Iterator<Item = Result<Row>>> {
         let reader = csv::Reader::from_reader(BufReader::new(File::open(&self.path)?));
         Ok(reader.into_records().map(|row| row_of(&row?)))
@@ -127,8 +127,8 @@ fn row_of(row: &csv::StringRecord) -> Result<Row> {
     Ok(Row { path, score, skipped })
 }
 
-/// Cuts off a row that was being written when the program was stopped. Returns what the others are of; none where not
-/// even the header is whole.
+/// Cuts off a row that was incomplete when the program was stopped. Returns the images of the other rows; `None` if
+/// not even the header is complete.
 fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::new(&file));
@@ -143,7 +143,7 @@ fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).unwrap_or(false) {
         let next = reader.position().byte();
-        // The last row counts only if its line break is there.
+        // The last row counts only if its line break exists.
         let Ok(Row { path: name, .. }) = row_of(&row) else { break };
         if next >= length && !is_whole(path, end)? {
             break;
@@ -155,7 +155,7 @@ fn keep_whole_rows(path: &Path) -> Result<Option<HashSet<[u8; 16]>>> {
     Ok(Some(done))
 }
 
-/// Whether what begins at `from` ends in a line break that is in no quotes.
+/// Returns whether the text from `from` on ends in a line break outside quotes.
 fn is_whole(path: &Path, from: u64) -> Result<bool> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(from))?;
@@ -213,10 +213,10 @@ mod tests {
         let summary = open().summary().unwrap();
         assert_eq!((summary.scored, summary.flagged, summary.skipped), (2, 2, 1));
         let error = Rows::open(folder.path(), "other", 0.1).err().unwrap().to_string();
-        assert!(error.contains("predictions of another bundle or rate lie there"), "{error}");
+        assert!(error.contains("predictions of another bundle or rate"), "{error}");
     }
 
-    /// Each number in its own column, and another rate in another folder.
+    /// Each number is in its own column; another rate needs another folder.
     #[test]
     fn numbers_stand_under_their_heads() {
         let folder = tempfile::tempdir().unwrap();
@@ -234,11 +234,11 @@ mod tests {
         );
         let summary = rows.summary().unwrap();
         assert_eq!((summary.scored, summary.flagged, summary.skipped), (2, 1, 1));
-        assert!(Rows::open(folder.path(), "b", 0.1).is_ok(), "the same command goes on");
+        assert!(Rows::open(folder.path(), "b", 0.1).is_ok(), "the same command resumes");
         let error = Rows::open(folder.path(), "b", 0.2).err().unwrap().to_string();
-        assert!(error.contains("predictions of another bundle or rate lie there"), "{error}");
+        assert!(error.contains("predictions of another bundle or rate"), "{error}");
         fs::remove_file(folder.path().join("predictions.bundle")).unwrap();
         let error = Rows::open(folder.path(), "b", 0.1).err().unwrap().to_string();
-        assert!(error.contains("predictions of something else lie there"), "{error}");
+        assert!(error.contains("already exists, from another source"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The most suspicious images, as the page shows them.
+//! The most suspicious images of the triage page.
 
 use std::{
     cmp::Ordering,
@@ -17,7 +17,7 @@ use skewbench::{
 
 use super::{picture, rows::Rows};
 
-/// Longer side of a picture on the page, pixels. Ours.
+/// Longer side of an image on the page, pixels. Ours.
 const THUMBNAIL: u32 = 192;
 
 /// An image and its scores, ordered by logit.
@@ -32,16 +32,16 @@ pub struct Worth {
 /// Some images, the worst first.
 pub struct Worst(Vec<Worth>);
 
-/// One of them with its picture.
+/// An image for the page.
 pub struct Shown {
     pub worth: Worth,
     /// `data:image/jpeg;base64,...`
     pub uri: String,
-    /// Rows of places, as the scorer sees them; empty where it sees none.
+    /// Scores by rows of places; empty if the scorer gives none.
     pub places: Vec<Vec<f64>>,
 }
 
-/// The least logit is the greatest, so that a heap gives it away first.
+/// Reversed order, so that a heap removes the lowest logit first.
 struct Least(Worth);
 
 impl Ord for Least {
@@ -65,7 +65,7 @@ impl PartialEq for Least {
 impl Eq for Least {}
 
 impl Worst {
-    /// The `most` highest logits. Memory does not grow with the number of rows.
+    /// Finds the `most` highest logits. Memory does not grow with the number of rows.
     pub fn of(rows: &Rows, most: usize) -> Result<Self> {
         let mut heap = BinaryHeap::new();
         for row in rows.read()? {
@@ -80,7 +80,7 @@ impl Worst {
         Ok(Self(heap.into_sorted_vec().into_iter().map(|Least(worth)| worth).collect()))
     }
 
-    /// With their pictures; one that cannot be opened any more is left out.
+    /// Adds the images; one that can no longer be opened is left out.
     pub fn shown(&self, bundle: &Bundle, files: &Files) -> Result<Vec<Shown>> {
         let places: HashMap<&str, usize> = (0..files.len()).map(|index| (files.name(index), index)).collect();
         let mut shown = Vec::new();
@@ -106,7 +106,7 @@ impl Worst {
     }
 }
 
-/// A small JPEG as a page carries it.
+/// Returns a small JPEG as a data URI.
 fn thumbnail(image: &Image) -> Result<String> {
     let (width, height) = (image.width as u32, image.height as u32);
     let picture =
@@ -152,7 +152,7 @@ mod tests {
         let bytes = BASE64_STANDARD.decode(uri.strip_prefix("data:image/jpeg;base64,").unwrap()).unwrap();
         let small = image::load_from_memory(&bytes).unwrap().into_rgb8();
         assert_eq!(small.dimensions(), (192, 48));
-        // A JPEG of one colour keeps it nearly: red stays red.
+        // A JPEG of one colour nearly keeps it: red stays red.
         let [red, green, blue] = small.get_pixel(90, 20).0;
         assert!(red > 180 && green < 60 && blue < 40, "{red} {green} {blue}");
         let row = [[200_u8, 30, 10].repeat(200), [10, 30, 200].repeat(200)].concat();

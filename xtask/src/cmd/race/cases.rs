@@ -1,5 +1,5 @@
-//! What is raced. Sizes are ours: the paper's 224 pixels, and 64 as at small scale, in batches that a laptop
-//! holds.
+//! The cases of a race. Sizes are ours: the paper's 224 pixels, and 64 as at small scale, in batches that fit on a
+//! laptop.
 
 use serde_json::json;
 use skewbench::{
@@ -21,11 +21,11 @@ const fn case(method: method::Name, backbone: backbone::Name, images: usize, sid
     Case { method, backbone, images, side }
 }
 
-/// What numbers flow: both sides the same.
+/// Precision of the activations, equal on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     Single,
-    /// bf16, with weights in f32: `--mixed-precision` here, autocast there.
+    /// bf16, with weights in f32: `--mixed-precision` here, autocast in PyTorch.
     Mixed,
 }
 
@@ -33,13 +33,13 @@ impl Precision {
     pub const ALL: [Self; 2] = [Self::Single, Self::Mixed];
 }
 
-/// What is PyTorch's choice.
+/// PyTorch's options.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setting {
     pub channels_last: bool,
     /// Whether views share one batch.
     pub together: bool,
-    /// Whether the forward pass and the loss go through `torch.compile`.
+    /// Whether the forward pass and the loss use `torch.compile`.
     pub compiled: bool,
 }
 
@@ -61,25 +61,25 @@ pub const CASES: [Case; 18] = [
     case(Dino, ResNet18, 8, 224),
     case(Dino, ViTTiny, 8, 224),
     case(Mae, ViTTiny, 16, 224),
-    // Sixteen patches an image: the other end of what a transformer is asked.
+    // Sixteen patches per image: the other extreme of a transformer's load.
     case(SimClr, ViTTiny, 16, 64),
     case(Supervised, ViTTiny, 32, 64),
 ];
 
 impl Case {
-    /// `simclr-resnet18-16x64px`: method, backbone, images, side; `-bf16` where precision is mixed.
+    /// Returns `simclr-resnet18-16x64px`: method, backbone, images, side; with `-bf16` for mixed precision.
     pub fn name(&self, precision: Precision) -> String {
         let suffix = if precision == Precision::Mixed { "-bf16" } else { "" };
         format!("{}-{}-{}x{}px{suffix}", self.method, self.backbone, self.images, self.side)
     }
 
-    /// Views of an image in a step.
+    /// Returns the number of views of an image in a step.
     pub fn views(&self) -> usize {
         if matches!(self.method, Supervised | Mae) { 1 } else { 2 }
     }
 
-    /// Whether PyTorch may put both views in one batch: where that changes nothing but speed. SimCLR does so
-    /// itself; elsewhere batch normalisation would see both.
+    /// Returns whether PyTorch may put both views in one batch: only if this changes nothing except speed. SimCLR
+    /// itself does so; in other methods batch normalisation would mix both views.
     pub fn together(&self) -> &'static [bool] {
         match (self.method, self.backbone) {
             (SimClr, _) => &[true],
@@ -89,7 +89,7 @@ impl Case {
         }
     }
 
-    /// The line that starts a worker.
+    /// Returns the line that starts a worker.
     pub fn line(
         &self,
         precision: Precision,

@@ -1,4 +1,4 @@
-//! A process that takes steps on request, ours or PyTorch's.
+//! A process that runs steps on request, ours or PyTorch's.
 
 use std::{
     fs,
@@ -13,19 +13,19 @@ use tempfile::TempDir;
 use super::scripts;
 use crate::support::pipe;
 
-/// The process; it ends with this value.
+/// The process; it ends when this value is dropped.
 pub struct Child {
     process: process::Child,
     input: process::ChildStdin,
     output: BufReader<process::ChildStdout>,
-    /// Resident memory with the model built and no step taken, bytes.
+    /// Resident memory after the model is built and before the first step, bytes.
     built: u64,
-    /// Where its script lies, if it has one.
+    /// Folder of its script, if it has one.
     _scripts: Option<TempDir>,
 }
 
 impl Child {
-    /// This program as a worker.
+    /// Starts this program as a worker.
     pub fn ours(line: &str, threads: usize) -> Result<Self> {
         let program = std::env::current_exe()?;
         let mut command = Command::new(program);
@@ -33,13 +33,13 @@ impl Child {
         Self::new(command, line, None)
     }
 
-    /// One of PyTorch's [`scripts`].
+    /// Starts one of PyTorch's [`scripts`].
     pub fn python(python: &Path, script: &str, line: &str, threads: usize) -> Result<Self> {
         let scripts = scripts::unpack()?;
         let mut command = Command::new(python);
         command.arg(scripts.path().join(script)).env("OMP_NUM_THREADS", threads.to_string());
-        // PyTorch's best: glibc keeps the memory of large tensors instead of asking the system for it at
-        // every step.
+        // The best setting for PyTorch: glibc keeps the memory of large tensors instead of requesting it from the
+        // system in every step.
         command.env("MALLOC_MMAP_THRESHOLD_", "4294967296").env("MALLOC_TRIM_THRESHOLD_", "17179869184");
         Self::new(command, line, Some(scripts))
     }
@@ -58,26 +58,26 @@ impl Child {
         Ok(child)
     }
 
-    /// Seconds of one step.
+    /// Returns the seconds of one step.
     pub fn step(&mut self) -> Result<f64> {
         let answer = self.ask("step")?;
-        answer.parse().with_context(|| format!("'{answer}' is no number of seconds"))
+        answer.parse().with_context(|| format!("'{answer}' is not a number of seconds"))
     }
 
-    /// Mean seconds of some steps in a row.
+    /// Returns the mean seconds of several consecutive steps.
     pub fn block(&mut self, steps: usize) -> Result<f64> {
         let seconds = (0..steps).map(|_| self.step()).sum::<Result<f64>>()?;
         Ok(seconds / steps as f64)
     }
 
-    /// Peak resident memory so far, and how much of it came after the model was built, bytes. Zero where the
-    /// system has no such figures.
+    /// Returns the peak resident memory so far, and how much of it came after the model was built, bytes. Zero if
+    /// the system does not report it.
     pub fn memory(&self) -> Result<(u64, u64)> {
         let peak = self.status("VmHWM")?;
         Ok((peak, peak.saturating_sub(self.built)))
     }
 
-    /// A line of Linux's account of the process, bytes.
+    /// Reads a line of Linux's status of the process, bytes.
     fn status(&self, name: &str) -> Result<u64> {
         let Ok(text) = fs::read_to_string(format!("/proc/{}/status", self.process.id())) else {
             return Ok(0);
@@ -88,7 +88,7 @@ impl Child {
     }
 
     fn ask(&mut self, line: &str) -> Result<String> {
-        // A worker that has died says why on its standard error.
+        // A worker that has died explains why on its standard error.
         let sent = pipe::survive(|| writeln!(self.input, "{line}").and_then(|()| self.input.flush()));
         let mut answer = String::new();
         let read = self.output.read_line(&mut answer);
@@ -105,7 +105,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Either it is gone already or it must go.
+        // Either it has ended already, or it must end now.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,7 +1,7 @@
-//! The race of loaders: decoding and two of the paper's views, on one thread, from the same pictures.
+//! The race of loaders: decoding and two of the paper's views, on one thread, from the same images.
 //!
-//! They are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of quality 90. In further
-//! cases ours reads a packed store of the JPEG files, theirs the files.
+//! The images are drawn pipes of 720 x 576 pixels, the size of Sewer-ML's frames, as PNG and as JPEG of quality 90.
+//! In further cases ours reads a packed store of the JPEG files, theirs the files.
 
 use std::{fs, io::BufWriter, path::Path};
 
@@ -22,21 +22,21 @@ use tempfile::TempDir;
 
 use super::{Outcome, child::Child};
 
-/// What pictures are read from, and the side of views, pixels.
+/// Format of the images, and side of the views in pixels.
 pub const CASES: [(&str, usize); 6] =
     [("png", 64), ("jpeg", 64), (PACKED, 64), ("png", 224), ("jpeg", 224), (PACKED, 224)];
 const PACKED: &str = "packed";
 const FORMATS: [&str; 2] = ["png", "jpeg"];
 
-/// Pictures of a batch at most.
+/// Largest number of images per batch.
 const BATCH: usize = 16;
 
-/// Shorter side of packed images: what the smallest crop leaves of it is about as large as a view. Ours.
+/// Shorter side of packed images: the smallest crop is then about as large as a view. Ours.
 fn packed_side(side: usize) -> usize {
     if side <= 64 { 96 } else { 256 }
 }
 
-/// Name of a case.
+/// Returns the name of a case.
 pub fn name((kind, side): (&str, usize)) -> String {
     match kind {
         PACKED => {
@@ -46,17 +46,18 @@ pub fn name((kind, side): (&str, usize)) -> String {
     }
 }
 
-/// Pictures to load, and whom to race.
+/// Images to load, and the opponent.
 pub struct Race<'a> {
     folder: TempDir,
     images: usize,
     python: &'a Path,
-    /// Their script, and what it is.
+    /// The opponent's script, and its description.
     script: (&'static str, &'static str),
 }
 
 impl<'a> Race<'a> {
-    /// Draws so many pictures, and writes each in both formats. `pillow`: against the stand-in for torchvision.
+    /// Draws `images` images, and writes each in both formats. `pillow`: race against the substitute for
+    /// torchvision.
     pub fn new(python: &'a Path, images: usize, pillow: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         write(folder.path(), images)?;
@@ -67,7 +68,7 @@ impl<'a> Race<'a> {
         Ok(Self { folder, images, python, script })
     }
 
-    /// Seconds an image, with both its views.
+    /// Returns seconds per image, with both its views.
     pub fn run(&self, (kind, side): (&str, usize), pairs: u32) -> Result<Outcome> {
         let files = self.folder.path().join(if kind == PACKED { "jpeg" } else { kind });
         let store = self.folder.path().join(format!("store-{side}"));
@@ -100,7 +101,7 @@ fn write(folder: &Path, images: usize) -> Result<()> {
         save(&folder.join(format!("png/train/{label}/{index:04}.png")), &frame)?;
         save(&folder.join(format!("jpeg/train/{label}/{index:04}.jpeg")), &frame)?;
     }
-    // A source has a validation split of both labels; this one's is not read.
+    // A source needs a validation split with both labels; this one's is not read.
     for kind in FORMATS {
         for label in ["normal", "defect"] {
             let mut known = fs::read_dir(folder.join(kind).join("train").join(label))
@@ -142,7 +143,7 @@ fn pack(files: &Path, store: &Path, side: usize) -> Result<()> {
     packing.pack(&|| {}).map(|_| ())
 }
 
-/// Our side: every image of a folder, with two views.
+/// Our side: loads every image of a folder, with two views.
 pub struct Worker {
     source: Source,
     indices: Vec<usize>,
@@ -162,7 +163,7 @@ impl Worker {
         Ok(Self { source, indices, recipe, batch, pass: 0 })
     }
 
-    /// One pass over all images.
+    /// Runs one pass over all images.
     pub fn step(&mut self) -> Result<f32> {
         let loader = Loader {
             dataset: &*self.source.train,

@@ -1,10 +1,10 @@
-//! `race`: training steps of ours and of PyTorch's, in turn, on this machine.
+//! `race`: times training steps of ours and of PyTorch's, alternating, on this machine.
 //!
-//! Each side is a process of its own that keeps its model warm and takes a step on request
-//! ([`worker`], `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser,
-//! f32 or mixed precision on both sides, random images that lie in memory; no augmentation, probe or monitors. PyTorch
-//! runs in every layout that it has (and compiled, if asked), the fastest one is raced. Then blocks of steps alternate, so that whatever else the machine
-//! does meets both; the ratio is the median over pairs of blocks.
+//! Each side is a process of its own that keeps its model warm and runs a step on request ([`worker`],
+//! `fixtures/torch/race.py`): the same method, backbone, batch, side, threads and optimiser, f32 or mixed precision
+//! on both sides, random images in memory; no augmentation, probe or monitors. PyTorch runs in every memory layout
+//! that it offers (and compiled, if requested), and the fastest one is raced. Then blocks of steps alternate, so
+//! that other load on the machine affects both; the ratio is the median over pairs of blocks.
 
 mod cases;
 mod child;
@@ -31,15 +31,14 @@ use self::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A Python that has torch, torchvision, timm and lightly: `python3.11 -m venv E`, `cargo xtask race
-    /// --requirements > E/requirements.txt`, `E/bin/pip install --no-deps -r E/requirements.txt`, then
-    /// `--python E/bin/python`
+    /// Python with torch, torchvision, timm and lightly: `python3.11 -m venv E`, `cargo xtask race --requirements >
+    /// E/requirements.txt`, `E/bin/pip install --no-deps -r E/requirements.txt`, then `--python E/bin/python`
     #[arg(long, required_unless_present_any = ["worker", "requirements"])]
     python: Option<PathBuf>,
     /// Only cases whose name contains one of these texts, such as `simclr`, `64px` or `bf16`; `f32` for those without
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     only: Vec<String>,
-    /// Try torch.compile too: PyTorch's side takes minutes longer to begin
+    /// Try torch.compile too: PyTorch's side then takes minutes longer to start
     #[arg(long, conflicts_with = "loader")]
     compile: bool,
     /// Alternating pairs of blocks
@@ -51,29 +50,29 @@ pub struct Arguments {
     /// Race decoding and two views of 64 and 224 px instead of training steps, on one thread
     #[arg(long)]
     loader: bool,
-    /// Race Pillow and NumPy, which do what torchvision's loader has them do: a stand-in where torch cannot be installed
+    /// Race Pillow and NumPy, which torchvision's loader uses: a substitute if torch cannot be installed
     #[arg(long, requires = "loader")]
     pillow: bool,
-    /// Pictures that loaders read
+    /// Number of images that loaders read
     #[arg(long, value_name = "N", default_value_t = 16, requires = "loader")]
     images: usize,
-    /// Folder for `race.json`; with one there already, for `race-2.json`, and so on
+    /// Folder for `race.json`; if one exists, `race-2.json` is written, and so on
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print the Python packages that PyTorch's side needs, as pip reads them, and stop
+    /// Print the Python packages that PyTorch's side needs, in pip's format, and stop
     #[arg(long)]
     requirements: bool,
-    /// Take steps on request: our side, started by the race itself
+    /// Run steps on request: our side, started by the race itself
     #[arg(long, hide = true)]
     worker: bool,
 }
 
-/// What a race of one case found.
+/// The result of a race of one case.
 struct Outcome {
     name: String,
-    /// Of PyTorch's settings the fastest.
+    /// The fastest of PyTorch's settings.
     setting: String,
-    /// Seconds a step (or an image), block by block.
+    /// Seconds per step (or image), block by block.
     ours: Vec<f64>,
     theirs: Vec<f64>,
     /// Peak resident memory of the process, and how much of it training adds, bytes; ours and theirs.
@@ -122,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         } else {
             all_cases().map(|(case, precision)| case.name(precision)).collect()
         };
-        bail!("no case is called that; known: {}", known.join(", "))
+        bail!("no case has that name; known: {}", known.join(", "))
     }
     if let Some(file) = file {
         let text = serde_json::to_string_pretty(&record(&outcomes, &versions, threads)?)?;
@@ -133,12 +132,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Every case in f32, then in bf16.
+/// Returns every case in f32, then in bf16.
 fn all_cases() -> impl Iterator<Item = (&'static Case, Precision)> {
     Precision::ALL.into_iter().flat_map(|precision| CASES.iter().map(move |case| (case, precision)))
 }
 
-/// Blocks long enough to be timed, in turn.
+/// Alternates blocks that are long enough to be timed.
 fn race(
     (case, precision): (&Case, Precision),
     python: &Path,
@@ -149,7 +148,7 @@ fn race(
     let mut ours = Child::ours(&case.line(precision, threads, Setting::default()), threads)?;
     ours.step()?;
     let once = ours.step()?;
-    // A block of half a second, ours.
+    // A block takes about half a second. Ours.
     let steps = (0.5 / once).ceil().clamp(1.0, 20.0) as usize;
     let (mut our_blocks, mut their_blocks) = (Vec::new(), Vec::new());
     for _ in 0..pairs {
@@ -166,7 +165,7 @@ fn race(
     })
 }
 
-/// PyTorch in its fastest setting, warm.
+/// Starts PyTorch in its fastest setting, warmed up.
 fn fastest(
     (case, precision): (&Case, Precision),
     python: &Path,
@@ -194,7 +193,7 @@ fn fastest(
     Ok((child, setting))
 }
 
-/// A setting as the table has it.
+/// Describes a setting for the table.
 fn words(case: &Case, setting: Setting) -> String {
     let layout = if setting.channels_last { "channels last" } else { "channels first" };
     let views = match (case.views(), setting.together) {
@@ -249,10 +248,10 @@ fn record(outcomes: &[Outcome], versions: &str, threads: usize) -> Result<serde_
     }))
 }
 
-/// What a race against PyTorch needs.
+/// Packages that a race against PyTorch needs.
 const PACKAGES: [&str; 4] = ["torch", "torchvision", "timm", "lightly"];
 
-/// What the Python has of these packages, or what it lacks.
+/// Returns the versions of these packages in the Python environment, or an error that names what is missing.
 fn versions(python: &Path, packages: &[&str]) -> Result<String> {
     let script = format!(
         "import importlib.metadata as m, platform\n\
@@ -273,8 +272,7 @@ fn versions(python: &Path, packages: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// `race.json` in a folder, or `race-2.json` and so on where there is one: measurements are never
-/// overwritten.
+/// Returns `race.json` in a folder, or `race-2.json` and so on if it exists: measurements are never overwritten.
 fn new_file(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let name =
@@ -287,7 +285,7 @@ fn new_file(folder: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// By hand: theirs over ours, pair by pair, are 3, 2 and 2.5.
+    /// By hand: theirs divided by ours, pair by pair, are 3, 2 and 2.5.
     #[test]
     fn a_record_has_both_sides_under_their_names() {
         let outcome = Outcome {
@@ -325,7 +323,7 @@ mod tests {
         }
     }
 
-    /// Every pair that is defined is raced at 224 pixels, as what the paper's grid costs is told by.
+    /// Every defined pair is raced at 224 pixels, because the cost of the paper's grid is computed from these.
     #[test]
     fn cases_are_told_apart_and_say_what_both_sides_do() {
         let names: std::collections::BTreeSet<String> =

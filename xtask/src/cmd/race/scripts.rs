@@ -1,4 +1,4 @@
-//! PyTorch's side of a race: scripts of `fixtures/torch`, kept inside the program, which may run without a
+//! PyTorch's side of a race: scripts of `fixtures/torch`, embedded in the program, which may run without a
 //! checkout.
 
 use std::fs;
@@ -6,10 +6,10 @@ use std::fs;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// The Python packages that the scripts need, as pip reads them.
+/// The Python packages that the scripts need, in pip's format.
 pub const REQUIREMENTS: &str = include_str!("../../../../fixtures/torch/requirements.txt");
 
-/// A script and what it imports.
+/// Scripts and the modules that they import.
 const SCRIPTS: [(&str, &str); 4] = [
     ("race.py", include_str!("../../../../fixtures/torch/race.py")),
     ("race_loader.py", include_str!("../../../../fixtures/torch/race_loader.py")),
@@ -17,7 +17,7 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("methods.py", include_str!("../../../../fixtures/torch/methods.py")),
 ];
 
-/// Writes the scripts to a folder that lasts as long as what is returned.
+/// Writes the scripts to a temporary folder, which is deleted when the returned value is dropped.
 ///
 /// # Errors
 /// If the system's temporary folder cannot be written.

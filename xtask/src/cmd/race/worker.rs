@@ -1,5 +1,4 @@
-//! Our side of the race: training steps on request, over standard input and output, as
-//! `fixtures/torch/race.py`.
+//! Our side of the race: training steps on request, over standard input and output, like `fixtures/torch/race.py`.
 
 use std::{
     io::{BufRead, Write},
@@ -22,7 +21,7 @@ use skewbench::{
 
 use super::loader;
 
-/// As in `race.py`.
+/// Must equal that of `race.py`.
 const LEARNING_RATE: f64 = 5e-4;
 const WEIGHT_DECAY: f64 = 1e-4;
 
@@ -70,7 +69,7 @@ fn answer(text: &str) -> Result<()> {
     Ok(output.flush()?)
 }
 
-/// A model in training on images that never change.
+/// A model in training on constant images.
 pub struct Worker {
     method: Box<dyn Method>,
     optimiser: Optimiser,
@@ -96,7 +95,8 @@ impl Worker {
         )
     }
 
-    /// `images` in `views` views each, of `side` pixels; `numbers` is the type of what flows.
+    /// Builds a worker: `images` in `views` views each, of `side` pixels; `numbers` is the number type of
+    /// activations.
     pub fn new(
         cell: &Cell,
         device: &Device,
@@ -105,7 +105,7 @@ impl Worker {
         images: usize,
         side: usize,
     ) -> Result<Self> {
-        // Constants do not matter to speed; sizes of network and heads are the paper's.
+        // Constants do not affect speed; sizes of network and heads are the paper's.
         let mut plan = Plan { recipe: recipe::Name::Short, ..Plan::new(Scale { side, ..Scale::full() }) };
         plan.device = device.clone();
         let method = experiment::build(cell, &plan, 3.0, Seed::root(0))?;
@@ -128,7 +128,7 @@ impl Worker {
         Ok(Self { method, optimiser, batch, step: 0, _kept: KeptUploads::new(device) })
     }
 
-    /// Gradients by variable, where training stands; nothing moves.
+    /// Returns the gradients by variable at the current state; nothing is updated.
     pub fn gradients(&self) -> Result<Vec<(String, Tensor)>> {
         let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
         let gradients = backward(&self.method.step(&self.batch, at)?.loss)?;
@@ -140,14 +140,14 @@ impl Worker {
         self.method.parameters().trainable().map(of).collect()
     }
 
-    /// One whole training step; its loss.
+    /// Runs one complete training step; returns its loss.
     pub fn step(&mut self) -> Result<f32> {
         Ok(self.begin_step()?.to_scalar()?)
     }
 
-    /// One whole training step as far as the CPU goes: a GPU may still be at it. Its loss.
+    /// Queues one complete training step: a GPU may still be running it. Returns its loss.
     fn begin_step(&mut self) -> Result<Tensor> {
-        // The second epoch: no layer is frozen.
+        // The second epoch, in which no layer is frozen.
         let at = Position { step: self.step, steps: 1_000_000, epoch: 1, epochs: 100 };
         self.step += 1;
         let loss = self.method.step(&self.batch, at)?.loss;
@@ -157,7 +157,7 @@ impl Worker {
         Ok(loss)
     }
 
-    /// Times `count` steps, after `warm_up` that are not timed.
+    /// Times `count` steps, after `warm_up` untimed ones.
     pub fn timed(&mut self, warm_up: usize, count: usize) -> Result<Timing> {
         (0..warm_up).try_for_each(|_| self.step().map(drop))?;
         let mut timing = Timing { seconds: Vec::new(), launching: Vec::new() };
@@ -175,7 +175,7 @@ impl Worker {
 /// Seconds of training steps.
 pub struct Timing {
     pub seconds: Vec<f64>,
-    /// Of these, until the CPU had launched everything. Where that is nearly all, the GPU waits for launches
-    /// (or the step for the GPU, as clipping does), and a CUDA graph could help.
+    /// Seconds of each until the CPU had launched everything. If that is nearly all, the GPU waits for launches (or
+    /// the step waits for the GPU, as clipping does), and a CUDA graph could help.
     pub launching: Vec<f64>,
 }

@@ -1,4 +1,4 @@
-//! The same cells with other threads, builds and instruction sets: what is equal to the bit, as a table.
+//! Trains the same cells with other threads, builds and instruction sets: a table of what is bit-identical.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,28 +15,30 @@ use super::study::{Study, draw, end_of, what_is_in};
 
 /// Train the same cells with other threads, builds and instruction sets, and show which files are bit-identical.
 ///
-/// Kernels are chosen by asking the processor, at run time and by several libraries, so that no setting takes an
-/// instruction set away from all of them; an emulator of an older processor does (--under). Rows with the same instruction
-/// sets must be equal; if they are not, this ends with status 1. Others may differ: some sums are in another order there.
+/// Several libraries choose kernels by querying the processor at run time, so no setting can disable an instruction
+/// set for all of them; an emulator of an older processor can (--under). Rows with the same instruction sets must
+/// be equal; if they are not, this ends with status 1. Others may differ, because some sums are added in another
+/// order.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Numbers of threads, each a row of every build
+    /// Numbers of threads, each a row for every build
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,2,3,8")]
     threads: Vec<usize>,
 
-    /// Another build of this program, such as target/release/skewbench; can be given several times
+    /// Another build of this program, such as target/release/skewbench; may be given several times
     #[arg(long, value_name = "FILE")]
     program: Vec<PathBuf>,
 
-    /// What runs this build with one thread once more, such as 'qemu-x86_64 -cpu Haswell'; can be given several times
+    /// A command that runs this build with one thread once more, such as 'qemu-x86_64 -cpu Haswell'; may be given
+    /// several times
     #[arg(long, value_name = "COMMAND")]
     under: Vec<String>,
 
-    /// Only these cells, as `reproduce --only` has them [default: all 23]
+    /// Only these cells, as with `reproduce --only` [default: all 23]
     #[arg(long, value_name = "CELLS")]
     only: Option<String>,
 
-    /// Folder for the table as determinism.csv [default: it is only shown]
+    /// Folder for the table as determinism.csv [default: only print it]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -44,16 +46,16 @@ pub struct Arguments {
 /// One way to train the cells.
 struct Way {
     program: PathBuf,
-    /// Words of the command that runs it; empty where none does.
+    /// Words of the command that runs it; empty if it runs directly.
     under: Vec<String>,
     threads: usize,
 }
 
-/// What came of it.
+/// The result of a way.
 struct Row {
     way: Way,
     sets: String,
-    /// Digests of what was computed, by file.
+    /// Digests of the results, by file.
     found: BTreeMap<String, String>,
     seconds: f64,
 }
@@ -111,9 +113,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Every build with each number of threads; this one under each command.
+/// Returns every build with each number of threads, and this build under each command.
 fn ways(arguments: &Arguments) -> Result<Vec<Way>> {
-    let own = std::env::current_exe().context("where this program lies")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
     let mut ways = Vec::new();
     for program in [&own].into_iter().chain(&arguments.program) {
         let way = |&threads: &usize| Way { program: program.clone(), under: Vec::new(), threads };
@@ -137,13 +139,15 @@ impl Way {
         if !self.under.is_empty() {
             command.args(words).arg(&self.program);
         }
-        // The pool's, and what this program would start itself again for: an emulator would lose it.
+        // Set both the pool's threads and the settings for which this program would restart itself: an emulator
+        // would lose the restart.
         command.env("RAYON_NUM_THREADS", self.threads.to_string());
         command.env("CANDLE_NUM_THREADS", "1").env("MIMALLOC_PURGE_DELAY", "-1");
         command
     }
 
-    /// The instruction sets that the program sees; a build from before it could say so is asked in vain.
+    /// Returns the instruction sets that the program sees; builds that are too old to report them give an empty
+    /// text.
     fn sets(&self) -> Result<String> {
         let output = self.command().args(["soak", "instruction-sets"]).output().with_context(|| {
             format!("{} does not start", self.under.first().map_or("the program", String::as_str))
@@ -166,7 +170,7 @@ impl Way {
         Ok(Row { way: self, sets, found, seconds: begun.elapsed().as_secs_f64() })
     }
 
-    /// `debug/skewbench`: where a build lies beyond that is nobody else's concern.
+    /// Returns `debug/skewbench`: only the last folder of a build's path.
     fn name(&self) -> String {
         let mut parts: Vec<_> =
             self.program.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
@@ -175,13 +179,13 @@ impl Way {
     }
 }
 
-/// The first row with the same instruction sets.
+/// Returns the first row with the same instruction sets.
 fn alike<'a>(row: &'a Row, rows: &'a [Row]) -> &'a Row {
     rows.iter().find(|other| other.sets == row.sets).unwrap_or(row)
 }
 
 impl Row {
-    /// Digest of the files that records are, or that they are not.
+    /// Returns the digest of the record files, or of all other files.
     fn digest(&self, records: bool) -> String {
         let mut hasher = blake3::Hasher::new();
         for (name, digest) in self.found.iter().filter(|(name, _)| name.ends_with(".json") == records) {
@@ -190,14 +194,14 @@ impl Row {
         provenance::short(&hasher.finalize().to_hex()).to_owned()
     }
 
-    /// Files that are not as in another row.
+    /// Returns the files that differ from another row.
     fn differing<'a>(&'a self, other: &'a Row) -> Vec<&'a str> {
         let names: BTreeSet<&String> = self.found.keys().chain(other.found.keys()).collect();
         let differs = |name: &&&String| self.found.get(**name) != other.found.get(**name);
         names.iter().filter(differs).map(|name| name.as_str()).collect()
     }
 
-    /// The row as a line; `before`: those above it.
+    /// Formats the row; `before`: the rows above it.
     fn shown(&self, before: &[Row]) -> String {
         let equal = |other: &Row| match self.differing(other).len() {
             0 => "equal".to_owned(),
@@ -217,7 +221,7 @@ fn line(cells: [&str; 7]) -> String {
     format!("{program:<42} {sets:<22} {threads:>7}  {records:<12}  {weights:<12}  {like:<16} {first}")
 }
 
-/// All rows as a table, with where they come from.
+/// Returns all rows as a CSV, with their origin.
 fn csv(rows: &[Row]) -> Result<Vec<u8>> {
     let provenance = provenance::collect(&Device::Cpu);
     let mut writer = csv::Writer::from_writer(Vec::new());
@@ -244,7 +248,7 @@ fn csv(rows: &[Row]) -> Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-/// Those that kernels are written for, as far as this process sees them.
+/// Returns the instruction sets for which kernels exist, as far as this process sees them.
 pub fn instruction_sets() -> String {
     #[cfg(target_arch = "x86_64")]
     let seen = [

@@ -1,4 +1,4 @@
-//! Kills this program again and again while it trains, and looks whether anything differs in the end.
+//! Kills this program repeatedly while it trains, and checks that the results are the same.
 
 use std::{
     collections::BTreeMap,
@@ -18,34 +18,34 @@ use super::study::{Study, draw, end_of, files, what_is_in};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Kills in all
+    /// Number of kills in all
     #[arg(long, value_name = "N", default_value_t = 200)]
     kills: usize,
 
-    /// Begin no further study after so many hours
+    /// Start no further study after this many hours
     #[arg(long, value_name = "H", default_value_t = 1.0)]
     hours: f64,
 
-    /// Processes over one results folder
+    /// Number of processes sharing one results folder
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=16))]
     processes: u64,
 
-    /// Moments and signals are drawn from it
+    /// Seed of the moments and signals
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
 
-    /// Folder for data and results; kept [default: a temporary one]
+    /// Folder for data and results, which is kept [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// What came of it.
+/// Results so far.
 #[derive(Debug, Default)]
 struct Tally {
     /// Kills by signal.
     kills: BTreeMap<&'static str, usize>,
     studies: usize,
-    /// What differed or was left over, in words.
+    /// Descriptions of what differed or was left over.
     faults: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     let said = root.join("undisturbed.txt");
     if !start(&pictures, &whole, &said)?.wait()?.success() {
-        bail!("the undisturbed study fails, so that there is nothing to compare with: {}", end_of(&said))
+        bail!("the undisturbed study failed, so there is nothing to compare with: {}", end_of(&said))
     }
     let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
     println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
@@ -84,16 +84,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     tally.faults.iter().for_each(|fault| println!("FAULT {fault}"));
     if !tally.faults.is_empty() {
-        // What differs is worth a look.
+        // Keep the folder, so that the differences can be examined.
         let _ = temporary.keep();
-        bail!("{} faults; what they are of lies in {}", tally.faults.len(), root.display())
+        bail!("{} faults; the files are in {}", tally.faults.len(), root.display())
     }
     Ok(())
 }
 
-/// A process that trains some cells of several kinds, and writes to `said` what goes wrong.
+/// Starts a process that trains cells of several kinds; its error output goes to `said`.
 pub fn start(pictures: &Path, out: &Path, said: &Path) -> Result<Child> {
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let only = Some("supervised-resnet18,byol-vit,simclr-resnet18,random_weights/none-resnet18");
     Study { pictures, out, only, epochs: 3, seeds: 1 }.start(Command::new(program), said)
 }
@@ -138,7 +138,7 @@ fn disturb(
     }
 }
 
-/// Why a process that nobody killed should not have ended so.
+/// Describes why an unkilled process should not have ended this way, if so.
 fn unexpected((mut process, said): (Child, PathBuf)) -> Result<Option<String>> {
     let status = process.wait()?;
     let fault = || format!("a process that was not killed ended with {status}: {}", end_of(&said));
@@ -153,7 +153,7 @@ const SIGNALS: [(&str, i32); 1] = [("kill", 0)];
 
 fn signal(process: &mut Child, number: i32) -> Result<()> {
     #[cfg(unix)]
-    // SAFETY: the process was started here and not waited for yet, so that its number is still its own.
+    // SAFETY: the process was started here and not waited for yet, so its id is still its own.
     unsafe {
         libc::kill(process.id() as i32, number);
     }
@@ -165,7 +165,7 @@ fn signal(process: &mut Child, number: i32) -> Result<()> {
     Ok(())
 }
 
-/// What a disturbed study has otherwise, in words.
+/// Describes how a disturbed study differs.
 pub fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Vec<String>> {
     let found = what_is_in(out)?;
     let mut faults: Vec<String> = expected
@@ -177,7 +177,7 @@ pub fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Ve
         })
         .collect();
     faults.extend(
-        found.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("{name} is too much")),
+        found.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("{name} is unexpected")),
     );
     let left = files(out)?.into_iter().map(|(name, _)| name);
     let is_left = |name: &String| {
@@ -226,14 +226,14 @@ mod tests {
         let expected = [
             "a.safetensors differs",
             "b.logits.csv is missing",
-            "c.safetensors is too much",
+            "c.safetensors is unexpected",
             "d.checkpoint is left over",
             "e.lock is left over",
         ];
         assert_eq!(told, expected.map(|fault| format!("table1/{fault}")));
     }
 
-    /// Times say nothing; everything that was computed does.
+    /// Times are ignored; everything that was computed is compared.
     #[test]
     fn a_record_is_compared_by_what_was_computed() {
         let digest = |change: fn(&mut record::Record)| {

@@ -1,4 +1,4 @@
-//! Hundreds of cells in one process: whether its memory, or the files that it has open, grow.
+//! Trains hundreds of cells in one process, and checks whether its memory or open files grow.
 
 use std::{
     fs,
@@ -15,29 +15,30 @@ use super::study::{Study, draw, end_of};
 
 /// Train hundreds of cells in one process, and check that memory and open files do not grow.
 ///
-/// Samples the process five times a second, from outside. What it has between its first tenth and three tenths is compared
-/// with its last fifth: memory by medians, which may be a tenth apart, open files by the fewest, which must be no more. Ends with status 1 if it grows. Linux only.
+/// Samples the process five times per second, from outside. The range from one tenth to three tenths of its cells
+/// is compared with the last fifth: memory by medians, which may grow by a tenth, open files by the minimum, which
+/// must not grow. Ends with status 1 if either grows. Linux only.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Seeds of 22 cells each; raw pixels have one cell for all
+    /// Seeds of 22 cells each; raw pixels have one cell in all
     #[arg(long, value_name = "N", default_value_t = 23)]
     seeds: usize,
 
-    /// Only these cells, as `reproduce --only` has them [default: all 23]
+    /// Only these cells, as with `reproduce --only` [default: all 23]
     #[arg(long, value_name = "CELLS")]
     only: Option<String>,
 
-    /// Folder for all samples as memory.csv [default: what came of them is only shown]
+    /// Folder for all samples as memory.csv [default: only print a summary]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// How long between two looks.
+/// Time between two samples.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Part by which the median of resident memory may grow.
+/// Relative growth of the median resident memory that is allowed.
 const MAY_GROW: f64 = 0.1;
 
-/// What a process has when so many cells are finished.
+/// The state of a process after a number of finished cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Sample {
     cells: usize,
@@ -56,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (pictures, out, said) =
         (root.path().join("pictures"), root.path().join("out"), root.path().join("said"));
     draw(&pictures)?;
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let only = arguments.only.as_deref();
     let study = Study { pictures: &pictures, out: &out, only, epochs: 1, seeds: arguments.seeds };
     let mut process = study.start(Command::new(program), &said)?;
@@ -65,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         if let Some(ended) = process.try_wait()? {
             break ended;
         }
-        // It may end between the two looks.
+        // The process may end between the two readings.
         if let Ok(sample) = look(process.id(), &out) {
             peak = peak.max(of_status(process.id(), "VmHWM:").unwrap_or(0));
             samples.push(sample);
@@ -84,19 +85,19 @@ fn look(process: u32, out: &Path) -> Result<Sample> {
     Ok(Sample { cells: finished(out)?, resident: of_status(process, "VmRSS:")?, files })
 }
 
-/// Records in a folder; none before it is made.
+/// Counts records in a folder; 0 before the folder exists.
 fn finished(out: &Path) -> Result<usize> {
     if out.is_dir() { Ok(results::files(out)?.len()) } else { Ok(0) }
 }
 
-/// A line of what the system says of a process, KiB.
+/// Reads a line of the system's status of a process, KiB.
 fn of_status(process: u32, key: &str) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/status"))?;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
     Ok(value.with_context(|| format!("no line {key}"))?.parse()?)
 }
 
-/// Samples at which so many hundredths of all cells were finished.
+/// Returns the samples between two percentages of finished cells.
 fn between(samples: &[Sample], cells: usize, [from, to]: [usize; 2]) -> Vec<Sample> {
     let is_in = |sample: &&Sample| (cells * from..cells * to).contains(&(100 * sample.cells));
     samples.iter().filter(is_in).copied().collect()
@@ -112,10 +113,10 @@ fn fewest(samples: &[Sample]) -> usize {
     samples.iter().map(|sample| sample.files).min().unwrap_or(0)
 }
 
-/// Shows what was seen.
+/// Prints the result.
 ///
 /// # Errors
-/// If it grew, or there were too few samples to tell.
+/// If memory or files grew, or there were too few samples to tell.
 fn tell(samples: &[Sample], cells: usize, peak: u64) -> Result<()> {
     for tenth in 0..10 {
         let within = between(samples, cells, [10 * tenth, 10 * tenth + 10]);
@@ -156,7 +157,7 @@ fn write(folder: &Path, samples: &[Sample]) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A hundred cells, a sample each.
+    /// A hundred cells, one sample each.
     fn samples(resident: impl Fn(u64) -> u64, files: impl Fn(usize) -> usize) -> Vec<Sample> {
         (0..100)
             .map(|cells| Sample { cells, resident: resident(cells as u64), files: files(cells) })
@@ -173,13 +174,13 @@ mod tests {
     #[test]
     fn what_grows_is_told_from_what_swings() {
         let told = |samples: &[Sample]| tell(samples, 100, 1).map_err(|error| error.to_string());
-        // It fills at the start, and swings.
+        // Memory fills at the start, and then fluctuates.
         let sound = samples(
             |cell| if cell < 9 { cell * 10_000 } else { 100_000 + cell % 7 * 5000 },
             |cell| 9 + cell % 3,
         );
         assert_eq!(told(&sound), Ok(()));
-        // 200 KiB a cell are 13 MiB between a fifth and nine tenths.
+        // 200 KiB per cell are 13 MiB between a fifth and nine tenths.
         let grows = samples(|cell| 100_000 + 200 * cell, |_| 9);
         assert!(told(&grows).unwrap_err().starts_with("memory grows: 104"), "{:?}", told(&grows));
         let leaks = samples(|_| 100_000, |cell| 9 + cell % 3 + cell / 30);

@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: what hours of training must stand. Kills, power cuts, other threads and processors, and many cells
-//! in one process.
+//! `cargo xtask soak`: disturbances that hours of training must survive: kills, power cuts, other threads and
+//! processors, and many cells in one process.
 
 mod determinism;
 mod kills;
@@ -9,12 +9,12 @@ mod study;
 
 use anyhow::Result;
 
-/// Kill this program while it trains, hundreds of times, and compare what it leaves with a run that nobody disturbed.
+/// Kill this program while it trains, hundreds of times, and compare the results with those of an undisturbed run.
 ///
-/// Trains a small study on a few drawn pictures once undisturbed, and then again and again with several processes over one
-/// folder, one of which gets a signal (SIGKILL, SIGTERM or SIGINT) at a random moment and is started again. Records,
-/// weights, logits and detectors must be equal to the bit, and nothing may be left over. Ends with status 1 if anything
-/// differs. The commands look at other things that must not matter.
+/// Trains a small study on a few drawn images once undisturbed, and then repeatedly with several processes on one
+/// folder, one of which gets a signal (SIGKILL, SIGTERM or SIGINT) at a random moment and is restarted. Records,
+/// weights, logits and detectors must be bit-identical, and nothing may be left over. Ends with status 1 if
+/// anything differs. The subcommands test other conditions that must not matter.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {

@@ -1,4 +1,4 @@
-//! Cuts the power, as far as a file system can tell, while this program trains on it.
+//! Simulates power cuts, as far as a file system can tell, while this program trains.
 
 use std::{
     fs,
@@ -18,33 +18,34 @@ use super::{
 
 /// Simulate power cuts during a study, and check that the same command ends with the same bits.
 ///
-/// The results folder lies on a file system of its own, in an image file. At a random moment of the study the image is
-/// copied as it lies there, which is what a disk has after a power cut; the copy is mounted, which replays its journal, and
-/// the same command goes on there. Records, weights, logits and detectors must be equal to the bit, and nothing may be left
-/// over. Ends with status 1 if anything differs. Needs Linux, root, loop devices and each file system's mkfs.
+/// The results folder is on a file system of its own, in an image file. At a random moment of the study the image
+/// is copied as it is, which is the state of a disk after a power cut; the copy is mounted, which replays its
+/// journal, and the same command is run again there. Records, weights, logits and detectors must be bit-identical,
+/// and nothing may be left over. Ends with status 1 if anything differs. Needs Linux, root, loop devices and each
+/// file system's mkfs.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// File systems, each with as many cuts
+    /// File systems, with the same number of cuts each
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "ext4,xfs,btrfs")]
     file_systems: Vec<String>,
 
-    /// Cuts of each file system
+    /// Number of cuts of each file system
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
     cuts: u64,
 
-    /// Moments are drawn from it
+    /// Seed of the moments
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
 
-    /// Folder for the table as power-cuts.csv [default: what came of it is only shown]
+    /// Folder for the table as power-cuts.csv [default: only print a summary]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// Bytes of an image; the system takes room for those that are written.
+/// Size of an image in bytes; only written blocks take disk space.
 const IMAGE: u64 = 512 << 20;
 
-/// A file system in an image file, mounted as long as this lives.
+/// A file system in an image file, mounted as long as this value lives.
 struct Mounted {
     at: PathBuf,
 }
@@ -56,7 +57,7 @@ impl Mounted {
         Ok(Self { at: at.to_owned() })
     }
 
-    /// Ends it with an error where it cannot be ended.
+    /// Unmounts it and reports an error.
     fn end(self) -> Result<()> {
         succeeds(Command::new("umount").arg(&self.at))?;
         std::mem::forget(self);
@@ -66,7 +67,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Something went wrong already: what is busy now is let go of later.
+        // Something has failed already: a busy file system is detached now and released later.
         let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
     }
 }
@@ -80,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let said = root.path().join("said.txt");
     ensure!(
         start(&pictures, &whole, &said)?.wait()?.success(),
-        "the undisturbed study fails, so that there is nothing to compare with: {}",
+        "the undisturbed study failed, so there is nothing to compare with: {}",
         end_of(&said)
     );
     let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
@@ -126,7 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Trains on a new file system, and mounts what its disk has after a while.
+/// Trains on a new file system, and mounts the state of its disk after a while.
 fn cut(root: &Path, file_system: &str, pictures: &Path, after: Duration) -> Result<Mounted> {
     let (disk, copy) = (root.join("disk.img"), root.join("copy.img"));
     for image in [&disk, &copy] {
@@ -139,12 +140,12 @@ fn cut(root: &Path, file_system: &str, pictures: &Path, after: Duration) -> Resu
     let mounted = Mounted::new(&disk, &root.join("mounted"))?;
     let mut process = start(pictures, &mounted.at.join("results"), &root.join("cut.txt"))?;
     thread::sleep(after);
-    // Not a clone that shares blocks: what is written from now on must not get there.
+    // Not a clone with shared blocks: later writes must not reach the copy.
     succeeds(Command::new("cp").arg("--reflink=never").arg("--sparse=always").args([&disk, &copy]))?;
     process.kill()?;
     process.wait()?;
     mounted.end()?;
-    // Two disks with one identifier are refused by some file systems, at once; the first is gone now.
+    // Some file systems refuse two mounted disks with the same identifier; the first is unmounted now.
     Mounted::new(&copy, &root.join("mounted"))
 }
 

@@ -1,4 +1,4 @@
-//! A small study on drawn pictures, and what it computed.
+//! A small study on drawn images, and its results.
 
 use std::{
     collections::BTreeMap,
@@ -10,23 +10,23 @@ use std::{
 use anyhow::{Context, Result};
 use skewbench::{data, results, seed::Seed};
 
-/// Cells of all kinds, each trained in about a second: 22 a seed, and raw pixels once.
+/// Cells of all kinds, each trained in about a second: 22 per seed, and raw pixels once.
 pub struct Study<'a> {
-    /// As [`draw`] makes them.
+    /// Images, as drawn by [`draw`].
     pub pictures: &'a Path,
-    /// Folder of results.
+    /// Results folder.
     pub out: &'a Path,
-    /// As `reproduce --only`; none for all.
+    /// As in `reproduce --only`; `None` for all.
     pub only: Option<&'a str>,
     pub epochs: usize,
     pub seeds: usize,
 }
 
 impl Study<'_> {
-    /// Starts `program`, or what runs it, on this study; what goes wrong is written to `said`.
+    /// Starts `program`, or the command that runs it, on this study; its error output goes to `said`.
     ///
     /// # Errors
-    /// If it does not start.
+    /// If it cannot be started.
     pub fn start(&self, mut program: Command, said: &Path) -> Result<Child> {
         let study = ["--study", "table1,floors,fine_tuned", "--shares", "natural"];
         let sizes = ["--side", "32", "--width", "8", "--batch-size", "8"];
@@ -48,7 +48,7 @@ impl Study<'_> {
     }
 }
 
-/// Some drawn pictures as files, which are read faster than drawn.
+/// Writes some drawn images as files, which are faster to read than to draw.
 pub fn draw(folder: &Path) -> Result<()> {
     let drawn = data::synthetic::source(Seed::root(0), 60, 1, 32).train;
     for (index, labels) in drawn.labels().iter().enumerate() {
@@ -63,14 +63,14 @@ pub fn draw(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The last lines of what a process said.
+/// Returns the last lines of a process's output.
 pub fn end_of(said: &Path) -> String {
     let text = fs::read_to_string(said).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(5)..].join(" / ")
 }
 
-/// What a study computed, by file: bytes of weights, logits and detectors, and of records what is no time.
+/// Returns the results of a study, by file: bytes of weights, logits and detectors, and records without times.
 pub fn what_is_in(out: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (name, path) in files(out)? {
@@ -89,7 +89,7 @@ pub fn what_is_in(out: &Path) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// Every file below a folder by its name from there.
+/// Returns every file below a folder, with its path relative to the folder.
 pub fn files(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {

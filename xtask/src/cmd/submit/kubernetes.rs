@@ -1,4 +1,4 @@
-//! The manifest of an Indexed Job. JSON is YAML, so that a library writes it.
+//! The manifest of an Indexed Job. JSON is valid YAML, so a JSON library writes it.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::Arguments;
 use crate::support::program::quoted;
 
-/// Times that one part is begun again after a node or a container failed. Ours.
+/// How often a part is restarted after a node or a container failed. Ours.
 const AGAIN: u32 = 20;
 
-/// Prints it.
+/// Prints the manifest.
 pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
     super::parse(words)?;
     let image = arguments.image.as_deref().context("--image names the container")?;
@@ -24,9 +24,9 @@ pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Each completion index is a part; a part without cells ends well, as nobody here can count the cells of data that lie
-/// elsewhere. Status 1 is the program's own "no": settings that cannot be trained, or a cell that
-/// fails; another try would end the same. Whatever else ends a pod is tried again.
+/// Builds the manifest. Each completion index is a part; a part without cells succeeds, because the cells of data
+/// elsewhere cannot be counted here. Status 1 comes from the program itself: settings that cannot be trained, or a
+/// failed cell; another attempt would end the same way. Any other end of a pod is retried.
 fn manifest(arguments: &Arguments, words: &[String], image: &str, claim: &str) -> Value {
     let tasks = arguments.tasks;
     let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
@@ -117,7 +117,7 @@ mod tests {
         };
         let plain = of(&[]);
         let spec = &plain["spec"];
-        // Sixteen tasks unless asked otherwise, all at once; each is begun again, and none stops the others.
+        // By default sixteen tasks, all at once; each is restarted, and none stops the others.
         assert_eq!([&spec["completions"], &spec["parallelism"], &spec["maxFailedIndexes"]], [&json!(16); 3]);
         assert_eq!(spec["backoffLimitPerIndex"], 20);
         let rules = &spec["podFailurePolicy"]["rules"];

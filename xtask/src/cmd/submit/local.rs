@@ -1,4 +1,4 @@
-//! Several processes here over one results folder, each with a GPU of its own if asked for.
+//! Several local processes on one results folder, each with a GPU of its own if requested.
 
 use std::{
     fs,
@@ -14,15 +14,16 @@ use anyhow::{Context, Result, bail, ensure};
 use super::Job;
 use crate::support::stop;
 
-/// What CUDA takes for the GPUs that a program may use, in order; the first of them is the one it uses.
+/// CUDA's variable for the GPUs that a program may use, in order; skewbench uses the first.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// NVIDIA's driver has a folder here for each GPU.
 const DRIVER: &str = "/proc/driver/nvidia/gpus";
 
-/// Starts all, shows what they say, and waits for them. They take cells from one folder, each what no other works on.
+/// Starts all processes, forwards their output, and waits for them. They share one folder, and each takes cells
+/// that no other works on.
 pub fn run(job: &Job, processes: usize) -> Result<()> {
     let asked = stop::asked();
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let gpus = if job.words.iter().any(|word| word == "--gpu") {
         let known = fs::read_dir(DRIVER).ok().map(Iterator::count);
         Some(gpus(processes, std::env::var(VISIBLE).ok().as_deref(), known)?)
@@ -74,8 +75,8 @@ pub fn run(job: &Job, processes: usize) -> Result<()> {
     Ok(())
 }
 
-/// One GPU for each process: of those that this program may use if that is said (`visible`), or of as many as the driver
-/// knows.
+/// Returns one GPU for each process: from those that this program may use, if restricted (`visible`), or from all
+/// that the driver knows.
 fn gpus(processes: usize, visible: Option<&str>, known: Option<usize>) -> Result<Vec<String>> {
     let gpus: Vec<String> = match (visible, known) {
         (Some(visible), _) => {
@@ -92,7 +93,7 @@ fn gpus(processes: usize, visible: Option<&str>, known: Option<usize>) -> Result
     Ok(gpus.into_iter().take(processes).collect())
 }
 
-/// The processes, each with its GPU if they use any.
+/// Returns the commands of the processes, each with its GPU if they use any.
 fn commands(job: &Job, program: &Path, processes: usize, gpus: Option<&[String]>) -> Vec<Command> {
     let command = |number: usize| {
         let mut command = Command::new(program);
@@ -105,10 +106,10 @@ fn commands(job: &Job, program: &Path, processes: usize, gpus: Option<&[String]>
     (0..processes).map(command).collect()
 }
 
-/// Asks a process to keep its state and end; from a terminal Ctrl-C has reached it already.
+/// Asks a process to save its state and end; on a terminal Ctrl-C has already reached it.
 fn terminate(child: &Child) {
     #[cfg(unix)]
-    // SAFETY: a signal to a process that was started here and not waited for yet, so that the number is still its own.
+    // SAFETY: a signal to a process that was started here and not waited for yet, so its id is still its own.
     unsafe {
         libc::kill(child.id() as i32, libc::SIGTERM);
     }
@@ -120,7 +121,7 @@ fn terminate(child: &Child) {
 mod tests {
     use super::*;
 
-    /// GPUs that the processes of a job would see, and their arguments.
+    /// Returns the GPU that each process of a job would see, and its arguments.
     fn started(processes: usize, gpus: Option<&[String]>) -> Vec<(Option<String>, String)> {
         let words = ["reproduce", "--gpu", "--out", "/r"].map(str::to_owned).to_vec();
         let job = Job { words, out: "/r".into(), tasks: 1 };
@@ -137,11 +138,11 @@ mod tests {
     fn each_process_has_a_gpu_of_its_own() {
         let expected =
             |gpus: [&str; 2]| gpus.map(|gpu| (Some(gpu.to_owned()), "reproduce --gpu --out /r".to_owned()));
-        // The driver's own numbers, or the first ones where no driver says how many there are.
+        // The driver's own numbers, or the first ones if no driver reports how many there are.
         for known in [Some(2), Some(8), None] {
             assert_eq!(started(2, Some(&gpus(2, None, known).unwrap())), expected(["0", "1"]));
         }
-        // Of those that were given to this program, as a scheduler does.
+        // From those given to this program, for example by a scheduler.
         let given = gpus(2, Some("5, GPU-8c1a,7"), Some(8)).unwrap();
         assert_eq!(started(2, Some(&given)), expected(["5", "GPU-8c1a"]));
         assert!(started(2, None).iter().all(|(gpu, _)| gpu.is_none()), "on the CPU nothing is said");

@@ -1,4 +1,4 @@
-//! `cargo xtask submit`: the cells of a study on a cluster, or on the devices of one machine.
+//! `cargo xtask submit`: runs the cells of a study on a cluster, or on the devices of one machine.
 
 mod kubernetes;
 mod local;
@@ -21,10 +21,10 @@ use crate::{
 
 /// Run a study on Slurm, on Kubernetes, or as several processes here.
 ///
-/// Takes the arguments of `reproduce` after `--`, and looks before anything is submitted whether all its cells can be
-/// trained. Cells are dealt out to tasks (`--part K/N`) that share one results folder, which must be the same path on
-/// every node. A task that is killed, preempted or out of time loses nothing: its cell's state is kept, the task is queued
-/// again, and resumes. Cancel everything and submit again at any moment: what is finished is read.
+/// Takes the arguments of `reproduce` after `--`, and checks before submission that all its cells can be trained.
+/// Cells are dealt out to tasks (`--part K/N`) that share one results folder, which must have the same path on
+/// every node. A task that is killed, preempted or out of time loses nothing: its cell's state is saved, the task
+/// is queued again, and resumes. Cancel everything and submit again at any moment: finished cells are read.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -33,7 +33,7 @@ Examples:
   cargo xtask submit --kubernetes --image REGISTRY/skewbench:1 --claim results -- --out /results/small > job.yaml
   cargo xtask submit --local 4 --gpus 1 -- --full --data packed=/fast/store --out study")]
 pub struct Arguments {
-    /// Write a job array, and hand it to sbatch
+    /// Write a job array, and submit it with sbatch
     #[arg(long, group = "where")]
     slurm: bool,
 
@@ -45,24 +45,25 @@ pub struct Arguments {
     #[arg(long, group = "where", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub local: Option<u16>,
 
-    /// Tasks at most [default: 16]. A task for which no cell is left ends at once, successfully
+    /// Largest number of tasks [default: 16]. A task without cells ends at once, successfully
     #[arg(long, value_name = "N", default_value_t = 16, hide_default_value = true)]
     tasks: usize,
 
-    /// Tasks that run at the same time at most [default: all]
+    /// Largest number of tasks that run at the same time [default: all]
     #[arg(long, value_name = "N")]
     at_once: Option<usize>,
 
-    /// GPUs a task; adds --gpu to the command. With --local each process gets one of its own, of those in
+    /// GPUs per task; adds --gpu to the command. With --local each process gets one of its own, of those in
     /// CUDA_VISIBLE_DEVICES if that is set
     #[arg(long, value_name = "N", default_value_t = 0)]
     gpus: usize,
 
-    /// Slurm's time limit of a task, such as 8:00:00; two minutes before it the task keeps its state and is queued again
+    /// Slurm's time limit of a task, such as 8:00:00; two minutes before it the task saves its state and is queued
+    /// again
     #[arg(long, value_name = "TIME", requires = "slurm")]
     time: Option<String>,
 
-    /// A further option of sbatch, such as --option=--partition=gpu; may be given several times
+    /// An additional option of sbatch, such as --option=--partition=gpu; may be given several times
     #[arg(long, value_name = "OPTION", requires = "slurm", allow_hyphen_values = true)]
     option: Vec<String>,
 
@@ -70,7 +71,7 @@ pub struct Arguments {
     #[arg(long, requires = "slurm")]
     write_only: bool,
 
-    /// Container image that has the program
+    /// Container image that contains the program
     #[arg(long, value_name = "NAME", requires = "kubernetes")]
     image: Option<String>,
 
@@ -87,7 +88,7 @@ pub struct Arguments {
     reproduce: Vec<String>,
 }
 
-/// What every task runs.
+/// The job that every task runs a part of.
 pub struct Job {
     /// Arguments of the program, without `--part`.
     words: Vec<String>,
@@ -96,7 +97,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Notes in the results folder what all tasks together are to do: each task notes its own part only.
+    /// Notes in the results folder what all tasks together are to do: each task notes only its own part.
     fn note(&self, cells: Vec<(String, usize)>) -> Result<()> {
         let run = record::Run {
             command: format!("{} {}", program::name(), self.line()),
@@ -107,7 +108,7 @@ impl Job {
         reproduce::note_run(&Folder::open(&self.out)?, run)
     }
 
-    /// Arguments as a shell takes them.
+    /// Returns the arguments, quoted for a shell.
     fn line(&self) -> String {
         self.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
     }
@@ -130,7 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         words.push("--gpu".to_owned());
     }
     if arguments.kubernetes {
-        // Data and results lie where this machine may not see them.
+        // This machine may not have access to data and results.
         return kubernetes::print(arguments, &words);
     }
     let (cells, out) = look(&words)?;
@@ -146,7 +147,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// The command alone, to be parsed as the program would.
+/// The command by itself, parsed as the program would.
 #[derive(Parser)]
 #[command(no_binary_name = true)]
 struct Reproduce {
@@ -154,13 +155,14 @@ struct Reproduce {
     arguments: reproduce::Arguments,
 }
 
-/// The cells with their image passes, and where results go: everything that could stop one is found here.
+/// Returns the cells with their image passes, and the results folder; every problem that could stop a cell is found
+/// here.
 fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
     let parsed = parse(words)?;
     let (asked, out) = parsed.arguments.asked();
     ensure!(asked.part.is_none(), "--part is what `submit` gives to each task: leave it out");
     // The GPU may be on another machine.
-    let run = asked.without_gpu().run(Lists::Read(&out)).context("what is to be submitted")?;
+    let run = asked.without_gpu().run(Lists::Read(&out)).context("the study to submit")?;
     let resolved = run.resolve()?;
     run.describe(&resolved);
     println!("results {}", out.display());
@@ -176,7 +178,7 @@ fn parse(words: &[String]) -> Result<Reproduce> {
     })
 }
 
-/// With the results folder as a path that is the same wherever a task begins.
+/// Replaces the results folder by an absolute path, which is the same wherever a task starts.
 fn with_out(words: &[String], out: &Path) -> Vec<String> {
     let mut kept = Vec::new();
     let mut words = words.iter();
@@ -193,7 +195,7 @@ fn with_out(words: &[String], out: &Path) -> Vec<String> {
     kept
 }
 
-/// `40 tasks of 165 cells`.
+/// Returns `40 tasks of 165 cells`.
 fn in_words(tasks: usize) -> String {
     if tasks == 1 { "one task".to_owned() } else { format!("{} tasks", thousands(tasks)) }
 }

@@ -7,18 +7,18 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{Arguments, Job, in_words};
 use crate::support::{program::quoted, stop::AGAIN};
 
-/// Seconds before the time limit that Slurm asks a task to stop: more than a step and a checkpoint take. Ours.
+/// Seconds before the time limit at which Slurm asks a task to stop: more than a step and a checkpoint take. Ours.
 const BEFORE_LIMIT: u32 = 120;
 /// Folder for scripts and logs, below the results folder.
 pub const FOLDER: &str = "slurm";
-/// File there with the numbers of jobs, a line each, the latest last.
+/// File there with the job ids, one line each, the latest last.
 pub const JOBS: &str = "jobs";
 
-/// Writes both scripts and submits them, unless it is told to write them only.
+/// Writes both scripts and submits them, unless only writing was requested.
 pub fn submit(arguments: &Arguments, job: &Job) -> Result<()> {
     let folder = job.out.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    let program = std::env::current_exe().context("where this program lies")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let (array, after) = (folder.join("array.sh"), folder.join("report.sh"));
     write(&array, &array_script(arguments, job, &program, &folder))?;
     write(&after, &report_script(arguments, job, &program, &folder))?;
@@ -38,7 +38,7 @@ pub fn submit(arguments: &Arguments, job: &Job) -> Result<()> {
     let report = sbatch(&[&dependency, &after.to_string_lossy()])?;
     println!("job {report} writes {} when all tasks have ended", job.out.join("report.html").display());
     println!(
-        "look: cargo xtask status {}; stop: scancel {number}; go on: the same command",
+        "progress: cargo xtask status {}; stop: scancel {number}; resume: the same command",
         job.out.display()
     );
     Ok(())
@@ -48,7 +48,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-/// Appends the number of a job: `status` asks Slurm about them.
+/// Appends the id of a job: `status` asks Slurm about these.
 fn note(folder: &Path, number: &str) -> Result<()> {
     let path = folder.join(JOBS);
     let mut known = fs::read_to_string(&path).unwrap_or_default();
@@ -65,11 +65,11 @@ fn sbatch(arguments: &[&str]) -> Result<String> {
     }
     // `1234` or `1234;cluster`.
     let number = said(&output.stdout).split(';').next().unwrap_or_default().to_owned();
-    ensure!(number.parse::<u64>().is_ok(), "sbatch gave no number of a job but '{number}'");
+    ensure!(number.parse::<u64>().is_ok(), "sbatch printed '{number}', expected a job id");
     Ok(number)
 }
 
-/// The array: each task trains its part, passes signals on, and is queued again while work is left.
+/// Returns the array's script: each task trains its part, forwards signals, and is queued again while work is left.
 fn array_script(arguments: &Arguments, job: &Job, program: &Path, folder: &Path) -> String {
     let Job { tasks, .. } = job;
     let limit = arguments.at_once.map_or_else(String::new, |limit| format!("%{limit}"));
@@ -108,7 +108,7 @@ fn array_script(arguments: &Arguments, job: &Job, program: &Path, folder: &Path)
 fn report_script(arguments: &Arguments, job: &Job, program: &Path, folder: &Path) -> String {
     let mut head =
         vec!["--job-name=skewbench-report".to_owned(), format!("--output={}/report.txt", folder.display())];
-    // Where it may run, but not what a training needs.
+    // Options about where it may run, but not those about the resources of a training.
     let kept = arguments.option.iter().filter(|option| {
         ["--partition", "-p", "--account", "-A", "--qos"].iter().any(|known| option.starts_with(known))
     });
@@ -128,7 +128,8 @@ fn header(options: &[String]) -> String {
     format!("#!/bin/bash\n{lines}")
 }
 
-/// What Slurm says of the array jobs of a results folder, a line each; nothing where there is none, or no Slurm.
+/// Returns Slurm's states of the array jobs of a results folder, one line each; empty without jobs, or without
+/// Slurm.
 pub fn states(out: &Path) -> Vec<String> {
     let Ok(jobs) = fs::read_to_string(out.join(FOLDER).join(JOBS)) else { return Vec::new() };
     let jobs: Vec<&str> = jobs.lines().filter(|line| !line.is_empty()).collect();
@@ -203,7 +204,7 @@ mod tests {
         assert!(text.contains("#SBATCH --array=1-7\n"), "as many as there are at once: {text}");
         assert!(!text.contains("--gres") && !text.contains("--time"), "{text}");
         assert!(text.contains("#SBATCH --account=me\n#SBATCH --mem=4G\n"), "{text}");
-        // A task that has work left is queued again, and its status is passed on.
+        // A task with work left is queued again, and its status is passed on.
         assert!(text.contains("if [ $status -eq 75 ]; then\n") && text.ends_with("exit $status\n"), "{text}");
         let report = report_script(&arguments, &job, Path::new("/p"), Path::new("/r/slurm"));
         assert!(report.contains("--account=me") && !report.contains("--mem"), "{report}");

@@ -1,4 +1,4 @@
-//! What trials came to, pair by pair: from records alone, so that several processes that share a folder choose alike.
+//! The results of trials, pair by pair: from records alone, so that several processes on one folder choose alike.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,8 +30,8 @@ pub fn finalist(cell: &Cell) -> Finalist {
 /// AUROC by trial and seed.
 type Scores = BTreeMap<u16, BTreeMap<u64, f64>>;
 
-/// All pairs that the folder has trials of, as many as asked for with as many seeds: at this share, on the images of
-/// this run and by this code.
+/// Returns all pairs with trials in the folder, limited to the requested numbers of trials and seeds: at this
+/// share, on the images of this run and with this code.
 ///
 /// # Errors
 /// If the run has no images.
@@ -64,7 +64,7 @@ pub fn pairs(asked: &Arguments, run: &Run) -> Result<Vec<TunedPair>> {
         .collect())
 }
 
-/// What the scores of a pair come to: chosen is the best of those that have all seeds, of equals the first.
+/// Summarises the scores of a pair: the chosen trial is the best of those that have all seeds; of equals the first.
 fn tuned(method: method::Name, backbone: backbone::Name, scores: Scores) -> Option<TunedPair> {
     let seeds: BTreeSet<u64> = scores.values().flat_map(BTreeMap::keys).copied().collect();
     let trial = |(trial, auroc): (u16, BTreeMap<u64, f64>)| {
@@ -90,7 +90,8 @@ fn tuned(method: method::Name, backbone: backbone::Name, scores: Scores) -> Opti
     Some(pair)
 }
 
-/// Trials with all seeds, by their mean, then others by that of their own seeds; best first, of equals the lower number.
+/// Returns trials with all seeds, by their mean, then others by the mean of their own seeds; best first, of equals
+/// the lower number.
 fn sorted(pair: &TunedPair) -> Vec<&Trial> {
     let own = |trial: &Trial| trial.auroc.values().sum::<f64>() / trial.auroc.len().max(1) as f64;
     let mut trials: Vec<&Trial> = pair.trials.iter().collect();
@@ -101,12 +102,12 @@ fn sorted(pair: &TunedPair) -> Vec<&Trial> {
     trials
 }
 
-/// The best `count` of each pair by seed 0, and trial 0 for comparison.
+/// Returns the best `count` trials of each pair by seed 0, and trial 0 for comparison.
 pub fn finalists(pairs: &[TunedPair], count: usize) -> BTreeSet<Finalist> {
     let mut finalists = BTreeSet::new();
     for pair in pairs {
         let (Ok(method), Ok(backbone)) = (pair.method.parse(), pair.backbone.parse()) else { continue };
-        // By seed 0 alone: records of a second stage that was interrupted must not change who is in it.
+        // By seed 0 alone: records of an interrupted second stage must not change the finalists.
         let mut by_first: Vec<(u16, f64)> =
             pair.trials.iter().filter_map(|trial| Some((trial.trial, *trial.auroc.get(&0)?))).collect();
         by_first.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -116,11 +117,11 @@ pub fn finalists(pairs: &[TunedPair], count: usize) -> BTreeSet<Finalist> {
     finalists
 }
 
-/// The trials of each pair, best first, and what was chosen.
+/// Returns the trials of each pair, best first, and the choice, as text.
 pub fn text(pairs: &[TunedPair]) -> String {
     let mut text = String::new();
     for pair in pairs {
-        // Text is written to memory.
+        // Writing text to memory cannot fail.
         let _ = trials(pair, &mut text);
     }
     let _ = writeln!(
@@ -143,12 +144,12 @@ pub fn text(pairs: &[TunedPair]) -> String {
             chosen.views
         );
     }
-    text + "\nAUROC of the converged probe, mean over the same seeds before (trial 0, the recipe as it stands) and after. \
-            The best of\nseveral looks a little too good on the pictures that it was chosen on: what it is worth, a study \
-            shows on others.\n"
+    text + "\nAUROC of the converged probe, mean over the same seeds before (trial 0, the unchanged recipe) and after. \
+            The best of\nseveral looks slightly too good on the images that it was chosen on: its true value is seen in \
+            a study on other images.\n"
 }
 
-/// One line a trial, `*` before the chosen one; a mean where all seeds were trained.
+/// Writes one line per trial, `*` before the chosen one; a mean if all seeds were trained.
 fn trials(pair: &TunedPair, text: &mut String) -> std::fmt::Result {
     let own = pair.constant.as_deref().unwrap_or("-");
     writeln!(text, "\n{}", name(pair))?;
@@ -183,7 +184,7 @@ fn score(auroc: Option<f64>) -> String {
 mod tests {
     use super::*;
 
-    /// A pair whose trials scored these by seed, trials numbered from 0.
+    /// A pair whose trials, numbered from 0, have these scores by seed.
     fn pair(scores: &[&[f64]]) -> Option<TunedPair> {
         let of = |scores: &&[f64]| (0..).zip(scores.iter().copied()).collect::<BTreeMap<u64, f64>>();
         tuned(method::Name::SimClr, backbone::Name::ResNet18, (0..).zip(scores.iter().map(of)).collect())
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_best_over_all_seeds_is_chosen() {
-        // Trial 2 was best with seed 0 and is not over both; trial 3 was trained once.
+        // Trial 2 is best with seed 0 but not over both; trial 3 was trained once.
         let pair = pair(&[&[0.70, 0.72], &[0.75, 0.79], &[0.80, 0.70], &[0.78]]).unwrap();
         assert_eq!((pair.chosen, &pair.seeds[..]), (1, &[0, 1][..]));
         assert_eq!(sorted(&pair).iter().map(|trial| trial.trial).collect::<Vec<_>>(), [1, 2, 0, 3]);
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn finalists_are_the_best_of_seed_0_and_trial_0() {
-        // What a second stage has trained so far changes nothing.
+        // Records of an unfinished second stage change nothing.
         for second in [&[0.9][..], &[0.9, 0.1]] {
             let pair = pair(&[&[0.5], &[0.7], second, &[0.8]]).unwrap();
             let trials: Vec<u16> = finalists(&[pair], 2).into_iter().map(|(_, _, trial)| trial).collect();

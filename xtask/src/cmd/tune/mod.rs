@@ -1,4 +1,5 @@
-//! `cargo xtask tune`: chooses the numbers of the short recipe, for every method on every backbone alike.
+//! `cargo xtask tune`: chooses the hyper-parameters of the short recipe with equal effort for every method on every
+//! backbone.
 
 mod choice;
 
@@ -25,10 +26,10 @@ use crate::{
 
 /// Choose learning rate, weight decay, views and one constant of each method on each backbone, by random search.
 ///
-/// Stage one trains equally many trials of every pair, trial 0 being the recipe as it stands, with seed 0; stage two
-/// trains the best of each pair again with more seeds. The one with the highest mean AUROC of the converged probe is
-/// chosen. No study is scored on these pictures: they are drawn from a seed of their own, and of other data a part of
-/// the training images is held back. Stop it at any moment and run the same command: it resumes.
+/// Stage one trains equally many trials of every pair with seed 0, trial 0 being the unchanged recipe; stage two
+/// trains the best of each pair again with more seeds. The trial with the highest mean AUROC of the converged probe
+/// is chosen. No study is scored on these images: drawn ones have a seed of their own, and of other data a part of
+/// the training images is held out. Stop it at any moment and run the same command: it resumes.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,11 +41,11 @@ pub struct Arguments {
     #[arg(long, default_value = "synthetic", value_name = "SOURCE", long_help = Choice::HELP)]
     data: Choice,
 
-    /// Trials of each pair with seed 0; the first is the recipe as it stands
+    /// Trials of each pair with seed 0; the first is the unchanged recipe
     #[arg(long, default_value_t = 8, value_name = "N")]
     trials: u16,
 
-    /// Trials of each pair that are trained with more seeds; trial 0 comes with them for comparison
+    /// Trials of each pair that are trained with more seeds; trial 0 is added for comparison
     #[arg(long, default_value_t = 3, value_name = "N")]
     finalists: u16,
 
@@ -60,7 +61,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// Drawn images to train on; three tenths as many to validate on [default: 5000]
+    /// Number of drawn training images; three tenths as many are drawn for validation [default: 5000]
     #[arg(long, value_name = "N")]
     images: Option<usize>,
 
@@ -80,11 +81,11 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.ensure_sound()?;
     let run = arguments.open()?;
-    // Whatever could stop a trial of either stage is found here, before the first is trained.
+    // Every problem that could stop a trial of either stage is found here, before the first is trained.
     let (mut first, mut later): (Vec<_>, Vec<_>) =
         run.resolve()?.into_iter().partition(|resolved| resolved.cell.seed == 0);
     if arguments.dry_run {
-        // Which trials are finalists is not known: the first stand for them, and one more for trial 0.
+        // The finalists are not known yet: the first trials represent them, and one more for trial 0.
         later.retain(|resolved| trial(&resolved.cell) <= arguments.finalists);
         first.append(&mut later);
         run.describe(&first);
@@ -108,7 +109,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     sum_up(arguments, &run, &folder, &failed)
 }
 
-/// What tables and a person get of it.
+/// Writes the table for programs and prints one for people.
 fn sum_up(arguments: &Arguments, run: &Run, folder: &Folder, failed: &[Failure]) -> Result<()> {
     tables::write(folder, &reading::read(std::slice::from_ref(&arguments.out)))?;
     let pairs = choice::pairs(arguments, run)?;
@@ -135,7 +136,7 @@ fn sum_up(arguments: &Arguments, run: &Run, folder: &Folder, failed: &[Failure])
     )
 }
 
-/// The number of a trial.
+/// Returns the number of a trial.
 fn trial(cell: &Cell) -> u16 {
     match cell.study {
         Study::Tuning { trial } => trial,
@@ -144,13 +145,13 @@ fn trial(cell: &Cell) -> u16 {
 }
 
 fn of<'a>(resolved: &'a [&'a Resolved<'a>], folder: &'a Folder) -> Cells<'a> {
-    // Encoders of trials are of no use later.
+    // Encoders of trials are not needed later.
     let keep = Keep { weights: false, tensorboard: None };
     Cells { resolved, folder, keep, may_begin: &|_| true, trained: &|| Ok(()) }
 }
 
-/// Trains the cells of a stage and notes in the folder that this command asked for them after those `before`. Returns
-/// cells that failed: of a learning rate that was too high that is an answer, and others can still be chosen.
+/// Trains the cells of a stage and notes in the folder that this command asked for them after those `before`.
+/// Returns cells that failed: a learning rate that is too high is a result, and the other trials remain valid.
 fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<Vec<Failure>> {
     let all: Vec<&Resolved> = resolved.iter().collect();
     let cells = of(&all, folder);
@@ -168,7 +169,7 @@ fn train(resolved: &[Resolved], folder: &Folder, before: &[Resolved]) -> Result<
 impl Arguments {
     fn ensure_sound(&self) -> Result<()> {
         let Self { trials, finalists, seeds, .. } = self;
-        ensure!(*trials > 0, "--trials must be at least 1: trial 0 is the recipe as it stands");
+        ensure!(*trials > 0, "--trials must be at least 1: trial 0 is the unchanged recipe");
         ensure!(*finalists > 0, "--finalists must be at least 1");
         ensure!(finalists <= trials, "--finalists {finalists} of --trials {trials}: there are not that many");
         ensure!(*seeds > 0, "--seeds must be at least 1");
@@ -181,7 +182,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Every cell that may be trained: all trials with all seeds.
+    /// Opens the data for every cell that may be trained: all trials with all seeds.
     fn open(&self) -> Result<Run> {
         let mut scale = Scale::small();
         if let Some(images) = self.images {
@@ -209,13 +210,13 @@ impl Arguments {
                 all.iter().map(pair).collect::<Vec<_>>().join("\n  ")
             );
         }
-        // Trial by trial, so that the time that is left is told well from the beginning.
+        // Trial by trial, so that the time left is estimated well from the beginning.
         let trials = (0..self.seeds).flat_map(|seed| (0..self.trials).map(move |trial| (trial, seed)));
         Ok(trials.flat_map(|(trial, seed)| cell::tuning(trial, self.share, seed)).filter(wanted).collect())
     }
 }
 
-/// `simclr-resnet18`.
+/// Returns `simclr-resnet18`.
 fn pair(cell: &Cell) -> String {
     format!("{}-{}", cell.method, cell.backbone)
 }
