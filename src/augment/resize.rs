@@ -2,7 +2,7 @@
 //!
 //! The output pixel at x has its centre at c = (x + 1/2) in/out and is the sum over input pixels k, weighted by f((k
 //! - c + 1/2) / s) / sum with s = max(in/out, 1): the filter widens when the image shrinks. Weights are rounded to 22
-//! fractional bits. One axis is resampled after the other, with rounding to bytes in between.
+//!   fractional bits. One axis is resampled after the other, with rounding to bytes in between.
 //!
 //! Source: Pillow 13.0.0, `src/libImaging/Resample.c`. Torch's `interpolate(antialias=True)` is the
 //! same filter without the rounding in between.
