@@ -284,7 +284,7 @@ mod tests {
             for other in [own + 3.0 * TOLERANCE * own.abs().max(1.0), f64::NAN] {
                 bundle.logits[place] = other;
                 let error = bundle.check().unwrap_err().to_string();
-                assert!(error.starts_with(&format!("picture {} of its own", place + 1)), "{error}");
+                assert!(error.starts_with(&format!("its test picture {} has", place + 1)), "{error}");
             }
             bundle.logits[place] = own;
         }

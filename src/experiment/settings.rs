@@ -48,8 +48,7 @@ impl Values {
 pub(super) fn of(cell: &Cell, plan: &Plan, source: &str) -> Settings {
     let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
     let mut values = Values::default();
-    // The other fields of a scale have settings of their own, or are sizes of drawn data, which the data's digest
-    // covers.
+    // Other fields of a scale have settings of their own, or are sizes of drawn data, in the data's digest.
     let Scale { side, epochs, batch_size, rank_images, view_sample, heads, .. } = scale;
     let (sample, training_sample) = (scale.sample_of(source), plan.training_sample(cell, source));
     values.set("side", side);
