@@ -24,9 +24,10 @@ use std::{
     path::Path,
 };
 
+use ::tiff::TiffError;
 use anyhow::{Context as _, Error, Result, bail, ensure};
 pub use depth::SampleBits;
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, metadata::Orientation};
+use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, metadata::Orientation};
 use room::Room;
 
 use crate::data::{
@@ -185,15 +186,20 @@ fn pixels(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Seen)> {
             reader.decode().map_err(Error::from)
         }
     };
-    let ended = |error: &Error| {
-        let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-        causes.any(|cause| cause.kind() == ErrorKind::UnexpectedEof)
-    };
     match read {
         // Without a head that tells where they end, files show it to the decoder only.
         Err(error) if format != ImageFormat::Png && ended(&error) => bail!("{}", torn(bytes)),
         read => Ok((read?, seen)),
     }
+}
+
+/// Whether a decoder came to the end of the file. What it met there is within its own error, and not the cause of it.
+fn ended(error: &Error) -> bool {
+    let met = |cause: &(dyn std::error::Error + 'static)| match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ImageError::IoError(met)), _) | (_, Some(TiffError::IoError(met))) => Some(met.kind()),
+        _ => cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
+    };
+    error.chain().any(|cause| met(cause) == Some(ErrorKind::UnexpectedEof))
 }
 
 /// What is seen of a file before its pixels are.
