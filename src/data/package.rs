@@ -100,10 +100,12 @@ impl Package {
 /// # Errors
 /// If none of the three is known.
 pub fn cache_folder() -> Result<PathBuf> {
-    cache_folder_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+    cache_folder_from(|name| env::var_os(name).map(PathBuf::from))
 }
 
+/// A variable that is empty is none.
 fn cache_folder_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    let variable = |name| variable(name).filter(|value| !value.as_os_str().is_empty());
     variable("SKEWBENCH_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("skewbench")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/skewbench")))
@@ -170,6 +172,11 @@ mod tests {
         assert_eq!(with(&all[1..]).unwrap(), Path::new("/b/skewbench"));
         assert_eq!(with(&all[2..]).unwrap(), Path::new("/c/.cache/skewbench"));
         assert!(with(&[]).is_err());
+        assert_eq!(
+            with(&[("SKEWBENCH_CACHE", ""), ("HOME", "/c")]).unwrap(),
+            Path::new("/c/.cache/skewbench")
+        );
+        assert!(with(&[("HOME", "")]).is_err());
     }
 
     #[test]
