@@ -117,4 +117,16 @@ mod tests {
         assert_eq!(centred_crop(100, 5, (0.5, 0.5)).width, 2);
         assert_eq!(centred_crop(100, 15, (0.5, 0.5)).width, 8);
     }
+
+    #[test]
+    fn ten_crops_are_tried() {
+        // None of them fits; each takes two numbers, its area and its ratio.
+        let seed = Seed::root(6);
+        let (mut stream, mut counted) = (seed.stream(), seed.stream());
+        draw_crop(100, 10, (1.0, 1.0), RATIO, &mut stream);
+        for _ in 0..20 {
+            counted.unit();
+        }
+        assert_eq!(stream.unit(), counted.unit());
+    }
 }

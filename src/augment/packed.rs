@@ -128,4 +128,25 @@ mod tests {
         let batch = Batch::new(&[(drawn[0].clone(), 0, 40)]);
         assert_eq!(batch.views[0].bytes().len(), size_of::<View>());
     }
+
+    /// By hand: windows of 2 and 4 pixels, widened as much as the longer side shrinks, and one more; three bytes for each
+    /// pixel of the longer side, in each of the view's rows.
+    #[test]
+    fn there_is_room_for_the_largest_view() {
+        let any = super::super::ViewSet::none(32).draw(100, 64, &mut crate::seed::Seed::root(1).stream());
+        let of = |filter, width, height| {
+            let crop = super::super::resize::CropBox::whole(width, height);
+            (Drawn { side: 32, filter, crop, ..any[0].clone() }, 0, 100)
+        };
+        let (wide, high) = (of(Filter::Bilinear, 100, 30), of(Filter::Bicubic, 20, 64));
+        for (views, taps, scratch) in [
+            (vec![wide.clone()], 8, 3 * 32 * 100),
+            (vec![high.clone()], 9, 3 * 32 * 64),
+            (vec![high, wide], 9, 3 * 32 * 100),
+            (vec![of(Filter::Bicubic, 8, 8)], 5, 3 * 32 * 8),
+        ] {
+            let batch = Batch::new(&views);
+            assert_eq!((batch.taps, batch.scratch, batch.side), (taps, scratch, 32));
+        }
+    }
 }

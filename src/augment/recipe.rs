@@ -389,4 +389,33 @@ mod tests {
         assert_eq!(ViewSet::dino(224, 96, 8).views.len(), 10);
         assert_eq!(ViewSet::paper(224).first_view().views.len(), 1);
     }
+
+    /// Factors are spread evenly around 1, turns around 0.
+    #[test]
+    fn adjustments_fill_their_ranges() {
+        for recipe in all() {
+            for view in recipe.views.iter().filter(|view| view.jitter.probability > 0.0) {
+                let jitter = view.jitter;
+                let strengths = [jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue];
+                let mut seen = [const { Vec::new() }; 4];
+                for adjustment in draws(view, 2000).into_iter().flat_map(|drawn| drawn.jitter) {
+                    let (kind, moved) = match adjustment {
+                        Adjustment::Brightness(factor) => (0, factor - 1.0),
+                        Adjustment::Contrast(factor) => (1, factor - 1.0),
+                        Adjustment::Saturation(factor) => (2, factor - 1.0),
+                        Adjustment::Hue(turn) => (3, turn),
+                    };
+                    seen[kind].push(moved / strengths[kind]);
+                }
+                for moved in seen.iter().filter(|moved| !moved.is_empty()) {
+                    // Uniform in -1..1: six standard errors.
+                    let count = moved.len() as f64;
+                    let mean = moved.iter().sum::<f64>() / count;
+                    assert!(mean.abs() < 6.0 / (3.0 * count).sqrt(), "{}: {mean}", recipe.name);
+                    let most = moved.iter().fold(0.0, |most: f64, moved| most.max(moved.abs()));
+                    assert!(most > 0.98, "{}: {most}", recipe.name);
+                }
+            }
+        }
+    }
 }

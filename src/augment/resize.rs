@@ -336,4 +336,16 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn no_window_has_more_than_the_most_taps() {
+        for filter in [Filter::Bilinear, Filter::Bicubic] {
+            for (input, output) in [(7, 32), (32, 32), (33, 32), (100, 32), (720, 224), (1000, 7)] {
+                let windows = FilterWindows::new(input, output, filter);
+                let longest = windows.iter().map(|(_, weights)| weights.len()).max().unwrap();
+                let most = filter.most_taps(input, output);
+                assert!((longest..longest + 3).contains(&most), "{input} to {output}: {longest} of {most}");
+            }
+        }
+    }
 }
