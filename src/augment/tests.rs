@@ -189,3 +189,23 @@ fn flip_commutes(#[case] step: Step) {
     flip(&mut after);
     assert_eq!(before, after);
 }
+
+/// Colours whose luma is near a half, where another weight or rounding would show: what Pillow 13.0.0's `convert("L")`
+/// gives.
+#[test]
+fn grey_is_pillows_to_the_last_weight() {
+    for (rgb, expected) in [
+        ([195, 110, 216], 147),
+        ([244, 8, 218], 103),
+        ([111, 130, 0], 109),
+        ([147, 54, 25], 79),
+        ([231, 131, 31], 149),
+        ([92, 95, 195], 106),
+        ([77, 78, 199], 91),
+        ([95, 188, 103], 151),
+    ] {
+        let mut image = Image::new(1, 1, rgb.to_vec());
+        greyscale(&mut image);
+        assert_eq!(image.pixels, [expected; 3], "{rgb:?}");
+    }
+}

@@ -225,7 +225,13 @@ mod tests {
         };
         let byol = Layers { sizes: &[512, 4096, 256], last_bias: true, last_norm: LastNorm::None, ..lightly };
         let barlow = Layers { sizes: &[512, 2048, 2048, 2048], ..byol };
-        for (layers, expected) in [(lightly, 1_315_072), (byol, 3_154_176), (barlow, 9_447_424)] {
+        // By hand: 512 x 2048 + 2048 + 2048 x 256 + 256, and twice 2048 for the scale and shift between them.
+        let sizes = [512, 2048, 256];
+        let plain = (Layers::plain(&sizes), 1_575_168);
+        let normalised = (Layers::normalised(&sizes), 1_579_264);
+        for (layers, expected) in
+            [(lightly, 1_315_072), (byol, 3_154_176), (barlow, 9_447_424), plain, normalised]
+        {
             let mut parameters = Parameters::default();
             let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
             Perceptron::new(&mut builder, layers)?;
@@ -244,6 +250,45 @@ mod tests {
         let expected = "head.0.weight head.0.bias head.1.weight head.1.bias head.1.running_mean \
                         head.1.running_var head.3.weight head.3.bias head.4.running_mean head.4.running_var";
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
+        Ok(())
+    }
+
+    const HEADS: Heads =
+        Heads { hidden: 5, output: 2, prototypes: 3, decoder: DecoderSize { width: 8, depth: 1, heads: 2 } };
+
+    /// Numbered as in DINO's `DINOHead`, with and without `use_bn`.
+    #[test]
+    fn names_are_those_of_dinos_head() -> Result<()> {
+        for (hidden_norm, expected) in [
+            (false, "mlp.0.weight mlp.0.bias mlp.2.weight mlp.2.bias mlp.4.weight mlp.4.bias"),
+            (
+                true,
+                "mlp.0.weight mlp.1.weight mlp.1.bias mlp.1.running_mean mlp.1.running_var mlp.3.weight mlp.4.weight \
+                 mlp.4.bias mlp.4.running_mean mlp.4.running_var mlp.6.weight mlp.6.bias",
+            ),
+        ] {
+            let mut parameters = Parameters::default();
+            let mut builder = parameters.builder("head", Seed::root(0), DType::F32, &Device::Cpu);
+            let head = PrototypeHead::new(&mut builder, 4, HEADS, hidden_norm)?;
+            assert_eq!(head.is_rowwise(), !hidden_norm);
+            let names: Vec<&str> = parameters.all().iter().map(|parameter| parameter.name.as_str()).collect();
+            let expected = expected.split_whitespace().map(|name| format!("head.{name}"));
+            assert_eq!(names, expected.chain([PrototypeHead::LAST.to_owned()]).collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rows_are_compared_with_prototypes_by_their_cosine() -> Result<()> {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("head", Seed::root(0), DType::F64, &Device::Cpu);
+        let head = PrototypeHead::new(&mut builder, 4, HEADS, false)?;
+        head.directions.set(&Tensor::new(&[[3.0, 0.0], [0.0, -0.5], [4.0, 3.0]], &Device::Cpu)?)?;
+        let cosines =
+            head.compare(&Tensor::new(&[[0.0, 7.0], [1.5, 2.0]], &Device::Cpu)?)?.to_vec2::<f64>()?;
+        for (found, expected) in cosines.concat().iter().zip([0.0, -1.0, 0.6, 0.6, -0.8, 0.96]) {
+            assert!((found - expected).abs() < 1e-12, "{cosines:?}");
+        }
         Ok(())
     }
 }

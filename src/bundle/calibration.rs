@@ -105,16 +105,15 @@ fn error(probabilities: &[f64], defects: &[bool], rate: f64) -> f64 {
     let weight = |image: usize| if defects[image] { rate / positives } else { (1.0 - rate) / normals };
     let mut order: Vec<usize> = (0..defects.len()).collect();
     order.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
-    let (mut bins, mut reached) = ([[0.0; 3]; BINS], 0.0);
+    let (mut bins, mut reached) = ([[0.0; 2]; BINS], 0.0);
     for image in order {
         let bin = ((reached * BINS as f64) as usize).min(BINS - 1);
-        let [mass, said, happened] = &mut bins[bin];
-        *mass += weight(image);
+        let [said, happened] = &mut bins[bin];
         *said += weight(image) * probabilities[image];
         *happened += weight(image) * f64::from(u8::from(defects[image]));
         reached += weight(image);
     }
-    bins.iter().map(|[_, said, happened]| (said - happened).abs()).sum()
+    bins.iter().map(|[said, happened]| (said - happened).abs()).sum()
 }
 
 #[cfg(test)]
@@ -194,5 +193,17 @@ mod tests {
         // A fifth are defects: each defect has weight 0.1, each normal image 0.4.
         let rare = 0.1 * (0.7 + 0.1) + 0.4 * (0.1 + 0.6);
         assert!((error(&probabilities, &defects, 0.2) - rare).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_probability_has_a_logit_where_odds_rise_with_logits() {
+        let of = |slope| Calibration { slope, intercept: 1.0, error: 0.0 };
+        // Even odds at even rates: 2 x + 1 = 0. Odds of 3 where one in four is a defect: 2 x + 1 - ln 3 = ln 3.
+        assert!((of(2.0).logit_at(0.5, 0.5).unwrap() + 0.5).abs() < 1e-12);
+        assert!((of(2.0).logit_at(0.75, 0.25).unwrap() - (3.0_f64.ln() - 0.5)).abs() < 1e-12);
+        for slope in [0.0, -2.0, f64::NAN] {
+            let error = of(slope).logit_at(0.5, 0.5).unwrap_err().to_string();
+            assert!(error.starts_with("logits of this detector do not rise with the odds"), "{error}");
+        }
     }
 }

@@ -289,4 +289,59 @@ mod tests {
             bundle.logits[place] = own;
         }
     }
+
+    /// Logits may differ in their last digits, relative to their size.
+    #[test]
+    fn large_logits_may_differ_more() {
+        let source = synthetic::source(Seed::root(0), 4, 2, 64);
+        let mut bundle = example(Name::ResNet18, Stem::ImageNet, 64);
+        let Scorer::Probe { bias, .. } = &mut bundle.scorer else { panic!("a probe") };
+        *bias = 100.0;
+        bundle.pictures = vec![source.train.open(0).unwrap()];
+        let own = bundle.see(&bundle.pictures, false).unwrap()[0].logit;
+        assert!(own > 50.0, "{own}");
+        for (factor, passes) in [(-0.9, true), (0.9, true), (-1.1, false), (1.1, false)] {
+            bundle.logits = vec![own / (1.0 + factor * TOLERANCE)];
+            assert_eq!(bundle.check().is_ok(), passes, "{factor}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_scores_its_pictures_when_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("detector.bundle");
+        let source = synthetic::source(Seed::root(0), 4, 2, 64);
+        let picture = source.train.open(0).unwrap();
+        let logit =
+            example(Name::ResNet18, Stem::ImageNet, 64).see(&[picture.clone()], false).unwrap()[0].logit;
+        for (logit, opens) in [(logit, true), (logit + 1.0, false)] {
+            let Bundle { manifest, scorer, parameters, .. } = example(Name::ResNet18, Stem::ImageNet, 64);
+            let manifest = Manifest { scorer: scorer.name().to_owned(), ..manifest };
+            let scorers = vec![(scorer, vec![logit])];
+            let detector = Detector { scorers, pictures: vec![picture.clone()], usual_size: None };
+            Bundle::write(&path, &manifest, &parameters, detector).unwrap();
+            let said = Bundle::open(&path).err().map(|error| format!("{error:#}"));
+            assert_eq!(said.is_none(), opens, "{said:?}");
+            assert!(said.is_none_or(|said| said.contains("picture 1 of its own has logit ")));
+        }
+    }
+
+    /// Nothing of it may change unseen, nor move from a name to the bytes beside it.
+    #[test]
+    fn a_digest_is_of_names_and_bytes() {
+        let of = |manifest: &str, parts: &[(&str, &[u8])]| {
+            digest(manifest, &parts.iter().map(|&(name, bytes)| (name.to_owned(), bytes)).collect())
+        };
+        let all = [
+            of("m", &[("a", b"12"), ("b", b"3")]),
+            of("n", &[("a", b"12"), ("b", b"3")]),
+            of("m", &[("a", b"12"), ("c", b"3")]),
+            of("m", &[("a", b"13"), ("b", b"3")]),
+            of("m", &[("a", b"1"), ("b", b"23")]),
+            of("m", &[("a", b"12b"), ("", b"3")]),
+            of("m", &[("a", b"12")]),
+            of("ma", &[("", b"12"), ("b", b"3")]),
+        ];
+        assert_eq!(BTreeMap::from(all.clone().map(|digest| (digest, ()))).len(), all.len(), "{all:?}");
+    }
 }

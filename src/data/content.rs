@@ -292,4 +292,18 @@ mod tests {
         fs::write(&path, b"abc").unwrap();
         assert_eq!(memory.read(0, &path).unwrap(), b"abc");
     }
+
+    #[test]
+    fn only_known_bytes_count_as_used() {
+        let known =
+            |byte| Known { stamp: Stamp { bytes: 1, modified: 2 }, digest: digest(&[byte]), sketch: None };
+        let memory = Memory::new(2);
+        memory.remember(0, known(1));
+        assert!(!memory.used(0), "known is not used");
+        (0..2).for_each(|index| memory.confirm(index));
+        assert!(memory.used(0) && !memory.used(1), "nothing is known of the second");
+        // What is used is what it was when it was used.
+        memory.remember(0, known(3));
+        assert_eq!(memory.known(0), Some(known(1)));
+    }
 }

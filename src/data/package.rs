@@ -101,10 +101,12 @@ impl Package {
 /// # Errors
 /// If none of the three variables is set.
 pub fn cache_folder() -> Result<PathBuf> {
-    cache_folder_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+    cache_folder_from(|name| env::var_os(name).map(PathBuf::from))
 }
 
+/// A variable that is empty is none.
 fn cache_folder_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    let variable = |name| variable(name).filter(|value| !value.as_os_str().is_empty());
     variable("SKEWBENCH_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("skewbench")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/skewbench")))
@@ -173,6 +175,11 @@ mod tests {
         assert_eq!(with(&all[1..]).unwrap(), Path::new("/b/skewbench"));
         assert_eq!(with(&all[2..]).unwrap(), Path::new("/c/.cache/skewbench"));
         assert!(with(&[]).is_err());
+        assert_eq!(
+            with(&[("SKEWBENCH_CACHE", ""), ("HOME", "/c")]).unwrap(),
+            Path::new("/c/.cache/skewbench")
+        );
+        assert!(with(&[("HOME", "")]).is_err());
     }
 
     #[test]

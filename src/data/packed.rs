@@ -178,6 +178,19 @@ mod tests {
         fs::write(&path, vec![0; 200]).unwrap();
         let error = read(&path, found[1].1).unwrap_err().to_string();
         assert!(error.starts_with("expected a file at byte "), "{error}");
+        let large = Packed { bytes: (IMAGE_BYTES + (3 << 20)) as u32, ..found[0].1 };
+        let error = read(&archive(), large).unwrap_err().to_string();
+        assert_eq!(error, "too large: it unpacks to 1027 MiB, an image may have 1024 MiB");
+        // The method and bit 0 of the flags, in the file's own header alone.
+        for (at, value, told) in
+            [(8, 12, "found method 12; extract it"), (6, 1, "it is encrypted; extract the archive")]
+        {
+            let mut other = bytes.clone();
+            other[found[0].1.header as usize + at] |= value;
+            fs::write(&path, &other).unwrap();
+            let error = read(&path, found[0].1).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
         // Bit 0 of the flags, in the local header and in the central directory.
         for (at, _) in bytes.windows(4).enumerate().filter(|(_, four)| *four == b"PK\x01\x02") {
             damaged[at + 8] |= 1;

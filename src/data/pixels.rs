@@ -100,6 +100,12 @@ mod tests {
 
     /// Twelve images of each label, with this largest sample.
     fn source(largest: u16, asked: Option<SampleBits>) -> (TempDir, Source) {
+        let folder = folder_of(largest);
+        let source = folder::source(folder.path()).unwrap().with_pixels_understood(asked);
+        (folder, source)
+    }
+
+    fn folder_of(largest: u16) -> TempDir {
         let folder = TempDir::new().unwrap();
         for part in ["train", "validation"] {
             for label in ["normal", "defect"] {
@@ -109,8 +115,7 @@ mod tests {
                 }
             }
         }
-        let source = folder::source(folder.path()).unwrap().with_pixels_understood(asked);
-        (folder, source)
+        folder
     }
 
     #[test]
@@ -143,5 +148,19 @@ mod tests {
         let (_folder, asked) = source(4095, Some("14".parse().unwrap()));
         assert_eq!(asked.sample_bits().map(SampleBits::bits), Some(14));
         assert_eq!(asked.train.open(11).unwrap().pixels[0], 64, "4095 * 255 / 16383 = 63.7");
+    }
+
+    #[test]
+    fn turned_pictures_are_said() {
+        let folder = folder_of(4095);
+        let turned = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels/tiff-orientation6.tif");
+        for name in ["normal/03.png", "defect/05.png"] {
+            std::fs::copy(&turned, folder.path().join("train").join(name)).unwrap();
+        }
+        let source = folder::source(folder.path()).unwrap().with_pixels_understood(None);
+        let said = "turned as their EXIF orientation says: 2 of 24 training images looked at";
+        assert!(source.understood.iter().any(|line| line == said), "{:?}", source.understood);
+        let (_folder, none) = self::source(4095, None);
+        assert!(!none.understood.iter().any(|line| line.contains("turned")), "{:?}", none.understood);
     }
 }

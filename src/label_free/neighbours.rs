@@ -238,6 +238,31 @@ mod tests {
         }
     }
 
+    /// Where k-means ends, each row is nearest to the mean of its own cluster.
+    #[test]
+    fn clusters_are_about_their_means() {
+        let mut stream = Seed::root(2).stream();
+        let values: Vec<[f64; 2]> = (0..60).map(|_| [stream.normal(), stream.normal()]).collect();
+        let rows: Vec<&[f64]> = values.iter().map(<[f64; 2]>::as_slice).collect();
+        for seed in 0..10 {
+            let labels = k_means(&rows, 4, &mut Seed::root(seed).stream()).unwrap();
+            let mean = |cluster: usize| {
+                let members: Vec<&[f64; 2]> = values
+                    .iter()
+                    .zip(&labels)
+                    .filter(|(_, label)| **label == cluster)
+                    .map(|(row, _)| row)
+                    .collect();
+                [0, 1].map(|axis| members.iter().map(|row| row[axis]).sum::<f64>() / members.len() as f64)
+            };
+            let means: Vec<[f64; 2]> = (0..4).map(mean).collect();
+            for (row, &label) in rows.iter().zip(&labels) {
+                let apart = |cluster: usize| squared_distance(row, &means[cluster]);
+                assert!((0..4).all(|other| apart(label) <= apart(other) + 1e-12), "{labels:?}");
+            }
+        }
+    }
+
     #[test]
     fn ties_go_to_the_nearer_class() {
         let labels = [0, 1, 1, 0, 2];

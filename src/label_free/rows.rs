@@ -146,6 +146,7 @@ mod tests {
         assert!(message(&[1.0; 2], 2).contains("2 numbers"));
         assert!(message(&[1.0; 4], 1).contains("1 columns, expected at least 2"));
         assert!(message(&[1.0, 2.0, 3.0, f64::NAN], 2).contains("column 1 of row 1 is NaN"));
+        assert!(message(&[1.0, 2.0, 3.0, 4.0, -f64::INFINITY, 6.0], 2).contains("column 0 of row 2 is -inf"));
     }
 
     #[test]

@@ -261,7 +261,7 @@ mod tests {
 
     use super::*;
     use crate::backbone::{
-        Stem,
+        Mode, Stem,
         architecture::Architecture,
         heads::{DecoderSize, Heads},
     };
@@ -270,8 +270,12 @@ mod tests {
     const IMAGES: usize = 3;
 
     fn model(supervision: Supervision) -> Mae {
-        let constants =
-            Reconstruction { visible: 0.5, normalise_pixels: true, encoder_heads: None, supervision };
+        with_heads(supervision, 2, None)
+    }
+
+    /// With attention heads as the backbone has them, and as the method asks for.
+    fn with_heads(supervision: Supervision, heads: usize, encoder_heads: Option<usize>) -> Mae {
+        let constants = Reconstruction { visible: 0.5, normalise_pixels: true, encoder_heads, supervision };
         let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
         Mae::new(
             constants,
@@ -281,7 +285,7 @@ mod tests {
                     side: SIDE,
                     resnet_width: 8,
                     resnet_stem: Stem::ImageNet,
-                    vit: VitSize { patch: 4, width: 8, depth: 1, heads: 2 },
+                    vit: VitSize { patch: 4, width: 8, depth: 1, heads },
                 },
                 heads: Heads { hidden: 8, output: 8, prototypes: 8, decoder },
                 defect_weight: 1.0,
@@ -369,5 +373,17 @@ mod tests {
         let equal = loss(Supervision::AsReleased, [1, 2, 3, 1, 2, 3]);
         let two = loss(Supervision::TwoPredictions, [1, 2, 3, 0, 0, 0]);
         assert!((equal - two).abs() < 1e-12, "equal views: {equal}, two predictions {two}");
+    }
+
+    #[test]
+    fn its_own_number_of_heads_takes_the_place_of_the_backbones() {
+        let pixels: Vec<f64> = (0..SIDE * SIDE * 3).map(|place| (place * 31 % 97) as f64 / 97.0).collect();
+        let images = Tensor::from_vec(pixels, (1, SIDE, SIDE, 3), &Device::Cpu).unwrap();
+        let features = |heads, encoder_heads| -> Vec<f64> {
+            let model = with_heads(Supervision::All, heads, encoder_heads);
+            model.encoder.embed(&images, Mode::Evaluate).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert_eq!(features(2, Some(4)), features(4, None));
+        assert_ne!(features(2, Some(4)), features(2, None));
     }
 }

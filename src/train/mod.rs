@@ -315,11 +315,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_step_has_the_rate_of_its_place_and_is_followed_after_it() {
-        // By hand: eight steps, two of warm-up from 0.1 to 1, then 1, (1 + cos 30) / 2, (1 + cos 60) / 2, ...
-        let root = |degrees: f64| (1.0 + degrees.to_radians().cos()) / 2.0;
-        let rates = [0.1, 1.0, 1.0, root(30.0), 0.75, 0.5, 0.25, root(150.0)];
+    /// Eight steps in two epochs, of four images each.
+    fn fall(learning_rate: f64) -> (Falling, Result<Trained>) {
         let source = synthetic::source(Seed::root(0), 16, 4, 8);
         let loader = Loader {
             dataset: &*source.train,
@@ -336,7 +333,7 @@ mod tests {
         };
         let optimisation = Optimisation {
             rule: Rule::Sgd { momentum: 0.0 },
-            learning_rate: 1.0,
+            learning_rate,
             weight_decay: 0.0,
             decayed: Decayed::Everything,
             clip: None,
@@ -346,7 +343,17 @@ mod tests {
             epochs: 2,
         };
         let method = Falling::new();
-        let trained = pretrain(&method, None, &loader, &loader, &optimisation, None, |_| Ok(())).unwrap();
+        let trained = pretrain(&method, None, &loader, &loader, &optimisation, None, |_| Ok(()));
+        (method, trained)
+    }
+
+    #[test]
+    fn every_step_has_the_rate_of_its_place_and_is_followed_after_it() {
+        // By hand: eight steps, two of warm-up from 0.1 to 1, then 1, (1 + cos 30) / 2, (1 + cos 60) / 2, ...
+        let root = |degrees: f64| (1.0 + degrees.to_radians().cos()) / 2.0;
+        let rates = [0.1, 1.0, 1.0, root(30.0), 0.75, 0.5, 0.25, root(150.0)];
+        let (method, trained) = fall(1.0);
+        let trained = trained.unwrap();
         let seen = method.seen.lock().unwrap();
         assert_eq!((seen.len(), trained.curve.len()), (rates.len(), 2));
         let mut weight = 0.0;
@@ -367,6 +374,13 @@ mod tests {
             let monitors = ["rankme_images", "rankme_bound"].map(|name| epoch.monitors[name]);
             assert_eq!(monitors, [16.0, 16.0], "no rank is above the number of images");
         }
+    }
+
+    /// Rates add up to 3.03 in the first epoch and to 3.78 one step later: beyond the largest number, 3.4e38.
+    #[test]
+    fn a_loss_that_is_not_finite_is_named_by_its_place() {
+        let error = format!("{:#}", fall(1e38).1.err().unwrap());
+        assert!(error.contains("loss is -inf at epoch 2, step 2; a lower learning rate may help"), "{error}");
     }
 
     #[test]

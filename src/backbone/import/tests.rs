@@ -316,7 +316,10 @@ fn what_is_no_file_of_weights_is_named() {
     let torn = format!("torn: {} bytes, expected {}", whole.len() - 1, whole.len());
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 44586000\n";
     let zip = zip(&[("archive/data.pkl", b"\x80\x02}.")]);
-    let cases: [(&[u8], &str); 11] = [
+    // The end of a zip file has 22 bytes, and a comment of 65,535 at most.
+    let ending = |behind: usize| [b"PK\x03\x04PK\x05\x06", &vec![0; behind - 4][..]].concat();
+    let (long, too_long) = (ending(22 + 65_535), ending(23 + 65_535));
+    let cases: [(&[u8], &str); 13] = [
         (b"", "an empty file"),
         (pointer, "a Git LFS pointer, not the weights of 44586000 bytes: run `git lfs pull`"),
         (b"\n<!DOCTYPE html><html>", "a web page, not weights"),
@@ -331,6 +334,8 @@ fn what_is_no_file_of_weights_is_named() {
         (b"\x80\x04K\x01.", "a pickle, but not a PyTorch checkpoint; this converts it to safetensors"),
         (&zip[..zip.len() - 30], "torn: a PyTorch checkpoint without its end"),
         (b"PK\x03\x04PK\x05\x06", "not read ("),
+        (&long, "without a dictionary of plain tensors"),
+        (&too_long, "torn: a checkpoint of PyTorch without its end"),
     ];
     for (bytes, expected) in cases {
         let folder = tempfile::tempdir().unwrap();

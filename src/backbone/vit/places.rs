@@ -96,6 +96,34 @@ mod tests {
         Ok(())
     }
 
+    /// Where two patches differ, they differ by what they told the class token, over all blocks.
+    #[test]
+    fn patches_differ_by_what_they_tell_in_all_blocks() -> Result<()> {
+        let images = normal("images", &[2, 16, 12, 3], DType::F64)?.as_detached_tensor();
+        for depth in [1, 2] {
+            let vit = vit(depth);
+            let mut tokens = vit.embed_patches(&images, None)?;
+            let mut told = tokens.zeros_like()?;
+            for block in &vit.blocks {
+                told = (told + block.told(&tokens)?)?;
+                tokens = block.forward(&tokens)?;
+            }
+            // The last normalisation is a straight line, so that a difference passes it whatever it is added to.
+            let class = tokens.narrow(1, 0, 1)?;
+            let line = |patch: usize| -> Result<Tensor> {
+                vit.norm.forward_as(&(told.narrow(1, 1 + patch, 1)? * 12.0)?, &class)
+            };
+            let places = vit.patch_features(&images)?.reshape((2, 12, 12))?;
+            for (one, other) in [(0, 1), (3, 11)] {
+                let found = (places.narrow(1, one, 1)? - places.narrow(1, other, 1)?)?;
+                let expected = (line(one)? - line(other)?)?;
+                assert!(distance(&found, &expected)? < 1e-11, "depth {depth}");
+                assert!(distance(&found, &found.zeros_like()?)? > 1e-3, "they do differ");
+            }
+        }
+        Ok(())
+    }
+
     /// With one block, a patch reaches the class token by attention alone: changing the value of one patch changes
     /// only that patch's part.
     #[test]

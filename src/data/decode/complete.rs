@@ -121,3 +121,28 @@ fn pnm_head_is_torn(bytes: &[u8]) -> bool {
 fn webp(bytes: &[u8]) -> bool {
     number(bytes, 4).is_some_and(|size| 8 + u64::from(size) <= bytes.len() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A head without its end is torn; one that is there and damaged is the decoder's to judge.
+    #[test]
+    fn heads_of_pnm_are_torn_or_damaged() {
+        for (head, is_whole) in [
+            (&b"P5 4 4"[..], false),
+            (b"P5 x 4 255", true),
+            (b"P5 x 4 255\n", true),
+            (b"P4", false),
+            (b"P7\nWIDTH 4\nHEIGHT", false),
+            (b"P7\nWIDTH x\nENDHDR\n", true),
+        ] {
+            assert_eq!(is_complete(head, ImageFormat::Pnm), is_whole, "{}", String::from_utf8_lossy(head));
+        }
+        for (length, is_whole) in [(4095, false), (4096, true)] {
+            let mut long = b"P5 4".to_vec();
+            long.resize(length, b' ');
+            assert_eq!(is_complete(&long, ImageFormat::Pnm), is_whole, "{length}");
+        }
+    }
+}

@@ -25,9 +25,10 @@ use std::{
     path::Path,
 };
 
+use ::tiff::TiffError;
 use anyhow::{Context as _, Error, Result, bail, ensure};
 pub use depth::SampleBits;
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, metadata::Orientation};
+use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, metadata::Orientation};
 use room::Room;
 
 use crate::data::{
@@ -187,15 +188,20 @@ fn pixels(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Seen)> {
             reader.decode().map_err(Error::from)
         }
     };
-    let ended = |error: &Error| {
-        let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-        causes.any(|cause| cause.kind() == ErrorKind::UnexpectedEof)
-    };
     match read {
         // In formats whose header does not reveal the end, only the decoder detects truncation.
         Err(error) if format != ImageFormat::Png && ended(&error) => bail!("{}", torn(bytes)),
         read => Ok((read?, seen)),
     }
+}
+
+/// Whether a decoder reached the end of the file. Decoders keep the I/O error inside their own, not as its cause.
+fn ended(error: &Error) -> bool {
+    let met = |cause: &(dyn std::error::Error + 'static)| match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ImageError::IoError(met)), _) | (_, Some(TiffError::IoError(met))) => Some(met.kind()),
+        _ => cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
+    };
+    error.chain().any(|cause| met(cause) == Some(ErrorKind::UnexpectedEof))
 }
 
 /// Properties of a file that are known before its pixels are decoded.

@@ -171,6 +171,37 @@ fn the_end_of_a_thumbnail_is_not_the_end_of_the_image() {
 }
 
 #[test]
+fn heads_of_every_format_say_how_large_and_how_deep() {
+    for format in FORMATS {
+        let of = |image: DynamicImage| head_of_bytes(&encode(&image, format), Path::new("x")).unwrap();
+        let expected = Head { width: 32, height: 24, turned: false, sixteen: false };
+        assert_eq!(of(frame().into()), expected, "{format:?}");
+        if let ImageFormat::Png | ImageFormat::Tiff = format {
+            let deep: ImageBuffer<Rgb<u16>, _> = ImageBuffer::new(32, 24);
+            assert_eq!(of(deep.into()), Head { sixteen: true, ..expected }, "{format:?}");
+        }
+    }
+}
+
+/// Compressed rows whose size the head understates: only the decoder sees where they end.
+#[test]
+fn what_the_decoder_finds_torn_is_called_truncated() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    let mut bytes = fs::read(folder.join("bmp-rle8.bmp")).unwrap();
+    bytes[34..38].copy_from_slice(&1_u32.to_le_bytes());
+    assert!(whole_image(&bytes).is_ok());
+    bytes.truncate(bytes.len() - 40);
+    let error = whole_image(&bytes).unwrap_err().to_string();
+    assert_eq!(error, torn(&bytes));
+    // What is damaged is not torn.
+    let mut bytes = fs::read(folder.join("tiff-grey-deflate.tif")).unwrap();
+    let page = tiff::tests::strip(&bytes);
+    bytes[page].fill(0xff);
+    let error = format!("{:#}", whole_image(&bytes).unwrap_err());
+    assert!(!error.contains("truncated"), "{error}");
+}
+
+#[test]
 fn data_behind_the_image_does_no_harm() {
     for format in FORMATS {
         let mut bytes = encode(&frame().into(), format);
@@ -191,6 +222,7 @@ fn errors_name_the_file_and_what_is_wrong() {
             b"not an image at all",
             "expected BMP, JPEG, PNG, PNM, TIFF or WebP, found none of them",
         ),
+        ("letter.png", b"x", "expected BMP, JPEG, PNG, PNM, TIFF or WebP, found none of them"),
         ("moving.jpg", b"GIF89a..............", "expected BMP, JPEG, PNG, PNM, TIFF or WebP, found Gif"),
     ] {
         let path = write(&folder, name, bytes);

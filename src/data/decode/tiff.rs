@@ -297,3 +297,83 @@ fn build(page: &Page, samples: impl Iterator<Item = u16>, colour: bool) -> Resul
     };
     image.context("another size than the head's")
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::{collections::BTreeMap, ops::Range};
+
+    use super::*;
+
+    /// The bytes of the first strip.
+    pub fn strip(bytes: &[u8]) -> Range<usize> {
+        let mut decoder = Decoder::new(Cursor::new(bytes)).unwrap();
+        let mut of = |tag| decoder.get_tag_u64_vec(tag).unwrap()[0] as usize;
+        let (offset, length) = (of(Tag::StripOffsets), of(Tag::StripByteCounts));
+        offset..offset + length
+    }
+
+    /// An uncompressed page of 8-bit samples, in one strip, with these tags besides.
+    fn page(width: u16, height: u16, samples: u16, tags: &[(u16, u16)], data: &[u8]) -> Vec<u8> {
+        let size = [(256, vec![width]), (257, vec![height]), (278, vec![height])];
+        let kept = [(258, vec![8; usize::from(samples)]), (277, vec![samples]), (259, vec![1])];
+        let mut all: BTreeMap<u16, Vec<u16>> = size.into_iter().chain(kept).collect();
+        all.extend(tags.iter().map(|&(tag, value)| (tag, vec![value])));
+        // A head, how many tags, 12 bytes each, and where another page would be.
+        let begin = 8 + 2 + 12 * (all.len() + 2) + 4;
+        all.insert(273, vec![begin as u16]);
+        all.entry(279).or_insert(vec![data.len() as u16]);
+        let mut file = [b"II*\0\x08\0\0\0", &(all.len() as u16).to_le_bytes()[..]].concat();
+        let mut behind = data.to_vec();
+        for (tag, values) in all {
+            let mut field: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            if field.len() > 4 {
+                let place = begin + behind.len();
+                behind.append(&mut field);
+                field = (place as u32).to_le_bytes().to_vec();
+            }
+            field.resize(4, 0);
+            file.extend(
+                [&tag.to_le_bytes()[..], &[3, 0], &(values.len() as u32).to_le_bytes(), &field].concat(),
+            );
+        }
+        [file, vec![0; 4], behind].concat()
+    }
+
+    fn rgb(bytes: &[u8]) -> Vec<u8> {
+        read(bytes).unwrap().to_rgb8().into_raw()
+    }
+
+    const PHOTOMETRIC: u16 = 262;
+
+    /// What Pillow 13.0.0 makes of these inks, with alpha behind them that is left out.
+    #[test]
+    fn inks_with_alpha_are_pillows() {
+        let inks = [[10, 200, 90, 40], [255, 0, 128, 64], [30, 60, 90, 255]];
+        let data: Vec<u8> = inks.iter().flat_map(|&[c, m, y, k]| [c, m, y, k, 77]).collect();
+        let found = rgb(&page(3, 1, 5, &[(PHOTOMETRIC, 5), (338, 2)], &data));
+        assert_eq!(found, [207, 46, 139, 0, 191, 95, 0, 0, 0]);
+    }
+
+    /// What Pillow 13.0.0 makes of these colours, but for rounding.
+    #[test]
+    fn luma_and_chroma_are_pillows() {
+        let colours = [
+            ([76, 85, 255], [254, 0, 0]),
+            ([150, 44, 21], [0, 255, 1]),
+            ([29, 255, 107], [0, 0, 254]),
+            ([200, 60, 190], [255, 179, 79]),
+            ([16, 200, 90], [0, 18, 143]),
+            ([180, 140, 100], [140, 195, 201]),
+            ([128, 128, 128], [128, 128, 128]),
+        ];
+        let data = colours.map(|(stored, _)| stored).concat();
+        // No chroma is left out.
+        let mut bytes = page(7, 1, 3, &[(PHOTOMETRIC, 6), (530, 1)], &data);
+        let place = bytes.windows(4).position(|four| four == [18, 2, 3, 0]).unwrap();
+        bytes[place + 4..place + 12].copy_from_slice(&[2, 0, 0, 0, 1, 0, 1, 0]);
+        for (found, (stored, expected)) in rgb(&bytes).chunks(3).zip(colours) {
+            let apart = found.iter().zip(expected).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(apart <= Some(1), "{stored:?}: {found:?}, not {expected:?}");
+        }
+    }
+}

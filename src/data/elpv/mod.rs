@@ -186,6 +186,12 @@ mod tests {
                 "not the published data: probability 0/3 mono: expected 588, found 587; probability 3/3 mono: \
                  expected 313, found 314",
             ),
+            (
+                "images/cell3000.png  0.3333333333333333  poly",
+                "images/cell3000.png  0.3333333333333333  mono",
+                "not the published data: probability 1/3 mono: expected 117, found 118; probability 1/3 poly: expected \
+                 178, found 177",
+            ),
             ("0.0 ", "0.5 ", "row 1: expected a probability of 0, 1/3, 2/3 or 1, found '0.5'"),
             ("mono", "thin", "row 1: expected the type mono or poly, found 'thin'"),
             ("cell0001", "cell0000", "rows 1 and 2 name the same file, images/cell0000.png"),

@@ -204,4 +204,31 @@ mod tests {
         let flat = Image::new(8, 8, vec![7; 192]);
         assert_eq!(Likeness::of(&flat).correlation(&Likeness::of(&flat)), 0.0, "nothing to compare");
     }
+
+    /// 0.299, 0.587 and 0.114 (ITU-R BT.601), by hand, where a thousandth more or less of one of them would show.
+    #[test]
+    fn luma_is_rounded() {
+        for (rgb, expected) in [
+            ([255, 0, 0], 76),
+            ([246, 0, 0], 74),
+            ([0, 241, 0], 141),
+            ([0, 236, 0], 139),
+            ([0, 0, 232], 26),
+            ([0, 0, 250], 29),
+            ([255, 255, 255], 255),
+        ] {
+            assert_eq!(grey(&Image::new(1, 1, rgb.to_vec())).as_raw(), &[expected], "{rgb:?}");
+        }
+    }
+
+    #[test]
+    fn large_pictures_are_made_smaller_by_whole_boxes() {
+        for (width, height, smaller) in
+            [(255, 400, (255, 400)), (256, 256, (128, 128)), (300, 260, (150, 130)), (600, 384, (200, 128))]
+        {
+            let grey = grey(&Image::new(width, height, vec![9; 3 * width * height]));
+            assert_eq!(grey.dimensions(), smaller);
+            assert!(grey.as_raw().iter().all(|&value| value == 9));
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! Small data sets of a few pictures, and the reports about them.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
-use image::RgbImage;
+use image::{GrayImage, ImageBuffer, Luma, RgbImage};
 
 use super::*;
 use crate::{
@@ -81,4 +84,50 @@ fn small_and_empty_pictures_are_told() {
         let line = lines.iter().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{lines:?}"));
         assert!(line.ends_with(first), "{line}");
     }
+}
+
+/// Whoever waits is told of every file, also of those that are known already.
+#[test]
+fn every_file_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(folder.path(), "train", &drawn(5));
+    for indices in [&[0, 1, 2, 3, 4][..], &[2, 3]] {
+        let done = AtomicUsize::new(0);
+        files.examine(indices, &|| {
+            done.fetch_add(1, Relaxed);
+        });
+        assert_eq!(done.into_inner(), indices.len());
+    }
+}
+
+/// What a picture of 16-bit samples is like holds as long as they are scaled as then.
+#[test]
+fn a_sketch_is_of_samples_as_they_are_scaled() {
+    let folder = tempfile::tempdir().unwrap();
+    let sketched = |deep: bool| {
+        let name = if deep { "deep.png" } else { "plain.png" };
+        let path = folder.path().join(name);
+        match deep {
+            true => ImageBuffer::from_fn(40, 40, |x, y| Luma([(x * y) as u16])).save(path).unwrap(),
+            false => GrayImage::from_fn(40, 40, |x, y| Luma([(x * y / 8) as u8])).save(path).unwrap(),
+        }
+        let with = |bits: &str| {
+            let mut listing = Listing::default();
+            listing.push(name, NORMAL, None);
+            let files = Files::new(listing, &[folder.path().to_owned()], None, String::new()).unwrap();
+            files.set_sample_bits(bits.parse().unwrap());
+            files
+        };
+        let first = with("12");
+        first.examine(&[0], &|| ());
+        let known = first.known(0).unwrap();
+        let later = |bits| {
+            let files = with(bits);
+            files.remember(0, known);
+            files.sketch(0).map(|sketch| sketch.bits)
+        };
+        [later("12"), later("16")]
+    };
+    assert_eq!(sketched(true), [Some(12), None]);
+    assert_eq!(sketched(false), [Some(0), Some(0)], "8 bits are not scaled");
 }

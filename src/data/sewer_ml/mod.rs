@@ -418,6 +418,10 @@ mod tests {
         },
         "in 4 folders (Images/train/TRAIN00 ... Images/val/valid01)"
     )]
+    #[case::beside_a_folder(
+        |name: &str| if name.ends_with("csv") || is_train(name) { name.to_owned() } else { format!("val/{name}") },
+        "in 2 folders (the folder itself ... val)"
+    )]
     #[case::zips(
         |name: &str| if name.ends_with("csv") { name.to_owned() } else { format!("{}.zip/{name}", part(name, "train", "valid")) },
         "in 4 archives (train00.zip ... valid01.zip)"
@@ -457,6 +461,24 @@ mod tests {
         assert!(source.train.open(row).is_err());
         fs::rename(folder.path().join("elsewhere/00000003.png"), folder.path().join("00000003.png")).unwrap();
         assert!(source.train.open(row).is_ok(), "put back since");
+    }
+
+    #[test]
+    fn frames_are_looked_for_three_folders_deep() {
+        let below = |folders: &str| {
+            let folder = laid_out(|name| match name.ends_with("csv") {
+                true => name.to_owned(),
+                false => format!("{folders}/{name}"),
+            });
+            open(folder.path()).unwrap().understood[1].clone()
+        };
+        let deep = below("images/train/train00");
+        assert!(deep.starts_with("frames: all 28 of the training table"), "{deep}");
+        for too_deep in [below("images/train/train00/png"), below("other")] {
+            let none =
+                "frames: 0 of 28 of the training table and 0 of 12 of the validation table, in no folder";
+            assert_eq!(too_deep, none);
+        }
     }
 
     #[test]

@@ -161,6 +161,38 @@ mod tests {
     }
 
     #[test]
+    fn places_name_what_is_drawn() {
+        let train = small().train;
+        let of = |defect| train.labels().iter().position(|label| label.defect == defect).unwrap();
+        let (normal, defect) = (of(false), of(true));
+        assert_eq!(train.place(normal), format!("synthetic train image {normal} (normal)"));
+        let codes: Vec<&str> = train.labels()[defect].classes.iter().map(DefectClass::code).collect();
+        assert!(!codes.is_empty());
+        assert_eq!(train.place(defect), format!("synthetic train image {defect} ({})", codes.join("+")));
+    }
+
+    /// One channel is enough.
+    #[test]
+    fn masks_are_where_a_channel_changes() {
+        let mut alone = 0;
+        let dataset = Synthetic::new("train", Seed::root(5), 10, 64, 1.0);
+        for index in 0..10 {
+            let mask = dataset.mask(index).unwrap().unwrap();
+            let scene = Scene::without_defects(dataset.seed.index(index), dataset.labels[index].classes);
+            let (with, without) = (dataset.open(index).unwrap(), draw(&scene, 64));
+            for (place, masked) in mask.pixels.iter().enumerate() {
+                let channel = |c: usize| {
+                    i32::from(with.pixels[3 * place + c]) - i32::from(without.pixels[3 * place + c])
+                };
+                let changed = (0..3).filter(|&c| channel(c).abs() >= 13).count();
+                assert_eq!(*masked, changed > 0, "image {index}, pixel {place}");
+                alone += usize::from(changed == 1);
+            }
+        }
+        assert!(alone > 0, "some differ in one channel alone");
+    }
+
+    #[test]
     fn every_class_shows_in_most_of_its_pictures() {
         for class in DefectClass::ALL {
             let classes = ClassSet::EMPTY.with(class);

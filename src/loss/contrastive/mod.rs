@@ -151,6 +151,7 @@ mod tests {
         for temperature in [0.0, 9e-9, -9e-9, f64::NAN] {
             assert!(nt_xent(&a, &b, temperature).unwrap_err().to_string().contains("temperature"));
         }
+        assert!(nt_xent(&a, &b, 1e-8).is_ok() && nt_xent(&a, &b, -1e-8).is_ok());
         assert!(nt_xent(&a, &b.narrow(0, 0, 3).unwrap(), 0.1).unwrap_err().to_string().contains("[3, 6]"));
     }
 }

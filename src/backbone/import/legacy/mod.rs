@@ -137,6 +137,62 @@ mod tests {
         assert!(error(b"\x80\x02}.").contains("not PyTorch's format"));
     }
 
+    /// A machine with the lower bytes first, then this dictionary, and the only storage's key and numbers.
+    fn of_one_storage(dictionary: &[u8], numbers: &[f32]) -> Vec<u8> {
+        let machine = b"\x80\x02}X\x0d\0\0\0little_endian\x88s.";
+        let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let count = (numbers.len() as u64 / 4).to_le_bytes();
+        // Python's pickler appends (`a`) the only item of a list.
+        let keys = b"\x80\x02]q\0X\x01\0\0\07q\x01a.";
+        [START, machine, dictionary, keys, &count, &numbers].concat()
+    }
+
+    /// `(storage of `count` numbers, 0, (2, 2), (2, 1), False, OrderedDict())`, called.
+    fn square(name: u8, kind: &str, count: u8) -> Vec<u8> {
+        let storage = format!("(X\x07\0\0\0storagectorch\n{kind}\nX\x01\0\0\07X\x03\0\0\0cpuK");
+        [
+            &[b'X', 1, 0, 0, 0, name],
+            &b"ctorch._utils\n_rebuild_tensor_v2\n("[..],
+            storage.as_bytes(),
+            &[count],
+            b"NtQK\0K\x02K\x02\x86K\x02K\x01\x86\x89ccollections\nOrderedDict\n)RtRs",
+        ]
+        .concat()
+    }
+
+    /// As tied weights are written.
+    #[test]
+    fn tensors_may_share_a_storage() {
+        let file = |second: Vec<u8>| {
+            let dictionary = [b"\x80\x02}", &square(b'a', "FloatStorage", 4)[..], &second, b"."].concat();
+            tensors(&of_one_storage(&dictionary, &[1.0, 2.0, 3.0, 4.0]))
+        };
+        let found = file(square(b'b', "FloatStorage", 4)).unwrap();
+        for ((name, tensor), expected) in found.iter().zip(["a", "b"]) {
+            assert_eq!((name.as_str(), tensor.dims()), (expected, [2, 2].as_slice()));
+            assert_eq!(tensor.to_vec2::<f32>().unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
+        }
+        assert_eq!(found.len(), 2);
+        // But what two of them say of it must agree.
+        for second in [square(b'b', "FloatStorage", 3), square(b'b', "DoubleStorage", 4)] {
+            assert!(file(second).unwrap_err().to_string().contains("a pickle of another form"));
+        }
+    }
+
+    #[test]
+    fn lists_lie_where_they_are_used() {
+        // {'a': [1, 2, 3]}
+        let pickle = Pickle::read(&mut &b"\x80\x02}X\x01\0\0\0a](K\x01K\x02eK\x03as."[..]).unwrap();
+        assert_eq!(
+            pickle.entry("a").map(|node| matches!(node, Node::List(items) if items.len() == 3)),
+            Some(true)
+        );
+        // Nothing but a list has items.
+        for odd in [&b"\x80\x02}(K\x01e."[..], b"\x80\x02}K\x01a.", b"\x80\x02K\x01a."] {
+            assert!(Pickle::read(&mut &*odd).is_err());
+        }
+    }
+
     /// Truncation at any byte gives an error without a panic, and so does inverting any byte.
     #[test]
     fn a_torn_or_damaged_file_is_an_error() {

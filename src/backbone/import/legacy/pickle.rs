@@ -162,12 +162,14 @@ impl Pickle {
                 let items = self.marked()?;
                 self.set(&items)?;
             }
+            // One item, where several would be marked.
+            b'a' => {
+                let item = self.pop()?;
+                self.extend([item])?;
+            }
             b'e' => {
                 let items = self.marked()?;
-                match self.stack.last().map(|&place| &mut self.nodes[place]) {
-                    Some(Node::List(list)) => list.extend(items),
-                    _ => return Err(odd()),
-                }
+                self.extend(items)?;
             }
             b'Q' => self.storage()?,
             b'R' => self.call()?,
@@ -194,6 +196,15 @@ impl Pickle {
             self.memo.insert(number, last);
         } else {
             self.stack.push(*self.memo.get(&number).ok_or_else(odd)?);
+        }
+        Ok(())
+    }
+
+    /// Adds items to the list at the top of the stack.
+    fn extend(&mut self, items: impl IntoIterator<Item = usize>) -> Result<()> {
+        match self.stack.last().map(|&place| &mut self.nodes[place]) {
+            Some(Node::List(list)) => list.extend(items),
+            _ => return Err(odd()),
         }
         Ok(())
     }

@@ -268,3 +268,41 @@ impl Huffman {
         Some(Code { symbol, length: length as u8 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_read_from_the_highest_without_escapes() {
+        let mut bits = Bits::default();
+        let stop = bits.fill(&[0b1010_0110, 0xff, 0x00, 0x80, 0xff, 0xd9], 0);
+        assert_eq!(stop, Stop { at: 4, marker: Some(0xd9), behind: 6 });
+        assert_eq!([3, 5, 8].map(|count| bits.number(count)), [0b101, 0b110, 0xff]);
+        assert_eq!((bits.left(), bits.is_overrun()), (1, false));
+        assert_eq!(bits.number(1), 1);
+        bits.skip(7);
+        assert_eq!((bits.left(), bits.is_overrun()), (0, false));
+        // Behind the end come zeros, and it shows.
+        assert_eq!([16; 8].map(|count| bits.number(count)), [0; 8]);
+        assert!(bits.is_overrun());
+        // Nothing of one stretch is left in the next.
+        let stop = bits.fill(&[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0xff, 0xff, 0xd0], 1);
+        assert_eq!(stop, Stop { at: 11, marker: Some(0xd0), behind: 14 });
+        assert_eq!([16, 16, 16, 16, 8, 8].map(|count| bits.number(count)), [0, 0, 0, 0, 0, 9]);
+        assert_eq!((bits.left(), bits.is_overrun()), (0, false));
+    }
+
+    /// Symbols 7 (`0`), 8 (`10`) and 9 (`110`).
+    #[test]
+    fn codes_are_in_order_of_their_lengths() {
+        let counts = |counts: [u8; 3]| std::array::from_fn(|place| counts.get(place).copied().unwrap_or(0));
+        let table = Huffman::new(&counts([1, 1, 1]), &[7, 8, 9]).unwrap();
+        let mut bits = Bits::default();
+        bits.fill(&[0b1101_0010, 0b1110_0000], 0);
+        let read: Vec<Option<u8>> = (0..5).map(|_| bits.symbol(&table)).collect();
+        assert_eq!(read, [Some(9), Some(8), Some(7), Some(8), None]);
+        assert!(Huffman::new(&counts([3, 0, 0]), &[7, 8, 9]).is_none(), "two codes have one bit");
+        assert!(Huffman::new(&counts([1, 1, 1]), &[7, 8]).is_none(), "a symbol lacks");
+    }
+}

@@ -198,3 +198,36 @@ impl Band<'_> {
         (known & band).count_ones() as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With n bits a number has n - 1 zeros behind its first one at least: step x 2^(n - 1) may be 2,048 and a step.
+    #[test]
+    fn a_coefficient_is_no_larger_than_a_picture_gives() {
+        for (step, low, bits) in [
+            (1, 0, 12),
+            (16, 0, 8),
+            (255, 0, 4),
+            (60_000, 0, 1),
+            (1, 1, 11),
+            (1, 13, 1),
+            // Larger than all there is, with bits left out, and not known.
+            (60_000, 1, 1),
+            (0, 0, 15),
+        ] {
+            let mut steps = [1; 64];
+            steps[5] = step;
+            let sizes = Sizes::new(&steps, low);
+            assert_eq!(sizes.most[5], bits, "{step}, {low}");
+            let others = Sizes::new(&[1; 64], low).most[1];
+            assert_eq!(sizes.least, bits.min(others));
+        }
+        let sizes = Sizes::new(&[10; 64], 1);
+        // 20 x 103 is 2,060, and 2,068 are allowed.
+        for (value, fits) in [(103, true), (-103, true), (104, false), (-104, false)] {
+            assert_eq!(sizes.first(value).is_ok(), fits, "{value}");
+        }
+    }
+}

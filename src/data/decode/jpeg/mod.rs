@@ -16,7 +16,7 @@ mod standard;
 use std::io::Cursor;
 
 use anyhow::{Result, bail, ensure};
-use image::{ColorType, DynamicImage, GrayImage, ImageFormat, ImageReader, RgbImage};
+use image::{ColorType, DynamicImage, ImageFormat, ImageReader, RgbImage};
 use jpeg_decoder::{Decoder, PixelFormat};
 use segments::{End, START_OF_SCAN, Segments};
 
@@ -84,14 +84,13 @@ fn read_usual(bytes: &[u8]) -> Result<DynamicImage> {
     Ok(reader.decode()?)
 }
 
-/// Decodes a file that the usual decoder reads incorrectly.
+/// Decodes a file that the usual decoder reads incorrectly; never a grey one, which has one component.
 fn read_unusual(bytes: &[u8]) -> Result<DynamicImage> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
     let pixels = decoder.decode()?;
     let Some(info) = decoder.info() else { bail!("the file has no frame") };
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     let image = match info.pixel_format {
-        PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
         PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
         other => {
             bail!("JPEG of {other:?} is not read if it has several scans or unusual sampling; save it as RGB")

@@ -261,3 +261,28 @@ fn scans_that_lack_are_seen() {
         }
     }
 }
+
+/// Two bytes a coefficient where a file is progressive; a byte a sample, once more put together, and the coefficients
+/// where the other decoder reads it.
+#[test]
+fn heads_say_what_decoding_takes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pixels");
+    for (name, given, beside) in [
+        ("jpeg-2x2.jpg", 3, 0),
+        ("jpeg-2x2-progressive.jpg", 3, 6),
+        ("jpeg-2x2-scans.jpg", 3, 12),
+        ("jpeg-grey-1x1.jpg", 1, 0),
+        ("jpeg-grey-progressive.jpg", 1, 2),
+        ("jpeg-cmyk-progressive.jpg", 3, 8),
+    ] {
+        let room = head(&fs::read(folder.join(name)).unwrap()).unwrap().room();
+        assert_eq!((room.given, room.beside), (given, beside), "{name}");
+    }
+}
+
+#[test]
+fn a_file_without_a_picture_is_not_looked_at() {
+    assert_eq!(complaint(&[0xff, 0xd8, 0xff, 0xd9]), "not looked at");
+    assert!(read(&[0xff, 0xd8, 0xff, 0xd9]).is_err());
+    assert!(head(&[0xff, 0xd8, 0xff, 0xd9]).is_err());
+}
