@@ -313,7 +313,7 @@ mod tests {
         let source = synthetic::source(Seed::root(0), 4, 2, 64);
         let picture = source.train.open(0).unwrap();
         let logit =
-            example(Name::ResNet18, Stem::ImageNet, 64).see(&[picture.clone()], false).unwrap()[0].logit;
+            example(Name::ResNet18, Stem::ImageNet, 64).see(std::slice::from_ref(&picture), false).unwrap()[0].logit;
         for (logit, opens) in [(logit, true), (logit + 1.0, false)] {
             let Bundle { manifest, scorer, parameters, .. } = example(Name::ResNet18, Stem::ImageNet, 64);
             let manifest = Manifest { scorer: scorer.name().to_owned(), ..manifest };

@@ -143,13 +143,13 @@ mod tests {
         let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let count = (numbers.len() as u64 / 4).to_le_bytes();
         // Python's pickler appends (`a`) the only item of a list.
-        let keys = b"\x80\x02]q\0X\x01\0\0\07q\x01a.";
+        let keys = b"\x80\x02]q\0X\x01\0\0\x007q\x01a.";
         [START, machine, dictionary, keys, &count, &numbers].concat()
     }
 
     /// `(storage of `count` numbers, 0, (2, 2), (2, 1), False, OrderedDict())`, called.
     fn square(name: u8, kind: &str, count: u8) -> Vec<u8> {
-        let storage = format!("(X\x07\0\0\0storagectorch\n{kind}\nX\x01\0\0\07X\x03\0\0\0cpuK");
+        let storage = format!("(X\x07\0\0\0storagectorch\n{kind}\nX\x01\0\0\x007X\x03\0\0\0cpuK");
         [
             &[b'X', 1, 0, 0, 0, name],
             &b"ctorch._utils\n_rebuild_tensor_v2\n("[..],
