@@ -128,29 +128,4 @@ mod tests {
         let batch = Batch::new(&[(drawn[0].clone(), 0, 40)]);
         assert_eq!(batch.views[0].bytes().len(), size_of::<View>());
     }
-
-    /// A crop of 40 x 12 to 8 pixels: each output pixel is made of the input within 1 (bilinear) or 2 (bicubic) times the
-    /// shrinking factor of 5 on either side, and room is needed for 8 columns of the longer edge, in three colours.
-    #[test]
-    fn a_batch_has_room_for_its_largest_view() {
-        let drawn = |filter, width, height| Drawn {
-            side: 8,
-            filter,
-            crop: super::super::resize::CropBox { left: 0, top: 0, width, height },
-            jitter: Vec::new(),
-            flip: false,
-            grey: false,
-            blur: None,
-            solarise: false,
-        };
-        for (width, height) in [(40, 12), (12, 40)] {
-            let view = (drawn(Filter::Bilinear, width, height), 0, 40);
-            let small = (drawn(Filter::Bilinear, 8, 8), 0, 40);
-            let batch = Batch::new(&[view, small]);
-            assert!((10..=12).contains(&batch.taps), "{} of {width} x {height}", batch.taps);
-            assert_eq!((batch.scratch, batch.side), (3 * 8 * 40, 8), "{width} x {height}");
-        }
-        let bicubic = Batch::new(&[(drawn(Filter::Bicubic, 40, 40), 0, 40)]).taps;
-        assert!((20..=22).contains(&bicubic), "{bicubic}");
-    }
 }

@@ -359,37 +359,6 @@ mod tests {
         }
     }
 
-    /// A factor is uniform, so its mean is 1 (or that of what is left of its range above 0) and a hundredth of the draws
-    /// lie in each outer hundredth of the range.
-    #[test]
-    fn jitter_is_spread_over_its_whole_range() {
-        let jitter =
-            Jitter { probability: 1.0, brightness: 0.5, contrast: 0.25, saturation: 1.5, hue: 0.125 };
-        let view = ViewRecipe { jitter, ..ViewRecipe::whole(32) };
-        let mut drawn = [const { Vec::new() }; 4];
-        for adjustment in draws(&view, 4000).into_iter().flat_map(|drawn| drawn.jitter) {
-            let (place, number) = match adjustment {
-                Adjustment::Brightness(factor) => (0, factor),
-                Adjustment::Contrast(factor) => (1, factor),
-                Adjustment::Saturation(factor) => (2, factor),
-                Adjustment::Hue(turn) => (3, turn),
-            };
-            drawn[place].push(number);
-        }
-        let ranges = [(0.5, 1.5), (0.75, 1.25), (0.0, 2.5), (-0.125, 0.125)];
-        for (numbers, (low, high)) in drawn.iter().zip(ranges) {
-            let width: f64 = high - low;
-            let [least, most] = [f64::min as fn(f64, f64) -> f64, f64::max]
-                .map(|pick| numbers.iter().copied().reduce(pick).unwrap());
-            assert!(low <= least && least < low + 0.01 * width, "{least} of {low} to {high}");
-            assert!(high - 0.01 * width < most && most <= high, "{most} of {low} to {high}");
-            // Six standard errors of a uniform mean.
-            let mean = numbers.iter().sum::<f64>() / 4000.0;
-            let error = 6.0 * width / (12.0_f64 * 4000.0).sqrt();
-            assert!((mean - (low + high) / 2.0).abs() < error, "{mean} of {low} to {high}");
-        }
-    }
-
     /// As their papers and codes print them: least part of the area, brightness, contrast, saturation, hue, grey. SimCLR,
     /// appendix A; BYOL, table 6; DINO, `main_dino.py`; MAE, `main_pretrain.py`; the paper's section on augmentation.
     #[test]
