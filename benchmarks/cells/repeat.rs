@@ -248,12 +248,25 @@ fn a_cell_that_is_asked_to_stop_keeps_its_state() {
         })
     };
     let stopped = |ended: Result<Finished>| *ended.err().unwrap().downcast_ref::<Stopped>().unwrap();
-    let within = |event: &Event| matches!(event, Event::Training(Progress::Step { epoch: 1, step: 2, .. }));
+    // It does not train all the time: what passes before it stops is counted, too.
+    let pause = 1.5 * whole.record.cost.train_seconds;
+    let within = |event: &Event| {
+        let stops = matches!(event, Event::Training(Progress::Step { epoch: 1, step: 2, .. }));
+        if stops {
+            std::thread::sleep(Duration::from_secs_f64(pause));
+        }
+        stops
+    };
     assert_eq!(stopped(run(&within)), Stopped { epochs: 1, steps: 3 });
     let after = |event: &Event| matches!(event, Event::Stage("probe"));
     assert_eq!(stopped(run(&after)), Stopped { epochs: 2, steps: 0 });
     let finished = run(&|_| false).unwrap();
-    assert_eq!(finished.record.cost.resumed, 2);
+    let Record { cost, curve, .. } = &finished.record;
+    assert_eq!(cost.resumed, 2);
+    assert!(cost.train_seconds >= pause && curve[1].seconds >= pause, "{pause} s of {cost:?}");
+    assert!(cost.parts["data"] >= pause, "until the next batch: {cost:?}");
+    let passes = plan.resolve(&cell, source).unwrap().image_passes() as f64;
+    assert!((cost.images_per_second * cost.train_seconds / passes - 1.0).abs() < 1e-9, "{cost:?}");
     assert!(computed_files(&finished) == computed_files(&whole));
 }
 

@@ -99,6 +99,21 @@ mod tests {
         assert!((place / n - 0.5).abs() < error, "{}", place / n);
     }
 
+    /// One pixel of twelve: a quarter of the crops in each of four columns, a third in each of three rows.
+    #[test]
+    fn every_place_is_as_likely_as_any_other() {
+        let mut stream = Seed::root(6).stream();
+        let mut counts = [[0.0_f64; 4]; 3];
+        for _ in 0..6000 {
+            let crop = draw_crop(4, 3, (1.0 / 12.0, 1.0 / 12.0), (1.0, 1.0), &mut stream);
+            assert_eq!((crop.width, crop.height), (1, 1));
+            counts[crop.top][crop.left] += 1.0;
+        }
+        // Chi-squared with 11 degrees of freedom: above 42 once in 60,000 seeds.
+        let statistic: f64 = counts.iter().flatten().map(|count| (count - 500.0).powi(2) / 500.0).sum();
+        assert!(statistic < 42.0, "{counts:?}");
+    }
+
     #[test]
     fn long_images_fall_back_to_the_centre() {
         // A crop of the whole area of a 100 x 10 image never has a ratio below 4/3. By torchvision's rule: width

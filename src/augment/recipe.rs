@@ -364,6 +364,42 @@ mod tests {
         }
     }
 
+    /// As their papers and codes print them: least part of the area, brightness, contrast, saturation, hue, grey. SimCLR,
+    /// appendix A; BYOL, table 6; DINO, `main_dino.py`; MAE, `main_pretrain.py`; the paper's section on augmentation.
+    #[test]
+    fn crops_and_colours_are_those_of_the_sources() {
+        let simclr = |strength: f64| [0.8, 0.8, 0.8, 0.2].map(|most| most * strength);
+        let (byol, none) = ([0.4, 0.4, 0.2, 0.1], [0.0; 4]);
+        let of_paper = [0.275, 0.275, 0.275, 0.1375];
+        for (set, number, crop, jittered, jitter, grey) in [
+            (ViewSet::paper(224), 2, (0.395, 1.0), 1.0, of_paper, 0.0),
+            (ViewSet::simclr(224, 1.0), 2, (0.08, 1.0), 0.8, simclr(1.0), 0.2),
+            (ViewSet::simclr(224, 0.5), 2, (0.08, 1.0), 0.8, simclr(0.5), 0.2),
+            (ViewSet::byol(224), 2, (0.08, 1.0), 0.8, byol, 0.2),
+            (ViewSet::barlow_twins(224), 2, (0.08, 1.0), 0.8, byol, 0.2),
+            (ViewSet::dino(224, 96, 0), 2, (0.4, 1.0), 0.8, byol, 0.2),
+            (ViewSet::mae(224), 1, (0.2, 1.0), 0.0, none, 0.0),
+        ] {
+            assert_eq!(set.views.len(), number, "{}", set.name);
+            for view in set.views {
+                let framing = Framing::Random { scale: crop, ratio: (3.0 / 4.0, 4.0 / 3.0) };
+                assert_eq!((view.side, view.framing, view.flip), (224, framing, 0.5), "{}", set.name);
+                let Jitter { probability, brightness, contrast, saturation, hue } = view.jitter;
+                let found = (probability, [brightness, contrast, saturation, hue], view.grey);
+                assert_eq!(found, (jittered, jitter, grey), "{}", set.name);
+            }
+        }
+        let local = ViewSet::dino(224, 96, 1).views[2];
+        assert_eq!((local.side, local.flip, local.grey), (96, 0.5, 0.2));
+        assert_eq!(local.framing, Framing::Random { scale: (0.05, 0.4), ratio: (3.0 / 4.0, 4.0 / 3.0) });
+        for whole in [ViewSet::evaluation(224), ViewSet::none(224), ViewSet::flip(224)] {
+            assert!(whole.views.len() == 1 && whole.views[0].framing == Framing::Whole, "{}", whole.name);
+        }
+        let filters = [ViewSet::simclr(224, 1.0), ViewSet::byol(224), ViewSet::mae(224), ViewSet::paper(224)]
+            .map(|set| set.views[0].filter);
+        assert_eq!(filters, [Filter::Bilinear, Filter::Bicubic, Filter::Bicubic, Filter::Bicubic]);
+    }
+
     #[test]
     fn all_orders_of_jitter_are_equally_likely() {
         let view = ViewSet::paper(224).views[0];

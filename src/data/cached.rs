@@ -100,8 +100,21 @@ mod tests {
         }
 
         fn digest(&self) -> String {
-            String::new()
+            "counting".to_owned()
         }
+
+        fn mask(&self, _index: usize) -> Result<Option<Mask>> {
+            Ok(Some(Mask { width: 1, height: 1, pixels: vec![true] }))
+        }
+    }
+
+    /// Where a defect lies is known of images that are remembered, too.
+    #[test]
+    fn all_but_the_pixels_is_what_the_data_set_says() {
+        let labels = vec![Labels { defect: true, classes: ClassSet::EMPTY, stratum: 0 }; 2];
+        let cached = Cached::new(Box::new(Counting { labels, opened: Default::default() }), 7);
+        assert_eq!((cached.digest(), cached.place(1)), ("counting".to_owned(), "1".to_owned()));
+        assert!(cached.mask(0).unwrap().is_some() && cached.labels()[0].defect);
     }
 
     #[test]

@@ -87,3 +87,25 @@ fn training(resolved: &Resolved, method: &dyn Method, loader: &Loader, again: bo
     })?;
     Ok(seconds / images.max(1) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        data::{Share, synthetic},
+        experiment::{Plan, Scale, cell},
+        seed::Seed,
+    };
+
+    /// Where nothing is trained, training takes no time.
+    #[test]
+    fn training_and_evaluation_are_timed_apart() {
+        let plan = Plan::new(Scale::fixture());
+        let source = synthetic::source(Seed::root(0), 40, 40, plan.scale.side);
+        let of = |cell| pace(&plan.resolve(&cell, &source).unwrap(), 0.0, true).unwrap();
+        let floor = of(cell::floors(&[Share::NATURAL], 0)[0]);
+        assert!(floor.train == 0.0 && floor.evaluate > 0.0, "{floor:?}");
+        let trained = of(cell::at(&[Share::NATURAL], 0)[0]);
+        assert!(trained.train > 0.0 && trained.evaluate > 0.0, "{trained:?}");
+    }
+}

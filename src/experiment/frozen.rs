@@ -185,3 +185,83 @@ fn augmented(resolved: &Resolved, model: &Model, frozen: &Frozen) -> Result<Feat
     };
     features::extract(model.method.encoder(), &loader)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone::Name::ResNet18,
+        data::{ClassSet, Image, Share, Source},
+        experiment::{self, Cell, Plan, Scale},
+        method::Name::Supervised,
+        seed::Seed,
+    };
+
+    /// Five copies of each picture, a group; nothing in a picture tells its label.
+    struct Copies {
+        labels: Vec<Labels>,
+        /// Of each image, where groups are known.
+        groups: Option<Vec<String>>,
+        seed: Seed,
+    }
+
+    impl Copies {
+        fn new(pictures: usize, grouped: bool, seed: Seed) -> Box<Self> {
+            let label =
+                |image: usize| Labels { defect: image / 5 % 2 == 0, classes: ClassSet::EMPTY, stratum: 0 };
+            let labels: Vec<Labels> = (0..5 * pictures).map(label).collect();
+            let groups = (0..labels.len()).map(|image| format!("pipe {}", image / 5)).collect();
+            Box::new(Self { labels, groups: grouped.then_some(groups), seed })
+        }
+    }
+
+    impl Dataset for Copies {
+        fn labels(&self) -> &[Labels] {
+            &self.labels
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            let mut stream = self.seed.index(index / 5).stream();
+            Ok(Image::new(8, 8, (0..8 * 8 * 3).map(|_| stream.below(256) as u8).collect()))
+        }
+
+        fn place(&self, index: usize) -> String {
+            index.to_string()
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+
+        fn group(&self, index: usize) -> Option<&str> {
+            self.groups.as_ref().map(|groups| groups[index].as_str())
+        }
+    }
+
+    /// A probe predicts copies from copies, unless their group keeps them together: then nothing is to be learnt, and the
+    /// strongest penalty is best. And what AUROC may be off by is told where groups are known.
+    #[test]
+    fn groups_stay_together_where_the_probe_is_chosen() {
+        let plan = Plan::new(Scale::fixture());
+        let study = Study::Pixels;
+        let cell = Cell { study, method: Supervised, backbone: ResNet18, share: Share::NATURAL, seed: 0 };
+        let run = |grouped: bool| {
+            let source = Source {
+                name: "folder".to_owned(),
+                train: Copies::new(16, grouped, Seed::root(1)),
+                validation: Copies::new(6, grouped, Seed::root(2)),
+                has_classes: false,
+                limits: Vec::new(),
+                understood: Vec::new(),
+                left_out: Vec::new(),
+                leaks: Vec::new(),
+            };
+            experiment::run(&cell, &plan, &source, &mut |_| {}).unwrap().record
+        };
+        let [alone, together] = [run(false), run(true)];
+        let c = |record: &crate::results::Record| record.probe.c.unwrap();
+        assert!(c(&together) < c(&alone), "{} with groups, {} without", c(&together), c(&alone));
+        let errors = [&alone, &together].map(|record| record.scores[0].auroc_error.is_some());
+        assert_eq!(errors, [false, true]);
+    }
+}

@@ -60,3 +60,19 @@ fn summed(pointed: &[Pointed]) -> Option<Pointing> {
         ceiling: mean(|pointed| pointed.ceiling),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One found, one missed, one half found.
+    #[test]
+    fn pointing_is_averaged_over_images() {
+        let pointed = [(1.0, 0.1, 1.0), (0.0, 0.2, 0.5), (0.5, 0.6, 0.75)]
+            .map(|(hit, chance, ceiling)| Pointed { hit, chance, ceiling });
+        let found = summed(&pointed).unwrap();
+        assert_eq!((found.images, found.hit, found.ceiling), (3, 0.5, 0.75));
+        assert!((found.chance - 0.3).abs() < 1e-12, "{found:?}");
+        assert!(summed(&[]).is_none(), "of no image there is no mean");
+    }
+}

@@ -482,4 +482,17 @@ mod tests {
         settings.values.insert("sample_bits".to_owned(), 12.into());
         assert_eq!(settings, few.settings, "nothing else differs");
     }
+
+    /// What stands for all training images is spread over them: every twentieth of eighty.
+    #[test]
+    fn some_images_are_spread_over_all() {
+        let plan = Plan::new(Scale::fixture());
+        let data = crate::data::synthetic::source(Seed::root(0), 80, 60, plan.scale.side);
+        let resolved = plan.resolve(&cell::floors(&[Share::NATURAL], 0)[0], &data).unwrap();
+        let all = &resolved.subset.indices;
+        assert_eq!(resolved.evenly(4), [0, 20, 40, 60].map(|place| all[place]));
+        assert_eq!(resolved.evenly(3), [0, 26, 53].map(|place| all[place]));
+        assert_eq!(resolved.evenly(80), **all);
+        assert_eq!(resolved.evenly(81), **all);
+    }
 }

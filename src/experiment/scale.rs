@@ -181,4 +181,30 @@ mod tests {
         assert_eq!(sides(Scale::small()), [24, 40, 64, 112, 152]);
         assert_eq!(sides(Scale::fixture()), [16, 24, 32, 56, 80]);
     }
+
+    /// What the paper's authors ran: 45 epochs of batches of 256 at 224 pixels; torchvision's ResNet-18 and timm's
+    /// ViT-Tiny; heads of 2,048 hidden and 256 outputs, DINO's 8,192 prototypes, MAE's decoder as large as the encoder.
+    #[test]
+    fn full_scale_is_the_papers() {
+        let full = Scale::full();
+        assert_eq!((full.side, full.epochs, full.batch_size), (224, 45, 256));
+        assert_eq!((full.resnet_width, full.resnet_stem), (64, Stem::ImageNet));
+        let VitSize { patch, width, depth, heads } = full.vit;
+        assert_eq!((patch, width, depth, heads), (16, 192, 12, 3));
+        let Heads { hidden, output, prototypes, decoder } = full.heads;
+        assert_eq!((hidden, output, prototypes), (2_048, 256, 8_192));
+        assert_eq!((decoder.width, decoder.depth, decoder.heads), (192, 12, 12));
+        assert_eq!(full.rank_images, 25_600, "as in RankMe's paper");
+    }
+
+    /// By hand: of 100 images three batches of 32 an epoch; of 20 one of all. Ranked are 100 of at most 128 images after
+    /// each of 2 epochs, then all 100 and 40 once, then 4 views of 32.
+    #[test]
+    fn images_of_a_cell_are_counted() {
+        let scale = Scale::fixture();
+        assert_eq!([100, 96, 95, 32, 20].map(|images| scale.image_passes(images)), [192, 192, 128, 64, 40]);
+        assert_eq!(scale.evaluation_passes(100, 40), 2 * 100 + 100 + 40 + 32 * 4);
+        assert_eq!(scale.evaluation_passes(200, 40), 2 * 128 + 200 + 40 + 32 * 4);
+        assert_eq!(scale.evaluation_passes(20, 40), 2 * 20 + 20 + 40 + 20 * 4);
+    }
 }

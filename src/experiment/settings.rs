@@ -339,4 +339,93 @@ mod tests {
             }
         }
     }
+
+    /// No two numbers are alike here: each stands under its own name.
+    #[test]
+    fn every_number_stands_under_its_name() {
+        let of = |values: Vec<(String, Value)>| values.into_iter().collect::<BTreeMap<_, _>>();
+        let found = of(view(&ViewRecipe {
+            side: 32,
+            filter: Filter::Bilinear,
+            framing: Framing::Random { scale: (0.1, 0.9), ratio: (0.5, 2.0) },
+            jitter: Jitter {
+                probability: 0.7,
+                brightness: 0.11,
+                contrast: 0.12,
+                saturation: 0.13,
+                hue: 0.14,
+            },
+            flip: 0.4,
+            grey: 0.3,
+            blur: Blur { probability: 0.6, sigma: (0.2, 1.5) },
+            solarise: 0.15,
+        }));
+        for (name, expected) in [
+            ("side", json!(32)),
+            ("filter", json!("bilinear")),
+            ("crop", json!("random")),
+            ("crop.area", json!([0.1, 0.9])),
+            ("crop.ratio", json!([0.5, 2.0])),
+            ("jitter.probability", json!(0.7)),
+            ("jitter.brightness", json!(0.11)),
+            ("jitter.contrast", json!(0.12)),
+            ("jitter.saturation", json!(0.13)),
+            ("jitter.hue", json!(0.14)),
+            ("flip", json!(0.4)),
+            ("grey", json!(0.3)),
+            ("blur.probability", json!(0.6)),
+            ("blur.sigma", json!([0.2, 1.5])),
+            ("solarise", json!(0.15)),
+        ] {
+            assert_eq!(found[name], expected, "{name}");
+        }
+        let whole = of(view(&ViewRecipe::whole(32)));
+        assert_eq!((&whole["filter"], &whole["crop"]), (&json!("bicubic"), &json!("whole")));
+
+        let decoder = DecoderSize { width: 4, depth: 5, heads: 6 };
+        let sizes = head_sizes(Heads { hidden: 1, output: 2, prototypes: 3, decoder });
+        let names = ["hidden", "output", "prototypes", "decoder.width", "decoder.depth", "decoder.heads"];
+        assert_eq!(sizes, [1, 2, 3, 4, 5, 6].map(|size| (names[size - 1], json!(size))));
+
+        let lars = |trust| of(rule(Rule::Lars { momentum: 0.8, trust }));
+        let clipped = lars(Trust::SumOfNorms { coefficient: 0.02, clip: true });
+        let plain = lars(Trust::NormOfSum { coefficient: 0.03 });
+        assert_eq!(clipped["trust_clip"], json!(true));
+        assert_eq!(
+            [&clipped["trust_coefficient"], &plain["trust_coefficient"]],
+            [&json!(0.02), &json!(0.03)]
+        );
+        assert_ne!(clipped["trust"], plain["trust"]);
+        let adamw = of(rule(Rule::AdamW { beta1: 0.1, beta2: 0.2, epsilon: 0.3 }));
+        assert_eq!(
+            ["beta1", "beta2", "epsilon"].map(|name| &adamw[name]),
+            [&json!(0.1), &json!(0.2), &json!(0.3)]
+        );
+    }
+
+    /// What `--mixed-precision`, `--augmentation` and a recipe's own choices change is seen in the settings.
+    #[test]
+    fn what_is_asked_for_is_stated() {
+        let cell = cell::at(&[Share::percent(5)], 0)[0];
+        let plain = Plan::new(Scale::small());
+        let before = plain.settings(&cell, "synthetic").values;
+        let moved = |plan: Plan| {
+            let after = plan.settings(&cell, "synthetic").values;
+            let names =
+                before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
+            names.cloned().collect::<std::collections::BTreeSet<String>>()
+        };
+        let mixed = moved(Plan { mixed_precision: true, ..Plan::new(Scale::small()) });
+        assert_eq!(mixed.into_iter().collect::<Vec<_>>(), ["precision"]);
+        assert!(plain.recipe(&cell).augmentation != crate::experiment::recipe::Augmentation::None);
+        let augmentation = Some(crate::experiment::recipe::Augmentation::None);
+        let views = moved(Plan { augmentation, ..Plan::new(Scale::small()) });
+        assert!(!views.is_empty() && views.iter().all(|name| name.starts_with("view1.")), "{views:?}");
+        let recipe = crate::experiment::recipe::Name::Reference;
+        let other = moved(Plan { recipe, ..Plan::new(Scale::small()) });
+        assert!(
+            other.contains("optimisation.learning_rate") && other.contains("optimisation.rule"),
+            "{other:?}"
+        );
+    }
 }

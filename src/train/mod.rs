@@ -370,6 +370,10 @@ mod tests {
         }
         for (epoch, rate) in trained.curve.iter().zip([rates[3], rates[7]]) {
             assert!((epoch.learning_rate - rate).abs() < 1e-12, "the last step's: {epoch:?}");
+            let losses = seen[4 * epoch.epoch..][..4].iter().map(|&(before, _)| f64::from(before));
+            let mean = losses.sum::<f64>() / 4.0;
+            assert!((epoch.loss - mean).abs() < 1e-6, "{mean} is the mean of its four steps: {epoch:?}");
+            assert_eq!((epoch.images, epoch.probe_loss), (16, None));
             // Sixteen images of 8 x 8 pixels in three colours.
             let monitors = ["rankme_images", "rankme_bound"].map(|name| epoch.monitors[name]);
             assert_eq!(monitors, [16.0, 16.0], "no rank is above the number of images");

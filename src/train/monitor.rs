@@ -170,3 +170,52 @@ impl HostRows {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// A step of two views of four images: all features of the first are alike, those of the second at right angles.
+    fn step(part: f32) -> Step {
+        let row =
+            |place: usize| (0..4).map(|column| f32::from(u8::from(column == place))).collect::<Vec<_>>();
+        let rows: Vec<f32> = [0, 0, 0, 0, 0, 1, 2, 3].into_iter().flat_map(row).collect();
+        let features = Tensor::from_vec(rows, (8, 4), &Device::Cpu).unwrap();
+        let embeddings = Some((&features * 2.0).unwrap());
+        let part = Tensor::new(part, &Device::Cpu).unwrap();
+        Step { loss: part.clone(), features, embeddings, parts: vec![("invariance", part)] }
+    }
+
+    /// The rank of a batch is that of each view, 1 and 4, not of both together; values are means over steps.
+    #[test]
+    fn ranks_are_of_each_view_and_values_are_means_over_steps() {
+        let mut monitor = Monitor::default();
+        for part in [1.0, 4.0] {
+            monitor.see(&step(part), 2).unwrap();
+        }
+        let means = monitor.means().unwrap();
+        assert!((means["rankme_released"] - 2.5).abs() < 1e-3, "{means:?}");
+        assert_eq!(means["invariance"], 2.5);
+        // A quarter of all features are 1, of all embeddings 2.
+        assert!((means["features_mean"] - 0.25).abs() < 1e-6, "{means:?}");
+        assert!((means["embeddings_mean"] - 0.5).abs() < 1e-6, "{means:?}");
+        assert!((means["embeddings_unit_mean"] - means["features_unit_mean"]).abs() < 1e-6, "{means:?}");
+        let twice = means["embeddings_deviation"] / means["features_deviation"];
+        assert!((twice - 2.0).abs() < 1e-6, "{means:?}");
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_has_no_mean() {
+        let (mut monitor, mut other) = (Monitor::default(), Monitor::default());
+        for part in [1.0, f32::INFINITY] {
+            monitor.see(&step(part), 2).unwrap();
+            other = Monitor::from_sums(monitor.sums().unwrap());
+        }
+        for monitor in [monitor, other] {
+            let means = monitor.means().unwrap();
+            assert!(!means.contains_key("invariance") && means.contains_key("rankme_released"), "{means:?}");
+        }
+    }
+}

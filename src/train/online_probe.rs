@@ -71,3 +71,38 @@ impl OnlineProbe {
         &mut self.optimiser
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One feature, a defect and a normal image of it, a defect weighing 3: by hand, dL/dz is 3 (s - 1) / 2 of the first
+    /// and s / 2 of the second, s = sigmoid(z), and both have z = w + b.
+    #[test]
+    fn a_step_weighs_defects_and_decays_nothing() {
+        let rule = Rule::Sgd { momentum: 0.0 };
+        let mut probe = OnlineProbe::new(1, rule, 0.5, 3.0, Seed::root(3), &Device::Cpu).unwrap();
+        let numbers = |probe: &OnlineProbe| {
+            ["online_probe.weight", "online_probe.bias"].map(|name| {
+                let variable = &probe.parameters().get(name).unwrap().variable;
+                f64::from(variable.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0])
+            })
+        };
+        let before = numbers(&probe);
+        let z = before[0] + before[1];
+        let s = 1.0 / (1.0 + (-z).exp());
+        let (features, labels) = (
+            Tensor::new(&[[1_f32], [1.0]], &Device::Cpu).unwrap(),
+            Tensor::new(&[1_f32, 0.0], &Device::Cpu).unwrap(),
+        );
+        let loss = probe.step(&features, &labels, |base| base / 2.0).unwrap();
+        // The loss before the step, and a rate of half of one half.
+        assert!((loss - (-3.0 * s.ln() - (1.0 - s).ln()) / 2.0).abs() < 1e-6, "{loss}");
+        let slope = (3.0 * (s - 1.0) + s) / 2.0;
+        for (after, before) in numbers(&probe).into_iter().zip(before) {
+            assert!((after - (before - 0.25 * slope)).abs() < 1e-6, "{after} from {before}");
+        }
+        let logits = probe.logits(&features).unwrap().to_vec1::<f32>().unwrap();
+        assert!((f64::from(logits[0]) - (z - 0.5 * slope)).abs() < 1e-6, "{logits:?}");
+    }
+}

@@ -178,16 +178,18 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backbone::Name::{ResNet18, ViTTiny};
+    use method::Name::{BarlowTwins, Byol, Dino, Mae, SimClr, SimSiam, Supervised};
 
     #[test]
     fn methods_get_as_many_views_of_any_augmentation_as_they_compare() {
         for augmentation in Augmentation::ALL {
             for name in Name::ALL {
                 for method in method::Name::ALL {
-                    let recipe = Recipe::of(name, method, backbone::Name::ViTTiny);
+                    let recipe = Recipe::of(name, method, ViTTiny);
                     let recipe = Recipe { augmentation, ..recipe };
                     let expected = match method {
-                        method::Name::Supervised | method::Name::Mae => 1,
+                        Supervised | Mae => 1,
                         _ => 2,
                     };
                     assert_eq!(recipe.views(method, 32).len(), expected, "{method} {}", augmentation.id());
@@ -197,5 +199,154 @@ mod tests {
         }
         assert!("crop".parse::<Augmentation>().unwrap_err().to_string().contains("paper, original"));
         assert!("best".parse::<Name>().unwrap_err().to_string().contains("as_released, reference, short"));
+    }
+
+    const ADAMW: Rule = Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    const ADAMW_095: Rule = Rule::AdamW { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
+
+    fn lars(coefficient: f64, clip: bool) -> Rule {
+        Rule::Lars { momentum: 0.9, trust: Trust::SumOfNorms { coefficient, clip } }
+    }
+
+    /// Constants of the method as settings have them.
+    fn constants(recipe: &Recipe) -> std::collections::BTreeMap<&'static str, serde_json::Value> {
+        recipe.objective.settings().into_iter().collect()
+    }
+
+    /// Optimiser, learning rate, weight decay and first rate of the warm-up as the paper's authors' settings have them.
+    #[test]
+    fn released_numbers_are_those_of_the_authors_code() {
+        for (method, rule, numbers) in [
+            (Supervised, ADAMW, [5e-4, 1e-4, 3e-5]),
+            (SimClr, lars(1e-3, false), [0.3, 1e-6, 0.15]),
+            (BarlowTwins, lars(1e-3, false), [0.2, 1.5e-6, 0.1]),
+            (Byol, lars(1e-3, false), [0.2, 1.5e-6, 0.1]),
+            (Dino, ADAMW, [5e-4, 1e-4, 3e-5]),
+            (Mae, ADAMW, [1e-3, 0.05, 5e-4]),
+        ] {
+            let recipe = Recipe::of(Name::AsReleased, method, ViTTiny);
+            assert_eq!(recipe.rule, rule, "{method}");
+            assert_eq!(
+                [recipe.learning_rate, recipe.weight_decay, recipe.warm_up_start],
+                numbers,
+                "{method}"
+            );
+            // 45 epochs, ten of warm-up, down to 1e-6; LARS leaves biases and norms alone.
+            let optimisation = recipe.optimisation(&Scale::full());
+            assert!((optimisation.warm_up_epochs - 10.0).abs() < 1e-9, "{method}");
+            assert_eq!((optimisation.epochs, optimisation.end), (45, 1e-6), "{method}");
+            let decayed = if rule == ADAMW { Decayed::Everything } else { Decayed::Weights };
+            assert_eq!((optimisation.decayed, recipe.probe_rule), (decayed, rule), "{method}");
+            assert_eq!(optimisation.clip, (method == Dino).then_some(1.0), "{method}");
+            assert_eq!(
+                (recipe.augmentation, recipe.probe_learning_rate),
+                (Augmentation::Paper, 1e-3),
+                "{method}"
+            );
+        }
+        let of = |method| constants(&Recipe::of(Name::AsReleased, method, ViTTiny));
+        for (method, name, expected) in [
+            (SimClr, "temperature", 0.2),
+            (BarlowTwins, "off_diagonal_weight", 0.0051),
+            (BarlowTwins, "scale", 0.024),
+            (Byol, "momentum.start", 0.996),
+            (Byol, "momentum.end", 0.999),
+            (Dino, "momentum.start", 0.996),
+            (Dino, "momentum.end", 0.999),
+            (Dino, "student_temperature", 0.1),
+            (Dino, "teacher_temperature.start", 0.04),
+            (Dino, "teacher_temperature.end", 0.07),
+            (Dino, "teacher_temperature.warm_up", 1.0 / 3.0),
+            (Dino, "centre_momentum", 0.9),
+            (Mae, "visible", 0.25),
+        ] {
+            let found = of(method)[name].as_f64().unwrap();
+            assert!((found - expected).abs() < 1e-12, "{method} {name}: {found}");
+        }
+        assert_eq!(
+            (of(Dino)["head_norm"].as_bool(), of(Dino)["frozen_epochs"].as_u64()),
+            (Some(false), Some(1))
+        );
+        assert_eq!(Recipe::of(Name::AsReleased, Mae, ViTTiny).objective.attention_heads(), Some(12));
+    }
+
+    /// solo-learn's `scripts/pretrain/imagenet-100/*.yaml` on ResNet-18 and DINO on ViT-Tiny, mae-lite, and
+    /// stable-pretraining's Barlow Twins on a ViT: rate, decay, first rate of the warm-up, and its part of all epochs.
+    #[test]
+    fn reference_numbers_are_those_of_their_libraries() {
+        let solo = lars(0.02, true);
+        for (method, backbone, rule, numbers) in [
+            (SimClr, ResNet18, solo, [0.3, 1e-4, 3e-5, 0.025]),
+            (Byol, ResNet18, solo, [0.5, 1e-6, 3e-5, 0.025]),
+            (BarlowTwins, ResNet18, solo, [0.3, 1e-4, 3e-5, 0.025]),
+            (Dino, ResNet18, solo, [0.3, 1e-6, 3e-5, 0.025]),
+            (BarlowTwins, ViTTiny, ADAMW_095, [5e-4, 0.05, 3e-5, 0.025]),
+            (Dino, ViTTiny, ADAMW, [5e-3, 1e-4, 1e-5, 0.025]),
+            (Mae, ViTTiny, ADAMW_095, [1.5e-4, 0.05, 0.0, 0.1]),
+        ] {
+            let recipe = Recipe::of(Name::Reference, method, backbone);
+            let found = [recipe.learning_rate, recipe.weight_decay, recipe.warm_up_start, recipe.warm_up];
+            assert_eq!((recipe.rule, found), (rule, numbers), "{method} {backbone}");
+            assert_eq!((recipe.clip, recipe.name), (None, Name::Reference), "{method} {backbone}");
+        }
+        let of = |method| constants(&Recipe::of(Name::Reference, method, ResNet18));
+        for (method, name, expected) in [
+            (SimClr, "temperature", 0.2),
+            (Byol, "momentum.start", 0.99),
+            (Byol, "momentum.end", 1.0),
+            (BarlowTwins, "off_diagonal_weight", 0.0051),
+            (BarlowTwins, "scale", 0.1),
+            (Dino, "momentum.start", 0.9995),
+            (Dino, "momentum.end", 1.0),
+            (Dino, "teacher_temperature.warm_up", 0.125),
+        ] {
+            assert_eq!(of(method)[name].as_f64(), Some(expected), "{method} {name}");
+        }
+    }
+
+    /// Chen and He 2021, section 4: SGD of momentum 0.9 and decay 1e-4, 0.05 for a batch of 256, no warm-up.
+    #[test]
+    fn simsiam_has_its_papers_numbers() {
+        for name in [Name::AsReleased, Name::Reference] {
+            let recipe = Recipe::of(name, SimSiam, ResNet18);
+            assert_eq!((recipe.rule, recipe.name), (Rule::Sgd { momentum: 0.9 }, name));
+            assert_eq!([recipe.learning_rate, recipe.weight_decay, recipe.warm_up], [0.05, 1e-4, 0.0]);
+        }
+    }
+
+    /// A rate is for 256 images: an eighth of them, an eighth of the rate, of the method and of the probe.
+    #[test]
+    fn rates_are_in_proportion_to_the_batch_and_warm_up_to_the_epochs() {
+        let recipe = Recipe {
+            learning_rate: 0.5,
+            probe_learning_rate: 0.25,
+            warm_up: 0.1,
+            ..short::recipe(SimClr, ResNet18)
+        };
+        let scale = Scale { batch_size: 32, epochs: 20, ..Scale::small() };
+        let optimisation = recipe.optimisation(&scale);
+        assert_eq!((optimisation.learning_rate, recipe.probe_rate(&scale)), (0.0625, 0.03125));
+        assert_eq!((optimisation.warm_up_epochs, optimisation.epochs), (2.0, 20));
+    }
+
+    #[test]
+    fn each_method_has_the_views_that_it_was_published_with() {
+        use augment::ViewSet;
+        for (method, expected) in [
+            (Supervised, ViewSet::paper(64).first_view()),
+            (Byol, ViewSet::byol(64)),
+            (BarlowTwins, ViewSet::barlow_twins(64)),
+            (Dino, ViewSet::dino(64, 64, 0)),
+            (Mae, ViewSet::mae(64)),
+            (SimClr, ViewSet::simclr(64, 1.0)),
+            (SimSiam, ViewSet::simclr(64, 0.5)),
+        ] {
+            let recipe = Recipe { augmentation: Augmentation::Original, ..short::recipe(method, ViTTiny) };
+            assert_eq!(recipe.views(method, 64), expected.views, "{method}");
+            let flip = Recipe { augmentation: Augmentation::Flip, ..recipe.clone() }.views(method, 64);
+            assert!(flip.iter().all(|view| *view == ViewSet::flip(64).views[0]), "{method}");
+            let none = Recipe { augmentation: Augmentation::None, ..recipe }.views(method, 64);
+            assert!(none.iter().all(|view| *view == ViewSet::none(64).views[0]), "{method}");
+        }
     }
 }

@@ -363,4 +363,25 @@ mod tests {
         let of = |cells: &[&str]| some(&cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>());
         assert_eq!([of(&[]), of(&["a"]), of(&["a", "b", "c"])], ["no cell", "a", "a and 2 more"]);
     }
+
+    /// Whole batches of 64: in one epoch too few steps, in five enough; floors take none.
+    #[test]
+    fn short_trainings_are_told_with_what_is_enough() {
+        let told = |flags: &str| {
+            let run = run(flags).unwrap();
+            let resolved = run.resolve().unwrap();
+            let images = resolved[0].subset.indices.len();
+            (run.too_few_steps(&resolved), images)
+        };
+        let cell = "--study table1,floors --only supervised-resnet18,random_weights --shares 45%";
+        let (line, images) = told(&format!("{cell} --epochs 1 --batch-size 64"));
+        let (steps, line) = (images / 64, line.expect("too few steps"));
+        assert!(line.starts_with(&format!(
+            "1 of 3 cells train for fewer than 100 steps, the shortest for {steps}. "
+        )));
+        let enough = 300_usize.div_ceil(steps);
+        assert!(line.contains(&format!("--epochs {enough} gives every cell 300 steps")), "{line}");
+        assert_eq!(told(&format!("{cell} --epochs 5 --batch-size 32")).0, None);
+        assert_eq!(told("--study floors --shares 45%").0, None);
+    }
 }

@@ -103,4 +103,24 @@ mod tests {
             assert_eq!(duration(seconds), text, "{seconds}");
         }
     }
+
+    #[test]
+    fn a_pulse_is_read_as_it_was_written() {
+        let pulse = Pulse {
+            process: 1,
+            stage: "training".to_owned(),
+            epoch: 2,
+            epochs: 3,
+            step: 4,
+            steps: 5,
+            loss: Some(0.0625),
+            rankme: Some(7.5),
+            images_per_second: 8.5,
+            seconds_left: 9.0,
+            unix: 10,
+        };
+        let read = Pulse::read(&pulse.text());
+        assert_eq!(format!("{read:?}"), format!("{pulse:?}"));
+        assert_eq!(Pulse::read("").stage, "begins");
+    }
 }

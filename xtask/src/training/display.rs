@@ -175,4 +175,15 @@ mod tests {
         display.begin("[3/3] c", None, 300, 5);
         assert_eq!((display.all.position(), display.cell.position(), display.left()), (50, 0, 300));
     }
+
+    /// Fifty images in ten seconds of this cell, whatever was done before it.
+    #[test]
+    fn the_rate_is_that_of_the_present_cell() {
+        let mut display = Display::new(1_000);
+        display.begin("[1/1] a", None, 400, 5);
+        display.cell.inc(50);
+        display.begun = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        assert!((4.0..=5.0).contains(&display.rate()), "{}", display.rate());
+        assert_eq!(display.left(), 350);
+    }
 }

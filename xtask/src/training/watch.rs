@@ -159,6 +159,24 @@ mod tests {
         watch.keep(Err(anyhow::anyhow!("the second")));
         let error = watch.end(&committed::record("table1", "simclr", 0)).unwrap_err();
         assert_eq!(error.to_string(), "the first");
-        assert!(std::fs::read_dir(&events).unwrap().count() > 0, "TensorBoard has its file");
+        let file = std::fs::read_dir(&events).unwrap().next().expect("TensorBoard has its file").unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        // A name is followed by a byte and its number.
+        let number = |name: &str| {
+            let place = bytes.windows(name.len()).position(|window| window == name.as_bytes()).expect(name);
+            f32::from_le_bytes(bytes[place + name.len() + 1..][..4].try_into().unwrap())
+        };
+        for (name, expected) in
+            [("training/loss", 0.25), ("training/learning_rate", 0.1), ("monitors/rankme", 7.5)]
+        {
+            assert_eq!(number(name), expected, "{name}");
+        }
+        let record = committed::record("table1", "simclr", 0);
+        let of_all = |score: &&skewbench::results::record::Score| {
+            score.classifier == "converged" && score.validation_share.is_none()
+        };
+        let score = record.scores.iter().find(of_all).unwrap();
+        assert_eq!(number("converged/auroc"), score.auroc as f32);
+        assert_eq!(number("converged/f1_normal"), score.f1_normal as f32);
     }
 }

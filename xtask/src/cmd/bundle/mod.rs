@@ -181,3 +181,40 @@ fn say(manifest: &Manifest) {
         calibration.error
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::committed;
+
+    /// The card's arm at its largest share, unless another is asked for; of its seeds the lowest that has a detector.
+    #[test]
+    fn the_best_is_the_cards_with_a_detector() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for (share, better, worse) in [(45_u8, "simclr", "byol"), (5, "byol", "simclr")] {
+            for (method, auroc) in [(better, 0.9), (worse, 0.6)] {
+                for seed in 0..3 {
+                    let mut record = committed::record("table1", method, seed);
+                    record.cell.train_share = Some(f64::from(share) / 100.0);
+                    record.cell.id = format!("table1/{method}-resnet18-share{share:02}-seed{seed}");
+                    for score in &mut record.scores {
+                        score.auroc = auroc + 0.001 * seed as f64;
+                    }
+                    folder.write(&record).unwrap();
+                }
+            }
+        }
+        let take = |share| best(root.path(), &folder, share);
+        let first = "table1/simclr-resnet18-share45-seed0";
+        assert_eq!(take(None).unwrap(), first, "no seed has a detector: the first");
+        for seed in [1, 2] {
+            let cell = format!("table1/simclr-resnet18-share45-seed{seed}");
+            std::fs::write(folder.detector(&cell), "").unwrap();
+        }
+        assert_eq!(take(None).unwrap(), "table1/simclr-resnet18-share45-seed1");
+        assert_eq!(take(Some(Share::percent(5))).unwrap(), "table1/byol-resnet18-share05-seed0");
+        let error = take(Some(Share::percent(1))).unwrap_err().to_string();
+        assert!(error.contains("nothing was trained at 1%; --share takes one of"), "{error}");
+    }
+}

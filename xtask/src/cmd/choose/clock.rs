@@ -154,4 +154,28 @@ mod tests {
         let other = Cell { backbone: skewbench::backbone::Name::ViTTiny, ..next.cell };
         assert_eq!(clock(None).known(&other), None, "another arm");
     }
+
+    /// An arm without a record: by its own steps, but no longer than twice what the slowest arm took.
+    #[test]
+    fn no_arm_is_taken_to_be_much_slower_than_the_slowest() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let flags = "--study table1 --only supervised-resnet18,simclr-resnet18 --shares 45% --quick --side 32 --width 4";
+        let asked = Command::parse_from(flags.split_whitespace()).asked;
+        let run = asked.run(Lists::Read(root.path())).unwrap();
+        let resolved = run.resolve().unwrap();
+        let other = resolved.iter().find(|cell| cell.cell.id().contains("supervised")).unwrap();
+        let clock = Clock::new(None, &folder, &run, 3);
+        let mut record = committed::record("table1", "simclr", 0);
+        for (train, evaluate, expected) in [(1e-6, 0.5e-6, Some(3e-6)), (1e9, 0.0, None)] {
+            (record.cost.train_seconds, record.cost.evaluate_seconds) = (train, evaluate);
+            folder.write(&record).unwrap();
+            let found = clock.estimate(other).unwrap();
+            std::fs::remove_file(folder.path(&record.cell.id)).unwrap();
+            match expected {
+                Some(expected) => assert!((found - expected).abs() < 1e-12, "{found}"),
+                None => assert!(found > 1e-3 && found < 1e6, "its own steps: {found}"),
+            }
+        }
+    }
 }

@@ -120,3 +120,75 @@ fn open(arguments: &Arguments) -> Result<Source> {
     );
     Ok(source)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+    use image::{ImageBuffer, Luma};
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// Ten pipes of three pictures for each label, 16-bit, all different and none above 4,000.
+    fn pipes(folder: &Path) {
+        for (label, first) in [("normal", 0_u16), ("defect", 10)] {
+            std::fs::create_dir_all(folder.join(label)).unwrap();
+            for (pipe, frame) in (0..10).flat_map(|pipe| (0..3).map(move |frame| (pipe, frame))) {
+                let (pipe, number) = (first + pipe, 3 * (first + pipe) + frame);
+                let grey = |x: u32, y: u32| {
+                    Luma([((x * 37 + y * 91 + 13) * (u32::from(number) + 7) % 4_000) as u16])
+                };
+                let path = folder.join(label).join(format!("pipe{pipe:02}-{frame}.png"));
+                ImageBuffer::from_fn(24, 24, grey).save(path).unwrap();
+            }
+        }
+    }
+
+    /// The source that these flags ask for.
+    fn opened(folder: &Path, flags: &[&str]) -> Result<Source> {
+        let data = format!("folder={}", folder.display());
+        let own = ["--data", data.as_str(), "/nowhere", "--as-files"];
+        open(&Command::parse_from([&own[..], flags].concat()).arguments)
+    }
+
+    #[test]
+    fn what_packing_settles_is_what_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        pipes(folder.path());
+        let plain = opened(folder.path(), &["--on-leak", "accept"]).unwrap();
+        assert_eq!((plain.train.group(0), plain.sample_bits().map(|bits| bits.bits())), (None, Some(12)));
+        let grouped = opened(folder.path(), &["--on-leak", "accept", "--group-by", "(pipe[0-9]+)-"]).unwrap();
+        let groups = |source: &Source| {
+            [&source.train, &source.validation].map(|dataset| {
+                let all = (0..dataset.labels().len()).map(|index| dataset.group(index).unwrap().to_owned());
+                all.collect::<std::collections::BTreeSet<String>>()
+            })
+        };
+        let [train, validation] = groups(&grouped);
+        assert!(train.is_disjoint(&validation) && train.len() + validation.len() == 20, "{train:?}");
+        let bits = opened(folder.path(), &["--on-leak", "accept", "--sample-bits", "14"]).unwrap();
+        assert_eq!(bits.sample_bits().map(|bits| bits.bits()), Some(14));
+    }
+
+    /// The same picture under both labels.
+    #[test]
+    fn leaks_stop_packing_unless_they_are_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        pipes(folder.path());
+        let [from, to] = ["normal/pipe00-0.png", "defect/copy.png"].map(|name| folder.path().join(name));
+        std::fs::copy(from, to).unwrap();
+        let error = opened(folder.path(), &[]).map(drop).unwrap_err().to_string();
+        assert!(error.contains("--on-leak accept continues"), "{error}");
+        let accepted = opened(folder.path(), &["--on-leak", "accept"]).unwrap();
+        assert!(accepted.leaks.is_empty(), "{:?}", accepted.leaks);
+        assert!(accepted.limits.iter().any(|limit| limit.starts_with("accepted: ")), "{:?}", accepted.limits);
+    }
+}

@@ -110,3 +110,49 @@ impl Drop for Child {
         let _ = self.process.wait();
     }
 }
+
+/// What stands for a Python in tests: a shell script. Another process writes it: as long as this one had it open, no
+/// thread could start it.
+#[cfg(all(test, unix))]
+pub fn script(text: &str) -> (TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("python");
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(&path).stdin(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}").as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+    (folder, path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_the_mean_of_its_steps() {
+        let (_folder, python) =
+            script("read line\necho ready\nfor s in 1 2 6 0.5; do read word; echo $s; done; read word");
+        let mut child = Child::python(&python, "race.py", "{}", 1).unwrap();
+        assert_eq!(child.block(3).unwrap(), 3.0);
+        assert_eq!(child.step().unwrap(), 0.5);
+        let (peak, added) = child.memory().unwrap();
+        assert!(peak >= added, "{peak} {added}");
+    }
+
+    #[test]
+    fn a_worker_that_stops_says_why() {
+        let error = |text: &str| {
+            let (_folder, python) = script(text);
+            let child = Child::python(&python, "race.py", "{}", 1);
+            let ended = child.and_then(|mut child| child.step());
+            format!("{:#}", ended.unwrap_err())
+        };
+        assert!(error("read line; echo no").contains("answered 'no', expected 'ready'"));
+        let died = error("read line; echo ready; read word; echo 'no module called torch' >&2; exit 1");
+        assert!(died.contains("a worker stopped at 'step': no module called torch"), "{died}");
+        assert!(
+            error("read line; echo ready; read word; echo soon").contains("'soon' is no number of seconds")
+        );
+    }
+}

@@ -11,12 +11,12 @@ const AGAIN: u32 = 20;
 
 /// Prints the manifest.
 pub fn print(arguments: &Arguments, words: &[String]) -> Result<()> {
-    super::parse(words)?;
+    let (_, out) = super::parse(words)?.arguments.asked();
     let image = arguments.image.as_deref().context("--image names the container")?;
     let claim = arguments.claim.as_deref().context("--claim names the volume")?;
-    let out = words.iter().position(|word| word == "--out").and_then(|place| words.get(place + 1));
+    // Folder by folder: `/results-2` does not lie below `/results`.
     ensure!(
-        out.is_some_and(|out| out.starts_with(&arguments.mount)),
+        out.starts_with(&arguments.mount),
         "--out must lie below {}, where the claim is mounted",
         arguments.mount
     );
@@ -104,7 +104,14 @@ mod tests {
             "exec skewbench reproduce --out '/results/a b' --part $((JOB_COMPLETION_INDEX + 1))/5"
         );
         assert_eq!(container["resources"]["limits"]["nvidia.com/gpu"], 2);
-        assert!(print(&arguments, &["reproduce", "--out", "/elsewhere"].map(str::to_owned)).is_err());
+        let fits = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            print(&arguments, &[&["reproduce".to_owned()][..], &words].concat()).is_ok()
+        };
+        assert!(fits(&["--out", "/results/a"]) && fits(&["--out=/results/a"]));
+        for elsewhere in [&["--out", "/elsewhere"][..], &["--out", "/results-2/a"], &[]] {
+            assert!(!fits(elsewhere), "{elsewhere:?}");
+        }
     }
 
     #[test]

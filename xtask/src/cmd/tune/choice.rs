@@ -182,7 +182,10 @@ fn score(auroc: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use skewbench::results::{Folder, Record};
+
     use super::*;
+    use crate::support::committed;
 
     /// A pair whose trials, numbered from 0, have these scores by seed.
     fn pair(scores: &[&[f64]]) -> Option<TunedPair> {
@@ -218,5 +221,97 @@ mod tests {
             let trials: Vec<u16> = finalists(&[pair], 2).into_iter().map(|(_, _, trial)| trial).collect();
             assert_eq!(trials, [0, 2, 3]);
         }
+    }
+
+    #[derive(clap::Parser)]
+    #[command(no_binary_name = true)]
+    struct Command {
+        #[command(flatten)]
+        asked: Arguments,
+    }
+
+    fn asked(flags: &str) -> Arguments {
+        <Command as clap::Parser>::parse_from(flags.split_whitespace()).asked
+    }
+
+    /// A record of a trial of this run, with an AUROC of its converged probe.
+    fn record(run: &Run, trial: u16, seed: u64, auroc: f64) -> Record {
+        let mut record = committed::record("tuning", "supervised", seed);
+        let (_, source) = run.sources.of(&run.cells[0], &run.plan).unwrap();
+        record.cell.variant = Some(format!("trial{trial:02}"));
+        record.cell.id = format!("tuning/supervised-resnet18-trial{trial:02}-share15-seed{seed}");
+        record.cell.train_share = Some(0.15);
+        record.data.train_digest = source.train.digest();
+        record.data.validation_digest = source.validation.digest();
+        record.provenance.code = Some(provenance::CODE.to_owned());
+        record.settings.values.insert("epochs".to_owned(), 7.into());
+        let of_all = |score: &&mut skewbench::results::record::Score| score.validation_share.is_none();
+        record.scores.iter_mut().filter(of_all).for_each(|score| score.auroc = auroc);
+        record
+    }
+
+    /// Trials and their seeds, of a folder with two sound records and another.
+    fn found(more: impl FnOnce(&mut Record), (trial, seed): (u16, u64)) -> Vec<(u16, Vec<u64>)> {
+        let root = tempfile::tempdir().unwrap();
+        let asked = asked(&format!(
+            "--images 60 --epochs 7 --trials 3 --finalists 1 --only supervised-resnet18 --out {}",
+            root.path().display()
+        ));
+        let run = asked.open().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let mut other = record(&run, trial, seed, 0.9);
+        more(&mut other);
+        for record in [record(&run, 0, 0, 0.7), record(&run, 1, 0, 0.8), other] {
+            folder.write(&record).unwrap();
+        }
+        let [pair] = &pairs(&asked, &run).unwrap()[..] else { panic!("one pair") };
+        assert_eq!((pair.method.as_str(), pair.trials[1].auroc[&0]), ("supervised", 0.8));
+        pair.trials.iter().map(|trial| (trial.trial, trial.auroc.keys().copied().collect())).collect()
+    }
+
+    /// What was made of other images, by other code, in other epochs, at another share, or was not asked for, takes no part.
+    #[test]
+    fn only_trials_that_can_be_compared_are() {
+        let two = vec![(0, vec![0]), (1, vec![0])];
+        assert_eq!(found(|_| (), (2, 0)), [&two[..], &[(2, vec![0])]].concat(), "a third trial");
+        assert_eq!(found(|_| (), (1, 1)), [(0, vec![0]), (1, vec![0, 1])], "a second seed");
+        assert_eq!(found(|_| (), (3, 0)), two, "--trials 3 are 0, 1 and 2");
+        assert_eq!(found(|_| (), (2, 2)), two, "two seeds are 0 and 1");
+        let others: [(&str, fn(&mut Record)); 5] = [
+            ("training images", |record| record.data.train_digest.push('x')),
+            ("validation images", |record| record.data.validation_digest.push('x')),
+            ("code", |record| record.provenance.code = Some("0".repeat(64))),
+            ("epochs", |record| drop(record.settings.values.insert("epochs".to_owned(), 8.into()))),
+            ("share", |record| {
+                record.cell.train_share = Some(0.45);
+                record.cell.id = record.cell.id.replace("share15", "share45");
+            }),
+        ];
+        for (what, more) in others {
+            assert_eq!(found(more, (2, 0)), two, "{what}");
+        }
+    }
+
+    #[test]
+    fn trials_are_asked_for_seed_by_seed() {
+        let asked =
+            asked("--trials 3 --finalists 2 --seeds 2 --share 5% --only simclr-resnet,byol-vit --images 100");
+        let cells: Vec<String> = asked.cells().unwrap().iter().map(Cell::id).collect();
+        let of = |seed: u64, trial: u16| {
+            ["byol-vit_tiny", "simclr-resnet18"]
+                .map(|pair| format!("tuning/{pair}-trial{trial:02}-share05-seed{seed}"))
+        };
+        let expected = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)].map(|(seed, trial)| of(seed, trial));
+        for (found, mut expected) in cells.chunks(2).zip(expected) {
+            let mut found = found.to_vec();
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected);
+        }
+        assert_eq!(cells.len(), 12);
+        // Three tenths as many to validate on; a plan of small scale but for that.
+        let run = asked.open().unwrap();
+        assert_eq!(run.plan.scale.synthetic_images, (100, 30));
+        assert_eq!(run.plan.scale.epochs, skewbench::experiment::Scale::small().epochs);
     }
 }
