@@ -203,7 +203,7 @@ mod tests {
         assert!((of(2.0).logit_at(0.75, 0.25).unwrap() - (3.0_f64.ln() - 0.5)).abs() < 1e-12);
         for slope in [0.0, -2.0, f64::NAN] {
             let error = of(slope).logit_at(0.5, 0.5).unwrap_err().to_string();
-            assert!(error.starts_with("logits of this detector do not rise with the odds"), "{error}");
+            assert!(error.contains("the odds of a defect do not rise with the logits"), "{error}");
         }
     }
 }

@@ -322,7 +322,7 @@ mod tests {
             Bundle::write(&path, &manifest, &parameters, detector).unwrap();
             let said = Bundle::open(&path).err().map(|error| format!("{error:#}"));
             assert_eq!(said.is_none(), opens, "{said:?}");
-            assert!(said.is_none_or(|said| said.contains("picture 1 of its own has logit ")));
+            assert!(said.is_none_or(|said| said.contains("its test picture 1 has logit ")));
         }
     }
 

@@ -335,7 +335,7 @@ fn what_is_no_file_of_weights_is_named() {
         (&zip[..zip.len() - 30], "torn: a PyTorch checkpoint without its end"),
         (b"PK\x03\x04PK\x05\x06", "not read ("),
         (&long, "without a dictionary of plain tensors"),
-        (&too_long, "torn: a checkpoint of PyTorch without its end"),
+        (&too_long, "torn: a PyTorch checkpoint without its end"),
     ];
     for (bytes, expected) in cases {
         let folder = tempfile::tempdir().unwrap();

@@ -115,13 +115,15 @@ impl Drop for Child {
 /// thread could start it.
 #[cfg(all(test, unix))]
 pub fn script(text: &str) -> (TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("python");
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(&path).stdin(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}").as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
+    let mut shell = shell.spawn().expect("a shell");
+    let mut input = shell.stdin.take().expect("its input");
+    input.write_all(format!("#!/bin/sh\n{text}").as_bytes()).expect("a script");
+    drop(input);
+    assert!(shell.wait().expect("its end").success());
     (folder, path)
 }
 

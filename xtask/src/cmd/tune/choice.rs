@@ -277,7 +277,8 @@ mod tests {
         assert_eq!(found(|_| (), (1, 1)), [(0, vec![0]), (1, vec![0, 1])], "a second seed");
         assert_eq!(found(|_| (), (3, 0)), two, "--trials 3 are 0, 1 and 2");
         assert_eq!(found(|_| (), (2, 2)), two, "two seeds are 0 and 1");
-        let others: [(&str, fn(&mut Record)); 5] = [
+        type Change = fn(&mut Record);
+        let others: [(&str, Change); 5] = [
             ("training images", |record| record.data.train_digest.push('x')),
             ("validation images", |record| record.data.validation_digest.push('x')),
             ("code", |record| record.provenance.code = Some("0".repeat(64))),
