@@ -154,7 +154,7 @@ mod tests {
         let died = error("read line; echo ready; read word; echo 'no module called torch' >&2; exit 1");
         assert!(died.contains("a worker stopped at 'step': no module called torch"), "{died}");
         assert!(
-            error("read line; echo ready; read word; echo soon").contains("'soon' is no number of seconds")
+            error("read line; echo ready; read word; echo soon").contains("'soon' is not a number of seconds")
         );
     }
 }
