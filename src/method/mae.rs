@@ -269,8 +269,11 @@ mod tests {
     const IMAGES: usize = 3;
 
     fn model(supervision: Supervision) -> Mae {
-        let constants =
-            Reconstruction { visible: 0.5, normalise_pixels: true, encoder_heads: None, supervision };
+        with_heads(supervision, None)
+    }
+
+    fn with_heads(supervision: Supervision, encoder_heads: Option<usize>) -> Mae {
+        let constants = Reconstruction { visible: 0.5, normalise_pixels: true, encoder_heads, supervision };
         let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
         Mae::new(
             constants,
@@ -368,5 +371,20 @@ mod tests {
         let equal = loss(Supervision::AsReleased, [1, 2, 3, 1, 2, 3]);
         let two = loss(Supervision::TwoPredictions, [1, 2, 3, 0, 0, 0]);
         assert!((equal - two).abs() < 1e-12, "equal views: {equal}, two predictions {two}");
+    }
+
+    /// The same weights of another number of heads are another function; two are what the architecture has.
+    #[test]
+    fn the_encoder_has_the_heads_of_the_recipe() {
+        let mut stream = Seed::root(1).stream();
+        let pixels: Vec<f64> = (0..SIDE * SIDE * 3).map(|_| 5.0 * stream.normal()).collect();
+        let image = Tensor::from_vec(pixels, (1, SIDE, SIDE, 3), &Device::Cpu).unwrap();
+        let features = |heads| {
+            let model = with_heads(Supervision::All, heads);
+            let features = model.encoder().embed(&image, backbone::Mode::Evaluate).unwrap();
+            features.flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        assert_eq!(features(None), features(Some(2)));
+        assert_ne!(features(None), features(Some(4)));
     }
 }

@@ -89,6 +89,9 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("of them done earlier"));
         let again = logits(&table, "logit");
         assert!(again.len() == 36 && again.iter().all(|(path, logit)| (found[path] - logit).abs() < 1e-5));
+        succeeds(&skewbench(&["predict", &bundle, &data, "--out", &out, "--most", "5"]));
+        let page = fs::read_to_string(root.path().join("out/triage.html")).unwrap();
+        assert_eq!(page.matches("<li ").count(), 5);
         let message = error(&skewbench(&["predict", &bundle, &data, "--out", &out, "--rate", "1%"]));
         assert!(message.contains("predictions of another bundle or rate lie there"), "{message}");
     }
