@@ -111,23 +111,23 @@ impl Drop for Child {
     }
 }
 
-/// What stands for a Python in tests: a shell script. Another process writes it: as long as this one had it open, no
-/// thread could start it.
-#[cfg(all(test, unix))]
-pub fn script(text: &str) -> (TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("python");
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(&path).stdin(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}").as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
-    (folder, path)
-}
-
-#[cfg(all(test, unix))]
-mod tests {
+#[cfg(unix)]
+#[cfg(test)]
+pub mod tests {
     use super::*;
+
+    /// What stands for a Python in tests: a shell script. Another process writes it: as long as this one had it open, no
+    /// thread could start it.
+    pub fn script(text: &str) -> (TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("python");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(&path).stdin(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}").as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
+        (folder, path)
+    }
 
     #[test]
     fn a_block_is_the_mean_of_its_steps() {
