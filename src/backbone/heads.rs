@@ -291,4 +291,45 @@ mod tests {
         }
         Ok(())
     }
+
+    /// Numbers of a variable, the largest of them by size, and their deviation from 0.
+    fn spread(parameters: &Parameters, name: &str) -> Result<(usize, f64, f64)> {
+        let values = parameters.get(name).unwrap().variable.flatten_all()?.to_vec1::<f32>()?;
+        let largest = values.iter().fold(0.0, |largest, value| f64::from(value.abs()).max(largest));
+        let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+        Ok((values.len(), largest, (squares / values.len() as f64).sqrt()))
+    }
+
+    /// torch's linear layers are uniform within one over the root of their inputs; DINO's are normal with deviation 0.02,
+    /// but for the prototypes, and have no bias at first.
+    #[test]
+    fn first_values_are_those_of_torch_and_of_dino() -> Result<()> {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(5), DType::F32, &Device::Cpu);
+        Perceptron::new(&mut builder.scope("plain"), Layers::plain(&[100, 64, 16]))?;
+        let decoder = DecoderSize { width: 8, depth: 1, heads: 1 };
+        let heads = Heads { hidden: 64, output: 25, prototypes: 96, decoder };
+        PrototypeHead::new(&mut builder.scope("dino"), 100, heads, false)?;
+        for (name, bound) in [
+            ("plain.0.weight", 0.1),
+            ("plain.0.bias", 0.1),
+            ("plain.2.weight", 0.125),
+            ("dino.last_layer.weight_v", 0.2),
+        ] {
+            let (count, largest, deviation) = spread(&parameters, name)?;
+            assert!(0.9 * bound < largest && largest <= bound, "{name}: {largest} of {bound}");
+            // Six standard errors of a uniform deviation, bound / sqrt(3).
+            let error = 6.0 / (5.0 * count as f64).sqrt();
+            assert!((deviation * 3.0_f64.sqrt() / bound - 1.0).abs() < error, "{name}: {deviation}");
+        }
+        for layer in ["dino.mlp.0", "dino.mlp.2", "dino.mlp.4"] {
+            let (count, _, deviation) = spread(&parameters, &format!("{layer}.weight"))?;
+            assert!(
+                (deviation / 0.02 - 1.0).abs() < 6.0 / (2.0 * count as f64).sqrt(),
+                "{layer}: {deviation}"
+            );
+            assert_eq!(spread(&parameters, &format!("{layer}.bias"))?.1, 0.0, "{layer}");
+        }
+        Ok(())
+    }
 }

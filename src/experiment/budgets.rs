@@ -125,4 +125,30 @@ mod tests {
         assert!((mean(&budgets[5]) - whole).abs() < 0.01, "half of the labels: {budgets:?}, all {whole}");
         assert_eq!(budgets, of(&train, &labels, &rows, &truth, options).unwrap(), "always alike");
     }
+
+    /// Defects lie at both ends of one direction, normal images at both ends of another: no line tells them apart, but
+    /// neighbours do.
+    #[test]
+    fn probe_and_neighbours_are_scored_by_themselves() {
+        let drawn = |seed: u64| {
+            let mut stream = Seed::root(seed).stream();
+            let labels: Vec<bool> = (0..400).map(|row| row % 5 == 0).collect();
+            let rows = labels.iter().flat_map(|&defect| {
+                let end = if stream.coin(0.5) { 1.0 } else { -1.0 };
+                let [along, across] = [end + 0.1 * stream.normal(), 0.1 * stream.normal()];
+                if defect { [along, across] } else { [across, along] }
+            });
+            let rows = rows.map(|value| value as f32).collect();
+            (Features { rows, width: 2, indices: (0..400).collect(), skipped: Vec::new() }, labels)
+        };
+        let ((train, labels), (validation, truth)) = (drawn(3), drawn(4));
+        let rows = validation.tensor(&Device::Cpu).unwrap();
+        let options = Options { c: 0.1, weighting: Weighting::Balanced, standardise: true };
+        let budgets = of(&train, &labels, &rows, &truth, options).unwrap();
+        let Budget { auroc, average_precision, neighbours_auroc, .. } = &budgets[budgets.len() - 1];
+        assert!(auroc.iter().all(|&auroc| auroc < 0.75), "{auroc:?}");
+        let apart = auroc.iter().zip(average_precision).map(|(auroc, precision)| (auroc - precision).abs());
+        assert!(apart.into_iter().all(|apart| apart > 0.02), "{auroc:?} {average_precision:?}");
+        assert!(neighbours_auroc.iter().all(|&auroc| auroc > 0.95), "{neighbours_auroc:?}");
+    }
 }

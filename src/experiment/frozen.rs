@@ -207,8 +207,11 @@ mod tests {
 
     impl Copies {
         fn new(pictures: usize, grouped: bool, seed: Seed) -> Box<Self> {
-            let label =
-                |image: usize| Labels { defect: (image / 5).is_multiple_of(2), classes: ClassSet::EMPTY, stratum: 0 };
+            let label = |image: usize| Labels {
+                defect: (image / 5).is_multiple_of(2),
+                classes: ClassSet::EMPTY,
+                stratum: 0,
+            };
             let labels: Vec<Labels> = (0..5 * pictures).map(label).collect();
             let groups = (0..labels.len()).map(|image| format!("pipe {}", image / 5)).collect();
             Box::new(Self { labels, groups: grouped.then_some(groups), seed })

@@ -349,4 +349,22 @@ mod tests {
         assert_eq!(plan.normalisation(&given), Normalisation::IMAGENET);
         assert_eq!(plan.normalisation(&tuned), Normalisation::SEWER_ML);
     }
+
+    /// The authors' MAE has twelve heads, and so has what is fine-tuned from it; all else has three.
+    #[test]
+    fn what_is_fine_tuned_keeps_its_heads() {
+        let plan = Plan { recipe: recipe::Name::AsReleased, ..Plan::new(Scale::full()) };
+        let heads = |study, method| {
+            let (backbone, share, seed) = (backbone::Name::ViTTiny, Share::percent(5), 0);
+            let cell = Cell { study, method, backbone, share, seed };
+            let settings = plan.settings(&cell, "synthetic").values;
+            (plan.scale_of(&cell).vit.heads, settings["vit.heads"].as_u64())
+        };
+        assert_eq!(heads(Study::Table1, method::Name::Mae).1, Some(12));
+        for study in [Study::FineTuned, Study::LabelBudget { defects: 5 }] {
+            assert_eq!(heads(study, method::Name::Mae), (12, Some(12)), "{study:?}");
+            assert_eq!(heads(study, method::Name::SimClr), (3, Some(3)), "{study:?}");
+        }
+        assert_eq!(heads(Study::Table1, method::Name::Supervised), (3, Some(3)));
+    }
 }

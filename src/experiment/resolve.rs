@@ -495,4 +495,28 @@ mod tests {
         assert_eq!(resolved.evenly(80), **all);
         assert_eq!(resolved.evenly(81), **all);
     }
+
+    /// Every method begins with the weights of the floor of its seed, so that what differs is what was learnt.
+    #[test]
+    fn methods_begin_where_the_floor_stands() {
+        let plan = Plan::new(Scale::fixture());
+        let encoder = |cell: &Cell, seed: u64| {
+            let method = build(cell, &plan, 3.0, Seed::root(seed)).unwrap();
+            let of = |parameter: &crate::backbone::Parameter| {
+                let values = parameter.variable.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                (parameter.name.clone(), values)
+            };
+            method.parameters().encoder().all().iter().map(of).collect::<Vec<_>>()
+        };
+        let cells = cell::at(&[Share::percent(5)], 0);
+        for floor in cell::floors(&[Share::percent(5)], 0).iter().skip(1) {
+            let expected = encoder(floor, 4);
+            assert_ne!(encoder(floor, 5), expected, "another seed");
+            let same = cells.iter().filter(|cell| cell.backbone == floor.backbone);
+            // MAE's has first values of its own.
+            for cell in same.filter(|cell| cell.method != crate::method::Name::Mae) {
+                assert!(encoder(cell, 4) == expected, "{cell}");
+            }
+        }
+    }
 }

@@ -108,4 +108,33 @@ mod tests {
             rare.validation(&*source.validation, &all).unwrap_err().downcast_ref::<OutOfReach>().is_some()
         );
     }
+
+    /// Of one's own folders: roots and cracks are equally many, so that cracks come first; a hole is rarest.
+    #[test]
+    fn kinds_of_ones_own_are_ranked_and_left_out_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let split = |name: &str, kinds: &[(&str, usize)]| {
+            for (kind, count) in kinds {
+                let into = folder.path().join(name).join(kind);
+                std::fs::create_dir_all(&into).unwrap();
+                (0..*count).for_each(|image| std::fs::write(into.join(format!("{image}.png")), "").unwrap());
+            }
+        };
+        split("train", &[("good", 9), ("root", 4), ("hole", 2), ("crack", 4)]);
+        split("test", &[("good", 7), ("root", 6), ("hole", 3), ("crack", 5)]);
+        let source = crate::data::folder::source(folder.path()).unwrap();
+        let classes: Vec<Class> = (0..3).map(|rank| Class::of_rank(&source, rank).unwrap()).collect();
+        assert_eq!(classes.iter().map(Class::name).collect::<Vec<_>>(), ["crack", "root", "hole"]);
+        let count = source.train.labels().len();
+        let left_out = (0..count).filter(|&index| classes[1].is_in(&*source.train, index)).count();
+        assert_eq!((count, left_out), (19, 4));
+        let all: Vec<usize> = (0..source.validation.labels().len()).collect();
+        let kept = classes[1].validation(&*source.validation, &all).unwrap();
+        let kinds = kept.iter().map(|&index| source.validation.kind(index)).collect::<Vec<_>>();
+        assert_eq!(kinds.len(), 7 + 6);
+        assert!(kinds.iter().all(|kind| kind.is_none_or(|kind| kind == "root")), "{kinds:?}");
+        let error = classes[2].validation(&*source.validation, &all).unwrap_err();
+        assert!(error.downcast_ref::<OutOfReach>().is_some(), "three holes are too few: {error}");
+        assert!(Class::of_rank(&source, 3).is_err());
+    }
 }

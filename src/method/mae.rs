@@ -386,4 +386,28 @@ mod tests {
         assert_eq!(features(2, Some(4)), features(4, None));
         assert_ne!(features(2, Some(4)), features(2, None));
     }
+
+    /// Xavier's, as MAE's original: uniform within the root of six over inputs and outputs together, biases 0.
+    #[test]
+    fn the_decoder_begins_as_the_originals() {
+        let model = model(Supervision::All);
+        let values = |name: &str| {
+            let variable = &model.parameters().get(name).unwrap().variable;
+            variable.flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        // The encoder's 8 features to the decoder's 8, these to the 48 numbers of a patch.
+        for (name, inputs, outputs) in [("decoder_embed", 8, 8), ("decoder_pred", 8, 48)] {
+            let bound = (6.0 / f64::from(inputs + outputs)).sqrt();
+            let weights = values(&format!("head.{name}.weight"));
+            let largest = weights.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+            assert_eq!(weights.len() as i32, inputs * outputs);
+            assert!(0.85 * bound < largest && largest <= bound, "{name}: {largest} of {bound}");
+            assert!(values(&format!("head.{name}.bias")).iter().all(|&value| value == 0.0), "{name}");
+        }
+        let token = values("head.mask_token");
+        assert!(
+            token.iter().any(|&value| value != 0.0) && token.iter().all(|value| value.abs() < 0.1),
+            "{token:?}"
+        );
+    }
 }

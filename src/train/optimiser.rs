@@ -588,4 +588,30 @@ mod tests {
         let error = optimiser.restore(&HashMap::new()).unwrap_err();
         assert!(error.to_string().contains("no state named 'w.first_moment'"));
     }
+
+    /// Clipped to a length, a gradient moves a variable as one of that length does, whatever the rule makes of lengths.
+    #[test]
+    fn every_rule_takes_the_clipped_gradient() {
+        let length = (0..12).map(|n| (0.1 * (0.2 * f64::from(n)).cos()).powi(2)).sum::<f64>().sqrt();
+        let rules = [Rule::Sgd { momentum: 0.9 }, Rule::ADAMW, lars(LIGHTLY), lars(SOLO), lars(BARLOW)];
+        for rule in rules {
+            // The second is five times as long as the bound; the first is shorter, and stays.
+            let (bound, scales) = (3.0 * length, [2.0, 15.0]);
+            let moved = |clip: Option<f64>| {
+                let parameters = [weights("w", Role::Weight)];
+                let group = Group { clip, ..group(&parameters, 0.3, 0.05) };
+                let mut optimiser = Optimiser::new(rule, vec![group]).unwrap();
+                for scale in scales {
+                    // What is left of it, with the 1e-6 of PyTorch's clipping.
+                    let left = (bound / (scale * length + 1e-6)).min(1.0);
+                    let scale = if clip.is_some() { scale } else { scale * left };
+                    optimiser.step(&gradients(&parameters, scale), |base| base).unwrap();
+                }
+                first_four(&parameters[0])
+            };
+            for (clipped, shorter) in moved(Some(bound)).into_iter().zip(moved(None)) {
+                assert!((clipped - shorter).abs() < 1e-12, "{rule:?}: {clipped}, {shorter}");
+            }
+        }
+    }
 }

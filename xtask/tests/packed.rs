@@ -38,7 +38,12 @@ fn what_is_packed_is_trained_on() {
     let of_files = ["--epochs", "2", "--data", &data, "--out", &from_files];
     succeeds(&skewbench(&[&own[..], &SMALL, &of_files, &skip].concat()));
     succeeds(&train(&format!("packed={whole}"), &from_whole));
-    succeeds(&train(&format!("packed={small}"), &from_small));
+    let events = path("events");
+    let small_data = format!("packed={small}");
+    let of_small = ["--epochs", "2", "--data", &small_data, "--out", &from_small, "--tensorboard", &events];
+    succeeds(&skewbench(&[&own[..], &SMALL, &of_small].concat()));
+    let of_cell = Path::new(&events).join("extension/supervised-resnet18-natural-seed0");
+    assert_eq!(fs::read_dir(of_cell).unwrap().count(), 1, "an event file for TensorBoard");
     // The bytes of files say what the files say.
     let logits = |out: &str| {
         let text = table(out);

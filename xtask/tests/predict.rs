@@ -89,9 +89,32 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("of them done earlier"));
         let again = logits(&table, "logit");
         assert!(again.len() == 36 && again.iter().all(|(path, logit)| (found[path] - logit).abs() < 1e-5));
+        succeeds(&skewbench(&["predict", &bundle, &data, "--out", &out, "--most", "5"]));
+        let page = fs::read_to_string(root.path().join("out/triage.html")).unwrap();
+        assert_eq!(page.matches("<li ").count(), 5);
         let message = error(&skewbench(&["predict", &bundle, &data, "--out", &out, "--rate", "1%"]));
         assert!(message.contains("predictions of another bundle or rate"), "{message}");
+        other_sizes_are_told(root.path(), &bundle);
     }
+}
+
+/// Pictures of other sizes than those of training are seen otherwise: they are counted, and one is named.
+fn other_sizes_are_told(root: &Path, bundle: &str) {
+    let path = |name: &str| root.join(name).to_string_lossy().into_owned();
+    let new = root.join("new");
+    support::draw(&new.join("as-before.png"), false, 7);
+    let predict = |out: &str| {
+        let output = skewbench(&["predict", bundle, &path("new"), "--out", &path(out)]);
+        succeeds(&output);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!predict("first").contains("as most that it was trained on"));
+    for name in ["wide.png", "wider.png"] {
+        image::RgbImage::new(48, 32).save(new.join(name)).unwrap();
+    }
+    let told = predict("second");
+    let expected = "note: 2 images are not 32 x 32 as most that it was trained on, such as wide.png";
+    assert!(told.contains(expected), "{told}");
 }
 
 /// Detectors that know no defect: the logits of the record, and a map of the patches that lie far from normal ones.

@@ -351,3 +351,34 @@ fn a_part_without_cells_ends_well() {
     assert!(!out.exists(), "nothing is written");
     assert!(error(&reproduce("folder=/nowhere", &out, &["--part", "1/16"])).contains("/nowhere"));
 }
+
+/// Of 36 pictures 27 are trained on: three batches of eight an epoch, for two seeds and two epochs; floors train on none.
+#[test]
+fn a_dry_run_says_what_there_is_to_do_and_does_nothing() {
+    let root = TempDir::new().unwrap();
+    let data = folder(&camera(root.path(), "data", 0));
+    let out = root.path().join("out").to_string_lossy().into_owned();
+    let own = [
+        "reproduce",
+        "--study",
+        "table1,floors",
+        "--only",
+        "supervised-resnet18,random_weights/none-resnet18",
+    ];
+    let more =
+        ["--shares", "natural", "--seeds", "2", "--epochs", "2", "--data", &data, "--out", &out, "--dry-run"];
+    let output = skewbench(&[&own[..], &SMALL, &more].concat());
+    succeeds(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let row = |kind: &str| {
+        let line =
+            said.lines().find(|line| line.starts_with(kind)).unwrap_or_else(|| panic!("no {kind}: {said}"));
+        line[kind.len()..].split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(row("extension supervised resnet18 ")[..2], ["2", "96"], "cells, image passes: {said}");
+    let floors = row("random_weights none resnet18 ");
+    assert_eq!(floors[..3], ["2", "0", "-"], "no images a second: {said}");
+    assert_eq!(floors[3..5], ["0", "s"], "and no time: {said}");
+    assert!(said.contains("\nestimate for this machine, one process: "), "{said}");
+    assert!(!Path::new(&out).exists(), "nothing was written");
+}

@@ -122,7 +122,11 @@ pub fn sampled(source: &Source, plan: &Plan) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use skewbench::{data::synthetic, seed::Seed};
+    use skewbench::{
+        data::{Share, synthetic},
+        experiment::cell,
+        seed::Seed,
+    };
 
     use super::*;
 
@@ -142,5 +146,23 @@ mod tests {
         assert!(told.starts_with(&expected), "{told}");
         assert_eq!(sampled(&drawn(), &Plan::new(Scale::full())), None);
         assert_eq!(sampled(&source, &Plan::new(Scale::small())), None);
+    }
+
+    /// Five thousand small drawn pictures are kept, half a million large ones are not, and files are taken to be too large.
+    #[test]
+    fn what_memory_holds_after_the_first_epoch() {
+        let cell = cell::floors(&[Share::percent(45)], 0)[0];
+        let remembers = |scale: Scale, drawn: bool| {
+            let (images, side) = (scale.synthetic_images, scale.side);
+            let plan = Plan::new(scale);
+            let source = synthetic::source(Seed::root(0), images.0, images.1, side);
+            let resolved = plan.resolve(&cell, &source).unwrap();
+            let sources = Sources { by_side: BTreeMap::new(), drawn };
+            sources.remembers(&resolved, &plan)
+        };
+        let many = (30_000, 100);
+        assert!(remembers(Scale { synthetic_images: many, ..Scale::small() }, true));
+        assert!(!remembers(Scale { synthetic_images: many, ..Scale::full() }, true));
+        assert!(!remembers(Scale::quick(), false));
     }
 }

@@ -199,3 +199,27 @@ pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
     report::write(&[out.to_owned()], &out.join("report.html"))?.print();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::committed;
+
+    /// A page is written at once, then not before some time has passed.
+    #[test]
+    fn the_page_of_a_run_is_renewed_now_and_then() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        folder.write(&committed::record("table1", "simclr", 0)).unwrap();
+        let page = root.path().join("report.html");
+        let current = Current::new(root.path());
+        current.renew().unwrap();
+        assert!(std::fs::read_to_string(&page).unwrap().contains("SimCLR"));
+        std::fs::remove_file(&page).unwrap();
+        current.renew().unwrap();
+        assert!(!page.exists(), "it was written a moment ago");
+        current.next.set(Instant::now());
+        current.renew().unwrap();
+        assert!(page.exists());
+    }
+}

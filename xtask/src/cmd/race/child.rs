@@ -111,25 +111,23 @@ impl Drop for Child {
     }
 }
 
-/// What stands for a Python in tests: a shell script. Another process writes it: as long as this one had it open, no
-/// thread could start it.
-#[cfg(all(test, unix))]
-pub fn script(text: &str) -> (TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("python");
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(&path).stdin(Stdio::piped());
-    let mut shell = shell.spawn().expect("a shell");
-    let mut input = shell.stdin.take().expect("its input");
-    input.write_all(format!("#!/bin/sh\n{text}").as_bytes()).expect("a script");
-    drop(input);
-    assert!(shell.wait().expect("its end").success());
-    (folder, path)
-}
-
-#[cfg(all(test, unix))]
-mod tests {
+#[cfg(unix)]
+#[cfg(test)]
+pub mod tests {
     use super::*;
+
+    /// What stands for a Python in tests: a shell script. Another process writes it: as long as this one had it open, no
+    /// thread could start it.
+    pub fn script(text: &str) -> (TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("python");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(&path).stdin(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}").as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
+        (folder, path)
+    }
 
     #[test]
     fn a_block_is_the_mean_of_its_steps() {
@@ -154,7 +152,8 @@ mod tests {
         let died = error("read line; echo ready; read word; echo 'no module called torch' >&2; exit 1");
         assert!(died.contains("a worker stopped at 'step': no module called torch"), "{died}");
         assert!(
-            error("read line; echo ready; read word; echo soon").contains("'soon' is not a number of seconds")
+            error("read line; echo ready; read word; echo soon")
+                .contains("'soon' is not a number of seconds")
         );
     }
 }

@@ -360,7 +360,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn pytorch_is_raced_in_its_fastest_setting() {
-        let (_folder, python) = child::script(
+        let (_folder, python) = child::tests::script(
             r#"read line
 case "$line" in
     *'"channels_last":false'*'"together":false'*) steps="0.01 0.4 0.4 0.4" ;;

@@ -234,6 +234,9 @@ mod tests {
         <Command as clap::Parser>::parse_from(flags.split_whitespace()).asked
     }
 
+    /// What makes a record one of something else.
+    type Change = fn(&mut Record);
+
     /// A record of a trial of this run, with an AUROC of its converged probe.
     fn record(run: &Run, trial: u16, seed: u64, auroc: f64) -> Record {
         let mut record = committed::record("tuning", "supervised", seed);
@@ -277,7 +280,6 @@ mod tests {
         assert_eq!(found(|_| (), (1, 1)), [(0, vec![0]), (1, vec![0, 1])], "a second seed");
         assert_eq!(found(|_| (), (3, 0)), two, "--trials 3 are 0, 1 and 2");
         assert_eq!(found(|_| (), (2, 2)), two, "two seeds are 0 and 1");
-        type Change = fn(&mut Record);
         let others: [(&str, Change); 5] = [
             ("training images", |record| record.data.train_digest.push('x')),
             ("validation images", |record| record.data.validation_digest.push('x')),

@@ -1,0 +1,129 @@
+//! What a person meets at `submit`: what is handed to a scheduler, or started here, is what was asked for.
+
+// A test that unwraps fails, as it should; clippy.toml does not reach its helpers.
+#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+
+mod support;
+
+use std::{
+    env, fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use skewbench::results::Folder;
+use support::{SMALL, camera, error, folder, skewbench, succeeds};
+use tempfile::TempDir;
+
+/// Flags of `reproduce` for three floors of a folder of pictures.
+fn floors(root: &Path) -> Vec<String> {
+    let data = folder(&camera(root, "data", 0));
+    let out = root.join("out").display().to_string();
+    let own = ["--study", "floors", "--shares", "natural", "--data", &data, "--out", &out];
+    [&own[..], &SMALL].concat().into_iter().map(str::to_owned).collect()
+}
+
+fn submit(own: &[&str], reproduce: &[String], programs: &Path) -> Output {
+    let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    command.arg("submit").args(own).arg("--").args(reproduce).env("PATH", path).output().unwrap()
+}
+
+/// A program that is found before any other of its name. Another process writes it: as long as this one had it open, no
+/// thread could start it.
+fn program(folder: &Path, name: &str, text: &str) {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "cat > \"$0\" && chmod +x \"$0\""]).arg(folder.join(name)).stdin(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+}
+
+fn told(output: &Output) -> String {
+    succeeds(output);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_manifest_runs_what_follows_on_a_gpu_where_there_is_one() {
+    let script = |gpus: &str, more: &[&str]| {
+        let own =
+            ["submit", "--kubernetes", "--image", "x:1", "--claim", "c", "--tasks", "4", "--gpus", gpus];
+        let job = told(&skewbench(&[&own[..], &["--", "--full", "--out=/results/a"], more].concat()));
+        let job: Value = serde_json::from_str(&job).unwrap();
+        job["spec"]["template"]["spec"]["containers"][0]["command"][2].as_str().unwrap().to_owned()
+    };
+    let part = "--part $((JOB_COMPLETION_INDEX + 1))/4";
+    assert_eq!(script("0", &[]), format!("exec skewbench reproduce --full --out=/results/a {part}"));
+    assert_eq!(script("1", &[]), format!("exec skewbench reproduce --full --out=/results/a --gpu {part}"));
+    // Asked for already, it is not asked for again.
+    assert_eq!(script("2", &["--gpu"]), script("1", &[]));
+}
+
+#[test]
+fn a_job_array_is_handed_to_slurm_and_noted_for_status() {
+    let root = TempDir::new().unwrap();
+    let (programs, out, asked) = (root.path().join("bin"), root.path().join("out"), floors(root.path()));
+    fs::create_dir(&programs).unwrap();
+    let log = programs.join("log");
+    program(&programs, "sbatch", &format!("echo \"$@\" >> {}; echo '1234;cluster'", log.display()));
+    program(&programs, "squeue", &format!("echo \"$@\" >> {}; echo '1234_2 RUNNING None'", log.display()));
+
+    // Written only: nothing is submitted, nor noted.
+    let said = told(&submit(&["--slurm", "--write-only", "--tasks", "2"], &asked, &programs));
+    assert!(said.contains("written: 2 tasks") && !log.exists(), "{said}");
+    assert!(Folder::open(&out).unwrap().runs().unwrap().is_empty());
+    let said = told(&submit(&["--slurm", "--tasks", "100", "--gpus", "2"], &asked, &programs));
+    assert!(said.contains("submitted: 3 tasks as job 1234"), "no more than there are cells: {said}");
+    let scripts = ["array.sh", "report.sh"].map(|name| out.join("slurm").join(name).display().to_string());
+    let calls = fs::read_to_string(&log).unwrap();
+    let expected =
+        format!("--parsable {}\n--parsable --dependency=afterany:1234 {}\n", scripts[0], scripts[1]);
+    assert_eq!(calls, expected);
+    let script = fs::read_to_string(&scripts[0]).unwrap();
+    for part in
+        ["#SBATCH --array=1-3\n", "#SBATCH --gres=gpu:2\n", " --gpu ", "--part \"$SLURM_ARRAY_TASK_ID/3\""]
+    {
+        assert!(script.contains(part), "no '{part}': {script}");
+    }
+    let runs = Folder::open(&out).unwrap().runs().unwrap();
+    assert_eq!(runs.iter().map(|run| run.cells.len()).collect::<Vec<_>>(), [3]);
+
+    let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
+    let mut status = Command::new(env!("CARGO_BIN_EXE_skewbench"));
+    let said = told(&status.arg("status").arg(&out).env("PATH", path).output().unwrap());
+    assert!(said.starts_with("0 of 3 cells finished, 0 in training, 0 interrupted, 3 not begun\n"), "{said}");
+    assert!(said.contains("  slurm        1234_2 RUNNING None\n"), "{said}");
+    assert!(fs::read_to_string(&log).unwrap().ends_with("--jobs 1234\n"));
+
+    program(&programs, "sbatch", "echo 'no such partition' >&2; exit 1");
+    let message = error(&submit(&["--slurm"], &asked, &programs));
+    assert!(message.contains("sbatch refuses: no such partition"), "{message}");
+}
+
+#[test]
+fn processes_here_share_the_cells() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("out");
+    let asked = [floors(root.path()), vec!["--no-weights".to_owned()]].concat();
+    let said = told(&submit(&["--local", "2"], &asked, root.path()));
+    for process in ["[0] ", "[1] "] {
+        assert!(said.lines().any(|line| line.starts_with(process)), "{said}");
+    }
+    let records = Folder::open(&out).unwrap().records().unwrap();
+    let mut found: Vec<&str> = records.iter().map(|record| record.cell.id.as_str()).collect();
+    found.sort_unstable();
+    let expected = ["pixels/none-pixels", "random_weights/none-resnet18", "random_weights/none-vit_tiny"]
+        .map(|cell| format!("{cell}-natural-seed0"));
+    assert_eq!(found, expected);
+    // Asked to keep no weights, they keep none.
+    let kept: Vec<_> =
+        fs::read_dir(out.join("random_weights")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(
+        kept.iter().all(|path| path.extension().is_none_or(|ending| ending != "safetensors")),
+        "{kept:?}"
+    );
+}
