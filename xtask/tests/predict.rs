@@ -108,12 +108,12 @@ fn other_sizes_are_told(root: &Path, bundle: &str) {
         succeeds(&output);
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(!predict("first").contains("as most that it was trained on"));
+    assert!(!predict("first").contains("like most training images"));
     for name in ["wide.png", "wider.png"] {
         image::RgbImage::new(48, 32).save(new.join(name)).unwrap();
     }
     let told = predict("second");
-    let expected = "note: 2 images are not 32 x 32 as most that it was trained on, such as wide.png";
+    let expected = "note: 2 images, such as wide.png, are not 32 x 32 like most training images";
     assert!(told.contains(expected), "{told}");
 }
 

@@ -62,9 +62,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let bundle = Bundle::open(&arguments.bundle)?;
-    let files = open(&arguments.images)?;
-    let bits = bundle.manifest.sample_bits.map(|bits| bits.to_string().parse::<SampleBits>()).transpose()?;
-    files.set_sample_bits(bits.unwrap_or(SampleBits::ALL));
+    let files = open(&arguments.images, bundle.manifest.sample_bits)?;
     let rate = match arguments.rate {
         Some(rate) => rate.fraction().context("--rate needs a percentage")?,
         None => bundle.manifest.rate,
@@ -92,10 +90,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Opens the images to score.
-fn open(images: &Path) -> Result<Files> {
+/// Opens the images to score; `bits` of 16-bit samples are significant, as in training.
+fn open(images: &Path, bits: Option<u8>) -> Result<Files> {
     let files = if images.is_dir() { folder::unlabelled(images)? } else { table::unlabelled(images)? };
     ensure!(!files.is_empty(), "{}: no images", images.display());
+    let bits = bits.map(|bits| bits.to_string().parse::<SampleBits>()).transpose()?;
+    files.set_sample_bits(bits.unwrap_or(SampleBits::ALL));
     Ok(files)
 }
 
@@ -176,4 +176,21 @@ fn finish(arguments: &Arguments, bundle: &Bundle, files: &Files, rate: f64, rows
 /// Describes an image on the page.
 fn worth(worth: &Worth) -> String {
     format!("logit {:.2}, probability {:.1} %", worth.logit, 100.0 * worth.probability)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_read_as_in_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = open(folder.path(), None).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("no images")));
+        image::RgbImage::new(2, 2).save(folder.path().join("a.png")).unwrap();
+        let found = |bits| open(folder.path(), bits).unwrap().sample_bits();
+        assert_eq!(found(Some(12)), "12".parse::<SampleBits>().unwrap());
+        assert_ne!(found(Some(12)), SampleBits::ALL);
+        assert_eq!(found(None), SampleBits::ALL);
+    }
 }

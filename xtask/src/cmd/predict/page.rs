@@ -261,4 +261,12 @@ mod tests {
         }
         assert!(first.contains("data-path=\"a&lt;b.png\""), "{first}");
     }
+
+    /// The page's filter reads the probability of each image.
+    #[test]
+    fn each_image_carries_its_path_and_probability() {
+        let html = page(&[], Vec::new(), 0);
+        assert!(html.contains("data-path=\"a&lt;b.png\" data-probability=\"0.125\""), "{html}");
+        assert!(html.contains("data-path=\"c.png\" data-probability=\"0.125\""), "{html}");
+    }
 }

@@ -288,4 +288,19 @@ mod tests {
         assert!(third.starts_with("debug/skewbench,,avx2,2,"), "{third}");
         assert!(third.contains(",true,false,x.safetensors,1.0,"), "{third}");
     }
+
+    #[test]
+    fn every_instruction_set_is_named() {
+        let found = instruction_sets();
+        let names: Vec<&str> = found.split(' ').collect();
+        #[cfg(target_arch = "x86_64")]
+        for (name, seen) in [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+        ] {
+            assert_eq!(names.contains(&name), seen, "{name} in '{found}'");
+        }
+        assert_eq!(names.contains(&"baseline"), names.len() == 1 && found == "baseline");
+    }
 }

@@ -157,4 +157,14 @@ mod tests {
         }
         assert!(gpus(1, Some(""), Some(8)).is_err(), "none may be used");
     }
+
+    /// SIGKILL would lose the state since the last checkpoint.
+    #[cfg(unix)]
+    #[test]
+    fn a_process_is_asked_to_end() {
+        use std::os::unix::process::ExitStatusExt;
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        terminate(&child);
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+    }
 }
