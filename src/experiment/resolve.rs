@@ -455,6 +455,19 @@ mod tests {
         assert_eq!(said, [Some("1/1".to_owned()), Some("1/4".to_owned())]);
     }
 
+    /// A floor has no training; what its loader draws is nevertheless its own seed's.
+    #[test]
+    fn each_seed_has_views_of_its_own() {
+        let plan = Plan::new(Scale::fixture());
+        let data = crate::data::synthetic::source(Seed::root(0), 80, 60, plan.scale.side);
+        let stream = |seed| {
+            let cell = cell::floors(&[Share::NATURAL], seed)[0];
+            plan.resolve(&cell, &data).unwrap().loader().seed.stream().below(1 << 40)
+        };
+        assert_eq!(stream(1), stream(1));
+        assert_ne!(stream(0), stream(1));
+    }
+
     #[test]
     fn each_seed_has_few_labels_of_its_own() {
         let plan = Plan::new(Scale::fixture());

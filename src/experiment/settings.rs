@@ -305,6 +305,20 @@ mod tests {
         assert!(!values.contains_key("on_bad_image"));
     }
 
+    /// MAE's authors give its encoder twelve heads; the others have as many as the scale says.
+    #[test]
+    fn heads_of_attention_are_those_of_the_method() {
+        let mut plan = Plan::new(Scale::small());
+        plan.recipe = crate::experiment::recipe::Name::AsReleased;
+        let heads = |method| {
+            let share = Share::percent(5);
+            let cell =
+                Cell { study: Study::Table1, method, backbone: backbone::Name::ViTTiny, share, seed: 0 };
+            plan.settings(&cell, "synthetic").values["vit.heads"].clone()
+        };
+        assert_eq!([heads(method::Name::Mae), heads(method::Name::SimClr)], [json!(12), json!(3)]);
+    }
+
     /// A trial is an ordinary cell: its name and settings distinguish it from others, and trial 0 is the recipe.
     #[test]
     fn a_trial_is_named_and_stated() {

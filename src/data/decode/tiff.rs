@@ -376,4 +376,46 @@ pub(super) mod tests {
             assert!(apart <= Some(1), "{stored:?}: {found:?}, not {expected:?}");
         }
     }
+
+    /// Numbers of two bytes in a file that says `MM`, with the larger byte first.
+    #[test]
+    fn palettes_are_read_in_either_order_of_bytes() {
+        // Three colours in 256 each of red, green and blue.
+        let mut colours = vec![0_u16; 3 * 256];
+        for (index, colour) in [[10, 20, 30], [200, 100, 50], [0, 255, 128]].iter().enumerate() {
+            (0..3).for_each(|channel| colours[256 * channel + index] = colour[channel] * 257);
+        }
+        let fields: [(u16, u16, u32, u32); 9] = [
+            (256, 3, 1, 3),
+            (257, 3, 1, 1),
+            (258, 3, 1, 8),
+            (259, 3, 1, 1),
+            (262, 3, 1, 3),
+            (273, 4, 1, 122),
+            (278, 3, 1, 1),
+            (279, 4, 1, 3),
+            (320, 3, 768, 126),
+        ];
+        let file = |little: bool| -> Vec<u8> {
+            let two = |number: u16| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+            let four = |number: u32| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+            let mut file = if little { b"II".to_vec() } else { b"MM".to_vec() };
+            file.extend([&two(42)[..], &four(8), &two(fields.len() as u16)].concat());
+            for (tag, kind, count, value) in fields {
+                file.extend([&two(tag)[..], &two(kind), &four(count)].concat());
+                match (kind, count) {
+                    (3, 1) => file.extend([two(value as u16), [0; 2]].concat()),
+                    _ => file.extend(four(value)),
+                }
+            }
+            file.extend([0; 4]);
+            assert_eq!(file.len(), 122);
+            file.extend([1, 2, 0, 0]);
+            colours.iter().for_each(|&colour| file.extend(two(colour)));
+            file
+        };
+        for little in [true, false] {
+            assert_eq!(rgb(&file(little)), [200, 100, 50, 0, 255, 128, 10, 20, 30], "{little}");
+        }
+    }
 }

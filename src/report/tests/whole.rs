@@ -260,3 +260,22 @@ fn arms_and_floors_stand_in_order_and_candidates_have_a_star() {
     let one = decision::section(&page(vec![of("table1", "simclr", 0, 0.5)])).into_string();
     assert!(one.contains("(one seed: no intervals)"), "{one}");
 }
+
+#[test]
+fn a_figure_shows_the_score_that_it_is_asked_for() {
+    let records = [0.05, 0.45].map(|share| {
+        let mut record = at_share("simclr", Some(share));
+        for score in &mut record.scores {
+            (score.auroc, score.average_precision) = (0.5 + share, 0.2 + share);
+        }
+        record
+    });
+    let page = page(records.to_vec());
+    let shown = |metric| -> Vec<f64> {
+        let plots = scores::by_share(&page, page.ours().unwrap(), metric);
+        let [(_, plot)] = &plots[..] else { panic!("one backbone") };
+        plot.series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect()
+    };
+    assert_eq!(shown(Metric::Auroc), [0.55, 0.95]);
+    assert_eq!(shown(Metric::AveragePrecision), [0.25, 0.65]);
+}

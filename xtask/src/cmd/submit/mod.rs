@@ -125,11 +125,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "--gpus {}: a process uses one GPU; --local N starts as many processes as there are GPUs",
         arguments.gpus
     );
-    let mut words = vec!["reproduce".to_owned()];
-    words.extend(arguments.reproduce.iter().cloned());
-    if arguments.gpus > 0 && !words.iter().any(|word| word == "--gpu") {
-        words.push("--gpu".to_owned());
-    }
+    let words = requested(&arguments.reproduce, arguments.gpus);
     if arguments.kubernetes {
         // This machine may not have access to data and results.
         return kubernetes::print(arguments, &words);
@@ -200,9 +196,30 @@ fn in_words(tasks: usize) -> String {
     if tasks == 1 { "one task".to_owned() } else { format!("{} tasks", thousands(tasks)) }
 }
 
+/// Returns the command of a task: what follows `--`, and `--gpu` if tasks have GPUs.
+fn requested(reproduce: &[String], gpus: usize) -> Vec<String> {
+    let mut words = vec!["reproduce".to_owned()];
+    words.extend(reproduce.iter().cloned());
+    if gpus > 0 && !words.iter().any(|word| word == "--gpu") {
+        words.push("--gpu".to_owned());
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tasks_with_a_gpu_train_on_it() {
+        for (given, gpus, expected) in [
+            ("--full", 0, "reproduce --full"),
+            ("--full", 1, "reproduce --full --gpu"),
+            ("--gpu --full", 2, "reproduce --gpu --full"),
+        ] {
+            assert_eq!(requested(&words(given), gpus), words(expected), "{given}, {gpus}");
+        }
+    }
 
     fn words(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
