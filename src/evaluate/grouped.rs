@@ -103,4 +103,15 @@ mod tests {
         assert_eq!(auroc_error(&[1.0, 2.0, 3.0], &[false, false, true], &[0, 1, 2]), None);
         assert_eq!(auroc_error(&[1.0, 2.0], &[true, true], &[0, 1]), None);
     }
+
+    /// By hand: of four pairs three are in order, an area of 3/4. Each image strays by 1/4, both of the first group upwards
+    /// and both of the second downwards: variances of 1/16 for each label, and twice a covariance of 1/16.
+    #[test]
+    fn defects_and_normal_images_of_a_group_stray_together() {
+        let (scores, defects) = ([4.0, 1.0, 2.0, 3.0], [true, false, true, false]);
+        let error = |groups: [u32; 4]| auroc_error(&scores, &defects, &groups).unwrap();
+        assert!((error([0, 0, 1, 1]) - 0.5).abs() < 1e-12, "{}", error([0, 0, 1, 1]));
+        // Grouped the other way they stray apart, and nothing is left.
+        assert!(error([0, 1, 1, 0]).abs() < 1e-12, "{}", error([0, 1, 1, 0]));
+    }
 }

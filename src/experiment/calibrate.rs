@@ -90,22 +90,74 @@ fn training(resolved: &Resolved, method: &dyn Method, loader: &Loader, again: bo
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
     use super::*;
     use crate::{
-        data::{Share, synthetic},
-        experiment::{Plan, Scale, cell},
+        data::{Dataset, Image, Labels, Share, Source, synthetic},
+        experiment::{Cell, Plan, Scale, cell},
         seed::Seed,
     };
 
-    /// Where nothing is trained, training takes no time.
-    #[test]
-    fn training_and_evaluation_are_timed_apart() {
+    /// Drawn images that count how often they are opened.
+    struct Counting(Box<dyn Dataset>, Arc<AtomicUsize>);
+
+    impl Dataset for Counting {
+        fn labels(&self) -> &[Labels] {
+            self.0.labels()
+        }
+
+        fn open(&self, index: usize) -> Result<Image> {
+            self.1.fetch_add(1, Relaxed);
+            self.0.open(index)
+        }
+
+        fn place(&self, index: usize) -> String {
+            self.0.place(index)
+        }
+
+        fn digest(&self) -> String {
+            self.0.digest()
+        }
+    }
+
+    /// The pace of a cell of forty images, and how many were opened for it.
+    fn counted(cell: Cell, enough: f64, again: bool) -> (Pace, usize) {
         let plan = Plan::new(Scale::fixture());
         let source = synthetic::source(Seed::root(0), 40, 40, plan.scale.side);
-        let of = |cell| pace(&plan.resolve(&cell, &source).unwrap(), 0.0, true).unwrap();
-        let floor = of(cell::floors(&[Share::NATURAL], 0)[0]);
-        assert!(floor.train == 0.0 && floor.evaluate > 0.0, "{floor:?}");
-        let trained = of(cell::at(&[Share::NATURAL], 0)[0]);
-        assert!(trained.train > 0.0 && trained.evaluate > 0.0, "{trained:?}");
+        let opened = Arc::new(AtomicUsize::new(0));
+        let source = Source { train: Box::new(Counting(source.train, opened.clone())), ..source };
+        let resolved = plan.resolve(&cell, &source).unwrap();
+        opened.store(0, Relaxed);
+        let pace = pace(&resolved, enough, again).unwrap();
+        (pace, opened.load(Relaxed))
+    }
+
+    /// Two batches of 8 are looked at; where that is too fast to be timed, of 16, then of all 32, of which there are no two.
+    #[test]
+    fn batches_grow_until_they_take_long_enough() {
+        let floor = cell::floors(&[Share::NATURAL], 0)[0];
+        assert_eq!(
+            [(0.0, false), (0.0, true)].map(|(enough, again)| counted(floor, enough, again).1),
+            [16, 32]
+        );
+        assert_eq!(counted(floor, 1e9, false).1, 16 + 32 + 40);
+        let (pace, _) = counted(floor, 0.0, false);
+        assert!(pace.train == 0.0 && pace.evaluate > 0.0, "nothing is trained: {pace:?}");
+    }
+
+    /// Two epochs of sixteen images, after each of which two are ranked, and one look at all: an image takes no longer than
+    /// its part of the whole.
+    #[test]
+    fn a_training_image_takes_its_part_of_the_time() {
+        let begun = Instant::now();
+        let (pace, opened) = counted(cell::at(&[Share::NATURAL], 0)[0], 0.0, false);
+        let whole = begun.elapsed().as_secs_f64();
+        assert_eq!(opened, 16 + 2 * (16 + 2));
+        assert!(pace.train > 0.0 && 16.0 * pace.train < whole, "{pace:?} in {whole} s");
+        assert!(pace.evaluate > 0.0 && 16.0 * pace.evaluate < whole, "{pace:?} in {whole} s");
     }
 }

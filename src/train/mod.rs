@@ -413,4 +413,43 @@ mod tests {
         assert_eq!((sizes(&all), sizes(&apart)), (vec![(3, 0.125)], vec![(1, 0.125), (2, 0.0)]));
         assert!(all.iter().chain(&apart).all(|group| group.clip == Some(0.5)));
     }
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_told_with_its_place() {
+        let source = synthetic::source(Seed::root(0), 8, 4, 8);
+        let loader = Loader {
+            dataset: &*source.train,
+            indices: &(0..8).collect::<Vec<_>>(),
+            views: &[ViewRecipe::whole(8)],
+            normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
+            repeats: 1,
+            batch_size: 4,
+            on_bad_image: OnBadImage::Fail,
+            device: &Device::Cpu,
+            numbers: DType::F32,
+            seed: Seed::root(0),
+        };
+        let optimisation = Optimisation {
+            rule: Rule::Sgd { momentum: 0.0 },
+            learning_rate: 1.0,
+            weight_decay: 0.0,
+            decayed: Decayed::Everything,
+            clip: None,
+            warm_up_epochs: 0.0,
+            warm_up_start: 0.0,
+            end: 0.0,
+            epochs: 2,
+        };
+        let method = Falling::new();
+        // The weight is spoilt after the first step of the second epoch.
+        let spoil = |progress: Progress| {
+            if matches!(progress, Progress::Step { epoch: 1, step: 1, .. }) {
+                method.weight.set(&Tensor::new(&[f32::NAN], &Device::Cpu)?)?;
+            }
+            Ok(())
+        };
+        let error = pretrain(&method, None, &loader, &loader, &optimisation, None, spoil).err().unwrap();
+        assert!(error.to_string().starts_with("loss is NaN at epoch 2, step 2;"), "{error}");
+    }
 }

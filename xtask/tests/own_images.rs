@@ -252,3 +252,42 @@ fn files_that_give_the_label_away_are_told() {
         assert!(told.contains(expected), "{expected}: {told}");
     }
 }
+
+/// By their headers alone, foreign files stop a run that uses them, unless it may leave them out; shares that nobody has
+/// asked for are left out.
+#[test]
+fn headers_are_enough_to_find_foreign_files() {
+    let root = TempDir::new().unwrap();
+    let data = root.path().join("data");
+    for number in 0..30 {
+        let (split, label) = (["train", "test"][number % 2], ["normal", "defect"][number / 2 % 2]);
+        draw(&data.join(split).join(label).join(format!("{number}.png")), label == "defect", number as u32);
+    }
+    fs::write(data.join("train/normal/torn.png"), b"no image").unwrap();
+    let (data, out) = (folder(&data), root.path().join("out"));
+    let headers = |more: &[&str]| doctor(&data, &out, &[&["--headers", "--study", "floors"], more].concat());
+    let (sound, told) = headers(&[]);
+    let problem =
+        |told: &str| told.lines().any(|line| line.starts_with("PROBLEM ") && line.contains("torn.png"));
+    assert!(!sound && problem(&told), "{told}");
+    let (sound, told) = headers(&["--on-bad-image", "skip"]);
+    assert!(sound && !problem(&told) && told.contains("torn.png"), "{told}");
+
+    // One in a hundred of so few is none.
+    let all = skewbench(&[
+        "doctor",
+        "--study",
+        "floors",
+        "--data",
+        &data,
+        "--on-bad-image",
+        "skip",
+        "--out",
+        &out.to_string_lossy(),
+    ]);
+    let told = String::from_utf8_lossy(&all.stdout).into_owned();
+    assert!(
+        all.status.success() && told.lines().any(|line| line.starts_with("note     left out: ")),
+        "{told}"
+    );
+}

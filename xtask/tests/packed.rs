@@ -55,6 +55,23 @@ fn what_is_packed_is_trained_on() {
     let record = Path::new(&from_small).join("extension/supervised-resnet18-natural-seed0.json");
     assert!(fs::read_to_string(record).unwrap().contains("shorter side of 32 pixels"));
 
+    // Its tables and figures go where they are asked to.
+    let [document, figures, page] = ["tables.md", "figures", "page.html"].map(&path);
+    fs::write(&document, "<!-- begin card: of it -->\nold\n<!-- end card -->\n").unwrap();
+    succeeds(&skewbench(&[
+        "report",
+        &from_small,
+        "--out",
+        &page,
+        "--splice",
+        &document,
+        "--figures",
+        &figures,
+    ]));
+    let text = fs::read_to_string(&document).unwrap();
+    assert!(text.contains("supervised") && !text.contains("old"), "{text}");
+    assert!(Path::new(&page).exists() && Path::new(&figures).is_dir());
+
     let message = error(&skewbench(&["reproduce", "--data", &format!("packed={small}"), "--side", "64"]));
     assert!(message.contains("packed at a shorter side of 32 pixels, but 64 are requested"), "{message}");
     let message = error(&pack(&small, &["--side", "32", "--on-bad-image", "skip"]));

@@ -56,8 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let checkout = program::checkout()?;
     let text = document(&checkout, Given { gpu_rate, gpu_price, price })?;
-    let own = gpu_rate.is_none() && price.is_none();
-    match arguments.out.clone().or_else(|| own.then(|| checkout.join(DOCUMENT))) {
+    match target(arguments, &checkout) {
         Some(out) => {
             durable::write_whole(&out, text.as_bytes())?;
             println!("cost    {}", out.display());
@@ -65,6 +64,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => print!("{text}"),
     }
     Ok(())
+}
+
+/// Where it is written; none for the terminal.
+fn target(arguments: &Arguments, checkout: &Path) -> Option<PathBuf> {
+    let own = arguments.gpu_rate.is_none() && arguments.price.is_none();
+    arguments.out.clone().or_else(|| own.then(|| checkout.join(DOCUMENT)))
 }
 
 fn document(checkout: &Path, given: Given) -> Result<String> {
@@ -124,5 +129,23 @@ mod tests {
             assert!((years - hours / 8_766.0).abs() < 0.06, "365.25 days: {row:?}");
         }
         assert!(rows.len() == 3 && (rows[1][3] / rows[0][3] - 3.0).abs() < 1e-4, "{rows:?}");
+    }
+
+    /// The committed document knows no prices: what somebody gives goes to the terminal, or where it is asked to go.
+    #[test]
+    fn prices_do_not_go_into_the_committed_document() {
+        let of = |gpu_rate, price, out: Option<&str>| {
+            let arguments = Arguments { gpu_rate, gpu_price: None, price, out: out.map(PathBuf::from) };
+            target(&arguments, Path::new("/checkout"))
+        };
+        assert_eq!(of(None, None, None), Some("/checkout/results/COST.md".into()));
+        assert_eq!([of(None, Some(0.5), None), of(Some(100.0), None, None)], [None, None]);
+        assert_eq!(of(None, Some(0.5), Some("x.md")), Some("x.md".into()));
+        let out = Some("/nowhere/x.md".into());
+        for (gpu_rate, price) in [(Some(0.0), None), (None, Some(f64::NAN))] {
+            let arguments = Arguments { gpu_rate, gpu_price: None, price, out: out.clone() };
+            let error = run(&arguments).unwrap_err().to_string();
+            assert!(error.contains("must be a number above 0"), "{error}");
+        }
     }
 }

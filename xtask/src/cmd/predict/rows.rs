@@ -241,4 +241,21 @@ mod tests {
         let error = Rows::open(folder.path(), "b", 0.1).err().unwrap().to_string();
         assert!(error.contains("already exists, from another source"), "{error}");
     }
+
+    /// A line break ends a row unless it is inside quotes, of which there then are an odd number.
+    #[test]
+    fn a_row_is_whole_at_a_line_break_outside_quotes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (text, from, expected) in [
+            ("ab,c\n", 0, true),
+            ("ab,c", 0, false),
+            ("a,\"b\n", 0, false),
+            ("a,\"b\nc\"\n", 0, true),
+            ("\"x\na,\"b\"\n", 3, true),
+            ("", 0, false),
+        ] {
+            fs::write(file.path(), text).unwrap();
+            assert_eq!(is_whole(file.path(), from).unwrap(), expected, "{text:?}");
+        }
+    }
 }
