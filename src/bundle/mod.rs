@@ -312,8 +312,10 @@ mod tests {
         let path = folder.path().join("detector.bundle");
         let source = synthetic::source(Seed::root(0), 4, 2, 64);
         let picture = source.train.open(0).unwrap();
-        let logit =
-            example(Name::ResNet18, Stem::ImageNet, 64).see(std::slice::from_ref(&picture), false).unwrap()[0].logit;
+        let logit = example(Name::ResNet18, Stem::ImageNet, 64)
+            .see(std::slice::from_ref(&picture), false)
+            .unwrap()[0]
+            .logit;
         for (logit, opens) in [(logit, true), (logit + 1.0, false)] {
             let Bundle { manifest, scorer, parameters, .. } = example(Name::ResNet18, Stem::ImageNet, 64);
             let manifest = Manifest { scorer: scorer.name().to_owned(), ..manifest };

@@ -175,7 +175,12 @@ mod tests {
         assert_eq!(found.len(), 2);
         // But what two of them say of it must agree.
         for second in [square(b'b', "FloatStorage", 3), square(b'b', "DoubleStorage", 4)] {
-            assert!(file(second).unwrap_err().to_string().contains("a pickle of something other than a dictionary of tensors"));
+            assert!(
+                file(second)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("a pickle of something other than a dictionary of tensors")
+            );
         }
     }
 
