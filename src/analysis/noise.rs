@@ -4,7 +4,7 @@
 //! deviation of one seed's score with its degrees of freedom, or the standard error of a contrast between means of
 //! several cells. Every cell has its own deviation, since cells do not spread alike: it combines the variance of its
 //! own seeds with a prediction for its training share, method and backbone from the other cells with the same
-//! classifier and validation share ([`super::moderated`]).
+//! classifier and validation share (`super::moderated`).
 //!
 //! Floors of random weights count as one more method. Floors of pixels and of given weights have no seed, hence no
 //! variance. The variation due to other validation images is not included.

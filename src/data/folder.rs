@@ -1,6 +1,6 @@
 //! A folder of images, in one of the common layouts.
 //!
-//! - `normal/` and `defect/`, or both under `train/` and `validation/`, with any of the usual [words](super::words);
+//! - `normal/` and `defect/`, or both under `train/` and `validation/`, with any of the usual words (`words.rs`);
 //! - `normal/` and one folder per kind of defect;
 //! - MVTec AD: only normal images under `train/`, kinds of defects under `test/`, masks under `ground_truth/`. Its
 //!   training images have no labels to learn from, so all images are pooled and split anew;

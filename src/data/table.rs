@@ -1,7 +1,7 @@
 //! A table of images: a file with a column of paths, a column of labels and optional columns of classes, groups and
 //! splits, under their usual names ([`COLUMNS`]).
 //!
-//! Labels and splits are the usual [words](super::words), including 0 and 1. A class is free text (a kind of defect);
+//! Labels and splits are the usual words (`words.rs`), including 0 and 1. A class is free text (a kind of defect);
 //! subsets and splits are stratified by it, and recall is reported for it. A group (a pipe, a video, a module) stays
 //! on one side of a split. Without splits, the fixed split is used. Paths are absolute or relative to the table;
 //! backslashes count as slashes. The apostrophe that prevents spreadsheets from interpreting text as a formula

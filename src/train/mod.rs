@@ -104,7 +104,7 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// Images seen.
     pub images: usize,
-    /// Means of the values that [`Monitor`] measures, by name.
+    /// Means of the values that `Monitor` measures, by name.
     pub monitors: BTreeMap<String, f64>,
 }
 

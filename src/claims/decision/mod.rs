@@ -2,7 +2,7 @@
 //!
 //! At each training share, all arms (method and backbone) are ranked by AUROC of the converged probe. The card names
 //! the best, every other arm that cannot be distinguished from it ([`Contest`]), its advantage over floors and over
-//! supervised training, and the seeds that would settle what is open ([`next`]). [`words`] formats it; [`commands`]
+//! supervised training, and the seeds that would settle what is open (`next`). `words` formats it; `commands`
 //! says how to continue.
 //!
 //! Intervals are over seeds. Intervals of leads are corrected for choosing one arm among all (Bonferroni), whichever

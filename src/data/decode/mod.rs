@@ -1,9 +1,9 @@
 //! Decodes image files to 8-bit RGB: BMP, JPEG, PNG, PNM, TIFF (the first page) and WebP, recognised by content.
 //!
-//! Grey is repeated over the channels, alpha is dropped, samples of more than 8 bits are scaled ([`depth`]), and the
+//! Grey is repeated over the channels, alpha is dropped, samples of more than 8 bits are scaled (`depth`), and the
 //! rotation stated in EXIF data is applied. Colour profiles are ignored. Files are first checked for completeness,
 //! because lenient decoders fill in missing parts with grey and report success; the coded data of JPEG are parsed
-//! block by block (`jpeg/coded.rs`). Files that would take too much memory are rejected before decoding ([`room`]).
+//! block by block (`jpeg/coded.rs`). Files that would take too much memory are rejected before decoding (`room`).
 //!
 //! Detection of damage depends on the format. PNG has a checksum per chunk, and the amount of its data must match its
 //! number of pixels. In JPEG, a changed bit that leaves the codes intact is not detected; that is about one in six of

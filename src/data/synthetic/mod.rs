@@ -1,8 +1,8 @@
 //! A synthetic sewer: unlimited labelled pictures from a seed, at any resolution.
 //!
-//! Labels follow the statistics of Sewer-ML ([`frequencies`]). A scene ([`scene`]) is drawn from the seed
-//! ([`sample`], [`habits`], [`defects`]), traced from a robot's camera ([`render`]), and recorded with the artefacts
-//! of a recorder ([`finish`]). Pictures are bit-identical on every machine: only IEEE-exact operations and `libm` are
+//! Labels follow the statistics of Sewer-ML (`frequencies`). A scene (`scene`) is drawn from the seed
+//! (`sample`, `habits`, `defects`), traced from a robot's camera (`render`), and recorded with the artefacts
+//! of a recorder (`finish`). Pictures are bit-identical on every machine: only IEEE-exact operations and `libm` are
 //! used. No pictures of Sewer-ML were used to make it.
 
 mod camera;

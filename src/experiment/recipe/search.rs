@@ -1,7 +1,7 @@
 //! The search space of tuning: what may change in the [short](super::Name::Short) recipe, and how far, with equal
 //! ranges for every pair of method and backbone.
 //!
-//! A *trial* is a numbered [`Point`]. Trial 0 is the unchanged recipe. All others are drawn independently: random
+//! A *trial* is a numbered `Point`. Trial 0 is the unchanged recipe. All others are drawn independently: random
 //! search (Bergstra and Bengio 2012), from a stream that depends only on method, backbone and number, so that a
 //! longer search contains the trials of a shorter one. All pairs search learning rate, weight decay and views, over
 //! the same ranges, and one [`constant`] specific to the method. Supervised training has no such constant (the

@@ -3,7 +3,7 @@
 //! The number type of a batch decides. An operation on bf16 takes its weights in f32, rounds them for the product,
 //! adds in f32 and returns bf16; gradients with respect to weights are f32. On a GPU this is done by kernels and
 //! tensor cores; on the CPU by loops that widen what they read and round what they write, and by `vdpbf16ps` if the
-//! machine has it (`cpu/pairs.rs`). The twin of both is the operation in f32 between roundings ([`emulate`]).
+//! machine has it (`cpu/pairs.rs`). The twin of both is the operation in f32 between roundings (`emulate`).
 //! Attention on the CPU does not round intermediate results: with rounded probabilities, the cosine of gradients
 //! with those in f32 would be less than 0.98.
 //!
