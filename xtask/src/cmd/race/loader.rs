@@ -187,3 +187,33 @@ impl Worker {
         Ok(mean)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each side reads the same pictures, in the format that the case names.
+    #[test]
+    fn pictures_are_written_in_both_formats() {
+        let folder = tempfile::tempdir().unwrap();
+        let frame = RgbImage::from_fn(32, 24, |x, y| image::Rgb([8 * x as u8, 10 * y as u8, 128]));
+        let mut written = Vec::new();
+        for (name, format) in [("a/x.png", image::ImageFormat::Png), ("b/x.jpeg", image::ImageFormat::Jpeg)] {
+            let path = folder.path().join(name);
+            save(&path, &frame).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(image::guess_format(&bytes).unwrap(), format, "{name}");
+            written.push(image::load_from_memory(&bytes).unwrap().into_rgb8());
+        }
+        assert!(written[0] == frame, "PNG loses nothing");
+        let apart = written[1].iter().zip(frame.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(apart > 0 && apart < 40, "JPEG loses a little: {apart}");
+        let names = [name(("jpeg", 64)), name((PACKED, 64)), name((PACKED, 224))];
+        let expected = [
+            "jpeg 720x576, two views of 64 px",
+            "packed at 96 px of 720x576 (theirs: jpeg), two views of 64 px",
+            "packed at 256 px of 720x576 (theirs: jpeg), two views of 224 px",
+        ];
+        assert_eq!(names, expected);
+    }
+}

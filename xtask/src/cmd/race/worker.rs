@@ -179,3 +179,34 @@ pub struct Timing {
     /// the step waits for the GPU, as clipping does), and a CUDA graph could help.
     pub launching: Vec<f64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::race::cases::{CASES, Precision, Setting};
+
+    /// What PyTorch's side is told is what ours does: views, pictures, side and precision; a step trains.
+    #[test]
+    fn a_worker_does_what_its_line_says() {
+        let case =
+            CASES.iter().find(|case| case.name(Precision::Single) == "simclr-vit_tiny-16x64px").unwrap();
+        let worker = |precision| {
+            let line = case.line(precision, 1, Setting::default());
+            Worker::of_case(&serde_json::from_str(&line).unwrap()).unwrap()
+        };
+        for (precision, numbers) in [(Precision::Single, DType::F32), (Precision::Mixed, DType::BF16)] {
+            let batch = worker(precision).batch;
+            assert_eq!((batch.images.dims(), batch.images.dtype()), (&[32, 64, 64, 3][..], numbers));
+            assert_eq!((batch.views, batch.indices.len()), (2, 16));
+        }
+        let mut worker = worker(Precision::Single);
+        let norm = |worker: &Worker| {
+            let norm = &worker.method.parameters().get("norm.weight").unwrap().variable;
+            norm.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let before = norm(&worker);
+        let (first, second) = (worker.step().unwrap(), worker.step().unwrap());
+        assert!(first.is_finite() && second != first, "{first}, then {second}");
+        assert_ne!(norm(&worker), before);
+    }
+}
