@@ -262,7 +262,7 @@ mod tests {
     use crate::{
         augment::{Normalisation, ViewRecipe},
         backbone::{Backbone, Initialise, Parameters, Role, pixels::Pixels},
-        data::{OnBadImage, synthetic},
+        data::{OnBadImage, Source, synthetic},
         loader::Sampling,
         method::Step,
         seed::Seed,
@@ -315,13 +315,12 @@ mod tests {
         }
     }
 
-    /// Eight steps in two epochs, of four images each.
-    fn fall(learning_rate: f64) -> (Falling, Result<Trained>) {
-        let source = synthetic::source(Seed::root(0), 16, 4, 8);
-        let loader = Loader {
+    /// Loads four images at a time.
+    fn by_fours<'a>(source: &'a Source, indices: &'a [usize], views: &'a [ViewRecipe]) -> Loader<'a> {
+        Loader {
             dataset: &*source.train,
-            indices: &(0..16).collect::<Vec<_>>(),
-            views: &[ViewRecipe::whole(8)],
+            indices,
+            views,
             normalisation: &Normalisation::SEWER_ML,
             sampling: Sampling::Each,
             repeats: 1,
@@ -330,7 +329,14 @@ mod tests {
             device: &Device::Cpu,
             numbers: DType::F32,
             seed: Seed::root(0),
-        };
+        }
+    }
+
+    /// Eight steps in two epochs, of four images each.
+    fn fall(learning_rate: f64) -> (Falling, Result<Trained>) {
+        let (source, whole) = (synthetic::source(Seed::root(0), 16, 4, 8), [ViewRecipe::whole(8)]);
+        let indices: Vec<usize> = (0..16).collect();
+        let loader = by_fours(&source, &indices, &whole);
         let optimisation = Optimisation {
             rule: Rule::Sgd { momentum: 0.0 },
             learning_rate,
@@ -416,20 +422,9 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_not_finite_is_told_with_its_place() {
-        let source = synthetic::source(Seed::root(0), 8, 4, 8);
-        let loader = Loader {
-            dataset: &*source.train,
-            indices: &(0..8).collect::<Vec<_>>(),
-            views: &[ViewRecipe::whole(8)],
-            normalisation: &Normalisation::SEWER_ML,
-            sampling: Sampling::Each,
-            repeats: 1,
-            batch_size: 4,
-            on_bad_image: OnBadImage::Fail,
-            device: &Device::Cpu,
-            numbers: DType::F32,
-            seed: Seed::root(0),
-        };
+        let (source, whole) = (synthetic::source(Seed::root(0), 8, 4, 8), [ViewRecipe::whole(8)]);
+        let indices: Vec<usize> = (0..8).collect();
+        let loader = by_fours(&source, &indices, &whole);
         let optimisation = Optimisation {
             rule: Rule::Sgd { momentum: 0.0 },
             learning_rate: 1.0,

@@ -279,3 +279,16 @@ fn a_figure_shows_the_score_that_it_is_asked_for() {
     assert_eq!(shown(Metric::Auroc), [0.55, 0.95]);
     assert_eq!(shown(Metric::AveragePrecision), [0.25, 0.65]);
 }
+
+#[test]
+fn images_of_training_stand_before_those_of_validation() {
+    let [one, mut other] = [0.05, 0.45].map(|share| at_share("simclr", Some(share)));
+    other.settings.scale = "other".to_owned();
+    (other.data.train.normals, other.data.train.defects) = (600, 200);
+    (other.data.validation.normals, other.data.validation.defects) = (30, 40);
+    let html = page(vec![one]).with_others(vec![page(vec![other])]).html();
+    let found = rows(&html, "What the parts are of");
+    let other = found.iter().find(|row| row[0].contains("other")).expect("its row");
+    assert_eq!(other[1], "1", "records");
+    assert_eq!(other[2..4], ["600 normal images and 200 defects", "30 normal images and 40 defects"]);
+}
