@@ -1,8 +1,8 @@
 //! Settings: which records may be compared with each other, and how one setting differs from another.
 //!
-//! A setting is named by scale, recipe, data source and precision. If records with the same name differ in data,
-//! image side or epochs, the difference becomes part of the name. If folders hold the same cell with the same labels
-//! but different image files, each folder is a setting of its own.
+//! A setting is named by scale, recipe and data source, and by its precision if that is mixed. If records with the
+//! same name differ in data, image side or epochs, the difference becomes part of the name. If folders hold the same
+//! cell with the same labels but different image files, each folder is a setting of its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,17 +10,18 @@ use std::{
 };
 
 use super::Axes;
-use crate::{results::Record, study::Study};
+use crate::{
+    results::{Record, record::Settings},
+    study::Study,
+};
 
 /// A record with its axes and its results folder.
 pub(super) type Placed<'a> = (&'a Path, &'a Axes, &'a Record);
 
 /// The short part of a setting, which is always part of its name.
 fn name(record: &Record) -> String {
-    let (settings, source) = (&record.settings, &record.data.source);
-    // Full precision is the default and is not mentioned.
-    let mixed = if settings.mixed_precision() { ", mixed precision" } else { "" };
-    format!("{} scale, {} recipe, {source}{mixed}", settings.scale, settings.recipe)
+    let Settings { scale, recipe, .. } = &record.settings;
+    format!("{scale} scale, {recipe} recipe, {}", record.data.source)
 }
 
 /// Returns the first characters of a digest: enough to distinguish two data sets.
@@ -28,9 +29,11 @@ pub fn short_digest(digest: &str) -> &str {
     digest.get(..8).unwrap_or(digest)
 }
 
-/// The other parts of a setting; a part is `None` if the record's study varies it.
+/// The other parts of a setting; a part is `None` if the record's study varies it, or if it concerns training and
+/// nothing was trained.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Detail {
+    mixed_precision: Option<bool>,
     data: Option<String>,
     side: Option<String>,
     epochs: Option<String>,
@@ -45,10 +48,12 @@ impl Detail {
         // Table 2 varies the side and draws its synthetic images for the largest one; floors are not trained.
         let varies_side = matches!(cell.study, Study::Table2 { .. });
         let varies_data = varies_side && record.data.source == "synthetic";
+        let is_floor = cell.study.is_floor();
         Self {
+            mixed_precision: (!is_floor).then(|| record.settings.mixed_precision()),
             data: (!varies_data).then_some(data),
             side: (!varies_side).then(|| format!("{} px", value("side"))),
-            epochs: (!varies_side && !cell.study.is_floor()).then(|| format!("{} epochs", value("epochs"))),
+            epochs: (!varies_side && !is_floor).then(|| format!("{} epochs", value("epochs"))),
         }
     }
 
@@ -57,24 +62,24 @@ impl Detail {
     }
 
     fn is_whole(&self) -> bool {
-        self.parts().iter().all(Option::is_some)
+        self.mixed_precision.is_some() && self.parts().iter().all(Option::is_some)
     }
 
     /// Whether no part that both state differs.
     fn fits(&self, other: &Self) -> bool {
-        self.parts().into_iter().zip(other.parts()).all(|(a, b)| a.is_none() || b.is_none() || a == b)
+        let [own, others] = [self, other].map(|detail| detail.mixed_precision);
+        (own.is_none() || others.is_none() || own == others)
+            && self.parts().into_iter().zip(other.parts()).all(|(a, b)| a.is_none() || b.is_none() || a == b)
     }
 
-    /// The text in a setting's name: the parts in which `others` differ.
+    /// The text in a setting's name: mixed precision, and the parts in which `others` differ.
     fn text(&self, others: &BTreeSet<&Self>) -> String {
         let differs = |place: usize| {
             others.iter().filter_map(|other| other.parts()[place]).collect::<BTreeSet<_>>().len() > 1
         };
-        let parts = self.parts().into_iter().enumerate();
-        parts
-            .filter(|(place, _)| differs(*place))
-            .filter_map(|(_, part)| Some(format!(", {}", part?)))
-            .collect()
+        let mixed = (self.mixed_precision == Some(true)).then_some("mixed precision");
+        let parts = self.parts().into_iter().enumerate().filter(|(place, _)| differs(*place));
+        mixed.into_iter().chain(parts.filter_map(|(_, part)| part)).map(|part| format!(", {part}")).collect()
     }
 }
 
@@ -82,19 +87,7 @@ impl Detail {
 pub(super) fn names(found: &[Placed]) -> Vec<String> {
     let stated: Vec<(String, Detail)> =
         found.iter().map(|(_, cell, record)| (name(record), Detail::of(cell, record))).collect();
-    let mut whole: BTreeMap<&str, BTreeSet<&Detail>> = BTreeMap::new();
-    for (name, detail) in stated.iter().filter(|(_, detail)| detail.is_whole()) {
-        whole.entry(name).or_default().insert(detail);
-    }
-    // An incomplete detail belongs to a complete one if exactly one fits.
-    let belongs = |(name, detail): &(String, Detail)| {
-        let mut fitting = whole.get(name.as_str()).into_iter().flatten().filter(|known| known.fits(detail));
-        match (fitting.next(), fitting.next()) {
-            (Some(only), None) => (name.clone(), (*only).clone()),
-            _ => (name.clone(), detail.clone()),
-        }
-    };
-    let belongs: Vec<(String, Detail)> = stated.iter().map(belongs).collect();
+    let belongs = belongs(found, &stated);
     let mut details: BTreeMap<&str, BTreeSet<&Detail>> = BTreeMap::new();
     for (name, detail) in &belongs {
         details.entry(name).or_default().insert(detail);
@@ -110,6 +103,31 @@ pub(super) fn names(found: &[Placed]) -> Vec<String> {
         format!("{name}{detail}{images}")
     };
     belongs.iter().zip(found).map(named).collect()
+}
+
+/// Completes each incomplete detail by the complete one that fits it, if there is exactly one in its folder, or, if
+/// its folder has none, in all folders.
+fn belongs(found: &[Placed], stated: &[(String, Detail)]) -> Vec<(String, Detail)> {
+    let mut whole: BTreeMap<(Option<&Path>, &str), BTreeSet<&Detail>> = BTreeMap::new();
+    for ((name, detail), (folder, ..)) in
+        stated.iter().zip(found).filter(|((_, detail), _)| detail.is_whole())
+    {
+        for place in [Some(*folder), None] {
+            whole.entry((place, name)).or_default().insert(detail);
+        }
+    }
+    let fitting = |place: Option<&Path>, (name, detail): &(String, Detail)| -> Vec<&Detail> {
+        let known = whole.get(&(place, name.as_str())).into_iter().flatten();
+        known.copied().filter(|known| known.fits(detail)).collect()
+    };
+    let completed = |(own, (folder, ..)): (&(String, Detail), &Placed)| {
+        let here = fitting(Some(*folder), own);
+        match if here.is_empty() { fitting(None, own) } else { here }[..] {
+            [only] => (own.0.clone(), only.clone()),
+            _ => own.clone(),
+        }
+    };
+    stated.iter().zip(found).map(completed).collect()
 }
 
 /// Settings in which two folders hold the same cell with the same labels but different image files.
@@ -166,6 +184,23 @@ mod tests {
         assert_eq!((&both[0], &both[2]), (&both[1], &both[3]), "floors beside their arms");
         assert!(both[0].contains("data a1b2a1b2 ") && both[2].contains("data c3d4c3d4 "), "{both:?}");
         assert!(!both[0].contains("64 px"), "what all have tells nothing apart: {both:?}");
+    }
+
+    /// Floors train nothing, so they state no precision: they are with the arms of their folder.
+    #[test]
+    fn floors_are_with_the_arms_of_their_folder_whatever_its_precision() {
+        let of = |precision: &str| {
+            let mut arm = record("table1/a", "table1", "a1b2", (64, 5));
+            arm.settings.values.insert("precision".to_owned(), precision.into());
+            [arm, record("random_weights/a", "random_weights", "a1b2", (64, 0))]
+        };
+        let [[arm_full, floor_full], [arm_mixed, floor_mixed]] = [of("f32"), of("bf16 with f32 weights")];
+        let alone = settings(&[("b", arm_mixed.clone()), ("b", floor_mixed.clone())]);
+        assert_eq!(alone, ["small scale, short recipe, folder, mixed precision"; 2]);
+        let both = [("a", arm_full), ("a", floor_full), ("b", arm_mixed), ("b", floor_mixed)];
+        let both = settings(&both);
+        assert_eq!(both[..2], ["small scale, short recipe, folder"; 2]);
+        assert_eq!(both[2..], ["small scale, short recipe, folder, mixed precision"; 2]);
     }
 
     #[test]
