@@ -304,6 +304,19 @@ mod tests {
         }
     }
 
+    /// solo-learn spares them only inside LARS, the Sewer-ML authors and the released code never, MAE's code always.
+    #[test]
+    fn biases_and_norms_decay_in_a_reference_as_in_its_source() {
+        let everything = [(Supervised, ResNet18), (Supervised, ViTTiny), (Dino, ViTTiny)];
+        for method in [Supervised, SimClr, Byol, BarlowTwins, Dino, Mae] {
+            for backbone in [ResNet18, ViTTiny] {
+                let decayed = Recipe::of(Name::Reference, method, backbone).decayed;
+                let expected = everything.contains(&(method, backbone));
+                assert_eq!(decayed == Decayed::Everything, expected, "{method} {backbone}");
+            }
+        }
+    }
+
     /// Chen and He 2021, section 4: SGD of momentum 0.9 and decay 1e-4, 0.05 for a batch of 256, no warm-up.
     #[test]
     fn simsiam_has_its_papers_numbers() {

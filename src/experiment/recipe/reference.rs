@@ -67,11 +67,16 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
         weight_decay,
         ..base.clone()
     };
+    // The sources of these give their optimiser one group: biases and norms decay too.
+    let decays_everything = Recipe { decayed: Decayed::Everything, ..base.clone() };
     match method {
-        method::Name::Supervised if vit => base,
-        method::Name::Supervised => {
-            Recipe { rule: Rule::Sgd { momentum: 0.9 }, learning_rate: 0.1, weight_decay: 1e-4, ..base }
-        }
+        method::Name::Supervised if vit => decays_everything,
+        method::Name::Supervised => Recipe {
+            rule: Rule::Sgd { momentum: 0.9 },
+            learning_rate: 0.1,
+            weight_decay: 1e-4,
+            ..decays_everything
+        },
         method::Name::SimClr => with(Arc::new(Contrast { temperature: 0.2 }), LARS, 0.3, 1e-4),
         method::Name::Byol => {
             let objective = Bootstrap { momentum: Momentum { start: 0.99, end: 1.0 } };
@@ -82,9 +87,12 @@ pub fn recipe(method: method::Name, backbone: backbone::Name) -> Recipe {
             // stable-pretraining notes that the LARS recipe collapses on its ViT.
             if vit { with(objective, ADAMW_095, 5e-4, 0.05) } else { with(objective, LARS, 0.3, 1e-4) }
         }
-        method::Name::Dino if vit => {
-            Recipe { warm_up_start: 1e-5, clip: None, ..with(Arc::new(DINO), Rule::ADAMW, 5e-3, 1e-4) }
-        }
+        method::Name::Dino if vit => Recipe {
+            warm_up_start: 1e-5,
+            clip: None,
+            decayed: Decayed::Everything,
+            ..with(Arc::new(DINO), Rule::ADAMW, 5e-3, 1e-4)
+        },
         method::Name::Dino => Recipe { clip: None, ..with(Arc::new(DINO), LARS, 0.3, 1e-6) },
         method::Name::Mae => Recipe {
             warm_up: 40.0 / 400.0,
