@@ -374,4 +374,116 @@ mod tests {
         other[at] = b'X';
         assert!(refused(&other).contains("not a checkpoint"));
     }
+    /// Completed epochs and an epoch in progress, in which no two numbers are equal.
+    fn tally() -> Tally {
+        let epoch = |epoch: usize| {
+            let more = epoch as f64;
+            let monitors = [("rankme", 50.0 + more), ("invariance", 60.0 + more)];
+            Epoch {
+                epoch,
+                loss: 10.0 + more,
+                probe_loss: Some(20.0 + more),
+                learning_rate: 30.0 + more,
+                images: 40 + epoch,
+                monitors: monitors.map(|(name, value)| (name.to_owned(), value)).into(),
+            }
+        };
+        let sums = [("rankme", (71.0, 8)), ("invariance", (72.0, 9))];
+        Tally {
+            curve: (0..3).map(epoch).collect(),
+            skipped: BTreeSet::from([4, 6]),
+            step: 5,
+            images: 17,
+            loss: 0.7,
+            probe_loss: 0.9,
+            monitor: Monitor::from_sums(sums.map(|(name, sum)| (name.to_owned(), sum)).into()),
+        }
+    }
+
+    #[test]
+    fn every_number_comes_back_in_its_place() {
+        let mut state = State { tensors: BTreeMap::new() };
+        state.set_tally(&tally()).unwrap();
+        let (found, expected) = (state.tally().unwrap(), tally());
+        assert_eq!(found.curve, expected.curve);
+        assert_eq!((found.step, found.images), (5, 17));
+        assert_eq!((found.loss, found.probe_loss), (0.7, 0.9));
+        assert_eq!(found.skipped, expected.skipped);
+        assert_eq!(found.monitor.sums().unwrap(), expected.monitor.sums().unwrap());
+        // Three whole epochs and five steps of the next; images of all four.
+        assert_eq!(state.position().unwrap(), (3, 5));
+        assert_eq!(state.images().unwrap(), 40 + 41 + 42 + 17);
+        state.set_numbers("curve/probe_loss", &[1.0, 2.0]).unwrap();
+        let error = state.position().unwrap_err().to_string();
+        assert_eq!(error, "columns of the curve differ in length");
+    }
+
+    #[test]
+    fn a_closed_epoch_leaves_the_curve_and_what_was_skipped() {
+        let mut tally = tally();
+        let (before, last) = (tally.curve.clone(), Epoch { epoch: 3, ..tally.curve[0].clone() });
+        tally.close(last.clone());
+        assert_eq!(tally.curve, [before, vec![last]].concat());
+        assert_eq!(tally.skipped, BTreeSet::from([4, 6]));
+        assert_eq!((tally.step, tally.images, tally.loss, tally.probe_loss), (0, 0, 0.0, 0.0));
+        assert!(tally.monitor.sums().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_a_caller_adds_is_found_under_its_name() {
+        let mut state = state();
+        for (name, numbers) in [
+            ("parts/data", &[1.5, 2.5][..]),
+            ("parts/update", &[3.5]),
+            ("partsbeside/x", &[9.0]),
+            ("parts/none", &[]),
+        ] {
+            state.set_numbers(name, numbers).unwrap();
+        }
+        state.set_bytes("curve file", vec![7, 255]).unwrap();
+        state.set_bytes("nothing", Vec::new()).unwrap();
+        let parts = [("data".to_owned(), vec![1.5, 2.5]), ("update".to_owned(), vec![3.5])];
+        assert_eq!(state.under("parts").unwrap(), BTreeMap::from(parts));
+        assert_eq!(
+            (state.numbers("parts/update").unwrap(), state.numbers("absent").unwrap()),
+            (vec![3.5], vec![])
+        );
+        assert_eq!(
+            (state.bytes("curve file").unwrap(), state.bytes("absent").unwrap()),
+            (vec![7, 255], vec![])
+        );
+        let bytes = state.serialised(&BTreeMap::new()).unwrap();
+        let (read, _) = parse(&bytes).unwrap();
+        assert_eq!(read.under("parts").unwrap(), state.under("parts").unwrap());
+        assert_eq!(read.bytes("curve file").unwrap(), [7, 255]);
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let text = |bytes: &[u8], from: &[u8], to: &[u8]| {
+            let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
+            [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+        };
+        let whole = state().serialised(&BTreeMap::new()).unwrap();
+        let newer = text(&whole, b"\"checkpoint_format\":\"1\"", b"\"checkpoint_format\":\"2\"");
+        let error = parse(&newer).err().unwrap().to_string();
+        assert_eq!(error, "checkpoint format 2, this build reads 1");
+    }
+
+    /// Nothing of a state may change unseen: neither a name, a type, a shape nor a number.
+    #[test]
+    fn a_digest_is_of_names_types_shapes_and_numbers() {
+        let of = |name: &str, tensor: Tensor| digest(&BTreeMap::from([(name.to_owned(), tensor)]));
+        let floats = |numbers: [f32; 2]| Tensor::new(&numbers, &Device::Cpu).unwrap();
+        let integers = Tensor::new(&[1.5_f32.to_bits(), 2.5_f32.to_bits()], &Device::Cpu).unwrap();
+        let all = BTreeSet::from([
+            of("a", floats([1.5, 2.5])),
+            of("b", floats([1.5, 2.5])),
+            of("a", floats([2.5, 1.5])),
+            of("a", floats([1.5, 2.5]).reshape((2, 1)).unwrap()),
+            of("a", integers),
+        ]);
+        assert_eq!(all.len(), 5, "{all:?}");
+        assert_eq!(of("a", floats([1.5, 2.5])), of("a", floats([1.5, 2.5])));
+    }
 }
