@@ -411,7 +411,9 @@ mod tests {
             assert!(error.starts_with(expected), "found: {error}\nexpected: {expected}");
         };
         let same = changed(|_| (), |_| ());
-        assert!(Bundle::of(&same).is_ok() && Bundle::of(&written()).is_ok());
+        assert!(Bundle::of(&same).is_ok());
+        let (_, head) = safetensors::SafeTensors::read_metadata(&same).unwrap();
+        assert_eq!(Bundle::of(&same).unwrap().digest, head.metadata().clone().unwrap()[DIGEST]);
         starts(b"weights", "not a bundle by `cargo xtask bundle`, or incomplete");
         starts(&same[..same.len() - 1], "not a bundle by `cargo xtask bundle`, or incomplete");
         let weights =
@@ -471,5 +473,18 @@ mod tests {
         assert_eq!(bundle.parameters(), encoder + 64 + 1);
         assert!(matches!(bundle.scorer(), Scorer::Probe { bias, .. } if *bias == 0.3));
         assert!(bundle.pictures().is_empty());
+    }
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("detector.bundle");
+        let error = format!("{:#}", Bundle::open(&path).err().unwrap());
+        let expected =
+            format!("{}: cannot be read; name a file that `cargo xtask bundle` wrote", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+        std::fs::write(&path, b"weights").unwrap();
+        let error = format!("{:#}", Bundle::open(&path).err().unwrap());
+        let expected = format!("{}: this bundle cannot be relied on: not a bundle by", path.display());
+        assert!(error.starts_with(&expected), "{error}");
     }
 }

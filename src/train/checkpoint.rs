@@ -306,7 +306,19 @@ fn digest(tensors: &BTreeMap<String, Tensor>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
+    use crate::{
+        backbone::{
+            Architecture, Name, Parameters, Stem, VitSize,
+            heads::{DecoderSize, Heads},
+        },
+        loader::Batch,
+        method::{Foundation, Objective, Position, byol::Bootstrap, teacher::Momentum},
+        seed::Seed,
+        train::optimiser::{Group, Rule},
+    };
 
     fn state() -> State {
         let monitors = BTreeMap::from([("rankme".to_owned(), 0.1 + 0.2)]);
@@ -485,5 +497,91 @@ mod tests {
         ]);
         assert_eq!(all.len(), 5, "{all:?}");
         assert_eq!(of("a", floats([1.5, 2.5])), of("a", floats([1.5, 2.5])));
+    }
+    /// BYOL on a small ResNet, which has a teacher and running statistics, its optimiser and a probe.
+    fn training(seed: u64, width: usize) -> (Box<dyn Method>, Optimiser, OnlineProbe) {
+        let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
+        let on = Foundation {
+            architecture: Architecture {
+                name: Name::ResNet18,
+                side: 16,
+                resnet_width: width,
+                resnet_stem: Stem::Small,
+                vit: VitSize { patch: 8, width: 12, depth: 1, heads: 3 },
+            },
+            heads: Heads { hidden: 8, output: 4, prototypes: 6, decoder },
+            defect_weight: 3.0,
+            seed: Some(Seed::root(seed)),
+            dtype: DType::F32,
+            device: &Device::Cpu,
+        };
+        let method = Bootstrap { momentum: Momentum { start: 0.5, end: 1.0 } }.build(&on).unwrap();
+        let group = Group::uniform(method.parameters().trainable(), 0.1, 0.01);
+        let optimiser = Optimiser::new(Rule::ADAMW, vec![group]).unwrap();
+        let probe =
+            OnlineProbe::new(8 * width, Rule::ADAMW, 0.1, 3.0, Seed::root(seed), &Device::Cpu).unwrap();
+        (method, optimiser, probe)
+    }
+
+    fn values<'a>(tensors: impl IntoIterator<Item = (String, &'a Tensor)>) -> BTreeMap<String, Vec<f32>> {
+        let flat = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+        tensors.into_iter().map(|(name, tensor)| (name, flat(tensor).unwrap())).collect()
+    }
+
+    fn all_of(
+        (method, optimiser, probe): &(Box<dyn Method>, Optimiser, OnlineProbe),
+    ) -> Vec<BTreeMap<String, Vec<f32>>> {
+        let named = |parameters: &Parameters| {
+            let pairs = parameters
+                .all()
+                .iter()
+                .map(|parameter| (parameter.name.clone(), parameter.variable.as_tensor()));
+            values(pairs)
+        };
+        let state = |optimiser: &Optimiser| {
+            let state = optimiser.state().unwrap();
+            values(state.iter().map(|(name, tensor)| (name.clone(), tensor)))
+        };
+        vec![
+            named(method.parameters()),
+            named(method.teacher().unwrap()),
+            named(probe.parameters()),
+            state(optimiser),
+            state(probe.optimiser()),
+        ]
+    }
+
+    #[test]
+    fn everything_that_is_trained_is_restored() {
+        let mut trained = training(1, 4);
+        let pixels: Vec<f32> =
+            (0..6 * 16 * 16 * 3).map(|n: usize| libm::sinf(0.7 * (n % 1009) as f32)).collect();
+        let batch = Batch {
+            images: Tensor::from_vec(pixels, (6, 16, 16, 3), &Device::Cpu).unwrap(),
+            labels: Tensor::new(&[0_f32, 1.0, 0.0], &Device::Cpu).unwrap(),
+            views: 2,
+            indices: (0..3).collect(),
+            skipped: Vec::new(),
+        };
+        let at = Position { step: 0, steps: 2, epoch: 0, epochs: 1 };
+        let (method, optimiser, probe) = &mut trained;
+        let step = method.step(&batch, at).unwrap();
+        optimiser.step(&crate::tensor::backward(&step.loss).unwrap(), |base| base).unwrap();
+        method.after_step(at).unwrap();
+        probe.step(&step.features, &batch.labels.repeat(2).unwrap(), |base| base).unwrap();
+        let state = State::of(&**method, Some(probe), optimiser, &tally()).unwrap();
+
+        let mut other = training(2, 4);
+        assert!(all_of(&other).iter().zip(all_of(&trained)).all(|(other, trained)| *other != trained));
+        let found = state.restore(&*other.0, Some(&mut other.2), &mut other.1).unwrap();
+        assert_eq!((all_of(&other), found.curve, found.step), (all_of(&trained), tally().curve, 5));
+
+        // Neither another size nor a state without the probe's part fits.
+        let mut wider = training(2, 8);
+        let error = state.restore(&*wider.0, Some(&mut wider.2), &mut wider.1).err().unwrap().to_string();
+        assert!(error.contains("'conv1.weight' has shape [4, 3, 3, 3], expected [8, 3, 3, 3]"), "{error}");
+        let without = State::of(&*trained.0, None, &trained.1, &tally()).unwrap();
+        let error = without.restore(&*other.0, Some(&mut other.2), &mut other.1).err().unwrap().to_string();
+        assert!(error.contains("no tensor named 'online_probe.weight'"), "{error}");
     }
 }

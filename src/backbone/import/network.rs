@@ -247,54 +247,58 @@ mod tests {
     #[rstest]
     #[case::vit(
         &[
-            ("net.patch_embed.proj.weight", &[24, 3, 8, 9]),
-            ("net.blocks.0.norm1.weight", &[24]),
-            ("net.blocks.11.norm1.weight", &[24]),
-            ("decoder_blocks.20.norm1.weight", &[16]),
+            "net.patch_embed.proj.weight 24 x 3 x 8 x 9",
+            "net.blocks.0.norm1.weight 24",
+            "net.blocks.11.norm1.weight 24",
+            "decoder_blocks.20.norm1.weight 16",
         ],
-        Some(vit(9, 24, 12))
+        Some(vit(8, 24, 12))
     )]
-    #[case::without_blocks(&[("patch_embed.proj.weight", &[24, 3, 8, 8])], Some(vit(8, 24, 0)))]
+    #[case::without_blocks(&["patch_embed.proj.weight 24 x 3 x 8 x 8"], Some(vit(8, 24, 0)))]
     #[case::resnet_18(
         &[
-            ("layer1.0.conv1.weight", &[16, 16, 3, 3]),
-            ("layer1.1.conv1.weight", &[16, 16, 3, 3]),
-            ("conv1.weight", &[16, 3, 7, 7]),
+            "layer1.0.conv1.weight 16 x 16 x 3 x 3",
+            "layer1.1.conv1.weight 16 x 16 x 3 x 3",
+            "conv1.weight 16 x 3 x 7 x 7",
         ],
         Some(resnet("ResNet-18", 16, 7))
     )]
     #[case::resnet_34(
-        &[("x.conv1.weight", &[16, 3, 5, 5]), ("x.layer1.2.conv1.weight", &[16, 16, 3, 3])],
+        &["x.conv1.weight 16 x 3 x 5 x 5", "x.layer1.2.conv1.weight 16 x 16 x 3 x 3"],
         Some(resnet("ResNet-34", 16, 5))
     )]
     #[case::resnet_50(
         &[
-            ("conv1.weight", &[64, 3, 7, 7]),
-            ("layer1.0.conv3.weight", &[256, 64, 1, 1]),
-            ("layer1.2.conv1.weight", &[64, 256, 1, 1]),
+            "conv1.weight 64 x 3 x 7 x 7",
+            "layer1.0.conv3.weight 256 x 64 x 1 x 1",
+            "layer1.2.conv1.weight 64 x 256 x 1 x 1",
         ],
         Some(resnet("ResNet-50 or a deeper one", 64, 7))
     )]
     #[case::numbers(
-        &[("0.weight", &[16, 3, 7, 7]), ("4.0.conv1.weight", &[16, 16, 3, 3])],
+        &["0.weight 16 x 3 x 7 x 7", "4.0.conv1.weight 16 x 16 x 3 x 3"],
         Some(resnet("ResNet-18", 16, 7))
     )]
     #[case::other_numbers(
-        &[("b.0.weight", &[32, 3, 3, 3]), ("b.2.0.conv1.weight", &[32, 32, 3, 3])],
+        &["b.0.weight 32 x 3 x 3 x 3", "b.2.0.conv1.weight 32 x 32 x 3 x 3"],
         Some(resnet("ResNet-18", 32, 3))
     )]
     #[case::mobilenet(
-        &[("features.0.0.weight", &[16, 3, 3, 3]), ("features.1.conv.0.0.weight", &[16, 1, 3, 3])],
+        &["features.0.0.weight 16 x 3 x 3 x 3", "features.1.conv.0.0.weight 16 x 1 x 3 x 3"],
         Some(Network::MobileNet { first: 16 })
     )]
-    #[case::no_blocks_of_a_mobilenet(&[("features.0.0.weight", &[16, 3, 3, 3])], None)]
-    #[case::no_stages(&[("conv1.weight", &[16, 3, 7, 7])], None)]
-    #[case::perceptron(&[("0.weight", &[16, 3])], None)]
+    #[case::no_blocks_of_a_mobilenet(&["features.0.0.weight 16 x 3 x 3 x 3"], None)]
+    #[case::no_stages(&["conv1.weight 16 x 3 x 7 x 7"], None)]
+    #[case::perceptron(&["0.weight 16 x 3"], None)]
     fn networks_are_known_by_names_and_shapes(
-        #[case] shapes: &[(&str, &[usize])],
+        #[case] tensors: &[&'static str],
         #[case] expected: Option<Network>,
     ) {
-        assert_eq!(of(&shapes.iter().copied().collect()), expected);
+        let sizes = |text: &str| text.split(" x ").map(|side| side.parse().unwrap()).collect::<Vec<usize>>();
+        let named =
+            |text: &&'static str| text.split_once(' ').map(|(name, text)| (name, sizes(text))).unwrap();
+        let tensors: Vec<(&str, Vec<usize>)> = tensors.iter().map(named).collect();
+        assert_eq!(of(&tensors.iter().map(|(name, sizes)| (*name, sizes.as_slice())).collect()), expected);
     }
 
     #[test]

@@ -483,7 +483,7 @@ fn another_network_s_tokens_are_not_ignored(
 #[case::key("query_encoder.", "key_encoder.", "the one trained by gradients")]
 #[case::letters("enc_q.", "enc_k.", "the one trained by gradients")]
 #[case::momentum("base.", "base_m.", "the one trained by gradients")]
-#[case::timm("model_ema.", "model.", "the teacher or moving average")]
+#[case::timm("model_ema.", "model.", "the teacher or moving average, which its method evaluates")]
 fn copies_are_known_by_their_names(#[case] taken: &str, #[case] other: &str, #[case] why: &str) {
     let source = vit(1);
     let mut file = tensors(&source, |name| format!("{taken}{name}"));
