@@ -121,4 +121,74 @@ mod tests {
         let (before, turned) = (grey(Vec::new()), grey(vec![Adjustment::Hue(1.0 / 3.0)]));
         assert_eq!((before, turned), (76, 150), "lumas of red and of green");
     }
+    /// A pattern without symmetry, larger than the view.
+    fn pattern() -> Image {
+        Image::new(12, 10, (0..12 * 10 * 3).map(|n: usize| (n * n * 7 % 251) as u8).collect())
+    }
+
+    fn plain() -> Drawn {
+        Drawn {
+            side: 6,
+            filter: Filter::Bilinear,
+            crop: CropBox { left: 3, top: 1, width: 8, height: 7 },
+            jitter: Vec::new(),
+            flip: false,
+            grey: false,
+            blur: None,
+            solarise: false,
+        }
+    }
+
+    #[test]
+    fn a_view_takes_every_step_that_was_drawn() {
+        let image = pattern();
+        let cropped = resize(&image, plain().crop, 6, 6, Filter::Bilinear);
+        let by_hand = |step: &dyn Fn(&mut Image)| {
+            let mut view = cropped.clone();
+            step(&mut view);
+            view
+        };
+        let jitter = vec![
+            Adjustment::Contrast(0.5),
+            Adjustment::Brightness(1.25),
+            Adjustment::Saturation(0.75),
+            Adjustment::Hue(0.1),
+        ];
+        let jittered = |view: &mut Image| {
+            color::contrast(view, 0.5);
+            color::brightness(view, 1.25);
+            color::saturation(view, 0.75);
+            color::hue(view, 0.1);
+        };
+        let views = [
+            (plain(), cropped.clone()),
+            (
+                Drawn { filter: Filter::Bicubic, ..plain() },
+                resize(&image, plain().crop, 6, 6, Filter::Bicubic),
+            ),
+            (Drawn { jitter: jitter.clone(), ..plain() }, by_hand(&jittered)),
+            (Drawn { flip: true, ..plain() }, by_hand(&flip)),
+            (Drawn { grey: true, ..plain() }, by_hand(&color::greyscale)),
+            (Drawn { blur: Some(1.5), ..plain() }, by_hand(&|view| gaussian_blur(view, 1.5))),
+            (Drawn { solarise: true, ..plain() }, by_hand(&color::solarise)),
+            (
+                Drawn { jitter, flip: true, grey: true, blur: Some(1.5), solarise: true, ..plain() },
+                by_hand(&|view| {
+                    jittered(view);
+                    flip(view);
+                    color::greyscale(view);
+                    gaussian_blur(view, 1.5);
+                    color::solarise(view);
+                }),
+            ),
+        ];
+        for (place, (drawn, expected)) in views.iter().enumerate() {
+            assert!(drawn.apply(&image) == *expected, "{drawn:?}");
+            let others = views.iter().enumerate().filter(|(other, _)| *other != place);
+            assert!(
+                others.into_iter().all(|(_, (_, other))| other != expected),
+                "{drawn:?} shows as something else"
+            );
+        }
+    }
 }

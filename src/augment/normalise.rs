@@ -151,4 +151,25 @@ mod tests {
     }
 
     const EXPECTED: [u32; 6] = [0xc01f63f7, 0x3e7bf063, 0x40881a99, 0xbfe6571b, 0xbef7591e, 0xbf640042];
+    /// Printed in the training recipes of torchvision, and in the help.
+    #[test]
+    fn imagenets_are_the_customary_numbers() {
+        let expected = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+        assert_eq!(Normalisation::IMAGENET, expected);
+        let line =
+            Normalisation::HELP.lines().find_map(|line| line.trim().strip_prefix("imagenet ")).unwrap();
+        assert_eq!(line.trim().parse::<Normalisation>().unwrap(), expected);
+        assert_eq!("sewer-ml".parse::<Normalisation>().unwrap(), Normalisation::SEWER_ML);
+    }
+
+    #[test]
+    fn notes_name_means_and_deviations() {
+        let given = Normalisation { mean: [0.125, 0.25, 0.5], std: [1.0, 2.0, 0.75] };
+        let notes = given.notes();
+        assert_eq!(notes["normalisation_mean"], "[0.125, 0.25, 0.5]");
+        assert_eq!(notes["normalisation_std"], "[1.0, 2.0, 0.75]");
+        assert_eq!(notes.len(), 2);
+        let bad = |name: &str| Some(if name.ends_with("mean") { "[0, 0]" } else { "[1, 1, 1]" });
+        assert!(Normalisation::of_notes(bad).unwrap_err().to_string().contains("found '0, 0'"));
+    }
 }

@@ -140,4 +140,75 @@ mod tests {
         // Ten pixels become one: four times ten, and one more; rows of 320 pixels and three colours.
         assert_eq!((batch.taps, batch.scratch), (41, 3 * 32 * 320));
     }
+    /// The numbers after `source`, in the order of `views.cu`'s `View`: integers, four factors, integers.
+    fn read(view: &View) -> (u64, Vec<i32>, Vec<f32>, Vec<i32>) {
+        let bytes = view.bytes();
+        let (source, rest) = bytes.split_first_chunk::<8>().unwrap();
+        let words = rest.as_chunks::<4>().0;
+        let integers =
+            |words: &[[u8; 4]]| words.iter().map(|word| i32::from_ne_bytes(*word)).collect::<Vec<_>>();
+        let factors = words[14..18].iter().map(|word| f32::from_ne_bytes(*word)).collect();
+        (u64::from_ne_bytes(*source), integers(&words[..14]), factors, integers(&words[18..]))
+    }
+
+    #[test]
+    fn bytes_are_the_fields_in_the_kernels_order() {
+        let all = Drawn {
+            side: 32,
+            filter: Filter::Bicubic,
+            crop: super::super::resize::CropBox { left: 3, top: 5, width: 11, height: 13 },
+            jitter: vec![Adjustment::Contrast(0.5), Adjustment::Hue(0.25), Adjustment::Brightness(1.5)],
+            flip: true,
+            grey: false,
+            blur: Some(2.0),
+            solarise: true,
+        };
+        let none = Drawn {
+            filter: Filter::Bilinear,
+            jitter: vec![Adjustment::Saturation(0.75), Adjustment::Hue(-0.1)],
+            flip: false,
+            grey: true,
+            blur: None,
+            solarise: false,
+            ..all.clone()
+        };
+        let batch = Batch::new(&[(all, 77, 400), (none, 88, 500)]);
+        // A hue is turned by 63 of 255 steps, or back by 25. A box of 1.375 pixels gives each of three pixels 2^24 / 3.75
+        // and half of what is left to each of the next.
+        let before = |width: i32| vec![width, 3, 5, 11, 13];
+        assert_eq!(
+            read(&batch.views[0]),
+            (
+                77,
+                [before(400), vec![1, 1, 0, 1, 3], vec![1, 3, 0, 0]].concat(),
+                vec![0.5, 63.0, 1.5, 0.0],
+                vec![1, 1, 4_473_924, 1_677_722]
+            )
+        );
+        assert_eq!(
+            read(&batch.views[1]),
+            (
+                88,
+                [before(500), vec![0, 0, 1, 0, 2], vec![2, 3, 0, 0]].concat(),
+                vec![0.75, 231.0, 0.0, 0.0],
+                vec![0; 4]
+            )
+        );
+    }
+
+    #[test]
+    fn room_is_that_of_the_largest_of_all_views() {
+        let drawn = super::super::ViewSet::mae(32).draw(400, 300, &mut crate::seed::Seed::root(1).stream());
+        let of = |filter, width, height| {
+            let mut view = Drawn { filter, ..drawn[0].clone() };
+            (view.crop.left, view.crop.top, view.crop.width, view.crop.height) = (0, 0, width, height);
+            (view, 0, 400)
+        };
+        let (wide, tall) = (of(Filter::Bicubic, 64, 32), of(Filter::Bilinear, 32, 96));
+        for views in [[wide.clone(), tall.clone()], [tall, wide]] {
+            let batch = Batch::new(&views);
+            // Two pixels become one: twice two pixels, twice, and one more; three: once three pixels, twice, and one more.
+            assert_eq!((batch.side, batch.taps, batch.scratch), (32, 9, 3 * 32 * 96));
+        }
+    }
 }

@@ -454,4 +454,25 @@ mod tests {
             assert!(high - near < most && most <= high, "{most} for {high}");
         }
     }
+    #[test]
+    fn flips_blurs_and_kernels_of_every_view() {
+        for set in all() {
+            let flip = if ["evaluation", "none"].contains(&set.name) { 0.0 } else { 0.5 };
+            let filter = if set.name == "simclr" { Filter::Bilinear } else { Filter::Bicubic };
+            for (place, view) in set.views.iter().enumerate() {
+                let found = (view.flip, view.filter, view.blur.sigma);
+                assert_eq!(found, (flip, filter, (0.1, 2.0)), "view {place} of {}", set.name);
+            }
+        }
+        let names = all().map(|set| set.name);
+        let expected =
+            ["paper", "evaluation", "none", "flip", "simclr", "byol", "barlow_twins", "dino", "mae"];
+        assert_eq!(names, expected);
+        // DINO's first views are global, the others local.
+        let sides: Vec<usize> = ViewSet::dino(224, 96, 3).views.iter().map(|view| view.side).collect();
+        assert_eq!(sides, [224, 224, 96, 96, 96]);
+        // Of a pair, the first is kept.
+        let (kept, both) = (ViewSet::byol(32).first_view(), ViewSet::byol(32));
+        assert_eq!((kept.views.as_slice(), kept.name), (&both.views[..1], "byol"));
+    }
 }

@@ -344,4 +344,11 @@ mod tests {
         // Enlarged, a kernel keeps its width.
         assert_eq!([Filter::Bicubic, Filter::Bilinear].map(|filter| filter.most_taps(10, 25)), [5, 3]);
     }
+    #[test]
+    fn images_are_shrunk_bicubically() {
+        let image = Image::new(20, 16, (0..20 * 16 * 3).map(|n: usize| (n * n * 7 % 251) as u8).collect());
+        let by = |filter| resize(&image, CropBox::whole(20, 16), 10, 8, filter);
+        assert!(shrunk(&image, 8) == by(Filter::Bicubic));
+        assert!(by(Filter::Bicubic) != by(Filter::Bilinear), "they can be told apart");
+    }
 }

@@ -89,3 +89,66 @@ impl Architecture {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::{backbone::Parameters, seed::Seed};
+
+    const VIT: VitSize = VitSize { patch: 8, width: 12, depth: 3, heads: 2 };
+
+    fn of(name: Name) -> Architecture {
+        Architecture { name, resnet_width: 5, resnet_stem: Stem::Small, vit: VIT, side: 32 }
+    }
+
+    #[test]
+    fn encoders_are_called_as_in_the_paper() {
+        let expected = [
+            ("resnet18", "ResNet-18", "R-18", true),
+            ("vit_tiny", "ViT-Tiny", "ViT", true),
+            ("mobilenet_v2", "MobileNetV2", "MN-V2", false),
+        ];
+        let found =
+            Name::ALL.map(|name| (name.id(), name.label(), name.short_label(), name.untrained().is_none()));
+        assert_eq!(found, expected);
+        assert_eq!(Name::STUDY, [Name::ResNet18, Name::ViTTiny]);
+        assert!(Name::MobileNetV2.untrained().unwrap().contains("`--frozen FILE` scores given weights"));
+    }
+
+    /// A 3 x 3 convolution of the first stage; three blocks of twelve squares and sixteen positions.
+    #[test]
+    fn the_fewest_numbers_are_a_lower_bound() {
+        for (name, fewest, width) in [
+            (Name::ResNet18, 9 * 5 * 5, 8 * 5),
+            (Name::ViTTiny, 12 * 3 * 12 * 12 + 4 * 4 * 12, 12),
+            (Name::MobileNetV2, 0, 1280),
+        ] {
+            let architecture = of(name);
+            assert_eq!(architecture.fewest_numbers(), fewest, "{name}");
+            let mut parameters = Parameters::default();
+            let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
+            assert_eq!(architecture.build(&mut builder).unwrap().width(), width, "{name}");
+            assert!(parameters.trainable_count() >= fewest, "{name}");
+        }
+        // Sizes from a file may be anything: nothing overflows, and nothing is divided by 0.
+        let vit = VitSize { patch: 0, width: usize::MAX, depth: 2, heads: 0 };
+        assert_eq!(Architecture { vit, ..of(Name::ViTTiny) }.fewest_numbers(), usize::MAX);
+        assert_eq!(
+            Architecture { resnet_width: usize::MAX, ..of(Name::ResNet18) }.fewest_numbers(),
+            usize::MAX
+        );
+    }
+
+    #[test]
+    fn the_stem_is_the_one_that_was_asked_for() {
+        for (stem, kernel) in [(Stem::ImageNet, 7), (Stem::Small, 3)] {
+            let mut parameters = Parameters::default();
+            let mut builder = parameters.builder("x", Seed::root(0), DType::F32, &Device::Cpu);
+            Architecture { resnet_stem: stem, ..of(Name::ResNet18) }.build(&mut builder).unwrap();
+            let weight = &parameters.get("x.conv1.weight").unwrap().variable;
+            assert_eq!(weight.dims(), [5, 3, kernel, kernel]);
+        }
+    }
+}

@@ -208,6 +208,7 @@ impl PrototypeHead {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
+    use checks::{distance, normal};
 
     use super::*;
     use crate::{backbone::Parameters, seed::Seed};
@@ -329,6 +330,83 @@ mod tests {
                 "{layer}: {deviation}"
             );
             assert_eq!(spread(&parameters, &format!("{layer}.bias"))?.1, 0.0, "{layer}");
+        }
+        Ok(())
+    }
+    /// By hand: (2, -5) becomes (2, 0) behind the ReLU, and 2 + 0.5; (-1, 4) becomes (0, 4), and -12 + 0.5.
+    #[test]
+    fn hidden_layers_end_in_a_relu_and_the_last_does_not() -> Result<()> {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu);
+        let perceptron = Perceptron::new(&mut builder, Layers::plain(&[2, 2, 1]))?;
+        let set = |name: &str, values: &[f64]| {
+            let variable = &parameters.get(name).unwrap().variable;
+            variable.set(&Tensor::from_slice(values, variable.shape(), &Device::Cpu)?)
+        };
+        set("0.weight", &[1.0, 0.0, 0.0, 1.0])?;
+        set("0.bias", &[0.0, 0.0])?;
+        set("2.weight", &[1.0, -3.0])?;
+        set("2.bias", &[0.5])?;
+        let rows = Tensor::new(&[[2.0, -5.0], [-1.0, 4.0]], &Device::Cpu)?;
+        for mode in [Mode::Train, Mode::Evaluate] {
+            assert_eq!(perceptron.forward(&rows, mode)?.to_vec2::<f64>()?, [[2.5], [-11.5]]);
+        }
+        Ok(())
+    }
+
+    /// Means and biased variances of columns.
+    fn moments(rows: &Tensor) -> Result<[Vec<f64>; 2]> {
+        let mean = rows.mean_keepdim(0)?;
+        let variance = rows.broadcast_sub(&mean)?.sqr()?.mean(0)?;
+        Ok([mean.squeeze(0)?.to_vec1()?, variance.to_vec1()?])
+    }
+
+    #[test]
+    fn outputs_are_normalised_as_asked_and_in_training_only() -> Result<()> {
+        let rows = normal("rows", &[9, 3], DType::F64)?.as_detached_tensor();
+        for (last_norm, expected) in [
+            (LastNorm::None, None),
+            (LastNorm::Plain, Some((0.0, 1.0))),
+            (LastNorm::Affine, Some((3.0, 4.0))),
+        ] {
+            let mut parameters = Parameters::default();
+            let mut builder = parameters.builder("", Seed::root(1), DType::F64, &Device::Cpu);
+            let layers = Layers { last_norm, ..Layers::normalised(&[3, 5, 2]) };
+            let perceptron = Perceptron::new(&mut builder, layers)?;
+            if last_norm == LastNorm::Affine {
+                for (name, value) in [("4.weight", 2.0), ("4.bias", 3.0)] {
+                    let variable = &parameters.get(name).unwrap().variable;
+                    variable.set(&Tensor::full(value, 2, &Device::Cpu)?)?;
+                }
+            }
+            let trained = perceptron.forward(&rows, Mode::Train)?;
+            if let Some((mean, variance)) = expected {
+                let [means, variances] = moments(&trained)?;
+                assert!(means.iter().all(|found| (found - mean).abs() < 1e-12), "{last_norm:?}: {means:?}");
+                let near = |found: &f64| (found / variance - 1.0).abs() < 0.01;
+                assert!(variances.iter().all(near), "{last_norm:?}: {variances:?}");
+            }
+            // In evaluation no row depends on others; statistics of training are used, and stay.
+            let all = perceptron.forward(&rows, Mode::Evaluate)?;
+            let alone = perceptron.forward(&rows.narrow(0, 4, 1)?, Mode::Evaluate)?;
+            assert!(distance(&alone, &all.narrow(0, 4, 1)?)? < 1e-12, "{last_norm:?}");
+            assert!(distance(&trained, &all)? > 1e-3, "{last_norm:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn bottlenecks_of_a_normalised_head_are_of_each_row_in_evaluation() -> Result<()> {
+        let rows = normal("rows", &[9, 4], DType::F64)?.as_detached_tensor();
+        for hidden_norm in [false, true] {
+            let mut parameters = Parameters::default();
+            let mut builder = parameters.builder("", Seed::root(1), DType::F64, &Device::Cpu);
+            let head = PrototypeHead::new(&mut builder, 4, HEADS, hidden_norm)?;
+            let trained = head.bottleneck(&rows, Mode::Train)?;
+            let all = head.bottleneck(&rows, Mode::Evaluate)?;
+            let alone = head.bottleneck(&rows.narrow(0, 4, 1)?, Mode::Evaluate)?;
+            assert!(distance(&alone, &all.narrow(0, 4, 1)?)? < 1e-12);
+            assert_eq!(distance(&trained, &all)? > 1e-6, hidden_norm);
         }
         Ok(())
     }

@@ -325,4 +325,27 @@ mod tests {
             Ok(vec![network.embed(&formula_images(64, DType::F32)?, Mode::Evaluate)?])
         })
     }
+    /// Two rows of eight numbers: their sum, their sum of squares, and all of them.
+    #[test]
+    fn features_are_near_to_what_was_printed() -> Result<()> {
+        let row = |first: f64| (0..9).map(|n| first + f64::from(n)).collect::<Vec<f64>>();
+        let rows = [row(1.0), row(20.0)];
+        let all = rows.concat();
+        let features = Tensor::from_vec(all.clone(), (2, 9), &Device::Cpu)?;
+        let mut expected = vec![all.iter().sum(), all.iter().map(|x| x * x).sum()];
+        expected.extend(rows.iter().flat_map(|row| row[..8].to_vec()));
+        ensure_near(&features, &expected, 1e-9)?;
+        for place in 0..expected.len() {
+            for (factor, is_near) in
+                [(1.0 + 0.9e-3, true), (1.0 - 1.1e-3, false), (1.0 + 1.1e-3, false), (f64::NAN, false)]
+            {
+                let mut other = expected.clone();
+                other[place] *= factor;
+                assert_eq!(ensure_near(&features, &other, 1e-3).is_ok(), is_near, "{place}, {factor}");
+            }
+        }
+        let error = ensure_near(&features, &expected[1..], 1e-3).unwrap_err().to_string();
+        assert!(error.starts_with("18 numbers, expected 17"), "{error}");
+        Ok(())
+    }
 }

@@ -296,4 +296,124 @@ mod tests {
         assert_eq!(values(&parameters), before);
         assert_eq!(values(&Parameters::parse(&whole).unwrap()), before);
     }
+    #[test]
+    fn names_are_paths_and_exist_once() {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("head", Seed::root(7), DType::F32, &Device::Cpu);
+        let draw = Initialise::Uniform { bound: 0.5 };
+        builder.scope("mlp").scope("0").variable("weight", (3, 2), draw, Role::Weight).unwrap();
+        builder.variable("bias", 3, draw, Role::Bias).unwrap();
+        let error = builder.scope("mlp").scope("0").variable("weight", 1, draw, Role::Weight).unwrap_err();
+        assert_eq!(error.to_string(), "variable 'head.mlp.0.weight' exists already");
+        parameters
+            .builder("", Seed::root(7), DType::F32, &Device::Cpu)
+            .variable("a", 1, draw, Role::Norm)
+            .unwrap();
+        let names: Vec<&str> = parameters.all().iter().map(|parameter| parameter.name.as_str()).collect();
+        assert_eq!(names, ["head.mlp.0.weight", "head.bias", "a"]);
+        // Values depend on the seed and the whole name, not on what else there is.
+        let mut other = Parameters::default();
+        let mut builder = other.builder("head.mlp.0", Seed::root(7), DType::F32, &Device::Cpu);
+        builder.variable("weight", (3, 2), draw, Role::Weight).unwrap();
+        builder.variable("other", (3, 2), draw, Role::Weight).unwrap();
+        assert_eq!(values(&other)[0], values(&parameters)[0]);
+        assert_ne!(values(&other)[1], values(&parameters)[0]);
+        let mut third = Parameters::default();
+        let mut builder = third.builder("head.mlp.0", Seed::root(8), DType::F32, &Device::Cpu);
+        builder.variable("weight", (3, 2), draw, Role::Weight).unwrap();
+        assert_ne!(values(&third)[0], values(&parameters)[0], "another seed");
+    }
+
+    /// An encoder, a head and running statistics.
+    fn roles() -> Parameters {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(7), DType::F32, &Device::Cpu);
+        let one = Initialise::Constant(1.0);
+        for (name, shape, kind) in [
+            ("conv1.weight", vec![2, 3], Role::Weight),
+            ("bn1.weight", vec![2], Role::Norm),
+            ("bn1.bias", vec![2], Role::Norm),
+            ("bn1.running_mean", vec![2], Role::Buffer),
+            ("bn1.running_var", vec![2], Role::Buffer),
+            ("cls_token", vec![1, 1, 4], Role::Weight),
+            ("head.bias", vec![5], Role::Bias),
+            ("header.weight", vec![7], Role::Norm),
+        ] {
+            builder.variable(name, shape, one, kind).unwrap();
+        }
+        parameters
+    }
+
+    #[test]
+    fn heads_are_no_part_of_the_encoder_and_buffers_are_not_trained() {
+        let parameters = roles();
+        let names = |parameters: &Parameters| -> Vec<String> {
+            parameters.all().iter().map(|parameter| parameter.name.clone()).collect()
+        };
+        let encoder = names(&parameters.encoder());
+        assert_eq!(
+            encoder,
+            names(&parameters).into_iter().filter(|name| name != "head.bias").collect::<Vec<_>>()
+        );
+        assert_eq!(parameters.trainable_count(), 6 + 2 + 2 + 4 + 5 + 7);
+        assert_eq!(parameters.trainable().count(), 6);
+        assert!(parameters.trainable().all(|parameter| !parameter.name.contains("running")));
+        assert!(parameters.get("bn1.running_var").is_some() && parameters.get("running_var").is_none());
+    }
+
+    #[test]
+    fn a_file_s_variables_have_the_roles_of_their_names() {
+        let notes = BTreeMap::from([("about".to_owned(), "x".to_owned())]);
+        let bytes = roles().serialised(&notes).unwrap();
+        let found = Parameters::parse(&bytes).unwrap();
+        let found: Vec<(&str, Role)> =
+            found.all().iter().map(|parameter| (parameter.name.as_str(), parameter.kind)).collect();
+        let expected = [
+            ("bn1.bias", Role::Bias),
+            ("bn1.running_mean", Role::Buffer),
+            ("bn1.running_var", Role::Buffer),
+            ("bn1.weight", Role::Norm),
+            ("cls_token", Role::Weight),
+            ("conv1.weight", Role::Weight),
+            ("head.bias", Role::Bias),
+            ("header.weight", Role::Norm),
+        ];
+        assert_eq!(found, expected);
+        // torch's loaders read the format in the header.
+        let (_, head) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let found: BTreeMap<String, String> = head.metadata().clone().unwrap().into_iter().collect();
+        let expected =
+            [("about", "x"), ("format", "pt")].map(|(name, note)| (name.to_owned(), note.to_owned()));
+        assert_eq!(found, BTreeMap::from(expected));
+    }
+
+    /// A normal variable within half a deviation is nearly uniform there: its deviation is 0.2839 of its own, not 0.2887.
+    #[test]
+    fn values_are_drawn_within_their_limits() {
+        let draw = |initialise: Initialise| initialise.draw(20_000, &mut Seed::root(3).stream());
+        let moments = |values: &[f64]| {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let deviation =
+                (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt();
+            let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+            (mean, deviation, largest)
+        };
+        for (initialise, deviation, bound) in [
+            (Initialise::TruncatedNormal { std: 2.0, limit: 1.0 }, 2.0 * 0.2839, 1.0),
+            (Initialise::Uniform { bound: 0.5 }, 0.5 / 3.0_f64.sqrt(), 0.5),
+        ] {
+            let (mean, found, largest) = moments(&draw(initialise));
+            assert!(
+                mean.abs() < 0.02 * bound && (found / deviation - 1.0).abs() < 0.02,
+                "{initialise:?}: {found}"
+            );
+            assert!(largest <= bound && largest > 0.99 * bound, "{initialise:?}: {largest}");
+        }
+        let (mean, found, largest) = moments(&draw(Initialise::Normal { std: 3.0 }));
+        assert!(
+            mean.abs() < 0.15 && (found - 3.0).abs() < 0.1 && largest > 9.0,
+            "{mean}, {found}, {largest}"
+        );
+        assert_eq!(draw(Initialise::Constant(0.75)), [0.75; 20_000]);
+    }
 }

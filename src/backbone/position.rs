@@ -138,4 +138,50 @@ mod tests {
         }
         Ok(())
     }
+    /// On two rows of three columns the column's waves come first; at width 4 there is one frequency, 1.
+    #[test]
+    fn waves_tell_rows_from_columns() -> Result<()> {
+        let waves = waves((2, 3), 4, DType::F64, &Device::Cpu)?.squeeze(0)?.to_vec2::<f64>()?;
+        let mut expected = vec![[0.0; 4]];
+        for row in [0.0_f64, 1.0] {
+            for column in [0.0_f64, 1.0, 2.0] {
+                expected.push([column.sin(), column.cos(), row.sin(), row.cos()]);
+            }
+        }
+        assert_eq!(waves.len(), expected.len());
+        for (found, expected) in waves.iter().zip(&expected) {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15), "{found:?} {expected:?}");
+        }
+        let error = super::waves((2, 3), 6, DType::F64, &Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains("expected a width divisible by 4, found 6"), "{error}");
+        Ok(())
+    }
+
+    /// A map that depends on its rows alone is interpolated along the rows, whatever the columns, and the other way round.
+    #[test]
+    fn axes_are_interpolated_apart() -> Result<()> {
+        let (from, to) = ((3, 5), (4, 2));
+        let matrix = interpolation(from, to, DType::F64, &Device::Cpu)?.to_vec2::<f64>()?;
+        assert_eq!((matrix.len(), matrix[0].len()), (4 * 2, 3 * 5));
+        let weigh = |map: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
+            let of = |weights: &Vec<f64>| {
+                weights.iter().enumerate().map(|(place, weight)| weight * map(place / 5, place % 5)).sum()
+            };
+            matrix.iter().map(of).collect()
+        };
+        let values = [1.0, 10.0, -3.0, 7.0, 2.0];
+        let along = |axis: Vec<Vec<f64>>| -> Vec<f64> {
+            axis.iter()
+                .map(|weights| weights.iter().zip(values).map(|(weight, x)| weight * x).sum())
+                .collect()
+        };
+        let (by_row, by_column) = (along(axis(3, 4)), along(axis(5, 2)));
+        for (place, (found_row, found_column)) in
+            weigh(&|row, _| values[row]).iter().zip(weigh(&|_, column| values[column])).enumerate()
+        {
+            assert!((found_row - by_row[place / 2]).abs() < 1e-12, "{place}");
+            assert!((found_column - by_column[place % 2]).abs() < 1e-12, "{place}");
+        }
+        Ok(())
+    }
 }

@@ -276,4 +276,36 @@ mod tests {
         }
         Ok(())
     }
+    /// The maps of two stages, from which the following stages lead to the last maps.
+    #[rstest]
+    #[case(Stem::ImageNet, [8, 4], 2)]
+    #[case(Stem::Small, [32, 16], 8)]
+    fn middle_features_are_those_of_the_second_and_third_stage(
+        #[case] stem: Stem,
+        #[case] sides: [usize; 2],
+        #[case] last: usize,
+    ) -> Result<()> {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu);
+        let resnet = ResNet::new(&mut builder, 4, stem)?;
+        fill(&parameters)?;
+        let images = normal("images", &[2, 64, 64, 3], DType::F64)?.as_detached_tensor();
+        let before: Vec<Vec<f64>> =
+            parameters.all().iter().map(|p| p.variable.flatten_all()?.to_vec1()).collect::<Result<_>>()?;
+        let [second, third] = resnet.middle(&images)?.unwrap();
+        assert_eq!(second.dims(), [2, sides[0], sides[0], 8]);
+        assert_eq!(third.dims(), [2, sides[1], sides[1], 16]);
+        let places = resnet.places(&images)?.unwrap();
+        assert_eq!(places.dims(), [2, last, last, 32]);
+        for (maps, stages) in [(&second, 2..4), (&third, 3..4)] {
+            assert!(checks::distance(&resnet.stage(maps, stages, Mode::Evaluate)?, &places)? < 1e-12);
+        }
+        let mean = places.mean((1, 2))?;
+        assert!(checks::distance(&mean, &resnet.embed(&images, Mode::Evaluate)?)? < 1e-12);
+        // Nothing of it is training.
+        for (parameter, before) in parameters.all().iter().zip(before) {
+            assert_eq!(parameter.variable.flatten_all()?.to_vec1::<f64>()?, before, "{}", parameter.name);
+        }
+        Ok(())
+    }
 }

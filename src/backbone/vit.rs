@@ -560,4 +560,41 @@ mod tests {
         assert!(error.to_string().contains("patches of 4 px"), "{error}");
         Ok(())
     }
+    #[test]
+    fn sizes_that_do_not_fit_each_other_are_named() {
+        let error = |size: VitSize, side: usize| {
+            vit(size, side, Start::TIMM, DType::F32)
+                .err()
+                .unwrap()
+                .to_string()
+                .lines()
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(error(SMALL, 10), "vit: patches of 4 px do not fill images of 10 px");
+        assert_eq!(error(SMALL, 0), "vit: patches of 4 px do not fill images of 0 px");
+        assert_eq!(
+            error(VitSize { patch: 0, ..SMALL }, 8),
+            "vit: patches of 0 px do not fill images of 8 px"
+        );
+        assert_eq!(
+            error(VitSize { heads: 5, ..SMALL }, 8),
+            "vit: a width of 12 is not a multiple of 5 heads"
+        );
+        assert_eq!(
+            error(VitSize { heads: 0, ..SMALL }, 8),
+            "vit: a width of 12 is not a multiple of 0 heads"
+        );
+        let (_, vit) = vit(SMALL, 8, Start::TIMM, DType::F32).unwrap();
+        let images = |shape: [usize; 4]| Tensor::zeros(&shape, DType::F32, &Device::Cpu).unwrap();
+        for shape in [[1, 8, 8, 1], [1, 6, 8, 3], [1, 2, 2, 3]] {
+            let error = vit.embed(&images(shape), Mode::Evaluate).unwrap_err().to_string();
+            assert!(error.contains("patches of 4 px in 3 channels do not fill images"), "{error}");
+        }
+        let kept = Tensor::new(&[[0_u32]], &Device::Cpu).unwrap();
+        let error = vit.tokens(&images([2, 8, 8, 3]), Some(&kept)).unwrap_err().to_string();
+        assert!(error.contains("patches to keep are given for 1 of 2 images"), "{error}");
+        assert!(vit.middle(&images([1, 8, 8, 3])).unwrap().is_none() && !vit.mixes_images());
+    }
 }

@@ -206,4 +206,34 @@ mod tests {
             assert!(error.contains("the odds of a defect do not rise with the logits"), "{error}");
         }
     }
+    /// Sixteen images of equal weight: bins of a tenth hold two images or one. Within a bin, errors of opposite sign cancel.
+    #[test]
+    fn the_error_is_of_ten_bins() {
+        let probabilities: Vec<f64> = (1..=16).map(|place| f64::from(place * place) / 300.0).collect();
+        let defects: Vec<bool> = (0..16).map(|place| place % 2 == 1).collect();
+        let apart = |place: usize| probabilities[place] - f64::from(u8::from(defects[place]));
+        let bins: [&[usize]; 10] =
+            [&[0, 1], &[2, 3], &[4], &[5, 6], &[7], &[8, 9], &[10, 11], &[12], &[13, 14], &[15]];
+        let expected: f64 =
+            bins.iter().map(|bin| bin.iter().map(|&place| apart(place)).sum::<f64>().abs()).sum();
+        assert!((error(&probabilities, &defects, 0.5) - expected / 16.0).abs() < 1e-12);
+        // The order of images does not matter.
+        let turned = |values: &[f64]| values.iter().rev().copied().collect::<Vec<_>>();
+        let defects: Vec<bool> = defects.into_iter().rev().collect();
+        assert!((error(&turned(&probabilities), &defects, 0.5) - expected / 16.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn odds_at_a_rate_are_those_of_even_rates_times_the_sites() {
+        let calibration = Calibration { slope: 2.0, intercept: -1.0, error: 0.5 };
+        // Log odds 2 x 3 - 1 = 5 at even rates; one defect to three normal images: less ln 3.
+        assert!((calibration.log_odds(3.0, 0.5) - 5.0).abs() < 1e-12);
+        assert!((calibration.log_odds(3.0, 0.25) - (5.0 - 3_f64.ln())).abs() < 1e-12);
+        let odds = 5_f64.exp() / 3.0;
+        assert!((calibration.probability(3.0, 0.25) - odds / (1.0 + odds)).abs() < 1e-12);
+        for rate in [0.0, 1.0, -0.5, f64::NAN] {
+            let error = Calibration::fit(&[0.0, 1.0], &[false, true], None, rate).unwrap_err().to_string();
+            assert!(error.starts_with("a rate of defects lies between 0 and 100 %, found"), "{error}");
+        }
+    }
 }

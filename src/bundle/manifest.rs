@@ -165,7 +165,7 @@ impl Manifest {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::results::example;
+    use crate::results::{example, record as results};
 
     /// Manifest of an untrained cell.
     pub fn example(architecture: &Architecture) -> Manifest {
@@ -221,5 +221,131 @@ pub(super) mod tests {
         let nothing = Manifest { sizes: serde_json::Map::new(), ..manifest };
         let error = nothing.architecture().unwrap_err().to_string();
         assert!(error.contains("no size 'resnet.width'"), "{error}");
+    }
+    /// A record in which no two entries that a manifest takes are alike.
+    fn record() -> Record {
+        let mut record = example::record();
+        record.cell.id = "table1/byol-vit_tiny-share05-seed3".to_owned();
+        record.fingerprint = "fingerprint".to_owned();
+        (record.cell.method, record.cell.backbone) = ("byol".to_owned(), "vit_tiny".to_owned());
+        record.data.source = "a folder".to_owned();
+        record.data.train = Counts { normals: 901, defects: 102 };
+        record.data.validation = Counts { normals: 503, defects: 504 };
+        record.data.limits = vec!["a limit".to_owned(), "another".to_owned()];
+        record.provenance.revision = "a revision".to_owned();
+        let values = &mut record.settings.values;
+        let sizes =
+            [("vit.patch", 8), ("vit.width", 24), ("vit.depth", 2), ("vit.heads", 3), ("resnet.width", 16)];
+        for (name, value) in
+            sizes.into_iter().chain([("side", 32), ("sample_bits", 12), ("heads.hidden", 99)])
+        {
+            values.insert(name.to_owned(), value.into());
+        }
+        values.insert("normalisation.mean".to_owned(), vec![0.5, 0.25, 0.125].into());
+        values.insert("normalisation.deviation".to_owned(), vec![1.0, 2.0, 0.75].into());
+        let score = |classifier, share, auroc| results::Score { auroc, ..example::score(classifier, share) };
+        record.scores = vec![
+            score("converged", Some(0.05), 0.61),
+            score("normals_patchcore", None, 0.62),
+            score("converged", None, 0.63),
+            score("in_training", None, 0.64),
+        ];
+        record.scores[2].recall_by_class =
+            [("roots", [1, 2]), ("crack", [3, 4])].map(|(name, of)| (name.into(), of)).into();
+        record
+    }
+
+    fn threshold() -> Threshold {
+        Threshold {
+            logit: 1.5,
+            chosen: "misses=5%".to_owned(),
+            false_positive_rate: [0.1, 0.05, 0.2],
+            true_positive_rate: [0.9, 0.8, 0.95],
+        }
+    }
+
+    #[test]
+    fn every_entry_is_the_records_own() {
+        let (record, calibration) = (record(), Calibration { slope: 2.0, intercept: -0.5, error: 0.03 });
+        let size = Some([720, 576]);
+        let found = Manifest::of((&record, "converged"), size, 0.02, calibration, threshold()).unwrap();
+        let sizes =
+            [("resnet.width", 16), ("vit.depth", 2), ("vit.heads", 3), ("vit.patch", 8), ("vit.width", 24)];
+        let expected = Manifest {
+            version: 2,
+            cell: "table1/byol-vit_tiny-share05-seed3".to_owned(),
+            fingerprint: "fingerprint".to_owned(),
+            method: "byol".to_owned(),
+            backbone: "vit_tiny".to_owned(),
+            scorer: "converged".to_owned(),
+            sizes: sizes.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+            side: 32,
+            mean: [0.5, 0.25, 0.125],
+            deviation: [1.0, 2.0, 0.75],
+            sample_bits: Some(12),
+            usual_size: size,
+            source: "a folder".to_owned(),
+            train: Counts { normals: 901, defects: 102 },
+            validation: Counts { normals: 503, defects: 504 },
+            auroc: 0.63,
+            classes: vec!["crack".to_owned(), "roots".to_owned()],
+            rate: 0.02,
+            calibration,
+            threshold: threshold(),
+            limits: vec!["a limit".to_owned(), "another".to_owned()],
+            provenance: Provenance { revision: "a revision".to_owned(), ..example::record().provenance },
+        };
+        assert_eq!(found, expected);
+        assert_eq!(found.title(), "BYOL on ViT-Tiny");
+        let vit = VitSize { patch: 8, width: 24, depth: 2, heads: 3 };
+        let read = found.architecture().unwrap();
+        assert_eq!((read.name, read.vit, read.side), (backbone::Name::ViTTiny, vit, 32));
+        // Another scorer has another score.
+        let other =
+            Manifest::of((&record, "normals_patchcore"), None, 0.02, calibration, threshold()).unwrap();
+        assert_eq!((other.scorer.as_str(), other.auroc, other.classes.len()), ("normals_patchcore", 0.62, 0));
+    }
+
+    #[test]
+    fn what_a_record_does_not_state_is_named() {
+        let calibration = Calibration { slope: 2.0, intercept: -0.5, error: 0.03 };
+        let error = |record: &Record, scorer| {
+            let made = Manifest::of((record, scorer), None, 0.02, calibration, threshold());
+            made.unwrap_err().to_string()
+        };
+        let without = |name: &str| {
+            let mut record = record();
+            record.settings.values.remove(name);
+            record
+        };
+        assert_eq!(error(&record(), "neighbours"), "the record has no score of neighbours");
+        assert_eq!(error(&without("side"), "converged"), "the record does not state its side");
+        let normalisation = error(&without("normalisation.mean"), "converged");
+        assert_eq!(normalisation, "the record does not state its normalisation of pixels");
+        for size in ["vit.patch", "vit.width", "vit.depth", "vit.heads"] {
+            let said = error(&without(size), "converged");
+            assert_eq!(said, format!("no size '{size}'; was it made before sizes were stored?"));
+        }
+        let mut other = record();
+        other.cell.backbone = "resnet18".to_owned();
+        assert_eq!(error(&other, "converged"), "expected a stem of imagenet or small, found None");
+    }
+
+    #[test]
+    fn a_network_without_a_method_has_a_title_too() {
+        let manifest = example(&Architecture {
+            name: backbone::Name::ViTTiny,
+            side: 32,
+            resnet_width: 8,
+            resnet_stem: Stem::ImageNet,
+            vit: VitSize { patch: 8, width: 24, depth: 1, heads: 3 },
+        });
+        let title = |method: &str, cell: &str, backbone: &str| {
+            let [method, cell, backbone] = [method, cell, backbone].map(str::to_owned);
+            Manifest { method, cell, backbone, ..manifest.clone() }.title()
+        };
+        assert_eq!(title("none", "random_weights/none-resnet18", "resnet18"), "random weights on ResNet-18");
+        assert_eq!(title("none", "given_weights/none-x", "mobilenet_v2"), "given weights on MobileNetV2");
+        assert_eq!(title("mae", "given_weights/none-x", "of tomorrow"), "MAE on of tomorrow");
     }
 }

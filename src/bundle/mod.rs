@@ -346,4 +346,145 @@ mod tests {
         ];
         assert_eq!(BTreeMap::from(all.clone().map(|digest| (digest, ()))).len(), all.len(), "{all:?}");
     }
+    /// (byte / 255 - mean) / deviation, with means and deviations of each channel.
+    #[test]
+    fn pictures_are_normalised_as_the_manifest_says() {
+        let source = synthetic::source(Seed::root(2), 4, 2, 32);
+        let picture = source.train.open(1).unwrap();
+        let mut bundle = example(Name::ResNet18, Stem::Small, 32);
+        let (mean, deviation) = ([0.5, 0.25, 0.125], [0.5, 2.0, 0.25]);
+        (bundle.manifest.mean, bundle.manifest.deviation) = (mean, deviation);
+        let values: Vec<f32> = (0..32 * 32 * 3)
+            .map(|n: usize| (f32::from(picture.pixels[n]) / 255.0 - mean[n % 3]) / deviation[n % 3])
+            .collect();
+        let images = Tensor::from_vec(values, (1, 32, 32, 3), &Device::Cpu).unwrap();
+        let expected = bundle.scorer.score(&*bundle.encoder, &images, false).unwrap()[0].logit;
+        let found = bundle.see(&[picture], false).unwrap()[0].logit;
+        assert!((found - expected).abs() < 1e-9 * expected.abs().max(1.0), "{found}, expected {expected}");
+    }
+
+    /// The bytes of a bundle whose picture has its logit.
+    fn written() -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("detector.bundle");
+        let picture = synthetic::source(Seed::root(0), 4, 2, 32).train.open(0).unwrap();
+        let bundle = example(Name::ResNet18, Stem::Small, 32);
+        let logit = bundle.see(std::slice::from_ref(&picture), false).unwrap()[0].logit;
+        let Bundle { manifest, scorer, parameters, .. } = bundle;
+        let scorers = vec![(scorer, vec![logit])];
+        Bundle::write(
+            &path,
+            &manifest,
+            &parameters,
+            Detector { scorers, pictures: vec![picture], usual_size: None },
+        )
+        .unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    /// A bundle with its manifest and tensors changed, and the digest of what it then holds.
+    fn changed(
+        manifest: impl Fn(&mut serde_json::Value),
+        tensors: impl Fn(&mut BTreeMap<String, Tensor>),
+    ) -> Vec<u8> {
+        let bytes = written();
+        let (_, head) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let mut json = serde_json::from_str(&head.metadata().clone().unwrap()[MANIFEST]).unwrap();
+        manifest(&mut json);
+        let mut all: BTreeMap<String, Tensor> =
+            candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap().into_iter().collect();
+        tensors(&mut all);
+        let text = json.to_string();
+        let plain = safetensors::serialize(all.iter(), None).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&plain).unwrap();
+        let parts = file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data())).collect();
+        let notes = [(DIGEST, digest(&text, &parts)), (MANIFEST, text)];
+        let notes = notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect();
+        serialised(all.iter(), &notes).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_whole_bundle_is_refused() {
+        let error = |bytes: &[u8]| format!("{:#}", Bundle::of(bytes).err().unwrap());
+        let starts = |bytes: &[u8], expected: &str| {
+            let error = error(bytes);
+            assert!(error.starts_with(expected), "found: {error}\nexpected: {expected}");
+        };
+        let same = changed(|_| (), |_| ());
+        assert!(Bundle::of(&same).is_ok());
+        let (_, head) = safetensors::SafeTensors::read_metadata(&same).unwrap();
+        assert_eq!(Bundle::of(&same).unwrap().digest, head.metadata().clone().unwrap()[DIGEST]);
+        starts(b"weights", "not a bundle by `cargo xtask bundle`, or incomplete");
+        starts(&same[..same.len() - 1], "not a bundle by `cargo xtask bundle`, or incomplete");
+        let weights =
+            example(Name::ResNet18, Stem::Small, 32).parameters.serialised(&BTreeMap::new()).unwrap();
+        starts(&weights, "safetensors without a manifest: weights alone are not a detector");
+        starts(
+            &changed(|manifest| manifest["version"] = 1.into(), |_| ()),
+            "a bundle of version 1, this program reads 2: use the program that made it",
+        );
+        starts(
+            &changed(|manifest| manifest["more"] = 1.into(), |_| ()),
+            "its manifest has an unknown format: unknown field `more`",
+        );
+        starts(
+            &changed(|manifest| manifest["scorer"] = "normals_patchcore".into(), |_| ()),
+            "it scores by converged, its manifest says normals_patchcore",
+        );
+        starts(
+            &changed(|manifest| manifest["sizes"]["resnet.width"] = 1_000_000.into(), |_| ()),
+            "its manifest describes an encoder with more than the ",
+        );
+        let shorter = |tensors: &mut BTreeMap<String, Tensor>| {
+            let weights = tensors["converged.weight"].narrow(0, 0, 3).unwrap();
+            tensors.insert("converged.weight".to_owned(), weights);
+        };
+        starts(&changed(|_| (), shorter), "the encoder gives 64 features, the scorer takes 3");
+        let without = |tensors: &mut BTreeMap<String, Tensor>| drop(tensors.remove("encoder.bn1.weight"));
+        starts(&changed(|_| (), without), "its encoder: no tensor named 'bn1.weight'");
+        // One bit of the last number.
+        let mut edited = same;
+        *edited.last_mut().unwrap() ^= 1;
+        starts(&edited, "its content has changed since it was written (digest ");
+    }
+
+    #[test]
+    fn a_scorer_that_was_not_fitted_cannot_be_bundled() {
+        let folder = tempfile::tempdir().unwrap();
+        let Bundle { manifest, scorer, parameters, .. } = example(Name::ResNet18, Stem::Small, 32);
+        let manifest = Manifest { scorer: "normals_patchcore".to_owned(), ..manifest };
+        let detector =
+            Detector { scorers: vec![(scorer, Vec::new())], pictures: Vec::new(), usual_size: None };
+        let error = Bundle::write(&folder.path().join("x"), &manifest, &parameters, detector).unwrap_err();
+        let expected = "this cell has no normals_patchcore: it needs an encoder with middle features, or more normal images";
+        assert_eq!(error.to_string(), expected);
+        assert!(!folder.path().join("x").exists());
+    }
+
+    /// By hand for width 8: convolutions of 3 x 3 and of the shortcuts, and two numbers for each normalised channel.
+    #[test]
+    fn parameters_of_encoder_and_scorer_are_counted() {
+        let bundle = example(Name::ResNet18, Stem::Small, 32);
+        let stage = |inputs: usize, outputs: usize| {
+            let shortcut = if inputs == outputs { 0 } else { inputs * outputs + 2 * outputs };
+            9 * outputs * (inputs + 3 * outputs) + 8 * outputs + shortcut
+        };
+        let encoder = 9 * 3 * 8 + 16 + stage(8, 8) + stage(8, 16) + stage(16, 32) + stage(32, 64);
+        assert_eq!(bundle.parameters(), encoder + 64 + 1);
+        assert!(matches!(bundle.scorer(), Scorer::Probe { bias, .. } if *bias == 0.3));
+        assert!(bundle.pictures().is_empty());
+    }
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("detector.bundle");
+        let error = format!("{:#}", Bundle::open(&path).err().unwrap());
+        let expected =
+            format!("{}: cannot be read; name a file that `cargo xtask bundle` wrote", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+        std::fs::write(&path, b"weights").unwrap();
+        let error = format!("{:#}", Bundle::open(&path).err().unwrap());
+        let expected = format!("{}: this bundle cannot be relied on: not a bundle by", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }

@@ -197,4 +197,51 @@ mod tests {
         // The cost of a miss comes first.
         assert_eq!("costs=50:1".parse::<FlagAt>().unwrap(), FlagAt::Costs { miss: 50.0, alarm: 1.0 });
     }
+    /// Five of a hundred normal images and 55 of a hundred defects are above 94.
+    #[test]
+    fn a_threshold_states_its_rates_with_their_intervals() {
+        let (logits, defects) = images();
+        let calibration = Calibration { slope: 1.0, intercept: 0.0, error: 0.0 };
+        let choose = |logits: &[f64], defects: &[bool]| {
+            Threshold::choose(FlagAt::FalseAlarms(0.05), logits, defects, &calibration, 0.5)
+        };
+        let of = |found: f64| {
+            let part = of_part(found, 100.0);
+            assert!(part.low < part.estimate && part.estimate < part.high);
+            [found / 100.0, part.low, part.high]
+        };
+        let expected = Threshold {
+            logit: 94.0,
+            chosen: "false-alarms=5%".to_owned(),
+            false_positive_rate: of(5.0),
+            true_positive_rate: of(55.0),
+        };
+        assert_eq!(choose(&logits, &defects).unwrap(), expected);
+        for (from, to) in [(0, 100), (100, 200)] {
+            let error = choose(&logits[from..to], &defects[from..to]).unwrap_err().to_string();
+            assert_eq!(error, "a threshold needs normal images and defects");
+        }
+    }
+
+    #[test]
+    fn examples_of_the_help_are_understood() {
+        let examples = FlagAt::HELP.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+        let found: Vec<FlagAt> = examples.map(|text| text.parse().unwrap()).collect();
+        let costs = FlagAt::Costs { miss: 50.0, alarm: 1.0 };
+        assert_eq!(found, [FlagAt::Own, FlagAt::FalseAlarms(0.01), FlagAt::Misses(0.05), costs]);
+    }
+
+    #[test]
+    fn what_is_no_way_to_choose_is_named() {
+        for (text, expected) in [
+            ("best", "expected own, false-alarms=1%, misses=5% or costs=50:1, found 'best'"),
+            ("costs=5", "expected two costs, such as costs=50:1"),
+            ("costs=5:x", "'x' is not a cost"),
+            ("costs=5:0", "expected a cost above 0, found 0"),
+            ("costs=inf:1", "expected a cost above 0, found inf"),
+            ("costs=-2:1", "expected a cost above 0, found -2"),
+        ] {
+            assert_eq!(text.parse::<FlagAt>().unwrap_err().to_string(), expected);
+        }
+    }
 }

@@ -273,4 +273,69 @@ mod tests {
         assert_eq!(vote(&neighbours(&[0, 1, 2, 3, 4]), &labels), 0);
         assert_eq!(nearest(&[&[3.0], &[1.0], &[2.0], &[1.0]], &[0.0], 3), [(1.0, 1), (1.0, 3), (4.0, 2)]);
     }
+    /// k-means++ and Lloyd's steps as in their papers, number by number; then the vote of the five nearest.
+    fn learnability_by_definition(values: &[[f64; 2]], clusters: usize, seed: &Seed) -> f64 {
+        let mut rows = values.to_vec();
+        seed.child("sample").stream().shuffle(&mut rows);
+        let apart = |a: &[f64; 2], b: &[f64; 2]| (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2);
+        let mut stream = seed.child("k_means").stream();
+        let mut centres = vec![rows[stream.below(rows.len())]];
+        while centres.len() < clusters {
+            let squares: Vec<f64> = rows
+                .iter()
+                .map(|row| centres.iter().map(|centre| apart(row, centre)).fold(f64::INFINITY, f64::min))
+                .collect();
+            let mut left = stream.unit() * squares.iter().sum::<f64>();
+            let drawn = squares.iter().position(|square| {
+                left -= square;
+                left < 0.0
+            });
+            centres.push(rows[drawn.unwrap()]);
+        }
+        let nearest_centre = |row: &[f64; 2], centres: &[[f64; 2]]| {
+            (0..clusters)
+                .min_by(|&a, &b| apart(row, &centres[a]).total_cmp(&apart(row, &centres[b])))
+                .unwrap()
+        };
+        let mut labels: Vec<usize> = rows.iter().map(|row| nearest_centre(row, &centres)).collect();
+        for _ in 0..25 {
+            for (cluster, centre) in centres.iter_mut().enumerate() {
+                let members: Vec<&[f64; 2]> = rows
+                    .iter()
+                    .zip(&labels)
+                    .filter(|(_, label)| **label == cluster)
+                    .map(|(row, _)| row)
+                    .collect();
+                if !members.is_empty() {
+                    *centre = [0, 1]
+                        .map(|axis| members.iter().map(|row| row[axis]).sum::<f64>() / members.len() as f64);
+                }
+            }
+            labels = rows.iter().map(|row| nearest_centre(row, &centres)).collect();
+        }
+        let half = rows.len() / 2;
+        let is_right = |index: &usize| {
+            let mut known: Vec<usize> = (0..half).collect();
+            known.sort_by(|&a, &b| apart(&rows[a], &rows[*index]).total_cmp(&apart(&rows[b], &rows[*index])));
+            let voters: Vec<usize> = known[..5].iter().map(|&place| labels[place]).collect();
+            let votes = |label: &usize| voters.iter().filter(|voter| *voter == label).count();
+            let most = voters.iter().map(votes).max().unwrap();
+            *voters.iter().find(|label| votes(label) == most).unwrap() == labels[*index]
+        };
+        (half..rows.len()).filter(is_right).count() as f64 / (rows.len() - half) as f64
+    }
+
+    /// A tenth as many clusters as rows, but fifty at most.
+    #[test]
+    fn learnability_is_that_of_the_definition() {
+        let mut stream = Seed::root(12).stream();
+        for (count, clusters) in [(60, 6), (640, 50)] {
+            let values: Vec<[f64; 2]> = (0..count).map(|_| [stream.normal(), stream.normal()]).collect();
+            let seed = Seed::root(count as u64);
+            let expected = learnability_by_definition(&values, clusters, &seed);
+            assert!(0.3 < expected && expected < 1.0, "{expected}");
+            let rows = Rows::new(values.as_flattened(), 2).unwrap();
+            assert_eq!(cluster_learnability(rows, &seed), Some(expected), "{count} rows");
+        }
+    }
 }

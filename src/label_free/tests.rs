@@ -261,3 +261,74 @@ fn many_pieces_are_one_matrix() {
         close(gram[(row, column)], expected[(row, column)], 1e-12, "product");
     }
 }
+
+/// alpha by least squares with weights 1 / j, from the sums of the normal equations.
+fn alpha_by_hand(eigenvalues: &[f64], first: usize, last: usize) -> f64 {
+    let [mut w, mut wx, mut wy, mut wxx, mut wxy] = [0.0; 5];
+    for j in first..=last {
+        let (weight, x, y) = (1.0 / j as f64, (j as f64).ln(), eigenvalues[j - 1].ln());
+        w += weight;
+        wx += weight * x;
+        wy += weight * y;
+        wxx += weight * x * x;
+        wxy += weight * x * y;
+    }
+    -(w * wxy - wx * wy) / (w * wxx - wx * wx)
+}
+
+#[test]
+fn every_metric_is_of_its_own_spectrum_and_draw() {
+    let values = decaying(150, 30, 3.0);
+    let (rows, seed) = (Rows::new(&values, 30).unwrap(), Seed::root(7));
+    let all = LabelFree::of(rows, &seed).unwrap();
+    assert_eq!((all.rows, all.width), (150, 30));
+    let eigenvalues = Spectrum::of(rows).unwrap().eigenvalues();
+    let [of_most, of_all] = [12, 1].map(|first| alpha_by_hand(&eigenvalues, first, 30));
+    close(all.alpha_req.unwrap(), of_most, 1e-9, "alpha of eigenvalues 12 and more");
+    close(all.alpha_req_all.unwrap(), of_all, 1e-9, "alpha of all");
+    assert!((of_most - of_all).abs() > 1e-2, "{of_most} and {of_all}");
+    let learnt = neighbours::cluster_learnability(rows, &seed.child("learnability"));
+    let dimension = neighbours::intrinsic_dimension(rows, &seed.child("dimension"));
+    assert_eq!((all.cluster_learnability, all.intrinsic_dimension), (learnt, dimension));
+    assert!(learnt.unwrap() <= 1.0 && dimension.unwrap() > 1.0, "{learnt:?}, {dimension:?}");
+    assert_eq!(all.spread, spread(rows));
+}
+
+/// Ranks by the smaller of rows and columns, centred ones by one row less, the dimension by columns alone.
+#[test]
+fn each_metric_has_its_own_bound() {
+    let of = |rows, width| {
+        let spread = Spread { mean: 1.0, deviation: 2.0, unit_mean: 3.0, unit_deviation: 4.0 };
+        let all = LabelFree {
+            rows,
+            width,
+            rankme: 11.0,
+            effective_rank: 12.0,
+            stable_rank: 13.0,
+            nesum: Some(14.0),
+            participation_ratio: Some(15.0),
+            pseudo_condition_number: 16.0,
+            alpha_req: Some(17.0),
+            alpha_req_all: Some(18.0),
+            coherence: 19.0,
+            self_cluster: 20.0,
+            uniformity: -2.0,
+            cluster_learnability: Some(22.0),
+            intrinsic_dimension: Some(23.0),
+            spread,
+        };
+        all.normalised()
+    };
+    for (rows, width, bound, centred) in [(7, 9, 7.0, 6.0), (20, 9, 9.0, 9.0), (9, 9, 9.0, 8.0)] {
+        let expected = Normalised {
+            rankme: 11.0 / bound,
+            effective_rank: 12.0 / bound,
+            stable_rank: 13.0 / bound,
+            nesum: Some(14.0 / centred),
+            participation_ratio: Some(15.0 / centred),
+            uniformity: -2.0 / sphere::uniformity_of_the_sphere(9),
+            intrinsic_dimension: Some(23.0 / 9.0),
+        };
+        assert_eq!(of(rows, width), expected, "{rows} x {width}");
+    }
+}

@@ -233,3 +233,6 @@ fn features_of_views(encoder: &dyn Backbone, batch: &Batch) -> Result<Vec<Tensor
 fn each_view(batch: &Batch) -> Result<Vec<Tensor>> {
     batch.images.chunk(batch.views, 0)
 }
+
+#[cfg(test)]
+mod tests;

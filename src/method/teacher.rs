@@ -70,3 +70,62 @@ impl Teacher {
         &self.parameters
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+    use crate::{backbone::Initialise, seed::Seed};
+
+    /// A weight of this value, and a running mean ten above it.
+    fn variables(value: f64) -> Parameters {
+        let mut parameters = Parameters::default();
+        let mut builder = parameters.builder("", Seed::root(0), DType::F64, &Device::Cpu);
+        builder.variable("weight", 1, Initialise::Constant(value), Role::Weight).unwrap();
+        builder.variable("running_mean", 1, Initialise::Constant(value + 10.0), Role::Buffer).unwrap();
+        parameters
+    }
+
+    fn values(parameters: &Parameters) -> Vec<f64> {
+        parameters.all().iter().map(|parameter| parameter.variable.to_vec1::<f64>().unwrap()[0]).collect()
+    }
+
+    fn at(step: usize) -> Position {
+        Position { step, steps: 4, epoch: 7, epochs: 9 }
+    }
+
+    #[test]
+    fn a_teacher_begins_as_its_student_and_its_weights_follow() {
+        let (student, momentum) = (variables(1.0), Momentum { start: 0.5, end: 1.0 });
+        let teacher = Teacher::new(variables(5.0), &student, momentum).unwrap();
+        assert_eq!(values(teacher.parameters()), [1.0, 11.0]);
+        for (parameter, value) in student.all().iter().zip([3.0, 20.0]) {
+            parameter.variable.set(&Tensor::new(&[value], &Device::Cpu).unwrap()).unwrap();
+        }
+        // Half of itself, then three quarters, then all: 1 - 0.5 (1 + cos(pi t / 4)) / 2.
+        for (step, expected) in [(0, 2.0), (2, 2.25), (4, 2.25)] {
+            teacher.follow(at(step)).unwrap();
+            let found = values(teacher.parameters());
+            assert!((found[0] - expected).abs() < 1e-12, "step {step}: {found:?}");
+            assert_eq!(found[1], 11.0, "running statistics are its own");
+        }
+        assert_eq!(values(&student), [3.0, 20.0]);
+    }
+
+    #[test]
+    fn momentum_rises_along_half_a_cosine() {
+        let momentum = Momentum { start: 0.9, end: 0.98 };
+        let eighth = 0.98 - 0.08 * (1.0 + std::f64::consts::FRAC_1_SQRT_2) / 2.0;
+        for (step, expected) in [(0, 0.9), (1, eighth), (2, 0.94), (4, 0.98)] {
+            assert!((momentum.at(at(step)) - expected).abs() < 1e-12, "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_the_student_lacks_is_named() {
+        let momentum = Momentum { start: 0.9, end: 0.98 };
+        let error = Teacher::new(variables(1.0), &Parameters::default(), momentum).err().unwrap().to_string();
+        assert!(error.starts_with("teacher: the student has no variable called 'weight'"), "{error}");
+    }
+}

@@ -203,4 +203,23 @@ mod tests {
             Ok(vec![relu6(&depthwise(&images, &weights, Geometry { stride: 2, padding: 1 })?)?])
         })
     }
+    #[rstest]
+    #[case(2, 3, 1, 0)]
+    #[case(3, 1, 2, 1)]
+    #[case(1, 4, 1, 1)]
+    fn kernels_need_not_be_square(
+        #[case] rows: usize,
+        #[case] columns: usize,
+        #[case] stride: usize,
+        #[case] padding: usize,
+    ) -> Result<()> {
+        let geometry = Geometry { stride, padding };
+        let images = normal("images", &[2, 9, 6, 5], DType::F64)?;
+        let weights = normal("weights", &[5, 1, rows, columns], DType::F64)?;
+        let (found, plain) =
+            (depthwise(&images, &weights, geometry)?, depthwise_plain(&images, &weights, geometry)?);
+        assert_eq!(found.shape(), plain.shape());
+        assert!(distance(&found, &plain)? < 1e-14);
+        Ok(())
+    }
 }

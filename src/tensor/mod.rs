@@ -22,6 +22,8 @@ pub mod layer_norm;
 pub mod linear;
 pub mod pooling;
 mod rows;
+#[cfg(test)]
+mod tests;
 pub mod unit_rows;
 pub(crate) mod updates;
 

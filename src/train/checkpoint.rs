@@ -306,7 +306,19 @@ fn digest(tensors: &BTreeMap<String, Tensor>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
+    use crate::{
+        backbone::{
+            Architecture, Name, Parameters, Stem, VitSize,
+            heads::{DecoderSize, Heads},
+        },
+        loader::Batch,
+        method::{Foundation, Objective, Position, byol::Bootstrap, teacher::Momentum},
+        seed::Seed,
+        train::optimiser::{Group, Rule},
+    };
 
     fn state() -> State {
         let monitors = BTreeMap::from([("rankme".to_owned(), 0.1 + 0.2)]);
@@ -373,5 +385,203 @@ mod tests {
         let at = other.windows(FORMAT_NOTE.len()).position(|part| part == FORMAT_NOTE.as_bytes()).unwrap();
         other[at] = b'X';
         assert!(refused(&other).contains("not a checkpoint"));
+    }
+    /// Completed epochs and an epoch in progress, in which no two numbers are equal.
+    fn tally() -> Tally {
+        let epoch = |epoch: usize| {
+            let more = epoch as f64;
+            let monitors = [("rankme", 50.0 + more), ("invariance", 60.0 + more)];
+            Epoch {
+                epoch,
+                loss: 10.0 + more,
+                probe_loss: Some(20.0 + more),
+                learning_rate: 30.0 + more,
+                images: 40 + epoch,
+                monitors: monitors.map(|(name, value)| (name.to_owned(), value)).into(),
+            }
+        };
+        let sums = [("rankme", (71.0, 8)), ("invariance", (72.0, 9))];
+        Tally {
+            curve: (0..3).map(epoch).collect(),
+            skipped: BTreeSet::from([4, 6]),
+            step: 5,
+            images: 17,
+            loss: 0.7,
+            probe_loss: 0.9,
+            monitor: Monitor::from_sums(sums.map(|(name, sum)| (name.to_owned(), sum)).into()),
+        }
+    }
+
+    #[test]
+    fn every_number_comes_back_in_its_place() {
+        let mut state = State { tensors: BTreeMap::new() };
+        state.set_tally(&tally()).unwrap();
+        let (found, expected) = (state.tally().unwrap(), tally());
+        assert_eq!(found.curve, expected.curve);
+        assert_eq!((found.step, found.images), (5, 17));
+        assert_eq!((found.loss, found.probe_loss), (0.7, 0.9));
+        assert_eq!(found.skipped, expected.skipped);
+        assert_eq!(found.monitor.sums().unwrap(), expected.monitor.sums().unwrap());
+        // Three whole epochs and five steps of the next; images of all four.
+        assert_eq!(state.position().unwrap(), (3, 5));
+        assert_eq!(state.images().unwrap(), 40 + 41 + 42 + 17);
+        state.set_numbers("curve/probe_loss", &[1.0, 2.0]).unwrap();
+        let error = state.position().unwrap_err().to_string();
+        assert_eq!(error, "columns of the curve differ in length");
+    }
+
+    #[test]
+    fn a_closed_epoch_leaves_the_curve_and_what_was_skipped() {
+        let mut tally = tally();
+        let (before, last) = (tally.curve.clone(), Epoch { epoch: 3, ..tally.curve[0].clone() });
+        tally.close(last.clone());
+        assert_eq!(tally.curve, [before, vec![last]].concat());
+        assert_eq!(tally.skipped, BTreeSet::from([4, 6]));
+        assert_eq!((tally.step, tally.images, tally.loss, tally.probe_loss), (0, 0, 0.0, 0.0));
+        assert!(tally.monitor.sums().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_a_caller_adds_is_found_under_its_name() {
+        let mut state = state();
+        for (name, numbers) in [
+            ("parts/data", &[1.5, 2.5][..]),
+            ("parts/update", &[3.5]),
+            ("partsbeside/x", &[9.0]),
+            ("parts/none", &[]),
+        ] {
+            state.set_numbers(name, numbers).unwrap();
+        }
+        state.set_bytes("curve file", vec![7, 255]).unwrap();
+        state.set_bytes("nothing", Vec::new()).unwrap();
+        let parts = [("data".to_owned(), vec![1.5, 2.5]), ("update".to_owned(), vec![3.5])];
+        assert_eq!(state.under("parts").unwrap(), BTreeMap::from(parts));
+        assert_eq!(
+            (state.numbers("parts/update").unwrap(), state.numbers("absent").unwrap()),
+            (vec![3.5], vec![])
+        );
+        assert_eq!(
+            (state.bytes("curve file").unwrap(), state.bytes("absent").unwrap()),
+            (vec![7, 255], vec![])
+        );
+        let bytes = state.serialised(&BTreeMap::new()).unwrap();
+        let (read, _) = parse(&bytes).unwrap();
+        assert_eq!(read.under("parts").unwrap(), state.under("parts").unwrap());
+        assert_eq!(read.bytes("curve file").unwrap(), [7, 255]);
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let text = |bytes: &[u8], from: &[u8], to: &[u8]| {
+            let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
+            [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+        };
+        let whole = state().serialised(&BTreeMap::new()).unwrap();
+        let newer = text(&whole, b"\"checkpoint_format\":\"1\"", b"\"checkpoint_format\":\"2\"");
+        let error = parse(&newer).err().unwrap().to_string();
+        assert_eq!(error, "checkpoint format 2, this build reads 1");
+    }
+
+    /// Nothing of a state may change unseen: neither a name, a type, a shape nor a number.
+    #[test]
+    fn a_digest_is_of_names_types_shapes_and_numbers() {
+        let of = |name: &str, tensor: Tensor| digest(&BTreeMap::from([(name.to_owned(), tensor)]));
+        let floats = |numbers: [f32; 2]| Tensor::new(&numbers, &Device::Cpu).unwrap();
+        let integers = Tensor::new(&[1.5_f32.to_bits(), 2.5_f32.to_bits()], &Device::Cpu).unwrap();
+        let all = BTreeSet::from([
+            of("a", floats([1.5, 2.5])),
+            of("b", floats([1.5, 2.5])),
+            of("a", floats([2.5, 1.5])),
+            of("a", floats([1.5, 2.5]).reshape((2, 1)).unwrap()),
+            of("a", integers),
+        ]);
+        assert_eq!(all.len(), 5, "{all:?}");
+        assert_eq!(of("a", floats([1.5, 2.5])), of("a", floats([1.5, 2.5])));
+    }
+    /// BYOL on a small ResNet, which has a teacher and running statistics, its optimiser and a probe.
+    fn training(seed: u64, width: usize) -> (Box<dyn Method>, Optimiser, OnlineProbe) {
+        let decoder = DecoderSize { width: 8, depth: 1, heads: 2 };
+        let on = Foundation {
+            architecture: Architecture {
+                name: Name::ResNet18,
+                side: 16,
+                resnet_width: width,
+                resnet_stem: Stem::Small,
+                vit: VitSize { patch: 8, width: 12, depth: 1, heads: 3 },
+            },
+            heads: Heads { hidden: 8, output: 4, prototypes: 6, decoder },
+            defect_weight: 3.0,
+            seed: Some(Seed::root(seed)),
+            dtype: DType::F32,
+            device: &Device::Cpu,
+        };
+        let method = Bootstrap { momentum: Momentum { start: 0.5, end: 1.0 } }.build(&on).unwrap();
+        let group = Group::uniform(method.parameters().trainable(), 0.1, 0.01);
+        let optimiser = Optimiser::new(Rule::ADAMW, vec![group]).unwrap();
+        let probe =
+            OnlineProbe::new(8 * width, Rule::ADAMW, 0.1, 3.0, Seed::root(seed), &Device::Cpu).unwrap();
+        (method, optimiser, probe)
+    }
+
+    fn values<'a>(tensors: impl IntoIterator<Item = (String, &'a Tensor)>) -> BTreeMap<String, Vec<f32>> {
+        let flat = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+        tensors.into_iter().map(|(name, tensor)| (name, flat(tensor).unwrap())).collect()
+    }
+
+    fn all_of(
+        (method, optimiser, probe): &(Box<dyn Method>, Optimiser, OnlineProbe),
+    ) -> Vec<BTreeMap<String, Vec<f32>>> {
+        let named = |parameters: &Parameters| {
+            let pairs = parameters
+                .all()
+                .iter()
+                .map(|parameter| (parameter.name.clone(), parameter.variable.as_tensor()));
+            values(pairs)
+        };
+        let state = |optimiser: &Optimiser| {
+            let state = optimiser.state().unwrap();
+            values(state.iter().map(|(name, tensor)| (name.clone(), tensor)))
+        };
+        vec![
+            named(method.parameters()),
+            named(method.teacher().unwrap()),
+            named(probe.parameters()),
+            state(optimiser),
+            state(probe.optimiser()),
+        ]
+    }
+
+    #[test]
+    fn everything_that_is_trained_is_restored() {
+        let mut trained = training(1, 4);
+        let pixels: Vec<f32> =
+            (0..6 * 16 * 16 * 3).map(|n: usize| libm::sinf(0.7 * (n % 1009) as f32)).collect();
+        let batch = Batch {
+            images: Tensor::from_vec(pixels, (6, 16, 16, 3), &Device::Cpu).unwrap(),
+            labels: Tensor::new(&[0_f32, 1.0, 0.0], &Device::Cpu).unwrap(),
+            views: 2,
+            indices: (0..3).collect(),
+            skipped: Vec::new(),
+        };
+        let at = Position { step: 0, steps: 2, epoch: 0, epochs: 1 };
+        let (method, optimiser, probe) = &mut trained;
+        let step = method.step(&batch, at).unwrap();
+        optimiser.step(&crate::tensor::backward(&step.loss).unwrap(), |base| base).unwrap();
+        method.after_step(at).unwrap();
+        probe.step(&step.features, &batch.labels.repeat(2).unwrap(), |base| base).unwrap();
+        let state = State::of(&**method, Some(probe), optimiser, &tally()).unwrap();
+
+        let mut other = training(2, 4);
+        assert!(all_of(&other).iter().zip(all_of(&trained)).all(|(other, trained)| *other != trained));
+        let found = state.restore(&*other.0, Some(&mut other.2), &mut other.1).unwrap();
+        assert_eq!((all_of(&other), found.curve, found.step), (all_of(&trained), tally().curve, 5));
+
+        // Neither another size nor a state without the probe's part fits.
+        let mut wider = training(2, 8);
+        let error = state.restore(&*wider.0, Some(&mut wider.2), &mut wider.1).err().unwrap().to_string();
+        assert!(error.contains("'conv1.weight' has shape [4, 3, 3, 3], expected [8, 3, 3, 3]"), "{error}");
+        let without = State::of(&*trained.0, None, &trained.1, &tally()).unwrap();
+        let error = without.restore(&*other.0, Some(&mut other.2), &mut other.1).err().unwrap().to_string();
+        assert!(error.contains("no tensor named 'online_probe.weight'"), "{error}");
     }
 }

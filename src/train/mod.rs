@@ -273,6 +273,8 @@ mod tests {
     struct Falling {
         parameters: Parameters,
         weight: Var,
+        /// Epochs in which it does not move.
+        frozen_epochs: usize,
         /// The weight at each loss, and after its update.
         seen: Mutex<Vec<(f32, f32)>>,
     }
@@ -282,7 +284,7 @@ mod tests {
             let mut parameters = Parameters::default();
             let mut builder = parameters.builder("", Seed::root(0), DType::F32, &Device::Cpu);
             let weight = builder.variable("weight", 1, Initialise::Constant(0.0), Role::Weight).unwrap();
-            Self { parameters, weight, seen: Mutex::default() }
+            Self { parameters, weight, frozen_epochs: 0, seen: Mutex::default() }
         }
 
         fn now(&self) -> candle_core::Result<f32> {
@@ -296,6 +298,11 @@ mod tests {
             let features = Pixels.embed(&batch.images, crate::backbone::Mode::Train)?;
             let loss = Tensor::sum_all(&self.weight)?;
             Ok(Step { loss, features, embeddings: None, parts: Vec::new() })
+        }
+
+        fn is_frozen(&self, variable: &str, at: Position) -> bool {
+            assert_eq!(variable, "weight");
+            at.epoch < self.frozen_epochs
         }
 
         fn after_step(&self, _: Position) -> candle_core::Result<()> {
@@ -446,5 +453,154 @@ mod tests {
         };
         let error = pretrain(&method, None, &loader, &loader, &optimisation, None, spoil).err().unwrap();
         assert!(error.to_string().starts_with("loss is NaN at epoch 2, step 2;"), "{error}");
+    }
+    /// Plain steps whose rate stays 1.
+    fn even(epochs: usize) -> Optimisation {
+        Optimisation {
+            rule: Rule::Sgd { momentum: 0.0 },
+            learning_rate: 1.0,
+            weight_decay: 0.0,
+            decayed: Decayed::Everything,
+            clip: None,
+            warm_up_epochs: 0.0,
+            warm_up_start: 0.0,
+            end: 1.0,
+            epochs,
+        }
+    }
+
+    /// Eleven images make two batches of four in each epoch; the loss falls by 1 in each step.
+    #[test]
+    fn progress_tells_every_part_step_and_epoch() {
+        let (source, views) = (synthetic::source(Seed::root(4), 11, 4, 8), [ViewRecipe::whole(8); 2]);
+        let indices: Vec<usize> = (0..11).collect();
+        let loader = by_fours(&source, &indices, &views);
+        let mut told = Vec::new();
+        let listen = |progress: Progress| {
+            told.push(match progress {
+                Progress::Part(part) => format!("{part:?}"),
+                Progress::Step { epoch, step, steps, images, loss, state } => {
+                    let state = state()?;
+                    let (at, seen) = (state.position()?, state.images()?);
+                    format!(
+                        "epoch {epoch}, step {step} of {steps}: {images} images, loss {loss}; {at:?}, {seen}"
+                    )
+                }
+                Progress::Epoch { epoch: Epoch { epoch, images, loss, .. }, state } => {
+                    format!("epoch {epoch}: {images} images, loss {loss}; {:?}", state()?.position()?)
+                }
+            });
+            Ok(())
+        };
+        pretrain(&Falling::new(), None, &loader, &loader, &even(2), None, listen).unwrap();
+        let expected = [
+            "Data",
+            "Update",
+            "epoch 0, step 1 of 2: 4 images, loss 0; (0, 1), 4",
+            "Data",
+            "Update",
+            "epoch 0, step 2 of 2: 4 images, loss -1; (0, 2), 8",
+            "epoch 0: 8 images, loss -0.5; (1, 0)",
+            "Data",
+            "Update",
+            "epoch 1, step 1 of 2: 4 images, loss -2; (1, 1), 12",
+            "Data",
+            "Update",
+            "epoch 1, step 2 of 2: 4 images, loss -3; (1, 2), 16",
+            "epoch 1: 8 images, loss -2.5; (2, 0)",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_a_method_freezes_does_not_move() {
+        let (source, whole) = (synthetic::source(Seed::root(4), 8, 4, 8), [ViewRecipe::whole(8)]);
+        let indices: Vec<usize> = (0..8).collect();
+        let loader = by_fours(&source, &indices, &whole);
+        let method = Falling { frozen_epochs: 2, ..Falling::new() };
+        pretrain(&method, None, &loader, &loader, &even(3), None, |_| Ok(())).unwrap();
+        let after: Vec<f32> = method.seen.lock().unwrap().iter().map(|seen| seen.1).collect();
+        assert_eq!(after, [0.0, 0.0, 0.0, 0.0, -1.0, -2.0]);
+    }
+
+    /// Half of three steps is rounded to two: the third has the whole rate too.
+    #[test]
+    fn a_part_of_a_step_of_warm_up_is_rounded() {
+        let (source, whole) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::whole(8)]);
+        let indices: Vec<usize> = (0..12).collect();
+        let loader = by_fours(&source, &indices, &whole);
+        let optimisation = Optimisation { warm_up_epochs: 0.5, warm_up_start: 0.25, end: 0.0, ..even(1) };
+        let method = Falling::new();
+        pretrain(&method, None, &loader, &loader, &optimisation, None, |_| Ok(())).unwrap();
+        let after: Vec<f32> = method.seen.lock().unwrap().iter().map(|seen| seen.1).collect();
+        assert_eq!(after, [-0.25, -1.25, -2.25]);
+    }
+
+    fn probe(seed: u64) -> OnlineProbe {
+        let rule = Rule::Sgd { momentum: 0.9 };
+        OnlineProbe::new(Pixels.width(), rule, 1.0, 3.0, Seed::root(seed), &Device::Cpu).unwrap()
+    }
+
+    fn numbers(parameters: &Parameters) -> Vec<Vec<f32>> {
+        let of = |parameter: &crate::backbone::Parameter| {
+            parameter.variable.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        parameters.all().iter().map(of).collect()
+    }
+
+    /// As if it had been trained by hand, on both views of every batch with the labels of its images.
+    #[test]
+    fn the_online_probe_learns_from_every_view() {
+        let (source, views) =
+            (synthetic::source(Seed::root(4), 8, 4, 8), [ViewRecipe::cropped(8, (0.2, 0.9)); 2]);
+        let indices: Vec<usize> = (0..8).collect();
+        let loader = by_fours(&source, &indices, &views);
+        let (mut probe_of_training, mut by_hand) = (probe(7), probe(7));
+        let method = Falling::new();
+        let trained =
+            pretrain(&method, Some(&mut probe_of_training), &loader, &loader, &even(2), None, |_| Ok(()))
+                .unwrap();
+        for epoch in 0..2 {
+            let mut losses = Vec::new();
+            let step = |batch: Batch| {
+                let features = Pixels.embed(&batch.images, crate::backbone::Mode::Train)?;
+                losses.push(by_hand.step(&features, &batch.labels.repeat(2)?, |base| base)?);
+                Ok(())
+            };
+            loader.epoch(epoch, step).unwrap();
+            assert_ne!(losses[0], losses[1]);
+            assert_eq!(trained.curve[epoch].probe_loss, Some((losses[0] + losses[1]) / 2.0), "epoch {epoch}");
+        }
+        assert_eq!(numbers(probe_of_training.parameters()), numbers(by_hand.parameters()));
+    }
+
+    #[test]
+    fn training_goes_on_from_every_state_that_it_offered() {
+        let (source, whole) = (synthetic::source(Seed::root(4), 12, 4, 8), [ViewRecipe::whole(8)]);
+        let indices: Vec<usize> = (0..12).collect();
+        let loader = by_fours(&source, &indices, &whole);
+        let rule = Rule::Sgd { momentum: 0.5 };
+        let optimisation =
+            Optimisation { rule, warm_up_epochs: 1.0, warm_up_start: 0.25, end: 0.0, ..even(2) };
+        let run = |seed: u64, from: Option<&State>, offered: &mut Vec<State>| {
+            let (method, mut probe) = (Falling::new(), probe(seed));
+            let keep = |progress: Progress| {
+                if let Progress::Step { state, .. } | Progress::Epoch { state, .. } = progress {
+                    offered.push(state()?);
+                }
+                Ok(())
+            };
+            let trained =
+                pretrain(&method, Some(&mut probe), &loader, &loader, &optimisation, from, keep).unwrap();
+            (trained.curve, numbers(&method.parameters), numbers(probe.parameters()))
+        };
+        let mut states = Vec::new();
+        let whole = run(3, None, &mut states);
+        // Three steps and the end of an epoch, twice.
+        assert_eq!(states.len(), 8);
+        for (place, state) in states.iter().enumerate() {
+            // A probe that began elsewhere.
+            assert_eq!(run(9, Some(state), &mut Vec::new()), whole, "state {place}");
+        }
     }
 }

@@ -176,6 +176,14 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::{
+        augment::{Normalisation, ViewRecipe},
+        backbone::{Backbone, Parameters},
+        data::{OnBadImage, synthetic},
+        loader::{Batch, Sampling},
+        method::Position,
+        seed::Seed,
+    };
 
     /// A step of two views of four images: all features of the first are alike, those of the second at right angles.
     fn step(part: f32) -> Step {
@@ -216,6 +224,136 @@ mod tests {
         for monitor in [monitor, other] {
             let means = monitor.means().unwrap();
             assert!(!means.contains_key("invariance") && means.contains_key("rankme_released"), "{means:?}");
+        }
+    }
+    /// Rows of a wave, no two alike.
+    fn wave(rows: usize, width: usize, phase: f32) -> Vec<f32> {
+        (0..rows * width).map(|place| (0.7 * place as f32 + phase).sin() + 0.3 * phase).collect()
+    }
+
+    #[test]
+    fn every_moment_has_its_own_name() {
+        let (features, embeddings) = (wave(6, 4, 1.0), wave(6, 3, 2.0));
+        let tensor =
+            |values: &[f32], width: usize| Tensor::from_slice(values, (6, width), &Device::Cpu).unwrap();
+        let scalar = |value: f32| Tensor::new(value, &Device::Cpu).unwrap();
+        let mut monitor = Monitor::default();
+        let step = Step {
+            loss: scalar(9.0),
+            features: tensor(&features, 4),
+            embeddings: Some(tensor(&embeddings, 3)),
+            parts: vec![("entropy", scalar(5.0)), ("divergence", scalar(6.0))],
+        };
+        monitor.see(&step, 1).unwrap();
+        let released = rankme_released(Rows::new(&features, 4).unwrap());
+        let mut expected = vec![("entropy", 5.0), ("divergence", 6.0), ("rankme_released", released)];
+        let of = spread(Rows::new(&features, 4).unwrap());
+        expected.extend([
+            ("features_mean", of.mean),
+            ("features_deviation", of.deviation),
+            ("features_unit_mean", of.unit_mean),
+            ("features_unit_deviation", of.unit_deviation),
+        ]);
+        let of = spread(Rows::new(&embeddings, 3).unwrap());
+        expected.extend([
+            ("embeddings_mean", of.mean),
+            ("embeddings_deviation", of.deviation),
+            ("embeddings_unit_mean", of.unit_mean),
+            ("embeddings_unit_deviation", of.unit_deviation),
+        ]);
+        let expected: BTreeMap<String, f64> =
+            expected.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        assert_eq!(monitor.means().unwrap(), expected);
+    }
+
+    /// A view of a single image has no rank.
+    #[test]
+    fn a_view_of_one_image_is_left_out() {
+        let features = Tensor::from_vec(wave(2, 4, 1.0), (2, 4), &Device::Cpu).unwrap();
+        let loss = Tensor::new(0_f32, &Device::Cpu).unwrap();
+        let mut monitor = Monitor::default();
+        monitor.see(&Step { loss, features, embeddings: None, parts: Vec::new() }, 2).unwrap();
+        let names: Vec<String> = monitor.means().unwrap().into_keys().collect();
+        assert_eq!(
+            names,
+            ["features_deviation", "features_mean", "features_unit_deviation", "features_unit_mean"]
+        );
+    }
+
+    /// An encoder for evaluation only: the first six numbers of an image.
+    struct Six;
+
+    impl Backbone for Six {
+        fn embed(&self, images: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
+            assert_eq!(mode, Mode::Evaluate, "a sample is seen in evaluation");
+            images.flatten_from(1)?.narrow(1, 0, 6)
+        }
+
+        fn width(&self) -> usize {
+            6
+        }
+
+        fn mixes_images(&self) -> bool {
+            false
+        }
+    }
+
+    /// Embeds the last three of the six, or nothing.
+    struct OfSix {
+        embeds: bool,
+        parameters: Parameters,
+    }
+
+    impl Method for OfSix {
+        fn step(&self, _: &Batch, _: Position) -> candle_core::Result<Step> {
+            candle_core::bail!("it is not trained")
+        }
+
+        fn encoder(&self) -> &dyn Backbone {
+            &Six
+        }
+
+        fn parameters(&self) -> &Parameters {
+            &self.parameters
+        }
+
+        fn embed(&self, features: &Tensor) -> Option<candle_core::Result<Tensor>> {
+            self.embeds.then(|| features.narrow(1, 3, 3))
+        }
+    }
+
+    /// Five images, in batches of two: more than three embeddings, fewer than six features.
+    #[test]
+    fn a_sample_is_ranked_by_embeddings_if_there_are_some() {
+        let (source, views) = (synthetic::source(Seed::root(2), 5, 2, 8), [ViewRecipe::whole(8)]);
+        let indices: Vec<usize> = (0..5).collect();
+        let loader = Loader {
+            dataset: &*source.train,
+            indices: &indices,
+            views: &views,
+            normalisation: &Normalisation::SEWER_ML,
+            sampling: Sampling::Each,
+            repeats: 1,
+            batch_size: 2,
+            on_bad_image: OnBadImage::Fail,
+            device: &Device::Cpu,
+            numbers: DType::F32,
+            seed: Seed::root(0),
+        };
+        for (embeds, first, width, bound) in [(true, 3, 3, 3.0), (false, 0, 6, 5.0)] {
+            let mut rows: Vec<f32> = Vec::new();
+            let keep = |batch: Batch| {
+                let rows_of_batch = batch.images.flatten_from(1)?.narrow(1, first, width)?.contiguous()?;
+                rows.extend(rows_of_batch.flatten_all()?.to_vec1::<f32>()?);
+                Ok(())
+            };
+            loader.once(keep).unwrap();
+            let spectrum = Spectrum::of(Rows::new(&rows, width).unwrap()).unwrap();
+            let mut monitor = Monitor::default();
+            monitor.sample(&OfSix { embeds, parameters: Parameters::default() }, &loader).unwrap();
+            let means = monitor.means().unwrap();
+            assert_eq!(means["rankme"], rankme(&spectrum.plain, 1e-7), "embeds: {embeds}");
+            assert_eq!((means["rankme_images"], means["rankme_bound"], means.len()), (5.0, bound, 3));
         }
     }
 }

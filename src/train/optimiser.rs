@@ -614,4 +614,76 @@ mod tests {
             }
         }
     }
+    /// Without weights, or without a gradient, there is no ratio. One takes a plain step without decay then, the other a
+    /// plain step with it.
+    #[test]
+    fn the_trust_ratio_of_zeros_is_one() {
+        let moved = |trust: Trust, weight: f64, slope: f64| {
+            let variable = Var::new(&[[weight; 4]; 3], &Device::Cpu).unwrap();
+            let parameters = [Parameter { name: "w".to_owned(), variable, kind: Role::Weight }];
+            let group = group(&parameters, 0.5, 0.25);
+            let mut optimiser = Optimiser::new(lars(trust), vec![group]).unwrap();
+            let mut store = gradients(&parameters, 1.0);
+            store.insert(&parameters[0].variable, Tensor::full(slope, (3, 4), &Device::Cpu).unwrap());
+            optimiser.step(&store, |base| base).unwrap();
+            weight - first_four(&parameters[0])[0]
+        };
+        for trust in [LIGHTLY, SOLO, BARLOW] {
+            // Half of the gradient; of no weight, decay takes nothing.
+            assert!((moved(trust, 0.0, 0.8) - 0.4).abs() < 1e-15, "{trust:?}");
+        }
+        for trust in [LIGHTLY, SOLO] {
+            assert_eq!(moved(trust, 2.0, 0.0), 0.0, "{trust:?}: nothing without a gradient");
+        }
+        // The ratio of |p| and |decay p| is 4: a thousandth of it, times rate and decay, of 2.
+        assert!((moved(BARLOW, 2.0, 0.0) - 0.5 * 4e-3 * 0.25 * 2.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_length_is_that_of_all_gradients_that_are_not_frozen() {
+        let parameters = [weights("w", Role::Weight), weights("v", Role::Weight), weights("b", Role::Bias)];
+        let groups = Group::by_kind(&parameters, 0.1, 0.0).to_vec();
+        let mut optimiser = Optimiser::new(Rule::ADAMW, groups).unwrap();
+        let one = (0..12).map(|n| (0.1 * (0.2 * f64::from(n)).cos()).powi(2)).sum::<f64>();
+        let store = gradients(&parameters, 1.0);
+        let all = optimiser.step(&store, |base| base).unwrap();
+        assert!((all - (3.0 * one).sqrt()).abs() < 1e-14, "{all}");
+        let before = first_four(&parameters[1]);
+        let two = optimiser.step_all_but(|name| name == "v", &store, |base| base).unwrap();
+        assert!((two - (2.0 * one).sqrt()).abs() < 1e-14, "{two}");
+        assert_eq!(first_four(&parameters[1]), before);
+    }
+
+    #[test]
+    fn groups_have_their_own_rates_and_are_told_the_time() {
+        let parameters = [weights("fast", Role::Weight), weights("slow", Role::Weight)];
+        let groups = vec![group(&parameters[..1], 1.0, 0.0), group(&parameters[1..], 0.5, 0.0)];
+        let mut optimiser = Optimiser::new(Rule::Sgd { momentum: 0.0 }, groups).unwrap();
+        let before = parameters.each_ref().map(first_four);
+        optimiser.step(&gradients(&parameters, 1.0), |base| 0.1 * base).unwrap();
+        // The first slope is 0.1.
+        for ((parameter, before), moved) in parameters.iter().zip(before).zip([0.01, 0.005]) {
+            assert!((before[0] - first_four(parameter)[0] - moved).abs() < 1e-15, "{}", parameter.name);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_optimised_is_refused() {
+        let buffer = [weights("running", Role::Buffer)];
+        let held = Group { parameters: buffer.to_vec(), ..group(&[], 0.1, 0.0) };
+        let error = Optimiser::new(Rule::ADAMW, vec![held]).err().unwrap().to_string();
+        assert_eq!(error, "optimiser: 'running' is a buffer, expected what is trained");
+        // A state of another shape.
+        let parameters = [weights("w", Role::Weight)];
+        let mut optimiser = Optimiser::new(Rule::ADAMW, vec![group(&parameters, 0.1, 0.0)]).unwrap();
+        let mut state: HashMap<_, _> = optimiser.state().unwrap().into_iter().collect();
+        state.insert("w.second_moment".to_owned(), Tensor::zeros((4, 3), DType::F64, &Device::Cpu).unwrap());
+        let error = optimiser.restore(&state).unwrap_err().to_string();
+        assert!(error.contains("state 'w.second_moment' has shape [4, 3], expected [3, 4]"), "{error}");
+        // A gradient of another type.
+        let mut store = gradients(&parameters, 1.0);
+        store.insert(&parameters[0].variable, Tensor::zeros((3, 4), DType::F32, &Device::Cpu).unwrap());
+        let error = optimiser.step(&store, |base| base).unwrap_err().to_string();
+        assert!(error.contains("gradient of 'w' is F32 [3, 4], expected F64 [3, 4]"), "{error}");
+    }
 }

@@ -134,3 +134,78 @@ fn convert(path: &Path) -> String {
         to.display()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(bytes: &[u8]) -> String {
+        tensors(Path::new("folder/init.pth"), bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn pages_and_pointers_are_known_by_their_first_words() {
+        for page in [
+            "<!DOCTYPE html>",
+            "<html lang=\"en\">",
+            "<?xml version=\"1.0\"?>",
+            "  \n<head>",
+            "\u{feff}<HTML>",
+        ] {
+            assert!(
+                error(page.as_bytes()).starts_with("a web page, not weights: the download followed"),
+                "{page}"
+            );
+        }
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\n";
+        let expected = "a Git LFS pointer, not the weights: run `git lfs pull` in its folder";
+        assert_eq!(error(pointer.as_bytes()), expected);
+        let sized = error(format!("{pointer}size 12\n").as_bytes());
+        assert_eq!(sized, expected.replace("weights:", "weights of 12 bytes:"));
+    }
+
+    #[test]
+    fn pickles_of_protocols_two_to_five_are_known() {
+        for protocol in 0..8 {
+            let said = error(&[0x80, protocol, b'K', 1, b'.']);
+            let known = (2..=5).contains(&protocol);
+            assert_eq!(
+                said.starts_with("a pickle, but not a PyTorch checkpoint; this converts it"),
+                known,
+                "{said}"
+            );
+            assert_eq!(
+                said.starts_with("torn or not safetensors, and not a PyTorch checkpoint"),
+                !known,
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_command_that_converts_names_both_files() {
+        let expected = "this converts it to safetensors: python3 -c \"import torch; from safetensors.torch import save_file; \
+                        w = torch.load('folder/init.pth', map_location='cpu', weights_only=True); w = next((w[k] for k \
+                        in ('state_dict', 'model', 'teacher') if k in w), w); save_file({k: v.clone().contiguous() for \
+                        k, v in w.items() if torch.is_tensor(v)}, 'folder/init.safetensors')\" (weights_only=False runs \
+                        code from the file: use it only if you trust the file)";
+        assert_eq!(convert(Path::new("folder/init.pth")), expected);
+    }
+
+    /// `x` ends 8 bytes behind the header, but only 7 are there, or the header says more than there is.
+    #[test]
+    fn a_torn_file_says_how_long_it_should_be() {
+        let header = br#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let file =
+            |numbers: usize| [&(header.len() as u64).to_le_bytes()[..], header, &vec![0; numbers]].concat();
+        assert_eq!(tensors(Path::new("x"), &file(8)).unwrap()["x"].dims(), [2]);
+        let (found, expected) = (file(7).len(), file(8).len());
+        assert_eq!(
+            error(&file(7)),
+            format!("torn: {found} bytes, expected {expected}; copy or download it again")
+        );
+        let cut = error(&file(8)[..20]);
+        assert_eq!(cut, "torn: the file ends in its header, after 20 bytes; copy or download it again");
+        assert!(error(&file(9)).starts_with("torn or not safetensors: "), "bytes that belong to nothing");
+    }
+}

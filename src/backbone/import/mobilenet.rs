@@ -177,4 +177,14 @@ mod tests {
         let error = named(renamed(&encoder)[1..].to_vec()).err().unwrap().to_string();
         assert!(error.contains("expected 260 tensors, found 259"), "{error}");
     }
+    #[test]
+    fn weights_that_are_installed_are_not_fetched_again() {
+        let cache = tempfile::tempdir().unwrap();
+        fs::create_dir(cache.path().join("mobilenet_v2-1.3.2")).unwrap();
+        let expected = Installed {
+            file: cache.path().join("mobilenet_v2-1.3.2").join("mobilenet_v2.safetensors"),
+            fetched: false,
+        };
+        assert_eq!(install(cache.path(), &BTreeMap::new()).unwrap(), expected);
+    }
 }

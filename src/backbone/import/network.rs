@@ -152,3 +152,173 @@ pub fn foreign<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'sta
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const RESNET: Network = resnet("ResNet-18", 8, 7);
+    const VIT: Network = vit(8, 24, 2);
+    const MOBILENET: Network = Network::MobileNet { first: 32 };
+
+    const fn resnet(kind: &'static str, width: usize, kernel: usize) -> Network {
+        Network::ResNet { kind, width, kernel }
+    }
+
+    const fn vit(patch: usize, width: usize, depth: usize) -> Network {
+        Network::Vit { patch, width, depth }
+    }
+
+    #[rstest]
+    #[case(None, Some(RESNET), "neither torchvision's nor lightly's names of a ResNet, nor timm's of a ViT")]
+    #[case(None, Some(MOBILENET), "not torchvision's names of a MobileNetV2")]
+    #[case(None, Some(VIT), "neither timm's names of a ViT nor names of a ResNet")]
+    #[case(None, None, "neither timm's names of a ViT nor names of a ResNet")]
+    #[case(
+        Some(Network::MobileNet { first: 16 }),
+        Some(MOBILENET),
+        "these are the weights of a MobileNetV2 whose first convolution has 16 channels; only its width 1 is supported"
+    )]
+    #[case(
+        Some(MOBILENET),
+        Some(VIT),
+        "these are the weights of a MobileNetV2 whose first convolution has 32 channels; it cannot be trained here; \
+         --frozen instead of --init scores it unchanged"
+    )]
+    #[case(Some(MOBILENET), Some(MOBILENET), "")]
+    #[case(Some(MOBILENET), None, "")]
+    #[case(
+        Some(RESNET),
+        Some(MOBILENET),
+        "these are the weights of a ResNet-18 of width 8; it is not a MobileNetV2"
+    )]
+    #[case(
+        Some(VIT),
+        Some(MOBILENET),
+        "these are the weights of a ViT with patches of 8 px, width 24 and 2 blocks; it is not a MobileNetV2"
+    )]
+    #[case(Some(RESNET), Some(VIT), "these are the weights of a ResNet-18 of width 8; pass --only resnet18")]
+    #[case(
+        Some(VIT),
+        Some(RESNET),
+        "these are the weights of a ViT with patches of 8 px, width 24 and 2 blocks; pass --only vit_tiny"
+    )]
+    #[case(
+        Some(resnet("ResNet-34", 8, 7)),
+        Some(RESNET),
+        "these are the weights of a ResNet-34; only ResNet-18 and ViT-Tiny are supported"
+    )]
+    #[case(
+        Some(resnet("ResNet-18", 16, 3)),
+        Some(RESNET),
+        "these are the weights of a ResNet-18 of width 16; no flag builds a first convolution of 3 x 3; ours is 7 x 7"
+    )]
+    #[case(
+        Some(resnet("ResNet-18", 16, 7)),
+        Some(RESNET),
+        "these are the weights of a ResNet-18 of width 16; pass --width 16"
+    )]
+    #[case(Some(RESNET), Some(RESNET), "")]
+    #[case(Some(RESNET), None, "")]
+    #[case(Some(VIT), Some(VIT), "")]
+    #[case(Some(VIT), None, "")]
+    #[case(
+        Some(vit(16, 192, 12)),
+        Some(VIT),
+        "these are the weights of a ViT with patches of 16 px, width 192 and 12 blocks; only --full builds it"
+    )]
+    #[case(
+        Some(vit(16, 192, 6)),
+        Some(VIT),
+        "these are the weights of a ViT with patches of 16 px, width 192 and 6 blocks; no flag builds it; this scale has \
+         a ViT with patches of 8 px, width 24 and 2 blocks"
+    )]
+    fn what_helps_is_said(
+        #[case] found: Option<Network>,
+        #[case] expected: Option<Network>,
+        #[case] said: &str,
+    ) {
+        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        assert_eq!(hint((found, expected)), said);
+    }
+
+    #[rstest]
+    #[case::vit(
+        &[
+            "net.patch_embed.proj.weight 24 x 3 x 8 x 9",
+            "net.blocks.0.norm1.weight 24",
+            "net.blocks.11.norm1.weight 24",
+            "decoder_blocks.20.norm1.weight 16",
+        ],
+        Some(vit(8, 24, 12))
+    )]
+    #[case::without_blocks(&["patch_embed.proj.weight 24 x 3 x 8 x 8"], Some(vit(8, 24, 0)))]
+    #[case::resnet_18(
+        &[
+            "layer1.0.conv1.weight 16 x 16 x 3 x 3",
+            "layer1.1.conv1.weight 16 x 16 x 3 x 3",
+            "conv1.weight 16 x 3 x 7 x 7",
+        ],
+        Some(resnet("ResNet-18", 16, 7))
+    )]
+    #[case::resnet_34(
+        &["x.conv1.weight 16 x 3 x 5 x 5", "x.layer1.2.conv1.weight 16 x 16 x 3 x 3"],
+        Some(resnet("ResNet-34", 16, 5))
+    )]
+    #[case::resnet_50(
+        &[
+            "conv1.weight 64 x 3 x 7 x 7",
+            "layer1.0.conv3.weight 256 x 64 x 1 x 1",
+            "layer1.2.conv1.weight 64 x 256 x 1 x 1",
+        ],
+        Some(resnet("ResNet-50 or a deeper one", 64, 7))
+    )]
+    #[case::numbers(
+        &["0.weight 16 x 3 x 7 x 7", "4.0.conv1.weight 16 x 16 x 3 x 3"],
+        Some(resnet("ResNet-18", 16, 7))
+    )]
+    #[case::other_numbers(
+        &["b.0.weight 32 x 3 x 3 x 3", "b.2.0.conv1.weight 32 x 32 x 3 x 3"],
+        Some(resnet("ResNet-18", 32, 3))
+    )]
+    #[case::mobilenet(
+        &["features.0.0.weight 16 x 3 x 3 x 3", "features.1.conv.0.0.weight 16 x 1 x 3 x 3"],
+        Some(Network::MobileNet { first: 16 })
+    )]
+    #[case::no_blocks_of_a_mobilenet(&["features.0.0.weight 16 x 3 x 3 x 3"], None)]
+    #[case::no_stages(&["conv1.weight 16 x 3 x 7 x 7"], None)]
+    #[case::perceptron(&["0.weight 16 x 3"], None)]
+    fn networks_are_known_by_names_and_shapes(
+        #[case] tensors: &[&'static str],
+        #[case] expected: Option<Network>,
+    ) {
+        let sizes = |text: &str| text.split(" x ").map(|side| side.parse().unwrap()).collect::<Vec<usize>>();
+        let named =
+            |text: &&'static str| text.split_once(' ').map(|(name, text)| (name, sizes(text))).unwrap();
+        let tensors: Vec<(&str, Vec<usize>)> = tensors.iter().map(named).collect();
+        assert_eq!(of(&tensors.iter().map(|(name, sizes)| (*name, sizes.as_slice())).collect()), expected);
+    }
+
+    #[test]
+    fn names_of_other_libraries_are_known() {
+        let of = |name: &'static str| foreign(["x", name].into_iter());
+        let said = |name: &'static str| of(name).unwrap_or_default();
+        assert!(said("vit.layer.0.attention.attention.query.weight").contains("transformers; only timm's"));
+        for name in ["encoder.layers.encoder_layer_0.mlp.0.weight", "conv_proj.weight"] {
+            assert!(said(name).starts_with("these are torchvision's names of a ViT"), "{name}");
+        }
+        for name in ["resnet.embedder.embedder.convolution.weight", "encoder.stages.0.layers.0.weight"] {
+            assert!(said(name).ends_with("transformers; only torchvision's are supported"), "{name}");
+        }
+        assert_eq!(of("layer1.0.conv1.weight"), None);
+    }
+
+    #[test]
+    fn sizes_and_encoders_have_names() {
+        assert_eq!([size(&[64, 3, 7, 8]), size(&[5]), size(&[])], ["64 x 3 x 7 x 8", "5", ""]);
+        let names = [RESNET, VIT, MOBILENET].map(Network::name);
+        assert_eq!(names, [Name::ResNet18, Name::ViTTiny, Name::MobileNetV2]);
+    }
+}

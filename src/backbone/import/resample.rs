@@ -41,3 +41,39 @@ fn side(count: usize) -> Option<usize> {
     let side = patches.isqrt();
     (side * side == patches).then_some(side)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn only_square_grids_of_one_width_are_resampled() {
+        let found = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let told =
+            |from: &[usize], to: &[usize]| positions(&found(from), to).unwrap().map(|moved| moved.told);
+        let whole = told(&[1, 10, 4], &[1, 17, 4]).unwrap();
+        assert!(whole.starts_with("position embeddings resampled from 3 x 3 patches to 4 x 4, "), "{whole}");
+        for (from, to) in [
+            (&[1, 10, 4][..], &[1, 17, 5][..]),
+            (&[1, 11, 4], &[1, 17, 4]),
+            (&[1, 10, 4], &[1, 16, 4]),
+            (&[1, 1, 4], &[1, 17, 4]),
+            (&[2, 10, 4], &[1, 17, 4]),
+            (&[10, 4], &[1, 17, 4]),
+        ] {
+            assert_eq!(told(from, to), None, "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn the_class_token_stays_and_a_constant_map_too() {
+        let class = Tensor::full(7_f32, (1, 1, 2), &Device::Cpu).unwrap();
+        let places = Tensor::full(3_f32, (1, 9, 2), &Device::Cpu).unwrap();
+        let moved = positions(&Tensor::cat(&[&class, &places], 1).unwrap(), &[1, 5, 2]).unwrap().unwrap();
+        let rows = moved.tensor.squeeze(0).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!((rows.len(), &rows[0]), (5, &vec![7.0; 2]));
+        assert!(rows[1..].iter().flatten().all(|value| (value - 3.0).abs() < 1e-6), "{rows:?}");
+    }
+}

@@ -376,3 +376,132 @@ fn checkpoints_without_plain_tensors_say_how_to_convert() {
     );
     assert!(error.contains("init.safetensors')\""), "{error}");
 }
+
+/// Every key under which programs keep an encoder.
+#[rstest]
+fn dictionaries_under_known_keys_are_read(
+    #[values(
+        "state_dict",
+        "model",
+        "teacher",
+        "student",
+        "state_dict_ema",
+        "model_ema",
+        "model_state_dict",
+        "model_state",
+        "net",
+        "network",
+        "encoder",
+        "backbone"
+    )]
+    key: &str,
+) {
+    let source = vit(1);
+    let bytes = torch(&[(key, &source)]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("init.pth");
+    std::fs::write(&path, &bytes).unwrap();
+    let into = vit(2);
+    let told = Weights::read(&path, &bytes).unwrap().fill(&into).unwrap().join("\n");
+    assert_eq!(values(&into), values(&source));
+    assert!(told.contains(&format!("under the prefix '{key}.', which is stripped")), "{told}");
+}
+
+#[test]
+fn what_was_converted_is_counted_by_type() {
+    let source = vit(1);
+    let mut file = tensors(&source, |name| format!("x.{name}"));
+    for (name, dtype) in [
+        ("x.norm.weight", DType::F64),
+        ("x.norm.bias", DType::F16),
+        ("x.blocks.0.norm1.weight", DType::F16),
+        ("x.blocks.0.norm1.bias", DType::BF16),
+        ("x.blocks.1.norm1.weight", DType::F16),
+    ] {
+        let converted = file[name].to_dtype(dtype).unwrap();
+        file.insert(name.to_owned(), converted);
+    }
+    file.insert("other.0.weight".to_owned(), ones(&[2]));
+    let told = read(&safetensors(&file)).unwrap().fill(&vit(2)).unwrap();
+    let expected = [
+        "all 30 tensors of the encoder found under the prefix 'x.', which is stripped",
+        "1 tensors of bf16 read as f32",
+        "3 tensors of f16 read as f32",
+        "1 tensors of f64 read as f32",
+        "ignored, not part of the encoder: other",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn integers_are_no_weights_and_an_empty_file_has_none() {
+    let mut file = tensors(&resnet(1), str::to_owned);
+    file.insert("bn1.bias".to_owned(), Tensor::new(&[1_i64, 2, 3, 4], &Device::Cpu).unwrap());
+    let error = refuses(&file, &resnet(2));
+    assert!(error.ends_with("tensor 'bn1.bias' is of i64, expected floating-point numbers"), "{error}");
+    file.insert(
+        "bn1.bias".to_owned(),
+        Tensor::new(&[1.0, f32::NAN, 3.0, f32::INFINITY], &Device::Cpu).unwrap(),
+    );
+    let error = refuses(&file, &resnet(2));
+    assert!(error.contains("2 of 4 numbers of tensor 'bn1.bias' are NaN or infinite"), "{error}");
+    let error = line(&read(&safetensors(&Tensors::new())).unwrap_err());
+    assert!(error.ends_with("it contains no tensors"), "{error}");
+    let error = refuses(&Tensors::from([("x".to_owned(), ones(&[1]))]), &vit(2));
+    assert!(error.contains("no tensor has a name of this encoder: neither timm's names"), "{error}");
+}
+
+/// A header of 640 bytes begins like a pickle: 0x80, 0x02.
+#[test]
+fn a_safetensors_header_may_begin_like_a_pickle() {
+    let tensors = Tensors::from([("x".to_owned(), ones(&[2, 3]))]);
+    let of = |length: usize| {
+        let notes = BTreeMap::from([("about".to_owned(), "a".repeat(length))]);
+        crate::backbone::safe::serialised(&tensors, &notes).unwrap()
+    };
+    let bytes = (0..640).map(of).find(|bytes| bytes[..2] == [0x80, 0x02]).unwrap();
+    let read = read(&bytes).unwrap();
+    assert!(read.note("about").unwrap().starts_with("aaa") && read.note("x").is_none());
+}
+
+/// Distillation and register tokens, and others that our encoder lacks.
+#[rstest]
+fn another_network_s_tokens_are_not_ignored(
+    #[values("dist_token", "reg_token", "register_tokens", "norm_pre.weight", "rope.freqs")] name: &str,
+) {
+    let mut file = tensors(&vit(1), |of| format!("module.{of}"));
+    file.insert(format!("module.{name}"), ones(&[1, 1, 8]));
+    let error = refuses(&file, &vit(2));
+    assert!(
+        error.contains(&format!("'module.{name}' is a part of the file's encoder, but not of this one")),
+        "{error}"
+    );
+}
+
+#[rstest]
+#[case::moving_average("net.", "ema.", "the one trained by gradients")]
+#[case::key("query_encoder.", "key_encoder.", "the one trained by gradients")]
+#[case::letters("enc_q.", "enc_k.", "the one trained by gradients")]
+#[case::momentum("base.", "base_m.", "the one trained by gradients")]
+#[case::timm("model_ema.", "model.", "the teacher or moving average, which its method evaluates")]
+fn copies_are_known_by_their_names(#[case] taken: &str, #[case] other: &str, #[case] why: &str) {
+    let source = vit(1);
+    let mut file = tensors(&source, |name| format!("{taken}{name}"));
+    file.extend(tensors(&vit(3), |name| format!("{other}{name}")));
+    let told = fills(&file, &vit(2), &source);
+    assert!(
+        told.contains(&format!("of several encoders, '{taken}' is used, {why}; not '{other}'")),
+        "{told}"
+    );
+}
+
+#[test]
+fn of_two_copies_that_agree_the_first_is_taken() {
+    let source = vit(1);
+    let mut file = tensors(&source, |name| format!("student.{name}"));
+    file.extend(tensors(&source, |name| format!("ema.{name}")));
+    let told = fills(&file, &vit(2), &source);
+    let expected =
+        "of several encoders, 'ema.' is used, the closest to one trained by gradients; not 'student.'";
+    assert!(told.contains(expected), "{told}");
+}

@@ -15,7 +15,7 @@ use super::{
     messages::{Constant, INT64},
     *,
 };
-use crate::{backbone::Stem, bundle::Calibration, data::Image, seed::Seed};
+use crate::{backbone::Stem, bundle::Calibration, data::Image, evaluate::normals::Cloud, seed::Seed};
 
 const SIDE: usize = 48;
 
@@ -183,4 +183,56 @@ fn notes_say_what_the_graph_does_not() {
     }
     bundle.manifest.sample_bits = None;
     assert!(notes(&bundle).unwrap().iter().all(|note| note.key != "sample_bits"), "pictures of 8 bits");
+}
+
+/// Pixels are divided by 255, then the channels' means are subtracted, then deviations divide.
+#[test]
+fn constants_of_the_graph_are_the_manifests() {
+    let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);
+    let manifest = &mut bundle.manifest;
+    (manifest.mean, manifest.deviation) = ([0.5, 0.25, 0.125], [1.0, 2.0, 0.75]);
+    (manifest.calibration, manifest.rate) = (Calibration { slope: 3.0, intercept: 0.5, error: 0.0 }, 0.25);
+    let model = model(&bundle).unwrap();
+    let graph = model.graph.unwrap();
+    let constant = |name: &str| {
+        let found = graph.initializer.iter().find(|constant| constant.name == name).unwrap();
+        found.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<_>>()
+    };
+    let node = |name: &str| graph.node.iter().find(|node| node.name == name).unwrap();
+    for (name, operator, values) in [
+        ("scaled", "Div", [255.0; 3]),
+        ("centred", "Sub", [0.5, 0.25, 0.125]),
+        ("normalised", "Div", [1.0, 2.0, 0.75]),
+    ] {
+        assert_eq!(
+            (node(name).op_type.as_str(), constant(&node(name).input[1])),
+            (operator, values.to_vec())
+        );
+    }
+    assert_eq!(node("centred").input[0], "scaled");
+    assert_eq!(node("normalised").input[0], "centred");
+    // One defect to three normal images.
+    assert_eq!(constant("calibration.slope"), [3.0]);
+    assert!((constant("calibration.intercept")[0] - (0.5 - 3_f32.ln())).abs() < 1e-6);
+    assert_eq!(constant("probe.bias"), [0.3]);
+    let Scorer::Probe { weights, .. } = bundle.scorer() else { panic!("a probe") };
+    assert_eq!(constant("probe.weight"), weights.iter().map(|&weight| weight as f32).collect::<Vec<_>>());
+    let notes: BTreeMap<String, String> =
+        model.metadata_props.into_iter().map(|note| (note.key, note.value)).collect();
+    assert_eq!(
+        (notes["cell"].as_str(), notes["fingerprint"].as_str()),
+        (bundle.manifest.cell.as_str(), "0123456789abcdef")
+    );
+    assert_eq!(notes["resize"], "bicubic, both sides to `side`, as Pillow");
+}
+
+/// Only a weighted sum of features is a graph.
+#[test]
+fn other_scorers_are_not_written() {
+    let mut bundle = example(Name::ResNet18, Stem::Small, SIDE);
+    let cloud = Cloud::of(vec![0.0, 1.0], &[1.0, 0.5, 2.0]).unwrap();
+    bundle.scorer = Scorer::Mahalanobis { cloud, usual: 1.0 };
+    let error = model(&bundle).unwrap_err().to_string();
+    let expected = "it scores by normals_mahalanobis, and only probes can be written as ONNX: bundle the cell with --scorer probe";
+    assert_eq!(error, expected);
 }

@@ -136,4 +136,26 @@ mod tests {
         assert!(error.to_string().contains("have 3 channels"), "{error}");
         Ok(())
     }
+    /// With each algorithm: tiles, windows of many strides, pixels.
+    #[rstest]
+    #[case::winograd([2, 5, 5, 16], [17, 16, 3, 3], 1, 1)]
+    #[case::strided([2, 5, 5, 3], [4, 3, 3, 3], 2, 1)]
+    #[case::gathered([2, 5, 5, 3], [4, 3, 3, 3], 1, 1)]
+    #[case::pixels([2, 5, 5, 3], [4, 3, 1, 1], 1, 0)]
+    fn only_what_is_not_constant_gets_a_gradient(
+        #[case] images: [usize; 4],
+        #[case] weights: [usize; 4],
+        #[case] stride: usize,
+        #[case] padding: usize,
+    ) -> Result<()> {
+        let geometry = Geometry { stride, padding };
+        let images = normal("images", &images, DType::F32)?;
+        let weights = normal("weights", &weights, DType::F32)?;
+        for (of, count) in [(images.as_detached_tensor(), 1), (images.as_tensor().clone(), 2)] {
+            let gradients = convolution(&of, &weights, geometry)?.sum_all()?.backward()?;
+            assert_eq!(gradients.get(&of).is_some(), count == 2);
+            assert!(gradients.get(&weights).is_some());
+        }
+        Ok(())
+    }
 }

@@ -166,3 +166,88 @@ fn multiply_packed<N: Number<Sum = f32>>(
         Threads::All => pairs::multiply_parallel(out, left, right, write),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::WithDType;
+
+    use super::*;
+    use crate::seed::Seed;
+
+    /// Whole numbers from -3 to 3, which are exact in bf16 too; so are their sums in f32.
+    fn whole<N: Number>(name: &str, count: usize) -> Vec<N> {
+        let mut stream = Seed::root(2).child(name).stream();
+        let number = |x: f64| N::narrow(N::Sum::from_f64(x));
+        (0..count).map(|_| number(stream.below(7) as f64 - 3.0)).collect()
+    }
+
+    fn wide<N: Number>(numbers: &[N]) -> Vec<f64> {
+        numbers.iter().map(|x| x.widen().to_f64()).collect()
+    }
+
+    /// More steps than are packed at once.
+    fn transposed<N: Factor>(steps: usize) {
+        let (rows, columns) = (5, 19);
+        let (left, right): (Vec<N>, Vec<N>) = (whole("left", steps * rows), whole("right", steps * columns));
+        let (x, y) = (wide(&left), wide(&right));
+        for (add, threads) in
+            [(false, Threads::One), (true, Threads::One), (false, Threads::All), (true, Threads::All)]
+        {
+            let mut out = vec![N::Sum::from_f64(9.0); rows * columns];
+            N::multiply_transposed(&mut out, &left, &right, (rows, columns), add, threads);
+            for (at, found) in out.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let sum: f64 = (0..steps).map(|step| x[step * rows + row] * y[step * columns + column]).sum();
+                let expected = if add { sum + 9.0 } else { sum };
+                assert_eq!(
+                    found.to_f64(),
+                    expected,
+                    "{steps} steps, add {add}, {threads:?}: {row}, {column}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn transposed_products_are_sums_over_all_steps() {
+        for steps in [0, 1, 1023, 1025, 2500] {
+            transposed::<f32>(steps);
+            transposed::<f64>(steps);
+            transposed::<bf16>(steps);
+        }
+    }
+
+    /// A product with a row added, and one that is not rounded.
+    fn plain<N: Factor>() {
+        let (rows, steps, columns) = (33, 47, 18);
+        let left: Vec<N> = whole("left", rows * steps);
+        let weights: Vec<N::Sum> = whole("weights", steps * columns);
+        let added: Vec<N::Sum> = whole("added", columns);
+        let ready = N::ready(Matrix::new(&weights, steps, columns));
+        let (x, y) = (wide(&left), wide(&weights));
+        for threads in [Threads::One, Threads::All] {
+            let mut out = vec![N::ZERO; rows * columns];
+            N::multiply(&mut out, &left, &ready, Write::WithRow(&added), threads);
+            let mut exact = vec![N::Sum::from_f64(9.0); rows * columns];
+            N::multiply_wide(&mut exact, &left, &ready, threads);
+            for (at, (found, exact)) in out.iter().zip(&exact).enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let sum: f64 =
+                    (0..steps).map(|step| x[row * steps + step] * y[step * columns + column]).sum();
+                assert_eq!(exact.to_f64(), sum, "{row}, {column}");
+                let expected = N::narrow(N::Sum::from_f64(sum + added[column].to_f64()));
+                assert_eq!(found.widen().to_f64(), expected.widen().to_f64(), "{row}, {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_rounded_once_and_wide_ones_not() {
+        plain::<f32>();
+        plain::<f64>();
+        plain::<bf16>();
+        // Between 256 and 512 bf16 has even numbers only: 257 is rounded to 256, the even one of 128 and 129 times two.
+        assert_eq!(wide(&bf16::narrow_all(vec![257.0, 259.0, 1.5])), [256.0, 260.0, 1.5]);
+        assert_eq!(f32::narrow_all(vec![257.0, 1.5]), [257.0, 1.5]);
+    }
+}

@@ -169,4 +169,70 @@ mod tests {
         multiply(&mut out[..4], left.transposed(), left, Write::Add);
         assert_eq!(out, [9.0, 41.0, 13.0, 19.0, 49.0, -1.0]);
     }
+    /// Whole numbers from -3 to 3: their products and sums are exact.
+    fn whole<T: Real>(name: &str, count: usize) -> Vec<T> {
+        let mut stream = crate::seed::Seed::root(2).child(name).stream();
+        (0..count).map(|_| T::from_f64(stream.below(7) as f64 - 3.0)).collect()
+    }
+
+    /// Products of more steps than are packed at once, from rows or from columns of either factor.
+    fn check<T: Real>(rows: usize, steps: usize, columns: usize) {
+        let (left, right): (Vec<T>, Vec<T>) = (whole("left", rows * steps), whole("right", steps * columns));
+        let turned = |matrix: &[T], down: usize, across: usize| -> Vec<T> {
+            (0..down * across).map(|at| matrix[at % down * across + at / down]).collect()
+        };
+        let (left_turned, right_turned) = (turned(&left, rows, steps), turned(&right, steps, columns));
+        let lefts = [Matrix::new(&left, rows, steps), Matrix::new(&left_turned, steps, rows).transposed()];
+        let rights =
+            [Matrix::new(&right, steps, columns), Matrix::new(&right_turned, columns, steps).transposed()];
+        let added: Vec<T> = (0..columns).map(|column| T::from_f64(column as f64 + 1.0)).collect();
+        let sums: Vec<f64> = (0..rows * columns)
+            .map(|at| {
+                let (row, column) = (at / columns, at % columns);
+                (0..steps)
+                    .map(|step| left[row * steps + step].to_f64() * right[step * columns + column].to_f64())
+                    .sum()
+            })
+            .collect();
+        for (left, right) in lefts.into_iter().flat_map(|left| rights.map(|right| (left, right))) {
+            for write in [Write::Replace, Write::Add, Write::WithRow(&added)] {
+                let expected = sums.iter().enumerate().map(|(at, sum)| match write {
+                    Write::Replace => *sum,
+                    Write::Add => sum + 7.0,
+                    Write::WithRow(row) => sum + row[at % columns].to_f64(),
+                });
+                let expected: Vec<f64> = expected.collect();
+                for product in [multiply::<T>, multiply_parallel::<T>] {
+                    let mut out = vec![T::from_f64(7.0); rows * columns];
+                    product(&mut out, left, right, write);
+                    let found: Vec<f64> = out.iter().map(|x| x.to_f64()).collect();
+                    assert!(found == expected, "{rows} x {steps} by {steps} x {columns}, {write:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_many_steps_are_exact_sums() {
+        for (rows, steps, columns) in [(5, 2000, 3), (31, 1537, 70), (1, 768, 17), (2, 769, 1)] {
+            check::<f32>(rows, steps, columns);
+            check::<f64>(rows, steps, columns);
+        }
+    }
+
+    #[test]
+    fn an_empty_product_is_zero_or_what_is_added() {
+        let (left, right) = (Matrix::<f32>::new(&[], 2, 0), Matrix::new(&[], 0, 2));
+        for (write, expected) in [
+            (Write::Replace, [0.0; 4]),
+            (Write::Add, [7.0; 4]),
+            (Write::WithRow(&[1.0, 2.0]), [1.0, 2.0, 1.0, 2.0]),
+        ] {
+            for product in [multiply::<f32>, multiply_parallel::<f32>] {
+                let mut out = [7.0; 4];
+                product(&mut out, left, right, write);
+                assert_eq!(out, expected, "{write:?}");
+            }
+        }
+    }
 }

@@ -212,4 +212,49 @@ mod tests {
     fn a_part_beyond_its_numbers_is_refused() {
         Matrix::part(&[0.0; 4], 2, 2, 3);
     }
+    #[test]
+    #[should_panic(expected = "2 x 3 matrix")]
+    fn a_matrix_has_as_many_numbers_as_places() {
+        Matrix::new(&[0.0; 7], 2, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "1..4 of 3 rows")]
+    fn rows_beyond_the_last_are_refused() {
+        let numbers = [0.0; 6];
+        let _ = Matrix::new(&numbers, 3, 2).rows_within(1..4);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 x 2 matrix, rows 3 apart, in 5 numbers")]
+    fn an_output_has_whole_rows() {
+        let _ = Output::part(&mut [0.0; 5], 2, 2, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "4 of 3 columns")]
+    fn an_output_is_split_within_its_columns() {
+        let _ = Output::new(&mut [0.0; 6], 2, 3).split(4);
+    }
+
+    #[test]
+    #[should_panic(expected = "bands of 2 in 3 columns")]
+    fn bands_fill_the_columns() {
+        let _ = Output::new(&mut [0.0; 6], 2, 3).bands(2);
+    }
+
+    #[test]
+    fn outputs_are_split_and_written_by_rows() {
+        let mut numbers = [0; 8];
+        let (mut head, tail) = Output::part(&mut numbers, 2, 3, 4).split(2);
+        head.each_row(|row, out| out.fill(1 + row));
+        tail.expect("a third column").each_row(|row, out| out.fill(7 + row));
+        assert_eq!(numbers, [1, 1, 7, 0, 2, 2, 8, 0]);
+        assert!(Output::new(&mut numbers, 2, 4).split(4).1.is_none());
+        // The middle row of a matrix, turned.
+        let numbers = [1, 2, 3, 4, 5, 6];
+        let middle = Matrix::new(&numbers, 3, 2).rows_within(1..2);
+        assert_eq!((middle.rows, middle.columns, middle.as_rows().unwrap().0[0]), (1, 2, 3));
+        assert!(middle.transposed().as_rows().is_none());
+    }
 }

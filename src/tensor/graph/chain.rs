@@ -422,4 +422,28 @@ mod tests {
         assert!(error.to_string().contains("tensor::backward"), "{error}");
         Ok(())
     }
+    #[test]
+    fn chains_and_constants_may_be_nested() -> Result<()> {
+        let variables = variables()?;
+        let images = variables.last().expect("images").as_tensor();
+        let inner = |images: &Tensor| chain(images, |images| network(images, &variables));
+        let nested = chain(images, |images| gelu(&inner(images)?))?;
+        let plain = chain(images, |images| gelu(&network(images, &variables)?))?;
+        assert_eq!(bits(&nested)?, bits(&plain)?);
+        let [nested, plain] = [nested, plain].map(|output| backward(&output.sum_all()?));
+        let (nested, plain) = (nested?, plain?);
+        for variable in &variables {
+            let [nested, plain] =
+                [&nested, &plain].map(|found| bits(found.get(variable).expect("a gradient")));
+            assert_eq!(nested?, plain?);
+        }
+        let after_inner = without_gradients(|| {
+            without_gradients(|| gelu(images))?;
+            let after = gelu(images)?;
+            assert!(!after.track_op(), "the outer one goes on");
+            Ok(after)
+        })?;
+        assert!(!after_inner.track_op() && gelu(images)?.track_op());
+        Ok(())
+    }
 }

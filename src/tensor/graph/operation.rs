@@ -181,3 +181,90 @@ impl<O: Operation> CustomOp3 for Node<O> {
         Ok(self.gradients([first, second, third], result, gradient)?.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    /// The sum of its arguments' numbers, with some number of gradients, if it can be computed at all.
+    struct Sum {
+        on_cpu: bool,
+        gradients: usize,
+    }
+
+    impl Operation for Sum {
+        const NAME: &'static str = "sum";
+
+        fn on_cpu(&self, arguments: &[OnCpu]) -> Result<(CpuStorage, Shape)> {
+            if !self.on_cpu {
+                return Nowhere.on_cpu(arguments);
+            }
+            let numbers = arguments.iter().map(|(storage, _)| match storage {
+                CpuStorage::F64(numbers) => numbers.iter().sum::<f64>(),
+                _ => f64::NAN,
+            });
+            Ok((CpuStorage::F64(vec![numbers.sum()]), Shape::from(1)))
+        }
+
+        fn backward(&self, arguments: &[&Tensor], _: &Tensor, _: &Tensor) -> Result<Gradients> {
+            // Each argument's gradient is its place, from 1.
+            let by = |place: usize| (arguments[place].ones_like()? * (place + 1) as f64).map(Some);
+            (0..self.gradients).map(by).collect()
+        }
+    }
+
+    /// Implements nothing.
+    struct Nowhere;
+
+    impl Operation for Nowhere {
+        const NAME: &'static str = "nowhere";
+
+        fn backward(&self, _: &[&Tensor], _: &Tensor, _: &Tensor) -> Result<Gradients> {
+            bail!("never")
+        }
+    }
+
+    fn variables() -> [Var; 3] {
+        [[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]].map(|numbers| Var::new(&numbers, &Device::Cpu).unwrap())
+    }
+
+    #[test]
+    fn one_to_three_arguments_get_their_own_gradients() -> Result<()> {
+        let variables = variables();
+        let arguments = variables.each_ref().map(|variable| variable.as_tensor());
+        for (count, sum) in [(1, 3.0), (2, 33.0), (3, 333.0)] {
+            let result = node(&arguments[..count], Sum { on_cpu: true, gradients: count })?;
+            assert_eq!(result.to_vec1::<f64>()?, [sum]);
+            let found = result.sum_all()?.backward()?;
+            for (place, variable) in variables.iter().enumerate() {
+                let expected = (place < count).then(|| vec![(place + 1) as f64; 2]);
+                let gradient = found.get(variable).map(|gradient| gradient.to_vec1::<f64>()).transpose()?;
+                assert_eq!(gradient, expected, "argument {place} of {count}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_an_operation_cannot_do_is_named() -> Result<()> {
+        let variables = variables();
+        let arguments = variables.each_ref().map(|variable| variable.as_tensor());
+        let error = |found: Result<Tensor>| {
+            found.unwrap_err().to_string().lines().next().unwrap_or_default().to_owned()
+        };
+        let wrong = node(&arguments[..2], Sum { on_cpu: true, gradients: 1 })?;
+        let found = wrong.sum_all()?.backward().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(found.contains("sum: 1 gradients by 2 arguments"), "{found}");
+        let four = [arguments[0], arguments[1], arguments[2], arguments[0]];
+        let many = node(&four, Sum { on_cpu: true, gradients: 4 });
+        assert_eq!(error(many), "sum: expected one to three arguments, found 4");
+        let none = node(&[], Sum { on_cpu: true, gradients: 0 });
+        assert_eq!(error(none), "sum: expected one to three arguments, found 0");
+        let elsewhere = node(&arguments[..1], Sum { on_cpu: false, gradients: 1 });
+        assert_eq!(error(elsewhere), "nowhere: expected tensors on a GPU");
+        assert!(Nowhere.reads(0) && Nowhere.reads(2) && !Nowhere.reads_result());
+        Ok(())
+    }
+}

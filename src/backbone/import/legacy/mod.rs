@@ -212,4 +212,82 @@ mod tests {
             drop(tensors(&bytes));
         }
     }
+    /// One tensor of 2 x 2 numbers in a storage, at an offset and with strides; each number is a byte of the pickle.
+    fn placed(kind: &str, count: u8, offset: u8, strides: [u8; 2]) -> Vec<u8> {
+        let storage = format!("(X\x07\0\0\0storagectorch\n{kind}\nX\x01\0\0\x007X\x03\0\0\0cpuK");
+        [
+            &b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n("[..],
+            storage.as_bytes(),
+            &[count],
+            &[
+                b'N', b't', b'Q', b'K', offset, b'K', 2, b'K', 2, 0x86, b'K', strides[0], b'K', strides[1],
+                0x86,
+            ],
+            b"\x89ccollections\nOrderedDict\n)RtRs.",
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_tensor_may_begin_within_its_storage() {
+        let numbers = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let read = |offset, strides, numbers: &[f32]| {
+            tensors(&of_one_storage(&placed("FloatStorage", 6, offset, strides), numbers))
+        };
+        let found = read(2, [2, 1], &numbers).unwrap();
+        assert_eq!(found[0].1.to_vec2::<f32>().unwrap(), [[3.0, 4.0], [5.0, 6.0]]);
+        for (offset, strides, numbers, expected) in [
+            (3, [2, 1], &numbers[..], "tensor 'a' reaches beyond its storage"),
+            (0, [1, 2], &numbers[..], "tensor 'a' is a view that is not contiguous"),
+            (0, [3, 1], &numbers[..], "tensor 'a' is a view that is not contiguous"),
+            (0, [2, 1], &numbers[..5], "storage '7' has 5 numbers, expected 6"),
+        ] {
+            assert_eq!(read(offset, strides, numbers).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn every_type_of_number_is_read_as_what_it_is() {
+        use half::{bf16, f16};
+        let machine = b"\x80\x02}X\x0d\0\0\0little_endian\x88s.";
+        let numbers = [1.5_f64, -2.0, 3.0, 0.25];
+        let bytes =
+            |of: &dyn Fn(f64) -> Vec<u8>| numbers.iter().flat_map(|&number| of(number)).collect::<Vec<u8>>();
+        for (kind, dtype, written, expected) in [
+            ("FloatStorage", DType::F32, bytes(&|x| (x as f32).to_le_bytes().to_vec()), numbers),
+            ("DoubleStorage", DType::F64, bytes(&|x| x.to_le_bytes().to_vec()), numbers),
+            ("HalfStorage", DType::F16, bytes(&|x| f16::from_f64(x).to_le_bytes().to_vec()), numbers),
+            ("BFloat16Storage", DType::BF16, bytes(&|x| bf16::from_f64(x).to_le_bytes().to_vec()), numbers),
+            ("LongStorage", DType::I64, bytes(&|x| (x as i64).to_le_bytes().to_vec()), [1.0, -2.0, 3.0, 0.0]),
+        ] {
+            let keys = b"\x80\x02]q\0X\x01\0\0\x007q\x01a.";
+            let dictionary = placed(kind, 4, 0, [2, 1]);
+            let count = 4_u64.to_le_bytes();
+            let file = [START, machine, &dictionary, keys, &count, &written].concat();
+            let found = tensors(&file).unwrap().remove(0).1;
+            let values = found.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert_eq!((found.dtype(), values), (dtype, expected.to_vec()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_dictionary_of_anything_else_is_refused() {
+        let numbers = [1.0, 2.0, 3.0, 4.0];
+        // {'a': 5}, whose storage no tensor uses.
+        let five = error(&of_one_storage(b"\x80\x02}X\x01\0\0\0aK\x05s.", &numbers));
+        assert_eq!(five, "a storage '7' that no tensor uses");
+        // A list instead of a dictionary.
+        let list = [START, b"\x80\x02}X\x0d\0\0\0little_endian\x88s.", b"\x80\x02].", b"\x80\x02]."].concat();
+        assert_eq!(error(&list), "no dictionary of tensors");
+        // {'a': 5} without storages.
+        let five = [
+            START,
+            b"\x80\x02}X\x0d\0\0\0little_endian\x88s.",
+            b"\x80\x02}X\x01\0\0\0aK\x05s.",
+            b"\x80\x02].",
+        ];
+        assert_eq!(error(&five.concat()), "a dictionary that holds more than named tensors");
+        let nothing = [START, b"\x80\x02}.", b"\x80\x02}.", b"\x80\x02]."].concat();
+        assert_eq!(error(&nothing), "written on a big-endian machine");
+    }
 }

@@ -330,3 +330,86 @@ fn named(module: &[u8], name: &[u8]) -> Result<Node> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(instructions: &[u8]) -> Result<Pickle> {
+        Pickle::read(&mut &[b"\x80\x02", instructions, b"."].concat()[..])
+    }
+
+    /// Names and values of a dictionary.
+    fn entries(pickle: &Pickle) -> Vec<(Node, Node)> {
+        pickle.entries().unwrap().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    #[test]
+    fn values_are_pythons() {
+        // {'a': 258, 'b': -2, 'c': None, 'd': False, 'e': 200}
+        let pickle = read(
+            b"}(X\x01\0\0\0aM\x02\x01X\x01\0\0\0bJ\xfe\xff\xff\xffX\x01\0\0\0cNX\x01\0\0\0d\x89X\x01\0\0\0eK\xc8u",
+        )
+        .unwrap();
+        let expected = [
+            ("a", Node::Number(258)),
+            ("b", Node::Number(-2)),
+            ("c", Node::Nothing),
+            ("d", Node::Flag(false)),
+            ("e", Node::Number(200)),
+        ];
+        assert_eq!(
+            entries(&pickle),
+            expected.clone().map(|(key, value)| (Node::Text(key.to_owned()), value))
+        );
+        assert!(expected.iter().all(|(key, value)| pickle.entry(key) == Some(value)));
+        assert_eq!(pickle.entry("f"), None);
+    }
+
+    /// What is remembered is the last value, under a number of one byte or of four.
+    #[test]
+    fn values_are_remembered_by_number() {
+        let text = |text: &str| Node::Text(text.to_owned());
+        for (remember, recall) in [(&b"q\x07"[..], &b"h\x07"[..]), (b"r\x07\x01\0\0", b"j\x07\x01\0\0")] {
+            let pickle = read(&[b"}X\x01\0\0\0a", remember, b"K\x01s", recall, b"K\x02s"].concat()).unwrap();
+            let expected = [(text("a"), Node::Number(1)), (text("a"), Node::Number(2))];
+            assert_eq!(entries(&pickle), expected);
+        }
+        assert!(read(b"}h\x07K\x02s").is_err(), "never remembered");
+        assert!(read(b"}X\x01\0\0\0aq\x07K\x01sj\x07\x01\0\0K\x02s").is_err(), "another number");
+    }
+
+    #[test]
+    fn tuples_keep_their_order() {
+        let number = |number| Node::Number(number);
+        for (instructions, expected) in [
+            (&b")"[..], vec![]),
+            (b"K\x01\x85", vec![1]),
+            (b"K\x01K\x02\x86", vec![1, 2]),
+            (b"K\x01K\x02K\x03\x87", vec![1, 2, 3]),
+            (b"(K\x01K\x02K\x03K\x04t", vec![1, 2, 3, 4]),
+        ] {
+            let pickle = read(instructions).unwrap();
+            let items = pickle.tuple(*pickle.stack.last().unwrap()).unwrap();
+            assert_eq!(
+                items,
+                expected.into_iter().map(number).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+            );
+        }
+        assert!(read(b"K\x01\x86").is_err(), "one value is no pair");
+        assert!(read(b"K\x01(K\x02\x86").is_err(), "what lies below a mark is not taken");
+    }
+
+    #[test]
+    fn one_value_is_left_and_no_mark() {
+        assert!(read(b"}").is_ok());
+        for odd in
+            [&b""[..], b"}}", b"}(", b"K\x01K\x02s", b"}X\x01\0\0\0as", b"}(K\x01u", b"\x8c\x01a", b"]K\x01b"]
+        {
+            assert!(read(odd).is_err(), "{odd:?}");
+        }
+        // Attributes of a dictionary are left out.
+        assert_eq!(entries(&read(b"}X\x01\0\0\0aK\x01s}b").unwrap()).len(), 1);
+        assert!(Pickle::read(&mut &b"\x80\x03}."[..]).is_err(), "another protocol");
+    }
+}

@@ -1,0 +1,278 @@
+//! What every method has in common, and what it says of itself.
+
+use std::collections::BTreeSet;
+
+use checks::{distance, normal};
+use serde_json::json;
+
+use super::{
+    barlow_twins::Decorrelation,
+    byol::Bootstrap,
+    dino::{Distillation, TeacherTemperature},
+    mae::{Reconstruction, Supervision},
+    simclr::Contrast,
+    simsiam::StopGradient,
+    supervised::{Answer, OnLabels, Supervised},
+    teacher::Momentum,
+    untrained::Untrained,
+    *,
+};
+use crate::backbone::{Stem, VitSize, heads::DecoderSize};
+
+const MOMENTUM: Momentum = Momentum { start: 0.75, end: 0.875 };
+const AT: Position = Position { step: 3, steps: 8, epoch: 1, epochs: 4 };
+const IMAGES: usize = 3;
+
+const DINO: Distillation = Distillation {
+    momentum: MOMENTUM,
+    student_temperature: 0.125,
+    teacher_temperature: TeacherTemperature { start: 0.25, end: 0.5, warm_up: 0.0625 },
+    centre_momentum: 0.9,
+    head_norm: false,
+    frozen_epochs: 2,
+};
+const MAE: Reconstruction = Reconstruction {
+    visible: 0.5,
+    normalise_pixels: true,
+    encoder_heads: Some(6),
+    supervision: Supervision::All,
+};
+
+fn objectives() -> [(Name, Box<dyn Objective>); 7] {
+    [
+        (Name::Supervised, Box::new(OnLabels::default())),
+        (Name::Byol, Box::new(Bootstrap { momentum: MOMENTUM })),
+        (Name::BarlowTwins, Box::new(Decorrelation { off_diagonal_weight: 0.005, scale: 0.1 })),
+        (Name::Dino, Box::new(DINO)),
+        (Name::Mae, Box::new(MAE)),
+        (Name::SimClr, Box::new(Contrast { temperature: 0.2 })),
+        (Name::SimSiam, Box::new(StopGradient)),
+    ]
+}
+
+/// A transformer of 12 features and heads of 4 outputs.
+fn foundation(name: backbone::Name) -> Foundation<'static> {
+    let vit = VitSize { patch: 8, width: 12, depth: 1, heads: 3 };
+    Foundation {
+        architecture: Architecture { name, side: 16, resnet_width: 4, resnet_stem: Stem::Small, vit },
+        heads: Heads {
+            hidden: 8,
+            output: 4,
+            prototypes: 6,
+            decoder: DecoderSize { width: 8, depth: 1, heads: 2 },
+        },
+        defect_weight: 3.0,
+        seed: Some(Seed::root(3)),
+        dtype: DType::F64,
+        device: &Device::Cpu,
+    }
+}
+
+fn batch(views: usize) -> Batch {
+    Batch {
+        images: normal("images", &[views * IMAGES, 16, 16, 3], DType::F64).unwrap().as_detached_tensor(),
+        labels: Tensor::new(&[0_f32, 1.0, 0.0], &Device::Cpu).unwrap(),
+        views,
+        indices: (0..IMAGES).collect(),
+        skipped: Vec::new(),
+    }
+}
+
+fn build(objective: &dyn Objective) -> Box<dyn Method> {
+    objective.build(&foundation(backbone::Name::ViTTiny)).unwrap()
+}
+
+#[test]
+fn names_are_those_of_the_paper() {
+    use backbone::Name::{MobileNetV2, ResNet18, ViTTiny};
+    let expected = [
+        ("supervised", "Supervised", true),
+        ("byol", "BYOL", true),
+        ("barlow_twins", "Barlow Twins", true),
+        ("dino", "DINO", true),
+        ("mae", "MAE", true),
+        ("simclr", "SimCLR", true),
+        ("simsiam", "SimSiam", false),
+    ];
+    assert_eq!(Name::ALL.map(|name| (name.id(), name.label(), name.is_the_papers())), expected);
+    assert_eq!(Name::PAPER, Name::ALL[..6]);
+    assert_eq!(Name::SELF_SUPERVISED, Name::ALL[1..6]);
+    for name in Name::ALL {
+        assert_eq!(name.is_supervised(), name.id() == "supervised");
+        assert_eq!(name.undefined_on(ResNet18).is_some(), name == Name::Mae, "{name}");
+        assert!(name.undefined_on(ViTTiny).is_none() && name.undefined_on(MobileNetV2).is_none(), "{name}");
+    }
+}
+
+/// Colours of Okabe and Ito; no two methods look alike.
+#[test]
+fn methods_can_be_told_apart_in_figures() {
+    let palette = [Name::Byol, Name::BarlowTwins, Name::Dino, Name::Mae].map(Name::colour);
+    assert_eq!(palette, ["#0072b2", "#d55e00", "#009e73", "#cc79a7"], "blue, vermilion, green, purple");
+    for of in [Name::colour, Name::marker, Name::label] {
+        let different: BTreeSet<&str> = Name::ALL.into_iter().map(of).collect();
+        assert_eq!(different.len(), Name::ALL.len(), "{different:?}");
+    }
+    assert!(Name::ALL.iter().all(|name| name.colour().starts_with('#') && name.marker().starts_with('M')));
+}
+
+#[test]
+fn constants_are_stated_under_their_names() {
+    let settings: Vec<Value> = objectives()
+        .iter()
+        .map(|(_, objective)| {
+            objective.settings().into_iter().map(|(name, value)| json!([name, value])).collect()
+        })
+        .collect();
+    let expected = json!([
+        [["name", "supervised"], ["rarity", "weight"]],
+        [["name", "byol"], ["momentum.start", 0.75], ["momentum.end", 0.875]],
+        [["name", "barlow_twins"], ["off_diagonal_weight", 0.005], ["scale", 0.1]],
+        [
+            ["name", "dino"],
+            ["momentum.start", 0.75],
+            ["momentum.end", 0.875],
+            ["student_temperature", 0.125],
+            ["teacher_temperature.start", 0.25],
+            ["teacher_temperature.end", 0.5],
+            ["teacher_temperature.warm_up", 0.0625],
+            ["centre_momentum", 0.9],
+            ["head_norm", false],
+            ["frozen_epochs", 2]
+        ],
+        [["name", "mae"], ["visible", 0.5], ["normalise_pixels", true], ["supervision", "all"]],
+        [["name", "simclr"], ["temperature", 0.2]],
+        [["name", "simsiam"]]
+    ]);
+    assert_eq!(Value::from(settings), expected);
+    let stated = |objective: &dyn Objective, at: usize| objective.settings().swap_remove(at).1;
+    for (supervision, name, views) in [
+        (Supervision::All, "all", 1),
+        (Supervision::TwoPredictions, "two_predictions", 1),
+        (Supervision::CrossedViews, "crossed_views", 2),
+        (Supervision::AsReleased, "as_released", 2),
+    ] {
+        let objective = Reconstruction { supervision, ..MAE };
+        assert_eq!((stated(&objective, 3), objective.views()), (json!(name), views));
+    }
+    for (answer, name) in [
+        (Answer::Nothing, "nothing"),
+        (Answer::FOCAL, "focal_loss"),
+        (Answer::LogitAdjustment, "logit_adjustment"),
+    ] {
+        assert_eq!(stated(&OnLabels { answer }, 1), json!(name));
+    }
+    let focal = OnLabels { answer: Answer::FOCAL }.settings();
+    assert_eq!(focal[2..], [("rarity.of_defects", json!(0.25)), ("rarity.focus", json!(2.0))]);
+}
+
+#[test]
+fn every_step_gives_what_its_method_compares() {
+    for (name, objective) in objectives() {
+        let (method, views) = (build(&*objective), objective.views());
+        let compares = !matches!(name, Name::Supervised | Name::Mae);
+        let (parts, teaches): (&[&str], bool) = match name {
+            Name::BarlowTwins => (&["on_diagonal", "off_diagonal"], false),
+            Name::Dino => (&["teacher_entropy", "divergence"], true),
+            Name::Byol => (&[], true),
+            _ => (&[], false),
+        };
+        assert_eq!(views, if compares { 2 } else { 1 }, "{name}");
+        assert_eq!(objective.attention_heads(), (name == Name::Mae).then_some(6), "{name}");
+        let step = method.step(&batch(views), AT).unwrap();
+        assert!(step.loss.to_scalar::<f64>().unwrap().is_finite(), "{name}");
+        assert_eq!(step.features.dims(), [views * IMAGES, 12], "{name}");
+        let embeddings = step.embeddings.as_ref().map(|rows| rows.dims().to_vec());
+        assert_eq!(embeddings, compares.then_some(vec![views * IMAGES, 4]), "{name}");
+        assert_eq!(step.parts.iter().map(|part| part.0).collect::<Vec<_>>(), parts, "{name}");
+        assert_eq!((method.teacher().is_some(), method.encoder().width()), (teaches, 12), "{name}");
+        let logits = method.classify(&step.features).map(|logits| logits.unwrap().dims().to_vec());
+        assert_eq!(logits, (name == Name::Supervised).then_some(vec![IMAGES]), "{name}");
+        let frozen = method.parameters().all().iter().filter(|variable| method.is_frozen(&variable.name, AT));
+        assert_eq!(frozen.count(), usize::from(name == Name::Dino), "{name}: in the second epoch of four");
+    }
+}
+
+/// What is measured after an epoch: each row alone, by the head that the loss compares.
+#[test]
+fn embeddings_in_evaluation_are_of_each_row() {
+    let features = normal("features", &[5, 12], DType::F64).unwrap().as_detached_tensor();
+    for (name, objective) in objectives() {
+        let method = build(&*objective);
+        let Some(all) = method.embed(&features) else {
+            assert!(matches!(name, Name::Supervised | Name::Mae), "{name}");
+            continue;
+        };
+        let (all, one) = (all.unwrap(), features.narrow(0, 2, 1).unwrap());
+        assert_eq!(all.dims(), [5, 4], "{name}");
+        let alone = method.embed(&one).unwrap().unwrap();
+        assert!(distance(&alone, &all.narrow(0, 2, 1).unwrap()).unwrap() < 1e-12, "{name}");
+        // Predictors and prototypes come after what is compared.
+        let behind = |name: &str| name.contains("predictor") || name.contains("last_layer");
+        for parameter in method.parameters().all().iter().filter(|parameter| behind(&parameter.name)) {
+            parameter.variable.set(&parameter.variable.zeros_like().unwrap()).unwrap();
+        }
+        assert_eq!(distance(&method.embed(&features).unwrap().unwrap(), &all).unwrap(), 0.0, "{name}");
+        if matches!(name, Name::SimClr | Name::Dino) {
+            // Without normalisation, training and evaluation are the same.
+            let method = build(&*objective);
+            let step = method.step(&batch(2), AT).unwrap();
+            let embedded = method.embed(&step.features).unwrap().unwrap();
+            assert!(distance(&embedded, &step.embeddings.unwrap()).unwrap() < 1e-12, "{name}");
+        }
+    }
+}
+
+#[test]
+fn another_number_of_views_is_refused() {
+    for (name, objective) in objectives().into_iter().filter(|(name, _)| *name != Name::Supervised) {
+        let (expected, found) = (objective.views(), 3 - objective.views());
+        let error = build(&*objective).step(&batch(found), AT).err().unwrap().to_string();
+        let expected = format!("{name}: expected {expected} views of an image, found {found}");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+/// Supervised training takes any number of views, whose losses it averages.
+#[test]
+fn views_of_labelled_images_are_averaged() {
+    let method = build(&OnLabels::default());
+    let loss = |batch: &Batch| method.step(batch, AT).unwrap().loss.to_scalar::<f64>().unwrap();
+    let both = batch(2);
+    let of_view = |view: usize| {
+        let images = both.images.narrow(0, view * IMAGES, IMAGES).unwrap();
+        loss(&Batch { images, ..batch(1) })
+    };
+    let views = [of_view(0), of_view(1)];
+    assert!((views[0] - views[1]).abs() > 1e-6, "{views:?}");
+    assert!((loss(&both) - (views[0] + views[1]) / 2.0).abs() < 1e-12, "{views:?}");
+}
+
+#[test]
+fn a_pair_that_is_not_defined_is_not_built() {
+    let error = MAE.build(&foundation(backbone::Name::ResNet18)).err().unwrap().to_string();
+    assert!(error.starts_with("mae on resnet18: not defined: MAE drops patches"), "{error}");
+}
+
+/// The floor of random weights is where supervised training with this seed begins.
+#[test]
+fn untrained_weights_are_those_that_training_begins_with() {
+    let values = |parameters: &Parameters| -> Vec<(String, Vec<f64>)> {
+        let of = |parameter: &backbone::Parameter| {
+            (parameter.name.clone(), parameter.variable.flatten_all().unwrap().to_vec1().unwrap())
+        };
+        parameters.all().iter().map(of).collect()
+    };
+    for name in backbone::Name::STUDY {
+        let on = foundation(name);
+        let (untrained, supervised) =
+            (Untrained::weights(&on).unwrap(), Supervised::new(&on, Answer::default()).unwrap());
+        assert_eq!(values(untrained.parameters()), values(&supervised.parameters().encoder()), "{name}");
+        let error = untrained.step(&batch(1), AT).err().unwrap().to_string();
+        assert!(error.starts_with("an untrained encoder has no training step"), "{error}");
+        assert_eq!(untrained.encoder().width(), supervised.encoder().width());
+    }
+    let pixels = Untrained::pixels();
+    assert_eq!((pixels.encoder().width(), pixels.parameters().all().len()), (192, 0));
+    assert!(pixels.embed(&batch(1).images).is_none() && pixels.classify(&batch(1).images).is_none());
+}
