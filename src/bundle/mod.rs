@@ -92,12 +92,12 @@ impl Bundle {
         let bytes = regular::read(path, Most::WEIGHTS).with_context(|| {
             format!("{}: cannot be read; name a file that `cargo xtask bundle` wrote", path.display())
         })?;
-        Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be relied on", path.display()))
+        Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be trusted", path.display()))
     }
 
     fn of(bytes: &[u8]) -> Result<Self> {
         let (_, head) = safetensors::SafeTensors::read_metadata(bytes).context(
-            "not a bundle by `cargo xtask bundle`, or incomplete: copy it again, or make it again",
+            "not a bundle that `cargo xtask bundle` wrote, or an incomplete one: copy it again, or make it again",
         )?;
         let notes = head.metadata().clone().unwrap_or_default();
         let Some(text) = notes.get(MANIFEST) else {

@@ -331,7 +331,7 @@ fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 fn canonical(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().with_context(|| format!("{}: cannot be followed", path.display()))
+    path.canonicalize().with_context(|| format!("{}: this link or folder cannot be opened", path.display()))
 }
 
 /// Collects the images below a folder; `above` holds the folders on the way to it.

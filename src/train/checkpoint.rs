@@ -287,10 +287,7 @@ fn parse(bytes: &[u8]) -> Result<(State, BTreeMap<String, String>)> {
     }
     let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).context("torn")?;
     let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
-    ensure!(
-        notes.get(DIGEST_NOTE) == Some(&digest(&tensors)),
-        "torn: its numbers do not have the digest that it states"
-    );
+    ensure!(notes.get(DIGEST_NOTE) == Some(&digest(&tensors)), "torn: its numbers do not match its digest");
     Ok((State { tensors }, notes))
 }
 

@@ -69,12 +69,12 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     assert!(told.contains("not its own: ") && told.contains("weights, logits"), "{told}");
     let status = skewbench(&["status", &folder]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains("not whole") && status.contains("1 of 1 cells finished"), "{status}");
+    assert!(status.contains("incomplete") && status.contains("1 of 1 cells finished"), "{status}");
     // What is not to be kept is not made again.
     fs::write(logits, &whole[1]).unwrap();
     let told = trained(&data, &out, &["--no-weights"]);
     assert!(
-        told.contains("not the weights of its record: with --no-weights it is not written again"),
+        told.contains("differs from the weights that its record describes: it is not written again, because of --no-weights"),
         "{told}"
     );
 
@@ -83,10 +83,7 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     {
         damage();
         let told = trained(&data, &out, &[]);
-        assert!(
-            told.contains("not there, though the record states it: the cell is computed again"),
-            "{told}"
-        );
+        assert!(told.contains("missing, although the record lists it: the cell is computed again"), "{told}");
         assert!(bytes() == whole, "files, and the record that stands, are the same to the bit");
     }
     assert!(trained(&data, &out, &[]).contains("finished earlier"));

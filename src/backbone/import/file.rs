@@ -38,8 +38,7 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         refuse!("a Git LFS pointer, not the weights{size}: run `git lfs pull` in its folder")
     } else if ["<!doctype", "<html", "<?xml", "<head"].iter().any(|tag| text.starts_with(tag)) {
         refuse!(
-            "a web page, not weights: the download followed a link to a page or a login; take the file's own address (on \
-             Hugging Face /resolve/, not /blob/)"
+            "a web page, not weights: the address led to a page or a login; download from the address of the file itself (on Hugging Face it has /resolve/, not /blob/)"
         )
     } else if bytes.starts_with(b"PK\x03\x04") {
         checkpoint(path, bytes)

@@ -91,7 +91,7 @@ fn a_store_gives_what_its_files_give() {
             form != Form::Files
         );
         let error = pack(&files, &to, form, OnBadImage::Fail).unwrap_err().to_string();
-        assert!(error.contains("a whole store lies there"), "{error}");
+        assert!(error.contains("already holds a complete store"), "{error}");
     }
     let distinct: std::collections::BTreeSet<&String> = digests.iter().collect();
     assert_eq!(distinct.len(), 4, "other pixels are other data");
@@ -153,7 +153,7 @@ fn packing_goes_on_where_it_was_stopped() {
     fs::create_dir(&part).unwrap();
     fs::copy(shard_path(&whole, 0), shard_path(&part, 0)).unwrap();
     let error = pack(&files, &part, Form::Files, OnBadImage::Skip).unwrap_err().to_string();
-    assert!(error.contains("a shard of other images, labels or sides"), "{error}");
+    assert!(error.contains("this shard was packed from other images"), "{error}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn what_was_damaged_is_named() {
     let store = open(&to).unwrap();
     let last = store.validation.labels().len() - 1;
     let error = format!("{:#}", store.validation.open(last).unwrap_err());
-    assert!(error.contains("its bytes are not those that were packed"), "{error}");
+    assert!(error.contains("its bytes differ from those that were packed"), "{error}");
     assert!(store.validation.open(0).is_ok(), "others are whole");
     drop(store);
     for length in [0, 7, 100, whole.len() - 1] {

@@ -88,7 +88,7 @@ pub struct Setup {
     #[arg(long, value_name = "paper|original|flip|none")]
     pub augmentation: Option<Augmentation>,
 
-    /// Train on the first NVIDIA GPU; needs a build with the feature `cuda`. No GPU has run it yet
+    /// Train on the first NVIDIA GPU; needs a build with the feature `cuda`. It has not run on a GPU yet
     #[arg(long)]
     pub gpu: bool,
 

@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .find(|record| record.settings.scale != "full" || record.data.source != "sewer-ml");
         if let Some(other) = other {
             println!(
-                "note: {} is {} scale on {}: how it differs from the paper says nothing about the paper\n",
+                "note: {} has {} scale and the data {}, unlike the paper, so these differences say nothing about the paper\n",
                 other.cell.id, other.settings.scale, other.data.source
             );
         }
@@ -69,7 +69,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         count(Change::WithinNoise),
         count(Change::Equal),
         count(Change::Undecided),
-        if count(Change::Undecided) > 0 { " (one seed: --seeds 3 tells noise)" } else { "" }
+        if count(Change::Undecided) > 0 {
+            " (with one seed there is no measure of noise: use --seeds 3)"
+        } else {
+            ""
+        }
     );
     Ok(())
 }

@@ -94,7 +94,7 @@ impl<'a> Clock<'a> {
 impl Refusal {
     pub fn in_words(&self) -> String {
         let [takes, left, limit] = [self.takes, self.left, self.limit].map(duration);
-        format!("{} takes about {takes}, and {left} of {limit} are left", self.cell)
+        format!("{} takes about {takes}, but only {left} of {limit} are left", self.cell)
     }
 }
 

@@ -69,7 +69,7 @@ pub fn run(job: &Job, processes: usize) -> Result<()> {
     }
     if failed > 0 {
         bail!(
-            "{failed} of {processes} processes failed; their messages stand above. Run the same command again to resume"
+            "{failed} of {processes} processes failed; their messages are above. Run the same command again to resume"
         )
     }
     Ok(())
@@ -87,7 +87,7 @@ fn gpus(processes: usize, visible: Option<&str>, known: Option<usize>) -> Result
     let whence = if visible.is_some() { format!(" in {VISIBLE}") } else { String::new() };
     ensure!(
         processes <= gpus.len(),
-        "--local {processes}: each process needs a GPU of its own, and there are {}{whence}; ask for as many processes",
+        "--local {processes}: each process needs its own GPU, but the number of GPUs{whence} is {}; start at most as many processes",
         gpus.len()
     );
     Ok(gpus.into_iter().take(processes).collect())
