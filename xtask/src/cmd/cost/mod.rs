@@ -51,7 +51,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for (name, value) in [("gpu-rate", gpu_rate), ("gpu-price", gpu_price), ("price", price)] {
         ensure!(
             value.is_none_or(|value| value.is_finite() && value > 0.0),
-            "--{name} must be a number above 0, found {value:?}"
+            "--{name} must be a number above 0, found {}",
+            value.unwrap_or_default()
         );
     }
     let checkout = program::checkout()?;
