@@ -333,7 +333,7 @@ fn a_state_that_does_not_belong_is_never_resumed() {
         }
     })
     .unwrap();
-    assert!(notes.len() == 1 && notes[0].contains("torn"), "{notes:?}");
+    assert!(notes.len() == 1 && notes[0].contains("truncated"), "{notes:?}");
     assert!(fs::read(path.with_extension("checkpoint-unused")).unwrap() == torn, "it is kept");
     assert!(computed_files(&finished).1 == expected.1);
 }

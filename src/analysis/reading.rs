@@ -501,7 +501,7 @@ mod tests {
         assert_eq!(reading.records.len(), 1);
         let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
         for (name, what) in [
-            ("torn.json", "torn or not JSON"),
+            ("torn.json", "truncated or not JSON"),
             ("nan.json", "null where a number is expected: f1"),
             ("foreign.json", "no number"),
             ("nowhere", ""),

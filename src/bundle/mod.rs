@@ -105,13 +105,13 @@ impl Bundle {
                 "safetensors without a manifest: weights alone are not a detector; `bundle` makes one from a results folder"
             )
         };
-        let version: serde_json::Value = serde_json::from_str(text).context("its manifest is torn")?;
+        let version: serde_json::Value = serde_json::from_str(text).context("its manifest is damaged")?;
         ensure!(
             version["version"] == VERSION,
             "a bundle of version {}, this program reads {VERSION}: use the program that made it, or make it again",
             version["version"]
         );
-        let file = safetensors::SafeTensors::deserialize(bytes).context("torn: copy it again")?;
+        let file = safetensors::SafeTensors::deserialize(bytes).context("truncated: copy it again")?;
         let parts: BTreeMap<String, &[u8]> =
             file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data())).collect();
         let found = digest(text, &parts);

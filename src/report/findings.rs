@@ -23,7 +23,10 @@ pub fn verdicts(page: &Page) -> Markup {
             }
         }
         p.small {
-            "\u{201c}Holds\u{201d}: every comparison that the claim makes comes out as claimed, by more than new seeds could change. \u{201c}Fails\u{201d}: at least one comparison comes out significantly the other way, or the numbers are impossible. \u{201c}The same\u{201d}: all differences are known to be smaller than " (margin(page)) ". \
+            "\u{201c}Holds\u{201d}: every comparison that the claim makes comes out as claimed, by more than new \
+             seeds could change. \u{201c}Fails\u{201d}: at least one comparison comes out significantly the other \
+             way, or the numbers are impossible. \u{201c}The same\u{201d}: all differences are known to be smaller \
+             than " (margin(page)) ". \
              \u{201c}Undecided\u{201d}: too few seeds, or never measured; open a claim to see what would decide it. The paper's score is F1 of \
              the classifier in training; AUROC is that of the converged probe."
         }

@@ -216,10 +216,10 @@ impl Folder {
         let help = if part == Part::Logits {
             "make the path writable and run the same command again"
         } else {
-            "or use --no-weights, which writes none"
+            "make the path writable, or use --no-weights, which writes none"
         };
         durable::write(&path, bytes, Before::Anything).with_context(|| {
-            format!("{}: cannot write the {part}; finished cells are kept, {help}", path.display())
+            format!("{}: cannot write the {part}; finished cells are kept; {help}", path.display())
         })?;
         Ok(record::Beside::of(bytes, rows))
     }
@@ -244,7 +244,7 @@ impl Folder {
             let help = match is_there {
                 // Two processes on one machine exclude each other; see `lock.rs`.
                 true => "another process has finished this cell meanwhile, and its lock did not hold here (perhaps it runs on another machine, and the file system does not share locks): its record is kept, and this one is discarded",
-                false => "finished cells are kept, make the path writable and run the same command again",
+                false => "finished cells are kept; make the path writable and run the same command again",
             };
             anyhow::Error::from(error).context(format!("{}: cannot write the record; {help}", path.display()))
         })?;
@@ -275,7 +275,8 @@ pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, Str
     let bytes = state.serialised(notes)?;
     durable::write(path, &bytes, Before::Anything).with_context(|| {
         format!(
-            "{}: cannot write the checkpoint; finished cells are kept, make the path writable and run the same command again",
+            "{}: cannot write the checkpoint; finished cells are kept; make the path writable and run the same \
+             command again",
             path.display()
         )
     })
@@ -346,7 +347,7 @@ fn json_text(path: &Path) -> Result<String> {
 pub fn read(path: &Path) -> Result<Record> {
     let text = json_text(path)?;
     let value: serde_json::Value = serde_json::from_str(&text).with_context(|| {
-        format!("{}: torn or not JSON; move it away to compute the cell again", path.display())
+        format!("{}: truncated or not JSON; move it away to compute the cell again", path.display())
     })?;
     match value.get("schema").and_then(serde_json::Value::as_u64) {
         Some(found) if (record::OLDEST_SCHEMA.into()..=record::SCHEMA.into()).contains(&found) => {}
@@ -409,7 +410,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
 
         for (changed, expected) in [
-            (text[..text.len() / 2].to_owned(), "torn or not JSON"),
+            (text[..text.len() / 2].to_owned(), "truncated or not JSON"),
             (text.replace("\"schema\": 2", "\"schema\": 99"), "record schema 99, this build reads 1 to 2"),
             ("{\"accuracy\": 0.9}".to_owned(), "no number called 'schema'"),
             (text.replace("\"seed\"", "\"sead\""), "not a record of schema 2"),

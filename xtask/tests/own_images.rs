@@ -245,7 +245,8 @@ fn files_that_give_the_label_away_are_told() {
     let (sound, told) = doctor(&folder(&data), &root.path().join("out"), &[]);
     assert!(sound, "{told}");
     for expected in [
-        "the format of a file alone predicts 100 % of training images' labels (50 % is chance; jpeg for defects, png for",
+        "the format of a file alone predicts 100 % of training images' labels (50 % is chance; jpeg for defects, png \
+         for",
         "images are of one colour throughout, the first is",
         "images are enlarged more than twice to reach 64 px",
     ] {

@@ -160,7 +160,7 @@ fn a_bundle_becomes_onnx() {
     let bytes = fs::metadata(&bundle).unwrap().len();
     // At width w, 2724 w^2 in convolutions, 147 w in the stem, 150 w in norms; here 8, and a probe of 64 features.
     assert!(said.contains("  176 777 parameters, "), "{said}");
-    assert!(said.contains(" ms an image alone, ") && said.contains("one thread"), "{said}");
+    assert!(said.contains(" ms for a single image, ") && said.contains("one thread"), "{said}");
 
     let output = skewbench(&["onnx", &bundle, &to]);
     succeeds(&output);

@@ -106,7 +106,7 @@ fn files_that_cannot_be_read_are_told_before_training_and_cost_nothing_else() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let told = status();
-    assert!(told.contains("environment.json: torn") && told.contains("notes.json"), "{told}");
+    assert!(told.contains("environment.json: damaged") && told.contains("notes.json"), "{told}");
 
     let told = trained(&data, &out, &[]);
     let place = |text: &str| told.find(text).unwrap_or_else(|| panic!("no '{text}': {told}"));

@@ -105,7 +105,8 @@ impl Card {
         if let Some(images) = self.images {
             let (what, over) = if images.grouped { ("groups of ", " over groups") } else { ("", "") };
             lines.push(format!(
-                "Other {what}validation images would also change its AUROC, by about {:.3} (standard error{over}, {:.0} defects and {:.0} normal images); the intervals here are over seeds alone.",
+                "Other {what}validation images would also change its AUROC, by about {:.3} (standard error{over}, \
+                 {:.0} defects and {:.0} normal images); the intervals here are over seeds alone.",
                 images.error, images.defects, images.normals
             ));
         }
@@ -195,7 +196,8 @@ impl Card {
                 ))
             }
             Next::Beyond(seeds) => Some(format!(
-                "Even {seeds} seeds of each would probably not settle it: scores differ more between seeds than between methods."
+                "Even {seeds} seeds of each would probably not settle it: scores differ more between seeds than \
+                 between methods."
             )),
         }
     }

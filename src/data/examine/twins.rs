@@ -81,7 +81,8 @@ impl Twins {
             let normals = side.len() - defects;
             ensure!(
                 files.group(0).is_none() || (defects >= Pool::FEWEST_DEFECTS && normals > 0),
-                "groups and images that are alike are kept whole, which leaves {defects} defects and {normals} normal images to {name} on: \
+                "groups and images that are alike are kept whole, which leaves {defects} defects and {normals} \
+                 normal images to {name} on: \
                  give smaller groups, more of them, or a split of your own"
             );
         }

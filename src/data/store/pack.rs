@@ -193,7 +193,8 @@ impl Packing<'_> {
         let mut limits = self.source.limits.clone();
         if let Form::Pixels(side) = self.form {
             limits.push(format!(
-                "images whose shorter side was longer than {side} pixels were shrunk to that once (bicubic, as in Pillow); views are cut out of the shrunk images"
+                "images whose shorter side was longer than {side} pixels were shrunk to that once (bicubic, as in \
+                 Pillow); views are cut out of the shrunk images"
             ));
         }
         if left_out > 0 {
@@ -222,7 +223,8 @@ fn whole(path: &Path, note: &str, images: usize) -> Result<Vec<Digest>> {
     let found: BTreeMap<&String, &String> = head.metadata().iter().flatten().collect();
     ensure!(
         found.get(&NOTE.to_owned()).is_some_and(|found| *found == note) && shard.images.len() == images,
-        "{}: this shard was packed from other images, with other labels or at another side; remove the folder, or choose another",
+        "{}: this shard was packed from other images, with other labels or at another side; remove the folder, or \
+         choose another",
         path.display()
     );
     Ok((0..images).into_par_iter().map(|place| digest(shard.image(place).0)).collect())

@@ -187,7 +187,8 @@ fn ensure_readable(files: &Files, indices: &[usize]) -> Result<()> {
     let reason = unreadable[first].replace(&files.place(*first), "");
     let reason = foreign::name(reason.trim_start_matches(": ")).into_owned();
     bail!(
-        "{} of {} files cannot be read, the first is {}: {reason}; --on-bad-image skip leaves them out and reports them",
+        "{} of {} files cannot be read, the first is {}: {reason}; --on-bad-image skip leaves them out and reports \
+         them",
         bad.len(),
         indices.len(),
         foreign::name(&files.place(*first))

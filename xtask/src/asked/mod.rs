@@ -52,7 +52,8 @@ pub struct Asked {
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]
     pub shares: Vec<Share>,
 
-    /// Only part K of N of these cells, for one of N processes: on a cluster without a shared --out, or to give each process its own cells. Cells that start from another cell's weights stay with it
+    /// Only part K of N of these cells, for one of N processes: on a cluster without a shared --out, or to give each
+    /// process its own cells. Cells that start from another cell's weights stay with it
     #[arg(long, value_name = "K/N")]
     pub part: Option<Part>,
 

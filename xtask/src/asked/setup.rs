@@ -35,7 +35,7 @@ pub struct Setup {
     #[arg(long, conflicts_with = "full")]
     pub quick: bool,
 
-    /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
+    /// What to do about an image that is missing or damaged: stop and name it, or leave it out and count it
     #[arg(long, default_value = "fail", value_name = "fail|skip")]
     pub on_bad_image: OnBadImage,
 

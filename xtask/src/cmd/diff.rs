@@ -49,7 +49,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .find(|record| record.settings.scale != "full" || record.data.source != "sewer-ml");
         if let Some(other) = other {
             println!(
-                "note: {} has {} scale and the data {}, unlike the paper, so these differences say nothing about the paper\n",
+                "note: {} has {} scale and the data {}, unlike the paper, so these differences say nothing about the \
+                 paper\n",
                 other.cell.id, other.settings.scale, other.data.source
             );
         }

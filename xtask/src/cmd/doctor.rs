@@ -29,8 +29,8 @@ pub struct Arguments {
     #[command(flatten)]
     asked: Asked,
 
-    /// Read only the headers of images: finds missing and foreign files, not torn ones. Images without a split are
-    /// still decoded, because images that are alike must stay on one side
+    /// Read only the headers of images: finds missing files and files that are not images, but not damaged ones.
+    /// Images without a split are still decoded, because images that are alike must stay on one side
     #[arg(long)]
     headers: bool,
 

@@ -315,7 +315,8 @@ impl Walk {
         let scans = self.scans;
         ensure!(
             scans == 0,
-            "damaged: expected another scan or the end of the image at byte {at}, after scan {scans}, found neither{ADVICE}"
+            "damaged: expected another scan or the end of the image at byte {at}, after scan {scans}, found \
+             neither{ADVICE}"
         );
         Ok(false)
     }

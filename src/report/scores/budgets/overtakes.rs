@@ -71,7 +71,9 @@ impl Overtakes {
                 format!("{what} is ahead of {name} from {first} labelled defects on ({}).", seeds(count))
             }
             _ => format!(
-                "{what} overtakes {name} somewhere between fewer than {first} and more than {last} labelled defects: in {always} of {count} seeds it is ahead even with the fewest labels, in {never} not even with all of them."
+                "{what} overtakes {name} somewhere between fewer than {first} and more than {last} labelled defects: \
+                 in {always} of {count} seeds it is ahead even with the fewest labels, in {never} not even with all \
+                 of them."
             ),
         }
     }

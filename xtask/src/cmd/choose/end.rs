@@ -35,7 +35,8 @@ pub fn print(
             bail!("no training fits into --hours: {refused}")
         }
         println!(
-            "\nNothing can be said yet: {} finished, and the first comparison needs {FIRST} seeds of every arm ({refused}). \
+            "\nNothing can be said yet: {} finished, and the first comparison needs {FIRST} seeds of every arm \
+             ({refused}). \
              Run the same command again to resume.",
             counted(trained, "training is", "trainings are")
         );

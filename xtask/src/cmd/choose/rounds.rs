@@ -165,7 +165,7 @@ fn tell(look: &Look) {
     for arm in &look.open {
         let lag = leader.mean - arm.mean;
         println!(
-            "  open     {:<26} AUROC {:.3}, {lag:.3} less: above the leader by up to {:.3}",
+            "  open     {:<26} AUROC {:.3}, {lag:.3} less: may be above the leader by up to {:.3}",
             in_words(&arm.at),
             arm.mean,
             arm.above_leader

@@ -19,8 +19,8 @@ const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// NVIDIA's driver has a folder here for each GPU.
 const DRIVER: &str = "/proc/driver/nvidia/gpus";
 
-/// Starts all processes, forwards their output, and waits for them. They share one folder, and each takes cells
-/// that no other works on.
+/// Starts all processes, forwards their output, and waits for them. They share one folder, and each trains cells that
+/// no other process is training.
 pub fn run(job: &Job, processes: usize) -> Result<()> {
     let asked = stop::asked();
     let program = std::env::current_exe().context("cannot find the path of this program")?;
@@ -87,7 +87,8 @@ fn gpus(processes: usize, visible: Option<&str>, known: Option<usize>) -> Result
     let whence = if visible.is_some() { format!(" in {VISIBLE}") } else { String::new() };
     ensure!(
         processes <= gpus.len(),
-        "--local {processes}: each process needs its own GPU, but the number of GPUs{whence} is {}; start at most as many processes",
+        "--local {processes}: each process needs its own GPU, but the number of GPUs{whence} is {}; start at most as \
+         many processes",
         gpus.len()
     );
     Ok(gpus.into_iter().take(processes).collect())
