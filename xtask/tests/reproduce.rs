@@ -303,7 +303,7 @@ fn a_folder_differs_from_itself_in_nothing() {
     };
     // Two ablations, two classifiers, ten scores (the records are from before there were more); and again at five shares of defects.
     let equal = |count: usize| {
-        format!("{count} scores: 0 moved beyond noise, 0 within noise, {count} equal to the bit, 0 undecided")
+        format!("{count} scores: 0 changed beyond noise, 0 within noise, {count} bit-identical, 0 undecided")
     };
     assert_eq!(summary(&[]), equal(2 * 2 * 10));
     assert_eq!(summary(&["--shares"]), equal(6 * 2 * 2 * 10));

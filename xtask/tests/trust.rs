@@ -66,7 +66,7 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     let message = error(&skewbench(&["bundle", &folder, CELL, &text("x.skewbench")]));
     assert!(message.contains("does not belong to its record"), "{message}");
     let told = succeeds(&skewbench(&["diff", &folder, &folder]));
-    assert!(told.contains("not its own: ") && told.contains("weights, logits"), "{told}");
+    assert!(told.contains("wrong file: ") && told.contains("weights, logits"), "{told}");
     let status = skewbench(&["status", &folder]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("incomplete") && status.contains("1 of 1 cells finished"), "{status}");

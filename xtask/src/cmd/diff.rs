@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     print(&differences, arguments.all);
     let count = |change| differences.iter().filter(|difference| difference.change == change).count();
     println!(
-        "\n{} scores: {} moved beyond noise, {} within noise, {} equal to the bit, {} undecided{}",
+        "\n{} scores: {} changed beyond noise, {} within noise, {} bit-identical, {} undecided{}",
         differences.len(),
         count(Change::MovedBeyondNoise),
         count(Change::WithinNoise),
@@ -89,7 +89,7 @@ fn print(differences: &[Difference], all: bool) {
     if !shown.is_empty() {
         println!(
             "{:<64} {:<22} {:>8} {:>8} {:>8} {:>8}",
-            "cells, classifier, validation share", "score", "A", "B", "moved", "noise"
+            "cells, classifier, validation share", "score", "A", "B", "change", "noise"
         );
     }
     for Difference { at, metric, before, after, noise, .. } in shown {
