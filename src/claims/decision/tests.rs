@@ -255,7 +255,7 @@ fn floors_that_are_not_there_are_missing() {
         "Missing: random weights on ResNet-18 and raw pixels not scored (--study floors --shares 5%).";
     assert_eq!(missing, expected);
     let floors = Drawn::new().floors(FIVE, 0.5, 0.5, 3).card();
-    assert!(floors.sentence().starts_with("At 5 % defects: nothing was trained"), "{}", floors.sentence());
+    assert!(floors.sentence().starts_with("At 5 % defects: no trained model"), "{}", floors.sentence());
     assert_eq!((floors.evidence(), floors.what_next(), floors.pick()), (vec![], None, None));
     assert!(Drawn::new().cards().is_empty());
 }
