@@ -81,13 +81,19 @@ fn pictures_on_both_sides_of_a_given_split_stop_it_unless_accepted() {
         assert!(message.contains(expected), "{expected}: {message}");
     }
     let (sound, told) = doctor(&folder(&given), &out, &[]);
-    assert!(!sound && told.contains("PROBLEM  1 of 11 validation images are training images too"), "{told}");
+    assert!(
+        !sound && told.contains("PROBLEM  1 of 11 validation images has the same bytes as a training image"),
+        "{told}"
+    );
 
     succeeds(&reproduce(&folder(&given), &out, &["--on-leak", "accept"]));
     let limits = record(&out)["data"]["limits"].to_string();
-    assert!(limits.contains("accepted: 1 of 11 validation images are training images too"), "{limits}");
+    assert!(
+        limits.contains("accepted: 1 of 11 validation images has the same bytes as a training image"),
+        "{limits}"
+    );
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.contains("accepted: 1 of 11 validation images are training images too"));
+    assert!(page.contains("accepted: 1 of 11 validation images has the same bytes as a training image"));
 }
 
 #[test]

@@ -248,8 +248,8 @@ mod tests {
             ("sewer-ml", "'sewer-ml' needs a folder".to_owned()),
             ("packed", "'packed' needs a folder".to_owned()),
             ("csv", "'csv' needs a file: csv=FILE".to_owned()),
-            (&folder, format!("is written folder={folder}")),
-            (&file, format!("is written csv={file}")),
+            (&folder, format!("write folder={folder}")),
+            (&file, format!("write csv={file}")),
             ("mnist", "no data called 'mnist'".to_owned()),
         ] {
             let error = text.parse::<Choice>().unwrap_err().to_string();

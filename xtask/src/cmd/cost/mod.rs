@@ -95,7 +95,7 @@ mod tests {
         let of = |given| document(&checkout, given).unwrap();
         let given = Given { gpu_rate: Some(2_000.0), gpu_price: Some(3.0), price: Some(0.1) };
         let text = of(given);
-        assert!(text.contains("2 000 images/s, as given") && text.contains("| price |"), "{text}");
+        assert!(text.contains("the given rate of 2 000 images/s") && text.contains("| price |"), "{text}");
         assert!(!of(Given::default()).contains("as given"));
     }
 

@@ -152,7 +152,7 @@ mod tests {
         {
             let error = gpus(2, visible, known).unwrap_err().to_string();
             assert!(
-                error.contains("--local 2: each process needs a GPU of its own") && error.contains(found),
+                error.contains("--local 2: each process needs its own GPU") && error.contains(found),
                 "{error}"
             );
         }
