@@ -75,7 +75,7 @@ fn pictures_on_both_sides_of_a_given_split_stop_it_unless_accepted() {
     let message = error(&reproduce(&folder(&given), &out, &[]));
     for expected in [
         "1 of 11 validation images has the same bytes as a training image, such as",
-        "1 of 11 validation images are nearly equal to a training image of the same label, such as",
+        "1 of 11 validation images is nearly equal to a training image of the same label, such as",
         "--on-leak accept continues",
     ] {
         assert!(message.contains(expected), "{expected}: {message}");

@@ -96,7 +96,7 @@ mod tests {
         let given = Given { gpu_rate: Some(2_000.0), gpu_price: Some(3.0), price: Some(0.1) };
         let text = of(given);
         assert!(text.contains("the given rate of 2 000 images/s") && text.contains("| price |"), "{text}");
-        assert!(!of(Given::default()).contains("as given"));
+        assert!(!of(Given::default()).contains("the given rate"));
     }
 
     /// Returns hours and prices in the rows of the table after a text, by seeds.

@@ -147,9 +147,10 @@ mod tests {
         let given = gpus(2, Some("5, GPU-8c1a,7"), Some(8)).unwrap();
         assert_eq!(started(2, Some(&given)), expected(["5", "GPU-8c1a"]));
         assert!(started(2, None).iter().all(|(gpu, _)| gpu.is_none()), "on the CPU nothing is said");
-        for (visible, known, found) in
-            [(None, Some(1), "there are 1;"), (Some("3"), Some(8), "1 in CUDA_VISIBLE")]
-        {
+        for (visible, known, found) in [
+            (None, Some(1), "the number of GPUs is 1;"),
+            (Some("3"), Some(8), "in CUDA_VISIBLE_DEVICES is 1;"),
+        ] {
             let error = gpus(2, visible, known).unwrap_err().to_string();
             assert!(
                 error.contains("--local 2: each process needs its own GPU") && error.contains(found),
