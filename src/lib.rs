@@ -43,7 +43,7 @@
 //! - **Skip**: leave out an image that cannot be read, and count it.
 //!
 //! What is said:
-//! - **Claim**: a sentence of the paper, or a question of ours, as a predicate on records.
+//! - **Claim**: a sentence of the paper, or a question of our own, as a predicate on records.
 //! - **Yardstick**: the score that a claim is judged by (the paper's, or AUROC), at every share or on average.
 //! - **Verdict**: the result of judging a claim: holds, fails, the same or undecided.
 //! - **Outlook**: what an undecided claim could have shown, and how many seeds would decide it.

@@ -164,7 +164,7 @@ impl Loader<'_> {
             };
             std::thread::Builder::new()
                 .spawn_scoped(scope, load)
-                .context("no thread to be had to load images in: the system or its user has too many")?;
+                .context("cannot start a thread to load images: the system or its user has too many")?;
             while let Some(batch) = next(&receiver) {
                 consume(batch?)?;
             }
@@ -224,7 +224,7 @@ impl Loader<'_> {
                 }
                 (Err(_), OnBadImage::Skip) => skipped.push(index),
                 (Err(error), OnBadImage::Fail) => {
-                    return Err(error).context("--on-bad-image skip leaves such images out and counts them");
+                    return Err(error).context("an image is missing or damaged (--on-bad-image skip leaves such images out and counts them)");
                 }
             }
         }

@@ -176,7 +176,9 @@ impl Study {
                 Self::Unseen { rank: rank.try_into().context("no class has such a rank")? }
             }
             "label_budget" => Self::LabelBudget { defects: number(variant, "defects")? },
-            "remedy" => Self::Remedy(variant.context("a remedy's record does not say which")?.parse()?),
+            "remedy" => {
+                Self::Remedy(variant.context("the record of a remedy does not name the remedy")?.parse()?)
+            }
             "tuning" => Self::Tuning { trial: number(variant, "trial")? },
             _ => match id.parse() {
                 Ok(ablation) => Self::Ablation(ablation),
@@ -231,7 +233,7 @@ mod tests {
             ("table1", Some("side064"), "study 'table1' has no variant 'side064'"),
             ("table2", None, "expected 'side' and a number, found ''"),
             ("figure3", Some("jitter0275-crop"), "'' is not a valid number after 'crop'"),
-            ("remedy", None, "a remedy's record does not say which"),
+            ("remedy", None, "the record of a remedy does not name the remedy"),
             ("remedy", Some("prayer"), "no remedy called 'prayer'"),
             ("tuning", Some("trial3"), "study 'tuning' has no variant 'trial3'"),
         ] {

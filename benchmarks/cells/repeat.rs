@@ -313,7 +313,10 @@ fn a_state_that_does_not_belong_is_never_resumed() {
     for (asked, difference) in [(other, "recipe"), (rebuilt, "code")] {
         let error = experiment::run_kept(&asked, &checkpoint, &mut |_| {}).err().unwrap();
         let told = format!("{error:#}");
-        assert!(told.contains("training began otherwise: ") && told.contains(difference), "{told}");
+        assert!(
+            told.contains("the saved training differs from the requested one: ") && told.contains(difference),
+            "{told}"
+        );
         assert!(fs::read(&path).unwrap() == before);
     }
 
@@ -330,7 +333,7 @@ fn a_state_that_does_not_belong_is_never_resumed() {
         }
     })
     .unwrap();
-    assert!(notes.len() == 1 && notes[0].contains("torn"), "{notes:?}");
+    assert!(notes.len() == 1 && notes[0].contains("truncated"), "{notes:?}");
     assert!(fs::read(path.with_extension("checkpoint-unused")).unwrap() == torn, "it is kept");
     assert!(computed_files(&finished).1 == expected.1);
 }

@@ -87,7 +87,7 @@ impl fmt::Display for ReadingProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             ProblemKind::Unreadable => "not read",
-            ProblemKind::Foreign => "not its own",
+            ProblemKind::Foreign => "wrong file",
             ProblemKind::NotANumber => "not a number",
             ProblemKind::Repeated => "repeated",
             ProblemKind::Mixed => "mixed",
@@ -219,7 +219,7 @@ fn not_its_own(
     let (absent, foreign): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.is_missing);
     missing.extend(absent.iter().map(|fault| fault.part.of(file).display().to_string()));
     let parts: Vec<&str> = foreign.iter().map(|fault| fault.part.id()).collect();
-    let what = format!("the {} beside it belong to another record or are damaged", parts.join(", "));
+    let what = format!("the {} beside this record belong to another record or are damaged", parts.join(", "));
     (!parts.is_empty()).then(|| problem(ProblemKind::Foreign, &place, &what))
 }
 
@@ -242,10 +242,14 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
         *folders.entry(&found.folder).or_default().entry(setting).or_default() += 1;
         let key = (setting.as_str(), found.record.cell.id.as_str());
         if let Some(other) = kept.get(&key).copied() {
-            let same = if other.record.fingerprint == found.record.fingerprint { "equal" } else { "other" };
+            let same =
+                if other.record.fingerprint == found.record.fingerprint { "the same" } else { "another" };
             let newer = found.record.provenance.started_unix > other.record.provenance.started_unix;
             let (out, stays) = if newer { (other, found) } else { (found, other) };
-            let what = format!("{same} fingerprint, left out: {} is newer or was read first", stays.place);
+            let what = format!(
+                "left out, because {} holds the same cell ({same} fingerprint) and is newer or was read first",
+                stays.place
+            );
             problems.push(problem(ProblemKind::Repeated, &out.place, &what));
             if !newer {
                 continue;
@@ -256,7 +260,7 @@ fn gather(records: Vec<(PathBuf, PathBuf, Record)>, mut problems: Vec<ReadingPro
     for (folder, settings) in folders {
         if settings.len() > 1 {
             let list: Vec<_> = settings.iter().map(|(name, count)| format!("{count} of [{name}]")).collect();
-            let what = format!("{} settings, kept apart: {}", settings.len(), list.join("; "));
+            let what = format!("{} settings, which are not mixed: {}", settings.len(), list.join("; "));
             problems.push(problem(ProblemKind::Mixed, &folder.display().to_string(), &what));
         }
     }
@@ -389,7 +393,7 @@ fn unreadable(file: &Path, error: &str) -> ReadingProblem {
     let place = file.display().to_string();
     let lost = lost_numbers(file);
     if !lost.is_empty() {
-        let what = format!("null where a number is expected: {}", lost.join(", "));
+        let what = format!("expected a number, found null: {}", lost.join(", "));
         return problem(ProblemKind::NotANumber, &place, &what);
     }
     problem(ProblemKind::Unreadable, &place, error.strip_prefix(&format!("{place}: ")).unwrap_or(error))
@@ -437,7 +441,7 @@ mod tests {
         let reading = of(folder);
         assert_eq!(reading.frame.settings().len(), 3);
         let mixed = reading.problems.iter().find(|problem| problem.kind == ProblemKind::Mixed).unwrap();
-        assert!(mixed.what.starts_with("3 settings, kept apart"), "{mixed}");
+        assert!(mixed.what.starts_with("3 settings, which are not mixed"), "{mixed}");
     }
 
     #[test]
@@ -501,8 +505,8 @@ mod tests {
         assert_eq!(reading.records.len(), 1);
         let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
         for (name, what) in [
-            ("torn.json", "torn or not JSON"),
-            ("nan.json", "null where a number is expected: f1"),
+            ("torn.json", "truncated or not JSON"),
+            ("nan.json", "expected a number, found null: f1"),
             ("foreign.json", "no number"),
             ("nowhere", ""),
         ] {
@@ -526,7 +530,10 @@ mod tests {
         assert_eq!(reading.records.len(), 1, "its numbers are read all the same");
         let told: Vec<String> = reading.problems.iter().map(ReadingProblem::to_string).collect();
         let begins = |start: &str| told.iter().any(|line| line.starts_with(start));
-        assert!(begins(&format!("not its own: {}: the weights beside it", file.display())), "{told:?}");
+        assert!(
+            begins(&format!("wrong file: {}: the weights beside this record", file.display())),
+            "{told:?}"
+        );
         assert!(begins(&format!("missing: {}: 1 file beside records", root.path().display())), "{told:?}");
     }
 

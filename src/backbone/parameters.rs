@@ -118,7 +118,7 @@ impl Parameters {
     /// name.
     ///
     /// # Errors
-    /// If the bytes are torn or not safetensors.
+    /// If the bytes are truncated or not safetensors.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let tensors: BTreeMap<String, Tensor> = tensors(bytes)?.into_iter().collect();
         let entry = |(name, tensor): (String, Tensor)| {
@@ -161,7 +161,7 @@ impl Parameters {
 /// Parses all tensors of a file.
 fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
     candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
-        .map_err(|error| Error::Msg(format!("torn or not safetensors: {error}")))
+        .map_err(|error| Error::Msg(format!("truncated or not safetensors: {error}")))
 }
 
 impl Initialise {
@@ -277,11 +277,11 @@ mod tests {
         let mut builder = other.builder("fc", Seed::root(7), DType::F32, &Device::Cpu);
         builder.variable("bias", 3, Initialise::Constant(0.0), Role::Bias).unwrap();
         for (expected, bytes) in [
-            ("torn or not safetensors", whole[..whole.len() - 1].to_vec()),
-            ("torn or not safetensors", b"weights".to_vec()),
+            ("truncated or not safetensors", whole[..whole.len() - 1].to_vec()),
+            ("truncated or not safetensors", b"weights".to_vec()),
             ("'fc.bias' has shape [4], expected [3]", matrix(4).serialised(&BTreeMap::new()).unwrap()),
             ("no tensor named 'fc.weight'", other.serialised(&BTreeMap::new()).unwrap()),
-            ("torn or not safetensors", Vec::new()),
+            ("truncated or not safetensors", Vec::new()),
         ] {
             let error = load(&bytes).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

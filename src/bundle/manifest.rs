@@ -131,7 +131,7 @@ impl Manifest {
     pub fn architecture(&self) -> Result<Architecture> {
         let size = |name: &str| -> Result<usize> {
             let value = self.sizes.get(name).and_then(serde_json::Value::as_u64);
-            Ok(value.with_context(|| format!("no size '{name}'; was it made before sizes were stored?"))?
+            Ok(value.with_context(|| format!("no size '{name}' in the manifest: an early version of skewbench made this bundle; make it again"))?
                 as usize)
         };
         // Sizes of the other backbone are not used.

@@ -92,12 +92,12 @@ impl Bundle {
         let bytes = regular::read(path, Most::WEIGHTS).with_context(|| {
             format!("{}: cannot be read; name a file that `cargo xtask bundle` wrote", path.display())
         })?;
-        Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be relied on", path.display()))
+        Self::of(&bytes).with_context(|| format!("{}: this bundle cannot be trusted", path.display()))
     }
 
     fn of(bytes: &[u8]) -> Result<Self> {
         let (_, head) = safetensors::SafeTensors::read_metadata(bytes).context(
-            "not a bundle by `cargo xtask bundle`, or incomplete: copy it again, or make it again",
+            "not a bundle that `cargo xtask bundle` wrote, or an incomplete one: copy it again, or make it again",
         )?;
         let notes = head.metadata().clone().unwrap_or_default();
         let Some(text) = notes.get(MANIFEST) else {
@@ -105,13 +105,13 @@ impl Bundle {
                 "safetensors without a manifest: weights alone are not a detector; `bundle` makes one from a results folder"
             )
         };
-        let version: serde_json::Value = serde_json::from_str(text).context("its manifest is torn")?;
+        let version: serde_json::Value = serde_json::from_str(text).context("its manifest is damaged")?;
         ensure!(
             version["version"] == VERSION,
             "a bundle of version {}, this program reads {VERSION}: use the program that made it, or make it again",
             version["version"]
         );
-        let file = safetensors::SafeTensors::deserialize(bytes).context("torn: copy it again")?;
+        let file = safetensors::SafeTensors::deserialize(bytes).context("truncated: copy it again")?;
         let parts: BTreeMap<String, &[u8]> =
             file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data())).collect();
         let found = digest(text, &parts);

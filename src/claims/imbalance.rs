@@ -31,8 +31,7 @@ pub static CLAIMS: [Claim; 6] = [
         section: "2.2",
         quote: "a clear and consistent decline in performance across most methods, as indicated by the F1 scores",
         predicate: "F1 is lower at 1 % defects in validation than at 45 %, for every model",
-        note: "It must be: with fixed rates F1 falls with the share of defects, whatever was learnt. See \
-               decline_is_arithmetic.",
+        note: "This must be so: with fixed rates F1 falls with the share of defects, whatever the model has learnt. See decline_is_arithmetic.",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, _| evidence.all_above(moved(evidence, Metric::F1, [MOST, LEAST])),
     },
@@ -42,7 +41,7 @@ pub static CLAIMS: [Claim; 6] = [
         quote: "",
         predicate: "one pair of true-positive and false-positive rates per model explains at least 99 % of how its \
                     F1 changes over validation shares, over all models",
-        note: "So the decline says nothing about a method: only the pair does.",
+        note: "So the decline says nothing about a method; only the pair of rates does.",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, _| arithmetic(evidence),
     },

@@ -43,7 +43,7 @@ pub static CLAIMS: [Claim; 7] = [
         section: "ours",
         quote: "",
         predicate: "RankMe (as released, last epoch) does not correlate with F1 within each method and backbone either",
-        note: "What a practitioner needs: does it choose between runs of one kind?",
+        note: "This is what a practitioner needs to know: can it choose between runs of one kind?",
         yardsticks: &Yardstick::SCORES,
         judge: |evidence, yardstick| uncorrelated(evidence, yardstick, &RELEASED, true),
     },

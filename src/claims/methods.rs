@@ -116,7 +116,7 @@ pub static CLAIMS: [Claim; 13] = [
         section: "ours",
         quote: "",
         predicate: "on ResNet-18 at 1 %, BYOL's F2_CIW (oracle) is above every other self-supervised method's",
-        note: "What section 2.2 says of BYOL at 1 % does not name a score; this is the other one.",
+        note: "Section 2.2 does not say by which score BYOL is best at 1 %; this claim uses the other one.",
         yardsticks: &Yardstick::PAPER_ONLY,
         judge: |evidence, yardstick| best(evidence, yardstick, Metric::F2Oracle, Byol, &SHARES[..1]),
     },

@@ -42,7 +42,7 @@ pub static CLAIMS: [Claim; 7] = [
         quote: "the best trade-off between performance and runtime was achieved at a resolution of 224x224",
         predicate: "of the five sides, 224 lies highest above the line from the fastest to the slowest (F1 and seconds an \
                     epoch, each from 0 to 1), on both backbones, in 95 % of draws of new seeds",
-        note: "A best trade needs a price of time; the knee of the curve is one that needs none. Ours.",
+        note: "Which trade-off is best depends on the price of time; the knee of the curve needs no price. This criterion is ours.",
         yardsticks: &Yardstick::SCORES,
         judge: knee,
     },

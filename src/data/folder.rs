@@ -331,7 +331,7 @@ fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 fn canonical(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().with_context(|| format!("{}: cannot be followed", path.display()))
+    path.canonicalize().with_context(|| format!("{}: this link or folder cannot be opened", path.display()))
 }
 
 /// Collects the images below a folder; `above` holds the folders on the way to it.
@@ -503,7 +503,7 @@ mod tests {
             "Data/Masks/Anomaly/2.png",
         ]);
         let complaint = format!("{:#}", source(folder.path()).err().unwrap());
-        assert!(complaint.contains("2 images are too few: none is left to train on"), "{complaint}");
+        assert!(complaint.contains("2 images are too few: no image is left to train on"), "{complaint}");
         let mut names: Vec<String> = (0..8).map(|i| format!("normal/{i}.png")).collect();
         names
             .extend(["hole", "crack"].iter().flat_map(|kind| (0..4).map(move |i| format!("{kind}/{i}.png"))));

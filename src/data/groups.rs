@@ -29,7 +29,7 @@ impl GroupBy {
     pub const HELP: &'static str = "\
 Which images belong together (a pipe, a module, a video, a patient):
   parent    images of one folder: pipe07/frame0012.png
-  name      what stands before the last number of a file's name: pipe07 of
+  name      the part before the last number in a file's name: pipe07 of
             pipe07_frame0012.png
   PATTERN   a regular expression on the path below the data's folder: its first
             group, or all of its match

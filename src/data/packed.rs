@@ -95,7 +95,9 @@ pub fn read(archive: &Path, packed: Packed) -> IoResult<(Vec<u8>, Stamp)> {
     let number = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
     if !header.starts_with(b"PK\x03\x04") {
         let at = packed.header;
-        return Err(invalid(format!("expected a file at byte {at} of the archive: it changed, start again")));
+        return Err(invalid(format!(
+            "expected a file at byte {at} of the archive, found none: the archive has changed; start again"
+        )));
     }
     if number(6) & 1 == 1 {
         return Err(invalid("it is encrypted; extract the archive with its password".to_owned()));

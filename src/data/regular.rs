@@ -35,7 +35,7 @@ impl Most {
     pub const RECORD: Self = Self {
         bytes: 64 * MIB,
         what: "a record",
-        advice: "this is not one; move it out of the results folder",
+        advice: "this file is not a record; move it out of the results folder",
     };
     /// Limit for weights, detectors and bundles: a ViT-L has 1.2 GB in f32.
     pub const WEIGHTS: Self = Self {
@@ -47,7 +47,7 @@ impl Most {
     pub const CHECKPOINT: Self = Self {
         bytes: 4 * Self::WEIGHTS.bytes,
         what: "a checkpoint",
-        advice: "this is not one; move it away, and the cell starts from scratch",
+        advice: "this file is not a checkpoint; move it away, and the cell starts from scratch",
     };
     /// Limit for documents into which tables are inserted.
     pub const DOCUMENT: Self =
@@ -80,7 +80,7 @@ pub fn open(path: &Path) -> Result<File> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         let found = kind(metadata.file_type());
-        let message = format!("expected a regular file, found {found}; write its output to a file first");
+        let message = format!("expected a regular file, found {found}; write its content to a file first");
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     File::open(path)
@@ -104,7 +104,7 @@ pub fn read_open(file: &File, most: Most) -> Result<Vec<u8>> {
         let Most { bytes: limit, what, advice } = most;
         let found = bytes.div_ceil(MIB);
         let limit = limit / MIB;
-        let message = format!("too large: {found} MiB; {what} may have {limit} MiB: {advice}");
+        let message = format!("too large: {found} MiB; {what} may have at most {limit} MiB: {advice}");
         Err(Error::new(ErrorKind::FileTooLarge, message))
     };
     if bytes > most.bytes {

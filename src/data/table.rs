@@ -11,16 +11,19 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::data::{
-    ClassSet, Labels, Source,
-    annotations::{Annotations, Column, Row},
-    files::Files,
-    foreign,
-    listing::Listing,
-    names::ensure_apart,
-    stratify,
-    whole::{Opened, Whole},
-    words,
+use crate::{
+    data::{
+        ClassSet, Labels, Source,
+        annotations::{Annotations, Column, Row},
+        files::Files,
+        foreign,
+        listing::Listing,
+        names::ensure_apart,
+        stratify,
+        whole::{Opened, Whole},
+        words,
+    },
+    named::counted,
 };
 
 const PATH: usize = 0;
@@ -112,7 +115,8 @@ pub fn open(path: &Path) -> Result<Opened> {
     let mut images = Images::below(&root);
     table.for_each(&form, |row| images.push(row))?;
     if images.backslashes > 0 {
-        form.told.push(format!("backslashes read as slashes in {} paths", images.backslashes));
+        form.told
+            .push(format!("backslashes read as slashes in {}", counted(images.backslashes, "path", "paths")));
     }
     let Images { mut listing, classes, groups, train, mut validation, mut tests, .. } = images;
     let kinds = stratify::number_strata(listing.labels_mut(), &classes);
@@ -144,8 +148,10 @@ pub fn open(path: &Path) -> Result<Opened> {
     let left_out = tests.iter().map(|&index| [listing.name(index).to_owned(), why.to_owned()]).collect();
     let mut understood = understood;
     if !tests.is_empty() {
-        understood
-            .push(format!("{} rows of a test split are not used: there is a validation split", tests.len()));
+        understood.push(format!(
+            "{} not used, because there is a validation split",
+            counted(tests.len(), "row of a test split is", "rows of a test split are")
+        ));
     }
     let (train, validation) = (listing.select(&train), listing.select(&validation));
     ensure_apart(&train, &validation).with_context(|| path.display().to_string())?;
@@ -405,7 +411,10 @@ mod tests {
         let split = "path,label,split\na,0,train\nb,1,train\nc,0,val\nd,1,val\ne,0,test\n";
         let source = read(split).unwrap();
         assert_eq!((source.train.labels().len(), source.validation.labels().len()), (2, 2));
-        assert_eq!(source.understood, ["1 rows of a test split are not used: there is a validation split"]);
+        assert_eq!(
+            source.understood,
+            ["1 row of a test split is not used, because there is a validation split"]
+        );
         let tested = read("path,label,split\na,0,train\nb,1,train\nc,0,test\nd,1,test\n").unwrap();
         assert_eq!(tested.validation.labels().len(), 2);
     }

@@ -99,7 +99,11 @@ fn ensure_of(state: &State, notes: &BTreeMap<String, String>, resolved: &Resolve
     let there: Identity =
         serde_json::from_str(identity).context("written by another version of skewbench")?;
     let differences = there.differences(&resolved.identity);
-    ensure!(differences.is_empty(), "training began otherwise: {}", differences.join("; "));
+    ensure!(
+        differences.is_empty(),
+        "the saved training differs from the requested one: {}",
+        differences.join("; ")
+    );
     resolved.ensure_used(&state.bytes(FILES)?)
 }
 
@@ -194,7 +198,8 @@ impl<'a> Keeper<'a> {
         let note = |name: &str| notes.get(name).cloned().unwrap_or_default();
         ensure_of(state, notes, self.resolved)?;
         self.epoch_ends = state.numbers(EPOCH_ENDS)?;
-        self.before = state.numbers(ELAPSED)?.first().copied().context("no time in the checkpoint")?;
+        self.before =
+            state.numbers(ELAPSED)?.first().copied().context("no elapsed time in the checkpoint")?;
         for (part, seconds) in state.under(PARTS)? {
             self.parts.insert(part, seconds.first().copied().unwrap_or(0.0));
         }
@@ -217,7 +222,7 @@ impl<'a> Keeper<'a> {
     fn put_aside(&self, reason: &str, progress: &mut dyn FnMut(Event)) -> Result<()> {
         if let Some(Checkpoint { path, .. }) = self.checkpoint {
             let aside = path.with_extension("checkpoint-unused");
-            fs::rename(path, &aside).with_context(|| format!("{}: cannot be put aside", path.display()))?;
+            fs::rename(path, &aside).with_context(|| format!("{}: cannot be renamed", path.display()))?;
             progress(Event::Note(&format!(
                 "starts from scratch: {reason}; the old state is kept as {}",
                 aside.display()

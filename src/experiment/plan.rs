@@ -309,7 +309,12 @@ mod tests {
         let source = synthetic::source(Seed::root(0), 60, 40, plan.scale.side);
         let given = cell(Study::GivenWeights);
         let error = format!("{:#}", plan.resolve(&given, &source).map(drop).unwrap_err());
-        assert!(error.ends_with("no weights were given: --frozen FILE names them"), "{error}");
+        assert!(
+            error.ends_with(
+                "this cell scores given weights, but none were given: name their file with --frozen FILE"
+            ),
+            "{error}"
+        );
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("encoder.safetensors");

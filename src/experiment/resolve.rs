@@ -132,12 +132,12 @@ impl<'p, 'a> Resolver<'p, 'a> {
         let (plan, source) = (self.plan, self.source);
         ensure!(
             !matches!(cell.study, Study::Tuning { .. }) || plan.recipe == recipe::Name::Short,
-            "the search space is the short recipe's, not that of {}",
+            "expected the recipe `short`, the only one with a search space, found {}",
             plan.recipe
         );
         ensure!(
             cell.study != Study::GivenWeights || plan.init_of(cell).is_some(),
-            "no weights were given: --frozen FILE names them"
+            "this cell scores given weights, but none were given: name their file with --frozen FILE"
         );
         let (scale, recipe, views) = (plan.scale_of(cell), plan.recipe(cell), plan.views(cell));
         let images = self.images(cell)?;
@@ -207,7 +207,7 @@ impl<'p, 'a> Resolver<'p, 'a> {
     fn pretraining(&mut self, cell: &Cell) -> Result<Option<Pretraining<'a>>> {
         let Some(before) = cell.pretrained_by() else { return Ok(None) };
         let Some(pretrained) = self.plan.pretrained.clone() else {
-            bail!("nothing says where what it is fine-tuned from was trained: {before}")
+            bail!("it is fine-tuned from {before}, but no results folder with that cell was given")
         };
         Ok(Some((Box::new(self.decide(&before)?), pretrained)))
     }
@@ -263,7 +263,8 @@ fn model(
         }
         _ => recipe.objective.build(&foundation),
     };
-    let method = built.with_context(|| format!("no {} for images of {side} px (--side)", cell.backbone))?;
+    let method =
+        built.with_context(|| format!("cannot build {} for images of {side} px (--side)", cell.backbone))?;
     let understood = match init {
         Some(init) => {
             let flag = if cell.study == Study::GivenWeights { "--frozen" } else { "--init" };
@@ -386,7 +387,7 @@ impl Resolved<'_> {
             let changed: Vec<usize> = changed.map(|place| indices[place]).collect();
             if let Some(&first) = changed.first() {
                 bail!(
-                    "training began with other images: {} of the {} files used so far have changed, the first is {}",
+                    "images have changed since training began: {} of the {} files used so far, the first is {}",
                     changed.len(),
                     indices.len(),
                     dataset.place(first)

@@ -235,7 +235,7 @@ fn left_out(resolved: &Resolved) -> Vec<String> {
     let class = resolved.identity.settings.text("unseen.class");
     let line = |class| {
         format!(
-            "class '{class}' was left out of training, and validation has no other defects, in cells of study `unseen`"
+            "in cells of study `unseen`, class '{class}' was left out of training, and validation has no other defects"
         )
     };
     class.map(line).into_iter().collect()

@@ -23,7 +23,7 @@ use crate::{
 /// All cards; if nothing was measured, the command that would make one.
 pub fn section(page: &Page) -> Markup {
     if page.cards.is_empty() {
-        return html! { p { "Nothing was measured, so there is nothing to choose: " code { "cargo xtask reproduce" } " trains what there is to choose between." } };
+        return html! { p { "Nothing was measured, so there is nothing to choose from: " code { "cargo xtask reproduce" } " trains the models to choose from." } };
     }
     html! {
         (glance::table(page))

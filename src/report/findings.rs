@@ -3,7 +3,10 @@
 use maud::{Markup, html};
 
 use super::{Judged, Page};
-use crate::claims::{Claim, Evidence, Finding, Verdict, Yardstick};
+use crate::{
+    claims::{Claim, Evidence, Finding, Verdict, Yardstick},
+    named::counted,
+};
 
 /// Largest number of evidence lines shown per finding.
 const LINES: usize = 8;
@@ -20,8 +23,10 @@ pub fn verdicts(page: &Page) -> Markup {
             }
         }
         p.small {
-            "\u{201c}Holds\u{201d}: every comparison that the claim makes is beyond what new seeds do. \u{201c}Fails\u{201d}: one is significantly the \
-             other way, or the numbers are impossible. \u{201c}The same\u{201d}: all differences are known to be smaller than " (margin(page)) ". \
+            "\u{201c}Holds\u{201d}: every comparison that the claim makes comes out as claimed, by more than new \
+             seeds could change. \u{201c}Fails\u{201d}: at least one comparison comes out significantly the other \
+             way, or the numbers are impossible. \u{201c}The same\u{201d}: all differences are known to be smaller \
+             than " (margin(page)) ". \
              \u{201c}Undecided\u{201d}: too few seeds, or never measured; open a claim to see what would decide it. The paper's score is F1 of \
              the classifier in training; AUROC is that of the converged probe."
         }
@@ -64,8 +69,16 @@ fn count(page: &Page, body: usize, yardstick: Yardstick) -> String {
         found.filter(|finding| finding.verdict == verdict).count()
     };
     let [holds, fails, same, undecided] = Verdict::ALL.map(of);
-    let same = if same > 0 { format!(" {same} have sides that are the same,") } else { String::new() };
-    format!("{holds} hold, {fails} fail,{same} {undecided} are undecided")
+    let same = match same {
+        0 => String::new(),
+        same => format!(" {} the same,", counted(same, "is", "are")),
+    };
+    format!(
+        "{}, {},{same} {} undecided",
+        counted(holds, "holds", "hold"),
+        counted(fails, "fails", "fail"),
+        counted(undecided, "is", "are")
+    )
 }
 
 /// Counts the claims that are decided on our numbers by some yardstick.
@@ -192,7 +205,7 @@ fn row(page: &Page, claim: &Claim, judged: &[Judged]) -> Markup {
             th scope="row" {
                 details id=(page.id(&format!("claim-{}", claim.id))) {
                     summary {
-                        @if claim.quote.is_empty() { (claim.predicate) " " span.section { "a question of ours" } }
+                        @if claim.quote.is_empty() { (claim.predicate) " " span.section { "our own question" } }
                         @else { q { (claim.quote) } " " span.section { (claim.section) } }
                     }
                     dl {

@@ -43,7 +43,10 @@ pub fn auroc_difference(first: &Columns, second: &Columns) -> Result<Interval> {
         Ok(found.with_context(|| format!("expected a column '{name}', found none"))?.1.clone())
     };
     for name in ["position", "defect"] {
-        ensure!(column(first, name)? == column(second, name)?, "column '{name}' differs: other test images");
+        ensure!(
+            column(first, name)? == column(second, name)?,
+            "column '{name}' differs: expected logits of the same test images"
+        );
     }
     let defects: Vec<bool> = column(first, "defect")?.into_iter().map(|defect| defect > 0.5).collect();
     let logits = [column(first, "converged")?, column(second, "converged")?];

@@ -38,7 +38,9 @@ pub fn splice(document: &str, tables: &[(&str, String)]) -> Result<String> {
         let Some(begin) = spliced.find(&format!("<!-- begin {name}: ")) else { continue };
         let end = format!("<!-- end {name} -->");
         let end = begin
-            + spliced[begin..].find(&end).with_context(|| format!("expected '{end}' below its beginning"))?;
+            + spliced[begin..].find(&end).with_context(|| {
+                format!("expected '{end}' after the line that begins the table, found none")
+            })?;
         let first =
             begin + spliced[begin..end].find("-->\n").context("expected '-->' at the end of the line")? + 4;
         spliced.replace_range(first..end, &format!("\n{table}\n"));

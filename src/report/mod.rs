@@ -306,7 +306,7 @@ impl Page {
         let parts: Vec<(&Self, Vec<Section>)> = self.parts().map(|part| (part, part.sections())).collect();
         html! {
             body {
-                a.skip href="#main" { "To the content" }
+                a.skip href="#main" { "Skip to the content" }
                 header {
                     div.head {
                         h1 { "When defects are rare: which method to use, and how far to trust the number" }

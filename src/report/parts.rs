@@ -74,7 +74,8 @@ impl Contents {
     /// Returns the shell command that shows a setting that was left out, or why there is none.
     pub fn way_in(&self) -> String {
         if self.is_tuning {
-            return "trials only, which choose a recipe's numbers and are never shown".to_owned();
+            return "these are trials of `tune`, which choose a recipe's numbers and are never shown"
+                .to_owned();
         }
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
         let folders: Vec<String> =
@@ -113,11 +114,10 @@ pub(super) fn overview(page: &Page) -> Markup {
     html! {
         @if parts.len() > 1 {
             p.banner role="note" {
-                "These records are of " (parts.len()) " settings, each in a part of its own, the largest first. Scores of two \
-                 settings are not compared."
+                "These records belong to " (parts.len()) " settings. Each setting has its own part of this page, the largest first. Scores of different settings are not compared."
             }
             div.wide { table {
-                caption { "What the parts are of, by their largest records" }
+                caption { "Contents of the parts, by their largest records" }
                 thead { tr {
                     th scope="col" { "Part" } th.number scope="col" { "Records" } th scope="col" { "Trained on, at most" }
                     th scope="col" { "Scored on" } th scope="col" { "Labels" } th scope="col" { "Folders" }

@@ -30,7 +30,8 @@ pub struct Examples {
 pub fn section(examples: Option<&Examples>) -> Markup {
     let Some(examples) = examples else {
         return html! { p {
-            "No example images: they are shown only for drawn data, and only if the logits are stored beside the records."
+            "No example images: they are shown only for drawn images, and only if the logits are stored beside the \
+             records."
         } };
     };
     let kinds = [

@@ -90,7 +90,7 @@
       if (chance >= 0.95) words += `, in ${number(100 * chance, 0)} % of draws.`;
       else {
         const close = rows.filter((_, i) => wins[i] / DRAWS > 0.05 && i > 0).map(name);
-        words += `, but no difference beyond noise${close.length ? ` to ${close.join(", ")}` : ""}.`;
+        words += `, but the difference${close.length ? ` to ${close.join(", ")}` : ""} is within noise.`;
       }
       if (Math.min(nothing, everything) < rows[0].mean.cost) {
         words += nothing < everything ? ` Not inspecting at all would cost ${number(nothing, 0)}.` : ` Looking at every image would cost ${number(everything, 0)}.`;

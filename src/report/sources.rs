@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::{Page, scores};
 use crate::{
     analysis::{Filed, intervals::mean},
+    named::counted,
     results::Record,
 };
 
@@ -40,7 +41,7 @@ fn cost(records: &[&Filed]) -> Markup {
     html! {
         h3 { "Cost" }
         @if groups.is_empty() { p { "These records have no trained models." } } @else {
-            p { (records.len()) " models, " (format!("{:.1}", total / 3_600.0)) " hours of training and evaluation in all." }
+            p { (counted(records.len(), "model", "models")) ", " (format!("{:.1}", total / 3_600.0)) " hours of training and evaluation in all." }
             div.wide { table {
                 caption { "Mean seconds per model, over shares and seeds" }
                 thead { tr { th scope="col" { "Method" } th scope="col" { "Backbone" } th.number scope="col" { "Models" } th.number scope="col" { "Training, s" }

@@ -76,7 +76,7 @@ pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
         let cannot = || format!("{}: cannot be read", path.display());
         let found = match fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = format!("{}: not there, though the record states it", path.display());
+                let text = format!("{}: missing, although the record lists it", path.display());
                 faults.push(Fault { part, is_missing: true, text });
                 continue;
             }
@@ -88,7 +88,7 @@ pub fn faults(at: &Path, record: &Record) -> Result<Vec<Fault>> {
             && (!is_newer().unwrap_or(true)
                 || own(stated, &regular::read(&path, Most::WEIGHTS).with_context(cannot)?, part).is_ok());
         if !is_own {
-            let text = format!("{}: not the {part} of its record", path.display());
+            let text = format!("{}: differs from the {part} that its record describes", path.display());
             faults.push(Fault { part, is_missing: false, text });
         }
     }
@@ -132,10 +132,10 @@ fn own(stated: &record::Beside, bytes: &[u8], part: Part) -> Result<()> {
         ensure_rows(stated.rows, rows(bytes))?;
     }
     let found = record::Beside::of(bytes, None);
-    ensure!(found.bytes == stated.bytes, "{} bytes, the record states {}", found.bytes, stated.bytes);
+    ensure!(found.bytes == stated.bytes, "{} bytes, but the record states {}", found.bytes, stated.bytes);
     ensure!(
         found.blake3 == stated.blake3,
-        "digest {}, the record states {}",
+        "digest {}, but the record states {}",
         short(&found.blake3),
         short(&stated.blake3)
     );
@@ -144,7 +144,7 @@ fn own(stated: &record::Beside, bytes: &[u8], part: Part) -> Result<()> {
 
 fn ensure_rows(stated: Option<usize>, found: usize) -> Result<()> {
     let Some(stated) = stated else { return Ok(()) };
-    ensure!(found == stated, "{found} rows, the record's are {stated}");
+    ensure!(found == stated, "{found} rows, but the record states {stated}");
     Ok(())
 }
 
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(faults(&at, &record).unwrap(), []);
 
         fs::write(&logits, &TABLE[..TABLE.len() - 4]).unwrap();
-        assert!(message(read(&at, &record, Part::Logits)).contains("1 rows, the record's are 2"));
+        assert!(message(read(&at, &record, Part::Logits)).contains("1 rows, but the record states 2"));
         fs::remove_file(&logits).unwrap();
         let found = faults(&at, &record).unwrap();
         assert_eq!((found.len(), found[0].part, found[0].is_missing), (1, Part::Logits, true));
@@ -225,6 +225,6 @@ mod tests {
         assert_eq!(read(&at, &record, Part::Logits).unwrap(), TABLE);
         assert_eq!(read(&at, &record, Part::Weights).unwrap(), b"weights");
         record.scores[0].normals = 5;
-        assert!(message(read(&at, &record, Part::Logits)).contains("2 rows, the record's are 6"));
+        assert!(message(read(&at, &record, Part::Logits)).contains("2 rows, but the record states 6"));
     }
 }

@@ -80,7 +80,7 @@ impl Detector {
             ensure!(logits.len() == count, "{count} examples have {} logits of '{name}'", logits.len());
             scorers.push((Scorer::from_tensors(name, &parts)?, logits));
         }
-        ensure!(!scorers.is_empty(), "no scorer; there could be {}", Scorer::NAMES.join(", "));
+        ensure!(!scorers.is_empty(), "expected one of the scorers {}, found none", Scorer::NAMES.join(", "));
         let bytes = pictures.flatten_all()?.to_vec1::<u8>()?;
         let pictures = bytes.chunks_exact(height * width * 3);
         let pictures = pictures.map(|pixels| Image::new(width, height, pixels.to_vec())).collect();

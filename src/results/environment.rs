@@ -67,7 +67,11 @@ impl Folder {
             ensure!(found.schema <= SCHEMA, "schema {}, this build reads {SCHEMA}", found.schema);
             Ok(found)
         };
-        Ok(read().with_context(|| format!("{}: torn, or written by another build", path.display()))?.runs)
+        Ok(read()
+            .with_context(|| {
+                format!("{}: damaged, or written by another version of skewbench", path.display())
+            })?
+            .runs)
     }
 
     fn environment(&self) -> PathBuf {
@@ -89,7 +93,9 @@ impl Folder {
     pub fn tuning(&self) -> Result<Tuning> {
         let path = self.root.join(TUNING);
         let read = || -> Result<Tuning> { Ok(serde_json::from_str(&json_text(&path)?)?) };
-        read().with_context(|| format!("{}: missing, torn, or written by another build", path.display()))
+        read().with_context(|| {
+            format!("{}: missing, damaged, or written by another version of skewbench", path.display())
+        })
     }
 }
 

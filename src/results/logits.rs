@@ -109,7 +109,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Vec<f64>)>> {
             if name == GROUP {
                 groups.push(foreign::of_cell(cell).to_owned());
             } else if !TEXT.contains(&name.as_str()) {
-                column.push(cell.parse().with_context(|| format!("'{cell}' in column '{name}'"))?);
+                column.push(
+                    cell.parse()
+                        .with_context(|| format!("column '{name}': expected a number, found '{cell}'"))?,
+                );
             }
         }
     }

@@ -91,7 +91,12 @@ impl Folder {
     pub fn finished(&self, cell: &str) -> Result<(PathBuf, Record)> {
         let path = self.path(cell);
         let record = read(&path)?;
-        ensure!(record.cell.id == cell, "{}: the record of another cell, {}", path.display(), record.cell.id);
+        ensure!(
+            record.cell.id == cell,
+            "{}: this is the record of another cell, {}",
+            path.display(),
+            record.cell.id
+        );
         Ok((path, record))
     }
 
@@ -208,10 +213,13 @@ impl Folder {
         rows: Option<usize>,
     ) -> Result<record::Beside> {
         let path = part.of(&self.path(cell));
-        let help =
-            if part == Part::Logits { "free the path and run again" } else { "--no-weights goes without" };
+        let help = if part == Part::Logits {
+            "make the path writable and run the same command again"
+        } else {
+            "make the path writable, or use --no-weights, which writes none"
+        };
         durable::write(&path, bytes, Before::Anything).with_context(|| {
-            format!("{}: cannot write the {part}; finished cells are kept, {help}", path.display())
+            format!("{}: cannot write the {part}; finished cells are kept; {help}", path.display())
         })?;
         Ok(record::Beside::of(bytes, rows))
     }
@@ -235,9 +243,8 @@ impl Folder {
             let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
             let help = match is_there {
                 // Two processes on one machine exclude each other; see `lock.rs`.
-                true => "another process has trained this cell meanwhile, whose lock did not hold here (another machine, on \
-                         a file system that does not share locks?): its record stays, and this one is not kept",
-                false => "finished cells are kept, free the path and run again",
+                true => "another process has finished this cell meanwhile, and its lock did not hold here (perhaps it runs on another machine, and the file system does not share locks): its record is kept, and this one is discarded",
+                false => "finished cells are kept; make the path writable and run the same command again",
             };
             anyhow::Error::from(error).context(format!("{}: cannot write the record; {help}", path.display()))
         })?;
@@ -256,7 +263,7 @@ impl Folder {
 /// Renames a file to an unused name with `ending`.
 fn put_aside(path: &Path, ending: &str) -> Result<PathBuf> {
     let aside = durable::aside(path, ending);
-    durable::rename(path, &aside).with_context(|| format!("{}: cannot be put aside", path.display()))?;
+    durable::rename(path, &aside).with_context(|| format!("{}: cannot be renamed", path.display()))?;
     Ok(aside)
 }
 
@@ -268,7 +275,8 @@ pub fn write_checkpoint(path: &Path, state: &State, notes: &BTreeMap<String, Str
     let bytes = state.serialised(notes)?;
     durable::write(path, &bytes, Before::Anything).with_context(|| {
         format!(
-            "{}: cannot write the checkpoint; finished cells are kept, free the path and run again",
+            "{}: cannot write the checkpoint; finished cells are kept; make the path writable and run the same \
+             command again",
             path.display()
         )
     })
@@ -339,7 +347,7 @@ fn json_text(path: &Path) -> Result<String> {
 pub fn read(path: &Path) -> Result<Record> {
     let text = json_text(path)?;
     let value: serde_json::Value = serde_json::from_str(&text).with_context(|| {
-        format!("{}: torn or not JSON; move it away to compute the cell again", path.display())
+        format!("{}: truncated or not JSON; move it away to compute the cell again", path.display())
     })?;
     match value.get("schema").and_then(serde_json::Value::as_u64) {
         Some(found) if (record::OLDEST_SCHEMA.into()..=record::SCHEMA.into()).contains(&found) => {}
@@ -402,7 +410,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
 
         for (changed, expected) in [
-            (text[..text.len() / 2].to_owned(), "torn or not JSON"),
+            (text[..text.len() / 2].to_owned(), "truncated or not JSON"),
             (text.replace("\"schema\": 2", "\"schema\": 99"), "record schema 99, this build reads 1 to 2"),
             ("{\"accuracy\": 0.9}".to_owned(), "no number called 'schema'"),
             (text.replace("\"seed\"", "\"sead\""), "not a record of schema 2"),

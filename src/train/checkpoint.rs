@@ -278,18 +278,19 @@ impl State {
 }
 
 fn parse(bytes: &[u8]) -> Result<(State, BTreeMap<String, String>)> {
-    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).context("torn or not safetensors")?;
+    let (_, header) =
+        safetensors::SafeTensors::read_metadata(bytes).context("truncated or not safetensors")?;
     let notes: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
     match notes.get(FORMAT_NOTE).map(String::as_str) {
         Some(FORMAT) => {}
         Some(found) => bail!("checkpoint format {found}, this build reads {FORMAT}"),
         None => bail!("not a checkpoint"),
     }
-    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).context("torn")?;
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).context("damaged")?;
     let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
     ensure!(
         notes.get(DIGEST_NOTE) == Some(&digest(&tensors)),
-        "torn: its numbers do not have the digest that it states"
+        "damaged: its numbers do not match its digest"
     );
     Ok((State { tensors }, notes))
 }
@@ -373,7 +374,7 @@ mod tests {
         };
         for length in [0, 4, whole.len() / 2, whole.len() - 1] {
             let error = refused(&whole[..length]);
-            assert!(error.contains("torn") && error.contains("state"), "{error}");
+            assert!(error.contains("truncated") && error.contains("state"), "{error}");
         }
         // What a power failure can leave: the right length, zeros at the end.
         let mut zeroed = whole.clone();

@@ -143,7 +143,7 @@ pub fn pretrain(
     let tally = match from {
         Some(state) => state
             .restore(method, probe.as_deref_mut(), &mut optimiser)
-            .context("the kept state does not fit this model")?,
+            .context("the saved state does not fit this model")?,
         None => Tally::default(),
     };
 

@@ -66,7 +66,8 @@ impl Monitor {
             self.add_all(seen.measure()?);
         } else {
             let thread = std::thread::Builder::new().spawn(move || seen.measure());
-            *self.pending.get_mut() = Some(thread.context("no thread to be had to measure a step in")?);
+            *self.pending.get_mut() =
+                Some(thread.context("cannot start a thread to measure a training step")?);
         }
         Ok(())
     }

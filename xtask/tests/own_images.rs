@@ -74,20 +74,26 @@ fn pictures_on_both_sides_of_a_given_split_stop_it_unless_accepted() {
 
     let message = error(&reproduce(&folder(&given), &out, &[]));
     for expected in [
-        "1 of 11 validation images are training images too, by their bytes, such as",
-        "1 of 11 validation images are nearly equal to a training image of the same label, such as",
+        "1 of 11 validation images has the same bytes as a training image, such as",
+        "1 of 11 validation images is nearly equal to a training image of the same label, such as",
         "--on-leak accept continues",
     ] {
         assert!(message.contains(expected), "{expected}: {message}");
     }
     let (sound, told) = doctor(&folder(&given), &out, &[]);
-    assert!(!sound && told.contains("PROBLEM  1 of 11 validation images are training images too"), "{told}");
+    assert!(
+        !sound && told.contains("PROBLEM  1 of 11 validation images has the same bytes as a training image"),
+        "{told}"
+    );
 
     succeeds(&reproduce(&folder(&given), &out, &["--on-leak", "accept"]));
     let limits = record(&out)["data"]["limits"].to_string();
-    assert!(limits.contains("accepted: 1 of 11 validation images are training images too"), "{limits}");
+    assert!(
+        limits.contains("accepted: 1 of 11 validation images has the same bytes as a training image"),
+        "{limits}"
+    );
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.contains("accepted: 1 of 11 validation images are training images too"));
+    assert!(page.contains("accepted: 1 of 11 validation images has the same bytes as a training image"));
 }
 
 #[test]
@@ -245,7 +251,8 @@ fn files_that_give_the_label_away_are_told() {
     let (sound, told) = doctor(&folder(&data), &root.path().join("out"), &[]);
     assert!(sound, "{told}");
     for expected in [
-        "the format of a file alone tells 100 % of training images' labels (50 % is chance; jpeg for defects, png for",
+        "the format of a file alone predicts 100 % of training images' labels (50 % is chance; jpeg for defects, png \
+         for",
         "images are of one colour throughout, the first is",
         "images are enlarged more than twice to reach 64 px",
     ] {

@@ -53,7 +53,7 @@ fn what_is_packed_is_trained_on() {
     assert_eq!(logits(&from_files), logits(&from_whole));
     assert_eq!(table(&from_small).lines().count(), table(&from_files).lines().count());
     let record = Path::new(&from_small).join("extension/supervised-resnet18-natural-seed0.json");
-    assert!(fs::read_to_string(record).unwrap().contains("shorter side of 32 pixels"));
+    assert!(fs::read_to_string(record).unwrap().contains("longer than 32 pixels"));
 
     // Its tables and figures go where they are asked to.
     let [document, figures, page] = ["tables.md", "figures", "page.html"].map(&path);
@@ -75,7 +75,7 @@ fn what_is_packed_is_trained_on() {
     let message = error(&skewbench(&["reproduce", "--data", &format!("packed={small}"), "--side", "64"]));
     assert!(message.contains("packed at a shorter side of 32 pixels, but 64 are requested"), "{message}");
     let message = error(&pack(&small, &["--side", "32", "--on-bad-image", "skip"]));
-    assert!(message.contains("a whole store lies there"), "{message}");
+    assert!(message.contains("already holds a complete store"), "{message}");
     let message = error(&skewbench(&["data", "pack", "--data", "synthetic", "--side", "32", &path("x")]));
     assert!(message.contains("needs no packing"), "{message}");
 }

@@ -86,7 +86,7 @@ fn a_bundle_gives_the_logits_of_its_record_and_goes_on_where_it_stopped() {
         fs::write(&table, &text[..text.len() / 2]).unwrap();
         let output = predict();
         succeeds(&output);
-        assert!(String::from_utf8_lossy(&output.stdout).contains("of them done earlier"));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("of them scored earlier"));
         let again = logits(&table, "logit");
         assert!(again.len() == 36 && again.iter().all(|(path, logit)| (found[path] - logit).abs() < 1e-5));
         succeeds(&skewbench(&["predict", &bundle, &data, "--out", &out, "--most", "5"]));
@@ -113,7 +113,7 @@ fn other_sizes_are_told(root: &Path, bundle: &str) {
         image::RgbImage::new(48, 32).save(new.join(name)).unwrap();
     }
     let told = predict("second");
-    let expected = "note: 2 images, such as wide.png, are not 32 x 32 like most training images";
+    let expected = "note: 2 images are not 32 x 32 like most training images, for example wide.png;";
     assert!(told.contains(expected), "{told}");
 }
 
@@ -160,7 +160,7 @@ fn a_bundle_becomes_onnx() {
     let bytes = fs::metadata(&bundle).unwrap().len();
     // At width w, 2724 w^2 in convolutions, 147 w in the stem, 150 w in norms; here 8, and a probe of 64 features.
     assert!(said.contains("  176 777 parameters, "), "{said}");
-    assert!(said.contains(" ms an image alone, ") && said.contains("one thread"), "{said}");
+    assert!(said.contains(" ms for a single image, ") && said.contains("one thread"), "{said}");
 
     let output = skewbench(&["onnx", &bundle, &to]);
     succeeds(&output);
@@ -185,7 +185,7 @@ fn a_bundle_becomes_onnx() {
     torn.truncate(torn.len() - 7);
     fs::write(&bundle, torn).unwrap();
     let message = error(&skewbench(&["onnx", &bundle, &path("new.onnx")]));
-    assert!(message.contains("cannot be relied on") && !root.path().join("new.onnx").exists(), "{message}");
+    assert!(message.contains("cannot be trusted") && !root.path().join("new.onnx").exists(), "{message}");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_bundle_that_cannot_be_relied_on_is_refused() {
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
     assert!(refused(&flipped).contains("it was edited or damaged"));
-    assert!(refused(&whole[..whole.len() / 2]).contains("or incomplete"));
+    assert!(refused(&whole[..whole.len() / 2]).contains("or an incomplete one"));
     let version = br#"\"version\":2"#;
     let place = whole.windows(version.len()).position(|window| window == version).unwrap();
     let mut newer = whole.clone();

@@ -49,7 +49,7 @@ fn fine_tuning_begins_with_another_cells_weights() {
     fs::remove_file(other.join(format!("{BEFORE}.safetensors"))).unwrap();
     let message = error(&reproduce(&data, &other, "fine_tuned", &[]));
     assert!(
-        message.contains("fine-tuning starts from weights") && message.contains("cannot be read"),
+        message.contains("fine-tuning starts from stored weights") && message.contains("cannot be read"),
         "{message}"
     );
 }

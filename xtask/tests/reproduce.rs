@@ -85,7 +85,7 @@ fn a_checkpoint_does_not_resume_with_other_pictures() {
     child.wait().unwrap();
 
     let message = error(&reproduce(&folder(&second), &out, &["--epochs", "100000"]));
-    assert!(message.contains("training began with other images: 27 of the 27 files"), "{message}");
+    assert!(message.contains("images have changed since training began: 27 of the 27 files"), "{message}");
     let message = error(&reproduce(&folder(&first), &out, &["--epochs", "6"]));
     assert!(message.contains("epochs: 100000 stored, 6 requested"), "{message}");
 }
@@ -303,7 +303,7 @@ fn a_folder_differs_from_itself_in_nothing() {
     };
     // Two ablations, two classifiers, ten scores (the records are from before there were more); and again at five shares of defects.
     let equal = |count: usize| {
-        format!("{count} scores: 0 moved beyond noise, 0 within noise, {count} equal to the bit, 0 undecided")
+        format!("{count} scores: 0 changed beyond noise, 0 within noise, {count} bit-identical, 0 undecided")
     };
     assert_eq!(summary(&[]), equal(2 * 2 * 10));
     assert_eq!(summary(&["--shares"]), equal(6 * 2 * 2 * 10));
@@ -347,7 +347,7 @@ fn a_part_without_cells_ends_well() {
     let output = reproduce("folder=/nowhere", &out, &["--part", "3/16"]);
     succeeds(&output);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("--part 3/16: of the 1 cell none is left for this part: nothing to do"), "{said}");
+    assert!(said.contains("--part 3/16: none of the 1 cell is left for this part: nothing to do"), "{said}");
     assert!(!out.exists(), "nothing is written");
     assert!(error(&reproduce("folder=/nowhere", &out, &["--part", "1/16"])).contains("/nowhere"));
 }

@@ -66,15 +66,15 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     let message = error(&skewbench(&["bundle", &folder, CELL, &text("x.skewbench")]));
     assert!(message.contains("does not belong to its record"), "{message}");
     let told = succeeds(&skewbench(&["diff", &folder, &folder]));
-    assert!(told.contains("not its own: ") && told.contains("weights, logits"), "{told}");
+    assert!(told.contains("wrong file: ") && told.contains("weights, logits"), "{told}");
     let status = skewbench(&["status", &folder]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains("not whole") && status.contains("1 of 1 cells finished"), "{status}");
+    assert!(status.contains("incomplete") && status.contains("1 of 1 cells finished"), "{status}");
     // What is not to be kept is not made again.
     fs::write(logits, &whole[1]).unwrap();
     let told = trained(&data, &out, &["--no-weights"]);
     assert!(
-        told.contains("not the weights of its record: with --no-weights it is not written again"),
+        told.contains("differs from the weights that its record describes: it is not written again, because of --no-weights"),
         "{told}"
     );
 
@@ -83,10 +83,7 @@ fn what_lies_beside_a_record_is_its_own_or_is_made_again() {
     {
         damage();
         let told = trained(&data, &out, &[]);
-        assert!(
-            told.contains("not there, though the record states it: the cell is computed again"),
-            "{told}"
-        );
+        assert!(told.contains("missing, although the record lists it: the cell is computed again"), "{told}");
         assert!(bytes() == whole, "files, and the record that stands, are the same to the bit");
     }
     assert!(trained(&data, &out, &[]).contains("finished earlier"));
@@ -109,7 +106,7 @@ fn files_that_cannot_be_read_are_told_before_training_and_cost_nothing_else() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let told = status();
-    assert!(told.contains("environment.json: torn") && told.contains("notes.json"), "{told}");
+    assert!(told.contains("environment.json: damaged") && told.contains("notes.json"), "{told}");
 
     let told = trained(&data, &out, &[]);
     let place = |text: &str| told.find(text).unwrap_or_else(|| panic!("no '{text}': {told}"));

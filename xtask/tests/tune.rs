@@ -87,12 +87,15 @@ fn what_makes_no_sense_is_refused() {
     let out = root.path().join("out");
     for (flags, expected) in [
         (&["--trials", "0"][..], "--trials must be at least 1"),
-        (&["--finalists", "3", "--trials", "2"], "--finalists 3 of --trials 2: there are not that many"),
+        (&["--finalists", "3", "--trials", "2"], "--finalists must be at most --trials 2, found 3"),
         (&["--finalists", "0"], "--finalists must be at least 1"),
         (&["--seeds", "0"], "--seeds must be at least 1"),
         (&["--only", "moco"], "no pair's name contains 'moco'; pairs are:\n  supervised-resnet18"),
         (&["--share", "1%"], "the lowest share possible here is"),
-        (&["--data", "elpv"], "--images is how many are drawn; of 'elpv' all training images are used"),
+        (
+            &["--data", "elpv"],
+            "--images sets how many images are drawn; 'elpv' is not drawn, and all its training images are used",
+        ),
     ] {
         let output = tune(&out, flags);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -38,8 +38,8 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         refuse!("a Git LFS pointer, not the weights{size}: run `git lfs pull` in its folder")
     } else if ["<!doctype", "<html", "<?xml", "<head"].iter().any(|tag| text.starts_with(tag)) {
         refuse!(
-            "a web page, not weights: the download followed a link to a page or a login; take the file's own address (on \
-             Hugging Face /resolve/, not /blob/)"
+            "a web page, not weights: the address led to a page or a login; download from the address of the file \
+             itself (on Hugging Face it has /resolve/, not /blob/)"
         )
     } else if bytes.starts_with(b"PK\x03\x04") {
         checkpoint(path, bytes)
@@ -64,11 +64,14 @@ pub fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
 fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
     let (Some(length), Some(b'{')) = (length, bytes.get(8)) else {
-        refuse!("torn or not safetensors, and not a PyTorch checkpoint either: {} bytes", bytes.len())
+        refuse!("truncated or not safetensors, and not a PyTorch checkpoint either: {} bytes", bytes.len())
     };
     let end = usize::try_from(length).ok().and_then(|length| length.checked_add(8));
     let Some(header) = end.and_then(|end| bytes.get(8..end)) else {
-        refuse!("torn: the file ends in its header, after {} bytes; copy or download it again", bytes.len())
+        refuse!(
+            "truncated: the file ends in its header, after {} bytes; copy or download it again",
+            bytes.len()
+        )
     };
     // Every entry has `"data_offsets":[begin,end]`, relative to the end of the header.
     let header = String::from_utf8_lossy(header);
@@ -78,10 +81,10 @@ fn plain(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         .filter_map(|entry| entry.split(['[', ']']).nth(1)?.rsplit(',').next()?.trim().parse::<u64>().ok());
     let whole = ends.max().unwrap_or(0).saturating_add(8).saturating_add(length);
     if whole > bytes.len() as u64 {
-        refuse!("torn: {} bytes, expected {whole}; copy or download it again", bytes.len())
+        refuse!("truncated: {} bytes, expected {whole}; copy or download it again", bytes.len())
     }
     let tensors: BTreeMap<String, Tensor> = safetensors::load_buffer(bytes, &Device::Cpu)
-        .map_err(|error| Error::Msg(format!("torn or not safetensors: {}", first_line(&error))))?
+        .map_err(|error| Error::Msg(format!("truncated or not safetensors: {}", first_line(&error))))?
         .into_iter()
         .collect();
     if tensors.is_empty() {
@@ -97,7 +100,7 @@ fn checkpoint(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let tail = &bytes[bytes.len().saturating_sub(22 + 65_535)..];
     if !tail.windows(END.len()).any(|window| window == END) {
         refuse!(
-            "torn: a PyTorch checkpoint without its end, {} bytes; copy or download it again",
+            "truncated: a PyTorch checkpoint without its end, {} bytes; copy or download it again",
             bytes.len()
         )
     }

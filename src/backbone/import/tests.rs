@@ -313,7 +313,7 @@ fn a_file_says_which_network_it_is_of() {
 #[test]
 fn what_is_no_file_of_weights_is_named() {
     let whole = safetensors(&tensors(&resnet(1), str::to_owned));
-    let torn = format!("torn: {} bytes, expected {}", whole.len() - 1, whole.len());
+    let torn = format!("truncated: {} bytes, expected {}", whole.len() - 1, whole.len());
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 44586000\n";
     let zip = zip(&[("archive/data.pkl", b"\x80\x02}.")]);
     // The end of a zip file has 22 bytes, and a comment of 65,535 at most.
@@ -324,18 +324,18 @@ fn what_is_no_file_of_weights_is_named() {
         (pointer, "a Git LFS pointer, not the weights of 44586000 bytes: run `git lfs pull`"),
         (b"\n<!DOCTYPE html><html>", "a web page, not weights"),
         (&whole[..whole.len() - 1], &torn),
-        (&whole[..100], "torn: the file ends in its header, after 100 bytes"),
-        (&[0; 4096], "torn or not safetensors"),
-        (b"weights", "torn or not safetensors"),
+        (&whole[..100], "truncated: the file ends in its header, after 100 bytes"),
+        (&[0; 4096], "truncated or not safetensors"),
+        (b"weights", "truncated or not safetensors"),
         (
             b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}",
-            "format before 1.6: torn: it ends within its list of tensors; copy or download it again; this",
+            "format before 1.6: truncated: it ends within its list of tensors; copy or download it again; this",
         ),
         (b"\x80\x04K\x01.", "a pickle, but not a PyTorch checkpoint; this converts it to safetensors"),
-        (&zip[..zip.len() - 30], "torn: a PyTorch checkpoint without its end"),
+        (&zip[..zip.len() - 30], "truncated: a PyTorch checkpoint without its end"),
         (b"PK\x03\x04PK\x05\x06", "not read ("),
         (&long, "without a dictionary of plain tensors"),
-        (&too_long, "torn: a PyTorch checkpoint without its end"),
+        (&too_long, "truncated: a PyTorch checkpoint without its end"),
     ];
     for (bytes, expected) in cases {
         let folder = tempfile::tempdir().unwrap();

@@ -181,7 +181,7 @@ fn weights_from_elsewhere_are_compared_with_what_is_taken() {
     assert!(lead.by.high < 0.0, "{:?}", lead.by);
     assert_eq!((card.pick().unwrap().cell, card.worth), (at(Byol), Worth::NotShown));
     let said = text(&card);
-    let expected = "beat features that cost nothing: given weights, frozen, on MobileNetV2";
+    let expected = "beat features that need no training: given weights, frozen, on MobileNetV2";
     assert!(said.contains(expected), "{said}");
 }
 
@@ -202,7 +202,7 @@ fn training_that_beats_nothing_is_called_so() {
     let said = text(&card);
     assert!(
         said.contains(
-            "Nothing that was trained is shown to beat features that cost nothing: random weights on ViT-Tiny"
+            "No trained model is shown to beat features that need no training: random weights on ViT-Tiny"
         ),
         "{said}"
     );
@@ -237,7 +237,7 @@ fn one_seed_says_nothing_of_another() {
 fn one_method_leaves_no_choice() {
     let card = Drawn::new().about(at(SimClr), 0.8, 0.01, 3).floors(FIVE, 0.7, 0.6, 3).card();
     let said = text(&card);
-    assert!(card.sentence().contains("SimCLR on ResNet-18 is all that was trained (AUROC 0."), "{said}");
+    assert!(card.sentence().contains("only SimCLR on ResNet-18 was trained (AUROC 0."), "{said}");
     assert!(card.sentence().ends_with("there is nothing to choose between."), "{said}");
     assert_eq!((card.leads.len(), &card.next), (2, &Next::Nothing));
     assert!(said.contains("supervised training on ResNet-18 not run"), "{said}");
@@ -255,7 +255,7 @@ fn floors_that_are_not_there_are_missing() {
         "Missing: random weights on ResNet-18 and raw pixels not scored (--study floors --shares 5%).";
     assert_eq!(missing, expected);
     let floors = Drawn::new().floors(FIVE, 0.5, 0.5, 3).card();
-    assert!(floors.sentence().starts_with("At 5 % defects: nothing was trained"), "{}", floors.sentence());
+    assert!(floors.sentence().starts_with("At 5 % defects: no trained model"), "{}", floors.sentence());
     assert_eq!((floors.evidence(), floors.what_next(), floors.pick()), (vec![], None, None));
     assert!(Drawn::new().cards().is_empty());
 }
@@ -277,7 +277,7 @@ fn what_is_no_number_is_left_out_and_said() {
         ]
     );
     let nothing = Drawn::new().cell(at(Byol), 60.0, &[f64::NAN; 2]).card();
-    assert!(nothing.sentence().contains("nothing was trained that has an AUROC"), "{}", nothing.sentence());
+    assert!(nothing.sentence().contains("no trained model has an AUROC"), "{}", nothing.sentence());
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn test_images_move_auroc_as_their_numbers_or_their_groups_say() {
     assert_eq!((images.defects, images.normals, images.grouped), (51.0, 58.0, false));
     assert!((images.error - 0.0325).abs() < 5e-5, "{images:?}");
     let said = alone.evidence().join("\n");
-    let expected = "Other validation images would move its AUROC too, by about 0.033 (standard error, 51 defects and 58 \
+    let expected = "Other validation images would also change its AUROC, by about 0.033 (standard error, 51 defects and 58 \
                     normal images)";
     assert!(said.contains(expected), "{said}");
     // Root mean square of 0.01 and 0.07.
@@ -398,7 +398,7 @@ fn what_may_be_lost_and_what_else_is_worth_it_is_said() {
     assert!(said.contains("AUROC (95 %), more than the 0.02 that count as the same."), "{said}");
     assert!(!said.contains("It is not shown"), "{said}");
     let other = Card { worth: Worth::Shown(at(SimClr)), ..open };
-    let expected = "It is not shown to be above everything that costs no training; SimCLR on ResNet-18 is.";
+    let expected = "It is not shown to be above all features that need no training; SimCLR on ResNet-18 is.";
     assert!(other.evidence().iter().any(|line| line == expected), "{:?}", other.evidence());
     let same = Drawn::new()
         .cell(at(Byol), 90.0, &[0.801, 0.802, 0.800])

@@ -20,14 +20,12 @@ impl Card {
     fn choice(&self) -> String {
         let place = place(self.share);
         let Some(pick) = self.pick() else {
-            return format!(
-                "{place}: nothing was trained that has an AUROC, so there is nothing to choose between."
-            );
+            return format!("{place}: no trained model has an AUROC, so there is nothing to choose between.");
         };
         let (name, score, count) = (name(&pick.cell), score(pick), self.arms.len());
         if count == 1 {
             return format!(
-                "{place}: {name} is all that was trained ({score}); there is nothing to choose between."
+                "{place}: only {name} was trained ({score}), so there is nothing to choose between."
             );
         }
         let Some(contest) = &self.contest else {
@@ -74,8 +72,11 @@ impl Card {
             Some(contest) if contest.candidates().count() == 1 => "settled, all others are worse".to_owned(),
             Some(_) => format!("settled, no other is better by more than {}", self.margin),
         };
-        let free =
-            if self.worth == Worth::NotShown { "; not shown to beat what costs no training" } else { "" };
+        let free = if self.worth == Worth::NotShown {
+            "; not shown to beat features that need no training"
+        } else {
+            ""
+        };
         sure + free
     }
 
@@ -104,8 +105,8 @@ impl Card {
         if let Some(images) = self.images {
             let (what, over) = if images.grouped { ("groups of ", " over groups") } else { ("", "") };
             lines.push(format!(
-                "Other {what}validation images would move its AUROC too, by about {:.3} (standard error{over}, {:.0} defects \
-                 and {:.0} normal images); the intervals here are over seeds alone.",
+                "Other {what}validation images would also change its AUROC, by about {:.3} (standard error{over}, \
+                 {:.0} defects and {:.0} normal images); the intervals here are over seeds alone.",
                 images.error, images.defects, images.normals
             ));
         }
@@ -148,7 +149,7 @@ impl Card {
     fn worth(&self, pick: &Standing) -> Option<String> {
         match self.worth {
             Worth::Shown(cell) if cell != pick.cell => Some(format!(
-                "It is not shown to be above everything that costs no training; {} is.",
+                "It is not shown to be above all features that need no training; {} is.",
                 name(&cell)
             )),
             // The recommendation already says that no arm beats the floors.
@@ -161,7 +162,7 @@ impl Card {
         let floors = self.floors.iter().filter(|_| self.worth == Worth::NotShown);
         let best = floors.max_by(|a, b| a.auroc.estimate.total_cmp(&b.auroc.estimate))?;
         Some(format!(
-            "Nothing that was trained is shown to beat features that cost nothing: {} {} AUROC {}.",
+            "No trained model is shown to beat features that need no training: {} {} AUROC {}.",
             name(&best.cell),
             if best.cell.study == Study::Pixels { "have" } else { "reach" },
             floor(best)
@@ -195,8 +196,8 @@ impl Card {
                 ))
             }
             Next::Beyond(seeds) => Some(format!(
-                "Even {seeds} seeds of each would probably not settle it: seeds make more difference than the \
-                 choice."
+                "Even {seeds} seeds of each would probably not settle it: scores differ more between seeds than \
+                 between methods."
             )),
         }
     }

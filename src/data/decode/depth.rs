@@ -87,7 +87,7 @@ pub fn to_rgb8(image: DynamicImage, bits: SampleBits) -> Result<RgbImage> {
         }
         narrow.push(((sample * 255 + largest / 2) / largest) as u8);
     }
-    RgbImage::from_raw(width, height, narrow).context("a picture of another size than it was")
+    RgbImage::from_raw(width, height, narrow).context("the number of samples does not fit the image's size")
 }
 
 #[cfg(test)]

@@ -265,10 +265,15 @@ fn palette<R: Read + Seek>(
     let mut rgb = Vec::with_capacity(3 * (page.width as usize) * (page.height as usize));
     for number in numbers {
         let number = usize::from(number);
-        ensure!(number < colours, "colour {number} of a palette of {colours}");
+        ensure!(
+            number < colours,
+            "expected a colour number below {colours}, the size of the palette, found {number}"
+        );
         rgb.extend([0, 1, 2].map(|channel| (map[channel * colours + number] >> 8) as u8));
     }
-    RgbImage::from_raw(page.width, page.height, rgb).map(Into::into).context("another size than the head's")
+    RgbImage::from_raw(page.width, page.height, rgb)
+        .map(Into::into)
+        .context("the decoded size differs from the size in the header")
 }
 
 /// Converts JPEG's colours inside TIFF (ITU-R BT.601, full range), as in JFIF.
@@ -295,7 +300,7 @@ fn build(page: &Page, samples: impl Iterator<Item = u16>, colour: bool) -> Resul
             GrayImage::from_raw(width, height, samples.map(|sample| sample as u8).collect()).map(Into::into)
         }
     };
-    image.context("another size than the head's")
+    image.context("the decoded size differs from the size in the header")
 }
 
 #[cfg(test)]

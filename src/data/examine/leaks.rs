@@ -67,24 +67,26 @@ impl Leaks {
         if !self.equal.is_empty() {
             let count = self.equal.len();
             lines.push(format!(
-                "{count} of {images} validation images are training images too, by their bytes{}: scores on them \
-                 measure memory",
+                "{count} of {images} validation images {} the same bytes as a training image{}: scores on them \
+                 measure memorisation",
+                if count == 1 { "has" } else { "have" },
                 such_as("equal")
             ));
         }
         if !self.near.is_empty() {
             let count = self.near.len();
             lines.push(format!(
-                "{count} of {images} validation images are nearly equal to a training image of the same label{}: scores \
-                 on them measure memory",
+                "{count} of {images} validation images {} nearly equal to a training image of the same label{}: \
+                 scores on them measure memorisation",
+                if count == 1 { "is" } else { "are" },
                 such_as("near")
             ));
         }
         if let Some(first) = self.groups.first() {
             let groups = counted(self.groups.len(), "group has", "groups have");
             lines.push(format!(
-                "{groups} images on both sides of the split, the first is {first}: scores do not show how a model does on \
-                 new groups"
+                "{groups} images on both sides of the split, the first is {first}: scores do not show how well a \
+                 model does on new groups"
             ));
         }
         if let [[one, other], ..] = &self.both_labels[..] {

@@ -57,8 +57,8 @@ fn shortcuts(files: &Files, sketches: &[(usize, Sketch)]) -> Vec<String> {
         (accuracy >= SHORTCUT).then(|| {
             let [normals, defects] = [false, true].map(|label| most(&values, label));
             format!(
-                "the {name} of a file alone tells {:.0} % of training images' labels (50 % is chance; {defects} for \
-                 defects, {normals} for normal images): a network learns that in place of the defect",
+                "the {name} of a file alone predicts {:.0} % of training images' labels (50 % is chance; {defects} for \
+                 defects, {normals} for normal images): a network learns that instead of the defect",
                 100.0 * accuracy
             )
         })

@@ -60,8 +60,9 @@ fn leaks_name_validation_images_by_the_training_images_that_they_are() {
     assert_eq!((leaks.equal.clone(), leaks.near.clone()), ([(2, 1)].into(), [(3, 2)].into()));
     let lines = leaks.lines(4);
     let such = |of: [usize; 2]| format!("validation{}.png, which is {}", of[0], folder.path().display());
-    for (line, of) in lines.iter().zip([[2, 1], [3, 2]]) {
-        assert!(line.starts_with("1 of 4 validation images are "), "{line}");
+    for ((line, of), how) in lines.iter().zip([[2, 1], [3, 2]]).zip(["has the same bytes", "is nearly equal"])
+    {
+        assert!(line.starts_with(&format!("1 of 4 validation images {how}")), "{line}");
         assert!(line.contains(&such(of)) && line.contains(&format!("train{}.png", of[1])), "{line}");
     }
     assert_eq!(lines.len(), 2, "{lines:?}");

@@ -76,12 +76,13 @@ impl Twins {
     /// If there are so few images, or so large groups, that one side has too few of either label.
     pub(super) fn ensure_enough(&self, files: &Files, sides: [&[usize]; 2]) -> Result<()> {
         for (side, name) in sides.into_iter().zip(["train", "validate"]) {
-            ensure!(!side.is_empty(), "{} images are too few: none is left to {name} on", files.len());
+            ensure!(!side.is_empty(), "{} images are too few: no image is left to {name} on", files.len());
             let defects = side.iter().filter(|&&index| files.labels()[index].defect).count();
             let normals = side.len() - defects;
             ensure!(
                 files.group(0).is_none() || (defects >= Pool::FEWEST_DEFECTS && normals > 0),
-                "groups, and pictures that are alike, are kept whole, and so {defects} defects and {normals} normal images are left to {name} on: \
+                "groups and images that are alike are kept whole, which leaves {defects} defects and {normals} \
+                 normal images to {name} on: \
                  give smaller groups, more of them, or a split of your own"
             );
         }

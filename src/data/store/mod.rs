@@ -120,7 +120,7 @@ impl Shard {
             }
             ensure!(
                 map.len() == 8 + header + images.iter().map(|(_, bytes, _)| bytes).sum::<usize>(),
-                "its length is not what its head says"
+                "its length does not match its header"
             );
             Ok(Self { map, images })
         };
@@ -157,7 +157,7 @@ impl Store {
         if !self.checked[index].load(Relaxed) {
             ensure!(
                 digest(bytes) == self.digests[index],
-                "{}: its bytes are not those that were packed; pack the store again",
+                "{}: its bytes differ from those that were packed; pack the store again",
                 self.place(index)
             );
             self.checked[index].store(true, Relaxed);
@@ -221,7 +221,7 @@ pub fn open(folder: &Path) -> Result<Source> {
     let found = blake3::hash(&list).to_hex().to_string();
     ensure!(
         found == about.images,
-        "{}: not the list that was packed; pack the store again",
+        "{}: differs from the list that was packed; pack the store again",
         folder.join(IMAGES).display()
     );
     let [train, validation] =
@@ -354,7 +354,8 @@ impl List {
             other => bail!("expected a label of 0 or 1, found '{other}'"),
         };
         let (classes, stratum) = (ClassSet::from_bits(row[3].parse()?), row[4].parse()?);
-        let classes = classes.with_context(|| format!("no set of classes has the bits {}", &row[3]))?;
+        let classes =
+            classes.with_context(|| format!("expected the bits of a set of classes, found {}", &row[3]))?;
         self.listing.push(foreign::of_cell(&row[1]), Labels { defect, classes, stratum }, None);
         if !row[5].is_empty() {
             self.kinds.insert(stratum, foreign::of_cell(&row[5]).to_owned());
@@ -402,7 +403,10 @@ fn read_list(list: &[u8]) -> Result<[List; 2]> {
         let split = SPLITS.iter().position(|split| *split == &row[0]);
         let split = split
             .with_context(|| format!("expected a split of {}, found '{}'", SPLITS.join(" or "), &row[0]))?;
-        ensure!(split == 1 || lists[1].listing.is_empty(), "training images follow validation images");
+        ensure!(
+            split == 1 || lists[1].listing.is_empty(),
+            "expected all training images before the validation images"
+        );
         let line = row.position().map_or(0, csv::Position::line);
         lists[split].push(&row).with_context(|| format!("row {line}"))?;
     }

@@ -61,7 +61,7 @@ impl Packing<'_> {
         let folder = self.folder;
         ensure!(
             !folder.join(STORE).exists(),
-            "{}: a whole store lies there; remove it, or choose another folder",
+            "{}: this folder already holds a complete store; remove it, or choose another folder",
             folder.display()
         );
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
@@ -91,8 +91,9 @@ impl Packing<'_> {
     fn order(&self) -> Result<(Vec<(usize, usize)>, usize)> {
         let (mut order, mut left_out) = (Vec::new(), 0);
         for (split, dataset) in self.splits().into_iter().enumerate() {
-            let files =
-                dataset.files().context("drawn pictures are not packed: they are drawn at any side")?;
+            let files = dataset.files().context(
+                "drawn images cannot be packed, and need not be: skewbench draws them at any size",
+            )?;
             let unreadable = files.unreadable();
             if let (OnBadImage::Fail, Some((_, reason))) = (self.on_bad_image, unreadable.iter().next()) {
                 bail!(
@@ -192,13 +193,13 @@ impl Packing<'_> {
         let mut limits = self.source.limits.clone();
         if let Form::Pixels(side) = self.form {
             limits.push(format!(
-                "images were shrunk once, to a shorter side of {side} pixels, bicubic (Pillow's), where it was longer; \
-                 views are cut out of these"
+                "images whose shorter side was longer than {side} pixels were shrunk to that once (bicubic, as in \
+                 Pillow); views are cut out of the shrunk images"
             ));
         }
         if left_out > 0 {
             limits.push(format!(
-                "{} left out when the store was packed, as unreadable",
+                "{} unreadable and left out when the store was packed",
                 counted(left_out, "image was", "images were")
             ));
         }
@@ -222,7 +223,8 @@ fn whole(path: &Path, note: &str, images: usize) -> Result<Vec<Digest>> {
     let found: BTreeMap<&String, &String> = head.metadata().iter().flatten().collect();
     ensure!(
         found.get(&NOTE.to_owned()).is_some_and(|found| *found == note) && shard.images.len() == images,
-        "{}: a shard of other images, labels or sides; remove the folder, or choose another",
+        "{}: this shard was packed from other images, with other labels or at another side; remove the folder, or \
+         choose another",
         path.display()
     );
     Ok((0..images).into_par_iter().map(|place| digest(shard.image(place).0)).collect())

@@ -87,11 +87,11 @@ fn a_store_gives_what_its_files_give() {
             digests.push(stored.digest());
         }
         assert_eq!(
-            store.limits.iter().any(|limit| limit.contains("shorter side of 8 pixels")),
+            store.limits.iter().any(|limit| limit.contains("longer than 8 pixels")),
             form != Form::Files
         );
         let error = pack(&files, &to, form, OnBadImage::Fail).unwrap_err().to_string();
-        assert!(error.contains("a whole store lies there"), "{error}");
+        assert!(error.contains("already holds a complete store"), "{error}");
     }
     let distinct: std::collections::BTreeSet<&String> = digests.iter().collect();
     assert_eq!(distinct.len(), 4, "other pixels are other data");
@@ -144,7 +144,10 @@ fn packing_goes_on_where_it_was_stopped() {
     }
     let store = open(&whole).unwrap();
     assert!(
-        store.limits.iter().any(|limit| limit.starts_with("1 image was left out when the store was packed"))
+        store
+            .limits
+            .iter()
+            .any(|limit| limit.starts_with("1 image was unreadable and left out when the store was packed"))
     );
     assert_eq!(store.train.name(1), "train/normal/0002.png", "none stands where the torn one stood");
     assert_eq!(store.train.open(SHARD + 3).unwrap(), halved(files.train.open(SHARD + 4).unwrap()));
@@ -153,7 +156,7 @@ fn packing_goes_on_where_it_was_stopped() {
     fs::create_dir(&part).unwrap();
     fs::copy(shard_path(&whole, 0), shard_path(&part, 0)).unwrap();
     let error = pack(&files, &part, Form::Files, OnBadImage::Skip).unwrap_err().to_string();
-    assert!(error.contains("a shard of other images, labels or sides"), "{error}");
+    assert!(error.contains("this shard was packed from other images"), "{error}");
 }
 
 #[test]
@@ -175,7 +178,7 @@ fn what_was_damaged_is_named() {
     let store = open(&to).unwrap();
     let last = store.validation.labels().len() - 1;
     let error = format!("{:#}", store.validation.open(last).unwrap_err());
-    assert!(error.contains("its bytes are not those that were packed"), "{error}");
+    assert!(error.contains("its bytes differ from those that were packed"), "{error}");
     assert!(store.validation.open(0).is_ok(), "others are whole");
     drop(store);
     for length in [0, 7, 100, whole.len() - 1] {
@@ -195,7 +198,7 @@ fn what_was_damaged_is_named() {
 
     let list = fs::read_to_string(to.join(IMAGES)).unwrap();
     fs::write(to.join(IMAGES), list.replacen(",0,", ",1,", 1)).unwrap();
-    assert!(opened().unwrap_err().contains("images.csv: not the list that was packed"));
+    assert!(opened().unwrap_err().contains("images.csv: differs from the list that was packed"));
     fs::write(to.join(IMAGES), &list).unwrap();
     let about = fs::read_to_string(to.join(STORE)).unwrap();
     fs::write(to.join(STORE), about.replacen("version,1", "version,9", 1)).unwrap();

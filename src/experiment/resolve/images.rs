@@ -153,7 +153,7 @@ impl Resolver<'_, '_> {
         let Some(&first) = missing.first() else { return ensure_readable(files, indices) };
         ensure!(
             self.plan.on_bad_image == OnBadImage::Skip,
-            "{} of {} files are missing, the first is {}; --on-bad-image skip leaves them out and says so",
+            "{} of {} files are missing, the first is {}; --on-bad-image skip leaves them out and reports them",
             missing.len(),
             indices.len(),
             foreign::name(&dataset.place(first))
@@ -166,7 +166,7 @@ impl Resolver<'_, '_> {
         };
         ensure!(
             left(true) >= Pool::FEWEST_DEFECTS && left(false) > 0,
-            "{} of {} files are missing, the first is {}; what is left has {} defects and {} normal images, too few",
+            "{} of {} files are missing, the first is {}; the remaining {} defects and {} normal images are too few",
             missing.len(),
             indices.len(),
             foreign::name(&dataset.place(first)),
@@ -187,7 +187,8 @@ fn ensure_readable(files: &Files, indices: &[usize]) -> Result<()> {
     let reason = unreadable[first].replace(&files.place(*first), "");
     let reason = foreign::name(reason.trim_start_matches(": ")).into_owned();
     bail!(
-        "{} of {} files cannot be read, the first is {}: {reason}; --on-bad-image skip leaves them out and says so",
+        "{} of {} files cannot be read, the first is {}: {reason}; --on-bad-image skip leaves them out and reports \
+         them",
         bad.len(),
         indices.len(),
         foreign::name(&files.place(*first))

@@ -102,9 +102,9 @@ fn verdicts_stand_under_whose_they_are() {
         (Fails, [Undecided; 4]),
     ]);
     let html = findings::verdicts(&page).into_string();
-    let paper = "On the paper's own printed numbers, 2 hold, 1 fail, 1 are undecided ";
+    let paper = "On the paper's own printed numbers, 2 hold, 1 fails, 1 is undecided ";
     assert!(html.contains(paper), "{html}");
-    let ours = "taken as strictly as the paper words them, 0 hold, 1 fail, 1 have sides that are the same, 2 are undecided; \
+    let ours = "taken as strictly as the paper words them, 0 hold, 1 fails, 1 is the same, 2 are undecided; \
                 3 of 4 are decided by at least one of the four ways of judging";
     assert!(html.contains(ours), "{html}");
     let table = html.split("<caption>Claims and their").nth(1).unwrap();
@@ -178,7 +178,10 @@ fn a_setting_is_told_by_its_largest_records() {
     assert_eq!(there.way_in(), "cargo xtask report 'it'\\''s' 'other' --setting 'a setting'");
     assert!(there.sentence().ends_with("; from it's, other"), "{}", there.sentence());
     let trials = Contents { is_tuning: true, records: 1, ..there };
-    assert!(trials.way_in().starts_with("trials only") && trials.sentence().starts_with("1 record of"));
+    assert!(
+        trials.way_in().starts_with("these are trials of `tune`")
+            && trials.sentence().starts_with("1 record of")
+    );
 }
 
 #[test]
@@ -287,7 +290,7 @@ fn images_of_training_stand_before_those_of_validation() {
     (other.data.train.normals, other.data.train.defects) = (600, 200);
     (other.data.validation.normals, other.data.validation.defects) = (30, 40);
     let html = page(vec![one]).with_others(vec![page(vec![other])]).html();
-    let found = rows(&html, "What the parts are of");
+    let found = rows(&html, "Contents of the parts");
     let other = found.iter().find(|row| row[0].contains("other")).expect("its row");
     assert_eq!(other[1], "1", "records");
     assert_eq!(other[2..4], ["600 normal images and 200 defects", "30 normal images and 40 defects"]);

@@ -52,8 +52,8 @@ pub struct Asked {
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]
     pub shares: Vec<Share>,
 
-    /// Only part K of N of these cells, for one of N processes: on a cluster without a shared --out, or where each
-    /// is to have its own cells. Cells that begin with another's weights stay with it
+    /// Only part K of N of these cells, for one of N processes: on a cluster without a shared --out, or to give each
+    /// process its own cells. Cells that start from another cell's weights stay with it
     #[arg(long, value_name = "K/N")]
     pub part: Option<Part>,
 
@@ -133,7 +133,7 @@ impl Asked {
             ensure!(
                 !cells.is_empty(),
                 Idle(format!(
-                    "--part {part}: of the {} none is left for this part",
+                    "--part {part}: none of the {} is left for this part",
                     counted(all, "cell", "cells")
                 ))
             );

@@ -35,7 +35,7 @@ pub struct Setup {
     #[arg(long, conflicts_with = "full")]
     pub quick: bool,
 
-    /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
+    /// What to do about an image that is missing or damaged: stop and name it, or leave it out and count it
     #[arg(long, default_value = "fail", value_name = "fail|skip")]
     pub on_bad_image: OnBadImage,
 
@@ -88,7 +88,7 @@ pub struct Setup {
     #[arg(long, value_name = "paper|original|flip|none")]
     pub augmentation: Option<Augmentation>,
 
-    /// Train on the first NVIDIA GPU; needs a build with the feature `cuda`. No GPU has run it yet
+    /// Train on the first NVIDIA GPU; needs a build with the feature `cuda`. It has not run on a GPU yet
     #[arg(long)]
     pub gpu: bool,
 

@@ -112,8 +112,8 @@ pub fn sampled(source: &Source, plan: &Plan) -> Option<String> {
     };
     (part < of).then(|| {
         format!(
-            "{part}/{of} of it is used, {} training and {} validation images: the sample of Sewer-ML that the paper's \
-             released code takes (--full)",
+            "{part}/{of} of it is used, {} training and {} validation images: the sample of Sewer-ML that the \
+             paper's released code uses (--full)",
             used(&*source.train),
             used(&*source.validation)
         )

@@ -35,21 +35,21 @@ impl Study {
 Which cells:
   table1        methods x backbones x shares; makes Figures 2, 4, 5, 6 and 7 too
   floors        pixels and random weights at the same shares: what a method must beat
-  frozen        weights of --frozen FILE as they are: a floor; that flag adds it
+  frozen        the unchanged weights of --frozen FILE, as a floor; that flag adds it
   table2        supervised at five resolutions
   figure3       supervised at 35 strengths of augmentation, on a quarter of the data
   size_matched  training sets of one size at the paper's five shares
   extensions    floors and size_matched
   ablations     each difference of the authors' released code, one at a time
   remedies      supervised training with other ways to handle rare defects than class weights
-  fine_tuned    all weights trained on labels after pretraining; begins with the
+  fine_tuned    all weights trained on labels after pretraining; starts from the
                 weights of table1, in --out or trained by the same command
   label_budgets all weights trained on the labels of 5, 20 and 100 defects, from
                 random and from pretrained weights, at the largest share
   unseen        one of the three most frequent classes of defects left out of
                 training, at the largest share
   methods       methods that the paper does not have, at the same shares
-  all           every one of these but frozen";
+  all           all of these except frozen";
 
     const NAMES: [(&'static str, Self); 14] = [
         ("table1", Self::Table1),

@@ -36,7 +36,7 @@ type Judged = Vec<(&'static Claim, BTreeMap<Column, Finding>)>;
 pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(
         arguments.margin.is_finite() && arguments.margin >= 0.0,
-        "--margin must be a score's difference, 0 or more, found {}",
+        "--margin must be a difference of scores, 0 or more, found {}",
         arguments.margin
     );
     let mut bodies = vec![claims::paper().with_margin(arguments.margin)];

@@ -49,7 +49,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .find(|record| record.settings.scale != "full" || record.data.source != "sewer-ml");
         if let Some(other) = other {
             println!(
-                "note: {} is {} scale on {}: how it differs from the paper says nothing about the paper\n",
+                "note: {} has {} scale and the data {}, unlike the paper, so these differences say nothing about the \
+                 paper\n",
                 other.cell.id, other.settings.scale, other.data.source
             );
         }
@@ -63,13 +64,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     print(&differences, arguments.all);
     let count = |change| differences.iter().filter(|difference| difference.change == change).count();
     println!(
-        "\n{} scores: {} moved beyond noise, {} within noise, {} equal to the bit, {} undecided{}",
+        "\n{} scores: {} changed beyond noise, {} within noise, {} bit-identical, {} undecided{}",
         differences.len(),
         count(Change::MovedBeyondNoise),
         count(Change::WithinNoise),
         count(Change::Equal),
         count(Change::Undecided),
-        if count(Change::Undecided) > 0 { " (one seed: --seeds 3 tells noise)" } else { "" }
+        if count(Change::Undecided) > 0 {
+            " (with one seed there is no measure of noise: use --seeds 3)"
+        } else {
+            ""
+        }
     );
     Ok(())
 }
@@ -84,7 +89,7 @@ fn print(differences: &[Difference], all: bool) {
     if !shown.is_empty() {
         println!(
             "{:<64} {:<22} {:>8} {:>8} {:>8} {:>8}",
-            "cells, classifier, validation share", "score", "A", "B", "moved", "noise"
+            "cells, classifier, validation share", "score", "A", "B", "change", "noise"
         );
     }
     for Difference { at, metric, before, after, noise, .. } in shown {

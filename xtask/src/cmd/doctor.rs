@@ -29,8 +29,8 @@ pub struct Arguments {
     #[command(flatten)]
     asked: Asked,
 
-    /// Read only the headers of images: finds missing and foreign files, not torn ones. Images without a split are
-    /// still decoded, because images that are alike must stay on one side
+    /// Read only the headers of images: finds missing files and files that are not images, but not damaged ones.
+    /// Images without a split are still decoded, because images that are alike must stay on one side
     #[arg(long)]
     headers: bool,
 
@@ -190,7 +190,7 @@ fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findin
     println!("images   {split}: {} looked at, {} bad; {}", found.checked, found.bad.len(), common.join(", "));
     for (count, what) in [
         (found.turned, "turned as their EXIF orientation says"),
-        (found.sixteen, "with 16-bit samples, scaled as said above"),
+        (found.sixteen, "with 16-bit samples, scaled as stated above"),
     ] {
         if count > 0 {
             println!("         {count} {what}");
@@ -201,14 +201,14 @@ fn report(split: &str, found: &Inspection, stops: &dyn Fn(usize) -> bool, findin
         findings.troubles.push(format!("{}: {}", foreign::name(&bad.place), foreign::name(&bad.error)));
     }
     if stopping.len() > NAMED {
-        findings.troubles.push(format!("and {} bad images more in {split}", stopping.len() - NAMED));
+        findings.troubles.push(format!("and {} more bad images in {split}", stopping.len() - NAMED));
     }
     for bad in others.iter().take(NAMED) {
         let [place, error] = [&bad.place, &bad.error].map(|text| foreign::name(text));
         findings.notes.insert(format!("bad image in {split}: {place}: {error}"));
     }
     if others.len() > NAMED {
-        findings.notes.insert(format!("and {} bad images more in {split}", others.len() - NAMED));
+        findings.notes.insert(format!("and {} more bad images in {split}", others.len() - NAMED));
     }
 }
 
@@ -241,10 +241,10 @@ mod tests {
     fn twenty_are_named_and_the_others_are_counted() {
         let all = findings(25, 25);
         assert_eq!((all.troubles.len(), all.notes.len()), (21, 0));
-        assert_eq!(all.troubles[20], "and 5 bad images more in train");
+        assert_eq!(all.troubles[20], "and 5 more bad images in train");
         let none = findings(23, 0);
         assert_eq!((none.troubles.len(), none.notes.len()), (0, 21));
-        assert!(none.notes.contains("and 3 bad images more in train"), "{:?}", none.notes);
+        assert!(none.notes.contains("and 3 more bad images in train"), "{:?}", none.notes);
         let twenty = findings(20, 20);
         assert_eq!((twenty.troubles.len(), twenty.notes.len()), (20, 0), "all of them are named");
     }

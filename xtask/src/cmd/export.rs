@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let weights = folder.weights(&record.cell.id);
     ensure!(
         weights.exists(),
-        "{}: no weights beside the record; it was made with --no-weights, or before weights were kept",
+        "{}: no weights beside the record; it was made with --no-weights, or before weights were stored",
         weights.display()
     );
     let bytes = beside::read(&at, &record, Part::Weights)?;

@@ -51,7 +51,7 @@ pub enum Command {
     Predict(predict::Arguments),
     /// Compare the speed of training, or of image loading, with PyTorch on this machine
     Race(race::Arguments),
-    /// Kill this program while it trains, and check that the results stay the same
+    /// Kill this program during training, and check that the results stay the same
     Soak(soak::Arguments),
     /// Run checks and timings that need a GPU, or pack them for a machine that has one
     #[command(subcommand)]

@@ -18,6 +18,7 @@ use skewbench::{
         regular::{self, Most},
     },
     durable, method,
+    named::counted,
     report::{
         Example, Examples, MOST_PARTS, OnImages, Page, contents, figure::Theme, images, main_setting,
         main_share, markdown,
@@ -64,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     ensure!(
         arguments.margin.is_finite() && arguments.margin >= 0.0,
-        "--margin must be a score's difference, 0 or more, found {}",
+        "--margin must be a difference of scores, 0 or more, found {}",
         arguments.margin
     );
     let page = page(reading, arguments.margin);
@@ -182,10 +183,10 @@ fn put(page: &Page, out: &Path) -> Result<Decision> {
         1 => ", 1 thing to know about them".to_owned(),
         _ => format!(", {problems} things to know about them"),
     };
-    println!("report  {} ({records} records{noted})", out.display());
+    println!("report  {} ({}{noted})", out.display(), counted(records, "record", "records"));
     if page.parts().count() > 1 {
         println!(
-            "        records of several settings, each in a part of its own; two settings are not compared:"
+            "        records of several settings, each in its own part; scores of different settings are not compared:"
         );
         for (number, contents) in (1..).zip(page.parts().filter_map(Page::contents)) {
             println!("        part {number}: {}", foreign::message(&contents.sentence()));

@@ -12,6 +12,7 @@ use skewbench::{
     analysis::{reading, tables},
     data::foreign,
     experiment::Resolved,
+    named::counted,
     results::{Folder, Record, provenance, record},
 };
 
@@ -27,7 +28,8 @@ use crate::{
 /// Without flags: the cells of the paper's Table 1 and the floors, at small scale, on drawn sewer pipes, on the
 /// CPU. Stop it at any moment (Ctrl-C, a kill, a power cut) and run the same command: finished cells are kept, and
 /// the interrupted one resumes and ends with the same numbers. Several processes may share a results folder: each
-/// takes cells that no other works on. A closed terminal does not stop it. `report.html` in the results folder is
+/// trains cells that no other process is training. A closed terminal does not stop it. `report.html` in the results
+/// folder is
 /// kept current: all methods are trained at the largest share first, then at the next, so it is worth opening
 /// early.
 #[derive(clap::Args)]
@@ -193,7 +195,10 @@ pub fn write_up(folder: &Folder, out: &Path, records: &[Record]) -> Result<()> {
     }
     let skipped = records.iter().map(|record| record.data.skipped.len()).max().unwrap_or(0);
     if skipped > 0 {
-        println!("note: up to {skipped} unreadable images were left out of a cell; records name them");
+        println!(
+            "note: up to {} left out of a cell; its record names them",
+            counted(skipped, "unreadable image was", "unreadable images were")
+        );
     }
     println!("\nrecords: {}; tables: {}", out.display(), out.join("tables").display());
     report::write(&[out.to_owned()], &out.join("report.html"))?.print();

@@ -151,7 +151,7 @@ fn look(folder: &Folder) -> Result<(String, usize)> {
         page += &format!("  not read     {reason}\n");
     }
     for fault in &found.faults {
-        page += &format!("  not whole    {fault}\n");
+        page += &format!("  incomplete   {fault}\n");
     }
     if let Some(codes) = found.codes() {
         page += &format!("  mixed        records by several versions of the code: {codes}\n");

@@ -39,7 +39,7 @@ pub fn quoted(argument: &str) -> String {
 /// # Errors
 /// If the program runs without cargo: it may have been installed, and its checkout may be gone or changed.
 pub fn checkout() -> Result<PathBuf> {
-    let package = manifest().context("this builds from source: run it in a checkout, through cargo")?;
+    let package = manifest().context("this command builds from source: run it with cargo in a checkout")?;
     Ok(package.join(".."))
 }
 

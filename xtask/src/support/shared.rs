@@ -37,8 +37,8 @@ fn of(folder: &Path, mounts: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{}: on {kind}{why}, where a lock holds on one machine only: let processes of this machine share it, or give each \
-         machine cells of its own (--part K/N); else a cell may be trained twice",
+        "{}: on {kind}{why}, where a lock holds on one machine only: let only processes of one machine share it, or \
+         give each machine its own cells (--part K/N); otherwise a cell may be trained twice",
         folder.display()
     ))
 }

@@ -78,7 +78,7 @@ Where images come from:
                  or both under DIR/train and DIR/validation (val, test ...),
                  or MVTec AD's or VisA's layout; doctor says how it is read
   csv=FILE       your own: columns path,label and optionally class,split,group
-  packed=DIR     what `data pack` made of one of these";
+  packed=DIR     a store that `data pack` made from one of these";
 
     /// Returns the name in records.
     pub fn name(&self) -> &'static str {
@@ -159,9 +159,12 @@ fn read(mut opened: Opened, side: usize, purpose: Purpose, reading: &Reading) ->
 fn packed(folder: &Path, side: usize, purpose: Purpose, reading: &Reading) -> Result<Source> {
     ensure!(
         reading.group_by.is_none() && reading.sample_bits.is_none(),
-        "--group-by and --sample-bits were settled when the store was packed: pack it with them"
+        "--group-by and --sample-bits were fixed when the store was packed: pack it again with these flags"
     );
-    ensure!(purpose == Purpose::Study, "numbers are not chosen on a packed store: name its source");
+    ensure!(
+        purpose == Purpose::Study,
+        "`tune` cannot use a packed store: name the data that it was packed from"
+    );
     if let Some(packed) = store::shorter_side(folder)? {
         ensure!(
             packed >= side,
@@ -182,8 +185,7 @@ fn drawn(scale: &Scale, purpose: Purpose) -> Source {
         Purpose::Tuning => {
             let mut source = of(TUNING_SEED);
             source.limits.push(format!(
-                "drawn from seed {TUNING_SEED} to choose numbers on; studies are scored on pictures of seed \
-                 {SYNTHETIC_SEED}"
+                "drawn from seed {TUNING_SEED} for tuning only; studies are scored on images of seed {SYNTHETIC_SEED}"
             ));
             source
         }
@@ -206,10 +208,10 @@ impl FromStr for Choice {
             ("csv", Some(file)) => Self::Csv(file),
             ("packed", Some(folder)) => Self::Packed(folder),
             ("synthetic" | "elpv", Some(_)) => bail!("'{name}' takes no path, found '{text}'"),
-            ("sewer-ml" | "folder" | "packed", None) => bail!("'{name}' needs its folder: {name}=DIR"),
-            ("csv", None) => bail!("'csv' needs its file: csv=FILE"),
-            _ if Path::new(text).is_dir() => bail!("a folder of images is written folder={text}"),
-            _ if Path::new(text).is_file() => bail!("a table of images is written csv={text}"),
+            ("sewer-ml" | "folder" | "packed", None) => bail!("'{name}' needs a folder: {name}=DIR"),
+            ("csv", None) => bail!("'csv' needs a file: csv=FILE"),
+            _ if Path::new(text).is_dir() => bail!("to read a folder of images, write folder={text}"),
+            _ if Path::new(text).is_file() => bail!("to read a table of images, write csv={text}"),
             _ => bail!(
                 "no data called '{text}'; known: synthetic, elpv, sewer-ml=DIR, folder=DIR, csv=FILE, packed=DIR"
             ),
@@ -242,12 +244,12 @@ mod tests {
         for (text, told) in [
             ("synthetic=/d", "'synthetic' takes no path".to_owned()),
             ("elpv=/d", "'elpv' takes no path".to_owned()),
-            ("folder", "'folder' needs its folder: folder=DIR".to_owned()),
-            ("sewer-ml", "'sewer-ml' needs its folder".to_owned()),
-            ("packed", "'packed' needs its folder".to_owned()),
-            ("csv", "'csv' needs its file: csv=FILE".to_owned()),
-            (&folder, format!("is written folder={folder}")),
-            (&file, format!("is written csv={file}")),
+            ("folder", "'folder' needs a folder: folder=DIR".to_owned()),
+            ("sewer-ml", "'sewer-ml' needs a folder".to_owned()),
+            ("packed", "'packed' needs a folder".to_owned()),
+            ("csv", "'csv' needs a file: csv=FILE".to_owned()),
+            (&folder, format!("write folder={folder}")),
+            (&file, format!("write csv={file}")),
             ("mnist", "no data called 'mnist'".to_owned()),
         ] {
             let error = text.parse::<Choice>().unwrap_err().to_string();
@@ -278,11 +280,9 @@ mod tests {
             store.open(&Scale::small(), purpose, reading).map(drop).unwrap_err().to_string()
         };
         let bits = Reading { sample_bits: Some(SampleBits::ALL), ..Reading::default() };
-        assert!(error(Purpose::Study, &bits).contains("were settled when the store was packed"));
+        assert!(error(Purpose::Study, &bits).contains("were fixed when the store was packed"));
         let grouped = Reading { group_by: Some("parent".parse().unwrap()), ..Reading::default() };
-        assert!(error(Purpose::Study, &grouped).contains("were settled when the store was packed"));
-        assert!(
-            error(Purpose::Tuning, &Reading::default()).contains("numbers are not chosen on a packed store")
-        );
+        assert!(error(Purpose::Study, &grouped).contains("were fixed when the store was packed"));
+        assert!(error(Purpose::Tuning, &Reading::default()).contains("`tune` cannot use a packed store"));
     }
 }

@@ -64,9 +64,9 @@ impl Pretrained for Kept {
             )
         })?;
         ensure_of(&record, cell)
-            .with_context(|| format!("the cell that it starts from, {id}, belongs to another experiment"))?;
+            .with_context(|| format!("cell {id}, from which it starts, belongs to another experiment"))?;
         let bytes = beside::read(&folder.path(&id), &record, Part::Weights)
-            .context("fine-tuning starts from weights, which --no-weights does not store")?;
+            .context("fine-tuning starts from stored weights; train the cell again without --no-weights")?;
         Ok(Weights::read(&folder.weights(&id), &bytes)?)
     }
 }
@@ -142,7 +142,7 @@ impl Cells<'_> {
             for fault in self.folder.faults(&record)? {
                 let what = match again.contains(&fault) {
                     true => "the cell is computed again",
-                    false => "with --no-weights it is not written again",
+                    false => "it is not written again, because of --no-weights",
                 };
                 eprintln!("{}: {what}", fault.text);
             }
@@ -177,7 +177,7 @@ impl Cells<'_> {
                 }
                 ensure!(
                     self.keep.weights,
-                    "cell {id} starts from the weights of {from}, and --no-weights stores none"
+                    "cell {id} starts from the weights of {from}, but --no-weights stores none; leave out --no-weights"
                 );
             }
         }
@@ -214,7 +214,7 @@ impl Cells<'_> {
             if !worked {
                 if !waiting {
                     let cells = counted(elsewhere, "cell", "cells");
-                    display.line(&format!("waiting for {cells} that other processes work on"));
+                    display.line(&format!("waiting for {cells} in training by other processes"));
                     waiting = true;
                 }
                 std::thread::sleep(LOOK);
@@ -410,8 +410,8 @@ fn ensure_of(record: &Record, resolved: &Resolved) -> Result<()> {
         && let [first, ..] = &record.data.skipped[..]
     {
         bail!(
-            "the stored result leaves out {} unreadable images, the first is {first}; --on-bad-image skip accepts that",
-            record.data.skipped.len()
+            "the stored result leaves out {}, the first is {first}; --on-bad-image skip accepts that",
+            counted(record.data.skipped.len(), "unreadable image", "unreadable images")
         )
     }
     Ok(())

@@ -79,7 +79,7 @@ pub fn print(cells: &[Resolved], run: &Run) -> Result<()> {
     }
     println!(
         "\nestimate for this machine, one process: {} ({} training, {} evaluation; a few steps of each kind were \
-         timed; probes and label-free metrics come on top)",
+         timed; probes and label-free metrics take additional time)",
         duration(training + evaluation),
         duration(training),
         duration(evaluation)

@@ -54,7 +54,7 @@ fn storages<'a>(rest: &mut &'a [u8], dictionary: &Pickle) -> Result<BTreeMap<Str
         let Some(&(dtype, count)) = dictionary.storages.get(key) else {
             refuse!("a storage '{key}' that no tensor uses")
         };
-        let torn = || Error::Msg("torn: it ends within its data; copy or download it again".to_owned());
+        let torn = || Error::Msg("truncated: it ends within its data; copy or download it again".to_owned());
         let (stated, numbers) = rest.split_first_chunk::<8>().ok_or_else(torn)?;
         if u64::from_le_bytes(*stated) != count as u64 {
             refuse!("storage '{key}' has {} numbers, expected {count}", u64::from_le_bytes(*stated))

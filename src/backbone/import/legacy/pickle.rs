@@ -53,7 +53,7 @@ pub struct Pickle {
 }
 
 fn torn() -> Error {
-    Error::Msg("torn: it ends within its list of tensors; copy or download it again".to_owned())
+    Error::Msg("truncated: it ends within its list of tensors; copy or download it again".to_owned())
 }
 
 fn odd() -> Error {

@@ -50,7 +50,7 @@ impl fmt::Display for Torn {
         write!(f, "damaged: scan {scan} should have {expected} blocks, and after {found} of them ")?;
         match what {
             What::Fault(Fault::Short) => write!(f, "its data end")?,
-            What::Fault(Fault::Code) => write!(f, "there are bits that are not a code")?,
+            What::Fault(Fault::Code) => write!(f, "there are bits that are not a Huffman code")?,
             What::Fault(Fault::Long) => write!(f, "there is a block of more than 64 coefficients")?,
             What::Fault(Fault::Value) => write!(f, "there is an impossible value")?,
             What::Fault(Fault::Run) => write!(f, "there are too many empty blocks")?,
@@ -67,8 +67,7 @@ impl std::error::Error for Torn {}
 const ADVICE: &str = "; get the file again, or leave such files out (--on-bad-image skip)";
 
 /// Error for a file that a decoder can read but [`check`] does not support.
-pub const UNCHECKED: &str = "damaged: its head describes a kind of JPEG whose coded data cannot be checked; get the file \
-                             again, save it anew, or leave such files out (--on-bad-image skip)";
+pub const UNCHECKED: &str = "damaged: its header describes a kind of JPEG whose coded data cannot be checked; get the file again, save it anew, or leave such files out (--on-bad-image skip)";
 
 /// A component (colour channel) of a picture.
 struct Component {
@@ -150,7 +149,7 @@ fn read(walk: &mut Walk, bytes: &[u8]) -> Result<bool> {
             Some([0xff, marker, rest @ ..]) if rest.len() >= 2 => (*marker, rest.get(2..number(rest))),
             // A segment that lost bytes, or has too many. The usual decoder would search for the next marker.
             Some([0..=0xfe, ..]) if walk.scans == 0 => {
-                bail!("damaged: at byte {at} no segment begins, where one should{ADVICE}")
+                bail!("damaged: expected a segment at byte {at}, found none{ADVICE}")
             }
             _ => return walk.ensure_none(at),
         };
@@ -316,7 +315,8 @@ impl Walk {
         let scans = self.scans;
         ensure!(
             scans == 0,
-            "damaged: after scan {scans}, at byte {at}, there is neither another scan nor the end{ADVICE}"
+            "damaged: expected another scan or the end of the image at byte {at}, after scan {scans}, found \
+             neither{ADVICE}"
         );
         Ok(false)
     }
@@ -331,7 +331,7 @@ impl Walk {
             let lacks = component.low[0].is_none() || component.low.iter().any(|low| low.unwrap_or(0) > 0);
             ensure!(
                 !lacks,
-                "damaged: after {} scans the picture ends, before all its bits are there{ADVICE}",
+                "damaged: the image ends after {} scans, before it is complete{ADVICE}",
                 self.scans
             );
         }
@@ -357,7 +357,7 @@ impl Frame {
                 let follows = if scan.high == 0 { low.is_none() } else { *low == Some(scan.high) };
                 ensure!(
                     follows || !self.progressive,
-                    "damaged: scan {number} is not the one that should follow{ADVICE}"
+                    "damaged: scan {number} does not continue the scans before it{ADVICE}"
                 );
                 *low = Some(scan.low);
             }

@@ -63,7 +63,7 @@ pub fn head(bytes: &[u8]) -> Result<Head> {
             _ => {}
         }
     }
-    bail!("a JPEG without the size of its picture")
+    bail!("expected the image's size in the JPEG header, found none")
 }
 
 /// Decodes a whole file.

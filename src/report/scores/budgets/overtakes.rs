@@ -71,8 +71,9 @@ impl Overtakes {
                 format!("{what} is ahead of {name} from {first} labelled defects on ({}).", seeds(count))
             }
             _ => format!(
-                "{what} overtakes {name} somewhere from fewer than {first} to more than {last} labelled defects: in {always} of {count} \
-                 seeds it is ahead from the fewest, in {never} not with all."
+                "{what} overtakes {name} somewhere between fewer than {first} and more than {last} labelled defects: \
+                 in {always} of {count} seeds it is ahead even with the fewest labels, in {never} not even with all \
+                 of them."
             ),
         }
     }
@@ -116,7 +117,12 @@ mod tests {
         assert!(ahead.contains("is ahead of X from 10 labelled defects on"), "{ahead}");
         let mixed = curve(&[(10, [0.6, 0.8]), (1_000, [0.6, 0.8])]);
         let mixed = overtakes(&mixed, &flat).unwrap().sentence("X");
-        assert!(mixed.contains("in 1 of 2 seeds it is ahead from the fewest, in 1 not with all"), "{mixed}");
+        assert!(
+            mixed.contains(
+                "in 1 of 2 seeds it is ahead even with the fewest labels, in 1 not even with all of them"
+            ),
+            "{mixed}"
+        );
         assert_eq!(overtakes(&curve(&[(10, [0.1, 0.1])]), &flat), None, "one count is no line");
     }
 }

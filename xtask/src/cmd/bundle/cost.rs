@@ -62,8 +62,8 @@ impl fmt::Display for Cost {
         let [_, (batch, _)] = TIMED;
         write!(
             formatter,
-            "{parameters} parameters, {bytes} bytes; {alone:.2} ms an image alone, {together:.2} in batches \
-             of {batch} (network alone, one thread, {processor})"
+            "{parameters} parameters, {bytes} bytes; {alone:.2} ms for a single image, {together:.2} ms per image in \
+             batches of {batch} (network alone, one thread, {processor})"
         )
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     fn what_it_costs_is_said_in_its_units() {
         let processor = "a processor".to_owned();
         let cost = Cost { parameters: 1_234_567, bytes: 4_321, milliseconds: [1.5, 0.25], processor };
-        let expected = "1 234 567 parameters, 4 321 bytes; 1.50 ms an image alone, 0.25 in batches of 64 (network alone, one \
+        let expected = "1 234 567 parameters, 4 321 bytes; 1.50 ms for a single image, 0.25 ms per image in batches of 64 (network alone, one \
                         thread, a processor)";
         assert_eq!(cost.to_string(), expected);
     }

@@ -136,12 +136,12 @@ fn best(path: &Path, folder: &Folder, share: Option<Share>) -> Result<String> {
         .context("no records to choose from; `cargo xtask reproduce` or `choose` makes them")?;
     let share = share
         .or(report::main_share(&reading))
-        .context("nothing was trained there; `cargo xtask reproduce` or `choose` trains models")?;
+        .context("no models in this folder; `cargo xtask reproduce` or `choose` trains them")?;
     let cards =
         decision::cards(&skewbench::claims::Evidence::measured(&setting, &reading.frame.setting(&setting)));
     let card = cards.iter().find(|card| card.share == share).with_context(|| {
         let shares: Vec<String> = cards.iter().map(|card| card.share.to_string()).collect();
-        format!("nothing was trained at {share}; --share takes one of {}", shares.join(", "))
+        format!("no models were trained at {share}; expected --share to be one of {}", shares.join(", "))
     })?;
     println!("{}", card.sentence());
     let pick =
@@ -154,7 +154,7 @@ fn best(path: &Path, folder: &Folder, share: Option<Share>) -> Result<String> {
         .collect();
     cells.sort_unstable();
     let kept = cells.iter().find(|(_, cell)| folder.detector(cell).is_file()).or(cells.first());
-    Ok(kept.context("its record is not there")?.1.to_owned())
+    Ok(kept.context("its record is missing")?.1.to_owned())
 }
 
 /// Prints a summary of the detector.
@@ -215,6 +215,6 @@ mod tests {
         assert_eq!(take(None).unwrap(), "table1/simclr-resnet18-share45-seed1");
         assert_eq!(take(Some(Share::percent(5))).unwrap(), "table1/byol-resnet18-share05-seed0");
         let error = take(Some(Share::percent(1))).unwrap_err().to_string();
-        assert!(error.contains("nothing was trained at 1%; --share takes one of"), "{error}");
+        assert!(error.contains("no models were trained at 1%; expected --share to be one of"), "{error}");
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Clock<'a> {
 impl Refusal {
     pub fn in_words(&self) -> String {
         let [takes, left, limit] = [self.takes, self.left, self.limit].map(duration);
-        format!("{} takes about {takes}, and {left} of {limit} are left", self.cell)
+        format!("{} takes about {takes}, but only {left} of {limit} are left", self.cell)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
         let said = Refusal { left: 1_200.0, ..refused.clone() }.in_words();
         assert_eq!(
             said,
-            "table1/simclr-resnet18-share45-seed2 takes about 38 min, and 20 min of 30 min are left"
+            "table1/simclr-resnet18-share45-seed2 takes about 38 min, but only 20 min of 30 min are left"
         );
         // An incomplete round is useless: after a training that did not fit, none starts.
         let fast = Clock { limit: Some(1e9), ..short };

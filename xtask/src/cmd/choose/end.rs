@@ -11,6 +11,7 @@ use skewbench::{
     },
     claims::Evidence,
     method,
+    named::counted,
     results::{Metric, Record},
     study::Study,
 };
@@ -31,11 +32,13 @@ pub fn print(
     let Some(pick) = elimination.pick() else {
         let trained = records.iter().filter(|record| !record.curve.is_empty()).count();
         if trained == 0 {
-            bail!("not one training fits into --hours: {refused}")
+            bail!("no training fits into --hours: {refused}")
         }
         println!(
-            "\nNothing can be said yet: {trained} trainings are finished, and the first comparison needs {FIRST} seeds of \
-             every arm ({refused}). Run the same command again to resume."
+            "\nNothing can be said yet: {} finished, and the first comparison needs {FIRST} seeds of every arm \
+             ({refused}). \
+             Run the same command again to resume.",
+            counted(trained, "training is", "trainings are")
         );
         return Ok(());
     };
@@ -107,14 +110,14 @@ fn open(elimination: &Elimination, pick: &Scored) {
     let leader = look.contest.leader();
     if *pick != leader.at {
         println!(
-            "The highest mean has {}: a seed that collapsed moves a mean, not a median.",
+            "{} has the highest mean; one collapsed seed changes a mean, but not a median.",
             in_words(&leader.at)
         );
     }
     for arm in &look.open {
         let seeds = match elimination.seeds_to_settle(arm) {
             Some(seeds) => format!("about {seeds:.0} seeds of both would settle it"),
-            None => "no number of seeds settles what is equal; a larger --margin does".to_owned(),
+            None => "more seeds cannot settle it, because both are equal; a larger --margin can".to_owned(),
         };
         println!(
             "Open: {} may be above {} by {:.3}; {seeds}.",
@@ -148,7 +151,9 @@ fn beside(pick: &Scored, records: &[Record]) {
     }
     if is_supervised(pick) {
         if let Some(best) = scored.iter().find(|at| !is_floor(at) && !is_supervised(at)) {
-            println!("It is supervised: it learns from labels. Of the others the best is");
+            println!(
+                "It is supervised, so it learns from labels. The best of the self-supervised methods is"
+            );
             compare(&evidence, pick, best);
         }
     } else if !scored.iter().any(is_supervised) {

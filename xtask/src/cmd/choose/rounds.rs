@@ -7,6 +7,7 @@ use skewbench::{
         elimination::{Elimination, End, Look},
     },
     experiment::{Cell, Resolved},
+    named::counted,
     results::{Classifier, Folder, Metric, Record, provenance, record},
 };
 
@@ -116,7 +117,11 @@ impl Rounds<'_> {
             0 => "the last".to_owned(),
             after => format!("at most {after} after it{}", time(after)),
         };
-        println!("\nround {round}: {} trainings{}; {rest}", wanted.len(), time(wanted.len()));
+        println!(
+            "\nround {round}: {}{}; {rest}",
+            counted(wanted.len(), "training", "trainings"),
+            time(wanted.len())
+        );
     }
 
     fn of(&self, at: &Scored, seed: u64) -> Result<&Resolved<'_>> {
@@ -153,14 +158,14 @@ fn tell(look: &Look) {
         let why = match (arm.may_be_best, most < 0.0) {
             (true, _) => format!("above the leader by {:.3} at most", most.max(0.0)),
             (false, true) => format!("below the leader by {:.3} at least", -most),
-            (false, false) => "below another arm beyond what seeds do".to_owned(),
+            (false, false) => "below another arm by more than the spread over seeds".to_owned(),
         };
         println!("  dropped  {:<26} AUROC {:.3}, {lag:.3} less: {why}", in_words(&arm.at), arm.mean);
     }
     for arm in &look.open {
         let lag = leader.mean - arm.mean;
         println!(
-            "  open     {:<26} AUROC {:.3}, {lag:.3} less: above the leader by up to {:.3}",
+            "  open     {:<26} AUROC {:.3}, {lag:.3} less: may be above the leader by up to {:.3}",
             in_words(&arm.at),
             arm.mean,
             arm.above_leader

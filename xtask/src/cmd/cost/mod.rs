@@ -51,7 +51,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for (name, value) in [("gpu-rate", gpu_rate), ("gpu-price", gpu_price), ("price", price)] {
         ensure!(
             value.is_none_or(|value| value.is_finite() && value > 0.0),
-            "--{name} must be a number above 0, found {value:?}"
+            "--{name} must be a number above 0, found {}",
+            value.unwrap_or_default()
         );
     }
     let checkout = program::checkout()?;
@@ -94,8 +95,8 @@ mod tests {
         let of = |given| document(&checkout, given).unwrap();
         let given = Given { gpu_rate: Some(2_000.0), gpu_price: Some(3.0), price: Some(0.1) };
         let text = of(given);
-        assert!(text.contains("2 000 images/s, as given") && text.contains("| price |"), "{text}");
-        assert!(!of(Given::default()).contains("as given"));
+        assert!(text.contains("the given rate of 2 000 images/s") && text.contains("| price |"), "{text}");
+        assert!(!of(Given::default()).contains("the given rate"));
     }
 
     /// Returns hours and prices in the rows of the table after a text, by seeds.

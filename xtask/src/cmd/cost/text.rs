@@ -40,9 +40,11 @@ fn seconds(rates: &Rates, arm: &Arm) -> Result<[f64; 3]> {
 /// Returns the document.
 pub fn of(rates: &Rates, grid: &Grid, given: Given) -> Result<String> {
     let mut text = String::from(
-        "# What it costs\n\n\
-         Written by `cargo xtask cost` from rates that were measured; a test compares. Nothing here was run as a whole, and \
-         nobody on this project has Sewer-ML: its counts are the published ones.\n",
+        "# What the paper's full grid costs\n\n\
+         `cargo xtask cost` calculates this page from measured rates; a test checks that the page is up to date. The \
+         grid \
+         itself has never been run. This project does not have Sewer-ML either; its image counts are the published \
+         ones.\n",
     );
     on_cores(&mut text, rates, grid, given)?;
     on_a_gpu(&mut text, rates, grid, given)?;
@@ -55,10 +57,14 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
     writeln!(
         text,
         "\n## The paper's grid on two CPU cores\n\n\
-         Table 1: eleven pairs of method and backbone at five shares, 224 px, {} epochs, half of Sewer-ML. Steps are those \
-         of [the race]({}) ({}, {} threads); loading is {:.1} ms a PNG of 720 x 576 with two views on one thread ([measured]({})), \
-         for every method; to evaluate takes a third of a supervised step, an estimate. Probes and label-free metrics come \
-         on top: [below](#what-breaks-first).\n",
+         The grid is the paper's Table 1: eleven pairs of method and backbone at five shares, 224 px, {} epochs, \
+         half of \
+         Sewer-ML. The times of training steps come from [the comparison with PyTorch]({}) ({}, {} threads). Loading \
+         a PNG of \
+         720 x 576 and making two views of it takes {:.1} ms on one thread ([measured]({})); the table uses this for \
+         every \
+         method. Evaluating an image is estimated to take a third of a supervised training step. Probes and label-free \
+         metrics take additional time: see [below](#what-breaks-first).\n",
         Scale::full().epochs,
         link(STEPS),
         rates.cpu,
@@ -66,7 +72,7 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         1e3 * rates.load("png")?,
         link(LOADER),
     )?;
-    text.push_str("| method | images/s in steps | hours of steps | of loading | of evaluation | all |\n|---|---|---|---|---|---|\n");
+    text.push_str("| method | images/s in training steps | hours of training steps | hours of loading | hours of evaluation | hours in all |\n|---|---|---|---|---|---|\n");
     let mut all = 0.0;
     for arm in &grid.arms {
         let parts = seconds(rates, arm)?.map(|seconds| seconds / 3_600.0);
@@ -102,8 +108,9 @@ fn on_cores(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         )?;
     }
     text.push_str(
-        "\nThe paper has one seed. With N machines of two cores it takes an Nth of the time (`submit --slurm`), down to the \
-         longest cell. Multiply hours by what an hour costs you; `--price` does.\n",
+        "\nThe paper trained one seed. N machines of two cores each need one Nth of the time (`submit --slurm`), but \
+         never \
+         less than the longest cell takes. `--price` multiplies the hours by the price of an hour.\n",
     );
     Ok(())
 }
@@ -113,14 +120,17 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
     writeln!(
         text,
         "\n## On a GPU\n\n\
-         **No GPU has been measured**: its rate R, images a second in training, is yours to give (`--gpu-rate R --gpu-price \
-         P`; `cargo xtask gpu` measures it). One seed of the grid goes through {} images: hours = {} / R, for the slowest \
-         of steps, loading and the network. What each {} images/s need, from rates measured on CPUs:\n",
+         **No GPU has been measured yet.** `cargo xtask gpu` measures the rate R of a GPU in training, in images per \
+         second; \
+         `--gpu-rate R --gpu-price P` applies it here. One seed of the grid processes {} images and takes {} / R \
+         hours, \
+         where R is the lowest of three rates: training steps, loading, and the network or disk. The table shows what \
+         {} images/s require, according to rates measured on CPUs:\n",
         thousands(passes as usize),
         whole(passes / 3_600.0),
         thousands(UNIT as usize)
     )?;
-    text.push_str("| read from | network or disk, MB/s | files opened a second | CPU cores that decode and augment |\n|---|---|---|---|\n");
+    text.push_str("| read from | network or disk, MB/s | files opened per second | CPU cores for decoding and augmentation |\n|---|---|---|---|\n");
     for (name, kind, bytes, files) in [
         ("PNG files", "png", Some(PNG), UNIT),
         ("JPEG files (quality 90)", "jpeg", None, UNIT),
@@ -130,14 +140,15 @@ fn on_a_gpu(text: &mut String, rates: &Rates, grid: &Grid, given: Given) -> Resu
         writeln!(text, "| {name} | {bytes} | {} | {:.0} |", whole(files), (UNIT * rates.load(kind)?).ceil())?;
     }
     text.push_str(
-        "\nViews by the GPU's own kernel would leave decoding to the cores, or nothing with a packed store; that was never \
-         timed on a GPU.\n",
+        "\nIf a GPU makes the views with its own kernel, the CPU cores only have to decode, and with a packed store \
+         not even \
+         that. This has never been timed on a GPU.\n",
     );
     if let Some(rate) = given.gpu_rate {
         let price = if given.gpu_price.is_some() { " price |" } else { "" };
         writeln!(
             text,
-            "\nAt {} images/s, as given:\n\n| seeds | hours |{price}\n|---|---|{}",
+            "\nAt the given rate of {} images/s:\n\n| seeds | hours |{price}\n|---|---|{}",
             whole(rate),
             if price.is_empty() { "" } else { "---|" }
         )?;
@@ -158,9 +169,10 @@ fn of_many(text: &mut String, rates: &Rates, given: Given) -> Result<()> {
     writeln!(
         text,
         "\n## 100 million images\n\n\
-         One cell, SimCLR on ResNet-18, from a packed store: {} hours a pass on two cores, {} ({:.0} years) for {epochs} \
-         passes; on a GPU of R images/s {} / R hours a pass. As PNG they are {:.0} TB, packed at 256 px {:.0} TB; 512 \
-         features of each are {:.0} GB.",
+         One cell, SimCLR on ResNet-18 from a packed store, takes {} hours per epoch on two cores and {} hours ({:.0} \
+         years) for {epochs} epochs. A GPU that trains on R images/s takes {} / R hours per epoch. The images take \
+         {:.0} TB as \
+         PNG and {:.0} TB packed at 256 px; 512 features of each image take {:.0} GB.",
         whole(hours),
         whole(epochs * hours),
         epochs * hours / 24.0 / 365.25,
@@ -172,7 +184,7 @@ fn of_many(text: &mut String, rates: &Rates, given: Given) -> Result<()> {
     if let Some(rate) = given.gpu_rate {
         writeln!(
             text,
-            "At {} images/s, as given: {} hours a pass.",
+            "At the given rate of {} images/s, an epoch takes {} hours.",
             whole(rate),
             whole(MANY / rate / 3_600.0)
         )?;
@@ -184,7 +196,9 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
     writeln!(
         text,
         "\n## What breaks first\n\n\
-         Measured at Sewer-ML's size ([timings]({})) and carried on in proportion, which is a guess.\n\n\
+         These are measurements at the size of Sewer-ML ([timings]({})). The last column assumes that time and \
+         memory grow \
+         in proportion to the number of images, which has not been tested.\n\n\
          | what | measured | at 100 million images |\n|---|---|---|",
         link(SCALE)
     )?;
@@ -194,7 +208,7 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
         "table of images",
         format!("{:.0} MB for 1.17 million", IMAGES * ROW / 1e6),
         format!(
-            "**refused first**: {:.1} GB, and at most {:.0} MB are read, some {:.0} million rows",
+            "**fails first**: {:.1} GB, but a table may have {:.0} MB at most, about {:.0} million rows",
             MANY * ROW / 1e9,
             LARGEST_TABLE / 1e6,
             LARGEST_TABLE / ROW / 1e6
@@ -202,7 +216,7 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
     )?;
     let resolve = rates.stage("resolve")?;
     row(
-        "index, subsets, 15 cells",
+        "reading the index, drawing subsets, resolving 15 cells",
         format!("{:.1} s, {:.0} MiB", resolve.processor, resolve.peak),
         format!(
             "{} s, {:.0} GiB",
@@ -212,7 +226,7 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
     )?;
     let doctor = rates.stage("doctor_again")?;
     row(
-        "each start, all pictures known",
+        "each start, with every image examined before",
         format!("{:.0} s, {:.0} MiB", doctor.seconds, doctor.peak),
         format!(
             "{} s, {:.0} GiB",
@@ -226,26 +240,34 @@ fn what_breaks(text: &mut String, rates: &Rates) -> Result<()> {
         row(
             what,
             format!(
-                "{:.0} s, {:.0} MiB for 130,046 x 512, of which {features:.0} are the features",
+                "{:.0} s, {:.0} MiB for 130,046 images with 512 features each; the features alone are {features:.0} \
+                 MiB",
                 stage.seconds, stage.peak
             ),
             format!(
-                "{:.0} hours; {:.0} GB of features would have to be in memory",
+                "{:.0} hours; {:.0} GB of features must fit in memory",
                 stage.seconds * MANY / FEATURES / 3_600.0,
                 MANY * WIDTH * 4.0 / 1e9
             ),
         )?;
     }
-    row("small files", "one opened an image and epoch".to_owned(), "a packed store opens none".to_owned())?;
+    row(
+        "small files",
+        "each epoch opens one file per image".to_owned(),
+        "a packed store opens none of them".to_owned(),
+    )?;
     let page = rates.stage("page")?;
     row(
-        "the page, of 10,000 records",
+        "writing the page of 10,000 records",
         format!("{:.1} s, {:.0} MiB", page.seconds, page.peak),
-        "does not depend on images".to_owned(),
+        "does not depend on the number of images".to_owned(),
     )?;
     text.push_str(
-        "\nIn training the network is met first where pictures are PNG: the table above says from which rate on. On CPUs it is \
-         never the network: eleven methods take at most 20 images a second and machine.\n",
+        "\nWhen training reads PNG files over a network, the network is the first limit; the table of a GPU's \
+         requirements above \
+         gives the rate that it needs. Training on CPUs never reaches that limit: no pair of method and backbone \
+         trains on more \
+         than 20 images per second on one machine.\n",
     );
     Ok(())
 }

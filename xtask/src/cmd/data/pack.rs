@@ -53,7 +53,7 @@ pub struct Arguments {
     #[arg(long)]
     as_files: bool,
 
-    /// What to do about an image that is missing or torn: stop and name it, or leave it out and count it
+    /// What to do about an image that is missing or damaged: stop and name it, or leave it out and count it
     #[arg(long, value_name = "fail|skip", default_value_t)]
     on_bad_image: OnBadImage,
 

@@ -19,17 +19,20 @@ pub enum Command {
     Package(package::Arguments),
     /// Write the cases that PyTorch's scripts run, as JSON
     Cases(package::CasesFile),
-    /// Check the kernels of the losses against the CPU, and time them (on a machine with a GPU, built with `cuda`)
+    /// Check the kernels of the losses against the CPU, and time them (needs a GPU and the feature `cuda`)
     Losses(Sizes),
-    /// Check views made on the GPU against the CPU's, and time them (likewise)
+    /// Check views made on the GPU against the CPU's, and time them (needs a GPU and the feature `cuda`)
     Views(Sizes),
-    /// Check every operation, its gradients and the optimisers' updates against the CPU (likewise)
+    /// Check every operation, its gradients and the optimisers' updates against the CPU (needs a GPU and the feature
+    /// `cuda`)
     Operations(Sizes),
-    /// Train a few steps of every method on the GPU and on the CPU, from equal weights, and time them (likewise)
+    /// Train a few steps of every method on the GPU and on the CPU, from equal weights, and time them (needs a GPU
+    /// and the feature `cuda`)
     Steps(Sizes),
-    /// Check ten steps of every method on the GPU against recorded steps of PyTorch (likewise)
+    /// Check ten steps of every method on the GPU against recorded steps of PyTorch (needs a GPU and the feature
+    /// `cuda`)
     Trajectories(Sizes),
-    /// Time training with views made on the GPU, and the training step alone (likewise)
+    /// Time training with views made on the GPU, and the training step alone (needs a GPU and the feature `cuda`)
     EndToEnd(Sizes),
 }
 

@@ -17,6 +17,7 @@ use skewbench::{
     bundle::Bundle,
     data::{Dataset, Image, SampleBits, Share, files::Files, folder, foreign, table},
     durable,
+    named::counted,
     seed::Seed,
 };
 
@@ -72,8 +73,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut rows = Rows::open(&arguments.out, &bundle.digest, rate)?;
     let left: Vec<usize> = (0..files.len()).filter(|&index| !rows.has(files.name(index))).collect();
     println!(
-        "{} images, {} of them done earlier; {}, {}",
-        files.len(),
+        "{}, {} of them scored earlier; {}, {}",
+        counted(files.len(), "image", "images"),
         files.len() - left.len(),
         foreign::message(&bundle.manifest.title()),
         foreign::name(&bundle.manifest.cell)
@@ -82,8 +83,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     finish(arguments, &bundle, &files, rate, &rows)?;
     if let (Some([width, height]), Some((other, count))) = (bundle.manifest.usual_size, sizes) {
         println!(
-            "note: {count} images, such as {}, are not {width} x {height} like most training images, so their \
-             scores may be less reliable",
+            "note: {} not {width} x {height} like most training images, for example {}; the scores there may be less \
+             reliable",
+            counted(count, "image is", "images are"),
             foreign::name(&other)
         );
     }

@@ -2,7 +2,7 @@
 //! files.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use skewbench::{backbone, bundle::Manifest, evaluate::scorer::Scorer};
+use skewbench::{backbone, bundle::Manifest, evaluate::scorer::Scorer, named::counted};
 
 use super::{rows::Summary, worst::Shown, worth};
 use crate::support::notes;
@@ -34,7 +34,7 @@ pub fn render(manifest: &Manifest, rate: f64, found: &Summary, shown: &[Shown]) 
                     " of images have a defect; their expected calibration error was "
                     (format!("{:.3}", manifest.calibration.error)) "."
                     @if found.skipped > 0 {
-                        " " (found.skipped) " images could not be read; " code { "predictions.csv" } " gives the reasons."
+                        " " (counted(found.skipped, "image", "images")) " could not be read; " code { "predictions.csv" } " gives the reasons."
                     }
                 }
                 @if !manifest.limits.is_empty() {

@@ -105,7 +105,7 @@ fn write(folder: &Path, images: usize) -> Result<()> {
     for kind in FORMATS {
         for label in ["normal", "defect"] {
             let mut known = fs::read_dir(folder.join(kind).join("train").join(label))
-                .with_context(|| format!("no {label} image was drawn: ask for more images"))?;
+                .with_context(|| format!("no {label} image was drawn: give a larger --images"))?;
             let first = known.next().context("an empty folder")??;
             let copy = folder.join(kind).join("validation").join(label);
             fs::create_dir_all(&copy)?;

@@ -41,7 +41,7 @@ pub struct Arguments {
     /// Try torch.compile too: PyTorch's side then takes minutes longer to start
     #[arg(long, conflicts_with = "loader")]
     compile: bool,
-    /// Alternating pairs of blocks
+    /// Number of pairs of blocks; the blocks of a pair are timed one after the other, ours and theirs
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
     /// Threads of either side [default: the machine's cores]

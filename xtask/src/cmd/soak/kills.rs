@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use skewbench::{
+    named::counted,
     results::Folder,
     seed::{Seed, Stream},
 };
@@ -58,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     let said = root.join("undisturbed.txt");
     if !start(&pictures, &whole, &said)?.wait()?.success() {
-        bail!("the undisturbed study failed, so there is nothing to compare with: {}", end_of(&said))
+        bail!("the undisturbed study failed, so there is nothing to compare: {}", end_of(&said))
     }
     let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());
     println!("undisturbed: {} files in {:.1} s", expected.len(), lasts.as_secs_f64());
@@ -80,13 +81,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         let kills: Vec<String> =
             tally.kills.iter().map(|(signal, count)| format!("{count} {signal}")).collect();
-        println!("{} studies, kills: {}; {} faults", tally.studies, kills.join(", "), tally.faults.len());
+        println!(
+            "{}, kills: {}; {}",
+            counted(tally.studies, "study", "studies"),
+            kills.join(", "),
+            counted(tally.faults.len(), "fault", "faults")
+        );
     }
     tally.faults.iter().for_each(|fault| println!("FAULT {fault}"));
     if !tally.faults.is_empty() {
         // Keep the folder, so that the differences can be examined.
         let _ = temporary.keep();
-        bail!("{} faults; the files are in {}", tally.faults.len(), root.display())
+        bail!("{}; the files are in {}", counted(tally.faults.len(), "fault", "faults"), root.display())
     }
     Ok(())
 }
@@ -188,7 +194,7 @@ pub fn differences(expected: &BTreeMap<String, String>, out: &Path) -> Result<Ve
     };
     faults.extend(left.filter(is_left).map(|name| format!("{name} is left over")));
     let folder = Folder::open(out)?;
-    ensure!(!folder.runs()?.is_empty(), "{}: no run is noted", out.display());
+    ensure!(!folder.runs()?.is_empty(), "{}: environment.json lists no run", out.display());
     Ok(faults)
 }
 
@@ -210,7 +216,7 @@ mod tests {
         let expected = what_is_in(root.path()).unwrap();
         assert_eq!(expected.len(), 3, "{expected:?}");
         let found = || differences(&expected, root.path());
-        assert!(found().unwrap_err().to_string().contains("no run is noted"));
+        assert!(found().unwrap_err().to_string().contains("environment.json lists no run"));
         let (command, cells) = ("reproduce".to_owned(), Vec::new());
         let provenance = provenance::collect(&skewbench::candle_core::Device::Cpu);
         folder.note_run(record::Run { command, provenance, times: 1, cells }).unwrap();

@@ -81,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let said = root.path().join("said.txt");
     ensure!(
         start(&pictures, &whole, &said)?.wait()?.success(),
-        "the undisturbed study failed, so there is nothing to compare with: {}",
+        "the undisturbed study failed, so there is nothing to compare: {}",
         end_of(&said)
     );
     let (expected, lasts) = (what_is_in(&whole)?, begun.elapsed());

@@ -19,8 +19,8 @@ const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// NVIDIA's driver has a folder here for each GPU.
 const DRIVER: &str = "/proc/driver/nvidia/gpus";
 
-/// Starts all processes, forwards their output, and waits for them. They share one folder, and each takes cells
-/// that no other works on.
+/// Starts all processes, forwards their output, and waits for them. They share one folder, and each trains cells that
+/// no other process is training.
 pub fn run(job: &Job, processes: usize) -> Result<()> {
     let asked = stop::asked();
     let program = std::env::current_exe().context("cannot find the path of this program")?;
@@ -69,7 +69,7 @@ pub fn run(job: &Job, processes: usize) -> Result<()> {
     }
     if failed > 0 {
         bail!(
-            "{failed} of {processes} processes failed; their messages stand above. Run the same command again to resume"
+            "{failed} of {processes} processes failed; their messages are above. Run the same command again to resume"
         )
     }
     Ok(())
@@ -87,7 +87,8 @@ fn gpus(processes: usize, visible: Option<&str>, known: Option<usize>) -> Result
     let whence = if visible.is_some() { format!(" in {VISIBLE}") } else { String::new() };
     ensure!(
         processes <= gpus.len(),
-        "--local {processes}: each process needs a GPU of its own, and there are {}{whence}; ask for as many processes",
+        "--local {processes}: each process needs its own GPU, but the number of GPUs{whence} is {}; start at most as \
+         many processes",
         gpus.len()
     );
     Ok(gpus.into_iter().take(processes).collect())
@@ -146,12 +147,13 @@ mod tests {
         let given = gpus(2, Some("5, GPU-8c1a,7"), Some(8)).unwrap();
         assert_eq!(started(2, Some(&given)), expected(["5", "GPU-8c1a"]));
         assert!(started(2, None).iter().all(|(gpu, _)| gpu.is_none()), "on the CPU nothing is said");
-        for (visible, known, found) in
-            [(None, Some(1), "there are 1;"), (Some("3"), Some(8), "1 in CUDA_VISIBLE")]
-        {
+        for (visible, known, found) in [
+            (None, Some(1), "the number of GPUs is 1;"),
+            (Some("3"), Some(8), "in CUDA_VISIBLE_DEVICES is 1;"),
+        ] {
             let error = gpus(2, visible, known).unwrap_err().to_string();
             assert!(
-                error.contains("--local 2: each process needs a GPU of its own") && error.contains(found),
+                error.contains("--local 2: each process needs its own GPU") && error.contains(found),
                 "{error}"
             );
         }

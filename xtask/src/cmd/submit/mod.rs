@@ -117,7 +117,7 @@ impl Job {
 pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(
         arguments.slurm || arguments.kubernetes || arguments.local.is_some(),
-        "say where: --slurm, --kubernetes or --local N"
+        "expected where to run: --slurm, --kubernetes or --local N"
     );
     ensure!(arguments.tasks > 0, "--tasks must be at least 1");
     ensure!(
@@ -156,7 +156,7 @@ struct Reproduce {
 fn look(words: &[String]) -> Result<(Vec<(String, usize)>, PathBuf)> {
     let parsed = parse(words)?;
     let (asked, out) = parsed.arguments.asked();
-    ensure!(asked.part.is_none(), "--part is what `submit` gives to each task: leave it out");
+    ensure!(asked.part.is_none(), "leave out --part: `submit` sets it for each task");
     // The GPU may be on another machine.
     let run = asked.without_gpu().run(Lists::Read(&out)).context("the study to submit")?;
     let resolved = run.resolve()?;
@@ -242,7 +242,7 @@ mod tests {
         let error = parse(&words("reproduce --sedes 2")).map(drop).unwrap_err().to_string();
         assert!(error.starts_with("after --: unexpected argument '--sedes'"), "{error}");
         let error = look(&words("reproduce --part 1/2")).map(drop).unwrap_err().to_string();
-        assert!(error.starts_with("--part is what `submit` gives to each task"), "{error}");
+        assert!(error.starts_with("leave out --part: `submit` sets it for each task"), "{error}");
         assert_eq!([1, 40, 1_000].map(in_words), ["one task", "40 tasks", "1 000 tasks"]);
     }
 

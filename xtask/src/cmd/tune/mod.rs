@@ -171,12 +171,12 @@ impl Arguments {
         let Self { trials, finalists, seeds, .. } = self;
         ensure!(*trials > 0, "--trials must be at least 1: trial 0 is the unchanged recipe");
         ensure!(*finalists > 0, "--finalists must be at least 1");
-        ensure!(finalists <= trials, "--finalists {finalists} of --trials {trials}: there are not that many");
+        ensure!(finalists <= trials, "--finalists must be at most --trials {trials}, found {finalists}");
         ensure!(*seeds > 0, "--seeds must be at least 1");
         ensure!(self.epochs != Some(0), "--epochs must be at least 1: untrained, all trials are alike");
         ensure!(
             self.images.is_none() || self.data == Choice::Synthetic,
-            "--images is how many are drawn; of '{}' all training images are used",
+            "--images sets how many images are drawn; '{}' is not drawn, and all its training images are used",
             self.data.name()
         );
         Ok(())
