@@ -218,7 +218,8 @@ mod tests {
         }
     }
 
-    /// Each part of the detail tells settings apart, in this order: training and validation labels, sample, side, epochs.
+    /// Each part of the detail tells settings apart, in this order: training and validation labels, sample, side,
+    /// epochs.
     #[test]
     fn settings_that_differ_in_all_their_parts_state_all_of_them() {
         let of = |id: &str, train: &str, validation: &str, sample: &str, numbers: (u64, u64)| {

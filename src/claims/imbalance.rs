@@ -219,7 +219,8 @@ mod tests {
         assert_eq!(sampling(&evidence, Metric::Recall, &at.on(MOST)), 0.0, "nothing was measured there");
     }
 
-    /// A change is the first share minus the second of the same seed, and spreads by the draw of the defects of the first.
+    /// A change is the first share minus the second of the same seed, and spreads by the draw of the defects of the
+    /// first.
     #[test]
     fn a_change_is_of_one_model_and_spreads_as_its_defects_are_drawn() {
         let at = Axes::table_1(SimClr, backbone::Name::ResNet18, Share::percent(5)).in_training();
@@ -266,7 +267,8 @@ mod tests {
         );
     }
 
-    /// The first seed's scores at five shares, made by one pair of rates, for two models; the second has one score 3 points off.
+    /// The first seed's scores at five shares, made by one pair of rates, for two models; the second has one score 3
+    /// points off.
     #[test]
     fn what_is_arithmetic_is_told_model_by_model_the_worst_first() {
         use crate::analysis::prevalence::Rates;

@@ -246,7 +246,8 @@ mod tests {
         assert_eq!(decide(within, &[0.01, -0.1], &reaches, None, true), Verdict::Fails);
     }
 
-    /// With known errors of 0.01 sqrt 2, ends are 1.95996 of them away, of two comparisons 2.24140 (scipy, `norm.isf(0.0125)`).
+    /// With known errors of 0.01 sqrt 2, ends are 1.95996 of them away, of two comparisons 2.24140 (scipy,
+    /// `norm.isf(0.0125)`).
     #[test]
     fn comparisons_are_told_the_strongest_against_the_claim_first() {
         let at = CELL.in_training();

@@ -298,9 +298,9 @@ mod tests {
         assert_eq!(verdict(|place| f64::from(5 * place % 12)), Verdict::Undecided);
     }
 
-    /// Two methods of twelve models each, seeds of three shares: within each RankMe falls as scores rise, between them it rises. F1 of
-    /// the classifier in training and AUROC of the converged probe move oppositely; rows of other studies, shares of validation and
-    /// classifiers do not count.
+    /// Two methods of twelve models each, seeds of three shares: within each RankMe falls as scores rise, between them
+    /// it rises. F1 of the classifier in training and AUROC of the converged probe move oppositely; rows of other
+    /// studies, shares of validation and classifiers do not count.
     fn two_groups() -> Evidence {
         let mut rows = FrameBuilder::default();
         for (method, base) in [(Byol, 0.2), (SimClr, 0.7)] {
@@ -337,7 +337,8 @@ mod tests {
             let found = correlation(&evidence, yardstick, &RELEASED, inside).unwrap();
             (found.value.estimate, found.points, found.groups)
         };
-        // Pooled: 24 ranks, of which two runs of twelve fall: 1 - 6 x 2 x sum over odd d of d^2 ... / (24 x 575); within: -1.
+        // Pooled: 24 ranks, of which two runs of twelve fall: 1 - 6 x 2 x sum over odd d of d^2 ... / (24 x 575);
+        // within: -1.
         let squares: f64 = (0..12).map(|place| f64::from(11 - 2 * place).powi(2)).sum();
         let pooled = 1.0 - 6.0 * 2.0 * squares / (24.0 * 575.0);
         let near = |found: (f64, usize, usize), expected: (f64, usize, usize)| {

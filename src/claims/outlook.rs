@@ -253,8 +253,8 @@ mod tests {
         assert_eq!(outlook(None), format!("{shown}; 30 seeds of each cell would probably not decide it"));
     }
 
-    /// By hand: variances 4 x 0.02^2 / 4 and 0.04^2 / 5, of which one cell has more seeds than planned, and what seeds do not
-    /// change.
+    /// By hand: variances 4 x 0.02^2 / 4 and 0.04^2 / 5, of which one cell has more seeds than planned, and what seeds
+    /// do not change.
     #[test]
     fn more_seeds_shorten_the_reach_of_their_own_cells() {
         let error = Uncertainty { deviation: 0.5, freedom: 6.0 };
@@ -292,8 +292,8 @@ mod tests {
         assert_eq!(forecast.cells(), expected);
     }
 
-    /// A difference of three errors is decided by a few more seeds; the largest difference that might have been missed is that of
-    /// the least certain comparison.
+    /// A difference of three errors is decided by a few more seeds; the largest difference that might have been missed
+    /// is that of the least certain comparison.
     #[test]
     fn a_plan_is_the_fewest_seeds_that_probably_decide() {
         use crate::analysis::frame::FrameBuilder;
@@ -326,8 +326,8 @@ mod tests {
         assert_eq!(Outlook::of(&evidence, &nothing), None);
     }
 
-    /// By hand: the mean of two old seeds and six new ones strays by those new ones about a truth that the old ones tell to within
-    /// 0.1 / sqrt 2: 0.75^2 x 0.01 / 2 + 0.01 x 6 / 64.
+    /// By hand: the mean of two old seeds and six new ones strays by those new ones about a truth that the old ones
+    /// tell to within 0.1 / sqrt 2: 0.75^2 x 0.01 / 2 + 0.01 x 6 / 64.
     #[test]
     fn new_seeds_stray_about_a_truth_that_is_not_known() {
         let mut stream = Seed::root(5).stream();

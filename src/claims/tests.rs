@@ -260,8 +260,8 @@ fn the_best_trade_is_where_the_knee_is() {
     assert_eq!(verdict([0.5, 0.9, 0.91, 0.92, 0.93]), Verdict::Fails);
 }
 
-/// All methods on both backbones at all shares: `best` leads (`way` 1) or lags on its own ground, and does the opposite elsewhere.
-/// Supervised training is above all and counts for nothing.
+/// All methods on both backbones at all shares: `best` leads (`way` 1) or lags on its own ground, and does the
+/// opposite elsewhere. Supervised training is above all and counts for nothing.
 fn ranked(way: f64, metric: Metric, best: Name, ground: backbone::Name, shares: &[Share]) -> World {
     let mut world = World::new();
     for method in [Supervised, Byol, BarlowTwins, Dino, Mae, SimClr] {
@@ -420,8 +420,8 @@ fn everything(numbers: impl Fn(Classifier) -> Option<Metric>) -> Evidence {
     Evidence::measured("everything", &rows.frame())
 }
 
-/// The paper's score is F1 of the classifier in training, the other AUROC of the converged probe; no claim takes one for the
-/// other, nor either score of the other classifier.
+/// The paper's score is F1 of the classifier in training, the other AUROC of the converged probe; no claim takes one
+/// for the other, nor either score of the other classifier.
 #[test]
 fn every_claim_is_judged_by_the_score_of_its_yardstick() {
     use Classifier::{Converged, InTraining};

@@ -199,9 +199,10 @@ mod tests {
         }
     }
 
-    /// By hand: of normal features 0, 1, 2, 4, 7, 11 and 16 the mean distances to the five nearest others are 5, 4.2, 3.8, 3.8, 5, 7
-    /// and 11, of which the largest is usual. 3 is 2.2 from its five nearest, 30 is 22. From the mean, 41/7, the farthest is 71/7
-    /// away, 3 is 20/7 and 30 is 169/7, in deviations of sqrt(447/7 - (41/7)^2). Rows between them are no normal images.
+    /// By hand: of normal features 0, 1, 2, 4, 7, 11 and 16 the mean distances to the five nearest others are 5, 4.2,
+    /// 3.8, 3.8, 5, 7 and 11, of which the largest is usual. 3 is 2.2 from its five nearest, 30 is 22. From the mean,
+    /// 41/7, the farthest is 71/7 away, 3 is 20/7 and 30 is 169/7, in deviations of sqrt(447/7 - (41/7)^2). Rows
+    /// between them are no normal images.
     #[test]
     fn distances_from_normal_images_by_hand() {
         let train = [0.0, 100.0, 1.0, 2.0, 4.0, -50.0, 7.0, 11.0, 16.0];

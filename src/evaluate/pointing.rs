@@ -87,7 +87,8 @@ mod tests {
         assert!(point(&vec![vec![0.0; 4]; 5], &mask).is_err());
     }
 
-    /// Six pixels across and two down: the right two above and the left one below show the defect. Places of 2 x 1 pixels.
+    /// Six pixels across and two down: the right two above and the left one below show the defect. Places of 2 x 1
+    /// pixels.
     #[test]
     fn a_map_lies_on_a_picture_that_is_wider_than_high() {
         let defect = |place: usize| matches!(place, 4 | 5 | 6);

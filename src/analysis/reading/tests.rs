@@ -285,7 +285,8 @@ fn a_part_of_a_reading_has_the_rows_and_records_of_its_settings() {
     }
 }
 
-/// SimCLR on ResNet-18 at 5 % with seeds 1 and 2, and BYOL with seed 2 only: BYOL lacks one of two, the nine others both.
+/// SimCLR on ResNet-18 at 5 % with seeds 1 and 2, and BYOL with seed 2 only: BYOL lacks one of two, the nine others
+/// both.
 #[test]
 fn cells_that_are_missing_are_counted_arm_by_arm() {
     let cell = |method: &str, seed: u64| {

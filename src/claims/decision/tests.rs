@@ -503,7 +503,8 @@ fn what_is_not_known_to_be_cheap_is_not_taken_for_its_price() {
     );
 }
 
-/// Of two arms that beat the floors the better is named; a single floor that is not beaten is enough to say that none is.
+/// Of two arms that beat the floors the better is named; a single floor that is not beaten is enough to say that none
+/// is.
 #[test]
 fn every_floor_must_be_beaten() {
     let arms = || {

@@ -335,7 +335,8 @@ mod tests {
         Standing { cell, auroc, average_precision, seeds, seconds: Some(seconds) }
     }
 
-    /// A card of these arms: cell, AUROC, whether it may be best, and what may be lost by it; the first is the cheapest.
+    /// A card of these arms: cell, AUROC, whether it may be best, and what may be lost by it; the first is the
+    /// cheapest.
     fn card(arms: &[(Axes, f64, bool, f64)]) -> Card {
         let arm = |&(cell, mean, may_be_best, may_lose): &(Axes, f64, bool, f64)| Arm {
             at: cell.converged(),
